@@ -1,0 +1,240 @@
+//! Alipay's open platform, version 2 (`gateway.do`), RSA2 in key mode: codes that the payer scans.
+//!
+//! `config` reads the settings, `sign` and `wire` make and read bytes, `outcome` alone says what an answer means
+//! for money (`codes` holds the reference's lists), `notice` reads what Alipay tells on its own, `sandbox` is the
+//! other side. The adapter makes one request per call and never repeats one.
+
+mod capture;
+mod codes;
+mod config;
+mod notice;
+mod outcome;
+mod sandbox;
+mod sign;
+#[cfg(test)]
+mod vectors;
+mod wire;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use http::StatusCode;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use serde_json::{Value, json};
+
+use self::config::Settings;
+use self::wire::{Method, Reply};
+use crate::http::Client;
+use crate::notification::{Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified};
+use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
+use crate::outcome::{Answer, Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded};
+use crate::provider::{Capabilities, Ending, FlowCapability, Protocol, Provider, ProviderName, SettingsError};
+
+const NAME: ProviderName = ProviderName::new("alipay");
+
+/// The entry on the list of providers.
+pub const PROTOCOL: Protocol =
+    Protocol { name: NAME, capabilities: &CAPABILITIES, open, face_keys: sandbox::make_keys, face: sandbox::open };
+
+static CAPABILITIES: Capabilities = Capabilities {
+    flows: &[FlowCapability { flow: Flow::Qr, ending: Ending::CloseOnceTradeExists }],
+    amount_fen: (1, 10_000_000_000),
+    shortest_offer_s: 60,
+    // A notification is likely, so these only catch lost ones; the last is past the longest life of a code, 2 h.
+    awaiting_ladder_s: &[30, 120, 300, 600, 900, 1_800, 3_600, 5_400, 7_320],
+    // "Query at once", then every 3 to 5 s, up to a minute; then for a day.
+    doubt_ladder_s: &[0, 3, 6, 10, 15, 20, 30, 45, 60, 120, 300, 600, 1_800, 3_600, 7_200, 21_600, 43_200, 86_400],
+    // "No earlier than 10 s after the refund."
+    refund_ladder_s: &[10, 20, 40, 60, 120, 300, 600, 1_800, 3_600, 7_200, 21_600, 43_200, 86_400],
+    refund_spacing_ms: 3_000,
+};
+
+fn open(settings: Value) -> Result<Arc<dyn Provider>, SettingsError> {
+    let settings = Settings::read(&settings)?;
+    let client = Client::new(&settings.base_url).map_err(|e| SettingsError::new("base_url", e.to_string()))?;
+    let identity = format!("{}@{}", settings.app_id, settings.seller_id);
+    Ok(Arc::new(Alipay { settings, client, identity }))
+}
+
+/// One account.
+#[derive(Debug)]
+struct Alipay {
+    settings: Settings,
+    client: Client,
+    identity: String,
+}
+
+impl Alipay {
+    /// One call: sign, send, read. The second value is Alipay's own id of the request.
+    async fn call(
+        &self,
+        method: Method,
+        biz_content: Value,
+        notify_url: Option<&str>,
+        call: &Call,
+    ) -> (Reply, Option<String>) {
+        let request = wire::request(&self.settings, method, &biz_content, notify_url, call);
+        let answer = self.client.send(request).await;
+        let request_id =
+            answer.as_ref().ok().and_then(|a| a.header("trace_id")).map(|id| id.chars().take(64).collect());
+        (wire::reply(&self.settings.alipay_key, method, answer.as_ref().map_err(Clone::clone)), request_id)
+    }
+}
+
+#[async_trait]
+impl Provider for Alipay {
+    fn name(&self) -> ProviderName {
+        NAME
+    }
+
+    fn identity(&self) -> &str {
+        &self.identity
+    }
+
+    fn capabilities(&self) -> &'static Capabilities {
+        &CAPABILITIES
+    }
+
+    async fn create(&self, order: &Order, call: &Call) -> Answer<Created> {
+        if CAPABILITIES.flow(order.flow).is_none() {
+            let failure = Failure::new(FailureKind::Request, "flow", format!("{} is not served", order.flow));
+            return Answer::new(Created::NotSent(failure));
+        }
+        let biz_content = precreate(order, &self.settings.seller_id, call.now);
+        let (reply, request_id) = self.call(Method::Precreate, biz_content, Some(&order.notify_url), call).await;
+        Answer { outcome: outcome::created(reply, &order.order_no), request_id }
+    }
+
+    async fn query(&self, order: &OrderRef, call: &Call) -> Answer<Queried> {
+        let (reply, request_id) = self.call(Method::Query, named(order), None, call).await;
+        Answer { outcome: outcome::queried(reply, &order.order_no), request_id }
+    }
+
+    async fn close(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
+        let (reply, request_id) = self.call(Method::Close, named(order), None, call).await;
+        Answer { outcome: outcome::closed(reply, &order.order_no), request_id }
+    }
+
+    async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
+        let (reply, request_id) = self.call(Method::Cancel, named(order), None, call).await;
+        Answer { outcome: outcome::reversed(reply, &order.order_no), request_id }
+    }
+
+    async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<Refunded> {
+        let mut biz_content = json!({
+            "out_trade_no": refund.order.order_no,
+            "out_request_no": refund.refund_no,
+            "refund_amount": refund.amount.to_yuan(),
+        });
+        if let (Some(reason), Some(members)) = (&refund.reason, biz_content.as_object_mut()) {
+            members.insert("refund_reason".to_owned(), reason.chars().take(256).collect::<String>().into());
+        }
+        // Alipay tells about refunds, if at all, at the payment's own address.
+        let (reply, request_id) = self.call(Method::Refund, biz_content, None, call).await;
+        Answer { outcome: outcome::refunded(reply, &refund.order.order_no), request_id }
+    }
+
+    async fn query_refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundQueried> {
+        let biz_content = json!({ "out_trade_no": refund.order.order_no, "out_request_no": refund.refund_no });
+        let (reply, request_id) = self.call(Method::RefundQuery, biz_content, None, call).await;
+        Answer { outcome: outcome::refund_queried(reply, refund), request_id }
+    }
+
+    fn notification(&self, raw: &RawNotification, _: DateTime<Utc>) -> Result<Verified<Notification>, Rejection> {
+        // No time window: the same notification is sent again for 25 hours.
+        notice::read(&self.settings, raw)
+    }
+
+    fn acknowledge(&self, what: Acknowledgement) -> AcknowledgementBody {
+        // Anything but these seven bytes makes Alipay send it again.
+        let body = match what {
+            Acknowledgement::Stop => "success",
+            Acknowledgement::SendAgain | Acknowledgement::Refuse => "fail",
+        };
+        AcknowledgementBody { status: StatusCode::OK, content_type: "text/plain; charset=utf-8", body }
+    }
+}
+
+/// Orders are named by our number only: if a `trade_no` is sent too, that one wins.
+fn named(order: &OrderRef) -> Value {
+    json!({ "out_trade_no": order.order_no })
+}
+
+/// What `passback_params` may hold as it is; the merchant has to URL-encode the rest.
+const PASSBACK: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+
+fn precreate(order: &Order, seller_id: &str, now: DateTime<Utc>) -> Value {
+    // Counted from the call and rounded down, so that the code dies before the order does.
+    let code_minutes = (order.expires_at - now).num_minutes().max(1);
+    json!({
+        "out_trade_no": order.order_no,
+        "total_amount": order.amount.to_yuan(),
+        "subject": subject(&order.description),
+        "product_code": "FACE_TO_FACE_PAYMENT",
+        // Without it the money goes to whichever account the application is signed for.
+        "seller_id": seller_id,
+        "time_expire": wire::beijing_time(order.expires_at),
+        "qr_code_timeout_express": format!("{code_minutes}m"),
+        "passback_params": utf8_percent_encode(&order.payment_id, PASSBACK).to_string(),
+    })
+}
+
+/// `/`, `=` and `&` are not allowed in a subject. It comes back inside the signed text of notifications, where
+/// `&` and `=` separate fields: with them a payer's text could pass for other fields.
+fn subject(description: &str) -> String {
+    description.replace(['/', '=', '&'], " ")
+}
+
+#[cfg(test)]
+mod tests {
+    use chrono::TimeDelta;
+
+    use super::*;
+    use crate::money::Money;
+
+    fn order(lives_s: i64) -> (Order, DateTime<Utc>) {
+        let now = DateTime::parse_from_rfc3339("2026-01-01T00:00:00Z").unwrap().to_utc();
+        let order = Order {
+            order_no: "il0000000001".to_owned(),
+            payment_id: "pay_1".to_owned(),
+            flow: Flow::Qr,
+            amount: Money::fen(8880).unwrap(),
+            description: "茶 a/b=c&d".to_owned(),
+            txn_time: now,
+            expires_at: now + TimeDelta::seconds(lives_s),
+            notify_url: "http://127.0.0.1:9/n".to_owned(),
+            client_ip: None,
+        };
+        (order, now)
+    }
+
+    #[test]
+    fn a_code_never_outlives_its_order() {
+        for (lives_s, express, expire) in
+            [(900, "15m", "08:15:00"), (899, "14m", "08:14:59"), (119, "1m", "08:01:59"), (60, "1m", "08:01:00")]
+        {
+            let (order, now) = order(lives_s);
+            let biz_content = precreate(&order, "2088", now);
+            assert_eq!(biz_content["qr_code_timeout_express"], express);
+            assert_eq!(biz_content["time_expire"], format!("2026-01-01 {expire}"));
+        }
+    }
+
+    #[test]
+    fn an_offer_says_what_is_asked_for() {
+        let (order, now) = order(900);
+        insta::assert_json_snapshot!(precreate(&order, "2088000000000001", now), @r#"
+        {
+          "out_trade_no": "il0000000001",
+          "passback_params": "pay_1",
+          "product_code": "FACE_TO_FACE_PAYMENT",
+          "qr_code_timeout_express": "15m",
+          "seller_id": "2088000000000001",
+          "subject": "茶 a b c d",
+          "time_expire": "2026-01-01 08:15:00",
+          "total_amount": "88.80"
+        }
+        "#);
+    }
+}

@@ -1,0 +1,261 @@
+//! What each answer means for money: one function per call, and nothing about money anywhere else.
+//!
+//! Codes are from the open platform's reference of each call and its list of gateway errors (`codes.rs`). What is
+//! not listed is unknown: a "no" is believed only when it is one that Alipay documents for that call. Nothing
+//! here looks at `msg`, whose texts are not stable.
+
+use super::capture;
+use super::codes::{Class, REFUSED_REFUNDS, bare, gateway, precreate_class};
+use super::wire::{Node, Reply};
+use crate::http::Undelivered;
+use crate::money::Money;
+use crate::order::RefundOrder;
+use crate::outcome::{Created, Ended, Failure, FailureKind, NextAction, Queried, RefundQueried, Refunded, Refusal};
+
+/// What an offer means: `alipay.trade.precreate`. It takes nothing whatever it answers.
+pub(super) fn created(reply: Reply, order_no: &str) -> Created {
+    let no = match Sorted::of(reply).about(order_no) {
+        Sorted::NotSent(failure) => return Created::NotSent(failure),
+        Sorted::Success(node) => {
+            return match node.text("qr_code") {
+                Some(qr) => Created::Accepted(NextAction::DisplayQr { qr: qr.to_owned() }),
+                None => Created::Unknown(incompatible("no_qr_code", "accepted, and no code to show")),
+            };
+        }
+        Sorted::Gateway(refusal, failure) => return Created::Refused(refusal, failure),
+        Sorted::Unknown(failure) => return Created::Unknown(failure),
+        Sorted::Business(no) => no,
+    };
+    match precreate_class(&no.code) {
+        Class::Unknown => Created::Unknown(no.failure(FailureKind::ServerError)),
+        // A trade with this number is there in some state, perhaps paid: ask before anything.
+        Class::Exists => Created::Unknown(no.failure(FailureKind::Request)),
+        Class::Payer => Created::Declined(no.failure(FailureKind::Declined)),
+        Class::Request => Created::Refused(Refusal::Request, no.failure(FailureKind::Request)),
+        Class::Account => Created::Refused(Refusal::Account, no.failure(FailureKind::Account)),
+        Class::Unlisted => Created::Unknown(no.failure(FailureKind::Incompatible)),
+    }
+}
+
+/// What a query found: `alipay.trade.query`.
+pub(super) fn queried(reply: Reply, order_no: &str) -> Queried {
+    let node = match Sorted::of(reply).about(order_no) {
+        Sorted::Success(node) => node,
+        Sorted::Business(no) if no.code == "TRADE_NOT_EXIST" => return Queried::NotFound,
+        Sorted::Business(no) => {
+            let kind = match no.code.as_str() {
+                "SYSTEM_ERROR" => FailureKind::ServerError,
+                "INVALID_PARAMETER" => FailureKind::Request,
+                "ENTERPRISE_PAY_BIZ_ERROR" => FailureKind::Account,
+                _ => FailureKind::Incompatible,
+            };
+            return Queried::Unknown(no.failure(kind));
+        }
+        Sorted::NotSent(failure) | Sorted::Gateway(_, failure) | Sorted::Unknown(failure) => {
+            return Queried::Unknown(failure);
+        }
+    };
+    match node.text("trade_status") {
+        Some("WAIT_BUYER_PAY") => Queried::Payable,
+        // FINISHED is SUCCESS past its refund window.
+        Some("TRADE_SUCCESS" | "TRADE_FINISHED") => capture::from_query(&node)
+            .map_or_else(|member| Queried::Unknown(incompatible("unreadable", member)), Queried::Paid),
+        // The same word for "never paid" and "all of it went back": only the time of payment tells them apart.
+        Some("TRADE_CLOSED") if node.text("send_pay_date").is_some() => Queried::Reversed,
+        Some("TRADE_CLOSED") => Queried::Closed,
+        Some(_) | None => Queried::Unknown(incompatible("trade_status", "a status that is not documented")),
+    }
+}
+
+/// What closing means: `alipay.trade.close`. It works on unpaid trades only and never gives money back.
+pub(super) fn closed(reply: Reply, order_no: &str) -> Ended {
+    let no = match Sorted::of(reply).about(order_no) {
+        Sorted::Success(_) => return Ended::Closed,
+        Sorted::Business(no) => no,
+        Sorted::NotSent(failure) => return Ended::Again(failure),
+        Sorted::Gateway(refusal, failure) => return refused_ending(refusal, failure),
+        Sorted::Unknown(failure) => return Ended::Unknown(failure),
+    };
+    match no.code.as_str() {
+        // Nobody has scanned it. The code may still be: this proves nothing about the future.
+        "TRADE_NOT_EXIST" | "INVALID_PARAMETER" => Ended::Impossible(no.failure(FailureKind::Request)),
+        // Paid or closed already; the code does not say which.
+        "TRADE_STATUS_ERROR" | "REASON_TRADE_STATUS_INVALID" | "REASON_ILLEGAL_STATUS" => {
+            Ended::Unknown(no.failure(FailureKind::Request))
+        }
+        "SYSTEM_ERROR" => Ended::Unknown(no.failure(FailureKind::ServerError)),
+        _ => Ended::Unknown(no.failure(FailureKind::Incompatible)),
+    }
+}
+
+/// What reversing means: `alipay.trade.cancel`. It ends the trade whatever its state and gives money back.
+pub(super) fn reversed(reply: Reply, order_no: &str) -> Ended {
+    let no = match Sorted::of(reply).about(order_no) {
+        Sorted::Success(node) => return reversal(&node),
+        Sorted::Business(no) => no,
+        Sorted::NotSent(failure) => return Ended::Again(failure),
+        Sorted::Gateway(refusal, failure) => return refused_ending(refusal, failure),
+        Sorted::Unknown(failure) => return Ended::Unknown(failure),
+    };
+    match no.code.as_str() {
+        // It was paid, and the merchant's balance is too small to give it back.
+        "SELLER_BALANCE_NOT_ENOUGH" => Ended::AlreadyPaid,
+        // Too old, frozen, finished or partly refunded: not cancelled, and a query tells what it is.
+        "TRADE_HAS_FINISHED"
+        | "TRADE_CANCEL_TIME_OUT"
+        | "CANCEL_NOT_ALLOWED"
+        | "REASON_TRADE_BEEN_FREEZEN"
+        | "REASON_TRADE_REFUND_FEE_ERR"
+        | "INVALID_PARAMETER" => Ended::Impossible(no.failure(FailureKind::Request)),
+        "SYSTEM_ERROR" => Ended::Unknown(no.failure(FailureKind::ServerError)),
+        _ => Ended::Unknown(no.failure(FailureKind::Incompatible)),
+    }
+}
+
+/// A cancel that was taken up says by `action` what it did, and by `retry_flag` whether it is through.
+fn reversal(node: &Node) -> Ended {
+    match (node.text("retry_flag"), node.text("action")) {
+        (Some("Y"), _) => Ended::Again(node.failure(FailureKind::ServerError)),
+        (Some("N"), Some("close")) => Ended::Closed,
+        (Some("N"), Some("refund")) => Ended::Reversed,
+        // No trade was found, or nothing was done. A payment on its way may still make one: a query decides.
+        (Some("N"), None) => {
+            Ended::Impossible(Failure::new(FailureKind::Request, "no_action", "no trade was found to cancel"))
+        }
+        (_, _) => Ended::Unknown(incompatible("action", "an action or retry flag that is not documented")),
+    }
+}
+
+/// A close or cancel that the gateway refused: nothing was ended. Only a full gateway is worth asking again.
+fn refused_ending(refusal: Refusal, failure: Failure) -> Ended {
+    match refusal {
+        Refusal::Provider => Ended::Again(failure),
+        Refusal::Account | Refusal::Request => Ended::Unknown(failure),
+    }
+}
+
+/// What a refund means: `alipay.trade.refund`.
+pub(super) fn refunded(reply: Reply, order_no: &str) -> Refunded {
+    let no = match Sorted::of(reply).about(order_no) {
+        // "Accepted" proves nothing; only `fund_change` says that this call moved the money.
+        Sorted::Success(node) if node.text("fund_change") == Some("Y") => return Refunded::Done,
+        Sorted::Success(_) => return Refunded::Accepted,
+        Sorted::Business(no) => no,
+        // The refund itself was not looked at: the same number goes out again once the trouble is over.
+        Sorted::NotSent(failure) | Sorted::Gateway(_, failure) => return Refunded::Later(failure),
+        Sorted::Unknown(failure) => return Refunded::Unknown(failure),
+    };
+    match no.code.as_str() {
+        "SYSTEM_ERROR" => Refunded::Unknown(no.failure(FailureKind::ServerError)),
+        "SELLER_BALANCE_NOT_ENOUGH" => Refunded::NeedsFunds(no.failure(FailureKind::Account)),
+        // Another amount went out under this number before: that one decides.
+        "DISCORDANT_REPEAT_REQUEST" => Refunded::Unknown(no.failure(FailureKind::Request)),
+        code if REFUSED_REFUNDS.contains(&code) => Refunded::TerminalNo(no.failure(FailureKind::Request)),
+        _ => Refunded::Unknown(no.failure(FailureKind::Incompatible)),
+    }
+}
+
+/// What became of a refund: `alipay.trade.fastpay.refund.query`.
+pub(super) fn refund_queried(reply: Reply, refund: &RefundOrder) -> RefundQueried {
+    let node = match Sorted::of(reply) {
+        Sorted::Success(node) => node,
+        Sorted::Business(no) if no.code == "TRADE_NOT_EXIST" => return RefundQueried::NotFound,
+        Sorted::Business(no) => {
+            let kind = match no.code.as_str() {
+                "SYSTEM_ERROR" => FailureKind::ServerError,
+                "INVALID_PARAMETER" => FailureKind::Request,
+                "ENTERPRISE_PAY_BIZ_ERROR" => FailureKind::Account,
+                _ => FailureKind::Incompatible,
+            };
+            return RefundQueried::Unknown(no.failure(kind));
+        }
+        Sorted::NotSent(failure) | Sorted::Gateway(_, failure) | Sorted::Unknown(failure) => {
+            return RefundQueried::Unknown(failure);
+        }
+    };
+    let ours = node.text("out_trade_no") == Some(refund.order.order_no.as_str())
+        && node.text("out_request_no") == Some(refund.refund_no.as_str())
+        && node.text("refund_amount").map(Money::from_yuan) == Some(Ok(refund.amount));
+    match node.text("refund_status") {
+        // Absent (as are most fields, for a number that is not there): not received, not finished, or failed.
+        // In each case the same number is sent again.
+        None => RefundQueried::NotFound,
+        Some("REFUND_SUCCESS") if ours => RefundQueried::Done,
+        Some("REFUND_SUCCESS") => RefundQueried::Unknown(incompatible("refund", "another number or amount than ours")),
+        Some(_) => RefundQueried::Unknown(incompatible("refund_status", "a status that is not documented")),
+    }
+}
+
+fn incompatible(code: &str, message: &str) -> Failure {
+    Failure::new(FailureKind::Incompatible, code, message)
+}
+
+/// A verified business "no", by its code without prefixes.
+struct No {
+    code: String,
+    node: Node,
+}
+
+impl No {
+    fn failure(&self, kind: FailureKind) -> Failure {
+        self.node.failure(kind)
+    }
+}
+
+/// A reply, sorted by what all calls have in common.
+enum Sorted {
+    NotSent(Failure),
+    /// Verified, code 10000, and about our order.
+    Success(Node),
+    /// Verified, code 40004: the call's own list decides.
+    Business(No),
+    /// The gateway refused the request before anything was executed.
+    Gateway(Refusal, Failure),
+    Unknown(Failure),
+}
+
+impl Sorted {
+    fn of(reply: Reply) -> Self {
+        let (node, signed) = match reply {
+            Reply::Undelivered(Undelivered::NotSent(failure)) => return Self::NotSent(failure),
+            Reply::Undelivered(Undelivered::Unknown(failure)) | Reply::Unbelievable(failure) => {
+                return Self::Unknown(failure);
+            }
+            Reply::Signed(node) => (node, true),
+            Reply::Unsigned(node) => (node, false),
+        };
+        let code = bare(node.text("sub_code").unwrap_or_default());
+        if let Some(refusal) = gateway(node.code(), &code) {
+            let kind = match refusal {
+                Refusal::Provider => FailureKind::RateLimited,
+                Refusal::Account => FailureKind::Account,
+                Refusal::Request => FailureKind::Request,
+            };
+            return Self::Gateway(refusal, node.failure(kind));
+        }
+        if !signed {
+            let Failure { kind, code, message } = node.failure(FailureKind::Incompatible);
+            return Self::Unknown(Failure::new(kind, "unsigned", format!("{code}: {message}")));
+        }
+        match node.code() {
+            "10000" => Self::Success(node),
+            "40004" => Self::Business(No { code, node }),
+            "20000" => Self::Unknown(node.failure(FailureKind::ServerError)),
+            _ => Self::Unknown(node.failure(FailureKind::Incompatible)),
+        }
+    }
+
+    /// A signature does not bind an answer to its question, so a success has to name our order.
+    fn about(self, order_no: &str) -> Self {
+        if let Self::Success(node) = &self
+            && node.text("out_trade_no") != Some(order_no)
+        {
+            return Self::Unknown(incompatible("out_trade_no", "the answer does not name our order"));
+        }
+        self
+    }
+}
+
+#[cfg(test)]
+#[path = "outcome_tests.rs"]
+pub(super) mod tests;

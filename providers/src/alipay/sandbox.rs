@@ -1,0 +1,347 @@
+//! Alipay's side of the wire, for the sandbox: the gateway with its checks in the real order, answers in the
+//! real layout, and notifications. Trades are in `trade.rs`. It never keeps money anywhere but in the book, and
+//! its keys open nothing but this sandbox.
+
+mod trade;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
+use serde_json::{Map, Value, json};
+
+use super::NAME;
+use super::sign::{join, notification_string, string_to_sign};
+use super::wire::{Method, beijing_time, from_beijing_time, node_name};
+use crate::money::Money;
+use crate::provider::{ProviderName, SettingsError};
+use crate::sandbox::book::{Event, Order, RefundStatus};
+use crate::sandbox::face::{Alteration, CallKind, Desk, Face, Notice, Outgoing, Request, Response};
+use crate::sandbox::keys::{NoRandomness, digits, pem, rsa_private_keys};
+use crate::signing::{Signer, Verifier};
+
+/// Between unacknowledged notifications of a face-to-face payment: three at once, then 4 min, 10 min, 10 min,
+/// 1 h, 2 h, 6 h and 15 h.
+const RETRIES_S: &[u32] = &[0, 0, 0, 240, 600, 600, 3_600, 7_200, 21_600, 54_000];
+
+/// Makes the keys and numbers of a merchant that only this sandbox knows.
+pub(super) fn make_keys() -> Result<Value, NoRandomness> {
+    let [app, alipay] = rsa_private_keys()?;
+    Ok(json!({
+        "app_id": format!("2021{}", digits(12)?),
+        "seller_id": format!("2088{}", digits(12)?),
+        "app_private_key": app,
+        "alipay_private_key": alipay,
+    }))
+}
+
+/// Opens the face that [`make_keys`] made the keys of.
+pub(super) fn open(keys: &Value) -> Result<Arc<dyn Face>, SettingsError> {
+    let text = |name: &str| keys.get(name).and_then(Value::as_str).ok_or_else(|| SettingsError::new(name, "missing"));
+    let signer = |name: &str| Signer::from_text(text(name)?).map_err(|e| SettingsError::new(name, e.to_string()));
+    let alipay_key = signer("alipay_private_key")?;
+    let alipay_public =
+        alipay_key.public_key_der().map_err(|e| SettingsError::new("alipay_private_key", e.to_string()))?;
+    let credentials = json!({
+        "app_id": text("app_id")?,
+        "seller_id": text("seller_id")?,
+        "app_private_key": text("app_private_key")?,
+        "alipay_public_key": pem("PUBLIC KEY", &alipay_public),
+    });
+    Ok(Arc::new(AlipayFace {
+        app_id: text("app_id")?.to_owned(),
+        seller_id: text("seller_id")?.to_owned(),
+        app_key: signer("app_private_key")?.verifier(),
+        alipay_key,
+        credentials,
+    }))
+}
+
+#[derive(Debug)]
+struct AlipayFace {
+    app_id: String,
+    seller_id: String,
+    app_key: Verifier,
+    alipay_key: Signer,
+    credentials: Value,
+}
+
+impl Face for AlipayFace {
+    fn provider(&self) -> ProviderName {
+        NAME
+    }
+
+    fn call_of(&self, request: &Request) -> Option<CallKind> {
+        let params = Params::of(request);
+        Method::named(params.text("method")?).map(|method| match method {
+            Method::Precreate => CallKind::Create,
+            Method::Query => CallKind::Query,
+            Method::Close => CallKind::Close,
+            Method::Cancel => CallKind::Reverse,
+            Method::Refund => CallKind::Refund,
+            Method::RefundQuery => CallKind::QueryRefund,
+        })
+    }
+
+    fn handle(&self, request: &Request, desk: &Desk<'_>) -> Response {
+        if path(request) != "/gateway.do" {
+            return html(StatusCode::NOT_FOUND, "<html><body>404</body></html>");
+        }
+        let params = Params::of(request);
+        let (said, signed) = match self.checked(&params) {
+            Ok((method, biz_content)) => {
+                let shop = trade::Shop { seller_id: &self.seller_id, now: desk.now };
+                let said = shop.execute(method, &biz_content, params.text("notify_url"), &mut desk.book.lock());
+                (said.unwrap_or_else(Into::into), true)
+            }
+            // It knows no key of an application that it does not know, and does not sign either.
+            Err(refused) => (Said::from(refused), refused.1 != "isv.invalid-app-id"),
+        };
+        let alteration = if signed { desk.alteration } else { Alteration::Unsigned };
+        let trace = desk.book.lock().next_number();
+        let mut response = self.answer(&params, &said, alteration);
+        if let Ok(id) = HeaderValue::from_str(&format!("{trace:032x}")) {
+            response.headers.insert(HeaderName::from_static("trace_id"), id);
+        }
+        response
+    }
+
+    fn rate_limited(&self, request: &Request, _: DateTime<Utc>) -> Response {
+        let refused = Refused("40005", "isv.app-call-limited", "应用调用次数超限，包含调用频率超限");
+        self.answer(&Params::of(request), &refused.into(), Alteration::None)
+    }
+
+    fn http_500(&self, _: &Request, _: DateTime<Utc>) -> Response {
+        html(StatusCode::INTERNAL_SERVER_ERROR, "<html><body><h1>500 Internal Server Error</h1></body></html>")
+    }
+
+    fn transaction_id(&self, number: u64, now: DateTime<Utc>) -> String {
+        trade::transaction_id(number, now)
+    }
+
+    fn notification(&self, notice: &Notice<'_>) -> Option<Outgoing> {
+        let order = notice.order;
+        let url = order.notify_url.clone()?;
+        let mut fields = notification_fields(self, notice)?;
+        let text = notification_string(fields.iter().map(|(name, value)| (*name, value.as_str())));
+        if let Some(sign) = self.signature(&text, notice.alteration) {
+            fields.push(("sign_type", "RSA2".to_owned()));
+            fields.push(("sign", sign));
+        }
+        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
+        let content_type = HeaderValue::from_static("application/x-www-form-urlencoded; charset=utf-8");
+        Some(Outgoing {
+            url,
+            headers: HeaderMap::from_iter([(header::CONTENT_TYPE, content_type)]),
+            body: Bytes::from(body),
+        })
+    }
+
+    fn acknowledged(&self, status: StatusCode, body: &[u8]) -> bool {
+        status == StatusCode::OK && body == b"success"
+    }
+
+    fn retry_schedule_s(&self, _: &Order) -> &'static [u32] {
+        RETRIES_S
+    }
+
+    fn credentials(&self) -> Value {
+        self.credentials.clone()
+    }
+}
+
+impl AlipayFace {
+    /// The gateway's checks, in its order: the application, the frame, the signature, the method, the content.
+    fn checked(&self, params: &Params) -> Result<(Method, Map<String, Value>), Refused> {
+        let required = |name: &str, sub_code| params.text(name).ok_or(Refused("40001", sub_code, "缺少参数"));
+        if required("app_id", "isv.missing-app-id")? != self.app_id {
+            return Err(Refused("40002", "isv.invalid-app-id", "无效的AppID参数"));
+        }
+        let method = required("method", "isv.missing-method")?;
+        let sign = required("sign", "isv.missing-signature")?;
+        let sign_type = required("sign_type", "isv.missing-signature-type")?;
+        let timestamp = required("timestamp", "isv.missing-timestamp")?;
+        required("version", "isv.missing-version")?;
+        let invalid = |wrong: bool, sub_code, sub_msg| {
+            if wrong { Err(Refused("40002", sub_code, sub_msg)) } else { Ok(()) }
+        };
+        let utf_8 = params.text("charset").is_some_and(|charset| charset.eq_ignore_ascii_case("utf-8"));
+        let json = params.text("format").is_none_or(|format| format.eq_ignore_ascii_case("json"));
+        invalid(!utf_8, "isv.invalid-charset", "字符集错误")?;
+        invalid(!json, "isv.invalid-format", "无效的数据格式")?;
+        invalid(sign_type != "RSA2", "isv.invalid-signature-type", "无效的签名类型")?;
+        invalid(from_beijing_time(timestamp).is_none(), "isv.invalid-timestamp", "非法的时间戳参数")?;
+        invalid(!self.signed_by_app(params, sign), "isv.invalid-signature", "验签出错")?;
+        invalid(params.repeated, "isv.invalid-parameter", "参数重复")?;
+        let method = Method::named(method).ok_or(Refused("40002", "isv.invalid-method", "不存在的方法名"))?;
+        let biz_content = params.text("biz_content").and_then(|text| serde_json::from_str(text).ok());
+        Ok((method, biz_content.ok_or(Refused("40002", "isv.illegal-json", "biz_content不是合法的JSON"))?))
+    }
+
+    /// Whether empty parameters belong into the signed text is not known, and SDKs differ: both are taken.
+    fn signed_by_app(&self, params: &Params, sign: &str) -> bool {
+        [string_to_sign(params.pairs()), join(params.pairs())]
+            .iter()
+            .any(|text| self.app_key.verify(text.as_bytes(), sign).is_ok())
+    }
+
+    /// Exactly `{"x_response":{…},"sign":"…"}`: SDKs cut the signed text out by position.
+    fn answer(&self, params: &Params, said: &Said, alteration: Alteration) -> Response {
+        let named = params.text("method").filter(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'.'));
+        let name = named.map_or_else(|| "error_response".to_owned(), node_name);
+        let mut said = said.clone();
+        if said.is("isv.invalid-signature") {
+            // The real text shows what it verified, HTML-escaped.
+            let text = string_to_sign(params.pairs()).replace('&', "&amp;");
+            said.0.retain(|(name, _)| *name != "sub_msg");
+            said.push(
+                "sub_msg",
+                format!("验签出错，建议检查签名字符串或签名私钥与应用公钥是否匹配，网关生成的验签字符串为：{text}"),
+            );
+        }
+        let node = said.to_json();
+        let body = match self.signature(&node, alteration) {
+            Some(sign) => format!(r#"{{"{name}":{node},"sign":"{sign}"}}"#),
+            None => format!(r#"{{"{name}":{node}}}"#),
+        };
+        html(StatusCode::OK, body)
+    }
+
+    /// A signature over `text`, or what a fault makes of it.
+    fn signature(&self, text: &str, alteration: Alteration) -> Option<String> {
+        match alteration {
+            Alteration::None => Some(self.alipay_key.sign(text.as_bytes())),
+            Alteration::Unsigned => None,
+            Alteration::BadSignature => Some(self.alipay_key.sign(format!("{text} ").as_bytes())),
+        }
+    }
+}
+
+/// Everything that the gateway says comes as `text/html`, though it is JSON.
+fn html(status: StatusCode, body: impl Into<Bytes>) -> Response {
+    let content_type = HeaderValue::from_static("text/html;charset=utf-8");
+    Response { status, headers: HeaderMap::from_iter([(header::CONTENT_TYPE, content_type)]), body: body.into() }
+}
+
+/// The path, of an absolute-form target too: an official SDK sends those.
+fn path(request: &Request) -> &str {
+    let target = request.path();
+    target.split_once("://").map_or(target, |(_, rest)| rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"))
+}
+
+/// The union of query and body, decoded once.
+struct Params {
+    values: BTreeMap<String, String>,
+    /// A name came twice. What the real gateway does with that is not known, so nobody should rely on it.
+    repeated: bool,
+}
+
+impl Params {
+    fn of(request: &Request) -> Self {
+        let mut params = Self { values: BTreeMap::new(), repeated: false };
+        for part in [request.query().as_bytes(), &request.body] {
+            for (name, value) in form_urlencoded::parse(part) {
+                params.repeated |= params.values.insert(name.into_owned(), value.into_owned()).is_some();
+            }
+        }
+        params
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.values.get(name).map(String::as_str).filter(|value| !value.is_empty())
+    }
+
+    fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.values.iter().map(|(name, value)| (name.as_str(), value.as_str()))
+    }
+}
+
+/// A "no" of the gateway's: code, `sub_code`, `sub_msg`.
+#[derive(Debug, Clone, Copy)]
+struct Refused(&'static str, &'static str, &'static str);
+
+/// The members of a node, in order; all of them are texts.
+#[derive(Debug, Clone)]
+struct Said(Vec<(&'static str, String)>);
+
+impl Said {
+    fn success(members: impl IntoIterator<Item = (&'static str, String)>) -> Self {
+        let mut said = Self(vec![("code", "10000".to_owned()), ("msg", "Success".to_owned())]);
+        said.0.extend(members);
+        said
+    }
+
+    fn push(&mut self, name: &'static str, value: impl Into<String>) {
+        self.0.push((name, value.into()));
+    }
+
+    fn is(&self, sub_code: &str) -> bool {
+        self.0.iter().any(|(name, value)| *name == "sub_code" && value == sub_code)
+    }
+
+    fn to_json(&self) -> String {
+        let members: Vec<String> =
+            self.0.iter().map(|(name, value)| format!(r#""{name}":{}"#, Value::from(value.as_str()))).collect();
+        format!("{{{}}}", members.join(","))
+    }
+}
+
+impl From<Refused> for Said {
+    fn from(Refused(code, sub_code, sub_msg): Refused) -> Self {
+        let msg = match code {
+            "40001" => "Missing Required Arguments",
+            "40002" => "Invalid Arguments",
+            "40005" => "Call Limited",
+            _ => "Business Failed",
+        };
+        let members = [("code", code), ("msg", msg), ("sub_code", sub_code), ("sub_msg", sub_msg)];
+        Self(members.map(|(name, value)| (name, value.to_owned())).to_vec())
+    }
+}
+
+/// What a notification says before it is signed; `None` for what face-to-face payments are not told of.
+fn notification_fields(face: &AlipayFace, notice: &Notice<'_>) -> Option<Vec<(&'static str, String)>> {
+    let order = notice.order;
+    let amount = order.amount.to_yuan();
+    let mut fields = vec![
+        ("gmt_create", beijing_time(order.created_at)),
+        ("charset", "utf-8".to_owned()),
+        ("subject", order.description.clone()),
+        ("buyer_id", trade::BUYER_ID.to_owned()),
+        ("buyer_logon_id", trade::BUYER_LOGON_ID.to_owned()),
+        ("invoice_amount", amount.clone()),
+        ("version", "1.0".to_owned()),
+        ("notify_id", notice.id.to_owned()),
+        ("fund_bill_list", format!(r#"[{{"amount":"{amount}","fundChannel":"ALIPAYACCOUNT"}}]"#)),
+        ("notify_type", "trade_status_sync".to_owned()),
+        ("notify_time", beijing_time(notice.now)),
+        ("out_trade_no", order.key.order_no.clone()),
+        ("total_amount", amount.clone()),
+        ("trade_status", "TRADE_SUCCESS".to_owned()),
+        ("trade_no", order.transaction_id.clone()?),
+        ("auth_app_id", face.app_id.clone()),
+        ("receipt_amount", amount.clone()),
+        ("point_amount", "0.00".to_owned()),
+        ("app_id", face.app_id.clone()),
+        ("buyer_pay_amount", amount),
+        ("seller_id", face.seller_id.clone()),
+        ("gmt_payment", beijing_time(order.paid_at?)),
+    ];
+    fields.extend(order.passback.clone().map(|passback| ("passback_params", passback)));
+    match notice.event {
+        Event::Paid { .. } => {}
+        // Documented at one time for partial refunds: the same status again. Not to be taken for a payment.
+        Event::RefundEnded { refund_no, .. } => {
+            let refund = order.refunds.get(refund_no).filter(|refund| refund.status == RefundStatus::Done)?;
+            let refunded = Money::fen(order.refunded_fen()).ok().filter(|sum| sum.minor() < order.captured_fen())?;
+            fields.push(("gmt_refund", format!("{}.000", beijing_time(refund.completed_at?))));
+            fields.push(("refund_fee", refunded.to_yuan()));
+            fields.push(("send_back_fee", "0.00".to_owned()));
+            fields.push(("out_biz_no", refund_no.clone()));
+        }
+        Event::Closed { .. } => return None,
+    }
+    Some(fields)
+}

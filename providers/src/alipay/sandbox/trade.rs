@@ -1,0 +1,338 @@
+//! The life of a trade as Alipay tells it: when it begins to exist, which numbers may be used again, what can be
+//! closed, cancelled and refunded. All money is in the book, and what the book refuses is refused here.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Map, Value};
+
+use super::super::wire::{Method, beijing_time, from_beijing_time};
+use super::{Refused, Said};
+use crate::alipay::NAME;
+use crate::money::Money;
+use crate::order::Flow;
+use crate::sandbox::book::{Book, Code, NewRefund, Order, OrderKey, RefundStatus, Refusal, State};
+
+/// The one payer of the sandbox.
+pub(super) const BUYER_ID: &str = "2088000000000002";
+/// Masked, as the real ones are.
+pub(super) const BUYER_LOGON_ID: &str = "138****0000";
+
+const LARGEST_FEN: i64 = 10_000_000_000;
+/// A code lives this long whatever is asked.
+const LONGEST_CODE: TimeDelta = TimeDelta::hours(2);
+/// A trade of a face-to-face payment, when nothing is asked.
+const DEFAULT_LIFE: TimeDelta = TimeDelta::hours(3);
+const CANCEL_WINDOW: TimeDelta = TimeDelta::hours(24);
+
+const INVALID_PARAMETER: Refused = Refused("40004", "ACQ.INVALID_PARAMETER", "参数无效");
+const TRADE_NOT_EXIST: Refused = Refused("40004", "ACQ.TRADE_NOT_EXIST", "交易不存在");
+const TRADE_HAS_CLOSE: Refused = Refused("40004", "ACQ.TRADE_HAS_CLOSE", "交易已经关闭");
+const CONTEXT_INCONSISTENT: Refused = Refused("40004", "ACQ.CONTEXT_INCONSISTENT", "交易信息被篡改");
+const TRADE_STATUS_ERROR: Refused = Refused("40004", "ACQ.TRADE_STATUS_ERROR", "交易状态不合法");
+const REFUND_TOO_MUCH: Refused = Refused("40004", "ACQ.REASON_TRADE_REFUND_FEE_ERR", "退款金额无效");
+
+/// 28 digits that begin with the day, as Alipay's do.
+pub(super) fn transaction_id(number: u64, now: DateTime<Utc>) -> String {
+    let time = beijing_time(now);
+    let day: String = time.chars().take(10).filter(char::is_ascii_digit).collect();
+    format!("{day}22001{number:015}")
+}
+
+/// A merchant at one moment.
+pub(super) struct Shop<'a> {
+    pub seller_id: &'a str,
+    pub now: DateTime<Utc>,
+}
+
+type Biz = Map<String, Value>;
+
+impl Shop<'_> {
+    /// Executes one call.
+    ///
+    /// # Errors
+    /// The answer too, as the business "no" that it is.
+    pub(super) fn execute(
+        &self,
+        method: Method,
+        biz: &Biz,
+        notify_url: Option<&str>,
+        book: &mut Book,
+    ) -> Result<Said, Said> {
+        match method {
+            Method::Precreate => Ok(self.precreate(biz, notify_url, book)?),
+            Method::Query => self.query(biz, book),
+            Method::Close => Ok(self.close(biz, book)?),
+            Method::Cancel => Ok(self.cancel(biz, book)?),
+            Method::Refund => self.refund(biz, book).map_err(|refused| {
+                let mut said = Said::from(refused);
+                said.push("refund_fee", "0.00");
+                said
+            }),
+            Method::RefundQuery => Ok(self.query_refund(biz, book)?),
+        }
+    }
+
+    fn key(&self, order_no: &str) -> OrderKey {
+        OrderKey::new(NAME.as_str(), self.seller_id, order_no)
+    }
+
+    /// The trade that a request names; `trade_no` wins. A code that nobody has scanned has no trade.
+    fn trade(&self, biz: &Biz, book: &mut Book) -> Result<Order, Refused> {
+        let order = match (text(biz, "trade_no"), text(biz, "out_trade_no")) {
+            (Some(trade_no), _) => book.by_transaction(trade_no).filter(|o| o.key.merchant == self.seller_id),
+            (None, Some(order_no)) => book.order(&self.key(order_no)),
+            (None, None) => return Err(INVALID_PARAMETER),
+        };
+        let order = order.filter(|order| order.transaction_id.is_some()).ok_or(TRADE_NOT_EXIST)?.clone();
+        if order.state != State::Payable || self.now < order.expires_at {
+            return Ok(order);
+        }
+        // Its time is over: Alipay closes it by itself, when it was due.
+        book.close(&order.key, order.expires_at).map_err(|_| TRADE_STATUS_ERROR)?;
+        book.order(&order.key).cloned().ok_or(TRADE_NOT_EXIST)
+    }
+
+    fn precreate(&self, biz: &Biz, notify_url: Option<&str>, book: &mut Book) -> Result<Said, Refused> {
+        let order_no = text(biz, "out_trade_no").filter(|no| is_order_no(no)).ok_or(INVALID_PARAMETER)?;
+        let description = text(biz, "subject").filter(|s| s.chars().count() <= 256).ok_or(INVALID_PARAMETER)?;
+        let amount = amount(biz, "total_amount")?;
+        if amount.minor() > LARGEST_FEN {
+            return Err(Refused("40004", "ACQ.TOTAL_FEE_EXCEED", "订单总金额超过限额"));
+        }
+        if text(biz, "seller_id").is_some_and(|seller_id| seller_id != self.seller_id) {
+            return Err(Refused("40004", "ACQ.INVALID_RECEIVE_ACCOUNT", "收款账户不支持"));
+        }
+        if !matches!(text(biz, "product_code"), None | Some("FACE_TO_FACE_PAYMENT" | "QR_CODE_OFFLINE")) {
+            return Err(Refused("40004", "ACQ.ACCESS_FORBIDDEN", "没有权限使用该产品"));
+        }
+        let expires_at = self.expires_at(biz)?;
+        let code_life = match text(biz, "qr_code_timeout_express") {
+            Some(express) => timeout(express)?.min(LONGEST_CODE),
+            None => LONGEST_CODE,
+        };
+        let key = self.key(order_no);
+        self.reusable(book, &key, amount, description)?;
+        let code = Code {
+            text: format!("https://qr.alipay.com/bax{:017}", book.next_number()),
+            dies_at: expires_at.min(self.now + code_life),
+        };
+        let qr_code = code.text.clone();
+        if book.order(&key).is_some() {
+            book.give_code(&key, code).map_err(|_| TRADE_NOT_EXIST)?;
+        } else {
+            let order = Order {
+                key,
+                amount,
+                description: description.to_owned(),
+                flow: Flow::Qr,
+                notify_url: notify_url.map(str::to_owned),
+                passback: text(biz, "passback_params").map(str::to_owned),
+                details: Value::Null,
+                created_at: self.now,
+                expires_at,
+                codes: vec![code],
+                state: State::Shown,
+                transaction_id: None,
+                paid_at: None,
+                ended_at: None,
+                refunds: Default::default(),
+            };
+            book.insert(order).map_err(|_| CONTEXT_INCONSISTENT)?;
+        }
+        Ok(Said::success([("out_trade_no", order_no.to_owned()), ("qr_code", qr_code)]))
+    }
+
+    /// Until when the order takes money: absolute, or counted from now.
+    fn expires_at(&self, biz: &Biz) -> Result<DateTime<Utc>, Refused> {
+        let Some(time_expire) = text(biz, "time_expire") else {
+            let life = text(biz, "timeout_express").map_or(Ok(DEFAULT_LIFE), timeout)?;
+            return Ok(self.now + life);
+        };
+        let expires_at = from_beijing_time(time_expire).ok_or(INVALID_PARAMETER)?;
+        if expires_at <= self.now {
+            return Err(Refused("40004", "ACQ.NOW_TIME_AFTER_EXPIRE_TIME_ERROR", "当前时间已经超过允许支付的时间"));
+        }
+        Ok(expires_at)
+    }
+
+    /// Whether a number may be used: it is new, or unpaid and the same in all that counts.
+    fn reusable(&self, book: &Book, key: &OrderKey, amount: Money, description: &str) -> Result<(), Refused> {
+        let Some(order) = book.order(key) else { return Ok(()) };
+        match order.state {
+            State::Paid => Err(Refused("40004", "ACQ.TRADE_HAS_SUCCESS", "交易已被支付")),
+            State::Closed | State::Reversed => Err(TRADE_HAS_CLOSE),
+            State::Shown | State::Payable if (order.amount, order.description.as_str()) != (amount, description) => {
+                Err(CONTEXT_INCONSISTENT)
+            }
+            State::Payable if self.now >= order.expires_at => Err(TRADE_HAS_CLOSE),
+            State::Shown | State::Payable => Ok(()),
+        }
+    }
+
+    fn query(&self, biz: &Biz, book: &mut Book) -> Result<Said, Said> {
+        let order = self.trade(biz, book).map_err(|refused| {
+            let mut said = Said::from(refused);
+            said.push("buyer_pay_amount", "0.00");
+            said.push("invoice_amount", "0.00");
+            said.push("out_trade_no", text(biz, "out_trade_no").unwrap_or_default());
+            said.push("point_amount", "0.00");
+            said.push("receipt_amount", "0.00");
+            said
+        })?;
+        let status = match order.state {
+            State::Shown | State::Payable => "WAIT_BUYER_PAY",
+            State::Paid if order.refunded_fen() < order.captured_fen() => "TRADE_SUCCESS",
+            // All of it went back: the same word as for one that was never paid.
+            State::Paid | State::Closed | State::Reversed => "TRADE_CLOSED",
+        };
+        let paid = if order.paid_at.is_some() { order.amount.to_yuan() } else { "0.00".to_owned() };
+        let mut said = Said::success([
+            ("buyer_logon_id", BUYER_LOGON_ID.to_owned()),
+            ("buyer_pay_amount", paid.clone()),
+            ("buyer_user_id", BUYER_ID.to_owned()),
+            ("invoice_amount", paid.clone()),
+            ("out_trade_no", order.key.order_no.clone()),
+        ]);
+        if let Some(passback) = &order.passback {
+            said.push("passback_params", passback.as_str());
+        }
+        said.push("point_amount", "0.00");
+        said.push("receipt_amount", paid);
+        if let Some(paid_at) = order.paid_at {
+            said.push("send_pay_date", beijing_time(paid_at));
+        }
+        said.push("total_amount", order.amount.to_yuan());
+        said.push("trade_no", order.transaction_id.unwrap_or_default());
+        said.push("trade_status", status);
+        Ok(said)
+    }
+
+    fn close(&self, biz: &Biz, book: &mut Book) -> Result<Said, Refused> {
+        let order = self.trade(biz, book)?;
+        // Works on WAIT_BUYER_PAY only, and gives no money back.
+        book.close(&order.key, self.now).map_err(|_| TRADE_STATUS_ERROR)?;
+        Ok(Said::success(names(&order)))
+    }
+
+    fn cancel(&self, biz: &Biz, book: &mut Book) -> Result<Said, Refused> {
+        let retry_flag = ("retry_flag", "N".to_owned());
+        let order = match (self.trade(biz, book), text(biz, "trade_no"), text(biz, "out_trade_no")) {
+            (Ok(order), _, _) => order,
+            // Nothing to cancel is no error when it was asked for by our own number. The code lives on.
+            (Err(Refused(_, "ACQ.TRADE_NOT_EXIST", _)), None, Some(order_no)) => {
+                return Ok(Said::success([("out_trade_no", order_no.to_owned()), retry_flag]));
+            }
+            (Err(refused), _, _) => return Err(refused),
+        };
+        if self.now >= order.created_at + CANCEL_WINDOW {
+            return Err(Refused("40004", "ACQ.TRADE_CANCEL_TIME_OUT", "超过撤销时间范围"));
+        }
+        let state = match book.reverse(&order.key, self.now) {
+            Ok(state) => state,
+            // Cancelling again says the same again.
+            Err(Refusal::Ended) => order.state,
+            Err(Refusal::TooMuch) => return Err(REFUND_TOO_MUCH),
+            Err(_) => return Err(TRADE_STATUS_ERROR),
+        };
+        let action = if state == State::Reversed { "refund" } else { "close" };
+        let mut said = Said::success(names(&order));
+        said.push("action", action);
+        said.0.push(retry_flag);
+        Ok(said)
+    }
+
+    fn refund(&self, biz: &Biz, book: &mut Book) -> Result<Said, Refused> {
+        let amount = amount(biz, "refund_amount")?;
+        let order = self.trade(biz, book)?;
+        match order.state {
+            State::Shown | State::Payable => return Err(TRADE_STATUS_ERROR),
+            State::Closed | State::Reversed => return Err(TRADE_HAS_CLOSE),
+            State::Paid => {}
+        }
+        let refund_no = match text(biz, "out_request_no") {
+            Some(refund_no) if refund_no.chars().count() <= 64 => refund_no,
+            Some(_) => return Err(INVALID_PARAMETER),
+            // Without a number it is the refund of the whole, known by the number of the order.
+            None if amount == order.amount => order.key.order_no.as_str(),
+            None => return Err(Refused("40004", "ACQ.REFUND_AMT_NOT_EQUAL_TOTAL", "退款金额与订单金额不一致")),
+        };
+        let fund_change = match order.refunds.get(refund_no) {
+            Some(refund) if refund.amount == amount => "N",
+            Some(_) => return Err(Refused("40004", "ACQ.DISCORDANT_REPEAT_REQUEST", "不一致的请求")),
+            None if order.refunding_fen() == order.captured_fen() => return Err(TRADE_HAS_CLOSE),
+            None => {
+                let refund = NewRefund {
+                    refund_no: refund_no.to_owned(),
+                    refund_id: transaction_id(book.next_number(), self.now),
+                    amount,
+                    reason: text(biz, "refund_reason").map(str::to_owned),
+                    notify_url: None,
+                    due_at: self.now,
+                };
+                book.refund(&order.key, refund, self.now).map_err(|_| REFUND_TOO_MUCH)?;
+                "Y"
+            }
+        };
+        let order = book.order(&order.key).ok_or(TRADE_NOT_EXIST)?;
+        // The sum of all refunds, not this one's amount.
+        let sum = Money::fen(order.refunded_fen()).map_err(|_| REFUND_TOO_MUCH)?;
+        let mut said = Said::success([
+            ("buyer_logon_id", BUYER_LOGON_ID.to_owned()),
+            ("buyer_user_id", BUYER_ID.to_owned()),
+            ("fund_change", fund_change.to_owned()),
+            ("gmt_refund_pay", beijing_time(self.now)),
+        ]);
+        said.0.extend(names(order));
+        said.push("refund_fee", sum.to_yuan());
+        said.push("send_back_fee", "0.00");
+        Ok(said)
+    }
+
+    fn query_refund(&self, biz: &Biz, book: &mut Book) -> Result<Said, Refused> {
+        let refund_no = text(biz, "out_request_no").ok_or(INVALID_PARAMETER)?;
+        let order = self.trade(biz, book)?;
+        // A number that is not there is answered without any of a refund's fields.
+        let Some(refund) = order.refunds.get(refund_no) else { return Ok(Said::success([])) };
+        let mut said = Said::success(names(&order));
+        said.push("out_request_no", refund_no);
+        said.push("refund_amount", refund.amount.to_yuan());
+        if refund.status == RefundStatus::Done {
+            said.push("refund_status", "REFUND_SUCCESS");
+        }
+        said.push("total_amount", order.amount.to_yuan());
+        Ok(said)
+    }
+}
+
+fn names(order: &Order) -> [(&'static str, String); 2] {
+    [("out_trade_no", order.key.order_no.clone()), ("trade_no", order.transaction_id.clone().unwrap_or_default())]
+}
+
+fn text<'a>(biz: &'a Biz, name: &str) -> Option<&'a str> {
+    biz.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
+}
+
+/// A positive amount of yuan. SDKs send it as a text or as a number.
+fn amount(biz: &Biz, name: &str) -> Result<Money, Refused> {
+    let yuan = match biz.get(name) {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Number(number)) => number.to_string(),
+        _ => return Err(INVALID_PARAMETER),
+    };
+    Money::from_yuan(&yuan).ok().filter(|amount| amount.minor() > 0).ok_or(INVALID_PARAMETER)
+}
+
+fn is_order_no(no: &str) -> bool {
+    (1..=64).contains(&no.len()) && no.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
+}
+
+/// `90m`, `1h`, `2d`: one minute to 15 days, no fractions.
+fn timeout(express: &str) -> Result<TimeDelta, Refused> {
+    let units = [("m", TimeDelta::minutes(1)), ("h", TimeDelta::hours(1)), ("d", TimeDelta::days(1))];
+    let (count, unit) = units
+        .iter()
+        .find_map(|(suffix, unit)| Some((express.strip_suffix(suffix)?.parse::<u16>().ok()?, *unit)))
+        .ok_or(INVALID_PARAMETER)?;
+    unit.checked_mul(i32::from(count))
+        .filter(|life| (TimeDelta::minutes(1)..=TimeDelta::days(15)).contains(life))
+        .ok_or(INVALID_PARAMETER)
+}

@@ -1,0 +1,343 @@
+//! The suite that every provider passes, whatever its protocol: what `provider.rs` promises to those who decide
+//! about money. It asks capabilities, never names, and changes nothing but orders of its own.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use http::HeaderMap;
+
+use crate::money::Money;
+use crate::notification::{Acknowledgement, RawNotification};
+use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
+use crate::outcome::{Capture, Created, Ended, Queried, RefundQueried, Refunded};
+use crate::provider::{Ending, Provider};
+
+const AMOUNT_FEN: i64 = 8_888;
+/// Longer than any provider's refund takes in the sandbox.
+const REFUND_TIME: Duration = Duration::from_secs(3600);
+
+/// The payer and the time at the provider under test.
+#[async_trait]
+pub trait OtherSide: Send + Sync {
+    /// The provider's time.
+    fn now(&self) -> DateTime<Utc>;
+    /// The payer opens the order and pays. Says whether the money was taken.
+    async fn pay(&self, order_no: &str) -> bool;
+    /// The payer opens the order and does not pay.
+    async fn open(&self, order_no: &str);
+    /// The provider's time moves on.
+    async fn let_pass(&self, time: Duration);
+}
+
+/// What is tested.
+pub struct Subject {
+    /// The provider.
+    pub provider: Arc<dyn Provider>,
+    /// The payer's side of it.
+    pub other_side: Arc<dyn OtherSide>,
+    /// The flow of the orders that are made: one that ends by a close or by expiring.
+    pub flow: Flow,
+    /// An address that the provider takes.
+    pub notify_url: String,
+    /// Begins all numbers of this run: 1 to 16 of `[0-9A-Za-z]`, never used before at this provider.
+    pub prefix: String,
+}
+
+/// A promise that was not kept.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{promise}: got {got}")]
+pub struct Broken {
+    /// The promise.
+    pub promise: &'static str,
+    /// What came instead.
+    pub got: String,
+}
+
+type Kept = Result<(), Broken>;
+
+/// Runs every check and names those that failed; an empty list is what one wants.
+pub async fn run_all(subject: &Subject) -> Vec<(&'static str, Broken)> {
+    let results = [
+        ("capabilities_make_sense", capabilities_make_sense(subject)),
+        ("an_unsigned_notification_is_rejected", an_unsigned_notification_is_rejected(subject)),
+        ("a_number_never_made_is_not_found", a_number_never_made_is_not_found(subject).await),
+        ("a_paid_offer_is_told_completely", a_paid_offer_is_told_completely(subject).await),
+        ("an_unpaid_offer_ends_as_declared", an_unpaid_offer_ends_as_declared(subject).await),
+        ("an_opened_offer_ends_as_declared", an_opened_offer_ends_as_declared(subject).await),
+        ("a_close_keeps_the_money", a_close_keeps_the_money(subject).await),
+        ("an_expired_offer_takes_no_money", an_expired_offer_takes_no_money(subject).await),
+        ("an_unpaid_offer_is_not_refunded", an_unpaid_offer_is_not_refunded(subject).await),
+        ("refunds_give_back_each_fen_once", refunds_give_back_each_fen_once(subject).await),
+        ("a_refund_number_means_one_amount", a_refund_number_means_one_amount(subject).await),
+        ("a_refund_never_made_is_not_found", a_refund_never_made_is_not_found(subject).await),
+    ];
+    results.into_iter().filter_map(|(name, kept)| kept.err().map(|broken| (name, broken))).collect()
+}
+
+fn ensure(holds: bool, promise: &'static str, got: &dyn fmt::Debug) -> Kept {
+    if holds { Ok(()) } else { Err(Broken { promise, got: format!("{got:?}") }) }
+}
+
+impl Subject {
+    fn ending(&self) -> Option<Ending> {
+        self.provider.capabilities().flow(self.flow).map(|f| f.ending)
+    }
+
+    fn call(&self) -> Call {
+        Call { now: self.other_side.now(), timeout: Duration::from_secs(5) }
+    }
+
+    fn order(&self, suffix: &str) -> Result<Order, Broken> {
+        let now = self.other_side.now();
+        let amount = fen(AMOUNT_FEN)?;
+        let life_s = self.provider.capabilities().shortest_offer_s.max(900);
+        Ok(Order {
+            order_no: format!("{}{suffix}", self.prefix),
+            payment_id: format!("pay_{}{suffix}", self.prefix),
+            flow: self.flow,
+            amount,
+            description: "一杯咖啡 coffee".to_owned(),
+            txn_time: now,
+            expires_at: now + TimeDelta::seconds(i64::from(life_s)),
+            notify_url: self.notify_url.clone(),
+            client_ip: Some("203.0.113.7".to_owned()),
+        })
+    }
+
+    /// Makes an offer, which everybody promises to be able to.
+    async fn offer(&self, suffix: &str) -> Result<Order, Broken> {
+        let order = self.order(suffix)?;
+        let created = self.provider.create(&order, &self.call()).await.outcome;
+        ensure(matches!(created, Created::Accepted(_)), "a new offer is accepted", &created)?;
+        Ok(order)
+    }
+
+    async fn paid_offer(&self, suffix: &str) -> Result<Order, Broken> {
+        let order = self.offer(suffix).await?;
+        let taken = self.other_side.pay(&order.order_no).await;
+        ensure(taken, "a living offer can be paid", &taken)?;
+        Ok(order)
+    }
+
+    async fn query(&self, order: &Order) -> Queried {
+        self.provider.query(&reference(order), &self.call()).await.outcome
+    }
+
+    async fn close(&self, order: &Order) -> Ended {
+        self.provider.close(&reference(order), &self.call()).await.outcome
+    }
+
+    /// A refund, with the provider's spacing before it.
+    async fn refund(&self, refund: &RefundOrder) -> Refunded {
+        let spacing = self.provider.capabilities().refund_spacing_ms;
+        self.other_side.let_pass(Duration::from_millis(u64::from(spacing))).await;
+        self.provider.refund(refund, &self.call()).await.outcome
+    }
+
+    fn refund_order(&self, order: &Order, suffix: &str, amount_fen: i64) -> Result<RefundOrder, Broken> {
+        Ok(RefundOrder {
+            order: reference(order),
+            transaction_id: None,
+            refund_no: format!("{}{suffix}", self.prefix),
+            amount: fen(amount_fen)?,
+            total: order.amount,
+            reason: Some("the suite gives it back".to_owned()),
+            notify_url: self.notify_url.clone(),
+        })
+    }
+
+    /// Nobody can pay it any more, and the provider says so.
+    async fn is_dead(&self, order: &Order) -> Kept {
+        let queried = self.query(order).await;
+        ensure(queried == Queried::Closed, "a closed offer is queried as closed", &queried)?;
+        let taken = self.other_side.pay(&order.order_no).await;
+        ensure(!taken, "a closed offer takes no money", &taken)?;
+        let closed = self.close(order).await;
+        // Alipay has one "no" for closed and for paid orders: then it takes a query to know.
+        let harmless = matches!(closed, Ended::Closed | Ended::Impossible(_) | Ended::Unknown(_));
+        ensure(harmless, "closing again changes nothing", &closed)
+    }
+}
+
+fn fen(fen: i64) -> Result<Money, Broken> {
+    Money::fen(fen).map_err(|e| Broken { promise: "the suite's amounts are amounts", got: e.to_string() })
+}
+
+fn reference(order: &Order) -> OrderRef {
+    OrderRef { order_no: order.order_no.clone(), txn_time: order.txn_time }
+}
+
+fn taken_up(refunded: &Refunded) -> bool {
+    matches!(refunded, Refunded::Accepted | Refunded::Done)
+}
+
+fn capabilities_make_sense(subject: &Subject) -> Kept {
+    let capabilities = subject.provider.capabilities();
+    let (least, most) = capabilities.amount_fen;
+    ensure(0 < least && least <= most, "amounts have a range", &capabilities.amount_fen)?;
+    for ladder in [capabilities.awaiting_ladder_s, capabilities.doubt_ladder_s, capabilities.refund_ladder_s] {
+        ensure(!ladder.is_empty() && ladder.is_sorted(), "ladders go up", &ladder)?;
+    }
+    let offers = !matches!(subject.ending(), None | Some(Ending::Reverse));
+    ensure(offers, "the flow under test is one of its offers", &capabilities.flows)?;
+    let stop = subject.provider.acknowledge(Acknowledgement::Stop);
+    ensure(stop.status.is_success(), "what is stored is acknowledged with success", &stop)
+}
+
+fn an_unsigned_notification_is_rejected(subject: &Subject) -> Kept {
+    for body in ["", "{}", "out_trade_no=1&trade_status=TRADE_SUCCESS", "\u{0}"] {
+        let raw = RawNotification { headers: HeaderMap::new(), body: Bytes::from_static(body.as_bytes()) };
+        let read = subject.provider.notification(&raw, subject.other_side.now());
+        ensure(read.is_err(), "nothing unsigned is believed", &read)?;
+    }
+    Ok(())
+}
+
+async fn a_number_never_made_is_not_found(subject: &Subject) -> Kept {
+    let queried = subject.query(&subject.order("never")?).await;
+    ensure(queried == Queried::NotFound, "a number never made is not found", &queried)
+}
+
+async fn a_paid_offer_is_told_completely(subject: &Subject) -> Kept {
+    let order = subject.offer("paid").await?;
+    let before = subject.query(&order).await;
+    let unpaid = if subject.ending() == Some(Ending::CloseOnceTradeExists) {
+        before == Queried::NotFound
+    } else {
+        before == Queried::Payable
+    };
+    ensure(unpaid, "an offer that nobody opened is unpaid", &before)?;
+    subject.other_side.open(&order.order_no).await;
+    let opened = subject.query(&order).await;
+    ensure(opened == Queried::Payable, "an opened offer is payable", &opened)?;
+    let taken = subject.other_side.pay(&order.order_no).await;
+    ensure(taken, "an opened offer can be paid", &taken)?;
+    let again = subject.other_side.pay(&order.order_no).await;
+    ensure(!again, "a paid offer is not paid again", &again)?;
+    let capture = paid(subject.query(&order).await)?;
+    ensure(capture.amount == order.amount, "a capture tells the amount", &capture)?;
+    ensure(!capture.transaction_id.is_empty(), "a capture tells the provider's number", &capture)?;
+    ensure(capture.foreign_account.is_none(), "a capture is our own account's", &capture)?;
+    let ours = capture.payment_id.as_ref().is_none_or(|id| *id == order.payment_id);
+    ensure(ours, "what is passed back is what we passed", &capture)?;
+    let recent = capture.paid_at.is_none_or(|at| (subject.other_side.now() - at).abs() < TimeDelta::minutes(1));
+    ensure(recent, "a capture's time is the time of paying", &capture)
+}
+
+fn paid(queried: Queried) -> Result<Capture, Broken> {
+    match queried {
+        Queried::Paid(capture) => Ok(capture),
+        Queried::NotFound | Queried::Payable | Queried::Closed | Queried::Reversed | Queried::Unknown(_) => {
+            Err(Broken { promise: "a paid offer is queried as paid", got: format!("{queried:?}") })
+        }
+    }
+}
+
+async fn an_unpaid_offer_ends_as_declared(subject: &Subject) -> Kept {
+    let order = subject.offer("unpaid").await?;
+    let ended = subject.close(&order).await;
+    if subject.ending() == Some(Ending::Close) {
+        ensure(ended == Ended::Closed, "an offer that can be closed is closed", &ended)?;
+        return subject.is_dead(&order).await;
+    }
+    let untouched = matches!(ended, Ended::Impossible(_));
+    ensure(untouched, "an offer that cannot be closed yet says so", &ended)?;
+    let taken = subject.other_side.pay(&order.order_no).await;
+    ensure(taken, "an offer that could not be closed is alive", &taken)?;
+    paid(subject.query(&order).await).map(drop)
+}
+
+async fn an_opened_offer_ends_as_declared(subject: &Subject) -> Kept {
+    let order = subject.offer("opened").await?;
+    subject.other_side.open(&order.order_no).await;
+    let ended = subject.close(&order).await;
+    if subject.ending() == Some(Ending::Expire) {
+        return ensure(matches!(ended, Ended::Impossible(_)), "an offer that only expires is not closed", &ended);
+    }
+    ensure(ended == Ended::Closed, "an opened offer is closed", &ended)?;
+    subject.is_dead(&order).await
+}
+
+async fn a_close_keeps_the_money(subject: &Subject) -> Kept {
+    let order = subject.paid_offer("kept").await?;
+    let ended = subject.close(&order).await;
+    // As above: a close may be unable to tell, and must not claim that it ended anything.
+    let honest = matches!(ended, Ended::AlreadyPaid | Ended::Unknown(_));
+    ensure(honest, "closing a paid order says that it is paid, or that it takes a query to know", &ended)?;
+    paid(subject.query(&order).await).map(drop)
+}
+
+async fn an_expired_offer_takes_no_money(subject: &Subject) -> Kept {
+    let order = subject.offer("expired").await?;
+    let life = (order.expires_at - subject.other_side.now()).to_std().unwrap_or_default();
+    subject.other_side.let_pass(life + Duration::from_secs(1)).await;
+    let taken = subject.other_side.pay(&order.order_no).await;
+    ensure(!taken, "an offer takes no money after its deadline", &taken)?;
+    let queried = subject.query(&order).await;
+    let unpaid = matches!(queried, Queried::NotFound | Queried::Payable | Queried::Closed);
+    ensure(unpaid, "an expired offer is unpaid", &queried)
+}
+
+async fn an_unpaid_offer_is_not_refunded(subject: &Subject) -> Kept {
+    let order = subject.offer("norefund").await?;
+    let refunded = subject.refund(&subject.refund_order(&order, "norefundR", 1)?).await;
+    ensure(!taken_up(&refunded), "what was not paid is not refunded", &refunded)
+}
+
+async fn refunds_give_back_each_fen_once(subject: &Subject) -> Kept {
+    let order = subject.paid_offer("refund").await?;
+    let part = subject.refund_order(&order, "refundA", 3_000)?;
+    let too_much = subject.refund_order(&order, "refundB", AMOUNT_FEN - 3_000 + 1)?;
+    let rest = subject.refund_order(&order, "refundC", AMOUNT_FEN - 3_000)?;
+
+    let refunded = subject.refund(&part).await;
+    ensure(taken_up(&refunded), "a part of a paid order is refunded", &refunded)?;
+    let again = subject.refund(&part).await;
+    ensure(taken_up(&again), "the same refund may be sent again", &again)?;
+    is_done(subject, &part).await?;
+    paid(subject.query(&order).await)?;
+
+    let refused = subject.refund(&too_much).await;
+    let terminal = matches!(refused, Refunded::TerminalNo(_));
+    ensure(terminal, "a refund over what is left never happens", &refused)?;
+    // Had the repeated part been refunded twice, so much would not be left.
+    let refunded = subject.refund(&rest).await;
+    ensure(taken_up(&refunded), "the rest of a paid order is refunded", &refunded)?;
+    is_done(subject, &rest).await?;
+
+    let nothing_left = subject.refund(&subject.refund_order(&order, "refundD", 1)?).await;
+    ensure(!taken_up(&nothing_left), "a refunded order gives nothing more", &nothing_left)?;
+    // Not every provider's query tells a whole refund from a part.
+    let queried = subject.query(&order).await;
+    ensure(matches!(queried, Queried::Reversed | Queried::Paid(_)), "a refunded order is not unpaid", &queried)
+}
+
+async fn is_done(subject: &Subject, refund: &RefundOrder) -> Kept {
+    let soon = subject.provider.query_refund(refund, &subject.call()).await.outcome;
+    let known = matches!(soon, RefundQueried::Accepted | RefundQueried::Done);
+    ensure(known, "a refund that was taken up is known", &soon)?;
+    subject.other_side.let_pass(REFUND_TIME).await;
+    let later = subject.provider.query_refund(refund, &subject.call()).await.outcome;
+    ensure(later == RefundQueried::Done, "a refund gets done", &later)
+}
+
+async fn a_refund_number_means_one_amount(subject: &Subject) -> Kept {
+    let order = subject.paid_offer("number").await?;
+    let refund = subject.refund_order(&order, "numberR", 100)?;
+    let refunded = subject.refund(&refund).await;
+    ensure(taken_up(&refunded), "a part of a paid order is refunded", &refunded)?;
+    let other = subject.refund(&subject.refund_order(&order, "numberR", 200)?).await;
+    ensure(!taken_up(&other), "the same number with another amount is refused", &other)?;
+    is_done(subject, &refund).await
+}
+
+async fn a_refund_never_made_is_not_found(subject: &Subject) -> Kept {
+    let order = subject.paid_offer("nothing").await?;
+    let refund = subject.refund_order(&order, "nothingR", 100)?;
+    let queried = subject.provider.query_refund(&refund, &subject.call()).await.outcome;
+    ensure(queried == RefundQueried::NotFound, "a refund never made is not found", &queried)
+}

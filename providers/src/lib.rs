@@ -1,0 +1,29 @@
+//! The protocols of Alipay, WeChat Pay and UnionPay, and nothing else: no database, no clock, no routing.
+//!
+//! * [`provider`] – the trait, the capabilities, names;
+//! * [`money`], [`order`], [`outcome`], [`notification`] – what crosses the trait;
+//! * [`http`], [`signing`] – what adapters share;
+//! * [`layer`] – wrappers around any provider; [`layer::stack`] fixes their order;
+//! * [`memory`] – a provider without a network, for tests;
+//! * [`alipay`], [`wechatpay`] – the adapters, each with its face of the sandbox;
+//! * [`sandbox`] – one server that speaks all of these protocols from the other side;
+//! * [`conformance`] – the suite that every provider passes.
+
+pub mod alipay;
+pub mod conformance;
+pub mod http;
+pub mod layer;
+pub mod memory;
+pub mod money;
+pub mod notification;
+pub mod order;
+pub mod outcome;
+pub mod provider;
+pub mod sandbox;
+pub mod signing;
+pub mod wechatpay;
+
+pub use provider::{Capabilities, Protocol, Provider, ProviderName, protocol};
+
+/// The one list of providers, in the order in which a merchant without a rule uses them.
+pub static PROTOCOLS: &[Protocol] = &[alipay::PROTOCOL, wechatpay::PROTOCOL];

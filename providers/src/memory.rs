@@ -1,0 +1,392 @@
+//! A provider without a network, for tests of what stands above. Left alone it behaves like a real provider of
+//! offers, on the sandbox's book; asked to, it answers whatever a test wants. It must never be offered to
+//! merchants, which is why it is not on the list of providers.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use aws_lc_rs::hmac;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use http::{HeaderMap, HeaderValue, StatusCode};
+use serde_json::{Value, json};
+
+use crate::notification::{
+    Acknowledgement, AcknowledgementBody, Notice, Notification, RawNotification, Rejection, Verified,
+};
+use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
+use crate::outcome::{
+    Answer, Capture, Created, Ended, Failure, FailureKind, NextAction, Queried, RefundQueried, Refunded, Refusal,
+};
+use crate::provider::{Capabilities, Ending, FlowCapability, Provider, ProviderName};
+use crate::sandbox::book::{self, Book, Code, NewRefund, OrderKey, RefundStatus, State};
+
+const MERCHANT: &str = "merchant";
+const SIGNATURE: &str = "memory-signature";
+
+static CLOSABLE: Capabilities = capabilities(&[FlowCapability { flow: Flow::Qr, ending: Ending::Close }]);
+static CLOSABLE_ONCE_OPENED: Capabilities =
+    capabilities(&[FlowCapability { flow: Flow::Qr, ending: Ending::CloseOnceTradeExists }]);
+static EXPIRING: Capabilities = capabilities(&[FlowCapability { flow: Flow::Qr, ending: Ending::Expire }]);
+static CHARGING: Capabilities = capabilities(&[]);
+
+const fn capabilities(flows: &'static [FlowCapability]) -> Capabilities {
+    Capabilities {
+        flows,
+        amount_fen: (1, 10_000_000_000),
+        shortest_offer_s: 60,
+        awaiting_ladder_s: &[5, 30, 60, 180, 300, 600, 1800],
+        doubt_ladder_s: &[1, 2, 5, 10, 30, 60],
+        refund_ladder_s: &[10, 60, 300],
+        refund_spacing_ms: 0,
+    }
+}
+
+/// What a test wants the next call of a kind to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Scripted<T> {
+    /// Whether the call takes effect.
+    pub done: bool,
+    /// What it answers; `None`: nothing, ever.
+    pub answer: Option<T>,
+}
+
+/// The provider. See the module.
+#[derive(Debug)]
+pub struct Memory {
+    name: ProviderName,
+    ending: Ending,
+    key: hmac::Key,
+    inner: Mutex<Inner>,
+}
+
+#[derive(Debug, Default)]
+struct Inner {
+    book: Book,
+    calls: Vec<(&'static str, String)>,
+    create: VecDeque<Scripted<Created>>,
+    query: VecDeque<Scripted<Queried>>,
+    close: VecDeque<Scripted<Ended>>,
+    refund: VecDeque<Scripted<Refunded>>,
+    query_refund: VecDeque<Scripted<RefundQueried>>,
+}
+
+impl Memory {
+    /// Its own name, which is on no list.
+    pub const NAME: ProviderName = ProviderName::new("memory");
+
+    /// An empty one, under its own name or in the place of a real provider, whose offers end as `ending` says.
+    #[must_use]
+    pub fn new(name: ProviderName, ending: Ending) -> Self {
+        let key = hmac::Key::new(hmac::HMAC_SHA256, b"known to everybody: it signs for tests only");
+        Self { name, ending, key, inner: Mutex::default() }
+    }
+
+    /// What the next creation does, behind those asked for before.
+    pub fn script_create(&self, scripted: Scripted<Created>) {
+        self.lock().create.push_back(scripted);
+    }
+
+    /// What the next query does.
+    pub fn script_query(&self, scripted: Scripted<Queried>) {
+        self.lock().query.push_back(scripted);
+    }
+
+    /// What the next close or reversal does.
+    pub fn script_close(&self, scripted: Scripted<Ended>) {
+        self.lock().close.push_back(scripted);
+    }
+
+    /// What the next refund does.
+    pub fn script_refund(&self, scripted: Scripted<Refunded>) {
+        self.lock().refund.push_back(scripted);
+    }
+
+    /// What the next query of a refund does.
+    pub fn script_query_refund(&self, scripted: Scripted<RefundQueried>) {
+        self.lock().query_refund.push_back(scripted);
+    }
+
+    /// Every call so far: its name and the order's or refund's number.
+    #[must_use]
+    pub fn calls(&self) -> Vec<(&'static str, String)> {
+        self.lock().calls.clone()
+    }
+
+    /// The payer pays.
+    ///
+    /// # Errors
+    /// Why the book refuses; nothing was changed.
+    pub fn pay(&self, order_no: &str, now: DateTime<Utc>) -> Result<(), book::Refusal> {
+        let book = &mut self.lock().book;
+        let transaction_id = transaction_id(book);
+        book.pay(&key(order_no), &transaction_id, now)
+    }
+
+    /// The payer opens the order and does not pay.
+    ///
+    /// # Errors
+    /// Why the book refuses; nothing was changed.
+    pub fn open(&self, order_no: &str, now: DateTime<Utc>) -> Result<(), book::Refusal> {
+        let book = &mut self.lock().book;
+        let transaction_id = transaction_id(book);
+        book.open_trade(&key(order_no), &transaction_id, now)
+    }
+
+    /// A genuine notification that the order was paid; `None` while it is not.
+    #[must_use]
+    pub fn paid_notification(&self, order_no: &str) -> Option<RawNotification> {
+        let capture = capture(self.lock().book.order(&key(order_no))?)?;
+        let body = json!({"id": format!("paid-{order_no}"), "order_no": order_no, "capture": capture}).to_string();
+        let signature = BASE64.encode(hmac::sign(&self.key, body.as_bytes()));
+        let headers =
+            HeaderMap::from_iter([(http::HeaderName::from_static(SIGNATURE), HeaderValue::from_str(&signature).ok()?)]);
+        Some(RawNotification { headers, body: Bytes::from(body) })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes the call down, lets it take effect unless the script says otherwise, and answers.
+    async fn run<T>(
+        &self,
+        call: (&'static str, &str),
+        script: impl FnOnce(&mut Inner) -> Option<Scripted<T>>,
+        act: impl FnOnce(&mut Inner) -> T,
+    ) -> Answer<T> {
+        let answer = {
+            let mut inner = self.lock();
+            inner.calls.push((call.0, call.1.to_owned()));
+            match script(&mut inner) {
+                None => Some(act(&mut inner)),
+                Some(scripted) => {
+                    if scripted.done {
+                        act(&mut inner);
+                    }
+                    scripted.answer
+                }
+            }
+        };
+        match answer {
+            Some(outcome) => Answer::new(outcome),
+            None => std::future::pending().await,
+        }
+    }
+
+    fn create_now(&self, inner: &mut Inner, order: &Order, now: DateTime<Utc>) -> Created {
+        if self.capabilities().flow(order.flow).is_none() {
+            return Created::Refused(Refusal::Request, no("flow"));
+        }
+        let code = Code { text: format!("memory:{}", order.order_no), dies_at: order.expires_at };
+        let entered = inner.book.insert(book::Order {
+            key: key(&order.order_no),
+            amount: order.amount,
+            description: order.description.clone(),
+            flow: order.flow,
+            notify_url: Some(order.notify_url.clone()),
+            passback: Some(order.payment_id.clone()),
+            details: Value::Null,
+            created_at: now,
+            expires_at: order.expires_at,
+            codes: vec![code.clone()],
+            state: if self.trade_exists_at_once() { State::Payable } else { State::Shown },
+            transaction_id: None,
+            paid_at: None,
+            ended_at: None,
+            refunds: BTreeMap::new(),
+        });
+        match entered {
+            Ok(()) => Created::Accepted(NextAction::DisplayQr { qr: code.text }),
+            // As at the real ones, an order with this number lives on, whatever becomes of this call.
+            Err(refusal) => Created::Unknown(no(&refusal.to_string())),
+        }
+    }
+
+    fn trade_exists_at_once(&self) -> bool {
+        match self.ending {
+            Ending::Close | Ending::Expire | Ending::Reverse => true,
+            Ending::CloseOnceTradeExists => false,
+        }
+    }
+
+    fn close_now(&self, inner: &mut Inner, order: &OrderRef, now: DateTime<Utc>) -> Ended {
+        let key = key(&order.order_no);
+        let Some(state) = inner.book.order(&key).map(|o| o.state) else {
+            return Ended::Impossible(no("no such order"));
+        };
+        match (state, self.ending) {
+            (State::Paid | State::Reversed, _) => Ended::AlreadyPaid,
+            (State::Closed, _) => Ended::Closed,
+            (State::Shown, _) => Ended::Impossible(no("nobody has opened it")),
+            (State::Payable, Ending::Expire | Ending::Reverse) => Ended::Impossible(no("it cannot be closed")),
+            (State::Payable, Ending::Close | Ending::CloseOnceTradeExists) => match inner.book.close(&key, now) {
+                Ok(()) => Ended::Closed,
+                Err(refusal) => Ended::Impossible(no(&refusal.to_string())),
+            },
+        }
+    }
+}
+
+fn key(order_no: &str) -> OrderKey {
+    OrderKey::new("memory", MERCHANT, order_no)
+}
+
+fn transaction_id(book: &mut Book) -> String {
+    format!("M{:027}", book.next_number())
+}
+
+fn no(message: &str) -> Failure {
+    Failure::new(FailureKind::Request, "memory", message)
+}
+
+fn capture(order: &book::Order) -> Option<Capture> {
+    Some(Capture {
+        transaction_id: order.transaction_id.clone()?,
+        amount: order.amount,
+        payer_amount: Some(order.amount.minor()),
+        payer: Some("138****0000".to_owned()),
+        paid_at: Some(order.paid_at?),
+        payment_id: order.passback.clone(),
+        foreign_account: None,
+    })
+}
+
+fn query_now(inner: &Inner, order: &OrderRef) -> Queried {
+    let Some(order) = inner.book.order(&key(&order.order_no)) else { return Queried::NotFound };
+    match (order.state, capture(order)) {
+        (State::Shown, _) => Queried::NotFound,
+        (State::Payable, _) => Queried::Payable,
+        (State::Closed, _) => Queried::Closed,
+        (State::Reversed, _) => Queried::Reversed,
+        (State::Paid, Some(_)) if order.refunded_fen() == order.captured_fen() => Queried::Reversed,
+        (State::Paid, Some(capture)) => Queried::Paid(capture),
+        (State::Paid, None) => Queried::Unknown(no("paid, and nobody knows how")),
+    }
+}
+
+fn reverse_now(inner: &mut Inner, order: &OrderRef, now: DateTime<Utc>) -> Ended {
+    match inner.book.reverse(&key(&order.order_no), now) {
+        Ok(State::Reversed) => Ended::Reversed,
+        Ok(State::Shown | State::Payable | State::Paid | State::Closed) => Ended::Closed,
+        Err(book::Refusal::Ended) => match query_now(inner, order) {
+            Queried::Reversed => Ended::Reversed,
+            Queried::NotFound | Queried::Payable | Queried::Paid(_) | Queried::Closed | Queried::Unknown(_) => {
+                Ended::Closed
+            }
+        },
+        Err(refusal) => Ended::Impossible(no(&refusal.to_string())),
+    }
+}
+
+fn refund_now(inner: &mut Inner, refund: &RefundOrder, now: DateTime<Utc>) -> Refunded {
+    let key = key(&refund.order.order_no);
+    let known = inner.book.order(&key).and_then(|o| o.refunds.get(&refund.refund_no)).map(|r| r.amount);
+    match known {
+        Some(amount) if amount == refund.amount => return Refunded::Done,
+        Some(_) => return Refunded::TerminalNo(no("another amount went with this number")),
+        None => {}
+    }
+    let new = NewRefund {
+        refund_no: refund.refund_no.clone(),
+        refund_id: format!("R{:027}", inner.book.next_number()),
+        amount: refund.amount,
+        reason: refund.reason.clone(),
+        notify_url: None,
+        due_at: now,
+    };
+    match inner.book.refund(&key, new, now) {
+        Ok(_) => Refunded::Done,
+        Err(refusal) => Refunded::TerminalNo(no(&refusal.to_string())),
+    }
+}
+
+fn query_refund_now(inner: &Inner, refund: &RefundOrder) -> RefundQueried {
+    let order = inner.book.order(&key(&refund.order.order_no));
+    match order.and_then(|o| o.refunds.get(&refund.refund_no)).map(|r| r.status) {
+        None => RefundQueried::NotFound,
+        Some(RefundStatus::Processing) => RefundQueried::Accepted,
+        Some(RefundStatus::Done) => RefundQueried::Done,
+        Some(RefundStatus::Closed) => RefundQueried::TerminalNo(no("closed")),
+        Some(RefundStatus::Abnormal) => RefundQueried::Abnormal(no("abnormal")),
+    }
+}
+
+#[async_trait]
+impl Provider for Memory {
+    fn name(&self) -> ProviderName {
+        self.name
+    }
+
+    fn identity(&self) -> &str {
+        MERCHANT
+    }
+
+    fn capabilities(&self) -> &'static Capabilities {
+        match self.ending {
+            Ending::Close => &CLOSABLE,
+            Ending::CloseOnceTradeExists => &CLOSABLE_ONCE_OPENED,
+            Ending::Expire => &EXPIRING,
+            Ending::Reverse => &CHARGING,
+        }
+    }
+
+    async fn create(&self, order: &Order, call: &Call) -> Answer<Created> {
+        let act = |inner: &mut Inner| self.create_now(inner, order, call.now);
+        self.run(("create", &order.order_no), |i| i.create.pop_front(), act).await
+    }
+
+    async fn query(&self, order: &OrderRef, _: &Call) -> Answer<Queried> {
+        self.run(("query", &order.order_no), |i| i.query.pop_front(), |i| query_now(i, order)).await
+    }
+
+    async fn close(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
+        let act = |inner: &mut Inner| self.close_now(inner, order, call.now);
+        self.run(("close", &order.order_no), |i| i.close.pop_front(), act).await
+    }
+
+    async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
+        self.run(("reverse", &order.order_no), |i| i.close.pop_front(), |i| reverse_now(i, order, call.now)).await
+    }
+
+    async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<Refunded> {
+        self.run(("refund", &refund.refund_no), |i| i.refund.pop_front(), |i| refund_now(i, refund, call.now)).await
+    }
+
+    async fn query_refund(&self, refund: &RefundOrder, _: &Call) -> Answer<RefundQueried> {
+        let act = |inner: &mut Inner| query_refund_now(inner, refund);
+        self.run(("query_refund", &refund.refund_no), |i| i.query_refund.pop_front(), act).await
+    }
+
+    fn notification(&self, raw: &RawNotification, now: DateTime<Utc>) -> Result<Verified<Notification>, Rejection> {
+        let signature = raw.headers.get(SIGNATURE).ok_or_else(|| Rejection::Unsigned(SIGNATURE.to_owned()))?;
+        let signature = BASE64.decode(signature.as_bytes()).map_err(|_| Rejection::BadSignature)?;
+        hmac::verify(&self.key, &raw.body, &signature).map_err(|_| Rejection::BadSignature)?;
+        let unreadable = |e: serde_json::Error| Rejection::Unreadable(e.to_string());
+        let told: Told = serde_json::from_slice(&raw.body).map_err(unreadable)?;
+        if told.capture.paid_at.is_some_and(|at| at - now > TimeDelta::minutes(5)) {
+            return Err(Rejection::Stale);
+        }
+        let notice = Notice::Paid { order_no: told.order_no, capture: told.capture };
+        Ok(Verified::new(Notification { id: told.id, notice }))
+    }
+
+    fn acknowledge(&self, what: Acknowledgement) -> AcknowledgementBody {
+        let (status, body) = match what {
+            Acknowledgement::Stop => (StatusCode::OK, "stored"),
+            Acknowledgement::SendAgain => (StatusCode::SERVICE_UNAVAILABLE, "again"),
+            Acknowledgement::Refuse => (StatusCode::UNAUTHORIZED, "refused"),
+        };
+        AcknowledgementBody { status, content_type: "text/plain", body }
+    }
+}
+
+#[derive(serde::Deserialize)]
+struct Told {
+    id: String,
+    order_no: String,
+    capture: Capture,
+}

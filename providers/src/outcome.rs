@@ -1,0 +1,213 @@
+//! What a call can mean for money. Every call ends in exactly one outcome of its kind; none has a default,
+//! and whoever matches on one names every variant.
+
+use chrono::{DateTime, Utc};
+use serde::{Deserialize, Serialize};
+
+use crate::money::Money;
+
+/// An outcome together with what support will ask for.
+#[derive(Debug, Clone)]
+pub struct Answer<T> {
+    /// What the call means.
+    pub outcome: T,
+    /// The provider's own id of this request (`trace_id`, `Request-ID`), where it gave one.
+    pub request_id: Option<String>,
+}
+
+impl<T> Answer<T> {
+    /// An outcome without a provider's request id.
+    pub fn new(outcome: T) -> Self {
+        Self { outcome, request_id: None }
+    }
+}
+
+/// What kind of trouble it was, as merchants and dashboards see it.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::Display, strum::EnumString, strum::AsRefStr,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum FailureKind {
+    /// The connection failed.
+    Network,
+    /// No whole answer in time.
+    Timeout,
+    /// The provider asks us to slow down.
+    RateLimited,
+    /// The provider is in trouble and says so.
+    ServerError,
+    /// An answer that we cannot read or whose signature is wrong: their version moved, or it is not them.
+    Incompatible,
+    /// The merchant's contract with the provider does not allow it.
+    Account,
+    /// Our parameters, or the merchant's, are refused.
+    Request,
+    /// The payer cannot or may not pay.
+    Declined,
+}
+
+/// A failure as we keep it. `message` is for operators and is never sent to a checkout raw.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// Its kind.
+    pub kind: FailureKind,
+    /// The provider's code, or ours for what happened below HTTP (`connect`, `http_502`).
+    pub code: String,
+    /// What to look at, for people.
+    pub message: String,
+}
+
+impl Failure {
+    /// A failure from its three parts.
+    pub fn new(kind: FailureKind, code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { kind, code: code.into(), message: message.into() }
+    }
+}
+
+/// Who says "no" when nothing was done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::Display, strum::AsRefStr)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum Refusal {
+    /// The provider: busy, rate limit, maintenance. Another route may be tried at once.
+    Provider,
+    /// This account: permission, frozen, certificate. Another provider may be tried at once.
+    Account,
+    /// Our parameters. Nobody else will take them either.
+    Request,
+}
+
+/// What the payer has to do now.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum NextAction {
+    /// Scan this text as a QR code.
+    DisplayQr {
+        /// What the code says.
+        qr: String,
+    },
+    /// Open this address.
+    Redirect {
+        /// Where to.
+        url: String,
+    },
+    /// Load this page, which submits itself.
+    SubmitForm {
+        /// The page.
+        html: String,
+    },
+    /// Hand these parameters to the wallet's SDK.
+    Sdk {
+        /// What the SDK takes.
+        params: serde_json::Value,
+    },
+}
+
+/// Money that a verified answer or notification proves was taken.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Capture {
+    /// The provider's number of the transaction.
+    pub transaction_id: String,
+    /// What was taken for the order, coupons included.
+    pub amount: Money,
+    /// What the payer's own pocket gave, in minor units.
+    pub payer_amount: Option<i64>,
+    /// Who paid, masked (`138****0000`, the last characters of an open id).
+    pub payer: Option<String>,
+    /// When, by the provider's clock.
+    pub paid_at: Option<DateTime<Utc>>,
+    /// Our payment id as the pass-back field returned it; `None` where the answer does not carry it.
+    pub payment_id: Option<String>,
+    /// The merchant or app that the answer names, when it is not ours.
+    pub foreign_account: Option<String>,
+}
+
+/// How creating an offer or a charge ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Created {
+    /// An offer exists. It takes nothing by itself.
+    Accepted(NextAction),
+    /// Money taken, proved by a verified answer.
+    Captured(Capture),
+    /// The payer is being asked, or a charge was only accepted. Query, then reverse; never another route.
+    Waiting,
+    /// The request provably never left.
+    NotSent(Failure),
+    /// A verified "no" that is not the payer's.
+    Refused(Refusal, Failure),
+    /// A verified "no" that is the payer's: no money, wrong code, risk control.
+    Declined(Failure),
+    /// Anything else.
+    Unknown(Failure),
+}
+
+/// What a query found.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Queried {
+    /// No such order at this moment. Proves nothing about an offer whose code is still alive.
+    NotFound,
+    /// It exists, is unpaid and can be paid.
+    Payable,
+    /// Paid.
+    Paid(Capture),
+    /// Unpaid and dead.
+    Closed,
+    /// It was paid and all of it went back, or the charge was reversed.
+    Reversed,
+    /// The question failed; nothing is known.
+    Unknown(Failure),
+}
+
+/// How ending an order (close, cancel, reverse) ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// It was unpaid and is dead now.
+    Closed,
+    /// It had been paid and the money went back.
+    Reversed,
+    /// It is paid; nothing was changed.
+    AlreadyPaid,
+    /// It cannot be ended this way (no trade yet, or a wrong kind of order); nothing was changed.
+    Impossible(Failure),
+    /// Not done yet: ask again.
+    Again(Failure),
+    /// Anything else.
+    Unknown(Failure),
+}
+
+/// How asking for a refund ended. `TerminalNo` speaks of this call only: after an earlier unknown call, query.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refunded {
+    /// The provider works on it.
+    Accepted,
+    /// The money went back.
+    Done,
+    /// A verified "no": this refund will never happen under this number.
+    TerminalNo(Failure),
+    /// It left the merchant but cannot reach the payer.
+    Abnormal(Failure),
+    /// The merchant's balance is too small; the same number may be sent again after topping up.
+    NeedsFunds(Failure),
+    /// Not taken up now (rate limit) and nothing done: send the same number again later.
+    Later(Failure),
+    /// Anything else: query, then send the same number again.
+    Unknown(Failure),
+}
+
+/// What a query found out about a refund.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum RefundQueried {
+    /// Nothing received, or nothing finished, under this number: the same number may be sent again.
+    NotFound,
+    /// Being worked on.
+    Accepted,
+    /// The money went back.
+    Done,
+    /// Ended without moving money.
+    TerminalNo(Failure),
+    /// It left the merchant but cannot reach the payer.
+    Abnormal(Failure),
+    /// The question failed; nothing is known.
+    Unknown(Failure),
+}

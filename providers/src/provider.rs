@@ -1,0 +1,195 @@
+//! The one trait that every provider implements, and the capabilities that routing, pages and tests ask
+//! instead of a provider's name.
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+
+use crate::PROTOCOLS;
+use crate::money::Money;
+use crate::notification::{Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified};
+use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
+use crate::outcome::{Answer, Created, Ended, Queried, RefundQueried, Refunded};
+use crate::sandbox::face::Face;
+use crate::sandbox::keys::NoRandomness;
+
+/// One account at one provider, ready to be called.
+///
+/// There are no default methods: an adapter or a layer that forgets one does not compile. Every method makes at
+/// most one request, never repeats it by itself, and never panics on what a provider answers. The conformance
+/// suite (`conformance.rs`) holds every implementation to what the methods promise here.
+#[async_trait]
+pub trait Provider: Send + Sync + fmt::Debug {
+    /// Which provider.
+    fn name(&self) -> ProviderName;
+
+    /// Who we are there (merchant number and app), as one text. Never changes for an account.
+    fn identity(&self) -> &str;
+
+    /// What it can do and how patient one must be with it.
+    fn capabilities(&self) -> &'static Capabilities;
+
+    /// Makes an offer or a charge. The number in `order` must never have been used.
+    async fn create(&self, order: &Order, call: &Call) -> Answer<Created>;
+
+    /// Asks what became of an order. Changes nothing at the provider.
+    async fn query(&self, order: &OrderRef, call: &Call) -> Answer<Queried>;
+
+    /// Ends an unpaid order. Never gives money back: a paid order stays paid.
+    async fn close(&self, order: &OrderRef, call: &Call) -> Answer<Ended>;
+
+    /// Ends a charge whatever its state; money that was taken goes back.
+    async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<Ended>;
+
+    /// Gives money back. The same number and amount is the same refund, however often it is sent.
+    async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<Refunded>;
+
+    /// Asks what became of a refund.
+    async fn query_refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundQueried>;
+
+    /// Checks the signature on the raw bytes, then reads. `now` is compared with the signed time where there is one.
+    ///
+    /// # Errors
+    /// A [`Rejection`] for everything that is not a genuine notification for this account.
+    fn notification(&self, raw: &RawNotification, now: DateTime<Utc>) -> Result<Verified<Notification>, Rejection>;
+
+    /// How this provider wants to be told.
+    fn acknowledge(&self, what: Acknowledgement) -> AcknowledgementBody;
+}
+
+/// The name of a provider on [`PROTOCOLS`]; nothing else can be one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct ProviderName(&'static str);
+
+impl ProviderName {
+    pub(crate) const fn new(name: &'static str) -> Self {
+        Self(name)
+    }
+
+    /// As in the API, tables and logs: `alipay`.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.0
+    }
+}
+
+/// No provider has this name.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown provider {0:?}")]
+pub struct UnknownProvider(pub String);
+
+impl std::str::FromStr for ProviderName {
+    type Err = UnknownProvider;
+
+    fn from_str(s: &str) -> Result<Self, Self::Err> {
+        protocol(s).map(|p| p.name).ok_or_else(|| UnknownProvider(s.chars().take(32).collect()))
+    }
+}
+
+impl fmt::Display for ProviderName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+impl fmt::Debug for ProviderName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// One entry of [`PROTOCOLS`]: how to open an account at a provider.
+#[derive(Debug)]
+pub struct Protocol {
+    /// Its name.
+    pub name: ProviderName,
+    /// Its capabilities, the same for every account.
+    pub capabilities: &'static Capabilities,
+    /// Reads an account's settings (the member `credentials` of `POST /v1/accounts`, the provider's block of the
+    /// sandbox's `/credentials` and a `base_url`) and makes an adapter that has not called anybody yet.
+    pub open: fn(serde_json::Value) -> Result<Arc<dyn Provider>, SettingsError>,
+    /// Makes the keys and identities of its sandbox merchant: what `face` reads.
+    pub face_keys: fn() -> Result<serde_json::Value, NoRandomness>,
+    /// Its side of the wire, for the sandbox.
+    pub face: fn(&serde_json::Value) -> Result<Arc<dyn Face>, SettingsError>,
+}
+
+/// The entry of the provider called `name`.
+#[must_use]
+pub fn protocol(name: &str) -> Option<&'static Protocol> {
+    PROTOCOLS.iter().find(|p| p.name.as_str() == name)
+}
+
+/// What is wrong with an account's settings, and in which member.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {message}")]
+pub struct SettingsError {
+    /// The member, as a path: `app_private_key`.
+    pub field: String,
+    /// What is wrong with it. Never repeats a secret.
+    pub message: String,
+}
+
+impl SettingsError {
+    /// An error in `field`.
+    pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { field: field.into(), message: message.into() }
+    }
+}
+
+/// How an order of a flow can be ended before the payer acts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ending {
+    /// It takes the money inside the call: it is reversed, not closed.
+    Reverse,
+    /// A close ends it, at any time.
+    Close,
+    /// A close ends it once the payer has opened it; before that it can only expire.
+    CloseOnceTradeExists,
+    /// It can only expire.
+    Expire,
+}
+
+/// What a provider can do in one flow.
+#[derive(Debug, Clone, Copy)]
+pub struct FlowCapability {
+    /// The flow.
+    pub flow: Flow,
+    /// How its orders end.
+    pub ending: Ending,
+}
+
+/// What a provider can do, and its documented patience. Seconds unless the name says otherwise.
+#[derive(Debug)]
+pub struct Capabilities {
+    /// Flows that its adapter serves.
+    pub flows: &'static [FlowCapability],
+    /// Smallest and largest amount of one order, in fen.
+    pub amount_fen: (i64, i64),
+    /// The shortest life of an offer that the provider accepts; it lengthens shorter ones by itself.
+    pub shortest_offer_s: u32,
+    /// After which times since its creation an offer that waits for its payer is asked for.
+    pub awaiting_ladder_s: &'static [u32],
+    /// After which times an order whose state is in doubt is asked for, counted from the doubt.
+    pub doubt_ladder_s: &'static [u32],
+    /// After which times a refund that was accepted or is unknown is asked for, counted from sending it.
+    pub refund_ladder_s: &'static [u32],
+    /// Between two refunds of one order, at least this long, in milliseconds.
+    pub refund_spacing_ms: u32,
+}
+
+impl Capabilities {
+    /// What it can do in `flow`, or `None` when it does not serve it.
+    #[must_use]
+    pub fn flow(&self, flow: Flow) -> Option<&FlowCapability> {
+        self.flows.iter().find(|f| f.flow == flow)
+    }
+
+    /// Whether an order of this amount is within its limits.
+    #[must_use]
+    pub fn takes(&self, amount: Money) -> bool {
+        (self.amount_fen.0..=self.amount_fen.1).contains(&amount.minor())
+    }
+}

@@ -1,0 +1,213 @@
+//! The control API: act as the payer, break things, move time, look into the book. JSON in and out; every refusal
+//! names the member that is wrong.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use http::{HeaderMap, HeaderValue, StatusCode, header};
+use serde_json::{Value, json};
+
+use super::Core;
+use super::book::{Order, Refusal};
+use super::face::{Request, Response};
+use super::fault::Fault;
+use super::members::{Invalid, Members};
+use super::payer::{Holding, Wish};
+
+const HELP: &str = "\
+The sandbox's control. Amounts are in fen, times in RFC 3339.
+GET    /                what you read
+POST   /pay             {\"code\" | \"order_no\", \"result\": \"paid\" | \"declined\"}: act as the payer
+GET    /faults          what is broken on purpose
+PUT    /faults          {\"provider\", \"call\", \"kind\", \"probability\", \"latency_ms\", \"seed\", \"duration_s\"}
+DELETE /faults[?id=]    mend it
+GET    /clock           the sandbox's time
+POST   /clock           {\"advance_s\"} or {\"now\"}: move it forward
+GET    /faces           where each provider listens
+GET    /credentials     the sandbox merchants' keys
+GET    /books           the truth about money [?provider=&order_no=]
+GET    /notifications   what was sent where, and what came back
+";
+
+/// Why a request is refused.
+#[derive(Debug)]
+enum Refused {
+    Invalid(Invalid),
+    NotFound,
+    WrongMethod(&'static str),
+    ByBook(Refusal, &'static str),
+}
+
+impl From<Invalid> for Refused {
+    fn from(invalid: Invalid) -> Self {
+        Self::Invalid(invalid)
+    }
+}
+
+/// Answers one request.
+pub(super) async fn handle(core: Arc<Core>, request: Request) -> Response {
+    match route(&core, &request).await {
+        Ok(response) => response,
+        Err(refused) => refused.into_response(),
+    }
+}
+
+async fn route(core: &Core, request: &Request) -> Result<Response, Refused> {
+    match (request.path(), request.method.as_str()) {
+        ("/", "GET") => Ok(text(HELP)),
+        ("/pay", "POST") => pay(core, &request.body),
+        ("/faults", "GET") => Ok(faults(core)),
+        ("/faults", "PUT") => add_fault(core, &request.body).await,
+        ("/faults", "DELETE") => remove_faults(core, request.query()).await,
+        ("/clock", "GET") => Ok(clock(core)),
+        ("/clock", "POST") => move_clock(core, &request.body),
+        ("/faces", "GET") => Ok(json_response(StatusCode::OK, &core.face_urls())),
+        ("/credentials", "GET") => Ok(json_response(StatusCode::OK, &core.credentials())),
+        ("/books", "GET") => Ok(books(core, request.query())),
+        ("/notifications", "GET") => Ok(json_response(StatusCode::OK, &json!({"data": core.notifier.log()}))),
+        ("/" | "/faces" | "/credentials" | "/books" | "/notifications", _) => Err(Refused::WrongMethod("GET")),
+        ("/pay", _) => Err(Refused::WrongMethod("POST")),
+        ("/faults", _) => Err(Refused::WrongMethod("GET, PUT, DELETE")),
+        ("/clock", _) => Err(Refused::WrongMethod("GET, POST")),
+        _ => Err(Refused::NotFound),
+    }
+}
+
+fn pay(core: &Core, body: &[u8]) -> Result<Response, Refused> {
+    let mut members = Members::of(body, &["code", "order_no", "result"])?;
+    let (holding, param) = match (members.optional("code")?, members.optional("order_no")?) {
+        (Some(code), None) => (Holding::Code(code), "code"),
+        (None, Some(order_no)) => (Holding::OrderNo(order_no), "order_no"),
+        (None, None) => return Err(Invalid::new("code", "is missing, and so is order_no").into()),
+        (Some(_), Some(_)) => return Err(Invalid::new("order_no", "is too much beside code").into()),
+    };
+    let wish: Wish = members.required("result")?;
+    let order = core.pay(&holding, wish).map_err(|refusal| Refused::ByBook(refusal, param))?;
+    Ok(json_response(StatusCode::OK, &order_json(&order)))
+}
+
+fn faults(core: &Core) -> Response {
+    let list: Vec<Value> = core.faults.running(core.clock.now()).iter().map(Fault::to_json).collect();
+    json_response(StatusCode::OK, &json!({"data": list}))
+}
+
+async fn add_fault(core: &Core, body: &[u8]) -> Result<Response, Refused> {
+    let now = core.clock.now();
+    let fault = core.faults.add(Fault::read(body, &core.providers(), now)?, now)?;
+    core.faults_changed().await;
+    Ok(json_response(StatusCode::OK, &fault.to_json()))
+}
+
+async fn remove_faults(core: &Core, query: &str) -> Result<Response, Refused> {
+    let wrong = || Invalid::new("id", "is not the id of a fault");
+    let id = parameter(query, "id").map(|id| id.parse::<u64>().map_err(|_| wrong())).transpose()?;
+    let removed = core.faults.remove(id);
+    if removed == 0 && id.is_some() {
+        return Err(wrong().into());
+    }
+    core.faults_changed().await;
+    Ok(json_response(StatusCode::OK, &json!({"removed": removed})))
+}
+
+fn clock(core: &Core) -> Response {
+    let ahead_s = core.clock.ahead().num_seconds();
+    json_response(StatusCode::OK, &json!({"now": core.clock.now(), "ahead_s": ahead_s}))
+}
+
+fn move_clock(core: &Core, body: &[u8]) -> Result<Response, Refused> {
+    let mut members = Members::of(body, &["advance_s", "now"])?;
+    match (members.optional::<i64>("advance_s")?, members.optional::<DateTime<Utc>>("now")?) {
+        (Some(seconds), None) => {
+            let by = TimeDelta::try_seconds(seconds).ok_or_else(|| Invalid::new("advance_s", "is out of range"))?;
+            core.clock.advance(by).map_err(|e| Invalid::new("advance_s", e.to_string()))?;
+        }
+        (None, Some(to)) => core.clock.set(to).map_err(|e| Invalid::new("now", e.to_string()))?,
+        (None, None) => return Err(Invalid::new("advance_s", "is missing, and so is now").into()),
+        (Some(_), Some(_)) => return Err(Invalid::new("now", "is too much beside advance_s").into()),
+    }
+    Ok(clock(core))
+}
+
+fn books(core: &Core, query: &str) -> Response {
+    let (provider, order_no) = (parameter(query, "provider"), parameter(query, "order_no"));
+    let wanted = |key: &super::book::OrderKey| {
+        provider.as_ref().is_none_or(|p| *p == key.provider) && order_no.as_ref().is_none_or(|n| *n == key.order_no)
+    };
+    let book = core.book.lock();
+    let orders: Vec<Value> = book.orders().into_iter().filter(|o| wanted(&o.key)).map(order_json).collect();
+    let movements: Vec<Value> = book
+        .movements()
+        .iter()
+        .filter(|m| wanted(&m.order))
+        .map(|m| {
+            json!({"kind": m.kind, "provider": m.order.provider, "order_no": m.order.order_no,
+                "refund_no": m.refund_no, "amount": m.amount.minor(), "at": m.at})
+        })
+        .collect();
+    drop(book);
+    json_response(StatusCode::OK, &json!({"orders": orders, "movements": movements}))
+}
+
+fn order_json(order: &Order) -> Value {
+    let refunds: Vec<Value> = order
+        .refunds
+        .values()
+        .map(|r| {
+            json!({"refund_no": r.refund_no, "refund_id": r.refund_id, "amount": r.amount.minor(),
+                "status": r.status, "created_at": r.created_at, "completed_at": r.completed_at})
+        })
+        .collect();
+    json!({
+        "provider": order.key.provider,
+        "merchant": order.key.merchant,
+        "order_no": order.key.order_no,
+        "amount": order.amount.minor(),
+        "flow": order.flow,
+        "state": order.state,
+        "captured": order.captured_fen(),
+        "refunded": order.refunded_fen(),
+        "refunds": refunds,
+        "transaction_id": order.transaction_id,
+        "created_at": order.created_at,
+        "expires_at": order.expires_at,
+        "paid_at": order.paid_at,
+        "ended_at": order.ended_at,
+    })
+}
+
+fn parameter(query: &str, name: &str) -> Option<String> {
+    form_urlencoded::parse(query.as_bytes()).find(|(n, _)| n == name).map(|(_, value)| value.into_owned())
+}
+
+impl Refused {
+    fn into_response(self) -> Response {
+        let (status, error, param, allow) = match self {
+            Self::Invalid(invalid) => (StatusCode::UNPROCESSABLE_ENTITY, invalid.message, Some(invalid.param), None),
+            Self::NotFound => (StatusCode::NOT_FOUND, "GET / says what is here".to_owned(), None, None),
+            Self::WrongMethod(allow) => (StatusCode::METHOD_NOT_ALLOWED, format!("only {allow}"), None, Some(allow)),
+            Self::ByBook(Refusal::Unknown, param) => {
+                (StatusCode::NOT_FOUND, Refusal::Unknown.to_string(), Some(param), None)
+            }
+            Self::ByBook(refusal, param) => (StatusCode::CONFLICT, refusal.to_string(), Some(param), None),
+        };
+        let mut response = json_response(status, &json!({"error": error, "param": param}));
+        if let Some(allow) = allow {
+            response.headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        response
+    }
+}
+
+fn json_response(status: StatusCode, value: &Value) -> Response {
+    response(status, "application/json", value.to_string().into())
+}
+
+fn text(text: &'static str) -> Response {
+    response(StatusCode::OK, "text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
+}
+
+fn response(status: StatusCode, content_type: &'static str, body: Bytes) -> Response {
+    let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+    Response { status, headers, body }
+}

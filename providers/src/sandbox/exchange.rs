@@ -1,0 +1,95 @@
+//! One request at a face, with what faults make of it. Whether something was done before the trouble is what each
+//! fault promises, and what drills rely on.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::StatusCode;
+
+use super::Core;
+use super::face::{Alteration, CallKind, Desk, Face, Request, Response};
+use super::fault::{CallFault, Strike};
+use super::server::Reply;
+
+/// Answers one request, or not.
+pub(super) async fn exchange(core: Arc<Core>, face: Arc<dyn Face>, request: Request) -> Reply {
+    let call = face.call_of(&request);
+    let now = core.clock.now();
+    let handle = |alteration| handled(&core, face.as_ref(), call, &request, alteration);
+    let Some(strike) = core.faults.strike_call(face.provider(), call, now) else {
+        return Reply::Answer(handle(Alteration::None));
+    };
+    let reply = match strike.kind {
+        CallFault::Refuse | CallFault::Reset => Reply::Reset,
+        CallFault::TimeoutBefore => return Reply::Silence(strike.latency),
+        CallFault::TimeoutAfter => {
+            handle(Alteration::None);
+            return Reply::Silence(strike.latency);
+        }
+        CallFault::Http500 => Reply::Answer(face.http_500(&request, now)),
+        CallFault::RateLimited => Reply::Answer(face.rate_limited(&request, now)),
+        CallFault::Garbled => Reply::Answer(garbled(handle(Alteration::None))),
+        CallFault::Unsigned => Reply::Answer(handle(Alteration::Unsigned)),
+        CallFault::BadSignature => Reply::Answer(handle(Alteration::BadSignature)),
+        CallFault::Slow => Reply::Answer(handle(Alteration::None)),
+        CallFault::Drip => return drip(handle(Alteration::None), strike.lateness()).await,
+    };
+    tokio::time::sleep(wait_before(&strike)).await;
+    reply
+}
+
+/// Executes the request and sends out what it brought about.
+fn handled(
+    core: &Core,
+    face: &dyn Face,
+    call: Option<CallKind>,
+    request: &Request,
+    alteration: Alteration,
+) -> Response {
+    let response = face.handle(request, &Desk { book: &core.book, now: core.clock.now(), alteration });
+    core.dispatch();
+    if call == Some(CallKind::Refund) {
+        core.due_changed.notify_one();
+    }
+    response
+}
+
+/// Being late is what `slow` is about; any other answer is only as late as it was asked to be.
+fn wait_before(strike: &Strike<CallFault>) -> Duration {
+    match strike.kind {
+        CallFault::Slow => strike.lateness(),
+        CallFault::Refuse => Duration::ZERO,
+        CallFault::Reset
+        | CallFault::TimeoutBefore
+        | CallFault::TimeoutAfter
+        | CallFault::Http500
+        | CallFault::RateLimited
+        | CallFault::Garbled
+        | CallFault::Unsigned
+        | CallFault::BadSignature
+        | CallFault::Drip => strike.latency.unwrap_or(Duration::ZERO),
+    }
+}
+
+/// An answer without a body cannot drip: it is late as a whole.
+async fn drip(response: Response, over: Duration) -> Reply {
+    if response.body.is_empty() {
+        tokio::time::sleep(over).await;
+        return Reply::Answer(response);
+    }
+    Reply::Drip(response, over)
+}
+
+/// The first half, with the highest bit of every byte turned over: neither JSON nor text in any encoding. An
+/// answer without a body gets one.
+fn garbled(mut response: Response) -> Response {
+    if response.body.is_empty() {
+        response.status = StatusCode::OK;
+        response.body = Bytes::from_static(&[0xFF; 4]);
+    } else {
+        let half = response.body.len().div_ceil(2);
+        response.body = response.body.iter().take(half).map(|b| b ^ 0x80).collect();
+    }
+    response
+}

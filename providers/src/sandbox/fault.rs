@@ -1,0 +1,437 @@
+//! Faults on request: which there are, which of them strikes a call, and nothing of how they are carried out.
+//! A seed makes the draws of one fault the same in every run; the order in which calls arrive is not ours.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use chrono::{DateTime, TimeDelta, Utc};
+use serde_json::{Number, Value, json};
+
+use super::face::CallKind;
+use super::members::{Invalid, Members};
+use crate::provider::ProviderName;
+
+/// Probabilities are counted in millionths: nothing here needs floats.
+const CERTAIN_PPM: u32 = 1_000_000;
+/// As many faults as anybody can keep apart.
+const MAX_FAULTS: usize = 64;
+const MAX_LATENCY_MS: u64 = 600_000;
+const MAX_DURATION_S: u32 = 30 * 86_400;
+/// How late `slow`, `drip` and `delay` are when nobody says.
+const DEFAULT_LATENCY: Duration = Duration::from_secs(1);
+
+/// What can go wrong with a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::EnumString, strum::EnumIter)]
+#[strum(serialize_all = "snake_case")]
+pub enum CallFault {
+    /// Nobody listens, and connections that stood are reset.
+    Refuse,
+    /// The request is read, nothing is done, the connection is reset.
+    Reset,
+    /// The request is read, nothing is done, nothing is ever answered.
+    TimeoutBefore,
+    /// It is done, and nothing is ever answered.
+    TimeoutAfter,
+    /// Nothing is done; a broken server answers.
+    #[strum(serialize = "http_500")]
+    Http500,
+    /// Nothing is done; the provider's own "too often".
+    RateLimited,
+    /// It is done, and the answer cannot be read.
+    Garbled,
+    /// It is done, and the answer's signature is missing.
+    Unsigned,
+    /// It is done, and the answer's signature does not hold.
+    BadSignature,
+    /// It is done, and answered late.
+    Slow,
+    /// It is done, and answered a few bytes at a time.
+    Drip,
+}
+
+/// What can go wrong with a notification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::EnumString, strum::EnumIter)]
+#[strum(serialize_all = "snake_case")]
+pub enum NotificationFault {
+    /// It is lost on the way (and sent again by the provider's schedule).
+    Drop,
+    /// It is late.
+    Delay,
+    /// It comes twice.
+    Duplicate,
+    /// A later one overtakes it.
+    Reorder,
+    /// Somebody else sends one with another amount first.
+    Forge,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// For one call, or for all of them.
+    Call(CallFault, Option<CallKind>),
+    Notification(NotificationFault),
+}
+
+/// A fault that somebody asked for.
+#[derive(Debug, Clone)]
+pub struct Fault {
+    id: u64,
+    provider: ProviderName,
+    kind: Kind,
+    probability_ppm: u32,
+    latency: Option<Duration>,
+    seed: Option<u64>,
+    ends_at: Option<DateTime<Utc>>,
+    draws: u64,
+}
+
+/// A fault that strikes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Strike<K> {
+    /// What goes wrong.
+    pub kind: K,
+    /// How late: in real time for calls, in the sandbox's for notifications.
+    pub latency: Option<Duration>,
+}
+
+impl<K> Strike<K> {
+    /// How late, where being late is what the fault is about.
+    #[must_use]
+    pub fn lateness(&self) -> Duration {
+        self.latency.unwrap_or(DEFAULT_LATENCY)
+    }
+}
+
+impl Fault {
+    /// Reads `{provider, call?, kind, probability?, latency_ms?, seed?, duration_s?}`.
+    ///
+    /// # Errors
+    /// [`Invalid`] names the member.
+    pub fn read(body: &[u8], faces: &[ProviderName], now: DateTime<Utc>) -> Result<Self, Invalid> {
+        let known = ["provider", "call", "kind", "probability", "latency_ms", "seed", "duration_s"];
+        let mut members = Members::of(body, &known)?;
+        let provider: String = members.required("provider")?;
+        let provider = *faces
+            .iter()
+            .find(|p| p.as_str() == provider)
+            .ok_or_else(|| Invalid::new("provider", "is not one of the sandbox's"))?;
+        let kind: String = members.required("kind")?;
+        let kind = read_kind(&kind, members.optional("call")?)?;
+        let probability_ppm = members.optional("probability")?.map_or(Ok(CERTAIN_PPM), |n| read_ppm(&n))?;
+        let latency = members.optional("latency_ms")?.map(read_latency).transpose()?;
+        let seed = members.optional("seed")?;
+        let ends_at = members.optional("duration_s")?.map(|s| read_end(s, now)).transpose()?;
+        if matches!(kind, Kind::Call(CallFault::Refuse, _)) && probability_ppm != CERTAIN_PPM {
+            return Err(Invalid::new("probability", "refuse closes the listener: it is certain or it is not"));
+        }
+        let no_latency = [Kind::Call(CallFault::Refuse, None), Kind::Notification(NotificationFault::Drop)];
+        if latency.is_some() && no_latency.contains(&kind) {
+            return Err(Invalid::new("latency_ms", "means nothing for this kind"));
+        }
+        Ok(Self { id: 0, provider, kind, probability_ppm, latency, seed, ends_at, draws: 0 })
+    }
+
+    /// As the control API shows it.
+    #[must_use]
+    pub fn to_json(&self) -> Value {
+        let (kind, call) = match self.kind {
+            Kind::Call(kind, call) => (kind.to_string(), call.map(|c| c.to_string())),
+            Kind::Notification(kind) => (kind.to_string(), Some("notification".to_owned())),
+        };
+        json!({
+            "id": self.id,
+            "provider": self.provider.as_str(),
+            "call": call,
+            "kind": kind,
+            "probability": ppm_to_number(self.probability_ppm),
+            "latency_ms": self.latency.map(|l| l.as_millis().to_string().parse::<Number>().ok()),
+            "seed": self.seed.unwrap_or(self.id),
+            "ends_at": self.ends_at,
+        })
+    }
+
+    fn runs(&self, now: DateTime<Utc>) -> bool {
+        self.ends_at.is_none_or(|end| now < end)
+    }
+
+    /// Whether it strikes this time. Each question is one draw.
+    fn strikes(&mut self) -> bool {
+        self.draws += 1;
+        draw(self.seed.unwrap_or(self.id), self.draws) % u64::from(CERTAIN_PPM) < u64::from(self.probability_ppm)
+    }
+}
+
+/// All faults there are, in the order in which they were asked for.
+#[derive(Debug, Default)]
+pub struct Faults(Mutex<List>);
+
+#[derive(Debug, Default)]
+struct List {
+    last_id: u64,
+    faults: Vec<Fault>,
+}
+
+impl Faults {
+    /// Adds one and gives it its id.
+    ///
+    /// # Errors
+    /// [`Invalid`] when there are too many.
+    pub fn add(&self, mut fault: Fault, now: DateTime<Utc>) -> Result<Fault, Invalid> {
+        let mut list = self.lock();
+        list.faults.retain(|f| f.runs(now));
+        if list.faults.len() >= MAX_FAULTS {
+            return Err(Invalid::new("", format!("there are {MAX_FAULTS} faults already")));
+        }
+        list.last_id += 1;
+        fault.id = list.last_id;
+        list.faults.push(fault.clone());
+        Ok(fault)
+    }
+
+    /// Those that run.
+    pub fn running(&self, now: DateTime<Utc>) -> Vec<Fault> {
+        self.lock().faults.iter().filter(|f| f.runs(now)).cloned().collect()
+    }
+
+    /// Removes one, or all, and says how many that were.
+    pub fn remove(&self, id: Option<u64>) -> usize {
+        let mut list = self.lock();
+        let before = list.faults.len();
+        list.faults.retain(|f| id.is_some_and(|id| f.id != id));
+        before - list.faults.len()
+    }
+
+    /// The first fault that strikes a call.
+    pub fn strike_call(
+        &self,
+        provider: ProviderName,
+        call: Option<CallKind>,
+        now: DateTime<Utc>,
+    ) -> Option<Strike<CallFault>> {
+        self.strike(provider, now, |kind| match kind {
+            Kind::Call(fault, None) => Some(fault),
+            Kind::Call(fault, aim) if aim == call => Some(fault),
+            Kind::Call(..) | Kind::Notification(_) => None,
+        })
+    }
+
+    /// The first fault that strikes a notification.
+    pub fn strike_notification(&self, provider: ProviderName, now: DateTime<Utc>) -> Option<Strike<NotificationFault>> {
+        self.strike(provider, now, |kind| match kind {
+            Kind::Notification(fault) => Some(fault),
+            Kind::Call(..) => None,
+        })
+    }
+
+    /// Whether a provider's listener is closed.
+    pub fn refuses(&self, provider: ProviderName, now: DateTime<Utc>) -> bool {
+        let refuse = Kind::Call(CallFault::Refuse, None);
+        self.lock().faults.iter().any(|f| f.provider == provider && f.kind == refuse && f.runs(now))
+    }
+
+    /// When the next one ends by itself.
+    pub fn next_end(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
+        self.lock().faults.iter().filter_map(|f| f.ends_at).filter(|end| *end > now).min()
+    }
+
+    fn strike<K>(
+        &self,
+        provider: ProviderName,
+        now: DateTime<Utc>,
+        aimed: impl Fn(Kind) -> Option<K>,
+    ) -> Option<Strike<K>> {
+        let mut list = self.lock();
+        let mut candidates = list.faults.iter_mut().filter(|f| f.provider == provider && f.runs(now));
+        candidates.find_map(|f| {
+            let kind = aimed(f.kind)?;
+            f.strikes().then_some(Strike { kind, latency: f.latency })
+        })
+    }
+
+    fn lock(&self) -> MutexGuard<'_, List> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn read_kind(kind: &str, call: Option<String>) -> Result<Kind, Invalid> {
+    let for_notifications = call.as_deref() == Some("notification");
+    if let Ok(fault) = kind.parse::<NotificationFault>() {
+        return match call {
+            Some(_) if !for_notifications => Err(Invalid::new("kind", format!("{kind} is for notifications only"))),
+            Some(_) | None => Ok(Kind::Notification(fault)),
+        };
+    }
+    let fault: CallFault = kind.parse().map_err(|_| Invalid::new("kind", "is unknown"))?;
+    if for_notifications {
+        return Err(Invalid::new("kind", format!("{kind} is not for notifications")));
+    }
+    let call = call.map(|c| c.parse::<CallKind>().map_err(|_| Invalid::new("call", "is unknown"))).transpose()?;
+    if fault == CallFault::Refuse && call.is_some() {
+        return Err(Invalid::new("call", "refuse closes the listener of the whole provider"));
+    }
+    Ok(Kind::Call(fault, call))
+}
+
+/// A probability from 0 to 1 with at most six decimals.
+fn read_ppm(number: &Number) -> Result<u32, Invalid> {
+    let wrong = || Invalid::new("probability", "is not a number from 0 to 1 with at most 6 decimals");
+    let text = number.to_string();
+    let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
+    if part.len() > 6 || !part.bytes().all(|b| b.is_ascii_digit()) {
+        return Err(wrong());
+    }
+    let whole: u32 = whole.parse().map_err(|_| wrong())?;
+    let part: u32 = format!("{part:0<6}").parse().map_err(|_| wrong())?;
+    let ppm = whole.checked_mul(CERTAIN_PPM).and_then(|w| w.checked_add(part)).ok_or_else(wrong)?;
+    if ppm > CERTAIN_PPM { Err(wrong()) } else { Ok(ppm) }
+}
+
+fn ppm_to_number(ppm: u32) -> Option<Number> {
+    let text = format!("{}.{:06}", ppm / CERTAIN_PPM, ppm % CERTAIN_PPM);
+    Number::from_f64(text.parse().ok()?)
+}
+
+fn read_latency(ms: u64) -> Result<Duration, Invalid> {
+    if ms > MAX_LATENCY_MS {
+        return Err(Invalid::new("latency_ms", format!("is more than {MAX_LATENCY_MS}")));
+    }
+    Ok(Duration::from_millis(ms))
+}
+
+fn read_end(seconds: u32, now: DateTime<Utc>) -> Result<DateTime<Utc>, Invalid> {
+    if !(1..=MAX_DURATION_S).contains(&seconds) {
+        return Err(Invalid::new("duration_s", format!("is not from 1 to {MAX_DURATION_S}")));
+    }
+    Ok(now + TimeDelta::seconds(i64::from(seconds)))
+}
+
+/// SplitMix64 at one point of its sequence: a draw depends on nothing but the seed and its number.
+fn draw(seed: u64, number: u64) -> u64 {
+    let mut z = seed.wrapping_add(number.wrapping_mul(0x9E37_79B9_7F4A_7C15));
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use strum::IntoEnumIterator as _;
+
+    use super::*;
+
+    const ALIPAY: ProviderName = ProviderName::new("alipay");
+    const WECHATPAY: ProviderName = ProviderName::new("wechatpay");
+
+    fn at(seconds: i64) -> DateTime<Utc> {
+        DateTime::from_timestamp(1_800_000_000 + seconds, 0).unwrap()
+    }
+
+    fn read(body: &Value) -> Result<Fault, Invalid> {
+        Fault::read(body.to_string().as_bytes(), &[ALIPAY, WECHATPAY], at(0))
+    }
+
+    fn faults(bodies: &[Value]) -> Faults {
+        let faults = Faults::default();
+        for body in bodies {
+            faults.add(read(body).unwrap(), at(0)).unwrap();
+        }
+        faults
+    }
+
+    #[test]
+    fn every_kind_can_be_asked_for_and_is_shown_as_it_was_asked() {
+        for kind in CallFault::iter().map(|k| k.to_string()).chain(NotificationFault::iter().map(|k| k.to_string())) {
+            let fault = read(&json!({"provider": "alipay", "kind": kind, "probability": 1})).unwrap();
+            assert_eq!(fault.to_json()["kind"], kind);
+        }
+        let shown = read(&json!({"provider": "alipay", "kind": "slow", "call": "query_refund", "probability": 0.25,
+            "latency_ms": 20, "seed": 7, "duration_s": 60}));
+        insta::assert_json_snapshot!(shown.unwrap().to_json(), @r#"
+        {
+          "call": "query_refund",
+          "ends_at": "2027-01-15T08:01:00Z",
+          "id": 0,
+          "kind": "slow",
+          "latency_ms": 20,
+          "probability": 0.25,
+          "provider": "alipay",
+          "seed": 7
+        }
+        "#);
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_refused_with_the_member_named() {
+        for (body, param) in [
+            (json!({"provider": "paypal", "kind": "slow"}), "provider"),
+            (json!({"kind": "slow"}), "provider"),
+            (json!({"provider": "alipay"}), "kind"),
+            (json!({"provider": "alipay", "kind": "explode"}), "kind"),
+            (json!({"provider": "alipay", "kind": "slow", "call": "dance"}), "call"),
+            (json!({"provider": "alipay", "kind": "slow", "call": "notification"}), "kind"),
+            (json!({"provider": "alipay", "kind": "forge", "call": "create"}), "kind"),
+            (json!({"provider": "alipay", "kind": "refuse", "call": "create"}), "call"),
+            (json!({"provider": "alipay", "kind": "refuse", "probability": 0.5}), "probability"),
+            (json!({"provider": "alipay", "kind": "refuse", "latency_ms": 5}), "latency_ms"),
+            (json!({"provider": "alipay", "kind": "slow", "probability": 1.1}), "probability"),
+            (json!({"provider": "alipay", "kind": "slow", "probability": -0.5}), "probability"),
+            (json!({"provider": "alipay", "kind": "slow", "probability": "1"}), "probability"),
+            (json!({"provider": "alipay", "kind": "slow", "probability": 0.000_000_1}), "probability"),
+            (json!({"provider": "alipay", "kind": "slow", "latency_ms": 600_001}), "latency_ms"),
+            (json!({"provider": "alipay", "kind": "slow", "latency_ms": -1}), "latency_ms"),
+            (json!({"provider": "alipay", "kind": "slow", "duration_s": 0}), "duration_s"),
+            (json!({"provider": "alipay", "kind": "slow", "seed": -1}), "seed"),
+            (json!({"provider": "alipay", "kind": "slow", "chance": 1}), ""),
+            (json!([]), ""),
+        ] {
+            assert_eq!(read(&body).map(|f| f.to_json()).map_err(|e| e.param), Err(param), "{body}");
+        }
+    }
+
+    #[test]
+    fn the_first_fault_that_matches_strikes() {
+        let faults = faults(&[
+            json!({"provider": "alipay", "kind": "reset", "call": "refund"}),
+            json!({"provider": "alipay", "kind": "slow"}),
+            json!({"provider": "alipay", "kind": "garbled"}),
+            json!({"provider": "alipay", "kind": "drop"}),
+        ]);
+        let kind = |call| faults.strike_call(ALIPAY, call, at(1)).map(|s| s.kind);
+        assert_eq!(kind(Some(CallKind::Refund)), Some(CallFault::Reset));
+        assert_eq!(kind(Some(CallKind::Query)), Some(CallFault::Slow));
+        assert_eq!(kind(None), Some(CallFault::Slow));
+        assert_eq!(faults.strike_call(WECHATPAY, None, at(1)), None);
+        assert_eq!(faults.strike_notification(ALIPAY, at(1)).map(|s| s.kind), Some(NotificationFault::Drop));
+    }
+
+    #[test]
+    fn a_seed_gives_the_same_draws_again_and_about_the_share_that_was_asked_for() {
+        let body = json!({"provider": "alipay", "kind": "reset", "probability": 0.3, "seed": 42});
+        let run = || {
+            let faults = faults(std::slice::from_ref(&body));
+            (0..10_000).map(|_| faults.strike_call(ALIPAY, None, at(0)).is_some()).collect::<Vec<bool>>()
+        };
+        let first = run();
+        assert_eq!(first, run());
+        let hits = first.iter().filter(|hit| **hit).count();
+        assert!((2_800..3_200).contains(&hits), "{hits}");
+    }
+
+    #[test]
+    fn faults_end_by_themselves_or_when_they_are_removed() {
+        let faults = faults(&[
+            json!({"provider": "alipay", "kind": "refuse", "duration_s": 10}),
+            json!({"provider": "wechatpay", "kind": "slow"}),
+            json!({"provider": "wechatpay", "kind": "reset"}),
+        ]);
+        assert!(faults.refuses(ALIPAY, at(9)));
+        assert!(!faults.refuses(ALIPAY, at(10)));
+        assert!(!faults.refuses(WECHATPAY, at(9)));
+        assert_eq!(faults.next_end(at(0)), Some(at(10)));
+        assert_eq!(faults.next_end(at(10)), None);
+        assert_eq!(faults.remove(Some(2)), 1);
+        assert_eq!(faults.running(at(10)).len(), 1);
+        assert_eq!(faults.remove(None), 2);
+        assert_eq!(faults.strike_call(WECHATPAY, None, at(10)), None);
+    }
+}

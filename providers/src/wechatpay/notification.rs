@@ -1,0 +1,108 @@
+//! Notifications: checked in the documented order, decrypted, read. Nothing is read from a body
+//! whose signature does not hold.
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use http::StatusCode;
+use serde::de::DeserializeOwned;
+
+use super::config::Account;
+use super::outcome;
+use super::sign::{Seal, SealError};
+use super::wire::{Envelope, OtherNotice, RefundNotice, Transaction};
+use crate::notification::{
+    Acknowledgement, AcknowledgementBody, Notice, Notification, RawNotification, Rejection, Verified,
+};
+
+pub(super) fn read(
+    account: &Account,
+    raw: &RawNotification,
+    now: DateTime<Utc>,
+) -> Result<Verified<Notification>, Rejection> {
+    let seal = Seal::of(&raw.headers).map_err(rejection)?;
+    seal.check(&raw.body, now, &account.public_key_id, &account.public_key).map_err(rejection)?;
+    let envelope: Envelope = parse(&raw.body)?;
+    let resource = decrypt(account, &envelope)?;
+    let notice = match envelope.event_type.as_str() {
+        "TRANSACTION.SUCCESS" => transaction(account, &resource)?,
+        kind if kind.starts_with("REFUND.") => refund(account, &resource)?,
+        _ => other(account, &resource)?,
+    };
+    Ok(Verified::new(Notification { id: envelope.id, notice }))
+}
+
+fn rejection(error: SealError) -> Rejection {
+    match error {
+        SealError::Missing(header) => Rejection::Unsigned(format!("no {header}")),
+        SealError::Stale => Rejection::Stale,
+        SealError::Probe => Rejection::Probe,
+        SealError::UnknownType(name) | SealError::UnknownKey(name) => Rejection::UnknownKey(name),
+        SealError::BadSignature => Rejection::BadSignature,
+    }
+}
+
+fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Rejection> {
+    serde_json::from_slice(json).map_err(|e| Rejection::Unreadable(e.to_string()))
+}
+
+fn decrypt(account: &Account, envelope: &Envelope) -> Result<Bytes, Rejection> {
+    let resource = &envelope.resource;
+    if resource.algorithm != "AEAD_AES_256_GCM" {
+        return Err(Rejection::Unreadable(format!("encrypted with {:?}", resource.algorithm)));
+    }
+    let associated_data = resource.associated_data.as_deref().unwrap_or_default();
+    let opened = account.resource_key.open(&resource.nonce, associated_data, &resource.ciphertext);
+    opened.map(Bytes::from).map_err(|e| Rejection::Unreadable(e.to_string()))
+}
+
+/// Failed payments are never notified, so any other state is nothing to book.
+fn transaction(account: &Account, resource: &[u8]) -> Result<Notice, Rejection> {
+    let transaction: Transaction = parse(resource)?;
+    if let Some(other) = outcome::foreign_account(account, &transaction) {
+        return Err(Rejection::OtherAccount(other));
+    }
+    let order_no = transaction.out_trade_no.clone();
+    match transaction.trade_state.as_str() {
+        "SUCCESS" | "REFUND" => {
+            let capture = outcome::capture(account, transaction).map_err(|f| Rejection::Unreadable(f.message))?;
+            Ok(Notice::Paid { order_no, capture })
+        }
+        _ => Ok(Notice::Nothing { order_no }),
+    }
+}
+
+fn refund(account: &Account, resource: &[u8]) -> Result<Notice, Rejection> {
+    let refund: RefundNotice = parse(resource)?;
+    same_merchant(account, Some(&refund.mchid))?;
+    Ok(Notice::Refund {
+        order_no: refund.out_trade_no,
+        refund_no: refund.out_refund_no,
+        outcome: outcome::refund_state(&refund.refund_status),
+    })
+}
+
+/// Notifications of products that we do not use.
+fn other(account: &Account, resource: &[u8]) -> Result<Notice, Rejection> {
+    let notice: OtherNotice = parse(resource)?;
+    same_merchant(account, notice.mchid.as_deref())?;
+    Ok(Notice::Nothing { order_no: notice.out_trade_no.unwrap_or_default() })
+}
+
+fn same_merchant(account: &Account, mchid: Option<&str>) -> Result<(), Rejection> {
+    match mchid {
+        Some(other) if other != account.mchid => Err(Rejection::OtherAccount(other.to_owned())),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// 200 or 204 within 5 s ends it; anything else is sent again for about 24 h.
+pub(super) fn acknowledge(what: Acknowledgement) -> AcknowledgementBody {
+    let (status, body) = match what {
+        Acknowledgement::Stop => (StatusCode::NO_CONTENT, ""),
+        Acknowledgement::SendAgain => {
+            (StatusCode::INTERNAL_SERVER_ERROR, r#"{"code":"FAIL","message":"not stored, send again"}"#)
+        }
+        Acknowledgement::Refuse => (StatusCode::UNAUTHORIZED, r#"{"code":"FAIL","message":"refused"}"#),
+    };
+    AcknowledgementBody { status, content_type: "application/json", body }
+}

@@ -1,0 +1,346 @@
+//! The one place where an answer of WeChat Pay becomes an outcome: first what it is worth ([`Reply`]), then one
+//! function per call. A code that is not named here is never a "no": it is `Unknown`, and a query decides.
+//!
+//! Codes are compared without underscores and in upper case, since `ORDERPAID` and `ORDER_PAID` are both sent.
+//! HTTP statuses differ between the sources, so the code decides, except that 5xx always is `Unknown`.
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use http::StatusCode;
+
+use super::config::Account;
+use super::sign::Seal;
+use super::wire::{ErrorBody, NativeAnswer, Refund, Transaction};
+use crate::http::HttpAnswer;
+use crate::money::Money;
+use crate::order::{OrderRef, RefundOrder};
+use crate::outcome::{
+    Capture, Created, Ended, Failure, FailureKind, NextAction, Queried, RefundQueried, Refunded, Refusal,
+};
+
+/// The number was used before with other parameters: something lives under it already.
+const REENTRY: &str = "268498688";
+/// An order of a code payment, which can only be reversed.
+const ONLY_REVERSE: &str = "268449641";
+/// Reasons of an `INVALID_REQUEST` that speak of the order's state rather than of our parameters: not there, paid
+/// (two), closed.
+const ORDER_STATE: [&str; 4] = ["268512771", "268449538", "268498689", "268447914"];
+
+/// What an answer is worth.
+#[derive(Debug)]
+pub(super) enum Reply {
+    /// 2xx with a signature that holds, and no code in it.
+    Done(StatusCode, Bytes),
+    /// A "no" that can be believed: signed, or an unsigned 401 `SIGN_ERROR`, which was never executed. Also a
+    /// signed 202, which is a "not yet".
+    No(No),
+    /// Nothing that can be believed, or a provider in trouble.
+    Doubt(Failure),
+}
+
+/// A "no" and its reason.
+#[derive(Debug)]
+pub(super) struct No {
+    status: u16,
+    /// Without underscores, in upper case.
+    code: String,
+    /// The number behind the last `-` of `Request-ID`; `None` where it is missing or 0 and so names no reason.
+    reason: Option<String>,
+    /// As sent, for people.
+    said: (String, String),
+}
+
+impl Reply {
+    /// Weighs an answer. Every 2xx must be signed; an error may come without a signature but never with a wrong one.
+    pub(super) fn weigh(account: &Account, answer: &HttpAnswer, now: DateTime<Utc>) -> Self {
+        let (status, success) = (answer.status.as_u16(), answer.status.is_success());
+        let signed = success || Seal::is_there(&answer.headers);
+        if signed {
+            let seal = Seal::of(&answer.headers);
+            let checked = seal.and_then(|s| s.check(&answer.body, now, &account.public_key_id, &account.public_key));
+            if let Err(e) = checked {
+                return Self::Doubt(Failure::new(
+                    FailureKind::Incompatible,
+                    "signature",
+                    format!("HTTP {status}: {e}"),
+                ));
+            }
+        }
+        if success && answer.status != StatusCode::ACCEPTED {
+            return Self::Done(answer.status, answer.body.clone());
+        }
+        let Ok(error) = serde_json::from_slice::<ErrorBody>(&answer.body) else {
+            return Self::Doubt(Failure::new(kind_of(status), format!("http_{status}"), "without a readable code"));
+        };
+        let no = No::new(status, error, answer.header("Request-ID"));
+        let believed = signed || (status == 401 && no.code == "SIGNERROR");
+        if believed && status < 500 { Self::No(no) } else { Self::Doubt(no.failure(kind_of(status))) }
+    }
+}
+
+impl No {
+    fn new(status: u16, error: ErrorBody, request_id: Option<&str>) -> Self {
+        let code = error.code.chars().filter(|c| *c != '_').collect::<String>().to_ascii_uppercase();
+        let reason = request_id.and_then(|id| id.rsplit_once('-')).map(|(_, reason)| reason.to_owned());
+        let detail = error.detail.map(|d| format!(" {d}")).unwrap_or_default();
+        let message = format!("{}{detail}", error.message).chars().take(500).collect();
+        Self { status, code, reason: reason.filter(|r| !r.is_empty() && r != "0"), said: (error.code, message) }
+    }
+
+    fn failure(&self, kind: FailureKind) -> Failure {
+        let code = if self.said.0.is_empty() { format!("http_{}", self.status) } else { self.said.0.clone() };
+        Failure::new(kind, code.chars().take(64).collect::<String>(), self.said.1.clone())
+    }
+
+    /// A code that means nothing to us, or nothing in this call.
+    fn unlisted(&self) -> Failure {
+        self.failure(kind_of(self.status))
+    }
+
+    /// Not accepted because there are too many: all four spellings, and whatever comes with 429.
+    fn is_busy(&self) -> bool {
+        let codes = ["FREQUENCYLIMITED", "RATELIMITEXCEEDED", "RATELIMITEXCEED", "FREQLIMIT"];
+        self.status == 429 || codes.contains(&self.code.as_str())
+    }
+
+    /// An `INVALID_REQUEST` whose reason is told and is not about something that already lives under our number.
+    /// Without a reason the two cannot be told apart, and what may have been done must be asked about.
+    fn is_about_parameters(&self) -> bool {
+        self.reason.as_deref().is_some_and(|r| r != REENTRY && !ORDER_STATE.contains(&r))
+    }
+}
+
+/// What kind of trouble a status is that says no more.
+fn kind_of(status: u16) -> FailureKind {
+    match status {
+        429 => FailureKind::RateLimited,
+        500.. => FailureKind::ServerError,
+        _ => FailureKind::Incompatible,
+    }
+}
+
+fn incompatible(message: impl Into<String>) -> Failure {
+    Failure::new(FailureKind::Incompatible, "unreadable", message)
+}
+
+fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
+    serde_json::from_slice(body).map_err(|e| incompatible(e.to_string()))
+}
+
+/// Creating a native order. It takes no money; what is `Unknown` may still become payable.
+///
+/// Our numbers are new, so "paid", "closed", "used" or "other parameters" mean that something we did not see the end
+/// of happened under this number: `Unknown`, never a "no".
+pub(super) fn created(reply: Reply) -> Created {
+    let no = match reply {
+        Reply::Done(StatusCode::OK, body) => return offered(&body),
+        Reply::Done(status, _) => return Created::Unknown(incompatible(format!("HTTP {status}"))),
+        Reply::Doubt(failure) => return Created::Unknown(failure),
+        Reply::No(no) => no,
+    };
+    if no.is_busy() {
+        return Created::Refused(Refusal::Provider, no.failure(FailureKind::RateLimited));
+    }
+    match no.code.as_str() {
+        "PARAMERROR" => Created::Refused(Refusal::Request, no.failure(FailureKind::Request)),
+        "INVALIDREQUEST" if no.is_about_parameters() => {
+            Created::Refused(Refusal::Request, no.failure(FailureKind::Request))
+        }
+        "SIGNERROR" | "NOAUTH" | "APPIDMCHIDNOTMATCH" | "MCHNOTEXISTS" | "ACCOUNTERROR" | "RULELIMIT"
+        | "TRADEERROR" => Created::Refused(Refusal::Account, no.failure(FailureKind::Account)),
+        "NOTENOUGH" => Created::Declined(no.failure(FailureKind::Declined)),
+        "INVALIDREQUEST" | "ORDERPAID" | "ORDERCLOSED" | "OUTTRADENOUSED" => {
+            Created::Unknown(no.failure(FailureKind::Request))
+        }
+        // With them: USER_PAYING (202) and ORDER_NOT_EXIST, which is no answer to a creation.
+        _ => Created::Unknown(no.unlisted()),
+    }
+}
+
+fn offered(body: &[u8]) -> Created {
+    match parse::<NativeAnswer>(body) {
+        Ok(answer) if !answer.code_url.is_empty() => Created::Accepted(NextAction::DisplayQr { qr: answer.code_url }),
+        Ok(_) => Created::Unknown(incompatible("an empty code_url")),
+        Err(failure) => Created::Unknown(failure),
+    }
+}
+
+/// Querying an order. Only a signed 404 says that there is none; every other "no" says nothing.
+pub(super) fn queried(account: &Account, order: &OrderRef, reply: Reply) -> Queried {
+    match reply {
+        Reply::Done(StatusCode::OK, body) => match parse::<Transaction>(&body) {
+            Ok(transaction) => order_state(account, order, transaction),
+            Err(failure) => Queried::Unknown(failure),
+        },
+        Reply::Done(status, _) => Queried::Unknown(incompatible(format!("HTTP {status}"))),
+        Reply::Doubt(failure) => Queried::Unknown(failure),
+        Reply::No(no) if no.status == 404 && no.code == "ORDERNOTEXIST" => Queried::NotFound,
+        Reply::No(no) => Queried::Unknown(question_failed(&no)),
+    }
+}
+
+/// The signature of an answer does not cover the question, so the number is compared: an answer about another order
+/// of ours would be genuine too.
+fn order_state(account: &Account, order: &OrderRef, transaction: Transaction) -> Queried {
+    if transaction.out_trade_no != order.order_no {
+        return Queried::Unknown(incompatible(format!("about order {:?}", transaction.out_trade_no)));
+    }
+    match transaction.trade_state.as_str() {
+        // REFUND: paid, and a refund of any size was started; the refund's own number says more.
+        "SUCCESS" | "REFUND" => capture(account, transaction).map_or_else(Queried::Unknown, Queried::Paid),
+        // All of these can still become paid; the last three come with code payments and withholding only.
+        "NOTPAY" | "USERPAYING" | "PAYERROR" | "ACCEPT" => Queried::Payable,
+        "CLOSED" => Queried::Closed,
+        "REVOKED" => Queried::Reversed,
+        other => Queried::Unknown(incompatible(format!("trade_state {other:?}"))),
+    }
+}
+
+/// Closing an order. 204 also comes for a number that was never created, and burns it.
+pub(super) fn closed(reply: Reply) -> Ended {
+    let no = match reply {
+        Reply::Done(StatusCode::NO_CONTENT, _) => return Ended::Closed,
+        Reply::Done(status, _) => return Ended::Unknown(incompatible(format!("HTTP {status}"))),
+        Reply::Doubt(failure) => return Ended::Unknown(failure),
+        Reply::No(no) => no,
+    };
+    if no.is_busy() {
+        return Ended::Again(no.failure(FailureKind::RateLimited));
+    }
+    match no.code.as_str() {
+        "ORDERPAID" => Ended::AlreadyPaid,
+        "ORDERCLOSED" => Ended::Closed,
+        "USERPAYING" => Ended::Again(no.failure(FailureKind::Declined)),
+        // Nothing was changed, and it may work later: once the key or the clock is mended, or (older documents) when
+        // the order is five minutes old.
+        "SIGNERROR" | "NOAUTH" => Ended::Again(no.failure(FailureKind::Account)),
+        "INVALIDREQUEST" if no.reason.as_deref() != Some(ONLY_REVERSE) => {
+            Ended::Again(no.failure(FailureKind::Request))
+        }
+        "INVALIDREQUEST" | "PARAMERROR" | "ORDERNOTEXIST" => Ended::Impossible(no.failure(FailureKind::Request)),
+        "APPIDMCHIDNOTMATCH" | "MCHNOTEXISTS" => Ended::Impossible(no.failure(FailureKind::Account)),
+        _ => Ended::Unknown(no.unlisted()),
+    }
+}
+
+/// Refunding. `TerminalNo` only where nothing can have been taken up under this number by this call;
+/// what a mended account or a full balance would cure keeps its number.
+pub(super) fn refunded(refund: &RefundOrder, reply: Reply) -> Refunded {
+    let no = match reply {
+        Reply::Done(StatusCode::OK, body) => return refund_taken_up(refund, &body),
+        Reply::Done(status, _) => return Refunded::Unknown(incompatible(format!("HTTP {status}"))),
+        Reply::Doubt(failure) => return Refunded::Unknown(failure),
+        Reply::No(no) => no,
+    };
+    if no.is_busy() {
+        return Refunded::Later(no.failure(FailureKind::RateLimited));
+    }
+    match no.code.as_str() {
+        "NOTENOUGH" => Refunded::NeedsFunds(no.failure(FailureKind::Account)),
+        "SIGNERROR" | "NOAUTH" | "MCHNOTEXISTS" => Refunded::Later(no.failure(FailureKind::Account)),
+        "PARAMERROR" | "RESOURCENOTEXISTS" => Refunded::TerminalNo(no.failure(FailureKind::Request)),
+        "USERACCOUNTABNORMAL" => Refunded::TerminalNo(no.failure(FailureKind::Declined)),
+        // Too much, too old, too many, not paid. A closed or unpaid order cannot be refunded either, so only the
+        // re-entry (a refund lives under this number) and a missing reason leave a doubt.
+        "INVALIDREQUEST" if no.reason.as_deref().is_some_and(|r| r != REENTRY) => {
+            Refunded::TerminalNo(no.failure(FailureKind::Request))
+        }
+        "INVALIDREQUEST" => Refunded::Unknown(no.failure(FailureKind::Request)),
+        _ => Refunded::Unknown(no.unlisted()),
+    }
+}
+
+fn refund_taken_up(refund: &RefundOrder, body: &[u8]) -> Refunded {
+    match same_refund(refund, body) {
+        RefundQueried::Accepted => Refunded::Accepted,
+        RefundQueried::Done => Refunded::Done,
+        RefundQueried::TerminalNo(failure) => Refunded::TerminalNo(failure),
+        RefundQueried::Abnormal(failure) => Refunded::Abnormal(failure),
+        RefundQueried::Unknown(failure) => Refunded::Unknown(failure),
+        RefundQueried::NotFound => Refunded::Unknown(incompatible("taken up and not found")),
+    }
+}
+
+/// Querying a refund. A signed 404 means that it was never accepted.
+pub(super) fn refund_queried(refund: &RefundOrder, reply: Reply) -> RefundQueried {
+    match reply {
+        Reply::Done(StatusCode::OK, body) => same_refund(refund, &body),
+        Reply::Done(status, _) => RefundQueried::Unknown(incompatible(format!("HTTP {status}"))),
+        Reply::Doubt(failure) => RefundQueried::Unknown(failure),
+        Reply::No(no) if no.status == 404 && no.code == "RESOURCENOTEXISTS" => RefundQueried::NotFound,
+        Reply::No(no) => RefundQueried::Unknown(question_failed(&no)),
+    }
+}
+
+/// Reads a refund and compares what the signature does not tie to our question: numbers and amount.
+fn same_refund(refund: &RefundOrder, body: &[u8]) -> RefundQueried {
+    let found: Refund = match parse(body) {
+        Ok(found) => found,
+        Err(failure) => return RefundQueried::Unknown(failure),
+    };
+    let same = found.out_refund_no == refund.refund_no
+        && found.out_trade_no == refund.order.order_no
+        && found.amount.refund == refund.amount.minor();
+    if !same {
+        let (number, order, fen) = (found.out_refund_no, found.out_trade_no, found.amount.refund);
+        return RefundQueried::Unknown(incompatible(format!("about refund {number:?} of {fen} fen of {order:?}")));
+    }
+    refund_state(&found.status)
+}
+
+/// `status` of a refund, `refund_status` in a notification.
+pub(super) fn refund_state(status: &str) -> RefundQueried {
+    let failure = |kind, message: &str| Failure::new(kind, status, message);
+    match status {
+        "PROCESSING" => RefundQueried::Accepted,
+        "SUCCESS" => RefundQueried::Done,
+        "CLOSED" => RefundQueried::TerminalNo(failure(FailureKind::Request, "closed without moving money")),
+        "ABNORMAL" => RefundQueried::Abnormal(failure(FailureKind::Declined, "the payer's card cannot take it")),
+        other => RefundQueried::Unknown(incompatible(format!("refund status {other:?}"))),
+    }
+}
+
+fn question_failed(no: &No) -> Failure {
+    match no.code.as_str() {
+        _ if no.is_busy() => no.failure(FailureKind::RateLimited),
+        "SIGNERROR" | "NOAUTH" | "APPIDMCHIDNOTMATCH" | "MCHNOTEXISTS" | "RULELIMIT" | "TRADEERROR" => {
+            no.failure(FailureKind::Account)
+        }
+        "PARAMERROR" | "INVALIDREQUEST" => no.failure(FailureKind::Request),
+        _ => no.unlisted(),
+    }
+}
+
+/// The merchant and app that a transaction names, when they are not ours.
+pub(super) fn foreign_account(account: &Account, transaction: &Transaction) -> Option<String> {
+    let ours = transaction.mchid == account.mchid && transaction.appid == account.appid;
+    (!ours).then(|| format!("{}/{}", transaction.mchid, transaction.appid))
+}
+
+/// The money of a paid transaction: `total` is what was taken for the order; `payer_total` is smaller with coupons
+/// and never compared with anything.
+pub(super) fn capture(account: &Account, transaction: Transaction) -> Result<Capture, Failure> {
+    let foreign_account = foreign_account(account, &transaction);
+    let transaction_id = transaction.transaction_id.filter(|id| !id.is_empty());
+    let amount = transaction.amount.ok_or_else(|| incompatible("paid, without an amount"))?;
+    if let Some(other) = amount.currency.filter(|c| c != "CNY") {
+        return Err(incompatible(format!("paid in {other:?}")));
+    }
+    Ok(Capture {
+        transaction_id: transaction_id.ok_or_else(|| incompatible("paid, without a transaction_id"))?,
+        amount: Money::fen(amount.total).map_err(|e| incompatible(e.to_string()))?,
+        payer_amount: amount.payer_total,
+        payer: transaction.payer.and_then(|p| p.openid).filter(|id| !id.is_empty()).map(|id| masked(&id)),
+        paid_at: transaction.success_time.and_then(|t| DateTime::parse_from_rfc3339(&t).ok()).map(|t| t.to_utc()),
+        payment_id: transaction.attach.filter(|a| !a.is_empty()),
+        foreign_account,
+    })
+}
+
+fn masked(openid: &str) -> String {
+    let hidden = openid.chars().count().saturating_sub(4);
+    format!("****{}", openid.chars().skip(hidden).collect::<String>())
+}
+
+#[cfg(test)]
+mod tests;

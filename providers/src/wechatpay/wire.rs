@@ -1,0 +1,135 @@
+//! The JSON of APIv3 as it travels: requests that we write, answers that we read.
+//! Unknown members of answers are ignored, since WeChat Pay adds some; members that are absent before a payment are
+//! optional here. Nothing in this file decides anything.
+
+use serde::{Deserialize, Serialize};
+
+#[derive(Serialize)]
+pub(super) struct NativeRequest<'a> {
+    pub appid: &'a str,
+    pub mchid: &'a str,
+    pub description: &'a str,
+    pub out_trade_no: &'a str,
+    pub time_expire: String,
+    pub attach: &'a str,
+    pub notify_url: &'a str,
+    pub amount: OrderAmount,
+}
+
+#[derive(Serialize)]
+pub(super) struct OrderAmount {
+    pub total: i64,
+    pub currency: &'static str,
+}
+
+#[derive(Deserialize)]
+pub(super) struct NativeAnswer {
+    pub code_url: String,
+}
+
+#[derive(Serialize)]
+pub(super) struct CloseRequest<'a> {
+    pub mchid: &'a str,
+}
+
+/// The order is always named by our own number: a repeated call must be the same to the byte, and the provider's
+/// number may become known in between.
+#[derive(Serialize)]
+pub(super) struct RefundRequest<'a> {
+    pub out_trade_no: &'a str,
+    pub out_refund_no: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+    pub notify_url: &'a str,
+    pub amount: RefundAmount,
+}
+
+#[derive(Serialize)]
+pub(super) struct RefundAmount {
+    pub refund: i64,
+    pub total: i64,
+    pub currency: &'static str,
+}
+
+/// An order, as a query and a notification describe it.
+#[derive(Deserialize)]
+pub(super) struct Transaction {
+    pub appid: String,
+    pub mchid: String,
+    pub out_trade_no: String,
+    pub trade_state: String,
+    pub transaction_id: Option<String>,
+    pub attach: Option<String>,
+    pub success_time: Option<String>,
+    pub payer: Option<Payer>,
+    pub amount: Option<TransactionAmount>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Payer {
+    pub openid: Option<String>,
+}
+
+#[derive(Deserialize)]
+pub(super) struct TransactionAmount {
+    /// What the order costs, coupons included.
+    pub total: i64,
+    /// What the payer's own pocket gives.
+    pub payer_total: Option<i64>,
+    pub currency: Option<String>,
+}
+
+/// A refund, as its creation and a query describe it.
+#[derive(Deserialize)]
+pub(super) struct Refund {
+    pub out_trade_no: String,
+    pub out_refund_no: String,
+    pub status: String,
+    pub amount: RefundedAmount,
+}
+
+#[derive(Deserialize)]
+pub(super) struct RefundedAmount {
+    pub refund: i64,
+}
+
+/// A refund, as a notification describes it: `refund_status`, and no currency and no appid.
+#[derive(Deserialize)]
+pub(super) struct RefundNotice {
+    pub mchid: String,
+    pub out_trade_no: String,
+    pub out_refund_no: String,
+    pub refund_status: String,
+}
+
+/// What every other kind of notification has, perhaps.
+#[derive(Deserialize)]
+pub(super) struct OtherNotice {
+    pub mchid: Option<String>,
+    pub out_trade_no: Option<String>,
+}
+
+/// The outside of a notification.
+#[derive(Deserialize)]
+pub(super) struct Envelope {
+    pub id: String,
+    pub event_type: String,
+    pub resource: Resource,
+}
+
+#[derive(Deserialize)]
+pub(super) struct Resource {
+    pub algorithm: String,
+    pub ciphertext: String,
+    pub nonce: String,
+    pub associated_data: Option<String>,
+}
+
+/// The body of a "no". `detail` has several shapes in practice and is for people only.
+#[derive(Deserialize)]
+pub(super) struct ErrorBody {
+    pub code: String,
+    #[serde(default)]
+    pub message: String,
+    pub detail: Option<serde_json::Value>,
+}

@@ -1,0 +1,225 @@
+//! `/v1/accounts`: a merchant's contracts with providers. Credentials go in and never come out.
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::auth::{Caller, Scope};
+use super::body::RawBody;
+use super::error::Problem;
+use super::list::List;
+use super::payments::text;
+use super::request::Id;
+use crate::app::App;
+use crate::directory::Account;
+use crate::domain::Timestamp;
+use crate::domain::id::{self, Kind};
+use crate::store::{AccountRow, NewAccount};
+
+/// An account as merchants see it.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+#[schema(as = Account)]
+pub struct AccountView {
+    /// `acct_…`
+    pub id: String,
+    /// Always `account`.
+    pub object: &'static str,
+    /// At which provider.
+    pub provider: String,
+    /// What people call it.
+    pub name: String,
+    /// Who the merchant is there: app and merchant number. Never changes.
+    pub identity: String,
+    /// `active`, `disabled` (takes no new payments), or `set_aside` (its provider refuses it).
+    pub status: &'static str,
+    /// What the provider said when it refused the account.
+    pub set_aside_reason: Option<String>,
+    /// Until then.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    pub set_aside_until: Option<Timestamp>,
+    /// The provider's fee in basis points (60 is 0.6 %).
+    pub fee_bps: i32,
+    /// The flows it serves.
+    #[schema(value_type = Vec<String>)]
+    pub flows: Vec<String>,
+    /// Real money?
+    pub livemode: bool,
+    /// When it was made.
+    #[schema(value_type = String, format = DateTime)]
+    pub created_at: Timestamp,
+}
+
+/// What `POST /v1/accounts` takes.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateAccount {
+    /// `alipay` or `wechatpay`.
+    provider: String,
+    /// What people call it, 1 to 64 characters.
+    name: String,
+    /// Basis points.
+    #[serde(default)]
+    fee_bps: i32,
+    /// The provider's settings: keys and identity.
+    #[schema(value_type = Object)]
+    credentials: serde_json::Map<String, serde_json::Value>,
+}
+
+/// What `PATCH /v1/accounts/{id}` takes; what is absent stays.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct ChangeAccount {
+    /// What people call it.
+    #[serde(default)]
+    name: Option<String>,
+    /// `active` or `disabled`. `active` also lets in again what its provider had refused.
+    #[serde(default)]
+    status: Option<Switch>,
+    /// Basis points.
+    #[serde(default)]
+    fee_bps: Option<i32>,
+    /// New keys of the same identity.
+    #[serde(default)]
+    #[schema(value_type = Option<Object>)]
+    credentials: Option<serde_json::Map<String, serde_json::Value>>,
+}
+
+/// Whether an account takes new payments.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Switch {
+    /// It does.
+    Active,
+    /// It does not; what is under way goes on.
+    Disabled,
+}
+
+fn shown(app: &App, account: &Account) -> AccountView {
+    let set_aside = account.set_aside_until.filter(|until| *until > app.clock.now());
+    AccountView {
+        id: account.id.clone(),
+        object: "account",
+        provider: account.provider.name().to_string(),
+        name: account.name.clone(),
+        identity: account.provider.identity().to_owned(),
+        status: match (account.disabled, set_aside) {
+            (true, _) => "disabled",
+            (false, Some(_)) => "set_aside",
+            (false, None) => "active",
+        },
+        set_aside_reason: set_aside.and(account.set_aside_reason.clone()),
+        set_aside_until: set_aside,
+        fee_bps: account.fee_bps,
+        flows: account.provider.capabilities().flows.iter().map(|f| f.flow.to_string()).collect(),
+        livemode: account.livemode,
+        created_at: account.created_at,
+    }
+}
+
+fn fee(param: &str, bps: i32) -> Result<i32, Problem> {
+    match (0..=10_000).contains(&bps) {
+        true => Ok(bps),
+        false => Err(Problem::invalid(param, "Basis points are from 0 to 10000.")),
+    }
+}
+
+/// Opens settings as the adapter would, so that a wrong key is found here and not at the first payment.
+fn opened(
+    provider: &str,
+    credentials: &serde_json::Map<String, serde_json::Value>,
+) -> Result<(String, Vec<u8>), Problem> {
+    let protocol = providers::protocol(provider).ok_or_else(|| {
+        let known: Vec<&str> = providers::PROTOCOLS.iter().map(|p| p.name.as_str()).collect();
+        Problem::invalid("provider", format!("A provider is one of {}.", known.join(", ")))
+    })?;
+    let settings = serde_json::Value::Object(credentials.clone());
+    let plain = serde_json::to_vec(&settings).unwrap_or_default();
+    let opened = (protocol.open)(settings).map_err(|e| {
+        let param = if e.field.is_empty() { "credentials".to_owned() } else { format!("credentials.{}", e.field) };
+        Problem::invalid(param, e.message)
+    })?;
+    Ok((opened.identity().to_owned(), plain))
+}
+
+/// Your accounts, oldest first.
+#[utoipa::path(get, path = "/v1/accounts", tag = "Accounts", responses((status = 200, body = List<AccountView>)))]
+pub async fn list(app: web::Data<App>, caller: Caller) -> Result<HttpResponse, Problem> {
+    caller.may_any(&[Scope::Admin, Scope::Finance, Scope::Pay])?;
+    let accounts = app.directory.accounts_of(&caller.merchant_id);
+    let data: Vec<AccountView> =
+        accounts.iter().filter(|a| a.livemode == caller.livemode).map(|a| shown(&app, a)).collect();
+    Ok(HttpResponse::Ok().json(List { object: "list", data, has_more: false }))
+}
+
+/// A new account.
+#[utoipa::path(post, path = "/v1/accounts", tag = "Accounts", request_body = CreateAccount,
+    responses((status = 201, body = AccountView), (status = 409, body = Problem, content_type = "application/problem+json", description = "account_exists")))]
+pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Result<HttpResponse, Problem> {
+    caller.may(Scope::Admin)?;
+    let wanted = body.json::<CreateAccount>()?;
+    text("name", &wanted.name, 64)?;
+    let (identity, plain) = opened(&wanted.provider, &wanted.credentials)?;
+    let account_id = id::new(Kind::Account).map_err(crate::payments::Trouble::from)?;
+    let row = NewAccount {
+        credentials: app.directory.vault().seal(&account_id, &plain).map_err(|_| Problem::unavailable())?,
+        id: account_id.clone(),
+        merchant_id: caller.merchant_id.clone(),
+        provider: wanted.provider,
+        identity: identity.clone(),
+        name: wanted.name,
+        disabled: false,
+        fee_bps: fee("fee_bps", wanted.fee_bps)?,
+        livemode: caller.livemode,
+        set_aside_until: None,
+        set_aside_reason: None,
+        created_at: app.clock.now(),
+    };
+    if !app.store.add_account(&row).await? {
+        let detail = format!("You have an account for {identity} already; change that one.");
+        return Err(Problem::new(StatusCode::CONFLICT, "account_exists", detail).about("credentials"));
+    }
+    app.directory.changed().await?;
+    tracing::info!(account_id, by = caller.key_name, "account made");
+    let account = app.directory.account(&account_id).ok_or_else(Problem::unavailable)?;
+    Ok(HttpResponse::Created().json(shown(&app, &account)))
+}
+
+/// Renames, switches or re-keys an account. Its identity never changes.
+#[utoipa::path(patch, path = "/v1/accounts/{id}", tag = "Accounts", request_body = ChangeAccount,
+    params(("id" = String, Path)), responses((status = 200, body = AccountView)))]
+pub async fn change(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) -> Result<HttpResponse, Problem> {
+    caller.may(Scope::Admin)?;
+    let wanted = body.json::<ChangeAccount>()?;
+    let rows = app.store.accounts().await?;
+    let mut row: AccountRow = rows
+        .into_iter()
+        .find(|row| *row.id == *id && row.merchant_id == caller.merchant_id && row.livemode == caller.livemode)
+        .ok_or_else(|| Problem::not_found("account"))?;
+    if let Some(name) = wanted.name {
+        text("name", &name, 64)?;
+        row.name = name;
+    }
+    if let Some(bps) = wanted.fee_bps {
+        row.fee_bps = fee("fee_bps", bps)?;
+    }
+    if let Some(credentials) = &wanted.credentials {
+        let (identity, plain) = opened(&row.provider, credentials)?;
+        if identity != row.identity {
+            let detail = format!("These keys are for {identity}; this account is {}.", row.identity);
+            return Err(Problem::invalid("credentials", detail));
+        }
+        row.credentials = app.directory.vault().seal(&row.id, &plain).map_err(|_| Problem::unavailable())?;
+    }
+    if let Some(status) = wanted.status {
+        row.disabled = status == Switch::Disabled;
+    }
+    app.store.change_account(&row).await?;
+    if wanted.status == Some(Switch::Active) {
+        app.store.set_account_aside(&row.id, None, "").await?;
+    }
+    app.directory.changed().await?;
+    tracing::info!(account_id = row.id, by = caller.key_name, "account changed");
+    let account = app.directory.account(&row.id).ok_or_else(Problem::unavailable)?;
+    Ok(HttpResponse::Ok().json(shown(&app, &account)))
+}

@@ -1,0 +1,217 @@
+//! The only place where anything becomes an HTTP error: problem+json (RFC 9457) with a stable `code`, the member it
+//! is about, and whether the same request may succeed later. What a provider or the database wrote stays inside.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::{self, HeaderValue};
+use actix_web::{HttpResponse, ResponseError};
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use crate::payments::Trouble;
+use crate::payments::pay::OpenError;
+use crate::payments::refund::RefundError;
+use crate::store::CommitError;
+
+tokio::task_local! {
+    /// The id of the request that is being answered.
+    pub static REQUEST_ID: String;
+}
+
+/// An error as clients get it.
+#[derive(Debug, Clone, Serialize, ToSchema, thiserror::Error)]
+#[error("{code}: {detail}")]
+pub struct Problem {
+    /// `about:blank`: `code` says more than an address could.
+    pub r#type: &'static str,
+    /// The status in words.
+    pub title: &'static str,
+    /// HTTP status.
+    pub status: u16,
+    /// Stable, for programs.
+    pub code: &'static str,
+    /// For people.
+    pub detail: String,
+    /// The member, header or query parameter that it is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub param: Option<String>,
+    /// The payment or refund that stands in the way.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource: Option<String>,
+    /// That payment's or refund's status.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resource_status: Option<String>,
+    /// Whether the same request may succeed later.
+    pub retryable: bool,
+    /// For our logs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub request_id: Option<String>,
+    /// The methods that would do, for `Allow`.
+    #[serde(skip)]
+    pub allow: Option<&'static str>,
+    /// Seconds, also in `Retry-After`.
+    #[serde(skip)]
+    pub retry_after_s: Option<u32>,
+}
+
+impl Problem {
+    /// A problem with this status and code.
+    #[must_use]
+    pub fn new(status: StatusCode, code: &'static str, detail: impl Into<String>) -> Self {
+        Self {
+            r#type: "about:blank",
+            title: status.canonical_reason().unwrap_or("Error"),
+            status: status.as_u16(),
+            code,
+            detail: detail.into(),
+            param: None,
+            resource: None,
+            resource_status: None,
+            retryable: false,
+            request_id: None,
+            allow: None,
+            retry_after_s: None,
+        }
+    }
+
+    /// About this member, header or parameter.
+    #[must_use]
+    pub fn about(mut self, param: impl Into<String>) -> Self {
+        self.param = Some(param.into());
+        self
+    }
+
+    /// This payment or refund stands in the way.
+    #[must_use]
+    pub fn because_of(mut self, id: impl Into<String>, status: impl ToString) -> Self {
+        self.resource = Some(id.into());
+        self.resource_status = Some(status.to_string());
+        self
+    }
+
+    /// The same request may succeed after so many seconds.
+    #[must_use]
+    pub fn retry_after(mut self, seconds: u32) -> Self {
+        self.retryable = true;
+        self.retry_after_s = Some(seconds);
+        self
+    }
+
+    /// A member whose value cannot be.
+    #[must_use]
+    pub fn invalid(param: impl Into<String>, detail: impl Into<String>) -> Self {
+        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_parameter", detail).about(param)
+    }
+
+    /// Nothing of this merchant has this id; whether somebody else's has is nobody's business.
+    #[must_use]
+    pub fn not_found(what: &str) -> Self {
+        Self::new(StatusCode::NOT_FOUND, "not_found", format!("There is no such {what}."))
+    }
+
+    /// There is something here, but not for this method.
+    #[must_use]
+    pub fn wrong_method(allow: &'static str) -> Self {
+        let detail = format!("Only {allow} will do here.");
+        let problem = Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail);
+        Self { allow: Some(allow), ..problem }
+    }
+
+    /// We are in trouble; nothing was decided.
+    #[must_use]
+    pub fn unavailable() -> Self {
+        let detail = "The service is in trouble for the moment. Nothing is lost: repeat the request with the same key.";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "service_unavailable", detail).retry_after(2)
+    }
+}
+
+impl ResponseError for Problem {
+    fn status_code(&self) -> StatusCode {
+        StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
+    }
+
+    fn error_response(&self) -> HttpResponse {
+        let mut body = self.clone();
+        body.request_id = REQUEST_ID.try_with(Clone::clone).ok();
+        let mut response = HttpResponse::build(self.status_code()).json(body);
+        let headers = response.headers_mut();
+        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        if let Some(seconds) = self.retry_after_s {
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(allow) = self.allow {
+            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        }
+        if self.status == 401 {
+            headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+        }
+        response
+    }
+}
+
+impl From<Trouble> for Problem {
+    fn from(trouble: Trouble) -> Self {
+        tracing::error!(error = %trouble, "a request could not be finished");
+        Self::unavailable()
+    }
+}
+
+impl From<sea_orm::DbErr> for Problem {
+    fn from(error: sea_orm::DbErr) -> Self {
+        Trouble::from(error).into()
+    }
+}
+
+impl From<crate::directory::DirectoryError> for Problem {
+    fn from(error: crate::directory::DirectoryError) -> Self {
+        tracing::error!(%error, "the directory could not be read or written");
+        Self::unavailable()
+    }
+}
+
+impl From<OpenError> for Problem {
+    fn from(error: OpenError) -> Self {
+        match error {
+            OpenError::NotServed => {
+                let detail = "None of your accounts serves this flow, amount and choice of providers.";
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "flow_not_available", detail).about("flow")
+            }
+            OpenError::Trouble(trouble) => trouble.into(),
+        }
+    }
+}
+
+impl From<RefundError> for Problem {
+    fn from(error: RefundError) -> Self {
+        match error {
+            RefundError::NoPayment => Self::not_found("payment"),
+            RefundError::NotCaptured => {
+                let detail = "No money of this payment is kept, so there is nothing to refund.";
+                Self::new(StatusCode::CONFLICT, "payment_not_refundable", detail)
+            }
+            RefundError::TooMuch { left_fen } => {
+                let detail = format!("Only {left_fen} fen of this payment are left to refund.");
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "refund_too_large", detail).about("amount")
+            }
+            RefundError::NumberTaken(id) => {
+                let detail = "This refund number was used before, under another key.";
+                let problem = Self::new(StatusCode::CONFLICT, "merchant_refund_no_in_use", detail);
+                let mut problem = problem.about("merchant_refund_no");
+                problem.resource = Some(id);
+                problem
+            }
+            RefundError::Trouble(trouble) => trouble.into(),
+        }
+    }
+}
+
+/// Whether an error says that another request has the same idempotency key.
+#[must_use]
+pub fn is_key_taken(trouble: &Trouble) -> bool {
+    matches!(trouble, Trouble::Commit(CommitError::KeyTaken))
+}
+
+/// Whether an error says that the order number is taken.
+#[must_use]
+pub fn is_order_taken(trouble: &Trouble) -> bool {
+    matches!(trouble, Trouble::Commit(CommitError::OrderTaken))
+}

@@ -1,0 +1,87 @@
+//! `Idempotency-Key`: the same request again is the same payment again.
+
+use actix_web::http::StatusCode;
+use actix_web::http::header::HeaderValue;
+use actix_web::{HttpRequest, HttpResponse};
+use sha2::{Digest as _, Sha256};
+
+use super::auth::{Caller, hex};
+use super::body::RawBody;
+use super::error::Problem;
+use crate::store::change::{KeyScope, StoredAnswer};
+
+const HEADER: &str = "Idempotency-Key";
+
+/// A request that must not be done twice: its key, and what it said.
+#[derive(Debug, Clone)]
+pub struct Once {
+    /// The key within its scope.
+    pub scope: KeyScope,
+    /// SHA-256 of method, path and raw body, in hex.
+    pub fingerprint: String,
+}
+
+impl Once {
+    /// Reads the key of a request. The quoted form of the IETF draft and the bare form mean the same.
+    ///
+    /// # Errors
+    /// 400 when it is missing, empty, longer than 255 or not visible ASCII.
+    pub fn read(request: &HttpRequest, caller: &Caller, operation: &str, body: &RawBody) -> Result<Self, Problem> {
+        let bad = |code, detail: &str| Problem::new(StatusCode::BAD_REQUEST, code, detail).about(HEADER);
+        let mut values = request.headers().get_all(HEADER);
+        let Some(value) = values.next() else {
+            let detail = "Give an Idempotency-Key: a repeated request is then answered, not done again.";
+            return Err(bad("idempotency_key_missing", detail));
+        };
+        let malformed =
+            || bad("idempotency_key_invalid", "One Idempotency-Key of 1 to 255 visible ASCII characters is needed.");
+        if values.next().is_some() {
+            return Err(malformed());
+        }
+        let text = value.to_str().map_err(|_| malformed())?.trim();
+        let key = match text.strip_prefix('"') {
+            Some(rest) => rest.strip_suffix('"').ok_or_else(malformed)?,
+            None => text,
+        };
+        if !(1..=255).contains(&key.len()) || !key.bytes().all(|b| b.is_ascii_graphic()) {
+            return Err(malformed());
+        }
+        let mut hash = Sha256::new();
+        for part in [request.method().as_str().as_bytes(), request.path().as_bytes(), &body.0] {
+            hash.update(part.len().to_be_bytes());
+            hash.update(part);
+        }
+        Ok(Self {
+            scope: KeyScope {
+                merchant_id: caller.merchant_id.clone(),
+                operation: operation.to_owned(),
+                key: key.to_owned(),
+            },
+            fingerprint: hex(&hash.finalize()),
+        })
+    }
+}
+
+/// The same key came with another request.
+#[must_use]
+pub fn reused() -> Problem {
+    let detail = "This Idempotency-Key was used for another request.";
+    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", detail).about(HEADER)
+}
+
+/// The first request under this key is still being worked on.
+#[must_use]
+pub fn in_progress(resource: &str, status: impl ToString) -> Problem {
+    let detail = "The first request with this Idempotency-Key is still being worked on.";
+    Problem::new(StatusCode::CONFLICT, "request_in_progress", detail).because_of(resource, status).retry_after(1)
+}
+
+/// A stored answer, byte for byte.
+#[must_use]
+pub fn replay(answer: StoredAnswer) -> HttpResponse {
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+    let mut response = HttpResponse::build(status).content_type("application/json").body(answer.body);
+    let name = actix_web::http::header::HeaderName::from_static("idempotency-replayed");
+    response.headers_mut().insert(name, HeaderValue::from_static("true"));
+    response
+}

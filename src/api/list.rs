@@ -1,0 +1,114 @@
+//! What lists share: their query parameters and their shape.
+
+use actix_web::HttpRequest;
+use chrono::DateTime;
+use serde::{Deserialize, Serialize};
+use utoipa::{IntoParams, ToSchema};
+
+use super::error::Problem;
+use crate::domain::Timestamp;
+
+/// The most entries of one page.
+const MAX_LIMIT: u64 = 100;
+
+/// A page of a list.
+#[derive(Debug, Clone, Serialize, ToSchema)]
+pub struct List<T> {
+    /// Always `list`.
+    pub object: &'static str,
+    /// The entries, newest first.
+    pub data: Vec<T>,
+    /// Whether there are more; ask again with `starting_after` the last one's id.
+    pub has_more: bool,
+}
+
+impl<T> List<T> {
+    /// A page of `limit` entries from `limit + 1` that were read.
+    #[must_use]
+    pub fn page(mut data: Vec<T>, limit: u64) -> Self {
+        let limit = usize::try_from(limit).unwrap_or(usize::MAX);
+        let has_more = data.len() > limit;
+        data.truncate(limit);
+        Self { object: "list", data, has_more }
+    }
+}
+
+/// Query parameters of lists; each list takes some of them.
+#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+#[into_params(parameter_in = Query)]
+#[serde(deny_unknown_fields)]
+pub struct ListQuery {
+    /// The merchant's own number.
+    pub order_id: Option<String>,
+    /// Only payments in this state.
+    pub status: Option<String>,
+    /// The provider's number of a transaction.
+    pub provider_transaction_id: Option<String>,
+    /// RFC 3339; created then or later.
+    pub created_from: Option<String>,
+    /// Only refunds of this payment.
+    pub payment: Option<String>,
+    /// 1 to 100, 20 if not given.
+    pub limit: Option<String>,
+    /// Only entries older than this one.
+    pub starting_after: Option<String>,
+}
+
+impl ListQuery {
+    /// Reads the query of a list that takes the parameters `known`.
+    ///
+    /// # Errors
+    /// 422 for a parameter that is unknown, given twice or no text.
+    pub fn read(request: &HttpRequest, known: &[&str]) -> Result<Self, Problem> {
+        let pairs = actix_web::web::Query::<Vec<(String, String)>>::from_query(request.query_string())
+            .map_err(|_| Problem::invalid("query", "The query cannot be read."))?;
+        let mut query = Self::default();
+        for (name, value) in pairs.into_inner() {
+            let place = match name.as_str() {
+                _ if !known.contains(&name.as_str()) => None,
+                "order_id" => Some(&mut query.order_id),
+                "status" => Some(&mut query.status),
+                "provider_transaction_id" => Some(&mut query.provider_transaction_id),
+                "created_from" => Some(&mut query.created_from),
+                "payment" => Some(&mut query.payment),
+                "limit" => Some(&mut query.limit),
+                "starting_after" => Some(&mut query.starting_after),
+                _ => None,
+            };
+            let Some(place) = place else {
+                let detail = format!("Unknown parameter; this list takes {}.", known.join(", "));
+                return Err(Problem::invalid(name, detail));
+            };
+            if value.contains('\0') {
+                return Err(Problem::invalid(name, "A text without NUL characters is needed."));
+            }
+            if place.replace(value).is_some() {
+                return Err(Problem::invalid(name, "This parameter is given twice."));
+            }
+        }
+        Ok(query)
+    }
+
+    /// How many entries are wanted.
+    ///
+    /// # Errors
+    /// 422 when it is not a number from 1 to 100.
+    pub fn limit(&self) -> Result<u64, Problem> {
+        let Some(text) = &self.limit else { return Ok(20) };
+        text.parse()
+            .ok()
+            .filter(|limit| (1..=MAX_LIMIT).contains(limit))
+            .ok_or_else(|| Problem::invalid("limit", format!("A limit is from 1 to {MAX_LIMIT}.")))
+    }
+}
+
+/// A point in time from a query.
+///
+/// # Errors
+/// 422, naming the parameter.
+pub fn time(param: &str, text: &str) -> Result<Timestamp, Problem> {
+    // A `+` that was not percent-encoded arrives as a blank.
+    DateTime::parse_from_rfc3339(&text.replace(' ', "+"))
+        .map(|t| Timestamp(t.timestamp_millis()))
+        .map_err(|_| Problem::invalid(param, "A time is RFC 3339 with offset: 2026-01-31T08:00:00+08:00."))
+}

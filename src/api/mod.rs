@@ -1,0 +1,52 @@
+//! The HTTP side: every route on one screen.
+
+pub mod accounts;
+pub mod auth;
+pub mod body;
+pub mod error;
+pub mod idempotency;
+pub mod list;
+pub mod notifications;
+pub mod payments;
+pub mod refunds;
+pub mod request;
+pub mod routing;
+pub mod system;
+
+use actix_web::Resource;
+use actix_web::web::{self, ServiceConfig};
+use utoipa::OpenApi as _;
+use utoipa_swagger_ui::SwaggerUi;
+
+use error::Problem;
+
+/// All routes.
+pub fn routes(config: &mut ServiceConfig) {
+    config
+        .service(at("/v1/payments", "GET, POST").get(payments::list).post(payments::create))
+        .service(at("/v1/payments/{id}", "GET").get(payments::read))
+        .service(at("/v1/payments/{id}/offers", "POST").post(payments::offer))
+        .service(at("/v1/payments/{id}/cancel", "POST").post(payments::cancel))
+        .service(at("/v1/payments/{id}/refunds", "POST").post(refunds::create))
+        .service(at("/v1/refunds", "GET").get(refunds::list))
+        .service(at("/v1/refunds/{id}", "GET").get(refunds::read))
+        .service(at("/v1/accounts", "GET, POST").get(accounts::list).post(accounts::create))
+        .service(at("/v1/accounts/{id}", "PATCH").patch(accounts::change))
+        .service(at("/v1/routing", "GET, PUT").get(routing::read).put(routing::write))
+        .service(
+            web::resource(["/notifications/{account_id}", "/notifications/{account_id}/refund"])
+                .post(notifications::receive)
+                .default_service(web::to(notifications::wrong_method)),
+        )
+        .service(at("/healthz", "GET, HEAD").get(system::healthz).head(system::healthz))
+        .service(at("/readyz", "GET, HEAD").get(system::readyz).head(system::readyz))
+        .service(at("/metrics", "GET").get(system::metrics))
+        .service(web::redirect("/docs", "/docs/"))
+        .service(SwaggerUi::new("/docs/{_:.*}").url("/openapi.json", system::ApiDoc::openapi()))
+        .default_service(web::to(system::nothing_here));
+}
+
+/// A path that answers with 405 to all methods but those that are `allow`ed.
+fn at(path: &str, allow: &'static str) -> Resource {
+    web::resource(path).default_service(web::to(move || async move { Err::<&str, _>(Problem::wrong_method(allow)) }))
+}

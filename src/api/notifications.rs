@@ -1,0 +1,51 @@
+//! `/notifications/…`: where providers tell us things.
+
+use actix_web::http::header::HeaderMap as ActixHeaders;
+use actix_web::{HttpRequest, HttpResponse, web};
+use providers::notification::RawNotification;
+
+use super::body::RawBody;
+use super::error::Problem;
+use crate::app::App;
+use crate::payments::notify;
+
+/// A notification for an account. It is taken in its own task: whether the provider waits for our answer or not,
+/// what it said is stored.
+pub async fn receive(
+    app: web::Data<App>,
+    request: HttpRequest,
+    account_id: web::Path<String>,
+    body: Result<RawBody, Problem>,
+) -> Result<HttpResponse, Problem> {
+    let Some(account) = app.directory.account(&account_id) else {
+        notify::count("none", "unknown_account");
+        return Err(Problem::not_found("account"));
+    };
+    // Too long, too slow, or it broke off.
+    let body = body.inspect_err(|problem| notify::count(account.provider.name().as_str(), problem.code))?;
+    let raw = RawNotification { headers: headers(request.headers()), body: body.0 };
+    let app = app.into_inner();
+    let worker = std::sync::Arc::clone(&app);
+    let work = app.spawn(async move { notify::receive(&worker, &account, raw).await });
+    let answer = work.await.map_err(|_| Problem::unavailable())?;
+    let status = actix_web::http::StatusCode::from_u16(answer.status.as_u16()).map_err(|_| Problem::unavailable())?;
+    Ok(HttpResponse::build(status).content_type(answer.content_type).body(answer.body))
+}
+
+/// Providers post; whoever looks here in another way is counted, too.
+pub async fn wrong_method(app: web::Data<App>, account_id: web::Path<String>) -> Result<HttpResponse, Problem> {
+    let account = app.directory.account(&account_id);
+    let provider = account.map_or("none", |account| account.provider.name().as_str());
+    notify::count(provider, "method_not_allowed");
+    Err(Problem::wrong_method("POST"))
+}
+
+/// actix-web and the adapters use different versions of the `http` crate.
+fn headers(from: &ActixHeaders) -> http::HeaderMap {
+    from.iter()
+        .filter_map(|(name, value)| {
+            let name = http::HeaderName::from_bytes(name.as_str().as_bytes()).ok()?;
+            Some((name, http::HeaderValue::from_bytes(value.as_bytes()).ok()?))
+        })
+        .collect()
+}

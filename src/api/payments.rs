@@ -1,0 +1,503 @@
+//! `/v1/payments`: making, reading, re-offering and canceling payments.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpRequest, HttpResponse, web};
+use providers::ProviderName;
+use providers::money::{Currency, Money};
+use providers::order::Flow;
+use serde::Deserialize;
+use tokio::sync::oneshot;
+use tracing::Instrument as _;
+use utoipa::ToSchema;
+
+use super::auth::{Caller, Scope};
+use super::body::RawBody;
+use super::error::{Problem, REQUEST_ID, is_key_taken, is_order_taken};
+use super::idempotency::{self, Once};
+use super::list::{List, ListQuery, time};
+use super::request::Id;
+use crate::app::App;
+use crate::domain::Aggregate;
+use crate::domain::payment::State;
+use crate::payments::pay::{self, Asker, NewPayment, OpenError};
+use crate::payments::view::{self, PaymentView};
+use crate::payments::{DECISIONS, Trouble, close, resolve};
+use crate::store::change::{Change, Key, KeyWrite};
+use crate::store::{CommitError, PaymentFilter};
+
+/// What `POST /v1/payments` takes.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreatePayment {
+    /// Fen, from 1.
+    amount: i64,
+    /// `CNY`
+    currency: String,
+    /// The merchant's own number, 1 to 64 characters.
+    order_id: String,
+    /// Shown to the payer: 1 to 127 characters, no emoji, none of `/ = &`.
+    description: String,
+    /// How the payer pays: `qr`.
+    flow: String,
+    /// Only these providers.
+    #[serde(default)]
+    providers: Vec<String>,
+    /// The payer, as far as the checkout knows.
+    #[serde(default)]
+    payer: Option<Payer>,
+    /// Where the checkout wants the payer back.
+    #[serde(default)]
+    return_url: Option<String>,
+    /// Where this payment's webhooks go.
+    #[serde(default)]
+    notify_url: Option<String>,
+    /// For how long it can be paid: 300 to 7200 seconds, 900 if not given.
+    #[serde(default)]
+    expires_in: Option<i64>,
+    /// The merchant's own members; at most 50, 8 KiB in all.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    metadata: serde_json::Map<String, serde_json::Value>,
+}
+
+/// The payer, as far as the checkout knows.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Payer {
+    /// The payer's address.
+    #[serde(default)]
+    client_ip: Option<String>,
+}
+
+/// What `POST /v1/payments/{id}/offers` takes.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateOffer {
+    /// How the payer wants to pay now: `qr`.
+    flow: String,
+    /// Only these providers.
+    #[serde(default)]
+    providers: Vec<String>,
+}
+
+impl CreatePayment {
+    fn check(self, app: &App, caller: &Caller) -> Result<NewPayment, Problem> {
+        let max = app.config.payments.max_amount_fen;
+        if !(1..=max).contains(&self.amount) {
+            return Err(Problem::invalid("amount", format!("An amount is a whole number of fen from 1 to {max}.")));
+        }
+        if self.currency.parse() != Ok(Currency::Cny) {
+            return Err(Problem::invalid("currency", "The currency must be CNY."));
+        }
+        let amount = Money::fen(self.amount).map_err(|e| Problem::invalid("amount", e.to_string()))?;
+        text("order_id", &self.order_id, 64)?;
+        if self.order_id.trim() != self.order_id {
+            return Err(Problem::invalid("order_id", "An order_id must not begin or end with blanks."));
+        }
+        text("description", &self.description, 127)?;
+        // Providers refuse these in what they show to payers, or read them as their own separators.
+        if self.description.chars().any(|c| matches!(c, '/' | '=' | '&') || u32::from(c) > 0xFFFF) {
+            let detail = "A description must not contain emoji or any of / = &.";
+            return Err(Problem::invalid("description", detail));
+        }
+        let expires_in_s = self.expires_in.unwrap_or(900);
+        if !(300..=7200).contains(&expires_in_s) {
+            return Err(Problem::invalid("expires_in", "expires_in is from 300 to 7200 seconds."));
+        }
+        let client_ip = self.payer.and_then(|payer| payer.client_ip);
+        if client_ip.as_ref().is_some_and(|ip| ip.parse::<IpAddr>().is_err()) {
+            return Err(Problem::invalid("payer.client_ip", "Not an IP address."));
+        }
+        for (param, url) in [("return_url", &self.return_url), ("notify_url", &self.notify_url)] {
+            if let Some(url) = url {
+                web_address(param, url)?;
+            }
+        }
+        let members = self.metadata.len();
+        let metadata = serde_json::Value::Object(self.metadata);
+        if members > 50 || metadata.to_string().len() > 8_192 || has_nul(&metadata) {
+            let detail = "metadata has at most 50 members and 8192 bytes, and no NUL characters.";
+            return Err(Problem::invalid("metadata", detail));
+        }
+        Ok(NewPayment {
+            merchant_id: caller.merchant_id.clone(),
+            flow: flow(&self.flow)?,
+            providers: providers_of(&self.providers)?,
+            order_id: self.order_id,
+            amount,
+            description: self.description,
+            return_url: self.return_url,
+            notify_url: self.notify_url,
+            client_ip,
+            metadata,
+            expires_in_s,
+            livemode: caller.livemode,
+        })
+    }
+}
+
+fn flow(text: &str) -> Result<Flow, Problem> {
+    text.parse().map_err(|_| {
+        Problem::invalid(
+            "flow",
+            "A flow is one of qr, barcode, page, h5, app, jsapi; your accounts tell which they serve.",
+        )
+    })
+}
+
+fn providers_of(names: &[String]) -> Result<Vec<ProviderName>, Problem> {
+    let mut providers = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        let param = || format!("providers[{index}]");
+        let known: Vec<&str> = providers::PROTOCOLS.iter().map(|p| p.name.as_str()).collect();
+        let provider: ProviderName = name
+            .parse()
+            .map_err(|_| Problem::invalid(param(), format!("A provider is one of {}.", known.join(", "))))?;
+        if providers.contains(&provider) {
+            return Err(Problem::invalid(param(), "Each provider is named once."));
+        }
+        providers.push(provider);
+    }
+    Ok(providers)
+}
+
+/// 1 to `max` characters, none of them a control character.
+pub(super) fn text(param: &str, value: &str, max: usize) -> Result<(), Problem> {
+    let length = value.chars().count();
+    if !(1..=max).contains(&length) || value.chars().any(char::is_control) {
+        let detail = format!("1 to {max} characters without control characters are needed.");
+        return Err(Problem::invalid(param, detail));
+    }
+    Ok(())
+}
+
+/// PostgreSQL keeps no NUL, in texts and in JSON alike.
+fn has_nul(value: &serde_json::Value) -> bool {
+    use serde_json::Value;
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(members) => members.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
+    }
+}
+
+fn web_address(param: &str, url: &str) -> Result<(), Problem> {
+    let uri: Result<actix_web::http::Uri, _> = url.parse();
+    let is_web = uri.is_ok_and(|u| matches!(u.scheme_str(), Some("http" | "https")) && u.host().is_some());
+    if is_web && url.len() <= 2_048 {
+        return Ok(());
+    }
+    Err(Problem::invalid(param, "An http or https address of at most 2048 characters is needed."))
+}
+
+/// Work whose first part tells what was made, and which goes on whatever becomes of the connection.
+struct Running {
+    made: oneshot::Receiver<Result<(Aggregate, Key), Problem>>,
+    done: tokio::task::JoinHandle<Result<Aggregate, Trouble>>,
+}
+
+/// Makes a payment and, in the same breath, its offer.
+#[utoipa::path(post, path = "/v1/payments", tag = "Payments", request_body = CreatePayment,
+    params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters")),
+    responses(
+        (status = 201, body = PaymentView, description = "The payer can act, or the payment has ended"),
+        (status = 202, body = PaymentView, description = "Still being worked on, or waiting for a route"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "order_id_in_use, request_in_progress"),
+        (status = 422, body = Problem, content_type = "application/problem+json", description = "A member is wrong; or the key was used for another request"),
+    ))]
+pub async fn create(
+    app: web::Data<App>,
+    caller: Caller,
+    request: HttpRequest,
+    body: RawBody,
+) -> Result<HttpResponse, Problem> {
+    caller.may(Scope::Pay)?;
+    let once = Once::read(&request, &caller, "payments", &body)?;
+    let new = body.json::<CreatePayment>()?.check(&app, &caller)?;
+    refuse_while_draining(&app)?;
+    let app = app.into_inner();
+    let answer_by = answer_by(&app);
+    let order_id = new.order_id.clone();
+    let running = start(&app, Instant::now(), answer_by, {
+        let (app, once) = (Arc::clone(&app), once.clone());
+        async move { pay::open(&app, new, once.scope, once.fingerprint).await }
+    });
+    // A database that hangs must not keep a checkout waiting: it may ask again with the same key.
+    let made = tokio::time::timeout_at(answer_by.into(), running.made).await.map_err(|_| Problem::unavailable())?;
+    match made.map_err(|_| Problem::unavailable())? {
+        Ok((made, _)) => finish(&app, running.done, &made.payment.id, answer_by).await,
+        Err(problem) if problem.code == KEY_TAKEN => again(&app, &once, answer_by).await,
+        Err(problem) if problem.code == ORDER_TAKEN => Err(order_in_use(&app, &caller, &order_id).await),
+        Err(problem) => Err(problem),
+    }
+}
+
+/// Never seen by clients: the handler answers in their stead.
+const KEY_TAKEN: &str = "key_taken";
+const ORDER_TAKEN: &str = "order_taken";
+
+fn answer_by(app: &App) -> Instant {
+    Instant::now() + Duration::from_millis(app.config.payments.answer_within_ms)
+}
+
+fn refuse_while_draining(app: &App) -> Result<(), Problem> {
+    if app.draining.is_cancelled() {
+        let detail = "This gateway is stopping; another one, or the next one, will take the same request.";
+        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", detail).retry_after(2));
+    }
+    Ok(())
+}
+
+fn start<F>(app: &Arc<App>, planned_at: Instant, answer_by: Instant, open: F) -> Running
+where
+    F: Future<Output = Result<(Aggregate, Key), OpenError>> + Send + 'static,
+{
+    let (tell, made) = oneshot::channel();
+    let worker = Arc::clone(app);
+    let request_id = REQUEST_ID.try_with(Clone::clone).unwrap_or_default();
+    let work = async move {
+        match open.await {
+            Ok((aggregate, key)) => {
+                let _ = tell.send(Ok((aggregate.clone(), key.clone())));
+                pay::run(&worker, aggregate, Asker { key: Some(key), planned_at, answer_by }).await
+            }
+            Err(OpenError::Trouble(trouble)) => {
+                let problem = if is_key_taken(&trouble) {
+                    Problem::new(StatusCode::CONFLICT, KEY_TAKEN, "")
+                } else if is_order_taken(&trouble) {
+                    Problem::new(StatusCode::CONFLICT, ORDER_TAKEN, "")
+                } else {
+                    trouble.into()
+                };
+                let _ = tell.send(Err(problem));
+                Err(CommitError::Moved.into())
+            }
+            Err(error @ OpenError::NotServed) => {
+                let _ = tell.send(Err(error.into()));
+                Err(CommitError::Moved.into())
+            }
+        }
+    };
+    let done = app.spawn(REQUEST_ID.scope(request_id, work).in_current_span());
+    Running { made, done }
+}
+
+/// Waits for the work as long as a checkout may wait, and answers with what there is then.
+async fn finish(
+    app: &Arc<App>,
+    done: tokio::task::JoinHandle<Result<Aggregate, Trouble>>,
+    payment_id: &str,
+    answer_by: Instant,
+) -> Result<HttpResponse, Problem> {
+    // A little longer than the last call may take, so that its outcome is told rather than "still working".
+    let grace = Duration::from_millis(300);
+    let finished = tokio::time::timeout_at((answer_by + grace).into(), done).await;
+    let aggregate = match finished {
+        Ok(Ok(Ok(aggregate))) => aggregate,
+        Ok(Ok(Err(error))) => {
+            tracing::warn!(payment_id, %error, "the resolver goes on with this payment");
+            pay::reload(app, payment_id).await?
+        }
+        Ok(Err(_)) | Err(_) => pay::reload(app, payment_id).await?,
+    };
+    Ok(respond(&aggregate))
+}
+
+/// 201 with an answer that stands, 202 with the payment as it is.
+fn respond(aggregate: &Aggregate) -> HttpResponse {
+    match pay::answer(aggregate) {
+        Some(answer) => {
+            let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::CREATED);
+            HttpResponse::build(status).content_type("application/json").body(answer.body)
+        }
+        None => HttpResponse::Accepted().json(view::payment(aggregate)),
+    }
+}
+
+/// The key is known: the same answer again, or the payment as it is now, or whatever is unfinished is taken over.
+async fn again(app: &Arc<App>, once: &Once, answer_by: Instant) -> Result<HttpResponse, Problem> {
+    // The claim may have been given back since (its order number was taken): then the client simply repeats.
+    let found = app.store.key_with_payment(&once.scope).await?;
+    let Some((stored, aggregate)) = found else { return Err(Problem::unavailable()) };
+    if stored.key.fingerprint != once.fingerprint {
+        return Err(idempotency::reused());
+    }
+    if let Some(answer) = stored.answer {
+        let live = aggregate.live().map(|a| a.id.clone());
+        let stands = answer.state == aggregate.payment.status.to_string() && answer.attempt_id == live;
+        return Ok(if stands {
+            idempotency::replay(answer)
+        } else {
+            HttpResponse::Ok().json(view::payment(&aggregate))
+        });
+    }
+    if aggregate.payment.lease_until.is_some_and(|until| until > app.clock.now()) {
+        return Err(idempotency::in_progress(&aggregate.payment.id, aggregate.payment.status));
+    }
+    // The worker of the first request is gone, or has left the payment waiting: this one goes on.
+    let payment_id = aggregate.payment.id.clone();
+    let worker = Arc::clone(app);
+    let (id, key) = (payment_id.clone(), stored.key);
+    let done = app.spawn(
+        async move {
+            let aggregate = resolve::advance(&worker, &id).await?;
+            if let Some(answer) = pay::answer(&aggregate) {
+                worker.store.answer_key(&key.scope, &answer).await?;
+            }
+            Ok(aggregate)
+        }
+        .in_current_span(),
+    );
+    finish(app, done, &payment_id, answer_by).await
+}
+
+async fn order_in_use(app: &App, caller: &Caller, order_id: &str) -> Problem {
+    let detail = "A payment with this order_id exists. Use it, or another order_id.";
+    let problem = Problem::new(StatusCode::CONFLICT, "order_id_in_use", detail).about("order_id");
+    match app.store.payment_holding_order(&caller.merchant_id, order_id).await {
+        Ok(Some(holding)) => problem.because_of(holding.payment.id, holding.payment.status),
+        // It has ended since: the order number is free again.
+        Ok(None) => problem.retry_after(1),
+        Err(error) => error.into(),
+    }
+}
+
+/// A payment as it is now, from our own database.
+#[utoipa::path(get, path = "/v1/payments/{id}", tag = "Payments", params(("id" = String, Path)),
+    responses((status = 200, body = PaymentView), (status = 404, body = Problem, content_type = "application/problem+json")))]
+pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
+    caller.may_any(&[Scope::Pay, Scope::Finance, Scope::Refund])?;
+    let found = app.store.payment_of(&caller.merchant_id, &id).await?;
+    let aggregate = found.ok_or_else(|| Problem::not_found("payment"))?;
+    Ok(HttpResponse::Ok().json(view::payment(&aggregate)))
+}
+
+/// Payments, newest first.
+#[utoipa::path(get, path = "/v1/payments", tag = "Payments", params(ListQuery),
+    responses((status = 200, body = List<PaymentView>)))]
+pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    caller.may_any(&[Scope::Pay, Scope::Finance])?;
+    let query = ListQuery::read(
+        &request,
+        &["order_id", "status", "provider_transaction_id", "created_from", "limit", "starting_after"],
+    )?;
+    let status = query
+        .status
+        .as_deref()
+        .map(|s| s.parse::<State>().map_err(|_| Problem::invalid("status", "Not a payment status.")));
+    if let Some(after) = &query.starting_after
+        && app.store.payment_of(&caller.merchant_id, after).await?.is_none()
+    {
+        return Err(Problem::invalid("starting_after", "There is no such payment."));
+    }
+    let limit = query.limit()?;
+    let filter = PaymentFilter {
+        order_id: query.order_id.clone(),
+        status: status.transpose()?,
+        provider_transaction_id: query.provider_transaction_id.clone(),
+        created_from: query.created_from.as_deref().map(|t| time("created_from", t)).transpose()?,
+        starting_after: query.starting_after.clone(),
+        limit: limit + 1,
+    };
+    let found = app.store.payments(&caller.merchant_id, &filter).await?;
+    Ok(HttpResponse::Ok().json(List::page(found.iter().map(view::payment).collect(), limit)))
+}
+
+/// The payer wants to pay another way: the old offer is superseded, a new one is made.
+#[utoipa::path(post, path = "/v1/payments/{id}/offers", tag = "Payments", request_body = CreateOffer,
+    params(("id" = String, Path), ("Idempotency-Key" = String, Header)),
+    responses(
+        (status = 201, body = PaymentView), (status = 202, body = PaymentView),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "payment_not_open"),
+    ))]
+pub async fn offer(
+    app: web::Data<App>,
+    caller: Caller,
+    request: HttpRequest,
+    id: Id,
+    body: RawBody,
+) -> Result<HttpResponse, Problem> {
+    caller.may(Scope::Pay)?;
+    let once = Once::read(&request, &caller, &format!("offers/{id}"), &body)?;
+    let wanted = body.json::<CreateOffer>()?;
+    let (flow, providers) = (flow(&wanted.flow)?, providers_of(&wanted.providers)?);
+    refuse_while_draining(&app)?;
+    let app = app.into_inner();
+    let answer_by = answer_by(&app);
+    for _ in 0..DECISIONS {
+        let found = app.store.payment_of(&caller.merchant_id, &id).await?;
+        let mut before = found.ok_or_else(|| Problem::not_found("payment"))?;
+        if app.store.key(&once.scope).await?.is_some() {
+            return again(&app, &once, answer_by).await;
+        }
+        let stored = before.clone();
+        before.payment.flow = flow;
+        before.payment.providers.clone_from(&providers);
+        let (now, planned_at) = (app.clock.now(), Instant::now());
+        let Some((after, served)) = close::replace_offer(&app, &before, now)? else {
+            let detail = "This payment takes no other offer now.";
+            let problem = Problem::new(StatusCode::CONFLICT, "payment_not_open", detail);
+            return Err(problem.because_of(stored.payment.id, stored.payment.status));
+        };
+        if !served {
+            return Err(OpenError::NotServed.into());
+        }
+        let key = Key {
+            scope: once.scope.clone(),
+            fingerprint: once.fingerprint.clone(),
+            resource_id: stored.payment.id.clone(),
+            created_at: now,
+        };
+        let change = Change::update(&stored, after).with_key(Some(KeyWrite::Claim(key.clone())));
+        let planned = change.after().clone();
+        match app.store.commit(change).await {
+            Ok(()) => {
+                let running = start(&app, planned_at, answer_by, async move { Ok((planned, key)) });
+                return finish(&app, running.done, &stored.payment.id, answer_by).await;
+            }
+            Err(CommitError::Moved) => {}
+            Err(CommitError::KeyTaken) => return again(&app, &once, answer_by).await,
+            Err(error) => return Err(Trouble::from(error).into()),
+        }
+    }
+    Err(Problem::unavailable())
+}
+
+/// Cancels a payment: 200 once it is certain that nobody can pay it, 202 until then.
+#[utoipa::path(post, path = "/v1/payments/{id}/cancel", tag = "Payments", params(("id" = String, Path)),
+    responses(
+        (status = 200, body = PaymentView), (status = 202, body = PaymentView, description = "Not certain yet"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "payment_not_open"),
+    ))]
+pub async fn cancel(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
+    caller.may(Scope::Pay)?;
+    let app = app.into_inner();
+    let answer_by = answer_by(&app);
+    let noted = close::cancel(&app, &caller.merchant_id, &id).await?.ok_or_else(|| Problem::not_found("payment"))?;
+    let aggregate = if noted.payment.status.is_open() {
+        let (worker, id) = (Arc::clone(&app), noted.payment.id.clone());
+        let work = app.spawn(async move { resolve::advance(&worker, &id).await }.in_current_span());
+        match tokio::time::timeout_at(answer_by.into(), work).await {
+            Ok(Ok(Ok(aggregate))) => aggregate,
+            Ok(Ok(Err(_)) | Err(_)) | Err(_) => pay::reload(&app, &noted.payment.id).await?,
+        }
+    } else {
+        noted
+    };
+    match aggregate.payment.status {
+        State::Canceled => Ok(HttpResponse::Ok().json(view::payment(&aggregate))),
+        State::Created | State::RequiresAction | State::Processing => {
+            Ok(HttpResponse::Accepted().json(view::payment(&aggregate)))
+        }
+        State::Succeeded | State::Failed | State::Expired => {
+            let detail = "This payment has ended already.";
+            let problem = Problem::new(StatusCode::CONFLICT, "payment_not_open", detail);
+            Err(problem.because_of(aggregate.payment.id.clone(), aggregate.payment.status))
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! `/v1/refunds` and `POST /v1/payments/{id}/refunds`: giving money back.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use serde::Deserialize;
+use tokio::sync::oneshot;
+use tracing::Instrument as _;
+use utoipa::ToSchema;
+
+use super::auth::{Caller, Scope};
+use super::body::RawBody;
+use super::error::{Problem, is_key_taken};
+use super::idempotency::{self, Once};
+use super::list::{List, ListQuery};
+use super::payments::text;
+use super::request::Id;
+use crate::app::App;
+use crate::domain::Refund;
+use crate::domain::refund::State;
+use crate::payments::refund::{self, NewRefund, RefundError};
+use crate::payments::view::{self, RefundView};
+
+/// What `POST /v1/payments/{id}/refunds` takes.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateRefund {
+    /// Fen, from 1 to what is left.
+    amount: i64,
+    /// The merchant's own number, unique for ever: 1 to 64 characters.
+    merchant_refund_no: String,
+    /// Shown to the payer; at most 80 characters.
+    #[serde(default)]
+    reason: Option<String>,
+}
+
+impl CreateRefund {
+    fn check(self) -> Result<NewRefund, Problem> {
+        if self.amount < 1 {
+            return Err(Problem::invalid("amount", "An amount is a whole number of fen from 1."));
+        }
+        text("merchant_refund_no", &self.merchant_refund_no, 64)?;
+        if let Some(reason) = &self.reason {
+            text("reason", reason, 80)?;
+        }
+        Ok(NewRefund { merchant_refund_no: self.merchant_refund_no, amount_fen: self.amount, reason: self.reason })
+    }
+}
+
+/// Gives money of a payment back to its payer.
+#[utoipa::path(post, path = "/v1/payments/{id}/refunds", tag = "Refunds", request_body = CreateRefund,
+    params(("id" = String, Path), ("Idempotency-Key" = String, Header)),
+    responses(
+        (status = 201, body = RefundView),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "payment_not_refundable, merchant_refund_no_in_use, request_in_progress"),
+        (status = 422, body = Problem, content_type = "application/problem+json", description = "refund_too_large, a wrong member, or a key that was used for another request"),
+    ))]
+pub async fn create(
+    app: web::Data<App>,
+    caller: Caller,
+    request: HttpRequest,
+    id: Id,
+    body: RawBody,
+) -> Result<HttpResponse, Problem> {
+    caller.may(Scope::Refund)?;
+    let once = Once::read(&request, &caller, &format!("refunds/{id}"), &body)?;
+    let new = body.json::<CreateRefund>()?.check()?;
+    let app = app.into_inner();
+    let asked_at = Instant::now();
+    let answer_by = asked_at + Duration::from_millis(app.config.payments.answer_within_ms);
+    let (tell, made) = oneshot::channel();
+    let done = app.spawn({
+        let (app, once, merchant_id) = (Arc::clone(&app), once.clone(), caller.merchant_id.clone());
+        async move {
+            match refund::open(&app, &merchant_id, &id, &new, once.scope, once.fingerprint).await {
+                Ok((aggregate, key)) => {
+                    let _ = tell.send(Ok((aggregate.payment.id.clone(), key.resource_id.clone())));
+                    let finished = refund::run(&app, aggregate, &key, asked_at).await;
+                    finished.map(drop).map_err(|error| {
+                        tracing::warn!(refund_id = key.resource_id, %error, "the resolver goes on with this refund");
+                    })
+                }
+                Err(error) => {
+                    let _ = tell.send(Err(error));
+                    Err(())
+                }
+            }
+        }
+        .in_current_span()
+    });
+    let made = tokio::time::timeout_at(answer_by.into(), made).await.map_err(|_| Problem::unavailable())?;
+    match made.map_err(|_| Problem::unavailable())? {
+        Ok((payment_id, refund_id)) => {
+            // Whether it is finished by then or not: the row tells.
+            let _ = tokio::time::timeout_at(answer_by.into(), done).await;
+            let refund = refund::current(&app, &payment_id, &refund_id).await?;
+            Ok(respond(&refund.ok_or_else(Problem::unavailable)?))
+        }
+        Err(RefundError::Trouble(trouble)) if is_key_taken(&trouble) => again(&app, &once).await,
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn respond(refund: &Refund) -> HttpResponse {
+    HttpResponse::Created().content_type("application/json").body(refund::answer(refund).body)
+}
+
+/// The key is known: the same answer again, or the refund as it is now.
+async fn again(app: &App, once: &Once) -> Result<HttpResponse, Problem> {
+    let found = app.store.key_with_payment(&once.scope).await?;
+    let Some((stored, mut aggregate)) = found else { return Err(Problem::unavailable()) };
+    if stored.key.fingerprint != once.fingerprint {
+        return Err(idempotency::reused());
+    }
+    let refund = aggregate.refund_mut(&stored.key.resource_id).cloned().ok_or_else(Problem::unavailable)?;
+    if let Some(answer) = stored.answer {
+        let stands = answer.state == refund.status.to_string();
+        return Ok(if stands { idempotency::replay(answer) } else { HttpResponse::Ok().json(view::refund(&refund)) });
+    }
+    let call_is_over = refund.sent_at.is_none_or(|sent| {
+        let lasts = app.config.payments.refund_timeout_ms.saturating_add(app.config.payments.call_grace_ms);
+        sent.plus_ms(lasts) <= app.clock.now()
+    });
+    if refund.status == State::Pending && !call_is_over {
+        return Err(idempotency::in_progress(&refund.id, refund.status));
+    }
+    // The worker of the first request is gone; the resolver goes on with its refund.
+    app.store.answer_key(&once.scope, &refund::answer(&refund)).await?;
+    Ok(respond(&refund))
+}
+
+/// A refund as it is now.
+#[utoipa::path(get, path = "/v1/refunds/{id}", tag = "Refunds", params(("id" = String, Path)),
+    responses((status = 200, body = RefundView), (status = 404, body = Problem, content_type = "application/problem+json")))]
+pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
+    caller.may_any(&[Scope::Refund, Scope::Finance, Scope::Pay])?;
+    let found = app.store.refund_of(&caller.merchant_id, &id).await?;
+    Ok(HttpResponse::Ok().json(view::refund(&found.ok_or_else(|| Problem::not_found("refund"))?)))
+}
+
+/// Refunds, newest first.
+#[utoipa::path(get, path = "/v1/refunds", tag = "Refunds", params(ListQuery),
+    responses((status = 200, body = List<RefundView>)))]
+pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    caller.may_any(&[Scope::Refund, Scope::Finance])?;
+    let query = ListQuery::read(&request, &["payment", "limit", "starting_after"])?;
+    if let Some(after) = &query.starting_after
+        && app.store.refund_of(&caller.merchant_id, after).await?.is_none()
+    {
+        return Err(Problem::invalid("starting_after", "There is no such refund."));
+    }
+    let limit = query.limit()?;
+    let found = app
+        .store
+        .refunds(&caller.merchant_id, query.payment.as_deref(), query.starting_after.as_deref(), limit + 1)
+        .await?;
+    Ok(HttpResponse::Ok().json(List::page(found.iter().map(view::refund).collect(), limit)))
+}

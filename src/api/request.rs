@@ -1,0 +1,88 @@
+//! What every request gets: an id that goes into its answer, its problem and every line of its log.
+
+use std::fmt;
+use std::future::{Ready, ready};
+use std::ops::Deref;
+use std::time::Instant;
+
+use actix_web::body::MessageBody;
+use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::middleware::Next;
+use actix_web::{FromRequest, HttpRequest, dev};
+use tracing::Instrument as _;
+
+use super::error::{Problem, REQUEST_ID};
+use crate::domain::id;
+
+const HEADER: &str = "x-request-id";
+
+/// Takes the caller's `X-Request-Id` if it is one, or makes one; logs one line for each answer.
+///
+/// # Errors
+/// Those of the routes.
+pub async fn identify(
+    request: ServiceRequest,
+    next: Next<impl MessageBody>,
+) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
+    let given = request.headers().get(HEADER).and_then(|v| v.to_str().ok()).filter(|v| is_id(v)).map(str::to_owned);
+    let request_id = match given {
+        Some(given) => given,
+        None => format!("req_{}", id::token().unwrap_or_default()),
+    };
+    let span = tracing::info_span!("request", request_id);
+    let (method, path) = (request.method().clone(), request.path().to_owned());
+    let began = Instant::now();
+    REQUEST_ID
+        .scope(request_id.clone(), async move {
+            let mut response = next.call(request).await?;
+            if let Ok(value) = HeaderValue::from_str(&request_id) {
+                response.headers_mut().insert(HeaderName::from_static(HEADER), value);
+            }
+            let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            tracing::info!(%method, path, status = response.status().as_u16(), ms, "answered");
+            Ok(response)
+        })
+        .instrument(span)
+        .await
+}
+
+fn is_id(text: &str) -> bool {
+    (1..=128).contains(&text.len())
+        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+}
+
+/// The `{id}` of a path. Ours are short and plain; what is not cannot name anything, and is not looked for: a NUL,
+/// for example, is an error to PostgreSQL, not an id that it does not find.
+#[derive(Debug, Clone)]
+pub struct Id(String);
+
+impl Id {
+    fn read(text: &str) -> Option<Self> {
+        let plain = text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        plain.then(|| Self(text.to_owned()))
+    }
+}
+
+impl FromRequest for Id {
+    type Error = Problem;
+    type Future = Ready<Result<Self, Problem>>;
+
+    fn from_request(request: &HttpRequest, _: &mut dev::Payload) -> Self::Future {
+        ready(request.match_info().get("id").and_then(Self::read).ok_or_else(|| Problem::not_found("id")))
+    }
+}
+
+impl Deref for Id {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for Id {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

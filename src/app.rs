@@ -1,0 +1,58 @@
+//! Everything that code may need, in one place: the whole of dependency injection.
+
+use std::sync::Arc;
+
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::directory::Directory;
+use crate::domain::id::InstallationPrefix;
+use crate::store::Store;
+
+/// A running gateway.
+#[derive(Debug)]
+pub struct App {
+    /// What was configured.
+    pub config: Config,
+    /// The time.
+    pub clock: Clock,
+    /// The database.
+    pub store: Store,
+    /// Accounts, routing and keys.
+    pub directory: Directory,
+    /// Begins our numbers at providers.
+    pub prefix: InstallationPrefix,
+    /// Where providers reach us: `https://pay.example.com`, without a slash at the end.
+    pub public_url: String,
+    /// Work that outlives the request that began it. Draining waits for it.
+    pub tasks: TaskTracker,
+    /// Where work runs that must outlive a connection: not on the threads that serve connections.
+    pub runtime: tokio::runtime::Handle,
+    /// Canceled when no new payment is taken any more.
+    pub draining: CancellationToken,
+}
+
+impl App {
+    /// Where an account's provider sends what it has to say about payments.
+    #[must_use]
+    pub fn notify_url(&self, account_id: &str) -> String {
+        format!("{}/notifications/{account_id}", self.public_url)
+    }
+
+    /// Where an account's provider sends what it has to say about refunds.
+    #[must_use]
+    pub fn refund_notify_url(&self, account_id: &str) -> String {
+        format!("{}/notifications/{account_id}/refund", self.public_url)
+    }
+
+    /// Runs work that must not stop when the connection that asked for it does.
+    pub fn spawn<F>(self: &Arc<Self>, work: F) -> tokio::task::JoinHandle<F::Output>
+    where
+        F: Future + Send + 'static,
+        F::Output: Send + 'static,
+    {
+        self.tasks.spawn_on(work, &self.runtime)
+    }
+}

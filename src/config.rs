@@ -1,0 +1,303 @@
+//! What can be configured: `config/default.toml` says what each key means. A wrong value stops the program with
+//! one line that names the key and where it was given.
+
+use std::path::{Path, PathBuf};
+
+use config::Source as _;
+use serde::Deserialize;
+
+/// The defaults, part of the program.
+const DEFAULTS: &str = include_str!("../config/default.toml");
+
+/// Everything that is configured.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct Config {
+    pub server: Server,
+    pub data: Data,
+    pub database: Database,
+    pub sandbox: Sandbox,
+    pub credentials: Credentials,
+    pub payments: Payments,
+    pub resolver: Resolver,
+    pub log: Log,
+}
+
+/// Section `server`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct Server {
+    pub listen: String,
+    pub public_url: String,
+    pub drain_s: u64,
+    pub max_body_bytes: usize,
+    pub body_timeout_s: u64,
+    pub workers: usize,
+}
+
+/// Section `data`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct Data {
+    pub dir: PathBuf,
+}
+
+/// Section `database`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct Database {
+    pub url: String,
+    pub connections: u32,
+}
+
+/// Section `sandbox`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct Sandbox {
+    pub listen: String,
+}
+
+/// Section `credentials`. Its `Debug` keeps the key to itself.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct Credentials {
+    pub key: String,
+    pub key_file: PathBuf,
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Credentials").field("key_file", &self.key_file).finish_non_exhaustive()
+    }
+}
+
+/// Section `payments`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct Payments {
+    pub order_prefix: String,
+    pub max_amount_fen: i64,
+    pub max_routes: usize,
+    pub answer_within_ms: u64,
+    pub offer_timeout_ms: i64,
+    pub query_timeout_ms: i64,
+    pub refund_timeout_ms: i64,
+    pub call_grace_ms: i64,
+    pub account_set_aside_s: i64,
+}
+
+/// Section `resolver`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct Resolver {
+    pub interval_ms: i64,
+    pub batch: usize,
+    pub lease_s: i64,
+}
+
+/// Section `log`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct Log {
+    pub level: String,
+}
+
+/// What is wrong with the configuration, and where.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file or a variable that cannot be read, or a wrong type.
+    #[error("configuration: {}", one_line(&.0.to_string()))]
+    Read(#[from] config::ConfigError),
+    /// A key that does not exist.
+    #[error("configuration: there is no key {key} (given in {origin})")]
+    Unknown {
+        /// `section.key`.
+        key: String,
+        /// Which file, or the environment.
+        origin: String,
+    },
+    /// A value that cannot be.
+    #[error("configuration: {key} = {value:?}, given {origin}: {problem}")]
+    Value {
+        /// `section.key`.
+        key: &'static str,
+        /// What was given.
+        value: String,
+        /// Where.
+        origin: String,
+        /// What is wrong with it.
+        problem: &'static str,
+    },
+}
+
+/// A value that cannot be.
+struct Wrong {
+    key: &'static str,
+    value: String,
+    problem: &'static str,
+}
+
+type Table = config::Map<String, config::Value>;
+
+/// A key that nobody reads is a mistake: what it was meant to change would silently stay as it is.
+fn refuse_unknown(known: &Table, given: &Table, section: &str, origin: &str) -> Result<(), ConfigError> {
+    for (name, value) in given {
+        // The environment gives `section.key`, files give tables.
+        let (first, rest) = name.split_once('.').map_or((name.as_str(), None), |(first, rest)| (first, Some(rest)));
+        let key = if section.is_empty() { name.clone() } else { format!("{section}.{name}") };
+        let unknown = || ConfigError::Unknown { key: key.clone(), origin: origin.to_owned() };
+        let place = known.get(first).ok_or_else(unknown)?;
+        let below = place.clone().into_table().unwrap_or_default();
+        if let Some(rest) = rest {
+            let inner = Table::from_iter([(rest.to_owned(), value.clone())]);
+            refuse_unknown(&below, &inner, first, origin)?;
+        } else if let Ok(inner) = value.clone().into_table() {
+            refuse_unknown(&below, &inner, &key, origin)?;
+        }
+    }
+    Ok(())
+}
+
+/// Where a value was given. The defaults are right, so what comes from nowhere comes from a flag.
+fn origin(given: &config::Value, key: &str) -> String {
+    let value = key.split('.').try_fold(given.clone(), |at, name| at.into_table().ok()?.get(name).cloned());
+    value.and_then(|v| v.origin().map(|origin| format!("in {origin}"))).unwrap_or_else(|| "by a flag".to_owned())
+}
+
+/// Errors in TOML come with a drawing of the place, over several lines.
+fn one_line(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.contains('|')).collect();
+    lines.join(" ")
+}
+
+impl Config {
+    /// Reads defaults, the file, the environment, and `flags` (`section.key` and value), each stronger than the last.
+    ///
+    /// # Errors
+    /// [`ConfigError`], naming the key.
+    pub fn load(file: Option<&Path>, flags: &[(&str, String)]) -> Result<Self, ConfigError> {
+        let defaults = config::File::from_str(DEFAULTS, config::FileFormat::Toml);
+        let known = defaults.collect()?;
+        let mut sources = config::Config::builder().add_source(defaults);
+        if let Some(path) = file {
+            let file = config::File::from(path).format(config::FileFormat::Toml);
+            refuse_unknown(&known, &file.collect()?, "", &path.display().to_string())?;
+            sources = sources.add_source(file);
+        }
+        // Values stay texts until the type of their key is known: `007` is a good prefix of order numbers.
+        let environment = config::Environment::with_prefix("INTERLOCK").prefix_separator("__").separator("__");
+        refuse_unknown(&known, &environment.collect()?, "", "the environment")?;
+        sources = sources.add_source(environment);
+        for (key, value) in flags {
+            sources = sources.set_override(*key, value.clone())?;
+        }
+        let sources = sources.build()?;
+        let given = sources.cache.clone();
+        let config: Self = sources.try_deserialize()?;
+        match config.check() {
+            Ok(()) => Ok(config),
+            Err(Wrong { key, value, problem }) => {
+                Err(ConfigError::Value { key, value, origin: origin(&given, key), problem })
+            }
+        }
+    }
+
+    /// Whether the embedded database is used.
+    #[must_use]
+    pub fn is_embedded(&self) -> bool {
+        self.database.url.is_empty()
+    }
+
+    /// The database's address.
+    #[must_use]
+    pub fn database_url(&self) -> String {
+        if self.is_embedded() {
+            format!("sqlite://{}", self.data.dir.join("interlock.db").display())
+        } else {
+            self.database.url.clone()
+        }
+    }
+
+    fn check(&self) -> Result<(), Wrong> {
+        let p = &self.payments;
+        let positive = [
+            ("payments.max_amount_fen", p.max_amount_fen),
+            ("payments.offer_timeout_ms", p.offer_timeout_ms),
+            ("payments.query_timeout_ms", p.query_timeout_ms),
+            ("payments.refund_timeout_ms", p.refund_timeout_ms),
+            ("payments.call_grace_ms", p.call_grace_ms),
+            ("payments.account_set_aside_s", p.account_set_aside_s),
+            ("resolver.interval_ms", self.resolver.interval_ms),
+            ("resolver.lease_s", self.resolver.lease_s),
+        ];
+        for (key, value) in positive {
+            if value <= 0 {
+                return Err(Wrong { key, value: value.to_string(), problem: "must be more than 0" });
+            }
+        }
+        let counts = [
+            ("payments.max_routes", p.max_routes),
+            ("resolver.batch", self.resolver.batch),
+            ("server.max_body_bytes", self.server.max_body_bytes),
+        ];
+        for (key, value) in counts {
+            if value == 0 {
+                return Err(Wrong { key, value: value.to_string(), problem: "must be more than 0" });
+            }
+        }
+        if !(100..=10_000).contains(&p.answer_within_ms) {
+            let value = p.answer_within_ms.to_string();
+            let problem = "must be from 100 to 10000: checkouts are answered within 10 seconds";
+            return Err(Wrong { key: "payments.answer_within_ms", value, problem });
+        }
+        if crate::domain::id::InstallationPrefix::parse(&p.order_prefix).is_none() {
+            let value = p.order_prefix.clone();
+            return Err(Wrong { key: "payments.order_prefix", value, problem: "must be 1 to 8 letters or digits" });
+        }
+        let url = &self.server.public_url;
+        if !(url.is_empty() || url.starts_with("http://") || url.starts_with("https://")) {
+            return Err(Wrong {
+                key: "server.public_url",
+                value: url.clone(),
+                problem: "must be an http or https address",
+            });
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_defaults_are_complete_and_flags_are_strongest() {
+        let config = Config::load(None, &[("server.listen", "127.0.0.1:9".to_owned())]).unwrap();
+        assert_eq!(config.server.listen, "127.0.0.1:9");
+        assert!(config.database_url().starts_with("sqlite://"));
+    }
+
+    #[test]
+    fn a_wrong_value_is_named_with_its_key() {
+        for (key, value) in [
+            ("payments.max_routes", "0"),
+            ("payments.answer_within_ms", "soon"),
+            ("payments.order_prefix", "much too long"),
+            ("server.public_url", "example.com"),
+            ("payments.nonsense", "1"),
+        ] {
+            let error = Config::load(None, &[(key, value.to_owned())]).unwrap_err().to_string();
+            let name = key.split('.').next_back().unwrap();
+            assert!(error.contains(name), "{key}: {error}");
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Who uses the installation, in memory: accounts with their opened providers, routing rules, API keys. A payment
+//! reads from here and asks the database nothing. Changes show at once on the gateway that made them, and within
+//! a second on the others, by a version that each of them watches.
+
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock};
+
+use providers::{Provider, layer};
+use sea_orm::DbErr;
+
+use crate::domain::Timestamp;
+use crate::domain::id;
+use crate::routing::rule::Routing;
+use crate::store::{AccountRow, KeyRow, Store};
+use crate::vault::Vault;
+
+/// The installation fact that changes whenever anything here does.
+const VERSION: &str = "directory_version";
+/// API keys kept in memory; beyond that all are forgotten and read again.
+const MAX_KEYS: usize = 10_000;
+
+/// An account, ready to be called.
+#[derive(Debug, Clone)]
+pub struct Account {
+    /// `acct_…`
+    pub id: String,
+    /// Whose.
+    pub merchant_id: String,
+    /// What people call it.
+    pub name: String,
+    /// Takes no new payments.
+    pub disabled: bool,
+    /// Basis points of the provider's fee.
+    pub fee_bps: i32,
+    /// Real money?
+    pub livemode: bool,
+    /// Until then kept out of new payments.
+    pub set_aside_until: Option<Timestamp>,
+    /// Why.
+    pub set_aside_reason: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+    /// Its provider, with all layers.
+    pub provider: Arc<dyn Provider>,
+    sealed: Vec<u8>,
+}
+
+#[derive(Debug, Default)]
+struct Snapshot {
+    version: String,
+    accounts: HashMap<String, Arc<Account>>,
+    by_merchant: HashMap<String, Arc<Vec<Arc<Account>>>>,
+    routing: HashMap<String, Arc<Routing>>,
+}
+
+/// The directory.
+#[derive(Debug)]
+pub struct Directory {
+    store: Store,
+    vault: Vault,
+    snapshot: RwLock<Arc<Snapshot>>,
+    keys: RwLock<HashMap<String, KeyRow>>,
+}
+
+/// Why the directory cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub enum DirectoryError {
+    /// The database's.
+    #[error(transparent)]
+    Database(#[from] DbErr),
+    /// The system has no randomness.
+    #[error(transparent)]
+    Random(#[from] id::NoRandomness),
+}
+
+impl Directory {
+    /// Reads everything.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn open(store: Store, vault: Vault) -> Result<Self, DirectoryError> {
+        let directory = Self { store, vault, snapshot: RwLock::default(), keys: RwLock::default() };
+        directory.reload().await?;
+        Ok(directory)
+    }
+
+    /// The vault that account credentials are sealed with.
+    #[must_use]
+    pub fn vault(&self) -> &Vault {
+        &self.vault
+    }
+
+    /// An account by its id, whoever's it is.
+    #[must_use]
+    pub fn account(&self, id: &str) -> Option<Arc<Account>> {
+        self.now().accounts.get(id).cloned()
+    }
+
+    /// A merchant's accounts, oldest first.
+    #[must_use]
+    pub fn accounts_of(&self, merchant_id: &str) -> Arc<Vec<Arc<Account>>> {
+        self.now().by_merchant.get(merchant_id).cloned().unwrap_or_default()
+    }
+
+    /// A merchant's routing; empty and version 0 when none was ever set.
+    #[must_use]
+    pub fn routing_of(&self, merchant_id: &str) -> Arc<Routing> {
+        self.now().routing.get(merchant_id).cloned().unwrap_or_default()
+    }
+
+    /// Whose key this is, by its digest.
+    ///
+    /// # Errors
+    /// The database's, for a key that was not seen before.
+    pub async fn key(&self, digest: &str) -> Result<Option<KeyRow>, DbErr> {
+        let known = self.keys.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(digest).cloned();
+        if known.is_some() {
+            return Ok(known);
+        }
+        let found = self.store.key_by_digest(digest).await?;
+        if let Some(row) = &found {
+            let mut keys = self.keys.write().unwrap_or_else(std::sync::PoisonError::into_inner);
+            if keys.len() >= MAX_KEYS {
+                keys.clear();
+            }
+            keys.insert(digest.to_owned(), row.clone());
+        }
+        Ok(found)
+    }
+
+    /// Tells every gateway, this one first, that something here has changed.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn changed(&self) -> Result<(), DirectoryError> {
+        self.store.set_installation(VERSION, &id::token()?).await?;
+        self.reload().await
+    }
+
+    /// Reads again if another gateway has changed something.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn refresh(&self) -> Result<(), DirectoryError> {
+        let version = self.store.installation(VERSION, "0").await?;
+        if version == self.now().version {
+            return Ok(());
+        }
+        self.reload().await
+    }
+
+    fn now(&self) -> Arc<Snapshot> {
+        Arc::clone(&self.snapshot.read().unwrap_or_else(std::sync::PoisonError::into_inner))
+    }
+
+    async fn reload(&self) -> Result<(), DirectoryError> {
+        // The version is read first: a change that comes in between is read twice rather than missed.
+        let version = self.store.installation(VERSION, "0").await?;
+        let before = self.now();
+        let mut next = Snapshot { version, ..Snapshot::default() };
+        let mut by_merchant: HashMap<String, Vec<Arc<Account>>> = HashMap::new();
+        for row in self.store.accounts().await? {
+            let Some(account) = self.open_account(&before, row) else { continue };
+            let account = Arc::new(account);
+            next.accounts.insert(account.id.clone(), Arc::clone(&account));
+            by_merchant.entry(account.merchant_id.clone()).or_default().push(account);
+        }
+        next.by_merchant = by_merchant.into_iter().map(|(id, list)| (id, Arc::new(list))).collect();
+        for (merchant_id, row) in self.store.routings().await? {
+            match serde_json::from_value::<Routing>(row.rules) {
+                Ok(routing) => {
+                    next.routing.insert(merchant_id, Arc::new(Routing { version: row.version, ..routing }));
+                }
+                Err(error) => tracing::error!(merchant_id, %error, "stored routing cannot be read"),
+            }
+        }
+        *self.snapshot.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(next);
+        self.keys.write().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+        Ok(())
+    }
+
+    /// One account that cannot be opened must not take the others down: it is left out, loudly.
+    fn open_account(&self, before: &Snapshot, row: AccountRow) -> Option<Account> {
+        let provider = match before.accounts.get(&row.id).filter(|known| known.sealed == row.credentials) {
+            Some(known) => Arc::clone(&known.provider),
+            None => self
+                .open_provider(&row)
+                .inspect_err(|error| tracing::error!(account_id = row.id, error, "account left out"))
+                .ok()?,
+        };
+        Some(Account {
+            id: row.id,
+            merchant_id: row.merchant_id,
+            name: row.name,
+            disabled: row.disabled,
+            fee_bps: row.fee_bps,
+            livemode: row.livemode,
+            set_aside_until: row.set_aside_until,
+            set_aside_reason: row.set_aside_reason,
+            created_at: row.created_at,
+            provider,
+            sealed: row.credentials,
+        })
+    }
+
+    fn open_provider(&self, row: &AccountRow) -> Result<Arc<dyn Provider>, String> {
+        let plain = self.vault.open(&row.id, &row.credentials).map_err(|e| e.to_string())?;
+        let settings = serde_json::from_slice(&plain).map_err(|_| "sealed settings are not JSON".to_owned())?;
+        let protocol = providers::protocol(&row.provider)
+            .ok_or_else(|| format!("no provider {:?} in this version", row.provider))?;
+        let provider = (protocol.open)(settings).map_err(|e| e.to_string())?;
+        Ok(layer::stack(provider))
+    }
+}

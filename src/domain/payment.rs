@@ -1,0 +1,267 @@
+//! A payment: what the merchant asked for, once. Its states, and the payment together with its attempts and refunds.
+
+use providers::money::{Currency, Money};
+use providers::order::Flow;
+use providers::outcome::Failure;
+use providers::provider::ProviderName;
+
+use super::{Attempt, Illegal, Refund, Timestamp, attempt, refund};
+
+/// Where a payment stands.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    strum::Display,
+    strum::EnumString,
+    strum::EnumIter,
+    strum::IntoStaticStr,
+    serde::Serialize,
+    serde::Deserialize,
+    utoipa::ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+pub enum State {
+    /// No offer yet: one is being made, or no route is able and the payment is parked.
+    Created,
+    /// The payer has to act.
+    RequiresAction,
+    /// The outcome is being found out.
+    Processing,
+    /// Money captured and kept.
+    Succeeded,
+    /// Ended without money, and nothing shown can be paid any more.
+    Failed,
+    /// Canceled by the merchant, and nothing shown can be paid any more.
+    Canceled,
+    /// Its time ran out, and nothing shown can be paid any more.
+    Expired,
+}
+
+/// What can happen to a payment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::EnumIter)]
+#[strum(serialize_all = "snake_case")]
+pub enum Event {
+    /// An offer was committed and may be given out.
+    OfferShown,
+    /// The offer is gone; another one is to be made.
+    OfferGone,
+    /// The outcome has to be found out before anything else.
+    Doubt,
+    /// Money was captured, and is kept.
+    Captured,
+    /// Nobody can pay it any more: refused or declined.
+    Fail,
+    /// Nobody can pay it any more: the merchant canceled.
+    Cancel,
+    /// Nobody can pay it any more: its time ran out.
+    Expire,
+    /// Two persons decided to keep money that came after a final "no".
+    Adopt,
+}
+
+impl State {
+    /// The next state.
+    ///
+    /// # Errors
+    /// [`Illegal`] when the event cannot happen here.
+    pub fn on(self, event: Event) -> Result<Self, Illegal> {
+        use Event as E;
+        use State as S;
+        match (self, event) {
+            (S::Created | S::RequiresAction | S::Processing, E::OfferShown) => Ok(S::RequiresAction),
+            (S::Created | S::RequiresAction | S::Processing, E::OfferGone) => Ok(S::Created),
+            (S::Created | S::RequiresAction | S::Processing, E::Doubt) => Ok(S::Processing),
+            (S::Created | S::RequiresAction | S::Processing, E::Captured) => Ok(S::Succeeded),
+            (S::Created | S::RequiresAction | S::Processing, E::Fail) => Ok(S::Failed),
+            (S::Created | S::RequiresAction | S::Processing, E::Cancel) => Ok(S::Canceled),
+            (S::Created | S::RequiresAction | S::Processing, E::Expire) => Ok(S::Expired),
+            (S::Failed | S::Canceled | S::Expired, E::Adopt) => Ok(S::Succeeded),
+            (S::Created | S::RequiresAction | S::Processing | S::Succeeded, E::Adopt)
+            | (
+                S::Succeeded | S::Failed | S::Canceled | S::Expired,
+                E::OfferShown | E::OfferGone | E::Doubt | E::Captured | E::Fail | E::Cancel | E::Expire,
+            ) => Err(Illegal { machine: "payment", state: self.to_string(), event: event.to_string() }),
+        }
+    }
+
+    /// Whether money may still be taken for it.
+    #[must_use]
+    pub fn is_open(self) -> bool {
+        match self {
+            Self::Created | Self::RequiresAction | Self::Processing => true,
+            Self::Succeeded | Self::Failed | Self::Canceled | Self::Expired => false,
+        }
+    }
+}
+
+/// A payment as it is stored. Amounts are fen.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Payment {
+    /// `pay_…`.
+    pub id: String,
+    /// Whose it is.
+    pub merchant_id: String,
+    /// The merchant's own number; unique among payments that have not ended without money.
+    pub order_id: String,
+    /// What to collect.
+    pub amount: Money,
+    /// Shown to the payer.
+    pub description: String,
+    /// How the payer pays, as first asked for.
+    pub flow: Flow,
+    /// The providers it may go to; empty means any.
+    pub providers: Vec<ProviderName>,
+    /// Where it stands.
+    pub status: State,
+    /// Why it ended without money.
+    pub failure: Option<Failure>,
+    /// Where the checkout wants the payer back.
+    pub return_url: Option<String>,
+    /// Where this payment's webhooks go.
+    pub notify_url: Option<String>,
+    /// The payer's address, as the checkout told it.
+    pub client_ip: Option<String>,
+    /// The merchant's own members; kept and returned as they are.
+    pub metadata: serde_json::Value,
+    /// Real money?
+    pub livemode: bool,
+    /// Which time the routes are being gone through.
+    pub round: i32,
+    /// Grows with every change: the compare-and-set of everything that belongs to the payment, and its fencing number.
+    pub version: i64,
+    /// When the payment itself goes on: the next round of routes, or its expiry.
+    pub resume_at: Option<Timestamp>,
+    /// Until then one worker has it.
+    pub lease_until: Option<Timestamp>,
+    /// When the merchant asked to cancel it.
+    pub cancel_requested_at: Option<Timestamp>,
+    /// When the kept money was captured.
+    pub paid_at: Option<Timestamp>,
+    /// When it was asked for.
+    pub created_at: Timestamp,
+    /// From then on no new offer is made, and the last one is being ended.
+    pub expires_at: Timestamp,
+}
+
+impl Payment {
+    /// Changes the state.
+    ///
+    /// # Errors
+    /// [`Illegal`].
+    pub fn apply(&mut self, event: Event) -> Result<(), Illegal> {
+        self.status = self.status.on(event)?;
+        Ok(())
+    }
+
+    /// Its currency.
+    #[must_use]
+    pub fn currency(&self) -> Currency {
+        self.amount.currency()
+    }
+}
+
+/// A payment with everything that belongs to it. It changes as one: whoever writes any of it compares and sets
+/// `payment.version`.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Aggregate {
+    /// The payment.
+    pub payment: Payment,
+    /// Its attempts, oldest first.
+    pub attempts: Vec<Attempt>,
+    /// Its refunds, oldest first.
+    pub refunds: Vec<Refund>,
+}
+
+impl Aggregate {
+    /// The attempt that is alive: at most one, and the database sees to that too.
+    #[must_use]
+    pub fn live(&self) -> Option<&Attempt> {
+        self.attempts.iter().find(|a| a.status.is_live())
+    }
+
+    /// The attempt whose money is kept.
+    #[must_use]
+    pub fn kept(&self) -> Option<&Attempt> {
+        self.attempts.iter().find(|a| a.disposition == Some(attempt::Disposition::Kept))
+    }
+
+    /// An attempt by its id.
+    #[must_use]
+    pub fn attempt(&self, id: &str) -> Option<&Attempt> {
+        self.attempts.iter().find(|a| a.id == id)
+    }
+
+    /// An attempt by its id, to change it.
+    pub fn attempt_mut(&mut self, id: &str) -> Option<&mut Attempt> {
+        self.attempts.iter_mut().find(|a| a.id == id)
+    }
+
+    /// A refund by its id, to change it.
+    pub fn refund_mut(&mut self, id: &str) -> Option<&mut Refund> {
+        self.refunds.iter_mut().find(|r| r.id == id)
+    }
+
+    /// When the resolver has to look at it next: the earliest time of the payment, its attempts and its refunds.
+    #[must_use]
+    pub fn due_at(&self) -> Option<Timestamp> {
+        let attempts = self.attempts.iter().filter_map(|a| a.next_check_at);
+        let refunds = self.refunds.iter().filter_map(|r| r.next_check_at);
+        self.payment.resume_at.into_iter().chain(attempts).chain(refunds).min()
+    }
+
+    /// Whether some offer that a payer may have seen could still be paid.
+    #[must_use]
+    pub fn may_still_be_paid(&self) -> bool {
+        self.attempts.iter().any(|a| a.status.may_be_paid_by_a_payer())
+    }
+
+    /// Fen that came in on the kept attempt.
+    #[must_use]
+    pub fn captured_fen(&self) -> i64 {
+        self.kept().and_then(|a| a.captured).map_or(0, Money::minor)
+    }
+
+    /// Fen of the kept attempt that have gone back to the payer.
+    #[must_use]
+    pub fn refunded_fen(&self) -> i64 {
+        let Some(kept) = self.kept() else { return 0 };
+        self.refunds
+            .iter()
+            .filter(|r| r.attempt_id == kept.id && r.status == refund::State::Succeeded)
+            .map(|r| r.amount.minor())
+            .sum()
+    }
+
+    /// Fen of an attempt that are promised to refunds which have not failed.
+    #[must_use]
+    pub fn claimed_by_refunds_fen(&self, attempt_id: &str) -> i64 {
+        self.refunds
+            .iter()
+            .filter(|r| r.attempt_id == attempt_id && r.status != refund::State::Failed)
+            .map(|r| r.amount.minor())
+            .sum()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use strum::IntoEnumIterator as _;
+
+    #[test]
+    fn the_table_of_payment_states() {
+        let mut table = String::new();
+        for state in State::iter() {
+            for event in Event::iter() {
+                let next = state.on(event).map_or_else(|_| "-".to_owned(), |s| s.to_string());
+                table.push_str(&format!("{:16} {:12} {next}\n", state.to_string(), event.to_string()));
+            }
+        }
+        insta::assert_snapshot!(table);
+    }
+}

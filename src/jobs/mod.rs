@@ -1,0 +1,5 @@
+//! What runs beside requests. Each job can be stepped by a test; none keeps anything in memory that a restart
+//! would miss.
+
+pub mod housekeeping;
+pub mod resolver;

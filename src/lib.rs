@@ -1,0 +1,18 @@
+//! Interlock: one payment API over Alipay, WeChat Pay and UnionPay that moves a payment to another provider when
+//! one fails, and never keeps money twice.
+
+pub mod api;
+pub mod app;
+pub mod clock;
+pub mod config;
+pub mod demo;
+pub mod directory;
+pub mod domain;
+pub mod jobs;
+pub mod kill;
+pub mod payments;
+pub mod routing;
+pub mod server;
+pub mod store;
+pub mod telemetry;
+pub mod vault;

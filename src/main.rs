@@ -1,0 +1,241 @@
+//! The program: `interlock` starts everything; subcommands do one thing each. A mistake is one line on standard
+//! error and an exit code that is not 0.
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+use interlock::api::auth::Scope;
+use interlock::config::Config;
+use interlock::server::{self, Running};
+use interlock::{demo, telemetry};
+
+/// One payment API over Alipay, WeChat Pay and UnionPay that never keeps money twice.
+#[derive(Debug, Parser)]
+#[command(version, about)]
+struct Cli {
+    /// A configuration file (TOML); see config/default.toml for every key.
+    #[arg(long, global = true)]
+    config: Option<PathBuf>,
+    #[command(subcommand)]
+    command: Option<Command>,
+    #[command(flatten)]
+    serve: Serve,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the gateway (the default).
+    Serve(Serve),
+    /// Bring the database's tables up to date, and stop.
+    Migrate(Place),
+    /// Run a sandbox of the providers by itself.
+    Sandbox {
+        /// Where its control listens; its faces take the following ports.
+        #[arg(long, default_value = "127.0.0.1:8090")]
+        listen: String,
+        /// Where its keys and its book lie.
+        #[arg(long, default_value = "./data")]
+        data: PathBuf,
+    },
+    /// Make a merchant, or find it again, and print its id.
+    Merchant {
+        /// Its name; unique.
+        name: String,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Make an API key and print it: nobody can read it later.
+    Key {
+        /// Whose: the merchant's name.
+        merchant: String,
+        /// What it may do: pay, refund, finance, admin.
+        #[arg(long, value_delimiter = ',', default_value = "pay,refund")]
+        scopes: Vec<String>,
+        /// Real money.
+        #[arg(long)]
+        live: bool,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Debug, Default, Args)]
+struct Serve {
+    /// Where the gateway listens.
+    #[arg(long)]
+    listen: Option<String>,
+    /// Where the sandbox's control listens, `off`, or the http address of one that runs already.
+    #[arg(long)]
+    sandbox: Option<String>,
+    #[command(flatten)]
+    place: Place,
+}
+
+#[derive(Debug, Default, Args)]
+struct Place {
+    /// Where the embedded database and the demo's secrets lie.
+    #[arg(long)]
+    data: Option<String>,
+    /// sqlite:… or postgres://…
+    #[arg(long)]
+    database: Option<String>,
+}
+
+impl Place {
+    fn flags(&self) -> Vec<(&'static str, String)> {
+        let flags = [("data.dir", &self.data), ("database.url", &self.database)];
+        flags.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect()
+    }
+}
+
+impl Serve {
+    fn flags(&self) -> Vec<(&'static str, String)> {
+        let own = [("server.listen", &self.listen), ("sandbox.listen", &self.sandbox)];
+        let own = own.into_iter().filter_map(|(key, value)| Some((key, value.clone()?)));
+        own.chain(self.place.flags()).collect()
+    }
+}
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    // sqlx and reqwest both use rustls; without one provider chosen it would have to guess, and panics.
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            eprintln!("interlock: no runtime: {error}");
+            return ExitCode::FAILURE;
+        }
+    };
+    match runtime.block_on(run(cli)) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // One line, whatever a library has to say.
+            let text: Vec<String> = error.to_string().split_whitespace().map(str::to_owned).collect();
+            eprintln!("interlock: {}", text.join(" "));
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
+    let load = |flags: &[(&str, String)]| -> Result<Config, Box<dyn std::error::Error>> {
+        let config = Config::load(cli.config.as_deref(), flags)?;
+        telemetry::log(&config.log.level)?;
+        Ok(config)
+    };
+    match cli.command {
+        None => serve(load(&cli.serve.flags())?).await,
+        Some(Command::Serve(flags)) => serve(load(&flags.flags())?).await,
+        Some(Command::Migrate(place)) => {
+            server::open_store(&load(&place.flags())?).await?.close().await?;
+            println!("The tables are up to date.");
+            Ok(())
+        }
+        Some(Command::Sandbox { listen, data }) => {
+            load(&[])?;
+            sandbox(&listen, &data).await
+        }
+        Some(Command::Merchant { name, place }) => {
+            if !(1..=64).contains(&name.chars().count()) || name.chars().any(char::is_control) || name.trim() != name {
+                return Err(format!("a merchant's name has 1 to 64 characters, no blanks around it: {name:?}").into());
+            }
+            let store = server::open_store(&load(&place.flags())?).await?;
+            println!("{}", demo::merchant(&store, &name).await?);
+            Ok(())
+        }
+        Some(Command::Key { merchant, scopes, live, place }) => {
+            let scopes: Vec<Scope> = scopes
+                .iter()
+                .map(|s| s.parse().map_err(|_| format!("--scopes: {s:?} is none of pay, refund, finance, admin")))
+                .collect::<Result<_, _>>()?;
+            let store = server::open_store(&load(&place.flags())?).await?;
+            let known = store.merchants().await?.into_iter().find(|(_, name)| *name == merchant);
+            let (merchant_id, _) =
+                known.ok_or_else(|| format!("there is no merchant {merchant:?}; `interlock merchant` makes one"))?;
+            println!("{}", demo::new_key(&store, &merchant_id, &scopes, live).await?);
+            Ok(())
+        }
+    }
+}
+
+async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
+    #[cfg(feature = "drill")]
+    interlock::kill::arm();
+    let mut running = server::start(config).await?;
+    // Whether anybody reads it or not: a closed terminal is no reason to stop.
+    let _ = std::io::stdout().write_all(greeting(&running).as_bytes());
+    tokio::select! {
+        stopped = stop_signal() => {
+            stopped?;
+            running.stop().await;
+            Ok(())
+        }
+        () = running.failed() => Err("the HTTP server has stopped by itself".into()),
+    }
+}
+
+async fn sandbox(listen: &str, data: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
+    server::make_folder(data)?;
+    let sandbox = server::start_sandbox(listen, data).await?;
+    println!("Sandbox control at http://{}", sandbox.control());
+    for (name, address) in sandbox.faces() {
+        println!("  {name:10} http://{address}");
+    }
+    stop_signal().await?;
+    server::keep_book(data, &sandbox.book_json()?);
+    sandbox.stop().await;
+    Ok(())
+}
+
+async fn stop_signal() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+    Ok(())
+}
+
+/// What a newcomer needs to see first.
+fn greeting(running: &Running) -> String {
+    let url = &running.app.public_url;
+    let mut lines = vec![
+        format!("Interlock {} serves at {url}", env!("CARGO_PKG_VERSION")),
+        format!("  listens on         {}", running.address),
+        format!("  API documentation  {url}/docs/"),
+    ];
+    match &running.demo {
+        Some(demo) => {
+            lines.push(format!("  sandbox control    {}", demo.sandbox_url));
+            for (name, address) in &demo.faces {
+                lines.push(format!("  {name:18} {}", address.as_str().unwrap_or_default()));
+            }
+            lines.push(format!("  API key            {}", demo.api_key));
+            lines.push(format!("\nMake a payment:\n{}", curl(url, &demo.api_key)));
+            lines.push("\nPay it as the payer would, with the text of its QR code:".to_owned());
+            lines.push(format!("curl -sS {}/pay -d '{{\"code\": \"<qr>\", \"result\": \"paid\"}}'", demo.sandbox_url));
+        }
+        None => lines.push(
+            "\nWithout a sandbox there is no demo merchant: `interlock merchant NAME` makes one and \
+             `interlock key NAME` a key for it, before the gateway is started where its database is embedded."
+                .to_owned(),
+        ),
+    }
+    lines.join("\n") + "\n"
+}
+
+fn curl(url: &str, key: &str) -> String {
+    let id = "'$(date +%s%N)'";
+    let body = format!(
+        r#"{{"amount": 8888, "currency": "CNY", "order_id": "demo-{id}", "description": "Two cups of tea", "flow": "qr"}}"#
+    );
+    format!(
+        "curl -sS {url}/v1/payments -H 'Authorization: Bearer {key}' -H \"Idempotency-Key: demo-$(date +%s%N)\" \
+         -H 'Content-Type: application/json' -d '{body}'"
+    )
+}

@@ -1,0 +1,561 @@
+//! Making offers: plan an attempt, call its provider, write down what the call meant, and go on to the next route
+//! when that is allowed.
+//!
+//! Durable before the first byte: an attempt's row is committed before its provider hears of it. If the process
+//! dies after that commit, the resolver finds a `sending` row, and treats its call as one without an answer.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use providers::ProviderName;
+use providers::money::Money;
+use providers::order::{Call, Flow, Order};
+use providers::outcome::{Answer, Created, Failure, FailureKind, NextAction, Refusal};
+use providers::provider::Ending;
+use tracing::Instrument as _;
+
+use super::{DECISIONS, Trouble, capture, close, events, resolve, schedule, view};
+use crate::app::App;
+use crate::directory::Account;
+use crate::domain::attempt::{Event as AttemptEvent, State};
+use crate::domain::id::{self, Kind};
+use crate::domain::payment::{Event, State as PaymentState};
+use crate::domain::{Aggregate, Attempt, Payment, Timestamp};
+use crate::kill_point;
+use crate::routing::choose::{self, Wanted};
+use crate::store::CommitError;
+use crate::store::change::{Change, Key, KeyScope, KeyWrite, Operation, StoredAnswer};
+
+/// A payment as it was asked for, checked.
+#[derive(Debug, Clone)]
+pub struct NewPayment {
+    /// Whose.
+    pub merchant_id: String,
+    /// The merchant's own number.
+    pub order_id: String,
+    /// How much.
+    pub amount: Money,
+    /// Shown to the payer.
+    pub description: String,
+    /// How the payer pays.
+    pub flow: Flow,
+    /// Only these providers; empty means any.
+    pub providers: Vec<ProviderName>,
+    /// Where the checkout wants the payer back.
+    pub return_url: Option<String>,
+    /// Where this payment's webhooks go.
+    pub notify_url: Option<String>,
+    /// The payer's address.
+    pub client_ip: Option<String>,
+    /// The merchant's own members.
+    pub metadata: serde_json::Value,
+    /// For how long it can be paid, in seconds.
+    pub expires_in_s: i64,
+    /// Real money?
+    pub livemode: bool,
+}
+
+/// Why a payment was not made. Nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// None of the merchant's accounts serves this flow, amount and choice of providers, now or later.
+    #[error("no account serves this payment")]
+    NotServed,
+    /// Anything else.
+    #[error(transparent)]
+    Trouble(#[from] Trouble),
+}
+
+/// Makes a payment and plans its first attempt, in one commit with its idempotency key.
+///
+/// # Errors
+/// [`OpenError`]; `Commit(KeyTaken)` and `Commit(OrderTaken)` tell who was first.
+pub async fn open(
+    app: &App,
+    new: NewPayment,
+    scope: KeyScope,
+    fingerprint: String,
+) -> Result<(Aggregate, Key), OpenError> {
+    let now = app.clock.now();
+    let payment = Payment {
+        id: id::new(Kind::Payment).map_err(Trouble::from)?,
+        merchant_id: new.merchant_id,
+        order_id: new.order_id,
+        amount: new.amount,
+        description: new.description,
+        flow: new.flow,
+        providers: new.providers,
+        status: PaymentState::Created,
+        failure: None,
+        return_url: new.return_url,
+        notify_url: new.notify_url,
+        client_ip: new.client_ip,
+        metadata: new.metadata,
+        livemode: new.livemode,
+        round: 0,
+        version: 0,
+        resume_at: None,
+        lease_until: None,
+        cancel_requested_at: None,
+        paid_at: None,
+        created_at: now,
+        expires_at: now.plus_s(new.expires_in_s),
+    };
+    let mut aggregate = Aggregate { payment, attempts: Vec::new(), refunds: Vec::new() };
+    if !plan(app, &mut aggregate, now)?.served {
+        return Err(OpenError::NotServed);
+    }
+    let key = Key { scope, fingerprint, resource_id: aggregate.payment.id.clone(), created_at: now };
+    let change = Change::create(aggregate).with_key(Some(KeyWrite::Claim(key.clone())));
+    let made = change.after().clone();
+    kill_point!("pay_before_first_commit");
+    app.store.commit(change).await.map_err(Trouble::from)?;
+    kill_point!("pay_after_first_commit");
+    let payment = &made.payment;
+    tracing::info!(
+        payment_id = payment.id,
+        order_id = payment.order_id,
+        amount = payment.amount.minor(),
+        "payment made"
+    );
+    Ok((made, key))
+}
+
+/// What planning found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Planned {
+    /// Whether any account could ever serve the payment.
+    pub served: bool,
+}
+
+/// Plans the next attempt of a payment that has no live one, or parks the payment when no route is able.
+///
+/// # Errors
+/// [`Trouble::Random`].
+pub fn plan(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Planned, Trouble> {
+    let payment = &aggregate.payment;
+    let tried = choose::tried_in_round(aggregate);
+    let wanted = Wanted { flow: payment.flow, amount: payment.amount, providers: &payment.providers };
+    let accounts = app.directory.accounts_of(&payment.merchant_id);
+    let accounts: Vec<_> = accounts.iter().filter(|a| a.livemode == payment.livemode).cloned().collect();
+    let routing = app.directory.routing_of(&payment.merchant_id);
+    let choice = choose::choose(&accounts, &routing, wanted, &tried, now);
+    let planned = Planned { served: choice.served };
+    let account = choice.account.filter(|_| tried.len() < app.config.payments.max_routes);
+    let Some(account) = account else {
+        aggregate.payment.resume_at = Some(schedule::next_round(aggregate, now));
+        aggregate.payment.lease_until = None;
+        return Ok(planned);
+    };
+    let call_deadline = now.plus_ms(app.config.payments.offer_timeout_ms).plus_ms(app.config.payments.call_grace_ms);
+    let shortest = now.plus_s(i64::from(account.provider.capabilities().shortest_offer_s));
+    let mut attempt = Attempt {
+        id: id::new(Kind::Attempt)?,
+        payment_id: payment.id.clone(),
+        seq: i32::try_from(aggregate.attempts.len()).unwrap_or(i32::MAX).saturating_add(1),
+        round: payment.round,
+        account_id: account.id.clone(),
+        provider: account.provider.name(),
+        flow: payment.flow,
+        status: State::Sending,
+        disposition: None,
+        provider_order_no: id::provider_no(&app.prefix)?,
+        provider_transaction_id: None,
+        provider_request_id: None,
+        amount: payment.amount,
+        captured: None,
+        payer_amount: None,
+        payer: None,
+        paid_at: None,
+        outcome: None,
+        failure: None,
+        next_action: None,
+        reason: choice.reason,
+        started_at: now,
+        call_deadline,
+        offer_deadline: payment.expires_at.max(shortest),
+        latency_ms: None,
+        next_check_at: None,
+        questions: 0,
+    };
+    attempt.next_check_at = schedule::next_check(&attempt, account.provider.capabilities(), now);
+    aggregate.payment.lease_until = Some(call_deadline);
+    aggregate.payment.resume_at = Some(payment_expiry(aggregate, now));
+    aggregate.attempts.push(attempt);
+    Ok(planned)
+}
+
+/// When a payment with a live offer has to be looked at for its own sake.
+fn payment_expiry(aggregate: &Aggregate, now: Timestamp) -> Timestamp {
+    aggregate.payment.expires_at.max(now)
+}
+
+/// Who waits for the answer, and until when.
+#[derive(Debug, Clone)]
+pub struct Asker {
+    /// The key whose answer is stored together with the outcome.
+    pub key: Option<Key>,
+    /// Taken before the attempt was planned: its lease is counted from here on the monotonic clock, so that a worker
+    /// that was held up right after its commit notices it even if the wall clock was set back.
+    pub planned_at: Instant,
+    /// No call is begun or waited for beyond this moment.
+    pub answer_by: Instant,
+}
+
+/// Calls the provider of the planned attempt, and of the next ones, until the payment waits for somebody: its
+/// payer, a route, or the resolver. Returns the payment as it was committed last.
+///
+/// The attempt must have been planned by the caller's own commit. One that somebody else planned is that worker's to
+/// call: two would send the same order twice.
+///
+/// # Errors
+/// [`Trouble`]; the rows tell the resolver how to go on.
+pub async fn run(app: &Arc<App>, mut aggregate: Aggregate, asker: Asker) -> Result<Aggregate, Trouble> {
+    let mut planned_at = asker.planned_at;
+    loop {
+        let Some(attempt) = aggregate.live().filter(|a| a.status == State::Sending).cloned() else {
+            return Ok(aggregate);
+        };
+        let span = tracing::info_span!(
+            "attempt",
+            payment_id = aggregate.payment.id,
+            attempt_id = attempt.id,
+            account_id = attempt.account_id,
+            provider = attempt.provider.as_str()
+        );
+        let settled = async {
+            let account = app.directory.account(&attempt.account_id);
+            let began = Instant::now();
+            let answer = match &account {
+                Some(account) => call(app, account, &aggregate.payment, &attempt, planned_at, &asker).await,
+                None => Answer::new(Created::NotSent(Failure::new(
+                    FailureKind::Account,
+                    "account_unavailable",
+                    "the account cannot be opened",
+                ))),
+            };
+            kill_point!("pay_after_call");
+            let latency_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+            let failure = failure(&answer.outcome);
+            tracing::info!(
+                outcome = name(&answer.outcome),
+                code = failure.map(|f| f.code.as_str()),
+                message = failure.map(|f| f.message.as_str()),
+                latency_ms,
+                provider_request_id = answer.request_id.as_deref(),
+                "the provider was asked for an offer"
+            );
+            planned_at = Instant::now();
+            settle(app, aggregate, &attempt.id, &answer, latency_ms, asker.key.as_ref()).await
+        }
+        .instrument(span)
+        .await?;
+        match settled {
+            Settled::Switching(planned) => aggregate = planned,
+            Settled::Over(last) => return Ok(last),
+        }
+    }
+}
+
+/// One call. A worker that was stopped longer than its lease sends nothing: somebody else may have judged the
+/// attempt by then.
+async fn call(
+    app: &App,
+    account: &Account,
+    payment: &Payment,
+    attempt: &Attempt,
+    planned_at: Instant,
+    asker: &Asker,
+) -> Answer<Created> {
+    let now = app.clock.now();
+    let limit = Duration::from_millis(u64::try_from(app.config.payments.offer_timeout_ms).unwrap_or(0));
+    let timeout = limit.min(asker.answer_by.saturating_duration_since(Instant::now()));
+    let lease = Duration::from_millis(u64::try_from(attempt.call_deadline.since(attempt.started_at)).unwrap_or(0));
+    if timeout.is_zero() || planned_at.elapsed() + timeout > lease || now.plus_ms(ms(timeout)) > attempt.call_deadline {
+        let message = "the worker was held up until its time was over; nothing was sent";
+        return Answer::new(Created::NotSent(Failure::new(FailureKind::Timeout, "held_up", message)));
+    }
+    let order = Order {
+        order_no: attempt.provider_order_no.clone(),
+        payment_id: payment.id.clone(),
+        flow: attempt.flow,
+        amount: attempt.amount,
+        description: payment.description.clone(),
+        txn_time: attempt.started_at.utc(),
+        expires_at: attempt.offer_deadline.utc(),
+        notify_url: app.notify_url(&account.id),
+        client_ip: payment.client_ip.clone(),
+    };
+    account.provider.create(&order, &Call { now: now.utc(), timeout }).await
+}
+
+fn ms(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// How a payment goes on after a call.
+enum Settled {
+    /// This worker's commit planned another attempt: it calls that one too.
+    Switching(Aggregate),
+    /// Nothing is left to do for this worker.
+    Over(Aggregate),
+}
+
+/// Writes down what a creating call meant, and plans the next attempt in the same commit when there is to be one.
+async fn settle(
+    app: &Arc<App>,
+    mut before: Aggregate,
+    attempt_id: &str,
+    answer: &Answer<Created>,
+    latency_ms: i64,
+    key: Option<&Key>,
+) -> Result<Settled, Trouble> {
+    for _ in 0..DECISIONS {
+        if before.attempt(attempt_id).is_none_or(|a| a.status != State::Sending) {
+            // A notification or the resolver was first; what they wrote stands, and what comes next is theirs to do.
+            return too_late(app, before, attempt_id, &answer.outcome, key).await.map(Settled::Over);
+        }
+        let now = app.clock.now();
+        let mut after = before.clone();
+        if let Some(attempt) = after.attempt_mut(attempt_id) {
+            attempt.latency_ms = Some(latency_ms);
+            attempt.provider_request_id.clone_from(&answer.request_id);
+        }
+        let judged = judge(app, &mut after, attempt_id, &answer.outcome, now)?;
+        if judged.try_next && after.payment.status == PaymentState::Created && after.live().is_none() {
+            plan(app, &mut after, now)?;
+        }
+        let switching = after.live().is_some_and(|a| a.status == State::Sending);
+        let answered = key.filter(|_| !switching).and_then(|key| answer_of(key, &after));
+        let change = Change::update(&before, after.clone())
+            .with_events(events::between(Some(&before), &after, now)?)
+            .with_operations(judged.operations)
+            .with_key(answered);
+        let written = change.after().clone();
+        match app.store.commit(change).await {
+            Ok(()) => {
+                if switching {
+                    kill_point!("pay_after_switch_commit");
+                }
+                if !switching {
+                    kill_point!("pay_after_outcome_commit");
+                }
+                if let Some(failure) = judged.set_aside {
+                    set_aside(app, &written, attempt_id, &failure).await;
+                }
+                return Ok(if switching { Settled::Switching(written) } else { Settled::Over(written) });
+            }
+            Err(CommitError::Moved) => before = reload(app, &before.payment.id).await?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(CommitError::Moved.into())
+}
+
+/// An answer that came after its attempt was judged changes nothing, unless it tells of money: that is never dropped.
+/// The client gets what the others have made of its payment; its key keeps that.
+async fn too_late(
+    app: &Arc<App>,
+    stored: Aggregate,
+    attempt_id: &str,
+    outcome: &Created,
+    key: Option<&Key>,
+) -> Result<Aggregate, Trouble> {
+    let last = match outcome {
+        Created::Captured(money) => {
+            resolve::write(app, stored, |after, now| resolve::money_seen(after, attempt_id, money, now).map(Some))
+                .await?
+        }
+        Created::Accepted(_)
+        | Created::Waiting
+        | Created::NotSent(_)
+        | Created::Refused(..)
+        | Created::Declined(_)
+        | Created::Unknown(_) => stored,
+    };
+    if let (Some(key), Some(answer)) = (key, answer(&last)) {
+        app.store.answer_key(&key.scope, &answer).await?;
+    }
+    Ok(last)
+}
+
+/// The payment as it is stored now.
+///
+/// # Errors
+/// [`Trouble`].
+pub async fn reload(app: &App, payment_id: &str) -> Result<Aggregate, Trouble> {
+    app.store.payment(payment_id).await?.ok_or_else(|| Trouble::Gone(format!("payment {payment_id}")))
+}
+
+/// The answer to store for a repeated request, once there is one that will not change by itself.
+fn answer_of(key: &Key, after: &Aggregate) -> Option<KeyWrite> {
+    answer(after).map(|answer| KeyWrite::Answer(key.clone(), answer))
+}
+
+/// How a request for this payment is answered: 201 once the payer can act or the payment has ended. A payment that
+/// is still being worked on has no final answer, and none is stored for it.
+#[must_use]
+pub fn answer(aggregate: &Aggregate) -> Option<StoredAnswer> {
+    match aggregate.payment.status {
+        PaymentState::Created | PaymentState::Processing => None,
+        PaymentState::RequiresAction
+        | PaymentState::Succeeded
+        | PaymentState::Failed
+        | PaymentState::Canceled
+        | PaymentState::Expired => Some(StoredAnswer {
+            status: 201,
+            body: serde_json::to_vec(&view::payment(aggregate)).unwrap_or_default(),
+            state: aggregate.payment.status.to_string(),
+            attempt_id: aggregate.live().map(|a| a.id.clone()),
+        }),
+    }
+}
+
+/// What an outcome asks for beside the change of states.
+#[derive(Debug, Default)]
+struct Judged {
+    try_next: bool,
+    set_aside: Option<Failure>,
+    operations: Vec<Operation>,
+}
+
+/// What a creating call means for its payment: the table of the outcomes, in code.
+fn judge(
+    app: &App,
+    after: &mut Aggregate,
+    attempt_id: &str,
+    outcome: &Created,
+    now: Timestamp,
+) -> Result<Judged, Trouble> {
+    let gone = || Trouble::Gone(format!("attempt {attempt_id}"));
+    after.payment.lease_until = None;
+    let attempt = after.attempt_mut(attempt_id).ok_or_else(gone)?;
+    attempt.outcome = Some(name(outcome).to_owned());
+    attempt.failure = failure(outcome).cloned();
+    attempt.next_check_at = None;
+    match outcome {
+        Created::Accepted(action) => {
+            shown(app, after, attempt_id, action, now)?;
+            Ok(Judged::default())
+        }
+        Created::Captured(money) => {
+            let operations = capture::book(after, attempt_id, money, now)?;
+            Ok(Judged { operations, ..Judged::default() })
+        }
+        Created::NotSent(_) | Created::Refused(Refusal::Provider, _) => {
+            attempt.apply(AttemptEvent::Die)?;
+            close::conclude(after, now)?;
+            Ok(Judged { try_next: true, ..Judged::default() })
+        }
+        Created::Refused(Refusal::Account, failure) => {
+            attempt.apply(AttemptEvent::Die)?;
+            close::conclude(after, now)?;
+            Ok(Judged { try_next: true, set_aside: Some(failure.clone()), ..Judged::default() })
+        }
+        Created::Refused(Refusal::Request, failure) | Created::Declined(failure) => {
+            attempt.apply(AttemptEvent::Die)?;
+            after.payment.failure = Some(failure.clone());
+            close::conclude(after, now)?;
+            Ok(Judged::default())
+        }
+        Created::Waiting | Created::Unknown(_) if takes_money(app, attempt) => {
+            attempt.apply(AttemptEvent::Doubt)?;
+            attempt.next_check_at = Some(now);
+            after.payment.apply(Event::Doubt)?;
+            Ok(Judged::default())
+        }
+        // Never shown, so nobody can pay it; it is ended at its deadline, and money on it is still recognised.
+        Created::Waiting | Created::Unknown(_) => {
+            attempt.apply(AttemptEvent::Abandon)?;
+            attempt.next_check_at = Some(schedule::dead_from(attempt));
+            close::conclude(after, now)?;
+            Ok(Judged { try_next: true, ..Judged::default() })
+        }
+    }
+}
+
+/// An offer exists: it is shown, unless the merchant has asked to cancel meanwhile.
+fn shown(
+    app: &App,
+    after: &mut Aggregate,
+    attempt_id: &str,
+    action: &NextAction,
+    now: Timestamp,
+) -> Result<(), Trouble> {
+    let canceled = after.payment.cancel_requested_at.is_some();
+    let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(()) };
+    attempt.next_action = Some(action.clone());
+    attempt.apply(AttemptEvent::Shown)?;
+    if canceled {
+        attempt.apply(AttemptEvent::Close)?;
+        attempt.next_check_at = Some(now);
+        after.payment.apply(Event::Doubt)?;
+        return Ok(());
+    }
+    let account = app.directory.account(&attempt.account_id);
+    attempt.next_check_at =
+        account.and_then(|account| schedule::next_check(attempt, account.provider.capabilities(), now));
+    after.payment.apply(Event::OfferShown)?;
+    after.payment.resume_at = Some(after.payment.expires_at);
+    Ok(())
+}
+
+fn takes_money(app: &App, attempt: &Attempt) -> bool {
+    app.directory
+        .account(&attempt.account_id)
+        .and_then(|account| account.provider.capabilities().flow(attempt.flow).map(|f| f.ending == Ending::Reverse))
+        .unwrap_or(false)
+}
+
+/// An outcome's name in tables, metrics and the API.
+fn name(outcome: &Created) -> &'static str {
+    match outcome {
+        Created::Accepted(_) => "accepted",
+        Created::Captured(_) => "captured",
+        Created::Waiting => "waiting",
+        Created::NotSent(_) => "not_sent",
+        Created::Refused(Refusal::Provider, _) => "refused_provider",
+        Created::Refused(Refusal::Account, _) => "refused_account",
+        Created::Refused(Refusal::Request, _) => "refused_request",
+        Created::Declined(_) => "declined",
+        Created::Unknown(_) => "unknown",
+    }
+}
+
+fn failure(outcome: &Created) -> Option<&Failure> {
+    match outcome {
+        Created::NotSent(f) | Created::Refused(_, f) | Created::Declined(f) | Created::Unknown(f) => Some(f),
+        Created::Accepted(_) | Created::Captured(_) | Created::Waiting => None,
+    }
+}
+
+/// Keeps an account that its provider refuses out of new payments for a while, and puts it on the work list.
+/// When this is lost (the process dies here), the next payment meets the same refusal and does it again.
+async fn set_aside(app: &App, aggregate: &Aggregate, attempt_id: &str, failure: &Failure) {
+    let Some(attempt) = aggregate.attempt(attempt_id) else { return };
+    let now = app.clock.now();
+    let until = now.plus_s(app.config.payments.account_set_aside_s);
+    tracing::error!(
+        account_id = attempt.account_id,
+        code = failure.code,
+        "the provider refuses this account; set aside"
+    );
+    metrics::counter!("interlock_accounts_set_aside_total", "provider" => attempt.provider.as_str()).increment(1);
+    let done = async {
+        app.store.set_account_aside(&attempt.account_id, Some(until), &failure.code).await?;
+        app.store
+            .raise(&Operation {
+                id: id::new(Kind::Operation)?,
+                merchant_id: aggregate.payment.merchant_id.clone(),
+                kind: "account_refused",
+                subject_id: attempt.account_id.clone(),
+                detail: format!("{}: {}", failure.code, failure.message),
+                created_at: now,
+            })
+            .await?;
+        app.directory.changed().await.map_err(|e| Trouble::Gone(e.to_string()))
+    };
+    if let Err(error) = done.await {
+        tracing::error!(account_id = attempt.account_id, %error, "the account could not be set aside");
+    }
+}

@@ -1,0 +1,537 @@
+//! Giving money back. A refund belongs to one captured attempt; its number is committed before it is sent, and the
+//! same number is sent again as often as needed: at every provider that is the same refund.
+//!
+//! One refund of an attempt is on its way at a time; the others wait for their turn.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use providers::money::Money;
+use providers::order::{Call, OrderRef, RefundOrder};
+use providers::outcome::{Answer, Failure, RefundQueried, Refunded};
+
+use super::pay::reload;
+use super::resolve::write;
+use super::{DECISIONS, Trouble, schedule, view};
+use crate::app::App;
+use crate::directory::Account;
+use crate::domain::id::{self, Kind};
+use crate::domain::refund::{Event, State};
+use crate::domain::{Aggregate, Attempt, Refund, Timestamp};
+use crate::kill_point;
+use crate::store::CommitError;
+use crate::store::change::{Change, Key, KeyScope, KeyWrite, Operation, StoredAnswer};
+
+/// A refund that the provider could not take up is sent again after this long.
+const LATER_S: i64 = 60;
+/// A refund that waits for funds is sent again after this long.
+const FUNDS_S: i64 = 600;
+/// After so many questions a person looks at it.
+const MAX_QUESTIONS: i32 = 30;
+
+/// A refund as it was asked for, checked.
+#[derive(Debug, Clone)]
+pub struct NewRefund {
+    /// The merchant's own number; unique for ever.
+    pub merchant_refund_no: String,
+    /// How much, in fen; more than 0.
+    pub amount_fen: i64,
+    /// Shown to the payer.
+    pub reason: Option<String>,
+}
+
+/// Why a refund was not made. Nothing was written.
+#[derive(Debug, thiserror::Error)]
+pub enum RefundError {
+    /// The merchant has no such payment.
+    #[error("no such payment")]
+    NoPayment,
+    /// No money of this payment is kept.
+    #[error("nothing was captured")]
+    NotCaptured,
+    /// More than what is left.
+    #[error("only {left_fen} fen are left to refund")]
+    TooMuch {
+        /// Fen that are not promised to a refund yet.
+        left_fen: i64,
+    },
+    /// The merchant has used this refund number.
+    #[error("the refund number was used for {0}")]
+    NumberTaken(String),
+    /// Anything else.
+    #[error(transparent)]
+    Trouble(#[from] Trouble),
+}
+
+impl From<CommitError> for RefundError {
+    fn from(e: CommitError) -> Self {
+        Self::Trouble(e.into())
+    }
+}
+
+/// Makes a refund, in one commit with its idempotency key. The sum is guarded by the payment's version: of two
+/// that come at once, the second is decided with the first one counted.
+///
+/// # Errors
+/// [`RefundError`]; `Commit(KeyTaken)` tells that another request has this key.
+pub async fn open(
+    app: &App,
+    merchant_id: &str,
+    payment_id: &str,
+    new: &NewRefund,
+    scope: KeyScope,
+    fingerprint: String,
+) -> Result<(Aggregate, Key), RefundError> {
+    let key = Key {
+        scope,
+        fingerprint,
+        resource_id: id::new(Kind::Refund).map_err(Trouble::from)?,
+        created_at: app.clock.now(),
+    };
+    for _ in 0..DECISIONS {
+        let before = app.store.payment_of(merchant_id, payment_id).await.map_err(Trouble::from)?;
+        let before = before.ok_or(RefundError::NoPayment)?;
+        let taken = app.store.refund_by_merchant_no(merchant_id, &new.merchant_refund_no).await;
+        if let Some(taken) = taken.map_err(Trouble::from)? {
+            // A repeated request finds its own refund: its key, not its number, says that it is the same request.
+            let stored = app.store.key(&key.scope).await.map_err(Trouble::from)?;
+            return Err(match stored {
+                Some(_) => CommitError::KeyTaken.into(),
+                None => RefundError::NumberTaken(taken.id),
+            });
+        }
+        let now = app.clock.now();
+        let mut after = before.clone();
+        add(app, &mut after, new, &key.resource_id, now)?;
+        let change = Change::update(&before, after).with_key(Some(KeyWrite::Claim(key.clone())));
+        let made = change.after().clone();
+        kill_point!("refund_before_first_commit");
+        match app.store.commit(change).await {
+            Ok(()) => {
+                kill_point!("refund_after_first_commit");
+                return Ok((made, key));
+            }
+            // Another refund, or the same number: the next reading tells.
+            Err(CommitError::Moved | CommitError::Refused(_)) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(CommitError::Moved.into())
+}
+
+fn add(app: &App, after: &mut Aggregate, new: &NewRefund, refund_id: &str, now: Timestamp) -> Result<(), RefundError> {
+    let kept = after.kept().cloned().ok_or(RefundError::NotCaptured)?;
+    let captured = kept.captured.map_or(0, Money::minor);
+    let left_fen = captured.saturating_sub(after.claimed_by_refunds_fen(&kept.id));
+    if new.amount_fen > left_fen {
+        return Err(RefundError::TooMuch { left_fen });
+    }
+    let amount = Money::fen(new.amount_fen).map_err(|_| RefundError::TooMuch { left_fen })?;
+    let mut refund = Refund {
+        id: refund_id.to_owned(),
+        payment_id: after.payment.id.clone(),
+        attempt_id: kept.id.clone(),
+        merchant_id: after.payment.merchant_id.clone(),
+        merchant_refund_no: new.merchant_refund_no.clone(),
+        provider_refund_no: id::provider_no(&app.prefix).map_err(Trouble::from)?,
+        amount,
+        status: State::Pending,
+        reason: new.reason.clone(),
+        automatic: false,
+        failure: None,
+        needs_funds: false,
+        created_at: now,
+        completed_at: None,
+        sent_at: None,
+        in_doubt: false,
+        next_check_at: Some(now),
+        questions: 0,
+    };
+    let spacing_ms = app
+        .directory
+        .account(&kept.account_id)
+        .map_or(0, |account| i64::from(account.provider.capabilities().refund_spacing_ms));
+    match turn(after, &kept.id, &refund.id, spacing_ms, now) {
+        Turn::Now => mark_sent(app, &mut refund, now),
+        Turn::At(at) => refund.next_check_at = Some(at),
+        Turn::AfterAnother => refund.next_check_at = None,
+    }
+    after.refunds.push(refund);
+    Ok(())
+}
+
+/// When a refund may be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Turn {
+    Now,
+    At(Timestamp),
+    /// Another one is on its way; it wakes the next when it ends.
+    AfterAnother,
+}
+
+fn turn(aggregate: &Aggregate, attempt_id: &str, refund_id: &str, spacing_ms: i64, now: Timestamp) -> Turn {
+    let others = || aggregate.refunds.iter().filter(|r| r.attempt_id == attempt_id && r.id != refund_id);
+    if others().any(|r| r.status == State::Pending && r.sent_at.is_some()) {
+        return Turn::AfterAnother;
+    }
+    match others().filter_map(|r| r.sent_at).max().map(|last| last.plus_ms(spacing_ms)) {
+        Some(free_at) if free_at > now => Turn::At(free_at),
+        Some(_) | None => Turn::Now,
+    }
+}
+
+/// From this commit on the refund counts as sent. If the worker dies, it is asked about once the call is over.
+fn mark_sent(app: &App, refund: &mut Refund, now: Timestamp) {
+    refund.sent_at = Some(now);
+    // What an earlier sending was told says nothing about this one.
+    refund.needs_funds = false;
+    refund.failure = None;
+    let over = now.plus_ms(app.config.payments.refund_timeout_ms).plus_ms(app.config.payments.call_grace_ms);
+    refund.next_check_at = Some(over);
+}
+
+/// Sends a refund that was just made, if it is its turn, and writes down what the call meant together with the
+/// answer of its key. `marked_at` was taken before the refund was made.
+///
+/// # Errors
+/// [`Trouble`]; the rows tell the resolver how to go on.
+pub async fn run(app: &Arc<App>, aggregate: Aggregate, key: &Key, marked_at: Instant) -> Result<Aggregate, Trouble> {
+    let refund = aggregate.refunds.iter().find(|r| r.id == key.resource_id);
+    let its_turn = refund.is_some_and(|r| r.sent_at.is_some() && r.status == State::Pending);
+    if !its_turn {
+        return answered(app, aggregate, key).await;
+    }
+    let sent = send(app, aggregate, &key.resource_id, marked_at).await?;
+    answered(app, sent, key).await
+}
+
+/// Stores the answer of a key. A refund's answer is its row; what happens to it later is told by events.
+async fn answered(app: &Arc<App>, aggregate: Aggregate, key: &Key) -> Result<Aggregate, Trouble> {
+    if let Some(refund) = aggregate.refunds.iter().find(|r| r.id == key.resource_id) {
+        app.store.answer_key(&key.scope, &answer(refund)).await?;
+    }
+    Ok(aggregate)
+}
+
+/// How a request for this refund is answered.
+#[must_use]
+pub fn answer(refund: &Refund) -> StoredAnswer {
+    StoredAnswer {
+        status: 201,
+        body: serde_json::to_vec(&view::refund(refund)).unwrap_or_default(),
+        state: refund.status.to_string(),
+        attempt_id: None,
+    }
+}
+
+/// Does what is due for a refund: sends it when its turn has come, or asks about it.
+///
+/// # Errors
+/// [`Trouble`].
+pub async fn step(app: &Arc<App>, aggregate: Aggregate, refund_id: &str) -> Result<Aggregate, Trouble> {
+    let Some(refund) = aggregate.refunds.iter().find(|r| r.id == refund_id).cloned() else { return Ok(aggregate) };
+    if refund.status != State::Pending {
+        return ask(app, aggregate, &refund).await;
+    }
+    if refund.sent_at.is_none() || refund.needs_funds {
+        return send_in_turn(app, aggregate, refund_id).await;
+    }
+    ask(app, aggregate, &refund).await
+}
+
+async fn send_in_turn(app: &Arc<App>, aggregate: Aggregate, refund_id: &str) -> Result<Aggregate, Trouble> {
+    let marked_at = Instant::now();
+    let mut is_ours = false;
+    let marked = write(app, aggregate, |after, now| {
+        is_ours = false;
+        let Some(refund) = after.refunds.iter().find(|r| r.id == refund_id).cloned() else { return Ok(None) };
+        if refund.status != State::Pending || refund.next_check_at.is_none_or(|at| at > now) {
+            // Somebody else was first.
+            return Ok(None);
+        }
+        let spacing_ms = spacing_ms(app, after, &refund);
+        let turn = turn(after, &refund.attempt_id, &refund.id, spacing_ms, now);
+        let Some(refund) = after.refund_mut(refund_id) else { return Ok(None) };
+        match turn {
+            Turn::Now => {
+                mark_sent(app, refund, now);
+                is_ours = true;
+            }
+            Turn::At(at) => refund.next_check_at = Some(at),
+            Turn::AfterAnother => refund.next_check_at = None,
+        }
+        Ok(Some(Vec::new()))
+    })
+    .await?;
+    if is_ours { send(app, marked, refund_id, marked_at).await } else { Ok(marked) }
+}
+
+fn spacing_ms(app: &App, aggregate: &Aggregate, refund: &Refund) -> i64 {
+    aggregate
+        .attempt(&refund.attempt_id)
+        .and_then(|a| app.directory.account(&a.account_id))
+        .map_or(0, |account| i64::from(account.provider.capabilities().refund_spacing_ms))
+}
+
+/// The parts of a call about a refund, or `None` when its account cannot be opened.
+fn order(app: &App, aggregate: &Aggregate, refund: &Refund) -> Option<(Arc<Account>, RefundOrder, Call)> {
+    let attempt: &Attempt = aggregate.attempt(&refund.attempt_id)?;
+    let account = app.directory.account(&attempt.account_id)?;
+    let order = RefundOrder {
+        order: OrderRef { order_no: attempt.provider_order_no.clone(), txn_time: attempt.started_at.utc() },
+        transaction_id: attempt.provider_transaction_id.clone(),
+        refund_no: refund.provider_refund_no.clone(),
+        amount: refund.amount,
+        total: attempt.captured?,
+        reason: refund.reason.clone(),
+        notify_url: app.refund_notify_url(&account.id),
+    };
+    let timeout = Duration::from_millis(u64::try_from(app.config.payments.refund_timeout_ms).unwrap_or(0));
+    let call = Call { now: app.clock.now().utc(), timeout };
+    Some((account, order, call))
+}
+
+/// The refund was marked as sent by this worker's commit, begun at `marked_at`: send it. A worker that was held up
+/// sends nothing: somebody else may have found by then that nothing was sent, and have told the merchant so.
+async fn send(app: &Arc<App>, aggregate: Aggregate, refund_id: &str, marked_at: Instant) -> Result<Aggregate, Trouble> {
+    let Some(refund) = aggregate.refunds.iter().find(|r| r.id == refund_id).cloned() else { return Ok(aggregate) };
+    let grace_ms = app.config.payments.call_grace_ms;
+    let waited = i64::try_from(marked_at.elapsed().as_millis()).unwrap_or(i64::MAX);
+    if waited > grace_ms || refund.sent_at.is_none_or(|sent| app.clock.now() > sent.plus_ms(grace_ms)) {
+        tracing::warn!(refund_id, "the worker was held up; the refund is asked about before it is sent");
+        return Ok(aggregate);
+    }
+    let Some((account, order, call)) = order(app, &aggregate, &refund) else { return Ok(aggregate) };
+    let answer: Answer<Refunded> = account.provider.refund(&order, &call).await;
+    kill_point!("refund_after_call");
+    if let Refunded::Unknown(failure) | Refunded::TerminalNo(failure) | Refunded::Later(failure) = &answer.outcome {
+        tracing::warn!(refund_id, code = failure.code, message = failure.message, "refund not done");
+    }
+    let ladder = account.provider.capabilities().refund_ladder_s;
+    let written = write(app, aggregate, |after, now| {
+        let operations = sent(after, refund_id, &answer.outcome, ladder, now)?;
+        wake_next(app, after, &refund.attempt_id, now);
+        Ok(Some(operations))
+    })
+    .await?;
+    kill_point!("refund_after_outcome_commit");
+    Ok(written)
+}
+
+/// What sending a refund meant.
+fn sent(
+    after: &mut Aggregate,
+    refund_id: &str,
+    outcome: &Refunded,
+    ladder: &[u32],
+    now: Timestamp,
+) -> Result<Vec<Operation>, Trouble> {
+    let merchant_id = after.payment.merchant_id.clone();
+    let Some(refund) = after.refund_mut(refund_id) else { return Ok(Vec::new()) };
+    if refund.status != State::Pending {
+        return Ok(Vec::new());
+    }
+    let first_look = now.plus_s(ladder.first().map_or(10, |s| i64::from(*s)));
+    match outcome {
+        Refunded::Accepted => refund.next_check_at = Some(first_look),
+        Refunded::Done => done(refund, now)?,
+        Refunded::TerminalNo(failure) if refund.in_doubt => {
+            // This "no" may speak of a second sending only; what became of the first one has to be asked.
+            refund.failure = Some(failure.clone());
+            refund.next_check_at = Some(now);
+        }
+        Refunded::TerminalNo(failure) => refused(refund, failure, now)?,
+        Refunded::Abnormal(failure) => return astray(refund, &merchant_id, failure, now),
+        Refunded::NeedsFunds(failure) => {
+            refund.failure = Some(failure.clone());
+            refund.needs_funds = true;
+            refund.next_check_at = Some(now.plus_s(FUNDS_S));
+        }
+        Refunded::Later(_) => refund.next_check_at = Some(now.plus_s(LATER_S)),
+        Refunded::Unknown(_) => {
+            refund.in_doubt = true;
+            refund.next_check_at = Some(first_look);
+        }
+    }
+    Ok(Vec::new())
+}
+
+fn done(refund: &mut Refund, now: Timestamp) -> Result<(), Trouble> {
+    refund.apply(Event::Done)?;
+    refund.failure = None;
+    refund.completed_at = Some(now);
+    refund.next_check_at = None;
+    Ok(())
+}
+
+fn refused(refund: &mut Refund, failure: &Failure, now: Timestamp) -> Result<(), Trouble> {
+    refund.apply(Event::Refuse)?;
+    refund.failure = Some(failure.clone());
+    refund.completed_at = Some(now);
+    refund.next_check_at = None;
+    Ok(())
+}
+
+fn astray(
+    refund: &mut Refund,
+    merchant_id: &str,
+    failure: &Failure,
+    now: Timestamp,
+) -> Result<Vec<Operation>, Trouble> {
+    refund.apply(Event::GoAstray)?;
+    refund.failure = Some(failure.clone());
+    refund.next_check_at = None;
+    Ok(vec![Operation {
+        id: id::new(Kind::Operation)?,
+        merchant_id: merchant_id.to_owned(),
+        kind: "refund_abnormal",
+        subject_id: refund.id.clone(),
+        detail: "the money has left the merchant and does not reach the payer; mend it in the provider's console"
+            .to_owned(),
+        created_at: now,
+    }])
+}
+
+/// The next refund of the attempt that waits for its turn gets it.
+fn wake_next(app: &App, after: &mut Aggregate, attempt_id: &str, now: Timestamp) {
+    let waits = |r: &&Refund| r.attempt_id == attempt_id && r.status == State::Pending && r.sent_at.is_none();
+    let Some(next) = after.refunds.iter().find(waits).cloned() else { return };
+    let spacing_ms = spacing_ms(app, after, &next);
+    let at = match turn(after, attempt_id, &next.id, spacing_ms, now) {
+        Turn::Now => Some(now),
+        Turn::At(at) => Some(at),
+        Turn::AfterAnother => None,
+    };
+    if let Some(next) = after.refund_mut(&next.id) {
+        next.next_check_at = at;
+    }
+}
+
+/// Asks what became of a refund, and sends the same number again when nothing did.
+async fn ask(app: &Arc<App>, aggregate: Aggregate, refund: &Refund) -> Result<Aggregate, Trouble> {
+    let Some((account, order, call)) = order(app, &aggregate, refund) else {
+        return write(app, aggregate, |after, now| {
+            let Some(refund) = after.refund_mut(&refund.id) else { return Ok(None) };
+            refund.next_check_at = Some(now.plus_s(LATER_S));
+            Ok(Some(Vec::new()))
+        })
+        .await;
+    };
+    let answer = account.provider.query_refund(&order, &call).await;
+    let ladder = account.provider.capabilities().refund_ladder_s;
+    let marked_at = Instant::now();
+    let mut send_again = false;
+    let written = write(app, aggregate, |after, now| {
+        send_again = false;
+        let sent_since = after.refunds.iter().any(|r| r.id == refund.id && r.sent_at != refund.sent_at);
+        if sent_since && answer.outcome == RefundQueried::NotFound {
+            // That was before somebody else sent it.
+            return Ok(None);
+        }
+        let operations = found(app, after, &refund.id, &answer.outcome, ladder, now, &mut send_again)?;
+        wake_next(app, after, &refund.attempt_id, now);
+        Ok(Some(operations))
+    })
+    .await?;
+    if send_again { send(app, written, &refund.id, marked_at).await } else { Ok(written) }
+}
+
+/// What asking about a refund meant.
+fn found(
+    app: &App,
+    after: &mut Aggregate,
+    refund_id: &str,
+    outcome: &RefundQueried,
+    ladder: &[u32],
+    now: Timestamp,
+    send_again: &mut bool,
+) -> Result<Vec<Operation>, Trouble> {
+    let merchant_id = after.payment.merchant_id.clone();
+    after.payment.lease_until = None;
+    let Some(refund) = after.refund_mut(refund_id) else { return Ok(Vec::new()) };
+    if !matches!(refund.status, State::Pending | State::Abnormal) {
+        return Ok(Vec::new());
+    }
+    refund.questions = refund.questions.saturating_add(1);
+    match outcome {
+        RefundQueried::Done => done(refund, now)?,
+        RefundQueried::TerminalNo(failure) => refused(refund, failure, now)?,
+        RefundQueried::Abnormal(failure) if refund.status == State::Pending => {
+            return astray(refund, &merchant_id, failure, now);
+        }
+        RefundQueried::NotFound if refund.status == State::Pending => match refund.failure.clone() {
+            // Nothing is there, and the last sending was refused for good.
+            Some(failure) => refused(refund, &failure, now)?,
+            None => {
+                mark_sent(app, refund, now);
+                refund.in_doubt = true;
+                *send_again = true;
+            }
+        },
+        RefundQueried::Accepted | RefundQueried::Unknown(_) | RefundQueried::Abnormal(_) | RefundQueried::NotFound => {
+            return Ok(look_again(refund, &merchant_id, ladder, now));
+        }
+    }
+    Ok(Vec::new())
+}
+
+/// By the adapter's ladder, counted from sending; then ever more rarely; in the end a person looks at it.
+fn look_again(refund: &mut Refund, merchant_id: &str, ladder: &[u32], now: Timestamp) -> Vec<Operation> {
+    if refund.questions < MAX_QUESTIONS {
+        let step = usize::try_from(refund.questions).ok().and_then(|n| ladder.get(n)).map(|s| i64::from(*s));
+        let by_ladder = step.zip(refund.sent_at).map(|(s, sent)| sent.plus_s(s)).filter(|at| *at > now);
+        let pause = schedule::backoff_s(refund.questions, 3_600);
+        refund.next_check_at = Some(by_ladder.unwrap_or_else(|| now.plus_s(pause)));
+        return Vec::new();
+    }
+    refund.next_check_at = None;
+    let Ok(id) = id::new(Kind::Operation) else { return Vec::new() };
+    vec![Operation {
+        id,
+        merchant_id: merchant_id.to_owned(),
+        kind: "refund_unresolved",
+        subject_id: refund.id.clone(),
+        detail: format!("refund {} has no end after {} questions", refund.provider_refund_no, refund.questions),
+        created_at: now,
+    }]
+}
+
+/// A verified notification about a refund.
+///
+/// # Errors
+/// [`Trouble`].
+pub(super) fn told(
+    app: &App,
+    after: &mut Aggregate,
+    refund_id: &str,
+    outcome: &RefundQueried,
+    now: Timestamp,
+) -> Result<Vec<Operation>, Trouble> {
+    let merchant_id = after.payment.merchant_id.clone();
+    let Some(refund) = after.refund_mut(refund_id) else { return Ok(Vec::new()) };
+    let attempt_id = refund.attempt_id.clone();
+    let operations = match (refund.status, outcome) {
+        (State::Pending | State::Abnormal, RefundQueried::Done) => {
+            done(refund, now)?;
+            Vec::new()
+        }
+        (State::Pending | State::Abnormal, RefundQueried::TerminalNo(failure)) => {
+            refused(refund, failure, now)?;
+            Vec::new()
+        }
+        (State::Pending, RefundQueried::Abnormal(failure)) => astray(refund, &merchant_id, failure, now)?,
+        (State::Succeeded | State::Failed, _)
+        | (State::Abnormal, RefundQueried::Abnormal(_))
+        | (_, RefundQueried::NotFound | RefundQueried::Accepted | RefundQueried::Unknown(_)) => Vec::new(),
+    };
+    wake_next(app, after, &attempt_id, now);
+    Ok(operations)
+}
+
+/// The refund as it is stored now.
+///
+/// # Errors
+/// [`Trouble`].
+pub async fn current(app: &App, payment_id: &str, refund_id: &str) -> Result<Option<Refund>, Trouble> {
+    Ok(reload(app, payment_id).await?.refunds.into_iter().find(|r| r.id == refund_id))
+}

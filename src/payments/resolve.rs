@@ -1,0 +1,397 @@
+//! Finishing what is unfinished: whatever state a payment is found in, after a crash or in the normal course of
+//! things, this goes on from its rows alone. Nothing is ever sent again blindly; a payment never fails because
+//! asking failed.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use providers::order::{Call, OrderRef};
+use providers::outcome::{Capture, Ended, Failure, FailureKind, Queried};
+use providers::provider::Ending;
+
+use super::pay::{Asker, reload};
+use super::{DECISIONS, Trouble, capture, close, events, pay, refund, schedule};
+use crate::app::App;
+use crate::directory::Account;
+use crate::domain::attempt::{Event as AttemptEvent, State};
+use crate::domain::id::{self, Kind};
+use crate::domain::payment::Event;
+use crate::domain::{Aggregate, Attempt, Timestamp};
+use crate::kill_point;
+use crate::store::CommitError;
+use crate::store::change::{Change, Operation};
+
+/// The most steps that one worker does for one payment in one go.
+const STEPS: usize = 16;
+/// After this long without certainty a person is told.
+const UNRESOLVED_AFTER_S: i64 = 24 * 3_600;
+
+/// What a payment needs now, read off its rows.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Step {
+    /// The call of this attempt is over without anybody having written down its outcome.
+    Judge(String),
+    /// The provider is to be asked about this attempt.
+    Ask(String),
+    /// This refund is to be sent, or asked about.
+    Refund(String),
+    /// The payment itself goes on: another round of routes, or its expiry.
+    Resume,
+    /// Nothing is due.
+    Rest,
+}
+
+/// Does everything that is due for a payment. Returns it as it was last read or written.
+///
+/// # Errors
+/// [`Trouble`]; what was not done stays due.
+pub async fn advance(app: &Arc<App>, payment_id: &str) -> Result<Aggregate, Trouble> {
+    let mut aggregate = reload(app, payment_id).await?;
+    kill_point!("resolve_after_claim");
+    for _ in 0..STEPS {
+        aggregate = match next_step(&aggregate, app.clock.now()) {
+            Step::Judge(attempt_id) => judge(app, aggregate, &attempt_id).await?,
+            Step::Ask(attempt_id) => ask(app, aggregate, &attempt_id).await?,
+            Step::Refund(refund_id) => refund::step(app, aggregate, &refund_id).await?,
+            Step::Resume => resume(app, aggregate).await?,
+            Step::Rest => break,
+        };
+    }
+    release(app, aggregate).await
+}
+
+fn next_step(aggregate: &Aggregate, now: Timestamp) -> Step {
+    let is_due = |at: Option<Timestamp>| at.is_some_and(|at| at <= now);
+    if let Some(attempt) = aggregate.attempts.iter().find(|a| is_due(a.next_check_at)) {
+        return match attempt.status {
+            State::Sending => Step::Judge(attempt.id.clone()),
+            State::AwaitingPayer
+            | State::Unknown
+            | State::Abandoned
+            | State::Closing
+            | State::Superseded
+            | State::Reversing
+            | State::Captured
+            | State::Dead
+            | State::Reversed => Step::Ask(attempt.id.clone()),
+        };
+    }
+    if let Some(refund) = aggregate.refunds.iter().find(|r| is_due(r.next_check_at)) {
+        return Step::Refund(refund.id.clone());
+    }
+    if is_due(aggregate.payment.resume_at) {
+        return Step::Resume;
+    }
+    Step::Rest
+}
+
+/// A claim that led to nothing must not keep the payment from the next worker.
+async fn release(app: &Arc<App>, aggregate: Aggregate) -> Result<Aggregate, Trouble> {
+    if aggregate.payment.lease_until.is_none() || aggregate.live().is_some_and(|a| a.status == State::Sending) {
+        return Ok(aggregate);
+    }
+    write(app, aggregate, |after, _| {
+        after.payment.lease_until = None;
+        Ok(Some(Vec::new()))
+    })
+    .await
+}
+
+/// Takes a decision and writes it; takes it again when somebody else was first. A decision of `None` means that
+/// there is nothing to do any more.
+pub(super) async fn write(
+    app: &Arc<App>,
+    mut before: Aggregate,
+    mut decide: impl FnMut(&mut Aggregate, Timestamp) -> Result<Option<Vec<Operation>>, Trouble>,
+) -> Result<Aggregate, Trouble> {
+    for _ in 0..DECISIONS {
+        let now = app.clock.now();
+        let mut after = before.clone();
+        let Some(operations) = decide(&mut after, now)? else { return Ok(before) };
+        let change = Change::update(&before, after.clone())
+            .with_events(events::between(Some(&before), &after, now)?)
+            .with_operations(operations);
+        let written = change.after().clone();
+        match app.store.commit(change).await {
+            Ok(()) => {
+                kill_point!("resolve_after_commit");
+                return Ok(written);
+            }
+            Err(CommitError::Moved) => before = reload(app, &before.payment.id).await?,
+            Err(error) => return Err(error.into()),
+        }
+    }
+    Err(CommitError::Moved.into())
+}
+
+/// The worker of a call died, or was held up beyond its deadline: the call ended without an answer.
+async fn judge(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Aggregate, Trouble> {
+    write(app, before, |after, now| {
+        let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(None) };
+        if attempt.status != State::Sending {
+            return Ok(None);
+        }
+        let message = "the worker that made the call is gone";
+        attempt.outcome = Some("unknown".to_owned());
+        attempt.failure = Some(Failure::new(FailureKind::Timeout, "worker_lost", message));
+        if is_charge(app, attempt) {
+            attempt.apply(AttemptEvent::Doubt)?;
+            attempt.next_check_at = Some(now);
+            after.payment.apply(Event::Doubt)?;
+        } else {
+            attempt.apply(AttemptEvent::Abandon)?;
+            attempt.next_check_at = Some(schedule::dead_from(attempt));
+            after.payment.resume_at = Some(now);
+        }
+        after.payment.lease_until = None;
+        Ok(Some(Vec::new()))
+    })
+    .await
+}
+
+fn is_charge(app: &App, attempt: &Attempt) -> bool {
+    ending(app, attempt) == Some(Ending::Reverse)
+}
+
+fn ending(app: &App, attempt: &Attempt) -> Option<Ending> {
+    let account = app.directory.account(&attempt.account_id)?;
+    account.provider.capabilities().flow(attempt.flow).map(|f| f.ending)
+}
+
+/// The payment itself goes on: its live offer is ended when its time is over; without a live one, the routes are
+/// gone through once more.
+async fn resume(app: &Arc<App>, before: Aggregate) -> Result<Aggregate, Trouble> {
+    let planned_at = Instant::now();
+    let mut is_ours = false;
+    let written = write(app, before, |after, now| {
+        is_ours = false;
+        if !after.payment.status.is_open() {
+            after.payment.resume_at = None;
+            return Ok(Some(Vec::new()));
+        }
+        if after.live().is_some() {
+            if now >= after.payment.expires_at {
+                close::begin(after, now)?;
+            }
+            // From then on what is live decides when it is looked at next; a call on the way is judged by its own
+            // deadline. (Before then only a clock that was set back leads here.)
+            after.payment.resume_at = Some(after.payment.expires_at).filter(|at| *at > now);
+            return Ok(Some(Vec::new()));
+        }
+        close::conclude(after, now)?;
+        let goes_on = after.payment.status == crate::domain::payment::State::Created
+            && after.payment.cancel_requested_at.is_none()
+            && now < after.payment.expires_at;
+        if goes_on {
+            after.payment.round = after.payment.round.saturating_add(1);
+            pay::plan(app, after, now)?;
+            is_ours = after.live().is_some();
+        } else if after.payment.status.is_open() {
+            // It waits for a person (money is held) or for an old offer; at its expiry it is concluded.
+            after.payment.resume_at = Some(after.payment.expires_at).filter(|at| *at > now);
+        }
+        Ok(Some(Vec::new()))
+    })
+    .await?;
+    if !is_ours {
+        // An attempt that somebody else has planned meanwhile is somebody else's to call.
+        return Ok(written);
+    }
+    // Nobody waits for this answer; the call has its own time.
+    let answer_by = Instant::now() + Duration::from_secs(60);
+    pay::run(app, written, Asker { key: None, planned_at, answer_by }).await
+}
+
+/// What asking has brought.
+struct Findings {
+    queried: Queried,
+    request_id: Option<String>,
+}
+
+/// Asks the provider about an attempt; ends it there when it is to be ended and can be; writes down what it means.
+async fn ask(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Aggregate, Trouble> {
+    let Some(attempt) = before.attempt(attempt_id).cloned() else { return Ok(before) };
+    let Some(account) = app.directory.account(&attempt.account_id) else {
+        return write(app, before, |after, now| put_off(after, attempt_id, now)).await;
+    };
+    let findings = find_out(app, &account, &attempt).await;
+    if let Queried::Unknown(failure) = &findings.queried {
+        tracing::warn!(attempt_id, code = failure.code, message = failure.message, "asking brought no certainty");
+    }
+    write(app, before, |after, now| record(after, attempt_id, attempt.status, &findings, &account, now)).await
+}
+
+/// The account cannot be opened (its key is wrong, its provider is not in this version): a person has to mend it.
+fn put_off(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<Option<Vec<Operation>>, Trouble> {
+    let merchant_id = after.payment.merchant_id.clone();
+    let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(None) };
+    attempt.next_check_at = Some(now.plus_s(60));
+    after.payment.lease_until = None;
+    Ok(Some(vec![Operation {
+        id: id::new(Kind::Operation)?,
+        merchant_id,
+        kind: "account_unavailable",
+        subject_id: attempt_id.to_owned(),
+        detail: "the account of this attempt cannot be opened; nobody can ask its provider".to_owned(),
+        created_at: now,
+    }]))
+}
+
+async fn find_out(app: &App, account: &Account, attempt: &Attempt) -> Findings {
+    let order = OrderRef { order_no: attempt.provider_order_no.clone(), txn_time: attempt.started_at.utc() };
+    let call = || Call {
+        now: app.clock.now().utc(),
+        timeout: Duration::from_millis(u64::try_from(app.config.payments.query_timeout_ms).unwrap_or(0)),
+    };
+    let first = account.provider.query(&order, &call()).await;
+    kill_point!("resolve_after_query");
+    let is_ending = matches!(attempt.status, State::Closing | State::Superseded | State::Abandoned);
+    let closable = match account.provider.capabilities().flow(attempt.flow).map(|f| f.ending) {
+        Some(Ending::Close | Ending::CloseOnceTradeExists) => true,
+        Some(Ending::Reverse | Ending::Expire) | None => false,
+    };
+    if !(is_ending && closable && first.outcome == Queried::Payable) {
+        return Findings { queried: first.outcome, request_id: first.request_id };
+    }
+    let closed = account.provider.close(&order, &call()).await;
+    kill_point!("resolve_after_close");
+    match closed.outcome {
+        // A close alone proves nothing; the query after it does.
+        Ended::Closed | Ended::Reversed | Ended::AlreadyPaid | Ended::Impossible(_) | Ended::Unknown(_) => {
+            let second = account.provider.query(&order, &call()).await;
+            Findings { queried: second.outcome, request_id: second.request_id }
+        }
+        Ended::Again(failure) => {
+            tracing::info!(attempt_id = attempt.id, code = failure.code, "not closed yet");
+            Findings { queried: Queried::Payable, request_id: closed.request_id }
+        }
+    }
+}
+
+/// What an answer about an attempt means for it and its payment.
+fn record(
+    after: &mut Aggregate,
+    attempt_id: &str,
+    asked_in: State,
+    findings: &Findings,
+    account: &Account,
+    now: Timestamp,
+) -> Result<Option<Vec<Operation>>, Trouble> {
+    let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(None) };
+    if attempt.status != asked_in {
+        // Somebody else wrote down something newer than this answer.
+        return Ok(None);
+    }
+    attempt.questions = attempt.questions.saturating_add(1);
+    if findings.request_id.is_some() {
+        attempt.provider_request_id.clone_from(&findings.request_id);
+    }
+    after.payment.lease_until = None;
+    match &findings.queried {
+        Queried::Paid(money) => return capture::book(after, attempt_id, money, now).map(Some),
+        Queried::Closed => died(after, attempt_id, now)?,
+        Queried::Reversed => reversed(after, attempt_id, now)?,
+        Queried::NotFound => {
+            let over = after.attempt(attempt_id).is_some_and(|a| now >= schedule::dead_from(a));
+            if over || asked_in == State::Dead {
+                died(after, attempt_id, now)?
+            } else {
+                again(after, attempt_id, account, now)
+            }
+        }
+        Queried::Payable | Queried::Unknown(_) => again(after, attempt_id, account, now),
+    }
+    unresolved(after, attempt_id, now)
+}
+
+/// It is asked about again, by the adapter's ladder.
+fn again(after: &mut Aggregate, attempt_id: &str, account: &Account, now: Timestamp) {
+    let Some(attempt) = after.attempt_mut(attempt_id) else { return };
+    let next = schedule::next_check(attempt, account.provider.capabilities(), now);
+    attempt.next_check_at = next.filter(|_| !schedule::exhausted(attempt));
+}
+
+/// Nobody can pay it, now or later.
+fn died(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Trouble> {
+    let was_live = after.attempt(attempt_id).is_some_and(|a| a.status.is_live());
+    let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(()) };
+    attempt.apply(AttemptEvent::Die)?;
+    attempt.next_check_at = None;
+    lost(after, was_live, now)
+}
+
+/// Money came in and went back at the provider: both are written down, and there is nothing to keep.
+fn reversed(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Trouble> {
+    let was_live = after.attempt(attempt_id).is_some_and(|a| a.status.is_live());
+    let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(()) };
+    if attempt.status.on(AttemptEvent::Reversed).is_err() {
+        attempt.apply(AttemptEvent::Capture)?;
+    }
+    attempt.apply(AttemptEvent::Reversed)?;
+    attempt.next_check_at = None;
+    lost(after, was_live, now)
+}
+
+/// An attempt is over without money: its payment ends, if it was waiting for that, or goes on over other routes.
+fn lost(after: &mut Aggregate, was_live: bool, now: Timestamp) -> Result<(), Trouble> {
+    close::conclude(after, now)?;
+    let payment = &after.payment;
+    let is_ending = payment.cancel_requested_at.is_some() || payment.failure.is_some() || now >= payment.expires_at;
+    if was_live && payment.status.is_open() && !is_ending {
+        after.payment.apply(Event::OfferGone)?;
+        after.payment.resume_at = Some(now);
+    }
+    Ok(())
+}
+
+/// Whether a person has to look at it: the questions are used up, or a day has passed without certainty.
+fn unresolved(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<Option<Vec<Operation>>, Trouble> {
+    let Some(attempt) = after.attempt(attempt_id) else { return Ok(None) };
+    let in_doubt = match attempt.status {
+        State::Sending | State::Captured | State::Dead | State::Reversed => false,
+        State::AwaitingPayer
+        | State::Unknown
+        | State::Abandoned
+        | State::Closing
+        | State::Superseded
+        | State::Reversing => true,
+    };
+    if !in_doubt || !(schedule::exhausted(attempt) || now.since(attempt.offer_deadline) > UNRESOLVED_AFTER_S * 1_000) {
+        return Ok(Some(Vec::new()));
+    }
+    Ok(Some(vec![Operation {
+        id: id::new(Kind::Operation)?,
+        merchant_id: after.payment.merchant_id.clone(),
+        kind: "unresolved",
+        subject_id: attempt_id.to_owned(),
+        detail: format!(
+            "order {} at {} is {} after {} questions; look it up in the provider's console",
+            attempt.provider_order_no, attempt.provider, attempt.status, attempt.questions
+        ),
+        created_at: now,
+    }]))
+}
+
+/// Money on an attempt: booked at once on the live one, asked about first on one that was given up. On one whose
+/// money is in the books already it is old news: asking about that again would never end.
+///
+/// # Errors
+/// [`Trouble`].
+pub(super) fn money_seen(
+    after: &mut Aggregate,
+    attempt_id: &str,
+    money: &Capture,
+    now: Timestamp,
+) -> Result<Vec<Operation>, Trouble> {
+    let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(Vec::new()) };
+    match attempt.status {
+        State::Sending | State::AwaitingPayer | State::Closing | State::Unknown => {
+            capture::book(after, attempt_id, money, now)
+        }
+        State::Abandoned | State::Superseded | State::Reversing | State::Dead => {
+            attempt.next_check_at = Some(now);
+            Ok(Vec::new())
+        }
+        State::Captured | State::Reversed => Ok(Vec::new()),
+    }
+}

@@ -1,0 +1,201 @@
+//! What one decision writes: the new shape of an aggregate and everything that must become durable with it.
+//! A change is written whole or not at all, and only if nobody else changed the payment since it was read.
+
+use crate::domain::{Aggregate, Attempt, Refund, Timestamp};
+
+/// What a merchant is told, stored in the transaction that made it true.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Event {
+    /// `evt_…`.
+    pub id: String,
+    /// `payment.succeeded`, …
+    pub kind: &'static str,
+    /// What it says.
+    pub data: serde_json::Value,
+    /// When.
+    pub created_at: Timestamp,
+}
+
+/// Names a request of a merchant: the scope of an idempotency key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct KeyScope {
+    /// Whose.
+    pub merchant_id: String,
+    /// Which call: `payments`, `refunds`, …
+    pub operation: String,
+    /// The key as the merchant sent it.
+    pub key: String,
+}
+
+/// An idempotency key and the request that it stands for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    /// Its scope.
+    pub scope: KeyScope,
+    /// SHA-256 of method, path and raw body, in hex.
+    pub fingerprint: String,
+    /// The payment or refund made under it.
+    pub resource_id: String,
+    /// When it was claimed.
+    pub created_at: Timestamp,
+}
+
+/// What happens to an idempotency key together with a change.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum KeyWrite {
+    /// This change is what the key stands for; refused when the key is taken.
+    Claim(Key),
+    /// The request under this key is answered; the first answer stays.
+    Answer(Key, StoredAnswer),
+}
+
+/// An answer that a repeated request gets again.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredAnswer {
+    /// HTTP status.
+    pub status: u16,
+    /// The body, byte for byte.
+    pub body: Vec<u8>,
+    /// The payment's or refund's state that it told.
+    pub state: String,
+    /// The attempt that it told to act on, if any.
+    pub attempt_id: Option<String>,
+}
+
+/// A genuine notification, kept once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Inbox {
+    /// Which account it came to.
+    pub account_id: String,
+    /// The provider's id of it.
+    pub notification_id: String,
+    /// What we made of it.
+    pub verdict: &'static str,
+    /// The raw body.
+    pub body: Vec<u8>,
+    /// When.
+    pub received_at: Timestamp,
+}
+
+/// Something that needs a person. The same trouble stands on the list once.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Operation {
+    /// `op_…`.
+    pub id: String,
+    /// Whose.
+    pub merchant_id: String,
+    /// Which trouble: `amount_mismatch`, `unresolved`, `account_refused`, …
+    pub kind: &'static str,
+    /// The attempt, refund or account.
+    pub subject_id: String,
+    /// What a person should know.
+    pub detail: String,
+    /// When it was seen.
+    pub created_at: Timestamp,
+}
+
+/// One decision, ready to be written.
+#[derive(Debug, Clone)]
+pub struct Change {
+    pub(super) after: Aggregate,
+    pub(super) is_new: bool,
+    pub(super) attempts: Vec<Attempt>,
+    pub(super) refunds: Vec<Refund>,
+    pub(super) events: Vec<Event>,
+    pub(super) key: Option<KeyWrite>,
+    pub(super) inbox: Option<Inbox>,
+    pub(super) operations: Vec<Operation>,
+}
+
+impl Change {
+    /// A payment that did not exist. Its version becomes 1.
+    #[must_use]
+    pub fn create(mut after: Aggregate) -> Self {
+        after.payment.version = 1;
+        Self {
+            attempts: after.attempts.clone(),
+            refunds: after.refunds.clone(),
+            is_new: true,
+            after,
+            events: Vec::new(),
+            key: None,
+            inbox: None,
+            operations: Vec::new(),
+        }
+    }
+
+    /// From `before`, as it was read, to `after`. Only attempts and refunds that differ are written.
+    #[must_use]
+    pub fn update(before: &Aggregate, mut after: Aggregate) -> Self {
+        after.payment.version = before.payment.version.saturating_add(1);
+        let attempts = after.attempts.iter().filter(|a| !before.attempts.contains(a)).cloned().collect();
+        let refunds = after.refunds.iter().filter(|r| !before.refunds.contains(r)).cloned().collect();
+        Self {
+            attempts,
+            refunds,
+            is_new: false,
+            after,
+            events: Vec::new(),
+            key: None,
+            inbox: None,
+            operations: Vec::new(),
+        }
+    }
+
+    /// With these events.
+    #[must_use]
+    pub fn with_events(mut self, events: Vec<Event>) -> Self {
+        self.events = events;
+        self
+    }
+
+    /// With this key.
+    #[must_use]
+    pub fn with_key(mut self, key: Option<KeyWrite>) -> Self {
+        self.key = key;
+        self
+    }
+
+    /// With this notification.
+    #[must_use]
+    pub fn with_inbox(mut self, inbox: Option<Inbox>) -> Self {
+        self.inbox = inbox;
+        self
+    }
+
+    /// With these entries of the work list.
+    #[must_use]
+    pub fn with_operations(mut self, operations: Vec<Operation>) -> Self {
+        self.operations = operations;
+        self
+    }
+
+    /// What will be read after it was written.
+    #[must_use]
+    pub fn after(&self) -> &Aggregate {
+        &self.after
+    }
+}
+
+/// Why a change was not written. Nothing of it was.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum CommitError {
+    /// Somebody else changed the payment first: read again, decide again.
+    #[error("the payment has changed meanwhile")]
+    Moved,
+    /// Another request has this idempotency key.
+    #[error("the idempotency key is taken")]
+    KeyTaken,
+    /// Another open or successful payment of the merchant has this order number.
+    #[error("the order number is taken")]
+    OrderTaken,
+    /// This notification is in the inbox already.
+    #[error("the notification was stored before")]
+    NotificationStored,
+    /// An index refuses the change: a second live or kept attempt, a refund number used before.
+    #[error("refused by the database: {0}")]
+    Refused(String),
+    /// The database does not answer; whether it wrote is not known. Read again.
+    #[error("the database is in trouble: {0}")]
+    Unavailable(String),
+}

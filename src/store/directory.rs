@@ -1,0 +1,281 @@
+//! Who uses the installation: merchants, API keys, accounts, routing rules. Read rarely and kept in memory by
+//! [`crate::directory`]; written by people.
+
+use sea_orm::sea_query::{Expr, OnConflict};
+use sea_orm::{
+    ActiveModelTrait as _, ColumnTrait as _, DbErr, EntityTrait as _, IntoActiveModel as _, NotSet, QueryFilter as _,
+    QueryOrder as _, SqlErr,
+};
+
+use super::Store;
+use super::entity::{account, api_key, installation, merchant, routing};
+use crate::domain::Timestamp;
+
+/// An API key as it is stored: its digest, never the key.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct KeyRow {
+    /// Whose.
+    pub merchant_id: String,
+    /// What it may do, separated by blanks.
+    pub scopes: String,
+    /// Real money?
+    pub livemode: bool,
+}
+
+/// An account as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct AccountRow {
+    /// `acct_…`.
+    pub id: String,
+    /// Whose.
+    pub merchant_id: String,
+    /// At which provider.
+    pub provider: String,
+    /// Who the merchant is there; never changes.
+    pub identity: String,
+    /// What people call it.
+    pub name: String,
+    /// Takes no new payments; still resolves, refunds and receives.
+    pub disabled: bool,
+    /// Basis points of the provider's fee.
+    pub fee_bps: i32,
+    /// Sealed settings.
+    pub credentials: Vec<u8>,
+    /// Real money?
+    pub livemode: bool,
+    /// Until then the provider's refusal keeps it out of new payments.
+    pub set_aside_until: Option<Timestamp>,
+    /// What the provider said.
+    pub set_aside_reason: Option<String>,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
+
+/// An account that is being made.
+pub type NewAccount = AccountRow;
+
+/// One version of a merchant's routing.
+#[derive(Debug, Clone, PartialEq)]
+pub struct RoutingRow {
+    /// From 1; 0 means that no rule was ever set.
+    pub version: i32,
+    /// The rules, as they were set.
+    pub rules: serde_json::Value,
+    /// Which key changed it.
+    pub changed_by: String,
+    /// When.
+    pub changed_at: Timestamp,
+}
+
+impl From<account::Model> for AccountRow {
+    fn from(m: account::Model) -> Self {
+        Self {
+            id: m.id,
+            merchant_id: m.merchant_id,
+            provider: m.provider,
+            identity: m.identity,
+            name: m.name,
+            disabled: m.disabled,
+            fee_bps: m.fee_bps,
+            credentials: m.credentials,
+            livemode: m.livemode,
+            set_aside_until: m.set_aside_until.map(Timestamp),
+            set_aside_reason: m.set_aside_reason,
+            created_at: Timestamp(m.created_at),
+        }
+    }
+}
+
+impl Store {
+    /// A fact about this installation, made now if it was never made. Two gateways that ask together get the same.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn installation(&self, name: &str, value_if_new: &str) -> Result<String, DbErr> {
+        let row = installation::Model { name: name.to_owned(), value: value_if_new.to_owned() };
+        installation::Entity::insert(row.into_active_model().reset_all())
+            .on_conflict(OnConflict::new().do_nothing().to_owned())
+            .exec_without_returning(&self.db)
+            .await?;
+        let stored = installation::Entity::find_by_id(name).one(&self.db).await?;
+        stored.map(|row| row.value).ok_or_else(|| DbErr::RecordNotFound(format!("installation {name}")))
+    }
+
+    /// Sets a fact about this installation.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn set_installation(&self, name: &str, value: &str) -> Result<(), DbErr> {
+        let row = installation::Model { name: name.to_owned(), value: value.to_owned() };
+        installation::Entity::insert(row.into_active_model().reset_all())
+            .on_conflict(
+                OnConflict::column(installation::Column::Name).update_column(installation::Column::Value).to_owned(),
+            )
+            .exec_without_returning(&self.db)
+            .await?;
+        Ok(())
+    }
+
+    /// A merchant's id by name; made under `id` when there is none.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn merchant(&self, name: &str, id: &str, now: Timestamp) -> Result<String, DbErr> {
+        let row = merchant::Model { id: id.to_owned(), name: name.to_owned(), created_at: now.0 };
+        merchant::Entity::insert(row.into_active_model().reset_all())
+            .on_conflict(OnConflict::new().do_nothing().to_owned())
+            .exec_without_returning(&self.db)
+            .await?;
+        let stored = merchant::Entity::find().filter(merchant::Column::Name.eq(name)).one(&self.db).await?;
+        stored.map(|row| row.id).ok_or_else(|| DbErr::RecordNotFound(format!("merchant {name}")))
+    }
+
+    /// Every merchant: id and name.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn merchants(&self) -> Result<Vec<(String, String)>, DbErr> {
+        let rows = merchant::Entity::find().order_by_asc(merchant::Column::CreatedAt).all(&self.db).await?;
+        Ok(rows.into_iter().map(|row| (row.id, row.name)).collect())
+    }
+
+    /// Stores a new API key.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn add_key(&self, id: &str, digest: &str, key: &KeyRow, now: Timestamp) -> Result<(), DbErr> {
+        let row = api_key::Model {
+            id: id.to_owned(),
+            merchant_id: key.merchant_id.clone(),
+            digest: digest.to_owned(),
+            scopes: key.scopes.clone(),
+            livemode: key.livemode,
+            created_at: now.0,
+            revoked_at: None,
+        };
+        api_key::Entity::insert(row.into_active_model().reset_all()).exec_without_returning(&self.db).await?;
+        Ok(())
+    }
+
+    /// The key with this digest, unless it was revoked.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn key_by_digest(&self, digest: &str) -> Result<Option<KeyRow>, DbErr> {
+        let row = api_key::Entity::find()
+            .filter(api_key::Column::Digest.eq(digest))
+            .filter(api_key::Column::RevokedAt.is_null())
+            .one(&self.db)
+            .await?;
+        Ok(row.map(|m| KeyRow { merchant_id: m.merchant_id, scopes: m.scopes, livemode: m.livemode }))
+    }
+
+    /// All accounts of all merchants, oldest first.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn accounts(&self) -> Result<Vec<AccountRow>, DbErr> {
+        let rows = account::Entity::find()
+            .order_by_asc(account::Column::CreatedAt)
+            .order_by_asc(account::Column::Id)
+            .all(&self.db)
+            .await?;
+        Ok(rows.into_iter().map(AccountRow::from).collect())
+    }
+
+    /// Stores a new account. `false` when the merchant has this identity at this provider already.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn add_account(&self, new: &NewAccount) -> Result<bool, DbErr> {
+        let row = account::Model {
+            id: new.id.clone(),
+            merchant_id: new.merchant_id.clone(),
+            provider: new.provider.clone(),
+            identity: new.identity.clone(),
+            name: new.name.clone(),
+            disabled: new.disabled,
+            fee_bps: new.fee_bps,
+            credentials: new.credentials.clone(),
+            livemode: new.livemode,
+            set_aside_until: None,
+            set_aside_reason: None,
+            created_at: new.created_at.0,
+        };
+        match account::Entity::insert(row.into_active_model().reset_all()).exec_without_returning(&self.db).await {
+            Ok(_) => Ok(true),
+            Err(e) if matches!(e.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Overwrites what may change on an account: name, switch, fee, sealed settings, set-aside.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn change_account(&self, row: &AccountRow) -> Result<(), DbErr> {
+        account::Entity::update_many()
+            .col_expr(account::Column::Name, Expr::value(row.name.clone()))
+            .col_expr(account::Column::Disabled, Expr::value(row.disabled))
+            .col_expr(account::Column::FeeBps, Expr::value(row.fee_bps))
+            .col_expr(account::Column::Credentials, Expr::value(row.credentials.clone()))
+            .filter(account::Column::Id.eq(&row.id))
+            .exec(&self.db)
+            .await?;
+        Ok(())
+    }
+
+    /// Keeps an account out of new payments until `until`; `None` lets it in again.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn set_account_aside(&self, id: &str, until: Option<Timestamp>, reason: &str) -> Result<(), DbErr> {
+        account::Entity::update_many()
+            .col_expr(account::Column::SetAsideUntil, Expr::value(until.map(|t| t.0)))
+            .col_expr(account::Column::SetAsideReason, Expr::value(until.map(|_| reason.to_owned())))
+            .filter(account::Column::Id.eq(id))
+            .exec(&self.db)
+            .await?;
+        Ok(())
+    }
+
+    /// The newest routing of every merchant that ever set one.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn routings(&self) -> Result<Vec<(String, RoutingRow)>, DbErr> {
+        let rows = routing::Entity::find().order_by_asc(routing::Column::Version).all(&self.db).await?;
+        Ok(rows
+            .into_iter()
+            .map(|m| {
+                let row = RoutingRow {
+                    version: m.version,
+                    rules: m.rules,
+                    changed_by: m.changed_by,
+                    changed_at: Timestamp(m.changed_at),
+                };
+                (m.merchant_id, row)
+            })
+            .collect())
+    }
+
+    /// Stores the next version of a merchant's routing. `false` when somebody else made that version first.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn add_routing(&self, merchant_id: &str, new: &RoutingRow) -> Result<bool, DbErr> {
+        let row = routing::ActiveModel {
+            seq: NotSet,
+            merchant_id: sea_orm::Set(merchant_id.to_owned()),
+            version: sea_orm::Set(new.version),
+            rules: sea_orm::Set(new.rules.clone()),
+            changed_by: sea_orm::Set(new.changed_by.clone()),
+            changed_at: sea_orm::Set(new.changed_at.0),
+        };
+        match routing::Entity::insert(row).exec_without_returning(&self.db).await {
+            Ok(_) => Ok(true),
+            Err(e) if matches!(e.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) => Ok(false),
+            Err(e) => Err(e),
+        }
+    }
+}

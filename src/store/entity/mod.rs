@@ -1,0 +1,14 @@
+//! Rows as they lie in the tables. Only `store` sees them; everybody else sees [`crate::domain`].
+
+pub mod account;
+pub mod api_key;
+pub mod attempt;
+pub mod event;
+pub mod idempotency_key;
+pub mod installation;
+pub mod merchant;
+pub mod notification;
+pub mod operation;
+pub mod payment;
+pub mod refund;
+pub mod routing;

@@ -1,0 +1,39 @@
+//! Table `payments`: what merchants asked for.
+
+use sea_orm::entity::prelude::*;
+
+/// One row.
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "payments")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub merchant_id: String,
+    pub order_id: String,
+    pub amount: i64,
+    pub currency: String,
+    pub description: String,
+    pub flow: String,
+    pub providers: String,
+    pub status: String,
+    pub failure: Option<Json>,
+    pub return_url: Option<String>,
+    pub notify_url: Option<String>,
+    pub client_ip: Option<String>,
+    pub metadata: Json,
+    pub livemode: bool,
+    pub round: i32,
+    pub version: i64,
+    pub resume_at: Option<i64>,
+    pub next_check_at: Option<i64>,
+    pub lease_until: Option<i64>,
+    pub cancel_requested_at: Option<i64>,
+    pub paid_at: Option<i64>,
+    pub created_at: i64,
+    pub expires_at: i64,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

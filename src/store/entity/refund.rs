@@ -1,0 +1,34 @@
+//! Table `refunds`: money on its way back.
+
+use sea_orm::entity::prelude::*;
+
+/// One row.
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "refunds")]
+pub struct Model {
+    #[sea_orm(primary_key, auto_increment = false)]
+    pub id: String,
+    pub payment_id: String,
+    pub attempt_id: String,
+    pub merchant_id: String,
+    pub merchant_refund_no: String,
+    pub provider_refund_no: String,
+    pub amount: i64,
+    pub currency: String,
+    pub status: String,
+    pub reason: Option<String>,
+    pub automatic: bool,
+    pub failure: Option<Json>,
+    pub needs_funds: bool,
+    pub created_at: i64,
+    pub completed_at: Option<i64>,
+    pub sent_at: Option<i64>,
+    pub in_doubt: bool,
+    pub next_check_at: Option<i64>,
+    pub questions: i32,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

@@ -1,0 +1,21 @@
+//! Table `routing`: merchants’ routing rules, every version.
+
+use sea_orm::entity::prelude::*;
+
+/// One row.
+#[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
+#[sea_orm(table_name = "routing")]
+pub struct Model {
+    #[sea_orm(primary_key)]
+    pub seq: i32,
+    pub merchant_id: String,
+    pub version: i32,
+    pub rules: Json,
+    pub changed_by: String,
+    pub changed_at: i64,
+}
+
+#[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
+pub enum Relation {}
+
+impl ActiveModelBehavior for ActiveModel {}

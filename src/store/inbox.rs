@@ -1,0 +1,70 @@
+//! Genuine notifications, each kept once, and the list of what needs a person.
+
+use sea_orm::sea_query::OnConflict;
+use sea_orm::{ActiveModelTrait as _, DbErr, EntityTrait as _, IntoActiveModel as _};
+
+use super::Store;
+use super::change::{Inbox, Operation};
+use super::entity::{notification, operation};
+
+impl Store {
+    /// Whether this notification is in the inbox already.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn has_notification(&self, account_id: &str, notification_id: &str) -> Result<bool, DbErr> {
+        let key = (account_id.to_owned(), notification_id.to_owned());
+        Ok(notification::Entity::find_by_id(key).one(&self.db).await?.is_some())
+    }
+
+    /// Keeps a genuine notification that changes no payment. Keeping it again changes nothing.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn keep_notification(&self, inbox: &Inbox) -> Result<(), DbErr> {
+        notification::Entity::insert(notification_row(inbox, None))
+            .on_conflict(OnConflict::new().do_nothing().to_owned())
+            .exec_without_returning(&self.db)
+            .await?;
+        Ok(())
+    }
+
+    /// Puts something on the work list, unless it stands there already.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn raise(&self, entry: &Operation) -> Result<(), DbErr> {
+        operation::Entity::insert(operation_row(entry))
+            .on_conflict(OnConflict::new().do_nothing().to_owned())
+            .exec_without_returning(&self.db)
+            .await?;
+        Ok(())
+    }
+}
+
+pub(super) fn notification_row(inbox: &Inbox, payment_id: Option<&str>) -> notification::ActiveModel {
+    notification::Model {
+        account_id: inbox.account_id.clone(),
+        notification_id: inbox.notification_id.clone(),
+        verdict: inbox.verdict.to_owned(),
+        payment_id: payment_id.map(str::to_owned),
+        body: inbox.body.clone(),
+        received_at: inbox.received_at.0,
+    }
+    .into_active_model()
+    .reset_all()
+}
+
+pub(super) fn operation_row(entry: &Operation) -> operation::ActiveModel {
+    operation::Model {
+        id: entry.id.clone(),
+        merchant_id: entry.merchant_id.clone(),
+        kind: entry.kind.to_owned(),
+        subject_id: entry.subject_id.clone(),
+        detail: entry.detail.clone(),
+        created_at: entry.created_at.0,
+        resolved_at: None,
+    }
+    .into_active_model()
+    .reset_all()
+}

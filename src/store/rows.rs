@@ -1,0 +1,232 @@
+//! Between rows and domain values. A row that cannot be read is an error that names the column, never a guess.
+
+use providers::money::{Currency, Money};
+use providers::provider::ProviderName;
+use sea_orm::{ActiveModelTrait as _, DbErr, IntoActiveModel as _};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::entity::{attempt, payment, refund};
+use crate::domain::{Aggregate, Attempt, Payment, Refund, Timestamp};
+
+fn bad(table: &str, id: &str, column: &str) -> DbErr {
+    DbErr::Custom(format!("{table} {id}: column {column} holds what this version cannot read"))
+}
+
+fn word<T: std::str::FromStr>(table: &str, id: &str, column: &str, text: &str) -> Result<T, DbErr> {
+    text.parse().map_err(|_| bad(table, id, column))
+}
+
+fn money(table: &str, id: &str, fen: i64, currency: &str) -> Result<Money, DbErr> {
+    match word(table, id, "currency", currency)? {
+        Currency::Cny => Money::fen(fen).map_err(|_| bad(table, id, "amount")),
+    }
+}
+
+fn object<T: DeserializeOwned>(
+    table: &str,
+    id: &str,
+    column: &str,
+    value: Option<serde_json::Value>,
+) -> Result<Option<T>, DbErr> {
+    value.map(|v| serde_json::from_value(v).map_err(|_| bad(table, id, column))).transpose()
+}
+
+fn json<T: Serialize>(value: &Option<T>) -> Option<serde_json::Value> {
+    value.as_ref().and_then(|v| serde_json::to_value(v).ok())
+}
+
+impl TryFrom<payment::Model> for Payment {
+    type Error = DbErr;
+
+    fn try_from(m: payment::Model) -> Result<Self, DbErr> {
+        const T: &str = "payment";
+        let providers: Vec<ProviderName> =
+            m.providers.split_whitespace().map(|p| word(T, &m.id, "providers", p)).collect::<Result<_, _>>()?;
+        Ok(Self {
+            amount: money(T, &m.id, m.amount, &m.currency)?,
+            flow: word(T, &m.id, "flow", &m.flow)?,
+            status: word(T, &m.id, "status", &m.status)?,
+            failure: object(T, &m.id, "failure", m.failure)?,
+            providers,
+            merchant_id: m.merchant_id,
+            order_id: m.order_id,
+            description: m.description,
+            return_url: m.return_url,
+            notify_url: m.notify_url,
+            client_ip: m.client_ip,
+            metadata: m.metadata,
+            livemode: m.livemode,
+            round: m.round,
+            version: m.version,
+            resume_at: m.resume_at.map(Timestamp),
+            lease_until: m.lease_until.map(Timestamp),
+            cancel_requested_at: m.cancel_requested_at.map(Timestamp),
+            paid_at: m.paid_at.map(Timestamp),
+            created_at: Timestamp(m.created_at),
+            expires_at: Timestamp(m.expires_at),
+            id: m.id,
+        })
+    }
+}
+
+/// The payment's row; its due time is that of the whole aggregate.
+pub(super) fn payment_row(aggregate: &Aggregate) -> payment::ActiveModel {
+    let p = &aggregate.payment;
+    payment::Model {
+        id: p.id.clone(),
+        merchant_id: p.merchant_id.clone(),
+        order_id: p.order_id.clone(),
+        amount: p.amount.minor(),
+        currency: p.amount.currency().to_string(),
+        description: p.description.clone(),
+        flow: p.flow.to_string(),
+        providers: p.providers.iter().map(|p| p.as_str()).collect::<Vec<_>>().join(" "),
+        status: p.status.to_string(),
+        failure: json(&p.failure),
+        return_url: p.return_url.clone(),
+        notify_url: p.notify_url.clone(),
+        client_ip: p.client_ip.clone(),
+        metadata: p.metadata.clone(),
+        livemode: p.livemode,
+        round: p.round,
+        version: p.version,
+        resume_at: p.resume_at.map(|t| t.0),
+        next_check_at: aggregate.due_at().map(|t| t.0),
+        lease_until: p.lease_until.map(|t| t.0),
+        cancel_requested_at: p.cancel_requested_at.map(|t| t.0),
+        paid_at: p.paid_at.map(|t| t.0),
+        created_at: p.created_at.0,
+        expires_at: p.expires_at.0,
+    }
+    .into_active_model()
+    .reset_all()
+}
+
+impl TryFrom<attempt::Model> for Attempt {
+    type Error = DbErr;
+
+    fn try_from(m: attempt::Model) -> Result<Self, DbErr> {
+        const T: &str = "attempt";
+        Ok(Self {
+            provider: word(T, &m.id, "provider", &m.provider)?,
+            flow: word(T, &m.id, "flow", &m.flow)?,
+            status: word(T, &m.id, "status", &m.status)?,
+            disposition: m.disposition.as_deref().map(|d| word(T, &m.id, "disposition", d)).transpose()?,
+            amount: money(T, &m.id, m.amount, &m.currency)?,
+            captured: m.captured.map(|c| money(T, &m.id, c, &m.currency)).transpose()?,
+            failure: object(T, &m.id, "failure", m.failure)?,
+            next_action: object(T, &m.id, "next_action", m.next_action)?,
+            payment_id: m.payment_id,
+            seq: m.seq,
+            round: m.round,
+            account_id: m.account_id,
+            provider_order_no: m.provider_order_no,
+            provider_transaction_id: m.provider_transaction_id,
+            provider_request_id: m.provider_request_id,
+            payer_amount: m.payer_amount,
+            payer: m.payer,
+            paid_at: m.paid_at.map(Timestamp),
+            outcome: m.outcome,
+            reason: m.reason,
+            started_at: Timestamp(m.started_at),
+            call_deadline: Timestamp(m.call_deadline),
+            offer_deadline: Timestamp(m.offer_deadline),
+            latency_ms: m.latency_ms,
+            next_check_at: m.next_check_at.map(Timestamp),
+            questions: m.questions,
+            id: m.id,
+        })
+    }
+}
+
+/// The attempt's row.
+pub(super) fn attempt_row(a: &Attempt) -> attempt::ActiveModel {
+    attempt::Model {
+        id: a.id.clone(),
+        payment_id: a.payment_id.clone(),
+        seq: a.seq,
+        round: a.round,
+        account_id: a.account_id.clone(),
+        provider: a.provider.to_string(),
+        flow: a.flow.to_string(),
+        status: a.status.to_string(),
+        disposition: a.disposition.map(|d| d.to_string()),
+        provider_order_no: a.provider_order_no.clone(),
+        provider_transaction_id: a.provider_transaction_id.clone(),
+        provider_request_id: a.provider_request_id.clone(),
+        amount: a.amount.minor(),
+        currency: a.amount.currency().to_string(),
+        captured: a.captured.map(Money::minor),
+        payer_amount: a.payer_amount,
+        payer: a.payer.clone(),
+        paid_at: a.paid_at.map(|t| t.0),
+        outcome: a.outcome.clone(),
+        failure: json(&a.failure),
+        next_action: json(&a.next_action),
+        reason: a.reason.clone(),
+        started_at: a.started_at.0,
+        call_deadline: a.call_deadline.0,
+        offer_deadline: a.offer_deadline.0,
+        latency_ms: a.latency_ms,
+        next_check_at: a.next_check_at.map(|t| t.0),
+        questions: a.questions,
+    }
+    .into_active_model()
+    .reset_all()
+}
+
+impl TryFrom<refund::Model> for Refund {
+    type Error = DbErr;
+
+    fn try_from(m: refund::Model) -> Result<Self, DbErr> {
+        const T: &str = "refund";
+        Ok(Self {
+            amount: money(T, &m.id, m.amount, &m.currency)?,
+            status: word(T, &m.id, "status", &m.status)?,
+            failure: object(T, &m.id, "failure", m.failure)?,
+            payment_id: m.payment_id,
+            attempt_id: m.attempt_id,
+            merchant_id: m.merchant_id,
+            merchant_refund_no: m.merchant_refund_no,
+            provider_refund_no: m.provider_refund_no,
+            reason: m.reason,
+            automatic: m.automatic,
+            needs_funds: m.needs_funds,
+            created_at: Timestamp(m.created_at),
+            completed_at: m.completed_at.map(Timestamp),
+            sent_at: m.sent_at.map(Timestamp),
+            in_doubt: m.in_doubt,
+            next_check_at: m.next_check_at.map(Timestamp),
+            questions: m.questions,
+            id: m.id,
+        })
+    }
+}
+
+/// The refund's row.
+pub(super) fn refund_row(r: &Refund) -> refund::ActiveModel {
+    refund::Model {
+        id: r.id.clone(),
+        payment_id: r.payment_id.clone(),
+        attempt_id: r.attempt_id.clone(),
+        merchant_id: r.merchant_id.clone(),
+        merchant_refund_no: r.merchant_refund_no.clone(),
+        provider_refund_no: r.provider_refund_no.clone(),
+        amount: r.amount.minor(),
+        currency: r.amount.currency().to_string(),
+        status: r.status.to_string(),
+        reason: r.reason.clone(),
+        automatic: r.automatic,
+        failure: json(&r.failure),
+        needs_funds: r.needs_funds,
+        created_at: r.created_at.0,
+        completed_at: r.completed_at.map(|t| t.0),
+        sent_at: r.sent_at.map(|t| t.0),
+        in_doubt: r.in_doubt,
+        next_check_at: r.next_check_at.map(|t| t.0),
+        questions: r.questions,
+    }
+    .into_active_model()
+    .reset_all()
+}

@@ -1,0 +1,398 @@
+//! Group commit. One task writes all changes of payments: it takes what queued up while its last commit ran
+//! (never waiting for more), writes it with one statement per table in one transaction, commits once, and then
+//! answers everybody.
+//!
+//! The payment's version decides each change: the statement that sets it is the compare-and-set, and only the
+//! changes that won it write anything else. So changes in one batch cannot disturb each other, and a batch that
+//! fails as a whole (an index refuses one row) is run again one by one.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use sea_orm::sea_query::{Expr, ExprTrait as _, IntoColumnRef as _, OnConflict, SimpleExpr};
+use sea_orm::{
+    ActiveModelTrait, ColumnTrait as _, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait,
+    IntoActiveModel as _, Iterable, PrimaryKeyToColumn as _, QueryFilter as _, SqlErr, SqliteTransactionMode,
+    TransactionOptions, TransactionTrait as _,
+};
+use tokio::sync::{mpsc, oneshot};
+
+use super::change::{Change, CommitError, KeyWrite};
+use super::entity::{event, idempotency_key, notification, operation, payment};
+use super::rows;
+
+/// The most changes in one transaction.
+const BATCH: usize = 64;
+/// The most changes that wait; more callers wait in line before they are queued.
+const QUEUE: usize = 4096;
+/// How often a change is tried again when the database asks for it (deadlock, serialisation, busy).
+const RETRIES: usize = 5;
+
+type Verdict = Result<(), CommitError>;
+
+struct Job {
+    change: Change,
+    done: oneshot::Sender<Verdict>,
+}
+
+/// The way to the writing task, shared by cloning.
+#[derive(Debug, Clone)]
+pub(super) struct Writer {
+    queue: mpsc::Sender<Job>,
+}
+
+impl Writer {
+    /// Starts the task. It ends when the last `Writer` is dropped and the queue is empty.
+    pub(super) fn start(db: DatabaseConnection) -> Self {
+        let (queue, jobs) = mpsc::channel(QUEUE);
+        tokio::spawn(run(db, jobs));
+        Self { queue }
+    }
+
+    /// Writes a change, durably, or tells why not.
+    pub(super) async fn write(&self, change: Change) -> Verdict {
+        let (done, verdict) = oneshot::channel();
+        let stopped = || CommitError::Unavailable("the writer has stopped".to_owned());
+        self.queue.send(Job { change, done }).await.map_err(|_| stopped())?;
+        verdict.await.map_err(|_| stopped())?
+    }
+}
+
+async fn run(db: DatabaseConnection, mut jobs: mpsc::Receiver<Job>) {
+    let mut waiting: Vec<Job> = Vec::new();
+    loop {
+        if waiting.is_empty() {
+            match jobs.recv().await {
+                Some(job) => waiting.push(job),
+                None => return,
+            }
+        }
+        while waiting.len() < BATCH {
+            match jobs.try_recv() {
+                Ok(job) => waiting.push(job),
+                Err(_) => break,
+            }
+        }
+        let (batch, later) = one_per_payment(std::mem::take(&mut waiting));
+        waiting = later;
+        write_batch(&db, batch).await;
+    }
+}
+
+/// Two changes of one payment cannot be told apart in one statement: the second waits for the next transaction.
+fn one_per_payment(jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
+    let mut seen = HashSet::new();
+    let (mut batch, later): (Vec<_>, Vec<_>) =
+        jobs.into_iter().partition(|job| seen.insert(job.change.after.payment.id.clone()));
+    // Everybody locks rows in the same order: shuffled batches of two gateways deadlock on PostgreSQL.
+    batch.sort_by(|a, b| a.change.after.payment.id.cmp(&b.change.after.payment.id));
+    (batch, later)
+}
+
+async fn write_batch(db: &DatabaseConnection, batch: Vec<Job>) {
+    let changes: Vec<&Change> = batch.iter().map(|job| &job.change).collect();
+    metrics::histogram!("interlock_group_commit_changes").record(u32::try_from(changes.len()).unwrap_or(u32::MAX));
+    let verdicts = match try_write(db, &changes).await {
+        Ok(verdicts) => verdicts,
+        Err(_) if changes.len() > 1 => {
+            let mut verdicts = Vec::with_capacity(changes.len());
+            for change in &changes {
+                verdicts.push(write_one(db, change).await);
+            }
+            verdicts
+        }
+        Err(_) => match changes.first() {
+            Some(change) => vec![write_one(db, change).await],
+            None => Vec::new(),
+        },
+    };
+    for (job, verdict) in batch.into_iter().zip(verdicts) {
+        // A caller that has gone away does not mind; the row is written.
+        let _ = job.done.send(verdict);
+    }
+}
+
+async fn write_one(db: &DatabaseConnection, change: &Change) -> Verdict {
+    let mut tries = 0;
+    loop {
+        tries += 1;
+        match try_write(db, &[change]).await {
+            Ok(verdicts) => return verdicts.into_iter().next().unwrap_or(Err(CommitError::Moved)),
+            Err(e) if tries <= RETRIES && asks_for_another_try(&e) => {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+            Err(e) => {
+                return Err(match e.sql_err() {
+                    Some(SqlErr::UniqueConstraintViolation(message)) => CommitError::Refused(message),
+                    _ => CommitError::Unavailable(e.to_string()),
+                });
+            }
+        }
+    }
+}
+
+/// Deadlock (40P01), serialisation failure (40001), and SQLite's busy.
+fn asks_for_another_try(error: &DbErr) -> bool {
+    let text = error.to_string();
+    ["40P01", "40001", "deadlock detected", "could not serialize", "database is locked"]
+        .iter()
+        .any(|sign| text.contains(sign))
+}
+
+async fn try_write(db: &DatabaseConnection, changes: &[&Change]) -> Result<Vec<Verdict>, DbErr> {
+    // A deferred transaction that turns into a writing one fails at once on SQLite, whatever the busy timeout.
+    let immediate =
+        TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
+    let tx = db.begin_with_options(immediate).await?;
+    let mut verdicts: Vec<Verdict> = vec![Ok(()); changes.len()];
+    claim_keys(&tx, changes, &mut verdicts).await?;
+    claim_inbox(&tx, changes, &mut verdicts).await?;
+    insert_payments(&tx, changes, &mut verdicts).await?;
+    update_payments(&tx, changes, &mut verdicts).await?;
+    give_back_claims(&tx, changes, &verdicts).await?;
+    let won: Vec<&Change> = changes.iter().zip(&verdicts).filter(|(_, v)| v.is_ok()).map(|(c, _)| *c).collect();
+    write_children(&tx, &won).await?;
+    tx.commit().await?;
+    Ok(verdicts)
+}
+
+/// Marks every candidate that `won` does not name as lost.
+fn judge<'a, K: PartialEq>(
+    verdicts: &mut [Verdict],
+    candidates: impl Iterator<Item = (usize, K)> + 'a,
+    won: &[K],
+    lost: &CommitError,
+) {
+    for (index, key) in candidates {
+        if !won.contains(&key)
+            && let Some(verdict) = verdicts.get_mut(index)
+        {
+            *verdict = Err(lost.clone());
+        }
+    }
+}
+
+async fn claim_keys(tx: &DatabaseTransaction, changes: &[&Change], verdicts: &mut [Verdict]) -> Result<(), DbErr> {
+    let mut rows = Vec::new();
+    let mut claims = Vec::new();
+    for (index, change) in changes.iter().enumerate() {
+        if let Some(KeyWrite::Claim(key)) = &change.key {
+            claims.push((index, key.resource_id.clone()));
+            rows.push(super::idempotency::row(key, &change.after.payment.id, None));
+        }
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let won: Vec<String> = idempotency_key::Entity::insert_many(rows)
+        .on_conflict(OnConflict::new().do_nothing().to_owned())
+        .exec_with_returning(tx)
+        .await?
+        .into_iter()
+        .map(|row| row.resource_id)
+        .collect();
+    judge(verdicts, claims.into_iter(), &won, &CommitError::KeyTaken);
+    Ok(())
+}
+
+async fn claim_inbox(tx: &DatabaseTransaction, changes: &[&Change], verdicts: &mut [Verdict]) -> Result<(), DbErr> {
+    let mut rows = Vec::new();
+    let mut claims = Vec::new();
+    for (index, (change, verdict)) in changes.iter().zip(verdicts.iter()).enumerate() {
+        if let Some(inbox) = change.inbox.as_ref().filter(|_| verdict.is_ok()) {
+            claims.push((index, change.after.payment.id.clone()));
+            rows.push(super::inbox::notification_row(inbox, Some(&change.after.payment.id)));
+        }
+    }
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let won: Vec<String> = notification::Entity::insert_many(rows)
+        .on_conflict(OnConflict::new().do_nothing().to_owned())
+        .exec_with_returning(tx)
+        .await?
+        .into_iter()
+        .filter_map(|row| row.payment_id)
+        .collect();
+    judge(verdicts, claims.into_iter(), &won, &CommitError::NotificationStored);
+    Ok(())
+}
+
+/// Those changes that have not lost yet, new ones or not.
+fn still_in<'a>(changes: &[&'a Change], verdicts: &[Verdict], new: bool) -> Vec<(usize, &'a Change)> {
+    changes
+        .iter()
+        .enumerate()
+        .zip(verdicts)
+        .filter(|((_, change), verdict)| verdict.is_ok() && change.is_new == new)
+        .map(|((index, change), _)| (index, *change))
+        .collect()
+}
+
+async fn insert_payments(tx: &DatabaseTransaction, changes: &[&Change], verdicts: &mut [Verdict]) -> Result<(), DbErr> {
+    let candidates = still_in(changes, verdicts, true);
+    if candidates.is_empty() {
+        return Ok(());
+    }
+    let won: Vec<String> =
+        payment::Entity::insert_many(candidates.iter().map(|(_, change)| rows::payment_row(&change.after)))
+            .on_conflict(OnConflict::new().do_nothing().to_owned())
+            .exec_with_returning(tx)
+            .await?
+            .into_iter()
+            .map(|row| row.id)
+            .collect();
+    let ids = candidates.into_iter().map(|(index, change)| (index, change.after.payment.id.clone()));
+    judge(verdicts, ids, &won, &CommitError::OrderTaken);
+    Ok(())
+}
+
+/// The compare-and-set of the whole batch: a row is set only where the stored version is the one that was read.
+async fn update_payments(tx: &DatabaseTransaction, changes: &[&Change], verdicts: &mut [Verdict]) -> Result<(), DbErr> {
+    let candidates = still_in(changes, verdicts, false);
+    if candidates.is_empty() {
+        return Ok(());
+    }
+    let stored: SimpleExpr = Expr::col((payment::Entity, payment::Column::Version).into_column_ref());
+    let written: SimpleExpr = Expr::col(("excluded", payment::Column::Version).into_column_ref());
+    let won: Vec<String> =
+        payment::Entity::insert_many(candidates.iter().map(|(_, change)| rows::payment_row(&change.after)))
+            .on_conflict(
+                OnConflict::column(payment::Column::Id)
+                    .update_columns(payment::Column::iter().filter(|c| !matches!(c, payment::Column::Id)))
+                    .action_and_where(stored.eq(written.sub(1)))
+                    .to_owned(),
+            )
+            .exec_with_returning(tx)
+            .await?
+            .into_iter()
+            .map(|row| row.id)
+            .collect();
+    let ids = candidates.into_iter().map(|(index, change)| (index, change.after.payment.id.clone()));
+    judge(verdicts, ids, &won, &CommitError::Moved);
+    Ok(())
+}
+
+/// A change that lost keeps neither its key nor its place in the inbox: it will be tried again. What it did not get
+/// belongs to somebody else, and stays.
+async fn give_back_claims(tx: &DatabaseTransaction, changes: &[&Change], verdicts: &[Verdict]) -> Result<(), DbErr> {
+    for (change, verdict) in changes.iter().zip(verdicts) {
+        let has_inbox = match verdict {
+            Err(CommitError::Moved | CommitError::OrderTaken) => true,
+            Err(CommitError::NotificationStored) => false,
+            // Without its key a change claims nothing else.
+            Ok(()) | Err(CommitError::KeyTaken | CommitError::Refused(_) | CommitError::Unavailable(_)) => continue,
+        };
+        if let Some(KeyWrite::Claim(key)) = &change.key {
+            idempotency_key::Entity::delete_many()
+                .filter(super::idempotency::key_is(&key.scope))
+                .filter(idempotency_key::Column::ResourceId.eq(&key.resource_id))
+                .exec(tx)
+                .await?;
+        }
+        if let Some(inbox) = change.inbox.as_ref().filter(|_| has_inbox) {
+            notification::Entity::delete_by_id((inbox.account_id.clone(), inbox.notification_id.clone()))
+                .exec(tx)
+                .await?;
+        }
+    }
+    Ok(())
+}
+
+/// Rows below the payment. Nobody else can write them: their payment's version was just won.
+async fn write_children(tx: &DatabaseTransaction, won: &[&Change]) -> Result<(), DbErr> {
+    // Older attempts first: the one that dies must have left its place before the new one takes it.
+    let mut attempts: Vec<_> = won.iter().flat_map(|change| &change.attempts).collect();
+    attempts.sort_by(|a, b| (&a.payment_id, a.seq).cmp(&(&b.payment_id, b.seq)));
+    upsert(tx, attempts.into_iter().map(rows::attempt_row).collect()).await?;
+    let refunds = won.iter().flat_map(|change| &change.refunds).map(rows::refund_row).collect();
+    upsert(tx, refunds).await?;
+    insert_events(tx, won).await?;
+    insert_operations(tx, won).await?;
+    answer_keys(tx, won).await
+}
+
+/// Inserts rows, or overwrites the ones that are there.
+async fn upsert<A>(tx: &DatabaseTransaction, rows: Vec<A>) -> Result<(), DbErr>
+where
+    A: ActiveModelTrait + Send,
+    <A::Entity as EntityTrait>::Column: Iterable,
+{
+    if rows.is_empty() {
+        return Ok(());
+    }
+    type Column<A> = <<A as ActiveModelTrait>::Entity as EntityTrait>::Column;
+    let keys: Vec<Column<A>> =
+        <<A::Entity as EntityTrait>::PrimaryKey as Iterable>::iter().map(|k| k.into_column()).collect();
+    let names: Vec<String> = keys.iter().map(|k| format!("{k:?}")).collect();
+    let others = Column::<A>::iter().filter(|c| !names.contains(&format!("{c:?}")));
+    A::Entity::insert_many(rows)
+        .on_conflict(OnConflict::columns(keys).update_columns(others).to_owned())
+        .exec_without_returning(tx)
+        .await?;
+    Ok(())
+}
+
+async fn insert_events(tx: &DatabaseTransaction, won: &[&Change]) -> Result<(), DbErr> {
+    let rows: Vec<_> = won
+        .iter()
+        .flat_map(|change| change.events.iter().map(move |event| (change, event)))
+        .map(|(change, e)| {
+            event::Model {
+                id: e.id.clone(),
+                merchant_id: change.after.payment.merchant_id.clone(),
+                payment_id: change.after.payment.id.clone(),
+                version: change.after.payment.version,
+                r#type: e.kind.to_owned(),
+                data: e.data.clone(),
+                created_at: e.created_at.0,
+            }
+            .into_active_model()
+            .reset_all()
+        })
+        .collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    event::Entity::insert_many(rows).exec_without_returning(tx).await?;
+    Ok(())
+}
+
+async fn insert_operations(tx: &DatabaseTransaction, won: &[&Change]) -> Result<(), DbErr> {
+    let rows: Vec<_> = won.iter().flat_map(|change| &change.operations).map(super::inbox::operation_row).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    operation::Entity::insert_many(rows)
+        .on_conflict(OnConflict::new().do_nothing().to_owned())
+        .exec_without_returning(tx)
+        .await?;
+    Ok(())
+}
+
+async fn answer_keys(tx: &DatabaseTransaction, won: &[&Change]) -> Result<(), DbErr> {
+    use idempotency_key::Column as C;
+    let rows: Vec<_> = won
+        .iter()
+        .filter_map(|change| match &change.key {
+            Some(KeyWrite::Answer(key, answer)) => {
+                Some(super::idempotency::row(key, &change.after.payment.id, Some(answer)))
+            }
+            Some(KeyWrite::Claim(_)) | None => None,
+        })
+        .collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let unanswered = Expr::col((idempotency_key::Entity, C::AnswerStatus)).is_null();
+    idempotency_key::Entity::insert_many(rows)
+        .on_conflict(
+            OnConflict::columns([C::MerchantId, C::Operation, C::Key])
+                .update_columns([C::AnswerStatus, C::AnswerBody, C::AnsweredState, C::AnsweredAttempt])
+                .action_and_where(unanswered)
+                .to_owned(),
+        )
+        .exec_without_returning(tx)
+        .await?;
+    Ok(())
+}

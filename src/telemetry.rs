@@ -1,0 +1,52 @@
+//! Logs as JSON on standard error, and metrics for Prometheus. No secret and no payer's data is ever logged.
+
+use std::sync::OnceLock;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+/// Seconds; a provider call is between a few milliseconds and its timeout.
+const CALL_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+/// Changes in one commit: powers of two up to the batch limit.
+const COMMIT_BUCKETS: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
+
+/// Begins to log. `level` is a level or a filter; a second call changes nothing.
+///
+/// # Errors
+/// What is wrong with `level`.
+pub fn log(level: &str) -> Result<(), String> {
+    let filter = EnvFilter::try_new(level).map_err(|e| format!("log.level = {level:?}: {e}"))?;
+    let _ = tracing_subscriber::fmt()
+        .json()
+        .flatten_event(true)
+        .with_current_span(false)
+        .with_span_list(true)
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        // It would report what it cannot write on the same standard error, and panic when that is closed.
+        .log_internal_errors(false)
+        .try_init();
+    Ok(())
+}
+
+/// The process's one recorder of metrics.
+///
+/// # Errors
+/// When another recorder was installed by somebody else.
+pub fn metrics() -> Result<PrometheusHandle, String> {
+    static HANDLE: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
+    HANDLE
+        .get_or_init(|| {
+            PrometheusBuilder::new()
+                .set_buckets_for_metric(Matcher::Full("interlock_provider_call_seconds".to_owned()), &CALL_BUCKETS)
+                .and_then(|b| {
+                    b.set_buckets_for_metric(
+                        Matcher::Full("interlock_group_commit_changes".to_owned()),
+                        &COMMIT_BUCKETS,
+                    )
+                })
+                .and_then(PrometheusBuilder::install_recorder)
+                .map_err(|e| e.to_string())
+        })
+        .clone()
+}

@@ -1,0 +1,111 @@
+//! What must be true in the end, whatever died on the way: read from the gateway's rows and the sandbox's book.
+
+use std::time::{Duration, Instant};
+
+use interlock::domain::Aggregate;
+use interlock::domain::attempt::Disposition;
+use interlock::domain::payment::State;
+use serde_json::Value;
+
+use super::stage::{ALL_LEASES_ARE_OVER_S, Restarted};
+use crate::helpers::PATIENCE;
+use crate::helpers::facts::Facts;
+
+/// Lets everything come to its end, and audits every payment. All of their requests must have been answered, if the
+/// clients came back for the answers.
+pub async fn audit(app: &Restarted, clients_returned: bool) {
+    notifications_arrive(app).await;
+    nothing_stays_due(app).await;
+    let facts = Facts::of(app).await;
+    let orders = app.control.orders().await;
+    let mut known = Vec::new();
+    for id in app.payments().await {
+        let payment = app.app().store.payment(&id).await.unwrap().unwrap();
+        let told = facts.told(&id).await;
+        told_once(&payment, &told);
+        for attempt in &payment.attempts {
+            let order = orders.iter().find(|order| order["order_no"] == attempt.provider_order_no);
+            books_agree(&payment, &attempt.id, order);
+            known.push(attempt.provider_order_no.clone());
+        }
+        kept_once(&payment, &orders);
+        refunds_agree(&payment, &orders);
+    }
+    for order in &orders {
+        let order_no = order["order_no"].as_str().unwrap();
+        assert!(known.iter().any(|k| k == order_no), "the provider heard of an order that is in no row: {order}");
+    }
+    if clients_returned {
+        let unanswered = facts.rows("SELECT * FROM idempotency_keys WHERE answer_status IS NULL").await;
+        assert_eq!(unanswered, Vec::<Value>::new(), "the clients came back, and have no answer");
+    }
+    facts.0.close().await.unwrap();
+}
+
+/// Every notification is acknowledged in the end: the provider has sent again what nobody took.
+async fn notifications_arrive(app: &Restarted) {
+    app.advance(600).await;
+    let began = Instant::now();
+    loop {
+        let log = app.control.notifications().await;
+        let taken = |entry: &&Value| {
+            let answer = &entry["answer"];
+            matches!(answer["status"].as_u64(), Some(200 | 204)) && !answer["body"].as_str().unwrap().contains("fail")
+        };
+        let waits = log.iter().find(|e| !log.iter().filter(taken).any(|t| t["id"] == e["id"]));
+        let Some(waits) = waits else { return };
+        assert!(began.elapsed() < PATIENCE, "nobody takes this notification: {waits:#}");
+        tokio::time::sleep(Duration::from_millis(25)).await;
+    }
+}
+
+/// Lets the time pass that anything still waits for, until nothing does: what is due is done, and not due again.
+async fn nothing_stays_due(app: &Restarted) {
+    let (store, clock) = (&app.app().store, &app.app().clock);
+    for _ in 0..64 {
+        let Some(due) = store.next_due().await.unwrap() else { return };
+        app.advance((due.since(clock.now()) / 1000 + 1).max(ALL_LEASES_ARE_OVER_S)).await;
+        let began = Instant::now();
+        while store.next_due().await.unwrap().is_some_and(|due| due <= clock.now()) {
+            assert!(began.elapsed() < PATIENCE, "what was due at {due:?} is not done");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+    panic!("something is due again and again");
+}
+
+fn told_once(payment: &Aggregate, told: &[String]) {
+    let ends = ["payment.succeeded", "payment.failed", "payment.canceled", "payment.expired"];
+    let ends: Vec<_> = told.iter().filter(|kind| ends.contains(&kind.as_str())).collect();
+    assert_eq!(ends, [&format!("payment.{}", payment.payment.status)], "one end, told once: {told:?}");
+    let late = payment.attempts.iter().filter(|a| a.disposition == Some(Disposition::RefundDue)).count();
+    assert_eq!(told.iter().filter(|kind| *kind == "payment.late_captured").count(), late, "{told:?}");
+}
+
+/// All money that a provider took is in our rows, and no other.
+fn books_agree(payment: &Aggregate, attempt_id: &str, order: Option<&Value>) {
+    let attempt = payment.attempt(attempt_id).unwrap();
+    let taken = order.map_or(0, |order| order["captured"].as_i64().unwrap());
+    assert_eq!(attempt.captured.map_or(0, |m| m.minor()), taken, "{attempt:#?}\n{order:#?}");
+    assert_eq!(attempt.disposition.is_some(), taken > 0, "{attempt:#?}");
+    assert!(!attempt.status.is_live(), "{attempt:#?}");
+}
+
+/// Money that nobody gives back: of one order at the most, and only for a payment that succeeded.
+fn kept_once(payment: &Aggregate, orders: &[Value]) {
+    let kept = |order: &&Value| {
+        let attempt = payment.attempts.iter().find(|a| order["order_no"] == a.provider_order_no);
+        attempt.is_some_and(|a| a.disposition != Some(Disposition::RefundDue)) && order["captured"] != 0
+    };
+    let kept = orders.iter().filter(kept).count();
+    assert_eq!(kept, usize::from(payment.payment.status == State::Succeeded), "{payment:#?}\n{orders:#?}");
+    assert_eq!(payment.kept().is_some(), kept == 1, "{payment:#?}");
+}
+
+/// What went back at the provider is what our refunds say, each of them once.
+fn refunds_agree(payment: &Aggregate, orders: &[Value]) {
+    let Some(kept) = payment.kept() else { return };
+    let order = orders.iter().find(|order| order["order_no"] == kept.provider_order_no).unwrap();
+    assert_eq!(order["refunded"], payment.refunded_fen(), "{payment:#?}\n{order:#}");
+    assert_eq!(order["refunds"].as_array().unwrap().len(), payment.refunds.len(), "{payment:#?}\n{order:#}");
+}

@@ -1,0 +1,284 @@
+//! What a gateway was doing when it was killed, and what must become of it. Each scenario takes the kill point and
+//! goes through its runs; a point that is not reached fails.
+
+use serde_json::{Value, json};
+
+use super::audit::audit;
+use super::stage::{ALL_LEASES_ARE_OVER_S, Restarted, Run, Stage, killed_by, scan_without_paying};
+use crate::helpers::{fresh, live, order};
+
+/// `POST /v1/payments`, over one route.
+pub async fn creating(point: &'static str) {
+    for run in Run::all(point) {
+        create(run, None).await;
+    }
+}
+
+/// The same, when the first provider's answer cannot be read, or is a "no": the payment goes on to the other one.
+pub async fn switching(point: &'static str) {
+    for run in Run::all(point) {
+        for nth in 1..=(if point == "pay_after_call" { 2 } else { 1 }) {
+            let kind = if run.client_returns { "rate_limited" } else { "garbled" };
+            create(Run { nth, ..run }, Some(kind)).await;
+        }
+    }
+}
+
+async fn create(run: Run, fault: Option<&str>) {
+    let stage = Stage::new().await;
+    if let Some(kind) = fault {
+        stage.control.fault(json!({"provider": run.first, "call": "create", "kind": kind})).await;
+    }
+    let (key, body) = (fresh("key"), order());
+    let doomed = stage.doomed(run).await;
+    killed_by(doomed, "/v1/payments", &key, &body).await;
+    let app = stage.restart().await;
+    if let Some(id) = taken_up(&app, run, &key, &body).await {
+        paid_in_the_end(&app, &id).await;
+        let again = app.repeat("/v1/payments", &key, &body).await;
+        assert_eq!((&again["id"], &again["status"]), (&json!(id), &json!("succeeded")));
+        assert_eq!(app.payments().await, [id]);
+        audit(&app, true).await;
+    }
+    app.stop().await;
+}
+
+/// The client's second request finds the payment of the first, or the resolver goes on with it alone. `None` when
+/// nothing was ever written and nobody asks again.
+async fn taken_up(app: &Restarted, run: Run, key: &str, body: &Value) -> Option<String> {
+    let before = app.payments().await;
+    if run.client_returns {
+        let answered = app.repeat("/v1/payments", key, body).await;
+        let id = answered["id"].as_str().unwrap().to_owned();
+        assert!(before.iter().all(|known| *known == id), "a second payment");
+        return Some(id);
+    }
+    if run.point == "pay_before_first_commit" {
+        assert_eq!(before, Vec::<String>::new());
+        assert_eq!(app.control.orders().await, Vec::<Value>::new());
+        return None;
+    }
+    assert_eq!(before.len(), 1);
+    app.advance(ALL_LEASES_ARE_OVER_S).await;
+    before.into_iter().next()
+}
+
+/// There is one offer to pay in the end; its payer pays it, and whatever else a payer could ever find.
+async fn paid_in_the_end(app: &Restarted, id: &str) {
+    let offered = app
+        .client
+        .until(id, |payment| {
+            assert!(live(payment) <= 1, "{payment:#}");
+            payment["status"] == "requires_action"
+        })
+        .await;
+    app.control.pay(&offered).await;
+    app.client.until_status(id, "succeeded").await;
+    app.pay_everything().await;
+}
+
+/// An offer was committed and never told to the client; somebody pays it while no gateway runs.
+pub async fn paying_while_nobody_runs(point: &'static str) {
+    for run in Run::all(point) {
+        let stage = Stage::new().await;
+        let (key, body) = (fresh("key"), order());
+        let doomed = stage.doomed(run).await;
+        killed_by(doomed, "/v1/payments", &key, &body).await;
+        let orders = stage.control.orders().await;
+        let (status, answer) = stage.control.pay_order(orders[0]["order_no"].as_str().unwrap()).await;
+        assert_eq!(status, 200, "{answer}");
+        let app = stage.restart().await;
+        let id = taken_up(&app, run, &key, &body).await.unwrap();
+        // The provider tells it again, or is asked.
+        app.advance(ALL_LEASES_ARE_OVER_S).await;
+        app.client.until_status(&id, "succeeded").await;
+        audit(&app, run.client_returns).await;
+        app.stop().await;
+    }
+}
+
+/// A crash left a payment half made; the resolver that goes on with it is killed, too.
+pub async fn finishing_what_a_crash_left(point: &'static str) {
+    for run in Run::all(point) {
+        for nth in 1..=(if point == "resolve_after_commit" { 2 } else { 1 }) {
+            let stage = Stage::new().await;
+            let (key, body) = (fresh("key"), order());
+            let doomed = stage.doomed(Run { point: "pay_after_call", ..run }).await;
+            killed_by(doomed, "/v1/payments", &key, &body).await;
+            stage.age(10).await;
+            stage.killed_by_itself(Run { nth, ..run }).await;
+            let app = stage.restart().await;
+            let id = taken_up(&app, run, &key, &body).await.unwrap();
+            paid_in_the_end(&app, &id).await;
+            audit(&app, run.client_returns).await;
+            app.stop().await;
+        }
+    }
+}
+
+/// A payment whose time is over is being ended.
+pub async fn expiring(point: &'static str) {
+    for run in Run::unattended(point) {
+        let stage = Stage::new().await;
+        let mut first = stage.asking(run.first, &[]).await;
+        let payment = first.client.pay(&order()).await.expect(201);
+        scan_without_paying(&stage.control, &payment).await;
+        first.child.kill().await.unwrap();
+        stage.age(901).await;
+        stage.killed_by_itself(run).await;
+        let app = stage.restart().await;
+        app.advance(ALL_LEASES_ARE_OVER_S).await;
+        app.client.until_status(payment["id"].as_str().unwrap(), "expired").await;
+        app.pay_everything().await;
+        audit(&app, false).await;
+        app.stop().await;
+    }
+}
+
+/// The merchant cancels. Nobody can pay the code any more when that is said.
+pub async fn canceling(point: &'static str) {
+    for run in Run::all(point) {
+        let (app, id) = cancel(run, false).await;
+        let canceled = app.client.until_status(&id, "canceled").await;
+        assert_eq!(live(&canceled), 0);
+        app.pay_everything().await;
+        audit(&app, false).await;
+        app.stop().await;
+    }
+}
+
+/// The same, and the payer pays while no gateway runs, if the provider still lets them.
+pub async fn canceling_too_late(point: &'static str) {
+    for run in Run::all(point) {
+        let (app, id) = cancel(run, true).await;
+        let paid = app.control.orders().await[0]["captured"] != 0;
+        let closed = ["resolve_after_close", "resolve_after_commit"].contains(&point);
+        assert_eq!(paid, !closed, "before it is closed an order can be paid");
+        app.client.until_status(&id, if paid { "succeeded" } else { "canceled" }).await;
+        audit(&app, false).await;
+        app.stop().await;
+    }
+}
+
+async fn cancel(run: Run, payer_pays: bool) -> (Restarted, String) {
+    let stage = Stage::new().await;
+    let doomed = stage.doomed(run).await;
+    let payment = doomed.client.pay(&order()).await.expect(201);
+    scan_without_paying(&stage.control, &payment).await;
+    let id = payment["id"].as_str().unwrap().to_owned();
+    let path = format!("/v1/payments/{id}/cancel");
+    killed_by(doomed, &path, "unused", &json!({})).await;
+    if payer_pays {
+        let order_no = payment["attempts"][0]["provider_order_no"].as_str().unwrap();
+        stage.control.pay_order(order_no).await;
+    }
+    let app = stage.restart().await;
+    if run.client_returns {
+        let answer = app.client.post(&path, "unused", &json!({})).await;
+        assert!([200, 202, 409].contains(&answer.status.as_u16()), "{answer:?}");
+    }
+    app.advance(ALL_LEASES_ARE_OVER_S).await;
+    (app, id)
+}
+
+/// The provider tells that a code was paid.
+pub async fn being_told_of_money(point: &'static str) {
+    for run in Run::all(point) {
+        let stage = Stage::new().await;
+        let (key, body) = (fresh("key"), order());
+        let mut doomed = stage.doomed(run).await;
+        let payment = doomed.client.post("/v1/payments", &key, &body).await.expect(201);
+        stage.control.pay(&payment).await;
+        doomed.died().await;
+        let app = stage.restart().await;
+        let id = taken_up(&app, run, &key, &body).await.unwrap();
+        assert_eq!(payment["id"], id);
+        // The provider's next try, or our next question.
+        app.advance(ALL_LEASES_ARE_OVER_S).await;
+        app.client.until_status(&id, "succeeded").await;
+        audit(&app, true).await;
+        app.stop().await;
+    }
+}
+
+/// `POST /v1/payments/{id}/refunds`.
+pub async fn refunding(point: &'static str) {
+    for run in Run::all(point) {
+        let stage = Stage::new().await;
+        let (doomed, id) = paid(&stage, run).await;
+        let (key, body) = (fresh("key"), refund(5000));
+        let path = format!("/v1/payments/{id}/refunds");
+        killed_by(doomed, &path, &key, &body).await;
+        let app = stage.restart().await;
+        if run.client_returns {
+            let answered = app.repeat(&path, &key, &body).await;
+            assert_eq!(answered["merchant_refund_no"], body["merchant_refund_no"]);
+        }
+        let nothing_was_written = run.point == "refund_before_first_commit" && !run.client_returns;
+        refunded_in_the_end(&app, &id, if nothing_was_written { 0 } else { 5000 }).await;
+        let again = app.repeat(&path, &key, &body).await;
+        refunded_in_the_end(&app, &id, 5000).await;
+        assert_eq!(app.client.payment(&id).await["refunds"][0]["id"], again["id"]);
+        the_rest_goes_back(&app, &id, &body).await;
+        audit(&app, true).await;
+        app.stop().await;
+    }
+}
+
+/// A crash left a refund that nobody knows to be sent; the resolver that sends it is killed, too.
+pub async fn sending_a_refund_again(point: &'static str) {
+    for run in Run::all(point) {
+        let stage = Stage::new().await;
+        let (doomed, id) = paid(&stage, Run { point: "refund_after_first_commit", ..run }).await;
+        let (key, body) = (fresh("key"), refund(5000));
+        let path = format!("/v1/payments/{id}/refunds");
+        killed_by(doomed, &path, &key, &body).await;
+        stage.age(20).await;
+        stage.killed_by_itself(run).await;
+        let app = stage.restart().await;
+        if run.client_returns {
+            app.repeat(&path, &key, &body).await;
+        }
+        refunded_in_the_end(&app, &id, 5000).await;
+        the_rest_goes_back(&app, &id, &body).await;
+        audit(&app, run.client_returns).await;
+        app.stop().await;
+    }
+}
+
+/// A payment of 8888 fen that has its money, and the gateway that will die of its refund.
+async fn paid(stage: &Stage, run: Run) -> (crate::helpers::process::Process, String) {
+    let doomed = stage.doomed(run).await;
+    let payment = doomed.client.pay(&order()).await.expect(201);
+    stage.control.pay(&payment).await;
+    let id = payment["id"].as_str().unwrap().to_owned();
+    doomed.client.until_status(&id, "succeeded").await;
+    (doomed, id)
+}
+
+fn refund(amount: i64) -> Value {
+    json!({"amount": amount, "merchant_refund_no": fresh("rf"), "reason": "returned"})
+}
+
+/// The payment says it, and the provider's book does.
+async fn refunded_in_the_end(app: &Restarted, id: &str, fen: i64) {
+    for _ in 0..4 {
+        app.advance(ALL_LEASES_ARE_OVER_S).await;
+    }
+    app.client.until(id, |payment| payment["amount_refunded"] == fen).await;
+    let orders = app.control.orders().await;
+    assert_eq!(orders.iter().map(|order| order["refunded"].as_i64().unwrap()).sum::<i64>(), fen, "{orders:#?}");
+}
+
+/// What is left can be refunded, and no more; the number of the first refund is used up.
+async fn the_rest_goes_back(app: &Restarted, id: &str, first: &Value) {
+    let path = format!("/v1/payments/{id}/refunds");
+    app.client.post(&path, &fresh("key"), first).await.problem(
+        409,
+        "merchant_refund_no_in_use",
+        Some("merchant_refund_no"),
+    );
+    app.client.refund(id, 3889).await.problem(422, "refund_too_large", Some("amount"));
+    app.client.refund(id, 3888).await.expect(201);
+    refunded_in_the_end(app, id, 8888).await;
+}

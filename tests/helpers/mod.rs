@@ -1,0 +1,415 @@
+//! What tests share: a gateway with its sandbox on free ports, in this process or as the real binary, on the
+//! database that `INTERLOCK_TEST_DATABASE` names (`sqlite`, or `postgres` with `INTERLOCK_TEST_POSTGRES`). Every
+//! test starts its own and ends it.
+
+#![allow(dead_code, reason = "each test file uses some of it")]
+
+pub mod facts;
+pub mod front;
+pub mod process;
+pub mod rows;
+pub mod wire;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use interlock::app::App;
+use interlock::config::Config;
+use interlock::server::{self, Running};
+use providers::sandbox::{Options, Sandbox};
+use reqwest::{Method, StatusCode};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// How long a test waits for something that has to happen by itself.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// An HTTP answer, read.
+#[derive(Debug, Clone)]
+pub struct Answer {
+    pub status: StatusCode,
+    pub headers: reqwest::header::HeaderMap,
+    pub bytes: Vec<u8>,
+}
+
+impl Answer {
+    /// The body as JSON, or null.
+    pub fn json(&self) -> Value {
+        serde_json::from_slice(&self.bytes).unwrap_or(Value::Null)
+    }
+
+    /// Asserts the status and returns the body.
+    #[track_caller]
+    pub fn expect(&self, status: u16) -> Value {
+        assert_eq!(self.status.as_u16(), status, "{}", String::from_utf8_lossy(&self.bytes));
+        self.json()
+    }
+
+    /// Asserts a problem+json with this status, code and member; returns it.
+    #[track_caller]
+    pub fn problem(&self, status: u16, code: &str, param: Option<&str>) -> Value {
+        let body = self.expect(status);
+        assert_eq!(self.headers["content-type"], "application/problem+json");
+        assert_eq!(body["code"], code, "{body}");
+        assert_eq!(body["param"].as_str(), param, "{body}");
+        assert!(body["request_id"].is_string() && body["detail"].is_string(), "{body}");
+        body
+    }
+}
+
+/// Talks to a gateway with a merchant's key.
+#[derive(Debug, Clone)]
+pub struct Client {
+    pub base: String,
+    pub key: String,
+    pub http: reqwest::Client,
+}
+
+impl Client {
+    pub fn new(base: &str, key: &str) -> Self {
+        install_crypto();
+        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
+        Self { base: base.to_owned(), key: key.to_owned(), http }
+    }
+
+    pub async fn send(&self, method: Method, path: &str, key: Option<&str>, body: Option<Vec<u8>>) -> Answer {
+        self.try_send(method, path, key, body).await.unwrap()
+    }
+
+    /// As `send`, for gateways that may die meanwhile.
+    pub async fn try_send(
+        &self,
+        method: Method,
+        path: &str,
+        key: Option<&str>,
+        body: Option<Vec<u8>>,
+    ) -> Result<Answer, reqwest::Error> {
+        let mut request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.key);
+        if let Some(key) = key {
+            request = request.header("Idempotency-Key", key);
+        }
+        if let Some(body) = body {
+            request = request.header("Content-Type", "application/json").body(body);
+        }
+        let response = request.send().await?;
+        let (status, headers) = (response.status(), response.headers().clone());
+        Ok(Answer { status, headers, bytes: response.bytes().await?.to_vec() })
+    }
+
+    pub async fn get(&self, path: &str) -> Answer {
+        self.send(Method::GET, path, None, None).await
+    }
+
+    pub async fn post(&self, path: &str, key: &str, body: &Value) -> Answer {
+        self.send(Method::POST, path, Some(key), Some(body.to_string().into_bytes())).await
+    }
+
+    /// As `post`, for gateways that may die meanwhile.
+    pub async fn try_post(&self, path: &str, key: &str, body: &Value) -> Result<Answer, reqwest::Error> {
+        self.try_send(Method::POST, path, Some(key), Some(body.to_string().into_bytes())).await
+    }
+
+    /// `POST /v1/payments` under a fresh key.
+    pub async fn pay(&self, body: &Value) -> Answer {
+        self.post("/v1/payments", &fresh("key"), body).await
+    }
+
+    /// A payment as it is now.
+    pub async fn payment(&self, id: &str) -> Value {
+        self.get(&format!("/v1/payments/{id}")).await.expect(200)
+    }
+
+    /// `POST /v1/payments/{id}/refunds` under a fresh key and number.
+    pub async fn refund(&self, payment: &str, amount: i64) -> Answer {
+        let body = json!({"amount": amount, "merchant_refund_no": fresh("rf"), "reason": "returned"});
+        self.post(&format!("/v1/payments/{payment}/refunds"), &fresh("key"), &body).await
+    }
+
+    /// `PUT /v1/routing` with one rule: these accounts, in this order.
+    pub async fn route(&self, accounts: &[&str]) -> Answer {
+        let accounts: Vec<Value> = accounts.iter().map(|id| json!({"id": id})).collect();
+        let body = json!({"rules": [{"strategy": "priority", "accounts": accounts}]});
+        self.send(Method::PUT, "/v1/routing", None, Some(body.to_string().into_bytes())).await
+    }
+
+    /// Waits until a payment is as wanted.
+    #[track_caller]
+    pub fn until<'a>(&'a self, id: &'a str, wanted: impl Fn(&Value) -> bool + 'a) -> impl Future<Output = Value> + 'a {
+        let at = std::panic::Location::caller();
+        async move {
+            let began = Instant::now();
+            loop {
+                let payment = self.payment(id).await;
+                if wanted(&payment) {
+                    return payment;
+                }
+                assert!(began.elapsed() < PATIENCE, "{at}: still not as wanted: {payment:#}");
+                tokio::time::sleep(Duration::from_millis(25)).await;
+            }
+        }
+    }
+
+    /// Waits until a payment has this status.
+    #[track_caller]
+    pub fn until_status<'a>(&'a self, id: &'a str, status: &'a str) -> impl Future<Output = Value> + 'a {
+        self.until(id, move |p| p["status"] == status)
+    }
+}
+
+/// A name that no other test uses.
+pub fn fresh(prefix: &str) -> String {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    format!("{prefix}-{}-{}", std::process::id(), COUNT.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A good request for a payment, with an order number of its own.
+pub fn order() -> Value {
+    json!({"amount": 8888, "currency": "CNY", "order_id": fresh("order"), "description": "Two cups of tea", "flow": "qr"})
+}
+
+pub fn install_crypto() {
+    let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+}
+
+/// The address of a fresh database: a file in `folder`, or a schema of its own in the run's PostgreSQL.
+pub async fn database(folder: &Path) -> String {
+    match std::env::var("INTERLOCK_TEST_DATABASE").as_deref() {
+        Ok("postgres") => {
+            let server = std::env::var("INTERLOCK_TEST_POSTGRES").expect("tests/run starts a PostgreSQL and names it");
+            // By chance, not by process: ids of processes come again.
+            let schema = format!("test_{}", interlock::domain::id::token().unwrap().to_lowercase());
+            let db = sea_orm::Database::connect(&server).await.unwrap();
+            sea_orm::ConnectionTrait::execute_unprepared(&db, &format!("CREATE SCHEMA {schema}")).await.unwrap();
+            db.close().await.unwrap();
+            format!("{server}?options=-c%20search_path%3D{schema}")
+        }
+        Ok("sqlite") | Err(_) => format!("sqlite://{}", folder.join("interlock.db").display()),
+        Ok(other) => panic!("INTERLOCK_TEST_DATABASE={other}: sqlite or postgres"),
+    }
+}
+
+/// A sandbox of this test's own, on free ports. Its keys are the same for the whole process: making them is slow.
+pub async fn sandbox() -> Sandbox {
+    install_crypto();
+    let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let faces = providers::PROTOCOLS.iter().map(|p| (p.name, any)).collect();
+    Sandbox::start(Options { control: any, faces, keys: keys(), book: None }).await.unwrap()
+}
+
+/// The sandbox's own keys, for answers that it would not give.
+pub fn keys() -> providers::sandbox::keys::Keys {
+    static KEYS: std::sync::OnceLock<providers::sandbox::keys::Keys> = std::sync::OnceLock::new();
+    KEYS.get_or_init(|| providers::sandbox::keys::Keys::generate().unwrap()).clone()
+}
+
+/// The sandbox's control API.
+#[derive(Debug, Clone)]
+pub struct Control {
+    pub url: String,
+    http: reqwest::Client,
+}
+
+impl Control {
+    pub fn new(sandbox: &Sandbox) -> Self {
+        install_crypto();
+        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        Self { url: format!("http://{}", sandbox.control()), http }
+    }
+
+    pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
+        let mut request = self.http.request(method, format!("{}{path}", self.url));
+        if let Some(body) = body {
+            request = request.body(body.to_string());
+        }
+        let response = request.send().await.unwrap();
+        let status = response.status().as_u16();
+        (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or(Value::Null))
+    }
+
+    /// The payer scans this code and pays.
+    #[track_caller]
+    pub fn pay<'a>(&'a self, payment: &'a Value) -> impl Future<Output = Value> + 'a {
+        let code = payment["next_action"]["qr"].as_str().expect("a QR code to scan").to_owned();
+        self.pay_code(code)
+    }
+
+    pub async fn pay_code(&self, code: String) -> Value {
+        let (status, body) = self.call(Method::POST, "/pay", Some(json!({"code": code, "result": "paid"}))).await;
+        assert_eq!(status, 200, "{body}");
+        body
+    }
+
+    /// The payer pays this order, whatever is shown.
+    pub async fn pay_order(&self, order_no: &str) -> (u16, Value) {
+        self.call(Method::POST, "/pay", Some(json!({"order_no": order_no, "result": "paid"}))).await
+    }
+
+    /// Breaks something: `{"provider", "kind", "call"?, …}`.
+    pub async fn fault(&self, fault: Value) -> Value {
+        let (status, body) = self.call(Method::PUT, "/faults", Some(fault)).await;
+        assert_eq!(status, 200, "{body}");
+        body
+    }
+
+    /// Mends everything.
+    pub async fn mend(&self) {
+        self.call(Method::DELETE, "/faults", None).await;
+    }
+
+    /// The truth about money: every order.
+    pub async fn orders(&self) -> Vec<Value> {
+        let (_, books) = self.call(Method::GET, "/books", None).await;
+        books["orders"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// What has been sent to the gateway, and what came back.
+    pub async fn notifications(&self) -> Vec<Value> {
+        let (_, log) = self.call(Method::GET, "/notifications", None).await;
+        log["data"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// Moves the sandbox's time.
+    pub async fn advance(&self, seconds: i64) {
+        let (status, body) = self.call(Method::POST, "/clock", Some(json!({"advance_s": seconds}))).await;
+        assert_eq!(status, 200, "{body}");
+    }
+}
+
+/// What outlives a gateway: its sandbox, its folder, its database.
+pub struct Ground {
+    pub sandbox: Sandbox,
+    pub folder: TempDir,
+    pub database: String,
+}
+
+impl Ground {
+    pub async fn new() -> Self {
+        let folder = TempDir::new().unwrap();
+        let database = database(folder.path()).await;
+        Self { sandbox: sandbox().await, folder, database }
+    }
+}
+
+/// A gateway in this process, its sandbox, and a client with the demo merchant's key.
+pub struct TestApp {
+    pub client: Client,
+    pub control: Control,
+    pub alipay: String,
+    pub wechatpay: String,
+    pub merchant: String,
+    pub database: String,
+    running: Option<Running>,
+    sandbox: Option<Sandbox>,
+    pub folder: TempDir,
+}
+
+impl TestApp {
+    pub async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// With other values for some configuration keys.
+    pub async fn with(flags: &[(&str, &str)]) -> Self {
+        Self::on(Ground::new().await, flags).await
+    }
+
+    /// On a ground on which another gateway may have been before.
+    pub async fn on(ground: Ground, flags: &[(&str, &str)]) -> Self {
+        let Ground { sandbox, folder, database } = ground;
+        let control = Control::new(&sandbox);
+        let mut all = vec![
+            ("server.listen", "127.0.0.1:0".to_owned()),
+            ("server.workers", "1".to_owned()),
+            ("data.dir", folder.path().display().to_string()),
+            ("database.url", database.clone()),
+            ("database.connections", "4".to_owned()),
+            ("sandbox.listen", control.url.clone()),
+            ("resolver.interval_ms", "50".to_owned()),
+        ];
+        all.extend(flags.iter().map(|(key, value)| (*key, (*value).to_owned())));
+        let config = Config::load(None, &all).unwrap();
+        if std::env::var_os("INTERLOCK_TEST_LOG").is_some() {
+            interlock::telemetry::log("info").unwrap();
+        }
+        let running = server::start(config).await.unwrap();
+        let demo = running.demo.clone().unwrap();
+        let account =
+            |provider: &str| demo.accounts.iter().find(|a| a.provider == provider).map(|a| a.id.clone()).unwrap();
+        Self {
+            client: Client::new(&demo.base_url, &demo.api_key),
+            control,
+            alipay: account("alipay"),
+            wechatpay: account("wechatpay"),
+            merchant: demo.merchant,
+            database,
+            running: Some(running),
+            sandbox: Some(sandbox),
+            folder,
+        }
+    }
+
+    /// The gateway's parts.
+    pub fn app(&self) -> &Arc<App> {
+        &self.running.as_ref().unwrap().app
+    }
+
+    pub fn sandbox(&self) -> &Sandbox {
+        self.sandbox.as_ref().unwrap()
+    }
+
+    /// Where the gateway listens, whatever its public address is.
+    pub fn address(&self) -> std::net::SocketAddr {
+        self.running.as_ref().unwrap().address
+    }
+
+    /// Moves the gateway's and the sandbox's time together.
+    #[cfg(feature = "drill")]
+    pub async fn advance(&self, seconds: i64) {
+        self.control.advance(seconds).await;
+        self.app().clock.jump(Duration::from_secs(seconds.unsigned_abs()));
+    }
+
+    /// A second connection to the gateway's database, past its code.
+    pub async fn db(&self) -> sea_orm::DatabaseConnection {
+        sea_orm::Database::connect(&self.database).await.unwrap()
+    }
+
+    /// Another merchant, and a client with a key of its own.
+    pub async fn other_merchant(&self, scopes: &[interlock::api::auth::Scope]) -> Client {
+        let store = &self.app().store;
+        let merchant = interlock::demo::merchant(store, &fresh("shop")).await.unwrap();
+        let key = interlock::demo::new_key(store, &merchant, scopes, false).await.unwrap();
+        Client::new(&self.client.base, &key)
+    }
+
+    /// A paid payment of the demo merchant.
+    pub async fn paid(&self) -> Value {
+        let payment = self.client.pay(&order()).await.expect(201);
+        self.control.pay(&payment).await;
+        self.client.until_status(payment["id"].as_str().unwrap(), "succeeded").await
+    }
+
+    /// Stops everything; every test ends with it, so that a gateway that cannot stop is noticed.
+    pub async fn stop(mut self) {
+        if let Some(running) = self.running.take() {
+            running.stop().await;
+        }
+        if let Some(sandbox) = self.sandbox.take() {
+            sandbox.stop().await;
+        }
+    }
+}
+
+/// The attempts' `(provider, status)`, in order.
+pub fn attempts(payment: &Value) -> Vec<(String, String)> {
+    let text = |v: &Value| v.as_str().unwrap_or_default().to_owned();
+    payment["attempts"].as_array().unwrap().iter().map(|a| (text(&a["provider"]), text(&a["status"]))).collect()
+}
+
+/// How many attempts are alive.
+pub fn live(payment: &Value) -> usize {
+    let alive = ["sending", "unknown", "awaiting_payer", "closing", "reversing"];
+    attempts(payment).iter().filter(|(_, status)| alive.contains(&status.as_str())).count()
+}

@@ -1,0 +1,21 @@
+//! The gateway's integration tests: one binary, a file per subject.
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::too_many_lines,
+    missing_docs,
+    reason = "a test stops where something is wrong, and a table of cases is read in one piece"
+)]
+
+mod bad_input;
+mod crash;
+mod database;
+mod helpers;
+mod idempotency;
+mod life;
+mod notifications;
+mod program;
+mod switchover;
+mod tidy;

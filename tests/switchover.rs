@@ -1,0 +1,208 @@
+//! When one provider fails, the other one serves the payment: for every way of failing, in both orders, and never
+//! with two codes that a payer could have seen.
+
+mod late_money;
+mod one_call;
+mod parked;
+mod routes;
+mod strange_answers;
+
+pub use strange_answers::settings;
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use crate::helpers::facts::{Facts, Watch, in_book, taken_fen};
+use crate::helpers::{TestApp, attempts, order};
+
+/// Past the life of an offer and the margin after it: 900 s and 120 s.
+const PAST_DEADLINES_S: i64 = 1_025;
+
+/// The two providers in an order, and their accounts in the same order.
+struct Order {
+    names: [&'static str; 2],
+    accounts: [String; 2],
+}
+
+const ORDERS: [[&str; 2]; 2] = [["alipay", "wechatpay"], ["wechatpay", "alipay"]];
+
+impl Order {
+    /// Has the merchant's payments go to these providers, in this order.
+    async fn set(app: &TestApp, names: [&'static str; 2]) -> Self {
+        let accounts = names.map(|name| account(app, name).to_owned());
+        app.client.route(&accounts.each_ref().map(String::as_str)).await.expect(200);
+        Self { names, accounts }
+    }
+}
+
+fn account<'a>(app: &'a TestApp, provider: &str) -> &'a str {
+    if provider == "alipay" { &app.alipay } else { &app.wechatpay }
+}
+
+fn id(payment: &Value) -> &str {
+    payment["id"].as_str().unwrap()
+}
+
+fn order_no(payment: &Value, attempt: usize) -> &str {
+    payment["attempts"][attempt]["provider_order_no"].as_str().unwrap()
+}
+
+/// `[(provider, status), …]` as [`attempts`] gives it.
+fn pairs<const N: usize>(pairs: [(&str, &str); N]) -> Vec<(String, String)> {
+    pairs.iter().map(|(a, b)| ((*a).to_owned(), (*b).to_owned())).collect()
+}
+
+/// How the first provider fails, and what its attempt has to say of it.
+#[derive(Clone, Copy)]
+struct Failing {
+    fault: &'static str,
+    latency_ms: Option<u64>,
+    outcome: &'static str,
+    kind: &'static str,
+    /// Whether the provider has made the order all the same.
+    made: bool,
+}
+
+impl Failing {
+    const fn new(fault: &'static str, outcome: &'static str, kind: &'static str, made: bool) -> Self {
+        Self { fault, latency_ms: None, outcome, kind, made }
+    }
+
+    /// What is provably without an order is dead at once; everything else is watched.
+    fn status(self) -> &'static str {
+        if self.outcome == "unknown" { "abandoned" } else { "dead" }
+    }
+
+    async fn at(self, app: &TestApp, provider: &str) {
+        let mut fault = json!({"provider": provider, "kind": self.fault});
+        if let Some(ms) = self.latency_ms {
+            fault["latency_ms"] = ms.into();
+        }
+        app.control.fault(fault).await;
+    }
+}
+
+/// Both orders of the providers at once, each with a gateway of its own.
+async fn in_both_orders(failing: Failing) {
+    let [one, other] = ORDERS;
+    tokio::join!(moves_on(failing, one), moves_on(failing, other));
+}
+
+async fn moves_on(failing: Failing, names: [&'static str; 2]) {
+    let app = TestApp::start().await;
+    let [first, second] = Order::set(&app, names).await.names;
+    failing.at(&app, first).await;
+    let watch = Watch::start(&app).await;
+    let facts = Facts::of(&app).await;
+
+    let began = Instant::now();
+    let payment = app.client.pay(&order()).await.expect(201);
+    assert!(began.elapsed() < Duration::from_secs(10), "{:?}", began.elapsed());
+    shows_both_attempts(&payment, failing, [first, second]);
+    assert_eq!(facts.count("attempts WHERE next_action IS NOT NULL").await, 1, "one code was ever given out");
+    assert_eq!(in_book(&app, order_no(&payment, 0), "order_no").await.is_string(), failing.made);
+
+    app.control.pay(&payment).await;
+    let paid = app.client.until_status(id(&payment), "succeeded").await;
+    assert_eq!((paid["provider"].clone(), paid["amount_captured"].clone()), (json!(second), json!(8888)));
+    assert_eq!(attempts(&paid), pairs([(first, failing.status()), (second, "captured")]));
+
+    app.control.mend().await;
+    app.advance(PAST_DEADLINES_S).await;
+    let ended = app.client.until(id(&payment), |p| p["attempts"][0]["status"] == "dead").await;
+    assert_eq!(attempts(&ended), pairs([(first, "dead"), (second, "captured")]));
+    was_ended_by_asking(&app, &facts, failing, first, &ended).await;
+    assert_eq!(taken_fen(&app).await, 8888, "{:?}", app.control.orders().await);
+    assert_eq!(facts.told(id(&payment)).await, ["payment.requires_action", "payment.succeeded"]);
+    watch.stop().await;
+    app.stop().await;
+}
+
+fn shows_both_attempts(payment: &Value, failing: Failing, [first, second]: [&str; 2]) {
+    assert_eq!(payment["status"], "requires_action");
+    assert_eq!(payment["provider"], second);
+    assert_eq!(payment["next_action"]["type"], "display_qr");
+    let shown = payment["next_action"]["qr"].as_str().unwrap();
+    assert_eq!(shown.starts_with("https://qr.alipay.com/"), second == "alipay", "{shown}");
+    assert_eq!(attempts(payment), pairs([(first, failing.status()), (second, "awaiting_payer")]));
+    let [failed, good] = [&payment["attempts"][0], &payment["attempts"][1]];
+    assert_eq!(
+        (failed["outcome"].as_str(), failed["failure"]["kind"].as_str()),
+        (Some(failing.outcome), Some(failing.kind))
+    );
+    assert_eq!((good["outcome"].as_str(), good["failure"].as_object()), (Some("accepted"), None));
+}
+
+/// What may have become an order was asked about, and closed where the provider still had it; nobody can pay it.
+async fn was_ended_by_asking(app: &TestApp, facts: &Facts, failing: Failing, first: &str, payment: &Value) {
+    let no = order_no(payment, 0);
+    let asked = facts.count(&format!("attempts WHERE provider_order_no = '{no}' AND questions > 0")).await;
+    assert_eq!(asked == 1, failing.status() == "abandoned");
+    let state = in_book(app, no, "state").await;
+    match (failing.made, first) {
+        (true, "wechatpay") => assert_eq!(state, "closed"),
+        // No trade to close: the code has expired unscanned.
+        (true, _) => assert_eq!(state, "shown"),
+        (false, _) => assert_eq!(state, Value::Null),
+    }
+    let (status, refusal) = app.control.pay_order(no).await;
+    assert!(status == 404 || status == 409, "{status} {refusal}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_refuses_connections_is_left_at_once() {
+    in_both_orders(Failing::new("refuse", "not_sent", "network", false)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_answers_http_500_is_left_and_its_attempt_watched() {
+    in_both_orders(Failing::new("http_500", "unknown", "server_error", false)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_limits_the_rate_is_left_at_once() {
+    in_both_orders(Failing::new("rate_limited", "refused_provider", "rate_limited", false)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_never_answers_is_left_after_its_time() {
+    in_both_orders(Failing::new("timeout_before", "unknown", "timeout", false)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_whose_answer_was_lost_is_left_watched_and_ended() {
+    in_both_orders(Failing::new("timeout_after", "unknown", "timeout", true)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_whose_answer_cannot_be_read_is_left_watched_and_ended() {
+    in_both_orders(Failing::new("garbled", "unknown", "incompatible", true)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_whose_answer_is_wrongly_signed_is_left_watched_and_ended() {
+    in_both_orders(Failing::new("bad_signature", "unknown", "incompatible", true)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_order_whose_answer_is_not_signed_is_left_watched_and_ended() {
+    in_both_orders(Failing::new("unsigned", "unknown", "incompatible", true)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_provider_that_resets_connections_is_left_and_its_attempt_watched() {
+    in_both_orders(Failing::new("reset", "unknown", "network", false)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_comes_too_late_is_not_waited_for() {
+    let slow = Failing::new("slow", "unknown", "timeout", true);
+    in_both_orders(Failing { latency_ms: Some(6_000), ..slow }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_drips_is_not_waited_for() {
+    let drip = Failing::new("drip", "unknown", "timeout", true);
+    in_both_orders(Failing { latency_ms: Some(6_000), ..drip }).await;
+}

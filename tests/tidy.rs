@@ -1,0 +1,13 @@
+//! The style as a test: what reviewers should not have to look for. Each rule is a function over files, is held
+//! against the whole repository by one test, and is shown by the next one to find what it forbids.
+
+mod kill_points;
+mod layers;
+mod manifest;
+mod source;
+mod text;
+
+/// Fails with one line for each finding; every one of them begins with its file and line.
+fn assert_none(findings: &[String]) {
+    assert!(findings.is_empty(), "{} found:\n{}\n", findings.len(), findings.join("\n"));
+}
