@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use tokio::sync::{Mutex, MutexGuard};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -10,6 +11,7 @@ use crate::config::Config;
 use crate::directory::Directory;
 use crate::domain::id::InstallationPrefix;
 use crate::store::Store;
+use crate::webhooks::client::Client;
 
 /// A running gateway.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub struct App {
     pub store: Store,
     /// Accounts, routing and keys.
     pub directory: Directory,
+    /// Tells merchants.
+    pub webhooks: Client,
     /// Begins our numbers at providers.
     pub prefix: InstallationPrefix,
     /// Where providers reach us: `https://pay.example.com`, without a slash at the end.
@@ -30,6 +34,9 @@ pub struct App {
     pub tasks: TaskTracker,
     /// Where work runs that must outlive a connection: not on the threads that serve connections.
     pub runtime: tokio::runtime::Handle,
+    /// Refunds of one payment are decided about in turn: racing, each would have to be decided about again whenever
+    /// another one wins. What keeps the sum right is the payment's version, also between gateways.
+    pub refund_turns: RefundTurns,
     /// Canceled when no new payment is taken any more.
     pub draining: CancellationToken,
 }
@@ -54,5 +61,24 @@ impl App {
         F::Output: Send + 'static,
     {
         self.tasks.spawn_on(work, &self.runtime)
+    }
+}
+
+/// One queue for every 64th payment.
+#[derive(Debug)]
+pub struct RefundTurns([Mutex<()>; 64]);
+
+impl RefundTurns {
+    /// Waits until it is this payment's turn, which lasts until the guard is dropped.
+    pub async fn of(&self, payment_id: &str) -> Option<MutexGuard<'_, ()>> {
+        // Ids end in random characters.
+        let queue = usize::from(payment_id.bytes().last().unwrap_or_default()) % self.0.len();
+        Some(self.0.get(queue)?.lock().await)
+    }
+}
+
+impl Default for RefundTurns {
+    fn default() -> Self {
+        Self(std::array::from_fn(|_| Mutex::new(())))
     }
 }

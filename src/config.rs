@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 
 use config::Source as _;
+use ipnet::IpNet;
 use serde::Deserialize;
 
 /// The defaults, part of the program.
@@ -21,6 +22,7 @@ pub struct Config {
     pub credentials: Credentials,
     pub payments: Payments,
     pub resolver: Resolver,
+    pub webhooks: Webhooks,
     pub log: Log,
 }
 
@@ -88,6 +90,7 @@ pub struct Payments {
     pub answer_within_ms: u64,
     pub offer_timeout_ms: i64,
     pub query_timeout_ms: i64,
+    pub reverse_timeout_ms: i64,
     pub refund_timeout_ms: i64,
     pub call_grace_ms: i64,
     pub account_set_aside_s: i64,
@@ -101,6 +104,58 @@ pub struct Resolver {
     pub interval_ms: i64,
     pub batch: usize,
     pub lease_s: i64,
+}
+
+/// Section `webhooks`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct Webhooks {
+    pub interval_ms: i64,
+    pub batch: u64,
+    pub concurrency: usize,
+    pub per_receiver: usize,
+    pub timeout_ms: u64,
+    pub connect_timeout_ms: u64,
+    pub failing_pace_ms: i64,
+    #[serde(deserialize_with = "list")]
+    pub ladder_s: Vec<i64>,
+    pub alert_after_s: i64,
+    pub log_days: i64,
+    pub allow_http: bool,
+    #[serde(deserialize_with = "list")]
+    pub allow_networks: Vec<IpNet>,
+}
+
+/// A list: an array in a file; in the environment and in flags a text with commas.
+fn list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Item {
+        Number(i64),
+        Text(String),
+    }
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Given {
+        Array(Vec<Item>),
+        Text(String),
+    }
+    let texts: Vec<String> = match Given::deserialize(deserializer)? {
+        Given::Text(text) => text.split(',').map(|item| item.trim().to_owned()).filter(|i| !i.is_empty()).collect(),
+        Given::Array(items) => items
+            .into_iter()
+            .map(|item| match item {
+                Item::Number(number) => number.to_string(),
+                Item::Text(text) => text,
+            })
+            .collect(),
+    };
+    texts.iter().map(|text| text.parse().map_err(|e| serde::de::Error::custom(format!("{text:?}: {e}")))).collect()
 }
 
 /// Section `log`.
@@ -238,6 +293,9 @@ impl Config {
             ("payments.account_set_aside_s", p.account_set_aside_s),
             ("resolver.interval_ms", self.resolver.interval_ms),
             ("resolver.lease_s", self.resolver.lease_s),
+            ("webhooks.interval_ms", self.webhooks.interval_ms),
+            ("webhooks.alert_after_s", self.webhooks.alert_after_s),
+            ("webhooks.log_days", self.webhooks.log_days),
         ];
         for (key, value) in positive {
             if value <= 0 {
@@ -248,11 +306,21 @@ impl Config {
             ("payments.max_routes", p.max_routes),
             ("resolver.batch", self.resolver.batch),
             ("server.max_body_bytes", self.server.max_body_bytes),
+            ("webhooks.concurrency", self.webhooks.concurrency),
+            ("webhooks.per_receiver", self.webhooks.per_receiver),
+            ("webhooks.batch", usize::try_from(self.webhooks.batch).unwrap_or(0)),
+            ("webhooks.timeout_ms", usize::try_from(self.webhooks.timeout_ms).unwrap_or(0)),
+            ("webhooks.connect_timeout_ms", usize::try_from(self.webhooks.connect_timeout_ms).unwrap_or(0)),
         ];
         for (key, value) in counts {
             if value == 0 {
                 return Err(Wrong { key, value: value.to_string(), problem: "must be more than 0" });
             }
+        }
+        let ladder = &self.webhooks.ladder_s;
+        if ladder.is_empty() || ladder.iter().any(|s| *s <= 0) {
+            let value = format!("{ladder:?}");
+            return Err(Wrong { key: "webhooks.ladder_s", value, problem: "needs pauses, each more than 0 seconds" });
         }
         if !(100..=10_000).contains(&p.answer_within_ms) {
             let value = p.answer_within_ms.to_string();
@@ -284,6 +352,19 @@ mod tests {
         let config = Config::load(None, &[("server.listen", "127.0.0.1:9".to_owned())]).unwrap();
         assert_eq!(config.server.listen, "127.0.0.1:9");
         assert!(config.database_url().starts_with("sqlite://"));
+        let span_s: i64 = config.webhooks.ladder_s.iter().sum();
+        assert!(config.webhooks.ladder_s.len() >= 9 && span_s >= 3 * 86_400, "ten tries over three days");
+    }
+
+    #[test]
+    fn a_flag_holds_a_list_with_commas() {
+        let flags = [
+            ("webhooks.ladder_s", "5, 300".to_owned()),
+            ("webhooks.allow_networks", "10.1.0.0/16,fd12::/16".to_owned()),
+        ];
+        let config = Config::load(None, &flags).unwrap();
+        assert_eq!(config.webhooks.ladder_s, [5, 300]);
+        assert_eq!(config.webhooks.allow_networks.len(), 2);
     }
 
     #[test]
@@ -294,6 +375,9 @@ mod tests {
             ("payments.order_prefix", "much too long"),
             ("server.public_url", "example.com"),
             ("payments.nonsense", "1"),
+            ("webhooks.ladder_s", ""),
+            ("webhooks.ladder_s", "5,soon"),
+            ("webhooks.allow_networks", "10.0.0.0/8, everything"),
         ] {
             let error = Config::load(None, &[(key, value.to_owned())]).unwrap_err().to_string();
             let name = key.split('.').next_back().unwrap();

@@ -14,11 +14,20 @@ pub const POINTS: &[&str] = &[
     "resolve_after_query",
     "resolve_after_close",
     "resolve_after_commit",
+    "charge_after_query",
+    "reverse_after_plan_commit",
+    "reverse_after_call",
     "cancel_after_commit",
     "refund_before_first_commit",
     "refund_after_first_commit",
     "refund_after_call",
     "refund_after_outcome_commit",
+    "give_back_after_commit",
+    "webhook_before_fan_out_commit",
+    "webhook_after_fan_out_commit",
+    "webhook_after_claim",
+    "webhook_after_call",
+    "webhook_after_record",
 ];
 
 /// Marks a kill point; nothing in release builds.

@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api;
-use crate::app::App;
+use crate::app::{App, RefundTurns};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::demo::{self, Demo, SandboxSide};
@@ -27,6 +27,8 @@ use crate::jobs;
 use crate::store::{OpenError, Store};
 use crate::telemetry;
 use crate::vault::{Vault, VaultError};
+use crate::webhooks::client::{Client, NoClient};
+use crate::webhooks::guard::{Guard, System};
 
 /// Why a gateway did not start. One line each.
 #[derive(Debug, thiserror::Error)]
@@ -77,6 +79,9 @@ pub enum StartError {
     /// The demo merchant.
     #[error("demo merchant: {0}")]
     Demo(String),
+    /// Webhooks cannot be sent.
+    #[error(transparent)]
+    Webhooks(#[from] NoClient),
     /// No random bytes.
     #[error(transparent)]
     Random(#[from] NoRandomness),
@@ -137,6 +142,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (http, served) = serve(&app, listener, metrics)?;
     let jobs = TaskTracker::new();
     jobs.spawn(jobs::resolver::run(Arc::clone(&app)));
+    jobs.spawn(jobs::webhook::run(Arc::clone(&app)));
     jobs.spawn(jobs::housekeeping::run(Arc::clone(&app)));
     jobs.close();
     Ok(Running { app, address, sandbox, demo, http, served, jobs, _lock: lock })
@@ -151,15 +157,25 @@ async fn assemble(config: Config, store: Store, vault: Vault, address: SocketAdd
     let prefix = InstallationPrefix::parse(&config.payments.order_prefix).ok_or(NoRandomness)?;
     Ok(App {
         directory: Directory::open(store.clone(), vault).await?,
+        webhooks: webhooks(&config)?,
         clock: Clock::new(),
         store,
         prefix,
         public_url,
         tasks: TaskTracker::new(),
         runtime: tokio::runtime::Handle::current(),
+        refund_turns: RefundTurns::default(),
         draining: CancellationToken::new(),
         config,
     })
+}
+
+fn webhooks(config: &Config) -> Result<Client, NoClient> {
+    let config = &config.webhooks;
+    let guard = Guard::new(config.allow_networks.clone(), config.allow_http);
+    let (timeout, connect) =
+        (Duration::from_millis(config.timeout_ms), Duration::from_millis(config.connect_timeout_ms));
+    Client::new(guard, Arc::new(System), timeout, connect)
 }
 
 /// Opens the database alone, for commands that need no gateway. The embedded one must not be in use.

@@ -40,6 +40,9 @@ pub fn metrics() -> Result<PrometheusHandle, String> {
             PrometheusBuilder::new()
                 .set_buckets_for_metric(Matcher::Full("interlock_provider_call_seconds".to_owned()), &CALL_BUCKETS)
                 .and_then(|b| {
+                    b.set_buckets_for_metric(Matcher::Full("interlock_webhook_try_seconds".to_owned()), &CALL_BUCKETS)
+                })
+                .and_then(|b| {
                     b.set_buckets_for_metric(
                         Matcher::Full("interlock_group_commit_changes".to_owned()),
                         &COMMIT_BUCKETS,

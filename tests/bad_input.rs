@@ -136,7 +136,7 @@ async fn every_wrong_member_of_a_payment_is_named_and_leaves_no_row() {
         body.as_object_mut().unwrap().remove(member);
         post(&app.client, "/v1/payments", body.to_string()).await.problem(422, "invalid_parameter", Some(member));
     }
-    let unserved = post(&app.client, "/v1/payments", with("flow", json!("barcode")).to_string()).await;
+    let unserved = post(&app.client, "/v1/payments", with("flow", json!("h5")).to_string()).await;
     unserved.problem(422, "flow_not_available", Some("flow"));
     unchanged(&before, &money(&db).await, "a missing member, or a flow that nobody serves,");
     app.stop().await;
@@ -150,7 +150,7 @@ async fn what_is_just_within_the_limits_is_taken_and_comes_back_as_it_was_sent()
     let body = json!({
         "amount": 1, "currency": "CNY", "order_id": order_id, "description": "茶".repeat(127), "flow": "qr",
         "providers": ["wechatpay", "alipay"], "expires_in": 7_200, "payer": {"client_ip": "2001:db8::1"},
-        "return_url": "https://shop.example/thanks?a=b&c=d", "notify_url": "http://127.0.0.1:9/hook",
+        "return_url": "https://shop.example/thanks?a=b&c=d", "notify_url": "https://shop.example/hook",
         "metadata": metadata,
     });
     let payment = app.client.pay(&body).await.expect(201);

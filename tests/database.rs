@@ -71,6 +71,7 @@ impl Bench {
             return_url: None,
             notify_url: None,
             client_ip: None,
+            store: None,
             metadata: json!({}),
             livemode: false,
             round: 0,
@@ -117,6 +118,10 @@ impl Bench {
             latency_ms: None,
             next_check_at: None,
             questions: 0,
+            reversal: None,
+            reversal_in_doubt: false,
+            not_found_since: None,
+            returning: false,
         });
     }
 

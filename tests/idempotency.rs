@@ -163,8 +163,8 @@ async fn after_it_was_paid_expired_or_canceled_the_key_answers_with_the_payment_
 #[tokio::test(flavor = "multi_thread")]
 async fn the_202_of_a_parked_payment_is_no_final_answer() {
     let app = TestApp::start().await;
-    for provider in ["alipay", "wechatpay"] {
-        app.control.fault(json!({"provider": provider, "kind": "refuse"})).await;
+    for protocol in providers::PROTOCOLS {
+        app.control.fault(json!({"provider": protocol.name.as_str(), "kind": "refuse"})).await;
     }
     let (key, body) = (fresh("key"), order());
     let parked = app.client.post("/v1/payments", &key, &body).await.expect(202);

@@ -10,6 +10,7 @@
 )]
 
 mod bad_input;
+mod charges;
 mod crash;
 mod database;
 mod helpers;
@@ -17,5 +18,8 @@ mod idempotency;
 mod life;
 mod notifications;
 mod program;
+mod refunds;
 mod switchover;
 mod tidy;
+mod unionpay;
+mod webhooks;

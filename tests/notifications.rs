@@ -23,8 +23,8 @@ use serde_json::{Value, json};
 use crate::helpers::{Answer, TestApp, keys, order, rows};
 
 const PROVIDERS: [&str; 2] = ["alipay", "wechatpay"];
-/// The resolver sleeps: whatever changes here is a notification's work.
-const NO_RESOLVER: [(&str, &str); 1] = [("resolver.interval_ms", "3600000")];
+/// The jobs sleep: whatever changes here is a notification's work.
+const NO_JOBS: [(&str, &str); 2] = [("resolver.interval_ms", "3600000"), ("webhooks.interval_ms", "3600000")];
 
 /// How a provider is answered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -191,7 +191,7 @@ struct Case {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_not_genuine_or_not_ours_changes_nothing_and_is_counted() {
     for provider in PROVIDERS {
-        let app = TestApp::with(&NO_RESOLVER).await;
+        let app = TestApp::with(&NO_JOBS).await;
         let db = app.db().await;
         let refunded = refunded(&app, provider).await;
         let (payment, order) = unheard(&app, provider).await;
@@ -434,7 +434,7 @@ fn refund_forgeries(app: &TestApp, provider: &'static str, order: &Order) -> Vec
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_genuine_notification_that_does_not_match_stands_on_the_work_list() {
-    let app = TestApp::with(&NO_RESOLVER).await;
+    let app = TestApp::with(&NO_JOBS).await;
     let db = app.db().await;
     let (_, order) = unheard(&app, "wechatpay").await;
     let mut dearer = order.clone();
@@ -492,7 +492,7 @@ async fn what_is_no_notification_at_all_is_refused_and_counted() {
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_becomes_of_its_notification_a_payment_succeeds_once() {
     for provider in PROVIDERS {
-        let app = TestApp::with(&NO_RESOLVER).await;
+        let app = TestApp::with(&NO_JOBS).await;
         let db = app.db().await;
         app.client.route(&[account(&app, provider)]).await.expect(200);
         // Every two notifications of a payment are this far apart at the most; WeChat Pay's must not be 5 minutes off.
@@ -552,7 +552,7 @@ async fn struck(app: &TestApp, kind: &str, times: usize) {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_same_news_many_times_at_once_is_booked_once() {
     for provider in PROVIDERS {
-        let app = TestApp::with(&NO_RESOLVER).await;
+        let app = TestApp::with(&NO_JOBS).await;
         let db = app.db().await;
         let (payment, order) = unheard(&app, provider).await;
         let account = account(&app, provider);

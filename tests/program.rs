@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
 
-use crate::helpers::process::{Process, interlock};
+use crate::helpers::process::{Process, interlock, signal};
 use crate::helpers::{Client, Control, PATIENCE, TestApp, database, fresh, install_crypto, order, rows, sandbox, wire};
 
 /// A key for stored credentials, as whoever has a database elsewhere must give one.
@@ -250,8 +250,7 @@ async fn a_sandbox_by_itself_keeps_its_keys_and_its_orders() {
 }
 
 async fn terminate(child: &mut tokio::process::Child) {
-    let pid = child.id().unwrap().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+    signal(child, rustix::process::Signal::TERM);
     let status = tokio::time::timeout(PATIENCE, child.wait()).await.expect("it stops").unwrap();
     assert_eq!(status.code(), Some(0));
 }

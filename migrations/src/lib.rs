@@ -8,6 +8,7 @@ pub use sea_orm_migration::MigratorTrait;
 
 mod m20260101_000001_merchants;
 mod m20260101_000002_payments;
+mod m20260101_000003_webhooks;
 
 /// All migrations, in order.
 #[derive(Debug)]
@@ -15,6 +16,10 @@ pub struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(m20260101_000001_merchants::Migration), Box::new(m20260101_000002_payments::Migration)]
+        vec![
+            Box::new(m20260101_000001_merchants::Migration),
+            Box::new(m20260101_000002_payments::Migration),
+            Box::new(m20260101_000003_webhooks::Migration),
+        ]
     }
 }

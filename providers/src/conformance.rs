@@ -15,6 +15,9 @@ use crate::notification::{Acknowledgement, RawNotification};
 use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
 use crate::outcome::{Capture, Created, Ended, Queried, RefundQueried, Refunded};
 use crate::provider::{Ending, Provider};
+use crate::sandbox::payer::Mood;
+
+mod charges;
 
 const AMOUNT_FEN: i64 = 8_888;
 /// Longer than any provider's refund takes in the sandbox.
@@ -27,8 +30,12 @@ pub trait OtherSide: Send + Sync {
     fn now(&self) -> DateTime<Utc>;
     /// The payer opens the order and pays. Says whether the money was taken.
     async fn pay(&self, order_no: &str) -> bool;
-    /// The payer opens the order and does not pay.
+    /// The payer opens the order and does not pay; a payer who is asked to confirm says no.
     async fn open(&self, order_no: &str);
+    /// The code on the phone of a payer in this mood, never shown before. Only asked for where charges are made.
+    fn auth_code(&self, mood: Mood) -> String;
+    /// What the merchant has of this order's money: what was taken and did not go back, in fen.
+    fn kept_fen(&self, order_no: &str) -> i64;
     /// The provider's time moves on.
     async fn let_pass(&self, time: Duration);
 }
@@ -39,7 +46,7 @@ pub struct Subject {
     pub provider: Arc<dyn Provider>,
     /// The payer's side of it.
     pub other_side: Arc<dyn OtherSide>,
-    /// The flow of the orders that are made: one that ends by a close or by expiring.
+    /// The flow of the orders that are made: offers, or charges.
     pub flow: Flow,
     /// An address that the provider takes.
     pub notify_url: String,
@@ -59,23 +66,38 @@ pub struct Broken {
 
 type Kept = Result<(), Broken>;
 
-/// Runs every check and names those that failed; an empty list is what one wants.
+/// The checks that were run, by name.
+type Checks = Vec<(&'static str, Kept)>;
+
+/// Runs every check for the flow and names those that failed; an empty list is what one wants.
 pub async fn run_all(subject: &Subject) -> Vec<(&'static str, Broken)> {
-    let results = [
+    let mut checks = vec![
         ("capabilities_make_sense", capabilities_make_sense(subject)),
         ("an_unsigned_notification_is_rejected", an_unsigned_notification_is_rejected(subject)),
         ("a_number_never_made_is_not_found", a_number_never_made_is_not_found(subject).await),
+    ];
+    checks.extend(if subject.flow.takes_money() { charges::run(subject).await } else { offers(subject).await });
+    checks.extend(refunds(subject).await);
+    checks.into_iter().filter_map(|(name, kept)| kept.err().map(|broken| (name, broken))).collect()
+}
+
+async fn offers(subject: &Subject) -> Checks {
+    vec![
         ("a_paid_offer_is_told_completely", a_paid_offer_is_told_completely(subject).await),
         ("an_unpaid_offer_ends_as_declared", an_unpaid_offer_ends_as_declared(subject).await),
         ("an_opened_offer_ends_as_declared", an_opened_offer_ends_as_declared(subject).await),
         ("a_close_keeps_the_money", a_close_keeps_the_money(subject).await),
         ("an_expired_offer_takes_no_money", an_expired_offer_takes_no_money(subject).await),
         ("an_unpaid_offer_is_not_refunded", an_unpaid_offer_is_not_refunded(subject).await),
+    ]
+}
+
+async fn refunds(subject: &Subject) -> Checks {
+    vec![
         ("refunds_give_back_each_fen_once", refunds_give_back_each_fen_once(subject).await),
         ("a_refund_number_means_one_amount", a_refund_number_means_one_amount(subject).await),
         ("a_refund_never_made_is_not_found", a_refund_never_made_is_not_found(subject).await),
-    ];
-    results.into_iter().filter_map(|(name, kept)| kept.err().map(|broken| (name, broken))).collect()
+    ]
 }
 
 fn ensure(holds: bool, promise: &'static str, got: &dyn fmt::Debug) -> Kept {
@@ -105,6 +127,8 @@ impl Subject {
             expires_at: now + TimeDelta::seconds(i64::from(life_s)),
             notify_url: self.notify_url.clone(),
             client_ip: Some("203.0.113.7".to_owned()),
+            auth_code: self.flow.takes_money().then(|| self.other_side.auth_code(Mood::Pays)),
+            store: None,
         })
     }
 
@@ -116,7 +140,10 @@ impl Subject {
         Ok(order)
     }
 
-    async fn paid_offer(&self, suffix: &str) -> Result<Order, Broken> {
+    async fn paid_order(&self, suffix: &str) -> Result<Order, Broken> {
+        if self.flow.takes_money() {
+            return charges::paid(self, suffix).await.map(|(order, _)| order);
+        }
         let order = self.offer(suffix).await?;
         let taken = self.other_side.pay(&order.order_no).await;
         ensure(taken, "a living offer can be paid", &taken)?;
@@ -143,6 +170,7 @@ impl Subject {
             order: reference(order),
             transaction_id: None,
             refund_no: format!("{}{suffix}", self.prefix),
+            txn_time: order.txn_time,
             amount: fen(amount_fen)?,
             total: order.amount,
             reason: Some("the suite gives it back".to_owned()),
@@ -168,7 +196,7 @@ fn fen(fen: i64) -> Result<Money, Broken> {
 }
 
 fn reference(order: &Order) -> OrderRef {
-    OrderRef { order_no: order.order_no.clone(), txn_time: order.txn_time }
+    OrderRef { order_no: order.order_no.clone(), txn_time: order.txn_time, expires_at: order.expires_at }
 }
 
 fn taken_up(refunded: &Refunded) -> bool {
@@ -179,11 +207,12 @@ fn capabilities_make_sense(subject: &Subject) -> Kept {
     let capabilities = subject.provider.capabilities();
     let (least, most) = capabilities.amount_fen;
     ensure(0 < least && least <= most, "amounts have a range", &capabilities.amount_fen)?;
-    for ladder in [capabilities.awaiting_ladder_s, capabilities.doubt_ladder_s, capabilities.refund_ladder_s] {
+    for ladder in [capabilities.awaiting_ladder_s, capabilities.refund_ladder_s] {
         ensure(!ladder.is_empty() && ladder.is_sorted(), "ladders go up", &ladder)?;
     }
-    let offers = !matches!(subject.ending(), None | Some(Ending::Reverse));
-    ensure(offers, "the flow under test is one of its offers", &capabilities.flows)?;
+    let reversed = subject.ending().map(|ending| ending == Ending::Reverse);
+    let served = reversed == Some(subject.flow.takes_money());
+    ensure(served, "the flow under test is served, and only charges are reversed", &capabilities.flows)?;
     let stop = subject.provider.acknowledge(Acknowledgement::Stop);
     ensure(stop.status.is_success(), "what is stored is acknowledged with success", &stop)
 }
@@ -263,10 +292,11 @@ async fn an_opened_offer_ends_as_declared(subject: &Subject) -> Kept {
 }
 
 async fn a_close_keeps_the_money(subject: &Subject) -> Kept {
-    let order = subject.paid_offer("kept").await?;
+    let order = subject.paid_order("kept").await?;
     let ended = subject.close(&order).await;
     // As above: a close may be unable to tell, and must not claim that it ended anything.
-    let honest = matches!(ended, Ended::AlreadyPaid | Ended::Unknown(_));
+    let honest = matches!(ended, Ended::AlreadyPaid | Ended::Unknown(_))
+        || (subject.ending() == Some(Ending::Expire) && matches!(ended, Ended::Impossible(_)));
     ensure(honest, "closing a paid order says that it is paid, or that it takes a query to know", &ended)?;
     paid(subject.query(&order).await).map(drop)
 }
@@ -289,7 +319,7 @@ async fn an_unpaid_offer_is_not_refunded(subject: &Subject) -> Kept {
 }
 
 async fn refunds_give_back_each_fen_once(subject: &Subject) -> Kept {
-    let order = subject.paid_offer("refund").await?;
+    let order = subject.paid_order("refund").await?;
     let part = subject.refund_order(&order, "refundA", 3_000)?;
     let too_much = subject.refund_order(&order, "refundB", AMOUNT_FEN - 3_000 + 1)?;
     let rest = subject.refund_order(&order, "refundC", AMOUNT_FEN - 3_000)?;
@@ -297,7 +327,9 @@ async fn refunds_give_back_each_fen_once(subject: &Subject) -> Kept {
     let refunded = subject.refund(&part).await;
     ensure(taken_up(&refunded), "a part of a paid order is refunded", &refunded)?;
     let again = subject.refund(&part).await;
-    ensure(taken_up(&again), "the same refund may be sent again", &again)?;
+    // UnionPay has one "no" for every number that was used before: then it takes a query to know.
+    let harmless = taken_up(&again) || matches!(again, Refunded::Unknown(_));
+    ensure(harmless, "the same refund may be sent again", &again)?;
     is_done(subject, &part).await?;
     paid(subject.query(&order).await)?;
 
@@ -326,7 +358,7 @@ async fn is_done(subject: &Subject, refund: &RefundOrder) -> Kept {
 }
 
 async fn a_refund_number_means_one_amount(subject: &Subject) -> Kept {
-    let order = subject.paid_offer("number").await?;
+    let order = subject.paid_order("number").await?;
     let refund = subject.refund_order(&order, "numberR", 100)?;
     let refunded = subject.refund(&refund).await;
     ensure(taken_up(&refunded), "a part of a paid order is refunded", &refunded)?;
@@ -336,7 +368,7 @@ async fn a_refund_number_means_one_amount(subject: &Subject) -> Kept {
 }
 
 async fn a_refund_never_made_is_not_found(subject: &Subject) -> Kept {
-    let order = subject.paid_offer("nothing").await?;
+    let order = subject.paid_order("nothing").await?;
     let refund = subject.refund_order(&order, "nothingR", 100)?;
     let queried = subject.provider.query_refund(&refund, &subject.call()).await.outcome;
     ensure(queried == RefundQueried::NotFound, "a refund never made is not found", &queried)

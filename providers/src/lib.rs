@@ -5,7 +5,7 @@
 //! * [`http`], [`signing`] – what adapters share;
 //! * [`layer`] – wrappers around any provider; [`layer::stack`] fixes their order;
 //! * [`memory`] – a provider without a network, for tests;
-//! * [`alipay`], [`wechatpay`] – the adapters, each with its face of the sandbox;
+//! * [`alipay`], [`wechatpay`], [`unionpay`] – the adapters, each with its face of the sandbox;
 //! * [`sandbox`] – one server that speaks all of these protocols from the other side;
 //! * [`conformance`] – the suite that every provider passes.
 
@@ -21,9 +21,10 @@ pub mod outcome;
 pub mod provider;
 pub mod sandbox;
 pub mod signing;
+pub mod unionpay;
 pub mod wechatpay;
 
 pub use provider::{Capabilities, Protocol, Provider, ProviderName, protocol};
 
 /// The one list of providers, in the order in which a merchant without a rule uses them.
-pub static PROTOCOLS: &[Protocol] = &[alipay::PROTOCOL, wechatpay::PROTOCOL];
+pub static PROTOCOLS: &[Protocol] = &[alipay::PROTOCOL, wechatpay::PROTOCOL, unionpay::PROTOCOL];

@@ -1,5 +1,5 @@
 //! A provider without a network, for tests of what stands above. Left alone it behaves like a real provider of
-//! offers, on the sandbox's book; asked to, it answers whatever a test wants. It must never be offered to
+//! offers or of charges, on the sandbox's book; asked to, it answers whatever a test wants. It must never be offered to
 //! merchants, which is why it is not on the list of providers.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -21,8 +21,9 @@ use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
 use crate::outcome::{
     Answer, Capture, Created, Ended, Failure, FailureKind, NextAction, Queried, RefundQueried, Refunded, Refusal,
 };
-use crate::provider::{Capabilities, Ending, FlowCapability, Provider, ProviderName};
+use crate::provider::{Capabilities, Charging, Ending, FlowCapability, Provider, ProviderName};
 use crate::sandbox::book::{self, Book, Code, NewRefund, OrderKey, RefundStatus, State};
+use crate::sandbox::payer::Mood;
 
 const MERCHANT: &str = "merchant";
 const SIGNATURE: &str = "memory-signature";
@@ -31,7 +32,25 @@ static CLOSABLE: Capabilities = capabilities(&[FlowCapability { flow: Flow::Qr, 
 static CLOSABLE_ONCE_OPENED: Capabilities =
     capabilities(&[FlowCapability { flow: Flow::Qr, ending: Ending::CloseOnceTradeExists }]);
 static EXPIRING: Capabilities = capabilities(&[FlowCapability { flow: Flow::Qr, ending: Ending::Expire }]);
-static CHARGING: Capabilities = capabilities(&[]);
+static CHARGING: Capabilities = Capabilities {
+    charge: Some(Charging {
+        is_code,
+        timeout_ms: 15_000,
+        ladder_s: &[1, 2, 5, 10, 20, 30],
+        patience_s: 30,
+        reverse_from_s: 0,
+        reverse_pause_s: 3,
+        declined_is_reversed: true,
+        not_found_twice_s: Some(30),
+    }),
+    ..capabilities(&[FlowCapability { flow: Flow::Barcode, ending: Ending::Reverse }])
+};
+
+/// Its codes are 18 digits that begin with 99, which is no real provider's. The last one is the payer's mood, as in
+/// the sandbox.
+fn is_code(code: &str) -> bool {
+    code.starts_with("99") && code.len() == 18 && code.bytes().all(|b| b.is_ascii_digit())
+}
 
 const fn capabilities(flows: &'static [FlowCapability]) -> Capabilities {
     Capabilities {
@@ -39,9 +58,10 @@ const fn capabilities(flows: &'static [FlowCapability]) -> Capabilities {
         amount_fen: (1, 10_000_000_000),
         shortest_offer_s: 60,
         awaiting_ladder_s: &[5, 30, 60, 180, 300, 600, 1800],
-        doubt_ladder_s: &[1, 2, 5, 10, 30, 60],
         refund_ladder_s: &[10, 60, 300],
         refund_spacing_ms: 0,
+        refund_renumbers: false,
+        charge: None,
     }
 }
 
@@ -78,7 +98,8 @@ impl Memory {
     /// Its own name, which is on no list.
     pub const NAME: ProviderName = ProviderName::new("memory");
 
-    /// An empty one, under its own name or in the place of a real provider, whose offers end as `ending` says.
+    /// An empty one, under its own name or in the place of a real provider, whose offers end as `ending` says; with
+    /// [`Ending::Reverse`] it makes charges and no offers.
     #[must_use]
     pub fn new(name: ProviderName, ending: Ending) -> Self {
         let key = hmac::Key::new(hmac::HMAC_SHA256, b"known to everybody: it signs for tests only");
@@ -136,6 +157,12 @@ impl Memory {
         book.open_trade(&key(order_no), &transaction_id, now)
     }
 
+    /// What the merchant has of the order's money: what was taken and did not go back, in fen.
+    #[must_use]
+    pub fn kept_fen(&self, order_no: &str) -> i64 {
+        self.lock().book.order(&key(order_no)).map_or(0, |order| order.captured_fen() - order.refunded_fen())
+    }
+
     /// A genuine notification that the order was paid; `None` while it is not.
     #[must_use]
     pub fn paid_notification(&self, order_no: &str) -> Option<RawNotification> {
@@ -181,26 +208,13 @@ impl Memory {
         if self.capabilities().flow(order.flow).is_none() {
             return Created::Refused(Refusal::Request, no("flow"));
         }
-        let code = Code { text: format!("memory:{}", order.order_no), dies_at: order.expires_at };
-        let entered = inner.book.insert(book::Order {
-            key: key(&order.order_no),
-            amount: order.amount,
-            description: order.description.clone(),
-            flow: order.flow,
-            notify_url: Some(order.notify_url.clone()),
-            passback: Some(order.payment_id.clone()),
-            details: Value::Null,
-            created_at: now,
-            expires_at: order.expires_at,
-            codes: vec![code.clone()],
-            state: if self.trade_exists_at_once() { State::Payable } else { State::Shown },
-            transaction_id: None,
-            paid_at: None,
-            ended_at: None,
-            refunds: BTreeMap::new(),
-        });
-        match entered {
-            Ok(()) => Created::Accepted(NextAction::DisplayQr { qr: code.text }),
+        if order.flow.takes_money() {
+            return charge_now(inner, order, now);
+        }
+        let qr = format!("memory:{}", order.order_no);
+        let state = if self.trade_exists_at_once() { State::Payable } else { State::Shown };
+        match inner.book.insert(entry(order, &qr, state, now)) {
+            Ok(()) => Created::Accepted(NextAction::DisplayQr { qr }),
             // As at the real ones, an order with this number lives on, whatever becomes of this call.
             Err(refusal) => Created::Unknown(no(&refusal.to_string())),
         }
@@ -243,6 +257,56 @@ fn no(message: &str) -> Failure {
     Failure::new(FailureKind::Request, "memory", message)
 }
 
+fn entry(order: &Order, code: &str, state: State, now: DateTime<Utc>) -> book::Order {
+    book::Order {
+        key: key(&order.order_no),
+        amount: order.amount,
+        description: order.description.clone(),
+        flow: order.flow,
+        notify_url: Some(order.notify_url.clone()),
+        passback: Some(order.payment_id.clone()),
+        details: Value::Null,
+        created_at: now,
+        expires_at: order.expires_at,
+        codes: vec![Code { text: code.to_owned(), dies_at: order.expires_at }],
+        state,
+        transaction_id: None,
+        paid_at: None,
+        ended_at: None,
+        declined_at: None,
+        refunds: BTreeMap::new(),
+    }
+}
+
+/// As hard as a real one may be: a payer without money leaves a trade behind that can still be paid.
+fn charge_now(inner: &mut Inner, order: &Order, now: DateTime<Utc>) -> Created {
+    let declined = |message| Created::Declined(Failure::new(FailureKind::Declined, "memory", message));
+    let Some(code) = order.auth_code.as_deref().filter(|code| is_code(code)) else {
+        return Created::Refused(Refusal::Request, no("not a code"));
+    };
+    let (key, mood) = (key(&order.order_no), Mood::of(code));
+    if inner.book.order(&key).is_some() {
+        return Created::Unknown(no("the number is used"));
+    }
+    if mood == Mood::CodeExpired || inner.book.by_code(code).is_some() {
+        return declined("the code is old or was used");
+    }
+    let id = transaction_id(&mut inner.book);
+    let done = inner.book.insert(entry(order, code, State::Payable, now)).and_then(|()| match mood {
+        Mood::Pays => inner.book.pay(&key, &id, now),
+        Mood::MustConfirm | Mood::CodeExpired => inner.book.open_trade(&key, &id, now),
+        Mood::HasNoMoney => inner.book.decline(&key, &id, now),
+    });
+    if let Err(refusal) = done {
+        return Created::Unknown(no(&refusal.to_string()));
+    }
+    match inner.book.order(&key).and_then(capture) {
+        Some(capture) => Created::Captured(capture),
+        None if mood == Mood::HasNoMoney => declined("no money"),
+        None => Created::Waiting,
+    }
+}
+
 fn capture(order: &book::Order) -> Option<Capture> {
     Some(Capture {
         transaction_id: order.transaction_id.clone()?,
@@ -252,6 +316,7 @@ fn capture(order: &book::Order) -> Option<Capture> {
         paid_at: Some(order.paid_at?),
         payment_id: order.passback.clone(),
         foreign_account: None,
+        returns_by_itself: false,
     })
 }
 
@@ -278,6 +343,8 @@ fn reverse_now(inner: &mut Inner, order: &OrderRef, now: DateTime<Utc>) -> Ended
                 Ended::Closed
             }
         },
+        // Nothing to reverse, and the number lives on: a charge on its way may still make the order.
+        Err(book::Refusal::Unknown) => Ended::NotFound,
         Err(refusal) => Ended::Impossible(no(&refusal.to_string())),
     }
 }
@@ -297,6 +364,7 @@ fn refund_now(inner: &mut Inner, refund: &RefundOrder, now: DateTime<Utc>) -> Re
         reason: refund.reason.clone(),
         notify_url: None,
         due_at: now,
+        details: Value::Null,
     };
     match inner.book.refund(&key, new, now) {
         Ok(_) => Refunded::Done,

@@ -66,6 +66,13 @@ pub enum Notice {
         /// What happened.
         outcome: RefundQueried,
     },
+    /// Something happened that has to be asked about before anything is booked.
+    Ask {
+        /// Our number of the order.
+        order_no: String,
+        /// Our number of the refund, when it is about one.
+        refund_no: Option<String>,
+    },
     /// Genuine, and about nothing that we book (a closed trade, an order waiting).
     Nothing {
         /// Our number of the order.

@@ -39,6 +39,17 @@ pub enum Flow {
     Jsapi,
 }
 
+impl Flow {
+    /// Whether the call that makes an order takes the money itself: a charge, not an offer.
+    #[must_use]
+    pub const fn takes_money(self) -> bool {
+        match self {
+            Self::Barcode => true,
+            Self::Qr | Self::Page | Self::H5 | Self::App | Self::Jsapi => false,
+        }
+    }
+}
+
 /// The frame of one call to a provider. Adapters own no clock: the time comes in here.
 #[derive(Debug, Clone, Copy)]
 pub struct Call {
@@ -69,6 +80,21 @@ pub struct Order {
     pub notify_url: String,
     /// The payer's address, where the checkout told us.
     pub client_ip: Option<String>,
+    /// What we read off the payer's phone: there for charges, and for nothing else.
+    pub auth_code: Option<String>,
+    /// Where it is paid, where the checkout told us.
+    pub store: Option<Store>,
+}
+
+/// A shop and its till, as the merchant names them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Store {
+    /// The merchant's own number of the shop, 1 to 32 characters.
+    pub id: String,
+    /// Its name.
+    pub name: Option<String>,
+    /// The till, 1 to 32 characters.
+    pub terminal_id: Option<String>,
 }
 
 /// Names an order that was (perhaps) made before.
@@ -78,6 +104,8 @@ pub struct OrderRef {
     pub order_no: String,
     /// The time it was made with.
     pub txn_time: DateTime<Utc>,
+    /// From then on the provider takes no money for it; what it takes all the same may go back by itself.
+    pub expires_at: DateTime<Utc>,
 }
 
 /// A refund of (a part of) a captured order. Repeating it with the same number is the same refund.
@@ -89,6 +117,9 @@ pub struct RefundOrder {
     pub transaction_id: Option<String>,
     /// Our number of this refund at the provider.
     pub refund_no: String,
+    /// When it was first sent under this number; a query and a repetition must carry the same time at providers that
+    /// key refunds by it.
+    pub txn_time: DateTime<Utc>,
     /// How much goes back.
     pub amount: Money,
     /// How much the order had taken.

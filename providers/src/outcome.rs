@@ -121,6 +121,8 @@ pub struct Capture {
     pub payment_id: Option<String>,
     /// The merchant or app that the answer names, when it is not ours.
     pub foreign_account: Option<String>,
+    /// The provider took it too late and will give it back by itself; it must not be refunded by us as well.
+    pub returns_by_itself: bool,
 }
 
 /// How creating an offer or a charge ended.
@@ -168,7 +170,9 @@ pub enum Ended {
     Reversed,
     /// It is paid; nothing was changed.
     AlreadyPaid,
-    /// It cannot be ended this way (no trade yet, or a wrong kind of order); nothing was changed.
+    /// Reversing found nothing to reverse, at this moment; nothing was changed.
+    NotFound,
+    /// It cannot be ended this way (no trade yet, a wrong kind of order, too late); nothing was changed.
     Impossible(Failure),
     /// Not done yet: ask again.
     Again(Failure),

@@ -40,7 +40,8 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// Ends an unpaid order. Never gives money back: a paid order stays paid.
     async fn close(&self, order: &OrderRef, call: &Call) -> Answer<Ended>;
 
-    /// Ends a charge whatever its state; money that was taken goes back.
+    /// Ends a charge whatever its state; money that was taken goes back. `Closed` and `Reversed` are final answers,
+    /// `NotFound` is one as far as `Charging::not_found_twice_s` says; a query after it decides.
     async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<Ended>;
 
     /// Gives money back. The same number and amount is the same refund, however often it is sent.
@@ -172,12 +173,37 @@ pub struct Capabilities {
     pub shortest_offer_s: u32,
     /// After which times since its creation an offer that waits for its payer is asked for.
     pub awaiting_ladder_s: &'static [u32],
-    /// After which times an order whose state is in doubt is asked for, counted from the doubt.
-    pub doubt_ladder_s: &'static [u32],
     /// After which times a refund that was accepted or is unknown is asked for, counted from sending it.
     pub refund_ladder_s: &'static [u32],
     /// Between two refunds of one order, at least this long, in milliseconds.
     pub refund_spacing_ms: u32,
+    /// Whether a refund that a query or a notification showed to be ended without moving money may be asked for once
+    /// more under another number. Where it may not, the refund has failed.
+    pub refund_renumbers: bool,
+    /// How its charges are done; `None` when it makes none.
+    pub charge: Option<Charging>,
+}
+
+/// How a provider's charges are recognised, waited for and undone. Seconds are counted from when the charge was sent.
+#[derive(Debug, Clone, Copy)]
+pub struct Charging {
+    /// Whether a code read off a payer's phone is one of this provider's.
+    pub is_code: fn(&str) -> bool,
+    /// How long its answer may take, in milliseconds: the provider's documented wait.
+    pub timeout_ms: u32,
+    /// When a charge that is waiting or in doubt is asked for.
+    pub ladder_s: &'static [u32],
+    /// When a charge that is still waiting or in doubt is reversed.
+    pub patience_s: u32,
+    /// No charge is reversed earlier than this.
+    pub reverse_from_s: u32,
+    /// Between two reversals of one charge.
+    pub reverse_pause_s: u32,
+    /// Whether the payer's "no" may leave something behind that can still be paid, and so has to be reversed.
+    pub declined_is_reversed: bool,
+    /// What proves a charge dead whose reversal succeeded or found nothing, beside a query that says closed or
+    /// reversed: two queries, this far apart, that do not find it. `None`: they prove nothing here.
+    pub not_found_twice_s: Option<u32>,
 }
 
 impl Capabilities {

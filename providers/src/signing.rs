@@ -39,8 +39,15 @@ impl Signer {
     /// # Errors
     /// [`KeyError`] when it is neither.
     pub fn from_text(text: &str) -> Result<Self, KeyError> {
-        let der = decode(text)?;
-        let key = KeyPair::from_pkcs8(&der).or_else(|_| KeyPair::from_der(&der)).map_err(|_| KeyError::NotRsa)?;
+        Self::from_der(&decode(text)?)
+    }
+
+    /// Reads a PKCS#8 or PKCS#1 private key in DER.
+    ///
+    /// # Errors
+    /// [`KeyError::NotRsa`] when it is neither.
+    pub fn from_der(der: &[u8]) -> Result<Self, KeyError> {
+        let key = KeyPair::from_pkcs8(der).or_else(|_| KeyPair::from_der(der)).map_err(|_| KeyError::NotRsa)?;
         Ok(Self { key, random: SystemRandom::new() })
     }
 
@@ -96,7 +103,14 @@ impl Verifier {
     /// # Errors
     /// [`KeyError`] when it is not one.
     pub fn from_text(text: &str) -> Result<Self, KeyError> {
-        let der = decode(text)?;
+        Self::from_der(&decode(text)?)
+    }
+
+    /// Reads an X.509 SubjectPublicKeyInfo in DER.
+    ///
+    /// # Errors
+    /// [`KeyError::NotRsa`] when it is not one.
+    pub fn from_der(der: &[u8]) -> Result<Self, KeyError> {
         let key = ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, der).map_err(|_| KeyError::NotRsa)?;
         Ok(Self(Key::Parsed(key)))
     }

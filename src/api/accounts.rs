@@ -9,7 +9,7 @@ use super::auth::{Caller, Scope};
 use super::body::RawBody;
 use super::error::Problem;
 use super::list::List;
-use super::payments::text;
+use super::new_payment::text;
 use super::request::Id;
 use crate::app::App;
 use crate::directory::Account;
@@ -54,7 +54,7 @@ pub struct AccountView {
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateAccount {
-    /// `alipay` or `wechatpay`.
+    /// `alipay`, `wechatpay` or `unionpay`.
     provider: String,
     /// What people call it, 1 to 64 characters.
     name: String,

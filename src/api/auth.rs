@@ -20,7 +20,7 @@ pub enum Scope {
     Refund,
     /// Read everything about money.
     Finance,
-    /// Accounts, routing, keys.
+    /// Accounts, routing, webhook endpoints, keys.
     Admin,
 }
 

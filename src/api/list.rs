@@ -40,14 +40,20 @@ impl<T> List<T> {
 pub struct ListQuery {
     /// The merchant's own number.
     pub order_id: Option<String>,
-    /// Only payments in this state.
+    /// Only payments or deliveries in this state.
     pub status: Option<String>,
     /// The provider's number of a transaction.
     pub provider_transaction_id: Option<String>,
     /// RFC 3339; created then or later.
     pub created_from: Option<String>,
-    /// Only refunds of this payment.
+    /// Only refunds or events of this payment.
     pub payment: Option<String>,
+    /// Only events of this kind.
+    pub r#type: Option<String>,
+    /// Only deliveries of this event.
+    pub event: Option<String>,
+    /// Only deliveries to this endpoint.
+    pub endpoint: Option<String>,
     /// 1 to 100, 20 if not given.
     pub limit: Option<String>,
     /// Only entries older than this one.
@@ -71,6 +77,9 @@ impl ListQuery {
                 "provider_transaction_id" => Some(&mut query.provider_transaction_id),
                 "created_from" => Some(&mut query.created_from),
                 "payment" => Some(&mut query.payment),
+                "type" => Some(&mut query.r#type),
+                "event" => Some(&mut query.event),
+                "endpoint" => Some(&mut query.endpoint),
                 "limit" => Some(&mut query.limit),
                 "starting_after" => Some(&mut query.starting_after),
                 _ => None,

@@ -4,14 +4,17 @@ pub mod accounts;
 pub mod auth;
 pub mod body;
 pub mod error;
+pub mod events;
 pub mod idempotency;
 pub mod list;
+pub mod new_payment;
 pub mod notifications;
 pub mod payments;
 pub mod refunds;
 pub mod request;
 pub mod routing;
 pub mod system;
+pub mod webhooks;
 
 use actix_web::Resource;
 use actix_web::web::{self, ServiceConfig};
@@ -33,6 +36,22 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(at("/v1/accounts", "GET, POST").get(accounts::list).post(accounts::create))
         .service(at("/v1/accounts/{id}", "PATCH").patch(accounts::change))
         .service(at("/v1/routing", "GET, PUT").get(routing::read).put(routing::write))
+        .service(at("/v1/webhook_endpoints", "GET, POST").get(webhooks::list).post(webhooks::create))
+        .service(
+            at("/v1/webhook_endpoints/{id}", "GET, PATCH, DELETE")
+                .get(webhooks::read)
+                .patch(webhooks::change)
+                .delete(webhooks::remove),
+        )
+        .service(at("/v1/webhook_endpoints/{id}/rotate_secret", "POST").post(webhooks::rotate))
+        .service(at("/v1/webhook_endpoints/{id}/test", "POST").post(webhooks::test))
+        .service(at("/v1/webhook_endpoints/{id}/replay", "POST").post(events::replay_all))
+        .service(at("/v1/notify_secret", "GET").get(webhooks::notify_secret))
+        .service(at("/v1/notify_secret/rotate", "POST").post(webhooks::rotate_notify_secret))
+        .service(at("/v1/events", "GET").get(events::list))
+        .service(at("/v1/events/{id}", "GET").get(events::read))
+        .service(at("/v1/events/{id}/replay", "POST").post(events::replay))
+        .service(at("/v1/deliveries", "GET").get(events::deliveries))
         .service(
             web::resource(["/notifications/{account_id}", "/notifications/{account_id}/refund"])
                 .post(notifications::receive)

@@ -1,14 +1,10 @@
 //! `/v1/payments`: making, reading, re-offering and canceling payments.
 
-use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
-use providers::ProviderName;
-use providers::money::{Currency, Money};
-use providers::order::Flow;
 use serde::Deserialize;
 use tokio::sync::oneshot;
 use tracing::Instrument as _;
@@ -19,59 +15,17 @@ use super::body::RawBody;
 use super::error::{Problem, REQUEST_ID, is_key_taken, is_order_taken};
 use super::idempotency::{self, Once};
 use super::list::{List, ListQuery, time};
+use super::new_payment::{CreatePayment, flow, providers_of};
 use super::request::Id;
 use crate::app::App;
 use crate::domain::Aggregate;
+use crate::domain::attempt::State as AttemptState;
 use crate::domain::payment::State;
-use crate::payments::pay::{self, Asker, NewPayment, OpenError};
+use crate::payments::pay::{self, Asker, OpenError};
 use crate::payments::view::{self, PaymentView};
 use crate::payments::{DECISIONS, Trouble, close, resolve};
 use crate::store::change::{Change, Key, KeyWrite};
 use crate::store::{CommitError, PaymentFilter};
-
-/// What `POST /v1/payments` takes.
-#[derive(Debug, Clone, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CreatePayment {
-    /// Fen, from 1.
-    amount: i64,
-    /// `CNY`
-    currency: String,
-    /// The merchant's own number, 1 to 64 characters.
-    order_id: String,
-    /// Shown to the payer: 1 to 127 characters, no emoji, none of `/ = &`.
-    description: String,
-    /// How the payer pays: `qr`.
-    flow: String,
-    /// Only these providers.
-    #[serde(default)]
-    providers: Vec<String>,
-    /// The payer, as far as the checkout knows.
-    #[serde(default)]
-    payer: Option<Payer>,
-    /// Where the checkout wants the payer back.
-    #[serde(default)]
-    return_url: Option<String>,
-    /// Where this payment's webhooks go.
-    #[serde(default)]
-    notify_url: Option<String>,
-    /// For how long it can be paid: 300 to 7200 seconds, 900 if not given.
-    #[serde(default)]
-    expires_in: Option<i64>,
-    /// The merchant's own members; at most 50, 8 KiB in all.
-    #[serde(default)]
-    #[schema(value_type = Object)]
-    metadata: serde_json::Map<String, serde_json::Value>,
-}
-
-/// The payer, as far as the checkout knows.
-#[derive(Debug, Clone, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Payer {
-    /// The payer's address.
-    #[serde(default)]
-    client_ip: Option<String>,
-}
 
 /// What `POST /v1/payments/{id}/offers` takes.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -82,117 +36,6 @@ pub struct CreateOffer {
     /// Only these providers.
     #[serde(default)]
     providers: Vec<String>,
-}
-
-impl CreatePayment {
-    fn check(self, app: &App, caller: &Caller) -> Result<NewPayment, Problem> {
-        let max = app.config.payments.max_amount_fen;
-        if !(1..=max).contains(&self.amount) {
-            return Err(Problem::invalid("amount", format!("An amount is a whole number of fen from 1 to {max}.")));
-        }
-        if self.currency.parse() != Ok(Currency::Cny) {
-            return Err(Problem::invalid("currency", "The currency must be CNY."));
-        }
-        let amount = Money::fen(self.amount).map_err(|e| Problem::invalid("amount", e.to_string()))?;
-        text("order_id", &self.order_id, 64)?;
-        if self.order_id.trim() != self.order_id {
-            return Err(Problem::invalid("order_id", "An order_id must not begin or end with blanks."));
-        }
-        text("description", &self.description, 127)?;
-        // Providers refuse these in what they show to payers, or read them as their own separators.
-        if self.description.chars().any(|c| matches!(c, '/' | '=' | '&') || u32::from(c) > 0xFFFF) {
-            let detail = "A description must not contain emoji or any of / = &.";
-            return Err(Problem::invalid("description", detail));
-        }
-        let expires_in_s = self.expires_in.unwrap_or(900);
-        if !(300..=7200).contains(&expires_in_s) {
-            return Err(Problem::invalid("expires_in", "expires_in is from 300 to 7200 seconds."));
-        }
-        let client_ip = self.payer.and_then(|payer| payer.client_ip);
-        if client_ip.as_ref().is_some_and(|ip| ip.parse::<IpAddr>().is_err()) {
-            return Err(Problem::invalid("payer.client_ip", "Not an IP address."));
-        }
-        for (param, url) in [("return_url", &self.return_url), ("notify_url", &self.notify_url)] {
-            if let Some(url) = url {
-                web_address(param, url)?;
-            }
-        }
-        let members = self.metadata.len();
-        let metadata = serde_json::Value::Object(self.metadata);
-        if members > 50 || metadata.to_string().len() > 8_192 || has_nul(&metadata) {
-            let detail = "metadata has at most 50 members and 8192 bytes, and no NUL characters.";
-            return Err(Problem::invalid("metadata", detail));
-        }
-        Ok(NewPayment {
-            merchant_id: caller.merchant_id.clone(),
-            flow: flow(&self.flow)?,
-            providers: providers_of(&self.providers)?,
-            order_id: self.order_id,
-            amount,
-            description: self.description,
-            return_url: self.return_url,
-            notify_url: self.notify_url,
-            client_ip,
-            metadata,
-            expires_in_s,
-            livemode: caller.livemode,
-        })
-    }
-}
-
-fn flow(text: &str) -> Result<Flow, Problem> {
-    text.parse().map_err(|_| {
-        Problem::invalid(
-            "flow",
-            "A flow is one of qr, barcode, page, h5, app, jsapi; your accounts tell which they serve.",
-        )
-    })
-}
-
-fn providers_of(names: &[String]) -> Result<Vec<ProviderName>, Problem> {
-    let mut providers = Vec::new();
-    for (index, name) in names.iter().enumerate() {
-        let param = || format!("providers[{index}]");
-        let known: Vec<&str> = providers::PROTOCOLS.iter().map(|p| p.name.as_str()).collect();
-        let provider: ProviderName = name
-            .parse()
-            .map_err(|_| Problem::invalid(param(), format!("A provider is one of {}.", known.join(", "))))?;
-        if providers.contains(&provider) {
-            return Err(Problem::invalid(param(), "Each provider is named once."));
-        }
-        providers.push(provider);
-    }
-    Ok(providers)
-}
-
-/// 1 to `max` characters, none of them a control character.
-pub(super) fn text(param: &str, value: &str, max: usize) -> Result<(), Problem> {
-    let length = value.chars().count();
-    if !(1..=max).contains(&length) || value.chars().any(char::is_control) {
-        let detail = format!("1 to {max} characters without control characters are needed.");
-        return Err(Problem::invalid(param, detail));
-    }
-    Ok(())
-}
-
-/// PostgreSQL keeps no NUL, in texts and in JSON alike.
-fn has_nul(value: &serde_json::Value) -> bool {
-    use serde_json::Value;
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
-        Value::String(text) => text.contains('\0'),
-        Value::Array(items) => items.iter().any(has_nul),
-        Value::Object(members) => members.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
-    }
-}
-
-fn web_address(param: &str, url: &str) -> Result<(), Problem> {
-    let uri: Result<actix_web::http::Uri, _> = url.parse();
-    let is_web = uri.is_ok_and(|u| matches!(u.scheme_str(), Some("http" | "https")) && u.host().is_some());
-    if is_web && url.len() <= 2_048 {
-        return Ok(());
-    }
-    Err(Problem::invalid(param, "An http or https address of at most 2048 characters is needed."))
 }
 
 /// Work whose first part tells what was made, and which goes on whatever becomes of the connection.
@@ -221,22 +64,27 @@ pub async fn create(
     let new = body.json::<CreatePayment>()?.check(&app, &caller)?;
     refuse_while_draining(&app)?;
     let app = app.into_inner();
-    let answer_by = answer_by(&app);
-    let order_id = new.order_id.clone();
-    let running = start(&app, Instant::now(), answer_by, {
+    let began = Instant::now();
+    let writing_by = answer_by(&app);
+    let answer_by = new.wait.map_or(writing_by, |wait| began + wait);
+    let order_id = new.payment.order_id.clone();
+    let asker = Asker { key: None, planned_at: began, answer_by, auth_code: new.auth_code };
+    let running = start(&app, asker, {
         let (app, once) = (Arc::clone(&app), once.clone());
-        async move { pay::open(&app, new, once.scope, once.fingerprint).await }
+        async move { pay::open(&app, new.payment, once.scope, once.fingerprint).await }
     });
     // A database that hangs must not keep a checkout waiting: it may ask again with the same key.
-    let made = tokio::time::timeout_at(answer_by.into(), running.made).await.map_err(|_| Problem::unavailable())?;
+    let made = tokio::time::timeout_at(writing_by.into(), running.made).await.map_err(|_| Problem::unavailable())?;
     match made.map_err(|_| Problem::unavailable())? {
-        Ok((made, _)) => finish(&app, running.done, &made.payment.id, answer_by).await,
+        Ok((made, key)) => finish(&app, running.done, &made.payment.id, &key, answer_by).await,
         Err(problem) if problem.code == KEY_TAKEN => again(&app, &once, answer_by).await,
         Err(problem) if problem.code == ORDER_TAKEN => Err(order_in_use(&app, &caller, &order_id).await),
         Err(problem) => Err(problem),
     }
 }
 
+/// How often a checkout that waits for a charge looks for its outcome.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Never seen by clients: the handler answers in their stead.
 const KEY_TAKEN: &str = "key_taken";
 const ORDER_TAKEN: &str = "order_taken";
@@ -253,7 +101,7 @@ fn refuse_while_draining(app: &App) -> Result<(), Problem> {
     Ok(())
 }
 
-fn start<F>(app: &Arc<App>, planned_at: Instant, answer_by: Instant, open: F) -> Running
+fn start<F>(app: &Arc<App>, asker: Asker, open: F) -> Running
 where
     F: Future<Output = Result<(Aggregate, Key), OpenError>> + Send + 'static,
 {
@@ -264,7 +112,7 @@ where
         match open.await {
             Ok((aggregate, key)) => {
                 let _ = tell.send(Ok((aggregate.clone(), key.clone())));
-                pay::run(&worker, aggregate, Asker { key: Some(key), planned_at, answer_by }).await
+                pay::run(&worker, aggregate, Asker { key: Some(key), ..asker }).await
             }
             Err(OpenError::Trouble(trouble)) => {
                 let problem = if is_key_taken(&trouble) {
@@ -292,6 +140,7 @@ async fn finish(
     app: &Arc<App>,
     done: tokio::task::JoinHandle<Result<Aggregate, Trouble>>,
     payment_id: &str,
+    key: &Key,
     answer_by: Instant,
 ) -> Result<HttpResponse, Problem> {
     // A little longer than the last call may take, so that its outcome is told rather than "still working".
@@ -305,6 +154,28 @@ async fn finish(
         }
         Ok(Err(_)) | Err(_) => pay::reload(app, payment_id).await?,
     };
+    let is_charge = aggregate.payment.flow.takes_money();
+    if is_charge && aggregate.payment.status == State::Processing {
+        return charged(app, aggregate, key, answer_by).await;
+    }
+    Ok(respond(&aggregate))
+}
+
+/// Somebody stands at a till: the resolver asks what became of the charge, and this looks what it has found.
+async fn charged(
+    app: &Arc<App>,
+    mut aggregate: Aggregate,
+    key: &Key,
+    answer_by: Instant,
+) -> Result<HttpResponse, Problem> {
+    while aggregate.payment.status == State::Processing && Instant::now() < answer_by && !app.draining.is_cancelled() {
+        tokio::time::sleep(LOOK_EVERY.min(answer_by.saturating_duration_since(Instant::now()))).await;
+        aggregate = pay::reload(app, &aggregate.payment.id).await?;
+    }
+    // What is told now is what the same key is told again.
+    if let Some(answer) = pay::answer(&aggregate) {
+        app.store.answer_key(&key.scope, &answer).await.map_err(Trouble::from)?;
+    }
     Ok(respond(&aggregate))
 }
 
@@ -336,24 +207,25 @@ async fn again(app: &Arc<App>, once: &Once, answer_by: Instant) -> Result<HttpRe
             HttpResponse::Ok().json(view::payment(&aggregate))
         });
     }
-    if aggregate.payment.lease_until.is_some_and(|until| until > app.clock.now()) {
+    let is_sending = aggregate.live().is_some_and(|a| a.status == AttemptState::Sending);
+    if is_sending && aggregate.payment.lease_until.is_some_and(|until| until > app.clock.now()) {
         return Err(idempotency::in_progress(&aggregate.payment.id, aggregate.payment.status));
     }
     // The worker of the first request is gone, or has left the payment waiting: this one goes on.
     let payment_id = aggregate.payment.id.clone();
     let worker = Arc::clone(app);
-    let (id, key) = (payment_id.clone(), stored.key);
+    let (id, key, scope) = (payment_id.clone(), stored.key, once.scope.clone());
     let done = app.spawn(
         async move {
             let aggregate = resolve::advance(&worker, &id).await?;
             if let Some(answer) = pay::answer(&aggregate) {
-                worker.store.answer_key(&key.scope, &answer).await?;
+                worker.store.answer_key(&scope, &answer).await?;
             }
             Ok(aggregate)
         }
         .in_current_span(),
     );
-    finish(app, done, &payment_id, answer_by).await
+    finish(app, done, &payment_id, &key, answer_by).await
 }
 
 async fn order_in_use(app: &App, caller: &Caller, order_id: &str) -> Problem {
@@ -426,6 +298,9 @@ pub async fn offer(
     let once = Once::read(&request, &caller, &format!("offers/{id}"), &body)?;
     let wanted = body.json::<CreateOffer>()?;
     let (flow, providers) = (flow(&wanted.flow)?, providers_of(&wanted.providers)?);
+    if flow.takes_money() {
+        return Err(Problem::invalid("flow", "A barcode is a payment of its own, not another offer for this one."));
+    }
     refuse_while_draining(&app)?;
     let app = app.into_inner();
     let answer_by = answer_by(&app);
@@ -457,8 +332,10 @@ pub async fn offer(
         let planned = change.after().clone();
         match app.store.commit(change).await {
             Ok(()) => {
-                let running = start(&app, planned_at, answer_by, async move { Ok((planned, key)) });
-                return finish(&app, running.done, &stored.payment.id, answer_by).await;
+                let asker = Asker { key: None, planned_at, answer_by, auth_code: None };
+                let claimed = key.clone();
+                let running = start(&app, asker, async move { Ok((planned, claimed)) });
+                return finish(&app, running.done, &stored.payment.id, &key, answer_by).await;
             }
             Err(CommitError::Moved) => {}
             Err(CommitError::KeyTaken) => return again(&app, &once, answer_by).await,

@@ -14,7 +14,7 @@ use super::body::RawBody;
 use super::error::{Problem, is_key_taken};
 use super::idempotency::{self, Once};
 use super::list::{List, ListQuery};
-use super::payments::text;
+use super::new_payment::text;
 use super::request::Id;
 use crate::app::App;
 use crate::domain::Refund;
@@ -41,6 +41,10 @@ impl CreateRefund {
             return Err(Problem::invalid("amount", "An amount is a whole number of fen from 1."));
         }
         text("merchant_refund_no", &self.merchant_refund_no, 64)?;
+        if self.merchant_refund_no.starts_with("auto-") {
+            let detail = "Numbers that begin with auto- belong to refunds that are made by themselves.";
+            return Err(Problem::invalid("merchant_refund_no", detail));
+        }
         if let Some(reason) = &self.reason {
             text("reason", reason, 80)?;
         }

@@ -252,6 +252,18 @@ impl Disposition {
     }
 }
 
+/// What the last reversal of a charge was told, as far as it was told anything for good.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::EnumString, strum::EnumIter)]
+#[strum(serialize_all = "snake_case")]
+pub enum Reversal {
+    /// It is reversed.
+    Done,
+    /// There was nothing to reverse at that moment.
+    NothingThere,
+    /// It cannot be reversed any more.
+    Impossible,
+}
+
 /// An attempt as it is stored.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attempt {
@@ -307,8 +319,16 @@ pub struct Attempt {
     pub latency_ms: Option<i64>,
     /// When to ask the provider next.
     pub next_check_at: Option<Timestamp>,
-    /// How often it was asked already.
+    /// How often it was asked already; counted anew for a reversal.
     pub questions: i32,
+    /// What its last reversal was told.
+    pub reversal: Option<Reversal>,
+    /// Whether a reversal of it may still take effect: it is on its way, or ended without an answer.
+    pub reversal_in_doubt: bool,
+    /// Since when the provider does not find it, its reversal having been answered.
+    pub not_found_since: Option<Timestamp>,
+    /// The provider took the money too late and gives it back by itself.
+    pub returning: bool,
 }
 
 impl Attempt {

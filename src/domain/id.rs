@@ -60,6 +60,9 @@ pub enum Kind {
     /// An entry of the operators' work list.
     #[strum(serialize = "op")]
     Operation,
+    /// A place where a merchant wants to be told of events.
+    #[strum(serialize = "we")]
+    WebhookEndpoint,
     /// An API key's public part.
     #[strum(serialize = "key")]
     Key,

@@ -6,6 +6,7 @@ pub mod id;
 pub mod payment;
 pub mod refund;
 pub mod time;
+pub mod webhook;
 
 pub use attempt::Attempt;
 pub use payment::{Aggregate, Payment};

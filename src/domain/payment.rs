@@ -1,7 +1,7 @@
 //! A payment: what the merchant asked for, once. Its states, and the payment together with its attempts and refunds.
 
 use providers::money::{Currency, Money};
-use providers::order::Flow;
+use providers::order::{Flow, Store};
 use providers::outcome::Failure;
 use providers::provider::ProviderName;
 
@@ -126,6 +126,8 @@ pub struct Payment {
     pub notify_url: Option<String>,
     /// The payer's address, as the checkout told it.
     pub client_ip: Option<String>,
+    /// Where it is paid, as the checkout told it.
+    pub store: Option<Store>,
     /// The merchant's own members; kept and returned as they are.
     pub metadata: serde_json::Value,
     /// Real money?

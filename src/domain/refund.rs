@@ -80,6 +80,8 @@ pub struct Refund {
     pub merchant_refund_no: String,
     /// Our number at the provider; the same however often it is sent.
     pub provider_refund_no: String,
+    /// The numbers it had before: each was ended by the provider without moving money.
+    pub earlier_nos: Vec<String>,
     /// How much goes back.
     pub amount: Money,
     /// Where it stands.
@@ -96,6 +98,8 @@ pub struct Refund {
     pub created_at: Timestamp,
     /// When it ended.
     pub completed_at: Option<Timestamp>,
+    /// When it was first sent under its number; part of the refund at providers that key by time.
+    pub txn_time: Option<Timestamp>,
     /// When it was last sent; `None` while it waits for its turn.
     pub sent_at: Option<Timestamp>,
     /// Whether an earlier sending ended without an answer: from then on a "no" proves nothing by itself.

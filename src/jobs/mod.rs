@@ -3,3 +3,4 @@
 
 pub mod housekeeping;
 pub mod resolver;
+pub mod webhook;

@@ -56,7 +56,9 @@ async fn claim(app: &App, limit: usize) -> Result<Vec<String>, DbErr> {
 async fn advance(app: Arc<App>, payment_id: String) {
     let span = tracing::info_span!("resolve", payment_id);
     if let Err(error) = resolve::advance(&app, &payment_id).instrument(span).await {
-        // Its lease ends by itself, and then it is claimed again.
         tracing::warn!(payment_id, %error, "a payment could not be advanced");
+        if let Err(error) = resolve::stuck(&app, &payment_id, &error).await {
+            tracing::error!(payment_id, %error, "work list not written");
+        }
     }
 }

@@ -2,7 +2,7 @@
 
 use providers::outcome::Capture;
 
-use super::schedule;
+use super::{resolve, reverse, schedule};
 use crate::domain::attempt::{Disposition, Event as AttemptEvent, State};
 use crate::domain::id::{self, Kind};
 use crate::domain::payment::Event;
@@ -15,6 +15,7 @@ use crate::store::change::Operation;
 ///
 /// * The payment is open: the money is kept, whichever attempt it came on, and every other attempt is ended.
 /// * It has been paid, or has ended: the money has to go back.
+/// * The provider says that it will give the money back by itself: it is held until a statement shows that.
 /// * Amount, account or payment do not agree with what we asked for: it is held for a person.
 ///
 /// # Errors
@@ -34,31 +35,34 @@ pub fn book(
         return Ok(Vec::new());
     }
     let mismatch = mismatch(capture, attempt.amount, &payment_id);
+    let was_live = attempt.status.is_live();
     attempt.apply(AttemptEvent::Capture)?;
     attempt.captured = Some(capture.amount);
     attempt.provider_transaction_id = Some(capture.transaction_id.clone());
     attempt.payer_amount = capture.payer_amount;
     attempt.payer = capture.payer.clone();
     attempt.paid_at = Some(capture.paid_at.map_or(now, Timestamp::from));
-    attempt.next_check_at = None;
-    attempt.disposition = Some(match (&mismatch, is_open) {
-        (Some(_), _) => Disposition::Held,
-        (None, true) => Disposition::Kept,
-        (None, false) => Disposition::RefundDue,
-    });
+    attempt.returning = capture.returns_by_itself;
+    let (disposition, next_check_at) = match (&mismatch, is_open) {
+        (Some(_), _) => (Disposition::Held, None),
+        (None, _) if attempt.returning => (Disposition::Held, None),
+        (None, true) => (Disposition::Kept, None),
+        // Due at once: whoever looks at the payment next gives it back.
+        (None, false) => (Disposition::RefundDue, Some(now)),
+    };
+    (attempt.disposition, attempt.next_check_at) = (Some(disposition), next_check_at);
     let paid_at = attempt.paid_at;
+    if attempt.returning && mismatch.is_none() {
+        let detail = "the provider took it after its deadline and gives it back by itself; do not refund it";
+        let held = operation(aggregate, "capture_returning", attempt_id, detail.to_owned(), now)?;
+        resolve::lost(aggregate, was_live, now)?;
+        return Ok(vec![held]);
+    }
     if let Some(detail) = mismatch {
         if is_open {
             aggregate.payment.apply(Event::Doubt)?;
         }
-        return Ok(vec![Operation {
-            id: id::new(Kind::Operation)?,
-            merchant_id: aggregate.payment.merchant_id.clone(),
-            kind: "capture_mismatch",
-            subject_id: attempt_id.to_owned(),
-            detail,
-            created_at: now,
-        }]);
+        return Ok(vec![operation(aggregate, "capture_mismatch", attempt_id, detail, now)?]);
     }
     if is_open {
         aggregate.payment.apply(Event::Captured)?;
@@ -69,6 +73,23 @@ pub fn book(
         end_the_others(aggregate, attempt_id, now)?;
     }
     Ok(Vec::new())
+}
+
+fn operation(
+    aggregate: &Aggregate,
+    kind: &'static str,
+    attempt_id: &str,
+    detail: String,
+    now: Timestamp,
+) -> Result<Operation, Trouble> {
+    Ok(Operation {
+        id: id::new(Kind::Operation)?,
+        merchant_id: aggregate.payment.merchant_id.clone(),
+        kind,
+        subject_id: attempt_id.to_owned(),
+        detail,
+        created_at: now,
+    })
 }
 
 /// What does not agree, in words for the work list.
@@ -89,6 +110,13 @@ fn mismatch(capture: &Capture, asked: providers::money::Money, payment_id: &str)
 /// The payment has its money: whatever else is alive is ended, and watched until it provably is.
 fn end_the_others(aggregate: &mut Aggregate, kept: &str, now: Timestamp) -> Result<(), Trouble> {
     for other in aggregate.attempts.iter_mut().filter(|a| a.id != kept) {
+        if other.flow.takes_money() {
+            // It is asked about and reversed like any other charge; money on it goes back.
+            if matches!(other.status, State::AwaitingPayer | State::Unknown) {
+                reverse::undo_later(other, now)?;
+            }
+            continue;
+        }
         match other.status {
             State::Sending => {
                 other.apply(AttemptEvent::Abandon)?;
@@ -99,9 +127,7 @@ fn end_the_others(aggregate: &mut Aggregate, kept: &str, now: Timestamp) -> Resu
                 other.next_check_at = Some(now);
             }
             State::Superseded => other.next_check_at = Some(now),
-            // A charge in doubt goes on being asked about and reversed; money on it will be refunded.
-            State::Unknown | State::Reversing => {}
-            State::Abandoned | State::Captured | State::Dead | State::Reversed => {}
+            State::Unknown | State::Reversing | State::Abandoned | State::Captured | State::Dead | State::Reversed => {}
         }
     }
     Ok(())

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{DECISIONS, Trouble, events, pay};
+use super::{DECISIONS, Trouble, events, plan, reverse};
 use crate::app::App;
 use crate::domain::attempt::{Disposition, Event as AttemptEvent, State};
 use crate::domain::payment::Event;
@@ -31,7 +31,7 @@ pub fn conclude(aggregate: &mut Aggregate, now: Timestamp) -> Result<(), Trouble
         return Ok(());
     };
     aggregate.payment.resume_at = None;
-    let held = aggregate.attempts.iter().any(|a| a.disposition == Some(Disposition::Held));
+    let held = aggregate.attempts.iter().any(|a| a.disposition == Some(Disposition::Held) && !a.returning);
     if held || aggregate.may_still_be_paid() {
         aggregate.payment.apply(Event::Doubt)?;
     } else {
@@ -40,13 +40,17 @@ pub fn conclude(aggregate: &mut Aggregate, now: Timestamp) -> Result<(), Trouble
     Ok(())
 }
 
-/// Begins to end the live offer: it is not shown any more, and the resolver (or whoever asks first) closes it.
+/// Begins to end what is live: an offer is not shown any more and is closed, a charge is reversed, by the resolver or
+/// whoever asks first.
 ///
 /// # Errors
 /// [`Trouble::Illegal`].
 pub fn begin(aggregate: &mut Aggregate, now: Timestamp) -> Result<(), Trouble> {
-    let Some(id) = aggregate.live().filter(|a| a.status == State::AwaitingPayer).map(|a| a.id.clone()) else {
-        return conclude(aggregate, now);
+    let live = aggregate.live().map(|a| (a.id.clone(), a.status, a.flow.takes_money()));
+    let id = match live {
+        Some((id, State::AwaitingPayer | State::Unknown, true)) => return reverse::begin(aggregate, &id, now),
+        Some((id, State::AwaitingPayer, false)) => id,
+        Some(_) | None => return conclude(aggregate, now),
     };
     if let Some(attempt) = aggregate.attempt_mut(&id) {
         attempt.apply(AttemptEvent::Close)?;
@@ -97,7 +101,8 @@ pub fn replace_offer(app: &App, before: &Aggregate, now: Timestamp) -> Result<Op
     if !payment.status.is_open() || payment.cancel_requested_at.is_some() || now >= payment.expires_at {
         return Ok(None);
     }
-    match after.live().map(|a| (a.id.clone(), a.status)) {
+    match after.live().filter(|a| !a.flow.takes_money()).map(|a| (a.id.clone(), a.status)) {
+        None if after.live().is_some() => return Ok(None),
         Some((id, State::AwaitingPayer)) => {
             if let Some(attempt) = after.attempt_mut(&id) {
                 attempt.apply(AttemptEvent::Supersede)?;
@@ -121,6 +126,7 @@ pub fn replace_offer(app: &App, before: &Aggregate, now: Timestamp) -> Result<Op
         )) => return Ok(None),
     }
     after.payment.round = after.payment.round.saturating_add(1);
-    let planned = pay::plan(app, &mut after, now)?;
+    after.payment.failure = None;
+    let planned = plan::next(app, &mut after, now)?;
     Ok(Some((after, planned.served)))
 }

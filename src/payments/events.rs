@@ -8,6 +8,21 @@ use crate::domain::{Aggregate, Timestamp, refund};
 use crate::payments::view;
 use crate::store::change::Event;
 
+/// Every kind of event there is.
+pub const KINDS: &[&str] = &[
+    "payment.requires_action",
+    "payment.action_changed",
+    "payment.processing",
+    "payment.succeeded",
+    "payment.failed",
+    "payment.canceled",
+    "payment.expired",
+    "payment.late_captured",
+    "refund.succeeded",
+    "refund.failed",
+    "refund.abnormal",
+];
+
 /// The events between `before` (`None` for a new payment) and `after`.
 ///
 /// # Errors

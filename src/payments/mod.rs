@@ -6,10 +6,14 @@
 pub mod capture;
 pub mod close;
 pub mod events;
+pub mod give_back;
 pub mod notify;
 pub mod pay;
+pub mod plan;
 pub mod refund;
+mod renumber;
 pub mod resolve;
+pub mod reverse;
 pub mod schedule;
 pub mod view;
 

@@ -7,13 +7,15 @@ use std::sync::Arc;
 use providers::notification::{
     Acknowledgement, AcknowledgementBody, Notice, Notification, RawNotification, Rejection, Verified,
 };
-use providers::outcome::{Capture, RefundQueried};
+use providers::outcome::{Capture, Queried, RefundQueried};
 
 use super::{DECISIONS, Trouble, events, refund, resolve};
 use crate::app::App;
 use crate::directory::Account;
+use crate::domain::attempt::State;
 use crate::domain::id::{self, Kind};
-use crate::domain::{Aggregate, Timestamp};
+use crate::domain::refund::State as RefundState;
+use crate::domain::{Aggregate, Refund, Timestamp};
 use crate::kill_point;
 use crate::store::CommitError;
 use crate::store::change::{Change, Inbox, Operation};
@@ -21,8 +23,21 @@ use crate::store::change::{Change, Inbox, Operation};
 /// A verified notification that agrees with one of our attempts in account, number, amount, currency and payment.
 #[derive(Debug)]
 enum Matched {
-    Money { attempt_id: String, capture: Capture },
-    Refund { refund_id: String, outcome: RefundQueried },
+    /// About a number that a refund no longer has.
+    OldNews,
+    Money {
+        attempt_id: String,
+        capture: Capture,
+    },
+    Refund {
+        refund_id: String,
+        outcome: RefundQueried,
+    },
+    /// Something happened to an attempt, or to one of its refunds: it has to be asked about.
+    Ask {
+        attempt_id: String,
+        refund_id: Option<String>,
+    },
 }
 
 /// Why a verified notification is not matched. It is kept, and somebody is told.
@@ -123,7 +138,7 @@ async fn take(
         received_at: now,
     };
     let order_no = match &notification.notice {
-        Notice::Paid { order_no, .. } | Notice::Refund { order_no, .. } => order_no,
+        Notice::Paid { order_no, .. } | Notice::Refund { order_no, .. } | Notice::Ask { order_no, .. } => order_no,
         Notice::Nothing { .. } => {
             app.store.keep_notification(&inbox(Verdict::NothingToBook.into())).await?;
             return Ok(Ok(Verdict::NothingToBook));
@@ -146,15 +161,37 @@ async fn take(
                 app.store.keep_notification(&inbox(name)).await?;
                 return Ok(Err(mismatch));
             }
-            Ok((before, matched)) => match apply(app, before, &matched, inbox(Verdict::Accepted.into())).await {
-                Ok(()) => return Ok(Ok(Verdict::Accepted)),
-                Err(Trouble::Commit(CommitError::NotificationStored)) => return Ok(Ok(Verdict::Duplicate)),
-                Err(Trouble::Commit(CommitError::Moved)) => {}
-                Err(error) => return Err(error),
-            },
+            Ok((before, matched)) => {
+                match apply(app, before, &told(app, account, before, matched).await, inbox(Verdict::Accepted.into()))
+                    .await
+                {
+                    Ok(()) => return Ok(Ok(Verdict::Accepted)),
+                    Err(Trouble::Commit(CommitError::NotificationStored)) => return Ok(Ok(Verdict::Duplicate)),
+                    Err(Trouble::Commit(CommitError::Moved)) => {}
+                    Err(error) => return Err(error),
+                }
+            }
         }
     }
     Err(CommitError::Moved.into())
+}
+
+/// While an order's own call is on its way, nobody will ask about it soon: that is done here, so that its money is not
+/// found minutes later.
+async fn told(app: &App, account: &Account, before: &Aggregate, matched: Matched) -> Matched {
+    let Matched::Ask { attempt_id, refund_id: None } = &matched else { return matched };
+    let Some(attempt) = before.attempt(attempt_id).filter(|a| a.status == State::Sending) else { return matched };
+    match resolve::query(app, account, attempt).await.outcome {
+        Queried::Paid(capture) if capture.amount == attempt.amount => {
+            Matched::Money { attempt_id: attempt.id.clone(), capture }
+        }
+        Queried::Paid(_)
+        | Queried::NotFound
+        | Queried::Payable
+        | Queried::Closed
+        | Queried::Reversed
+        | Queried::Unknown(_) => matched,
+    }
 }
 
 /// Compares a verified notification with the attempt that has its order number.
@@ -182,16 +219,65 @@ fn matched<'a>(
             }
             Ok((aggregate, Matched::Money { attempt_id: attempt_id.clone(), capture: capture.clone() }))
         }
+        Notice::Refund { refund_no, outcome, .. } if is_old_news(aggregate, refund_no, outcome) => {
+            Ok((aggregate, Matched::OldNews))
+        }
         Notice::Refund { refund_no, outcome, .. } => {
-            let refund = aggregate
-                .refunds
-                .iter()
-                .find(|r| r.provider_refund_no == *refund_no && r.attempt_id == *attempt_id)
-                .ok_or(Mismatch::UnknownRefund)?;
-            Ok((aggregate, Matched::Refund { refund_id: refund.id.clone(), outcome: outcome.clone() }))
+            let refund_id = refund_of(aggregate, attempt_id, refund_no)?;
+            Ok((aggregate, Matched::Refund { refund_id, outcome: outcome.clone() }))
+        }
+        Notice::Ask { refund_no: Some(no), .. } if is_earlier_no(aggregate, no) => Ok((aggregate, Matched::OldNews)),
+        Notice::Ask { refund_no, .. } => {
+            let refund_id = refund_no.as_ref().map(|no| refund_of(aggregate, attempt_id, no)).transpose()?;
+            Ok((aggregate, Matched::Ask { attempt_id: attempt_id.clone(), refund_id }))
         }
         Notice::Nothing { .. } => Err(Mismatch::UnknownOrder),
     }
+}
+
+/// Whether a refund's earlier number is told once more to have moved no money. That it did move some would be news.
+fn is_old_news(aggregate: &Aggregate, refund_no: &str, outcome: &RefundQueried) -> bool {
+    is_earlier_no(aggregate, refund_no) && *outcome != RefundQueried::Done
+}
+
+fn is_earlier_no(aggregate: &Aggregate, refund_no: &str) -> bool {
+    aggregate.refunds.iter().any(|r| r.earlier_nos.iter().any(|no| no == refund_no))
+}
+
+/// The resolver asks next, and what it is told decides. Nothing is asked about a call on its way, which has its own
+/// deadline, nor about money that is in the books.
+fn ask_now(app: &App, after: &mut Aggregate, attempt_id: &str, refund_id: Option<&str>, now: Timestamp) {
+    if let Some(refund_id) = refund_id {
+        ask_soon(app, after, refund_id, now);
+        return;
+    }
+    let Some(attempt) = after.attempt_mut(attempt_id) else { return };
+    match attempt.status {
+        State::Unknown | State::AwaitingPayer | State::Abandoned | State::Closing | State::Superseded => {
+            attempt.next_check_at = Some(now)
+        }
+        State::Dead => (attempt.questions, attempt.next_check_at) = (0, Some(now)),
+        // A reversal that is on its way ends first.
+        State::Reversing => attempt.next_check_at = Some(attempt.call_deadline.max(now)),
+        State::Sending | State::Captured | State::Reversed => {}
+    }
+}
+
+/// Something happened to a refund: it is asked about, once no call of it is on its way.
+fn ask_soon(app: &App, after: &mut Aggregate, refund_id: &str, now: Timestamp) {
+    let over_ms = app.config.payments.refund_timeout_ms + app.config.payments.call_grace_ms;
+    let Some(refund) = after.refund_mut(refund_id) else { return };
+    let may_end = matches!(refund.status, RefundState::Pending | RefundState::Abnormal);
+    if let Some(sent_at) = refund.sent_at.filter(|_| may_end) {
+        let answered = refund.next_check_at != Some(sent_at.plus_ms(over_ms));
+        refund.next_check_at = Some(if answered { now } else { sent_at.plus_ms(over_ms).max(now) });
+    }
+}
+
+/// The id of the refund that has this number at the provider.
+fn refund_of(aggregate: &Aggregate, attempt_id: &str, refund_no: &str) -> Result<String, Mismatch> {
+    let is_it = |r: &&Refund| r.provider_refund_no == refund_no && r.attempt_id == attempt_id;
+    aggregate.refunds.iter().find(is_it).map(|r| r.id.clone()).ok_or(Mismatch::UnknownRefund)
 }
 
 async fn apply(app: &Arc<App>, before: &Aggregate, matched: &Matched, inbox: Inbox) -> Result<(), Trouble> {
@@ -200,6 +286,11 @@ async fn apply(app: &Arc<App>, before: &Aggregate, matched: &Matched, inbox: Inb
     let operations = match matched {
         Matched::Money { attempt_id, capture } => resolve::money_seen(&mut after, attempt_id, capture, now)?,
         Matched::Refund { refund_id, outcome } => refund::told(app, &mut after, refund_id, outcome, now)?,
+        Matched::OldNews => Vec::new(),
+        Matched::Ask { attempt_id, refund_id } => {
+            ask_now(app, &mut after, attempt_id, refund_id.as_deref(), now);
+            Vec::new()
+        }
     };
     let change = Change::update(before, after.clone())
         .with_events(events::between(Some(before), &after, now)?)

@@ -1,5 +1,5 @@
-//! Making offers: plan an attempt, call its provider, write down what the call meant, and go on to the next route
-//! when that is allowed.
+//! Making offers and charges: plan an attempt, call its provider, write down what the call meant, and go on to the
+//! next route when that is allowed.
 //!
 //! Durable before the first byte: an attempt's row is committed before its provider hears of it. If the process
 //! dies after that commit, the resolver finds a `sending` row, and treats its call as one without an answer.
@@ -9,12 +9,11 @@ use std::time::{Duration, Instant};
 
 use providers::ProviderName;
 use providers::money::Money;
-use providers::order::{Call, Flow, Order};
+use providers::order::{Call, Flow, Order, Store};
 use providers::outcome::{Answer, Created, Failure, FailureKind, NextAction, Refusal};
-use providers::provider::Ending;
 use tracing::Instrument as _;
 
-use super::{DECISIONS, Trouble, capture, close, events, resolve, schedule, view};
+use super::{DECISIONS, Trouble, capture, close, events, plan, resolve, reverse, schedule, view};
 use crate::app::App;
 use crate::directory::Account;
 use crate::domain::attempt::{Event as AttemptEvent, State};
@@ -22,7 +21,6 @@ use crate::domain::id::{self, Kind};
 use crate::domain::payment::{Event, State as PaymentState};
 use crate::domain::{Aggregate, Attempt, Payment, Timestamp};
 use crate::kill_point;
-use crate::routing::choose::{self, Wanted};
 use crate::store::CommitError;
 use crate::store::change::{Change, Key, KeyScope, KeyWrite, Operation, StoredAnswer};
 
@@ -47,6 +45,8 @@ pub struct NewPayment {
     pub notify_url: Option<String>,
     /// The payer's address.
     pub client_ip: Option<String>,
+    /// Where it is paid.
+    pub store: Option<Store>,
     /// The merchant's own members.
     pub metadata: serde_json::Value,
     /// For how long it can be paid, in seconds.
@@ -90,6 +90,7 @@ pub async fn open(
         return_url: new.return_url,
         notify_url: new.notify_url,
         client_ip: new.client_ip,
+        store: new.store,
         metadata: new.metadata,
         livemode: new.livemode,
         round: 0,
@@ -102,11 +103,14 @@ pub async fn open(
         expires_at: now.plus_s(new.expires_in_s),
     };
     let mut aggregate = Aggregate { payment, attempts: Vec::new(), refunds: Vec::new() };
-    if !plan(app, &mut aggregate, now)?.served {
+    if !plan::next(app, &mut aggregate, now)?.served {
         return Err(OpenError::NotServed);
     }
     let key = Key { scope, fingerprint, resource_id: aggregate.payment.id.clone(), created_at: now };
-    let change = Change::create(aggregate).with_key(Some(KeyWrite::Claim(key.clone())));
+    // A charge for which no account is able has failed at once.
+    let ended = !aggregate.payment.status.is_open();
+    let events = if ended { events::between(None, &aggregate, now).map_err(Trouble::from)? } else { Vec::new() };
+    let change = Change::create(aggregate).with_key(Some(KeyWrite::Claim(key.clone()))).with_events(events);
     let made = change.after().clone();
     kill_point!("pay_before_first_commit");
     app.store.commit(change).await.map_err(Trouble::from)?;
@@ -121,85 +125,26 @@ pub async fn open(
     Ok((made, key))
 }
 
-/// What planning found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Planned {
-    /// Whether any account could ever serve the payment.
-    pub served: bool,
-}
-
-/// Plans the next attempt of a payment that has no live one, or parks the payment when no route is able.
-///
-/// # Errors
-/// [`Trouble::Random`].
-pub fn plan(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Planned, Trouble> {
-    let payment = &aggregate.payment;
-    let tried = choose::tried_in_round(aggregate);
-    let wanted = Wanted { flow: payment.flow, amount: payment.amount, providers: &payment.providers };
-    let accounts = app.directory.accounts_of(&payment.merchant_id);
-    let accounts: Vec<_> = accounts.iter().filter(|a| a.livemode == payment.livemode).cloned().collect();
-    let routing = app.directory.routing_of(&payment.merchant_id);
-    let choice = choose::choose(&accounts, &routing, wanted, &tried, now);
-    let planned = Planned { served: choice.served };
-    let account = choice.account.filter(|_| tried.len() < app.config.payments.max_routes);
-    let Some(account) = account else {
-        aggregate.payment.resume_at = Some(schedule::next_round(aggregate, now));
-        aggregate.payment.lease_until = None;
-        return Ok(planned);
-    };
-    let call_deadline = now.plus_ms(app.config.payments.offer_timeout_ms).plus_ms(app.config.payments.call_grace_ms);
-    let shortest = now.plus_s(i64::from(account.provider.capabilities().shortest_offer_s));
-    let mut attempt = Attempt {
-        id: id::new(Kind::Attempt)?,
-        payment_id: payment.id.clone(),
-        seq: i32::try_from(aggregate.attempts.len()).unwrap_or(i32::MAX).saturating_add(1),
-        round: payment.round,
-        account_id: account.id.clone(),
-        provider: account.provider.name(),
-        flow: payment.flow,
-        status: State::Sending,
-        disposition: None,
-        provider_order_no: id::provider_no(&app.prefix)?,
-        provider_transaction_id: None,
-        provider_request_id: None,
-        amount: payment.amount,
-        captured: None,
-        payer_amount: None,
-        payer: None,
-        paid_at: None,
-        outcome: None,
-        failure: None,
-        next_action: None,
-        reason: choice.reason,
-        started_at: now,
-        call_deadline,
-        offer_deadline: payment.expires_at.max(shortest),
-        latency_ms: None,
-        next_check_at: None,
-        questions: 0,
-    };
-    attempt.next_check_at = schedule::next_check(&attempt, account.provider.capabilities(), now);
-    aggregate.payment.lease_until = Some(call_deadline);
-    aggregate.payment.resume_at = Some(payment_expiry(aggregate, now));
-    aggregate.attempts.push(attempt);
-    Ok(planned)
-}
-
-/// When a payment with a live offer has to be looked at for its own sake.
-fn payment_expiry(aggregate: &Aggregate, now: Timestamp) -> Timestamp {
-    aggregate.payment.expires_at.max(now)
-}
-
 /// Who waits for the answer, and until when.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Asker {
     /// The key whose answer is stored together with the outcome.
     pub key: Option<Key>,
     /// Taken before the attempt was planned: its lease is counted from here on the monotonic clock, so that a worker
     /// that was held up right after its commit notices it even if the wall clock was set back.
     pub planned_at: Instant,
-    /// No call is begun or waited for beyond this moment.
+    /// No offer is asked for, or waited for, beyond this moment. A charge takes its own time.
     pub answer_by: Instant,
+    /// What was read off the payer's phone. It is never stored: whoever goes on after a crash can only ask what became
+    /// of its charge, and reverse it.
+    pub auth_code: Option<String>,
+}
+
+impl std::fmt::Debug for Asker {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The payer's code stays out of logs.
+        f.debug_struct("Asker").field("answer_by", &self.answer_by).finish_non_exhaustive()
+    }
 }
 
 /// Calls the provider of the planned attempt, and of the next ones, until the payment waits for somebody: its
@@ -243,7 +188,7 @@ pub async fn run(app: &Arc<App>, mut aggregate: Aggregate, asker: Asker) -> Resu
                 message = failure.map(|f| f.message.as_str()),
                 latency_ms,
                 provider_request_id = answer.request_id.as_deref(),
-                "the provider was asked for an offer"
+                "the provider was asked for an offer or a charge"
             );
             planned_at = Instant::now();
             settle(app, aggregate, &attempt.id, &answer, latency_ms, asker.key.as_ref()).await
@@ -268,8 +213,13 @@ async fn call(
     asker: &Asker,
 ) -> Answer<Created> {
     let now = app.clock.now();
-    let limit = Duration::from_millis(u64::try_from(app.config.payments.offer_timeout_ms).unwrap_or(0));
-    let timeout = limit.min(asker.answer_by.saturating_duration_since(Instant::now()));
+    let limit_ms = plan::call_timeout_ms(app, account.provider.capabilities(), attempt.flow);
+    let limit = Duration::from_millis(u64::try_from(limit_ms).unwrap_or(0));
+    let timeout = if attempt.flow.takes_money() {
+        limit
+    } else {
+        limit.min(asker.answer_by.saturating_duration_since(Instant::now()))
+    };
     let lease = Duration::from_millis(u64::try_from(attempt.call_deadline.since(attempt.started_at)).unwrap_or(0));
     if timeout.is_zero() || planned_at.elapsed() + timeout > lease || now.plus_ms(ms(timeout)) > attempt.call_deadline {
         let message = "the worker was held up until its time was over; nothing was sent";
@@ -285,6 +235,8 @@ async fn call(
         expires_at: attempt.offer_deadline.utc(),
         notify_url: app.notify_url(&account.id),
         client_ip: payment.client_ip.clone(),
+        auth_code: asker.auth_code.clone(),
+        store: payment.store.clone(),
     };
     account.provider.create(&order, &Call { now: now.utc(), timeout }).await
 }
@@ -323,7 +275,7 @@ async fn settle(
         }
         let judged = judge(app, &mut after, attempt_id, &answer.outcome, now)?;
         if judged.try_next && after.payment.status == PaymentState::Created && after.live().is_none() {
-            plan(app, &mut after, now)?;
+            plan::next(app, &mut after, now)?;
         }
         let switching = after.live().is_some_and(|a| a.status == State::Sending);
         let answered = key.filter(|_| !switching).and_then(|key| answer_of(key, &after));
@@ -433,6 +385,9 @@ fn judge(
     attempt.outcome = Some(name(outcome).to_owned());
     attempt.failure = failure(outcome).cloned();
     attempt.next_check_at = None;
+    let account = app.directory.account(&attempt.account_id);
+    let charging =
+        account.as_ref().and_then(|a| a.provider.capabilities().charge).filter(|_| attempt.flow.takes_money());
     match outcome {
         Created::Accepted(action) => {
             shown(app, after, attempt_id, action, now)?;
@@ -444,13 +399,21 @@ fn judge(
         }
         Created::NotSent(_) | Created::Refused(Refusal::Provider, _) => {
             attempt.apply(AttemptEvent::Die)?;
+            after.payment.apply(Event::OfferGone)?;
             close::conclude(after, now)?;
             Ok(Judged { try_next: true, ..Judged::default() })
         }
         Created::Refused(Refusal::Account, failure) => {
             attempt.apply(AttemptEvent::Die)?;
+            after.payment.apply(Event::OfferGone)?;
             close::conclude(after, now)?;
             Ok(Judged { try_next: true, set_aside: Some(failure.clone()), ..Judged::default() })
+        }
+        // It may have left something behind that the payer can still pay.
+        Created::Declined(failure) if charging.is_some_and(|c| c.declined_is_reversed) => {
+            after.payment.failure = Some(failure.clone());
+            reverse::begin(after, attempt_id, now)?;
+            Ok(Judged::default())
         }
         Created::Refused(Refusal::Request, failure) | Created::Declined(failure) => {
             attempt.apply(AttemptEvent::Die)?;
@@ -458,10 +421,11 @@ fn judge(
             close::conclude(after, now)?;
             Ok(Judged::default())
         }
-        Created::Waiting | Created::Unknown(_) if takes_money(app, attempt) => {
-            attempt.apply(AttemptEvent::Doubt)?;
-            attempt.next_check_at = Some(now);
-            after.payment.apply(Event::Doubt)?;
+        Created::Waiting | Created::Unknown(_) if attempt.flow.takes_money() => {
+            let is_waiting = matches!(outcome, Created::Waiting);
+            attempt.apply(if is_waiting { AttemptEvent::Shown } else { AttemptEvent::Doubt })?;
+            attempt.next_check_at = account.and_then(|a| schedule::next_check(attempt, a.provider.capabilities(), now));
+            reverse::doubt(after, attempt_id, now)?;
             Ok(Judged::default())
         }
         // Never shown, so nobody can pay it; it is ended at its deadline, and money on it is still recognised.
@@ -498,13 +462,6 @@ fn shown(
     after.payment.apply(Event::OfferShown)?;
     after.payment.resume_at = Some(after.payment.expires_at);
     Ok(())
-}
-
-fn takes_money(app: &App, attempt: &Attempt) -> bool {
-    app.directory
-        .account(&attempt.account_id)
-        .and_then(|account| account.provider.capabilities().flow(attempt.flow).map(|f| f.ending == Ending::Reverse))
-        .unwrap_or(false)
 }
 
 /// An outcome's name in tables, metrics and the API.

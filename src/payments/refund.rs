@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use providers::money::Money;
-use providers::order::{Call, OrderRef, RefundOrder};
+use providers::order::{Call, RefundOrder};
 use providers::outcome::{Answer, Failure, RefundQueried, Refunded};
 
 use super::pay::reload;
 use super::resolve::write;
-use super::{DECISIONS, Trouble, schedule, view};
+use super::{DECISIONS, Trouble, give_back, renumber, resolve, schedule, view};
 use crate::app::App;
 use crate::directory::Account;
 use crate::domain::id::{self, Kind};
@@ -23,7 +23,7 @@ use crate::store::CommitError;
 use crate::store::change::{Change, Key, KeyScope, KeyWrite, Operation, StoredAnswer};
 
 /// A refund that the provider could not take up is sent again after this long.
-const LATER_S: i64 = 60;
+pub(super) const LATER_S: i64 = 60;
 /// A refund that waits for funds is sent again after this long.
 const FUNDS_S: i64 = 600;
 /// After so many questions a person looks at it.
@@ -88,6 +88,7 @@ pub async fn open(
         resource_id: id::new(Kind::Refund).map_err(Trouble::from)?,
         created_at: app.clock.now(),
     };
+    let _turn = app.refund_turns.of(payment_id).await;
     for _ in 0..DECISIONS {
         let before = app.store.payment_of(merchant_id, payment_id).await.map_err(Trouble::from)?;
         let before = before.ok_or(RefundError::NoPayment)?;
@@ -129,23 +130,9 @@ fn add(app: &App, after: &mut Aggregate, new: &NewRefund, refund_id: &str, now: 
     let amount = Money::fen(new.amount_fen).map_err(|_| RefundError::TooMuch { left_fen })?;
     let mut refund = Refund {
         id: refund_id.to_owned(),
-        payment_id: after.payment.id.clone(),
-        attempt_id: kept.id.clone(),
-        merchant_id: after.payment.merchant_id.clone(),
         merchant_refund_no: new.merchant_refund_no.clone(),
-        provider_refund_no: id::provider_no(&app.prefix).map_err(Trouble::from)?,
-        amount,
-        status: State::Pending,
         reason: new.reason.clone(),
-        automatic: false,
-        failure: None,
-        needs_funds: false,
-        created_at: now,
-        completed_at: None,
-        sent_at: None,
-        in_doubt: false,
-        next_check_at: Some(now),
-        questions: 0,
+        ..blank(app, &kept, &after.payment.merchant_id, amount, now)?
     };
     let spacing_ms = app
         .directory
@@ -158,6 +145,38 @@ fn add(app: &App, after: &mut Aggregate, new: &NewRefund, refund_id: &str, now: 
     }
     after.refunds.push(refund);
     Ok(())
+}
+
+/// A refund of this attempt that nobody has asked for yet: its ids and its reason are the caller's.
+pub(super) fn blank(
+    app: &App,
+    attempt: &Attempt,
+    merchant_id: &str,
+    amount: Money,
+    now: Timestamp,
+) -> Result<Refund, Trouble> {
+    Ok(Refund {
+        id: String::new(),
+        payment_id: attempt.payment_id.clone(),
+        attempt_id: attempt.id.clone(),
+        merchant_id: merchant_id.to_owned(),
+        merchant_refund_no: String::new(),
+        provider_refund_no: id::provider_no(&app.prefix)?,
+        earlier_nos: Vec::new(),
+        amount,
+        status: State::Pending,
+        reason: None,
+        automatic: false,
+        failure: None,
+        needs_funds: false,
+        created_at: now,
+        completed_at: None,
+        txn_time: None,
+        sent_at: None,
+        in_doubt: false,
+        next_check_at: Some(now),
+        questions: 0,
+    })
 }
 
 /// When a refund may be sent.
@@ -183,6 +202,7 @@ fn turn(aggregate: &Aggregate, attempt_id: &str, refund_id: &str, spacing_ms: i6
 /// From this commit on the refund counts as sent. If the worker dies, it is asked about once the call is over.
 fn mark_sent(app: &App, refund: &mut Refund, now: Timestamp) {
     refund.sent_at = Some(now);
+    refund.txn_time.get_or_insert(now);
     // What an earlier sending was told says nothing about this one.
     refund.needs_funds = false;
     refund.failure = None;
@@ -278,9 +298,10 @@ fn order(app: &App, aggregate: &Aggregate, refund: &Refund) -> Option<(Arc<Accou
     let attempt: &Attempt = aggregate.attempt(&refund.attempt_id)?;
     let account = app.directory.account(&attempt.account_id)?;
     let order = RefundOrder {
-        order: OrderRef { order_no: attempt.provider_order_no.clone(), txn_time: attempt.started_at.utc() },
+        order: resolve::reference(attempt),
         transaction_id: attempt.provider_transaction_id.clone(),
         refund_no: refund.provider_refund_no.clone(),
+        txn_time: refund.txn_time.unwrap_or(refund.created_at).utc(),
         amount: refund.amount,
         total: attempt.captured?,
         reason: refund.reason.clone(),
@@ -309,7 +330,14 @@ async fn send(app: &Arc<App>, aggregate: Aggregate, refund_id: &str, marked_at: 
     }
     let ladder = account.provider.capabilities().refund_ladder_s;
     let written = write(app, aggregate, |after, now| {
-        let operations = sent(after, refund_id, &answer.outcome, ladder, now)?;
+        let sent_since = after.refunds.iter().any(|r| r.id == refund.id && r.sent_at != refund.sent_at);
+        if !renumber::is_still(after, &refund) || (sent_since && answer.outcome != Refunded::Done) {
+            // Somebody has gone on with it since; that answer is the one that counts.
+            return Ok(None);
+        }
+        let was = give_back::status(after, refund_id);
+        let mut operations = sent(after, refund_id, &answer.outcome, ladder, now)?;
+        operations.extend(give_back::aftermath(after, refund_id, was, now)?);
         wake_next(app, after, &refund.attempt_id, now);
         Ok(Some(operations))
     })
@@ -326,7 +354,6 @@ fn sent(
     ladder: &[u32],
     now: Timestamp,
 ) -> Result<Vec<Operation>, Trouble> {
-    let merchant_id = after.payment.merchant_id.clone();
     let Some(refund) = after.refund_mut(refund_id) else { return Ok(Vec::new()) };
     if refund.status != State::Pending {
         return Ok(Vec::new());
@@ -338,16 +365,24 @@ fn sent(
         Refunded::TerminalNo(failure) if refund.in_doubt => {
             // This "no" may speak of a second sending only; what became of the first one has to be asked.
             refund.failure = Some(failure.clone());
-            refund.next_check_at = Some(now);
+            refund.next_check_at = Some(first_look);
         }
         Refunded::TerminalNo(failure) => refused(refund, failure, now)?,
-        Refunded::Abnormal(failure) => return astray(refund, &merchant_id, failure, now),
+        Refunded::Abnormal(failure) => return astray(refund, failure, now),
         Refunded::NeedsFunds(failure) => {
             refund.failure = Some(failure.clone());
             refund.needs_funds = true;
             refund.next_check_at = Some(now.plus_s(FUNDS_S));
+            let detail = "the merchant's balance at the provider is too small; it goes on by itself after topping up";
+            return Ok(vec![operation(refund, "refund_needs_funds", detail.to_owned(), now)?]);
         }
-        Refunded::Later(_) => refund.next_check_at = Some(now.plus_s(LATER_S)),
+        Refunded::Later(_) => {
+            refund.next_check_at = Some(now.plus_s(LATER_S));
+            if !refund.in_doubt {
+                // Nothing was taken up: the next sending is the first one, at its own time.
+                refund.txn_time = None;
+            }
+        }
         Refunded::Unknown(_) => {
             refund.in_doubt = true;
             refund.next_check_at = Some(first_look);
@@ -372,29 +407,19 @@ fn refused(refund: &mut Refund, failure: &Failure, now: Timestamp) -> Result<(),
     Ok(())
 }
 
-fn astray(
-    refund: &mut Refund,
-    merchant_id: &str,
-    failure: &Failure,
-    now: Timestamp,
-) -> Result<Vec<Operation>, Trouble> {
+fn astray(refund: &mut Refund, failure: &Failure, now: Timestamp) -> Result<Vec<Operation>, Trouble> {
     refund.apply(Event::GoAstray)?;
     refund.failure = Some(failure.clone());
     refund.next_check_at = None;
-    Ok(vec![Operation {
-        id: id::new(Kind::Operation)?,
-        merchant_id: merchant_id.to_owned(),
-        kind: "refund_abnormal",
-        subject_id: refund.id.clone(),
-        detail: "the money has left the merchant and does not reach the payer; mend it in the provider's console"
-            .to_owned(),
-        created_at: now,
-    }])
+    let detail = "the money has left the merchant and does not reach the payer; mend it in the provider's console";
+    Ok(vec![operation(refund, "refund_abnormal", detail.to_owned(), now)?])
 }
 
 /// The next refund of the attempt that waits for its turn gets it.
 fn wake_next(app: &App, after: &mut Aggregate, attempt_id: &str, now: Timestamp) {
-    let waits = |r: &&Refund| r.attempt_id == attempt_id && r.status == State::Pending && r.sent_at.is_none();
+    let waits = |r: &&Refund| {
+        r.attempt_id == attempt_id && r.status == State::Pending && r.sent_at.is_none() && r.next_check_at.is_none()
+    };
     let Some(next) = after.refunds.iter().find(waits).cloned() else { return };
     let spacing_ms = spacing_ms(app, after, &next);
     let at = match turn(after, attempt_id, &next.id, spacing_ms, now) {
@@ -413,7 +438,8 @@ async fn ask(app: &Arc<App>, aggregate: Aggregate, refund: &Refund) -> Result<Ag
         return write(app, aggregate, |after, now| {
             let Some(refund) = after.refund_mut(&refund.id) else { return Ok(None) };
             refund.next_check_at = Some(now.plus_s(LATER_S));
-            Ok(Some(Vec::new()))
+            let detail = "the account of this refund cannot be opened; nobody can ask its provider".to_owned();
+            Ok(Some(vec![operation(refund, "account_unavailable", detail, now)?]))
         })
         .await;
     };
@@ -423,12 +449,17 @@ async fn ask(app: &Arc<App>, aggregate: Aggregate, refund: &Refund) -> Result<Ag
     let mut send_again = false;
     let written = write(app, aggregate, |after, now| {
         send_again = false;
+        if !renumber::is_still(after, refund) {
+            return Ok(None);
+        }
         let sent_since = after.refunds.iter().any(|r| r.id == refund.id && r.sent_at != refund.sent_at);
         if sent_since && answer.outcome == RefundQueried::NotFound {
             // That was before somebody else sent it.
             return Ok(None);
         }
-        let operations = found(app, after, &refund.id, &answer.outcome, ladder, now, &mut send_again)?;
+        let was = give_back::status(after, &refund.id);
+        let mut operations = found(app, after, &refund.id, &answer.outcome, ladder, now, &mut send_again)?;
+        operations.extend(give_back::aftermath(after, &refund.id, was, now)?);
         wake_next(app, after, &refund.attempt_id, now);
         Ok(Some(operations))
     })
@@ -446,8 +477,8 @@ fn found(
     now: Timestamp,
     send_again: &mut bool,
 ) -> Result<Vec<Operation>, Trouble> {
-    let merchant_id = after.payment.merchant_id.clone();
     after.payment.lease_until = None;
+    let renumbers = renumber::is_allowed(app, after, refund_id);
     let Some(refund) = after.refund_mut(refund_id) else { return Ok(Vec::new()) };
     if !matches!(refund.status, State::Pending | State::Abnormal) {
         return Ok(Vec::new());
@@ -455,13 +486,20 @@ fn found(
     refund.questions = refund.questions.saturating_add(1);
     match outcome {
         RefundQueried::Done => done(refund, now)?,
+        RefundQueried::TerminalNo(failure) if renumbers => renumber::apply(app, refund, failure, now)?,
         RefundQueried::TerminalNo(failure) => refused(refund, failure, now)?,
         RefundQueried::Abnormal(failure) if refund.status == State::Pending => {
-            return astray(refund, &merchant_id, failure, now);
+            return astray(refund, failure, now);
         }
         RefundQueried::NotFound if refund.status == State::Pending => match refund.failure.clone() {
             // Nothing is there, and the last sending was refused for good.
             Some(failure) => refused(refund, &failure, now)?,
+            // It was sent so often in vain that a person has to look; meanwhile it goes on once an hour.
+            None if refund.questions > MAX_QUESTIONS && refund.sent_at.is_some_and(|at| now < at.plus_s(3_600)) => {
+                refund.next_check_at = Some(now.plus_s(3_600));
+                let detail = format!("it was sent {} times and never received", refund.questions);
+                return Ok(vec![operation(refund, "refund_unresolved", detail, now)?]);
+            }
             None => {
                 mark_sent(app, refund, now);
                 refund.in_doubt = true;
@@ -469,31 +507,41 @@ fn found(
             }
         },
         RefundQueried::Accepted | RefundQueried::Unknown(_) | RefundQueried::Abnormal(_) | RefundQueried::NotFound => {
-            return Ok(look_again(refund, &merchant_id, ladder, now));
+            return look_again(refund, ladder, now);
         }
     }
     Ok(Vec::new())
 }
 
 /// By the adapter's ladder, counted from sending; then ever more rarely; in the end a person looks at it.
-fn look_again(refund: &mut Refund, merchant_id: &str, ladder: &[u32], now: Timestamp) -> Vec<Operation> {
+fn look_again(refund: &mut Refund, ladder: &[u32], now: Timestamp) -> Result<Vec<Operation>, Trouble> {
     if refund.questions < MAX_QUESTIONS {
         let step = usize::try_from(refund.questions).ok().and_then(|n| ladder.get(n)).map(|s| i64::from(*s));
         let by_ladder = step.zip(refund.sent_at).map(|(s, sent)| sent.plus_s(s)).filter(|at| *at > now);
         let pause = schedule::backoff_s(refund.questions, 3_600);
         refund.next_check_at = Some(by_ladder.unwrap_or_else(|| now.plus_s(pause)));
-        return Vec::new();
+        return Ok(Vec::new());
     }
     refund.next_check_at = None;
-    let Ok(id) = id::new(Kind::Operation) else { return Vec::new() };
-    vec![Operation {
-        id,
-        merchant_id: merchant_id.to_owned(),
-        kind: "refund_unresolved",
+    let detail = format!("refund {} has no end after {} questions", refund.provider_refund_no, refund.questions);
+    Ok(vec![operation(refund, "refund_unresolved", detail, now)?])
+}
+
+/// What a person has to look at.
+pub(super) fn operation(
+    refund: &Refund,
+    kind: &'static str,
+    detail: String,
+    now: Timestamp,
+) -> Result<Operation, Trouble> {
+    Ok(Operation {
+        id: id::new(Kind::Operation)?,
+        merchant_id: refund.merchant_id.clone(),
+        kind,
         subject_id: refund.id.clone(),
-        detail: format!("refund {} has no end after {} questions", refund.provider_refund_no, refund.questions),
+        detail,
         created_at: now,
-    }]
+    })
 }
 
 /// A verified notification about a refund.
@@ -507,23 +555,34 @@ pub(super) fn told(
     outcome: &RefundQueried,
     now: Timestamp,
 ) -> Result<Vec<Operation>, Trouble> {
-    let merchant_id = after.payment.merchant_id.clone();
+    let renumbers = renumber::is_allowed(app, after, refund_id);
+    let was = give_back::status(after, refund_id);
     let Some(refund) = after.refund_mut(refund_id) else { return Ok(Vec::new()) };
     let attempt_id = refund.attempt_id.clone();
-    let operations = match (refund.status, outcome) {
+    let mut operations = match (refund.status, outcome) {
         (State::Pending | State::Abnormal, RefundQueried::Done) => {
             done(refund, now)?;
+            Vec::new()
+        }
+        (State::Pending, RefundQueried::TerminalNo(failure)) if renumbers => {
+            renumber::apply(app, refund, failure, now)?;
             Vec::new()
         }
         (State::Pending | State::Abnormal, RefundQueried::TerminalNo(failure)) => {
             refused(refund, failure, now)?;
             Vec::new()
         }
-        (State::Pending, RefundQueried::Abnormal(failure)) => astray(refund, &merchant_id, failure, now)?,
+        (State::Pending, RefundQueried::Abnormal(failure)) => astray(refund, failure, now)?,
+        // The merchant was told that it failed, and may have given the money back in another way.
+        (State::Failed, RefundQueried::Done) => {
+            let detail = "the provider says that it was carried out after it had said that it would not be";
+            vec![operation(refund, "refund_done_after_failed", detail.to_owned(), now)?]
+        }
         (State::Succeeded | State::Failed, _)
         | (State::Abnormal, RefundQueried::Abnormal(_))
         | (_, RefundQueried::NotFound | RefundQueried::Accepted | RefundQueried::Unknown(_)) => Vec::new(),
     };
+    operations.extend(give_back::aftermath(after, refund_id, was, now)?);
     wake_next(app, after, &attempt_id, now);
     Ok(operations)
 }

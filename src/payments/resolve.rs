@@ -6,14 +6,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use providers::order::{Call, OrderRef};
-use providers::outcome::{Capture, Ended, Failure, FailureKind, Queried};
+use providers::outcome::{Answer, Capture, Ended, Failure, FailureKind, Queried};
 use providers::provider::Ending;
 
 use super::pay::{Asker, reload};
-use super::{DECISIONS, Trouble, capture, close, events, pay, refund, schedule};
+use super::{DECISIONS, Trouble, capture, close, events, give_back, pay, plan, refund, reverse, schedule};
 use crate::app::App;
 use crate::directory::Account;
-use crate::domain::attempt::{Event as AttemptEvent, State};
+use crate::domain::attempt::{Disposition, Event as AttemptEvent, State};
 use crate::domain::id::{self, Kind};
 use crate::domain::payment::Event;
 use crate::domain::{Aggregate, Attempt, Timestamp};
@@ -23,6 +23,8 @@ use crate::store::change::{Change, Operation};
 
 /// The most steps that one worker does for one payment in one go.
 const STEPS: usize = 16;
+/// So often an attempt that was proved dead is asked about when somebody tells of money on it: for about an hour.
+const WOKEN_QUESTIONS: i32 = 10;
 /// After this long without certainty a person is told.
 const UNRESOLVED_AFTER_S: i64 = 24 * 3_600;
 
@@ -33,6 +35,8 @@ enum Step {
     Judge(String),
     /// The provider is to be asked about this attempt.
     Ask(String),
+    /// The money of this attempt has to go back.
+    GiveBack(String),
     /// This refund is to be sent, or asked about.
     Refund(String),
     /// The payment itself goes on: another round of routes, or its expiry.
@@ -52,6 +56,7 @@ pub async fn advance(app: &Arc<App>, payment_id: &str) -> Result<Aggregate, Trou
         aggregate = match next_step(&aggregate, app.clock.now()) {
             Step::Judge(attempt_id) => judge(app, aggregate, &attempt_id).await?,
             Step::Ask(attempt_id) => ask(app, aggregate, &attempt_id).await?,
+            Step::GiveBack(attempt_id) => give_back::begin(app, aggregate, &attempt_id).await?,
             Step::Refund(refund_id) => refund::step(app, aggregate, &refund_id).await?,
             Step::Resume => resume(app, aggregate).await?,
             Step::Rest => break,
@@ -65,6 +70,9 @@ fn next_step(aggregate: &Aggregate, now: Timestamp) -> Step {
     if let Some(attempt) = aggregate.attempts.iter().find(|a| is_due(a.next_check_at)) {
         return match attempt.status {
             State::Sending => Step::Judge(attempt.id.clone()),
+            State::Captured if attempt.disposition == Some(Disposition::RefundDue) => {
+                Step::GiveBack(attempt.id.clone())
+            }
             State::AwaitingPayer
             | State::Unknown
             | State::Abandoned
@@ -134,10 +142,10 @@ async fn judge(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Ag
         let message = "the worker that made the call is gone";
         attempt.outcome = Some("unknown".to_owned());
         attempt.failure = Some(Failure::new(FailureKind::Timeout, "worker_lost", message));
-        if is_charge(app, attempt) {
+        if attempt.flow.takes_money() {
             attempt.apply(AttemptEvent::Doubt)?;
             attempt.next_check_at = Some(now);
-            after.payment.apply(Event::Doubt)?;
+            reverse::doubt(after, attempt_id, now)?;
         } else {
             attempt.apply(AttemptEvent::Abandon)?;
             attempt.next_check_at = Some(schedule::dead_from(attempt));
@@ -147,15 +155,6 @@ async fn judge(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Ag
         Ok(Some(Vec::new()))
     })
     .await
-}
-
-fn is_charge(app: &App, attempt: &Attempt) -> bool {
-    ending(app, attempt) == Some(Ending::Reverse)
-}
-
-fn ending(app: &App, attempt: &Attempt) -> Option<Ending> {
-    let account = app.directory.account(&attempt.account_id)?;
-    account.provider.capabilities().flow(attempt.flow).map(|f| f.ending)
 }
 
 /// The payment itself goes on: its live offer is ended when its time is over; without a live one, the routes are
@@ -178,13 +177,18 @@ async fn resume(app: &Arc<App>, before: Aggregate) -> Result<Aggregate, Trouble>
             after.payment.resume_at = Some(after.payment.expires_at).filter(|at| *at > now);
             return Ok(Some(Vec::new()));
         }
+        if after.payment.flow.takes_money() && after.payment.failure.is_none() {
+            // Nobody has its payer's code any more.
+            let gone = Failure::new(FailureKind::Timeout, "code_gone", "the payer's code has to be scanned again");
+            after.payment.failure = Some(gone);
+        }
         close::conclude(after, now)?;
         let goes_on = after.payment.status == crate::domain::payment::State::Created
             && after.payment.cancel_requested_at.is_none()
             && now < after.payment.expires_at;
         if goes_on {
             after.payment.round = after.payment.round.saturating_add(1);
-            pay::plan(app, after, now)?;
+            plan::next(app, after, now)?;
             is_ours = after.live().is_some();
         } else if after.payment.status.is_open() {
             // It waits for a person (money is held) or for an old offer; at its expiry it is concluded.
@@ -199,7 +203,7 @@ async fn resume(app: &Arc<App>, before: Aggregate) -> Result<Aggregate, Trouble>
     }
     // Nobody waits for this answer; the call has its own time.
     let answer_by = Instant::now() + Duration::from_secs(60);
-    pay::run(app, written, Asker { key: None, planned_at, answer_by }).await
+    pay::run(app, written, Asker { key: None, planned_at, answer_by, auth_code: None }).await
 }
 
 /// What asking has brought.
@@ -211,6 +215,9 @@ struct Findings {
 /// Asks the provider about an attempt; ends it there when it is to be ended and can be; writes down what it means.
 async fn ask(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Aggregate, Trouble> {
     let Some(attempt) = before.attempt(attempt_id).cloned() else { return Ok(before) };
+    if attempt.flow.takes_money() && attempt.status.is_live() {
+        return reverse::step(app, before, &attempt).await;
+    }
     let Some(account) = app.directory.account(&attempt.account_id) else {
         return write(app, before, |after, now| put_off(after, attempt_id, now)).await;
     };
@@ -222,7 +229,11 @@ async fn ask(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Aggr
 }
 
 /// The account cannot be opened (its key is wrong, its provider is not in this version): a person has to mend it.
-fn put_off(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<Option<Vec<Operation>>, Trouble> {
+pub(super) fn put_off(
+    after: &mut Aggregate,
+    attempt_id: &str,
+    now: Timestamp,
+) -> Result<Option<Vec<Operation>>, Trouble> {
     let merchant_id = after.payment.merchant_id.clone();
     let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(None) };
     attempt.next_check_at = Some(now.plus_s(60));
@@ -237,13 +248,27 @@ fn put_off(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<Op
     }]))
 }
 
+/// The attempt as its provider knows it.
+pub(super) fn reference(attempt: &Attempt) -> OrderRef {
+    OrderRef {
+        order_no: attempt.provider_order_no.clone(),
+        txn_time: attempt.started_at.utc(),
+        expires_at: attempt.offer_deadline.utc(),
+    }
+}
+
+fn call(app: &App) -> Call {
+    let timeout = Duration::from_millis(u64::try_from(app.config.payments.query_timeout_ms).unwrap_or(0));
+    Call { now: app.clock.now().utc(), timeout }
+}
+
+/// Asks the attempt's provider what became of it.
+pub(super) async fn query(app: &App, account: &Account, attempt: &Attempt) -> Answer<Queried> {
+    account.provider.query(&reference(attempt), &call(app)).await
+}
+
 async fn find_out(app: &App, account: &Account, attempt: &Attempt) -> Findings {
-    let order = OrderRef { order_no: attempt.provider_order_no.clone(), txn_time: attempt.started_at.utc() };
-    let call = || Call {
-        now: app.clock.now().utc(),
-        timeout: Duration::from_millis(u64::try_from(app.config.payments.query_timeout_ms).unwrap_or(0)),
-    };
-    let first = account.provider.query(&order, &call()).await;
+    let first = query(app, account, attempt).await;
     kill_point!("resolve_after_query");
     let is_ending = matches!(attempt.status, State::Closing | State::Superseded | State::Abandoned);
     let closable = match account.provider.capabilities().flow(attempt.flow).map(|f| f.ending) {
@@ -253,12 +278,17 @@ async fn find_out(app: &App, account: &Account, attempt: &Attempt) -> Findings {
     if !(is_ending && closable && first.outcome == Queried::Payable) {
         return Findings { queried: first.outcome, request_id: first.request_id };
     }
-    let closed = account.provider.close(&order, &call()).await;
+    let closed = account.provider.close(&reference(attempt), &call(app)).await;
     kill_point!("resolve_after_close");
     match closed.outcome {
         // A close alone proves nothing; the query after it does.
-        Ended::Closed | Ended::Reversed | Ended::AlreadyPaid | Ended::Impossible(_) | Ended::Unknown(_) => {
-            let second = account.provider.query(&order, &call()).await;
+        Ended::Closed
+        | Ended::Reversed
+        | Ended::AlreadyPaid
+        | Ended::NotFound
+        | Ended::Impossible(_)
+        | Ended::Unknown(_) => {
+            let second = query(app, account, attempt).await;
             Findings { queried: second.outcome, request_id: second.request_id }
         }
         Ended::Again(failure) => {
@@ -291,9 +321,11 @@ fn record(
         Queried::Paid(money) => return capture::book(after, attempt_id, money, now).map(Some),
         Queried::Closed => died(after, attempt_id, now)?,
         Queried::Reversed => reversed(after, attempt_id, now)?,
+        Queried::NotFound | Queried::Payable | Queried::Unknown(_) if asked_in == State::Dead => {
+            return woken(after, attempt_id, now);
+        }
         Queried::NotFound => {
-            let over = after.attempt(attempt_id).is_some_and(|a| now >= schedule::dead_from(a));
-            if over || asked_in == State::Dead {
+            if is_over(after, attempt_id, now) {
                 died(after, attempt_id, now)?
             } else {
                 again(after, attempt_id, account, now)
@@ -304,6 +336,22 @@ fn record(
     unresolved(after, attempt_id, now)
 }
 
+/// Somebody told of money on an attempt that was proved dead, and asking does not confirm it yet. That may take the
+/// provider a while; in the end a person decides who is right.
+fn woken(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<Option<Vec<Operation>>, Trouble> {
+    let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(None) };
+    if attempt.questions < WOKEN_QUESTIONS {
+        attempt.next_check_at = Some(now.plus_s(schedule::backoff_s(attempt.questions, 3_600)));
+        return Ok(Some(Vec::new()));
+    }
+    attempt.next_check_at = None;
+    Ok(Some(vec![to_be_resolved(after, attempt_id, now)?]))
+}
+
+fn is_over(aggregate: &Aggregate, attempt_id: &str, now: Timestamp) -> bool {
+    aggregate.attempt(attempt_id).is_some_and(|a| now >= schedule::dead_from(a))
+}
+
 /// It is asked about again, by the adapter's ladder.
 fn again(after: &mut Aggregate, attempt_id: &str, account: &Account, now: Timestamp) {
     let Some(attempt) = after.attempt_mut(attempt_id) else { return };
@@ -312,7 +360,7 @@ fn again(after: &mut Aggregate, attempt_id: &str, account: &Account, now: Timest
 }
 
 /// Nobody can pay it, now or later.
-fn died(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Trouble> {
+pub(super) fn died(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Trouble> {
     let was_live = after.attempt(attempt_id).is_some_and(|a| a.status.is_live());
     let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(()) };
     attempt.apply(AttemptEvent::Die)?;
@@ -321,7 +369,7 @@ fn died(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), T
 }
 
 /// Money came in and went back at the provider: both are written down, and there is nothing to keep.
-fn reversed(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Trouble> {
+pub(super) fn reversed(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Trouble> {
     let was_live = after.attempt(attempt_id).is_some_and(|a| a.status.is_live());
     let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(()) };
     if attempt.status.on(AttemptEvent::Reversed).is_err() {
@@ -333,7 +381,7 @@ fn reversed(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(
 }
 
 /// An attempt is over without money: its payment ends, if it was waiting for that, or goes on over other routes.
-fn lost(after: &mut Aggregate, was_live: bool, now: Timestamp) -> Result<(), Trouble> {
+pub(super) fn lost(after: &mut Aggregate, was_live: bool, now: Timestamp) -> Result<(), Trouble> {
     close::conclude(after, now)?;
     let payment = &after.payment;
     let is_ending = payment.cancel_requested_at.is_some() || payment.failure.is_some() || now >= payment.expires_at;
@@ -345,7 +393,11 @@ fn lost(after: &mut Aggregate, was_live: bool, now: Timestamp) -> Result<(), Tro
 }
 
 /// Whether a person has to look at it: the questions are used up, or a day has passed without certainty.
-fn unresolved(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<Option<Vec<Operation>>, Trouble> {
+pub(super) fn unresolved(
+    after: &mut Aggregate,
+    attempt_id: &str,
+    now: Timestamp,
+) -> Result<Option<Vec<Operation>>, Trouble> {
     let Some(attempt) = after.attempt(attempt_id) else { return Ok(None) };
     let in_doubt = match attempt.status {
         State::Sending | State::Captured | State::Dead | State::Reversed => false,
@@ -359,9 +411,15 @@ fn unresolved(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result
     if !in_doubt || !(schedule::exhausted(attempt) || now.since(attempt.offer_deadline) > UNRESOLVED_AFTER_S * 1_000) {
         return Ok(Some(Vec::new()));
     }
-    Ok(Some(vec![Operation {
+    Ok(Some(vec![to_be_resolved(after, attempt_id, now)?]))
+}
+
+fn to_be_resolved(aggregate: &Aggregate, attempt_id: &str, now: Timestamp) -> Result<Operation, Trouble> {
+    let gone = || Trouble::Gone(format!("attempt {attempt_id}"));
+    let attempt = aggregate.attempt(attempt_id).ok_or_else(gone)?;
+    Ok(Operation {
         id: id::new(Kind::Operation)?,
-        merchant_id: after.payment.merchant_id.clone(),
+        merchant_id: aggregate.payment.merchant_id.clone(),
         kind: "unresolved",
         subject_id: attempt_id.to_owned(),
         detail: format!(
@@ -369,7 +427,30 @@ fn unresolved(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result
             attempt.provider_order_no, attempt.provider, attempt.status, attempt.questions
         ),
         created_at: now,
-    }]))
+    })
+}
+
+/// A payment that no worker can get on with, since what it finds does not fit: a person has to look at it, and the
+/// defect behind it.
+///
+/// # Errors
+/// [`Trouble`]: the work list could not be written.
+pub async fn stuck(app: &App, payment_id: &str, trouble: &Trouble) -> Result<(), Trouble> {
+    let does_not_fit = matches!(trouble, Trouble::Illegal(_) | Trouble::Commit(CommitError::Refused(_)));
+    if !does_not_fit {
+        // Its lease ends by itself, and then it is claimed again.
+        return Ok(());
+    }
+    let merchant_id = reload(app, payment_id).await?.payment.merchant_id;
+    let operation = Operation {
+        id: id::new(Kind::Operation)?,
+        merchant_id,
+        kind: "payment_stuck",
+        subject_id: payment_id.to_owned(),
+        detail: trouble.to_string(),
+        created_at: app.clock.now(),
+    };
+    Ok(app.store.raise(&operation).await?)
 }
 
 /// Money on an attempt: booked at once on the live one, asked about first on one that was given up. On one whose
@@ -388,8 +469,17 @@ pub(super) fn money_seen(
         State::Sending | State::AwaitingPayer | State::Closing | State::Unknown => {
             capture::book(after, attempt_id, money, now)
         }
-        State::Abandoned | State::Superseded | State::Reversing | State::Dead => {
+        State::Abandoned | State::Superseded => {
             attempt.next_check_at = Some(now);
+            Ok(Vec::new())
+        }
+        State::Dead => {
+            (attempt.questions, attempt.next_check_at) = (0, Some(now));
+            Ok(Vec::new())
+        }
+        // A reversal that is on its way ends first.
+        State::Reversing => {
+            attempt.next_check_at = Some(attempt.call_deadline.max(now));
             Ok(Vec::new())
         }
         State::Captured | State::Reversed => Ok(Vec::new()),

@@ -1,6 +1,7 @@
 //! When to ask a provider next. Ladders belong to adapters; how many questions there are belongs here. Pure.
 
 use providers::Capabilities;
+use providers::provider::Charging;
 
 use crate::domain::attempt::State;
 use crate::domain::{Aggregate, Attempt, Timestamp};
@@ -28,6 +29,9 @@ pub fn dead_from(attempt: &Attempt) -> Timestamp {
 #[must_use]
 pub fn next_check(attempt: &Attempt, capabilities: &Capabilities, now: Timestamp) -> Option<Timestamp> {
     let dead_from = dead_from(attempt);
+    if let (true, Some(charging)) = (attempt.flow.takes_money(), &capabilities.charge) {
+        return next_charge_check(attempt, charging, now);
+    }
     match attempt.status {
         State::Sending => Some(attempt.call_deadline.plus_ms(GRACE_MS)),
         State::AwaitingPayer => capabilities
@@ -35,19 +39,45 @@ pub fn next_check(attempt: &Attempt, capabilities: &Capabilities, now: Timestamp
             .iter()
             .map(|s| attempt.started_at.plus_s(i64::from(*s)))
             .find(|at| *at > now && *at < attempt.offer_deadline),
-        State::Unknown | State::Reversing => {
-            let steps = capabilities.doubt_ladder_s;
-            let step = usize::try_from(attempt.questions).ok().and_then(|n| steps.get(n)).map(|s| i64::from(*s));
-            Some(now.plus_s(step.unwrap_or_else(|| backoff_s(attempt.questions, LONGEST_PAUSE_S))))
-        }
         // It was never shown, so nobody can be in a hurry to pay it.
         State::Abandoned if now < dead_from => Some(dead_from),
         State::Closing | State::Superseded | State::Abandoned => {
             let pause = now.plus_s(backoff_s(attempt.questions, LONGEST_PAUSE_S));
             Some(if now < dead_from { pause.min(dead_from) } else { pause })
         }
-        State::Captured | State::Dead | State::Reversed => None,
+        // An offer is never in doubt or reversed.
+        State::Unknown | State::Reversing | State::Captured | State::Dead | State::Reversed => None,
     }
+}
+
+/// As [`next_check`], for a charge: fast, since somebody stands at a till.
+fn next_charge_check(attempt: &Attempt, charging: &Charging, now: Timestamp) -> Option<Timestamp> {
+    match attempt.status {
+        State::Sending => Some(attempt.call_deadline.plus_ms(GRACE_MS)),
+        State::Unknown | State::AwaitingPayer => {
+            let patient_until = patient_until(attempt, charging);
+            let mut ladder = charging.ladder_s.iter().map(|s| attempt.started_at.plus_s(i64::from(*s)));
+            Some(ladder.find(|at| *at > now).unwrap_or(patient_until).min(patient_until).max(now))
+        }
+        State::Reversing => {
+            let pause = backoff_s(attempt.questions, LONGEST_PAUSE_S).max(i64::from(charging.reverse_pause_s));
+            Some(now.plus_s(pause).max(reversible_from(attempt, charging)))
+        }
+        // A charge is none of these while it lives.
+        State::Abandoned | State::Closing | State::Superseded | State::Captured | State::Dead | State::Reversed => None,
+    }
+}
+
+/// Until then a charge may wait for its payer, or for its provider's word; then it is reversed.
+#[must_use]
+pub fn patient_until(attempt: &Attempt, charging: &Charging) -> Timestamp {
+    attempt.started_at.plus_s(i64::from(charging.patience_s.max(charging.reverse_from_s)))
+}
+
+/// No reversal of a charge before then.
+#[must_use]
+pub fn reversible_from(attempt: &Attempt, charging: &Charging) -> Timestamp {
+    attempt.started_at.plus_s(i64::from(charging.reverse_from_s))
 }
 
 /// Whether the questions about this attempt are used up.

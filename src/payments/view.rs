@@ -221,7 +221,8 @@ pub fn payment(aggregate: &Aggregate) -> PaymentView {
         next_action: next_action(aggregate),
         attempts: aggregate.attempts.iter().map(attempt).collect(),
         refunds: aggregate.refunds.iter().map(refund).collect(),
-        failure: p.failure.as_ref().map(failure),
+        // While its end is being found out, money may still turn up.
+        failure: p.failure.as_ref().filter(|_| !p.status.is_open()).map(failure),
         queue: is_parked(aggregate).then_some(QueueView { position: None, estimated_wait_seconds: None }),
         metadata: p.metadata.clone(),
         cancel_requested_at: p.cancel_requested_at,

@@ -5,6 +5,9 @@
 //! the payment's version. Nothing else writes those tables, except that a resolver takes a lease ([`due`]).
 
 pub mod change;
+mod deliveries;
+mod delivery_log;
+mod delivery_rows;
 mod directory;
 mod due;
 mod entity;
@@ -12,20 +15,24 @@ mod idempotency;
 mod inbox;
 mod payments;
 mod rows;
+mod webhooks;
 mod writer;
 
 use std::time::{Duration, Instant};
 
 use migrations::{Migrator, MigratorTrait as _};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, DbBackend, DbErr, SqlxSqliteConnector,
-    Statement,
+    ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, DbBackend, DbErr, SqliteTransactionMode,
+    SqlxSqliteConnector, Statement, TransactionOptions,
 };
 
 pub use change::{Change, CommitError};
+pub use deliveries::{DeliveryFilter, EventFilter, Failing, Receiver};
+pub use delivery_rows::{DeliveryRow, EventRow, TryRow};
 pub use directory::{AccountRow, KeyRow, NewAccount, RoutingRow};
 pub use idempotency::StoredKey;
 pub use payments::PaymentFilter;
+pub use webhooks::{EndpointRow, NotifySecretRow, SealedSecrets};
 
 use crate::domain::Timestamp;
 
@@ -121,6 +128,12 @@ impl Store {
     fn is_postgres(&self) -> bool {
         self.db.get_database_backend() == DbBackend::Postgres
     }
+}
+
+/// Begins as a writing transaction: a deferred one that turns into one fails at once on SQLite, whatever the busy
+/// timeout.
+fn immediate() -> TransactionOptions {
+    TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() }
 }
 
 async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, OpenError> {

@@ -13,7 +13,7 @@ fn bad(table: &str, id: &str, column: &str) -> DbErr {
     DbErr::Custom(format!("{table} {id}: column {column} holds what this version cannot read"))
 }
 
-fn word<T: std::str::FromStr>(table: &str, id: &str, column: &str, text: &str) -> Result<T, DbErr> {
+pub(super) fn word<T: std::str::FromStr>(table: &str, id: &str, column: &str, text: &str) -> Result<T, DbErr> {
     text.parse().map_err(|_| bad(table, id, column))
 }
 
@@ -55,6 +55,7 @@ impl TryFrom<payment::Model> for Payment {
             return_url: m.return_url,
             notify_url: m.notify_url,
             client_ip: m.client_ip,
+            store: object(T, &m.id, "store", m.store)?,
             metadata: m.metadata,
             livemode: m.livemode,
             round: m.round,
@@ -87,6 +88,7 @@ pub(super) fn payment_row(aggregate: &Aggregate) -> payment::ActiveModel {
         return_url: p.return_url.clone(),
         notify_url: p.notify_url.clone(),
         client_ip: p.client_ip.clone(),
+        store: json(&p.store),
         metadata: p.metadata.clone(),
         livemode: p.livemode,
         round: p.round,
@@ -117,6 +119,10 @@ impl TryFrom<attempt::Model> for Attempt {
             captured: m.captured.map(|c| money(T, &m.id, c, &m.currency)).transpose()?,
             failure: object(T, &m.id, "failure", m.failure)?,
             next_action: object(T, &m.id, "next_action", m.next_action)?,
+            reversal: m.reversal.as_deref().map(|r| word(T, &m.id, "reversal", r)).transpose()?,
+            reversal_in_doubt: m.reversal_in_doubt,
+            not_found_since: m.not_found_since.map(Timestamp),
+            returning: m.returning,
             payment_id: m.payment_id,
             seq: m.seq,
             round: m.round,
@@ -171,6 +177,10 @@ pub(super) fn attempt_row(a: &Attempt) -> attempt::ActiveModel {
         latency_ms: a.latency_ms,
         next_check_at: a.next_check_at.map(|t| t.0),
         questions: a.questions,
+        reversal: a.reversal.map(|r| r.to_string()),
+        reversal_in_doubt: a.reversal_in_doubt,
+        not_found_since: a.not_found_since.map(|t| t.0),
+        returning: a.returning,
     }
     .into_active_model()
     .reset_all()
@@ -190,11 +200,13 @@ impl TryFrom<refund::Model> for Refund {
             merchant_id: m.merchant_id,
             merchant_refund_no: m.merchant_refund_no,
             provider_refund_no: m.provider_refund_no,
+            earlier_nos: m.earlier_nos.split_whitespace().map(str::to_owned).collect(),
             reason: m.reason,
             automatic: m.automatic,
             needs_funds: m.needs_funds,
             created_at: Timestamp(m.created_at),
             completed_at: m.completed_at.map(Timestamp),
+            txn_time: m.txn_time.map(Timestamp),
             sent_at: m.sent_at.map(Timestamp),
             in_doubt: m.in_doubt,
             next_check_at: m.next_check_at.map(Timestamp),
@@ -213,6 +225,7 @@ pub(super) fn refund_row(r: &Refund) -> refund::ActiveModel {
         merchant_id: r.merchant_id.clone(),
         merchant_refund_no: r.merchant_refund_no.clone(),
         provider_refund_no: r.provider_refund_no.clone(),
+        earlier_nos: r.earlier_nos.join(" "),
         amount: r.amount.minor(),
         currency: r.amount.currency().to_string(),
         status: r.status.to_string(),
@@ -222,6 +235,7 @@ pub(super) fn refund_row(r: &Refund) -> refund::ActiveModel {
         needs_funds: r.needs_funds,
         created_at: r.created_at.0,
         completed_at: r.completed_at.map(|t| t.0),
+        txn_time: r.txn_time.map(|t| t.0),
         sent_at: r.sent_at.map(|t| t.0),
         in_doubt: r.in_doubt,
         next_check_at: r.next_check_at.map(|t| t.0),

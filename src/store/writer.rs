@@ -12,8 +12,7 @@ use std::time::Duration;
 use sea_orm::sea_query::{Expr, ExprTrait as _, IntoColumnRef as _, OnConflict, SimpleExpr};
 use sea_orm::{
     ActiveModelTrait, ColumnTrait as _, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait,
-    IntoActiveModel as _, Iterable, PrimaryKeyToColumn as _, QueryFilter as _, SqlErr, SqliteTransactionMode,
-    TransactionOptions, TransactionTrait as _,
+    IntoActiveModel as _, Iterable, PrimaryKeyToColumn as _, QueryFilter as _, SqlErr, TransactionTrait as _,
 };
 use tokio::sync::{mpsc, oneshot};
 
@@ -140,10 +139,7 @@ fn asks_for_another_try(error: &DbErr) -> bool {
 }
 
 async fn try_write(db: &DatabaseConnection, changes: &[&Change]) -> Result<Vec<Verdict>, DbErr> {
-    // A deferred transaction that turns into a writing one fails at once on SQLite, whatever the busy timeout.
-    let immediate =
-        TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() };
-    let tx = db.begin_with_options(immediate).await?;
+    let tx = db.begin_with_options(super::immediate()).await?;
     let mut verdicts: Vec<Verdict> = vec![Ok(()); changes.len()];
     claim_keys(&tx, changes, &mut verdicts).await?;
     claim_inbox(&tx, changes, &mut verdicts).await?;
@@ -346,6 +342,9 @@ async fn insert_events(tx: &DatabaseTransaction, won: &[&Change]) -> Result<(), 
                 r#type: e.kind.to_owned(),
                 data: e.data.clone(),
                 created_at: e.created_at.0,
+                livemode: change.after.payment.livemode,
+                // Whom it is told to is found out later: a payment's commit reads no endpoints.
+                fan_out_at: Some(e.created_at.0),
             }
             .into_active_model()
             .reset_all()

@@ -5,7 +5,9 @@ use serde_json::{Value, json};
 
 use super::audit::audit;
 use super::stage::{ALL_LEASES_ARE_OVER_S, Restarted, Run, Stage, killed_by, scan_without_paying};
-use crate::helpers::{fresh, live, order};
+use crate::helpers::facts::Facts;
+use crate::helpers::{barcode, fresh, live, order};
+use crate::webhooks::{Receiver, all_verified, kinds};
 
 /// `POST /v1/payments`, over one route.
 pub async fn creating(point: &'static str) {
@@ -124,7 +126,8 @@ pub async fn expiring(point: &'static str) {
         let payment = first.client.pay(&order()).await.expect(201);
         scan_without_paying(&stage.control, &payment).await;
         first.child.kill().await.unwrap();
-        stage.age(901).await;
+        // At the provider its last seconds run: it can be closed, and has not expired yet.
+        stage.age_apart(901, 880).await;
         stage.killed_by_itself(run).await;
         let app = stage.restart().await;
         app.advance(ALL_LEASES_ARE_OVER_S).await;
@@ -137,7 +140,7 @@ pub async fn expiring(point: &'static str) {
 
 /// The merchant cancels. Nobody can pay the code any more when that is said.
 pub async fn canceling(point: &'static str) {
-    for run in Run::all(point) {
+    for run in Run::closing(point) {
         let (app, id) = cancel(run, false).await;
         let canceled = app.client.until_status(&id, "canceled").await;
         assert_eq!(live(&canceled), 0);
@@ -149,7 +152,7 @@ pub async fn canceling(point: &'static str) {
 
 /// The same, and the payer pays while no gateway runs, if the provider still lets them.
 pub async fn canceling_too_late(point: &'static str) {
-    for run in Run::all(point) {
+    for run in Run::closing(point) {
         let (app, id) = cancel(run, true).await;
         let paid = app.control.orders().await[0]["captured"] != 0;
         let closed = ["resolve_after_close", "resolve_after_commit"].contains(&point);
@@ -256,12 +259,55 @@ async fn paid(stage: &Stage, run: Run) -> (crate::helpers::process::Process, Str
     (doomed, id)
 }
 
+/// A merchant is told of a payment that was made and of its money.
+pub async fn telling(point: &'static str) {
+    for run in Run::unattended(point) {
+        for nth in 1..=2 {
+            tell(Run { nth, ..run }).await;
+        }
+    }
+}
+
+async fn tell(run: Run) {
+    let (stage, receiver) = (Stage::new().await, Receiver::start().await);
+    let mut doomed = stage.doomed(run).await;
+    receiver.endpoint(&doomed.client, "all", json!({})).await;
+    let (key, body) = (fresh("key"), order());
+    // Whether it is answered before the kill or not: the second event, if it comes to that, is the payer's money.
+    let answer = doomed.client.try_post("/v1/payments", &key, &body).await;
+    if run.nth > 1 {
+        // Otherwise both events may go out together, and the point is passed once.
+        receiver.got("all", 1).await;
+        stage.control.pay(&answer.unwrap().expect(201)).await;
+    }
+    doomed.died().await;
+    let app = stage.restart().await;
+    app.advance(ALL_LEASES_ARE_OVER_S).await;
+    let made = app.payments().await;
+    let id = made.first().unwrap();
+    let payment =
+        app.client.until(id, |p| ["requires_action", "succeeded"].contains(&p["status"].as_str().unwrap())).await;
+    if payment["status"] == "requires_action" && run.nth == 1 {
+        app.control.pay(&payment).await;
+    }
+    app.client.until_status(id, "succeeded").await;
+    let log = receiver.until("all", |log| kinds(log).iter().any(|kind| kind == "payment.succeeded")).await;
+    all_verified(&log);
+    let facts = Facts::of(&app).await;
+    for event in facts.rows("SELECT id FROM events").await {
+        receiver.until("all", |log| log.iter().any(|entry| entry["headers"]["webhook-id"] == event["id"])).await;
+    }
+    facts.0.close().await.unwrap();
+    audit(&app, false).await;
+    app.stop().await;
+}
+
 fn refund(amount: i64) -> Value {
     json!({"amount": amount, "merchant_refund_no": fresh("rf"), "reason": "returned"})
 }
 
 /// The payment says it, and the provider's book does.
-async fn refunded_in_the_end(app: &Restarted, id: &str, fen: i64) {
+pub async fn refunded_in_the_end(app: &Restarted, id: &str, fen: i64) {
     for _ in 0..4 {
         app.advance(ALL_LEASES_ARE_OVER_S).await;
     }
@@ -281,4 +327,95 @@ async fn the_rest_goes_back(app: &Restarted, id: &str, first: &Value) {
     app.client.refund(id, 3889).await.problem(422, "refund_too_large", Some("amount"));
     app.client.refund(id, 3888).await.expect(201);
     refunded_in_the_end(app, id, 8888).await;
+}
+
+/// A charge. Whether its money was taken is found out; the payer's code is gone, so it is never sent again.
+pub async fn charging(point: &'static str) {
+    for run in Run::charging(point) {
+        let stage = Stage::new().await;
+        let (key, mut body) = (fresh("key"), barcode(run.first, 0));
+        body["wait"] = 0.into();
+        let doomed = stage.doomed(run).await;
+        killed_by(doomed, "/v1/payments", &key, &body).await;
+        let app = stage.restart().await;
+        if let Some(id) = taken_up(&app, run, &key, &body).await {
+            let ended = ended(&app, &id).await;
+            let was_taken = app.control.orders().await.iter().any(|order| order["captured"] != 0);
+            assert_eq!(ended["status"], if was_taken { "succeeded" } else { "failed" }, "{ended:#}");
+            assert_eq!(was_taken, point != "pay_after_first_commit", "{ended:#}");
+            app.repeat("/v1/payments", &key, &body).await;
+            audit(&app, true).await;
+        }
+        app.stop().await;
+    }
+}
+
+/// A charge whose payer never confirms is being asked about and reversed.
+pub async fn reversing(point: &'static str) {
+    for run in Run::charging(point).into_iter().filter(|run| !run.client_returns) {
+        let stage = Stage::new().await;
+        let mut first = stage.asking(run.first, &[]).await;
+        let mut body = barcode(run.first, 7);
+        body["wait"] = 0.into();
+        let waiting = first.client.pay(&body).await.expect(202);
+        first.child.kill().await.unwrap();
+        stage.age(70).await;
+        stage.killed_by_itself(run).await;
+        let app = stage.restart().await;
+        let failed = ended(&app, waiting["id"].as_str().unwrap()).await;
+        assert_eq!((&failed["status"], live(&failed)), (&json!("failed"), 0), "{failed:#}");
+        app.pay_everything().await;
+        audit(&app, false).await;
+        app.stop().await;
+    }
+}
+
+/// Moves the time on until the payment has ended.
+pub async fn ended(app: &Restarted, id: &str) -> Value {
+    for _ in 0..60 {
+        let payment = app.client.payment(id).await;
+        assert!(live(&payment) <= 1 && payment["attempts"].as_array().unwrap().len() <= 1, "{payment:#}");
+        if ["succeeded", "failed"].contains(&payment["status"].as_str().unwrap()) {
+            return payment;
+        }
+        app.advance(10).await;
+        tokio::time::sleep(std::time::Duration::from_millis(60)).await;
+    }
+    panic!("it does not end: {:#}", app.client.payment(id).await);
+}
+
+/// An old code is paid although its payment has its money.
+pub async fn giving_back_what_came_twice(point: &'static str) {
+    for run in Run::all(point).into_iter().filter(|run| !run.client_returns) {
+        let stage = Stage::new().await;
+        let mut doomed = stage.doomed(run).await;
+        let payment = doomed.client.pay(&order()).await.expect(201);
+        let old = payment["attempts"][0]["provider_order_no"].as_str().unwrap();
+        let id = payment["id"].as_str().unwrap();
+        // Its close does not get through, or comes too late.
+        stage.control.fault(json!({"provider": run.first, "call": "query", "kind": "http_500"})).await;
+        let other = json!({"flow": "qr", "providers": [if run.first == "alipay" { "wechatpay" } else { "alipay" }]});
+        let path = format!("/v1/payments/{id}/offers");
+        let shown = doomed.client.post(&path, &fresh("key"), &other).await.expect(201);
+        stage.control.pay(&shown).await;
+        doomed.client.until_status(id, "succeeded").await;
+        assert_eq!(stage.control.pay_order(old).await.0, 200);
+        stage.control.mend().await;
+        doomed.died().await;
+        let app = stage.restart().await;
+        app.advance(ALL_LEASES_ARE_OVER_S).await;
+        let given_back = |p: &Value| p["attempts"][0]["disposition"] == "refunded";
+        for _ in 0..10 {
+            if given_back(&app.client.payment(id).await) {
+                break;
+            }
+            app.advance(ALL_LEASES_ARE_OVER_S).await;
+            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+        }
+        let after = app.client.payment(id).await;
+        assert!(given_back(&after), "{after:#}");
+        assert_eq!((&after["refunds"][0]["automatic"], &after["refunds"][1]), (&json!(true), &json!(null)));
+        audit(&app, false).await;
+        app.stop().await;
+    }
 }

@@ -3,13 +3,16 @@
 //! The next one runs in the test's own process, so that its clock can be moved: nothing here waits in real time.
 
 use std::ops::Deref;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::time::Duration;
 
+use providers::order::Flow;
+use providers::provider::Ending;
 use serde_json::{Value, json};
 
-use crate::helpers::facts::Facts;
 use crate::helpers::front::Front;
 use crate::helpers::process::{self, Process};
-use crate::helpers::{Control, Ground, TestApp};
+use crate::helpers::{Control, Ground, TestApp, charging_providers};
 
 /// After so many seconds every lease and every call of a dead worker is over.
 pub const ALL_LEASES_ARE_OVER_S: i64 = 61;
@@ -28,15 +31,32 @@ pub struct Run {
 }
 
 impl Run {
-    /// Over either provider, with a client that comes back and with one that does not.
+    /// Over every provider, with a client that comes back and with one that does not.
     pub fn all(point: &'static str) -> Vec<Self> {
-        let one = |first, client_returns| Self { point, nth: 1, first, client_returns };
-        vec![one("alipay", false), one("alipay", true), one("wechatpay", false), one("wechatpay", true)]
+        let names = providers::PROTOCOLS.iter().map(|p| p.name.as_str());
+        names
+            .flat_map(|first| [false, true].map(|client_returns| Self { point, nth: 1, first, client_returns }))
+            .collect()
     }
 
-    /// Over either provider, with a client that never comes back.
+    /// Over every provider whose offers can be closed.
+    pub fn closing(point: &'static str) -> Vec<Self> {
+        let closes = |name| {
+            let capabilities = providers::protocol(name).unwrap().capabilities;
+            capabilities.flow(Flow::Qr).unwrap().ending != Ending::Expire
+        };
+        Self::all(point).into_iter().filter(|run| closes(run.first)).collect()
+    }
+
+    /// Over every provider that makes charges, with a client that comes back and with one that does not.
+    pub fn charging(point: &'static str) -> Vec<Self> {
+        let one = |first, client_returns| Self { point, nth: 1, first, client_returns };
+        charging_providers().into_iter().flat_map(|name| [one(name, false), one(name, true)]).collect()
+    }
+
+    /// The same, with a client that never comes back.
     pub fn unattended(point: &'static str) -> Vec<Self> {
-        Self::all(point).into_iter().filter(|run| !run.client_returns).collect()
+        Self::closing(point).into_iter().filter(|run| !run.client_returns).collect()
     }
 
     fn env(self) -> (&'static str, String) {
@@ -50,18 +70,19 @@ pub struct Stage {
     pub ground: Ground,
     pub control: Control,
     front: Front,
+    ahead_s: AtomicI64,
 }
 
 impl Stage {
     pub async fn new() -> Self {
         let ground = Ground::new().await;
         let control = Control::new(&ground.sandbox);
-        Self { ground, control, front: Front::start().await }
+        Self { ground, control, front: Front::start().await, ahead_s: AtomicI64::new(0) }
     }
 
     /// A gateway as a process of its own.
     pub async fn gateway(&self, env: &[(&str, String)]) -> Process {
-        let mut all = vec![("INTERLOCK__SERVER__PUBLIC_URL", self.front.url.clone())];
+        let mut all = vec![("INTERLOCK__SERVER__PUBLIC_URL", self.front.url.clone()), self.clock()];
         all.extend(env.iter().cloned());
         let process = Process::with(self.ground.folder.path(), &self.ground.database, &self.control.url, &all).await;
         self.front.lead_to(process.address);
@@ -84,28 +105,29 @@ impl Stage {
 
     /// Runs a gateway that finds something to do by itself, and is killed doing it.
     pub async fn killed_by_itself(&self, run: Run) {
-        let env = [("INTERLOCK__SERVER__PUBLIC_URL", self.front.url.clone()), run.env()];
+        let env = [("INTERLOCK__SERVER__PUBLIC_URL", self.front.url.clone()), self.clock(), run.env()];
         process::dies(self.ground.folder.path(), &self.ground.database, &self.control.url, &env).await;
     }
 
-    /// Makes everything in the database older, as if nobody had run for so long.
+    /// Nobody runs for so long: the next gateway finds all clocks moved on.
     pub async fn age(&self, seconds: i64) {
-        let db = sea_orm::Database::connect(&self.ground.database).await.unwrap();
-        let facts = Facts(db);
-        for (table, columns) in [
-            ("payments", ["resume_at", "next_check_at", "lease_until", "created_at", "expires_at"].as_slice()),
-            ("attempts", &["started_at", "call_deadline", "offer_deadline", "next_check_at"]),
-            ("refunds", &["created_at", "sent_at", "next_check_at"]),
-        ] {
-            let set: Vec<String> = columns.iter().map(|c| format!("{c} = {c} - {}", seconds * 1000)).collect();
-            facts.execute(&format!("UPDATE {table} SET {}", set.join(", "))).await.unwrap();
-        }
-        facts.0.close().await.unwrap();
+        self.age_apart(seconds, seconds).await;
+    }
+
+    /// The same, with a gateway whose clock runs ahead of its providers'.
+    pub async fn age_apart(&self, gateway_s: i64, sandbox_s: i64) {
+        self.ahead_s.fetch_add(gateway_s, Ordering::Relaxed);
+        self.control.advance(sandbox_s).await;
+    }
+
+    fn clock(&self) -> (&'static str, String) {
+        ("INTERLOCK_CLOCK_AHEAD_S", self.ahead_s.load(Ordering::Relaxed).to_string())
     }
 
     /// The same folder, the same database, the same address: the next gateway, with nothing armed.
     pub async fn restart(self) -> Restarted {
         let app = TestApp::on(self.ground, &[("server.public_url", self.front.url.as_str())]).await;
+        app.app().clock.jump(Duration::from_secs(self.ahead_s.into_inner().unsigned_abs()));
         self.front.lead_to(app.address());
         Restarted { app, _front: self.front }
     }
@@ -139,7 +161,7 @@ impl Restarted {
 
     /// The client sends the same request again, until it is not told any more that it is still being worked on.
     pub async fn repeat(&self, path: &str, key: &str, body: &Value) -> Value {
-        for _ in 0..20 {
+        for _ in 0..40 {
             let answer = self.client.post(path, key, body).await;
             match answer.status.as_u16() {
                 200 | 201 => return answer.json(),
@@ -147,8 +169,9 @@ impl Restarted {
                 _ => drop(answer.problem(409, "request_in_progress", None)),
             }
             self.advance(5).await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        panic!("after 100 s it is still being worked on");
+        panic!("after 200 s it is still being worked on");
     }
 
     /// The ids of all payments, oldest first.

@@ -172,6 +172,8 @@ fn refund_of(bench: &Bench, payment: &Aggregate, merchant_refund_no: &str) -> Re
         needs_funds: false,
         created_at: NOW,
         completed_at: None,
+        txn_time: None,
+        earlier_nos: Vec::new(),
         sent_at: None,
         in_doubt: false,
         next_check_at: None,

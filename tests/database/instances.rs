@@ -70,8 +70,8 @@ async fn two_gateways_on_one_database_go_on_with_each_parked_payment_once() {
         ("credentials.key", key.to_owned()),
     ];
     let other = server::start(Config::load(None, &flags).unwrap()).await.unwrap();
-    for provider in ["alipay", "wechatpay"] {
-        app.control.fault(serde_json::json!({"provider": provider, "kind": "refuse"})).await;
+    for protocol in providers::PROTOCOLS {
+        app.control.fault(serde_json::json!({"provider": protocol.name.as_str(), "kind": "refuse"})).await;
     }
     let watch = Watch::start(&app).await;
     let parking = (0..40).map(|_| async { app.client.pay(&order()).await.expect(202) });

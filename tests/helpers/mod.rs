@@ -169,6 +169,29 @@ pub fn order() -> Value {
     json!({"amount": 8888, "currency": "CNY", "order_id": fresh("order"), "description": "Two cups of tea", "flow": "qr"})
 }
 
+/// The providers that make charges.
+pub fn charging_providers() -> Vec<&'static str> {
+    let charging = providers::PROTOCOLS.iter().filter(|p| p.capabilities.charge.is_some());
+    charging.map(|p| p.name.as_str()).collect()
+}
+
+/// A good request for a charge over a code of this provider. Its last digit is the payer's mood: 0 to 6 pays at once,
+/// 7 has to confirm, 8 has no money, 9 shows an old code.
+pub fn barcode(provider: &str, mood: u8) -> Value {
+    static COUNT: AtomicU64 = AtomicU64::new(0);
+    let number = COUNT.fetch_add(1, Ordering::Relaxed);
+    let code = match provider {
+        "alipay" => format!("28{number:015}{mood}"),
+        "wechatpay" => format!("13{number:015}{mood}"),
+        "unionpay" => format!("62{number:016}{mood}"),
+        other => panic!("{other} has no codes"),
+    };
+    let mut body = order();
+    body["flow"] = "barcode".into();
+    body["auth_code"] = code.into();
+    body
+}
+
 pub fn install_crypto() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
@@ -246,6 +269,11 @@ impl Control {
         self.call(Method::POST, "/pay", Some(json!({"order_no": order_no, "result": "paid"}))).await
     }
 
+    /// The payer whose code was read takes it like this.
+    pub async fn pay_as(&self, auth_code: &str, result: &str) -> (u16, Value) {
+        self.call(Method::POST, "/pay", Some(json!({"code": auth_code, "result": result}))).await
+    }
+
     /// Breaks something: `{"provider", "kind", "call"?, …}`.
     pub async fn fault(&self, fault: Value) -> Value {
         let (status, body) = self.call(Method::PUT, "/faults", Some(fault)).await;
@@ -298,6 +326,9 @@ pub struct TestApp {
     pub control: Control,
     pub alipay: String,
     pub wechatpay: String,
+    /// `(provider, account)` of the demo merchant.
+    pub accounts: Vec<(String, String)>,
+    pub unionpay: String,
     pub merchant: String,
     pub database: String,
     running: Option<Running>,
@@ -327,6 +358,9 @@ impl TestApp {
             ("database.connections", "4".to_owned()),
             ("sandbox.listen", control.url.clone()),
             ("resolver.interval_ms", "50".to_owned()),
+            ("webhooks.interval_ms", "50".to_owned()),
+            ("webhooks.allow_http", "true".to_owned()),
+            ("webhooks.allow_networks", "127.0.0.0/8".to_owned()),
         ];
         all.extend(flags.iter().map(|(key, value)| (*key, (*value).to_owned())));
         let config = Config::load(None, &all).unwrap();
@@ -342,6 +376,8 @@ impl TestApp {
             control,
             alipay: account("alipay"),
             wechatpay: account("wechatpay"),
+            accounts: demo.accounts.iter().map(|a| (a.provider.clone(), a.id.clone())).collect(),
+            unionpay: account("unionpay"),
             merchant: demo.merchant,
             database,
             running: Some(running),
@@ -353,6 +389,11 @@ impl TestApp {
     /// The gateway's parts.
     pub fn app(&self) -> &Arc<App> {
         &self.running.as_ref().unwrap().app
+    }
+
+    /// The demo merchant's account at this provider.
+    pub fn account(&self, provider: &str) -> String {
+        self.accounts.iter().find(|(name, _)| name == provider).map(|(_, id)| id.clone()).unwrap()
     }
 
     pub fn sandbox(&self) -> &Sandbox {

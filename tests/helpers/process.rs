@@ -6,6 +6,7 @@ use std::process::Stdio;
 use std::time::Instant;
 
 use interlock::demo::Demo;
+use rustix::process::{Pid, Signal};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::{Child, Command};
 
@@ -30,6 +31,9 @@ pub fn interlock() -> Command {
         .env("RUST_BACKTRACE", "1")
         .env("INTERLOCK__RESOLVER__INTERVAL_MS", "50")
         .env("INTERLOCK__DATABASE__CONNECTIONS", "4")
+        .env("INTERLOCK__WEBHOOKS__INTERVAL_MS", "50")
+        .env("INTERLOCK__WEBHOOKS__ALLOW_HTTP", "true")
+        .env("INTERLOCK__WEBHOOKS__ALLOW_NETWORKS", "127.0.0.0/8")
         .kill_on_drop(true)
         .stdin(Stdio::null());
     command
@@ -110,10 +114,15 @@ impl Process {
 
     /// Ends it as an operator would, and expects exit code 0.
     pub async fn terminate(mut self) {
-        let pid = self.child.id().unwrap().to_string();
-        assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
+        signal(&self.child, Signal::TERM);
         let began = Instant::now();
         let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it drains").unwrap();
         assert!(status.success(), "{status} after {:?}", began.elapsed());
     }
+}
+
+/// Sends a signal to a process that this test has started.
+pub fn signal(child: &Child, signal: Signal) {
+    let pid = Pid::from_raw(i32::try_from(child.id().unwrap()).unwrap()).unwrap();
+    rustix::process::kill_process(pid, signal).unwrap();
 }

@@ -144,9 +144,10 @@ async fn late_money_on_a_superseded_code_is_recognised() {
         assert_eq!((late["status"].as_str(), late["amount_captured"].as_i64()), (Some("succeeded"), Some(8888)));
         let told = facts.told(id).await;
         if paid_before {
-            assert_eq!(late["attempts"][0]["disposition"], "refund_due");
+            assert!(["refund_due", "refunded"].contains(&late["attempts"][0]["disposition"].as_str().unwrap()));
             assert_eq!(late["attempts"][1]["disposition"], "kept");
-            assert_eq!(told.last().map(String::as_str), Some("payment.late_captured"));
+            assert_eq!(told.iter().filter(|t| *t == "payment.late_captured").count(), 1, "{told:?}");
+            app.client.until(id, |p| p["attempts"][0]["disposition"] == "refunded").await;
         } else {
             assert_eq!(late["attempts"][0]["disposition"], "kept");
             let ended = app.client.until(id, |p| p["attempts"][1]["status"] == "dead").await;

@@ -67,7 +67,7 @@ async fn a_worker_that_comes_back_late_leaves_the_call_of_the_one_who_went_on_al
         app.client.route(&[account(&app, provider)]).await.expect(200);
         let server = MockServer::start().await;
         let late = |ms| ResponseTemplate::new(500).set_delay(Duration::from_millis(ms));
-        Mock::given(any()).respond_with(late(1_000)).up_to_n_times(1).mount(&server).await;
+        Mock::given(any()).respond_with(late(2_000)).up_to_n_times(1).mount(&server).await;
         Mock::given(any()).respond_with(late(2_500)).mount(&server).await;
         live_at(&app, provider, account(&app, provider), &server.uri()).await;
         let facts = Facts::of(&app).await;

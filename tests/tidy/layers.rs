@@ -12,7 +12,7 @@ const ROWS: &[&[&str]] = &[
     &["reconciliation"],
     &["payments"],
     &["app"],
-    &["routing", "directory"],
+    &["routing", "directory", "webhooks"],
     &["store", "clock", "config", "kill", "telemetry", "vault"],
     &["domain"],
 ];

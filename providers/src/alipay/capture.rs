@@ -15,6 +15,16 @@ pub(super) fn from_query(node: &Node) -> Result<Capture, &'static str> {
     read(|name| node.text(name), "send_pay_date", "buyer_user_id")
 }
 
+/// From the answer to a payment that was taken inside the call. An answer without a time of payment proves none: the
+/// one to a payer who is still being asked looks the same but for that.
+///
+/// # Errors
+/// The member that is missing or unreadable.
+pub(super) fn from_pay(node: &Node) -> Result<Capture, &'static str> {
+    let capture = read(|name| node.text(name), "gmt_payment", "buyer_user_id")?;
+    if capture.paid_at.is_some() { Ok(capture) } else { Err("gmt_payment") }
+}
+
 /// From the fields of a notification of a paid trade.
 ///
 /// # Errors
@@ -32,6 +42,7 @@ fn read<'a>(text: impl Fn(&str) -> Option<&'a str>, paid_at: &str, buyer_id: &st
         paid_at: text(paid_at).and_then(from_beijing_time),
         payment_id: text("passback_params").map(|sent| percent_decode_str(sent).decode_utf8_lossy().into_owned()),
         foreign_account: None,
+        returns_by_itself: false,
     })
 }
 

@@ -69,12 +69,22 @@ pub(super) enum Class {
     Unlisted,
 }
 
-/// The class of a code of `alipay.trade.precreate`.
+/// The class of a code of `alipay.trade.precreate`: those of paying, and two of its own.
 pub(super) fn precreate_class(code: &str) -> Class {
-    PRECREATE.iter().find(|(_, codes)| codes.contains(&code)).map_or(Class::Unlisted, |(class, _)| *class)
+    match code {
+        // Alipay gave no code. Our numbers are never used twice, so the product is not signed.
+        "APPLY_PC_MERCHANT_CODE_ERROR" | "DEFAULT_SETTLE_RULE_NOT_EXIST" => Class::Account,
+        code => pay_class(code),
+    }
 }
 
-const PRECREATE: &[(Class, &[&str])] = &[
+/// The class of a code of `alipay.trade.pay`.
+pub(super) fn pay_class(code: &str) -> Class {
+    PAY.iter().find(|(_, codes)| codes.contains(&code)).map_or(Class::Unlisted, |(class, _)| *class)
+}
+
+/// The 95 codes of the reference, and one of older editions (`PAYMENT_UNKNOW`).
+const PAY: &[(Class, &[&str])] = &[
     (Class::Unknown, &["SYSTEM_ERROR", "PAYMENT_UNKNOW"]),
     (
         Class::Exists,
@@ -140,9 +150,6 @@ const PRECREATE: &[(Class, &[&str])] = &[
     (
         Class::Account,
         &[
-            // Alipay gave no code. Our numbers are never used twice, so the product is not signed.
-            "APPLY_PC_MERCHANT_CODE_ERROR",
-            "DEFAULT_SETTLE_RULE_NOT_EXIST",
             // The merchant.
             "ACCESS_FORBIDDEN",
             "SELLER_BEEN_BLOCKED",

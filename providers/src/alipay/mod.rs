@@ -1,4 +1,5 @@
-//! Alipay's open platform, version 2 (`gateway.do`), RSA2 in key mode: codes that the payer scans.
+//! Alipay's open platform, version 2 (`gateway.do`), RSA2 in key mode: codes that the payer scans, and codes on the
+//! payer's phone that the shop scans.
 //!
 //! `config` reads the settings, `sign` and `wire` make and read bytes, `outcome` alone says what an answer means
 //! for money (`codes` holds the reference's lists), `notice` reads what Alipay tells on its own, `sandbox` is the
@@ -28,8 +29,10 @@ use self::wire::{Method, Reply};
 use crate::http::Client;
 use crate::notification::{Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified};
 use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
-use crate::outcome::{Answer, Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded};
-use crate::provider::{Capabilities, Ending, FlowCapability, Protocol, Provider, ProviderName, SettingsError};
+use crate::outcome::{Answer, Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded, Refusal};
+use crate::provider::{
+    Capabilities, Charging, Ending, FlowCapability, Protocol, Provider, ProviderName, SettingsError,
+};
 
 const NAME: ProviderName = ProviderName::new("alipay");
 
@@ -38,17 +41,43 @@ pub const PROTOCOL: Protocol =
     Protocol { name: NAME, capabilities: &CAPABILITIES, open, face_keys: sandbox::make_keys, face: sandbox::open };
 
 static CAPABILITIES: Capabilities = Capabilities {
-    flows: &[FlowCapability { flow: Flow::Qr, ending: Ending::CloseOnceTradeExists }],
+    flows: &[
+        FlowCapability { flow: Flow::Qr, ending: Ending::CloseOnceTradeExists },
+        FlowCapability { flow: Flow::Barcode, ending: Ending::Reverse },
+    ],
     amount_fen: (1, 10_000_000_000),
     shortest_offer_s: 60,
     // A notification is likely, so these only catch lost ones; the last is past the longest life of a code, 2 h.
     awaiting_ladder_s: &[30, 120, 300, 600, 900, 1_800, 3_600, 5_400, 7_320],
-    // "Query at once", then every 3 to 5 s, up to a minute; then for a day.
-    doubt_ladder_s: &[0, 3, 6, 10, 15, 20, 30, 45, 60, 120, 300, 600, 1_800, 3_600, 7_200, 21_600, 43_200, 86_400],
     // "No earlier than 10 s after the refund."
     refund_ladder_s: &[10, 20, 40, 60, 120, 300, 600, 1_800, 3_600, 7_200, 21_600, 43_200, 86_400],
     refund_spacing_ms: 3_000,
+    refund_renumbers: false,
+    charge: Some(Charging {
+        is_code,
+        // How long the official SDK reads.
+        timeout_ms: 15_000,
+        // "Every 3 to 6 s for 60 s", and what is in doubt after the wait for the answer at once.
+        ladder_s: &[3, 6, 10, 15, 20, 25, 30, 40, 50, 60],
+        patience_s: 60,
+        reverse_from_s: 0,
+        // "Repeat at once", with a breath in between.
+        reverse_pause_s: 3,
+        // Whether a failed payment leaves a trade that can still be paid is not documented, so it is cancelled.
+        declined_is_reversed: true,
+        // A payment on its way may make the trade after a cancel that found none.
+        not_found_twice_s: Some(30),
+    }),
 };
+
+/// Codes of the wallet are 16 to 24 digits that begin with 25 to 30, those of face payment `fp` and 35 characters.
+fn is_code(code: &str) -> bool {
+    if let Some(face) = code.strip_prefix("fp") {
+        return face.len() == 35 && face.bytes().all(|b| b.is_ascii_alphanumeric());
+    }
+    let ours = ["25", "26", "27", "28", "29", "30"].iter().any(|prefix| code.starts_with(prefix));
+    ours && (16..=24).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_digit())
+}
 
 fn open(settings: Value) -> Result<Arc<dyn Provider>, SettingsError> {
     let settings = Settings::read(&settings)?;
@@ -100,6 +129,15 @@ impl Provider for Alipay {
         if CAPABILITIES.flow(order.flow).is_none() {
             let failure = Failure::new(FailureKind::Request, "flow", format!("{} is not served", order.flow));
             return Answer::new(Created::NotSent(failure));
+        }
+        if order.flow.takes_money() {
+            let Some(auth_code) = order.auth_code.as_deref().filter(|code| is_code(code)) else {
+                let failure = Failure::new(FailureKind::Request, "auth_code", "not a code of this wallet's");
+                return Answer::new(Created::Refused(Refusal::Request, failure));
+            };
+            let biz_content = pay(order, auth_code, &self.settings.seller_id);
+            let (reply, request_id) = self.call(Method::Pay, biz_content, Some(&order.notify_url), call).await;
+            return Answer { outcome: outcome::charged(reply, &order.order_no), request_id };
         }
         let biz_content = precreate(order, &self.settings.seller_id, call.now);
         let (reply, request_id) = self.call(Method::Precreate, biz_content, Some(&order.notify_url), call).await;
@@ -180,6 +218,27 @@ fn precreate(order: &Order, seller_id: &str, now: DateTime<Utc>) -> Value {
     })
 }
 
+fn pay(order: &Order, auth_code: &str, seller_id: &str) -> Value {
+    let scene = if auth_code.starts_with("fp") { "security_code" } else { "bar_code" };
+    let mut biz_content = json!({
+        "out_trade_no": order.order_no,
+        "total_amount": order.amount.to_yuan(),
+        "subject": subject(&order.description),
+        "product_code": "FACE_TO_FACE_PAYMENT",
+        "scene": scene,
+        "auth_code": auth_code,
+        "seller_id": seller_id,
+        // Until then the payer may type the password.
+        "time_expire": wire::beijing_time(order.expires_at),
+        "passback_params": utf8_percent_encode(&order.payment_id, PASSBACK).to_string(),
+    });
+    if let (Some(store), Some(members)) = (&order.store, biz_content.as_object_mut()) {
+        members.insert("store_id".to_owned(), store.id.as_str().into());
+        members.extend(store.terminal_id.as_deref().map(|till| ("terminal_id".to_owned(), till.into())));
+    }
+    biz_content
+}
+
 /// `/`, `=` and `&` are not allowed in a subject. It comes back inside the signed text of notifications, where
 /// `&` and `=` separate fields: with them a payer's text could pass for other fields.
 fn subject(description: &str) -> String {
@@ -205,6 +264,8 @@ mod tests {
             expires_at: now + TimeDelta::seconds(lives_s),
             notify_url: "http://127.0.0.1:9/n".to_owned(),
             client_ip: None,
+            auth_code: None,
+            store: None,
         };
         (order, now)
     }

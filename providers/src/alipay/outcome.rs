@@ -5,7 +5,7 @@
 //! here looks at `msg`, whose texts are not stable.
 
 use super::capture;
-use super::codes::{Class, REFUSED_REFUNDS, bare, gateway, precreate_class};
+use super::codes::{Class, REFUSED_REFUNDS, bare, gateway, pay_class, precreate_class};
 use super::wire::{Node, Reply};
 use crate::http::Undelivered;
 use crate::money::Money;
@@ -26,7 +26,38 @@ pub(super) fn created(reply: Reply, order_no: &str) -> Created {
         Sorted::Unknown(failure) => return Created::Unknown(failure),
         Sorted::Business(no) => no,
     };
-    match precreate_class(&no.code) {
+    refused_creation(&no, precreate_class(&no.code))
+}
+
+/// What a charge means: `alipay.trade.pay`, which takes the money inside the call.
+///
+/// 10000 with a time of payment: taken. 10003: the payer is asked for the password, and the trade exists. A listed
+/// "no": this call took nothing; what speaks of a trade under our number (paid, closed, of another buyer) means that
+/// something happened which we did not see, and only a query says what. The payer's "no" may leave a trade behind
+/// that can still be paid, which is why it is followed by a cancel. Everything else, 20000 first of all, may have
+/// taken the money.
+pub(super) fn charged(reply: Reply, order_no: &str) -> Created {
+    if let Reply::Signed(node) = &reply
+        && node.code() == "10003"
+        && node.text("out_trade_no") == Some(order_no)
+    {
+        return Created::Waiting;
+    }
+    let no = match Sorted::of(reply).about(order_no) {
+        Sorted::NotSent(failure) => return Created::NotSent(failure),
+        Sorted::Success(node) => {
+            return capture::from_pay(&node)
+                .map_or_else(|member| Created::Unknown(incompatible("unreadable", member)), Created::Captured);
+        }
+        Sorted::Gateway(refusal, failure) => return Created::Refused(refusal, failure),
+        Sorted::Unknown(failure) => return Created::Unknown(failure),
+        Sorted::Business(no) => no,
+    };
+    refused_creation(&no, pay_class(&no.code))
+}
+
+fn refused_creation(no: &No, class: Class) -> Created {
+    match class {
         Class::Unknown => Created::Unknown(no.failure(FailureKind::ServerError)),
         // A trade with this number is there in some state, perhaps paid: ask before anything.
         Class::Exists => Created::Unknown(no.failure(FailureKind::Request)),
@@ -98,7 +129,7 @@ pub(super) fn reversed(reply: Reply, order_no: &str) -> Ended {
         Sorted::Unknown(failure) => return Ended::Unknown(failure),
     };
     match no.code.as_str() {
-        // It was paid, and the merchant's balance is too small to give it back.
+        // It is paid, and the merchant's balance is too small to give it back: top up, and cancel or refund then.
         "SELLER_BALANCE_NOT_ENOUGH" => Ended::AlreadyPaid,
         // Too old, frozen, finished or partly refunded: not cancelled, and a query tells what it is.
         "TRADE_HAS_FINISHED"
@@ -119,9 +150,7 @@ fn reversal(node: &Node) -> Ended {
         (Some("N"), Some("close")) => Ended::Closed,
         (Some("N"), Some("refund")) => Ended::Reversed,
         // No trade was found, or nothing was done. A payment on its way may still make one: a query decides.
-        (Some("N"), None) => {
-            Ended::Impossible(Failure::new(FailureKind::Request, "no_action", "no trade was found to cancel"))
-        }
+        (Some("N"), None) => Ended::NotFound,
         (_, _) => Ended::Unknown(incompatible("action", "an action or retry flag that is not documented")),
     }
 }
@@ -251,6 +280,11 @@ impl Sorted {
             && node.text("out_trade_no") != Some(order_no)
         {
             return Self::Unknown(incompatible("out_trade_no", "the answer does not name our order"));
+        }
+        if let Self::Business(no) = &self
+            && no.node.text("out_trade_no").is_some_and(|named| named != order_no)
+        {
+            return Self::Unknown(incompatible("out_trade_no", "the answer is about another order"));
         }
         self
     }

@@ -11,13 +11,18 @@ use crate::order::OrderRef;
 
 const ORDER: &str = "il0000000001";
 const TABLE: &str = include_str!("../../tests/vectors/alipay-outcomes.txt");
-const CALLS: [&str; 6] = ["precreate", "query", "close", "cancel", "refund", "refund_query"];
+const CALLS: [&str; 7] = ["precreate", "pay", "query", "close", "cancel", "refund", "refund_query"];
 
 pub(crate) fn refund(order_no: &str, refund_no: &str, fen: i64) -> RefundOrder {
     RefundOrder {
-        order: OrderRef { order_no: order_no.to_owned(), txn_time: DateTime::UNIX_EPOCH },
+        order: OrderRef {
+            order_no: order_no.to_owned(),
+            txn_time: DateTime::UNIX_EPOCH,
+            expires_at: DateTime::UNIX_EPOCH,
+        },
         transaction_id: None,
         refund_no: refund_no.to_owned(),
+        txn_time: DateTime::UNIX_EPOCH,
         amount: Money::fen(fen).unwrap(),
         total: Money::fen(8888).unwrap(),
         reason: None,
@@ -34,6 +39,7 @@ fn outcome(call: &str, reply: Reply) -> String {
     let refund = refund(ORDER, "R1", 100);
     let debug = match call {
         "precreate" => format!("{:?}", created(reply, ORDER)),
+        "pay" => format!("{:?}", charged(reply, ORDER)),
         "query" => format!("{:?}", queried(reply, ORDER)),
         "close" => format!("{:?}", closed(reply, ORDER)),
         "cancel" => format!("{:?}", reversed(reply, ORDER)),
@@ -78,7 +84,7 @@ fn rows() -> impl Iterator<Item = Row<'static>> {
 fn gateway_outcome(call: &str, expected: &str) -> String {
     let (refusal, kind) = expected.split_once(' ').unwrap();
     match (call, refusal) {
-        ("precreate", _) => expected.to_owned(),
+        ("precreate" | "pay", _) => expected.to_owned(),
         ("close" | "cancel", "Refused(Provider)") => format!("Again {kind}"),
         ("refund", refusal) if refusal.starts_with("Refused") => format!("Later {kind}"),
         (_, _) => format!("Unknown {kind}"),
@@ -114,6 +120,7 @@ fn every_documented_code_has_its_outcome_and_an_unlisted_one_is_unknown() {
             ("cancel", 11),
             ("close", 9),
             ("gateway", 54),
+            ("pay", 103),
             ("precreate", 108),
             ("query", 10),
             ("refund", 34),
@@ -134,6 +141,7 @@ fn only_what_provably_never_left_is_not_sent() {
     let failure = || Failure::new(FailureKind::Network, "connect", "refused");
     for (call, not_sent) in [
         ("precreate", "NotSent network"),
+        ("pay", "NotSent network"),
         ("query", "Unknown network"),
         ("close", "Again network"),
         ("cancel", "Again network"),
@@ -161,6 +169,11 @@ fn a_success_means_what_its_members_say() {
         ("precreate", json!({ "qr_code": "https://qr.alipay.com/bax" }), "Accepted"),
         ("precreate", json!({}), "Unknown incompatible"),
         ("precreate", json!({ "qr_code": "" }), "Unknown incompatible"),
+        ("pay", json!({ "total_amount": "88.88", "gmt_payment": "2026-01-01 08:00:01" }), "Captured"),
+        ("pay", json!({ "total_amount": "88.88" }), "Unknown incompatible"),
+        ("pay", json!({ "total_amount": "88.88", "gmt_payment": "yesterday" }), "Unknown incompatible"),
+        ("pay", json!({ "total_amount": "1e3", "gmt_payment": "2026-01-01 08:00:01" }), "Unknown incompatible"),
+        ("pay", json!({}), "Unknown incompatible"),
         ("query", json!({ "trade_status": "WAIT_BUYER_PAY" }), "Payable"),
         ("query", paid("TRADE_SUCCESS"), "Paid"),
         ("query", paid("TRADE_FINISHED"), "Paid"),
@@ -174,7 +187,7 @@ fn a_success_means_what_its_members_say() {
         ("close", json!({}), "Closed"),
         ("cancel", json!({ "retry_flag": "N", "action": "close" }), "Closed"),
         ("cancel", json!({ "retry_flag": "N", "action": "refund" }), "Reversed"),
-        ("cancel", json!({ "retry_flag": "N" }), "Impossible request"),
+        ("cancel", json!({ "retry_flag": "N" }), "NotFound"),
         ("cancel", json!({ "retry_flag": "Y" }), "Again server_error"),
         ("cancel", json!({ "retry_flag": "Y", "action": "close" }), "Again server_error"),
         ("cancel", json!({ "retry_flag": "N", "action": "explode" }), "Unknown incompatible"),
@@ -199,11 +212,13 @@ fn a_success_means_what_its_members_say() {
 
 #[test]
 fn an_answer_about_another_order_is_unknown() {
-    for call in ["precreate", "query", "close", "cancel", "refund"] {
+    let asked = node(json!({ "code": "10003", "out_trade_no": "il0000000002" }));
+    assert_eq!(outcome("pay", Reply::Signed(asked)), "Unknown incompatible");
+    for call in ["precreate", "pay", "query", "close", "cancel", "refund"] {
         for other in [json!("il0000000002"), Value::Null, json!(1)] {
             let members = json!({
                 "out_trade_no": other, "qr_code": "https://qr", "trade_status": "TRADE_SUCCESS", "total_amount": "1.00",
-                "retry_flag": "N", "action": "close", "fund_change": "Y",
+                "retry_flag": "N", "action": "close", "fund_change": "Y", "gmt_payment": "2026-01-01 08:00:01",
             });
             assert_eq!(success(call, members), "Unknown incompatible", "{call} {other}");
         }

@@ -1,7 +1,8 @@
 //! Alipay's side of the wire, for the sandbox: the gateway with its checks in the real order, answers in the
-//! real layout, and notifications. Trades are in `trade.rs`. It never keeps money anywhere but in the book, and
+//! real layout, and notifications. Trades are in `trade.rs`, charges in `pay.rs`. It never keeps money anywhere but in the book, and
 //! its keys open nothing but this sandbox.
 
+mod pay;
 mod trade;
 
 use std::collections::BTreeMap;
@@ -76,7 +77,7 @@ impl Face for AlipayFace {
     fn call_of(&self, request: &Request) -> Option<CallKind> {
         let params = Params::of(request);
         Method::named(params.text("method")?).map(|method| match method {
-            Method::Precreate => CallKind::Create,
+            Method::Precreate | Method::Pay => CallKind::Create,
             Method::Query => CallKind::Query,
             Method::Close => CallKind::Close,
             Method::Cancel => CallKind::Reverse,
@@ -145,6 +146,10 @@ impl Face for AlipayFace {
 
     fn retry_schedule_s(&self, _: &Order) -> &'static [u32] {
         RETRIES_S
+    }
+
+    fn late_money_returns_s(&self) -> Option<u32> {
+        None
     }
 
     fn credentials(&self) -> Value {
@@ -262,19 +267,23 @@ impl Params {
 #[derive(Debug, Clone, Copy)]
 struct Refused(&'static str, &'static str, &'static str);
 
-/// The members of a node, in order; all of them are texts.
+/// The members of a node, in order; nearly all of them are texts.
 #[derive(Debug, Clone)]
-struct Said(Vec<(&'static str, String)>);
+struct Said(Vec<(&'static str, Value)>);
 
 impl Said {
     fn success(members: impl IntoIterator<Item = (&'static str, String)>) -> Self {
-        let mut said = Self(vec![("code", "10000".to_owned()), ("msg", "Success".to_owned())]);
-        said.0.extend(members);
+        let mut said = Self(vec![("code", "10000".into()), ("msg", "Success".into())]);
+        said.extend(members);
         said
     }
 
-    fn push(&mut self, name: &'static str, value: impl Into<String>) {
+    fn push(&mut self, name: &'static str, value: impl Into<Value>) {
         self.0.push((name, value.into()));
+    }
+
+    fn extend(&mut self, members: impl IntoIterator<Item = (&'static str, String)>) {
+        self.0.extend(members.into_iter().map(|(name, value)| (name, value.into())));
     }
 
     fn is(&self, sub_code: &str) -> bool {
@@ -282,8 +291,7 @@ impl Said {
     }
 
     fn to_json(&self) -> String {
-        let members: Vec<String> =
-            self.0.iter().map(|(name, value)| format!(r#""{name}":{}"#, Value::from(value.as_str()))).collect();
+        let members: Vec<String> = self.0.iter().map(|(name, value)| format!(r#""{name}":{value}"#)).collect();
         format!("{{{}}}", members.join(","))
     }
 }
@@ -297,7 +305,7 @@ impl From<Refused> for Said {
             _ => "Business Failed",
         };
         let members = [("code", code), ("msg", msg), ("sub_code", sub_code), ("sub_msg", sub_msg)];
-        Self(members.map(|(name, value)| (name, value.to_owned())).to_vec())
+        Self(members.map(|(name, value)| (name, value.into())).to_vec())
     }
 }
 

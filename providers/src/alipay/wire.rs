@@ -23,6 +23,7 @@ const MAX_MESSAGE_CHARS: usize = 200;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Method {
     Precreate,
+    Pay,
     Query,
     Close,
     Cancel,
@@ -31,7 +32,8 @@ pub(super) enum Method {
 }
 
 impl Method {
-    const ALL: [Self; 6] = [Self::Precreate, Self::Query, Self::Close, Self::Cancel, Self::Refund, Self::RefundQuery];
+    const ALL: [Self; 7] =
+        [Self::Precreate, Self::Pay, Self::Query, Self::Close, Self::Cancel, Self::Refund, Self::RefundQuery];
 
     /// The call of this name.
     pub(super) fn named(name: &str) -> Option<Self> {
@@ -42,6 +44,7 @@ impl Method {
     pub(super) fn name(self) -> &'static str {
         match self {
             Self::Precreate => "alipay.trade.precreate",
+            Self::Pay => "alipay.trade.pay",
             Self::Query => "alipay.trade.query",
             Self::Close => "alipay.trade.close",
             Self::Cancel => "alipay.trade.cancel",

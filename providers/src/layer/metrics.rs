@@ -84,6 +84,7 @@ impl Label for Ended {
             Self::Closed => "closed",
             Self::Reversed => "reversed",
             Self::AlreadyPaid => "already_paid",
+            Self::NotFound => "not_found",
             Self::Impossible(_) => "impossible",
             Self::Again(_) => "again",
             Self::Unknown(_) => "unknown",

@@ -2,12 +2,16 @@
 //! be used again and what may be closed are rules of the faces. What it does refuse, whoever asks: paying an
 //! order twice, paying a dead one, and giving back more than was taken. Movements of money are only ever added.
 
+mod late;
+mod stored;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+use super::refund_end::RefundEnds;
 use crate::money::Money;
 use crate::order::Flow;
 
@@ -32,7 +36,7 @@ impl SharedBook {
 /// Names an order: numbers are unique within a merchant.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct OrderKey {
-    /// `alipay`, `wechatpay`.
+    /// `alipay`, `wechatpay`, `unionpay`.
     pub provider: String,
     /// The merchant's number there, as the face writes it.
     pub merchant: String,
@@ -105,6 +109,9 @@ pub struct Order {
     pub paid_at: Option<DateTime<Utc>>,
     /// When it was closed or reversed.
     pub ended_at: Option<DateTime<Utc>>,
+    /// When its payer last said no.
+    #[serde(default)]
+    pub declined_at: Option<DateTime<Utc>>,
     /// By the merchant's number of the refund.
     pub refunds: BTreeMap<String, Refund>,
 }
@@ -139,12 +146,13 @@ impl Order {
 }
 
 /// Where a refund stands.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefundStatus {
     /// Accepted; the money has not arrived.
     Processing,
     /// The money is back with the payer.
+    #[default]
     Done,
     /// Not carried out; the money is back with the merchant.
     Closed,
@@ -169,10 +177,16 @@ pub struct Refund {
     pub status: RefundStatus,
     /// When it was accepted.
     pub created_at: DateTime<Utc>,
-    /// When a refund in work becomes done by itself.
+    /// When a refund in work ends by itself.
     pub due_at: DateTime<Utc>,
+    /// How it ends then.
+    #[serde(default)]
+    pub ends_as: RefundStatus,
     /// When it was done, closed or found abnormal.
     pub completed_at: Option<DateTime<Utc>>,
+    /// What else the face must remember of it.
+    #[serde(default)]
+    pub details: serde_json::Value,
 }
 
 /// A refund as a face accepts it.
@@ -190,6 +204,8 @@ pub struct NewRefund {
     pub notify_url: Option<String>,
     /// When it is done: now, for providers that do it inside the call.
     pub due_at: DateTime<Utc>,
+    /// What else the face must remember of it.
+    pub details: serde_json::Value,
 }
 
 /// What a face may have to tell the merchant of.
@@ -274,6 +290,9 @@ pub enum Refusal {
     /// More than is left of the order.
     #[error("more than what is left of the order")]
     TooMuch,
+    /// It cannot be paid late.
+    #[error("its time is not over yet, or its provider takes no late money")]
+    NotLate,
 }
 
 /// All orders, and all money that ever moved.
@@ -290,15 +309,8 @@ pub struct Book {
     movements: Vec<Movement>,
     outbox: Vec<Event>,
     last_number: u64,
-}
-
-/// A book as it is stored.
-#[derive(Serialize, Deserialize)]
-struct Stored {
-    orders: Vec<Order>,
-    movements: Vec<Movement>,
-    outbox: Vec<Event>,
-    last_number: u64,
+    /// How the next refunds end; asked for from outside, and not stored.
+    pub refund_ends: RefundEnds,
 }
 
 impl Book {
@@ -357,7 +369,8 @@ impl Book {
         self.orders.get(self.numbers.get(order_no)?)
     }
 
-    /// Gives out another code; the codes before it die.
+    /// Gives out another code; the codes before it die. For a charge it is the code that was read off the payer's
+    /// phone; whether one was used before, [`Book::by_code`] tells.
     ///
     /// # Errors
     /// `Unknown`.
@@ -383,6 +396,18 @@ impl Book {
         Ok(())
     }
 
+    /// The payer opened the order and said no. It can still be paid.
+    ///
+    /// # Errors
+    /// As [`Book::open_trade`].
+    pub fn decline(&mut self, key: &OrderKey, transaction_id: &str, now: DateTime<Utc>) -> Result<(), Refusal> {
+        self.open_trade(key, transaction_id, now)?;
+        if let Some(order) = self.orders.get_mut(key) {
+            order.declined_at = Some(now);
+        }
+        Ok(())
+    }
+
     /// The payer pays. `transaction_id` is taken unless the trade has a number already.
     ///
     /// # Errors
@@ -390,15 +415,7 @@ impl Book {
     pub fn pay(&mut self, key: &OrderKey, transaction_id: &str, now: DateTime<Utc>) -> Result<(), Refusal> {
         self.open_trade(key, transaction_id, now)?;
         let order = self.orders.get_mut(key).ok_or(Refusal::Unknown)?;
-        order.state = State::Paid;
-        order.paid_at = Some(now);
-        self.movements.push(Movement {
-            kind: MovementKind::Captured,
-            order: key.clone(),
-            refund_no: None,
-            amount: order.amount,
-            at: now,
-        });
+        take(order, &mut self.movements, now);
         self.outbox.push(Event::Paid { order: key.clone() });
         Ok(())
     }
@@ -470,7 +487,9 @@ impl Book {
             status: RefundStatus::Processing,
             created_at: now,
             due_at: new.due_at,
+            ends_as: RefundStatus::Done,
             completed_at: None,
+            details: new.details,
         };
         order.refunds.insert(refund_no.clone(), refund);
         self.refund_numbers.insert((key.provider.clone(), key.merchant.clone(), refund_no.clone()), key.clone());
@@ -480,6 +499,13 @@ impl Book {
             self.working.insert((new.due_at, key.clone(), refund_no.clone()));
         }
         self.orders.get(key).and_then(|o| o.refunds.get(&refund_no)).ok_or(Refusal::Unknown)
+    }
+
+    /// A refund in work will end like this when its time comes. Nothing changes when there is none.
+    pub fn refund_will_end(&mut self, key: &OrderKey, refund_no: &str, ends_as: RefundStatus) {
+        if let Some(refund) = self.orders.get_mut(key).and_then(|o| o.refunds.get_mut(refund_no)) {
+            refund.ends_as = ends_as;
+        }
     }
 
     /// A refund in work ends.
@@ -518,8 +544,10 @@ impl Book {
             && *due_at <= now
             && let Some((_, key, refund_no)) = self.working.pop_first()
         {
+            let refund = self.orders.get(&key).and_then(|o| o.refunds.get(&refund_no));
+            let ends_as = refund.map_or(RefundStatus::Done, |refund| refund.ends_as);
             // A refund that a face ended before its time is no longer in work; nothing happens to it then.
-            let _ = self.end_refund(&key, &refund_no, RefundStatus::Done, now);
+            let _ = self.end_refund(&key, &refund_no, ends_as, now);
         }
         self.working.first().map(|(due_at, _, _)| *due_at)
     }
@@ -549,37 +577,6 @@ impl Book {
         &self.movements
     }
 
-    /// The whole book, to be stored and read by [`Book::from_json`].
-    ///
-    /// # Errors
-    /// Never for a book that this program filled; JSON cannot hold every value, so the type says so.
-    pub fn to_json(&self) -> Result<serde_json::Value, serde_json::Error> {
-        serde_json::to_value(Stored {
-            orders: self.orders().into_iter().cloned().collect(),
-            movements: self.movements.clone(),
-            outbox: self.outbox.clone(),
-            last_number: self.last_number,
-        })
-    }
-
-    /// A stored book.
-    ///
-    /// # Errors
-    /// When it is not one.
-    pub fn from_json(json: serde_json::Value) -> Result<Self, serde_json::Error> {
-        let stored: Stored = serde_json::from_value(json)?;
-        let mut book = Self {
-            movements: stored.movements,
-            outbox: stored.outbox,
-            last_number: stored.last_number,
-            ..Self::default()
-        };
-        for order in stored.orders {
-            book.index(order);
-        }
-        Ok(book)
-    }
-
     fn index(&mut self, order: Order) {
         for code in &order.codes {
             self.codes.insert(code.text.clone(), order.key.clone());
@@ -597,6 +594,19 @@ impl Book {
         self.numbers.insert(order.key.order_no.clone(), order.key.clone());
         self.orders.insert(order.key.clone(), order);
     }
+}
+
+/// The money of an order moves.
+fn take(order: &mut Order, movements: &mut Vec<Movement>, now: DateTime<Utc>) {
+    order.state = State::Paid;
+    order.paid_at = Some(now);
+    movements.push(Movement {
+        kind: MovementKind::Captured,
+        order: order.key.clone(),
+        refund_no: None,
+        amount: order.amount,
+        at: now,
+    });
 }
 
 /// Whether an order can still be ended unpaid.

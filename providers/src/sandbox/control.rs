@@ -14,14 +14,20 @@ use super::face::{Request, Response};
 use super::fault::Fault;
 use super::members::{Invalid, Members};
 use super::payer::{Holding, Wish};
+use super::refund_end::RefundEnd;
 
 const HELP: &str = "\
 The sandbox's control. Amounts are in fen, times in RFC 3339.
 GET    /                what you read
-POST   /pay             {\"code\" | \"order_no\", \"result\": \"paid\" | \"declined\"}: act as the payer
+POST   /pay             {\"code\" | \"order_no\", \"result\": \"paid\" | \"declined\" | \"late\"}: act as the payer
 GET    /faults          what is broken on purpose
 PUT    /faults          {\"provider\", \"call\", \"kind\", \"probability\", \"latency_ms\", \"seed\", \"duration_s\"}
 DELETE /faults[?id=]    mend it
+GET    /refunds         how the next refunds end
+PUT    /refunds         {\"provider\", \"result\": \"done\" | \"closed\" | \"abnormal\" | \"no_funds\", \"count\"}: the next \"count\"
+                        refunds (all, when it is missing) end so, each provider in its own words. Alipay knows no
+                        closed and no abnormal refund: it says fund_change N and does nothing, or that the buyer's
+                        account is blocked; its cancel of a paid trade meets no_funds too
 GET    /clock           the sandbox's time
 POST   /clock           {\"advance_s\"} or {\"now\"}: move it forward
 GET    /faces           where each provider listens
@@ -60,6 +66,8 @@ async fn route(core: &Core, request: &Request) -> Result<Response, Refused> {
         ("/faults", "GET") => Ok(faults(core)),
         ("/faults", "PUT") => add_fault(core, &request.body).await,
         ("/faults", "DELETE") => remove_faults(core, request.query()).await,
+        ("/refunds", "GET") => Ok(refund_ends(core)),
+        ("/refunds", "PUT") => set_refund_ends(core, &request.body),
         ("/clock", "GET") => Ok(clock(core)),
         ("/clock", "POST") => move_clock(core, &request.body),
         ("/faces", "GET") => Ok(json_response(StatusCode::OK, &core.face_urls())),
@@ -69,6 +77,7 @@ async fn route(core: &Core, request: &Request) -> Result<Response, Refused> {
         ("/" | "/faces" | "/credentials" | "/books" | "/notifications", _) => Err(Refused::WrongMethod("GET")),
         ("/pay", _) => Err(Refused::WrongMethod("POST")),
         ("/faults", _) => Err(Refused::WrongMethod("GET, PUT, DELETE")),
+        ("/refunds", _) => Err(Refused::WrongMethod("GET, PUT")),
         ("/clock", _) => Err(Refused::WrongMethod("GET, POST")),
         _ => Err(Refused::NotFound),
     }
@@ -108,6 +117,25 @@ async fn remove_faults(core: &Core, query: &str) -> Result<Response, Refused> {
     }
     core.faults_changed().await;
     Ok(json_response(StatusCode::OK, &json!({"removed": removed})))
+}
+
+fn refund_ends(core: &Core) -> Response {
+    let book = core.book.lock();
+    let asked = book.refund_ends.asked();
+    let list: Vec<Value> = asked.map(|(p, end, n)| json!({"provider": p, "result": end, "count": n})).collect();
+    drop(book);
+    json_response(StatusCode::OK, &json!({"data": list}))
+}
+
+fn set_refund_ends(core: &Core, body: &[u8]) -> Result<Response, Refused> {
+    let mut members = Members::of(body, &["provider", "result", "count"])?;
+    let provider: String = members.required("provider")?;
+    if !core.providers().iter().any(|p| p.as_str() == provider) {
+        return Err(Invalid::new("provider", "is not one of the sandbox's").into());
+    }
+    let (end, count): (RefundEnd, Option<u32>) = (members.required("result")?, members.optional("count")?);
+    core.book.lock().refund_ends.ask(&provider, end, count);
+    Ok(refund_ends(core))
 }
 
 fn clock(core: &Core) -> Response {

@@ -42,6 +42,9 @@ pub trait Face: Send + Sync + fmt::Debug {
     /// Seconds between one unacknowledged notification of this order and the next.
     fn retry_schedule_s(&self, order: &Order) -> &'static [u32];
 
+    /// After how many seconds money that was taken too late goes back by itself; `None` where no order takes any.
+    fn late_money_returns_s(&self) -> Option<u32>;
+
     /// The provider's block of `GET /credentials`, in the forms that its SDKs take.
     fn credentials(&self) -> serde_json::Value;
 }

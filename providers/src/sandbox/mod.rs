@@ -12,6 +12,7 @@ pub mod keys;
 pub mod members;
 mod notify;
 pub mod payer;
+pub mod refund_end;
 mod server;
 
 use std::io;
@@ -152,14 +153,15 @@ impl Sandbox {
         let gates = Mutex::default();
         let core = Core { faces: doors, book, clock, faults, notifier, due_changed, gates, addresses: OnceLock::new() };
         let core = Arc::new(core);
+        // The control first: its address is the one that people give, so it is the one to complain of.
+        let (door, hinge) = Door::new();
+        let control = (listen(control, hinge, control_handler(&core))?, door);
         let mut faces = Vec::new();
         for (face, address, hinge) in hinges {
             let name = face.provider();
             faces.push((name, listen(address, hinge, face_handler(&core, face))?));
         }
         let _ = core.addresses.set(faces.clone());
-        let (door, hinge) = Door::new();
-        let control = (listen(control, hinge, control_handler(&core))?, door);
         let timers = tokio::spawn(keep_time(Arc::clone(&core)));
         Ok(Self { core, control, faces, timers })
     }
@@ -260,6 +262,8 @@ impl Core {
     fn pay(&self, holding: &Holding, wish: Wish) -> Result<Order, Refusal> {
         let order = payer::act(&self.book, |key| self.face_of(key), holding, wish, self.clock.now());
         self.dispatch();
+        // Late money goes back when its time comes.
+        self.due_changed.notify_one();
         order
     }
 

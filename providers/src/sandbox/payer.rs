@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 
-use super::book::{Order, OrderKey, Refusal, SharedBook};
+use super::book::{NewRefund, Order, OrderKey, Refusal, SharedBook};
 use super::face::Face;
 
 /// What the payer holds.
@@ -24,6 +24,34 @@ pub enum Wish {
     Paid,
     /// The payer opens the order and cannot pay.
     Declined,
+    /// The payer pays when the order's time is over, and the provider lets it happen.
+    Late,
+}
+
+/// How a payer whose code was scanned takes it: the last digit of the code says so.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mood {
+    /// Pays inside the call.
+    Pays,
+    /// Has to confirm on the phone first: waits for [`act`].
+    MustConfirm,
+    /// Has no money.
+    HasNoMoney,
+    /// Shows a code that is too old.
+    CodeExpired,
+}
+
+impl Mood {
+    /// The mood behind a code.
+    #[must_use]
+    pub fn of(auth_code: &str) -> Self {
+        match auth_code.as_bytes().last() {
+            Some(b'7') => Self::MustConfirm,
+            Some(b'8') => Self::HasNoMoney,
+            Some(b'9') => Self::CodeExpired,
+            _ => Self::Pays,
+        }
+    }
 }
 
 /// Acts. Returns the order as it is then.
@@ -56,7 +84,21 @@ pub(super) fn act<'a>(
     let transaction_id = face.transaction_id(book.next_number(), now);
     match wish {
         Wish::Paid => book.pay(&key, &transaction_id, now)?,
-        Wish::Declined => book.open_trade(&key, &transaction_id, now)?,
+        Wish::Declined => book.decline(&key, &transaction_id, now)?,
+        Wish::Late => {
+            let after = TimeDelta::seconds(i64::from(face.late_money_returns_s().ok_or(Refusal::NotLate)?));
+            let amount = book.order(&key).ok_or(Refusal::Unknown)?.amount;
+            let back = NewRefund {
+                refund_no: format!("late{}", key.order_no),
+                refund_id: face.transaction_id(book.next_number(), now),
+                amount,
+                reason: None,
+                notify_url: None,
+                due_at: now + after,
+                details: serde_json::Value::Null,
+            };
+            book.pay_late(&key, &transaction_id, back, now)?;
+        }
     }
     book.order(&key).cloned().ok_or(Refusal::Unknown)
 }

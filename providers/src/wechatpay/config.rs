@@ -22,6 +22,7 @@ struct Settings {
     public_key: String,
     apiv3_key: String,
     base_url: Option<String>,
+    store_id: Option<String>,
 }
 
 /// Settings that were checked.
@@ -37,6 +38,8 @@ pub(super) struct Account {
     pub public_key: Verifier,
     pub resource_key: ResourceKey,
     pub client: Client,
+    /// The shop that charges are reported for when an order names none.
+    pub store_id: String,
 }
 
 impl Account {
@@ -47,6 +50,7 @@ impl Account {
             return Err(wrong("public_key_id", "must begin with PUB_KEY_ID_; platform certificates are not supported"));
         }
         let base = settings.base_url.as_deref().unwrap_or(DEFAULT_BASE_URL);
+        let store_id = settings.store_id.as_ref().unwrap_or(&settings.mchid).clone();
         Ok(Self {
             signer: Signer::from_text(&settings.private_key).map_err(|e| wrong("private_key", &e.to_string()))?,
             public_key: Verifier::from_text(&settings.public_key).map_err(|e| wrong("public_key", &e.to_string()))?,
@@ -57,6 +61,9 @@ impl Account {
             appid: token("appid", settings.appid)?,
             serial: token("serial", settings.serial)?,
             public_key_id: token("public_key_id", settings.public_key_id)?,
+            store_id: Some(store_id)
+                .filter(|id| (1..=32).contains(&id.chars().count()))
+                .ok_or_else(|| wrong("store_id", "must have 1 to 32 characters"))?,
         })
     }
 }
@@ -118,6 +125,8 @@ mod tests {
             ("apiv3_key", json!(format!("{secret}12"))),
             ("apiv3_key", json!([secret])),
             ("base_url", json!("ftp://127.0.0.1")),
+            ("store_id", json!("")),
+            ("store_id", json!(1)),
         ] {
             let mut settings = settings();
             settings[field] = value.clone();

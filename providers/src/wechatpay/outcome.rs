@@ -29,10 +29,10 @@ const ORDER_STATE: [&str; 4] = ["268512771", "268449538", "268498689", "26844791
 /// What an answer is worth.
 #[derive(Debug)]
 pub(super) enum Reply {
-    /// 2xx with a signature that holds, and no code in it.
+    /// 2xx with a signature that holds. A 202 only without a code in it.
     Done(StatusCode, Bytes),
     /// A "no" that can be believed: signed, or an unsigned 401 `SIGN_ERROR`, which was never executed. Also a
-    /// signed 202, which is a "not yet".
+    /// signed 202 with a code, which is a "not yet".
     No(No),
     /// Nothing that can be believed, or a provider in trouble.
     Doubt(Failure),
@@ -66,14 +66,20 @@ impl Reply {
                 ));
             }
         }
+        let done = || Self::Done(answer.status, answer.body.clone());
         if success && answer.status != StatusCode::ACCEPTED {
-            return Self::Done(answer.status, answer.body.clone());
+            return done();
         }
         let Ok(error) = serde_json::from_slice::<ErrorBody>(&answer.body) else {
+            if success {
+                return done();
+            }
             return Self::Doubt(Failure::new(kind_of(status), format!("http_{status}"), "without a readable code"));
         };
         let no = No::new(status, error, answer.header("Request-ID"));
-        let believed = signed || (status == 401 && no.code == "SIGNERROR");
+        // A 202 is no "no", whatever its code: what was asked for may still be done.
+        let believed =
+            (signed && (status != 202 || no.code == "USERPAYING")) || (status == 401 && no.code == "SIGNERROR");
         if believed && status < 500 { Self::No(no) } else { Self::Doubt(no.failure(kind_of(status))) }
     }
 }
@@ -191,6 +197,8 @@ fn order_state(account: &Account, order: &OrderRef, transaction: Transaction) ->
         // All of these can still become paid; the last three come with code payments and withholding only.
         "NOTPAY" | "USERPAYING" | "PAYERROR" | "ACCEPT" => Queried::Payable,
         "CLOSED" => Queried::Closed,
+        // Dead, and nothing is kept. Whether money had moved it does not tell, so it must not be called unpaid: the
+        // bill may have rows of a payment and of its return.
         "REVOKED" => Queried::Reversed,
         other => Queried::Unknown(incompatible(format!("trade_state {other:?}"))),
     }
@@ -334,6 +342,7 @@ pub(super) fn capture(account: &Account, transaction: Transaction) -> Result<Cap
         paid_at: transaction.success_time.and_then(|t| DateTime::parse_from_rfc3339(&t).ok()).map(|t| t.to_utc()),
         payment_id: transaction.attach.filter(|a| !a.is_empty()),
         foreign_account,
+        returns_by_itself: false,
     })
 }
 
@@ -341,6 +350,9 @@ fn masked(openid: &str) -> String {
     let hidden = openid.chars().count().saturating_sub(4);
     format!("****{}", openid.chars().skip(hidden).collect::<String>())
 }
+
+mod charge;
+pub(super) use charge::{charged, reversed};
 
 #[cfg(test)]
 mod tests;

@@ -22,6 +22,50 @@ pub(super) struct OrderAmount {
     pub currency: &'static str,
 }
 
+/// A code payment. It knows neither an address for notifications nor a deadline.
+#[derive(Serialize)]
+pub(super) struct CodePayRequest<'a> {
+    pub appid: &'a str,
+    pub mchid: &'a str,
+    pub description: &'a str,
+    pub out_trade_no: &'a str,
+    pub attach: &'a str,
+    pub amount: OrderAmount,
+    pub payer: CodePayer<'a>,
+    pub scene_info: SceneInfo<'a>,
+}
+
+#[derive(Serialize)]
+pub(super) struct CodePayer<'a> {
+    pub auth_code: &'a str,
+}
+
+#[derive(Serialize)]
+pub(super) struct SceneInfo<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub device_id: Option<&'a str>,
+    pub store_info: StoreInfo<'a>,
+}
+
+/// In this call `out_id` is the merchant's own number of the shop; everywhere else that is `id`.
+#[derive(Serialize)]
+pub(super) struct StoreInfo<'a> {
+    pub out_id: &'a str,
+}
+
+/// `appid` looks optional in the documentation, and without it the answer is 500.
+#[derive(Serialize)]
+pub(super) struct ReverseRequest<'a> {
+    pub appid: &'a str,
+    pub mchid: &'a str,
+}
+
+/// What a reversal answers: that it is done, and nothing about money.
+#[derive(Deserialize)]
+pub(super) struct ReverseAnswer {
+    pub out_trade_no: String,
+}
+
 #[derive(Deserialize)]
 pub(super) struct NativeAnswer {
     pub code_url: String,

@@ -206,7 +206,7 @@ fn the_gateway_checks_in_its_order_and_signs_all_but_one_refusal() {
         (("sign_type", "RSA"), false, "40002", "isv.invalid-signature-type"),
         (("timestamp", "now"), false, "40002", "isv.invalid-timestamp"),
         (("biz_content", "{}"), false, "40002", "isv.invalid-signature"),
-        (("method", "alipay.trade.pay"), true, "40002", "isv.invalid-method"),
+        (("method", "alipay.trade.page.pay"), true, "40002", "isv.invalid-method"),
         (("biz_content", "{"), true, "40002", "isv.illegal-json"),
         (("biz_content", ""), true, "40002", "isv.illegal-json"),
         (("biz_content", "{}"), true, "40004", "ACQ.INVALID_PARAMETER"),

@@ -10,6 +10,7 @@
 )]
 
 mod calls;
+mod charges;
 mod gateway;
 mod notifications;
 mod sandbox;

@@ -135,11 +135,13 @@ impl Shop {
             expires_at: self.now() + TimeDelta::minutes(15),
             notify_url: "http://127.0.0.1:9/notifications/acct_1".to_owned(),
             client_ip: None,
+            auth_code: None,
+            store: None,
         }
     }
 
     pub fn reference(&self) -> OrderRef {
-        OrderRef { order_no: NUMBER.to_owned(), txn_time: self.now() }
+        OrderRef { order_no: NUMBER.to_owned(), txn_time: self.now(), expires_at: self.now() }
     }
 
     pub fn refund(&self, refund_no: &str, fen: i64) -> RefundOrder {
@@ -147,6 +149,7 @@ impl Shop {
             order: self.reference(),
             transaction_id: None,
             refund_no: refund_no.to_owned(),
+            txn_time: self.now(),
             amount: Money::fen(fen).unwrap(),
             total: Money::fen(8888).unwrap(),
             reason: Some("坏了".to_owned()),

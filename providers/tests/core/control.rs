@@ -46,6 +46,9 @@ async fn what_cannot_be_paid_is_refused_and_nothing_moves() {
     lab.control("POST", "/clock", &json!({"advance_s": 15 * 60})).await;
     let (status, error) = lab.pay("A2").await;
     assert_eq!((status, error["error"].as_str()), (409, Some("the order or its code has expired")));
+    let (status, error) = lab.control("POST", "/pay", &json!({"order_no": "A2", "result": "late"})).await;
+    let never = "its time is not over yet, or its provider takes no late money";
+    assert_eq!((status, error["error"].as_str()), (409, Some(never)));
     assert!(lab.sandbox.book().lock().movements().is_empty());
 }
 
@@ -75,6 +78,9 @@ async fn refusals_name_the_member() {
         (("POST", "/clock", json!({"advance_s": 1, "now": "2100-01-01T00:00:00Z"})), "now"),
         (("POST", "/clock", json!({"now": "1999-01-01T00:00:00Z"})), "now"),
         (("POST", "/clock", json!({"now": "noon"})), "now"),
+        (("PUT", "/refunds", json!({"provider": "unionpay", "result": "closed"})), "provider"),
+        (("PUT", "/refunds", json!({"provider": "alipay", "result": "lost"})), "result"),
+        (("PUT", "/refunds", json!({"provider": "alipay", "result": "closed", "count": -1})), "count"),
         (("DELETE", "/faults?id=9", Value::Null), "id"),
         (("DELETE", "/faults?id=x", Value::Null), "id"),
         (fault(json!({"provider": "unionpay", "kind": "slow"})), "provider"),
@@ -170,4 +176,19 @@ async fn credentials_have_a_block_for_each_face() {
     let lab = Lab::start().await;
     let (_, credentials) = lab.control("GET", "/credentials", &Value::Null).await;
     assert_eq!(credentials, json!({"alipay": {"who": "small"}}));
+}
+
+#[tokio::test]
+async fn how_the_next_refunds_end_can_be_asked_for() {
+    let lab = Lab::start().await;
+    let (status, asked) =
+        lab.control("PUT", "/refunds", &json!({"provider": "alipay", "result": "closed", "count": 2})).await;
+    let listed = json!({"data": [{"provider": "alipay", "result": "closed", "count": 2}]});
+    assert_eq!((status, &asked), (200, &listed));
+    assert_eq!(lab.control("GET", "/refunds", &Value::Null).await.1, listed);
+    let drawn = lab.sandbox.book().lock().refund_ends.draw("alipay");
+    assert_eq!(drawn, providers::sandbox::refund_end::RefundEnd::Closed);
+    assert_eq!(lab.control("GET", "/refunds", &Value::Null).await.1["data"][0]["count"], 1);
+    lab.control("PUT", "/refunds", &json!({"provider": "alipay", "result": "no_funds"})).await;
+    assert_eq!(lab.control("GET", "/refunds", &Value::Null).await.1["data"][0]["count"], Value::Null);
 }

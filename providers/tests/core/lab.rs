@@ -57,7 +57,15 @@ impl SmallFace {
                 let refund_id = book.next_number().to_string();
                 let amount = Money::fen(30).unwrap();
                 let due_at = desk.now + TimeDelta::days(1);
-                let new = NewRefund { refund_no, refund_id, amount, reason: None, notify_url: None, due_at };
+                let new = NewRefund {
+                    refund_no,
+                    refund_id,
+                    amount,
+                    reason: None,
+                    notify_url: None,
+                    due_at,
+                    details: Value::Null,
+                };
                 book.refund(&key, new, desk.now).map(|_| "accepted".to_owned())
             }
             _ => Err(Refusal::Unknown),
@@ -83,6 +91,7 @@ fn order(key: OrderKey, notify_url: Option<&str>, now: DateTime<Utc>) -> Order {
         transaction_id: None,
         paid_at: None,
         ended_at: None,
+        declined_at: None,
         refunds: BTreeMap::new(),
     }
 }
@@ -145,6 +154,10 @@ impl Face for SmallFace {
 
     fn retry_schedule_s(&self, _: &Order) -> &'static [u32] {
         RETRIES_S
+    }
+
+    fn late_money_returns_s(&self) -> Option<u32> {
+        None
     }
 
     fn credentials(&self) -> Value {

@@ -33,11 +33,13 @@ fn order() -> Order {
         expires_at: now() + TimeDelta::minutes(15),
         notify_url: "https://shop.example.com/n".to_owned(),
         client_ip: None,
+        auth_code: None,
+        store: None,
     }
 }
 
 fn reference() -> OrderRef {
-    OrderRef { order_no: NO.to_owned(), txn_time: now() }
+    OrderRef { order_no: NO.to_owned(), txn_time: now(), expires_at: now() }
 }
 
 fn refund() -> RefundOrder {
@@ -45,6 +47,7 @@ fn refund() -> RefundOrder {
         order: reference(),
         transaction_id: None,
         refund_no: "R1".to_owned(),
+        txn_time: DateTime::UNIX_EPOCH,
         amount: Money::fen(30).unwrap(),
         total: Money::fen(100).unwrap(),
         reason: None,

@@ -106,6 +106,8 @@ impl Bench {
             expires_at: self.now() + TimeDelta::minutes(15),
             notify_url: "http://127.0.0.1:9/notifications/acct_1".to_owned(),
             client_ip: None,
+            auth_code: None,
+            store: None,
         }
     }
 
@@ -114,6 +116,7 @@ impl Bench {
             order: self.reference(order_no),
             transaction_id: None,
             refund_no: refund_no.to_owned(),
+            txn_time: self.reference(order_no).txn_time,
             amount: Money::fen(fen).unwrap(),
             total: Money::fen(100).unwrap(),
             reason: Some("商品已售完".to_owned()),
@@ -122,7 +125,7 @@ impl Bench {
     }
 
     pub fn reference(&self, order_no: &str) -> OrderRef {
-        OrderRef { order_no: order_no.to_owned(), txn_time: self.now() }
+        OrderRef { order_no: order_no.to_owned(), txn_time: self.now(), expires_at: self.now() }
     }
 
     pub fn key(&self, order_no: &str) -> OrderKey {

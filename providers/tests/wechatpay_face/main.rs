@@ -9,6 +9,7 @@
 )]
 
 mod bench;
+mod charges;
 mod notifications;
 mod recorded;
 mod whole;
@@ -214,14 +215,6 @@ async fn closing_a_number_that_was_never_made_burns_it() {
     assert_eq!(adapter.close(&bench.reference(NO), &bench.call()).await.outcome, Ended::Closed);
     assert_eq!(adapter.query(&bench.reference(NO), &bench.call()).await.outcome, Queried::NotFound);
     assert_eq!(unknown(adapter.create(&bench.order(NO), &bench.call()).await.outcome).code, "INVALID_REQUEST");
-}
-
-#[tokio::test]
-async fn a_charge_cannot_be_reversed_since_there_are_none() {
-    let bench = Bench::start().await;
-    let ended = bench.adapter().reverse(&bench.reference(NO), &bench.call()).await.outcome;
-    assert!(matches!(ended, Ended::Impossible(_)), "{ended:?}");
-    assert!(bench.shared.lock().unwrap().seen.is_none());
 }
 
 #[tokio::test]

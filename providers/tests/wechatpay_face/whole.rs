@@ -2,6 +2,7 @@
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::TimeDelta;
@@ -10,8 +11,9 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use providers::notification::{Acknowledgement, Notice, RawNotification};
-use providers::order::Call;
+use providers::order::{Call, Flow};
 use providers::outcome::{Created, Ended, NextAction, Queried, RefundQueried, Refunded};
+use providers::provider::Provider;
 use providers::sandbox::book::Refusal;
 use providers::sandbox::keys::Keys;
 use providers::sandbox::payer::{Holding, Wish};
@@ -50,15 +52,41 @@ async fn receiver(status: http::StatusCode) -> (SocketAddr, mpsc::UnboundedRecei
     (address, inbox)
 }
 
-#[tokio::test]
-async fn an_order_lives_through_payment_and_refund() {
+async fn started() -> (Sandbox, Arc<dyn Provider>) {
     let keys: Keys = serde_json::from_value(json!({"wechatpay": vector_keys()})).unwrap();
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
     let options = Options { control: any, faces: vec![(PROTOCOL.name, any)], keys, book: None };
     let sandbox = Sandbox::start(options).await.unwrap();
     let mut settings = sandbox.credentials()["wechatpay"].clone();
     settings["base_url"] = json!(format!("http://{}", sandbox.face(PROTOCOL.name).unwrap()));
-    let adapter = (PROTOCOL.open)(settings).unwrap();
+    (sandbox, (PROTOCOL.open)(settings).unwrap())
+}
+
+#[tokio::test]
+async fn a_payer_confirms_with_the_code_that_was_scanned() {
+    let (sandbox, adapter) = started().await;
+    let call = || Call { now: sandbox.clock().now(), timeout: Duration::from_secs(5) };
+    let bench = Bench::start().await;
+    let mut order = bench.order(NO);
+    (order.flow, order.auth_code) = (Flow::Barcode, Some("130061098828009407".to_owned()));
+    assert_eq!(adapter.create(&order, &call()).await.outcome, Created::Waiting);
+    let code = Holding::Code("130061098828009407".to_owned());
+    sandbox.pay(&code, Wish::Paid).unwrap();
+    assert_eq!(sandbox.pay(&code, Wish::Paid).unwrap_err(), Refusal::AlreadyPaid);
+    assert!(matches!(adapter.query(&bench.reference(NO), &call()).await.outcome, Queried::Paid(_)));
+
+    (order.order_no, order.auth_code) = ("IL20260105000002".to_owned(), Some("130061098828009417".to_owned()));
+    assert_eq!(adapter.create(&order, &call()).await.outcome, Created::Waiting);
+    sandbox.clock().advance(TimeDelta::seconds(60)).unwrap();
+    let late = Holding::Code("130061098828009417".to_owned());
+    assert_eq!(sandbox.pay(&late, Wish::Paid).unwrap_err(), Refusal::Expired);
+    assert_eq!(adapter.reverse(&bench.reference(&order.order_no), &call()).await.outcome, Ended::Closed);
+    sandbox.stop().await;
+}
+
+#[tokio::test]
+async fn an_order_lives_through_payment_and_refund() {
+    let (sandbox, adapter) = started().await;
     let call = || Call { now: sandbox.clock().now(), timeout: Duration::from_secs(5) };
     let stop = adapter.acknowledge(Acknowledgement::Stop).status;
     let (address, mut inbox) = receiver(stop).await;

@@ -35,6 +35,10 @@ pub struct Model {
     pub latency_ms: Option<i64>,
     pub next_check_at: Option<i64>,
     pub questions: i32,
+    pub reversal: Option<String>,
+    pub reversal_in_doubt: bool,
+    pub not_found_since: Option<i64>,
+    pub returning: bool,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -14,6 +14,8 @@ pub struct Model {
     pub r#type: String,
     pub data: Json,
     pub created_at: i64,
+    pub livemode: bool,
+    pub fan_out_at: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -3,12 +3,16 @@
 pub mod account;
 pub mod api_key;
 pub mod attempt;
+pub mod delivery;
+pub mod delivery_try;
 pub mod event;
 pub mod idempotency_key;
 pub mod installation;
 pub mod merchant;
 pub mod notification;
+pub mod notify_secret;
 pub mod operation;
 pub mod payment;
 pub mod refund;
 pub mod routing;
+pub mod webhook_endpoint;

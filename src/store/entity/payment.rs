@@ -20,6 +20,7 @@ pub struct Model {
     pub return_url: Option<String>,
     pub notify_url: Option<String>,
     pub client_ip: Option<String>,
+    pub store: Option<Json>,
     pub metadata: Json,
     pub livemode: bool,
     pub round: i32,

@@ -10,6 +10,7 @@ use crate::alipay::NAME;
 use crate::money::Money;
 use crate::order::Flow;
 use crate::sandbox::book::{Book, Code, NewRefund, Order, OrderKey, RefundStatus, Refusal, State};
+use crate::sandbox::refund_end::RefundEnd;
 
 /// The one payer of the sandbox.
 pub(super) const BUYER_ID: &str = "2088000000000002";
@@ -23,11 +24,12 @@ const LONGEST_CODE: TimeDelta = TimeDelta::hours(2);
 const DEFAULT_LIFE: TimeDelta = TimeDelta::hours(3);
 const CANCEL_WINDOW: TimeDelta = TimeDelta::hours(24);
 
-const INVALID_PARAMETER: Refused = Refused("40004", "ACQ.INVALID_PARAMETER", "参数无效");
-const TRADE_NOT_EXIST: Refused = Refused("40004", "ACQ.TRADE_NOT_EXIST", "交易不存在");
+pub(super) const INVALID_PARAMETER: Refused = Refused("40004", "ACQ.INVALID_PARAMETER", "参数无效");
+pub(super) const TRADE_NOT_EXIST: Refused = Refused("40004", "ACQ.TRADE_NOT_EXIST", "交易不存在");
 const TRADE_HAS_CLOSE: Refused = Refused("40004", "ACQ.TRADE_HAS_CLOSE", "交易已经关闭");
 const CONTEXT_INCONSISTENT: Refused = Refused("40004", "ACQ.CONTEXT_INCONSISTENT", "交易信息被篡改");
 const TRADE_STATUS_ERROR: Refused = Refused("40004", "ACQ.TRADE_STATUS_ERROR", "交易状态不合法");
+const SELLER_BALANCE_NOT_ENOUGH: Refused = Refused("40004", "ACQ.SELLER_BALANCE_NOT_ENOUGH", "卖家余额不足");
 const REFUND_TOO_MUCH: Refused = Refused("40004", "ACQ.REASON_TRADE_REFUND_FEE_ERR", "退款金额无效");
 
 /// 28 digits that begin with the day, as Alipay's do.
@@ -43,7 +45,16 @@ pub(super) struct Shop<'a> {
     pub now: DateTime<Utc>,
 }
 
-type Biz = Map<String, Value>;
+pub(super) type Biz = Map<String, Value>;
+
+/// An order that is asked for.
+pub(super) struct Asked {
+    pub key: OrderKey,
+    pub amount: Money,
+    pub description: String,
+    pub passback: Option<String>,
+    pub expires_at: DateTime<Utc>,
+}
 
 impl Shop<'_> {
     /// Executes one call.
@@ -59,6 +70,7 @@ impl Shop<'_> {
     ) -> Result<Said, Said> {
         match method {
             Method::Precreate => Ok(self.precreate(biz, notify_url, book)?),
+            Method::Pay => self.pay(biz, notify_url, book),
             Method::Query => self.query(biz, book),
             Method::Close => Ok(self.close(biz, book)?),
             Method::Cancel => Ok(self.cancel(biz, book)?),
@@ -92,6 +104,24 @@ impl Shop<'_> {
     }
 
     fn precreate(&self, biz: &Biz, notify_url: Option<&str>, book: &mut Book) -> Result<Said, Refused> {
+        let asked = self.asked(biz, &["FACE_TO_FACE_PAYMENT", "QR_CODE_OFFLINE"])?;
+        let code_life = match text(biz, "qr_code_timeout_express") {
+            Some(express) => timeout(express)?.min(LONGEST_CODE),
+            None => LONGEST_CODE,
+        };
+        self.reusable(book, &asked, Flow::Qr)?;
+        let code = Code {
+            text: format!("https://qr.alipay.com/bax{:017}", book.next_number()),
+            dies_at: asked.expires_at.min(self.now + code_life),
+        };
+        let qr_code = code.text.clone();
+        let order_no = asked.key.order_no.clone();
+        self.enter(book, asked, code, Flow::Qr, notify_url)?;
+        Ok(Said::success([("out_trade_no", order_no), ("qr_code", qr_code)]))
+    }
+
+    /// What a request to precreate or to pay asks for, as far as both are checked alike.
+    pub(super) fn asked(&self, biz: &Biz, products: &[&str]) -> Result<Asked, Refused> {
         let order_no = text(biz, "out_trade_no").filter(|no| is_order_no(no)).ok_or(INVALID_PARAMETER)?;
         let description = text(biz, "subject").filter(|s| s.chars().count() <= 256).ok_or(INVALID_PARAMETER)?;
         let amount = amount(biz, "total_amount")?;
@@ -101,44 +131,49 @@ impl Shop<'_> {
         if text(biz, "seller_id").is_some_and(|seller_id| seller_id != self.seller_id) {
             return Err(Refused("40004", "ACQ.INVALID_RECEIVE_ACCOUNT", "收款账户不支持"));
         }
-        if !matches!(text(biz, "product_code"), None | Some("FACE_TO_FACE_PAYMENT" | "QR_CODE_OFFLINE")) {
+        if text(biz, "product_code").is_some_and(|product| !products.contains(&product)) {
             return Err(Refused("40004", "ACQ.ACCESS_FORBIDDEN", "没有权限使用该产品"));
         }
-        let expires_at = self.expires_at(biz)?;
-        let code_life = match text(biz, "qr_code_timeout_express") {
-            Some(express) => timeout(express)?.min(LONGEST_CODE),
-            None => LONGEST_CODE,
-        };
-        let key = self.key(order_no);
-        self.reusable(book, &key, amount, description)?;
-        let code = Code {
-            text: format!("https://qr.alipay.com/bax{:017}", book.next_number()),
-            dies_at: expires_at.min(self.now + code_life),
-        };
-        let qr_code = code.text.clone();
-        if book.order(&key).is_some() {
-            book.give_code(&key, code).map_err(|_| TRADE_NOT_EXIST)?;
-        } else {
-            let order = Order {
-                key,
-                amount,
-                description: description.to_owned(),
-                flow: Flow::Qr,
-                notify_url: notify_url.map(str::to_owned),
-                passback: text(biz, "passback_params").map(str::to_owned),
-                details: Value::Null,
-                created_at: self.now,
-                expires_at,
-                codes: vec![code],
-                state: State::Shown,
-                transaction_id: None,
-                paid_at: None,
-                ended_at: None,
-                refunds: Default::default(),
-            };
-            book.insert(order).map_err(|_| CONTEXT_INCONSISTENT)?;
+        Ok(Asked {
+            key: self.key(order_no),
+            amount,
+            description: description.to_owned(),
+            passback: text(biz, "passback_params").map(str::to_owned),
+            expires_at: self.expires_at(biz)?,
+        })
+    }
+
+    /// Writes a new order, or another code of one that is there, into the book.
+    pub(super) fn enter(
+        &self,
+        book: &mut Book,
+        asked: Asked,
+        code: Code,
+        flow: Flow,
+        notify_url: Option<&str>,
+    ) -> Result<(), Refused> {
+        if book.order(&asked.key).is_some() {
+            return book.give_code(&asked.key, code).map_err(|_| TRADE_NOT_EXIST);
         }
-        Ok(Said::success([("out_trade_no", order_no.to_owned()), ("qr_code", qr_code)]))
+        let order = Order {
+            key: asked.key,
+            amount: asked.amount,
+            description: asked.description,
+            flow,
+            notify_url: notify_url.map(str::to_owned),
+            passback: asked.passback,
+            details: Value::Null,
+            created_at: self.now,
+            expires_at: asked.expires_at,
+            codes: vec![code],
+            state: State::Shown,
+            transaction_id: None,
+            paid_at: None,
+            ended_at: None,
+            declined_at: None,
+            refunds: Default::default(),
+        };
+        book.insert(order).map_err(|_| CONTEXT_INCONSISTENT)
     }
 
     /// Until when the order takes money: absolute, or counted from now.
@@ -155,14 +190,13 @@ impl Shop<'_> {
     }
 
     /// Whether a number may be used: it is new, or unpaid and the same in all that counts.
-    fn reusable(&self, book: &Book, key: &OrderKey, amount: Money, description: &str) -> Result<(), Refused> {
-        let Some(order) = book.order(key) else { return Ok(()) };
+    pub(super) fn reusable(&self, book: &Book, asked: &Asked, flow: Flow) -> Result<(), Refused> {
+        let Some(order) = book.order(&asked.key) else { return Ok(()) };
+        let same = (order.amount, &order.description, order.flow) == (asked.amount, &asked.description, flow);
         match order.state {
             State::Paid => Err(Refused("40004", "ACQ.TRADE_HAS_SUCCESS", "交易已被支付")),
             State::Closed | State::Reversed => Err(TRADE_HAS_CLOSE),
-            State::Shown | State::Payable if (order.amount, order.description.as_str()) != (amount, description) => {
-                Err(CONTEXT_INCONSISTENT)
-            }
+            State::Shown | State::Payable if !same => Err(CONTEXT_INCONSISTENT),
             State::Payable if self.now >= order.expires_at => Err(TRADE_HAS_CLOSE),
             State::Shown | State::Payable => Ok(()),
         }
@@ -226,6 +260,10 @@ impl Shop<'_> {
         if self.now >= order.created_at + CANCEL_WINDOW {
             return Err(Refused("40004", "ACQ.TRADE_CANCEL_TIME_OUT", "超过撤销时间范围"));
         }
+        if order.state == State::Paid && book.refund_ends.next(NAME.as_str()) == RefundEnd::NoFunds {
+            book.refund_ends.draw(NAME.as_str());
+            return Err(SELLER_BALANCE_NOT_ENOUGH);
+        }
         let state = match book.reverse(&order.key, self.now) {
             Ok(state) => state,
             // Cancelling again says the same again.
@@ -236,7 +274,7 @@ impl Shop<'_> {
         let action = if state == State::Reversed { "refund" } else { "close" };
         let mut said = Said::success(names(&order));
         said.push("action", action);
-        said.0.push(retry_flag);
+        said.extend([retry_flag]);
         Ok(said)
     }
 
@@ -259,6 +297,8 @@ impl Shop<'_> {
             Some(refund) if refund.amount == amount => "N",
             Some(_) => return Err(Refused("40004", "ACQ.DISCORDANT_REPEAT_REQUEST", "不一致的请求")),
             None if order.refunding_fen() == order.captured_fen() => return Err(TRADE_HAS_CLOSE),
+            None if order.captured_fen() - order.refunding_fen() < amount.minor() => return Err(REFUND_TOO_MUCH),
+            None if !self.takes_up_refund(book)? => "N",
             None => {
                 let refund = NewRefund {
                     refund_no: refund_no.to_owned(),
@@ -267,6 +307,7 @@ impl Shop<'_> {
                     reason: text(biz, "refund_reason").map(str::to_owned),
                     notify_url: None,
                     due_at: self.now,
+                    details: Value::Null,
                 };
                 book.refund(&order.key, refund, self.now).map_err(|_| REFUND_TOO_MUCH)?;
                 "Y"
@@ -281,10 +322,21 @@ impl Shop<'_> {
             ("fund_change", fund_change.to_owned()),
             ("gmt_refund_pay", beijing_time(self.now)),
         ]);
-        said.0.extend(names(order));
+        said.extend(names(order));
         said.push("refund_fee", sum.to_yuan());
         said.push("send_back_fee", "0.00");
         Ok(said)
+    }
+
+    /// Whether a new refund is carried out. One that is not may be answered as if it were ("fund_change" tells), and
+    /// leaves nothing behind: the same number may be sent again.
+    fn takes_up_refund(&self, book: &mut Book) -> Result<bool, Refused> {
+        match book.refund_ends.draw(NAME.as_str()) {
+            RefundEnd::Done => Ok(true),
+            RefundEnd::Closed => Ok(false),
+            RefundEnd::Abnormal => Err(Refused("40004", "ACQ.BUYER_ENABLE_STATUS_FORBID", "买家状态异常")),
+            RefundEnd::NoFunds => Err(SELLER_BALANCE_NOT_ENOUGH),
+        }
     }
 
     fn query_refund(&self, biz: &Biz, book: &mut Book) -> Result<Said, Refused> {
@@ -307,7 +359,7 @@ fn names(order: &Order) -> [(&'static str, String); 2] {
     [("out_trade_no", order.key.order_no.clone()), ("trade_no", order.transaction_id.clone().unwrap_or_default())]
 }
 
-fn text<'a>(biz: &'a Biz, name: &str) -> Option<&'a str> {
+pub(super) fn text<'a>(biz: &'a Biz, name: &str) -> Option<&'a str> {
     biz.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 

@@ -1,5 +1,7 @@
 //! Every status and code that the documentation names for our calls, in both spellings, against the outcome it must have.
 
+mod charges;
+
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
@@ -78,7 +80,7 @@ impl Bench {
 }
 
 fn order() -> OrderRef {
-    OrderRef { order_no: "IL00000001".to_owned(), txn_time: DateTime::UNIX_EPOCH }
+    OrderRef { order_no: "IL00000001".to_owned(), txn_time: DateTime::UNIX_EPOCH, expires_at: DateTime::UNIX_EPOCH }
 }
 
 fn refund() -> RefundOrder {
@@ -86,6 +88,7 @@ fn refund() -> RefundOrder {
         order: order(),
         transaction_id: None,
         refund_no: "ILR0000001".to_owned(),
+        txn_time: DateTime::UNIX_EPOCH,
         amount: Money::fen(40).unwrap(),
         total: Money::fen(100).unwrap(),
         reason: None,
@@ -125,6 +128,7 @@ fn name_ended(outcome: &Ended) -> String {
         Ended::Closed => "closed".to_owned(),
         Ended::Reversed => "reversed".to_owned(),
         Ended::AlreadyPaid => "already paid".to_owned(),
+        Ended::NotFound => "not_found".to_owned(),
         Ended::Impossible(f) => of("impossible", f),
         Ended::Again(f) => of("again", f),
         Ended::Unknown(f) => of("unknown", f),
@@ -444,6 +448,7 @@ fn a_capture_takes_the_total_and_hides_the_payer() {
         paid_at: DateTime::from_timestamp(1_767_578_401, 0),
         payment_id: Some("pay_1".to_owned()),
         foreign_account: None,
+        returns_by_itself: false,
     };
     assert_eq!(query(&bench, &transaction("SUCCESS")), Queried::Paid(expected.clone()));
     let foreign = transaction("SUCCESS").replace("wxd678efh567hg6787", "wx1").replace("pay_1", "");

@@ -1,8 +1,10 @@
-//! WeChat Pay's side of the wire for the sandbox: APIv3 for native orders, refunds and certificates. It is as strict as the real service where money or signatures are concerned; it keeps nothing of its
-//! own beside keys, and it never answers a request whose `Authorization` does not hold with anything but 401.
+//! WeChat Pay's side of the wire for the sandbox: APIv3 for native orders, code payments, refunds and certificates. It
+//! is as strict as the real service where money or signatures are concerned; it keeps nothing of its own beside keys,
+//! and it never answers a request whose `Authorization` does not hold with anything but 401.
 
 mod auth;
 mod certificate;
+mod charges;
 mod fields;
 mod notices;
 mod orders;
@@ -118,9 +120,11 @@ impl fmt::Debug for WechatFace {
 /// What a request asks for.
 enum Asked {
     Create,
+    Charge,
     Query { order_no: String },
     QueryTransaction { id: String },
     Close { order_no: String },
+    Reverse { order_no: String },
     Refund,
     QueryRefund { refund_no: String },
     Certificates,
@@ -131,10 +135,14 @@ fn asked(request: &Request) -> Option<Asked> {
     let path: Vec<&str> = request.path().strip_prefix("/v3/")?.split('/').collect();
     match (&request.method, path.as_slice()) {
         (&Method::POST, ["pay", "transactions", "native"]) => Some(Asked::Create),
+        (&Method::POST, ["pay", "transactions", "codepay"]) => Some(Asked::Charge),
         (&Method::GET, ["pay", "transactions", "out-trade-no", no]) => Some(Asked::Query { order_no: decoded(no)? }),
         (&Method::GET, ["pay", "transactions", "id", id]) => Some(Asked::QueryTransaction { id: decoded(id)? }),
         (&Method::POST, ["pay", "transactions", "out-trade-no", no, "close"]) => {
             Some(Asked::Close { order_no: decoded(no)? })
+        }
+        (&Method::POST, ["pay", "transactions", "out-trade-no", no, "reverse"]) => {
+            Some(Asked::Reverse { order_no: decoded(no)? })
         }
         (&Method::POST, ["refund", "domestic", "refunds"]) => Some(Asked::Refund),
         (&Method::GET, ["refund", "domestic", "refunds", no]) => Some(Asked::QueryRefund { refund_no: decoded(no)? }),
@@ -150,9 +158,11 @@ impl WechatFace {
         };
         let said = match asked {
             Asked::Create => orders::create(self, request, desk),
+            Asked::Charge => charges::create(self, request, desk),
             Asked::Query { order_no } => orders::query(self, request, &order_no, desk),
             Asked::QueryTransaction { id } => orders::query_transaction(self, request, &id, desk),
             Asked::Close { order_no } => orders::close(self, request, &order_no, desk),
+            Asked::Reverse { order_no } => charges::reverse(self, request, &order_no, desk),
             Asked::Refund => refunds::create(self, request, desk),
             Asked::QueryRefund { refund_no } => refunds::query(self, &refund_no, desk),
             Asked::Certificates => self.certificates(desk.now),
@@ -244,9 +254,10 @@ impl Face for WechatFace {
 
     fn call_of(&self, request: &Request) -> Option<CallKind> {
         match asked(request)? {
-            Asked::Create => Some(CallKind::Create),
+            Asked::Create | Asked::Charge => Some(CallKind::Create),
             Asked::Query { .. } | Asked::QueryTransaction { .. } => Some(CallKind::Query),
             Asked::Close { .. } => Some(CallKind::Close),
+            Asked::Reverse { .. } => Some(CallKind::Reverse),
             Asked::Refund => Some(CallKind::Refund),
             Asked::QueryRefund { .. } => Some(CallKind::QueryRefund),
             Asked::Certificates => None,
@@ -285,6 +296,10 @@ impl Face for WechatFace {
 
     fn retry_schedule_s(&self, _: &Order) -> &'static [u32] {
         &RETRIES_S
+    }
+
+    fn late_money_returns_s(&self) -> Option<u32> {
+        None
     }
 
     fn credentials(&self) -> Value {

@@ -21,7 +21,7 @@ struct Told {
 
 pub(super) fn outgoing(face: &WechatFace, notice: &Notice<'_>) -> Option<Outgoing> {
     let told = match notice.event {
-        Event::Paid { .. } => paid(face, notice.order)?,
+        Event::Paid { .. } => paid(face, notice)?,
         Event::RefundEnded { refund_no, .. } => refund_ended(face, notice.order, refund_no)?,
         Event::Closed { .. } => return None,
     };
@@ -46,8 +46,9 @@ pub(super) fn outgoing(face: &WechatFace, notice: &Notice<'_>) -> Option<Outgoin
     Some(Outgoing { url: told.url, headers, body: body.into() })
 }
 
-fn paid(face: &WechatFace, order: &Order) -> Option<Told> {
-    let mut resource = orders::transaction(face, order);
+fn paid(face: &WechatFace, notice: &Notice<'_>) -> Option<Told> {
+    let order = notice.order;
+    let mut resource = orders::transaction(face, order, notice.now);
     let members = resource.as_object_mut()?;
     // It tells of the moment of payment, whatever happened since.
     members.insert("trade_state".to_owned(), json!("SUCCESS"));

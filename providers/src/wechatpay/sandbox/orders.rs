@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::fields::{Fields, body};
 use super::said::Said;
-use super::{WechatFace, beijing};
+use super::{WechatFace, beijing, charges};
 use crate::money::Money;
 use crate::order::Flow;
 use crate::sandbox::book::{Book, Code, Order, OrderKey, RefundStatus, State};
@@ -115,6 +115,7 @@ fn entered(new: &NewOrder, signed_by: &str, now: DateTime<Utc>) -> Order {
         transaction_id: None,
         paid_at: None,
         ended_at: None,
+        declined_at: None,
         refunds: std::collections::BTreeMap::new(),
     }
 }
@@ -122,30 +123,44 @@ fn entered(new: &NewOrder, signed_by: &str, now: DateTime<Utc>) -> Order {
 /// What a second request under the same number gets: a new code, or the reason why not.
 fn reentered(order: &Order, new: &NewOrder, now: DateTime<Utc>) -> Result<(), Said> {
     let closed = || Said::bad_request("ORDER_CLOSED", 268_447_914, "该订单已关闭/已失效");
-    let other = || Said::bad_request("INVALID_REQUEST", 268_498_688, "请求重入时，参数与首次请求时不一致");
     if is_burnt(order) {
-        return Err(other());
+        return Err(reentry());
     }
     match order.state {
-        State::Paid | State::Reversed => Err(Said::bad_request("ORDERPAID", 268_449_538, "该订单已支付")),
+        State::Closed | State::Reversed if order.flow == Flow::Barcode => Err(used()),
+        State::Paid | State::Reversed => Err(paid()),
         State::Closed => Err(closed()),
-        State::Shown | State::Payable if order.details.get("request") != Some(&new.request) => Err(other()),
+        State::Shown | State::Payable if order.details.get("request") != Some(&new.request) => Err(reentry()),
         State::Shown | State::Payable if now >= order.expires_at => Err(closed()),
         State::Shown | State::Payable => Ok(()),
     }
 }
 
+pub(super) fn paid() -> Said {
+    Said::bad_request("ORDERPAID", 268_449_538, "该订单已支付")
+}
+
+/// A number that a reversal killed.
+pub(super) fn used() -> Said {
+    Said::no(StatusCode::FORBIDDEN, "OUT_TRADE_NO_USED", 0, "商户订单号重复")
+}
+
+pub(super) fn reentry() -> Said {
+    Said::bad_request("INVALID_REQUEST", 268_498_688, "请求重入时，参数与首次请求时不一致")
+}
+
 /// Closed before it was ever made: no order, and a number that cannot be used.
-fn is_burnt(order: &Order) -> bool {
+pub(super) fn is_burnt(order: &Order) -> bool {
     order.details.get("burnt").is_some()
 }
 
-fn burnt(key: &OrderKey, now: DateTime<Utc>) -> Option<Order> {
+/// An order that nobody made and nobody can make any more.
+pub(super) fn dead(key: &OrderKey, flow: Flow, now: DateTime<Utc>) -> Option<Order> {
     Some(Order {
         key: key.clone(),
         amount: Money::fen(0).ok()?,
         description: String::new(),
-        flow: Flow::Qr,
+        flow,
         notify_url: None,
         passback: None,
         details: json!({"burnt": true}),
@@ -156,12 +171,13 @@ fn burnt(key: &OrderKey, now: DateTime<Utc>) -> Option<Order> {
         transaction_id: None,
         paid_at: None,
         ended_at: Some(now),
+        declined_at: None,
         refunds: std::collections::BTreeMap::new(),
     })
 }
 
 fn retire(book: &mut Book, key: &OrderKey, now: DateTime<Utc>) {
-    let is_old = |order: &Order| order.state == State::Payable && now >= order.created_at + ORDER_LIFE;
+    let is_old = |o: &Order| o.flow == Flow::Qr && o.state == State::Payable && now >= o.created_at + ORDER_LIFE;
     if book.order(key).is_some_and(is_old) {
         // It was unpaid a moment ago, under the same lock.
         let _ = book.close(key, now);
@@ -195,8 +211,9 @@ pub(super) fn query(face: &WechatFace, request: &Request, order_no: &str, desk: 
     let key = face.order_key(order_no);
     let mut book = desk.book.lock();
     retire(&mut book, &key, desk.now);
-    let order = book.order(&key).filter(|o| !is_burnt(o)).ok_or_else(not_found)?;
-    Ok(Said::ok(transaction(face, order)))
+    // A close of a number that was never made leaves no order to be asked for; a reversal does.
+    let order = book.order(&key).filter(|o| !is_burnt(o) || o.flow == Flow::Barcode).ok_or_else(not_found)?;
+    Ok(Said::ok(transaction(face, order, desk.now)))
 }
 
 pub(super) fn query_transaction(face: &WechatFace, request: &Request, id: &str, desk: &Desk<'_>) -> Result<Said, Said> {
@@ -204,12 +221,14 @@ pub(super) fn query_transaction(face: &WechatFace, request: &Request, id: &str, 
     let book = desk.book.lock();
     let ours = |o: &&Order| o.key == face.order_key(&o.key.order_no) && o.paid_at.is_some();
     let order = book.by_transaction(id).filter(ours).ok_or_else(not_found)?;
-    Ok(Said::ok(transaction(face, order)))
+    Ok(Said::ok(transaction(face, order, desk.now)))
 }
 
-fn trade_state(order: &Order) -> (&'static str, &'static str) {
+fn trade_state(order: &Order, now: DateTime<Utc>) -> (&'static str, &'static str) {
     let refunded = order.refunds.values().any(|r| r.status != RefundStatus::Closed);
     match order.state {
+        State::Shown | State::Payable if order.flow == Flow::Barcode => charges::unpaid_state(order, now),
+        State::Closed if order.flow == Flow::Barcode => ("REVOKED", "订单已撤销"),
         State::Shown | State::Payable => ("NOTPAY", "订单未支付"),
         State::Paid if refunded => ("REFUND", "订单发生过退款"),
         State::Paid => ("SUCCESS", "支付成功"),
@@ -219,8 +238,9 @@ fn trade_state(order: &Order) -> (&'static str, &'static str) {
 }
 
 /// An order as queries and notifications tell it: an unpaid one lacks most members.
-pub(super) fn transaction(face: &WechatFace, order: &Order) -> Value {
-    let (state, description) = trade_state(order);
+pub(super) fn transaction(face: &WechatFace, order: &Order, now: DateTime<Utc>) -> Value {
+    let (state, description) = trade_state(order, now);
+    let trade_type = if order.flow == Flow::Barcode { "MICROPAY" } else { "NATIVE" };
     let mut members = json!({
         "appid": face.keys.appid, "mchid": face.keys.mchid, "out_trade_no": order.key.order_no,
         "promotion_detail": [], "trade_state": state, "trade_state_desc": description,
@@ -230,7 +250,7 @@ pub(super) fn transaction(face: &WechatFace, order: &Order) -> Value {
         (Some(paid_at), Some(id)) => json!({
             "amount": {"currency": "CNY", "payer_currency": "CNY", "payer_total": total, "total": total},
             "attach": order.passback.clone().unwrap_or_default(), "bank_type": "OTHERS",
-            "payer": {"openid": OPENID}, "success_time": beijing(paid_at), "trade_type": "NATIVE",
+            "payer": {"openid": OPENID}, "success_time": beijing(paid_at), "trade_type": trade_type,
             "transaction_id": id,
         }),
         _ => json!({"amount": {"payer_currency": "CNY", "total": total}, "scene_info": {"device_id": ""}}),
@@ -253,15 +273,18 @@ pub(super) fn close(face: &WechatFace, request: &Request, order_no: &str, desk: 
     let mut book = desk.book.lock();
     match book.order(&key).map(|order| order.state) {
         None => {
-            let order = burnt(&key, desk.now).ok_or_else(Said::system_error)?;
+            let order = dead(&key, Flow::Qr, desk.now).ok_or_else(Said::system_error)?;
             book.insert(order).map_err(|_| Said::system_error())?;
+        }
+        Some(_) if book.order(&key).is_some_and(|order| order.flow == Flow::Barcode) => {
+            return Err(Said::bad_request("INVALID_REQUEST", 268_449_641, "付款码支付订单不支持关单，请调用撤销接口"));
         }
         Some(State::Shown | State::Payable) => {
             book.close(&key, desk.now).map_err(|_| Said::system_error())?;
         }
         Some(State::Closed) => {}
         Some(State::Paid | State::Reversed) => {
-            return Err(Said::bad_request("ORDERPAID", 268_449_538, "该订单已支付"));
+            return Err(paid());
         }
     }
     Ok(Said::no_content())

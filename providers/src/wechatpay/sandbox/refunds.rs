@@ -11,6 +11,7 @@ use super::{PROVIDER, WechatFace, beijing, beijing_day};
 use crate::money::Money;
 use crate::sandbox::book::{Book, NewRefund, Order, Refund, RefundStatus, Refusal, State};
 use crate::sandbox::face::{Desk, Request};
+use crate::sandbox::refund_end::RefundEnd;
 
 const WORK: TimeDelta = TimeDelta::seconds(2);
 /// Partial refunds of one order, and how long after the payment.
@@ -41,6 +42,15 @@ pub(super) fn create(face: &WechatFace, request: &Request, desk: &Desk<'_>) -> R
     }
     refundable(order, &asked, desk)?;
     let key = order.key.clone();
+    let ends_as = match book.refund_ends.draw(PROVIDER) {
+        RefundEnd::Done => RefundStatus::Done,
+        RefundEnd::Closed => RefundStatus::Closed,
+        RefundEnd::Abnormal => RefundStatus::Abnormal,
+        // Not accepted: the same number may come again.
+        RefundEnd::NoFunds => {
+            return Err(Said::no(StatusCode::FORBIDDEN, "NOT_ENOUGH", 0, "基本账户余额不足，请充值后重新发起"));
+        }
+    };
     let refund_id = format!("50300000012{}{:09}", beijing_day(desk.now), book.next_number());
     let new = NewRefund {
         refund_no: asked.refund_no,
@@ -49,8 +59,10 @@ pub(super) fn create(face: &WechatFace, request: &Request, desk: &Desk<'_>) -> R
         reason: asked.reason,
         notify_url: asked.notify_url,
         due_at: desk.now + WORK,
+        details: Value::Null,
     };
     let refund = book.refund(&key, new, desk.now).map_err(|refusal| refused(&refusal))?.clone();
+    book.refund_will_end(&key, &refund.refund_no, ends_as);
     let order = book.order(&key).ok_or_else(Said::system_error)?;
     Ok(Said::ok(described(order, &refund)))
 }
@@ -119,6 +131,9 @@ fn refundable(order: &Order, asked: &Asked, desk: &Desk<'_>) -> Result<(), Said>
     if asked.total != order.amount {
         return Err(Said::bad_request("INVALID_REQUEST", ILLEGAL, "订单金额与之前请求不一致，请核实后再试"));
     }
+    if asked.amount.minor() > order.captured_fen() - order.refunding_fen() {
+        return Err(refused(&Refusal::TooMuch));
+    }
     if desk.now > paid_at + LATEST {
         return Err(Said::bad_request("INVALID_REQUEST", OUT_OF_RANGE, "订单已超过可退款的最大期限"));
     }
@@ -132,7 +147,7 @@ fn refused(refusal: &Refusal) -> Said {
     match refusal {
         Refusal::TooMuch => Said::bad_request("INVALID_REQUEST", OUT_OF_RANGE, "退款金额大于可退金额"),
         Refusal::Unknown | Refusal::NotPaid | Refusal::Ended => no_order(),
-        Refusal::Exists | Refusal::AlreadyPaid | Refusal::Expired => Said::system_error(),
+        Refusal::Exists | Refusal::AlreadyPaid | Refusal::Expired | Refusal::NotLate => Said::system_error(),
     }
 }
 

@@ -1,0 +1,73 @@
+//! How the next refunds of a provider end, when somebody asked for an end other than the usual one. Faces draw from it
+//! when they would take up a new refund, and answer in their provider's words. It moves no money.
+
+use std::collections::BTreeMap;
+
+/// An end of a refund.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Deserialize, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefundEnd {
+    /// The money goes back.
+    #[default]
+    Done,
+    /// It is ended without moving money.
+    Closed,
+    /// The money leaves the merchant and cannot reach the payer.
+    Abnormal,
+    /// It is not taken up: the merchant's balance is too small.
+    NoFunds,
+}
+
+/// What was asked for, by provider.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct RefundEnds(BTreeMap<String, (RefundEnd, Option<u32>)>);
+
+impl RefundEnds {
+    /// The next `count` refunds of the provider end like this; without a count all, until something else is asked for.
+    pub fn ask(&mut self, provider: &str, end: RefundEnd, count: Option<u32>) {
+        self.0.insert(provider.to_owned(), (end, count));
+    }
+
+    /// How the next refund of the provider would end.
+    #[must_use]
+    pub fn next(&self, provider: &str) -> RefundEnd {
+        match self.0.get(provider) {
+            None | Some((_, Some(0))) => RefundEnd::Done,
+            Some((end, _)) => *end,
+        }
+    }
+
+    /// The same, for a refund that does end like this: there is one less of them then.
+    pub fn draw(&mut self, provider: &str) -> RefundEnd {
+        let end = self.next(provider);
+        if let Some((_, Some(left))) = self.0.get_mut(provider) {
+            *left = left.saturating_sub(1);
+        }
+        end
+    }
+
+    /// What is still asked for: the provider, the end, and how many times.
+    pub fn asked(&self) -> impl Iterator<Item = (&str, RefundEnd, Option<u32>)> {
+        self.0.iter().map(|(provider, (end, left))| (provider.as_str(), *end, *left)).filter(|(_, _, n)| *n != Some(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_for_is_drawn_so_many_times_or_until_it_is_changed() {
+        let mut ends = RefundEnds::default();
+        assert_eq!(ends.draw("alipay"), RefundEnd::Done);
+        ends.ask("alipay", RefundEnd::Closed, Some(2));
+        let drawn = [(); 3].map(|()| ends.draw("alipay"));
+        assert_eq!(drawn, [RefundEnd::Closed, RefundEnd::Closed, RefundEnd::Done]);
+        assert_eq!(ends.asked().count(), 0);
+        ends.ask("alipay", RefundEnd::NoFunds, None);
+        assert_eq!([(); 2].map(|()| ends.draw("alipay")), [RefundEnd::NoFunds; 2]);
+        assert_eq!(ends.draw("wechatpay"), RefundEnd::Done);
+        ends.ask("alipay", RefundEnd::Done, None);
+        assert_eq!(ends.draw("alipay"), RefundEnd::Done);
+    }
+}

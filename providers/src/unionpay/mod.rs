@@ -1,0 +1,238 @@
+//! UnionPay online (ACP 5.1.0), direct merchants: codes that the payer scans (`qr`) and codes that we scan (`barcode`).
+//!
+//! Facts about the protocol that comments name by section are those collected in `providers/unionpay.md` of the
+//! design. What an answer means is decided in `outcome.rs` and nowhere else; this file builds requests, sends each of
+//! them once, and never asks anything by itself. There is no call that closes an order: an offer only expires, at the
+//! `payTimeout` it was made with. An undo (31) gives back a whole payment of the same clearing day without a fee, but
+//! under its own number and for that day only; a refund can do all it does and is not sent by the wrong hour, so this
+//! adapter only ever refunds.
+
+mod certificate;
+mod codes;
+mod config;
+mod notification;
+mod outcome;
+mod sandbox;
+mod sign;
+#[cfg(test)]
+mod vectors;
+mod wire;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use chrono::{DateTime, Utc};
+use http::{HeaderMap, HeaderValue, Method, header};
+
+use self::config::Account;
+use self::outcome::{APPLY, CNY, CONSUME, QUERY, REFUND, REVERSAL, SCAN};
+use self::sandbox::{face, face_keys};
+use self::sign::VERSION;
+use self::wire::{Fields, beijing, to_form};
+use crate::http::{Request, Undelivered};
+use crate::money::Money;
+use crate::notification::{Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified};
+use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
+use crate::outcome::{Answer, Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded, Refusal};
+use crate::provider::{
+    Capabilities, Charging, Ending, FlowCapability, Protocol, Provider, ProviderName, SettingsError,
+};
+
+/// The entry on the list of providers.
+pub const PROTOCOL: Protocol =
+    Protocol { name: ProviderName::new("unionpay"), capabilities: &CAPABILITIES, open, face_keys, face };
+
+static CAPABILITIES: Capabilities = Capabilities {
+    flows: &[
+        FlowCapability { flow: Flow::Qr, ending: Ending::Expire },
+        FlowCapability { flow: Flow::Barcode, ending: Ending::Reverse },
+    ],
+    // `txnAmt` has twelve digits; ours is the limit that the other providers have, a hundred million yuan.
+    amount_fen: (1, 10_000_000_000),
+    shortest_offer_s: 60,
+    // 5, 10, 30, 60 and 120 minutes.
+    awaiting_ladder_s: &[300, 600, 1800, 3600, 7200],
+    // Six times with doubling pauses, later at longer ones; more often is answered 37.
+    refund_ladder_s: &[1, 3, 7, 15, 31, 63, 300, 600, 1800, 3600, 7200, 14_400, 43_200],
+    refund_spacing_ms: 0,
+    // A refund that a query shows to have failed leaves the money with the merchant, and its number is used.
+    refund_renumbers: true,
+    charge: Some(Charging {
+        is_code,
+        // The official SDK waits 30 s.
+        timeout_ms: 30_000,
+        // Six questions, their pauses doubling from one second.
+        ladder_s: &[1, 3, 7, 15, 31, 63],
+        patience_s: 65,
+        reverse_from_s: 0,
+        // "Repeat until definite" names no pause; a query in between needs some room.
+        reverse_pause_s: 5,
+        declined_is_reversed: false,
+        // A reversed scan is not found any more, and one that was never made is not found either.
+        not_found_twice_s: Some(30),
+    }),
+};
+
+const BACK: &str = "/gateway/api/backTransReq.do";
+const QUERIES: &str = "/gateway/api/queryTrans.do";
+
+/// Codes of UnionPay wallets: `62` and 17 digits.
+fn is_code(code: &str) -> bool {
+    code.len() == 19 && code.starts_with("62") && code.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn open(settings: serde_json::Value) -> Result<Arc<dyn Provider>, SettingsError> {
+    Ok(Arc::new(UnionPay { account: Account::read(settings)? }))
+}
+
+/// One merchant.
+#[derive(Debug)]
+struct UnionPay {
+    account: Account,
+}
+
+/// What every request has. `number` and `time` name the order, or the refund, for ever.
+fn head(txn: (&str, &str), number: &str, time: DateTime<Utc>) -> Fields {
+    fields([
+        ("version", VERSION),
+        ("encoding", "UTF-8"),
+        ("txnType", txn.0),
+        ("txnSubType", txn.1),
+        ("bizType", "000000"),
+        ("accessType", "0"),
+        ("orderId", number),
+        ("txnTime", &beijing(time)),
+    ])
+}
+
+fn fields<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Fields {
+    pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+}
+
+/// The fields of an amount and of the address that is told.
+fn money(amount: Money, notify_url: &str) -> Fields {
+    fields([
+        ("channelType", "08"),
+        ("txnAmt", &amount.minor().to_string()),
+        ("currencyCode", CNY),
+        ("backUrl", notify_url),
+    ])
+}
+
+impl UnionPay {
+    /// Signs and sends a request once. An answer that cannot be believed is none.
+    async fn send(&self, target: &str, mut asked: Fields, call: &Call) -> Result<Fields, Undelivered> {
+        asked.insert("merId".to_owned(), self.account.mer_id.clone());
+        let asked = self.account.method.sign(asked);
+        let headers = HeaderMap::from_iter([(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/x-www-form-urlencoded;charset=UTF-8"),
+        )]);
+        let request = Request {
+            method: Method::POST,
+            target: target.to_owned(),
+            headers,
+            body: to_form(&asked).into(),
+            timeout: call.timeout,
+        };
+        let answer = self.account.client.send(request).await?;
+        outcome::believed(&self.account, &asked, &answer, call.now).map_err(Undelivered::Unknown)
+    }
+
+    async fn ask(&self, number: &str, time: DateTime<Utc>, call: &Call) -> Result<Fields, Failure> {
+        let sent = self.send(QUERIES, head((QUERY, "00"), number, time), call).await;
+        sent.map_err(|(Undelivered::NotSent(failure) | Undelivered::Unknown(failure))| failure)
+    }
+}
+
+#[async_trait]
+impl Provider for UnionPay {
+    fn name(&self) -> ProviderName {
+        PROTOCOL.name
+    }
+
+    fn identity(&self) -> &str {
+        &self.account.mer_id
+    }
+
+    fn capabilities(&self) -> &'static Capabilities {
+        &CAPABILITIES
+    }
+
+    /// An offer that ends `Unknown` has a code that nobody holds. A charge that does may have taken money.
+    async fn create(&self, order: &Order, call: &Call) -> Answer<Created> {
+        let (txn, more) = match (order.flow, order.auth_code.as_deref()) {
+            (Flow::Qr, _) => (APPLY, fields([("payTimeout", beijing(order.expires_at).as_str())])),
+            (Flow::Barcode, Some(code)) => (SCAN, fields([("qrNo", code)])),
+            (Flow::Barcode | Flow::Page | Flow::H5 | Flow::App | Flow::Jsapi, _) => {
+                let failure = Failure::new(FailureKind::Request, "flow_not_served", order.flow.to_string());
+                return Answer::new(Created::Refused(Refusal::Request, failure));
+            }
+        };
+        let mut asked = head((CONSUME, txn), &order.order_no, order.txn_time);
+        asked.extend(money(order.amount, &order.notify_url));
+        asked.extend(more);
+        asked.insert("reqReserved".to_owned(), order.payment_id.clone());
+        Answer::new(match self.send(BACK, asked, call).await {
+            Ok(fields) if order.flow == Flow::Qr => outcome::applied(&fields),
+            Ok(fields) => outcome::scanned(&fields),
+            Err(Undelivered::NotSent(failure)) => Created::NotSent(failure),
+            Err(Undelivered::Unknown(failure)) => Created::Unknown(failure),
+        })
+    }
+
+    async fn query(&self, order: &OrderRef, call: &Call) -> Answer<Queried> {
+        Answer::new(match self.ask(&order.order_no, order.txn_time, call).await {
+            Ok(fields) => outcome::queried(order, &fields, call.now),
+            Err(failure) => Queried::Unknown(failure),
+        })
+    }
+
+    /// UnionPay has no such call: nothing is sent, and the offer lives until its deadline.
+    async fn close(&self, _: &OrderRef, _: &Call) -> Answer<Ended> {
+        let failure = Failure::new(FailureKind::Request, "no_close", "UnionPay's orders only expire");
+        Answer::new(Ended::Impossible(failure))
+    }
+
+    async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
+        let mut asked = head((REVERSAL, "01"), &order.order_no, order.txn_time);
+        asked.extend(fields([("channelType", "08")]));
+        Answer::new(match self.send(BACK, asked, call).await {
+            Ok(fields) => outcome::reversed(&fields),
+            Err(Undelivered::NotSent(failure)) => Ended::Again(failure),
+            Err(Undelivered::Unknown(failure)) => Ended::Unknown(failure),
+        })
+    }
+
+    /// The order is named by our own number and time, which are always known and come back in the notification.
+    async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<Refunded> {
+        let mut asked = head((REFUND, "00"), &refund.refund_no, refund.txn_time);
+        asked.extend(fields([
+            ("channelType", "08"),
+            ("txnAmt", &refund.amount.minor().to_string()),
+            ("backUrl", &refund.notify_url),
+            ("origOrderId", refund.order.order_no.as_str()),
+            ("origTxnTime", &beijing(refund.order.txn_time)),
+        ]));
+        Answer::new(match self.send(BACK, asked, call).await {
+            Ok(fields) => outcome::refunded(&fields),
+            Err(Undelivered::NotSent(failure)) => Refunded::Later(failure),
+            Err(Undelivered::Unknown(failure)) => Refunded::Unknown(failure),
+        })
+    }
+
+    async fn query_refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundQueried> {
+        Answer::new(match self.ask(&refund.refund_no, refund.txn_time, call).await {
+            Ok(fields) => outcome::refund_queried(refund, &fields),
+            Err(failure) => RefundQueried::Unknown(failure),
+        })
+    }
+
+    fn notification(&self, raw: &RawNotification, now: DateTime<Utc>) -> Result<Verified<Notification>, Rejection> {
+        notification::read(&self.account, raw, now)
+    }
+
+    fn acknowledge(&self, what: Acknowledgement) -> AcknowledgementBody {
+        notification::acknowledge(what)
+    }
+}

@@ -1,0 +1,380 @@
+//! The one place where an answer of UnionPay becomes an outcome: first whether it can be believed and is about our
+//! question ([`believed`]), then one function per call, by the words of [`codes`](super::codes). A code that is not
+//! certain is never a "no".
+//!
+//! Two codes stand in the answer to a query: `respCode` says whether the question was answered, `origRespCode` what
+//! became of the money. Which sort of order it was, `txnSubType` tells: an applied code (07) goes on living after a
+//! card that failed, a scan (06) does not.
+
+use chrono::{DateTime, TimeDelta, Utc};
+use http::StatusCode;
+
+use super::codes::Word;
+use super::config::Account;
+use super::wire::{Fields, beijing, parse_answer, read_beijing, read_yearless};
+use crate::http::HttpAnswer;
+use crate::money::Money;
+use crate::order::{OrderRef, RefundOrder};
+use crate::outcome::{
+    Capture, Created, Ended, Failure, FailureKind, NextAction, Queried, RefundQueried, Refunded, Refusal,
+};
+
+/// `txnType` of payments, refunds and questions.
+pub(super) const CONSUME: &str = "01";
+pub(super) const REFUND: &str = "04";
+pub(super) const QUERY: &str = "00";
+pub(super) const REVERSAL: &str = "99";
+/// `txnSubType` of codes that we scan and codes that we show.
+pub(super) const SCAN: &str = "06";
+pub(super) const APPLY: &str = "07";
+/// Renminbi.
+pub(super) const CNY: &str = "156";
+
+/// The fields of an answer that is UnionPay's and about our request; everything else is a doubt. In this order:
+/// status, form, method and version, certificate, signature, echo.
+pub(super) fn believed(
+    account: &Account,
+    asked: &Fields,
+    answer: &HttpAnswer,
+    now: DateTime<Utc>,
+) -> Result<Fields, Failure> {
+    if answer.status != StatusCode::OK {
+        let kind = if answer.status.is_server_error() { FailureKind::ServerError } else { FailureKind::Incompatible };
+        let begin: String = String::from_utf8_lossy(&answer.body).chars().take(80).collect();
+        return Err(Failure::new(kind, format!("http_{}", answer.status.as_u16()), begin));
+    }
+    let fields = parse_answer(&answer.body).map_err(|e| incompatible(e.to_string()))?;
+    account
+        .method
+        .check(&fields, now)
+        .map_err(|e| Failure::new(FailureKind::Incompatible, "signature", e.to_string()))?;
+    for name in ["merId", "orderId", "txnTime"] {
+        if fields.get(name) != asked.get(name) {
+            return Err(incompatible(format!("another {name} than was asked for")));
+        }
+    }
+    // The answer to a query speaks of the order's type; its own function looks at it.
+    let is_query = asked.get("txnType").is_some_and(|t| t == QUERY);
+    if !is_query && (fields.get("txnType"), fields.get("txnSubType")) != (asked.get("txnType"), asked.get("txnSubType"))
+    {
+        return Err(incompatible("about another type of transaction"));
+    }
+    Ok(fields)
+}
+
+/// An answer that we cannot make sense of.
+pub(super) fn incompatible(message: impl Into<String>) -> Failure {
+    Failure::new(FailureKind::Incompatible, "unreadable_answer", message)
+}
+
+fn text<'a>(fields: &'a Fields, name: &str) -> &'a str {
+    fields.get(name).map_or("", String::as_str)
+}
+
+/// The two codes of a message, and their texts for people.
+fn said(fields: &Fields, code: &str, message: &str, kind: FailureKind) -> Failure {
+    let cut = |name, most| text(fields, name).chars().take(most).collect::<String>();
+    Failure::new(kind, cut(code, 16), cut(message, 200))
+}
+
+fn own(fields: &Fields, kind: FailureKind) -> Failure {
+    said(fields, "respCode", "respMsg", kind)
+}
+
+fn original(fields: &Fields, kind: FailureKind) -> Failure {
+    said(fields, "origRespCode", "origRespMsg", kind)
+}
+
+/// What kind of trouble a word is when it leaves everything open.
+fn kind(word: Word) -> FailureKind {
+    match word {
+        Word::TooOften => FailureKind::RateLimited,
+        Word::Busy | Word::Failed | Word::Closed => FailureKind::ServerError,
+        Word::Account | Word::Signature => FailureKind::Account,
+        Word::Request | Word::Duplicate | Word::Original | Word::GoneBack => FailureKind::Request,
+        Word::Payer => FailureKind::Declined,
+        Word::Yes
+        | Word::TooLate
+        | Word::Unsettled
+        | Word::Accepted
+        | Word::Asking
+        | Word::NotFound
+        | Word::Reversed
+        | Word::Unknown => FailureKind::Incompatible,
+    }
+}
+
+/// Applying for a code. 00 makes an offer and takes nothing. A certain code means that there is none, and another
+/// route may be tried at once; what is not certain leaves at most an order whose code nobody holds.
+pub(super) fn applied(fields: &Fields) -> Created {
+    let word = Word::of(text(fields, "respCode"));
+    let failure = own(fields, kind(word));
+    match word {
+        Word::Yes if text(fields, "respCode") == "00" => match text(fields, "qrCode") {
+            "" => Created::Unknown(incompatible("a success without a qrCode")),
+            qr => Created::Accepted(NextAction::DisplayQr { qr: qr.to_owned() }),
+        },
+        Word::Account | Word::Signature => Created::Refused(Refusal::Account, failure),
+        Word::Request => Created::Refused(Refusal::Request, failure),
+        // No payer is there yet, so what the codes of cards mean here is that this route does not work now.
+        Word::Payer | Word::Closed | Word::Failed | Word::Busy => Created::Refused(Refusal::Provider, failure),
+        Word::Asking if text(fields, "respCode") == "82" => Created::Refused(Refusal::Provider, failure),
+        Word::Yes
+        | Word::TooLate
+        | Word::Unsettled
+        | Word::Accepted
+        | Word::Asking
+        | Word::Duplicate
+        | Word::NotFound
+        | Word::Original
+        | Word::TooOften
+        | Word::GoneBack
+        | Word::Reversed
+        | Word::Unknown => Created::Unknown(failure),
+    }
+}
+
+/// Scanning the payer's code. 00 says that it was accepted and nothing about money, so not even a success captures:
+/// a query does. 01, 02, 06 and 60 are asked about, as the official demo does.
+pub(super) fn scanned(fields: &Fields) -> Created {
+    let word = Word::of(text(fields, "respCode"));
+    let failure = own(fields, kind(word));
+    match word {
+        Word::Yes | Word::TooLate | Word::Unsettled | Word::Accepted | Word::Asking => Created::Waiting,
+        Word::Payer => Created::Declined(failure),
+        // The limit is the card's or the contract's: nobody else can charge this code anyway.
+        Word::Request if text(fields, "respCode") == "33" => Created::Declined(failure),
+        Word::Account | Word::Signature => Created::Refused(Refusal::Account, failure),
+        Word::Request => Created::Refused(Refusal::Request, failure),
+        Word::Closed => Created::Refused(Refusal::Provider, failure),
+        Word::Failed
+        | Word::Busy
+        | Word::Duplicate
+        | Word::NotFound
+        | Word::Original
+        | Word::TooOften
+        | Word::GoneBack
+        | Word::Reversed
+        | Word::Unknown => Created::Unknown(failure),
+    }
+}
+
+/// Clocks differ, and a payer may be in the last dialog when the deadline passes.
+const AFTER_DEADLINE: TimeDelta = TimeDelta::minutes(2);
+
+/// Querying an order. 34 says that nothing is known at this moment, which proves nothing about an offer.
+pub(super) fn queried(order: &OrderRef, fields: &Fields, now: DateTime<Utc>) -> Queried {
+    match answered(fields, CONSUME) {
+        Found::Original(word) => order_state(order, word, fields, now),
+        Found::Nothing => Queried::NotFound,
+        Found::NoAnswer(failure) => Queried::Unknown(failure),
+    }
+}
+
+/// What a query brought.
+enum Found {
+    /// The state of what was asked about.
+    Original(Word),
+    Nothing,
+    NoAnswer(Failure),
+}
+
+/// `respCode` first: without a 00 there, nothing is said about money.
+fn answered(fields: &Fields, txn_type: &str) -> Found {
+    let word = Word::of(text(fields, "respCode"));
+    match (word, text(fields, "txnType"), text(fields, "origRespCode")) {
+        (Word::NotFound, QUERY, "") => Found::Nothing,
+        (Word::NotFound, ..) => Found::NoAnswer(incompatible("not found, and yet described")),
+        (Word::Yes, found, code) if text(fields, "respCode") == "00" && found == txn_type && !code.is_empty() => {
+            Found::Original(Word::of(code))
+        }
+        (Word::Yes, ..) => Found::NoAnswer(incompatible("an answer about something else")),
+        _ => Found::NoAnswer(own(fields, kind(word))),
+    }
+}
+
+/// A code that was applied for can be paid until its deadline, and another card may do what one did not: only what is
+/// said after it is final. Accepted (05) and "not open" never are: something may still be running.
+fn order_state(order: &OrderRef, word: Word, fields: &Fields, now: DateTime<Utc>) -> Queried {
+    let failure = original(fields, kind(word));
+    let is_scan = match text(fields, "txnSubType") {
+        SCAN => true,
+        APPLY => false,
+        other => return Queried::Unknown(incompatible(format!("an order of type 01/{other:?}"))),
+    };
+    let is_over = now >= order.expires_at + AFTER_DEADLINE;
+    let paid = |returns| capture(order, fields, returns).map_or_else(Queried::Unknown, Queried::Paid);
+    match (word, is_scan) {
+        // What was taken after the deadline goes back by itself, whichever code tells of it.
+        (Word::Yes | Word::Unsettled, false) => paid(paid_at(order, fields).is_some_and(|at| at > order.expires_at)),
+        (Word::Yes | Word::Unsettled, true) => paid(false),
+        (Word::TooLate, _) => paid(true),
+        (Word::Reversed, true) => Queried::Reversed,
+        (Word::Accepted | Word::Asking, true) => Queried::Payable,
+        // A card that failed ends a scan.
+        (Word::Payer | Word::Account | Word::Request | Word::Closed, true) => Queried::Closed,
+        (
+            Word::Payer | Word::Account | Word::Request | Word::Closed | Word::Failed | Word::Reversed | Word::Accepted,
+            false,
+        ) if !is_over => Queried::Payable,
+        (Word::Payer | Word::Account | Word::Request | Word::Closed | Word::Failed | Word::Reversed, false)
+            if text(fields, "origRespCode") != "02" =>
+        {
+            Queried::Closed
+        }
+        (
+            Word::Payer
+            | Word::Account
+            | Word::Request
+            | Word::Closed
+            | Word::Failed
+            | Word::Reversed
+            | Word::Accepted
+            | Word::Asking
+            | Word::Signature
+            | Word::Busy
+            | Word::Duplicate
+            | Word::NotFound
+            | Word::Original
+            | Word::TooOften
+            | Word::GoneBack
+            | Word::Unknown,
+            _,
+        ) => Queried::Unknown(failure),
+    }
+}
+
+/// Amounts are digits without a leading zero or a point, in fen of Renminbi.
+fn fen(fields: &Fields) -> Result<Money, Failure> {
+    let (amount, currency) = (text(fields, "txnAmt"), text(fields, "currencyCode"));
+    if currency != CNY {
+        return Err(incompatible(format!("an amount in {currency:?}")));
+    }
+    let digits = !amount.is_empty() && amount.len() <= 12 && amount.bytes().all(|b| b.is_ascii_digit());
+    let fen = amount.parse().ok().filter(|_| digits).and_then(|fen| Money::fen(fen).ok());
+    fen.ok_or_else(|| incompatible(format!("an amount of {amount:?}")))
+}
+
+/// The money of a paid order. Merchant, number and time were compared with the question; amount and payment are
+/// compared by whoever books it.
+fn capture(order: &OrderRef, fields: &Fields, returns_by_itself: bool) -> Result<Capture, Failure> {
+    let transaction_id = text(fields, "queryId");
+    if transaction_id.is_empty() {
+        return Err(incompatible("paid, without a queryId"));
+    }
+    let some = |name| fields.get(name).filter(|value| !value.is_empty());
+    Ok(Capture {
+        transaction_id: transaction_id.to_owned(),
+        amount: fen(fields)?,
+        // `settleAmt` is what is settled, which coupons do not make smaller: nothing tells of the payer's own pocket.
+        payer_amount: None,
+        payer: some("accNo").and_then(|number| masked(number)),
+        paid_at: paid_at(order, fields),
+        payment_id: some("reqReserved").cloned(),
+        foreign_account: None,
+        returns_by_itself,
+    })
+}
+
+fn paid_at(order: &OrderRef, fields: &Fields) -> Option<DateTime<Utc>> {
+    fields.get("traceTime").and_then(|time| read_yearless(time, order.txn_time))
+}
+
+/// A masked card number, shortened; an encrypted one is of no use to anybody.
+fn masked(number: &str) -> Option<String> {
+    let shown = number.len() <= 24 && number.contains('*') && number.is_ascii();
+    shown.then(|| format!("****{}", number.get(number.len().saturating_sub(4)..).unwrap_or_default()))
+}
+
+/// Reversing a scan. Whether 00 is final is not documented, so a query after it decides (34 for good, or reversed);
+/// it is the same for an order that was paid and one that was not.
+pub(super) fn reversed(fields: &Fields) -> Ended {
+    let word = Word::of(text(fields, "respCode"));
+    let failure = own(fields, kind(word));
+    match word {
+        Word::Yes | Word::Reversed => Ended::Reversed,
+        Word::NotFound => Ended::NotFound,
+        // Not done, and it may be once the load, the hour or the key has changed.
+        Word::Accepted | Word::Busy | Word::Closed | Word::TooOften | Word::Signature => Ended::Again(failure),
+        // Not done: another day's order, one that is no scan, a contract without reversals.
+        Word::Original | Word::Request | Word::Account => Ended::Impossible(failure),
+        Word::TooLate
+        | Word::Unsettled
+        | Word::Asking
+        | Word::Payer
+        | Word::Failed
+        | Word::Duplicate
+        | Word::GoneBack
+        | Word::Unknown => Ended::Unknown(failure),
+    }
+}
+
+/// Asking for a refund. 00 says that it was accepted. 12 says that this number was used before: by this very refund,
+/// most likely, but its amount is not told, so it takes a query to know.
+pub(super) fn refunded(fields: &Fields) -> Refunded {
+    let word = Word::of(text(fields, "respCode"));
+    let failure = own(fields, kind(word));
+    match word {
+        Word::Yes | Word::Accepted => Refunded::Accepted,
+        // Nothing was done, and the same number may be sent again once the contract, the key or the hour allows.
+        Word::Account | Word::Signature | Word::Closed => Refunded::Later(failure),
+        Word::Original | Word::GoneBack | Word::Request | Word::Payer => Refunded::TerminalNo(failure),
+        Word::TooLate
+        | Word::Unsettled
+        | Word::Asking
+        | Word::Failed
+        | Word::Busy
+        | Word::Duplicate
+        | Word::NotFound
+        | Word::TooOften
+        | Word::Reversed
+        | Word::Unknown => Refunded::Unknown(failure),
+    }
+}
+
+/// Querying a refund by its own number and time. The payment's own query never tells of it.
+pub(super) fn refund_queried(refund: &RefundOrder, fields: &Fields) -> RefundQueried {
+    let word = match answered(fields, REFUND) {
+        Found::Original(word) => word,
+        Found::Nothing => return RefundQueried::NotFound,
+        Found::NoAnswer(failure) => return RefundQueried::Unknown(failure),
+    };
+    if let Some(failure) = another_refund(refund, fields) {
+        return RefundQueried::Unknown(failure);
+    }
+    let failure = original(fields, kind(word));
+    match word {
+        Word::Yes => RefundQueried::Done,
+        Word::Accepted => RefundQueried::Accepted,
+        Word::Payer | Word::Account | Word::Request | Word::Closed | Word::Original | Word::GoneBack => {
+            RefundQueried::TerminalNo(failure)
+        }
+        Word::TooLate
+        | Word::Unsettled
+        | Word::Asking
+        | Word::Signature
+        | Word::Failed
+        | Word::Busy
+        | Word::Duplicate
+        | Word::NotFound
+        | Word::TooOften
+        | Word::Reversed
+        | Word::Unknown => RefundQueried::Unknown(failure),
+    }
+}
+
+/// Under our number there may be a refund of another amount, or of another order.
+fn another_refund(refund: &RefundOrder, fields: &Fields) -> Option<Failure> {
+    match fen(fields) {
+        Err(failure) => return Some(failure),
+        Ok(amount) if amount != refund.amount => return Some(incompatible(format!("a refund of {amount}"))),
+        Ok(_) => {}
+    }
+    let (number, time) = (text(fields, "origOrderId"), text(fields, "origTxnTime"));
+    let same = (number.is_empty() || number == refund.order.order_no)
+        && (time.is_empty() || read_beijing(time).map(beijing) == Some(beijing(refund.order.txn_time)));
+    (!same).then(|| incompatible("a refund of another order"))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,294 @@
+//! Each code of the official appendix in each call, the money behind them, and what is never believed.
+
+use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
+use http::{HeaderMap, StatusCode};
+
+use super::super::sign::VERSION;
+use super::super::vectors::shared;
+use super::super::{fields, head};
+use super::*;
+
+/// Before the deadline.
+fn queried(order: &OrderRef, fields: &Fields) -> Queried {
+    super::queried(order, fields, time() + TimeDelta::minutes(1))
+}
+
+const NO: &str = "IL20260701000001";
+const REFUND_NO: &str = "IR20260701000001";
+
+fn time() -> DateTime<Utc> {
+    read_beijing("20260701120000").unwrap()
+}
+
+fn order() -> OrderRef {
+    OrderRef { order_no: NO.to_owned(), txn_time: time(), expires_at: time() + TimeDelta::minutes(15) }
+}
+
+fn refund() -> RefundOrder {
+    RefundOrder {
+        order: order(),
+        transaction_id: None,
+        refund_no: REFUND_NO.to_owned(),
+        txn_time: time() + TimeDelta::minutes(1),
+        amount: Money::fen(300).unwrap(),
+        total: Money::fen(1000).unwrap(),
+        reason: None,
+        notify_url: "https://shop.example/r".to_owned(),
+    }
+}
+
+/// What each code means in each call: the columns are applying, scanning, asking about either, reversing, refunding
+/// and asking about a refund. The last rows are codes that nobody has listed, or of another product, and none at all.
+const TABLE: &str = include_str!("../../../tests/vectors/unionpay-outcomes.txt");
+
+/// The answer to a request of this type, or to a question about one.
+fn answer(number: &str, txn: (&str, &str), more: &[(&str, &str)]) -> Fields {
+    let mut answer = head(txn, number, time());
+    answer.extend(fields([("txnAmt", "1000"), ("currencyCode", CNY), ("queryId", "782607011200001234568")]));
+    answer.extend(fields([("qrCode", "https://qr.95516.com/00010001/6212"), ("reqReserved", "pay_1")]));
+    answer.extend(fields(more.iter().copied()));
+    answer
+}
+
+fn created(outcome: &Created) -> &'static str {
+    match outcome {
+        Created::Accepted(NextAction::DisplayQr { qr }) if qr.ends_with("6212") => "accepted",
+        Created::Accepted(_) | Created::Captured(_) | Created::NotSent(_) => "wrong",
+        Created::Waiting => "waiting",
+        Created::Refused(Refusal::Provider, _) => "provider",
+        Created::Refused(Refusal::Account, _) => "account",
+        Created::Refused(Refusal::Request, _) => "request",
+        Created::Declined(_) => "declined",
+        Created::Unknown(_) => "unknown",
+    }
+}
+
+fn state(outcome: &Queried) -> &'static str {
+    match outcome {
+        Queried::NotFound => "not_found",
+        Queried::Payable => "payable",
+        Queried::Paid(capture) if capture.returns_by_itself => "late",
+        Queried::Paid(_) => "paid",
+        Queried::Closed => "closed",
+        Queried::Reversed => "reversed",
+        Queried::Unknown(_) => "unknown",
+    }
+}
+
+fn ended(outcome: &Ended) -> &'static str {
+    match outcome {
+        Ended::Closed | Ended::AlreadyPaid => "wrong",
+        Ended::Reversed => "reversed",
+        Ended::NotFound => "not_found",
+        Ended::Impossible(_) => "impossible",
+        Ended::Again(_) => "again",
+        Ended::Unknown(_) => "unknown",
+    }
+}
+
+fn taken_up(outcome: &Refunded) -> &'static str {
+    match outcome {
+        Refunded::Accepted => "accepted",
+        Refunded::Done | Refunded::Abnormal(_) | Refunded::NeedsFunds(_) => "wrong",
+        Refunded::TerminalNo(_) => "terminal",
+        Refunded::Later(_) => "later",
+        Refunded::Unknown(_) => "unknown",
+    }
+}
+
+fn refund_state(outcome: &RefundQueried) -> &'static str {
+    match outcome {
+        RefundQueried::NotFound => "not_found",
+        RefundQueried::Accepted => "accepted",
+        RefundQueried::Done => "done",
+        RefundQueried::TerminalNo(_) => "terminal",
+        RefundQueried::Abnormal(_) => "wrong",
+        RefundQueried::Unknown(_) => "unknown",
+    }
+}
+
+fn row(code: &str) -> [&'static str; 7] {
+    let said = [("respCode", code), ("respMsg", "text")];
+    let found = [("respCode", "00"), ("origRespCode", code)];
+    let refunded_as = [("respCode", "00"), ("origRespCode", code), ("txnAmt", "300"), ("origOrderId", NO)];
+    [
+        created(&applied(&answer(NO, (CONSUME, APPLY), &said))),
+        created(&scanned(&answer(NO, (CONSUME, SCAN), &said))),
+        state(&queried(&order(), &answer(NO, (CONSUME, APPLY), &found))),
+        state(&queried(&order(), &answer(NO, (CONSUME, SCAN), &found))),
+        ended(&reversed(&answer(NO, (REVERSAL, "01"), &said))),
+        taken_up(&refunded(&answer(REFUND_NO, (REFUND, "00"), &said))),
+        refund_state(&refund_queried(&refund(), &answer(REFUND_NO, (REFUND, "00"), &refunded_as))),
+    ]
+}
+
+#[test]
+fn each_code_means_in_each_call_what_the_table_says() {
+    let mut rows = 0;
+    for line in TABLE.lines().skip(1) {
+        let mut words = line.split_whitespace();
+        let code = words.next().unwrap();
+        let expected: Vec<&str> = words.collect();
+        assert_eq!(row(if code == "-" { "" } else { code }).to_vec(), expected, "{code}");
+        rows += 1;
+    }
+    assert_eq!(rows, 74);
+}
+
+/// The other code of an answer to a query: without a 00 nothing is said about money.
+#[test]
+fn a_question_that_was_not_answered_says_nothing_about_money() {
+    for line in TABLE.lines().skip(1) {
+        let code = line.split_whitespace().next().unwrap();
+        let said = [("respCode", code), ("origRespCode", "00")];
+        let expected = if code == "00" { "paid" } else { "unknown" };
+        assert_eq!(state(&queried(&order(), &answer(NO, (CONSUME, SCAN), &said))), expected, "{code}");
+        let refund_said = [("respCode", code), ("origRespCode", "00"), ("txnAmt", "300")];
+        let expected = if code == "00" { "done" } else { "unknown" };
+        let asked = refund_queried(&refund(), &answer(REFUND_NO, (REFUND, "00"), &refund_said));
+        assert_eq!(refund_state(&asked), expected, "{code}");
+    }
+    let nothing = answer(NO, (QUERY, "00"), &[("respCode", "34")]);
+    assert_eq!(queried(&order(), &nothing), Queried::NotFound);
+    assert_eq!(refund_queried(&refund(), &nothing), RefundQueried::NotFound);
+    let too_often = queried(&order(), &answer(NO, (QUERY, "00"), &[("respCode", "37")]));
+    assert!(matches!(too_often, Queried::Unknown(f) if f.kind == FailureKind::RateLimited));
+}
+
+#[test]
+fn a_paid_order_is_read_completely_or_not_at_all() {
+    let paid = |more: &[(&str, &str)]| {
+        let found = [&[("respCode", "00"), ("origRespCode", "00")], more].concat();
+        queried(&order(), &answer(NO, (CONSUME, APPLY), &found))
+    };
+    let whole = [("accNo", "621626******0018"), ("traceTime", "0701120007"), ("settleAmt", "900")];
+    let Queried::Paid(capture) = paid(&whole) else { panic!() };
+    let expected = Capture {
+        transaction_id: "782607011200001234568".to_owned(),
+        amount: Money::fen(1000).unwrap(),
+        payer_amount: None,
+        payer: Some("****0018".to_owned()),
+        paid_at: read_beijing("20260701120007"),
+        payment_id: Some("pay_1".to_owned()),
+        foreign_account: None,
+        returns_by_itself: false,
+    };
+    assert_eq!(capture, expected);
+    for wrong in [
+        ("queryId", ""),
+        ("txnAmt", ""),
+        ("txnAmt", "10.00"),
+        ("txnAmt", "-1"),
+        ("txnAmt", "+1"),
+        ("txnAmt", "1000000000000"),
+        ("currencyCode", "840"),
+        ("currencyCode", ""),
+        ("txnType", "31"),
+        ("txnSubType", "01"),
+    ] {
+        assert_eq!(state(&paid(&[wrong])), "unknown", "{wrong:?}");
+    }
+    let encrypted = paid(&[("accNo", &"k".repeat(344))]);
+    assert!(matches!(encrypted, Queried::Paid(c) if c.payer.is_none()));
+}
+
+#[test]
+fn a_refund_of_another_amount_or_order_is_not_ours() {
+    let ask = |more: &[(&str, &str)]| {
+        let found = [&[("respCode", "00"), ("origRespCode", "00"), ("txnAmt", "300")], more].concat();
+        refund_state(&refund_queried(&refund(), &answer(REFUND_NO, (REFUND, "00"), &found)))
+    };
+    assert_eq!(ask(&[("origOrderId", NO), ("origTxnTime", "20260701120000")]), "done");
+    assert_eq!(ask(&[("txnAmt", "301")]), "unknown");
+    assert_eq!(ask(&[("origOrderId", "another0")]), "unknown");
+    assert_eq!(ask(&[("origOrderId", NO), ("origTxnTime", "20260701120001")]), "unknown");
+    assert_eq!(ask(&[("txnType", "31")]), "unknown");
+    assert_eq!(ask(&[("currencyCode", "840")]), "unknown");
+}
+
+#[test]
+fn only_a_verified_answer_to_our_own_question_is_believed() {
+    let account = shared();
+    let asked = {
+        let mut asked = head((CONSUME, APPLY), NO, time());
+        asked.insert("merId".to_owned(), account.mer_id.clone());
+        account.method.sign(asked)
+    };
+    let weigh = |status: u16, body: Vec<u8>| {
+        let answer = HttpAnswer {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers: HeaderMap::new(),
+            body: Bytes::from(body),
+        };
+        believed(&account, &asked, &answer, time()).map_err(|failure| failure.code)
+    };
+    let raw = |fields: &Fields| fields.iter().map(|(k, v)| format!("{k}={v}")).collect::<Vec<_>>().join("&");
+    let said = |more: &[(&str, &str)]| {
+        let mut said = answer(NO, (CONSUME, APPLY), &[("respCode", "00")]);
+        said.insert("merId".to_owned(), account.mer_id.clone());
+        said.extend(fields(more.iter().copied()));
+        account.method.sign(said)
+    };
+    let good = said(&[]);
+    assert_eq!(weigh(200, raw(&good).into_bytes()), Ok(good.clone()));
+    assert_eq!(good["version"], VERSION);
+
+    for status in [201, 302, 400, 404, 500, 502, 503] {
+        assert_eq!(weigh(status, raw(&good).into_bytes()), Err(format!("http_{status}")), "{status}");
+    }
+    for body in [Vec::new(), b"  ".to_vec(), raw(&good).into_bytes().split_off(1), vec![0xFF; 8]] {
+        assert!(weigh(200, body).is_err());
+    }
+    let cut = raw(&good);
+    assert!(weigh(200, cut.as_bytes()[..cut.len() - 1].to_vec()).is_err(), "cut off");
+    for other in [
+        ("orderId", "IL20260701000002"),
+        ("txnTime", "20260701120001"),
+        ("merId", "777290058167152"),
+        ("txnSubType", "06"),
+        ("txnType", "04"),
+    ] {
+        assert_eq!(weigh(200, raw(&said(&[other])).into_bytes()), Err("unreadable_answer".to_owned()), "{other:?}");
+    }
+    assert_eq!(weigh(200, raw(&said(&[("version", "5.0.0")])).into_bytes()), Err("signature".to_owned()));
+    let mut forged = good;
+    forged.insert("respCode".to_owned(), "A6".to_owned());
+    assert_eq!(weigh(200, raw(&forged).into_bytes()), Err("signature".to_owned()));
+}
+
+#[test]
+fn after_its_deadline_a_code_is_closed_by_a_certain_no_and_by_nothing_else() {
+    let later = time() + TimeDelta::minutes(17);
+    let after = |code: &str, txn| {
+        let found = [("respCode", "00"), ("origRespCode", code)];
+        state(&super::queried(&order(), &answer(NO, (CONSUME, txn), &found), later))
+    };
+    for (code, expected) in [
+        ("64", "closed"),
+        ("38", "closed"),
+        ("01", "closed"),
+        ("46", "closed"),
+        ("02", "unknown"),
+        ("05", "unknown"),
+        ("03", "unknown"),
+        ("04", "unknown"),
+        ("99", "unknown"),
+        ("00", "paid"),
+        ("42", "late"),
+    ] {
+        assert_eq!(after(code, APPLY), expected, "{code}");
+    }
+    assert_eq!(after("05", SCAN), "payable", "a scan has no deadline");
+}
+
+#[test]
+fn money_that_was_taken_after_the_deadline_goes_back_by_itself() {
+    for (trace_time, returns) in [("0701120007", false), ("0701121459", false), ("0701121501", true)] {
+        let found = [("respCode", "00"), ("origRespCode", "00"), ("traceTime", trace_time)];
+        let Queried::Paid(capture) = queried(&order(), &answer(NO, (CONSUME, APPLY), &found)) else { panic!() };
+        assert_eq!(capture.returns_by_itself, returns, "{trace_time}");
+        let Queried::Paid(capture) = queried(&order(), &answer(NO, (CONSUME, SCAN), &found)) else { panic!() };
+        assert!(!capture.returns_by_itself);
+    }
+}

@@ -1,0 +1,96 @@
+//! A small certification authority, made with the sandbox's keys: a root, an authority under it, UnionPay's own
+//! certificate and the merchant's. The names are shaped like the real ones, since verifiers look at them.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD as BASE64;
+use p12_keystore::{KeyStore, KeyStoreEntry, PrivateKey, PrivateKeyChain};
+use rcgen::{
+    BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SerialNumber, date_time_ymd,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::sandbox::keys::{NoRandomness, digits, hex, rsa_private_keys};
+
+/// UnionPay's name stands in the third part.
+const PLATFORM: &str = "041@8310000000083040@中国银联股份有限公司@00016495";
+/// Iterations of the merchant's file: what OpenSSL takes, too.
+const ITERATIONS: u32 = 2048;
+
+/// The sandbox merchant and UnionPay's own key, as they are stored. All PEM but `pfx`, which is base64.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Keys {
+    pub mer_id: String,
+    pub root_cert: String,
+    pub middle_cert: String,
+    pub platform_private_key: String,
+    pub platform_cert: String,
+    pub merchant_cert: String,
+    pub pfx: String,
+    pub pfx_password: String,
+    pub secure_key: String,
+}
+
+/// Makes everything. Any failure is one of the machine's randomness: nothing else is asked of it.
+pub(super) fn make() -> Result<Keys, NoRandomness> {
+    let [root_key, middle_key, platform_private_key, merchant_key] = rsa_private_keys()?;
+    let mer_id = format!("777{}", digits(12)?);
+    let pair = |pem: &str| KeyPair::from_pem(pem).map_err(|_| NoRandomness);
+    let root = authority("INTERLOCK SANDBOX CS CA")?;
+    let root_key = pair(&root_key)?;
+    let root_cert = root.self_signed(&root_key).map_err(|_| NoRandomness)?;
+    let root = Issuer::new(root, root_key);
+    let middle = authority("INTERLOCK SANDBOX OCA1")?;
+    let middle_key = pair(&middle_key)?;
+    let middle_cert = middle.signed_by(&middle_key, &root).map_err(|_| NoRandomness)?;
+    let middle = Issuer::new(middle, middle_key);
+    let platform = params(PLATFORM)?.signed_by(&pair(&platform_private_key)?, &middle).map_err(|_| NoRandomness)?;
+    let merchant = params(&format!("041@Z{mer_id}@{mer_id}:SIGN@00000001"))?;
+    let merchant = merchant.signed_by(&pair(&merchant_key)?, &middle).map_err(|_| NoRandomness)?;
+    // Real ones have at most six characters.
+    let pfx_password = hex(6)?;
+    let chain = [merchant.der(), middle_cert.der(), root_cert.der()];
+    Ok(Keys {
+        pfx: pfx(&pair(&merchant_key)?, &chain.map(|der| der.as_ref()), &pfx_password).ok_or(NoRandomness)?,
+        root_cert: root_cert.pem(),
+        middle_cert: middle_cert.pem(),
+        platform_cert: platform.pem(),
+        merchant_cert: merchant.pem(),
+        secure_key: hex(32)?,
+        platform_private_key,
+        pfx_password,
+        mer_id,
+    })
+}
+
+/// The face has no clock when it makes keys, so these live long.
+fn params(name: &str) -> Result<CertificateParams, NoRandomness> {
+    let mut params = CertificateParams::default();
+    params.not_before = date_time_ymd(2020, 1, 1);
+    params.not_after = date_time_ymd(2049, 12, 31);
+    params.distinguished_name.push(DnType::CountryName, "CN");
+    params.distinguished_name.push(DnType::OrganizationName, "Interlock sandbox");
+    params.distinguished_name.push(DnType::CommonName, name);
+    // Five bytes, as real ones: some SDKs read them into a double.
+    let random: Result<Vec<u8>, _> =
+        (0..4).map(|_| hex(2).map(|text| u8::from_str_radix(&text, 16).unwrap_or(1))).collect();
+    let serial = [vec![0x10], random?].concat();
+    params.serial_number = Some(SerialNumber::from_slice(&serial));
+    Ok(params)
+}
+
+fn authority(name: &str) -> Result<CertificateParams, NoRandomness> {
+    let mut params = params(name)?;
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
+    Ok(params)
+}
+
+/// The merchant's key and chain, encrypted with AES.
+fn pfx(key: &KeyPair, chain: &[&[u8]], password: &str) -> Option<String> {
+    let key = PrivateKey::from_der(key.serialized_der()).ok()?;
+    let chain: Result<Vec<_>, _> = chain.iter().map(|der| p12_keystore::Certificate::from_der(der)).collect();
+    let mut store = KeyStore::new();
+    store.add_entry("merchant", KeyStoreEntry::PrivateKeyChain(PrivateKeyChain::new(vec![1], key, chain.ok()?)));
+    let writer = store.writer(password).encryption_iterations(ITERATIONS).mac_iterations(ITERATIONS);
+    Some(BASE64.encode(writer.write().ok()?))
+}

@@ -1,0 +1,104 @@
+//! What the two calls of a code payment mean: the charge itself, which takes money inside the call, and its reversal.
+//! Codes are those of the older edition of both calls, since the present one documents none.
+
+use http::StatusCode;
+
+use super::{Reply, capture, incompatible, parse};
+use crate::order::OrderRef;
+use crate::outcome::{Created, Ended, FailureKind, Refusal};
+use crate::wechatpay::config::Account;
+use crate::wechatpay::wire::{ReverseAnswer, Transaction};
+
+/// A charge. 200 and SUCCESS: taken. USERPAYING, with 202 or as a code: the payer is being asked. A listed "no": this
+/// call took nothing, and our number was new. What speaks of an order under our number (paid, closed, used), a
+/// system or bank error, a timeout and every code that is not listed may have taken the money: `Unknown`.
+pub(in crate::wechatpay) fn charged(account: &Account, order_no: &str, reply: Reply) -> Created {
+    let no = match reply {
+        Reply::Done(status @ (StatusCode::OK | StatusCode::ACCEPTED), body) => {
+            return match parse::<Transaction>(&body) {
+                Ok(transaction) => taken(account, order_no, status, transaction),
+                Err(failure) => Created::Unknown(failure),
+            };
+        }
+        Reply::Done(status, _) => return Created::Unknown(incompatible(format!("HTTP {status}"))),
+        Reply::Doubt(failure) => return Created::Unknown(failure),
+        Reply::No(no) => no,
+    };
+    if no.is_busy() {
+        return Created::Refused(Refusal::Provider, no.failure(FailureKind::RateLimited));
+    }
+    match no.code.as_str() {
+        "USERPAYING" => Created::Waiting,
+        // The code is old or wrong, or the payer has no money, a card that does not do, an account that may not pay.
+        "AUTHCODEEXPIRE" | "AUTHCODEERROR" | "AUTHCODEINVALID" | "NOTENOUGH" | "NOTSUPORTCARD" | "TRADEERROR" => {
+            Created::Declined(no.failure(FailureKind::Declined))
+        }
+        "SIGNERROR" | "NOAUTH" | "APPIDNOTEXIST" | "MCHIDNOTEXIST" | "APPIDMCHIDNOTMATCH" => {
+            Created::Refused(Refusal::Account, no.failure(FailureKind::Account))
+        }
+        "PARAMERROR" | "LACKPARAMS" | "XMLFORMATERROR" | "REQUIREPOSTMETHOD" | "NOTUTF8" => {
+            Created::Refused(Refusal::Request, no.failure(FailureKind::Request))
+        }
+        "INVALIDREQUEST" if no.is_about_parameters() => {
+            Created::Refused(Refusal::Request, no.failure(FailureKind::Request))
+        }
+        // Something lives, or lived, under our number.
+        "INVALIDREQUEST" | "ORDERPAID" | "ORDERCLOSED" | "ORDERREVERSED" | "OUTTRADENOUSED" | "BUYERMISMATCH" => {
+            Created::Unknown(no.failure(FailureKind::Request))
+        }
+        "SYSTEMERROR" | "BANKERROR" => Created::Unknown(no.failure(FailureKind::ServerError)),
+        _ => Created::Unknown(no.unlisted()),
+    }
+}
+
+/// Only a 200 with SUCCESS tells of money. A 202 is about a payer who is asked, or about nothing that is certain.
+fn taken(account: &Account, order_no: &str, status: StatusCode, transaction: Transaction) -> Created {
+    if transaction.out_trade_no != order_no {
+        return Created::Unknown(incompatible(format!("about order {:?}", transaction.out_trade_no)));
+    }
+    match transaction.trade_state.as_str() {
+        "SUCCESS" if status == StatusCode::OK => {
+            capture(account, transaction).map_or_else(Created::Unknown, Created::Captured)
+        }
+        "USERPAYING" => Created::Waiting,
+        // PAYERROR with them: it failed so far, and is final only once it was reversed.
+        other => Created::Unknown(incompatible(format!("trade_state {other:?}"))),
+    }
+}
+
+/// Reversing a charge. 200 is final: unpaid it is dead, paid the money goes back; it does not tell which, and the
+/// query after it says REVOKED either way. It burns a number that was never seen as well.
+pub(in crate::wechatpay) fn reversed(order: &OrderRef, reply: Reply) -> Ended {
+    let no = match reply {
+        Reply::Done(StatusCode::OK, body) => {
+            return match parse::<ReverseAnswer>(&body) {
+                Ok(answer) if answer.out_trade_no == order.order_no => Ended::Closed,
+                Ok(answer) => Ended::Unknown(incompatible(format!("about order {:?}", answer.out_trade_no))),
+                Err(failure) => Ended::Unknown(failure),
+            };
+        }
+        Reply::Done(status, _) => return Ended::Unknown(incompatible(format!("HTTP {status}"))),
+        Reply::Doubt(failure) => return Ended::Unknown(failure),
+        Reply::No(no) => no,
+    };
+    if no.is_busy() {
+        return Ended::Again(no.failure(FailureKind::RateLimited));
+    }
+    match no.code.as_str() {
+        // The payer is in the password dialog: the reversal failed.
+        "USERPAYING" => Ended::Again(no.failure(FailureKind::Declined)),
+        "SIGNERROR" | "NOAUTH" => Ended::Again(no.failure(FailureKind::Account)),
+        // Not executed. Too early is said so too, and then it works later.
+        "INVALIDREQUEST" => Ended::Again(no.failure(FailureKind::Request)),
+        "ORDERNOTEXIST" if no.status == 404 => Ended::NotFound,
+        // Over seven days old: only a refund gives the money back now.
+        "REVERSEEXPIRE" | "PARAMERROR" | "INVALIDTRANSACTIONID" | "REQUIREPOSTMETHOD" => {
+            Ended::Impossible(no.failure(FailureKind::Request))
+        }
+        "APPIDMCHIDNOTMATCH" | "MCHNOTEXISTS" => Ended::Impossible(no.failure(FailureKind::Account)),
+        // Its state forbids it (refunded, for one): a query says what it is.
+        "TRADEERROR" => Ended::Unknown(no.failure(FailureKind::Request)),
+        "SYSTEMERROR" => Ended::Unknown(no.failure(FailureKind::ServerError)),
+        _ => Ended::Unknown(no.unlisted()),
+    }
+}

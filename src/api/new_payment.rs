@@ -1,0 +1,271 @@
+//! What `POST /v1/payments` takes, and what is wrong with it when it is not taken.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use providers::money::{Currency, Money};
+use providers::order::{Flow, Store};
+use providers::{PROTOCOLS, ProviderName};
+use serde::Deserialize;
+use utoipa::ToSchema;
+
+use super::auth::Caller;
+use super::error::Problem;
+use crate::app::App;
+use crate::payments::pay::NewPayment;
+
+/// What `POST /v1/payments` takes.
+#[derive(Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreatePayment {
+    /// Fen, from 1.
+    amount: i64,
+    /// `CNY`
+    currency: String,
+    /// The merchant's own number, 1 to 64 characters.
+    order_id: String,
+    /// Shown to the payer: 1 to 127 characters, no emoji, none of `/ = &`.
+    description: String,
+    /// How the payer pays: `qr` or `barcode`.
+    pub(super) flow: String,
+    /// Only these providers.
+    #[serde(default)]
+    providers: Vec<String>,
+    /// For `barcode`: what was read off the payer's phone. Its first digits say whose it is.
+    #[serde(default)]
+    auth_code: Option<String>,
+    /// For `barcode`: for how long to wait for the outcome, 0 to 30 seconds, 10 if not given; then 202 `processing`.
+    #[serde(default)]
+    wait: Option<u64>,
+    /// Where it is paid.
+    #[serde(default)]
+    store: Option<NewStore>,
+    /// The payer, as far as the checkout knows.
+    #[serde(default)]
+    payer: Option<Payer>,
+    /// Where the checkout wants the payer back.
+    #[serde(default)]
+    return_url: Option<String>,
+    /// Where this payment's webhooks go, beside those to your endpoints: an https address, public, signed with the
+    /// secret that `GET /v1/notify_secret` shows.
+    #[serde(default)]
+    notify_url: Option<String>,
+    /// For how long it can be paid: 300 to 7200 seconds, 900 if not given.
+    #[serde(default)]
+    expires_in: Option<i64>,
+    /// The merchant's own members; at most 50, 8 KiB in all.
+    #[serde(default)]
+    #[schema(value_type = Object)]
+    metadata: serde_json::Map<String, serde_json::Value>,
+}
+
+/// The payer, as far as the checkout knows.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Payer {
+    /// The payer's address.
+    #[serde(default)]
+    client_ip: Option<String>,
+}
+
+impl std::fmt::Debug for Checked {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        // The payer's code stays out of logs.
+        f.debug_struct("Checked").field("payment", &self.payment).finish_non_exhaustive()
+    }
+}
+
+/// A shop and its till, as the merchant names them.
+#[derive(Debug, Clone, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+#[schema(as = Store)]
+pub struct NewStore {
+    /// The merchant's own number of the shop: 1 to 32 letters, digits, `-` or `_`.
+    id: String,
+    /// Its name, 1 to 100 characters.
+    #[serde(default)]
+    name: Option<String>,
+    /// The till: 1 to 32 letters, digits, `-` or `_`.
+    #[serde(default)]
+    terminal_id: Option<String>,
+}
+
+/// A request that is in order.
+pub struct Checked {
+    /// The payment.
+    pub payment: NewPayment,
+    /// What was read off the payer's phone. Never stored.
+    pub auth_code: Option<String>,
+    /// For how long the checkout wants to wait for a charge.
+    pub wait: Option<Duration>,
+}
+
+impl CreatePayment {
+    /// Checks everything that can be checked without asking anybody.
+    ///
+    /// # Errors
+    /// A problem that names the member.
+    pub fn check(self, app: &App, caller: &Caller) -> Result<Checked, Problem> {
+        let max = app.config.payments.max_amount_fen;
+        if !(1..=max).contains(&self.amount) {
+            return Err(Problem::invalid("amount", format!("An amount is a whole number of fen from 1 to {max}.")));
+        }
+        if self.currency.parse() != Ok(Currency::Cny) {
+            return Err(Problem::invalid("currency", "The currency must be CNY."));
+        }
+        let amount = Money::fen(self.amount).map_err(|e| Problem::invalid("amount", e.to_string()))?;
+        text("order_id", &self.order_id, 64)?;
+        if self.order_id.trim() != self.order_id {
+            return Err(Problem::invalid("order_id", "An order_id must not begin or end with blanks."));
+        }
+        text("description", &self.description, 127)?;
+        // Providers refuse these in what they show to payers, or read them as their own separators.
+        if self.description.chars().any(|c| matches!(c, '/' | '=' | '&') || u32::from(c) > 0xFFFF) {
+            let detail = "A description must not contain emoji or any of / = &.";
+            return Err(Problem::invalid("description", detail));
+        }
+        let expires_in_s = self.expires_in.unwrap_or(900);
+        if !(300..=7200).contains(&expires_in_s) {
+            return Err(Problem::invalid("expires_in", "expires_in is from 300 to 7200 seconds."));
+        }
+        let client_ip = self.payer.and_then(|payer| payer.client_ip);
+        if client_ip.as_ref().is_some_and(|ip| ip.parse::<IpAddr>().is_err()) {
+            return Err(Problem::invalid("payer.client_ip", "Not an IP address."));
+        }
+        for (param, url) in [("return_url", &self.return_url), ("notify_url", &self.notify_url)] {
+            if let Some(url) = url {
+                web_address(param, url)?;
+            }
+        }
+        if let Some(url) = &self.notify_url {
+            super::webhooks::receiver(app, "notify_url", url)?;
+        }
+        let members = self.metadata.len();
+        let metadata = serde_json::Value::Object(self.metadata);
+        if members > 50 || metadata.to_string().len() > 8_192 || has_nul(&metadata) {
+            let detail = "metadata has at most 50 members and 8192 bytes, and no NUL characters.";
+            return Err(Problem::invalid("metadata", detail));
+        }
+        let flow = flow(&self.flow)?;
+        let wait = wait(flow, self.wait)?;
+        let providers = whose(flow, self.auth_code.as_deref(), providers_of(&self.providers)?)?;
+        let payment = NewPayment {
+            merchant_id: caller.merchant_id.clone(),
+            flow,
+            providers,
+            store: self.store.map(NewStore::check).transpose()?,
+            order_id: self.order_id,
+            amount,
+            description: self.description,
+            return_url: self.return_url,
+            notify_url: self.notify_url,
+            client_ip,
+            metadata,
+            expires_in_s,
+            livemode: caller.livemode,
+        };
+        Ok(Checked { payment, auth_code: self.auth_code, wait })
+    }
+}
+
+impl NewStore {
+    fn check(self) -> Result<Store, Problem> {
+        let number = |param: &str, value: &str| {
+            let is_one = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
+            if (1..=32).contains(&value.len()) && value.chars().all(is_one) {
+                return Ok(());
+            }
+            Err(Problem::invalid(param, "1 to 32 letters, digits, - or _ are needed."))
+        };
+        number("store.id", &self.id)?;
+        if let Some(name) = &self.name {
+            text("store.name", name, 100)?;
+        }
+        if let Some(terminal_id) = &self.terminal_id {
+            number("store.terminal_id", terminal_id)?;
+        }
+        Ok(Store { id: self.id, name: self.name, terminal_id: self.terminal_id })
+    }
+}
+
+fn wait(flow: Flow, seconds: Option<u64>) -> Result<Option<Duration>, Problem> {
+    match seconds {
+        Some(_) if !flow.takes_money() => Err(Problem::invalid("wait", "Only a barcode payment is waited for.")),
+        Some(seconds) if seconds > 30 => Err(Problem::invalid("wait", "wait is from 0 to 30 seconds.")),
+        Some(_) | None => Ok(seconds.map(Duration::from_secs)),
+    }
+}
+
+/// Whose the payer's code is: a charge can go nowhere else.
+fn whose(flow: Flow, auth_code: Option<&str>, asked: Vec<ProviderName>) -> Result<Vec<ProviderName>, Problem> {
+    let code = match (flow.takes_money(), auth_code) {
+        (false, None) => return Ok(asked),
+        (false, Some(_)) => return Err(Problem::invalid("auth_code", "Only a barcode payment has an auth_code.")),
+        (true, None) => return Err(Problem::invalid("auth_code", "A barcode payment needs the payer's code.")),
+        (true, Some(code)) => code,
+    };
+    let knows = |p: &&providers::Protocol| p.capabilities.charge.is_some_and(|charging| (charging.is_code)(code));
+    let Some(provider) = PROTOCOLS.iter().find(knows).map(|p| p.name) else {
+        return Err(Problem::invalid("auth_code", "No provider's payment codes look like this."));
+    };
+    if !asked.is_empty() && !asked.contains(&provider) {
+        let detail = format!("This is a code of {provider}, which is not among the providers asked for.");
+        return Err(Problem::invalid("auth_code", detail));
+    }
+    Ok(vec![provider])
+}
+
+pub(super) fn flow(text: &str) -> Result<Flow, Problem> {
+    text.parse().map_err(|_| {
+        Problem::invalid(
+            "flow",
+            "A flow is one of qr, barcode, page, h5, app, jsapi; your accounts tell which they serve.",
+        )
+    })
+}
+
+pub(super) fn providers_of(names: &[String]) -> Result<Vec<ProviderName>, Problem> {
+    let mut providers = Vec::new();
+    for (index, name) in names.iter().enumerate() {
+        let param = || format!("providers[{index}]");
+        let known: Vec<&str> = providers::PROTOCOLS.iter().map(|p| p.name.as_str()).collect();
+        let provider: ProviderName = name
+            .parse()
+            .map_err(|_| Problem::invalid(param(), format!("A provider is one of {}.", known.join(", "))))?;
+        if providers.contains(&provider) {
+            return Err(Problem::invalid(param(), "Each provider is named once."));
+        }
+        providers.push(provider);
+    }
+    Ok(providers)
+}
+
+/// 1 to `max` characters, none of them a control character.
+pub(super) fn text(param: &str, value: &str, max: usize) -> Result<(), Problem> {
+    let length = value.chars().count();
+    if !(1..=max).contains(&length) || value.chars().any(char::is_control) {
+        let detail = format!("1 to {max} characters without control characters are needed.");
+        return Err(Problem::invalid(param, detail));
+    }
+    Ok(())
+}
+
+/// PostgreSQL keeps no NUL, in texts and in JSON alike.
+fn has_nul(value: &serde_json::Value) -> bool {
+    use serde_json::Value;
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => false,
+        Value::String(text) => text.contains('\0'),
+        Value::Array(items) => items.iter().any(has_nul),
+        Value::Object(members) => members.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
+    }
+}
+
+pub(super) fn web_address(param: &str, url: &str) -> Result<(), Problem> {
+    let uri: Result<actix_web::http::Uri, _> = url.parse();
+    let is_web = uri.is_ok_and(|u| matches!(u.scheme_str(), Some("http" | "https")) && u.host().is_some());
+    if is_web && url.len() <= 2_048 {
+        return Ok(());
+    }
+    Err(Problem::invalid(param, "An http or https address of at most 2048 characters is needed."))
+}

@@ -1,0 +1,296 @@
+//! Tells merchants: makes deliveries of new events, sends those that are due, and writes down what came of it.
+//!
+//! The rows decide what is sent. What is kept in memory here is only politeness towards receivers ([`lanes`]): after
+//! a restart it is learned again. A delivery whose result cannot be written is sent again: at least once, never less.
+
+mod lanes;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use sea_orm::DbErr;
+use tokio::task::{Id, JoinError, JoinSet};
+
+use crate::app::App;
+use crate::domain::Timestamp;
+use crate::domain::id;
+use crate::domain::webhook::{self, End, Mode, State};
+use crate::kill_point;
+use crate::store::change::Operation;
+use crate::store::{DeliveryRow, EndpointRow, EventRow, TryRow};
+use crate::webhooks::client::{Letter, Try};
+use crate::webhooks::message::Message;
+use crate::webhooks::sign::{self, Secret, Secrets};
+
+use lanes::Lanes;
+
+/// A worker has its delivery for itself for so much longer than a try can take.
+const LEASE_GRACE_MS: i64 = 15_000;
+/// Metrics, alerts and the log's end are looked after so often.
+const UPKEEP_EVERY_MS: i64 = 10_000;
+const DAY_S: i64 = 86_400;
+
+/// Runs until the gateway drains; what is under way then is finished and written down.
+pub async fn run(app: Arc<App>) {
+    let mut desk = Desk::default();
+    let mut upkeep_at = app.clock.now();
+    loop {
+        if let Err(error) = desk.round(&app).await {
+            tracing::error!(%error, "webhooks could not be looked for");
+        }
+        if app.clock.now() >= upkeep_at {
+            upkeep_at = app.clock.now().plus_ms(UPKEEP_EVERY_MS);
+            if let Err(error) = upkeep(&app).await {
+                tracing::error!(%error, "webhooks could not be looked after");
+            }
+        }
+        let next = app.clock.now().plus_ms(app.config.webhooks.interval_ms);
+        tokio::select! {
+            () = app.draining.cancelled() => break,
+            () = app.clock.sleep_until(next) => {}
+            Some(done) = desk.working.join_next_with_id() => desk.take_back(&app, done),
+        }
+        desk.record(&app).await;
+    }
+    while let Some(done) = desk.working.join_next_with_id().await {
+        desk.take_back(&app, done);
+    }
+    desk.record(&app).await;
+}
+
+/// Does everything that is due now, and returns how many tries that were. For tests and drills.
+///
+/// # Errors
+/// The database's.
+pub async fn step(app: &Arc<App>) -> Result<usize, DbErr> {
+    let mut desk = Desk::default();
+    desk.round(app).await?;
+    let mut count = 0;
+    while let Some(done) = desk.working.join_next_with_id().await {
+        desk.take_back(app, done);
+        count += 1;
+    }
+    desk.record(app).await;
+    Ok(count)
+}
+
+/// A delivery that came back from its receiver.
+struct Returned {
+    row: DeliveryRow,
+    done: Try,
+}
+
+/// What is under way.
+#[derive(Default)]
+struct Desk {
+    working: JoinSet<Option<Returned>>,
+    running: HashMap<Id, String>,
+    lanes: Lanes,
+    unrecorded: Vec<DeliveryRow>,
+}
+
+impl Desk {
+    /// Makes deliveries of new events, and sends what is due and has room.
+    async fn round(&mut self, app: &Arc<App>) -> Result<(), DbErr> {
+        let config = &app.config.webhooks;
+        while app.store.fan_out(app.clock.now(), config.batch, before_fan_out_commit).await? > 0 {
+            kill_point!("webhook_after_fan_out_commit");
+        }
+        let mut free = config.concurrency.saturating_sub(self.running.len());
+        if free == 0 {
+            return Ok(());
+        }
+        let now = app.clock.now();
+        let mut wanted = Vec::new();
+        for lane in app.store.due_lanes(now).await? {
+            let busy = self.running.values().filter(|running| **running == lane).count();
+            let room = self.lanes.room(&lane, busy, config.per_receiver, now).min(free);
+            free -= room;
+            if let Some(room) = u64::try_from(room).ok().filter(|room| *room > 0) {
+                wanted.push((lane, room));
+            }
+        }
+        let lease_ms = i64::try_from(config.timeout_ms).unwrap_or(i64::MAX).saturating_add(LEASE_GRACE_MS);
+        let claimed = app.store.claim_deliveries(&wanted, now, now.plus_ms(lease_ms)).await?;
+        if claimed.is_empty() {
+            return Ok(());
+        }
+        kill_point!("webhook_after_claim");
+        self.send(app, claimed).await
+    }
+
+    async fn send(&mut self, app: &Arc<App>, claimed: Vec<DeliveryRow>) -> Result<(), DbErr> {
+        let events = app.store.events_by_id(claimed.iter().map(|row| row.event_id.clone()).collect()).await?;
+        let endpoints = app.store.endpoints(claimed.iter().filter_map(|row| row.endpoint_id.clone()).collect()).await?;
+        let endpoints: HashMap<String, EndpointRow> = endpoints.into_iter().map(|e| (e.id.clone(), e)).collect();
+        for row in claimed {
+            let Some(event) = events.get(&row.event_id).cloned() else { continue };
+            let endpoint = row.endpoint_id.as_ref().and_then(|id| endpoints.get(id)).cloned();
+            let lane = row.lane.clone();
+            let task = self.working.spawn_on(deliver(Arc::clone(app), row, event, endpoint), &app.runtime);
+            self.running.insert(task.id(), lane);
+        }
+        Ok(())
+    }
+
+    /// Takes back this one and all others that are done.
+    fn take_back(&mut self, app: &App, done: Result<(Id, Option<Returned>), JoinError>) {
+        let mut next = Some(done);
+        while let Some(done) = next {
+            let (id, returned) = match done {
+                Ok((id, returned)) => (id, returned),
+                // It is claimed again when its lease is over.
+                Err(error) => (error.id(), None),
+            };
+            self.running.remove(&id);
+            if let Some(Returned { row, done }) = returned {
+                let now = app.clock.now();
+                self.lanes.note(&row.lane, &done, app.config.webhooks.failing_pace_ms, now);
+                self.unrecorded.push(judged(app, row, done, now));
+            }
+            next = self.working.try_join_next_with_id();
+        }
+    }
+
+    /// Writes down what came back. What cannot be written is kept for the next time; if there is none, it is sent
+    /// again.
+    async fn record(&mut self, app: &App) {
+        if self.unrecorded.is_empty() {
+            return;
+        }
+        match app.store.record_tries(&self.unrecorded).await {
+            Ok(()) => {
+                kill_point!("webhook_after_record");
+                for row in self.unrecorded.drain(..) {
+                    report(app, &row).await;
+                }
+            }
+            Err(error) => tracing::error!(%error, "results of webhooks could not be written"),
+        }
+    }
+}
+
+fn before_fan_out_commit() {
+    kill_point!("webhook_before_fan_out_commit");
+}
+
+/// One try. `None` when it could not even be begun: the lease ends, and it is claimed again.
+async fn deliver(app: Arc<App>, row: DeliveryRow, event: EventRow, endpoint: Option<EndpointRow>) -> Option<Returned> {
+    let now = app.clock.now();
+    let letter = match (&row.url, endpoint) {
+        (Some(url), _) => letter_to_notify_url(&app, &row, url, event.into(), now).await,
+        (None, Some(endpoint)) if endpoint.disabled_reason.is_none() => {
+            Letter::to_endpoint(app.directory.vault(), &endpoint, &event.into(), now).map_err(|e| e.to_string())
+        }
+        (None, Some(_) | None) => {
+            let done =
+                Try { end: End::EndpointDisabled, status: None, latency_ms: 0, answer: None, retry_after_s: None };
+            return Some(Returned { row, done });
+        }
+    };
+    let letter = letter
+        .inspect_err(|error| tracing::error!(delivery_id = row.id, error, "a webhook could not be written"))
+        .ok()?;
+    // Whatever it says, the receiver may have the event from here on; only a good answer proves it.
+    let done = app.webhooks.send(letter).await;
+    kill_point!("webhook_after_call");
+    Some(Returned { row, done })
+}
+
+async fn letter_to_notify_url(
+    app: &App,
+    row: &DeliveryRow,
+    url: &str,
+    message: Message,
+    now: Timestamp,
+) -> Result<Letter, String> {
+    let (vault, owner) = (app.directory.vault(), sign::notify_owner(&row.merchant_id, row.livemode));
+    let new = Secret::new().map_err(|e| e.to_string())?.sealed(vault, &owner).map_err(|e| e.to_string())?;
+    let stored = app.store.notify_secret(&row.merchant_id, row.livemode, new, now).await.map_err(|e| e.to_string())?;
+    let secrets = Secrets::open(vault, &owner, &stored.secrets, now).map_err(|e| e.to_string())?;
+    Ok(Letter::signed(&secrets, url.to_owned(), Mode::Standard, &message, now))
+}
+
+/// The row after this try.
+fn judged(app: &App, row: DeliveryRow, done: Try, now: Timestamp) -> DeliveryRow {
+    let tries = row.tries.saturating_add(1);
+    let spread = id::random::<4>().map_or(0, u32::from_be_bytes);
+    let (status, next_try_at) =
+        webhook::after_try(done.end, tries, &app.config.webhooks.ladder_s, spread, done.retry_after_s, now);
+    let last = TryRow {
+        at: now.plus_ms(done.latency_ms.saturating_neg()),
+        end: done.end,
+        status: done.status,
+        latency_ms: done.latency_ms,
+        answer: done.answer,
+    };
+    DeliveryRow {
+        status,
+        tries,
+        next_try_at,
+        delivered_at: (status == State::Delivered).then_some(now),
+        last: Some(last),
+        ..row
+    }
+}
+
+/// Counts a try, and says what a person should know.
+async fn report(app: &App, row: &DeliveryRow) {
+    let Some(last) = &row.last else { return };
+    let (end, status): (&'static str, &'static str) = (last.end.into(), row.status.into());
+    metrics::counter!("interlock_webhook_tries_total", "result" => end).increment(1);
+    let seconds = std::time::Duration::from_millis(u64::try_from(last.latency_ms).unwrap_or(0)).as_secs_f64();
+    metrics::histogram!("interlock_webhook_try_seconds").record(seconds);
+    tracing::info!(
+        delivery_id = row.id,
+        payment_id = row.payment_id,
+        end,
+        http_status = last.status,
+        ms = last.latency_ms,
+        tries = row.tries,
+        status,
+        "webhook tried"
+    );
+    if row.status == State::Pending {
+        return;
+    }
+    metrics::counter!("interlock_webhook_deliveries_total", "status" => status).increment(1);
+    if last.end == End::Gone {
+        let endpoint_id = row.endpoint_id.as_deref();
+        tracing::warn!(endpoint_id, payment_id = row.payment_id, "a receiver wants no more webhooks: 410");
+    }
+    if row.status == State::Failed && row.endpoint_id.is_none() {
+        let detail = format!("Webhooks to {} are given up, last of payment {}.", row.lane, row.payment_id);
+        raise(app, &row.merchant_id, &row.merchant_id, detail).await;
+    }
+}
+
+async fn upkeep(app: &App) -> Result<(), DbErr> {
+    let (now, config) = (app.clock.now(), &app.config.webhooks);
+    let oldest = app.store.oldest_undelivered().await?.map_or(0, |at| now.since(at).max(0).div_euclid(1000));
+    metrics::gauge!("interlock_webhook_oldest_undelivered_seconds")
+        .set(f64::from(i32::try_from(oldest).unwrap_or(i32::MAX)));
+    let failing = app.store.failing_endpoints(now.plus_s(config.alert_after_s.saturating_neg())).await?;
+    metrics::gauge!("interlock_webhook_endpoints_failing")
+        .set(f64::from(u32::try_from(failing.len()).unwrap_or(u32::MAX)));
+    for endpoint in failing {
+        let detail = format!("This endpoint has received nothing since {}.", endpoint.since.rfc3339());
+        raise(app, &endpoint.merchant_id, &endpoint.endpoint_id, detail).await;
+    }
+    app.store.prune_deliveries(now.plus_s(config.log_days.saturating_mul(DAY_S).saturating_neg())).await
+}
+
+async fn raise(app: &App, merchant_id: &str, subject_id: &str, detail: String) {
+    let Ok(id) = id::new(id::Kind::Operation) else { return };
+    let entry = Operation {
+        id,
+        merchant_id: merchant_id.to_owned(),
+        kind: "webhook_failing",
+        subject_id: subject_id.to_owned(),
+        detail,
+        created_at: app.clock.now(),
+    };
+    if let Err(error) = app.store.raise(&entry).await {
+        tracing::error!(%error, subject_id, "failing webhooks could not be put on the work list");
+    }
+}

@@ -1,0 +1,38 @@
+//! Refunds under another number. A provider's verified word that nothing will ever happen under a number lets the refund be
+//! asked for once more under a new one, where its protocol allows that; nothing else does.
+
+use providers::outcome::Failure;
+
+use super::Trouble;
+use super::refund::LATER_S;
+use crate::app::App;
+use crate::domain::id;
+use crate::domain::refund::State;
+use crate::domain::{Aggregate, Refund, Timestamp};
+
+/// A refund that its provider ended without moving money is asked for under so many numbers at the most.
+const NUMBERS: usize = 3;
+
+/// Whether a refund still has the number that an answer speaks of: what was said of an earlier one is history.
+pub(super) fn is_still(aggregate: &Aggregate, asked: &Refund) -> bool {
+    aggregate.refunds.iter().any(|r| r.id == asked.id && r.provider_refund_no == asked.provider_refund_no)
+}
+
+/// Whether a refund that turns out to be ended without moving money gets another number.
+pub(super) fn is_allowed(app: &App, aggregate: &Aggregate, refund_id: &str) -> bool {
+    let Some(refund) = aggregate.refunds.iter().find(|r| r.id == refund_id) else { return false };
+    let account = aggregate.attempt(&refund.attempt_id).and_then(|a| app.directory.account(&a.account_id));
+    refund.status == State::Pending
+        && refund.earlier_nos.len() + 1 < NUMBERS
+        && account.is_some_and(|account| account.provider.capabilities().refund_renumbers)
+}
+
+/// The provider has proved that nothing will ever happen under the refund's number: it is asked for under another.
+pub(super) fn apply(app: &App, refund: &mut Refund, failure: &Failure, now: Timestamp) -> Result<(), Trouble> {
+    let number = id::provider_no(&app.prefix)?;
+    refund.earlier_nos.push(std::mem::replace(&mut refund.provider_refund_no, number));
+    refund.failure = Some(failure.clone());
+    (refund.txn_time, refund.sent_at, refund.in_doubt, refund.questions) = (None, None, false, 0);
+    refund.next_check_at = Some(now.plus_s(LATER_S));
+    Ok(())
+}

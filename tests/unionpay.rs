@@ -1,0 +1,68 @@
+//! UnionPay's notifications prove nothing by themselves: they make the query due, and what it says is booked.
+
+use serde_json::{Value, json};
+
+use crate::helpers::facts::taken_fen;
+use crate::helpers::{TestApp, live, order};
+
+async fn offered(app: &TestApp) -> Value {
+    app.client.route(&[&app.unionpay]).await.expect(200);
+    let payment = app.client.pay(&order()).await.expect(201);
+    assert_eq!(payment["provider"], "unionpay");
+    payment
+}
+
+/// The adapter's first own question is due after five minutes, and nobody moves the clock here.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notification_makes_the_query_due_and_the_query_books_the_money() {
+    let app = TestApp::start().await;
+    let payment = offered(&app).await;
+    app.control.pay(&payment).await;
+    let id = payment["id"].as_str().unwrap();
+    let paid = app.client.until_status(id, "succeeded").await;
+    assert!(paid["provider_transaction_id"].is_string());
+    assert_eq!(taken_fen(&app).await, 8888);
+
+    app.client.refund(id, 888).await.expect(201);
+    app.client.until(id, |payment| payment["refunds"][0]["status"] == "succeeded").await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notification_whose_query_fails_books_nothing() {
+    let app = TestApp::start().await;
+    let payment = offered(&app).await;
+    let fault = json!({"provider": "unionpay", "call": "query", "kind": "bad_signature"});
+    app.control.fault(fault).await;
+    app.control.pay(&payment).await;
+    let id = payment["id"].as_str().unwrap();
+    let asked = |app: &TestApp| {
+        let app = app.app().clone();
+        let id = id.to_owned();
+        async move { app.store.payment(&id).await.unwrap().unwrap().attempts[0].questions }
+    };
+    while asked(&app).await == 0 {
+        tokio::time::sleep(std::time::Duration::from_millis(20)).await;
+    }
+    let waiting = app.client.payment(id).await;
+    assert_eq!((waiting["status"].as_str(), live(&waiting)), (Some("requires_action"), 1));
+    app.control.mend().await;
+    app.advance(301).await;
+    app.client.until_status(id, "succeeded").await;
+    app.stop().await;
+}
+
+/// There is no call that closes an order, so a canceled one is waited for.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_canceled_offer_is_dead_only_after_its_deadline() {
+    let app = TestApp::start().await;
+    let payment = offered(&app).await;
+    let id = payment["id"].as_str().unwrap();
+    let path = format!("/v1/payments/{id}/cancel");
+    app.client.post(&path, "unused", &json!({})).await.expect(202);
+    app.advance(900 + 60).await;
+    assert_eq!(app.client.payment(id).await["status"], "processing");
+    app.advance(70).await;
+    app.client.until_status(id, "canceled").await;
+    app.stop().await;
+}
