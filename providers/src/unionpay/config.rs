@@ -47,6 +47,11 @@ impl Account {
             return Err(SettingsError::new("mer_id", "must be 15 letters and digits"));
         }
         let base = settings.base_url.as_deref().unwrap_or(DEFAULT_BASE_URL);
+        // In production any merchant's certificate would pass for UnionPay's without its name.
+        let is_production = base.contains("95516.com") && !base.contains(".test.95516.com");
+        if is_production && settings.validate_cn == Some(false) {
+            return Err(SettingsError::new("validate_cn", "can be false in UnionPay's test environment only"));
+        }
         let client = Client::new(base).map_err(|e| SettingsError::new("base_url", e.to_string()))?;
         let method = match settings.sign_method.as_deref() {
             None | Some(BY_CERTIFICATE) => by_certificate(&settings)?,

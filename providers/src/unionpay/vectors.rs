@@ -102,7 +102,8 @@ fn answers_are_believed_as_the_official_sdk_believes_them() {
     let mut believed = [0, 0];
     for answer in list(&vectors, "answers") {
         for (at, name) in ["strict", "relaxed"].into_iter().enumerate() {
-            let account = account(&json!({"validate_cn": name == "strict"}));
+            let account =
+                account(&json!({"validate_cn": name == "strict", "base_url": "https://gateway.test.95516.com"}));
             let checked = account.method.check(&parse_answer(text(answer, "body").as_bytes()).unwrap(), now());
             assert_eq!(checked.is_ok(), answer[name] == true, "{} {name}: {checked:?}", answer["id"]);
             believed[at] += usize::from(checked.is_ok());
@@ -276,4 +277,16 @@ fn a_wrong_setting_is_named_and_never_repeated() {
     let error = Account::read(settings(&json!({"sign_method": "11", "secure_key": null}))).unwrap_err();
     assert_eq!((error.field.as_str(), error.message.as_str()), ("secure_key", "is missing"));
     assert!((PROTOCOL.open)(settings(&json!({}))).is_ok());
+}
+
+#[test]
+fn the_name_in_certificates_is_checked_in_production_whatever_the_settings_say() {
+    for (base_url, refused) in [
+        ("https://gateway.95516.com", true),
+        ("https://gateway.test.95516.com", false),
+        ("http://127.0.0.1:8093", false),
+    ] {
+        let read = Account::read(settings(&json!({"validate_cn": false, "base_url": base_url})));
+        assert_eq!(read.err().map(|e| e.field), refused.then(|| "validate_cn".to_owned()), "{base_url}");
+    }
 }
