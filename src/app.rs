@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::domain::id::InstallationPrefix;
+use crate::routing::health::watch::Watch;
 use crate::store::Store;
 use crate::webhooks::client::Client;
 
@@ -24,6 +25,8 @@ pub struct App {
     pub store: Store,
     /// Accounts, routing and keys.
     pub directory: Directory,
+    /// How healthy routes are.
+    pub health: Watch,
     /// Tells merchants.
     pub webhooks: Client,
     /// Begins our numbers at providers.

@@ -18,6 +18,8 @@ pub struct Config {
     pub server: Server,
     pub data: Data,
     pub database: Database,
+    pub redis: Redis,
+    pub health: Health,
     pub sandbox: Sandbox,
     pub credentials: Credentials,
     pub payments: Payments,
@@ -54,6 +56,31 @@ pub struct Data {
 pub struct Database {
     pub url: String,
     pub connections: u32,
+}
+
+/// Section `redis`. Its `Debug` keeps the address to itself, for it may hold a password.
+#[derive(Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct Redis {
+    pub url: String,
+    pub timeout_ms: u64,
+}
+
+impl std::fmt::Debug for Redis {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Redis").field("timeout_ms", &self.timeout_ms).finish_non_exhaustive()
+    }
+}
+
+/// Section `health`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct Health {
+    pub breakers: bool,
+    pub interval_ms: u64,
+    pub probe_timeout_ms: u64,
 }
 
 /// Section `sandbox`.

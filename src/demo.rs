@@ -121,6 +121,7 @@ async fn account(
         livemode: false,
         set_aside_until: None,
         set_aside_reason: None,
+        terms: None,
         created_at: app.clock.now(),
     };
     app.store.add_account(&row).await?;

@@ -11,6 +11,8 @@ use sea_orm::DbErr;
 use crate::domain::Timestamp;
 use crate::domain::id;
 use crate::routing::rule::Routing;
+use crate::routing::terms::Terms;
+use crate::routing::usage::{Turns, Usage};
 use crate::store::{AccountRow, KeyRow, Store};
 use crate::vault::Vault;
 
@@ -38,6 +40,8 @@ pub struct Account {
     pub set_aside_until: Option<Timestamp>,
     /// Why.
     pub set_aside_reason: Option<String>,
+    /// Its limits, and when it is in maintenance.
+    pub terms: Terms,
     /// When it was made.
     pub created_at: Timestamp,
     /// Its provider, with all layers.
@@ -51,6 +55,8 @@ struct Snapshot {
     accounts: HashMap<String, Arc<Account>>,
     by_merchant: HashMap<String, Arc<Vec<Arc<Account>>>>,
     routing: HashMap<String, Arc<Routing>>,
+    /// Accounts with a daily limit.
+    limited: Vec<String>,
 }
 
 /// The directory.
@@ -60,6 +66,8 @@ pub struct Directory {
     vault: Vault,
     snapshot: RwLock<Arc<Snapshot>>,
     keys: RwLock<HashMap<String, KeyRow>>,
+    usage: Usage,
+    turns: Turns,
 }
 
 /// Why the directory cannot be read.
@@ -79,7 +87,14 @@ impl Directory {
     /// # Errors
     /// The database's.
     pub async fn open(store: Store, vault: Vault) -> Result<Self, DirectoryError> {
-        let directory = Self { store, vault, snapshot: RwLock::default(), keys: RwLock::default() };
+        let directory = Self {
+            store,
+            vault,
+            snapshot: RwLock::default(),
+            keys: RwLock::default(),
+            usage: Usage::default(),
+            turns: Turns::default(),
+        };
         directory.reload().await?;
         Ok(directory)
     }
@@ -106,6 +121,26 @@ impl Directory {
     #[must_use]
     pub fn routing_of(&self, merchant_id: &str) -> Arc<Routing> {
         self.now().routing.get(merchant_id).cloned().unwrap_or_default()
+    }
+
+    /// How much of their day accounts have used.
+    #[must_use]
+    pub fn usage(&self) -> &Usage {
+        &self.usage
+    }
+
+    /// Whose turn it is in rules that go round.
+    #[must_use]
+    pub fn turns(&self) -> &Turns {
+        &self.turns
+    }
+
+    /// Reads how much of their day the accounts with a daily limit have used, unless that was done just now.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn refresh_usage(&self, now: Timestamp) -> Result<(), DbErr> {
+        self.usage.refresh(&self.store, &self.now().limited, now).await
     }
 
     /// Whose key this is, by its digest.
@@ -142,8 +177,8 @@ impl Directory {
     /// # Errors
     /// The database's.
     pub async fn refresh(&self) -> Result<(), DirectoryError> {
-        let version = self.store.installation(VERSION, "0").await?;
-        if version == self.now().version {
+        let version = self.store.installation_fact(VERSION).await?;
+        if version.is_some_and(|version| version == self.now().version) {
             return Ok(());
         }
         self.reload().await
@@ -162,6 +197,9 @@ impl Directory {
         for row in self.store.accounts().await? {
             let Some(account) = self.open_account(&before, row) else { continue };
             let account = Arc::new(account);
+            if account.terms.limits.day.is_some() {
+                next.limited.push(account.id.clone());
+            }
             next.accounts.insert(account.id.clone(), Arc::clone(&account));
             by_merchant.entry(account.merchant_id.clone()).or_default().push(account);
         }
@@ -171,7 +209,12 @@ impl Directory {
                 Ok(routing) => {
                     next.routing.insert(merchant_id, Arc::new(Routing { version: row.version, ..routing }));
                 }
-                Err(error) => tracing::error!(merchant_id, %error, "stored routing cannot be read"),
+                Err(error) => {
+                    tracing::error!(merchant_id, %error, "stored routing cannot be read; the one before goes on");
+                    if let Some(known) = before.routing.get(&merchant_id) {
+                        next.routing.insert(merchant_id, Arc::clone(known));
+                    }
+                }
             }
         }
         *self.snapshot.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(next);
@@ -188,6 +231,14 @@ impl Directory {
                 .inspect_err(|error| tracing::error!(account_id = row.id, error, "account left out"))
                 .ok()?,
         };
+        let terms = match row.terms.map(serde_json::from_value) {
+            None => Terms::default(),
+            Some(Ok(terms)) => terms,
+            Some(Err(error)) => {
+                tracing::error!(account_id = row.id, %error, "stored limits cannot be read; those before go on");
+                before.accounts.get(&row.id).map(|known| known.terms.clone()).unwrap_or_default()
+            }
+        };
         Some(Account {
             id: row.id,
             merchant_id: row.merchant_id,
@@ -197,6 +248,7 @@ impl Directory {
             livemode: row.livemode,
             set_aside_until: row.set_aside_until,
             set_aside_reason: row.set_aside_reason,
+            terms,
             created_at: row.created_at,
             provider,
             sealed: row.credentials,
@@ -210,5 +262,26 @@ impl Directory {
             .ok_or_else(|| format!("no provider {:?} in this version", row.provider))?;
         let provider = (protocol.open)(settings).map_err(|e| e.to_string())?;
         Ok(layer::stack(provider))
+    }
+}
+
+#[cfg(test)]
+impl Account {
+    /// An account for tests of what chooses among accounts.
+    pub(crate) fn of(id: &str, provider: Arc<dyn Provider>) -> Self {
+        Self {
+            id: id.to_owned(),
+            merchant_id: "mer_test".to_owned(),
+            name: id.to_owned(),
+            disabled: false,
+            fee_bps: 60,
+            livemode: false,
+            set_aside_until: None,
+            set_aside_reason: None,
+            terms: Terms::default(),
+            created_at: Timestamp(0),
+            provider,
+            sealed: Vec::new(),
+        }
     }
 }

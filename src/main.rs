@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 use interlock::api::auth::Scope;
+use interlock::bench::routing;
 use interlock::config::Config;
 use interlock::server::{self, Running};
 use interlock::{demo, telemetry};
@@ -39,6 +40,9 @@ enum Command {
         #[arg(long, default_value = "./data")]
         data: PathBuf,
     },
+    /// Measure something, without a gateway.
+    #[command(subcommand)]
+    Bench(Bench),
     /// Make a merchant, or find it again, and print its id.
     Merchant {
         /// Its name; unique.
@@ -61,6 +65,25 @@ enum Command {
     },
 }
 
+#[derive(Debug, Subcommand)]
+enum Bench {
+    /// Play simulated providers, their outages and brown-outs against each way to choose routes, in virtual time.
+    Routing {
+        /// Everything follows from it.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        /// How many worlds to play.
+        #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u32).range(1..=1_000))]
+        worlds: u32,
+        /// How long each of them lasts.
+        #[arg(long, default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=1_440))]
+        minutes: u32,
+        /// End with one line of JSON.
+        #[arg(long)]
+        json: bool,
+    },
+}
+
 #[derive(Debug, Default, Args)]
 struct Serve {
     /// Where the gateway listens.
@@ -69,6 +92,9 @@ struct Serve {
     /// Where the sandbox's control listens, `off`, or the http address of one that runs already.
     #[arg(long)]
     sandbox: Option<String>,
+    /// Where gateways share the health of routes: redis://…, redis+sentinel://… or redis+cluster://…
+    #[arg(long)]
+    redis: Option<String>,
     #[command(flatten)]
     place: Place,
 }
@@ -92,7 +118,7 @@ impl Place {
 
 impl Serve {
     fn flags(&self) -> Vec<(&'static str, String)> {
-        let own = [("server.listen", &self.listen), ("sandbox.listen", &self.sandbox)];
+        let own = [("server.listen", &self.listen), ("sandbox.listen", &self.sandbox), ("redis.url", &self.redis)];
         let own = own.into_iter().filter_map(|(key, value)| Some((key, value.clone()?)));
         own.chain(self.place.flags()).collect()
     }
@@ -137,6 +163,9 @@ async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
         Some(Command::Sandbox { listen, data }) => {
             load(&[])?;
             sandbox(&listen, &data).await
+        }
+        Some(Command::Bench(Bench::Routing { seed, worlds, minutes, json })) => {
+            Ok(routing::run(routing::Plan { seed, worlds, minutes, json }, &mut std::io::stdout().lock())?)
         }
         Some(Command::Merchant { name, place }) => {
             if !(1..=64).contains(&name.chars().count()) || name.chars().any(char::is_control) || name.trim() != name {

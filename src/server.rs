@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use actix_web::middleware::from_fn;
 use actix_web::{HttpServer, web};
+use providers::Protocol;
 use providers::sandbox::keys::Keys;
 use providers::sandbox::{Options, Sandbox};
 use serde_json::Value;
@@ -22,8 +23,12 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::demo::{self, Demo, SandboxSide};
 use crate::directory::{Directory, DirectoryError};
-use crate::domain::id::{InstallationPrefix, NoRandomness};
+use crate::domain::Timestamp;
+use crate::domain::id::{self, InstallationPrefix, NoRandomness};
 use crate::jobs;
+use crate::routing::health::board::Settings;
+use crate::routing::health::redis::Place;
+use crate::routing::health::watch::Watch;
 use crate::store::{OpenError, Store};
 use crate::telemetry;
 use crate::vault::{Vault, VaultError};
@@ -73,6 +78,9 @@ pub enum StartError {
          credentials.key_file): every gateway on this database needs the same one"
     )]
     NoVaultKey,
+    /// The address of the shared health; it is not repeated, since it may hold a password.
+    #[error("redis.url: the address {0}")]
+    Redis(&'static str),
     /// The sandbox.
     #[error("sandbox: {0}")]
     Sandbox(String),
@@ -128,6 +136,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let address =
         listener.local_addr().map_err(|source| StartError::Listen { address: config.server.listen.clone(), source })?;
     let vault = vault(&config)?;
+    let shared_health = shared_health(&config)?;
     // The sandbox's keys take the longest on the very first start; the database is opened meanwhile.
     let url = config.database_url();
     let (sandbox, store) = tokio::join!(sandbox(&config, &folder), Store::open(&url, config.database.connections));
@@ -144,6 +153,10 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     jobs.spawn(jobs::resolver::run(Arc::clone(&app)));
     jobs.spawn(jobs::webhook::run(Arc::clone(&app)));
     jobs.spawn(jobs::housekeeping::run(Arc::clone(&app)));
+    jobs.spawn(jobs::health::run(Arc::clone(&app)));
+    if let Some(place) = shared_health {
+        jobs.spawn(jobs::health::share(Arc::clone(&app), place));
+    }
     jobs.close();
     Ok(Running { app, address, sandbox, demo, http, served, jobs, _lock: lock })
 }
@@ -155,10 +168,12 @@ async fn assemble(config: Config, store: Store, vault: Vault, address: SocketAdd
     };
     // Configuration has checked it.
     let prefix = InstallationPrefix::parse(&config.payments.order_prefix).ok_or(NoRandomness)?;
+    let clock = Clock::new();
     Ok(App {
         directory: Directory::open(store.clone(), vault).await?,
         webhooks: webhooks(&config)?,
-        clock: Clock::new(),
+        health: health(&config, clock.now())?,
+        clock,
         store,
         prefix,
         public_url,
@@ -168,6 +183,25 @@ async fn assemble(config: Config, store: Store, vault: Vault, address: SocketAdd
         draining: CancellationToken::new(),
         config,
     })
+}
+
+fn health(config: &Config, now: Timestamp) -> Result<Watch, NoRandomness> {
+    let pace = |protocol: &Protocol| (protocol.name, protocol.capabilities.probe_every_ms);
+    let settings = Settings {
+        gateway: id::number()?,
+        probe_every_ms: providers::PROTOCOLS.iter().map(pace).collect(),
+        // Until the first exchange this gateway is alone.
+        shared: false,
+    };
+    Ok(Watch::new(settings, config.health.breakers, now))
+}
+
+/// Where health is shared, if it is.
+fn shared_health(config: &Config) -> Result<Option<Place>, StartError> {
+    if config.redis.url.is_empty() {
+        return Ok(None);
+    }
+    config.redis.url.parse().map(Some).map_err(StartError::Redis)
 }
 
 fn webhooks(config: &Config) -> Result<Client, NoClient> {

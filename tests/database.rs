@@ -49,6 +49,7 @@ impl Bench {
             livemode: false,
             set_aside_until: None,
             set_aside_reason: None,
+            terms: None,
             created_at: NOW,
         };
         assert!(store.add_account(&account).await.unwrap());

@@ -9,6 +9,7 @@ pub use sea_orm_migration::MigratorTrait;
 mod m20260101_000001_merchants;
 mod m20260101_000002_payments;
 mod m20260101_000003_webhooks;
+mod m20260101_000004_routing;
 
 /// All migrations, in order.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000001_merchants::Migration),
             Box::new(m20260101_000002_payments::Migration),
             Box::new(m20260101_000003_webhooks::Migration),
+            Box::new(m20260101_000004_routing::Migration),
         ]
     }
 }

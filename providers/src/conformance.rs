@@ -171,6 +171,7 @@ impl Subject {
             transaction_id: None,
             refund_no: format!("{}{suffix}", self.prefix),
             txn_time: order.txn_time,
+            renumbered: false,
             amount: fen(amount_fen)?,
             total: order.amount,
             reason: Some("the suite gives it back".to_owned()),

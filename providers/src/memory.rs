@@ -57,6 +57,7 @@ const fn capabilities(flows: &'static [FlowCapability]) -> Capabilities {
         flows,
         amount_fen: (1, 10_000_000_000),
         shortest_offer_s: 60,
+        probe_every_ms: 1_000,
         awaiting_ladder_s: &[5, 30, 60, 180, 300, 600, 1800],
         refund_ladder_s: &[10, 60, 300],
         refund_spacing_ms: 0,

@@ -14,6 +14,8 @@ use crate::money::Money;
     Copy,
     PartialEq,
     Eq,
+    PartialOrd,
+    Ord,
     Hash,
     Serialize,
     Deserialize,
@@ -120,6 +122,8 @@ pub struct RefundOrder {
     /// When it was first sent under this number; a query and a repetition must carry the same time at providers that
     /// key refunds by it.
     pub txn_time: DateTime<Utc>,
+    /// Whether it had another number before, under which nothing ever happens: a way that was refused is not tried again.
+    pub renumbered: bool,
     /// How much goes back.
     pub amount: Money,
     /// How much the order had taken.

@@ -189,6 +189,8 @@ pub enum Refunded {
     Done,
     /// A verified "no": this refund will never happen under this number.
     TerminalNo(Failure),
+    /// A verified "no" to the way that was tried under this number; under another number there is another way.
+    AnotherNumber(Failure),
     /// It left the merchant but cannot reach the payer.
     Abnormal(Failure),
     /// The merchant's balance is too small; the same number may be sent again after topping up.

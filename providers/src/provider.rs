@@ -171,6 +171,8 @@ pub struct Capabilities {
     pub amount_fen: (i64, i64),
     /// The shortest life of an offer that the provider accepts; it lengthens shorter ones by itself.
     pub shortest_offer_s: u32,
+    /// How often it may be asked, at the most, whether it is back: milliseconds between two probes.
+    pub probe_every_ms: u32,
     /// After which times since its creation an offer that waits for its payer is asked for.
     pub awaiting_ladder_s: &'static [u32],
     /// After which times a refund that was accepted or is unknown is asked for, counted from sending it.

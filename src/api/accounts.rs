@@ -15,6 +15,10 @@ use crate::app::App;
 use crate::directory::Account;
 use crate::domain::Timestamp;
 use crate::domain::id::{self, Kind};
+use crate::routing::coverage;
+use crate::routing::hours::Window;
+use crate::routing::terms::{Limits, Terms};
+use crate::routing::usage::Used;
 use crate::store::{AccountRow, NewAccount};
 
 /// An account as merchants see it.
@@ -40,6 +44,12 @@ pub struct AccountView {
     pub set_aside_until: Option<Timestamp>,
     /// The provider's fee in basis points (60 is 0.6 %).
     pub fee_bps: i32,
+    /// How much it takes.
+    pub limits: Limits,
+    /// How much of its day it has used, by the sum that is read every second. Null without a limit of the day.
+    pub used_today: Option<Used>,
+    /// When it takes no new payments.
+    pub maintenance: Vec<Window>,
     /// The flows it serves.
     #[schema(value_type = Vec<String>)]
     pub flows: Vec<String>,
@@ -79,6 +89,20 @@ pub struct ChangeAccount {
     /// Basis points.
     #[serde(default)]
     fee_bps: Option<i32>,
+    /// How much it takes: of each payment, and on each business day (midnight to midnight in Beijing). All of it is
+    /// replaced; an empty object takes all limits away. On a day counts what was captured on it, whatever was given back
+    /// later, and what may still be: offers that wait for their payer, charges in doubt. A payment beyond the limits
+    /// goes to the next account. Several gateways together may exceed a limit of the day by what they take within about
+    /// a second.
+    #[serde(default)]
+    limits: Option<Limits>,
+    /// When it takes no new payments: daily, such as `{"from": "02:00", "to": "03:30"}` in Beijing, or once, from a
+    /// moment to another in RFC 3339. All windows are replaced. Two of one sort must not overlap.
+    #[serde(default)]
+    maintenance: Option<Vec<Window>>,
+    /// Disable it even if a flow, or a part of its payments, is left without any account.
+    #[serde(default)]
+    force: bool,
     /// New keys of the same identity.
     #[serde(default)]
     #[schema(value_type = Option<Object>)]
@@ -111,6 +135,9 @@ fn shown(app: &App, account: &Account) -> AccountView {
         set_aside_reason: set_aside.and(account.set_aside_reason.clone()),
         set_aside_until: set_aside,
         fee_bps: account.fee_bps,
+        limits: account.terms.limits,
+        used_today: account.terms.limits.day.map(|_| app.directory.usage().used(&account.id, app.clock.now())),
+        maintenance: account.terms.maintenance.clone(),
         flows: account.provider.capabilities().flows.iter().map(|f| f.flow.to_string()).collect(),
         livemode: account.livemode,
         created_at: account.created_at,
@@ -173,6 +200,7 @@ pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Resul
         livemode: caller.livemode,
         set_aside_until: None,
         set_aside_reason: None,
+        terms: None,
         created_at: app.clock.now(),
     };
     if !app.store.add_account(&row).await? {
@@ -185,7 +213,32 @@ pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Resul
     Ok(HttpResponse::Created().json(shown(&app, &account)))
 }
 
-/// Renames, switches or re-keys an account. Its identity never changes.
+/// An account's terms with these members replaced.
+fn terms(
+    before: Option<serde_json::Value>,
+    limits: Option<Limits>,
+    maintenance: Option<Vec<Window>>,
+) -> Result<serde_json::Value, Problem> {
+    let before: Terms =
+        before.map(serde_json::from_value).transpose().map_err(|_| Problem::unavailable())?.unwrap_or_default();
+    let after =
+        Terms { limits: limits.unwrap_or(before.limits), maintenance: maintenance.unwrap_or(before.maintenance) };
+    after.check()?;
+    serde_json::to_value(after).map_err(|_| Problem::unavailable())
+}
+
+/// Refuses to switch off the last account of a flow.
+async fn leaves_a_route(app: &App, row: &AccountRow) -> Result<(), Problem> {
+    // What another gateway switched off since the last look counts, too.
+    app.directory.refresh().await?;
+    let accounts = app.directory.accounts_of(&row.merchant_id);
+    let routing = app.directory.routing_of(&row.merchant_id);
+    let before = coverage::gaps(&accounts, &routing, &|account| !account.disabled);
+    let after = coverage::gaps(&accounts, &routing, &|account| !account.disabled && account.id != row.id);
+    coverage::newly_open(&before, &after).map_or(Ok(()), |gap| Err(super::routing::without_route(gap, "status")))
+}
+
+/// Renames, switches or re-keys an account, sets its limits and its maintenance windows. Its identity never changes.
 #[utoipa::path(patch, path = "/v1/accounts/{id}", tag = "Accounts", request_body = ChangeAccount,
     params(("id" = String, Path)), responses((status = 200, body = AccountView)))]
 pub async fn change(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) -> Result<HttpResponse, Problem> {
@@ -211,14 +264,21 @@ pub async fn change(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) 
         }
         row.credentials = app.directory.vault().seal(&row.id, &plain).map_err(|_| Problem::unavailable())?;
     }
+    if wanted.limits.is_some() || wanted.maintenance.is_some() {
+        row.terms = Some(terms(row.terms, wanted.limits, wanted.maintenance)?);
+    }
     if let Some(status) = wanted.status {
         row.disabled = status == Switch::Disabled;
+    }
+    if row.disabled && !wanted.force {
+        leaves_a_route(&app, &row).await?;
     }
     app.store.change_account(&row).await?;
     if wanted.status == Some(Switch::Active) {
         app.store.set_account_aside(&row.id, None, "").await?;
     }
     app.directory.changed().await?;
+    app.directory.refresh_usage(app.clock.now()).await?;
     tracing::info!(account_id = row.id, by = caller.key_name, "account changed");
     let account = app.directory.account(&row.id).ok_or_else(Problem::unavailable)?;
     Ok(HttpResponse::Ok().json(shown(&app, &account)))

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 use crate::payments::Trouble;
 use crate::payments::pay::OpenError;
 use crate::payments::refund::RefundError;
+use crate::routing::check::Fault;
 use crate::store::CommitError;
 
 tokio::task_local! {
@@ -165,6 +166,12 @@ impl From<crate::directory::DirectoryError> for Problem {
     fn from(error: crate::directory::DirectoryError) -> Self {
         tracing::error!(%error, "the directory could not be read or written");
         Self::unavailable()
+    }
+}
+
+impl From<Fault> for Problem {
+    fn from(fault: Fault) -> Self {
+        Self::invalid(fault.param, fault.detail)
     }
 }
 

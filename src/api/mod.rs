@@ -10,8 +10,10 @@ pub mod list;
 pub mod new_payment;
 pub mod notifications;
 pub mod payments;
+pub mod preview;
 pub mod refunds;
 pub mod request;
+pub mod routes;
 pub mod routing;
 pub mod system;
 pub mod webhooks;
@@ -35,7 +37,12 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(at("/v1/refunds/{id}", "GET").get(refunds::read))
         .service(at("/v1/accounts", "GET, POST").get(accounts::list).post(accounts::create))
         .service(at("/v1/accounts/{id}", "PATCH").patch(accounts::change))
+        .service(at("/v1/routes", "GET").get(routes::list))
         .service(at("/v1/routing", "GET, PUT").get(routing::read).put(routing::write))
+        .service(at("/v1/routing/versions", "GET").get(routing::versions))
+        .service(at("/v1/routing/versions/{id}", "GET").get(routing::version))
+        .service(at("/v1/routing/rollback", "POST").post(routing::rollback))
+        .service(at("/v1/routing/preview", "POST").post(preview::preview))
         .service(at("/v1/webhook_endpoints", "GET, POST").get(webhooks::list).post(webhooks::create))
         .service(
             at("/v1/webhook_endpoints/{id}", "GET, PATCH, DELETE")

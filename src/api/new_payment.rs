@@ -140,12 +140,7 @@ impl CreatePayment {
         if let Some(url) = &self.notify_url {
             super::webhooks::receiver(app, "notify_url", url)?;
         }
-        let members = self.metadata.len();
-        let metadata = serde_json::Value::Object(self.metadata);
-        if members > 50 || metadata.to_string().len() > 8_192 || has_nul(&metadata) {
-            let detail = "metadata has at most 50 members and 8192 bytes, and no NUL characters.";
-            return Err(Problem::invalid("metadata", detail));
-        }
+        let metadata = metadata(self.metadata)?;
         let flow = flow(&self.flow)?;
         let wait = wait(flow, self.wait)?;
         let providers = whose(flow, self.auth_code.as_deref(), providers_of(&self.providers)?)?;
@@ -238,6 +233,16 @@ pub(super) fn providers_of(names: &[String]) -> Result<Vec<ProviderName>, Proble
         providers.push(provider);
     }
     Ok(providers)
+}
+
+pub(super) fn metadata(members: serde_json::Map<String, serde_json::Value>) -> Result<serde_json::Value, Problem> {
+    let too_many = members.len() > 50;
+    let metadata = serde_json::Value::Object(members);
+    if too_many || metadata.to_string().len() > 8_192 || has_nul(&metadata) {
+        let detail = "metadata has at most 50 members and 8192 bytes, and no NUL characters.";
+        return Err(Problem::invalid("metadata", detail));
+    }
+    Ok(metadata)
 }
 
 /// 1 to `max` characters, none of them a control character.

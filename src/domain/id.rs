@@ -35,6 +35,14 @@ pub fn token() -> Result<String, NoRandomness> {
     Ok(text)
 }
 
+/// A random number, to tell a few of something apart.
+///
+/// # Errors
+/// [`NoRandomness`].
+pub fn number() -> Result<u32, NoRandomness> {
+    Ok(u32::from_be_bytes(random::<4>()?))
+}
+
 /// What an id can name. The prefix is part of the API.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "lowercase")]

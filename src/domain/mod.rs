@@ -11,7 +11,7 @@ pub mod webhook;
 pub use attempt::Attempt;
 pub use payment::{Aggregate, Payment};
 pub use refund::Refund;
-pub use time::Timestamp;
+pub use time::{Beijing, Timestamp};
 
 /// An event that does not fit the state it met. Never written: the caller reads again and decides again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use super::Trouble;
-use super::refund::{blank, operation};
+use super::refund::blank;
+use super::refund_outcome::operation;
 use super::resolve::write;
 use crate::app::App;
 use crate::domain::attempt::{Disposition, DispositionEvent};

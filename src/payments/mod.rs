@@ -11,6 +11,7 @@ pub mod notify;
 pub mod pay;
 pub mod plan;
 pub mod refund;
+mod refund_outcome;
 mod renumber;
 pub mod resolve;
 pub mod reverse;

@@ -9,7 +9,7 @@ use providers::notification::{
 };
 use providers::outcome::{Capture, Queried, RefundQueried};
 
-use super::{DECISIONS, Trouble, events, refund, resolve};
+use super::{DECISIONS, Trouble, events, refund_outcome, resolve};
 use crate::app::App;
 use crate::directory::Account;
 use crate::domain::attempt::State;
@@ -285,7 +285,7 @@ async fn apply(app: &Arc<App>, before: &Aggregate, matched: &Matched, inbox: Inb
     let mut after = before.clone();
     let operations = match matched {
         Matched::Money { attempt_id, capture } => resolve::money_seen(&mut after, attempt_id, capture, now)?,
-        Matched::Refund { refund_id, outcome } => refund::told(app, &mut after, refund_id, outcome, now)?,
+        Matched::Refund { refund_id, outcome } => refund_outcome::told(app, &mut after, refund_id, outcome, now)?,
         Matched::OldNews => Vec::new(),
         Matched::Ask { attempt_id, refund_id } => {
             ask_now(app, &mut after, attempt_id, refund_id.as_deref(), now);

@@ -21,6 +21,7 @@ use crate::domain::id::{self, Kind};
 use crate::domain::payment::{Event, State as PaymentState};
 use crate::domain::{Aggregate, Attempt, Payment, Timestamp};
 use crate::kill_point;
+use crate::routing::health::{RouteId, Verdict, watch};
 use crate::store::CommitError;
 use crate::store::change::{Change, Key, KeyScope, KeyWrite, Operation, StoredAnswer};
 
@@ -213,7 +214,7 @@ async fn call(
     asker: &Asker,
 ) -> Answer<Created> {
     let now = app.clock.now();
-    let limit_ms = plan::call_timeout_ms(app, account.provider.capabilities(), attempt.flow);
+    let limit_ms = attempt.call_deadline.since(attempt.started_at) - app.config.payments.call_grace_ms;
     let limit = Duration::from_millis(u64::try_from(limit_ms).unwrap_or(0));
     let timeout = if attempt.flow.takes_money() {
         limit
@@ -238,7 +239,13 @@ async fn call(
         auth_code: asker.auth_code.clone(),
         store: payment.store.clone(),
     };
-    account.provider.create(&order, &Call { now: now.utc(), timeout }).await
+    let route = RouteId { account_id: account.id.clone(), provider: account.provider.name(), flow: attempt.flow };
+    let ticket = app.health.begin(&route);
+    let answer = account.provider.create(&order, &Call { now: now.utc(), timeout }).await;
+    // A call that was cut short for the checkout's sake says nothing when it had no answer.
+    let cut_short = timeout < limit / 2 && matches!(answer.outcome, Created::Unknown(_));
+    app.health.end(ticket, if cut_short { Verdict::Nothing } else { watch::verdict(&answer.outcome) });
+    answer
 }
 
 fn ms(duration: Duration) -> i64 {

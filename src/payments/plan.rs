@@ -1,17 +1,27 @@
 //! Planning an attempt: which route is next, under which number, and until when its call may be on its way. Pure but for
 //! the random numbers: what is planned here counts once its commit is durable.
 
+use fastrand::Rng;
 use providers::Capabilities;
 use providers::order::Flow;
 use providers::outcome::{Failure, FailureKind};
 
 use super::{Trouble, close, schedule};
 use crate::app::App;
+use crate::directory::Account;
 use crate::domain::attempt::State;
 use crate::domain::id::{self, Kind};
 use crate::domain::payment::Event;
 use crate::domain::{Aggregate, Attempt, Timestamp};
-use crate::routing::choose::{self, Wanted};
+use crate::routing::choose::{self, Candidate, Choice, Scene, Tried, Wanted};
+use crate::routing::health::{RouteId, RouteView};
+
+/// The code of a charge that had nowhere to go.
+pub(super) const NO_ROUTE: &str = "no_route";
+
+/// Making an offer may take half as long again as 99 of 100 calls do, but not less and not more than this.
+const SHORTEST_OFFER_CALL_MS: i64 = 1_500;
+const LONGEST_OFFER_CALL_MS: i64 = 8_000;
 
 /// What planning found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -27,19 +37,37 @@ pub struct Planned {
 pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Planned, Trouble> {
     let payment = &aggregate.payment;
     let tried = choose::tried_in_round(aggregate);
-    let wanted = Wanted { flow: payment.flow, amount: payment.amount, providers: &payment.providers };
-    let accounts = app.directory.accounts_of(&payment.merchant_id);
-    let accounts: Vec<_> = accounts.iter().filter(|a| a.livemode == payment.livemode).cloned().collect();
-    let routing = app.directory.routing_of(&payment.merchant_id);
-    let choice = choose::choose(&accounts, &routing, wanted, &tried, now);
+    let asked = Asked {
+        merchant_id: &payment.merchant_id,
+        livemode: payment.livemode,
+        wanted: Wanted {
+            flow: payment.flow,
+            amount: payment.amount,
+            providers: &payment.providers,
+            metadata: &payment.metadata,
+        },
+        tried: &tried,
+        now,
+    };
+    let may_go_on = tried.len() < app.config.payments.max_routes;
+    let mut rng = chance()?;
+    let choice = loop {
+        let look = |route: &RouteId| app.health.look(route);
+        let turn = |rule| app.directory.turns().take(&payment.merchant_id, rule);
+        let choice = consider(app, asked, &look, &turn, &mut rng);
+        let account = choice.account().filter(|_| may_go_on);
+        // Somebody else may have taken the last place of the account's day meanwhile.
+        if account.is_none_or(|account| app.directory.usage().reserve(account, payment.amount.minor(), now)) {
+            break choice;
+        }
+    };
     let planned = Planned { served: choice.served };
-    let account = choice.account.filter(|_| tried.len() < app.config.payments.max_routes);
-    let Some(account) = account else {
-        no_route(aggregate, now)?;
+    let Some(Candidate { account, view, .. }) = choice.able.first().filter(|_| may_go_on) else {
+        no_route(aggregate, &choice, now)?;
         return Ok(planned);
     };
     let capabilities = account.provider.capabilities();
-    let call_ms = call_timeout_ms(app, capabilities, payment.flow);
+    let call_ms = call_timeout_ms(app, capabilities, payment.flow, view.and_then(|view| view.p99_ms));
     let call_deadline = now.plus_ms(call_ms).plus_ms(app.config.payments.call_grace_ms);
     let shortest = now.plus_s(i64::from(capabilities.shortest_offer_s));
     let offer_deadline = match capabilities.charge.as_ref().filter(|_| payment.flow.takes_money()) {
@@ -68,7 +96,7 @@ pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Plan
         outcome: None,
         failure: None,
         next_action: None,
-        reason: choice.reason,
+        reason: choice.reason(),
         started_at: now,
         call_deadline,
         offer_deadline,
@@ -91,12 +119,58 @@ pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Plan
     Ok(planned)
 }
 
+/// A payment, as far as routes are chosen for it.
+#[derive(Debug, Clone, Copy)]
+pub struct Asked<'a> {
+    /// Whose.
+    pub merchant_id: &'a str,
+    /// Real money?
+    pub livemode: bool,
+    /// What is looked for.
+    pub wanted: Wanted<'a>,
+    /// What its round has tried.
+    pub tried: &'a [Tried],
+    /// When.
+    pub now: Timestamp,
+}
+
+/// The order in which accounts would be asked, and why: the one way from an installation as it is to a choice. Changes
+/// nothing; whether a turn of `round_robin` is taken is up to `turn`, and whether a trial is up to `look`.
+pub fn consider(
+    app: &App,
+    asked: Asked<'_>,
+    look: &dyn Fn(&RouteId) -> RouteView,
+    turn: &dyn Fn(usize) -> u64,
+    rng: &mut Rng,
+) -> Choice {
+    let accounts = app.directory.accounts_of(asked.merchant_id);
+    let accounts: Vec<_> = accounts.iter().filter(|a| a.livemode == asked.livemode).cloned().collect();
+    let scene = Scene {
+        accounts: &accounts,
+        routing: &app.directory.routing_of(asked.merchant_id),
+        tried: asked.tried,
+        now: asked.now,
+        look,
+        used: &|account: &Account| app.directory.usage().used(&account.id, asked.now),
+        turn,
+    };
+    choose::choose(&scene, asked.wanted, rng)
+}
+
+/// What draws by chance, seeded by the system.
+///
+/// # Errors
+/// [`id::NoRandomness`].
+pub fn chance() -> Result<Rng, id::NoRandomness> {
+    Ok(Rng::with_seed(u64::from_le_bytes(id::random()?)))
+}
+
 /// No route is able: a payment that needs an offer waits for one; a charge cannot, since its payer's code gets old.
-fn no_route(aggregate: &mut Aggregate, now: Timestamp) -> Result<(), Trouble> {
+fn no_route(aggregate: &mut Aggregate, choice: &Choice, now: Timestamp) -> Result<(), Trouble> {
     aggregate.payment.lease_until = None;
     if aggregate.payment.flow.takes_money() {
         let last = aggregate.attempts.last().and_then(|a| a.failure.clone());
-        let none = || Failure::new(FailureKind::Network, "no_route", "none of the accounts is able to charge now");
+        let none = || Failure::new(FailureKind::Network, NO_ROUTE, choice.why_none());
         aggregate.payment.failure = Some(last.unwrap_or_else(none));
         return close::conclude(aggregate, now);
     }
@@ -104,11 +178,13 @@ fn no_route(aggregate: &mut Aggregate, now: Timestamp) -> Result<(), Trouble> {
     Ok(())
 }
 
-/// How long making an order may take: an offer must not keep the next route waiting; a charge is given its
-/// provider's own time, since it cannot go to another one anyway.
-pub(super) fn call_timeout_ms(app: &App, capabilities: &Capabilities, flow: Flow) -> i64 {
+/// How long making an order may take: an offer must not keep the next route waiting much longer than its own calls
+/// take; a charge is given its provider's own time, since it cannot go to another one anyway.
+fn call_timeout_ms(app: &App, capabilities: &Capabilities, flow: Flow, p99_ms: Option<u32>) -> i64 {
     let charging = capabilities.charge.as_ref().filter(|_| flow.takes_money());
-    charging.map_or(app.config.payments.offer_timeout_ms, |c| i64::from(c.timeout_ms))
+    let usual = |p99: u32| (i64::from(p99) * 3 / 2).clamp(SHORTEST_OFFER_CALL_MS, LONGEST_OFFER_CALL_MS);
+    let offer_ms = || p99_ms.map_or(app.config.payments.offer_timeout_ms, usual);
+    charging.map_or_else(offer_ms, |c| i64::from(c.timeout_ms))
 }
 
 /// When a payment with a live offer has to be looked at for its own sake.

@@ -1,4 +1,4 @@
-//! Giving money back. A refund belongs to one captured attempt; its number is committed before it is sent, and the
+//! Giving money back: making refunds, sending them, asking about them. A refund belongs to one captured attempt; its number is committed before it is sent, and the
 //! same number is sent again as often as needed: at every provider that is the same refund.
 //!
 //! One refund of an attempt is on its way at a time; the others wait for their turn.
@@ -8,26 +8,19 @@ use std::time::{Duration, Instant};
 
 use providers::money::Money;
 use providers::order::{Call, RefundOrder};
-use providers::outcome::{Answer, Failure, RefundQueried, Refunded};
+use providers::outcome::{Answer, RefundQueried, Refunded};
 
 use super::pay::reload;
 use super::resolve::write;
-use super::{DECISIONS, Trouble, give_back, renumber, resolve, schedule, view};
+use super::{DECISIONS, Trouble, give_back, refund_outcome, renumber, resolve, view};
 use crate::app::App;
 use crate::directory::Account;
 use crate::domain::id::{self, Kind};
-use crate::domain::refund::{Event, State};
+use crate::domain::refund::State;
 use crate::domain::{Aggregate, Attempt, Refund, Timestamp};
 use crate::kill_point;
 use crate::store::CommitError;
-use crate::store::change::{Change, Key, KeyScope, KeyWrite, Operation, StoredAnswer};
-
-/// A refund that the provider could not take up is sent again after this long.
-pub(super) const LATER_S: i64 = 60;
-/// A refund that waits for funds is sent again after this long.
-const FUNDS_S: i64 = 600;
-/// After so many questions a person looks at it.
-const MAX_QUESTIONS: i32 = 30;
+use crate::store::change::{Change, Key, KeyScope, KeyWrite, StoredAnswer};
 
 /// A refund as it was asked for, checked.
 #[derive(Debug, Clone)]
@@ -200,7 +193,7 @@ fn turn(aggregate: &Aggregate, attempt_id: &str, refund_id: &str, spacing_ms: i6
 }
 
 /// From this commit on the refund counts as sent. If the worker dies, it is asked about once the call is over.
-fn mark_sent(app: &App, refund: &mut Refund, now: Timestamp) {
+pub(super) fn mark_sent(app: &App, refund: &mut Refund, now: Timestamp) {
     refund.sent_at = Some(now);
     refund.txn_time.get_or_insert(now);
     // What an earlier sending was told says nothing about this one.
@@ -302,6 +295,7 @@ fn order(app: &App, aggregate: &Aggregate, refund: &Refund) -> Option<(Arc<Accou
         transaction_id: attempt.provider_transaction_id.clone(),
         refund_no: refund.provider_refund_no.clone(),
         txn_time: refund.txn_time.unwrap_or(refund.created_at).utc(),
+        renumbered: !refund.earlier_nos.is_empty(),
         amount: refund.amount,
         total: attempt.captured?,
         reason: refund.reason.clone(),
@@ -325,7 +319,11 @@ async fn send(app: &Arc<App>, aggregate: Aggregate, refund_id: &str, marked_at: 
     let Some((account, order, call)) = order(app, &aggregate, &refund) else { return Ok(aggregate) };
     let answer: Answer<Refunded> = account.provider.refund(&order, &call).await;
     kill_point!("refund_after_call");
-    if let Refunded::Unknown(failure) | Refunded::TerminalNo(failure) | Refunded::Later(failure) = &answer.outcome {
+    if let Refunded::Unknown(failure)
+    | Refunded::TerminalNo(failure)
+    | Refunded::AnotherNumber(failure)
+    | Refunded::Later(failure) = &answer.outcome
+    {
         tracing::warn!(refund_id, code = failure.code, message = failure.message, "refund not done");
     }
     let ladder = account.provider.capabilities().refund_ladder_s;
@@ -336,7 +334,7 @@ async fn send(app: &Arc<App>, aggregate: Aggregate, refund_id: &str, marked_at: 
             return Ok(None);
         }
         let was = give_back::status(after, refund_id);
-        let mut operations = sent(after, refund_id, &answer.outcome, ladder, now)?;
+        let mut operations = refund_outcome::sent(app, after, refund_id, &answer.outcome, ladder, now)?;
         operations.extend(give_back::aftermath(after, refund_id, was, now)?);
         wake_next(app, after, &refund.attempt_id, now);
         Ok(Some(operations))
@@ -346,77 +344,8 @@ async fn send(app: &Arc<App>, aggregate: Aggregate, refund_id: &str, marked_at: 
     Ok(written)
 }
 
-/// What sending a refund meant.
-fn sent(
-    after: &mut Aggregate,
-    refund_id: &str,
-    outcome: &Refunded,
-    ladder: &[u32],
-    now: Timestamp,
-) -> Result<Vec<Operation>, Trouble> {
-    let Some(refund) = after.refund_mut(refund_id) else { return Ok(Vec::new()) };
-    if refund.status != State::Pending {
-        return Ok(Vec::new());
-    }
-    let first_look = now.plus_s(ladder.first().map_or(10, |s| i64::from(*s)));
-    match outcome {
-        Refunded::Accepted => refund.next_check_at = Some(first_look),
-        Refunded::Done => done(refund, now)?,
-        Refunded::TerminalNo(failure) if refund.in_doubt => {
-            // This "no" may speak of a second sending only; what became of the first one has to be asked.
-            refund.failure = Some(failure.clone());
-            refund.next_check_at = Some(first_look);
-        }
-        Refunded::TerminalNo(failure) => refused(refund, failure, now)?,
-        Refunded::Abnormal(failure) => return astray(refund, failure, now),
-        Refunded::NeedsFunds(failure) => {
-            refund.failure = Some(failure.clone());
-            refund.needs_funds = true;
-            refund.next_check_at = Some(now.plus_s(FUNDS_S));
-            let detail = "the merchant's balance at the provider is too small; it goes on by itself after topping up";
-            return Ok(vec![operation(refund, "refund_needs_funds", detail.to_owned(), now)?]);
-        }
-        Refunded::Later(_) => {
-            refund.next_check_at = Some(now.plus_s(LATER_S));
-            if !refund.in_doubt {
-                // Nothing was taken up: the next sending is the first one, at its own time.
-                refund.txn_time = None;
-            }
-        }
-        Refunded::Unknown(_) => {
-            refund.in_doubt = true;
-            refund.next_check_at = Some(first_look);
-        }
-    }
-    Ok(Vec::new())
-}
-
-fn done(refund: &mut Refund, now: Timestamp) -> Result<(), Trouble> {
-    refund.apply(Event::Done)?;
-    refund.failure = None;
-    refund.completed_at = Some(now);
-    refund.next_check_at = None;
-    Ok(())
-}
-
-fn refused(refund: &mut Refund, failure: &Failure, now: Timestamp) -> Result<(), Trouble> {
-    refund.apply(Event::Refuse)?;
-    refund.failure = Some(failure.clone());
-    refund.completed_at = Some(now);
-    refund.next_check_at = None;
-    Ok(())
-}
-
-fn astray(refund: &mut Refund, failure: &Failure, now: Timestamp) -> Result<Vec<Operation>, Trouble> {
-    refund.apply(Event::GoAstray)?;
-    refund.failure = Some(failure.clone());
-    refund.next_check_at = None;
-    let detail = "the money has left the merchant and does not reach the payer; mend it in the provider's console";
-    Ok(vec![operation(refund, "refund_abnormal", detail.to_owned(), now)?])
-}
-
 /// The next refund of the attempt that waits for its turn gets it.
-fn wake_next(app: &App, after: &mut Aggregate, attempt_id: &str, now: Timestamp) {
+pub(super) fn wake_next(app: &App, after: &mut Aggregate, attempt_id: &str, now: Timestamp) {
     let waits = |r: &&Refund| {
         r.attempt_id == attempt_id && r.status == State::Pending && r.sent_at.is_none() && r.next_check_at.is_none()
     };
@@ -437,9 +366,9 @@ async fn ask(app: &Arc<App>, aggregate: Aggregate, refund: &Refund) -> Result<Ag
     let Some((account, order, call)) = order(app, &aggregate, refund) else {
         return write(app, aggregate, |after, now| {
             let Some(refund) = after.refund_mut(&refund.id) else { return Ok(None) };
-            refund.next_check_at = Some(now.plus_s(LATER_S));
+            refund.next_check_at = Some(now.plus_s(refund_outcome::LATER_S));
             let detail = "the account of this refund cannot be opened; nobody can ask its provider".to_owned();
-            Ok(Some(vec![operation(refund, "account_unavailable", detail, now)?]))
+            Ok(Some(vec![refund_outcome::operation(refund, "account_unavailable", detail, now)?]))
         })
         .await;
     };
@@ -458,133 +387,14 @@ async fn ask(app: &Arc<App>, aggregate: Aggregate, refund: &Refund) -> Result<Ag
             return Ok(None);
         }
         let was = give_back::status(after, &refund.id);
-        let mut operations = found(app, after, &refund.id, &answer.outcome, ladder, now, &mut send_again)?;
+        let mut operations =
+            refund_outcome::found(app, after, &refund.id, &answer.outcome, ladder, now, &mut send_again)?;
         operations.extend(give_back::aftermath(after, &refund.id, was, now)?);
         wake_next(app, after, &refund.attempt_id, now);
         Ok(Some(operations))
     })
     .await?;
     if send_again { send(app, written, &refund.id, marked_at).await } else { Ok(written) }
-}
-
-/// What asking about a refund meant.
-fn found(
-    app: &App,
-    after: &mut Aggregate,
-    refund_id: &str,
-    outcome: &RefundQueried,
-    ladder: &[u32],
-    now: Timestamp,
-    send_again: &mut bool,
-) -> Result<Vec<Operation>, Trouble> {
-    after.payment.lease_until = None;
-    let renumbers = renumber::is_allowed(app, after, refund_id);
-    let Some(refund) = after.refund_mut(refund_id) else { return Ok(Vec::new()) };
-    if !matches!(refund.status, State::Pending | State::Abnormal) {
-        return Ok(Vec::new());
-    }
-    refund.questions = refund.questions.saturating_add(1);
-    match outcome {
-        RefundQueried::Done => done(refund, now)?,
-        RefundQueried::TerminalNo(failure) if renumbers => renumber::apply(app, refund, failure, now)?,
-        RefundQueried::TerminalNo(failure) => refused(refund, failure, now)?,
-        RefundQueried::Abnormal(failure) if refund.status == State::Pending => {
-            return astray(refund, failure, now);
-        }
-        RefundQueried::NotFound if refund.status == State::Pending => match refund.failure.clone() {
-            // Nothing is there, and the last sending was refused for good.
-            Some(failure) => refused(refund, &failure, now)?,
-            // It was sent so often in vain that a person has to look; meanwhile it goes on once an hour.
-            None if refund.questions > MAX_QUESTIONS && refund.sent_at.is_some_and(|at| now < at.plus_s(3_600)) => {
-                refund.next_check_at = Some(now.plus_s(3_600));
-                let detail = format!("it was sent {} times and never received", refund.questions);
-                return Ok(vec![operation(refund, "refund_unresolved", detail, now)?]);
-            }
-            None => {
-                mark_sent(app, refund, now);
-                refund.in_doubt = true;
-                *send_again = true;
-            }
-        },
-        RefundQueried::Accepted | RefundQueried::Unknown(_) | RefundQueried::Abnormal(_) | RefundQueried::NotFound => {
-            return look_again(refund, ladder, now);
-        }
-    }
-    Ok(Vec::new())
-}
-
-/// By the adapter's ladder, counted from sending; then ever more rarely; in the end a person looks at it.
-fn look_again(refund: &mut Refund, ladder: &[u32], now: Timestamp) -> Result<Vec<Operation>, Trouble> {
-    if refund.questions < MAX_QUESTIONS {
-        let step = usize::try_from(refund.questions).ok().and_then(|n| ladder.get(n)).map(|s| i64::from(*s));
-        let by_ladder = step.zip(refund.sent_at).map(|(s, sent)| sent.plus_s(s)).filter(|at| *at > now);
-        let pause = schedule::backoff_s(refund.questions, 3_600);
-        refund.next_check_at = Some(by_ladder.unwrap_or_else(|| now.plus_s(pause)));
-        return Ok(Vec::new());
-    }
-    refund.next_check_at = None;
-    let detail = format!("refund {} has no end after {} questions", refund.provider_refund_no, refund.questions);
-    Ok(vec![operation(refund, "refund_unresolved", detail, now)?])
-}
-
-/// What a person has to look at.
-pub(super) fn operation(
-    refund: &Refund,
-    kind: &'static str,
-    detail: String,
-    now: Timestamp,
-) -> Result<Operation, Trouble> {
-    Ok(Operation {
-        id: id::new(Kind::Operation)?,
-        merchant_id: refund.merchant_id.clone(),
-        kind,
-        subject_id: refund.id.clone(),
-        detail,
-        created_at: now,
-    })
-}
-
-/// A verified notification about a refund.
-///
-/// # Errors
-/// [`Trouble`].
-pub(super) fn told(
-    app: &App,
-    after: &mut Aggregate,
-    refund_id: &str,
-    outcome: &RefundQueried,
-    now: Timestamp,
-) -> Result<Vec<Operation>, Trouble> {
-    let renumbers = renumber::is_allowed(app, after, refund_id);
-    let was = give_back::status(after, refund_id);
-    let Some(refund) = after.refund_mut(refund_id) else { return Ok(Vec::new()) };
-    let attempt_id = refund.attempt_id.clone();
-    let mut operations = match (refund.status, outcome) {
-        (State::Pending | State::Abnormal, RefundQueried::Done) => {
-            done(refund, now)?;
-            Vec::new()
-        }
-        (State::Pending, RefundQueried::TerminalNo(failure)) if renumbers => {
-            renumber::apply(app, refund, failure, now)?;
-            Vec::new()
-        }
-        (State::Pending | State::Abnormal, RefundQueried::TerminalNo(failure)) => {
-            refused(refund, failure, now)?;
-            Vec::new()
-        }
-        (State::Pending, RefundQueried::Abnormal(failure)) => astray(refund, failure, now)?,
-        // The merchant was told that it failed, and may have given the money back in another way.
-        (State::Failed, RefundQueried::Done) => {
-            let detail = "the provider says that it was carried out after it had said that it would not be";
-            vec![operation(refund, "refund_done_after_failed", detail.to_owned(), now)?]
-        }
-        (State::Succeeded | State::Failed, _)
-        | (State::Abnormal, RefundQueried::Abnormal(_))
-        | (_, RefundQueried::NotFound | RefundQueried::Accepted | RefundQueried::Unknown(_)) => Vec::new(),
-    };
-    operations.extend(give_back::aftermath(after, refund_id, was, now)?);
-    wake_next(app, after, &attempt_id, now);
-    Ok(operations)
 }
 
 /// The refund as it is stored now.

@@ -4,7 +4,7 @@
 use providers::outcome::Failure;
 
 use super::Trouble;
-use super::refund::LATER_S;
+use super::refund_outcome::LATER_S;
 use crate::app::App;
 use crate::domain::id;
 use crate::domain::refund::State;

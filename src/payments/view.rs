@@ -5,6 +5,7 @@ use providers::outcome::{Failure, FailureKind, NextAction};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use super::plan::NO_ROUTE;
 use crate::domain::attempt::{Disposition, State as AttemptState};
 use crate::domain::payment::State;
 use crate::domain::{Aggregate, Attempt, Refund, Timestamp, refund};
@@ -299,6 +300,7 @@ fn failure(f: &Failure) -> FailureView {
     let code: String =
         f.code.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')).take(64).collect();
     let message = match f.kind {
+        FailureKind::Network if f.code == NO_ROUTE => "None of the accounts that serve this payment can take it now.",
         FailureKind::Network => "The provider could not be reached.",
         FailureKind::Timeout => "The provider did not answer in time.",
         FailureKind::RateLimited => "The provider asks for fewer requests.",

@@ -1,4 +1,11 @@
-//! Which route a payment takes: the merchant's rule, and the choice made by it.
+//! Which route a payment takes: the merchant's rule, how healthy the routes are, and the choice made by both.
 
+pub mod check;
 pub mod choose;
+pub mod coverage;
+pub mod health;
+pub mod hours;
 pub mod rule;
+pub mod score;
+pub mod terms;
+pub mod usage;

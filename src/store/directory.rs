@@ -1,10 +1,10 @@
 //! Who uses the installation: merchants, API keys, accounts, routing rules. Read rarely and kept in memory by
 //! [`crate::directory`]; written by people.
 
-use sea_orm::sea_query::{Expr, OnConflict};
+use sea_orm::sea_query::{Expr, OnConflict, Query};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, DbErr, EntityTrait as _, IntoActiveModel as _, NotSet, QueryFilter as _,
-    QueryOrder as _, SqlErr,
+    QueryOrder as _, QuerySelect as _, SqlErr,
 };
 
 use super::Store;
@@ -47,6 +47,8 @@ pub struct AccountRow {
     pub set_aside_until: Option<Timestamp>,
     /// What the provider said.
     pub set_aside_reason: Option<String>,
+    /// Its limits and maintenance windows, if it has any.
+    pub terms: Option<serde_json::Value>,
     /// When it was made.
     pub created_at: Timestamp,
 }
@@ -65,6 +67,20 @@ pub struct RoutingRow {
     pub changed_by: String,
     /// When.
     pub changed_at: Timestamp,
+    /// The version whose rules these are, when a rollback took them up again.
+    pub restored_from: Option<i32>,
+}
+
+impl From<routing::Model> for RoutingRow {
+    fn from(m: routing::Model) -> Self {
+        Self {
+            version: m.version,
+            rules: m.rules,
+            changed_by: m.changed_by,
+            changed_at: Timestamp(m.changed_at),
+            restored_from: m.restored_from,
+        }
+    }
 }
 
 impl From<account::Model> for AccountRow {
@@ -81,6 +97,7 @@ impl From<account::Model> for AccountRow {
             livemode: m.livemode,
             set_aside_until: m.set_aside_until.map(Timestamp),
             set_aside_reason: m.set_aside_reason,
+            terms: m.terms,
             created_at: Timestamp(m.created_at),
         }
     }
@@ -99,6 +116,14 @@ impl Store {
             .await?;
         let stored = installation::Entity::find_by_id(name).one(&self.db).await?;
         stored.map(|row| row.value).ok_or_else(|| DbErr::RecordNotFound(format!("installation {name}")))
+    }
+
+    /// A fact about this installation, if it was ever made.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn installation_fact(&self, name: &str) -> Result<Option<String>, DbErr> {
+        Ok(installation::Entity::find_by_id(name).one(&self.db).await?.map(|row| row.value))
     }
 
     /// Sets a fact about this installation.
@@ -201,6 +226,7 @@ impl Store {
             set_aside_until: None,
             set_aside_reason: None,
             created_at: new.created_at.0,
+            terms: new.terms.clone(),
         };
         match account::Entity::insert(row.into_active_model().reset_all()).exec_without_returning(&self.db).await {
             Ok(_) => Ok(true),
@@ -209,7 +235,7 @@ impl Store {
         }
     }
 
-    /// Overwrites what may change on an account: name, switch, fee, sealed settings, set-aside.
+    /// Overwrites what may change on an account: name, switch, fee, sealed settings, terms.
     ///
     /// # Errors
     /// The database's.
@@ -219,6 +245,7 @@ impl Store {
             .col_expr(account::Column::Disabled, Expr::value(row.disabled))
             .col_expr(account::Column::FeeBps, Expr::value(row.fee_bps))
             .col_expr(account::Column::Credentials, Expr::value(row.credentials.clone()))
+            .col_expr(account::Column::Terms, Expr::value(row.terms.clone()))
             .filter(account::Column::Id.eq(&row.id))
             .exec(&self.db)
             .await?;
@@ -244,19 +271,45 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn routings(&self) -> Result<Vec<(String, RoutingRow)>, DbErr> {
-        let rows = routing::Entity::find().order_by_asc(routing::Column::Version).all(&self.db).await?;
-        Ok(rows
-            .into_iter()
-            .map(|m| {
-                let row = RoutingRow {
-                    version: m.version,
-                    rules: m.rules,
-                    changed_by: m.changed_by,
-                    changed_at: Timestamp(m.changed_at),
-                };
-                (m.merchant_id, row)
-            })
-            .collect())
+        // A version is stored after the one before it, so the newest one has the largest number of all.
+        let newest = Query::select()
+            .expr(routing::Column::Seq.max())
+            .from(routing::Entity)
+            .group_by_col(routing::Column::MerchantId)
+            .to_owned();
+        let rows = routing::Entity::find().filter(routing::Column::Seq.in_subquery(newest)).all(&self.db).await?;
+        Ok(rows.into_iter().map(|m| (m.merchant_id.clone(), RoutingRow::from(m))).collect())
+    }
+
+    /// The versions of a merchant's routing, newest first, only those before a version if one is given.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn routing_versions(
+        &self,
+        merchant_id: &str,
+        before: Option<i32>,
+        limit: u64,
+    ) -> Result<Vec<RoutingRow>, DbErr> {
+        let mut query = routing::Entity::find().filter(routing::Column::MerchantId.eq(merchant_id));
+        if let Some(before) = before {
+            query = query.filter(routing::Column::Version.lt(before));
+        }
+        let rows = query.order_by_desc(routing::Column::Version).limit(limit).all(&self.db).await?;
+        Ok(rows.into_iter().map(RoutingRow::from).collect())
+    }
+
+    /// One version of a merchant's routing.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn routing_version(&self, merchant_id: &str, version: i32) -> Result<Option<RoutingRow>, DbErr> {
+        let row = routing::Entity::find()
+            .filter(routing::Column::MerchantId.eq(merchant_id))
+            .filter(routing::Column::Version.eq(version))
+            .one(&self.db)
+            .await?;
+        Ok(row.map(RoutingRow::from))
     }
 
     /// Stores the next version of a merchant's routing. `false` when somebody else made that version first.
@@ -271,6 +324,7 @@ impl Store {
             rules: sea_orm::Set(new.rules.clone()),
             changed_by: sea_orm::Set(new.changed_by.clone()),
             changed_at: sea_orm::Set(new.changed_at.0),
+            restored_from: sea_orm::Set(new.restored_from),
         };
         match routing::Entity::insert(row).exec_without_returning(&self.db).await {
             Ok(_) => Ok(true),

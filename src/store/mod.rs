@@ -15,6 +15,7 @@ mod idempotency;
 mod inbox;
 mod payments;
 mod rows;
+mod usage;
 mod webhooks;
 mod writer;
 
@@ -32,6 +33,7 @@ pub use delivery_rows::{DeliveryRow, EventRow, TryRow};
 pub use directory::{AccountRow, KeyRow, NewAccount, RoutingRow};
 pub use idempotency::StoredKey;
 pub use payments::PaymentFilter;
+pub use usage::UsageRow;
 pub use webhooks::{EndpointRow, NotifySecretRow, SealedSecrets};
 
 use crate::domain::Timestamp;

@@ -166,7 +166,7 @@ async fn without_an_account_at_the_codes_provider_nothing_is_written() {
     let app = TestApp::start().await;
     for provider in charging_providers() {
         let path = format!("/v1/accounts/{}", app.account(provider));
-        let body = json!({"status": "disabled"}).to_string().into_bytes();
+        let body = json!({"status": "disabled", "force": true}).to_string().into_bytes();
         app.client.send(Method::PATCH, &path, None, Some(body)).await.expect(200);
         app.client.pay(&barcode(provider, 0)).await.problem(422, "flow_not_available", Some("flow"));
     }

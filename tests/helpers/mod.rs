@@ -7,6 +7,7 @@
 pub mod facts;
 pub mod front;
 pub mod process;
+pub mod redis;
 pub mod rows;
 pub mod wire;
 
@@ -346,6 +347,11 @@ impl TestApp {
         Self::on(Ground::new().await, flags).await
     }
 
+    /// One that asks every route whatever it has seen of it, for who counts calls.
+    pub async fn without_breakers() -> Self {
+        Self::with(&[("health.breakers", "false")]).await
+    }
+
     /// On a ground on which another gateway may have been before.
     pub async fn on(ground: Ground, flags: &[(&str, &str)]) -> Self {
         let Ground { sandbox, folder, database } = ground;
@@ -430,6 +436,14 @@ impl TestApp {
         let payment = self.client.pay(&order()).await.expect(201);
         self.control.pay(&payment).await;
         self.client.until_status(payment["id"].as_str().unwrap(), "succeeded").await
+    }
+
+    /// Stops the gateway and leaves the ground to the next one.
+    pub async fn leave(mut self) -> Ground {
+        if let Some(running) = self.running.take() {
+            running.stop().await;
+        }
+        Ground { sandbox: self.sandbox.take().unwrap(), folder: self.folder, database: self.database }
     }
 
     /// Stops everything; every test ends with it, so that a gateway that cannot stop is noticed.

@@ -31,7 +31,7 @@ async fn until_there_is_one(facts: &Facts, what: &str) {
 #[tokio::test(flavor = "multi_thread")]
 async fn many_who_take_a_due_payment_over_at_once_make_each_call_once() {
     for provider in ORDERS[0] {
-        let app = TestApp::start().await;
+        let app = TestApp::without_breakers().await;
         app.client.route(&[account(&app, provider)]).await.expect(200);
         let fault = app.control.fault(json!({"provider": provider, "kind": "refuse"})).await["id"].clone();
         let (key, body) = (fresh("key"), order());
@@ -63,7 +63,7 @@ async fn many_who_take_a_due_payment_over_at_once_make_each_call_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_comes_back_late_leaves_the_call_of_the_one_who_went_on_alone() {
     for provider in ORDERS[0] {
-        let app = TestApp::start().await;
+        let app = TestApp::without_breakers().await;
         app.client.route(&[account(&app, provider)]).await.expect(200);
         let server = MockServer::start().await;
         let late = |ms| ResponseTemplate::new(500).set_delay(Duration::from_millis(ms));

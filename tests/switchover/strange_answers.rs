@@ -89,7 +89,7 @@ fn unlisted(provider: &str) -> Value {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_an_answer_leaves_open_is_unknown_and_asked_for_only_once() {
     for names in ORDERS {
-        let app = TestApp::start().await;
+        let app = TestApp::without_breakers().await;
         let route = Order::set(&app, names).await;
         let first = names[0];
         let no = unlisted(first);
@@ -156,7 +156,7 @@ fn is_whole(request: &[u8]) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_that_was_cut_short_is_unknown_and_only_a_request_that_never_left_is_not_sent() {
     for names in ORDERS {
-        let app = TestApp::start().await;
+        let app = TestApp::without_breakers().await;
         let route = Order::set(&app, names).await;
         let cases: [(&str, &'static [u8], &str); 5] = [
             ("a body cut short", b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{\"alipay_trade", "network"),

@@ -47,6 +47,7 @@ static CAPABILITIES: Capabilities = Capabilities {
     ],
     amount_fen: (1, 10_000_000_000),
     shortest_offer_s: 60,
+    probe_every_ms: 1_000,
     // A notification is likely, so these only catch lost ones; the last is past the longest life of a code, 2 h.
     awaiting_ladder_s: &[30, 120, 300, 600, 900, 1_800, 3_600, 5_400, 7_320],
     // "No earlier than 10 s after the refund."

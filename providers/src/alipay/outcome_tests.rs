@@ -23,6 +23,7 @@ pub(crate) fn refund(order_no: &str, refund_no: &str, fen: i64) -> RefundOrder {
         transaction_id: None,
         refund_no: refund_no.to_owned(),
         txn_time: DateTime::UNIX_EPOCH,
+        renumbered: false,
         amount: Money::fen(fen).unwrap(),
         total: Money::fen(8888).unwrap(),
         reason: None,

@@ -98,6 +98,7 @@ impl Label for Refunded {
             Self::Accepted => "accepted",
             Self::Done => "done",
             Self::TerminalNo(_) => "terminal_no",
+            Self::AnotherNumber(_) => "another_number",
             Self::Abnormal(_) => "abnormal",
             Self::NeedsFunds(_) => "needs_funds",
             Self::Later(_) => "later",

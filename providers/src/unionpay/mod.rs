@@ -3,9 +3,8 @@
 //! Facts about the protocol that comments name by section are those collected in `providers/unionpay.md` of the
 //! design. What an answer means is decided in `outcome.rs` and nowhere else; this file builds requests, sends each of
 //! them once, and never asks anything by itself. There is no call that closes an order: an offer only expires, at the
-//! `payTimeout` it was made with. An undo (31) gives back a whole payment of the same clearing day without a fee, but
-//! under its own number and for that day only; a refund can do all it does and is not sent by the wrong hour, so this
-//! adapter only ever refunds.
+//! `payTimeout` it was made with. The whole of a payment goes back as an undo (31), without a fee, while its clearing day
+//! lasts; everything else, and what an undo was refused for, as a refund (04).
 
 mod certificate;
 mod codes;
@@ -25,7 +24,7 @@ use chrono::{DateTime, Utc};
 use http::{HeaderMap, HeaderValue, Method, header};
 
 use self::config::Account;
-use self::outcome::{APPLY, CNY, CONSUME, QUERY, REFUND, REVERSAL, SCAN};
+use self::outcome::{APPLY, CNY, CONSUME, QUERY, REVERSAL, SCAN, UNDO, way_back};
 use self::sandbox::{face, face_keys};
 use self::sign::VERSION;
 use self::wire::{Fields, beijing, to_form};
@@ -50,6 +49,8 @@ static CAPABILITIES: Capabilities = Capabilities {
     // `txnAmt` has twelve digits; ours is the limit that the other providers have, a hundred million yuan.
     amount_fen: (1, 10_000_000_000),
     shortest_offer_s: 60,
+    // More often is answered 37.
+    probe_every_ms: 5_000,
     // 5, 10, 30, 60 and 120 minutes.
     awaiting_ladder_s: &[300, 600, 1800, 3600, 7200],
     // Six times with doubling pauses, later at longer ones; more often is answered 37.
@@ -206,7 +207,8 @@ impl Provider for UnionPay {
 
     /// The order is named by our own number and time, which are always known and come back in the notification.
     async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<Refunded> {
-        let mut asked = head((REFUND, "00"), &refund.refund_no, refund.txn_time);
+        let way = way_back(refund);
+        let mut asked = head((way, "00"), &refund.refund_no, refund.txn_time);
         asked.extend(fields([
             ("channelType", "08"),
             ("txnAmt", &refund.amount.minor().to_string()),
@@ -215,6 +217,7 @@ impl Provider for UnionPay {
             ("origTxnTime", &beijing(refund.order.txn_time)),
         ]));
         Answer::new(match self.send(BACK, asked, call).await {
+            Ok(fields) if way == UNDO => outcome::undone(&fields),
             Ok(fields) => outcome::refunded(&fields),
             Err(Undelivered::NotSent(failure)) => Refunded::Later(failure),
             Err(Undelivered::Unknown(failure)) => Refunded::Unknown(failure),

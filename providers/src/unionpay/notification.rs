@@ -5,7 +5,7 @@ use chrono::{DateTime, Utc};
 use http::StatusCode;
 
 use super::config::Account;
-use super::outcome::{CONSUME, REFUND};
+use super::outcome::{CONSUME, REFUND, UNDO};
 use super::sign::{Doubt, sha256_hex, signed_text};
 use super::wire::{Fields, parse_form};
 use crate::notification::{
@@ -32,7 +32,7 @@ pub(super) fn read(
     let notice = match text("txnType").ok_or_else(|| missing("txnType"))?.as_str() {
         CONSUME => Notice::Ask { order_no: number, refund_no: None },
         // Its own number is the refund's; the order's is another field, which our requests make it return.
-        REFUND => Notice::Ask {
+        REFUND | UNDO => Notice::Ask {
             order_no: text("origOrderId").ok_or_else(|| missing("origOrderId"))?,
             refund_no: Some(number),
         },

@@ -6,12 +6,12 @@
 //! became of the money. Which sort of order it was, `txnSubType` tells: an applied code (07) goes on living after a
 //! card that failed, a scan (06) does not.
 
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use http::StatusCode;
 
 use super::codes::Word;
 use super::config::Account;
-use super::wire::{Fields, beijing, parse_answer, read_beijing, read_yearless};
+use super::wire::{Fields, beijing, local, parse_answer, read_beijing, read_yearless};
 use crate::http::HttpAnswer;
 use crate::money::Money;
 use crate::order::{OrderRef, RefundOrder};
@@ -19,9 +19,10 @@ use crate::outcome::{
     Capture, Created, Ended, Failure, FailureKind, NextAction, Queried, RefundQueried, Refunded, Refusal,
 };
 
-/// `txnType` of payments, refunds and questions.
+/// `txnType` of payments, refunds, undos, questions and reversals.
 pub(super) const CONSUME: &str = "01";
 pub(super) const REFUND: &str = "04";
+pub(super) const UNDO: &str = "31";
 pub(super) const QUERY: &str = "00";
 pub(super) const REVERSAL: &str = "99";
 /// `txnSubType` of codes that we scan and codes that we show.
@@ -309,6 +310,34 @@ pub(super) fn reversed(fields: &Fields) -> Ended {
     }
 }
 
+/// How money goes back: undone while the clearing day of its order lasts (to 23:00 in Beijing), if it is the whole and
+/// nothing was refused before; refunded otherwise. What a number was first sent with decides, so that repeating it and
+/// asking about it mean the same thing at any later hour.
+pub(super) fn way_back(refund: &RefundOrder) -> &'static str {
+    let is_whole = refund.amount == refund.total;
+    let same_day = clearing_day(refund.order.txn_time) == clearing_day(refund.txn_time);
+    if is_whole && same_day && !refund.renumbered { UNDO } else { REFUND }
+}
+
+/// A day of UnionPay's ends at 23:00 in Beijing.
+pub(super) fn clearing_day(time: DateTime<Utc>) -> NaiveDate {
+    local(time + TimeDelta::hours(1)).date()
+}
+
+/// Asking for an undo, as for a refund; but what cannot be undone may still be refunded: another number does that.
+pub(super) fn undone(fields: &Fields) -> Refunded {
+    match refunded(fields) {
+        Refunded::TerminalNo(failure) => Refunded::AnotherNumber(failure),
+        other @ (Refunded::Accepted
+        | Refunded::Done
+        | Refunded::AnotherNumber(_)
+        | Refunded::Abnormal(_)
+        | Refunded::NeedsFunds(_)
+        | Refunded::Later(_)
+        | Refunded::Unknown(_)) => other,
+    }
+}
+
 /// Asking for a refund. 00 says that it was accepted. 12 says that this number was used before: by this very refund,
 /// most likely, but its amount is not told, so it takes a query to know.
 pub(super) fn refunded(fields: &Fields) -> Refunded {
@@ -334,7 +363,7 @@ pub(super) fn refunded(fields: &Fields) -> Refunded {
 
 /// Querying a refund by its own number and time. The payment's own query never tells of it.
 pub(super) fn refund_queried(refund: &RefundOrder, fields: &Fields) -> RefundQueried {
-    let word = match answered(fields, REFUND) {
+    let word = match answered(fields, way_back(refund)) {
         Found::Original(word) => word,
         Found::Nothing => return RefundQueried::NotFound,
         Found::NoAnswer(failure) => return RefundQueried::Unknown(failure),

@@ -49,6 +49,7 @@ static CAPABILITIES: Capabilities = Capabilities {
     // The provider documents no upper limit; ours is a hundred million yuan.
     amount_fen: (1, 10_000_000_000),
     shortest_offer_s: 60,
+    probe_every_ms: 1_000,
     // Plan A of the provider's page on missing notifications.
     awaiting_ladder_s: &[5, 30, 60, 180, 300, 600, 1800],
     // Facts 6.3, with an early look, since a refund of a balance is done within seconds.

@@ -150,6 +150,7 @@ impl Shop {
             transaction_id: None,
             refund_no: refund_no.to_owned(),
             txn_time: self.now(),
+            renumbered: false,
             amount: Money::fen(fen).unwrap(),
             total: Money::fen(8888).unwrap(),
             reason: Some("坏了".to_owned()),

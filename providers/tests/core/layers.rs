@@ -48,6 +48,7 @@ fn refund() -> RefundOrder {
         transaction_id: None,
         refund_no: "R1".to_owned(),
         txn_time: DateTime::UNIX_EPOCH,
+        renumbered: false,
         amount: Money::fen(30).unwrap(),
         total: Money::fen(100).unwrap(),
         reason: None,

@@ -87,6 +87,7 @@ impl Bench {
             transaction_id: None,
             refund_no: refund_no.to_owned(),
             txn_time: self.sandbox.clock().now(),
+            renumbered: false,
             amount: Money::fen(fen).unwrap(),
             total: order.amount,
             reason: None,

@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use providers::notification::Notice;
+use providers::order::RefundOrder;
 use providers::outcome::{Created, Ended, NextAction, Queried, RefundQueried, Refunded};
 use providers::sandbox::book::Refusal;
 use providers::sandbox::payer::{Holding, Wish};
@@ -49,6 +50,50 @@ async fn an_order_lives_through_a_failed_card_payment_and_refund() {
     }
 }
 
+/// How money went back, as the sandbox booked it.
+fn types(bench: &Bench) -> Vec<String> {
+    let book = bench.sandbox.book().lock();
+    let refunds = book.by_order_no(QR).unwrap().refunds.values();
+    refunds.map(|refund| refund.details["txnType"].as_str().unwrap().to_owned()).collect()
+}
+
+#[tokio::test]
+async fn a_whole_payment_is_undone_once_and_after_its_day_it_is_refunded() {
+    let mut bench = Bench::start().await;
+    // It is 16:00 in Beijing: the day ends at 23:00 (15:00 in UTC).
+    let day_s = 24 * 3600;
+    bench.pass(TimeDelta::seconds((8 * 3600 - bench.sandbox.clock().now().timestamp()).rem_euclid(day_s)));
+    let left_s = 7 * 3600;
+    let order = bench.qr();
+    bench.adapter.create(&order, &bench.call()).await;
+    bench.sandbox.pay(&Holding::OrderNo(QR.to_owned()), Wish::Paid).unwrap();
+    bench.told().await;
+    // The day is over where the undo arrives, although it was not where it was sent.
+    bench.pass(TimeDelta::seconds(left_s - 60));
+    let planned = bench.refund_of(&order, "IR20260701000001", 1000);
+    bench.pass(TimeDelta::seconds(90));
+    let refused = bench.refund(&planned).await;
+    assert!(matches!(&refused, Refunded::AnotherNumber(f) if f.code == "35"), "{refused:?}");
+    assert_eq!(types(&bench), Vec::<String>::new());
+    let refund = RefundOrder { renumbered: true, ..bench.refund_of(&order, "IR20260701000002", 1000) };
+    assert_eq!(bench.refund(&refund).await, Refunded::Accepted);
+    assert_eq!(types(&bench), ["04"]);
+
+    let mut bench = Bench::start().await;
+    let order = bench.qr();
+    bench.adapter.create(&order, &bench.call()).await;
+    bench.sandbox.pay(&Holding::OrderNo(QR.to_owned()), Wish::Paid).unwrap();
+    bench.told().await;
+    let undo = bench.refund_of(&order, "IR20260701000003", 1000);
+    assert_eq!(bench.refund(&undo).await, Refunded::Accepted);
+    assert_eq!(bench.query_refund(&undo).await, RefundQueried::Accepted);
+    bench.pass(TimeDelta::seconds(2));
+    let number = Some("IR20260701000003".to_owned());
+    assert_eq!(bench.told().await, Notice::Ask { order_no: QR.to_owned(), refund_no: number });
+    assert_eq!(bench.query_refund(&undo).await, RefundQueried::Done);
+    assert_eq!((types(&bench), bench.money(QR)), (vec!["31".to_owned()], (1000, 1000)));
+}
+
 /// The time is a part of an order's name.
 #[tokio::test]
 async fn an_order_is_found_by_its_own_time_only() {
@@ -80,6 +125,9 @@ async fn late_money_is_told_by_the_query_alone_and_goes_back_by_itself() {
     assert_eq!(bench.money(QR), (1000, 0));
     // What goes back by itself is not given back a second time.
     let refused = bench.refund(&bench.refund_of(&order, "IR20260701000003", 1000)).await;
+    assert!(matches!(&refused, Refunded::AnotherNumber(f) if f.code == "45"), "{refused:?}");
+    let refund = RefundOrder { renumbered: true, ..bench.refund_of(&order, "IR20260701000004", 1000) };
+    let refused = bench.refund(&refund).await;
     assert!(matches!(&refused, Refunded::TerminalNo(f) if f.code == "45"), "{refused:?}");
     bench.pass(TimeDelta::days(5));
     let now = bench.sandbox.clock().now();

@@ -117,6 +117,7 @@ impl Bench {
             transaction_id: None,
             refund_no: refund_no.to_owned(),
             txn_time: self.reference(order_no).txn_time,
+            renumbered: false,
             amount: Money::fen(fen).unwrap(),
             total: Money::fen(100).unwrap(),
             reason: Some("商品已售完".to_owned()),

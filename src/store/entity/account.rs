@@ -19,6 +19,7 @@ pub struct Model {
     pub set_aside_until: Option<i64>,
     pub set_aside_reason: Option<String>,
     pub created_at: i64,
+    pub terms: Option<Json>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -13,6 +13,7 @@ pub struct Model {
     pub rules: Json,
     pub changed_by: String,
     pub changed_at: i64,
+    pub restored_from: Option<i32>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

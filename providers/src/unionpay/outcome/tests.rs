@@ -31,6 +31,7 @@ fn refund() -> RefundOrder {
         transaction_id: None,
         refund_no: REFUND_NO.to_owned(),
         txn_time: time() + TimeDelta::minutes(1),
+        renumbered: false,
         amount: Money::fen(300).unwrap(),
         total: Money::fen(1000).unwrap(),
         reason: None,
@@ -92,6 +93,7 @@ fn taken_up(outcome: &Refunded) -> &'static str {
         Refunded::Accepted => "accepted",
         Refunded::Done | Refunded::Abnormal(_) | Refunded::NeedsFunds(_) => "wrong",
         Refunded::TerminalNo(_) => "terminal",
+        Refunded::AnotherNumber(_) => "another number",
         Refunded::Later(_) => "later",
         Refunded::Unknown(_) => "unknown",
     }
@@ -131,9 +133,42 @@ fn each_code_means_in_each_call_what_the_table_says() {
         let code = words.next().unwrap();
         let expected: Vec<&str> = words.collect();
         assert_eq!(row(if code == "-" { "" } else { code }).to_vec(), expected, "{code}");
+        // What cannot be undone may be refunded still; all else is the same for both.
+        let said = answer(REFUND_NO, (UNDO, "00"), &[("respCode", code), ("respMsg", "text")]);
+        let undo = taken_up(&undone(&said));
+        assert_eq!(undo, if expected[5] == "terminal" { "another number" } else { expected[5] }, "{code}");
         rows += 1;
     }
     assert_eq!(rows, 74);
+}
+
+/// The clearing day ends at 23:00 in Beijing, and what a number was first sent with decides for ever.
+#[test]
+fn the_whole_is_undone_within_its_clearing_day_and_everything_else_is_refunded() {
+    let whole = |ordered: &str, refunded: &str| RefundOrder {
+        order: OrderRef { txn_time: read_beijing(ordered).unwrap(), ..order() },
+        txn_time: read_beijing(refunded).unwrap(),
+        amount: Money::fen(1000).unwrap(),
+        ..refund()
+    };
+    for (ordered, refunded, way) in [
+        ("20260701120000", "20260701225959", UNDO),
+        ("20260701120000", "20260701230000", REFUND),
+        ("20260630230000", "20260701225959", UNDO),
+        ("20260630225959", "20260630230000", REFUND),
+        ("20261231233000", "20270101120000", UNDO),
+        ("20260701120000", "20270701120000", REFUND),
+    ] {
+        assert_eq!(way_back(&whole(ordered, refunded)), way, "{ordered} {refunded}");
+    }
+    let today = whole("20260701120000", "20260701120100");
+    assert_eq!(way_back(&RefundOrder { amount: Money::fen(999).unwrap(), ..today.clone() }), REFUND);
+    assert_eq!(way_back(&RefundOrder { renumbered: true, ..today.clone() }), REFUND);
+
+    // A question about an undo is answered by an undo, and by nothing else.
+    let found = |txn| answer(REFUND_NO, (txn, "00"), &[("respCode", "00"), ("origRespCode", "00")]);
+    assert_eq!(refund_queried(&today, &found(UNDO)), RefundQueried::Done);
+    assert_eq!(refund_state(&refund_queried(&today, &found(REFUND))), "unknown");
 }
 
 /// The other code of an answer to a query: without a 00 nothing is said about money.

@@ -1,0 +1,3 @@
+//! `interlock bench`: measurements that the program makes of itself.
+
+pub mod routing;

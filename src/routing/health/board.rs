@@ -1,0 +1,182 @@
+//! What one gateway keeps of the health of all routes: it is told of every call, decides at once by what it knows,
+//! and exchanges what it has learned with the other gateways when its owner says so. No I/O; the time is handed in
+//! and should be that of a clock that is not set: a leap of it counts as no time at all.
+//!
+//! Whoever owns it calls [`Board::tick`] at least every 200 ms.
+
+mod inner;
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use providers::order::Flow;
+use providers::provider::ProviderName;
+use rand::Rng;
+
+use self::inner::Inner;
+use super::subject::Subject;
+use super::vital::Vital;
+use super::{RouteId, RouteView, Verdict};
+
+/// How a board is set up.
+#[derive(Debug, Clone, Default)]
+pub struct Settings {
+    /// Which gateway this is; another number for each, drawn at its start.
+    pub gateway: u32,
+    /// Providers that may be asked less often than once a second, and how often: milliseconds.
+    pub probe_every_ms: HashMap<ProviderName, u32>,
+    /// Whether there are others to agree with on who probes. Without, this gateway does.
+    pub shared: bool,
+}
+
+/// A call on its way. To be given back by [`Board::end`], however it ended.
+#[derive(Debug)]
+#[must_use]
+pub struct Ticket {
+    route: Arc<RouteId>,
+    call: u64,
+}
+
+/// A probe to make now: a signed query of an order that does not exist.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Probe {
+    /// Whose turn it is.
+    pub subject: Subject,
+    /// Over which account.
+    pub route: RouteId,
+}
+
+/// A state to write, if the stored one still has this version. 0: if none is stored.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Change {
+    /// Whose.
+    pub subject: Subject,
+    /// The version that it replaces.
+    pub version: u64,
+    /// The state.
+    pub vital: Vital,
+}
+
+/// The health of all routes, as this gateway knows it.
+#[derive(Debug)]
+pub struct Board {
+    inner: Mutex<Inner>,
+}
+
+impl Board {
+    /// An empty one.
+    #[must_use]
+    pub fn new(settings: Settings, now_ms: i64) -> Self {
+        Self { inner: Mutex::new(Inner::new(settings, now_ms)) }
+    }
+
+    /// Nothing in here panics between two halves of a change, so a poisoned lock is as good as any.
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A call is about to be made.
+    pub fn begin(&self, route: &RouteId, now_ms: i64) -> Ticket {
+        let mut inner = self.inner();
+        inner.advance(now_ms);
+        inner.begin(route)
+    }
+
+    /// A call has ended.
+    #[expect(clippy::needless_pass_by_value, reason = "a call ends once")]
+    pub fn end(&self, ticket: Ticket, verdict: Verdict, now_ms: i64) {
+        let mut inner = self.inner();
+        inner.advance(now_ms);
+        inner.end(&ticket, verdict);
+    }
+
+    /// A payment took the route without a call: its offer was signed here. Such routes are probed while closed too.
+    pub fn signed_here(&self, route: &RouteId, now_ms: i64) {
+        let mut inner = self.inner();
+        inner.advance(now_ms);
+        inner.signed_here(route);
+    }
+
+    /// How a route is, for a payment that may take it: draws, and hands out trials.
+    pub fn look(&self, route: &RouteId, now_ms: i64, rng: &mut impl Rng) -> RouteView {
+        let mut inner = self.inner();
+        inner.advance(now_ms);
+        inner.look(route, rng)
+    }
+
+    /// How a route is, for people: nothing is drawn, `theta` is what is believed.
+    #[must_use]
+    pub fn peek(&self, route: &RouteId, now_ms: i64) -> RouteView {
+        let mut inner = self.inner();
+        inner.advance(now_ms);
+        inner.peek(route)
+    }
+
+    /// How a provider's flow is over all accounts, for people.
+    #[must_use]
+    pub fn peek_provider(&self, provider: ProviderName, flow: Flow) -> Option<Vital> {
+        self.inner().provider(provider, flow)
+    }
+
+    /// After so long a call over this route is suspected to have failed, in milliseconds.
+    #[must_use]
+    pub fn suspicion_ms(&self, route: &RouteId, now_ms: i64) -> i64 {
+        let mut inner = self.inner();
+        inner.advance(now_ms);
+        inner.suspicion_ms(route)
+    }
+
+    /// What time brings. At least every 200 ms.
+    pub fn tick(&self, now_ms: i64) {
+        let mut inner = self.inner();
+        inner.advance(now_ms);
+        inner.tick();
+    }
+
+    /// Probes that this gateway has to make now, and nobody else. They may take as long as they need; each ends in
+    /// [`Board::probed`].
+    #[must_use]
+    pub fn probes_due(&self, now_ms: i64) -> Vec<Probe> {
+        let mut inner = self.inner();
+        inner.advance(now_ms);
+        inner.probes_due()
+    }
+
+    /// A probe came back.
+    pub fn probed(&self, probe: &Probe, verdict: Verdict, now_ms: i64) {
+        let mut inner = self.inner();
+        inner.advance(now_ms);
+        inner.probed(&probe.route, verdict);
+    }
+
+    /// Whether there are others to agree with: false while the store is away.
+    pub fn set_shared(&self, shared: bool) {
+        self.inner().set_shared(shared);
+    }
+
+    /// What has to be written for the others. What becomes of it is told by [`Board::adopt`] alone: with the state
+    /// that was written, or the one that was there instead, or the one that is found at the next reading.
+    #[must_use]
+    pub fn take_changes(&self) -> Vec<Change> {
+        self.inner().take_changes()
+    }
+
+    /// Which versions this gateway knows.
+    #[must_use]
+    pub fn versions(&self) -> Vec<(Subject, u64)> {
+        self.inner().versions()
+    }
+
+    /// Takes over what is stored of a subject. False, and nothing is done, if it is not what a gateway can have
+    /// written.
+    pub fn adopt(&self, subject: &Subject, vital: Vital, version: u64, now_ms: i64) -> bool {
+        let mut inner = self.inner();
+        inner.advance(now_ms);
+        inner.adopt(subject, vital, version)
+    }
+
+    /// The store was found empty: everything is written anew.
+    pub fn reseed(&self) {
+        self.inner().reseed();
+    }
+}

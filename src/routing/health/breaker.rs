@@ -1,0 +1,236 @@
+//! The breaker of one subject: closed, open, on trial, ramping, and how it gets from one to the other. Time alone
+//! never opens one and never ends an outage: failures open it, and only answers that came back lead out of it.
+#![expect(clippy::float_arithmetic, reason = "the part of the traffic that a ramp lets through")]
+
+use serde::{Deserialize, Serialize};
+
+use super::Gate;
+
+/// Open for at least so long.
+pub const OPEN_MS: i64 = 5_000;
+/// From the first share to all traffic.
+pub const RAMP_MS: i64 = 20_000;
+/// Real successes that end a trial.
+pub const TRIAL_SUCCESSES: u32 = 3;
+/// Good probes in a row that end the first outage; each trip after it asks for twice as many …
+const PROBES: u32 = 3;
+/// … up to this.
+const PROBES_MOST: u32 = 24;
+/// A trip is forgotten after so long without another, if there were real successes.
+const FORGIVEN_MS: i64 = 60_000;
+/// What a ramp begins with.
+const FIRST_SHARE: f64 = 0.1;
+
+/// A moment: on the subject's own clock, which no leap of the caller's moves far, and as the caller has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct At {
+    /// Own time in milliseconds.
+    pub own: i64,
+    /// The caller's.
+    pub now_ms: i64,
+}
+
+/// What there is of a charge and an offer alike; how the subject is to be treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Manner {
+    /// How often a provider may be asked whether it is back.
+    pub probe_every_ms: u32,
+    /// Its calls take the money, and cannot be tried elsewhere after: no payer is a trial, and it comes back last.
+    pub charges: bool,
+}
+
+impl Default for Manner {
+    fn default() -> Self {
+        Self { probe_every_ms: 1_000, charges: false }
+    }
+}
+
+/// The breaker of one subject.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Breaker {
+    gate: Gate,
+    /// Since when, on the caller's clock.
+    since_ms: i64,
+    /// The same on its own.
+    since: i64,
+    /// Trips that are not forgotten.
+    trips: u32,
+    /// Open: good probes in a row. On trial: real successes.
+    progress: u32,
+    /// When to ask next, on its own clock.
+    next_probe: i64,
+    /// Open: the failures that it stands on, and how many it took.
+    evidence: u32,
+    needed: u32,
+    /// Open: what it was before, should the evidence be taken back.
+    before: Gate,
+    /// Closed: since when it earns forgiveness, and whether there was a real success meanwhile.
+    earning_since: i64,
+    earned: bool,
+}
+
+impl Default for Breaker {
+    fn default() -> Self {
+        Self {
+            gate: Gate::Closed,
+            since_ms: 0,
+            since: 0,
+            trips: 0,
+            progress: 0,
+            next_probe: 0,
+            evidence: 0,
+            needed: 0,
+            before: Gate::Closed,
+            earning_since: 0,
+            earned: false,
+        }
+    }
+}
+
+impl Breaker {
+    /// Whether it lets payments through.
+    #[must_use]
+    pub const fn gate(&self) -> Gate {
+        self.gate
+    }
+
+    /// Since when, on the caller's clock.
+    #[must_use]
+    pub const fn since_ms(&self) -> i64 {
+        self.since_ms
+    }
+
+    /// How often it has opened lately.
+    #[must_use]
+    pub const fn trips(&self) -> u32 {
+        self.trips
+    }
+
+    /// Good probes in a row that lead out of this outage.
+    #[must_use]
+    pub const fn probes_needed(&self) -> u32 {
+        let doublings = if self.trips > 4 { 3 } else { self.trips.saturating_sub(1) };
+        let needed = PROBES << doublings;
+        if needed > PROBES_MOST { PROBES_MOST } else { needed }
+    }
+
+    /// The part of the traffic that may pass, 0 to 1. A trial is no part of it.
+    #[must_use]
+    pub fn share(&self, own: i64, manner: Manner) -> f64 {
+        match self.gate {
+            Gate::Closed => 1.0,
+            Gate::Trial | Gate::Open => 0.0,
+            Gate::Ramping => {
+                let gone = u32::try_from((own - self.since).clamp(0, RAMP_MS)).unwrap_or(0);
+                let share = FIRST_SHARE + (1.0 - FIRST_SHARE) * f64::from(gone) / 20_000.0;
+                if manner.charges { (2.0 * share - 1.0).max(0.0) } else { share }
+            }
+        }
+    }
+
+    fn to(&mut self, gate: Gate, at: At) {
+        self.gate = gate;
+        self.since = at.own;
+        self.since_ms = at.now_ms;
+        self.progress = 0;
+    }
+
+    /// Opens it, for so many failures where so many were needed.
+    pub(super) fn trip(&mut self, evidence: u32, needed: u32, at: At) {
+        match self.gate {
+            Gate::Open => {}
+            Gate::Closed | Gate::Ramping | Gate::Trial => {
+                self.before = self.gate;
+                self.trips = self.trips.saturating_add(1);
+                self.evidence = evidence;
+                self.needed = needed;
+                self.next_probe = at.own;
+                self.to(Gate::Open, at);
+            }
+        }
+    }
+
+    /// Suspected failures ended well. When most of what it opened for is gone, it never opened.
+    pub(super) fn retract(&mut self, count: u32, at: At) {
+        match self.gate {
+            Gate::Open if self.evidence > 0 && count > 0 => {
+                self.evidence = self.evidence.saturating_sub(count);
+                if self.evidence.saturating_mul(2) < self.needed {
+                    self.evidence = 0;
+                    self.trips = self.trips.saturating_sub(1);
+                    self.to(self.before, at);
+                }
+            }
+            Gate::Open | Gate::Closed | Gate::Ramping | Gate::Trial => {}
+        }
+    }
+
+    /// Whether somebody should ask now. `unheard` routes are asked while closed too.
+    #[must_use]
+    pub const fn probe_due(&self, own: i64, unheard: bool) -> bool {
+        let wanted = match self.gate {
+            Gate::Open => true,
+            Gate::Closed | Gate::Ramping | Gate::Trial => unheard,
+        };
+        wanted && own >= self.next_probe
+    }
+
+    /// Somebody asks; the next may do so later.
+    pub(super) fn claim_probe(&mut self, own: i64, manner: Manner) {
+        self.next_probe = own.saturating_add(i64::from(manner.probe_every_ms));
+    }
+
+    /// A probe's answer while open. A bad one begins the count anew.
+    pub(super) fn probed(&mut self, good: u32, bad: bool, manner: Manner, at: At) {
+        match self.gate {
+            Gate::Open => {
+                if bad {
+                    self.progress = 0;
+                    // It is as dead as it was thought to be: nothing is taken back any more.
+                    self.evidence = 0;
+                }
+                self.progress = self.progress.saturating_add(good);
+                self.tick(manner, at);
+            }
+            Gate::Closed | Gate::Ramping | Gate::Trial => {}
+        }
+    }
+
+    /// Real outcomes on trial or closed. A trial that fails opens it again.
+    pub(super) fn real(&mut self, good: u32, failed: u32, at: At) {
+        match self.gate {
+            Gate::Trial if failed > 0 => self.trip(0, 0, at),
+            Gate::Trial => {
+                self.progress = self.progress.saturating_add(good);
+                if self.progress >= TRIAL_SUCCESSES {
+                    self.to(Gate::Ramping, at);
+                }
+            }
+            Gate::Closed => self.earned |= good > 0,
+            Gate::Open | Gate::Ramping => {}
+        }
+    }
+
+    /// What time brings: the end of an outage whose probes were good, the end of a ramp, forgiveness.
+    pub(super) fn tick(&mut self, manner: Manner, at: At) {
+        let gone = at.own.saturating_sub(self.since);
+        match self.gate {
+            Gate::Open if gone >= OPEN_MS && self.progress >= self.probes_needed() => {
+                self.to(if manner.charges { Gate::Ramping } else { Gate::Trial }, at);
+            }
+            Gate::Ramping if gone >= RAMP_MS => {
+                self.to(Gate::Closed, at);
+                self.earning_since = at.own;
+                self.earned = false;
+            }
+            Gate::Closed if self.trips > 0 && self.earned => {
+                if at.own.saturating_sub(self.earning_since) >= FORGIVEN_MS {
+                    self.trips -= 1;
+                    self.earning_since = at.own;
+                    self.earned = false;
+                }
+            }
+            Gate::Open | Gate::Ramping | Gate::Closed | Gate::Trial => {}
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! One subject as one gateway has it: what all gateways last agreed on, what this one has learned since, and the sum
+//! of both, which it decides by. Nothing learned is lost or counted twice, whatever becomes of a write on its way.
+
+use super::Gate;
+use super::breaker::Manner;
+use super::delta::Delta;
+use super::vital::Vital;
+
+/// With more writes whose fate is not known, the last two are looked at as one.
+const SENT: usize = 4;
+/// What was learned apart from the others for longer than this is newer than what they have stored.
+const APART_MS: i64 = 10_000;
+/// A trial that nobody began is offered again after this.
+const GRANT_MS: i64 = 500;
+
+/// One subject.
+#[derive(Debug)]
+pub struct Tracked {
+    base: Vital,
+    version: u64,
+    sent: Vec<(u32, Delta)>,
+    pending: Delta,
+    /// Since when there is something pending, on the board's clock.
+    pending_since: Option<i64>,
+    /// To be written even without news.
+    unwritten: bool,
+    view: Vital,
+    limits: Limits,
+    stale_limits: bool,
+    trial: Trial,
+}
+
+/// By when calls are over.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Limits {
+    /// 95 of 100.
+    pub p95: Option<u32>,
+    /// 99 of 100.
+    pub p99: Option<u32>,
+    /// 999 of 1,000.
+    pub p999: Option<u32>,
+    /// Calls that say so.
+    pub calls: u32,
+}
+
+/// Who may be the trial.
+#[derive(Debug, Default)]
+struct Trial {
+    calls: u32,
+    granted: Option<i64>,
+}
+
+impl Tracked {
+    pub(super) fn new(manner: Manner, now_ms: i64) -> Self {
+        let vital = Vital::new(manner, now_ms);
+        Self {
+            base: vital.clone(),
+            version: 0,
+            sent: Vec::new(),
+            pending: Delta::default(),
+            pending_since: None,
+            unwritten: false,
+            view: vital,
+            limits: Limits::default(),
+            stale_limits: false,
+            trial: Trial::default(),
+        }
+    }
+
+    pub(super) const fn view(&self) -> &Vital {
+        &self.view
+    }
+
+    pub(super) const fn limits(&self) -> Limits {
+        self.limits
+    }
+
+    pub(super) const fn version(&self) -> u64 {
+        self.version
+    }
+
+    pub(super) fn tick(&mut self, now_ms: i64) {
+        self.view.tick(now_ms);
+    }
+
+    /// Reads the limits anew when calls came in: too much work for every call.
+    pub(super) fn refresh(&mut self) {
+        if self.stale_limits {
+            self.stale_limits = false;
+            self.limits = Limits::of(&self.view);
+        }
+    }
+
+    /// Something was learned: it counts here at once.
+    pub(super) fn learn(&mut self, delta: &Delta, own: i64, now_ms: i64) {
+        self.view.apply(delta, now_ms);
+        self.stale_limits |= !delta.latencies.is_empty();
+        if self.limits.calls < 200 {
+            self.refresh();
+        }
+        self.pending = std::mem::take(&mut self.pending).then(delta);
+        self.pending_since.get_or_insert(own);
+    }
+
+    /// Asks for the right to probe; alone, that is to have it.
+    pub(super) fn claim(&mut self, own: i64, now_ms: i64) {
+        self.learn(&Delta { claim: true, ..Delta::default() }, own, now_ms);
+    }
+
+    /// Whether this payment may be the trial. Taken back by itself when the payment goes elsewhere.
+    pub(super) fn try_trial(&mut self, own: i64) -> bool {
+        let free = self.trial.calls == 0 && self.trial.granted.is_none_or(|at| own.saturating_sub(at) >= GRANT_MS);
+        if free {
+            self.trial.granted = Some(own);
+        }
+        free
+    }
+
+    /// A call begins; true if it is a trial.
+    pub(super) fn begin(&mut self) -> bool {
+        let is_trial = self.view.gate() == Gate::Trial;
+        self.trial.calls += u32::from(is_trial);
+        is_trial
+    }
+
+    /// A trial is over.
+    pub(super) const fn end_trial(&mut self) {
+        self.trial.calls = self.trial.calls.saturating_sub(1);
+        self.trial.granted = None;
+    }
+
+    /// The next state to write, if there is news; `flush` numbers it.
+    pub(super) fn take_change(&mut self, gateway: u32, flush: u32) -> Option<Vital> {
+        // What was sent and is not found in the store was lost on its way, or lost against another write.
+        if self.pending.is_empty() && self.sent.is_empty() && !self.unwritten {
+            return None;
+        }
+        let mut delta = std::mem::take(&mut self.pending);
+        self.unwritten = false;
+        if self.sent.len() >= SENT
+            && let Some((_, last)) = self.sent.pop()
+        {
+            delta = last.then(&delta);
+        }
+        self.sent.push((flush, delta));
+        let mut vital = self.view.clone();
+        vital.flushed(gateway, flush);
+        Some(vital)
+    }
+
+    /// Takes over what is stored. Returns whether a right to probe was had by it.
+    pub(super) fn adopt(&mut self, vital: Vital, version: u64, gateway: u32, own: i64, now_ms: i64) -> bool {
+        let mut won = false;
+        self.sent.retain(|(flush, delta)| {
+            let is_in = vital.includes(gateway, *flush);
+            won |= is_in && delta.claim;
+            !is_in
+        });
+        if self.sent.is_empty() && self.pending.is_empty() {
+            self.pending_since = None;
+        }
+        let apart = self.pending_since.is_some_and(|since| own.saturating_sub(since) > APART_MS);
+        if apart || version < self.version {
+            // The store was away, or has lost what it had: this view is the newer one.
+            self.version = version;
+            self.keep_view();
+            return won;
+        }
+        self.base = vital;
+        self.version = version;
+        self.view = self.base.clone();
+        self.view.tick(now_ms);
+        let free = self.view.probe_due();
+        for delta in self.sent.iter_mut().map(|(_, delta)| delta).chain([&mut self.pending]) {
+            // Somebody else asks already.
+            delta.claim &= free;
+            self.view.apply(delta, now_ms);
+        }
+        self.stale_limits = true;
+        won
+    }
+
+    /// The store has forgotten everything.
+    pub(super) fn reseed(&mut self) {
+        self.version = 0;
+        self.keep_view();
+    }
+
+    fn keep_view(&mut self) {
+        self.base = self.view.clone();
+        self.sent.clear();
+        self.pending = Delta::default();
+        self.pending_since = None;
+        self.unwritten = true;
+    }
+}
+
+impl Limits {
+    fn of(vital: &Vital) -> Self {
+        let latencies = vital.latencies();
+        Self {
+            p95: latencies.quantile(0.95),
+            p99: latencies.quantile(0.99),
+            p999: latencies.quantile(0.999),
+            calls: whole(latencies.weight()),
+        }
+    }
+}
+
+#[expect(clippy::as_conversions, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some thousands")]
+const fn whole(weight: f64) -> u32 {
+    weight.clamp(0.0, 1e6) as u32
+}

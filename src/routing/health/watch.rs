@@ -1,0 +1,137 @@
+//! The board, and the time it lives in: a clock that nobody sets. It begins at the machine's time and follows the
+//! shared store's, so that gateways mean the same by a moment; it never goes by the wall clock after that.
+
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::time::Instant;
+
+use providers::outcome::{Created, Failure, FailureKind, Queried, Refusal};
+
+use super::board::{Board, Probe, Settings, Ticket};
+use super::{RouteId, RouteView, Verdict};
+use crate::domain::Timestamp;
+
+/// From one exchange to the next the time is corrected by this much at the most, after the first one.
+const CORRECTION_MS: i64 = 10;
+
+/// The health of all routes, as this gateway knows it, now.
+#[derive(Debug)]
+pub struct Watch {
+    board: Board,
+    began: Instant,
+    base_ms: AtomicI64,
+    follows: AtomicBool,
+    /// Whether health is kept at all.
+    breakers: bool,
+}
+
+impl Watch {
+    /// Nothing is known yet.
+    #[must_use]
+    pub fn new(settings: Settings, breakers: bool, now: Timestamp) -> Self {
+        Self {
+            board: Board::new(settings, now.0),
+            began: Instant::now(),
+            base_ms: AtomicI64::new(now.0),
+            follows: AtomicBool::new(false),
+            breakers,
+        }
+    }
+
+    /// The board, for who exchanges what it knows.
+    #[must_use]
+    pub const fn board(&self) -> &Board {
+        &self.board
+    }
+
+    /// Milliseconds since 1970, on a clock that nobody sets.
+    #[must_use]
+    pub fn now_ms(&self) -> i64 {
+        let gone = i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX);
+        self.base_ms.load(Ordering::Relaxed).saturating_add(gone)
+    }
+
+    /// The shared store's clock showed this just now.
+    pub fn follow(&self, store_ms: i64) {
+        let behind = store_ms.saturating_sub(self.now_ms());
+        let first = !self.follows.swap(true, Ordering::Relaxed);
+        let step = if first { behind } else { behind.clamp(-CORRECTION_MS, CORRECTION_MS) };
+        self.base_ms.fetch_add(step, Ordering::Relaxed);
+    }
+
+    /// A call is about to be made.
+    pub fn begin(&self, route: &RouteId) -> Option<Ticket> {
+        self.breakers.then(|| self.board.begin(route, self.now_ms()))
+    }
+
+    /// A call has ended.
+    pub fn end(&self, ticket: Option<Ticket>, verdict: Verdict) {
+        if let Some(ticket) = ticket {
+            self.board.end(ticket, verdict, self.now_ms());
+        }
+    }
+
+    /// How a route is, for a payment that may take it.
+    #[must_use]
+    pub fn look(&self, route: &RouteId) -> RouteView {
+        if !self.breakers {
+            return RouteView::unknown();
+        }
+        self.board.look(route, self.now_ms(), &mut rand::rng())
+    }
+
+    /// How a route is, for people.
+    #[must_use]
+    pub fn peek(&self, route: &RouteId) -> RouteView {
+        if !self.breakers {
+            return RouteView::unknown();
+        }
+        self.board.peek(route, self.now_ms())
+    }
+
+    /// What time brings.
+    pub fn tick(&self) {
+        self.board.tick(self.now_ms());
+    }
+
+    /// Probes that this gateway has to make now.
+    #[must_use]
+    pub fn probes_due(&self) -> Vec<Probe> {
+        self.board.probes_due(self.now_ms())
+    }
+
+    /// A probe came back.
+    pub fn probed(&self, probe: &Probe, verdict: Verdict) {
+        self.board.probed(probe, verdict, self.now_ms());
+    }
+}
+
+/// What the end of a creating call says of its route. A payer's "no", and one to our parameters, show that the
+/// provider works.
+#[must_use]
+pub const fn verdict(outcome: &Created) -> Verdict {
+    match outcome {
+        Created::Accepted(_)
+        | Created::Captured(_)
+        | Created::Waiting
+        | Created::Declined(_)
+        | Created::Refused(Refusal::Request, _) => Verdict::Good,
+        Created::NotSent(_) | Created::Refused(Refusal::Provider, _) | Created::Unknown(_) => Verdict::ProviderFailed,
+        Created::Refused(Refusal::Account, _) => Verdict::AccountFailed,
+    }
+}
+
+/// What the answer to a question about an order that does not exist says of its route. "You ask too often" is an
+/// answer of somebody who is alive.
+#[must_use]
+pub const fn probe_verdict(outcome: &Queried) -> Verdict {
+    match outcome {
+        Queried::NotFound | Queried::Payable | Queried::Paid(_) | Queried::Closed | Queried::Reversed => Verdict::Good,
+        Queried::Unknown(Failure { kind, .. }) => match kind {
+            FailureKind::RateLimited | FailureKind::Request | FailureKind::Declined => Verdict::Good,
+            FailureKind::Account => Verdict::AccountFailed,
+            FailureKind::Network | FailureKind::Timeout | FailureKind::ServerError | FailureKind::Incompatible => {
+                Verdict::ProviderFailed
+            }
+        },
+    }
+}
