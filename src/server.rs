@@ -154,6 +154,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     jobs.spawn(jobs::webhook::run(Arc::clone(&app)));
     jobs.spawn(jobs::housekeeping::run(Arc::clone(&app)));
     jobs.spawn(jobs::health::run(Arc::clone(&app)));
+    jobs.spawn(jobs::gauges::run(Arc::clone(&app)));
     if let Some(place) = shared_health {
         jobs.spawn(jobs::health::share(Arc::clone(&app), place));
     }

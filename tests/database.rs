@@ -78,6 +78,7 @@ impl Bench {
             round: 0,
             version: 0,
             resume_at: Some(NOW),
+            parked_at: None,
             lease_until: None,
             cancel_requested_at: None,
             paid_at: None,

@@ -10,6 +10,7 @@ mod m20260101_000001_merchants;
 mod m20260101_000002_payments;
 mod m20260101_000003_webhooks;
 mod m20260101_000004_routing;
+mod m20260101_000005_waiting;
 
 /// All migrations, in order.
 #[derive(Debug)]
@@ -22,6 +23,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000002_payments::Migration),
             Box::new(m20260101_000003_webhooks::Migration),
             Box::new(m20260101_000004_routing::Migration),
+            Box::new(m20260101_000005_waiting::Migration),
         ]
     }
 }

@@ -138,6 +138,8 @@ pub struct Payment {
     pub version: i64,
     /// When the payment itself goes on: the next round of routes, or its expiry.
     pub resume_at: Option<Timestamp>,
+    /// Since when no route is able to take it. Its place among those that wait, until it gets an offer or ends.
+    pub parked_at: Option<Timestamp>,
     /// Until then one worker has it.
     pub lease_until: Option<Timestamp>,
     /// When the merchant asked to cancel it.
@@ -157,6 +159,9 @@ impl Payment {
     /// [`Illegal`].
     pub fn apply(&mut self, event: Event) -> Result<(), Illegal> {
         self.status = self.status.on(event)?;
+        if self.status != State::Created {
+            self.parked_at = None;
+        }
         Ok(())
     }
 

@@ -1,6 +1,7 @@
 //! What runs beside requests. Each job can be stepped by a test; none keeps anything in memory that a restart
 //! would miss.
 
+pub mod gauges;
 pub mod health;
 pub mod housekeeping;
 pub mod resolver;

@@ -97,6 +97,7 @@ pub async fn open(
         round: 0,
         version: 0,
         resume_at: None,
+        parked_at: None,
         lease_until: None,
         cancel_requested_at: None,
         paid_at: None,

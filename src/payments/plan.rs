@@ -174,6 +174,7 @@ fn no_route(aggregate: &mut Aggregate, choice: &Choice, now: Timestamp) -> Resul
         aggregate.payment.failure = Some(last.unwrap_or_else(none));
         return close::conclude(aggregate, now);
     }
+    aggregate.payment.parked_at.get_or_insert(now);
     aggregate.payment.resume_at = Some(schedule::next_round(aggregate, now));
     Ok(())
 }

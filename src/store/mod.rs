@@ -4,6 +4,7 @@
 //! What belongs to a payment is written by one task ([`writer`]) as a [`change::Change`], by compare-and-set of
 //! the payment's version. Nothing else writes those tables, except that a resolver takes a lease ([`due`]).
 
+mod backlog;
 pub mod change;
 mod deliveries;
 mod delivery_log;
@@ -27,6 +28,7 @@ use sea_orm::{
     SqlxSqliteConnector, Statement, TransactionOptions,
 };
 
+pub use backlog::{Backlog, Waiting};
 pub use change::{Change, CommitError};
 pub use deliveries::{DeliveryFilter, EventFilter, Failing, Receiver};
 pub use delivery_rows::{DeliveryRow, EventRow, TryRow};

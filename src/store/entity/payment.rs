@@ -26,6 +26,7 @@ pub struct Model {
     pub round: i32,
     pub version: i64,
     pub resume_at: Option<i64>,
+    pub parked_at: Option<i64>,
     pub next_check_at: Option<i64>,
     pub lease_until: Option<i64>,
     pub cancel_requested_at: Option<i64>,

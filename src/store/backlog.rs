@@ -1,0 +1,119 @@
+//! What waits: payments for a route, attempts for certainty. Counted for the queue, for metrics and for alerts.
+
+use providers::order::Flow;
+use providers::provider::ProviderName;
+use sea_orm::sea_query::{Expr, ExprTrait as _};
+use sea_orm::{ColumnTrait as _, DbErr, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QuerySelect as _};
+
+use super::Store;
+use super::entity::{attempt, payment};
+use super::rows::word;
+use crate::domain::Timestamp;
+
+/// Attempts whose end nobody knows, written as in the index `attempts_in_doubt`, order and all.
+const IN_DOUBT: &str = "status IN ('unknown', 'closing', 'reversing', 'abandoned', 'superseded')";
+/// Those among them that may have taken money without anybody's doing: charges.
+const CHARGED: &str = "status IN ('unknown', 'reversing')";
+
+/// How many wait, and since when the first of them does.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Waiting {
+    /// How many.
+    pub count: u64,
+    /// Since when the oldest one waits.
+    pub oldest: Option<Timestamp>,
+}
+
+/// What waits in the whole installation.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Backlog {
+    /// Payments that wait for a route.
+    pub parked: Waiting,
+    /// Attempts that may have taken money, or may still be paid beyond their time, by provider: charges since they
+    /// were begun, offers since their deadline.
+    pub in_doubt: Vec<(ProviderName, Waiting)>,
+}
+
+impl Backlog {
+    /// What is in doubt, over all providers.
+    #[must_use]
+    pub fn all_in_doubt(&self) -> Waiting {
+        let all = self.in_doubt.iter().map(|(_, waiting)| waiting);
+        Waiting { count: all.clone().map(|w| w.count).sum(), oldest: all.filter_map(|w| w.oldest).min() }
+    }
+}
+
+impl Store {
+    /// What waits in the whole installation. An offer is in doubt when its deadline was before `overdue`.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn backlog(&self, overdue: Timestamp) -> Result<Backlog, DbErr> {
+        let parked: Option<(i64, Option<i64>)> = payment::Entity::find()
+            .select_only()
+            .column_as(Expr::cust("COUNT(*)"), "count")
+            .column_as(payment::Column::ParkedAt.min(), "oldest")
+            .filter(payment::Column::ParkedAt.is_not_null())
+            .into_tuple()
+            .one(&self.db)
+            .await?;
+        let since = format!("MIN(CASE WHEN {CHARGED} THEN started_at ELSE offer_deadline END)");
+        let rows: Vec<(String, i64, Option<i64>)> = attempt::Entity::find()
+            .select_only()
+            .column(attempt::Column::Provider)
+            .column_as(Expr::cust("COUNT(*)"), "count")
+            .column_as(Expr::cust(since), "oldest")
+            .filter(Expr::cust(IN_DOUBT))
+            .filter(Expr::cust(CHARGED).or(attempt::Column::OfferDeadline.lt(overdue.0)))
+            .group_by(attempt::Column::Provider)
+            .into_tuple()
+            .all(&self.db)
+            .await?;
+        let in_doubt = rows.into_iter().map(|(provider, count, oldest)| {
+            word("attempt", "backlog", "provider", &provider).map(|name| (name, waiting(count, oldest)))
+        });
+        let (count, oldest) = parked.unwrap_or_default();
+        Ok(Backlog { parked: waiting(count, oldest), in_doubt: in_doubt.collect::<Result<_, _>>()? })
+    }
+
+    /// How many of a merchant's payments wait for the same flow longer than one that is parked since `parked_at`.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn parked_before(&self, merchant_id: &str, flow: Flow, parked_at: Timestamp) -> Result<u64, DbErr> {
+        payment::Entity::find()
+            .filter(payment::Column::MerchantId.eq(merchant_id))
+            .filter(payment::Column::Flow.eq(flow.to_string()))
+            .filter(payment::Column::ParkedAt.lt(parked_at.0))
+            .count(&self.db)
+            .await
+    }
+}
+
+fn waiting(count: i64, oldest: Option<i64>) -> Waiting {
+    Waiting { count: u64::try_from(count).unwrap_or(0), oldest: oldest.map(Timestamp) }
+}
+
+#[cfg(test)]
+mod tests {
+    use strum::IntoEnumIterator as _;
+
+    use super::*;
+    use crate::domain::attempt::State;
+
+    /// Whoever adds a state has to say whether attempts in it are in doubt.
+    #[test]
+    fn every_state_is_in_doubt_or_is_not() {
+        for state in State::iter() {
+            let (in_doubt, charged) = match state {
+                State::Unknown | State::Reversing => (true, true),
+                State::Closing | State::Abandoned | State::Superseded => (true, false),
+                State::Sending | State::AwaitingPayer | State::Captured | State::Dead | State::Reversed => {
+                    (false, false)
+                }
+            };
+            let named = |list: &str| list.contains(&format!("'{state}'"));
+            assert_eq!((named(IN_DOUBT), named(CHARGED)), (in_doubt, charged), "{state}");
+        }
+    }
+}
