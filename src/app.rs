@@ -10,7 +10,10 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::domain::id::InstallationPrefix;
+use crate::routing::budget::Budget;
 use crate::routing::health::watch::Watch;
+use crate::routing::pace::Paces;
+use crate::routing::queue::Queue;
 use crate::store::Store;
 use crate::webhooks::client::Client;
 
@@ -27,6 +30,12 @@ pub struct App {
     pub directory: Directory,
     /// How healthy routes are.
     pub health: Watch,
+    /// How much is asked of each route.
+    pub paces: Paces,
+    /// What may be spent on retries.
+    pub budget: Budget,
+    /// Payments that wait for a route.
+    pub queue: Queue,
     /// Tells merchants.
     pub webhooks: Client,
     /// Begins our numbers at providers.
@@ -40,6 +49,8 @@ pub struct App {
     /// Refunds of one payment are decided about in turn: racing, each would have to be decided about again whenever
     /// another one wins. What keeps the sum right is the payment's version, also between gateways.
     pub refund_turns: RefundTurns,
+    /// Canceled when this gateway says that it is leaving, before it refuses anything.
+    pub leaving: CancellationToken,
     /// Canceled when no new payment is taken any more.
     pub draining: CancellationToken,
 }

@@ -20,6 +20,7 @@ pub struct Config {
     pub database: Database,
     pub redis: Redis,
     pub health: Health,
+    pub admission: Admission,
     pub sandbox: Sandbox,
     pub credentials: Credentials,
     pub payments: Payments,
@@ -36,6 +37,7 @@ pub struct Server {
     pub listen: String,
     pub public_url: String,
     pub drain_s: u64,
+    pub drain_notice_s: u64,
     pub max_body_bytes: usize,
     pub body_timeout_s: u64,
     pub workers: usize,
@@ -81,6 +83,19 @@ pub struct Health {
     pub breakers: bool,
     pub interval_ms: u64,
     pub probe_timeout_ms: u64,
+}
+
+/// Section `admission`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct Admission {
+    pub payments_per_s: u32,
+    pub payments_burst: u32,
+    pub requests_per_s: u32,
+    pub requests_burst: u32,
+    pub max_in_progress: usize,
+    pub max_commit_wait_ms: u64,
 }
 
 /// Section `sandbox`.
@@ -329,10 +344,17 @@ impl Config {
                 return Err(Wrong { key, value: value.to_string(), problem: "must be more than 0" });
             }
         }
+        let small = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
         let counts = [
             ("payments.max_routes", p.max_routes),
             ("resolver.batch", self.resolver.batch),
             ("server.max_body_bytes", self.server.max_body_bytes),
+            ("admission.payments_per_s", small(self.admission.payments_per_s)),
+            ("admission.payments_burst", small(self.admission.payments_burst)),
+            ("admission.requests_per_s", small(self.admission.requests_per_s)),
+            ("admission.requests_burst", small(self.admission.requests_burst)),
+            ("admission.max_in_progress", self.admission.max_in_progress),
+            ("admission.max_commit_wait_ms", usize::try_from(self.admission.max_commit_wait_ms).unwrap_or(0)),
             ("webhooks.concurrency", self.webhooks.concurrency),
             ("webhooks.per_receiver", self.webhooks.per_receiver),
             ("webhooks.batch", usize::try_from(self.webhooks.batch).unwrap_or(0)),

@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api;
+use crate::api::admission::Admission;
 use crate::app::{App, RefundTurns};
 use crate::clock::Clock;
 use crate::config::Config;
@@ -26,9 +27,12 @@ use crate::directory::{Directory, DirectoryError};
 use crate::domain::Timestamp;
 use crate::domain::id::{self, InstallationPrefix, NoRandomness};
 use crate::jobs;
+use crate::routing::budget::Budget;
 use crate::routing::health::board::Settings;
 use crate::routing::health::redis::Place;
 use crate::routing::health::watch::Watch;
+use crate::routing::pace::Paces;
+use crate::routing::queue::Queue;
 use crate::store::{OpenError, Store};
 use crate::telemetry;
 use crate::vault::{Vault, VaultError};
@@ -155,6 +159,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     jobs.spawn(jobs::housekeeping::run(Arc::clone(&app)));
     jobs.spawn(jobs::health::run(Arc::clone(&app)));
     jobs.spawn(jobs::gauges::run(Arc::clone(&app)));
+    jobs.spawn(jobs::queue::run(Arc::clone(&app)));
     if let Some(place) = shared_health {
         jobs.spawn(jobs::health::share(Arc::clone(&app), place));
     }
@@ -170,10 +175,14 @@ async fn assemble(config: Config, store: Store, vault: Vault, address: SocketAdd
     // Configuration has checked it.
     let prefix = InstallationPrefix::parse(&config.payments.order_prefix).ok_or(NoRandomness)?;
     let clock = Clock::new();
+    let gateway = id::number()?;
     Ok(App {
         directory: Directory::open(store.clone(), vault).await?,
         webhooks: webhooks(&config)?,
-        health: health(&config, clock.now())?,
+        health: health(&config, gateway, clock.now()),
+        paces: Paces::default(),
+        budget: Budget::new(gateway),
+        queue: Queue::default(),
         clock,
         store,
         prefix,
@@ -181,20 +190,21 @@ async fn assemble(config: Config, store: Store, vault: Vault, address: SocketAdd
         tasks: TaskTracker::new(),
         runtime: tokio::runtime::Handle::current(),
         refund_turns: RefundTurns::default(),
+        leaving: CancellationToken::new(),
         draining: CancellationToken::new(),
         config,
     })
 }
 
-fn health(config: &Config, now: Timestamp) -> Result<Watch, NoRandomness> {
+fn health(config: &Config, gateway: u32, now: Timestamp) -> Watch {
     let pace = |protocol: &Protocol| (protocol.name, protocol.capabilities.probe_every_ms);
     let settings = Settings {
-        gateway: id::number()?,
+        gateway,
         probe_every_ms: providers::PROTOCOLS.iter().map(pace).collect(),
         // Until the first exchange this gateway is alone.
         shared: false,
     };
-    Ok(Watch::new(settings, config.health.breakers, now))
+    Watch::new(settings, config.health.breakers, now)
 }
 
 /// Where health is shared, if it is.
@@ -236,10 +246,12 @@ fn serve(
 ) -> Result<Served, StartError> {
     let shared = web::Data::from(Arc::clone(app));
     let metrics = web::Data::new(metrics);
+    let admission = web::Data::new(Admission::new(&app.config.admission));
     let mut server = HttpServer::new(move || {
         actix_web::App::new()
             .app_data(shared.clone())
             .app_data(metrics.clone())
+            .app_data(admission.clone())
             .wrap(from_fn(api::request::identify))
             .configure(api::routes)
     })
@@ -257,6 +269,9 @@ fn serve(
 impl Running {
     /// Stops in order: no new payments, answers in flight, calls in flight, jobs, database.
     pub async fn stop(self) {
+        // Whoever balances the load needs a moment to hear of it; nobody is refused meanwhile.
+        self.app.leaving.cancel();
+        tokio::time::sleep(Duration::from_secs(self.app.config.server.drain_notice_s)).await;
         self.app.draining.cancel();
         self.http.stop(true).await;
         let _ = self.served.await;

@@ -53,7 +53,7 @@ impl Bench {
             created_at: NOW,
         };
         assert!(store.add_account(&account).await.unwrap());
-        let facts = Facts(sea_orm::Database::connect(&url).await.unwrap());
+        let facts = Facts(crate::helpers::connect(&url).await);
         Self { store, facts, url, merchant, account: account.id, _folder: folder }
     }
 

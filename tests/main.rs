@@ -9,6 +9,7 @@
     reason = "a test stops where something is wrong, and a table of cases is read in one piece"
 )]
 
+mod admission;
 mod bad_input;
 mod charges;
 mod crash;
@@ -18,7 +19,9 @@ mod helpers;
 mod idempotency;
 mod life;
 mod notifications;
+mod outage;
 mod program;
+mod queue;
 mod refunds;
 mod routing;
 mod switchover;

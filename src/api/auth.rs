@@ -7,6 +7,7 @@ use actix_web::{FromRequest, HttpRequest, dev, web};
 use futures_util::future::LocalBoxFuture;
 use sha2::{Digest as _, Sha256};
 
+use super::admission::Admission;
 use super::error::Problem;
 use crate::app::App;
 
@@ -68,9 +69,11 @@ impl FromRequest for Caller {
 
     fn from_request(request: &HttpRequest, _: &mut dev::Payload) -> Self::Future {
         let app = request.app_data::<web::Data<App>>().cloned();
+        let admission = request.app_data::<web::Data<Admission>>().cloned();
+        let request = request.clone();
         let header = request.headers().get(AUTHORIZATION).and_then(|v| v.to_str().ok()).map(str::to_owned);
         Box::pin(async move {
-            let app = app.ok_or_else(Problem::unavailable)?;
+            let (app, admission) = app.zip(admission).ok_or_else(Problem::unavailable)?;
             let key = header
                 .as_deref()
                 .and_then(|h| h.split_once(' '))
@@ -80,6 +83,7 @@ impl FromRequest for Caller {
             };
             let digest = digest(key.trim());
             let row = app.directory.key(&digest).await?.ok_or_else(|| unauthorized("This API key is not known."))?;
+            admission.request(&request, &row.merchant_id)?;
             Ok(Self {
                 merchant_id: row.merchant_id,
                 livemode: row.livemode,

@@ -1,6 +1,7 @@
 //! The HTTP side: every route on one screen.
 
 pub mod accounts;
+pub mod admission;
 pub mod auth;
 pub mod body;
 pub mod error;

@@ -10,6 +10,7 @@ use tokio::sync::oneshot;
 use tracing::Instrument as _;
 use utoipa::ToSchema;
 
+use super::admission::{Admission, Place};
 use super::auth::{Caller, Scope};
 use super::body::RawBody;
 use super::error::{Problem, REQUEST_ID, is_key_taken, is_order_taken};
@@ -23,7 +24,7 @@ use crate::domain::attempt::State as AttemptState;
 use crate::domain::payment::State;
 use crate::payments::pay::{self, Asker, OpenError};
 use crate::payments::view::{self, PaymentView};
-use crate::payments::{DECISIONS, Trouble, close, resolve};
+use crate::payments::{DECISIONS, Trouble, close, queue, resolve};
 use crate::store::change::{Change, Key, KeyWrite};
 use crate::store::{CommitError, PaymentFilter};
 
@@ -55,6 +56,7 @@ struct Running {
     ))]
 pub async fn create(
     app: web::Data<App>,
+    admission: web::Data<Admission>,
     caller: Caller,
     request: HttpRequest,
     body: RawBody,
@@ -63,13 +65,14 @@ pub async fn create(
     let once = Once::read(&request, &caller, "payments", &body)?;
     let new = body.json::<CreatePayment>()?.check(&app, &caller)?;
     refuse_while_draining(&app)?;
+    let place = admission.payment(&app, &request, &caller.merchant_id)?;
     let app = app.into_inner();
     let began = Instant::now();
     let writing_by = answer_by(&app);
     let answer_by = new.wait.map_or(writing_by, |wait| began + wait);
     let order_id = new.payment.order_id.clone();
     let asker = Asker { key: None, planned_at: began, answer_by, auth_code: new.auth_code };
-    let running = start(&app, asker, {
+    let running = start(&app, asker, place, {
         let (app, once) = (Arc::clone(&app), once.clone());
         async move { pay::open(&app, new.payment, once.scope, once.fingerprint).await }
     });
@@ -101,7 +104,7 @@ fn refuse_while_draining(app: &App) -> Result<(), Problem> {
     Ok(())
 }
 
-fn start<F>(app: &Arc<App>, asker: Asker, open: F) -> Running
+fn start<F>(app: &Arc<App>, asker: Asker, place: Place, open: F) -> Running
 where
     F: Future<Output = Result<(Aggregate, Key), OpenError>> + Send + 'static,
 {
@@ -109,6 +112,7 @@ where
     let worker = Arc::clone(app);
     let request_id = REQUEST_ID.try_with(Clone::clone).unwrap_or_default();
     let work = async move {
+        let _place = place;
         match open.await {
             Ok((aggregate, key)) => {
                 let _ = tell.send(Ok((aggregate.clone(), key.clone())));
@@ -158,7 +162,7 @@ async fn finish(
     if is_charge && aggregate.payment.status == State::Processing {
         return charged(app, aggregate, key, answer_by).await;
     }
-    Ok(respond(&aggregate))
+    respond(app, &aggregate).await
 }
 
 /// Somebody stands at a till: the resolver asks what became of the charge, and this looks what it has found.
@@ -176,18 +180,18 @@ async fn charged(
     if let Some(answer) = pay::answer(&aggregate) {
         app.store.answer_key(&key.scope, &answer).await.map_err(Trouble::from)?;
     }
-    Ok(respond(&aggregate))
+    respond(app, &aggregate).await
 }
 
 /// 201 with an answer that stands, 202 with the payment as it is.
-fn respond(aggregate: &Aggregate) -> HttpResponse {
-    match pay::answer(aggregate) {
+async fn respond(app: &App, aggregate: &Aggregate) -> Result<HttpResponse, Problem> {
+    Ok(match pay::answer(aggregate) {
         Some(answer) => {
             let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::CREATED);
             HttpResponse::build(status).content_type("application/json").body(answer.body)
         }
-        None => HttpResponse::Accepted().json(view::payment(aggregate)),
-    }
+        None => HttpResponse::Accepted().json(queue::view(app, aggregate).await?),
+    })
 }
 
 /// The key is known: the same answer again, or the payment as it is now, or whatever is unfinished is taken over.
@@ -204,7 +208,7 @@ async fn again(app: &Arc<App>, once: &Once, answer_by: Instant) -> Result<HttpRe
         return Ok(if stands {
             idempotency::replay(answer)
         } else {
-            HttpResponse::Ok().json(view::payment(&aggregate))
+            HttpResponse::Ok().json(queue::view(app, &aggregate).await?)
         });
     }
     let is_sending = aggregate.live().is_some_and(|a| a.status == AttemptState::Sending);
@@ -246,7 +250,7 @@ pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpRes
     caller.may_any(&[Scope::Pay, Scope::Finance, Scope::Refund])?;
     let found = app.store.payment_of(&caller.merchant_id, &id).await?;
     let aggregate = found.ok_or_else(|| Problem::not_found("payment"))?;
-    Ok(HttpResponse::Ok().json(view::payment(&aggregate)))
+    Ok(HttpResponse::Ok().json(queue::view(&app, &aggregate).await?))
 }
 
 /// Payments, newest first.
@@ -277,7 +281,11 @@ pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> 
         limit: limit + 1,
     };
     let found = app.store.payments(&caller.merchant_id, &filter).await?;
-    Ok(HttpResponse::Ok().json(List::page(found.iter().map(view::payment).collect(), limit)))
+    let mut shown = Vec::with_capacity(found.len());
+    for aggregate in &found {
+        shown.push(queue::view(&app, aggregate).await?);
+    }
+    Ok(HttpResponse::Ok().json(List::page(shown, limit)))
 }
 
 /// The payer wants to pay another way: the old offer is superseded, a new one is made.
@@ -289,6 +297,7 @@ pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> 
     ))]
 pub async fn offer(
     app: web::Data<App>,
+    admission: web::Data<Admission>,
     caller: Caller,
     request: HttpRequest,
     id: Id,
@@ -302,6 +311,7 @@ pub async fn offer(
         return Err(Problem::invalid("flow", "A barcode is a payment of its own, not another offer for this one."));
     }
     refuse_while_draining(&app)?;
+    let place = admission.payment(&app, &request, &caller.merchant_id)?;
     let app = app.into_inner();
     let answer_by = answer_by(&app);
     for _ in 0..DECISIONS {
@@ -334,7 +344,7 @@ pub async fn offer(
             Ok(()) => {
                 let asker = Asker { key: None, planned_at, answer_by, auth_code: None };
                 let claimed = key.clone();
-                let running = start(&app, asker, async move { Ok((planned, claimed)) });
+                let running = start(&app, asker, place, async move { Ok((planned, claimed)) });
                 return finish(&app, running.done, &stored.payment.id, &key, answer_by).await;
             }
             Err(CommitError::Moved) => {}
@@ -369,7 +379,7 @@ pub async fn cancel(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpR
     match aggregate.payment.status {
         State::Canceled => Ok(HttpResponse::Ok().json(view::payment(&aggregate))),
         State::Created | State::RequiresAction | State::Processing => {
-            Ok(HttpResponse::Accepted().json(view::payment(&aggregate)))
+            Ok(HttpResponse::Accepted().json(queue::view(&app, &aggregate).await?))
         }
         State::Succeeded | State::Failed | State::Expired => {
             let detail = "This payment has ended already.";

@@ -71,7 +71,7 @@ pub struct PreviewAccount {
     /// From 1; null when it would not be asked.
     pub position: Option<usize>,
     /// Why it would not be asked: `not_in_rule`, `not_asked_for`, `disabled`, `flow_not_served`, `amount_out_of_limits`,
-    /// `set_aside`, `in_maintenance`, `day_limit_reached`, `breaker_open` or `on_trial`.
+    /// `set_aside`, `in_maintenance`, `day_limit_reached`, `crowded`, `rate_limited`, `breaker_open` or `on_trial`.
     pub skipped: Option<&'static str>,
     /// What orders it in `adaptive`, and breaks ties in `least_in_flight` and `lowest_fee`. Null when its health was
     /// not looked at.

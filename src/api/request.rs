@@ -12,6 +12,7 @@ use actix_web::middleware::Next;
 use actix_web::{FromRequest, HttpRequest, dev};
 use tracing::Instrument as _;
 
+use super::admission;
 use super::error::{Problem, REQUEST_ID};
 use crate::domain::id;
 
@@ -36,6 +37,8 @@ pub async fn identify(
     REQUEST_ID
         .scope(request_id.clone(), async move {
             let mut response = next.call(request).await?;
+            let (answered, inner) = (response.request().clone(), response.headers_mut());
+            admission::tell(&answered, inner);
             if let Ok(value) = HeaderValue::from_str(&request_id) {
                 response.headers_mut().insert(HeaderName::from_static(HEADER), value);
             }

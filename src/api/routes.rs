@@ -43,6 +43,10 @@ pub struct RouteShown {
     p99_ms: Option<u32>,
     /// Calls on their way from the gateway that you asked.
     in_flight: u32,
+    /// So many at the most: follows how fast they are answered. Absent until there was a call.
+    max_in_flight: Option<u32>,
+    /// So many calls a second at the most, since the provider has said that it is asked too often; absent otherwise.
+    max_per_second: Option<u32>,
 }
 
 /// Your routes, by account and flow.
@@ -55,7 +59,9 @@ pub async fn list(app: web::Data<App>, caller: Caller) -> Result<HttpResponse, P
         let flows = account.provider.capabilities().flows.iter().map(|capability| capability.flow);
         flows.map(|flow| {
             let provider = account.provider.name();
-            let view = app.health.peek(&RouteId { account_id: account.id.clone(), provider, flow });
+            let route = RouteId { account_id: account.id.clone(), provider, flow };
+            let view = app.health.peek(&route);
+            let pace = app.paces.shown(&route, app.health.now_ms());
             RouteShown {
                 object: "route",
                 account: account.id.clone(),
@@ -68,6 +74,8 @@ pub async fn list(app: web::Data<App>, caller: Caller) -> Result<HttpResponse, P
                 p95_ms: view.p95_ms,
                 p99_ms: view.p99_ms,
                 in_flight: view.in_flight,
+                max_in_flight: pace.map(|pace| pace.limit),
+                max_per_second: pace.and_then(|pace| pace.per_second),
             }
         })
     });

@@ -22,7 +22,7 @@ pub async fn healthz() -> HttpResponse {
 pub async fn readyz(app: web::Data<App>) -> HttpResponse {
     let database = app.store.time().await;
     let skew_ms = app.clock.skew_ms();
-    let draining = app.draining.is_cancelled();
+    let draining = app.leaving.is_cancelled() || app.draining.is_cancelled();
     let ready = database.is_ok() && skew_ms.abs() <= MAX_SKEW_MS && !draining;
     let body = json!({
         "status": if ready { "ready" } else { "not_ready" },

@@ -172,6 +172,15 @@ impl Payment {
     }
 }
 
+/// Payments of one merchant that wait for the same flow.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Line {
+    /// Whose.
+    pub merchant_id: String,
+    /// How their payers pay.
+    pub flow: Flow,
+}
+
 /// A payment with everything that belongs to it. It changes as one: whoever writes any of it compares and sets
 /// `payment.version`.
 #[derive(Debug, Clone, PartialEq)]

@@ -9,6 +9,7 @@ use tokio::task::JoinSet;
 
 use crate::app::App;
 use crate::domain::id;
+use crate::routing::budget;
 use crate::routing::health::Verdict;
 use crate::routing::health::board::{Change, Probe};
 use crate::routing::health::redis::{Exchanged, NoExchange, Place, Seen, Shared, Write};
@@ -95,12 +96,15 @@ struct Sharing {
 impl Sharing {
     async fn exchange(&mut self, app: &App) -> Result<(), NoExchange> {
         let changes = app.health.board().take_changes();
-        let writes: Vec<Write> = changes.into_iter().filter_map(written).collect();
+        let mut writes: Vec<Write> = changes.into_iter().filter_map(written).collect();
+        let budget = app.budget.take_write();
+        writes.extend(budget.map(|(expected, value)| Write { subject: budget::SUBJECT.to_owned(), expected, value }));
         let exchanged = self.shared.exchange(&self.epoch, &self.seen, &writes).await?;
         app.health.follow(exchanged.now_ms);
         if !exchanged.known {
             // It was emptied, or a replica that lags has taken over: whatever it lacks is written anew.
             app.health.board().reseed();
+            app.budget.reseed();
         }
         self.take_over(app, exchanged);
         Ok(())
@@ -108,6 +112,12 @@ impl Sharing {
 
     fn take_over(&mut self, app: &App, exchanged: Exchanged) {
         for stored in exchanged.changed {
+            if stored.subject == budget::SUBJECT {
+                if !app.budget.adopt(stored.version, &stored.value) {
+                    tracing::warn!("somebody has written what is no budget of retries");
+                }
+                continue;
+            }
             let read = stored.subject.parse().ok().zip(serde_json::from_str::<Vital>(&stored.value).ok());
             let adopted = read.is_some_and(|(subject, vital)| {
                 app.health.board().adopt(&subject, vital, stored.version, app.health.now_ms())

@@ -4,5 +4,6 @@
 pub mod gauges;
 pub mod health;
 pub mod housekeeping;
+pub mod queue;
 pub mod resolver;
 pub mod webhook;

@@ -10,6 +10,7 @@ pub mod give_back;
 pub mod notify;
 pub mod pay;
 pub mod plan;
+pub mod queue;
 pub mod refund;
 mod refund_outcome;
 mod renumber;

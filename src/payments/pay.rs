@@ -22,6 +22,7 @@ use crate::domain::payment::{Event, State as PaymentState};
 use crate::domain::{Aggregate, Attempt, Payment, Timestamp};
 use crate::kill_point;
 use crate::routing::health::{RouteId, Verdict, watch};
+use crate::routing::pace::Ended;
 use crate::store::CommitError;
 use crate::store::change::{Change, Key, KeyScope, KeyWrite, Operation, StoredAnswer};
 
@@ -241,12 +242,46 @@ async fn call(
         store: payment.store.clone(),
     };
     let route = RouteId { account_id: account.id.clone(), provider: account.provider.name(), flow: attempt.flow };
+    let Ok(slot) = app.paces.enter(&route, plan::per_second(account), app.health.now_ms()) else {
+        // It was chosen while there was still a place, and another payment took it.
+        let message = "the route has as many calls as it can take; nothing was sent";
+        return Answer::new(Created::NotSent(Failure::new(FailureKind::RateLimited, "own_limit", message)));
+    };
     let ticket = app.health.begin(&route);
     let answer = account.provider.create(&order, &Call { now: now.utc(), timeout }).await;
+    app.paces.leave(slot, paced(&answer.outcome), app.health.now_ms());
+    spend(app, &answer.outcome);
     // A call that was cut short for the checkout's sake says nothing when it had no answer.
     let cut_short = timeout < limit / 2 && matches!(answer.outcome, Created::Unknown(_));
     app.health.end(ticket, if cut_short { Verdict::Nothing } else { watch::verdict(&answer.outcome) });
     answer
+}
+
+/// What the end of a call says about how much its route can take.
+fn paced(outcome: &Created) -> Ended {
+    let failed = |failure: &Failure| match failure.kind {
+        FailureKind::RateLimited => Ended::RateLimited,
+        FailureKind::Timeout => Ended::GivenUp,
+        FailureKind::Network
+        | FailureKind::ServerError
+        | FailureKind::Incompatible
+        | FailureKind::Account
+        | FailureKind::Request
+        | FailureKind::Declined => Ended::Nothing,
+    };
+    match outcome {
+        Created::Accepted(_) | Created::Captured(_) | Created::Waiting | Created::Declined(_) => Ended::Answered,
+        Created::NotSent(failure) | Created::Refused(_, failure) | Created::Unknown(failure) => failed(failure),
+    }
+}
+
+/// What the end of a call does to the budget of retries.
+fn spend(app: &App, outcome: &Created) {
+    match paced(outcome) {
+        Ended::Answered => app.budget.answered(),
+        Ended::GivenUp => app.budget.timed_out(),
+        Ended::RateLimited | Ended::Nothing => {}
+    }
 }
 
 fn ms(duration: Duration) -> i64 {

@@ -14,7 +14,7 @@ use crate::domain::id::{self, Kind};
 use crate::domain::payment::Event;
 use crate::domain::{Aggregate, Attempt, Timestamp};
 use crate::routing::choose::{self, Candidate, Choice, Scene, Tried, Wanted};
-use crate::routing::health::{RouteId, RouteView};
+use crate::routing::health::{Gate, RouteId, RouteView};
 
 /// The code of a charge that had nowhere to go.
 pub(super) const NO_ROUTE: &str = "no_route";
@@ -62,10 +62,18 @@ pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Plan
         }
     };
     let planned = Planned { served: choice.served };
-    let Some(Candidate { account, view, .. }) = choice.able.first().filter(|_| may_go_on) else {
+    // A route that has not proved itself yet is a retry's luck, and that is rationed; one that works is not.
+    let is_retry = !tried.is_empty() || payment.round > 0;
+    let is_costly = |c: &&Candidate| is_retry && c.view.is_some_and(|view| view.gate != Gate::Closed);
+    let may_retry = |c: &&Candidate| !is_costly(c) || app.budget.allows_retry();
+    let first = choice.able.first().filter(|_| may_go_on).filter(may_retry);
+    let Some(candidate @ Candidate { account, view, .. }) = first else {
         no_route(aggregate, &choice, now)?;
         return Ok(planned);
     };
+    if is_costly(&candidate) {
+        app.budget.retried();
+    }
     let capabilities = account.provider.capabilities();
     let call_ms = call_timeout_ms(app, capabilities, payment.flow, view.and_then(|view| view.p99_ms));
     let call_deadline = now.plus_ms(call_ms).plus_ms(app.config.payments.call_grace_ms);
@@ -151,10 +159,16 @@ pub fn consider(
         tried: asked.tried,
         now: asked.now,
         look,
+        full: &|account: &Account, route: &RouteId| app.paces.full(route, per_second(account), app.health.now_ms()),
         used: &|account: &Account| app.directory.usage().used(&account.id, asked.now),
         turn,
     };
     choose::choose(&scene, asked.wanted, rng)
+}
+
+/// How many calls a second an account's owner allows.
+pub(super) fn per_second(account: &Account) -> Option<u32> {
+    account.terms.limits.second.map(|second| second.count)
 }
 
 /// What draws by chance, seeded by the system.

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 
 use super::health::adaptive::{self, Standing, Weights};
 use super::health::{Gate, RouteId, RouteView};
+use super::pace::Full;
 use super::rule::{Facts, Routing, Rule, Strategy};
 use super::score;
 use super::usage::Used;
@@ -43,6 +44,8 @@ pub struct Scene<'a> {
     pub now: Timestamp,
     /// How a route is. Each is looked at once, and only if nothing else keeps the payment off it.
     pub look: &'a dyn Fn(&RouteId) -> RouteView,
+    /// What keeps another call back from an account's route at this moment, if anything does.
+    pub full: &'a dyn Fn(&Account, &RouteId) -> Option<Full>,
     /// How much of its day an account has used.
     pub used: &'a dyn Fn(&Account) -> Used,
     /// Whose turn it is in the rule at this place. Asked for at most once, and only for `round_robin`.
@@ -112,6 +115,9 @@ impl Choice {
         if any(|why| matches!(why, Why::InMaintenance | Why::DayLimitReached)) {
             return "the accounts that could charge are in maintenance, or have reached their limit of the day";
         }
+        if any(|why| matches!(why, Why::Crowded | Why::RateLimited)) {
+            return "the accounts that could charge have as much to do as they can; scan the code again";
+        }
         "none of the accounts is able to charge now"
     }
 }
@@ -126,10 +132,10 @@ pub fn choose(scene: &Scene<'_>, wanted: Wanted<'_>, rng: &mut Rng) -> Choice {
     for (account, weight) in named(scene, rule.map(|(_, rule)| rule)) {
         served |= serves(account, wanted);
         let mut candidate = Candidate { account: Arc::clone(account), weight, view: None, score: None, why: None };
-        candidate.why = why_not(account, wanted, scene);
+        let route = RouteId { account_id: account.id.clone(), provider: account.provider.name(), flow: wanted.flow };
+        let full = || (scene.full)(account, &route).map(Why::from);
+        candidate.why = why_not(account, wanted, scene).or_else(full);
         if candidate.why.is_none() {
-            let route =
-                RouteId { account_id: account.id.clone(), provider: account.provider.name(), flow: wanted.flow };
             let view = (scene.look)(&route);
             candidate.view = Some(view);
             candidate.score = Some(match strategy {
@@ -263,10 +269,23 @@ pub enum Why {
     TriedAlready,
     /// Another account was refused by this provider for the same payment.
     ProviderRefusedAccount,
+    /// It has as many calls on their way as it answers without getting slower.
+    Crowded,
+    /// It is asked as often as its provider, or its owner, allows.
+    RateLimited,
     /// It is out of order.
     BreakerOpen,
     /// It is tried with another payment.
     OnTrial,
+}
+
+impl From<Full> for Why {
+    fn from(full: Full) -> Self {
+        match full {
+            Full::Crowded => Self::Crowded,
+            Full::RateLimited => Self::RateLimited,
+        }
+    }
 }
 
 impl Why {

@@ -19,6 +19,7 @@ struct Shop {
     routing: Routing,
     tried: Vec<Tried>,
     views: BTreeMap<String, RouteView>,
+    full: BTreeMap<String, Full>,
     used: Used,
     turns: Cell<u64>,
     rng: Rng,
@@ -35,6 +36,7 @@ impl Shop {
             routing: Routing { rules: vec![rule], version: 3, ..Routing::default() },
             tried: Vec::new(),
             views: BTreeMap::new(),
+            full: BTreeMap::new(),
             used: Used::default(),
             turns: Cell::new(0),
             rng: Rng::with_seed(7),
@@ -66,6 +68,7 @@ impl Shop {
             tried: &self.tried,
             now: NOW,
             look: &|route| self.views.get(&route.account_id).copied().unwrap_or(RouteView::unknown()),
+            full: &|account, _| self.full.get(&account.id).copied(),
             used: &|_| self.used,
             turn: &|rule| {
                 assert_eq!(rule, 0);
@@ -225,4 +228,17 @@ fn a_reason_stays_small_and_says_who_decided() {
         json!({"strategy": "priority", "routing_version": 3, "rule": 0, "candidates": ["a"], "scores": [0.123],
             "skipped": [{"account": "b", "why": "tried_already"}]})
     );
+}
+
+#[test]
+fn a_route_that_is_as_busy_as_it_can_be_is_passed_over_before_its_health_is_looked_at() {
+    let mut shop = Shop::new(Strategy::Priority, &["a", "b", "c"]);
+    shop.full.insert("a".to_owned(), Full::Crowded);
+    shop.full.insert("b".to_owned(), Full::RateLimited);
+    let choice = shop.choose();
+    assert_eq!(choice.account().map(|a| a.id.as_str()), Some("c"));
+    assert!(choice.skipped.iter().all(|candidate| candidate.view.is_none()), "no trial is taken for nothing");
+    assert_eq!(shop.skipped(), [("a".to_owned(), "crowded"), ("b".to_owned(), "rate_limited")]);
+    shop.full.insert("c".to_owned(), Full::Crowded);
+    assert!(shop.choose().why_none().contains("as much to do"), "{}", shop.choose().why_none());
 }

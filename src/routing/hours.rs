@@ -189,6 +189,19 @@ impl Window {
         }
     }
 
+    /// How many seconds of it are left at a moment that it holds.
+    #[must_use]
+    pub fn left_s(&self, now: Timestamp) -> i64 {
+        match (self.from, self.to) {
+            (Moment::Once(_), Moment::Once(to)) => (to.since(now) / 1_000).max(1),
+            (Moment::Daily(_), Moment::Daily(to)) => {
+                let at_s = now.since(now.day_start()) / 1_000;
+                (to.0 * 60 - at_s).rem_euclid(MINUTES_A_DAY * 60).max(1)
+            }
+            (Moment::Once(_), Moment::Daily(_)) | (Moment::Daily(_), Moment::Once(_)) => 1,
+        }
+    }
+
     /// The time that it takes, piece by piece: minutes of the day, or milliseconds since 1970.
     fn pieces(&self) -> Vec<(i64, i64)> {
         match (self.from, self.to) {
@@ -292,10 +305,12 @@ mod tests {
         let daily: Window = serde_json::from_str(r#"{"from":"23:30","to":"00:30"}"#).unwrap();
         assert!(daily.holds(midnight) && daily.holds(midnight.plus_s(-1_800)));
         assert!(!daily.holds(midnight.plus_s(1_800)) && !daily.holds(midnight.plus_s(-1_801)));
+        assert_eq!((daily.left_s(midnight.plus_s(-1_800)), daily.left_s(midnight.plus_s(1_790))), (3_600, 10));
         let text = r#"{"from":"2026-01-01T00:00:00+08:00","to":"2026-01-01T01:00:00+08:00"}"#;
         let once: Window = serde_json::from_str(text).unwrap();
         assert!(once.holds(midnight) && once.holds(midnight.plus_s(3_599)));
         assert!(!once.holds(midnight.plus_ms(-1)) && !once.holds(midnight.plus_s(3_600)));
+        assert_eq!(once.left_s(midnight.plus_s(600)), 3_000);
         assert_eq!(serde_json::to_string(&once).unwrap(), text);
     }
 

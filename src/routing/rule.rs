@@ -177,6 +177,13 @@ impl Routing {
     pub fn in_maintenance(&self, provider: ProviderName, now: Timestamp) -> bool {
         self.maintenance.iter().any(|m| m.provider == provider && m.window().holds(now))
     }
+
+    /// For how many seconds a provider is still in maintenance; `None` when it is not.
+    #[must_use]
+    pub fn maintained_for_s(&self, provider: ProviderName, now: Timestamp) -> Option<i64> {
+        let of_it = self.maintenance.iter().filter(|m| m.provider == provider).map(|m| m.window());
+        of_it.filter(|window| window.holds(now)).map(|window| window.left_s(now)).max()
+    }
 }
 
 #[cfg(test)]

@@ -9,6 +9,9 @@ use super::hours::{self, Window};
 use super::usage::Used;
 use crate::domain::Timestamp;
 
+/// What is said of a limit of 0.
+const NOTHING: &str = "A limit is at least 1; an account that takes nothing is disabled.";
+
 /// Windows of one account, or of all providers in a routing.
 pub const MAX_WINDOWS: usize = 50;
 
@@ -75,6 +78,17 @@ impl DayLimit {
     }
 }
 
+/// How often an account's provider may be asked for an offer or a charge.
+///
+/// Each gateway counts its own calls: with three of them, give a third of what the contract allows. Without a limit, a
+/// provider that complains of too many calls is asked less often by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SecondLimit {
+    /// So many calls a second, from each gateway.
+    pub count: u32,
+}
+
 /// What an account's contract allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
@@ -85,6 +99,9 @@ pub struct Limits {
     /// Of each business day in Beijing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub day: Option<DayLimit>,
+    /// Of each second.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub second: Option<SecondLimit>,
 }
 
 impl Limits {
@@ -106,10 +123,12 @@ impl Limits {
         if let Some(day) = &self.day {
             for (name, value) in [("amount", day.amount), ("count", day.count)] {
                 if value.is_some_and(|value| value < 1) {
-                    let detail = "A limit is at least 1; an account that takes nothing is disabled.";
-                    return Err(Fault::new(format!("limits.day.{name}"), detail));
+                    return Err(Fault::new(format!("limits.day.{name}"), NOTHING));
                 }
             }
+        }
+        if self.second.is_some_and(|second| second.count < 1) {
+            return Err(Fault::new("limits.second.count", NOTHING));
         }
         Ok(())
     }
@@ -131,6 +150,12 @@ impl Terms {
     #[must_use]
     pub fn in_maintenance(&self, now: Timestamp) -> bool {
         self.maintenance.iter().any(|window| window.holds(now))
+    }
+
+    /// For how many seconds the account is still in maintenance, by its own windows; `None` when it is not.
+    #[must_use]
+    pub fn maintained_for_s(&self, now: Timestamp) -> Option<i64> {
+        self.maintenance.iter().filter(|window| window.holds(now)).map(|window| window.left_s(now)).max()
     }
 
     /// What is wrong with them.

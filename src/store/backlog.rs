@@ -3,12 +3,17 @@
 use providers::order::Flow;
 use providers::provider::ProviderName;
 use sea_orm::sea_query::{Expr, ExprTrait as _};
-use sea_orm::{ColumnTrait as _, DbErr, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QuerySelect as _};
+use sea_orm::{
+    ColumnTrait as _, Condition, DbErr, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
+};
 
 use super::Store;
 use super::entity::{attempt, payment};
+use super::payments::find;
 use super::rows::word;
-use crate::domain::Timestamp;
+use crate::domain::payment::Line;
+use crate::domain::{Aggregate, Timestamp};
 
 /// Attempts whose end nobody knows, written as in the index `attempts_in_doubt`, order and all.
 const IN_DOUBT: &str = "status IN ('unknown', 'closing', 'reversing', 'abandoned', 'superseded')";
@@ -76,6 +81,60 @@ impl Store {
         Ok(Backlog { parked: waiting(count, oldest), in_doubt: in_doubt.collect::<Result<_, _>>()? })
     }
 
+    /// Where payments wait: each merchant's, for each flow.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn lines(&self) -> Result<Vec<Line>, DbErr> {
+        let rows: Vec<(String, String)> = payment::Entity::find()
+            .select_only()
+            .columns([payment::Column::MerchantId, payment::Column::Flow])
+            .filter(payment::Column::ParkedAt.is_not_null())
+            .group_by(payment::Column::MerchantId)
+            .group_by(payment::Column::Flow)
+            .into_tuple()
+            .all(&self.db)
+            .await?;
+        let line = |(merchant_id, flow): (String, String)| {
+            word("payment", "lines", "flow", &flow).map(|flow| Line { merchant_id, flow })
+        };
+        rows.into_iter().map(line).collect()
+    }
+
+    /// The payments of a line that wait longest, and that nobody works on.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn head_of_line(&self, line: &Line, now: Timestamp, limit: u64) -> Result<Vec<Aggregate>, DbErr> {
+        let query = payment::Entity::find()
+            .filter(payment::Column::MerchantId.eq(&line.merchant_id))
+            .filter(payment::Column::Flow.eq(line.flow.to_string()))
+            .filter(payment::Column::ParkedAt.is_not_null())
+            .filter(free(now))
+            .order_by_asc(payment::Column::ParkedAt)
+            .limit(limit);
+        let snapshot = self.snapshot().await?;
+        let found = find(&snapshot, query).await?;
+        snapshot.commit().await?;
+        Ok(found)
+    }
+
+    /// Leases these payments, as far as they still wait and nobody works on them, and makes them due. Returns which.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn call_up(&self, ids: &[String], now: Timestamp, lease_until: Timestamp) -> Result<Vec<String>, DbErr> {
+        let rows = payment::Entity::update_many()
+            .col_expr(payment::Column::LeaseUntil, Expr::value(lease_until.0))
+            .col_expr(payment::Column::ResumeAt, Expr::value(now.0))
+            .filter(payment::Column::Id.is_in(ids.iter().map(String::as_str)))
+            .filter(payment::Column::ParkedAt.is_not_null())
+            .filter(free(now))
+            .exec_with_returning(&self.db)
+            .await?;
+        Ok(rows.into_iter().map(|row| row.id).collect())
+    }
+
     /// How many of a merchant's payments wait for the same flow longer than one that is parked since `parked_at`.
     ///
     /// # Errors
@@ -88,6 +147,11 @@ impl Store {
             .count(&self.db)
             .await
     }
+}
+
+/// Nobody has a lease on it.
+fn free(now: Timestamp) -> Condition {
+    Condition::any().add(payment::Column::LeaseUntil.is_null()).add(payment::Column::LeaseUntil.lte(now.0))
 }
 
 fn waiting(count: i64, oldest: Option<i64>) -> Waiting {

@@ -104,6 +104,12 @@ impl Store {
         Ok(())
     }
 
+    /// How long the oldest change has waited for its commit.
+    #[must_use]
+    pub fn commit_wait(&self) -> Duration {
+        self.writer.waited()
+    }
+
     /// The database's own clock, and how long asking took.
     ///
     /// # Errors
@@ -147,6 +153,11 @@ async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, Open
         .max_connections(connections)
         .connect_timeout(CONNECT_TIMEOUT)
         .acquire_timeout(CONNECT_TIMEOUT)
+        // With either of them the pool of sqlx 0.9.0 keeps a task that counts idle connections, and a count that two
+        // threads have just brought below zero makes it spin for ever, on a thread that serves payments
+        // (transact-rs/sqlx#3645). A connection that has died is found out when it is taken.
+        .idle_timeout(None)
+        .max_lifetime(None)
         .sqlx_logging(false);
     if url.starts_with("sqlite:") {
         options.map_sqlx_sqlite_opts(|o| {

@@ -7,7 +7,8 @@
 //! fails as a whole (an index refuses one row) is run again one by one.
 
 use std::collections::HashSet;
-use std::time::Duration;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, IntoColumnRef as _, OnConflict, SimpleExpr};
 use sea_orm::{
@@ -31,33 +32,46 @@ type Verdict = Result<(), CommitError>;
 
 struct Job {
     change: Change,
+    since: Instant,
     done: oneshot::Sender<Verdict>,
 }
+
+/// Since when the oldest change of the commit that runs has waited.
+type Oldest = Arc<Mutex<Option<Instant>>>;
 
 /// The way to the writing task, shared by cloning.
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
     queue: mpsc::Sender<Job>,
+    oldest: Oldest,
 }
 
 impl Writer {
     /// Starts the task. It ends when the last `Writer` is dropped and the queue is empty.
     pub(super) fn start(db: DatabaseConnection) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        tokio::spawn(run(db, jobs));
-        Self { queue }
+        let oldest = Oldest::default();
+        tokio::spawn(run(db, jobs, Arc::clone(&oldest)));
+        Self { queue, oldest }
+    }
+
+    /// How long the oldest change has waited for its commit.
+    pub(super) fn waited(&self) -> Duration {
+        let oldest = *self.oldest.lock().unwrap_or_else(PoisonError::into_inner);
+        oldest.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Writes a change, durably, or tells why not.
     pub(super) async fn write(&self, change: Change) -> Verdict {
         let (done, verdict) = oneshot::channel();
         let stopped = || CommitError::Unavailable("the writer has stopped".to_owned());
-        self.queue.send(Job { change, done }).await.map_err(|_| stopped())?;
+        self.queue.send(Job { change, since: Instant::now(), done }).await.map_err(|_| stopped())?;
         verdict.await.map_err(|_| stopped())?
     }
 }
 
-async fn run(db: DatabaseConnection, mut jobs: mpsc::Receiver<Job>) {
+async fn run(db: DatabaseConnection, mut jobs: mpsc::Receiver<Job>, oldest: Oldest) {
+    let note = |since| *oldest.lock().unwrap_or_else(PoisonError::into_inner) = since;
     let mut waiting: Vec<Job> = Vec::new();
     loop {
         if waiting.is_empty() {
@@ -74,7 +88,9 @@ async fn run(db: DatabaseConnection, mut jobs: mpsc::Receiver<Job>) {
         }
         let (batch, later) = one_per_payment(std::mem::take(&mut waiting));
         waiting = later;
+        note(batch.iter().map(|job| job.since).min());
         write_batch(&db, batch).await;
+        note(None);
     }
 }
 

@@ -28,7 +28,7 @@ async fn pausing(stage: &Stage, provider: &str, point: &str) -> Process {
 
 /// Waits for a row, stops the gateway, and lets it go on when its time is over.
 async fn stop_and_go_on(stage: &Stage, gateway: &Process, once_there_is: &str) {
-    let facts = Facts(sea_orm::Database::connect(&stage.ground.database).await.unwrap());
+    let facts = Facts(crate::helpers::connect(&stage.ground.database).await);
     let there = async {
         while facts.count(once_there_is).await == 0 {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -6,6 +6,7 @@
 
 pub mod facts;
 pub mod front;
+pub mod load;
 pub mod process;
 pub mod redis;
 pub mod rows;
@@ -204,7 +205,7 @@ pub async fn database(folder: &Path) -> String {
             let server = std::env::var("INTERLOCK_TEST_POSTGRES").expect("tests/run starts a PostgreSQL and names it");
             // By chance, not by process: ids of processes come again.
             let schema = format!("test_{}", interlock::domain::id::token().unwrap().to_lowercase());
-            let db = sea_orm::Database::connect(&server).await.unwrap();
+            let db = connect(&server).await;
             sea_orm::ConnectionTrait::execute_unprepared(&db, &format!("CREATE SCHEMA {schema}")).await.unwrap();
             db.close().await.unwrap();
             format!("{server}?options=-c%20search_path%3D{schema}")
@@ -212,6 +213,14 @@ pub async fn database(folder: &Path) -> String {
         Ok("sqlite") | Err(_) => format!("sqlite://{}", folder.join("interlock.db").display()),
         Ok(other) => panic!("INTERLOCK_TEST_DATABASE={other}: sqlite or postgres"),
     }
+}
+
+/// A second way to a database, past the gateway's code. Without the timeouts whose task may spin for ever: see
+/// `src/store/mod.rs`.
+pub async fn connect(url: &str) -> sea_orm::DatabaseConnection {
+    let mut options = sea_orm::ConnectOptions::new(url);
+    options.idle_timeout(None).max_lifetime(None).sqlx_logging(false);
+    sea_orm::Database::connect(options).await.unwrap()
 }
 
 /// A sandbox of this test's own, on free ports. Its keys are the same for the whole process: making them is slow.
@@ -420,7 +429,7 @@ impl TestApp {
 
     /// A second connection to the gateway's database, past its code.
     pub async fn db(&self) -> sea_orm::DatabaseConnection {
-        sea_orm::Database::connect(&self.database).await.unwrap()
+        connect(&self.database).await
     }
 
     /// Another merchant, and a client with a key of its own.

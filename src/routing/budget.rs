@@ -1,0 +1,236 @@
+//! The retry budget: what all gateways together may spend on tries that are likely to fail, so that a storm of retries
+//! cannot feed itself. Successes fill it, timeouts and retries empty it; a switch onto a route that works costs
+//! nothing. Pure: who exchanges it with the other gateways does so elsewhere, and no payment waits for that.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use serde::{Deserialize, Serialize};
+
+/// Full.
+const CAPACITY: i64 = 500;
+/// A call onto a route that has not proved itself.
+const RETRY: i64 = 5;
+/// A call that ended without an answer in its time.
+const TIMEOUT: i64 = 10;
+/// A call that was answered.
+const SUCCESS: i64 = 1;
+
+/// The name of the stored value, beside those of health.
+pub const SUBJECT: &str = "retry_budget";
+
+/// So many gateways' writes are told apart.
+const GATEWAYS: usize = 16;
+/// With more writes whose fate is not known, the last two are looked at as one.
+const SENT: usize = 4;
+
+/// As it is stored for all gateways.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Stored {
+    tokens: i64,
+    /// What of which gateway is in it: gateway, number of its last write.
+    writes: Vec<(u32, u32)>,
+}
+
+#[derive(Debug)]
+struct State {
+    /// What all gateways last agreed on, and its version in the store. 0: nothing is stored.
+    base: Stored,
+    version: u64,
+    /// What this gateway has earned and spent since.
+    pending: i64,
+    /// What its last writes would make of that; whether they were stored is told by the next reading.
+    sent: Vec<(u32, i64)>,
+    writes: u32,
+}
+
+impl State {
+    fn tokens(&self) -> i64 {
+        let sent: i64 = self.sent.iter().map(|(_, delta)| delta).sum();
+        (self.base.tokens + sent + self.pending).clamp(0, CAPACITY)
+    }
+
+    /// Adds, and keeps within what there can be: what overflows is lost, what is missing is not owed.
+    fn add(&mut self, delta: i64) {
+        let before = self.tokens();
+        self.pending += (before + delta).clamp(0, CAPACITY) - before;
+    }
+}
+
+/// A gateway's view of the budget.
+#[derive(Debug)]
+pub struct Budget {
+    gateway: u32,
+    state: Mutex<State>,
+}
+
+impl Budget {
+    /// A full one. `gateway` is another number for each.
+    #[must_use]
+    pub const fn new(gateway: u32) -> Self {
+        let base = Stored { tokens: CAPACITY, writes: Vec::new() };
+        let state = State { base, version: 0, pending: 0, sent: Vec::new(), writes: 0 };
+        Self { gateway, state: Mutex::new(state) }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What is left, 0 to 500.
+    #[must_use]
+    pub fn left(&self) -> i64 {
+        self.state().tokens()
+    }
+
+    /// Whether another retry may be made.
+    #[must_use]
+    pub fn allows_retry(&self) -> bool {
+        self.left() >= RETRY
+    }
+
+    /// A retry is made.
+    pub fn retried(&self) {
+        self.state().add(-RETRY);
+    }
+
+    /// A call was answered.
+    pub fn answered(&self) {
+        self.state().add(SUCCESS);
+    }
+
+    /// A call had no answer in its time.
+    pub fn timed_out(&self) {
+        self.state().add(-TIMEOUT);
+    }
+
+    /// What is to be written for the others, and over which version; `None` when there is nothing new.
+    #[must_use]
+    pub fn take_write(&self) -> Option<(u64, String)> {
+        let mut state = self.state();
+        // What was sent and is not found in the store was lost on its way, or lost against another write.
+        if state.pending == 0 && state.sent.is_empty() && state.version != 0 {
+            return None;
+        }
+        let mut delta = std::mem::take(&mut state.pending);
+        if state.sent.len() >= SENT
+            && let Some((_, last)) = state.sent.pop()
+        {
+            delta += last;
+        }
+        state.writes = state.writes.wrapping_add(1);
+        let write = state.writes;
+        state.sent.push((write, delta));
+        let mut value = Stored { tokens: state.tokens(), writes: state.base.writes.clone() };
+        value.writes.retain(|(gateway, _)| *gateway != self.gateway);
+        if value.writes.len() >= GATEWAYS {
+            value.writes.remove(0);
+        }
+        value.writes.push((self.gateway, write));
+        serde_json::to_string(&value).ok().map(|value| (state.version, value))
+    }
+
+    /// Takes over what is stored. False, and nothing is done, if no gateway can have written it.
+    pub fn adopt(&self, version: u64, value: &str) -> bool {
+        let Ok(stored) = serde_json::from_str::<Stored>(value) else { return false };
+        if !(0..=CAPACITY).contains(&stored.tokens) || stored.writes.len() > GATEWAYS {
+            return false;
+        }
+        let mut state = self.state();
+        let included =
+            stored.writes.iter().find(|(gateway, _)| *gateway == self.gateway).map_or(0, |(_, write)| *write);
+        state.sent.retain(|(write, _)| *write > included);
+        (state.base, state.version) = (stored, version);
+        true
+    }
+
+    /// The store has forgotten everything: this view is written anew.
+    pub fn reseed(&self) {
+        let mut state = self.state();
+        state.base.tokens = state.tokens();
+        state.sent.clear();
+        (state.pending, state.version) = (0, 0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_storm_empties_it_and_answers_fill_it_again() {
+        let budget = Budget::new(1);
+        for _ in 0..100 {
+            assert!(budget.allows_retry());
+            budget.retried();
+        }
+        assert!(!budget.allows_retry(), "{}", budget.left());
+        budget.timed_out();
+        assert_eq!(budget.left(), 0, "nothing is owed");
+        (0..5).for_each(|_| budget.answered());
+        assert!(budget.allows_retry());
+        (0..1_000).for_each(|_| budget.answered());
+        assert_eq!(budget.left(), 500, "what is too much is lost");
+    }
+
+    /// The store: compare-and-set on a version, as in Redis.
+    #[derive(Default)]
+    struct Store(u64, String);
+
+    impl Store {
+        fn exchange(&mut self, budget: &Budget) {
+            if let Some((expected, value)) = budget.take_write()
+                && expected == self.0
+            {
+                (self.0, self.1) = (self.0 + 1, value);
+            }
+            assert!(budget.adopt(self.0, &self.1));
+        }
+    }
+
+    #[test]
+    fn what_one_gateway_spends_is_missing_on_all() {
+        let (one, other, mut store) = (Budget::new(1), Budget::new(2), Store::default());
+        store.exchange(&one);
+        store.exchange(&other);
+        (0..20).for_each(|_| one.timed_out());
+        (0..40).for_each(|_| other.retried());
+        for budget in [&one, &other, &other, &one] {
+            store.exchange(budget);
+        }
+        assert_eq!((one.left(), other.left()), (100, 100), "200 and 200 of 500");
+    }
+
+    #[test]
+    fn a_write_whose_fate_is_not_known_counts_once() {
+        let (budget, mut store) = (Budget::new(1), Store::default());
+        store.exchange(&budget);
+        budget.timed_out();
+        // It was stored, and the answer is lost.
+        let (expected, value) = budget.take_write().unwrap();
+        assert_eq!(expected, store.0);
+        (store.0, store.1) = (store.0 + 1, value);
+        assert_eq!(budget.left(), 490);
+        assert!(budget.adopt(store.0, &store.1));
+        assert_eq!(budget.left(), 490);
+        // This one never came there.
+        budget.timed_out();
+        let _ = budget.take_write().unwrap();
+        store.exchange(&budget);
+        assert_eq!(budget.left(), 480);
+        // This one comes there late, and somebody else writes over it before it is heard of.
+        budget.timed_out();
+        let (_, late) = budget.take_write().unwrap();
+        let other = Budget::new(2);
+        (store.0, store.1) = (store.0 + 1, late);
+        store.exchange(&other);
+        other.timed_out();
+        store.exchange(&other);
+        store.exchange(&budget);
+        assert_eq!((budget.left(), other.left()), (460, 460));
+        budget.reseed();
+        assert_eq!(budget.left(), 460);
+        for garbage in ["", "{}", "[1]", r#"{"tokens":501,"writes":[]}"#] {
+            assert!(!budget.adopt(9, garbage), "{garbage}");
+        }
+    }
+}
