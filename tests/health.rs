@@ -9,7 +9,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
-use crate::helpers::redis::Redis;
+use crate::helpers::redis::{Nodes, Redis};
 use crate::helpers::{PATIENCE, TestApp, order};
 
 /// A gateway at this Redis.
@@ -59,10 +59,36 @@ async fn is_shared(app: &TestApp) -> bool {
     String::from_utf8(metrics.bytes).unwrap().contains("interlock_shared_health_up 1")
 }
 
+/// Each of these holds of one server and of a cluster alike.
+macro_rules! of_one_and_of_a_cluster {
+    ($($name:ident: $check:ident;)*) => {
+        mod one_server {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$check(super::Redis::start().await.alone()).await;
+            })*
+        }
+        mod a_cluster_of_three_nodes {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() {
+                super::$check(super::Nodes::cluster().await).await;
+            })*
+        }
+    };
+}
+
+of_one_and_of_a_cluster! {
+    what_one_gateway_learns_all_know: what_one_learns_all_know;
+    when_it_is_emptied_what_is_known_is_written_anew: emptied;
+    while_it_stalls_payments_go_on_and_each_gateway_decides_by_itself: stalled;
+    a_payment_asks_it_nothing: asked_nothing;
+    what_one_gateway_spends_on_retries_all_miss: spent;
+}
+
 /// One gateway finds out that a provider is dead, and the others know.
-async fn what_one_learns_all_know(redis: &str) {
-    let app = gateway(redis).await;
-    let other = beside(&app, redis).await;
+async fn what_one_learns_all_know(redis: Nodes) {
+    let app = gateway(&redis.url).await;
+    let other = beside(&app, &redis.url).await;
     break_alipay(&app).await;
     until("the other one knows", || breaker(&other, "alipay") == "open").await;
     // It comes back by itself, for both, and nobody's payment was the one that found out.
@@ -73,51 +99,71 @@ async fn what_one_learns_all_know(redis: &str) {
     other.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn what_one_gateway_learns_all_know() {
-    let redis = Redis::start().await;
-    what_one_learns_all_know(&redis.url()).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_of_three_nodes_serves_as_well() {
-    let nodes = Redis::cluster().await;
-    let hosts: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
-    what_one_learns_all_know(&format!("redis+cluster://{}", hosts.join(","))).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn when_redis_is_emptied_what_is_known_is_written_anew() {
-    let mut redis = Redis::start().await;
-    let app = gateway(&redis.url()).await;
+async fn emptied(mut redis: Nodes) {
+    let app = gateway(&redis.url).await;
     break_alipay(&app).await;
-    redis.ask(&["FLUSHALL"]).await.unwrap();
-    let late = beside(&app, &redis.url()).await;
+    redis.ask_all(&["FLUSHALL"]).await;
+    let late = beside(&app, &redis.url).await;
     until("who came later knows", || breaker(&late, "alipay") == "open").await;
     late.stop().await;
 
     redis.kill().await;
     offered(&app).await;
     redis.restart().await;
-    let late = beside(&app, &redis.url()).await;
+    let late = beside(&app, &redis.url).await;
     until("who came after the restart knows", || breaker(&late, "alipay") == "open").await;
     assert!(is_shared(&late).await);
     late.stop().await;
     app.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn while_redis_stalls_payments_go_on_and_each_gateway_decides_by_itself() {
-    let redis = Redis::start().await;
-    let app = gateway(&redis.url()).await;
+async fn stalled(redis: Nodes) {
+    let app = gateway(&redis.url).await;
     offered(&app).await;
     redis.signal(Signal::STOP);
     break_alipay(&app).await;
     let next = offered(&app).await;
     assert_eq!(next["attempts"].as_array().unwrap().len(), 1, "no call is wasted: {next:#}");
     redis.signal(Signal::CONT);
-    let other = beside(&app, &redis.url()).await;
+    let other = beside(&app, &redis.url).await;
     until("the others hear of it", || breaker(&other, "alipay") == "open").await;
+    other.stop().await;
+    app.stop().await;
+}
+
+/// The exchange goes by the clock, not by payments.
+async fn asked_nothing(redis: Nodes) {
+    let app = gateway(&redis.url).await;
+    let scripts = async || {
+        let calls = |line: &str| line.split_once("calls=")?.1.split_once(',')?.0.parse::<u64>().ok();
+        let mut sum = 0;
+        for info in redis.ask_all(&["INFO", "commandstats"]).await {
+            let info = redis::from_redis_value::<String>(info).unwrap();
+            sum += info.lines().filter(|line| line.starts_with("cmdstat_eval")).filter_map(calls).sum::<u64>();
+        }
+        sum
+    };
+    let (began, before) = (Instant::now(), scripts().await);
+    for _ in 0..100 {
+        offered(&app).await;
+    }
+    let exchanges = scripts().await - before;
+    let intervals = u64::try_from(began.elapsed().as_millis()).unwrap() / 200 + 2;
+    println!("{exchanges} exchanges in {:?} and 100 payments", began.elapsed());
+    assert!(exchanges <= intervals, "{exchanges} exchanges in {intervals} intervals");
+    app.stop().await;
+}
+
+/// The budget of retries is one for all.
+async fn spent(redis: Nodes) {
+    let app = gateway(&redis.url).await;
+    let other = beside(&app, &redis.url).await;
+    (0..20).for_each(|_| app.app().budget.timed_out());
+    (0..10).for_each(|_| other.app().budget.timed_out());
+    until("both know what both have spent", || [&app, &other].iter().all(|one| one.app().budget.left() == 200)).await;
+    redis.ask_all(&["FLUSHALL"]).await;
+    app.app().budget.timed_out();
+    until("nor is it forgotten", || [&app, &other].iter().all(|one| one.app().budget.left() <= 200)).await;
     other.stop().await;
     app.stop().await;
 }
@@ -184,26 +230,4 @@ async fn a_redis_that_is_none_or_lets_nobody_write_keeps_no_payment() {
         }
         app.stop().await;
     }
-}
-
-/// The exchange goes by the clock, not by payments.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_payment_asks_redis_nothing() {
-    let redis = Redis::start().await;
-    let app = gateway(&redis.url()).await;
-    let scripts = async || {
-        let info = redis.ask(&["INFO", "commandstats"]).await.unwrap();
-        let info = redis::from_redis_value::<String>(info).unwrap();
-        let calls = |line: &str| line.split_once("calls=")?.1.split_once(',')?.0.parse::<u64>().ok();
-        info.lines().filter(|line| line.starts_with("cmdstat_eval")).filter_map(calls).sum::<u64>()
-    };
-    let (began, before) = (Instant::now(), scripts().await);
-    for _ in 0..100 {
-        offered(&app).await;
-    }
-    let exchanges = scripts().await - before;
-    let intervals = u64::try_from(began.elapsed().as_millis()).unwrap() / 200 + 2;
-    println!("{exchanges} exchanges in {:?} and 100 payments", began.elapsed());
-    assert!(exchanges <= intervals, "{exchanges} exchanges in {intervals} intervals");
-    app.stop().await;
 }

@@ -87,6 +87,27 @@ async fn when_a_route_returns_the_oldest_goes_on_first_and_all_go_on_by_themselv
     app.stop().await;
 }
 
+/// Whoever would hardly get a turn is told so at once, and leaves nothing behind.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_queue_that_is_full_takes_no_more() {
+    let app = TestApp::with(&[("payments.max_parked", "3")]).await;
+    break_all(&app).await;
+    park(&app, 3).await;
+    let (began, body) = (Instant::now(), order());
+    let refused = loop {
+        let answer = app.client.post("/v1/payments", "the-fourth", &body).await;
+        if answer.status == 503 {
+            break answer;
+        }
+        assert!(began.elapsed() < PATIENCE, "never full");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    };
+    let problem = refused.problem(503, "queue_full", None);
+    assert_eq!(problem["retryable"], true);
+    assert!(refused.headers.contains_key("retry-after"));
+    app.stop().await;
+}
+
 /// A storm of retries does not feed itself: when the budget is used up, nobody tries a route that has not proved itself.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_budget_nobody_retries_a_route_that_is_only_coming_back() {
@@ -103,7 +124,7 @@ async fn without_a_budget_nobody_retries_a_route_that_is_only_coming_back() {
     let began = Instant::now();
     let mut made = 0;
     while app.client.payment(&ids[3]).await["status"] == "created" {
-        assert!(began.elapsed() < PATIENCE, "never");
+        assert!(began.elapsed() < 3 * PATIENCE, "never");
         made += u32::from(app.client.pay(&order()).await.status == 201);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }

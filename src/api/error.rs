@@ -182,6 +182,11 @@ impl From<OpenError> for Problem {
                 let detail = "None of your accounts serves this flow, amount and choice of providers.";
                 Self::new(StatusCode::UNPROCESSABLE_ENTITY, "flow_not_available", detail).about("flow")
             }
+            OpenError::QueueFull { retry_after_s } => {
+                let detail = "No provider can take this payment now, and very many wait for one. Nothing was done.";
+                let seconds = u32::try_from(retry_after_s.clamp(1, 600)).unwrap_or(600);
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "queue_full", detail).retry_after(seconds)
+            }
             OpenError::Trouble(trouble) => trouble.into(),
         }
     }

@@ -129,7 +129,7 @@ where
                 let _ = tell.send(Err(problem));
                 Err(CommitError::Moved.into())
             }
-            Err(error @ OpenError::NotServed) => {
+            Err(error @ (OpenError::NotServed | OpenError::QueueFull { .. })) => {
                 let _ = tell.send(Err(error.into()));
                 Err(CommitError::Moved.into())
             }

@@ -40,7 +40,7 @@ pub async fn run(app: Arc<App>) {
 async fn step(app: &Arc<App>, going_on: &mut HashMap<Line, JoinHandle<()>>) -> Result<(), Trouble> {
     let lines = app.store.lines().await?;
     app.queue.keep(&lines);
-    for line in lines {
+    for (line, _) in lines {
         let batch = app.queue.may_go_on(&line, app.health.now_ms());
         if batch == 0 || going_on.contains_key(&line) {
             continue;

@@ -13,7 +13,7 @@ use providers::order::{Call, Flow, Order, Store};
 use providers::outcome::{Answer, Created, Failure, FailureKind, NextAction, Refusal};
 use tracing::Instrument as _;
 
-use super::{DECISIONS, Trouble, capture, close, events, plan, resolve, reverse, schedule, view};
+use super::{DECISIONS, Trouble, capture, close, events, plan, queue, resolve, reverse, schedule, view};
 use crate::app::App;
 use crate::directory::Account;
 use crate::domain::attempt::{Event as AttemptEvent, State};
@@ -63,6 +63,12 @@ pub enum OpenError {
     /// None of the merchant's accounts serves this flow, amount and choice of providers, now or later.
     #[error("no account serves this payment")]
     NotServed,
+    /// No route is able, and so many wait for one already that this one would hardly get its turn.
+    #[error("too many payments wait for a route")]
+    QueueFull {
+        /// When it may be worth asking again, in seconds.
+        retry_after_s: u64,
+    },
     /// Anything else.
     #[error(transparent)]
     Trouble(#[from] Trouble),
@@ -108,6 +114,10 @@ pub async fn open(
     let mut aggregate = Aggregate { payment, attempts: Vec::new(), refunds: Vec::new() };
     if !plan::next(app, &mut aggregate, now)?.served {
         return Err(OpenError::NotServed);
+    }
+    let line = queue::line(&aggregate);
+    if aggregate.payment.parked_at.is_some() && app.queue.length(&line) >= app.config.payments.max_parked {
+        return Err(OpenError::QueueFull { retry_after_s: app.queue.drained_in_s(&line, app.queue.length(&line)) });
     }
     let key = Key { scope, fingerprint, resource_id: aggregate.payment.id.clone(), created_at: now };
     // A charge for which no account is able has failed at once.

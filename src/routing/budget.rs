@@ -143,12 +143,9 @@ impl Budget {
         true
     }
 
-    /// The store has forgotten everything: this view is written anew.
+    /// The store has forgotten everything, or is another one: this view is written, unless somebody else's is there.
     pub fn reseed(&self) {
-        let mut state = self.state();
-        state.base.tokens = state.tokens();
-        state.sent.clear();
-        (state.pending, state.version) = (0, 0);
+        self.state().version = 0;
     }
 }
 
@@ -229,6 +226,15 @@ mod tests {
         assert_eq!((budget.left(), other.left()), (460, 460));
         budget.reseed();
         assert_eq!(budget.left(), 460);
+        // It was emptied, and the other one was first to write anew: what this one has spent since is not lost.
+        budget.timed_out();
+        let mut store = Store::default();
+        other.reseed();
+        store.exchange(&other);
+        store.exchange(&budget);
+        store.exchange(&budget);
+        store.exchange(&other);
+        assert_eq!((budget.left(), other.left()), (450, 450));
         for garbage in ["", "{}", "[1]", r#"{"tokens":501,"writes":[]}"#] {
             assert!(!budget.adopt(9, garbage), "{garbage}");
         }

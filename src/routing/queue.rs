@@ -17,6 +17,7 @@ const USUAL_PER_MINUTE: i64 = 300;
 
 #[derive(Debug, Clone, Copy)]
 struct Drain {
+    length: u64,
     batch: u64,
     pause_ms: i64,
     not_before_ms: i64,
@@ -25,7 +26,7 @@ struct Drain {
 
 impl Default for Drain {
     fn default() -> Self {
-        Self { batch: 1, pause_ms: PAUSE_MS, not_before_ms: 0, per_minute: USUAL_PER_MINUTE }
+        Self { length: 0, batch: 1, pause_ms: PAUSE_MS, not_before_ms: 0, per_minute: USUAL_PER_MINUTE }
     }
 }
 
@@ -63,9 +64,19 @@ impl Queue {
         (drain.batch, drain.pause_ms) = (drain.batch.saturating_mul(2).min(MOST), PAUSE_MS);
     }
 
-    /// Nobody waits in any other line than these: what is known of those is forgotten.
-    pub fn keep(&self, lines: &[Line]) {
-        self.lines().retain(|line, _| lines.contains(line));
+    /// So many wait, in these lines and in no other: what is known of others is forgotten.
+    pub fn keep(&self, found: &[(Line, u64)]) {
+        let mut lines = self.lines();
+        lines.retain(|line, _| found.iter().any(|(kept, _)| kept == line));
+        for (line, length) in found {
+            lines.entry(line.clone()).or_default().length = *length;
+        }
+    }
+
+    /// How many waited in a line when it was last counted.
+    #[must_use]
+    pub fn length(&self, line: &Line) -> u64 {
+        self.lines().get(line).map_or(0, |drain| drain.length)
     }
 
     /// Seconds until so many have gone on, from the moment at which a route is there.
@@ -102,7 +113,10 @@ mod tests {
         assert_eq!(queue.may_go_on(&line, 11_000), 1);
         queue.went_on(&line, 1, 0, 300, 11_000);
         assert_eq!((queue.may_go_on(&line, 12_999), queue.may_go_on(&line, 13_000)), (0, 1), "a longer one");
+        queue.keep(&[(line.clone(), 7)]);
+        assert_eq!((queue.length(&line), queue.may_go_on(&line, 0)), (7, 0));
         queue.keep(&[]);
+        assert_eq!(queue.length(&line), 0);
         assert_eq!(queue.may_go_on(&line, 0), 1);
     }
 

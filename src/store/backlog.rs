@@ -81,22 +81,24 @@ impl Store {
         Ok(Backlog { parked: waiting(count, oldest), in_doubt: in_doubt.collect::<Result<_, _>>()? })
     }
 
-    /// Where payments wait: each merchant's, for each flow.
+    /// Where payments wait, and how many: each merchant's, for each flow.
     ///
     /// # Errors
     /// The database's.
-    pub async fn lines(&self) -> Result<Vec<Line>, DbErr> {
-        let rows: Vec<(String, String)> = payment::Entity::find()
+    pub async fn lines(&self) -> Result<Vec<(Line, u64)>, DbErr> {
+        let rows: Vec<(String, String, i64)> = payment::Entity::find()
             .select_only()
             .columns([payment::Column::MerchantId, payment::Column::Flow])
+            .column_as(Expr::cust("COUNT(*)"), "count")
             .filter(payment::Column::ParkedAt.is_not_null())
             .group_by(payment::Column::MerchantId)
             .group_by(payment::Column::Flow)
             .into_tuple()
             .all(&self.db)
             .await?;
-        let line = |(merchant_id, flow): (String, String)| {
-            word("payment", "lines", "flow", &flow).map(|flow| Line { merchant_id, flow })
+        let line = |(merchant_id, flow, count): (String, String, i64)| {
+            let flow = word("payment", "lines", "flow", &flow)?;
+            Ok((Line { merchant_id, flow }, u64::try_from(count).unwrap_or(0)))
         };
         rows.into_iter().map(line).collect()
     }

@@ -92,6 +92,11 @@ impl Redis {
         format!("redis://127.0.0.1:{}", self.port)
     }
 
+    /// This one as a store of shared health.
+    pub fn alone(self) -> Nodes {
+        Nodes { url: self.url(), nodes: vec![self] }
+    }
+
     /// One command, as a client of its own.
     pub async fn ask(&self, command: &[&str]) -> Result<Value, redis::RedisError> {
         let client = redis::Client::open(self.url())?;
@@ -124,5 +129,45 @@ impl Redis {
     pub async fn restart(&mut self) {
         self.child = spawn(self.port, &self.folder, &self.args);
         self.answers().await;
+    }
+}
+
+/// A store of shared health, whatever it consists of.
+pub struct Nodes {
+    pub url: String,
+    pub nodes: Vec<Redis>,
+}
+
+impl Nodes {
+    /// Three nodes that have all slots between them.
+    pub async fn cluster() -> Self {
+        let nodes: Vec<Redis> = Redis::cluster().await.into();
+        let hosts: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
+        Self { url: format!("redis+cluster://{}", hosts.join(",")), nodes }
+    }
+
+    /// The same command to all.
+    pub async fn ask_all(&self, command: &[&str]) -> Vec<Value> {
+        let mut answers = Vec::new();
+        for node in &self.nodes {
+            answers.push(node.ask(command).await.unwrap());
+        }
+        answers
+    }
+
+    pub fn signal(&self, what: Signal) {
+        self.nodes.iter().for_each(|node| node.signal(what));
+    }
+
+    pub async fn kill(&mut self) {
+        for node in &mut self.nodes {
+            node.kill().await;
+        }
+    }
+
+    pub async fn restart(&mut self) {
+        for node in &mut self.nodes {
+            node.restart().await;
+        }
     }
 }
