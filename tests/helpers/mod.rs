@@ -20,6 +20,7 @@ use std::time::{Duration, Instant};
 use interlock::app::App;
 use interlock::config::Config;
 use interlock::server::{self, Running};
+use providers::sandbox::keys::Keys;
 use providers::sandbox::{Options, Sandbox};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -232,9 +233,25 @@ pub async fn sandbox() -> Sandbox {
 }
 
 /// The sandbox's own keys, for answers that it would not give.
-pub fn keys() -> providers::sandbox::keys::Keys {
-    static KEYS: std::sync::OnceLock<providers::sandbox::keys::Keys> = std::sync::OnceLock::new();
-    KEYS.get_or_init(|| providers::sandbox::keys::Keys::generate().unwrap()).clone()
+pub fn keys() -> Keys {
+    static KEYS: std::sync::OnceLock<Keys> = std::sync::OnceLock::new();
+    KEYS.get_or_init(kept_keys).clone()
+}
+
+/// Those that the file named by `INTERLOCK_TEST_KEYS` keeps for all processes of a run, or new ones.
+fn kept_keys() -> Keys {
+    let Some(path) = std::env::var_os("INTERLOCK_TEST_KEYS").map(std::path::PathBuf::from) else {
+        return Keys::generate().unwrap();
+    };
+    let kept = std::fs::read(&path).ok().and_then(|text| serde_json::from_slice(&text).ok());
+    kept.unwrap_or_else(|| {
+        let keys = Keys::generate().unwrap();
+        // Whole or not at all: others read it meanwhile.
+        let mut file = tempfile::NamedTempFile::new_in(path.parent().unwrap()).unwrap();
+        std::io::Write::write_all(&mut file, &serde_json::to_vec(&keys).unwrap()).unwrap();
+        file.persist(&path).unwrap();
+        keys
+    })
 }
 
 /// The sandbox's control API.
