@@ -111,6 +111,12 @@ impl Directory {
         self.now().accounts.get(id).cloned()
     }
 
+    /// All accounts, of all merchants, in no order.
+    #[must_use]
+    pub fn accounts(&self) -> Vec<Arc<Account>> {
+        self.now().accounts.values().cloned().collect()
+    }
+
     /// A merchant's accounts, oldest first.
     #[must_use]
     pub fn accounts_of(&self, merchant_id: &str) -> Arc<Vec<Arc<Account>>> {

@@ -132,6 +132,7 @@ pub struct Running {
 /// [`StartError`]; nothing serves then.
 pub async fn start(config: Config) -> Result<Running, StartError> {
     let metrics = telemetry::metrics().map_err(StartError::Telemetry)?;
+    jobs::gauges::register();
     let folder = config.data.dir.clone();
     make_folder(&folder)?;
     let lock = lock(&folder)?;

@@ -2,13 +2,16 @@
 
 use std::sync::OnceLock;
 
-use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
 use tracing_subscriber::EnvFilter;
 
 /// Seconds; a provider call is between a few milliseconds and its timeout.
 const CALL_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 /// Changes in one commit: powers of two up to the batch limit.
 const COMMIT_BUCKETS: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
+
+/// Seconds that a commit takes: from a disk that is asked to write to one that is in trouble.
+const COMMIT_SECONDS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 2.5];
 
 /// Begins to log. `level` is a level or a filter; a second call changes nothing.
 ///
@@ -37,19 +40,17 @@ pub fn metrics() -> Result<PrometheusHandle, String> {
     static HANDLE: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
     HANDLE
         .get_or_init(|| {
-            PrometheusBuilder::new()
-                .set_buckets_for_metric(Matcher::Full("interlock_provider_call_seconds".to_owned()), &CALL_BUCKETS)
-                .and_then(|b| {
-                    b.set_buckets_for_metric(Matcher::Full("interlock_webhook_try_seconds".to_owned()), &CALL_BUCKETS)
-                })
-                .and_then(|b| {
-                    b.set_buckets_for_metric(
-                        Matcher::Full("interlock_group_commit_changes".to_owned()),
-                        &COMMIT_BUCKETS,
-                    )
-                })
+            buckets(PrometheusBuilder::new(), "interlock_provider_call_seconds", &CALL_BUCKETS)
+                .and_then(|b| buckets(b, "interlock_webhook_try_seconds", &CALL_BUCKETS))
+                .and_then(|b| buckets(b, "interlock_http_request_seconds", &CALL_BUCKETS))
+                .and_then(|b| buckets(b, "interlock_group_commit_changes", &COMMIT_BUCKETS))
+                .and_then(|b| buckets(b, "interlock_group_commit_seconds", &COMMIT_SECONDS))
                 .and_then(PrometheusBuilder::install_recorder)
                 .map_err(|e| e.to_string())
         })
         .clone()
+}
+
+fn buckets(builder: PrometheusBuilder, metric: &str, bounds: &[f64]) -> Result<PrometheusBuilder, BuildError> {
+    builder.set_buckets_for_metric(Matcher::Full(metric.to_owned()), bounds)
 }

@@ -81,7 +81,7 @@ pub enum Notice {
 }
 
 /// Why a notification is not believed. Each is counted under its name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr, strum::VariantNames)]
 #[strum(serialize_all = "snake_case")]
 pub enum Rejection {
     /// No signature, or not all of the headers or fields that carry it.

@@ -23,6 +23,7 @@ use crate::money::Money;
     strum::EnumString,
     strum::AsRefStr,
     strum::EnumIter,
+    strum::IntoStaticStr,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]

@@ -3,10 +3,11 @@
 use std::fmt;
 use std::future::{Ready, ready};
 use std::ops::Deref;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
+use actix_web::http::Method;
 use actix_web::http::header::{HeaderName, HeaderValue};
 use actix_web::middleware::Next;
 use actix_web::{FromRequest, HttpRequest, dev};
@@ -42,12 +43,25 @@ pub async fn identify(
             if let Ok(value) = HeaderValue::from_str(&request_id) {
                 response.headers_mut().insert(HeaderName::from_static(HEADER), value);
             }
+            measure(&response, &method, began.elapsed());
             let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             tracing::info!(%method, path, status = response.status().as_u16(), ms, "answered");
             Ok(response)
         })
         .instrument(span)
         .await
+}
+
+/// By route, never by path: paths hold ids. What has no route and strange methods are one series each.
+fn measure(response: &ServiceResponse<impl MessageBody>, method: &Method, took: Duration) {
+    let route = response.request().match_pattern().unwrap_or_else(|| "none".to_owned());
+    let known = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::HEAD];
+    let method = if known.contains(method) { method.to_string() } else { "other".to_owned() };
+    let status = response.status().as_u16().to_string();
+    metrics::histogram!("interlock_http_request_seconds", "route" => route.clone(), "method" => method.clone())
+        .record(took);
+    metrics::counter!("interlock_http_requests_total", "route" => route, "method" => method, "status" => status)
+        .increment(1);
 }
 
 fn is_id(text: &str) -> bool {

@@ -1,24 +1,56 @@
 //! Measures what can be read from rows or the board alone, so that it is there although nothing happens: breakers,
-//! scores, what waits for a route, what is in doubt. Changes nothing.
+//! scores, accounts, what waits for a route, what is in doubt, what needs a person. Changes nothing.
+//!
+//! It also makes the series of all that is counted elsewhere ([`register`]), so that the first event is an increase.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use metrics::gauge;
+use metrics::{counter, gauge};
 use providers::provider::ProviderName;
 
 use crate::app::App;
 use crate::domain::Timestamp;
-use crate::payments::schedule;
-use crate::store::Waiting;
+use crate::payments::{notify, schedule};
+use crate::routing::health::{Gate, RouteId};
+use crate::store::{Waiting, tally};
 
 /// How often it measures.
 const PAUSE: Duration = Duration::from_secs(2);
+/// The work list is counted after so many pauses: it is long, and changes slowly.
+const WORK_LIST_EVERY: u32 = 5;
+/// Routes of accounts that are shown one by one: there may be thousands, and each is a series.
+const SHOWN_ROUTES: usize = 60;
+/// Ages, in seconds, above which attempts in doubt are counted.
+const AGES_S: [i64; 4] = [60, 600, 3_600, 86_400];
+
+/// Makes every series that an alert or a dashboard needs before the first event. To be called once the recorder is
+/// there.
+pub fn register() {
+    gauge!("interlock_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
+    providers::layer::register_metrics();
+    tally::register();
+    notify::register();
+    super::webhook::register();
+    counter!("interlock_commits_unknown_total").increment(0);
+    for protocol in providers::PROTOCOLS {
+        counter!("interlock_accounts_set_aside_total", "provider" => protocol.name.as_str()).increment(0);
+    }
+}
 
 /// Runs until the gateway drains.
 pub async fn run(app: Arc<App>) {
+    let mut rounds: u32 = 0;
+    let mut work = WorkList::default();
     while !app.draining.is_cancelled() {
         backlog(&app).await;
+        breakers(&app);
+        accounts(&app, app.clock.now());
+        gauge!("interlock_clock_skew_seconds").set(seconds(app.clock.skew_ms()));
+        if rounds.is_multiple_of(WORK_LIST_EVERY) {
+            work.measure(&app).await;
+        }
+        rounds = rounds.wrapping_add(1);
         tokio::select! {
             () = app.draining.cancelled() => {}
             () = tokio::time::sleep(PAUSE) => {}
@@ -28,13 +60,19 @@ pub async fn run(app: Arc<App>) {
 
 async fn backlog(app: &App) {
     let now = app.clock.now();
-    match app.store.backlog(now.plus_s(-schedule::OFFER_MARGIN_S)).await {
-        Ok(backlog) => {
+    let overdue = now.plus_s(-schedule::OFFER_MARGIN_S);
+    let found = async { Ok((app.store.backlog(overdue).await?, app.store.doubts_by_age(overdue, now, AGES_S).await?)) };
+    let found: Result<_, sea_orm::DbErr> = found.await;
+    gauge!("interlock_database_up").set(if found.is_ok() { 1.0 } else { 0.0 });
+    match found {
+        Ok((backlog, ages)) => {
             gauge!("interlock_parked_payments").set(number(backlog.parked.count));
             gauge!("interlock_parked_oldest_seconds").set(age_s(backlog.parked, now));
             for protocol in providers::PROTOCOLS {
                 let found = backlog.in_doubt.iter().find(|(provider, _)| *provider == protocol.name);
                 in_doubt(protocol.name, found.map(|(_, waiting)| *waiting).unwrap_or_default(), now);
+                let older = ages.iter().find(|(provider, _)| *provider == protocol.name);
+                in_doubt_by_age(protocol.name, older.map(|(_, counts)| *counts).unwrap_or_default());
             }
         }
         Err(error) => tracing::error!(%error, "what waits could not be counted"),
@@ -46,6 +84,105 @@ fn in_doubt(provider: ProviderName, waiting: Waiting, now: Timestamp) {
     gauge!("interlock_attempts_in_doubt_oldest_seconds", "provider" => provider.as_str()).set(age_s(waiting, now));
 }
 
+fn in_doubt_by_age(provider: ProviderName, counts: [u64; AGES_S.len()]) {
+    for (age_s, count) in AGES_S.into_iter().zip(counts) {
+        gauge!(
+            "interlock_attempts_in_doubt_older",
+            "provider" => provider.as_str(), "than_seconds" => age_s.to_string()
+        )
+        .set(number(count));
+    }
+}
+
+/// Over all accounts: one series for each provider and flow. A provider's flow that was never used is as good as any.
+fn breakers(app: &App) {
+    for protocol in providers::PROTOCOLS {
+        for flow in protocol.capabilities.flows {
+            let vital = app.health.board().peek_provider(protocol.name, flow.flow);
+            let (gate, score) = vital.map_or((Gate::Closed, 1.0), |vital| (vital.gate(), vital.score().mean()));
+            let (provider, flow): (_, &'static str) = (protocol.name.as_str(), flow.flow.into());
+            gauge!("interlock_breaker_state", "provider" => provider, "flow" => flow).set(state(gate));
+            gauge!("interlock_route_score", "provider" => provider, "flow" => flow).set(score);
+        }
+    }
+}
+
+/// A breaker's state as a number: the worse, the higher.
+const fn state(gate: Gate) -> f64 {
+    match gate {
+        Gate::Closed => 0.0,
+        Gate::Ramping => 1.0,
+        Gate::Trial => 2.0,
+        Gate::Open => 3.0,
+    }
+}
+
+/// How many accounts are able, and the routes of the first ones by themselves.
+fn accounts(app: &App, now: Timestamp) {
+    let mut accounts = app.directory.accounts();
+    accounts.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
+    for protocol in providers::PROTOCOLS {
+        let (mut able, mut aside, mut disabled) = (0, 0, 0);
+        for account in accounts.iter().filter(|account| account.provider.name() == protocol.name) {
+            if account.disabled {
+                disabled += 1;
+            } else if account.set_aside_until.is_some_and(|until| until > now) {
+                aside += 1;
+            } else {
+                able += 1;
+            }
+        }
+        for (state, count) in [("able", able), ("set_aside", aside), ("disabled", disabled)] {
+            gauge!("interlock_accounts", "provider" => protocol.name.as_str(), "state" => state).set(number(count));
+        }
+    }
+    let routes = accounts.iter().filter(|account| !account.disabled).flat_map(|account| {
+        let flows = account.provider.capabilities().flows.iter();
+        flows.map(|flow| RouteId {
+            account_id: account.id.clone(),
+            provider: account.provider.name(),
+            flow: flow.flow,
+        })
+    });
+    for route in routes.take(SHOWN_ROUTES) {
+        let view = app.health.peek(&route);
+        let flow: &'static str = route.flow.into();
+        let labels = [
+            ("account", route.account_id),
+            ("provider", route.provider.as_str().to_owned()),
+            ("flow", flow.to_owned()),
+        ];
+        gauge!("interlock_account_breaker_state", &labels).set(state(view.gate));
+        gauge!("interlock_account_calls_in_flight", &labels).set(f64::from(view.in_flight));
+    }
+}
+
+/// What needs a person, by kind.
+#[derive(Default)]
+struct WorkList {
+    /// Kinds that were ever on it: one that is done is 0, and not what it was last.
+    kinds: Vec<String>,
+}
+
+impl WorkList {
+    async fn measure(&mut self, app: &App) {
+        match app.store.open_operations().await {
+            Ok(found) => {
+                self.kinds.extend(found.iter().map(|(kind, _)| kind.clone()));
+                self.kinds.sort();
+                self.kinds.dedup();
+                let count = |kind: &String| found.iter().find(|(found, _)| found == kind).map_or(0, |(_, count)| *count);
+                for kind in &self.kinds {
+                    gauge!("interlock_work_list_entries", "kind" => kind.clone()).set(number(count(kind)));
+                }
+                let all = found.iter().map(|(_, count)| *count).sum();
+                gauge!("interlock_work_list_entries", "kind" => "any").set(number(all));
+            }
+            Err(error) => tracing::error!(%error, "the work list could not be counted"),
+        }
+    }
+}
+
 fn number(count: u64) -> f64 {
     f64::from(u32::try_from(count).unwrap_or(u32::MAX))
 }
@@ -54,4 +191,10 @@ fn number(count: u64) -> f64 {
 fn age_s(waiting: Waiting, now: Timestamp) -> f64 {
     let age_ms = waiting.oldest.map_or(0, |oldest| now.since(oldest).max(0));
     number(u64::try_from(age_ms / 1_000).unwrap_or(0))
+}
+
+/// Signed, to the millisecond.
+#[expect(clippy::float_arithmetic, reason = "a measurement, shown in seconds as all of them are")]
+fn seconds(ms: i64) -> f64 {
+    f64::from(i32::try_from(ms).unwrap_or(i32::MAX)) / 1_000.0
 }

@@ -8,6 +8,7 @@ use providers::notification::{
     Acknowledgement, AcknowledgementBody, Notice, Notification, RawNotification, Rejection, Verified,
 };
 use providers::outcome::{Capture, Queried, RefundQueried};
+use strum::VariantNames as _;
 
 use super::{DECISIONS, Trouble, events, refund_outcome, resolve};
 use crate::app::App;
@@ -41,7 +42,7 @@ enum Matched {
 }
 
 /// Why a verified notification is not matched. It is kept, and somebody is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantNames)]
 #[strum(serialize_all = "snake_case")]
 enum Mismatch {
     UnknownOrder,
@@ -52,7 +53,7 @@ enum Mismatch {
 }
 
 /// What was made of a notification; its name is what metrics count.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr, strum::VariantNames)]
 #[strum(serialize_all = "snake_case")]
 enum Verdict {
     Accepted,
@@ -85,6 +86,18 @@ pub async fn receive(app: &Arc<App>, account: &Account, raw: RawNotification) ->
 /// Counts a notification, believed or not, under what was made of it.
 pub fn count(provider: &'static str, verdict: &'static str) {
     metrics::counter!("interlock_notifications_total", "provider" => provider, "verdict" => verdict).increment(1);
+}
+
+/// Makes the series of everything that can become of a notification.
+pub fn register() {
+    for protocol in providers::PROTOCOLS {
+        for verdict in [Verdict::VARIANTS, Mismatch::VARIANTS, Rejection::VARIANTS].concat() {
+            metrics::counter!(
+                "interlock_notifications_total", "provider" => protocol.name.as_str(), "verdict" => verdict
+            )
+            .increment(0);
+        }
+    }
 }
 
 async fn refuse(app: &App, account: &Account, rejection: &Rejection) -> AcknowledgementBody {

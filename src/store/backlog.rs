@@ -16,9 +16,9 @@ use crate::domain::payment::Line;
 use crate::domain::{Aggregate, Timestamp};
 
 /// Attempts whose end nobody knows, written as in the index `attempts_in_doubt`, order and all.
-const IN_DOUBT: &str = "status IN ('unknown', 'closing', 'reversing', 'abandoned', 'superseded')";
+pub(super) const IN_DOUBT: &str = "status IN ('unknown', 'closing', 'reversing', 'abandoned', 'superseded')";
 /// Those among them that may have taken money without anybody's doing: charges.
-const CHARGED: &str = "status IN ('unknown', 'reversing')";
+pub(super) const CHARGED: &str = "status IN ('unknown', 'reversing')";
 
 /// How many wait, and since when the first of them does.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! What one decision writes: the new shape of an aggregate and everything that must become durable with it.
 //! A change is written whole or not at all, and only if nobody else changed the payment since it was read.
 
+use super::tally::{self, Fact};
 use crate::domain::{Aggregate, Attempt, Refund, Timestamp};
 
 /// What a merchant is told, stored in the transaction that made it true.
@@ -105,6 +106,7 @@ pub struct Change {
     pub(super) key: Option<KeyWrite>,
     pub(super) inbox: Option<Inbox>,
     pub(super) operations: Vec<Operation>,
+    pub(super) facts: Vec<Fact>,
 }
 
 impl Change {
@@ -116,6 +118,7 @@ impl Change {
             attempts: after.attempts.clone(),
             refunds: after.refunds.clone(),
             is_new: true,
+            facts: tally::between(None, &after),
             after,
             events: Vec::new(),
             key: None,
@@ -134,6 +137,7 @@ impl Change {
             attempts,
             refunds,
             is_new: false,
+            facts: tally::between(Some(before), &after),
             after,
             events: Vec::new(),
             key: None,

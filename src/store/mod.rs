@@ -10,12 +10,14 @@ mod deliveries;
 mod delivery_log;
 mod delivery_rows;
 mod directory;
+mod doubts;
 mod due;
 mod entity;
 mod idempotency;
 mod inbox;
 mod payments;
 mod rows;
+pub mod tally;
 mod usage;
 mod webhooks;
 mod writer;
@@ -97,7 +99,9 @@ impl Store {
     pub async fn commit(&self, change: Change) -> Result<(), CommitError> {
         let payment_id = change.after.payment.id.clone();
         let news: Vec<&'static str> = change.events.iter().map(|event| event.kind).collect();
+        let facts = change.facts.clone();
         self.writer.write(change).await?;
+        tally::count(&facts);
         for event in news {
             tracing::info!(payment_id, event, "committed");
         }

@@ -9,6 +9,7 @@
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
+use std::time::{Duration, Instant};
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, IntoColumnRef as _, OnConflict, SimpleExpr};
 use sea_orm::{
@@ -107,6 +108,7 @@ fn one_per_payment(jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
 async fn write_batch(db: &DatabaseConnection, batch: Vec<Job>) {
     let changes: Vec<&Change> = batch.iter().map(|job| &job.change).collect();
     metrics::histogram!("interlock_group_commit_changes").record(u32::try_from(changes.len()).unwrap_or(u32::MAX));
+    let began = Instant::now();
     let verdicts = match try_write(db, &changes).await {
         Ok(verdicts) => verdicts,
         Err(_) if changes.len() > 1 => {
@@ -121,7 +123,11 @@ async fn write_batch(db: &DatabaseConnection, batch: Vec<Job>) {
             None => Vec::new(),
         },
     };
+    metrics::histogram!("interlock_group_commit_seconds").record(began.elapsed());
     for (job, verdict) in batch.into_iter().zip(verdicts) {
+        if matches!(verdict, Err(CommitError::Unavailable(_))) {
+            metrics::counter!("interlock_commits_unknown_total").increment(1);
+        }
         // A caller that has gone away does not mind; the row is written.
         let _ = job.done.send(verdict);
     }

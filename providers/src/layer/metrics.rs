@@ -1,7 +1,8 @@
 //! Counts calls by outcome and measures how long they take. It changes no outcome.
 //!
-//! `interlock_provider_calls_total{provider,call,outcome}` and `interlock_provider_call_seconds{provider,call}`.
-//! Accounts are no label: their number has no bound.
+//! `interlock_provider_calls_total{provider,call,flow,outcome,failure}` and
+//! `interlock_provider_call_seconds{provider,call}`. `flow` is `none` for calls that do not depend on it, `failure` is
+//! `none` where there was none. Accounts are no label: their number has no bound.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -11,9 +12,57 @@ use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
 use crate::notification::{Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified};
-use crate::order::{Call, Order, OrderRef, RefundOrder};
-use crate::outcome::{Answer, Created, Ended, Queried, RefundQueried, Refunded, Refusal};
+use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
+use crate::outcome::{Answer, Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded, Refusal};
 use crate::provider::{Capabilities, Provider, ProviderName};
+
+/// The value of a label that does not apply.
+const NONE: &str = "none";
+/// How creating can end, and with which failure; for the series that must be there before it has happened.
+const CREATED: &[(&str, Option<FailureKind>)] = &[
+    ("accepted", None),
+    ("captured", None),
+    ("waiting", None),
+    ("not_sent", Some(FailureKind::Network)),
+    ("not_sent", Some(FailureKind::Timeout)),
+    ("refused_provider", Some(FailureKind::RateLimited)),
+    ("refused_provider", Some(FailureKind::ServerError)),
+    ("refused_account", Some(FailureKind::Account)),
+    ("refused_request", Some(FailureKind::Request)),
+    ("declined", Some(FailureKind::Declined)),
+    ("unknown", Some(FailureKind::Network)),
+    ("unknown", Some(FailureKind::Timeout)),
+    ("unknown", Some(FailureKind::ServerError)),
+    ("unknown", Some(FailureKind::Incompatible)),
+];
+
+/// Makes the series of creating at every provider: an increase from nothing to 1 is none to Prometheus.
+pub fn register() {
+    for protocol in crate::PROTOCOLS {
+        for flow in protocol.capabilities.flows {
+            for (outcome, failure) in CREATED {
+                count(protocol.name, "create", Some(flow.flow), outcome, *failure, 0);
+            }
+        }
+    }
+}
+
+fn count(
+    provider: ProviderName,
+    call: &'static str,
+    flow: Option<Flow>,
+    outcome: &'static str,
+    failure: Option<FailureKind>,
+    times: u64,
+) {
+    let flow: &'static str = flow.map_or(NONE, Into::into);
+    let failure: &'static str = failure.map_or(NONE, Into::into);
+    ::metrics::counter!(
+        "interlock_provider_calls_total",
+        "provider" => provider.as_str(), "call" => call, "flow" => flow, "outcome" => outcome, "failure" => failure
+    )
+    .increment(times);
+}
 
 #[derive(Debug)]
 pub(super) struct Metrics {
@@ -28,25 +77,26 @@ impl Metrics {
     async fn measured<T: Label>(
         &self,
         call: &'static str,
+        flow: Option<Flow>,
         answer: impl Future<Output = Answer<T>> + Send,
     ) -> Answer<T> {
-        let provider = self.inner.name().as_str();
+        let provider = self.inner.name();
         let began = Instant::now();
         let answer = answer.await;
-        ::metrics::histogram!("interlock_provider_call_seconds", "provider" => provider, "call" => call)
+        ::metrics::histogram!("interlock_provider_call_seconds", "provider" => provider.as_str(), "call" => call)
             .record(began.elapsed());
-        let outcome = answer.outcome.label();
-        ::metrics::counter!(
-            "interlock_provider_calls_total", "provider" => provider, "call" => call, "outcome" => outcome
-        )
-        .increment(1);
+        let (outcome, failure) = (&answer.outcome, answer.outcome.failure());
+        count(provider, call, flow, outcome.label(), failure.map(|failure| failure.kind), 1);
         answer
     }
 }
 
-/// The value of the label `outcome`.
-trait Label {
+/// How outcomes are named where they are counted.
+pub trait Label {
+    /// Its name.
     fn label(&self) -> &'static str;
+    /// What went wrong, if anything did.
+    fn failure(&self) -> Option<&Failure>;
 }
 
 impl Label for Created {
@@ -63,6 +113,15 @@ impl Label for Created {
             Self::Unknown(_) => "unknown",
         }
     }
+
+    fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::NotSent(failure) | Self::Refused(_, failure) | Self::Declined(failure) | Self::Unknown(failure) => {
+                Some(failure)
+            }
+            Self::Accepted(_) | Self::Captured(_) | Self::Waiting => None,
+        }
+    }
 }
 
 impl Label for Queried {
@@ -74,6 +133,13 @@ impl Label for Queried {
             Self::Closed => "closed",
             Self::Reversed => "reversed",
             Self::Unknown(_) => "unknown",
+        }
+    }
+
+    fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Unknown(failure) => Some(failure),
+            Self::NotFound | Self::Payable | Self::Paid(_) | Self::Closed | Self::Reversed => None,
         }
     }
 }
@@ -88,6 +154,13 @@ impl Label for Ended {
             Self::Impossible(_) => "impossible",
             Self::Again(_) => "again",
             Self::Unknown(_) => "unknown",
+        }
+    }
+
+    fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::Impossible(failure) | Self::Again(failure) | Self::Unknown(failure) => Some(failure),
+            Self::Closed | Self::Reversed | Self::AlreadyPaid | Self::NotFound => None,
         }
     }
 }
@@ -105,6 +178,18 @@ impl Label for Refunded {
             Self::Unknown(_) => "unknown",
         }
     }
+
+    fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::TerminalNo(failure)
+            | Self::AnotherNumber(failure)
+            | Self::Abnormal(failure)
+            | Self::NeedsFunds(failure)
+            | Self::Later(failure)
+            | Self::Unknown(failure) => Some(failure),
+            Self::Accepted | Self::Done => None,
+        }
+    }
 }
 
 impl Label for RefundQueried {
@@ -116,6 +201,13 @@ impl Label for RefundQueried {
             Self::TerminalNo(_) => "terminal_no",
             Self::Abnormal(_) => "abnormal",
             Self::Unknown(_) => "unknown",
+        }
+    }
+
+    fn failure(&self) -> Option<&Failure> {
+        match self {
+            Self::TerminalNo(failure) | Self::Abnormal(failure) | Self::Unknown(failure) => Some(failure),
+            Self::NotFound | Self::Accepted | Self::Done => None,
         }
     }
 }
@@ -135,27 +227,27 @@ impl Provider for Metrics {
     }
 
     async fn create(&self, order: &Order, call: &Call) -> Answer<Created> {
-        self.measured("create", self.inner.create(order, call)).await
+        self.measured("create", Some(order.flow), self.inner.create(order, call)).await
     }
 
     async fn query(&self, order: &OrderRef, call: &Call) -> Answer<Queried> {
-        self.measured("query", self.inner.query(order, call)).await
+        self.measured("query", None, self.inner.query(order, call)).await
     }
 
     async fn close(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
-        self.measured("close", self.inner.close(order, call)).await
+        self.measured("close", None, self.inner.close(order, call)).await
     }
 
     async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
-        self.measured("reverse", self.inner.reverse(order, call)).await
+        self.measured("reverse", None, self.inner.reverse(order, call)).await
     }
 
     async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<Refunded> {
-        self.measured("refund", self.inner.refund(refund, call)).await
+        self.measured("refund", None, self.inner.refund(refund, call)).await
     }
 
     async fn query_refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundQueried> {
-        self.measured("query_refund", self.inner.query_refund(refund, call)).await
+        self.measured("query_refund", None, self.inner.query_refund(refund, call)).await
     }
 
     fn notification(&self, raw: &RawNotification, now: DateTime<Utc>) -> Result<Verified<Notification>, Rejection> {

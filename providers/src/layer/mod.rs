@@ -9,6 +9,8 @@ mod timeout;
 
 use std::sync::Arc;
 
+pub use metrics::{Label, register as register_metrics};
+
 use crate::provider::Provider;
 
 /// The order of the layers, from the inside: adapter, second questions, hard time limit, metrics. The limit holds

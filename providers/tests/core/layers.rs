@@ -159,11 +159,14 @@ async fn calls_are_counted_by_outcome_and_measured() {
     provider.close(&reference(), &call(5_000)).await;
     provider.refund(&refund(), &call(5_000)).await;
     let text = handle.render();
-    for (call, outcome) in
-        [("create", "accepted"), ("query", "payable"), ("close", "closed"), ("refund", "terminal_no")]
-    {
-        let line =
-            format!("interlock_provider_calls_total{{provider=\"memory\",call=\"{call}\",outcome=\"{outcome}\"}} 1\n");
+    for (call, flow, outcome, failure) in [
+        ("create", "qr", "accepted", "none"),
+        ("query", "none", "payable", "none"),
+        ("close", "none", "closed", "none"),
+        ("refund", "none", "terminal_no", "request"),
+    ] {
+        let labels = format!("call=\"{call}\",flow=\"{flow}\",outcome=\"{outcome}\",failure=\"{failure}\"");
+        let line = format!("interlock_provider_calls_total{{provider=\"memory\",{labels}}} 1\n");
         assert!(text.contains(&line), "{line} in\n{text}");
         let line = format!("interlock_provider_call_seconds_count{{provider=\"memory\",call=\"{call}\"}} 1\n");
         assert!(text.contains(&line), "{line} in\n{text}");

@@ -9,6 +9,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use sea_orm::DbErr;
+use strum::VariantNames as _;
 use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::app::App;
@@ -231,6 +232,16 @@ fn judged(app: &App, row: DeliveryRow, done: Try, now: Timestamp) -> DeliveryRow
         delivered_at: (status == State::Delivered).then_some(now),
         last: Some(last),
         ..row
+    }
+}
+
+/// Makes the series of everything that can become of a try and of a delivery.
+pub fn register() {
+    for end in End::VARIANTS {
+        metrics::counter!("interlock_webhook_tries_total", "result" => *end).increment(0);
+    }
+    for status in State::VARIANTS.iter().filter(|status| **status != <&'static str>::from(State::Pending)) {
+        metrics::counter!("interlock_webhook_deliveries_total", "status" => *status).increment(0);
     }
 }
 

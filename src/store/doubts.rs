@@ -1,0 +1,68 @@
+//! What is in doubt, by its age, and what needs a person, by kind: counted for metrics, in the shape that metrics have.
+//! Reads only; which attempts are in doubt is said in `backlog`.
+
+use providers::provider::ProviderName;
+use sea_orm::sea_query::{Expr, ExprTrait as _};
+use sea_orm::{ColumnTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QuerySelect as _};
+
+use super::Store;
+use super::backlog::{CHARGED, IN_DOUBT};
+use super::entity::{attempt, operation};
+use super::rows::word;
+use crate::domain::Timestamp;
+
+impl Store {
+    /// How many attempts of each provider are in doubt for longer than each of these ages, in seconds: charges since
+    /// they were begun, offers since their deadline. An offer is in doubt when its deadline was before `overdue`.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn doubts_by_age(
+        &self,
+        overdue: Timestamp,
+        now: Timestamp,
+        ages_s: [i64; 4],
+    ) -> Result<Vec<(ProviderName, [u64; 4])>, DbErr> {
+        let since = format!("CASE WHEN {CHARGED} THEN started_at ELSE offer_deadline END");
+        let older = |age_s: i64| {
+            let before = now.plus_s(-age_s).0;
+            Expr::cust(format!("SUM(CASE WHEN {since} < {before} THEN 1 ELSE 0 END)"))
+        };
+        let [a, b, c, d] = ages_s.map(older);
+        let rows: Vec<(String, i64, i64, i64, i64)> = attempt::Entity::find()
+            .select_only()
+            .column(attempt::Column::Provider)
+            .column_as(a, "a")
+            .column_as(b, "b")
+            .column_as(c, "c")
+            .column_as(d, "d")
+            .filter(Expr::cust(IN_DOUBT))
+            .filter(Expr::cust(CHARGED).or(attempt::Column::OfferDeadline.lt(overdue.0)))
+            .group_by(attempt::Column::Provider)
+            .into_tuple()
+            .all(&self.db)
+            .await?;
+        let counted = rows.into_iter().map(|(provider, a, b, c, d)| {
+            let counts = [a, b, c, d].map(|count| u64::try_from(count).unwrap_or(0));
+            word("attempt", "doubts", "provider", &provider).map(|name| (name, counts))
+        });
+        counted.collect()
+    }
+
+    /// How many entries of the work list are open, by kind.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn open_operations(&self) -> Result<Vec<(String, u64)>, DbErr> {
+        let rows: Vec<(String, i64)> = operation::Entity::find()
+            .select_only()
+            .column(operation::Column::Kind)
+            .column_as(Expr::cust("COUNT(*)"), "count")
+            .filter(operation::Column::ResolvedAt.is_null())
+            .group_by(operation::Column::Kind)
+            .into_tuple()
+            .all(&self.db)
+            .await?;
+        Ok(rows.into_iter().map(|(kind, count)| (kind, u64::try_from(count).unwrap_or(0))).collect())
+    }
+}
