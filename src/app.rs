@@ -15,6 +15,7 @@ use crate::routing::health::watch::Watch;
 use crate::routing::pace::Paces;
 use crate::routing::queue::Queue;
 use crate::store::Store;
+use crate::traces::{self, Traces};
 use crate::webhooks::client::Client;
 
 /// A running gateway.
@@ -38,6 +39,8 @@ pub struct App {
     pub queue: Queue,
     /// Tells merchants.
     pub webhooks: Client,
+    /// Tells a collector what is done for payments.
+    pub traces: Traces,
     /// Begins our numbers at providers.
     pub prefix: InstallationPrefix,
     /// Where providers reach us: `https://pay.example.com`, without a slash at the end.
@@ -68,13 +71,13 @@ impl App {
         format!("{}/notifications/{account_id}/refund", self.public_url)
     }
 
-    /// Runs work that must not stop when the connection that asked for it does.
+    /// Runs work that must not stop when the connection that asked for it does. It stays part of what is traced here.
     pub fn spawn<F>(self: &Arc<Self>, work: F) -> tokio::task::JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
         F::Output: Send + 'static,
     {
-        self.tasks.spawn_on(work, &self.runtime)
+        self.tasks.spawn_on(traces::carried(work), &self.runtime)
     }
 }
 

@@ -38,6 +38,14 @@ impl Clock {
         machine_time().plus_ms(self.offset_ms.load(Ordering::Relaxed)).plus_ms(self.skew_ms.load(Ordering::Relaxed))
     }
 
+    /// When, on the machine's own clock, something began that has taken so long until now. For traces alone: nothing is
+    /// decided by it.
+    #[must_use]
+    pub fn began(&self, took: Duration) -> SystemTime {
+        let ms = u64::try_from(machine_time().0).unwrap_or(0);
+        UNIX_EPOCH + Duration::from_millis(ms).saturating_sub(took)
+    }
+
     /// Returns at `then`, or when a jump takes the clock past it.
     pub async fn sleep_until(&self, then: Timestamp) {
         let mut jumps = self.jumps.subscribe();

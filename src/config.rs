@@ -26,6 +26,7 @@ pub struct Config {
     pub payments: Payments,
     pub resolver: Resolver,
     pub webhooks: Webhooks,
+    pub traces: Traces,
     pub log: Log,
 }
 
@@ -201,6 +202,18 @@ where
     texts.iter().map(|text| text.parse().map_err(|e| serde::de::Error::custom(format!("{text:?}: {e}")))).collect()
 }
 
+/// Section `traces`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct Traces {
+    pub otlp_url: String,
+    pub percent: u8,
+    pub queue: usize,
+    pub interval_ms: u64,
+    pub timeout_ms: u64,
+}
+
 /// Section `log`.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -362,6 +375,9 @@ impl Config {
             ("webhooks.batch", usize::try_from(self.webhooks.batch).unwrap_or(0)),
             ("webhooks.timeout_ms", usize::try_from(self.webhooks.timeout_ms).unwrap_or(0)),
             ("webhooks.connect_timeout_ms", usize::try_from(self.webhooks.connect_timeout_ms).unwrap_or(0)),
+            ("traces.queue", self.traces.queue),
+            ("traces.interval_ms", usize::try_from(self.traces.interval_ms).unwrap_or(0)),
+            ("traces.timeout_ms", usize::try_from(self.traces.timeout_ms).unwrap_or(0)),
         ];
         for (key, value) in counts {
             if value == 0 {
@@ -381,6 +397,16 @@ impl Config {
         if crate::domain::id::InstallationPrefix::parse(&p.order_prefix).is_none() {
             let value = p.order_prefix.clone();
             return Err(Wrong { key: "payments.order_prefix", value, problem: "must be 1 to 8 letters or digits" });
+        }
+        if self.traces.percent > 100 {
+            let value = self.traces.percent.to_string();
+            return Err(Wrong { key: "traces.percent", value, problem: "must be from 0 to 100" });
+        }
+        let url = &self.traces.otlp_url;
+        let is_http = url::Url::parse(url).is_ok_and(|url| ["http", "https"].contains(&url.scheme()));
+        if !(url.is_empty() || is_http) {
+            let problem = "must be an http or https address";
+            return Err(Wrong { key: "traces.otlp_url", value: url.clone(), problem });
         }
         let url = &self.server.public_url;
         if !(url.is_empty() || url.starts_with("http://") || url.starts_with("https://")) {
@@ -426,6 +452,9 @@ mod tests {
             ("payments.order_prefix", "much too long"),
             ("server.public_url", "example.com"),
             ("payments.nonsense", "1"),
+            ("traces.otlp_url", "collector:4318"),
+            ("traces.percent", "101"),
+            ("traces.queue", "0"),
             ("webhooks.ladder_s", ""),
             ("webhooks.ladder_s", "5,soon"),
             ("webhooks.allow_networks", "10.0.0.0/8, everything"),

@@ -14,6 +14,7 @@ use crate::routing::rule::Routing;
 use crate::routing::terms::Terms;
 use crate::routing::usage::{Turns, Usage};
 use crate::store::{AccountRow, KeyRow, Store};
+use crate::traces::Traces;
 use crate::vault::Vault;
 
 /// The installation fact that changes whenever anything here does.
@@ -64,6 +65,7 @@ struct Snapshot {
 pub struct Directory {
     store: Store,
     vault: Vault,
+    traces: Traces,
     snapshot: RwLock<Arc<Snapshot>>,
     keys: RwLock<HashMap<String, KeyRow>>,
     usage: Usage,
@@ -86,10 +88,11 @@ impl Directory {
     ///
     /// # Errors
     /// The database's.
-    pub async fn open(store: Store, vault: Vault) -> Result<Self, DirectoryError> {
+    pub async fn open(store: Store, vault: Vault, traces: Traces) -> Result<Self, DirectoryError> {
         let directory = Self {
             store,
             vault,
+            traces,
             snapshot: RwLock::default(),
             keys: RwLock::default(),
             usage: Usage::default(),
@@ -267,7 +270,7 @@ impl Directory {
         let protocol = providers::protocol(&row.provider)
             .ok_or_else(|| format!("no provider {:?} in this version", row.provider))?;
         let provider = (protocol.open)(settings).map_err(|e| e.to_string())?;
-        Ok(layer::stack(provider))
+        Ok(self.traces.around(layer::stack(provider)))
     }
 }
 

@@ -16,5 +16,6 @@ pub mod routing;
 pub mod server;
 pub mod store;
 pub mod telemetry;
+pub mod traces;
 pub mod vault;
 pub mod webhooks;

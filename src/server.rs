@@ -35,6 +35,7 @@ use crate::routing::pace::Paces;
 use crate::routing::queue::Queue;
 use crate::store::{OpenError, Store};
 use crate::telemetry;
+use crate::traces::{self, Traces};
 use crate::vault::{Vault, VaultError};
 use crate::webhooks::client::{Client, NoClient};
 use crate::webhooks::guard::{Guard, System};
@@ -94,6 +95,9 @@ pub enum StartError {
     /// Webhooks cannot be sent.
     #[error(transparent)]
     Webhooks(#[from] NoClient),
+    /// Traces cannot be sent.
+    #[error(transparent)]
+    Traces(#[from] traces::NoTraces),
     /// No random bytes.
     #[error(transparent)]
     Random(#[from] NoRandomness),
@@ -177,8 +181,9 @@ async fn assemble(config: Config, store: Store, vault: Vault, address: SocketAdd
     let prefix = InstallationPrefix::parse(&config.payments.order_prefix).ok_or(NoRandomness)?;
     let clock = Clock::new();
     let gateway = id::number()?;
+    let traces = traces(&config, address, gateway)?;
     Ok(App {
-        directory: Directory::open(store.clone(), vault).await?,
+        directory: Directory::open(store.clone(), vault, traces.clone()).await?,
         webhooks: webhooks(&config)?,
         health: health(&config, gateway, clock.now()),
         paces: Paces::default(),
@@ -186,6 +191,7 @@ async fn assemble(config: Config, store: Store, vault: Vault, address: SocketAdd
         queue: Queue::default(),
         clock,
         store,
+        traces,
         prefix,
         public_url,
         tasks: TaskTracker::new(),
@@ -195,6 +201,22 @@ async fn assemble(config: Config, store: Store, vault: Vault, address: SocketAdd
         draining: CancellationToken::new(),
         config,
     })
+}
+
+fn traces(config: &Config, address: SocketAddr, gateway: u32) -> Result<Traces, StartError> {
+    let config = &config.traces;
+    if config.otlp_url.is_empty() {
+        return Ok(Traces::off());
+    }
+    let settings = traces::Settings {
+        otlp_url: config.otlp_url.clone(),
+        percent: config.percent,
+        queue: config.queue,
+        interval: Duration::from_millis(config.interval_ms),
+        timeout: Duration::from_millis(config.timeout_ms),
+        gateway: format!("{address}-{gateway:08x}"),
+    };
+    Ok(Traces::open(&settings, tokio::runtime::Handle::current())?)
 }
 
 fn health(config: &Config, gateway: u32, now: Timestamp) -> Watch {
@@ -284,6 +306,7 @@ impl Running {
         {
             tracing::warn!("stopped before all calls had ended; the next start goes on with them");
         }
+        self.app.traces.stop().await;
         if let Some(sandbox) = self.sandbox {
             match sandbox.book_json() {
                 Ok(book) => keep_book(&self.app.config.data.dir, &book),

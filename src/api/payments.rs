@@ -17,7 +17,7 @@ use super::error::{Problem, REQUEST_ID, is_key_taken, is_order_taken};
 use super::idempotency::{self, Once};
 use super::list::{List, ListQuery, time};
 use super::new_payment::{CreatePayment, flow, providers_of};
-use super::request::Id;
+use super::request::{Id, caller_of};
 use crate::app::App;
 use crate::domain::Aggregate;
 use crate::domain::attempt::State as AttemptState;
@@ -27,6 +27,7 @@ use crate::payments::view::{self, PaymentView};
 use crate::payments::{DECISIONS, Trouble, close, queue, resolve};
 use crate::store::change::{Change, Key, KeyWrite};
 use crate::store::{CommitError, PaymentFilter};
+use crate::traces::{self, Span};
 
 /// What `POST /v1/payments/{id}/offers` takes.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -72,7 +73,8 @@ pub async fn create(
     let answer_by = new.wait.map_or(writing_by, |wait| began + wait);
     let order_id = new.payment.order_id.clone();
     let asker = Asker { key: None, planned_at: began, answer_by, auth_code: new.auth_code };
-    let running = start(&app, asker, place, {
+    let asked = Asked { name: "payment", makes: true, began, caller: caller_of(&request), _place: place };
+    let running = start(&app, asker, asked, {
         let (app, once) = (Arc::clone(&app), once.clone());
         async move { pay::open(&app, new.payment, once.scope, once.fingerprint).await }
     });
@@ -104,7 +106,36 @@ fn refuse_while_draining(app: &App) -> Result<(), Problem> {
     Ok(())
 }
 
-fn start<F>(app: &Arc<App>, asker: Asker, place: Place, open: F) -> Running
+/// A request that was let in, as its payment's trace shows it.
+struct Asked {
+    name: &'static str,
+    /// Whether it makes the payment: then it is the root of the trace.
+    makes: bool,
+    began: Instant,
+    caller: Option<traces::Caller>,
+    /// Held until its work is done.
+    _place: Place,
+}
+
+impl Asked {
+    fn span(&self, app: &App, aggregate: &Aggregate) -> Span {
+        let (payment, began) = (&aggregate.payment, app.clock.began(self.began.elapsed()));
+        let caller = self.caller.as_ref();
+        let trace = match self.makes {
+            true => app.traces.root(&payment.id, self.name, began, caller),
+            false => app.traces.incoming(&payment.id, self.name, began, caller),
+        };
+        trace.set("merchant.id", payment.merchant_id.clone());
+        trace.set("flow", payment.flow.to_string());
+        trace.set("amount_fen", payment.amount.minor());
+        if let Ok(request_id) = REQUEST_ID.try_with(Clone::clone) {
+            trace.set("request.id", request_id);
+        }
+        trace
+    }
+}
+
+fn start<F>(app: &Arc<App>, asker: Asker, asked: Asked, open: F) -> Running
 where
     F: Future<Output = Result<(Aggregate, Key), OpenError>> + Send + 'static,
 {
@@ -112,11 +143,16 @@ where
     let worker = Arc::clone(app);
     let request_id = REQUEST_ID.try_with(Clone::clone).unwrap_or_default();
     let work = async move {
-        let _place = place;
         match open.await {
             Ok((aggregate, key)) => {
                 let _ = tell.send(Ok((aggregate.clone(), key.clone())));
-                pay::run(&worker, aggregate, Asker { key: Some(key), ..asker }).await
+                let trace = asked.span(&worker, &aggregate);
+                let done = trace.around(pay::run(&worker, aggregate, Asker { key: Some(key), ..asker })).await;
+                match &done {
+                    Ok(last) => trace.set("payment.status", last.payment.status.to_string()),
+                    Err(_) => trace.failed("trouble"),
+                }
+                done
             }
             Err(OpenError::Trouble(trouble)) => {
                 let problem = if is_key_taken(&trouble) {
@@ -344,7 +380,8 @@ pub async fn offer(
             Ok(()) => {
                 let asker = Asker { key: None, planned_at, answer_by, auth_code: None };
                 let claimed = key.clone();
-                let running = start(&app, asker, place, async move { Ok((planned, claimed)) });
+                let asked = Asked { name: "offer", makes: false, began: planned_at, caller: caller_of(&request), _place: place };
+                let running = start(&app, asker, asked, async move { Ok((planned, claimed)) });
                 return finish(&app, running.done, &stored.payment.id, &key, answer_by).await;
             }
             Err(CommitError::Moved) => {}

@@ -15,7 +15,7 @@ use super::error::{Problem, is_key_taken};
 use super::idempotency::{self, Once};
 use super::list::{List, ListQuery};
 use super::new_payment::text;
-use super::request::Id;
+use super::request::{Id, caller_of};
 use crate::app::App;
 use crate::domain::Refund;
 use crate::domain::refund::State;
@@ -74,13 +74,17 @@ pub async fn create(
     let asked_at = Instant::now();
     let answer_by = asked_at + Duration::from_millis(app.config.payments.answer_within_ms);
     let (tell, made) = oneshot::channel();
+    let sender = caller_of(&request);
     let done = app.spawn({
         let (app, once, merchant_id) = (Arc::clone(&app), once.clone(), caller.merchant_id.clone());
         async move {
             match refund::open(&app, &merchant_id, &id, &new, once.scope, once.fingerprint).await {
                 Ok((aggregate, key)) => {
                     let _ = tell.send(Ok((aggregate.payment.id.clone(), key.resource_id.clone())));
-                    let finished = refund::run(&app, aggregate, &key, asked_at).await;
+                    let began = app.clock.began(asked_at.elapsed());
+                    let trace = app.traces.incoming(&aggregate.payment.id, "refund request", began, sender.as_ref());
+                    trace.set("refund.id", key.resource_id.clone());
+                    let finished = trace.around(refund::run(&app, aggregate, &key, asked_at)).await;
                     finished.map(drop).map_err(|error| {
                         tracing::warn!(refund_id = key.resource_id, %error, "the resolver goes on with this refund");
                     })

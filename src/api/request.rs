@@ -16,6 +16,7 @@ use tracing::Instrument as _;
 use super::admission;
 use super::error::{Problem, REQUEST_ID};
 use crate::domain::id;
+use crate::traces::Caller;
 
 const HEADER: &str = "x-request-id";
 
@@ -62,6 +63,12 @@ fn measure(response: &ServiceResponse<impl MessageBody>, method: &Method, took: 
         .record(took);
     metrics::counter!("interlock_http_requests_total", "route" => route, "method" => method, "status" => status)
         .increment(1);
+}
+
+/// Where the request stands in the trace of whoever sent it.
+#[must_use]
+pub fn caller_of(request: &HttpRequest) -> Option<Caller> {
+    Caller::read(|name| request.headers().get(name)?.to_str().ok().map(str::to_owned))
 }
 
 fn is_id(text: &str) -> bool {

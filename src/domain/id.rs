@@ -19,12 +19,14 @@ pub fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
     Ok(bytes)
 }
 
+/// Base 62; a token begins with its lowest digit.
+const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+
 /// 128 random bits in base 62, always 22 characters of `[0-9A-Za-z]`.
 ///
 /// # Errors
 /// [`NoRandomness`].
 pub fn token() -> Result<String, NoRandomness> {
-    const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
     let mut rest = u128::from_be_bytes(random::<16>()?);
     let mut text = String::with_capacity(22);
     for _ in 0..22 {
@@ -33,6 +35,16 @@ pub fn token() -> Result<String, NoRandomness> {
         rest /= 62;
     }
     Ok(text)
+}
+
+/// The 128 random bits of an id, with its prefix or without; `None` for what [`token`] cannot have made, and for 0.
+#[must_use]
+pub fn bits(id: &str) -> Option<u128> {
+    let token = id.rsplit('_').next().filter(|token| token.len() == 22)?;
+    let digit = |byte: u8| DIGITS.iter().position(|digit| *digit == byte).and_then(|at| u128::try_from(at).ok());
+    let mut digits = token.bytes().rev().map(digit);
+    let bits = digits.try_fold(0_u128, |bits, digit| bits.checked_mul(62)?.checked_add(digit?))?;
+    (bits != 0).then_some(bits)
 }
 
 /// A random number, to tell a few of something apart.
@@ -125,6 +137,17 @@ mod tests {
         assert!(no.bytes().all(|b| b.is_ascii_alphanumeric()));
         assert!(InstallationPrefix::parse("").is_none());
         assert!(InstallationPrefix::parse("too-long!").is_none());
+    }
+
+    #[test]
+    fn the_bits_of_an_id_are_those_that_it_was_made_of() {
+        assert_eq!(bits("pay_1000000000000000000000"), Some(1));
+        assert_eq!(bits("0100000000000000000000"), Some(62));
+        let (one, other) = (new(Kind::Payment).unwrap(), new(Kind::Payment).unwrap());
+        assert!(bits(&one).is_some() && bits(&one) != bits(&other));
+        for text in ["", "pay_", "pay_1", "pay_0000000000000000000000", "pay_zzzzzzzzzzzzzzzzzzzzzz", "pay_-0000000000000000000001"] {
+            assert_eq!(bits(text), None, "{text}");
+        }
     }
 
     #[test]

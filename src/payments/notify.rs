@@ -3,6 +3,7 @@
 //! after it. Forged input changes no row.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use providers::notification::{
     Acknowledgement, AcknowledgementBody, Notice, Notification, RawNotification, Rejection, Verified,
@@ -65,12 +66,12 @@ enum Verdict {
 /// Takes a notification and answers it in the provider's own way.
 pub async fn receive(app: &Arc<App>, account: &Account, raw: RawNotification) -> AcknowledgementBody {
     let provider = &account.provider;
-    let now = app.clock.now();
+    let (now, came_at) = (app.clock.now(), Instant::now());
     let verified = match provider.notification(&raw, now.utc()) {
         Ok(verified) => verified,
         Err(rejection) => return refuse(app, account, &rejection).await,
     };
-    let (verdict, acknowledgement) = match take(app, account, &verified, &raw, now).await {
+    let (verdict, acknowledgement) = match take(app, account, &verified, &raw, (now, came_at)).await {
         Ok(Ok(verdict)) => (verdict.into(), Acknowledgement::Stop),
         // Sending it again would not make it match: it is on the work list.
         Ok(Err(mismatch)) => (mismatch.into(), Acknowledgement::Stop),
@@ -137,7 +138,7 @@ async fn take(
     account: &Account,
     verified: &Verified<Notification>,
     raw: &RawNotification,
-    now: Timestamp,
+    (now, came_at): (Timestamp, Instant),
 ) -> Result<Result<Verdict, Mismatch>, Trouble> {
     let notification = verified.get();
     if app.store.has_notification(&account.id, &notification.id).await? {
@@ -175,9 +176,14 @@ async fn take(
                 return Ok(Err(mismatch));
             }
             Ok((before, matched)) => {
-                match apply(app, before, &told(app, account, before, matched).await, inbox(Verdict::Accepted.into()))
-                    .await
-                {
+                let began = app.clock.began(came_at.elapsed());
+                let trace = app.traces.incoming(&before.payment.id, "notification", began, None);
+                trace.set("provider", account.provider.name().as_str());
+                let taken = async {
+                    let told = told(app, account, before, matched).await;
+                    apply(app, before, &told, inbox(Verdict::Accepted.into())).await
+                };
+                match trace.around(taken).await {
                     Ok(()) => return Ok(Ok(Verdict::Accepted)),
                     Err(Trouble::Commit(CommitError::NotificationStored)) => return Ok(Ok(Verdict::Duplicate)),
                     Err(Trouble::Commit(CommitError::Moved)) => {}

@@ -181,6 +181,11 @@ pub async fn run(app: &Arc<App>, mut aggregate: Aggregate, asker: Asker) -> Resu
             account_id = attempt.account_id,
             provider = attempt.provider.as_str()
         );
+        let trace = app.traces.span(&aggregate.payment.id, "attempt");
+        trace.set("attempt.id", attempt.id.clone());
+        trace.set("account.id", attempt.account_id.clone());
+        trace.set("provider", attempt.provider.as_str());
+        trace.set("flow", attempt.flow.to_string());
         let settled = async {
             let account = app.directory.account(&attempt.account_id);
             let began = Instant::now();
@@ -203,11 +208,14 @@ pub async fn run(app: &Arc<App>, mut aggregate: Aggregate, asker: Asker) -> Resu
                 provider_request_id = answer.request_id.as_deref(),
                 "the provider was asked for an offer or a charge"
             );
+            trace.set("outcome", name(&answer.outcome));
+            if let Some(failure) = failure {
+                trace.failed(&failure.code);
+            }
             planned_at = Instant::now();
             settle(app, aggregate, &attempt.id, &answer, latency_ms, asker.key.as_ref()).await
-        }
-        .instrument(span)
-        .await?;
+        };
+        let settled = trace.around(settled.instrument(span)).await?;
         match settled {
             Settled::Switching(planned) => aggregate = planned,
             Settled::Over(last) => return Ok(last),

@@ -21,6 +21,7 @@ use crate::domain::{Aggregate, Attempt, Refund, Timestamp};
 use crate::kill_point;
 use crate::store::CommitError;
 use crate::store::change::{Change, Key, KeyScope, KeyWrite, StoredAnswer};
+use crate::traces::Span;
 
 /// A refund as it was asked for, checked.
 #[derive(Debug, Clone)]
@@ -317,7 +318,8 @@ async fn send(app: &Arc<App>, aggregate: Aggregate, refund_id: &str, marked_at: 
         return Ok(aggregate);
     }
     let Some((account, order, call)) = order(app, &aggregate, &refund) else { return Ok(aggregate) };
-    let answer: Answer<Refunded> = account.provider.refund(&order, &call).await;
+    let trace = span(app, &refund);
+    let answer: Answer<Refunded> = trace.around(account.provider.refund(&order, &call)).await;
     kill_point!("refund_after_call");
     if let Refunded::Unknown(failure)
     | Refunded::TerminalNo(failure)
@@ -342,6 +344,14 @@ async fn send(app: &Arc<App>, aggregate: Aggregate, refund_id: &str, marked_at: 
     .await?;
     kill_point!("refund_after_outcome_commit");
     Ok(written)
+}
+
+fn span(app: &App, refund: &Refund) -> Span {
+    let trace = app.traces.span(&refund.payment_id, "refund");
+    trace.set("refund.id", refund.id.clone());
+    trace.set("attempt.id", refund.attempt_id.clone());
+    trace.set("refund.automatic", refund.automatic);
+    trace
 }
 
 /// The next refund of the attempt that waits for its turn gets it.
@@ -372,7 +382,8 @@ async fn ask(app: &Arc<App>, aggregate: Aggregate, refund: &Refund) -> Result<Ag
         })
         .await;
     };
-    let answer = account.provider.query_refund(&order, &call).await;
+    let trace = span(app, refund);
+    let answer = trace.around(account.provider.query_refund(&order, &call)).await;
     let ladder = account.provider.capabilities().refund_ladder_s;
     let marked_at = Instant::now();
     let mut send_again = false;

@@ -50,6 +50,16 @@ enum Step {
 /// # Errors
 /// [`Trouble`]; what was not done stays due.
 pub async fn advance(app: &Arc<App>, payment_id: &str) -> Result<Aggregate, Trouble> {
+    let trace = app.traces.span(payment_id, "resolve");
+    let done = trace.around(steps(app, payment_id)).await;
+    match &done {
+        Ok(aggregate) => trace.set("payment.status", aggregate.payment.status.to_string()),
+        Err(_) => trace.failed("trouble"),
+    }
+    done
+}
+
+async fn steps(app: &Arc<App>, payment_id: &str) -> Result<Aggregate, Trouble> {
     let mut aggregate = reload(app, payment_id).await?;
     kill_point!("resolve_after_claim");
     for _ in 0..STEPS {

@@ -13,6 +13,8 @@ use crate::domain::{Aggregate, Attempt};
 /// Something that became true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fact {
+    /// A payment was made.
+    Made(Flow),
     /// A payment came into this state.
     Payment(Flow, PaymentState),
     /// A payment goes on over another route: from this provider, to that one.
@@ -25,7 +27,7 @@ pub(super) enum Fact {
 
 /// What became true between `before` (`None` for a new payment) and `after`.
 pub(super) fn between(before: Option<&Aggregate>, after: &Aggregate) -> Vec<Fact> {
-    let mut facts = Vec::new();
+    let mut facts: Vec<Fact> = before.is_none().then_some(Fact::Made(after.payment.flow)).into_iter().collect();
     if before.map(|b| b.payment.status) != Some(after.payment.status) {
         facts.push(Fact::Payment(after.payment.flow, after.payment.status));
     }
@@ -57,6 +59,9 @@ impl Fact {
     /// Counts it `times`; 0 only makes its series.
     fn count(self, times: u64) {
         match self {
+            Self::Made(flow) => {
+                metrics::counter!("interlock_payments_made_total", "flow" => name(flow)).increment(times);
+            }
             Self::Payment(flow, status) => {
                 let status: &'static str = status.into();
                 metrics::counter!("interlock_payments_total", "flow" => name(flow), "status" => status)
@@ -98,6 +103,7 @@ pub fn register() {
     let names = || providers::PROTOCOLS.iter().map(|protocol| protocol.name);
     let served = |flow| providers::PROTOCOLS.iter().any(|p| p.capabilities.flows.iter().any(|f| f.flow == flow));
     for flow in Flow::iter().filter(|flow| served(*flow)) {
+        Fact::Made(flow).count(0);
         PaymentState::iter().for_each(|state| Fact::Payment(flow, state).count(0));
     }
     for protocol in providers::PROTOCOLS {

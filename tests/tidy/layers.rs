@@ -13,7 +13,7 @@ const ROWS: &[&[&str]] = &[
     &["payments"],
     &["app"],
     &["routing", "directory", "webhooks"],
-    &["store", "clock", "config", "kill", "telemetry", "vault"],
+    &["store", "clock", "config", "kill", "telemetry", "traces", "vault"],
     &["domain"],
 ];
 

@@ -192,8 +192,17 @@ async fn deliver(app: Arc<App>, row: DeliveryRow, event: EventRow, endpoint: Opt
     let letter = letter
         .inspect_err(|error| tracing::error!(delivery_id = row.id, error, "a webhook could not be written"))
         .ok()?;
+    let trace = app.traces.outgoing(&row.payment_id, "webhook");
+    trace.set("event.id", row.event_id.clone());
+    trace.set("delivery.id", row.id.clone());
+    trace.set("try", i64::from(row.tries.saturating_add(1)));
     // Whatever it says, the receiver may have the event from here on; only a good answer proves it.
-    let done = app.webhooks.send(letter).await;
+    let done = trace.around(app.webhooks.send(letter)).await;
+    let end: &'static str = done.end.into();
+    trace.set("end", end);
+    if done.end != End::Delivered {
+        trace.failed(end);
+    }
     kill_point!("webhook_after_call");
     Some(Returned { row, done })
 }

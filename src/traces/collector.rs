@@ -1,0 +1,106 @@
+//! The way to the collector: OTLP as protobuf over HTTP, with the HTTP client that everything else uses. A collector that
+//! does not take spans is one line in the log, not one for each batch; they are dropped and never tried again.
+
+use std::sync::Mutex;
+use std::sync::PoisonError;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::{Request, Response};
+use opentelemetry_http::{HttpClient, HttpError};
+use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
+use tokio::runtime::Handle;
+
+use super::{NoTraces, Settings};
+
+/// Sends to the collector. Its requests run where all others do: the SDK's own thread has no runtime.
+#[derive(Debug)]
+pub(super) struct Collector {
+    http: reqwest::Client,
+    runtime: Handle,
+    is_up: Mutex<Option<bool>>,
+}
+
+impl Collector {
+    pub(super) fn exporter(settings: &Settings, runtime: Handle) -> Result<SpanExporter, NoTraces> {
+        let client = |error: &dyn std::fmt::Display| NoTraces::Client(error.to_string());
+        let http = reqwest::Client::builder()
+            .no_proxy()
+            .redirect(reqwest::redirect::Policy::none())
+            .connect_timeout(settings.timeout.min(Duration::from_secs(1)))
+            .timeout(settings.timeout)
+            .build()
+            .map_err(|error| client(&error))?;
+        register();
+        SpanExporter::builder()
+            .with_http()
+            .with_http_client(Self { http, runtime, is_up: Mutex::new(None) })
+            .with_protocol(Protocol::HttpBinary)
+            .with_endpoint(address(&settings.otlp_url))
+            .with_timeout(settings.timeout)
+            .build()
+            .map_err(|error| client(&error))
+    }
+
+    /// Notes how a sending ended; says it when that is news.
+    fn note(&self, ended: &Result<(), String>) {
+        let is_up = ended.is_ok();
+        let result = if is_up { "taken" } else { "dropped" };
+        metrics::counter!("interlock_trace_exports_total", "result" => result).increment(1);
+        metrics::gauge!("interlock_traces_up").set(if is_up { 1.0 } else { 0.0 });
+        let before = self.is_up.lock().unwrap_or_else(PoisonError::into_inner).replace(is_up);
+        match ended {
+            Ok(()) if before == Some(false) => tracing::info!("the collector takes traces again"),
+            Err(error) if before != Some(false) => {
+                tracing::error!(error, "the collector takes no traces: they are dropped until it does");
+            }
+            Ok(()) | Err(_) => {}
+        }
+    }
+}
+
+/// Makes the series of what can become of a batch.
+fn register() {
+    for result in ["taken", "dropped"] {
+        metrics::counter!("interlock_trace_exports_total", "result" => result).increment(0);
+    }
+}
+
+/// Collectors listen at `/v1/traces`; an address with another path is meant as it is.
+fn address(url: &str) -> String {
+    let is_bare = url::Url::parse(url).is_ok_and(|url| url.path() == "/");
+    if is_bare { format!("{}/v1/traces", url.trim_end_matches('/')) } else { url.to_owned() }
+}
+
+#[async_trait]
+impl HttpClient for Collector {
+    async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        let http = self.http.clone();
+        let sent = self.runtime.spawn(async move {
+            let request = reqwest::Request::try_from(request).map_err(|e| e.to_string())?;
+            let answer = http.execute(request).await.map_err(|e| e.without_url().to_string())?;
+            if answer.status().is_success() { Ok(()) } else { Err(format!("it answers {}", answer.status())) }
+        });
+        let ended = sent.await.unwrap_or_else(|e| Err(e.to_string()));
+        self.note(&ended);
+        // What the collector says beside its status (which spans it did not like) changes nothing here.
+        ended.map(|()| Response::new(Bytes::new())).map_err(Into::into)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_bare_address_gets_the_path_that_collectors_have() {
+        for (given, used) in [
+            ("http://collector:4318", "http://collector:4318/v1/traces"),
+            ("http://collector:4318/", "http://collector:4318/v1/traces"),
+            ("https://otlp.example/tenant/v1/traces", "https://otlp.example/tenant/v1/traces"),
+        ] {
+            assert_eq!(address(given), used);
+        }
+    }
+}
