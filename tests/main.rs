@@ -19,6 +19,7 @@ mod helpers;
 mod idempotency;
 mod life;
 mod notifications;
+mod observability;
 mod outage;
 mod program;
 mod queue;

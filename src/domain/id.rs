@@ -145,7 +145,14 @@ mod tests {
         assert_eq!(bits("0100000000000000000000"), Some(62));
         let (one, other) = (new(Kind::Payment).unwrap(), new(Kind::Payment).unwrap());
         assert!(bits(&one).is_some() && bits(&one) != bits(&other));
-        for text in ["", "pay_", "pay_1", "pay_0000000000000000000000", "pay_zzzzzzzzzzzzzzzzzzzzzz", "pay_-0000000000000000000001"] {
+        for text in [
+            "",
+            "pay_",
+            "pay_1",
+            "pay_0000000000000000000000",
+            "pay_zzzzzzzzzzzzzzzzzzzzzz",
+            "pay_-0000000000000000000001",
+        ] {
             assert_eq!(bits(text), None, "{text}");
         }
     }

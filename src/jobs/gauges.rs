@@ -138,11 +138,7 @@ fn accounts(app: &App, now: Timestamp) {
     }
     let routes = accounts.iter().filter(|account| !account.disabled).flat_map(|account| {
         let flows = account.provider.capabilities().flows.iter();
-        flows.map(|flow| RouteId {
-            account_id: account.id.clone(),
-            provider: account.provider.name(),
-            flow: flow.flow,
-        })
+        flows.map(|flow| RouteId { account_id: account.id.clone(), provider: account.provider.name(), flow: flow.flow })
     });
     for route in routes.take(SHOWN_ROUTES) {
         let view = app.health.peek(&route);
@@ -171,7 +167,8 @@ impl WorkList {
                 self.kinds.extend(found.iter().map(|(kind, _)| kind.clone()));
                 self.kinds.sort();
                 self.kinds.dedup();
-                let count = |kind: &String| found.iter().find(|(found, _)| found == kind).map_or(0, |(_, count)| *count);
+                let count =
+                    |kind: &String| found.iter().find(|(found, _)| found == kind).map_or(0, |(_, count)| *count);
                 for kind in &self.kinds {
                     gauge!("interlock_work_list_entries", "kind" => kind.clone()).set(number(count(kind)));
                 }
