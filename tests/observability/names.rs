@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -10,7 +11,7 @@ use tempfile::TempDir;
 use super::prometheus::promtool;
 use super::{in_repository, yaml};
 use crate::helpers::redis::Redis;
-use crate::helpers::{TestApp, barcode, order};
+use crate::helpers::{PATIENCE, TestApp, barcode, order};
 
 /// Labels that Prometheus adds.
 const ADDED: &[&str] = &["job", "instance", "alertname", "alertstate"];
@@ -147,7 +148,7 @@ async fn every_metric_that_a_dashboard_or_a_rule_names_is_there() {
     asked.extend(on_dashboards());
     assert!(asked.len() > 60, "all of them are read: {}", asked.len());
     // Gauges are measured every other second, the work list less often.
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let text = loop {
         let text = metrics(&app).await;
         let mut has = exposed(&text);
@@ -158,8 +159,8 @@ async fn every_metric_that_a_dashboard_or_a_rule_names_is_there() {
         if missing.is_empty() {
             break text;
         }
-        assert!(began.elapsed() < crate::helpers::PATIENCE, "{}\n\n{text}", missing.join("\n"));
-        tokio::time::sleep(std::time::Duration::from_millis(100)).await;
+        assert!(began.elapsed() < PATIENCE, "{}\n\n{text}", missing.join("\n"));
+        tokio::time::sleep(Duration::from_millis(100)).await;
     };
     // Ids are no labels: their number has no bound. Those of the first accounts are an exception.
     for id in ["pay_", "att_", "re_", "evt_", "key_", "sk_test_", paid["order_id"].as_str().unwrap()] {
@@ -168,6 +169,59 @@ async fn every_metric_that_a_dashboard_or_a_rule_names_is_there() {
     assert!(text.contains("interlock_http_requests_total{route=\"/v1/payments/{id}\",method=\"GET\",status=\"200\"}"));
     assert!(text.contains("interlock_payments_total{flow=\"qr\",status=\"succeeded\"} 1"), "{text}");
     assert!(text.contains("interlock_captures_total{provider=\"alipay\",flow=\"barcode\",disposition=\"kept\"} 1"));
+    app.stop().await;
+}
+
+/// Waits until all of these stand on `/metrics`.
+async fn until(app: &TestApp, series: &[&str]) {
+    let began = Instant::now();
+    loop {
+        let text = metrics(app).await;
+        let missing: Vec<_> = series.iter().filter(|series| !text.contains(&format!("{series}\n"))).collect();
+        if missing.is_empty() {
+            return;
+        }
+        assert!(began.elapsed() < PATIENCE, "{missing:#?} in\n{text}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_goes_wrong_is_measured_by_kind_age_and_route() {
+    let app = TestApp::start().await;
+    app.client.route(&[&app.alipay, &app.wechatpay, &app.unionpay]).await.expect(200);
+    app.control.fault(json!({"provider": "alipay", "kind": "refuse"})).await;
+    app.client.pay(&order()).await.expect(201);
+    until(
+        &app,
+        &[
+            "interlock_switches_total{from=\"alipay\",to=\"wechatpay\"} 1",
+            "interlock_provider_calls_total{provider=\"alipay\",call=\"create\",flow=\"qr\",outcome=\"not_sent\",\
+             failure=\"network\"} 1",
+        ],
+    )
+    .await;
+    // Out, and no longer believed in.
+    let began = Instant::now();
+    while !metrics(&app).await.contains("interlock_breaker_state{provider=\"alipay\",flow=\"qr\"} 3") {
+        assert!(began.elapsed() < PATIENCE, "its breaker never opens");
+        app.client.pay(&order()).await.expect(201);
+    }
+    // A charge that is neither done nor undone grows older, and is on the work list after a day.
+    for call in ["create", "reverse"] {
+        app.control.fault(json!({"provider": "wechatpay", "call": call, "kind": "http_500"})).await;
+    }
+    let mut body = barcode("wechatpay", 0);
+    body["wait"] = 0.into();
+    app.client.pay(&body).await.expect(202);
+    app.advance(700).await;
+    let older = |than: u32, count: u32| {
+        format!("interlock_attempts_in_doubt_older{{provider=\"wechatpay\",than_seconds=\"{than}\"}} {count}")
+    };
+    until(&app, &[&older(600, 1), &older(3_600, 0)]).await;
+    app.advance(90_000).await;
+    let unresolved = "interlock_work_list_entries{kind=\"unresolved\"} 1";
+    until(&app, &[&older(86_400, 1), unresolved, "interlock_work_list_entries{kind=\"any\"} 1"]).await;
     app.stop().await;
 }
 
