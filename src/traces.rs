@@ -119,7 +119,6 @@ impl Traces {
 
     /// The root of a payment's trace: the request that makes it, which began at `began`. Made once, by whoever made
     /// the payment.
-    #[must_use]
     pub fn root(&self, payment_id: &str, name: &'static str, began: SystemTime, caller: Option<&Caller>) -> Span {
         let Some((on, ids)) = self.of(payment_id) else { return Span(None) };
         let builder = on.tracer.span_builder(name).with_kind(SpanKind::Server).with_start_time(began);
@@ -131,19 +130,16 @@ impl Traces {
 
     /// Something that is done for a payment. It stands below what is traced around it, if that is the same payment's,
     /// and below its root otherwise.
-    #[must_use]
     pub fn span(&self, payment_id: &str, name: &'static str) -> Span {
         self.begin(payment_id, name, SpanKind::Internal, None, None)
     }
 
     /// The same for what came from outside: a request of the merchant's, or a notification. `began` is when it did.
-    #[must_use]
     pub fn incoming(&self, payment_id: &str, name: &'static str, began: SystemTime, caller: Option<&Caller>) -> Span {
         self.begin(payment_id, name, SpanKind::Server, Some(began), caller)
     }
 
     /// The same for what goes out.
-    #[must_use]
     pub fn outgoing(&self, payment_id: &str, name: &'static str) -> Span {
         self.begin(payment_id, name, SpanKind::Client, None, None)
     }
