@@ -133,6 +133,7 @@ pub struct Payments {
     pub max_parked: u64,
     pub answer_within_ms: u64,
     pub offer_timeout_ms: i64,
+    pub charge_timeout_ms: i64,
     pub query_timeout_ms: i64,
     pub reverse_timeout_ms: i64,
     pub refund_timeout_ms: i64,

@@ -42,32 +42,38 @@ macro_rules! kill_point {
 /// point, `point:n` when the n-th does; `INTERLOCK_HOLD_POINT=point:ms` holds the first worker up for so long.
 #[cfg(feature = "drill")]
 pub fn arm() {
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    if let Some((point, nth)) = armed("INTERLOCK_KILL_POINT") {
-        let left = AtomicU64::new(nth);
-        let done = fail::cfg_callback(point, move || {
-            if left.fetch_sub(1, Ordering::Relaxed) == 1 {
-                // The real thing: no destructor runs, no buffer is written, no connection is closed politely.
-                let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-            }
-        });
-        report(done);
+    if let Ok(value) = std::env::var("INTERLOCK_KILL_POINT") {
+        arm_now(&value);
     }
-    if let Some((point, ms)) = armed("INTERLOCK_HOLD_POINT") {
+    if let Some((point, ms)) = std::env::var("INTERLOCK_HOLD_POINT").ok().and_then(|value| armed(&value)) {
         report(fail::cfg(point, &format!("1*sleep({ms})")));
     }
 }
 
-/// The point that a variable names, and the number behind its colon: 1 if there is none.
+/// From now on the n-th worker that comes to `point:n` kills the process.
 #[cfg(feature = "drill")]
-fn armed(variable: &str) -> Option<(String, u64)> {
-    let value = std::env::var(variable).ok()?;
-    let (point, number) = value.split_once(':').unwrap_or((&value, "1"));
+pub fn arm_now(value: &str) {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    let Some((point, nth)) = armed(value) else { return };
+    let left = AtomicU64::new(nth);
+    let done = fail::cfg_callback(point, move || {
+        if left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            // The real thing: no destructor runs, no buffer is written, no connection is closed politely.
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        }
+    });
+    report(done);
+}
+
+/// The point that is named, and the number behind its colon: 1 if there is none.
+#[cfg(feature = "drill")]
+fn armed(value: &str) -> Option<(String, u64)> {
+    let (point, number) = value.split_once(':').unwrap_or((value, "1"));
     match number.parse() {
         Ok(number) if POINTS.contains(&point) => Some((point.to_owned(), number)),
         Ok(_) | Err(_) => {
-            tracing::error!(variable, value, "no such kill point");
+            tracing::error!(value, "no such kill point");
             None
         }
     }

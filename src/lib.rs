@@ -9,6 +9,8 @@ pub mod config;
 pub mod demo;
 pub mod directory;
 pub mod domain;
+#[cfg(feature = "drill")]
+pub mod drill;
 pub mod jobs;
 pub mod kill;
 pub mod payments;

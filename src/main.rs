@@ -43,6 +43,8 @@ enum Command {
     /// Measure something, without a gateway.
     #[command(subcommand)]
     Bench(Bench),
+    /// Break everything on purpose, and see whether money was kept twice or lost (builds with the feature `drill`).
+    Drill(Drill),
     /// Make a merchant, or find it again, and print its id.
     Merchant {
         /// Its name; unique.
@@ -63,6 +65,43 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+}
+
+#[derive(Debug, Args)]
+struct Drill {
+    /// What goes wrong; --list says what there is.
+    #[arg(long, default_value = "swarm")]
+    scenario: String,
+    /// One seed: everything that is planned follows from it.
+    #[arg(long, conflicts_with = "seeds")]
+    seed: Option<u64>,
+    /// Several seeds, a run for each: 1..200.
+    #[arg(long)]
+    seeds: Option<String>,
+    /// Payments in each run.
+    #[arg(long)]
+    payments: Option<usize>,
+    /// A PostgreSQL in which each run makes a schema: then there are two gateways.
+    #[arg(long)]
+    database: Option<String>,
+    /// A Redis.
+    #[arg(long)]
+    redis: Option<String>,
+    /// Payments stay with the first provider: to see what switching is good for.
+    #[arg(long)]
+    no_switchover: bool,
+    /// Runs at the same time.
+    #[arg(long, default_value_t = 6)]
+    jobs: usize,
+    /// Keep the folders of runs with violations here.
+    #[arg(long)]
+    keep: Option<PathBuf>,
+    /// End with one line of JSON.
+    #[arg(long)]
+    json: bool,
+    /// Say what scenarios there are, and stop.
+    #[arg(long)]
+    list: bool,
 }
 
 #[derive(Debug, Subcommand)]
@@ -167,6 +206,7 @@ async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
         Some(Command::Bench(Bench::Routing { seed, worlds, minutes, json })) => {
             Ok(routing::run(routing::Plan { seed, worlds, minutes, json }, &mut std::io::stdout().lock())?)
         }
+        Some(Command::Drill(wanted)) => drill(wanted).await,
         Some(Command::Merchant { name, place }) => {
             if !(1..=64).contains(&name.chars().count()) || name.chars().any(char::is_control) || name.trim() != name {
                 return Err(format!("a merchant's name has 1 to 64 characters, no blanks around it: {name:?}").into());
@@ -190,10 +230,58 @@ async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
+#[cfg(not(feature = "drill"))]
+async fn drill(_: Drill) -> Result<(), Box<dyn std::error::Error>> {
+    Err("this build has no drills; build one with `cargo build --release --features drill`".into())
+}
+
+#[cfg(feature = "drill")]
+async fn drill(asked: Drill) -> Result<(), Box<dyn std::error::Error>> {
+    use interlock::drill::{self, Wanted, scenario};
+
+    if asked.list {
+        for scenario in scenario::SCENARIOS {
+            println!("{} ({} payments)\n    {}\n", scenario.name, scenario.payments, scenario.about);
+        }
+        return Ok(());
+    }
+    let scenario = scenario::named(&asked.scenario)
+        .ok_or_else(|| format!("--scenario: there is no {:?}; --list says what there is", asked.scenario))?;
+    let wrong = || "--seeds: give them as 1..200";
+    let seeds = match (asked.seed, asked.seeds.as_deref()) {
+        (Some(seed), _) => seed..=seed,
+        (None, Some(text)) => {
+            let (first, last) = text.split_once("..").ok_or_else(wrong)?;
+            first.trim().parse().map_err(|_| wrong())?
+                ..=last.trim().trim_start_matches('=').parse().map_err(|_| wrong())?
+        }
+        (None, None) => 1..=1,
+    };
+    let wanted = Wanted {
+        payments: asked.payments.unwrap_or(scenario.payments),
+        scenario,
+        seeds,
+        postgres: asked.database,
+        redis: asked.redis,
+        switchover: !asked.no_switchover,
+        jobs: asked.jobs,
+        json: asked.json,
+        env: Vec::new(),
+        keep: asked.keep,
+    };
+    if drill::drill(wanted, &mut std::io::stdout()).await? {
+        Ok(())
+    } else {
+        Err("rules were broken, see above".into())
+    }
+}
+
 async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     #[cfg(feature = "drill")]
     interlock::kill::arm();
     let mut running = server::start(config).await?;
+    #[cfg(feature = "drill")]
+    interlock::drill::door::open(&running.app)?;
     // Whether anybody reads it or not: a closed terminal is no reason to stop.
     let _ = std::io::stdout().write_all(greeting(&running).as_bytes());
     tokio::select! {

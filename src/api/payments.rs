@@ -380,7 +380,13 @@ pub async fn offer(
             Ok(()) => {
                 let asker = Asker { key: None, planned_at, answer_by, auth_code: None };
                 let claimed = key.clone();
-                let asked = Asked { name: "offer", makes: false, began: planned_at, caller: caller_of(&request), _place: place };
+                let asked = Asked {
+                    name: "offer",
+                    makes: false,
+                    began: planned_at,
+                    caller: caller_of(&request),
+                    _place: place,
+                };
                 let running = start(&app, asker, asked, async move { Ok((planned, claimed)) });
                 return finish(&app, running.done, &stored.payment.id, &key, answer_by).await;
             }

@@ -199,7 +199,8 @@ fn call_timeout_ms(app: &App, capabilities: &Capabilities, flow: Flow, p99_ms: O
     let charging = capabilities.charge.as_ref().filter(|_| flow.takes_money());
     let usual = |p99: u32| (i64::from(p99) * 3 / 2).clamp(SHORTEST_OFFER_CALL_MS, LONGEST_OFFER_CALL_MS);
     let offer_ms = || p99_ms.map_or(app.config.payments.offer_timeout_ms, usual);
-    charging.map_or_else(offer_ms, |c| i64::from(c.timeout_ms))
+    let configured = app.config.payments.charge_timeout_ms;
+    charging.map_or_else(offer_ms, |c| if configured > 0 { configured } else { i64::from(c.timeout_ms) })
 }
 
 /// When a payment with a live offer has to be looked at for its own sake.

@@ -4,6 +4,8 @@
 //! What belongs to a payment is written by one task ([`writer`]) as a [`change::Change`], by compare-and-set of
 //! the payment's version. Nothing else writes those tables, except that a resolver takes a lease ([`due`]).
 
+#[cfg(feature = "drill")]
+pub mod audit;
 mod backlog;
 pub mod change;
 mod deliveries;

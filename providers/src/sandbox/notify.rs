@@ -160,7 +160,8 @@ impl Notifier {
         let (shown, settled) = match &answer {
             Ok((status, body)) => {
                 let text: String = String::from_utf8_lossy(body).chars().take(200).collect();
-                (json!({"status": status.as_u16(), "body": text}), delivery.face.acknowledged(*status, body))
+                let taken = delivery.face.acknowledged(*status, body);
+                (json!({"status": status.as_u16(), "body": text, "acknowledged": taken}), taken)
             }
             Err(error) => (json!({"error": error.to_string()}), false),
         };
@@ -195,6 +196,7 @@ impl Notifier {
             "id": delivery.id,
             "provider": delivery.face.provider().as_str(),
             "event": delivery.event,
+            "order_no": delivery.order.key.order_no,
             "url": url,
             "at": self.clock.now(),
             "fault": fault.map(|f| f.to_string()),

@@ -1,0 +1,96 @@
+//! Drills: real gateways, a real sandbox and a merchant that writes everything down, with faults injected on purpose;
+//! then everything is mended and must come to rest; then an auditor looks for what must never be. Only in builds for
+//! drills.
+
+pub mod audit;
+pub mod door;
+pub mod merchant;
+pub mod proxy;
+pub mod receiver;
+mod report;
+mod run;
+pub mod scenario;
+pub mod stage;
+
+use std::io::{self, Write};
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use providers::sandbox::keys::Keys;
+use tokio::sync::Semaphore;
+use tokio::task::JoinSet;
+
+use self::receiver::Receiver;
+use self::report::Results;
+use self::run::{Tools, run};
+use self::scenario::Scenario;
+
+/// The drill itself could not be carried out: nothing is known of what it was to show.
+#[derive(Debug, thiserror::Error)]
+#[error("drill: {0}")]
+pub struct Broken(pub String);
+
+impl From<io::Error> for Broken {
+    fn from(error: io::Error) -> Self {
+        Self(error.to_string())
+    }
+}
+
+/// What is drilled.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    /// What goes wrong.
+    pub scenario: Scenario,
+    /// One run for each.
+    pub seeds: RangeInclusive<u64>,
+    /// Payments in each run.
+    pub payments: usize,
+    /// A PostgreSQL: then there are two gateways. None: the embedded database, and one.
+    pub postgres: Option<String>,
+    /// A Redis.
+    pub redis: Option<String>,
+    /// Whether payments may go to another provider.
+    pub switchover: bool,
+    /// Runs at the same time.
+    pub jobs: usize,
+    /// End with one line of JSON.
+    pub json: bool,
+    /// More settings of the gateways.
+    pub env: Vec<(String, String)>,
+    /// Where the folders of runs with violations are kept.
+    pub keep: Option<PathBuf>,
+}
+
+/// Drills, and prints what came of it. Returns whether nothing was violated.
+///
+/// # Errors
+/// [`Broken`].
+pub async fn drill(wanted: Wanted, out: &mut (dyn Write + Send)) -> Result<bool, Broken> {
+    report::announce(&wanted, out)?;
+    let keys = tokio::task::spawn_blocking(Keys::generate).await.map_err(|e| Broken(e.to_string()))?;
+    let receiver = Receiver::start()?;
+    let tools = Arc::new(Tools {
+        wanted: wanted.clone(),
+        keys: keys.map_err(|e| Broken(e.to_string()))?,
+        webhooks: receiver.address,
+        boxes: receiver.boxes.clone(),
+    });
+    let places = Arc::new(Semaphore::new(wanted.jobs.max(1)));
+    let mut running = JoinSet::new();
+    for seed in wanted.seeds.clone() {
+        let (tools, places) = (Arc::clone(&tools), Arc::clone(&places));
+        running.spawn(async move {
+            let _place = places.acquire_owned().await;
+            (seed, run(&tools, seed).await)
+        });
+    }
+    let mut results = Results::default();
+    while let Some(done) = running.join_next().await {
+        let (seed, outcome) = done.map_err(|e| Broken(e.to_string()))?;
+        results.add(seed, outcome?, out)?;
+    }
+    receiver.stop().await;
+    results.print(&wanted, out)?;
+    Ok(results.is_clean())
+}

@@ -1,0 +1,192 @@
+//! What a drill prints: the plan first, then each violation with the seed that leads to it, then the sums; and one line for
+//! programs.
+
+use std::collections::BTreeMap;
+use std::io::{self, Write};
+
+use serde_json::json;
+
+use super::Wanted;
+use super::audit::{Evidence, Figures, Violation};
+use super::run::Outcome;
+
+/// What is about to be drilled, and the plan of its first seed.
+pub fn announce(wanted: &Wanted, out: &mut dyn Write) -> io::Result<()> {
+    let (scenario, first, last) = (wanted.scenario, wanted.seeds.start(), wanted.seeds.end());
+    let gateways = if wanted.postgres.is_some() { 2 } else { 1 };
+    let database = if wanted.postgres.is_some() { "PostgreSQL, two gateways" } else { "SQLite, one gateway" };
+    writeln!(
+        out,
+        "interlock drill: {} on {database}, seeds {first} to {last}, {} payments each",
+        scenario.name, wanted.payments
+    )?;
+    writeln!(out, "{}\n", scenario.about.split_whitespace().collect::<Vec<_>>().join(" "))?;
+    let plan = scenario.plan(*first, wanted.payments, gateways, wanted.switchover);
+    writeln!(out, "the plan of seed {first}:")?;
+    writeln!(out, "  {:?}, {} at once, clocks hurry by up to {} s", plan.habits, plan.at_once, plan.hurry_s)?;
+    writeln!(out, "  webhooks: {:?}; leaks: {} of 1000", plan.manners, plan.leaks)?;
+    for fault in plan.faults.iter().chain(&plan.refund_ends) {
+        writeln!(out, "  from the beginning: {fault}")?;
+    }
+    for (at, blow) in &plan.blows {
+        writeln!(out, "  after {at:>5} ms: {blow:?}")?;
+    }
+    writeln!(out)
+}
+
+/// What all runs came to.
+#[derive(Debug, Default)]
+pub struct Results {
+    runs: u64,
+    figures: Figures,
+    violations: Vec<(u64, Violation)>,
+    waits_ms: Vec<u64>,
+    kills: u32,
+    longest_rest_s: u64,
+}
+
+impl Results {
+    /// One more run; its violations are printed at once.
+    pub fn add(&mut self, seed: u64, outcome: Outcome, out: &mut dyn Write) -> io::Result<()> {
+        self.runs += 1;
+        let (sum, one) = (&mut self.figures, outcome.figures);
+        sum.payments += one.payments;
+        sum.payable += one.payable;
+        sum.succeeded += one.succeeded;
+        sum.captured_twice_kept += one.captured_twice_kept;
+        sum.lost += one.lost;
+        sum.unended += one.unended;
+        sum.given_back += one.given_back;
+        self.kills += outcome.kills;
+        self.longest_rest_s = self.longest_rest_s.max(outcome.rested_after_s);
+        self.waits_ms.extend(outcome.waits_ms);
+        for violation in &outcome.violations {
+            writeln!(out, "seed {seed}: {} broken by {}: {}", violation.rule, violation.subject, violation.found)?;
+        }
+        if let Some(trace) = outcome.trace {
+            writeln!(out, "{trace}")?;
+        }
+        self.violations.extend(outcome.violations.into_iter().map(|violation| (seed, violation)));
+        out.flush()
+    }
+
+    /// Whether nothing was violated.
+    pub fn is_clean(&self) -> bool {
+        self.violations.is_empty()
+    }
+
+    /// The sums.
+    pub fn print(&self, wanted: &Wanted, out: &mut dyn Write) -> io::Result<()> {
+        let f = &self.figures;
+        let mut by_rule: BTreeMap<&str, u32> = BTreeMap::new();
+        for (_, violation) in &self.violations {
+            *by_rule.entry(violation.rule).or_default() += 1;
+        }
+        writeln!(
+            out,
+            "\n{} runs, {} payments accepted, gateways died {} times; all at rest after {} s of their own time at the latest",
+            self.runs, f.payments, self.kills, self.longest_rest_s
+        )?;
+        writeln!(
+            out,
+            "kept twice {}, lost {}, unended {}, given back {}; of {} payable payments {} succeeded ({})",
+            f.captured_twice_kept,
+            f.lost,
+            f.unended,
+            f.given_back,
+            f.payable,
+            f.succeeded,
+            percent(f.succeeded, f.payable)
+        )?;
+        match by_rule.is_empty() {
+            true => writeln!(out, "0 violations")?,
+            false => writeln!(out, "{} violations: {by_rule:?}", self.violations.len())?,
+        }
+        if wanted.json {
+            let violations: Vec<_> = self
+                .violations
+                .iter()
+                .take(100)
+                .map(|(seed, v)| json!({"seed": seed, "rule": v.rule, "subject": v.subject, "found": v.found}))
+                .collect();
+            let line = json!({
+                "scenario": wanted.scenario.name,
+                "seeds": [wanted.seeds.start(), wanted.seeds.end()],
+                "payments": f.payments,
+                "captured_twice_kept": f.captured_twice_kept,
+                "lost": f.lost,
+                "unended": f.unended,
+                "violations": violations,
+                "success_rate": percent(f.succeeded, f.payable),
+                "p99_ms": self.p99_ms(),
+                "kills": self.kills,
+                "given_back": f.given_back,
+                "rested_after_s": self.longest_rest_s,
+            });
+            writeln!(out, "{line}")?;
+        }
+        Ok(())
+    }
+
+    fn p99_ms(&self) -> u64 {
+        let mut waits = self.waits_ms.clone();
+        waits.sort_unstable();
+        let at = (waits.len() * 99 / 100).min(waits.len().saturating_sub(1));
+        waits.get(at).copied().unwrap_or(0)
+    }
+}
+
+/// In hundredths of a percent: `99.95 %`.
+fn percent(part: u64, all: u64) -> String {
+    let hundredths = (part * 10_000).checked_div(all).unwrap_or(10_000);
+    format!("{}.{:02} %", hundredths / 100, hundredths % 100)
+}
+
+/// What is known of the payment that a violation is about: its rows, its orders at providers, what shoppers were told, and
+/// the lines of the log that name it.
+pub fn trace(violation: &Violation, e: &Evidence) -> String {
+    let id = &violation.subject;
+    let mut lines = vec![format!("  trace of {id}:")];
+    for payment in e.payments.iter().filter(|p| p.payment.id == *id) {
+        let p = &payment.payment;
+        lines.push(format!(
+            "    {} {} fen {} canceled {:?}",
+            p.status,
+            p.amount.minor(),
+            p.flow,
+            p.cancel_requested_at
+        ));
+        for a in &payment.attempts {
+            lines.push(format!(
+                "    attempt {} {} {} {:?} outcome {:?} captured {:?} reversal {:?} next {:?}",
+                a.id, a.provider, a.status, a.disposition, a.outcome, a.captured, a.reversal, a.next_check_at
+            ));
+            for order in e.orders.iter().filter(|o| o["order_no"] == a.provider_order_no) {
+                lines.push(format!(
+                    "      order {} {} captured {} refunded {}",
+                    order["order_no"], order["state"], order["captured"], order["refunded"]
+                ));
+            }
+        }
+        for r in &payment.refunds {
+            lines.push(format!(
+                "    refund {} of {} {} {} fen {:?}",
+                r.id,
+                r.attempt_id,
+                r.status,
+                r.amount.minor(),
+                r.failure
+            ));
+        }
+    }
+    for told in e.told.iter().filter(|told| told.payment_id == *id) {
+        lines.push(format!("    event {} {} {:?}", told.version, told.kind, told.deliveries));
+    }
+    for shopped in e.shopped.values().filter(|s| s.payment.as_ref() == Some(id)) {
+        let answers: Vec<(u16, bool)> = shopped.answers.iter().map(|a| (a.status, a.replayed)).collect();
+        lines.push(format!("    answers {answers:?}, statuses {:?}, refunds {:?}", shopped.statuses, shopped.refunds));
+    }
+    let named = e.logs.iter().flat_map(|log| log.lines()).filter(|line| line.contains(id.as_str()));
+    lines.extend(named.take(60).map(|line| format!("    log {}", line.chars().take(400).collect::<String>())));
+    lines.join("\n")
+}

@@ -1,0 +1,436 @@
+//! One run of a drill: trouble, then everything is mended, then all must come to rest, then the auditor. A controller
+//! moves the time of all parts together.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use fastrand::Rng;
+use providers::sandbox::keys::Keys;
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use tokio::sync::{Mutex, Semaphore};
+use tokio::task::JoinSet;
+
+use super::audit::{self, Evidence, Figures, Violation};
+use super::merchant::{Log, Shop, Shopper};
+use super::proxy::Mood;
+use super::receiver::{Boxes, Manners};
+use super::scenario::{Blow, Plan};
+use super::stage::{Ground, Stage};
+use super::{Broken, Wanted};
+use crate::domain::Aggregate;
+use crate::store::Store;
+
+/// What all runs share.
+#[derive(Debug)]
+pub struct Tools {
+    pub wanted: Wanted,
+    pub keys: Keys,
+    pub webhooks: SocketAddr,
+    pub boxes: Boxes,
+}
+
+/// What came of a run.
+#[derive(Debug)]
+pub struct Outcome {
+    pub violations: Vec<Violation>,
+    pub figures: Figures,
+    /// How long checkouts waited for their first answer, in milliseconds.
+    pub waits_ms: Vec<u64>,
+    /// How long it took until all had come to rest, in seconds of the gateways' time.
+    pub rested_after_s: u64,
+    /// Gateways that were killed.
+    pub kills: u32,
+    /// A trace of the first payment that something is wrong with.
+    pub trace: Option<String>,
+}
+
+/// Time goes by in steps that no notification gets stale in.
+const STEP_S: u64 = 200;
+/// Everything must have come to rest after so much of the gateways' time.
+const REST_WITHIN_S: u64 = 4 * 86_400;
+/// Trouble lasts no longer than this, in real time.
+const TROUBLE: Duration = Duration::from_secs(25);
+
+/// Carries one run out.
+///
+/// # Errors
+/// [`Broken`].
+pub async fn run(tools: &Tools, seed: u64) -> Result<Outcome, Broken> {
+    let wanted = &tools.wanted;
+    let gateways = if wanted.postgres.is_some() { 2 } else { 1 };
+    let plan = wanted.scenario.plan(seed, wanted.payments, gateways, wanted.switchover);
+    let folder = tempfile::Builder::new().prefix("interlock-drill-").tempdir()?;
+    let postgres = match &wanted.postgres {
+        Some(url) => {
+            let name = format!("drill_{}_{seed}", crate::domain::id::token().unwrap_or_default().to_lowercase());
+            Some(Store::fresh_schema(url, &name).await.map_err(|e| Broken(e.to_string()))?)
+        }
+        None => None,
+    };
+    let ground = Ground { folder: folder.path().to_owned(), postgres, redis: wanted.redis.clone() };
+    let mut env = wanted.env.clone();
+    if !plan.switchover {
+        env.push(("INTERLOCK__PAYMENTS__MAX_ROUTES".to_owned(), "1".to_owned()));
+    }
+    let stage = Arc::new(Stage::build(ground, tools.keys.clone(), gateways, env).await?);
+    let mut outcome = Run { tools, plan, stage: Arc::clone(&stage), name: format!("seed-{seed}") }.carry_out().await?;
+    if !outcome.violations.is_empty() {
+        keep(wanted, folder.path(), seed, &mut outcome);
+    }
+    if let Some(stage) = Arc::into_inner(stage) {
+        stage.strike().await;
+    }
+    Ok(outcome)
+}
+
+/// Keeps what a run with violations has left behind.
+fn keep(wanted: &Wanted, folder: &Path, seed: u64, outcome: &mut Outcome) {
+    let Some(place) = &wanted.keep else { return };
+    let to = place.join(format!("{}-{seed}", wanted.scenario.name));
+    let _ = std::fs::remove_dir_all(&to);
+    if let Err(error) = copy_folder(folder, &to) {
+        outcome.violations.push(Violation {
+            rule: "kept_for_you",
+            subject: "run".to_owned(),
+            found: error.to_string(),
+        });
+    }
+}
+
+fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in std::fs::read_dir(from)? {
+        let entry = entry?;
+        let target: PathBuf = to.join(entry.file_name());
+        match entry.file_type()? {
+            kind if kind.is_dir() => copy_folder(&entry.path(), &target)?,
+            kind if kind.is_file() => drop(std::fs::copy(entry.path(), target)?),
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+struct Run<'a> {
+    tools: &'a Tools,
+    plan: Plan,
+    stage: Arc<Stage>,
+    name: String,
+}
+
+impl Run<'_> {
+    async fn carry_out(self) -> Result<Outcome, Broken> {
+        let demo = self.stage.demo()?;
+        let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build();
+        let shop = Shop {
+            gateway: format!("http://{}", self.stage.front.address),
+            api_key: demo.api_key.clone(),
+            sandbox: self.stage.control.clone(),
+            http: http.map_err(|e| Broken(e.to_string()))?,
+            log: Log::default(),
+        };
+        let webhook_secret = self.subscribe(&shop).await?;
+        self.order_routes(&shop, &demo).await?;
+        let (over, kills) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(0)));
+        let keepers = self.keepers(&over, &kills);
+        self.trouble(&shop).await?;
+        self.mend().await?;
+        let mut trouble = Vec::new();
+        let rested_after_s = match self.come_to_rest().await {
+            Ok(seconds) => seconds,
+            Err(what) => {
+                trouble.push(what);
+                REST_WITHIN_S
+            }
+        };
+        over.store(true, Ordering::Relaxed);
+        keepers.join_all().await;
+        let orders = self.stage.tell("GET", "/books", None).await?["orders"].as_array().cloned().unwrap_or_default();
+        let log = self.stage.tell("GET", "/notifications", None).await?;
+        trouble.extend(self.stage.stop_gateways().await);
+        let store = self.stage.store().await?;
+        let evidence = self.evidence(&store, &shop, orders, &log, trouble, &[demo.api_key, webhook_secret]).await;
+        let _ = store.close().await;
+        let evidence = evidence.map_err(|e| Broken(format!("the auditor cannot read the database: {e}")))?;
+        let (violations, figures) = audit::audit(&evidence);
+        let trace = violations.first().map(|v| super::report::trace(v, &evidence));
+        let waits_ms = evidence.shopped.values().map(|s| s.took_ms).collect();
+        let kills = *kills.lock().await;
+        Ok(Outcome { violations, figures, waits_ms, rested_after_s, kills, trace })
+    }
+
+    /// The merchant wants to be told.
+    async fn subscribe(&self, shop: &Shop) -> Result<String, Broken> {
+        self.tools.boxes.behave(&self.name, self.plan.manners);
+        let url = format!("http://{}/{}", self.tools.webhooks, self.name);
+        let body = json!({"url": url}).to_string();
+        let asking = shop.http.post(format!("{}/v1/webhook_endpoints", shop.gateway)).bearer_auth(&shop.api_key);
+        let answer = asking.body(body).send().await.map_err(|e| Broken(e.to_string()))?;
+        let text = answer.text().await.map_err(|e| Broken(e.to_string()))?;
+        let made: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+        made["secret"].as_str().map(str::to_owned).ok_or_else(|| Broken(format!("no webhook endpoint: {text}")))
+    }
+
+    /// Alipay first, WeChat Pay second, UnionPay third: faults know whom they hit.
+    async fn order_routes(&self, shop: &Shop, demo: &crate::demo::Demo) -> Result<(), Broken> {
+        let accounts: Vec<Value> = demo.accounts.iter().map(|account| json!({"id": account.id})).collect();
+        let body = json!({"rules": [{"strategy": "priority", "accounts": accounts}]}).to_string();
+        let asking = shop.http.put(format!("{}/v1/routing", shop.gateway)).bearer_auth(&shop.api_key).body(body);
+        let answer = asking.send().await.map_err(|e| Broken(e.to_string()))?;
+        let is_done = answer.status().is_success();
+        is_done.then_some(()).ok_or_else(|| Broken(format!("routing: {}", answer.status())))
+    }
+
+    /// Whoever starts gateways that have died.
+    fn keepers(&self, over: &Arc<AtomicBool>, kills: &Arc<Mutex<u32>>) -> JoinSet<()> {
+        let mut keepers = JoinSet::new();
+        for number in 0..self.stage.gateways() {
+            let (stage, over, kills) = (Arc::clone(&self.stage), Arc::clone(over), Arc::clone(kills));
+            keepers.spawn(async move {
+                while !over.load(Ordering::Relaxed) {
+                    if stage.is_dead(number).await {
+                        *kills.lock().await += 1;
+                        let _ = stage.start(number).await;
+                    }
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+            });
+        }
+        keepers
+    }
+
+    async fn trouble(&self, shop: &Shop) -> Result<(), Broken> {
+        for end in &self.plan.refund_ends {
+            self.stage.tell("PUT", "/refunds", Some(end.clone())).await?;
+        }
+        for fault in &self.plan.faults {
+            self.stage.tell("PUT", "/faults", Some(fault.clone())).await?;
+        }
+        let places = Arc::new(Semaphore::new(self.plan.at_once));
+        let mut shoppers = JoinSet::new();
+        for number in 0..self.plan.payments {
+            let (places, shop) = (Arc::clone(&places), shop.clone());
+            let (seed, habits) = (self.plan.seed, self.plan.habits);
+            shoppers.spawn(async move {
+                let _place = places.acquire_owned().await;
+                Shopper::new(shop, number, seed, habits).run().await;
+            });
+        }
+        let shopping = async { while shoppers.join_next().await.is_some() {} };
+        let (shopped, struck, hurried) = (AtomicBool::new(false), self.blows(), self.hurry());
+        let all = async {
+            shopping.await;
+            shopped.store(true, Ordering::Relaxed);
+        };
+        let beside = async { tokio::join!(struck, hurried) };
+        tokio::select! {
+            () = async { tokio::join!(all, self.blows_are_over()); } => {}
+            _ = beside => {}
+            () = tokio::time::sleep(TROUBLE) => {}
+        }
+        self.leak().await
+    }
+
+    /// The last blow of the plan has been struck by then.
+    async fn blows_are_over(&self) {
+        let last = self.plan.blows.last().map_or(0, |(at, _)| *at);
+        tokio::time::sleep(Duration::from_millis(last + 100)).await;
+    }
+
+    async fn blows(&self) {
+        let began = Instant::now();
+        for (at, blow) in &self.plan.blows {
+            tokio::time::sleep(Duration::from_millis(*at).saturating_sub(began.elapsed())).await;
+            self.strike(blow).await;
+        }
+        std::future::pending().await
+    }
+
+    async fn strike(&self, blow: &Blow) {
+        let stage = &self.stage;
+        match blow {
+            Blow::Kill(gateway) => stage.signal(*gateway, Signal::KILL).await,
+            Blow::Arm(gateway, point) => stage.arm(*gateway, point).await,
+            Blow::Freeze(gateway, ms) => {
+                stage.signal(*gateway, Signal::STOP).await;
+                let _ = stage.tell("POST", "/clock", Some(json!({"advance_s": 0}))).await;
+                tokio::time::sleep(Duration::from_millis(*ms)).await;
+                stage.signal(*gateway, Signal::CONT).await;
+                stage.advance(60).await;
+            }
+            Blow::Redis(mood, ms) => hold(stage.redis.as_ref(), *mood, *ms).await,
+            Blow::Flush => self.flush().await,
+            Blow::Database(mood, ms) => match &stage.database {
+                Some(proxy) => hold(Some(proxy), *mood, *ms).await,
+                None => stage.signal(0, Signal::KILL).await,
+            },
+            Blow::Callbacks(mood, ms) => hold(Some(&stage.front), *mood, *ms).await,
+            Blow::Leap(seconds) => stage.advance(*seconds).await,
+            Blow::Faults(faults) => {
+                let _ = stage.tell("DELETE", "/faults", None).await;
+                for fault in faults {
+                    let _ = stage.tell("PUT", "/faults", Some(fault.clone())).await;
+                }
+            }
+            Blow::Mend => drop(stage.tell("DELETE", "/faults", None).await),
+        }
+    }
+
+    async fn flush(&self) {
+        let Some(url) = &self.tools.wanted.redis else { return };
+        let flushing = async {
+            let client = redis::Client::open(url.as_str())?;
+            let mut connection = client.get_multiplexed_async_connection().await?;
+            redis::cmd("FLUSHALL").query_async::<()>(&mut connection).await
+        };
+        if let Err(error) = flushing.await {
+            tracing::warn!(%error, "Redis could not be emptied");
+        }
+    }
+
+    /// Time goes by faster than it does.
+    async fn hurry(&self) {
+        let mut rng = Rng::with_seed(self.plan.seed ^ 0x5EED);
+        loop {
+            tokio::time::sleep(Duration::from_millis(150)).await;
+            self.stage.advance(rng.u64(..=self.plan.hurry_s)).await;
+        }
+    }
+
+    /// Somebody pays what nobody was shown.
+    async fn leak(&self) -> Result<(), Broken> {
+        let mut rng = Rng::with_seed(self.plan.seed ^ 0x1EA7);
+        let books = self.stage.tell("GET", "/books", None).await?;
+        for order in books["orders"].as_array().into_iter().flatten() {
+            if rng.u32(..1_000) < self.plan.leaks {
+                let body = json!({"order_no": order["order_no"], "result": "paid"});
+                let _ = self.stage.tell("POST", "/pay", Some(body)).await;
+            }
+        }
+        Ok(())
+    }
+
+    async fn mend(&self) -> Result<(), Broken> {
+        self.stage.tell("DELETE", "/faults", None).await?;
+        for protocol in providers::PROTOCOLS {
+            let done = json!({"provider": protocol.name.as_str(), "result": "done"});
+            self.stage.tell("PUT", "/refunds", Some(done)).await?;
+        }
+        self.tools.boxes.behave(&self.name, Manners::Good);
+        for proxy in [Some(&self.stage.front), self.stage.database.as_ref(), self.stage.redis.as_ref()] {
+            if let Some(proxy) = proxy {
+                proxy.set(Mood::Open);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets the time pass that anything waits for, until nothing does.
+    async fn come_to_rest(&self) -> Result<u64, String> {
+        let (mut gone_s, began) = (0_u64, Instant::now());
+        let mut quiet = 0;
+        loop {
+            let Some(due) = self.next_due().await else {
+                tokio::time::sleep(Duration::from_millis(30)).await;
+                if began.elapsed() > Duration::from_secs(120) {
+                    return Err("no gateway answers for two minutes after everything was mended".to_owned());
+                }
+                continue;
+            };
+            match due {
+                // Nothing waits; providers may still send what nobody took.
+                None if quiet >= 4 => return Ok(gone_s),
+                None => {
+                    quiet += 1;
+                    self.stage.advance(STEP_S).await;
+                    gone_s += STEP_S;
+                    tokio::time::sleep(Duration::from_millis(60)).await;
+                }
+                Some(in_s) => {
+                    quiet = 0;
+                    // What is due already is being done, or its worker's lease has to end first.
+                    let step = if in_s == 0 { 0 } else { in_s.min(STEP_S) };
+                    if step == 0 {
+                        tokio::time::sleep(Duration::from_millis(25)).await;
+                        self.stage.advance(1).await;
+                        gone_s += 1;
+                    } else {
+                        self.stage.advance(step).await;
+                        gone_s += step;
+                        tokio::time::sleep(Duration::from_millis(if step > 30 { 10 } else { 3 })).await;
+                    }
+                }
+            }
+            if gone_s > REST_WITHIN_S || began.elapsed() > Duration::from_secs(240) {
+                return Err(format!("after {gone_s} s of its own time something is still due again and again"));
+            }
+        }
+    }
+
+    /// In how many seconds anything is due at any gateway; the outer `None`: no gateway answers.
+    async fn next_due(&self) -> Option<Option<u64>> {
+        let mut soonest: Option<Option<u64>> = None;
+        for number in 0..self.stage.gateways() {
+            let Some(reply) = self.stage.due(number).await else { continue };
+            let in_s = reply.due_ms.map(|due| u64::try_from((due - reply.now_ms + 999).max(0) / 1_000).unwrap_or(0));
+            soonest = Some(match (soonest.flatten(), in_s) {
+                (Some(one), Some(other)) => Some(one.min(other)),
+                (one, other) => one.or(other),
+            });
+        }
+        soonest
+    }
+
+    async fn evidence(
+        &self,
+        store: &Store,
+        shop: &Shop,
+        orders: Vec<Value>,
+        log: &Value,
+        trouble: Vec<String>,
+        secrets: &[String],
+    ) -> Result<Evidence, sea_orm::DbErr> {
+        let payments: Vec<Aggregate> = store.all_payments().await?;
+        Ok(Evidence {
+            orders,
+            notifications: log["data"].as_array().cloned().unwrap_or_default(),
+            payments,
+            told: store.all_told().await?,
+            taken: store.all_notifications().await?,
+            for_a_person: store.all_for_a_person().await?,
+            keys: store.all_keys().await?,
+            shopped: shop.log.all(),
+            received: self.tools.boxes.empty(&self.name),
+            logs: self.stage.logs(),
+            secrets: secrets.iter().cloned().chain(planted(&self.tools.keys)).collect(),
+            seen_double: Vec::new(),
+            trouble,
+        })
+    }
+}
+
+async fn hold(proxy: Option<&super::proxy::Proxy>, mood: Mood, ms: u64) {
+    let Some(proxy) = proxy else { return };
+    proxy.set(mood);
+    tokio::time::sleep(Duration::from_millis(ms)).await;
+    proxy.set(Mood::Open);
+}
+
+/// Every secret that the providers gave the merchant: texts of keys, line by line.
+fn planted(keys: &Keys) -> Vec<String> {
+    let mut secrets = Vec::new();
+    for protocol in providers::PROTOCOLS {
+        for (name, value) in keys.of(protocol.name.as_str()).and_then(Value::as_object).into_iter().flatten() {
+            let is_secret = ["private", "apiv", "secure", "pfx", "key"].iter().any(|part| name.contains(part));
+            if let Some(text) = value.as_str().filter(|_| is_secret && !name.contains("public")) {
+                let lines = text.lines().filter(|line| !line.starts_with("-----") && line.len() >= 24);
+                secrets.extend(lines.take(3).map(str::to_owned));
+            }
+        }
+    }
+    secrets
+}

@@ -1,0 +1,449 @@
+//! What goes wrong in a drill: scenarios, each with a page of explanation, and the plan that a scenario draws from a seed.
+//! Everything in a plan follows from the seed; what meets what is up to the machine. Pure.
+
+use std::fmt;
+
+use fastrand::Rng;
+use serde_json::{Value, json};
+
+use super::proxy::Mood;
+use super::receiver::Manners;
+use crate::kill;
+
+/// What shoppers and payers do, each so many times of a thousand.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Habits {
+    /// Ask, and pay, twice.
+    pub twice: u32,
+    /// Ask under another key, and under the same key for something else.
+    pub strange: u32,
+    /// Cancel, before or after they have paid.
+    pub cancel: u32,
+    /// Give money back, in parts that race.
+    pub refund: u32,
+    /// Have their own code read.
+    pub barcode: u32,
+    /// Want another code, after the first was shown.
+    pub other_offer: u32,
+    /// Pay both of them.
+    pub both: u32,
+    /// Never pay.
+    pub never_pays: u32,
+    /// Pay late.
+    pub late: u32,
+}
+
+/// A blow: something that happens to the installation itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Blow {
+    /// SIGKILL.
+    Kill(usize),
+    /// SIGKILL when the n-th worker comes to a point.
+    Arm(usize, String),
+    /// SIGSTOP for so many milliseconds of real time, while a minute goes by on all clocks.
+    Freeze(usize, u64),
+    /// The way to Redis.
+    Redis(Mood, u64),
+    /// Redis forgets everything.
+    Flush,
+    /// The way to the database.
+    Database(Mood, u64),
+    /// The way of providers to us.
+    Callbacks(Mood, u64),
+    /// All clocks leap by so many seconds.
+    Leap(u64),
+    /// These faults begin; those before are mended.
+    Faults(Vec<Value>),
+    /// All faults are mended.
+    Mend,
+}
+
+/// What happens in one run.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Of which scenario.
+    pub scenario: &'static str,
+    /// Everything follows from it.
+    pub seed: u64,
+    /// Payments.
+    pub payments: usize,
+    /// Shoppers at the same time.
+    pub at_once: usize,
+    /// What they do.
+    pub habits: Habits,
+    /// How webhooks are received.
+    pub manners: Manners,
+    /// From the beginning: bodies of `PUT /faults`.
+    pub faults: Vec<Value>,
+    /// How refunds end: bodies of `PUT /refunds`.
+    pub refund_ends: Vec<Value>,
+    /// When, in milliseconds of real time from the beginning, and what.
+    pub blows: Vec<(u64, Blow)>,
+    /// Of a thousand orders that a provider has and nobody was shown, so many are paid by somebody all the same.
+    pub leaks: u32,
+    /// All clocks move on by up to so many seconds, several times a second.
+    pub hurry_s: u64,
+    /// Whether several gateways are wanted.
+    pub gateways: usize,
+    /// Whether a payment may go to another provider.
+    pub switchover: bool,
+}
+
+/// A scenario.
+#[derive(Clone, Copy)]
+pub struct Scenario {
+    /// Its name on the command line.
+    pub name: &'static str,
+    /// What it is about, in a paragraph.
+    pub about: &'static str,
+    /// Payments, unless somebody says otherwise.
+    pub payments: usize,
+    draw: fn(&mut Plan, &mut Rng),
+}
+
+impl fmt::Debug for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name)
+    }
+}
+
+/// All of them.
+pub const SCENARIOS: &[Scenario] = &[
+    Scenario {
+        name: "swarm",
+        about: "Everything at once, drawn anew from every seed: some of the faults of every provider and of notifications, \
+                with strengths between hardly and always; gateways killed at any moment and at named points, stopped and \
+                continued; ways to Redis, database and callbacks cut or stalled; shoppers who retry with the same key, with \
+                another key and with another body, change their minds, pay twice, late, or what they were never shown; \
+                refunds that race, fail, or lack funds; receivers of webhooks that are down, slow or redirect.",
+        payments: 50,
+        draw: swarm,
+    },
+    Scenario {
+        name: "double-eleven",
+        about: "The busiest night: four of five calls to one provider end without an answer, notifications come 15 seconds \
+                late, and every payer submits twice. Then the provider recovers. Counts how many payments whose payer would \
+                pay succeeded; `--no-switchover` shows the same night without moving payments to another provider.",
+        payments: 200,
+        draw: double_eleven,
+    },
+    Scenario {
+        name: "lost-answers",
+        about: "Calls do what they should, and their answers are lost, garbled, unsigned or wrongly signed, at all \
+                providers and on all calls. Nothing may be believed, done twice, or declared failed.",
+        payments: 60,
+        draw: lost_answers,
+    },
+    Scenario {
+        name: "late-money",
+        about: "Money that comes when nobody waits for it: on an offer that was replaced, canceled or has expired, on one \
+                that was never shown, on two at once; and notifications that are dropped, late, doubled and overtake each \
+                other. Each fen ends kept once, or given back once.",
+        payments: 60,
+        draw: late_money,
+    },
+    Scenario {
+        name: "crash-everywhere",
+        about: "kill -9 at every named point of the path, each at its first, second and third occasion; one point a run, \
+                in the order of the list, whatever the seed. The next gateway finishes what was half done, with clients \
+                that come back and with some that do not.",
+        payments: 12,
+        draw: crash_everywhere,
+    },
+    Scenario {
+        name: "database-trouble",
+        about: "The database's connections are cut again and again, before, inside and after commits, and stall for a \
+                while. (The embedded one has no connections to cut: there the gateway is killed instead.)",
+        payments: 60,
+        draw: database_trouble,
+    },
+    Scenario {
+        name: "redis-gone",
+        about: "Redis is cut off, stalled, and emptied, while a provider dies and comes back. Payments must not notice.",
+        payments: 60,
+        draw: redis_gone,
+    },
+    Scenario {
+        name: "all-down",
+        about: "No provider can be reached for a while. Offers wait and go on by themselves, or expire and say so; charges \
+                fail at once and take nothing.",
+        payments: 60,
+        draw: all_down,
+    },
+    Scenario {
+        name: "flapping",
+        about: "One provider is up for three seconds and down for three, again and again.",
+        payments: 80,
+        draw: flapping,
+    },
+    Scenario {
+        name: "forged",
+        about: "Somebody forges notifications with other amounts before the real ones, and sends the real ones again. \
+                Nothing that is forged changes a row.",
+        payments: 60,
+        draw: forged,
+    },
+];
+
+/// The scenario of this name.
+#[must_use]
+pub fn named(name: &str) -> Option<Scenario> {
+    SCENARIOS.iter().copied().find(|scenario| scenario.name == name)
+}
+
+impl Scenario {
+    /// The plan that follows from a seed.
+    #[must_use]
+    pub fn plan(self, seed: u64, payments: usize, gateways: usize, switchover: bool) -> Plan {
+        let mut rng = Rng::with_seed(seed);
+        let mut plan = Plan {
+            scenario: self.name,
+            seed,
+            payments,
+            at_once: 8,
+            habits: Habits { barcode: 250, refund: 200, ..Habits::default() },
+            manners: Manners::Good,
+            faults: Vec::new(),
+            refund_ends: Vec::new(),
+            blows: Vec::new(),
+            leaks: 0,
+            hurry_s: 3,
+            gateways,
+            switchover,
+        };
+        (self.draw)(&mut plan, &mut rng);
+        plan.blows.sort_by_key(|(at, _)| *at);
+        plan
+    }
+}
+
+fn names() -> impl Iterator<Item = &'static str> {
+    providers::PROTOCOLS.iter().map(|protocol| protocol.name.as_str())
+}
+
+/// Kinds of faults of calls that may strike with any strength.
+const CALLS: &[&str] = &[
+    "reset",
+    "timeout_before",
+    "timeout_after",
+    "http_500",
+    "rate_limited",
+    "garbled",
+    "unsigned",
+    "bad_signature",
+    "slow",
+    "drip",
+];
+const NOTIFICATIONS: &[&str] = &["drop", "delay", "duplicate", "reorder", "forge"];
+
+/// The body of `PUT /faults`, striking so many times of a thousand.
+fn fault(provider: &str, kind: &str, permille: u32, seed: u64) -> Value {
+    let probability: Value = if permille >= 1_000 {
+        1.into()
+    } else {
+        serde_json::from_str(&format!("0.{permille:03}")).unwrap_or(Value::Null)
+    };
+    let mut body = json!({"provider": provider, "kind": kind, "probability": probability, "seed": seed});
+    if matches!(kind, "slow" | "drip") {
+        body["latency_ms"] = 120.into();
+    }
+    if matches!(kind, "delay" | "reorder") {
+        body["latency_ms"] = 15_000.into();
+    }
+    body
+}
+
+fn point(rng: &mut Rng) -> String {
+    let name = kill::POINTS.get(rng.usize(..kill::POINTS.len())).copied().unwrap_or_default();
+    format!("{name}:{}", rng.u32(1..6))
+}
+
+fn swarm(plan: &mut Plan, rng: &mut Rng) {
+    let most = |rng: &mut Rng, permille: u32| if rng.bool() { rng.u32(..=permille) } else { 0 };
+    plan.habits = Habits {
+        twice: most(rng, 500),
+        strange: most(rng, 300),
+        cancel: most(rng, 300),
+        refund: most(rng, 500),
+        barcode: rng.u32(..600),
+        other_offer: most(rng, 400),
+        both: most(rng, 800),
+        never_pays: most(rng, 300),
+        late: most(rng, 600),
+    };
+    plan.at_once = rng.usize(2..16);
+    plan.hurry_s = *rng.choice(&[1, 3, 10, 30]).unwrap_or(&3);
+    plan.leaks = most(rng, 300);
+    plan.manners = if rng.bool() { Manners::Bad(rng.u32(..700)) } else { Manners::Good };
+    for provider in names() {
+        for _ in 0..rng.u32(..4) {
+            let kind = rng.choice(CALLS).copied().unwrap_or("reset");
+            let mut body = fault(provider, kind, rng.u32(10..600), rng.u64(..1_000_000));
+            if rng.bool() {
+                body["call"] = (*rng.choice(&["create", "query", "refund"]).unwrap_or(&"create")).into();
+            }
+            plan.faults.push(body);
+        }
+        for _ in 0..rng.u32(..3) {
+            let kind = rng.choice(NOTIFICATIONS).copied().unwrap_or("drop");
+            plan.faults.push(fault(provider, kind, rng.u32(10..800), rng.u64(..1_000_000)));
+        }
+        if rng.u32(..4) == 0 {
+            let result = *rng.choice(&["closed", "abnormal", "no_funds"]).unwrap_or(&"no_funds");
+            plan.refund_ends.push(json!({"provider": provider, "result": result, "count": rng.u32(1..4)}));
+        }
+    }
+    if rng.u32(..3) == 0 {
+        let down = names().nth(rng.usize(..3)).unwrap_or("alipay");
+        plan.blows.push((rng.u64(..1_500), Blow::Faults(vec![json!({"provider": down, "kind": "refuse"})])));
+        plan.blows.push((rng.u64(1_500..3_000), Blow::Mend));
+    }
+    for _ in 0..rng.u32(..5) {
+        let (at, gateway) = (rng.u64(..2_500), rng.usize(..plan.gateways.max(1)));
+        let ms = rng.u64(20..600);
+        let mood = if rng.bool() { Mood::Cut } else { Mood::Stalled };
+        let blow = match rng.u32(..9) {
+            0 | 1 => Blow::Kill(gateway),
+            2..=4 => Blow::Arm(gateway, point(rng)),
+            5 => Blow::Freeze(gateway, ms),
+            6 => Blow::Redis(mood, ms),
+            7 => Blow::Database(mood, ms),
+            _ => Blow::Callbacks(mood, ms),
+        };
+        plan.blows.push((at, blow));
+    }
+    if rng.u32(..4) == 0 {
+        plan.blows.push((rng.u64(..2_500), Blow::Leap(rng.u64(60..240))));
+    }
+}
+
+fn double_eleven(plan: &mut Plan, rng: &mut Rng) {
+    plan.habits = Habits { twice: 1_000, ..Habits::default() };
+    plan.at_once = 24;
+    plan.hurry_s = 1;
+    plan.faults.push(fault("alipay", "timeout_after", 800, rng.u64(..1_000_000)));
+    plan.faults.extend(names().map(|name| fault(name, "delay", 1_000, 1)));
+}
+
+fn lost_answers(plan: &mut Plan, rng: &mut Rng) {
+    for provider in names() {
+        for kind in ["timeout_after", "garbled", "unsigned", "bad_signature"] {
+            plan.faults.push(fault(provider, kind, rng.u32(50..200), rng.u64(..1_000_000)));
+        }
+    }
+}
+
+fn late_money(plan: &mut Plan, rng: &mut Rng) {
+    plan.habits = Habits {
+        twice: 300,
+        cancel: 300,
+        refund: 200,
+        barcode: 200,
+        other_offer: 500,
+        both: 700,
+        late: 600,
+        ..Habits::default()
+    };
+    plan.leaks = 500;
+    plan.hurry_s = 30;
+    for provider in names() {
+        plan.faults.push(fault(provider, "timeout_after", 200, rng.u64(..1_000_000)));
+        for kind in ["drop", "delay", "duplicate", "reorder"] {
+            plan.faults.push(fault(provider, kind, rng.u32(100..300), rng.u64(..1_000_000)));
+        }
+    }
+}
+
+fn crash_everywhere(plan: &mut Plan, rng: &mut Rng) {
+    // Seeds count through the points, three occasions each.
+    let at = usize::try_from(plan.seed.saturating_sub(1)).unwrap_or(0);
+    let name = kill::POINTS.get((at / 3) % kill::POINTS.len()).copied().unwrap_or_default();
+    plan.habits = Habits {
+        twice: 200,
+        cancel: 250,
+        refund: 600,
+        barcode: 400,
+        other_offer: 250,
+        both: 500,
+        late: 200,
+        ..Habits::default()
+    };
+    plan.leaks = 300;
+    plan.hurry_s = 10;
+    plan.blows.push((0, Blow::Arm(0, format!("{name}:{}", at % 3 + 1))));
+    for provider in names() {
+        plan.faults.push(fault(provider, "timeout_after", 150, rng.u64(..1_000_000)));
+    }
+}
+
+fn database_trouble(plan: &mut Plan, rng: &mut Rng) {
+    for n in 0..12 {
+        let mood = if n % 3 == 2 { Mood::Stalled } else { Mood::Cut };
+        plan.blows.push((100 + n * 200 + rng.u64(..150), Blow::Database(mood, rng.u64(5..120))));
+    }
+}
+
+fn redis_gone(plan: &mut Plan, rng: &mut Rng) {
+    plan.blows.push((200, Blow::Faults(vec![json!({"provider": "alipay", "kind": "refuse"})])));
+    for (at, blow) in [
+        (300, Blow::Redis(Mood::Cut, 400)),
+        (900, Blow::Flush),
+        (1_200, Blow::Redis(Mood::Stalled, 900)),
+        (2_200, Blow::Flush),
+    ] {
+        plan.blows.push((at + rng.u64(..50), blow));
+    }
+    plan.blows.push((2_500, Blow::Mend));
+}
+
+fn all_down(plan: &mut Plan, rng: &mut Rng) {
+    let all = || names().map(|name| json!({"provider": name, "kind": "refuse"})).collect();
+    plan.blows.push((rng.u64(100..300), Blow::Faults(all())));
+    plan.blows.push((rng.u64(1_500..2_500), Blow::Mend));
+}
+
+fn flapping(plan: &mut Plan, _: &mut Rng) {
+    for n in 0..4 {
+        let down = vec![json!({"provider": "alipay", "kind": "refuse"})];
+        plan.blows.push((500 + n * 1_500, Blow::Faults(down)));
+        plan.blows.push((1_250 + n * 1_500, Blow::Mend));
+    }
+    plan.at_once = 4;
+}
+
+fn forged(plan: &mut Plan, rng: &mut Rng) {
+    for provider in names() {
+        plan.faults.push(fault(provider, "forge", 700, rng.u64(..1_000_000)));
+        plan.faults.push(fault(provider, "duplicate", 300, rng.u64(..1_000_000)));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_same_seed_draws_the_same_plan() {
+        for scenario in SCENARIOS {
+            let draw = |seed| format!("{:?}", scenario.plan(seed, 10, 2, true));
+            assert_eq!(draw(7), draw(7));
+            assert!(!scenario.about.is_empty() && named(scenario.name).is_some());
+        }
+        let swarm = named("swarm").unwrap();
+        assert_ne!(format!("{:?}", swarm.plan(1, 10, 2, true)), format!("{:?}", swarm.plan(2, 10, 2, true)));
+    }
+
+    #[test]
+    fn crashes_come_to_every_point_three_times() {
+        let crash = named("crash-everywhere").unwrap();
+        let mut armed: Vec<String> = (1..=3 * kill::POINTS.len() as u64)
+            .flat_map(|seed| crash.plan(seed, 10, 1, true).blows)
+            .filter_map(|(_, blow)| if let Blow::Arm(_, point) = blow { Some(point) } else { None })
+            .collect();
+        armed.sort();
+        let mut all: Vec<String> =
+            kill::POINTS.iter().flat_map(|point| (1..=3).map(move |n| format!("{point}:{n}"))).collect();
+        all.sort();
+        assert_eq!(armed, all);
+    }
+}

@@ -1,0 +1,366 @@
+//! The stage of a drill: a sandbox, gateways as processes of their own, the proxies between them, and one time for all
+//! that a controller moves. Starts, kills, stops and continues; judges nothing.
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use providers::sandbox::keys::Keys;
+use providers::sandbox::{Options, Sandbox};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::{Value, json};
+use tokio::process::{Child, Command};
+use tokio::sync::Mutex;
+
+use super::Broken;
+use super::door::{self, Knock, Reply};
+use super::proxy::Proxy;
+use crate::demo::Demo;
+use crate::store::Store;
+
+/// Every gateway on a database needs the same one. It seals nothing but the sandbox's credentials.
+const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+/// How long a gateway may take to start or to stop.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where a run takes place.
+#[derive(Debug, Clone)]
+pub struct Ground {
+    /// For everything that the run leaves behind.
+    pub folder: PathBuf,
+    /// A PostgreSQL, with a schema of this run; none: the embedded database.
+    pub postgres: Option<String>,
+    /// A Redis.
+    pub redis: Option<String>,
+}
+
+/// One gateway.
+#[derive(Debug)]
+struct Gateway {
+    address: SocketAddr,
+    folder: PathBuf,
+    child: Mutex<Option<Child>>,
+}
+
+impl Gateway {
+    fn door(&self) -> PathBuf {
+        self.folder.join("door")
+    }
+}
+
+/// The stage.
+#[derive(Debug)]
+pub struct Stage {
+    /// The sandbox's control.
+    pub control: String,
+    /// Between providers and gateways; merchants come this way, too.
+    pub front: Proxy,
+    /// Between gateways and their PostgreSQL.
+    pub database: Option<Proxy>,
+    /// Between gateways and Redis.
+    pub redis: Option<Proxy>,
+    sandbox: Sandbox,
+    gateways: Vec<Gateway>,
+    ground: Ground,
+    env: Vec<(String, String)>,
+    ahead_s: Mutex<u64>,
+    http: reqwest::Client,
+}
+
+fn broken(what: &str) -> impl FnOnce(std::io::Error) -> Broken {
+    let what = what.to_owned();
+    move |error| Broken(format!("{what}: {error}"))
+}
+
+impl Stage {
+    /// Builds it, with everything running.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub async fn build(
+        ground: Ground,
+        keys: Keys,
+        gateways: usize,
+        env: Vec<(String, String)>,
+    ) -> Result<Self, Broken> {
+        let any = SocketAddr::from(([127, 0, 0, 1], 0));
+        let faces = providers::PROTOCOLS.iter().map(|p| (p.name, any)).collect();
+        let sandbox = Sandbox::start(Options { control: any, faces, keys, book: None })
+            .await
+            .map_err(|e| Broken(format!("sandbox: {e}")))?;
+        let front = Proxy::start().await.map_err(broken("front"))?;
+        let database = proxied(ground.postgres.as_deref()).await?;
+        let redis = proxied(ground.redis.as_deref()).await?;
+        let mut all = Vec::new();
+        for number in 0..gateways {
+            let folder = ground.folder.join(format!("gateway-{number}"));
+            std::fs::create_dir_all(&folder).map_err(broken("folder"))?;
+            // A port that was free a moment ago: a gateway that was killed comes back to the same one.
+            let listener = std::net::TcpListener::bind(any).map_err(broken("port"))?;
+            let address = listener.local_addr().map_err(broken("port"))?;
+            all.push(Gateway { address, folder, child: Mutex::new(None) });
+        }
+        front.lead_to(all.iter().map(|gateway| gateway.address).collect());
+        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build();
+        let stage = Self {
+            control: format!("http://{}", sandbox.control()),
+            front,
+            database,
+            redis,
+            sandbox,
+            gateways: all,
+            ground,
+            env,
+            ahead_s: Mutex::new(0),
+            http: http.map_err(|e| Broken(e.to_string()))?,
+        };
+        for number in 0..gateways {
+            stage.start(number).await?;
+        }
+        Ok(stage)
+    }
+
+    fn settings(&self, gateway: &Gateway, ahead_s: u64) -> Vec<(String, String)> {
+        let front = format!("http://{}", self.front.address);
+        let door = gateway.door().display().to_string();
+        let mut all: Vec<(String, String)> = [
+            ("INTERLOCK__SERVER__PUBLIC_URL", front.as_str()),
+            ("INTERLOCK__SERVER__WORKERS", "1"),
+            ("INTERLOCK__SERVER__DRAIN_S", "5"),
+            ("INTERLOCK__CREDENTIALS__KEY", KEY),
+            ("INTERLOCK__DATABASE__CONNECTIONS", "4"),
+            ("INTERLOCK__RESOLVER__INTERVAL_MS", "20"),
+            ("INTERLOCK__WEBHOOKS__INTERVAL_MS", "20"),
+            ("INTERLOCK__WEBHOOKS__ALLOW_HTTP", "true"),
+            ("INTERLOCK__WEBHOOKS__ALLOW_NETWORKS", "127.0.0.0/8"),
+            ("INTERLOCK__WEBHOOKS__TIMEOUT_MS", "700"),
+            // Networks stay real; nobody needs a minute to find out that a sandbox on this machine says nothing.
+            ("INTERLOCK__PAYMENTS__OFFER_TIMEOUT_MS", "400"),
+            ("INTERLOCK__PAYMENTS__CHARGE_TIMEOUT_MS", "500"),
+            ("INTERLOCK__PAYMENTS__QUERY_TIMEOUT_MS", "400"),
+            ("INTERLOCK__PAYMENTS__REVERSE_TIMEOUT_MS", "500"),
+            ("INTERLOCK__PAYMENTS__REFUND_TIMEOUT_MS", "500"),
+            ("INTERLOCK__PAYMENTS__CALL_GRACE_MS", "300"),
+            ("INTERLOCK__PAYMENTS__ANSWER_WITHIN_MS", "5000"),
+            (door::VARIABLE, door.as_str()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .into();
+        all.push(("INTERLOCK_CLOCK_AHEAD_S".to_owned(), ahead_s.to_string()));
+        if let (Some(url), Some(proxy)) = (&self.ground.redis, &self.redis) {
+            all.push(("INTERLOCK__REDIS__URL".to_owned(), through(url, proxy)));
+        }
+        all.extend(self.env.iter().cloned());
+        all
+    }
+
+    fn database_url(&self, gateway: &Gateway) -> String {
+        match (&self.ground.postgres, &self.database) {
+            (Some(url), Some(proxy)) => through(url, proxy),
+            (Some(url), None) => url.clone(),
+            (None, _) => format!("sqlite://{}", gateway.folder.join("interlock.db").display()),
+        }
+    }
+
+    /// Starts a gateway that does not run, and waits until it serves.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub async fn start(&self, number: usize) -> Result<(), Broken> {
+        let Some(gateway) = self.gateways.get(number) else { return Ok(()) };
+        let mut child = gateway.child.lock().await;
+        if child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None))) {
+            return Ok(());
+        }
+        let ahead_s = *self.ahead_s.lock().await;
+        let log = std::fs::OpenOptions::new().create(true).append(true).open(gateway.folder.join("log"));
+        let program = std::env::current_exe().map_err(broken("the program"))?;
+        let mut command = Command::new(program);
+        command
+            .args(["serve", "--listen", &gateway.address.to_string(), "--sandbox", &self.control])
+            .args(["--database", &self.database_url(gateway), "--data"])
+            .arg(&gateway.folder)
+            .env_clear()
+            .envs(self.settings(gateway, ahead_s))
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log.map_err(broken("log"))?)
+            .kill_on_drop(true);
+        *child = Some(command.spawn().map_err(broken("a gateway"))?);
+        drop(child);
+        self.until_ready(number).await
+    }
+
+    async fn until_ready(&self, number: usize) -> Result<(), Broken> {
+        let Some(gateway) = self.gateways.get(number) else { return Ok(()) };
+        let began = std::time::Instant::now();
+        let url = format!("http://{}/healthz", gateway.address);
+        loop {
+            if self.http.get(&url).timeout(Duration::from_millis(500)).send().await.is_ok() {
+                // Time went on while it started.
+                let ahead_s = *self.ahead_s.lock().await;
+                let _ = door::knock(&gateway.door(), &Knock::Ahead(ahead_s)).await;
+                return Ok(());
+            }
+            let dead = match gateway.child.lock().await.as_mut() {
+                Some(child) => !matches!(child.try_wait(), Ok(None)),
+                None => true,
+            };
+            // One that was killed while it started is started again by whoever looks after it.
+            if dead {
+                return Ok(());
+            }
+            if began.elapsed() > PATIENCE {
+                return Err(Broken(format!("gateway {number} does not start: {}", tail(&gateway.folder.join("log")))));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    /// Whether a gateway has died.
+    pub async fn is_dead(&self, number: usize) -> bool {
+        let Some(gateway) = self.gateways.get(number) else { return false };
+        match gateway.child.lock().await.as_mut() {
+            Some(child) => !matches!(child.try_wait(), Ok(None)),
+            None => true,
+        }
+    }
+
+    /// Sends a signal to a gateway.
+    pub async fn signal(&self, number: usize, signal: Signal) {
+        let Some(gateway) = self.gateways.get(number) else { return };
+        let id = gateway.child.lock().await.as_ref().and_then(Child::id);
+        if let Some(pid) = id.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
+            let _ = kill_process(pid, signal);
+        }
+    }
+
+    /// Arms a kill point.
+    pub async fn arm(&self, number: usize, point: &str) {
+        if let Some(gateway) = self.gateways.get(number) {
+            let _ = door::knock(&gateway.door(), &Knock::Arm(point.to_owned())).await;
+        }
+    }
+
+    /// Moves all clocks by so many seconds.
+    pub async fn advance(&self, seconds: u64) {
+        if seconds == 0 {
+            return;
+        }
+        let _ = self.tell("POST", "/clock", Some(json!({"advance_s": seconds}))).await;
+        let mut ahead_s = self.ahead_s.lock().await;
+        *ahead_s += seconds;
+        for gateway in &self.gateways {
+            let _ = door::knock(&gateway.door(), &Knock::Ahead(*ahead_s)).await;
+        }
+    }
+
+    /// What a gateway waits for.
+    pub async fn due(&self, number: usize) -> Option<Reply> {
+        let gateway = self.gateways.get(number)?;
+        door::knock(&gateway.door(), &Knock::Due).await.ok()
+    }
+
+    /// How many gateways there are.
+    #[must_use]
+    pub fn gateways(&self) -> usize {
+        self.gateways.len()
+    }
+
+    /// Asks the sandbox's control.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub async fn tell(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value, Broken> {
+        let method = reqwest::Method::from_bytes(method.as_bytes()).map_err(|e| Broken(e.to_string()))?;
+        let mut request = self.http.request(method, format!("{}{path}", self.control));
+        if let Some(body) = body {
+            request = request.body(body.to_string());
+        }
+        let answer = request.send().await.map_err(|e| Broken(format!("sandbox: {e}")))?;
+        let text = answer.bytes().await.map_err(|e| Broken(format!("sandbox: {e}")))?;
+        Ok(serde_json::from_slice(&text).unwrap_or(Value::Null))
+    }
+
+    /// The demo merchant.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub fn demo(&self) -> Result<Demo, Broken> {
+        let gateway = self.gateways.first().ok_or_else(|| Broken("no gateway".to_owned()))?;
+        let text = std::fs::read(gateway.folder.join("demo.json")).map_err(broken("demo.json"))?;
+        serde_json::from_slice(&text).map_err(|e| Broken(format!("demo.json: {e}")))
+    }
+
+    /// Stops all gateways as an operator would, and says which of them did not stop well.
+    pub async fn stop_gateways(&self) -> Vec<String> {
+        let mut trouble = Vec::new();
+        for (number, gateway) in self.gateways.iter().enumerate() {
+            self.signal(number, Signal::TERM).await;
+            let Some(mut child) = gateway.child.lock().await.take() else { continue };
+            match tokio::time::timeout(PATIENCE, child.wait()).await {
+                Ok(Ok(status)) if status.success() => {}
+                Ok(Ok(status)) => trouble.push(format!("gateway {number} stopped with {status}")),
+                Ok(Err(error)) => trouble.push(format!("gateway {number}: {error}")),
+                Err(_) => trouble.push(format!("gateway {number} does not stop")),
+            }
+        }
+        trouble
+    }
+
+    /// The database, for who audits it. The gateways have stopped.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub async fn store(&self) -> Result<Store, Broken> {
+        let gateway = self.gateways.first().ok_or_else(|| Broken("no gateway".to_owned()))?;
+        let url = self.ground.postgres.clone().unwrap_or_else(|| self.database_url(gateway));
+        Store::open(&url, 2).await.map_err(|e| Broken(e.to_string()))
+    }
+
+    /// Everything that the gateways have logged.
+    #[must_use]
+    pub fn logs(&self) -> Vec<String> {
+        self.gateways.iter().map(|g| std::fs::read_to_string(g.folder.join("log")).unwrap_or_default()).collect()
+    }
+
+    /// Ends it.
+    pub async fn strike(self) {
+        self.sandbox.stop().await;
+    }
+}
+
+/// A proxy before the server of this address.
+async fn proxied(url: Option<&str>) -> Result<Option<Proxy>, Broken> {
+    let Some(url) = url else { return Ok(None) };
+    let parsed = url::Url::parse(url).map_err(|e| Broken(format!("an address: {e}")))?;
+    let default = if parsed.scheme().starts_with("redis") { 6_379 } else { 5_432 };
+    let host = parsed.host_str().unwrap_or("127.0.0.1").to_owned();
+    let target = tokio::net::lookup_host((host.as_str(), parsed.port().unwrap_or(default)))
+        .await
+        .map_err(broken("an address"))?
+        .next()
+        .ok_or_else(|| Broken(format!("{host} has no address")))?;
+    let proxy = Proxy::start().await.map_err(broken("proxy"))?;
+    proxy.lead_to(vec![target]);
+    Ok(Some(proxy))
+}
+
+/// The same address through a proxy.
+fn through(url: &str, proxy: &Proxy) -> String {
+    match url::Url::parse(url) {
+        Ok(mut parsed) => {
+            let _ = parsed.set_ip_host(proxy.address.ip());
+            let _ = parsed.set_port(Some(proxy.address.port()));
+            parsed.to_string()
+        }
+        Err(_) => url.to_owned(),
+    }
+}
+
+fn tail(log: &Path) -> String {
+    let text = std::fs::read_to_string(log).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().rev().take(3).collect();
+    lines.into_iter().rev().collect::<Vec<_>>().join(" / ")
+}

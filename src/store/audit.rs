@@ -1,0 +1,140 @@
+//! What the auditor of a drill reads: everything, of all merchants, as it stands in the rows. Only in builds for drills.
+
+use sea_orm::{
+    ColumnTrait as _, ConnectionTrait as _, Database, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+};
+
+use super::Store;
+use super::entity::{delivery, event, idempotency_key, notification, operation, payment};
+use crate::domain::{Aggregate, Timestamp};
+
+/// An event, and whether everybody who has to know does.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Told {
+    /// `evt_…`
+    pub id: String,
+    /// Of which payment.
+    pub payment_id: String,
+    /// Its place among the payment's.
+    pub version: i64,
+    /// `payment.succeeded`
+    pub kind: String,
+    /// The states of its deliveries; none: it was not even fanned out.
+    pub deliveries: Vec<String>,
+}
+
+/// Something that waits for a person.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ForAPerson {
+    /// Which trouble.
+    pub kind: String,
+    /// The payment, attempt, refund or account.
+    pub subject_id: String,
+    /// Since when.
+    pub since: Timestamp,
+}
+
+impl Store {
+    /// A fresh schema in the PostgreSQL at `url`, and the address of a database in it.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn fresh_schema(url: &str, name: &str) -> Result<String, DbErr> {
+        let db = Database::connect(url).await?;
+        db.execute_unprepared(&format!("CREATE SCHEMA {name}")).await?;
+        db.close().await?;
+        let separator = if url.contains('?') { '&' } else { '?' };
+        Ok(format!("{url}{separator}options=-c%20search_path%3D{name}"))
+    }
+
+    /// Every payment, oldest first.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn all_payments(&self) -> Result<Vec<Aggregate>, DbErr> {
+        let snapshot = self.snapshot().await?;
+        let query = payment::Entity::find().order_by_asc(payment::Column::CreatedAt).order_by_asc(payment::Column::Id);
+        let found = super::payments::find(&snapshot, query).await?;
+        snapshot.commit().await?;
+        Ok(found)
+    }
+
+    /// Every event, in the order of its payment.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn all_told(&self) -> Result<Vec<Told>, DbErr> {
+        let events = event::Entity::find()
+            .order_by_asc(event::Column::PaymentId)
+            .order_by_asc(event::Column::Version)
+            .order_by_asc(event::Column::Id)
+            .all(&self.db)
+            .await?;
+        let deliveries = delivery::Entity::find().all(&self.db).await?;
+        let of = |id: &str| deliveries.iter().filter(|d| d.event_id == id).map(|d| d.status.clone()).collect();
+        let told = |e: event::Model| Told {
+            deliveries: of(&e.id),
+            id: e.id,
+            payment_id: e.payment_id,
+            version: e.version,
+            kind: e.r#type,
+        };
+        Ok(events.into_iter().map(told).collect())
+    }
+
+    /// Notifications that were taken, by account and the provider's id.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn all_notifications(&self) -> Result<Vec<(String, String)>, DbErr> {
+        let rows = notification::Entity::find().all(&self.db).await?;
+        Ok(rows.into_iter().map(|row| (row.account_id, row.notification_id)).collect())
+    }
+
+    /// All that waits for a person.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn all_for_a_person(&self) -> Result<Vec<ForAPerson>, DbErr> {
+        let rows = operation::Entity::find().filter(operation::Column::ResolvedAt.is_null()).all(&self.db).await?;
+        let one = |row: operation::Model| ForAPerson {
+            kind: row.kind,
+            subject_id: row.subject_id,
+            since: Timestamp(row.created_at),
+        };
+        Ok(rows.into_iter().map(one).collect())
+    }
+
+    /// Idempotency keys by merchant's key: the payment that each stands for.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn all_keys(&self) -> Result<Vec<(String, String)>, DbErr> {
+        let rows = idempotency_key::Entity::find().all(&self.db).await?;
+        Ok(rows.into_iter().map(|row| (row.key, row.payment_id)).collect())
+    }
+
+    /// When the next webhook is due, if any is.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn next_delivery(&self) -> Result<Option<Timestamp>, DbErr> {
+        use sea_orm::QuerySelect as _;
+        let at = |found: Option<Option<i64>>| found.flatten().map(Timestamp);
+        let delivery: Option<Option<i64>> = delivery::Entity::find()
+            .select_only()
+            .column_as(delivery::Column::NextTryAt.min(), "at")
+            .filter(delivery::Column::NextTryAt.is_not_null())
+            .into_tuple()
+            .one(&self.db)
+            .await?;
+        let event: Option<Option<i64>> = event::Entity::find()
+            .select_only()
+            .column_as(event::Column::FanOutAt.min(), "at")
+            .filter(event::Column::FanOutAt.is_not_null())
+            .into_tuple()
+            .one(&self.db)
+            .await?;
+        Ok(at(delivery).into_iter().chain(at(event)).min())
+    }
+}
