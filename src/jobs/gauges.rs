@@ -3,6 +3,7 @@
 //!
 //! It also makes the series of all that is counted elsewhere ([`register`]), so that the first event is an increase.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,8 @@ use providers::provider::ProviderName;
 use crate::app::App;
 use crate::domain::Timestamp;
 use crate::payments::{notify, schedule};
-use crate::routing::health::{Gate, RouteId};
+use crate::routing::health::subject::Subject;
+use crate::routing::health::{Gate, RouteId, RouteView};
 use crate::store::{Waiting, tally};
 
 /// How often it measures.
@@ -140,8 +142,11 @@ fn accounts(app: &App, now: Timestamp) {
         let flows = account.provider.capabilities().flows.iter();
         flows.map(|flow| RouteId { account_id: account.id.clone(), provider: account.provider.name(), flow: flow.flow })
     });
+    // A look at a route that nobody has used would put it on the board.
+    let known: HashSet<Subject> = app.health.board().versions().into_iter().map(|(subject, _)| subject).collect();
     for route in routes.take(SHOWN_ROUTES) {
-        let view = app.health.peek(&route);
+        let is_known = known.contains(&Subject::Route(route.clone()));
+        let view = if is_known { app.health.peek(&route) } else { RouteView::unknown() };
         let flow: &'static str = route.flow.into();
         let labels = [
             ("account", route.account_id),

@@ -1,5 +1,6 @@
 //! The way to the collector: OTLP as protobuf over HTTP, with the HTTP client that everything else uses. A collector that
-//! does not take spans is one line in the log, not one for each batch; they are dropped and never tried again.
+//! does not take spans is one line in the log, not one for each batch. What the collector asks to have again later is sent
+//! again within the time of one sending, by the exporter; then it is dropped.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -46,23 +47,23 @@ impl Collector {
     /// Notes how a sending ended; says it when that is news.
     fn note(&self, ended: &Result<(), String>) {
         let is_up = ended.is_ok();
-        let result = if is_up { "taken" } else { "dropped" };
+        let result = if is_up { "taken" } else { "failed" };
         metrics::counter!("interlock_trace_exports_total", "result" => result).increment(1);
         metrics::gauge!("interlock_traces_up").set(if is_up { 1.0 } else { 0.0 });
         let before = self.is_up.lock().unwrap_or_else(PoisonError::into_inner).replace(is_up);
         match ended {
             Ok(()) if before == Some(false) => tracing::info!("the collector takes traces again"),
             Err(error) if before != Some(false) => {
-                tracing::error!(error, "the collector takes no traces: they are dropped until it does");
+                tracing::error!(error, "the collector takes no traces: they are lost until it does");
             }
             Ok(()) | Err(_) => {}
         }
     }
 }
 
-/// Makes the series of what can become of a batch.
+/// Makes the series of what can become of a sending.
 fn register() {
-    for result in ["taken", "dropped"] {
+    for result in ["taken", "failed"] {
         metrics::counter!("interlock_trace_exports_total", "result" => result).increment(0);
     }
 }
@@ -79,13 +80,17 @@ impl HttpClient for Collector {
         let http = self.http.clone();
         let sent = self.runtime.spawn(async move {
             let request = reqwest::Request::try_from(request).map_err(|e| e.to_string())?;
-            let answer = http.execute(request).await.map_err(|e| e.without_url().to_string())?;
-            if answer.status().is_success() { Ok(()) } else { Err(format!("it answers {}", answer.status())) }
+            http.execute(request).await.map_err(|e| e.without_url().to_string())
         });
-        let ended = sent.await.unwrap_or_else(|e| Err(e.to_string()));
-        self.note(&ended);
-        // What the collector says beside its status (which spans it did not like) changes nothing here.
-        ended.map(|()| Response::new(Bytes::new())).map_err(Into::into)
+        let answer = sent.await.unwrap_or_else(|e| Err(e.to_string()));
+        let status = answer.as_ref().map(reqwest::Response::status).map_err(Clone::clone);
+        self.note(&status.and_then(|s| if s.is_success() { Ok(()) } else { Err(format!("it answers {s}")) }));
+        let mut answer = answer?;
+        // What the collector says beside these (which spans it did not like) changes nothing here, and is not read.
+        let mut told = Response::new(Bytes::new());
+        *told.status_mut() = answer.status();
+        std::mem::swap(told.headers_mut(), answer.headers_mut());
+        Ok(told)
     }
 }
 
