@@ -260,6 +260,8 @@ async fn a_merchant_who_is_not_told_is_told_of_until_he_has_been() {
     let prometheus = Prometheus::watch(&app).await;
     receiver.set("shop", json!({"status": 500, "careless": true})).await;
     app.paid().await;
+    // Deliveries are as old as they are there.
+    receiver.got("shop", 2).await;
     app.advance(400).await;
     prometheus.until(&["InterlockWebhookLag"], nothing).await;
     receiver.set("shop", json!({"status": 200})).await;
