@@ -10,6 +10,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::directory::Directory;
 use crate::domain::id::InstallationPrefix;
+use crate::incidents::recent::Recent;
 use crate::routing::budget::Budget;
 use crate::routing::health::watch::Watch;
 use crate::routing::pace::Paces;
@@ -37,6 +38,8 @@ pub struct App {
     pub budget: Budget,
     /// Payments that wait for a route.
     pub queue: Queue,
+    /// What is remembered of incidents, for the public page.
+    pub incidents: Recent,
     /// Tells merchants.
     pub webhooks: Client,
     /// Tells a collector what is done for payments.

@@ -1,11 +1,15 @@
 //! What can be configured: `config/default.toml` says what each key means. A wrong value stops the program with
 //! one line that names the key and where it was given.
 
+mod alerts;
+
 use std::path::{Path, PathBuf};
 
 use config::Source as _;
 use ipnet::IpNet;
 use serde::Deserialize;
+
+pub use alerts::{Alerts, Language, Receiver, Robot};
 
 /// The defaults, part of the program.
 const DEFAULTS: &str = include_str!("../config/default.toml");
@@ -27,6 +31,7 @@ pub struct Config {
     pub resolver: Resolver,
     pub webhooks: Webhooks,
     pub traces: Traces,
+    pub alerts: Alerts,
     pub log: Log,
 }
 
@@ -409,6 +414,7 @@ impl Config {
             let problem = "must be an http or https address";
             return Err(Wrong { key: "traces.otlp_url", value: url.clone(), problem });
         }
+        self.alerts.check()?;
         let url = &self.server.public_url;
         if !(url.is_empty() || url.starts_with("http://") || url.starts_with("https://")) {
             return Err(Wrong {
@@ -459,6 +465,9 @@ mod tests {
             ("webhooks.ladder_s", ""),
             ("webhooks.ladder_s", "5,soon"),
             ("webhooks.allow_networks", "10.0.0.0/8, everything"),
+            ("alerts.receivers", "slack"),
+            ("alerts.close_after_ms", "0"),
+            ("alerts.parked_most_s", "1"),
         ] {
             let error = Config::load(None, &[(key, value.to_owned())]).unwrap_err().to_string();
             let name = key.split('.').next_back().unwrap();

@@ -11,6 +11,7 @@ pub mod directory;
 pub mod domain;
 #[cfg(feature = "drill")]
 pub mod drill;
+pub mod incidents;
 pub mod jobs;
 pub mod kill;
 pub mod payments;

@@ -8,8 +8,12 @@ use std::process::ExitCode;
 use clap::{Args, Parser, Subcommand};
 use interlock::api::auth::Scope;
 use interlock::bench::routing;
+use interlock::clock::Clock;
 use interlock::config::Config;
-use interlock::server::{self, Running};
+use interlock::incidents::report;
+use interlock::payments::schedule;
+use interlock::server::{self, Running, StartError};
+use interlock::store::IncidentFilter;
 use interlock::{demo, telemetry};
 
 /// One payment API over Alipay, WeChat Pay and UnionPay that never keeps money twice.
@@ -45,6 +49,13 @@ enum Command {
     Bench(Bench),
     /// Break everything on purpose, and see whether money was kept twice or lost (builds with the feature `drill`).
     Drill(Drill),
+    /// Show incidents, or one with its timeline and what it meant for payments.
+    Incident {
+        /// Which one: `inc_…`. Without: all of them, newest first.
+        id: Option<String>,
+        #[command(flatten)]
+        place: Place,
+    },
     /// Make a merchant, or find it again, and print its id.
     Merchant {
         /// Its name; unique.
@@ -207,6 +218,7 @@ async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
             Ok(routing::run(routing::Plan { seed, worlds, minutes, json }, &mut std::io::stdout().lock())?)
         }
         Some(Command::Drill(wanted)) => drill(wanted).await,
+        Some(Command::Incident { id, place }) => incident(&load(&place.flags())?, id.as_deref()).await,
         Some(Command::Merchant { name, place }) => {
             if !(1..=64).contains(&name.chars().count()) || name.chars().any(char::is_control) || name.trim() != name {
                 return Err(format!("a merchant's name has 1 to 64 characters, no blanks around it: {name:?}").into());
@@ -292,6 +304,35 @@ async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
         }
         () = running.failed() => Err("the HTTP server has stopped by itself".into()),
     }
+}
+
+/// How many incidents are listed.
+const INCIDENTS: u64 = 100;
+
+async fn incident(config: &Config, id: Option<&str>) -> Result<(), Box<dyn std::error::Error>> {
+    let store = match server::open_store(config).await {
+        Err(StartError::Locked(folder)) => {
+            let text = "a gateway runs on the embedded database in this folder: ask it, GET /v1/incidents (with a key of \
+                        scope admin or finance), or stop it first";
+            return Err(format!("{}: {text}", folder.display()).into());
+        }
+        opened => opened?,
+    };
+    let now = Clock::new().now();
+    let text = match id {
+        None => {
+            let filter = IncidentFilter { limit: INCIDENTS, ..IncidentFilter::default() };
+            report::list(&store.incidents(None, &filter).await?, now)
+        }
+        Some(id) => {
+            let found = store.incident(id).await?.ok_or_else(|| format!("there is no incident {id:?}"))?;
+            let figures = store.figures(&found, None, now, now.plus_s(-schedule::OFFER_MARGIN_S)).await?;
+            report::whole(&found, &store.timeline(id).await?, &figures, now)
+        }
+    };
+    store.close().await?;
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(())
 }
 
 async fn sandbox(listen: &str, data: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {

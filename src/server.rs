@@ -26,6 +26,7 @@ use crate::demo::{self, Demo, SandboxSide};
 use crate::directory::{Directory, DirectoryError};
 use crate::domain::Timestamp;
 use crate::domain::id::{self, InstallationPrefix, NoRandomness};
+use crate::incidents::recent::Recent;
 use crate::jobs;
 use crate::routing::budget::Budget;
 use crate::routing::health::board::Settings;
@@ -38,7 +39,7 @@ use crate::telemetry;
 use crate::traces::{self, Traces};
 use crate::vault::{Vault, VaultError};
 use crate::webhooks::client::{Client, NoClient};
-use crate::webhooks::guard::{Guard, System};
+use crate::webhooks::guard::{Forbidden, Guard, System};
 
 /// Why a gateway did not start. One line each.
 #[derive(Debug, thiserror::Error)]
@@ -98,6 +99,14 @@ pub enum StartError {
     /// Traces cannot be sent.
     #[error(transparent)]
     Traces(#[from] traces::NoTraces),
+    /// A receiver of alerts that nothing may be sent to; its address is not repeated, since it is as good as a password.
+    #[error("alerts.receivers: the address of receiver {number} {problem}")]
+    Receiver {
+        /// Which, from 1.
+        number: u32,
+        /// Why.
+        problem: Forbidden,
+    },
     /// No random bytes.
     #[error(transparent)]
     Random(#[from] NoRandomness),
@@ -152,6 +161,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let (sandbox, side) = sandbox?;
     let store = store?;
     let app = Arc::new(assemble(config, store, vault, address).await?);
+    check_receivers(&app)?;
     jobs::housekeeping::compare_clocks(&app).await;
     let demo = match &side {
         Some(side) => Some(demo::set_up(&app, side, &folder).await?),
@@ -165,6 +175,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     jobs.spawn(jobs::health::run(Arc::clone(&app)));
     jobs.spawn(jobs::gauges::run(Arc::clone(&app)));
     jobs.spawn(jobs::queue::run(Arc::clone(&app)));
+    jobs.spawn(jobs::incidents::run(Arc::clone(&app)));
+    jobs.spawn(jobs::alerts::run(Arc::clone(&app)));
     if let Some(place) = shared_health {
         jobs.spawn(jobs::health::share(Arc::clone(&app), place));
     }
@@ -189,6 +201,7 @@ async fn assemble(config: Config, store: Store, vault: Vault, address: SocketAdd
         paces: Paces::default(),
         budget: Budget::new(gateway),
         queue: Queue::default(),
+        incidents: Recent::default(),
         clock,
         store,
         traces,
@@ -246,6 +259,14 @@ fn webhooks(config: &Config) -> Result<Client, NoClient> {
     Client::new(guard, Arc::new(System), timeout, connect)
 }
 
+/// Receivers of alerts go through the guard of webhooks; the operator is told now, not at the first outage.
+fn check_receivers(app: &App) -> Result<(), StartError> {
+    for (receiver, number) in app.config.alerts.receivers.iter().zip(1_u32..) {
+        app.webhooks.guard().check(&receiver.url).map_err(|problem| StartError::Receiver { number, problem })?;
+    }
+    Ok(())
+}
+
 /// Opens the database alone, for commands that need no gateway. The embedded one must not be in use.
 ///
 /// # Errors
@@ -270,11 +291,13 @@ fn serve(
     let shared = web::Data::from(Arc::clone(app));
     let metrics = web::Data::new(metrics);
     let admission = web::Data::new(Admission::new(&app.config.admission));
+    let pages = web::Data::new(api::status::Pages::default());
     let mut server = HttpServer::new(move || {
         actix_web::App::new()
             .app_data(shared.clone())
             .app_data(metrics.clone())
             .app_data(admission.clone())
+            .app_data(pages.clone())
             .wrap(from_fn(api::request::identify))
             .configure(api::routes)
     })

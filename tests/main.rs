@@ -17,6 +17,7 @@ mod database;
 mod health;
 mod helpers;
 mod idempotency;
+mod incidents;
 mod life;
 mod notifications;
 mod observability;

@@ -11,6 +11,7 @@ mod m20260101_000002_payments;
 mod m20260101_000003_webhooks;
 mod m20260101_000004_routing;
 mod m20260101_000005_waiting;
+mod m20260101_000006_incidents;
 
 /// All migrations, in order.
 #[derive(Debug)]
@@ -24,6 +25,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000003_webhooks::Migration),
             Box::new(m20260101_000004_routing::Migration),
             Box::new(m20260101_000005_waiting::Migration),
+            Box::new(m20260101_000006_incidents::Migration),
         ]
     }
 }

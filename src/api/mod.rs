@@ -7,6 +7,7 @@ pub mod body;
 pub mod error;
 pub mod events;
 pub mod idempotency;
+pub mod incidents;
 pub mod list;
 pub mod new_payment;
 pub mod notifications;
@@ -16,6 +17,7 @@ pub mod refunds;
 pub mod request;
 pub mod routes;
 pub mod routing;
+pub mod status;
 pub mod system;
 pub mod webhooks;
 
@@ -60,6 +62,8 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(at("/v1/events/{id}", "GET").get(events::read))
         .service(at("/v1/events/{id}/replay", "POST").post(events::replay))
         .service(at("/v1/deliveries", "GET").get(events::deliveries))
+        .service(at("/v1/incidents", "GET").get(incidents::list))
+        .service(at("/v1/incidents/{id}", "GET").get(incidents::read))
         .service(
             web::resource(["/notifications/{account_id}", "/notifications/{account_id}/refund"])
                 .post(notifications::receive)
@@ -67,6 +71,8 @@ pub fn routes(config: &mut ServiceConfig) {
         )
         .service(at("/healthz", "GET, HEAD").get(system::healthz).head(system::healthz))
         .service(at("/readyz", "GET, HEAD").get(system::readyz).head(system::readyz))
+        .service(at("/status", "GET, HEAD").get(status::page).head(status::page))
+        .service(at("/status.json", "GET, HEAD").get(status::json).head(status::json))
         .service(at("/metrics", "GET").get(system::metrics))
         .service(web::redirect("/docs", "/docs/"))
         .service(SwaggerUi::new("/docs/{_:.*}").url("/openapi.json", system::ApiDoc::openapi()))

@@ -83,6 +83,9 @@ pub enum Kind {
     /// A place where a merchant wants to be told of events.
     #[strum(serialize = "we")]
     WebhookEndpoint,
+    /// An incident.
+    #[strum(serialize = "inc")]
+    Incident,
     /// An API key's public part.
     #[strum(serialize = "key")]
     Key,

@@ -3,6 +3,7 @@
 
 pub mod attempt;
 pub mod id;
+pub mod incident;
 pub mod payment;
 pub mod refund;
 pub mod time;

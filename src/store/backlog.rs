@@ -9,7 +9,7 @@ use sea_orm::{
 };
 
 use super::Store;
-use super::entity::{attempt, payment};
+use super::entity::{attempt, operation, payment};
 use super::payments::find;
 use super::rows::word;
 use crate::domain::payment::Line;
@@ -135,6 +135,25 @@ impl Store {
             .exec_with_returning(&self.db)
             .await?;
         Ok(rows.into_iter().map(|row| row.id).collect())
+    }
+
+    /// What waits for a person's decision about money: entries of the work list that are not about a receiver of
+    /// webhooks, nor about an account that its provider refuses, of which people are told otherwise.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn work_list(&self) -> Result<Waiting, DbErr> {
+        let found: Option<(i64, Option<i64>)> = operation::Entity::find()
+            .select_only()
+            .column_as(Expr::cust("COUNT(*)"), "count")
+            .column_as(operation::Column::CreatedAt.min(), "oldest")
+            .filter(operation::Column::ResolvedAt.is_null())
+            .filter(operation::Column::Kind.is_not_in(["webhook_failing", "account_refused"]))
+            .into_tuple()
+            .one(&self.db)
+            .await?;
+        let (count, oldest) = found.unwrap_or_default();
+        Ok(waiting(count, oldest))
     }
 
     /// How many of a merchant's payments wait for the same flow longer than one that is parked since `parked_at`.

@@ -4,6 +4,7 @@
 //! What belongs to a payment is written by one task ([`writer`]) as a [`change::Change`], by compare-and-set of
 //! the payment's version. Nothing else writes those tables, except that a resolver takes a lease ([`due`]).
 
+mod alerts;
 #[cfg(feature = "drill")]
 pub mod audit;
 mod backlog;
@@ -17,6 +18,8 @@ mod due;
 mod entity;
 mod idempotency;
 mod inbox;
+mod incident_figures;
+mod incidents;
 mod payments;
 mod rows;
 pub mod tally;
@@ -32,12 +35,15 @@ use sea_orm::{
     SqlxSqliteConnector, Statement, TransactionOptions,
 };
 
+pub use alerts::{AlertRow, AlertTry};
 pub use backlog::{Backlog, Waiting};
 pub use change::{Change, CommitError};
 pub use deliveries::{DeliveryFilter, EventFilter, Failing, Receiver};
 pub use delivery_rows::{DeliveryRow, EventRow, TryRow};
 pub use directory::{AccountRow, KeyRow, NewAccount, RoutingRow};
 pub use idempotency::StoredKey;
+pub use incident_figures::{Figures, Whose};
+pub use incidents::{EntryRow, IncidentChange, IncidentFilter, IncidentRow};
 pub use payments::PaymentFilter;
 pub use usage::UsageRow;
 pub use webhooks::{EndpointRow, NotifySecretRow, SealedSecrets};

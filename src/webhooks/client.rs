@@ -10,7 +10,8 @@ use std::time::{Duration, Instant};
 
 use chrono::DateTime;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
-use reqwest::{Response, StatusCode};
+use reqwest::{RequestBuilder, Response, StatusCode};
+use url::Url;
 
 use super::guard::{Forbidden, Guard, GuardedResolver, Lookup};
 use super::message::Message;
@@ -134,25 +135,48 @@ impl Client {
         Try { latency_ms: i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX), ..done }
     }
 
+    /// Posts JSON to an address that the operator has chosen, unsigned. Any status from 200 to 299 counts as
+    /// received: what the answer says is for the caller to judge.
+    pub async fn post(&self, address: &str, body: Vec<u8>, now: Timestamp) -> Try {
+        let began = Instant::now();
+        let done = match self.guard.check(address) {
+            Ok(url) => {
+                let request = self.request(url).body(body);
+                ask(request, Mode::Standard, now, began + self.timeout).await
+            }
+            Err(forbidden) => Try::without_answer(End::ForbiddenAddress, &format!("the address {forbidden}")),
+        };
+        Try { latency_ms: i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX), ..done }
+    }
+
+    fn request(&self, url: Url) -> RequestBuilder {
+        self.http
+            .post(url)
+            .header(CONTENT_TYPE, "application/json")
+            .header(USER_AGENT, concat!("Interlock/", env!("CARGO_PKG_VERSION")))
+    }
+
     async fn exchange(&self, letter: Letter, deadline: Instant) -> Try {
         let url = match self.guard.check(&letter.url) {
             Ok(url) => url,
             Err(forbidden) => return Try::without_answer(End::ForbiddenAddress, &format!("the address {forbidden}")),
         };
         let request = self
-            .http
-            .post(url)
-            .header(CONTENT_TYPE, "application/json")
-            .header(USER_AGENT, concat!("Interlock/", env!("CARGO_PKG_VERSION")))
+            .request(url)
             .header("webhook-id", letter.id)
             .header("webhook-timestamp", letter.at.0.div_euclid(1000))
             .header("webhook-signature", letter.signature)
             .body(letter.body);
-        match tokio::time::timeout_at(deadline.into(), request.send()).await {
-            Ok(Ok(response)) => answered(response, letter.mode, letter.at, deadline).await,
-            Ok(Err(error)) => failed(&error),
-            Err(_) => Try::without_answer(End::Timeout, "no answer in time"),
-        }
+        ask(request, letter.mode, letter.at, deadline).await
+    }
+}
+
+async fn ask(request: RequestBuilder, mode: Mode, now: Timestamp, deadline: Instant) -> Try {
+    match tokio::time::timeout_at(deadline.into(), request.send()).await {
+        Ok(Ok(response)) => answered(response, mode, now, deadline).await,
+        // An address may be as good as a password.
+        Ok(Err(error)) => failed(&error.without_url()),
+        Err(_) => Try::without_answer(End::Timeout, "no answer in time"),
     }
 }
 

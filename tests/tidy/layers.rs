@@ -12,6 +12,7 @@ const ROWS: &[&[&str]] = &[
     &["reconciliation"],
     &["payments"],
     &["app"],
+    &["incidents"],
     &["routing", "directory", "webhooks"],
     &["store", "clock", "config", "kill", "telemetry", "traces", "vault"],
     &["domain"],

@@ -16,7 +16,7 @@ use rand::Rng;
 use self::inner::Inner;
 use super::subject::Subject;
 use super::vital::Vital;
-use super::{RouteId, RouteView, Verdict};
+use super::{Gate, RouteId, RouteView, Verdict};
 
 /// How a board is set up.
 #[derive(Debug, Clone, Default)]
@@ -55,6 +55,25 @@ pub struct Change {
     pub version: u64,
     /// The state.
     pub vital: Vital,
+}
+
+/// How a subject is, for who watches over it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Standing {
+    /// Whose.
+    pub subject: Subject,
+    /// The breaker's word.
+    pub gate: Gate,
+    /// Since when, in milliseconds since 1970.
+    pub since_ms: i64,
+    /// Open, and the last probe was answered.
+    pub answering: bool,
+    /// Whether any call has ended lately: without, nobody knows how it is.
+    pub heard: bool,
+    /// Of a thousand calls so many are believed to fail now.
+    pub failing: i64,
+    /// The same in the long run.
+    pub usually_failing: i64,
 }
 
 /// The health of all routes, as this gateway knows it.
@@ -118,6 +137,18 @@ impl Board {
         self.inner().provider(provider, flow)
     }
 
+    /// How all providers' flows are, and those accounts' routes that do not take all payments, for who watches.
+    #[must_use]
+    pub fn standings(&self) -> Vec<Standing> {
+        self.inner().standings()
+    }
+
+    /// How one subject is, if anything is known of it.
+    #[must_use]
+    pub fn standing(&self, subject: &Subject) -> Option<Standing> {
+        self.inner().standing(subject)
+    }
+
     /// After so long a call over this route is suspected to have failed, in milliseconds.
     #[must_use]
     pub fn suspicion_ms(&self, route: &RouteId, now_ms: i64) -> i64 {
@@ -152,6 +183,12 @@ impl Board {
     /// Whether there are others to agree with: false while the store is away.
     pub fn set_shared(&self, shared: bool) {
         self.inner().set_shared(shared);
+    }
+
+    /// Whether the last exchange with the others went well.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        self.inner().is_shared()
     }
 
     /// What has to be written for the others. What becomes of it is told by [`Board::adopt`] alone: with the state

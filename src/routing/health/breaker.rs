@@ -106,6 +106,12 @@ impl Breaker {
         self.trips
     }
 
+    /// Open: good probes in a row so far. On trial: real successes.
+    #[must_use]
+    pub const fn progress(&self) -> u32 {
+        self.progress
+    }
+
     /// Good probes in a row that lead out of this outage.
     #[must_use]
     pub const fn probes_needed(&self) -> u32 {

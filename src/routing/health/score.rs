@@ -223,6 +223,18 @@ impl Score {
         self.trouble.none() < 1.0 - DOUBTFUL
     }
 
+    /// Of a thousand calls so many are believed to fail now for technical reasons, 0 to 1,000.
+    #[must_use]
+    pub fn failing_permille(&self) -> i64 {
+        permille(1.0 - self.mean())
+    }
+
+    /// The same in the long run.
+    #[must_use]
+    pub fn usually_failing_permille(&self) -> i64 {
+        permille(self.failure_rate())
+    }
+
     /// A draw from what is believed.
     pub fn draw(&self, rng: &mut impl Rng) -> f64 {
         let (a, b) = self.shape();
@@ -241,6 +253,11 @@ impl Score {
             && (0.0..=1.0).contains(&self.long_run)
             && [self.trouble.brown_out, self.trouble.outage].iter().all(|n| (0.0..=1e9).contains(n))
     }
+}
+
+#[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "0 to 1,000 by then")]
+fn permille(part: f64) -> i64 {
+    (part.clamp(0.0, 1.0) * 1_000.0).round() as i64
 }
 
 /// The highest success rate that still fits these outcomes (Wilson's bound, z = 2.576: one in 200 is above).

@@ -9,7 +9,7 @@ use providers::provider::ProviderName;
 use rand::{Rng, RngExt as _};
 use sha2::{Digest as _, Sha256};
 
-use super::{Change, Probe, Settings, Ticket};
+use super::{Change, Probe, Settings, Standing, Ticket};
 use crate::routing::health::breaker::Manner;
 use crate::routing::health::delta::{AccountHash, Delta};
 use crate::routing::health::subject::Subject;
@@ -221,6 +221,25 @@ impl Inner {
 
     pub(super) fn provider(&self, provider: ProviderName, flow: Flow) -> Option<Vital> {
         self.providers.get(&(provider, flow)).map(|tracked| tracked.view().clone())
+    }
+
+    pub(super) const fn is_shared(&self) -> bool {
+        self.settings.shared
+    }
+
+    pub(super) fn standings(&self) -> Vec<Standing> {
+        let routes = self.routes.iter().filter(|(_, route)| route.tracked.view().gate() != Gate::Closed);
+        let routes = routes.map(|(id, route)| standing(Subject::Route(RouteId::clone(id)), route.tracked.view()));
+        let providers = self.providers.iter().map(|(key, p)| standing(Subject::Provider(key.0, key.1), p.view()));
+        providers.chain(routes).collect()
+    }
+
+    pub(super) fn standing(&self, subject: &Subject) -> Option<Standing> {
+        let tracked = match subject {
+            Subject::Provider(provider, flow) => self.providers.get(&(*provider, *flow)),
+            Subject::Route(id) => self.routes.get(id).map(|route| &route.tracked),
+        };
+        tracked.map(|tracked| standing(subject.clone(), tracked.view()))
     }
 
     pub(super) fn suspicion_ms(&mut self, id: &RouteId) -> i64 {
@@ -441,6 +460,18 @@ fn suspect_after(limits: Limits) -> i64 {
     let Some(p999) = limits.p999.filter(|_| limits.calls >= HISTORY).map(i64::from) else { return SUSPECT_UNKNOWN_MS };
     let patience = if limits.calls < LONG_HISTORY { p999 + p999 / 2 } else { p999 };
     patience.max(SUSPECT_LEAST_MS)
+}
+
+fn standing(subject: Subject, vital: &Vital) -> Standing {
+    Standing {
+        subject,
+        gate: vital.gate(),
+        since_ms: vital.breaker().since_ms(),
+        answering: vital.gate() == Gate::Open && vital.breaker().progress() > 0,
+        heard: vital.score().rate() > 0.0,
+        failing: vital.score().failing_permille(),
+        usually_failing: vital.score().usually_failing_permille(),
+    }
 }
 
 const fn severity(gate: Gate) -> u8 {

@@ -1,0 +1,188 @@
+//! `/v1/incidents`: outages that concern you, with what they meant for your own payments.
+
+use actix_web::{HttpRequest, HttpResponse, web};
+use providers::order::Flow;
+use serde::Serialize;
+use utoipa::ToSchema;
+
+use super::auth::{Caller, Scope};
+use super::error::Problem;
+use super::list::{List, ListQuery};
+use super::request::Id;
+use crate::app::App;
+use crate::domain::Timestamp;
+use crate::domain::incident::{Cause, Entry, Phase, Severity, Subject};
+use crate::payments::schedule;
+use crate::store::{EntryRow, Figures, IncidentFilter, IncidentRow, Whose};
+
+/// An outage.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = Incident)]
+pub struct IncidentView {
+    /// `inc_…`
+    id: String,
+    /// Always `incident`.
+    object: &'static str,
+    /// `open` or `closed`.
+    status: &'static str,
+    /// What is wrong.
+    cause: Cause,
+    /// Whether somebody was to be woken.
+    severity: Severity,
+    /// Where it stands; `ongoing` where there is no breaker that would say more.
+    phase: Phase,
+    /// The provider that it is about.
+    provider: Option<&'static str>,
+    /// The flow, if it is about one flow alone.
+    #[schema(value_type = Option<String>)]
+    flow: Option<Flow>,
+    /// `acct_…`, if it is about one account alone.
+    account: Option<String>,
+    /// When the trouble began, as far as is known.
+    #[schema(value_type = String, format = DateTime)]
+    began_at: Timestamp,
+    /// When it was noticed.
+    #[schema(value_type = String, format = DateTime)]
+    opened_at: Timestamp,
+    /// When it was over; null: it lasts.
+    #[schema(value_type = Option<String>, format = DateTime)]
+    closed_at: Option<Timestamp>,
+    /// What happened, in order. Only of one incident, not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    timeline: Option<Vec<EntryView>>,
+    /// What it has meant for your payments, by their own rows as they are now. Only of one incident, not in lists.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    payments: Option<FiguresView>,
+}
+
+/// Something that happened in an incident.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = IncidentEntry)]
+pub struct EntryView {
+    /// When.
+    #[schema(value_type = String, format = DateTime)]
+    at: Timestamp,
+    /// What.
+    kind: Entry,
+}
+
+/// What an incident has meant for your payments.
+#[derive(Debug, Serialize, ToSchema)]
+#[schema(as = IncidentPayments)]
+pub struct FiguresView {
+    /// Payments that met it: one of their attempts failed there, or they had to wait.
+    affected: i64,
+    /// Of those: another route took them.
+    switched: i64,
+    /// They waited for a route, or still do.
+    parked: i64,
+    /// They have succeeded after all.
+    recovered: i64,
+    /// They have failed.
+    failed: i64,
+    /// They have expired, or were canceled.
+    expired: i64,
+    /// Attempts that failed there for technical reasons.
+    failed_attempts: i64,
+    /// Attempts there of which nobody knows yet whether they took money.
+    in_doubt: i64,
+    /// Their amounts, in fen.
+    in_doubt_amount: i64,
+    /// `CNY`
+    currency: &'static str,
+}
+
+impl From<Figures> for FiguresView {
+    fn from(f: Figures) -> Self {
+        Self {
+            affected: f.affected,
+            switched: f.switched,
+            parked: f.parked,
+            recovered: f.recovered,
+            failed: f.failed,
+            expired: f.expired,
+            failed_attempts: f.failed_attempts,
+            in_doubt: f.in_doubt,
+            in_doubt_amount: f.in_doubt_fen,
+            currency: "CNY",
+        }
+    }
+}
+
+fn shown(incident: IncidentRow, whole: Option<(Vec<EntryRow>, Figures)>) -> IncidentView {
+    let (timeline, payments) = whole.unzip();
+    IncidentView {
+        object: "incident",
+        status: if incident.closed_at.is_some() { "closed" } else { "open" },
+        cause: incident.cause,
+        severity: incident.severity,
+        phase: incident.phase,
+        provider: incident.subject.provider().map(|provider| provider.as_str()),
+        flow: incident.subject.flow(),
+        account: incident.subject.account().map(str::to_owned),
+        began_at: incident.began_at,
+        opened_at: incident.opened_at,
+        closed_at: incident.closed_at,
+        timeline: timeline.map(|entries| entries.iter().map(|e| EntryView { at: e.at, kind: e.kind }).collect()),
+        payments: payments.map(FiguresView::from),
+        id: incident.id,
+    }
+}
+
+/// What concerns a merchant: its accounts, and the providers and flows that they serve.
+fn subjects(app: &App, caller: &Caller) -> Vec<String> {
+    let accounts = app.directory.accounts_of(&caller.merchant_id);
+    let mut subjects = Vec::new();
+    for account in accounts.iter().filter(|account| account.livemode == caller.livemode) {
+        let provider = account.provider.name();
+        subjects.push(Subject::InDoubt(provider));
+        subjects.push(Subject::Account(provider, account.id.clone()));
+        for capability in account.provider.capabilities().flows {
+            subjects.push(Subject::Provider(provider, capability.flow));
+            subjects.push(Subject::Route(provider, capability.flow, account.id.clone()));
+        }
+    }
+    subjects.sort();
+    subjects.dedup();
+    subjects.iter().map(Subject::to_string).collect()
+}
+
+/// Incidents that concern you, newest first: of your accounts, and of the providers and flows that they serve.
+#[utoipa::path(get, path = "/v1/incidents", tag = "Incidents", params(ListQuery),
+    responses((status = 200, body = List<IncidentView>)))]
+pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
+    caller.may_any(&[Scope::Admin, Scope::Finance])?;
+    let query = ListQuery::read(&request, &["status", "limit", "starting_after"])?;
+    let open = match query.status.as_deref() {
+        None => None,
+        Some("open") => Some(true),
+        Some("closed") => Some(false),
+        Some(_) => return Err(Problem::invalid("status", "An incident is open or closed.")),
+    };
+    let subjects = subjects(&app, &caller);
+    if let Some(after) = &query.starting_after {
+        let known = app.store.incident(after).await?.filter(|i| subjects.contains(&i.subject.to_string()));
+        known.ok_or_else(|| Problem::invalid("starting_after", "There is no such incident."))?;
+    }
+    let limit = query.limit()?;
+    let filter = IncidentFilter { open, starting_after: query.starting_after, limit: limit + 1 };
+    let found = app.store.incidents(Some(&subjects), &filter).await?;
+    Ok(HttpResponse::Ok().json(List::page(found.into_iter().map(|i| shown(i, None)).collect(), limit)))
+}
+
+/// One incident: its timeline, and what it has meant for your payments, by their own rows as they are now.
+#[utoipa::path(get, path = "/v1/incidents/{id}", tag = "Incidents", params(("id" = String, Path)),
+    responses((status = 200, body = IncidentView), (status = 404, body = Problem, content_type = "application/problem+json")))]
+pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
+    caller.may_any(&[Scope::Admin, Scope::Finance])?;
+    let found = app.store.incident(&id).await?;
+    let incident = found
+        .filter(|incident| subjects(&app, &caller).contains(&incident.subject.to_string()))
+        .ok_or_else(|| Problem::not_found("incident"))?;
+    let now = app.clock.now();
+    let whose = Whose { merchant_id: &caller.merchant_id, livemode: caller.livemode };
+    let overdue = now.plus_s(-schedule::OFFER_MARGIN_S);
+    let figures = app.store.figures(&incident, Some(whose), now, overdue).await?;
+    let timeline = app.store.timeline(&incident.id).await?;
+    Ok(HttpResponse::Ok().json(shown(incident, Some((timeline, figures)))))
+}

@@ -1,0 +1,128 @@
+//! Sends what receivers of alerts have to be told: one message after the other to each of them, tried again after
+//! pauses, never faster than its chat allows. The rows are the jobs: of many gateways one claims each. Should a gateway
+//! die after a message was taken and before that is written down, the message is sent once more: at least once, and at
+//! most one repeat for each such death. No payment waits for any of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sea_orm::DbErr;
+use tokio::task::JoinSet;
+
+use crate::app::App;
+use crate::config::Receiver;
+use crate::domain::Timestamp;
+use crate::domain::id;
+use crate::domain::incident::Change;
+use crate::domain::webhook::{self, End, State};
+use crate::incidents::message::Message;
+use crate::incidents::robot;
+use crate::payments::schedule;
+use crate::store::{AlertRow, AlertTry};
+
+/// A worker has its message for itself for so much longer than a try can take.
+const LEASE_GRACE_MS: i64 = 15_000;
+const MINUTE_MS: i64 = 60_000;
+
+/// Runs until the gateway drains; what is under way then is finished and written down.
+pub async fn run(app: Arc<App>) {
+    let mut desks = JoinSet::new();
+    for receiver in app.config.alerts.receivers.clone() {
+        desks.spawn(serve(Arc::clone(&app), receiver));
+    }
+    while desks.join_next().await.is_some() {}
+}
+
+async fn serve(app: Arc<App>, receiver: Receiver) {
+    let name = robot::id(&receiver);
+    let interval = Duration::from_millis(app.config.alerts.interval_ms);
+    let mut is_away = false;
+    while !app.draining.is_cancelled() {
+        let found = next(&app, &receiver, &name).await;
+        if let Err(error) = &found
+            && !is_away
+        {
+            tracing::error!(receiver = name, %error, "alerts can neither be read nor written");
+        }
+        is_away = found.is_err();
+        if let Ok(true) = found {
+            continue;
+        }
+        tokio::select! {
+            () = app.draining.cancelled() => {}
+            () = tokio::time::sleep(interval) => {}
+        }
+    }
+}
+
+/// Sends what is due next. False: nothing is.
+async fn next(app: &App, receiver: &Receiver, name: &str) -> Result<bool, DbErr> {
+    let config = &app.config;
+    let now = app.clock.now();
+    let lease_ms = i64::try_from(config.webhooks.timeout_ms).unwrap_or(i64::MAX).saturating_add(LEASE_GRACE_MS);
+    if app.store.alerts_sent(name, now.plus_ms(-MINUTE_MS)).await? >= config.alerts.per_minute {
+        return Ok(false);
+    }
+    let Some(row) = app.store.claim_alert(name, now, now.plus_ms(lease_ms)).await? else { return Ok(false) };
+    let (end, answer) = match letter(app, receiver, &row, now).await? {
+        Some(post) => {
+            let done = app.webhooks.post(&post.url, post.body, now).await;
+            match done.end {
+                End::Delivered => (robot::judge(receiver.robot, done.answer.as_deref()), done.answer),
+                End::Gone
+                | End::HttpStatus
+                | End::WrongBody
+                | End::ForbiddenAddress
+                | End::Unreachable
+                | End::Timeout
+                | End::Broken
+                | End::EndpointDisabled => (done.end, done.answer),
+            }
+        }
+        None => (End::EndpointDisabled, None),
+    };
+    let done = judged(app, &row, end, answer);
+    let word = done.end;
+    metrics::counter!("interlock_alerts_total", "robot" => kind(receiver), "result" => word).increment(1);
+    match done.status {
+        State::Delivered => {
+            tracing::info!(incident_id = row.incident_id, receiver = name, change = %row.change, "told");
+        }
+        State::Pending => {
+            tracing::warn!(receiver = name, end = word, answer = done.answer, "a receiver of alerts took no message");
+        }
+        State::Failed | State::Stopped => {
+            tracing::error!(receiver = name, end = word, answer = done.answer, "a message to a receiver is given up");
+        }
+    }
+    app.store.record_alert(&row, &done, app.clock.now()).await?;
+    Ok(done.status == State::Delivered)
+}
+
+fn kind(receiver: &Receiver) -> &'static str {
+    receiver.robot.into()
+}
+
+/// What is to be said, as things are now; `None` when the incident is gone.
+async fn letter(app: &App, receiver: &Receiver, row: &AlertRow, now: Timestamp) -> Result<Option<robot::Post>, DbErr> {
+    let Some(incident) = app.store.incident(&row.incident_id).await? else { return Ok(None) };
+    let figures = app.store.figures(&incident, None, now, now.plus_s(-schedule::OFFER_MARGIN_S)).await?;
+    // What was raised meanwhile is told as it was when this change was made.
+    let incident = match row.change {
+        Change::Opened => crate::store::IncidentRow { severity: incident.first_severity, ..incident },
+        Change::Worse | Change::Reminder(_) | Change::Closed => incident,
+    };
+    let message = Message::of(receiver.language, &incident, row.change, &figures, now);
+    Ok(Some(robot::post(receiver, &message, now)))
+}
+
+/// Where the message stands after this try. A chat's own limit is waited for like any other failure.
+fn judged(app: &App, row: &AlertRow, end: End, answer: Option<String>) -> AlertTry {
+    let spread = id::random::<4>().map_or(0, u32::from_be_bytes);
+    let now = app.clock.now();
+    // A robot that is gone may be put back: it is tried again as well.
+    let counted = if end == End::Gone { End::HttpStatus } else { end };
+    let tries = row.tries.saturating_add(1);
+    let (status, next_try_at) = webhook::after_try(counted, tries, &app.config.alerts.retry_s, spread, None, now);
+    AlertTry { status, next_try_at, end: end.into(), answer }
+}
