@@ -43,6 +43,8 @@ pub struct Results {
     waits_ms: Vec<u64>,
     kills: u32,
     longest_rest_s: u64,
+    answers: BTreeMap<u16, u64>,
+    refused: Option<String>,
 }
 
 impl Results {
@@ -58,6 +60,8 @@ impl Results {
         sum.unended += one.unended;
         sum.given_back += one.given_back;
         self.kills += outcome.kills;
+        outcome.answers.into_iter().for_each(|(status, count)| *self.answers.entry(status).or_default() += count);
+        self.refused = self.refused.take().or(outcome.refused);
         self.longest_rest_s = self.longest_rest_s.max(outcome.rested_after_s);
         self.waits_ms.extend(outcome.waits_ms);
         for violation in &outcome.violations {
@@ -98,6 +102,10 @@ impl Results {
             f.succeeded,
             percent(f.succeeded, f.payable)
         )?;
+        writeln!(out, "answers to requests for payments, by status: {:?}", self.answers)?;
+        if let Some(refused) = &self.refused {
+            writeln!(out, "one of them was refused: {refused}")?;
+        }
         match by_rule.is_empty() {
             true => writeln!(out, "0 violations")?,
             false => writeln!(out, "{} violations: {by_rule:?}", self.violations.len())?,

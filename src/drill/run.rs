@@ -1,6 +1,8 @@
 //! One run of a drill: trouble, then everything is mended, then all must come to rest, then the auditor. A controller
 //! moves the time of all parts together.
+#![expect(clippy::indexing_slicing, reason = "a JSON value gives null for what it has not")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -44,6 +46,9 @@ pub struct Outcome {
     pub rested_after_s: u64,
     /// Gateways that were killed.
     pub kills: u32,
+    /// How many requests for payments were answered with which status, and one that was refused as wrong.
+    pub answers: BTreeMap<u16, u64>,
+    pub refused: Option<String>,
     /// A trace of the first payment that something is wrong with.
     pub trace: Option<String>,
 }
@@ -136,7 +141,8 @@ impl Run<'_> {
         let webhook_secret = self.subscribe(&shop).await?;
         self.order_routes(&shop, &demo).await?;
         let (over, kills) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(0)));
-        let keepers = self.keepers(&over, &kills);
+        let mut keepers = self.keepers(&over, &kills);
+        let doubles = self.watch(&over, &mut keepers).await?;
         self.trouble(&shop).await?;
         self.mend().await?;
         let mut trouble = Vec::new();
@@ -153,14 +159,21 @@ impl Run<'_> {
         let log = self.stage.tell("GET", "/notifications", None).await?;
         trouble.extend(self.stage.stop_gateways().await);
         let store = self.stage.store().await?;
+        let seen_double = doubles.lock().await.iter().cloned().collect();
         let evidence = self.evidence(&store, &shop, orders, &log, trouble, &[demo.api_key, webhook_secret]).await;
         let _ = store.close().await;
         let evidence = evidence.map_err(|e| Broken(format!("the auditor cannot read the database: {e}")))?;
+        let evidence = Evidence { seen_double, ..evidence };
         let (violations, figures) = audit::audit(&evidence);
         let trace = violations.first().map(|v| super::report::trace(v, &evidence));
         let waits_ms = evidence.shopped.values().map(|s| s.took_ms).collect();
         let kills = *kills.lock().await;
-        Ok(Outcome { violations, figures, waits_ms, rested_after_s, kills, trace })
+        let all = || evidence.shopped.values().flat_map(|shopped| &shopped.answers);
+        let mut answers = BTreeMap::new();
+        all().for_each(|answer| *answers.entry(answer.status).or_insert(0) += 1);
+        let refused = all().find(|answer| matches!(answer.status, 400..=404 | 422));
+        let refused = refused.map(|answer| String::from_utf8_lossy(&answer.body).into_owned());
+        Ok(Outcome { violations, figures, waits_ms, rested_after_s, kills, answers, refused, trace })
     }
 
     /// The merchant wants to be told.
@@ -201,6 +214,26 @@ impl Run<'_> {
             });
         }
         keepers
+    }
+
+    /// Whoever looks all the time for a payment with two live or two kept attempts.
+    async fn watch(
+        &self,
+        over: &Arc<AtomicBool>,
+        keepers: &mut JoinSet<()>,
+    ) -> Result<Arc<Mutex<BTreeSet<String>>>, Broken> {
+        let looker = self.stage.looker().await.ok_or_else(|| Broken("nobody can look into the database".to_owned()))?;
+        let (over, seen) = (Arc::clone(over), Arc::new(Mutex::new(BTreeSet::new())));
+        let doubles = Arc::clone(&seen);
+        keepers.spawn(async move {
+            while !over.load(Ordering::Relaxed) {
+                if let Ok(found) = looker.doubles().await {
+                    seen.lock().await.extend(found);
+                }
+                tokio::time::sleep(Duration::from_millis(15)).await;
+            }
+        });
+        Ok(doubles)
     }
 
     async fn trouble(&self, shop: &Shop) -> Result<(), Broken> {
@@ -321,10 +354,9 @@ impl Run<'_> {
             self.stage.tell("PUT", "/refunds", Some(done)).await?;
         }
         self.tools.boxes.behave(&self.name, Manners::Good);
-        for proxy in [Some(&self.stage.front), self.stage.database.as_ref(), self.stage.redis.as_ref()] {
-            if let Some(proxy) = proxy {
-                proxy.set(Mood::Open);
-            }
+        let inside = [&self.stage.database, &self.stage.redis].into_iter().flatten();
+        for proxy in inside.chain([&self.stage.front]) {
+            proxy.set(Mood::Open);
         }
         Ok(())
     }

@@ -18,6 +18,7 @@ use super::door::{self, Knock, Reply};
 use super::proxy::Proxy;
 use crate::demo::Demo;
 use crate::store::Store;
+use crate::store::audit::Looker;
 
 /// Every gateway on a database needs the same one. It seals nothing but the sandbox's credentials.
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
@@ -307,6 +308,13 @@ impl Stage {
             }
         }
         trouble
+    }
+
+    /// A look into the database while the gateways work; nothing when it cannot be had.
+    pub async fn looker(&self) -> Option<Looker> {
+        let gateway = self.gateways.first()?;
+        let url = self.ground.postgres.clone().unwrap_or_else(|| self.database_url(gateway));
+        Looker::open(&url).await.ok()
     }
 
     /// The database, for who audits it. The gateways have stopped.

@@ -83,7 +83,23 @@ pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Plan
         Some(charging) => now.plus_s(i64::from(charging.patience_s) + 60).max(shortest),
         None => payment.expires_at.max(shortest),
     };
-    let mut attempt = Attempt {
+    let mut attempt = sending(app, aggregate, account, now)?;
+    (attempt.call_deadline, attempt.offer_deadline, attempt.reason) = (call_deadline, offer_deadline, choice.reason());
+    attempt.next_check_at = schedule::next_check(&attempt, capabilities, now);
+    if aggregate.payment.flow.takes_money() {
+        // From its first byte on nobody can say that it was not paid.
+        aggregate.payment.apply(Event::Doubt)?;
+    }
+    aggregate.payment.lease_until = Some(call_deadline);
+    aggregate.payment.resume_at = Some(payment_expiry(aggregate, now));
+    aggregate.attempts.push(attempt);
+    Ok(planned)
+}
+
+/// An attempt over this account that is about to be sent, with numbers of its own.
+fn sending(app: &App, aggregate: &Aggregate, account: &Account, now: Timestamp) -> Result<Attempt, Trouble> {
+    let payment = &aggregate.payment;
+    Ok(Attempt {
         id: id::new(Kind::Attempt)?,
         payment_id: payment.id.clone(),
         seq: i32::try_from(aggregate.attempts.len()).unwrap_or(i32::MAX).saturating_add(1),
@@ -104,10 +120,10 @@ pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Plan
         outcome: None,
         failure: None,
         next_action: None,
-        reason: choice.reason(),
+        reason: serde_json::Value::Null,
         started_at: now,
-        call_deadline,
-        offer_deadline,
+        call_deadline: now,
+        offer_deadline: now,
         latency_ms: None,
         next_check_at: None,
         questions: 0,
@@ -115,16 +131,7 @@ pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Plan
         reversal_in_doubt: false,
         not_found_since: None,
         returning: false,
-    };
-    attempt.next_check_at = schedule::next_check(&attempt, capabilities, now);
-    if aggregate.payment.flow.takes_money() {
-        // From its first byte on nobody can say that it was not paid.
-        aggregate.payment.apply(Event::Doubt)?;
-    }
-    aggregate.payment.lease_until = Some(call_deadline);
-    aggregate.payment.resume_at = Some(payment_expiry(aggregate, now));
-    aggregate.attempts.push(attempt);
-    Ok(planned)
+    })
 }
 
 /// A payment, as far as routes are chosen for it.

@@ -5,7 +5,7 @@ use sea_orm::{
 };
 
 use super::Store;
-use super::entity::{delivery, event, idempotency_key, notification, operation, payment};
+use super::entity::{attempt, delivery, event, idempotency_key, notification, operation, payment};
 use crate::domain::{Aggregate, Timestamp};
 
 /// An event, and whether everybody who has to know does.
@@ -32,6 +32,44 @@ pub struct ForAPerson {
     pub subject_id: String,
     /// Since when.
     pub since: Timestamp,
+}
+
+/// Looks into a database that gateways are using, and changes nothing.
+#[derive(Debug)]
+pub struct Looker(sea_orm::DatabaseConnection);
+
+impl Looker {
+    /// Opens the database at `url` beside its gateways.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub async fn open(url: &str) -> Result<Self, super::OpenError> {
+        super::connect(url, 1).await.map(Self)
+    }
+
+    /// Payments that have two live or two kept attempts at this moment.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn doubles(&self) -> Result<Vec<String>, DbErr> {
+        use sea_orm::QuerySelect as _;
+        use sea_orm::sea_query::Expr;
+        let mut all = Vec::new();
+        let live = "status IN ('sending', 'unknown', 'awaiting_payer', 'closing', 'reversing')";
+        for what in [live, "disposition = 'kept'"] {
+            let found: Vec<String> = attempt::Entity::find()
+                .select_only()
+                .column(attempt::Column::PaymentId)
+                .filter(Expr::cust(what))
+                .group_by(attempt::Column::PaymentId)
+                .having(Expr::cust("COUNT(*) > 1"))
+                .into_tuple()
+                .all(&self.0)
+                .await?;
+            all.extend(found);
+        }
+        Ok(all)
+    }
 }
 
 impl Store {
