@@ -29,6 +29,7 @@ pub struct Config {
     pub credentials: Credentials,
     pub payments: Payments,
     pub resolver: Resolver,
+    pub ledger: Ledger,
     pub webhooks: Webhooks,
     pub traces: Traces,
     pub alerts: Alerts,
@@ -154,6 +155,15 @@ pub struct Resolver {
     pub interval_ms: i64,
     pub batch: usize,
     pub lease_s: i64,
+}
+
+/// Section `ledger`.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+#[expect(missing_docs, reason = "config/default.toml describes every key")]
+pub struct Ledger {
+    pub interval_ms: i64,
+    pub block_entries: u64,
 }
 
 /// Section `webhooks`.
@@ -355,6 +365,7 @@ impl Config {
             ("payments.account_set_aside_s", p.account_set_aside_s),
             ("resolver.interval_ms", self.resolver.interval_ms),
             ("resolver.lease_s", self.resolver.lease_s),
+            ("ledger.interval_ms", self.ledger.interval_ms),
             ("webhooks.interval_ms", self.webhooks.interval_ms),
             ("webhooks.alert_after_s", self.webhooks.alert_after_s),
             ("webhooks.log_days", self.webhooks.log_days),
@@ -403,6 +414,11 @@ impl Config {
         if crate::domain::id::InstallationPrefix::parse(&p.order_prefix).is_none() {
             let value = p.order_prefix.clone();
             return Err(Wrong { key: "payments.order_prefix", value, problem: "must be 1 to 8 letters or digits" });
+        }
+        // Each entry is two parameters of one statement, of which SQLite takes 32766.
+        if !(1..=10_000).contains(&self.ledger.block_entries) {
+            let value = self.ledger.block_entries.to_string();
+            return Err(Wrong { key: "ledger.block_entries", value, problem: "must be from 1 to 10000" });
         }
         if self.traces.percent > 100 {
             let value = self.traces.percent.to_string();
@@ -462,6 +478,8 @@ mod tests {
             ("traces.otlp_url", "collector:4318"),
             ("traces.percent", "101"),
             ("traces.queue", "0"),
+            ("ledger.interval_ms", "0"),
+            ("ledger.block_entries", "10001"),
             ("webhooks.ladder_s", ""),
             ("webhooks.ladder_s", "5,soon"),
             ("webhooks.allow_networks", "10.0.0.0/8, everything"),

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod config;
 pub mod demo;
 pub mod directory;
+pub mod doctor;
 pub mod domain;
 #[cfg(feature = "drill")]
 pub mod drill;

@@ -13,8 +13,8 @@ use interlock::config::Config;
 use interlock::incidents::report;
 use interlock::payments::schedule;
 use interlock::server::{self, Running, StartError};
-use interlock::store::IncidentFilter;
-use interlock::{demo, telemetry};
+use interlock::store::{IncidentFilter, Store};
+use interlock::{demo, doctor, telemetry};
 
 /// One payment API over Alipay, WeChat Pay and UnionPay that never keeps money twice.
 #[derive(Debug, Parser)]
@@ -43,6 +43,20 @@ enum Command {
         /// Where its keys and its book lie.
         #[arg(long, default_value = "./data")]
         data: PathBuf,
+    },
+    /// Look whether everything that a gateway needs is there, and say how to mend what is not.
+    Doctor {
+        /// Verify the ledger instead: every entry, every chain, and that it agrees with the books.
+        #[arg(long)]
+        ledger: bool,
+        /// A block as an earlier run printed it, HEIGHT:HASH: it must still be there.
+        #[arg(long, requires = "ledger")]
+        anchor: Option<String>,
+        /// Where gateways share the health of routes.
+        #[arg(long)]
+        redis: Option<String>,
+        #[command(flatten)]
+        place: Place,
     },
     /// Measure something, without a gateway.
     #[command(subcommand)]
@@ -214,6 +228,11 @@ async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
             load(&[])?;
             sandbox(&listen, &data).await
         }
+        Some(Command::Doctor { ledger, anchor, redis, place }) => {
+            let mut flags = place.flags();
+            flags.extend(redis.map(|url| ("redis.url", url)));
+            examine(&load(&flags)?, ledger, anchor.as_deref()).await
+        }
         Some(Command::Bench(Bench::Routing { seed, worlds, minutes, json })) => {
             Ok(routing::run(routing::Plan { seed, worlds, minutes, json }, &mut std::io::stdout().lock())?)
         }
@@ -285,6 +304,21 @@ async fn drill(asked: Drill) -> Result<(), Box<dyn std::error::Error>> {
         Ok(())
     } else {
         Err("rules were broken, see above".into())
+    }
+}
+
+async fn examine(config: &Config, ledger: bool, anchor: Option<&str>) -> Result<(), Box<dyn std::error::Error>> {
+    let mut out = std::io::stdout();
+    if !ledger {
+        return match doctor::run(config, &mut out).await? {
+            0 => Ok(()),
+            bad => Err(format!("{bad} things have to be mended").into()),
+        };
+    }
+    let store = Store::look(&config.database_url(), config.database.connections).await?;
+    match doctor::ledger::run(&store, anchor, &mut out).await? {
+        0 => Ok(()),
+        deviations => Err(format!("the ledger deviates in {deviations} places").into()),
     }
 }
 

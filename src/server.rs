@@ -177,6 +177,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     jobs.spawn(jobs::queue::run(Arc::clone(&app)));
     jobs.spawn(jobs::incidents::run(Arc::clone(&app)));
     jobs.spawn(jobs::alerts::run(Arc::clone(&app)));
+    jobs.spawn(jobs::ledger::run(Arc::clone(&app)));
+    jobs.spawn(jobs::work_list::run(Arc::clone(&app)));
     if let Some(place) = shared_health {
         jobs.spawn(jobs::health::share(Arc::clone(&app), place));
     }

@@ -19,8 +19,8 @@ use crate::helpers::facts::Facts;
 use crate::helpers::{TestApp, database, fresh, order};
 
 /// A database with a merchant and an account, and no gateway.
-struct Bench {
-    store: Store,
+pub struct Bench {
+    pub store: Store,
     facts: Facts,
     url: String,
     merchant: String,
@@ -28,10 +28,10 @@ struct Bench {
     _folder: TempDir,
 }
 
-const NOW: Timestamp = Timestamp(1_800_000_000_000);
+pub const NOW: Timestamp = Timestamp(1_800_000_000_000);
 
 impl Bench {
-    async fn new() -> Self {
+    pub async fn new() -> Self {
         crate::helpers::install_crypto();
         let folder = TempDir::new().unwrap();
         let url = database(folder.path()).await;
@@ -58,7 +58,7 @@ impl Bench {
     }
 
     /// An open payment with one attempt that is being sent.
-    fn payment(&self) -> Aggregate {
+    pub fn payment(&self) -> Aggregate {
         let payment = Payment {
             id: id::new(Kind::Payment).unwrap(),
             merchant_id: self.merchant.clone(),
@@ -84,6 +84,7 @@ impl Bench {
             paid_at: None,
             created_at: NOW,
             expires_at: NOW.plus_s(900),
+            ledger: None,
         };
         let mut aggregate = Aggregate { payment, attempts: Vec::new(), refunds: Vec::new() };
         self.add_attempt(&mut aggregate, State::Sending);
@@ -127,7 +128,7 @@ impl Bench {
         });
     }
 
-    async fn close(self) {
+    pub async fn close(self) {
         self.facts.0.close().await.unwrap();
         self.store.close().await.unwrap();
     }

@@ -12,6 +12,8 @@ mod m20260101_000003_webhooks;
 mod m20260101_000004_routing;
 mod m20260101_000005_waiting;
 mod m20260101_000006_incidents;
+mod m20260101_000007_ledger;
+mod m20260101_000008_decisions;
 
 /// All migrations, in order.
 #[derive(Debug)]
@@ -26,6 +28,8 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000004_routing::Migration),
             Box::new(m20260101_000005_waiting::Migration),
             Box::new(m20260101_000006_incidents::Migration),
+            Box::new(m20260101_000007_ledger::Migration),
+            Box::new(m20260101_000008_decisions::Migration),
         ]
     }
 }

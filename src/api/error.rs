@@ -7,9 +7,11 @@ use actix_web::{HttpResponse, ResponseError};
 use serde::Serialize;
 use utoipa::ToSchema;
 
+use crate::domain::operation::actions;
 use crate::payments::Trouble;
 use crate::payments::pay::OpenError;
 use crate::payments::refund::RefundError;
+use crate::payments::work_list::Refusal;
 use crate::routing::check::Fault;
 use crate::store::CommitError;
 
@@ -212,6 +214,35 @@ impl From<RefundError> for Problem {
                 problem
             }
             RefundError::Trouble(trouble) => trouble.into(),
+        }
+    }
+}
+
+impl From<Refusal> for Problem {
+    fn from(refusal: Refusal) -> Self {
+        let conflict = |code, detail: &str| Self::new(StatusCode::CONFLICT, code, detail);
+        match refusal {
+            Refusal::NotFound => Self::not_found("operation"),
+            Refusal::Ended(row) => {
+                let resolution = row.resolution.unwrap_or_default();
+                conflict("operation_resolved", "This has ended; nothing was done.").because_of(row.id, resolution)
+            }
+            Refusal::NotForThis(kind) => {
+                let known: Vec<String> = actions(&kind).iter().map(ToString::to_string).collect();
+                let detail = format!("For {kind} there is {}.", known.join(", "));
+                let status = StatusCode::UNPROCESSABLE_ENTITY;
+                Self::new(status, "action_not_for_this_kind", detail).about("action")
+            }
+            Refusal::NotPossible(why) => conflict("action_not_possible", &why).about("action"),
+            Refusal::SamePerson => {
+                let detail = "This key has proposed it; a second person has to confirm it with another key.";
+                conflict("second_person_needed", detail)
+            }
+            Refusal::OtherMode => {
+                let detail = "Real money is decided about with keys for real money, and test money with test keys.";
+                Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
+            }
+            Refusal::Trouble(trouble) => trouble.into(),
         }
     }
 }

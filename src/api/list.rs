@@ -40,16 +40,24 @@ impl<T> List<T> {
 pub struct ListQuery {
     /// The merchant's own number.
     pub order_id: Option<String>,
-    /// Only payments or deliveries in this state.
+    /// Only payments, deliveries or entries of the work list in this state.
     pub status: Option<String>,
     /// The provider's number of a transaction.
     pub provider_transaction_id: Option<String>,
     /// RFC 3339; created then or later.
     pub created_from: Option<String>,
-    /// Only refunds or events of this payment.
+    /// RFC 3339; created before then.
+    pub created_until: Option<String>,
+    /// Only refunds, events or ledger entries of this payment.
     pub payment: Option<String>,
     /// Only events of this kind.
     pub r#type: Option<String>,
+    /// Only entries of the work list of this kind.
+    pub kind: Option<String>,
+    /// Only ledger entries over this account at a provider.
+    pub account: Option<String>,
+    /// Only entries that debit or credit this ledger account.
+    pub ledger_account: Option<String>,
     /// Only deliveries of this event.
     pub event: Option<String>,
     /// Only deliveries to this endpoint.
@@ -76,6 +84,10 @@ impl ListQuery {
                 "status" => Some(&mut query.status),
                 "provider_transaction_id" => Some(&mut query.provider_transaction_id),
                 "created_from" => Some(&mut query.created_from),
+                "created_until" => Some(&mut query.created_until),
+                "kind" => Some(&mut query.kind),
+                "account" => Some(&mut query.account),
+                "ledger_account" => Some(&mut query.ledger_account),
                 "payment" => Some(&mut query.payment),
                 "type" => Some(&mut query.r#type),
                 "event" => Some(&mut query.event),

@@ -8,9 +8,11 @@ pub mod error;
 pub mod events;
 pub mod idempotency;
 pub mod incidents;
+pub mod ledger;
 pub mod list;
 pub mod new_payment;
 pub mod notifications;
+pub mod operations;
 pub mod payments;
 pub mod preview;
 pub mod refunds;
@@ -61,6 +63,11 @@ pub fn routes(config: &mut ServiceConfig) {
         .service(at("/v1/events", "GET").get(events::list))
         .service(at("/v1/events/{id}", "GET").get(events::read))
         .service(at("/v1/events/{id}/replay", "POST").post(events::replay))
+        .service(at("/v1/ledger", "GET").get(ledger::list))
+        .service(at("/v1/ledger/balances", "GET").get(ledger::balances))
+        .service(at("/v1/operations", "GET").get(operations::list))
+        .service(at("/v1/operations/{id}", "GET").get(operations::read))
+        .service(at("/v1/operations/{id}/resolve", "POST").post(operations::resolve))
         .service(at("/v1/deliveries", "GET").get(events::deliveries))
         .service(at("/v1/incidents", "GET").get(incidents::list))
         .service(at("/v1/incidents/{id}", "GET").get(incidents::read))

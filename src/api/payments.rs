@@ -374,7 +374,7 @@ pub async fn offer(
             resource_id: stored.payment.id.clone(),
             created_at: now,
         };
-        let change = Change::update(&stored, after).with_key(Some(KeyWrite::Claim(key.clone())));
+        let change = Change::update(&stored, after, now).with_key(Some(KeyWrite::Claim(key.clone())));
         let planned = change.after().clone();
         match app.store.commit(change).await {
             Ok(()) => {

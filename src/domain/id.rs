@@ -80,6 +80,9 @@ pub enum Kind {
     /// An entry of the operators' work list.
     #[strum(serialize = "op")]
     Operation,
+    /// A person's word on such an entry.
+    #[strum(serialize = "ops")]
+    OperationStep,
     /// A place where a merchant wants to be told of events.
     #[strum(serialize = "we")]
     WebhookEndpoint,

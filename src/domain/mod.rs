@@ -4,6 +4,8 @@
 pub mod attempt;
 pub mod id;
 pub mod incident;
+pub mod ledger;
+pub mod operation;
 pub mod payment;
 pub mod refund;
 pub mod time;

@@ -5,7 +5,7 @@ use providers::order::{Flow, Store};
 use providers::outcome::Failure;
 use providers::provider::ProviderName;
 
-use super::{Attempt, Illegal, Refund, Timestamp, attempt, refund};
+use super::{Attempt, Illegal, Refund, Timestamp, attempt, ledger, refund};
 
 /// Where a payment stands.
 #[derive(
@@ -150,6 +150,8 @@ pub struct Payment {
     pub created_at: Timestamp,
     /// From then on no new offer is made, and the last one is being ended.
     pub expires_at: Timestamp,
+    /// The end of its chain of ledger entries; `None` for one that was there before the ledger, until it is opened.
+    pub ledger: Option<ledger::Head>,
 }
 
 impl Payment {

@@ -6,6 +6,8 @@ pub mod gauges;
 pub mod health;
 pub mod housekeeping;
 pub mod incidents;
+pub mod ledger;
 pub mod queue;
 pub mod resolver;
 pub mod webhook;
+pub mod work_list;

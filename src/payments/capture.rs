@@ -108,7 +108,7 @@ fn mismatch(capture: &Capture, asked: providers::money::Money, payment_id: &str)
 }
 
 /// The payment has its money: whatever else is alive is ended, and watched until it provably is.
-fn end_the_others(aggregate: &mut Aggregate, kept: &str, now: Timestamp) -> Result<(), Trouble> {
+pub(super) fn end_the_others(aggregate: &mut Aggregate, kept: &str, now: Timestamp) -> Result<(), Trouble> {
     for other in aggregate.attempts.iter_mut().filter(|a| a.id != kept) {
         if other.flow.takes_money() {
             // It is asked about and reversed like any other charge; money on it goes back.

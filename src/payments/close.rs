@@ -76,7 +76,8 @@ pub async fn cancel(app: &Arc<App>, merchant_id: &str, payment_id: &str) -> Resu
         let mut after = before.clone();
         after.payment.cancel_requested_at = Some(now);
         begin(&mut after, now)?;
-        let change = Change::update(&before, after.clone()).with_events(events::between(Some(&before), &after, now)?);
+        let change =
+            Change::update(&before, after.clone(), now).with_events(events::between(Some(&before), &after, now)?);
         let written = change.after().clone();
         match app.store.commit(change).await {
             Ok(()) => {

@@ -5,6 +5,7 @@
 
 pub mod capture;
 pub mod close;
+pub mod decide;
 pub mod events;
 pub mod give_back;
 pub mod notify;
@@ -18,6 +19,7 @@ pub mod resolve;
 pub mod reverse;
 pub mod schedule;
 pub mod view;
+pub mod work_list;
 
 use sea_orm::DbErr;
 

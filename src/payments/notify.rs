@@ -283,7 +283,7 @@ fn ask_now(app: &App, after: &mut Aggregate, attempt_id: &str, refund_id: Option
 }
 
 /// Something happened to a refund: it is asked about, once no call of it is on its way.
-fn ask_soon(app: &App, after: &mut Aggregate, refund_id: &str, now: Timestamp) {
+pub(super) fn ask_soon(app: &App, after: &mut Aggregate, refund_id: &str, now: Timestamp) {
     let over_ms = app.config.payments.refund_timeout_ms + app.config.payments.call_grace_ms;
     let Some(refund) = after.refund_mut(refund_id) else { return };
     let may_end = matches!(refund.status, RefundState::Pending | RefundState::Abnormal);
@@ -311,7 +311,7 @@ async fn apply(app: &Arc<App>, before: &Aggregate, matched: &Matched, inbox: Inb
             Vec::new()
         }
     };
-    let change = Change::update(before, after.clone())
+    let change = Change::update(before, after.clone(), now)
         .with_events(events::between(Some(before), &after, now)?)
         .with_inbox(Some(inbox))
         .with_operations(operations);

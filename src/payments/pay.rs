@@ -110,6 +110,7 @@ pub async fn open(
         paid_at: None,
         created_at: now,
         expires_at: now.plus_s(new.expires_in_s),
+        ledger: None,
     };
     let mut aggregate = Aggregate { payment, attempts: Vec::new(), refunds: Vec::new() };
     if !plan::next(app, &mut aggregate, now)?.served {
@@ -340,7 +341,7 @@ async fn settle(
         }
         let switching = after.live().is_some_and(|a| a.status == State::Sending);
         let answered = key.filter(|_| !switching).and_then(|key| answer_of(key, &after));
-        let change = Change::update(&before, after.clone())
+        let change = Change::update(&before, after.clone(), now)
             .with_events(events::between(Some(&before), &after, now)?)
             .with_operations(judged.operations)
             .with_key(answered);

@@ -98,7 +98,7 @@ pub async fn open(
         let now = app.clock.now();
         let mut after = before.clone();
         add(app, &mut after, new, &key.resource_id, now)?;
-        let change = Change::update(&before, after).with_key(Some(KeyWrite::Claim(key.clone())));
+        let change = Change::update(&before, after, now).with_key(Some(KeyWrite::Claim(key.clone())));
         let made = change.after().clone();
         kill_point!("refund_before_first_commit");
         match app.store.commit(change).await {

@@ -126,7 +126,7 @@ pub(super) async fn write(
         let now = app.clock.now();
         let mut after = before.clone();
         let Some(operations) = decide(&mut after, now)? else { return Ok(before) };
-        let change = Change::update(&before, after.clone())
+        let change = Change::update(&before, after.clone(), now)
             .with_events(events::between(Some(&before), &after, now)?)
             .with_operations(operations);
         let written = change.after().clone();
@@ -355,7 +355,7 @@ fn woken(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<Opti
         return Ok(Some(Vec::new()));
     }
     attempt.next_check_at = None;
-    Ok(Some(vec![to_be_resolved(after, attempt_id, now)?]))
+    Ok(Some(vec![to_be_resolved("money_unconfirmed", after, attempt_id, now)?]))
 }
 
 fn is_over(aggregate: &Aggregate, attempt_id: &str, now: Timestamp) -> bool {
@@ -421,16 +421,21 @@ pub(super) fn unresolved(
     if !in_doubt || !(schedule::exhausted(attempt) || now.since(attempt.offer_deadline) > UNRESOLVED_AFTER_S * 1_000) {
         return Ok(Some(Vec::new()));
     }
-    Ok(Some(vec![to_be_resolved(after, attempt_id, now)?]))
+    Ok(Some(vec![to_be_resolved("unresolved", after, attempt_id, now)?]))
 }
 
-fn to_be_resolved(aggregate: &Aggregate, attempt_id: &str, now: Timestamp) -> Result<Operation, Trouble> {
+fn to_be_resolved(
+    kind: &'static str,
+    aggregate: &Aggregate,
+    attempt_id: &str,
+    now: Timestamp,
+) -> Result<Operation, Trouble> {
     let gone = || Trouble::Gone(format!("attempt {attempt_id}"));
     let attempt = aggregate.attempt(attempt_id).ok_or_else(gone)?;
     Ok(Operation {
         id: id::new(Kind::Operation)?,
         merchant_id: aggregate.payment.merchant_id.clone(),
-        kind: "unresolved",
+        kind,
         subject_id: attempt_id.to_owned(),
         detail: format!(
             "order {} at {} is {} after {} questions; look it up in the provider's console",

@@ -2,6 +2,8 @@
 //! A change is written whole or not at all, and only if nobody else changed the payment since it was read.
 
 use super::tally::{self, Fact};
+use crate::domain::ledger::{self, Entry};
+use crate::domain::operation::{Action, StepKind};
 use crate::domain::{Aggregate, Attempt, Refund, Timestamp};
 
 /// What a merchant is told, stored in the transaction that made it true.
@@ -95,6 +97,36 @@ pub struct Operation {
     pub created_at: Timestamp,
 }
 
+/// A person's word on an entry of the work list.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Step {
+    /// `ops_…`.
+    pub id: String,
+    /// The entry.
+    pub operation_id: String,
+    /// What was said.
+    pub kind: StepKind,
+    /// What is to be done.
+    pub action: Action,
+    /// What shows that it is right.
+    pub evidence: String,
+    /// Anything else.
+    pub note: Option<String>,
+    /// The key that it was said with.
+    pub key_name: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The end of an entry of the work list: the second person's word on the proposal that stands.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Resolution {
+    /// The proposal that is confirmed. Another one standing there meanwhile, or an end, refuses the change.
+    pub proposal_id: String,
+    /// The confirmation.
+    pub step: Step,
+}
+
 /// One decision, ready to be written.
 #[derive(Debug, Clone)]
 pub struct Change {
@@ -106,43 +138,51 @@ pub struct Change {
     pub(super) key: Option<KeyWrite>,
     pub(super) inbox: Option<Inbox>,
     pub(super) operations: Vec<Operation>,
+    pub(super) resolution: Option<Resolution>,
+    pub(super) entries: Vec<Entry>,
     pub(super) facts: Vec<Fact>,
 }
 
 impl Change {
     /// A payment that did not exist. Its version becomes 1.
     #[must_use]
-    pub fn create(mut after: Aggregate) -> Self {
-        after.payment.version = 1;
-        Self {
-            attempts: after.attempts.clone(),
-            refunds: after.refunds.clone(),
-            is_new: true,
-            facts: tally::between(None, &after),
-            after,
-            events: Vec::new(),
-            key: None,
-            inbox: None,
-            operations: Vec::new(),
-        }
+    pub fn create(after: Aggregate) -> Self {
+        let now = after.payment.created_at;
+        let (attempts, refunds) = (after.attempts.clone(), after.refunds.clone());
+        Self::of(None, after, now, attempts, refunds)
     }
 
-    /// From `before`, as it was read, to `after`. Only attempts and refunds that differ are written.
+    /// From `before`, as it was read, to `after`. Only attempts and refunds that differ are written; what it moves is
+    /// booked in the ledger at `now`.
     #[must_use]
-    pub fn update(before: &Aggregate, mut after: Aggregate) -> Self {
-        after.payment.version = before.payment.version.saturating_add(1);
+    pub fn update(before: &Aggregate, after: Aggregate, now: Timestamp) -> Self {
         let attempts = after.attempts.iter().filter(|a| !before.attempts.contains(a)).cloned().collect();
         let refunds = after.refunds.iter().filter(|r| !before.refunds.contains(r)).cloned().collect();
+        Self::of(Some(before), after, now, attempts, refunds)
+    }
+
+    fn of(
+        before: Option<&Aggregate>,
+        mut after: Aggregate,
+        now: Timestamp,
+        attempts: Vec<Attempt>,
+        refunds: Vec<Refund>,
+    ) -> Self {
+        after.payment.version = before.map_or(0, |b| b.payment.version).saturating_add(1);
+        let (entries, head) = ledger::entries(before, &after, now);
+        after.payment.ledger = Some(head);
         Self {
             attempts,
             refunds,
-            is_new: false,
-            facts: tally::between(Some(before), &after),
+            is_new: before.is_none(),
+            facts: tally::between(before, &after),
             after,
             events: Vec::new(),
             key: None,
             inbox: None,
             operations: Vec::new(),
+            resolution: None,
+            entries,
         }
     }
 
@@ -174,6 +214,13 @@ impl Change {
         self
     }
 
+    /// With an entry of the work list that two persons have decided, and that is done by this.
+    #[must_use]
+    pub fn with_resolution(mut self, resolution: Option<Resolution>) -> Self {
+        self.resolution = resolution;
+        self
+    }
+
     /// What will be read after it was written.
     #[must_use]
     pub fn after(&self) -> &Aggregate {
@@ -199,6 +246,9 @@ pub enum CommitError {
     /// An index refuses the change: a second live or kept attempt, a refund number used before.
     #[error("refused by the database: {0}")]
     Refused(String),
+    /// The entry of the work list is not as it was: it has ended, or another proposal stands there.
+    #[error("the entry of the work list has changed meanwhile")]
+    Overtaken,
     /// The database does not answer; whether it wrote is not known. Read again.
     #[error("the database is in trouble: {0}")]
     Unavailable(String),

@@ -64,6 +64,8 @@ pub(super) fn operation_row(entry: &Operation) -> operation::ActiveModel {
         detail: entry.detail.clone(),
         created_at: entry.created_at.0,
         resolved_at: None,
+        proposal_id: None,
+        resolution: None,
     }
     .into_active_model()
     .reset_all()

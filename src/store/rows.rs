@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::entity::{attempt, payment, refund};
+use crate::domain::ledger::Head;
 use crate::domain::{Aggregate, Attempt, Payment, Refund, Timestamp};
 
 fn bad(table: &str, id: &str, column: &str) -> DbErr {
@@ -17,7 +18,7 @@ pub(super) fn word<T: std::str::FromStr>(table: &str, id: &str, column: &str, te
     text.parse().map_err(|_| bad(table, id, column))
 }
 
-fn money(table: &str, id: &str, fen: i64, currency: &str) -> Result<Money, DbErr> {
+pub(super) fn money(table: &str, id: &str, fen: i64, currency: &str) -> Result<Money, DbErr> {
     match word(table, id, "currency", currency)? {
         Currency::Cny => Money::fen(fen).map_err(|_| bad(table, id, "amount")),
     }
@@ -67,6 +68,7 @@ impl TryFrom<payment::Model> for Payment {
             paid_at: m.paid_at.map(Timestamp),
             created_at: Timestamp(m.created_at),
             expires_at: Timestamp(m.expires_at),
+            ledger: m.ledger_entries.zip(m.ledger_hash).map(|(entries, hash)| Head { entries, hash }),
             id: m.id,
         })
     }
@@ -102,6 +104,8 @@ pub(super) fn payment_row(aggregate: &Aggregate) -> payment::ActiveModel {
         paid_at: p.paid_at.map(|t| t.0),
         created_at: p.created_at.0,
         expires_at: p.expires_at.0,
+        ledger_entries: p.ledger.as_ref().map(|head| head.entries),
+        ledger_hash: p.ledger.as_ref().map(|head| head.hash.clone()),
     }
     .into_active_model()
     .reset_all()

@@ -19,7 +19,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::change::{Change, CommitError, KeyWrite};
 use super::entity::{event, idempotency_key, notification, operation, payment};
-use super::rows;
+use super::{ledger, operations, rows};
 
 /// The most changes in one transaction.
 const BATCH: usize = 64;
@@ -27,6 +27,9 @@ const BATCH: usize = 64;
 const QUEUE: usize = 4096;
 /// How often a change is tried again when the database asks for it (deadlock, serialisation, busy).
 const RETRIES: usize = 5;
+
+/// Says inside that an entry of the work list has changed meanwhile.
+const OVERTAKEN: &str = "operation overtaken";
 
 type Verdict = Result<(), CommitError>;
 
@@ -142,8 +145,9 @@ async fn write_one(db: &DatabaseConnection, change: &Change) -> Verdict {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             Err(e) => {
-                return Err(match e.sql_err() {
-                    Some(SqlErr::UniqueConstraintViolation(message)) => CommitError::Refused(message),
+                return Err(match (e.sql_err(), &e) {
+                    (Some(SqlErr::UniqueConstraintViolation(message)), _) => CommitError::Refused(message),
+                    (_, DbErr::Custom(said)) if said == OVERTAKEN => CommitError::Overtaken,
                     _ => CommitError::Unavailable(e.to_string()),
                 });
             }
@@ -169,6 +173,7 @@ async fn try_write(db: &DatabaseConnection, changes: &[&Change]) -> Result<Vec<V
     give_back_claims(&tx, changes, &verdicts).await?;
     let won: Vec<&Change> = changes.iter().zip(&verdicts).filter(|(_, v)| v.is_ok()).map(|(c, _)| *c).collect();
     write_children(&tx, &won).await?;
+    end_operations(&tx, &won).await?;
     tx.commit().await?;
     Ok(verdicts)
 }
@@ -298,7 +303,10 @@ async fn give_back_claims(tx: &DatabaseTransaction, changes: &[&Change], verdict
             Err(CommitError::Moved | CommitError::OrderTaken) => true,
             Err(CommitError::NotificationStored) => false,
             // Without its key a change claims nothing else.
-            Ok(()) | Err(CommitError::KeyTaken | CommitError::Refused(_) | CommitError::Unavailable(_)) => continue,
+            Ok(())
+            | Err(
+                CommitError::KeyTaken | CommitError::Refused(_) | CommitError::Overtaken | CommitError::Unavailable(_),
+            ) => continue,
         };
         if let Some(KeyWrite::Claim(key)) = &change.key {
             idempotency_key::Entity::delete_many()
@@ -324,6 +332,7 @@ async fn write_children(tx: &DatabaseTransaction, won: &[&Change]) -> Result<(),
     upsert(tx, attempts.into_iter().map(rows::attempt_row).collect()).await?;
     let refunds = won.iter().flat_map(|change| &change.refunds).map(rows::refund_row).collect();
     upsert(tx, refunds).await?;
+    ledger::insert(tx, won).await?;
     insert_events(tx, won).await?;
     insert_operations(tx, won).await?;
     answer_keys(tx, won).await
@@ -387,6 +396,17 @@ async fn insert_operations(tx: &DatabaseTransaction, won: &[&Change]) -> Result<
         .on_conflict(OnConflict::new().do_nothing().to_owned())
         .exec_without_returning(tx)
         .await?;
+    Ok(())
+}
+
+/// Entries of the work list that end with a change. One that has changed meanwhile takes the change back with it, and
+/// with that the whole transaction; its neighbours are then written without it.
+async fn end_operations(tx: &DatabaseTransaction, won: &[&Change]) -> Result<(), DbErr> {
+    for resolution in won.iter().filter_map(|change| change.resolution.as_ref()) {
+        if !operations::resolve(tx, resolution).await? {
+            return Err(DbErr::Custom(OVERTAKEN.to_owned()));
+        }
+    }
     Ok(())
 }
 

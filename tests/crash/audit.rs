@@ -36,6 +36,8 @@ pub async fn audit(app: &Restarted, clients_returned: bool) {
         let order_no = order["order_no"].as_str().unwrap();
         assert!(known.iter().any(|k| k == order_no), "the provider heard of an order that is in no row: {order}");
     }
+    let ledger = app.app().store.check_ledger(None, 5).await.unwrap();
+    assert_eq!(ledger.deviations, [], "the ledger is not what the rows say");
     if clients_returned {
         let unanswered = facts.rows("SELECT * FROM idempotency_keys WHERE answer_status IS NULL").await;
         assert_eq!(unanswered, Vec::<Value>::new(), "the clients came back, and have no answer");

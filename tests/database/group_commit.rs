@@ -143,14 +143,17 @@ async fn one_refused_update_in_a_batch_does_not_fail_its_neighbours() {
             (before.clone(), after)
         })
         .collect();
-    let commits = updates.iter().map(|(before, after)| bench.store.commit(Change::update(before, after.clone())));
+    let commits = updates.iter().map(|(before, after)| bench.store.commit(Change::update(before, after.clone(), NOW)));
     let verdicts = futures_util::future::join_all(commits).await;
     let refused: Vec<usize> = verdicts.iter().enumerate().filter(|(_, v)| v.is_err()).map(|(n, _)| n).collect();
     assert!(refused == [3] || refused == [13], "{verdicts:?}");
     for (n, (before, after)) in updates.iter().enumerate() {
         let now = bench.store.payment(&before.payment.id).await.unwrap().unwrap();
-        let expected =
-            if refused.contains(&n) { before.clone() } else { Change::update(before, after.clone()).after().clone() };
+        let expected = if refused.contains(&n) {
+            before.clone()
+        } else {
+            Change::update(before, after.clone(), NOW).after().clone()
+        };
         assert_eq!(now, expected);
     }
     bench.close().await;
@@ -193,7 +196,7 @@ async fn a_lost_compare_and_set_answers_moved_and_writes_nothing() {
     let decisions = names.iter().map(|name| {
         let mut after = processing(&before);
         after.attempts[0].provider_request_id = Some(name.clone());
-        bench.store.commit(with_everything(&bench, Change::update(&before, after), name))
+        bench.store.commit(with_everything(&bench, Change::update(&before, after, NOW), name))
     });
     let (verdicts, strangers) =
         tokio::join!(futures_util::future::join_all(decisions), bench.store.commit(Change::create(neighbour.clone())));
@@ -212,17 +215,17 @@ async fn a_lost_compare_and_set_answers_moved_and_writes_nothing() {
     let loser = names.iter().find(|name| *name != winners[0]).unwrap();
     let mut after = now.clone();
     after.attempts[0].questions = 8;
-    bench.store.commit(with_everything(&bench, Change::update(&now, after), loser)).await.unwrap();
+    bench.store.commit(with_everything(&bench, Change::update(&now, after, NOW), loser)).await.unwrap();
     assert_eq!(traces(&bench.facts, loser).await, [2, 1, 1, 1]);
 
     // And a key or a notification that is taken leaves nothing else behind.
     let now = bench.store.payment(&before.payment.id).await.unwrap().unwrap();
     let fresh_name = fresh("decision");
-    let update = || with_everything(&bench, Change::update(&now, processing(&now)), &fresh_name);
+    let update = || with_everything(&bench, Change::update(&now, processing(&now), NOW), &fresh_name);
     let key_taken = update().with_key(Some(KeyWrite::Claim(key(&bench, loser))));
     assert_eq!(bench.store.commit(key_taken).await, Err(CommitError::KeyTaken));
     assert_eq!(traces(&bench.facts, &fresh_name).await, [2, 0, 0, 0]);
-    let known = with_everything(&bench, Change::update(&now, processing(&now)), loser);
+    let known = with_everything(&bench, Change::update(&now, processing(&now), NOW), loser);
     let known = known.with_key(Some(KeyWrite::Claim(key(&bench, &fresh_name))));
     assert_eq!(bench.store.commit(known).await, Err(CommitError::NotificationStored));
     assert_eq!(traces(&bench.facts, &fresh_name).await, [2, 0, 0, 0]);
@@ -254,7 +257,7 @@ async fn a_payment_is_read_together_with_its_attempts_as_they_were_at_one_moment
     for _ in 0..400 {
         let mut after = now.clone();
         after.attempts[0].questions += 1;
-        let change = Change::update(&now, after);
+        let change = Change::update(&now, after, NOW);
         now = change.after().clone();
         bench.store.commit(change).await.unwrap();
     }

@@ -7,7 +7,7 @@ use super::source::{self, File, repository, words};
 
 /// A module may use itself and what stands below it. Code at the root of the crate may use everything.
 const ROWS: &[&[&str]] = &[
-    &["server", "demo", "bench"],
+    &["server", "demo", "bench", "doctor"],
     &["api", "console", "jobs", "drill"],
     &["reconciliation"],
     &["payments"],

@@ -171,6 +171,21 @@ impl Shared {
         answer
     }
 
+    /// Whether it answers at all. Reads and writes nothing.
+    ///
+    /// # Errors
+    /// [`NoExchange`].
+    pub async fn ping(&mut self) -> Result<(), NoExchange> {
+        let asked = async {
+            let ping = redis::cmd("PING");
+            match connect(&self.place, self.patience).await? {
+                Link::Server(mut connection) => ping.query_async::<()>(&mut connection).await,
+                Link::Cluster(mut connection) => ping.query_async::<()>(&mut connection).await,
+            }
+        };
+        Ok(tokio::time::timeout(self.patience, asked).await.map_err(|_| NoExchange::Slow)??)
+    }
+
     async fn ask(&mut self, new_epoch: &str, seen: &Seen, writes: &[Write]) -> Result<Exchanged, NoExchange> {
         let mut call = self.script.prepare_invoke();
         for key in KEYS {

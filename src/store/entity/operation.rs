@@ -14,6 +14,8 @@ pub struct Model {
     pub detail: String,
     pub created_at: i64,
     pub resolved_at: Option<i64>,
+    pub proposal_id: Option<String>,
+    pub resolution: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

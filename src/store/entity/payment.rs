@@ -33,6 +33,8 @@ pub struct Model {
     pub paid_at: Option<i64>,
     pub created_at: i64,
     pub expires_at: i64,
+    pub ledger_entries: Option<i32>,
+    pub ledger_hash: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -1,0 +1,72 @@
+//! Seals what was booked into the ledger's blocks, and gives payments from before the ledger their opening entries. Many
+//! gateways may do so at once: whoever is first has the block. Books nothing itself.
+
+use std::sync::Arc;
+
+use crate::app::App;
+use crate::payments::Trouble;
+use crate::store::{Change, CommitError, Sealed};
+
+/// Payments that are opened in one go.
+const OPENED_AT_ONCE: u64 = 100;
+
+/// Runs until the gateway drains.
+pub async fn run(app: Arc<App>) {
+    while !app.draining.is_cancelled() {
+        if let Err(error) = step(&app).await {
+            tracing::error!(%error, "the ledger could not be sealed");
+        }
+        let next = app.clock.now().plus_ms(app.config.ledger.interval_ms);
+        tokio::select! {
+            () = app.draining.cancelled() => {}
+            () = app.clock.sleep_until(next) => {}
+        }
+    }
+}
+
+/// Opens what has to be opened, and seals everything that is there.
+///
+/// # Errors
+/// [`Trouble`]; what was not done is done next time.
+pub async fn step(app: &App) -> Result<(), Trouble> {
+    open(app).await?;
+    while !app.draining.is_cancelled() {
+        match app.store.seal_ledger(app.clock.now(), app.config.ledger.block_entries).await? {
+            Sealed::Block(block) => {
+                // The log is one of the places outside the database that remember what the chain was.
+                tracing::info!(
+                    height = block.height,
+                    entries = block.entries,
+                    hash = block.hash,
+                    "ledger block sealed"
+                );
+            }
+            Sealed::Nothing | Sealed::Overtaken => break,
+        }
+    }
+    Ok(())
+}
+
+/// Payments with money that were there before the ledger.
+async fn open(app: &App) -> Result<(), Trouble> {
+    if app.store.is_ledger_opened().await? {
+        return Ok(());
+    }
+    loop {
+        let found = app.store.payments_not_in_ledger(OPENED_AT_ONCE).await?;
+        if found.is_empty() {
+            return Ok(app.store.ledger_is_opened().await?);
+        }
+        for id in found {
+            let Some(before) = app.store.payment(&id).await? else { continue };
+            match app.store.commit(Change::update(&before, before.clone(), app.clock.now())).await {
+                // Somebody else has changed it, and opened it with that.
+                Ok(()) | Err(CommitError::Moved) => {}
+                Err(error) => return Err(error.into()),
+            }
+        }
+        if app.draining.is_cancelled() {
+            return Ok(());
+        }
+    }
+}

@@ -1,0 +1,279 @@
+//! The work list: what a person says about an entry, and entries whose cause has gone. The first person proposes, a second
+//! one with another key confirms; only then is it done, in one transaction with the end of the entry. So of two
+//! confirmations at once one does it, and the other finds it done.
+
+use sea_orm::DbErr;
+
+use super::decide::{Undecided, decide};
+use super::{DECISIONS, Trouble, events};
+use crate::app::App;
+use crate::domain::attempt::{Disposition, State};
+use crate::domain::id::{self, Kind};
+use crate::domain::operation::{Action, PROPOSAL_S, StepKind, actions};
+use crate::domain::{Aggregate, Refund, Timestamp, refund};
+use crate::store::change::{Change, Resolution, Step};
+use crate::store::{CommitError, OperationRow};
+
+/// Entries that are looked at in one go, to see whether their cause has gone.
+const PAGE: u64 = 200;
+
+/// What a person says about an entry.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Word {
+    /// What is to be done.
+    pub action: Action,
+    /// What shows that it is right.
+    pub evidence: String,
+    /// Anything else.
+    pub note: Option<String>,
+    /// The key that it is said with.
+    pub key_name: String,
+    /// Real money?
+    pub livemode: bool,
+}
+
+/// Why a word changed nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum Refusal {
+    /// The merchant has no such entry.
+    #[error("no such entry")]
+    NotFound,
+    /// It has ended.
+    #[error("the entry has ended")]
+    Ended(Box<OperationRow>),
+    /// This trouble has other remedies.
+    #[error("this is no remedy for {0}")]
+    NotForThis(String),
+    /// The rows do not allow it.
+    #[error("{0}")]
+    NotPossible(String),
+    /// The same key has proposed it.
+    #[error("a second person has to confirm it")]
+    SamePerson,
+    /// It is about real money and the key is not, or the reverse.
+    #[error("the key is for another mode")]
+    OtherMode,
+    /// Anything else.
+    #[error(transparent)]
+    Trouble(#[from] Trouble),
+}
+
+impl From<DbErr> for Refusal {
+    fn from(error: DbErr) -> Self {
+        Self::Trouble(error.into())
+    }
+}
+
+impl From<Undecided> for Refusal {
+    fn from(undecided: Undecided) -> Self {
+        match undecided {
+            Undecided::NotPossible(why) => Self::NotPossible(why),
+            Undecided::Trouble(trouble) => trouble.into(),
+        }
+    }
+}
+
+/// The proposal that waits for a second person, unless its time is over.
+#[must_use]
+pub fn standing<'a>(entry: &OperationRow, steps: &'a [Step], now: Timestamp) -> Option<&'a Step> {
+    let proposal = steps.iter().find(|step| entry.proposal_id.as_ref() == Some(&step.id))?;
+    (entry.resolved_at.is_none() && now < proposal.at.plus_s(PROPOSAL_S)).then_some(proposal)
+}
+
+/// Whether an action can be done about an entry now.
+///
+/// # Errors
+/// [`Refusal`] says why not.
+pub fn possible(
+    app: &App,
+    entry: &OperationRow,
+    about: Option<&Aggregate>,
+    action: Action,
+    now: Timestamp,
+) -> Result<(), Refusal> {
+    if !actions(&entry.kind).contains(&action) {
+        return Err(Refusal::NotForThis(entry.kind.clone()));
+    }
+    match (action, about) {
+        (Action::Acknowledge, _) => Ok(()),
+        (Action::AccountOk, _) => {
+            let account = app.directory.account(&entry.subject_id);
+            match account.is_some_and(|account| account.merchant_id == entry.merchant_id) {
+                true => Ok(()),
+                false => Err(Refusal::NotPossible("This account cannot be opened.".to_owned())),
+            }
+        }
+        (_, Some(about)) => Ok(decide(app, &mut about.clone(), &entry.subject_id, action, now).map(|_| ())?),
+        (_, None) => Err(Refusal::NotPossible("There is no payment that this is about.".to_owned())),
+    }
+}
+
+/// A person's word on an entry: a proposal, or the confirmation of somebody else's, which does it. Returns the entry as
+/// it is then.
+///
+/// # Errors
+/// [`Refusal`]; nothing was changed.
+pub async fn say(app: &App, merchant_id: &str, id: &str, word: &Word) -> Result<OperationRow, Refusal> {
+    for _ in 0..DECISIONS {
+        let entry = app.store.operation_of(merchant_id, id).await?.ok_or(Refusal::NotFound)?;
+        let about = app.store.payment_of_subject(&entry.subject_id).await?;
+        let now = app.clock.now();
+        if entry.resolved_at.is_some() {
+            return Err(Refusal::Ended(Box::new(entry)));
+        }
+        if is_of_another_mode(app, &entry, about.as_ref(), word.livemode) {
+            return Err(Refusal::OtherMode);
+        }
+        if has_gone(app, &entry, about.as_ref(), now).await? {
+            app.store.ended_by_itself(id, now).await?;
+            continue;
+        }
+        possible(app, &entry, about.as_ref(), word.action, now)?;
+        let steps = app.store.operation_steps(id).await?;
+        let proposal = standing(&entry, &steps, now).filter(|proposal| proposal.action == word.action);
+        let done = match proposal {
+            Some(proposal) if proposal.key_name == word.key_name => return Err(Refusal::SamePerson),
+            Some(proposal) => {
+                let step = step(&entry, word, StepKind::Confirmed, now)?;
+                let resolution = Resolution { proposal_id: proposal.id.clone(), step };
+                carry_out(app, &entry, about, resolution, now).await?
+            }
+            None => app.store.propose(&entry, &step(&entry, word, StepKind::Proposed, now)?).await?,
+        };
+        if done {
+            let (action, by) = (word.action.to_string(), &word.key_name);
+            tracing::info!(operation_id = id, kind = entry.kind, action, by, "a person's word on the work list");
+            return app.store.operation_of(merchant_id, id).await?.ok_or(Refusal::NotFound);
+        }
+    }
+    Err(Trouble::from(CommitError::Moved).into())
+}
+
+fn step(entry: &OperationRow, word: &Word, kind: StepKind, now: Timestamp) -> Result<Step, Trouble> {
+    Ok(Step {
+        id: id::new(Kind::OperationStep)?,
+        operation_id: entry.id.clone(),
+        kind,
+        action: word.action,
+        evidence: word.evidence.clone(),
+        note: word.note.clone(),
+        key_name: word.key_name.clone(),
+        at: now,
+    })
+}
+
+fn is_of_another_mode(app: &App, entry: &OperationRow, about: Option<&Aggregate>, livemode: bool) -> bool {
+    let of_account = || app.directory.account(&entry.subject_id).map(|account| account.livemode);
+    about.map(|about| about.payment.livemode).or_else(of_account).is_some_and(|mode| mode != livemode)
+}
+
+/// Does what two persons want. `false`: something has changed meanwhile, and has to be looked at again.
+async fn carry_out(
+    app: &App,
+    entry: &OperationRow,
+    about: Option<Aggregate>,
+    resolution: Resolution,
+    now: Timestamp,
+) -> Result<bool, Refusal> {
+    let action = resolution.step.action;
+    let before = match (action, about) {
+        (Action::AccountOk | Action::Acknowledge, _) | (_, None) => {
+            let account_id = (action == Action::AccountOk).then_some(entry.subject_id.as_str());
+            let done = app.store.resolve_alone(&resolution, account_id).await?;
+            if done && account_id.is_some() {
+                app.directory.changed().await.map_err(|e| Trouble::Gone(e.to_string()))?;
+            }
+            return Ok(done);
+        }
+        (_, Some(before)) => before,
+    };
+    let mut after = before.clone();
+    let operations = decide(app, &mut after, &entry.subject_id, action, now)?;
+    let told = events::between(Some(&before), &after, now).map_err(Trouble::from)?;
+    let change = Change::update(&before, after, now)
+        .with_events(told)
+        .with_operations(operations)
+        .with_resolution(Some(resolution));
+    match app.store.commit(change).await {
+        Ok(()) => Ok(true),
+        Err(CommitError::Moved | CommitError::Overtaken) => Ok(false),
+        // An index: money of this payment is kept already, or another payment holds its order number.
+        Err(CommitError::Refused(_)) => {
+            let why = "Another payment holds this order number by now, or other money of this payment is kept.";
+            Err(Refusal::NotPossible(why.to_owned()))
+        }
+        Err(error) => Err(Trouble::from(error).into()),
+    }
+}
+
+/// Whether the trouble of an entry is over, whoever ended it.
+///
+/// # Errors
+/// The database's.
+pub async fn has_gone(
+    app: &App,
+    entry: &OperationRow,
+    about: Option<&Aggregate>,
+    now: Timestamp,
+) -> Result<bool, DbErr> {
+    let refund = about.and_then(|a| a.refunds.iter().find(|r| r.id == entry.subject_id));
+    let attempt = about.and_then(|a| {
+        let id = refund.map_or(entry.subject_id.as_str(), |r| r.attempt_id.as_str());
+        a.attempt(id)
+    });
+    let disposed = |wanted| attempt.is_some_and(|a| a.disposition != Some(wanted) || a.status != State::Captured);
+    let refund_ended = |open: &[refund::State]| refund.is_some_and(|r| !open.contains(&r.status));
+    let attempt_ended = attempt.is_some_and(|a| matches!(a.status, State::Captured | State::Dead | State::Reversed));
+    Ok(match entry.kind.as_str() {
+        "capture_mismatch" | "capture_returning" => disposed(Disposition::Held),
+        "automatic_refund_failed" => {
+            let again = |r: &Refund| refund.is_some_and(|f| f.attempt_id == r.attempt_id) && r.automatic;
+            let is_tried_again =
+                about.is_some_and(|a| a.refunds.iter().any(|r| again(r) && r.status != refund::State::Failed));
+            disposed(Disposition::RefundDue) || is_tried_again
+        }
+        "refund_abnormal" => refund_ended(&[refund::State::Abnormal]),
+        "refund_unresolved" => refund_ended(&[refund::State::Pending, refund::State::Abnormal]),
+        // Until it is done: it may be sent again and again in vain.
+        "refund_needs_funds" => refund_ended(&[refund::State::Pending]),
+        "unresolved" => attempt_ended,
+        "money_unconfirmed" => attempt.is_some_and(|a| a.status != State::Dead),
+        "payment_stuck" => about.is_some_and(|a| a.due_at().is_none_or(|due| due > now)),
+        "account_unavailable" => {
+            let opens = attempt.is_some_and(|a| app.directory.account(&a.account_id).is_some());
+            let is_over = if refund.is_some() {
+                refund_ended(&[refund::State::Pending, refund::State::Abnormal])
+            } else {
+                attempt_ended
+            };
+            opens || is_over
+        }
+        "account_refused" => {
+            let account = app.directory.account(&entry.subject_id);
+            account.is_some_and(|account| account.set_aside_until.is_none_or(|until| until <= now))
+        }
+        "webhook_failing" if entry.subject_id.starts_with("we_") => {
+            let endpoint = app.store.endpoints(vec![entry.subject_id.clone()]).await?.pop();
+            endpoint.is_none_or(|e| e.disabled_reason.is_some() || e.failing_since.is_none())
+        }
+        _ => false,
+    })
+}
+
+/// Closes entries whose cause has gone, of those behind `after`. Returns the last one that was looked at, or `None` when
+/// there are no more.
+///
+/// # Errors
+/// The database's.
+pub async fn close_gone(app: &App, after: &str) -> Result<Option<String>, DbErr> {
+    let entries = app.store.unresolved_operations(after, PAGE).await?;
+    for entry in &entries {
+        let about = app.store.payment_of_subject(&entry.subject_id).await?;
+        let now = app.clock.now();
+        if has_gone(app, entry, about.as_ref(), now).await? {
+            app.store.ended_by_itself(&entry.id, now).await?;
+            tracing::info!(operation_id = entry.id, kind = entry.kind, "what this was about has ended by itself");
+        }
+    }
+    Ok(entries.into_iter().next_back().map(|entry| entry.id))
+}

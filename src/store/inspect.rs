@@ -1,0 +1,74 @@
+//! Looking at a database without touching it: whether its tables are those of this version, and whether what it commits
+//! is safe. Makes no file, no table and no row.
+
+use migrations::{Migrator, MigratorTrait as _};
+use sea_orm::{ConnectionTrait as _, DbErr, Statement};
+
+use super::{OpenError, Store, connect, without_password, writer};
+
+/// How a PostgreSQL keeps what it commits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Durability {
+    /// It waits for the disk.
+    pub fsync: bool,
+    /// For whom a commit waits.
+    pub synchronous_commit: String,
+    /// It follows another one.
+    pub is_standby: bool,
+    /// The kind of each standby that follows it: `sync`, `quorum`, `potential`, `async`.
+    pub standbys: Vec<String>,
+}
+
+impl Store {
+    /// Opens the database at `url` to look at it: nothing is made and no table is changed.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn look(url: &str, connections: u32) -> Result<Self, OpenError> {
+        if let Some(path) = url.strip_prefix("sqlite://").map(|path| path.split('?').next().unwrap_or(path))
+            && !std::path::Path::new(path).is_file()
+        {
+            let problem = "there is no such file".to_owned();
+            return Err(OpenError::Connect { url: without_password(url), problem });
+        }
+        let db = connect(url, connections).await?;
+        let writer = writer::Writer::start(db.clone());
+        Ok(Self { db, writer })
+    }
+
+    /// The migrations of this version that the database lacks, by name.
+    ///
+    /// # Errors
+    /// The database's, also when no migration was ever run.
+    pub async fn missing_migrations(&self) -> Result<Vec<String>, DbErr> {
+        let backend = self.db.get_database_backend();
+        let sql = "SELECT version FROM seaql_migrations";
+        let rows = self.db.query_all_raw(Statement::from_string(backend, sql)).await?;
+        let there: Vec<String> = rows.iter().map(|row| row.try_get("", "version")).collect::<Result<_, _>>()?;
+        let all = Migrator::migrations().into_iter().map(|migration| migration.name().to_owned());
+        Ok(all.filter(|name| !there.contains(name)).collect())
+    }
+
+    /// How the database keeps what it commits; `None` for SQLite, which is always made to wait for its disk.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn durability(&self) -> Result<Option<Durability>, DbErr> {
+        if !self.is_postgres() {
+            return Ok(None);
+        }
+        let backend = self.db.get_database_backend();
+        let sql = "SELECT current_setting('fsync') = 'on' AS fsync, \
+                   current_setting('synchronous_commit') AS synchronous_commit, pg_is_in_recovery() AS is_standby";
+        let row = self.db.query_one_raw(Statement::from_string(backend, sql)).await?;
+        let row = row.ok_or_else(|| DbErr::RecordNotFound("settings".to_owned()))?;
+        let sql = "SELECT coalesce(sync_state, 'unknown') AS kind FROM pg_stat_replication";
+        let standbys = self.db.query_all_raw(Statement::from_string(backend, sql)).await?;
+        Ok(Some(Durability {
+            fsync: row.try_get("", "fsync")?,
+            synchronous_commit: row.try_get("", "synchronous_commit")?,
+            is_standby: row.try_get("", "is_standby")?,
+            standbys: standbys.iter().map(|row| row.try_get("", "kind")).collect::<Result<_, _>>()?,
+        }))
+    }
+}

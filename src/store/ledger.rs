@@ -1,0 +1,365 @@
+//! The ledger's rows: reading entries and sums, opening payments that were there before it, and sealing entries into
+//! blocks. Entries are written by [`super::writer`] with the change that makes them, and never changed: sealing only
+//! notes the block.
+
+use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict, Query};
+use sea_orm::{
+    ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait as _, DatabaseTransaction, DbErr,
+    EntityTrait as _, IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    Select, TransactionTrait as _,
+};
+
+use super::Store;
+use super::change::Change;
+use super::entity::{ledger_block as block, ledger_entry as entry, payment};
+use super::rows::{money, word};
+use crate::domain::Timestamp;
+use crate::domain::ledger::{self, Entry, LedgerAccount, Transfer};
+
+/// Which entries a list shows or a sum counts.
+#[derive(Debug, Clone, Default)]
+pub struct LedgerFilter {
+    /// Only this payment's.
+    pub payment_id: Option<String>,
+    /// Only those over this account: `acct_…`.
+    pub account_id: Option<String>,
+    /// Only those that debit or credit it.
+    pub ledger_account: Option<LedgerAccount>,
+    /// Made then or later.
+    pub from: Option<Timestamp>,
+    /// Made before then.
+    pub until: Option<Timestamp>,
+}
+
+/// The sum of what entries move from one ledger account to another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Moved {
+    /// The contract with the provider.
+    pub account_id: String,
+    /// What got it.
+    pub debit: LedgerAccount,
+    /// What gave it.
+    pub credit: LedgerAccount,
+    /// How much, in fen.
+    pub fen: i64,
+    /// By how many entries.
+    pub entries: i64,
+}
+
+/// A block that seals entries.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Block {
+    /// From 1.
+    pub height: i64,
+    /// How many entries it seals.
+    pub entries: i64,
+    /// Their hash.
+    pub entries_hash: String,
+    /// The hash of the block before it; empty for the first one.
+    pub previous: String,
+    /// Its own.
+    pub hash: String,
+    /// When.
+    pub sealed_at: Timestamp,
+}
+
+impl Block {
+    /// The block after `previous` with these entries, given as `(payment, seq, hash)` in the order of the first two.
+    #[must_use]
+    pub fn after(previous: Option<&Self>, entries: &[(String, i32, String)], now: Timestamp) -> Self {
+        let height = previous.map_or(0, |block| block.height).saturating_add(1);
+        let count = i64::try_from(entries.len()).unwrap_or(i64::MAX);
+        let entries_hash =
+            ledger::entries_hash(entries.iter().map(|(id, seq, hash)| (id.as_str(), *seq, hash.as_str())));
+        let previous = previous.map(|block| block.hash.clone()).unwrap_or_default();
+        let hash = ledger::block_hash(&previous, height, now, count, &entries_hash);
+        Self { height, entries: count, entries_hash, previous, hash, sealed_at: now }
+    }
+}
+
+impl From<block::Model> for Block {
+    fn from(m: block::Model) -> Self {
+        Self {
+            height: m.height,
+            entries: m.entries,
+            entries_hash: m.entries_hash,
+            previous: m.previous,
+            hash: m.hash,
+            sealed_at: Timestamp(m.sealed_at),
+        }
+    }
+}
+
+/// What sealing came to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Sealed {
+    /// There was nothing to seal.
+    Nothing,
+    /// This block was added.
+    Block(Block),
+    /// Another gateway was first; there may be more.
+    Overtaken,
+}
+
+impl TryFrom<entry::Model> for Entry {
+    type Error = DbErr;
+
+    fn try_from(m: entry::Model) -> Result<Self, DbErr> {
+        const T: &str = "ledger entry";
+        Ok(Self {
+            transfer: Transfer {
+                cause: word(T, &m.payment_id, "cause", &m.cause)?,
+                debit: word(T, &m.payment_id, "debit", &m.debit)?,
+                credit: word(T, &m.payment_id, "credit", &m.credit)?,
+                amount: money(T, &m.payment_id, m.amount, &m.currency)?,
+                attempt_id: m.attempt_id,
+                refund_id: m.refund_id,
+                account_id: m.account_id,
+            },
+            payment_id: m.payment_id,
+            seq: m.seq,
+            merchant_id: m.merchant_id,
+            livemode: m.livemode,
+            at: Timestamp(m.at),
+            previous: m.previous,
+            hash: m.hash,
+        })
+    }
+}
+
+fn row(entry: &Entry) -> entry::ActiveModel {
+    let t = &entry.transfer;
+    entry::Model {
+        payment_id: entry.payment_id.clone(),
+        seq: entry.seq,
+        merchant_id: entry.merchant_id.clone(),
+        livemode: entry.livemode,
+        cause: t.cause.to_string(),
+        attempt_id: t.attempt_id.clone(),
+        refund_id: t.refund_id.clone(),
+        account_id: t.account_id.clone(),
+        debit: t.debit.to_string(),
+        credit: t.credit.to_string(),
+        amount: t.amount.minor(),
+        currency: t.amount.currency().to_string(),
+        at: entry.at.0,
+        previous: entry.previous.clone(),
+        hash: entry.hash.clone(),
+        block: None,
+    }
+    .into_active_model()
+    .reset_all()
+}
+
+/// Books what changes move, in their own transaction. Without money there is no statement.
+pub(super) async fn insert(tx: &DatabaseTransaction, won: &[&Change]) -> Result<(), DbErr> {
+    let rows: Vec<_> = won.iter().flat_map(|change| &change.entries).map(row).collect();
+    if rows.is_empty() {
+        return Ok(());
+    }
+    entry::Entity::insert_many(rows).exec_without_returning(tx).await?;
+    Ok(())
+}
+
+impl Store {
+    /// A merchant's entries, newest first; those of a payment from its last to its first. `after` is the entry that the
+    /// last page ended with.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn ledger_entries(
+        &self,
+        merchant_id: &str,
+        livemode: bool,
+        filter: &LedgerFilter,
+        after: Option<&Entry>,
+        limit: u64,
+    ) -> Result<Vec<Entry>, DbErr> {
+        use entry::Column as C;
+        let mut query = filtered(merchant_id, livemode, filter);
+        if let Some(last) = after {
+            let at = || C::At.eq(last.at.0);
+            let older = Condition::any()
+                .add(C::At.lt(last.at.0))
+                .add(Condition::all().add(at()).add(C::PaymentId.lt(&last.payment_id)))
+                .add(Condition::all().add(at()).add(C::PaymentId.eq(&last.payment_id)).add(C::Seq.lt(last.seq)));
+            query = query.filter(older);
+        }
+        let rows = query
+            .order_by_desc(C::At)
+            .order_by_desc(C::PaymentId)
+            .order_by_desc(C::Seq)
+            .limit(limit)
+            .all(&self.db)
+            .await?;
+        rows.into_iter().map(Entry::try_from).collect()
+    }
+
+    /// One entry of a merchant.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn ledger_entry(
+        &self,
+        merchant_id: &str,
+        livemode: bool,
+        payment_id: &str,
+        seq: i32,
+    ) -> Result<Option<Entry>, DbErr> {
+        let found = filtered(merchant_id, livemode, &LedgerFilter::default())
+            .filter(entry::Column::PaymentId.eq(payment_id))
+            .filter(entry::Column::Seq.eq(seq))
+            .one(&self.db)
+            .await?;
+        found.map(Entry::try_from).transpose()
+    }
+
+    /// What a merchant's entries add up to.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn ledger_sums(
+        &self,
+        merchant_id: &str,
+        livemode: bool,
+        filter: &LedgerFilter,
+    ) -> Result<Vec<Moved>, DbErr> {
+        sums(filtered(merchant_id, livemode, filter), &self.db).await
+    }
+
+    /// Payments with money that were there before the ledger, oldest first.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn payments_not_in_ledger(&self, limit: u64) -> Result<Vec<String>, DbErr> {
+        payment::Entity::find()
+            .select_only()
+            .column(payment::Column::Id)
+            .filter(payment::Column::LedgerHash.is_null())
+            .order_by_asc(payment::Column::CreatedAt)
+            .limit(limit)
+            .into_tuple()
+            .all(&self.db)
+            .await
+    }
+
+    /// How many entries no block seals yet.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn unsealed_entries(&self) -> Result<u64, DbErr> {
+        entry::Entity::find().filter(entry::Column::Block.is_null()).count(&self.db).await
+    }
+
+    /// Seals up to `limit` of the oldest entries that no block seals yet into the next block.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn seal_ledger(&self, now: Timestamp, limit: u64) -> Result<Sealed, DbErr> {
+        use entry::Column as C;
+        // Whoever adds the next height first has the block: the last one is read before what is to be sealed.
+        let last = block::Entity::find().order_by_desc(block::Column::Height).one(&self.db).await?.map(Block::from);
+        let mut entries: Vec<(String, i32, String)> = entry::Entity::find()
+            .select_only()
+            .columns([C::PaymentId, C::Seq, C::Hash])
+            .filter(C::Block.is_null())
+            .order_by_asc(C::At)
+            .limit(limit)
+            .into_tuple()
+            .all(&self.db)
+            .await?;
+        if entries.is_empty() {
+            return Ok(Sealed::Nothing);
+        }
+        entries.sort();
+        let block = Block::after(last.as_ref(), &entries, now);
+        let tx = self.db.begin_with_options(super::immediate()).await?;
+        let added = block::Entity::insert(block_row(&block))
+            .on_conflict(OnConflict::new().do_nothing().to_owned())
+            .exec_without_returning(&tx)
+            .await?;
+        let keys: Vec<(String, i32)> = entries.into_iter().map(|(payment_id, seq, _)| (payment_id, seq)).collect();
+        let named = Expr::tuple([Expr::col(C::PaymentId), Expr::col(C::Seq)]).in_tuples(keys);
+        let seal = Query::update()
+            .table(entry::Entity)
+            .value(C::Block, block.height)
+            .and_where(Expr::col(C::Block).is_null())
+            .and_where(named)
+            .to_owned();
+        let sealed = if added == 1 { tx.execute(&seal).await?.rows_affected() } else { 0 };
+        if i64::try_from(sealed).ok() != Some(block.entries) {
+            tx.rollback().await?;
+            return Ok(Sealed::Overtaken);
+        }
+        tx.commit().await?;
+        Ok(Sealed::Block(block))
+    }
+}
+
+fn block_row(block: &Block) -> block::ActiveModel {
+    block::Model {
+        height: block.height,
+        entries: block.entries,
+        entries_hash: block.entries_hash.clone(),
+        previous: block.previous.clone(),
+        hash: block.hash.clone(),
+        sealed_at: block.sealed_at.0,
+    }
+    .into_active_model()
+    .reset_all()
+}
+
+fn filtered(merchant_id: &str, livemode: bool, filter: &LedgerFilter) -> Select<entry::Entity> {
+    use entry::Column as C;
+    let mut query = entry::Entity::find().filter(C::MerchantId.eq(merchant_id)).filter(C::Livemode.eq(livemode));
+    if let Some(payment_id) = &filter.payment_id {
+        query = query.filter(C::PaymentId.eq(payment_id));
+    }
+    if let Some(account_id) = &filter.account_id {
+        query = query.filter(C::AccountId.eq(account_id));
+    }
+    if let Some(account) = filter.ledger_account {
+        let name = account.to_string();
+        query = query.filter(Condition::any().add(C::Debit.eq(&name)).add(C::Credit.eq(&name)));
+    }
+    if let Some(from) = filter.from {
+        query = query.filter(C::At.gte(from.0));
+    }
+    if let Some(until) = filter.until {
+        query = query.filter(C::At.lt(until.0));
+    }
+    query
+}
+
+/// Adds entries up by accounts.
+pub(super) async fn sums(
+    entries: Select<entry::Entity>,
+    db: &impl sea_orm::ConnectionTrait,
+) -> Result<Vec<Moved>, DbErr> {
+    use entry::Column as C;
+    let rows: Vec<(String, String, String, i64, i64)> = entries
+        .select_only()
+        .columns([C::AccountId, C::Debit, C::Credit])
+        .column_as(Expr::cust("CAST(SUM(amount) AS BIGINT)"), "fen")
+        .column_as(Expr::cust("COUNT(*)"), "entries")
+        .group_by(C::AccountId)
+        .group_by(C::Debit)
+        .group_by(C::Credit)
+        .order_by_asc(C::AccountId)
+        .order_by_asc(C::Debit)
+        .order_by_asc(C::Credit)
+        .into_tuple()
+        .all(db)
+        .await?;
+    rows.into_iter()
+        .map(|(account_id, debit, credit, fen, entries)| {
+            Ok(Moved {
+                debit: word("ledger entry", &account_id, "debit", &debit)?,
+                credit: word("ledger entry", &account_id, "credit", &credit)?,
+                account_id,
+                fen,
+                entries,
+            })
+        })
+        .collect()
+}

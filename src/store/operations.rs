@@ -1,0 +1,261 @@
+//! The work list's rows: what stands on it, what people have said about it, and how it ended. An entry ends once: by
+//! compare-and-set, also where the end moves money.
+
+use sea_orm::sea_query::Expr;
+use sea_orm::{
+    ActiveModelTrait as _, ColumnTrait as _, Condition, DatabaseTransaction, DbErr, EntityTrait as _,
+    IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, TransactionTrait as _,
+};
+
+use super::Store;
+use super::change::{Resolution, Step};
+use super::entity::{account, attempt, operation, operation_step as step, refund};
+use super::rows::word;
+use crate::domain::operation::BY_ITSELF;
+use crate::domain::{Aggregate, Timestamp};
+
+/// An entry of the work list as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OperationRow {
+    /// `op_…`.
+    pub id: String,
+    /// Whose.
+    pub merchant_id: String,
+    /// Which trouble.
+    pub kind: String,
+    /// The payment, attempt, refund, account or other thing that it is about.
+    pub subject_id: String,
+    /// What a person should know.
+    pub detail: String,
+    /// When it was seen.
+    pub created_at: Timestamp,
+    /// When it ended.
+    pub resolved_at: Option<Timestamp>,
+    /// What ended it: an action, or `by_itself`.
+    pub resolution: Option<String>,
+    /// The step that waits for a second person.
+    pub proposal_id: Option<String>,
+}
+
+/// Which entries a list shows.
+#[derive(Debug, Clone, Default)]
+pub struct OperationFilter {
+    /// Only this trouble.
+    pub kind: Option<String>,
+    /// Only those that have ended, or have not.
+    pub resolved: Option<bool>,
+    /// Only those older than this one.
+    pub starting_after: Option<OperationRow>,
+    /// At most so many.
+    pub limit: u64,
+}
+
+impl From<operation::Model> for OperationRow {
+    fn from(m: operation::Model) -> Self {
+        Self {
+            id: m.id,
+            merchant_id: m.merchant_id,
+            kind: m.kind,
+            subject_id: m.subject_id,
+            detail: m.detail,
+            created_at: Timestamp(m.created_at),
+            resolved_at: m.resolved_at.map(Timestamp),
+            resolution: m.resolution,
+            proposal_id: m.proposal_id,
+        }
+    }
+}
+
+fn step_row(step: &Step) -> step::ActiveModel {
+    step::Model {
+        id: step.id.clone(),
+        operation_id: step.operation_id.clone(),
+        kind: step.kind.to_string(),
+        action: step.action.to_string(),
+        evidence: step.evidence.clone(),
+        note: step.note.clone(),
+        key_name: step.key_name.clone(),
+        at: step.at.0,
+    }
+    .into_active_model()
+    .reset_all()
+}
+
+impl Store {
+    /// A merchant's work list, newest first.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn operations(&self, merchant_id: &str, filter: &OperationFilter) -> Result<Vec<OperationRow>, DbErr> {
+        use operation::Column as C;
+        let mut query = operation::Entity::find().filter(C::MerchantId.eq(merchant_id));
+        if let Some(kind) = &filter.kind {
+            query = query.filter(C::Kind.eq(kind));
+        }
+        query = match filter.resolved {
+            Some(true) => query.filter(C::ResolvedAt.is_not_null()),
+            Some(false) => query.filter(C::ResolvedAt.is_null()),
+            None => query,
+        };
+        if let Some(last) = &filter.starting_after {
+            let older = Condition::any()
+                .add(C::CreatedAt.lt(last.created_at.0))
+                .add(Condition::all().add(C::CreatedAt.eq(last.created_at.0)).add(C::Id.lt(&last.id)));
+            query = query.filter(older);
+        }
+        let rows = query.order_by_desc(C::CreatedAt).order_by_desc(C::Id).limit(filter.limit).all(&self.db).await?;
+        Ok(rows.into_iter().map(OperationRow::from).collect())
+    }
+
+    /// A merchant's entry.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn operation_of(&self, merchant_id: &str, id: &str) -> Result<Option<OperationRow>, DbErr> {
+        let found = operation::Entity::find_by_id(id).filter(operation::Column::MerchantId.eq(merchant_id));
+        Ok(found.one(&self.db).await?.map(OperationRow::from))
+    }
+
+    /// Entries that have not ended, of all merchants, by id, those behind `after`: for the worker that closes them.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn unresolved_operations(&self, after: &str, limit: u64) -> Result<Vec<OperationRow>, DbErr> {
+        let rows = operation::Entity::find()
+            .filter(operation::Column::ResolvedAt.is_null())
+            .filter(operation::Column::Id.gt(after))
+            .order_by_asc(operation::Column::Id)
+            .limit(limit)
+            .all(&self.db)
+            .await?;
+        Ok(rows.into_iter().map(OperationRow::from).collect())
+    }
+
+    /// What was said on an entry, oldest first.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn operation_steps(&self, operation_id: &str) -> Result<Vec<Step>, DbErr> {
+        let rows = step::Entity::find()
+            .filter(step::Column::OperationId.eq(operation_id))
+            .order_by_asc(step::Column::At)
+            .order_by_desc(step::Column::Kind)
+            .order_by_asc(step::Column::Id)
+            .all(&self.db)
+            .await?;
+        rows.into_iter()
+            .map(|m| {
+                Ok(Step {
+                    kind: word("step", &m.id, "kind", &m.kind)?,
+                    action: word("step", &m.id, "action", &m.action)?,
+                    id: m.id,
+                    operation_id: m.operation_id,
+                    evidence: m.evidence,
+                    note: m.note,
+                    key_name: m.key_name,
+                    at: Timestamp(m.at),
+                })
+            })
+            .collect()
+    }
+
+    /// The payment that an entry is about, through its attempt or refund if it names one.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn payment_of_subject(&self, subject_id: &str) -> Result<Option<Aggregate>, DbErr> {
+        let payment_id = match subject_id.split('_').next() {
+            Some("pay") => Some(subject_id.to_owned()),
+            Some("att") => attempt::Entity::find_by_id(subject_id).one(&self.db).await?.map(|row| row.payment_id),
+            Some("re") => refund::Entity::find_by_id(subject_id).one(&self.db).await?.map(|row| row.payment_id),
+            Some(_) | None => None,
+        };
+        match payment_id {
+            Some(id) => self.payment(&id).await,
+            None => Ok(None),
+        }
+    }
+
+    /// Puts a proposal on an entry, in place of the one that `before` saw there. `false` when the entry has changed since.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn propose(&self, before: &OperationRow, proposal: &Step) -> Result<bool, DbErr> {
+        use operation::Column as C;
+        let tx = self.db.begin_with_options(super::immediate()).await?;
+        let stands = match &before.proposal_id {
+            Some(id) => C::ProposalId.eq(id),
+            None => C::ProposalId.is_null(),
+        };
+        let done = operation::Entity::update_many()
+            .col_expr(C::ProposalId, Expr::value(proposal.id.clone()))
+            .filter(C::Id.eq(&before.id))
+            .filter(C::ResolvedAt.is_null())
+            .filter(stands)
+            .exec(&tx)
+            .await?;
+        if done.rows_affected == 0 {
+            tx.rollback().await?;
+            return Ok(false);
+        }
+        step::Entity::insert(step_row(proposal)).exec_without_returning(&tx).await?;
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Ends an entry as two persons have decided, where no payment changes with it; `account_ok` lets that account take
+    /// payments again. `false` when the entry has changed since.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn resolve_alone(&self, resolution: &Resolution, account_ok: Option<&str>) -> Result<bool, DbErr> {
+        let tx = self.db.begin_with_options(super::immediate()).await?;
+        if !resolve(&tx, resolution).await? {
+            tx.rollback().await?;
+            return Ok(false);
+        }
+        if let Some(account_id) = account_ok {
+            account::Entity::update_many()
+                .col_expr(account::Column::SetAsideUntil, Expr::value(None::<i64>))
+                .col_expr(account::Column::SetAsideReason, Expr::value(None::<String>))
+                .filter(account::Column::Id.eq(account_id))
+                .exec(&tx)
+                .await?;
+        }
+        tx.commit().await?;
+        Ok(true)
+    }
+
+    /// Ends an entry whose cause has gone. Nothing happens to one that has ended.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn ended_by_itself(&self, id: &str, now: Timestamp) -> Result<(), DbErr> {
+        operation::Entity::update_many()
+            .col_expr(operation::Column::ResolvedAt, Expr::value(now.0))
+            .col_expr(operation::Column::Resolution, Expr::value(BY_ITSELF))
+            .filter(operation::Column::Id.eq(id))
+            .filter(operation::Column::ResolvedAt.is_null())
+            .exec(&self.db)
+            .await?;
+        Ok(())
+    }
+}
+
+/// Ends an entry in the transaction of what it decides. `false` when it has ended, or another proposal stands there.
+pub(super) async fn resolve(tx: &DatabaseTransaction, resolution: &Resolution) -> Result<bool, DbErr> {
+    use operation::Column as C;
+    let done = operation::Entity::update_many()
+        .col_expr(C::ResolvedAt, Expr::value(resolution.step.at.0))
+        .col_expr(C::Resolution, Expr::value(resolution.step.action.to_string()))
+        .filter(C::Id.eq(&resolution.step.operation_id))
+        .filter(C::ResolvedAt.is_null())
+        .filter(C::ProposalId.eq(&resolution.proposal_id))
+        .exec(tx)
+        .await?;
+    if done.rows_affected == 0 {
+        return Ok(false);
+    }
+    step::Entity::insert(step_row(&resolution.step)).exec_without_returning(tx).await?;
+    Ok(true)
+}
