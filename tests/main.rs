@@ -14,6 +14,7 @@ mod bad_input;
 mod charges;
 mod crash;
 mod database;
+mod doctor;
 mod health;
 mod helpers;
 mod idempotency;

@@ -52,8 +52,9 @@ async fn decide(persons: &(Client, Client), entry: &Value, action: &str) -> Valu
     assert_eq!((&done["status"], &done["resolution"]), (&json!("resolved"), &json!(action)), "{done:#}");
     assert_eq!((&done["proposal"], &done["actions"]), (&Value::Null, &json!([])));
     let kinds: Vec<&str> = done["history"].as_array().unwrap().iter().map(|s| s["kind"].as_str().unwrap()).collect();
-    assert_eq!(kinds, ["proposed", "confirmed"], "{done:#}");
-    assert_ne!(done["history"][0]["by"], done["history"][1]["by"]);
+    assert!(kinds.ends_with(&["proposed", "confirmed"]), "{done:#}");
+    let [.., first, second] = done["history"].as_array().unwrap().as_slice() else { panic!("{done:#}") };
+    assert_ne!(first["by"], second["by"]);
     done
 }
 
