@@ -354,7 +354,8 @@ impl Config {
         }
     }
 
-    fn check(&self) -> Result<(), Wrong> {
+    /// What must be more than 0.
+    fn check_numbers(&self) -> Result<(), Wrong> {
         let p = &self.payments;
         let positive = [
             ("payments.max_amount_fen", p.max_amount_fen),
@@ -401,6 +402,12 @@ impl Config {
                 return Err(Wrong { key, value: value.to_string(), problem: "must be more than 0" });
             }
         }
+        Ok(())
+    }
+
+    fn check(&self) -> Result<(), Wrong> {
+        self.check_numbers()?;
+        let p = &self.payments;
         let ladder = &self.webhooks.ladder_s;
         if ladder.is_empty() || ladder.iter().any(|s| *s <= 0) {
             let value = format!("{ladder:?}");

@@ -10,7 +10,7 @@ use providers::money::Money;
 
 use crate::database::{Bench, NOW};
 
-const PAYMENTS: usize = 2_000;
+const PAYMENTS: u32 = 2_000;
 const AT_ONCE: usize = 64;
 const ROUNDS: usize = 6;
 
@@ -18,7 +18,7 @@ const ROUNDS: usize = 6;
 async fn lives(bench: &Bench, books: bool) -> (Duration, Duration) {
     let payments: Vec<Aggregate> = (0..PAYMENTS).map(|_| bench.payment()).collect();
     let began = Instant::now();
-    let made = each(bench, payments, |payment| Change::create(payment)).await;
+    let made = each(bench, payments, Change::create).await;
     let shown = each(bench, made, |before| {
         let mut after = before.clone();
         after.attempts[0].apply(Event::Shown).unwrap();
@@ -74,7 +74,7 @@ async fn what_booking_costs() {
             median(all.iter().map(|(life, last)| if pick == 0 { *life } else { *last }).collect())
         };
         let (with, without) = (of(&with), of(&without));
-        let each = |all: Duration| all.as_micros() / PAYMENTS as u128;
+        let each = |all: Duration| (all / PAYMENTS).as_micros();
         println!(
             "{what}: {} us without booking, {} us with it: {:.2} times as long",
             each(without),
