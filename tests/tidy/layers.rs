@@ -22,6 +22,7 @@ const ROWS: &[&[&str]] = &[
 const NEIGHBOURS: &[(&str, &str)] = &[
     ("server", "demo"),       // fills an empty installation at the start
     ("demo", "server"),       // says with its error what it could not do
+    ("drill", "demo"),        // reads which merchant the gateways that it has started made
     ("directory", "routing"), // keeps each merchant's rules ready
     ("routing", "directory"), // chooses among its accounts
 ];
