@@ -50,7 +50,7 @@ pub struct Account {
     sealed: Vec<u8>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone)]
 struct Snapshot {
     version: String,
     accounts: HashMap<String, Arc<Account>>,
@@ -191,6 +191,26 @@ impl Directory {
             return Ok(());
         }
         self.reload().await
+    }
+
+    /// Puts another provider in the place of an account's own, for tests that decide what becomes of every call. It stays
+    /// until the account's credentials change.
+    #[cfg(feature = "drill")]
+    pub fn stand_in(&self, account_id: &str, provider: &Arc<dyn Provider>) {
+        let mut next = Snapshot::clone(&self.now());
+        let replaced = |account: &Arc<Account>| {
+            let is_it = account.id == account_id;
+            if is_it {
+                Arc::new(Account { provider: Arc::clone(provider), ..Account::clone(account) })
+            } else {
+                Arc::clone(account)
+            }
+        };
+        next.accounts.values_mut().for_each(|account| *account = replaced(account));
+        for list in next.by_merchant.values_mut() {
+            *list = Arc::new(list.iter().map(replaced).collect());
+        }
+        *self.snapshot.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(next);
     }
 
     fn now(&self) -> Arc<Snapshot> {

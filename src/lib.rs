@@ -4,6 +4,8 @@
 pub mod api;
 pub mod app;
 pub mod bench;
+#[cfg(feature = "broken")]
+pub mod broken;
 pub mod clock;
 pub mod config;
 pub mod demo;

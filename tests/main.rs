@@ -11,16 +11,21 @@
 
 mod admission;
 mod bad_input;
+#[cfg(feature = "broken")]
+mod broken;
 mod charges;
 mod crash;
 mod database;
 mod doctor;
+mod fuzz;
 mod health;
 mod helpers;
 mod idempotency;
 mod incidents;
 mod ledger;
 mod life;
+#[cfg(feature = "drill")]
+mod model;
 mod notifications;
 mod observability;
 mod operations;

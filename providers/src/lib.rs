@@ -11,6 +11,9 @@
 
 pub mod alipay;
 pub mod conformance;
+#[cfg(test)]
+#[path = "../../tests/fuzz/driver.rs"]
+mod fuzz;
 pub mod http;
 pub mod layer;
 pub mod memory;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use super::{DECISIONS, Trouble, events, plan, reverse};
 use crate::app::App;
+#[cfg(feature = "broken")]
+use crate::broken::{Rule, breaks};
 use crate::domain::attempt::{Disposition, Event as AttemptEvent, State};
 use crate::domain::payment::Event;
 use crate::domain::{Aggregate, Timestamp};
@@ -104,6 +106,10 @@ pub fn replace_offer(app: &App, before: &Aggregate, now: Timestamp) -> Result<Op
     }
     match after.live().filter(|a| !a.flow.takes_money()).map(|a| (a.id.clone(), a.status)) {
         None if after.live().is_some() => return Ok(None),
+        #[cfg(feature = "broken")]
+        Some((_, State::AwaitingPayer)) if breaks(Rule::NoUniqueLiveAttempt) => {
+            after.payment.apply(Event::OfferGone)?;
+        }
         Some((id, State::AwaitingPayer)) => {
             if let Some(attempt) = after.attempt_mut(&id) {
                 attempt.apply(AttemptEvent::Supersede)?;

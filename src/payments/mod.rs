@@ -3,6 +3,8 @@
 //! A payment is read, decided about by a pure function, and written by compare-and-set; when somebody else was
 //! first, it is read and decided about again. No transaction is open while a provider is called.
 
+#[cfg(feature = "broken")]
+mod broken;
 pub mod capture;
 pub mod close;
 pub mod decide;

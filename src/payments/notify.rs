@@ -13,6 +13,8 @@ use strum::VariantNames as _;
 
 use super::{DECISIONS, Trouble, events, refund_outcome, resolve};
 use crate::app::App;
+#[cfg(feature = "broken")]
+use crate::broken::{Rule, breaks};
 use crate::directory::Account;
 use crate::domain::attempt::State;
 use crate::domain::id::{self, Kind};
@@ -71,6 +73,13 @@ pub async fn receive(app: &Arc<App>, account: &Account, raw: RawNotification) ->
         Ok(verified) => verified,
         Err(rejection) => return refuse(app, account, &rejection).await,
     };
+    #[cfg(feature = "broken")]
+    if breaks(Rule::AcknowledgeBeforeCommit) {
+        let (app, account) = (Arc::clone(app), account.clone());
+        let later = Arc::clone(&app);
+        later.spawn(async move { take(&app, &account, &verified, &raw, (now, came_at)).await.map(|_| ()) });
+        return provider.acknowledge(Acknowledgement::Stop);
+    }
     let (verdict, acknowledgement) = match take(app, account, &verified, &raw, (now, came_at)).await {
         Ok(Ok(verdict)) => (verdict.into(), Acknowledgement::Stop),
         // Sending it again would not make it match: it is on the work list.
@@ -225,6 +234,10 @@ fn matched<'a>(
         return Err(Mismatch::OtherAccount);
     }
     match &verified.get().notice {
+        #[cfg(feature = "broken")]
+        Notice::Paid { capture, .. } if breaks(Rule::NoAmountCheck) => {
+            Ok((aggregate, Matched::Money { attempt_id: attempt_id.clone(), capture: capture.clone() }))
+        }
         Notice::Paid { capture, .. } => {
             if capture.foreign_account.is_some() {
                 return Err(Mismatch::OtherAccount);

@@ -15,6 +15,8 @@ use tracing::Instrument as _;
 
 use super::{DECISIONS, Trouble, capture, close, events, plan, queue, resolve, reverse, schedule, view};
 use crate::app::App;
+#[cfg(feature = "broken")]
+use crate::broken::{Rule, breaks};
 use crate::directory::Account;
 use crate::domain::attempt::{Event as AttemptEvent, State};
 use crate::domain::id::{self, Kind};
@@ -124,9 +126,16 @@ pub async fn open(
     // A charge for which no account is able has failed at once.
     let ended = !aggregate.payment.status.is_open();
     let events = if ended { events::between(None, &aggregate, now).map_err(Trouble::from)? } else { Vec::new() };
-    let change = Change::create(aggregate).with_key(Some(KeyWrite::Claim(key.clone()))).with_events(events);
+    let claim = Some(KeyWrite::Claim(key.clone()));
+    #[cfg(feature = "broken")]
+    let claim = claim.filter(|_| !breaks(Rule::KeyAfterCall));
+    let change = Change::create(aggregate).with_key(claim).with_events(events);
     let made = change.after().clone();
     kill_point!("pay_before_first_commit");
+    #[cfg(feature = "broken")]
+    if super::broken::puts_off(&change) {
+        return Ok((made, key));
+    }
     app.store.commit(change).await.map_err(Trouble::from)?;
     kill_point!("pay_after_first_commit");
     let payment = &made.payment;
@@ -172,7 +181,7 @@ impl std::fmt::Debug for Asker {
 pub async fn run(app: &Arc<App>, mut aggregate: Aggregate, asker: Asker) -> Result<Aggregate, Trouble> {
     let mut planned_at = asker.planned_at;
     loop {
-        let Some(attempt) = aggregate.live().filter(|a| a.status == State::Sending).cloned() else {
+        let Some(attempt) = aggregate.attempts.iter().find(|a| a.status == State::Sending).cloned() else {
             return Ok(aggregate);
         };
         let span = tracing::info_span!(
@@ -198,7 +207,11 @@ pub async fn run(app: &Arc<App>, mut aggregate: Aggregate, asker: Asker) -> Resu
                     "the account cannot be opened",
                 ))),
             };
+            #[cfg(feature = "broken")]
+            let answer = super::broken::repeated(app, &mut aggregate, &attempt.id, answer, planned_at, &asker).await?;
             kill_point!("pay_after_call");
+            #[cfg(feature = "broken")]
+            super::broken::catch_up(app, &aggregate.payment.id).await?;
             let latency_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
             let failure = failure(&answer.outcome);
             tracing::info!(
@@ -226,7 +239,7 @@ pub async fn run(app: &Arc<App>, mut aggregate: Aggregate, asker: Asker) -> Resu
 
 /// One call. A worker that was stopped longer than its lease sends nothing: somebody else may have judged the
 /// attempt by then.
-async fn call(
+pub(super) async fn call(
     app: &App,
     account: &Account,
     payment: &Payment,
@@ -482,6 +495,11 @@ fn judge(
             after.payment.failure = Some(failure.clone());
             close::conclude(after, now)?;
             Ok(Judged::default())
+        }
+        #[cfg(feature = "broken")]
+        Created::Unknown(_) if attempt.flow.takes_money() && breaks(Rule::SwitchOnUnknownCharge) => {
+            super::broken::give_up(after, attempt_id)?;
+            Ok(Judged { try_next: true, ..Judged::default() })
         }
         Created::Waiting | Created::Unknown(_) if attempt.flow.takes_money() => {
             let is_waiting = matches!(outcome, Created::Waiting);

@@ -104,6 +104,11 @@ impl Store {
         let shown = without_password(url);
         let db = connect(url, connections).await?;
         migrate(&db).await.map_err(|source| OpenError::Migrate { url: shown, source })?;
+        #[cfg(feature = "broken")]
+        if crate::broken::breaks(crate::broken::Rule::NoUniqueLiveAttempt) {
+            let dropped = db.execute_unprepared("DROP INDEX IF EXISTS attempts_one_live").await;
+            dropped.map_err(|source| OpenError::Migrate { url: without_password(url), source })?;
+        }
         let writer = writer::Writer::start(db.clone());
         Ok(Self { db, writer })
     }

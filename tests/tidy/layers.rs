@@ -15,6 +15,7 @@ const ROWS: &[&[&str]] = &[
     &["incidents"],
     &["routing", "directory", "webhooks"],
     &["store", "clock", "config", "kill", "telemetry", "traces", "vault"],
+    &["broken"],
     &["domain"],
 ];
 

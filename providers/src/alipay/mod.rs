@@ -8,6 +8,8 @@
 mod capture;
 mod codes;
 mod config;
+#[cfg(test)]
+mod fuzz;
 mod notice;
 mod outcome;
 mod sandbox;

@@ -14,14 +14,21 @@ use crate::outcome::RefundQueried;
 struct Form<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
 
 impl<'a> Form<'a> {
-    fn read(body: &'a [u8]) -> Self {
-        Self(form_urlencoded::parse(body).collect())
+    /// `None` when its signature could be one over other fields. What is signed is a plain text, so `a` = `1&b=2` has the
+    /// signature of `a` = `1`, `b` = `2`, and an empty value has none at all: who repeats a genuine notification could hide
+    /// in this way that it speaks of a refund.
+    fn read(body: &'a [u8]) -> Option<Self> {
+        let form = Self(form_urlencoded::parse(body).collect());
+        let mut names: Vec<_> = form.pairs().map(|(name, _)| name).collect();
+        names.sort_unstable();
+        let distinct = names.windows(2).all(|pair| pair.first() != pair.last());
+        let plain = form.pairs().all(|(name, value)| !name.contains(['&', '=']) && !holds_a_field(value));
+        (distinct && plain).then_some(form)
     }
 
-    /// A field that is there once and is not empty.
+    /// A field that is not empty.
     fn text(&self, name: &str) -> Option<&str> {
-        let mut values = self.0.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_ref());
-        values.next().filter(|value| !value.is_empty() && values.next().is_none())
+        self.pairs().find(|(n, _)| *n == name).map(|(_, value)| value).filter(|value| !value.is_empty())
     }
 
     fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
@@ -29,12 +36,19 @@ impl<'a> Form<'a> {
     }
 }
 
+/// Whether a value holds what could be a field of its own. An `&` by itself may stand in the name of a coupon.
+fn holds_a_field(value: &str) -> bool {
+    let is_name = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+    value.split('&').skip(1).any(|piece| piece.split_once('=').is_some_and(|(name, _)| is_name(name)))
+}
+
 /// Verifies, then reads.
 ///
 /// # Errors
 /// A [`Rejection`] for what is not Alipay's, not ours or not readable.
 pub(super) fn read(settings: &Settings, raw: &RawNotification) -> Result<Verified<Notification>, Rejection> {
-    let form = Form::read(&raw.body);
+    let form =
+        Form::read(&raw.body).ok_or_else(|| Rejection::Unsigned("fields that can be read in two ways".to_owned()))?;
     let signature = form.text("sign").ok_or_else(|| Rejection::Unsigned("sign".to_owned()))?;
     // The algorithm is ours to choose, not the sender's: `RSA` would be SHA-1.
     if form.text("sign_type") != Some("RSA2") {
@@ -79,4 +93,21 @@ fn speaks_of_a_refund(form: &Form<'_>) -> bool {
     form.text("gmt_refund").is_some()
         || form.text("out_biz_no").is_some()
         || form.text("refund_fee").is_some_and(|fee| !nothing_refunded(fee))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_whose_signature_could_be_one_over_other_fields_is_not_read() {
+        for body in
+            ["a=1&a=2", "gmt_refund=2026&gmt_refund=", "gmt_payment=2026%26gmt_refund%3D2026", "a%3D1=2", "a%26b=1"]
+        {
+            assert!(Form::read(body.as_bytes()).is_none(), "{body}");
+        }
+        for body in ["", "a=1&b=", "coupon=Tea+%26+cake", "coupon=1%3D1+%26", "passback_params=a%253D1%2526b%253D2"] {
+            assert!(Form::read(body.as_bytes()).is_some(), "{body}");
+        }
+    }
 }

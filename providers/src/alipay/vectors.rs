@@ -73,7 +73,7 @@ pub(super) fn keys() -> Keys {
     vectors().keys
 }
 
-fn settings() -> Settings {
+pub(super) fn settings() -> Settings {
     let keys = keys();
     let settings = json!({
         "app_id": "2021000000000001", "seller_id": "2088000000000001",

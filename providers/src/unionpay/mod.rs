@@ -9,6 +9,8 @@
 mod certificate;
 mod codes;
 mod config;
+#[cfg(test)]
+mod fuzz;
 mod notification;
 mod outcome;
 mod sandbox;

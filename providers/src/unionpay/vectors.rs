@@ -16,15 +16,15 @@ use super::{PROTOCOL, notification};
 use crate::notification::{Notice, RawNotification, Rejection};
 use crate::sandbox::keys::rsa_private_keys;
 
-fn vectors() -> Value {
+pub(super) fn vectors() -> Value {
     serde_json::from_str(include_str!("../../tests/vectors/unionpay.json")).unwrap()
 }
 
-fn text<'a>(value: &'a Value, member: &str) -> &'a str {
+pub(super) fn text<'a>(value: &'a Value, member: &str) -> &'a str {
     value[member].as_str().unwrap_or_else(|| panic!("no {member}"))
 }
 
-fn list<'a>(value: &'a Value, member: &str) -> &'a Vec<Value> {
+pub(super) fn list<'a>(value: &'a Value, member: &str) -> &'a Vec<Value> {
     value[member].as_array().unwrap()
 }
 
@@ -33,7 +33,7 @@ fn fields(value: &Value) -> Fields {
     value.as_object().unwrap().iter().map(pair).collect()
 }
 
-fn now() -> DateTime<Utc> {
+pub(super) fn now() -> DateTime<Utc> {
     read_beijing("20260701120500").unwrap()
 }
 

@@ -6,6 +6,8 @@
 //! file builds requests, sends each of them once, and never asks anything by itself.
 
 mod config;
+#[cfg(test)]
+mod fuzz;
 mod notification;
 mod outcome;
 mod sandbox;

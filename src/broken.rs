@@ -1,0 +1,54 @@
+//! Rules that tests and drills break on purpose, one at a time, to see that somebody notices. Only under the `broken`
+//! feature, which is part of no other build; the code that asks for a rule is not compiled without it either.
+
+use std::sync::{LazyLock, Mutex, PoisonError};
+
+/// A rule that keeps money from being taken twice or lost.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::EnumString, strum::EnumIter)]
+#[strum(serialize_all = "snake_case")]
+pub enum Rule {
+    /// A payment's rows are written only after its first call.
+    SendBeforeCommit,
+    /// A charge whose answer is lost is sent once more, under a new number.
+    NewNumberOnRepeat,
+    /// A charge in doubt is given up like an offer that nobody has seen, and goes to the next account.
+    SwitchOnUnknownCharge,
+    /// What was taken is not compared with what was asked for.
+    NoAmountCheck,
+    /// A notification is acknowledged before it is stored.
+    AcknowledgeBeforeCommit,
+    /// Neither the database nor the code minds a second live attempt.
+    NoUniqueLiveAttempt,
+    /// The idempotency key is claimed only after the first call.
+    KeyAfterCall,
+}
+
+/// Which rule is broken: the one that `INTERLOCK_BROKEN_RULE` names, until [`set`] says something else.
+static BROKEN: LazyLock<Mutex<Option<Rule>>> = LazyLock::new(|| Mutex::new(named()));
+
+fn named() -> Option<Rule> {
+    let name = std::env::var("INTERLOCK_BROKEN_RULE").ok()?;
+    let rule = name.parse().ok();
+    match rule {
+        Some(rule) => tracing::warn!(%rule, "a rule is broken on purpose"),
+        None => tracing::error!(name, "no such rule"),
+    }
+    rule
+}
+
+/// The rule that is broken in this process, if one is.
+#[must_use]
+pub fn rule() -> Option<Rule> {
+    *BROKEN.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Whether this rule is broken.
+#[must_use]
+pub fn breaks(rule: Rule) -> bool {
+    self::rule() == Some(rule)
+}
+
+/// Breaks a rule, or none any more.
+pub fn set(rule: Option<Rule>) {
+    *BROKEN.lock().unwrap_or_else(PoisonError::into_inner) = rule;
+}

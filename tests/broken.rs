@@ -1,0 +1,214 @@
+//! Teeth: for every rule that can be broken, a short script that ends well while the rule holds and badly once it is broken.
+//! What is good and bad is read off the sandbox's book and the rows. Compiled under the `broken` feature alone.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use interlock::broken::{self, Rule};
+use providers::memory::{Memory, Scripted};
+use providers::money::Money;
+use providers::outcome::{Capture, Queried};
+use providers::provider::{Ending, Provider};
+use serde_json::{Value, json};
+use strum::IntoEnumIterator as _;
+
+use crate::helpers::facts::Facts;
+use crate::helpers::{PATIENCE, TestApp, barcode, fresh, order};
+
+/// What went wrong, in the script's words.
+type Verdict = Result<(), String>;
+
+/// A script with every rule in force, and once more with this one broken.
+async fn is_noticed(rule: Rule, script: impl AsyncFn() -> Verdict) {
+    broken::set(None);
+    assert_eq!(script().await, Ok(()), "every rule holds");
+    broken::set(Some(rule));
+    let verdict = script().await;
+    broken::set(None);
+    println!("{rule}: {}", verdict.expect_err("the broken rule goes unnoticed"));
+}
+
+fn require(is_right: bool, wrong: impl FnOnce() -> String) -> Verdict {
+    if is_right { Ok(()) } else { Err(wrong()) }
+}
+
+/// The sandbox's orders for which payers are out of money.
+async fn paid_orders(app: &TestApp) -> Vec<Value> {
+    let left = |order: &Value| order["captured"].as_i64().unwrap() > order["refunded"].as_i64().unwrap();
+    app.control.orders().await.into_iter().filter(left).collect()
+}
+
+/// Every order that was paid has its attempt: otherwise nobody will ever look for its money.
+async fn every_fen_is_in_the_rows(app: &TestApp) -> Verdict {
+    let facts = Facts::of(app).await;
+    for order in paid_orders(app).await {
+        let number = order["order_no"].as_str().unwrap();
+        let rows = facts.count(&format!("attempts WHERE provider_order_no = '{number}'")).await;
+        require(rows == 1, || format!("{} fen came in on {number}, and no row knows of it", order["captured"]))?;
+    }
+    Ok(())
+}
+
+/// A point at which the next worker dies, and only that one.
+fn dies_at(point: &'static str) {
+    fail::cfg(point, "1*panic(it dies here)").unwrap();
+}
+
+#[test]
+fn every_rule_has_a_script() {
+    let scripted = [
+        Rule::SendBeforeCommit,
+        Rule::NewNumberOnRepeat,
+        Rule::SwitchOnUnknownCharge,
+        Rule::NoAmountCheck,
+        Rule::AcknowledgeBeforeCommit,
+        Rule::NoUniqueLiveAttempt,
+        Rule::KeyAfterCall,
+    ];
+    assert_eq!(Rule::iter().collect::<Vec<_>>(), scripted);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_charge_that_is_sent_before_its_row_is_written_is_lost_in_a_crash() {
+    is_noticed(Rule::SendBeforeCommit, async || {
+        let app = TestApp::start().await;
+        dies_at("pay_after_call");
+        let mut body = barcode("alipay", 0);
+        body["wait"] = 0.into();
+        app.client.pay(&body).await;
+        let verdict = require(paid_orders(&app).await.len() == 1, || "the payer was not charged".to_owned());
+        let verdict = match verdict {
+            Ok(()) => every_fen_is_in_the_rows(&app).await,
+            wrong => wrong,
+        };
+        app.stop().await;
+        verdict
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_charge_that_is_sent_again_under_a_new_number_loses_what_the_first_one_took() {
+    is_noticed(Rule::NewNumberOnRepeat, async || {
+        let app = TestApp::start().await;
+        app.control.fault(json!({"provider": "alipay", "call": "create", "kind": "garbled"})).await;
+        let mut body = barcode("alipay", 0);
+        body["wait"] = 0.into();
+        app.client.pay(&body).await;
+        let verdict = every_fen_is_in_the_rows(&app).await;
+        app.stop().await;
+        verdict
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_charge_in_doubt_that_goes_elsewhere_is_told_to_have_failed_while_its_payer_has_paid() {
+    is_noticed(Rule::SwitchOnUnknownCharge, async || {
+        let app = TestApp::start().await;
+        app.control.fault(json!({"provider": "alipay", "call": "create", "kind": "garbled"})).await;
+        let mut body = barcode("alipay", 0);
+        body["wait"] = 0.into();
+        let payment = app.client.pay(&body).await.json();
+        let told = Facts::of(&app).await.told(payment["id"].as_str().unwrap()).await;
+        let failed = told.iter().any(|kind| kind == "payment.failed");
+        let paid = paid_orders(&app).await.len();
+        app.stop().await;
+        require(!(failed && paid == 1), || format!("the merchant was told {told:?}, and the payer has paid"))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payment_of_one_fen_passes_for_the_whole_amount_if_nobody_compares() {
+    is_noticed(Rule::NoAmountCheck, async || {
+        let app = TestApp::start().await;
+        let provider = Arc::new(Memory::new("alipay".parse().unwrap(), Ending::Close));
+        let stand_in: Arc<dyn Provider> = provider.clone();
+        app.app().directory.stand_in(&app.alipay, &stand_in);
+        let payment = app.client.pay(&order()).await.expect(201);
+        let one_fen = Capture {
+            transaction_id: "T1".to_owned(),
+            amount: Money::fen(1).unwrap(),
+            payer_amount: None,
+            payer: None,
+            paid_at: None,
+            payment_id: None,
+            foreign_account: None,
+            returns_by_itself: false,
+        };
+        provider.script_query(Scripted { done: true, answer: Some(Queried::Paid(one_fen)) });
+        app.advance(31).await;
+        let id = payment["id"].as_str().unwrap();
+        let asked = app.client.until(id, |p| p["attempts"][0]["status"] == "captured").await;
+        app.stop().await;
+        require(asked["status"] != "succeeded", || format!("paid with {} of 8888 fen", asked["amount_captured"]))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_notification_that_is_acknowledged_before_it_is_stored_is_lost_in_a_crash() {
+    is_noticed(Rule::AcknowledgeBeforeCommit, async || {
+        // Nobody asks by himself: what is known of the money comes from the notification.
+        let app = TestApp::with(&[("resolver.interval_ms", "3600000")]).await;
+        app.client.route(&[&app.alipay]).await.expect(200);
+        let payment = app.client.pay(&order()).await.expect(201);
+        dies_at("notify_before_commit");
+        app.control.pay(&payment).await;
+        let began = Instant::now();
+        let first = loop {
+            if let Some(first) = app.control.notifications().await.into_iter().next() {
+                break first;
+            }
+            assert!(began.elapsed() < PATIENCE, "no notification");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        };
+        let acknowledged = first["answer"]["body"] == "success";
+        let rows = Facts::of(&app).await.count("notifications").await;
+        app.stop().await;
+        require(!acknowledged || rows == 1, || format!("acknowledged, and {rows} rows know of it"))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_codes_are_alive_if_nobody_minds_a_second_live_attempt() {
+    is_noticed(Rule::NoUniqueLiveAttempt, async || {
+        let app = TestApp::start().await;
+        let payment = app.client.pay(&order()).await.expect(201);
+        let path = format!("/v1/payments/{}/offers", payment["id"].as_str().unwrap());
+        app.client.post(&path, &fresh("key"), &json!({"flow": "qr"})).await;
+        let live = Facts::of(&app).await.count("attempts WHERE status = 'awaiting_payer'").await;
+        app.stop().await;
+        require(live <= 1, || format!("{live} attempts wait for the same payer"))
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn one_key_charges_twice_if_it_is_claimed_after_the_call() {
+    is_noticed(Rule::KeyAfterCall, async || {
+        let app = TestApp::start().await;
+        let slow = json!({"provider": "alipay", "call": "create", "kind": "slow", "latency_ms": 1500});
+        app.control.fault(slow).await;
+        let key = fresh("key");
+        let first = {
+            let (client, key) = (app.client.clone(), key.clone());
+            tokio::spawn(async move { client.post("/v1/payments", &key, &barcode("alipay", 0)).await })
+        };
+        let began = Instant::now();
+        while paid_orders(&app).await.is_empty() {
+            assert!(began.elapsed() < PATIENCE, "the first charge does not arrive");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        // While that answer is on its way, the till asks again: a new code was scanned, under the same key.
+        app.client.post("/v1/payments", &key, &barcode("alipay", 0)).await;
+        first.await.unwrap();
+        let kept = Facts::of(&app).await.count("attempts WHERE disposition = 'kept'").await;
+        let paid = paid_orders(&app).await.len();
+        app.stop().await;
+        require((kept, paid) == (1, 1), || format!("{paid} orders paid and {kept} kept under one key"))
+    })
+    .await;
+}
