@@ -207,7 +207,7 @@ impl Shop {
         let busy = || no(FailureKind::RateLimited, "busy");
         match &call.asks {
             Asks::Create(_) => Said::Created(Created::Refused(Refusal::Provider, busy())),
-            Asks::Query(order) => Said::Queried(self.from_a_copy(&order.order_no, call.now)),
+            Asks::Query(order) => Said::Queried(self.copied(&order.order_no, call.now)),
             Asks::Close(_) | Asks::Reverse(_) => Said::Ended(Ended::Impossible(no(FailureKind::Request, "not_now"))),
             Asks::Refund(_) => Said::Refunded(Refunded::NeedsFunds(no(FailureKind::Account, "no_funds"))),
             Asks::QueryRefund(_) => self.arrives(call, mood),
@@ -297,7 +297,7 @@ impl Shop {
         }
     }
 
-    fn from_a_copy(&self, order_no: &str, now: DateTime<Utc>) -> Queried {
+    fn copied(&self, order_no: &str, now: DateTime<Utc>) -> Queried {
         match self.order(order_no).and_then(|order| order.earlier) {
             Some((earlier, until)) if now < until => match earlier {
                 None | Some(State::Shown) => Queried::NotFound,
