@@ -220,6 +220,8 @@ async fn resume(app: &Arc<App>, before: Aggregate) -> Result<Aggregate, Trouble>
 struct Findings {
     queried: Queried,
     request_id: Option<String>,
+    /// When it was asked. An answer says nothing about what came later, however late it is written down.
+    asked_at: Timestamp,
 }
 
 /// Asks the provider about an attempt; ends it there when it is to be ended and can be; writes down what it means.
@@ -278,6 +280,7 @@ pub(super) async fn query(app: &App, account: &Account, attempt: &Attempt) -> An
 }
 
 async fn find_out(app: &App, account: &Account, attempt: &Attempt) -> Findings {
+    let asked_at = app.clock.now();
     let first = query(app, account, attempt).await;
     kill_point!("resolve_after_query");
     let is_ending = matches!(attempt.status, State::Closing | State::Superseded | State::Abandoned);
@@ -286,7 +289,7 @@ async fn find_out(app: &App, account: &Account, attempt: &Attempt) -> Findings {
         Some(Ending::Reverse | Ending::Expire) | None => false,
     };
     if !(is_ending && closable && first.outcome == Queried::Payable) {
-        return Findings { queried: first.outcome, request_id: first.request_id };
+        return Findings { queried: first.outcome, request_id: first.request_id, asked_at };
     }
     let closed = account.provider.close(&reference(attempt), &call(app)).await;
     kill_point!("resolve_after_close");
@@ -298,12 +301,13 @@ async fn find_out(app: &App, account: &Account, attempt: &Attempt) -> Findings {
         | Ended::NotFound
         | Ended::Impossible(_)
         | Ended::Unknown(_) => {
+            let asked_at = app.clock.now();
             let second = query(app, account, attempt).await;
-            Findings { queried: second.outcome, request_id: second.request_id }
+            Findings { queried: second.outcome, request_id: second.request_id, asked_at }
         }
         Ended::Again(failure) => {
             tracing::info!(attempt_id = attempt.id, code = failure.code, "not closed yet");
-            Findings { queried: Queried::Payable, request_id: closed.request_id }
+            Findings { queried: Queried::Payable, request_id: closed.request_id, asked_at }
         }
     }
 }
@@ -335,7 +339,7 @@ fn record(
             return woken(after, attempt_id, now);
         }
         Queried::NotFound => {
-            if is_over(after, attempt_id, now) {
+            if is_over(after, attempt_id, findings.asked_at) {
                 died(after, attempt_id, now)?
             } else {
                 again(after, attempt_id, account, now)
@@ -358,8 +362,8 @@ fn woken(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<Opti
     Ok(Some(vec![to_be_resolved("money_unconfirmed", after, attempt_id, now)?]))
 }
 
-fn is_over(aggregate: &Aggregate, attempt_id: &str, now: Timestamp) -> bool {
-    aggregate.attempt(attempt_id).is_some_and(|a| now >= schedule::dead_from(a))
+fn is_over(aggregate: &Aggregate, attempt_id: &str, at: Timestamp) -> bool {
+    aggregate.attempt(attempt_id).is_some_and(|a| at >= schedule::dead_from(a))
 }
 
 /// It is asked about again, by the adapter's ladder.

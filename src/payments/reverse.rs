@@ -150,7 +150,12 @@ async fn undo(
     charging: &Charging,
 ) -> Result<Aggregate, Trouble> {
     let mut planned = before;
-    let mut told = Told { ended: None, fence: attempt.call_deadline, doubted_before: attempt.reversal_in_doubt };
+    let mut told = Told {
+        ended: None,
+        fence: attempt.call_deadline,
+        doubted_before: attempt.reversal_in_doubt,
+        asked_at: app.clock.now(),
+    };
     if attempt.reversal != Some(Reversal::Done) {
         let planned_at = Instant::now();
         let mut is_ours = false;
@@ -172,6 +177,7 @@ async fn undo(
             return Ok(planned);
         }
     }
+    told.asked_at = app.clock.now();
     let queried = ask(app, account, attempt).await;
     write(app, planned, |after, now| conclude(after, &attempt.id, &told, &queried, account, charging, now)).await
 }
@@ -184,6 +190,8 @@ struct Told {
     fence: Timestamp,
     /// Whether an earlier reversal ended without an answer: then a "no" to this one says nothing about that one.
     doubted_before: bool,
+    /// When the query after it was made: that is how far its answer reaches, however late it is written down.
+    asked_at: Timestamp,
 }
 
 /// Notes until when a reversal may be on its way. `None` when somebody else has noted that already or the charge has
@@ -278,14 +286,16 @@ fn verdict<'a>(
     queried: &'a Queried,
     not_found_since: Option<Timestamp>,
     charging: &Charging,
-    now: Timestamp,
+    asked_at: Timestamp,
 ) -> Verdict<'a> {
     match (queried, answer) {
         (Queried::Closed, _) => Verdict::Dead,
         (Queried::Reversed, _) => Verdict::WentBack,
         (Queried::Paid(money), Some(Reversal::Impossible)) if !in_doubt => Verdict::Captured(money),
         (Queried::NotFound, Some(Reversal::Done | Reversal::NothingThere)) => match charging.not_found_twice_s {
-            Some(apart) if not_found_since.is_some_and(|since| now >= since.plus_s(i64::from(apart))) => Verdict::Dead,
+            Some(apart) if not_found_since.is_some_and(|since| asked_at >= since.plus_s(i64::from(apart))) => {
+                Verdict::Dead
+            }
             Some(_) => Verdict::NotFoundYet,
             None => Verdict::Open,
         },
@@ -312,7 +322,7 @@ fn conclude(
     attempt.questions = attempt.questions.saturating_add(1);
     (attempt.reversal, attempt.reversal_in_doubt) = after_call(attempt.reversal, told, queried);
     let (answer, in_doubt) = (attempt.reversal, attempt.reversal_in_doubt);
-    let verdict = verdict(answer, in_doubt, queried, attempt.not_found_since, charging, now);
+    let verdict = verdict(answer, in_doubt, queried, attempt.not_found_since, charging, told.asked_at);
     after.payment.lease_until = None;
     match verdict {
         Verdict::Dead => {
@@ -412,7 +422,7 @@ mod tests {
 
     #[test]
     fn a_no_says_nothing_about_an_earlier_call_without_an_answer() {
-        let told = |ended, doubted_before| Told { ended: Some(ended), fence: NOW, doubted_before };
+        let told = |ended, doubted_before| Told { ended: Some(ended), fence: NOW, doubted_before, asked_at: NOW };
         let no = || Ended::Impossible(Failure::new(FailureKind::Request, "no", ""));
         let lost = || Ended::Unknown(Failure::new(FailureKind::Timeout, "timeout", ""));
         let paid = Queried::Paid(money());

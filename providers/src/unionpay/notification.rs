@@ -7,7 +7,7 @@ use http::StatusCode;
 use super::config::Account;
 use super::outcome::{CONSUME, REFUND, UNDO};
 use super::sign::{Doubt, sha256_hex, signed_text};
-use super::wire::{Fields, parse_form};
+use super::wire::{Fields, parse_answer, parse_form};
 use crate::notification::{
     Acknowledgement, AcknowledgementBody, Notice, Notification, RawNotification, Rejection, Verified,
 };
@@ -18,6 +18,9 @@ pub(super) fn read(
     now: DateTime<Utc>,
 ) -> Result<Verified<Notification>, Rejection> {
     let fields = parse_form(&raw.body).map_err(|e| Rejection::Unsigned(e.to_string()))?;
+    if !is_read_in_one_way(&fields) {
+        return Err(Rejection::Unsigned("fields that can be read in two ways".to_owned()));
+    }
     account.method.check(&fields, now).map_err(rejection)?;
     let text = |name: &str| fields.get(name).filter(|value| !value.is_empty()).cloned();
     match text("merId") {
@@ -39,6 +42,16 @@ pub(super) fn read(
         _ => Notice::Nothing { order_no: number },
     };
     Ok(Verified::new(Notification { id: id(&fields), notice }))
+}
+
+/// Whether the text that is signed says these fields and no other ones. It is a plain text, so `a` = `1&b=2` has the
+/// signature of `a` = `1`, `b` = `2`: who repeats a genuine notification could have one field swallow another.
+fn is_read_in_one_way(fields: &Fields) -> bool {
+    let signed = |fields: &Fields| -> Fields {
+        let signed = fields.iter().filter(|(name, value)| *name != "signature" && !value.is_empty());
+        signed.map(|(name, value)| (name.clone(), value.clone())).collect()
+    };
+    parse_answer(signed_text(fields).as_bytes()).is_ok_and(|read| signed(&read) == signed(fields))
 }
 
 /// UnionPay numbers notifications only by what they are about. The hash of all that is signed is the same when one
@@ -63,4 +76,22 @@ pub(super) fn acknowledge(what: Acknowledgement) -> AcknowledgementBody {
         Acknowledgement::Refuse => (StatusCode::FORBIDDEN, "refused"),
     };
     AcknowledgementBody { status, content_type: "text/plain; charset=utf-8", body }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_form_whose_signature_could_be_one_over_other_fields_is_not_believed() {
+        let read = |body: &str| is_read_in_one_way(&parse_form(body.as_bytes()).unwrap());
+        for body in ["orderId=1%26payType=2&txnType=01", "a%3D1=2", "a%26b=1", "reqReserved=%7Ba%26b=1"] {
+            assert!(!read(body), "{body}");
+        }
+        for body in
+            ["a=1&b=", "a=1%3D2", "reqReserved=%7Ba%3D1%26b%3D%5B2%263%5D%7D&txnType=01", "a=1&signature=x%26y%3Dz"]
+        {
+            assert!(read(body), "{body}");
+        }
+    }
 }
