@@ -2,7 +2,7 @@
 //! with two codes that a payer could have seen.
 
 mod ended_money;
-mod late_money;
+pub mod late_money;
 #[cfg(feature = "drill")]
 mod old_answers;
 mod one_call;
