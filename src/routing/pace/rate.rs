@@ -10,8 +10,9 @@ const PATIENCE_MS: i64 = 1_000;
 const GROWTH: f64 = 0.02;
 /// Without a complaint for so long, nothing is limited any more.
 const FORGOTTEN_MS: i64 = 300_000;
-/// Never slower than one call in two seconds.
-const LEAST: f64 = 0.5;
+/// Never fewer calls a second: no provider's limit is that low. Who complains at such a pace is busy with others, and a
+/// till whose code belongs to it has nowhere else to go.
+const LEAST: f64 = 5.0;
 
 /// The rate of one route. Times are milliseconds.
 #[derive(Debug, Clone, Copy, Default)]
@@ -58,7 +59,7 @@ impl Rate {
         self.learned = Some((before * CUT).max(LEAST));
         self.complained_ms = now_ms;
         self.filled_ms = Some(now_ms);
-        self.tokens = 0.0;
+        self.tokens = 1.0;
     }
 
     /// So many calls a second at the most, since it complained.
