@@ -309,7 +309,7 @@ async fn forgeries(app: &TestApp, provider: &'static str, order: &Order) -> Vec<
                     body: format!("{}&total_amount=88.88", String::from_utf8_lossy(&good.body)).into(),
                     ..good.clone()
                 },
-                "bad_signature",
+                "unsigned",
                 Told::Refuse,
             ),
         ]

@@ -40,7 +40,7 @@ async fn what_is_not_acknowledged_is_sent_again_when_the_clock_says_so() {
         assert_eq!(next(&mut told).await.body["id"], first.body["id"], "the same notification");
     }
     let log = sent(&lab, 3).await;
-    assert_eq!(log[2]["answer"], json!({"status": 200, "body": "no"}));
+    assert_eq!(log[2]["answer"], json!({"status": 200, "body": "no", "acknowledged": false}));
     // The schedule is over.
     lab.sandbox.clock().advance(TimeDelta::days(2)).unwrap();
     lab.create("A2", &url).await;
