@@ -85,7 +85,7 @@ mod tests {
     #[test]
     fn a_form_whose_signature_could_be_one_over_other_fields_is_not_believed() {
         let read = |body: &str| is_read_in_one_way(&parse_form(body.as_bytes()).unwrap());
-        for body in ["orderId=1%26payType=2&txnType=01", "a%3D1=2", "reqReserved=%7Ba%26b=1"] {
+        for body in ["orderId=1%26payType=2&txnType=01", "a%3D1=2"] {
             assert!(!read(body), "{body}");
         }
         for body in

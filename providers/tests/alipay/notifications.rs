@@ -172,7 +172,7 @@ fn the_algorithm_is_ours_to_choose_and_no_byte_may_change() {
     }
     let twice = format!("{body}&sign=x");
     let raw = RawNotification { headers: HeaderMap::new(), body: Bytes::from(twice) };
-    assert_eq!(alipay.notification(&raw, now).unwrap_err(), Rejection::Unsigned("sign".into()));
+    assert!(matches!(alipay.notification(&raw, now).unwrap_err(), Rejection::Unsigned(_)));
 }
 
 #[tokio::test]
