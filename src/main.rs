@@ -188,11 +188,16 @@ impl Serve {
     }
 }
 
+/// Of each thread that works on payments.
+const STACK_BYTES: usize = 8 << 20;
+
 fn main() -> ExitCode {
     let cli = Cli::parse();
     // sqlx and reqwest both use rustls; without one provider chosen it would have to guess, and panics.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
-    let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
+    // Work on a payment is deep where nothing is optimised; memory is only taken where it is used.
+    let mut builder = tokio::runtime::Builder::new_multi_thread();
+    let runtime = match builder.thread_stack_size(STACK_BYTES).enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => {
             eprintln!("interlock: no runtime: {error}");

@@ -218,12 +218,20 @@ fn play<const IS_CHARGE: bool>() {
     }
 }
 
+/// A whole gateway is opened and driven on the thread of the test, without optimisation: two megabytes are too few.
+fn on_a_deep_stack(play: fn()) {
+    let playing = std::thread::Builder::new().stack_size(64 << 20).spawn(play).unwrap();
+    if let Err(broken) = playing.join() {
+        resume_unwind(broken);
+    }
+}
+
 #[test]
 fn offers_are_paid_once_whatever_workers_payers_and_providers_do() {
-    play::<false>();
+    on_a_deep_stack(play::<false>);
 }
 
 #[test]
 fn charges_are_made_once_whatever_workers_payers_and_providers_do() {
-    play::<true>();
+    on_a_deep_stack(play::<true>);
 }

@@ -57,7 +57,8 @@ pub struct Account {
 /// Where everything runs.
 pub fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
-    RUNTIME.get_or_init(|| tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build().unwrap())
+    let build = || tokio::runtime::Builder::new_multi_thread();
+    RUNTIME.get_or_init(|| build().worker_threads(4).thread_stack_size(64 << 20).enable_all().build().unwrap())
 }
 
 /// The ground of this process.
