@@ -83,7 +83,9 @@ async fn a_worker_that_comes_back_late_leaves_the_call_of_the_one_who_went_on_al
         let payment = answer.expect(202);
         let judged = |p: &Value| p["attempts"][1]["outcome"].is_string();
         let after = app.client.until(id(&payment), judged).await;
-        assert_eq!(after["attempts"][0]["failure"]["code"], "worker_lost", "{after}");
+        // Usually its call is on the way by then; a worker that was not yet there finds out itself, and sends nothing.
+        let code = after["attempts"][0]["failure"]["code"].as_str().unwrap_or_default();
+        assert!(["worker_lost", "held_up"].contains(&code), "{after}");
         let number = order_no(&after, 1);
         let sent = server.received_requests().await.unwrap();
         let calls = sent.iter().filter(|request| String::from_utf8_lossy(&request.body).contains(number)).count();
