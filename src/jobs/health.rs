@@ -26,7 +26,7 @@ pub async fn run(app: Arc<App>) {
     let mut probing = JoinSet::new();
     while !app.draining.is_cancelled() {
         app.health.tick();
-        for due in app.health.probes_due() {
+        for due in app.health.probes_due(|route| app.directory.account(&route.account_id).is_some()) {
             probing.spawn(probe(Arc::clone(&app), due));
         }
         while probing.try_join_next().is_some() {}

@@ -215,7 +215,7 @@ impl Player for Adaptive {
     fn tick(&mut self, now_ms: i64) -> Vec<(usize, Probe)> {
         self.board.tick(EPOCH_MS + now_ms);
         self.watch(now_ms);
-        let probes = self.board.probes_due(EPOCH_MS + now_ms).into_iter();
+        let probes = self.board.probes_due(|_| true, EPOCH_MS + now_ms).into_iter();
         probes.filter_map(|probe| Some((self.ids.iter().position(|id| *id == probe.route)?, probe))).collect()
     }
 

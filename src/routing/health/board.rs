@@ -164,13 +164,14 @@ impl Board {
         inner.tick();
     }
 
-    /// Probes that this gateway has to make now, and nobody else. They may take as long as they need; each ends in
-    /// [`Board::probed`].
+    /// Probes that this gateway has to make now, and nobody else, over routes that are `ours`: others may have told of
+    /// an account that this gateway does not have, or not any more. They may take as long as they need; each ends
+    /// in [`Board::probed`].
     #[must_use]
-    pub fn probes_due(&self, now_ms: i64) -> Vec<Probe> {
+    pub fn probes_due(&self, ours: impl Fn(&RouteId) -> bool, now_ms: i64) -> Vec<Probe> {
         let mut inner = self.inner();
         inner.advance(now_ms);
-        inner.probes_due()
+        inner.probes_due(ours)
     }
 
     /// A probe came back.
@@ -215,5 +216,33 @@ impl Board {
     /// The store was found empty: everything is written anew.
     pub fn reseed(&self) {
         self.inner().reseed();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_provider_is_asked_over_an_account_that_this_gateway_has() {
+        let route = |account: &str| RouteId {
+            account_id: account.to_owned(),
+            provider: "alipay".parse().unwrap(),
+            flow: Flow::Qr,
+        };
+        let board = Board::new(Settings::default(), 0);
+        let mut now_ms = 0;
+        let _ = board.peek(&route("ours"), now_ms);
+        for _ in 0..50 {
+            now_ms += 100;
+            let call = board.begin(&route("removed"), now_ms);
+            board.end(call, Verdict::ProviderFailed, now_ms);
+        }
+        let gate = |route| board.peek(&route, now_ms).gate;
+        assert_eq!((gate(route("removed")), gate(route("ours"))), (Gate::Open, Gate::Open));
+        assert!(board.probes_due(|_| false, now_ms).is_empty());
+        let asked: Vec<RouteId> =
+            board.probes_due(|route| route.account_id == "ours", now_ms).into_iter().map(|probe| probe.route).collect();
+        assert_eq!(asked, [route("ours")]);
     }
 }

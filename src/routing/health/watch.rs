@@ -93,10 +93,10 @@ impl Watch {
         self.board.tick(self.now_ms());
     }
 
-    /// Probes that this gateway has to make now.
+    /// Probes that this gateway has to make now, over routes that are `ours`.
     #[must_use]
-    pub fn probes_due(&self) -> Vec<Probe> {
-        self.board.probes_due(self.now_ms())
+    pub fn probes_due(&self, ours: impl Fn(&RouteId) -> bool) -> Vec<Probe> {
+        self.board.probes_due(ours, self.now_ms())
     }
 
     /// A probe came back.

@@ -263,12 +263,14 @@ impl Inner {
         }
     }
 
-    pub(super) fn probes_due(&mut self) -> Vec<Probe> {
+    pub(super) fn probes_due(&mut self, ours: impl Fn(&RouteId) -> bool) -> Vec<Probe> {
         let (own, now_ms, shared) = (self.own, self.seen_ms, self.settings.shared);
         let mut turns = std::mem::take(&mut self.won);
         for (key, provider) in &mut self.providers {
             provider.tick(now_ms);
-            if provider.view().probe_due() {
+            // Who has no account to ask over leaves it to others.
+            let can_ask = || self.routes.keys().any(|id| (id.provider, id.flow) == *key && ours(id));
+            if provider.view().probe_due() && can_ask() {
                 provider.claim(own, now_ms);
                 // One question is enough for both.
                 let routes = self.routes.iter_mut().filter(|(id, _)| (id.provider, id.flow) == *key);
@@ -282,23 +284,24 @@ impl Inner {
             route.tracked.tick(now_ms);
             let provider = self.providers.get(&(id.provider, id.flow)).map(|p| p.view().gate());
             // While its whole provider is out, a route is asked about when it is its turn to ask about that.
-            if route.tracked.view().probe_due() && provider != Some(Gate::Open) {
+            if route.tracked.view().probe_due() && provider != Some(Gate::Open) && ours(id) {
                 route.tracked.claim(own, now_ms);
                 if !shared {
                     turns.push(Subject::Route(RouteId::clone(id)));
                 }
             }
         }
-        turns.into_iter().filter_map(|subject| self.probe(subject)).collect()
+        turns.into_iter().filter_map(|subject| self.probe(subject, &ours)).collect()
     }
 
     /// Over which account this probe goes: one that is out, and was not asked for the longest time.
-    fn probe(&mut self, subject: Subject) -> Option<Probe> {
+    fn probe(&mut self, subject: Subject, ours: impl Fn(&RouteId) -> bool) -> Option<Probe> {
         let own = self.own;
         let id = match &subject {
             Subject::Route(id) => id.clone(),
             Subject::Provider(provider, flow) => {
-                let candidates = self.routes.iter().filter(|(id, _)| id.provider == *provider && id.flow == *flow);
+                let candidates = self.routes.iter().filter(|(id, _)| (id.provider, id.flow) == (*provider, *flow));
+                let candidates = candidates.filter(|(id, _)| ours(id));
                 let turn = |route: &Route| {
                     let vital = route.tracked.view();
                     (vital.gate() != Gate::Open, !vital.score().is_doubtful(), route.probed)
