@@ -23,11 +23,14 @@ pub enum Rule {
     KeyAfterCall,
 }
 
+/// Names the rule that is broken.
+pub const VARIABLE: &str = "INTERLOCK_BROKEN_RULE";
+
 /// Which rule is broken: the one that `INTERLOCK_BROKEN_RULE` names, until [`set`] says something else.
 static BROKEN: LazyLock<Mutex<Option<Rule>>> = LazyLock::new(|| Mutex::new(named()));
 
 fn named() -> Option<Rule> {
-    let name = std::env::var("INTERLOCK_BROKEN_RULE").ok()?;
+    let name = std::env::var(VARIABLE).ok()?;
     let rule = name.parse().ok();
     match rule {
         Some(rule) => tracing::warn!(%rule, "a rule is broken on purpose"),

@@ -82,8 +82,13 @@ impl Clock {
     /// Moves the time and wakes whoever sleeps on it.
     #[cfg(feature = "drill")]
     pub fn jump(&self, by: Duration) {
-        let ms = i64::try_from(by.as_millis()).unwrap_or(i64::MAX);
-        self.offset_ms.fetch_add(ms, Ordering::Relaxed);
+        self.shift(i64::try_from(by.as_millis()).unwrap_or(i64::MAX));
+    }
+
+    /// The same, back as well: a clock that was set.
+    #[cfg(feature = "drill")]
+    pub fn shift(&self, by_ms: i64) {
+        self.offset_ms.fetch_add(by_ms, Ordering::Relaxed);
         self.jumps.send_modify(|n| *n = n.wrapping_add(1));
     }
 }

@@ -106,7 +106,7 @@ struct Drill {
     /// Payments in each run.
     #[arg(long)]
     payments: Option<usize>,
-    /// A PostgreSQL in which each run makes a schema: then there are two gateways.
+    /// A PostgreSQL in which each run makes a database of its own: then there are two gateways.
     #[arg(long)]
     database: Option<String>,
     /// A Redis.
@@ -121,6 +121,9 @@ struct Drill {
     /// Keep the folders of runs with violations here.
     #[arg(long)]
     keep: Option<PathBuf>,
+    /// Stop at the first run with a violation.
+    #[arg(long)]
+    first: bool,
     /// End with one line of JSON.
     #[arg(long)]
     json: bool,
@@ -301,6 +304,7 @@ async fn drill(asked: Drill) -> Result<(), Box<dyn std::error::Error>> {
         redis: asked.redis,
         switchover: !asked.no_switchover,
         jobs: asked.jobs,
+        first: asked.first,
         json: asked.json,
         env: Vec::new(),
         keep: asked.keep,

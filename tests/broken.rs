@@ -212,3 +212,20 @@ async fn one_key_charges_twice_if_it_is_claimed_after_the_call() {
     })
     .await;
 }
+
+/// The same by the drill: each rule is broken in the gateways that it starts, and what it says of its first seeds tells.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swarm_finds_every_broken_rule() {
+    let mut unnoticed = Vec::new();
+    for rule in Rule::iter() {
+        let name = rule.to_string();
+        let args = ["--scenario", "swarm", "--seeds", "1..200", "--payments", "20", "--first"];
+        let drilled = crate::drill::drill(&args, &[(broken::VARIABLE, &name)]).await;
+        let first = &drilled.line["violations"][0];
+        println!("{rule}: seed {}, {}: {}", first["seed"], first["rule"], first["found"]);
+        if drilled.is_clean || first.is_null() {
+            unnoticed.push(rule);
+        }
+    }
+    assert_eq!(unnoticed, [], "nobody has noticed that these were broken");
+}

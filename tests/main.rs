@@ -17,6 +17,8 @@ mod charges;
 mod crash;
 mod database;
 mod doctor;
+#[cfg(feature = "drill")]
+mod drill;
 mod fuzz;
 mod health;
 mod helpers;

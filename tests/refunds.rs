@@ -192,3 +192,109 @@ async fn numbers_of_refunds_that_are_made_by_themselves_are_nobody_elses() {
     assert_eq!(Facts::of(&app).await.count("refunds").await, 0);
     app.stop().await;
 }
+
+/// Somebody gives money back in the provider's own console.
+async fn by_hand(app: &TestApp, payment: &Value, fen: i64) -> (u16, Value) {
+    let order_no = &payment["attempts"][0]["provider_order_no"];
+    app.control.call(Method::POST, "/refunds", Some(json!({"order_no": order_no, "amount": fen}))).await
+}
+
+async fn until_refunded(app: &TestApp, payment: &Value, fen: i64) -> Value {
+    app.client.until(id(payment), |p| p["amount_refunded"] == fen).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refund_made_in_the_providers_console_is_recognised_and_booked_once() {
+    for provider in ["alipay", "wechatpay"] {
+        let app = TestApp::start().await;
+        app.client.route(&[&app.account(provider)]).await.expect(200);
+        let payment = app.paid().await;
+        let fault = json!({"provider": provider, "kind": "duplicate"});
+        app.control.fault(fault).await;
+        assert_eq!(by_hand(&app, &payment, 888).await.0, 200);
+        let seen = until_refunded(&app, &payment, 888).await;
+        let found = &seen["refunds"][0];
+        assert_eq!(
+            (&found["status"], &found["amount"], &found["automatic"]),
+            (&json!("succeeded"), &json!(888), &json!(false))
+        );
+        assert!(found["merchant_refund_no"].as_str().unwrap().starts_with("provider-"), "{found}");
+        // What is left can be refunded, and no more than that.
+        assert_eq!(refund(&app, id(&payment), 8001).await.0, 422);
+        assert_eq!(refund(&app, id(&payment), 3000).await.0, 201);
+        app.advance(5).await;
+        until_refunded(&app, &payment, 3888).await;
+        assert_eq!(by_hand(&app, &payment, 1000).await.0, 200);
+        let seen = until_refunded(&app, &payment, 4888).await;
+        assert_eq!(seen["refunds"].as_array().unwrap().len(), 3, "each of them once: {seen:#}");
+        assert_ne!(by_hand(&app, &payment, 8888).await.0, 200, "the provider has its own guard");
+        let told = told(&app, &payment).await;
+        assert_eq!(told.iter().filter(|kind| *kind == "refund.succeeded").count(), 3, "{told:?}");
+        let ledger = app.app().store.check_ledger(None, 5).await.unwrap();
+        assert_eq!(ledger.deviations, []);
+        let operations = Facts::of(&app).await.count("operations").await;
+        assert_eq!(operations, 0, "nobody has to look at it");
+        app.stop().await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_console_refund_that_the_provider_does_not_confirm_comes_again() {
+    let app = TestApp::start().await;
+    app.client.route(&[&app.account("wechatpay")]).await.expect(200);
+    let payment = app.paid().await;
+    app.control.fault(json!({"provider": "wechatpay", "call": "query_refund", "kind": "http_500"})).await;
+    assert_eq!(by_hand(&app, &payment, 888).await.0, 200);
+    let began = std::time::Instant::now();
+    while !app.control.notifications().await.iter().any(|n| n["event"]["type"] == "refund_ended") {
+        assert!(began.elapsed() < crate::helpers::PATIENCE, "no notification");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(app.client.payment(id(&payment)).await["amount_refunded"], 0, "nobody has confirmed it");
+    app.control.mend().await;
+    for _ in 0..5 {
+        app.advance(60).await;
+    }
+    until_refunded(&app, &payment, 888).await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn money_that_was_due_and_was_given_back_by_hand_is_not_given_back_again() {
+    let app = TestApp::start().await;
+    app.client.route(&[&app.account("wechatpay")]).await.expect(200);
+    // The first offer cannot be closed, both are paid, and what came twice cannot be sent back for now.
+    for call in ["close", "refund"] {
+        app.control.fault(json!({"provider": "wechatpay", "call": call, "kind": "http_500"})).await;
+    }
+    let first = app.client.pay(&crate::helpers::order()).await.expect(201);
+    let path = format!("/v1/payments/{}/offers", id(&first));
+    let second = app.client.post(&path, &fresh("key"), &json!({"flow": "qr"})).await.json();
+    for payment in [&second, &first] {
+        app.control.pay(payment).await;
+    }
+    let with = |disposition: &'static str| {
+        move |p: &Value| p["attempts"].as_array().unwrap().iter().any(|a| a["disposition"] == disposition)
+    };
+    app.client.until(id(&first), with("refund_due")).await;
+    let due = app.client.until(id(&first), |p| p["refunds"].as_array().is_some_and(|list| !list.is_empty())).await;
+    let attempts = due["attempts"].as_array().unwrap();
+    let number = &attempts.iter().find(|a| a["disposition"] == "refund_due").unwrap()["provider_order_no"];
+    let by_hand = json!({"order_no": number, "amount": 8888});
+    assert_eq!(app.control.call(Method::POST, "/refunds", Some(by_hand)).await.0, 200);
+    app.client.until(id(&first), with("refunded")).await;
+    app.control.mend().await;
+    let automatic = due["refunds"].as_array().unwrap().iter().find(|r| r["automatic"] == true).unwrap();
+    in_time(&app, automatic, |refund| refund["status"] == "failed").await;
+    let taken: i64 = app
+        .control
+        .orders()
+        .await
+        .iter()
+        .map(|o| o["captured"].as_i64().unwrap() - o["refunded"].as_i64().unwrap())
+        .sum();
+    assert_eq!(taken, 8888, "kept once, and given back once");
+    assert_eq!(Facts::of(&app).await.count("operations").await, 0, "nobody has to look at it");
+    assert_eq!(app.app().store.check_ledger(None, 5).await.unwrap().deviations, []);
+    app.stop().await;
+}

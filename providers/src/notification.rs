@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
+use crate::money::Money;
 use crate::outcome::{Capture, RefundQueried};
 
 /// A notification as it came in: signatures are over these bytes.
@@ -65,6 +66,10 @@ pub enum Notice {
         refund_no: String,
         /// What happened.
         outcome: RefundQueried,
+        /// How much this refund gives back, where it is told.
+        amount: Option<Money>,
+        /// How much all refunds of the order have given back together, where it is told.
+        total: Option<Money>,
     },
     /// Something happened that has to be asked about before anything is booked.
     Ask {

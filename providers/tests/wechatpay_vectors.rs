@@ -233,7 +233,7 @@ fn a_payment_with_a_coupon_counts_in_full() {
 #[test]
 fn refund_notifications_say_what_became_of_the_refund() {
     for (id, done) in [("EV-refund-success", "done"), ("EV-refund-abnormal", "abnormal"), ("EV-refund-closed", "no")] {
-        let Notice::Refund { order_no, refund_no, outcome } = notice(id) else { panic!("{id}") };
+        let Notice::Refund { order_no, refund_no, outcome, amount, .. } = notice(id) else { panic!("{id}") };
         assert_eq!((order_no.as_str(), refund_no.as_str()), ("SBX20260105000001", "RF20260105000001"));
         let named = match outcome {
             RefundQueried::Done => "done",
@@ -242,5 +242,6 @@ fn refund_notifications_say_what_became_of_the_refund() {
             RefundQueried::NotFound | RefundQueried::Accepted | RefundQueried::Unknown(_) => "something else",
         };
         assert_eq!(named, done, "{id}");
+        assert!(amount.is_some(), "{id}");
     }
 }

@@ -6,15 +6,20 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use super::forger::Forgeries;
 use super::merchant::Shopped;
 use super::receiver::Received;
 use crate::domain::attempt::Disposition;
 use crate::domain::payment::State;
-use crate::domain::{Aggregate, Attempt, refund};
+use crate::domain::{Aggregate, Attempt, Timestamp, refund};
+use crate::store::Deviation;
 use crate::store::audit::{ForAPerson, Told};
 
 /// So many questions about one attempt at the most, with a few for money that somebody tells of later.
 const QUESTIONS: i32 = 42;
+
+/// Every payment has ended so long after everything was mended, unless a person has to look.
+const ENDED_WITHIN_S: i64 = 86_400;
 
 /// Everything that is audited.
 #[derive(Debug, Default)]
@@ -43,6 +48,14 @@ pub struct Evidence {
     pub secrets: Vec<String>,
     /// Times at which somebody saw two live or two kept attempts of a payment.
     pub seen_double: Vec<String>,
+    /// Where the ledger is not what the rows say, is not balanced, or has a broken chain.
+    pub ledger: Vec<Deviation>,
+    /// What somebody sent who is nobody.
+    pub forgeries: Forgeries,
+    /// When everything was mended.
+    pub mended_at: Option<Timestamp>,
+    /// The point at which a gateway was to die, and whether it did.
+    pub point: Option<(String, bool)>,
     /// What went wrong with processes: one that did not stop well, a run that did not come to rest.
     pub trouble: Vec<String>,
 }
@@ -73,6 +86,12 @@ pub struct Figures {
     pub lost: u64,
     /// Payments that neither ended nor stand on the work list.
     pub unended: u64,
+    /// Forged messages that were answered.
+    pub forged: u64,
+    /// So many questions were asked about one attempt at the most.
+    pub most_questions: i32,
+    /// So long after everything was mended the last payment ended, in seconds of the gateways' time.
+    pub ended_after_s: i64,
     /// Captures that went back because another one was kept, or nobody wanted them any more.
     pub given_back: u64,
 }
@@ -87,6 +106,15 @@ pub fn audit(e: &Evidence) -> (Vec<Violation>, Figures) {
     }
     for seen in &e.seen_double {
         found.add("never_two_alive", seen, "two live or two kept attempts at one moment".to_owned());
+    }
+    for deviation in &e.ledger {
+        found.add("ledger_agrees", &deviation.place, deviation.what.clone());
+    }
+    if let Some((point, false)) = &e.point {
+        found.add("every_point_is_hit", point, "no gateway died there".to_owned());
+    }
+    for believed in &e.forgeries.believed {
+        found.add("forged_is_refused", believed.what, believed.answer.clone());
     }
     for payment in &e.payments {
         one_payment(&mut found, e, payment, &orders);
@@ -126,6 +154,7 @@ impl Findings {
                 self.figures.succeeded += u64::from(status == Some(State::Succeeded));
             }
         }
+        self.figures.forged = e.forgeries.answered;
         (self.violations, self.figures)
     }
 }
@@ -194,6 +223,7 @@ fn one_attempt(found: &mut Findings, id: &str, attempt: &Attempt, order: Option<
     found.require(agrees || person, "books_agree", id, || {
         format!("attempt {} ({}): {in_rows} fen in rows, {in_book} at its provider", attempt.id, attempt.status)
     });
+    found.figures.most_questions = found.figures.most_questions.max(attempt.questions);
     found.require(attempt.questions <= QUESTIONS, "bounded_questions", id, || {
         format!("attempt {} was asked about {} times", attempt.id, attempt.questions)
     });
@@ -252,6 +282,9 @@ fn notifications(found: &mut Findings, e: &Evidence) {
         let (id, order) = (sent["id"].as_str().unwrap_or_default(), sent["order_no"].as_str().unwrap_or_default());
         let about_money = sent["event"].to_string().to_ascii_lowercase().contains("paid");
         let forged = sent["fault"].as_str() == Some("forge");
+        found.require(!(forged && (taken || recorded.contains(id))), "forged_is_refused", order, || {
+            format!("a forged notification {id} was answered {}", sent["answer"])
+        });
         if taken && about_money && !forged {
             found.require(captured.contains(order) || recorded.contains(id), "acknowledged_is_recorded", order, || {
                 format!("notification {id} was acknowledged, and nothing of it is in a row")
@@ -312,6 +345,11 @@ fn events(found: &mut Findings, e: &Evidence) {
     for told in &e.told {
         if let Some(end) = told.kind.strip_prefix("payment.").filter(|end| ENDS.contains(end)) {
             ends.entry(told.payment_id.as_str()).or_default().push(end);
+            let after_s = e.mended_at.map_or(0, |mended_at| told.at.since(mended_at) / 1_000);
+            found.figures.ended_after_s = found.figures.ended_after_s.max(after_s);
+            found.require(after_s <= ENDED_WITHIN_S, "ends_in_time", &told.payment_id, || {
+                format!("{end} {after_s} s after everything was mended")
+            });
         }
         let visible = |state: &String| matches!(state.as_str(), "delivered" | "failed" | "stopped");
         found.require(told.deliveries.iter().any(visible), "every_event_is_told", &told.payment_id, || {

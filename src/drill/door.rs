@@ -4,7 +4,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -24,6 +24,8 @@ pub const VARIABLE: &str = "INTERLOCK_DRILL_DOOR";
 pub enum Knock {
     /// Move the clock to so many seconds ahead of the machine's, unless it is there already.
     Ahead(u64),
+    /// Be wrong by so many seconds.
+    Skew(i64),
     /// Say what is waited for.
     Due,
     /// Die of SIGKILL when the n-th worker comes to this point: `pay_after_call:2`.
@@ -50,12 +52,12 @@ pub fn open(app: &Arc<App>) -> std::io::Result<()> {
     let app = Arc::clone(app);
     // The clock was so far ahead when the process began.
     let born = std::env::var("INTERLOCK_CLOCK_AHEAD_S").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
-    let ahead_s = Arc::new(AtomicU64::new(born));
+    let moved = Arc::new(Moved { ahead_s: AtomicU64::new(born), skew_s: AtomicI64::new(0) });
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let (app, ahead_s) = (Arc::clone(&app), Arc::clone(&ahead_s));
+            let (app, moved) = (Arc::clone(&app), Arc::clone(&moved));
             tokio::spawn(async move {
-                if let Err(error) = serve(&app, &ahead_s, stream).await {
+                if let Err(error) = serve(&app, &moved, stream).await {
                     tracing::debug!(%error, "the drill has gone");
                 }
             });
@@ -64,14 +66,25 @@ pub fn open(app: &Arc<App>) -> std::io::Result<()> {
     Ok(())
 }
 
-async fn serve(app: &App, ahead_s: &AtomicU64, stream: UnixStream) -> std::io::Result<()> {
+/// How far the gateway's clock was moved.
+#[derive(Debug)]
+struct Moved {
+    ahead_s: AtomicU64,
+    skew_s: AtomicI64,
+}
+
+async fn serve(app: &App, moved: &Moved, stream: UnixStream) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read).lines();
     while let Some(line) = lines.next_line().await? {
         match serde_json::from_str(&line)? {
             Knock::Ahead(seconds) => {
-                let before = ahead_s.fetch_max(seconds, Ordering::Relaxed);
+                let before = moved.ahead_s.fetch_max(seconds, Ordering::Relaxed);
                 app.clock.jump(Duration::from_secs(seconds.saturating_sub(before)));
+            }
+            Knock::Skew(seconds) => {
+                let before = moved.skew_s.swap(seconds, Ordering::Relaxed);
+                app.clock.shift(seconds.saturating_sub(before).saturating_mul(1_000));
             }
             Knock::Arm(point) => kill::arm_now(&point),
             Knock::Due => {}

@@ -4,6 +4,7 @@
 
 pub mod audit;
 pub mod door;
+pub mod forger;
 pub mod merchant;
 pub mod proxy;
 pub mod receiver;
@@ -46,7 +47,7 @@ pub struct Wanted {
     pub seeds: RangeInclusive<u64>,
     /// Payments in each run.
     pub payments: usize,
-    /// A PostgreSQL: then there are two gateways. None: the embedded database, and one.
+    /// A PostgreSQL whose user may make databases: then there are two gateways. None: the embedded database, and one.
     pub postgres: Option<String>,
     /// A Redis.
     pub redis: Option<String>,
@@ -54,6 +55,8 @@ pub struct Wanted {
     pub switchover: bool,
     /// Runs at the same time.
     pub jobs: usize,
+    /// Nothing more is begun once something was violated.
+    pub first: bool,
     /// End with one line of JSON.
     pub json: bool,
     /// More settings of the gateways.
@@ -89,6 +92,9 @@ pub async fn drill(wanted: Wanted, out: &mut (dyn Write + Send)) -> Result<bool,
     while let Some(done) = running.join_next().await {
         let (seed, outcome) = done.map_err(|e| Broken(e.to_string()))?;
         results.add(seed, outcome?, out)?;
+        if wanted.first && !results.is_clean() {
+            running.shutdown().await;
+        }
     }
     receiver.stop().await;
     results.print(&wanted, out)?;

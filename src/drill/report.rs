@@ -9,6 +9,7 @@ use serde_json::json;
 use super::Wanted;
 use super::audit::{Evidence, Figures, Violation};
 use super::run::Outcome;
+use crate::kill;
 
 /// What is about to be drilled, and the plan of its first seed.
 pub fn announce(wanted: &Wanted, out: &mut dyn Write) -> io::Result<()> {
@@ -45,6 +46,8 @@ pub struct Results {
     longest_rest_s: u64,
     answers: BTreeMap<u16, u64>,
     refused: Option<String>,
+    /// Points at which gateways were to die: at which occasion, and whether one did.
+    points: BTreeMap<String, Vec<(String, bool)>>,
 }
 
 impl Results {
@@ -59,6 +62,13 @@ impl Results {
         sum.lost += one.lost;
         sum.unended += one.unended;
         sum.given_back += one.given_back;
+        sum.forged += one.forged;
+        sum.most_questions = sum.most_questions.max(one.most_questions);
+        sum.ended_after_s = sum.ended_after_s.max(one.ended_after_s);
+        if let Some((point, is_hit)) = &outcome.point {
+            let (name, occasion) = point.split_once(':').unwrap_or((point, "1"));
+            self.points.entry(name.to_owned()).or_default().push((occasion.to_owned(), *is_hit));
+        }
         self.kills += outcome.kills;
         outcome.answers.into_iter().for_each(|(status, count)| *self.answers.entry(status).or_default() += count);
         self.refused = self.refused.take().or(outcome.refused);
@@ -88,9 +98,22 @@ impl Results {
         }
         writeln!(
             out,
-            "\n{} runs, {} payments accepted, gateways died {} times; all at rest after {} s of their own time at the latest",
-            self.runs, f.payments, self.kills, self.longest_rest_s
+            "\n{} runs, {} payments accepted, gateways died {} times; the last payment ended {} s after everything was mended, \
+             all at rest after {} s of their own time at the latest",
+            self.runs, f.payments, self.kills, f.ended_after_s, self.longest_rest_s
         )?;
+        writeln!(
+            out,
+            "{} forged messages answered; at most {} questions about one attempt",
+            f.forged, f.most_questions
+        )?;
+        for point in kill::POINTS.iter().filter_map(|point| self.points.get_key_value(*point)) {
+            let (name, mut occasions) = (point.0, point.1.clone());
+            occasions.sort();
+            let shown: Vec<String> =
+                occasions.iter().map(|(n, hit)| format!("{n} {}", if *hit { "hit" } else { "NOT HIT" })).collect();
+            writeln!(out, "  {name}: {}", shown.join(", "))?;
+        }
         writeln!(
             out,
             "kept twice {}, lost {}, unended {}, given back {}; of {} payable payments {} succeeded ({})",
@@ -129,7 +152,11 @@ impl Results {
                 "p99_ms": self.p99_ms(),
                 "kills": self.kills,
                 "given_back": f.given_back,
+                "ended_after_s": f.ended_after_s,
                 "rested_after_s": self.longest_rest_s,
+                "forged": f.forged,
+                "most_questions": f.most_questions,
+                "points_hit": self.points.values().flatten().filter(|(_, hit)| *hit).count(),
             });
             writeln!(out, "{line}")?;
         }

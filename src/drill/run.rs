@@ -17,14 +17,17 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 
 use super::audit::{self, Evidence, Figures, Violation};
+use super::forger::{Forgeries, forge};
 use super::merchant::{Log, Shop, Shopper};
 use super::proxy::Mood;
 use super::receiver::{Boxes, Manners};
 use super::scenario::{Blow, Plan};
-use super::stage::{Ground, Stage};
+use super::stage::{DatabaseTrouble, Ground, Stage};
 use super::{Broken, Wanted};
-use crate::domain::Aggregate;
+use crate::demo::Demo;
+use crate::domain::{Aggregate, Timestamp};
 use crate::store::Store;
+use crate::store::trouble::OwnDatabase;
 
 /// What all runs share.
 #[derive(Debug)]
@@ -51,6 +54,8 @@ pub struct Outcome {
     pub refused: Option<String>,
     /// A trace of the first payment that something is wrong with.
     pub trace: Option<String>,
+    /// The point at which a gateway was to die, and whether it did.
+    pub point: Option<(String, bool)>,
 }
 
 /// Time goes by in steps that no notification gets stale in.
@@ -72,17 +77,20 @@ pub async fn run(tools: &Tools, seed: u64) -> Result<Outcome, Broken> {
     let postgres = match &wanted.postgres {
         Some(url) => {
             let name = format!("drill_{}_{seed}", crate::domain::id::token().unwrap_or_default().to_lowercase());
-            Some(Store::fresh_schema(url, &name).await.map_err(|e| Broken(e.to_string()))?)
+            Some(OwnDatabase::make(url, name).await.map_err(|e| Broken(e.to_string()))?)
         }
         None => None,
     };
-    let ground = Ground { folder: folder.path().to_owned(), postgres, redis: wanted.redis.clone() };
+    let redis = wanted.redis.as_deref().map(|url| own_redis(url, seed)).transpose()?;
+    let ground = Ground { folder: folder.path().to_owned(), postgres, redis: redis.clone() };
     let mut env = wanted.env.clone();
     if !plan.switchover {
         env.push(("INTERLOCK__PAYMENTS__MAX_ROUTES".to_owned(), "1".to_owned()));
     }
     let stage = Arc::new(Stage::build(ground, tools.keys.clone(), gateways, env).await?);
-    let mut outcome = Run { tools, plan, stage: Arc::clone(&stage), name: format!("seed-{seed}") }.carry_out().await?;
+    let run = Run { tools, plan, stage: Arc::clone(&stage), redis, name: format!("seed-{seed}") };
+    run.flush().await;
+    let mut outcome = run.carry_out().await?;
     if !outcome.violations.is_empty() {
         keep(wanted, folder.path(), seed, &mut outcome);
     }
@@ -90,6 +98,15 @@ pub async fn run(tools: &Tools, seed: u64) -> Result<Outcome, Broken> {
         stage.strike().await;
     }
     Ok(outcome)
+}
+
+/// A database in the Redis that runs at the same time do not use: seeds that follow each other get different ones.
+fn own_redis(url: &str, seed: u64) -> Result<String, Broken> {
+    let mut own = url::Url::parse(url).map_err(|e| Broken(format!("--redis: {e}")))?;
+    if matches!(own.path(), "" | "/") {
+        own.set_path(&(seed % 15 + 1).to_string());
+    }
+    Ok(own.into())
 }
 
 /// Keeps what a run with violations has left behind.
@@ -124,6 +141,7 @@ struct Run<'a> {
     tools: &'a Tools,
     plan: Plan,
     stage: Arc<Stage>,
+    redis: Option<String>,
     name: String,
 }
 
@@ -143,8 +161,9 @@ impl Run<'_> {
         let (over, kills) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(0)));
         let mut keepers = self.keepers(&over, &kills);
         let doubles = self.watch(&over, &mut keepers).await?;
-        self.trouble(&shop).await?;
+        let forgeries = self.trouble(&shop, &demo).await?;
         self.mend().await?;
+        let mended_at = Some(self.sandbox_time().await?);
         let mut trouble = Vec::new();
         let rested_after_s = match self.come_to_rest().await {
             Ok(seconds) => seconds,
@@ -163,17 +182,32 @@ impl Run<'_> {
         let evidence = self.evidence(&store, &shop, orders, &log, trouble, &[demo.api_key, webhook_secret]).await;
         let _ = store.close().await;
         let evidence = evidence.map_err(|e| Broken(format!("the auditor cannot read the database: {e}")))?;
-        let evidence = Evidence { seen_double, ..evidence };
+        let kills = *kills.lock().await;
+        let evidence = Evidence { seen_double, forgeries, mended_at, point: self.point(kills), ..evidence };
         let (violations, figures) = audit::audit(&evidence);
         let trace = violations.first().map(|v| super::report::trace(v, &evidence));
         let waits_ms = evidence.shopped.values().map(|s| s.took_ms).collect();
-        let kills = *kills.lock().await;
         let all = || evidence.shopped.values().flat_map(|shopped| &shopped.answers);
         let mut answers = BTreeMap::new();
         all().for_each(|answer| *answers.entry(answer.status).or_insert(0) += 1);
         let refused = all().find(|answer| matches!(answer.status, 400..=404 | 422));
         let refused = refused.map(|answer| String::from_utf8_lossy(&answer.body).into_owned());
-        Ok(Outcome { violations, figures, waits_ms, rested_after_s, kills, answers, refused, trace })
+        let point = evidence.point.clone();
+        Ok(Outcome { violations, figures, waits_ms, rested_after_s, kills, answers, refused, trace, point })
+    }
+
+    /// Where the gateway was to die, if that is what the run is about, and whether it did.
+    fn point(&self, kills: u32) -> Option<(String, bool)> {
+        let armed = |(_, blow): &(u64, Blow)| if let Blow::Arm(_, point) = blow { Some(point.clone()) } else { None };
+        let only = self.plan.scenario == "crash-everywhere";
+        self.plan.blows.iter().find_map(armed).filter(|_| only).map(|point| (point, kills > 0))
+    }
+
+    /// In milliseconds since 1970.
+    async fn sandbox_time(&self) -> Result<Timestamp, Broken> {
+        let clock = self.stage.tell("GET", "/clock", None).await?;
+        let now = clock["now"].as_str().and_then(|now| now.parse::<chrono::DateTime<chrono::Utc>>().ok());
+        now.map(|now| Timestamp(now.timestamp_millis())).ok_or_else(|| Broken("the sandbox has no time".to_owned()))
     }
 
     /// The merchant wants to be told.
@@ -189,7 +223,7 @@ impl Run<'_> {
     }
 
     /// Alipay first, WeChat Pay second, UnionPay third: faults know whom they hit.
-    async fn order_routes(&self, shop: &Shop, demo: &crate::demo::Demo) -> Result<(), Broken> {
+    async fn order_routes(&self, shop: &Shop, demo: &Demo) -> Result<(), Broken> {
         let accounts: Vec<Value> = demo.accounts.iter().map(|account| json!({"id": account.id})).collect();
         let body = json!({"rules": [{"strategy": "priority", "accounts": accounts}]}).to_string();
         let asking = shop.http.put(format!("{}/v1/routing", shop.gateway)).bearer_auth(&shop.api_key).body(body);
@@ -236,7 +270,7 @@ impl Run<'_> {
         Ok(doubles)
     }
 
-    async fn trouble(&self, shop: &Shop) -> Result<(), Broken> {
+    async fn trouble(&self, shop: &Shop, demo: &Demo) -> Result<Forgeries, Broken> {
         for end in &self.plan.refund_ends {
             self.stage.tell("PUT", "/refunds", Some(end.clone())).await?;
         }
@@ -248,7 +282,10 @@ impl Run<'_> {
         for number in 0..self.plan.payments {
             let (places, shop) = (Arc::clone(&places), shop.clone());
             let (seed, habits) = (self.plan.seed, self.plan.habits);
+            let share = u64::try_from(number).unwrap_or(0) * self.plan.spread_ms;
+            let comes = Duration::from_millis(share / u64::try_from(self.plan.payments).unwrap_or(1).max(1));
             shoppers.spawn(async move {
+                tokio::time::sleep(comes).await;
                 let _place = places.acquire_owned().await;
                 Shopper::new(shop, number, seed, habits).run().await;
             });
@@ -259,13 +296,19 @@ impl Run<'_> {
             shopping.await;
             shopped.store(true, Ordering::Relaxed);
         };
-        let beside = async { tokio::join!(struck, hurried) };
+        let mut forgeries = Forgeries::default();
+        let forged = forge(shop, demo, self.plan.forgeries, self.plan.seed, |believed| {
+            forgeries.answered += 1;
+            forgeries.believed.extend(believed);
+        });
+        let beside = async { tokio::join!(struck, hurried, forged) };
         tokio::select! {
             () = async { tokio::join!(all, self.blows_are_over()); } => {}
             _ = beside => {}
             () = tokio::time::sleep(TROUBLE) => {}
         }
-        self.leak().await
+        self.leak().await?;
+        Ok(forgeries)
     }
 
     /// The last blow of the plan has been struck by then.
@@ -299,8 +342,11 @@ impl Run<'_> {
             Blow::Flush => self.flush().await,
             Blow::Database(mood, ms) => match &stage.database {
                 Some(proxy) => hold(Some(proxy), *mood, *ms).await,
-                None => stage.signal(0, Signal::KILL).await,
+                None => stage.trouble_database(DatabaseTrouble::ReadOnly, Duration::from_millis(*ms)).await,
             },
+            Blow::Restart(ms) => stage.trouble_database(DatabaseTrouble::Restart, Duration::from_millis(*ms)).await,
+            Blow::ReadOnly(ms) => stage.trouble_database(DatabaseTrouble::ReadOnly, Duration::from_millis(*ms)).await,
+            Blow::Skew(gateway, seconds) => stage.skew(*gateway, *seconds).await,
             Blow::Callbacks(mood, ms) => hold(Some(&stage.front), *mood, *ms).await,
             Blow::Leap(seconds) => stage.advance(*seconds).await,
             Blow::Faults(faults) => {
@@ -314,11 +360,11 @@ impl Run<'_> {
     }
 
     async fn flush(&self) {
-        let Some(url) = &self.tools.wanted.redis else { return };
+        let Some(url) = &self.redis else { return };
         let flushing = async {
             let client = redis::Client::open(url.as_str())?;
             let mut connection = client.get_multiplexed_async_connection().await?;
-            redis::cmd("FLUSHALL").query_async::<()>(&mut connection).await
+            redis::cmd("FLUSHDB").query_async::<()>(&mut connection).await
         };
         if let Err(error) = flushing.await {
             tracing::warn!(%error, "Redis could not be emptied");
@@ -354,17 +400,13 @@ impl Run<'_> {
             self.stage.tell("PUT", "/refunds", Some(done)).await?;
         }
         self.tools.boxes.behave(&self.name, Manners::Good);
-        let inside = [&self.stage.database, &self.stage.redis].into_iter().flatten();
-        for proxy in inside.chain([&self.stage.front]) {
-            proxy.set(Mood::Open);
-        }
-        Ok(())
+        self.stage.mend().await
     }
 
     /// Lets the time pass that anything waits for, until nothing does.
     async fn come_to_rest(&self) -> Result<u64, String> {
         let (mut gone_s, began) = (0_u64, Instant::now());
-        let mut quiet = 0;
+        let mut quiet: u32 = 0;
         loop {
             let Some(due) = self.next_due().await else {
                 tokio::time::sleep(Duration::from_millis(30)).await;
@@ -375,7 +417,7 @@ impl Run<'_> {
             };
             match due {
                 // Nothing waits; providers may still send what nobody took.
-                None if quiet >= 4 => return Ok(gone_s),
+                None if quiet >= 4 && self.is_told(quiet).await => return Ok(gone_s),
                 None => {
                     quiet += 1;
                     self.stage.advance(STEP_S).await;
@@ -401,6 +443,12 @@ impl Run<'_> {
                 return Err(format!("after {gone_s} s of its own time something is still due again and again"));
             }
         }
+    }
+
+    /// Whether every notification was taken, or its provider has sent it for a day.
+    async fn is_told(&self, quiet: u32) -> bool {
+        let enough = u64::from(quiet) * STEP_S > 86_400;
+        enough || self.stage.tell("GET", "/notifications", None).await.is_ok_and(|log| log["pending"] == 0)
     }
 
     /// In how many seconds anything is due at any gateway; the outer `None`: no gateway answers.
@@ -439,8 +487,9 @@ impl Run<'_> {
             received: self.tools.boxes.empty(&self.name),
             logs: self.stage.logs(),
             secrets: secrets.iter().cloned().chain(planted(&self.tools.keys)).collect(),
-            seen_double: Vec::new(),
+            ledger: store.check_ledger(None, 20).await?.deviations,
             trouble,
+            ..Evidence::default()
         })
     }
 }

@@ -22,6 +22,8 @@ pub struct Habits {
     pub cancel: u32,
     /// Give money back, in parts that race.
     pub refund: u32,
+    /// Are given some money back by somebody in the provider's console.
+    pub by_hand: u32,
     /// Have their own code read.
     pub barcode: u32,
     /// Want another code, after the first was shown.
@@ -43,12 +45,19 @@ pub enum Blow {
     Arm(usize, String),
     /// SIGSTOP for so many milliseconds of real time, while a minute goes by on all clocks.
     Freeze(usize, u64),
+    /// The clock of one gateway is wrong by so many seconds, until everything is mended.
+    Skew(usize, i64),
     /// The way to Redis.
     Redis(Mood, u64),
     /// Redis forgets everything.
     Flush,
-    /// The way to the database.
+    /// The way to the database. The embedded one has none: somebody else holds its lock for so long.
     Database(Mood, u64),
+    /// The database ends all sessions and takes no new ones for so many milliseconds; gateways on the embedded one are
+    /// killed instead.
+    Restart(u64),
+    /// Nothing can be written for so many milliseconds; sessions end before and after.
+    ReadOnly(u64),
     /// The way of providers to us.
     Callbacks(Mood, u64),
     /// All clocks leap by so many seconds.
@@ -70,6 +79,10 @@ pub struct Plan {
     pub payments: usize,
     /// Shoppers at the same time.
     pub at_once: usize,
+    /// They come over so many milliseconds of real time.
+    pub spread_ms: u64,
+    /// How often a second somebody sends what is forged.
+    pub forgeries: u32,
     /// What they do.
     pub habits: Habits,
     /// How webhooks are received.
@@ -114,8 +127,9 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "swarm",
         about: "Everything at once, drawn anew from every seed: some of the faults of every provider and of notifications, \
                 with strengths between hardly and always; gateways killed at any moment and at named points, stopped and \
-                continued; ways to Redis, database and callbacks cut or stalled; shoppers who retry with the same key, with \
-                another key and with another body, change their minds, pay twice, late, or what they were never shown; \
+                continued, with clocks that are ten minutes off; ways to Redis, database and callbacks cut or stalled, a \
+                database that restarts or takes no writes; answers to questions that lag behind, or say closed or another \
+                amount; shoppers who come all at once, retry with the same key, with another key and with another body, change their minds, pay twice, late, or what they were never shown; \
                 refunds that race, fail, or lack funds; receivers of webhooks that are down, slow or redirect.",
         payments: 50,
         draw: swarm,
@@ -154,7 +168,8 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "database-trouble",
         about: "The database's connections are cut again and again, before, inside and after commits, and stall for a \
-                while. (The embedded one has no connections to cut: there the gateway is killed instead.)",
+                while; it is restarted, and for a while it cannot be written to. (The embedded one has no connections to \
+                cut: there somebody else holds its lock, and a restart kills the gateway.)",
         payments: 60,
         draw: database_trouble,
     },
@@ -174,13 +189,14 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "flapping",
         about: "One provider is up for three seconds and down for three, again and again.",
-        payments: 80,
+        payments: 120,
         draw: flapping,
     },
     Scenario {
         name: "forged",
-        about: "Somebody forges notifications with other amounts before the real ones, and sends the real ones again. \
-                Nothing that is forged changes a row.",
+        about: "Somebody forges notifications with other amounts before the real ones, and sends the real ones again; \
+                somebody else sends notifications and requests of his own making to the gateway all the time. Nothing \
+                that is forged is believed, or changes a row.",
         payments: 60,
         draw: forged,
     },
@@ -202,6 +218,8 @@ impl Scenario {
             seed,
             payments,
             at_once: 8,
+            spread_ms: 0,
+            forgeries: 0,
             habits: Habits { barcode: 250, refund: 200, ..Habits::default() },
             manners: Manners::Good,
             faults: Vec::new(),
@@ -234,8 +252,13 @@ const CALLS: &[&str] = &[
     "bad_signature",
     "slow",
     "drip",
+    "behind",
+    "says_closed",
 ];
-const NOTIFICATIONS: &[&str] = &["drop", "delay", "duplicate", "reorder", "forge"];
+const NOTIFICATIONS: &[&str] = &["drop", "delay", "duplicate", "reorder", "forge", "misstate"];
+
+/// How wrong a gateway's clock gets.
+const SKEW_S: i64 = 600;
 
 /// The body of `PUT /faults`, striking so many times of a thousand.
 fn fault(provider: &str, kind: &str, permille: u32, seed: u64) -> Value {
@@ -247,6 +270,9 @@ fn fault(provider: &str, kind: &str, permille: u32, seed: u64) -> Value {
     let mut body = json!({"provider": provider, "kind": kind, "probability": probability, "seed": seed});
     if matches!(kind, "slow" | "drip") {
         body["latency_ms"] = 120.into();
+    }
+    if kind == "behind" {
+        body["latency_ms"] = (5_000 + seed % 120_000).into();
     }
     if matches!(kind, "delay" | "reorder") {
         body["latency_ms"] = 15_000.into();
@@ -266,13 +292,16 @@ fn swarm(plan: &mut Plan, rng: &mut Rng) {
         strange: most(rng, 300),
         cancel: most(rng, 300),
         refund: most(rng, 500),
+        by_hand: most(rng, 200),
         barcode: rng.u32(..600),
         other_offer: most(rng, 400),
         both: most(rng, 800),
         never_pays: most(rng, 300),
         late: most(rng, 600),
     };
-    plan.at_once = rng.usize(2..16);
+    // Now and then ten times as many come at once.
+    plan.at_once = if rng.u32(..6) == 0 { plan.payments } else { rng.usize(2..16) };
+    plan.forgeries = most(rng, 20);
     plan.hurry_s = *rng.choice(&[1, 3, 10, 30]).unwrap_or(&3);
     plan.leaks = most(rng, 300);
     plan.manners = if rng.bool() { Manners::Bad(rng.u32(..700)) } else { Manners::Good };
@@ -280,10 +309,14 @@ fn swarm(plan: &mut Plan, rng: &mut Rng) {
         for _ in 0..rng.u32(..4) {
             let kind = rng.choice(CALLS).copied().unwrap_or("reset");
             let mut body = fault(provider, kind, rng.u32(10..600), rng.u64(..1_000_000));
-            if rng.bool() {
-                body["call"] = (*rng.choice(&["create", "query", "refund"]).unwrap_or(&"create")).into();
+            if rng.bool() && !matches!(kind, "behind" | "says_closed") {
+                let calls = ["create", "query", "refund", "close", "reverse", "query_refund"];
+                body["call"] = (*rng.choice(&calls).unwrap_or(&"create")).into();
             }
             plan.faults.push(body);
+        }
+        if rng.u32(..8) == 0 {
+            plan.faults.push(fault(provider, "other_amount", rng.u32(10..200), rng.u64(..1_000_000)));
         }
         for _ in 0..rng.u32(..3) {
             let kind = rng.choice(NOTIFICATIONS).copied().unwrap_or("drop");
@@ -303,12 +336,15 @@ fn swarm(plan: &mut Plan, rng: &mut Rng) {
         let (at, gateway) = (rng.u64(..2_500), rng.usize(..plan.gateways.max(1)));
         let ms = rng.u64(20..600);
         let mood = if rng.bool() { Mood::Cut } else { Mood::Stalled };
-        let blow = match rng.u32(..9) {
+        let blow = match rng.u32(..12) {
             0 | 1 => Blow::Kill(gateway),
             2..=4 => Blow::Arm(gateway, point(rng)),
             5 => Blow::Freeze(gateway, ms),
             6 => Blow::Redis(mood, ms),
             7 => Blow::Database(mood, ms),
+            8 => Blow::Restart(ms),
+            9 => Blow::ReadOnly(ms),
+            10 => Blow::Skew(gateway, if rng.bool() { SKEW_S } else { -SKEW_S }),
             _ => Blow::Callbacks(mood, ms),
         };
         plan.blows.push((at, blow));
@@ -339,6 +375,7 @@ fn late_money(plan: &mut Plan, rng: &mut Rng) {
         twice: 300,
         cancel: 300,
         refund: 200,
+        by_hand: 200,
         barcode: 200,
         other_offer: 500,
         both: 700,
@@ -351,6 +388,9 @@ fn late_money(plan: &mut Plan, rng: &mut Rng) {
         plan.faults.push(fault(provider, "timeout_after", 200, rng.u64(..1_000_000)));
         for kind in ["drop", "delay", "duplicate", "reorder"] {
             plan.faults.push(fault(provider, kind, rng.u32(100..300), rng.u64(..1_000_000)));
+        }
+        for kind in ["behind", "says_closed"] {
+            plan.faults.push(fault(provider, kind, rng.u32(50..300), rng.u64(..1_000_000)));
         }
     }
 }
@@ -382,6 +422,9 @@ fn database_trouble(plan: &mut Plan, rng: &mut Rng) {
         let mood = if n % 3 == 2 { Mood::Stalled } else { Mood::Cut };
         plan.blows.push((100 + n * 200 + rng.u64(..150), Blow::Database(mood, rng.u64(5..120))));
     }
+    plan.blows.push((rng.u64(300..900), Blow::Restart(rng.u64(20..400))));
+    plan.blows.push((rng.u64(1_200..2_000), Blow::ReadOnly(rng.u64(100..600))));
+    plan.spread_ms = 2_000;
 }
 
 fn redis_gone(plan: &mut Plan, rng: &mut Rng) {
@@ -404,19 +447,22 @@ fn all_down(plan: &mut Plan, rng: &mut Rng) {
 }
 
 fn flapping(plan: &mut Plan, _: &mut Rng) {
-    for n in 0..4 {
+    for n in 0..3 {
         let down = vec![json!({"provider": "alipay", "kind": "refuse"})];
-        plan.blows.push((500 + n * 1_500, Blow::Faults(down)));
-        plan.blows.push((1_250 + n * 1_500, Blow::Mend));
+        plan.blows.push((1_000 + n * 6_000, Blow::Faults(down)));
+        plan.blows.push((4_000 + n * 6_000, Blow::Mend));
     }
-    plan.at_once = 4;
+    plan.spread_ms = 18_000;
 }
 
 fn forged(plan: &mut Plan, rng: &mut Rng) {
     for provider in names() {
         plan.faults.push(fault(provider, "forge", 700, rng.u64(..1_000_000)));
+        plan.faults.push(fault(provider, "misstate", 200, rng.u64(..1_000_000)));
         plan.faults.push(fault(provider, "duplicate", 300, rng.u64(..1_000_000)));
     }
+    plan.forgeries = 100;
+    plan.spread_ms = 2_000;
 }
 
 #[cfg(test)]

@@ -15,10 +15,13 @@ use tokio::sync::Mutex;
 
 use super::Broken;
 use super::door::{self, Knock, Reply};
-use super::proxy::Proxy;
+use super::proxy::{Mood, Proxy};
+#[cfg(feature = "broken")]
+use crate::broken;
 use crate::demo::Demo;
 use crate::store::Store;
 use crate::store::audit::Looker;
+use crate::store::trouble::{self, OwnDatabase};
 
 /// Every gateway on a database needs the same one. It seals nothing but the sandbox's credentials.
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
@@ -26,14 +29,23 @@ const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccdde
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// Where a run takes place.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Ground {
     /// For everything that the run leaves behind.
     pub folder: PathBuf,
-    /// A PostgreSQL, with a schema of this run; none: the embedded database.
-    pub postgres: Option<String>,
-    /// A Redis.
+    /// A PostgreSQL database of this run's own; none: the embedded one.
+    pub postgres: Option<OwnDatabase>,
+    /// A Redis, and a database in it that no other run uses at the same time.
     pub redis: Option<String>,
+}
+
+/// What is done to the database itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum DatabaseTrouble {
+    /// It ends all sessions, and takes no new ones.
+    Restart,
+    /// It takes no writes.
+    ReadOnly,
 }
 
 /// One gateway.
@@ -69,7 +81,7 @@ pub struct Stage {
     http: reqwest::Client,
 }
 
-fn broken(what: &str) -> impl FnOnce(std::io::Error) -> Broken {
+fn in_vain(what: &str) -> impl FnOnce(std::io::Error) -> Broken {
     let what = what.to_owned();
     move |error| Broken(format!("{what}: {error}"))
 }
@@ -90,16 +102,16 @@ impl Stage {
         let sandbox = Sandbox::start(Options { control: any, faces, keys, book: None })
             .await
             .map_err(|e| Broken(format!("sandbox: {e}")))?;
-        let front = Proxy::start().await.map_err(broken("front"))?;
-        let database = proxied(ground.postgres.as_deref()).await?;
+        let front = Proxy::start().await.map_err(in_vain("front"))?;
+        let database = proxied(ground.postgres.as_ref().map(OwnDatabase::url)).await?;
         let redis = proxied(ground.redis.as_deref()).await?;
         let mut all = Vec::new();
         for number in 0..gateways {
             let folder = ground.folder.join(format!("gateway-{number}"));
-            std::fs::create_dir_all(&folder).map_err(broken("folder"))?;
+            std::fs::create_dir_all(&folder).map_err(in_vain("folder"))?;
             // A port that was free a moment ago: a gateway that was killed comes back to the same one.
-            let listener = std::net::TcpListener::bind(any).map_err(broken("port"))?;
-            let address = listener.local_addr().map_err(broken("port"))?;
+            let listener = std::net::TcpListener::bind(any).map_err(in_vain("port"))?;
+            let address = listener.local_addr().map_err(in_vain("port"))?;
             all.push(Gateway { address, folder, child: Mutex::new(None) });
         }
         front.lead_to(all.iter().map(|gateway| gateway.address).collect());
@@ -152,14 +164,16 @@ impl Stage {
         if let (Some(url), Some(proxy)) = (&self.ground.redis, &self.redis) {
             all.push(("INTERLOCK__REDIS__URL".to_owned(), through(url, proxy)));
         }
+        #[cfg(feature = "broken")]
+        all.extend(std::env::var(broken::VARIABLE).ok().map(|rule| (broken::VARIABLE.to_owned(), rule)));
         all.extend(self.env.iter().cloned());
         all
     }
 
     fn database_url(&self, gateway: &Gateway) -> String {
         match (&self.ground.postgres, &self.database) {
-            (Some(url), Some(proxy)) => through(url, proxy),
-            (Some(url), None) => url.clone(),
+            (Some(own), Some(proxy)) => through(own.url(), proxy),
+            (Some(own), None) => own.url().to_owned(),
             (None, _) => format!("sqlite://{}", gateway.folder.join("interlock.db").display()),
         }
     }
@@ -176,7 +190,7 @@ impl Stage {
         }
         let ahead_s = *self.ahead_s.lock().await;
         let log = std::fs::OpenOptions::new().create(true).append(true).open(gateway.folder.join("log"));
-        let program = std::env::current_exe().map_err(broken("the program"))?;
+        let program = std::env::current_exe().map_err(in_vain("the program"))?;
         let mut command = Command::new(program);
         command
             .args(["serve", "--listen", &gateway.address.to_string(), "--sandbox", &self.control])
@@ -186,9 +200,9 @@ impl Stage {
             .envs(self.settings(gateway, ahead_s))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
-            .stderr(log.map_err(broken("log"))?)
+            .stderr(log.map_err(in_vain("log"))?)
             .kill_on_drop(true);
-        *child = Some(command.spawn().map_err(broken("a gateway"))?);
+        *child = Some(command.spawn().map_err(in_vain("a gateway"))?);
         drop(child);
         self.until_ready(number).await
     }
@@ -290,7 +304,7 @@ impl Stage {
     /// [`Broken`].
     pub fn demo(&self) -> Result<Demo, Broken> {
         let gateway = self.gateways.first().ok_or_else(|| Broken("no gateway".to_owned()))?;
-        let text = std::fs::read(gateway.folder.join("demo.json")).map_err(broken("demo.json"))?;
+        let text = std::fs::read(gateway.folder.join("demo.json")).map_err(in_vain("demo.json"))?;
         serde_json::from_slice(&text).map_err(|e| Broken(format!("demo.json: {e}")))
     }
 
@@ -313,8 +327,54 @@ impl Stage {
     /// A look into the database while the gateways work; nothing when it cannot be had.
     pub async fn looker(&self) -> Option<Looker> {
         let gateway = self.gateways.first()?;
-        let url = self.ground.postgres.clone().unwrap_or_else(|| self.database_url(gateway));
-        Looker::open(&url).await.ok()
+        Looker::open(&self.direct_url(gateway)).await.ok()
+    }
+
+    /// The way to the database that nobody cuts.
+    fn direct_url(&self, gateway: &Gateway) -> String {
+        self.ground.postgres.as_ref().map_or_else(|| self.database_url(gateway), |own| own.url().to_owned())
+    }
+
+    /// Whoever holds the embedded database's lock; ends and refuses sessions; takes no writes.
+    pub async fn trouble_database(&self, trouble: DatabaseTrouble, during: Duration) {
+        let Some(gateway) = self.gateways.first() else { return };
+        let done = match (&self.ground.postgres, trouble) {
+            (Some(own), DatabaseTrouble::Restart) => own.restart(during).await.map_err(|e| e.to_string()),
+            (Some(own), DatabaseTrouble::ReadOnly) => own.read_only(during).await.map_err(|e| e.to_string()),
+            (None, DatabaseTrouble::Restart) => {
+                self.signal(0, Signal::KILL).await;
+                Ok(())
+            }
+            (None, DatabaseTrouble::ReadOnly) => {
+                trouble::hold_lock(&self.database_url(gateway), during).await.map_err(|e| e.to_string())
+            }
+        };
+        if let Err(error) = done {
+            tracing::warn!(error, ?trouble, "the database was spared");
+        }
+    }
+
+    /// The clock of one gateway is wrong by so many seconds.
+    pub async fn skew(&self, number: usize, seconds: i64) {
+        if let Some(gateway) = self.gateways.get(number) {
+            let _ = door::knock(&gateway.door(), &Knock::Skew(seconds)).await;
+        }
+    }
+
+    /// Ways are open, clocks are right, and the database is as it should be.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub async fn mend(&self) -> Result<(), Broken> {
+        let inside = [&self.database, &self.redis].into_iter().flatten();
+        inside.chain([&self.front]).for_each(|proxy| proxy.set(Mood::Open));
+        if let Some(own) = &self.ground.postgres {
+            own.mend().await.map_err(|e| Broken(e.to_string()))?;
+        }
+        for number in 0..self.gateways.len() {
+            self.skew(number, 0).await;
+        }
+        Ok(())
     }
 
     /// The database, for who audits it. The gateways have stopped.
@@ -323,8 +383,7 @@ impl Stage {
     /// [`Broken`].
     pub async fn store(&self) -> Result<Store, Broken> {
         let gateway = self.gateways.first().ok_or_else(|| Broken("no gateway".to_owned()))?;
-        let url = self.ground.postgres.clone().unwrap_or_else(|| self.database_url(gateway));
-        Store::open(&url, 2).await.map_err(|e| Broken(e.to_string()))
+        Store::open(&self.direct_url(gateway), 2).await.map_err(|e| Broken(e.to_string()))
     }
 
     /// Everything that the gateways have logged.
@@ -336,6 +395,11 @@ impl Stage {
     /// Ends it.
     pub async fn strike(self) {
         self.sandbox.stop().await;
+        if let Some(own) = self.ground.postgres
+            && let Err(error) = own.remove().await
+        {
+            tracing::warn!(%error, "a drill's database was left behind");
+        }
     }
 }
 
@@ -347,10 +411,10 @@ async fn proxied(url: Option<&str>) -> Result<Option<Proxy>, Broken> {
     let host = parsed.host_str().unwrap_or("127.0.0.1").to_owned();
     let target = tokio::net::lookup_host((host.as_str(), parsed.port().unwrap_or(default)))
         .await
-        .map_err(broken("an address"))?
+        .map_err(in_vain("an address"))?
         .next()
         .ok_or_else(|| Broken(format!("{host} has no address")))?;
-    let proxy = Proxy::start().await.map_err(broken("proxy"))?;
+    let proxy = Proxy::start().await.map_err(in_vain("proxy"))?;
     proxy.lead_to(vec![target]);
     Ok(Some(proxy))
 }

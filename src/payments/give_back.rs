@@ -75,6 +75,8 @@ pub(super) fn aftermath(
             attempt.disposition = attempt.disposition.map(|d| d.on(DispositionEvent::Refunded)).transpose()?;
             Ok(Vec::new())
         }
+        // Somebody has given it back by hand meanwhile.
+        State::Failed if attempt.disposition == Some(Disposition::Refunded) => Ok(Vec::new()),
         State::Failed => {
             let detail = "money that must not be kept could not be given back; refund it in the provider's console";
             Ok(vec![operation(&refund, "automatic_refund_failed", detail.to_owned(), now)?])

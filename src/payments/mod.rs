@@ -5,6 +5,7 @@
 
 #[cfg(feature = "broken")]
 mod broken;
+mod by_hand;
 pub mod capture;
 pub mod close;
 pub mod decide;
@@ -44,6 +45,9 @@ pub enum Trouble {
     /// No ids can be made.
     #[error(transparent)]
     Random(#[from] NoRandomness),
+    /// A provider was asked, and what it knows is not known.
+    #[error("the provider does not say: {0}")]
+    Unanswered(String),
     /// A row names something that is not there.
     #[error("{0} is gone")]
     Gone(String),

@@ -11,6 +11,7 @@ use providers::notification::{
 use providers::outcome::{Capture, Queried, RefundQueried};
 use strum::VariantNames as _;
 
+use super::by_hand::{self, ByHand};
 use super::{DECISIONS, Trouble, events, refund_outcome, resolve};
 use crate::app::App;
 #[cfg(feature = "broken")]
@@ -37,6 +38,8 @@ enum Matched {
         refund_id: String,
         outcome: RefundQueried,
     },
+    /// A refund that is none of ours.
+    ByHand(Box<ByHand>),
     /// Something happened to an attempt, or to one of its refunds: it has to be asked about.
     Ask {
         attempt_id: String,
@@ -169,7 +172,7 @@ async fn take(
     };
     for _ in 0..DECISIONS {
         let found = app.store.payment_of_order_no(order_no).await?;
-        match matched(found.as_ref(), account, verified) {
+        match matched(app, found.as_ref(), account, verified)? {
             Err(mismatch) => {
                 let name: &'static str = mismatch.into();
                 let detail = format!("{name}: notification {} for order {order_no}", notification.id);
@@ -189,7 +192,7 @@ async fn take(
                 let trace = app.traces.incoming(&before.payment.id, "notification", began, None);
                 trace.set("provider", account.provider.name().as_str());
                 let taken = async {
-                    let told = told(app, account, before, matched).await;
+                    let told = told(app, account, before, matched).await?;
                     apply(app, before, &told, inbox(Verdict::Accepted.into())).await
                 };
                 match trace.around(taken).await {
@@ -205,11 +208,15 @@ async fn take(
 }
 
 /// While an order's own call is on its way, nobody will ask about it soon: that is done here, so that its money is not
-/// found minutes later.
-async fn told(app: &App, account: &Account, before: &Aggregate, matched: Matched) -> Matched {
-    let Matched::Ask { attempt_id, refund_id: None } = &matched else { return matched };
-    let Some(attempt) = before.attempt(attempt_id).filter(|a| a.status == State::Sending) else { return matched };
-    match resolve::query(app, account, attempt).await.outcome {
+/// found minutes later. A refund of somebody else's is asked about here, too: no row would remember to.
+async fn told(app: &App, account: &Account, before: &Aggregate, matched: Matched) -> Result<Matched, Trouble> {
+    if let Matched::ByHand(found) = &matched {
+        let is_so = by_hand::is_confirmed(app, before, found).await?;
+        return Ok(if is_so { matched } else { Matched::OldNews });
+    }
+    let Matched::Ask { attempt_id, refund_id: None } = &matched else { return Ok(matched) };
+    let Some(attempt) = before.attempt(attempt_id).filter(|a| a.status == State::Sending) else { return Ok(matched) };
+    Ok(match resolve::query(app, account, attempt).await.outcome {
         Queried::Paid(capture) if capture.amount == attempt.amount => {
             Matched::Money { attempt_id: attempt.id.clone(), capture }
         }
@@ -219,21 +226,42 @@ async fn told(app: &App, account: &Account, before: &Aggregate, matched: Matched
         | Queried::Closed
         | Queried::Reversed
         | Queried::Unknown(_) => matched,
-    }
+    })
 }
 
 /// Compares a verified notification with the attempt that has its order number.
+///
+/// # Errors
+/// [`Trouble`]: no ids. The [`Mismatch`] inside is kept, and somebody is told.
 fn matched<'a>(
+    app: &App,
     found: Option<&'a (Aggregate, String)>,
     account: &Account,
     verified: &Verified<Notification>,
+) -> Result<Result<(&'a Aggregate, Matched), Mismatch>, Trouble> {
+    let notice = &verified.get().notice;
+    if let (Notice::Refund { refund_no, .. }, Some((aggregate, attempt_id))) = (notice, found)
+        && is_unknown(aggregate, refund_no)
+        && aggregate.attempt(attempt_id).is_some_and(|attempt| attempt.account_id == account.id)
+        && let Some(by_hand) = by_hand::told(app, aggregate, attempt_id, notice, app.clock.now())?
+    {
+        return Ok(Ok((aggregate, Matched::ByHand(Box::new(by_hand)))));
+    }
+    Ok(ours(found, account, notice))
+}
+
+/// The same for what speaks of an order or refund of ours.
+fn ours<'a>(
+    found: Option<&'a (Aggregate, String)>,
+    account: &Account,
+    notice: &Notice,
 ) -> Result<(&'a Aggregate, Matched), Mismatch> {
     let (aggregate, attempt_id) = found.ok_or(Mismatch::UnknownOrder)?;
     let attempt = aggregate.attempt(attempt_id).ok_or(Mismatch::UnknownOrder)?;
     if attempt.account_id != account.id {
         return Err(Mismatch::OtherAccount);
     }
-    match &verified.get().notice {
+    match notice {
         #[cfg(feature = "broken")]
         Notice::Paid { capture, .. } if breaks(Rule::NoAmountCheck) => {
             Ok((aggregate, Matched::Money { attempt_id: attempt_id.clone(), capture: capture.clone() }))
@@ -270,6 +298,10 @@ fn matched<'a>(
 /// Whether a refund's earlier number is told once more to have moved no money. That it did move some would be news.
 fn is_old_news(aggregate: &Aggregate, refund_no: &str, outcome: &RefundQueried) -> bool {
     is_earlier_no(aggregate, refund_no) && *outcome != RefundQueried::Done
+}
+
+fn is_unknown(aggregate: &Aggregate, refund_no: &str) -> bool {
+    aggregate.refunds.iter().all(|r| r.provider_refund_no != refund_no) && !is_earlier_no(aggregate, refund_no)
 }
 
 fn is_earlier_no(aggregate: &Aggregate, refund_no: &str) -> bool {
@@ -319,6 +351,10 @@ async fn apply(app: &Arc<App>, before: &Aggregate, matched: &Matched, inbox: Inb
         Matched::Money { attempt_id, capture } => resolve::money_seen(&mut after, attempt_id, capture, now)?,
         Matched::Refund { refund_id, outcome } => refund_outcome::told(app, &mut after, refund_id, outcome, now)?,
         Matched::OldNews => Vec::new(),
+        Matched::ByHand(found) => {
+            by_hand::book(&mut after, found, now)?;
+            Vec::new()
+        }
         Matched::Ask { attempt_id, refund_id } => {
             ask_now(app, &mut after, attempt_id, refund_id.as_deref(), now);
             Vec::new()

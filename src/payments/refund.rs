@@ -288,7 +288,7 @@ fn spacing_ms(app: &App, aggregate: &Aggregate, refund: &Refund) -> i64 {
 }
 
 /// The parts of a call about a refund, or `None` when its account cannot be opened.
-fn order(app: &App, aggregate: &Aggregate, refund: &Refund) -> Option<(Arc<Account>, RefundOrder, Call)> {
+pub(super) fn order(app: &App, aggregate: &Aggregate, refund: &Refund) -> Option<(Arc<Account>, RefundOrder, Call)> {
     let attempt: &Attempt = aggregate.attempt(&refund.attempt_id)?;
     let account = app.directory.account(&attempt.account_id)?;
     let order = RefundOrder {

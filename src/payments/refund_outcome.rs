@@ -66,7 +66,8 @@ pub(super) fn sent(
     Ok(Vec::new())
 }
 
-fn done(refund: &mut Refund, now: Timestamp) -> Result<(), Trouble> {
+/// The money went back.
+pub(super) fn done(refund: &mut Refund, now: Timestamp) -> Result<(), Trouble> {
     refund.apply(Event::Done)?;
     refund.failure = None;
     refund.completed_at = Some(now);

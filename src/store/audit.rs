@@ -1,8 +1,6 @@
 //! What the auditor of a drill reads: everything, of all merchants, as it stands in the rows. Only in builds for drills.
 
-use sea_orm::{
-    ColumnTrait as _, ConnectionTrait as _, Database, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-};
+use sea_orm::{ColumnTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _};
 
 use super::Store;
 use super::entity::{attempt, delivery, event, idempotency_key, notification, operation, payment};
@@ -19,6 +17,8 @@ pub struct Told {
     pub version: i64,
     /// `payment.succeeded`
     pub kind: String,
+    /// When it happened.
+    pub at: Timestamp,
     /// The states of its deliveries; none: it was not even fanned out.
     pub deliveries: Vec<String>,
 }
@@ -73,18 +73,6 @@ impl Looker {
 }
 
 impl Store {
-    /// A fresh schema in the PostgreSQL at `url`, and the address of a database in it.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn fresh_schema(url: &str, name: &str) -> Result<String, DbErr> {
-        let db = Database::connect(url).await?;
-        db.execute_unprepared(&format!("CREATE SCHEMA {name}")).await?;
-        db.close().await?;
-        let separator = if url.contains('?') { '&' } else { '?' };
-        Ok(format!("{url}{separator}options=-c%20search_path%3D{name}"))
-    }
-
     /// Every payment, oldest first.
     ///
     /// # Errors
@@ -116,6 +104,7 @@ impl Store {
             payment_id: e.payment_id,
             version: e.version,
             kind: e.r#type,
+            at: Timestamp(e.created_at),
         };
         Ok(events.into_iter().map(told).collect())
     }

@@ -27,6 +27,8 @@ mod operations;
 mod payments;
 mod rows;
 pub mod tally;
+#[cfg(feature = "drill")]
+pub mod trouble;
 mod usage;
 mod webhooks;
 mod writer;

@@ -74,9 +74,13 @@ fn notice(form: &Form<'_>, order_no: String, trade_status: &str) -> Result<Notic
     if speaks_of_a_refund(form) {
         return Ok(match form.text("out_biz_no") {
             // Its amount is the sum of all refunds, so it says that something happened; the query says what.
-            Some(refund_no) => {
-                Notice::Refund { order_no, refund_no: refund_no.to_owned(), outcome: RefundQueried::Accepted }
-            }
+            Some(refund_no) => Notice::Refund {
+                order_no,
+                refund_no: refund_no.to_owned(),
+                outcome: RefundQueried::Accepted,
+                amount: None,
+                total: form.text("refund_fee").and_then(|fee| Money::from_yuan(fee).ok()),
+            },
             None => Notice::Nothing { order_no },
         });
     }

@@ -3,6 +3,7 @@
 //! order twice, paying a dead one, and giving back more than was taken. Movements of money are only ever added.
 
 mod late;
+mod misread;
 mod stored;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
+pub use self::misread::Misreading;
 use super::refund_end::RefundEnds;
 use crate::money::Money;
 use crate::order::Flow;

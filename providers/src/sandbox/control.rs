@@ -15,6 +15,7 @@ use super::fault::Fault;
 use super::members::{Invalid, Members};
 use super::payer::{Holding, Wish};
 use super::refund_end::RefundEnd;
+use crate::money::Money;
 
 const HELP: &str = "\
 The sandbox's control. Amounts are in fen, times in RFC 3339.
@@ -28,12 +29,13 @@ PUT    /refunds         {\"provider\", \"result\": \"done\" | \"closed\" | \"abn
                         refunds (all, when it is missing) end so, each provider in its own words. Alipay knows no
                         closed and no abnormal refund: it says fund_change N and does nothing, or that the buyer's
                         account is blocked; its cancel of a paid trade meets no_funds too
+POST   /refunds         {\"order_no\", \"amount\"}: somebody gives money back in the provider's own console
 GET    /clock           the sandbox's time
 POST   /clock           {\"advance_s\"} or {\"now\"}: move it forward
 GET    /faces           where each provider listens
 GET    /credentials     the sandbox merchants' keys
 GET    /books           the truth about money [?provider=&order_no=]
-GET    /notifications   what was sent where, and what came back
+GET    /notifications   what was sent where, and what came back; how many are still to be sent again
 ";
 
 /// Why a request is refused.
@@ -67,17 +69,20 @@ async fn route(core: &Core, request: &Request) -> Result<Response, Refused> {
         ("/faults", "PUT") => add_fault(core, &request.body).await,
         ("/faults", "DELETE") => remove_faults(core, request.query()).await,
         ("/refunds", "GET") => Ok(refund_ends(core)),
+        ("/refunds", "POST") => refund_by_hand(core, &request.body),
         ("/refunds", "PUT") => set_refund_ends(core, &request.body),
         ("/clock", "GET") => Ok(clock(core)),
         ("/clock", "POST") => move_clock(core, &request.body),
         ("/faces", "GET") => Ok(json_response(StatusCode::OK, &core.face_urls())),
         ("/credentials", "GET") => Ok(json_response(StatusCode::OK, &core.credentials())),
         ("/books", "GET") => Ok(books(core, request.query())),
-        ("/notifications", "GET") => Ok(json_response(StatusCode::OK, &json!({"data": core.notifier.log()}))),
+        ("/notifications", "GET") => {
+            Ok(json_response(StatusCode::OK, &json!({"data": core.notifier.log(), "pending": core.notifier.pending()})))
+        }
         ("/" | "/faces" | "/credentials" | "/books" | "/notifications", _) => Err(Refused::WrongMethod("GET")),
         ("/pay", _) => Err(Refused::WrongMethod("POST")),
         ("/faults", _) => Err(Refused::WrongMethod("GET, PUT, DELETE")),
-        ("/refunds", _) => Err(Refused::WrongMethod("GET, PUT")),
+        ("/refunds", _) => Err(Refused::WrongMethod("GET, POST, PUT")),
         ("/clock", _) => Err(Refused::WrongMethod("GET, POST")),
         _ => Err(Refused::NotFound),
     }
@@ -136,6 +141,16 @@ fn set_refund_ends(core: &Core, body: &[u8]) -> Result<Response, Refused> {
     let (end, count): (RefundEnd, Option<u32>) = (members.required("result")?, members.optional("count")?);
     core.book.lock().refund_ends.ask(&provider, end, count);
     Ok(refund_ends(core))
+}
+
+fn refund_by_hand(core: &Core, body: &[u8]) -> Result<Response, Refused> {
+    let mut members = Members::of(body, &["order_no", "amount"])?;
+    let (order_no, fen): (String, i64) = (members.required("order_no")?, members.required("amount")?);
+    let amount = Money::fen(fen).map_err(|_| Invalid::new("amount", "is not an amount in fen"))?;
+    let order = core
+        .refund_by_hand(&order_no, amount)
+        .map_err(|refusal| Refused::ByBook(refusal, if refusal == Refusal::TooMuch { "amount" } else { "order_no" }))?;
+    Ok(json_response(StatusCode::OK, &order_json(&order)))
 }
 
 fn clock(core: &Core) -> Response {

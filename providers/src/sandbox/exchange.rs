@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::StatusCode;
 
 use super::Core;
+use super::book::{Misreading, SharedBook};
 use super::face::{Alteration, CallKind, Desk, Face, Request, Response};
 use super::fault::{CallFault, Strike};
 use super::server::Reply;
@@ -17,6 +18,10 @@ pub(super) async fn exchange(core: Arc<Core>, face: Arc<dyn Face>, request: Requ
     let call = face.call_of(&request);
     let now = core.clock.now();
     let handle = |alteration| handled(&core, face.as_ref(), call, &request, alteration);
+    let misread = |how| {
+        let book = SharedBook::new(core.book.lock().misread(how, now));
+        face.handle(&request, &Desk { book: &book, now, alteration: Alteration::None })
+    };
     let Some(strike) = core.faults.strike_call(face.provider(), call, now) else {
         return Reply::Answer(handle(Alteration::None));
     };
@@ -34,6 +39,9 @@ pub(super) async fn exchange(core: Arc<Core>, face: Arc<dyn Face>, request: Requ
         CallFault::BadSignature => Reply::Answer(handle(Alteration::BadSignature)),
         CallFault::Slow => Reply::Answer(handle(Alteration::None)),
         CallFault::Drip => return drip(handle(Alteration::None), strike.lateness()).await,
+        CallFault::Behind => Reply::Answer(misread(Misreading::Behind(strike.lateness()))),
+        CallFault::SaysClosed => Reply::Answer(misread(Misreading::Closed)),
+        CallFault::OtherAmount => Reply::Answer(misread(Misreading::OtherAmount)),
     };
     tokio::time::sleep(wait_before(&strike)).await;
     reply
@@ -59,7 +67,8 @@ fn handled(
 fn wait_before(strike: &Strike<CallFault>) -> Duration {
     match strike.kind {
         CallFault::Slow => strike.lateness(),
-        CallFault::Refuse => Duration::ZERO,
+        // How far behind it is says nothing of how long it takes.
+        CallFault::Refuse | CallFault::Behind => Duration::ZERO,
         CallFault::Reset
         | CallFault::TimeoutBefore
         | CallFault::TimeoutAfter
@@ -68,7 +77,9 @@ fn wait_before(strike: &Strike<CallFault>) -> Duration {
         | CallFault::Garbled
         | CallFault::Unsigned
         | CallFault::BadSignature
-        | CallFault::Drip => strike.latency.unwrap_or(Duration::ZERO),
+        | CallFault::Drip
+        | CallFault::SaysClosed
+        | CallFault::OtherAmount => strike.latency.unwrap_or(Duration::ZERO),
     }
 }
 

@@ -47,6 +47,34 @@ pub enum CallFault {
     Slow,
     /// It is done, and answered a few bytes at a time.
     Drip,
+    /// A question is answered, and signed, as it would have been some time ago: not found, or not paid, what has been
+    /// paid since.
+    Behind,
+    /// A question about what can still be paid is answered, and signed, as if it were closed.
+    SaysClosed,
+    /// A question is answered, and signed, with another amount.
+    OtherAmount,
+}
+
+impl CallFault {
+    /// The calls that it can strike: all of them, or questions alone.
+    const fn strikes(self, call: CallKind) -> bool {
+        match self {
+            Self::Refuse
+            | Self::Reset
+            | Self::TimeoutBefore
+            | Self::TimeoutAfter
+            | Self::Http500
+            | Self::RateLimited
+            | Self::Garbled
+            | Self::Unsigned
+            | Self::BadSignature
+            | Self::Slow
+            | Self::Drip => true,
+            Self::Behind => matches!(call, CallKind::Query | CallKind::QueryRefund),
+            Self::SaysClosed | Self::OtherAmount => matches!(call, CallKind::Query),
+        }
+    }
 }
 
 /// What can go wrong with a notification.
@@ -63,6 +91,8 @@ pub enum NotificationFault {
     Reorder,
     /// Somebody else sends one with another amount first.
     Forge,
+    /// It tells of another amount, and is signed as it should be.
+    Misstate,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -209,8 +239,8 @@ impl Faults {
         now: DateTime<Utc>,
     ) -> Option<Strike<CallFault>> {
         self.strike(provider, now, |kind| match kind {
-            Kind::Call(fault, None) => Some(fault),
-            Kind::Call(fault, aim) if aim == call => Some(fault),
+            Kind::Call(fault, None) if call.is_none_or(|call| fault.strikes(call)) => Some(fault),
+            Kind::Call(fault, aim) if aim.is_some() && aim == call => Some(fault),
             Kind::Call(..) | Kind::Notification(_) => None,
         })
     }
@@ -268,6 +298,9 @@ fn read_kind(kind: &str, call: Option<String>) -> Result<Kind, Invalid> {
     let call = call.map(|c| c.parse::<CallKind>().map_err(|_| Invalid::new("call", "is unknown"))).transpose()?;
     if fault == CallFault::Refuse && call.is_some() {
         return Err(Invalid::new("call", "refuse closes the listener of the whole provider"));
+    }
+    if call.is_some_and(|call| !fault.strikes(call)) {
+        return Err(Invalid::new("call", format!("{fault} is for questions only")));
     }
     Ok(Kind::Call(fault, call))
 }
@@ -371,6 +404,8 @@ mod tests {
             (json!({"provider": "alipay", "kind": "slow", "call": "notification"}), "kind"),
             (json!({"provider": "alipay", "kind": "forge", "call": "create"}), "kind"),
             (json!({"provider": "alipay", "kind": "refuse", "call": "create"}), "call"),
+            (json!({"provider": "alipay", "kind": "behind", "call": "create"}), "call"),
+            (json!({"provider": "alipay", "kind": "other_amount", "call": "query_refund"}), "call"),
             (json!({"provider": "alipay", "kind": "refuse", "probability": 0.5}), "probability"),
             (json!({"provider": "alipay", "kind": "refuse", "latency_ms": 5}), "latency_ms"),
             (json!({"provider": "alipay", "kind": "slow", "probability": 1.1}), "probability"),
@@ -392,6 +427,8 @@ mod tests {
     fn the_first_fault_that_matches_strikes() {
         let faults = faults(&[
             json!({"provider": "alipay", "kind": "reset", "call": "refund"}),
+            json!({"provider": "alipay", "kind": "says_closed", "probability": 0}),
+            json!({"provider": "wechatpay", "kind": "behind"}),
             json!({"provider": "alipay", "kind": "slow"}),
             json!({"provider": "alipay", "kind": "garbled"}),
             json!({"provider": "alipay", "kind": "drop"}),
@@ -400,7 +437,8 @@ mod tests {
         assert_eq!(kind(Some(CallKind::Refund)), Some(CallFault::Reset));
         assert_eq!(kind(Some(CallKind::Query)), Some(CallFault::Slow));
         assert_eq!(kind(None), Some(CallFault::Slow));
-        assert_eq!(faults.strike_call(WECHATPAY, None, at(1)), None);
+        assert_eq!(faults.strike_call(WECHATPAY, Some(CallKind::Create), at(1)), None, "only questions lag behind");
+        assert!(faults.strike_call(WECHATPAY, Some(CallKind::Query), at(1)).is_some());
         assert_eq!(faults.strike_notification(ALIPAY, at(1)).map(|s| s.kind), Some(NotificationFault::Drop));
     }
 

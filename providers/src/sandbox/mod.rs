@@ -27,7 +27,7 @@ use serde_json::Value;
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
 
-use self::book::{Book, Order, OrderKey, Refusal, SharedBook};
+use self::book::{Book, NewRefund, Order, OrderKey, Refusal, SharedBook};
 use self::clock::Clock;
 use self::face::{Face, Request};
 use self::fault::Faults;
@@ -36,6 +36,7 @@ use self::notify::{Delivery, Notifier};
 use self::payer::{Holding, Wish};
 use self::server::{Door, Gate, Handler, Hinge, Reply};
 use crate::PROTOCOLS;
+use crate::money::Money;
 use crate::provider::{ProviderName, SettingsError};
 
 /// How a sandbox is started. Port 0 takes any free one.
@@ -264,6 +265,29 @@ impl Core {
         self.dispatch();
         // Late money goes back when its time comes.
         self.due_changed.notify_one();
+        order
+    }
+
+    /// Somebody gives money back in the provider's own console: under a number of its own, and done at once.
+    fn refund_by_hand(&self, order_no: &str, amount: Money) -> Result<Order, Refusal> {
+        let now = self.clock.now();
+        let mut book = self.book.lock();
+        let order = book.by_order_no(order_no).ok_or(Refusal::Unknown)?.clone();
+        let number = book.next_number();
+        let refund_id = self.face_of(&order.key).map(|face| face.transaction_id(number, now));
+        let new = NewRefund {
+            refund_no: format!("{}{number:012}", now.format("%Y%m%d")),
+            refund_id: refund_id.ok_or(Refusal::Unknown)?,
+            amount,
+            reason: None,
+            notify_url: order.notify_url.clone(),
+            due_at: now,
+            details: Value::Null,
+        };
+        book.refund(&order.key, new, now)?;
+        let order = book.order(&order.key).cloned().ok_or(Refusal::Unknown);
+        drop(book);
+        self.dispatch();
         order
     }
 

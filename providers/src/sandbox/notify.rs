@@ -91,6 +91,13 @@ impl Notifier {
         self.deliveries.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
     }
 
+    /// How many are being delivered: not taken yet, and to be sent again.
+    pub(super) fn pending(&self) -> usize {
+        let mut deliveries = self.deliveries.lock().unwrap_or_else(PoisonError::into_inner);
+        while deliveries.try_join_next().is_some() {}
+        deliveries.len()
+    }
+
     /// What was sent, oldest first.
     pub(super) fn log(&self) -> Vec<Value> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
@@ -133,6 +140,7 @@ impl Notifier {
                 }
                 self.send(delivery, fault).await
             }
+            NotificationFault::Misstate => self.send_as(delivery, &forged(delivery), Alteration::None, fault).await,
             NotificationFault::Forge => {
                 self.send_as(delivery, &forged(delivery), Alteration::BadSignature, fault).await;
                 self.send(delivery, None).await

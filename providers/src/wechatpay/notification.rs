@@ -10,6 +10,7 @@ use super::config::Account;
 use super::outcome;
 use super::sign::{Seal, SealError};
 use super::wire::{Envelope, OtherNotice, RefundNotice, Transaction};
+use crate::money::Money;
 use crate::notification::{
     Acknowledgement, AcknowledgementBody, Notice, Notification, RawNotification, Rejection, Verified,
 };
@@ -78,6 +79,8 @@ fn refund(account: &Account, resource: &[u8]) -> Result<Notice, Rejection> {
         order_no: refund.out_trade_no,
         refund_no: refund.out_refund_no,
         outcome: outcome::refund_state(&refund.refund_status),
+        amount: refund.amount.and_then(|amount| Money::fen(amount.refund).ok()),
+        total: None,
     })
 }
 

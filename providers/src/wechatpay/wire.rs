@@ -144,6 +144,7 @@ pub(super) struct RefundNotice {
     pub out_trade_no: String,
     pub out_refund_no: String,
     pub refund_status: String,
+    pub amount: Option<RefundedAmount>,
 }
 
 /// What every other kind of notification has, perhaps.

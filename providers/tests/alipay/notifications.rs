@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use chrono::TimeDelta;
 use http::{HeaderMap, StatusCode};
+use providers::money::Money;
 use providers::notification::{Acknowledgement, Notice, RawNotification, Rejection};
 use providers::outcome::{RefundQueried, Refunded};
 use providers::sandbox::face::{self, Alteration};
@@ -63,7 +64,10 @@ async fn a_partial_refund_is_told_like_a_payment_and_is_none() {
     assert_eq!(shop.alipay.refund(&shop.refund("R1", 100), &shop.call()).await.outcome, Refunded::Done);
     let raw = told(&shop, Alteration::None).unwrap();
     assert!(String::from_utf8_lossy(&raw.body).contains("trade_status=TRADE_SUCCESS"));
-    let expected = Notice::Refund { order_no: NUMBER.into(), refund_no: "R1".into(), outcome: RefundQueried::Accepted };
+    let (order_no, refund_no) = (NUMBER.to_owned(), "R1".to_owned());
+    // Told is the sum of all refunds of the order.
+    let total = Some(Money::fen(100).unwrap());
+    let expected = Notice::Refund { order_no, refund_no, outcome: RefundQueried::Accepted, amount: None, total };
     assert_eq!(shop.alipay.notification(&raw, shop.now()).unwrap().get().notice, expected);
 
     assert_eq!(shop.alipay.refund(&shop.refund("R2", 8788), &shop.call()).await.outcome, Refunded::Done);

@@ -124,6 +124,36 @@ async fn drip_comes_in_pieces_and_takes_its_time() {
 }
 
 #[tokio::test]
+async fn an_answer_that_is_behind_knows_nothing_of_what_has_happened_since() {
+    let lab = Lab::start().await;
+    lab.create("A1", "").await;
+    lab.control("POST", "/clock", &json!({"advance_s": 100})).await;
+    lab.pay("A1").await;
+    lab.create("A2", "").await;
+    lab.fault(json!({"provider": "alipay", "kind": "behind", "latency_ms": 60_000})).await;
+    let old = ask(lab.face, "/query/A1").await;
+    assert_eq!((old.signature(), old.text().as_str()), (Some("good"), "payable"));
+    assert_eq!(ask(lab.face, "/query/A2").await.status(), 400, "it is not there yet");
+    assert_eq!(lab.state("A1"), Some(State::Paid), "the truth is as it was");
+    lab.control("POST", "/clock", &json!({"advance_s": 61})).await;
+    assert_eq!(ask(lab.face, "/query/A1").await.text(), "paid");
+    assert_eq!(ask(lab.face, "/query/A2").await.text(), "payable");
+}
+
+#[tokio::test]
+async fn what_is_said_to_be_closed_can_be_paid_and_other_amounts_are_only_said() {
+    let lab = with(json!({"provider": "alipay", "kind": "says_closed"})).await;
+    lab.create("A1", "").await;
+    assert_eq!(ask(lab.face, "/query/A1").await.text(), "closed");
+    lab.pay("A1").await;
+    assert_eq!(ask(lab.face, "/query/A1").await.text(), "paid", "of money it does not lie");
+    lab.heal().await;
+    lab.fault(json!({"provider": "alipay", "kind": "other_amount"})).await;
+    ask(lab.face, "/query/A1").await;
+    assert_eq!(lab.sandbox.book().lock().by_order_no("A1").unwrap().captured_fen(), 100);
+}
+
+#[tokio::test]
 async fn a_fault_for_one_call_leaves_the_others_alone() {
     let lab = with(json!({"provider": "alipay", "kind": "http_500", "call": "close"})).await;
     assert_eq!(ask(lab.face, "/create/A1").await.status(), 200);

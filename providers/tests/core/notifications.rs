@@ -150,6 +150,22 @@ async fn a_forged_notification_has_another_amount_and_a_signature_that_does_not_
     assert_eq!(captured, 100, "the truth is as it was");
 }
 
+#[tokio::test]
+async fn a_misstated_notification_is_signed_and_sent_again_rightly() {
+    let lab = Lab::start().await;
+    let (url, mut told) = merchant(1).await;
+    lab.fault(json!({"provider": "alipay", "kind": "misstate"})).await;
+    lab.create("A1", &url).await;
+    lab.pay("A1").await;
+    let misstated = next(&mut told).await;
+    assert_eq!((misstated.signature.as_deref(), &misstated.body["said"]), (Some("good"), &json!({"paid": 101})));
+    sent(&lab, 1).await;
+    lab.heal().await;
+    lab.control("POST", "/clock", &json!({"advance_s": 3600})).await;
+    let right = next(&mut told).await;
+    assert_eq!((right.signature.as_deref(), &right.body["said"]), (Some("good"), &json!({"paid": 100})));
+}
+
 /// Lets the tasks of the sandbox, which share this thread, run until the notification is held.
 async fn held(lab: &Lab) {
     lab.control("GET", "/notifications", &Value::Null).await;

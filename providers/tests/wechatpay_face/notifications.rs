@@ -2,6 +2,7 @@
 
 use chrono::TimeDelta;
 use http::{HeaderMap, StatusCode};
+use providers::money::Money;
 use providers::notification::{Acknowledgement, Notice, RawNotification, Rejection};
 use providers::outcome::{Queried, RefundQueried};
 use providers::sandbox::face::{Alteration, Outgoing};
@@ -48,7 +49,8 @@ async fn a_refund_is_told_once_it_is_done() {
     assert_eq!(outgoing.url, "http://127.0.0.1:9/notifications/acct_1/refund");
     let read = bench.adapter().notification(&raw(&outgoing), bench.now()).unwrap().into_inner();
     let (order_no, refund_no) = (NO.to_owned(), "R0000001".to_owned());
-    assert_eq!(read.notice, Notice::Refund { order_no, refund_no, outcome: RefundQueried::Done });
+    let amount = Some(Money::fen(40).unwrap());
+    assert_eq!(read.notice, Notice::Refund { order_no, refund_no, outcome: RefundQueried::Done, amount, total: None });
 }
 
 #[tokio::test]

@@ -10,6 +10,7 @@ use http::Response;
 use http_body_util::{BodyExt as _, Full};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use providers::money::Money;
 use providers::notification::{Acknowledgement, Notice, RawNotification};
 use providers::order::{Call, Flow};
 use providers::outcome::{Created, Ended, NextAction, Queried, RefundQueried, Refunded};
@@ -122,7 +123,8 @@ async fn an_order_lives_through_payment_and_refund() {
     let told = inbox.recv().await.unwrap();
     let notice = adapter.notification(&told, sandbox.clock().now()).unwrap().into_inner().notice;
     let (order_no, refund_no) = (NO.to_owned(), "R0000001".to_owned());
-    assert_eq!(notice, Notice::Refund { order_no, refund_no, outcome: RefundQueried::Done });
+    let amount = Some(Money::fen(40).unwrap());
+    assert_eq!(notice, Notice::Refund { order_no, refund_no, outcome: RefundQueried::Done, amount, total: None });
     assert_eq!(adapter.query_refund(&refund, &call()).await.outcome, RefundQueried::Done);
     sandbox.stop().await;
 }

@@ -1,0 +1,101 @@
+//! A database that belongs to one run of a drill: made in a PostgreSQL, restarted and made read-only as often as the drill
+//! wants, and removed with everything in it. The embedded one can be locked by somebody else. Only in builds for drills.
+
+use std::time::Duration;
+
+use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, DbErr, TransactionTrait as _};
+
+use super::{OpenError, connect, immediate};
+
+/// A PostgreSQL database of one run.
+#[derive(Debug)]
+pub struct OwnDatabase {
+    /// Elsewhere on the same server: what is done to the database must not end this one.
+    server: DatabaseConnection,
+    name: String,
+    url: String,
+}
+
+impl OwnDatabase {
+    /// Makes it on the server at `url`, whose user may make databases.
+    ///
+    /// # Errors
+    /// The database's; an address that names no database.
+    pub async fn make(url: &str, name: String) -> Result<Self, DbErr> {
+        let mut own = url::Url::parse(url).map_err(|e| DbErr::Custom(e.to_string()))?;
+        own.set_path(&name);
+        let server = Database::connect(url).await?;
+        server.execute_unprepared(&format!("CREATE DATABASE {name}")).await?;
+        Ok(Self { server, name, url: own.into() })
+    }
+
+    /// Its address.
+    #[must_use]
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Ends all sessions, and takes no new ones for so long.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn restart(&self, down: Duration) -> Result<(), DbErr> {
+        self.alter("WITH ALLOW_CONNECTIONS false").await?;
+        self.end_sessions().await?;
+        tokio::time::sleep(down).await;
+        self.alter("WITH ALLOW_CONNECTIONS true").await
+    }
+
+    /// Takes no writes for so long. Sessions end before and after, as they do when a primary becomes a standby.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn read_only(&self, during: Duration) -> Result<(), DbErr> {
+        self.alter("SET default_transaction_read_only = on").await?;
+        self.end_sessions().await?;
+        tokio::time::sleep(during).await;
+        self.alter("RESET default_transaction_read_only").await?;
+        self.end_sessions().await
+    }
+
+    /// Whatever was done to it is over.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn mend(&self) -> Result<(), DbErr> {
+        self.alter("WITH ALLOW_CONNECTIONS true").await?;
+        self.alter("RESET default_transaction_read_only").await
+    }
+
+    /// Removes it with everything in it.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn remove(self) -> Result<(), DbErr> {
+        self.server.execute_unprepared(&format!("DROP DATABASE {} WITH (FORCE)", self.name)).await?;
+        self.server.close().await
+    }
+
+    async fn alter(&self, how: &str) -> Result<(), DbErr> {
+        self.server.execute_unprepared(&format!("ALTER DATABASE {} {how}", self.name)).await.map(drop)
+    }
+
+    async fn end_sessions(&self) -> Result<(), DbErr> {
+        let sql = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'", self.name);
+        self.server.execute_unprepared(&sql).await.map(drop)
+    }
+}
+
+/// Keeps everybody else from writing to the embedded database at `url` for so long.
+///
+/// # Errors
+/// What is wrong with it, or somebody else holds its lock.
+pub async fn hold_lock(url: &str, during: Duration) -> Result<(), OpenError> {
+    let db = connect(url, 1).await?;
+    if let Ok(held) = db.begin_with_options(immediate()).await {
+        tokio::time::sleep(during).await;
+        let _ = held.rollback().await;
+    }
+    let _ = db.close().await;
+    Ok(())
+}

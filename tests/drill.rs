@@ -1,0 +1,96 @@
+//! Drills: the program breaks everything on purpose, and nothing is kept twice or lost. Short ones of every scenario; what a
+//! drill would say if a rule were broken is seen in [`crate::broken`].
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::helpers::process::interlock;
+use crate::helpers::redis::Redis;
+
+/// What a drill has said, and whether it found nothing.
+pub struct Drilled {
+    /// Its last line.
+    pub line: Value,
+    /// All of it.
+    pub said: String,
+    /// Its exit code was 0.
+    pub is_clean: bool,
+}
+
+/// Drills on the database of this run; both gateways of PostgreSQL, where it is that.
+pub async fn drill(args: &[&str], env: &[(&str, &str)]) -> Drilled {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = interlock();
+    command.args(["drill", "--json", "--jobs", "4"]).args(args).envs(env.iter().copied()).current_dir(folder.path());
+    if std::env::var("INTERLOCK_TEST_DATABASE").is_ok_and(|kind| kind == "postgres") {
+        command.args(["--database", &std::env::var("INTERLOCK_TEST_POSTGRES").unwrap()]);
+    }
+    let running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let ended =
+        tokio::time::timeout(Duration::from_secs(230), running.wait_with_output()).await.expect("it ends").unwrap();
+    let said = String::from_utf8(ended.stdout).unwrap();
+    println!("{said}{}", String::from_utf8_lossy(&ended.stderr));
+    let line = said.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
+    Drilled { line, said, is_clean: ended.status.success() }
+}
+
+async fn finds_nothing(args: &[&str]) -> Value {
+    let drilled = drill(args, &[]).await;
+    assert!(drilled.is_clean, "see above");
+    let line = drilled.line;
+    assert_eq!(line["violations"], serde_json::json!([]));
+    assert_eq!((&line["captured_twice_kept"], &line["lost"], &line["unended"]), (&0.into(), &0.into(), &0.into()));
+    assert!(line["payments"].as_u64().unwrap() > 0, "payments were made: {line}");
+    line
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_swarm_of_faults_breaks_nothing() {
+    // Two gateways on PostgreSQL take their time; all 40 seeds are drilled on the embedded database.
+    let postgres = std::env::var("INTERLOCK_TEST_DATABASE").is_ok_and(|kind| kind == "postgres");
+    let seeds = if postgres { "1..8" } else { "1..40" };
+    let line = finds_nothing(&["--scenario", "swarm", "--seeds", seeds, "--payments", "12"]).await;
+    assert!(line["kills"].as_u64().unwrap() > 0, "gateways died: {line}");
+    assert!(line["forged"].as_u64().unwrap() > 0, "somebody forged: {line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_busiest_night_costs_no_payment_and_without_switching_it_costs_most() {
+    let night = ["--scenario", "double-eleven", "--payments", "60"];
+    let with = finds_nothing(&night).await;
+    let without = finds_nothing(&[&night[..], &["--no-switchover"]].concat()).await;
+    assert_eq!(with["success_rate"], "100.00 %");
+    assert_ne!(without["success_rate"], "100.00 %");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_is_lost_late_forged_or_down_is_found_out() {
+    for scenario in ["lost-answers", "late-money", "forged", "all-down"] {
+        finds_nothing(&["--scenario", scenario, "--payments", "20"]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_in_trouble_and_a_provider_that_flaps_break_nothing() {
+    finds_nothing(&["--scenario", "database-trouble", "--seeds", "1..2", "--payments", "30"]).await;
+    finds_nothing(&["--scenario", "flapping", "--payments", "40"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn without_redis_nothing_is_lost() {
+    let redis = Redis::start().await.alone();
+    finds_nothing(&["--scenario", "redis-gone", "--payments", "30", "--redis", &redis.url]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_scenario_is_explained_and_a_wrong_one_is_named() {
+    let listed = drill(&["--list"], &[]).await;
+    let names = ["double-eleven", "lost-answers", "late-money", "crash-everywhere", "database-trouble", "redis-gone"];
+    for name in names.iter().chain(&["all-down", "flapping", "forged", "swarm"]) {
+        assert!(listed.said.contains(&format!("{name} (")), "{name} is explained");
+    }
+    assert!(!drill(&["--scenario", "nonsense"], &[]).await.is_clean);
+    assert!(!drill(&["--seeds", "nonsense"], &[]).await.is_clean);
+}
