@@ -32,8 +32,8 @@ pub struct Evidence {
     pub payments: Vec<Aggregate>,
     /// Every event and who knows of it.
     pub told: Vec<Told>,
-    /// Notifications that were taken.
-    pub taken: Vec<(String, String)>,
+    /// Notifications that were taken: the provider's id, and the body.
+    pub taken: Vec<(String, Vec<u8>)>,
     /// What waits for a person.
     pub for_a_person: Vec<ForAPerson>,
     /// Idempotency keys and the payments that they stand for.
@@ -276,19 +276,24 @@ fn notifications(found: &mut Findings, e: &Evidence) {
         .filter(|a| a.disposition.is_some())
         .map(|a| a.provider_order_no.as_str())
         .collect();
-    let recorded: BTreeSet<&str> = e.taken.iter().map(|(_, id)| id.as_str()).collect();
+    // WeChat Pay writes the id with hyphens; UnionPay has none, but says the number of the order for all to read.
+    let ids: BTreeSet<String> = e.taken.iter().map(|(id, _)| id.replace('-', "")).collect();
+    let says = |order: &str| e.taken.iter().any(|(_, body)| String::from_utf8_lossy(body).contains(order));
     for sent in &e.notifications {
         let taken = sent["answer"]["acknowledged"] == true;
         let (id, order) = (sent["id"].as_str().unwrap_or_default(), sent["order_no"].as_str().unwrap_or_default());
         let about_money = sent["event"].to_string().to_ascii_lowercase().contains("paid");
         let forged = sent["fault"].as_str() == Some("forge");
-        found.require(!(forged && (taken || recorded.contains(id))), "forged_is_refused", order, || {
+        found.require(!(forged && taken), "forged_is_refused", order, || {
             format!("a forged notification {id} was answered {}", sent["answer"])
         });
         if taken && about_money && !forged {
-            found.require(captured.contains(order) || recorded.contains(id), "acknowledged_is_recorded", order, || {
-                format!("notification {id} was acknowledged, and nothing of it is in a row")
-            });
+            found.require(
+                captured.contains(order) || ids.contains(id) || says(order),
+                "acknowledged_is_recorded",
+                order,
+                || format!("notification {id} was acknowledged, and nothing of it is in a row"),
+            );
         }
     }
 }

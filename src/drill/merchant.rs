@@ -157,12 +157,13 @@ impl Shopper {
         self.read(&id).await;
     }
 
-    /// Somebody gives a part of it back in the provider's console. UnionPay tells nobody of that.
+    /// Somebody gives a part of it back in the provider's console. UnionPay tells nobody of that, and
+    /// the others only where the order has an address for it.
     async fn refund_by_hand(&mut self, id: &str) {
         let Some(payment) = self.read(id).await else { return };
         let attempts = payment["attempts"].as_array().into_iter().flatten();
         let Some(kept) = attempts.into_iter().find(|a| a["disposition"] == "kept") else { return };
-        if kept["provider"] == "unionpay" {
+        if kept["provider"] == "unionpay" || payment["flow"] != "qr" {
             return;
         }
         let body = json!({"order_no": kept["provider_order_no"], "amount": self.rng.i64(1..90)}).to_string();
@@ -356,7 +357,12 @@ impl Shopper {
         if payment["object"] == "payment"
             && let Some(status) = payment["status"].as_str()
         {
-            self.shop.log.note(self.number, |s| s.statuses.push(status.to_owned()));
+            self.shop.log.note(self.number, |s| {
+                // A second payment of the same order is another one, with an end of its own.
+                if s.payment.as_deref().is_none_or(|id| payment["id"] == id) {
+                    s.statuses.push(status.to_owned());
+                }
+            });
         }
     }
 

@@ -422,7 +422,7 @@ impl Run<'_> {
                     quiet += 1;
                     self.stage.advance(STEP_S).await;
                     gone_s += STEP_S;
-                    tokio::time::sleep(Duration::from_millis(60)).await;
+                    tokio::time::sleep(Duration::from_millis(if quiet > 4 { 15 } else { 60 })).await;
                 }
                 Some(in_s) => {
                     quiet = 0;

@@ -109,13 +109,11 @@ fn found(
     let impatient = now >= schedule::patient_until(attempt, charging);
     match queried {
         Queried::Paid(money) => return capture::book(after, &asked.id, money, now).map(Some),
-        Queried::Closed => {
+        // Nobody has ended it here, so the provider is asked to: an answer that is old or wrong must not leave behind a
+        // charge that can still be confirmed.
+        Queried::Closed | Queried::Reversed => {
             fail(after, &asked.id);
-            died(after, &asked.id, now)?;
-        }
-        Queried::Reversed => {
-            fail(after, &asked.id);
-            reversed(after, &asked.id, now)?;
+            begin(after, &asked.id, now)?;
         }
         Queried::NotFound | Queried::Payable | Queried::Unknown(_) if impatient => {
             fail(after, &asked.id);
@@ -289,8 +287,8 @@ fn verdict<'a>(
     asked_at: Timestamp,
 ) -> Verdict<'a> {
     match (queried, answer) {
-        (Queried::Closed, _) => Verdict::Dead,
-        (Queried::Reversed, _) => Verdict::WentBack,
+        (Queried::Closed, Some(_)) => Verdict::Dead,
+        (Queried::Reversed, Some(_)) => Verdict::WentBack,
         (Queried::Paid(money), Some(Reversal::Impossible)) if !in_doubt => Verdict::Captured(money),
         (Queried::NotFound, Some(Reversal::Done | Reversal::NothingThere)) => match charging.not_found_twice_s {
             Some(apart) if not_found_since.is_some_and(|since| asked_at >= since.plus_s(i64::from(apart))) => {
@@ -301,6 +299,7 @@ fn verdict<'a>(
         },
         // Paid, and said to be reversed, or perhaps being reversed by an earlier call: they do not agree yet.
         (Queried::Paid(_), _)
+        | (Queried::Closed | Queried::Reversed, None)
         | (Queried::NotFound, Some(Reversal::Impossible) | None)
         | (Queried::Payable | Queried::Unknown(_), _) => Verdict::Open,
     }

@@ -109,13 +109,13 @@ impl Store {
         Ok(events.into_iter().map(told).collect())
     }
 
-    /// Notifications that were taken, by account and the provider's id.
+    /// Notifications that were taken: the provider's id, and the body as it came in.
     ///
     /// # Errors
     /// The database's.
-    pub async fn all_notifications(&self) -> Result<Vec<(String, String)>, DbErr> {
+    pub async fn all_notifications(&self) -> Result<Vec<(String, Vec<u8>)>, DbErr> {
         let rows = notification::Entity::find().all(&self.db).await?;
-        Ok(rows.into_iter().map(|row| (row.account_id, row.notification_id)).collect())
+        Ok(rows.into_iter().map(|row| (row.notification_id, row.body)).collect())
     }
 
     /// All that waits for a person.
