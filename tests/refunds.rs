@@ -298,3 +298,23 @@ async fn money_that_was_due_and_was_given_back_by_hand_is_not_given_back_again()
     assert_eq!(app.app().store.check_ledger(None, 5).await.unwrap().deviations, []);
     app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_console_refund_that_is_told_after_a_later_one_of_ours_is_booked_with_its_own_amount() {
+    let app = TestApp::start().await;
+    app.client.route(&[&app.account("alipay")]).await.expect(200);
+    let payment = app.paid().await;
+    app.control.fault(json!({"provider": "alipay", "kind": "drop"})).await;
+    assert_eq!(by_hand(&app, &payment, 888).await.0, 200);
+    assert_eq!(refund(&app, id(&payment), 3000).await.0, 201);
+    until_refunded(&app, &payment, 3000).await;
+    app.control.mend().await;
+    let began = std::time::Instant::now();
+    while app.client.payment(id(&payment)).await["amount_refunded"] != 3888 {
+        assert!(began.elapsed() < crate::helpers::PATIENCE, "it is not booked");
+        app.advance(65).await;
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+    assert_eq!(Facts::of(&app).await.count("operations").await, 0, "nobody has to look at it");
+    app.stop().await;
+}

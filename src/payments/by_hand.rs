@@ -4,7 +4,7 @@
 
 use providers::money::Money;
 use providers::notification::Notice;
-use providers::outcome::RefundQueried;
+use providers::outcome::{FailureKind, RefundQueried};
 
 use super::refund::{blank, order};
 use super::{Trouble, refund_outcome};
@@ -14,9 +14,12 @@ use crate::domain::id::{self, Kind};
 use crate::domain::refund::State;
 use crate::domain::{Aggregate, Attempt, Refund, Timestamp};
 
-/// A refund that is not ours, as it will be booked.
+/// A refund that is not ours, as it will be booked: of one of these amounts.
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct ByHand(Refund);
+pub(super) struct ByHand {
+    refund: Refund,
+    amounts: Vec<Money>,
+}
 
 /// Reads one out of a notification, if it can be one: money of the attempt's own that nobody has given back yet.
 ///
@@ -35,43 +38,71 @@ pub(super) fn told(
         return Ok(None);
     };
     let Some(attempt) = aggregate.attempt(attempt_id) else { return Ok(None) };
-    let given_back = given_back(aggregate, attempt_id);
-    let left = attempt.captured.map_or(0, Money::minor) - given_back;
-    let fen = amount.map(Money::minor).or(total.map(|total| total.minor() - given_back)).unwrap_or(0);
-    let Some(amount) = Money::fen(fen).ok().filter(|_| (1..=left).contains(&fen)) else { return Ok(None) };
-    Ok(Some(ByHand(Refund {
+    let left = attempt.captured.map_or(0, Money::minor) - given_back(aggregate, attempt_id);
+    let told = amount.map(|amount| vec![amount.minor()]).or(total.map(|total| parts(aggregate, attempt_id, total)));
+    let possible = told.unwrap_or_default().into_iter().filter(|fen| (1..=left).contains(fen));
+    let amounts: Vec<Money> = possible.filter_map(|fen| Money::fen(fen).ok()).collect();
+    let Some(first) = amounts.first().copied() else { return Ok(None) };
+    let refund = Refund {
         id: id::new(Kind::Refund)?,
         merchant_refund_no: format!("provider-{refund_no}"),
         provider_refund_no: refund_no.clone(),
         // Part of the refund where the provider keys by it; none of those tells of refunds like this one.
         txn_time: Some(now),
         next_check_at: None,
-        ..blank(app, attempt, &aggregate.payment.merchant_id, amount, now)?
-    })))
+        ..blank(app, attempt, &aggregate.payment.merchant_id, first, now)?
+    };
+    Ok(Some(ByHand { refund, amounts }))
 }
 
-/// Asks the provider about it. True: this number has given back this much.
+/// How much this refund can be of what all refunds had given back when it was told: the rest after those of ours that had
+/// been carried out by then, which may be fewer than have been by now.
+fn parts(aggregate: &Aggregate, attempt_id: &str, total: Money) -> Vec<i64> {
+    let mut ours: Vec<&Refund> = carried_out(aggregate, attempt_id).collect();
+    ours.sort_by_key(|refund| refund.completed_at);
+    let mut left = total.minor();
+    let mut parts = vec![left];
+    for refund in ours {
+        left -= refund.amount.minor();
+        parts.push(left);
+    }
+    // Mostly it is the last one.
+    parts.reverse();
+    parts
+}
+
+/// Asks the provider which of the amounts this number has given back; `None` if it is none of them.
 ///
 /// # Errors
 /// [`Trouble::Unanswered`]: nobody knows; the notification has to come again.
-pub(super) async fn is_confirmed(app: &App, aggregate: &Aggregate, found: &ByHand) -> Result<bool, Trouble> {
-    let Some((account, order, call)) = order(app, aggregate, &found.0) else { return Ok(false) };
-    match account.provider.query_refund(&order, &call).await.outcome {
-        RefundQueried::Done => Ok(true),
-        RefundQueried::Unknown(failure) => Err(Trouble::Unanswered(failure.message)),
-        RefundQueried::NotFound
-        | RefundQueried::Accepted
-        | RefundQueried::TerminalNo(_)
-        | RefundQueried::Abnormal(_) => Ok(false),
+pub(super) async fn confirmed(
+    app: &App,
+    aggregate: &Aggregate,
+    found: &ByHand,
+) -> Result<Option<Box<ByHand>>, Trouble> {
+    for amount in &found.amounts {
+        let refund = Refund { amount: *amount, ..found.refund.clone() };
+        let Some((account, order, call)) = order(app, aggregate, &refund) else { return Ok(None) };
+        match account.provider.query_refund(&order, &call).await.outcome {
+            RefundQueried::Done => return Ok(Some(Box::new(ByHand { refund, amounts: vec![*amount] }))),
+            // There is one, and of another amount.
+            RefundQueried::Unknown(failure) if failure.kind == FailureKind::Incompatible => {}
+            RefundQueried::Unknown(failure) => return Err(Trouble::Unanswered(failure.message)),
+            RefundQueried::NotFound
+            | RefundQueried::Accepted
+            | RefundQueried::TerminalNo(_)
+            | RefundQueried::Abnormal(_) => return Err(Trouble::Unanswered("there is no such refund yet".to_owned())),
+        }
     }
+    Ok(None)
 }
 
 /// Books it. Money that was to go back by itself, and now has, is refunded; what was on its way for it meets a "no".
 ///
 /// # Errors
 /// [`Trouble`].
-pub(super) fn book(after: &mut Aggregate, ByHand(refund): &ByHand, now: Timestamp) -> Result<(), Trouble> {
-    let mut refund = Refund { created_at: now, ..refund.clone() };
+pub(super) fn book(after: &mut Aggregate, found: &ByHand, now: Timestamp) -> Result<(), Trouble> {
+    let mut refund = Refund { created_at: now, ..found.refund.clone() };
     refund_outcome::done(&mut refund, now)?;
     let attempt_id = refund.attempt_id.clone();
     tracing::warn!(
@@ -95,7 +126,10 @@ fn is_due(attempt: &Attempt) -> bool {
     attempt.disposition == Some(Disposition::RefundDue)
 }
 
+fn carried_out<'a>(aggregate: &'a Aggregate, attempt_id: &'a str) -> impl Iterator<Item = &'a Refund> {
+    aggregate.refunds.iter().filter(move |r| r.attempt_id == attempt_id && r.status == State::Succeeded)
+}
+
 fn given_back(aggregate: &Aggregate, attempt_id: &str) -> i64 {
-    let of_it = |r: &&Refund| r.attempt_id == attempt_id && r.status == State::Succeeded;
-    aggregate.refunds.iter().filter(of_it).map(|r| r.amount.minor()).sum()
+    carried_out(aggregate, attempt_id).map(|r| r.amount.minor()).sum()
 }

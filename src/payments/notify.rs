@@ -174,17 +174,7 @@ async fn take(
         let found = app.store.payment_of_order_no(order_no).await?;
         match matched(app, found.as_ref(), account, verified)? {
             Err(mismatch) => {
-                let name: &'static str = mismatch.into();
-                let detail = format!("{name}: notification {} for order {order_no}", notification.id);
-                tracing::error!(
-                    account_id = account.id,
-                    order_no,
-                    verdict = name,
-                    "a genuine notification does not match"
-                );
-                // In this order: dying in between, it is raised once more, and not never.
-                raise(app, account, "notification_mismatch", &notification.id, detail).await?;
-                app.store.keep_notification(&inbox(name)).await?;
+                unmatched(app, account, mismatch, order_no, &inbox(mismatch.into())).await?;
                 return Ok(Err(mismatch));
             }
             Ok((before, matched)) => {
@@ -192,11 +182,16 @@ async fn take(
                 let trace = app.traces.incoming(&before.payment.id, "notification", began, None);
                 trace.set("provider", account.provider.name().as_str());
                 let taken = async {
-                    let told = told(app, account, before, matched).await?;
-                    apply(app, before, &told, inbox(Verdict::Accepted.into())).await
+                    let Some(told) = told(app, account, before, matched).await? else { return Ok(false) };
+                    apply(app, before, &told, inbox(Verdict::Accepted.into())).await.map(|()| true)
                 };
                 match trace.around(taken).await {
-                    Ok(()) => return Ok(Ok(Verdict::Accepted)),
+                    Ok(true) => return Ok(Ok(Verdict::Accepted)),
+                    Ok(false) => {
+                        let mismatch = Mismatch::UnknownRefund;
+                        unmatched(app, account, mismatch, order_no, &inbox(mismatch.into())).await?;
+                        return Ok(Err(mismatch));
+                    }
                     Err(Trouble::Commit(CommitError::NotificationStored)) => return Ok(Ok(Verdict::Duplicate)),
                     Err(Trouble::Commit(CommitError::Moved)) => {}
                     Err(error) => return Err(error),
@@ -207,16 +202,33 @@ async fn take(
     Err(CommitError::Moved.into())
 }
 
+/// A genuine notification that agrees with nothing of ours: it is kept, and a person looks at it.
+async fn unmatched(
+    app: &App,
+    account: &Account,
+    mismatch: Mismatch,
+    order_no: &str,
+    inbox: &Inbox,
+) -> Result<(), Trouble> {
+    let name: &'static str = mismatch.into();
+    let detail = format!("{name}: notification {} for order {order_no}", inbox.notification_id);
+    tracing::error!(account_id = account.id, order_no, verdict = name, "a genuine notification does not match");
+    // In this order: dying in between, it is raised once more, and not never.
+    raise(app, account, "notification_mismatch", &inbox.notification_id, detail).await?;
+    Ok(app.store.keep_notification(inbox).await?)
+}
+
 /// While an order's own call is on its way, nobody will ask about it soon: that is done here, so that its money is not
-/// found minutes later. A refund of somebody else's is asked about here, too: no row would remember to.
-async fn told(app: &App, account: &Account, before: &Aggregate, matched: Matched) -> Result<Matched, Trouble> {
+/// found minutes later. A refund of somebody else's is asked about here, too: no row would remember to; `None` when its provider
+/// knows of another one.
+async fn told(app: &App, account: &Account, before: &Aggregate, matched: Matched) -> Result<Option<Matched>, Trouble> {
     if let Matched::ByHand(found) = &matched {
-        let is_so = by_hand::is_confirmed(app, before, found).await?;
-        return Ok(if is_so { matched } else { Matched::OldNews });
+        return Ok(by_hand::confirmed(app, before, found).await?.map(Matched::ByHand));
     }
-    let Matched::Ask { attempt_id, refund_id: None } = &matched else { return Ok(matched) };
-    let Some(attempt) = before.attempt(attempt_id).filter(|a| a.status == State::Sending) else { return Ok(matched) };
-    Ok(match resolve::query(app, account, attempt).await.outcome {
+    let Matched::Ask { attempt_id, refund_id: None } = &matched else { return Ok(Some(matched)) };
+    let sending = before.attempt(attempt_id).filter(|a| a.status == State::Sending);
+    let Some(attempt) = sending else { return Ok(Some(matched)) };
+    Ok(Some(match resolve::query(app, account, attempt).await.outcome {
         Queried::Paid(capture) if capture.amount == attempt.amount => {
             Matched::Money { attempt_id: attempt.id.clone(), capture }
         }
@@ -226,7 +238,7 @@ async fn told(app: &App, account: &Account, before: &Aggregate, matched: Matched
         | Queried::Closed
         | Queried::Reversed
         | Queried::Unknown(_) => matched,
-    })
+    }))
 }
 
 /// Compares a verified notification with the attempt that has its order number.
