@@ -212,6 +212,9 @@ pub enum Refunded {
     Unknown(Failure),
 }
 
+/// The code of a failure that a refund was found under the number, and of another amount than was asked about.
+pub const OTHER_REFUND: &str = "other_refund";
+
 /// What a query found out about a refund.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefundQueried {

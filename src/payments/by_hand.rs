@@ -4,7 +4,7 @@
 
 use providers::money::Money;
 use providers::notification::Notice;
-use providers::outcome::{FailureKind, RefundQueried};
+use providers::outcome::{OTHER_REFUND, RefundQueried};
 
 use super::refund::{blank, order};
 use super::{Trouble, refund_outcome};
@@ -86,7 +86,7 @@ pub(super) async fn confirmed(
         match account.provider.query_refund(&order, &call).await.outcome {
             RefundQueried::Done => return Ok(Some(Box::new(ByHand { refund, amounts: vec![*amount] }))),
             // There is one, and of another amount.
-            RefundQueried::Unknown(failure) if failure.kind == FailureKind::Incompatible => {}
+            RefundQueried::Unknown(failure) if failure.code == OTHER_REFUND => {}
             RefundQueried::Unknown(failure) => return Err(Trouble::Unanswered(failure.message)),
             RefundQueried::NotFound
             | RefundQueried::Accepted

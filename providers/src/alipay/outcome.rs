@@ -10,7 +10,9 @@ use super::wire::{Node, Reply};
 use crate::http::Undelivered;
 use crate::money::Money;
 use crate::order::RefundOrder;
-use crate::outcome::{Created, Ended, Failure, FailureKind, NextAction, Queried, RefundQueried, Refunded, Refusal};
+use crate::outcome::{
+    Created, Ended, Failure, FailureKind, NextAction, OTHER_REFUND, Queried, RefundQueried, Refunded, Refusal,
+};
 
 /// What an offer means: `alipay.trade.precreate`. It takes nothing whatever it answers.
 pub(super) fn created(reply: Reply, order_no: &str) -> Created {
@@ -210,7 +212,9 @@ pub(super) fn refund_queried(reply: Reply, refund: &RefundOrder) -> RefundQuerie
         // In each case the same number is sent again.
         None => RefundQueried::NotFound,
         Some("REFUND_SUCCESS") if ours => RefundQueried::Done,
-        Some("REFUND_SUCCESS") => RefundQueried::Unknown(incompatible("refund", "another number or amount than ours")),
+        Some("REFUND_SUCCESS") => {
+            RefundQueried::Unknown(incompatible(OTHER_REFUND, "another number or amount than ours"))
+        }
         Some(_) => RefundQueried::Unknown(incompatible("refund_status", "a status that is not documented")),
     }
 }
