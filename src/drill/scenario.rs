@@ -162,7 +162,7 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "kill -9 at every named point of the path, each at its first, second and third occasion; one point a run, \
                 in the order of the list, whatever the seed. The next gateway finishes what was half done, with clients \
                 that come back and with some that do not.",
-        payments: 12,
+        payments: 30,
         draw: crash_everywhere,
     },
     Scenario {
@@ -401,20 +401,23 @@ fn crash_everywhere(plan: &mut Plan, rng: &mut Rng) {
     let name = kill::POINTS.get((at / 3) % kill::POINTS.len()).copied().unwrap_or_default();
     plan.habits = Habits {
         twice: 200,
-        cancel: 250,
+        cancel: 500,
         refund: 600,
-        barcode: 400,
-        other_offer: 250,
-        both: 500,
-        late: 200,
+        barcode: 450,
+        other_offer: 600,
+        both: 900,
+        late: 300,
         ..Habits::default()
     };
     plan.leaks = 300;
     plan.hurry_s = 10;
     plan.blows.push((0, Blow::Arm(0, format!("{name}:{}", at % 3 + 1))));
     for provider in names() {
-        plan.faults.push(fault(provider, "timeout_after", 150, rng.u64(..1_000_000)));
+        plan.faults.push(fault(provider, "timeout_after", 250, rng.u64(..1_000_000)));
     }
+    // Some go on over the next route at once, and some closes take more than one call.
+    let busy = |call: &str| json!({"provider": "alipay", "kind": "rate_limited", "call": call, "probability": 0.3});
+    plan.faults.extend(["create", "close"].map(busy));
 }
 
 fn database_trouble(plan: &mut Plan, rng: &mut Rng) {
