@@ -49,6 +49,15 @@ async fn every_fen_is_in_the_rows(app: &TestApp) -> Verdict {
     Ok(())
 }
 
+/// Waits until the calls that are on their way have ended, and were written down.
+async fn nothing_is_sent(app: &TestApp) {
+    let (facts, began) = (Facts::of(app).await, Instant::now());
+    while facts.count("attempts WHERE status = 'sending'").await > 0 {
+        assert!(began.elapsed() < PATIENCE, "a call does not end");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// A point at which the next worker dies, and only that one.
 fn dies_at(point: &'static str) {
     fail::cfg(point, "1*panic(it dies here)").unwrap();
@@ -95,6 +104,7 @@ async fn a_charge_that_is_sent_again_under_a_new_number_loses_what_the_first_one
         let mut body = barcode("alipay", 0);
         body["wait"] = 0.into();
         app.client.pay(&body).await;
+        nothing_is_sent(&app).await;
         let verdict = every_fen_is_in_the_rows(&app).await;
         app.stop().await;
         verdict
@@ -219,7 +229,7 @@ async fn a_swarm_finds_every_broken_rule() {
     let mut unnoticed = Vec::new();
     for rule in Rule::iter() {
         let name = rule.to_string();
-        let args = ["--scenario", "swarm", "--seeds", "1..200", "--payments", "20", "--first"];
+        let args = ["--scenario", "swarm", "--seeds", "1..200", "--payments", "20", "--first", "--jobs", "8"];
         let drilled = crate::drill::drill(&args, &[(broken::VARIABLE, &name)]).await;
         let first = &drilled.line["violations"][0];
         println!("{rule}: seed {}, {}: {}", first["seed"], first["rule"], first["found"]);

@@ -23,7 +23,7 @@ pub struct Drilled {
 pub async fn drill(args: &[&str], env: &[(&str, &str)]) -> Drilled {
     let folder = tempfile::tempdir().unwrap();
     let mut command = interlock();
-    command.args(["drill", "--json", "--jobs", "4"]).args(args).envs(env.iter().copied()).current_dir(folder.path());
+    command.args(["drill", "--json"]).args(args).envs(env.iter().copied()).current_dir(folder.path());
     if std::env::var("INTERLOCK_TEST_DATABASE").is_ok_and(|kind| kind == "postgres") {
         command.args(["--database", &std::env::var("INTERLOCK_TEST_POSTGRES").unwrap()]);
     }

@@ -178,9 +178,8 @@ fn waits_for_a_person(e: &Evidence, payment: &Aggregate) -> bool {
     // A genuine notification that agrees with nothing stands there under its own id, as its provider writes it.
     let about_it = |sent: &&Value| payment.attempts.iter().any(|a| sent["order_no"] == a.provider_order_no);
     let told: BTreeSet<&str> = e.notifications.iter().filter(about_it).filter_map(|sent| sent["id"].as_str()).collect();
-    let stands = |o: &ForAPerson| {
-        ids.contains(o.subject_id.as_str()) || told.contains(o.subject_id.replace('-', "").as_str())
-    };
+    let stands =
+        |o: &ForAPerson| ids.contains(o.subject_id.as_str()) || told.contains(o.subject_id.replace('-', "").as_str());
     e.for_a_person.iter().any(stands)
 }
 
