@@ -315,7 +315,7 @@ impl Run<'_> {
 
     /// The last blow of the plan has been struck by then.
     async fn blows_are_over(&self) {
-        let last = self.plan.blows.last().map_or(0, |(at, _)| *at);
+        let last = self.plan.blows.iter().map(|(at, blow)| at + blow.lasts_ms()).max().unwrap_or(0);
         tokio::time::sleep(Duration::from_millis(last + 100)).await;
     }
 

@@ -68,6 +68,28 @@ pub enum Blow {
     Mend,
 }
 
+impl Blow {
+    /// How long it lasts, in milliseconds of real time.
+    #[must_use]
+    pub const fn lasts_ms(&self) -> u64 {
+        match self {
+            Self::Freeze(_, ms)
+            | Self::Redis(_, ms)
+            | Self::Database(_, ms)
+            | Self::Callbacks(_, ms)
+            | Self::Restart(ms)
+            | Self::ReadOnly(ms) => *ms,
+            Self::Kill(_)
+            | Self::Arm(..)
+            | Self::Skew(..)
+            | Self::Flush
+            | Self::Leap(_)
+            | Self::Faults(_)
+            | Self::Mend => 0,
+        }
+    }
+}
+
 /// What happens in one run.
 #[derive(Debug, Clone)]
 pub struct Plan {

@@ -372,6 +372,8 @@ impl Stage {
             own.mend().await.map_err(|e| Broken(e.to_string()))?;
         }
         for number in 0..self.gateways.len() {
+            // One that was stopped, when the trouble was over before it went on.
+            self.signal(number, Signal::CONT).await;
             self.skew(number, 0).await;
         }
         Ok(())

@@ -64,7 +64,9 @@ impl OwnDatabase {
     /// The database's.
     pub async fn mend(&self) -> Result<(), DbErr> {
         self.alter("WITH ALLOW_CONNECTIONS true").await?;
-        self.alter("RESET default_transaction_read_only").await
+        self.alter("RESET default_transaction_read_only").await?;
+        // Sessions that began meanwhile would go on without writing.
+        self.end_sessions().await
     }
 
     /// Removes it with everything in it.
