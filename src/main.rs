@@ -116,7 +116,7 @@ struct Drill {
     #[arg(long)]
     no_switchover: bool,
     /// Runs at the same time.
-    #[arg(long, default_value_t = 6)]
+    #[arg(long, default_value_t = 10)]
     jobs: usize,
     /// Keep the folders of runs with violations here.
     #[arg(long)]

@@ -229,7 +229,7 @@ async fn a_swarm_finds_every_broken_rule() {
     let mut unnoticed = Vec::new();
     for rule in Rule::iter() {
         let name = rule.to_string();
-        let args = ["--scenario", "swarm", "--seeds", "1..200", "--payments", "12", "--first", "--jobs", "8"];
+        let args = ["--scenario", "swarm", "--seeds", "1..200", "--payments", "12", "--first"];
         let drilled = crate::drill::drill(&args, &[(broken::VARIABLE, &name)]).await;
         let first = &drilled.line["violations"][0];
         println!("{rule}: seed {}, {}: {}", first["seed"], first["rule"], first["found"]);

@@ -23,7 +23,7 @@ pub struct Drilled {
 pub async fn drill(args: &[&str], env: &[(&str, &str)]) -> Drilled {
     let folder = tempfile::tempdir().unwrap();
     let mut command = interlock();
-    command.args(["drill", "--json"]).args(args).envs(env.iter().copied()).current_dir(folder.path());
+    command.args(["drill", "--json", "--jobs", "6"]).args(args).envs(env.iter().copied()).current_dir(folder.path());
     if on_postgres() {
         command.args(["--database", &std::env::var("INTERLOCK_TEST_POSTGRES").unwrap()]);
     }

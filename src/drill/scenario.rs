@@ -437,8 +437,8 @@ fn crash_everywhere(plan: &mut Plan, rng: &mut Rng) {
     for provider in names() {
         plan.faults.push(fault(provider, "timeout_after", 250, rng.u64(..1_000_000)));
     }
-    // Some go on over the next route at once, and some closes take more than one call.
-    let busy = |call: &str| json!({"provider": "alipay", "kind": "rate_limited", "call": call, "probability": 0.3});
+    // Most go on over the next route at once, where offers can be closed that nobody has opened.
+    let busy = |call: &str| json!({"provider": "alipay", "kind": "rate_limited", "call": call, "probability": 0.6});
     plan.faults.extend(["create", "close"].map(busy));
 }
 
