@@ -318,3 +318,21 @@ async fn a_console_refund_that_is_told_after_a_later_one_of_ours_is_booked_with_
     assert_eq!(Facts::of(&app).await.count("operations").await, 0, "nobody has to look at it");
     app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_console_refund_that_its_provider_denies_is_looked_at_by_a_person() {
+    let app = TestApp::start().await;
+    app.client.route(&[&app.account("wechatpay")]).await.expect(200);
+    let payment = app.paid().await;
+    // Asked about it, the provider knows nothing of it: its answers are ten minutes old.
+    let behind = json!({"provider": "wechatpay", "call": "query_refund", "kind": "behind", "latency_ms": 600_000});
+    app.control.fault(behind).await;
+    assert_eq!(by_hand(&app, &payment, 888).await.0, 200);
+    let (facts, began) = (Facts::of(&app).await, std::time::Instant::now());
+    while facts.count("operations WHERE kind = 'notification_mismatch'").await != 1 {
+        assert!(began.elapsed() < crate::helpers::PATIENCE, "nobody is told");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(app.client.payment(id(&payment)).await["amount_refunded"], 0, "it was not confirmed");
+    app.stop().await;
+}

@@ -71,7 +71,7 @@ fn parts(aggregate: &Aggregate, attempt_id: &str, total: Money) -> Vec<i64> {
     parts
 }
 
-/// Asks the provider which of the amounts this number has given back; `None` if it is none of them.
+/// Asks the provider which of the amounts this number has given back; `None` if it is none of them, or nothing is done.
 ///
 /// # Errors
 /// [`Trouble::Unanswered`]: nobody knows; the notification has to come again.
@@ -88,10 +88,12 @@ pub(super) async fn confirmed(
             // There is one, and of another amount.
             RefundQueried::Unknown(failure) if failure.code == OTHER_REFUND => {}
             RefundQueried::Unknown(failure) => return Err(Trouble::Unanswered(failure.message)),
+            // An answer, and another one than the notification's: a person looks at what does not agree. Were it sent again
+            // in vain, nobody would know of it once its provider has given up.
             RefundQueried::NotFound
             | RefundQueried::Accepted
             | RefundQueried::TerminalNo(_)
-            | RefundQueried::Abnormal(_) => return Err(Trouble::Unanswered("there is no such refund yet".to_owned())),
+            | RefundQueried::Abnormal(_) => return Ok(None),
         }
     }
     Ok(None)
