@@ -17,6 +17,7 @@ use std::io::{self, Write};
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use providers::sandbox::keys::Keys;
 use tokio::sync::Semaphore;
@@ -65,6 +66,9 @@ pub struct Wanted {
     pub keep: Option<PathBuf>,
 }
 
+/// How often somebody who waits is told how far it has got.
+const SHOWN_EVERY: Duration = Duration::from_secs(60);
+
 /// Drills, and prints what came of it. Returns whether nothing was violated.
 ///
 /// # Errors
@@ -88,10 +92,18 @@ pub async fn drill(wanted: Wanted, out: &mut (dyn Write + Send)) -> Result<bool,
             (seed, run(&tools, seed).await)
         });
     }
-    let mut results = Results::default();
+    let (mut results, mut shown_at) = (Results::default(), Instant::now());
+    let runs = wanted.seeds.end().saturating_sub(*wanted.seeds.start()).saturating_add(1);
     while let Some(done) = running.join_next().await {
         let (seed, outcome) = done.map_err(|e| Broken(e.to_string()))?;
-        results.add(seed, outcome?, out)?;
+        match outcome {
+            Ok(outcome) => results.add(seed, outcome, out)?,
+            Err(broken) => results.add_broken(seed, &broken, out)?,
+        }
+        if shown_at.elapsed() >= SHOWN_EVERY {
+            shown_at = Instant::now();
+            writeln!(io::stderr(), "{}", results.progress(runs))?;
+        }
         if wanted.first && !results.is_clean() {
             running.shutdown().await;
         }

@@ -6,9 +6,10 @@ use std::io::{self, Write};
 
 use serde_json::json;
 
-use super::Wanted;
 use super::audit::{Evidence, Figures, Violation};
 use super::run::Outcome;
+use super::scenario::Plan;
+use super::{Broken, Wanted};
 use crate::kill;
 
 /// What is about to be drilled, and the plan of its first seed.
@@ -22,8 +23,13 @@ pub fn announce(wanted: &Wanted, out: &mut dyn Write) -> io::Result<()> {
         scenario.name, wanted.payments
     )?;
     writeln!(out, "{}\n", scenario.about.split_whitespace().collect::<Vec<_>>().join(" "))?;
-    let plan = scenario.plan(*first, wanted.payments, gateways, wanted.switchover);
-    writeln!(out, "the plan of seed {first}:")?;
+    show(&scenario.plan(*first, wanted.payments, gateways, wanted.switchover), out)?;
+    writeln!(out)
+}
+
+/// What a seed has drawn.
+fn show(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "the plan of seed {}:", plan.seed)?;
     writeln!(out, "  {:?}, {} at once, clocks hurry by up to {} s", plan.habits, plan.at_once, plan.hurry_s)?;
     writeln!(out, "  webhooks: {:?}; leaks: {} of 1000", plan.manners, plan.leaks)?;
     for fault in plan.faults.iter().chain(&plan.refund_ends) {
@@ -32,7 +38,7 @@ pub fn announce(wanted: &Wanted, out: &mut dyn Write) -> io::Result<()> {
     for (at, blow) in &plan.blows {
         writeln!(out, "  after {at:>5} ms: {blow:?}")?;
     }
-    writeln!(out)
+    Ok(())
 }
 
 /// What all runs came to.
@@ -51,7 +57,7 @@ pub struct Results {
 }
 
 impl Results {
-    /// One more run; its violations are printed at once.
+    /// One more run; its violations are printed at once, with its plan.
     pub fn add(&mut self, seed: u64, outcome: Outcome, out: &mut dyn Write) -> io::Result<()> {
         self.runs += 1;
         let (sum, one) = (&mut self.figures, outcome.figures);
@@ -79,9 +85,26 @@ impl Results {
         }
         if let Some(trace) = outcome.trace {
             writeln!(out, "{trace}")?;
+            show(&outcome.plan, out)?;
         }
         self.violations.extend(outcome.violations.into_iter().map(|violation| (seed, violation)));
         out.flush()
+    }
+
+    /// One more run, which could not be carried out. What it would have shown nobody knows, so it counts as a violation;
+    /// those that come after it go on.
+    pub fn add_broken(&mut self, seed: u64, broken: &Broken, out: &mut dyn Write) -> io::Result<()> {
+        self.runs += 1;
+        writeln!(out, "seed {seed}: could not be carried out: {broken}")?;
+        let found = broken.to_string();
+        self.violations.push((seed, Violation { rule: "is_carried_out", subject: "run".to_owned(), found }));
+        out.flush()
+    }
+
+    /// For whoever waits: how far it has got.
+    pub fn progress(&self, of: u64) -> String {
+        let (f, violations) = (&self.figures, self.violations.len());
+        format!("{} of {of} runs, {} payments, {violations} violations", self.runs, f.payments)
     }
 
     /// Whether nothing was violated.

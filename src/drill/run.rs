@@ -41,6 +41,8 @@ pub struct Tools {
 /// What came of a run.
 #[derive(Debug)]
 pub struct Outcome {
+    /// What was to happen.
+    pub plan: Plan,
     pub violations: Vec<Violation>,
     pub figures: Figures,
     /// How long checkouts waited for their first answer, in milliseconds.
@@ -189,7 +191,8 @@ impl Run<'_> {
         let refused = all().find(|answer| matches!(answer.status, 400..=404 | 422));
         let refused = refused.map(|answer| String::from_utf8_lossy(&answer.body).into_owned());
         let point = evidence.point.clone();
-        Ok(Outcome { violations, figures, waits_ms, rested_after_s, kills, answers, refused, trace, point })
+        let plan = self.plan;
+        Ok(Outcome { plan, violations, figures, waits_ms, rested_after_s, kills, answers, refused, trace, point })
     }
 
     /// Where the gateway was to die, if that is what the run is about, and whether it did.

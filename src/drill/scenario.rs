@@ -147,12 +147,14 @@ impl fmt::Debug for Scenario {
 pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "swarm",
-        about: "Everything at once, drawn anew from every seed: some of the faults of every provider and of notifications, \
-                with strengths between hardly and always; gateways killed at any moment and at named points, stopped and \
-                continued, with clocks that are ten minutes off; ways to Redis, database and callbacks cut or stalled, a \
-                database that restarts or takes no writes; answers to questions that lag behind, or say closed or another \
-                amount; shoppers who come all at once, retry with the same key, with another key and with another body, change their minds, pay twice, late, or what they were never shown; \
-                refunds that race, fail, or lack funds; receivers of webhooks that are down, slow or redirect.",
+        about: "Everything at once, drawn anew from every seed: some of the faults of every provider and of \
+                notifications, with strengths between hardly and always; gateways killed at any moment and at named \
+                points, stopped and continued, with clocks that are ten minutes off; ways to Redis, database and \
+                callbacks cut or stalled, a Redis that has lost everything, a database that restarts or takes no \
+                writes; answers to questions that lag behind, or say closed or another amount; shoppers who come all \
+                at once, retry with the same key, with another key and with another body, change their minds, pay \
+                twice, late, or what they were never shown; refunds that race, fail, or lack funds; receivers of \
+                webhooks that are down, slow or redirect.",
         payments: 50,
         draw: swarm,
     },
@@ -362,6 +364,11 @@ fn swarm(plan: &mut Plan, rng: &mut Rng) {
             0 | 1 => Blow::Kill(gateway),
             2..=4 => Blow::Arm(gateway, point(rng)),
             5 => Blow::Freeze(gateway, ms),
+            // One that is killed and has kept nothing.
+            6 if rng.u32(..3) == 0 => {
+                plan.blows.push((at + ms, Blow::Flush));
+                Blow::Redis(Mood::Cut, ms)
+            }
             6 => Blow::Redis(mood, ms),
             7 => Blow::Database(mood, ms),
             8 => Blow::Restart(ms),
