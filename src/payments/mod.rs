@@ -11,6 +11,7 @@ pub mod close;
 pub mod decide;
 pub mod events;
 pub mod give_back;
+mod judge;
 pub mod notify;
 pub mod pay;
 pub mod plan;

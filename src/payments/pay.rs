@@ -10,18 +10,18 @@ use std::time::{Duration, Instant};
 use providers::ProviderName;
 use providers::money::Money;
 use providers::order::{Call, Flow, Order, Store};
-use providers::outcome::{Answer, Created, Failure, FailureKind, NextAction, Refusal};
+use providers::outcome::{Answer, Created, Failure, FailureKind};
 use tracing::Instrument as _;
 
-use super::{DECISIONS, Trouble, capture, close, events, plan, queue, resolve, reverse, schedule, view};
+use super::{DECISIONS, Trouble, events, judge, plan, queue, resolve, view};
 use crate::app::App;
 #[cfg(feature = "broken")]
 use crate::broken::{Rule, breaks};
 use crate::directory::Account;
-use crate::domain::attempt::{Event as AttemptEvent, State};
+use crate::domain::attempt::State;
 use crate::domain::id::{self, Kind};
-use crate::domain::payment::{Event, State as PaymentState};
-use crate::domain::{Aggregate, Attempt, Payment, Timestamp};
+use crate::domain::payment::State as PaymentState;
+use crate::domain::{Aggregate, Attempt, Payment};
 use crate::kill_point;
 use crate::routing::health::{RouteId, Verdict, watch};
 use crate::routing::pace::Ended;
@@ -213,16 +213,16 @@ pub async fn run(app: &Arc<App>, mut aggregate: Aggregate, asker: Asker) -> Resu
             #[cfg(feature = "broken")]
             super::broken::catch_up(app, &aggregate.payment.id).await?;
             let latency_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
-            let failure = failure(&answer.outcome);
+            let failure = judge::failure(&answer.outcome);
             tracing::info!(
-                outcome = name(&answer.outcome),
+                outcome = judge::name(&answer.outcome),
                 code = failure.map(|f| f.code.as_str()),
                 message = failure.map(|f| f.message.as_str()),
                 latency_ms,
                 provider_request_id = answer.request_id.as_deref(),
                 "the provider was asked for an offer or a charge"
             );
-            trace.set("outcome", name(&answer.outcome));
+            trace.set("outcome", judge::name(&answer.outcome));
             if let Some(failure) = failure {
                 trace.failed(&failure.code);
             }
@@ -348,7 +348,7 @@ async fn settle(
             attempt.latency_ms = Some(latency_ms);
             attempt.provider_request_id.clone_from(&answer.request_id);
         }
-        let judged = judge(app, &mut after, attempt_id, &answer.outcome, now)?;
+        let judged = judge::judge(app, &mut after, attempt_id, &answer.outcome, now)?;
         if judged.try_next && after.payment.status == PaymentState::Created && after.live().is_none() {
             plan::next(app, &mut after, now)?;
         }
@@ -435,134 +435,6 @@ pub fn answer(aggregate: &Aggregate) -> Option<StoredAnswer> {
             state: aggregate.payment.status.to_string(),
             attempt_id: aggregate.live().map(|a| a.id.clone()),
         }),
-    }
-}
-
-/// What an outcome asks for beside the change of states.
-#[derive(Debug, Default)]
-struct Judged {
-    try_next: bool,
-    set_aside: Option<Failure>,
-    operations: Vec<Operation>,
-}
-
-/// What a creating call means for its payment: the table of the outcomes, in code.
-fn judge(
-    app: &App,
-    after: &mut Aggregate,
-    attempt_id: &str,
-    outcome: &Created,
-    now: Timestamp,
-) -> Result<Judged, Trouble> {
-    let gone = || Trouble::Gone(format!("attempt {attempt_id}"));
-    after.payment.lease_until = None;
-    let attempt = after.attempt_mut(attempt_id).ok_or_else(gone)?;
-    attempt.outcome = Some(name(outcome).to_owned());
-    attempt.failure = failure(outcome).cloned();
-    attempt.next_check_at = None;
-    let account = app.directory.account(&attempt.account_id);
-    let charging =
-        account.as_ref().and_then(|a| a.provider.capabilities().charge).filter(|_| attempt.flow.takes_money());
-    match outcome {
-        Created::Accepted(action) => {
-            shown(app, after, attempt_id, action, now)?;
-            Ok(Judged::default())
-        }
-        Created::Captured(money) => {
-            let operations = capture::book(after, attempt_id, money, now)?;
-            Ok(Judged { operations, ..Judged::default() })
-        }
-        Created::NotSent(_) | Created::Refused(Refusal::Provider, _) => {
-            attempt.apply(AttemptEvent::Die)?;
-            after.payment.apply(Event::OfferGone)?;
-            close::conclude(after, now)?;
-            Ok(Judged { try_next: true, ..Judged::default() })
-        }
-        Created::Refused(Refusal::Account, failure) => {
-            attempt.apply(AttemptEvent::Die)?;
-            after.payment.apply(Event::OfferGone)?;
-            close::conclude(after, now)?;
-            Ok(Judged { try_next: true, set_aside: Some(failure.clone()), ..Judged::default() })
-        }
-        // It may have left something behind that the payer can still pay.
-        Created::Declined(failure) if charging.is_some_and(|c| c.declined_is_reversed) => {
-            after.payment.failure = Some(failure.clone());
-            reverse::begin(after, attempt_id, now)?;
-            Ok(Judged::default())
-        }
-        Created::Refused(Refusal::Request, failure) | Created::Declined(failure) => {
-            attempt.apply(AttemptEvent::Die)?;
-            after.payment.failure = Some(failure.clone());
-            close::conclude(after, now)?;
-            Ok(Judged::default())
-        }
-        #[cfg(feature = "broken")]
-        Created::Unknown(_) if attempt.flow.takes_money() && breaks(Rule::SwitchOnUnknownCharge) => {
-            super::broken::give_up(after, attempt_id)?;
-            Ok(Judged { try_next: true, ..Judged::default() })
-        }
-        Created::Waiting | Created::Unknown(_) if attempt.flow.takes_money() => {
-            let is_waiting = matches!(outcome, Created::Waiting);
-            attempt.apply(if is_waiting { AttemptEvent::Shown } else { AttemptEvent::Doubt })?;
-            attempt.next_check_at = account.and_then(|a| schedule::next_check(attempt, a.provider.capabilities(), now));
-            reverse::doubt(after, attempt_id, now)?;
-            Ok(Judged::default())
-        }
-        // Never shown, so nobody can pay it; it is ended at its deadline, and money on it is still recognised.
-        Created::Waiting | Created::Unknown(_) => {
-            attempt.apply(AttemptEvent::Abandon)?;
-            attempt.next_check_at = Some(schedule::dead_from(attempt));
-            close::conclude(after, now)?;
-            Ok(Judged { try_next: true, ..Judged::default() })
-        }
-    }
-}
-
-/// An offer exists: it is shown, unless the merchant has asked to cancel meanwhile.
-fn shown(
-    app: &App,
-    after: &mut Aggregate,
-    attempt_id: &str,
-    action: &NextAction,
-    now: Timestamp,
-) -> Result<(), Trouble> {
-    let canceled = after.payment.cancel_requested_at.is_some();
-    let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(()) };
-    attempt.next_action = Some(action.clone());
-    attempt.apply(AttemptEvent::Shown)?;
-    if canceled {
-        attempt.apply(AttemptEvent::Close)?;
-        attempt.next_check_at = Some(now);
-        after.payment.apply(Event::Doubt)?;
-        return Ok(());
-    }
-    let account = app.directory.account(&attempt.account_id);
-    attempt.next_check_at =
-        account.and_then(|account| schedule::next_check(attempt, account.provider.capabilities(), now));
-    after.payment.apply(Event::OfferShown)?;
-    after.payment.resume_at = Some(after.payment.expires_at);
-    Ok(())
-}
-
-/// An outcome's name in tables, metrics and the API.
-fn name(outcome: &Created) -> &'static str {
-    match outcome {
-        Created::Accepted(_) => "accepted",
-        Created::Captured(_) => "captured",
-        Created::Waiting => "waiting",
-        Created::NotSent(_) => "not_sent",
-        Created::Refused(Refusal::Provider, _) => "refused_provider",
-        Created::Refused(Refusal::Account, _) => "refused_account",
-        Created::Refused(Refusal::Request, _) => "refused_request",
-        Created::Declined(_) => "declined",
-        Created::Unknown(_) => "unknown",
-    }
-}
-
-fn failure(outcome: &Created) -> Option<&Failure> {
-    match outcome {
-        Created::NotSent(f) | Created::Refused(_, f) | Created::Declined(f) | Created::Unknown(f) => Some(f),
-        Created::Accepted(_) | Created::Captured(_) | Created::Waiting => None,
     }
 }
 

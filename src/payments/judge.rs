@@ -1,0 +1,150 @@
+//! What a creating call means for its payment: the table of the outcomes, in code. Which states follow, whether the
+//! next route may be tried, and what a person has to hear of. Nothing is called or written here.
+
+use providers::outcome::{Created, Failure, NextAction, Refusal};
+
+use super::{Trouble, capture, close, reverse, schedule};
+use crate::app::App;
+#[cfg(feature = "broken")]
+use crate::broken::{Rule, breaks};
+use crate::domain::attempt::Event as AttemptEvent;
+use crate::domain::payment::Event;
+use crate::domain::{Aggregate, Timestamp};
+use crate::store::change::Operation;
+
+/// What an outcome asks for beside the change of states.
+#[derive(Debug, Default)]
+pub(super) struct Judged {
+    /// Whether the next route may be tried.
+    pub(super) try_next: bool,
+    /// Why the account is to be kept out of new payments.
+    pub(super) set_aside: Option<Failure>,
+    /// What a person has to hear of.
+    pub(super) operations: Vec<Operation>,
+}
+
+/// Judges the end of a creating call.
+///
+/// # Errors
+/// [`Trouble`]; `after` must not be written then.
+pub(super) fn judge(
+    app: &App,
+    after: &mut Aggregate,
+    attempt_id: &str,
+    outcome: &Created,
+    now: Timestamp,
+) -> Result<Judged, Trouble> {
+    let gone = || Trouble::Gone(format!("attempt {attempt_id}"));
+    after.payment.lease_until = None;
+    let attempt = after.attempt_mut(attempt_id).ok_or_else(gone)?;
+    attempt.outcome = Some(name(outcome).to_owned());
+    attempt.failure = failure(outcome).cloned();
+    attempt.next_check_at = None;
+    let account = app.directory.account(&attempt.account_id);
+    let charging =
+        account.as_ref().and_then(|a| a.provider.capabilities().charge).filter(|_| attempt.flow.takes_money());
+    match outcome {
+        Created::Accepted(action) => {
+            shown(app, after, attempt_id, action, now)?;
+            Ok(Judged::default())
+        }
+        Created::Captured(money) => {
+            let operations = capture::book(after, attempt_id, money, now)?;
+            Ok(Judged { operations, ..Judged::default() })
+        }
+        Created::NotSent(_) | Created::Refused(Refusal::Provider, _) => {
+            attempt.apply(AttemptEvent::Die)?;
+            after.payment.apply(Event::OfferGone)?;
+            close::conclude(after, now)?;
+            Ok(Judged { try_next: true, ..Judged::default() })
+        }
+        Created::Refused(Refusal::Account, failure) => {
+            attempt.apply(AttemptEvent::Die)?;
+            after.payment.apply(Event::OfferGone)?;
+            close::conclude(after, now)?;
+            Ok(Judged { try_next: true, set_aside: Some(failure.clone()), ..Judged::default() })
+        }
+        // It may have left something behind that the payer can still pay.
+        Created::Declined(failure) if charging.is_some_and(|c| c.declined_is_reversed) => {
+            after.payment.failure = Some(failure.clone());
+            reverse::begin(after, attempt_id, now)?;
+            Ok(Judged::default())
+        }
+        Created::Refused(Refusal::Request, failure) | Created::Declined(failure) => {
+            attempt.apply(AttemptEvent::Die)?;
+            after.payment.failure = Some(failure.clone());
+            close::conclude(after, now)?;
+            Ok(Judged::default())
+        }
+        #[cfg(feature = "broken")]
+        Created::Unknown(_) if attempt.flow.takes_money() && breaks(Rule::SwitchOnUnknownCharge) => {
+            super::broken::give_up(after, attempt_id)?;
+            Ok(Judged { try_next: true, ..Judged::default() })
+        }
+        Created::Waiting | Created::Unknown(_) if attempt.flow.takes_money() => {
+            let is_waiting = matches!(outcome, Created::Waiting);
+            attempt.apply(if is_waiting { AttemptEvent::Shown } else { AttemptEvent::Doubt })?;
+            attempt.next_check_at = account.and_then(|a| schedule::next_check(attempt, a.provider.capabilities(), now));
+            reverse::doubt(after, attempt_id, now)?;
+            Ok(Judged::default())
+        }
+        // Never shown, so nobody can pay it; it is ended at its deadline, and money on it is still recognised.
+        Created::Waiting | Created::Unknown(_) => {
+            attempt.apply(AttemptEvent::Abandon)?;
+            attempt.next_check_at = Some(schedule::dead_from(attempt));
+            close::conclude(after, now)?;
+            Ok(Judged { try_next: true, ..Judged::default() })
+        }
+    }
+}
+
+/// An offer exists: it is shown, unless the merchant has asked to cancel meanwhile.
+fn shown(
+    app: &App,
+    after: &mut Aggregate,
+    attempt_id: &str,
+    action: &NextAction,
+    now: Timestamp,
+) -> Result<(), Trouble> {
+    let canceled = after.payment.cancel_requested_at.is_some();
+    let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(()) };
+    attempt.next_action = Some(action.clone());
+    attempt.apply(AttemptEvent::Shown)?;
+    if canceled {
+        attempt.apply(AttemptEvent::Close)?;
+        attempt.next_check_at = Some(now);
+        after.payment.apply(Event::Doubt)?;
+        return Ok(());
+    }
+    let account = app.directory.account(&attempt.account_id);
+    attempt.next_check_at =
+        account.and_then(|account| schedule::next_check(attempt, account.provider.capabilities(), now));
+    after.payment.apply(Event::OfferShown)?;
+    after.payment.resume_at = Some(after.payment.expires_at);
+    Ok(())
+}
+
+/// An outcome's name in tables, metrics and the API.
+#[must_use]
+pub(super) fn name(outcome: &Created) -> &'static str {
+    match outcome {
+        Created::Accepted(_) => "accepted",
+        Created::Captured(_) => "captured",
+        Created::Waiting => "waiting",
+        Created::NotSent(_) => "not_sent",
+        Created::Refused(Refusal::Provider, _) => "refused_provider",
+        Created::Refused(Refusal::Account, _) => "refused_account",
+        Created::Refused(Refusal::Request, _) => "refused_request",
+        Created::Declined(_) => "declined",
+        Created::Unknown(_) => "unknown",
+    }
+}
+
+/// Why it brought no offer and no money.
+#[must_use]
+pub(super) fn failure(outcome: &Created) -> Option<&Failure> {
+    match outcome {
+        Created::NotSent(f) | Created::Refused(_, f) | Created::Declined(f) | Created::Unknown(f) => Some(f),
+        Created::Accepted(_) | Created::Captured(_) | Created::Waiting => None,
+    }
+}
