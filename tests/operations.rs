@@ -21,12 +21,12 @@ async fn person(app: &TestApp, scopes: &[Scope]) -> Client {
 }
 
 /// Two persons who may decide.
-async fn two_persons(app: &TestApp) -> (Client, Client) {
+pub(crate) async fn two_persons(app: &TestApp) -> (Client, Client) {
     (person(app, &[Scope::Finance]).await, person(app, &[Scope::Admin]).await)
 }
 
 /// The only open entry of this kind.
-async fn only(client: &Client, kind: &str) -> Value {
+pub(crate) async fn only(client: &Client, kind: &str) -> Value {
     let began = std::time::Instant::now();
     loop {
         let list = client.get(&format!("/v1/operations?status=open&kind={kind}")).await.expect(200);
@@ -45,7 +45,7 @@ async fn say(person: &Client, entry: &Value, action: &str) -> Answer {
 }
 
 /// Both persons say the same, and it is done.
-async fn decide(persons: &(Client, Client), entry: &Value, action: &str) -> Value {
+pub(crate) async fn decide(persons: &(Client, Client), entry: &Value, action: &str) -> Value {
     let proposed = say(&persons.0, entry, action).await.expect(202);
     assert_eq!((&proposed["status"], &proposed["proposal"]["action"]), (&json!("open"), &json!(action)));
     let done = say(&persons.1, entry, action).await.expect(200);

@@ -1,6 +1,9 @@
 //! Refunds: however many are asked for at once, no more goes back than was taken; and whatever a provider says of one,
 //! the merchant is told the truth of it.
 
+mod after_a_no;
+mod console;
+
 use std::time::Duration;
 
 use futures_util::future::join_all;
@@ -31,7 +34,7 @@ async fn refund(app: &TestApp, payment: &str, fen: i64) -> (u16, Value) {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_refunds_at_once_give_back_what_was_taken_and_no_more() {
     for (provider, step) in [("alipay", 37), ("wechatpay", 0)] {
-        let fen = |n: i64| 100 + n * step % 300;
+        let fen = |n: i64| 500 + n * step % 900;
         let app = TestApp::start().await;
         app.client.route(&[&app.account(provider)]).await.expect(200);
         let payment = app.paid().await;
@@ -47,11 +50,19 @@ async fn a_thousand_refunds_at_once_give_back_what_was_taken_and_no_more() {
             }
         }
         println!("{provider}: {statuses:?}, {promised} fen promised");
-        assert!(promised <= 8888, "{promised}");
-        let stored = Facts::of(&app).await.rows("SELECT amount FROM refunds").await;
+        // Whatever was left when the last one came was too little for some.
+        assert!((7490..=8888).contains(&promised), "{promised}");
+        let facts = Facts::of(&app).await;
+        let stored = facts.rows("SELECT amount FROM refunds").await;
         assert_eq!(stored.iter().map(|row| row["amount"].as_i64().unwrap()).sum::<i64>(), promised);
-        let orders = app.control.orders().await;
-        assert!(orders[0]["refunded"].as_i64().unwrap() <= promised);
+        let (open, began) = ("refunds WHERE status = 'pending'", std::time::Instant::now());
+        while facts.count(open).await > 0 {
+            assert!(began.elapsed() < 3 * crate::helpers::PATIENCE, "they do not end");
+            app.advance(61).await;
+            tokio::time::sleep(Duration::from_millis(40)).await;
+        }
+        app.advance(3_600).await;
+        assert_eq!(app.control.orders().await[0]["refunded"], promised, "{provider}: all of that, and no more");
         app.stop().await;
     }
 }
@@ -70,7 +81,7 @@ async fn refund_that_ends(app: &TestApp, provider: &str, result: &str, count: u3
 /// Moves the time on until the refund is as wanted.
 async fn in_time(app: &TestApp, refund: &Value, wanted: impl Fn(&Value) -> bool) -> Value {
     let path = format!("/v1/refunds/{}", id(refund));
-    for _ in 0..60 {
+    for _ in 0..120 {
         let now = app.client.get(&path).await.expect(200);
         if wanted(&now) {
             return now;
@@ -79,6 +90,19 @@ async fn in_time(app: &TestApp, refund: &Value, wanted: impl Fn(&Value) -> bool)
         tokio::time::sleep(Duration::from_millis(60)).await;
     }
     panic!("still not as wanted: {:#}", app.client.get(&path).await.json());
+}
+
+/// The same for a payment.
+async fn until(app: &TestApp, payment: &Value, wanted: impl AsyncFn(&Value) -> bool) -> Value {
+    for _ in 0..90 {
+        let now = app.client.payment(id(payment)).await;
+        if wanted(&now).await {
+            return now;
+        }
+        app.advance(65).await;
+        tokio::time::sleep(Duration::from_millis(60)).await;
+    }
+    panic!("it does not come to that: {:#}", app.client.payment(id(payment)).await)
 }
 
 async fn numbers_in_the_books(app: &TestApp) -> Vec<(String, String)> {
@@ -190,149 +214,5 @@ async fn numbers_of_refunds_that_are_made_by_themselves_are_nobody_elses() {
     let answer = app.client.post(&format!("/v1/payments/{}/refunds", id(&payment)), &fresh("key"), &body).await;
     answer.problem(422, "invalid_parameter", Some("merchant_refund_no"));
     assert_eq!(Facts::of(&app).await.count("refunds").await, 0);
-    app.stop().await;
-}
-
-/// Somebody gives money back in the provider's own console.
-async fn by_hand(app: &TestApp, payment: &Value, fen: i64) -> (u16, Value) {
-    let order_no = &payment["attempts"][0]["provider_order_no"];
-    app.control.call(Method::POST, "/refunds", Some(json!({"order_no": order_no, "amount": fen}))).await
-}
-
-async fn until_refunded(app: &TestApp, payment: &Value, fen: i64) -> Value {
-    app.client.until(id(payment), |p| p["amount_refunded"] == fen).await
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_refund_made_in_the_providers_console_is_recognised_and_booked_once() {
-    for provider in ["alipay", "wechatpay"] {
-        let app = TestApp::start().await;
-        app.client.route(&[&app.account(provider)]).await.expect(200);
-        let payment = app.paid().await;
-        let fault = json!({"provider": provider, "kind": "duplicate"});
-        app.control.fault(fault).await;
-        assert_eq!(by_hand(&app, &payment, 888).await.0, 200);
-        let seen = until_refunded(&app, &payment, 888).await;
-        let found = &seen["refunds"][0];
-        assert_eq!(
-            (&found["status"], &found["amount"], &found["automatic"]),
-            (&json!("succeeded"), &json!(888), &json!(false))
-        );
-        assert!(found["merchant_refund_no"].as_str().unwrap().starts_with("provider-"), "{found}");
-        // What is left can be refunded, and no more than that.
-        assert_eq!(refund(&app, id(&payment), 8001).await.0, 422);
-        assert_eq!(refund(&app, id(&payment), 3000).await.0, 201);
-        app.advance(5).await;
-        until_refunded(&app, &payment, 3888).await;
-        assert_eq!(by_hand(&app, &payment, 1000).await.0, 200);
-        let seen = until_refunded(&app, &payment, 4888).await;
-        assert_eq!(seen["refunds"].as_array().unwrap().len(), 3, "each of them once: {seen:#}");
-        assert_ne!(by_hand(&app, &payment, 8888).await.0, 200, "the provider has its own guard");
-        let told = told(&app, &payment).await;
-        assert_eq!(told.iter().filter(|kind| *kind == "refund.succeeded").count(), 3, "{told:?}");
-        let ledger = app.app().store.check_ledger(None, 5).await.unwrap();
-        assert_eq!(ledger.deviations, []);
-        let operations = Facts::of(&app).await.count("operations").await;
-        assert_eq!(operations, 0, "nobody has to look at it");
-        app.stop().await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_console_refund_that_the_provider_does_not_confirm_comes_again() {
-    let app = TestApp::start().await;
-    app.client.route(&[&app.account("wechatpay")]).await.expect(200);
-    let payment = app.paid().await;
-    app.control.fault(json!({"provider": "wechatpay", "call": "query_refund", "kind": "http_500"})).await;
-    assert_eq!(by_hand(&app, &payment, 888).await.0, 200);
-    let began = std::time::Instant::now();
-    while !app.control.notifications().await.iter().any(|n| n["event"]["type"] == "refund_ended") {
-        assert!(began.elapsed() < crate::helpers::PATIENCE, "no notification");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert_eq!(app.client.payment(id(&payment)).await["amount_refunded"], 0, "nobody has confirmed it");
-    app.control.mend().await;
-    for _ in 0..5 {
-        app.advance(60).await;
-    }
-    until_refunded(&app, &payment, 888).await;
-    app.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn money_that_was_due_and_was_given_back_by_hand_is_not_given_back_again() {
-    let app = TestApp::start().await;
-    app.client.route(&[&app.account("wechatpay")]).await.expect(200);
-    // The first offer cannot be closed, both are paid, and what came twice cannot be sent back for now.
-    for call in ["close", "refund"] {
-        app.control.fault(json!({"provider": "wechatpay", "call": call, "kind": "http_500"})).await;
-    }
-    let first = app.client.pay(&crate::helpers::order()).await.expect(201);
-    let path = format!("/v1/payments/{}/offers", id(&first));
-    let second = app.client.post(&path, &fresh("key"), &json!({"flow": "qr"})).await.json();
-    for payment in [&second, &first] {
-        app.control.pay(payment).await;
-    }
-    let with = |disposition: &'static str| {
-        move |p: &Value| p["attempts"].as_array().unwrap().iter().any(|a| a["disposition"] == disposition)
-    };
-    app.client.until(id(&first), with("refund_due")).await;
-    let due = app.client.until(id(&first), |p| p["refunds"].as_array().is_some_and(|list| !list.is_empty())).await;
-    let attempts = due["attempts"].as_array().unwrap();
-    let number = &attempts.iter().find(|a| a["disposition"] == "refund_due").unwrap()["provider_order_no"];
-    let by_hand = json!({"order_no": number, "amount": 8888});
-    assert_eq!(app.control.call(Method::POST, "/refunds", Some(by_hand)).await.0, 200);
-    app.client.until(id(&first), with("refunded")).await;
-    app.control.mend().await;
-    let automatic = due["refunds"].as_array().unwrap().iter().find(|r| r["automatic"] == true).unwrap();
-    in_time(&app, automatic, |refund| refund["status"] == "failed").await;
-    let taken: i64 = app
-        .control
-        .orders()
-        .await
-        .iter()
-        .map(|o| o["captured"].as_i64().unwrap() - o["refunded"].as_i64().unwrap())
-        .sum();
-    assert_eq!(taken, 8888, "kept once, and given back once");
-    assert_eq!(Facts::of(&app).await.count("operations").await, 0, "nobody has to look at it");
-    assert_eq!(app.app().store.check_ledger(None, 5).await.unwrap().deviations, []);
-    app.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_console_refund_that_is_told_after_a_later_one_of_ours_is_booked_with_its_own_amount() {
-    let app = TestApp::start().await;
-    app.client.route(&[&app.account("alipay")]).await.expect(200);
-    let payment = app.paid().await;
-    app.control.fault(json!({"provider": "alipay", "kind": "drop"})).await;
-    assert_eq!(by_hand(&app, &payment, 888).await.0, 200);
-    assert_eq!(refund(&app, id(&payment), 3000).await.0, 201);
-    until_refunded(&app, &payment, 3000).await;
-    app.control.mend().await;
-    let began = std::time::Instant::now();
-    while app.client.payment(id(&payment)).await["amount_refunded"] != 3888 {
-        assert!(began.elapsed() < crate::helpers::PATIENCE, "it is not booked");
-        app.advance(65).await;
-        tokio::time::sleep(Duration::from_millis(60)).await;
-    }
-    assert_eq!(Facts::of(&app).await.count("operations").await, 0, "nobody has to look at it");
-    app.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_console_refund_that_its_provider_denies_is_looked_at_by_a_person() {
-    let app = TestApp::start().await;
-    app.client.route(&[&app.account("wechatpay")]).await.expect(200);
-    let payment = app.paid().await;
-    // Asked about it, the provider knows nothing of it: its answers are ten minutes old.
-    let behind = json!({"provider": "wechatpay", "call": "query_refund", "kind": "behind", "latency_ms": 600_000});
-    app.control.fault(behind).await;
-    assert_eq!(by_hand(&app, &payment, 888).await.0, 200);
-    let (facts, began) = (Facts::of(&app).await, std::time::Instant::now());
-    while facts.count("operations WHERE kind = 'notification_mismatch'").await != 1 {
-        assert!(began.elapsed() < crate::helpers::PATIENCE, "nobody is told");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    assert_eq!(app.client.payment(id(&payment)).await["amount_refunded"], 0, "it was not confirmed");
     app.stop().await;
 }

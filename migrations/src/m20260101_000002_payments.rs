@@ -186,7 +186,7 @@ async fn refunds(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .col(string("attempt_id"))
                 .col(string("merchant_id"))
                 .col(string("merchant_refund_no"))
-                .col(string("provider_refund_no").unique_key())
+                .col(string("provider_refund_no"))
                 // Numbers that the provider has ended without moving money, oldest first, with blanks between them.
                 .col(text("earlier_nos"))
                 .col(big_integer("amount"))
@@ -219,6 +219,18 @@ async fn refunds(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+    // Ours are unique by themselves; numbers made in a provider's console are unique in one trade.
+    manager
+        .create_index(
+            Index::create()
+                .name("refunds_provider_no")
+                .table("refunds")
+                .col("attempt_id")
+                .col("provider_refund_no")
+                .unique()
+                .to_owned(),
+        )
+        .await?;
     // Money that came twice goes back by itself, once.
     manager
         .create_index(
@@ -227,7 +239,7 @@ async fn refunds(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .table("refunds")
                 .col("attempt_id")
                 .unique()
-                .cond_where(Expr::col("automatic").eq(true).and(Expr::col("status").ne("failed")))
+                .cond_where(Expr::col("automatic").eq(true).and(Expr::col("status").is_in(["pending", "abnormal"])))
                 .to_owned(),
         )
         .await?;

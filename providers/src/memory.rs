@@ -42,6 +42,7 @@ static CHARGING: Capabilities = Capabilities {
         reverse_pause_s: 3,
         declined_is_reversed: true,
         not_found_twice_s: Some(30),
+        last_reversals: None,
     }),
     ..capabilities(&[FlowCapability { flow: Flow::Barcode, ending: Ending::Reverse }])
 };

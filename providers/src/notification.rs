@@ -77,6 +77,8 @@ pub enum Notice {
         order_no: String,
         /// Our number of the refund, when it is about one.
         refund_no: Option<String>,
+        /// Whether it says that money moved.
+        says_done: bool,
     },
     /// Genuine, and about nothing that we book (a closed trade, an order waiting).
     Nothing {

@@ -185,7 +185,7 @@ pub enum Ended {
     NotFound,
     /// It cannot be ended this way (no trade yet, a wrong kind of order, too late); nothing was changed.
     Impossible(Failure),
-    /// Not done yet: ask again.
+    /// It was not sent, or refused for now: nothing was changed by this call. Ask again.
     Again(Failure),
     /// Anything else.
     Unknown(Failure),

@@ -206,6 +206,20 @@ pub struct Charging {
     /// What proves a charge dead whose reversal succeeded or found nothing, beside a query that says closed or
     /// reversed: two queries, this far apart, that do not find it. `None`: they prove nothing here.
     pub not_found_twice_s: Option<u32>,
+    /// The hour after which no charge of the day can be reversed any more, at providers that have one.
+    pub last_reversals: Option<LastReversals>,
+}
+
+/// A day after whose end its charges cannot be reversed: they are reversed sooner when it is near. In seconds of the day
+/// in Beijing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LastReversals {
+    /// From then on a charge in doubt is reversed at once, so that there is time to try again.
+    pub in_doubt_from_s: i64,
+    /// Then one whose payer is still asked to confirm is reversed, too.
+    pub waiting_from_s: i64,
+    /// Then the day ends.
+    pub until_s: i64,
 }
 
 impl Capabilities {

@@ -19,6 +19,7 @@ use super::request::{Id, caller_of};
 use crate::app::App;
 use crate::domain::Refund;
 use crate::domain::refund::State;
+use crate::payments::by_hand::NUMBERS;
 use crate::payments::refund::{self, NewRefund, RefundError};
 use crate::payments::view::{self, RefundView};
 
@@ -41,8 +42,8 @@ impl CreateRefund {
             return Err(Problem::invalid("amount", "An amount is a whole number of fen from 1."));
         }
         text("merchant_refund_no", &self.merchant_refund_no, 64)?;
-        if self.merchant_refund_no.starts_with("auto-") {
-            let detail = "Numbers that begin with auto- belong to refunds that are made by themselves.";
+        if ["auto-", NUMBERS].iter().any(|own| self.merchant_refund_no.starts_with(own)) {
+            let detail = "Numbers that begin with auto- or provider- belong to refunds that the merchant has not asked for here.";
             return Err(Problem::invalid("merchant_refund_no", detail));
         }
         if let Some(reason) = &self.reason {

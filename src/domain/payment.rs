@@ -264,6 +264,13 @@ impl Aggregate {
             .map(|r| r.amount.minor())
             .sum()
     }
+
+    /// Whether the money of a refund that has failed is not promised to another one by now.
+    #[must_use]
+    pub fn still_fits(&self, failed: &Refund) -> bool {
+        let captured = self.attempt(&failed.attempt_id).and_then(|a| a.captured).map_or(0, Money::minor);
+        self.claimed_by_refunds_fen(&failed.attempt_id).saturating_add(failed.amount.minor()) <= captured
+    }
 }
 
 #[cfg(test)]

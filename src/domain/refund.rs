@@ -55,10 +55,13 @@ impl State {
         use Event as E;
         use State as S;
         match (self, event) {
-            (S::Pending | S::Abnormal, E::Done) => Ok(S::Succeeded),
+            // A provider's last word about money counts, also after a "no".
+            (S::Pending | S::Abnormal | S::Failed, E::Done) => Ok(S::Succeeded),
             (S::Pending | S::Abnormal, E::Refuse) => Ok(S::Failed),
             (S::Pending, E::GoAstray) => Ok(S::Abnormal),
-            (S::Succeeded | S::Failed, E::Done | E::Refuse | E::GoAstray) | (S::Abnormal, E::GoAstray) => {
+            (S::Succeeded, E::Done)
+            | (S::Succeeded | S::Failed, E::Refuse | E::GoAstray)
+            | (S::Abnormal, E::GoAstray) => {
                 Err(Illegal { machine: "refund", state: self.to_string(), event: event.to_string() })
             }
         }

@@ -14,6 +14,9 @@ use crate::domain::id::{self, Kind};
 use crate::domain::refund::State;
 use crate::domain::{Aggregate, Attempt, Refund, Timestamp};
 
+/// How the numbers of these refunds begin for merchants.
+pub const NUMBERS: &str = "provider-";
+
 /// A refund that is not ours, as it will be booked: of one of these amounts.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) struct ByHand {
@@ -39,13 +42,20 @@ pub(super) fn told(
     };
     let Some(attempt) = aggregate.attempt(attempt_id) else { return Ok(None) };
     let left = attempt.captured.map_or(0, Money::minor) - given_back(aggregate, attempt_id);
-    let told = amount.map(|amount| vec![amount.minor()]).or(total.map(|total| parts(aggregate, attempt_id, total)));
+    let told: Option<Vec<i64>> =
+        amount.map(|amount| vec![amount.minor()]).or(total.map(|total| parts(aggregate, attempt_id, total)));
     let possible = told.unwrap_or_default().into_iter().filter(|fen| (1..=left).contains(fen));
     let amounts: Vec<Money> = possible.filter_map(|fen| Money::fen(fen).ok()).collect();
-    let Some(first) = amounts.first().copied() else { return Ok(None) };
+    // Money that nobody here knows of yet has gone back in part: its payment comes first.
+    let first = match (amounts.first(), attempt.captured) {
+        (Some(first), _) => *first,
+        (None, None) => attempt.amount,
+        (None, Some(_)) => return Ok(None),
+    };
     let refund = Refund {
         id: id::new(Kind::Refund)?,
-        merchant_refund_no: format!("provider-{refund_no}"),
+        // Numbers that were made in a console are unique in one trade only.
+        merchant_refund_no: format!("{NUMBERS}{attempt_id}-{refund_no}"),
         provider_refund_no: refund_no.clone(),
         // Part of the refund where the provider keys by it; none of those tells of refunds like this one.
         txn_time: Some(now),
@@ -71,32 +81,45 @@ fn parts(aggregate: &Aggregate, attempt_id: &str, total: Money) -> Vec<i64> {
     parts
 }
 
-/// Asks the provider which of the amounts this number has given back; `None` if it is none of them, or nothing is done.
+/// What a provider says of a refund that its notification told of.
+#[derive(Debug, PartialEq)]
+pub(super) enum Confirmed {
+    /// It has given this back.
+    Yes(Box<ByHand>),
+    /// It is not done, or another one than the rows allow for as they are now: that may change, so the notification has to
+    /// come again.
+    NotYet,
+    /// It has failed. The notification says otherwise: a person looks at what does not agree.
+    No,
+}
+
+impl ByHand {
+    /// Which attempt's money it gives back.
+    pub(super) fn attempt_id(&self) -> &str {
+        &self.refund.attempt_id
+    }
+}
+
+/// Asks the provider which of the amounts this number has given back.
 ///
 /// # Errors
 /// [`Trouble::Unanswered`]: nobody knows; the notification has to come again.
-pub(super) async fn confirmed(
-    app: &App,
-    aggregate: &Aggregate,
-    found: &ByHand,
-) -> Result<Option<Box<ByHand>>, Trouble> {
+pub(super) async fn confirmed(app: &App, aggregate: &Aggregate, found: &ByHand) -> Result<Confirmed, Trouble> {
     for amount in &found.amounts {
         let refund = Refund { amount: *amount, ..found.refund.clone() };
-        let Some((account, order, call)) = order(app, aggregate, &refund) else { return Ok(None) };
+        let Some((account, order, call)) = order(app, aggregate, &refund) else { return Ok(Confirmed::NotYet) };
         match account.provider.query_refund(&order, &call).await.outcome {
-            RefundQueried::Done => return Ok(Some(Box::new(ByHand { refund, amounts: vec![*amount] }))),
+            RefundQueried::Done => return Ok(Confirmed::Yes(Box::new(ByHand { refund, amounts: vec![*amount] }))),
             // There is one, and of another amount.
             RefundQueried::Unknown(failure) if failure.code == OTHER_REFUND => {}
             RefundQueried::Unknown(failure) => return Err(Trouble::Unanswered(failure.message)),
-            // An answer, and another one than the notification's: a person looks at what does not agree. Were it sent again
-            // in vain, nobody would know of it once its provider has given up.
-            RefundQueried::NotFound
-            | RefundQueried::Accepted
-            | RefundQueried::TerminalNo(_)
-            | RefundQueried::Abnormal(_) => return Ok(None),
+            // At Alipay the same word for "not finished" and "failed".
+            RefundQueried::NotFound | RefundQueried::Accepted => return Ok(Confirmed::NotYet),
+            RefundQueried::TerminalNo(_) | RefundQueried::Abnormal(_) => return Ok(Confirmed::No),
         }
     }
-    Ok(None)
+    // Another one, of which nobody has told yet, or one of ours that is not known to be done is part of the sum.
+    Ok(Confirmed::NotYet)
 }
 
 /// Books it. Money that was to go back by itself, and now has, is refunded; what was on its way for it meets a "no".

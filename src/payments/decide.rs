@@ -98,9 +98,10 @@ fn keep(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), U
 
 /// Money that a refund of ours may be giving back must not be decided about in another way.
 fn nothing_under_way(after: &Aggregate, attempt_id: &str) -> Result<(), Undecided> {
-    let is_under_way = |r: &Refund| r.attempt_id == attempt_id && r.status != RefundState::Failed;
-    match after.refunds.iter().any(is_under_way) {
-        true => Err(no("A refund of this money is under way or done.")),
+    let may_be_carried_out =
+        |r: &Refund| r.attempt_id == attempt_id && matches!(r.status, RefundState::Pending | RefundState::Abnormal);
+    match after.refunds.iter().any(may_be_carried_out) {
+        true => Err(no("A refund of this money is under way.")),
         false => Ok(()),
     }
 }
@@ -139,15 +140,16 @@ fn retry(app: &App, after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> 
     let earlier = after.refunds.iter().filter(|r| r.attempt_id == attempt_id && r.automatic);
     let reason = earlier.clone().next_back().and_then(|r| r.reason.clone());
     let number = format!("auto-{attempt_id}-{}", earlier.count().saturating_add(1));
+    let left = give_back::left(after, attempt_id);
     let attempt = after.attempt(attempt_id).ok_or_else(|| no("There is no such attempt."))?;
-    let due = attempt.captured.filter(|_| attempt.disposition == Some(Disposition::RefundDue));
-    let captured = due.ok_or_else(|| no("This money does not have to go back."))?;
+    let due = left.filter(|_| attempt.disposition == Some(Disposition::RefundDue));
+    let left = due.ok_or_else(|| no("This money does not have to go back."))?;
     let refund = Refund {
         id: id::new(Kind::Refund).map_err(Trouble::from)?,
         merchant_refund_no: number,
         reason,
         automatic: true,
-        ..blank(app, attempt, &merchant_id, captured, now)?
+        ..blank(app, attempt, &merchant_id, left, now)?
     };
     after.refunds.push(refund);
     Ok(())

@@ -3,6 +3,8 @@
 
 use std::sync::Arc;
 
+use providers::money::Money;
+
 use super::Trouble;
 use super::refund::blank;
 use super::refund_outcome::operation;
@@ -24,12 +26,16 @@ pub(super) async fn begin(app: &Arc<App>, before: Aggregate, attempt_id: &str) -
         let merchant_id = after.payment.merchant_id.clone();
         let is_duplicate = after.kept().is_some();
         let is_under_way = after.refunds.iter().any(|r| r.attempt_id == attempt_id && r.automatic);
+        let left = left(after, attempt_id);
         let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(None) };
         attempt.next_check_at = None;
-        let Some(captured) = attempt.captured.filter(|_| attempt.disposition == Some(Disposition::RefundDue)) else {
+        let Some(left) = left.filter(|_| attempt.disposition == Some(Disposition::RefundDue)) else {
             return Ok(Some(Vec::new()));
         };
-        if !is_under_way {
+        if left.minor() == 0 {
+            // Somebody has given all of it back in the provider's console.
+            attempt.disposition = attempt.disposition.map(|d| d.on(DispositionEvent::Refunded)).transpose()?;
+        } else if !is_under_way {
             // Shown to the payer: "paid twice", or "paid after the order was closed".
             let reason = if is_duplicate { "重复支付退款" } else { "订单已关闭退款" };
             let refund = Refund {
@@ -37,7 +43,7 @@ pub(super) async fn begin(app: &Arc<App>, before: Aggregate, attempt_id: &str) -
                 merchant_refund_no: format!("auto-{attempt_id}"),
                 reason: Some(reason.to_owned()),
                 automatic: true,
-                ..blank(app, attempt, &merchant_id, captured, now)?
+                ..blank(app, attempt, &merchant_id, left, now)?
             };
             after.refunds.push(refund);
         }
@@ -46,6 +52,13 @@ pub(super) async fn begin(app: &Arc<App>, before: Aggregate, attempt_id: &str) -
     .await?;
     kill_point!("give_back_after_commit");
     Ok(written)
+}
+
+/// What is left of an attempt's money after all refunds that were carried out, somebody's in the console among them.
+pub(super) fn left(aggregate: &Aggregate, attempt_id: &str) -> Option<Money> {
+    let captured = aggregate.attempt(attempt_id)?.captured?.minor();
+    let done = aggregate.refunds.iter().filter(|r| r.attempt_id == attempt_id && r.status == State::Succeeded);
+    Money::fen(captured - done.map(|r| r.amount.minor()).sum::<i64>()).ok()
 }
 
 /// Where a refund stands.

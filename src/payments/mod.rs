@@ -5,7 +5,7 @@
 
 #[cfg(feature = "broken")]
 mod broken;
-mod by_hand;
+pub mod by_hand;
 pub mod capture;
 pub mod close;
 pub mod decide;

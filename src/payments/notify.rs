@@ -11,7 +11,7 @@ use providers::notification::{
 use providers::outcome::{Capture, Queried, RefundQueried};
 use strum::VariantNames as _;
 
-use super::by_hand::{self, ByHand};
+use super::by_hand::{self, ByHand, Confirmed};
 use super::{DECISIONS, Trouble, events, refund_outcome, resolve};
 use crate::app::App;
 #[cfg(feature = "broken")]
@@ -223,7 +223,16 @@ async fn unmatched(
 /// knows of another one.
 async fn told(app: &App, account: &Account, before: &Aggregate, matched: Matched) -> Result<Option<Matched>, Trouble> {
     if let Matched::ByHand(found) = &matched {
-        return Ok(by_hand::confirmed(app, before, found).await?.map(Matched::ByHand));
+        return match by_hand::confirmed(app, before, found).await? {
+            Confirmed::Yes(found) => Ok(Some(Matched::ByHand(found))),
+            Confirmed::No => Ok(None),
+            Confirmed::NotYet => {
+                // It is sent again; a person hears of it now, since its provider gives up some day.
+                let detail = "a refund was made in the provider's console, and the provider does not confirm it yet";
+                raise(app, account, "console_refund_unconfirmed", found.attempt_id(), detail.to_owned()).await?;
+                Err(Trouble::Unanswered(detail.to_owned()))
+            }
+        };
     }
     let Matched::Ask { attempt_id, refund_id: None } = &matched else { return Ok(Some(matched)) };
     let sending = before.attempt(attempt_id).filter(|a| a.status == State::Sending);
@@ -298,7 +307,9 @@ fn ours<'a>(
             let refund_id = refund_of(aggregate, attempt_id, refund_no)?;
             Ok((aggregate, Matched::Refund { refund_id, outcome: outcome.clone() }))
         }
-        Notice::Ask { refund_no: Some(no), .. } if is_earlier_no(aggregate, no) => Ok((aggregate, Matched::OldNews)),
+        Notice::Ask { refund_no: Some(no), says_done: false, .. } if is_earlier_no(aggregate, no) => {
+            Ok((aggregate, Matched::OldNews))
+        }
         Notice::Ask { refund_no, .. } => {
             let refund_id = refund_no.as_ref().map(|no| refund_of(aggregate, attempt_id, no)).transpose()?;
             Ok((aggregate, Matched::Ask { attempt_id: attempt_id.clone(), refund_id }))
@@ -343,7 +354,8 @@ fn ask_now(app: &App, after: &mut Aggregate, attempt_id: &str, refund_id: Option
 pub(super) fn ask_soon(app: &App, after: &mut Aggregate, refund_id: &str, now: Timestamp) {
     let over_ms = app.config.payments.refund_timeout_ms + app.config.payments.call_grace_ms;
     let Some(refund) = after.refund_mut(refund_id) else { return };
-    let may_end = matches!(refund.status, RefundState::Pending | RefundState::Abnormal);
+    // One that counts as failed may have been carried out after all.
+    let may_end = refund.status != RefundState::Succeeded;
     if let Some(sent_at) = refund.sent_at.filter(|_| may_end) {
         let answered = refund.next_check_at != Some(sent_at.plus_ms(over_ms));
         refund.next_check_at = Some(if answered { now } else { sent_at.plus_ms(over_ms).max(now) });

@@ -15,6 +15,8 @@ use crate::store::change::Operation;
 pub(super) const LATER_S: i64 = 60;
 /// A refund that waits for funds is sent again after this long.
 const FUNDS_S: i64 = 600;
+/// A refund that its provider has, and does not find, is found after this long.
+const SHOWS_WITHIN_S: i64 = 3_600;
 /// After so many questions a person looks at it.
 const MAX_QUESTIONS: i32 = 30;
 
@@ -75,6 +77,23 @@ pub(super) fn done(refund: &mut Refund, now: Timestamp) -> Result<(), Trouble> {
     Ok(())
 }
 
+fn still_fits(aggregate: &Aggregate, refund_id: &str) -> bool {
+    aggregate.refunds.iter().find(|r| r.id == refund_id).is_some_and(|refund| aggregate.still_fits(refund))
+}
+
+/// It counted as failed, and was carried out all the same. The money is gone, so it is booked; the merchant was told
+/// otherwise and may have given it back in another way, so a person looks.
+fn after_all(refund: &mut Refund, fits: bool, now: Timestamp) -> Result<Vec<Operation>, Trouble> {
+    if fits {
+        done(refund, now)?;
+    } else {
+        // Its money is promised to another refund by now, which its provider will refuse; then it is asked about again.
+        refund.next_check_at = Some(now.plus_s(3_600));
+    }
+    let detail = "the provider says that it was carried out after it had said that it would not be";
+    Ok(vec![operation(refund, "refund_done_after_failed", detail.to_owned(), now)?])
+}
+
 fn refused(refund: &mut Refund, failure: &Failure, now: Timestamp) -> Result<(), Trouble> {
     refund.apply(Event::Refuse)?;
     refund.failure = Some(failure.clone());
@@ -103,11 +122,16 @@ pub(super) fn found(
 ) -> Result<Vec<Operation>, Trouble> {
     after.payment.lease_until = None;
     let renumbers = renumber::is_allowed(app, after, refund_id);
+    let fits = still_fits(after, refund_id);
     let Some(refund) = after.refund_mut(refund_id) else { return Ok(Vec::new()) };
-    if !matches!(refund.status, State::Pending | State::Abnormal) {
+    refund.questions = refund.questions.saturating_add(1);
+    if refund.status == State::Failed {
+        refund.next_check_at = None;
+        return if *outcome == RefundQueried::Done { after_all(refund, fits, now) } else { Ok(Vec::new()) };
+    }
+    if refund.status == State::Succeeded {
         return Ok(Vec::new());
     }
-    refund.questions = refund.questions.saturating_add(1);
     match outcome {
         RefundQueried::Done => done(refund, now)?,
         RefundQueried::TerminalNo(failure) if renumbers => renumber::apply(app, refund, failure, now)?,
@@ -116,7 +140,11 @@ pub(super) fn found(
             return astray(refund, failure, now);
         }
         RefundQueried::NotFound if refund.status == State::Pending => match refund.failure.clone() {
-            // Nothing is there, and the last sending was refused for good, or in the way that it was tried.
+            // The last sending was refused for good, or in the way that it was tried; an earlier one had no answer, and may
+            // be what the refusal counted. It shows in time.
+            Some(_) if refund.in_doubt && refund.sent_at.is_some_and(|at| now < at.plus_s(SHOWS_WITHIN_S)) => {
+                return look_again(refund, ladder, now);
+            }
             Some(failure) if renumbers => renumber::apply(app, refund, &failure, now)?,
             Some(failure) => refused(refund, &failure, now)?,
             // It was sent so often in vain that a person has to look; meanwhile it goes on once an hour.
@@ -182,6 +210,7 @@ pub(super) fn told(
 ) -> Result<Vec<Operation>, Trouble> {
     let renumbers = renumber::is_allowed(app, after, refund_id);
     let was = give_back::status(after, refund_id);
+    let fits = still_fits(after, refund_id);
     let Some(refund) = after.refund_mut(refund_id) else { return Ok(Vec::new()) };
     let attempt_id = refund.attempt_id.clone();
     let mut operations = match (refund.status, outcome) {
@@ -198,11 +227,7 @@ pub(super) fn told(
             Vec::new()
         }
         (State::Pending, RefundQueried::Abnormal(failure)) => astray(refund, failure, now)?,
-        // The merchant was told that it failed, and may have given the money back in another way.
-        (State::Failed, RefundQueried::Done) => {
-            let detail = "the provider says that it was carried out after it had said that it would not be";
-            vec![operation(refund, "refund_done_after_failed", detail.to_owned(), now)?]
-        }
+        (State::Failed, RefundQueried::Done) => after_all(refund, fits, now)?,
         (State::Succeeded | State::Failed, _)
         | (State::Abnormal, RefundQueried::Abnormal(_))
         | (_, RefundQueried::NotFound | RefundQueried::Accepted | RefundQueried::Unknown(_)) => Vec::new(),

@@ -23,6 +23,10 @@ use crate::domain::{Aggregate, Attempt, Timestamp};
 use crate::kill_point;
 use crate::store::change::Operation;
 
+/// A reversal without an answer that has done nothing so long after its call will not: a "no" and a query after that
+/// include it. Calls live for seconds, and providers carry reversals out at once or within minutes.
+const DOUBT_LASTS_S: i64 = 600;
+
 /// From now on the charge is to be reversed, whatever becomes of it meanwhile.
 ///
 /// # Errors
@@ -151,7 +155,7 @@ async fn undo(
     let mut told = Told {
         ended: None,
         fence: attempt.call_deadline,
-        doubted_before: attempt.reversal_in_doubt,
+        doubted_before: is_in_doubt(attempt, app.clock.now()),
         asked_at: app.clock.now(),
     };
     if attempt.reversal != Some(Reversal::Done) {
@@ -159,7 +163,7 @@ async fn undo(
         let mut is_ours = false;
         planned = write(app, planned, |after, now| {
             is_ours = false;
-            told.doubted_before = after.attempt(&attempt.id).is_some_and(|a| a.reversal_in_doubt);
+            told.doubted_before = after.attempt(&attempt.id).is_some_and(|a| is_in_doubt(a, now));
             let Some(planned) = plan(app, after, &attempt.id, charging, now) else { return Ok(None) };
             is_ours = planned;
             Ok(Some(Vec::new()))
@@ -172,12 +176,27 @@ async fn undo(
         told.fence = planned.attempt(&attempt.id).map_or(attempt.call_deadline, |a| a.call_deadline);
         told.ended = reverse(app, account, attempt, planned_at, told.fence).await;
         if told.ended.is_none() {
-            return Ok(planned);
+            return write(app, planned, |after, _| Ok(not_sent(after, &attempt.id, &told))).await;
         }
     }
     told.asked_at = app.clock.now();
     let queried = ask(app, account, attempt).await;
     write(app, planned, |after, now| conclude(after, &attempt.id, &told, &queried, account, charging, now)).await
+}
+
+/// Whether an earlier reversal that had no answer may still be carried out.
+fn is_in_doubt(attempt: &Attempt, now: Timestamp) -> bool {
+    attempt.reversal_in_doubt && now < attempt.call_deadline.plus_s(DOUBT_LASTS_S)
+}
+
+/// The planned call was not made: it leaves no doubt behind.
+fn not_sent(after: &mut Aggregate, attempt_id: &str, told: &Told) -> Option<Vec<Operation>> {
+    let attempt = after.attempt_mut(attempt_id)?;
+    if attempt.status != State::Reversing || attempt.call_deadline != told.fence {
+        return None;
+    }
+    attempt.reversal_in_doubt = told.doubted_before;
+    Some(Vec::new())
 }
 
 /// What a worker has brought back from a reversal.
@@ -273,7 +292,7 @@ fn after_call(earlier: Option<Reversal>, told: &Told, queried: &Queried) -> (Opt
             (earlier_yes, told.doubted_before)
         }
         Some(Reversal::Impossible) => (Some(Reversal::Impossible), told.doubted_before),
-        None => (earlier_yes, true),
+        None => (earlier_yes, told.doubted_before || !matches!(ended, Ended::Again(_))),
     }
 }
 
@@ -369,6 +388,7 @@ mod tests {
             reverse_pause_s: 5,
             declined_is_reversed: false,
             not_found_twice_s,
+            last_reversals: None,
         }
     }
 
@@ -438,6 +458,10 @@ mod tests {
         assert_eq!(decided(None, no(), true, &paid), (impossible, true, false), "an earlier one may still work");
         assert_eq!(decided(impossible, lost(), false, &paid), (None, true, false), "this one may");
         assert_eq!(decided(None, Ended::Closed, true, &paid), (Some(Reversal::Done), false, false));
+        // A call that was not sent, or turned away, leaves things as they were.
+        let turned_away = || Ended::Again(Failure::new(FailureKind::Network, "refused", ""));
+        assert_eq!(decided(None, turned_away(), false, &paid), (None, false, false));
+        assert_eq!(decided(None, turned_away(), true, &paid), (None, true, false));
         let there = Some(Reversal::NothingThere);
         assert_eq!(decided(there, no(), false, &Queried::NotFound), (there, false, false));
         assert_eq!(decided(there, lost(), false, &Queried::NotFound), (there, true, false));

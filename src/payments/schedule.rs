@@ -14,6 +14,9 @@ pub const MAX_QUESTIONS: i32 = 30;
 pub const OFFER_MARGIN_S: i64 = 120;
 /// A call that is over by its deadline is judged this much later, by whoever comes first.
 const GRACE_MS: i64 = 1_000;
+/// Beijing is so far ahead of UTC.
+const BEIJING_S: i64 = 8 * 3_600;
+const DAY_S: i64 = 86_400;
 /// The longest pause between two questions.
 const LONGEST_PAUSE_S: i64 = 3_600;
 /// The longest pause between two rounds through the routes of a parked payment.
@@ -68,10 +71,22 @@ fn next_charge_check(attempt: &Attempt, charging: &Charging, now: Timestamp) -> 
     }
 }
 
-/// Until then a charge may wait for its payer, or for its provider's word; then it is reversed.
+/// Until then a charge may wait for its payer, or for its provider's word; then it is reversed. Sooner where the hour comes
+/// after which it could not be.
 #[must_use]
 pub fn patient_until(attempt: &Attempt, charging: &Charging) -> Timestamp {
-    attempt.started_at.plus_s(i64::from(charging.patience_s.max(charging.reverse_from_s)))
+    patience_ends(attempt.started_at, attempt.status, charging)
+}
+
+fn patience_ends(started_at: Timestamp, status: State, charging: &Charging) -> Timestamp {
+    let patient = started_at.plus_s(i64::from(charging.patience_s.max(charging.reverse_from_s)));
+    let Some(last) = charging.last_reversals else { return patient };
+    let of_day_s = (started_at.0 / 1_000 + BEIJING_S).rem_euclid(DAY_S);
+    let from_s = if status == State::Unknown { last.in_doubt_from_s } else { last.waiting_from_s };
+    if of_day_s >= last.until_s {
+        return patient;
+    }
+    patient.min(started_at.plus_s((from_s - of_day_s).max(i64::from(charging.reverse_from_s))))
 }
 
 /// No reversal of a charge before then.
@@ -102,7 +117,38 @@ pub fn backoff_s(n: i32, longest: i64) -> i64 {
 
 #[cfg(test)]
 mod tests {
+    use providers::provider::LastReversals;
+
     use super::*;
+
+    #[test]
+    fn a_charge_is_reversed_sooner_when_the_hour_comes_after_which_it_could_not_be() {
+        let at = |time: &str| {
+            let time = format!("2026-11-26T{time}+08:00").parse::<chrono::DateTime<chrono::Utc>>().unwrap();
+            Timestamp(time.timestamp_millis())
+        };
+        let unionpay = Charging {
+            is_code: |_| true,
+            timeout_ms: 10_000,
+            ladder_s: &[1, 2, 4],
+            patience_s: 65,
+            reverse_from_s: 0,
+            reverse_pause_s: 5,
+            declined_is_reversed: false,
+            not_found_twice_s: Some(30),
+            last_reversals: Some(LastReversals { in_doubt_from_s: 82_500, waiting_from_s: 82_740, until_s: 82_800 }),
+        };
+        let until = |started: &str, status| patience_ends(at(started), status, &unionpay);
+        assert_eq!(until("22:50:00", State::Unknown), at("22:51:05"), "the usual patience");
+        assert_eq!(until("22:54:30", State::Unknown), at("22:55:00"), "no later than this");
+        assert_eq!(until("22:57:00", State::Unknown), at("22:57:00"), "at once");
+        assert_eq!(until("22:57:00", State::AwaitingPayer), at("22:58:05"), "a payer has his time");
+        assert_eq!(until("22:58:30", State::AwaitingPayer), at("22:59:00"), "as long as the day has");
+        assert_eq!(until("23:00:00", State::Unknown), at("23:01:05"), "the next day has begun");
+        assert_eq!(until("00:00:10", State::Unknown), at("00:01:15"));
+        let without = Charging { last_reversals: None, ..unionpay };
+        assert_eq!(patience_ends(at("22:57:00"), State::Unknown, &without), at("22:58:05"));
+    }
 
     #[test]
     fn pauses_double_up_to_their_limit_and_thirty_of_them_span_most_of_a_day() {

@@ -4,6 +4,7 @@
 
 use sea_orm::DbErr;
 
+use super::by_hand::NUMBERS;
 use super::decide::{Undecided, decide};
 use super::{DECISIONS, Trouble, events};
 use crate::app::App;
@@ -237,6 +238,10 @@ pub async fn has_gone(
         // Until it is done: it may be sent again and again in vain.
         "refund_needs_funds" => refund_ended(&[refund::State::Pending]),
         "unresolved" => attempt_ended,
+        "console_refund_unconfirmed" => {
+            let is_booked = |r: &Refund| r.merchant_refund_no.starts_with(NUMBERS) && r.created_at >= entry.created_at;
+            about.is_some_and(|a| a.refunds.iter().any(|r| r.attempt_id == entry.subject_id && is_booked(r)))
+        }
         "money_unconfirmed" => attempt.is_some_and(|a| a.status != State::Dead),
         "payment_stuck" => about.is_some_and(|a| a.due_at().is_none_or(|due| due > now)),
         "account_unavailable" => {

@@ -70,6 +70,7 @@ static CAPABILITIES: Capabilities = Capabilities {
         declined_is_reversed: true,
         // A payment on its way may make the trade after a cancel that found none.
         not_found_twice_s: Some(30),
+        last_reversals: None,
     }),
 };
 

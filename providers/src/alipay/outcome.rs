@@ -148,7 +148,8 @@ pub(super) fn reversed(reply: Reply, order_no: &str) -> Ended {
 /// A cancel that was taken up says by `action` what it did, and by `retry_flag` whether it is through.
 fn reversal(node: &Node) -> Ended {
     match (node.text("retry_flag"), node.text("action")) {
-        (Some("Y"), _) => Ended::Again(node.failure(FailureKind::ServerError)),
+        // Not through: it may still be.
+        (Some("Y"), _) => Ended::Unknown(node.failure(FailureKind::ServerError)),
         (Some("N"), Some("close")) => Ended::Closed,
         (Some("N"), Some("refund")) => Ended::Reversed,
         // No trade was found, or nothing was done. A payment on its way may still make one: a query decides.

@@ -73,7 +73,7 @@ fn whatever_unionpay_signs_is_read_or_refused_by_name() {
         let form = to_form(&fields);
         assert_eq!(parse_form(form.as_bytes()).as_ref(), Ok(&fields), "what is written is read");
         match notified(&account, form.as_bytes()) {
-            Ok(Notification { notice: Notice::Ask { order_no, refund_no }, .. }) => {
+            Ok(Notification { notice: Notice::Ask { order_no, refund_no, .. }, .. }) => {
                 let named = |no: &String| fields.get("orderId") == Some(no) || fields.get("origOrderId") == Some(no);
                 assert!(named(&order_no) && refund_no.as_ref().is_none_or(named));
                 saw(("ask", refund_no.is_some(), fields.len()))

@@ -36,7 +36,7 @@ use crate::notification::{Acknowledgement, AcknowledgementBody, Notification, Ra
 use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
 use crate::outcome::{Answer, Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded, Refusal};
 use crate::provider::{
-    Capabilities, Charging, Ending, FlowCapability, Protocol, Provider, ProviderName, SettingsError,
+    Capabilities, Charging, Ending, FlowCapability, LastReversals, Protocol, Provider, ProviderName, SettingsError,
 };
 
 /// The entry on the list of providers.
@@ -73,6 +73,8 @@ static CAPABILITIES: Capabilities = Capabilities {
         declined_is_reversed: false,
         // A reversed scan is not found any more, and one that was never made is not found either.
         not_found_twice_s: Some(30),
+        // The clearing day ends at 23:00, and with it reversals (UnionPay 4.8, 8): five minutes for several tries.
+        last_reversals: Some(LastReversals { in_doubt_from_s: 82_500, waiting_from_s: 82_740, until_s: 82_800 }),
     }),
 };
 

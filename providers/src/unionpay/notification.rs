@@ -4,6 +4,7 @@
 use chrono::{DateTime, Utc};
 use http::StatusCode;
 
+use super::codes::Word;
 use super::config::Account;
 use super::outcome::{CONSUME, REFUND, UNDO};
 use super::sign::{Doubt, sha256_hex, signed_text};
@@ -32,12 +33,14 @@ pub(super) fn read(
     }
     let missing = |name: &str| Rejection::Unreadable(format!("no {name}"));
     let number = text("orderId").ok_or_else(|| missing("orderId"))?;
+    let says_done = text("respCode").is_some_and(|code| Word::of(&code) == Word::Yes);
     let notice = match text("txnType").ok_or_else(|| missing("txnType"))?.as_str() {
-        CONSUME => Notice::Ask { order_no: number, refund_no: None },
+        CONSUME => Notice::Ask { order_no: number, refund_no: None, says_done },
         // Its own number is the refund's; the order's is another field, which our requests make it return.
         REFUND | UNDO => Notice::Ask {
             order_no: text("origOrderId").ok_or_else(|| missing("origOrderId"))?,
             refund_no: Some(number),
+            says_done,
         },
         _ => Notice::Nothing { order_no: number },
     };

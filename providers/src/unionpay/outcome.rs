@@ -296,11 +296,13 @@ pub(super) fn reversed(fields: &Fields) -> Ended {
         Word::Yes | Word::Reversed => Ended::Reversed,
         Word::NotFound => Ended::NotFound,
         // Not done, and it may be once the load, the hour or the key has changed.
-        Word::Accepted | Word::Busy | Word::Closed | Word::TooOften | Word::Signature => Ended::Again(failure),
+        Word::Busy | Word::Closed | Word::TooOften | Word::Signature => Ended::Again(failure),
         // Not done: another day's order, one that is no scan, a contract without reversals; or the word that the charge
         // itself ended with. A query after it says which.
         Word::Original | Word::Request | Word::Account | Word::Payer => Ended::Impossible(failure),
-        Word::TooLate
+        // Accepted is not carried out yet.
+        Word::Accepted
+        | Word::TooLate
         | Word::Unsettled
         | Word::Asking
         | Word::Failed

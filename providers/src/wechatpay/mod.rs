@@ -75,6 +75,7 @@ static CAPABILITIES: Capabilities = Capabilities {
         declined_is_reversed: false,
         // A reversal burns a number that was never seen, so there is always something to be found after one.
         not_found_twice_s: None,
+        last_reversals: None,
     }),
 };
 

@@ -23,8 +23,11 @@ async fn an_order_lives_through_a_failed_card_payment_and_refund() {
         bench.sandbox.pay(&code, Wish::Declined).unwrap();
         assert_eq!(bench.query(&order).await, Queried::Payable);
         bench.sandbox.pay(&code, Wish::Paid).unwrap();
-        let asks =
-            |refund_no: Option<&str>| Notice::Ask { order_no: QR.to_owned(), refund_no: refund_no.map(str::to_owned) };
+        let asks = |refund_no: Option<&str>| Notice::Ask {
+            order_no: QR.to_owned(),
+            refund_no: refund_no.map(str::to_owned),
+            says_done: true,
+        };
         assert_eq!(bench.told().await, asks(None));
         let Queried::Paid(capture) = bench.query(&order).await else { panic!() };
         assert_eq!((capture.amount, capture.returns_by_itself), (order.amount, false));
@@ -89,7 +92,7 @@ async fn a_whole_payment_is_undone_once_and_after_its_day_it_is_refunded() {
     assert_eq!(bench.query_refund(&undo).await, RefundQueried::Accepted);
     bench.pass(TimeDelta::seconds(2));
     let number = Some("IR20260701000003".to_owned());
-    assert_eq!(bench.told().await, Notice::Ask { order_no: QR.to_owned(), refund_no: number });
+    assert_eq!(bench.told().await, Notice::Ask { order_no: QR.to_owned(), refund_no: number, says_done: true });
     assert_eq!(bench.query_refund(&undo).await, RefundQueried::Done);
     assert_eq!((types(&bench), bench.money(QR)), (vec!["31".to_owned()], (1000, 1000)));
 }

@@ -164,6 +164,10 @@ fn happens(rng: &mut Rng, a: &mut Aggregate) {
         4 if !a.refunds.is_empty() => {
             let r = rng.usize(..a.refunds.len());
             let event = rng.choice(refund::Event::iter()).unwrap();
+            let failed = a.refunds[r].status == refund::State::Failed;
+            if failed && !a.still_fits(&a.refunds[r]) {
+                return;
+            }
             if a.refunds[r].apply(event).is_ok() && a.refunds[r].automatic {
                 let (id, done) = (a.refunds[r].attempt_id.clone(), a.refunds[r].status == refund::State::Succeeded);
                 let attempt = a.attempt_mut(&id).unwrap();
