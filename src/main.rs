@@ -280,7 +280,7 @@ async fn drill(asked: Drill) -> Result<(), Box<dyn std::error::Error>> {
 
     if asked.list {
         for scenario in scenario::SCENARIOS {
-            println!("{} ({} payments)\n    {}\n", scenario.name, scenario.payments, scenario.about);
+            drill::explain(*scenario, &mut std::io::stdout())?;
         }
         return Ok(());
     }
@@ -296,6 +296,9 @@ async fn drill(asked: Drill) -> Result<(), Box<dyn std::error::Error>> {
         }
         (None, None) => 1..=1,
     };
+    if scenario.needs_redis && asked.redis.is_none() {
+        return Err(format!("--redis: {} is about a Redis; say where there is one", scenario.name).into());
+    }
     let wanted = Wanted {
         payments: asked.payments.unwrap_or(scenario.payments),
         scenario,

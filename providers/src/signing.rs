@@ -1,5 +1,6 @@
 //! RSA signatures and keys as providers hand them out: PKCS#1 v1.5 with SHA-256, PEM or bare base64.
 
+use aws_lc_rs::digest::{SHA256, digest};
 use std::fmt;
 
 use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
@@ -150,4 +151,9 @@ fn decode(text: &str) -> Result<Vec<u8>, KeyError> {
         return Err(KeyError::Encoding);
     }
     BASE64.decode(body).map_err(|_| KeyError::Encoding)
+}
+
+/// SHA-256 in lower-case hexadecimal.
+pub(crate) fn sha256_hex(bytes: impl AsRef<[u8]>) -> String {
+    digest(&SHA256, bytes.as_ref()).as_ref().iter().map(|b| format!("{b:02x}")).collect()
 }

@@ -73,7 +73,7 @@ pub fn actions(kind: &str) -> &'static [Action] {
         "capture_returning" => &[A::Returned, A::Keep],
         "automatic_refund_failed" => &[A::Retry, A::Refunded, A::Keep],
         "refund_abnormal" => &[A::Refunded, A::NotRefunded, A::AskAgain],
-        "refund_unresolved" => &[A::AskAgain, A::Refunded],
+        "refund_unresolved" => &[A::AskAgain, A::Refunded, A::NotRefunded],
         "refund_needs_funds" => &[A::AskAgain, A::Acknowledge],
         "unresolved" | "payment_stuck" => &[A::AskAgain],
         // Somebody told of money on an attempt that is proved dead, and its provider does not know of any.
@@ -114,6 +114,7 @@ mod tests {
             "refund_abnormal",
             "refund_unresolved",
             "refund_needs_funds",
+            "console_refund_unconfirmed",
             "unresolved",
             "payment_stuck",
             "account_unavailable",

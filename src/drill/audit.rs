@@ -5,9 +5,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
+use sha2::{Digest as _, Sha256};
 
 use super::forger::Forgeries;
-use super::merchant::Shopped;
+use super::merchant::{Answer, Shopped};
 use super::receiver::Received;
 use crate::domain::attempt::Disposition;
 use crate::domain::payment::State;
@@ -18,16 +19,29 @@ use crate::store::audit::{ForAPerson, Told};
 /// So many questions about one attempt at the most, with a few for money that somebody tells of later.
 const QUESTIONS: i32 = 42;
 
-/// Every payment has ended so long after everything was mended, unless a person has to look.
-const ENDED_WITHIN_S: i64 = 86_400;
+/// Every payment has ended so long after everything was mended, unless a person has to look. The longest pause between two
+/// questions is an hour, and a charge may need three of them.
+pub const ENDED_WITHIN_S: i64 = 4 * 3_600;
+
+/// So many questions, closes and reversals of an attempt at the most, and probes of routes that are out.
+const CALLS_AN_ATTEMPT: u64 = 2 * 42;
+const PROBES: u64 = 1_000;
+
+/// What nobody has to look at any more once everything was mended: it goes on by itself, or says that it cannot.
+const IN_VAIN: [&str; 5] =
+    ["unresolved", "payment_stuck", "account_unavailable", "refund_unresolved", "refund_needs_funds"];
 
 /// Everything that is audited.
 #[derive(Debug, Default)]
 pub struct Evidence {
     /// `GET /books`: `orders`.
     pub orders: Vec<Value>,
+    /// `GET /books`: `calls`.
+    pub calls: Value,
     /// `GET /notifications`: `data`.
     pub notifications: Vec<Value>,
+    /// How many of them there were: more than are shown, if the log was too short.
+    pub sent: u64,
     /// Every payment.
     pub payments: Vec<Aggregate>,
     /// Every event and who knows of it.
@@ -52,6 +66,8 @@ pub struct Evidence {
     pub ledger: Vec<Deviation>,
     /// What somebody sent who is nobody.
     pub forgeries: Forgeries,
+    /// What differs in the rows before and after forgeries came in while nothing else happened.
+    pub changed_by_forgeries: Option<String>,
     /// When everything was mended.
     pub mended_at: Option<Timestamp>,
     /// The point at which a gateway was to die, and whether it did.
@@ -116,6 +132,10 @@ pub fn audit(e: &Evidence) -> (Vec<Violation>, Figures) {
     for believed in &e.forgeries.believed {
         found.add("forged_is_refused", believed.what, believed.answer.clone());
     }
+    if let Some(changed) = &e.changed_by_forgeries {
+        found.add("forged_changes_nothing", "run", changed.clone());
+    }
+    calls(&mut found, e);
     for payment in &e.payments {
         one_payment(&mut found, e, payment, &orders);
     }
@@ -149,46 +169,63 @@ impl Findings {
             let Some(id) = &shopped.payment else { continue };
             self.figures.payments += 1;
             let status = e.payments.iter().find(|p| p.payment.id == *id).map(|p| p.payment.status);
-            if shopped.payable && shopped.payer_or_code_paid() {
-                self.figures.payable += 1;
-                self.figures.succeeded += u64::from(status == Some(State::Succeeded));
-            }
+            self.figures.succeeded += u64::from(shopped.payable && status == Some(State::Succeeded));
         }
+        // Whoever would have paid and was turned away counts, too.
+        self.figures.payable = u64::try_from(e.shopped.values().filter(|s| s.payable).count()).unwrap_or(0);
         self.figures.forged = e.forgeries.answered;
         (self.violations, self.figures)
     }
 }
 
-impl Shopped {
-    /// Whether somebody went to pay it, or would have: an offer that was never shown to its payer counts as wanted.
-    fn payer_or_code_paid(&self) -> bool {
-        self.payment.is_some()
-    }
+fn sha256_hex(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
 }
 
 fn fen(order: &Value, member: &str) -> i64 {
     order[member].as_i64().unwrap_or(0)
 }
 
-fn waits_for_a_person(e: &Evidence, payment: &Aggregate) -> bool {
-    let ids: BTreeSet<&str> = std::iter::once(payment.payment.id.as_str())
-        .chain(payment.attempts.iter().map(|a| a.id.as_str()))
-        .chain(payment.refunds.iter().map(|r| r.id.as_str()))
-        .collect();
-    // A genuine notification that agrees with nothing stands there under its own id, as its provider writes it.
-    let about_it = |sent: &&Value| payment.attempts.iter().any(|a| sent["order_no"] == a.provider_order_no);
-    let told: BTreeSet<&str> = e.notifications.iter().filter(about_it).filter_map(|sent| sent["id"].as_str()).collect();
-    let stands =
-        |o: &ForAPerson| ids.contains(o.subject_id.as_str()) || told.contains(o.subject_id.replace('-', "").as_str());
-    e.for_a_person.iter().any(stands)
+/// Whether one of these troubles stands on the work list for this attempt, or for a refund of it.
+fn stands(e: &Evidence, payment: &Aggregate, attempt: &Attempt, kinds: &[&str]) -> bool {
+    let refunds = payment.refunds.iter().filter(|r| r.attempt_id == attempt.id).map(|r| r.id.as_str());
+    let about: BTreeSet<&str> = refunds.chain([attempt.id.as_str()]).collect();
+    e.for_a_person.iter().any(|o| kinds.contains(&o.kind.as_str()) && about.contains(o.subject_id.as_str()))
+}
+
+/// A charge that WeChat Pay never heard of cannot be proved dead there (4.8): two persons decide.
+fn cannot_be_proved(attempt: &Attempt, order: Option<&Value>) -> bool {
+    attempt.provider.as_str() == "wechatpay" && attempt.flow.takes_money() && order.is_none()
+}
+
+/// Whether a refund of this order never gets an end at its provider: UnionPay has no word for one that cannot reach its payer.
+fn never_ends(order: Option<&Value>) -> bool {
+    let all = order.filter(|order| order["provider"] == "unionpay").and_then(|order| order["refunds"].as_array());
+    all.into_iter().flatten().any(|refund| refund["status"] == "abnormal")
+}
+
+/// Why money that is due has not gone back: a person is told of one of these.
+fn why_not_back(order: Option<&Value>) -> &'static [&'static str] {
+    if never_ends(order) { &["refund_unresolved"] } else { &["automatic_refund_failed", "refund_abnormal"] }
+}
+
+/// Paid after its time, where the provider gives it back by itself some days later (UnionPay 0.5).
+fn is_late(order: &Value) -> bool {
+    let at = |name: &str| order[name].as_str().and_then(|at| at.parse::<chrono::DateTime<chrono::Utc>>().ok());
+    order["provider"] == "unionpay" && at("paid_at").zip(at("expires_at")).is_some_and(|(paid, over)| paid >= over)
 }
 
 fn one_payment(found: &mut Findings, e: &Evidence, payment: &Aggregate, orders: &BTreeMap<&str, &Value>) {
     let id = payment.payment.id.as_str();
     let status = payment.payment.status;
-    let person = waits_for_a_person(e, payment);
     let ended = !status.is_open();
-    if !ended && !person {
+    let order_of = |attempt: &Attempt| orders.get(attempt.provider_order_no.as_str()).copied();
+    let undecided = payment.attempts.iter().any(|attempt| {
+        let held = stands(e, payment, attempt, &["capture_mismatch", "capture_returning"]);
+        let unproved = cannot_be_proved(attempt, order_of(attempt)) && stands(e, payment, attempt, &["unresolved"]);
+        held || unproved
+    });
+    if !ended && !undecided {
         found.figures.unended += 1;
         found.add("every_request_ends", id, format!("still {status}"));
     }
@@ -199,12 +236,14 @@ fn one_payment(found: &mut Findings, e: &Evidence, payment: &Aggregate, orders: 
     found.require(alive <= usize::from(!ended), "ended_is_dead", id, || format!("{status} with {alive} live attempts"));
     let mut not_given_back = 0;
     for attempt in &payment.attempts {
-        let order = orders.get(attempt.provider_order_no.as_str()).copied();
-        one_attempt(found, id, attempt, order, person);
+        let order = order_of(attempt);
+        one_attempt(found, e, payment, attempt, order);
         let left = order.map_or(0, |order| fen(order, "captured") - fen(order, "refunded"));
         let takes_no_part = attempt.disposition == Some(Disposition::Kept)
             || matches!(attempt.disposition, Some(Disposition::Held | Disposition::ReturnedByProvider))
-            || (attempt.disposition == Some(Disposition::RefundDue) && person);
+            || (attempt.disposition == Some(Disposition::RefundDue)
+                && stands(e, payment, attempt, why_not_back(order)))
+            || order.is_some_and(is_late);
         if left > 0 && !takes_no_part {
             not_given_back += 1;
         }
@@ -216,46 +255,93 @@ fn one_payment(found: &mut Findings, e: &Evidence, payment: &Aggregate, orders: 
         found.figures.captured_twice_kept += not_given_back;
         found.add("no_money_kept_beside", id, format!("{not_given_back} orders keep money that is not this payment's"));
     }
-    refunds(found, id, payment, orders, person);
+    refunds(found, e, payment, orders);
 }
 
-fn one_attempt(found: &mut Findings, id: &str, attempt: &Attempt, order: Option<&Value>, person: bool) {
+fn one_attempt(found: &mut Findings, e: &Evidence, payment: &Aggregate, attempt: &Attempt, order: Option<&Value>) {
+    let id = payment.payment.id.as_str();
+    let stands = |kinds: &[&str]| stands(e, payment, attempt, kinds);
     let in_book = order.map_or(0, |order| fen(order, "captured"));
     let in_rows = attempt.captured.map_or(0, providers::money::Money::minor);
-    // A charge that was reversed had its money for a moment; that it was ever there may be known to the provider alone.
-    let gone = order.is_some_and(|o| fen(o, "captured") == fen(o, "refunded") || o["state"] == "reversed");
+    let reversed = order.is_some_and(|o| o["state"] == "reversed");
+    if attempt.disposition == Some(Disposition::Kept) {
+        found.require(in_book > 0 && !reversed, "kept_is_there", id, || {
+            format!("attempt {} is kept, and its order is {}", attempt.id, order.map_or(&Value::Null, |o| &o["state"]))
+        });
+    }
+    // A charge that was reversed had its money for a moment; that it was ever there may be known to the provider alone. So
+    // may money that came when nobody asked any more, and goes back by itself.
+    let gone = order.is_some_and(|o| fen(o, "captured") == fen(o, "refunded") || reversed || is_late(o));
     let agrees = in_book == in_rows || (in_rows == 0 && gone);
-    found.require(agrees || person, "books_agree", id, || {
+    found.require(agrees || stands(&["capture_mismatch"]), "books_agree", id, || {
         format!("attempt {} ({}): {in_rows} fen in rows, {in_book} at its provider", attempt.id, attempt.status)
     });
     found.figures.most_questions = found.figures.most_questions.max(attempt.questions);
     found.require(attempt.questions <= QUESTIONS, "bounded_questions", id, || {
         format!("attempt {} was asked about {} times", attempt.id, attempt.questions)
     });
-    let open = matches!(attempt.disposition, Some(Disposition::RefundDue));
-    found.require(!open || person, "due_money_goes_back", id, || format!("attempt {} is still refund_due", attempt.id));
+    let due = attempt.disposition == Some(Disposition::RefundDue);
+    found.require(!due || stands(why_not_back(order)), "due_money_goes_back", id, || {
+        format!("attempt {} is still refund_due", attempt.id)
+    });
     let held = attempt.disposition == Some(Disposition::Held);
-    found.require(!held || person || attempt.returning, "held_for_a_reason", id, || {
-        format!("attempt {} is held, and nobody knows why", attempt.id)
+    let reason = if attempt.returning { "capture_returning" } else { "capture_mismatch" };
+    found.require(!held || stands(&[reason]), "held_for_a_reason", id, || {
+        format!("attempt {} is held, and no {reason} stands on the work list", attempt.id)
+    });
+    for kind in IN_VAIN {
+        let excused = (kind == "unresolved" && cannot_be_proved(attempt, order))
+            || (kind == "refund_unresolved" && never_ends(order));
+        found.require(excused || !stands(&[kind]), "nothing_waits_in_vain", id, || {
+            format!("{kind} of attempt {} ({}) still stands on the work list", attempt.id, attempt.status)
+        });
+    }
+    let claimed = payment.claimed_by_refunds_fen(&attempt.id);
+    found.require(claimed <= in_rows, "refunds_within_capture", id, || {
+        format!("attempt {}: {claimed} of {in_rows} fen are promised or refunded", attempt.id)
     });
 }
 
-fn refunds(found: &mut Findings, id: &str, payment: &Aggregate, orders: &BTreeMap<&str, &Value>, person: bool) {
+fn refunds(found: &mut Findings, e: &Evidence, payment: &Aggregate, orders: &BTreeMap<&str, &Value>) {
+    let id = payment.payment.id.as_str();
     for attempt in payment.attempts.iter().filter(|a| a.captured.is_some()) {
         let Some(order) = orders.get(attempt.provider_order_no.as_str()) else { continue };
-        found.require(fen(order, "refunded") <= fen(order, "captured"), "refunds_within_capture", id, || {
-            format!("{} of {} fen went back", fen(order, "refunded"), fen(order, "captured"))
-        });
         let of_it: Vec<_> = payment.refunds.iter().filter(|r| r.attempt_id == attempt.id).collect();
         let done = of_it.iter().filter(|r| r.status == refund::State::Succeeded).map(|r| r.amount.minor()).sum::<i64>();
-        let waits = of_it.iter().any(|r| matches!(r.status, refund::State::Pending | refund::State::Abnormal));
-        let settled = done == fen(order, "refunded") || order["state"] == "reversed";
-        found.require(settled || waits || person, "refunds_agree", id, || {
+        // A reversal gives all of it back, without a refund of ours.
+        let reversed = order["state"] == "reversed" && attempt.disposition != Some(Disposition::Kept);
+        let settled = done == fen(order, "refunded") || reversed || is_late(order);
+        found.require(settled || stands(e, payment, attempt, &["capture_mismatch"]), "refunds_agree", id, || {
             format!("attempt {}: {done} fen refunded in rows, {} at its provider", attempt.id, fen(order, "refunded"))
         });
-        let lost = of_it.iter().find(|r| r.status == refund::State::Pending && !r.needs_funds && !person);
-        found.require(lost.is_none(), "every_refund_ends", id, || {
-            format!("refund {} is still pending", lost.map_or("", |r| r.id.as_str()))
+        // One at a time: the others wait for it.
+        let waits = never_ends(Some(order)) && stands(e, payment, attempt, &["refund_unresolved"]);
+        for refund in of_it.iter().filter(|r| r.status == refund::State::Pending && !waits) {
+            found.add("every_refund_ends", id, format!("refund {} is still pending", refund.id));
+        }
+        for refund in of_it.iter().filter(|r| r.status == refund::State::Abnormal) {
+            let listed = e.for_a_person.iter().any(|o| o.kind == "refund_abnormal" && o.subject_id == refund.id);
+            found.require(listed, "every_refund_ends", id, || {
+                format!("refund {} is abnormal, and nobody is told", refund.id)
+            });
+        }
+    }
+}
+
+/// Each attempt is sent once, whatever happens; and nobody asks without end.
+fn calls(found: &mut Findings, e: &Evidence) {
+    for protocol in providers::PROTOCOLS {
+        let name = protocol.name.as_str();
+        let made = |call: &str| e.calls[name][call].as_u64().unwrap_or(0);
+        let attempts = e.payments.iter().flat_map(|p| &p.attempts).filter(|a| a.provider.as_str() == name).count();
+        let attempts = u64::try_from(attempts).unwrap_or(0);
+        found.require(made("create") <= attempts, "sent_once", name, || {
+            format!("{} orders were sent for {attempts} attempts", made("create"))
+        });
+        let asked = made("query") + made("close") + made("reverse");
+        // The board's probes are queries, too: one a second at the most, in a run of days of its own time.
+        found.require(asked <= PROBES + attempts * CALLS_AN_ATTEMPT, "bounded_calls", name, || {
+            format!("{asked} questions, closes and reversals for {attempts} attempts")
         });
     }
 }
@@ -272,33 +358,27 @@ fn known_orders(found: &mut Findings, e: &Evidence) {
     }
 }
 
-/// What was acknowledged was recorded: in the inbox, or by money that is in the rows all the same.
+/// What was acknowledged was recorded, each by its id; UnionPay gives none, there it is the same body.
 fn notifications(found: &mut Findings, e: &Evidence) {
-    let captured: BTreeSet<&str> = e
-        .payments
-        .iter()
-        .flat_map(|p| p.attempts.iter())
-        .filter(|a| a.disposition.is_some())
-        .map(|a| a.provider_order_no.as_str())
-        .collect();
-    // WeChat Pay writes the id with hyphens; UnionPay has none, but says the number of the order for all to read.
+    let shown = u64::try_from(e.notifications.len()).unwrap_or(0);
+    found.require(shown == e.sent, "everything_is_seen", "run", || {
+        format!("{} notifications were sent, and the log has {shown}", e.sent)
+    });
+    // WeChat Pay writes the id with hyphens.
     let ids: BTreeSet<String> = e.taken.iter().map(|(id, _)| id.replace('-', "")).collect();
-    let says = |order: &str| e.taken.iter().any(|(_, body)| String::from_utf8_lossy(body).contains(order));
+    let bodies: BTreeSet<String> = e.taken.iter().map(|(_, body)| sha256_hex(body)).collect();
     for sent in &e.notifications {
         let taken = sent["answer"]["acknowledged"] == true;
         let (id, order) = (sent["id"].as_str().unwrap_or_default(), sent["order_no"].as_str().unwrap_or_default());
-        let about_money = sent["event"].to_string().to_ascii_lowercase().contains("paid");
-        let forged = sent["fault"].as_str() == Some("forge");
+        let forged = sent["fault"] == "forge";
         found.require(!(forged && taken), "forged_is_refused", order, || {
             format!("a forged notification {id} was answered {}", sent["answer"])
         });
-        if taken && about_money && !forged {
-            found.require(
-                captured.contains(order) || ids.contains(id) || says(order),
-                "acknowledged_is_recorded",
-                order,
-                || format!("notification {id} was acknowledged, and nothing of it is in a row"),
-            );
+        if taken && !forged {
+            let recorded = ids.contains(id) || bodies.contains(sent["body_sha256"].as_str().unwrap_or_default());
+            found.require(recorded, "acknowledged_is_recorded", order, || {
+                format!("notification {id} was acknowledged, and no row has it")
+            });
         }
     }
 }
@@ -318,7 +398,9 @@ fn shoppers(found: &mut Findings, e: &Evidence) {
         for told in shopped.statuses.iter().filter(|told| ENDS.contains(&told.as_str())) {
             found.require(*told == status, "told_one_end", &subject, || format!("told {told}, and is {status}"));
         }
-        same_key_same_bytes(found, &subject, shopped);
+        same_key_same_bytes(found, &subject, &shopped.answers);
+        same_key_same_bytes(found, &subject, &shopped.refund_answers);
+        strange_requests(found, &subject, shopped, payment.payment.status);
         for (refund_no, amount) in &shopped.refunds {
             let kept = payment.refunds.iter().find(|r| r.merchant_refund_no == *refund_no);
             found.require(kept.is_some_and(|r| r.amount.minor() == *amount), "accepted_is_kept", &subject, || {
@@ -342,12 +424,36 @@ fn shoppers(found: &mut Findings, e: &Evidence) {
 }
 
 /// A replayed answer is the first answer, byte for byte.
-fn same_key_same_bytes(found: &mut Findings, subject: &str, shopped: &Shopped) {
-    for replay in shopped.answers.iter().filter(|answer| answer.replayed) {
-        let other = shopped.answers.iter().filter(|a| a.key == replay.key && (a.replayed || a.status == 201));
+fn same_key_same_bytes(found: &mut Findings, subject: &str, answers: &[Answer]) {
+    for replay in answers.iter().filter(|answer| answer.replayed) {
+        let other = answers.iter().filter(|a| a.key == replay.key && (a.replayed || a.status == 201));
         let differs = other.clone().any(|a| a.body != replay.body);
         found.require(!differs, "same_key_same_bytes", subject, || format!("two answers under key {}", replay.key));
     }
+}
+
+/// One key is one request, and one order one payment.
+fn strange_requests(found: &mut Findings, subject: &str, shopped: &Shopped, status: State) {
+    if let Some(answer) = &shopped.other_body {
+        // In progress, overloaded, limited: asked again, it would be the second of these.
+        found.require(matches!(answer.status, 409 | 422 | 429 | 503), "another_body_is_refused", subject, || {
+            format!("another body under the same key was answered {}", answer.status)
+        });
+    }
+    let Some(answer) = &shopped.other_key else { return };
+    let body = answer.json();
+    let is_another = matches!(answer.status, 200..=202) && body["id"] != subject;
+    found.require(
+        !is_another || (!status.is_open() && status != State::Succeeded),
+        "one_payment_an_order",
+        subject,
+        || format!("the same order became {}, too, and the first one is {status}", body["id"]),
+    );
+    let names_it = answer.status != 409
+        || body["code"] != "order_id_in_use"
+        || body["resource"] == subject
+        || body["retryable"] == true;
+    found.require(names_it, "the_first_one_is_named", subject, || format!("{body}"));
 }
 
 fn events(found: &mut Findings, e: &Evidence) {
@@ -374,11 +480,17 @@ fn events(found: &mut Findings, e: &Evidence) {
             format!("{status}, and events say {told:?}")
         });
     }
+    counted(found, e);
     let known: BTreeMap<&str, &Told> = e.told.iter().map(|told| (told.id.as_str(), told)).collect();
     for received in &e.received {
         let true_of = known.get(received.id.as_str()).is_some_and(|told| told.kind == received.kind);
-        found.require(true_of, "told_only_the_truth", &received.payment, || {
-            format!("{} {} was received, and is no event of ours", received.kind, received.id)
+        let says = received.kind.split_once('.').map_or("", |(_, kind)| kind);
+        let as_it_is = !ENDS.contains(&says) || received.status == says;
+        found.require(true_of && as_it_is, "told_only_the_truth", &received.payment, || {
+            format!(
+                "{} {} was received and says {:?}; it is no event of ours",
+                received.kind, received.id, received.status
+            )
         });
     }
     let received: BTreeSet<&str> = e.received.iter().map(|r| r.id.as_str()).collect();
@@ -386,6 +498,28 @@ fn events(found: &mut Findings, e: &Evidence) {
         found.require(received.contains(told.id.as_str()), "delivered_is_received", &told.payment_id, || {
             format!("{} {} counts as delivered, and nobody has received it", told.kind, told.id)
         });
+    }
+}
+
+/// Money that came too late and refunds are told of once each.
+fn counted(found: &mut Findings, e: &Evidence) {
+    for payment in &e.payments {
+        let id = payment.payment.id.as_str();
+        let told = |kind: &str| e.told.iter().filter(|t| t.payment_id == id && t.kind == kind).count();
+        let refunds = |state| payment.refunds.iter().filter(|r| r.status == state).count();
+        let beside = payment.attempts.iter().filter(|a| a.disposition.is_some_and(|d| d != Disposition::Kept)).count();
+        let wanted = [
+            ("payment.late_captured", beside, beside),
+            ("refund.succeeded", refunds(refund::State::Succeeded), refunds(refund::State::Succeeded)),
+            // One that had failed, or gone astray, may have been carried out after all.
+            ("refund.failed", refunds(refund::State::Failed), payment.refunds.len()),
+            ("refund.abnormal", refunds(refund::State::Abnormal), payment.refunds.len()),
+        ];
+        for (kind, least, most) in wanted {
+            found.require((least..=most).contains(&told(kind)), "told_once", id, || {
+                format!("{kind} was told {} times, and happened {least} times", told(kind))
+            });
+        }
     }
 }
 

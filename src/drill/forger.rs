@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::merchant::Shop;
 use crate::demo::Demo;
+use crate::domain::Timestamp;
 
 /// Something that was sent, and believed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,14 +29,21 @@ pub struct Forgeries {
     pub believed: Vec<Believed>,
 }
 
-/// Sends so many a second, until it is dropped; `note` is told of each answer.
-pub async fn forge(shop: &Shop, demo: &Demo, a_second: u32, seed: u64, mut note: impl FnMut(Option<Believed>)) {
+/// Sends so many a second, dated `now`, until it is dropped; `note` is told of each answer.
+pub async fn forge(
+    shop: &Shop,
+    demo: &Demo,
+    now: Timestamp,
+    a_second: u32,
+    seed: u64,
+    mut note: impl FnMut(Option<Believed>),
+) {
     let mut rng = Rng::with_seed(seed ^ 0xF0_46E0);
     let pause = Duration::from_secs(1).checked_div(a_second).unwrap_or(Duration::MAX);
     loop {
         tokio::time::sleep(pause).await;
         let (what, sent) = if rng.bool() {
-            ("a notification", notification(shop, demo, &mut rng).await)
+            ("a notification", notification(shop, demo, now, &mut rng).await)
         } else {
             ("a request", request(shop, &mut rng).await)
         };
@@ -46,20 +54,23 @@ pub async fn forge(shop: &Shop, demo: &Demo, a_second: u32, seed: u64, mut note:
 }
 
 /// A notification that somebody has paid, with a signature of somebody's.
-async fn notification(shop: &Shop, demo: &Demo, rng: &mut Rng) -> Option<(bool, String)> {
+async fn notification(shop: &Shop, demo: &Demo, now: Timestamp, rng: &mut Rng) -> Option<(bool, String)> {
     let books = shop.http.get(format!("{}/books", shop.sandbox)).send().await.ok()?.bytes().await.ok()?;
     let books: Value = serde_json::from_slice(&books).ok()?;
     let orders = books["orders"].as_array()?;
     let order = rng.choice(orders)?;
     let account = demo.accounts.iter().find(|account| order["provider"] == account.provider.as_str())?;
     let signature = "QUFB".repeat(86);
+    let time =
+        now.utc().with_timezone(&chrono::FixedOffset::east_opt(8 * 3_600)?).format("%Y-%m-%d %H:%M:%S").to_string();
+    let seconds = (now.0 / 1_000).to_string();
     let (number, amount) = (order["order_no"].as_str()?, order["amount"].as_i64()?);
     let asking = shop.http.post(format!("{}/notifications/{}", shop.gateway, account.id));
     let asking = match account.provider.as_str() {
         "alipay" => form(
             asking,
             &[
-                ("notify_time", "2026-01-01 00:00:00"),
+                ("notify_time", &time),
                 ("notify_type", "trade_status_sync"),
                 ("trade_status", "TRADE_SUCCESS"),
                 ("out_trade_no", number),
@@ -70,7 +81,7 @@ async fn notification(shop: &Shop, demo: &Demo, rng: &mut Rng) -> Option<(bool, 
             ],
         ),
         "wechatpay" => asking
-            .header("Wechatpay-Timestamp", "1767225600")
+            .header("Wechatpay-Timestamp", &seconds)
             .header("Wechatpay-Nonce", "forged")
             .header("Wechatpay-Serial", "PUB_KEY_ID_0114232134912410000000000000")
             .header("Wechatpay-Signature", &signature)

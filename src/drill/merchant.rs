@@ -25,7 +25,9 @@ pub struct Answer {
 }
 
 impl Answer {
-    fn json(&self) -> Value {
+    /// Read as JSON; null when it is none.
+    #[must_use]
+    pub fn json(&self) -> Value {
         serde_json::from_slice(&self.body).unwrap_or(Value::Null)
     }
 }
@@ -37,6 +39,14 @@ pub struct Shopped {
     pub payment: Option<String>,
     /// Answers to requests that make it.
     pub answers: Vec<Answer>,
+    /// The answer to the same order under another key.
+    pub other_key: Option<Answer>,
+    /// The answer to another body under the same key.
+    pub other_body: Option<Answer>,
+    /// Answers to requests for refunds, and to the same requests once more.
+    pub refund_answers: Vec<Answer>,
+    /// What was read off a payer's phone: nobody else may read it anywhere.
+    pub auth_code: Option<String>,
     /// Every status that it was told in any answer.
     pub statuses: Vec<String>,
     /// Refunds that were accepted, by the merchant's number: their amounts.
@@ -121,7 +131,11 @@ impl Shopper {
         let canceled = self.does(self.habits.cancel);
         let is_charge = body.get("flow").and_then(Value::as_str) == Some("barcode");
         let declines = is_charge && body["auth_code"].as_str().is_some_and(|code| code.ends_with(['8', '9']));
-        self.shop.log.note(self.number, |s| s.payable = !canceled && !declines);
+        let auth_code = body["auth_code"].as_str().map(str::to_owned);
+        self.shop.log.note(self.number, |s| {
+            s.payable = !canceled && !declines;
+            s.auth_code = auth_code;
+        });
         let began = std::time::Instant::now();
         let payment = if twice {
             let (one, _) = tokio::join!(self.make(&key, &body), self.make(&key, &body));
@@ -231,10 +245,12 @@ impl Shopper {
                 // Only once the first has ended without money may its number be used again.
                 self.told(&made);
             }
+            self.shop.log.note(self.number, |s| s.other_key = Some(answer));
         }
         let mut other = body.clone();
         other["amount"] = 1.into();
-        let _ = self.post("/v1/payments", Some(key), &other).await;
+        let answer = self.post("/v1/payments", Some(key), &other).await;
+        self.shop.log.note(self.number, |s| s.other_body = answer);
     }
 
     async fn pay_offer(&mut self, id: &str, payment: Value) {
@@ -328,8 +344,11 @@ impl Shopper {
             for n in 0..6_u64 {
                 match this.post(&path, Some(&format!("key-{number}")), body).await {
                     Some(answer) if matches!(answer.status, 200..=202) => {
+                        let again = this.post(&path, Some(&format!("key-{number}")), body).await;
                         this.shop.log.note(this.number, |s| {
                             s.refunds.insert(number.clone(), amount);
+                            s.refund_answers.push(answer);
+                            s.refund_answers.extend(again);
                         });
                         return;
                     }

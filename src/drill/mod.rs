@@ -25,6 +25,7 @@ use tokio::task::JoinSet;
 
 use self::receiver::Receiver;
 use self::report::Results;
+pub use self::report::explain;
 use self::run::{Tools, run};
 use self::scenario::Scenario;
 

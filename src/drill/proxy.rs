@@ -1,5 +1,5 @@
 //! A TCP proxy between two parts of an installation, and the trouble that it makes: connections that are cut, held or
-//! refused. Knows no protocol.
+//! refused. Of protocols it knows one word, COMMIT.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -20,7 +20,16 @@ pub enum Mood {
     Stalled,
     /// Cuts every connection, and each new one at once.
     Cut,
+    /// Cuts a connection that says COMMIT, and the database never hears it.
+    CutBeforeCommit,
+    /// Cuts a connection that says COMMIT once the database has heard it: the answer is lost.
+    CutAfterCommit,
 }
+
+/// What PostgreSQL's clients send to end a transaction, in one piece.
+const COMMIT: &[u8] = b"COMMIT";
+/// The database has a commit by then, and has often answered.
+const HEARD: Duration = Duration::from_millis(2);
 
 /// A proxy. It ends when it is dropped.
 #[derive(Debug)]
@@ -109,7 +118,16 @@ async fn copy(
             return;
         }
         let Some(bytes) = buffer.get(..read) else { return };
+        let aimed = *mood.borrow();
+        let is_commit = || bytes.windows(COMMIT.len()).any(|window| window == COMMIT);
+        if aimed == Mood::CutBeforeCommit && is_commit() {
+            return;
+        }
         if to.write_all(bytes).await.is_err() {
+            return;
+        }
+        if aimed == Mood::CutAfterCommit && is_commit() {
+            tokio::time::sleep(HEARD).await;
             return;
         }
     }

@@ -30,6 +30,8 @@ pub struct Received {
     pub kind: String,
     /// Of which payment.
     pub payment: String,
+    /// The status of what it tells of, as its body has it.
+    pub status: String,
 }
 
 #[derive(Debug)]
@@ -109,7 +111,9 @@ async fn receive(boxes: web::Data<Boxes>, name: web::Path<String>, body: web::By
         && let Ok(event) = serde_json::from_slice::<Value>(&body)
     {
         let text = |name: &str| event.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let received = Received { id: text("id"), kind: text("type"), payment: text("payment") };
+        let status = event.pointer("/data/status").or_else(|| event.pointer("/data/payment/status"));
+        let status = status.and_then(Value::as_str).unwrap_or_default().to_owned();
+        let received = Received { id: text("id"), kind: text("type"), payment: text("payment"), status };
         boxes.with(&name, |b| b.taken.push(received));
     }
     match mood {

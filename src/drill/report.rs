@@ -6,9 +6,9 @@ use std::io::{self, Write};
 
 use serde_json::json;
 
-use super::audit::{Evidence, Figures, Violation};
-use super::run::Outcome;
-use super::scenario::Plan;
+use super::audit::{ENDED_WITHIN_S, Evidence, Figures, Violation};
+use super::run::{Outcome, REST_WITHIN_S};
+use super::scenario::{Plan, Scenario};
 use super::{Broken, Wanted};
 use crate::kill;
 
@@ -24,6 +24,17 @@ pub fn announce(wanted: &Wanted, out: &mut dyn Write) -> io::Result<()> {
     )?;
     writeln!(out, "{}\n", scenario.about.split_whitespace().collect::<Vec<_>>().join(" "))?;
     show(&scenario.plan(*first, wanted.payments, gateways, wanted.switchover), out)?;
+    writeln!(out)
+}
+
+/// A page about a scenario: what it is about, and what its first seed draws.
+///
+/// # Errors
+/// Nobody reads.
+pub fn explain(scenario: Scenario, out: &mut dyn Write) -> io::Result<()> {
+    writeln!(out, "{} ({} payments)\n", scenario.name, scenario.payments)?;
+    writeln!(out, "  {}\n", scenario.about)?;
+    show(&scenario.plan(1, scenario.payments, 2, true), out)?;
     writeln!(out)
 }
 
@@ -52,6 +63,7 @@ pub struct Results {
     longest_rest_s: u64,
     answers: BTreeMap<u16, u64>,
     refused: Option<String>,
+    for_a_person: BTreeMap<String, u64>,
     /// Points at which gateways were to die: at which occasion, and whether one did.
     points: BTreeMap<String, Vec<(String, bool)>>,
 }
@@ -75,6 +87,7 @@ impl Results {
             let (name, occasion) = point.split_once(':').unwrap_or((point, "1"));
             self.points.entry(name.to_owned()).or_default().push((occasion.to_owned(), *is_hit));
         }
+        outcome.for_a_person.iter().for_each(|(kind, n)| *self.for_a_person.entry(kind.clone()).or_default() += n);
         self.kills += outcome.kills;
         outcome.answers.into_iter().for_each(|(status, count)| *self.answers.entry(status).or_default() += count);
         self.refused = self.refused.take().or(outcome.refused);
@@ -121,8 +134,8 @@ impl Results {
         }
         writeln!(
             out,
-            "\n{} runs, {} payments accepted, gateways died {} times; the last payment ended {} s after everything was mended, \
-             all at rest after {} s of their own time at the latest",
+            "\n{} runs, {} payments accepted, gateways died {} times; the last payment ended {} s after everything was mended \
+             (bound: {ENDED_WITHIN_S}), all at rest after {} s of their own time at the latest (bound: {REST_WITHIN_S})",
             self.runs, f.payments, self.kills, f.ended_after_s, self.longest_rest_s
         )?;
         writeln!(
@@ -148,6 +161,7 @@ impl Results {
             f.succeeded,
             percent(f.succeeded, f.payable)
         )?;
+        writeln!(out, "waiting for a person: {:?}", self.for_a_person)?;
         writeln!(out, "answers to requests for payments, by status: {:?}", self.answers)?;
         if let Some(refused) = &self.refused {
             writeln!(out, "one of them was refused: {refused}")?;
@@ -178,6 +192,7 @@ impl Results {
                 "ended_after_s": f.ended_after_s,
                 "rested_after_s": self.longest_rest_s,
                 "forged": f.forged,
+                "for_a_person": self.for_a_person,
                 "most_questions": f.most_questions,
                 "points_hit": self.points.values().flatten().filter(|(_, hit)| *hit).count(),
             });
@@ -196,7 +211,7 @@ impl Results {
 
 /// In hundredths of a percent: `99.95 %`.
 fn percent(part: u64, all: u64) -> String {
-    let hundredths = (part * 10_000).checked_div(all).unwrap_or(10_000);
+    let Some(hundredths) = (part * 10_000).checked_div(all) else { return "none".to_owned() };
     format!("{}.{:02} %", hundredths / 100, hundredths % 100)
 }
 

@@ -22,7 +22,7 @@ use super::merchant::{Log, Shop, Shopper};
 use super::proxy::Mood;
 use super::receiver::{Boxes, Manners};
 use super::scenario::{Blow, Plan};
-use super::stage::{DatabaseTrouble, Ground, Stage};
+use super::stage::{DatabaseTrouble, Ground, KEY, Stage};
 use super::{Broken, Wanted};
 use crate::demo::Demo;
 use crate::domain::{Aggregate, Timestamp};
@@ -58,12 +58,19 @@ pub struct Outcome {
     pub trace: Option<String>,
     /// The point at which a gateway was to die, and whether it did.
     pub point: Option<(String, bool)>,
+    /// What waits for a person, by kind.
+    pub for_a_person: BTreeMap<String, u64>,
 }
 
 /// Time goes by in steps that no notification gets stale in.
 const STEP_S: u64 = 200;
+const LEAP_S: u64 = 1_800;
 /// Everything must have come to rest after so much of the gateways' time.
-const REST_WITHIN_S: u64 = 4 * 86_400;
+pub const REST_WITHIN_S: u64 = 2 * 86_400;
+/// An order's time is over so long after it was made, and UnionPay's last.
+const ORDERS_END_S: u64 = 1_200;
+/// So many forgeries once everything rests.
+const FORGERIES_AT_REST: u32 = 12;
 /// Trouble lasts no longer than this, in real time.
 const TROUBLE: Duration = Duration::from_secs(25);
 
@@ -159,8 +166,9 @@ impl Run<'_> {
         let (over, kills) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(0)));
         let mut keepers = self.keepers(&over, &kills);
         let doubles = self.watch(&over, &mut keepers).await?;
-        let forgeries = self.trouble(&shop, &demo).await?;
+        let mut forgeries = self.trouble(&shop, &demo).await?;
         self.mend().await?;
+        self.pay_too_late().await?;
         let mended_at = Some(self.sandbox_time().await?);
         let mut trouble = Vec::new();
         let rested_after_s = match self.come_to_rest().await {
@@ -172,16 +180,18 @@ impl Run<'_> {
         };
         over.store(true, Ordering::Relaxed);
         keepers.join_all().await;
-        let orders = self.stage.tell("GET", "/books", None).await?["orders"].as_array().cloned().unwrap_or_default();
+        let changed_by_forgeries = self.forge_at_rest(&shop, &demo, &mut forgeries).await?;
+        let books = self.stage.tell("GET", "/books", None).await?;
         let log = self.stage.tell("GET", "/notifications", None).await?;
         trouble.extend(self.stage.stop_gateways().await);
         let store = self.stage.store().await?;
         let seen_double = doubles.lock().await.iter().cloned().collect();
-        let evidence = self.evidence(&store, &shop, orders, &log, trouble, &[demo.api_key, webhook_secret]).await;
+        let evidence = self.evidence(&store, &shop, &books, &log, trouble, &[demo.api_key, webhook_secret]).await;
         let _ = store.close().await;
         let evidence = evidence.map_err(|e| Broken(format!("the auditor cannot read the database: {e}")))?;
         let kills = *kills.lock().await;
-        let evidence = Evidence { seen_double, forgeries, mended_at, point: self.point(kills), ..evidence };
+        let point = self.point(kills);
+        let evidence = Evidence { seen_double, forgeries, changed_by_forgeries, mended_at, point, ..evidence };
         let (violations, figures) = audit::audit(&evidence);
         let trace = violations.first().map(|v| super::report::trace(v, &evidence));
         let waits_ms = evidence.shopped.values().map(|s| s.took_ms).collect();
@@ -191,8 +201,22 @@ impl Run<'_> {
         let refused = all().find(|answer| matches!(answer.status, 400..=404 | 422));
         let refused = refused.map(|answer| String::from_utf8_lossy(&answer.body).into_owned());
         let point = evidence.point.clone();
+        let mut for_a_person = BTreeMap::new();
+        evidence.for_a_person.iter().for_each(|o| *for_a_person.entry(o.kind.clone()).or_insert(0) += 1);
         let plan = self.plan;
-        Ok(Outcome { plan, violations, figures, waits_ms, rested_after_s, kills, answers, refused, trace, point })
+        Ok(Outcome {
+            plan,
+            violations,
+            figures,
+            waits_ms,
+            rested_after_s,
+            kills,
+            answers,
+            refused,
+            trace,
+            point,
+            for_a_person,
+        })
     }
 
     /// Where the gateway was to die, if that is what the run is about, and whether it did.
@@ -269,7 +293,7 @@ impl Run<'_> {
                 if let Ok(found) = looker.doubles().await {
                     seen.lock().await.extend(found);
                 }
-                tokio::time::sleep(Duration::from_millis(15)).await;
+                tokio::time::sleep(Duration::from_millis(40)).await;
             }
         });
         Ok(doubles)
@@ -302,7 +326,8 @@ impl Run<'_> {
             shopped.store(true, Ordering::Relaxed);
         };
         let mut forgeries = Forgeries::default();
-        let forged = forge(shop, demo, self.plan.forgeries, self.plan.seed, |believed| {
+        let now = self.sandbox_time().await?;
+        let forged = forge(shop, demo, now, self.plan.forgeries, self.plan.seed, |believed| {
             forgeries.answered += 1;
             forgeries.believed.extend(believed);
         });
@@ -336,13 +361,7 @@ impl Run<'_> {
         match blow {
             Blow::Kill(gateway) => stage.signal(*gateway, Signal::KILL).await,
             Blow::Arm(gateway, point) => stage.arm(*gateway, point).await,
-            Blow::Freeze(gateway, ms) => {
-                stage.signal(*gateway, Signal::STOP).await;
-                let _ = stage.tell("POST", "/clock", Some(json!({"advance_s": 0}))).await;
-                tokio::time::sleep(Duration::from_millis(*ms)).await;
-                stage.signal(*gateway, Signal::CONT).await;
-                stage.advance(60).await;
-            }
+            Blow::Freeze(gateway, ms) => stage.freeze(*gateway, Duration::from_millis(*ms)).await,
             Blow::Redis(mood, ms) => hold(stage.redis.as_ref(), *mood, *ms).await,
             Blow::Flush => self.flush().await,
             Blow::Database(mood, ms) => match &stage.database {
@@ -408,6 +427,61 @@ impl Run<'_> {
         self.stage.mend().await
     }
 
+    /// Once the time of orders is over, some are paid all the same: there is a provider that takes that money, tells nobody,
+    /// and gives it back days later.
+    async fn pay_too_late(&self) -> Result<(), Broken> {
+        if self.plan.too_late == 0 {
+            return Ok(());
+        }
+        for _ in 0..ORDERS_END_S / STEP_S {
+            self.stage.advance(STEP_S).await;
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        let mut rng = Rng::with_seed(self.plan.seed ^ 0x1A7E);
+        let books = self.stage.tell("GET", "/books?provider=unionpay", None).await?;
+        for order in books["orders"].as_array().into_iter().flatten() {
+            if rng.u32(..1_000) < self.plan.too_late {
+                let body = json!({"order_no": order["order_no"], "result": "late"});
+                let _ = self.stage.tell("POST", "/pay", Some(body)).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Forgeries come in while nothing else happens; says what of the rows is another after them.
+    async fn forge_at_rest(
+        &self,
+        shop: &Shop,
+        demo: &Demo,
+        forgeries: &mut Forgeries,
+    ) -> Result<Option<String>, Broken> {
+        let unreadable = |e: sea_orm::DbErr| Broken(format!("the auditor cannot read the database: {e}"));
+        let store = self.stage.store().await?;
+        let before = store.all_rows().await.map_err(unreadable)?;
+        let mut left = FORGERIES_AT_REST;
+        let done = Arc::new(tokio::sync::Notify::new());
+        let told = Arc::clone(&done);
+        let now = self.sandbox_time().await?;
+        let forged = forge(shop, demo, now, 50, self.plan.seed, |believed| {
+            forgeries.answered += 1;
+            forgeries.believed.extend(believed);
+            left = left.saturating_sub(1);
+            if left == 0 {
+                told.notify_one();
+            }
+        });
+        tokio::select! {
+            () = forged => {}
+            () = done.notified() => {}
+            () = tokio::time::sleep(Duration::from_secs(5)) => {}
+        }
+        let after = store.all_rows().await.map_err(unreadable)?;
+        let _ = store.close().await;
+        Ok(before.iter().zip(&after).find(|(one, other)| one != other).map(|((name, one), (_, other))| {
+            format!("{name} were {} characters long and are {}", one.len(), other.len())
+        }))
+    }
+
     /// Lets the time pass that anything waits for, until nothing does.
     async fn come_to_rest(&self) -> Result<u64, String> {
         let (mut gone_s, began) = (0_u64, Instant::now());
@@ -432,7 +506,12 @@ impl Run<'_> {
                 Some(in_s) => {
                     quiet = 0;
                     // What is due already is being done, or its worker's lease has to end first.
-                    let step = if in_s == 0 { 0 } else { in_s.min(STEP_S) };
+                    let step = match in_s {
+                        0..=STEP_S => in_s,
+                        // While no notification is on its way, none gets stale.
+                        _ if self.is_told(0).await => in_s.min(LEAP_S),
+                        _ => STEP_S,
+                    };
                     if step == 0 {
                         tokio::time::sleep(Duration::from_millis(25)).await;
                         self.stage.advance(1).await;
@@ -474,24 +553,29 @@ impl Run<'_> {
         &self,
         store: &Store,
         shop: &Shop,
-        orders: Vec<Value>,
+        books: &Value,
         log: &Value,
         trouble: Vec<String>,
         secrets: &[String],
     ) -> Result<Evidence, sea_orm::DbErr> {
         let payments: Vec<Aggregate> = store.all_payments().await?;
+        let shopped = shop.log.all();
+        let codes = shopped.values().filter_map(|shopped| shopped.auth_code.clone());
+        let secrets = secrets.iter().cloned().chain(planted(&self.tools.keys)).chain(codes);
         Ok(Evidence {
-            orders,
+            orders: books["orders"].as_array().cloned().unwrap_or_default(),
+            calls: books["calls"].clone(),
+            sent: log["sent"].as_u64().unwrap_or_default(),
             notifications: log["data"].as_array().cloned().unwrap_or_default(),
             payments,
             told: store.all_told().await?,
             taken: store.all_notifications().await?,
             for_a_person: store.all_for_a_person().await?,
             keys: store.all_keys().await?,
-            shopped: shop.log.all(),
+            secrets: secrets.chain([KEY.to_owned()]).collect(),
+            shopped,
             received: self.tools.boxes.empty(&self.name),
             logs: self.stage.logs(),
-            secrets: secrets.iter().cloned().chain(planted(&self.tools.keys)).collect(),
             ledger: store.check_ledger(None, 20).await?.deviations,
             trouble,
             ..Evidence::default()

@@ -117,6 +117,8 @@ pub struct Plan {
     pub blows: Vec<(u64, Blow)>,
     /// Of a thousand orders that a provider has and nobody was shown, so many are paid by somebody all the same.
     pub leaks: u32,
+    /// Of a thousand orders whose time is over, so many are paid where that is possible: their provider gives it back.
+    pub too_late: u32,
     /// All clocks move on by up to so many seconds, several times a second.
     pub hurry_s: u64,
     /// Whether several gateways are wanted.
@@ -134,6 +136,8 @@ pub struct Scenario {
     pub about: &'static str,
     /// Payments, unless somebody says otherwise.
     pub payments: usize,
+    /// Whether it is about a Redis.
+    pub needs_redis: bool,
     draw: fn(&mut Plan, &mut Rng),
 }
 
@@ -156,6 +160,7 @@ pub const SCENARIOS: &[Scenario] = &[
                 twice, late, or what they were never shown; refunds that race, fail, or lack funds; receivers of \
                 webhooks that are down, slow or redirect.",
         payments: 50,
+        needs_redis: false,
         draw: swarm,
     },
     Scenario {
@@ -164,6 +169,7 @@ pub const SCENARIOS: &[Scenario] = &[
                 late, and every payer submits twice. Then the provider recovers. Counts how many payments whose payer would \
                 pay succeeded; `--no-switchover` shows the same night without moving payments to another provider.",
         payments: 200,
+        needs_redis: false,
         draw: double_eleven,
     },
     Scenario {
@@ -171,6 +177,7 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "Calls do what they should, and their answers are lost, garbled, unsigned or wrongly signed, at all \
                 providers and on all calls. Nothing may be believed, done twice, or declared failed.",
         payments: 60,
+        needs_redis: false,
         draw: lost_answers,
     },
     Scenario {
@@ -179,6 +186,7 @@ pub const SCENARIOS: &[Scenario] = &[
                 that was never shown, on two at once; and notifications that are dropped, late, doubled and overtake each \
                 other. Each fen ends kept once, or given back once.",
         payments: 60,
+        needs_redis: false,
         draw: late_money,
     },
     Scenario {
@@ -187,6 +195,7 @@ pub const SCENARIOS: &[Scenario] = &[
                 in the order of the list, whatever the seed. The next gateway finishes what was half done, with clients \
                 that come back and with some that do not.",
         payments: 30,
+        needs_redis: false,
         draw: crash_everywhere,
     },
     Scenario {
@@ -195,12 +204,14 @@ pub const SCENARIOS: &[Scenario] = &[
                 while; it is restarted, and for a while it cannot be written to. (The embedded one has no connections to \
                 cut: there somebody else holds its lock, and a restart kills the gateway.)",
         payments: 60,
+        needs_redis: false,
         draw: database_trouble,
     },
     Scenario {
         name: "redis-gone",
         about: "Redis is cut off, stalled, and emptied, while a provider dies and comes back. Payments must not notice.",
         payments: 60,
+        needs_redis: true,
         draw: redis_gone,
     },
     Scenario {
@@ -208,12 +219,14 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "No provider can be reached for a while. Offers wait and go on by themselves, or expire and say so; charges \
                 fail at once and take nothing.",
         payments: 60,
+        needs_redis: false,
         draw: all_down,
     },
     Scenario {
         name: "flapping",
         about: "One provider is up for three seconds and down for three, again and again.",
         payments: 120,
+        needs_redis: false,
         draw: flapping,
     },
     Scenario {
@@ -222,6 +235,7 @@ pub const SCENARIOS: &[Scenario] = &[
                 somebody else sends notifications and requests of his own making to the gateway all the time. Nothing \
                 that is forged is believed, or changes a row.",
         payments: 60,
+        needs_redis: false,
         draw: forged,
     },
 ];
@@ -250,6 +264,7 @@ impl Scenario {
             refund_ends: Vec::new(),
             blows: Vec::new(),
             leaks: 0,
+            too_late: 0,
             hurry_s: 3,
             gateways,
             switchover,
@@ -280,6 +295,8 @@ const CALLS: &[&str] = &[
     "says_closed",
 ];
 const NOTIFICATIONS: &[&str] = &["drop", "delay", "duplicate", "reorder", "forge", "misstate"];
+
+const WAYS_TO_A_DATABASE: &[Mood] = &[Mood::Cut, Mood::CutBeforeCommit, Mood::Stalled, Mood::CutAfterCommit];
 
 /// How wrong a gateway's clock gets.
 const SKEW_S: i64 = 600;
@@ -328,6 +345,7 @@ fn swarm(plan: &mut Plan, rng: &mut Rng) {
     plan.forgeries = most(rng, 20);
     plan.hurry_s = *rng.choice(&[1, 3, 10, 30]).unwrap_or(&3);
     plan.leaks = most(rng, 300);
+    plan.too_late = most(rng, 500);
     plan.manners = if rng.bool() { Manners::Bad(rng.u32(..700)) } else { Manners::Good };
     for provider in names() {
         for _ in 0..rng.u32(..4) {
@@ -351,15 +369,25 @@ fn swarm(plan: &mut Plan, rng: &mut Rng) {
             plan.refund_ends.push(json!({"provider": provider, "result": result, "count": rng.u32(1..4)}));
         }
     }
-    if rng.u32(..3) == 0 {
-        let down = names().nth(rng.usize(..3)).unwrap_or("alipay");
-        plan.blows.push((rng.u64(..1_500), Blow::Faults(vec![json!({"provider": down, "kind": "refuse"})])));
-        plan.blows.push((rng.u64(1_500..3_000), Blow::Mend));
+    let down = |name: &str| json!({"provider": name, "kind": "refuse"});
+    match rng.u32(..8) {
+        0 | 1 => {
+            let one = names().nth(rng.usize(..3)).unwrap_or("alipay");
+            plan.blows.push((rng.u64(..1_500), Blow::Faults(vec![down(one)])));
+            plan.blows.push((rng.u64(1_500..3_000), Blow::Mend));
+        }
+        2 => {
+            plan.blows.push((rng.u64(..1_500), Blow::Faults(names().map(down).collect())));
+            plan.blows.push((rng.u64(1_500..3_000), Blow::Mend));
+        }
+        3 => flap(plan, 2),
+        _ => {}
     }
     for _ in 0..rng.u32(..5) {
         let (at, gateway) = (rng.u64(..2_500), rng.usize(..plan.gateways.max(1)));
         let ms = rng.u64(20..600);
         let mood = if rng.bool() { Mood::Cut } else { Mood::Stalled };
+        let way = *rng.choice(WAYS_TO_A_DATABASE).unwrap_or(&Mood::Cut);
         let blow = match rng.u32(..12) {
             0 | 1 => Blow::Kill(gateway),
             2..=4 => Blow::Arm(gateway, point(rng)),
@@ -370,7 +398,7 @@ fn swarm(plan: &mut Plan, rng: &mut Rng) {
                 Blow::Redis(Mood::Cut, ms)
             }
             6 => Blow::Redis(mood, ms),
-            7 => Blow::Database(mood, ms),
+            7 => Blow::Database(way, ms),
             8 => Blow::Restart(ms),
             9 => Blow::ReadOnly(ms),
             10 => Blow::Skew(gateway, if rng.bool() { SKEW_S } else { -SKEW_S }),
@@ -387,6 +415,8 @@ fn double_eleven(plan: &mut Plan, rng: &mut Rng) {
     plan.habits = Habits { twice: 1_000, ..Habits::default() };
     plan.at_once = 24;
     plan.hurry_s = 1;
+    plan.spread_ms = 3_000;
+    plan.blows.push((3_000, Blow::Mend));
     plan.faults.push(fault("alipay", "timeout_after", 800, rng.u64(..1_000_000)));
     plan.faults.extend(names().map(|name| fault(name, "delay", 1_000, 1)));
 }
@@ -412,6 +442,7 @@ fn late_money(plan: &mut Plan, rng: &mut Rng) {
         ..Habits::default()
     };
     plan.leaks = 500;
+    plan.too_late = 500;
     plan.hurry_s = 30;
     for provider in names() {
         plan.faults.push(fault(provider, "timeout_after", 200, rng.u64(..1_000_000)));
@@ -451,8 +482,9 @@ fn crash_everywhere(plan: &mut Plan, rng: &mut Rng) {
 
 fn database_trouble(plan: &mut Plan, rng: &mut Rng) {
     for n in 0..12 {
-        let mood = if n % 3 == 2 { Mood::Stalled } else { Mood::Cut };
-        plan.blows.push((100 + n * 200 + rng.u64(..150), Blow::Database(mood, rng.u64(5..120))));
+        let way = WAYS_TO_A_DATABASE.get(n % WAYS_TO_A_DATABASE.len()).copied().unwrap_or(Mood::Cut);
+        let at = 100 + u64::try_from(n).unwrap_or(0) * 200 + rng.u64(..150);
+        plan.blows.push((at, Blow::Database(way, rng.u64(5..120))));
     }
     plan.blows.push((rng.u64(300..900), Blow::Restart(rng.u64(20..400))));
     plan.blows.push((rng.u64(1_200..2_000), Blow::ReadOnly(rng.u64(100..600))));
@@ -479,12 +511,17 @@ fn all_down(plan: &mut Plan, rng: &mut Rng) {
 }
 
 fn flapping(plan: &mut Plan, _: &mut Rng) {
-    for n in 0..3 {
+    flap(plan, 3);
+    plan.spread_ms = 18_000;
+}
+
+/// Three seconds up, three down.
+fn flap(plan: &mut Plan, times: u64) {
+    for n in 0..times {
         let down = vec![json!({"provider": "alipay", "kind": "refuse"})];
         plan.blows.push((1_000 + n * 6_000, Blow::Faults(down)));
         plan.blows.push((4_000 + n * 6_000, Blow::Mend));
     }
-    plan.spread_ms = 18_000;
 }
 
 fn forged(plan: &mut Plan, rng: &mut Rng) {

@@ -1,6 +1,7 @@
 //! The stage of a drill: a sandbox, gateways as processes of their own, the proxies between them, and one time for all
 //! that a controller moves. Starts, kills, stops and continues; judges nothing.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -24,7 +25,7 @@ use crate::store::audit::Looker;
 use crate::store::trouble::{self, OwnDatabase};
 
 /// Every gateway on a database needs the same one. It seals nothing but the sandbox's credentials.
-const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+pub const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 /// How long a gateway may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -78,6 +79,8 @@ pub struct Stage {
     ground: Ground,
     env: Vec<(String, String)>,
     ahead_s: Mutex<u64>,
+    /// Gateways that stand still: they would not answer.
+    stopped: Mutex<BTreeSet<usize>>,
     http: reqwest::Client,
 }
 
@@ -126,6 +129,7 @@ impl Stage {
             ground,
             env,
             ahead_s: Mutex::new(0),
+            stopped: Mutex::default(),
             http: http.map_err(|e| Broken(e.to_string()))?,
         };
         for number in 0..gateways {
@@ -143,8 +147,8 @@ impl Stage {
             ("INTERLOCK__SERVER__DRAIN_S", "5"),
             ("INTERLOCK__CREDENTIALS__KEY", KEY),
             ("INTERLOCK__DATABASE__CONNECTIONS", "4"),
-            ("INTERLOCK__RESOLVER__INTERVAL_MS", "20"),
-            ("INTERLOCK__WEBHOOKS__INTERVAL_MS", "20"),
+            ("INTERLOCK__RESOLVER__INTERVAL_MS", "50"),
+            ("INTERLOCK__WEBHOOKS__INTERVAL_MS", "50"),
             ("INTERLOCK__WEBHOOKS__ALLOW_HTTP", "true"),
             ("INTERLOCK__WEBHOOKS__ALLOW_NETWORKS", "127.0.0.0/8"),
             ("INTERLOCK__WEBHOOKS__TIMEOUT_MS", "700"),
@@ -266,8 +270,29 @@ impl Stage {
         let _ = self.tell("POST", "/clock", Some(json!({"advance_s": seconds}))).await;
         let mut ahead_s = self.ahead_s.lock().await;
         *ahead_s += seconds;
-        for gateway in &self.gateways {
-            let _ = door::knock(&gateway.door(), &Knock::Ahead(*ahead_s)).await;
+        let stopped = self.stopped.lock().await.clone();
+        for (number, gateway) in self.gateways.iter().enumerate() {
+            if !stopped.contains(&number) {
+                let _ = door::knock(&gateway.door(), &Knock::Ahead(*ahead_s)).await;
+            }
+        }
+    }
+
+    /// Stops a gateway for so many milliseconds, while a minute goes by for everybody else; then it goes on.
+    pub async fn freeze(&self, number: usize, during: Duration) {
+        self.stopped.lock().await.insert(number);
+        self.signal(number, Signal::STOP).await;
+        self.advance(60).await;
+        tokio::time::sleep(during).await;
+        self.thaw(number).await;
+    }
+
+    async fn thaw(&self, number: usize) {
+        self.signal(number, Signal::CONT).await;
+        self.stopped.lock().await.remove(&number);
+        let ahead_s = *self.ahead_s.lock().await;
+        if let Some(gateway) = self.gateways.get(number) {
+            let _ = door::knock(&gateway.door(), &Knock::Ahead(ahead_s)).await;
         }
     }
 
@@ -373,7 +398,7 @@ impl Stage {
         }
         for number in 0..self.gateways.len() {
             // One that was stopped, when the trouble was over before it went on.
-            self.signal(number, Signal::CONT).await;
+            self.thaw(number).await;
             self.skew(number, 0).await;
         }
         Ok(())

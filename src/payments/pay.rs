@@ -125,6 +125,9 @@ pub async fn open(
     let key = Key { scope, fingerprint, resource_id: aggregate.payment.id.clone(), created_at: now };
     // A charge for which no account is able has failed at once.
     let ended = !aggregate.payment.status.is_open();
+    if ended && let Some(taken) = held_by(app, &aggregate.payment, &key).await? {
+        return Err(Trouble::from(taken).into());
+    }
     let events = if ended { events::between(None, &aggregate, now).map_err(Trouble::from)? } else { Vec::new() };
     let claim = Some(KeyWrite::Claim(key.clone()));
     #[cfg(feature = "broken")]
@@ -146,6 +149,18 @@ pub async fn open(
         "payment made"
     );
     Ok((made, key))
+}
+
+/// Whether this order has a payment already, or this key one. The database minds neither where a payment has failed before
+/// it began; whoever asks for it does: told "failed", a till would take the money once more.
+async fn held_by(app: &App, payment: &Payment, key: &Key) -> Result<Option<CommitError>, Trouble> {
+    if app.store.payment_holding_order(&payment.merchant_id, &payment.order_id).await?.is_none() {
+        return Ok(None);
+    }
+    Ok(Some(match app.store.key(&key.scope).await? {
+        Some(_) => CommitError::KeyTaken,
+        None => CommitError::OrderTaken,
+    }))
 }
 
 /// Who waits for the answer, and until when.

@@ -141,6 +141,20 @@ impl Store {
         Ok(rows.into_iter().map(|row| (row.key, row.payment_id)).collect())
     }
 
+    /// Everything that a message from outside could change, as text, table by table: for comparing.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn all_rows(&self) -> Result<Vec<(&'static str, String)>, DbErr> {
+        Ok(vec![
+            ("payments", format!("{:?}", self.all_payments().await?)),
+            ("events", format!("{:?}", self.all_told().await?)),
+            ("notifications", format!("{:?}", self.all_notifications().await?)),
+            ("operations", format!("{:?}", self.all_for_a_person().await?)),
+            ("idempotency_keys", format!("{:?}", self.all_keys().await?)),
+        ])
+    }
+
     /// When the next webhook is due, if any is.
     ///
     /// # Errors

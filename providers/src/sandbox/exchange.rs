@@ -16,6 +16,7 @@ use super::server::Reply;
 /// Answers one request, or not.
 pub(super) async fn exchange(core: Arc<Core>, face: Arc<dyn Face>, request: Request) -> Reply {
     let call = face.call_of(&request);
+    core.count(face.provider(), call);
     let now = core.clock.now();
     let handle = |alteration| handled(&core, face.as_ref(), call, &request, alteration);
     let misread = |how| {

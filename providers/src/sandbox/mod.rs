@@ -15,21 +15,22 @@ pub mod payer;
 pub mod refund_end;
 mod server;
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use chrono::TimeDelta;
 use futures_util::FutureExt as _;
 use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
 
 use self::book::{Book, NewRefund, Order, OrderKey, Refusal, SharedBook};
 use self::clock::Clock;
-use self::face::{Face, Request};
+use self::face::{CallKind, Face, Request};
 use self::fault::Faults;
 use self::keys::{Keys, NoRandomness};
 use self::notify::{Delivery, Notifier};
@@ -105,6 +106,8 @@ struct Core {
     gates: Mutex<()>,
     /// Where the faces listen, once they do.
     addresses: OnceLock<Vec<(ProviderName, SocketAddr)>>,
+    /// How often each provider was called, answered or not.
+    calls: std::sync::Mutex<BTreeMap<ProviderName, BTreeMap<String, u64>>>,
 }
 
 /// The book and the time that it was written at.
@@ -152,7 +155,17 @@ impl Sandbox {
         }
         let due_changed = Notify::new();
         let gates = Mutex::default();
-        let core = Core { faces: doors, book, clock, faults, notifier, due_changed, gates, addresses: OnceLock::new() };
+        let core = Core {
+            faces: doors,
+            book,
+            clock,
+            faults,
+            notifier,
+            due_changed,
+            gates,
+            addresses: OnceLock::new(),
+            calls: std::sync::Mutex::default(),
+        };
         let core = Arc::new(core);
         // The control first: its address is the one that people give, so it is the one to complain of.
         let (door, hinge) = Door::new();
@@ -241,6 +254,18 @@ impl Drop for Sandbox {
 }
 
 impl Core {
+    fn count(&self, provider: ProviderName, call: Option<CallKind>) {
+        let Some(call) = call else { return };
+        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        *calls.entry(provider).or_default().entry(call.to_string()).or_default() += 1;
+    }
+
+    /// How often each provider was called: `{"alipay": {"create": 3, "query": 1}}`.
+    fn calls(&self) -> Value {
+        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        calls.iter().map(|(provider, calls)| (provider.to_string(), json!(calls))).collect()
+    }
+
     fn providers(&self) -> Vec<ProviderName> {
         self.faces.iter().map(|(face, _)| face.provider()).collect()
     }

@@ -18,13 +18,14 @@ use super::clock::Clock;
 use super::face::{Alteration, Face, Notice, Outgoing};
 use super::fault::{Faults, NotificationFault};
 use crate::money::Money;
+use crate::signing::sha256_hex;
 
 /// A merchant has this long to answer (WeChat Pay 5.2: 5 s).
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// No provider's acknowledgement is longer; the rest is not read.
 const MAX_ANSWER_BYTES: usize = 4 << 10;
 /// How many sendings are remembered.
-const MAX_LOG: usize = 1000;
+const MAX_LOG: usize = 5_000;
 /// How many are on the wire at once.
 const MAX_IN_FLIGHT: usize = 128;
 /// How long a notification is held for another one to overtake it, when nobody says.
@@ -35,11 +36,20 @@ pub(super) struct Notifier {
     http: reqwest::Client,
     clock: Clock,
     faults: Arc<Faults>,
-    log: Mutex<VecDeque<Value>>,
+    log: Mutex<Log>,
     /// How many went out so far: whoever is held waits for it to change.
     gone_out: watch::Sender<u64>,
     in_flight: Semaphore,
     deliveries: Mutex<JoinSet<()>>,
+}
+
+/// What was sent.
+#[derive(Debug, Default)]
+struct Log {
+    /// The last ones.
+    entries: VecDeque<Value>,
+    /// All of them.
+    sent: u64,
 }
 
 /// One notification, sent once or often.
@@ -98,9 +108,11 @@ impl Notifier {
         deliveries.len()
     }
 
-    /// What was sent, oldest first.
-    pub(super) fn log(&self) -> Vec<Value> {
-        self.log.lock().unwrap_or_else(PoisonError::into_inner).iter().cloned().collect()
+    /// What was sent, oldest first; how much that was in all; and how much is still to be sent again.
+    pub(super) fn told(&self) -> Value {
+        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let data: Vec<Value> = log.entries.iter().cloned().collect();
+        json!({"data": data, "sent": log.sent, "pending": self.pending()})
     }
 
     async fn deliver(&self, delivery: &Delivery) {
@@ -120,7 +132,7 @@ impl Notifier {
         match strike.kind {
             NotificationFault::Drop => {
                 let Some(lost) = self.render(delivery, &delivery.order, Alteration::None) else { return true };
-                self.remember(delivery, &lost.url, fault, &Value::Null);
+                self.remember(delivery, &lost, fault, &Value::Null);
                 false
             }
             NotificationFault::Delay => {
@@ -162,8 +174,7 @@ impl Notifier {
         // Never closed.
         let _permit = self.in_flight.acquire().await;
         let Some(outgoing) = self.render(delivery, order, alteration) else { return true };
-        let url = outgoing.url.clone();
-        let answer = self.post(outgoing).await;
+        let answer = self.post(&outgoing).await;
         self.gone_out.send_modify(|n| *n += 1);
         let (shown, settled) = match &answer {
             Ok((status, body)) => {
@@ -173,7 +184,7 @@ impl Notifier {
             }
             Err(error) => (json!({"error": error.to_string()}), false),
         };
-        self.remember(delivery, &url, fault, &shown);
+        self.remember(delivery, &outgoing, fault, &shown);
         settled
     }
 
@@ -182,8 +193,8 @@ impl Notifier {
         delivery.face.notification(&notice)
     }
 
-    async fn post(&self, outgoing: Outgoing) -> Result<(StatusCode, Bytes), reqwest::Error> {
-        let request = self.http.post(outgoing.url).headers(outgoing.headers).body(outgoing.body);
+    async fn post(&self, outgoing: &Outgoing) -> Result<(StatusCode, Bytes), reqwest::Error> {
+        let request = self.http.post(&outgoing.url).headers(outgoing.headers.clone()).body(outgoing.body.clone());
         let mut response = request.send().await?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await? {
@@ -195,17 +206,19 @@ impl Notifier {
         Ok((response.status(), body.into()))
     }
 
-    fn remember(&self, delivery: &Delivery, url: &str, fault: Option<NotificationFault>, answer: &Value) {
+    fn remember(&self, delivery: &Delivery, sent: &Outgoing, fault: Option<NotificationFault>, answer: &Value) {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        if log.len() >= MAX_LOG {
-            log.pop_front();
+        if log.entries.len() >= MAX_LOG {
+            log.entries.pop_front();
         }
-        log.push_back(json!({
+        log.sent += 1;
+        log.entries.push_back(json!({
             "id": delivery.id,
             "provider": delivery.face.provider().as_str(),
             "event": delivery.event,
             "order_no": delivery.order.key.order_no,
-            "url": url,
+            "url": sent.url,
+            "body_sha256": sha256_hex(&sent.body),
             "at": self.clock.now(),
             "fault": fault.map(|f| f.to_string()),
             "answer": answer,

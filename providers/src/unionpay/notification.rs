@@ -7,11 +7,12 @@ use http::StatusCode;
 use super::codes::Word;
 use super::config::Account;
 use super::outcome::{CONSUME, REFUND, UNDO};
-use super::sign::{Doubt, sha256_hex, signed_text};
+use super::sign::{Doubt, signed_text};
 use super::wire::{Fields, parse_answer, parse_form};
 use crate::notification::{
     Acknowledgement, AcknowledgementBody, Notice, Notification, RawNotification, Rejection, Verified,
 };
+use crate::signing::sha256_hex;
 
 pub(super) fn read(
     account: &Account,

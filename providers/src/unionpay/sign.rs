@@ -4,12 +4,11 @@
 use std::fmt;
 
 use aws_lc_rs::constant_time::verify_slices_are_equal;
-use aws_lc_rs::digest::{SHA256, digest};
 use chrono::{DateTime, Utc};
 
 use super::certificate::{Authorities, Distrust};
 use super::wire::Fields;
-use crate::signing::Signer;
+use crate::signing::{Signer, sha256_hex};
 
 /// The only version that is spoken or believed; 5.0.0 signs with SHA-1.
 pub(super) const VERSION: &str = "5.1.0";
@@ -22,11 +21,6 @@ pub(super) const CERTIFICATE: &str = "signPubKeyCert";
 pub(super) fn signed_text(fields: &Fields) -> String {
     let signed = fields.iter().filter(|(name, value)| *name != "signature" && !value.is_empty());
     signed.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
-}
-
-/// SHA-256 in lower-case hexadecimal.
-pub(super) fn sha256_hex(text: &str) -> String {
-    digest(&SHA256, text.as_bytes()).as_ref().iter().map(|b| format!("{b:02x}")).collect()
 }
 
 /// A key that both sides know.

@@ -5,12 +5,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use http::StatusCode;
 
 use super::super::outcome::{APPLY, CNY, CONSUME, QUERY, REFUND, REVERSAL, SCAN};
-use super::super::sign::{BY_CERTIFICATE, BY_SHARED_KEY, VERSION, sha256_hex, signed_text};
+use super::super::sign::{BY_CERTIFICATE, BY_SHARED_KEY, VERSION, signed_text};
 use super::super::wire::{Fields, parse_form, read_beijing};
 use super::UnionPayFace;
 use super::said::Said;
 use crate::money::Money;
 use crate::sandbox::face::Request;
+use crate::signing::sha256_hex;
 
 /// `txnType` of an undo.
 pub(super) const UNDO: &str = "31";
