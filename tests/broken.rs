@@ -223,6 +223,19 @@ async fn one_key_charges_twice_if_it_is_claimed_after_the_call() {
     .await;
 }
 
+/// Which of the auditor's rules tell of a broken one. Any other would say that the drill has gone wrong.
+fn signs(rule: Rule) -> &'static [&'static str] {
+    match rule {
+        Rule::SendBeforeCommit => &["durable_before_sent", "accepted_is_kept", "sent_once"],
+        Rule::NewNumberOnRepeat => &["durable_before_sent", "sent_once"],
+        Rule::SwitchOnUnknownCharge => &["no_money_kept_beside", "books_agree", "told_one_end", "one_payment_an_order"],
+        Rule::NoAmountCheck => &["books_agree", "kept_is_there"],
+        Rule::AcknowledgeBeforeCommit => &["acknowledged_is_recorded"],
+        Rule::NoUniqueLiveAttempt => &["never_two_alive", "ended_is_dead"],
+        Rule::KeyAfterCall => &["one_payment_a_key", "one_payment_an_order", "same_key_same_bytes", "sent_once"],
+    }
+}
+
 /// The same by the drill: each rule is broken in the gateways that it starts, and what it says of its first seeds tells.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_swarm_finds_every_broken_rule() {
@@ -231,11 +244,13 @@ async fn a_swarm_finds_every_broken_rule() {
         let name = rule.to_string();
         let args = ["--scenario", "swarm", "--seeds", "1..200", "--payments", "12", "--first"];
         let drilled = crate::drill::drill(&args, &[(broken::VARIABLE, &name)]).await;
-        let first = &drilled.line["violations"][0];
-        println!("{rule}: seed {}, {}: {}", first["seed"], first["rule"], first["found"]);
-        if drilled.is_clean || first.is_null() {
-            unnoticed.push(rule);
+        let violations = drilled.line["violations"].as_array().cloned().unwrap_or_default();
+        let by = signs(rule);
+        let seen = violations.iter().find(|violation| by.iter().any(|sign| violation["rule"] == *sign));
+        match seen {
+            Some(seen) => println!("{rule}: seed {}, {}: {}", seen["seed"], seen["rule"], seen["found"]),
+            None => unnoticed.push((rule, violations)),
         }
     }
-    assert_eq!(unnoticed, [], "nobody has noticed that these were broken");
+    assert!(unnoticed.is_empty(), "nobody has noticed that these were broken: {unnoticed:?}");
 }

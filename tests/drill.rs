@@ -55,7 +55,9 @@ fn on_postgres() -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_swarm_of_faults_breaks_nothing() {
     let seeds = if on_postgres() { "1..6" } else { "1..40" };
-    let line = finds_nothing(&["--scenario", "swarm", "--seeds", seeds, "--payments", "10"]).await;
+    let redis = Redis::start().await.alone();
+    let swarm = ["--scenario", "swarm", "--seeds", seeds, "--payments", "10", "--redis", &redis.url];
+    let line = finds_nothing(&swarm).await;
     assert!(line["kills"].as_u64().unwrap() > 0, "gateways died: {line}");
     assert!(line["forged"].as_u64().unwrap() > 0, "somebody forged: {line}");
 }
@@ -103,5 +105,6 @@ async fn every_scenario_is_explained_and_a_wrong_one_is_named() {
         assert!(listed.said.contains(&format!("{name} (")), "{name} is explained");
     }
     assert!(!drill(&["--scenario", "nonsense"], &[]).await.is_clean);
+    assert!(!drill(&["--scenario", "redis-gone"], &[]).await.is_clean, "it needs one");
     assert!(!drill(&["--seeds", "nonsense"], &[]).await.is_clean);
 }

@@ -159,7 +159,9 @@ pub(super) fn found(
                 *send_again = true;
             }
         },
-        RefundQueried::Accepted | RefundQueried::Unknown(_) | RefundQueried::Abnormal(_) | RefundQueried::NotFound => {
+        // It is known already, and a person was told.
+        RefundQueried::Abnormal(_) => refund.next_check_at = None,
+        RefundQueried::Accepted | RefundQueried::Unknown(_) | RefundQueried::NotFound => {
             return look_again(refund, ladder, now);
         }
     }

@@ -107,6 +107,8 @@ fn kept_once(payment: &Aggregate, orders: &[Value]) {
         if attempt.disposition != Some(Disposition::Kept) {
             assert_eq!(attempt.disposition, Some(Disposition::Refunded), "{payment:#?}\n{order:#}");
             assert_eq!(order["refunded"], order["captured"], "{payment:#?}\n{order:#}");
+        } else {
+            assert_eq!(order["state"], "paid", "{payment:#?}\n{order:#}");
         }
     }
 }

@@ -6,7 +6,7 @@ use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::{change, put, rule, rules, served_by, time_of_day};
-use crate::helpers::{PATIENCE, TestApp, attempts, barcode, order};
+use crate::helpers::{PATIENCE, TestApp, attempts, barcode, fresh, order};
 
 pub async fn account(client: &crate::helpers::Client, account: &str) -> Value {
     let list = client.get("/v1/accounts").await.expect(200);
@@ -132,6 +132,12 @@ async fn when_all_are_at_their_limits_or_in_maintenance_offers_park_and_charges_
     assert_eq!((&failed["status"], &failed["failure"]["code"]), (&json!("failed"), &json!("no_route")));
     assert!(failed["failure"]["message"].as_str().unwrap().starts_with("None of the accounts"), "{failed}");
     assert!(app.control.orders().await.is_empty(), "nobody was asked");
+    // That an order has a payment is said all the same: "failed" would have the till take its money once more.
+    let mut again = barcode("alipay", 0);
+    again["order_id"] = parked["order_id"].clone();
+    let key = fresh("key");
+    let taken = app.client.post("/v1/payments", &key, &again).await;
+    assert_eq!(taken.problem(409, "order_id_in_use", Some("order_id"))["resource"], parked["id"]);
     // The window is taken away: the offer goes on by itself.
     change(&app, &app.alipay, json!({"maintenance": []})).await.expect(200);
     app.advance(31).await;
