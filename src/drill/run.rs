@@ -481,9 +481,8 @@ impl Run<'_> {
         }
         let after = store.all_rows().await.map_err(unreadable)?;
         let _ = store.close().await;
-        Ok(before.iter().zip(&after).find(|(one, other)| one != other).map(|((name, one), (_, other))| {
-            format!("{name} were {} characters long and are {}", one.len(), other.len())
-        }))
+        let differs = before.iter().zip(&after).find(|(one, other)| one != other);
+        Ok(differs.map(|((name, one), (_, other))| format!("{name}: {}", difference(one, other))))
     }
 
     /// Lets the time pass that anything waits for, until nothing does.
@@ -589,6 +588,13 @@ impl Run<'_> {
             ..Evidence::default()
         })
     }
+}
+
+/// The words that differ between two texts, the first ones.
+fn difference(one: &str, other: &str) -> String {
+    let words = one.split(", ").zip(other.split(", ")).filter(|(a, b)| a != b);
+    let changed: Vec<String> = words.take(8).map(|(a, b)| format!("{a} is now {b}")).collect();
+    changed.join("; ")
 }
 
 async fn hold(proxy: Option<&super::proxy::Proxy>, mood: Mood, ms: u64) {

@@ -61,7 +61,7 @@ fn is_read_in_one_way(fields: &Fields) -> bool {
 /// UnionPay numbers notifications only by what they are about. The hash of all that is signed is the same when one
 /// is sent again, and differs when it says something else.
 fn id(fields: &Fields) -> String {
-    sha256_hex(&signed_text(fields))
+    sha256_hex(signed_text(fields))
 }
 
 fn rejection(doubt: Doubt) -> Rejection {

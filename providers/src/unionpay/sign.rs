@@ -34,7 +34,7 @@ impl SharedKey {
     }
 
     pub(super) fn sign(&self, text: &str) -> String {
-        sha256_hex(&format!("{text}&{}", self.hashed))
+        sha256_hex(format!("{text}&{}", self.hashed))
     }
 
     pub(super) fn holds(&self, text: &str, signature: &str) -> bool {
