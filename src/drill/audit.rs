@@ -36,7 +36,7 @@ const IN_VAIN: [&str; 5] =
 pub struct Evidence {
     /// `GET /books`: `orders`.
     pub orders: Vec<Value>,
-    /// `GET /books`: `calls`.
+    /// `GET /calls`.
     pub calls: Value,
     /// `GET /notifications`: `data`.
     pub notifications: Vec<Value>,

@@ -9,6 +9,7 @@ pub mod merchant;
 pub mod proxy;
 pub mod receiver;
 mod report;
+mod rest;
 mod run;
 pub mod scenario;
 pub mod stage;

@@ -7,7 +7,8 @@ use std::io::{self, Write};
 use serde_json::json;
 
 use super::audit::{ENDED_WITHIN_S, Evidence, Figures, Violation};
-use super::run::{Outcome, REST_WITHIN_S};
+use super::rest::REST_WITHIN_S;
+use super::run::Outcome;
 use super::scenario::{Plan, Scenario};
 use super::{Broken, Wanted};
 use crate::kill;

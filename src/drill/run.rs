@@ -21,6 +21,7 @@ use super::forger::{Forgeries, forge};
 use super::merchant::{Log, Shop, Shopper};
 use super::proxy::Mood;
 use super::receiver::{Boxes, Manners};
+use super::rest::{REST_WITHIN_S, STEP_S, come_to_rest};
 use super::scenario::{Blow, Plan};
 use super::stage::{DatabaseTrouble, Ground, KEY, Stage};
 use super::{Broken, Wanted};
@@ -62,13 +63,6 @@ pub struct Outcome {
     pub for_a_person: BTreeMap<String, u64>,
 }
 
-/// Time goes by in steps that no notification gets stale in.
-const STEP_S: u64 = 200;
-const LEAP_S: u64 = 1_800;
-/// Everything must have come to rest after so much of the gateways' time.
-pub const REST_WITHIN_S: u64 = 2 * 86_400;
-/// While something is due, time goes on by a second after so many looks.
-const STANDS_STILL: u32 = 10;
 /// An order's time is over so long after it was made, and UnionPay's last.
 const ORDERS_END_S: u64 = 1_200;
 /// So many forgeries once everything rests.
@@ -173,7 +167,7 @@ impl Run<'_> {
         self.pay_too_late().await?;
         let mended_at = Some(self.sandbox_time().await?);
         let mut trouble = Vec::new();
-        let rested_after_s = match self.come_to_rest().await {
+        let rested_after_s = match come_to_rest(&self.stage).await {
             Ok(seconds) => seconds,
             Err(what) => {
                 trouble.push(what);
@@ -184,6 +178,7 @@ impl Run<'_> {
         keepers.join_all().await;
         let changed_by_forgeries = self.forge_at_rest(&shop, &demo, &mut forgeries).await?;
         let books = self.stage.tell("GET", "/books", None).await?;
+        let calls = self.stage.tell("GET", "/calls", None).await?;
         let log = self.stage.tell("GET", "/notifications", None).await?;
         trouble.extend(self.stage.stop_gateways().await);
         let store = self.stage.store().await?;
@@ -193,7 +188,7 @@ impl Run<'_> {
         let evidence = evidence.map_err(|e| Broken(format!("the auditor cannot read the database: {e}")))?;
         let kills = *kills.lock().await;
         let point = self.point(kills);
-        let evidence = Evidence { seen_double, forgeries, changed_by_forgeries, mended_at, point, ..evidence };
+        let evidence = Evidence { calls, seen_double, forgeries, changed_by_forgeries, mended_at, point, ..evidence };
         let (violations, figures) = audit::audit(&evidence);
         // One about a payment tells more than one about the run.
         let about_one = violations.iter().find(|v| evidence.payments.iter().any(|p| p.payment.id == v.subject));
@@ -485,77 +480,6 @@ impl Run<'_> {
         Ok(differs.map(|((name, one), (_, other))| format!("{name}: {}", difference(one, other))))
     }
 
-    /// Lets the time pass that anything waits for, until nothing does.
-    async fn come_to_rest(&self) -> Result<u64, String> {
-        let (mut gone_s, began) = (0_u64, Instant::now());
-        let (mut quiet, mut overdue): (u32, u32) = (0, 0);
-        loop {
-            let Some(due) = self.next_due().await else {
-                tokio::time::sleep(Duration::from_millis(30)).await;
-                if began.elapsed() > Duration::from_secs(120) {
-                    return Err("no gateway answers for two minutes after everything was mended".to_owned());
-                }
-                continue;
-            };
-            match due {
-                // Nothing waits; providers may still send what nobody took.
-                None if quiet >= 4 && self.is_told(quiet).await => return Ok(gone_s),
-                None => {
-                    quiet += 1;
-                    self.stage.advance(STEP_S).await;
-                    gone_s += STEP_S;
-                    tokio::time::sleep(Duration::from_millis(if quiet > 4 { 15 } else { 60 })).await;
-                }
-                Some(in_s) => {
-                    quiet = 0;
-                    // What is due already is being done, or its worker's lease has to end first.
-                    let step = match in_s {
-                        0..=STEP_S => in_s,
-                        // While no notification is on its way, none gets stale.
-                        _ if self.is_told(0).await => in_s.min(LEAP_S),
-                        _ => STEP_S,
-                    };
-                    if step == 0 {
-                        // Whoever does it must not see time leap between his commit and his call, or he will never call.
-                        tokio::time::sleep(Duration::from_millis(20)).await;
-                        overdue += 1;
-                        if overdue.is_multiple_of(STANDS_STILL) {
-                            self.stage.advance(1).await;
-                            gone_s += 1;
-                        }
-                    } else {
-                        self.stage.advance(step).await;
-                        gone_s += step;
-                        tokio::time::sleep(Duration::from_millis(if step > 30 { 10 } else { 3 })).await;
-                    }
-                }
-            }
-            if gone_s > REST_WITHIN_S || began.elapsed() > Duration::from_secs(240) {
-                return Err(format!("after {gone_s} s of its own time something is still due again and again"));
-            }
-        }
-    }
-
-    /// Whether every notification was taken, or its provider has sent it for a day.
-    async fn is_told(&self, quiet: u32) -> bool {
-        let enough = u64::from(quiet) * STEP_S > 86_400;
-        enough || self.stage.tell("GET", "/notifications", None).await.is_ok_and(|log| log["pending"] == 0)
-    }
-
-    /// In how many seconds anything is due at any gateway; the outer `None`: no gateway answers.
-    async fn next_due(&self) -> Option<Option<u64>> {
-        let mut soonest: Option<Option<u64>> = None;
-        for number in 0..self.stage.gateways() {
-            let Some(reply) = self.stage.due(number).await else { continue };
-            let in_s = reply.due_ms.map(|due| u64::try_from((due - reply.now_ms + 999).max(0) / 1_000).unwrap_or(0));
-            soonest = Some(match (soonest.flatten(), in_s) {
-                (Some(one), Some(other)) => Some(one.min(other)),
-                (one, other) => one.or(other),
-            });
-        }
-        soonest
-    }
-
     async fn evidence(
         &self,
         store: &Store,
@@ -571,7 +495,6 @@ impl Run<'_> {
         let secrets = secrets.iter().cloned().chain(planted(&self.tools.keys)).chain(codes);
         Ok(Evidence {
             orders: books["orders"].as_array().cloned().unwrap_or_default(),
-            calls: books["calls"].clone(),
             sent: log["sent"].as_u64().unwrap_or_default(),
             notifications: log["data"].as_array().cloned().unwrap_or_default(),
             payments,
