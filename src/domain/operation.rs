@@ -77,7 +77,7 @@ pub fn actions(kind: &str) -> &'static [Action] {
         "refund_needs_funds" => &[A::AskAgain, A::Acknowledge],
         "unresolved" | "payment_stuck" => &[A::AskAgain],
         // Somebody told of money on an attempt that is proved dead, and its provider does not know of any.
-        "money_unconfirmed" | "account_unavailable" => &[A::AskAgain, A::Acknowledge],
+        "money_unconfirmed" | "account_unavailable" | "console_refund_unconfirmed" => &[A::AskAgain, A::Acknowledge],
         "account_refused" => &[A::AccountOk, A::Acknowledge],
         _ => &[A::Acknowledge],
     }

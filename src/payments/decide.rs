@@ -142,7 +142,7 @@ fn retry(app: &App, after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> 
     let number = format!("auto-{attempt_id}-{}", earlier.count().saturating_add(1));
     let left = give_back::left(after, attempt_id);
     let attempt = after.attempt(attempt_id).ok_or_else(|| no("There is no such attempt."))?;
-    let due = left.filter(|_| attempt.disposition == Some(Disposition::RefundDue));
+    let due = left.filter(|left| left.minor() > 0 && attempt.disposition == Some(Disposition::RefundDue));
     let left = due.ok_or_else(|| no("This money does not have to go back."))?;
     let refund = Refund {
         id: id::new(Kind::Refund).map_err(Trouble::from)?,

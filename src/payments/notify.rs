@@ -221,7 +221,12 @@ async fn unmatched(
 /// While an order's own call is on its way, nobody will ask about it soon: that is done here, so that its money is not
 /// found minutes later. A refund of somebody else's is asked about here, too: no row would remember to; `None` when its provider
 /// knows of another one.
-async fn told(app: &App, account: &Account, before: &Aggregate, matched: Matched) -> Result<Option<Matched>, Trouble> {
+async fn told(
+    app: &Arc<App>,
+    account: &Account,
+    before: &Aggregate,
+    matched: Matched,
+) -> Result<Option<Matched>, Trouble> {
     if let Matched::ByHand(found) = &matched {
         return match by_hand::confirmed(app, before, found).await? {
             Confirmed::Yes(found) => Ok(Some(Matched::ByHand(found))),
@@ -230,6 +235,15 @@ async fn told(app: &App, account: &Account, before: &Aggregate, matched: Matched
                 // It is sent again; a person hears of it now, since its provider gives up some day.
                 let detail = "a refund was made in the provider's console, and the provider does not confirm it yet";
                 raise(app, account, "console_refund_unconfirmed", found.attempt_id(), detail.to_owned()).await?;
+                let attempt_id = found.attempt_id().to_owned();
+                if before.attempt(&attempt_id).is_some_and(|a| a.captured.is_none()) {
+                    // What goes back has come in: the order is asked about, whatever was thought of it.
+                    resolve::write(app, before.clone(), |after, now| {
+                        ask_now(app, after, &attempt_id, None, now);
+                        Ok(Some(Vec::new()))
+                    })
+                    .await?;
+                }
                 Err(Trouble::Unanswered(detail.to_owned()))
             }
         };
@@ -356,6 +370,9 @@ pub(super) fn ask_soon(app: &App, after: &mut Aggregate, refund_id: &str, now: T
     let Some(refund) = after.refund_mut(refund_id) else { return };
     // One that counts as failed may have been carried out after all.
     let may_end = refund.status != RefundState::Succeeded;
+    if refund.status == RefundState::Failed {
+        refund.questions = 0;
+    }
     if let Some(sent_at) = refund.sent_at.filter(|_| may_end) {
         let answered = refund.next_check_at != Some(sent_at.plus_ms(over_ms));
         refund.next_check_at = Some(if answered { now } else { sent_at.plus_ms(over_ms).max(now) });

@@ -30,9 +30,14 @@ pub(super) fn sent(
     now: Timestamp,
 ) -> Result<Vec<Operation>, Trouble> {
     let renumbers = renumber::is_allowed(app, after, refund_id);
+    let fits = still_fits(after, refund_id);
     let Some(refund) = after.refund_mut(refund_id) else { return Ok(Vec::new()) };
-    if refund.status != State::Pending {
-        return Ok(Vec::new());
+    match (refund.status, outcome) {
+        (State::Pending, _) => {}
+        // Meanwhile somebody has said otherwise; that money moved counts.
+        (State::Abnormal, Refunded::Done) => return done(refund, now).map(|()| Vec::new()),
+        (State::Failed, Refunded::Done) => return after_all(refund, fits, now),
+        (State::Abnormal | State::Failed | State::Succeeded, _) => return Ok(Vec::new()),
     }
     let first_look = now.plus_s(ladder.first().map_or(10, |s| i64::from(*s)));
     match outcome {
@@ -86,7 +91,7 @@ fn still_fits(aggregate: &Aggregate, refund_id: &str) -> bool {
 fn after_all(refund: &mut Refund, fits: bool, now: Timestamp) -> Result<Vec<Operation>, Trouble> {
     if fits {
         done(refund, now)?;
-    } else {
+    } else if refund.questions < MAX_QUESTIONS {
         // Its money is promised to another refund by now, which its provider will refuse; then it is asked about again.
         refund.next_check_at = Some(now.plus_s(3_600));
     }
@@ -127,7 +132,20 @@ pub(super) fn found(
     refund.questions = refund.questions.saturating_add(1);
     if refund.status == State::Failed {
         refund.next_check_at = None;
-        return if *outcome == RefundQueried::Done { after_all(refund, fits, now) } else { Ok(Vec::new()) };
+        return match outcome {
+            RefundQueried::Done => after_all(refund, fits, now),
+            // Somebody has told that money moved: one question without an answer does not settle that.
+            RefundQueried::Unknown(_) | RefundQueried::Accepted | RefundQueried::NotFound
+                if refund.questions < MAX_QUESTIONS =>
+            {
+                look_again(refund, ladder, now)
+            }
+            RefundQueried::Unknown(_)
+            | RefundQueried::Accepted
+            | RefundQueried::NotFound
+            | RefundQueried::TerminalNo(_)
+            | RefundQueried::Abnormal(_) => Ok(Vec::new()),
+        };
     }
     if refund.status == State::Succeeded {
         return Ok(Vec::new());

@@ -20,6 +20,15 @@ async fn until_refunded(app: &TestApp, payment: &Value, fen: i64) -> Value {
     app.client.until(id(payment), |p| p["amount_refunded"] == fen).await
 }
 
+/// A notification was lost on its way.
+async fn until_dropped(app: &TestApp) {
+    let began = std::time::Instant::now();
+    while !app.control.notifications().await.iter().any(|n| n["fault"] == "drop") {
+        assert!(began.elapsed() < crate::helpers::PATIENCE, "no notification");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
 /// Whether one of the payment's attempts has this disposition.
 fn with(payment: &Value, disposition: &str) -> bool {
     payment["attempts"].as_array().unwrap().iter().any(|a| a["disposition"] == disposition)
@@ -175,11 +184,7 @@ async fn two_console_refunds_are_booked_each_with_its_amount_although_the_second
     let payment = app.paid().await;
     app.control.fault(json!({"provider": "alipay", "kind": "drop"})).await;
     assert_eq!(by_hand(&app, &payment, 888).await.0, 200);
-    let began = std::time::Instant::now();
-    while !app.control.notifications().await.iter().any(|n| n["fault"] == "drop") {
-        assert!(began.elapsed() < crate::helpers::PATIENCE, "no notification");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until_dropped(&app).await;
     app.control.mend().await;
     assert_eq!(by_hand(&app, &payment, 1000).await.0, 200);
     let seen = until(&app, &payment, async |p| p["amount_refunded"] == 1888).await;
@@ -197,11 +202,7 @@ async fn a_console_refund_of_money_that_nobody_here_knows_of_yet_is_booked_once_
     app.control.fault(json!({"provider": "wechatpay", "kind": "drop"})).await;
     let payment = app.client.pay(&crate::helpers::order()).await.expect(201);
     app.control.pay(&payment).await;
-    let began = std::time::Instant::now();
-    while !app.control.notifications().await.iter().any(|n| n["fault"] == "drop") {
-        assert!(began.elapsed() < crate::helpers::PATIENCE, "no notification");
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+    until_dropped(&app).await;
     app.control.mend().await;
     assert_eq!(by_hand(&app, &payment, 888).await.0, 200);
     let seen = until(&app, &payment, async |p| p["amount_refunded"] == 888).await;
