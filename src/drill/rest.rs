@@ -7,6 +7,7 @@ use super::stage::Stage;
 
 /// Time goes by in steps that no notification gets stale in.
 pub const STEP_S: u64 = 200;
+const LEAP_S: u64 = 1_800;
 /// While something is due, time goes on by a second after so many looks.
 const STANDS_STILL: u32 = 10;
 /// Everything must have come to rest after so much of the gateways' time.
@@ -39,7 +40,12 @@ pub async fn come_to_rest(stage: &Stage) -> Result<u64, String> {
             Some(in_s) => {
                 quiet = 0;
                 // What is due already is being done, or its worker's lease has to end first.
-                let step = in_s.min(STEP_S);
+                let step = match in_s {
+                    0..=STEP_S => in_s,
+                    // While no notification is on its way, none gets stale.
+                    _ if is_told(stage, 0).await => in_s.min(LEAP_S),
+                    _ => STEP_S,
+                };
                 if step == 0 {
                     // Whoever does it must not see time leap between his commit and his call, or he will never call.
                     tokio::time::sleep(Duration::from_millis(20)).await;
