@@ -223,7 +223,7 @@ async fn one_key_charges_twice_if_it_is_claimed_after_the_call() {
     .await;
 }
 
-/// Which of the auditor's rules tell of a broken one. Any other would say that the drill has gone wrong.
+/// Which of the auditor's rules are about a broken one. What any other finds may be a consequence, and is no proof.
 fn signs(rule: Rule) -> &'static [&'static str] {
     match rule {
         Rule::SendBeforeCommit => &["durable_before_sent", "accepted_is_kept", "sent_once"],
@@ -232,8 +232,33 @@ fn signs(rule: Rule) -> &'static [&'static str] {
         Rule::NoAmountCheck => &["books_agree", "kept_is_there"],
         Rule::AcknowledgeBeforeCommit => &["acknowledged_is_recorded"],
         Rule::NoUniqueLiveAttempt => &["never_two_alive", "ended_is_dead"],
-        Rule::KeyAfterCall => &["one_payment_a_key", "one_payment_an_order", "same_key_same_bytes", "sent_once"],
+        Rule::KeyAfterCall => &[
+            "one_payment_a_key",
+            "one_payment_an_order",
+            "same_key_same_bytes",
+            "another_body_is_refused",
+            "sent_once",
+        ],
     }
+}
+
+/// What the auditor says of a rule that is broken in the gateways, of the first of 200 seeds in which it is about that rule.
+async fn first_sign(rule: Rule) -> Result<Value, Vec<Value>> {
+    let (mut from, mut beside) = (1, Vec::new());
+    while from <= 200 {
+        let (name, seeds) = (rule.to_string(), format!("{from}..200"));
+        let args = ["--scenario", "swarm", "--seeds", &seeds, "--payments", "12", "--first"];
+        let drilled = crate::drill::drill(&args, &[(broken::VARIABLE, &name)]).await;
+        let violations = drilled.line["violations"].as_array().cloned().unwrap_or_default();
+        let is_about = |violation: &&Value| signs(rule).iter().any(|sign| violation["rule"] == *sign);
+        if let Some(sign) = violations.iter().find(is_about) {
+            return Ok(sign.clone());
+        }
+        let Some(last) = violations.iter().filter_map(|violation| violation["seed"].as_u64()).max() else { break };
+        from = last + 1;
+        beside.extend(violations);
+    }
+    Err(beside)
 }
 
 /// The same by the drill: each rule is broken in the gateways that it starts, and what it says of its first seeds tells.
@@ -241,15 +266,9 @@ fn signs(rule: Rule) -> &'static [&'static str] {
 async fn a_swarm_finds_every_broken_rule() {
     let mut unnoticed = Vec::new();
     for rule in Rule::iter() {
-        let name = rule.to_string();
-        let args = ["--scenario", "swarm", "--seeds", "1..200", "--payments", "12", "--first"];
-        let drilled = crate::drill::drill(&args, &[(broken::VARIABLE, &name)]).await;
-        let violations = drilled.line["violations"].as_array().cloned().unwrap_or_default();
-        let by = signs(rule);
-        let seen = violations.iter().find(|violation| by.iter().any(|sign| violation["rule"] == *sign));
-        match seen {
-            Some(seen) => println!("{rule}: seed {}, {}: {}", seen["seed"], seen["rule"], seen["found"]),
-            None => unnoticed.push((rule, violations)),
+        match first_sign(rule).await {
+            Ok(sign) => println!("{rule}: seed {}, {}: {}", sign["seed"], sign["rule"], sign["found"]),
+            Err(beside) => unnoticed.push((rule, beside)),
         }
     }
     assert!(unnoticed.is_empty(), "nobody has noticed that these were broken: {unnoticed:?}");

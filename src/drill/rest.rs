@@ -8,8 +8,10 @@ use super::stage::Stage;
 /// Time goes by in steps that no notification gets stale in.
 pub const STEP_S: u64 = 200;
 const LEAP_S: u64 = 1_800;
-/// While something is due, time goes on by a second after so many looks.
+/// While something is due, time goes on by a second after so many looks, which are 20 ms apart.
 const STANDS_STILL: u32 = 10;
+/// After so many, nobody is at work any more: a lease must end, of one who died while his clock was minutes ahead.
+const NOBODY_WORKS: u32 = 250;
 /// Everything must have come to rest after so much of the gateways' time.
 pub const REST_WITHIN_S: u64 = 2 * 86_400;
 
@@ -32,7 +34,7 @@ pub async fn come_to_rest(stage: &Stage) -> Result<u64, String> {
             // Nothing waits; providers may still send what nobody took.
             None if quiet >= 4 && is_told(stage, quiet).await => return Ok(gone_s),
             None => {
-                quiet += 1;
+                (quiet, overdue) = (quiet + 1, 0);
                 stage.advance(STEP_S).await;
                 gone_s += STEP_S;
                 tokio::time::sleep(Duration::from_millis(if quiet > 4 { 15 } else { 60 })).await;
@@ -51,10 +53,12 @@ pub async fn come_to_rest(stage: &Stage) -> Result<u64, String> {
                     tokio::time::sleep(Duration::from_millis(20)).await;
                     overdue += 1;
                     if overdue.is_multiple_of(STANDS_STILL) {
-                        stage.advance(1).await;
-                        gone_s += 1;
+                        let step = if overdue > NOBODY_WORKS { 10 } else { 1 };
+                        stage.advance(step).await;
+                        gone_s += step;
                     }
                 } else {
+                    overdue = 0;
                     stage.advance(step).await;
                     gone_s += step;
                     tokio::time::sleep(Duration::from_millis(if step > 30 { 10 } else { 3 })).await;
