@@ -8,6 +8,8 @@ pub const POINTS: &[&str] = &[
     "pay_after_call",
     "pay_after_switch_commit",
     "pay_after_outcome_commit",
+    "pay_after_answer",
+    "offer_after_commit",
     "notify_before_commit",
     "notify_after_commit",
     "resolve_after_claim",
@@ -22,12 +24,15 @@ pub const POINTS: &[&str] = &[
     "refund_after_first_commit",
     "refund_after_call",
     "refund_after_outcome_commit",
+    "refund_after_answer",
+    "refund_after_query",
     "give_back_after_commit",
     "webhook_before_fan_out_commit",
     "webhook_after_fan_out_commit",
     "webhook_after_claim",
     "webhook_after_call",
     "webhook_after_record",
+    "ledger_after_seal",
 ];
 
 /// Marks a kill point; nothing in release builds.

@@ -26,6 +26,8 @@ a_gateway_is_killed_at! {
     pay_after_call while creating, charging, switching, finishing_what_a_crash_left;
     pay_after_switch_commit while switching;
     pay_after_outcome_commit while creating, charging, switching, paying_while_nobody_runs;
+    pay_after_answer while answering_a_till;
+    offer_after_commit while asking_for_another_offer;
     notify_before_commit while being_told_of_money;
     notify_after_commit while being_told_of_money;
     resolve_after_claim while canceling, canceling_too_late, expiring, finishing_what_a_crash_left;
@@ -40,12 +42,15 @@ a_gateway_is_killed_at! {
     refund_after_first_commit while refunding;
     refund_after_call while refunding, sending_a_refund_again;
     refund_after_outcome_commit while refunding;
+    refund_after_answer while refunding;
+    refund_after_query while sending_a_refund_again;
     give_back_after_commit while giving_back_what_came_twice;
     webhook_before_fan_out_commit while telling;
     webhook_after_fan_out_commit while telling;
     webhook_after_claim while telling;
     webhook_after_call while telling;
     webhook_after_record while telling;
+    ledger_after_seal while sealing;
 }
 
 #[test]

@@ -76,11 +76,17 @@ pub fn in_progress(resource: &str, status: impl ToString) -> Problem {
     Problem::new(StatusCode::CONFLICT, "request_in_progress", detail).because_of(resource, status).retry_after(1)
 }
 
-/// A stored answer, byte for byte.
+/// The answer that stands under a key, byte for byte.
 #[must_use]
-pub fn replay(answer: StoredAnswer) -> HttpResponse {
-    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
-    let mut response = HttpResponse::build(status).content_type("application/json").body(answer.body);
+pub fn answer(stored: StoredAnswer) -> HttpResponse {
+    let status = StatusCode::from_u16(stored.status).unwrap_or(StatusCode::OK);
+    HttpResponse::build(status).content_type("application/json").body(stored.body)
+}
+
+/// The same to somebody who asks again.
+#[must_use]
+pub fn replay(stored: StoredAnswer) -> HttpResponse {
+    let mut response = answer(stored);
     let name = actix_web::http::header::HeaderName::from_static("idempotency-replayed");
     response.headers_mut().insert(name, HeaderValue::from_static("true"));
     response

@@ -22,7 +22,8 @@ use crate::app::App;
 use crate::domain::Aggregate;
 use crate::domain::attempt::State as AttemptState;
 use crate::domain::payment::State;
-use crate::payments::pay::{self, Asker, OpenError};
+use crate::kill_point;
+use crate::payments::pay::{self, Asker, OpenError, Ran};
 use crate::payments::view::{self, PaymentView};
 use crate::payments::{DECISIONS, Trouble, close, queue, resolve};
 use crate::store::change::{Change, Key, KeyWrite};
@@ -43,7 +44,7 @@ pub struct CreateOffer {
 /// Work whose first part tells what was made, and which goes on whatever becomes of the connection.
 struct Running {
     made: oneshot::Receiver<Result<(Aggregate, Key), Problem>>,
-    done: tokio::task::JoinHandle<Result<Aggregate, Trouble>>,
+    done: tokio::task::JoinHandle<Result<Ran, Trouble>>,
 }
 
 /// Makes a payment and, in the same breath, its offer.
@@ -149,7 +150,7 @@ where
                 let trace = asked.span(&worker, &aggregate);
                 let done = trace.around(pay::run(&worker, aggregate, Asker { key: Some(key), ..asker })).await;
                 match &done {
-                    Ok(last) => trace.set("payment.status", last.payment.status.to_string()),
+                    Ok(ran) => trace.set("payment.status", ran.aggregate.payment.status.to_string()),
                     Err(_) => trace.failed("trouble"),
                 }
                 done
@@ -178,7 +179,7 @@ where
 /// Waits for the work as long as a checkout may wait, and answers with what there is then.
 async fn finish(
     app: &Arc<App>,
-    done: tokio::task::JoinHandle<Result<Aggregate, Trouble>>,
+    done: tokio::task::JoinHandle<Result<Ran, Trouble>>,
     payment_id: &str,
     key: &Key,
     answer_by: Instant,
@@ -186,19 +187,22 @@ async fn finish(
     // A little longer than the last call may take, so that its outcome is told rather than "still working".
     let grace = Duration::from_millis(300);
     let finished = tokio::time::timeout_at((answer_by + grace).into(), done).await;
-    let aggregate = match finished {
-        Ok(Ok(Ok(aggregate))) => aggregate,
+    let ran = match finished {
+        Ok(Ok(Ok(ran))) => ran,
         Ok(Ok(Err(error))) => {
             tracing::warn!(payment_id, %error, "the resolver goes on with this payment");
-            pay::reload(app, payment_id).await?
+            Ran::unanswered(pay::reload(app, payment_id).await?)
         }
-        Ok(Err(_)) | Err(_) => pay::reload(app, payment_id).await?,
+        Ok(Err(_)) | Err(_) => Ran::unanswered(pay::reload(app, payment_id).await?),
     };
-    let is_charge = aggregate.payment.flow.takes_money();
-    if is_charge && aggregate.payment.status == State::Processing {
-        return charged(app, aggregate, key, answer_by).await;
+    if let Some(answer) = ran.answer {
+        return Ok(idempotency::answer(answer));
     }
-    respond(app, &aggregate).await
+    let is_charge = ran.aggregate.payment.flow.takes_money();
+    if is_charge && ran.aggregate.payment.status == State::Processing {
+        return charged(app, ran.aggregate, key, answer_by).await;
+    }
+    standing(app, key, &ran.aggregate).await
 }
 
 /// Somebody stands at a till: the resolver asks what became of the charge, and this looks what it has found.
@@ -212,21 +216,22 @@ async fn charged(
         tokio::time::sleep(LOOK_EVERY.min(answer_by.saturating_duration_since(Instant::now()))).await;
         aggregate = pay::reload(app, &aggregate.payment.id).await?;
     }
-    // What is told now is what the same key is told again.
-    if let Some(answer) = pay::answer(&aggregate) {
-        app.store.answer_key(&key.scope, &answer).await.map_err(Trouble::from)?;
-    }
-    respond(app, &aggregate).await
+    standing(app, key, &aggregate).await
 }
 
-/// 201 with an answer that stands, 202 with the payment as it is.
-async fn respond(app: &App, aggregate: &Aggregate) -> Result<HttpResponse, Problem> {
-    Ok(match pay::answer(aggregate) {
-        Some(answer) => {
-            let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::CREATED);
-            HttpResponse::build(status).content_type("application/json").body(answer.body)
-        }
-        None => HttpResponse::Accepted().json(queue::view(app, aggregate).await?),
+/// The answer that stands under the key, while it tells what is; otherwise the payment as it is. 202 while there is none: what
+/// is told now is what the same key is told again.
+async fn standing(app: &App, key: &Key, aggregate: &Aggregate) -> Result<HttpResponse, Problem> {
+    let Some(answer) = pay::answer(aggregate) else {
+        return Ok(HttpResponse::Accepted().json(queue::view(app, aggregate).await?));
+    };
+    let told = (answer.state.clone(), answer.attempt_id.clone());
+    let stands = app.store.answer_key(&key.scope, answer).await.map_err(Trouble::from)?;
+    kill_point!("pay_after_answer");
+    Ok(if (&stands.state, &stands.attempt_id) == (&told.0, &told.1) {
+        idempotency::answer(stands)
+    } else {
+        HttpResponse::Ok().json(queue::view(app, aggregate).await?)
     })
 }
 
@@ -254,17 +259,9 @@ async fn again(app: &Arc<App>, once: &Once, answer_by: Instant) -> Result<HttpRe
     // The worker of the first request is gone, or has left the payment waiting: this one goes on.
     let payment_id = aggregate.payment.id.clone();
     let worker = Arc::clone(app);
-    let (id, key, scope) = (payment_id.clone(), stored.key, once.scope.clone());
-    let done = app.spawn(
-        async move {
-            let aggregate = resolve::advance(&worker, &id).await?;
-            if let Some(answer) = pay::answer(&aggregate) {
-                worker.store.answer_key(&scope, &answer).await?;
-            }
-            Ok(aggregate)
-        }
-        .in_current_span(),
-    );
+    let (id, key) = (payment_id.clone(), stored.key);
+    let going_on = async move { resolve::advance(&worker, &id).await.map(Ran::unanswered) };
+    let done = app.spawn(going_on.in_current_span());
     finish(app, done, &payment_id, &key, answer_by).await
 }
 
@@ -378,6 +375,7 @@ pub async fn offer(
         let planned = change.after().clone();
         match app.store.commit(change).await {
             Ok(()) => {
+                kill_point!("offer_after_commit");
                 let asker = Asker { key: None, planned_at, answer_by, auth_code: None };
                 let claimed = key.clone();
                 let asked = Asked {

@@ -86,7 +86,7 @@ pub async fn create(
                     let trace = app.traces.incoming(&aggregate.payment.id, "refund request", began, sender.as_ref());
                     trace.set("refund.id", key.resource_id.clone());
                     let finished = trace.around(refund::run(&app, aggregate, &key, asked_at)).await;
-                    finished.map(drop).map_err(|error| {
+                    finished.map_err(|error| {
                         tracing::warn!(refund_id = key.resource_id, %error, "the resolver goes on with this refund");
                     })
                 }
@@ -101,18 +101,26 @@ pub async fn create(
     let made = tokio::time::timeout_at(answer_by.into(), made).await.map_err(|_| Problem::unavailable())?;
     match made.map_err(|_| Problem::unavailable())? {
         Ok((payment_id, refund_id)) => {
-            // Whether it is finished by then or not: the row tells.
-            let _ = tokio::time::timeout_at(answer_by.into(), done).await;
+            if let Ok(Ok(Ok(answer))) = tokio::time::timeout_at(answer_by.into(), done).await {
+                return Ok(idempotency::answer(answer));
+            }
+            // Not finished: what is told now is what the same key is told again.
             let refund = refund::current(&app, &payment_id, &refund_id).await?;
-            Ok(respond(&refund.ok_or_else(Problem::unavailable)?))
+            standing(&app, &once, &refund.ok_or_else(Problem::unavailable)?).await
         }
         Err(RefundError::Trouble(trouble)) if is_key_taken(&trouble) => again(&app, &once).await,
         Err(error) => Err(error.into()),
     }
 }
 
-fn respond(refund: &Refund) -> HttpResponse {
-    HttpResponse::Created().content_type("application/json").body(refund::answer(refund).body)
+/// The answer that stands under the key, while it tells the refund's state; otherwise the refund as it is.
+async fn standing(app: &App, once: &Once, refund: &Refund) -> Result<HttpResponse, Problem> {
+    let stands = app.store.answer_key(&once.scope, refund::answer(refund)).await?;
+    Ok(if stands.state == refund.status.to_string() {
+        idempotency::answer(stands)
+    } else {
+        HttpResponse::Ok().json(view::refund(refund))
+    })
 }
 
 /// The key is known: the same answer again, or the refund as it is now.
@@ -135,8 +143,7 @@ async fn again(app: &App, once: &Once) -> Result<HttpResponse, Problem> {
         return Err(idempotency::in_progress(&refund.id, refund.status));
     }
     // The worker of the first request is gone; the resolver goes on with its refund.
-    app.store.answer_key(&once.scope, &refund::answer(&refund)).await?;
-    Ok(respond(&refund))
+    standing(app, once, &refund).await
 }
 
 /// A refund as it is now.

@@ -496,8 +496,10 @@ impl Run<'_> {
             () = tokio::time::sleep(Duration::from_secs(5)) => {}
         }
         let after = store.all_rows().await.map_err(unreadable)?;
-        let differs = before.iter().zip(&after).find(|(one, other)| one != other);
-        Ok(differs.map(|((name, one), (_, other))| format!("{name}: {}", difference(one, other))))
+        let differing = before.iter().zip(&after).filter(|(one, other)| one != other);
+        let changed: Vec<String> =
+            differing.map(|((name, one), (_, other))| format!("{name}: {}", difference(one, other))).collect();
+        Ok((!changed.is_empty()).then(|| changed.join("; ")))
     }
 
     async fn evidence(

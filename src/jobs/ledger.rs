@@ -4,6 +4,7 @@
 use std::sync::Arc;
 
 use crate::app::App;
+use crate::kill_point;
 use crate::payments::Trouble;
 use crate::store::{Change, CommitError, Sealed};
 
@@ -33,6 +34,7 @@ pub async fn step(app: &App) -> Result<(), Trouble> {
     while !app.draining.is_cancelled() {
         match app.store.seal_ledger(app.clock.now(), app.config.ledger.block_entries).await? {
             Sealed::Block(block) => {
+                kill_point!("ledger_after_seal");
                 // The log is one of the places outside the database that remember what the chain was.
                 tracing::info!(
                     height = block.height,

@@ -185,19 +185,36 @@ impl std::fmt::Debug for Asker {
     }
 }
 
+/// How far a worker has brought a payment.
+#[derive(Debug)]
+pub struct Ran {
+    /// The payment as it was committed last.
+    pub aggregate: Aggregate,
+    /// What stands under the asker's key, if this worker knows it.
+    pub answer: Option<StoredAnswer>,
+}
+
+impl Ran {
+    /// Nothing is known of the key.
+    #[must_use]
+    pub const fn unanswered(aggregate: Aggregate) -> Self {
+        Self { aggregate, answer: None }
+    }
+}
+
 /// Calls the provider of the planned attempt, and of the next ones, until the payment waits for somebody: its
-/// payer, a route, or the resolver. Returns the payment as it was committed last.
+/// payer, a route, or the resolver.
 ///
 /// The attempt must have been planned by the caller's own commit. One that somebody else planned is that worker's to
 /// call: two would send the same order twice.
 ///
 /// # Errors
 /// [`Trouble`]; the rows tell the resolver how to go on.
-pub async fn run(app: &Arc<App>, mut aggregate: Aggregate, asker: Asker) -> Result<Aggregate, Trouble> {
+pub async fn run(app: &Arc<App>, mut aggregate: Aggregate, asker: Asker) -> Result<Ran, Trouble> {
     let mut planned_at = asker.planned_at;
     loop {
         let Some(attempt) = aggregate.attempts.iter().find(|a| a.status == State::Sending).cloned() else {
-            return Ok(aggregate);
+            return Ok(Ran::unanswered(aggregate));
         };
         let span = tracing::info_span!(
             "attempt",
@@ -340,7 +357,7 @@ enum Settled {
     /// This worker's commit planned another attempt: it calls that one too.
     Switching(Aggregate),
     /// Nothing is left to do for this worker.
-    Over(Aggregate),
+    Over(Ran),
 }
 
 /// Writes down what a creating call meant, and plans the next attempt in the same commit when there is to be one.
@@ -368,11 +385,12 @@ async fn settle(
             plan::next(app, &mut after, now)?;
         }
         let switching = after.live().is_some_and(|a| a.status == State::Sending);
-        let answered = key.filter(|_| !switching).and_then(|key| answer_of(key, &after));
+        let answered = key.filter(|_| !switching).and_then(|key| Some((key, self::answer(&after)?)));
+        let told = answered.as_ref().map(|(_, answer)| answer.clone());
         let change = Change::update(&before, after.clone(), now)
             .with_events(events::between(Some(&before), &after, now)?)
             .with_operations(judged.operations)
-            .with_key(answered);
+            .with_key(answered.map(|(key, answer)| KeyWrite::Answer(key.clone(), answer)));
         let written = change.after().clone();
         match app.store.commit(change).await {
             Ok(()) => {
@@ -385,7 +403,8 @@ async fn settle(
                 if let Some(failure) = judged.set_aside {
                     set_aside(app, &written, attempt_id, &failure).await;
                 }
-                return Ok(if switching { Settled::Switching(written) } else { Settled::Over(written) });
+                let over = Ran { aggregate: written, answer: told };
+                return Ok(if switching { Settled::Switching(over.aggregate) } else { Settled::Over(over) });
             }
             Err(CommitError::Moved) => before = reload(app, &before.payment.id).await?,
             Err(error) => return Err(error.into()),
@@ -402,8 +421,8 @@ async fn too_late(
     attempt_id: &str,
     outcome: &Created,
     key: Option<&Key>,
-) -> Result<Aggregate, Trouble> {
-    let last = match outcome {
+) -> Result<Ran, Trouble> {
+    let aggregate = match outcome {
         Created::Captured(money) => {
             resolve::write(app, stored, |after, now| resolve::money_seen(after, attempt_id, money, now).map(Some))
                 .await?
@@ -415,10 +434,11 @@ async fn too_late(
         | Created::Declined(_)
         | Created::Unknown(_) => stored,
     };
-    if let (Some(key), Some(answer)) = (key, answer(&last)) {
-        app.store.answer_key(&key.scope, &answer).await?;
-    }
-    Ok(last)
+    let answer = match (key, answer(&aggregate)) {
+        (Some(key), Some(answer)) => Some(app.store.answer_key(&key.scope, answer).await?),
+        _ => None,
+    };
+    Ok(Ran { aggregate, answer })
 }
 
 /// The payment as it is stored now.
@@ -427,11 +447,6 @@ async fn too_late(
 /// [`Trouble`].
 pub async fn reload(app: &App, payment_id: &str) -> Result<Aggregate, Trouble> {
     app.store.payment(payment_id).await?.ok_or_else(|| Trouble::Gone(format!("payment {payment_id}")))
-}
-
-/// The answer to store for a repeated request, once there is one that will not change by itself.
-fn answer_of(key: &Key, after: &Aggregate) -> Option<KeyWrite> {
-    answer(after).map(|answer| KeyWrite::Answer(key.clone(), answer))
 }
 
 /// How a request for this payment is answered: 201 once the payer can act or the payment has ended. A payment that

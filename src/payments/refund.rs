@@ -204,27 +204,21 @@ pub(super) fn mark_sent(app: &App, refund: &mut Refund, now: Timestamp) {
     refund.next_check_at = Some(over);
 }
 
-/// Sends a refund that was just made, if it is its turn, and writes down what the call meant together with the
-/// answer of its key. `marked_at` was taken before the refund was made.
+/// Sends a refund that was just made, if it is its turn, and writes down what the call meant. Returns the answer that
+/// stands under its key. `marked_at` was taken before the refund was made.
 ///
 /// # Errors
 /// [`Trouble`]; the rows tell the resolver how to go on.
-pub async fn run(app: &Arc<App>, aggregate: Aggregate, key: &Key, marked_at: Instant) -> Result<Aggregate, Trouble> {
+pub async fn run(app: &Arc<App>, aggregate: Aggregate, key: &Key, marked_at: Instant) -> Result<StoredAnswer, Trouble> {
     let refund = aggregate.refunds.iter().find(|r| r.id == key.resource_id);
     let its_turn = refund.is_some_and(|r| r.sent_at.is_some() && r.status == State::Pending);
-    if !its_turn {
-        return answered(app, aggregate, key).await;
-    }
-    let sent = send(app, aggregate, &key.resource_id, marked_at).await?;
-    answered(app, sent, key).await
-}
-
-/// Stores the answer of a key. A refund's answer is its row; what happens to it later is told by events.
-async fn answered(app: &Arc<App>, aggregate: Aggregate, key: &Key) -> Result<Aggregate, Trouble> {
-    if let Some(refund) = aggregate.refunds.iter().find(|r| r.id == key.resource_id) {
-        app.store.answer_key(&key.scope, &answer(refund)).await?;
-    }
-    Ok(aggregate)
+    let done = if its_turn { send(app, aggregate, &key.resource_id, marked_at).await? } else { aggregate };
+    let refund = done.refunds.iter().find(|r| r.id == key.resource_id);
+    let refund = refund.ok_or_else(|| Trouble::Gone(format!("refund {}", key.resource_id)))?;
+    // A refund's answer is its row; what happens to it later is told by events.
+    let answer = app.store.answer_key(&key.scope, answer(refund)).await?;
+    kill_point!("refund_after_answer");
+    Ok(answer)
 }
 
 /// How a request for this refund is answered.
@@ -384,6 +378,7 @@ async fn ask(app: &Arc<App>, aggregate: Aggregate, refund: &Refund) -> Result<Ag
     };
     let trace = span(app, refund);
     let answer = trace.around(account.provider.query_refund(&order, &call)).await;
+    kill_point!("refund_after_query");
     let ladder = account.provider.capabilities().refund_ladder_s;
     let marked_at = Instant::now();
     let mut send_again = false;

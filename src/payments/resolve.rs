@@ -213,7 +213,7 @@ async fn resume(app: &Arc<App>, before: Aggregate) -> Result<Aggregate, Trouble>
     }
     // Nobody waits for this answer; the call has its own time.
     let answer_by = Instant::now() + Duration::from_secs(60);
-    pay::run(app, written, Asker { key: None, planned_at, answer_by, auth_code: None }).await
+    Ok(pay::run(app, written, Asker { key: None, planned_at, answer_by, auth_code: None }).await?.aggregate)
 }
 
 /// What asking has brought.

@@ -46,12 +46,13 @@ impl Store {
         Ok(Some((stored, aggregate)))
     }
 
-    /// Stores the answer of a key whose payment has already been written. The first answer stays.
+    /// Stores the answer of a key whose payment has already been written, and returns the one that stands: the first one
+    /// stays.
     ///
     /// # Errors
     /// The database's.
-    pub async fn answer_key(&self, scope: &KeyScope, answer: &StoredAnswer) -> Result<(), DbErr> {
-        table::Entity::update_many()
+    pub async fn answer_key(&self, scope: &KeyScope, answer: StoredAnswer) -> Result<StoredAnswer, DbErr> {
+        let stored = table::Entity::update_many()
             .col_expr(table::Column::AnswerStatus, Expr::value(i32::from(answer.status)))
             .col_expr(table::Column::AnswerBody, Expr::value(answer.body.clone()))
             .col_expr(table::Column::AnsweredState, Expr::value(answer.state.clone()))
@@ -60,7 +61,11 @@ impl Store {
             .filter(table::Column::AnswerStatus.is_null())
             .exec(&self.db)
             .await?;
-        Ok(())
+        if stored.rows_affected > 0 {
+            return Ok(answer);
+        }
+        let first = find(&self.db, scope).await?.and_then(|stored| stored.answer);
+        Ok(first.unwrap_or(answer))
     }
 }
 

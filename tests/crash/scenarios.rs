@@ -419,3 +419,78 @@ pub async fn giving_back_what_came_twice(point: &'static str) {
         app.stop().await;
     }
 }
+
+/// `POST /v1/payments/{id}/offers`: the first code is superseded, and nobody was shown the next one.
+pub async fn asking_for_another_offer(point: &'static str) {
+    for run in Run::all(point) {
+        let stage = Stage::new().await;
+        let doomed = stage.doomed(run).await;
+        let payment = doomed.client.pay(&order()).await.expect(201);
+        let id = payment["id"].as_str().unwrap();
+        let (path, key, body) = (format!("/v1/payments/{id}/offers"), fresh("key"), json!({"flow": "qr"}));
+        killed_by(doomed, &path, &key, &body).await;
+        let app = stage.restart().await;
+        app.advance(ALL_LEASES_ARE_OVER_S).await;
+        if run.client_returns {
+            let shown = app.repeat(&path, &key, &body).await;
+            assert_ne!(shown["next_action"], payment["next_action"], "{shown:#}");
+        }
+        paid_in_the_end(&app, id).await;
+        audit(&app, run.client_returns).await;
+        app.stop().await;
+    }
+}
+
+/// A till waits for its payer, who confirms; the answer is stored and never arrives.
+pub async fn answering_a_till(point: &'static str) {
+    for run in Run::charging(point) {
+        let stage = Stage::new().await;
+        let (key, mut body) = (fresh("key"), barcode(run.first, 7));
+        body["wait"] = 15.into();
+        let doomed = stage.doomed(run).await;
+        let code = body["auth_code"].as_str().unwrap().to_owned();
+        let confirming = async {
+            while stage.control.pay_as(&code, "paid").await.0 != 200 {
+                tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+            }
+        };
+        tokio::join!(killed_by(doomed, "/v1/payments", &key, &body), confirming);
+        let app = stage.restart().await;
+        if run.client_returns {
+            let told = app.repeat("/v1/payments", &key, &body).await;
+            assert_eq!(told["status"], "succeeded", "{told:#}");
+        }
+        let id = app.payments().await.remove(0);
+        app.client.until_status(&id, "succeeded").await;
+        audit(&app, true).await;
+        app.stop().await;
+    }
+}
+
+/// What was booked is sealed into a block.
+pub async fn sealing(point: &'static str) {
+    for run in Run::unattended(point) {
+        let stage = Stage::new().await;
+        let mut doomed =
+            stage.asking(run.first, &[run.env(), ("INTERLOCK__LEDGER__INTERVAL_MS", "50".to_owned())]).await;
+        let payment = doomed.client.pay(&order()).await.expect(201);
+        let id = payment["id"].as_str().unwrap();
+        stage.control.pay(&payment).await;
+        doomed.died().await;
+        let app = stage.restart().await;
+        app.advance(ALL_LEASES_ARE_OVER_S).await;
+        app.client.until_status(id, "succeeded").await;
+        app.client.refund(id, 5000).await.expect(201);
+        refunded_in_the_end(&app, id, 5000).await;
+        audit(&app, true).await;
+        let facts = Facts::of(&app).await;
+        while facts.count("ledger_entries WHERE block IS NULL").await > 0 {
+            app.advance(ALL_LEASES_ARE_OVER_S).await;
+            tokio::time::sleep(std::time::Duration::from_millis(60)).await;
+        }
+        assert!(facts.count("ledger_blocks").await >= 2, "one before the crash, and one after it");
+        facts.0.close().await.unwrap();
+        assert_eq!(app.app().store.check_ledger(None, 5).await.unwrap().deviations, []);
+        app.stop().await;
+    }
+}

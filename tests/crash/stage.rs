@@ -59,7 +59,7 @@ impl Run {
         Self::closing(point).into_iter().filter(|run| !run.client_returns).collect()
     }
 
-    fn env(self) -> (&'static str, String) {
+    pub fn env(self) -> (&'static str, String) {
         println!("{self:?}");
         ("INTERLOCK_KILL_POINT", format!("{}:{}", self.point, self.nth))
     }

@@ -1,10 +1,13 @@
 //! The same rules for the other requests that move money or make codes: refunds and offers.
 
+use std::time::{Duration, Instant};
+
+use reqwest::Method;
 use serde_json::{Value, json};
 
 use super::{at_once, is_replayed, one_was_first, sixty_four};
 use crate::helpers::facts::{Facts, Watch, in_book, taken_fen};
-use crate::helpers::{TestApp, attempts, fresh, live, order};
+use crate::helpers::{PATIENCE, TestApp, attempts, fresh, live, order};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sixty_four_identical_refunds_at_once_are_one_refund_at_the_provider() {
@@ -185,5 +188,32 @@ async fn a_payment_that_has_ended_or_is_being_ended_takes_no_offer() {
     let unknown = app.client.post("/v1/payments/pay_0000000000000000000000/offers", &fresh("key"), &offer).await;
     unknown.problem(404, "not_found", None);
     assert_eq!(app.control.orders().await.len(), 3);
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refund_that_is_answered_before_its_call_has_ended_is_answered_the_same_again() {
+    let app = TestApp::with(&[("payments.answer_within_ms", "500")]).await;
+    app.client.route(&[&app.account("wechatpay")]).await.expect(200);
+    let payment = app.paid().await;
+    let no_funds = json!({"provider": "wechatpay", "result": "no_funds", "count": 1});
+    assert_eq!(app.control.call(Method::PUT, "/refunds", Some(no_funds)).await.0, 200);
+    let slow = json!({"provider": "wechatpay", "call": "refund", "kind": "slow", "latency_ms": 1500});
+    app.control.fault(slow).await;
+    let path = format!("/v1/payments/{}/refunds", payment["id"].as_str().unwrap());
+    let (key, body) = (fresh("key"), json!({"amount": 5000, "merchant_refund_no": fresh("rf")}));
+    let first = app.client.post(&path, &key, &body).await;
+    assert_eq!((first.status.as_u16(), &first.json()["needs_funds"]), (201, &json!(false)));
+    let facts = Facts::of(&app).await;
+    let began = Instant::now();
+    while facts.count("refunds WHERE needs_funds").await == 0 {
+        assert!(began.elapsed() < PATIENCE, "its call does not end");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    // The call has ended otherwise than it was thought; what was told stays what was told.
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let again = app.client.post(&path, &key, &body).await;
+    assert!(again.headers.contains_key("idempotency-replayed"));
+    assert_eq!((again.status, String::from_utf8(again.bytes)), (first.status, String::from_utf8(first.bytes)));
     app.stop().await;
 }

@@ -2,16 +2,19 @@
 //! counts.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
+use interlock::domain::refund::Event;
+use interlock::store::{Change, CommitError};
 use providers::Provider;
 use providers::memory::{Memory, Scripted};
 use providers::outcome::{Failure, FailureKind, RefundQueried, Refunded};
 use providers::provider::Ending;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{id, told, until};
-use crate::helpers::TestApp;
-use crate::helpers::facts::Facts;
+use crate::helpers::facts::{Facts, in_book};
+use crate::helpers::{PATIENCE, TestApp};
 
 /// A provider that does as it is told, in the place of Alipay.
 async fn stand_in(app: &TestApp) -> Arc<Memory> {
@@ -66,6 +69,49 @@ async fn a_refund_that_had_failed_and_was_carried_out_all_the_same_is_booked_and
     assert_eq!(told(&app, &payment).await, ["refund.failed", "refund.succeeded"]);
     assert_eq!(facts.count("operations WHERE kind = 'refund_done_after_failed'").await, 1);
     app.client.refund(id(&payment), 3889).await.problem(422, "refund_too_large", Some("amount"));
+    assert_eq!(app.app().store.check_ledger(None, 5).await.unwrap().deviations, []);
+    app.stop().await;
+}
+
+/// A refund whose provider gives the money back and is slow to say so; meanwhile somebody else writes down this.
+async fn done_although(app: &TestApp, said: Event) -> Value {
+    let payment = app.paid().await;
+    let slow = json!({"provider": "alipay", "call": "refund", "kind": "slow", "latency_ms": 3000});
+    app.control.fault(slow).await;
+    let (client, of) = (app.client.clone(), id(&payment).to_owned());
+    let asked = tokio::spawn(async move { client.refund(&of, 5000).await });
+    let began = Instant::now();
+    let number = payment["attempts"][0]["provider_order_no"].as_str().unwrap();
+    while in_book(app, number, "refunded").await != 5000 {
+        assert!(began.elapsed() < PATIENCE, "the money does not go back");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    loop {
+        let before = app.app().store.payment(id(&payment)).await.unwrap().unwrap();
+        let mut after = before.clone();
+        after.refunds[0].apply(said).unwrap();
+        after.refunds[0].next_check_at = None;
+        match app.app().store.commit(Change::update(&before, after, app.app().clock.now())).await {
+            Ok(()) => break,
+            Err(moved) => assert!(matches!(moved, CommitError::Moved), "{moved}"),
+        }
+    }
+    asked.await.unwrap().expect(201);
+    until(app, &payment, async |p| p["amount_refunded"] == 5000).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_that_the_money_went_back_counts_whatever_was_said_while_it_was_on_its_way() {
+    let app = TestApp::start().await;
+    app.client.route(&[&app.alipay]).await.expect(200);
+    let facts = Facts::of(&app).await;
+    let looked_at = "operations WHERE kind = 'refund_done_after_failed'";
+    for (said, for_a_person) in [(Event::GoAstray, 0), (Event::Refuse, 1)] {
+        let payment = done_although(&app, said).await;
+        assert_eq!(payment["refunds"][0]["status"], "succeeded", "{said:?}");
+        assert_eq!(told(&app, &payment).await, ["refund.succeeded"], "{said:?}");
+        assert_eq!(facts.count(looked_at).await, for_a_person, "{said:?}");
+    }
     assert_eq!(app.app().store.check_ledger(None, 5).await.unwrap().deviations, []);
     app.stop().await;
 }
