@@ -1,5 +1,7 @@
 //! `Idempotency-Key`: the same request again is the same payment again.
 
+use std::time::Duration;
+
 use actix_web::http::StatusCode;
 use actix_web::http::header::HeaderValue;
 use actix_web::{HttpRequest, HttpResponse};
@@ -11,6 +13,8 @@ use super::error::Problem;
 use crate::store::change::{KeyScope, StoredAnswer};
 
 const HEADER: &str = "Idempotency-Key";
+/// A database that takes no answer for so long keeps no client waiting: it asks again with the same key.
+pub const STORED_WITHIN: Duration = Duration::from_secs(2);
 
 /// A request that must not be done twice: its key, and what it said.
 #[derive(Debug, Clone)]

@@ -26,7 +26,7 @@ use crate::kill_point;
 use crate::payments::pay::{self, Asker, OpenError, Ran};
 use crate::payments::view::{self, PaymentView};
 use crate::payments::{DECISIONS, Trouble, close, queue, resolve};
-use crate::store::change::{Change, Key, KeyWrite};
+use crate::store::change::{Change, Key, KeyWrite, StoredAnswer};
 use crate::store::{CommitError, PaymentFilter};
 use crate::traces::{self, Span};
 
@@ -202,7 +202,7 @@ async fn finish(
     if is_charge && ran.aggregate.payment.status == State::Processing {
         return charged(app, ran.aggregate, key, answer_by).await;
     }
-    standing(app, key, &ran.aggregate).await
+    standing(app, key, ran.aggregate).await
 }
 
 /// Somebody stands at a till: the resolver asks what became of the charge, and this looks what it has found.
@@ -216,22 +216,29 @@ async fn charged(
         tokio::time::sleep(LOOK_EVERY.min(answer_by.saturating_duration_since(Instant::now()))).await;
         aggregate = pay::reload(app, &aggregate.payment.id).await?;
     }
-    standing(app, key, &aggregate).await
+    standing(app, key, aggregate).await
 }
 
 /// The answer that stands under the key, while it tells what is; otherwise the payment as it is. 202 while there is none: what
 /// is told now is what the same key is told again.
-async fn standing(app: &App, key: &Key, aggregate: &Aggregate) -> Result<HttpResponse, Problem> {
-    let Some(answer) = pay::answer(aggregate) else {
-        return Ok(HttpResponse::Accepted().json(queue::view(app, aggregate).await?));
+async fn standing(app: &App, key: &Key, aggregate: Aggregate) -> Result<HttpResponse, Problem> {
+    let Some(answer) = pay::answer(&aggregate) else {
+        return Ok(HttpResponse::Accepted().json(queue::view(app, &aggregate).await?));
     };
-    let told = (answer.state.clone(), answer.attempt_id.clone());
-    let stands = app.store.answer_key(&key.scope, answer).await.map_err(Trouble::from)?;
+    let is_told = |stands: &StoredAnswer, now: &Aggregate| {
+        stands.state == now.payment.status.to_string() && stands.attempt_id == now.live().map(|a| a.id.clone())
+    };
+    let storing = tokio::time::timeout(idempotency::STORED_WITHIN, app.store.answer_key(&key.scope, answer));
+    let stands = storing.await.map_err(|_| Problem::unavailable())?.map_err(Trouble::from)?;
     kill_point!("pay_after_answer");
-    Ok(if (&stands.state, &stands.attempt_id) == (&told.0, &told.1) {
-        idempotency::answer(stands)
-    } else {
-        HttpResponse::Ok().json(queue::view(app, aggregate).await?)
+    if is_told(&stands, &aggregate) {
+        return Ok(idempotency::answer(stands));
+    }
+    // Somebody was first, and may have told of something that is newer than this.
+    let now = pay::reload(app, &aggregate.payment.id).await?;
+    Ok(match is_told(&stands, &now) {
+        true => idempotency::answer(stands),
+        false => HttpResponse::Ok().json(queue::view(app, &now).await?),
     })
 }
 

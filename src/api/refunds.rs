@@ -22,6 +22,7 @@ use crate::domain::refund::State;
 use crate::payments::by_hand::NUMBERS;
 use crate::payments::refund::{self, NewRefund, RefundError};
 use crate::payments::view::{self, RefundView};
+use crate::store::change::StoredAnswer;
 
 /// What `POST /v1/payments/{id}/refunds` takes.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -101,25 +102,34 @@ pub async fn create(
     let made = tokio::time::timeout_at(answer_by.into(), made).await.map_err(|_| Problem::unavailable())?;
     match made.map_err(|_| Problem::unavailable())? {
         Ok((payment_id, refund_id)) => {
-            if let Ok(Ok(Ok(answer))) = tokio::time::timeout_at(answer_by.into(), done).await {
-                return Ok(idempotency::answer(answer));
+            if let Ok(Ok(Ok((refund, stands)))) = tokio::time::timeout_at(answer_by.into(), done).await {
+                return told(&app, refund, stands).await;
             }
-            // Not finished: what is told now is what the same key is told again.
             let refund = refund::current(&app, &payment_id, &refund_id).await?;
-            standing(&app, &once, &refund.ok_or_else(Problem::unavailable)?).await
+            answered(&app, &once, refund.ok_or_else(Problem::unavailable)?).await
         }
         Err(RefundError::Trouble(trouble)) if is_key_taken(&trouble) => again(&app, &once).await,
         Err(error) => Err(error.into()),
     }
 }
 
+/// Nobody has stored an answer yet, or somebody is about to: what is told now is what the same key is told again.
+async fn answered(app: &App, once: &Once, refund: Refund) -> Result<HttpResponse, Problem> {
+    let storing = app.store.answer_key(&once.scope, refund::answer(&refund));
+    let stored = tokio::time::timeout(idempotency::STORED_WITHIN, storing).await;
+    told(app, refund, stored.map_err(|_| Problem::unavailable())??).await
+}
+
 /// The answer that stands under the key, while it tells the refund's state; otherwise the refund as it is.
-async fn standing(app: &App, once: &Once, refund: &Refund) -> Result<HttpResponse, Problem> {
-    let stands = app.store.answer_key(&once.scope, refund::answer(refund)).await?;
-    Ok(if stands.state == refund.status.to_string() {
-        idempotency::answer(stands)
-    } else {
-        HttpResponse::Ok().json(view::refund(refund))
+async fn told(app: &App, refund: Refund, stands: StoredAnswer) -> Result<HttpResponse, Problem> {
+    if stands.state == refund.status.to_string() {
+        return Ok(idempotency::answer(stands));
+    }
+    // Somebody was first, and may have told of something that is newer than this.
+    let now = refund::current(app, &refund.payment_id, &refund.id).await?.ok_or_else(Problem::unavailable)?;
+    Ok(match stands.state == now.status.to_string() {
+        true => idempotency::answer(stands),
+        false => HttpResponse::Ok().json(view::refund(&now)),
     })
 }
 
@@ -143,7 +153,7 @@ async fn again(app: &App, once: &Once) -> Result<HttpResponse, Problem> {
         return Err(idempotency::in_progress(&refund.id, refund.status));
     }
     // The worker of the first request is gone; the resolver goes on with its refund.
-    standing(app, once, &refund).await
+    answered(app, once, refund).await
 }
 
 /// A refund as it is now.

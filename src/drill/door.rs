@@ -39,6 +39,8 @@ pub struct Reply {
     pub now_ms: i64,
     /// When the next payment, attempt, refund or webhook is due; `None` when nothing is.
     pub due_ms: Option<i64>,
+    /// How much is being worked on, whatever the rows say.
+    pub at_work: usize,
 }
 
 /// Opens the door, if the environment names one.
@@ -89,7 +91,10 @@ async fn serve(app: &App, moved: &Moved, stream: UnixStream) -> std::io::Result<
             Knock::Arm(point) => kill::arm_now(&point),
             Knock::Due => {}
         }
-        let reply = Reply { now_ms: app.clock.now().0, due_ms: due(app).await.map(|at| at.0) };
+        // Who is at work as the rows are read may leave something that is due.
+        let before = app.tasks.len();
+        let due_ms = due(app).await.map(|at| at.0);
+        let reply = Reply { now_ms: app.clock.now().0, due_ms, at_work: before.max(app.tasks.len()) };
         let mut text = serde_json::to_vec(&reply)?;
         text.push(b'\n');
         write.write_all(&text).await?;

@@ -90,14 +90,14 @@ pub async fn drill(wanted: Wanted, out: &mut (dyn Write + Send)) -> Result<bool,
     for seed in wanted.seeds.clone() {
         let (tools, places) = (Arc::clone(&tools), Arc::clone(&places));
         running.spawn(async move {
-            let _place = places.acquire_owned().await;
-            (seed, run(&tools, seed).await)
+            let _place = places.acquire_owned().await.ok()?;
+            Some((seed, run(&tools, seed).await))
         });
     }
     let (mut results, mut shown_at) = (Results::default(), Instant::now());
     let runs = wanted.seeds.end().saturating_sub(*wanted.seeds.start()).saturating_add(1);
     while let Some(done) = running.join_next().await {
-        let (seed, outcome) = done.map_err(|e| Broken(e.to_string()))?;
+        let Some((seed, outcome)) = done.map_err(|e| Broken(e.to_string()))? else { continue };
         match outcome {
             Ok(outcome) => results.add(seed, outcome, out)?,
             Err(broken) => results.add_broken(seed, &broken, out)?,
@@ -107,7 +107,7 @@ pub async fn drill(wanted: Wanted, out: &mut (dyn Write + Send)) -> Result<bool,
             writeln!(io::stderr(), "{}", results.progress(runs))?;
         }
         if wanted.first && !results.is_clean() {
-            running.shutdown().await;
+            places.close();
         }
     }
     receiver.stop().await;

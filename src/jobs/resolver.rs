@@ -18,7 +18,8 @@ pub async fn run(app: Arc<App>) {
         match claim(&app, free).await {
             Ok(claimed) => {
                 for payment_id in claimed {
-                    working.spawn_on(advance(Arc::clone(&app), payment_id), &app.runtime);
+                    let work = app.tasks.track_future(advance(Arc::clone(&app), payment_id));
+                    working.spawn_on(work, &app.runtime);
                 }
             }
             Err(error) => tracing::error!(%error, "due payments could not be looked for"),

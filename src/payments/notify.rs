@@ -173,10 +173,11 @@ async fn take(
     for _ in 0..DECISIONS {
         let found = app.store.payment_of_order_no(order_no).await?;
         match matched(app, found.as_ref(), account, verified)? {
-            Err(mismatch) => {
-                unmatched(app, account, mismatch, order_no, &inbox(mismatch.into())).await?;
-                return Ok(Err(mismatch));
-            }
+            Err(mismatch) => match unmatched(app, account, mismatch, order_no, found, inbox(mismatch.into())).await {
+                Ok(()) | Err(Trouble::Commit(CommitError::NotificationStored)) => return Ok(Err(mismatch)),
+                Err(Trouble::Commit(CommitError::Moved)) => {}
+                Err(error) => return Err(error),
+            },
             Ok((before, matched)) => {
                 let began = app.clock.began(came_at.elapsed());
                 let trace = app.traces.incoming(&before.payment.id, "notification", began, None);
@@ -189,7 +190,7 @@ async fn take(
                     Ok(true) => return Ok(Ok(Verdict::Accepted)),
                     Ok(false) => {
                         let mismatch = Mismatch::UnknownRefund;
-                        unmatched(app, account, mismatch, order_no, &inbox(mismatch.into())).await?;
+                        unmatched(app, account, mismatch, order_no, None, inbox(mismatch.into())).await?;
                         return Ok(Err(mismatch));
                     }
                     Err(Trouble::Commit(CommitError::NotificationStored)) => return Ok(Ok(Verdict::Duplicate)),
@@ -202,20 +203,29 @@ async fn take(
     Err(CommitError::Moved.into())
 }
 
-/// A genuine notification that agrees with nothing of ours: it is kept, and a person looks at it.
+/// A genuine notification that agrees with nothing of ours: it is kept, and a person looks at it. If it speaks of an order of
+/// ours that nobody would ask about any more, that is done: something happened to it, whatever that was.
 async fn unmatched(
-    app: &App,
+    app: &Arc<App>,
     account: &Account,
     mismatch: Mismatch,
     order_no: &str,
-    inbox: &Inbox,
+    found: Option<(Aggregate, String)>,
+    inbox: Inbox,
 ) -> Result<(), Trouble> {
     let name: &'static str = mismatch.into();
     let detail = format!("{name}: notification {} for order {order_no}", inbox.notification_id);
     tracing::error!(account_id = account.id, order_no, verdict = name, "a genuine notification does not match");
     // In this order: dying in between, it is raised once more, and not never.
     raise(app, account, "notification_mismatch", &inbox.notification_id, detail).await?;
-    Ok(app.store.keep_notification(inbox).await?)
+    let is_left_alone = |(payment, attempt_id): &(Aggregate, String)| {
+        let attempt = payment.attempt(attempt_id).filter(|attempt| attempt.account_id == account.id);
+        attempt.is_some_and(|attempt| attempt.captured.is_none() && attempt.next_check_at.is_none())
+    };
+    match found.filter(is_left_alone) {
+        Some((before, attempt_id)) => apply(app, &before, &Matched::Ask { attempt_id, refund_id: None }, inbox).await,
+        None => Ok(app.store.keep_notification(&inbox).await?),
+    }
 }
 
 /// While an order's own call is on its way, nobody will ask about it soon: that is done here, so that its money is not

@@ -386,7 +386,8 @@ async fn settle(
         }
         let switching = after.live().is_some_and(|a| a.status == State::Sending);
         let answered = key.filter(|_| !switching).and_then(|key| Some((key, self::answer(&after)?)));
-        let told = answered.as_ref().map(|(_, answer)| answer.clone());
+        // A payment that had ended by then may have been told of under this key already.
+        let told = answered.as_ref().filter(|_| before.payment.status.is_open()).map(|(_, answer)| answer.clone());
         let change = Change::update(&before, after.clone(), now)
             .with_events(events::between(Some(&before), &after, now)?)
             .with_operations(judged.operations)
@@ -434,11 +435,10 @@ async fn too_late(
         | Created::Declined(_)
         | Created::Unknown(_) => stored,
     };
-    let answer = match (key, answer(&aggregate)) {
-        (Some(key), Some(answer)) => Some(app.store.answer_key(&key.scope, answer).await?),
-        _ => None,
-    };
-    Ok(Ran { aggregate, answer })
+    if let (Some(key), Some(answer)) = (key, answer(&aggregate)) {
+        app.store.answer_key(&key.scope, answer).await?;
+    }
+    Ok(Ran::unanswered(aggregate))
 }
 
 /// The payment as it is stored now.

@@ -204,21 +204,26 @@ pub(super) fn mark_sent(app: &App, refund: &mut Refund, now: Timestamp) {
     refund.next_check_at = Some(over);
 }
 
-/// Sends a refund that was just made, if it is its turn, and writes down what the call meant. Returns the answer that
-/// stands under its key. `marked_at` was taken before the refund was made.
+/// Sends a refund that was just made, if it is its turn, and writes down what the call meant; stores the answer of its key, if
+/// it has none. Returns the refund as it was written last, and the answer that stands. `marked_at` was taken before it was made.
 ///
 /// # Errors
 /// [`Trouble`]; the rows tell the resolver how to go on.
-pub async fn run(app: &Arc<App>, aggregate: Aggregate, key: &Key, marked_at: Instant) -> Result<StoredAnswer, Trouble> {
+pub async fn run(
+    app: &Arc<App>,
+    aggregate: Aggregate,
+    key: &Key,
+    marked_at: Instant,
+) -> Result<(Refund, StoredAnswer), Trouble> {
     let refund = aggregate.refunds.iter().find(|r| r.id == key.resource_id);
     let its_turn = refund.is_some_and(|r| r.sent_at.is_some() && r.status == State::Pending);
     let done = if its_turn { send(app, aggregate, &key.resource_id, marked_at).await? } else { aggregate };
-    let refund = done.refunds.iter().find(|r| r.id == key.resource_id);
+    let refund = done.refunds.into_iter().find(|r| r.id == key.resource_id);
     let refund = refund.ok_or_else(|| Trouble::Gone(format!("refund {}", key.resource_id)))?;
     // A refund's answer is its row; what happens to it later is told by events.
-    let answer = app.store.answer_key(&key.scope, answer(refund)).await?;
+    let stands = app.store.answer_key(&key.scope, answer(&refund)).await?;
     kill_point!("refund_after_answer");
-    Ok(answer)
+    Ok((refund, stands))
 }
 
 /// How a request for this refund is answered.
@@ -369,7 +374,8 @@ pub(super) fn wake_next(app: &App, after: &mut Aggregate, attempt_id: &str, now:
 async fn ask(app: &Arc<App>, aggregate: Aggregate, refund: &Refund) -> Result<Aggregate, Trouble> {
     let Some((account, order, call)) = order(app, &aggregate, refund) else {
         return write(app, aggregate, |after, now| {
-            let Some(refund) = after.refund_mut(&refund.id) else { return Ok(None) };
+            let refund = after.refund_mut(&refund.id).filter(|r| r.status != State::Succeeded);
+            let Some(refund) = refund else { return Ok(None) };
             refund.next_check_at = Some(now.plus_s(refund_outcome::LATER_S));
             let detail = "the account of this refund cannot be opened; nobody can ask its provider".to_owned();
             Ok(Some(vec![refund_outcome::operation(refund, "account_unavailable", detail, now)?]))

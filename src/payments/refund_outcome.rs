@@ -125,6 +125,10 @@ pub(super) fn found(
     now: Timestamp,
     send_again: &mut bool,
 ) -> Result<Vec<Operation>, Trouble> {
+    if let Some(refund) = after.refunds.iter_mut().find(|r| r.id == refund_id && r.status == State::Succeeded) {
+        refund.next_check_at = None;
+        return Ok(Vec::new());
+    }
     after.payment.lease_until = None;
     let renumbers = renumber::is_allowed(app, after, refund_id);
     let fits = still_fits(after, refund_id);
@@ -146,9 +150,6 @@ pub(super) fn found(
             | RefundQueried::TerminalNo(_)
             | RefundQueried::Abnormal(_) => Ok(Vec::new()),
         };
-    }
-    if refund.status == State::Succeeded {
-        return Ok(Vec::new());
     }
     match outcome {
         RefundQueried::Done => done(refund, now)?,

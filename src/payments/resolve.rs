@@ -109,6 +109,9 @@ async fn release(app: &Arc<App>, aggregate: Aggregate) -> Result<Aggregate, Trou
         return Ok(aggregate);
     }
     write(app, aggregate, |after, _| {
+        if after.live().is_some_and(|a| a.status == State::Sending) {
+            return Ok(None);
+        }
         after.payment.lease_until = None;
         Ok(Some(Vec::new()))
     })
@@ -126,6 +129,10 @@ pub(super) async fn write(
         let now = app.clock.now();
         let mut after = before.clone();
         let Some(operations) = decide(&mut after, now)? else { return Ok(before) };
+        if after == before && operations.is_empty() {
+            // Somebody else was first, and has done all of it.
+            return Ok(before);
+        }
         let change = Change::update(&before, after.clone(), now)
             .with_events(events::between(Some(&before), &after, now)?)
             .with_operations(operations);

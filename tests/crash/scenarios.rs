@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use super::audit::audit;
 use super::stage::{ALL_LEASES_ARE_OVER_S, Restarted, Run, Stage, killed_by, scan_without_paying};
 use crate::helpers::facts::Facts;
-use crate::helpers::{barcode, fresh, live, order};
+use crate::helpers::{PATIENCE, barcode, fresh, live, order};
 use crate::webhooks::{Receiver, all_verified, kinds};
 
 /// `POST /v1/payments`, over one route.
@@ -450,12 +450,17 @@ pub async fn answering_a_till(point: &'static str) {
         let doomed = stage.doomed(run).await;
         let code = body["auth_code"].as_str().unwrap().to_owned();
         let confirming = async {
+            let began = std::time::Instant::now();
             while stage.control.pay_as(&code, "paid").await.0 != 200 {
+                assert!(began.elapsed() < PATIENCE, "nobody asks for the payer's confirmation");
                 tokio::time::sleep(std::time::Duration::from_millis(50)).await;
             }
         };
         tokio::join!(killed_by(doomed, "/v1/payments", &key, &body), confirming);
         let app = stage.restart().await;
+        let facts = Facts::of(&app).await;
+        assert_eq!(facts.count("idempotency_keys WHERE answered_state = 'succeeded'").await, 1);
+        facts.0.close().await.unwrap();
         if run.client_returns {
             let told = app.repeat("/v1/payments", &key, &body).await;
             assert_eq!(told["status"], "succeeded", "{told:#}");
@@ -484,7 +489,9 @@ pub async fn sealing(point: &'static str) {
         refunded_in_the_end(&app, id, 5000).await;
         audit(&app, true).await;
         let facts = Facts::of(&app).await;
+        let began = std::time::Instant::now();
         while facts.count("ledger_entries WHERE block IS NULL").await > 0 {
+            assert!(began.elapsed() < PATIENCE, "it is not sealed");
             app.advance(ALL_LEASES_ARE_OVER_S).await;
             tokio::time::sleep(std::time::Duration::from_millis(60)).await;
         }

@@ -193,12 +193,12 @@ async fn a_payment_that_has_ended_or_is_being_ended_takes_no_offer() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_refund_that_is_answered_before_its_call_has_ended_is_answered_the_same_again() {
-    let app = TestApp::with(&[("payments.answer_within_ms", "500")]).await;
+    let app = TestApp::with(&[("payments.answer_within_ms", "1000")]).await;
     app.client.route(&[&app.account("wechatpay")]).await.expect(200);
     let payment = app.paid().await;
     let no_funds = json!({"provider": "wechatpay", "result": "no_funds", "count": 1});
     assert_eq!(app.control.call(Method::PUT, "/refunds", Some(no_funds)).await.0, 200);
-    let slow = json!({"provider": "wechatpay", "call": "refund", "kind": "slow", "latency_ms": 1500});
+    let slow = json!({"provider": "wechatpay", "call": "refund", "kind": "slow", "latency_ms": 3000});
     app.control.fault(slow).await;
     let path = format!("/v1/payments/{}/refunds", payment["id"].as_str().unwrap());
     let (key, body) = (fresh("key"), json!({"amount": 5000, "merchant_refund_no": fresh("rf")}));

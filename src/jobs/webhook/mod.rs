@@ -128,7 +128,8 @@ impl Desk {
             let Some(event) = events.get(&row.event_id).cloned() else { continue };
             let endpoint = row.endpoint_id.as_ref().and_then(|id| endpoints.get(id)).cloned();
             let lane = row.lane.clone();
-            let task = self.working.spawn_on(deliver(Arc::clone(app), row, event, endpoint), &app.runtime);
+            let work = app.tasks.track_future(deliver(Arc::clone(app), row, event, endpoint));
+            let task = self.working.spawn_on(work, &app.runtime);
             self.running.insert(task.id(), lane);
         }
         Ok(())
