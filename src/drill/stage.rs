@@ -118,7 +118,8 @@ impl Stage {
             all.push(Gateway { address, folder, child: Mutex::new(None) });
         }
         front.lead_to(all.iter().map(|gateway| gateway.address).collect());
-        let http = reqwest::Client::builder().no_proxy().timeout(PATIENCE).build();
+        // A connection that was kept may be closed by the other side just as it is used again.
+        let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(PATIENCE).build();
         let stage = Self {
             control: format!("http://{}", sandbox.control()),
             front,
