@@ -361,24 +361,39 @@ impl Run<'_> {
             Blow::Kill(gateway) => stage.signal(*gateway, Signal::KILL).await,
             Blow::Arm(gateway, point) => stage.arm(*gateway, point).await,
             Blow::Freeze(gateway, ms) => stage.freeze(*gateway, Duration::from_millis(*ms)).await,
-            Blow::Redis(mood, ms) => hold(stage.redis.as_ref(), *mood, *ms).await,
+            Blow::Redis(mood, ms) => {
+                if let Some(proxy) = &stage.redis {
+                    proxy.hold(*mood, *ms).await;
+                }
+            }
             Blow::Flush => self.flush().await,
             Blow::Database(mood, ms) => match &stage.database {
-                Some(proxy) => hold(Some(proxy), *mood, *ms).await,
+                Some(proxy) => proxy.hold(*mood, *ms).await,
                 None => stage.trouble_database(DatabaseTrouble::ReadOnly, Duration::from_millis(*ms)).await,
             },
             Blow::Restart(ms) => stage.trouble_database(DatabaseTrouble::Restart, Duration::from_millis(*ms)).await,
             Blow::ReadOnly(ms) => stage.trouble_database(DatabaseTrouble::ReadOnly, Duration::from_millis(*ms)).await,
             Blow::Skew(gateway, seconds) => stage.skew(*gateway, *seconds).await,
-            Blow::Callbacks(mood, ms) => hold(Some(&stage.front), *mood, *ms).await,
-            Blow::Leap(seconds) => stage.advance(*seconds).await,
-            Blow::Faults(faults) => {
-                let _ = stage.tell("DELETE", "/faults", None).await;
-                for fault in faults {
-                    let _ = stage.tell("PUT", "/faults", Some(fault.clone())).await;
+            Blow::Callbacks(mood, ms) => stage.front.hold(*mood, *ms).await,
+            Blow::Provider(provider, mood, ms) => {
+                if let Some(proxy) = stage.providers.get(provider) {
+                    proxy.hold(*mood, *ms).await;
                 }
             }
-            Blow::Mend => drop(stage.tell("DELETE", "/faults", None).await),
+            Blow::Leap(seconds) => stage.advance(*seconds).await,
+            Blow::Faults(faults) => {
+                stage.mend_providers().await;
+                for fault in faults {
+                    let _ = stage.tell("PUT", "/faults", Some(fault.clone())).await;
+                    // The proxy before it would take connections that the provider does not.
+                    if let Some(proxy) = stage.providers.get(fault["provider"].as_str().unwrap_or_default())
+                        && fault["kind"] == "refuse"
+                    {
+                        proxy.set(Mood::Refusing);
+                    }
+                }
+            }
+            Blow::Mend => stage.mend_providers().await,
         }
     }
 
@@ -520,13 +535,6 @@ fn difference(one: &str, other: &str) -> String {
     let words = one.split(", ").zip(other.split(", ")).filter(|(a, b)| a != b);
     let changed: Vec<String> = words.take(8).map(|(a, b)| format!("{a} is now {b}")).collect();
     changed.join("; ")
-}
-
-async fn hold(proxy: Option<&super::proxy::Proxy>, mood: Mood, ms: u64) {
-    let Some(proxy) = proxy else { return };
-    proxy.set(mood);
-    tokio::time::sleep(Duration::from_millis(ms)).await;
-    proxy.set(Mood::Open);
 }
 
 /// Every secret that the providers gave the merchant: texts of keys, line by line.

@@ -60,6 +60,8 @@ pub enum Blow {
     ReadOnly(u64),
     /// The way of providers to us.
     Callbacks(Mood, u64),
+    /// The way to a provider. What is held arrives when the way is open again, even if nobody waits for it any more.
+    Provider(&'static str, Mood, u64),
     /// All clocks leap by so many seconds.
     Leap(u64),
     /// These faults begin; those before are mended.
@@ -77,6 +79,7 @@ impl Blow {
             | Self::Redis(_, ms)
             | Self::Database(_, ms)
             | Self::Callbacks(_, ms)
+            | Self::Provider(_, _, ms)
             | Self::Restart(ms)
             | Self::ReadOnly(ms) => *ms,
             Self::Kill(_)
@@ -153,8 +156,8 @@ pub const SCENARIOS: &[Scenario] = &[
         name: "swarm",
         about: "Everything at once, drawn anew from every seed: some of the faults of every provider and of \
                 notifications, with strengths between hardly and always; gateways killed at any moment and at named \
-                points, stopped and continued, with clocks that are ten minutes off; ways to Redis, database and \
-                callbacks cut or stalled, a Redis that has lost everything, a database that restarts or takes no \
+                points, stopped and continued, with clocks that are ten minutes off; ways to Redis, database, \
+                providers and callbacks cut or stalled, a Redis that has lost everything, a database that restarts or takes no \
                 writes; answers to questions that lag behind, or say closed or another amount; shoppers who come all \
                 at once, retry with the same key, with another key and with another body, change their minds, pay \
                 twice, late, or what they were never shown; refunds that race, fail, or lack funds; receivers of \
@@ -175,7 +178,8 @@ pub const SCENARIOS: &[Scenario] = &[
     Scenario {
         name: "lost-answers",
         about: "Calls do what they should, and their answers are lost, garbled, unsigned or wrongly signed, at all \
-                providers and on all calls. Nothing may be believed, done twice, or declared failed.",
+                providers and on all calls; connections to providers are cut, or what is sent on them arrives when nobody \
+                waits for it any more. Nothing may be believed, done twice, or declared failed.",
         payments: 60,
         needs_redis: false,
         draw: lost_answers,
@@ -409,6 +413,12 @@ fn swarm(plan: &mut Plan, rng: &mut Rng) {
     if rng.u32(..4) == 0 {
         plan.blows.push((rng.u64(..2_500), Blow::Leap(rng.u64(60..240))));
     }
+    for provider in names() {
+        for _ in 0..rng.u32(..6).saturating_sub(3) {
+            let mood = if rng.bool() { Mood::Cut } else { Mood::Stalled };
+            plan.blows.push((rng.u64(..2_500), Blow::Provider(provider, mood, rng.u64(5..700))));
+        }
+    }
 }
 
 fn double_eleven(plan: &mut Plan, rng: &mut Rng) {
@@ -426,6 +436,13 @@ fn lost_answers(plan: &mut Plan, rng: &mut Rng) {
         for kind in ["timeout_after", "garbled", "unsigned", "bad_signature"] {
             plan.faults.push(fault(provider, kind, rng.u32(50..200), rng.u64(..1_000_000)));
         }
+    }
+    plan.spread_ms = 1_500;
+    for n in 0..9 {
+        let provider = names().nth(n % 3).unwrap_or("alipay");
+        let mood = if rng.bool() { Mood::Cut } else { Mood::Stalled };
+        let at = 150 * u64::try_from(n).unwrap_or(0) + rng.u64(..150);
+        plan.blows.push((at, Blow::Provider(provider, mood, rng.u64(5..700))));
     }
 }
 

@@ -1,7 +1,7 @@
 //! The stage of a drill: a sandbox, gateways as processes of their own, the proxies between them, and one time for all
 //! that a controller moves. Starts, kills, stops and continues; judges nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -74,6 +74,8 @@ pub struct Stage {
     pub database: Option<Proxy>,
     /// Between gateways and Redis.
     pub redis: Option<Proxy>,
+    /// Between gateways and each provider.
+    pub providers: BTreeMap<&'static str, Proxy>,
     sandbox: Sandbox,
     gateways: Vec<Gateway>,
     ground: Ground,
@@ -105,6 +107,13 @@ impl Stage {
         let sandbox = Sandbox::start(Options { control: any, faces, keys, book: None })
             .await
             .map_err(|e| Broken(format!("sandbox: {e}")))?;
+        let (mut before, mut advertised) = (BTreeMap::new(), Vec::new());
+        for (name, face) in sandbox.faces() {
+            let proxy = Proxy::start_before(*face).await.map_err(in_vain("proxy"))?;
+            advertised.push((*name, proxy.address));
+            before.insert(name.as_str(), proxy);
+        }
+        sandbox.advertise(advertised);
         let front = Proxy::start().await.map_err(in_vain("front"))?;
         let database = proxied(ground.postgres.as_ref().map(OwnDatabase::url)).await?;
         let redis = proxied(ground.redis.as_deref()).await?;
@@ -125,6 +134,7 @@ impl Stage {
             front,
             database,
             redis,
+            providers: before,
             sandbox,
             gateways: all,
             ground,
@@ -380,6 +390,14 @@ impl Stage {
         }
     }
 
+    /// The providers have no faults any more, and the ways to them are open.
+    pub async fn mend_providers(&self) {
+        let _ = self.tell("DELETE", "/faults", None).await;
+        for proxy in self.providers.values() {
+            proxy.set(Mood::Open);
+        }
+    }
+
     /// The clock of one gateway is wrong by so many seconds.
     pub async fn skew(&self, number: usize, seconds: i64) {
         if let Some(gateway) = self.gateways.get(number) {
@@ -392,8 +410,10 @@ impl Stage {
     /// # Errors
     /// [`Broken`].
     pub async fn mend(&self) -> Result<(), Broken> {
-        let inside = [&self.database, &self.redis].into_iter().flatten();
-        inside.chain([&self.front]).for_each(|proxy| proxy.set(Mood::Open));
+        let ways = [&self.database, &self.redis].into_iter().flatten().chain(self.providers.values());
+        for proxy in ways.chain([&self.front]) {
+            proxy.set(Mood::Open);
+        }
         if let Some(own) = &self.ground.postgres {
             own.mend().await.map_err(|e| Broken(e.to_string()))?;
         }
@@ -442,9 +462,7 @@ async fn proxied(url: Option<&str>) -> Result<Option<Proxy>, Broken> {
         .map_err(in_vain("an address"))?
         .next()
         .ok_or_else(|| Broken(format!("{host} has no address")))?;
-    let proxy = Proxy::start().await.map_err(in_vain("proxy"))?;
-    proxy.lead_to(vec![target]);
-    Ok(Some(proxy))
+    Proxy::start_before(target).await.map(Some).map_err(in_vain("proxy"))
 }
 
 /// The same address through a proxy.

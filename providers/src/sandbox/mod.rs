@@ -18,7 +18,7 @@ mod server;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, PoisonError};
 
 use chrono::TimeDelta;
 use futures_util::FutureExt as _;
@@ -104,8 +104,8 @@ struct Core {
     due_changed: Notify,
     /// One at a time looks at the faults and opens or closes listeners.
     gates: Mutex<()>,
-    /// Where the faces listen, once they do.
-    addresses: OnceLock<Vec<(ProviderName, SocketAddr)>>,
+    /// Where clients find the faces, once they listen.
+    addresses: std::sync::Mutex<Vec<(ProviderName, SocketAddr)>>,
     /// How often each provider was called, answered or not.
     calls: std::sync::Mutex<BTreeMap<ProviderName, BTreeMap<String, u64>>>,
 }
@@ -163,7 +163,7 @@ impl Sandbox {
             notifier,
             due_changed,
             gates,
-            addresses: OnceLock::new(),
+            addresses: std::sync::Mutex::default(),
             calls: std::sync::Mutex::default(),
         };
         let core = Arc::new(core);
@@ -175,9 +175,10 @@ impl Sandbox {
             let name = face.provider();
             faces.push((name, listen(address, hinge, face_handler(&core, face))?));
         }
-        let _ = core.addresses.set(faces.clone());
         let timers = tokio::spawn(keep_time(Arc::clone(&core)));
-        Ok(Self { core, control, faces, timers })
+        let sandbox = Self { core, control, faces: faces.clone(), timers };
+        sandbox.advertise(faces);
+        Ok(sandbox)
     }
 
     /// Where the control API listens.
@@ -190,6 +191,11 @@ impl Sandbox {
     #[must_use]
     pub fn faces(&self) -> &[(ProviderName, SocketAddr)] {
         &self.faces
+    }
+
+    /// Clients are told these addresses from now on: something stands before the faces.
+    pub fn advertise(&self, faces: Vec<(ProviderName, SocketAddr)>) {
+        *self.core.addresses.lock().unwrap_or_else(PoisonError::into_inner) = faces;
     }
 
     /// Where one provider listens.
@@ -279,10 +285,12 @@ impl Core {
         Value::Object(blocks.collect())
     }
 
-    /// Where each provider listens: `{"alipay": "http://127.0.0.1:8091"}`.
+    /// Where clients find each provider: `{"alipay": "http://127.0.0.1:8091"}`.
     fn face_urls(&self) -> Value {
-        let faces = self.addresses.get().into_iter().flatten();
-        Value::Object(faces.map(|(name, address)| (name.to_string(), format!("http://{address}").into())).collect())
+        let faces = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        Value::Object(
+            faces.iter().map(|(name, address)| (name.to_string(), format!("http://{address}").into())).collect(),
+        )
     }
 
     fn pay(&self, holding: &Holding, wish: Wish) -> Result<Order, Refusal> {
