@@ -55,15 +55,22 @@ pub fn arm() {
     }
 }
 
+/// What the process says last, before the point's name.
+#[cfg(feature = "drill")]
+pub const KILLED_AT: &str = "killed at ";
+
 /// From now on the n-th worker that comes to `point:n` kills the process.
 #[cfg(feature = "drill")]
 pub fn arm_now(value: &str) {
+    use std::io::Write as _;
     use std::sync::atomic::{AtomicU64, Ordering};
 
     let Some((point, nth)) = armed(value) else { return };
-    let left = AtomicU64::new(nth);
+    let (left, name) = (AtomicU64::new(nth), point.clone());
     let done = fail::cfg_callback(point, move || {
         if left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            // Whoever armed it can tell this death from others.
+            let _ = writeln!(std::io::stderr(), "{KILLED_AT}{name}");
             // The real thing: no destructor runs, no buffer is written, no connection is closed politely.
             let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
         }

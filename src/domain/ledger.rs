@@ -385,4 +385,4 @@ fn add(sums: &mut Balances, attempt_id: &str, account: LedgerAccount, fen: i128)
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -72,6 +72,10 @@ pub struct Evidence {
     pub mended_at: Option<Timestamp>,
     /// The point at which a gateway was to die, and whether it did.
     pub point: Option<(String, bool)>,
+    /// Providers that were to tell of another amount than was paid.
+    pub liars: BTreeSet<String>,
+    /// Providers that were to refuse refunds, or not to carry them out.
+    pub refusing: BTreeSet<String>,
     /// What went wrong with processes: one that did not stop well, a run that did not come to rest.
     pub trouble: Vec<String>,
 }
@@ -96,9 +100,9 @@ pub struct Figures {
     pub payable: u64,
     /// Payable ones that succeeded.
     pub succeeded: u64,
-    /// Orders whose money was kept beside another one's of the same payment.
+    /// Orders whose money was kept beside another one's of the same payment, or beside none that counts.
     pub captured_twice_kept: u64,
-    /// Accepted payments that are in no row.
+    /// Accepted payments that are in no row, and orders with money that the rows know nothing of.
     pub lost: u64,
     /// Payments that neither ended nor stand on the work list.
     pub unended: u64,
@@ -204,9 +208,22 @@ fn never_ends(order: Option<&Value>) -> bool {
     all.into_iter().flatten().any(|refund| refund["status"] == "abnormal")
 }
 
-/// Why money that is due has not gone back: a person is told of one of these.
-fn why_not_back(order: Option<&Value>) -> &'static [&'static str] {
-    if never_ends(order) { &["refund_unresolved"] } else { &["automatic_refund_failed", "refund_abnormal"] }
+/// Whether money that is due has not gone back because its provider would not give it, and a person is told of that.
+fn cannot_go_back(e: &Evidence, payment: &Aggregate, attempt: &Attempt, order: Option<&Value>) -> bool {
+    let why: &[&str] =
+        if never_ends(order) { &["refund_unresolved"] } else { &["automatic_refund_failed", "refund_abnormal"] };
+    e.refusing.contains(attempt.provider.as_str()) && stands(e, payment, attempt, why)
+}
+
+/// Whether a provider told of another amount than was paid, and a person is told of that.
+fn misstated(e: &Evidence, payment: &Aggregate, attempt: &Attempt) -> bool {
+    e.liars.contains(attempt.provider.as_str()) && stands(e, payment, attempt, &["capture_mismatch"])
+}
+
+/// Whether money is held because of something that its provider did, and a person is told of that.
+fn held_rightly(e: &Evidence, payment: &Aggregate, attempt: &Attempt, order: Option<&Value>) -> bool {
+    let goes_back_by_itself = order.is_some_and(is_late) && stands(e, payment, attempt, &["capture_returning"]);
+    goes_back_by_itself || misstated(e, payment, attempt)
 }
 
 /// Paid after its time, where the provider gives it back by itself some days later (UnionPay 0.5).
@@ -221,7 +238,7 @@ fn one_payment(found: &mut Findings, e: &Evidence, payment: &Aggregate, orders: 
     let ended = !status.is_open();
     let order_of = |attempt: &Attempt| orders.get(attempt.provider_order_no.as_str()).copied();
     let undecided = payment.attempts.iter().any(|attempt| {
-        let held = stands(e, payment, attempt, &["capture_mismatch", "capture_returning"]);
+        let held = held_rightly(e, payment, attempt, order_of(attempt));
         let unproved = cannot_be_proved(attempt, order_of(attempt)) && stands(e, payment, attempt, &["unresolved"]);
         held || unproved
     });
@@ -239,18 +256,27 @@ fn one_payment(found: &mut Findings, e: &Evidence, payment: &Aggregate, orders: 
         let order = order_of(attempt);
         one_attempt(found, e, payment, attempt, order);
         let left = order.map_or(0, |order| fen(order, "captured") - fen(order, "refunded"));
-        let takes_no_part = attempt.disposition == Some(Disposition::Kept)
-            || matches!(attempt.disposition, Some(Disposition::Held | Disposition::ReturnedByProvider))
-            || (attempt.disposition == Some(Disposition::RefundDue)
-                && stands(e, payment, attempt, why_not_back(order)))
-            || order.is_some_and(is_late);
-        if left > 0 && !takes_no_part {
+        let is_excused = match attempt.disposition {
+            Some(Disposition::Kept) => true,
+            Some(Disposition::Held) => held_rightly(e, payment, attempt, order),
+            Some(Disposition::RefundDue) => cannot_go_back(e, payment, attempt, order),
+            // Nobody asks any more when it comes, and it goes back by itself.
+            None | Some(Disposition::ReturnedByProvider) => order.is_some_and(is_late),
+            Some(Disposition::Refunded) => false,
+        };
+        if left > 0 && !is_excused {
             not_given_back += 1;
+        }
+        // What was ended before it came stands in the book without an amount.
+        if let Some(order) = order.filter(|order| fen(order, "amount") > 0 || fen(order, "captured") > 0) {
+            let (asked, amount) = (payment.payment.amount.minor(), fen(order, "amount"));
+            found.require(asked == amount, "one_amount", id, || format!("{asked} fen, and its order is of {amount}"));
         }
         if matches!(attempt.disposition, Some(Disposition::Refunded)) {
             found.figures.given_back += 1;
         }
     }
+    found.figures.captured_twice_kept += u64::try_from(kept.saturating_sub(wanted)).unwrap_or(0);
     if not_given_back > 0 {
         found.figures.captured_twice_kept += not_given_back;
         found.add("no_money_kept_beside", id, format!("{not_given_back} orders keep money that is not this payment's"));
@@ -265,7 +291,8 @@ fn one_attempt(found: &mut Findings, e: &Evidence, payment: &Aggregate, attempt:
     let in_rows = attempt.captured.map_or(0, providers::money::Money::minor);
     let reversed = order.is_some_and(|o| o["state"] == "reversed");
     if attempt.disposition == Some(Disposition::Kept) {
-        found.require(in_book > 0 && !reversed, "kept_is_there", id, || {
+        let stays = in_book > 0 && !reversed && !order.is_some_and(is_late);
+        found.require(stays, "kept_is_there", id, || {
             format!("attempt {} is kept, and its order is {}", attempt.id, order.map_or(&Value::Null, |o| &o["state"]))
         });
     }
@@ -273,7 +300,11 @@ fn one_attempt(found: &mut Findings, e: &Evidence, payment: &Aggregate, attempt:
     // may money that came when nobody asked any more, and goes back by itself.
     let gone = order.is_some_and(|o| fen(o, "captured") == fen(o, "refunded") || reversed || is_late(o));
     let agrees = in_book == in_rows || (in_rows == 0 && gone);
-    found.require(agrees || stands(&["capture_mismatch"]), "books_agree", id, || {
+    let agrees = agrees || misstated(e, payment, attempt);
+    if !agrees && in_book > in_rows {
+        found.figures.lost += 1;
+    }
+    found.require(agrees, "books_agree", id, || {
         format!("attempt {} ({}): {in_rows} fen in rows, {in_book} at its provider", attempt.id, attempt.status)
     });
     found.figures.most_questions = found.figures.most_questions.max(attempt.questions);
@@ -281,13 +312,12 @@ fn one_attempt(found: &mut Findings, e: &Evidence, payment: &Aggregate, attempt:
         format!("attempt {} was asked about {} times", attempt.id, attempt.questions)
     });
     let due = attempt.disposition == Some(Disposition::RefundDue);
-    found.require(!due || stands(why_not_back(order)), "due_money_goes_back", id, || {
+    found.require(!due || cannot_go_back(e, payment, attempt, order), "due_money_goes_back", id, || {
         format!("attempt {} is still refund_due", attempt.id)
     });
     let held = attempt.disposition == Some(Disposition::Held);
-    let reason = if attempt.returning { "capture_returning" } else { "capture_mismatch" };
-    found.require(!held || stands(&[reason]), "held_for_a_reason", id, || {
-        format!("attempt {} is held, and no {reason} stands on the work list", attempt.id)
+    found.require(!held || held_rightly(e, payment, attempt, order), "held_for_a_reason", id, || {
+        format!("attempt {} is held, and its provider did nothing that stands on the work list", attempt.id)
     });
     for kind in IN_VAIN {
         let excused = (kind == "unresolved" && cannot_be_proved(attempt, order))
@@ -311,7 +341,7 @@ fn refunds(found: &mut Findings, e: &Evidence, payment: &Aggregate, orders: &BTr
         // A reversal gives all of it back, without a refund of ours.
         let reversed = order["state"] == "reversed" && attempt.disposition != Some(Disposition::Kept);
         let settled = done == fen(order, "refunded") || reversed || is_late(order);
-        found.require(settled || stands(e, payment, attempt, &["capture_mismatch"]), "refunds_agree", id, || {
+        found.require(settled || misstated(e, payment, attempt), "refunds_agree", id, || {
             format!("attempt {}: {done} fen refunded in rows, {} at its provider", attempt.id, fen(order, "refunded"))
         });
         // One at a time: the others wait for it.
@@ -352,6 +382,9 @@ fn known_orders(found: &mut Findings, e: &Evidence) {
         e.payments.iter().flat_map(|p| p.attempts.iter().map(|a| a.provider_order_no.as_str())).collect();
     for order in &e.orders {
         let number = order["order_no"].as_str().unwrap_or_default();
+        if !ours.contains(number) && fen(order, "captured") > fen(order, "refunded") {
+            found.figures.lost += 1;
+        }
         found.require(ours.contains(number), "durable_before_sent", number, || {
             format!("{} knows an order that no row has", order["provider"])
         });
@@ -394,6 +427,8 @@ fn shoppers(found: &mut Findings, e: &Evidence) {
             found.add("accepted_is_kept", &subject, "was accepted, and is in no row".to_owned());
         }
         let Some(payment) = payment else { continue };
+        let (asked, amount) = (shopped.amount, payment.payment.amount.minor());
+        found.require(asked == amount, "one_amount", &subject, || format!("{asked} fen were asked for, not {amount}"));
         let status = payment.payment.status.to_string();
         for told in shopped.statuses.iter().filter(|told| ENDS.contains(&told.as_str())) {
             found.require(*told == status, "told_one_end", &subject, || format!("told {told}, and is {status}"));
@@ -423,12 +458,14 @@ fn shoppers(found: &mut Findings, e: &Evidence) {
     }
 }
 
-/// A replayed answer is the first answer, byte for byte.
+/// Whatever stands under a key is one answer, byte for byte, whether or not it says that it was given before. (A 200 tells
+/// what has become of it since.)
 fn same_key_same_bytes(found: &mut Findings, subject: &str, answers: &[Answer]) {
-    for replay in answers.iter().filter(|answer| answer.replayed) {
-        let other = answers.iter().filter(|a| a.key == replay.key && (a.replayed || a.status == 201));
-        let differs = other.clone().any(|a| a.body != replay.body);
-        found.require(!differs, "same_key_same_bytes", subject, || format!("two answers under key {}", replay.key));
+    let mut standing: BTreeMap<&str, &Answer> = BTreeMap::new();
+    for answer in answers.iter().filter(|answer| answer.replayed || answer.status == 201) {
+        let first = standing.entry(answer.key.as_str()).or_insert(answer);
+        let same = (first.status, &first.body) == (answer.status, &answer.body);
+        found.require(same, "same_key_same_bytes", subject, || format!("two answers under key {}", answer.key));
     }
 }
 
@@ -540,3 +577,6 @@ fn logs(found: &mut Findings, e: &Evidence) {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

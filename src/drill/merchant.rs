@@ -37,6 +37,8 @@ impl Answer {
 pub struct Shopped {
     /// Its id, once a request was accepted.
     pub payment: Option<String>,
+    /// The amount that was asked for, in fen.
+    pub amount: i64,
     /// Answers to requests that make it.
     pub answers: Vec<Answer>,
     /// The answer to the same order under another key.
@@ -135,6 +137,7 @@ impl Shopper {
         self.shop.log.note(self.number, |s| {
             s.payable = !canceled && !declines;
             s.auth_code = auth_code;
+            s.amount = body["amount"].as_i64().unwrap_or(0);
         });
         let began = std::time::Instant::now();
         let payment = if twice {

@@ -21,14 +21,14 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use providers::sandbox::keys::Keys;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
 use self::receiver::Receiver;
 use self::report::Results;
 pub use self::report::explain;
 use self::run::{Tools, run};
-use self::scenario::Scenario;
+use self::scenario::{Plan, Scenario};
 
 /// The drill itself could not be carried out: nothing is known of what it was to show.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +68,17 @@ pub struct Wanted {
     pub keep: Option<PathBuf>,
 }
 
+impl Wanted {
+    /// On PostgreSQL a second one shares the first one's work.
+    const fn gateways(&self) -> usize {
+        if self.postgres.is_some() { 2 } else { 1 }
+    }
+
+    fn plan(&self, seed: u64) -> Plan {
+        self.scenario.plan(seed, self.payments, self.gateways(), self.switchover)
+    }
+}
+
 /// How often somebody who waits is told how far it has got.
 const SHOWN_EVERY: Duration = Duration::from_secs(60);
 
@@ -86,17 +97,29 @@ pub async fn drill(wanted: Wanted, out: &mut (dyn Write + Send)) -> Result<bool,
         boxes: receiver.boxes.clone(),
     });
     let places = Arc::new(Semaphore::new(wanted.jobs.max(1)));
+    let (begin, mut begun) = mpsc::unbounded_channel();
     let mut running = JoinSet::new();
     for seed in wanted.seeds.clone() {
-        let (tools, places) = (Arc::clone(&tools), Arc::clone(&places));
+        let (tools, places, begin) = (Arc::clone(&tools), Arc::clone(&places), begin.clone());
         running.spawn(async move {
             let _place = places.acquire_owned().await.ok()?;
-            Some((seed, run(&tools, seed).await))
+            let plan = tools.wanted.plan(seed);
+            let _ = begin.send(plan.clone());
+            Some((seed, run(&tools, plan).await))
         });
     }
     let (mut results, mut shown_at) = (Results::default(), Instant::now());
     let runs = wanted.seeds.end().saturating_sub(*wanted.seeds.start()).saturating_add(1);
-    while let Some(done) = running.join_next().await {
+    loop {
+        let done = tokio::select! {
+            biased;
+            Some(plan) = begun.recv() => {
+                report::show(&plan, out)?;
+                continue;
+            }
+            done = running.join_next() => done,
+        };
+        let Some(done) = done else { break };
         let Some((seed, outcome)) = done.map_err(|e| Broken(e.to_string()))? else { continue };
         match outcome {
             Ok(outcome) => results.add(seed, outcome, out)?,

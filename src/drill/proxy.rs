@@ -43,6 +43,7 @@ pub struct Proxy {
     pub address: SocketAddr,
     targets: Arc<Mutex<Vec<SocketAddr>>>,
     mood: watch::Sender<Mood>,
+    holding: tokio::sync::Mutex<()>,
     accepting: JoinHandle<()>,
 }
 
@@ -78,7 +79,7 @@ impl Proxy {
                 listener = again;
             }
         });
-        Ok(Self { address, targets, mood, accepting })
+        Ok(Self { address, targets, mood, holding: tokio::sync::Mutex::default(), accepting })
     }
 
     /// One that leads to this server.
@@ -96,16 +97,17 @@ impl Proxy {
         *self.targets.lock().unwrap_or_else(PoisonError::into_inner) = targets;
     }
 
-    /// Changes what it does with connections, those that stand included. Says what it did before.
-    pub fn set(&self, mood: Mood) -> Mood {
-        self.mood.send_replace(mood)
+    /// Changes what it does with connections, those that stand included.
+    pub fn set(&self, mood: Mood) {
+        self.mood.send_replace(mood);
     }
 
-    /// Does this for so many milliseconds, and then what it did before.
+    /// Does this for so many milliseconds, and then is open again; one after the other.
     pub async fn hold(&self, mood: Mood, ms: u64) {
-        let before = self.set(mood);
+        let _alone = self.holding.lock().await;
+        self.set(mood);
         tokio::time::sleep(Duration::from_millis(ms)).await;
-        self.set(before);
+        self.set(Mood::Open);
     }
 }
 
@@ -115,7 +117,12 @@ impl Drop for Proxy {
     }
 }
 
-fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
+/// A port, and nobody who listens: connections are refused, and nobody else is given the port. Whoever names it, and
+/// allows for it (`SO_REUSEADDR`), may listen there.
+///
+/// # Errors
+/// It is taken.
+pub fn bind(address: SocketAddr) -> std::io::Result<TcpSocket> {
     let socket = TcpSocket::new_v4()?;
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
@@ -208,7 +215,7 @@ mod tests {
         client.write_all(b"two").await.unwrap();
         drop(client);
         tokio::time::sleep(Duration::from_millis(50)).await;
-        assert_eq!(proxy.set(Mood::Open), Mood::Stalled);
+        proxy.set(Mood::Open);
         assert_eq!(read(&mut served).await, "two");
         assert_eq!(read(&mut served).await, "", "and then it ends");
     }

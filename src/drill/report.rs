@@ -13,19 +13,16 @@ use super::scenario::{Plan, Scenario};
 use super::{Broken, Wanted};
 use crate::kill;
 
-/// What is about to be drilled, and the plan of its first seed.
+/// What is about to be drilled.
 pub fn announce(wanted: &Wanted, out: &mut dyn Write) -> io::Result<()> {
     let (scenario, first, last) = (wanted.scenario, wanted.seeds.start(), wanted.seeds.end());
-    let gateways = if wanted.postgres.is_some() { 2 } else { 1 };
     let database = if wanted.postgres.is_some() { "PostgreSQL, two gateways" } else { "SQLite, one gateway" };
     writeln!(
         out,
         "interlock drill: {} on {database}, seeds {first} to {last}, {} payments each",
         scenario.name, wanted.payments
     )?;
-    writeln!(out, "{}\n", scenario.about.split_whitespace().collect::<Vec<_>>().join(" "))?;
-    show(&scenario.plan(*first, wanted.payments, gateways, wanted.switchover), out)?;
-    writeln!(out)
+    writeln!(out, "{}\n", scenario.about.split_whitespace().collect::<Vec<_>>().join(" "))
 }
 
 /// A page about a scenario: what it is about, and what its first seed draws.
@@ -40,10 +37,21 @@ pub fn explain(scenario: Scenario, out: &mut dyn Write) -> io::Result<()> {
 }
 
 /// What a seed has drawn.
-fn show(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
+///
+/// # Errors
+/// Nobody reads.
+pub fn show(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
     writeln!(out, "the plan of seed {}:", plan.seed)?;
-    writeln!(out, "  {:?}, {} at once, clocks hurry by up to {} s", plan.habits, plan.at_once, plan.hurry_s)?;
-    writeln!(out, "  webhooks: {:?}; leaks: {} of 1000", plan.manners, plan.leaks)?;
+    writeln!(
+        out,
+        "  {} payments over {} ms, {} at once; clocks hurry by up to {} s; of a thousand {:?}",
+        plan.payments, plan.spread_ms, plan.at_once, plan.hurry_s, plan.habits
+    )?;
+    writeln!(
+        out,
+        "  webhooks: {:?}; of a thousand orders {} leak and {} are paid too late; {} forgeries a second",
+        plan.manners, plan.leaks, plan.too_late, plan.forgeries
+    )?;
     for fault in plan.faults.iter().chain(&plan.refund_ends) {
         writeln!(out, "  from the beginning: {fault}")?;
     }
@@ -70,7 +78,7 @@ pub struct Results {
 }
 
 impl Results {
-    /// One more run; its violations are printed at once, with its plan.
+    /// One more run; its violations are printed at once.
     pub fn add(&mut self, seed: u64, outcome: Outcome, out: &mut dyn Write) -> io::Result<()> {
         self.runs += 1;
         let (sum, one) = (&mut self.figures, outcome.figures);
@@ -99,7 +107,6 @@ impl Results {
         }
         if let Some(trace) = outcome.trace {
             writeln!(out, "{trace}")?;
-            show(&outcome.plan, out)?;
         }
         self.violations.extend(outcome.violations.into_iter().map(|violation| (seed, violation)));
         out.flush()

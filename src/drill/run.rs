@@ -27,6 +27,7 @@ use super::stage::{DatabaseTrouble, Ground, KEY, Stage};
 use super::{Broken, Wanted};
 use crate::demo::Demo;
 use crate::domain::{Aggregate, Timestamp};
+use crate::kill::KILLED_AT;
 use crate::store::Store;
 use crate::store::trouble::OwnDatabase;
 
@@ -42,8 +43,6 @@ pub struct Tools {
 /// What came of a run.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What was to happen.
-    pub plan: Plan,
     pub violations: Vec<Violation>,
     pub figures: Figures,
     /// How long checkouts waited for their first answer, in milliseconds.
@@ -67,6 +66,11 @@ pub struct Outcome {
 const ORDERS_END_S: u64 = 1_200;
 /// So many forgeries once everything rests.
 const FORGERIES_AT_REST: u32 = 12;
+/// Between two times that somebody pays what nobody was shown.
+const LEAKS_EVERY: Duration = Duration::from_millis(250);
+/// The embedded database's lock is held so many times as long as another database would stall: longer than the five
+/// seconds that gateways wait for it.
+const OUTLASTS: u64 = 12;
 /// Trouble lasts no longer than this, in real time.
 const TROUBLE: Duration = Duration::from_secs(25);
 
@@ -74,10 +78,8 @@ const TROUBLE: Duration = Duration::from_secs(25);
 ///
 /// # Errors
 /// [`Broken`].
-pub async fn run(tools: &Tools, seed: u64) -> Result<Outcome, Broken> {
-    let wanted = &tools.wanted;
-    let gateways = if wanted.postgres.is_some() { 2 } else { 1 };
-    let plan = wanted.scenario.plan(seed, wanted.payments, gateways, wanted.switchover);
+pub async fn run(tools: &Tools, plan: Plan) -> Result<Outcome, Broken> {
+    let (wanted, seed) = (&tools.wanted, plan.seed);
     let folder = tempfile::Builder::new().prefix("interlock-drill-").tempdir()?;
     let postgres = match &wanted.postgres {
         Some(url) => {
@@ -88,7 +90,7 @@ pub async fn run(tools: &Tools, seed: u64) -> Result<Outcome, Broken> {
     };
     let redis = wanted.redis.as_deref().map(|url| own_redis(url, seed)).transpose()?;
     let ground = Ground { folder: folder.path().to_owned(), postgres, redis: redis.clone() };
-    let stage = Arc::new(Stage::build(ground, tools.keys.clone(), gateways, wanted.env.clone()).await?);
+    let stage = Arc::new(Stage::build(ground, tools.keys.clone(), plan.gateways, wanted.env.clone()).await?);
     let run = Run { tools, plan, stage: Arc::clone(&stage), redis, name: format!("seed-{seed}") };
     run.flush().await;
     let mut outcome = run.carry_out().await?;
@@ -187,7 +189,7 @@ impl Run<'_> {
         let _ = store.close().await;
         let evidence = evidence.map_err(|e| Broken(format!("the auditor cannot read the database: {e}")))?;
         let kills = *kills.lock().await;
-        let point = self.point(kills);
+        let point = self.point(&evidence.logs);
         let evidence = Evidence { calls, seen_double, forgeries, changed_by_forgeries, mended_at, point, ..evidence };
         let (violations, figures) = audit::audit(&evidence);
         // One about a payment tells more than one about the run.
@@ -202,9 +204,7 @@ impl Run<'_> {
         let point = evidence.point.clone();
         let mut for_a_person = BTreeMap::new();
         evidence.for_a_person.iter().for_each(|o| *for_a_person.entry(o.kind.clone()).or_insert(0) += 1);
-        let plan = self.plan;
         Ok(Outcome {
-            plan,
             violations,
             figures,
             waits_ms,
@@ -219,10 +219,13 @@ impl Run<'_> {
     }
 
     /// Where the gateway was to die, if that is what the run is about, and whether it did.
-    fn point(&self, kills: u32) -> Option<(String, bool)> {
+    fn point(&self, logs: &[String]) -> Option<(String, bool)> {
         let armed = |(_, blow): &(u64, Blow)| if let Blow::Arm(_, point) = blow { Some(point.clone()) } else { None };
         let only = self.plan.scenario == "crash-everywhere";
-        self.plan.blows.iter().find_map(armed).filter(|_| only).map(|point| (point, kills > 0))
+        let point = self.plan.blows.iter().find_map(armed).filter(|_| only)?;
+        let last = format!("{KILLED_AT}{}", point.split(':').next().unwrap_or_default());
+        let is_hit = logs.iter().flat_map(|log| log.lines()).any(|line| line == last);
+        Some((point, is_hit))
     }
 
     /// In milliseconds since 1970.
@@ -319,40 +322,29 @@ impl Run<'_> {
             });
         }
         let shopping = async { while shoppers.join_next().await.is_some() {} };
-        let (shopped, struck, hurried) = (AtomicBool::new(false), self.blows(), self.hurry());
-        let all = async {
-            shopping.await;
-            shopped.store(true, Ordering::Relaxed);
-        };
         let mut forgeries = Forgeries::default();
         let now = self.sandbox_time().await?;
         let forged = forge(shop, demo, now, self.plan.forgeries, self.plan.seed, |believed| {
             forgeries.answered += 1;
             forgeries.believed.extend(believed);
         });
-        let beside = async { tokio::join!(struck, hurried, forged) };
+        let beside = async { tokio::join!(self.hurry(), self.leak_again_and_again(), forged) };
         tokio::select! {
-            () = async { tokio::join!(all, self.blows_are_over()); } => {}
+            _ = async { tokio::join!(shopping, self.blows()) } => {}
             _ = beside => {}
             () = tokio::time::sleep(TROUBLE) => {}
         }
-        self.leak().await?;
+        self.leak(self.plan.leaks, 0).await?;
         Ok(forgeries)
-    }
-
-    /// The last blow of the plan has been struck by then.
-    async fn blows_are_over(&self) {
-        let last = self.plan.blows.iter().map(|(at, blow)| at + blow.lasts_ms()).max().unwrap_or(0);
-        tokio::time::sleep(Duration::from_millis(last + 100)).await;
     }
 
     async fn blows(&self) {
         let began = Instant::now();
-        for (at, blow) in &self.plan.blows {
+        let struck = self.plan.blows.iter().map(|(at, blow)| async move {
             tokio::time::sleep(Duration::from_millis(*at).saturating_sub(began.elapsed())).await;
             self.strike(blow).await;
-        }
-        std::future::pending().await
+        });
+        futures_util::future::join_all(struck).await;
     }
 
     async fn strike(&self, blow: &Blow) {
@@ -369,7 +361,11 @@ impl Run<'_> {
             Blow::Flush => self.flush().await,
             Blow::Database(mood, ms) => match &stage.database {
                 Some(proxy) => proxy.hold(*mood, *ms).await,
-                None => stage.trouble_database(DatabaseTrouble::ReadOnly, Duration::from_millis(*ms)).await,
+                // What stalls lasts longer than anybody waits for a lock: changes fail.
+                None => {
+                    let ms = if *mood == Mood::Stalled { ms * OUTLASTS } else { *ms };
+                    stage.trouble_database(DatabaseTrouble::ReadOnly, Duration::from_millis(ms)).await;
+                }
             },
             Blow::Restart(ms) => stage.trouble_database(DatabaseTrouble::Restart, Duration::from_millis(*ms)).await,
             Blow::ReadOnly(ms) => stage.trouble_database(DatabaseTrouble::ReadOnly, Duration::from_millis(*ms)).await,
@@ -381,19 +377,7 @@ impl Run<'_> {
                 }
             }
             Blow::Leap(seconds) => stage.advance(*seconds).await,
-            Blow::Faults(faults) => {
-                stage.mend_providers().await;
-                for fault in faults {
-                    let _ = stage.tell("PUT", "/faults", Some(fault.clone())).await;
-                    // The proxy before it would take connections that the provider does not.
-                    if let Some(proxy) = stage.providers.get(fault["provider"].as_str().unwrap_or_default())
-                        && fault["kind"] == "refuse"
-                    {
-                        proxy.set(Mood::Refusing);
-                    }
-                }
-            }
-            Blow::Mend => stage.mend_providers().await,
+            Blow::Mend => drop(stage.tell("DELETE", "/faults", None).await),
         }
     }
 
@@ -418,12 +402,23 @@ impl Run<'_> {
         }
     }
 
-    /// Somebody pays what nobody was shown.
-    async fn leak(&self) -> Result<(), Broken> {
-        let mut rng = Rng::with_seed(self.plan.seed ^ 0x1EA7);
+    /// Somebody pays what nobody was shown, while it is still being sent, too: then the provider tells of money before it
+    /// has answered.
+    async fn leak_again_and_again(&self) {
+        for round in 1.. {
+            tokio::time::sleep(LEAKS_EVERY).await;
+            if self.plan.leaks > 0 {
+                let _ = self.leak(self.plan.leaks / 8, round).await;
+            }
+        }
+    }
+
+    /// Of a thousand orders so many are paid, whoever knows of them.
+    async fn leak(&self, permille: u32, round: u64) -> Result<(), Broken> {
+        let mut rng = Rng::with_seed(self.plan.seed ^ 0x1EA7 ^ (round << 32));
         let books = self.stage.tell("GET", "/books", None).await?;
         for order in books["orders"].as_array().into_iter().flatten() {
-            if rng.u32(..1_000) < self.plan.leaks {
+            if rng.u32(..1_000) < permille {
                 let body = json!({"order_no": order["order_no"], "result": "paid"});
                 let _ = self.stage.tell("POST", "/pay", Some(body)).await;
             }
@@ -487,7 +482,9 @@ impl Run<'_> {
         tokio::select! {
             () = forged => {}
             () = done.notified() => {}
-            () = tokio::time::sleep(Duration::from_secs(5)) => {}
+            () = tokio::time::sleep(Duration::from_secs(20)) => {
+                return Ok(Some(format!("{left} of {FORGERIES_AT_REST} forgeries were not answered")));
+            }
         }
         let after = store.all_rows().await.map_err(unreadable)?;
         let _ = store.close().await;
@@ -510,7 +507,11 @@ impl Run<'_> {
         let shopped = shop.log.all();
         let codes = shopped.values().filter_map(|shopped| shopped.auth_code.clone());
         let secrets = secrets.iter().cloned().chain(planted(&self.tools.keys)).chain(codes);
+        let named = |body: &Value| body["provider"].as_str().unwrap_or_default().to_owned();
+        let lying = self.plan.faults.iter().filter(|fault| fault["kind"] == "other_amount");
         Ok(Evidence {
+            liars: lying.map(named).collect(),
+            refusing: self.plan.refund_ends.iter().map(named).collect(),
             orders: books["orders"].as_array().cloned().unwrap_or_default(),
             sent: log["sent"].as_u64().unwrap_or_default(),
             notifications: log["data"].as_array().cloned().unwrap_or_default(),

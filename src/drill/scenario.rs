@@ -51,7 +51,8 @@ pub enum Blow {
     Redis(Mood, u64),
     /// Redis forgets everything.
     Flush,
-    /// The way to the database. The embedded one has none: somebody else holds its lock for so long.
+    /// The way to the database. The embedded one has none: somebody else holds its lock for so long, or for much longer
+    /// when it stalls.
     Database(Mood, u64),
     /// The database ends all sessions and takes no new ones for so many milliseconds; gateways on the embedded one are
     /// killed instead.
@@ -64,33 +65,8 @@ pub enum Blow {
     Provider(&'static str, Mood, u64),
     /// All clocks leap by so many seconds.
     Leap(u64),
-    /// These faults begin; those before are mended.
-    Faults(Vec<Value>),
     /// All faults are mended.
     Mend,
-}
-
-impl Blow {
-    /// How long it lasts, in milliseconds of real time.
-    #[must_use]
-    pub const fn lasts_ms(&self) -> u64 {
-        match self {
-            Self::Freeze(_, ms)
-            | Self::Redis(_, ms)
-            | Self::Database(_, ms)
-            | Self::Callbacks(_, ms)
-            | Self::Provider(_, _, ms)
-            | Self::Restart(ms)
-            | Self::ReadOnly(ms) => *ms,
-            Self::Kill(_)
-            | Self::Arm(..)
-            | Self::Skew(..)
-            | Self::Flush
-            | Self::Leap(_)
-            | Self::Faults(_)
-            | Self::Mend => 0,
-        }
-    }
 }
 
 /// What happens in one run.
@@ -373,16 +349,14 @@ fn swarm(plan: &mut Plan, rng: &mut Rng) {
             plan.refund_ends.push(json!({"provider": provider, "result": result, "count": rng.u32(1..4)}));
         }
     }
-    let down = |name: &str| json!({"provider": name, "kind": "refuse"});
     match rng.u32(..8) {
         0 | 1 => {
             let one = names().nth(rng.usize(..3)).unwrap_or("alipay");
-            plan.blows.push((rng.u64(..1_500), Blow::Faults(vec![down(one)])));
-            plan.blows.push((rng.u64(1_500..3_000), Blow::Mend));
+            plan.blows.push(down(one, rng.u64(..1_500), rng.u64(300..2_500)));
         }
         2 => {
-            plan.blows.push((rng.u64(..1_500), Blow::Faults(names().map(down).collect())));
-            plan.blows.push((rng.u64(1_500..3_000), Blow::Mend));
+            let (at, ms) = (rng.u64(..1_500), rng.u64(300..2_500));
+            plan.blows.extend(names().map(|name| down(name, at, ms)));
         }
         3 => flap(plan, 2),
         _ => {}
@@ -509,7 +483,7 @@ fn database_trouble(plan: &mut Plan, rng: &mut Rng) {
 }
 
 fn redis_gone(plan: &mut Plan, rng: &mut Rng) {
-    plan.blows.push((200, Blow::Faults(vec![json!({"provider": "alipay", "kind": "refuse"})])));
+    plan.blows.push(down("alipay", 200, 2_300));
     for (at, blow) in [
         (300, Blow::Redis(Mood::Cut, 400)),
         (900, Blow::Flush),
@@ -518,13 +492,11 @@ fn redis_gone(plan: &mut Plan, rng: &mut Rng) {
     ] {
         plan.blows.push((at + rng.u64(..50), blow));
     }
-    plan.blows.push((2_500, Blow::Mend));
 }
 
 fn all_down(plan: &mut Plan, rng: &mut Rng) {
-    let all = || names().map(|name| json!({"provider": name, "kind": "refuse"})).collect();
-    plan.blows.push((rng.u64(100..300), Blow::Faults(all())));
-    plan.blows.push((rng.u64(1_500..2_500), Blow::Mend));
+    let (at, ms) = (rng.u64(100..300), rng.u64(1_200..2_300));
+    plan.blows.extend(names().map(|name| down(name, at, ms)));
 }
 
 fn flapping(plan: &mut Plan, _: &mut Rng) {
@@ -534,11 +506,12 @@ fn flapping(plan: &mut Plan, _: &mut Rng) {
 
 /// Three seconds up, three down.
 fn flap(plan: &mut Plan, times: u64) {
-    for n in 0..times {
-        let down = vec![json!({"provider": "alipay", "kind": "refuse"})];
-        plan.blows.push((1_000 + n * 6_000, Blow::Faults(down)));
-        plan.blows.push((4_000 + n * 6_000, Blow::Mend));
-    }
+    plan.blows.extend((0..times).map(|n| down("alipay", 1_000 + n * 6_000, 3_000)));
+}
+
+/// From then on nobody listens at this provider, for so many milliseconds.
+fn down(provider: &'static str, at: u64, ms: u64) -> (u64, Blow) {
+    (at, Blow::Provider(provider, Mood::Refusing, ms))
 }
 
 fn forged(plan: &mut Plan, rng: &mut Rng) {

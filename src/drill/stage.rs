@@ -11,12 +11,13 @@ use providers::sandbox::keys::Keys;
 use providers::sandbox::{Options, Sandbox};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
+use tokio::net::TcpSocket;
 use tokio::process::{Child, Command};
 use tokio::sync::Mutex;
 
 use super::Broken;
 use super::door::{self, Knock, Reply};
-use super::proxy::{Mood, Proxy};
+use super::proxy::{self, Mood, Proxy};
 #[cfg(feature = "broken")]
 use crate::broken;
 use crate::demo::Demo;
@@ -55,6 +56,8 @@ struct Gateway {
     address: SocketAddr,
     folder: PathBuf,
     child: Mutex<Option<Child>>,
+    /// Keeps the port for a gateway that was killed and comes back.
+    _port: TcpSocket,
 }
 
 impl Gateway {
@@ -83,6 +86,9 @@ pub struct Stage {
     ahead_s: Mutex<u64>,
     /// Gateways that stand still: they would not answer.
     stopped: Mutex<BTreeSet<usize>>,
+    /// One trouble of the database at a time, and one gateway that stands still: the end of one would end the other.
+    at_database: Mutex<()>,
+    at_freezing: Mutex<()>,
     http: reqwest::Client,
 }
 
@@ -121,10 +127,9 @@ impl Stage {
         for number in 0..gateways {
             let folder = ground.folder.join(format!("gateway-{number}"));
             std::fs::create_dir_all(&folder).map_err(in_vain("folder"))?;
-            // A port that was free a moment ago: a gateway that was killed comes back to the same one.
-            let listener = std::net::TcpListener::bind(any).map_err(in_vain("port"))?;
-            let address = listener.local_addr().map_err(in_vain("port"))?;
-            all.push(Gateway { address, folder, child: Mutex::new(None) });
+            let port = proxy::bind(any).map_err(in_vain("port"))?;
+            let address = port.local_addr().map_err(in_vain("port"))?;
+            all.push(Gateway { address, folder, child: Mutex::new(None), _port: port });
         }
         front.lead_to(all.iter().map(|gateway| gateway.address).collect());
         // A connection that was kept may be closed by the other side just as it is used again.
@@ -141,6 +146,8 @@ impl Stage {
             env,
             ahead_s: Mutex::new(0),
             stopped: Mutex::default(),
+            at_database: Mutex::default(),
+            at_freezing: Mutex::default(),
             http: http.map_err(|e| Broken(e.to_string()))?,
         };
         for number in 0..gateways {
@@ -291,6 +298,7 @@ impl Stage {
 
     /// Stops a gateway for so many milliseconds, while a minute goes by for everybody else; then it goes on.
     pub async fn freeze(&self, number: usize, during: Duration) {
+        let _alone = self.at_freezing.lock().await;
         self.stopped.lock().await.insert(number);
         self.signal(number, Signal::STOP).await;
         self.advance(60).await;
@@ -325,12 +333,18 @@ impl Stage {
     /// [`Broken`].
     pub async fn tell(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value, Broken> {
         let method = reqwest::Method::from_bytes(method.as_bytes()).map_err(|e| Broken(e.to_string()))?;
+        let is_put = method == reqwest::Method::PUT;
         let mut request = self.http.request(method, format!("{}{path}", self.control));
         if let Some(body) = body {
             request = request.body(body.to_string());
         }
         let answer = request.send().await.map_err(|e| Broken(format!("sandbox: {e}")))?;
+        let status = answer.status();
         let text = answer.bytes().await.map_err(|e| Broken(format!("sandbox: {e}")))?;
+        // What cannot be paid is an answer like others; a fault that is not taken would never strike.
+        if is_put && !status.is_success() {
+            return Err(Broken(format!("sandbox: {path}: {}", String::from_utf8_lossy(&text))));
+        }
         Ok(serde_json::from_slice(&text).unwrap_or(Value::Null))
     }
 
@@ -374,6 +388,7 @@ impl Stage {
     /// Whoever holds the embedded database's lock; ends and refuses sessions; takes no writes.
     pub async fn trouble_database(&self, trouble: DatabaseTrouble, during: Duration) {
         let Some(gateway) = self.gateways.first() else { return };
+        let _alone = self.at_database.lock().await;
         let done = match (&self.ground.postgres, trouble) {
             (Some(own), DatabaseTrouble::Restart) => own.restart(during).await.map_err(|e| e.to_string()),
             (Some(own), DatabaseTrouble::ReadOnly) => own.read_only(during).await.map_err(|e| e.to_string()),
@@ -387,14 +402,6 @@ impl Stage {
         };
         if let Err(error) = done {
             tracing::warn!(error, ?trouble, "the database was spared");
-        }
-    }
-
-    /// The providers have no faults any more, and the ways to them are open.
-    pub async fn mend_providers(&self) {
-        let _ = self.tell("DELETE", "/faults", None).await;
-        for proxy in self.providers.values() {
-            proxy.set(Mood::Open);
         }
     }
 

@@ -75,6 +75,8 @@ impl Notifier {
             .retry(reqwest::retry::never())
             .no_proxy()
             .http1_only()
+            // A copy of a notification comes over another connection, and so to another gateway.
+            .pool_max_idle_per_host(0)
             .timeout(ANSWER_TIMEOUT)
             .build()?;
         Ok(Self {

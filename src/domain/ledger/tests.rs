@@ -47,7 +47,7 @@ pub(crate) fn payment() -> Aggregate {
     Aggregate { payment, attempts: Vec::new(), refunds: Vec::new() }
 }
 
-fn attempt(aggregate: &mut Aggregate) {
+pub(crate) fn attempt(aggregate: &mut Aggregate) {
     let n = aggregate.attempts.len() + 1;
     aggregate.attempts.push(Attempt {
         id: format!("att_{n}"),
@@ -84,7 +84,7 @@ fn attempt(aggregate: &mut Aggregate) {
     });
 }
 
-fn refund(aggregate: &mut Aggregate, attempt_id: &str, amount: i64, automatic: bool) {
+pub(crate) fn refund(aggregate: &mut Aggregate, attempt_id: &str, amount: i64, automatic: bool) {
     aggregate.refunds.push(Refund {
         id: format!("re_{}", aggregate.refunds.len() + 1),
         payment_id: "pay_1".to_owned(),
@@ -109,7 +109,7 @@ fn refund(aggregate: &mut Aggregate, attempt_id: &str, amount: i64, automatic: b
     });
 }
 
-fn capture(aggregate: &mut Aggregate, n: usize, amount: i64, disposition: Disposition) {
+pub(crate) fn capture(aggregate: &mut Aggregate, n: usize, amount: i64, disposition: Disposition) {
     let kept = disposition == Disposition::Kept;
     let attempt = &mut aggregate.attempts[n];
     attempt.apply(AttemptEvent::Capture).unwrap();
