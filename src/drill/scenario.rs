@@ -328,26 +328,7 @@ fn swarm(plan: &mut Plan, rng: &mut Rng) {
     plan.too_late = most(rng, 500);
     plan.manners = if rng.bool() { Manners::Bad(rng.u32(..700)) } else { Manners::Good };
     for provider in names() {
-        for _ in 0..rng.u32(..4) {
-            let kind = rng.choice(CALLS).copied().unwrap_or("reset");
-            let mut body = fault(provider, kind, rng.u32(10..600), rng.u64(..1_000_000));
-            if rng.bool() && !matches!(kind, "behind" | "says_closed") {
-                let calls = ["create", "query", "refund", "close", "reverse", "query_refund"];
-                body["call"] = (*rng.choice(&calls).unwrap_or(&"create")).into();
-            }
-            plan.faults.push(body);
-        }
-        if rng.u32(..8) == 0 {
-            plan.faults.push(fault(provider, "other_amount", rng.u32(10..200), rng.u64(..1_000_000)));
-        }
-        for _ in 0..rng.u32(..3) {
-            let kind = rng.choice(NOTIFICATIONS).copied().unwrap_or("drop");
-            plan.faults.push(fault(provider, kind, rng.u32(10..800), rng.u64(..1_000_000)));
-        }
-        if rng.u32(..4) == 0 {
-            let result = *rng.choice(&["closed", "abnormal", "no_funds"]).unwrap_or(&"no_funds");
-            plan.refund_ends.push(json!({"provider": provider, "result": result, "count": rng.u32(1..4)}));
-        }
+        troubles(plan, provider, rng);
     }
     match rng.u32(..8) {
         0 | 1 => {
@@ -392,6 +373,30 @@ fn swarm(plan: &mut Plan, rng: &mut Rng) {
             let mood = if rng.bool() { Mood::Cut } else { Mood::Stalled };
             plan.blows.push((rng.u64(..2_500), Blow::Provider(provider, mood, rng.u64(5..700))));
         }
+    }
+}
+
+/// What goes wrong at one provider.
+fn troubles(plan: &mut Plan, provider: &str, rng: &mut Rng) {
+    for _ in 0..rng.u32(..4) {
+        let kind = rng.choice(CALLS).copied().unwrap_or("reset");
+        let mut body = fault(provider, kind, rng.u32(10..600), rng.u64(..1_000_000));
+        if rng.bool() && !matches!(kind, "behind" | "says_closed") {
+            let calls = ["create", "query", "refund", "close", "reverse", "query_refund"];
+            body["call"] = (*rng.choice(&calls).unwrap_or(&"create")).into();
+        }
+        plan.faults.push(body);
+    }
+    if rng.u32(..8) == 0 {
+        plan.faults.push(fault(provider, "other_amount", rng.u32(10..200), rng.u64(..1_000_000)));
+    }
+    for _ in 0..rng.u32(..3) {
+        let kind = rng.choice(NOTIFICATIONS).copied().unwrap_or("drop");
+        plan.faults.push(fault(provider, kind, rng.u32(10..800), rng.u64(..1_000_000)));
+    }
+    if rng.u32(..4) == 0 {
+        let result = *rng.choice(&["closed", "abnormal", "no_funds"]).unwrap_or(&"no_funds");
+        plan.refund_ends.push(json!({"provider": provider, "result": result, "count": rng.u32(1..4)}));
     }
 }
 
