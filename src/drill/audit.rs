@@ -472,8 +472,8 @@ fn same_key_same_bytes(found: &mut Findings, subject: &str, answers: &[Answer]) 
 /// One key is one request, and one order one payment.
 fn strange_requests(found: &mut Findings, subject: &str, shopped: &Shopped, status: State) {
     if let Some(answer) = &shopped.other_body {
-        // In progress, overloaded, limited: asked again, it would be the second of these.
-        found.require(matches!(answer.status, 409 | 422 | 429 | 503), "another_body_is_refused", subject, || {
+        // Not read in time, in progress, limited, overloaded: asked again, it would be refused for what it is.
+        found.require(matches!(answer.status, 408 | 409 | 422 | 429 | 503), "another_body_is_refused", subject, || {
             format!("another body under the same key was answered {}", answer.status)
         });
     }
