@@ -408,7 +408,7 @@ impl Run<'_> {
         for round in 1.. {
             tokio::time::sleep(LEAKS_EVERY).await;
             if self.plan.leaks > 0 {
-                let _ = self.leak(self.plan.leaks / 8, round).await;
+                let _ = self.leak(self.plan.leaks / 16, round).await;
             }
         }
     }

@@ -174,7 +174,7 @@ pub const SCENARIOS: &[Scenario] = &[
         about: "kill -9 at every named point of the path, each at its first, second and third occasion; one point a run, \
                 in the order of the list, whatever the seed. The next gateway finishes what was half done, with clients \
                 that come back and with some that do not.",
-        payments: 30,
+        payments: 50,
         needs_redis: false,
         draw: crash_everywhere,
     },
@@ -459,7 +459,7 @@ fn crash_everywhere(plan: &mut Plan, rng: &mut Rng) {
         twice: 200,
         cancel: 500,
         refund: 600,
-        barcode: 450,
+        barcode: 500,
         other_offer: 600,
         both: 900,
         late: 300,
