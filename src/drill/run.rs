@@ -68,8 +68,8 @@ const ORDERS_END_S: u64 = 1_200;
 const FORGERIES_AT_REST: u32 = 12;
 /// Between two times that somebody pays what nobody was shown.
 const LEAKS_EVERY: Duration = Duration::from_millis(250);
-/// The embedded database's lock is held so many times as long as another database would stall: longer than the five
-/// seconds that gateways wait for it.
+/// The embedded database's lock is held so many times as long as another database would stall: a long stall outlasts the
+/// five seconds that gateways wait for it.
 const OUTLASTS: u64 = 12;
 /// Trouble lasts no longer than this, in real time.
 const TROUBLE: Duration = Duration::from_secs(25);
@@ -361,7 +361,7 @@ impl Run<'_> {
             Blow::Flush => self.flush().await,
             Blow::Database(mood, ms) => match &stage.database {
                 Some(proxy) => proxy.hold(*mood, *ms).await,
-                // What stalls lasts longer than anybody waits for a lock: changes fail.
+                // A stall may last longer than gateways wait for a lock: then changes fail.
                 None => {
                     let ms = if *mood == Mood::Stalled { ms * OUTLASTS } else { *ms };
                     stage.trouble_database(DatabaseTrouble::ReadOnly, Duration::from_millis(ms)).await;
