@@ -1,5 +1,6 @@
 //! Everything that code may need, in one place: the whole of dependency injection.
 
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::sync::Arc;
 
 use tokio::sync::{Mutex, MutexGuard};
@@ -9,8 +10,9 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::directory::Directory;
-use crate::domain::id::InstallationPrefix;
 use crate::incidents::recent::Recent;
+use crate::progress::{Board, Unwritten};
+use crate::restored::Hold;
 use crate::routing::budget::Budget;
 use crate::routing::health::watch::Watch;
 use crate::routing::pace::Paces;
@@ -36,16 +38,20 @@ pub struct App {
     pub paces: Paces,
     /// What may be spent on retries.
     pub budget: Budget,
+    /// What providers have answered and could not be written down.
+    pub unwritten: Unwritten,
+    /// Whether live payments are held, after a restore, and how our numbers at providers begin.
+    pub hold: Hold,
     /// Payments that wait for a route.
     pub queue: Queue,
     /// What is remembered of incidents, for the public page.
     pub incidents: Recent,
+    /// How the gateway's own jobs get on.
+    pub jobs: Board,
     /// Tells merchants.
     pub webhooks: Client,
     /// Tells a collector what is done for payments.
     pub traces: Traces,
-    /// Begins our numbers at providers.
-    pub prefix: InstallationPrefix,
     /// Where providers reach us: `https://pay.example.com`, without a slash at the end.
     pub public_url: String,
     /// Work that outlives the request that began it. Draining waits for it.
@@ -91,14 +97,38 @@ pub struct RefundTurns([Mutex<()>; 64]);
 impl RefundTurns {
     /// Waits until it is this payment's turn, which lasts until the guard is dropped.
     pub async fn of(&self, payment_id: &str) -> Option<MutexGuard<'_, ()>> {
-        // Ids end in random characters.
-        let queue = usize::from(payment_id.bytes().last().unwrap_or_default()) % self.0.len();
-        Some(self.0.get(queue)?.lock().await)
+        Some(self.0.get(self.queue(payment_id))?.lock().await)
+    }
+
+    /// Over the whole id: parts of it are the same in all ids, and its last character takes eight values only.
+    fn queue(&self, payment_id: &str) -> usize {
+        let mut hasher = DefaultHasher::new();
+        payment_id.hash(&mut hasher);
+        let queues = u64::try_from(self.0.len()).unwrap_or(1);
+        usize::try_from(hasher.finish() % queues).unwrap_or(0)
     }
 }
 
 impl Default for RefundTurns {
     fn default() -> Self {
         Self(std::array::from_fn(|_| Mutex::new(())))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::id::{self, Kind};
+
+    #[test]
+    fn payments_use_all_queues_and_each_its_own() {
+        let turns = RefundTurns::default();
+        let mut used = [0_u32; 64];
+        for _ in 0..6_400 {
+            let id = id::new(Kind::Payment).unwrap();
+            assert_eq!(turns.queue(&id), turns.queue(&id));
+            used[turns.queue(&id)] += 1;
+        }
+        assert!(used.iter().all(|count| (40..200).contains(count)), "{used:?}");
     }
 }

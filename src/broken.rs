@@ -3,7 +3,7 @@
 
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-/// A rule that keeps money from being taken twice or lost.
+/// A rule that keeps money from being taken twice or lost, or one merchant's or machine's trouble from being everybody's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::EnumString, strum::EnumIter)]
 #[strum(serialize_all = "snake_case")]
 pub enum Rule {
@@ -21,6 +21,20 @@ pub enum Rule {
     NoUniqueLiveAttempt,
     /// The idempotency key is claimed only after the first call.
     KeyAfterCall,
+    /// A payment is its merchant's, whatever the key's mode.
+    MerchantWithoutMode,
+    /// A connection to the database is used again whatever has happened on it.
+    TrustEveryConnection,
+    /// The database is waited for without an end.
+    WaitWithoutEnd,
+    /// Jobs sleep as long as the wall clock says.
+    SleepByTheWallClock,
+    /// The resolver takes what is due oldest first, some of it at a time, with a pause after each time.
+    ResolveOldestFirst,
+    /// A provider is taken out for all merchants by what one of them has seen alone.
+    OneMerchantTrips,
+    /// What Redis says of health is taken as it is, and whoever claims there to probe is waited for.
+    BelieveRedis,
 }
 
 /// Names the rule that is broken.

@@ -2,14 +2,19 @@
 //! one line that names the key and where it was given.
 
 mod alerts;
+mod providers;
 
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use config::Source as _;
 use ipnet::IpNet;
 use serde::Deserialize;
 
 pub use alerts::{Alerts, Language, Receiver, Robot};
+pub use providers::{ListedAddress, Providers};
+
+use crate::{embedded, redact};
 
 /// The defaults, part of the program.
 const DEFAULTS: &str = include_str!("../config/default.toml");
@@ -27,6 +32,7 @@ pub struct Config {
     pub admission: Admission,
     pub sandbox: Sandbox,
     pub credentials: Credentials,
+    pub providers: Providers,
     pub payments: Payments,
     pub resolver: Resolver,
     pub ledger: Ledger,
@@ -42,11 +48,15 @@ pub struct Config {
 #[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Server {
     pub listen: String,
+    pub admin: String,
     pub public_url: String,
     pub drain_s: u64,
     pub drain_notice_s: u64,
     pub max_body_bytes: usize,
     pub body_timeout_s: u64,
+    pub keep_alive_s: u64,
+    pub max_idle_connections: usize,
+    pub max_connections: usize,
     pub workers: usize,
 }
 
@@ -58,13 +68,28 @@ pub struct Data {
     pub dir: PathBuf,
 }
 
-/// Section `database`.
-#[derive(Debug, Clone, Deserialize)]
+/// Section `database`. Its `Debug` keeps the address to itself.
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Database {
     pub url: String,
     pub connections: u32,
+    pub timeout_ms: u64,
+}
+
+impl Database {
+    /// How long one use of a connection may take.
+    #[must_use]
+    pub fn patience(&self) -> Duration {
+        Duration::from_millis(self.timeout_ms)
+    }
+}
+
+impl std::fmt::Debug for Database {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Database").field("connections", &self.connections).finish_non_exhaustive()
+    }
 }
 
 /// Section `redis`. Its `Debug` keeps the address to itself, for it may hold a password.
@@ -90,6 +115,8 @@ pub struct Health {
     pub breakers: bool,
     pub interval_ms: u64,
     pub probe_timeout_ms: u64,
+    /// How many of them may be under way at the same time.
+    pub probes_at_once: usize,
 }
 
 /// Section `admission`.
@@ -101,6 +128,8 @@ pub struct Admission {
     pub payments_burst: u32,
     pub requests_per_s: u32,
     pub requests_burst: u32,
+    pub strangers_per_s: u32,
+    pub strangers_burst: u32,
     pub max_in_progress: usize,
     pub max_commit_wait_ms: u64,
 }
@@ -218,8 +247,8 @@ where
     texts.iter().map(|text| text.parse().map_err(|e| serde::de::Error::custom(format!("{text:?}: {e}")))).collect()
 }
 
-/// Section `traces`.
-#[derive(Debug, Clone, Deserialize)]
+/// Section `traces`. Its `Debug` keeps the address to itself.
+#[derive(Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Traces {
@@ -228,6 +257,12 @@ pub struct Traces {
     pub queue: usize,
     pub interval_ms: u64,
     pub timeout_ms: u64,
+}
+
+impl std::fmt::Debug for Traces {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Traces").field("percent", &self.percent).finish_non_exhaustive()
+    }
 }
 
 /// Section `log`.
@@ -271,6 +306,11 @@ struct Wrong {
     key: &'static str,
     value: String,
     problem: &'static str,
+}
+
+/// An address that is wrong, without what may be a password in it.
+fn shown(address: &str) -> String {
+    if address.contains('@') { redact::address(address) } else { address.to_owned() }
 }
 
 type Table = config::Map<String, config::Value>;
@@ -347,11 +387,13 @@ impl Config {
     /// The database's address.
     #[must_use]
     pub fn database_url(&self) -> String {
-        if self.is_embedded() {
-            format!("sqlite://{}", self.data.dir.join("interlock.db").display())
-        } else {
-            self.database.url.clone()
-        }
+        if self.is_embedded() { embedded::url(&self.data.dir.join("interlock.db")) } else { self.database.url.clone() }
+    }
+
+    /// The file of the embedded database; `None`: it is a PostgreSQL.
+    #[must_use]
+    pub fn database_file(&self) -> Option<PathBuf> {
+        embedded::file(&self.database_url())
     }
 
     /// What must be more than 0.
@@ -385,6 +427,11 @@ impl Config {
             ("admission.payments_burst", small(self.admission.payments_burst)),
             ("admission.requests_per_s", small(self.admission.requests_per_s)),
             ("admission.requests_burst", small(self.admission.requests_burst)),
+            ("admission.strangers_per_s", small(self.admission.strangers_per_s)),
+            ("admission.strangers_burst", small(self.admission.strangers_burst)),
+            ("server.keep_alive_s", usize::try_from(self.server.keep_alive_s).unwrap_or(0)),
+            ("server.max_idle_connections", self.server.max_idle_connections),
+            ("server.max_connections", self.server.max_connections),
             ("payments.max_parked", usize::try_from(p.max_parked).unwrap_or(0)),
             ("admission.max_in_progress", self.admission.max_in_progress),
             ("admission.max_commit_wait_ms", usize::try_from(self.admission.max_commit_wait_ms).unwrap_or(0)),
@@ -408,6 +455,10 @@ impl Config {
     fn check(&self) -> Result<(), Wrong> {
         self.check_numbers()?;
         let p = &self.payments;
+        if !(1_000..=600_000).contains(&self.database.timeout_ms) {
+            let value = self.database.timeout_ms.to_string();
+            return Err(Wrong { key: "database.timeout_ms", value, problem: "must be from 1000 to 600000" });
+        }
         let ladder = &self.webhooks.ladder_s;
         if ladder.is_empty() || ladder.iter().any(|s| *s <= 0) {
             let value = format!("{ladder:?}");
@@ -435,14 +486,14 @@ impl Config {
         let is_http = url::Url::parse(url).is_ok_and(|url| ["http", "https"].contains(&url.scheme()));
         if !(url.is_empty() || is_http) {
             let problem = "must be an http or https address";
-            return Err(Wrong { key: "traces.otlp_url", value: url.clone(), problem });
+            return Err(Wrong { key: "traces.otlp_url", value: shown(url), problem });
         }
         self.alerts.check()?;
         let url = &self.server.public_url;
         if !(url.is_empty() || url.starts_with("http://") || url.starts_with("https://")) {
             return Err(Wrong {
                 key: "server.public_url",
-                value: url.clone(),
+                value: shown(url),
                 problem: "must be an http or https address",
             });
         }

@@ -4,14 +4,16 @@
 use std::io::Write as _;
 use std::path::Path;
 
+use providers::http::Way;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use strum::IntoEnumIterator as _;
 
-use crate::api::auth::{Scope, digest};
 use crate::app::App;
 use crate::clock::Clock;
 use crate::domain::id::{self, Kind};
+use crate::domain::key::{self, Scope};
+use crate::domain::{AllOwners, Mode, Owner};
 use crate::server::StartError;
 use crate::store::{AccountRow, KeyRow, NewAccount, Store};
 
@@ -57,7 +59,7 @@ pub struct SandboxSide {
 /// # Errors
 /// [`StartError`].
 pub async fn set_up(app: &App, sandbox: &SandboxSide, folder: &Path) -> Result<Demo, StartError> {
-    let merchant = merchant(&app.store, "demo").await?;
+    let owner = Owner { merchant: merchant(&app.store, "demo").await?, mode: Mode::Test };
     let mut accounts = Vec::new();
     for protocol in providers::PROTOCOLS {
         let name = protocol.name.as_str();
@@ -68,16 +70,16 @@ pub async fn set_up(app: &App, sandbox: &SandboxSide, folder: &Path) -> Result<D
         };
         let mut settings = credentials.clone();
         settings.insert("base_url".to_owned(), base_url.clone());
-        let account_id = account(app, &merchant, name, settings).await?;
+        let account_id = account(app, &owner, name, settings).await?;
         accounts.push(DemoAccount { id: account_id, provider: name.to_owned() });
     }
     let path = folder.join("demo.json");
     let demo = Demo {
         base_url: app.public_url.clone(),
-        api_key: api_key(app, &merchant, &path).await?,
+        api_key: api_key(app, &owner, &path).await?,
         sandbox_url: sandbox.control_url.clone(),
         faces: sandbox.faces.clone(),
-        merchant,
+        merchant: owner.merchant,
         accounts,
     };
     app.directory.changed().await?;
@@ -89,17 +91,17 @@ pub async fn set_up(app: &App, sandbox: &SandboxSide, folder: &Path) -> Result<D
 /// The demo's account at one provider: made, or given the sandbox's present keys and address.
 async fn account(
     app: &App,
-    merchant: &str,
+    owner: &Owner,
     provider: &str,
     settings: serde_json::Map<String, Value>,
 ) -> Result<String, StartError> {
     let protocol = providers::protocol(provider).ok_or_else(|| StartError::Demo(format!("no provider {provider}")))?;
     let settings = Value::Object(settings);
     let plain = serde_json::to_vec(&settings).map_err(|e| StartError::Demo(e.to_string()))?;
-    let opened = (protocol.open)(settings).map_err(|e| StartError::Demo(format!("{provider}: {e}")))?;
+    let opened = (protocol.open)(settings, &Way::Open).map_err(|e| StartError::Demo(format!("{provider}: {e}")))?;
     let identity = opened.identity().to_owned();
-    let rows = app.store.accounts().await?;
-    let mut own = rows.into_iter().filter(|row| row.merchant_id == merchant && row.provider == provider);
+    let rows = app.store.accounts(AllOwners).await?;
+    let mut own = rows.into_iter().filter(|row| row.owner == *owner && row.provider == provider);
     if let Some(known) = own.find(|row| row.identity == identity) {
         let unchanged = app.directory.vault().open(&known.id, &known.credentials).is_ok_and(|old| old == plain);
         if !unchanged {
@@ -112,13 +114,12 @@ async fn account(
     let row = NewAccount {
         credentials: app.directory.vault().seal(&account_id, &plain)?,
         id: account_id.clone(),
-        merchant_id: merchant.to_owned(),
+        owner: owner.clone(),
         provider: provider.to_owned(),
         identity,
         name: format!("{provider} sandbox"),
         disabled: false,
         fee_bps: 60,
-        livemode: false,
         set_aside_until: None,
         set_aside_reason: None,
         terms: None,
@@ -129,15 +130,23 @@ async fn account(
 }
 
 /// The key in `demo.json`, as long as the database knows it; otherwise a new one.
-async fn api_key(app: &App, merchant: &str, path: &Path) -> Result<String, StartError> {
+async fn api_key(app: &App, owner: &Owner, path: &Path) -> Result<String, StartError> {
     let known = std::fs::read(path).ok().and_then(|text| serde_json::from_slice::<Demo>(&text).ok());
     if let Some(known) = known {
-        let row = app.store.key_by_digest(&digest(&known.api_key)).await?;
-        if row.is_some_and(|row| row.merchant_id == merchant) {
+        let row = app.store.key_by_digest(&key::digest(&known.api_key)).await?;
+        if row.is_some_and(|row| row.owner == *owner) {
             return Ok(known.api_key);
         }
     }
-    new_key(&app.store, merchant, &Scope::iter().collect::<Vec<_>>(), false).await
+    full_key(&app.store, owner).await
+}
+
+/// A new key with every scope.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn full_key(store: &Store, owner: &Owner) -> Result<String, StartError> {
+    named_key(store, owner, Some("demo"), &Scope::iter().collect::<Vec<_>>()).await
 }
 
 /// A merchant's id by its name; made when there is none.
@@ -152,12 +161,35 @@ pub async fn merchant(store: &Store, name: &str) -> Result<String, StartError> {
 ///
 /// # Errors
 /// [`StartError`].
-pub async fn new_key(store: &Store, merchant: &str, scopes: &[Scope], livemode: bool) -> Result<String, StartError> {
-    let key = format!("sk_{}_{}{}", if livemode { "live" } else { "test" }, id::token()?, id::token()?);
+pub async fn new_key(store: &Store, owner: &Owner, scopes: &[Scope]) -> Result<String, StartError> {
+    named_key(store, owner, None, scopes).await
+}
+
+/// As [`new_key`], with a name.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn named_key(
+    store: &Store,
+    owner: &Owner,
+    name: Option<&str>,
+    scopes: &[Scope],
+) -> Result<String, StartError> {
+    let secret = key::secret(owner.is_live())?;
     let names: Vec<&'static str> = scopes.iter().map(|scope| (*scope).into()).collect();
-    let row = KeyRow { merchant_id: merchant.to_owned(), scopes: names.join(" "), livemode };
-    store.add_key(&id::new(Kind::Key)?, &digest(&key), &row, Clock::new().now()).await?;
-    Ok(key)
+    let row = KeyRow {
+        id: id::new(Kind::Key)?,
+        owner: owner.clone(),
+        digest: key::digest(&secret),
+        name: name.map(str::to_owned),
+        scopes: names.join(" "),
+        root: None,
+        created_at: Clock::new().now(),
+        last_used_at: None,
+        revoked_at: None,
+    };
+    store.add_key(&row, &id::token()?).await?;
+    Ok(secret)
 }
 
 /// Writes a file that only its owner can read, whole or not at all.

@@ -2,25 +2,36 @@
 //! reads from here and asks the database nothing. Changes show at once on the gateway that made them, and within
 //! a second on the others, by a version that each of them watches.
 
-use std::collections::HashMap;
-use std::sync::{Arc, RwLock};
+pub mod addresses;
+pub mod keys;
 
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, RwLock};
+use std::time::{Duration, Instant};
+
+use addresses::Addresses;
+use keys::{APART, BELIEVED, Key, Keys};
+use providers::http::Way;
 use providers::{Provider, layer};
 use sea_orm::DbErr;
+use tokio::sync::Mutex;
 
-use crate::domain::Timestamp;
 use crate::domain::id;
+use crate::domain::{AllOwners, Mode, Owner, Timestamp, owner};
+use crate::routing::health::accounts::{self, Accounts, Known};
 use crate::routing::rule::Routing;
 use crate::routing::terms::Terms;
 use crate::routing::usage::{Turns, Usage};
-use crate::store::{AccountRow, KeyRow, Store};
+use crate::store::keys::DIRECTORY_VERSION;
+use crate::store::{AccountRow, Store};
 use crate::traces::Traces;
 use crate::vault::Vault;
 
-/// The installation fact that changes whenever anything here does.
-const VERSION: &str = "directory_version";
-/// API keys kept in memory; beyond that all are forgotten and read again.
-const MAX_KEYS: usize = 10_000;
+/// How long whoever asks waits for the database to say whether a key is still right.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Stands in the settings of an account that is barred.
+const NOWHERE: &str = "https://barred.invalid";
 
 /// An account, ready to be called.
 #[derive(Debug, Clone)]
@@ -28,15 +39,15 @@ pub struct Account {
     /// `acct_…`
     pub id: String,
     /// Whose.
-    pub merchant_id: String,
+    pub owner: Owner,
     /// What people call it.
     pub name: String,
-    /// Takes no new payments.
+    /// Takes no new payments: switched off, or barred.
     pub disabled: bool,
+    /// Its address is none that accounts may have, and this is what is wrong with it.
+    pub barred: Option<String>,
     /// Basis points of the provider's fee.
     pub fee_bps: i32,
-    /// Real money?
-    pub livemode: bool,
     /// Until then kept out of new payments.
     pub set_aside_until: Option<Timestamp>,
     /// Why.
@@ -54,8 +65,8 @@ pub struct Account {
 struct Snapshot {
     version: String,
     accounts: HashMap<String, Arc<Account>>,
-    by_merchant: HashMap<String, Arc<Vec<Arc<Account>>>>,
-    routing: HashMap<String, Arc<Routing>>,
+    by_owner: HashMap<Owner, Arc<Vec<Arc<Account>>>>,
+    routing: HashMap<Owner, Arc<Routing>>,
     /// Accounts with a daily limit.
     limited: Vec<String>,
 }
@@ -66,10 +77,15 @@ pub struct Directory {
     store: Store,
     vault: Vault,
     traces: Traces,
+    addresses: Addresses,
     snapshot: RwLock<Arc<Snapshot>>,
-    keys: RwLock<HashMap<String, KeyRow>>,
+    keys: Keys,
+    /// One at a time reads: who reads later knows more, and nobody puts something older in its place.
+    reading: Mutex<()>,
+    questions: AtomicU64,
     usage: Usage,
     turns: Turns,
+    health: Arc<Accounts>,
 }
 
 /// Why the directory cannot be read.
@@ -78,6 +94,9 @@ pub enum DirectoryError {
     /// The database's.
     #[error(transparent)]
     Database(#[from] DbErr),
+    /// It took too long.
+    #[error("the database has not said in time whether what is known is still right")]
+    Late,
     /// The system has no randomness.
     #[error(transparent)]
     Random(#[from] id::NoRandomness),
@@ -88,15 +107,24 @@ impl Directory {
     ///
     /// # Errors
     /// The database's.
-    pub async fn open(store: Store, vault: Vault, traces: Traces) -> Result<Self, DirectoryError> {
+    pub async fn open(
+        store: Store,
+        vault: Vault,
+        traces: Traces,
+        addresses: Addresses,
+    ) -> Result<Self, DirectoryError> {
         let directory = Self {
             store,
             vault,
             traces,
+            addresses,
             snapshot: RwLock::default(),
-            keys: RwLock::default(),
+            keys: Keys::default(),
+            reading: Mutex::default(),
+            questions: AtomicU64::new(0),
             usage: Usage::default(),
             turns: Turns::default(),
+            health: Arc::default(),
         };
         directory.reload().await?;
         Ok(directory)
@@ -108,28 +136,41 @@ impl Directory {
         &self.vault
     }
 
-    /// An account by its id, whoever's it is.
+    /// Where accounts may be.
+    #[must_use]
+    pub fn addresses(&self) -> &Addresses {
+        &self.addresses
+    }
+
+    /// An account by its id, whoever's it is: for what a row names, never for what a caller names.
     #[must_use]
     pub fn account(&self, id: &str) -> Option<Arc<Account>> {
         self.now().accounts.get(id).cloned()
     }
 
-    /// All accounts, of all merchants, in no order.
+    /// All accounts, in no order.
     #[must_use]
-    pub fn accounts(&self) -> Vec<Arc<Account>> {
+    pub fn accounts(&self, _: AllOwners) -> Vec<Arc<Account>> {
         self.now().accounts.values().cloned().collect()
     }
 
-    /// A merchant's accounts, oldest first.
+    /// The mode that public pages, incidents and alerts speak of: live as soon as there is a live account, and test only
+    /// until then.
     #[must_use]
-    pub fn accounts_of(&self, merchant_id: &str) -> Arc<Vec<Arc<Account>>> {
-        self.now().by_merchant.get(merchant_id).cloned().unwrap_or_default()
+    pub fn spoken_mode(&self) -> Mode {
+        owner::spoken_mode(self.now().accounts.values().map(|account| &account.owner))
     }
 
-    /// A merchant's routing; empty and version 0 when none was ever set.
+    /// An owner's accounts, oldest first.
     #[must_use]
-    pub fn routing_of(&self, merchant_id: &str) -> Arc<Routing> {
-        self.now().routing.get(merchant_id).cloned().unwrap_or_default()
+    pub fn accounts_of(&self, owner: &Owner) -> Arc<Vec<Arc<Account>>> {
+        self.now().by_owner.get(owner).cloned().unwrap_or_default()
+    }
+
+    /// An owner's routing; empty and version 0 when none was ever set.
+    #[must_use]
+    pub fn routing_of(&self, owner: &Owner) -> Arc<Routing> {
+        self.now().routing.get(owner).cloned().unwrap_or_default()
     }
 
     /// How much of their day accounts have used.
@@ -144,6 +185,12 @@ impl Directory {
         &self.turns
     }
 
+    /// What health has to know of accounts: those that take new payments.
+    #[must_use]
+    pub fn for_health(&self) -> Arc<Accounts> {
+        Arc::clone(&self.health)
+    }
+
     /// Reads how much of their day the accounts with a daily limit have used, unless that was done just now.
     ///
     /// # Errors
@@ -152,24 +199,82 @@ impl Directory {
         self.usage.refresh(&self.store, &self.now().limited, now).await
     }
 
-    /// Whose key this is, by its digest.
+    /// The key with this digest, if it is in use. One that was revoked is not found a second later, whether or not the
+    /// database has been heard of since; one that was made before this was called is found.
     ///
     /// # Errors
-    /// The database's, for a key that was not seen before.
-    pub async fn key(&self, digest: &str) -> Result<Option<KeyRow>, DbErr> {
-        let known = self.keys.read().unwrap_or_else(std::sync::PoisonError::into_inner).get(digest).cloned();
-        if known.is_some() {
-            return Ok(known);
-        }
-        let found = self.store.key_by_digest(digest).await?;
-        if let Some(row) = &found {
-            let mut keys = self.keys.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-            if keys.len() >= MAX_KEYS {
-                keys.clear();
+    /// What is known may be out of date, and the database does not answer.
+    pub async fn key(&self, digest: &str) -> Result<Option<Arc<Key>>, DirectoryError> {
+        let asked = Instant::now();
+        if self.keys.get(digest).is_some() {
+            if self.keys.confirmed().is_some_and(|at| asked.duration_since(at) < BELIEVED) {
+                return Ok(self.keys.get(digest));
             }
-            keys.insert(digest.to_owned(), row.clone());
+            self.in_time(self.confirm(asked, Duration::ZERO)).await?;
+            return Ok(self.keys.get(digest));
         }
-        Ok(found)
+        self.in_time(self.confirm(asked, APART)).await?;
+        Ok(self.keys.get(digest))
+    }
+
+    /// Whether a key was in use when that was last read.
+    #[must_use]
+    pub fn knows_key(&self, digest: &str) -> bool {
+        self.keys.get(digest).is_some()
+    }
+
+    /// How often the database was asked for the sake of a key.
+    #[must_use]
+    pub fn questions(&self) -> u64 {
+        self.questions.load(Ordering::Relaxed)
+    }
+
+    /// When a key was last used, as far as this gateway knows.
+    #[must_use]
+    pub fn key_used(&self, id: &str) -> Option<Timestamp> {
+        self.keys.get_by_id(id)?.last_used()
+    }
+
+    /// Writes down when keys were used, where that is news.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn note_uses(&self) -> Result<(), DbErr> {
+        let used = self.keys.used();
+        if !used.is_empty() {
+            self.store.keys_used(&used).await?;
+            self.keys.written(&used);
+        }
+        Ok(())
+    }
+
+    /// Makes sure that what is known was true at `since` or later. Questions are `apart` at least; one answer does for
+    /// all who wait for it.
+    async fn confirm(&self, since: Instant, apart: Duration) -> Result<(), DirectoryError> {
+        let _alone = self.reading.lock().await;
+        let is_known = |at: Option<Instant>| at.is_some_and(|at| at >= since);
+        let last = self.keys.confirmed();
+        if is_known(last) {
+            return Ok(());
+        }
+        let next = last.map_or(since, |last| last + apart);
+        tokio::time::sleep_until(next.into()).await;
+
+        self.questions.fetch_add(1, Ordering::Relaxed);
+        let began = Instant::now();
+        let version = self.store.installation_fact(DIRECTORY_VERSION).await?;
+        // A program of before makes keys without saying so.
+        let count = self.store.count_keys_in_use(AllOwners).await?;
+        let is_same = version.is_some_and(|version| version == self.now().version);
+        if is_same && usize::try_from(count).is_ok_and(|count| count == self.keys.len()) {
+            self.keys.confirm(began);
+            return Ok(());
+        }
+        self.read().await
+    }
+
+    async fn in_time(&self, work: impl Future<Output = Result<(), DirectoryError>>) -> Result<(), DirectoryError> {
+        tokio::time::timeout(PATIENCE, work).await.unwrap_or(Err(DirectoryError::Late))
     }
 
     /// Tells every gateway, this one first, that something here has changed.
@@ -177,7 +282,7 @@ impl Directory {
     /// # Errors
     /// The database's.
     pub async fn changed(&self) -> Result<(), DirectoryError> {
-        self.store.set_installation(VERSION, &id::token()?).await?;
+        self.store.set_installation(DIRECTORY_VERSION, &id::token()?).await?;
         self.reload().await
     }
 
@@ -186,8 +291,10 @@ impl Directory {
     /// # Errors
     /// The database's.
     pub async fn refresh(&self) -> Result<(), DirectoryError> {
-        let version = self.store.installation_fact(VERSION).await?;
+        let began = Instant::now();
+        let version = self.store.installation_fact(DIRECTORY_VERSION).await?;
         if version.is_some_and(|version| version == self.now().version) {
+            self.keys.confirm(began);
             return Ok(());
         }
         self.reload().await
@@ -207,7 +314,7 @@ impl Directory {
             }
         };
         next.accounts.values_mut().for_each(|account| *account = replaced(account));
-        for list in next.by_merchant.values_mut() {
+        for list in next.by_owner.values_mut() {
             *list = Arc::new(list.iter().map(replaced).collect());
         }
         *self.snapshot.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(next);
@@ -218,44 +325,56 @@ impl Directory {
     }
 
     async fn reload(&self) -> Result<(), DirectoryError> {
+        let _alone = self.reading.lock().await;
+        self.read().await
+    }
+
+    /// Reads everything; whoever calls this holds `reading`.
+    async fn read(&self) -> Result<(), DirectoryError> {
         // The version is read first: a change that comes in between is read twice rather than missed.
-        let version = self.store.installation(VERSION, "0").await?;
+        let began = Instant::now();
+        let version = self.store.installation(DIRECTORY_VERSION, "0").await?;
         let before = self.now();
         let mut next = Snapshot { version, ..Snapshot::default() };
-        let mut by_merchant: HashMap<String, Vec<Arc<Account>>> = HashMap::new();
-        for row in self.store.accounts().await? {
+        let mut by_owner: HashMap<Owner, Vec<Arc<Account>>> = HashMap::new();
+        for row in self.store.accounts(AllOwners).await? {
             let Some(account) = self.open_account(&before, row) else { continue };
             let account = Arc::new(account);
             if account.terms.limits.day.is_some() {
                 next.limited.push(account.id.clone());
             }
             next.accounts.insert(account.id.clone(), Arc::clone(&account));
-            by_merchant.entry(account.merchant_id.clone()).or_default().push(account);
+            by_owner.entry(account.owner.clone()).or_default().push(account);
         }
-        next.by_merchant = by_merchant.into_iter().map(|(id, list)| (id, Arc::new(list))).collect();
-        for (merchant_id, row) in self.store.routings().await? {
+        next.by_owner = by_owner.into_iter().map(|(owner, list)| (owner, Arc::new(list))).collect();
+        for (owner, row) in self.store.routings(AllOwners).await? {
             match serde_json::from_value::<Routing>(row.rules) {
                 Ok(routing) => {
-                    next.routing.insert(merchant_id, Arc::new(Routing { version: row.version, ..routing }));
+                    next.routing.insert(owner, Arc::new(Routing { version: row.version, ..routing }));
                 }
                 Err(error) => {
-                    tracing::error!(merchant_id, %error, "stored routing cannot be read; the one before goes on");
-                    if let Some(known) = before.routing.get(&merchant_id) {
-                        next.routing.insert(merchant_id, Arc::clone(known));
+                    tracing::error!(%owner, %error, "stored routing cannot be read; the one before goes on");
+                    if let Some(known) = before.routing.get(&owner) {
+                        next.routing.insert(owner, Arc::clone(known));
                     }
                 }
             }
         }
+        // First, so that health knows every account that a payment can choose.
+        self.health.set(next.accounts.values().filter(|account| !account.disabled).map(|a| a.for_health()).collect());
         *self.snapshot.write().unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(next);
-        self.keys.write().unwrap_or_else(std::sync::PoisonError::into_inner).clear();
+        self.keys.replace(self.store.keys_in_use(AllOwners).await?);
+        self.keys.confirm(began);
         Ok(())
     }
 
     /// One account that cannot be opened must not take the others down: it is left out, loudly.
     fn open_account(&self, before: &Snapshot, row: AccountRow) -> Option<Account> {
-        let provider = match before.accounts.get(&row.id).filter(|known| known.sealed == row.credentials) {
-            Some(known) => Arc::clone(&known.provider),
-            None => self
+        let known = before.accounts.get(&row.id).filter(|known| known.sealed == row.credentials);
+        let (provider, barred) = match known {
+            // Whether an address is allowed changes with the sandbox alone, before anything else is opened.
+            Some(known) if known.barred.is_none() => (Arc::clone(&known.provider), None),
+            Some(_) | None => self
                 .open_provider(&row)
                 .inspect_err(|error| tracing::error!(account_id = row.id, error, "account left out"))
                 .ok()?,
@@ -270,11 +389,11 @@ impl Directory {
         };
         Some(Account {
             id: row.id,
-            merchant_id: row.merchant_id,
+            owner: row.owner,
             name: row.name,
-            disabled: row.disabled,
+            disabled: row.disabled || barred.is_some(),
+            barred,
             fee_bps: row.fee_bps,
-            livemode: row.livemode,
             set_aside_until: row.set_aside_until,
             set_aside_reason: row.set_aside_reason,
             terms,
@@ -284,13 +403,35 @@ impl Directory {
         })
     }
 
-    fn open_provider(&self, row: &AccountRow) -> Result<Arc<dyn Provider>, String> {
+    /// The account's provider, and why it may not be called, if so.
+    fn open_provider(&self, row: &AccountRow) -> Result<(Arc<dyn Provider>, Option<String>), String> {
         let plain = self.vault.open(&row.id, &row.credentials).map_err(|e| e.to_string())?;
-        let settings = serde_json::from_slice(&plain).map_err(|_| "sealed settings are not JSON".to_owned())?;
+        let mut settings: serde_json::Map<_, _> =
+            serde_json::from_slice(&plain).map_err(|_| "sealed settings are not JSON".to_owned())?;
         let protocol = providers::protocol(&row.provider)
             .ok_or_else(|| format!("no provider {:?} in this version", row.provider))?;
-        let provider = (protocol.open)(settings).map_err(|e| e.to_string())?;
-        Ok(self.traces.around(layer::stack(provider)))
+        let (way, barred) = match self.addresses.way(protocol, row.owner.is_live(), &mut settings) {
+            Ok(way) => (way, None),
+            Err(wrong) => {
+                // An adapter that is never called still has to be opened, and it looks at its address, too.
+                settings.insert("base_url".to_owned(), NOWHERE.into());
+                (Way::Barred, Some(wrong.to_string()))
+            }
+        };
+        let provider = (protocol.open)(settings.into(), &way).map_err(|e| e.to_string())?;
+        Ok((self.traces.around(layer::stack(provider)), barred))
+    }
+}
+
+impl Account {
+    fn for_health(&self) -> (String, Known) {
+        let known = Known {
+            merchant: accounts::merchant(&self.owner.merchant),
+            provider: self.provider.name(),
+            mode: self.owner.mode,
+            address: accounts::address(self.provider.address()),
+        };
+        (self.id.clone(), known)
     }
 }
 
@@ -300,11 +441,11 @@ impl Account {
     pub(crate) fn of(id: &str, provider: Arc<dyn Provider>) -> Self {
         Self {
             id: id.to_owned(),
-            merchant_id: "mer_test".to_owned(),
+            owner: Owner::of("mer_test", false),
             name: id.to_owned(),
             disabled: false,
+            barred: None,
             fee_bps: 60,
-            livemode: false,
             set_aside_until: None,
             set_aside_reason: None,
             terms: Terms::default(),

@@ -44,7 +44,9 @@ macro_rules! kill_point {
 }
 
 /// Arms what the environment names: `INTERLOCK_KILL_POINT=point` kills the process when the first worker reaches the
-/// point, `point:n` when the n-th does; `INTERLOCK_HOLD_POINT=point:ms` holds the first worker up for so long.
+/// point, `point:n` when the n-th does; `INTERLOCK_HOLD_POINT=point:ms` holds the first worker up for so long;
+/// `INTERLOCK_STOP_POINT=point` holds the first worker up until there is the file `INTERLOCK_STOP_FILE`, and then stops the
+/// process until somebody lets it go on.
 #[cfg(feature = "drill")]
 pub fn arm() {
     if let Ok(value) = std::env::var("INTERLOCK_KILL_POINT") {
@@ -52,6 +54,37 @@ pub fn arm() {
     }
     if let Some((point, ms)) = std::env::var("INTERLOCK_HOLD_POINT").ok().and_then(|value| armed(&value)) {
         report(fail::cfg(point, &format!("1*sleep({ms})")));
+    }
+    if let Some((point, nth)) = std::env::var("INTERLOCK_STOP_POINT").ok().and_then(|value| armed(&value)) {
+        let file = std::path::PathBuf::from(std::env::var_os("INTERLOCK_STOP_FILE").unwrap_or_default());
+        at_nth(point, nth, move |_| {
+            while !file.exists() {
+                std::thread::sleep(std::time::Duration::from_millis(5));
+            }
+            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
+            // It may take a moment until all threads have stopped.
+            std::thread::sleep(std::time::Duration::from_millis(100));
+        });
+    }
+}
+
+/// Tells a program that whoever has started it cannot go without it.
+#[cfg(feature = "drill")]
+pub const DIES_WITH_PARENT: &str = "INTERLOCK_DIES_WITH_PARENT";
+
+/// Where the environment says so, the process is killed when the one that started it dies: a drill or a test that is killed
+/// leaves no gateway behind.
+#[cfg(feature = "drill")]
+pub fn follow_parent() {
+    use rustix::process::{Signal, getpid, getppid, kill_process, set_parent_process_death_signal};
+
+    if std::env::var_os(DIES_WITH_PARENT).is_none() {
+        return;
+    }
+    report(set_parent_process_death_signal(Some(Signal::KILL)).map_err(|error| error.to_string()));
+    // It may have died before.
+    if getppid().is_none_or(rustix::process::Pid::is_init) {
+        let _ = kill_process(getpid(), Signal::KILL);
     }
 }
 
@@ -63,19 +96,27 @@ pub const KILLED_AT: &str = "killed at ";
 #[cfg(feature = "drill")]
 pub fn arm_now(value: &str) {
     use std::io::Write as _;
-    use std::sync::atomic::{AtomicU64, Ordering};
 
     let Some((point, nth)) = armed(value) else { return };
-    let (left, name) = (AtomicU64::new(nth), point.clone());
-    let done = fail::cfg_callback(point, move || {
-        if left.fetch_sub(1, Ordering::Relaxed) == 1 {
-            // Whoever armed it can tell this death from others.
-            let _ = writeln!(std::io::stderr(), "{KILLED_AT}{name}");
-            // The real thing: no destructor runs, no buffer is written, no connection is closed politely.
-            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
-        }
+    at_nth(point, nth, |name| {
+        // Whoever armed it can tell this death from others.
+        let _ = writeln!(std::io::stderr(), "{KILLED_AT}{name}");
+        // The real thing: no destructor runs, no buffer is written, no connection is closed politely.
+        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     });
-    report(done);
+}
+
+/// Has the n-th worker that comes to a point do something.
+#[cfg(feature = "drill")]
+fn at_nth(point: String, nth: u64, act: impl Fn(&str) + Send + Sync + 'static) {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    let (left, name) = (AtomicU64::new(nth), point.clone());
+    report(fail::cfg_callback(point, move || {
+        if left.fetch_sub(1, Ordering::Relaxed) == 1 {
+            act(&name);
+        }
+    }));
 }
 
 /// The point that is named, and the number behind its colon: 1 if there is none.

@@ -6,6 +6,7 @@ pub mod app;
 pub mod bench;
 #[cfg(feature = "broken")]
 pub mod broken;
+pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod demo;
@@ -14,10 +15,16 @@ pub mod doctor;
 pub mod domain;
 #[cfg(feature = "drill")]
 pub mod drill;
+pub mod embedded;
+pub mod guard;
 pub mod incidents;
 pub mod jobs;
 pub mod kill;
+pub mod lines;
 pub mod payments;
+pub mod progress;
+pub mod redact;
+pub mod restored;
 pub mod routing;
 pub mod server;
 pub mod store;

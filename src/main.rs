@@ -4,17 +4,14 @@
 use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use interlock::api::auth::Scope;
 use interlock::bench::routing;
-use interlock::clock::Clock;
 use interlock::config::Config;
-use interlock::incidents::report;
-use interlock::payments::schedule;
-use interlock::server::{self, Running, StartError};
-use interlock::store::{IncidentFilter, Store};
-use interlock::{demo, doctor, telemetry};
+use interlock::server::{self, Running};
+use interlock::store::Store;
+use interlock::{cli, doctor, telemetry};
 
 /// One payment API over Alipay, WeChat Pay and UnionPay that never keeps money twice.
 #[derive(Debug, Parser)]
@@ -52,6 +49,9 @@ enum Command {
         /// A block as an earlier run printed it, HEIGHT:HASH: it must still be there.
         #[arg(long, requires = "ledger")]
         anchor: Option<String>,
+        /// After a restore: ask the providers about everything that is open instead.
+        #[arg(long, conflicts_with = "ledger")]
+        restored: bool,
         /// Where gateways share the health of routes.
         #[arg(long)]
         redis: Option<String>,
@@ -70,6 +70,27 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Copy the embedded database into a file, beside a running gateway; on PostgreSQL: say how that is done.
+    Backup {
+        /// The file; there must be none yet.
+        file: PathBuf,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Bring a backup back. Live payments are held until the providers were asked, and a person has said go.
+    Restore {
+        /// The backup. On PostgreSQL, whose own tools bring it back: none.
+        #[arg(conflicts_with = "go")]
+        file: Option<PathBuf>,
+        /// Let live payments go on, after `interlock doctor --restored`.
+        #[arg(long)]
+        go: bool,
+        /// Although nobody knows about some that are open.
+        #[arg(long, requires = "go")]
+        anyway: bool,
+        #[command(flatten)]
+        place: Place,
+    },
     /// Make a merchant, or find it again, and print its id.
     Merchant {
         /// Its name; unique.
@@ -77,19 +98,68 @@ enum Command {
         #[command(flatten)]
         place: Place,
     },
+    /// Make, list and revoke API keys. `interlock key MERCHANT` makes one.
+    Key(Key),
+}
+
+#[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+struct Key {
+    #[command(subcommand)]
+    command: Option<KeyCommand>,
+    #[command(flatten)]
+    make: MakeKey,
+}
+
+#[derive(Debug, Subcommand)]
+enum KeyCommand {
     /// Make an API key and print it: nobody can read it later.
-    Key {
+    Make(MakeKey),
+    /// List a merchant's keys, revoked ones too, newest first.
+    List {
         /// Whose: the merchant's name.
         merchant: String,
-        /// What it may do: pay, refund, finance, admin.
-        #[arg(long, value_delimiter = ',', default_value = "pay,refund")]
-        scopes: Vec<String>,
-        /// Real money.
-        #[arg(long)]
-        live: bool,
         #[command(flatten)]
         place: Place,
     },
+    /// Revoke a key for good: it works nowhere within a second.
+    Revoke {
+        /// Which: `key_…`, as `interlock key list` shows it.
+        id: String,
+        #[command(flatten)]
+        place: Place,
+    },
+}
+
+#[derive(Debug, Args)]
+struct MakeKey {
+    /// Whose: the merchant's name.
+    #[arg(required = true)]
+    merchant: Option<String>,
+    /// What people call it.
+    #[arg(long)]
+    name: Option<String>,
+    /// What it may do: pay, refund, finance, admin.
+    #[arg(long, value_delimiter = ',', default_value = "pay,refund")]
+    scopes: Vec<String>,
+    /// Real money.
+    #[arg(long)]
+    live: bool,
+    #[command(flatten)]
+    place: Place,
+}
+
+impl Key {
+    /// What is asked, and of which installation.
+    fn asked(self) -> Option<(cli::Command, Place)> {
+        Some(match self.command.unwrap_or(KeyCommand::Make(self.make)) {
+            KeyCommand::Make(MakeKey { merchant, name, scopes, live, place }) => {
+                (cli::Command::KeyMake { merchant: merchant?, name, scopes, live }, place)
+            }
+            KeyCommand::List { merchant, place } => (cli::Command::KeyList { merchant }, place),
+            KeyCommand::Revoke { id, place } => (cli::Command::KeyRevoke { id }, place),
+        })
+    }
 }
 
 #[derive(Debug, Args)]
@@ -156,6 +226,9 @@ struct Serve {
     /// Where the gateway listens.
     #[arg(long)]
     listen: Option<String>,
+    /// Where what needs the scope `admin`, and metrics, answer: there alone. Without it, one address serves all.
+    #[arg(long)]
+    admin: Option<String>,
     /// Where the sandbox's control listens, `off`, or the http address of one that runs already.
     #[arg(long)]
     sandbox: Option<String>,
@@ -185,7 +258,12 @@ impl Place {
 
 impl Serve {
     fn flags(&self) -> Vec<(&'static str, String)> {
-        let own = [("server.listen", &self.listen), ("sandbox.listen", &self.sandbox), ("redis.url", &self.redis)];
+        let own = [
+            ("server.listen", &self.listen),
+            ("server.admin", &self.admin),
+            ("sandbox.listen", &self.sandbox),
+            ("redis.url", &self.redis),
+        ];
         let own = own.into_iter().filter_map(|(key, value)| Some((key, value.clone()?)));
         own.chain(self.place.flags()).collect()
     }
@@ -195,7 +273,9 @@ impl Serve {
 const STACK_BYTES: usize = 8 << 20;
 
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let given = Cli::parse();
+    #[cfg(feature = "drill")]
+    interlock::kill::follow_parent();
     // sqlx and reqwest both use rustls; without one provider chosen it would have to guess, and panics.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     // Work on a payment is deep where nothing is optimised; memory is only taken where it is used.
@@ -207,7 +287,10 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
-    match runtime.block_on(run(cli)) {
+    let ended = runtime.block_on(run(given));
+    // A name that is being looked up, say, would be waited for.
+    runtime.shutdown_timeout(Duration::from_millis(500));
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // One line, whatever a library has to say.
@@ -218,14 +301,14 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
+async fn run(given: Cli) -> Result<(), Box<dyn std::error::Error>> {
     let load = |flags: &[(&str, String)]| -> Result<Config, Box<dyn std::error::Error>> {
-        let config = Config::load(cli.config.as_deref(), flags)?;
+        let config = Config::load(given.config.as_deref(), flags)?;
         telemetry::log(&config.log.level)?;
         Ok(config)
     };
-    match cli.command {
-        None => serve(load(&cli.serve.flags())?).await,
+    match given.command {
+        None => serve(load(&given.serve.flags())?).await,
         Some(Command::Serve(flags)) => serve(load(&flags.flags())?).await,
         Some(Command::Migrate(place)) => {
             server::open_store(&load(&place.flags())?).await?.close().await?;
@@ -236,37 +319,47 @@ async fn run(cli: Cli) -> Result<(), Box<dyn std::error::Error>> {
             load(&[])?;
             sandbox(&listen, &data).await
         }
-        Some(Command::Doctor { ledger, anchor, redis, place }) => {
+        Some(Command::Doctor { ledger, anchor, restored, redis, place }) => {
             let mut flags = place.flags();
             flags.extend(redis.map(|url| ("redis.url", url)));
-            examine(&load(&flags)?, ledger, anchor.as_deref()).await
+            let config = load(&flags)?;
+            if restored { ask_about_open(&config).await } else { examine(&config, ledger, anchor.as_deref()).await }
+        }
+        Some(Command::Backup { file, place }) => {
+            let Some(from) = load(&place.flags())?.database_file() else {
+                std::io::stdout().write_all(cli::backup::POSTGRES.as_bytes())?;
+                return Err("nothing was copied: this database is a PostgreSQL".into());
+            };
+            let text = cli::backup::backup(&from, &file).await?;
+            Ok(std::io::stdout().write_all(text.as_bytes())?)
+        }
+        Some(Command::Restore { go: true, anyway, place, .. }) => {
+            command(&load(&place.flags())?, &cli::Command::RestoreGo { anyway }).await
+        }
+        Some(Command::Restore { file, place, .. }) => {
+            let text = cli::backup::restore(&load(&place.flags())?, file.as_deref()).await?;
+            Ok(std::io::stdout().write_all(text.as_bytes())?)
         }
         Some(Command::Bench(Bench::Routing { seed, worlds, minutes, json })) => {
             Ok(routing::run(routing::Plan { seed, worlds, minutes, json }, &mut std::io::stdout().lock())?)
         }
         Some(Command::Drill(wanted)) => drill(wanted).await,
-        Some(Command::Incident { id, place }) => incident(&load(&place.flags())?, id.as_deref()).await,
+        Some(Command::Incident { id, place }) => command(&load(&place.flags())?, &cli::Command::Incident { id }).await,
         Some(Command::Merchant { name, place }) => {
-            if !(1..=64).contains(&name.chars().count()) || name.chars().any(char::is_control) || name.trim() != name {
-                return Err(format!("a merchant's name has 1 to 64 characters, no blanks around it: {name:?}").into());
-            }
-            let store = server::open_store(&load(&place.flags())?).await?;
-            println!("{}", demo::merchant(&store, &name).await?);
-            Ok(())
+            command(&load(&place.flags())?, &cli::Command::Merchant { name }).await
         }
-        Some(Command::Key { merchant, scopes, live, place }) => {
-            let scopes: Vec<Scope> = scopes
-                .iter()
-                .map(|s| s.parse().map_err(|_| format!("--scopes: {s:?} is none of pay, refund, finance, admin")))
-                .collect::<Result<_, _>>()?;
-            let store = server::open_store(&load(&place.flags())?).await?;
-            let known = store.merchants().await?.into_iter().find(|(_, name)| *name == merchant);
-            let (merchant_id, _) =
-                known.ok_or_else(|| format!("there is no merchant {merchant:?}; `interlock merchant` makes one"))?;
-            println!("{}", demo::new_key(&store, &merchant_id, &scopes, live).await?);
-            Ok(())
+        Some(Command::Key(key)) => {
+            let (asked, place) = key.asked().ok_or("key: say whose, or make, list or revoke")?;
+            command(&load(&place.flags())?, &asked).await
         }
     }
+}
+
+/// Asks the installation, and prints what it says.
+async fn command(config: &Config, command: &cli::Command) -> Result<(), Box<dyn std::error::Error>> {
+    let text = cli::ask(config, command).await?;
+    std::io::stdout().write_all(text.as_bytes())?;
+    Ok(())
 }
 
 #[cfg(not(feature = "drill"))]
@@ -334,17 +427,30 @@ async fn examine(config: &Config, ledger: bool, anchor: Option<&str>) -> Result<
     }
 }
 
+async fn ask_about_open(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
+    let answers = doctor::restored::run(config, &mut std::io::stdout()).await?;
+    command(config, &cli::Command::RestoreAsked { open: answers.open, unknown: answers.unknown }).await?;
+    match answers.unknown {
+        0 => Ok(()),
+        unknown => Err(format!("nobody knows about {unknown} that are open").into()),
+    }
+}
+
 async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     #[cfg(feature = "drill")]
     interlock::kill::arm();
-    let mut running = server::start(config).await?;
+    // From now on, so that none is missed. While it starts, nothing has been taken that would have to be finished.
+    let mut stop = std::pin::pin!(stop_signal()?);
+    let mut running = tokio::select! {
+        started = server::start(config) => started?,
+        () = &mut stop => return Ok(()),
+    };
     #[cfg(feature = "drill")]
     interlock::drill::door::open(&running.app)?;
     // Whether anybody reads it or not: a closed terminal is no reason to stop.
     let _ = std::io::stdout().write_all(greeting(&running).as_bytes());
     tokio::select! {
-        stopped = stop_signal() => {
-            stopped?;
+        () = &mut stop => {
             running.stop().await;
             Ok(())
         }
@@ -352,57 +458,31 @@ async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-/// How many incidents are listed.
-const INCIDENTS: u64 = 100;
-
-async fn incident(config: &Config, id: Option<&str>) -> Result<(), Box<dyn std::error::Error>> {
-    let store = match server::open_store(config).await {
-        Err(StartError::Locked(folder)) => {
-            let text = "a gateway runs on the embedded database in this folder: ask it, GET /v1/incidents (with a key of \
-                        scope admin or finance), or stop it first";
-            return Err(format!("{}: {text}", folder.display()).into());
-        }
-        opened => opened?,
-    };
-    let now = Clock::new().now();
-    let text = match id {
-        None => {
-            let filter = IncidentFilter { limit: INCIDENTS, ..IncidentFilter::default() };
-            report::list(&store.incidents(None, &filter).await?, now)
-        }
-        Some(id) => {
-            let found = store.incident(id).await?.ok_or_else(|| format!("there is no incident {id:?}"))?;
-            let figures = store.figures(&found, None, now, now.plus_s(-schedule::OFFER_MARGIN_S)).await?;
-            report::whole(&found, &store.timeline(id).await?, &figures, now)
-        }
-    };
-    store.close().await?;
-    std::io::stdout().write_all(text.as_bytes())?;
-    Ok(())
-}
-
 async fn sandbox(listen: &str, data: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
     server::make_folder(data)?;
+    let stop = stop_signal()?;
     let sandbox = server::start_sandbox(listen, data).await?;
     println!("Sandbox control at http://{}", sandbox.control());
     for (name, address) in sandbox.faces() {
         println!("  {name:10} http://{address}");
     }
-    stop_signal().await?;
+    stop.await;
     server::keep_book(data, &sandbox.book_json()?);
     sandbox.stop().await;
     Ok(())
 }
 
-async fn stop_signal() -> std::io::Result<()> {
+/// Listens for signals to stop; what is returned ends with the first one.
+fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = interrupt.recv() => {}
-    }
-    Ok(())
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => {}
+            _ = interrupt.recv() => {}
+        }
+    })
 }
 
 /// What a newcomer needs to see first.
@@ -413,6 +493,7 @@ fn greeting(running: &Running) -> String {
         format!("  listens on         {}", running.address),
         format!("  API documentation  {url}/docs/"),
     ];
+    lines.extend(running.admin.map(|address| format!("  administration     {address}")));
     match &running.demo {
         Some(demo) => {
             lines.push(format!("  sandbox control    {}", demo.sandbox_url));
@@ -426,7 +507,7 @@ fn greeting(running: &Running) -> String {
         }
         None => lines.push(
             "\nWithout a sandbox there is no demo merchant: `interlock merchant NAME` makes one and \
-             `interlock key NAME` a key for it, before the gateway is started where its database is embedded."
+             `interlock key NAME` a key for it, also while the gateway runs."
                 .to_owned(),
         ),
     }

@@ -1,33 +1,40 @@
 //! Starting and stopping a gateway: everything is opened in the order in which it is needed, and whatever cannot
 //! be opened stops the start with one line that says what and where.
 
+mod http;
+mod sandbox;
+mod warnings;
+
 use std::fs::File;
-use std::net::{SocketAddr, TcpListener};
+use std::net::SocketAddr;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::middleware::from_fn;
-use actix_web::{HttpServer, web};
+use futures_util::future::{join_all, select_all};
 use providers::Protocol;
-use providers::sandbox::keys::Keys;
-use providers::sandbox::{Options, Sandbox};
-use serde_json::Value;
-use tokio::task::JoinHandle;
+use providers::sandbox::Sandbox;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api;
-use crate::api::admission::Admission;
+use crate::api::Side;
 use crate::app::{App, RefundTurns};
+use crate::cli;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::demo::{self, Demo, SandboxSide};
+use crate::directory::addresses::{Addresses, NotPublic};
 use crate::directory::{Directory, DirectoryError};
-use crate::domain::Timestamp;
 use crate::domain::id::{self, InstallationPrefix, NoRandomness};
+use crate::domain::{AllOwners, Timestamp};
+use crate::embedded;
+use crate::guard::{Forbidden, Guard, Lookup, System};
 use crate::incidents::recent::Recent;
 use crate::jobs;
+use crate::progress::Board;
+use crate::progress::Unwritten;
+use crate::restored::{Hold, Restored};
 use crate::routing::budget::Budget;
 use crate::routing::health::board::Settings;
 use crate::routing::health::redis::Place;
@@ -39,7 +46,15 @@ use crate::telemetry;
 use crate::traces::{self, Traces};
 use crate::vault::{Vault, VaultError};
 use crate::webhooks::client::{Client, NoClient};
-use crate::webhooks::guard::{Forbidden, Guard, System};
+
+use self::http::{Door, Face, listen};
+pub use self::sandbox::{faces, keep_book, start_sandbox};
+
+/// The data folder's mode, and the bits that it must not have.
+const PRIVATE: u32 = 0o700;
+const OTHERS: u32 = 0o077;
+/// Of a folder that is everybody's.
+const STICKY: u32 = 0o1000;
 
 /// Why a gateway did not start. One line each.
 #[derive(Debug, thiserror::Error)]
@@ -60,6 +75,12 @@ pub enum StartError {
         /// Why.
         problem: String,
     },
+    /// A restore has begun to exchange the database, and has not ended.
+    #[error(
+        "{}: a restore was interrupted, and this is not the whole database: run `interlock restore FILE` again",
+        .0.display()
+    )]
+    HalfRestored(PathBuf),
     /// Another process has the embedded database.
     #[error("{}: another interlock runs on this folder", .0.display())]
     Locked(PathBuf),
@@ -84,6 +105,19 @@ pub enum StartError {
          credentials.key_file): every gateway on this database needs the same one"
     )]
     NoVaultKey,
+    /// The key is not the one that stored credentials were sealed with.
+    #[error(
+        "credentials.key: this is not the key that the stored credentials were sealed with: give that one (every gateway \
+         on this database needs it); nothing was changed"
+    )]
+    OtherVaultKey,
+    /// The key that stored credentials were sealed with is not there any more.
+    #[error(
+        "{}: the key for stored credentials is gone, and credentials sealed with it are in the database: put it back \
+         (a backup of the database does not hold it); without it every account has to be given its credentials anew",
+        .0.display()
+    )]
+    LostVaultKey(PathBuf),
     /// The address of the shared health; it is not repeated, since it may hold a password.
     #[error("redis.url: the address {0}")]
     Redis(&'static str),
@@ -93,6 +127,9 @@ pub enum StartError {
     /// The demo merchant.
     #[error("demo merchant: {0}")]
     Demo(String),
+    /// An address for accounts that cannot be one.
+    #[error(transparent)]
+    Addresses(#[from] NotPublic),
     /// Webhooks cannot be sent.
     #[error(transparent)]
     Webhooks(#[from] NoClient),
@@ -121,6 +158,9 @@ impl StartError {
     }
 }
 
+/// How much longer than its time for draining a stop may take: closing the database, and keeping the sandbox's book.
+const STOP_GRACE: Duration = Duration::from_secs(4);
+
 /// A gateway that serves.
 #[derive(Debug)]
 pub struct Running {
@@ -128,15 +168,16 @@ pub struct Running {
     pub app: Arc<App>,
     /// Where it listens.
     pub address: SocketAddr,
+    /// Where administration answers, if it has an address of its own.
+    pub admin: Option<SocketAddr>,
     /// The sandbox inside, if there is one.
     pub sandbox: Option<Sandbox>,
     /// The demo merchant, with a sandbox.
     pub demo: Option<Demo>,
-    http: actix_web::dev::ServerHandle,
-    served: JoinHandle<std::io::Result<()>>,
+    doors: Vec<Door>,
     jobs: TaskTracker,
     /// Held as long as the process lives: nobody else may open the embedded database.
-    _lock: File,
+    _locks: Locks,
 }
 
 /// Starts a gateway.
@@ -148,26 +189,45 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     jobs::gauges::register();
     let folder = config.data.dir.clone();
     make_folder(&folder)?;
-    let lock = lock(&folder)?;
-    let listener = TcpListener::bind(&config.server.listen)
-        .map_err(|source| StartError::Listen { address: config.server.listen.clone(), source })?;
-    let address =
-        listener.local_addr().map_err(|source| StartError::Listen { address: config.server.listen.clone(), source })?;
-    let vault = vault(&config)?;
+    let locks = lock(&config)?;
+    let (listener, address) = listen(&config.server.listen)?;
+    let admin = match config.server.admin.as_str() {
+        "" => None,
+        admin => Some(listen(admin)?),
+    };
+    let found = vault(&config)?;
     let shared_health = shared_health(&config)?;
     // The sandbox's keys take the longest on the very first start; the database is opened meanwhile.
     let url = config.database_url();
-    let (sandbox, store) = tokio::join!(sandbox(&config, &folder), Store::open(&url, config.database.connections));
+    let (sandbox, store) = tokio::join!(
+        sandbox::of(&config, &folder),
+        Store::open(&url, config.database.connections, config.database.patience())
+    );
     let (sandbox, side) = sandbox?;
     let store = store?;
-    let app = Arc::new(assemble(config, store, vault, address).await?);
+    let vault = known_vault(&config, found, &store).await?;
+    let addresses = addresses(&config, side.as_ref())?;
+    let app = Arc::new(assemble(config, store, vault, addresses, address).await?);
     check_receivers(&app)?;
-    jobs::housekeeping::compare_clocks(&app).await;
+    jobs::housekeeping::compare_clocks(&app).await?;
     let demo = match &side {
         Some(side) => Some(demo::set_up(&app, side, &folder).await?),
         None => None,
     };
-    let (http, served) = serve(&app, listener, metrics)?;
+    for warning in warnings::of(&app, address, side.is_some()) {
+        tracing::warn!("{warning}");
+    }
+    let face = Face::new(&app, metrics);
+    let mut doors = Vec::new();
+    let public = if admin.is_some() { Side::Public } else { Side::Whole };
+    doors.push(face.open(listener, &app.config.server.listen, public)?);
+    let admin = match admin {
+        Some((listener, address)) => {
+            doors.push(face.open(listener, &app.config.server.admin, Side::Whole)?);
+            Some(address)
+        }
+        None => None,
+    };
     let jobs = TaskTracker::new();
     jobs.spawn(jobs::resolver::run(Arc::clone(&app)));
     jobs.spawn(jobs::webhook::run(Arc::clone(&app)));
@@ -179,35 +239,53 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     jobs.spawn(jobs::alerts::run(Arc::clone(&app)));
     jobs.spawn(jobs::ledger::run(Arc::clone(&app)));
     jobs.spawn(jobs::work_list::run(Arc::clone(&app)));
+    jobs.spawn(jobs::keys::run(Arc::clone(&app)));
+    jobs.spawn(jobs::restored::run(Arc::clone(&app)));
+    match cli::socket::open(&app) {
+        Ok(Some(serving)) => drop(jobs.spawn(serving)),
+        Ok(None) => {}
+        Err(error) => tracing::warn!(%error, "no control socket: commands beside this gateway do not work"),
+    }
     if let Some(place) = shared_health {
         jobs.spawn(jobs::health::share(Arc::clone(&app), place));
     }
     jobs.close();
-    Ok(Running { app, address, sandbox, demo, http, served, jobs, _lock: lock })
+    Ok(Running { app, address, admin, sandbox, demo, doors, jobs, _locks: locks })
 }
 
-async fn assemble(config: Config, store: Store, vault: Vault, address: SocketAddr) -> Result<App, StartError> {
+async fn assemble(
+    config: Config,
+    store: Store,
+    vault: Vault,
+    addresses: Addresses,
+    address: SocketAddr,
+) -> Result<App, StartError> {
     let public_url = match config.server.public_url.trim_end_matches('/') {
         "" => format!("http://{address}"),
         url => url.to_owned(),
     };
     // Configuration has checked it.
-    let prefix = InstallationPrefix::parse(&config.payments.order_prefix).ok_or(NoRandomness)?;
+    let configured = InstallationPrefix::parse(&config.payments.order_prefix).ok_or(NoRandomness)?;
+    let hold = Hold::new(configured);
+    hold.set(Restored::read(&store).await?.as_ref());
     let clock = Clock::new();
     let gateway = id::number()?;
     let traces = traces(&config, address, gateway)?;
+    let directory = Directory::open(store.clone(), vault, traces.clone(), addresses).await?;
     Ok(App {
-        directory: Directory::open(store.clone(), vault, traces.clone()).await?,
         webhooks: webhooks(&config)?,
-        health: health(&config, gateway, clock.now()),
+        health: health(&config, gateway, &directory, clock.now()),
+        directory,
         paces: Paces::default(),
         budget: Budget::new(gateway),
+        unwritten: Unwritten::default(),
+        hold,
         queue: Queue::default(),
         incidents: Recent::default(),
+        jobs: Board::default(),
         clock,
         store,
         traces,
-        prefix,
         public_url,
         tasks: TaskTracker::new(),
         runtime: tokio::runtime::Handle::current(),
@@ -234,15 +312,16 @@ fn traces(config: &Config, address: SocketAddr, gateway: u32) -> Result<Traces, 
     Ok(Traces::open(&settings, tokio::runtime::Handle::current())?)
 }
 
-fn health(config: &Config, gateway: u32, now: Timestamp) -> Watch {
+fn health(config: &Config, gateway: u32, directory: &Directory, now: Timestamp) -> Watch {
     let pace = |protocol: &Protocol| (protocol.name, protocol.capabilities.probe_every_ms);
     let settings = Settings {
         gateway,
         probe_every_ms: providers::PROTOCOLS.iter().map(pace).collect(),
         // Until the first exchange this gateway is alone.
         shared: false,
+        probes_at_once: config.health.probes_at_once,
     };
-    Watch::new(settings, config.health.breakers, now)
+    Watch::new(settings, directory.for_health(), config.health.breakers, now)
 }
 
 /// Where health is shared, if it is.
@@ -251,6 +330,16 @@ fn shared_health(config: &Config) -> Result<Option<Place>, StartError> {
         return Ok(None);
     }
     config.redis.url.parse().map(Some).map_err(StartError::Redis)
+}
+
+/// Where accounts may be, the sandbox's faces among them.
+fn addresses(config: &Config, side: Option<&SandboxSide>) -> Result<Addresses, StartError> {
+    let lookup: Arc<dyn Lookup> = Arc::new(System);
+    let addresses = Addresses::new(&config.providers, &lookup)?;
+    if let Some(side) = side {
+        addresses.sandbox_runs(&side.faces);
+    }
+    Ok(addresses)
 }
 
 fn webhooks(config: &Config) -> Result<Client, NoClient> {
@@ -276,59 +365,35 @@ fn check_receivers(app: &App) -> Result<(), StartError> {
 pub async fn open_store(config: &Config) -> Result<Store, StartError> {
     let folder = &config.data.dir;
     make_folder(folder)?;
-    if config.is_embedded() {
+    if config.database_file().is_some() {
         // Checked, not kept: these commands are over before anybody else can start.
-        lock(folder)?;
+        lock(config)?;
     }
-    Ok(Store::open(&config.database_url(), config.database.connections).await?)
-}
-
-type Served = (actix_web::dev::ServerHandle, JoinHandle<std::io::Result<()>>);
-
-fn serve(
-    app: &Arc<App>,
-    listener: TcpListener,
-    metrics: metrics_exporter_prometheus::PrometheusHandle,
-) -> Result<Served, StartError> {
-    let shared = web::Data::from(Arc::clone(app));
-    let metrics = web::Data::new(metrics);
-    let admission = web::Data::new(Admission::new(&app.config.admission));
-    let pages = web::Data::new(api::status::Pages::default());
-    let mut server = HttpServer::new(move || {
-        actix_web::App::new()
-            .app_data(shared.clone())
-            .app_data(metrics.clone())
-            .app_data(admission.clone())
-            .app_data(pages.clone())
-            .wrap(from_fn(api::request::identify))
-            .configure(api::routes)
-    })
-    .disable_signals()
-    .shutdown_timeout(app.config.server.drain_s);
-    if app.config.server.workers > 0 {
-        server = server.workers(app.config.server.workers);
-    }
-    let address = app.config.server.listen.clone();
-    let server = server.listen(listener).map_err(|source| StartError::Listen { address, source })?.run();
-    let handle = server.handle();
-    Ok((handle, tokio::spawn(server)))
+    Ok(Store::open(&config.database_url(), config.database.connections, config.database.patience()).await?)
 }
 
 impl Running {
-    /// Stops in order: no new payments, answers in flight, calls in flight, jobs, database.
+    /// Stops in order: no new payments, answers in flight, calls in flight, jobs, database. Whatever hangs, it is over
+    /// five seconds after the time for draining at the latest.
     pub async fn stop(self) {
+        let config = &self.app.config.server;
+        let most = Duration::from_secs(config.drain_notice_s.saturating_add(config.drain_s)).saturating_add(STOP_GRACE);
+        if tokio::time::timeout(most, self.stop_in_order()).await.is_err() {
+            tracing::error!("something does not stop: left as it is; the next start goes on from the rows");
+        }
+    }
+
+    async fn stop_in_order(self) {
         // Whoever balances the load needs a moment to hear of it; nobody is refused meanwhile.
         self.app.leaving.cancel();
         tokio::time::sleep(Duration::from_secs(self.app.config.server.drain_notice_s)).await;
         self.app.draining.cancel();
-        self.http.stop(true).await;
-        let _ = self.served.await;
+        let until = tokio::time::Instant::now() + Duration::from_secs(self.app.config.server.drain_s);
+        join_all(self.doors.iter().map(|door| door.handle.stop(true))).await;
+        join_all(self.doors.into_iter().map(|door| door.served)).await;
         self.app.tasks.close();
-        let patience = Duration::from_secs(self.app.config.server.drain_s);
-        if tokio::time::timeout(patience, async { tokio::join!(self.app.tasks.wait(), self.jobs.wait()) })
-            .await
-            .is_err()
-        {
+        let ended = async { tokio::join!(self.app.tasks.wait(), self.jobs.wait()) };
+        if tokio::time::timeout_at(until, ended).await.is_err() {
             tracing::warn!("stopped before all calls had ended; the next start goes on with them");
         }
         self.app.traces.stop().await;
@@ -346,146 +411,139 @@ impl Running {
 
     /// Ends when the HTTP server does, which nobody has asked for.
     pub async fn failed(&mut self) {
-        let _ = (&mut self.served).await;
+        let _ = select_all(self.doors.iter_mut().map(|door| &mut door.served)).await;
     }
 }
 
-/// Makes the folder for data, unless it is there.
+/// Makes the folder for data, unless it is there, for nobody but its owner: what lies in it opens everything.
 ///
 /// # Errors
 /// [`StartError::File`].
 pub fn make_folder(folder: &Path) -> Result<(), StartError> {
-    std::fs::create_dir_all(folder).map_err(|e| match folder.is_file() {
+    let made = std::fs::DirBuilder::new().recursive(true).mode(PRIVATE).create(folder);
+    made.map_err(|e| match folder.is_file() {
         true => StartError::file(folder, "the folder for data is a file"),
         false => StartError::file(folder, format!("the folder for data cannot be made: {e}")),
-    })
+    })?;
+    narrow(folder);
+    Ok(())
 }
 
-fn lock(folder: &Path) -> Result<File, StartError> {
-    let path = folder.join("lock");
+/// A folder that was there may be open to others. One that is everybody's, as `/tmp` is, stays so.
+fn narrow(folder: &Path) {
+    let Ok(mode) = std::fs::metadata(folder).map(|found| found.permissions().mode()) else { return };
+    if mode & OTHERS == 0 {
+        return;
+    }
+    let (shown, before) = (folder.display(), format!("{:o}", mode & 0o7777));
+    if mode & STICKY != 0 {
+        tracing::warn!(folder = %shown, mode = before, "the folder for data is everybody's: give it one of its own");
+        return;
+    }
+    match std::fs::set_permissions(folder, std::fs::Permissions::from_mode(PRIVATE)) {
+        Ok(()) => tracing::warn!(folder = %shown, before, "the folder for data was open to others: it is 700 now"),
+        Err(error) => {
+            tracing::warn!(folder = %shown, mode = before, %error, "the folder for data is open to others, and stays so");
+        }
+    }
+}
+
+/// What a process has for itself as long as it keeps this.
+#[derive(Debug)]
+pub struct Locks {
+    _files: Vec<File>,
+}
+
+/// Takes the data folder and the embedded database, wherever that lies, for this process.
+///
+/// # Errors
+/// [`StartError::Locked`] when another one has them, [`StartError::HalfRestored`] when the database is not whole.
+pub fn lock(config: &Config) -> Result<Locks, StartError> {
+    let locks = lock_for_restore(config)?;
+    let marker = config.database_file().map(|file| restore_marker(&embedded::itself(&file)));
+    match marker.filter(|marker| marker.symlink_metadata().is_ok()) {
+        Some(marker) => Err(StartError::HalfRestored(marker)),
+        None => Ok(locks),
+    }
+}
+
+/// What lies beside the database while a restore exchanges it: where the old one goes.
+#[must_use]
+pub fn restore_marker(database: &Path) -> PathBuf {
+    embedded::with(database, ".restoring")
+}
+
+/// The same, whatever state the database is in.
+///
+/// # Errors
+/// [`StartError::Locked`].
+pub fn lock_for_restore(config: &Config) -> Result<Locks, StartError> {
+    let mut files = vec![take(&config.data.dir.join("lock"), &config.data.dir)?];
+    if let Some(file) = config.database_file() {
+        let file = embedded::itself(&file);
+        // Where there is no folder there is no database: opening it says that better.
+        if file.parent().is_some_and(Path::is_dir) {
+            files.push(take(&embedded::with(&file, ".lock"), &file)?);
+        }
+    }
+    Ok(Locks { _files: files })
+}
+
+fn take(path: &Path, what: &Path) -> Result<File, StartError> {
     let file =
-        File::options().create(true).write(true).truncate(false).open(&path).map_err(|e| StartError::file(&path, e))?;
+        File::options().create(true).write(true).truncate(false).open(path).map_err(|e| StartError::file(path, e))?;
     match file.try_lock() {
         Ok(()) => Ok(file),
-        Err(_) => Err(StartError::Locked(folder.to_owned())),
+        Err(_) => Err(StartError::Locked(what.to_owned())),
     }
 }
 
-/// The key for stored credentials: configured, or kept in the data folder where that is enough.
-fn vault(config: &Config) -> Result<Vault, StartError> {
+/// The key for stored credentials, as configured or kept in the data folder where that is enough; `None`: there is none
+/// yet, and one may be made.
+fn vault(config: &Config) -> Result<Option<Vault>, StartError> {
     if !config.credentials.key.is_empty() {
-        return Vault::new(&config.credentials.key).map_err(StartError::VaultKey);
+        return Vault::new(&config.credentials.key).map(Some).map_err(StartError::VaultKey);
     }
     let configured = !config.credentials.key_file.as_os_str().is_empty();
-    let path = if configured { config.credentials.key_file.clone() } else { config.data.dir.join("credentials.key") };
+    let path = if configured { config.credentials.key_file.clone() } else { kept_key(config) };
     match std::fs::read_to_string(&path) {
-        Ok(text) => Vault::new(&text).map_err(|e| StartError::file(&path, e)),
+        Ok(text) => Vault::new(&text).map(Some).map_err(|e| StartError::file(&path, e)),
         Err(e) if configured || e.kind() != std::io::ErrorKind::NotFound => Err(StartError::file(&path, e)),
         // Several gateways share a PostgreSQL; a key that one of them makes would lock out the others.
         Err(_) if !config.is_embedded() && config.sandbox.listen == "off" => Err(StartError::NoVaultKey),
-        Err(_) => {
+        Err(_) => Ok(None),
+    }
+}
+
+fn kept_key(config: &Config) -> PathBuf {
+    config.data.dir.join("credentials.key")
+}
+
+/// The fact about the installation that tells whether a key is the one.
+const CANARY: &str = "credentials_canary";
+
+/// The key must be the one that credentials were sealed with: with another one every account would be left out, and every
+/// payment refused. A new one is made only where nothing is sealed.
+async fn known_vault(config: &Config, found: Option<Vault>, store: &Store) -> Result<Vault, StartError> {
+    let canary = store.installation_fact(CANARY).await?;
+    let sealed = store.accounts(AllOwners).await?;
+    let vault = match found {
+        Some(vault) => vault,
+        None if canary.is_some() || !sealed.is_empty() => return Err(StartError::LostVaultKey(kept_key(config))),
+        None => {
             let key = Vault::new_key()?;
-            demo::write_secret(&path, key.as_bytes())?;
-            Ok(Vault::new(&key)?)
+            demo::write_secret(&kept_key(config), key.as_bytes())?;
+            Vault::new(&key)?
         }
-    }
-}
-
-/// Starts the sandbox, or looks up one that runs elsewhere.
-async fn sandbox(config: &Config, folder: &Path) -> Result<(Option<Sandbox>, Option<SandboxSide>), StartError> {
-    match config.sandbox.listen.as_str() {
-        "off" => Ok((None, None)),
-        url if url.starts_with("http://") => Ok((None, Some(look_up(url).await?))),
-        address => {
-            let sandbox = start_sandbox(address, folder).await?;
-            let side = SandboxSide {
-                control_url: format!("http://{}", sandbox.control()),
-                faces: members(sandbox.face_urls()),
-                credentials: members(sandbox.credentials()),
-            };
-            Ok((Some(sandbox), Some(side)))
-        }
-    }
-}
-
-/// Starts a sandbox with its control at `address` and its faces at the following ports, with the keys and the book
-/// that lie in `folder`.
-///
-/// # Errors
-/// [`StartError`].
-pub async fn start_sandbox(address: &str, folder: &Path) -> Result<Sandbox, StartError> {
-    let control: SocketAddr = address
-        .parse()
-        .map_err(|_| StartError::Sandbox(format!("{address:?} is neither off, an http address, nor address:port")))?;
-    let keys = sandbox_keys(folder).await?;
-    let book = std::fs::read(folder.join("sandbox-book.json")).ok();
-    let book = book.and_then(|text| serde_json::from_slice(&text).ok());
-    let faces = providers::PROTOCOLS
-        .iter()
-        .zip(1_u16..)
-        .map(|(protocol, place)| {
-            let port = if control.port() == 0 { 0 } else { control.port().saturating_add(place) };
-            (protocol.name, SocketAddr::new(control.ip(), port))
-        })
-        .collect();
-    Sandbox::start(Options { control, faces, keys, book }).await.map_err(|e| StartError::Sandbox(e.to_string()))
-}
-
-async fn sandbox_keys(folder: &Path) -> Result<Keys, StartError> {
-    let path = folder.join("sandbox-keys.json");
-    let known: Option<Keys> = match std::fs::read(&path) {
-        Ok(text) => Some(serde_json::from_slice(&text).map_err(|e| StartError::file(&path, e))?),
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
-        Err(e) => return Err(StartError::file(&path, e)),
     };
-    let before = known.clone();
-    let keys = tokio::task::spawn_blocking(move || known.unwrap_or_default().completed())
-        .await
-        .map_err(|e| StartError::Sandbox(e.to_string()))?
-        .map_err(|e| StartError::Sandbox(e.to_string()))?;
-    if before.as_ref() != Some(&keys) {
-        let text = serde_json::to_vec(&keys).map_err(|e| StartError::file(&path, e))?;
-        demo::write_secret(&path, &text)?;
-    }
-    Ok(keys)
-}
-
-/// Keeps the sandbox's book for the next start: a demo that is restarted still knows its orders.
-pub fn keep_book(folder: &Path, book: &Value) {
-    let path = folder.join("sandbox-book.json");
-    let kept = serde_json::to_vec(book)
-        .map_err(|e| StartError::file(&path, e))
-        .and_then(|text| demo::write_secret(&path, &text));
-    if let Err(error) = kept {
-        tracing::error!(%error, "the sandbox's book is lost");
-    }
-}
-
-async fn look_up(url: &str) -> Result<SandboxSide, StartError> {
-    let url = url.trim_end_matches('/');
-    let client = providers::http::Client::new(url).map_err(|e| StartError::Sandbox(e.to_string()))?;
-    let get = async |path: &str| -> Result<serde_json::Map<String, Value>, StartError> {
-        let request = providers::http::Request {
-            method: http::Method::GET,
-            target: path.to_owned(),
-            headers: http::HeaderMap::new(),
-            body: bytes::Bytes::new(),
-            timeout: Duration::from_secs(5),
-        };
-        let answer =
-            client.send(request).await.map_err(|_| StartError::Sandbox(format!("no sandbox answers at {url}")))?;
-        serde_json::from_slice(&answer.body).map_err(|_| StartError::Sandbox(format!("{url}{path} is no sandbox")))
+    let is_known = match &canary {
+        Some(canary) => vault.knows(canary),
+        // From before there was one.
+        None => sealed.is_empty() || sealed.iter().any(|row| vault.open(&row.id, &row.credentials).is_ok()),
     };
-    Ok(SandboxSide {
-        control_url: url.to_owned(),
-        faces: get("/faces").await?,
-        credentials: get("/credentials").await?,
-    })
-}
-
-fn members(value: Value) -> serde_json::Map<String, Value> {
-    match value {
-        Value::Object(members) => members,
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => serde_json::Map::new(),
+    // Of two gateways that start at once with different keys, one is refused.
+    if !is_known || !vault.knows(&store.installation(CANARY, &vault.canary()?).await?) {
+        return Err(StartError::OtherVaultKey);
     }
+    Ok(vault)
 }

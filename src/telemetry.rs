@@ -18,7 +18,11 @@ const COMMIT_SECONDS: [f64; 9] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 
 /// # Errors
 /// What is wrong with `level`.
 pub fn log(level: &str) -> Result<(), String> {
-    let filter = EnvFilter::try_new(level).map_err(|e| format!("log.level = {level:?}: {e}"))?;
+    let mut filter = EnvFilter::try_new(level).map_err(|e| format!("log.level = {level:?}: {e}"))?;
+    // One line for each request that nobody can read, for whoever sends them as fast as he can.
+    if let Some(directive) = "actix_http=off".parse().ok().filter(|_| !level.contains("actix_http")) {
+        filter = filter.add_directive(directive);
+    }
     let _ = tracing_subscriber::fmt()
         .json()
         .flatten_event(true)

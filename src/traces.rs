@@ -36,7 +36,7 @@ const BATCH: usize = 512;
 const FLUSH: Duration = Duration::from_secs(5);
 
 /// Where traces go, and how.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Settings {
     /// The collector's address; `/v1/traces` is added to one without a path.
     pub otlp_url: String,

@@ -78,6 +78,28 @@ impl Vault {
     }
 }
 
+/// What is sealed to know the key again.
+const CANARY: &str = "canary";
+
+impl Vault {
+    /// Something sealed with this key, as text: whoever can open it has the same key.
+    ///
+    /// # Errors
+    /// [`VaultError::Seal`].
+    pub fn canary(&self) -> Result<String, VaultError> {
+        let sealed = self.seal(CANARY, CANARY.as_bytes())?;
+        Ok(sealed.iter().map(|byte| format!("{byte:02x}")).collect())
+    }
+
+    /// Whether this was sealed with this key.
+    #[must_use]
+    pub fn knows(&self, canary: &str) -> bool {
+        let byte = |at: usize| canary.get(at..at + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let sealed: Option<Vec<u8>> = (0..canary.len()).step_by(2).map(byte).collect();
+        sealed.is_some_and(|sealed| self.open(CANARY, &sealed).is_ok())
+    }
+}
+
 impl std::fmt::Debug for Vault {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Vault(…)")
@@ -98,6 +120,16 @@ mod tests {
         let other = Vault::new(&Vault::new_key().unwrap()).unwrap();
         assert_eq!(other.open("acct_1", &sealed), Err(VaultError::Open));
         assert_eq!(vault.open("acct_1", b"short"), Err(VaultError::Open));
+    }
+
+    #[test]
+    fn a_canary_is_known_by_its_own_key_alone() {
+        let [one, other] = [(); 2].map(|()| Vault::new(&Vault::new_key().unwrap()).unwrap());
+        let canary = one.canary().unwrap();
+        assert!(one.knows(&canary) && !other.knows(&canary));
+        for damaged in ["", "0", "zz", canary.get(2..).unwrap()] {
+            assert!(!one.knows(damaged), "{damaged}");
+        }
     }
 
     #[test]

@@ -13,6 +13,8 @@ use serde_json::{Value, json};
 use strum::IntoEnumIterator as _;
 
 use crate::helpers::facts::Facts;
+use crate::helpers::postgres::Postgres;
+use crate::helpers::redis::Redis;
 use crate::helpers::{PATIENCE, TestApp, barcode, fresh, order};
 
 /// What went wrong, in the script's words.
@@ -73,8 +75,11 @@ fn every_rule_has_a_script() {
         Rule::AcknowledgeBeforeCommit,
         Rule::NoUniqueLiveAttempt,
         Rule::KeyAfterCall,
+        Rule::MerchantWithoutMode,
     ];
-    assert_eq!(Rule::iter().collect::<Vec<_>>(), scripted);
+    let drilled = drilled();
+    let all: Vec<Rule> = scripted.into_iter().chain(drilled.iter().map(|(rule, ..)| *rule)).collect();
+    assert_eq!(Rule::iter().collect::<Vec<_>>(), all);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -223,6 +228,21 @@ async fn one_key_charges_twice_if_it_is_claimed_after_the_call() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_live_key_gives_back_what_a_test_payment_took_if_the_mode_is_forgotten() {
+    is_noticed(Rule::MerchantWithoutMode, async || {
+        let app = TestApp::start().await;
+        app.accounts_for(&interlock::domain::Owner::of(&app.merchant, true)).await;
+        let live = app.live(&[interlock::api::auth::Scope::Refund]).await;
+        let paid = app.paid().await;
+        live.refund(paid["id"].as_str().unwrap(), 8888).await;
+        let refunded: i64 = app.control.orders().await.iter().map(|order| order["refunded"].as_i64().unwrap()).sum();
+        app.stop().await;
+        require(refunded == 0, || format!("a key of another mode has given back {refunded} fen"))
+    })
+    .await;
+}
+
 /// Which of the auditor's rules are about a broken one. What any other finds may be a consequence, and is no proof.
 fn signs(rule: Rule) -> &'static [&'static str] {
     match rule {
@@ -239,16 +259,51 @@ fn signs(rule: Rule) -> &'static [&'static str] {
             "another_body_is_refused",
             "sent_once",
         ],
+        // The shoppers of a drill have one key: whose things it may touch is found out by the script above, and by
+        // `owners`.
+        Rule::MerchantWithoutMode => &[],
+        Rule::TrustEveryConnection => &["accepted_is_kept", "durable_before_sent", "acknowledged_is_recorded"],
+        Rule::WaitWithoutEnd => &["served_again", "comes_to_rest", "every_loop_goes_on"],
+        Rule::SleepByTheWallClock => &["jobs_go_on"],
+        Rule::ResolveOldestFirst => &["asked_at_their_own_times", "known_in_time"],
+        Rule::OneMerchantTrips => &["good_merchant_served"],
+        Rule::BelieveRedis => &["back_in_time"],
     }
+}
+
+/// Rules that need a scenario of their own: which one, how many payments, and whether it takes a PostgreSQL.
+fn drilled() -> [(Rule, &'static str, &'static str, bool); 6] {
+    [
+        (Rule::TrustEveryConnection, "disk-full", "30", false),
+        (Rule::WaitWithoutEnd, "silence", "10", true),
+        (Rule::SleepByTheWallClock, "clock-set", "2", false),
+        (Rule::ResolveOldestFirst, "storm", "1500", false),
+        (Rule::OneMerchantTrips, "bad-neighbour", "100", false),
+        (Rule::BelieveRedis, "redis-lies", "12", false),
+    ]
 }
 
 /// What the auditor says of a rule that is broken in the gateways, of the first of 200 seeds in which it is about that rule.
 async fn first_sign(rule: Rule) -> Result<Value, Vec<Value>> {
+    let own = drilled().into_iter().find(|(drilled, ..)| *drilled == rule);
+    let (scenario, payments) = own.map_or(("swarm", "12"), |(_, scenario, payments, _)| (scenario, payments));
+    let server = match own {
+        Some((.., true)) => Some(Postgres::start(&[]).await),
+        Some((.., false)) | None => None,
+    };
+    let lying = if scenario == "redis-lies" { Some(Redis::start().await) } else { None };
+    let redis = lying.as_ref().map(Redis::url);
+    let postgres = server.as_ref().map(|server| server.url.as_str());
+    // A scenario that is about the rule must not need many seeds.
+    let last_seed = if own.is_some() { 6 } else { 200 };
     let (mut from, mut beside) = (1, Vec::new());
-    while from <= 200 {
-        let (name, seeds) = (rule.to_string(), format!("{from}..200"));
-        let args = ["--scenario", "swarm", "--seeds", &seeds, "--payments", "12", "--first"];
-        let drilled = crate::drill::drill(&args, &[(broken::VARIABLE, &name)]).await;
+    while from <= last_seed {
+        let (name, seeds) = (rule.to_string(), format!("{from}..{last_seed}"));
+        let mut args = vec!["--scenario", scenario, "--seeds", &seeds, "--payments", payments, "--first"];
+        if let Some(redis) = &redis {
+            args.extend(["--redis", redis.as_str()]);
+        }
+        let drilled = crate::drill::drill_on(postgres, &args, &[(broken::VARIABLE, &name)]).await;
         let violations = drilled.line["violations"].as_array().cloned().unwrap_or_default();
         let is_about = |violation: &&Value| signs(rule).iter().any(|sign| violation["rule"] == *sign);
         if let Some(sign) = violations.iter().find(is_about) {
@@ -264,12 +319,64 @@ async fn first_sign(rule: Rule) -> Result<Value, Vec<Value>> {
 /// The same by the drill: each rule is broken in the gateways that it starts, and what it says of its first seeds tells.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_swarm_finds_every_broken_rule() {
+    let has_its_own = |rule: &Rule| drilled().iter().any(|(drilled, ..)| drilled == rule);
     let mut unnoticed = Vec::new();
-    for rule in Rule::iter() {
+    for rule in Rule::iter().filter(|rule| !signs(*rule).is_empty() && !has_its_own(rule)) {
         match first_sign(rule).await {
             Ok(sign) => println!("{rule}: seed {}, {}: {}", sign["seed"], sign["rule"], sign["found"]),
             Err(beside) => unnoticed.push((rule, beside)),
         }
     }
     assert!(unnoticed.is_empty(), "nobody has noticed that these were broken: {unnoticed:?}");
+}
+
+/// Rules that only a scenario of their own finds, one by one: each takes its minutes.
+mod by_its_own_scenario {
+    use std::time::Duration;
+
+    use super::{Rule, first_sign, is_noticed, require};
+
+    async fn is_found(rule: Rule) {
+        let sign = first_sign(rule).await.expect("nobody has noticed that it was broken");
+        println!("{rule}: seed {}, {}: {}", sign["seed"], sign["rule"], sign["found"]);
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn charges_in_doubt_wait_behind_expired_codes_of_a_dead_provider_if_what_is_oldest_comes_first() {
+        is_noticed(Rule::ResolveOldestFirst, async || {
+            let decided = crate::urgency::charges_beside_expired_codes(250, 4).await;
+            require(decided < Duration::from_secs(9), || format!("the charges were decided after {decided:?}"))
+        })
+        .await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_connection_that_is_trusted_whatever_has_happened_on_it() {
+        is_found(Rule::TrustEveryConnection).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_database_that_is_waited_for_without_an_end() {
+        is_found(Rule::WaitWithoutEnd).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_job_that_sleeps_by_the_wall_clock() {
+        is_found(Rule::SleepByTheWallClock).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn what_is_oldest_before_what_is_urgent() {
+        is_found(Rule::ResolveOldestFirst).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_provider_taken_out_by_one_merchant() {
+        is_found(Rule::OneMerchantTrips).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn a_redis_that_is_believed() {
+        is_found(Rule::BelieveRedis).await;
+    }
 }

@@ -7,7 +7,7 @@ mod instances;
 use interlock::domain::attempt::State;
 use interlock::domain::id::{self, InstallationPrefix, Kind};
 use interlock::domain::payment::State as PaymentState;
-use interlock::domain::{Aggregate, Attempt, Payment, Timestamp};
+use interlock::domain::{Aggregate, Attempt, Owner, Payment, Timestamp};
 use interlock::store::{NewAccount, Store};
 use providers::money::Money;
 use providers::order::Flow;
@@ -23,7 +23,7 @@ pub struct Bench {
     pub store: Store,
     facts: Facts,
     url: String,
-    merchant: String,
+    owner: Owner,
     account: String,
     _folder: TempDir,
 }
@@ -35,18 +35,17 @@ impl Bench {
         crate::helpers::install_crypto();
         let folder = TempDir::new().unwrap();
         let url = database(folder.path()).await;
-        let store = Store::open(&url, 4).await.unwrap();
-        let merchant = store.merchant("demo", &id::new(Kind::Merchant).unwrap(), NOW).await.unwrap();
+        let store = Store::open(&url, 4, crate::helpers::PATIENCE).await.unwrap();
+        let owner = Owner::of(store.merchant("demo", &id::new(Kind::Merchant).unwrap(), NOW).await.unwrap(), false);
         let account = NewAccount {
             id: id::new(Kind::Account).unwrap(),
-            merchant_id: merchant.clone(),
+            owner: owner.clone(),
             provider: "alipay".to_owned(),
             identity: "one".to_owned(),
             name: "one".to_owned(),
             disabled: false,
             fee_bps: 60,
             credentials: vec![0],
-            livemode: false,
             set_aside_until: None,
             set_aside_reason: None,
             terms: None,
@@ -54,14 +53,14 @@ impl Bench {
         };
         assert!(store.add_account(&account).await.unwrap());
         let facts = Facts(crate::helpers::connect(&url).await);
-        Self { store, facts, url, merchant, account: account.id, _folder: folder }
+        Self { store, facts, url, owner, account: account.id, _folder: folder }
     }
 
     /// An open payment with one attempt that is being sent.
     pub fn payment(&self) -> Aggregate {
         let payment = Payment {
             id: id::new(Kind::Payment).unwrap(),
-            merchant_id: self.merchant.clone(),
+            owner: self.owner.clone(),
             order_id: fresh("order"),
             amount: Money::fen(8888).unwrap(),
             description: "tea".to_owned(),
@@ -74,7 +73,6 @@ impl Bench {
             client_ip: None,
             store: None,
             metadata: json!({}),
-            livemode: false,
             round: 0,
             version: 0,
             resume_at: Some(NOW),
@@ -194,14 +192,18 @@ async fn the_database_refuses_a_second_open_payment_of_an_order_and_a_provider_n
     let payment = facts.rows("SELECT * FROM payments").await.remove(0);
     for status in ["created", "requires_action", "processing", "succeeded"] {
         let second = copy(&facts, "payments", &payment, &[("id", "pay_2"), ("status", status)]).await;
-        refused(second, "payments_order", "payments.merchant_id, payments.order_id");
+        refused(second, "payments_order", "payments.merchant_id, payments.livemode, payments.order_id");
     }
     for status in ["failed", "canceled", "expired"] {
         let id = format!("pay_{status}");
         let columns = [("id", id.as_str()), ("status", status)];
         assert_eq!(copy(&facts, "payments", &payment, &columns).await.unwrap(), 1);
         let open = format!("UPDATE payments SET status = 'created' WHERE id = '{id}'");
-        refused(facts.execute(&open).await, "payments_order", "payments.merchant_id, payments.order_id");
+        refused(
+            facts.execute(&open).await,
+            "payments_order",
+            "payments.merchant_id, payments.livemode, payments.order_id",
+        );
     }
     let attempt = facts.rows("SELECT * FROM attempts").await.remove(0);
     let columns = [("id", "att_2"), ("payment_id", "pay_failed"), ("status", "dead"), ("disposition", "refunded")];
@@ -222,7 +224,7 @@ async fn the_database_refuses_a_refund_number_used_before_and_a_second_automatic
     app.client.refund(paid["id"].as_str().unwrap(), 1).await.expect(201);
     let refund = facts.rows("SELECT * FROM refunds").await.remove(0);
     let merchants = copy(&facts, "refunds", &refund, &[("id", "re_2"), ("provider_refund_no", "IL2")]).await;
-    refused(merchants, "refunds_merchant_no", "refunds.merchant_id, refunds.merchant_refund_no");
+    refused(merchants, "refunds_merchant_no", "refunds.merchant_id, refunds.livemode, refunds.merchant_refund_no");
     let providers = copy(&facts, "refunds", &refund, &[("id", "re_2"), ("merchant_refund_no", "2")]).await;
     refused(providers, "refunds_provider_no", "refunds.attempt_id, refunds.provider_refund_no");
     let automatic = async |n: &str, status: &str| {

@@ -21,11 +21,17 @@ pub struct Drilled {
 
 /// Drills on the database of this run; both gateways of PostgreSQL, where it is that.
 pub async fn drill(args: &[&str], env: &[(&str, &str)]) -> Drilled {
+    let postgres = on_postgres().then(|| std::env::var("INTERLOCK_TEST_POSTGRES").unwrap());
+    drill_on(postgres.as_deref(), args, env).await
+}
+
+/// Drills on this PostgreSQL, or on the embedded database.
+pub async fn drill_on(postgres: Option<&str>, args: &[&str], env: &[(&str, &str)]) -> Drilled {
     let folder = tempfile::tempdir().unwrap();
     let mut command = interlock();
     command.args(["drill", "--json", "--jobs", "6"]).args(args).envs(env.iter().copied()).current_dir(folder.path());
-    if on_postgres() {
-        command.args(["--database", &std::env::var("INTERLOCK_TEST_POSTGRES").unwrap()]);
+    if let Some(url) = postgres {
+        command.args(["--database", url]);
     }
     let running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
     let ended =
@@ -92,16 +98,63 @@ async fn a_database_in_trouble_breaks_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_full_disk_loses_nothing_that_was_answered() {
+    if on_postgres() && !rustix::process::geteuid().is_root() {
+        println!("not drilled: a small filesystem for a PostgreSQL can only be mounted by root");
+        return;
+    }
+    let seeds = if on_postgres() { "1..2" } else { "1..4" };
+    finds_nothing(&["--scenario", "disk-full", "--seeds", seeds, "--payments", "20"]).await;
+}
+
+/// The embedded database has no connection that could fall silent.
+#[tokio::test(flavor = "multi_thread")]
+async fn connections_that_fall_silent_stop_nobody() {
+    if on_postgres() {
+        finds_nothing(&["--scenario", "silence", "--seeds", "1..2", "--payments", "10"]).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_clock_that_is_set_stops_no_job() {
+    finds_nothing(&["--scenario", "clock-set", "--payments", "4"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_nobody_tells_of_is_found_out_in_a_storm() {
+    finds_nothing(&["--scenario", "storm", "--payments", "100"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn without_redis_nothing_is_lost() {
     let redis = Redis::start().await.alone();
     finds_nothing(&["--scenario", "redis-gone", "--payments", "20", "--redis", &redis.url]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn whatever_redis_says_a_mended_provider_comes_back() {
+    let redis = Redis::start().await.alone();
+    let line = finds_nothing(&["--scenario", "redis-lies", "--payments", "20", "--redis", &redis.url]).await;
+    println!("{line}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hostile_merchant_takes_nothing_from_the_good_one_beside_it() {
+    if on_postgres() {
+        return;
+    }
+    let line = finds_nothing(&["--scenario", "bad-neighbour", "--payments", "100"]).await;
+    println!("{} without the neighbour, {} beside it", line["success_rate_without_neighbour"], line["success_rate"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn every_scenario_is_explained_and_a_wrong_one_is_named() {
     let listed = drill(&["--list"], &[]).await;
     let names = ["double-eleven", "lost-answers", "late-money", "crash-everywhere", "database-trouble", "redis-gone"];
-    for name in names.iter().chain(&["all-down", "flapping", "forged", "swarm"]) {
+    let others =
+        ["all-down", "flapping", "forged", "swarm", "disk-full", "silence", "clock-set", "storm", "redis-lies"];
+    let others = others.iter().chain(&["bad-neighbour"]);
+    for name in names.iter().chain(others) {
         assert!(listed.said.contains(&format!("{name} (")), "{name} is explained");
     }
     assert!(!drill(&["--scenario", "nonsense"], &[]).await.is_clean);

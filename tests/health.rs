@@ -1,8 +1,12 @@
 //! What gateways know of the health of routes: shared through a real Redis, their own while it is away, and never
 //! waited for by a payment.
 
+mod lies;
+
 use std::time::{Duration, Instant};
 
+use interlock::domain::Mode;
+use interlock::jobs::health::INSTALLATION;
 use providers::order::Flow;
 use redis::Value as RedisValue;
 use rustix::process::Signal;
@@ -10,20 +14,23 @@ use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 
 use crate::helpers::redis::{Nodes, Redis};
-use crate::helpers::{PATIENCE, TestApp, order};
+use crate::helpers::{Ground, PATIENCE, TestApp, name_installation, order};
 
 /// A gateway at this Redis.
 async fn gateway(redis: &str) -> TestApp {
     TestApp::with(&[("redis.url", redis)]).await
 }
 
-/// Another one at the same providers, with a database of its own.
+/// Another one at the same providers, with a database of its own that says it is of the same installation.
 async fn beside(first: &TestApp, redis: &str) -> TestApp {
-    TestApp::with(&[("redis.url", redis), ("sandbox.listen", &first.control.url)]).await
+    let ground = Ground::new().await;
+    let name = first.app().store.installation(INSTALLATION, "same").await.unwrap();
+    name_installation(&ground.database, &name).await;
+    TestApp::on(ground, &[("redis.url", redis), ("sandbox.listen", &first.control.url)]).await
 }
 
 fn breaker(app: &TestApp, provider: &str) -> String {
-    let vital = app.app().health.board().peek_provider(provider.parse().unwrap(), Flow::Qr);
+    let vital = app.app().health.board().peek_provider(provider.parse().unwrap(), Flow::Qr, Mode::Test);
     let gate: Option<&'static str> = vital.map(|vital| vital.gate().into());
     gate.unwrap_or("unknown").to_owned()
 }
@@ -159,11 +166,11 @@ async fn asked_nothing(redis: Nodes) {
 async fn spent(redis: Nodes) {
     let app = gateway(&redis.url).await;
     let other = beside(&app, &redis.url).await;
-    (0..20).for_each(|_| app.app().budget.timed_out());
-    (0..10).for_each(|_| other.app().budget.timed_out());
+    (0..20).for_each(|_| app.app().budget.timed_out(&interlock::domain::Owner::of("mer_1", false), 0));
+    (0..10).for_each(|_| other.app().budget.timed_out(&interlock::domain::Owner::of("mer_1", false), 0));
     until("both know what both have spent", || [&app, &other].iter().all(|one| one.app().budget.left() == 200)).await;
     redis.ask_all(&["FLUSHALL"]).await;
-    app.app().budget.timed_out();
+    app.app().budget.timed_out(&interlock::domain::Owner::of("mer_1", false), 0);
     until("nor is it forgotten", || [&app, &other].iter().all(|one| one.app().budget.left() <= 200)).await;
     other.stop().await;
     app.stop().await;

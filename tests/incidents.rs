@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use interlock::domain::Mode;
 use providers::order::Flow;
 use serde_json::{Value, json};
 use wiremock::matchers::{method, path};
@@ -193,7 +194,7 @@ pub async fn pay(app: &TestApp) -> Value {
 }
 
 pub fn gate(app: &TestApp, provider: &str) -> &'static str {
-    let vital = app.app().health.board().peek_provider(provider.parse().unwrap(), Flow::Qr);
+    let vital = app.app().health.board().peek_provider(provider.parse().unwrap(), Flow::Qr, Mode::Test);
     vital.map_or("unknown", |vital| vital.gate().into())
 }
 

@@ -9,6 +9,7 @@
     reason = "a test stops where something is wrong, and a table of cases is read in one piece"
 )]
 
+mod addresses;
 mod admission;
 mod bad_input;
 #[cfg(feature = "broken")]
@@ -17,6 +18,7 @@ mod charges;
 mod crash;
 mod database;
 mod doctor;
+mod door;
 #[cfg(feature = "drill")]
 mod drill;
 mod fuzz;
@@ -24,6 +26,7 @@ mod health;
 mod helpers;
 mod idempotency;
 mod incidents;
+mod keys;
 mod ledger;
 mod life;
 #[cfg(feature = "drill")]
@@ -32,11 +35,18 @@ mod notifications;
 mod observability;
 mod operations;
 mod outage;
+mod owners;
 mod program;
 mod queue;
 mod refunds;
+mod restore;
 mod routing;
+#[cfg(feature = "drill")]
+mod side_by_side;
 mod switchover;
 mod tidy;
 mod unionpay;
+mod upgrade;
+#[cfg(feature = "drill")]
+mod urgency;
 mod webhooks;

@@ -16,7 +16,7 @@ const PAST_DEADLINES_S: i64 = 1_025;
 
 /// A key of the demo merchant's of its own: another person.
 async fn person(app: &TestApp, scopes: &[Scope]) -> Client {
-    let key = interlock::demo::new_key(&app.app().store, &app.merchant, scopes, false).await.unwrap();
+    let key = interlock::demo::new_key(&app.app().store, &app.owner(), scopes).await.unwrap();
     Client::new(&app.client.base, &key)
 }
 
@@ -84,7 +84,7 @@ async fn held(app: &TestApp) -> (Value, Value) {
 async fn raise(app: &TestApp, kind: &'static str, subject_id: &str) {
     let entry = Operation {
         id: id::new(Kind::Operation).unwrap(),
-        merchant_id: app.merchant.clone(),
+        owner: app.owner(),
         kind,
         subject_id: subject_id.to_owned(),
         detail: "as a test wants it".to_owned(),

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use crate::helpers::load::{Load, Made, percentile, print_by_second};
 use crate::helpers::process::Process;
 use crate::helpers::redis::Redis;
-use crate::helpers::{Client, Control, Ground, PATIENCE, TestApp, database, order};
+use crate::helpers::{Client, Control, Ground, PATIENCE, TestApp, database, name_installation, order};
 
 /// Every gateway on a database needs the same one.
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
@@ -37,6 +37,9 @@ impl Pair {
         } else {
             [database(folders[0].path()).await, database(folders[1].path()).await]
         };
+        for database in &databases {
+            name_installation(database, "pair").await;
+        }
         let mut env = vec![
             ("INTERLOCK__CREDENTIALS__KEY", KEY.to_owned()),
             ("INTERLOCK__SERVER__DRAIN_NOTICE_S", "1".to_owned()),

@@ -114,7 +114,7 @@ async fn without_a_budget_nobody_retries_a_route_that_is_only_coming_back() {
     let app = TestApp::start().await;
     let budget = &app.app().budget;
     while budget.left() > 0 {
-        budget.timed_out();
+        budget.timed_out(&interlock::domain::Owner::of(app.merchant.clone(), false), app.app().health.now_ms());
     }
     break_all(&app).await;
     let ids = park(&app, 4).await;

@@ -24,8 +24,8 @@ async fn refund(app: &TestApp, payment: &str, fen: i64) -> (u16, Value) {
     loop {
         let answer = app.client.post(&path, &key, &body).await;
         match answer.status.as_u16() {
-            // Its first request may still be on its way through the queue.
-            503 | 409 => tokio::time::sleep(std::time::Duration::from_millis(200)).await,
+            // Its first request may still be on its way through the queue, or was never read to its end.
+            408 | 503 | 409 => tokio::time::sleep(std::time::Duration::from_millis(200)).await,
             status => return (status, answer.json()),
         }
     }

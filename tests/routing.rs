@@ -151,8 +151,8 @@ async fn routing_from_before_is_read_and_routing_that_cannot_be_read_leaves_the_
     let facts = crate::helpers::facts::Facts(db);
     let stored = |version: i32, rules: Value| {
         format!(
-            "INSERT INTO routing (merchant_id, version, rules, changed_by, changed_at) VALUES ('{}', {version}, '{rules}', \
-             'earlier', 1)",
+            "INSERT INTO routing (merchant_id, livemode, version, rules, changed_by, changed_at) VALUES ('{}', FALSE, \
+             {version}, '{rules}', 'earlier', 1)",
             app.merchant
         )
     };

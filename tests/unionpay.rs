@@ -1,5 +1,6 @@
 //! UnionPay's notifications prove nothing by themselves: they make the query due, and what it says is booked.
 
+use interlock::domain::AllOwners;
 use serde_json::{Value, json};
 
 use crate::helpers::facts::taken_fen;
@@ -39,7 +40,7 @@ async fn a_notification_whose_query_fails_books_nothing() {
     let asked = |app: &TestApp| {
         let app = app.app().clone();
         let id = id.to_owned();
-        async move { app.store.payment(&id).await.unwrap().unwrap().attempts[0].questions }
+        async move { app.store.payment(AllOwners, &id).await.unwrap().unwrap().attempts[0].questions }
     };
     while asked(&app).await == 0 {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;

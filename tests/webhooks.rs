@@ -45,7 +45,7 @@ impl Receiver {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let first = tokio::time::timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
         let port = first.expect("the receiver says its port").trim().parse().unwrap();
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = providers::http::plain_client_builder().build().unwrap();
         Self { child, port, http }
     }
 

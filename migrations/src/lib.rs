@@ -3,8 +3,8 @@
 //!
 //! Times are milliseconds since 1970, UTC; amounts are fen; both are 64-bit integers on both databases.
 
-use sea_orm_migration::MigrationTrait;
 pub use sea_orm_migration::MigratorTrait;
+use sea_orm_migration::{DbErr, MigrationName, MigrationTrait, SchemaManager, async_trait};
 
 mod m20260101_000001_merchants;
 mod m20260101_000002_payments;
@@ -14,6 +14,9 @@ mod m20260101_000005_waiting;
 mod m20260101_000006_incidents;
 mod m20260101_000007_ledger;
 mod m20260101_000008_decisions;
+mod m20261128_000009_owners;
+mod m20261128_000010_keys;
+mod m20261128_000011_urgency;
 
 /// All migrations, in order.
 #[derive(Debug)]
@@ -21,7 +24,7 @@ pub struct Migrator;
 
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![
+        let all: Vec<Box<dyn MigrationTrait>> = vec![
             Box::new(m20260101_000001_merchants::Migration),
             Box::new(m20260101_000002_payments::Migration),
             Box::new(m20260101_000003_webhooks::Migration),
@@ -30,6 +33,35 @@ impl MigratorTrait for Migrator {
             Box::new(m20260101_000006_incidents::Migration),
             Box::new(m20260101_000007_ledger::Migration),
             Box::new(m20260101_000008_decisions::Migration),
-        ]
+            Box::new(m20261128_000009_owners::Migration),
+            Box::new(m20261128_000010_keys::Migration),
+            Box::new(m20261128_000011_urgency::Migration),
+        ];
+        all.into_iter().map(|migration| -> Box<dyn MigrationTrait> { Box::new(Whole(migration)) }).collect()
+    }
+}
+
+/// A migration that is done whole or not at all, on SQLite as well: one that dies in the middle would never be done, for
+/// its first half is there.
+struct Whole(Box<dyn MigrationTrait>);
+
+impl MigrationName for Whole {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+}
+
+#[async_trait::async_trait]
+impl MigrationTrait for Whole {
+    async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        self.0.up(manager).await
+    }
+
+    async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
+        self.0.down(manager).await
+    }
+
+    fn use_transaction(&self) -> Option<bool> {
+        Some(true)
     }
 }

@@ -2,20 +2,28 @@
 //! can have reached the provider. "Never sent" lets a payment go elsewhere; anything else must be asked about.
 //!
 //! It never repeats a request, never follows a redirect and takes no proxy from the environment: each of these
-//! could send a request twice, or to somebody else.
+//! could send a request twice, or to somebody else. Where it may connect is not its business: whoever opens an account
+//! hands in a [`Way`].
 
 use std::error::Error as _;
+use std::fmt;
+use std::fs::File;
+use std::io;
+use std::net::IpAddr;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
+use reqwest::dns::{Name, Resolve, Resolving};
+use rustix::io::Errno;
+use rustls_platform_verifier::BuilderVerifierExt;
 
-use crate::outcome::{Failure, FailureKind};
+use crate::outcome::{ADDRESS_NOT_ALLOWED, Failure, FailureKind, NO_ROOM};
 
 /// The largest answer that is read.
 const MAX_ANSWER_BYTES: usize = 1 << 20;
@@ -68,39 +76,139 @@ pub enum Undelivered {
     Unknown(Failure),
 }
 
+/// Who says where a client may connect: names are looked up by it, so that what was checked is what is connected.
+pub trait Guard: Resolve + fmt::Debug {
+    /// Whether this address may be connected to.
+    fn may_connect(&self, ip: IpAddr) -> bool;
+}
+
+/// How a client gets out.
+#[derive(Debug, Clone)]
+pub enum Way {
+    /// Anywhere, by the system's resolver: for a sandbox of one's own, and for tests.
+    Open,
+    /// Only where this guard lets it.
+    Guarded(Arc<dyn Guard>),
+    /// Nowhere: every request ends as "not sent", before anything is looked up or connected. For an account whose address
+    /// is not allowed: what arrives for it can still be read.
+    Barred,
+}
+
+/// Whom TLS trusts: what this machine does.
+static TLS: LazyLock<Result<rustls::ClientConfig, String>> = LazyLock::new(|| {
+    let crypto = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let mut tls = rustls::ClientConfig::builder_with_provider(crypto)
+        .with_safe_default_protocol_versions()
+        .and_then(BuilderVerifierExt::with_platform_verifier)
+        .map_err(|e| e.to_string())?
+        .with_no_client_auth();
+    tls.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Ok(tls)
+});
+
+/// The beginning of every client: no proxy, HTTP/1.1, and the certificates that this machine trusts, which are read once
+/// for all of them. That takes as long as many signatures.
+///
+/// # Errors
+/// Why they cannot be read.
+pub fn client_builder() -> Result<reqwest::ClientBuilder, String> {
+    let tls = TLS.as_ref().map_err(Clone::clone)?;
+    Ok(reqwest::Client::builder().no_proxy().tls_backend_preconfigured(tls.clone()))
+}
+
+/// The same for plain http alone: nobody is trusted.
+pub fn plain_client_builder() -> reqwest::ClientBuilder {
+    reqwest::Client::builder().no_proxy().tls_certs_only([])
+}
+
 /// A client for one account at one base address.
 #[derive(Debug, Clone)]
 pub struct Client {
-    http: reqwest::Client,
+    /// None on the way that is barred.
+    http: Option<reqwest::Client>,
     base: String,
 }
 
-/// A base address that cannot be used.
+/// A base address that cannot be used. It is not repeated: people put keys into wrong members.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not an http or https address: {0}")]
-pub struct BadBaseUrl(String);
+pub enum BadBaseUrl {
+    /// It is none, or more than one.
+    #[error("not an http or https address of a scheme, a host and perhaps a port, and nothing else")]
+    Shape,
+    /// It leads where the guard does not let anybody.
+    #[error("leads to an address that may not be connected to")]
+    Forbidden,
+    /// TLS cannot be set up.
+    #[error("no HTTP client: {0}")]
+    NoClient(String),
+}
+
+/// A base address as it is used: scheme, host and port. Whatever else a text may hold (a path, a query that swallows
+/// the path behind it, a fragment, a user, blanks that are dropped on reading) makes it no base address.
+///
+/// # Errors
+/// [`BadBaseUrl::Shape`].
+pub fn base_address(text: &str) -> Result<reqwest::Url, BadBaseUrl> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).ok_or(BadBaseUrl::Shape)?;
+    let place = rest.strip_suffix('/').unwrap_or(rest);
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-.:[]".contains(c);
+    if place.is_empty() || !place.chars().all(is_plain) {
+        return Err(BadBaseUrl::Shape);
+    }
+    let url = reqwest::Url::parse(text).map_err(|_| BadBaseUrl::Shape)?;
+    if url.host_str().is_some_and(|host| !host.is_empty()) { Ok(url) } else { Err(BadBaseUrl::Shape) }
+}
+
+/// Asks the guard for names.
+struct Guarded(Arc<dyn Guard>);
+
+impl Resolve for Guarded {
+    fn resolve(&self, name: Name) -> Resolving {
+        self.0.resolve(name)
+    }
+}
 
 impl Client {
-    /// A client for `base` (scheme, host, port; no path).
+    /// A client for `base` (scheme, host, port; nothing else).
     ///
     /// # Errors
-    /// [`BadBaseUrl`] when `base` is not such an address or TLS cannot be set up.
-    pub fn new(base: &str) -> Result<Self, BadBaseUrl> {
-        let url = reqwest::Url::parse(base).map_err(|e| BadBaseUrl(e.to_string()))?;
-        if !matches!(url.scheme(), "http" | "https") || url.host_str().is_none() {
-            return Err(BadBaseUrl(base.chars().take(64).collect()));
+    /// [`BadBaseUrl`].
+    pub fn new(base: &str, way: &Way) -> Result<Self, BadBaseUrl> {
+        let url = base_address(base)?;
+        let base = url.origin().ascii_serialization();
+        let mut builder = match url.scheme() {
+            "https" => client_builder().map_err(BadBaseUrl::NoClient)?,
+            _ => plain_client_builder(),
+        };
+        match way {
+            Way::Open => {}
+            Way::Barred => return Ok(Self { http: None, base }),
+            Way::Guarded(guard) => {
+                // A resolver is asked about names alone.
+                let host = url.host_str().unwrap_or_default();
+                let literal: Option<IpAddr> = host.trim_matches(['[', ']']).parse().ok();
+                if literal.is_some_and(|ip| !guard.may_connect(ip)) {
+                    return Err(BadBaseUrl::Forbidden);
+                }
+                builder = builder.dns_resolver(Guarded(Arc::clone(guard)));
+            }
         }
-        let http = reqwest::Client::builder()
+        let http = builder
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
-            .no_proxy()
             .http1_only()
             .connect_timeout(CONNECT_TIMEOUT)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .tcp_nodelay(true)
             .build()
-            .map_err(|e| BadBaseUrl(e.to_string()))?;
-        Ok(Self { http, base: base.trim_end_matches('/').to_owned() })
+            .map_err(|e| BadBaseUrl::NoClient(e.to_string()))?;
+        Ok(Self { http: Some(http), base })
+    }
+
+    /// Where it sends requests to.
+    #[must_use]
+    pub fn base(&self) -> &str {
+        &self.base
     }
 
     /// Sends a request once and reads the whole answer.
@@ -110,8 +218,8 @@ impl Client {
     pub async fn send(&self, request: Request) -> Result<HttpAnswer, Undelivered> {
         let touched = Arc::new(AtomicBool::new(false));
         let has_body = !request.body.is_empty();
-        let mut builder = self
-            .http
+        let http = self.http.as_ref().ok_or_else(barred)?;
+        let mut builder = http
             .request(request.method, format!("{}{}", self.base, request.target))
             .headers(request.headers)
             .timeout(request.timeout);
@@ -126,6 +234,12 @@ impl Client {
         })?;
         read(response).await
     }
+}
+
+/// Says nothing about the provider: it was not asked.
+fn barred() -> Undelivered {
+    let message = "the account's address is not one that accounts may have: nothing was sent";
+    Undelivered::NotSent(Failure::new(FailureKind::Account, ADDRESS_NOT_ALLOWED, message))
 }
 
 async fn read(mut response: reqwest::Response) -> Result<HttpAnswer, Undelivered> {
@@ -159,12 +273,18 @@ fn is_chunked(value: &HeaderValue) -> bool {
 
 fn undelivered(error: &reqwest::Error, never_left: bool) -> Undelivered {
     let mut message = error.to_string();
+    let mut has_no_room = false;
     let mut source = error.source();
     while let Some(cause) = source {
         message = format!("{message}: {cause}");
+        has_no_room |= cause.downcast_ref().is_some_and(is_no_room);
         source = cause.source();
     }
-    let failure = if error.is_timeout() {
+    // Where a name could not be looked up, why is not told.
+    has_no_room |= never_left && error.is_connect() && File::open("/dev/null").is_err_and(|error| is_no_room(&error));
+    let failure = if has_no_room {
+        Failure::new(FailureKind::Network, NO_ROOM, message)
+    } else if error.is_timeout() {
         Failure::new(FailureKind::Timeout, "timeout", message)
     } else if error.is_connect() {
         Failure::new(FailureKind::Network, "connect", message)
@@ -172,6 +292,12 @@ fn undelivered(error: &reqwest::Error, never_left: bool) -> Undelivered {
         Failure::new(FailureKind::Network, "connection_lost", message)
     };
     if never_left { Undelivered::NotSent(failure) } else { Undelivered::Unknown(failure) }
+}
+
+/// Whether what failed is that this machine has none left of what it takes, whoever is to be reached.
+fn is_no_room(error: &io::Error) -> bool {
+    const ALL_TAKEN: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
+    Errno::from_io_error(error).is_some_and(|errno| ALL_TAKEN.contains(&errno))
 }
 
 /// A body that remembers whether anybody began to read it. It cannot be cloned, so nobody can send it twice.

@@ -63,6 +63,7 @@ const fn capabilities(flows: &'static [FlowCapability]) -> Capabilities {
         refund_ladder_s: &[10, 60, 300],
         refund_spacing_ms: 0,
         refund_renumbers: false,
+        refund_keyed_by_time: false,
         charge: None,
     }
 }
@@ -393,6 +394,10 @@ impl Provider for Memory {
 
     fn identity(&self) -> &str {
         MERCHANT
+    }
+
+    fn address(&self) -> &str {
+        "memory:"
     }
 
     fn capabilities(&self) -> &'static Capabilities {

@@ -69,6 +69,14 @@ pub struct Failure {
     pub message: String,
 }
 
+/// The code for a number that the provider has something under already.
+pub const NUMBER_EXISTS: &str = "number_exists";
+
+/// The code for a call for which this machine had no room: no descriptor, or no memory. It tells of nobody else.
+pub const NO_ROOM: &str = "no_room";
+/// The code for a call that was not made: the account's address is not one that accounts may have.
+pub const ADDRESS_NOT_ALLOWED: &str = "address_not_allowed";
+
 impl Failure {
     /// A failure from its three parts.
     pub fn new(kind: FailureKind, code: impl Into<String>, message: impl Into<String>) -> Self {

@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use crate::PROTOCOLS;
+use crate::http::Way;
 use crate::money::Money;
 use crate::notification::{Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified};
 use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
@@ -27,6 +28,9 @@ pub trait Provider: Send + Sync + fmt::Debug {
 
     /// Who we are there (merchant number and app), as one text. Never changes for an account.
     fn identity(&self) -> &str;
+
+    /// Where it is called: scheme, host and port. Accounts that call the same address at the same provider share its fate.
+    fn address(&self) -> &str;
 
     /// What it can do and how patient one must be with it.
     fn capabilities(&self) -> &'static Capabilities;
@@ -101,6 +105,9 @@ impl fmt::Debug for ProviderName {
     }
 }
 
+/// Makes an adapter from an account's settings, that goes out on this way.
+pub type Open = fn(serde_json::Value, &Way) -> Result<Arc<dyn Provider>, SettingsError>;
+
 /// One entry of [`PROTOCOLS`]: how to open an account at a provider.
 #[derive(Debug)]
 pub struct Protocol {
@@ -109,12 +116,50 @@ pub struct Protocol {
     /// Its capabilities, the same for every account.
     pub capabilities: &'static Capabilities,
     /// Reads an account's settings (the member `credentials` of `POST /v1/accounts`, the provider's block of the
-    /// sandbox's `/credentials` and a `base_url`) and makes an adapter that has not called anybody yet.
-    pub open: fn(serde_json::Value) -> Result<Arc<dyn Provider>, SettingsError>,
+    /// sandbox's `/credentials` and a `base_url`) and makes an adapter that has not called anybody yet, and will go out
+    /// on this way.
+    pub open: Open,
+    /// Where it is to be found.
+    pub addresses: &'static [Address],
     /// Makes the keys and identities of its sandbox merchant: what `face` reads.
     pub face_keys: fn() -> Result<serde_json::Value, NoRandomness>,
     /// Its side of the wire, for the sandbox.
     pub face: fn(&serde_json::Value) -> Result<Arc<dyn Face>, SettingsError>,
+}
+
+/// What an address of a provider is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "lowercase")]
+pub enum AddressKind {
+    /// Calls of the gateway's: what `base_url` of an account may be.
+    Api,
+    /// Pages that a payer's browser is sent to.
+    Pages,
+    /// Where a payer's wallet says who the payer is.
+    Oauth,
+}
+
+/// Where a provider is to be found: a scheme, a host, perhaps a port.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Address {
+    /// For what.
+    pub kind: AddressKind,
+    /// Whether real money is moved there. Test accounts never go there, and live ones nowhere else.
+    pub is_live: bool,
+    /// `https://…`
+    pub base: &'static str,
+}
+
+impl Address {
+    /// Where real money is moved.
+    pub(crate) const fn live(kind: AddressKind, base: &'static str) -> Self {
+        Self { kind, is_live: true, base }
+    }
+
+    /// Where none is.
+    pub(crate) const fn test(kind: AddressKind, base: &'static str) -> Self {
+        Self { kind, is_live: false, base }
+    }
 }
 
 /// The entry of the provider called `name`.
@@ -182,6 +227,8 @@ pub struct Capabilities {
     /// Whether a refund that a query or a notification showed to be ended without moving money may be asked for once
     /// more under another number. Where it may not, the refund has failed.
     pub refund_renumbers: bool,
+    /// A refund's time is part of what it is known by: sent again under its number at another time, it may be another one.
+    pub refund_keyed_by_time: bool,
     /// How its charges are done; `None` when it makes none.
     pub charge: Option<Charging>,
 }

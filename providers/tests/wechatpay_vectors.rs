@@ -53,7 +53,7 @@ fn settings(keys: &Value) -> Value {
 }
 
 fn adapter(keys: &Value) -> Arc<dyn Provider> {
-    (PROTOCOL.open)(settings(keys)).unwrap()
+    (PROTOCOL.open)(settings(keys), &providers::http::Way::Open).unwrap()
 }
 
 /// The key that a `Wechatpay-Serial` names.

@@ -21,6 +21,9 @@ use crate::routing::terms::{Limits, Terms};
 use crate::routing::usage::Used;
 use crate::store::{AccountRow, NewAccount};
 
+/// Accounts of one owner in use: each has a client, keys in memory, and a place in every gateway's health.
+const MAX_ACCOUNTS: usize = 200;
+
 /// An account as merchants see it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Account)]
@@ -35,8 +38,11 @@ pub struct AccountView {
     pub name: String,
     /// Who the merchant is there: app and merchant number. Never changes.
     pub identity: String,
-    /// `active`, `disabled` (takes no new payments), or `set_aside` (its provider refuses it).
+    /// `active`, `disabled` (takes no new payments), `set_aside` (its provider refuses it), or `barred` (its address is
+    /// not allowed: nothing is sent for it).
     pub status: &'static str,
+    /// What is wrong with the address of one that is barred, and which it may have.
+    pub barred_reason: Option<String>,
     /// What the provider said when it refused the account.
     pub set_aside_reason: Option<String>,
     /// Until then.
@@ -71,7 +77,8 @@ pub struct CreateAccount {
     /// Basis points.
     #[serde(default)]
     fee_bps: i32,
-    /// The provider's settings: keys and identity.
+    /// The provider's settings: keys, identity, and `base_url` where it is called: one of its own addresses, those of the
+    /// sandbox, or what the operator has added. Left out: the usual one.
     #[schema(value_type = Object)]
     credentials: serde_json::Map<String, serde_json::Value>,
 }
@@ -127,11 +134,13 @@ fn shown(app: &App, account: &Account) -> AccountView {
         provider: account.provider.name().to_string(),
         name: account.name.clone(),
         identity: account.provider.identity().to_owned(),
-        status: match (account.disabled, set_aside) {
-            (true, _) => "disabled",
-            (false, Some(_)) => "set_aside",
-            (false, None) => "active",
+        status: match (&account.barred, account.disabled, set_aside) {
+            (Some(_), _, _) => "barred",
+            (None, true, _) => "disabled",
+            (None, false, Some(_)) => "set_aside",
+            (None, false, None) => "active",
         },
+        barred_reason: account.barred.as_ref().map(|why| format!("Its address {why}")),
         set_aside_reason: set_aside.and(account.set_aside_reason.clone()),
         set_aside_until: set_aside,
         fee_bps: account.fee_bps,
@@ -139,7 +148,7 @@ fn shown(app: &App, account: &Account) -> AccountView {
         used_today: account.terms.limits.day.map(|_| app.directory.usage().used(&account.id, app.clock.now())),
         maintenance: account.terms.maintenance.clone(),
         flows: account.provider.capabilities().flows.iter().map(|f| f.flow.to_string()).collect(),
-        livemode: account.livemode,
+        livemode: account.owner.is_live(),
         created_at: account.created_at,
     }
 }
@@ -153,16 +162,24 @@ fn fee(param: &str, bps: i32) -> Result<i32, Problem> {
 
 /// Opens settings as the adapter would, so that a wrong key is found here and not at the first payment.
 fn opened(
+    app: &App,
     provider: &str,
-    credentials: &serde_json::Map<String, serde_json::Value>,
+    livemode: bool,
+    mut settings: serde_json::Map<String, serde_json::Value>,
 ) -> Result<(String, Vec<u8>), Problem> {
     let protocol = providers::protocol(provider).ok_or_else(|| {
         let known: Vec<&str> = providers::PROTOCOLS.iter().map(|p| p.name.as_str()).collect();
         Problem::invalid("provider", format!("A provider is one of {}.", known.join(", ")))
     })?;
-    let settings = serde_json::Value::Object(credentials.clone());
+
+    let addresses = app.directory.addresses();
+    addresses.complete(protocol, livemode, &mut settings);
+    let way = addresses
+        .way(protocol, livemode, &mut settings)
+        .map_err(|wrong| Problem::invalid("credentials.base_url", format!("The address {wrong}")))?;
+
     let plain = serde_json::to_vec(&settings).unwrap_or_default();
-    let opened = (protocol.open)(settings).map_err(|e| {
+    let opened = (protocol.open)(settings.into(), &way).map_err(|e| {
         let param = if e.field.is_empty() { "credentials".to_owned() } else { format!("credentials.{}", e.field) };
         Problem::invalid(param, e.message)
     })?;
@@ -173,31 +190,33 @@ fn opened(
 #[utoipa::path(get, path = "/v1/accounts", tag = "Accounts", responses((status = 200, body = List<AccountView>)))]
 pub async fn list(app: web::Data<App>, caller: Caller) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Admin, Scope::Finance, Scope::Pay])?;
-    let accounts = app.directory.accounts_of(&caller.merchant_id);
-    let data: Vec<AccountView> =
-        accounts.iter().filter(|a| a.livemode == caller.livemode).map(|a| shown(&app, a)).collect();
+    let accounts = app.directory.accounts_of(&caller.owner);
+    let data: Vec<AccountView> = accounts.iter().map(|a| shown(&app, a)).collect();
     Ok(HttpResponse::Ok().json(List { object: "list", data, has_more: false }))
 }
 
 /// A new account.
 #[utoipa::path(post, path = "/v1/accounts", tag = "Accounts", request_body = CreateAccount,
-    responses((status = 201, body = AccountView), (status = 409, body = Problem, content_type = "application/problem+json", description = "account_exists")))]
+    responses((status = 201, body = AccountView), (status = 409, body = Problem, content_type = "application/problem+json", description = "account_exists, too_many_accounts")))]
 pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
     let wanted = body.json::<CreateAccount>()?;
     text("name", &wanted.name, 64)?;
-    let (identity, plain) = opened(&wanted.provider, &wanted.credentials)?;
+    if app.directory.accounts_of(&caller.owner).iter().filter(|account| !account.disabled).count() >= MAX_ACCOUNTS {
+        let detail = format!("You have {MAX_ACCOUNTS} accounts in use in this mode; disable one first.");
+        return Err(Problem::new(StatusCode::CONFLICT, "too_many_accounts", detail));
+    }
+    let (identity, plain) = opened(&app, &wanted.provider, caller.owner.is_live(), wanted.credentials)?;
     let account_id = id::new(Kind::Account).map_err(crate::payments::Trouble::from)?;
     let row = NewAccount {
         credentials: app.directory.vault().seal(&account_id, &plain).map_err(|_| Problem::unavailable())?,
         id: account_id.clone(),
-        merchant_id: caller.merchant_id.clone(),
+        owner: caller.owner.clone(),
         provider: wanted.provider,
         identity: identity.clone(),
         name: wanted.name,
         disabled: false,
         fee_bps: fee("fee_bps", wanted.fee_bps)?,
-        livemode: caller.livemode,
         set_aside_until: None,
         set_aside_reason: None,
         terms: None,
@@ -231,11 +250,11 @@ fn terms(
 async fn leaves_a_route(app: &App, row: &AccountRow) -> Result<(), Problem> {
     // What another gateway switched off since the last look counts, too.
     app.directory.refresh().await?;
-    let accounts = app.directory.accounts_of(&row.merchant_id);
-    let routing = app.directory.routing_of(&row.merchant_id);
+    let accounts = app.directory.accounts_of(&row.owner);
+    let routing = app.directory.routing_of(&row.owner);
     let before = coverage::gaps(&accounts, &routing, &|account| !account.disabled);
     let after = coverage::gaps(&accounts, &routing, &|account| !account.disabled && account.id != row.id);
-    coverage::newly_open(&before, &after).map_or(Ok(()), |gap| Err(super::routing::without_route(gap, "status")))
+    coverage::newly_open(&before, &after).map_or(Ok(()), |flow| Err(super::routing::without_route(flow, "status")))
 }
 
 /// Renames, switches or re-keys an account, sets its limits and its maintenance windows. Its identity never changes.
@@ -244,11 +263,8 @@ async fn leaves_a_route(app: &App, row: &AccountRow) -> Result<(), Problem> {
 pub async fn change(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
     let wanted = body.json::<ChangeAccount>()?;
-    let rows = app.store.accounts().await?;
-    let mut row: AccountRow = rows
-        .into_iter()
-        .find(|row| *row.id == *id && row.merchant_id == caller.merchant_id && row.livemode == caller.livemode)
-        .ok_or_else(|| Problem::not_found("account"))?;
+    let found = app.store.account_of(&caller.owner, &id).await?;
+    let mut row: AccountRow = found.ok_or_else(|| Problem::not_found("account"))?;
     if let Some(name) = wanted.name {
         text("name", &name, 64)?;
         row.name = name;
@@ -256,8 +272,8 @@ pub async fn change(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) 
     if let Some(bps) = wanted.fee_bps {
         row.fee_bps = fee("fee_bps", bps)?;
     }
-    if let Some(credentials) = &wanted.credentials {
-        let (identity, plain) = opened(&row.provider, credentials)?;
+    if let Some(credentials) = wanted.credentials {
+        let (identity, plain) = opened(&app, &row.provider, row.owner.is_live(), credentials)?;
         if identity != row.identity {
             let detail = format!("These keys are for {identity}; this account is {}.", row.identity);
             return Err(Problem::invalid("credentials", detail));

@@ -1,9 +1,11 @@
-//! Who is let in: each merchant's share of requests (`RateLimit` headers, 429), and the load that this gateway takes at
-//! all (503). New payments are held back first; reads, refunds, cancels and notifications go on while there is anybody
+//! Who is let in: each owner's share of requests (`RateLimit` headers, 429), and the load that this gateway takes at
+//! all (503), of which each owner has its part whatever the others take. New payments are held back first; reads,
+//! refunds, cancels and notifications go on while there is anybody
 //! to serve them. Whoever is refused here is refused at once: nothing was asked of the database.
 
+use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -13,21 +15,23 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{Quota, RateLimiter};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::error::Problem;
+use super::reading::Reading;
 use crate::app::App;
 use crate::config;
+use crate::domain::Owner;
+use crate::routing::share::Shares;
 
-type ByMerchant = RateLimiter<String, DefaultKeyedStateStore<String>, DefaultClock, StateInformationMiddleware>;
+type ByOwner = RateLimiter<Owner, DefaultKeyedStateStore<Owner>, DefaultClock, StateInformationMiddleware>;
 
-/// One limit of each merchant.
+/// One limit of each owner: a shop's tests take nothing from its live payments.
 #[derive(Debug)]
 struct Policy {
     name: &'static str,
     per_second: NonZeroU32,
     burst: NonZeroU32,
-    limiter: ByMerchant,
+    limiter: ByOwner,
 }
 
 /// Where a merchant stands with a limit; told in headers.
@@ -50,8 +54,8 @@ impl Policy {
     }
 
     /// Counts a request. `Err`: one too many, and how long until the next one would be let in.
-    fn count(&self, merchant_id: &str) -> (Standing, Result<(), Duration>) {
-        let (remaining, verdict) = match self.limiter.check_key(&merchant_id.to_owned()) {
+    fn count(&self, owner: &Owner) -> (Standing, Result<(), Duration>) {
+        let (remaining, verdict) = match self.limiter.check_key(owner) {
             Ok(state) => (state.remaining_burst_capacity(), Ok(())),
             Err(not_until) => (0, Err(not_until.wait_time_from(DefaultClock::default().now()))),
         };
@@ -65,47 +69,124 @@ impl Policy {
 pub struct Admission {
     payments: Policy,
     requests: Policy,
-    in_progress: Arc<Semaphore>,
+    in_progress: Arc<Mutex<Shares<Owner>>>,
+    tests: Tests,
+    reading: Reading,
     max_commit_wait: Duration,
+}
+
+/// Of the connections to the database, the part that requests which only read leave to payments.
+const KEPT_FOR_PAYMENTS: usize = 4;
+/// As long as a database may take to give a connection.
+const READ_WAIT: Duration = Duration::from_secs(5);
+
+/// Webhook tests of one owner at the same time.
+const TESTS_AT_ONCE: u32 = 4;
+
+/// How many webhook tests of each owner are under way.
+type Tests = Arc<Mutex<HashMap<Owner, u32>>>;
+
+/// A webhook test's place, held until it has ended.
+#[derive(Debug)]
+pub struct TestPlace {
+    of: Owner,
+    among: Tests,
+}
+
+impl Drop for TestPlace {
+    fn drop(&mut self) {
+        let mut under_way = self.among.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(count) = under_way.get_mut(&self.of) {
+            *count = count.saturating_sub(1);
+            if *count == 0 {
+                under_way.remove(&self.of);
+            }
+        }
+    }
 }
 
 /// A new payment's place, held until its work is done.
 #[derive(Debug)]
 pub struct Place {
-    _permit: OwnedSemaphorePermit,
+    of: Owner,
+    among: Arc<Mutex<Shares<Owner>>>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        shares(&self.among).give_back(&self.of);
+    }
+}
+
+fn shares(of: &Mutex<Shares<Owner>>) -> MutexGuard<'_, Shares<Owner>> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Admission {
-    /// Everybody is let in as far as is configured.
+    /// Everybody is let in as far as is configured, by a gateway with so many connections to its database.
     #[must_use]
-    pub fn new(config: &config::Admission) -> Self {
+    pub fn new(config: &config::Admission, connections: u32) -> Self {
+        let connections = usize::try_from(connections).unwrap_or(usize::MAX);
         Self {
             payments: Policy::new("payments", config.payments_per_s, config.payments_burst),
             requests: Policy::new("requests", config.requests_per_s, config.requests_burst),
-            in_progress: Arc::new(Semaphore::new(config.max_in_progress)),
+            in_progress: Arc::new(Mutex::new(Shares::new(config.max_in_progress))),
+            tests: Tests::default(),
+            reading: Reading::new(connections - connections.div_ceil(KEPT_FOR_PAYMENTS), READ_WAIT),
             max_commit_wait: Duration::from_millis(config.max_commit_wait_ms),
         }
     }
 
-    /// Counts a request of a merchant.
+    /// Counts a request of an owner.
     ///
     /// # Errors
     /// 429 when it is one too many.
-    pub fn request(&self, request: &HttpRequest, merchant_id: &str) -> Result<(), Problem> {
-        count(&self.requests, request, merchant_id)
+    pub fn request(&self, request: &HttpRequest, owner: &Owner) -> Result<(), Problem> {
+        count(&self.requests, request, owner)
     }
 
     /// Counts a request for a new payment or offer, and gives it a place.
     ///
     /// # Errors
     /// 429 when it is the merchant's one too many, 503 when the gateway has too much to do.
-    pub fn payment(&self, app: &App, request: &HttpRequest, merchant_id: &str) -> Result<Place, Problem> {
-        count(&self.payments, request, merchant_id)?;
-        if app.store.commit_wait() > self.max_commit_wait {
+    pub fn payment(&self, app: &App, request: &HttpRequest, owner: &Owner) -> Result<Place, Problem> {
+        count(&self.payments, request, owner)?;
+        held(app, owner)?;
+        if app.store.commits_failing().is_some() || app.unwritten.any() {
+            return Err(unwritten());
+        }
+        if app.store.commit_wait_of(owner) > self.max_commit_wait {
             return Err(overloaded("database"));
         }
-        let permit = Arc::clone(&self.in_progress).try_acquire_owned();
-        permit.map(|permit| Place { _permit: permit }).map_err(|_| overloaded("payments"))
+        let of = owner.clone();
+        let is_let_in = shares(&self.in_progress).take(&of);
+        is_let_in.then(|| Place { of, among: Arc::clone(&self.in_progress) }).ok_or_else(|| overloaded("payments"))
+    }
+
+    /// Waits for a place to read in, which the request has until it is answered. Owners take turns.
+    ///
+    /// # Errors
+    /// 503 when there is none for long.
+    pub async fn reading(&self, request: &HttpRequest, owner: &Owner) -> Result<(), Problem> {
+        let place = self.reading.place(owner).await.ok_or_else(|| overloaded("reads"))?;
+        request.extensions_mut().insert(place);
+        Ok(())
+    }
+
+    /// Gives a place to an owner's test of a webhook endpoint, which may hang as long as a webhook may.
+    ///
+    /// # Errors
+    /// 429 when enough of his are under way.
+    pub fn webhook_test(&self, owner: &Owner) -> Result<TestPlace, Problem> {
+        let mut under_way = self.tests.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = under_way.entry(owner.clone()).or_default();
+        if *count >= TESTS_AT_ONCE {
+            let detail = "So many webhook tests of yours are under way. Nothing was sent: wait for their answers.";
+            let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "tests_in_progress", detail);
+            return Err(problem.retry_after(5));
+        }
+        *count += 1;
+        Ok(TestPlace { of: owner.clone(), among: Arc::clone(&self.tests) })
     }
 
     /// Forgets merchants that have not been seen for a while.
@@ -115,8 +196,8 @@ impl Admission {
     }
 }
 
-fn count(policy: &Policy, request: &HttpRequest, merchant_id: &str) -> Result<(), Problem> {
-    let (standing, verdict) = policy.count(merchant_id);
+fn count(policy: &Policy, request: &HttpRequest, owner: &Owner) -> Result<(), Problem> {
+    let (standing, verdict) = policy.count(owner);
     // The narrower limit is the one that is told: payments are counted after requests.
     request.extensions_mut().insert(standing);
     verdict.map_err(|wait| {
@@ -127,9 +208,31 @@ fn count(policy: &Policy, request: &HttpRequest, merchant_id: &str) -> Result<()
     })
 }
 
+/// After a restore nothing new is asked of live payers, and no live refund is taken, until a person has said go.
+///
+/// # Errors
+/// 503.
+pub fn held(app: &App, owner: &Owner) -> Result<(), Problem> {
+    if !app.hold.covers(owner) {
+        return Ok(());
+    }
+    metrics::counter!("interlock_refused_total", "reason" => "restored").increment(1);
+    let detail = "This installation was brought back from a backup, and its operator has not let live payments go on yet. \
+                  Nothing was done: repeat the request.";
+    Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "restored", detail).retry_after(30))
+}
+
+/// Nothing can be written now, so no payer may be asked for money: the same code as when the database is seen to be gone.
+fn unwritten() -> Problem {
+    metrics::counter!("interlock_refused_total", "reason" => "database").increment(1);
+    let detail = "This gateway cannot write anything down at the moment, so no payer is asked for money. Nothing was \
+                  done: repeat the request.";
+    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "service_unavailable", detail).retry_after(1)
+}
+
 fn overloaded(reason: &'static str) -> Problem {
     metrics::counter!("interlock_refused_total", "reason" => reason).increment(1);
-    let detail = "This gateway has as many new payments as it can take. Nothing was done: repeat the request.";
+    let detail = "This gateway has as much to do as it can take. Nothing was done: repeat the request.";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail).retry_after(1)
 }
 

@@ -1,43 +1,41 @@
-//! Who calls: an API key in `Authorization: Bearer`. Keys are stored as digests; they are 128 random bits or more,
-//! so a plain SHA-256 is enough.
+//! Who calls: an API key in `Authorization: Bearer`.
 
-use actix_web::http::StatusCode;
 use actix_web::http::header::AUTHORIZATION;
-use actix_web::{FromRequest, HttpRequest, dev, web};
+use actix_web::http::{Method, StatusCode};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev, web};
 use futures_util::future::LocalBoxFuture;
-use sha2::{Digest as _, Sha256};
 
 use super::admission::Admission;
 use super::error::Problem;
+use super::strangers::Strangers;
 use crate::app::App;
-
-/// What a key may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr, strum::EnumIter)]
-#[strum(serialize_all = "snake_case")]
-pub enum Scope {
-    /// Make, read and cancel payments.
-    Pay,
-    /// Give money back.
-    Refund,
-    /// Read everything about money.
-    Finance,
-    /// Accounts, routing, webhook endpoints, keys.
-    Admin,
-}
+use crate::domain::Owner;
+use crate::domain::key;
+pub use crate::domain::key::{Scope, digest, hex};
 
 /// The caller, by its key.
 #[derive(Debug, Clone)]
 pub struct Caller {
-    /// Whose key it is.
-    pub merchant_id: String,
-    /// Real money?
-    pub livemode: bool,
+    /// Whose key it is: the merchant, in the key's mode.
+    pub owner: Owner,
     /// The first characters of the key's digest: names the key in the history of changes.
     pub key_name: String,
+    /// `key_name` of the first in the chain of keys that made this one: whoever had that one may have this one, too.
+    pub root: String,
     scopes: Vec<Scope>,
 }
 
+/// Whose request it is, for those who see it when it has been answered.
+#[derive(Debug, Clone)]
+pub struct Asker(pub Owner);
+
 impl Caller {
+    /// What the key may do.
+    #[must_use]
+    pub fn scopes(&self) -> &[Scope] {
+        &self.scopes
+    }
+
     /// Whether the key may do this.
     ///
     /// # Errors
@@ -70,25 +68,37 @@ impl FromRequest for Caller {
     fn from_request(request: &HttpRequest, _: &mut dev::Payload) -> Self::Future {
         let app = request.app_data::<web::Data<App>>().cloned();
         let admission = request.app_data::<web::Data<Admission>>().cloned();
+        let strangers = request.app_data::<web::Data<Strangers>>().cloned();
         let request = request.clone();
         let header = request.headers().get(AUTHORIZATION).and_then(|v| v.to_str().ok()).map(str::to_owned);
         Box::pin(async move {
-            let (app, admission) = app.zip(admission).ok_or_else(Problem::unavailable)?;
-            let key = header
+            let (app, (admission, strangers)) = app.zip(admission.zip(strangers)).ok_or_else(Problem::unavailable)?;
+            let given = header
                 .as_deref()
                 .and_then(|h| h.split_once(' '))
                 .filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
-            let Some((_, key)) = key else {
+            let Some((_, given)) = given else {
+                strangers.count(&request)?;
                 return Err(unauthorized("Give an API key: `Authorization: Bearer sk_…`."));
             };
-            let digest = digest(key.trim());
-            let row = app.directory.key(&digest).await?.ok_or_else(|| unauthorized("This API key is not known."))?;
-            admission.request(&request, &row.merchant_id)?;
+            let digest = digest(given.trim());
+            if !app.directory.knows_key(&digest) {
+                strangers.count(&request)?;
+            }
+            let known = app.directory.key(&digest).await?.ok_or_else(|| unauthorized("This API key is not known."))?;
+            request.extensions_mut().insert(Asker(known.row.owner.clone()));
+            known.use_at(app.clock.now());
+            let row = &known.row;
+            admission.request(&request, &row.owner)?;
+            if request.method() == Method::GET {
+                admission.reading(&request, &row.owner).await?;
+            }
+            let key_name = key::fingerprint(&digest);
             Ok(Self {
-                merchant_id: row.merchant_id,
-                livemode: row.livemode,
-                key_name: digest.chars().take(12).collect(),
-                scopes: row.scopes.split_whitespace().filter_map(|s| s.parse().ok()).collect(),
+                owner: row.owner.clone(),
+                root: row.root.clone().unwrap_or_else(|| key_name.clone()),
+                key_name,
+                scopes: key::scopes(&row.scopes),
             })
         })
     }
@@ -96,16 +106,4 @@ impl FromRequest for Caller {
 
 fn unauthorized(detail: &str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthorized", detail).about("Authorization")
-}
-
-/// A key as it is stored.
-#[must_use]
-pub fn digest(key: &str) -> String {
-    hex(&Sha256::digest(key.as_bytes()))
-}
-
-/// Bytes as lower-case hexadecimal digits.
-#[must_use]
-pub fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|b| format!("{b:02x}")).collect()
 }

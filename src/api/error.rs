@@ -1,6 +1,8 @@
 //! The only place where anything becomes an HTTP error: problem+json (RFC 9457) with a stable `code`, the member it
 //! is about, and whether the same request may succeed later. What a provider or the database wrote stays inside.
 
+use std::borrow::Cow;
+
 use actix_web::http::StatusCode;
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpResponse, ResponseError};
@@ -50,7 +52,7 @@ pub struct Problem {
     pub request_id: Option<String>,
     /// The methods that would do, for `Allow`.
     #[serde(skip)]
-    pub allow: Option<&'static str>,
+    pub allow: Option<Cow<'static, str>>,
     /// Seconds, also in `Retry-After`.
     #[serde(skip)]
     pub retry_after_s: Option<u32>,
@@ -113,7 +115,8 @@ impl Problem {
 
     /// There is something here, but not for this method.
     #[must_use]
-    pub fn wrong_method(allow: &'static str) -> Self {
+    pub fn wrong_method(allow: impl Into<Cow<'static, str>>) -> Self {
+        let allow = allow.into();
         let detail = format!("Only {allow} will do here.");
         let problem = Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail);
         Self { allow: Some(allow), ..problem }
@@ -141,8 +144,8 @@ impl ResponseError for Problem {
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if let Some(allow) = self.allow {
-            headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+        if let Some(allow) = self.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
+            headers.insert(header::ALLOW, allow);
         }
         if self.status == 401 {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
@@ -235,12 +238,9 @@ impl From<Refusal> for Problem {
             }
             Refusal::NotPossible(why) => conflict("action_not_possible", &why).about("action"),
             Refusal::SamePerson => {
-                let detail = "This key has proposed it; a second person has to confirm it with another key.";
+                let detail = "This key has proposed it, or one that made it or was made with it; a second person has to confirm \
+                              it with a key of its own.";
                 conflict("second_person_needed", detail)
-            }
-            Refusal::OtherMode => {
-                let detail = "Real money is decided about with keys for real money, and test money with test keys.";
-                Self::new(StatusCode::FORBIDDEN, "forbidden", detail)
             }
             Refusal::Trouble(trouble) => trouble.into(),
         }

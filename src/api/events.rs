@@ -141,7 +141,7 @@ pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> 
         return Err(Problem::invalid("type", format!("An event is one of {}.", KINDS.join(", "))));
     }
     if let Some(after) = &query.starting_after
-        && app.store.event_of(&caller.merchant_id, caller.livemode, after).await?.is_none()
+        && app.store.event_of(&caller.owner, after).await?.is_none()
     {
         return Err(Problem::invalid("starting_after", "There is no such event."));
     }
@@ -153,7 +153,7 @@ pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> 
         starting_after: query.starting_after,
         limit: limit + 1,
     };
-    let found = app.store.events(&caller.merchant_id, caller.livemode, &filter).await?;
+    let found = app.store.events(&caller.owner, &filter).await?;
     Ok(HttpResponse::Ok().json(List::page(found.into_iter().map(Message::from).collect(), limit)))
 }
 
@@ -166,7 +166,7 @@ pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpRes
 }
 
 async fn event(app: &App, caller: &Caller, id: &str) -> Result<EventRow, Problem> {
-    let found = app.store.event_of(&caller.merchant_id, caller.livemode, id).await?;
+    let found = app.store.event_of(&caller.owner, id).await?;
     found.ok_or_else(|| Problem::not_found("event"))
 }
 
@@ -178,7 +178,7 @@ pub async fn replay(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) 
     caller.may_any(&[Scope::Admin, Scope::Pay])?;
     let wanted: ReplayOne = optional(&body)?;
     let event = event(&app, &caller, &id).await?;
-    let own = app.store.endpoints_of(&caller.merchant_id, caller.livemode).await?;
+    let own = app.store.endpoints_of(&caller.owner).await?;
     let (endpoints, notify_url): (Vec<&EndpointRow>, Option<String>) = match &wanted.endpoint {
         Some(id) => {
             let one = own.iter().find(|endpoint| endpoint.id == *id);
@@ -189,7 +189,7 @@ pub async fn replay(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) 
             (vec![one], None)
         }
         None => {
-            let payment = app.store.payment_of(&caller.merchant_id, &event.payment_id).await?;
+            let payment = app.store.payment_of(&caller.owner, &event.payment_id).await?;
             let wanting = own.iter().filter(|e| e.disabled_reason.is_none() && e.wants(&event.kind)).collect();
             (wanting, payment.and_then(|aggregate| aggregate.payment.notify_url))
         }
@@ -207,16 +207,16 @@ pub async fn replay(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) 
     params(("id" = String, Path)),
     responses((status = 202, body = Replay), (status = 409, body = Problem, content_type = "application/problem+json", description = "endpoint_disabled")))]
 pub async fn replay_all(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) -> Result<HttpResponse, Problem> {
-    caller.may_any(&[Scope::Admin, Scope::Pay])?;
+    caller.may(Scope::Admin)?;
     let since = time("since", &body.json::<ReplayAll>()?.since)?;
     let endpoint = own(&app, &caller, &id).await?;
     if endpoint.disabled_reason.is_some() {
         return Err(disabled());
     }
-    let (merchant, now) = ((caller.merchant_id.as_str(), caller.livemode), app.clock.now());
+    let now = app.clock.now();
     let (mut deliveries, mut after) = (0, None);
     let more_since = loop {
-        let events = app.store.events_since(merchant, &endpoint.events, since, after, REPLAYED_AT_ONCE).await?;
+        let events = app.store.events_since(&caller.owner, &endpoint.events, since, after, REPLAYED_AT_ONCE).await?;
         let (Some(first), Some(last)) = (events.first(), events.last()) else { break None };
         if deliveries >= MAX_REPLAYED {
             break Some(first.created_at);
@@ -237,7 +237,7 @@ pub async fn deliveries(app: web::Data<App>, caller: Caller, request: HttpReques
     caller.may_any(&[Scope::Admin, Scope::Pay])?;
     let query = ListQuery::read(&request, &["event", "endpoint", "status", "limit", "starting_after"])?;
     if let Some(after) = &query.starting_after
-        && !app.store.has_delivery(&caller.merchant_id, after).await?
+        && app.store.delivery_of(&caller.owner, after).await?.is_none()
     {
         return Err(Problem::invalid("starting_after", "There is no such delivery."));
     }
@@ -251,7 +251,7 @@ pub async fn deliveries(app: web::Data<App>, caller: Caller, request: HttpReques
         starting_after: query.starting_after,
         limit: limit + 1,
     };
-    let found = app.store.deliveries(&caller.merchant_id, caller.livemode, &filter).await?;
+    let found = app.store.deliveries(&caller.owner, &filter).await?;
     let mut logs = app.store.tries_of(found.iter().map(|row| row.id.clone()).collect()).await?;
     let data = found.into_iter().map(|row| {
         let log = logs.remove(&row.id).unwrap_or_default();

@@ -56,11 +56,7 @@ impl Once {
             hash.update(part);
         }
         Ok(Self {
-            scope: KeyScope {
-                merchant_id: caller.merchant_id.clone(),
-                operation: operation.to_owned(),
-                key: key.to_owned(),
-            },
+            scope: KeyScope { owner: caller.owner.clone(), operation: operation.to_owned(), key: key.to_owned() },
             fingerprint: hex(&hash.finalize()),
         })
     }

@@ -10,10 +10,10 @@ use super::error::Problem;
 use super::list::{List, ListQuery};
 use super::request::Id;
 use crate::app::App;
-use crate::domain::Timestamp;
 use crate::domain::incident::{Cause, Entry, Phase, Severity, Subject};
+use crate::domain::{Timestamp, Whose};
 use crate::payments::schedule;
-use crate::store::{EntryRow, Figures, IncidentFilter, IncidentRow, Whose};
+use crate::store::{EntryRow, Figures, IncidentFilter, IncidentRow};
 
 /// An outage.
 #[derive(Debug, Serialize, ToSchema)]
@@ -129,11 +129,15 @@ fn shown(incident: IncidentRow, whole: Option<(Vec<EntryRow>, Figures)>) -> Inci
     }
 }
 
-/// What concerns a merchant: its accounts, and the providers and flows that they serve.
+/// What concerns an owner: its accounts, and the providers and flows that they serve. An incident is not an owner's: it
+/// is the installation's, and of the mode that the installation speaks of. Where there are live accounts incidents are
+/// about those, whatever the words of an older one, and none of them is a test key's business.
 fn subjects(app: &App, caller: &Caller) -> Vec<String> {
-    let accounts = app.directory.accounts_of(&caller.merchant_id);
+    if caller.owner.mode != app.directory.spoken_mode() {
+        return Vec::new();
+    }
     let mut subjects = Vec::new();
-    for account in accounts.iter().filter(|account| account.livemode == caller.livemode) {
+    for account in app.directory.accounts_of(&caller.owner).iter() {
         let provider = account.provider.name();
         subjects.push(Subject::InDoubt(provider));
         subjects.push(Subject::Account(provider, account.id.clone()));
@@ -180,9 +184,8 @@ pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpRes
         .filter(|incident| subjects(&app, &caller).contains(&incident.subject.to_string()))
         .ok_or_else(|| Problem::not_found("incident"))?;
     let now = app.clock.now();
-    let whose = Whose { merchant_id: &caller.merchant_id, livemode: caller.livemode };
     let overdue = now.plus_s(-schedule::OFFER_MARGIN_S);
-    let figures = app.store.figures(&incident, Some(whose), now, overdue).await?;
+    let figures = app.store.figures(&incident, Whose::One(&caller.owner), now, overdue).await?;
     let timeline = app.store.timeline(&incident.id).await?;
     Ok(HttpResponse::Ok().json(shown(incident, Some((timeline, figures)))))
 }

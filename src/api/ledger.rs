@@ -120,12 +120,11 @@ pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> 
             let unknown = || Problem::invalid("starting_after", "There is no such entry.");
             let (payment_id, seq) = id.split_once('.').ok_or_else(unknown)?;
             let seq = seq.parse().map_err(|_| unknown())?;
-            let found = app.store.ledger_entry(&caller.merchant_id, caller.livemode, payment_id, seq).await?;
+            let found = app.store.ledger_entry(&caller.owner, payment_id, seq).await?;
             Some(found.ok_or_else(unknown)?)
         }
     };
-    let found =
-        app.store.ledger_entries(&caller.merchant_id, caller.livemode, &filter, after.as_ref(), limit + 1).await?;
+    let found = app.store.ledger_entries(&caller.owner, &filter, after.as_ref(), limit + 1).await?;
     Ok(HttpResponse::Ok().json(List::page(found.into_iter().map(shown).collect(), limit)))
 }
 
@@ -135,7 +134,7 @@ pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> 
 pub async fn balances(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Finance)?;
     let query = ListQuery::read(&request, &["payment", "account", "created_from", "created_until"])?;
-    let moved = app.store.ledger_sums(&caller.merchant_id, caller.livemode, &filter(&query)?).await?;
+    let moved = app.store.ledger_sums(&caller.owner, &filter(&query)?).await?;
     Ok(HttpResponse::Ok().json(List { object: "list", data: added_up(&moved), has_more: false }))
 }
 

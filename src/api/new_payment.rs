@@ -145,7 +145,7 @@ impl CreatePayment {
         let wait = wait(flow, self.wait)?;
         let providers = whose(flow, self.auth_code.as_deref(), providers_of(&self.providers)?)?;
         let payment = NewPayment {
-            merchant_id: caller.merchant_id.clone(),
+            owner: caller.owner.clone(),
             flow,
             providers,
             store: self.store.map(NewStore::check).transpose()?,
@@ -157,7 +157,6 @@ impl CreatePayment {
             client_ip,
             metadata,
             expires_in_s,
-            livemode: caller.livemode,
         };
         Ok(Checked { payment, auth_code: self.auth_code, wait })
     }

@@ -1,9 +1,10 @@
 //! `/notifications/…`: where providers tell us things.
 
 use actix_web::http::header::HeaderMap as ActixHeaders;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{FromRequest as _, HttpMessage as _, HttpRequest, HttpResponse, web};
 use providers::notification::RawNotification;
 
+use super::auth::Asker;
 use super::body::RawBody;
 use super::error::Problem;
 use crate::app::App;
@@ -15,19 +16,25 @@ pub async fn receive(
     app: web::Data<App>,
     request: HttpRequest,
     account_id: web::Path<String>,
-    body: Result<RawBody, Problem>,
+    payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
+    // Before its body is waited for: whoever sends to nobody gets nothing of our time.
     let Some(account) = app.directory.account(&account_id) else {
         notify::count("none", "unknown_account");
         return Err(Problem::not_found("account"));
     };
     // Too long, too slow, or it broke off.
+    let body = RawBody::from_request(&request, &mut payload.into_inner()).await;
     let body = body.inspect_err(|problem| notify::count(account.provider.name().as_str(), problem.code))?;
     let raw = RawNotification { headers: headers(request.headers()), body: body.0 };
     let app = app.into_inner();
     let worker = std::sync::Arc::clone(&app);
+    let owner = account.owner.clone();
     let work = app.spawn(async move { notify::receive(&worker, &account, raw).await });
-    let answer = work.await.map_err(|_| Problem::unavailable())?;
+    let (answer, is_believed) = work.await.map_err(|_| Problem::unavailable())?;
+    if is_believed {
+        request.extensions_mut().insert(Asker(owner));
+    }
     let status = actix_web::http::StatusCode::from_u16(answer.status.as_u16()).map_err(|_| Problem::unavailable())?;
     Ok(HttpResponse::build(status).content_type(answer.content_type).body(answer.body))
 }

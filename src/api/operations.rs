@@ -12,6 +12,7 @@ use super::error::Problem;
 use super::list::{List, ListQuery};
 use super::request::Id;
 use crate::app::App;
+use crate::domain::key::fingerprint;
 use crate::domain::operation::{Action, PROPOSAL_S, StepKind, actions};
 use crate::domain::{Aggregate, Timestamp};
 use crate::payments::view::{self, PaymentView};
@@ -184,9 +185,7 @@ fn money(row: &OperationRow, about: &Aggregate) -> Option<MoneyView> {
 }
 
 async fn details(app: &App, row: OperationRow) -> Result<Details, Problem> {
-    let about = app.store.payment_of_subject(&row.subject_id).await?;
-    // An entry names its subject by an id that only this merchant's rows have; were it not so, nothing is shown.
-    let about = about.filter(|about| about.payment.merchant_id == row.merchant_id);
+    let about = app.store.payment_of_subject(&row).await?;
     let steps = app.store.operation_steps(&row.id).await?;
     let now = app.clock.now();
     let open = row.resolved_at.is_none();
@@ -225,13 +224,13 @@ pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> 
     let starting_after = match &query.starting_after {
         None => None,
         Some(id) => {
-            let found = app.store.operation_of(&caller.merchant_id, id).await?;
+            let found = app.store.operation_of(&caller.owner, id).await?;
             Some(found.ok_or_else(|| Problem::invalid("starting_after", "There is no such entry."))?)
         }
     };
     let limit = query.limit()?;
     let filter = OperationFilter { kind: query.kind, resolved, starting_after, limit: limit + 1 };
-    let found = app.store.operations(&caller.merchant_id, &filter).await?;
+    let found = app.store.operations(&caller.owner, &filter).await?;
     Ok(HttpResponse::Ok().json(List::page(found.iter().map(shown).collect(), limit)))
 }
 
@@ -240,7 +239,7 @@ pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> 
     responses((status = 200, body = Details), (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Admin, Scope::Finance])?;
-    let row = app.store.operation_of(&caller.merchant_id, &id).await?;
+    let row = app.store.operation_of(&caller.owner, &id).await?;
     let row = row.ok_or_else(|| Problem::not_found("operation"))?;
     Ok(HttpResponse::Ok().json(details(&app, row).await?))
 }
@@ -265,13 +264,13 @@ pub async fn resolve(app: web::Data<App>, caller: Caller, id: Id, body: RawBody)
         action: wanted.action,
         evidence: wanted.evidence,
         note: wanted.note,
+        kin: app.store.kin(&caller.owner, &caller.root).await?.iter().map(|d| fingerprint(d)).collect(),
         key_name: caller.key_name,
-        livemode: caller.livemode,
     };
     // Whoever asked may be gone before it is done: it is done all the same.
-    let (said_by, merchant_id, id) = (app.clone().into_inner(), caller.merchant_id, id.to_string());
+    let (said_by, owner, id) = (app.clone().into_inner(), caller.owner, id.to_string());
     let running = app.clone().into_inner();
-    let saying = running.spawn(async move { work_list::say(&said_by, &merchant_id, &id, &word).await });
+    let saying = running.spawn(async move { work_list::say(&said_by, &owner, &id, &word).await });
     let row = saying.await.map_err(|_| Problem::unavailable())??;
     let status = if row.resolved_at.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok(HttpResponse::build(status).json(details(&app, row).await?))

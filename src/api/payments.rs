@@ -67,7 +67,7 @@ pub async fn create(
     let once = Once::read(&request, &caller, "payments", &body)?;
     let new = body.json::<CreatePayment>()?.check(&app, &caller)?;
     refuse_while_draining(&app)?;
-    let place = admission.payment(&app, &request, &caller.merchant_id)?;
+    let place = admission.payment(&app, &request, &caller.owner)?;
     let app = app.into_inner();
     let began = Instant::now();
     let writing_by = answer_by(&app);
@@ -126,7 +126,8 @@ impl Asked {
             true => app.traces.root(&payment.id, self.name, began, caller),
             false => app.traces.incoming(&payment.id, self.name, began, caller),
         };
-        trace.set("merchant.id", payment.merchant_id.clone());
+        trace.set("merchant.id", payment.owner.merchant.clone());
+        trace.set("mode", payment.owner.mode.as_str());
         trace.set("flow", payment.flow.to_string());
         trace.set("amount_fen", payment.amount.minor());
         if let Ok(request_id) = REQUEST_ID.try_with(Clone::clone) {
@@ -247,7 +248,7 @@ async fn again(app: &Arc<App>, once: &Once, answer_by: Instant) -> Result<HttpRe
     // The claim may have been given back since (its order number was taken): then the client simply repeats.
     let found = app.store.key_with_payment(&once.scope).await?;
     let Some((stored, aggregate)) = found else { return Err(Problem::unavailable()) };
-    if stored.key.fingerprint != once.fingerprint {
+    if stored.key.fingerprint != once.fingerprint || aggregate.payment.owner != once.scope.owner {
         return Err(idempotency::reused());
     }
     if let Some(answer) = stored.answer {
@@ -275,7 +276,7 @@ async fn again(app: &Arc<App>, once: &Once, answer_by: Instant) -> Result<HttpRe
 async fn order_in_use(app: &App, caller: &Caller, order_id: &str) -> Problem {
     let detail = "A payment with this order_id exists. Use it, or another order_id.";
     let problem = Problem::new(StatusCode::CONFLICT, "order_id_in_use", detail).about("order_id");
-    match app.store.payment_holding_order(&caller.merchant_id, order_id).await {
+    match app.store.payment_holding_order(&caller.owner, order_id).await {
         Ok(Some(holding)) => problem.because_of(holding.payment.id, holding.payment.status),
         // It has ended since: the order number is free again.
         Ok(None) => problem.retry_after(1),
@@ -288,7 +289,7 @@ async fn order_in_use(app: &App, caller: &Caller, order_id: &str) -> Problem {
     responses((status = 200, body = PaymentView), (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Pay, Scope::Finance, Scope::Refund])?;
-    let found = app.store.payment_of(&caller.merchant_id, &id).await?;
+    let found = app.store.payment_of(&caller.owner, &id).await?;
     let aggregate = found.ok_or_else(|| Problem::not_found("payment"))?;
     Ok(HttpResponse::Ok().json(queue::view(&app, &aggregate).await?))
 }
@@ -307,7 +308,7 @@ pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> 
         .as_deref()
         .map(|s| s.parse::<State>().map_err(|_| Problem::invalid("status", "Not a payment status.")));
     if let Some(after) = &query.starting_after
-        && app.store.payment_of(&caller.merchant_id, after).await?.is_none()
+        && app.store.payment_of(&caller.owner, after).await?.is_none()
     {
         return Err(Problem::invalid("starting_after", "There is no such payment."));
     }
@@ -320,7 +321,7 @@ pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> 
         starting_after: query.starting_after.clone(),
         limit: limit + 1,
     };
-    let found = app.store.payments(&caller.merchant_id, &filter).await?;
+    let found = app.store.payments(&caller.owner, &filter).await?;
     let mut shown = Vec::with_capacity(found.len());
     for aggregate in &found {
         shown.push(queue::view(&app, aggregate).await?);
@@ -351,11 +352,11 @@ pub async fn offer(
         return Err(Problem::invalid("flow", "A barcode is a payment of its own, not another offer for this one."));
     }
     refuse_while_draining(&app)?;
-    let place = admission.payment(&app, &request, &caller.merchant_id)?;
+    let place = admission.payment(&app, &request, &caller.owner)?;
     let app = app.into_inner();
     let answer_by = answer_by(&app);
     for _ in 0..DECISIONS {
-        let found = app.store.payment_of(&caller.merchant_id, &id).await?;
+        let found = app.store.payment_of(&caller.owner, &id).await?;
         let mut before = found.ok_or_else(|| Problem::not_found("payment"))?;
         if app.store.key(&once.scope).await?.is_some() {
             return again(&app, &once, answer_by).await;
@@ -413,7 +414,7 @@ pub async fn cancel(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpR
     caller.may(Scope::Pay)?;
     let app = app.into_inner();
     let answer_by = answer_by(&app);
-    let noted = close::cancel(&app, &caller.merchant_id, &id).await?.ok_or_else(|| Problem::not_found("payment"))?;
+    let noted = close::cancel(&app, &caller.owner, &id).await?.ok_or_else(|| Problem::not_found("payment"))?;
     let aggregate = if noted.payment.status.is_open() {
         let (worker, id) = (Arc::clone(&app), noted.payment.id.clone());
         let work = app.spawn(async move { resolve::advance(&worker, &id).await }.in_current_span());

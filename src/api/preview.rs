@@ -116,19 +116,18 @@ pub async fn preview(app: web::Data<App>, caller: Caller, body: RawBody) -> Resu
     let at = wanted.at.as_deref().map(|text| list::time("at", text)).transpose()?;
     let now = at.unwrap_or_else(|| app.clock.now());
     let asked = Asked {
-        merchant_id: &caller.merchant_id,
-        livemode: caller.livemode,
+        owner: &caller.owner,
         wanted: Wanted { flow, amount, providers: &providers, metadata: &metadata },
         tried: &[],
         now,
     };
-    let turn = |rule| app.directory.turns().peek(&caller.merchant_id, rule);
+    let turn = |rule| app.directory.turns().peek(&caller.owner, rule);
     let look = |route: &RouteId| app.health.peek(route);
     let choice = plan::consider(&app, asked, &look, &turn, &mut plan::chance().map_err(Trouble::from)?);
     let mut accounts: Vec<PreviewAccount> =
         choice.able.iter().zip(1..).map(|(candidate, position)| shown(candidate, Some(position))).collect();
     accounts.extend(choice.skipped.iter().map(|candidate| shown(candidate, None)));
-    for account in app.directory.accounts_of(&caller.merchant_id).iter().filter(|a| a.livemode == caller.livemode) {
+    for account in app.directory.accounts_of(&caller.owner).iter() {
         if !accounts.iter().any(|named| named.account == account.id) {
             let left_out = Candidate { account: account.clone(), weight: None, view: None, score: None, why: None };
             accounts.push(PreviewAccount { skipped: Some("not_in_rule"), ..shown(&left_out, None) });

@@ -9,6 +9,7 @@ use tokio::sync::oneshot;
 use tracing::Instrument as _;
 use utoipa::ToSchema;
 
+use super::admission;
 use super::auth::{Caller, Scope};
 use super::body::RawBody;
 use super::error::{Problem, is_key_taken};
@@ -72,15 +73,16 @@ pub async fn create(
     caller.may(Scope::Refund)?;
     let once = Once::read(&request, &caller, &format!("refunds/{id}"), &body)?;
     let new = body.json::<CreateRefund>()?.check()?;
+    admission::held(&app, &caller.owner)?;
     let app = app.into_inner();
     let asked_at = Instant::now();
     let answer_by = asked_at + Duration::from_millis(app.config.payments.answer_within_ms);
     let (tell, made) = oneshot::channel();
     let sender = caller_of(&request);
     let done = app.spawn({
-        let (app, once, merchant_id) = (Arc::clone(&app), once.clone(), caller.merchant_id.clone());
+        let (app, once, owner) = (Arc::clone(&app), once.clone(), caller.owner.clone());
         async move {
-            match refund::open(&app, &merchant_id, &id, &new, once.scope, once.fingerprint).await {
+            match refund::open(&app, &owner, &id, &new, once.scope, once.fingerprint).await {
                 Ok((aggregate, key)) => {
                     let _ = tell.send(Ok((aggregate.payment.id.clone(), key.resource_id.clone())));
                     let began = app.clock.began(asked_at.elapsed());
@@ -137,7 +139,7 @@ async fn told(app: &App, refund: Refund, stands: StoredAnswer) -> Result<HttpRes
 async fn again(app: &App, once: &Once) -> Result<HttpResponse, Problem> {
     let found = app.store.key_with_payment(&once.scope).await?;
     let Some((stored, mut aggregate)) = found else { return Err(Problem::unavailable()) };
-    if stored.key.fingerprint != once.fingerprint {
+    if stored.key.fingerprint != once.fingerprint || aggregate.payment.owner != once.scope.owner {
         return Err(idempotency::reused());
     }
     let refund = aggregate.refund_mut(&stored.key.resource_id).cloned().ok_or_else(Problem::unavailable)?;
@@ -161,7 +163,7 @@ async fn again(app: &App, once: &Once) -> Result<HttpResponse, Problem> {
     responses((status = 200, body = RefundView), (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Refund, Scope::Finance, Scope::Pay])?;
-    let found = app.store.refund_of(&caller.merchant_id, &id).await?;
+    let found = app.store.refund_of(&caller.owner, &id).await?;
     Ok(HttpResponse::Ok().json(view::refund(&found.ok_or_else(|| Problem::not_found("refund"))?)))
 }
 
@@ -172,14 +174,12 @@ pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> 
     caller.may_any(&[Scope::Refund, Scope::Finance])?;
     let query = ListQuery::read(&request, &["payment", "limit", "starting_after"])?;
     if let Some(after) = &query.starting_after
-        && app.store.refund_of(&caller.merchant_id, after).await?.is_none()
+        && app.store.refund_of(&caller.owner, after).await?.is_none()
     {
         return Err(Problem::invalid("starting_after", "There is no such refund."));
     }
     let limit = query.limit()?;
-    let found = app
-        .store
-        .refunds(&caller.merchant_id, query.payment.as_deref(), query.starting_after.as_deref(), limit + 1)
-        .await?;
+    let found =
+        app.store.refunds(&caller.owner, query.payment.as_deref(), query.starting_after.as_deref(), limit + 1).await?;
     Ok(HttpResponse::Ok().json(List::page(found.iter().map(view::refund).collect(), limit)))
 }

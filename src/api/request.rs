@@ -7,18 +7,24 @@ use std::time::{Duration, Instant};
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};
-use actix_web::http::Method;
 use actix_web::http::header::{HeaderName, HeaderValue};
+use actix_web::http::{ConnectionType, Method, StatusCode};
 use actix_web::middleware::Next;
-use actix_web::{FromRequest, HttpRequest, dev};
+use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev, web};
 use tracing::Instrument as _;
 
 use super::admission;
+use super::auth::Asker;
+use super::connections::Connections;
 use super::error::{Problem, REQUEST_ID};
 use crate::domain::id;
+use crate::lines;
 use crate::traces::Caller;
 
 const HEADER: &str = "x-request-id";
+
+/// So much of a path is logged; ours are shorter.
+const LONGEST_PATH: usize = 200;
 
 /// Takes the caller's `X-Request-Id` if it is one, or makes one; logs one line for each answer.
 ///
@@ -34,7 +40,7 @@ pub async fn identify(
         None => format!("req_{}", id::token().unwrap_or_default()),
     };
     let span = tracing::info_span!("request", request_id);
-    let (method, path) = (request.method().clone(), request.path().to_owned());
+    let (method, path) = (request.method().clone(), shown(request.path()));
     let began = Instant::now();
     REQUEST_ID
         .scope(request_id.clone(), async move {
@@ -45,12 +51,41 @@ pub async fn identify(
                 response.headers_mut().insert(HeaderName::from_static(HEADER), value);
             }
             measure(&response, &method, began.elapsed());
-            let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            tracing::info!(%method, path, status = response.status().as_u16(), ms, "answered");
+            end_in_a_crowd(&mut response);
+            if is_worth_a_line(&response) {
+                let ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                tracing::info!(%method, path, status = response.status().as_u16(), ms, "answered");
+            }
             Ok(response)
         })
         .instrument(span)
         .await
+}
+
+/// A path as it is logged: whoever sends a long one fills no disk with it.
+fn shown(path: &str) -> String {
+    path.chars().take(LONGEST_PATH).collect()
+}
+
+/// Refusals, and what needs no key, can be had as fast as somebody likes: so many of them are logged for each merchant,
+/// and for all strangers. Our own failures always are.
+fn is_worth_a_line(response: &ServiceResponse<impl MessageBody>) -> bool {
+    let status = response.status();
+    let is_refused = status.is_client_error() || status == StatusCode::SERVICE_UNAVAILABLE;
+    let extensions = response.request().extensions();
+    let asker = extensions.get::<Asker>();
+    if !is_refused && (asker.is_some() || status.is_server_error()) {
+        return true;
+    }
+    lines::may_write(asker.map(|asker| asker.0.to_string()).as_deref())
+}
+
+/// While more connections are open than are kept, none is kept.
+fn end_in_a_crowd(response: &mut ServiceResponse<impl MessageBody>) {
+    let connections = response.request().app_data::<web::Data<Connections>>();
+    if connections.is_some_and(|connections| connections.is_crowded()) {
+        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+    }
 }
 
 /// By route, never by path: paths hold ids. What has no route and strange methods are one series each.

@@ -54,7 +54,7 @@ pub struct RouteShown {
 pub async fn list(app: web::Data<App>, caller: Caller) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Admin, Scope::Pay, Scope::Finance])?;
     let now = app.clock.now();
-    let accounts = app.directory.accounts_of(&caller.merchant_id);
+    let accounts = app.directory.accounts_of(&caller.owner);
     let routes = accounts.iter().flat_map(|account| {
         let flows = account.provider.capabilities().flows.iter().map(|capability| capability.flow);
         flows.map(|flow| {

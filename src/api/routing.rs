@@ -3,6 +3,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
+use providers::order::Flow;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -14,7 +15,7 @@ use super::request::Id;
 use crate::app::App;
 use crate::domain::Timestamp;
 use crate::routing::check;
-use crate::routing::coverage::{self, Gap};
+use crate::routing::coverage;
 use crate::routing::rule::{ProviderWindow, Routing, Rule};
 use crate::store::RoutingRow;
 
@@ -91,7 +92,7 @@ fn stored(rules: serde_json::Value) -> Result<Routing, Problem> {
 #[utoipa::path(get, path = "/v1/routing", tag = "Routing", responses((status = 200, body = Routing)))]
 pub async fn read(app: web::Data<App>, caller: Caller) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Admin, Scope::Pay, Scope::Finance])?;
-    Ok(HttpResponse::Ok().json(&*app.directory.routing_of(&caller.merchant_id)))
+    Ok(HttpResponse::Ok().json(&*app.directory.routing_of(&caller.owner)))
 }
 
 /// Sets your routing, as a new version. One that leaves a flow without a route is refused, unless forced.
@@ -121,7 +122,7 @@ pub async fn versions(app: web::Data<App>, caller: Caller, request: HttpRequest)
     let limit = query.limit()?;
     let not_one = |_| Problem::invalid("starting_after", "The number of a version is needed.");
     let before = query.starting_after.as_deref().map(str::parse).transpose().map_err(not_one)?;
-    let rows = app.store.routing_versions(&caller.merchant_id, before, limit.saturating_add(1)).await?;
+    let rows = app.store.routing_versions(&caller.owner, before, limit.saturating_add(1)).await?;
     let versions = rows.into_iter().map(shown).collect::<Result<Vec<_>, _>>()?;
     Ok(HttpResponse::Ok().json(List::page(versions, limit)))
 }
@@ -133,7 +134,7 @@ pub async fn version(app: web::Data<App>, caller: Caller, id: Id) -> Result<Http
     caller.may_any(&[Scope::Admin, Scope::Finance])?;
     let none = || Problem::not_found("version");
     let version = id.parse().map_err(|_| none())?;
-    let row = app.store.routing_version(&caller.merchant_id, version).await?.ok_or_else(none)?;
+    let row = app.store.routing_version(&caller.owner, version).await?.ok_or_else(none)?;
     Ok(HttpResponse::Ok().json(shown(row)?))
 }
 
@@ -145,7 +146,7 @@ pub async fn version(app: web::Data<App>, caller: Caller, id: Id) -> Result<Http
 pub async fn rollback(app: web::Data<App>, caller: Caller, body: RawBody) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
     let wanted = body.json::<Rollback>()?;
-    let row = app.store.routing_version(&caller.merchant_id, wanted.version).await?;
+    let row = app.store.routing_version(&caller.owner, wanted.version).await?;
     let row = row.ok_or_else(|| Problem::invalid("version", "There is no such version."))?;
     let next = Routing { version: 0, ..stored(row.rules)? };
     let written = replace(&app, &caller, next, wanted.force, Some(row.version)).await?;
@@ -162,10 +163,10 @@ async fn replace(
 ) -> Result<Routing, Problem> {
     // What another gateway set since the last look counts, too.
     app.directory.refresh().await?;
-    let accounts = app.directory.accounts_of(&caller.merchant_id);
+    let accounts = app.directory.accounts_of(&caller.owner);
     let own: Vec<&str> = accounts.iter().map(|account| account.id.as_str()).collect();
     check::check(&next, &own)?;
-    let current = app.directory.routing_of(&caller.merchant_id);
+    let current = app.directory.routing_of(&caller.owner);
     let conflict = || {
         let detail = "Somebody else has changed the routing since; read it again.";
         Problem::new(StatusCode::CONFLICT, "version_conflict", detail).about("version")
@@ -174,9 +175,9 @@ async fn replace(
         return Err(conflict());
     }
     let gaps = |routing| coverage::gaps(&accounts, routing, &|account| !account.disabled);
-    if let Some(gap) = coverage::newly_open(&gaps(&current), &gaps(&next)).filter(|_| !force) {
+    if let Some(flow) = coverage::newly_open(&gaps(&current), &gaps(&next)).filter(|_| !force) {
         let param = if restored_from.is_some() { "version" } else { "rules" };
-        return Err(without_route(gap, param));
+        return Err(without_route(flow, param));
     }
     let next = Routing { version: current.version.saturating_add(1), ..next };
     let row = RoutingRow {
@@ -186,21 +187,20 @@ async fn replace(
         changed_at: app.clock.now(),
         restored_from,
     };
-    if !app.store.add_routing(&caller.merchant_id, &row).await? {
+    if !app.store.add_routing(&caller.owner, &row).await? {
         return Err(conflict());
     }
     app.directory.changed().await?;
-    tracing::info!(merchant_id = caller.merchant_id, version = next.version, by = caller.key_name, "routing changed");
+    tracing::info!(owner = %caller.owner, version = next.version, by = caller.key_name, "routing changed");
     Ok(next)
 }
 
 /// A change that would cut payments off.
-pub(super) fn without_route(gap: Gap, param: &str) -> Problem {
+pub(super) fn without_route(flow: Flow, param: &str) -> Problem {
     let detail = format!(
-        "After this, some or all payments of the flow {:?} in {} mode would have no account; give force: true if that \
-         is what you want.",
-        gap.flow.as_ref(),
-        if gap.livemode { "live" } else { "test" }
+        "After this, some or all payments of the flow {:?} would have no account; give force: true if that is what you \
+         want.",
+        flow.as_ref()
     );
     Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "flow_without_route", detail).about(param)
 }

@@ -6,10 +6,8 @@ use serde_json::json;
 use utoipa::OpenApi;
 
 use super::error::Problem;
+use super::readiness::{Readiness, Reason};
 use crate::app::App;
-
-/// Beyond this skew between this machine and the database nothing may be decided by time.
-const MAX_SKEW_MS: i64 = 120_000;
 
 /// The process lives.
 #[utoipa::path(get, path = "/healthz", tag = "System", responses((status = 200)))]
@@ -17,25 +15,24 @@ pub async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "ok" }))
 }
 
-/// The gateway can take payments: its database answers, its clock is right, and it is not stopping.
+/// The gateway can take payments: its database answers and takes commits, its clock is right, and it is not stopping.
 #[utoipa::path(get, path = "/readyz", tag = "System", responses((status = 200), (status = 503)))]
-pub async fn readyz(app: web::Data<App>) -> HttpResponse {
-    let database = app.store.time().await;
-    let skew_ms = app.clock.skew_ms();
-    let draining = app.leaving.is_cancelled() || app.draining.is_cancelled();
-    let ready = database.is_ok() && skew_ms.abs() <= MAX_SKEW_MS && !draining;
+pub async fn readyz(app: web::Data<App>, readiness: web::Data<Readiness>) -> HttpResponse {
+    let reasons = readiness.reasons(&app).await;
     let body = json!({
-        "status": if ready { "ready" } else { "not_ready" },
-        "database": if database.is_ok() { "ok" } else { "down" },
-        "clock_skew_ms": skew_ms,
-        "draining": draining,
+        "status": if reasons.is_empty() { "ready" } else { "not_ready" },
+        "reasons": reasons,
+        "database": if reasons.contains(&Reason::DatabaseDown) { "down" } else { "ok" },
+        "clock_skew_ms": app.clock.skew_ms(),
+        "draining": reasons.contains(&Reason::Draining),
     });
-    if ready { HttpResponse::Ok().json(body) } else { HttpResponse::ServiceUnavailable().json(body) }
+    if reasons.is_empty() { HttpResponse::Ok().json(body) } else { HttpResponse::ServiceUnavailable().json(body) }
 }
 
 /// Prometheus metrics.
 #[utoipa::path(get, path = "/metrics", tag = "System", responses((status = 200, content_type = "text/plain")))]
-pub async fn metrics(handle: web::Data<PrometheusHandle>) -> HttpResponse {
+pub async fn metrics(app: web::Data<App>, handle: web::Data<PrometheusHandle>) -> HttpResponse {
+    app.jobs.publish();
     handle.run_upkeep();
     HttpResponse::Ok().content_type("text/plain; version=0.0.4; charset=utf-8").body(handle.render())
 }
@@ -77,6 +74,9 @@ pub async fn metrics(handle: web::Data<PrometheusHandle>) -> HttpResponse {
         super::events::replay,
         super::events::replay_all,
         super::events::deliveries,
+        super::keys::list,
+        super::keys::create,
+        super::keys::revoke,
         super::incidents::list,
         super::incidents::read,
         super::status::page,
@@ -108,5 +108,5 @@ impl utoipa::Modify for Security {
 
 /// Whatever has no route.
 pub async fn nothing_here() -> Result<HttpResponse, Problem> {
-    Err(Problem::not_found("page"))
+    Err(super::place::nothing_here())
 }

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
 
+use super::admission::Admission;
 use super::auth::{Caller, Scope};
 use super::body::RawBody;
 use super::error::Problem;
@@ -169,7 +170,7 @@ fn shown(row: EndpointRow, now: Timestamp, secret: Option<&Secret>) -> EndpointV
         disabled_reason: row.disabled_reason,
         failing_since: row.failing_since,
         old_secret_until: row.secrets.old_until.filter(|until| now < *until),
-        livemode: row.livemode,
+        livemode: row.owner.is_live(),
         created_at: row.created_at,
         secret: secret.map(Secret::shown),
     }
@@ -236,7 +237,7 @@ fn conflict() -> Problem {
 
 /// The caller's endpoint; anybody else's is not there.
 pub(super) async fn own(app: &App, caller: &Caller, id: &str) -> Result<EndpointRow, Problem> {
-    let found = app.store.endpoint_of(&caller.merchant_id, caller.livemode, id).await?;
+    let found = app.store.endpoint_of(&caller.owner, id).await?;
     found.ok_or_else(|| Problem::not_found("webhook endpoint"))
 }
 
@@ -245,7 +246,7 @@ pub(super) async fn own(app: &App, caller: &Caller, id: &str) -> Result<Endpoint
 pub async fn list(app: web::Data<App>, caller: Caller) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
     let now = app.clock.now();
-    let rows = app.store.endpoints_of(&caller.merchant_id, caller.livemode).await?;
+    let rows = app.store.endpoints_of(&caller.owner).await?;
     let data: Vec<EndpointView> = rows.into_iter().map(|row| shown(row, now, None)).collect();
     Ok(HttpResponse::Ok().json(List { object: "list", data, has_more: false }))
 }
@@ -259,7 +260,7 @@ pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Resul
     receiver(&app, "url", &wanted.url)?;
     kinds(&wanted.events)?;
     described(&wanted.description)?;
-    if app.store.endpoints_of(&caller.merchant_id, caller.livemode).await?.len() >= MAX_ENDPOINTS {
+    if app.store.endpoints_of(&caller.owner).await?.len() >= MAX_ENDPOINTS {
         let detail = format!("You have {MAX_ENDPOINTS} endpoints already; remove one.");
         return Err(Problem::new(StatusCode::CONFLICT, "too_many_endpoints", detail));
     }
@@ -272,12 +273,11 @@ pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Resul
             old_until: None,
         },
         id,
-        merchant_id: caller.merchant_id.clone(),
+        owner: caller.owner.clone(),
         url: wanted.url,
         events: wanted.events,
         mode: wanted.mode,
         description: wanted.description,
-        livemode: caller.livemode,
         disabled_reason: None,
         failing_since: None,
         version: 1,
@@ -358,9 +358,16 @@ pub async fn rotate(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) 
 
 /// Sends `webhook.test` to an endpoint, once and at once, and says what came back. A disabled one can be tested, too.
 #[utoipa::path(post, path = "/v1/webhook_endpoints/{id}/test", tag = "Webhooks", params(("id" = String, Path)),
-    responses((status = 200, body = WebhookTest)))]
-pub async fn test(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
+    responses((status = 200, body = WebhookTest),
+        (status = 429, body = Problem, content_type = "application/problem+json", description = "tests_in_progress")))]
+pub async fn test(
+    app: web::Data<App>,
+    admission: web::Data<Admission>,
+    caller: Caller,
+    id: Id,
+) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
+    let _place = admission.webhook_test(&caller.owner)?;
     let row = own(&app, &caller, &id).await?;
     let now = app.clock.now();
     let message = Message {
@@ -370,7 +377,7 @@ pub async fn test(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpRes
         payment: String::new(),
         version: 0,
         created_at: now,
-        livemode: row.livemode,
+        livemode: row.owner.is_live(),
         data: json!({ "webhook_endpoint": row.id }),
     };
     let letter = Letter::to_endpoint(app.directory.vault(), &row, &message, now).map_err(|_| Problem::unavailable())?;
@@ -407,7 +414,7 @@ pub async fn rotate_notify_secret(app: web::Data<App>, caller: Caller, body: Raw
     let (owner, mut row) = stored_notify_secret(&app, &caller).await?;
     let (secret, sealed) = rotated(&app, &owner, &row.secrets, overlap_s)?;
     row.secrets = sealed;
-    if !app.store.change_notify_secret(&caller.merchant_id, caller.livemode, &row).await? {
+    if !app.store.change_notify_secret(&caller.owner, &row).await? {
         return Err(conflict());
     }
     tracing::info!(by = caller.key_name, overlap_s, "notify secret rotated");
@@ -415,10 +422,10 @@ pub async fn rotate_notify_secret(app: web::Data<App>, caller: Caller, body: Raw
 }
 
 async fn stored_notify_secret(app: &App, caller: &Caller) -> Result<(String, NotifySecretRow), Problem> {
-    let owner = notify_owner(&caller.merchant_id, caller.livemode);
+    let owner = notify_owner(&caller.owner);
     let new = Secret::new().map_err(Trouble::from)?;
     let new = new.sealed(app.directory.vault(), &owner).map_err(|_| Problem::unavailable())?;
-    let row = app.store.notify_secret(&caller.merchant_id, caller.livemode, new, app.clock.now()).await?;
+    let row = app.store.notify_secret(&caller.owner, new, app.clock.now()).await?;
     Ok((owner, row))
 }
 
@@ -427,6 +434,6 @@ fn notify_view(app: &App, caller: &Caller, row: &NotifySecretRow, secret: &Secre
         object: "notify_secret",
         secret: secret.shown(),
         old_secret_until: row.secrets.old_until.filter(|until| app.clock.now() < *until),
-        livemode: caller.livemode,
+        livemode: caller.owner.is_live(),
     }
 }

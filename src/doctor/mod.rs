@@ -2,18 +2,26 @@
 //! makes no table, no key and no row, and may run beside a gateway. Secrets are never printed.
 
 pub mod ledger;
+pub mod restored;
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::sync::Arc;
 use std::time::Duration;
 
 use providers::order::{Call, OrderRef};
 use providers::outcome::{FailureKind, Queried};
+use providers::provider::Provider;
 
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::directory::addresses::{Addresses, NotPublic};
+use crate::domain::AllOwners;
 use crate::domain::id::{self, InstallationPrefix};
+use crate::embedded;
+use crate::guard::{Lookup, System};
 use crate::routing::health::redis::{Place, Shared};
+use crate::server;
 use crate::store::{AccountRow, Durability, Store};
 use crate::vault::Vault;
 
@@ -105,6 +113,11 @@ pub async fn run(config: &Config, out: &mut dyn Write) -> io::Result<usize> {
 
 fn configuration(config: &Config, sheet: &mut Sheet<'_>) -> io::Result<()> {
     sheet.note("configuration", Finding::Good("every key can be read".to_owned()))?;
+    let database = config.database_file().map(|file| embedded::itself(&file));
+    if database.is_some_and(|file| server::restore_marker(&file).symlink_metadata().is_ok()) {
+        let finding = bad("a restore was interrupted: no gateway starts", "run `interlock restore FILE` again");
+        sheet.note("database", finding)?;
+    }
     let url = &config.server.public_url;
     if config.sandbox.listen == "off" && !url.starts_with("https://") {
         let said = format!("server.public_url = {url:?} is no https address; providers send notifications there");
@@ -147,7 +160,7 @@ async fn redis(config: &Config, sheet: &mut Sheet<'_>) -> io::Result<()> {
     let place: Result<Place, &str> = config.redis.url.parse();
     let finding = match place {
         Err(problem) => bad(format!("redis.url: the address {problem}"), "write it as config/default.toml says"),
-        Ok(place) => match Shared::new(place, Duration::from_millis(config.redis.timeout_ms)).ping().await {
+        Ok(place) => match Shared::new(place, "doctor", Duration::from_millis(config.redis.timeout_ms)).ping().await {
             Ok(()) => Finding::Good("it answers".to_owned()),
             Err(error) => {
                 let mend = "start it, check redis.url, its password and what may connect; payments go on without it";
@@ -243,7 +256,7 @@ async fn clock(store: &Store, sheet: &mut Sheet<'_>) -> io::Result<()> {
 
 /// Opens every account that takes payments, and asks its provider, signed, about an order that does not exist.
 async fn accounts(config: &Config, store: &Store, vault: Option<&Vault>, sheet: &mut Sheet<'_>) -> io::Result<()> {
-    let rows = match store.accounts().await {
+    let rows = match store.accounts(AllOwners).await {
         Ok(rows) => rows,
         Err(error) => return sheet.note("accounts", bad(error, "run `interlock migrate`")),
     };
@@ -254,33 +267,64 @@ async fn accounts(config: &Config, store: &Store, vault: Option<&Vault>, sheet: 
     let Some(vault) = vault else {
         return sheet.note("accounts", bad("their credentials cannot be opened", "mend the key for credentials first"));
     };
+    let addresses = match addresses(config).await {
+        Ok(addresses) => addresses,
+        Err(error) => return sheet.note("configuration", bad(error, "see providers.addresses in config/default.toml")),
+    };
     for row in rows {
         let what = format!("account {} ({}, {})", row.id, row.provider, row.name);
         let finding = if row.disabled {
             Finding::Good("disabled; not asked".to_owned())
         } else {
-            account(config, &row, vault).await
+            account(config, &addresses, &row, vault).await
         };
         sheet.note(&what, finding)?;
     }
     Ok(())
 }
 
-async fn account(config: &Config, row: &AccountRow, vault: &Vault) -> Finding {
-    let again = "give its credentials anew: PATCH /v1/accounts/{id}";
+/// Where accounts may be, with the sandbox that a gateway of this configuration would run or use.
+async fn addresses(config: &Config) -> Result<Addresses, NotPublic> {
+    let lookup: Arc<dyn Lookup> = Arc::new(System);
+    let addresses = Addresses::new(&config.providers, &lookup)?;
+    if let Some(faces) = server::faces(config).await {
+        addresses.sandbox_runs(&faces);
+    }
+    Ok(addresses)
+}
+
+/// How to mend credentials.
+const AGAIN: &str = "give its credentials anew: PATCH /v1/accounts/{id}";
+
+/// An account's provider, as a gateway would call it.
+fn provider(addresses: &Addresses, row: &AccountRow, vault: &Vault) -> Result<Arc<dyn Provider>, Finding> {
     let plain = match vault.open(&row.id, &row.credentials) {
         Ok(plain) => plain,
-        Err(error) => return bad(error, "give the key that they were sealed with, or the credentials anew"),
+        Err(error) => return Err(bad(error, "give the key that they were sealed with, or the credentials anew")),
     };
     let Some(protocol) = providers::protocol(&row.provider) else {
-        return bad("this version does not know its provider", "run a version that does");
+        return Err(bad("this version does not know its provider", "run a version that does"));
     };
-    let opened = serde_json::from_slice(&plain).ok().map(protocol.open);
-    let provider = match opened {
-        Some(Ok(provider)) => provider,
-        // The field alone: what stands in it is a secret.
-        Some(Err(error)) => return bad(format!("its credentials do not open: {}", error.field), again),
-        None => return bad("its credentials cannot be read", again),
+    let Ok(mut settings) = serde_json::from_slice(&plain) else {
+        return Err(bad("its credentials cannot be read", AGAIN));
+    };
+    let way = match addresses.way(protocol, row.owner.is_live(), &mut settings) {
+        Ok(way) => way,
+        Err(wrong) => {
+            let mend =
+                "change credentials.base_url by PATCH /v1/accounts/{id}, or add the address to providers.addresses";
+            return Err(bad(format!("barred: nothing is sent for it. Its address {wrong}"), mend));
+        }
+    };
+    // The field alone: what stands in it is a secret.
+    (protocol.open)(settings.into(), &way)
+        .map_err(|error| bad(format!("its credentials do not open: {}", error.field), AGAIN))
+}
+
+async fn account(config: &Config, addresses: &Addresses, row: &AccountRow, vault: &Vault) -> Finding {
+    let provider = match provider(addresses, row, vault) {
+        Ok(provider) => provider,
+        Err(finding) => return finding,
     };
     let order_no = InstallationPrefix::parse(&config.payments.order_prefix).and_then(|p| id::provider_no(&p).ok());
     let Some(order_no) = order_no else { return bad("no random number can be had", "look at this machine") };
@@ -297,7 +341,7 @@ async fn account(config: &Config, row: &AccountRow, vault: &Vault) -> Finding {
                     "the provider is in trouble, or far away: try again, look at its status page"
                 }
                 FailureKind::Incompatible => "the answer's signature does not hold: compare the provider's public key",
-                FailureKind::Account | FailureKind::Request | FailureKind::Declined => again,
+                FailureKind::Account | FailureKind::Request | FailureKind::Declined => AGAIN,
             };
             bad(format!("its provider was asked, and nothing is known: {}", failure.code), mend)
         }

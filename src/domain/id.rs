@@ -3,6 +3,7 @@
 use std::fmt;
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
+use sha2::{Digest as _, Sha256};
 
 /// The system has no randomness to give; nothing that needs an id can go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -22,25 +23,32 @@ pub fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
 /// Base 62; a token begins with its lowest digit.
 const DIGITS: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
 
+/// So many of them hold 128 bits.
+const TOKEN: usize = 22;
+
 /// 128 random bits in base 62, always 22 characters of `[0-9A-Za-z]`.
 ///
 /// # Errors
 /// [`NoRandomness`].
 pub fn token() -> Result<String, NoRandomness> {
-    let mut rest = u128::from_be_bytes(random::<16>()?);
-    let mut text = String::with_capacity(22);
-    for _ in 0..22 {
+    Ok(digits(u128::from_be_bytes(random::<16>()?)))
+}
+
+fn digits(bits: u128) -> String {
+    let mut rest = bits;
+    let mut text = String::with_capacity(TOKEN);
+    for _ in 0..TOKEN {
         let digit = usize::try_from(rest % 62).unwrap_or(0);
         text.push(DIGITS.get(digit).copied().map_or('0', char::from));
         rest /= 62;
     }
-    Ok(text)
+    text
 }
 
 /// The 128 random bits of an id, with its prefix or without; `None` for what [`token`] cannot have made, and for 0.
 #[must_use]
 pub fn bits(id: &str) -> Option<u128> {
-    let token = id.rsplit('_').next().filter(|token| token.len() == 22)?;
+    let token = id.rsplit('_').next().filter(|token| token.len() == TOKEN)?;
     let digit = |byte: u8| DIGITS.iter().position(|digit| *digit == byte).and_then(|at| u128::try_from(at).ok());
     let mut digits = token.bytes().rev().map(digit);
     let bits = digits.try_fold(0_u128, |bits, digit| bits.checked_mul(62)?.checked_add(digit?))?;
@@ -112,6 +120,17 @@ pub fn provider_no(prefix: &InstallationPrefix) -> Result<String, NoRandomness> 
     Ok(format!("{prefix}{}", token()?))
 }
 
+/// The number of a refund at its provider: it begins as the number of the order does, or as that which was given up before
+/// it, and follows from that, the merchant's number and how many were given up. So a refund that is asked for again after
+/// its row was lost, by a restore, is the same refund to the provider. As hard to guess as the order's number.
+#[must_use]
+pub fn refund_no(after: &str, merchant_refund_no: &str, given_up: usize) -> String {
+    let digest = Sha256::digest(format!("refund\0{after}\0{merchant_refund_no}\0{given_up}"));
+    let bits = digest.iter().take(16).fold(0_u128, |bits, byte| (bits << 8) | u128::from(*byte));
+    let prefix = after.len().checked_sub(TOKEN).and_then(|end| after.get(..end)).unwrap_or_default();
+    format!("{prefix}{}", digits(bits))
+}
+
 /// Tells the numbers of this installation from those of others on the same merchant account.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct InstallationPrefix(String);
@@ -122,6 +141,12 @@ impl InstallationPrefix {
     pub fn parse(text: &str) -> Option<Self> {
         let fits = (1..=8).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric());
         fits.then(|| Self(text.to_owned()))
+    }
+
+    /// The prefix of numbers that are made after a restore: two characters longer, so that they still fit.
+    #[must_use]
+    pub fn in_turn(&self, turn: &str) -> Self {
+        Self(format!("{self}{turn}"))
     }
 }
 
@@ -143,6 +168,18 @@ mod tests {
         assert!(no.bytes().all(|b| b.is_ascii_alphanumeric()));
         assert!(InstallationPrefix::parse("").is_none());
         assert!(InstallationPrefix::parse("too-long!").is_none());
+    }
+
+    #[test]
+    fn a_refund_that_is_asked_for_again_has_the_number_that_it_had() {
+        let order_no = provider_no(&InstallationPrefix::parse("SHOP2026").unwrap().in_turn("Zz")).unwrap();
+        let no = refund_no(&order_no, "rf-1", 0);
+        assert_eq!((no.len(), &no[..10]), (32, "SHOP2026Zz"));
+        assert!(no.bytes().all(|b| b.is_ascii_alphanumeric()));
+        assert_eq!(no, refund_no(&order_no, "rf-1", 0));
+        let others =
+            [refund_no(&order_no, "rf-1", 1), refund_no(&order_no, "rf-2", 0), refund_no("SHOP2026Zz", "rf-1", 0)];
+        assert!(!others.contains(&no) && !others.contains(&order_no), "{others:?}");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use providers::money::Money;
 use sha2::{Digest as _, Sha256};
 
 use super::attempt::{Disposition, State};
-use super::{Aggregate, Attempt, Refund, Timestamp, refund};
+use super::{Aggregate, Attempt, Owner, Refund, Timestamp, refund};
 
 /// Where money stands. What a contract with a provider is elsewhere (an account) is named beside it.
 #[derive(
@@ -114,9 +114,7 @@ pub struct Entry {
     /// Its place among the payment's entries, from 1.
     pub seq: i32,
     /// Whose.
-    pub merchant_id: String,
-    /// Real money?
-    pub livemode: bool,
+    pub owner: Owner,
     /// What moves.
     pub transfer: Transfer,
     /// When it was decided, by the gateway's clock.
@@ -136,8 +134,8 @@ impl Entry {
             "interlock ledger entry 1",
             &self.payment_id,
             &self.seq.to_string(),
-            &self.merchant_id,
-            if self.livemode { "live" } else { "test" },
+            &self.owner.merchant,
+            self.owner.mode.as_str(),
             <&str>::from(t.cause),
             &t.attempt_id,
             t.refund_id.as_deref().unwrap_or_default(),
@@ -315,8 +313,7 @@ pub fn entries(before: Option<&Aggregate>, after: &Aggregate, now: Timestamp) ->
             let mut entry = Entry {
                 payment_id: after.payment.id.clone(),
                 seq: head.entries.saturating_add(1),
-                merchant_id: after.payment.merchant_id.clone(),
-                livemode: after.payment.livemode,
+                owner: after.payment.owner.clone(),
                 transfer,
                 at: now,
                 previous: std::mem::take(&mut head.hash),

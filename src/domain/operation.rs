@@ -79,6 +79,8 @@ pub fn actions(kind: &str) -> &'static [Action] {
         // Somebody told of money on an attempt that is proved dead, and its provider does not know of any.
         "money_unconfirmed" | "account_unavailable" | "console_refund_unconfirmed" => &[A::AskAgain, A::Acknowledge],
         "account_refused" => &[A::AccountOk, A::Acknowledge],
+        // Other credentials, or `providers.addresses`, mend it; then it ends by itself.
+        "account_barred" => &[A::Acknowledge],
         _ => &[A::Acknowledge],
     }
 }

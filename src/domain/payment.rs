@@ -5,7 +5,7 @@ use providers::order::{Flow, Store};
 use providers::outcome::Failure;
 use providers::provider::ProviderName;
 
-use super::{Attempt, Illegal, Refund, Timestamp, attempt, ledger, refund};
+use super::{Attempt, Illegal, Owner, Refund, Timestamp, attempt, ledger, refund};
 
 /// Where a payment stands.
 #[derive(
@@ -105,7 +105,7 @@ pub struct Payment {
     /// `pay_…`.
     pub id: String,
     /// Whose it is.
-    pub merchant_id: String,
+    pub owner: Owner,
     /// The merchant's own number; unique among payments that have not ended without money.
     pub order_id: String,
     /// What to collect.
@@ -130,8 +130,6 @@ pub struct Payment {
     pub store: Option<Store>,
     /// The merchant's own members; kept and returned as they are.
     pub metadata: serde_json::Value,
-    /// Real money?
-    pub livemode: bool,
     /// Which time the routes are being gone through.
     pub round: i32,
     /// Grows with every change: the compare-and-set of everything that belongs to the payment, and its fencing number.
@@ -174,11 +172,11 @@ impl Payment {
     }
 }
 
-/// Payments of one merchant that wait for the same flow.
+/// Payments of one owner that wait for the same flow.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Line {
     /// Whose.
-    pub merchant_id: String,
+    pub owner: Owner,
     /// How their payers pay.
     pub flow: Flow,
 }
@@ -222,14 +220,6 @@ impl Aggregate {
     /// A refund by its id, to change it.
     pub fn refund_mut(&mut self, id: &str) -> Option<&mut Refund> {
         self.refunds.iter_mut().find(|r| r.id == id)
-    }
-
-    /// When the resolver has to look at it next: the earliest time of the payment, its attempts and its refunds.
-    #[must_use]
-    pub fn due_at(&self) -> Option<Timestamp> {
-        let attempts = self.attempts.iter().filter_map(|a| a.next_check_at);
-        let refunds = self.refunds.iter().filter_map(|r| r.next_check_at);
-        self.payment.resume_at.into_iter().chain(attempts).chain(refunds).min()
     }
 
     /// Whether some offer that a payer may have seen could still be paid.

@@ -3,7 +3,7 @@
 use providers::money::Money;
 use providers::outcome::Failure;
 
-use super::{Illegal, Timestamp};
+use super::{Illegal, Owner, Timestamp};
 
 /// Where a refund stands.
 #[derive(
@@ -78,7 +78,7 @@ pub struct Refund {
     /// The captured attempt it gives back from.
     pub attempt_id: String,
     /// Whose it is.
-    pub merchant_id: String,
+    pub owner: Owner,
     /// The merchant's own number; unique for ever.
     pub merchant_refund_no: String,
     /// Our number at the provider; the same however often it is sent.

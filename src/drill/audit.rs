@@ -2,13 +2,17 @@
 //! never be so. Each verdict is a rule that can be broken; what it says of a payment is enough to look for it. Pure.
 #![expect(clippy::indexing_slicing, reason = "a JSON value gives null for what it has not")]
 
+mod figures;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+pub use self::figures::Figures;
 use super::forger::Forgeries;
 use super::merchant::{Answer, Shopped};
+use super::prober::Probed;
 use super::receiver::Received;
 use crate::domain::attempt::Disposition;
 use crate::domain::payment::State;
@@ -26,6 +30,10 @@ pub const ENDED_WITHIN_S: i64 = 4 * 3_600;
 /// So many questions, closes and reversals of an attempt at the most, and probes of routes that are out.
 const CALLS_AN_ATTEMPT: u64 = 2 * 42;
 const PROBES: u64 = 1_000;
+
+/// Whatever fell silent, payments are taken again so soon; and nobody says for so long that he is ready while he is not.
+const SERVED_WITHIN_MS: u64 = 15_000;
+const FALSELY_READY_MS: u64 = 30_000;
 
 /// What nobody has to look at any more once everything was mended: it goes on by itself, or says that it cannot.
 const IN_VAIN: [&str; 5] =
@@ -76,6 +84,12 @@ pub struct Evidence {
     pub liars: BTreeSet<String>,
     /// Providers that were to refuse refunds, or not to carry them out.
     pub refusing: BTreeSet<String>,
+    /// For how long gateways took no payments, where somebody has looked.
+    pub probed: Vec<Probed>,
+    /// Jobs that stood still after a clock was set, and payments that were known too late.
+    pub too_slow: Vec<(&'static str, String)>,
+    /// Providers that were mended and not back in time, and where.
+    pub not_back: Vec<String>,
     /// What went wrong with processes: one that did not stop well, a run that did not come to rest.
     pub trouble: Vec<String>,
 }
@@ -91,31 +105,6 @@ pub struct Violation {
     pub found: String,
 }
 
-/// What the figures say.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Figures {
-    /// Payments that were accepted.
-    pub payments: u64,
-    /// Among them: their payer would pay, and nobody canceled.
-    pub payable: u64,
-    /// Payable ones that succeeded.
-    pub succeeded: u64,
-    /// Orders whose money was kept beside another one's of the same payment, or beside none that counts.
-    pub captured_twice_kept: u64,
-    /// Accepted payments that are in no row, and orders with money that the rows know nothing of.
-    pub lost: u64,
-    /// Payments that neither ended nor stand on the work list.
-    pub unended: u64,
-    /// Forged messages that were answered.
-    pub forged: u64,
-    /// So many questions were asked about one attempt at the most.
-    pub most_questions: i32,
-    /// So long after everything was mended the last payment ended, in seconds of the gateways' time.
-    pub ended_after_s: i64,
-    /// Captures that went back because another one was kept, or nobody wanted them any more.
-    pub given_back: u64,
-}
-
 /// Audits all.
 #[must_use]
 pub fn audit(e: &Evidence) -> (Vec<Violation>, Figures) {
@@ -124,8 +113,14 @@ pub fn audit(e: &Evidence) -> (Vec<Violation>, Figures) {
     for trouble in &e.trouble {
         found.add("comes_to_rest", "run", trouble.clone());
     }
+    for (rule, found_slow) in &e.too_slow {
+        found.add(rule, "run", found_slow.clone());
+    }
     for seen in &e.seen_double {
         found.add("never_two_alive", seen, "two live or two kept attempts at one moment".to_owned());
+    }
+    for missing in &e.not_back {
+        found.add("back_in_time", "run", missing.clone());
     }
     for deviation in &e.ledger {
         found.add("ledger_agrees", &deviation.place, deviation.what.clone());
@@ -139,6 +134,7 @@ pub fn audit(e: &Evidence) -> (Vec<Violation>, Figures) {
     if let Some(changed) = &e.changed_by_forgeries {
         found.add("forged_changes_nothing", "run", changed.clone());
     }
+    probes(&mut found, e);
     calls(&mut found, e);
     for payment in &e.payments {
         one_payment(&mut found, e, payment, &orders);
@@ -170,10 +166,11 @@ impl Findings {
 
     fn done(mut self, e: &Evidence) -> (Vec<Violation>, Figures) {
         for shopped in e.shopped.values() {
-            let Some(id) = &shopped.payment else { continue };
-            self.figures.payments += 1;
-            let status = e.payments.iter().find(|p| p.payment.id == *id).map(|p| p.payment.status);
-            self.figures.succeeded += u64::from(shopped.payable && status == Some(State::Succeeded));
+            let row = shopped.payment.as_ref().and_then(|id| e.payments.iter().find(|p| p.payment.id == *id));
+            let succeeded = row.is_some_and(|p| p.payment.status == State::Succeeded);
+            self.figures.payments += u64::from(shopped.payment.is_some());
+            self.figures.succeeded += u64::from(shopped.payable && succeeded);
+            self.figures.cut_off += u64::from(shopped.payable && !shopped.is_done && !succeeded);
         }
         // Whoever would have paid and was turned away counts, too.
         self.figures.payable = u64::try_from(e.shopped.values().filter(|s| s.payable).count()).unwrap_or(0);
@@ -354,6 +351,21 @@ fn refunds(found: &mut Findings, e: &Evidence, payment: &Aggregate, orders: &BTr
             found.require(listed, "every_refund_ends", id, || {
                 format!("refund {} is abnormal, and nobody is told", refund.id)
             });
+        }
+    }
+}
+
+/// A gateway takes payments again soon, and does not say that it is ready while nothing succeeds there.
+fn probes(found: &mut Findings, e: &Evidence) {
+    for probed in &e.probed {
+        found.require(probed.longest_ms <= SERVED_WITHIN_MS, "served_again", &probed.gateway, || {
+            format!("no payment was taken for {} ms", probed.longest_ms)
+        });
+        found.require(probed.falsely_ready_ms <= FALSELY_READY_MS, "ready_is_true", &probed.gateway, || {
+            format!("it said that it was ready for {} ms while no payment was taken", probed.falsely_ready_ms)
+        });
+        for job in &probed.stopped {
+            found.add("every_loop_goes_on", &probed.gateway, job.clone());
         }
     }
 }

@@ -9,11 +9,13 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
+use tokio::net::unix::OwnedWriteHalf;
 use tokio::net::{UnixListener, UnixStream};
 
 use crate::app::App;
 use crate::domain::Timestamp;
 use crate::kill;
+use crate::progress::Age;
 
 /// Names the socket.
 pub const VARIABLE: &str = "INTERLOCK_DRILL_DOOR";
@@ -28,12 +30,14 @@ pub enum Knock {
     Skew(i64),
     /// Say what is waited for.
     Due,
+    /// Say how the jobs get on.
+    Jobs,
     /// Die of SIGKILL when the n-th worker comes to this point: `pay_after_call:2`.
     Arm(String),
 }
 
 /// What is answered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Reply {
     /// The gateway's time.
     pub now_ms: i64,
@@ -41,6 +45,8 @@ pub struct Reply {
     pub due_ms: Option<i64>,
     /// How much is being worked on, whatever the rows say.
     pub at_work: usize,
+    /// For how long each job should have done something and has not, in milliseconds.
+    pub overdue_ms: Vec<(String, u64)>,
 }
 
 /// Opens the door, if the environment names one.
@@ -90,16 +96,31 @@ async fn serve(app: &App, moved: &Moved, stream: UnixStream) -> std::io::Result<
             }
             Knock::Arm(point) => kill::arm_now(&point),
             Knock::Due => {}
+            Knock::Jobs => {
+                let overdue_ms = overdue(app);
+                let reply = Reply { now_ms: app.clock.now().0, due_ms: None, at_work: 0, overdue_ms };
+                answer(&mut write, &reply).await?;
+                continue;
+            }
         }
         // Who is at work as the rows are read may leave something that is due.
         let before = app.tasks.len();
         let due_ms = due(app).await.map(|at| at.0);
-        let reply = Reply { now_ms: app.clock.now().0, due_ms, at_work: before.max(app.tasks.len()) };
-        let mut text = serde_json::to_vec(&reply)?;
-        text.push(b'\n');
-        write.write_all(&text).await?;
+        let at_work = before.max(app.tasks.len());
+        answer(&mut write, &Reply { now_ms: app.clock.now().0, due_ms, at_work, overdue_ms: Vec::new() }).await?;
     }
     Ok(())
+}
+
+async fn answer(write: &mut OwnedWriteHalf, reply: &Reply) -> std::io::Result<()> {
+    let mut text = serde_json::to_vec(reply)?;
+    text.push(b'\n');
+    write.write_all(&text).await
+}
+
+fn overdue(app: &App) -> Vec<(String, u64)> {
+    let ms = |age: &Age| u64::try_from(age.overdue().as_millis()).unwrap_or(u64::MAX);
+    app.jobs.ages().iter().map(|age| (age.job.clone(), ms(age))).collect()
 }
 
 /// The earliest time at which anything has to be done. While the database does not answer: now.

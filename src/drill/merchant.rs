@@ -57,6 +57,8 @@ pub struct Shopped {
     pub payer_paid: bool,
     /// Whether its payer could pay: did not decline, and nobody canceled.
     pub payable: bool,
+    /// Whether it came to its end: nobody was cut off in the middle when the trouble was over.
+    pub is_done: bool,
     /// How long the first answer took.
     pub took_ms: u64,
 }
@@ -66,7 +68,7 @@ pub struct Shopped {
 pub struct Log(Arc<Mutex<BTreeMap<usize, Shopped>>>);
 
 impl Log {
-    fn note(&self, number: usize, work: impl FnOnce(&mut Shopped)) {
+    pub(super) fn note(&self, number: usize, work: impl FnOnce(&mut Shopped)) {
         work(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(number).or_default());
     }
 
@@ -126,7 +128,13 @@ impl Shopper {
     }
 
     /// Goes through it.
-    pub async fn run(mut self) {
+    pub async fn run(self) {
+        let (log, number) = (self.shop.log.clone(), self.number);
+        self.shop_and_pay().await;
+        log.note(number, |s| s.is_done = true);
+    }
+
+    async fn shop_and_pay(mut self) {
         let body = self.request();
         let key = format!("key-{}", self.order_id);
         let twice = self.does(self.habits.twice);

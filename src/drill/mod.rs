@@ -3,16 +3,25 @@
 //! drills.
 
 pub mod audit;
+mod clock_set;
+mod compare;
+pub mod disk;
 pub mod door;
 pub mod forger;
+mod leftovers;
+pub mod lies;
 pub mod merchant;
+mod neighbour;
+pub mod prober;
 pub mod proxy;
 pub mod receiver;
 mod report;
 mod rest;
+mod returns;
 mod run;
 pub mod scenario;
 pub mod stage;
+mod storm;
 
 use std::io::{self, Write};
 use std::ops::RangeInclusive;
@@ -27,7 +36,7 @@ use tokio::task::JoinSet;
 use self::receiver::Receiver;
 use self::report::Results;
 pub use self::report::explain;
-use self::run::{Tools, run};
+use self::run::Tools;
 use self::scenario::{Plan, Scenario};
 
 /// The drill itself could not be carried out: nothing is known of what it was to show.
@@ -105,7 +114,7 @@ pub async fn drill(wanted: Wanted, out: &mut (dyn Write + Send)) -> Result<bool,
             let _place = places.acquire_owned().await.ok()?;
             let plan = tools.wanted.plan(seed);
             let _ = begin.send(plan.clone());
-            Some((seed, run(&tools, plan).await))
+            Some((seed, compare::carry_out(&tools, plan).await))
         });
     }
     let (mut results, mut shown_at) = (Results::default(), Instant::now());
@@ -122,7 +131,10 @@ pub async fn drill(wanted: Wanted, out: &mut (dyn Write + Send)) -> Result<bool,
         let Some(done) = done else { break };
         let Some((seed, outcome)) = done.map_err(|e| Broken(e.to_string()))? else { continue };
         match outcome {
-            Ok(outcome) => results.add(seed, outcome, out)?,
+            Ok((outcome, compared)) => {
+                compared.into_iter().for_each(|compared| results.compare(compared));
+                results.add(seed, outcome, out)?;
+            }
             Err(broken) => results.add_broken(seed, &broken, out)?,
         }
         if shown_at.elapsed() >= SHOWN_EVERY {

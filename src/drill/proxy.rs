@@ -1,11 +1,13 @@
-//! A TCP proxy between two parts of an installation, and the trouble that it makes: connections that are cut, held or
-//! refused. Of protocols it knows one word, COMMIT.
+//! A TCP proxy between two parts of an installation, and the trouble that it makes: connections that are cut, held,
+//! refused, or fall silent for ever. Of protocols it knows how a PostgreSQL is told what to do.
 
+use std::collections::HashMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -25,6 +27,12 @@ pub enum Mood {
     CutBeforeCommit,
     /// Cuts a connection that says COMMIT once the database has heard it: the answer is lost.
     CutAfterCommit,
+    /// From then on nothing passes over any connection that stands, and none is closed. New ones work.
+    Silent,
+    /// The same for a connection that is about to say a statement with these words, which the database never hears.
+    SilentBefore(&'static str),
+    /// The same once the database has heard it.
+    SilentAfter(&'static str),
 }
 
 /// What PostgreSQL's clients send to end a transaction, in one piece.
@@ -139,7 +147,16 @@ async fn bind_patiently(address: SocketAddr) -> TcpSocket {
     }
 }
 
-async fn pass(from: TcpStream, targets: Vec<SocketAddr>, first: usize, mut mood: watch::Receiver<Mood>) {
+/// How a connection ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// It is closed.
+    Closed,
+    /// Nobody hears of it.
+    Silent,
+}
+
+async fn pass(from: TcpStream, targets: Vec<SocketAddr>, first: usize, mood: watch::Receiver<Mood>) {
     let is_cut = |mood: &Mood| matches!(mood, Mood::Cut | Mood::Refusing);
     if is_cut(&mood.borrow()) {
         return;
@@ -147,41 +164,111 @@ async fn pass(from: TcpStream, targets: Vec<SocketAddr>, first: usize, mut mood:
     for offset in 0..targets.len() {
         let Some(target) = targets.get((first + offset) % targets.len().max(1)) else { return };
         let Ok(to) = TcpStream::connect(target).await else { continue };
-        let (from_read, from_write) = from.into_split();
-        let (to_read, to_write) = to.into_split();
-        let (there, back) = (mood.clone(), mood.clone());
-        let cut = async { drop(mood.wait_for(is_cut).await) };
-        tokio::select! {
-            () = copy(from_read, to_write, there) => {}
-            () = copy(to_read, from_write, back) => {}
-            () = cut => {}
+        let (mut from_read, mut from_write) = from.into_split();
+        let (mut to_read, mut to_write) = to.into_split();
+        let (mut cut, mut silenced) = (mood.clone(), mood.clone());
+        let end = tokio::select! {
+            end = copy(&mut from_read, &mut to_write, mood.clone(), Some(Statements::default())) => end,
+            end = copy(&mut to_read, &mut from_write, mood, None) => end,
+            _ = cut.wait_for(is_cut) => End::Closed,
+            _ = silenced.wait_for(|mood| *mood == Mood::Silent) => End::Silent,
+        };
+        if end == End::Silent {
+            // What is sent is taken as long as there is room for it, as by a machine that has lost its power.
+            std::future::pending::<()>().await;
         }
         return;
     }
 }
 
 async fn copy(
-    mut from: tokio::net::tcp::OwnedReadHalf,
-    mut to: tokio::net::tcp::OwnedWriteHalf,
+    from: &mut OwnedReadHalf,
+    to: &mut OwnedWriteHalf,
     mut mood: watch::Receiver<Mood>,
-) {
+    mut statements: Option<Statements>,
+) -> End {
     let mut buffer = vec![0; 16 << 10];
     while let Ok(read) = from.read(&mut buffer).await {
         if read == 0 || mood.wait_for(|mood| *mood != Mood::Stalled).await.is_err() {
-            return;
+            return End::Closed;
         }
-        let Some(bytes) = buffer.get(..read) else { return };
+        let Some(bytes) = buffer.get(..read) else { return End::Closed };
         let aimed = *mood.borrow();
         let is_commit = || bytes.windows(COMMIT.len()).any(|window| window == COMMIT);
+        let said = statements.as_mut().map(|statements| statements.hear(bytes)).unwrap_or_default();
+        let says = |words: &str| said.iter().any(|statement| statement.contains(words));
         if aimed == Mood::CutBeforeCommit && is_commit() {
-            return;
+            return End::Closed;
+        }
+        if let Mood::SilentBefore(words) = aimed
+            && says(words)
+        {
+            return End::Silent;
         }
         if to.write_all(bytes).await.is_err() {
-            return;
+            return End::Closed;
         }
         if aimed == Mood::CutAfterCommit && is_commit() {
             tokio::time::sleep(HEARD).await;
-            return;
+            return End::Closed;
+        }
+        if let Mood::SilentAfter(words) = aimed
+            && says(words)
+        {
+            return End::Silent;
+        }
+    }
+    End::Closed
+}
+
+/// What a client of PostgreSQL has a connection do. Statements are sent once and then named, so the names are remembered.
+#[derive(Debug, Default)]
+struct Statements {
+    /// What has come of a message that is not whole yet.
+    rest: Vec<u8>,
+    /// After the first message, which has no type.
+    is_begun: bool,
+    by_name: HashMap<Vec<u8>, String>,
+}
+
+impl Statements {
+    /// The statements that these bytes have carried out.
+    fn hear(&mut self, bytes: &[u8]) -> Vec<String> {
+        let mut said = Vec::new();
+        self.rest.extend_from_slice(bytes);
+        loop {
+            // One byte of type, except in the first message, and four of length, which count themselves.
+            let head = usize::from(self.is_begun);
+            let Some(length) = self.rest.get(head..head + 4).and_then(|b| <[u8; 4]>::try_from(b).ok()) else { break };
+            let end = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX).saturating_add(head);
+            if self.rest.len() < end {
+                break;
+            }
+            let message: Vec<u8> = self.rest.drain(..end).collect();
+            if self.is_begun {
+                said.extend(self.one(&message));
+            }
+            self.is_begun = true;
+        }
+        // Another protocol, or a body that nobody needs whole.
+        if self.rest.len() > 1 << 20 {
+            self.rest.clear();
+        }
+        said
+    }
+
+    fn one(&mut self, message: &[u8]) -> Option<String> {
+        let (kind, body) = (message.first()?, message.get(5..)?);
+        let mut texts = body.split(|byte| *byte == 0);
+        match kind {
+            b'Q' => Some(String::from_utf8_lossy(texts.next()?).into_owned()),
+            b'P' => {
+                let (name, text) = (texts.next()?.to_vec(), String::from_utf8_lossy(texts.next()?).into_owned());
+                self.by_name.insert(name, text);
+                None
+            }
+            b'B' => self.by_name.get(texts.nth(1)?).cloned(),
+            _ => None,
         }
     }
 }
@@ -247,5 +334,40 @@ mod tests {
         };
         let mut served = tokio::time::timeout(Duration::from_secs(10), taken).await.unwrap();
         assert_eq!(read(&mut served).await, "two");
+    }
+
+    #[tokio::test]
+    async fn what_falls_silent_is_not_closed_and_new_connections_work() {
+        let (listener, proxy) = server().await;
+        let mut client = TcpStream::connect(proxy.address).await.unwrap();
+        client.write_all(b"one").await.unwrap();
+        let (mut served, _) = listener.accept().await.unwrap();
+        assert_eq!(read(&mut served).await, "one");
+        proxy.hold(Mood::Silent, 5).await;
+        client.write_all(b"two").await.unwrap();
+        let heard = tokio::time::timeout(Duration::from_millis(100), read(&mut served)).await;
+        assert!(heard.is_err(), "neither bytes nor an end");
+        let mut other = TcpStream::connect(proxy.address).await.unwrap();
+        other.write_all(b"three").await.unwrap();
+        let (mut served, _) = listener.accept().await.unwrap();
+        assert_eq!(read(&mut served).await, "three");
+    }
+
+    #[test]
+    fn statements_are_known_by_the_names_that_they_were_given() {
+        let message = |kind: u8, body: &[u8]| {
+            let length = u32::try_from(body.len() + 4).unwrap().to_be_bytes();
+            [&[kind], length.as_slice(), body].concat()
+        };
+        let start = [8_u32.to_be_bytes(), 196_608_u32.to_be_bytes()].concat();
+        let parse = message(b'P', b"s1\0SELECT 1\0\0\0");
+        let bind = message(b'B', b"\0s1\0\0\0\0\0\0\0");
+        let mut statements = Statements::default();
+        assert!(statements.hear(&start).is_empty());
+        assert!(statements.hear(&parse).is_empty(), "it is only prepared");
+        let (first, rest) = bind.split_at(6);
+        assert!(statements.hear(first).is_empty());
+        assert_eq!(statements.hear(rest), ["SELECT 1"]);
+        assert_eq!(statements.hear(&[bind, message(b'Q', b"COMMIT\0")].concat()), ["SELECT 1", "COMMIT"]);
     }
 }

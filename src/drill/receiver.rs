@@ -19,6 +19,8 @@ pub enum Manners {
     Good,
     /// So many of a thousand are refused, answered too late, or sent elsewhere.
     Bad(u32),
+    /// Takes nothing, and says nothing for longer than anybody waits.
+    Hang,
 }
 
 /// An event as it was received.
@@ -104,10 +106,11 @@ impl Receiver {
 async fn receive(boxes: web::Data<Boxes>, name: web::Path<String>, body: web::Bytes) -> HttpResponse {
     let mood = boxes.with(&name, |b| match b.manners {
         Manners::Good => None,
+        Manners::Hang => Some(4),
         Manners::Bad(permille) => (b.rng.u32(..1_000) < permille).then(|| b.rng.u32(..4)),
     });
     // Sometimes it takes an event and the answer is lost: then it comes once more.
-    if !matches!(mood, Some(0 | 1))
+    if !matches!(mood, Some(0 | 1 | 4))
         && let Ok(event) = serde_json::from_slice::<Value>(&body)
     {
         let text = |name: &str| event.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
@@ -120,6 +123,10 @@ async fn receive(boxes: web::Data<Boxes>, name: web::Path<String>, body: web::By
         Some(0) => HttpResponse::ServiceUnavailable().insert_header((header::RETRY_AFTER, "5")).finish(),
         Some(1) => HttpResponse::Found().insert_header((header::LOCATION, "http://127.0.0.1:1/")).finish(),
         Some(2) => HttpResponse::InternalServerError().finish(),
+        Some(4) => {
+            tokio::time::sleep(Duration::from_secs(5)).await;
+            HttpResponse::ServiceUnavailable().finish()
+        }
         Some(_) => {
             tokio::time::sleep(Duration::from_millis(900)).await;
             HttpResponse::Ok().finish()

@@ -7,6 +7,7 @@ use std::io::{self, Write};
 use serde_json::json;
 
 use super::audit::{ENDED_WITHIN_S, Evidence, Figures, Violation};
+use super::compare::Compared;
 use super::rest::REST_WITHIN_S;
 use super::run::Outcome;
 use super::scenario::{Plan, Scenario};
@@ -55,6 +56,12 @@ pub fn show(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
     for fault in plan.faults.iter().chain(&plan.refund_ends) {
         writeln!(out, "  from the beginning: {fault}")?;
     }
+    for set in &plan.sets {
+        writeln!(out, "  then: {set:?}")?;
+    }
+    if let Some(storm) = &plan.storm {
+        writeln!(out, "  {storm:?}")?;
+    }
     for (at, blow) in &plan.blows {
         writeln!(out, "  after {at:>5} ms: {blow:?}")?;
     }
@@ -75,6 +82,8 @@ pub struct Results {
     for_a_person: BTreeMap<String, u64>,
     /// Points at which gateways were to die: at which occasion, and whether one did.
     points: BTreeMap<String, Vec<(String, bool)>>,
+    /// The good merchant without its neighbour and beside it, where there is one.
+    compared: Option<Compared>,
 }
 
 impl Results {
@@ -110,6 +119,11 @@ impl Results {
         }
         self.violations.extend(outcome.violations.into_iter().map(|violation| (seed, violation)));
         out.flush()
+    }
+
+    /// What a run's merchant had without its neighbour and beside it.
+    pub fn compare(&mut self, compared: Compared) {
+        self.compared.get_or_insert_default().add(compared);
     }
 
     /// One more run, which could not be carried out. What it would have shown nobody knows, so it counts as a violation;
@@ -169,6 +183,13 @@ impl Results {
             f.succeeded,
             percent(f.succeeded, f.payable)
         )?;
+        if let Some(Compared { alone, beside }) = self.compared {
+            writeln!(
+                out,
+                "the good merchant, each seed run twice: of payable payments succeeded {alone} without the neighbour, \
+                 {beside} beside it"
+            )?;
+        }
         writeln!(out, "waiting for a person: {:?}", self.for_a_person)?;
         writeln!(out, "answers to requests for payments, by status: {:?}", self.answers)?;
         if let Some(refused) = &self.refused {
@@ -194,6 +215,7 @@ impl Results {
                 "unended": f.unended,
                 "violations": violations,
                 "success_rate": percent(f.succeeded, f.payable),
+                "success_rate_without_neighbour": self.compared.map(|c| percent(c.alone.succeeded, c.alone.payable)),
                 "p99_ms": self.p99_ms(),
                 "kills": self.kills,
                 "given_back": f.given_back,
@@ -218,7 +240,7 @@ impl Results {
 }
 
 /// In hundredths of a percent: `99.95 %`.
-fn percent(part: u64, all: u64) -> String {
+pub fn percent(part: u64, all: u64) -> String {
     let Some(hundredths) = (part * 10_000).checked_div(all) else { return "none".to_owned() };
     format!("{}.{:02} %", hundredths / 100, hundredths % 100)
 }

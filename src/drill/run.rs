@@ -4,12 +4,13 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
+use providers::http::plain_client_builder;
 use providers::sandbox::keys::Keys;
 use rustix::process::Signal;
 use serde_json::{Value, json};
@@ -17,14 +18,19 @@ use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 
 use super::audit::{self, Evidence, Figures, Violation};
+use super::disk::SmallDisk;
 use super::forger::{Forgeries, forge};
+use super::leftovers::{difference, keep, planted};
+use super::lies::Liar;
 use super::merchant::{Log, Shop, Shopper};
+use super::neighbour::Neighbour;
+use super::prober::{Probed, probe};
 use super::proxy::Mood;
 use super::receiver::{Boxes, Manners};
 use super::rest::{REST_WITHIN_S, STEP_S, come_to_rest};
 use super::scenario::{Blow, Plan};
 use super::stage::{DatabaseTrouble, Ground, KEY, Stage};
-use super::{Broken, Wanted};
+use super::{Broken, Wanted, returns};
 use crate::demo::Demo;
 use crate::domain::{Aggregate, Timestamp};
 use crate::kill::KILLED_AT;
@@ -71,8 +77,8 @@ const LEAKS_EVERY: Duration = Duration::from_millis(250);
 /// The embedded database's lock is held so many times as long as another database would stall: a long stall outlasts the
 /// five seconds that gateways wait for it.
 const OUTLASTS: u64 = 12;
-/// Trouble lasts no longer than this, in real time.
-const TROUBLE: Duration = Duration::from_secs(25);
+/// Room on a small disk.
+const DISK_MIB: u32 = 24;
 
 /// Carries one run out.
 ///
@@ -81,17 +87,24 @@ const TROUBLE: Duration = Duration::from_secs(25);
 pub async fn run(tools: &Tools, plan: Plan) -> Result<Outcome, Broken> {
     let (wanted, seed) = (&tools.wanted, plan.seed);
     let folder = tempfile::Builder::new().prefix("interlock-drill-").tempdir()?;
+    let disk = match plan.small_disk {
+        true => Some(small_disk(folder.path(), wanted.postgres.as_deref()).await?),
+        false => None,
+    };
     let postgres = match &wanted.postgres {
         Some(url) => {
             let name = format!("drill_{}_{seed}", crate::domain::id::token().unwrap_or_default().to_lowercase());
-            Some(OwnDatabase::make(url, name).await.map_err(|e| Broken(e.to_string()))?)
+            let place = disk.as_ref().map(|disk| disk.folder.as_path());
+            Some(OwnDatabase::make(url, name, place).await.map_err(|e| Broken(e.to_string()))?)
         }
         None => None,
     };
     let redis = wanted.redis.as_deref().map(|url| own_redis(url, seed)).transpose()?;
-    let ground = Ground { folder: folder.path().to_owned(), postgres, redis: redis.clone() };
+    let faketime = if plan.sets.is_empty() { None } else { Some(super::clock_set::library()?) };
+    let ground = Ground { folder: folder.path().to_owned(), postgres, redis: redis.clone(), disk, faketime };
     let stage = Arc::new(Stage::build(ground, tools.keys.clone(), plan.gateways, wanted.env.clone()).await?);
-    let run = Run { tools, plan, stage: Arc::clone(&stage), redis, name: format!("seed-{seed}") };
+    let liar = redis.clone().map(Liar::new);
+    let run = Run { tools, plan, stage: Arc::clone(&stage), redis, liar, name: format!("seed-{seed}") };
     run.flush().await;
     let mut outcome = run.carry_out().await?;
     if !outcome.violations.is_empty() {
@@ -103,6 +116,17 @@ pub async fn run(tools: &Tools, plan: Plan) -> Result<Outcome, Broken> {
     Ok(outcome)
 }
 
+/// A small disk for the run's database. PostgreSQL's server must get there, and own it.
+async fn small_disk(folder: &Path, postgres: Option<&str>) -> Result<SmallDisk, Broken> {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let Some(url) = postgres else { return SmallDisk::mount_or_limit(&folder.join("disk"), DISK_MIB) };
+    std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o711))?;
+    let data = OwnDatabase::data_folder(url).await.map_err(|e| Broken(e.to_string()))?;
+    // An empty PostgreSQL database takes 8 MiB.
+    SmallDisk::mount(&folder.join("disk"), DISK_MIB + 24, Some(&data))
+}
+
 /// A database in the Redis that runs at the same time do not use: seeds that follow each other get different ones.
 fn own_redis(url: &str, seed: u64) -> Result<String, Broken> {
     let mut own = url::Url::parse(url).map_err(|e| Broken(format!("--redis: {e}")))?;
@@ -112,46 +136,19 @@ fn own_redis(url: &str, seed: u64) -> Result<String, Broken> {
     Ok(own.into())
 }
 
-/// Keeps what a run with violations has left behind.
-fn keep(wanted: &Wanted, folder: &Path, seed: u64, outcome: &mut Outcome) {
-    let Some(place) = &wanted.keep else { return };
-    let to = place.join(format!("{}-{seed}", wanted.scenario.name));
-    let _ = std::fs::remove_dir_all(&to);
-    if let Err(error) = copy_folder(folder, &to) {
-        outcome.violations.push(Violation {
-            rule: "kept_for_you",
-            subject: "run".to_owned(),
-            found: error.to_string(),
-        });
-    }
-}
-
-fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in std::fs::read_dir(from)? {
-        let entry = entry?;
-        let target: PathBuf = to.join(entry.file_name());
-        match entry.file_type()? {
-            kind if kind.is_dir() => copy_folder(&entry.path(), &target)?,
-            kind if kind.is_file() => drop(std::fs::copy(entry.path(), target)?),
-            _ => {}
-        }
-    }
-    Ok(())
-}
-
 struct Run<'a> {
     tools: &'a Tools,
     plan: Plan,
     stage: Arc<Stage>,
     redis: Option<String>,
+    liar: Option<Liar>,
     name: String,
 }
 
 impl Run<'_> {
     async fn carry_out(self) -> Result<Outcome, Broken> {
         let demo = self.stage.demo()?;
-        let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).build();
+        let http = plain_client_builder().pool_max_idle_per_host(0).build();
         let shop = Shop {
             gateway: format!("http://{}", self.stage.front.address),
             api_key: demo.api_key.clone(),
@@ -161,11 +158,27 @@ impl Run<'_> {
         };
         let webhook_secret = self.subscribe(&shop).await?;
         self.order_routes(&shop, &demo).await?;
+        let neighbour = self.neighbour(&shop).await?;
         let (over, kills) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(0)));
         let mut keepers = self.keepers(&over, &kills);
         let doubles = self.watch(&over, &mut keepers).await?;
-        let mut forgeries = self.trouble(&shop, &demo).await?;
+        let (enough, mut probers) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
+        let probed = self.probe(&enough, &shop, &mut probers);
+        let (mut forgeries, too_slow) = match self.plan.storm {
+            Some(storm) => (Forgeries::default(), super::storm::storm(&self.stage, &shop, &self.plan, storm).await?),
+            None if !self.plan.sets.is_empty() => {
+                (Forgeries::default(), super::clock_set::set_clocks(&self.stage, &shop, &self.plan).await?)
+            }
+            None => (self.trouble(&shop, &demo, neighbour.as_ref()).await?, Vec::new()),
+        };
         self.mend().await?;
+        // They make payments, and with them nothing comes to rest.
+        enough.store(true, Ordering::Relaxed);
+        probers.join_all().await;
+        if let Some(neighbour) = &neighbour {
+            neighbour.give_in().await?;
+        }
+        let not_back = returns::not_back(&self.plan, &self.stage, &shop).await;
         self.pay_too_late().await?;
         let mended_at = Some(self.sandbox_time().await?);
         let mut trouble = Vec::new();
@@ -182,40 +195,21 @@ impl Run<'_> {
         let books = self.stage.tell("GET", "/books", None).await?;
         let calls = self.stage.tell("GET", "/calls", None).await?;
         let log = self.stage.tell("GET", "/notifications", None).await?;
+        if let Some(database) = self.stage.database.as_ref().filter(|_| self.plan.silent_stop) {
+            database.hold(Mood::Silent, 20).await;
+        }
         trouble.extend(self.stage.stop_gateways().await);
         let store = self.stage.store().await?;
         let seen_double = doubles.lock().await.iter().cloned().collect();
         let evidence = self.evidence(&store, &shop, &books, &log, trouble, &[demo.api_key, webhook_secret]).await;
         let _ = store.close().await;
         let evidence = evidence.map_err(|e| Broken(format!("the auditor cannot read the database: {e}")))?;
-        let kills = *kills.lock().await;
         let point = self.point(&evidence.logs);
-        let evidence = Evidence { calls, seen_double, forgeries, changed_by_forgeries, mended_at, point, ..evidence };
-        let (violations, figures) = audit::audit(&evidence);
-        // One about a payment tells more than one about the run.
-        let about_one = violations.iter().find(|v| evidence.payments.iter().any(|p| p.payment.id == v.subject));
-        let trace = about_one.or(violations.first()).map(|v| super::report::trace(v, &evidence));
-        let waits_ms = evidence.shopped.values().map(|s| s.took_ms).collect();
-        let all = || evidence.shopped.values().flat_map(|shopped| &shopped.answers);
-        let mut answers = BTreeMap::new();
-        all().for_each(|answer| *answers.entry(answer.status).or_insert(0) += 1);
-        let refused = all().find(|answer| matches!(answer.status, 400..=404 | 422));
-        let refused = refused.map(|answer| String::from_utf8_lossy(&answer.body).into_owned());
-        let point = evidence.point.clone();
-        let mut for_a_person = BTreeMap::new();
-        evidence.for_a_person.iter().for_each(|o| *for_a_person.entry(o.kind.clone()).or_insert(0) += 1);
-        Ok(Outcome {
-            violations,
-            figures,
-            waits_ms,
-            rested_after_s,
-            kills,
-            answers,
-            refused,
-            trace,
-            point,
-            for_a_person,
-        })
+        let probed = probed.lock().await.clone();
+        let evidence = Evidence { probed, calls, too_slow, seen_double, forgeries, mended_at, point, ..evidence };
+        let evidence = Evidence { changed_by_forgeries, not_back, ..evidence };
+        let kills = *kills.lock().await;
+        Ok(outcome(&evidence, rested_after_s, kills))
     }
 
     /// Where the gateway was to die, if that is what the run is about, and whether it did.
@@ -301,7 +295,37 @@ impl Run<'_> {
         Ok(doubles)
     }
 
-    async fn trouble(&self, shop: &Shop, demo: &Demo) -> Result<Forgeries, Broken> {
+    /// Whoever pays at each gateway all the time.
+    fn probe(&self, over: &Arc<AtomicBool>, shop: &Shop, keepers: &mut JoinSet<()>) -> Arc<Mutex<Vec<Probed>>> {
+        let all = Arc::new(Mutex::new(Vec::new()));
+        if self.plan.probes {
+            for address in self.stage.addresses() {
+                let (all, over, key) = (Arc::clone(&all), Arc::clone(over), shop.api_key.clone());
+                keepers.spawn(async move {
+                    let probed = probe(address, &key, &over).await;
+                    all.lock().await.push(probed);
+                });
+            }
+        }
+        all
+    }
+
+    /// The hostile merchant, where there is one. What it is told goes to a box of its own, which takes nothing until all is
+    /// mended.
+    async fn neighbour(&self, shop: &Shop) -> Result<Option<Neighbour>, Broken> {
+        if !self.plan.neighbour {
+            return Ok(None);
+        }
+        let name = self.hanging();
+        self.tools.boxes.behave(&name, Manners::Hang);
+        Neighbour::move_in(&self.stage, shop, &format!("http://{}/{name}", self.tools.webhooks)).await.map(Some)
+    }
+
+    fn hanging(&self) -> String {
+        format!("{}-hangs", self.name)
+    }
+
+    async fn trouble(&self, shop: &Shop, demo: &Demo, neighbour: Option<&Neighbour>) -> Result<Forgeries, Broken> {
         for end in &self.plan.refund_ends {
             self.stage.tell("PUT", "/refunds", Some(end.clone())).await?;
         }
@@ -328,11 +352,17 @@ impl Run<'_> {
             forgeries.answered += 1;
             forgeries.believed.extend(believed);
         });
-        let beside = async { tokio::join!(self.hurry(), self.leak_again_and_again(), forged) };
+        let hostile = async {
+            match neighbour {
+                Some(neighbour) => neighbour.be_hostile().await,
+                None => std::future::pending().await,
+            }
+        };
+        let beside = async { tokio::join!(self.hurry(), self.leak_again_and_again(), forged, hostile) };
         tokio::select! {
             _ = async { tokio::join!(shopping, self.blows()) } => {}
             _ = beside => {}
-            () = tokio::time::sleep(TROUBLE) => {}
+            () = tokio::time::sleep(Duration::from_secs(self.plan.lasts_s)) => {}
         }
         self.leak(self.plan.leaks, 0).await?;
         Ok(forgeries)
@@ -359,6 +389,15 @@ impl Run<'_> {
                 }
             }
             Blow::Flush => self.flush().await,
+            Blow::Lie(lie) => {
+                let told = match &self.liar {
+                    Some(liar) => liar.tell(*lie).await,
+                    None => Ok(()),
+                };
+                if let Err(error) = told {
+                    tracing::warn!(%error, ?lie, "Redis did not lie");
+                }
+            }
             Blow::Database(mood, ms) => match &stage.database {
                 Some(proxy) => proxy.hold(*mood, *ms).await,
                 // A stall may last longer than gateways wait for a lock: then changes fail.
@@ -376,6 +415,7 @@ impl Run<'_> {
                     proxy.hold(*mood, *ms).await;
                 }
             }
+            Blow::DiskFull(left, ms) => stage.fill_disk(*left, Duration::from_millis(*ms)).await,
             Blow::Leap(seconds) => stage.advance(*seconds).await,
             Blow::Mend => drop(stage.tell("DELETE", "/faults", None).await),
         }
@@ -432,7 +472,9 @@ impl Run<'_> {
             let done = json!({"provider": protocol.name.as_str(), "result": "done"});
             self.stage.tell("PUT", "/refunds", Some(done)).await?;
         }
-        self.tools.boxes.behave(&self.name, Manners::Good);
+        for name in [&self.name, &self.hanging()] {
+            self.tools.boxes.behave(name, Manners::Good);
+        }
         self.stage.mend().await
     }
 
@@ -522,7 +564,7 @@ impl Run<'_> {
             keys: store.all_keys().await?,
             secrets: secrets.chain([KEY.to_owned()]).collect(),
             shopped,
-            received: self.tools.boxes.empty(&self.name),
+            received: [&self.name, &self.hanging()].into_iter().flat_map(|name| self.tools.boxes.empty(name)).collect(),
             logs: self.stage.logs(),
             ledger: store.check_ledger(None, 20).await?.deviations,
             trouble,
@@ -531,24 +573,28 @@ impl Run<'_> {
     }
 }
 
-/// The words that differ between two texts, the first ones.
-fn difference(one: &str, other: &str) -> String {
-    let words = one.split(", ").zip(other.split(", ")).filter(|(a, b)| a != b);
-    let changed: Vec<String> = words.take(8).map(|(a, b)| format!("{a} is now {b}")).collect();
-    changed.join("; ")
-}
-
-/// Every secret that the providers gave the merchant: texts of keys, line by line.
-fn planted(keys: &Keys) -> Vec<String> {
-    let mut secrets = Vec::new();
-    for protocol in providers::PROTOCOLS {
-        for (name, value) in keys.of(protocol.name.as_str()).and_then(Value::as_object).into_iter().flatten() {
-            let is_secret = ["private", "apiv", "secure", "pfx", "key"].iter().any(|part| name.contains(part));
-            if let Some(text) = value.as_str().filter(|_| is_secret && !name.contains("public")) {
-                let lines = text.lines().filter(|line| !line.starts_with("-----") && line.len() >= 24);
-                secrets.extend(lines.take(3).map(str::to_owned));
-            }
-        }
+/// What the auditor makes of it.
+fn outcome(evidence: &Evidence, rested_after_s: u64, kills: u32) -> Outcome {
+    let (violations, figures) = audit::audit(evidence);
+    // One about a payment tells more than one about the run.
+    let about_one = violations.iter().find(|v| evidence.payments.iter().any(|p| p.payment.id == v.subject));
+    let trace = about_one.or(violations.first()).map(|v| super::report::trace(v, evidence));
+    let all = || evidence.shopped.values().flat_map(|shopped| &shopped.answers);
+    let mut answers = BTreeMap::new();
+    all().for_each(|answer| *answers.entry(answer.status).or_insert(0) += 1);
+    let refused = all().find(|answer| matches!(answer.status, 400..=404 | 422));
+    let mut for_a_person = BTreeMap::new();
+    evidence.for_a_person.iter().for_each(|o| *for_a_person.entry(o.kind.clone()).or_insert(0) += 1);
+    Outcome {
+        violations,
+        figures,
+        waits_ms: evidence.shopped.values().map(|s| s.took_ms).collect(),
+        rested_after_s,
+        kills,
+        answers,
+        refused: refused.map(|answer| String::from_utf8_lossy(&answer.body).into_owned()),
+        trace,
+        point: evidence.point.clone(),
+        for_a_person,
     }
-    secrets
 }

@@ -7,26 +7,32 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
+use providers::http::plain_client_builder;
 use providers::sandbox::keys::Keys;
 use providers::sandbox::{Options, Sandbox};
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::{Value, json};
 use tokio::net::TcpSocket;
-use tokio::process::{Child, Command};
+use tokio::process::Child;
 use tokio::sync::Mutex;
 
 use super::Broken;
+use super::disk::{self, SmallDisk};
 use super::door::{self, Knock, Reply};
 use super::proxy::{self, Mood, Proxy};
 #[cfg(feature = "broken")]
 use crate::broken;
 use crate::demo::Demo;
+use crate::kill::DIES_WITH_PARENT;
 use crate::store::Store;
 use crate::store::audit::Looker;
 use crate::store::trouble::{self, OwnDatabase};
 
 /// Every gateway on a database needs the same one. It seals nothing but the sandbox's credentials.
 pub const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
+/// How long gateways wait for calls in flight when they are told to stop, and how much longer that may take.
+const DRAIN_S: u64 = 5;
+const STOPS_WITHIN: Duration = Duration::from_secs(5);
 /// How long a gateway may take to start or to stop.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -39,6 +45,10 @@ pub struct Ground {
     pub postgres: Option<OwnDatabase>,
     /// A Redis, and a database in it that no other run uses at the same time.
     pub redis: Option<String>,
+    /// The small disk that the database lies on, if it does.
+    pub disk: Option<SmallDisk>,
+    /// The library through which gateways see the machine's clock, when that is to be set.
+    pub faketime: Option<PathBuf>,
 }
 
 /// What is done to the database itself.
@@ -63,6 +73,11 @@ struct Gateway {
 impl Gateway {
     fn door(&self) -> PathBuf {
         self.folder.join("door")
+    }
+
+    /// Says how wrong its machine's clock is.
+    fn wrong_clock(&self) -> PathBuf {
+        self.folder.join("clock")
     }
 }
 
@@ -133,7 +148,7 @@ impl Stage {
         }
         front.lead_to(all.iter().map(|gateway| gateway.address).collect());
         // A connection that was kept may be closed by the other side just as it is used again.
-        let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(PATIENCE).build();
+        let http = plain_client_builder().pool_max_idle_per_host(0).timeout(PATIENCE).build();
         let stage = Self {
             control: format!("http://{}", sandbox.control()),
             front,
@@ -151,6 +166,7 @@ impl Stage {
             http: http.map_err(|e| Broken(e.to_string()))?,
         };
         for number in 0..gateways {
+            stage.set_clock(number, 0)?;
             stage.start(number).await?;
         }
         Ok(stage)
@@ -162,13 +178,14 @@ impl Stage {
         let mut all: Vec<(String, String)> = [
             ("INTERLOCK__SERVER__PUBLIC_URL", front.as_str()),
             ("INTERLOCK__SERVER__WORKERS", "1"),
-            ("INTERLOCK__SERVER__DRAIN_S", "5"),
+            ("INTERLOCK__SERVER__DRAIN_S", &DRAIN_S.to_string()),
             ("INTERLOCK__CREDENTIALS__KEY", KEY),
             ("INTERLOCK__DATABASE__CONNECTIONS", "4"),
             ("INTERLOCK__RESOLVER__INTERVAL_MS", "50"),
             ("INTERLOCK__WEBHOOKS__INTERVAL_MS", "50"),
             ("INTERLOCK__WEBHOOKS__ALLOW_HTTP", "true"),
             ("INTERLOCK__WEBHOOKS__ALLOW_NETWORKS", "127.0.0.0/8"),
+            ("INTERLOCK__PROVIDERS__ALLOW_NETWORKS", "127.0.0.0/8"),
             ("INTERLOCK__WEBHOOKS__TIMEOUT_MS", "700"),
             // Networks stay real; nobody needs a minute to find out that a sandbox on this machine says nothing.
             ("INTERLOCK__PAYMENTS__OFFER_TIMEOUT_MS", "400"),
@@ -179,10 +196,22 @@ impl Stage {
             ("INTERLOCK__PAYMENTS__CALL_GRACE_MS", "300"),
             ("INTERLOCK__PAYMENTS__ANSWER_WITHIN_MS", "5000"),
             (door::VARIABLE, door.as_str()),
+            (DIES_WITH_PARENT, "1"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
         all.push(("INTERLOCK_CLOCK_AHEAD_S".to_owned(), ahead_s.to_string()));
+        if let Some(library) = &self.ground.faketime {
+            let (library, file) = (library.display().to_string(), gateway.wrong_clock().display().to_string());
+            let faked = [
+                ("LD_PRELOAD", library.as_str()),
+                ("FAKETIME_TIMESTAMP_FILE", file.as_str()),
+                ("FAKETIME_NO_CACHE", "1"),
+                ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+                ("DONT_FAKE_MONOTONIC", "1"),
+            ];
+            all.extend(faked.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        }
         if let (Some(url), Some(proxy)) = (&self.ground.redis, &self.redis) {
             all.push(("INTERLOCK__REDIS__URL".to_owned(), through(url, proxy)));
         }
@@ -196,7 +225,10 @@ impl Stage {
         match (&self.ground.postgres, &self.database) {
             (Some(own), Some(proxy)) => through(own.url(), proxy),
             (Some(own), None) => own.url().to_owned(),
-            (None, _) => format!("sqlite://{}", gateway.folder.join("interlock.db").display()),
+            (None, _) => {
+                let folder = self.ground.disk.as_ref().map_or(&gateway.folder, |disk| &disk.folder);
+                format!("sqlite://{}", folder.join("interlock.db").display())
+            }
         }
     }
 
@@ -213,7 +245,7 @@ impl Stage {
         let ahead_s = *self.ahead_s.lock().await;
         let log = std::fs::OpenOptions::new().create(true).append(true).open(gateway.folder.join("log"));
         let program = std::env::current_exe().map_err(in_vain("the program"))?;
-        let mut command = Command::new(program);
+        let mut command = disk::program(&program, self.ground.disk.as_ref());
         command
             .args(["serve", "--listen", &gateway.address.to_string(), "--sandbox", &self.control])
             .args(["--database", &self.database_url(gateway), "--data"])
@@ -362,10 +394,15 @@ impl Stage {
     pub async fn stop_gateways(&self) -> Vec<String> {
         let mut trouble = Vec::new();
         for (number, gateway) in self.gateways.iter().enumerate() {
+            let began = std::time::Instant::now();
             self.signal(number, Signal::TERM).await;
             let Some(mut child) = gateway.child.lock().await.take() else { continue };
             match tokio::time::timeout(PATIENCE, child.wait()).await {
-                Ok(Ok(status)) if status.success() => {}
+                Ok(Ok(status)) if status.success() => {
+                    if began.elapsed() > Duration::from_secs(DRAIN_S) + STOPS_WITHIN {
+                        trouble.push(format!("gateway {number} took {} ms to stop", began.elapsed().as_millis()));
+                    }
+                }
                 Ok(Ok(status)) => trouble.push(format!("gateway {number} stopped with {status}")),
                 Ok(Err(error)) => trouble.push(format!("gateway {number}: {error}")),
                 Err(_) => trouble.push(format!("gateway {number} does not stop")),
@@ -383,6 +420,18 @@ impl Stage {
     /// The way to the database that nobody cuts.
     fn direct_url(&self, gateway: &Gateway) -> String {
         self.ground.postgres.as_ref().map_or_else(|| self.database_url(gateway), |own| own.url().to_owned())
+    }
+
+    /// Where a gateway listens.
+    #[must_use]
+    pub fn address(&self, number: usize) -> Option<SocketAddr> {
+        self.gateways.get(number).map(|gateway| gateway.address)
+    }
+
+    /// Where a provider is called by gateways.
+    #[must_use]
+    pub fn face(&self, provider: &str) -> Option<SocketAddr> {
+        self.providers.get(provider).map(|proxy| proxy.address)
     }
 
     /// Whoever holds the embedded database's lock; ends and refuses sessions; takes no writes.
@@ -405,11 +454,60 @@ impl Stage {
         }
     }
 
+    /// The disk of the database has room for so many bytes, for so long.
+    pub async fn fill_disk(&self, left: u64, during: Duration) {
+        let Some(disk) = &self.ground.disk else { return };
+        let _alone = self.at_database.lock().await;
+        if let Err(error) = disk.fill(left) {
+            tracing::warn!(%error, "the disk was spared");
+        }
+        self.limit_files(Some(left)).await;
+        tokio::time::sleep(during).await;
+        disk.free();
+        self.limit_files(None).await;
+    }
+
+    async fn limit_files(&self, bytes: Option<u64>) {
+        if self.ground.disk.as_ref().is_some_and(|disk| disk.is_limit) {
+            for gateway in &self.gateways {
+                disk::limit(gateway.child.lock().await.as_ref().and_then(Child::id), bytes);
+            }
+        }
+    }
+
+    /// Where each gateway listens.
+    #[must_use]
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.gateways.iter().map(|gateway| gateway.address).collect()
+    }
+
     /// The clock of one gateway is wrong by so many seconds.
     pub async fn skew(&self, number: usize, seconds: i64) {
         if let Some(gateway) = self.gateways.get(number) {
             let _ = door::knock(&gateway.door(), &Knock::Skew(seconds)).await;
         }
+    }
+
+    /// Sets the clock of a gateway's machine, in seconds ahead of the right time.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub fn set_clock(&self, number: usize, ahead_s: i64) -> Result<(), Broken> {
+        let Some(gateway) = self.gateways.get(number) else { return Ok(()) };
+        // Whole or not at all: it is read all the time.
+        let (file, new) = (gateway.wrong_clock(), gateway.folder.join("clock.new"));
+        std::fs::write(&new, format!("{ahead_s:+}\n")).map_err(in_vain("clock"))?;
+        std::fs::rename(&new, &file).map_err(in_vain("clock"))
+    }
+
+    /// How a gateway's jobs get on.
+    ///
+    /// # Errors
+    /// [`Broken`].
+    pub async fn jobs(&self, number: usize) -> Result<Vec<(String, u64)>, Broken> {
+        let Some(gateway) = self.gateways.get(number) else { return Ok(Vec::new()) };
+        let reply = door::knock(&gateway.door(), &Knock::Jobs).await.map_err(in_vain("a gateway's jobs"))?;
+        Ok(reply.overdue_ms)
     }
 
     /// Ways are open, clocks are right, and the database is as it should be.
@@ -421,6 +519,10 @@ impl Stage {
         for proxy in ways.chain([&self.front]) {
             proxy.set(Mood::Open);
         }
+        if let Some(disk) = &self.ground.disk {
+            disk.free();
+        }
+        self.limit_files(None).await;
         if let Some(own) = &self.ground.postgres {
             own.mend().await.map_err(|e| Broken(e.to_string()))?;
         }
@@ -432,13 +534,13 @@ impl Stage {
         Ok(())
     }
 
-    /// The database, for who audits it. The gateways have stopped.
+    /// The database, for who audits it once the gateways have stopped, or makes another merchant beside them.
     ///
     /// # Errors
     /// [`Broken`].
     pub async fn store(&self) -> Result<Store, Broken> {
         let gateway = self.gateways.first().ok_or_else(|| Broken("no gateway".to_owned()))?;
-        Store::open(&self.direct_url(gateway), 2).await.map_err(|e| Broken(e.to_string()))
+        Store::open(&self.direct_url(gateway), 2, PATIENCE).await.map_err(|e| Broken(e.to_string()))
     }
 
     /// Everything that the gateways have logged.

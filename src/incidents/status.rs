@@ -3,6 +3,7 @@
 //! account, no merchant and no amount.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use askama::Template;
 use providers::order::Flow;
@@ -13,12 +14,11 @@ use utoipa::ToSchema;
 use super::recent::Seen;
 use super::words::{self, say};
 use crate::config::Language;
-use crate::directory::Directory;
-use crate::domain::Timestamp;
+use crate::directory::{Account, Directory};
 use crate::domain::incident::{Cause, Subject};
+use crate::domain::{AllOwners, Mode, Timestamp};
 use crate::routing::health::Gate;
 use crate::routing::health::board::Board;
-use crate::routing::health::subject::Subject as Watched;
 
 /// How far back the page looks.
 pub const HISTORY_S: i64 = 7 * 86_400;
@@ -98,11 +98,12 @@ pub struct Overview {
     pub history: Vec<Past>,
 }
 
-/// The ways to pay that merchants offer; those of all providers while there is no merchant.
+/// The ways to pay that merchants offer in the mode that is spoken of; those of all providers while there is no merchant.
 fn offered(directory: &Directory) -> BTreeSet<(usize, Flow)> {
-    let accounts = directory.accounts();
+    let (accounts, spoken) = (directory.accounts(AllOwners), directory.spoken_mode());
+    let is_offered = |account: &&Arc<Account>| !account.disabled && account.owner.mode == spoken;
     let enabled: Vec<ProviderName> =
-        accounts.iter().filter(|account| !account.disabled).map(|account| account.provider.name()).collect();
+        accounts.iter().filter(is_offered).map(|account| account.provider.name()).collect();
     let place = |(place, protocol): (usize, &providers::Protocol)| (place, protocol.name, protocol.capabilities);
     providers::PROTOCOLS
         .iter()
@@ -113,10 +114,10 @@ fn offered(directory: &Directory) -> BTreeSet<(usize, Flow)> {
         .collect()
 }
 
-fn way(board: &Board, seen: &Seen, provider: ProviderName, flow: Flow) -> Way {
+fn way(board: &Board, seen: &Seen, provider: ProviderName, flow: Flow, mode: Mode) -> Way {
     let subject = Subject::Provider(provider, flow);
     let incident = seen.incidents.iter().find(|i| i.closed_at.is_none() && i.subject == subject);
-    let standing = board.standing(&Watched::Provider(provider, flow));
+    let standing = board.whole(provider, flow, mode);
     let gate = standing.as_ref().map_or(Gate::Closed, |standing| standing.gate);
     let status = match gate {
         Gate::Open | Gate::Trial => Light::OutOfOrder,
@@ -146,9 +147,10 @@ fn way(board: &Board, seen: &Seen, provider: ProviderName, flow: Flow) -> Way {
 #[must_use]
 pub fn overview(board: &Board, directory: &Directory, seen: &Seen, now: Timestamp) -> Overview {
     let names: Vec<ProviderName> = providers::PROTOCOLS.iter().map(|protocol| protocol.name).collect();
+    let mode = directory.spoken_mode();
     let ways: Vec<Way> = offered(directory)
         .into_iter()
-        .filter_map(|(place, flow)| Some(way(board, seen, *names.get(place)?, flow)))
+        .filter_map(|(place, flow)| Some(way(board, seen, *names.get(place)?, flow, mode)))
         .collect();
     let payments_wait = seen.incidents.iter().any(|i| i.closed_at.is_none() && i.subject == Subject::Parked);
     let status = if seen.database_away || ways.iter().all(|way| way.status == Light::OutOfOrder) {

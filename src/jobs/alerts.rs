@@ -11,14 +11,16 @@ use tokio::task::JoinSet;
 
 use crate::app::App;
 use crate::config::Receiver;
-use crate::domain::Timestamp;
 use crate::domain::id;
 use crate::domain::incident::Change;
 use crate::domain::webhook::{self, End, State};
+use crate::domain::{Timestamp, Whose};
 use crate::incidents::message::Message;
 use crate::incidents::robot;
 use crate::payments::schedule;
 use crate::store::{AlertRow, AlertTry};
+
+use super::{Failed, Job, Next, periodic};
 
 /// A worker has its message for itself for so much longer than a try can take.
 const LEASE_GRACE_MS: i64 = 15_000;
@@ -26,32 +28,28 @@ const MINUTE_MS: i64 = 60_000;
 
 /// Runs until the gateway drains; what is under way then is finished and written down.
 pub async fn run(app: Arc<App>) {
+    let every = Duration::from_millis(app.config.alerts.interval_ms);
     let mut desks = JoinSet::new();
     for receiver in app.config.alerts.receivers.clone() {
-        desks.spawn(serve(Arc::clone(&app), receiver));
+        let name = robot::id(&receiver);
+        let (app, job) = (Arc::clone(&app), format!("alerts to {name}"));
+        desks.spawn(async move { periodic(app, every, &job, Desk { receiver, name }).await });
     }
     while desks.join_next().await.is_some() {}
 }
 
-async fn serve(app: Arc<App>, receiver: Receiver) {
-    let name = robot::id(&receiver);
-    let interval = Duration::from_millis(app.config.alerts.interval_ms);
-    let mut is_away = false;
-    while !app.draining.is_cancelled() {
-        let found = next(&app, &receiver, &name).await;
-        if let Err(error) = &found
-            && !is_away
-        {
-            tracing::error!(receiver = name, %error, "alerts can neither be read nor written");
-        }
-        is_away = found.is_err();
-        if let Ok(true) = found {
-            continue;
-        }
-        tokio::select! {
-            () = app.draining.cancelled() => {}
-            () = tokio::time::sleep(interval) => {}
-        }
+/// Whoever tells one receiver.
+struct Desk {
+    receiver: Receiver,
+    name: String,
+}
+
+impl Job for Desk {
+    const FOLLOWS_JUMPS: bool = false;
+
+    async fn step(&mut self, app: &Arc<App>) -> Result<Next, Failed> {
+        let was_sent = next(app, &self.receiver, &self.name).await?;
+        Ok(if was_sent { Next::More } else { Next::Pause })
     }
 }
 
@@ -60,7 +58,7 @@ async fn next(app: &App, receiver: &Receiver, name: &str) -> Result<bool, DbErr>
     let config = &app.config;
     let now = app.clock.now();
     let lease_ms = i64::try_from(config.webhooks.timeout_ms).unwrap_or(i64::MAX).saturating_add(LEASE_GRACE_MS);
-    if app.store.alerts_sent(name, now.plus_ms(-MINUTE_MS)).await? >= config.alerts.per_minute {
+    if app.store.alerts_sent(name, now.plus_ms(-MINUTE_MS), now).await? >= config.alerts.per_minute {
         return Ok(false);
     }
     let Some(row) = app.store.claim_alert(name, now, now.plus_ms(lease_ms)).await? else { return Ok(false) };
@@ -106,7 +104,8 @@ fn kind(receiver: &Receiver) -> &'static str {
 /// What is to be said, as things are now; `None` when the incident is gone.
 async fn letter(app: &App, receiver: &Receiver, row: &AlertRow, now: Timestamp) -> Result<Option<robot::Post>, DbErr> {
     let Some(incident) = app.store.incident(&row.incident_id).await? else { return Ok(None) };
-    let figures = app.store.figures(&incident, None, now, now.plus_s(-schedule::OFFER_MARGIN_S)).await?;
+    let whose = Whose::AllIn(app.directory.spoken_mode());
+    let figures = app.store.figures(&incident, whose, now, now.plus_s(-schedule::OFFER_MARGIN_S)).await?;
     // What was raised meanwhile is told as it was when this change was made.
     let incident = match row.change {
         Change::Opened => crate::store::IncidentRow { severity: incident.first_severity, ..incident },

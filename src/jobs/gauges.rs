@@ -9,13 +9,18 @@ use std::time::Duration;
 
 use metrics::{counter, gauge};
 use providers::provider::ProviderName;
+use sea_orm::DbErr;
+use strum::IntoEnumIterator as _;
 
 use crate::app::App;
-use crate::domain::Timestamp;
+use crate::domain::{AllOwners, Mode, Timestamp};
+use crate::lines;
 use crate::payments::{notify, schedule};
 use crate::routing::health::subject::Subject;
 use crate::routing::health::{Gate, RouteId, RouteView};
-use crate::store::{Waiting, tally};
+use crate::store::{Backlog, Waiting, tally};
+
+use super::{Failed, Job, Next, periodic};
 
 /// How often it measures.
 const PAUSE: Duration = Duration::from_secs(2);
@@ -33,7 +38,9 @@ pub fn register() {
     providers::layer::register_metrics();
     tally::register();
     notify::register();
+    lines::register();
     super::webhook::register();
+    super::health::register();
     counter!("interlock_commits_unknown_total").increment(0);
     for protocol in providers::PROTOCOLS {
         counter!("interlock_accounts_set_aside_total", "provider" => protocol.name.as_str()).increment(0);
@@ -42,69 +49,99 @@ pub fn register() {
 
 /// Runs until the gateway drains.
 pub async fn run(app: Arc<App>) {
-    let mut rounds: u32 = 0;
-    let mut work = WorkList::default();
-    while !app.draining.is_cancelled() {
-        backlog(&app).await;
-        breakers(&app);
-        accounts(&app, app.clock.now());
+    periodic(app, PAUSE, "gauges", Gauges::default()).await;
+}
+
+/// Whoever measures.
+#[derive(Default)]
+struct Gauges {
+    rounds: u32,
+    work: WorkList,
+}
+
+impl Job for Gauges {
+    const FOLLOWS_JUMPS: bool = false;
+
+    async fn step(&mut self, app: &Arc<App>) -> Result<Next, Failed> {
+        let counted = backlog(app).await;
+        breakers(app);
+        accounts(app, app.clock.now());
+        spoken(app);
         gauge!("interlock_clock_skew_seconds").set(seconds(app.clock.skew_ms()));
-        if rounds.is_multiple_of(WORK_LIST_EVERY) {
-            work.measure(&app).await;
+        if self.rounds.is_multiple_of(WORK_LIST_EVERY) {
+            self.work.measure(app).await?;
         }
-        rounds = rounds.wrapping_add(1);
-        tokio::select! {
-            () = app.draining.cancelled() => {}
-            () = tokio::time::sleep(PAUSE) => {}
-        }
+        self.rounds = self.rounds.wrapping_add(1);
+        counted?;
+        Ok(Next::Pause)
     }
 }
 
-async fn backlog(app: &App) {
+/// Which mode alerts and dashboards speak of: they keep to the one that is 1.
+fn spoken(app: &App) {
+    let spoken = app.directory.spoken_mode();
+    for mode in Mode::iter() {
+        gauge!("interlock_spoken_mode", "mode" => mode.as_str()).set(if mode == spoken { 1.0 } else { 0.0 });
+    }
+}
+
+async fn backlog(app: &App) -> Result<(), DbErr> {
     let now = app.clock.now();
     let overdue = now.plus_s(-schedule::OFFER_MARGIN_S);
-    let found = async { Ok((app.store.backlog(overdue).await?, app.store.doubts_by_age(overdue, now, AGES_S).await?)) };
-    let found: Result<_, sea_orm::DbErr> = found.await;
-    gauge!("interlock_database_up").set(if found.is_ok() { 1.0 } else { 0.0 });
-    match found {
-        Ok((backlog, ages)) => {
-            gauge!("interlock_parked_payments").set(number(backlog.parked.count));
-            gauge!("interlock_parked_oldest_seconds").set(age_s(backlog.parked, now));
-            for protocol in providers::PROTOCOLS {
-                let found = backlog.in_doubt.iter().find(|(provider, _)| *provider == protocol.name);
-                in_doubt(protocol.name, found.map(|(_, waiting)| *waiting).unwrap_or_default(), now);
-                let older = ages.iter().find(|(provider, _)| *provider == protocol.name);
-                in_doubt_by_age(protocol.name, older.map(|(_, counts)| *counts).unwrap_or_default());
-            }
+    let mut counted = Ok(());
+    for mode in Mode::iter() {
+        let found = async {
+            let ages = app.store.doubts_by_age(mode, overdue, now, AGES_S).await?;
+            Ok((app.store.backlog(mode, overdue).await?, ages))
+        };
+        match found.await {
+            Ok((backlog, ages)) => waiting(mode, &backlog, &ages, now),
+            Err(error) => counted = Err(error),
         }
-        Err(error) => tracing::error!(%error, "what waits could not be counted"),
+    }
+    gauge!("interlock_database_up").set(if counted.is_ok() { 1.0 } else { 0.0 });
+    counted
+}
+
+fn waiting(mode: Mode, backlog: &Backlog, ages: &[(ProviderName, [u64; AGES_S.len()])], now: Timestamp) {
+    gauge!("interlock_parked_payments", "mode" => mode.as_str()).set(number(backlog.parked.count));
+    gauge!("interlock_parked_oldest_seconds", "mode" => mode.as_str()).set(age_s(backlog.parked, now));
+    for protocol in providers::PROTOCOLS {
+        let found = backlog.in_doubt.iter().find(|(provider, _)| *provider == protocol.name);
+        in_doubt(mode, protocol.name, found.map(|(_, waiting)| *waiting).unwrap_or_default(), now);
+        let older = ages.iter().find(|(provider, _)| *provider == protocol.name);
+        in_doubt_by_age(mode, protocol.name, older.map(|(_, counts)| *counts).unwrap_or_default());
     }
 }
 
-fn in_doubt(provider: ProviderName, waiting: Waiting, now: Timestamp) {
-    gauge!("interlock_attempts_in_doubt", "provider" => provider.as_str()).set(number(waiting.count));
-    gauge!("interlock_attempts_in_doubt_oldest_seconds", "provider" => provider.as_str()).set(age_s(waiting, now));
+fn in_doubt(mode: Mode, provider: ProviderName, waiting: Waiting, now: Timestamp) {
+    let (mode, provider) = (mode.as_str(), provider.as_str());
+    gauge!("interlock_attempts_in_doubt", "mode" => mode, "provider" => provider).set(number(waiting.count));
+    gauge!("interlock_attempts_in_doubt_oldest_seconds", "mode" => mode, "provider" => provider)
+        .set(age_s(waiting, now));
 }
 
-fn in_doubt_by_age(provider: ProviderName, counts: [u64; AGES_S.len()]) {
+fn in_doubt_by_age(mode: Mode, provider: ProviderName, counts: [u64; AGES_S.len()]) {
     for (age_s, count) in AGES_S.into_iter().zip(counts) {
         gauge!(
             "interlock_attempts_in_doubt_older",
-            "provider" => provider.as_str(), "than_seconds" => age_s.to_string()
+            "mode" => mode.as_str(), "provider" => provider.as_str(), "than_seconds" => age_s.to_string()
         )
         .set(number(count));
     }
 }
 
-/// Over all accounts: one series for each provider and flow. A provider's flow that was never used is as good as any.
+/// Over all accounts: one series for each provider, flow and mode, as it is where most merchants call that provider. A
+/// provider's flow that was never used is as good as any.
 fn breakers(app: &App) {
-    for protocol in providers::PROTOCOLS {
+    for (protocol, mode) in providers::PROTOCOLS.iter().flat_map(|p| Mode::iter().map(move |mode| (p, mode))) {
         for flow in protocol.capabilities.flows {
-            let vital = app.health.board().peek_provider(protocol.name, flow.flow);
+            let vital = app.health.board().peek_provider(protocol.name, flow.flow, mode);
             let (gate, score) = vital.map_or((Gate::Closed, 1.0), |vital| (vital.gate(), vital.score().mean()));
-            let (provider, flow): (_, &'static str) = (protocol.name.as_str(), flow.flow.into());
-            gauge!("interlock_breaker_state", "provider" => provider, "flow" => flow).set(state(gate));
-            gauge!("interlock_route_score", "provider" => provider, "flow" => flow).set(score);
+            let (provider, mode, flow): (_, &'static str, &'static str) =
+                (protocol.name.as_str(), mode.into(), flow.flow.into());
+            gauge!("interlock_breaker_state", "provider" => provider, "flow" => flow, "mode" => mode).set(state(gate));
+            gauge!("interlock_route_score", "provider" => provider, "flow" => flow, "mode" => mode).set(score);
         }
     }
 }
@@ -121,11 +158,12 @@ const fn state(gate: Gate) -> f64 {
 
 /// How many accounts are able, and the routes of the first ones by themselves.
 fn accounts(app: &App, now: Timestamp) {
-    let mut accounts = app.directory.accounts();
+    let mut accounts = app.directory.accounts(AllOwners);
     accounts.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
-    for protocol in providers::PROTOCOLS {
+    for (protocol, mode) in providers::PROTOCOLS.iter().flat_map(|p| Mode::iter().map(move |mode| (p, mode))) {
         let (mut able, mut aside, mut disabled) = (0, 0, 0);
-        for account in accounts.iter().filter(|account| account.provider.name() == protocol.name) {
+        let theirs = accounts.iter().filter(|account| account.provider.name() == protocol.name);
+        for account in theirs.filter(|account| account.owner.mode == mode) {
             if account.disabled {
                 disabled += 1;
             } else if account.set_aside_until.is_some_and(|until| until > now) {
@@ -135,16 +173,18 @@ fn accounts(app: &App, now: Timestamp) {
             }
         }
         for (state, count) in [("able", able), ("set_aside", aside), ("disabled", disabled)] {
-            gauge!("interlock_accounts", "provider" => protocol.name.as_str(), "state" => state).set(number(count));
+            let (provider, mode): (_, &'static str) = (protocol.name.as_str(), mode.into());
+            gauge!("interlock_accounts", "provider" => provider, "state" => state, "mode" => mode).set(number(count));
         }
     }
     let routes = accounts.iter().filter(|account| !account.disabled).flat_map(|account| {
         let flows = account.provider.capabilities().flows.iter();
-        flows.map(|flow| RouteId { account_id: account.id.clone(), provider: account.provider.name(), flow: flow.flow })
+        let (id, provider, mode) = (&account.id, account.provider.name(), account.owner.mode);
+        flows.map(move |flow| (RouteId { account_id: id.clone(), provider, flow: flow.flow }, mode))
     });
     // A look at a route that nobody has used would put it on the board.
     let known: HashSet<Subject> = app.health.board().versions().into_iter().map(|(subject, _)| subject).collect();
-    for route in routes.take(SHOWN_ROUTES) {
+    for (route, mode) in routes.take(SHOWN_ROUTES) {
         let is_known = known.contains(&Subject::Route(route.clone()));
         let view = if is_known { app.health.peek(&route) } else { RouteView::unknown() };
         let flow: &'static str = route.flow.into();
@@ -152,6 +192,7 @@ fn accounts(app: &App, now: Timestamp) {
             ("account", route.account_id),
             ("provider", route.provider.as_str().to_owned()),
             ("flow", flow.to_owned()),
+            ("mode", mode.to_string()),
         ];
         gauge!("interlock_account_breaker_state", &labels).set(state(view.gate));
         gauge!("interlock_account_calls_in_flight", &labels).set(f64::from(view.in_flight));
@@ -166,22 +207,25 @@ struct WorkList {
 }
 
 impl WorkList {
-    async fn measure(&mut self, app: &App) {
-        match app.store.open_operations().await {
-            Ok(found) => {
-                self.kinds.extend(found.iter().map(|(kind, _)| kind.clone()));
-                self.kinds.sort();
-                self.kinds.dedup();
-                let count =
-                    |kind: &String| found.iter().find(|(found, _)| found == kind).map_or(0, |(_, count)| *count);
-                for kind in &self.kinds {
-                    gauge!("interlock_work_list_entries", "kind" => kind.clone()).set(number(count(kind)));
-                }
-                let all = found.iter().map(|(_, count)| *count).sum();
-                gauge!("interlock_work_list_entries", "kind" => "any").set(number(all));
-            }
-            Err(error) => tracing::error!(%error, "the work list could not be counted"),
+    async fn measure(&mut self, app: &App) -> Result<(), DbErr> {
+        for mode in Mode::iter() {
+            let found = app.store.open_operations(mode).await?;
+            self.show(mode, &found);
         }
+        Ok(())
+    }
+
+    fn show(&mut self, mode: Mode, found: &[(String, u64)]) {
+        self.kinds.extend(found.iter().map(|(kind, _)| kind.clone()));
+        self.kinds.sort();
+        self.kinds.dedup();
+        let count = |kind: &String| found.iter().find(|(found, _)| found == kind).map_or(0, |(_, count)| *count);
+        let mode = mode.as_str();
+        for kind in &self.kinds {
+            gauge!("interlock_work_list_entries", "mode" => mode, "kind" => kind.clone()).set(number(count(kind)));
+        }
+        let all = found.iter().map(|(_, count)| *count).sum();
+        gauge!("interlock_work_list_entries", "mode" => mode, "kind" => "any").set(number(all));
     }
 }
 

@@ -1,48 +1,124 @@
 //! Keeps what is in memory true: the directory, how much of their day accounts have used, and the clock's distance from
-//! the database's.
+//! the database's. Says loudly which accounts are barred.
 
+use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use sea_orm::DbErr;
+
+use super::{Failed, Job, Next, periodic};
 use crate::app::App;
+use crate::domain::{AllOwners, id};
+use crate::lines;
+use crate::store::change::Operation;
 
 /// A skew beyond this is worth waking somebody for.
 const ALARMING_SKEW_MS: i64 = 30_000;
 /// A change made on another gateway shows here within a second, its reading included.
 const PAUSE: Duration = Duration::from_millis(500);
-/// The clock is compared after so many pauses: every 30 seconds.
-const CLOCK_EVERY: u32 = 60;
+/// The machine's clock is looked at so often, and compared with the database's at once when it was set.
+const LOOK_AT_CLOCK_EVERY: Duration = Duration::from_millis(250);
+/// It is compared so often in any case: the database's clock may be set, too, and both drift.
+const COMPARE_EVERY: Duration = Duration::from_secs(10);
+
+/// What was left out of the log is told after so many pauses: every 10 seconds.
+const LINES_EVERY: u32 = 20;
 
 /// Runs until the gateway drains.
 pub async fn run(app: Arc<App>) {
-    let mut pauses: u32 = 0;
-    loop {
-        if let Err(error) = app.directory.refresh().await {
-            tracing::error!(%error, "accounts and routing could not be read again");
+    let clock = ClockWatch { compared: Instant::now() };
+    tokio::join!(
+        periodic(Arc::clone(&app), PAUSE, "housekeeping", Housekeeping::default()),
+        periodic(Arc::clone(&app), LOOK_AT_CLOCK_EVERY, "clock", clock),
+    );
+}
+
+#[derive(Default)]
+struct Housekeeping {
+    /// Accounts that were said to be barred.
+    said: HashSet<String>,
+    rounds: u32,
+}
+
+impl Job for Housekeeping {
+    const FOLLOWS_JUMPS: bool = false;
+
+    async fn step(&mut self, app: &Arc<App>) -> Result<Next, Failed> {
+        let directory = app.directory.refresh().await;
+        say_who_is_barred(app, &mut self.said).await;
+        let usage = app.directory.refresh_usage(app.clock.now()).await;
+
+        self.rounds = self.rounds.wrapping_add(1);
+        if self.rounds.is_multiple_of(LINES_EVERY) {
+            lines::report();
         }
-        if let Err(error) = app.directory.refresh_usage(app.clock.now()).await {
-            tracing::error!(%error, "the sums of the day could not be read");
+        directory?;
+        usage?;
+        Ok(Next::Pause)
+    }
+}
+
+/// Whoever notices that a clock was set.
+struct ClockWatch {
+    compared: Instant,
+}
+
+impl Job for ClockWatch {
+    const FOLLOWS_JUMPS: bool = false;
+
+    async fn step(&mut self, app: &Arc<App>) -> Result<Next, Failed> {
+        let was_set = app.clock.was_set();
+        if was_set || self.compared.elapsed() >= COMPARE_EVERY {
+            compare_clocks(app).await?;
+            self.compared = Instant::now();
         }
-        tokio::select! {
-            () = app.draining.cancelled() => return,
-            () = tokio::time::sleep(PAUSE) => {}
+        if was_set {
+            tracing::warn!(
+                skew_ms = app.clock.skew_ms(),
+                now = app.clock.now().rfc3339(),
+                "this machine's clock was set"
+            );
         }
-        pauses = pauses.wrapping_add(1);
-        if pauses.is_multiple_of(CLOCK_EVERY) {
-            compare_clocks(&app).await;
+        Ok(Next::Pause)
+    }
+}
+
+/// An account whose address is not allowed is an attack, or an operator's mistake: both need a person.
+async fn say_who_is_barred(app: &App, said: &mut HashSet<String>) {
+    let barred: Vec<_> =
+        app.directory.accounts(AllOwners).into_iter().filter(|account| account.barred.is_some()).collect();
+    said.retain(|id| barred.iter().any(|account| account.id == *id));
+
+    for account in barred.iter().filter(|account| !said.contains(&account.id)).collect::<Vec<_>>() {
+        let why = account.barred.as_deref().unwrap_or_default();
+        tracing::error!(account_id = account.id, why, "the account is barred: nothing is sent for it");
+
+        let Ok(id) = id::new(id::Kind::Operation) else { return };
+        let entry = Operation {
+            id,
+            owner: account.owner.clone(),
+            kind: "account_barred",
+            subject_id: account.id.clone(),
+            detail: format!("Nothing is sent for this account. Its address {why}"),
+            created_at: app.clock.now(),
+        };
+        match app.store.raise(&entry).await {
+            Ok(()) => drop(said.insert(account.id.clone())),
+            Err(error) => tracing::error!(%error, "barred accounts could not be put on the work list"),
         }
     }
 }
 
 /// Takes over the database's time.
-pub async fn compare_clocks(app: &App) {
-    match app.store.time().await {
-        Ok((database, round_trip)) => {
-            let skew_ms = app.clock.follow(database, round_trip);
-            if skew_ms.abs() > ALARMING_SKEW_MS {
-                tracing::error!(skew_ms, "this machine's clock and the database's are far apart");
-            }
-        }
-        Err(error) => tracing::error!(%error, "the database's time could not be read"),
+///
+/// # Errors
+/// The database's; the time goes on from what it said last.
+pub async fn compare_clocks(app: &App) -> Result<(), DbErr> {
+    let (database, round_trip) = app.store.time().await?;
+    let skew_ms = app.clock.follow(database, round_trip);
+    if skew_ms.abs() > ALARMING_SKEW_MS {
+        tracing::error!(skew_ms, "this machine's clock and the database's are far apart");
     }
+    Ok(())
 }

@@ -2,26 +2,33 @@
 //! gateways may do so at once: whoever is first has the block. Books nothing itself.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use crate::app::App;
+use crate::domain::AllOwners;
 use crate::kill_point;
 use crate::payments::Trouble;
 use crate::store::{Change, CommitError, Sealed};
+
+use super::{Failed, Job, Next, periodic};
 
 /// Payments that are opened in one go.
 const OPENED_AT_ONCE: u64 = 100;
 
 /// Runs until the gateway drains.
 pub async fn run(app: Arc<App>) {
-    while !app.draining.is_cancelled() {
-        if let Err(error) = step(&app).await {
-            tracing::error!(%error, "the ledger could not be sealed");
-        }
-        let next = app.clock.now().plus_ms(app.config.ledger.interval_ms);
-        tokio::select! {
-            () = app.draining.cancelled() => {}
-            () = app.clock.sleep_until(next) => {}
-        }
+    let every = Duration::from_millis(u64::try_from(app.config.ledger.interval_ms).unwrap_or(0));
+    periodic(app, every, "ledger", Sealing).await;
+}
+
+struct Sealing;
+
+impl Job for Sealing {
+    const FOLLOWS_JUMPS: bool = true;
+
+    async fn step(&mut self, app: &Arc<App>) -> Result<Next, Failed> {
+        step(app).await?;
+        Ok(Next::Pause)
     }
 }
 
@@ -43,7 +50,9 @@ pub async fn step(app: &App) -> Result<(), Trouble> {
                     "ledger block sealed"
                 );
             }
-            Sealed::Nothing | Sealed::Overtaken => break,
+            Sealed::Nothing => break,
+            // There may be more than that one has taken.
+            Sealed::Overtaken => {}
         }
     }
     Ok(())
@@ -55,12 +64,12 @@ async fn open(app: &App) -> Result<(), Trouble> {
         return Ok(());
     }
     loop {
-        let found = app.store.payments_not_in_ledger(OPENED_AT_ONCE).await?;
+        let found = app.store.payments_not_in_ledger(AllOwners, OPENED_AT_ONCE).await?;
         if found.is_empty() {
             return Ok(app.store.ledger_is_opened().await?);
         }
         for id in found {
-            let Some(before) = app.store.payment(&id).await? else { continue };
+            let Some(before) = app.store.payment(AllOwners, &id).await? else { continue };
             match app.store.commit(Change::update(&before, before.clone(), app.clock.now())).await {
                 // Somebody else has changed it, and opened it with that.
                 Ok(()) | Err(CommitError::Moved) => {}

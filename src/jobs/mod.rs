@@ -1,13 +1,18 @@
 //! What runs beside requests. Each job can be stepped by a test; none keeps anything in memory that a restart
-//! would miss.
+//! would miss. All of them run in one loop, [`periodic`].
 
 pub mod alerts;
 pub mod gauges;
 pub mod health;
 pub mod housekeeping;
 pub mod incidents;
+pub mod keys;
 pub mod ledger;
+mod periodic;
 pub mod queue;
 pub mod resolver;
+pub mod restored;
 pub mod webhook;
 pub mod work_list;
+
+pub use periodic::{Failed, Job, Next, periodic};

@@ -1,53 +1,90 @@
 //! Lets payments that wait for a route go on when one is able again: oldest first, and gently, so that a provider that
 //! has just come back is not the next one to fall over. A payment that this forgets goes on by itself, later: its row
-//! says when.
+//! says when. Merchants share what goes on at once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::DbErr;
+use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::app::App;
+use crate::domain::AllOwners;
 use crate::domain::payment::Line;
 use crate::payments::{Trouble, queue};
+use crate::routing::share::Shares;
+
+use super::{Failed, Job, Next, periodic};
 
 /// How often the lines are looked at.
 const PAUSE: Duration = Duration::from_millis(300);
 /// So many of a line are looked through for some that have a route.
 const LOOKED_THROUGH: u64 = 64;
+/// So many go on at the same time, of all lines.
+const AT_ONCE: usize = 128;
 
 /// Runs until the gateway drains.
 pub async fn run(app: Arc<App>) {
-    let mut going_on: HashMap<Line, JoinHandle<()>> = HashMap::new();
-    while !app.draining.is_cancelled() {
-        going_on.retain(|_, batch| !batch.is_finished());
-        if let Err(error) = step(&app, &mut going_on).await {
-            tracing::error!(%error, "payments that wait for a route could not be looked for");
-        }
-        tokio::select! {
-            () = app.draining.cancelled() => {}
-            () = tokio::time::sleep(PAUSE) => {}
-        }
+    periodic(app, PAUSE, "queue", GoingOn::default()).await;
+}
+
+/// The batches that are under way, one for each line at the most, each with how many payments it has.
+#[derive(Default)]
+struct GoingOn {
+    batches: HashMap<Line, (JoinHandle<()>, u64)>,
+    ended: Arc<Notify>,
+}
+
+impl Job for GoingOn {
+    const FOLLOWS_JUMPS: bool = false;
+
+    async fn step(&mut self, app: &Arc<App>) -> Result<Next, Failed> {
+        self.batches.retain(|_, (batch, _)| !batch.is_finished());
+        step(app, self).await?;
+        Ok(Next::Pause)
     }
-    for (_, batch) in going_on {
-        let _ = batch.await;
+
+    /// A line whose batch is over sends its next one.
+    async fn woken(&mut self) {
+        self.ended.notified().await;
+    }
+
+    async fn end(&mut self, _app: &Arc<App>) {
+        for (_, (batch, _)) in self.batches.drain() {
+            let _ = batch.await;
+        }
     }
 }
 
 /// Each line that has somebody with a route sends its next batch, once its last one is over.
-async fn step(app: &Arc<App>, going_on: &mut HashMap<Line, JoinHandle<()>>) -> Result<(), Trouble> {
-    let lines = app.store.lines().await?;
+async fn step(app: &Arc<App>, going_on: &mut GoingOn) -> Result<(), Trouble> {
+    let lines = app.store.lines(AllOwners).await?;
     app.queue.keep(&lines);
+    let mut shares = Shares::new(AT_ONCE);
+    for (line, (_, batch)) in &going_on.batches {
+        shares.hold(&line.owner, *batch);
+    }
     for (line, _) in lines {
-        let batch = app.queue.may_go_on(&line, app.health.now_ms());
-        if batch == 0 || going_on.contains_key(&line) {
+        if going_on.batches.contains_key(&line) {
+            continue;
+        }
+        let may = app.queue.may_go_on(&line, app.health.now_ms());
+        let batch = (0..may).take_while(|_| shares.take(&line.owner)).count();
+        let batch = u64::try_from(batch).unwrap_or(0);
+        if batch == 0 {
             continue;
         }
         let claimed = claim(app, &line, batch).await?;
         if !claimed.is_empty() {
-            going_on.insert(line.clone(), app.spawn(send(Arc::clone(app), line, claimed)));
+            let length = u64::try_from(claimed.len()).unwrap_or(u64::MAX);
+            let (sending, ended) = (send(Arc::clone(app), line.clone(), claimed), Arc::clone(&going_on.ended));
+            let batch = app.spawn(async move {
+                sending.await;
+                ended.notify_one();
+            });
+            going_on.batches.insert(line, (batch, length));
         }
     }
     Ok(())

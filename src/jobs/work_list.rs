@@ -1,26 +1,31 @@
 //! Closes entries of the work list whose cause has gone by itself, and says so in their rows. Decides nothing.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use sea_orm::DbErr;
 
 use crate::app::App;
 use crate::payments::work_list::close_gone;
 
-/// Pause between two looks through the list, in milliseconds.
-const PAUSE_MS: i64 = 5_000;
+use super::{Failed, Job, Next, periodic};
+
+/// Pause between two looks through the list.
+const PAUSE: Duration = Duration::from_secs(5);
 
 /// Runs until the gateway drains.
 pub async fn run(app: Arc<App>) {
-    while !app.draining.is_cancelled() {
-        if let Err(error) = step(&app).await {
-            tracing::error!(%error, "the work list could not be looked through");
-        }
-        let next = app.clock.now().plus_ms(PAUSE_MS);
-        tokio::select! {
-            () = app.draining.cancelled() => {}
-            () = app.clock.sleep_until(next) => {}
-        }
+    periodic(app, PAUSE, "work list", LookThrough).await;
+}
+
+struct LookThrough;
+
+impl Job for LookThrough {
+    const FOLLOWS_JUMPS: bool = true;
+
+    async fn step(&mut self, app: &Arc<App>) -> Result<Next, Failed> {
+        step(app).await?;
+        Ok(Next::Pause)
     }
 }
 

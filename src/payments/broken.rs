@@ -52,7 +52,7 @@ pub(super) async fn repeated(
     else {
         return Ok(answer);
     };
-    attempt.provider_order_no = id::provider_no(&app.prefix)?;
+    attempt.provider_order_no = id::provider_no(&app.hold.prefix())?;
     let again = attempt.clone();
     match app.directory.account(&again.account_id) {
         Some(account) => Ok(call(app, &account, &aggregate.payment, &again, planned_at, asker).await),

@@ -29,7 +29,6 @@ pub(super) struct ByHand {
 /// # Errors
 /// [`Trouble`]: no ids.
 pub(super) fn told(
-    app: &App,
     aggregate: &Aggregate,
     attempt_id: &str,
     notice: &Notice,
@@ -52,15 +51,15 @@ pub(super) fn told(
         (None, None) => attempt.amount,
         (None, Some(_)) => return Ok(None),
     };
+    // Numbers that were made in a console are unique in one trade only.
+    let number = format!("{NUMBERS}{attempt_id}-{refund_no}");
     let refund = Refund {
         id: id::new(Kind::Refund)?,
-        // Numbers that were made in a console are unique in one trade only.
-        merchant_refund_no: format!("{NUMBERS}{attempt_id}-{refund_no}"),
         provider_refund_no: refund_no.clone(),
         // Part of the refund where the provider keys by it; none of those tells of refunds like this one.
         txn_time: Some(now),
         next_check_at: None,
-        ..blank(app, attempt, &aggregate.payment.merchant_id, first, now)?
+        ..blank(attempt, &aggregate.payment.owner, number, first, now)
     };
     Ok(Some(ByHand { refund, amounts }))
 }

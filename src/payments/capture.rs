@@ -86,7 +86,7 @@ fn operation(
 ) -> Result<Operation, Trouble> {
     Ok(Operation {
         id: id::new(Kind::Operation)?,
-        merchant_id: aggregate.payment.merchant_id.clone(),
+        owner: aggregate.payment.owner.clone(),
         kind,
         subject_id: attempt_id.to_owned(),
         detail,

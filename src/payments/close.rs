@@ -8,7 +8,7 @@ use crate::app::App;
 use crate::broken::{Rule, breaks};
 use crate::domain::attempt::{Disposition, Event as AttemptEvent, State};
 use crate::domain::payment::Event;
-use crate::domain::{Aggregate, Timestamp};
+use crate::domain::{Aggregate, Owner, Timestamp};
 use crate::kill_point;
 use crate::store::CommitError;
 use crate::store::change::Change;
@@ -68,9 +68,9 @@ pub fn begin(aggregate: &mut Aggregate, now: Timestamp) -> Result<(), Trouble> {
 ///
 /// # Errors
 /// [`Trouble`].
-pub async fn cancel(app: &Arc<App>, merchant_id: &str, payment_id: &str) -> Result<Option<Aggregate>, Trouble> {
+pub async fn cancel(app: &Arc<App>, owner: &Owner, payment_id: &str) -> Result<Option<Aggregate>, Trouble> {
     for _ in 0..DECISIONS {
-        let Some(before) = app.store.payment_of(merchant_id, payment_id).await? else { return Ok(None) };
+        let Some(before) = app.store.payment_of(owner, payment_id).await? else { return Ok(None) };
         if !before.payment.status.is_open() || before.payment.cancel_requested_at.is_some() {
             return Ok(Some(before));
         }

@@ -57,7 +57,7 @@ pub fn decide(
             dispose(after, &attempt_id, DispositionEvent::Returned, None)?;
             go_on(after, now)?;
         }
-        (Action::Retry, _) => retry(app, after, &attempt_id, now)?,
+        (Action::Retry, _) => retry(after, &attempt_id, now)?,
         (Action::Refunded, Some(refund)) if refund.status != RefundState::Failed => {
             return end_refund(app, after, &refund.id, RefundEvent::Done, now);
         }
@@ -134,9 +134,9 @@ fn go_on(after: &mut Aggregate, now: Timestamp) -> Result<(), Undecided> {
 }
 
 /// One more automatic refund of the whole amount.
-fn retry(app: &App, after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Undecided> {
+fn retry(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Undecided> {
     nothing_under_way(after, attempt_id)?;
-    let merchant_id = after.payment.merchant_id.clone();
+    let owner = after.payment.owner.clone();
     let earlier = after.refunds.iter().filter(|r| r.attempt_id == attempt_id && r.automatic);
     let reason = earlier.clone().next_back().and_then(|r| r.reason.clone());
     let number = format!("auto-{attempt_id}-{}", earlier.count().saturating_add(1));
@@ -146,10 +146,9 @@ fn retry(app: &App, after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> 
     let left = due.ok_or_else(|| no("This money does not have to go back."))?;
     let refund = Refund {
         id: id::new(Kind::Refund).map_err(Trouble::from)?,
-        merchant_refund_no: number,
         reason,
         automatic: true,
-        ..blank(app, attempt, &merchant_id, left, now)?
+        ..blank(attempt, &owner, number, left, now)
     };
     after.refunds.push(refund);
     Ok(())

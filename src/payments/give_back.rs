@@ -23,7 +23,7 @@ use crate::store::change::Operation;
 /// [`Trouble`].
 pub(super) async fn begin(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Aggregate, Trouble> {
     let written = write(app, before, |after, now| {
-        let merchant_id = after.payment.merchant_id.clone();
+        let owner = after.payment.owner.clone();
         let is_duplicate = after.kept().is_some();
         let is_under_way = after.refunds.iter().any(|r| r.attempt_id == attempt_id && r.automatic);
         let left = left(after, attempt_id);
@@ -40,10 +40,9 @@ pub(super) async fn begin(app: &Arc<App>, before: Aggregate, attempt_id: &str) -
             let reason = if is_duplicate { "重复支付退款" } else { "订单已关闭退款" };
             let refund = Refund {
                 id: id::new(Kind::Refund)?,
-                merchant_refund_no: format!("auto-{attempt_id}"),
                 reason: Some(reason.to_owned()),
                 automatic: true,
-                ..blank(app, attempt, &merchant_id, left, now)?
+                ..blank(attempt, &owner, format!("auto-{attempt_id}"), left, now)
             };
             after.refunds.push(refund);
         }

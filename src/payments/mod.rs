@@ -22,6 +22,7 @@ mod renumber;
 pub mod resolve;
 pub mod reverse;
 pub mod schedule;
+pub mod unwritten;
 pub mod view;
 pub mod work_list;
 

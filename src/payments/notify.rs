@@ -20,10 +20,16 @@ use crate::directory::Account;
 use crate::domain::attempt::State;
 use crate::domain::id::{self, Kind};
 use crate::domain::refund::State as RefundState;
-use crate::domain::{Aggregate, Refund, Timestamp};
+use crate::domain::{Aggregate, AllOwners, Refund, Timestamp};
 use crate::kill_point;
-use crate::store::CommitError;
+use crate::lines;
 use crate::store::change::{Change, Inbox, Operation};
+use crate::store::{CommitError, OperationFilter};
+
+/// What is put on the work list about a notification that does not match.
+const MISMATCH: &str = "notification_mismatch";
+/// So many of an owner's wait for a person at the most.
+const MOST_OPEN: u64 = 100;
 
 /// A verified notification that agrees with one of our attempts in account, number, amount, currency and payment.
 #[derive(Debug)]
@@ -69,31 +75,35 @@ enum Verdict {
 }
 
 /// Takes a notification and answers it in the provider's own way.
-pub async fn receive(app: &Arc<App>, account: &Account, raw: RawNotification) -> AcknowledgementBody {
+///
+/// Also returns whether it was believed.
+pub async fn receive(app: &Arc<App>, account: &Account, raw: RawNotification) -> (AcknowledgementBody, bool) {
     let provider = &account.provider;
     let (now, came_at) = (app.clock.now(), Instant::now());
     let verified = match provider.notification(&raw, now.utc()) {
         Ok(verified) => verified,
-        Err(rejection) => return refuse(app, account, &rejection).await,
+        Err(rejection) => return (refuse(app, account, &rejection).await, false),
     };
     #[cfg(feature = "broken")]
     if breaks(Rule::AcknowledgeBeforeCommit) {
         let (app, account) = (Arc::clone(app), account.clone());
         let later = Arc::clone(&app);
         later.spawn(async move { take(&app, &account, &verified, &raw, (now, came_at)).await.map(|_| ()) });
-        return provider.acknowledge(Acknowledgement::Stop);
+        return (provider.acknowledge(Acknowledgement::Stop), true);
     }
     let (verdict, acknowledgement) = match take(app, account, &verified, &raw, (now, came_at)).await {
         Ok(Ok(verdict)) => (verdict.into(), Acknowledgement::Stop),
         // Sending it again would not make it match: it is on the work list.
         Ok(Err(mismatch)) => (mismatch.into(), Acknowledgement::Stop),
         Err(error) => {
-            tracing::error!(account_id = account.id, %error, "notification not stored; the provider will send it again");
+            if lines::may_write(Some(&account.id)) {
+                tracing::error!(account_id = account.id, %error, "notification not stored; the provider will send it again");
+            }
             (Verdict::NotStored.into(), Acknowledgement::SendAgain)
         }
     };
     count(provider.name().as_str(), verdict);
-    provider.acknowledge(acknowledgement)
+    (provider.acknowledge(acknowledgement), true)
 }
 
 /// Counts a notification, believed or not, under what was made of it.
@@ -116,7 +126,9 @@ pub fn register() {
 async fn refuse(app: &App, account: &Account, rejection: &Rejection) -> AcknowledgementBody {
     let name: &'static str = rejection.into();
     count(account.provider.name().as_str(), name);
-    tracing::warn!(account_id = account.id, verdict = name, %rejection, "notification refused");
+    if lines::may_write(Some(&account.id)) {
+        tracing::warn!(account_id = account.id, verdict = name, %rejection, "notification refused");
+    }
     if let Rejection::OtherAccount(detail) = rejection {
         // Genuinely signed, so somebody has set up an address wrongly; a person can mend that.
         let raised = raise(app, account, "notification_other_account", &account.id, detail.clone()).await;
@@ -136,7 +148,7 @@ async fn raise(
 ) -> Result<(), Trouble> {
     let entry = Operation {
         id: id::new(Kind::Operation)?,
-        merchant_id: account.merchant_id.clone(),
+        owner: account.owner.clone(),
         kind,
         subject_id: subject_id.to_owned(),
         detail,
@@ -171,7 +183,7 @@ async fn take(
         }
     };
     for _ in 0..DECISIONS {
-        let found = app.store.payment_of_order_no(order_no).await?;
+        let found = app.store.payment_of_order_no(AllOwners, order_no).await?;
         match matched(app, found.as_ref(), account, verified)? {
             Err(mismatch) => match unmatched(app, account, mismatch, order_no, found, inbox(mismatch.into())).await {
                 Ok(()) | Err(Trouble::Commit(CommitError::NotificationStored)) => return Ok(Err(mismatch)),
@@ -203,7 +215,8 @@ async fn take(
     Err(CommitError::Moved.into())
 }
 
-/// A genuine notification that agrees with nothing of ours: it is kept, and a person looks at it. If it speaks of an order of
+/// A genuine notification that agrees with nothing of ours: it is kept, and a person looks at it. Where so many wait for one
+/// already, its provider keeps it: whoever has an account can sign as many as it likes. If it speaks of an order of
 /// ours that nobody would ask about any more, that is done: something happened to it, whatever that was.
 async fn unmatched(
     app: &Arc<App>,
@@ -214,16 +227,33 @@ async fn unmatched(
     inbox: Inbox,
 ) -> Result<(), Trouble> {
     let name: &'static str = mismatch.into();
-    let detail = format!("{name}: notification {} for order {order_no}", inbox.notification_id);
-    tracing::error!(account_id = account.id, order_no, verdict = name, "a genuine notification does not match");
+    if lines::may_write(Some(&account.id)) {
+        tracing::error!(account_id = account.id, order_no, verdict = name, "a genuine notification does not match");
+    }
+    // Whether somebody else has such an order is nobody's business.
+    let is_anothers = found.as_ref().is_some_and(|(payment, _)| payment.payment.owner != account.owner);
+    let told = if is_anothers { Mismatch::UnknownOrder.into() } else { name };
+    let detail = format!("{told}: notification {} for order {order_no}", inbox.notification_id);
+
+    let kind = Some(MISMATCH.to_owned());
+    let open = OperationFilter { kind, resolved: Some(false), limit: MOST_OPEN, starting_after: None };
+    let is_full = u64::try_from(app.store.operations(&account.owner, &open).await?.len()).unwrap_or(0) >= MOST_OPEN;
     // In this order: dying in between, it is raised once more, and not never.
-    raise(app, account, "notification_mismatch", &inbox.notification_id, detail).await?;
+    if is_full {
+        let detail =
+            format!("{MOST_OPEN} and more notifications wait for a person; further ones are sent again until then");
+        raise(app, account, MISMATCH, &account.id, detail).await?;
+    } else {
+        raise(app, account, MISMATCH, &inbox.notification_id, detail).await?;
+    }
+
     let is_left_alone = |(payment, attempt_id): &(Aggregate, String)| {
         let attempt = payment.attempt(attempt_id).filter(|attempt| attempt.account_id == account.id);
         attempt.is_some_and(|attempt| attempt.captured.is_none() && attempt.next_check_at.is_none())
     };
     match found.filter(is_left_alone) {
         Some((before, attempt_id)) => apply(app, &before, &Matched::Ask { attempt_id, refund_id: None }, inbox).await,
+        None if is_full => Err(Trouble::Unanswered("too many wait for a person already".to_owned())),
         None => Ok(app.store.keep_notification(&inbox).await?),
     }
 }
@@ -288,7 +318,7 @@ fn matched<'a>(
     if let (Notice::Refund { refund_no, .. }, Some((aggregate, attempt_id))) = (notice, found)
         && is_unknown(aggregate, refund_no)
         && aggregate.attempt(attempt_id).is_some_and(|attempt| attempt.account_id == account.id)
-        && let Some(by_hand) = by_hand::told(app, aggregate, attempt_id, notice, app.clock.now())?
+        && let Some(by_hand) = by_hand::told(aggregate, attempt_id, notice, app.clock.now())?
     {
         return Ok(Ok((aggregate, Matched::ByHand(Box::new(by_hand)))));
     }

@@ -13,6 +13,7 @@ use providers::order::{Call, Flow, Order, Store};
 use providers::outcome::{Answer, Created, Failure, FailureKind};
 use tracing::Instrument as _;
 
+use super::unwritten::{self, Brought};
 use super::{DECISIONS, Trouble, events, judge, plan, queue, resolve, view};
 use crate::app::App;
 #[cfg(feature = "broken")]
@@ -21,7 +22,7 @@ use crate::directory::Account;
 use crate::domain::attempt::State;
 use crate::domain::id::{self, Kind};
 use crate::domain::payment::State as PaymentState;
-use crate::domain::{Aggregate, Attempt, Payment};
+use crate::domain::{Aggregate, AllOwners, Attempt, Owner, Payment};
 use crate::kill_point;
 use crate::routing::health::{RouteId, Verdict, watch};
 use crate::routing::pace::Ended;
@@ -32,7 +33,7 @@ use crate::store::change::{Change, Key, KeyScope, KeyWrite, Operation, StoredAns
 #[derive(Debug, Clone)]
 pub struct NewPayment {
     /// Whose.
-    pub merchant_id: String,
+    pub owner: Owner,
     /// The merchant's own number.
     pub order_id: String,
     /// How much.
@@ -55,8 +56,6 @@ pub struct NewPayment {
     pub metadata: serde_json::Value,
     /// For how long it can be paid, in seconds.
     pub expires_in_s: i64,
-    /// Real money?
-    pub livemode: bool,
 }
 
 /// Why a payment was not made. Nothing was written.
@@ -89,7 +88,7 @@ pub async fn open(
     let now = app.clock.now();
     let payment = Payment {
         id: id::new(Kind::Payment).map_err(Trouble::from)?,
-        merchant_id: new.merchant_id,
+        owner: new.owner,
         order_id: new.order_id,
         amount: new.amount,
         description: new.description,
@@ -102,7 +101,6 @@ pub async fn open(
         client_ip: new.client_ip,
         store: new.store,
         metadata: new.metadata,
-        livemode: new.livemode,
         round: 0,
         version: 0,
         resume_at: None,
@@ -154,7 +152,7 @@ pub async fn open(
 /// Whether this order has a payment already, or this key one. The database minds neither where a payment has failed before
 /// it began; whoever asks for it does: told "failed", a till would take the money once more.
 async fn held_by(app: &App, payment: &Payment, key: &Key) -> Result<Option<CommitError>, Trouble> {
-    if app.store.payment_holding_order(&payment.merchant_id, &payment.order_id).await?.is_none() {
+    if app.store.payment_holding_order(&payment.owner, &payment.order_id).await?.is_none() {
         return Ok(None);
     }
     Ok(Some(match app.store.key(&key.scope).await? {
@@ -259,7 +257,14 @@ pub async fn run(app: &Arc<App>, mut aggregate: Aggregate, asker: Asker) -> Resu
                 trace.failed(&failure.code);
             }
             planned_at = Instant::now();
-            settle(app, aggregate, &attempt.id, &answer, latency_ms, asker.key.as_ref()).await
+            let brought = Brought { attempt_id: attempt.id.clone(), answer, latency_ms };
+            let settled = settle(app, aggregate.clone(), &brought, asker.key.as_ref()).await;
+            if let Err(trouble) = &settled
+                && unwritten::may_be_written_later(trouble)
+            {
+                unwritten::keep(app, aggregate, brought, Asker { planned_at, ..asker.clone() });
+            }
+            settled
         };
         let settled = trace.around(settled.instrument(span)).await?;
         match settled {
@@ -314,7 +319,7 @@ pub(super) async fn call(
     let ticket = app.health.begin(&route);
     let answer = account.provider.create(&order, &Call { now: now.utc(), timeout }).await;
     app.paces.leave(slot, paced(&answer.outcome), app.health.now_ms());
-    spend(app, &answer.outcome);
+    spend(app, &payment.owner, &answer.outcome);
     // A call that was cut short for the checkout's sake says nothing when it had no answer.
     let cut_short = timeout < limit / 2 && matches!(answer.outcome, Created::Unknown(_));
     app.health.end(ticket, if cut_short { Verdict::Nothing } else { watch::verdict(&answer.outcome) });
@@ -340,10 +345,11 @@ fn paced(outcome: &Created) -> Ended {
 }
 
 /// What the end of a call does to the budget of retries.
-fn spend(app: &App, outcome: &Created) {
+fn spend(app: &App, owner: &Owner, outcome: &Created) {
+    let now_ms = app.health.now_ms();
     match paced(outcome) {
-        Ended::Answered => app.budget.answered(),
-        Ended::GivenUp => app.budget.timed_out(),
+        Ended::Answered => app.budget.answered(owner, now_ms),
+        Ended::GivenUp => app.budget.timed_out(owner, now_ms),
         Ended::RateLimited | Ended::Nothing => {}
     }
 }
@@ -353,7 +359,7 @@ fn ms(duration: Duration) -> i64 {
 }
 
 /// How a payment goes on after a call.
-enum Settled {
+pub(super) enum Settled {
     /// This worker's commit planned another attempt: it calls that one too.
     Switching(Aggregate),
     /// Nothing is left to do for this worker.
@@ -361,14 +367,13 @@ enum Settled {
 }
 
 /// Writes down what a creating call meant, and plans the next attempt in the same commit when there is to be one.
-async fn settle(
+pub(super) async fn settle(
     app: &Arc<App>,
     mut before: Aggregate,
-    attempt_id: &str,
-    answer: &Answer<Created>,
-    latency_ms: i64,
+    brought: &Brought,
     key: Option<&Key>,
 ) -> Result<Settled, Trouble> {
+    let Brought { attempt_id, answer, latency_ms } = brought;
     for _ in 0..DECISIONS {
         if before.attempt(attempt_id).is_none_or(|a| a.status != State::Sending) {
             // A notification or the resolver was first; what they wrote stands, and what comes next is theirs to do.
@@ -377,7 +382,7 @@ async fn settle(
         let now = app.clock.now();
         let mut after = before.clone();
         if let Some(attempt) = after.attempt_mut(attempt_id) {
-            attempt.latency_ms = Some(latency_ms);
+            attempt.latency_ms = Some(*latency_ms);
             attempt.provider_request_id.clone_from(&answer.request_id);
         }
         let judged = judge::judge(app, &mut after, attempt_id, &answer.outcome, now)?;
@@ -446,7 +451,7 @@ async fn too_late(
 /// # Errors
 /// [`Trouble`].
 pub async fn reload(app: &App, payment_id: &str) -> Result<Aggregate, Trouble> {
-    app.store.payment(payment_id).await?.ok_or_else(|| Trouble::Gone(format!("payment {payment_id}")))
+    app.store.payment(AllOwners, payment_id).await?.ok_or_else(|| Trouble::Gone(format!("payment {payment_id}")))
 }
 
 /// How a request for this payment is answered: 201 once the payer can act or the payment has ended. A payment that
@@ -485,7 +490,7 @@ async fn set_aside(app: &App, aggregate: &Aggregate, attempt_id: &str, failure: 
         app.store
             .raise(&Operation {
                 id: id::new(Kind::Operation)?,
-                merchant_id: aggregate.payment.merchant_id.clone(),
+                owner: aggregate.payment.owner.clone(),
                 kind: "account_refused",
                 subject_id: attempt.account_id.clone(),
                 detail: format!("{}: {}", failure.code, failure.message),

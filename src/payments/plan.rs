@@ -12,7 +12,7 @@ use crate::directory::Account;
 use crate::domain::attempt::State;
 use crate::domain::id::{self, Kind};
 use crate::domain::payment::Event;
-use crate::domain::{Aggregate, Attempt, Timestamp};
+use crate::domain::{Aggregate, Attempt, Owner, Timestamp};
 use crate::routing::choose::{self, Candidate, Choice, Scene, Tried, Wanted};
 use crate::routing::health::{Gate, RouteId, RouteView};
 
@@ -38,8 +38,7 @@ pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Plan
     let payment = &aggregate.payment;
     let tried = choose::tried_in_round(aggregate);
     let asked = Asked {
-        merchant_id: &payment.merchant_id,
-        livemode: payment.livemode,
+        owner: &payment.owner,
         wanted: Wanted {
             flow: payment.flow,
             amount: payment.amount,
@@ -49,11 +48,11 @@ pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Plan
         tried: &tried,
         now,
     };
-    let may_go_on = tried.len() < app.config.payments.max_routes;
+    let may_go_on = tried.len() < app.config.payments.max_routes && !app.hold.covers(&payment.owner);
     let mut rng = chance()?;
     let choice = loop {
         let look = |route: &RouteId| app.health.look(route);
-        let turn = |rule| app.directory.turns().take(&payment.merchant_id, rule);
+        let turn = |rule| app.directory.turns().take(&payment.owner, rule);
         let choice = consider(app, asked, &look, &turn, &mut rng);
         let account = choice.account().filter(|_| may_go_on);
         // Somebody else may have taken the last place of the account's day meanwhile.
@@ -65,14 +64,15 @@ pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Plan
     // A route that has not proved itself yet is a retry's luck, and that is rationed; one that works is not.
     let is_retry = !tried.is_empty() || payment.round > 0;
     let is_costly = |c: &&Candidate| is_retry && c.view.is_some_and(|view| view.gate != Gate::Closed);
-    let may_retry = |c: &&Candidate| !is_costly(c) || app.budget.allows_retry();
+    let now_ms = app.health.now_ms();
+    let may_retry = |c: &&Candidate| !is_costly(c) || app.budget.allows_retry(&payment.owner, now_ms);
     let first = choice.able.first().filter(|_| may_go_on).filter(may_retry);
     let Some(candidate @ Candidate { account, view, .. }) = first else {
         no_route(aggregate, &choice, now)?;
         return Ok(planned);
     };
     if is_costly(&candidate) {
-        app.budget.retried();
+        app.budget.retried(&payment.owner, now_ms);
     }
     let capabilities = account.provider.capabilities();
     let call_ms = call_timeout_ms(app, capabilities, payment.flow, view.and_then(|view| view.p99_ms));
@@ -109,7 +109,7 @@ fn sending(app: &App, aggregate: &Aggregate, account: &Account, now: Timestamp) 
         flow: payment.flow,
         status: State::Sending,
         disposition: None,
-        provider_order_no: id::provider_no(&app.prefix)?,
+        provider_order_no: id::provider_no(&app.hold.prefix())?,
         provider_transaction_id: None,
         provider_request_id: None,
         amount: payment.amount,
@@ -138,9 +138,7 @@ fn sending(app: &App, aggregate: &Aggregate, account: &Account, now: Timestamp) 
 #[derive(Debug, Clone, Copy)]
 pub struct Asked<'a> {
     /// Whose.
-    pub merchant_id: &'a str,
-    /// Real money?
-    pub livemode: bool,
+    pub owner: &'a Owner,
     /// What is looked for.
     pub wanted: Wanted<'a>,
     /// What its round has tried.
@@ -158,11 +156,10 @@ pub fn consider(
     turn: &dyn Fn(usize) -> u64,
     rng: &mut Rng,
 ) -> Choice {
-    let accounts = app.directory.accounts_of(asked.merchant_id);
-    let accounts: Vec<_> = accounts.iter().filter(|a| a.livemode == asked.livemode).cloned().collect();
+    let accounts = app.directory.accounts_of(asked.owner);
     let scene = Scene {
         accounts: &accounts,
-        routing: &app.directory.routing_of(asked.merchant_id),
+        routing: &app.directory.routing_of(asked.owner),
         tried: asked.tried,
         now: asked.now,
         look,

@@ -23,7 +23,7 @@ const TRIAL_S: i64 = 2;
 /// The line that a payment stands in.
 #[must_use]
 pub fn line(aggregate: &Aggregate) -> Line {
-    Line { merchant_id: aggregate.payment.merchant_id.clone(), flow: aggregate.payment.flow }
+    Line { owner: aggregate.payment.owner.clone(), flow: aggregate.payment.flow }
 }
 
 /// A payment as merchants see it, with its place if it waits for a route.
@@ -42,9 +42,11 @@ async fn place(app: &App, aggregate: &Aggregate) -> Result<QueueView, DbErr> {
     let payment = &aggregate.payment;
     let now = app.clock.now();
     let since = payment.parked_at.unwrap_or(now);
-    let position = app.store.parked_before(&payment.merchant_id, payment.flow, since).await?.saturating_add(1);
-    let routing = app.directory.routing_of(&payment.merchant_id);
+    let position = app.store.parked_before(&payment.owner, payment.flow, since).await?.saturating_add(1);
+    let routing = app.directory.routing_of(&payment.owner);
     let route = choose(app, aggregate, now).ok().and_then(|choice| returns_in_s(app, &choice, &routing, now));
+    // How long a person takes, nobody knows.
+    let route = route.filter(|_| !app.hold.covers(&payment.owner));
     let estimate = route.map(|seconds| seconds.saturating_add(app.queue.drained_in_s(&line(aggregate), position)));
     Ok(QueueView { position: Some(position), estimated_wait_seconds: estimate })
 }
@@ -53,8 +55,7 @@ async fn place(app: &App, aggregate: &Aggregate) -> Result<QueueView, DbErr> {
 fn choose(app: &App, aggregate: &Aggregate, now: Timestamp) -> Result<Choice, Trouble> {
     let payment = &aggregate.payment;
     let asked = Asked {
-        merchant_id: &payment.merchant_id,
-        livemode: payment.livemode,
+        owner: &payment.owner,
         wanted: Wanted {
             flow: payment.flow,
             amount: payment.amount,
@@ -65,7 +66,7 @@ fn choose(app: &App, aggregate: &Aggregate, now: Timestamp) -> Result<Choice, Tr
         now,
     };
     let look = |route: &RouteId| app.health.peek(route);
-    let turn = |rule| app.directory.turns().peek(&payment.merchant_id, rule);
+    let turn = |rule| app.directory.turns().peek(&payment.owner, rule);
     Ok(plan::consider(app, asked, &look, &turn, &mut plan::chance()?))
 }
 
@@ -74,6 +75,9 @@ fn choose(app: &App, aggregate: &Aggregate, now: Timestamp) -> Result<Choice, Tr
 /// # Errors
 /// [`Trouble::Random`].
 pub fn has_route(app: &App, aggregate: &Aggregate, now: Timestamp) -> Result<bool, Trouble> {
+    if app.hold.covers(&aggregate.payment.owner) {
+        return Ok(false);
+    }
     let choice = choose(app, aggregate, now)?;
     Ok(!choice.able.is_empty() || choice.skipped.iter().any(|c| c.why == Some(Why::OnTrial)))
 }

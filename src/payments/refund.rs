@@ -17,11 +17,14 @@ use crate::app::App;
 use crate::directory::Account;
 use crate::domain::id::{self, Kind};
 use crate::domain::refund::State;
-use crate::domain::{Aggregate, Attempt, Refund, Timestamp};
+use crate::domain::{Aggregate, Attempt, Owner, Refund, Timestamp};
 use crate::kill_point;
 use crate::store::CommitError;
 use crate::store::change::{Change, Key, KeyScope, KeyWrite, StoredAnswer};
 use crate::traces::Span;
+
+/// After a restore it is looked so often whether a refund may be sent.
+const HELD_S: i64 = 10;
 
 /// A refund as it was asked for, checked.
 #[derive(Debug, Clone)]
@@ -70,7 +73,7 @@ impl From<CommitError> for RefundError {
 /// [`RefundError`]; `Commit(KeyTaken)` tells that another request has this key.
 pub async fn open(
     app: &App,
-    merchant_id: &str,
+    owner: &Owner,
     payment_id: &str,
     new: &NewRefund,
     scope: KeyScope,
@@ -84,9 +87,9 @@ pub async fn open(
     };
     let _turn = app.refund_turns.of(payment_id).await;
     for _ in 0..DECISIONS {
-        let before = app.store.payment_of(merchant_id, payment_id).await.map_err(Trouble::from)?;
+        let before = app.store.payment_of(owner, payment_id).await.map_err(Trouble::from)?;
         let before = before.ok_or(RefundError::NoPayment)?;
-        let taken = app.store.refund_by_merchant_no(merchant_id, &new.merchant_refund_no).await;
+        let taken = app.store.refund_by_merchant_no(owner, &new.merchant_refund_no).await;
         if let Some(taken) = taken.map_err(Trouble::from)? {
             // A repeated request finds its own refund: its key, not its number, says that it is the same request.
             let stored = app.store.key(&key.scope).await.map_err(Trouble::from)?;
@@ -124,9 +127,8 @@ fn add(app: &App, after: &mut Aggregate, new: &NewRefund, refund_id: &str, now: 
     let amount = Money::fen(new.amount_fen).map_err(|_| RefundError::TooMuch { left_fen })?;
     let mut refund = Refund {
         id: refund_id.to_owned(),
-        merchant_refund_no: new.merchant_refund_no.clone(),
         reason: new.reason.clone(),
-        ..blank(app, &kept, &after.payment.merchant_id, amount, now)?
+        ..blank(&kept, &after.payment.owner, new.merchant_refund_no.clone(), amount, now)
     };
     let spacing_ms = app
         .directory
@@ -141,21 +143,21 @@ fn add(app: &App, after: &mut Aggregate, new: &NewRefund, refund_id: &str, now: 
     Ok(())
 }
 
-/// A refund of this attempt that nobody has asked for yet: its ids and its reason are the caller's.
+/// A refund of this attempt that nobody has asked for yet: its id and its reason are the caller's.
 pub(super) fn blank(
-    app: &App,
     attempt: &Attempt,
-    merchant_id: &str,
+    owner: &Owner,
+    merchant_refund_no: String,
     amount: Money,
     now: Timestamp,
-) -> Result<Refund, Trouble> {
-    Ok(Refund {
+) -> Refund {
+    Refund {
         id: String::new(),
         payment_id: attempt.payment_id.clone(),
         attempt_id: attempt.id.clone(),
-        merchant_id: merchant_id.to_owned(),
-        merchant_refund_no: String::new(),
-        provider_refund_no: id::provider_no(&app.prefix)?,
+        owner: owner.clone(),
+        provider_refund_no: id::refund_no(&attempt.provider_order_no, &merchant_refund_no, 0),
+        merchant_refund_no,
         earlier_nos: Vec::new(),
         amount,
         status: State::Pending,
@@ -170,7 +172,7 @@ pub(super) fn blank(
         in_doubt: false,
         next_check_at: Some(now),
         questions: 0,
-    })
+    }
 }
 
 /// When a refund may be sent.
@@ -264,7 +266,21 @@ async fn send_in_turn(app: &Arc<App>, aggregate: Aggregate, refund_id: &str) -> 
         }
         let spacing_ms = spacing_ms(app, after, &refund);
         let turn = turn(after, &refund.attempt_id, &refund.id, spacing_ms, now);
+        let is_held = app.hold.covers(&after.payment.owner);
+        let may_be_second = app.hold.is_from_before(refund.created_at)
+            && refund.txn_time.is_none()
+            && is_keyed_by_time(app, after, &refund);
         let Some(refund) = after.refund_mut(refund_id) else { return Ok(None) };
+        if is_held {
+            refund.next_check_at = Some(now.plus_s(HELD_S));
+            return Ok(Some(Vec::new()));
+        }
+        if may_be_second {
+            refund.next_check_at = None;
+            let detail = "it was made before the restore, and whether it was sent since the backup is not known: look into \
+                          the provider's console";
+            return Ok(Some(vec![refund_outcome::operation(refund, "refund_unresolved", detail.to_owned(), now)?]));
+        }
         match turn {
             Turn::Now => {
                 mark_sent(app, refund, now);
@@ -277,6 +293,11 @@ async fn send_in_turn(app: &Arc<App>, aggregate: Aggregate, refund_id: &str) -> 
     })
     .await?;
     if is_ours { send(app, marked, refund_id, marked_at).await } else { Ok(marked) }
+}
+
+fn is_keyed_by_time(app: &App, aggregate: &Aggregate, refund: &Refund) -> bool {
+    let account = aggregate.attempt(&refund.attempt_id).and_then(|a| app.directory.account(&a.account_id));
+    account.is_some_and(|account| account.provider.capabilities().refund_keyed_by_time)
 }
 
 fn spacing_ms(app: &App, aggregate: &Aggregate, refund: &Refund) -> i64 {

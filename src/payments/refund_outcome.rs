@@ -1,7 +1,7 @@
 //! What a provider's word about a refund does to its row: the answer to sending it, to asking about it, and a
 //! notification. Nothing here calls anybody.
 
-use providers::outcome::{Failure, RefundQueried, Refunded};
+use providers::outcome::{Failure, NUMBER_EXISTS, RefundQueried, Refunded};
 
 use super::refund::{mark_sent, wake_next};
 use super::{Trouble, give_back, renumber, schedule};
@@ -48,7 +48,7 @@ pub(super) fn sent(
             refund.failure = Some(failure.clone());
             refund.next_check_at = Some(first_look);
         }
-        Refunded::AnotherNumber(failure) if renumbers => renumber::apply(app, refund, failure, now)?,
+        Refunded::AnotherNumber(failure) if renumbers => renumber::apply(refund, failure, now),
         Refunded::TerminalNo(failure) | Refunded::AnotherNumber(failure) => refused(refund, failure, now)?,
         Refunded::Abnormal(failure) => return astray(refund, failure, now),
         Refunded::NeedsFunds(failure) => {
@@ -65,7 +65,10 @@ pub(super) fn sent(
                 refund.txn_time = None;
             }
         }
-        Refunded::Unknown(_) => {
+        Refunded::Unknown(failure) => {
+            if failure.code == NUMBER_EXISTS {
+                refund.failure = Some(failure.clone());
+            }
             refund.in_doubt = true;
             refund.next_check_at = Some(first_look);
         }
@@ -132,6 +135,7 @@ pub(super) fn found(
     after.payment.lease_until = None;
     let renumbers = renumber::is_allowed(app, after, refund_id);
     let fits = still_fits(after, refund_id);
+    let is_held = app.hold.covers(&after.payment.owner);
     let Some(refund) = after.refund_mut(refund_id) else { return Ok(Vec::new()) };
     refund.questions = refund.questions.saturating_add(1);
     if refund.status == State::Failed {
@@ -153,7 +157,7 @@ pub(super) fn found(
     }
     match outcome {
         RefundQueried::Done => done(refund, now)?,
-        RefundQueried::TerminalNo(failure) if renumbers => renumber::apply(app, refund, failure, now)?,
+        RefundQueried::TerminalNo(failure) if renumbers => renumber::apply(refund, failure, now),
         RefundQueried::TerminalNo(failure) => refused(refund, failure, now)?,
         RefundQueried::Abnormal(failure) if refund.status == State::Pending => {
             return astray(refund, failure, now);
@@ -164,7 +168,15 @@ pub(super) fn found(
             Some(_) if refund.in_doubt && refund.sent_at.is_some_and(|at| now < at.plus_s(SHOWS_WITHIN_S)) => {
                 return look_again(refund, ladder, now);
             }
-            Some(failure) if renumbers => renumber::apply(app, refund, &failure, now)?,
+            // It has something under this number and denies this refund: another sending, or another number, might be a
+            // second one.
+            Some(failure) if failure.code == NUMBER_EXISTS => {
+                refund.next_check_at = Some(now.plus_s(3_600));
+                let detail =
+                    "the provider has something under its number, and denies this refund: look into its console";
+                return Ok(vec![operation(refund, "refund_unresolved", detail.to_owned(), now)?]);
+            }
+            Some(failure) if renumbers => renumber::apply(refund, &failure, now),
             Some(failure) => refused(refund, &failure, now)?,
             // It was sent so often in vain that a person has to look; meanwhile it goes on once an hour.
             None if refund.questions > MAX_QUESTIONS && refund.sent_at.is_some_and(|at| now < at.plus_s(3_600)) => {
@@ -172,6 +184,8 @@ pub(super) fn found(
                 let detail = format!("it was sent {} times and never received", refund.questions);
                 return Ok(vec![operation(refund, "refund_unresolved", detail, now)?]);
             }
+            // Nothing is sent that was known before a restore, until a person has said go.
+            None if is_held => return look_again(refund, ladder, now),
             None => {
                 mark_sent(app, refund, now);
                 refund.in_doubt = true;
@@ -191,7 +205,11 @@ pub(super) fn found(
 fn look_again(refund: &mut Refund, ladder: &[u32], now: Timestamp) -> Result<Vec<Operation>, Trouble> {
     if refund.questions < MAX_QUESTIONS {
         let step = usize::try_from(refund.questions).ok().and_then(|n| ladder.get(n)).map(|s| i64::from(*s));
-        let by_ladder = step.zip(refund.sent_at).map(|(s, sent)| sent.plus_s(s)).filter(|at| *at > now);
+        let by_ladder = step
+            .zip(refund.sent_at)
+            .filter(|(_, sent)| *sent <= now)
+            .map(|(s, sent)| sent.plus_s(s))
+            .filter(|at| *at > now);
         let pause = schedule::backoff_s(refund.questions, 3_600);
         refund.next_check_at = Some(by_ladder.unwrap_or_else(|| now.plus_s(pause)));
         return Ok(Vec::new());
@@ -210,7 +228,7 @@ pub(super) fn operation(
 ) -> Result<Operation, Trouble> {
     Ok(Operation {
         id: id::new(Kind::Operation)?,
-        merchant_id: refund.merchant_id.clone(),
+        owner: refund.owner.clone(),
         kind,
         subject_id: refund.id.clone(),
         detail,
@@ -240,7 +258,7 @@ pub(super) fn told(
             Vec::new()
         }
         (State::Pending, RefundQueried::TerminalNo(failure)) if renumbers => {
-            renumber::apply(app, refund, failure, now)?;
+            renumber::apply(refund, failure, now);
             Vec::new()
         }
         (State::Pending | State::Abnormal, RefundQueried::TerminalNo(failure)) => {

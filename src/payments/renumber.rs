@@ -3,7 +3,6 @@
 
 use providers::outcome::Failure;
 
-use super::Trouble;
 use super::refund_outcome::LATER_S;
 use crate::app::App;
 use crate::domain::id;
@@ -28,11 +27,11 @@ pub(super) fn is_allowed(app: &App, aggregate: &Aggregate, refund_id: &str) -> b
 }
 
 /// The provider has proved that nothing will ever happen under the refund's number: it is asked for under another.
-pub(super) fn apply(app: &App, refund: &mut Refund, failure: &Failure, now: Timestamp) -> Result<(), Trouble> {
-    let number = id::provider_no(&app.prefix)?;
+pub(super) fn apply(refund: &mut Refund, failure: &Failure, now: Timestamp) {
+    let given_up = refund.earlier_nos.len().saturating_add(1);
+    let number = id::refund_no(&refund.provider_refund_no, &refund.merchant_refund_no, given_up);
     refund.earlier_nos.push(std::mem::replace(&mut refund.provider_refund_no, number));
     refund.failure = Some(failure.clone());
     (refund.txn_time, refund.sent_at, refund.in_doubt, refund.questions) = (None, None, false, 0);
     refund.next_check_at = Some(now.plus_s(LATER_S));
-    Ok(())
 }

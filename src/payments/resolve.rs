@@ -18,6 +18,7 @@ use crate::domain::id::{self, Kind};
 use crate::domain::payment::Event;
 use crate::domain::{Aggregate, Attempt, Timestamp};
 use crate::kill_point;
+use crate::routing::health::Gate;
 use crate::store::CommitError;
 use crate::store::change::{Change, Operation};
 
@@ -63,7 +64,12 @@ async fn steps(app: &Arc<App>, payment_id: &str) -> Result<Aggregate, Trouble> {
     let mut aggregate = reload(app, payment_id).await?;
     kill_point!("resolve_after_claim");
     for _ in 0..STEPS {
-        aggregate = match next_step(&aggregate, app.clock.now()) {
+        let step = next_step(&aggregate, app.clock.now());
+        if let Some(until_ms) = provider_is_out(app, &aggregate, &step) {
+            aggregate = wait_for_provider(app, aggregate, &step, until_ms).await?;
+            continue;
+        }
+        aggregate = match step {
             Step::Judge(attempt_id) => judge(app, aggregate, &attempt_id).await?,
             Step::Ask(attempt_id) => ask(app, aggregate, &attempt_id).await?,
             Step::GiveBack(attempt_id) => give_back::begin(app, aggregate, &attempt_id).await?,
@@ -101,6 +107,64 @@ fn next_step(aggregate: &Aggregate, now: Timestamp) -> Step {
         return Step::Resume;
     }
     Step::Rest
+}
+
+/// Whether a step would ask a provider whose breaker is open: only a probe does that; and how long that is put off, without
+/// counting as a question. A charge in doubt is asked about and reversed at its own times all the same: somebody stands at
+/// a till, there are few of them, and the first call that gets through ends it.
+fn provider_is_out(app: &App, aggregate: &Aggregate, step: &Step) -> Option<i64> {
+    let attempt = match step {
+        Step::Ask(attempt_id) => aggregate.attempt(attempt_id)?,
+        Step::Refund(refund_id) => {
+            let refund = aggregate.refunds.iter().find(|r| r.id == *refund_id)?;
+            aggregate.attempt(&refund.attempt_id)?
+        }
+        Step::Judge(_) | Step::GiveBack(_) | Step::Resume | Step::Rest => return None,
+    };
+    let is_in_doubt = matches!(step, Step::Ask(_)) && attempt.flow.takes_money() && attempt.status.is_live();
+    if is_in_doubt || !app.config.health.breakers {
+        return None;
+    }
+    let vital = app.health.board().peek_provider(attempt.provider, attempt.flow, aggregate.payment.owner.mode)?;
+    let out_for_ms = app.health.now_ms().saturating_sub(vital.breaker().since_ms());
+    let draw = id::random::<4>().map_or(0, u32::from_be_bytes);
+    (vital.gate() == Gate::Open).then(|| schedule::put_off_ms(out_for_ms, draw))
+}
+
+async fn wait_for_provider(
+    app: &Arc<App>,
+    before: Aggregate,
+    step: &Step,
+    pause_ms: i64,
+) -> Result<Aggregate, Trouble> {
+    write(app, before, |after, now| {
+        let at = match step {
+            Step::Ask(attempt_id) => after.attempt_mut(attempt_id).map(|a| &mut a.next_check_at),
+            Step::Refund(refund_id) => after.refund_mut(refund_id).map(|r| &mut r.next_check_at),
+            Step::Judge(_) | Step::GiveBack(_) | Step::Resume | Step::Rest => None,
+        };
+        match at.filter(|at| at.is_some_and(|at| at <= now)) {
+            Some(at) => *at = Some(now.plus_ms(pause_ms)),
+            None => return Ok(None),
+        }
+        Ok(Some(Vec::new()))
+    })
+    .await
+}
+
+/// What is to be waited for was written before all time was set back: it is brought back, so that each wait is as long as
+/// it was to be.
+///
+/// # Errors
+/// [`Trouble`]; it is tried again.
+pub async fn bring_back(app: &Arc<App>, payment_id: &str, ahead_ms: i64) -> Result<(), Trouble> {
+    let before = reload(app, payment_id).await?;
+    write(app, before, |after, _| {
+        schedule::bring_back(after, ahead_ms);
+        Ok(Some(Vec::new()))
+    })
+    .await?;
+    Ok(())
 }
 
 /// A claim that led to nothing must not keep the payment from the next worker.
@@ -253,13 +317,13 @@ pub(super) fn put_off(
     attempt_id: &str,
     now: Timestamp,
 ) -> Result<Option<Vec<Operation>>, Trouble> {
-    let merchant_id = after.payment.merchant_id.clone();
+    let owner = after.payment.owner.clone();
     let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(None) };
     attempt.next_check_at = Some(now.plus_s(60));
     after.payment.lease_until = None;
     Ok(Some(vec![Operation {
         id: id::new(Kind::Operation)?,
-        merchant_id,
+        owner,
         kind: "account_unavailable",
         subject_id: attempt_id.to_owned(),
         detail: "the account of this attempt cannot be opened; nobody can ask its provider".to_owned(),
@@ -268,7 +332,7 @@ pub(super) fn put_off(
 }
 
 /// The attempt as its provider knows it.
-pub(super) fn reference(attempt: &Attempt) -> OrderRef {
+pub(crate) fn reference(attempt: &Attempt) -> OrderRef {
     OrderRef {
         order_no: attempt.provider_order_no.clone(),
         txn_time: attempt.started_at.utc(),
@@ -445,7 +509,7 @@ fn to_be_resolved(
     let attempt = aggregate.attempt(attempt_id).ok_or_else(gone)?;
     Ok(Operation {
         id: id::new(Kind::Operation)?,
-        merchant_id: aggregate.payment.merchant_id.clone(),
+        owner: aggregate.payment.owner.clone(),
         kind,
         subject_id: attempt_id.to_owned(),
         detail: format!(
@@ -467,10 +531,10 @@ pub async fn stuck(app: &App, payment_id: &str, trouble: &Trouble) -> Result<(),
         // Its lease ends by itself, and then it is claimed again.
         return Ok(());
     }
-    let merchant_id = reload(app, payment_id).await?.payment.merchant_id;
+    let owner = reload(app, payment_id).await?.payment.owner;
     let operation = Operation {
         id: id::new(Kind::Operation)?,
-        merchant_id,
+        owner,
         kind: "payment_stuck",
         subject_id: payment_id.to_owned(),
         detail: trouble.to_string(),

@@ -110,7 +110,7 @@ fn found(
         return Ok(None);
     }
     attempt.questions = attempt.questions.saturating_add(1);
-    let impatient = now >= schedule::patient_until(attempt, charging);
+    let impatient = now >= schedule::patient_until(attempt, charging, now);
     match queried {
         Queried::Paid(money) => return capture::book(after, &asked.id, money, now).map(Some),
         // Nobody has ended it here, so the provider is asked to: an answer that is old or wrong must not leave behind a
@@ -218,7 +218,7 @@ fn plan(app: &App, after: &mut Aggregate, attempt_id: &str, charging: &Charging,
     if attempt.status != State::Reversing || attempt.next_check_at.is_none_or(|at| at > now) {
         return None;
     }
-    let reversible_from = schedule::reversible_from(attempt, charging);
+    let reversible_from = schedule::reversible_from(attempt, charging, now);
     if now < reversible_from {
         attempt.next_check_at = Some(reversible_from);
         after.payment.lease_until = None;
@@ -354,7 +354,9 @@ fn conclude(
         Verdict::Captured(money) => return capture::book(after, attempt_id, money, now).map(Some),
         Verdict::NotFoundYet => {
             let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(None) };
-            let since = *attempt.not_found_since.get_or_insert(now);
+            // One in the future was written before all time was set back.
+            let since = attempt.not_found_since.filter(|since| *since <= now).unwrap_or(now);
+            attempt.not_found_since = Some(since);
             let apart = charging.not_found_twice_s.unwrap_or(0);
             attempt.next_check_at = Some(since.plus_s(i64::from(apart)).max(now.plus_s(1)));
         }

@@ -19,6 +19,9 @@ const BEIJING_S: i64 = 8 * 3_600;
 const DAY_S: i64 = 86_400;
 /// The longest pause between two questions.
 const LONGEST_PAUSE_S: i64 = 3_600;
+/// What would ask a provider that is out is put off so long, the longer the longer it has been out.
+const SHORTEST_PUT_OFF_MS: i64 = 3_000;
+const LONGEST_PUT_OFF_MS: i64 = 30_000;
 /// The longest pause between two rounds through the routes of a parked payment.
 const LONGEST_PARKING_S: i64 = 30;
 
@@ -37,11 +40,9 @@ pub fn next_check(attempt: &Attempt, capabilities: &Capabilities, now: Timestamp
     }
     match attempt.status {
         State::Sending => Some(attempt.call_deadline.plus_ms(GRACE_MS)),
-        State::AwaitingPayer => capabilities
-            .awaiting_ladder_s
-            .iter()
-            .map(|s| attempt.started_at.plus_s(i64::from(*s)))
-            .find(|at| *at > now && *at < attempt.offer_deadline),
+        State::AwaitingPayer => {
+            next_rung(attempt, capabilities.awaiting_ladder_s, now).filter(|at| *at < attempt.offer_deadline)
+        }
         // It was never shown, so nobody can be in a hurry to pay it.
         State::Abandoned if now < dead_from => Some(dead_from),
         State::Closing | State::Superseded | State::Abandoned => {
@@ -58,24 +59,39 @@ fn next_charge_check(attempt: &Attempt, charging: &Charging, now: Timestamp) -> 
     match attempt.status {
         State::Sending => Some(attempt.call_deadline.plus_ms(GRACE_MS)),
         State::Unknown | State::AwaitingPayer => {
-            let patient_until = patient_until(attempt, charging);
-            let mut ladder = charging.ladder_s.iter().map(|s| attempt.started_at.plus_s(i64::from(*s)));
-            Some(ladder.find(|at| *at > now).unwrap_or(patient_until).min(patient_until).max(now))
+            let patient_until = patient_until(attempt, charging, now);
+            Some(next_rung(attempt, charging.ladder_s, now).unwrap_or(patient_until).min(patient_until).max(now))
         }
         State::Reversing => {
             let pause = backoff_s(attempt.questions, LONGEST_PAUSE_S).max(i64::from(charging.reverse_pause_s));
-            Some(now.plus_s(pause).max(reversible_from(attempt, charging)))
+            Some(now.plus_s(pause).max(reversible_from(attempt, charging, now)))
         }
         // A charge is none of these while it lives.
         State::Abandoned | State::Closing | State::Superseded | State::Captured | State::Dead | State::Reversed => None,
     }
 }
 
+/// When a ladder leads to next. One that begins in the future was begun before all time was set back: then what was asked
+/// counts, and the pauses between its rungs.
+fn next_rung(attempt: &Attempt, ladder_s: &[u32], now: Timestamp) -> Option<Timestamp> {
+    if attempt.started_at <= now {
+        return ladder_s.iter().map(|s| attempt.started_at.plus_s(i64::from(*s))).find(|at| *at > now);
+    }
+    let asked = usize::try_from(attempt.questions).unwrap_or(0);
+    let before = asked.checked_sub(1).and_then(|last| ladder_s.get(last)).copied().unwrap_or(0);
+    ladder_s.get(asked).map(|s| now.plus_s(i64::from(s.saturating_sub(before))))
+}
+
 /// Until then a charge may wait for its payer, or for its provider's word; then it is reversed. Sooner where the hour comes
 /// after which it could not be.
 #[must_use]
-pub fn patient_until(attempt: &Attempt, charging: &Charging) -> Timestamp {
-    patience_ends(attempt.started_at, attempt.status, charging)
+pub fn patient_until(attempt: &Attempt, charging: &Charging, now: Timestamp) -> Timestamp {
+    if attempt.started_at <= now {
+        return patience_ends(attempt.started_at, attempt.status, charging);
+    }
+    // All time was set back since: its patience is over when its ladder is.
+    let asked = usize::try_from(attempt.questions).unwrap_or(0);
+    if asked < charging.ladder_s.len() { patience_ends(now, attempt.status, charging) } else { now }
 }
 
 fn patience_ends(started_at: Timestamp, status: State, charging: &Charging) -> Timestamp {
@@ -91,8 +107,29 @@ fn patience_ends(started_at: Timestamp, status: State, charging: &Charging) -> T
 
 /// No reversal of a charge before then.
 #[must_use]
-pub fn reversible_from(attempt: &Attempt, charging: &Charging) -> Timestamp {
-    attempt.started_at.plus_s(i64::from(charging.reverse_from_s))
+pub fn reversible_from(attempt: &Attempt, charging: &Charging, now: Timestamp) -> Timestamp {
+    // One that began in the future began before all time was set back; a provider that finds it too early says so.
+    if attempt.started_at > now { now } else { attempt.started_at.plus_s(i64::from(charging.reverse_from_s)) }
+}
+
+/// Takes back by how far all time was set back what is to be waited for: `ahead_ms` is how far in the future that was
+/// written. Each wait is then as long as it was to be. Times of day stay: deadlines that a provider knows, and the end of
+/// the payment.
+pub fn bring_back(aggregate: &mut Aggregate, ahead_ms: i64) {
+    let back = |at: &mut Option<Timestamp>| *at = at.map(|at| at.plus_ms(ahead_ms.saturating_neg()));
+    aggregate.attempts.iter_mut().for_each(|attempt| back(&mut attempt.next_check_at));
+    aggregate.refunds.iter_mut().for_each(|refund| back(&mut refund.next_check_at));
+    back(&mut aggregate.payment.lease_until);
+    if aggregate.payment.resume_at.is_some_and(|at| at != aggregate.payment.expires_at) {
+        back(&mut aggregate.payment.resume_at);
+    }
+}
+
+/// How long what would ask a provider is put off that is known to be out, and has been for so long. `draw` spreads it.
+#[must_use]
+pub fn put_off_ms(out_for_ms: i64, draw: u32) -> i64 {
+    let pause = (out_for_ms / 4).clamp(SHORTEST_PUT_OFF_MS, LONGEST_PUT_OFF_MS);
+    pause + pause * i64::from(draw % 1_000) / 4_000
 }
 
 /// Whether the questions about this attempt are used up.
@@ -148,6 +185,13 @@ mod tests {
         assert_eq!(until("00:00:10", State::Unknown), at("00:01:15"));
         let without = Charging { last_reversals: None, ..unionpay };
         assert_eq!(patience_ends(at("22:57:00"), State::Unknown, &without), at("22:58:05"));
+    }
+
+    #[test]
+    fn what_is_put_off_while_a_provider_is_out_is_looked_at_soon_and_not_all_at_once() {
+        assert_eq!([0, 40_000, 3_600_000].map(|out_ms| put_off_ms(out_ms, 0)), [3_000, 10_000, 30_000]);
+        assert_eq!(put_off_ms(0, 999), 3_749);
+        assert!((0..9).all(|draw| put_off_ms(3_600_000, u32::MAX - draw) < 37_500));
     }
 
     #[test]

@@ -230,7 +230,7 @@ pub fn payment(aggregate: &Aggregate) -> PaymentView {
         paid_at: p.paid_at,
         created_at: p.created_at,
         expires_at: p.expires_at,
-        livemode: p.livemode,
+        livemode: p.owner.is_live(),
     }
 }
 

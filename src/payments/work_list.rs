@@ -11,7 +11,7 @@ use crate::app::App;
 use crate::domain::attempt::{Disposition, State};
 use crate::domain::id::{self, Kind};
 use crate::domain::operation::{Action, PROPOSAL_S, StepKind, actions};
-use crate::domain::{Aggregate, Refund, Timestamp, refund};
+use crate::domain::{Aggregate, AllOwners, Owner, Refund, Timestamp, refund};
 use crate::store::change::{Change, Resolution, Step};
 use crate::store::{CommitError, OperationRow};
 
@@ -29,8 +29,15 @@ pub struct Word {
     pub note: Option<String>,
     /// The key that it is said with.
     pub key_name: String,
-    /// Real money?
-    pub livemode: bool,
+    /// The names of keys that the same person may have: made with the same key, or the one that made it.
+    pub kin: Vec<String>,
+}
+
+impl Word {
+    /// Whether the person with this key may be who says it.
+    fn may_be_of(&self, key_name: &str) -> bool {
+        self.key_name == key_name || self.kin.iter().any(|kin| kin == key_name)
+    }
 }
 
 /// Why a word changed nothing.
@@ -51,9 +58,6 @@ pub enum Refusal {
     /// The same key has proposed it.
     #[error("a second person has to confirm it")]
     SamePerson,
-    /// It is about real money and the key is not, or the reverse.
-    #[error("the key is for another mode")]
-    OtherMode,
     /// Anything else.
     #[error(transparent)]
     Trouble(#[from] Trouble),
@@ -99,7 +103,7 @@ pub fn possible(
         (Action::Acknowledge, _) => Ok(()),
         (Action::AccountOk, _) => {
             let account = app.directory.account(&entry.subject_id);
-            match account.is_some_and(|account| account.merchant_id == entry.merchant_id) {
+            match account.is_some_and(|account| account.owner == entry.owner) {
                 true => Ok(()),
                 false => Err(Refusal::NotPossible("This account cannot be opened.".to_owned())),
             }
@@ -114,16 +118,13 @@ pub fn possible(
 ///
 /// # Errors
 /// [`Refusal`]; nothing was changed.
-pub async fn say(app: &App, merchant_id: &str, id: &str, word: &Word) -> Result<OperationRow, Refusal> {
+pub async fn say(app: &App, owner: &Owner, id: &str, word: &Word) -> Result<OperationRow, Refusal> {
     for _ in 0..DECISIONS {
-        let entry = app.store.operation_of(merchant_id, id).await?.ok_or(Refusal::NotFound)?;
-        let about = app.store.payment_of_subject(&entry.subject_id).await?;
+        let entry = app.store.operation_of(owner, id).await?.ok_or(Refusal::NotFound)?;
+        let about = app.store.payment_of_subject(&entry).await?;
         let now = app.clock.now();
         if entry.resolved_at.is_some() {
             return Err(Refusal::Ended(Box::new(entry)));
-        }
-        if is_of_another_mode(app, &entry, about.as_ref(), word.livemode) {
-            return Err(Refusal::OtherMode);
         }
         if has_gone(app, &entry, about.as_ref(), now).await? {
             app.store.ended_by_itself(id, now).await?;
@@ -133,7 +134,7 @@ pub async fn say(app: &App, merchant_id: &str, id: &str, word: &Word) -> Result<
         let steps = app.store.operation_steps(id).await?;
         let proposal = standing(&entry, &steps, now).filter(|proposal| proposal.action == word.action);
         let done = match proposal {
-            Some(proposal) if proposal.key_name == word.key_name => return Err(Refusal::SamePerson),
+            Some(proposal) if word.may_be_of(&proposal.key_name) => return Err(Refusal::SamePerson),
             Some(proposal) => {
                 let step = step(&entry, word, StepKind::Confirmed, now)?;
                 let resolution = Resolution { proposal_id: proposal.id.clone(), step };
@@ -144,7 +145,7 @@ pub async fn say(app: &App, merchant_id: &str, id: &str, word: &Word) -> Result<
         if done {
             let (action, by) = (word.action.to_string(), &word.key_name);
             tracing::info!(operation_id = id, kind = entry.kind, action, by, "a person's word on the work list");
-            return app.store.operation_of(merchant_id, id).await?.ok_or(Refusal::NotFound);
+            return app.store.operation_of(owner, id).await?.ok_or(Refusal::NotFound);
         }
     }
     Err(Trouble::from(CommitError::Moved).into())
@@ -161,11 +162,6 @@ fn step(entry: &OperationRow, word: &Word, kind: StepKind, now: Timestamp) -> Re
         key_name: word.key_name.clone(),
         at: now,
     })
-}
-
-fn is_of_another_mode(app: &App, entry: &OperationRow, about: Option<&Aggregate>, livemode: bool) -> bool {
-    let of_account = || app.directory.account(&entry.subject_id).map(|account| account.livemode);
-    about.map(|about| about.payment.livemode).or_else(of_account).is_some_and(|mode| mode != livemode)
 }
 
 /// Does what two persons want. `false`: something has changed meanwhile, and has to be looked at again.
@@ -243,7 +239,7 @@ pub async fn has_gone(
             about.is_some_and(|a| a.refunds.iter().any(|r| r.attempt_id == entry.subject_id && is_booked(r)))
         }
         "money_unconfirmed" => attempt.is_some_and(|a| a.status != State::Dead),
-        "payment_stuck" => about.is_some_and(|a| a.due_at().is_none_or(|due| due > now)),
+        "payment_stuck" => about.is_some_and(|a| a.due(now).is_none_or(|due| due.at > now)),
         "account_unavailable" => {
             let opens = attempt.is_some_and(|a| app.directory.account(&a.account_id).is_some());
             let is_over = if refund.is_some() {
@@ -257,8 +253,12 @@ pub async fn has_gone(
             let account = app.directory.account(&entry.subject_id);
             account.is_some_and(|account| account.set_aside_until.is_none_or(|until| until <= now))
         }
+        "account_barred" => {
+            let account = app.directory.account(&entry.subject_id);
+            account.is_some_and(|account| account.barred.is_none())
+        }
         "webhook_failing" if entry.subject_id.starts_with("we_") => {
-            let endpoint = app.store.endpoints(vec![entry.subject_id.clone()]).await?.pop();
+            let endpoint = app.store.endpoints(AllOwners, vec![entry.subject_id.clone()]).await?.pop();
             endpoint.is_none_or(|e| e.disabled_reason.is_some() || e.failing_since.is_none())
         }
         _ => false,
@@ -271,9 +271,9 @@ pub async fn has_gone(
 /// # Errors
 /// The database's.
 pub async fn close_gone(app: &App, after: &str) -> Result<Option<String>, DbErr> {
-    let entries = app.store.unresolved_operations(after, PAGE).await?;
+    let entries = app.store.unresolved_operations(AllOwners, after, PAGE).await?;
     for entry in &entries {
-        let about = app.store.payment_of_subject(&entry.subject_id).await?;
+        let about = app.store.payment_of_subject(entry).await?;
         let now = app.clock.now();
         if has_gone(app, entry, about.as_ref(), now).await? {
             app.store.ended_by_itself(&entry.id, now).await?;

@@ -10,41 +10,27 @@ use strum::IntoEnumIterator as _;
 use super::rule::{Routing, Rule};
 use crate::directory::Account;
 
-/// Payments that no account would take.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Gap {
-    /// Real money?
-    pub livemode: bool,
-    /// How their payers pay.
-    pub flow: Flow,
-}
-
-/// The flows of which some payments, or all, have no account that is switched on and serves the flow. Limits, windows
+/// The flows of which some payments, or all, have none of an owner's accounts that is switched on and serves the flow. Limits, windows
 /// and what a provider refuses for the moment do not count: they pass.
 #[must_use]
-pub fn gaps(accounts: &[Arc<Account>], routing: &Routing, is_on: &dyn Fn(&Account) -> bool) -> BTreeSet<Gap> {
-    let all = [true, false].into_iter().flat_map(|livemode| Flow::iter().map(move |flow| Gap { livemode, flow }));
-    all.filter(|gap| {
-        let serves = |account: &Account| {
-            account.livemode == gap.livemode
-                && is_on(account)
-                && account.provider.capabilities().flow(gap.flow).is_some()
-        };
+pub fn gaps(accounts: &[Arc<Account>], routing: &Routing, is_on: &dyn Fn(&Account) -> bool) -> BTreeSet<Flow> {
+    let is_open = |flow: &Flow| {
+        let serves = |account: &Account| is_on(account) && account.provider.capabilities().flow(*flow).is_some();
         let leads_nowhere =
             |rule: &Rule| !accounts.iter().any(|a| rule.accounts.iter().any(|r| r.id == a.id) && serves(a));
-        let of_flow: Vec<&Rule> = routing.rules.iter().filter(|rule| rule.r#match.may_fit(gap.flow)).collect();
+        let of_flow: Vec<&Rule> = routing.rules.iter().filter(|rule| rule.r#match.may_fit(*flow)).collect();
         // No payment of the flow comes past the first rule that matches all of them.
-        match of_flow.iter().position(|rule| rule.r#match.fits_all_of(gap.flow)) {
+        match of_flow.iter().position(|rule| rule.r#match.fits_all_of(*flow)) {
             Some(last) => of_flow.iter().take(last + 1).any(|rule| leads_nowhere(rule)),
             None => of_flow.iter().any(|rule| leads_nowhere(rule)) || !accounts.iter().any(|a| serves(a)),
         }
-    })
-    .collect()
+    };
+    Flow::iter().filter(is_open).collect()
 }
 
 /// The first flow that had a route for all its payments and would not have one any more.
 #[must_use]
-pub fn newly_open(before: &BTreeSet<Gap>, after: &BTreeSet<Gap>) -> Option<Gap> {
+pub fn newly_open(before: &BTreeSet<Flow>, after: &BTreeSet<Flow>) -> Option<Flow> {
     after.difference(before).next().copied()
 }
 
@@ -62,12 +48,12 @@ mod tests {
         vec![of("a", Ending::Close), of("b", Ending::Close), of("c", Ending::Reverse)]
     }
 
-    /// The flows that have no route in test mode with these rules, without these accounts.
+    /// The flows that have no route with these rules, without these accounts.
     fn open(rules: Value, off: &[&str]) -> Vec<Flow> {
         let routing: Routing = serde_json::from_value(json!({ "rules": rules })).unwrap();
         let found = gaps(&accounts(), &routing, &|account| !off.contains(&account.id.as_str()));
         let served = [Flow::Qr, Flow::Barcode];
-        found.into_iter().filter(|gap| !gap.livemode && served.contains(&gap.flow)).map(|gap| gap.flow).collect()
+        found.into_iter().filter(|flow| served.contains(flow)).collect()
     }
 
     #[test]
@@ -99,11 +85,11 @@ mod tests {
 
     #[test]
     fn only_what_was_served_before_counts() {
-        let of = |flows: &[Flow]| flows.iter().map(|flow| Gap { livemode: false, flow: *flow }).collect();
+        let of = |flows: &[Flow]| flows.iter().copied().collect();
         let (none, qr, both): (BTreeSet<_>, BTreeSet<_>, BTreeSet<_>) =
             (of(&[]), of(&[Flow::Qr]), of(&[Flow::Qr, Flow::Barcode]));
-        assert_eq!(newly_open(&none, &qr).map(|gap| gap.flow), Some(Flow::Qr));
-        assert_eq!(newly_open(&qr, &both).map(|gap| gap.flow), Some(Flow::Barcode));
+        assert_eq!(newly_open(&none, &qr), Some(Flow::Qr));
+        assert_eq!(newly_open(&qr, &both), Some(Flow::Barcode));
         assert_eq!((newly_open(&qr, &qr), newly_open(&both, &none)), (None, None));
     }
 }

@@ -10,5 +10,6 @@ pub mod pace;
 pub mod queue;
 pub mod rule;
 pub mod score;
+pub mod share;
 pub mod terms;
 pub mod usage;

@@ -95,7 +95,7 @@ mod tests {
     use super::*;
 
     fn line() -> Line {
-        Line { merchant_id: "mer_1".to_owned(), flow: Flow::Qr }
+        Line { owner: crate::domain::Owner::of("mer_1", false), flow: Flow::Qr }
     }
 
     #[test]

@@ -19,7 +19,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::directory::Account;
-use crate::domain::Timestamp;
+use crate::domain::{Owner, Timestamp};
 use crate::store::Store;
 
 /// A plan is committed within so many seconds; until then it is not looked for in the database.
@@ -117,6 +117,7 @@ impl Usage {
         }
         let began = Instant::now();
         let oldest_new = now.0.div_euclid(1000) - COMMIT_S;
+        let newest = oldest_new + COMMIT_S + 1;
         let rows = store.usage(limited, now.day_start(), Timestamp(oldest_new * 1000)).await?;
         let day = now.in_beijing().day;
         let mut tallies = self.tallies();
@@ -127,7 +128,8 @@ impl Usage {
                 let of = rows.iter().filter(|r| r.account_id == *id && wanted(r.is_new, r.is_captured));
                 of.fold(Used::default(), |sum, r| sum.plus(Used { amount: r.amount, count: r.count }))
             };
-            tally.ours.retain(|second, _| *second >= oldest_new);
+            // What lies ahead was planned before all time was set back; it is in the database by now.
+            tally.ours.retain(|second, _| (oldest_new..=newest).contains(second));
             tally.day = day;
             tally.captured = sum(&|is_new, is_captured| is_captured && !is_new);
             tally.alive = sum(&|is_new, is_captured| !is_captured && !is_new);
@@ -153,16 +155,16 @@ impl Usage {
     }
 }
 
-/// Whose turn it is in rules with the strategy `round_robin`: a counter for each rule of each merchant. Each gateway
+/// Whose turn it is in rules with the strategy `round_robin`: a counter for each rule of each owner. Each gateway
 /// counts for itself, and from the beginning after a start; nothing is written.
 #[derive(Debug, Default)]
-pub struct Turns(Mutex<HashMap<(String, usize), u64>>);
+pub struct Turns(Mutex<HashMap<(Owner, usize), u64>>);
 
 impl Turns {
-    /// Takes a turn in a merchant's rule.
-    pub fn take(&self, merchant_id: &str, rule: usize) -> u64 {
+    /// Takes a turn in an owner's rule.
+    pub fn take(&self, owner: &Owner, rule: usize) -> u64 {
         let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let next = turns.entry((merchant_id.to_owned(), rule)).or_default();
+        let next = turns.entry((owner.clone(), rule)).or_default();
         let taken = *next;
         *next = next.wrapping_add(1);
         taken
@@ -170,8 +172,8 @@ impl Turns {
 
     /// Which turn would be taken next.
     #[must_use]
-    pub fn peek(&self, merchant_id: &str, rule: usize) -> u64 {
+    pub fn peek(&self, owner: &Owner, rule: usize) -> u64 {
         let turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        turns.get(&(merchant_id.to_owned(), rule)).copied().unwrap_or_default()
+        turns.get(&(owner.clone(), rule)).copied().unwrap_or_default()
     }
 }

@@ -3,7 +3,7 @@
 use sea_orm::{ColumnTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _};
 
 use super::Store;
-use super::entity::{attempt, delivery, event, idempotency_key, notification, operation, payment};
+use super::entity::{attempt, delivery, event, idempotency_key, ledger_entry, notification, operation, payment};
 use crate::domain::{Aggregate, Timestamp};
 
 /// An event, and whether everybody who has to know does.
@@ -70,6 +70,40 @@ impl Looker {
         }
         Ok(all)
     }
+
+    /// Whether somebody was told of this payment's success, and whether what it moved is sealed.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn told_and_sealed(&self, payment_id: &str) -> Result<(bool, bool), DbErr> {
+        use sea_orm::PaginatorTrait as _;
+        let told = delivery::Entity::find()
+            .filter(delivery::Column::PaymentId.eq(payment_id))
+            .filter(delivery::Column::Status.eq("delivered"))
+            .count(&self.0)
+            .await?;
+        let of_it = || ledger_entry::Entity::find().filter(ledger_entry::Column::PaymentId.eq(payment_id));
+        let entries = of_it().count(&self.0).await?;
+        let open = of_it().filter(ledger_entry::Column::Block.is_null()).count(&self.0).await?;
+        // The offer was told of first.
+        Ok((told >= 2, entries > 0 && open == 0))
+    }
+
+    /// Orders whose number begins like this and whose payment has not succeeded.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn unpaid(&self, orders: &str) -> Result<Vec<String>, DbErr> {
+        use sea_orm::QuerySelect as _;
+        payment::Entity::find()
+            .select_only()
+            .column(payment::Column::OrderId)
+            .filter(payment::Column::OrderId.starts_with(orders))
+            .filter(payment::Column::Status.ne("succeeded"))
+            .into_tuple()
+            .all(&self.0)
+            .await
+    }
 }
 
 impl Store {
@@ -78,7 +112,7 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn all_payments(&self) -> Result<Vec<Aggregate>, DbErr> {
-        let snapshot = self.snapshot().await?;
+        let snapshot = self.db.snapshot().await?;
         let query = payment::Entity::find().order_by_asc(payment::Column::CreatedAt).order_by_asc(payment::Column::Id);
         let found = super::payments::find(&snapshot, query).await?;
         snapshot.commit().await?;

@@ -2,7 +2,7 @@
 
 use providers::order::Flow;
 use providers::provider::ProviderName;
-use sea_orm::sea_query::{Expr, ExprTrait as _};
+use sea_orm::sea_query::{Expr, ExprTrait as _, Query, SimpleExpr};
 use sea_orm::{
     ColumnTrait as _, Condition, DbErr, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
     QuerySelect as _,
@@ -13,7 +13,7 @@ use super::entity::{attempt, operation, payment};
 use super::payments::find;
 use super::rows::word;
 use crate::domain::payment::Line;
-use crate::domain::{Aggregate, Timestamp};
+use crate::domain::{Aggregate, AllOwners, Mode, Owner, Timestamp};
 
 /// Attempts whose end nobody knows, written as in the index `attempts_in_doubt`, order and all.
 pub(super) const IN_DOUBT: &str = "status IN ('unknown', 'closing', 'reversing', 'abandoned', 'superseded')";
@@ -29,7 +29,7 @@ pub struct Waiting {
     pub oldest: Option<Timestamp>,
 }
 
-/// What waits in the whole installation.
+/// What waits in a mode, whoever's it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Backlog {
     /// Payments that wait for a route.
@@ -49,16 +49,17 @@ impl Backlog {
 }
 
 impl Store {
-    /// What waits in the whole installation. An offer is in doubt when its deadline was before `overdue`.
+    /// What waits in a mode, whoever's it is. An offer is in doubt when its deadline was before `overdue`.
     ///
     /// # Errors
     /// The database's.
-    pub async fn backlog(&self, overdue: Timestamp) -> Result<Backlog, DbErr> {
+    pub async fn backlog(&self, mode: Mode, overdue: Timestamp) -> Result<Backlog, DbErr> {
         let parked: Option<(i64, Option<i64>)> = payment::Entity::find()
             .select_only()
             .column_as(Expr::cust("COUNT(*)"), "count")
             .column_as(payment::Column::ParkedAt.min(), "oldest")
             .filter(payment::Column::ParkedAt.is_not_null())
+            .filter(payment::Column::Livemode.eq(mode.is_live()))
             .into_tuple()
             .one(&self.db)
             .await?;
@@ -70,6 +71,7 @@ impl Store {
             .column_as(Expr::cust(since), "oldest")
             .filter(Expr::cust(IN_DOUBT))
             .filter(Expr::cust(CHARGED).or(attempt::Column::OfferDeadline.lt(overdue.0)))
+            .filter(of_mode(mode))
             .group_by(attempt::Column::Provider)
             .into_tuple()
             .all(&self.db)
@@ -81,24 +83,25 @@ impl Store {
         Ok(Backlog { parked: waiting(count, oldest), in_doubt: in_doubt.collect::<Result<_, _>>()? })
     }
 
-    /// Where payments wait, and how many: each merchant's, for each flow.
+    /// Where payments wait, and how many: each owner's, for each flow.
     ///
     /// # Errors
     /// The database's.
-    pub async fn lines(&self) -> Result<Vec<(Line, u64)>, DbErr> {
-        let rows: Vec<(String, String, i64)> = payment::Entity::find()
+    pub async fn lines(&self, _: AllOwners) -> Result<Vec<(Line, u64)>, DbErr> {
+        let rows: Vec<(String, bool, String, i64)> = payment::Entity::find()
             .select_only()
-            .columns([payment::Column::MerchantId, payment::Column::Flow])
+            .columns([payment::Column::MerchantId, payment::Column::Livemode, payment::Column::Flow])
             .column_as(Expr::cust("COUNT(*)"), "count")
             .filter(payment::Column::ParkedAt.is_not_null())
             .group_by(payment::Column::MerchantId)
+            .group_by(payment::Column::Livemode)
             .group_by(payment::Column::Flow)
             .into_tuple()
             .all(&self.db)
             .await?;
-        let line = |(merchant_id, flow, count): (String, String, i64)| {
+        let line = |(merchant, livemode, flow, count): (String, bool, String, i64)| {
             let flow = word("payment", "lines", "flow", &flow)?;
-            Ok((Line { merchant_id, flow }, u64::try_from(count).unwrap_or(0)))
+            Ok((Line { owner: Owner::of(merchant, livemode), flow }, u64::try_from(count).unwrap_or(0)))
         };
         rows.into_iter().map(line).collect()
     }
@@ -109,13 +112,14 @@ impl Store {
     /// The database's.
     pub async fn head_of_line(&self, line: &Line, now: Timestamp, limit: u64) -> Result<Vec<Aggregate>, DbErr> {
         let query = payment::Entity::find()
-            .filter(payment::Column::MerchantId.eq(&line.merchant_id))
+            .filter(payment::Column::MerchantId.eq(&line.owner.merchant))
+            .filter(payment::Column::Livemode.eq(line.owner.is_live()))
             .filter(payment::Column::Flow.eq(line.flow.to_string()))
             .filter(payment::Column::ParkedAt.is_not_null())
             .filter(free(now))
             .order_by_asc(payment::Column::ParkedAt)
             .limit(limit);
-        let snapshot = self.snapshot().await?;
+        let snapshot = self.db.snapshot().await?;
         let found = find(&snapshot, query).await?;
         snapshot.commit().await?;
         Ok(found)
@@ -137,18 +141,19 @@ impl Store {
         Ok(rows.into_iter().map(|row| row.id).collect())
     }
 
-    /// What waits for a person's decision about money: entries of the work list that are not about a receiver of
+    /// What waits in a mode for a person's decision about money: entries of the work list that are not about a receiver of
     /// webhooks, nor about an account that its provider refuses, of which people are told otherwise.
     ///
     /// # Errors
     /// The database's.
-    pub async fn work_list(&self) -> Result<Waiting, DbErr> {
+    pub async fn work_list(&self, mode: Mode) -> Result<Waiting, DbErr> {
         let found: Option<(i64, Option<i64>)> = operation::Entity::find()
             .select_only()
             .column_as(Expr::cust("COUNT(*)"), "count")
             .column_as(operation::Column::CreatedAt.min(), "oldest")
             .filter(operation::Column::ResolvedAt.is_null())
-            .filter(operation::Column::Kind.is_not_in(["webhook_failing", "account_refused"]))
+            .filter(operation::Column::Livemode.eq(mode.is_live()))
+            .filter(operation::Column::Kind.is_not_in(["webhook_failing", "account_refused", "account_barred"]))
             .into_tuple()
             .one(&self.db)
             .await?;
@@ -156,18 +161,32 @@ impl Store {
         Ok(waiting(count, oldest))
     }
 
-    /// How many of a merchant's payments wait for the same flow longer than one that is parked since `parked_at`.
+    /// How many of an owner's payments wait for the same flow longer than one that is parked since `parked_at`.
     ///
     /// # Errors
     /// The database's.
-    pub async fn parked_before(&self, merchant_id: &str, flow: Flow, parked_at: Timestamp) -> Result<u64, DbErr> {
+    pub async fn parked_before(&self, owner: &Owner, flow: Flow, parked_at: Timestamp) -> Result<u64, DbErr> {
         payment::Entity::find()
-            .filter(payment::Column::MerchantId.eq(merchant_id))
+            .filter(payment::Column::MerchantId.eq(&owner.merchant))
+            .filter(payment::Column::Livemode.eq(owner.is_live()))
             .filter(payment::Column::Flow.eq(flow.to_string()))
             .filter(payment::Column::ParkedAt.lt(parked_at.0))
             .count(&self.db)
             .await
     }
+}
+
+/// Attempts whose payment is of this mode. Asked of few: those that an index has found already.
+pub(super) fn of_mode(mode: Mode) -> SimpleExpr {
+    let payment = Query::select()
+        .expr(Expr::val(1))
+        .from(payment::Entity)
+        .and_where(
+            Expr::col((payment::Entity, payment::Column::Id)).equals((attempt::Entity, attempt::Column::PaymentId)),
+        )
+        .and_where(Expr::col((payment::Entity, payment::Column::Livemode)).eq(mode.is_live()))
+        .to_owned();
+    Expr::exists(payment)
 }
 
 /// Nobody has a lease on it.

@@ -4,7 +4,7 @@
 use super::tally::{self, Fact};
 use crate::domain::ledger::{self, Entry};
 use crate::domain::operation::{Action, StepKind};
-use crate::domain::{Aggregate, Attempt, Refund, Timestamp};
+use crate::domain::{Aggregate, Attempt, Owner, Refund, Timestamp};
 
 /// What a merchant is told, stored in the transaction that made it true.
 #[derive(Debug, Clone, PartialEq)]
@@ -23,7 +23,7 @@ pub struct Event {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct KeyScope {
     /// Whose.
-    pub merchant_id: String,
+    pub owner: Owner,
     /// Which call: `payments`, `refunds`, …
     pub operation: String,
     /// The key as the merchant sent it.
@@ -86,7 +86,7 @@ pub struct Operation {
     /// `op_…`.
     pub id: String,
     /// Whose.
-    pub merchant_id: String,
+    pub owner: Owner,
     /// Which trouble: `amount_mismatch`, `unresolved`, `account_refused`, …
     pub kind: &'static str,
     /// The attempt, refund or account.
@@ -131,6 +131,8 @@ pub struct Resolution {
 #[derive(Debug, Clone)]
 pub struct Change {
     pub(super) after: Aggregate,
+    /// When it was decided.
+    pub(super) at: Timestamp,
     pub(super) is_new: bool,
     pub(super) attempts: Vec<Attempt>,
     pub(super) refunds: Vec<Refund>,
@@ -177,6 +179,7 @@ impl Change {
             is_new: before.is_none(),
             facts: tally::between(before, &after),
             after,
+            at: now,
             events: Vec::new(),
             key: None,
             inbox: None,

@@ -12,21 +12,22 @@ use sea_orm::sea_query::{
     Expr, ExprTrait as _, IntoColumnRef as _, LockBehavior, LockType, OnConflict, Query, SimpleExpr,
 };
 use sea_orm::{
-    ColumnTrait as _, DatabaseTransaction, DbErr, EntityTrait as _, FromQueryResult as _, Iterable as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, Statement, TransactionTrait as _,
+    ColumnTrait as _, DbErr, EntityTrait as _, FromQueryResult as _, Iterable as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, Statement,
 };
 
+use super::Store;
+use super::connection::Tx;
 use super::delivery_rows::{DeliveryRow, EventRow, row, try_row};
 use super::entity::{delivery, delivery_try, event, payment, webhook_endpoint as endpoint};
 use super::webhooks::{EndpointRow, stop_waiting};
-use super::{Store, immediate};
-use crate::domain::Timestamp;
 use crate::domain::webhook::{End, State};
+use crate::domain::{AllOwners, Mode, Owner, Timestamp};
 
 /// Rows of one statement: SQLite takes 32,766 parameters.
 const ROWS_AT_ONCE: usize = 500;
-/// No two clocks differ by more.
-const CLOCKS_DIFFER_S: i64 = 900;
+/// A clock that is set, on a machine or at the database, is put right within so long.
+const CLOCKS_DIFFER_S: i64 = 2 * 86_400;
 /// What removed rows of one statement at most.
 const PRUNED_AT_ONCE: u64 = 1_000;
 
@@ -38,7 +39,8 @@ const LANES: &str = "WITH RECURSIVE lanes(lane) AS (\
     SELECT (SELECT MIN(d.lane) FROM deliveries d WHERE d.next_try_at IS NOT NULL AND d.lane > lanes.lane) \
     FROM lanes WHERE lanes.lane IS NOT NULL) \
     SELECT lane, (SELECT MIN(d.next_try_at) FROM deliveries d \
-    WHERE d.next_try_at IS NOT NULL AND d.lane = lanes.lane) AS due \
+    WHERE d.next_try_at IS NOT NULL AND d.lane = lanes.lane) AS due, \
+    (SELECT d.merchant_id || CASE WHEN d.livemode THEN ' live' ELSE ' test' END FROM deliveries d WHERE d.next_try_at IS NOT NULL AND d.lane = lanes.lane LIMIT 1) AS owner \
     FROM lanes WHERE lane IS NOT NULL";
 
 /// Which events a list shows, newest first.
@@ -86,7 +88,7 @@ pub struct Failing {
     /// Which.
     pub endpoint_id: String,
     /// Whose.
-    pub merchant_id: String,
+    pub owner: Owner,
     /// Since then.
     pub since: Timestamp,
 }
@@ -112,12 +114,21 @@ impl Store {
         {
             return Ok(0);
         }
-        let tx = self.db.begin_with_options(immediate()).await?;
+        let tx = self.db.write().await?;
         let mut waiting = waiting.order_by_asc(event::Column::FanOutAt).limit(limit);
         if self.is_postgres() {
             waiting = waiting.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
         }
-        let events: Vec<EventRow> = waiting.all(&tx).await?.into_iter().map(EventRow::from).collect();
+        let mut events: Vec<EventRow> = waiting.clone().all(&tx).await?.into_iter().map(EventRow::from).collect();
+        // Whoever has made most of what waits does not make the others wait behind all of it.
+        if let Some(crowd) = most_of(&events, limit) {
+            let is_another =
+                event::Column::MerchantId.ne(&crowd.merchant).or(event::Column::Livemode.ne(crowd.is_live()));
+            let others = waiting.filter(is_another).limit(limit);
+            let known: HashSet<String> = events.iter().map(|event| event.id.clone()).collect();
+            let others = others.all(&tx).await?.into_iter().map(EventRow::from);
+            events.extend(others.filter(|event| !known.contains(&event.id)));
+        }
         let endpoints = enabled_endpoints(&tx, &events).await?;
         let notify_urls = notify_urls(&tx, &events).await?;
         let mut rows = Vec::new();
@@ -125,8 +136,7 @@ impl Store {
             // An endpoint that was made later has not asked for what was before. Clocks may have been wrong when either was
             // made: better one that it has not asked for than one that nobody is told of.
             let theirs = endpoints.iter().filter(|e| {
-                e.merchant_id == event.merchant_id
-                    && e.livemode == event.livemode
+                e.owner == event.owner
                     && e.created_at <= event.created_at.plus_s(CLOCKS_DIFFER_S)
                     && e.wants(&event.kind)
             });
@@ -146,21 +156,23 @@ impl Store {
         Ok(events.len())
     }
 
-    /// Lanes in which something is due, the longest waiting first.
+    /// Lanes in which something is due, each with its owner, the longest waiting first.
     ///
     /// # Errors
     /// The database's.
-    pub async fn due_lanes(&self, now: Timestamp) -> Result<Vec<String>, DbErr> {
+    pub async fn due_lanes(&self, now: Timestamp) -> Result<Vec<(String, String)>, DbErr> {
         #[derive(sea_orm::FromQueryResult)]
         struct Lane {
             lane: String,
             due: i64,
+            owner: Option<String>,
         }
-        let statement = Statement::from_string(self.db.get_database_backend(), LANES);
+        let statement = Statement::from_string(self.db.backend(), LANES);
         let mut lanes = Lane::find_by_statement(statement).all(&self.db).await?;
         lanes.retain(|lane| lane.due <= now.0);
         lanes.sort_by_key(|lane| lane.due);
-        Ok(lanes.into_iter().map(|lane| lane.lane).collect())
+        // Nobody's, when the last of them was received between two looks.
+        Ok(lanes.into_iter().map(|lane| (lane.lane, lane.owner.unwrap_or_default())).collect())
     }
 
     /// Takes deliveries that are due, at most so many of each lane, and leases them until `lease_until`.
@@ -207,7 +219,7 @@ impl Store {
     /// # Errors
     /// The database's; nothing is written then.
     pub async fn record_tries(&self, tried: &[DeliveryRow]) -> Result<(), DbErr> {
-        let tx = self.db.begin_with_options(immediate()).await?;
+        let tx = self.db.write().await?;
         let stored: SimpleExpr = Expr::col((delivery::Entity, delivery::Column::Fence).into_column_ref());
         let own: SimpleExpr = Expr::col(("excluded", delivery::Column::Fence).into_column_ref());
         let mine = OnConflict::column(delivery::Column::Id)
@@ -227,11 +239,11 @@ impl Store {
         tx.commit().await
     }
 
-    /// Endpoints that have received nothing since `then` or longer.
+    /// Endpoints that have received nothing since `then` or longer: for the worker that says so.
     ///
     /// # Errors
     /// The database's.
-    pub async fn failing_endpoints(&self, then: Timestamp) -> Result<Vec<Failing>, DbErr> {
+    pub async fn failing_endpoints(&self, _: AllOwners, then: Timestamp) -> Result<Vec<Failing>, DbErr> {
         let rows = endpoint::Entity::find()
             .filter(endpoint::Column::FailingSince.lte(then.0))
             .filter(endpoint::Column::DisabledReason.is_null())
@@ -241,7 +253,7 @@ impl Store {
             .into_iter()
             .filter_map(|m| {
                 let since = m.failing_since.map(Timestamp)?;
-                Some(Failing { endpoint_id: m.id, merchant_id: m.merchant_id, since })
+                Some(Failing { endpoint_id: m.id, owner: Owner::of(m.merchant_id, m.livemode), since })
             })
             .collect())
     }
@@ -259,20 +271,21 @@ impl Store {
             .value(C::Fence, fence.add(1))
             .to_owned();
         let rows = to.iter().map(|(event, receiver)| new_row(event, *receiver, now)).collect();
-        let tx = self.db.begin_with_options(immediate()).await?;
+        let tx = self.db.write().await?;
         insert(&tx, rows, &from_the_beginning).await?;
         tx.commit().await
     }
 
-    /// When the oldest event happened that somebody has still to receive.
+    /// When the oldest event of a mode happened that somebody has still to receive.
     ///
     /// # Errors
     /// The database's.
-    pub async fn oldest_undelivered(&self) -> Result<Option<Timestamp>, DbErr> {
+    pub async fn oldest_undelivered(&self, mode: Mode) -> Result<Option<Timestamp>, DbErr> {
         let delivery: Option<Option<i64>> = delivery::Entity::find()
             .select_only()
             .column_as(delivery::Column::CreatedAt.min(), "at")
             .filter(delivery::Column::NextTryAt.is_not_null())
+            .filter(delivery::Column::Livemode.eq(mode.is_live()))
             .into_tuple()
             .one(&self.db)
             .await?;
@@ -280,6 +293,7 @@ impl Store {
             .select_only()
             .column_as(event::Column::FanOutAt.min(), "at")
             .filter(event::Column::FanOutAt.is_not_null())
+            .filter(event::Column::Livemode.eq(mode.is_live()))
             .into_tuple()
             .one(&self.db)
             .await?;
@@ -312,8 +326,18 @@ impl Store {
     }
 }
 
-async fn enabled_endpoints(tx: &DatabaseTransaction, events: &[EventRow]) -> Result<Vec<EndpointRow>, DbErr> {
-    let merchants: HashSet<&String> = events.iter().map(|event| &event.merchant_id).collect();
+/// The owner of more than half of a full batch.
+fn most_of(events: &[EventRow], limit: u64) -> Option<Owner> {
+    let mut by_owner: HashMap<&Owner, u64> = HashMap::new();
+    events.iter().for_each(|event| *by_owner.entry(&event.owner).or_default() += 1);
+    let is_full = by_owner.values().sum::<u64>() >= limit;
+    let most = by_owner.into_iter().max_by_key(|(_, count)| *count)?;
+    (is_full && most.1 > limit / 2).then(|| most.0.clone())
+}
+
+async fn enabled_endpoints(tx: &Tx, events: &[EventRow]) -> Result<Vec<EndpointRow>, DbErr> {
+    // Whose they are, mode and all, is compared event by event.
+    let merchants: HashSet<&String> = events.iter().map(|event| &event.owner.merchant).collect();
     let rows = endpoint::Entity::find()
         .filter(endpoint::Column::MerchantId.is_in(merchants))
         .filter(endpoint::Column::DisabledReason.is_null())
@@ -323,7 +347,7 @@ async fn enabled_endpoints(tx: &DatabaseTransaction, events: &[EventRow]) -> Res
 }
 
 /// The `notify_url`s of these events' payments, but for those that have answered that they want no more.
-async fn notify_urls(tx: &DatabaseTransaction, events: &[EventRow]) -> Result<HashMap<String, String>, DbErr> {
+async fn notify_urls(tx: &Tx, events: &[EventRow]) -> Result<HashMap<String, String>, DbErr> {
     let payments: HashSet<&String> = events.iter().map(|event| &event.payment_id).collect();
     let with_url: Vec<(String, Option<String>)> = payment::Entity::find()
         .select_only()
@@ -357,15 +381,14 @@ fn new_row(event: &EventRow, receiver: Receiver<'_>, now: Timestamp) -> delivery
         // A shop with a `notify_url` for each payment is one receiver all the same: scheme, host and port.
         Receiver::NotifyUrl(url) => {
             let origin: Vec<&str> = url.split('/').take(3).collect();
-            (None, Some(url.to_owned()), format!("{} {}", event.merchant_id, origin.join("/")))
+            (None, Some(url.to_owned()), format!("{} {}", event.owner, origin.join("/")))
         }
     };
     row(&DeliveryRow {
         id: format!("{}_{}", event.id, endpoint_id.as_deref().unwrap_or("notify_url")),
         event_id: event.id.clone(),
-        merchant_id: event.merchant_id.clone(),
+        owner: event.owner.clone(),
         payment_id: event.payment_id.clone(),
-        livemode: event.livemode,
         endpoint_id,
         url,
         lane,
@@ -379,11 +402,7 @@ fn new_row(event: &EventRow, receiver: Receiver<'_>, now: Timestamp) -> delivery
     })
 }
 
-async fn insert(
-    tx: &DatabaseTransaction,
-    rows: Vec<delivery::ActiveModel>,
-    on_conflict: &OnConflict,
-) -> Result<(), DbErr> {
+async fn insert(tx: &Tx, rows: Vec<delivery::ActiveModel>, on_conflict: &OnConflict) -> Result<(), DbErr> {
     for rows in rows.chunks(ROWS_AT_ONCE) {
         delivery::Entity::insert_many(rows.to_vec())
             .on_conflict(on_conflict.clone())
@@ -403,7 +422,7 @@ fn latest(tried: &[DeliveryRow]) -> Vec<&DeliveryRow> {
 }
 
 /// Who answered 410 gets no more: an endpoint is disabled, and of a payment's own address nothing waits any longer.
-async fn stop_for_the_gone(tx: &DatabaseTransaction, tried: &[DeliveryRow]) -> Result<(), DbErr> {
+async fn stop_for_the_gone(tx: &Tx, tried: &[DeliveryRow]) -> Result<(), DbErr> {
     let gone = tried.iter().filter(|row| row.last.as_ref().is_some_and(|last| last.end == End::Gone));
     for row in gone {
         match &row.endpoint_id {
@@ -433,7 +452,7 @@ async fn stop_for_the_gone(tx: &DatabaseTransaction, tried: &[DeliveryRow]) -> R
 }
 
 /// Remembers since when an endpoint has received nothing.
-async fn note_health(tx: &DatabaseTransaction, tried: &[DeliveryRow]) -> Result<(), DbErr> {
+async fn note_health(tx: &Tx, tried: &[DeliveryRow]) -> Result<(), DbErr> {
     use endpoint::Column as C;
     let mut well: HashSet<&String> = HashSet::new();
     let mut failing: HashMap<&String, i64> = HashMap::new();

@@ -1,4 +1,4 @@
-//! What merchants read about events and their deliveries. Every read names the merchant and the mode.
+//! What merchants read about events and their deliveries. Every read names the owner, that of a cursor's row too.
 
 use std::collections::HashMap;
 
@@ -10,14 +10,14 @@ use super::Store;
 use super::deliveries::{DeliveryFilter, EventFilter};
 use super::delivery_rows::{DeliveryRow, EventRow, TryRow};
 use super::entity::{delivery, delivery_try, event};
-use crate::domain::Timestamp;
+use crate::domain::{AllOwners, Owner, Timestamp};
 
 impl Store {
-    /// These events, whoever's they are: for workers.
+    /// These events: for workers.
     ///
     /// # Errors
     /// The database's.
-    pub async fn events_by_id(&self, ids: Vec<String>) -> Result<HashMap<String, EventRow>, DbErr> {
+    pub async fn events_by_id(&self, _: AllOwners, ids: Vec<String>) -> Result<HashMap<String, EventRow>, DbErr> {
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
@@ -25,31 +25,27 @@ impl Store {
         Ok(rows.into_iter().map(|m| (m.id.clone(), EventRow::from(m))).collect())
     }
 
-    /// A merchant's event.
+    /// An owner's event.
     ///
     /// # Errors
     /// The database's.
-    pub async fn event_of(&self, merchant_id: &str, livemode: bool, id: &str) -> Result<Option<EventRow>, DbErr> {
+    pub async fn event_of(&self, owner: &Owner, id: &str) -> Result<Option<EventRow>, DbErr> {
         let row = event::Entity::find_by_id(id)
-            .filter(event::Column::MerchantId.eq(merchant_id))
-            .filter(event::Column::Livemode.eq(livemode))
+            .filter(event::Column::MerchantId.eq(&owner.merchant))
+            .filter(event::Column::Livemode.eq(owner.is_live()))
             .one(&self.db)
             .await?;
         Ok(row.map(EventRow::from))
     }
 
-    /// A merchant's events, newest first.
+    /// An owner's events, newest first.
     ///
     /// # Errors
     /// The database's.
-    pub async fn events(
-        &self,
-        merchant_id: &str,
-        livemode: bool,
-        filter: &EventFilter,
-    ) -> Result<Vec<EventRow>, DbErr> {
+    pub async fn events(&self, owner: &Owner, filter: &EventFilter) -> Result<Vec<EventRow>, DbErr> {
         use event::Column as C;
-        let mut query = event::Entity::find().filter(C::MerchantId.eq(merchant_id)).filter(C::Livemode.eq(livemode));
+        let mut query =
+            event::Entity::find().filter(C::MerchantId.eq(&owner.merchant)).filter(C::Livemode.eq(owner.is_live()));
         if let Some(kind) = &filter.kind {
             query = query.filter(C::Type.eq(kind));
         }
@@ -60,25 +56,25 @@ impl Store {
             query = query.filter(C::CreatedAt.gte(from.0));
         }
         if let Some(after) = &filter.starting_after {
-            let Some(last) = event::Entity::find_by_id(after).one(&self.db).await? else { return Ok(Vec::new()) };
+            let Some(last) = self.event_of(owner, after).await? else { return Ok(Vec::new()) };
             query = query.filter(
                 Condition::any()
-                    .add(C::CreatedAt.lt(last.created_at))
-                    .add(Condition::all().add(C::CreatedAt.eq(last.created_at)).add(C::Id.lt(last.id))),
+                    .add(C::CreatedAt.lt(last.created_at.0))
+                    .add(Condition::all().add(C::CreatedAt.eq(last.created_at.0)).add(C::Id.lt(last.id))),
             );
         }
         let rows = query.order_by_desc(C::CreatedAt).order_by_desc(C::Id).limit(filter.limit).all(&self.db).await?;
         Ok(rows.into_iter().map(EventRow::from).collect())
     }
 
-    /// Up to `limit` of a merchant's events from `since` on, oldest first, after the one that `after` names by its
+    /// Up to `limit` of an owner's events from `since` on, oldest first, after the one that `after` names by its
     /// time and id; only of these kinds, if there are any.
     ///
     /// # Errors
     /// The database's.
     pub async fn events_since(
         &self,
-        (merchant_id, livemode): (&str, bool),
+        owner: &Owner,
         kinds: &[String],
         since: Timestamp,
         after: Option<(Timestamp, String)>,
@@ -86,8 +82,8 @@ impl Store {
     ) -> Result<Vec<EventRow>, DbErr> {
         use event::Column as C;
         let mut query = event::Entity::find()
-            .filter(C::MerchantId.eq(merchant_id))
-            .filter(C::Livemode.eq(livemode))
+            .filter(C::MerchantId.eq(&owner.merchant))
+            .filter(C::Livemode.eq(owner.is_live()))
             .filter(C::CreatedAt.gte(since.0));
         if !kinds.is_empty() {
             query = query.filter(C::Type.is_in(kinds));
@@ -103,18 +99,14 @@ impl Store {
         Ok(rows.into_iter().map(EventRow::from).collect())
     }
 
-    /// A merchant's deliveries, newest first.
+    /// An owner's deliveries, newest first.
     ///
     /// # Errors
     /// The database's.
-    pub async fn deliveries(
-        &self,
-        merchant_id: &str,
-        livemode: bool,
-        filter: &DeliveryFilter,
-    ) -> Result<Vec<DeliveryRow>, DbErr> {
+    pub async fn deliveries(&self, owner: &Owner, filter: &DeliveryFilter) -> Result<Vec<DeliveryRow>, DbErr> {
         use delivery::Column as C;
-        let mut query = delivery::Entity::find().filter(C::MerchantId.eq(merchant_id)).filter(C::Livemode.eq(livemode));
+        let mut query =
+            delivery::Entity::find().filter(C::MerchantId.eq(&owner.merchant)).filter(C::Livemode.eq(owner.is_live()));
         if let Some(event_id) = &filter.event_id {
             query = query.filter(C::EventId.eq(event_id));
         }
@@ -125,24 +117,28 @@ impl Store {
             query = query.filter(C::Status.eq(status.to_string()));
         }
         if let Some(after) = &filter.starting_after {
-            let Some(last) = delivery::Entity::find_by_id(after).one(&self.db).await? else { return Ok(Vec::new()) };
+            let Some(last) = self.delivery_of(owner, after).await? else { return Ok(Vec::new()) };
             query = query.filter(
                 Condition::any()
-                    .add(C::CreatedAt.lt(last.created_at))
-                    .add(Condition::all().add(C::CreatedAt.eq(last.created_at)).add(C::Id.lt(last.id))),
+                    .add(C::CreatedAt.lt(last.created_at.0))
+                    .add(Condition::all().add(C::CreatedAt.eq(last.created_at.0)).add(C::Id.lt(last.id))),
             );
         }
         let rows = query.order_by_desc(C::CreatedAt).order_by_desc(C::Id).limit(filter.limit).all(&self.db).await?;
         rows.into_iter().map(DeliveryRow::try_from).collect()
     }
 
-    /// Whether a merchant has this delivery.
+    /// An owner's delivery.
     ///
     /// # Errors
     /// The database's.
-    pub async fn has_delivery(&self, merchant_id: &str, id: &str) -> Result<bool, DbErr> {
-        let row = delivery::Entity::find_by_id(id).filter(delivery::Column::MerchantId.eq(merchant_id));
-        Ok(row.one(&self.db).await?.is_some())
+    pub async fn delivery_of(&self, owner: &Owner, id: &str) -> Result<Option<DeliveryRow>, DbErr> {
+        let row = delivery::Entity::find_by_id(id)
+            .filter(delivery::Column::MerchantId.eq(&owner.merchant))
+            .filter(delivery::Column::Livemode.eq(owner.is_live()))
+            .one(&self.db)
+            .await?;
+        row.map(DeliveryRow::try_from).transpose()
     }
 
     /// Every try of these deliveries that is still remembered, oldest first.

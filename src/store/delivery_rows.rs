@@ -4,8 +4,8 @@ use sea_orm::{ActiveModelTrait as _, DbErr, IntoActiveModel as _};
 
 use super::entity::{delivery, delivery_try, event};
 use super::rows::word;
-use crate::domain::Timestamp;
 use crate::domain::webhook::{End, State};
+use crate::domain::{Owner, Timestamp};
 
 /// An event as it is stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -13,7 +13,7 @@ pub struct EventRow {
     /// `evt_…`.
     pub id: String,
     /// Whose.
-    pub merchant_id: String,
+    pub owner: Owner,
     /// About which payment.
     pub payment_id: String,
     /// The payment's version that it tells of.
@@ -22,8 +22,6 @@ pub struct EventRow {
     pub kind: String,
     /// What it says.
     pub data: serde_json::Value,
-    /// Real money?
-    pub livemode: bool,
     /// When.
     pub created_at: Timestamp,
 }
@@ -36,11 +34,9 @@ pub struct DeliveryRow {
     /// Of which event.
     pub event_id: String,
     /// Whose.
-    pub merchant_id: String,
+    pub owner: Owner,
     /// About which payment.
     pub payment_id: String,
-    /// Real money?
-    pub livemode: bool,
     /// To which endpoint; `None`: to the payment's `notify_url`.
     pub endpoint_id: Option<String>,
     /// That `notify_url`.
@@ -82,12 +78,11 @@ impl From<event::Model> for EventRow {
     fn from(m: event::Model) -> Self {
         Self {
             id: m.id,
-            merchant_id: m.merchant_id,
+            owner: Owner::of(m.merchant_id, m.livemode),
             payment_id: m.payment_id,
             version: m.version,
             kind: m.r#type,
             data: m.data,
-            livemode: m.livemode,
             created_at: Timestamp(m.created_at),
         }
     }
@@ -112,9 +107,8 @@ impl TryFrom<delivery::Model> for DeliveryRow {
             status: word(T, &m.id, "status", &m.status)?,
             id: m.id,
             event_id: m.event_id,
-            merchant_id: m.merchant_id,
+            owner: Owner::of(m.merchant_id, m.livemode),
             payment_id: m.payment_id,
-            livemode: m.livemode,
             endpoint_id: m.endpoint_id,
             url: m.url,
             lane: m.lane,
@@ -134,9 +128,9 @@ pub(super) fn row(d: &DeliveryRow) -> delivery::ActiveModel {
     delivery::Model {
         id: d.id.clone(),
         event_id: d.event_id.clone(),
-        merchant_id: d.merchant_id.clone(),
+        merchant_id: d.owner.merchant.clone(),
         payment_id: d.payment_id.clone(),
-        livemode: d.livemode,
+        livemode: d.owner.is_live(),
         endpoint_id: d.endpoint_id.clone(),
         url: d.url.clone(),
         lane: d.lane.clone(),

@@ -4,23 +4,12 @@
 use sea_orm::sea_query::{Expr, OnConflict, Query};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, DbErr, EntityTrait as _, IntoActiveModel as _, NotSet, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _, SqlErr,
+    QueryOrder as _, QuerySelect as _, Select, SqlErr,
 };
 
 use super::Store;
-use super::entity::{account, api_key, installation, merchant, routing};
-use crate::domain::Timestamp;
-
-/// An API key as it is stored: its digest, never the key.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct KeyRow {
-    /// Whose.
-    pub merchant_id: String,
-    /// What it may do, separated by blanks.
-    pub scopes: String,
-    /// Real money?
-    pub livemode: bool,
-}
+use super::entity::{account, installation, merchant, routing};
+use crate::domain::{AllOwners, Owner, Timestamp};
 
 /// An account as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,7 +17,7 @@ pub struct AccountRow {
     /// `acct_…`.
     pub id: String,
     /// Whose.
-    pub merchant_id: String,
+    pub owner: Owner,
     /// At which provider.
     pub provider: String,
     /// Who the merchant is there; never changes.
@@ -41,8 +30,6 @@ pub struct AccountRow {
     pub fee_bps: i32,
     /// Sealed settings.
     pub credentials: Vec<u8>,
-    /// Real money?
-    pub livemode: bool,
     /// Until then the provider's refusal keeps it out of new payments.
     pub set_aside_until: Option<Timestamp>,
     /// What the provider said.
@@ -56,7 +43,7 @@ pub struct AccountRow {
 /// An account that is being made.
 pub type NewAccount = AccountRow;
 
-/// One version of a merchant's routing.
+/// One version of an owner's routing.
 #[derive(Debug, Clone, PartialEq)]
 pub struct RoutingRow {
     /// From 1; 0 means that no rule was ever set.
@@ -87,14 +74,13 @@ impl From<account::Model> for AccountRow {
     fn from(m: account::Model) -> Self {
         Self {
             id: m.id,
-            merchant_id: m.merchant_id,
+            owner: Owner::of(m.merchant_id, m.livemode),
             provider: m.provider,
             identity: m.identity,
             name: m.name,
             disabled: m.disabled,
             fee_bps: m.fee_bps,
             credentials: m.credentials,
-            livemode: m.livemode,
             set_aside_until: m.set_aside_until.map(Timestamp),
             set_aside_reason: m.set_aside_reason,
             terms: m.terms,
@@ -164,42 +150,11 @@ impl Store {
         Ok(rows.into_iter().map(|row| (row.id, row.name)).collect())
     }
 
-    /// Stores a new API key.
+    /// All accounts, oldest first: for the directory, which keeps them apart.
     ///
     /// # Errors
     /// The database's.
-    pub async fn add_key(&self, id: &str, digest: &str, key: &KeyRow, now: Timestamp) -> Result<(), DbErr> {
-        let row = api_key::Model {
-            id: id.to_owned(),
-            merchant_id: key.merchant_id.clone(),
-            digest: digest.to_owned(),
-            scopes: key.scopes.clone(),
-            livemode: key.livemode,
-            created_at: now.0,
-            revoked_at: None,
-        };
-        api_key::Entity::insert(row.into_active_model().reset_all()).exec_without_returning(&self.db).await?;
-        Ok(())
-    }
-
-    /// The key with this digest, unless it was revoked.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn key_by_digest(&self, digest: &str) -> Result<Option<KeyRow>, DbErr> {
-        let row = api_key::Entity::find()
-            .filter(api_key::Column::Digest.eq(digest))
-            .filter(api_key::Column::RevokedAt.is_null())
-            .one(&self.db)
-            .await?;
-        Ok(row.map(|m| KeyRow { merchant_id: m.merchant_id, scopes: m.scopes, livemode: m.livemode }))
-    }
-
-    /// All accounts of all merchants, oldest first.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn accounts(&self) -> Result<Vec<AccountRow>, DbErr> {
+    pub async fn accounts(&self, _: AllOwners) -> Result<Vec<AccountRow>, DbErr> {
         let rows = account::Entity::find()
             .order_by_asc(account::Column::CreatedAt)
             .order_by_asc(account::Column::Id)
@@ -208,21 +163,34 @@ impl Store {
         Ok(rows.into_iter().map(AccountRow::from).collect())
     }
 
-    /// Stores a new account. `false` when the merchant has this identity at this provider already.
+    /// An owner's account.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn account_of(&self, owner: &Owner, id: &str) -> Result<Option<AccountRow>, DbErr> {
+        let row = account::Entity::find_by_id(id)
+            .filter(account::Column::MerchantId.eq(&owner.merchant))
+            .filter(account::Column::Livemode.eq(owner.is_live()))
+            .one(&self.db)
+            .await?;
+        Ok(row.map(AccountRow::from))
+    }
+
+    /// Stores a new account. `false` when the owner has this identity at this provider already.
     ///
     /// # Errors
     /// The database's.
     pub async fn add_account(&self, new: &NewAccount) -> Result<bool, DbErr> {
         let row = account::Model {
             id: new.id.clone(),
-            merchant_id: new.merchant_id.clone(),
+            merchant_id: new.owner.merchant.clone(),
             provider: new.provider.clone(),
             identity: new.identity.clone(),
             name: new.name.clone(),
             disabled: new.disabled,
             fee_bps: new.fee_bps,
             credentials: new.credentials.clone(),
-            livemode: new.livemode,
+            livemode: new.owner.is_live(),
             set_aside_until: None,
             set_aside_reason: None,
             created_at: new.created_at.0,
@@ -266,32 +234,33 @@ impl Store {
         Ok(())
     }
 
-    /// The newest routing of every merchant that ever set one.
+    /// The newest routing of every owner that ever set one.
     ///
     /// # Errors
     /// The database's.
-    pub async fn routings(&self) -> Result<Vec<(String, RoutingRow)>, DbErr> {
+    pub async fn routings(&self, _: AllOwners) -> Result<Vec<(Owner, RoutingRow)>, DbErr> {
         // A version is stored after the one before it, so the newest one has the largest number of all.
         let newest = Query::select()
             .expr(routing::Column::Seq.max())
             .from(routing::Entity)
             .group_by_col(routing::Column::MerchantId)
+            .group_by_col(routing::Column::Livemode)
             .to_owned();
         let rows = routing::Entity::find().filter(routing::Column::Seq.in_subquery(newest)).all(&self.db).await?;
-        Ok(rows.into_iter().map(|m| (m.merchant_id.clone(), RoutingRow::from(m))).collect())
+        Ok(rows.into_iter().map(|m| (Owner::of(m.merchant_id.clone(), m.livemode), RoutingRow::from(m))).collect())
     }
 
-    /// The versions of a merchant's routing, newest first, only those before a version if one is given.
+    /// The versions of an owner's routing, newest first, only those before a version if one is given.
     ///
     /// # Errors
     /// The database's.
     pub async fn routing_versions(
         &self,
-        merchant_id: &str,
+        owner: &Owner,
         before: Option<i32>,
         limit: u64,
     ) -> Result<Vec<RoutingRow>, DbErr> {
-        let mut query = routing::Entity::find().filter(routing::Column::MerchantId.eq(merchant_id));
+        let mut query = routings_of(owner);
         if let Some(before) = before {
             query = query.filter(routing::Column::Version.lt(before));
         }
@@ -299,27 +268,24 @@ impl Store {
         Ok(rows.into_iter().map(RoutingRow::from).collect())
     }
 
-    /// One version of a merchant's routing.
+    /// One version of an owner's routing.
     ///
     /// # Errors
     /// The database's.
-    pub async fn routing_version(&self, merchant_id: &str, version: i32) -> Result<Option<RoutingRow>, DbErr> {
-        let row = routing::Entity::find()
-            .filter(routing::Column::MerchantId.eq(merchant_id))
-            .filter(routing::Column::Version.eq(version))
-            .one(&self.db)
-            .await?;
+    pub async fn routing_version(&self, owner: &Owner, version: i32) -> Result<Option<RoutingRow>, DbErr> {
+        let row = routings_of(owner).filter(routing::Column::Version.eq(version)).one(&self.db).await?;
         Ok(row.map(RoutingRow::from))
     }
 
-    /// Stores the next version of a merchant's routing. `false` when somebody else made that version first.
+    /// Stores the next version of an owner's routing. `false` when somebody else made that version first.
     ///
     /// # Errors
     /// The database's.
-    pub async fn add_routing(&self, merchant_id: &str, new: &RoutingRow) -> Result<bool, DbErr> {
+    pub async fn add_routing(&self, owner: &Owner, new: &RoutingRow) -> Result<bool, DbErr> {
         let row = routing::ActiveModel {
             seq: NotSet,
-            merchant_id: sea_orm::Set(merchant_id.to_owned()),
+            merchant_id: sea_orm::Set(owner.merchant.clone()),
+            livemode: sea_orm::Set(owner.is_live()),
             version: sea_orm::Set(new.version),
             rules: sea_orm::Set(new.rules.clone()),
             changed_by: sea_orm::Set(new.changed_by.clone()),
@@ -332,4 +298,10 @@ impl Store {
             Err(e) => Err(e),
         }
     }
+}
+
+fn routings_of(owner: &Owner) -> Select<routing::Entity> {
+    routing::Entity::find()
+        .filter(routing::Column::MerchantId.eq(&owner.merchant))
+        .filter(routing::Column::Livemode.eq(owner.is_live()))
 }

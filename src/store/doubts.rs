@@ -6,19 +6,20 @@ use sea_orm::sea_query::{Expr, ExprTrait as _};
 use sea_orm::{ColumnTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QuerySelect as _};
 
 use super::Store;
-use super::backlog::{CHARGED, IN_DOUBT};
+use super::backlog::{CHARGED, IN_DOUBT, of_mode};
 use super::entity::{attempt, operation};
 use super::rows::word;
-use crate::domain::Timestamp;
+use crate::domain::{Mode, Timestamp};
 
 impl Store {
-    /// How many attempts of each provider are in doubt for longer than each of these ages, in seconds: charges since
+    /// How many attempts of each provider in a mode are in doubt for longer than each of these ages, in seconds: charges since
     /// they were begun, offers since their deadline. An offer is in doubt when its deadline was before `overdue`.
     ///
     /// # Errors
     /// The database's.
     pub async fn doubts_by_age(
         &self,
+        mode: Mode,
         overdue: Timestamp,
         now: Timestamp,
         ages_s: [i64; 4],
@@ -38,6 +39,7 @@ impl Store {
             .column_as(d, "d")
             .filter(Expr::cust(IN_DOUBT))
             .filter(Expr::cust(CHARGED).or(attempt::Column::OfferDeadline.lt(overdue.0)))
+            .filter(of_mode(mode))
             .group_by(attempt::Column::Provider)
             .into_tuple()
             .all(&self.db)
@@ -49,16 +51,17 @@ impl Store {
         counted.collect()
     }
 
-    /// How many entries of the work list are open, by kind.
+    /// How many entries of the work list are open in a mode, by kind.
     ///
     /// # Errors
     /// The database's.
-    pub async fn open_operations(&self) -> Result<Vec<(String, u64)>, DbErr> {
+    pub async fn open_operations(&self, mode: Mode) -> Result<Vec<(String, u64)>, DbErr> {
         let rows: Vec<(String, i64)> = operation::Entity::find()
             .select_only()
             .column(operation::Column::Kind)
             .column_as(Expr::cust("COUNT(*)"), "count")
             .filter(operation::Column::ResolvedAt.is_null())
+            .filter(operation::Column::Livemode.eq(mode.is_live()))
             .group_by(operation::Column::Kind)
             .into_tuple()
             .all(&self.db)

@@ -1,27 +1,157 @@
 //! The row is the job: payments whose time has come are claimed here, by one worker each.
 
-use sea_orm::sea_query::{Expr, LockBehavior, LockType, Query};
-use sea_orm::{ColumnTrait as _, Condition, DbErr, EntityTrait as _, QueryFilter as _};
+use providers::ProviderName;
+use sea_orm::sea_query::{Expr, ExprTrait as _, LockBehavior, LockType, Query, SimpleExpr};
+use sea_orm::{
+    ColumnTrait as _, Condition, DbErr, EntityTrait as _, FromQueryResult, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, Statement,
+};
+use strum::IntoEnumIterator as _;
 
 use super::Store;
 use super::entity::payment as table;
-use crate::domain::Timestamp;
+use super::rows::number;
+use crate::domain::{AllOwners, Owner, Timestamp, Urgency};
+
+/// Whom the work for a payment will ask: it shares places with all that asks the same one. `None`: nobody knows yet.
+pub type Lane = Option<ProviderName>;
+
+/// A payment that is due, and that nobody works on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DuePayment {
+    /// Which.
+    pub id: String,
+    /// Whose it is.
+    pub owner: Owner,
+    /// Who will be asked.
+    pub lane: Lane,
+    /// How urgent it is.
+    pub urgency: Urgency,
+}
+
+/// A payment whose due time was written at a time that has not come yet.
+#[derive(Debug, Clone, PartialEq, Eq, FromQueryResult)]
+pub struct LeftAhead {
+    /// Which.
+    pub id: String,
+    /// At which time it was written.
+    pub scheduled_at: i64,
+}
 
 impl Store {
-    /// Takes up to `limit` payments that are due, oldest first, and leases them until `lease_until`: nobody else
-    /// gets them meanwhile. The lease is an arrangement between workers; what keeps money right is the version.
+    /// What is due, of each lane and each urgency up to `each`, the longest waiting first. Nothing is claimed by that.
     ///
     /// # Errors
     /// The database's.
-    pub async fn claim_due(&self, now: Timestamp, lease_until: Timestamp, limit: u64) -> Result<Vec<String>, DbErr> {
-        let free = Condition::any().add(table::Column::LeaseUntil.is_null()).add(table::Column::LeaseUntil.lte(now.0));
+    pub async fn due(&self, now: Timestamp, lanes: &[Lane], each: u64) -> Result<Vec<DuePayment>, DbErr> {
+        let classes = lanes.iter().flat_map(|lane| Urgency::iter().map(move |urgency| (*lane, urgency)));
+        let walk = |lane, urgency, mark| {
+            let due = due_in(lane, urgency, mark);
+            format!("{due} ORDER BY next_check_at LIMIT {mark}2")
+        };
+        self.find_due(now, each, classes.collect(), walk).await
+    }
+
+    /// Up to `limit` of what is due of one lane and urgency, of each owner the longest waiting before the second of
+    /// anybody: one who has thousands does not hide the others. Reads all that is due there.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn due_in_turn(
+        &self,
+        now: Timestamp,
+        lane: Lane,
+        urgency: Urgency,
+        limit: u64,
+    ) -> Result<Vec<DuePayment>, DbErr> {
+        let walk = |lane, urgency, mark| {
+            format!(
+                "SELECT id, merchant_id, livemode, due_provider, urgency FROM (SELECT *, ROW_NUMBER() OVER \
+                 (PARTITION BY merchant_id, livemode ORDER BY next_check_at) AS turn FROM ({}) AS due) AS ranked \
+                 WHERE turn <= {mark}2 ORDER BY turn, next_check_at LIMIT {mark}2",
+                due_in(lane, urgency, mark),
+            )
+        };
+        self.find_due(now, limit, vec![(lane, urgency)], walk).await
+    }
+
+    /// One statement of a walk for each class. Only classes and names of providers are written into it: there are few
+    /// such texts.
+    async fn find_due(
+        &self,
+        now: Timestamp,
+        each: u64,
+        classes: Vec<(Lane, Urgency)>,
+        walk: impl Fn(Lane, Urgency, char) -> String,
+    ) -> Result<Vec<DuePayment>, DbErr> {
+        #[derive(FromQueryResult)]
+        struct Row {
+            id: String,
+            merchant_id: String,
+            livemode: bool,
+            due_provider: String,
+            urgency: i16,
+        }
+        let mark = if self.is_postgres() { '$' } else { '?' };
+        let walks = classes.into_iter().map(|(lane, urgency)| {
+            let found = walk(lane, urgency, mark);
+            format!("SELECT id, merchant_id, livemode, due_provider, urgency FROM ({found}) AS one")
+        });
+        let sql = walks.collect::<Vec<_>>().join(" UNION ALL ");
+        let each = i64::try_from(each).unwrap_or(i64::MAX);
+
+        let statement = Statement::from_sql_and_values(self.db.backend(), sql, [now.0.into(), each.into()]);
+        let found = Row::find_by_statement(statement).all(&self.db).await?;
+        Ok(found
+            .into_iter()
+            .map(|row| DuePayment {
+                id: row.id,
+                owner: Owner::of(row.merchant_id, row.livemode),
+                lane: row.due_provider.parse().ok(),
+                urgency: Urgency::from_repr(row.urgency).unwrap_or(Urgency::DEFAULT),
+            })
+            .collect())
+    }
+
+    /// Leases those of these payments until `lease_until` that are due and free: nobody else gets them meanwhile.
+    /// Returns which. The lease is an arrangement between workers; what keeps money right is the version.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn claim(&self, ids: Vec<String>, now: Timestamp, lease_until: Timestamp) -> Result<Vec<String>, DbErr> {
+        if ids.is_empty() {
+            return Ok(ids);
+        }
+        let mut due = Query::select();
+        due.column(table::Column::Id)
+            .from(table::Entity)
+            .cond_where(table::Column::Id.is_in(ids))
+            .cond_where(table::Column::NextCheckAt.lte(now.0))
+            .cond_where(free(now));
+        self.lease(due, lease_until).await
+    }
+
+    /// The rule `resolve_oldest_first`: takes up to `limit` payments that are due, oldest first, whoever is asked.
+    ///
+    /// # Errors
+    /// The database's.
+    #[cfg(feature = "broken")]
+    pub async fn claim_oldest(&self, now: Timestamp, lease_until: Timestamp, limit: u64) -> Result<Vec<String>, DbErr> {
         let mut due = Query::select();
         due.column(table::Column::Id)
             .from(table::Entity)
             .cond_where(table::Column::NextCheckAt.lte(now.0))
-            .cond_where(free)
+            .cond_where(free(now))
             .order_by(table::Column::NextCheckAt, sea_orm::Order::Asc)
             .limit(limit);
+        self.lease(due, lease_until).await
+    }
+
+    async fn lease(
+        &self,
+        mut due: sea_orm::sea_query::SelectStatement,
+        lease_until: Timestamp,
+    ) -> Result<Vec<String>, DbErr> {
         if self.is_postgres() {
             due.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
         }
@@ -33,12 +163,78 @@ impl Store {
         Ok(rows.into_iter().map(|row| row.id).collect())
     }
 
+    /// Payments that wait for something, and whose rows were written at a time after `then`, which is ahead: all time was
+    /// set back since. Up to `limit` of them.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn left_ahead(&self, then: Timestamp, limit: u64) -> Result<Vec<LeftAhead>, DbErr> {
+        table::Entity::find()
+            .select_only()
+            .columns([table::Column::Id, table::Column::ScheduledAt])
+            .filter(table::Column::NextCheckAt.is_not_null())
+            .filter(table::Column::ScheduledAt.gt(then.0))
+            .limit(limit)
+            .into_model()
+            .all(&self.db)
+            .await
+    }
+
+    /// Takes back by how far all time was set back what waits for its next try: deliveries of webhooks, messages of alerts.
+    /// At worst one comes a little early.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn bring_back_tries(&self, now: Timestamp, by_ms: i64) -> Result<(), DbErr> {
+        use super::entity::{alert, delivery};
+        let back = |column: SimpleExpr| {
+            let earlier = column.clone().sub(by_ms);
+            Expr::case(earlier.clone().gt(now.0), earlier).finally(now.0)
+        };
+        delivery::Entity::update_many()
+            .col_expr(delivery::Column::NextTryAt, back(Expr::col(delivery::Column::NextTryAt)).into())
+            .filter(delivery::Column::NextTryAt.gt(now.0))
+            .exec(&self.db)
+            .await?;
+        alert::Entity::update_many()
+            .col_expr(alert::Column::NextTryAt, back(Expr::col(alert::Column::NextTryAt)).into())
+            .filter(alert::Column::NextTryAt.gt(now.0))
+            .exec(&self.db)
+            .await?;
+        Ok(())
+    }
+
+    /// Every attempt that is to be asked about some time is asked about now: after a restore nobody knows what has become of
+    /// it meanwhile.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn ask_about_all(&self, _: AllOwners, now: Timestamp) -> Result<(), DbErr> {
+        use super::entity::attempt;
+        attempt::Entity::update_many()
+            .col_expr(attempt::Column::NextCheckAt, Expr::value(now.0))
+            .filter(attempt::Column::NextCheckAt.gt(now.0))
+            .exec(&self.db)
+            .await?;
+        let asked = Query::select()
+            .column(attempt::Column::PaymentId)
+            .from(attempt::Entity)
+            .and_where(attempt::Column::NextCheckAt.is_not_null())
+            .to_owned();
+        table::Entity::update_many()
+            .col_expr(table::Column::NextCheckAt, Expr::value(now.0))
+            .filter(table::Column::NextCheckAt.gt(now.0))
+            .filter(table::Column::Id.in_subquery(asked))
+            .exec(&self.db)
+            .await?;
+        Ok(())
+    }
+
     /// When the next payment is due, if any is.
     ///
     /// # Errors
     /// The database's.
     pub async fn next_due(&self) -> Result<Option<Timestamp>, DbErr> {
-        use sea_orm::{QueryOrder as _, QuerySelect as _};
         let at: Option<Option<i64>> = table::Entity::find()
             .select_only()
             .column(table::Column::NextCheckAt)
@@ -50,4 +246,18 @@ impl Store {
             .await?;
         Ok(at.flatten().map(Timestamp))
     }
+}
+
+fn free(now: Timestamp) -> Condition {
+    Condition::any().add(table::Column::LeaseUntil.is_null()).add(table::Column::LeaseUntil.lte(now.0))
+}
+
+/// What is due in a class: a short walk through the index `payments_urgent`.
+fn due_in(lane: Lane, urgency: Urgency, mark: char) -> String {
+    let (name, urgency) = (lane.map_or("", ProviderName::as_str), number(urgency));
+    format!(
+        "SELECT id, merchant_id, livemode, due_provider, urgency, next_check_at FROM payments \
+         WHERE due_provider = '{name}' AND urgency = {urgency} AND next_check_at <= {mark}1 \
+         AND (lease_until IS NULL OR lease_until <= {mark}1)"
+    )
 }

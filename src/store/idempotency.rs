@@ -1,6 +1,15 @@
 //! Idempotency keys: which request made what, and what it was answered. Truth lives here, never in a cache.
+//!
+//! A key belongs to an owner. The table's primary key has no mode, since a gateway of the version before, which may work
+//! beside this one for the length of a rolling restart, claims keys by it. So the mode is part of the stored operation:
+//! `test:payments` in test mode, `payments` for real money, as it always was. The migration has renamed the rows of test
+//! payments. What can still lie under the plain name in test mode was written by such a gateway meanwhile; it is found as
+//! well (`key_is`), and on PostgreSQL a trigger refuses to claim a test key beside it, so that a request repeated to
+//! either gateway finds its payment. For real money both versions use one name and one primary key: never two payments.
+//! The other way round, a test key claimed here is unknown to the gateway before; what it makes of it meets the order
+//! number's guard. A live key that such a gateway has given to a test payment is refused as used for another request.
 
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, ExprTrait as _, Query};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, IntoActiveModel as _,
     QueryFilter as _,
@@ -9,7 +18,7 @@ use sea_orm::{
 use super::change::{Key, KeyScope, StoredAnswer};
 use super::entity::{idempotency_key as table, payment};
 use super::{Store, payments};
-use crate::domain::{Aggregate, Timestamp};
+use crate::domain::{Aggregate, Mode, Timestamp};
 
 /// What is stored under a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -37,7 +46,7 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn key_with_payment(&self, scope: &KeyScope) -> Result<Option<(StoredKey, Aggregate)>, DbErr> {
-        let snapshot = self.snapshot().await?;
+        let snapshot = self.db.snapshot().await?;
         let Some(stored) = find(&snapshot, scope).await? else { return Ok(None) };
         let found = payments::find(&snapshot, payment::Entity::find_by_id(&stored.payment_id)).await?.pop();
         snapshot.commit().await?;
@@ -93,17 +102,41 @@ async fn find(db: &impl ConnectionTrait, scope: &KeyScope) -> Result<Option<Stor
 
 /// A filter for one key.
 pub(super) fn key_is(scope: &KeyScope) -> Condition {
-    Condition::all()
-        .add(table::Column::MerchantId.eq(&scope.merchant_id))
-        .add(table::Column::Operation.eq(&scope.operation))
-        .add(table::Column::Key.eq(&scope.key))
+    let named = Condition::all()
+        .add(table::Column::MerchantId.eq(&scope.owner.merchant))
+        .add(table::Column::Key.eq(&scope.key));
+    let name = stored_operation(scope);
+    match scope.owner.mode {
+        Mode::Live => named.add(table::Column::Operation.eq(name)),
+        Mode::Test => {
+            let of_test_payment = Query::select()
+                .expr(Expr::val(1))
+                .from(payment::Entity)
+                .and_where(
+                    Expr::col((payment::Entity, payment::Column::Id)).equals((table::Entity, table::Column::PaymentId)),
+                )
+                .and_where(Expr::col((payment::Entity, payment::Column::Livemode)).eq(false))
+                .to_owned();
+            named
+                .add(table::Column::Operation.is_in([name.as_str(), &scope.operation]))
+                .add(table::Column::Operation.eq(name).or(Expr::exists(of_test_payment)))
+        }
+    }
+}
+
+/// The operation as a key of this owner is stored under it.
+fn stored_operation(scope: &KeyScope) -> String {
+    match scope.owner.mode {
+        Mode::Live => scope.operation.clone(),
+        Mode::Test => format!("test:{}", scope.operation),
+    }
 }
 
 /// A key's row.
 pub(super) fn row(key: &Key, payment_id: &str, answer: Option<&StoredAnswer>) -> table::ActiveModel {
     table::Model {
-        merchant_id: key.scope.merchant_id.clone(),
-        operation: key.scope.operation.clone(),
+        merchant_id: key.scope.owner.merchant.clone(),
+        operation: stored_operation(&key.scope),
         key: key.scope.key.clone(),
         fingerprint: key.fingerprint.clone(),
         payment_id: payment_id.to_owned(),

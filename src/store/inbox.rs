@@ -58,7 +58,8 @@ pub(super) fn notification_row(inbox: &Inbox, payment_id: Option<&str>) -> notif
 pub(super) fn operation_row(entry: &Operation) -> operation::ActiveModel {
     operation::Model {
         id: entry.id.clone(),
-        merchant_id: entry.merchant_id.clone(),
+        merchant_id: entry.owner.merchant.clone(),
+        livemode: entry.owner.is_live(),
         kind: entry.kind.to_owned(),
         subject_id: entry.subject_id.clone(),
         detail: entry.detail.clone(),

@@ -6,8 +6,8 @@ use sea_orm::{DbErr, FromQueryResult, Statement, Value};
 use super::Store;
 use super::backlog::{CHARGED, IN_DOUBT};
 use super::incidents::IncidentRow;
-use crate::domain::Timestamp;
 use crate::domain::incident::Subject;
+use crate::domain::{Timestamp, Whose};
 
 /// Attempts that failed for technical reasons, written as in the index `attempts_failed`, order and all.
 const FAILED: &str = "outcome IN ('not_sent', 'refused_provider', 'refused_account', 'unknown')";
@@ -15,15 +15,6 @@ const FAILED: &str = "outcome IN ('not_sent', 'refused_provider', 'refused_accou
 const LED: &str = "outcome IN ('accepted', 'captured', 'waiting')";
 /// Trouble is noticed by what has failed before: so much earlier belongs to it.
 const LEAD_MS: i64 = 60_000;
-
-/// Whose payments are counted.
-#[derive(Debug, Clone, Copy)]
-pub struct Whose<'a> {
-    /// The merchant.
-    pub merchant_id: &'a str,
-    /// Real money?
-    pub livemode: bool,
-}
 
 /// What an incident meant for payments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -85,10 +76,15 @@ impl Sql {
         Some(format!("{provider}{}{}", flow.unwrap_or_default(), account.unwrap_or_default()))
     }
 
-    /// A filter for payments `p` of this merchant.
-    fn owned(&mut self, whose: Option<Whose<'_>>) -> String {
-        let Some(Whose { merchant_id, livemode }) = whose else { return String::new() };
-        format!(" AND p.merchant_id = {} AND p.livemode = {}", self.bind(merchant_id), self.bind(livemode))
+    /// A filter for payments `p` of these owners.
+    fn owned(&mut self, whose: Whose<'_>) -> String {
+        match whose {
+            Whose::One(owner) => {
+                let (merchant, livemode) = (self.bind(&owner.merchant), self.bind(owner.is_live()));
+                format!(" AND p.merchant_id = {merchant} AND p.livemode = {livemode}")
+            }
+            Whose::AllIn(mode) => format!(" AND p.livemode = {}", self.bind(mode.is_live())),
+        }
     }
 
     /// The ids of payments that had to wait for a route, which this one would have been.
@@ -117,7 +113,7 @@ impl Sql {
 }
 
 impl Store {
-    /// What an incident has meant for payments so far: for everybody's, or for one merchant's. An offer is in doubt
+    /// What an incident has meant for payments so far: for everybody's in a mode, or for one owner's. An offer is in doubt
     /// when its deadline was before `overdue`.
     ///
     /// # Errors
@@ -125,7 +121,7 @@ impl Store {
     pub async fn figures(
         &self,
         incident: &IncidentRow,
-        whose: Option<Whose<'_>>,
+        whose: Whose<'_>,
         now: Timestamp,
         overdue: Timestamp,
     ) -> Result<Figures, DbErr> {
@@ -149,7 +145,7 @@ impl Store {
     async fn payments_met(
         &self,
         incident: &IncidentRow,
-        whose: Option<Whose<'_>>,
+        whose: Whose<'_>,
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Option<Payments>, DbErr> {
@@ -187,7 +183,7 @@ impl Store {
     async fn attempts_met(
         &self,
         incident: &IncidentRow,
-        whose: Option<Whose<'_>>,
+        whose: Whose<'_>,
         from: Timestamp,
         to: Timestamp,
         overdue: Timestamp,
@@ -214,7 +210,7 @@ impl Store {
     }
 
     async fn one<T: FromQueryResult>(&self, text: String, sql: Sql) -> Result<Option<T>, DbErr> {
-        let statement = Statement::from_sql_and_values(self.db.get_database_backend(), text, sql.values);
+        let statement = Statement::from_sql_and_values(self.db.backend(), text, sql.values);
         T::find_by_statement(statement).one(&self.db).await
     }
 }

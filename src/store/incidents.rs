@@ -4,14 +4,15 @@
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, Condition, DatabaseTransaction, DbErr, EntityTrait as _,
-    IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, TransactionTrait as _,
+    ActiveModelTrait as _, ColumnTrait as _, Condition, DbErr, EntityTrait as _, IntoActiveModel as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 use serde_json::Value;
 
+use super::Store;
+use super::connection::Tx;
 use super::entity::{incident, incident_entry, incident_norm};
 use super::rows::word;
-use super::{Store, immediate};
 use crate::domain::Timestamp;
 use crate::domain::incident::{Cause, Entry, Phase, Severity, Subject, Usual};
 
@@ -147,7 +148,7 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn open_incident(&self, new: &IncidentRow) -> Result<bool, DbErr> {
-        let tx = self.db.begin_with_options(immediate()).await?;
+        let tx = self.db.write().await?;
         let made = incident::Entity::insert(row(new))
             .on_conflict(OnConflict::new().do_nothing().to_owned())
             .exec_without_returning(&tx)
@@ -203,7 +204,7 @@ impl Store {
                 Some(Entry::Closed),
             ),
         };
-        let tx = self.db.begin_with_options(immediate()).await?;
+        let tx = self.db.write().await?;
         let changed = update.exec(&tx).await?.rows_affected == 1;
         if let Some(entry) = entry.filter(|_| changed) {
             enter(&tx, &before.id, version, entry, now).await?;
@@ -342,7 +343,7 @@ impl Store {
     }
 }
 
-async fn enter(tx: &DatabaseTransaction, id: &str, version: i32, kind: Entry, at: Timestamp) -> Result<(), DbErr> {
+async fn enter(tx: &Tx, id: &str, version: i32, kind: Entry, at: Timestamp) -> Result<(), DbErr> {
     let row = incident_entry::Model { incident_id: id.to_owned(), version, kind: kind.to_string(), at: at.0 };
     incident_entry::Entity::insert(row.into_active_model().reset_all()).exec_without_returning(tx).await?;
     Ok(())

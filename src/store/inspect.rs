@@ -1,10 +1,15 @@
 //! Looking at a database without touching it: whether its tables are those of this version, and whether what it commits
 //! is safe. Makes no file, no table and no row.
 
+use std::time::Duration;
+
 use migrations::{Migrator, MigratorTrait as _};
 use sea_orm::{ConnectionTrait as _, DbErr, Statement};
 
-use super::{OpenError, Store, connect, without_password, writer};
+use super::{OpenError, Store, connect, without_password};
+
+/// Whoever checks everything waits longer than a payment does.
+const LOOKING: Duration = Duration::from_secs(900);
 
 /// How a PostgreSQL keeps what it commits.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -31,9 +36,12 @@ impl Store {
             let problem = "there is no such file".to_owned();
             return Err(OpenError::Connect { url: without_password(url), problem });
         }
-        let db = connect(url, connections).await?;
-        let writer = writer::Writer::start(db.clone());
-        Ok(Self { db, writer })
+        connect(url, 1)
+            .await?
+            .close()
+            .await
+            .map_err(|e| OpenError::Connect { url: without_password(url), problem: e.to_string() })?;
+        Self::connect(url, connections, LOOKING).await
     }
 
     /// The migrations of this version that the database lacks, by name.
@@ -41,12 +49,27 @@ impl Store {
     /// # Errors
     /// The database's, also when no migration was ever run.
     pub async fn missing_migrations(&self) -> Result<Vec<String>, DbErr> {
-        let backend = self.db.get_database_backend();
+        let backend = self.db.backend();
         let sql = "SELECT version FROM seaql_migrations";
         let rows = self.db.query_all_raw(Statement::from_string(backend, sql)).await?;
         let there: Vec<String> = rows.iter().map(|row| row.try_get("", "version")).collect::<Result<_, _>>()?;
         let all = Migrator::migrations().into_iter().map(|migration| migration.name().to_owned());
         Ok(all.filter(|name| !there.contains(name)).collect())
+    }
+
+    /// How many standbys a commit is safe on before it is answered; `None` for SQLite.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn synchronous_standbys(&self) -> Result<Option<u64>, DbErr> {
+        if !self.is_postgres() {
+            return Ok(None);
+        }
+        // Whoever may not see that counts none, and has never counted one.
+        let sql = "SELECT COUNT(*) AS count FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')";
+        let row = self.db.query_one_raw(Statement::from_string(self.db.backend(), sql)).await?;
+        let count: i64 = row.ok_or_else(|| DbErr::RecordNotFound("standbys".to_owned()))?.try_get("", "count")?;
+        Ok(Some(u64::try_from(count).unwrap_or(0)))
     }
 
     /// How the database keeps what it commits; `None` for SQLite, which is always made to wait for its disk.
@@ -57,7 +80,7 @@ impl Store {
         if !self.is_postgres() {
             return Ok(None);
         }
-        let backend = self.db.get_database_backend();
+        let backend = self.db.backend();
         let sql = "SELECT current_setting('fsync') = 'on' AS fsync, \
                    current_setting('synchronous_commit') AS synchronous_commit, pg_is_in_recovery() AS is_standby";
         let row = self.db.query_one_raw(Statement::from_string(backend, sql)).await?;

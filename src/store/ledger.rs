@@ -4,17 +4,17 @@
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict, Query};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait as _, DatabaseTransaction, DbErr,
-    EntityTrait as _, IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
-    Select, TransactionTrait as _,
+    ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait as _, DbErr, EntityTrait as _,
+    IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Select,
 };
 
 use super::Store;
 use super::change::Change;
+use super::connection::Tx;
 use super::entity::{ledger_block as block, ledger_entry as entry, payment};
 use super::rows::{money, word};
-use crate::domain::Timestamp;
 use crate::domain::ledger::{self, Entry, LedgerAccount, Transfer};
+use crate::domain::{AllOwners, Owner, Timestamp};
 
 /// Which entries a list shows or a sum counts.
 #[derive(Debug, Clone, Default)]
@@ -118,8 +118,7 @@ impl TryFrom<entry::Model> for Entry {
             },
             payment_id: m.payment_id,
             seq: m.seq,
-            merchant_id: m.merchant_id,
-            livemode: m.livemode,
+            owner: Owner::of(m.merchant_id, m.livemode),
             at: Timestamp(m.at),
             previous: m.previous,
             hash: m.hash,
@@ -132,8 +131,8 @@ fn row(entry: &Entry) -> entry::ActiveModel {
     entry::Model {
         payment_id: entry.payment_id.clone(),
         seq: entry.seq,
-        merchant_id: entry.merchant_id.clone(),
-        livemode: entry.livemode,
+        merchant_id: entry.owner.merchant.clone(),
+        livemode: entry.owner.is_live(),
         cause: t.cause.to_string(),
         attempt_id: t.attempt_id.clone(),
         refund_id: t.refund_id.clone(),
@@ -152,7 +151,7 @@ fn row(entry: &Entry) -> entry::ActiveModel {
 }
 
 /// Books what changes move, in their own transaction. Without money there is no statement.
-pub(super) async fn insert(tx: &DatabaseTransaction, won: &[&Change]) -> Result<(), DbErr> {
+pub(super) async fn insert(tx: &Tx, won: &[&Change]) -> Result<(), DbErr> {
     let rows: Vec<_> = won.iter().flat_map(|change| &change.entries).map(row).collect();
     if rows.is_empty() {
         return Ok(());
@@ -162,21 +161,20 @@ pub(super) async fn insert(tx: &DatabaseTransaction, won: &[&Change]) -> Result<
 }
 
 impl Store {
-    /// A merchant's entries, newest first; those of a payment from its last to its first. `after` is the entry that the
+    /// An owner's entries, newest first; those of a payment from its last to its first. `after` is the entry that the
     /// last page ended with.
     ///
     /// # Errors
     /// The database's.
     pub async fn ledger_entries(
         &self,
-        merchant_id: &str,
-        livemode: bool,
+        owner: &Owner,
         filter: &LedgerFilter,
         after: Option<&Entry>,
         limit: u64,
     ) -> Result<Vec<Entry>, DbErr> {
         use entry::Column as C;
-        let mut query = filtered(merchant_id, livemode, filter);
+        let mut query = filtered(owner, filter);
         if let Some(last) = after {
             let at = || C::At.eq(last.at.0);
             let older = Condition::any()
@@ -195,18 +193,12 @@ impl Store {
         rows.into_iter().map(Entry::try_from).collect()
     }
 
-    /// One entry of a merchant.
+    /// One entry of an owner.
     ///
     /// # Errors
     /// The database's.
-    pub async fn ledger_entry(
-        &self,
-        merchant_id: &str,
-        livemode: bool,
-        payment_id: &str,
-        seq: i32,
-    ) -> Result<Option<Entry>, DbErr> {
-        let found = filtered(merchant_id, livemode, &LedgerFilter::default())
+    pub async fn ledger_entry(&self, owner: &Owner, payment_id: &str, seq: i32) -> Result<Option<Entry>, DbErr> {
+        let found = filtered(owner, &LedgerFilter::default())
             .filter(entry::Column::PaymentId.eq(payment_id))
             .filter(entry::Column::Seq.eq(seq))
             .one(&self.db)
@@ -214,24 +206,19 @@ impl Store {
         found.map(Entry::try_from).transpose()
     }
 
-    /// What a merchant's entries add up to.
+    /// What an owner's entries add up to.
     ///
     /// # Errors
     /// The database's.
-    pub async fn ledger_sums(
-        &self,
-        merchant_id: &str,
-        livemode: bool,
-        filter: &LedgerFilter,
-    ) -> Result<Vec<Moved>, DbErr> {
-        sums(filtered(merchant_id, livemode, filter), &self.db).await
+    pub async fn ledger_sums(&self, owner: &Owner, filter: &LedgerFilter) -> Result<Vec<Moved>, DbErr> {
+        sums(filtered(owner, filter), &self.db).await
     }
 
     /// Payments with money that were there before the ledger, oldest first.
     ///
     /// # Errors
     /// The database's.
-    pub async fn payments_not_in_ledger(&self, limit: u64) -> Result<Vec<String>, DbErr> {
+    pub async fn payments_not_in_ledger(&self, _: AllOwners, limit: u64) -> Result<Vec<String>, DbErr> {
         payment::Entity::find()
             .select_only()
             .column(payment::Column::Id)
@@ -273,7 +260,7 @@ impl Store {
         }
         entries.sort();
         let block = Block::after(last.as_ref(), &entries, now);
-        let tx = self.db.begin_with_options(super::immediate()).await?;
+        let tx = self.db.write().await?;
         let added = block::Entity::insert(block_row(&block))
             .on_conflict(OnConflict::new().do_nothing().to_owned())
             .exec_without_returning(&tx)
@@ -309,9 +296,10 @@ fn block_row(block: &Block) -> block::ActiveModel {
     .reset_all()
 }
 
-fn filtered(merchant_id: &str, livemode: bool, filter: &LedgerFilter) -> Select<entry::Entity> {
+fn filtered(owner: &Owner, filter: &LedgerFilter) -> Select<entry::Entity> {
     use entry::Column as C;
-    let mut query = entry::Entity::find().filter(C::MerchantId.eq(merchant_id)).filter(C::Livemode.eq(livemode));
+    let mut query =
+        entry::Entity::find().filter(C::MerchantId.eq(&owner.merchant)).filter(C::Livemode.eq(owner.is_live()));
     if let Some(payment_id) = &filter.payment_id {
         query = query.filter(C::PaymentId.eq(payment_id));
     }

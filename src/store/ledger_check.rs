@@ -11,11 +11,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, Query};
 use sea_orm::{
-    ColumnTrait as _, Condition, DatabaseTransaction, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _,
+    ColumnTrait as _, Condition, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 
 use super::Store;
+use super::connection::Tx;
 use super::entity::{ledger_block as block, ledger_entry as entry, payment};
 use super::ledger::Block;
 use super::payments::find;
@@ -129,7 +129,7 @@ impl Store {
         is_opened: bool,
         report: &mut LedgerReport,
     ) -> Result<Option<String>, DbErr> {
-        let snapshot = self.snapshot().await?;
+        let snapshot = self.db.snapshot().await?;
         let ids: Vec<String> = payment::Entity::find()
             .select_only()
             .column(payment::Column::Id)
@@ -242,11 +242,7 @@ impl Store {
 }
 
 /// Payments as far as they can be read; one that cannot is a deviation by itself.
-async fn readable(
-    snapshot: &DatabaseTransaction,
-    ids: &[String],
-    report: &mut LedgerReport,
-) -> Result<Vec<Aggregate>, DbErr> {
+async fn readable(snapshot: &Tx, ids: &[String], report: &mut LedgerReport) -> Result<Vec<Aggregate>, DbErr> {
     let all = find(snapshot, payment::Entity::find().filter(payment::Column::Id.is_in(ids.to_vec()))).await;
     let error = match all {
         Ok(aggregates) => return Ok(aggregates),

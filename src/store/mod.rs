@@ -9,6 +9,8 @@ mod alerts;
 pub mod audit;
 mod backlog;
 pub mod change;
+mod connection;
+pub mod copy;
 mod deliveries;
 mod delivery_log;
 mod delivery_rows;
@@ -21,11 +23,13 @@ mod inbox;
 mod incident_figures;
 mod incidents;
 mod inspect;
+pub mod keys;
 mod ledger;
 mod ledger_check;
 mod operations;
 mod payments;
 mod rows;
+mod seat;
 pub mod tally;
 #[cfg(feature = "drill")]
 pub mod trouble;
@@ -37,8 +41,8 @@ use std::time::{Duration, Instant};
 
 use migrations::{Migrator, MigratorTrait as _};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, DbBackend, DbErr, SqliteTransactionMode,
-    SqlxSqliteConnector, Statement, TransactionOptions,
+    ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, DbBackend, DbErr, SqlxSqliteConnector,
+    Statement,
 };
 
 pub use alerts::{AlertRow, AlertTry};
@@ -46,11 +50,13 @@ pub use backlog::{Backlog, Waiting};
 pub use change::{Change, CommitError};
 pub use deliveries::{DeliveryFilter, EventFilter, Failing, Receiver};
 pub use delivery_rows::{DeliveryRow, EventRow, TryRow};
-pub use directory::{AccountRow, KeyRow, NewAccount, RoutingRow};
+pub use directory::{AccountRow, NewAccount, RoutingRow};
+pub use due::{DuePayment, Lane, LeftAhead};
 pub use idempotency::StoredKey;
-pub use incident_figures::{Figures, Whose};
+pub use incident_figures::Figures;
 pub use incidents::{EntryRow, IncidentChange, IncidentFilter, IncidentRow};
 pub use inspect::Durability;
+pub use keys::{KeyFilter, KeyRow};
 pub use ledger::{Block, LedgerFilter, Moved, Sealed};
 pub use ledger_check::{Deviation, LedgerReport};
 pub use operations::{OperationFilter, OperationRow};
@@ -58,19 +64,22 @@ pub use payments::PaymentFilter;
 pub use usage::UsageRow;
 pub use webhooks::{EndpointRow, NotifySecretRow, SealedSecrets};
 
-use crate::domain::Timestamp;
+use connection::{CONNECT_TIMEOUT, Db};
+
+use crate::domain::{Owner, Timestamp};
+use crate::redact;
 
 /// Any number that no other program uses for its advisory lock: "Interloc" in ASCII.
 const MIGRATION_LOCK: i64 = 0x496e_7465_726c_6f63;
-
-/// A database that does not answer for so long is not there.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long a migration tries to get its locks beside gateways that are at work, and the pause between two times.
+const LOCKED_OUT_FOR: Duration = Duration::from_secs(60);
+const LOCKED_OUT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The address names no database that we know.
-    #[error("database address {0:?}: it must begin with sqlite: or postgres:")]
+    #[error("database address {0}: it must begin with sqlite: or postgres:")]
     Scheme(String),
     /// It does not open.
     #[error("database {url}: {problem}")]
@@ -93,24 +102,24 @@ pub enum OpenError {
 /// The database.
 #[derive(Debug, Clone)]
 pub struct Store {
-    db: DatabaseConnection,
+    db: Db,
     writer: writer::Writer,
 }
 
 impl Store {
-    /// Opens the database at `url` and brings its tables up to date.
+    /// Opens the database at `url` and brings its tables up to date. No use of a connection takes longer than `patience`.
     ///
     /// # Errors
     /// [`OpenError`].
-    pub async fn open(url: &str, connections: u32) -> Result<Self, OpenError> {
-        let shown = without_password(url);
-        let db = connect(url, connections).await?;
-        migrate(&db).await.map_err(|source| OpenError::Migrate { url: shown, source })?;
-        #[cfg(feature = "broken")]
-        if crate::broken::breaks(crate::broken::Rule::NoUniqueLiveAttempt) {
-            let dropped = db.execute_unprepared("DROP INDEX IF EXISTS attempts_one_live").await;
-            dropped.map_err(|source| OpenError::Migrate { url: without_password(url), source })?;
-        }
+    pub async fn open(url: &str, connections: u32, patience: Duration) -> Result<Self, OpenError> {
+        prepare(url).await?;
+        Self::connect(url, connections, patience).await
+    }
+
+    async fn connect(url: &str, connections: u32, patience: Duration) -> Result<Self, OpenError> {
+        let fail =
+            |e: DbErr| OpenError::Connect { url: without_password(url), problem: redact::message(&e.to_string(), url) };
+        let db = Db::open(url, connections, patience).await.map_err(fail)?;
         let writer = writer::Writer::start(db.clone());
         Ok(Self { db, writer })
     }
@@ -122,19 +131,31 @@ impl Store {
     pub async fn commit(&self, change: Change) -> Result<(), CommitError> {
         let payment_id = change.after.payment.id.clone();
         let news: Vec<&'static str> = change.events.iter().map(|event| event.kind).collect();
-        let facts = change.facts.clone();
+        let (mode, facts) = (change.after.payment.owner.mode, change.facts.clone());
         self.writer.write(change).await?;
-        tally::count(&facts);
+        tally::count(mode, &facts);
         for event in news {
             tracing::info!(payment_id, event, "committed");
         }
         Ok(())
     }
 
-    /// How long the oldest change has waited for its commit.
+    /// How long even that owner has waited for a commit who waits least.
     #[must_use]
     pub fn commit_wait(&self) -> Duration {
         self.writer.waited()
+    }
+
+    /// How long this owner's oldest change has waited for its commit, or how long one of his would have to.
+    #[must_use]
+    pub fn commit_wait_of(&self, owner: &Owner) -> Duration {
+        self.writer.waited_by(owner)
+    }
+
+    /// For how long nothing could be written; `None` while all is well.
+    #[must_use]
+    pub fn commits_failing(&self) -> Option<Duration> {
+        self.writer.failing()
     }
 
     /// The database's own clock, and how long asking took.
@@ -142,14 +163,14 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn time(&self) -> Result<(Timestamp, Duration), DbErr> {
-        let sql = match self.db.get_database_backend() {
+        let sql = match self.db.backend() {
             DbBackend::Postgres => "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT) AS ms",
             DbBackend::Sqlite | DbBackend::MySql | _ => {
                 "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) AS ms"
             }
         };
         let asked = Instant::now();
-        let row = self.db.query_one_raw(Statement::from_string(self.db.get_database_backend(), sql)).await?;
+        let row = self.db.query_one_raw(Statement::from_string(self.db.backend(), sql)).await?;
         let row = row.ok_or_else(|| DbErr::RecordNotFound("the time".to_owned()))?;
         Ok((Timestamp(row.try_get("", "ms")?), asked.elapsed()))
     }
@@ -163,26 +184,33 @@ impl Store {
     }
 
     fn is_postgres(&self) -> bool {
-        self.db.get_database_backend() == DbBackend::Postgres
+        self.db.backend() == DbBackend::Postgres
     }
 }
 
-/// Begins as a writing transaction: a deferred one that turns into one fails at once on SQLite, whatever the busy
-/// timeout.
-fn immediate() -> TransactionOptions {
-    TransactionOptions { sqlite_transaction_mode: Some(SqliteTransactionMode::Immediate), ..Default::default() }
+/// Brings the tables up to date, over connections of its own: a migration may take its time.
+async fn prepare(url: &str) -> Result<(), OpenError> {
+    let db = connect(url, 2).await?;
+    let failed = |source| OpenError::Migrate { url: without_password(url), source };
+    migrate(&db).await.map_err(failed)?;
+    #[cfg(feature = "broken")]
+    if crate::broken::breaks(crate::broken::Rule::NoUniqueLiveAttempt) {
+        db.execute_unprepared("DROP INDEX IF EXISTS attempts_one_live").await.map_err(failed)?;
+    }
+    db.close().await.map_err(failed)
 }
 
+/// Plain connections, for whoever needs no gateway.
 async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, OpenError> {
-    let fail = |source: DbErr| OpenError::Connect { url: without_password(url), problem: source.to_string() };
+    let fail = |source: DbErr| OpenError::Connect {
+        url: without_password(url),
+        problem: redact::message(&source.to_string(), url),
+    };
     let mut options = ConnectOptions::new(url);
     options
         .max_connections(connections)
         .connect_timeout(CONNECT_TIMEOUT)
         .acquire_timeout(CONNECT_TIMEOUT)
-        // With either of them the pool of sqlx 0.9.0 keeps a task that counts idle connections, and a count that two
-        // threads have just brought below zero makes it spin for ever, on a thread that serves payments
-        // (transact-rs/sqlx#3645). A connection that has died is found out when it is taken.
         .idle_timeout(None)
         .max_lifetime(None)
         .sqlx_logging(false);
@@ -192,14 +220,15 @@ async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, Open
                 .journal_mode(sqlx::sqlite::SqliteJournalMode::Wal)
                 .synchronous(sqlx::sqlite::SqliteSynchronous::Full)
                 .foreign_keys(true)
-                .busy_timeout(Duration::from_secs(5))
-                .statement_cache_capacity(512)
+                .busy_timeout(CONNECT_TIMEOUT)
         });
         return SqlxSqliteConnector::connect(options).await.map_err(fail);
     }
     if url.starts_with("postgres:") || url.starts_with("postgresql:") {
-        reach(url).await.map_err(|problem| OpenError::Connect { url: without_password(url), problem })?;
-        options.map_sqlx_postgres_opts(|o| o.statement_cache_capacity(512));
+        reach(url).await.map_err(|problem| OpenError::Connect {
+            url: without_password(url),
+            problem: redact::message(&problem, url),
+        })?;
         return Database::connect(options).await.map_err(fail);
     }
     Err(OpenError::Scheme(without_password(url)))
@@ -226,18 +255,24 @@ async fn migrate(db: &DatabaseConnection) -> Result<(), DbErr> {
     // The lock lives as long as this transaction, whatever becomes of the process.
     let lock = db.begin().await?;
     lock.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")).await?;
-    Migrator::up(db, None).await?;
+    let began = Instant::now();
+    while let Err(error) = Migrator::up(db, None).await {
+        if !is_about_locks(&error) || began.elapsed() > LOCKED_OUT_FOR {
+            return Err(error);
+        }
+        tokio::time::sleep(LOCKED_OUT_PAUSE).await;
+    }
     lock.commit().await
 }
 
-/// A database address that may be shown: `postgres://user:***@host/name`. Options may hold a password, too.
+/// A migration did not get its locks: 55P03, or 40P01 where somebody else had one and waited for another. What it had
+/// done is undone.
+fn is_about_locks(error: &DbErr) -> bool {
+    let text = error.to_string();
+    ["lock timeout", "deadlock detected"].iter().any(|sign| text.contains(sign))
+}
+
+/// A database address that may be shown.
 fn without_password(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
-    let rest = match rest.rsplit_once('@') {
-        Some((user, host)) => format!("{user}@{}", host.split('?').next().unwrap_or_default()),
-        None => rest.split('?').next().unwrap_or_default().to_owned(),
-    };
-    let Some((user, host)) = rest.rsplit_once('@') else { return url.to_owned() };
-    let name = user.split(':').next().unwrap_or_default();
-    format!("{scheme}://{name}:***@{host}")
+    crate::redact::address(url)
 }

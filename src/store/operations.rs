@@ -3,16 +3,17 @@
 
 use sea_orm::sea_query::Expr;
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, Condition, DatabaseTransaction, DbErr, EntityTrait as _,
-    IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, TransactionTrait as _,
+    ActiveModelTrait as _, ColumnTrait as _, Condition, DbErr, EntityTrait as _, IntoActiveModel as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 
 use super::Store;
 use super::change::{Resolution, Step};
+use super::connection::Tx;
 use super::entity::{account, attempt, operation, operation_step as step, refund};
 use super::rows::word;
 use crate::domain::operation::BY_ITSELF;
-use crate::domain::{Aggregate, Timestamp};
+use crate::domain::{Aggregate, AllOwners, Owner, Timestamp};
 
 /// An entry of the work list as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub struct OperationRow {
     /// `op_…`.
     pub id: String,
     /// Whose.
-    pub merchant_id: String,
+    pub owner: Owner,
     /// Which trouble.
     pub kind: String,
     /// The payment, attempt, refund, account or other thing that it is about.
@@ -54,7 +55,7 @@ impl From<operation::Model> for OperationRow {
     fn from(m: operation::Model) -> Self {
         Self {
             id: m.id,
-            merchant_id: m.merchant_id,
+            owner: Owner::of(m.merchant_id, m.livemode),
             kind: m.kind,
             subject_id: m.subject_id,
             detail: m.detail,
@@ -82,13 +83,14 @@ fn step_row(step: &Step) -> step::ActiveModel {
 }
 
 impl Store {
-    /// A merchant's work list, newest first.
+    /// An owner's work list, newest first.
     ///
     /// # Errors
     /// The database's.
-    pub async fn operations(&self, merchant_id: &str, filter: &OperationFilter) -> Result<Vec<OperationRow>, DbErr> {
+    pub async fn operations(&self, owner: &Owner, filter: &OperationFilter) -> Result<Vec<OperationRow>, DbErr> {
         use operation::Column as C;
-        let mut query = operation::Entity::find().filter(C::MerchantId.eq(merchant_id));
+        let mut query =
+            operation::Entity::find().filter(C::MerchantId.eq(&owner.merchant)).filter(C::Livemode.eq(owner.is_live()));
         if let Some(kind) = &filter.kind {
             query = query.filter(C::Kind.eq(kind));
         }
@@ -107,20 +109,27 @@ impl Store {
         Ok(rows.into_iter().map(OperationRow::from).collect())
     }
 
-    /// A merchant's entry.
+    /// An owner's entry.
     ///
     /// # Errors
     /// The database's.
-    pub async fn operation_of(&self, merchant_id: &str, id: &str) -> Result<Option<OperationRow>, DbErr> {
-        let found = operation::Entity::find_by_id(id).filter(operation::Column::MerchantId.eq(merchant_id));
+    pub async fn operation_of(&self, owner: &Owner, id: &str) -> Result<Option<OperationRow>, DbErr> {
+        let found = operation::Entity::find_by_id(id)
+            .filter(operation::Column::MerchantId.eq(&owner.merchant))
+            .filter(operation::Column::Livemode.eq(owner.is_live()));
         Ok(found.one(&self.db).await?.map(OperationRow::from))
     }
 
-    /// Entries that have not ended, of all merchants, by id, those behind `after`: for the worker that closes them.
+    /// Entries that have not ended, by id, those behind `after`: for the worker that closes them.
     ///
     /// # Errors
     /// The database's.
-    pub async fn unresolved_operations(&self, after: &str, limit: u64) -> Result<Vec<OperationRow>, DbErr> {
+    pub async fn unresolved_operations(
+        &self,
+        _: AllOwners,
+        after: &str,
+        limit: u64,
+    ) -> Result<Vec<OperationRow>, DbErr> {
         let rows = operation::Entity::find()
             .filter(operation::Column::ResolvedAt.is_null())
             .filter(operation::Column::Id.gt(after))
@@ -159,11 +168,13 @@ impl Store {
             .collect()
     }
 
-    /// The payment that an entry is about, through its attempt or refund if it names one.
+    /// The payment that an entry is about, through its attempt or refund if it names one. An entry whose subject belongs
+    /// to somebody else, were there one, is about nothing.
     ///
     /// # Errors
     /// The database's.
-    pub async fn payment_of_subject(&self, subject_id: &str) -> Result<Option<Aggregate>, DbErr> {
+    pub async fn payment_of_subject(&self, entry: &OperationRow) -> Result<Option<Aggregate>, DbErr> {
+        let subject_id = entry.subject_id.as_str();
         let payment_id = match subject_id.split('_').next() {
             Some("pay") => Some(subject_id.to_owned()),
             Some("att") => attempt::Entity::find_by_id(subject_id).one(&self.db).await?.map(|row| row.payment_id),
@@ -171,7 +182,7 @@ impl Store {
             Some(_) | None => None,
         };
         match payment_id {
-            Some(id) => self.payment(&id).await,
+            Some(id) => self.payment_of(&entry.owner, &id).await,
             None => Ok(None),
         }
     }
@@ -182,7 +193,7 @@ impl Store {
     /// The database's.
     pub async fn propose(&self, before: &OperationRow, proposal: &Step) -> Result<bool, DbErr> {
         use operation::Column as C;
-        let tx = self.db.begin_with_options(super::immediate()).await?;
+        let tx = self.db.write().await?;
         let stands = match &before.proposal_id {
             Some(id) => C::ProposalId.eq(id),
             None => C::ProposalId.is_null(),
@@ -209,7 +220,7 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn resolve_alone(&self, resolution: &Resolution, account_ok: Option<&str>) -> Result<bool, DbErr> {
-        let tx = self.db.begin_with_options(super::immediate()).await?;
+        let tx = self.db.write().await?;
         if !resolve(&tx, resolution).await? {
             tx.rollback().await?;
             return Ok(false);
@@ -243,7 +254,7 @@ impl Store {
 }
 
 /// Ends an entry in the transaction of what it decides. `false` when it has ended, or another proposal stands there.
-pub(super) async fn resolve(tx: &DatabaseTransaction, resolution: &Resolution) -> Result<bool, DbErr> {
+pub(super) async fn resolve(tx: &Tx, resolution: &Resolution) -> Result<bool, DbErr> {
     use operation::Column as C;
     let done = operation::Entity::update_many()
         .col_expr(C::ResolvedAt, Expr::value(resolution.step.at.0))

@@ -8,7 +8,7 @@ use serde::de::DeserializeOwned;
 
 use super::entity::{attempt, payment, refund};
 use crate::domain::ledger::Head;
-use crate::domain::{Aggregate, Attempt, Payment, Refund, Timestamp};
+use crate::domain::{Aggregate, Attempt, Owner, Payment, Refund, Timestamp, Urgency};
 
 fn bad(table: &str, id: &str, column: &str) -> DbErr {
     DbErr::Custom(format!("{table} {id}: column {column} holds what this version cannot read"))
@@ -37,6 +37,12 @@ fn json<T: Serialize>(value: &Option<T>) -> Option<serde_json::Value> {
     value.as_ref().and_then(|v| serde_json::to_value(v).ok())
 }
 
+/// As it stands in rows.
+#[expect(clippy::as_conversions, reason = "the enum says which numbers these are")]
+pub(super) const fn number(urgency: Urgency) -> i16 {
+    urgency as i16
+}
+
 impl TryFrom<payment::Model> for Payment {
     type Error = DbErr;
 
@@ -50,7 +56,7 @@ impl TryFrom<payment::Model> for Payment {
             status: word(T, &m.id, "status", &m.status)?,
             failure: object(T, &m.id, "failure", m.failure)?,
             providers,
-            merchant_id: m.merchant_id,
+            owner: Owner::of(m.merchant_id, m.livemode),
             order_id: m.order_id,
             description: m.description,
             return_url: m.return_url,
@@ -58,7 +64,6 @@ impl TryFrom<payment::Model> for Payment {
             client_ip: m.client_ip,
             store: object(T, &m.id, "store", m.store)?,
             metadata: m.metadata,
-            livemode: m.livemode,
             round: m.round,
             version: m.version,
             resume_at: m.resume_at.map(Timestamp),
@@ -74,12 +79,13 @@ impl TryFrom<payment::Model> for Payment {
     }
 }
 
-/// The payment's row; its due time is that of the whole aggregate.
-pub(super) fn payment_row(aggregate: &Aggregate) -> payment::ActiveModel {
+/// The payment's row, written at `now`; when it is due and how urgent that is are the whole aggregate's.
+pub(super) fn payment_row(aggregate: &Aggregate, now: Timestamp) -> payment::ActiveModel {
     let p = &aggregate.payment;
+    let due = aggregate.due(now);
     payment::Model {
         id: p.id.clone(),
-        merchant_id: p.merchant_id.clone(),
+        merchant_id: p.owner.merchant.clone(),
         order_id: p.order_id.clone(),
         amount: p.amount.minor(),
         currency: p.amount.currency().to_string(),
@@ -93,12 +99,12 @@ pub(super) fn payment_row(aggregate: &Aggregate) -> payment::ActiveModel {
         client_ip: p.client_ip.clone(),
         store: json(&p.store),
         metadata: p.metadata.clone(),
-        livemode: p.livemode,
+        livemode: p.owner.is_live(),
         round: p.round,
         version: p.version,
         resume_at: p.resume_at.map(|t| t.0),
         parked_at: p.parked_at.map(|t| t.0),
-        next_check_at: aggregate.due_at().map(|t| t.0),
+        next_check_at: due.map(|due| due.at.0),
         lease_until: p.lease_until.map(|t| t.0),
         cancel_requested_at: p.cancel_requested_at.map(|t| t.0),
         paid_at: p.paid_at.map(|t| t.0),
@@ -106,6 +112,9 @@ pub(super) fn payment_row(aggregate: &Aggregate) -> payment::ActiveModel {
         expires_at: p.expires_at.0,
         ledger_entries: p.ledger.as_ref().map(|head| head.entries),
         ledger_hash: p.ledger.as_ref().map(|head| head.hash.clone()),
+        urgency: number(due.map_or(Urgency::DEFAULT, |due| due.urgency)),
+        due_provider: due.and_then(|due| due.provider).map(|p| p.as_str().to_owned()).unwrap_or_default(),
+        scheduled_at: Some(now.0),
     }
     .into_active_model()
     .reset_all()
@@ -203,7 +212,7 @@ impl TryFrom<refund::Model> for Refund {
             failure: object(T, &m.id, "failure", m.failure)?,
             payment_id: m.payment_id,
             attempt_id: m.attempt_id,
-            merchant_id: m.merchant_id,
+            owner: Owner::of(m.merchant_id, m.livemode),
             merchant_refund_no: m.merchant_refund_no,
             provider_refund_no: m.provider_refund_no,
             earlier_nos: m.earlier_nos.split_whitespace().map(str::to_owned).collect(),
@@ -228,7 +237,8 @@ pub(super) fn refund_row(r: &Refund) -> refund::ActiveModel {
         id: r.id.clone(),
         payment_id: r.payment_id.clone(),
         attempt_id: r.attempt_id.clone(),
-        merchant_id: r.merchant_id.clone(),
+        merchant_id: r.owner.merchant.clone(),
+        livemode: r.owner.is_live(),
         merchant_refund_no: r.merchant_refund_no.clone(),
         provider_refund_no: r.provider_refund_no.clone(),
         earlier_nos: r.earlier_nos.join(" "),

@@ -1,5 +1,5 @@
 //! Counts what committed changes made true, read off the difference between two shapes of a payment: no code path can
-//! end a payment and forget to count it. Counts kinds only; never names a payment, an order or an account.
+//! end a payment and forget to count it. Counts kinds only, by mode; never names a payment, an order, an account or a merchant.
 
 use providers::order::Flow;
 use providers::provider::ProviderName;
@@ -8,7 +8,7 @@ use strum::IntoEnumIterator as _;
 use crate::domain::attempt::{Disposition, State};
 use crate::domain::payment::State as PaymentState;
 use crate::domain::refund::State as RefundState;
-use crate::domain::{Aggregate, Attempt};
+use crate::domain::{Aggregate, Attempt, Mode};
 
 /// Something that became true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,28 +57,29 @@ pub(super) fn between(before: Option<&Aggregate>, after: &Aggregate) -> Vec<Fact
 
 impl Fact {
     /// Counts it `times`; 0 only makes its series.
-    fn count(self, times: u64) {
+    fn count(self, mode: Mode, times: u64) {
+        let mode = mode.as_str();
         match self {
             Self::Made(flow) => {
-                metrics::counter!("interlock_payments_made_total", "flow" => name(flow)).increment(times);
+                metrics::counter!("interlock_payments_made_total", "mode" => mode, "flow" => name(flow)).increment(times);
             }
             Self::Payment(flow, status) => {
                 let status: &'static str = status.into();
-                metrics::counter!("interlock_payments_total", "flow" => name(flow), "status" => status)
+                metrics::counter!("interlock_payments_total", "mode" => mode, "flow" => name(flow), "status" => status)
                     .increment(times);
             }
             Self::Switched(from, to) => {
-                metrics::counter!("interlock_switches_total", "from" => from.as_str(), "to" => to.as_str())
+                metrics::counter!("interlock_switches_total", "mode" => mode, "from" => from.as_str(), "to" => to.as_str())
                     .increment(times);
             }
             Self::Captured(provider, flow, disposition) => metrics::counter!(
                 "interlock_captures_total",
-                "provider" => provider.as_str(), "flow" => name(flow), "disposition" => word(disposition)
+                "mode" => mode, "provider" => provider.as_str(), "flow" => name(flow), "disposition" => word(disposition)
             )
             .increment(times),
             Self::Refund(provider, status) => {
                 let status: &'static str = status.into();
-                metrics::counter!("interlock_refunds_total", "provider" => provider.as_str(), "status" => status)
+                metrics::counter!("interlock_refunds_total", "mode" => mode, "provider" => provider.as_str(), "status" => status)
                     .increment(times);
             }
         }
@@ -94,24 +95,28 @@ fn word(disposition: Disposition) -> &'static str {
 }
 
 /// Counts what a commit made true.
-pub(super) fn count(facts: &[Fact]) {
-    facts.iter().for_each(|fact| fact.count(1));
+pub(super) fn count(mode: Mode, facts: &[Fact]) {
+    facts.iter().for_each(|fact| fact.count(mode, 1));
 }
 
 /// Makes the series of everything that can be counted: an increase from nothing to 1 is none to Prometheus.
 pub fn register() {
+    Mode::iter().for_each(register_mode);
+}
+
+fn register_mode(mode: Mode) {
     let names = || providers::PROTOCOLS.iter().map(|protocol| protocol.name);
     let served = |flow| providers::PROTOCOLS.iter().any(|p| p.capabilities.flows.iter().any(|f| f.flow == flow));
     for flow in Flow::iter().filter(|flow| served(*flow)) {
-        Fact::Made(flow).count(0);
-        PaymentState::iter().for_each(|state| Fact::Payment(flow, state).count(0));
+        Fact::Made(flow).count(mode, 0);
+        PaymentState::iter().for_each(|state| Fact::Payment(flow, state).count(mode, 0));
     }
     for protocol in providers::PROTOCOLS {
-        names().for_each(|to| Fact::Switched(protocol.name, to).count(0));
-        RefundState::iter().for_each(|state| Fact::Refund(protocol.name, state).count(0));
+        names().for_each(|to| Fact::Switched(protocol.name, to).count(mode, 0));
+        RefundState::iter().for_each(|state| Fact::Refund(protocol.name, state).count(mode, 0));
         for flow in protocol.capabilities.flows {
             for disposition in Disposition::iter() {
-                Fact::Captured(protocol.name, flow.flow, disposition).count(0);
+                Fact::Captured(protocol.name, flow.flow, disposition).count(mode, 0);
             }
         }
     }

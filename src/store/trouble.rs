@@ -1,11 +1,15 @@
 //! A database that belongs to one run of a drill: made in a PostgreSQL, restarted and made read-only as often as the drill
 //! wants, and removed with everything in it. The embedded one can be locked by somebody else. Only in builds for drills.
 
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait as _, Database, DatabaseConnection, DbErr, TransactionTrait as _};
+use sea_orm::{
+    ConnectionTrait as _, Database, DatabaseConnection, DbBackend, DbErr, SqliteTransactionMode, Statement,
+    TransactionOptions, TransactionTrait as _,
+};
 
-use super::{OpenError, connect, immediate};
+use super::{OpenError, connect};
 
 /// A PostgreSQL database of one run.
 #[derive(Debug)]
@@ -14,19 +18,42 @@ pub struct OwnDatabase {
     server: DatabaseConnection,
     name: String,
     url: String,
+    /// Whether it lies in a tablespace of its own, which has its name.
+    has_space: bool,
 }
 
 impl OwnDatabase {
-    /// Makes it on the server at `url`, whose user may make databases.
+    /// Makes it on the server at `url`, whose user may make databases; in a folder of its own, if one is given.
     ///
     /// # Errors
     /// The database's; an address that names no database.
-    pub async fn make(url: &str, name: String) -> Result<Self, DbErr> {
+    pub async fn make(url: &str, name: String, folder: Option<&Path>) -> Result<Self, DbErr> {
         let mut own = url::Url::parse(url).map_err(|e| DbErr::Custom(e.to_string()))?;
         own.set_path(&name);
         let server = Database::connect(url).await?;
-        server.execute_unprepared(&format!("CREATE DATABASE {name}")).await?;
-        Ok(Self { server, name, url: own.into() })
+        let mut space = String::new();
+        if let Some(folder) = folder {
+            let place = folder.display();
+            server.execute_unprepared(&format!("CREATE TABLESPACE {name} LOCATION '{place}'")).await?;
+            space = format!(" TABLESPACE {name}");
+        }
+        server.execute_unprepared(&format!("CREATE DATABASE {name}{space}")).await?;
+        Ok(Self { server, name, url: own.into(), has_space: folder.is_some() })
+    }
+
+    /// Where the server at `url` keeps its data: who owns that may have a tablespace elsewhere.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn data_folder(url: &str) -> Result<PathBuf, DbErr> {
+        let server = Database::connect(url).await?;
+        let statement =
+            Statement::from_string(DbBackend::Postgres, "SELECT current_setting('data_directory') AS place");
+        let row = server.query_one_raw(statement).await?;
+        let place: String =
+            row.ok_or_else(|| DbErr::RecordNotFound("data_directory".to_owned()))?.try_get("", "place")?;
+        server.close().await?;
+        Ok(place.into())
     }
 
     /// Its address.
@@ -75,6 +102,9 @@ impl OwnDatabase {
     /// The database's.
     pub async fn remove(self) -> Result<(), DbErr> {
         self.server.execute_unprepared(&format!("DROP DATABASE {} WITH (FORCE)", self.name)).await?;
+        if self.has_space {
+            self.server.execute_unprepared(&format!("DROP TABLESPACE {}", self.name)).await?;
+        }
         self.server.close().await
     }
 
@@ -94,7 +124,9 @@ impl OwnDatabase {
 /// What is wrong with it, or somebody else holds its lock.
 pub async fn hold_lock(url: &str, during: Duration) -> Result<(), OpenError> {
     let db = connect(url, 1).await?;
-    if let Ok(held) = db.begin_with_options(immediate()).await {
+    let mode = Some(SqliteTransactionMode::Immediate);
+    let immediate = TransactionOptions { sqlite_transaction_mode: mode, ..Default::default() };
+    if let Ok(held) = db.begin_with_options(immediate).await {
         tokio::time::sleep(during).await;
         let _ = held.rollback().await;
     }

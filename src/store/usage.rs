@@ -43,7 +43,7 @@ impl Store {
         let captured =
             attempt::Column::Status.eq(State::Captured.to_string()).and(attempt::Column::PaidAt.gte(day_start.0));
         let is_new = format!("CASE WHEN started_at >= {} THEN 1 ELSE 0 END", new_from.0);
-        let snapshot = self.snapshot().await?;
+        let snapshot = self.db.snapshot().await?;
         let mut all = Vec::new();
         for (is_captured, which, amount) in
             [(false, live, attempt::Column::Amount), (true, captured, attempt::Column::Captured)]

@@ -2,15 +2,16 @@
 
 use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, DatabaseTransaction, DbErr, EntityTrait as _, IntoActiveModel as _,
-    QueryFilter as _, QueryOrder as _, TransactionTrait as _,
+    ActiveModelTrait as _, ColumnTrait as _, DbErr, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
+    QueryOrder as _,
 };
 
 use super::Store;
+use super::connection::Tx;
 use super::entity::{delivery, notify_secret, webhook_endpoint as endpoint};
 use super::rows::word;
-use crate::domain::Timestamp;
 use crate::domain::webhook::{Mode, State};
+use crate::domain::{AllOwners, Owner, Timestamp};
 
 /// A secret and the one before it, both sealed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +30,7 @@ pub struct EndpointRow {
     /// `we_…`.
     pub id: String,
     /// Whose.
-    pub merchant_id: String,
+    pub owner: Owner,
     /// Where events go.
     pub url: String,
     /// Which kinds of events; all if there are none.
@@ -38,8 +39,6 @@ pub struct EndpointRow {
     pub mode: Mode,
     /// For people.
     pub description: String,
-    /// Events about real money?
-    pub livemode: bool,
     /// Why it is disabled; `None`: it is not.
     pub disabled_reason: Option<String>,
     /// What it signs with.
@@ -76,11 +75,10 @@ impl TryFrom<endpoint::Model> for EndpointRow {
         Ok(Self {
             mode: word("webhook_endpoint", &m.id, "mode", &m.mode)?,
             id: m.id,
-            merchant_id: m.merchant_id,
+            owner: Owner::of(m.merchant_id, m.livemode),
             url: m.url,
             events: m.events.split_whitespace().map(str::to_owned).collect(),
             description: m.description,
-            livemode: m.livemode,
             disabled_reason: m.disabled_reason,
             secrets: SealedSecrets {
                 secret: m.secret,
@@ -97,12 +95,12 @@ impl TryFrom<endpoint::Model> for EndpointRow {
 fn row(e: &EndpointRow) -> endpoint::ActiveModel {
     endpoint::Model {
         id: e.id.clone(),
-        merchant_id: e.merchant_id.clone(),
+        merchant_id: e.owner.merchant.clone(),
         url: e.url.clone(),
         events: e.events.join(" "),
         mode: e.mode.to_string(),
         description: e.description.clone(),
-        livemode: e.livemode,
+        livemode: e.owner.is_live(),
         disabled_reason: e.disabled_reason.clone(),
         secret: e.secrets.secret.clone(),
         old_secret: e.secrets.old.clone(),
@@ -125,14 +123,14 @@ impl Store {
         Ok(())
     }
 
-    /// A merchant's endpoints of one mode, newest first.
+    /// An owner's endpoints, newest first.
     ///
     /// # Errors
     /// The database's.
-    pub async fn endpoints_of(&self, merchant_id: &str, livemode: bool) -> Result<Vec<EndpointRow>, DbErr> {
+    pub async fn endpoints_of(&self, owner: &Owner) -> Result<Vec<EndpointRow>, DbErr> {
         let rows = endpoint::Entity::find()
-            .filter(endpoint::Column::MerchantId.eq(merchant_id))
-            .filter(endpoint::Column::Livemode.eq(livemode))
+            .filter(endpoint::Column::MerchantId.eq(&owner.merchant))
+            .filter(endpoint::Column::Livemode.eq(owner.is_live()))
             .order_by_desc(endpoint::Column::CreatedAt)
             .order_by_desc(endpoint::Column::Id)
             .all(&self.db)
@@ -140,24 +138,24 @@ impl Store {
         rows.into_iter().map(EndpointRow::try_from).collect()
     }
 
-    /// A merchant's endpoint.
+    /// An owner's endpoint.
     ///
     /// # Errors
     /// The database's.
-    pub async fn endpoint_of(&self, merchant_id: &str, livemode: bool, id: &str) -> Result<Option<EndpointRow>, DbErr> {
+    pub async fn endpoint_of(&self, owner: &Owner, id: &str) -> Result<Option<EndpointRow>, DbErr> {
         let row = endpoint::Entity::find_by_id(id)
-            .filter(endpoint::Column::MerchantId.eq(merchant_id))
-            .filter(endpoint::Column::Livemode.eq(livemode))
+            .filter(endpoint::Column::MerchantId.eq(&owner.merchant))
+            .filter(endpoint::Column::Livemode.eq(owner.is_live()))
             .one(&self.db)
             .await?;
         row.map(EndpointRow::try_from).transpose()
     }
 
-    /// These endpoints, whoever's they are: for workers.
+    /// These endpoints: for workers.
     ///
     /// # Errors
     /// The database's.
-    pub async fn endpoints(&self, ids: Vec<String>) -> Result<Vec<EndpointRow>, DbErr> {
+    pub async fn endpoints(&self, _: AllOwners, ids: Vec<String>) -> Result<Vec<EndpointRow>, DbErr> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
@@ -172,7 +170,7 @@ impl Store {
     /// The database's.
     pub async fn change_endpoint(&self, changed: &EndpointRow) -> Result<bool, DbErr> {
         use endpoint::Column as C;
-        let tx = self.db.begin_with_options(super::immediate()).await?;
+        let tx = self.db.write().await?;
         let done = endpoint::Entity::update_many()
             .col_expr(C::Url, Expr::value(changed.url.clone()))
             .col_expr(C::Events, Expr::value(changed.events.join(" ")))
@@ -200,29 +198,23 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn remove_endpoint(&self, id: &str) -> Result<(), DbErr> {
-        let tx = self.db.begin_with_options(super::immediate()).await?;
+        let tx = self.db.write().await?;
         endpoint::Entity::delete_by_id(id).exec(&tx).await?;
         stop_waiting(&tx, id).await?;
         tx.commit().await
     }
 
-    /// The secret of the webhooks to a merchant's `notify_url`s; `new`, if there is none yet.
+    /// The secret of the webhooks to an owner's `notify_url`s; `new`, if there is none yet.
     ///
     /// # Errors
     /// The database's.
-    pub async fn notify_secret(
-        &self,
-        merchant_id: &str,
-        livemode: bool,
-        new: Vec<u8>,
-        now: Timestamp,
-    ) -> Result<NotifySecretRow, DbErr> {
-        let key = (merchant_id.to_owned(), livemode);
+    pub async fn notify_secret(&self, owner: &Owner, new: Vec<u8>, now: Timestamp) -> Result<NotifySecretRow, DbErr> {
+        let key = (owner.merchant.clone(), owner.is_live());
         let mut stored = notify_secret::Entity::find_by_id(key.clone()).one(&self.db).await?;
         if stored.is_none() {
             let row = notify_secret::Model {
                 merchant_id: key.0.clone(),
-                livemode,
+                livemode: key.1,
                 secret: new,
                 old_secret: None,
                 old_secret_until: None,
@@ -235,7 +227,7 @@ impl Store {
                 .await?;
             stored = notify_secret::Entity::find_by_id(key).one(&self.db).await?;
         }
-        let m = stored.ok_or_else(|| DbErr::RecordNotFound(format!("notify secret of {merchant_id}")))?;
+        let m = stored.ok_or_else(|| DbErr::RecordNotFound(format!("notify secret of {owner}")))?;
         Ok(NotifySecretRow {
             secrets: SealedSecrets {
                 secret: m.secret,
@@ -250,20 +242,15 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn change_notify_secret(
-        &self,
-        merchant_id: &str,
-        livemode: bool,
-        changed: &NotifySecretRow,
-    ) -> Result<bool, DbErr> {
+    pub async fn change_notify_secret(&self, owner: &Owner, changed: &NotifySecretRow) -> Result<bool, DbErr> {
         use notify_secret::Column as C;
         let done = notify_secret::Entity::update_many()
             .col_expr(C::Secret, Expr::value(changed.secrets.secret.clone()))
             .col_expr(C::OldSecret, Expr::value(changed.secrets.old.clone()))
             .col_expr(C::OldSecretUntil, Expr::value(changed.secrets.old_until.map(|t| t.0)))
             .col_expr(C::Version, Expr::value(changed.version.saturating_add(1)))
-            .filter(C::MerchantId.eq(merchant_id))
-            .filter(C::Livemode.eq(livemode))
+            .filter(C::MerchantId.eq(&owner.merchant))
+            .filter(C::Livemode.eq(owner.is_live()))
             .filter(C::Version.eq(changed.version))
             .exec(&self.db)
             .await?;
@@ -272,7 +259,7 @@ impl Store {
 }
 
 /// What waits for an endpoint waits no longer. One that is being sent right now is told by its sender.
-pub(super) async fn stop_waiting(tx: &DatabaseTransaction, endpoint_id: &str) -> Result<(), DbErr> {
+pub(super) async fn stop_waiting(tx: &Tx, endpoint_id: &str) -> Result<(), DbErr> {
     delivery::Entity::update_many()
         .col_expr(delivery::Column::Status, Expr::value(State::Stopped.to_string()))
         .col_expr(delivery::Column::NextTryAt, Expr::value(None::<i64>))

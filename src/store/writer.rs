@@ -1,32 +1,41 @@
-//! Group commit. One task writes all changes of payments: it takes what queued up while its last commit ran
-//! (never waiting for more), writes it with one statement per table in one transaction, commits once, and then
-//! answers everybody.
+//! Group commit. One task writes all changes of payments: it takes what queued up while its last commit ran (never
+//! waiting for more, its owners in turn where it is more than goes into one), writes it with one statement per table in
+//! one transaction, commits once, and then answers everybody.
 //!
 //! The payment's version decides each change: the statement that sets it is the compare-and-set, and only the
 //! changes that won it write anything else. So changes in one batch cannot disturb each other, and a batch that
 //! fails as a whole (an index refuses one row) is run again one by one.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, IntoColumnRef as _, OnConflict, SimpleExpr};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait as _, DatabaseConnection, DatabaseTransaction, DbErr, EntityTrait,
-    IntoActiveModel as _, Iterable, PrimaryKeyToColumn as _, QueryFilter as _, SqlErr, TransactionTrait as _,
+    ActiveModelTrait, ColumnTrait as _, DbErr, EntityTrait, IntoActiveModel as _, Iterable, PrimaryKeyToColumn as _,
+    QueryFilter as _, SqlErr,
 };
 use tokio::sync::{mpsc, oneshot};
 
 use super::change::{Change, CommitError, KeyWrite};
-use super::entity::{event, idempotency_key, notification, operation, payment};
+use super::connection::{Db, Tx, is_about_values, is_no_answer};
+use super::entity::{event, idempotency_key, installation, notification, operation, payment};
 use super::{ledger, operations, rows};
+use crate::domain::turns::Turns;
+use crate::domain::{Owner, id};
 
 /// The most changes in one transaction.
 const BATCH: usize = 64;
-/// The most changes that wait; more callers wait in line before they are queued.
+/// So many are looked at beside them at the most.
+const PUT_BACK: usize = 4 * BATCH;
+/// The most changes that come in while a commit runs; more callers wait until it is over.
 const QUEUE: usize = 4096;
 /// How often a change is tried again when the database asks for it (deadlock, serialisation, busy).
 const RETRIES: usize = 5;
+/// While nothing can be written, somebody tries once in so long.
+const REHEARSED_EVERY: Duration = Duration::from_secs(1);
+/// The fact about the installation that is written for it.
+const REHEARSAL: &str = "rehearsal";
 
 /// Says inside that an entry of the work list has changed meanwhile.
 const OVERTAKEN: &str = "operation overtaken";
@@ -39,29 +48,102 @@ struct Job {
     done: oneshot::Sender<Verdict>,
 }
 
-/// Since when the oldest change of the commit that runs has waited.
-type Oldest = Arc<Mutex<Option<Instant>>>;
+impl Job {
+    const fn owner(&self) -> &Owner {
+        &self.change.after.payment.owner
+    }
+}
+
+/// Since when whose changes wait.
+#[derive(Debug, Default)]
+struct Waits {
+    /// The oldest of each owner, those that are being committed among them.
+    oldest: HashMap<Owner, Instant>,
+    /// Of those owners whose changes are being committed, the oldest of the one who has waited least.
+    least: Option<Instant>,
+}
+
+impl Waits {
+    fn of(batch: &[Job], waiting: &Turns<Owner, Job>) -> Self {
+        let mut waits = Self::default();
+        batch.iter().for_each(|job| waits.note(job));
+        waits.least = waits.oldest.values().max().copied();
+        waiting.first_of_each().for_each(|(_, job)| waits.note(job));
+        waits
+    }
+
+    fn note(&mut self, job: &Job) {
+        match self.oldest.get_mut(job.owner()) {
+            Some(known) => *known = job.since.min(*known),
+            None => drop(self.oldest.insert(job.owner().clone(), job.since)),
+        }
+    }
+}
+
+/// How the writing task is, for those who ask whether anything can be written.
+#[derive(Debug, Default)]
+struct Vitals {
+    /// Who waits while a commit runs.
+    waits: Mutex<Waits>,
+    /// Since when nothing could be written.
+    failing: Mutex<Option<Instant>>,
+}
+
+impl Vitals {
+    fn waits(&self, waits: Waits) {
+        *self.waits.lock().unwrap_or_else(PoisonError::into_inner) = waits;
+    }
+
+    fn writes(&self, does: bool) {
+        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        match (does, *failing) {
+            (true, Some(since)) => {
+                let ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+                tracing::info!(ms, "the database takes commits again");
+                *failing = None;
+            }
+            (false, None) => {
+                tracing::error!("the database takes no commits: no new payments until it does");
+                *failing = Some(Instant::now());
+            }
+            (true, None) | (false, Some(_)) => {}
+        }
+        metrics::gauge!("interlock_commits_failing").set(if does { 0.0 } else { 1.0 });
+    }
+}
 
 /// The way to the writing task, shared by cloning.
 #[derive(Debug, Clone)]
 pub(super) struct Writer {
     queue: mpsc::Sender<Job>,
-    oldest: Oldest,
+    vitals: Arc<Vitals>,
 }
 
 impl Writer {
     /// Starts the task. It ends when the last `Writer` is dropped and the queue is empty.
-    pub(super) fn start(db: DatabaseConnection) -> Self {
+    pub(super) fn start(db: Db) -> Self {
         let (queue, jobs) = mpsc::channel(QUEUE);
-        let oldest = Oldest::default();
-        tokio::spawn(run(db, jobs, Arc::clone(&oldest)));
-        Self { queue, oldest }
+        let vitals = Arc::<Vitals>::default();
+        tokio::spawn(run(db, jobs, Arc::clone(&vitals)));
+        Self { queue, vitals }
     }
 
-    /// How long the oldest change has waited for its commit.
+    /// For how long nothing could be written; `None` while all is well.
+    pub(super) fn failing(&self) -> Option<Duration> {
+        self.vitals.failing.lock().unwrap_or_else(PoisonError::into_inner).map(|since| since.elapsed())
+    }
+
+    /// How long even that owner has waited for the commit that runs who has waited least: the flood of another makes no
+    /// difference.
     pub(super) fn waited(&self) -> Duration {
-        let oldest = *self.oldest.lock().unwrap_or_else(PoisonError::into_inner);
-        oldest.map_or(Duration::ZERO, |since| since.elapsed())
+        let waits = self.vitals.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        waits.least.map_or(Duration::ZERO, |since| since.elapsed())
+    }
+
+    /// How long this owner's oldest change has waited. One who has none would have to wait as long as those who wait least.
+    pub(super) fn waited_by(&self, owner: &Owner) -> Duration {
+        let waits = self.vitals.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        waits.oldest.get(owner).copied().or(waits.least).map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Writes a change, durably, or tells why not.
@@ -73,59 +155,85 @@ impl Writer {
     }
 }
 
-async fn run(db: DatabaseConnection, mut jobs: mpsc::Receiver<Job>, oldest: Oldest) {
-    let note = |since| *oldest.lock().unwrap_or_else(PoisonError::into_inner) = since;
-    let mut waiting: Vec<Job> = Vec::new();
+async fn run(db: Db, mut jobs: mpsc::Receiver<Job>, vitals: Arc<Vitals>) {
+    let mut waiting: Turns<Owner, Job> = Turns::new();
     loop {
         if waiting.is_empty() {
-            match jobs.recv().await {
-                Some(job) => waiting.push(job),
-                None => return,
+            let is_failing = vitals.failing.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+            tokio::select! {
+                job = jobs.recv() => match job {
+                    Some(job) => waiting.push(&job.owner().clone(), job),
+                    None => return,
+                },
+                // New payments are refused until somebody has seen that it writes again.
+                () = tokio::time::sleep(REHEARSED_EVERY), if is_failing => {
+                    vitals.writes(rehearse(&db).await.is_ok());
+                    continue;
+                }
             }
         }
-        while waiting.len() < BATCH {
-            match jobs.try_recv() {
-                Ok(job) => waiting.push(job),
-                Err(_) => break,
-            }
+        // All of them: whoever stood in the way they come in would not have a turn.
+        while let Ok(job) = jobs.try_recv() {
+            waiting.push(&job.owner().clone(), job);
         }
-        let (batch, later) = one_per_payment(std::mem::take(&mut waiting));
-        waiting = later;
-        note(batch.iter().map(|job| job.since).min());
-        write_batch(&db, batch).await;
-        note(None);
+
+        let batch = one_per_payment(&mut waiting);
+        vitals.waits(Waits::of(&batch, &waiting));
+        vitals.writes(write_batch(&db, batch).await);
+        vitals.waits(Waits::default());
     }
 }
 
-/// Two changes of one payment cannot be told apart in one statement: the second waits for the next transaction.
-fn one_per_payment(jobs: Vec<Job>) -> (Vec<Job>, Vec<Job>) {
-    let mut seen = HashSet::new();
-    let (mut batch, later): (Vec<_>, Vec<_>) =
-        jobs.into_iter().partition(|job| seen.insert(job.change.after.payment.id.clone()));
-    // Everybody locks rows in the same order: shuffled batches of two gateways deadlock on PostgreSQL.
-    batch.sort_by(|a, b| a.change.after.payment.id.cmp(&b.change.after.payment.id));
-    (batch, later)
+/// A commit of nothing that anybody reads, to see whether it is possible.
+async fn rehearse(db: &Db) -> Result<(), DbErr> {
+    let tx = db.write().await?;
+    let row = installation::Model { name: REHEARSAL.to_owned(), value: fresh() };
+    installation::Entity::insert(row.into_active_model().reset_all())
+        .on_conflict(
+            OnConflict::column(installation::Column::Name).update_column(installation::Column::Value).to_owned(),
+        )
+        .exec_without_returning(&tx)
+        .await?;
+    tx.commit().await
 }
 
-async fn write_batch(db: &DatabaseConnection, batch: Vec<Job>) {
+/// Another value each time: what is as it was before may need no room.
+fn fresh() -> String {
+    id::token().unwrap_or_default()
+}
+
+/// The next batch. Two changes of one payment cannot be told apart in one statement: the second waits for the next one.
+fn one_per_payment(waiting: &mut Turns<Owner, Job>) -> Vec<Job> {
+    let mut seen = HashSet::new();
+    let (mut batch, mut later) = (Vec::new(), Vec::new());
+    while batch.len() < BATCH && later.len() < PUT_BACK {
+        let Some((owner, job)) = waiting.take() else { break };
+        if seen.insert(job.change.after.payment.id.clone()) {
+            batch.push(job);
+        } else {
+            later.push((owner, job));
+        }
+    }
+    for (owner, job) in later.into_iter().rev() {
+        waiting.put_back(&owner, job);
+    }
+
+    // Everybody locks rows in the same order: shuffled batches of two gateways deadlock on PostgreSQL.
+    batch.sort_by(|a, b| a.change.after.payment.id.cmp(&b.change.after.payment.id));
+    batch
+}
+
+/// Returns whether the database took any of it, or said of any of it why not.
+async fn write_batch(db: &Db, batch: Vec<Job>) -> bool {
     let changes: Vec<&Change> = batch.iter().map(|job| &job.change).collect();
     metrics::histogram!("interlock_group_commit_changes").record(u32::try_from(changes.len()).unwrap_or(u32::MAX));
     let began = Instant::now();
     let verdicts = match try_write(db, &changes).await {
         Ok(verdicts) => verdicts,
-        Err(_) if changes.len() > 1 => {
-            let mut verdicts = Vec::with_capacity(changes.len());
-            for change in &changes {
-                verdicts.push(write_one(db, change).await);
-            }
-            verdicts
-        }
-        Err(_) => match changes.first() {
-            Some(change) => vec![write_one(db, change).await],
-            None => Vec::new(),
-        },
+        Err(error) => one_by_one(db, &changes, error).await,
     };
     metrics::histogram!("interlock_group_commit_seconds").record(began.elapsed());
+    let is_answered = verdicts.iter().any(|verdict| !matches!(verdict, Err(CommitError::Unavailable(_))));
     for (job, verdict) in batch.into_iter().zip(verdicts) {
         if matches!(verdict, Err(CommitError::Unavailable(_))) {
             metrics::counter!("interlock_commits_unknown_total").increment(1);
@@ -133,23 +241,46 @@ async fn write_batch(db: &DatabaseConnection, batch: Vec<Job>) {
         // A caller that has gone away does not mind; the row is written.
         let _ = job.done.send(verdict);
     }
+    is_answered
 }
 
-async fn write_one(db: &DatabaseConnection, change: &Change) -> Verdict {
+/// Each change by itself, after all of them together have failed. Where the database was waited for in vain, nobody waits
+/// again: what became of them is unknown.
+async fn one_by_one(db: &Db, changes: &[&Change], mut error: DbErr) -> Vec<Verdict> {
+    let mut verdicts = Vec::with_capacity(changes.len());
+    for change in changes {
+        if is_no_answer(&error) {
+            verdicts.push(Err(CommitError::Unavailable(error.to_string())));
+            continue;
+        }
+        verdicts.push(match write_one(db, change).await {
+            Ok(verdict) => verdict,
+            Err(failed) => {
+                let unknown = Err(CommitError::Unavailable(failed.to_string()));
+                error = failed;
+                unknown
+            }
+        });
+    }
+    verdicts
+}
+
+async fn write_one(db: &Db, change: &Change) -> Result<Verdict, DbErr> {
     let mut tries = 0;
     loop {
         tries += 1;
         match try_write(db, &[change]).await {
-            Ok(verdicts) => return verdicts.into_iter().next().unwrap_or(Err(CommitError::Moved)),
+            Ok(verdicts) => return Ok(verdicts.into_iter().next().unwrap_or(Err(CommitError::Moved))),
             Err(e) if tries <= RETRIES && asks_for_another_try(&e) => {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             Err(e) => {
-                return Err(match (e.sql_err(), &e) {
-                    (Some(SqlErr::UniqueConstraintViolation(message)), _) => CommitError::Refused(message),
-                    (_, DbErr::Custom(said)) if said == OVERTAKEN => CommitError::Overtaken,
-                    _ => CommitError::Unavailable(e.to_string()),
-                });
+                return match (e.sql_err(), &e) {
+                    (Some(SqlErr::UniqueConstraintViolation(message)), _) => Ok(Err(CommitError::Refused(message))),
+                    (_, DbErr::Custom(said)) if said == OVERTAKEN => Ok(Err(CommitError::Overtaken)),
+                    _ if is_about_values(&e) => Ok(Err(CommitError::Refused(e.to_string()))),
+                    _ => Err(e),
+                };
             }
         }
     }
@@ -163,8 +294,8 @@ fn asks_for_another_try(error: &DbErr) -> bool {
         .any(|sign| text.contains(sign))
 }
 
-async fn try_write(db: &DatabaseConnection, changes: &[&Change]) -> Result<Vec<Verdict>, DbErr> {
-    let tx = db.begin_with_options(super::immediate()).await?;
+async fn try_write(db: &Db, changes: &[&Change]) -> Result<Vec<Verdict>, DbErr> {
+    let tx = db.write().await?;
     let mut verdicts: Vec<Verdict> = vec![Ok(()); changes.len()];
     claim_keys(&tx, changes, &mut verdicts).await?;
     claim_inbox(&tx, changes, &mut verdicts).await?;
@@ -194,7 +325,7 @@ fn judge<'a, K: PartialEq>(
     }
 }
 
-async fn claim_keys(tx: &DatabaseTransaction, changes: &[&Change], verdicts: &mut [Verdict]) -> Result<(), DbErr> {
+async fn claim_keys(tx: &Tx, changes: &[&Change], verdicts: &mut [Verdict]) -> Result<(), DbErr> {
     let mut rows = Vec::new();
     let mut claims = Vec::new();
     for (index, change) in changes.iter().enumerate() {
@@ -217,7 +348,7 @@ async fn claim_keys(tx: &DatabaseTransaction, changes: &[&Change], verdicts: &mu
     Ok(())
 }
 
-async fn claim_inbox(tx: &DatabaseTransaction, changes: &[&Change], verdicts: &mut [Verdict]) -> Result<(), DbErr> {
+async fn claim_inbox(tx: &Tx, changes: &[&Change], verdicts: &mut [Verdict]) -> Result<(), DbErr> {
     let mut rows = Vec::new();
     let mut claims = Vec::new();
     for (index, (change, verdict)) in changes.iter().zip(verdicts.iter()).enumerate() {
@@ -251,13 +382,13 @@ fn still_in<'a>(changes: &[&'a Change], verdicts: &[Verdict], new: bool) -> Vec<
         .collect()
 }
 
-async fn insert_payments(tx: &DatabaseTransaction, changes: &[&Change], verdicts: &mut [Verdict]) -> Result<(), DbErr> {
+async fn insert_payments(tx: &Tx, changes: &[&Change], verdicts: &mut [Verdict]) -> Result<(), DbErr> {
     let candidates = still_in(changes, verdicts, true);
     if candidates.is_empty() {
         return Ok(());
     }
     let won: Vec<String> =
-        payment::Entity::insert_many(candidates.iter().map(|(_, change)| rows::payment_row(&change.after)))
+        payment::Entity::insert_many(candidates.iter().map(|(_, change)| rows::payment_row(&change.after, change.at)))
             .on_conflict(OnConflict::new().do_nothing().to_owned())
             .exec_with_returning(tx)
             .await?
@@ -270,7 +401,7 @@ async fn insert_payments(tx: &DatabaseTransaction, changes: &[&Change], verdicts
 }
 
 /// The compare-and-set of the whole batch: a row is set only where the stored version is the one that was read.
-async fn update_payments(tx: &DatabaseTransaction, changes: &[&Change], verdicts: &mut [Verdict]) -> Result<(), DbErr> {
+async fn update_payments(tx: &Tx, changes: &[&Change], verdicts: &mut [Verdict]) -> Result<(), DbErr> {
     let candidates = still_in(changes, verdicts, false);
     if candidates.is_empty() {
         return Ok(());
@@ -278,7 +409,7 @@ async fn update_payments(tx: &DatabaseTransaction, changes: &[&Change], verdicts
     let stored: SimpleExpr = Expr::col((payment::Entity, payment::Column::Version).into_column_ref());
     let written: SimpleExpr = Expr::col(("excluded", payment::Column::Version).into_column_ref());
     let won: Vec<String> =
-        payment::Entity::insert_many(candidates.iter().map(|(_, change)| rows::payment_row(&change.after)))
+        payment::Entity::insert_many(candidates.iter().map(|(_, change)| rows::payment_row(&change.after, change.at)))
             .on_conflict(
                 OnConflict::column(payment::Column::Id)
                     .update_columns(payment::Column::iter().filter(|c| !matches!(c, payment::Column::Id)))
@@ -297,7 +428,7 @@ async fn update_payments(tx: &DatabaseTransaction, changes: &[&Change], verdicts
 
 /// A change that lost keeps neither its key nor its place in the inbox: it will be tried again. What it did not get
 /// belongs to somebody else, and stays.
-async fn give_back_claims(tx: &DatabaseTransaction, changes: &[&Change], verdicts: &[Verdict]) -> Result<(), DbErr> {
+async fn give_back_claims(tx: &Tx, changes: &[&Change], verdicts: &[Verdict]) -> Result<(), DbErr> {
     for (change, verdict) in changes.iter().zip(verdicts) {
         let has_inbox = match verdict {
             Err(CommitError::Moved | CommitError::OrderTaken) => true,
@@ -325,7 +456,7 @@ async fn give_back_claims(tx: &DatabaseTransaction, changes: &[&Change], verdict
 }
 
 /// Rows below the payment. Nobody else can write them: their payment's version was just won.
-async fn write_children(tx: &DatabaseTransaction, won: &[&Change]) -> Result<(), DbErr> {
+async fn write_children(tx: &Tx, won: &[&Change]) -> Result<(), DbErr> {
     // Older attempts first: the one that dies must have left its place before the new one takes it.
     let mut attempts: Vec<_> = won.iter().flat_map(|change| &change.attempts).collect();
     attempts.sort_by(|a, b| (&a.payment_id, a.seq).cmp(&(&b.payment_id, b.seq)));
@@ -339,7 +470,7 @@ async fn write_children(tx: &DatabaseTransaction, won: &[&Change]) -> Result<(),
 }
 
 /// Inserts rows, or overwrites the ones that are there.
-async fn upsert<A>(tx: &DatabaseTransaction, rows: Vec<A>) -> Result<(), DbErr>
+async fn upsert<A>(tx: &Tx, rows: Vec<A>) -> Result<(), DbErr>
 where
     A: ActiveModelTrait + Send,
     <A::Entity as EntityTrait>::Column: Iterable,
@@ -359,20 +490,20 @@ where
     Ok(())
 }
 
-async fn insert_events(tx: &DatabaseTransaction, won: &[&Change]) -> Result<(), DbErr> {
+async fn insert_events(tx: &Tx, won: &[&Change]) -> Result<(), DbErr> {
     let rows: Vec<_> = won
         .iter()
         .flat_map(|change| change.events.iter().map(move |event| (change, event)))
         .map(|(change, e)| {
             event::Model {
                 id: e.id.clone(),
-                merchant_id: change.after.payment.merchant_id.clone(),
+                merchant_id: change.after.payment.owner.merchant.clone(),
                 payment_id: change.after.payment.id.clone(),
                 version: change.after.payment.version,
                 r#type: e.kind.to_owned(),
                 data: e.data.clone(),
                 created_at: e.created_at.0,
-                livemode: change.after.payment.livemode,
+                livemode: change.after.payment.owner.is_live(),
                 // Whom it is told to is found out later: a payment's commit reads no endpoints.
                 fan_out_at: Some(e.created_at.0),
             }
@@ -387,7 +518,7 @@ async fn insert_events(tx: &DatabaseTransaction, won: &[&Change]) -> Result<(), 
     Ok(())
 }
 
-async fn insert_operations(tx: &DatabaseTransaction, won: &[&Change]) -> Result<(), DbErr> {
+async fn insert_operations(tx: &Tx, won: &[&Change]) -> Result<(), DbErr> {
     let rows: Vec<_> = won.iter().flat_map(|change| &change.operations).map(super::inbox::operation_row).collect();
     if rows.is_empty() {
         return Ok(());
@@ -401,7 +532,7 @@ async fn insert_operations(tx: &DatabaseTransaction, won: &[&Change]) -> Result<
 
 /// Entries of the work list that end with a change. One that has changed meanwhile takes the change back with it, and
 /// with that the whole transaction; its neighbours are then written without it.
-async fn end_operations(tx: &DatabaseTransaction, won: &[&Change]) -> Result<(), DbErr> {
+async fn end_operations(tx: &Tx, won: &[&Change]) -> Result<(), DbErr> {
     for resolution in won.iter().filter_map(|change| change.resolution.as_ref()) {
         if !operations::resolve(tx, resolution).await? {
             return Err(DbErr::Custom(OVERTAKEN.to_owned()));
@@ -410,7 +541,7 @@ async fn end_operations(tx: &DatabaseTransaction, won: &[&Change]) -> Result<(),
     Ok(())
 }
 
-async fn answer_keys(tx: &DatabaseTransaction, won: &[&Change]) -> Result<(), DbErr> {
+async fn answer_keys(tx: &Tx, won: &[&Change]) -> Result<(), DbErr> {
     use idempotency_key::Column as C;
     let rows: Vec<_> = won
         .iter()

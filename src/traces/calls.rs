@@ -63,6 +63,10 @@ impl Provider for Calls {
         self.inner.identity()
     }
 
+    fn address(&self) -> &str {
+        self.inner.address()
+    }
+
     fn capabilities(&self) -> &'static Capabilities {
         self.inner.capabilities()
     }

@@ -11,9 +11,11 @@ use bytes::Bytes;
 use http::{Request, Response};
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
+use providers::http::client_builder;
 use tokio::runtime::Handle;
 
 use super::{NoTraces, Settings};
+use crate::redact;
 
 /// Sends to the collector. Its requests run where all others do: the SDK's own thread has no runtime.
 #[derive(Debug)]
@@ -25,9 +27,10 @@ pub(super) struct Collector {
 
 impl Collector {
     pub(super) fn exporter(settings: &Settings, runtime: Handle) -> Result<SpanExporter, NoTraces> {
-        let client = |error: &dyn std::fmt::Display| NoTraces::Client(error.to_string());
-        let http = reqwest::Client::builder()
-            .no_proxy()
+        let client =
+            |error: &dyn std::fmt::Display| NoTraces::Client(redact::message(&error.to_string(), &settings.otlp_url));
+        let http = client_builder()
+            .map_err(|error| client(&error))?
             .redirect(reqwest::redirect::Policy::none())
             .connect_timeout(settings.timeout.min(Duration::from_secs(1)))
             .timeout(settings.timeout)

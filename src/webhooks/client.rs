@@ -9,15 +9,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::DateTime;
+use providers::http::client_builder;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use reqwest::{RequestBuilder, Response, StatusCode};
 use url::Url;
 
-use super::guard::{Forbidden, Guard, GuardedResolver, Lookup};
 use super::message::Message;
 use super::sign::Secrets;
 use crate::domain::Timestamp;
 use crate::domain::webhook::{End, Mode};
+use crate::guard::{Forbidden, Guard, GuardedResolver, Lookup};
 use crate::store::EndpointRow;
 use crate::vault::{Vault, VaultError};
 
@@ -95,7 +96,7 @@ pub struct Client {
 /// The machine's TLS cannot be set up.
 #[derive(Debug, thiserror::Error)]
 #[error("webhooks cannot be sent: {0}")]
-pub struct NoClient(#[from] reqwest::Error);
+pub struct NoClient(String);
 
 impl Client {
     /// A client that goes where `guard` lets it. A try takes `timeout` at the most, connecting `connect_timeout`.
@@ -109,16 +110,17 @@ impl Client {
         connect_timeout: Duration,
     ) -> Result<Self, NoClient> {
         let guard = Arc::new(guard);
-        let http = reqwest::Client::builder()
+        let http = client_builder()
+            .map_err(NoClient)?
             .dns_resolver(GuardedResolver { guard: Arc::clone(&guard), lookup })
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
-            .no_proxy()
             .http1_only()
             .connect_timeout(connect_timeout)
             .pool_idle_timeout(IDLE_TIMEOUT)
             .tcp_nodelay(true)
-            .build()?;
+            .build()
+            .map_err(|e| NoClient(e.to_string()))?;
         Ok(Self { http, guard, timeout })
     }
 

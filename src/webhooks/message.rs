@@ -42,7 +42,7 @@ impl From<EventRow> for Message {
             payment: row.payment_id,
             version: row.version,
             created_at: row.created_at,
-            livemode: row.livemode,
+            livemode: row.owner.is_live(),
             data: row.data,
         }
     }

@@ -6,8 +6,8 @@ use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::Sha256;
 
-use crate::domain::Timestamp;
 use crate::domain::id::{self, NoRandomness};
+use crate::domain::{Owner, Timestamp};
 use crate::store::SealedSecrets;
 use crate::vault::{Vault, VaultError};
 
@@ -65,10 +65,11 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// Owns the secret of the webhooks to a merchant's `notify_url`s.
+/// What the secret of the webhooks to an owner's `notify_url`s is sealed for. Secrets lie in the database sealed for this
+/// very text.
 #[must_use]
-pub fn notify_owner(merchant_id: &str, livemode: bool) -> String {
-    format!("notify_url:{merchant_id}:{livemode}")
+pub fn notify_owner(owner: &Owner) -> String {
+    format!("notify_url:{}:{}", owner.merchant, owner.is_live())
 }
 
 /// The secrets that are valid now: one, or two after a rotation.

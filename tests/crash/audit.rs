@@ -2,10 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use interlock::domain::Aggregate;
 use interlock::domain::attempt::Disposition;
 use interlock::domain::payment::State;
 use interlock::domain::refund;
+use interlock::domain::{Aggregate, AllOwners};
 use serde_json::Value;
 
 use super::stage::{ALL_LEASES_ARE_OVER_S, Restarted};
@@ -21,7 +21,7 @@ pub async fn audit(app: &Restarted, clients_returned: bool) {
     let orders = app.control.orders().await;
     let mut known = Vec::new();
     for id in app.payments().await {
-        let payment = app.app().store.payment(&id).await.unwrap().unwrap();
+        let payment = app.app().store.payment(AllOwners, &id).await.unwrap().unwrap();
         let told = facts.told(&id).await;
         told_once(&payment, &told);
         for attempt in &payment.attempts {

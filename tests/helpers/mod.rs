@@ -6,7 +6,9 @@
 
 pub mod facts;
 pub mod front;
+pub mod guarded;
 pub mod load;
+pub mod postgres;
 pub mod process;
 pub mod redis;
 pub mod rows;
@@ -19,7 +21,10 @@ use std::time::{Duration, Instant};
 
 use interlock::app::App;
 use interlock::config::Config;
+use interlock::domain::id::{self, Kind};
+use interlock::domain::{AllOwners, Owner};
 use interlock::server::{self, Running};
+use interlock::store::AccountRow;
 use providers::sandbox::keys::Keys;
 use providers::sandbox::{Options, Sandbox};
 use reqwest::{Method, StatusCode};
@@ -73,7 +78,7 @@ pub struct Client {
 impl Client {
     pub fn new(base: &str, key: &str) -> Self {
         install_crypto();
-        let http = reqwest::Client::builder().no_proxy().timeout(Duration::from_secs(30)).build().unwrap();
+        let http = providers::http::plain_client_builder().timeout(Duration::from_secs(30)).build().unwrap();
         Self { base: base.to_owned(), key: key.to_owned(), http }
     }
 
@@ -199,13 +204,24 @@ pub fn install_crypto() {
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
 }
 
+/// Databases that the tests share on one PostgreSQL, each with a schema of its own.
+const SHARDS: usize = 32;
+
 /// The address of a fresh database: a file in `folder`, or a schema of its own in the run's PostgreSQL.
 pub async fn database(folder: &Path) -> String {
     match std::env::var("INTERLOCK_TEST_DATABASE").as_deref() {
         Ok("postgres") => {
             let server = std::env::var("INTERLOCK_TEST_POSTGRES").expect("tests/run starts a PostgreSQL and names it");
             // By chance, not by process: ids of processes come again.
-            let schema = format!("test_{}", interlock::domain::id::token().unwrap().to_lowercase());
+            let token = interlock::domain::id::token().unwrap().to_lowercase();
+            let schema = format!("test_{token}");
+            // Gateways that start in one database wait for each other's migrations: so there are several.
+            let shard = format!("shard_{}", token.bytes().map(usize::from).sum::<usize>() % SHARDS);
+            let db = connect(&server).await;
+            // Another test may have made it.
+            let _ = sea_orm::ConnectionTrait::execute_unprepared(&db, &format!("CREATE DATABASE {shard}")).await;
+            db.close().await.unwrap();
+            let server = format!("{}/{shard}", server.rsplit_once('/').unwrap().0);
             let db = connect(&server).await;
             sea_orm::ConnectionTrait::execute_unprepared(&db, &format!("CREATE SCHEMA {schema}")).await.unwrap();
             db.close().await.unwrap();
@@ -214,6 +230,13 @@ pub async fn database(folder: &Path) -> String {
         Ok("sqlite") | Err(_) => format!("sqlite://{}", folder.join("interlock.db").display()),
         Ok(other) => panic!("INTERLOCK_TEST_DATABASE={other}: sqlite or postgres"),
     }
+}
+
+/// Says in a fresh database of which installation it is: the gateways of one share their health.
+pub async fn name_installation(database: &str, name: &str) {
+    let store = interlock::store::Store::open(database, 1, PATIENCE).await.unwrap();
+    store.installation(interlock::jobs::health::INSTALLATION, name).await.unwrap();
+    store.close().await.unwrap();
 }
 
 /// A second way to a database, past the gateway's code. Without the timeouts whose task may spin for ever: see
@@ -264,7 +287,7 @@ pub struct Control {
 impl Control {
     pub fn new(sandbox: &Sandbox) -> Self {
         install_crypto();
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = providers::http::plain_client_builder().build().unwrap();
         Self { url: format!("http://{}", sandbox.control()), http }
     }
 
@@ -388,11 +411,16 @@ impl TestApp {
             ("data.dir", folder.path().display().to_string()),
             ("database.url", database.clone()),
             ("database.connections", "4".to_owned()),
+            // How busy the machine is decides no test.
+            ("admission.max_commit_wait_ms", "20000".to_owned()),
+            ("server.body_timeout_s", "60".to_owned()),
             ("sandbox.listen", control.url.clone()),
             ("resolver.interval_ms", "50".to_owned()),
             ("webhooks.interval_ms", "50".to_owned()),
             ("webhooks.allow_http", "true".to_owned()),
             ("webhooks.allow_networks", "127.0.0.0/8".to_owned()),
+            // Answers that the sandbox would not give come from servers of the tests' own.
+            ("providers.allow_networks", "127.0.0.0/8".to_owned()),
         ];
         all.extend(flags.iter().map(|(key, value)| (*key, (*value).to_owned())));
         let config = Config::load(None, &all).unwrap();
@@ -423,6 +451,11 @@ impl TestApp {
         &self.running.as_ref().unwrap().app
     }
 
+    /// The demo merchant in test mode, which owns what the client makes.
+    pub fn owner(&self) -> Owner {
+        Owner::of(&self.merchant, false)
+    }
+
     /// The demo merchant's account at this provider.
     pub fn account(&self, provider: &str) -> String {
         self.accounts.iter().find(|(name, _)| name == provider).map(|(_, id)| id.clone()).unwrap()
@@ -435,6 +468,11 @@ impl TestApp {
     /// Where the gateway listens, whatever its public address is.
     pub fn address(&self) -> std::net::SocketAddr {
         self.running.as_ref().unwrap().address
+    }
+
+    /// Where administration answers, if it has an address of its own.
+    pub fn admin(&self) -> Option<std::net::SocketAddr> {
+        self.running.as_ref().unwrap().admin
     }
 
     /// Moves the gateway's and the sandbox's time together.
@@ -453,8 +491,32 @@ impl TestApp {
     pub async fn other_merchant(&self, scopes: &[interlock::api::auth::Scope]) -> Client {
         let store = &self.app().store;
         let merchant = interlock::demo::merchant(store, &fresh("shop")).await.unwrap();
-        let key = interlock::demo::new_key(store, &merchant, scopes, false).await.unwrap();
+        let key = interlock::demo::new_key(store, &Owner::of(merchant, false), scopes).await.unwrap();
         Client::new(&self.client.base, &key)
+    }
+
+    /// The demo merchant in live mode: a client with a key of its own.
+    pub async fn live(&self, scopes: &[interlock::api::auth::Scope]) -> Client {
+        let owner = Owner::of(&self.merchant, true);
+        let key = interlock::demo::new_key(&self.app().store, &owner, scopes).await.unwrap();
+        Client::new(&self.client.base, &key)
+    }
+
+    /// Gives this owner an account at each provider: the sandbox's own, so that all owners' money is in one book.
+    pub async fn accounts_for(&self, owner: &Owner) -> Vec<String> {
+        let app = self.app();
+        let known = app.store.accounts(AllOwners).await.unwrap();
+        let mut made = Vec::new();
+        for row in known.into_iter().filter(|row| row.owner == self.owner()) {
+            let plain = app.directory.vault().open(&row.id, &row.credentials).unwrap();
+            let id = id::new(Kind::Account).unwrap();
+            let credentials = app.directory.vault().seal(&id, &plain).unwrap();
+            let account = AccountRow { id: id.clone(), owner: owner.clone(), credentials, ..row };
+            assert!(app.store.add_account(&account).await.unwrap(), "an identity is unique in an owner alone");
+            made.push(id);
+        }
+        app.directory.changed().await.unwrap();
+        made
     }
 
     /// A paid payment of the demo merchant.

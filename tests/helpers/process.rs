@@ -1,5 +1,6 @@
 //! The real binary as a child process, so that it can be killed.
 
+use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
@@ -25,10 +26,18 @@ pub struct Process {
 
 /// The binary with a clean environment, ready for arguments.
 pub fn interlock() -> Command {
-    let mut command = Command::new(env!("CARGO_BIN_EXE_interlock"));
+    let mut command = program(env!("CARGO_BIN_EXE_interlock"));
+    command.env("INTERLOCK__PROVIDERS__ALLOW_NETWORKS", "127.0.0.0/8");
+    command
+}
+
+/// As [`interlock`], for another version's binary: with settings alone that all versions know.
+pub fn program(path: impl AsRef<OsStr>) -> Command {
+    let mut command = Command::new(path);
     command
         .env_clear()
         .env("RUST_BACKTRACE", "1")
+        .env("INTERLOCK_DIES_WITH_PARENT", "1")
         .env("INTERLOCK__RESOLVER__INTERVAL_MS", "50")
         .env("INTERLOCK__DATABASE__CONNECTIONS", "4")
         .env("INTERLOCK__WEBHOOKS__INTERVAL_MS", "50")

@@ -21,7 +21,7 @@ pub struct Redis {
 }
 
 /// A port that was free a moment ago, below those that the kernel gives out, with room for a cluster's second port.
-fn free_port() -> u16 {
+pub fn free_port() -> u16 {
     loop {
         let port = 10_000 + rand::random::<u16>() % 10_000;
         let both = [port, port + 10_000].map(|port| TcpListener::bind(("127.0.0.1", port)));

@@ -7,7 +7,7 @@ use super::unsealed;
 use crate::helpers::{Client, TestApp};
 
 async fn finance(app: &TestApp) -> Client {
-    let key = interlock::demo::new_key(&app.app().store, &app.merchant, &[Scope::Finance], false).await.unwrap();
+    let key = interlock::demo::new_key(&app.app().store, &app.owner(), &[Scope::Finance]).await.unwrap();
     Client::new(&app.client.base, &key)
 }
 

@@ -149,11 +149,9 @@ async fn a_payment_rewritten_with_all_its_hashes_is_found_by_the_block_that_seal
     let anchor = verdict(&app).await.last_block.unwrap();
     let rewrite = async || {
         let store = &app.app().store;
-        let entry = facts.rows(&format!("SELECT * FROM ledger_entries WHERE payment_id = '{id}' AND seq = 1")).await;
-        let merchant = entry[0]["merchant_id"].as_str().unwrap();
         let mut previous = String::new();
         for seq in 1..=3 {
-            let mut entry = store.ledger_entry(merchant, false, &id, seq).await.unwrap().unwrap();
+            let mut entry = store.ledger_entry(&app.owner(), &id, seq).await.unwrap().unwrap();
             entry.transfer.account_id.clone_from(&app.unionpay);
             entry.previous.clone_from(&previous);
             previous = entry.computed_hash();

@@ -10,8 +10,14 @@ use interlock::clock::Clock;
 use interlock::config::Config;
 use interlock::demo::{self, SandboxSide};
 use interlock::directory::Directory;
+use interlock::directory::addresses::Addresses;
+use interlock::domain::Owner;
 use interlock::domain::id::{self, InstallationPrefix};
+use interlock::guard::{Guard, Lookup, System};
 use interlock::incidents::recent::Recent;
+use interlock::progress::Board;
+use interlock::progress::Unwritten;
+use interlock::restored::Hold;
 use interlock::routing::budget::Budget;
 use interlock::routing::health::board::Settings;
 use interlock::routing::health::watch::Watch;
@@ -21,7 +27,6 @@ use interlock::store::Store;
 use interlock::traces::Traces;
 use interlock::vault::Vault;
 use interlock::webhooks::client::Client;
-use interlock::webhooks::guard::{Guard, System};
 use providers::memory::Memory;
 use providers::provider::Ending;
 use providers::{Provider, ProviderName};
@@ -36,7 +41,7 @@ use crate::helpers;
 use crate::helpers::facts::Facts;
 
 pub struct Ground {
-    pub merchant: String,
+    pub owner: Owner,
     pub facts: Facts,
     store: Store,
     vault_key: String,
@@ -85,14 +90,22 @@ impl Ground {
             faces: members(sandbox.face_urls()),
             credentials: members(sandbox.credentials()),
         };
-        let store = Store::open(&database, 8).await.unwrap();
+        let store = Store::open(&database, 8, crate::helpers::PATIENCE).await.unwrap();
         let vault_key = Vault::new_key().unwrap();
         let app = gateway(&store, &vault_key, &Clock::new(), folder.path()).await;
         let made = demo::set_up(&app, &side, folder.path()).await.unwrap();
         sandbox.stop().await;
         let accounts = made.accounts.into_iter().map(|a| (a.id, a.provider.parse().unwrap())).collect();
         let facts = Facts(helpers::connect(&database).await);
-        Self { merchant: made.merchant, facts, store, vault_key, accounts, folder, left: Mutex::default() }
+        Self {
+            owner: Owner::of(made.merchant, false),
+            facts,
+            store,
+            vault_key,
+            accounts,
+            folder,
+            left: Mutex::default(),
+        }
     }
 
     /// Two gateways with one clock, and the accounts that they share.
@@ -125,8 +138,11 @@ impl Ground {
         let (Some(one), Some(other)) = (one, other) else { return };
         let anew = |app: App| App {
             paces: Paces::default(),
+            jobs: Board::default(),
             budget: Budget::new(0),
             queue: Queue::default(),
+            unwritten: Unwritten::default(),
+            hold: Hold::new(InstallationPrefix::parse("MO").unwrap()),
             incidents: Recent::default(),
             refund_turns: RefundTurns::default(),
             ..app
@@ -137,23 +153,33 @@ impl Ground {
 
 async fn gateway(store: &Store, vault_key: &str, clock: &Clock, folder: &Path) -> App {
     // No breakers: what a case has seen of a route must not depend on the cases before.
-    let flags = [("data.dir", folder.display().to_string()), ("health.breakers", "false".to_owned())];
+    let flags = [
+        ("data.dir", folder.display().to_string()),
+        ("health.breakers", "false".to_owned()),
+        ("providers.allow_networks", "127.0.0.0/8".to_owned()),
+    ];
     let config = Config::load(None, &flags).unwrap();
     let number = id::number().unwrap();
+    let lookup: Arc<dyn Lookup> = Arc::new(System);
+    let addresses = Addresses::new(&config.providers, &lookup).unwrap();
     let webhooks =
         Client::new(Guard::new(Vec::new(), false), Arc::new(System), Duration::from_secs(1), Duration::from_secs(1));
     App {
-        directory: Directory::open(store.clone(), Vault::new(vault_key).unwrap(), Traces::off()).await.unwrap(),
+        directory: Directory::open(store.clone(), Vault::new(vault_key).unwrap(), Traces::off(), addresses)
+            .await
+            .unwrap(),
         webhooks: webhooks.unwrap(),
-        health: Watch::new(Settings { gateway: number, ..Settings::default() }, false, clock.now()),
+        health: Watch::new(Settings { gateway: number, ..Settings::default() }, Arc::default(), false, clock.now()),
         paces: Paces::default(),
+        jobs: Board::default(),
         budget: Budget::new(number),
         queue: Queue::default(),
+        unwritten: Unwritten::default(),
+        hold: Hold::new(InstallationPrefix::parse("MO").unwrap()),
         incidents: Recent::default(),
         clock: clock.clone(),
         store: store.clone(),
         traces: Traces::off(),
-        prefix: InstallationPrefix::parse("MO").unwrap(),
         public_url: "http://127.0.0.1:1".to_owned(),
         tasks: TaskTracker::new(),
         runtime: tokio::runtime::Handle::current(),

@@ -52,6 +52,10 @@ impl Provider for StandIn {
         self.notifier.identity()
     }
 
+    fn address(&self) -> &str {
+        self.notifier.address()
+    }
+
     fn capabilities(&self) -> &'static Capabilities {
         self.capabilities
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use interlock::app::App;
-use interlock::domain::{Aggregate, Timestamp};
+use interlock::domain::{Aggregate, AllOwners, Timestamp};
 use interlock::payments::pay::{self, Asker, NewPayment};
 use interlock::payments::{Trouble, close, notify, resolve};
 use interlock::store::change::{Change, Key, KeyScope, KeyWrite};
-use interlock::store::{CommitError, PaymentFilter};
+use interlock::store::{CommitError, Lane, PaymentFilter};
 use providers::money::Money;
 use providers::notification::RawNotification;
 use providers::order::Call as Frame;
@@ -156,7 +156,7 @@ impl World {
     async fn checkout(&mut self) {
         let Some(app) = self.gateway() else { return };
         let new = NewPayment {
-            merchant_id: self.ground.merchant.clone(),
+            owner: self.ground.owner.clone(),
             order_id: self.order_id.clone(),
             amount: Money::fen(AMOUNT_FEN).unwrap(),
             description: "Two cups of tea".to_owned(),
@@ -175,7 +175,6 @@ impl World {
             store: None,
             metadata: json!({}),
             expires_in_s: 300,
-            livemode: false,
         };
         let scope = self.scope("payments", &self.order_id);
         let auth_code = self.start.is_charge.then(|| "990000000000000000".to_owned());
@@ -192,7 +191,7 @@ impl World {
     }
 
     fn scope(&self, operation: &str, key: &str) -> KeyScope {
-        KeyScope { merchant_id: self.ground.merchant.clone(), operation: operation.to_owned(), key: key.to_owned() }
+        KeyScope { owner: self.ground.owner.clone(), operation: operation.to_owned(), key: key.to_owned() }
     }
 
     fn payment_id(&self) -> Option<String> {
@@ -202,11 +201,11 @@ impl World {
     /// The payer asks for another way to pay, as `POST /v1/payments/{id}/offers` has it.
     pub async fn another_offer(&mut self) {
         let (Some(id), Some(app)) = (self.payment_id(), self.gateway()) else { return };
-        let merchant = self.ground.merchant.clone();
+        let owner = self.ground.owner.clone();
         let scope = self.scope(&format!("offers/{id}"), &fresh("key"));
         self.begin("offer", async move {
             let planned_at = Instant::now();
-            let Some(before) = app.store.payment_of(&merchant, &id).await? else { return Ok(()) };
+            let Some(before) = app.store.payment_of(&owner, &id).await? else { return Ok(()) };
             let now = app.clock.now();
             let Some((after, _)) = close::replace_offer(&app, &before, now)? else { return Ok(()) };
             let key = Key { scope, fingerprint: String::new(), resource_id: id, created_at: now };
@@ -226,10 +225,10 @@ impl World {
     /// The merchant cancels, as `POST /v1/payments/{id}/cancel` has it.
     pub async fn cancel(&mut self) {
         let (Some(id), Some(app)) = (self.payment_id(), self.gateway()) else { return };
-        let merchant = self.ground.merchant.clone();
+        let owner = self.ground.owner.clone();
         self.canceled = true;
         self.begin("cancel", async move {
-            let noted = close::cancel(&app, &merchant, &id).await?;
+            let noted = close::cancel(&app, &owner, &id).await?;
             if noted.is_some_and(|noted| noted.payment.status.is_open()) {
                 resolve::advance(&app, &id).await?;
             }
@@ -242,7 +241,9 @@ impl World {
     pub async fn resolve(&mut self) {
         let Some(app) = self.gateway() else { return };
         let now = app.clock.now();
-        let claimed = app.store.claim_due(now, now.plus_s(app.config.resolver.lease_s), 1).await.unwrap();
+        let lanes: Vec<Lane> = providers::PROTOCOLS.iter().map(|p| Some(p.name)).chain([None]).collect();
+        let due = app.store.due(now, &lanes, 1).await.unwrap().into_iter().take(1).map(|due| due.id).collect();
+        let claimed = app.store.claim(due, now, now.plus_s(app.config.resolver.lease_s)).await.unwrap();
         let Some(id) = claimed.into_iter().next() else { return };
         assert_eq!(self.payment_id().as_ref(), Some(&id), "a payment of an earlier case is due");
         self.begin("resolver", async move { resolve::advance(&app, &id).await.map(drop) }).await;
@@ -317,11 +318,11 @@ impl World {
     async fn look(&mut self) {
         let store = &self.gateways[0].store;
         let now = match self.payment_id() {
-            Some(id) => store.payment(&id).await.unwrap(),
+            Some(id) => store.payment(AllOwners, &id).await.unwrap(),
             None => {
                 let filter =
                     PaymentFilter { order_id: Some(self.order_id.clone()), limit: 1, ..PaymentFilter::default() };
-                store.payments(&self.ground.merchant, &filter).await.unwrap().pop()
+                store.payments(&self.ground.owner, &filter).await.unwrap().pop()
             }
         };
         let Some(now) = now else { return };
@@ -352,7 +353,7 @@ impl World {
         }
         for _ in 0..ROUNDS {
             self.look().await;
-            let due = self.seen.as_ref().and_then(Aggregate::due_at);
+            let due = self.seen.as_ref().and_then(|seen| seen.due(self.now())).map(|due| due.at);
             let (Some(seen), Some(due)) = (&self.seen, due) else {
                 rules::hold_at_the_end(self).await;
                 return;

@@ -153,7 +153,7 @@ async fn every_metric_that_a_dashboard_or_a_rule_names_is_there() {
         let text = metrics(&app).await;
         let mut has = exposed(&text);
         // What a rule records has the labels that its own expression leaves it.
-        let kept = ["provider", "flow"].map(str::to_owned);
+        let kept = ["provider", "flow", "mode"].map(str::to_owned);
         has.extend(recorded.iter().map(|name| (name.clone(), kept.clone().into())));
         let missing = missing(&asked, &has);
         if missing.is_empty() {
@@ -167,8 +167,10 @@ async fn every_metric_that_a_dashboard_or_a_rule_names_is_there() {
         assert!(!text.contains(&format!("\"{id}")), "{id} in\n{text}");
     }
     assert!(text.contains("interlock_http_requests_total{route=\"/v1/payments/{id}\",method=\"GET\",status=\"200\"}"));
-    assert!(text.contains("interlock_payments_total{flow=\"qr\",status=\"succeeded\"} 1"), "{text}");
-    assert!(text.contains("interlock_captures_total{provider=\"alipay\",flow=\"barcode\",disposition=\"kept\"} 1"));
+    assert!(text.contains("interlock_payments_total{mode=\"test\",flow=\"qr\",status=\"succeeded\"} 1"), "{text}");
+    assert!(text.contains(
+        "interlock_captures_total{mode=\"test\",provider=\"alipay\",flow=\"barcode\",disposition=\"kept\"} 1"
+    ));
     app.stop().await;
 }
 
@@ -195,7 +197,7 @@ async fn what_goes_wrong_is_measured_by_kind_age_and_route() {
     until(
         &app,
         &[
-            "interlock_switches_total{from=\"alipay\",to=\"wechatpay\"} 1",
+            "interlock_switches_total{mode=\"test\",from=\"alipay\",to=\"wechatpay\"} 1",
             "interlock_provider_calls_total{provider=\"alipay\",call=\"create\",flow=\"qr\",outcome=\"not_sent\",\
              failure=\"network\"} 1",
         ],
@@ -203,7 +205,7 @@ async fn what_goes_wrong_is_measured_by_kind_age_and_route() {
     .await;
     // Out, and no longer believed in.
     let began = Instant::now();
-    while !metrics(&app).await.contains("interlock_breaker_state{provider=\"alipay\",flow=\"qr\"} 3") {
+    while !metrics(&app).await.contains("interlock_breaker_state{provider=\"alipay\",flow=\"qr\",mode=\"test\"} 3") {
         assert!(began.elapsed() < PATIENCE, "its breaker never opens");
         app.client.pay(&order()).await.expect(201);
     }
@@ -216,12 +218,14 @@ async fn what_goes_wrong_is_measured_by_kind_age_and_route() {
     app.client.pay(&body).await.expect(202);
     app.advance(700).await;
     let older = |than: u32, count: u32| {
-        format!("interlock_attempts_in_doubt_older{{provider=\"wechatpay\",than_seconds=\"{than}\"}} {count}")
+        format!(
+            "interlock_attempts_in_doubt_older{{mode=\"test\",provider=\"wechatpay\",than_seconds=\"{than}\"}} {count}"
+        )
     };
     until(&app, &[&older(600, 1), &older(3_600, 0)]).await;
     app.advance(90_000).await;
-    let unresolved = "interlock_work_list_entries{kind=\"unresolved\"} 1";
-    until(&app, &[&older(86_400, 1), unresolved, "interlock_work_list_entries{kind=\"any\"} 1"]).await;
+    let unresolved = "interlock_work_list_entries{mode=\"test\",kind=\"unresolved\"} 1";
+    until(&app, &[&older(86_400, 1), unresolved, "interlock_work_list_entries{mode=\"test\",kind=\"any\"} 1"]).await;
     app.stop().await;
 }
 
@@ -234,10 +238,10 @@ async fn what_has_not_happened_yet_is_there_as_0() {
         "interlock_accounts_set_aside_total{provider=\"unionpay\"} 0",
         "interlock_notifications_total{provider=\"wechatpay\",verdict=\"bad_signature\"} 0",
         "interlock_notifications_total{provider=\"alipay\",verdict=\"other_amount\"} 0",
-        "interlock_captures_total{provider=\"alipay\",flow=\"qr\",disposition=\"held\"} 0",
-        "interlock_payments_total{flow=\"qr\",status=\"failed\"} 0",
-        "interlock_switches_total{from=\"alipay\",to=\"wechatpay\"} 0",
-        "interlock_refunds_total{provider=\"wechatpay\",status=\"abnormal\"} 0",
+        "interlock_captures_total{mode=\"live\",provider=\"alipay\",flow=\"qr\",disposition=\"held\"} 0",
+        "interlock_payments_total{mode=\"live\",flow=\"qr\",status=\"failed\"} 0",
+        "interlock_switches_total{mode=\"live\",from=\"alipay\",to=\"wechatpay\"} 0",
+        "interlock_refunds_total{mode=\"live\",provider=\"wechatpay\",status=\"abnormal\"} 0",
         "interlock_webhook_tries_total{result=\"timeout\"} 0",
         "interlock_webhook_deliveries_total{status=\"failed\"} 0",
         "interlock_commits_unknown_total 0",

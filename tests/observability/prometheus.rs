@@ -28,6 +28,7 @@ const SHORTER: &[(&str, &str)] = &[
     ("for: 10m", "for: 10s"),
     ("for: 15m", "for: 12s"),
     ("[5m]", "[4s]"),
+    ("[10m]", "[4s]"),
     ("[15m]", "[4s]"),
     ("[1d]", "[30s]"),
     ("offset 10m", "offset 4s"),
@@ -134,7 +135,7 @@ impl Prometheus {
             .kill_on_drop(true)
             .spawn()
             .expect("prometheus is installed (tests/run does)");
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = providers::http::plain_client_builder().build().unwrap();
         let this = Self { _child: child, url: format!("http://127.0.0.1:{port}"), http, _folder: folder };
         let began = Instant::now();
         while this.ask("/api/v1/query?query=up%3D%3D1").await.is_none_or(|answer| answer["data"]["result"] == json!([]))

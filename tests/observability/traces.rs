@@ -29,7 +29,7 @@ impl Collector {
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let first = tokio::time::timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
         let url = format!("http://127.0.0.1:{}", first.expect("the collector says its port").trim());
-        let http = reqwest::Client::builder().no_proxy().build().unwrap();
+        let http = providers::http::plain_client_builder().build().unwrap();
         Self { _child: child, url, http }
     }
 

@@ -187,9 +187,8 @@ async fn a_word_that_makes_no_sense_changes_nothing() {
     ] {
         app.client.post(&path, &fresh("key"), &body).await.problem(status, code, Some(param));
     }
-    let live = interlock::demo::new_key(&app.app().store, &app.merchant, &[Scope::Admin], true).await.unwrap();
-    let live = crate::helpers::Client::new(&app.client.base, &live);
-    say(&live, &entry, "keep").await.problem(403, "forbidden", None);
+    let live = app.live(&[Scope::Admin]).await;
+    say(&live, &entry, "keep").await.problem(404, "not_found", None);
     let nobodys = json!({"id": "op_nobody"});
     say(&app.client, &nobodys, "keep").await.problem(404, "not_found", None);
     assert_eq!(facts.count("operation_steps").await, 0);

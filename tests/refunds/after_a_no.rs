@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use interlock::domain::AllOwners;
 use interlock::domain::refund::Event;
 use interlock::store::{Change, CommitError};
 use providers::Provider;
@@ -87,7 +88,7 @@ async fn done_although(app: &TestApp, said: Event) -> Value {
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     loop {
-        let before = app.app().store.payment(id(&payment)).await.unwrap().unwrap();
+        let before = app.app().store.payment(AllOwners, id(&payment)).await.unwrap().unwrap();
         let mut after = before.clone();
         after.refunds[0].apply(said).unwrap();
         after.refunds[0].next_check_at = None;

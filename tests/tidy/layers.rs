@@ -7,21 +7,25 @@ use super::source::{self, File, repository, words};
 
 /// A module may use itself and what stands below it. Code at the root of the crate may use everything.
 const ROWS: &[&[&str]] = &[
-    &["server", "demo", "bench", "doctor"],
+    &["server", "cli", "demo", "bench", "doctor"],
     &["api", "console", "jobs", "drill"],
     &["reconciliation"],
     &["payments"],
     &["app"],
     &["incidents"],
-    &["routing", "directory", "webhooks"],
-    &["store", "clock", "config", "kill", "telemetry", "traces", "vault"],
-    &["broken"],
+    &["restored", "routing", "directory", "webhooks"],
+    &["store", "clock", "config", "kill", "progress", "telemetry", "traces", "vault"],
+    &["broken", "embedded", "guard", "lines", "redact"],
     &["domain"],
 ];
 
 /// Modules of one row that need each other all the same.
 const NEIGHBOURS: &[(&str, &str)] = &[
     ("server", "demo"),       // fills an empty installation at the start
+    ("server", "cli"),        // opens the socket that commands come by
+    ("cli", "server"),        // opens the database where no gateway has it
+    ("cli", "demo"),          // makes merchants and keys
+    ("doctor", "server"),     // looks for the sandbox where a gateway would
     ("demo", "server"),       // says with its error what it could not do
     ("drill", "demo"),        // reads which merchant the gateways that it has started made
     ("directory", "routing"), // keeps each merchant's rules ready

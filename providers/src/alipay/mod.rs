@@ -28,19 +28,34 @@ use serde_json::{Value, json};
 
 use self::config::Settings;
 use self::wire::{Method, Reply};
-use crate::http::Client;
+use crate::http::{Client, Way};
 use crate::notification::{Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified};
 use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
 use crate::outcome::{Answer, Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded, Refusal};
 use crate::provider::{
-    Capabilities, Charging, Ending, FlowCapability, Protocol, Provider, ProviderName, SettingsError,
+    Address, AddressKind, Capabilities, Charging, Ending, FlowCapability, Protocol, Provider, ProviderName,
+    SettingsError,
 };
 
 const NAME: ProviderName = ProviderName::new("alipay");
 
 /// The entry on the list of providers.
-pub const PROTOCOL: Protocol =
-    Protocol { name: NAME, capabilities: &CAPABILITIES, open, face_keys: sandbox::make_keys, face: sandbox::open };
+pub const PROTOCOL: Protocol = Protocol {
+    name: NAME,
+    capabilities: &CAPABILITIES,
+    open,
+    addresses: ADDRESSES,
+    face_keys: sandbox::make_keys,
+    face: sandbox::open,
+};
+
+/// Alipay 1: the gateway and its sandbox, for calls and for pages. The sandbox of old is dead.
+const ADDRESSES: &[Address] = &[
+    Address::live(AddressKind::Api, "https://openapi.alipay.com"),
+    Address::test(AddressKind::Api, "https://openapi-sandbox.dl.alipaydev.com"),
+    Address::live(AddressKind::Pages, "https://openapi.alipay.com"),
+    Address::test(AddressKind::Pages, "https://openapi-sandbox.dl.alipaydev.com"),
+];
 
 static CAPABILITIES: Capabilities = Capabilities {
     flows: &[
@@ -56,6 +71,7 @@ static CAPABILITIES: Capabilities = Capabilities {
     refund_ladder_s: &[10, 20, 40, 60, 120, 300, 600, 1_800, 3_600, 7_200, 21_600, 43_200, 86_400],
     refund_spacing_ms: 3_000,
     refund_renumbers: false,
+    refund_keyed_by_time: false,
     charge: Some(Charging {
         is_code,
         // How long the official SDK reads.
@@ -83,9 +99,9 @@ fn is_code(code: &str) -> bool {
     ours && (16..=24).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_digit())
 }
 
-fn open(settings: Value) -> Result<Arc<dyn Provider>, SettingsError> {
+fn open(settings: Value, way: &Way) -> Result<Arc<dyn Provider>, SettingsError> {
     let settings = Settings::read(&settings)?;
-    let client = Client::new(&settings.base_url).map_err(|e| SettingsError::new("base_url", e.to_string()))?;
+    let client = Client::new(&settings.base_url, way).map_err(|e| SettingsError::new("base_url", e.to_string()))?;
     let identity = format!("{}@{}", settings.app_id, settings.seller_id);
     Ok(Arc::new(Alipay { settings, client, identity }))
 }
@@ -123,6 +139,10 @@ impl Provider for Alipay {
 
     fn identity(&self) -> &str {
         &self.identity
+    }
+
+    fn address(&self) -> &str {
+        self.client.base()
     }
 
     fn capabilities(&self) -> &'static Capabilities {

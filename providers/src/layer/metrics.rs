@@ -222,6 +222,10 @@ impl Provider for Metrics {
         self.inner.identity()
     }
 
+    fn address(&self) -> &str {
+        self.inner.address()
+    }
+
     fn capabilities(&self) -> &'static Capabilities {
         self.inner.capabilities()
     }

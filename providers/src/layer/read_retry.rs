@@ -49,6 +49,10 @@ impl Provider for ReadRetry {
         self.inner.identity()
     }
 
+    fn address(&self) -> &str {
+        self.inner.address()
+    }
+
     fn capabilities(&self) -> &'static Capabilities {
         self.inner.capabilities()
     }

@@ -52,6 +52,10 @@ impl Provider for Timeout {
         self.inner.identity()
     }
 
+    fn address(&self) -> &str {
+        self.inner.address()
+    }
+
     fn capabilities(&self) -> &'static Capabilities {
         self.inner.capabilities()
     }

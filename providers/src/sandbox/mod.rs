@@ -77,7 +77,7 @@ pub enum StartError {
     Stored(#[from] serde_json::Error),
     /// No HTTP client for notifications.
     #[error("no HTTP client for notifications: {0}")]
-    Client(#[from] reqwest::Error),
+    Client(String),
     /// No random bytes.
     #[error(transparent)]
     Randomness(#[from] NoRandomness),
@@ -145,7 +145,7 @@ impl Sandbox {
     ) -> Result<Self, StartError> {
         let (book, clock) = restored(stored)?;
         let faults = Arc::new(Faults::default());
-        let notifier = Arc::new(Notifier::new(clock.clone(), Arc::clone(&faults))?);
+        let notifier = Arc::new(Notifier::new(clock.clone(), Arc::clone(&faults)).map_err(StartError::Client)?);
         let mut hinges = Vec::new();
         let mut doors = Vec::new();
         for (face, address) in faces {

@@ -17,6 +17,7 @@ use super::book::{Event, Order};
 use super::clock::Clock;
 use super::face::{Alteration, Face, Notice, Outgoing};
 use super::fault::{Faults, NotificationFault};
+use crate::http::client_builder;
 use crate::money::Money;
 use crate::signing::sha256_hex;
 
@@ -69,16 +70,16 @@ impl std::fmt::Debug for Notifier {
 }
 
 impl Notifier {
-    pub(super) fn new(clock: Clock, faults: Arc<Faults>) -> Result<Self, reqwest::Error> {
-        let http = reqwest::Client::builder()
+    pub(super) fn new(clock: Clock, faults: Arc<Faults>) -> Result<Self, String> {
+        let http = client_builder()?
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
-            .no_proxy()
             .http1_only()
             // A copy of a notification comes over another connection, and so to another gateway.
             .pool_max_idle_per_host(0)
             .timeout(ANSWER_TIMEOUT)
-            .build()?;
+            .build()
+            .map_err(|e| e.to_string())?;
         Ok(Self {
             http,
             clock,

@@ -9,7 +9,7 @@ use x509_parser::pem::Pem;
 
 use super::certificate::{self, Authorities};
 use super::sign::{BY_CERTIFICATE, BY_SHARED_KEY, Method, SharedKey};
-use crate::http::Client;
+use crate::http::{Client, Way};
 use crate::provider::SettingsError;
 use crate::signing::Signer;
 
@@ -41,7 +41,7 @@ pub(super) struct Account {
 }
 
 impl Account {
-    pub(super) fn read(settings: Value) -> Result<Self, SettingsError> {
+    pub(super) fn read(settings: Value, way: &Way) -> Result<Self, SettingsError> {
         let settings: Settings = serde_path_to_error::deserialize(settings).map_err(|e| unreadable(&e))?;
         if settings.mer_id.len() != 15 || !settings.mer_id.bytes().all(|b| b.is_ascii_alphanumeric()) {
             return Err(SettingsError::new("mer_id", "must be 15 letters and digits"));
@@ -52,7 +52,7 @@ impl Account {
         if is_production && settings.validate_cn == Some(false) {
             return Err(SettingsError::new("validate_cn", "can be false in UnionPay's test environment only"));
         }
-        let client = Client::new(base).map_err(|e| SettingsError::new("base_url", e.to_string()))?;
+        let client = Client::new(base, way).map_err(|e| SettingsError::new("base_url", e.to_string()))?;
         let method = match settings.sign_method.as_deref() {
             None | Some(BY_CERTIFICATE) => by_certificate(&settings)?,
             Some(BY_SHARED_KEY) => {

@@ -30,18 +30,33 @@ use self::outcome::{APPLY, CNY, CONSUME, QUERY, REVERSAL, SCAN, UNDO, way_back};
 use self::sandbox::{face, face_keys};
 use self::sign::VERSION;
 use self::wire::{Fields, beijing, to_form};
-use crate::http::{Request, Undelivered};
+use crate::http::{Request, Undelivered, Way};
 use crate::money::Money;
 use crate::notification::{Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified};
 use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
 use crate::outcome::{Answer, Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded, Refusal};
 use crate::provider::{
-    Capabilities, Charging, Ending, FlowCapability, LastReversals, Protocol, Provider, ProviderName, SettingsError,
+    Address, AddressKind, Capabilities, Charging, Ending, FlowCapability, LastReversals, Protocol, Provider,
+    ProviderName, SettingsError,
 };
 
 /// The entry on the list of providers.
-pub const PROTOCOL: Protocol =
-    Protocol { name: ProviderName::new("unionpay"), capabilities: &CAPABILITIES, open, face_keys, face };
+pub const PROTOCOL: Protocol = Protocol {
+    name: ProviderName::new("unionpay"),
+    capabilities: &CAPABILITIES,
+    open,
+    addresses: ADDRESSES,
+    face_keys,
+    face,
+};
+
+/// UnionPay 1.1. Pages begin with a form that is posted to the gateway; the host of files comes with statements.
+const ADDRESSES: &[Address] = &[
+    Address::live(AddressKind::Api, "https://gateway.95516.com"),
+    Address::test(AddressKind::Api, "https://gateway.test.95516.com"),
+    Address::live(AddressKind::Pages, "https://gateway.95516.com"),
+    Address::test(AddressKind::Pages, "https://gateway.test.95516.com"),
+];
 
 static CAPABILITIES: Capabilities = Capabilities {
     flows: &[
@@ -60,6 +75,7 @@ static CAPABILITIES: Capabilities = Capabilities {
     refund_spacing_ms: 0,
     // A refund that a query shows to have failed leaves the money with the merchant, and its number is used.
     refund_renumbers: true,
+    refund_keyed_by_time: true,
     charge: Some(Charging {
         is_code,
         // The official SDK waits 30 s.
@@ -86,8 +102,8 @@ fn is_code(code: &str) -> bool {
     code.len() == 19 && code.starts_with("62") && code.bytes().all(|b| b.is_ascii_digit())
 }
 
-fn open(settings: serde_json::Value) -> Result<Arc<dyn Provider>, SettingsError> {
-    Ok(Arc::new(UnionPay { account: Account::read(settings)? }))
+fn open(settings: serde_json::Value, way: &Way) -> Result<Arc<dyn Provider>, SettingsError> {
+    Ok(Arc::new(UnionPay { account: Account::read(settings, way)? }))
 }
 
 /// One merchant.
@@ -158,6 +174,10 @@ impl Provider for UnionPay {
 
     fn identity(&self) -> &str {
         &self.account.mer_id
+    }
+
+    fn address(&self) -> &str {
+        self.account.client.base()
     }
 
     fn capabilities(&self) -> &'static Capabilities {

@@ -16,7 +16,7 @@ use crate::http::HttpAnswer;
 use crate::money::Money;
 use crate::order::{OrderRef, RefundOrder};
 use crate::outcome::{
-    Capture, Created, Ended, Failure, FailureKind, NextAction, Queried, RefundQueried, Refunded, Refusal,
+    Capture, Created, Ended, Failure, FailureKind, NUMBER_EXISTS, NextAction, Queried, RefundQueried, Refunded, Refusal,
 };
 
 /// `txnType` of payments, refunds, undos, questions and reversals.
@@ -355,11 +355,11 @@ pub(super) fn refunded(fields: &Fields) -> Refunded {
         | Word::Asking
         | Word::Failed
         | Word::Busy
-        | Word::Duplicate
         | Word::NotFound
         | Word::TooOften
         | Word::Reversed
         | Word::Unknown => Refunded::Unknown(failure),
+        Word::Duplicate => Refunded::Unknown(Failure { code: NUMBER_EXISTS.to_owned(), ..failure }),
     }
 }
 

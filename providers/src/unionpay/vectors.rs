@@ -13,6 +13,7 @@ use super::config::Account;
 use super::sign::{Doubt, signed_text};
 use super::wire::{Fields, parse_answer, parse_form, read_beijing};
 use super::{PROTOCOL, notification};
+use crate::http::Way;
 use crate::notification::{Notice, RawNotification, Rejection};
 use crate::sandbox::keys::rsa_private_keys;
 
@@ -50,7 +51,7 @@ pub(super) fn settings(change: &Value) -> Value {
 }
 
 pub(super) fn account(change: &Value) -> Account {
-    Account::read(settings(change)).unwrap()
+    Account::read(settings(change), &Way::Open).unwrap()
 }
 
 /// The same, by the shared key.
@@ -84,7 +85,8 @@ fn a_key_is_read_from_new_and_old_files_and_from_pem() {
         let signed = account(&json!({"pfx": keys[file]})).method.sign(fields(&vector["input"]));
         assert_eq!(signed["certId"], text(keys, "cert_id"), "{file}");
         assert_eq!(signed["signature"], text(vector, "signature"), "{file}");
-        let error = Account::read(settings(&json!({"pfx": keys[file], "pfx_password": "000001"}))).unwrap_err();
+        let error =
+            Account::read(settings(&json!({"pfx": keys[file], "pfx_password": "000001"})), &Way::Open).unwrap_err();
         assert_eq!(error.field, "pfx", "{file}");
     }
     let [key] = rsa_private_keys().unwrap();
@@ -92,7 +94,7 @@ fn a_key_is_read_from_new_and_old_files_and_from_pem() {
     // Strangers' certificates may stand before one's own; a key without its own is of no use.
     let stranger = text(keys, "merchant");
     account(&json!({"pfx": format!("{stranger}{key}{own}")}));
-    let error = Account::read(settings(&json!({"pfx": format!("{key}{stranger}")}))).unwrap_err();
+    let error = Account::read(settings(&json!({"pfx": format!("{key}{stranger}")})), &Way::Open).unwrap_err();
     assert_eq!(error.field, "pfx");
 }
 
@@ -270,13 +272,13 @@ fn a_wrong_setting_is_named_and_never_repeated() {
         ("validate_cn", json!(secret)),
         ("base_url", json!("ftp://127.0.0.1")),
     ] {
-        let error = Account::read(settings(&json!({ field: value }))).unwrap_err();
+        let error = Account::read(settings(&json!({ field: value })), &Way::Open).unwrap_err();
         assert_eq!(error.field, field, "{value}");
         assert!(!error.to_string().contains(secret), "{error}");
     }
-    let error = Account::read(settings(&json!({"sign_method": "11", "secure_key": null}))).unwrap_err();
+    let error = Account::read(settings(&json!({"sign_method": "11", "secure_key": null})), &Way::Open).unwrap_err();
     assert_eq!((error.field.as_str(), error.message.as_str()), ("secure_key", "is missing"));
-    assert!((PROTOCOL.open)(settings(&json!({}))).is_ok());
+    assert!((PROTOCOL.open)(settings(&json!({})), &Way::Open).is_ok());
 }
 
 #[test]
@@ -286,7 +288,7 @@ fn the_name_in_certificates_is_checked_in_production_whatever_the_settings_say()
         ("https://gateway.test.95516.com", false),
         ("http://127.0.0.1:8093", false),
     ] {
-        let read = Account::read(settings(&json!({"validate_cn": false, "base_url": base_url})));
+        let read = Account::read(settings(&json!({"validate_cn": false, "base_url": base_url})), &Way::Open);
         assert_eq!(read.err().map(|e| e.field), refused.then(|| "validate_cn".to_owned()), "{base_url}");
     }
 }

@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::sign::ResourceKey;
-use crate::http::Client;
+use crate::http::{Client, Way};
 use crate::provider::SettingsError;
 use crate::signing::{Signer, Verifier};
 
@@ -43,7 +43,7 @@ pub(super) struct Account {
 }
 
 impl Account {
-    pub(super) fn read(settings: Value) -> Result<Self, SettingsError> {
+    pub(super) fn read(settings: Value, way: &Way) -> Result<Self, SettingsError> {
         let settings: Settings = serde_path_to_error::deserialize(settings).map_err(|e| unreadable(&e))?;
         let wrong = |field: &str, why: &str| SettingsError::new(field, why);
         if !settings.public_key_id.starts_with("PUB_KEY_ID_") {
@@ -56,7 +56,7 @@ impl Account {
             public_key: Verifier::from_text(&settings.public_key).map_err(|e| wrong("public_key", &e.to_string()))?,
             resource_key: ResourceKey::new(&settings.apiv3_key)
                 .ok_or_else(|| wrong("apiv3_key", "must have exactly 32 bytes"))?,
-            client: Client::new(base).map_err(|e| wrong("base_url", &e.to_string()))?,
+            client: Client::new(base, way).map_err(|e| wrong("base_url", &e.to_string()))?,
             mchid: token("mchid", settings.mchid)?,
             appid: token("appid", settings.appid)?,
             serial: token("serial", settings.serial)?,
@@ -106,7 +106,7 @@ mod tests {
 
     #[test]
     fn the_sandbox_block_is_taken_as_it_is() {
-        assert!(Account::read(settings()).is_ok());
+        assert!(Account::read(settings(), &Way::Open).is_ok());
     }
 
     #[test]
@@ -130,14 +130,14 @@ mod tests {
         ] {
             let mut settings = settings();
             settings[field] = value.clone();
-            let error = Account::read(settings).unwrap_err();
+            let error = Account::read(settings, &Way::Open).unwrap_err();
             assert_eq!(error.field, field, "{value}");
             assert!(!error.to_string().contains(secret), "{error}");
         }
         for field in ["mchid", "appid", "serial", "private_key", "public_key_id", "public_key", "apiv3_key"] {
             let mut settings = settings();
             settings.as_object_mut().unwrap().remove(field);
-            assert_eq!(Account::read(settings).unwrap_err(), SettingsError::new(field, "is missing"));
+            assert_eq!(Account::read(settings, &Way::Open).unwrap_err(), SettingsError::new(field, "is missing"));
         }
     }
 }

@@ -50,7 +50,7 @@ fn account() -> Account {
         "private_key": key("merchant_private_key_pem"), "public_key_id": key("wechatpay_pubkey_id"),
         "public_key": key("wechatpay_pubkey_pem"), "apiv3_key": key("apiv3_key"),
     });
-    Account::read(settings).unwrap()
+    Account::read(settings, &crate::http::Way::Open).unwrap()
 }
 
 /// A recorded message as an input.

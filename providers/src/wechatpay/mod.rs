@@ -31,17 +31,32 @@ use self::wire::{
     CloseRequest, CodePayRequest, CodePayer, NativeRequest, OrderAmount, RefundAmount, RefundRequest, ReverseRequest,
     SceneInfo, StoreInfo,
 };
-use crate::http::{Request, Undelivered};
+use crate::http::{Request, Undelivered, Way};
 use crate::notification::{Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified};
 use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
 use crate::outcome::{Answer, Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded, Refusal};
 use crate::provider::{
-    Capabilities, Charging, Ending, FlowCapability, Protocol, Provider, ProviderName, SettingsError,
+    Address, AddressKind, Capabilities, Charging, Ending, FlowCapability, Protocol, Provider, ProviderName,
+    SettingsError,
 };
 
 /// The entry on the list of providers.
-pub const PROTOCOL: Protocol =
-    Protocol { name: ProviderName::new("wechatpay"), capabilities: &CAPABILITIES, open, face_keys, face };
+pub const PROTOCOL: Protocol = Protocol {
+    name: ProviderName::new("wechatpay"),
+    capabilities: &CAPABILITIES,
+    open,
+    addresses: ADDRESSES,
+    face_keys,
+    face,
+};
+
+/// WeChat Pay 1.1: the main host, the one for when it is far away, and the newer names of both. There is no test host.
+const ADDRESSES: &[Address] = &[
+    Address::live(AddressKind::Api, "https://api.mch.weixin.qq.com"),
+    Address::live(AddressKind::Api, "https://api2.mch.weixin.qq.com"),
+    Address::live(AddressKind::Api, "https://api.wechatpay.cn"),
+    Address::live(AddressKind::Api, "https://api2.wechatpay.cn"),
+];
 
 static CAPABILITIES: Capabilities = Capabilities {
     flows: &[
@@ -60,6 +75,7 @@ static CAPABILITIES: Capabilities = Capabilities {
     // limited and sent again later.
     refund_spacing_ms: 0,
     refund_renumbers: true,
+    refund_keyed_by_time: false,
     charge: Some(Charging {
         is_code,
         // No wait is documented; the server may hold the request, so it is a long one. What it cuts off is asked for.
@@ -91,8 +107,8 @@ const MAX_REASON: usize = 80;
 /// What may stand in a path segment as it is; our own numbers are of these.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
 
-fn open(settings: serde_json::Value) -> Result<Arc<dyn Provider>, SettingsError> {
-    let account = Account::read(settings)?;
+fn open(settings: serde_json::Value, way: &Way) -> Result<Arc<dyn Provider>, SettingsError> {
+    let account = Account::read(settings, way)?;
     let identity = format!("{}/{}", account.mchid, account.appid);
     Ok(Arc::new(WechatPay { account, identity }))
 }
@@ -209,6 +225,10 @@ impl Provider for WechatPay {
 
     fn identity(&self) -> &str {
         &self.identity
+    }
+
+    fn address(&self) -> &str {
+        self.account.client.base()
     }
 
     fn capabilities(&self) -> &'static Capabilities {

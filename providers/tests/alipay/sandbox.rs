@@ -54,7 +54,7 @@ async fn a_payer_pays_the_shown_code_and_the_shop_is_told_until_it_says_success(
     let sandbox = Sandbox::start(options).await.unwrap();
     let mut settings = sandbox.credentials()["alipay"].clone();
     settings["base_url"] = format!("http://{}", sandbox.face(PROTOCOL.name).unwrap()).into();
-    let alipay = (PROTOCOL.open)(settings).unwrap();
+    let alipay = (PROTOCOL.open)(settings, &providers::http::Way::Open).unwrap();
 
     let shop = Shop::open().await;
     let now = sandbox.clock().now();

@@ -80,7 +80,7 @@ pub fn account(base_url: &str, change: impl FnOnce(&mut Value)) -> Arc<dyn Provi
     let mut settings = face().credentials();
     settings["base_url"] = base_url.into();
     change(&mut settings);
-    (PROTOCOL.open)(settings).unwrap()
+    (PROTOCOL.open)(settings, &providers::http::Way::Open).unwrap()
 }
 
 pub struct Shop {

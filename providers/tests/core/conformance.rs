@@ -130,7 +130,7 @@ async fn at_the_sandbox_with(protocol: &Protocol, more: &serde_json::Value) -> S
     let mut settings = sandbox.credentials()[protocol.name.as_str()].clone();
     settings["base_url"] = format!("http://{}", sandbox.face(protocol.name).unwrap()).into();
     settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-    let provider = (protocol.open)(settings).unwrap();
+    let provider = (protocol.open)(settings, &providers::http::Way::Open).unwrap();
     let other_side = AtTheSandbox { sandbox, charge: protocol.capabilities.charge, codes: AtomicU64::new(0) };
     subject(provider, Arc::new(other_side))
 }

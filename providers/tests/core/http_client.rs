@@ -8,7 +8,8 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use providers::http::{Client, HttpAnswer, Request, Undelivered};
-use providers::outcome::FailureKind;
+use providers::outcome::{FailureKind, NO_ROOM};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
 
@@ -18,7 +19,7 @@ use crate::raw_server::{answer, hang, read_request, reset, serve};
 const MIB: usize = 1 << 20;
 
 pub(crate) fn client(base: &str) -> Client {
-    Client::new(base).unwrap()
+    Client::new(base, &providers::http::Way::Open).unwrap()
 }
 
 pub(crate) fn post(timeout: Duration) -> Request {
@@ -64,6 +65,34 @@ async fn a_refused_connection_is_not_sent() {
 async fn a_name_that_does_not_resolve_is_not_sent() {
     let error = client("http://nobody.invalid").send(post(Duration::from_secs(20))).await.unwrap_err();
     assert!(matches!(&error, Undelivered::NotSent(_)), "{error:?}");
+}
+
+/// It says nothing about the provider, who has not been reached for.
+#[tokio::test]
+async fn where_this_machine_has_no_descriptor_left_nothing_was_sent_and_nobody_is_to_blame() {
+    let child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "http_client::inside_a_process_without_descriptors", "--ignored"])
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&child.stdout);
+    assert!(child.status.success() && said.contains("1 passed"), "{said}");
+}
+
+#[tokio::test]
+#[ignore = "run by where_this_machine_has_no_descriptor_left_nothing_was_sent_and_nobody_is_to_blame"]
+async fn inside_a_process_without_descriptors() {
+    let server = serve(async |stream| answer(stream, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok").await).await;
+    let (by_name, client) =
+        (client(&format!("http://localhost:{}", server.port())), client(&format!("http://{server}")));
+    let usual = getrlimit(Resource::Nofile);
+    setrlimit(Resource::Nofile, Rlimit { current: Some(0), ..usual }).unwrap();
+    let error = client.send(post(Duration::from_secs(5))).await.unwrap_err();
+    let by_name = by_name.send(post(Duration::from_secs(5))).await.unwrap_err();
+    setrlimit(Resource::Nofile, usual).unwrap();
+    for error in [error, by_name] {
+        assert!(matches!(&error, Undelivered::NotSent(f) if f.code == NO_ROOM), "{error:?}");
+    }
+    assert_eq!(&client.send(post(Duration::from_secs(5))).await.unwrap().body[..], b"ok");
 }
 
 #[tokio::test]

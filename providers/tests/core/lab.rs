@@ -181,7 +181,7 @@ impl Lab {
         let faces: Vec<(Arc<dyn Face>, SocketAddr)> = vec![(Arc::new(SmallFace), any())];
         let sandbox = Sandbox::with_faces(any(), faces, stored).await.unwrap();
         let face = sandbox.face(alipay()).unwrap();
-        Self { sandbox, face, http: reqwest::Client::builder().no_proxy().build().unwrap() }
+        Self { sandbox, face, http: providers::http::plain_client_builder().build().unwrap() }
     }
 
     /// A call of the control API: status and body.

@@ -46,7 +46,7 @@ impl Bench {
         let mut settings = sandbox.credentials()["unionpay"].clone();
         settings["base_url"] = json!(format!("http://{}", sandbox.face(PROTOCOL.name).unwrap()));
         settings.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
-        let adapter = (PROTOCOL.open)(settings.clone()).unwrap();
+        let adapter = (PROTOCOL.open)(settings.clone(), &providers::http::Way::Open).unwrap();
         let (address, told) = receiver().await;
         Self { sandbox, adapter, settings, told, address }
     }

@@ -22,7 +22,7 @@ struct Shop<'a> {
 
 impl<'a> Shop<'a> {
     fn new(bench: &'a Bench) -> Self {
-        Self { bench, http: reqwest::Client::builder().no_proxy().build().unwrap() }
+        Self { bench, http: providers::http::plain_client_builder().build().unwrap() }
     }
 
     fn fields(&self, number: &str, txn: (&str, &str), more: &[(&str, &str)]) -> Fields {

@@ -66,14 +66,14 @@ impl Bench {
     }
 
     pub fn adapter(&self) -> Arc<dyn Provider> {
-        (PROTOCOL.open)(self.credentials.clone()).unwrap()
+        (PROTOCOL.open)(self.credentials.clone(), &providers::http::Way::Open).unwrap()
     }
 
     /// The adapter with one setting changed.
     pub fn adapter_with(&self, member: &str, value: Value) -> Arc<dyn Provider> {
         let mut credentials = self.credentials.clone();
         credentials[member] = value;
-        (PROTOCOL.open)(credentials).unwrap()
+        (PROTOCOL.open)(credentials, &providers::http::Way::Open).unwrap()
     }
 
     pub fn now(&self) -> DateTime<Utc> {

@@ -60,7 +60,7 @@ async fn started() -> (Sandbox, Arc<dyn Provider>) {
     let sandbox = Sandbox::start(options).await.unwrap();
     let mut settings = sandbox.credentials()["wechatpay"].clone();
     settings["base_url"] = json!(format!("http://{}", sandbox.face(PROTOCOL.name).unwrap()));
-    (sandbox, (PROTOCOL.open)(settings).unwrap())
+    (sandbox, (PROTOCOL.open)(settings, &providers::http::Way::Open).unwrap())
 }
 
 #[tokio::test]

@@ -4,12 +4,14 @@
 
 use std::cmp::Ordering;
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use providers::order::Flow;
 use rand::rngs::Xoshiro256PlusPlus;
 use rand::{Rng as _, RngExt as _};
 
 use super::world::{PROVIDERS, ROUTES, rng};
+use crate::domain::Mode;
 use crate::routing::health::adaptive::{Candidate, Standing, Weights, order, standing};
 use crate::routing::health::board::{Board, Probe, Settings, Ticket};
 use crate::routing::health::{Gate, RouteId, RouteView, Verdict};
@@ -172,7 +174,7 @@ impl Adaptive {
         let slow = ids.iter().filter(|id| id.provider.as_str() == "unionpay").map(|id| (id.provider, 5_000)).collect();
         let settings = Settings { probe_every_ms: slow, ..Settings::default() };
         let gates = vec![Gate::Closed; ids.len()];
-        let board = Board::new(settings, EPOCH_MS);
+        let board = Board::new(settings, Arc::default(), EPOCH_MS);
         Self { board, ids, fees, weights: Weights::default(), rng: rng(seed, 0, 6), gates, trips: 0 }
     }
 
@@ -215,7 +217,7 @@ impl Player for Adaptive {
     fn tick(&mut self, now_ms: i64) -> Vec<(usize, Probe)> {
         self.board.tick(EPOCH_MS + now_ms);
         self.watch(now_ms);
-        let probes = self.board.probes_due(|_| true, EPOCH_MS + now_ms).into_iter();
+        let probes = self.board.probes_due(EPOCH_MS + now_ms).into_iter();
         probes.filter_map(|probe| Some((self.ids.iter().position(|id| *id == probe.route)?, probe))).collect()
     }
 
@@ -230,7 +232,7 @@ impl Player for Adaptive {
 
     fn bound(&self, route: usize, now_ms: i64) -> Option<(u32, i64)> {
         let id = self.ids.get(route)?;
-        let vital = self.board.peek_provider(id.provider, id.flow)?;
+        let vital = self.board.peek_provider(id.provider, id.flow, Mode::Test)?;
         Some((vital.trip_after(), self.board.suspicion_ms(id, EPOCH_MS + now_ms)))
     }
 }

@@ -44,7 +44,7 @@ fn chain(aggregate: &Aggregate, entries: &[Entry]) -> Vec<String> {
         if t.debit == t.credit || t.amount.minor() == 0 {
             found.push(format!("entry {seq} moves nothing"));
         }
-        if entry.merchant_id != payment.merchant_id || entry.livemode != payment.livemode {
+        if entry.owner != payment.owner {
             found.push(format!("entry {seq} belongs to somebody else"));
         }
         let attempt = aggregate.attempt(&t.attempt_id);

@@ -7,6 +7,7 @@ use strum::IntoEnumIterator as _;
 
 use super::check::deviations;
 use super::*;
+use crate::domain::Owner;
 use crate::domain::attempt::{DispositionEvent, Event as AttemptEvent};
 use crate::domain::payment::{Payment, State as PaymentState};
 
@@ -19,7 +20,7 @@ fn fen(fen: i64) -> Money {
 pub(crate) fn payment() -> Aggregate {
     let payment = Payment {
         id: "pay_1".to_owned(),
-        merchant_id: "mer_1".to_owned(),
+        owner: Owner::of("mer_1", false),
         order_id: "1".to_owned(),
         amount: fen(8888),
         description: String::new(),
@@ -32,7 +33,6 @@ pub(crate) fn payment() -> Aggregate {
         client_ip: None,
         store: None,
         metadata: serde_json::Value::Null,
-        livemode: false,
         round: 0,
         version: 1,
         resume_at: None,
@@ -89,7 +89,7 @@ pub(crate) fn refund(aggregate: &mut Aggregate, attempt_id: &str, amount: i64, a
         id: format!("re_{}", aggregate.refunds.len() + 1),
         payment_id: "pay_1".to_owned(),
         attempt_id: attempt_id.to_owned(),
-        merchant_id: "mer_1".to_owned(),
+        owner: Owner::of("mer_1", false),
         merchant_refund_no: String::new(),
         provider_refund_no: String::new(),
         earlier_nos: Vec::new(),

@@ -59,6 +59,7 @@ fn good() -> Evidence {
         received: vec![received(1, "payment.succeeded"), received(2, "refund.succeeded")],
         logs: vec!["{\"level\":\"INFO\",\"message\":\"serving\"}".to_owned()],
         secrets: vec!["a secret of the merchant".to_owned()],
+        probed: vec![Probed { longest_ms: 15_000, falsely_ready_ms: 30_000, ..Probed::default() }],
         mended_at: Some(Timestamp(1_800_000_000_000)),
         ..Evidence::default()
     }
@@ -114,8 +115,12 @@ fn a_good_run_breaks_nothing() {
 type Spoil = fn(&mut Evidence);
 
 const SPOILS: &[(&str, Spoil)] = &[
+    ("served_again", |e| e.probed[0].longest_ms = 15_001),
+    ("ready_is_true", |e| e.probed[0].falsely_ready_ms = 30_001),
+    ("every_loop_goes_on", |e| e.probed[0].stopped.push("ledger".to_owned())),
     ("comes_to_rest", |e| e.trouble.push("gateway 0 does not stop".to_owned())),
     ("never_two_alive", |e| e.seen_double.push("pay_1".to_owned())),
+    ("back_in_time", |e| e.not_back.push("alipay is out".to_owned())),
     ("ledger_agrees", |e| e.ledger.push(Deviation { place: "pay_1".to_owned(), what: "unbalanced".to_owned() })),
     ("every_point_is_hit", |e| e.point = Some(("pay_after_call:1".to_owned(), false))),
     ("forged_is_refused", |e| {

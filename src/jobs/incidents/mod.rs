@@ -20,6 +20,8 @@ use crate::incidents::{robot, status};
 use crate::store::{IncidentChange, IncidentRow};
 use sights::{Finding, Memory, Open};
 
+use super::{Failed, Job, Next, periodic};
+
 /// While trouble is seen, it is said so many times in the time after which others would close.
 const BEATS: i64 = 4;
 /// The database is away when it did not answer so many times in a row.
@@ -29,25 +31,21 @@ const TELL_S: i64 = 86_400;
 
 /// Runs until the gateway drains.
 pub async fn run(app: Arc<App>) {
-    let mut watcher = Watcher::new();
-    let interval = Duration::from_millis(app.config.alerts.interval_ms);
-    while !app.draining.is_cancelled() {
-        match watcher.look(&app).await {
-            Ok(()) => watcher.unanswered = 0,
-            Err(error) => {
-                watcher.unanswered = watcher.unanswered.saturating_add(1);
-                if watcher.unanswered == AWAY_AFTER {
-                    tracing::error!(%error, "incidents can neither be read nor written");
-                }
-                if watcher.unanswered >= AWAY_AFTER {
-                    app.incidents.database_is_away();
-                }
-            }
+    let every = Duration::from_millis(app.config.alerts.interval_ms);
+    periodic(app, every, "incidents", Watcher::new()).await;
+}
+
+impl Job for Watcher {
+    const FOLLOWS_JUMPS: bool = false;
+
+    async fn step(&mut self, app: &Arc<App>) -> Result<Next, Failed> {
+        let looked = self.look(app).await;
+        self.unanswered = if looked.is_ok() { 0 } else { self.unanswered.saturating_add(1) };
+        if self.unanswered >= AWAY_AFTER {
+            app.incidents.database_is_away();
         }
-        tokio::select! {
-            () = app.draining.cancelled() => {}
-            () = tokio::time::sleep(interval) => {}
-        }
+        looked?;
+        Ok(Next::Pause)
     }
 }
 

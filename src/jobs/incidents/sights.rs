@@ -8,8 +8,8 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::config::Alerts;
-use crate::domain::Timestamp;
 use crate::domain::incident::{Cause, Phase, Sight, Subject, Usual, failing_limit, late};
+use crate::domain::{AllOwners, Timestamp};
 use crate::payments::schedule;
 use crate::routing::health::Gate;
 use crate::routing::health::board::Standing;
@@ -47,11 +47,12 @@ pub(super) struct Facts {
 
 /// Incidents that have closed since `then` are facts, too.
 pub(super) async fn facts(app: &App, now: Timestamp, then: Timestamp) -> Result<Facts, DbErr> {
+    let mode = app.directory.spoken_mode();
     Ok(Facts {
         rows: app.store.incidents_since(then).await?,
-        backlog: app.store.backlog(now.plus_s(-schedule::OFFER_MARGIN_S)).await?,
-        undelivered: app.store.oldest_undelivered().await?,
-        work_list: app.store.work_list().await?,
+        backlog: app.store.backlog(mode, now.plus_s(-schedule::OFFER_MARGIN_S)).await?,
+        undelivered: app.store.oldest_undelivered(mode).await?,
+        work_list: app.store.work_list(mode).await?,
     })
 }
 
@@ -61,7 +62,8 @@ pub(super) type Open<'a> = HashMap<&'a Subject, &'a IncidentRow>;
 /// only just come back.
 pub(super) fn of_routes(app: &App, open: &Open<'_>) -> Vec<Finding> {
     let board = app.health.board();
-    let mut standings = board.standings();
+    let mode = app.directory.spoken_mode();
+    let mut standings = board.standings(mode);
     let routes = open.keys().filter_map(|subject| match subject {
         Subject::Route(provider, flow, account_id) => {
             let route =
@@ -81,22 +83,26 @@ pub(super) fn of_routes(app: &App, open: &Open<'_>) -> Vec<Finding> {
             standings.push(standing);
         }
     }
-    let out = |provider, flow| {
-        let whole = standings.iter().find(|s| s.subject == Watched::Provider(provider, flow));
-        whole.is_some_and(|s| matches!(s.gate, Gate::Open | Gate::Trial))
-            || open.contains_key(&Subject::Provider(provider, flow))
-    };
     let finding = |standing: &Standing| match &standing.subject {
-        Watched::Provider(provider, flow) => {
-            of_provider(&app.config.alerts, Subject::Provider(*provider, *flow), standing)
+        Watched::Provider(whole) => {
+            of_provider(&app.config.alerts, Subject::Provider(whole.provider, whole.flow), standing)
         }
         Watched::Route(route) => {
             let subject = Subject::Route(route.provider, route.flow, route.account_id.clone());
             let finding = by_gate(subject, Cause::RouteDown, standing);
-            if out(route.provider, route.flow) { Finding { sight: Sight::Unknown, ..finding } } else { finding }
+            let told = open.contains_key(&Subject::Provider(route.provider, route.flow));
+            if told || standing.with_provider { Finding { sight: Sight::Unknown, ..finding } } else { finding }
         }
     };
-    standings.iter().map(finding).collect()
+    // What becomes of tests is nobody's outage where there are live accounts.
+    let spoken = app.directory.spoken_mode();
+    let is_spoken_of = |standing: &&Standing| match &standing.subject {
+        Watched::Route(route) => {
+            app.directory.account(&route.account_id).is_none_or(|account| account.owner.mode == spoken)
+        }
+        Watched::Provider(..) => true,
+    };
+    standings.iter().filter(is_spoken_of).map(finding).collect()
 }
 
 fn of_provider(config: &Alerts, subject: Subject, standing: &Standing) -> Finding {
@@ -246,8 +252,10 @@ impl Memory {
 
 /// Accounts that their providers refuse. One that is tried again is well once it was heard of.
 pub(super) fn of_accounts(app: &App, open: &Open<'_>, now: Timestamp) -> Vec<Finding> {
-    let accounts = app.directory.accounts();
-    let findings = accounts.iter().filter_map(|account| {
+    let accounts = app.directory.accounts(AllOwners);
+    let spoken = app.directory.spoken_mode();
+    let of_mode = accounts.iter().filter(|account| account.owner.mode == spoken);
+    let findings = of_mode.filter_map(|account| {
         let subject = Subject::Account(account.provider.name(), account.id.clone());
         let is_out = !account.disabled && account.set_aside_until.is_some_and(|until| until > now);
         if !is_out && !open.contains_key(&subject) {
@@ -283,10 +291,14 @@ mod tests {
     use providers::order::Flow;
 
     use super::*;
+    use crate::domain::Mode;
+    use crate::routing::health::subject::Whole;
 
     fn standing(gate: Gate, heard: bool, failing: i64) -> Standing {
-        let subject = Watched::Provider("alipay".parse().unwrap(), Flow::Qr);
-        Standing { subject, gate, since_ms: 0, answering: false, heard, failing, usually_failing: 10 }
+        let provider = "alipay".parse().unwrap();
+        let subject = Watched::Provider(Whole { provider, flow: Flow::Qr, mode: Mode::Live, address: "".into() });
+        let usually_failing = 10;
+        Standing { subject, gate, since_ms: 0, answering: false, heard, failing, usually_failing, with_provider: false }
     }
 
     #[test]

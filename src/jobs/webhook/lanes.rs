@@ -1,10 +1,13 @@
 //! How much a receiver is asked to take at the same time. All that goes to one receiver shares a lane, so that one
-//! that is slow or down holds up nobody else, and is not hammered when it struggles to its feet. Pure.
+//! that is slow or down holds up nobody else, and is not hammered when it struggles to its feet; and owners share what
+//! is sent at all, so that one with a thousand receivers that hang holds up nobody either. Times are read off a clock
+//! that nobody sets. Pure.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 
 use crate::domain::Timestamp;
 use crate::domain::webhook::End;
+use crate::routing::share::Shares;
 use crate::webhooks::client::Try;
 
 /// A receiver that takes longer is slow.
@@ -68,6 +71,51 @@ impl Lanes {
     }
 }
 
+/// A lane in which something is due, and how many more it may have.
+#[derive(Debug)]
+pub(super) struct Waiting {
+    pub(super) lane: String,
+    pub(super) owner: String,
+    pub(super) room: usize,
+}
+
+/// How many each lane gets of what merchants share: a place for each lane in turn, and each merchant in turn, those that
+/// wait the longest first.
+pub(super) fn divide(waiting: Vec<Waiting>, shares: &mut Shares<String>) -> Vec<(String, u64)> {
+    let mut owners: Vec<String> = Vec::new();
+    let mut lanes: HashMap<String, VecDeque<(String, usize)>> = HashMap::new();
+    for Waiting { lane, owner, room } in waiting.into_iter().filter(|waiting| waiting.room > 0) {
+        let queue = lanes.entry(owner.clone()).or_default();
+        if queue.is_empty() {
+            owners.push(owner);
+        }
+        queue.push_back((lane, room));
+    }
+    let mut granted: Vec<(String, u64)> = Vec::new();
+    let mut places: HashMap<String, usize> = HashMap::new();
+    while !owners.is_empty() {
+        owners.retain(|owner| {
+            let Some(queue) = lanes.get_mut(owner) else { return false };
+            if queue.is_empty() || !shares.take(owner) {
+                return false;
+            }
+            let Some((lane, room)) = queue.pop_front() else { return false };
+            let place = *places.entry(lane.clone()).or_insert_with(|| {
+                granted.push((lane.clone(), 0));
+                granted.len() - 1
+            });
+            if let Some((_, count)) = granted.get_mut(place) {
+                *count += 1;
+            }
+            if room > 1 {
+                queue.push_back((lane, room - 1));
+            }
+            true
+        });
+    }
+    granted
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -90,6 +138,30 @@ mod tests {
         assert_eq!(lanes.room("b", 0, 16, NOW), 16, "another receiver does not notice");
         lanes.note("a", &done(End::Delivered, 5, Some(200), None), 1_000, NOW);
         assert_eq!(lanes.room("a", 0, 16, NOW), 16);
+    }
+
+    #[test]
+    fn a_merchant_with_many_receivers_leaves_the_others_their_part() {
+        let waiting = |merchant: &str, lanes: usize, room: usize| {
+            let lane = |n| Waiting { lane: format!("{merchant} {n}"), owner: merchant.to_owned(), room };
+            (0..lanes).map(lane).collect::<Vec<_>>()
+        };
+        let count = |granted: &[(String, u64)], merchant: &str| {
+            granted.iter().filter(|(lane, _)| lane.starts_with(merchant)).map(|(_, count)| count).sum::<u64>()
+        };
+        // The hostile one waits the longest, with two hundred receivers.
+        let all = waiting("hostile", 200, 16).into_iter().chain(waiting("good", 2, 16)).collect();
+        let granted = divide(all, &mut Shares::new(64));
+        assert_eq!((count(&granted, "hostile"), count(&granted, "good")), (32, 32));
+        // It has all places already, and its receivers hang: the good one is served all the same.
+        let mut shares = Shares::new(64);
+        shares.hold(&"hostile".to_owned(), 64);
+        let all = waiting("hostile", 200, 16).into_iter().chain(waiting("good", 1, 16)).collect();
+        let granted = divide(all, &mut shares);
+        assert_eq!((count(&granted, "hostile"), count(&granted, "good")), (0, 16));
+        // Alone one may have all, evenly.
+        let granted = divide(waiting("one", 32, 16), &mut Shares::new(64));
+        assert!(granted.iter().all(|(_, count)| *count == 2) && granted.len() == 32, "{granted:?}");
     }
 
     #[test]

@@ -7,56 +7,89 @@ mod lanes;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use sea_orm::DbErr;
-use strum::VariantNames as _;
+use strum::{IntoEnumIterator as _, VariantNames as _};
 use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::app::App;
-use crate::domain::Timestamp;
 use crate::domain::id;
 use crate::domain::webhook::{self, End, Mode, State};
+use crate::domain::{self, AllOwners, Owner, Timestamp};
 use crate::kill_point;
+use crate::routing::share::Shares;
 use crate::store::change::Operation;
 use crate::store::{DeliveryRow, EndpointRow, EventRow, TryRow};
 use crate::webhooks::client::{Letter, Try};
 use crate::webhooks::message::Message;
 use crate::webhooks::sign::{self, Secret, Secrets};
 
-use lanes::Lanes;
+use lanes::{Lanes, Waiting, divide};
+
+use super::{Failed, Job, Next, periodic};
 
 /// A worker has its delivery for itself for so much longer than a try can take.
 const LEASE_GRACE_MS: i64 = 15_000;
 /// Metrics, alerts and the log's end are looked after so often.
-const UPKEEP_EVERY_MS: i64 = 10_000;
+const UPKEEP_EVERY: Duration = Duration::from_secs(10);
 const DAY_S: i64 = 86_400;
+/// So many times events are taken before what is due is sent.
+const FAN_OUTS: u32 = 8;
 
 /// Runs until the gateway drains; what is under way then is finished and written down.
 pub async fn run(app: Arc<App>) {
-    let mut desk = Desk::default();
-    let mut upkeep_at = app.clock.now();
-    loop {
-        if let Err(error) = desk.round(&app).await {
-            tracing::error!(%error, "webhooks could not be looked for");
+    let every = Duration::from_millis(u64::try_from(app.config.webhooks.interval_ms).unwrap_or(0));
+    tokio::join!(
+        periodic(Arc::clone(&app), every, "webhooks", Desk::default()),
+        periodic(Arc::clone(&app), UPKEEP_EVERY, "webhooks looked after", Upkeep),
+    );
+}
+
+impl Job for Desk {
+    const FOLLOWS_JUMPS: bool = true;
+
+    async fn step(&mut self, app: &Arc<App>) -> Result<Next, Failed> {
+        for done in std::mem::take(&mut self.back) {
+            self.take_back(app, done);
         }
-        if app.clock.now() >= upkeep_at {
-            upkeep_at = app.clock.now().plus_ms(UPKEEP_EVERY_MS);
-            if let Err(error) = upkeep(&app).await {
-                tracing::error!(%error, "webhooks could not be looked after");
-            }
+        self.record(app).await;
+        let set_back_ms = app.clock.set_back_ms();
+        if set_back_ms > self.brought_back_ms {
+            app.store.bring_back_tries(app.clock.now(), set_back_ms - self.brought_back_ms).await?;
+            self.brought_back_ms = set_back_ms;
         }
-        let next = app.clock.now().plus_ms(app.config.webhooks.interval_ms);
-        tokio::select! {
-            () = app.draining.cancelled() => break,
-            () = app.clock.sleep_until(next) => {}
-            Some(done) = desk.working.join_next_with_id() => desk.take_back(&app, done),
-        }
-        desk.record(&app).await;
+        let claimed = self.round(app).await?;
+        Ok(if claimed > 0 { Next::More } else { Next::Pause })
     }
-    while let Some(done) = desk.working.join_next_with_id().await {
-        desk.take_back(&app, done);
+
+    async fn woken(&mut self) {
+        match self.working.join_next_with_id().await {
+            Some(done) => self.back.push(done),
+            None => std::future::pending().await,
+        }
     }
-    desk.record(&app).await;
+
+    async fn end(&mut self, app: &Arc<App>) {
+        for done in std::mem::take(&mut self.back) {
+            self.take_back(app, done);
+        }
+        while let Some(done) = self.working.join_next_with_id().await {
+            self.take_back(app, done);
+        }
+        self.record(app).await;
+    }
+}
+
+struct Upkeep;
+
+impl Job for Upkeep {
+    const FOLLOWS_JUMPS: bool = true;
+
+    async fn step(&mut self, app: &Arc<App>) -> Result<Next, Failed> {
+        upkeep(app).await?;
+        Ok(Next::Pause)
+    }
 }
 
 /// Does everything that is due now, and returns how many tries that were. For tests and drills.
@@ -85,52 +118,64 @@ struct Returned {
 #[derive(Default)]
 struct Desk {
     working: JoinSet<Option<Returned>>,
-    running: HashMap<Id, String>,
+    /// Each with its receiver's lane and its owner.
+    running: HashMap<Id, (String, String)>,
+    /// What came back while nothing else was to be done.
+    back: Vec<Result<(Id, Option<Returned>), JoinError>>,
     lanes: Lanes,
+    /// What waits has been brought back by so much since this gateway began.
+    brought_back_ms: i64,
     unrecorded: Vec<DeliveryRow>,
 }
 
 impl Desk {
-    /// Makes deliveries of new events, and sends what is due and has room.
-    async fn round(&mut self, app: &Arc<App>) -> Result<(), DbErr> {
+    /// Makes deliveries of new events, and sends what is due and has room. Returns how much that was.
+    async fn round(&mut self, app: &Arc<App>) -> Result<usize, DbErr> {
         let config = &app.config.webhooks;
-        while app.store.fan_out(app.clock.now(), config.batch, before_fan_out_commit).await? > 0 {
+        // Somebody who makes events faster than this keeps nobody from being told of theirs.
+        for _ in 0..FAN_OUTS {
+            if app.store.fan_out(app.clock.now(), config.batch, before_fan_out_commit).await? == 0 {
+                break;
+            }
             kill_point!("webhook_after_fan_out_commit");
         }
-        let mut free = config.concurrency.saturating_sub(self.running.len());
-        if free == 0 {
-            return Ok(());
+        let (now, steady) = (app.clock.now(), app.clock.steady_ms());
+        let due = app.store.due_lanes(now).await?;
+        if due.is_empty() {
+            return Ok(0);
         }
-        let now = app.clock.now();
-        let mut wanted = Vec::new();
-        for lane in app.store.due_lanes(now).await? {
-            let busy = self.running.values().filter(|running| **running == lane).count();
-            let room = self.lanes.room(&lane, busy, config.per_receiver, now).min(free);
-            free -= room;
-            if let Some(room) = u64::try_from(room).ok().filter(|room| *room > 0) {
-                wanted.push((lane, room));
-            }
-        }
+        let mut shares = Shares::new(config.concurrency);
+        self.running.values().for_each(|(_, owner)| shares.hold(owner, 1));
+        let lanes = due.into_iter().map(|(lane, owner)| {
+            let busy = self.running.values().filter(|(running, _)| *running == lane).count();
+            let room = self.lanes.room(&lane, busy, config.per_receiver, steady);
+            Waiting { lane, owner, room }
+        });
+        let wanted = divide(lanes.collect(), &mut shares);
         let lease_ms = i64::try_from(config.timeout_ms).unwrap_or(i64::MAX).saturating_add(LEASE_GRACE_MS);
         let claimed = app.store.claim_deliveries(&wanted, now, now.plus_ms(lease_ms)).await?;
         if claimed.is_empty() {
-            return Ok(());
+            return Ok(0);
         }
         kill_point!("webhook_after_claim");
-        self.send(app, claimed).await
+        let count = claimed.len();
+        self.send(app, claimed).await?;
+        Ok(count)
     }
 
     async fn send(&mut self, app: &Arc<App>, claimed: Vec<DeliveryRow>) -> Result<(), DbErr> {
-        let events = app.store.events_by_id(claimed.iter().map(|row| row.event_id.clone()).collect()).await?;
-        let endpoints = app.store.endpoints(claimed.iter().filter_map(|row| row.endpoint_id.clone()).collect()).await?;
+        let events =
+            app.store.events_by_id(AllOwners, claimed.iter().map(|row| row.event_id.clone()).collect()).await?;
+        let endpoints =
+            app.store.endpoints(AllOwners, claimed.iter().filter_map(|row| row.endpoint_id.clone()).collect()).await?;
         let endpoints: HashMap<String, EndpointRow> = endpoints.into_iter().map(|e| (e.id.clone(), e)).collect();
         for row in claimed {
             let Some(event) = events.get(&row.event_id).cloned() else { continue };
             let endpoint = row.endpoint_id.as_ref().and_then(|id| endpoints.get(id)).cloned();
-            let lane = row.lane.clone();
+            let of = (row.lane.clone(), row.owner.to_string());
             let work = app.tasks.track_future(deliver(Arc::clone(app), row, event, endpoint));
             let task = self.working.spawn_on(work, &app.runtime);
-            self.running.insert(task.id(), lane);
+            self.running.insert(task.id(), of);
         }
         Ok(())
     }
@@ -147,7 +192,7 @@ impl Desk {
             self.running.remove(&id);
             if let Some(Returned { row, done }) = returned {
                 let now = app.clock.now();
-                self.lanes.note(&row.lane, &done, app.config.webhooks.failing_pace_ms, now);
+                self.lanes.note(&row.lane, &done, app.config.webhooks.failing_pace_ms, app.clock.steady_ms());
                 self.unrecorded.push(judged(app, row, done, now));
             }
             next = self.working.try_join_next_with_id();
@@ -215,9 +260,9 @@ async fn letter_to_notify_url(
     message: Message,
     now: Timestamp,
 ) -> Result<Letter, String> {
-    let (vault, owner) = (app.directory.vault(), sign::notify_owner(&row.merchant_id, row.livemode));
+    let (vault, owner) = (app.directory.vault(), sign::notify_owner(&row.owner));
     let new = Secret::new().map_err(|e| e.to_string())?.sealed(vault, &owner).map_err(|e| e.to_string())?;
-    let stored = app.store.notify_secret(&row.merchant_id, row.livemode, new, now).await.map_err(|e| e.to_string())?;
+    let stored = app.store.notify_secret(&row.owner, new, now).await.map_err(|e| e.to_string())?;
     let secrets = Secrets::open(vault, &owner, &stored.secrets, now).map_err(|e| e.to_string())?;
     Ok(Letter::signed(&secrets, url.to_owned(), Mode::Standard, &message, now))
 }
@@ -282,30 +327,35 @@ async fn report(app: &App, row: &DeliveryRow) {
     }
     if row.status == State::Failed && row.endpoint_id.is_none() {
         let detail = format!("Webhooks to {} are given up, last of payment {}.", row.lane, row.payment_id);
-        raise(app, &row.merchant_id, &row.merchant_id, detail).await;
+        raise(app, &row.owner, &row.owner.merchant, detail).await;
     }
 }
 
 async fn upkeep(app: &App) -> Result<(), DbErr> {
     let (now, config) = (app.clock.now(), &app.config.webhooks);
-    let oldest = app.store.oldest_undelivered().await?.map_or(0, |at| now.since(at).max(0).div_euclid(1000));
-    metrics::gauge!("interlock_webhook_oldest_undelivered_seconds")
-        .set(f64::from(i32::try_from(oldest).unwrap_or(i32::MAX)));
-    let failing = app.store.failing_endpoints(now.plus_s(config.alert_after_s.saturating_neg())).await?;
-    metrics::gauge!("interlock_webhook_endpoints_failing")
-        .set(f64::from(u32::try_from(failing.len()).unwrap_or(u32::MAX)));
+    for mode in domain::Mode::iter() {
+        let oldest = app.store.oldest_undelivered(mode).await?.map_or(0, |at| now.since(at).max(0).div_euclid(1000));
+        metrics::gauge!("interlock_webhook_oldest_undelivered_seconds", "mode" => mode.as_str())
+            .set(f64::from(i32::try_from(oldest).unwrap_or(i32::MAX)));
+    }
+    let failing = app.store.failing_endpoints(AllOwners, now.plus_s(config.alert_after_s.saturating_neg())).await?;
+    for mode in domain::Mode::iter() {
+        let count = failing.iter().filter(|endpoint| endpoint.owner.mode == mode).count();
+        metrics::gauge!("interlock_webhook_endpoints_failing", "mode" => mode.as_str())
+            .set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
+    }
     for endpoint in failing {
         let detail = format!("This endpoint has received nothing since {}.", endpoint.since.rfc3339());
-        raise(app, &endpoint.merchant_id, &endpoint.endpoint_id, detail).await;
+        raise(app, &endpoint.owner, &endpoint.endpoint_id, detail).await;
     }
     app.store.prune_deliveries(now.plus_s(config.log_days.saturating_mul(DAY_S).saturating_neg())).await
 }
 
-async fn raise(app: &App, merchant_id: &str, subject_id: &str, detail: String) {
+async fn raise(app: &App, owner: &Owner, subject_id: &str, detail: String) {
     let Ok(id) = id::new(id::Kind::Operation) else { return };
     let entry = Operation {
         id,
-        merchant_id: merchant_id.to_owned(),
+        owner: owner.clone(),
         kind: "webhook_failing",
         subject_id: subject_id.to_owned(),
         detail,

@@ -14,12 +14,15 @@ use providers::provider::ProviderName;
 use rand::Rng;
 
 use self::inner::Inner;
+use super::accounts::Accounts;
+use super::delta::MerchantHash;
 use super::subject::Subject;
 use super::vital::Vital;
 use super::{Gate, RouteId, RouteView, Verdict};
+use crate::domain::Mode;
 
 /// How a board is set up.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Settings {
     /// Which gateway this is; another number for each, drawn at its start.
     pub gateway: u32,
@@ -27,6 +30,14 @@ pub struct Settings {
     pub probe_every_ms: HashMap<ProviderName, u32>,
     /// Whether there are others to agree with on who probes. Without, this gateway does.
     pub shared: bool,
+    /// How many probes may be under way at the same time. Merchants share these places.
+    pub probes_at_once: usize,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self { gateway: 0, probe_every_ms: HashMap::new(), shared: false, probes_at_once: 64 }
+    }
 }
 
 /// A call on its way. To be given back by [`Board::end`], however it ended.
@@ -44,6 +55,28 @@ pub struct Probe {
     pub subject: Subject,
     /// Over which account.
     pub route: RouteId,
+    /// Whose account that is.
+    pub(super) merchant: MerchantHash,
+}
+
+/// What is to be removed from the store, if it still has this version.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Removal {
+    /// Whose.
+    pub subject: Subject,
+    /// The version that goes.
+    pub version: u64,
+}
+
+/// What became of something that was read from the store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Adopted {
+    /// It counts now.
+    Taken,
+    /// It is about nothing that this gateway has accounts for.
+    NotOurs,
+    /// No gateway can have written it. What is known here is written over it.
+    Refused,
 }
 
 /// A state to write, if the stored one still has this version. 0: if none is stored.
@@ -74,6 +107,8 @@ pub struct Standing {
     pub failing: i64,
     /// The same in the long run.
     pub usually_failing: i64,
+    /// A route whose whole provider is out as well: no news of its own.
+    pub with_provider: bool,
 }
 
 /// The health of all routes, as this gateway knows it.
@@ -85,8 +120,8 @@ pub struct Board {
 impl Board {
     /// An empty one.
     #[must_use]
-    pub fn new(settings: Settings, now_ms: i64) -> Self {
-        Self { inner: Mutex::new(Inner::new(settings, now_ms)) }
+    pub fn new(settings: Settings, accounts: Arc<Accounts>, now_ms: i64) -> Self {
+        Self { inner: Mutex::new(Inner::new(settings, accounts, now_ms)) }
     }
 
     /// Nothing in here panics between two halves of a change, so a poisoned lock is as good as any.
@@ -131,16 +166,23 @@ impl Board {
         inner.peek(route)
     }
 
-    /// How a provider's flow is over all accounts, for people.
+    /// How a provider's flow is over all accounts in a mode, for people: at the address where most merchants call it.
     #[must_use]
-    pub fn peek_provider(&self, provider: ProviderName, flow: Flow) -> Option<Vital> {
-        self.inner().provider(provider, flow)
+    pub fn peek_provider(&self, provider: ProviderName, flow: Flow, mode: Mode) -> Option<Vital> {
+        self.inner().provider(provider, flow, mode)
     }
 
-    /// How all providers' flows are, and those accounts' routes that do not take all payments, for who watches.
+    /// The same for who watches.
     #[must_use]
-    pub fn standings(&self) -> Vec<Standing> {
-        self.inner().standings()
+    pub fn whole(&self, provider: ProviderName, flow: Flow, mode: Mode) -> Option<Standing> {
+        self.inner().whole(provider, flow, mode)
+    }
+
+    /// How all providers' flows are in a mode, each where most merchants call it, and those accounts' routes that do not
+    /// take all payments, for who watches.
+    #[must_use]
+    pub fn standings(&self, mode: Mode) -> Vec<Standing> {
+        self.inner().standings(mode)
     }
 
     /// How one subject is, if anything is known of it.
@@ -164,21 +206,20 @@ impl Board {
         inner.tick();
     }
 
-    /// Probes that this gateway has to make now, and nobody else, over routes that are `ours`: others may have told of
-    /// an account that this gateway does not have, or not any more. They may take as long as they need; each ends
-    /// in [`Board::probed`].
+    /// Probes that this gateway has to make now, and nobody else. They may take as long as they need; each ends in
+    /// [`Board::probed`].
     #[must_use]
-    pub fn probes_due(&self, ours: impl Fn(&RouteId) -> bool, now_ms: i64) -> Vec<Probe> {
+    pub fn probes_due(&self, now_ms: i64) -> Vec<Probe> {
         let mut inner = self.inner();
         inner.advance(now_ms);
-        inner.probes_due(ours)
+        inner.probes_due()
     }
 
     /// A probe came back.
     pub fn probed(&self, probe: &Probe, verdict: Verdict, now_ms: i64) {
         let mut inner = self.inner();
         inner.advance(now_ms);
-        inner.probed(&probe.route, verdict);
+        inner.probed(probe, verdict);
     }
 
     /// Whether there are others to agree with: false while the store is away.
@@ -205,12 +246,41 @@ impl Board {
         self.inner().versions()
     }
 
-    /// Takes over what is stored of a subject. False, and nothing is done, if it is not what a gateway can have
-    /// written.
-    pub fn adopt(&self, subject: &Subject, vital: Vital, version: u64, now_ms: i64) -> bool {
+    /// What has left the board since the last time, and is still stored.
+    #[must_use]
+    pub fn take_removals(&self) -> Vec<Removal> {
+        self.inner().take_removals()
+    }
+
+    /// Takes over what is stored of a subject, if a gateway can have written it.
+    pub fn adopt(&self, subject: &Subject, vital: Vital, version: u64, now_ms: i64) -> Adopted {
         let mut inner = self.inner();
         inner.advance(now_ms);
         inner.adopt(subject, vital, version)
+    }
+
+    /// Takes over what is stored, whatever it is.
+    #[cfg(feature = "broken")]
+    pub fn believe(&self, subject: &Subject, vital: Vital, version: u64, now_ms: i64) {
+        let mut inner = self.inner();
+        inner.advance(now_ms);
+        inner.believe(subject, vital, version);
+    }
+
+    /// What is stored of a subject cannot even be read: what is known here is written over it.
+    pub fn refuse(&self, subject: &Subject, version: u64) -> Adopted {
+        self.inner().refuse(subject, version)
+    }
+
+    /// The store has nothing of this subject: it is written anew.
+    pub fn forgotten(&self, subject: &Subject) {
+        self.inner().forgotten(subject);
+    }
+
+    /// An exchange went well, and all that it brought was adopted. Returns in how many of them in a row the store has
+    /// said nothing at all about something that was written to it.
+    pub fn exchanged(&self) -> u32 {
+        self.inner().exchanged()
     }
 
     /// The store was found empty: everything is written anew.
@@ -220,29 +290,4 @@ impl Board {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_provider_is_asked_over_an_account_that_this_gateway_has() {
-        let route = |account: &str| RouteId {
-            account_id: account.to_owned(),
-            provider: "alipay".parse().unwrap(),
-            flow: Flow::Qr,
-        };
-        let board = Board::new(Settings::default(), 0);
-        let mut now_ms = 0;
-        let _ = board.peek(&route("ours"), now_ms);
-        for _ in 0..50 {
-            now_ms += 100;
-            let call = board.begin(&route("removed"), now_ms);
-            board.end(call, Verdict::ProviderFailed, now_ms);
-        }
-        let gate = |route| board.peek(&route, now_ms).gate;
-        assert_eq!((gate(route("removed")), gate(route("ours"))), (Gate::Open, Gate::Open));
-        assert!(board.probes_due(|_| false, now_ms).is_empty());
-        let asked: Vec<RouteId> =
-            board.probes_due(|route| route.account_id == "ours", now_ms).into_iter().map(|probe| probe.route).collect();
-        assert_eq!(asked, [route("ours")]);
-    }
-}
+mod tests;

@@ -5,6 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::Gate;
+use super::delta::{MOST_CALLS, MerchantHash};
 
 /// Open for at least so long.
 pub const OPEN_MS: i64 = 5_000;
@@ -18,6 +19,8 @@ const PROBES: u32 = 3;
 const PROBES_MOST: u32 = 24;
 /// A trip is forgotten after so long without another, if there were real successes.
 const FORGIVEN_MS: i64 = 60_000;
+/// So many trips are remembered: more than that makes no difference but to how long they are.
+const TRIPS: u32 = 16;
 /// What a ramp begins with.
 const FIRST_SHARE: f64 = 0.1;
 
@@ -32,6 +35,7 @@ pub struct At {
 
 /// What there is of a charge and an offer alike; how the subject is to be treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Manner {
     /// How often a provider may be asked whether it is back.
     pub probe_every_ms: u32,
@@ -47,6 +51,7 @@ impl Default for Manner {
 
 /// The breaker of one subject.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Breaker {
     gate: Gate,
     /// Since when, on the caller's clock.
@@ -55,6 +60,8 @@ pub struct Breaker {
     since: i64,
     /// Trips that are not forgotten.
     trips: u32,
+    /// The merchant whose failures alone it stands on: to all others it says nothing.
+    of: Option<MerchantHash>,
     /// Open: good probes in a row. On trial: real successes.
     progress: u32,
     /// When to ask next, on its own clock.
@@ -76,6 +83,7 @@ impl Default for Breaker {
             since_ms: 0,
             since: 0,
             trips: 0,
+            of: None,
             progress: 0,
             next_probe: 0,
             evidence: 0,
@@ -92,6 +100,18 @@ impl Breaker {
     #[must_use]
     pub const fn gate(&self) -> Gate {
         self.gate
+    }
+
+    /// The same for somebody's payments: an outage that only another merchant has seen is none of theirs.
+    #[must_use]
+    pub fn gate_for(&self, merchant: MerchantHash) -> Gate {
+        if self.of.is_some_and(|of| of != merchant) { Gate::Closed } else { self.gate }
+    }
+
+    /// The merchant whose failures alone it stands on, if it stands on one's.
+    #[must_use]
+    pub const fn of(&self) -> Option<MerchantHash> {
+        self.of
     }
 
     /// Since when, on the caller's clock.
@@ -141,19 +161,33 @@ impl Breaker {
         self.progress = 0;
     }
 
-    /// Opens it, for so many failures where so many were needed.
-    pub(super) fn trip(&mut self, evidence: u32, needed: u32, at: At) {
+    /// Opens it, for so many failures where so many were needed; `of` names their merchant where it was one alone.
+    pub(super) fn trip(&mut self, evidence: u32, needed: u32, of: Option<MerchantHash>, at: At) {
         match self.gate {
             Gate::Open => {}
             Gate::Closed | Gate::Ramping | Gate::Trial => {
                 self.before = self.gate;
-                self.trips = self.trips.saturating_add(1);
+                self.trips = self.trips.saturating_add(1).min(TRIPS);
+                self.of = of;
                 self.evidence = evidence;
                 self.needed = needed;
                 self.next_probe = at.own;
                 self.to(Gate::Open, at);
             }
         }
+    }
+
+    /// Others have seen it fail, too.
+    pub(super) const fn is_everybodys(&mut self) {
+        self.of = None;
+    }
+
+    /// Somebody else was answered: what it stands on is the trouble of the one merchant who had it.
+    pub(super) fn exonerate(&mut self, at: At) {
+        self.of = None;
+        self.evidence = 0;
+        self.trips = self.trips.saturating_sub(1);
+        self.to(Gate::Closed, at);
     }
 
     /// Suspected failures ended well. When most of what it opened for is gone, it never opened.
@@ -203,9 +237,10 @@ impl Breaker {
     }
 
     /// Real outcomes on trial or closed. A trial that fails opens it again.
-    pub(super) fn real(&mut self, good: u32, failed: u32, at: At) {
+    /// `of`: the merchant who had the failures, if it was one alone.
+    pub(super) fn real(&mut self, good: u32, failed: u32, of: Option<MerchantHash>, at: At) {
         match self.gate {
-            Gate::Trial if failed > 0 => self.trip(0, 0, at),
+            Gate::Trial if failed > 0 => self.trip(0, 0, of, at),
             Gate::Trial => {
                 self.progress = self.progress.saturating_add(good);
                 if self.progress >= TRIAL_SUCCESSES {
@@ -226,6 +261,7 @@ impl Breaker {
             }
             Gate::Ramping if gone >= RAMP_MS => {
                 self.to(Gate::Closed, at);
+                self.of = None;
                 self.earning_since = at.own;
                 self.earned = false;
             }
@@ -238,5 +274,22 @@ impl Breaker {
             }
             Gate::Open | Gate::Ramping | Gate::Closed | Gate::Trial => {}
         }
+    }
+
+    /// Whether it is what our own code could have written of a subject that is treated like this and whose clock shows
+    /// `own`, as of `now_ms`: nothing in it may keep payments away for longer than what has happened.
+    pub(super) fn is_sane(&self, own: i64, manner: Manner, now_ms: i64) -> bool {
+        let next_at_most = own.saturating_add(i64::from(manner.probe_every_ms));
+        (0..=own).contains(&self.since)
+            && (0..=own).contains(&self.earning_since)
+            && (0..=next_at_most).contains(&self.next_probe)
+            && (0..=now_ms.saturating_add(super::AHEAD_MS)).contains(&self.since_ms)
+            && self.trips <= TRIPS
+            && [self.progress, self.evidence, self.needed].iter().all(|count| *count <= MOST_CALLS)
+            && match self.before {
+                Gate::Closed | Gate::Ramping | Gate::Trial => true,
+                // What was open cannot have opened.
+                Gate::Open => false,
+            }
     }
 }

@@ -1,8 +1,10 @@
 //! How healthy routes are. Only technical outcomes count: a payer without money says nothing about a provider.
 //!
-//! Health is kept of two sorts of subjects: each account's route, and each provider's flow over all accounts. A route
-//! is as healthy as the worse of its two subjects.
+//! Health is kept of two sorts of subjects: each account's route, and each provider's flow over all accounts that call
+//! it at one address in one mode. A route is as healthy as the worse of its two subjects, but that no merchant alone
+//! speaks for a provider that others use as well: see [`vital`].
 
+pub mod accounts;
 pub mod adaptive;
 pub mod board;
 pub mod breaker;
@@ -18,6 +20,9 @@ pub mod watch;
 use providers::order::Flow;
 use providers::provider::ProviderName;
 use serde::{Deserialize, Serialize};
+
+/// Clocks of gateways follow each other's: what was written further ahead than this was written by none of them.
+const AHEAD_MS: i64 = 360_000;
 
 /// What routing chooses between: an account, and how the payer pays over it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

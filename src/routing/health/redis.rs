@@ -10,9 +10,19 @@ use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
 use redis::{AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisError, Script};
 
+use super::vital::FORMAT;
+
 const EXCHANGE: &str = include_str!("exchange.lua");
-/// All keys carry one hash tag, so that a cluster keeps them on one node and one script may touch them all.
-const KEYS: [&str; 3] = ["{interlock:health}:state", "{interlock:health}:versions", "{interlock:health}:values"];
+/// A longer value or name was written by nobody.
+const LONGEST_VALUE: usize = 65_536;
+const LONGEST_NAME: usize = 512;
+
+/// The keys of an installation. They carry its name, so that two installations on one Redis do not read each other's, and
+/// one hash tag, so that a cluster keeps them on one node and one script may touch them all.
+#[must_use]
+pub fn keys(installation: &str) -> [String; 3] {
+    ["state", "versions", "values"].map(|part| format!("{{interlock:{installation}}}:health:{FORMAT}:{part}"))
+}
 
 /// Where the shared health is. It is written as one address:
 /// `redis://[user:password@]host[:port][/db]` (or `rediss` for TLS) for one server,
@@ -80,6 +90,7 @@ enum Link {
 /// One connection to the shared health, made when it is needed.
 pub struct Shared {
     place: Place,
+    keys: [String; 3],
     patience: Duration,
     script: Script,
     link: Option<Link>,
@@ -98,7 +109,7 @@ pub struct Write {
     pub subject: String,
     /// The version that the value was made from; 0 for none.
     pub expected: u64,
-    /// The value.
+    /// The value; empty: it is removed.
     pub value: String,
 }
 
@@ -116,10 +127,37 @@ pub struct Seen {
 pub struct Stored {
     /// Under which name.
     pub subject: String,
-    /// Its version.
+    /// Its version. 0: the store has nothing of it, although somebody wrote.
     pub version: u64,
-    /// The value.
+    /// The value; empty if it is missing, or too long to be one.
     pub value: String,
+}
+
+/// What the store is to somebody who asks.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Life {
+    /// The one that it has seen before.
+    Known,
+    /// One that others have begun meanwhile, or before it came: all that is in it is told.
+    Other,
+    /// One that has just begun, empty; nothing was written yet.
+    New(Why),
+}
+
+/// Why a new life begins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::EnumString, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub enum Why {
+    /// There was nothing.
+    Empty,
+    /// Its keys do not fit together.
+    Torn,
+    /// It has gone back to an earlier state.
+    Rewound,
+    /// It is a life that was over already.
+    Older,
+    /// It did not keep what was written: this gateway wants it so.
+    Deaf,
 }
 
 /// What one exchange brought.
@@ -129,10 +167,9 @@ pub struct Exchanged {
     pub seen: Seen,
     /// The store's time, in milliseconds since 1970.
     pub now_ms: i64,
-    /// False when the store was emptied, or went back to an earlier state: nothing was written, and `changed` is all
-    /// that it has.
-    pub known: bool,
-    /// All that is new since, own writes included.
+    /// What it is to this gateway; only in a life that is known anything was written.
+    pub life: Life,
+    /// All that is new since, own writes included, and what there is where a write came too late.
     pub changed: Vec<Stored>,
 }
 
@@ -148,22 +185,32 @@ pub enum NoExchange {
     /// It took too long.
     #[error("no answer in time")]
     Slow,
+    /// It says the same again and again, the time of day included.
+    #[error("its clock stands still")]
+    Frozen,
 }
 
 impl Shared {
     /// Connects to nothing yet. No exchange takes longer than `patience`.
     #[must_use]
-    pub fn new(place: Place, patience: Duration) -> Self {
-        Self { place, patience, script: Script::new(EXCHANGE), link: None }
+    pub fn new(place: Place, installation: &str, patience: Duration) -> Self {
+        Self { place, keys: keys(installation), patience, script: Script::new(EXCHANGE), link: None }
     }
 
-    /// Writes, and hears what has changed. After an error the next call connects anew.
+    /// Writes, and hears what has changed. After an error the next call connects anew. `word` makes the name of a new life
+    /// unlike all others; `anew` asks for one.
     ///
     /// # Errors
     /// [`NoExchange`].
-    pub async fn exchange(&mut self, new_epoch: &str, seen: &Seen, writes: &[Write]) -> Result<Exchanged, NoExchange> {
+    pub async fn exchange(
+        &mut self,
+        word: &str,
+        seen: &Seen,
+        anew: bool,
+        writes: &[Write],
+    ) -> Result<Exchanged, NoExchange> {
         let patience = self.patience;
-        let answer = tokio::time::timeout(patience, self.ask(new_epoch, seen, writes)).await;
+        let answer = tokio::time::timeout(patience, self.ask(word, seen, anew, writes)).await;
         let answer = answer.unwrap_or(Err(NoExchange::Slow));
         if answer.is_err() {
             self.link = None;
@@ -186,12 +233,12 @@ impl Shared {
         Ok(tokio::time::timeout(self.patience, asked).await.map_err(|_| NoExchange::Slow)??)
     }
 
-    async fn ask(&mut self, new_epoch: &str, seen: &Seen, writes: &[Write]) -> Result<Exchanged, NoExchange> {
+    async fn ask(&mut self, word: &str, seen: &Seen, anew: bool, writes: &[Write]) -> Result<Exchanged, NoExchange> {
         let mut call = self.script.prepare_invoke();
-        for key in KEYS {
+        for key in &self.keys {
             call.key(key);
         }
-        call.arg(new_epoch).arg(&seen.epoch).arg(seen.version);
+        call.arg(word).arg(&seen.epoch).arg(seen.version).arg(u8::from(anew));
         for write in writes {
             call.arg(&write.subject).arg(write.expected).arg(&write.value);
         }
@@ -207,22 +254,33 @@ impl Shared {
     }
 }
 
-/// Epoch, version, seconds, microseconds, whether the caller's epoch is known, and the changes, flat.
-type Answer = (String, String, String, String, i64, Vec<String>);
+/// Epoch, version, seconds, microseconds, what the store is to the caller and why, and the changes, flat. Values are bytes:
+/// one that is no text must not take the others with it.
+type Answer = (String, String, String, String, String, String, Vec<Vec<u8>>);
 
-fn read((epoch, version, seconds, micros, known, changed): Answer) -> Result<Exchanged, NoExchange> {
+fn read((epoch, version, seconds, micros, life, why, changed): Answer) -> Result<Exchanged, NoExchange> {
     let number = |text: &str, what| text.parse::<u64>().map_err(|_| NoExchange::Garbage(what));
     let now_ms = seconds.parse::<i64>().ok().zip(micros.parse::<i64>().ok());
     let now_ms = now_ms.and_then(|(s, us)| s.checked_mul(1000)?.checked_add(us / 1000));
     let mut stored = Vec::with_capacity(changed.len() / 3);
     let mut rest = changed.into_iter();
     while let (Some(subject), Some(version), Some(value)) = (rest.next(), rest.next(), rest.next()) {
-        stored.push(Stored { subject, version: number(&version, "a version")?, value });
+        let version = String::from_utf8(version).map_err(|_| NoExchange::Garbage("a version"))?;
+        let value = String::from_utf8(value).ok().filter(|value| value.len() <= LONGEST_VALUE).unwrap_or_default();
+        // A name that is none can neither be removed nor written over by its name: a new life begins without it.
+        let subject = String::from_utf8(subject).ok().filter(|subject| subject.len() <= LONGEST_NAME);
+        stored.push(Stored { subject: subject.unwrap_or_default(), version: number(&version, "a version")?, value });
     }
+    let life = match life.as_str() {
+        "known" => Life::Known,
+        "other" => Life::Other,
+        "new" => Life::New(why.parse().map_err(|_| NoExchange::Garbage("a reason"))?),
+        _ => return Err(NoExchange::Garbage("a life")),
+    };
     Ok(Exchanged {
         seen: Seen { epoch, version: number(&version, "the version")? },
         now_ms: now_ms.ok_or(NoExchange::Garbage("the time"))?,
-        known: known == 1,
+        life,
         changed: stored,
     })
 }

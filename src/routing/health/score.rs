@@ -39,11 +39,14 @@ const TROUBLE_MOST: f64 = 200.0;
 const TROUBLE_S: f64 = 60.0;
 /// So many outcomes are weighed one by one.
 const AT_ONCE: u32 = 1_000;
+/// No route is busier, in outcomes a second.
+const BUSIEST: f64 = 10_000.0;
 /// From here on it is worth asking whether there is trouble.
 const DOUBTFUL: f64 = 0.01;
 
 /// What is believed of a success rate.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Score {
     /// Successes, discounted.
     good: f64,
@@ -64,6 +67,7 @@ pub struct Score {
 /// failure makes either a little likely already, and another route costs next to nothing for as long as it takes to
 /// find out; what fails in trouble is put down to the trouble, not to the route.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Trouble {
     brown_out: f64,
     outage: f64,
@@ -249,9 +253,16 @@ impl Score {
 
     /// Whether it is what our own code could have written.
     pub(super) fn is_sane(&self) -> bool {
-        [self.good, self.failed, self.known, self.held, self.recent].iter().all(|n| (0.0..=1e9).contains(n))
+        // A little more than there can be: sums of floating numbers are not exact.
+        let (seen, busiest) = (0.0..=MOST * 1.01, 0.0..=BUSIEST * RATE_S);
+        let known = 0.0..=LONG_RUN.max(BUSIEST * LONG_RUN_S);
+        [self.good, self.failed, self.good + self.failed].iter().all(|n| seen.contains(n))
+            && [self.held, self.recent].iter().all(|n| busiest.contains(n))
+            && known.contains(&self.known)
             && (0.0..=1.0).contains(&self.long_run)
-            && [self.trouble.brown_out, self.trouble.outage].iter().all(|n| (0.0..=1e9).contains(n))
+            && [self.trouble.brown_out, self.trouble.outage]
+                .iter()
+                .all(|n| (TROUBLE_LEAST * 0.99..=TROUBLE_MOST * 1.01).contains(n))
     }
 }
 

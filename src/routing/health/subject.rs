@@ -1,20 +1,36 @@
-//! What health is kept of, and how it is written down: part of the key under which it is stored.
+//! What health is kept of, and how it is written down: the name under which it is stored.
 
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use providers::order::Flow;
 use providers::provider::ProviderName;
 
 use super::RouteId;
+use crate::domain::Mode;
+
+/// A provider's flow at one address, as far as merchants share it: those who call another address, or with money of the
+/// other kind, learn nothing from each other.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Whole {
+    /// Which provider.
+    pub provider: ProviderName,
+    /// How payers pay.
+    pub flow: Flow,
+    /// Whether the money is real.
+    pub mode: Mode,
+    /// Where it is called: scheme, host and port. Empty where nobody has said.
+    pub address: Arc<str>,
+}
 
 /// What health is kept of.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// One account's route.
     Route(RouteId),
-    /// A provider's flow, over all accounts.
-    Provider(ProviderName, Flow),
+    /// A provider's flow, over all accounts that call it at one address in one mode.
+    Provider(Whole),
 }
 
 /// This names no subject.
@@ -26,7 +42,9 @@ impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Route(route) => write!(f, "route/{}/{}/{}", route.provider, route.flow, route.account_id),
-            Self::Provider(provider, flow) => write!(f, "provider/{provider}/{flow}"),
+            Self::Provider(Whole { provider, flow, mode, address }) => {
+                write!(f, "provider/{provider}/{flow}/{mode}/{address}")
+            }
         }
     }
 }
@@ -40,11 +58,14 @@ impl FromStr for Subject {
         let kind = next()?;
         let provider = next()?.parse().map_err(|_| UnknownSubject)?;
         let flow = next()?.parse().map_err(|_| UnknownSubject)?;
-        match (kind, parts.next()) {
-            ("provider", None) => Ok(Self::Provider(provider, flow)),
-            ("route", Some(account)) if !account.is_empty() => {
-                Ok(Self::Route(RouteId { account_id: account.to_owned(), provider, flow }))
+        let rest = next()?;
+        match kind {
+            "provider" => {
+                let (mode, address) = rest.split_once('/').ok_or(UnknownSubject)?;
+                let mode = mode.parse().map_err(|_| UnknownSubject)?;
+                Ok(Self::Provider(Whole { provider, flow, mode, address: address.into() }))
             }
+            "route" if !rest.is_empty() => Ok(Self::Route(RouteId { account_id: rest.to_owned(), provider, flow })),
             _ => Err(UnknownSubject),
         }
     }
@@ -58,16 +79,27 @@ mod tests {
     fn what_is_written_is_read_again() {
         let provider = "alipay".parse().unwrap();
         let route = RouteId { account_id: "acct_1".to_owned(), provider, flow: Flow::Qr };
-        for subject in [Subject::Route(route), Subject::Provider(provider, Flow::H5)] {
+        let whole = |mode, address: &str| Whole { provider, flow: Flow::H5, mode, address: address.into() };
+        let wholes = [whole(Mode::Live, "https://openapi.alipay.com"), whole(Mode::Test, "")];
+        for subject in wholes.into_iter().map(Subject::Provider).chain([Subject::Route(route)]) {
             assert_eq!(subject.to_string().parse(), Ok(subject));
         }
     }
 
     #[test]
     fn what_is_no_subject_is_none() {
-        for text in ["", "route", "route/alipay/qr", "route/alipay/qr/", "provider/alipay", "provider/nobody/qr"] {
+        for text in [
+            "",
+            "route",
+            "route/alipay/qr",
+            "route/alipay/qr/",
+            "provider/alipay",
+            "provider/alipay/qr",
+            "provider/alipay/qr/live",
+            "provider/alipay/qr/real/https://a",
+            "provider/nobody/qr/live/https://a",
+        ] {
             assert_eq!(text.parse::<Subject>(), Err(UnknownSubject), "{text}");
         }
-        assert_eq!("provider/alipay/qr/x".parse::<Subject>(), Err(UnknownSubject));
     }
 }

@@ -1,7 +1,6 @@
 //! One subject as one gateway has it: what all gateways last agreed on, what this one has learned since, and the sum
 //! of both, which it decides by. Nothing learned is lost or counted twice, whatever becomes of a write on its way.
 
-use super::Gate;
 use super::breaker::Manner;
 use super::delta::Delta;
 use super::vital::Vital;
@@ -10,6 +9,8 @@ use super::vital::Vital;
 const SENT: usize = 4;
 /// What was learned apart from the others for longer than this is newer than what they have stored.
 const APART_MS: i64 = 10_000;
+/// A right to probe that was asked for and neither given nor taken by somebody else for so long is as good as had.
+const CLAIM_MS: i64 = 3_000;
 /// A trial that nobody began is offered again after this.
 const GRANT_MS: i64 = 500;
 
@@ -28,6 +29,12 @@ pub struct Tracked {
     limits: Limits,
     stale_limits: bool,
     trial: Trial,
+    /// When the right to probe was asked for that is still open.
+    claimed: Option<i64>,
+    /// When somebody has asked last, as far as is known; while nobody has to, when somebody last had to.
+    asked: Option<i64>,
+    /// How many exchanges in a row have shown neither what was written nor what somebody else wrote instead.
+    missed: u32,
 }
 
 /// By when calls are over.
@@ -64,6 +71,9 @@ impl Tracked {
             limits: Limits::default(),
             stale_limits: false,
             trial: Trial::default(),
+            claimed: None,
+            asked: None,
+            missed: 0,
         }
     }
 
@@ -104,7 +114,31 @@ impl Tracked {
 
     /// Asks for the right to probe; alone, that is to have it.
     pub(super) fn claim(&mut self, own: i64, now_ms: i64) {
+        self.claimed.get_or_insert(own);
         self.learn(&Delta { claim: true, ..Delta::default() }, own, now_ms);
+    }
+
+    /// Whether this gateway has to ask, whatever the others say: it has asked for the right and heard nothing, or
+    /// somebody has to ask, and for two pauses nobody is known to have done so. What the store says may be a lie, or
+    /// whoever has the right may be dead.
+    pub(super) fn is_overdue(&mut self, own: i64) -> bool {
+        #[cfg(feature = "broken")]
+        if crate::broken::breaks(crate::broken::Rule::BelieveRedis) {
+            return false;
+        }
+        if !self.view.wants_probes() {
+            (self.asked, self.claimed) = (None, None);
+            return false;
+        }
+        let asked = *self.asked.get_or_insert(own);
+        let pause = i64::from(self.view.manner().probe_every_ms);
+        let is_unconfirmed = self.claimed.is_some_and(|at| own.saturating_sub(at) >= CLAIM_MS);
+        is_unconfirmed || own.saturating_sub(asked) >= pause.saturating_mul(2)
+    }
+
+    /// This gateway asks now.
+    pub(super) fn asks(&mut self, own: i64) {
+        (self.asked, self.claimed) = (Some(own), None);
     }
 
     /// Whether this payment may be the trial. Taken back by itself when the payment goes elsewhere.
@@ -116,9 +150,8 @@ impl Tracked {
         free
     }
 
-    /// A call begins; true if it is a trial.
-    pub(super) fn begin(&mut self) -> bool {
-        let is_trial = self.view.gate() == Gate::Trial;
+    /// A call begins, and may be a trial, which it returns.
+    pub(super) fn begin(&mut self, is_trial: bool) -> bool {
         self.trial.calls += u32::from(is_trial);
         is_trial
     }
@@ -151,6 +184,7 @@ impl Tracked {
     /// Takes over what is stored. Returns whether a right to probe was had by it.
     pub(super) fn adopt(&mut self, vital: Vital, version: u64, gateway: u32, own: i64, now_ms: i64) -> bool {
         let mut won = false;
+        self.missed = 0;
         self.sent.retain(|(flush, delta)| {
             let is_in = vital.includes(gateway, *flush);
             won |= is_in && delta.claim;
@@ -159,6 +193,9 @@ impl Tracked {
         if self.sent.is_empty() && self.pending.is_empty() {
             self.pending_since = None;
         }
+        if won {
+            self.claimed = None;
+        }
         let apart = self.pending_since.is_some_and(|since| own.saturating_sub(since) > APART_MS);
         if apart || version < self.version {
             // The store was away, or has lost what it had: this view is the newer one.
@@ -166,13 +203,20 @@ impl Tracked {
             self.keep_view();
             return won;
         }
+        if vital.probed_at() != self.base.probed_at() {
+            // Somebody has asked, and was answered or not.
+            self.asked = Some(own);
+        }
         self.base = vital;
         self.version = version;
         self.view = self.base.clone();
         self.view.tick(now_ms);
         let free = self.view.probe_due();
+        if !free {
+            // Somebody else asks already, or nobody has to.
+            self.claimed = None;
+        }
         for delta in self.sent.iter_mut().map(|(_, delta)| delta).chain([&mut self.pending]) {
-            // Somebody else asks already.
             delta.claim &= free;
             self.view.apply(delta, now_ms);
         }
@@ -180,10 +224,21 @@ impl Tracked {
         won
     }
 
-    /// The store has forgotten everything.
+    /// The store has forgotten it.
     pub(super) fn reseed(&mut self) {
-        self.version = 0;
+        self.keep_view_over(0);
+    }
+
+    /// What the store has under this version cannot be: this view is to be written over it.
+    pub(super) fn keep_view_over(&mut self, version: u64) {
+        (self.version, self.missed) = (version, 0);
         self.keep_view();
+    }
+
+    /// An exchange has gone well. Returns in how many of them in a row the store has kept silent about what was written.
+    pub(super) const fn exchanged(&mut self) -> u32 {
+        self.missed = if self.sent.is_empty() { 0 } else { self.missed.saturating_add(1) };
+        self.missed
     }
 
     fn keep_view(&mut self) {

@@ -6,13 +6,15 @@ use serde::{Deserialize, Serialize};
 
 use super::Gate;
 use super::breaker::{At, Breaker, Manner};
-use super::delta::{AccountHash, Delta, Run};
+use super::delta::{Delta, MOST_CALLS, MerchantHash, Run};
 use super::latency::Latencies;
 use super::score::{Score, trip_after, wilson_upper};
+#[cfg(feature = "broken")]
+use crate::broken::{Rule, breaks};
 
-/// The shape of a stored [`Vital`]: part of its key, so that two versions of the program that differ in it do not
-/// read each other's.
-pub const FORMAT: u32 = 1;
+/// The shape and the meaning of a stored [`Vital`], the pace of its probes included: part of the key that it lies under,
+/// so that two versions of the program that differ in it do not read each other's.
+pub const FORMAT: u32 = 2;
 
 /// A step of the breaker's own clock is at most this long. Whoever looks after a subject does so more often.
 const STEP_MS: i64 = 2_000;
@@ -26,19 +28,20 @@ const WINDOW_S: i64 = 10;
 const WINDOW_CALLS: u32 = 10;
 /// A success rate that is certainly below this is an outage too.
 const WINDOW_RATE: f64 = 0.60;
-/// An account is in use when it was used within this time.
-const IN_USE_MS: i64 = 600_000;
+/// A merchant takes part when it has called within this time.
+const IN_USE_MS: i64 = 60_000;
 /// A route is silent for so long after the last payment that took it without a call.
 const SILENT_MS: i64 = 60_000;
 /// A route that may be in trouble is asked when it was not heard of for so long.
 const UNHEARD_MS: i64 = 500;
 /// So many gateways' flushes are told apart.
 const GATEWAYS: usize = 16;
-/// So many accounts are remembered as used or failing.
-const ACCOUNTS: usize = 4;
+/// So many merchants are remembered as taking part or failing.
+const MERCHANTS: usize = 4;
 
 /// A second of the window.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Second {
     at: i64,
     good: u32,
@@ -47,6 +50,7 @@ struct Second {
 
 /// The health of one subject.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Vital {
     /// The caller's clock when it was last looked at.
     seen_ms: i64,
@@ -57,13 +61,17 @@ pub struct Vital {
     latencies: Latencies,
     window: Vec<Second>,
     run: Run,
-    /// Accounts, and when they were last used, on its own clock.
-    in_use: Vec<(AccountHash, i64)>,
+    /// Merchants, and when one of their accounts was last used, on its own clock.
+    in_use: Vec<(MerchantHash, i64)>,
     /// The same for their last failures.
-    failing: Vec<(AccountHash, i64)>,
+    failing: Vec<(MerchantHash, i64)>,
     breaker: Breaker,
     /// When a call last ended.
     heard_at: i64,
+    /// When somebody was last answered, by a call or by a probe.
+    worked_at: Option<i64>,
+    /// When a probe last came back.
+    probed_at: Option<i64>,
     /// When a payment last took the route without a call.
     silent_at: Option<i64>,
     /// What of which gateway is in it: gateway, number of its last flush.
@@ -86,6 +94,8 @@ impl Vital {
             failing: Vec::new(),
             breaker: Breaker::default(),
             heard_at: 0,
+            worked_at: None,
+            probed_at: None,
             silent_at: None,
             flushes: Vec::new(),
         }
@@ -112,7 +122,7 @@ impl Vital {
     /// Takes in what a gateway has learned.
     pub fn apply(&mut self, delta: &Delta, now_ms: i64) {
         self.tick(now_ms);
-        self.note_accounts(delta);
+        self.note_merchants(delta);
         if delta.good > 0 || delta.failed > 0 {
             self.heard_at = self.own;
         }
@@ -120,13 +130,18 @@ impl Vital {
             self.silent_at = Some(self.own);
         }
         self.latencies.merge(&delta.latencies);
+        if delta.answered.count() > 0 {
+            self.worked_at = Some(self.own);
+        }
+        if delta.probes_good > 0 || delta.probes_bad {
+            self.probed_at = Some(self.own);
+        }
+        if self.breaker.of().is_some_and(|of| self.is_out() && delta.answered.iter().any(|other| other != of)) {
+            self.breaker.exonerate(self.at());
+        }
         match self.gate() {
-            // It is taken out already: what still comes in from before says nothing new.
-            Gate::Open => {}
-            Gate::Trial => {
-                self.score.add(delta.good, delta.failed, delta.trail.length);
-                self.breaker.real(delta.good, delta.failed.saturating_sub(delta.retracted), self.at());
-            }
+            Gate::Open => self.spread(delta),
+            Gate::Trial => self.on_trial(delta),
             Gate::Closed | Gate::Ramping => self.count(delta),
         }
         if delta.retracted > 0 {
@@ -143,17 +158,17 @@ impl Vital {
 
     fn count(&mut self, delta: &Delta) {
         self.score.add(delta.good, delta.failed, delta.trail.length);
-        self.breaker.real(delta.good, delta.failed, self.at());
+        self.breaker.real(delta.good, delta.failed, None, self.at());
         let rows = if delta.good == 0 {
             [Some(std::mem::take(&mut self.run).then(&delta.trail)), None, None]
         } else {
             let lead = std::mem::take(&mut self.run).then(&delta.lead);
             [Some(lead), Some(delta.inner.clone()), Some(delta.trail.clone())]
         };
-        let needed = self.trip_after();
+        let (needed, alone) = (self.trip_after(), !self.is_shared());
         for row in rows.into_iter().flatten() {
-            if row.length >= needed && row.accounts.count() >= self.accounts_needed() {
-                self.trip(row.length, needed);
+            if believed(&row, alone) >= needed {
+                self.trip(row.length, needed, one_of(&row, needed));
                 return;
             }
             self.run = row;
@@ -161,32 +176,75 @@ impl Vital {
         self.fill_window(delta.good, delta.failed, delta.retracted);
         let (good, failed) = self.window_sums();
         let enough = good.saturating_add(failed) >= WINDOW_CALLS;
-        if enough && wilson_upper(good, failed) < WINDOW_RATE && self.failing_lately() >= self.accounts_needed() {
-            self.trip(failed, failed);
+        // Where several merchants call and one of them is answered, it is not the provider that is out: routes have
+        // breakers of their own for that.
+        if alone && enough && wilson_upper(good, failed) < WINDOW_RATE && self.failing_lately() > 0 {
+            let of = self.failing.last().map(|(merchant, _)| *merchant);
+            #[cfg(feature = "broken")]
+            let of = of.filter(|_| !breaks(Rule::OneMerchantTrips));
+            self.trip(failed, failed, of);
         }
     }
 
-    fn trip(&mut self, evidence: u32, needed: u32) {
+    /// It is taken out already, and what still comes in from before says nothing new; but for an outage that only one
+    /// merchant has seen, until others have seen it as well.
+    fn spread(&mut self, delta: &Delta) {
+        let Some(of) = self.breaker.of() else { return };
+        let before = std::mem::take(&mut self.run);
+        self.run = if delta.good == 0 { before.then(&delta.trail) } else { delta.trail.clone() };
+        let others = self.run.length.saturating_sub(self.run.merchants.times(of));
+        if others.saturating_mul(2) >= self.trip_after() {
+            self.breaker.is_everybodys();
+        }
+    }
+
+    /// A trial that fails says something of its merchant alone where others call as well, until one of theirs fails, too.
+    fn on_trial(&mut self, delta: &Delta) {
+        self.score.add(delta.good, delta.failed, delta.trail.length);
+        let before = std::mem::take(&mut self.run);
+        self.run = if delta.good == 0 { before.then(&delta.trail) } else { delta.trail.clone() };
+        let enough = !self.is_shared() || self.run.merchants.count() > 1 || self.run.length == 0;
+        let failed = if enough { delta.failed.saturating_sub(delta.retracted) } else { 0 };
+        let of = self.run.merchants.iter().next().filter(|_| self.run.merchants.count() == 1);
+        self.breaker.real(delta.good, failed, of, self.at());
+        if self.gate() == Gate::Open {
+            self.run = Run::default();
+        }
+    }
+
+    fn trip(&mut self, evidence: u32, needed: u32, of: Option<MerchantHash>) {
         self.score.forgive(evidence);
         self.window.clear();
         self.run = Run::default();
-        self.breaker.trip(evidence, needed, self.at());
+        self.breaker.trip(evidence, needed, of, self.at());
     }
 
-    fn note_accounts(&mut self, delta: &Delta) {
+    fn note_merchants(&mut self, delta: &Delta) {
         note(&mut self.in_use, delta.used.iter(), self.own);
         for row in [&delta.lead, &delta.inner, &delta.trail] {
-            note(&mut self.failing, row.accounts.iter(), self.own);
+            note(&mut self.failing, row.merchants.iter(), self.own);
         }
     }
 
-    /// A breaker over several accounts opens for failures of two of them, since one alone may be its own fault.
-    fn accounts_needed(&self) -> usize {
-        since(&self.in_use, self.own - IN_USE_MS).min(2)
+    /// Whether several merchants have called within the last minute: then one of them alone may be its own trouble.
+    #[must_use]
+    pub fn is_shared(&self) -> bool {
+        #[cfg(feature = "broken")]
+        if breaks(Rule::OneMerchantTrips) {
+            return false;
+        }
+        since(&self.in_use, self.own - IN_USE_MS) > 1
     }
 
     fn failing_lately(&self) -> usize {
         since(&self.failing, self.own - WINDOW_S * 1_000)
+    }
+
+    fn is_out(&self) -> bool {
+        match self.gate() {
+            Gate::Closed => false,
+            Gate::Ramping | Gate::Trial | Gate::Open => true,
+        }
     }
 
     fn fill_window(&mut self, good: u32, failed: u32, retracted: u32) {
@@ -225,17 +283,34 @@ impl Vital {
         due
     }
 
-    /// A probe came back. Says something only while it is open.
-    pub fn probed(&mut self, good: bool, now_ms: i64) {
-        let mut delta = Delta::default();
-        delta.probed(good);
-        self.apply(&delta, now_ms);
-    }
-
     /// Whether a probe is due at the time of the last look.
     #[must_use]
     pub fn probe_due(&self) -> bool {
         self.breaker.probe_due(self.own, self.is_unheard())
+    }
+
+    /// For how long nobody has been answered, in milliseconds; `None` if nobody ever was.
+    #[must_use]
+    pub fn worked_ago_ms(&self) -> Option<i64> {
+        self.worked_at.map(|at| self.own.saturating_sub(at))
+    }
+
+    /// When a probe last came back, on its own clock: another number after each.
+    #[must_use]
+    pub const fn probed_at(&self) -> Option<i64> {
+        self.probed_at
+    }
+
+    /// Whether somebody has to ask from time to time.
+    #[must_use]
+    pub fn wants_probes(&self) -> bool {
+        self.gate() == Gate::Open || self.is_unheard()
+    }
+
+    /// How it is to be treated.
+    #[must_use]
+    pub const fn manner(&self) -> Manner {
+        self.manner
     }
 
     /// Whether payments take this route without a call that would show how it is.
@@ -298,6 +373,11 @@ impl Vital {
         self.flushes.iter().any(|(g, last)| *g == gateway && *last >= flush)
     }
 
+    /// The last flush of that gateway's that is in it.
+    pub(super) fn flush_of(&self, gateway: u32) -> Option<u32> {
+        self.flushes.iter().find(|(g, _)| *g == gateway).map(|(_, last)| *last)
+    }
+
     pub(super) fn flushed(&mut self, gateway: u32, flush: u32) {
         self.flushes.retain(|(g, _)| *g != gateway);
         if self.flushes.len() >= GATEWAYS {
@@ -306,17 +386,29 @@ impl Vital {
         self.flushes.push((gateway, flush));
     }
 
-    /// Whether it is what our own code could have written: what is stored elsewhere may be anything.
+    /// Whether it is what our own code could have written by `now_ms` of a subject that is treated like this: what is
+    /// stored elsewhere may be anything. Nothing that passes can keep payments away for longer than what has happened
+    /// would: no time lies ahead but that of the next probe, and that one no further than a probe's pause.
     #[must_use]
-    pub fn is_sane(&self) -> bool {
-        self.score.is_sane()
+    pub fn is_sane(&self, manner: Manner, now_ms: i64) -> bool {
+        let past = 0..=self.own;
+        let merchants =
+            |list: &[(MerchantHash, i64)]| list.len() <= MERCHANTS && list.iter().all(|(_, at)| past.contains(at));
+        let second = |s: &Second| (0..=self.own / 1_000).contains(&s.at) && s.good.max(s.failed) <= MOST_CALLS;
+        (0..=i64::MAX / 4).contains(&self.own)
+            && (0..=now_ms.saturating_add(super::AHEAD_MS)).contains(&self.seen_ms)
+            && self.manner == manner
+            && self.score.is_sane()
             && self.latencies.is_sane()
-            && (0..=i64::MAX / 4).contains(&self.own)
-            && (i64::MIN / 4..=i64::MAX / 4).contains(&self.seen_ms)
+            && self.breaker.is_sane(self.own, manner, now_ms)
+            && self.run.is_sane()
             && self.window.len() <= 16
+            && self.window.iter().all(second)
             && self.flushes.len() <= GATEWAYS
-            && self.in_use.len() <= ACCOUNTS
-            && self.failing.len() <= ACCOUNTS
+            && merchants(&self.in_use)
+            && merchants(&self.failing)
+            && past.contains(&self.heard_at)
+            && [self.worked_at, self.probed_at, self.silent_at].iter().flatten().all(|at| past.contains(at))
     }
 
     const fn at(&self) -> At {
@@ -324,16 +416,30 @@ impl Vital {
     }
 }
 
-fn note(list: &mut Vec<(AccountHash, i64)>, accounts: impl Iterator<Item = AccountHash>, own: i64) {
-    for account in accounts {
-        list.retain(|(a, _)| *a != account);
-        if list.len() >= ACCOUNTS {
+fn note(list: &mut Vec<(MerchantHash, i64)>, merchants: impl Iterator<Item = MerchantHash>, own: i64) {
+    for merchant in merchants {
+        list.retain(|(m, _)| *m != merchant);
+        if list.len() >= MERCHANTS {
             list.remove(0);
         }
-        list.push((account, own));
+        list.push((merchant, own));
     }
 }
 
-fn since(list: &[(AccountHash, i64)], own: i64) -> usize {
+fn since(list: &[(MerchantHash, i64)], own: i64) -> usize {
     list.iter().filter(|(_, at)| *at >= own).count()
+}
+
+/// How many failures this row is, for one merchant alone or among several.
+fn believed(row: &Run, alone: bool) -> u32 {
+    if alone { row.length } else { row.agreed() }
+}
+
+/// Whose row it is, unless others have had their part in it.
+fn one_of(row: &Run, needed: u32) -> Option<MerchantHash> {
+    #[cfg(feature = "broken")]
+    if breaks(Rule::OneMerchantTrips) {
+        return None;
+    }
+    row.merchants.most().filter(|_| row.agreed() < needed).map(|(merchant, _)| merchant)
 }

@@ -1,17 +1,22 @@
 //! The board, and the time it lives in: a clock that nobody sets. It begins at the machine's time and follows the
 //! shared store's, so that gateways mean the same by a moment; it never goes by the wall clock after that.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Instant;
 
-use providers::outcome::{Created, Failure, FailureKind, Queried, Refusal};
+use providers::outcome::{ADDRESS_NOT_ALLOWED, Created, Failure, FailureKind, NO_ROOM, Queried, Refusal};
 
+use super::accounts::Accounts;
 use super::board::{Board, Probe, Settings, Ticket};
 use super::{RouteId, RouteView, Verdict};
 use crate::domain::Timestamp;
 
 /// From one exchange to the next the time is corrected by this much at the most, after the first one.
 const CORRECTION_MS: i64 = 10;
+
+/// A store's clock that is further off than this is wrong, or somebody's invention.
+const FOLLOWED_MS: i64 = 300_000;
 
 /// The health of all routes, as this gateway knows it, now.
 #[derive(Debug)]
@@ -27,9 +32,9 @@ pub struct Watch {
 impl Watch {
     /// Nothing is known yet.
     #[must_use]
-    pub fn new(settings: Settings, breakers: bool, now: Timestamp) -> Self {
+    pub fn new(settings: Settings, accounts: Arc<Accounts>, breakers: bool, now: Timestamp) -> Self {
         Self {
-            board: Board::new(settings, now.0),
+            board: Board::new(settings, accounts, now.0),
             began: Instant::now(),
             base_ms: AtomicI64::new(now.0),
             follows: AtomicBool::new(false),
@@ -50,12 +55,17 @@ impl Watch {
         self.base_ms.load(Ordering::Relaxed).saturating_add(gone)
     }
 
-    /// The shared store's clock showed this just now.
-    pub fn follow(&self, store_ms: i64) {
+    /// The shared store's clock showed this just now. One that is hours off is not followed: it would be told to people.
+    /// Returns whether it was.
+    pub fn follow(&self, store_ms: i64) -> bool {
         let behind = store_ms.saturating_sub(self.now_ms());
+        if behind.saturating_abs() > FOLLOWED_MS {
+            return false;
+        }
         let first = !self.follows.swap(true, Ordering::Relaxed);
         let step = if first { behind } else { behind.clamp(-CORRECTION_MS, CORRECTION_MS) };
         self.base_ms.fetch_add(step, Ordering::Relaxed);
+        true
     }
 
     /// A call is about to be made.
@@ -93,10 +103,10 @@ impl Watch {
         self.board.tick(self.now_ms());
     }
 
-    /// Probes that this gateway has to make now, over routes that are `ours`.
+    /// Probes that this gateway has to make now.
     #[must_use]
-    pub fn probes_due(&self, ours: impl Fn(&RouteId) -> bool) -> Vec<Probe> {
-        self.board.probes_due(ours, self.now_ms())
+    pub fn probes_due(&self) -> Vec<Probe> {
+        self.board.probes_due(self.now_ms())
     }
 
     /// A probe came back.
@@ -108,24 +118,31 @@ impl Watch {
 /// What the end of a creating call says of its route. A payer's "no", and one to our parameters, show that the
 /// provider works.
 #[must_use]
-pub const fn verdict(outcome: &Created) -> Verdict {
+pub fn verdict(outcome: &Created) -> Verdict {
     match outcome {
         Created::Accepted(_)
         | Created::Captured(_)
         | Created::Waiting
         | Created::Declined(_)
         | Created::Refused(Refusal::Request, _) => Verdict::Good,
+        Created::NotSent(failure) | Created::Unknown(failure) if is_own_trouble(failure) => Verdict::Nothing,
         Created::NotSent(_) | Created::Refused(Refusal::Provider, _) | Created::Unknown(_) => Verdict::ProviderFailed,
         Created::Refused(Refusal::Account, _) => Verdict::AccountFailed,
     }
 }
 
+/// This machine could not even begin, or was not allowed to.
+fn is_own_trouble(failure: &Failure) -> bool {
+    [NO_ROOM, ADDRESS_NOT_ALLOWED].contains(&failure.code.as_str())
+}
+
 /// What the answer to a question about an order that does not exist says of its route. "You ask too often" is an
 /// answer of somebody who is alive.
 #[must_use]
-pub const fn probe_verdict(outcome: &Queried) -> Verdict {
+pub fn probe_verdict(outcome: &Queried) -> Verdict {
     match outcome {
         Queried::NotFound | Queried::Payable | Queried::Paid(_) | Queried::Closed | Queried::Reversed => Verdict::Good,
+        Queried::Unknown(failure) if is_own_trouble(failure) => Verdict::Nothing,
         Queried::Unknown(Failure { kind, .. }) => match kind {
             FailureKind::RateLimited | FailureKind::Request | FailureKind::Declined => Verdict::Good,
             FailureKind::Account => Verdict::AccountFailed,
@@ -133,5 +150,25 @@ pub const fn probe_verdict(outcome: &Queried) -> Verdict {
                 Verdict::ProviderFailed
             }
         },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_this_machine_could_not_begin_tells_of_nobody() {
+        let failure = |kind, code: &str| Failure::new(kind, code, "");
+        for (failure, expected) in [
+            (failure(FailureKind::Network, NO_ROOM), Verdict::Nothing),
+            (failure(FailureKind::Network, "connect"), Verdict::ProviderFailed),
+            (failure(FailureKind::Timeout, "timeout"), Verdict::ProviderFailed),
+            (failure(FailureKind::Account, ADDRESS_NOT_ALLOWED), Verdict::Nothing),
+        ] {
+            assert_eq!(verdict(&Created::NotSent(failure.clone())), expected, "{failure:?}");
+            assert_eq!(verdict(&Created::Unknown(failure.clone())), expected, "{failure:?}");
+            assert_eq!(probe_verdict(&Queried::Unknown(failure.clone())), expected, "{failure:?}");
+        }
     }
 }

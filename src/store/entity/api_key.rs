@@ -14,6 +14,9 @@ pub struct Model {
     pub livemode: bool,
     pub created_at: i64,
     pub revoked_at: Option<i64>,
+    pub name: Option<String>,
+    pub last_used_at: Option<i64>,
+    pub root: Option<String>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

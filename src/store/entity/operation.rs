@@ -9,6 +9,7 @@ pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: String,
     pub merchant_id: String,
+    pub livemode: bool,
     pub kind: String,
     pub subject_id: String,
     pub detail: String,

@@ -35,6 +35,9 @@ pub struct Model {
     pub expires_at: i64,
     pub ledger_entries: Option<i32>,
     pub ledger_hash: Option<String>,
+    pub urgency: i16,
+    pub due_provider: String,
+    pub scheduled_at: Option<i64>,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

@@ -11,6 +11,7 @@ pub struct Model {
     pub payment_id: String,
     pub attempt_id: String,
     pub merchant_id: String,
+    pub livemode: bool,
     pub merchant_refund_no: String,
     pub provider_refund_no: String,
     pub earlier_nos: String,

@@ -9,6 +9,7 @@ pub struct Model {
     #[sea_orm(primary_key)]
     pub seq: i32,
     pub merchant_id: String,
+    pub livemode: bool,
     pub version: i32,
     pub rules: Json,
     pub changed_by: String,

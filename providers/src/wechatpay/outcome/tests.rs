@@ -31,7 +31,7 @@ impl Bench {
             "public_key": keys["wechatpay_pubkey_pem"], "apiv3_key": keys["apiv3_key"],
         });
         Self {
-            account: Account::read(settings).unwrap(),
+            account: Account::read(settings, &crate::http::Way::Open).unwrap(),
             theirs: Signer::from_text(keys["wechatpay_pubkey_private_key_pem"].as_str().unwrap()).unwrap(),
             now: DateTime::from_timestamp(NOW, 0).unwrap(),
         }

@@ -1,5 +1,9 @@
 //! What stands behind the board's lock.
 
+mod exchange;
+mod probing;
+mod standings;
+
 use std::collections::{BTreeMap, HashMap};
 use std::ops::Bound;
 use std::sync::Arc;
@@ -7,15 +11,17 @@ use std::sync::Arc;
 use providers::order::Flow;
 use providers::provider::ProviderName;
 use rand::{Rng, RngExt as _};
-use sha2::{Digest as _, Sha256};
 
-use super::{Change, Probe, Settings, Standing, Ticket};
+use super::{Removal, Settings, Ticket};
+use crate::domain::Mode;
+use crate::routing::health::accounts::{self, Accounts, Known, Snapshot};
 use crate::routing::health::breaker::Manner;
-use crate::routing::health::delta::{AccountHash, Delta};
-use crate::routing::health::subject::Subject;
+use crate::routing::health::delta::{Delta, MerchantHash};
+use crate::routing::health::subject::{Subject, Whole};
 use crate::routing::health::tracked::{Limits, Tracked};
 use crate::routing::health::vital::Vital;
 use crate::routing::health::{Gate, RouteId, RouteView, Verdict};
+use crate::routing::share::Shares;
 
 /// A gap this long is none of our time: the process stood still, or the clock was set.
 const GAP_MS: i64 = 1_000;
@@ -29,6 +35,8 @@ const LATE_LEAST_MS: i64 = 150;
 const HISTORY: u32 = 50;
 /// With less history the thousandth is not known: half as long again is waited.
 const LONG_HISTORY: u32 = 1_000;
+/// A route with more outcomes a second than this, one in two minutes, knows by itself how it is.
+const KNOWN_RATE: f64 = 0.008;
 /// A call that never ended was forgotten by whoever made it.
 const LOST_MS: i64 = 120_000;
 /// Subjects that others have stored and this gateway does not know: so many are taken over.
@@ -40,18 +48,33 @@ pub(super) struct Inner {
     seen_ms: i64,
     /// Its own clock: time that this process was awake for.
     own: i64,
+    accounts: Arc<Accounts>,
+    /// The accounts as they were when routes were last compared with them.
+    compared: Option<Arc<Snapshot>>,
     routes: HashMap<Arc<RouteId>, Route>,
-    providers: HashMap<(ProviderName, Flow), Tracked>,
+    providers: HashMap<Arc<Whole>, Tracked>,
     next_call: u64,
     next_flush: u32,
     /// Rights to probe that were had by a write.
     won: Vec<Subject>,
+    /// What has left and is still stored.
+    removed: Vec<Removal>,
+    probing: Probing,
+}
+
+/// Probes under way, and how providers that are out were asked.
+#[derive(Debug)]
+struct Probing {
+    places: Shares<MerchantHash>,
+    /// Counts the turns of each provider.
+    turns: HashMap<Arc<Whole>, u32>,
 }
 
 #[derive(Debug)]
 struct Route {
     tracked: Tracked,
-    account: AccountHash,
+    merchant: MerchantHash,
+    whole: Arc<Whole>,
     /// In the order in which they began.
     calls: BTreeMap<u64, Call>,
     /// Calls up to this one were looked at.
@@ -69,9 +92,14 @@ struct Call {
 }
 
 impl Inner {
-    pub(super) fn new(settings: Settings, now_ms: i64) -> Self {
+    pub(super) fn new(settings: Settings, accounts: Arc<Accounts>, now_ms: i64) -> Self {
+        let probing = Probing { places: Shares::new(settings.probes_at_once.max(1)), turns: HashMap::new() };
         Self {
             settings,
+            accounts,
+            compared: None,
+            removed: Vec::new(),
+            probing,
             seen_ms: now_ms,
             own: 0,
             routes: HashMap::new(),
@@ -100,20 +128,87 @@ impl Inner {
         Manner { probe_every_ms, charges: flow.takes_money() }
     }
 
-    fn know(&mut self, id: &RouteId) {
+    /// Puts a route on the board. False: its account takes no payments any more, and nothing is kept of it.
+    fn know(&mut self, id: &RouteId) -> bool {
         if self.routes.contains_key(id) {
-            return;
+            return true;
         }
+        let Some(known) = self.account(id) else { return false };
         let (manner, now_ms) = (self.manner(id.provider, id.flow), self.seen_ms);
+        let whole = Whole { provider: id.provider, flow: id.flow, mode: known.mode, address: known.address };
+        let whole =
+            self.providers.get_key_value(&whole).map_or_else(|| Arc::new(whole), |(known, _)| Arc::clone(known));
+        self.providers.entry(Arc::clone(&whole)).or_insert_with(|| Tracked::new(manner, now_ms));
         let route = Route {
             tracked: Tracked::new(manner, now_ms),
-            account: hash(&id.account_id),
+            merchant: known.merchant,
+            whole,
             calls: BTreeMap::new(),
             judged: 0,
             probed: 0,
         };
         self.routes.insert(Arc::new(id.clone()), route);
-        self.providers.entry((id.provider, id.flow)).or_insert_with(|| Tracked::new(manner, now_ms));
+        true
+    }
+
+    /// What is known of a route's account. While nobody has said anything of accounts, each is a merchant's only one.
+    fn account(&self, id: &RouteId) -> Option<Known> {
+        let Some(snapshot) = self.accounts.snapshot() else {
+            let merchant = accounts::merchant(&id.account_id);
+            return Some(Known { merchant, provider: id.provider, mode: Mode::Test, address: "".into() });
+        };
+        snapshot.get(&id.account_id).filter(|known| known.provider == id.provider).cloned()
+    }
+
+    /// Lets go of routes whose accounts are disabled, gone, or call another address now, and of providers that no route
+    /// leads to any more: what is left of them here and in the store could only be wrong.
+    fn compare(&mut self) {
+        let snapshot = self.accounts.snapshot();
+        let is_same = match (&snapshot, &self.compared) {
+            (Some(one), Some(other)) => Arc::ptr_eq(one, other),
+            (None, None) => true,
+            (Some(_), None) | (None, Some(_)) => false,
+        };
+        if is_same {
+            return;
+        }
+        self.compared = snapshot;
+        let Some(snapshot) = &self.compared else { return };
+        let stays = |id: &RouteId, route: &Route| {
+            snapshot.get(&id.account_id).is_some_and(|known| {
+                known.mode == route.whole.mode
+                    && known.address == route.whole.address
+                    && known.merchant == route.merchant
+            })
+        };
+        let gone: Vec<Arc<RouteId>> =
+            self.routes.iter().filter(|(id, route)| !stays(id, route)).map(|(id, _)| Arc::clone(id)).collect();
+        for id in gone {
+            if let Some(route) = self.routes.remove(&id) {
+                // Trials of the provider that are on their way over it will never come back to the board.
+                if let Some(provider) = self.providers.get_mut(&route.whole) {
+                    route.calls.values().filter(|call| call.trial.1).for_each(|_| provider.end_trial());
+                }
+                self.removed
+                    .push(Removal { subject: Subject::Route(RouteId::clone(&id)), version: route.tracked.version() });
+            }
+        }
+        let is_called = |whole: &Whole| snapshot.calls(whole.provider, whole.mode, &whole.address);
+        let left: Vec<Arc<Whole>> = self.providers.keys().filter(|whole| !is_called(whole)).map(Arc::clone).collect();
+        for whole in left {
+            if let Some(tracked) = self.providers.remove(&whole) {
+                self.removed
+                    .push(Removal { subject: Subject::Provider(Whole::clone(&whole)), version: tracked.version() });
+            }
+            self.probing.turns.remove(&whole);
+        }
+        // What was never stored need not be removed.
+        self.removed.retain(|removal| removal.version > 0);
+    }
+
+    /// What has left the board since the last time, to be removed from the store.
+    pub(super) fn take_removals(&mut self) -> Vec<Removal> {
+        std::mem::take(&mut self.removed)
     }
 
     pub(super) fn begin(&mut self, id: &RouteId) -> Ticket {
@@ -122,7 +217,9 @@ impl Inner {
         self.next_call += 1;
         let id = self.routes.get_key_value(id).map_or_else(|| Arc::new(id.clone()), |(id, _)| Arc::clone(id));
         if let Some((route, provider)) = pair(&mut self.routes, &mut self.providers, &id) {
-            let trial = (route.tracked.begin(), provider.begin());
+            let gate = provider.view().breaker().gate_for(route.merchant);
+            let trial =
+                (route.tracked.begin(Gate::Trial == route.tracked.view().gate()), provider.begin(Gate::Trial == gate));
             route.calls.insert(call, Call { began: self.own, suspected: (false, false), trial });
         }
         Ticket { route: id, call }
@@ -139,7 +236,7 @@ impl Inner {
             provider.end_trial();
         }
         let took = u32::try_from(own - call.began).unwrap_or(0);
-        let account = route.account;
+        let merchant = route.merchant;
         let (of_route, of_provider) = match verdict {
             Verdict::Good => (End::Good, End::Good),
             Verdict::ProviderFailed => (End::Failed, End::Failed),
@@ -152,9 +249,9 @@ impl Inner {
         {
             let mut delta = Delta::default();
             match end {
-                End::Good => delta.good(account, suspected),
+                End::Good => delta.good(merchant, suspected),
                 End::Failed if suspected => continue,
-                End::Failed => delta.failed(account),
+                End::Failed => delta.failed(merchant),
                 End::Nothing if suspected => delta.retracted = 1,
                 End::Nothing => continue,
             }
@@ -178,10 +275,12 @@ impl Inner {
         let own = self.own;
         let Some((route, provider)) = pair(&mut self.routes, &mut self.providers, id) else { return view };
         let (one, other) = (route.tracked.view(), provider.view());
-        let drawn = worse(one, other).score().draw(rng);
+        let drawn = speaks(one, other).score().draw(rng);
         view.theta = if view.theta > 0.0 { drawn } else { 0.0 };
-        let share = one.share().min(other.share());
-        let trials = [&mut route.tracked, provider].into_iter().filter(|tracked| tracked.view().gate() == Gate::Trial);
+        let whole = other.breaker().gate_for(route.merchant);
+        let share = one.share().min(if whole == Gate::Closed { 1.0 } else { other.share() });
+        let gates = [(one.gate(), &mut route.tracked), (whole, provider)];
+        let trials = gates.into_iter().filter(|(gate, _)| *gate == Gate::Trial).map(|(_, tracked)| tracked);
         view.lets_in = match view.gate {
             Gate::Closed => true,
             Gate::Ramping => rng.random::<f64>() < share,
@@ -202,9 +301,10 @@ impl Inner {
         route.suspect(provider, own, now_ms);
         let limits = limits(route, provider);
         let (one, other) = (route.tracked.view(), provider.view());
-        let worse_gate = if severity(one.gate()) >= severity(other.gate()) { one } else { other };
-        let gate = worse_gate.gate();
-        let success = worse(one, other).score().mean();
+        let whole = other.breaker().gate_for(route.merchant);
+        let (worse_gate, gate) =
+            if severity(one.gate()) >= severity(whole) { (one, one.gate()) } else { (other, whole) };
+        let success = speaks(one, other).score().mean();
         // Too many calls that are late at once: others first, until answers come or the breaker opens.
         let late = route.late(limits, own, one.trip_after());
         RouteView {
@@ -219,27 +319,8 @@ impl Inner {
         }
     }
 
-    pub(super) fn provider(&self, provider: ProviderName, flow: Flow) -> Option<Vital> {
-        self.providers.get(&(provider, flow)).map(|tracked| tracked.view().clone())
-    }
-
     pub(super) const fn is_shared(&self) -> bool {
         self.settings.shared
-    }
-
-    pub(super) fn standings(&self) -> Vec<Standing> {
-        let routes = self.routes.iter().filter(|(_, route)| route.tracked.view().gate() != Gate::Closed);
-        let routes = routes.map(|(id, route)| standing(Subject::Route(RouteId::clone(id)), route.tracked.view()));
-        let providers = self.providers.iter().map(|(key, p)| standing(Subject::Provider(key.0, key.1), p.view()));
-        providers.chain(routes).collect()
-    }
-
-    pub(super) fn standing(&self, subject: &Subject) -> Option<Standing> {
-        let tracked = match subject {
-            Subject::Provider(provider, flow) => self.providers.get(&(*provider, *flow)),
-            Subject::Route(id) => self.routes.get(id).map(|route| &route.tracked),
-        };
-        tracked.map(|tracked| standing(subject.clone(), tracked.view()))
     }
 
     pub(super) fn suspicion_ms(&mut self, id: &RouteId) -> i64 {
@@ -249,144 +330,19 @@ impl Inner {
     }
 
     pub(super) fn tick(&mut self) {
+        self.compare();
         let (own, now_ms) = (self.own, self.seen_ms);
         for provider in self.providers.values_mut() {
             provider.tick(now_ms);
             provider.refresh();
         }
-        for (id, route) in &mut self.routes {
-            let Some(provider) = self.providers.get_mut(&(id.provider, id.flow)) else { continue };
+        for route in self.routes.values_mut() {
+            let Some(provider) = self.providers.get_mut(&route.whole) else { continue };
             route.tracked.tick(now_ms);
             route.tracked.refresh();
             route.suspect(provider, own, now_ms);
             route.drop_lost(provider, own);
         }
-    }
-
-    pub(super) fn probes_due(&mut self, ours: impl Fn(&RouteId) -> bool) -> Vec<Probe> {
-        let (own, now_ms, shared) = (self.own, self.seen_ms, self.settings.shared);
-        let mut turns = std::mem::take(&mut self.won);
-        for (key, provider) in &mut self.providers {
-            provider.tick(now_ms);
-            // Who has no account to ask over leaves it to others.
-            let can_ask = || self.routes.keys().any(|id| (id.provider, id.flow) == *key && ours(id));
-            if provider.view().probe_due() && can_ask() {
-                provider.claim(own, now_ms);
-                // One question is enough for both.
-                let routes = self.routes.iter_mut().filter(|(id, _)| (id.provider, id.flow) == *key);
-                routes.filter(|(_, r)| r.tracked.view().probe_due()).for_each(|(_, r)| r.tracked.claim(own, now_ms));
-                if !shared {
-                    turns.push(Subject::Provider(key.0, key.1));
-                }
-            }
-        }
-        for (id, route) in &mut self.routes {
-            route.tracked.tick(now_ms);
-            let provider = self.providers.get(&(id.provider, id.flow)).map(|p| p.view().gate());
-            // While its whole provider is out, a route is asked about when it is its turn to ask about that.
-            if route.tracked.view().probe_due() && provider != Some(Gate::Open) && ours(id) {
-                route.tracked.claim(own, now_ms);
-                if !shared {
-                    turns.push(Subject::Route(RouteId::clone(id)));
-                }
-            }
-        }
-        turns.into_iter().filter_map(|subject| self.probe(subject, &ours)).collect()
-    }
-
-    /// Over which account this probe goes: one that is out, and was not asked for the longest time.
-    fn probe(&mut self, subject: Subject, ours: impl Fn(&RouteId) -> bool) -> Option<Probe> {
-        let own = self.own;
-        let id = match &subject {
-            Subject::Route(id) => id.clone(),
-            Subject::Provider(provider, flow) => {
-                let candidates = self.routes.iter().filter(|(id, _)| (id.provider, id.flow) == (*provider, *flow));
-                let candidates = candidates.filter(|(id, _)| ours(id));
-                let turn = |route: &Route| {
-                    let vital = route.tracked.view();
-                    (vital.gate() != Gate::Open, !vital.score().is_doubtful(), route.probed)
-                };
-                let (id, _) = candidates.min_by_key(|(id, route)| (turn(route), Arc::clone(id)))?;
-                RouteId::clone(id)
-            }
-        };
-        let route = self.routes.get_mut(&id)?;
-        route.probed = own;
-        Some(Probe { subject, route: id })
-    }
-
-    pub(super) fn probed(&mut self, id: &RouteId, verdict: Verdict) {
-        self.know(id);
-        let (own, now_ms) = (self.own, self.seen_ms);
-        let Some((route, provider)) = pair(&mut self.routes, &mut self.providers, id) else { return };
-        let (of_route, of_provider) = match verdict {
-            Verdict::Good => (true, true),
-            Verdict::ProviderFailed => (false, false),
-            Verdict::AccountFailed => (false, true),
-            Verdict::Nothing => return,
-        };
-        // There are no calls over such a route: the probes are its calls.
-        let unheard = route.tracked.view().is_unheard();
-        let account = route.account;
-        for (tracked, good) in [(&mut route.tracked, of_route), (provider, of_provider)] {
-            let mut delta = Delta::default();
-            match tracked.view().gate() {
-                Gate::Open => delta.probed(good),
-                Gate::Closed | Gate::Ramping | Gate::Trial if !unheard => continue,
-                Gate::Closed | Gate::Ramping | Gate::Trial if good => delta.good(account, false),
-                Gate::Closed | Gate::Ramping | Gate::Trial => delta.failed(account),
-            }
-            tracked.learn(&delta, own, now_ms);
-        }
-    }
-
-    pub(super) fn take_changes(&mut self) -> Vec<Change> {
-        let gateway = self.settings.gateway;
-        let mut changes = Vec::new();
-        let routes = self.routes.iter_mut().map(|(id, route)| (Subject::Route(RouteId::clone(id)), &mut route.tracked));
-        let providers = self.providers.iter_mut().map(|(key, tracked)| (Subject::Provider(key.0, key.1), tracked));
-        for (subject, tracked) in routes.chain(providers) {
-            if let Some(vital) = tracked.take_change(gateway, self.next_flush) {
-                self.next_flush += 1;
-                changes.push(Change { subject, version: tracked.version(), vital });
-            }
-        }
-        changes
-    }
-
-    pub(super) fn versions(&self) -> Vec<(Subject, u64)> {
-        let routes = self.routes.iter().map(|(id, route)| (Subject::Route(RouteId::clone(id)), &route.tracked));
-        let providers = self.providers.iter().map(|(key, tracked)| (Subject::Provider(key.0, key.1), tracked));
-        routes.chain(providers).map(|(subject, tracked)| (subject, tracked.version())).collect()
-    }
-
-    pub(super) fn adopt(&mut self, subject: &Subject, vital: Vital, version: u64) -> bool {
-        let full = self.routes.len() + self.providers.len() >= SUBJECTS;
-        if !vital.is_sane() {
-            return false;
-        }
-        let tracked = match subject {
-            Subject::Route(id) if full && !self.routes.contains_key(id) => return false,
-            Subject::Route(id) => {
-                self.know(id);
-                self.routes.get_mut(id).map(|route| &mut route.tracked)
-            }
-            Subject::Provider(provider, flow) => {
-                let (manner, now_ms) = (self.manner(*provider, *flow), self.seen_ms);
-                Some(self.providers.entry((*provider, *flow)).or_insert_with(|| Tracked::new(manner, now_ms)))
-            }
-        };
-        let Some(tracked) = tracked else { return false };
-        if tracked.adopt(vital, version, self.settings.gateway, self.own, self.seen_ms) {
-            self.won.push(subject.clone());
-        }
-        true
-    }
-
-    pub(super) fn reseed(&mut self) {
-        self.won.clear();
-        self.routes.values_mut().for_each(|route| route.tracked.reseed());
-        self.providers.values_mut().for_each(Tracked::reseed);
     }
 }
 
@@ -408,10 +364,10 @@ impl Route {
             }
             self.judged = *call;
             // What is out already is not put out by what began before.
-            let counts = |tracked: &Tracked| tracked.view().gate() != Gate::Open;
-            state.suspected = (counts(&self.tracked), counts(provider));
+            let whole = provider.view().breaker().gate_for(self.merchant);
+            state.suspected = (self.tracked.view().gate() != Gate::Open, whole != Gate::Open);
             let mut delta = Delta::default();
-            delta.failed(self.account);
+            delta.failed(self.merchant);
             for (tracked, counted) in [(&mut self.tracked, state.suspected.0), (&mut *provider, state.suspected.1)] {
                 if counted {
                     tracked.learn(&delta, own, now_ms);
@@ -447,10 +403,12 @@ impl Route {
 
 fn pair<'a>(
     routes: &'a mut HashMap<Arc<RouteId>, Route>,
-    providers: &'a mut HashMap<(ProviderName, Flow), Tracked>,
+    providers: &'a mut HashMap<Arc<Whole>, Tracked>,
     id: &RouteId,
 ) -> Option<(&'a mut Route, &'a mut Tracked)> {
-    routes.get_mut(id).zip(providers.get_mut(&(id.provider, id.flow)))
+    let route = routes.get_mut(id)?;
+    let provider = providers.get_mut(&route.whole)?;
+    Some((route, provider))
 }
 
 /// The route's own, or those of its provider while it has too few calls to tell.
@@ -465,18 +423,6 @@ fn suspect_after(limits: Limits) -> i64 {
     patience.max(SUSPECT_LEAST_MS)
 }
 
-fn standing(subject: Subject, vital: &Vital) -> Standing {
-    Standing {
-        subject,
-        gate: vital.gate(),
-        since_ms: vital.breaker().since_ms(),
-        answering: vital.gate() == Gate::Open && vital.breaker().progress() > 0,
-        heard: vital.score().rate() > 0.0,
-        failing: vital.score().failing_permille(),
-        usually_failing: vital.score().usually_failing_permille(),
-    }
-}
-
 const fn severity(gate: Gate) -> u8 {
     match gate {
         Gate::Closed => 0,
@@ -486,12 +432,9 @@ const fn severity(gate: Gate) -> u8 {
     }
 }
 
-fn worse<'a>(one: &'a Vital, other: &'a Vital) -> &'a Vital {
-    if one.score().mean() <= other.score().mean() { one } else { other }
-}
-
-/// The same on every gateway.
-fn hash(account_id: &str) -> AccountHash {
-    let digest = Sha256::digest(account_id.as_bytes());
-    digest.iter().take(4).fold(0, |hash, byte| (hash << 8) | AccountHash::from(*byte))
+/// Whose score is believed: the worse one's. But where several merchants call a provider, what one of them makes of it
+/// speaks for the others only as long as they know nothing themselves.
+fn speaks<'a>(route: &'a Vital, provider: &'a Vital) -> &'a Vital {
+    let knows_better = provider.is_shared() && route.score().rate() > KNOWN_RATE;
+    if knows_better || route.score().mean() <= provider.score().mean() { route } else { provider }
 }

@@ -1,5 +1,6 @@
-//! Where a webhook may go. Merchants choose addresses, and our machine stands inside somebody's network: without
-//! this, a merchant could have us post to the neighbours, or to the cloud's metadata.
+//! Where we may go for others: webhooks, calls of accounts, messages to chats. Merchants choose addresses, and our
+//! machine stands inside somebody's network: without this, a merchant could have us post to the neighbours, or to the
+//! cloud's metadata.
 //!
 //! What is checked is what is connected: a literal address is checked before anything is done with it, and a name
 //! is looked up once, by a resolver that hands on only addresses that are allowed. There is no second lookup that
@@ -83,7 +84,7 @@ impl Lookup for System {
     }
 }
 
-/// Says where webhooks may go.
+/// Says where we may go.
 #[derive(Debug, Clone)]
 pub struct Guard {
     allowed: Vec<IpNet>,
@@ -93,7 +94,7 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// A guard that lets webhooks also into these networks of one's own, and through plain http if so configured.
+    /// A guard that lets us also into these networks of one's own, and through plain http if so configured.
     #[must_use]
     pub fn new(allowed: Vec<IpNet>, allow_http: bool) -> Self {
         let special = SPECIAL_V4.iter().chain(SPECIAL_V6).filter_map(|net| net.parse().ok()).collect();
@@ -129,7 +130,7 @@ impl Guard {
         }
     }
 
-    /// Whether a webhook may go to this address.
+    /// Whether we may go to this address.
     #[must_use]
     pub fn may_connect(&self, ip: IpAddr) -> bool {
         let is_global = match ip {
@@ -164,6 +165,12 @@ impl Resolve for GuardedResolver {
             }
             Ok::<Addrs, _>(Box::new(allowed.into_iter()))
         })
+    }
+}
+
+impl providers::http::Guard for GuardedResolver {
+    fn may_connect(&self, ip: IpAddr) -> bool {
+        self.guard.may_connect(ip)
     }
 }
 

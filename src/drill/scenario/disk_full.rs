@@ -1,0 +1,20 @@
+//! The disk of the database is full for a moment, again and again: what was answered before, meanwhile and after has its
+//! rows.
+
+use fastrand::Rng;
+
+use super::{Blow, Habits, Plan};
+
+pub(super) fn draw(plan: &mut Plan, rng: &mut Rng) {
+    plan.small_disk = true;
+    plan.habits = Habits { twice: 200, cancel: 100, refund: 400, barcode: 300, other_offer: 200, ..Habits::default() };
+    plan.spread_ms = 4_000;
+    let mut at = rng.u64(100..500);
+    while at < 4_500 {
+        // A little room is worse than none: then a transaction begins, and cannot end.
+        let left = if rng.bool() { rng.u64(..256 << 10) } else { 0 };
+        let ms = rng.u64(50..500);
+        plan.blows.push((at, Blow::DiskFull(left, ms)));
+        at += ms + rng.u64(100..600);
+    }
+}

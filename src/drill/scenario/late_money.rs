@@ -1,0 +1,31 @@
+//! Money that comes when nobody waits for it.
+
+use fastrand::Rng;
+
+use super::{Habits, Plan, fault, names};
+
+pub(super) fn draw(plan: &mut Plan, rng: &mut Rng) {
+    plan.habits = Habits {
+        twice: 300,
+        cancel: 300,
+        refund: 200,
+        by_hand: 200,
+        barcode: 200,
+        other_offer: 500,
+        both: 700,
+        late: 600,
+        ..Habits::default()
+    };
+    plan.leaks = 500;
+    plan.too_late = 500;
+    plan.hurry_s = 30;
+    for provider in names() {
+        plan.faults.push(fault(provider, "timeout_after", 200, rng.u64(..1_000_000)));
+        for kind in ["drop", "delay", "duplicate", "reorder"] {
+            plan.faults.push(fault(provider, kind, rng.u32(100..300), rng.u64(..1_000_000)));
+        }
+        for kind in ["behind", "says_closed"] {
+            plan.faults.push(fault(provider, kind, rng.u32(50..300), rng.u64(..1_000_000)));
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! The sandbox of a gateway: the one inside, with the keys and the book that lie in the data folder, or one that runs
+//! elsewhere; and where its faces are.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use providers::ProviderName;
+use providers::sandbox::keys::Keys;
+use providers::sandbox::{Options, Sandbox};
+use serde_json::Value;
+
+use super::StartError;
+use crate::config::Config;
+use crate::demo::{self, SandboxSide};
+use crate::redact;
+
+/// Starts the sandbox, or looks up one that runs elsewhere.
+pub(super) async fn of(config: &Config, folder: &Path) -> Result<(Option<Sandbox>, Option<SandboxSide>), StartError> {
+    match config.sandbox.listen.as_str() {
+        "off" => Ok((None, None)),
+        url if url.starts_with("http://") => Ok((None, Some(look_up(url).await?))),
+        address => {
+            let sandbox = start_sandbox(address, folder).await?;
+            let side = SandboxSide {
+                control_url: format!("http://{}", sandbox.control()),
+                faces: members(sandbox.face_urls()),
+                credentials: members(sandbox.credentials()),
+            };
+            Ok((Some(sandbox), Some(side)))
+        }
+    }
+}
+
+/// Starts a sandbox with its control at `address` and its faces at the following ports, with the keys and the book
+/// that lie in `folder`.
+///
+/// # Errors
+/// [`StartError`].
+pub async fn start_sandbox(address: &str, folder: &Path) -> Result<Sandbox, StartError> {
+    let control: SocketAddr = address.parse().map_err(|_| {
+        let shown = if address.contains('@') { redact::address(address) } else { format!("{address:?}") };
+        StartError::Sandbox(format!("{shown} is neither off, an http address, nor address:port"))
+    })?;
+    let keys = sandbox_keys(folder).await?;
+    let book = std::fs::read(folder.join("sandbox-book.json")).ok();
+    let book = book.and_then(|text| serde_json::from_slice(&text).ok());
+    let faces = face_addresses(control);
+    Sandbox::start(Options { control, faces, keys, book }).await.map_err(|e| StartError::Sandbox(e.to_string()))
+}
+
+async fn sandbox_keys(folder: &Path) -> Result<Keys, StartError> {
+    let path = folder.join("sandbox-keys.json");
+    let known: Option<Keys> = match std::fs::read(&path) {
+        Ok(text) => Some(serde_json::from_slice(&text).map_err(|e| StartError::file(&path, e))?),
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
+        Err(e) => return Err(StartError::file(&path, e)),
+    };
+    let before = known.clone();
+    let keys = tokio::task::spawn_blocking(move || known.unwrap_or_default().completed())
+        .await
+        .map_err(|e| StartError::Sandbox(e.to_string()))?
+        .map_err(|e| StartError::Sandbox(e.to_string()))?;
+    if before.as_ref() != Some(&keys) {
+        let text = serde_json::to_vec(&keys).map_err(|e| StartError::file(&path, e))?;
+        demo::write_secret(&path, &text)?;
+    }
+    Ok(keys)
+}
+
+/// Keeps the sandbox's book for the next start: a demo that is restarted still knows its orders.
+pub fn keep_book(folder: &Path, book: &Value) {
+    let path = folder.join("sandbox-book.json");
+    let kept = serde_json::to_vec(book)
+        .map_err(|e| StartError::file(&path, e))
+        .and_then(|text| demo::write_secret(&path, &text));
+    if let Err(error) = kept {
+        tracing::error!(%error, "the sandbox's book is lost");
+    }
+}
+
+/// Where the faces of the sandbox are that a gateway of this configuration runs or uses; `None` without one, and for one
+/// whose ports are only known once it runs.
+pub async fn faces(config: &Config) -> Option<serde_json::Map<String, Value>> {
+    let listen = config.sandbox.listen.as_str();
+    if listen.starts_with("http://") {
+        return look_up(listen).await.ok().map(|side| side.faces);
+    }
+    let control: SocketAddr = listen.parse().ok().filter(|control: &SocketAddr| control.port() != 0)?;
+    let faces = face_addresses(control).into_iter();
+    Some(faces.map(|(name, address)| (name.to_string(), format!("http://{address}").into())).collect())
+}
+
+/// The ports after the control's.
+fn face_addresses(control: SocketAddr) -> Vec<(ProviderName, SocketAddr)> {
+    let at = |place| if control.port() == 0 { 0 } else { control.port().saturating_add(place) };
+    let places = providers::PROTOCOLS.iter().zip(1_u16..);
+    places.map(|(protocol, place)| (protocol.name, SocketAddr::new(control.ip(), at(place)))).collect()
+}
+
+async fn look_up(url: &str) -> Result<SandboxSide, StartError> {
+    let url = url.trim_end_matches('/');
+    let client = providers::http::Client::new(url, &providers::http::Way::Open)
+        .map_err(|e| StartError::Sandbox(e.to_string()))?;
+    let get = async |path: &str| -> Result<serde_json::Map<String, Value>, StartError> {
+        let request = providers::http::Request {
+            method: http::Method::GET,
+            target: path.to_owned(),
+            headers: http::HeaderMap::new(),
+            body: bytes::Bytes::new(),
+            timeout: Duration::from_secs(5),
+        };
+        let answer =
+            client.send(request).await.map_err(|_| StartError::Sandbox(format!("no sandbox answers at {url}")))?;
+        serde_json::from_slice(&answer.body).map_err(|_| StartError::Sandbox(format!("{url}{path} is no sandbox")))
+    };
+    Ok(SandboxSide {
+        control_url: url.to_owned(),
+        faces: get("/faces").await?,
+        credentials: get("/credentials").await?,
+    })
+}
+
+fn members(value: Value) -> serde_json::Map<String, Value> {
+    match value {
+        Value::Object(members) => members,
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_) => serde_json::Map::new(),
+    }
+}

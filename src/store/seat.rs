@@ -1,0 +1,110 @@
+//! Whether the embedded database's file is still the one that was opened. SQLite goes on writing into a file that somebody has
+//! deleted, moved away or put another one in the place of, and says that all is well; the next start knows nothing of it.
+
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use sea_orm::DbErr;
+
+use crate::embedded::with;
+
+/// Device and number of a file.
+type Identity = (u64, u64);
+
+fn identity(path: &Path) -> Option<Identity> {
+    path.metadata().ok().map(|found| (found.dev(), found.ino()))
+}
+
+/// A database's file and its log, as they were opened.
+#[derive(Debug)]
+pub(super) struct Seat {
+    file: PathBuf,
+    log: PathBuf,
+    opened: Mutex<(Option<Identity>, Option<Identity>)>,
+    is_lost: AtomicBool,
+}
+
+impl Seat {
+    pub(super) fn new(file: PathBuf) -> Self {
+        Self { log: with(&file, "-wal"), file, opened: Mutex::default(), is_lost: AtomicBool::new(false) }
+    }
+
+    /// The connection that writes was made. Its file is the one that was there before, or the first one.
+    pub(super) fn opened(&self) {
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        opened.0 = opened.0.or_else(|| identity(&self.file));
+        opened.1 = identity(&self.log);
+    }
+
+    /// For every use of a connection.
+    ///
+    /// # Errors
+    /// The file is not there any more, and will not be until somebody has looked.
+    pub(super) fn is_there(&self) -> Result<(), DbErr> {
+        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner).0;
+        let is_other = opened.is_some_and(|opened| identity(&self.file) != Some(opened));
+        self.lose_if(is_other)
+    }
+
+    /// For a connection that writes and is held: its log cannot have gone by itself.
+    ///
+    /// # Errors
+    /// It has.
+    pub(super) fn has_its_log(&self) -> Result<(), DbErr> {
+        let now = identity(&self.log);
+        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        // It is made by the first one who writes.
+        let log = *opened.1.get_or_insert_with(|| now.unwrap_or_default());
+        drop(opened);
+        self.lose_if(now != Some(log))
+    }
+
+    fn lose_if(&self, is_other: bool) -> Result<(), DbErr> {
+        if is_other && !self.is_lost.swap(true, Ordering::Relaxed) {
+            tracing::error!(
+                file = %self.file.display(),
+                "the database's file was deleted, moved or exchanged beneath this gateway: nothing is written any more; \
+                 stop it, put the file back, start it again"
+            );
+        }
+        match self.is_lost.load(Ordering::Relaxed) {
+            false => Ok(()),
+            true => Err(DbErr::Custom("the database's file is not the one that was opened".to_owned())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_in_the_place_of_another_is_not_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("a.db");
+        std::fs::write(&file, "one").unwrap();
+        let seat = Seat::new(file.clone());
+        assert!(seat.is_there().is_ok(), "nothing was opened yet");
+        seat.opened();
+        std::fs::write(with(&file, "-wal"), "log").unwrap();
+        assert!(seat.is_there().is_ok() && seat.has_its_log().is_ok());
+        seat.opened();
+        assert!(seat.has_its_log().is_ok());
+
+        std::fs::write(folder.path().join("b.db"), "two").unwrap();
+        std::fs::rename(folder.path().join("b.db"), &file).unwrap();
+        assert!(seat.is_there().is_err());
+        seat.opened();
+        std::fs::remove_file(&file).unwrap();
+        assert!(seat.is_there().is_err() && seat.has_its_log().is_err(), "it stays lost");
+
+        let seat = Seat::new(folder.path().join("c.db"));
+        std::fs::write(folder.path().join("c.db"), "three").unwrap();
+        std::fs::write(folder.path().join("c.db-wal"), "log").unwrap();
+        seat.opened();
+        std::fs::remove_file(folder.path().join("c.db-wal")).unwrap();
+        assert!(seat.is_there().is_ok() && seat.has_its_log().is_err());
+    }
+}
