@@ -232,7 +232,7 @@ impl Directory {
     /// When a key was last used, as far as this gateway knows.
     #[must_use]
     pub fn key_used(&self, id: &str) -> Option<Timestamp> {
-        self.keys.get_by_id(id)?.last_used()
+        self.keys.last_used(id)
     }
 
     /// Writes down when keys were used, where that is news.

@@ -21,14 +21,14 @@ async fn in_the_books(app: &TestApp, payment: &Value) -> Value {
 
 /// Moves the time on, a little at a time, until the payment is as wanted.
 async fn in_time(app: &TestApp, id: &str, wanted: impl Fn(&Value) -> bool) -> Value {
-    for _ in 0..120 {
+    for pause in crate::helpers::pauses() {
         let payment = app.client.payment(id).await;
         assert!(live(&payment) <= 1 && payment["attempts"].as_array().unwrap().len() == 1, "{payment:#}");
         if wanted(&payment) {
             return payment;
         }
         app.advance(3).await;
-        tokio::time::sleep(std::time::Duration::from_millis(60)).await;
+        tokio::time::sleep(pause).await;
     }
     panic!("still not as wanted: {:#}", app.client.payment(id).await);
 }

@@ -84,9 +84,13 @@ async fn a_key_is_made_with_no_more_than_its_maker_may_do_and_shown_once() {
 
     let revoked = revoke(&app.client, made["id"].as_str().unwrap()).await.expect(200);
     assert!(revoked["revoked_at"].is_string() && revoked["key"].is_null(), "{revoked}");
+    assert!(revoked["last_used_at"].is_string(), "not written down yet, and not forgotten: {revoked}");
     till.pay(&order()).await.problem(401, "unauthorized", Some("Authorization"));
     let again = revoke(&app.client, made["id"].as_str().unwrap()).await.expect(200);
     assert_eq!(again["revoked_at"], revoked["revoked_at"], "once");
+    app.app().directory.note_uses().await.unwrap();
+    let row = store.key_of(&app.owner(), made["id"].as_str().unwrap()).await.unwrap().unwrap();
+    assert!(row.last_used_at.is_some(), "whoever revoked it wants to know");
     app.stop().await;
 }
 

@@ -60,13 +60,13 @@ async fn captures_and_refunds_are_booked_as_they_happen() {
             app.control.call(reqwest::Method::PUT, "/refunds", Some(ends)).await;
         }
         app.client.refund(&id(payment), 1000).await.expect(201);
-        for _ in 0..40 {
+        for pause in crate::helpers::pauses() {
             let now = app.client.payment(&id(payment)).await;
             if now["refunds"][0]["status"] == status {
                 return;
             }
             app.advance(61).await;
-            tokio::time::sleep(std::time::Duration::from_millis(150)).await;
+            tokio::time::sleep(pause).await;
         }
         panic!("not {status}: {:#}", app.client.payment(&id(payment)).await);
     };

@@ -11,7 +11,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 
 use crate::helpers::facts::Facts;
-use crate::helpers::{TestApp, fresh};
+use crate::helpers::{TestApp, fresh, pauses};
 
 fn id(payment: &Value) -> &str {
     payment["id"].as_str().unwrap()
@@ -81,26 +81,26 @@ async fn refund_that_ends(app: &TestApp, provider: &str, result: &str, count: u3
 /// Moves the time on until the refund is as wanted.
 async fn in_time(app: &TestApp, refund: &Value, wanted: impl Fn(&Value) -> bool) -> Value {
     let path = format!("/v1/refunds/{}", id(refund));
-    for _ in 0..120 {
+    for pause in pauses() {
         let now = app.client.get(&path).await.expect(200);
         if wanted(&now) {
             return now;
         }
         app.advance(65).await;
-        tokio::time::sleep(Duration::from_millis(60)).await;
+        tokio::time::sleep(pause).await;
     }
     panic!("still not as wanted: {:#}", app.client.get(&path).await.json());
 }
 
 /// The same for a payment.
 async fn until(app: &TestApp, payment: &Value, wanted: impl AsyncFn(&Value) -> bool) -> Value {
-    for _ in 0..90 {
+    for pause in pauses() {
         let now = app.client.payment(id(payment)).await;
         if wanted(&now).await {
             return now;
         }
         app.advance(65).await;
-        tokio::time::sleep(Duration::from_millis(60)).await;
+        tokio::time::sleep(pause).await;
     }
     panic!("it does not come to that: {:#}", app.client.payment(id(payment)).await)
 }

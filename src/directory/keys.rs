@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use crate::domain::Timestamp;
@@ -46,6 +46,12 @@ impl Key {
         Some(Timestamp(self.used_ms.load(Ordering::Relaxed))).filter(|at| at.0 > 0)
     }
 
+    /// Its last use, if that is not written down yet.
+    fn unwritten(&self) -> Option<Timestamp> {
+        let used = self.used_ms.load(Ordering::Relaxed);
+        (used > self.written_ms.load(Ordering::Relaxed)).then_some(Timestamp(used))
+    }
+
     fn is_same(&self, row: &KeyRow) -> bool {
         self.row.digest == row.digest && self.row.scopes == row.scopes && self.row.name == row.name
     }
@@ -55,6 +61,8 @@ impl Key {
 #[derive(Debug, Default)]
 pub(super) struct Keys {
     by_digest: RwLock<Arc<HashMap<String, Arc<Key>>>>,
+    /// Those that were revoked, until their last use is written down: somebody will want to know.
+    gone: Mutex<Vec<Arc<Key>>>,
     /// When the last question to the database began whose answer is what stands here.
     confirmed: RwLock<Option<Instant>>,
 }
@@ -68,8 +76,10 @@ impl Keys {
         self.now().get(digest).cloned()
     }
 
-    pub(super) fn get_by_id(&self, id: &str) -> Option<Arc<Key>> {
-        self.now().values().find(|key| key.row.id == id).cloned()
+    /// When a key was last used, as far as this gateway knows; also of one that was just revoked.
+    pub(super) fn last_used(&self, id: &str) -> Option<Timestamp> {
+        let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        self.now().values().chain(gone.iter()).find(|key| key.row.id == id)?.last_used()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -83,7 +93,12 @@ impl Keys {
             let known = before.get(&row.digest).filter(|known| known.is_same(&row));
             (row.digest.clone(), known.cloned().unwrap_or_else(|| Arc::new(Key::of(row))))
         });
-        *self.by_digest.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next.collect());
+        let next: HashMap<String, Arc<Key>> = next.collect();
+
+        let is_kept = |key: &Arc<Key>| next.get(&key.row.digest).is_some_and(|kept| Arc::ptr_eq(kept, key));
+        let gone = before.values().filter(|key| !is_kept(key) && key.unwritten().is_some()).cloned();
+        self.gone.lock().unwrap_or_else(PoisonError::into_inner).extend(gone);
+        *self.by_digest.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
     }
 
     /// What stands here was true at `at`.
@@ -98,19 +113,19 @@ impl Keys {
 
     /// Keys that were used since that was last written down.
     pub(super) fn used(&self) -> Vec<(String, Timestamp)> {
-        let news = |key: &Arc<Key>| {
-            let used = key.used_ms.load(Ordering::Relaxed);
-            (used > key.written_ms.load(Ordering::Relaxed)).then(|| (key.row.id.clone(), Timestamp(used)))
-        };
-        self.now().values().filter_map(news).collect()
+        let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let news = |key: &Arc<Key>| Some((key.row.id.clone(), key.unwritten()?));
+        self.now().values().chain(gone.iter()).filter_map(news).collect()
     }
 
     pub(super) fn written(&self, used: &[(String, Timestamp)]) {
         let used: HashMap<&str, i64> = used.iter().map(|(id, at)| (id.as_str(), at.0)).collect();
-        for key in self.now().values() {
+        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        for key in self.now().values().chain(gone.iter()) {
             if let Some(at) = used.get(key.row.id.as_str()) {
                 key.written_ms.fetch_max(*at, Ordering::Relaxed);
             }
         }
+        gone.retain(|key| key.unwritten().is_some());
     }
 }

@@ -372,14 +372,14 @@ pub async fn reversing(point: &'static str) {
 
 /// Moves the time on until the payment has ended.
 pub async fn ended(app: &Restarted, id: &str) -> Value {
-    for _ in 0..60 {
+    for pause in crate::helpers::pauses() {
         let payment = app.client.payment(id).await;
         assert!(live(&payment) <= 1 && payment["attempts"].as_array().unwrap().len() <= 1, "{payment:#}");
         if ["succeeded", "failed"].contains(&payment["status"].as_str().unwrap()) {
             return payment;
         }
         app.advance(10).await;
-        tokio::time::sleep(std::time::Duration::from_millis(60)).await;
+        tokio::time::sleep(pause).await;
     }
     panic!("it does not end: {:#}", app.client.payment(id).await);
 }
@@ -405,12 +405,12 @@ pub async fn giving_back_what_came_twice(point: &'static str) {
         let app = stage.restart().await;
         app.advance(ALL_LEASES_ARE_OVER_S).await;
         let given_back = |p: &Value| p["attempts"][0]["disposition"] == "refunded";
-        for _ in 0..10 {
+        for pause in crate::helpers::pauses() {
             if given_back(&app.client.payment(id).await) {
                 break;
             }
             app.advance(ALL_LEASES_ARE_OVER_S).await;
-            tokio::time::sleep(std::time::Duration::from_millis(200)).await;
+            tokio::time::sleep(pause).await;
         }
         let after = app.client.payment(id).await;
         assert!(given_back(&after), "{after:#}");

@@ -161,7 +161,7 @@ impl Restarted {
 
     /// The client sends the same request again, until it is not told any more that it is still being worked on.
     pub async fn repeat(&self, path: &str, key: &str, body: &Value) -> Value {
-        for _ in 0..40 {
+        for pause in crate::helpers::pauses() {
             let answer = self.client.post(path, key, body).await;
             match answer.status.as_u16() {
                 200 | 201 => return answer.json(),
@@ -169,9 +169,9 @@ impl Restarted {
                 _ => drop(answer.problem(409, "request_in_progress", None)),
             }
             self.advance(5).await;
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            tokio::time::sleep(pause).await;
         }
-        panic!("after 200 s it is still being worked on");
+        panic!("it is still being worked on");
     }
 
     /// The ids of all payments, oldest first.

@@ -166,6 +166,12 @@ impl Client {
     }
 }
 
+/// How long a test waits between two steps of the clock, and how often. Ever longer: on a busy machine, what is under way
+/// has to get done before its time is over.
+pub fn pauses() -> impl Iterator<Item = Duration> {
+    (0..120).map(|step| Duration::from_millis(60 + 4 * step))
+}
+
 /// A name that no other test uses.
 pub fn fresh(prefix: &str) -> String {
     static COUNT: AtomicU64 = AtomicU64::new(0);
@@ -412,6 +418,7 @@ impl TestApp {
             ("database.url", database.clone()),
             ("database.connections", "4".to_owned()),
             // How busy the machine is decides no test.
+            ("payments.call_grace_ms", "10000".to_owned()),
             ("admission.max_commit_wait_ms", "20000".to_owned()),
             ("server.body_timeout_s", "60".to_owned()),
             ("sandbox.listen", control.url.clone()),

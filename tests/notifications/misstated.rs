@@ -24,12 +24,12 @@ async fn money_on_an_order_that_counted_as_closed_is_found_although_another_amou
         let (status, said) = app.control.pay_order(number).await;
         assert_eq!(status, 200, "{said}");
         let given_back = |p: &Value| p["attempts"][0]["disposition"] == "refunded";
-        for _ in 0..60 {
+        for pause in crate::helpers::pauses() {
             if given_back(&app.client.payment(id).await) {
                 break;
             }
             app.advance(65).await;
-            tokio::time::sleep(std::time::Duration::from_millis(60)).await;
+            tokio::time::sleep(pause).await;
         }
         let seen = app.client.payment(id).await;
         assert!(given_back(&seen) && seen["status"] == "canceled", "{seen:#}");

@@ -99,12 +99,12 @@ async fn failed_refund(app: &TestApp) -> (Value, Value) {
     let ends = json!({"provider": "wechatpay", "result": "closed"});
     app.control.call(reqwest::Method::PUT, "/refunds", Some(ends)).await;
     pay_order(app, order_no(&payment, 0)).await;
-    for _ in 0..60 {
+    for pause in crate::helpers::pauses() {
         if app.client.payment(id(&payment)).await["refunds"][0]["status"] == "failed" {
             return (payment, only(&app.client, "automatic_refund_failed").await);
         }
         app.advance(61).await;
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        tokio::time::sleep(pause).await;
     }
     panic!("it does not fail: {:#}", app.client.payment(id(&payment)).await);
 }
@@ -119,12 +119,12 @@ async fn an_automatic_refund_that_failed_is_tried_once_more_under_another_number
     let ends = json!({"provider": "wechatpay", "result": "done"});
     app.control.call(reqwest::Method::PUT, "/refunds", Some(ends)).await;
     decide(&two_persons(&app).await, &entry, "retry").await;
-    for _ in 0..20 {
+    for pause in crate::helpers::pauses() {
         if app.client.payment(id(&payment)).await["attempts"][0]["disposition"] == "refunded" {
             break;
         }
         app.advance(61).await;
-        tokio::time::sleep(Duration::from_millis(200)).await;
+        tokio::time::sleep(pause).await;
     }
     let after = app.client.payment(id(&payment)).await;
     let statuses: Vec<&str> =
@@ -158,12 +158,12 @@ async fn a_refund_that_went_astray_ends_as_its_providers_console_says() {
     for (action, status, kept) in [("refunded", "succeeded", 7888), ("not_refunded", "failed", 7888 + 8888)] {
         let paid = app.paid().await;
         app.client.refund(id(&paid), 1000).await.expect(201);
-        for _ in 0..20 {
+        for pause in crate::helpers::pauses() {
             if app.client.payment(id(&paid)).await["refunds"][0]["status"] == "abnormal" {
                 break;
             }
             app.advance(61).await;
-            tokio::time::sleep(Duration::from_millis(150)).await;
+            tokio::time::sleep(pause).await;
         }
         let entry = only(&app.client, "refund_abnormal").await;
         assert_eq!(holds(&agrees(&app).await, "astray"), 1000);
@@ -209,12 +209,12 @@ async fn a_payment_that_was_stuck_and_a_refund_without_funds_go_on_when_they_are
     let entry = only(&app.client, "refund_needs_funds").await;
     app.control.call(reqwest::Method::PUT, "/refunds", Some(json!({"provider": "wechatpay", "result": "done"}))).await;
     decide(&persons, &entry, "ask_again").await;
-    for _ in 0..20 {
+    for pause in crate::helpers::pauses() {
         if app.client.payment(id(&paid)).await["amount_refunded"] == 1000 {
             break;
         }
         app.advance(61).await;
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        tokio::time::sleep(pause).await;
     }
     assert_eq!(app.client.payment(id(&paid)).await["amount_refunded"], 1000);
 

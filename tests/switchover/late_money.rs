@@ -61,12 +61,12 @@ async fn is_kept_while_the_payment_is_open(names: [&'static str; 2], fault: &str
 pub async fn until_given_back(app: &TestApp, id: &str) {
     let given_back = |p: &Value| p["attempts"].as_array().unwrap().iter().any(|a| a["disposition"] == "refunded");
     app.client.until(id, |p| p["refunds"].as_array().unwrap().len() == 1).await;
-    for _ in 0..10 {
+    for pause in crate::helpers::pauses() {
         if given_back(&app.client.payment(id).await) {
             return;
         }
         app.advance(61).await;
-        tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+        tokio::time::sleep(pause).await;
     }
     panic!("not given back: {:#}", app.client.payment(id).await);
 }
