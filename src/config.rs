@@ -16,6 +16,8 @@ pub use providers::{ListedAddress, Providers};
 
 use crate::{embedded, redact};
 
+/// No pause and no deadline that is given in milliseconds is longer.
+const DAY_MS: i64 = 86_400_000;
 /// The defaults, part of the program.
 const DEFAULTS: &str = include_str!("../config/default.toml");
 
@@ -396,6 +398,25 @@ impl Config {
         embedded::file(&self.database_url())
     }
 
+    /// What has an upper end, too: beyond it a runtime gives up, or nothing would ever happen.
+    fn check_ranges(&self) -> Result<(), Wrong> {
+        let number = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
+        let ranges = [
+            ("server.workers", number(self.server.workers), 0..=512, "must be from 0 to 512"),
+            ("server.keep_alive_s", self.server.keep_alive_s, 1..=86_400, "must be from 1 to 86400"),
+            ("server.drain_s", self.server.drain_s, 0..=86_400, "must be from 0 to 86400"),
+            ("server.drain_notice_s", self.server.drain_notice_s, 0..=86_400, "must be from 0 to 86400"),
+            ("database.timeout_ms", self.database.timeout_ms, 1_000..=600_000, "must be from 1000 to 600000"),
+            ("database.connections", u64::from(self.database.connections), 1..=10_000, "must be from 1 to 10000"),
+        ];
+        for (key, value, range, problem) in ranges {
+            if !range.contains(&value) {
+                return Err(Wrong { key, value: value.to_string(), problem });
+            }
+        }
+        Ok(())
+    }
+
     /// What must be more than 0.
     fn check_numbers(&self) -> Result<(), Wrong> {
         let p = &self.payments;
@@ -417,6 +438,9 @@ impl Config {
             if value <= 0 {
                 return Err(Wrong { key, value: value.to_string(), problem: "must be more than 0" });
             }
+            if key.ends_with("_ms") && value > DAY_MS {
+                return Err(Wrong { key, value: value.to_string(), problem: "must be at most 86400000" });
+            }
         }
         let small = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
         let counts = [
@@ -429,7 +453,6 @@ impl Config {
             ("admission.requests_burst", small(self.admission.requests_burst)),
             ("admission.strangers_per_s", small(self.admission.strangers_per_s)),
             ("admission.strangers_burst", small(self.admission.strangers_burst)),
-            ("server.keep_alive_s", usize::try_from(self.server.keep_alive_s).unwrap_or(0)),
             ("server.max_idle_connections", self.server.max_idle_connections),
             ("server.max_connections", self.server.max_connections),
             ("payments.max_parked", usize::try_from(p.max_parked).unwrap_or(0)),
@@ -454,11 +477,8 @@ impl Config {
 
     fn check(&self) -> Result<(), Wrong> {
         self.check_numbers()?;
+        self.check_ranges()?;
         let p = &self.payments;
-        if !(1_000..=600_000).contains(&self.database.timeout_ms) {
-            let value = self.database.timeout_ms.to_string();
-            return Err(Wrong { key: "database.timeout_ms", value, problem: "must be from 1000 to 600000" });
-        }
         let ladder = &self.webhooks.ladder_s;
         if ladder.is_empty() || ladder.iter().any(|s| *s <= 0) {
             let value = format!("{ladder:?}");
@@ -531,6 +551,11 @@ mod tests {
             ("payments.max_routes", "0"),
             ("payments.answer_within_ms", "soon"),
             ("payments.order_prefix", "much too long"),
+            ("payments.call_grace_ms", "9223372036854775807"),
+            ("server.workers", "100000"),
+            ("server.keep_alive_s", "9223372036854775807"),
+            ("server.drain_s", "9223372036854775807"),
+            ("database.connections", "0"),
             ("server.public_url", "example.com"),
             ("payments.nonsense", "1"),
             ("traces.otlp_url", "collector:4318"),

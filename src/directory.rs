@@ -430,6 +430,7 @@ impl Account {
             provider: self.provider.name(),
             mode: self.owner.mode,
             address: accounts::address(self.provider.address()),
+            credentials: accounts::number(&self.sealed),
         };
         (self.id.clone(), known)
     }

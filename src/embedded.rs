@@ -35,6 +35,28 @@ pub fn itself(file: &Path) -> PathBuf {
     }
 }
 
+/// Whether a database is at its place. One that is gone while its log is there is not "none": opened, a new one would be
+/// made, and the log thrown away with what was written last.
+///
+/// # Errors
+/// [`LogAlone`].
+pub fn is_there(file: &Path) -> Result<bool, LogAlone> {
+    if file.symlink_metadata().is_ok() {
+        return Ok(true);
+    }
+    let log = with(file, "-wal");
+    if log.metadata().is_ok_and(|log| log.len() > 0) { Err(LogAlone(log)) } else { Ok(false) }
+}
+
+/// The log of a database is there, and the database is not.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{}: the log of a database that is not there, with what was written last: put the database back beside it, or bring \
+     back a backup with `interlock restore FILE`",
+    .0.display()
+)]
+pub struct LogAlone(PathBuf);
+
 /// A path with something behind it: `interlock.db-wal`.
 #[must_use]
 pub fn with(file: &Path, ending: &str) -> PathBuf {

@@ -55,6 +55,9 @@ enum Command {
         /// Where gateways share the health of routes.
         #[arg(long)]
         redis: Option<String>,
+        /// Where the gateway has its sandbox, as it was told to it.
+        #[arg(long)]
+        sandbox: Option<String>,
         #[command(flatten)]
         place: Place,
     },
@@ -290,6 +293,7 @@ fn main() -> ExitCode {
     let ended = runtime.block_on(run(given));
     // A name that is being looked up, say, would be waited for.
     runtime.shutdown_timeout(Duration::from_millis(500));
+    telemetry::end_log();
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -319,9 +323,10 @@ async fn run(given: Cli) -> Result<(), Box<dyn std::error::Error>> {
             load(&[])?;
             sandbox(&listen, &data).await
         }
-        Some(Command::Doctor { ledger, anchor, restored, redis, place }) => {
+        Some(Command::Doctor { ledger, anchor, restored, redis, sandbox, place }) => {
             let mut flags = place.flags();
             flags.extend(redis.map(|url| ("redis.url", url)));
+            flags.extend(sandbox.map(|listen| ("sandbox.listen", listen)));
             let config = load(&flags)?;
             if restored { ask_about_open(&config).await } else { examine(&config, ledger, anchor.as_deref()).await }
         }

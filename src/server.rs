@@ -1,6 +1,7 @@
 //! Starting and stopping a gateway: everything is opened in the order in which it is needed, and whatever cannot
 //! be opened stops the start with one line that says what and where.
 
+mod database;
 mod http;
 mod sandbox;
 mod warnings;
@@ -81,6 +82,18 @@ pub enum StartError {
         .0.display()
     )]
     HalfRestored(PathBuf),
+    /// The database is a backup that nobody has restored.
+    #[error(
+        "{}: this is a backup, made {made_at}, that was put here by hand: move it elsewhere and bring it back with \
+         `interlock restore FILE`, so that what has happened since is asked about",
+        file.display()
+    )]
+    Copy {
+        /// Where it lies.
+        file: PathBuf,
+        /// When it was made, RFC 3339.
+        made_at: String,
+    },
     /// Another process has the embedded database.
     #[error("{}: another interlock runs on this folder", .0.display())]
     Locked(PathBuf),
@@ -198,11 +211,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let found = vault(&config)?;
     let shared_health = shared_health(&config)?;
     // The sandbox's keys take the longest on the very first start; the database is opened meanwhile.
-    let url = config.database_url();
-    let (sandbox, store) = tokio::join!(
-        sandbox::of(&config, &folder),
-        Store::open(&url, config.database.connections, config.database.patience())
-    );
+    let (sandbox, store) = tokio::join!(sandbox::of(&config, &folder), database::open(&config));
     let (sandbox, side) = sandbox?;
     let store = store?;
     let vault = known_vault(&config, found, &store).await?;
@@ -369,7 +378,7 @@ pub async fn open_store(config: &Config) -> Result<Store, StartError> {
         // Checked, not kept: these commands are over before anybody else can start.
         lock(config)?;
     }
-    Ok(Store::open(&config.database_url(), config.database.connections, config.database.patience()).await?)
+    database::open(config).await
 }
 
 impl Running {

@@ -412,6 +412,28 @@ async fn a_checkout_that_resets_its_connection_does_not_stop_its_payment() {
     app.stop().await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reader_of_the_log_that_has_stopped_reading_stops_no_payment_and_no_stop() {
+    let (folder, sandbox) = (TempDir::new().unwrap(), sandbox().await);
+    let url = database(folder.path()).await;
+    let log = folder.path().join("stderr.log");
+    assert!(Command::new("mkfifo").arg(&log).status().await.unwrap().success());
+    // Open at its other end, and never read.
+    let unread = std::fs::File::options().read(true).write(true).open(&log).unwrap();
+    let control = Control::new(&sandbox);
+    let env = [(VAULT_KEY.0, VAULT_KEY.1.to_owned())];
+    let gateway = Process::with(folder.path(), &url, &control.url, &env).await;
+    // Each is a line, of which a pipe takes a few hundred.
+    for _ in 0..1_000 {
+        let alive = tokio::time::timeout(PATIENCE, gateway.client.get("/healthz")).await;
+        assert_eq!(alive.expect("it answers").status.as_u16(), 200);
+    }
+    gateway.client.pay(&order()).await.expect(201);
+    gateway.terminate().await;
+    drop(unread);
+    sandbox.stop().await;
+}
+
 async fn reset_right_after_sending(app: &TestApp, times: usize) {
     for _ in 0..times {
         reset(send(app).await);

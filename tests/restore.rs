@@ -1,6 +1,8 @@
 //! Going back in time while the world does not: a backup beside a running gateway, payments after it, and the backup back in
 //! its place. What the providers' books say then is compared with the rows, to the fen.
 
+mod files;
+
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::Duration;
@@ -130,6 +132,14 @@ async fn give_back(client: &Client, payment: &str, number: &str, fen: i64) {
         assert!(began.elapsed() < PATIENCE, "still not given back: {refund:#}");
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+}
+
+/// A number that a statement finds in a database's file, as `n`.
+async fn rows(file: &str, sql: &str) -> i64 {
+    let db = connect(&format!("sqlite://{file}")).await;
+    let row = db.query_one_raw(Statement::from_string(db.get_database_backend(), sql)).await.unwrap().unwrap();
+    db.close().await.unwrap();
+    row.try_get("", "n").unwrap()
 }
 
 /// What the rows say of each order: its number, what came in and what went back or is to.

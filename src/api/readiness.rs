@@ -23,6 +23,8 @@ const GOOD_FOR: Duration = Duration::from_millis(500);
 pub enum Reason {
     /// The database does not answer.
     DatabaseDown,
+    /// The embedded database's file is damaged: a backup has to be brought back.
+    DatabaseDamaged,
     /// The database takes no commits: its disk is full, it is read-only, a permission is missing.
     CommitsFail,
     /// A commit has been waited for too long.
@@ -78,6 +80,7 @@ impl Readiness {
         self.had_standby.fetch_or(count.is_some_and(|count| count > 0), Ordering::Relaxed);
         let found = [
             (is_down, Reason::DatabaseDown),
+            (app.store.is_damaged(), Reason::DatabaseDamaged),
             (app.store.commits_failing().is_some(), Reason::CommitsFail),
             (app.store.commit_wait() > max_wait, Reason::CommitsWait),
             (app.unwritten.any(), Reason::OutcomesUnwritten),

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::domain::id;
 use crate::domain::{AllOwners, Timestamp};
 use crate::embedded::{itself, url, with};
-use crate::restored::{Asked, FACT, Restored};
+use crate::restored::{Asked, COPY, FACT, Restored};
 use crate::server::{self, StartError};
 use crate::store::Store;
 use crate::store::copy::{self, Whole};
@@ -72,7 +72,7 @@ fn sync_folder(of: &Path) -> io::Result<()> {
 /// [`Failure`]; there is no file then.
 pub async fn backup(from: &Path, to: &Path) -> Result<String, Failure> {
     if !from.is_file() {
-        return Err(refuse(from, "there is no database; --data says where it is"));
+        return Err(refuse(from, super::NO_DATABASE));
     }
     // SQLite takes names as text, and reads some of them as addresses.
     let to = std::path::absolute(to).map_err(|e| refuse(to, e))?;
@@ -90,7 +90,7 @@ pub async fn backup(from: &Path, to: &Path) -> Result<String, Failure> {
         Ok(whole) => publish(&part, &to).map(|()| whole).map_err(|e| refuse(&to, e)),
         Err(failure) => Err(failure),
     };
-    let _ = remove(&part);
+    let _ = remove_all(&part);
     let whole = kept?;
     Ok(format!(
         "{}: {}. Every page was read again.\nThe key for stored credentials (credentials.key) is not in it: keep that \
@@ -105,6 +105,8 @@ async fn copy_to(from: &Path, part: &Path) -> Result<Whole, Failure> {
     let fail = |e: io::Error| refuse(part, e);
     let file = File::options().write(true).create_new(true).mode(PRIVATE).open(part).map_err(fail)?;
     copy::copy(from, part).await.map_err(|e| refuse(part, format!("not copied: {e}")))?;
+    let now = Clock::new().now().rfc3339();
+    copy::note(part, COPY, &now).await.map_err(|e| refuse(part, format!("not copied: {e}")))?;
     file.sync_all().map_err(fail)?;
     copy::examine(part, FACT).await.map_err(|e| refuse(part, e))
 }
@@ -163,6 +165,7 @@ async fn mark(store: &Store) -> Result<Restored, Failure> {
     let restored = Restored::now(earlier.as_ref(), now).map_err(StartError::from)?;
     store.ask_about_all(AllOwners, now).await?;
     restored.write(store).await?;
+    store.forget_installation(COPY).await?;
     Ok(restored)
 }
 

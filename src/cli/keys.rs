@@ -84,6 +84,9 @@ fn line(key: &KeyRow) -> String {
 pub(super) async fn revoke(store: &Store, clock: &Clock, id: &str) -> Result<String, Failure> {
     let version = id::token().map_err(|e| Failure::said(e.to_string()))?;
     let row = store.revoke_key(None, id, clock.now(), &version).await?;
-    let row = row.ok_or_else(|| Failure::said(format!("there is no key {id:?}; `interlock key list` shows them")))?;
+    // What was given is not repeated: it may be a key's secret.
+    let row = row.ok_or_else(|| {
+        Failure::said("there is no key with this id; give the one (key_…) that `interlock key list MERCHANT` shows")
+    })?;
     Ok(format!("{}\n", line(&row)))
 }

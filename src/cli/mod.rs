@@ -15,11 +15,15 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::demo;
 use crate::domain::{AllOwners, Whose, owner};
+use crate::embedded;
 use crate::incidents::report;
 use crate::payments::schedule;
 use crate::server::{self, StartError};
-use crate::store::{IncidentFilter, Store};
+use crate::store::{IncidentFilter, OpenError, Store};
 
+/// What an operator does about it.
+pub(crate) const NO_DATABASE: &str =
+    "there is no database; --data says where it is, and `interlock serve` or `interlock migrate` makes one";
 /// How many incidents are listed.
 const INCIDENTS: u64 = 100;
 
@@ -122,8 +126,20 @@ impl Failure {
 /// [`Failure`].
 pub async fn ask(config: &Config, command: &Command) -> Result<String, Failure> {
     let folder = &config.data.dir;
+    // A command makes no installation: at a place that was mistyped it would be another one.
+    let is_there = || match config.database_file() {
+        Some(file) => match embedded::is_there(&file).map_err(OpenError::from) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(Failure::said(format!("{}: {NO_DATABASE}", file.display()))),
+            Err(alone) => Err(StartError::from(alone).into()),
+        },
+        None => Ok(()),
+    };
     // Held until the command is done: no gateway starts meanwhile on what it changes.
     let _lock = if socket::is_served(config) {
+        if !folder.is_dir() {
+            is_there()?;
+        }
         server::make_folder(folder)?;
         match server::lock(config) {
             Ok(lock) => Some(lock),
@@ -133,6 +149,7 @@ pub async fn ask(config: &Config, command: &Command) -> Result<String, Failure> 
     } else {
         None
     };
+    is_there()?;
     let store = Store::open(&config.database_url(), config.database.connections, config.database.patience())
         .await
         .map_err(StartError::from)?;

@@ -22,7 +22,7 @@ use crate::embedded;
 use crate::guard::{Lookup, System};
 use crate::routing::health::redis::{Place, Shared};
 use crate::server;
-use crate::store::{AccountRow, Durability, Store};
+use crate::store::{AccountRow, Durability, Store, copy};
 use crate::vault::Vault;
 
 /// Connections that looking takes.
@@ -93,6 +93,13 @@ pub async fn run(config: &Config, out: &mut dyn Write) -> io::Result<usize> {
         }
     };
     redis(config, &mut sheet).await?;
+    if let Some(file) = config.database_file().filter(|file| file.is_file())
+        && let Err(error) = copy::check_pages(&file).await
+    {
+        let mend = "keep the file, and bring a backup back with `interlock restore FILE`";
+        sheet.note("database", bad(format!("{}: {error}", file.display()), mend))?;
+        return Ok(sheet.bad);
+    }
     let store = match Store::look(&config.database_url(), CONNECTIONS).await {
         Ok(store) => store,
         Err(error) => {
@@ -144,8 +151,7 @@ fn vault(config: &Config) -> Result<Vault, Finding> {
     match std::fs::read_to_string(&path) {
         Ok(text) => Vault::new(&text).map_err(|e| bad(format!("{shown}: {e}"), right)),
         Err(error) => {
-            let mend =
-                "set credentials.key or credentials.key_file; with the embedded database the first start makes one";
+            let mend = "put it back, or set credentials.key or credentials.key_file; the very first start makes one";
             Err(bad(format!("{shown}: {error}"), mend))
         }
     }

@@ -19,6 +19,7 @@ use crate::payments::{notify, schedule};
 use crate::routing::health::subject::Subject;
 use crate::routing::health::{Gate, RouteId, RouteView};
 use crate::store::{Backlog, Waiting, tally};
+use crate::telemetry;
 
 use super::{Failed, Job, Next, periodic};
 
@@ -39,6 +40,7 @@ pub fn register() {
     tally::register();
     notify::register();
     lines::register();
+    counter!("interlock_log_lines_dropped_total").absolute(telemetry::dropped_lines());
     super::webhook::register();
     super::health::register();
     counter!("interlock_commits_unknown_total").increment(0);
@@ -67,6 +69,7 @@ impl Job for Gauges {
         breakers(app);
         accounts(app, app.clock.now());
         spoken(app);
+        counter!("interlock_log_lines_dropped_total").absolute(telemetry::dropped_lines());
         gauge!("interlock_clock_skew_seconds").set(seconds(app.clock.skew_ms()));
         if self.rounds.is_multiple_of(WORK_LIST_EVERY) {
             self.work.measure(app).await?;

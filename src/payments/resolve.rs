@@ -26,6 +26,8 @@ use crate::store::change::{Change, Operation};
 const STEPS: usize = 16;
 /// So often an attempt that was proved dead is asked about when somebody tells of money on it: for about an hour.
 const WOKEN_QUESTIONS: i32 = 10;
+/// So long a provider is given to say what became of a call from before a restore.
+const ASKED_FIRST_S: i64 = 60;
 /// After this long without certainty a person is told.
 const UNRESOLVED_AFTER_S: i64 = 24 * 3_600;
 
@@ -227,6 +229,12 @@ async fn judge(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Ag
             attempt.apply(AttemptEvent::Doubt)?;
             attempt.next_check_at = Some(now);
             reverse::doubt(after, attempt_id, now)?;
+        } else if app.hold.is_from_before(attempt.started_at) {
+            // The call may have ended well after the backup, and its payer may have paid: nothing new is offered before
+            // its provider was asked.
+            attempt.apply(AttemptEvent::Abandon)?;
+            attempt.next_check_at = Some(now);
+            after.payment.resume_at = Some(now.plus_s(ASKED_FIRST_S));
         } else {
             attempt.apply(AttemptEvent::Abandon)?;
             attempt.next_check_at = Some(schedule::dead_from(attempt));

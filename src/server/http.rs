@@ -87,10 +87,12 @@ impl Face {
         };
         // The rest is for the database, providers and receivers. A crowd at the door for everybody leaves administration its
         // own.
+        let database = usize::try_from(self.app.config.database.connections).unwrap_or(usize::MAX);
+        let files = descriptors().saturating_sub(database.saturating_mul(FILES_OF_A_CONNECTION));
         let room = match side {
-            Side::Whole if !self.app.config.server.admin.is_empty() => descriptors() / 8,
-            Side::Whole => descriptors() / 8 * 6,
-            Side::Public => descriptors() / 8 * 5,
+            Side::Whole if !self.app.config.server.admin.is_empty() => files / 8,
+            Side::Whole => files / 8 * 6,
+            Side::Public => files / 8 * 5,
         };
         if room < config.max_connections && (side == Side::Public || config.admin.is_empty()) {
             tracing::warn!(room, "server.max_connections is more than the limit of open files lets in (ulimit -n)");
@@ -108,6 +110,9 @@ impl Face {
         Ok(Door { handle: server.handle(), served: tokio::spawn(server) })
     }
 }
+
+/// A connection to the embedded database has its file open, and its log.
+const FILES_OF_A_CONNECTION: usize = 2;
 
 /// How many files, connections among them, this process may have open; where that is not told, no limit.
 fn descriptors() -> usize {

@@ -166,6 +166,9 @@ impl Pool {
             Ok(Err(error)) => error,
             Err(_) => no_answer(self.patience),
         };
+        if let Some(seat) = self.seat.as_ref().filter(|_| is_damage(&error)) {
+            seat.damage(&error);
+        }
         if is_doubtful(&error) {
             tracing::warn!(%error, "the connections to the database are made anew");
             metrics::counter!("interlock_database_distrusted_total").increment(1);
@@ -310,6 +313,15 @@ fn is_doubtful(error: &DbErr) -> bool {
     }
 }
 
+/// SQLITE_CORRUPT or SQLITE_NOTADB: the file is not what SQLite has written.
+fn is_damage(error: &DbErr) -> bool {
+    let (DbErr::Conn(inner) | DbErr::Exec(inner) | DbErr::Query(inner)) = error else { return false };
+    let RuntimeErr::SqlxError(inner) = inner else { return false };
+    let sqlx::Error::Database(said) = &**inner else { return false };
+    let code = said.try_downcast_ref::<sqlx::sqlite::SqliteError>().and_then(|_| said.code()?.parse::<u32>().ok());
+    code.is_some_and(|code| matches!(code & 0xff, 11 | 26))
+}
+
 /// The database, as everything in `store` uses it.
 #[derive(Debug, Clone)]
 pub(super) struct Db {
@@ -342,6 +354,11 @@ impl Db {
     /// Which kind of database it is.
     pub(super) const fn backend(&self) -> DbBackend {
         self.backend
+    }
+
+    /// Whether SQLite has found its file damaged.
+    pub(super) fn is_damaged(&self) -> bool {
+        self.write.seat.as_ref().is_some_and(|seat| seat.is_damaged())
     }
 
     /// Begins a transaction that writes.

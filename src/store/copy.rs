@@ -18,6 +18,9 @@ pub enum NotWhole {
     /// It is damaged.
     #[error("it is damaged: {0}")]
     Damaged(String),
+    /// Something else has made it.
+    #[error("it is no database of Interlock")]
+    Foreign,
     /// A version made it that this one does not know.
     #[error("a newer version has made it: this one does not know {0}")]
     Newer(String),
@@ -46,6 +49,18 @@ pub async fn copy(from: &Path, to: &Path) -> Result<(), sqlx::Error> {
     copied.map(drop)
 }
 
+/// Writes a fact about the installation into a copy that nobody else has open.
+///
+/// # Errors
+/// The database's.
+pub async fn note(copy: &Path, fact: &str, value: &str) -> Result<(), sqlx::Error> {
+    let mut connection = SqliteConnectOptions::new().filename(copy).disable_statement_logging().connect().await?;
+    let noting = "INSERT INTO installation (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2";
+    let noted = sqlx::query(noting).bind(fact).bind(value).execute(&mut connection).await;
+    connection.close().await?;
+    noted.map(drop)
+}
+
 /// Writes what lies beside a database, in its log, into the file itself: nothing lies beside it afterwards. Nobody else
 /// may have it open.
 ///
@@ -59,6 +74,21 @@ pub async fn fold(file: &Path) -> Result<(), sqlx::Error> {
     match mode?.as_str() {
         "delete" => Ok(()),
         mode => Err(sqlx::Error::Protocol(format!("its log cannot be written back: {mode}"))),
+    }
+}
+
+/// Looks at every page of a database that others may be using: whether it is what SQLite has written.
+///
+/// # Errors
+/// [`NotWhole`].
+pub async fn check_pages(file: &Path) -> Result<(), NotWhole> {
+    let options = SqliteConnectOptions::new().filename(file).disable_statement_logging();
+    let mut connection = options.pragma("query_only", "on").connect().await?;
+    let said = sqlx::query("PRAGMA quick_check(1)").fetch_one(&mut connection).await;
+    connection.close().await?;
+    match said?.try_get::<String, _>(0)?.as_str() {
+        "ok" => Ok(()),
+        said => Err(NotWhole::Damaged(said.to_owned())),
     }
 }
 
@@ -80,6 +110,10 @@ async fn examine_open(connection: &mut SqliteConnection, fact: &str) -> Result<W
         return Err(NotWhole::Damaged(said));
     }
 
+    let tables = "SELECT COUNT(*) FROM sqlite_schema WHERE name IN ('seaql_migrations', 'payments', 'installation')";
+    if sqlx::query(tables).fetch_one(&mut *connection).await?.try_get::<i64, _>(0)? < 3 {
+        return Err(NotWhole::Foreign);
+    }
     let known: Vec<String> = Migrator::migrations().iter().map(|migration| migration.name().to_owned()).collect();
     let there = sqlx::query("SELECT version FROM seaql_migrations").fetch_all(&mut *connection).await?;
     for row in there {

@@ -67,7 +67,7 @@ pub use webhooks::{EndpointRow, NotifySecretRow, SealedSecrets};
 use connection::{CONNECT_TIMEOUT, Db};
 
 use crate::domain::{Owner, Timestamp};
-use crate::redact;
+use crate::{embedded, redact};
 
 /// Any number that no other program uses for its advisory lock: "Interloc" in ASCII.
 const MIGRATION_LOCK: i64 = 0x496e_7465_726c_6f63;
@@ -81,6 +81,9 @@ pub enum OpenError {
     /// The address names no database that we know.
     #[error("database address {0}: it must begin with sqlite: or postgres:")]
     Scheme(String),
+    /// It is not there, but its log is.
+    #[error(transparent)]
+    LogAlone(#[from] embedded::LogAlone),
     /// It does not open.
     #[error("database {url}: {problem}")]
     Connect {
@@ -158,6 +161,12 @@ impl Store {
         self.writer.failing()
     }
 
+    /// Whether parts of the embedded database's file turned out to be damaged.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.db.is_damaged()
+    }
+
     /// The database's own clock, and how long asking took.
     ///
     /// # Errors
@@ -190,6 +199,9 @@ impl Store {
 
 /// Brings the tables up to date, over connections of its own: a migration may take its time.
 async fn prepare(url: &str) -> Result<(), OpenError> {
+    if let Some(file) = embedded::file(url) {
+        embedded::is_there(&file)?;
+    }
     let db = connect(url, 2).await?;
     let failed = |source| OpenError::Migrate { url: without_password(url), source };
     migrate(&db).await.map_err(failed)?;

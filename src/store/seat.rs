@@ -24,11 +24,18 @@ pub(super) struct Seat {
     log: PathBuf,
     opened: Mutex<(Option<Identity>, Option<Identity>)>,
     is_lost: AtomicBool,
+    is_damaged: AtomicBool,
 }
 
 impl Seat {
     pub(super) fn new(file: PathBuf) -> Self {
-        Self { log: with(&file, "-wal"), file, opened: Mutex::default(), is_lost: AtomicBool::new(false) }
+        Self {
+            log: with(&file, "-wal"),
+            file,
+            opened: Mutex::default(),
+            is_lost: AtomicBool::new(false),
+            is_damaged: AtomicBool::new(false),
+        }
     }
 
     /// The connection that writes was made. Its file is the one that was there before, or the first one.
@@ -45,7 +52,11 @@ impl Seat {
     pub(super) fn is_there(&self) -> Result<(), DbErr> {
         let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner).0;
         let is_other = opened.is_some_and(|opened| identity(&self.file) != Some(opened));
-        self.lose_if(is_other)
+        self.lose_if(
+            is_other,
+            "the database's file was deleted, moved or exchanged beneath this gateway: nothing is written any more; \
+             stop it, put the file back, start it again",
+        )
     }
 
     /// For a connection that writes and is held: its log cannot have gone by itself.
@@ -58,16 +69,33 @@ impl Seat {
         // It is made by the first one who writes.
         let log = *opened.1.get_or_insert_with(|| now.unwrap_or_default());
         drop(opened);
-        self.lose_if(now != Some(log))
+        self.lose_if(
+            now != Some(log),
+            "the log of the database's file (its -wal) was deleted or exchanged beneath this gateway: nothing is written \
+             any more; stop it with SIGTERM, which writes back what it still knows (a kill would lose that), and start it \
+             again",
+        )
     }
 
-    fn lose_if(&self, is_other: bool) -> Result<(), DbErr> {
-        if is_other && !self.is_lost.swap(true, Ordering::Relaxed) {
+    /// SQLite has found pages that are none. Others can still be read, and payments may need none of these; until somebody
+    /// has looked it counts as damaged.
+    pub(super) fn damage(&self, error: &DbErr) {
+        if !self.is_damaged.swap(true, Ordering::Relaxed) {
             tracing::error!(
-                file = %self.file.display(),
-                "the database's file was deleted, moved or exchanged beneath this gateway: nothing is written any more; \
-                 stop it, put the file back, start it again"
+                file = %self.file.display(), %error,
+                "the database's file is damaged: stop this gateway, keep the file, and bring a backup back with \
+                 `interlock restore FILE`"
             );
+        }
+    }
+
+    pub(super) fn is_damaged(&self) -> bool {
+        self.is_damaged.load(Ordering::Relaxed)
+    }
+
+    fn lose_if(&self, is_other: bool, told: &str) -> Result<(), DbErr> {
+        if is_other && !self.is_lost.swap(true, Ordering::Relaxed) {
+            tracing::error!(file = %self.file.display(), "{told}");
         }
         match self.is_lost.load(Ordering::Relaxed) {
             false => Ok(()),

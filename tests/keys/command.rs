@@ -85,6 +85,7 @@ async fn commands_work_beside_a_running_gateway() {
         (vec!["key", "make", "Tea shop", "--scopes", "fly"], "--scopes"),
         (vec!["key", "make", "Tea shop", "--name", ""], "--name"),
         (vec!["key", "revoke", "key_nobody"], "no key"),
+        (vec!["key", "revoke", "sk_live_pasted"], "no key"),
         (vec!["incident", "inc_nobody"], "no incident"),
         (vec!["merchant", " "], "name"),
     ] {

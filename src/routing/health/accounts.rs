@@ -21,13 +21,20 @@ pub struct Known {
     pub mode: Mode,
     /// Where it calls: [`address`].
     pub address: Arc<str>,
+    /// The [`number`] of its credentials: what was seen of it with others says nothing of these.
+    pub credentials: u32,
 }
 
 /// A merchant as a number that fits into what gateways exchange; the same on every one of them.
 #[must_use]
 pub fn merchant(id: &str) -> MerchantHash {
-    let digest = Sha256::digest(id.as_bytes());
-    digest.iter().take(4).fold(0, |hash, byte| (hash << 8) | MerchantHash::from(*byte))
+    number(id.as_bytes())
+}
+
+/// Bytes as a number, the same on every gateway.
+#[must_use]
+pub fn number(bytes: &[u8]) -> u32 {
+    Sha256::digest(bytes).iter().take(4).fold(0, |hash, byte| (hash << 8) | u32::from(*byte))
 }
 
 /// One spelling of a base address: two that differ in case, in a slash at the end or in a port that goes without saying
@@ -116,7 +123,7 @@ mod tests {
 
     fn known(merchant: &str, mode: Mode, base: &str) -> Known {
         let provider = "alipay".parse().unwrap();
-        Known { merchant: self::merchant(merchant), provider, mode, address: address(base) }
+        Known { merchant: self::merchant(merchant), provider, mode, address: address(base), credentials: 0 }
     }
 
     #[test]

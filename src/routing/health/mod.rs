@@ -41,8 +41,11 @@ pub struct RouteId {
 pub enum Verdict {
     /// A verified answer, whatever it said about the payer or our parameters: the provider works.
     Good,
-    /// Unreachable, busy, or no answer that can be believed: counts against the provider, and the account.
+    /// Unreachable or busy: counts against the provider, and the account.
     ProviderFailed,
+    /// An answer that cannot be believed: counts against the account, and against the provider only if an answer over
+    /// this account ever could be. It may be the key that is wrong, which its merchant has given.
+    Unbelievable,
     /// A verified "no" to this account: counts against the account alone.
     AccountFailed,
     /// Nothing was learned: our own limit, a worker that was held up.

@@ -126,8 +126,23 @@ pub fn verdict(outcome: &Created) -> Verdict {
         | Created::Declined(_)
         | Created::Refused(Refusal::Request, _) => Verdict::Good,
         Created::NotSent(failure) | Created::Unknown(failure) if is_own_trouble(failure) => Verdict::Nothing,
-        Created::NotSent(_) | Created::Refused(Refusal::Provider, _) | Created::Unknown(_) => Verdict::ProviderFailed,
+        Created::NotSent(failure) | Created::Refused(Refusal::Provider, failure) | Created::Unknown(failure) => {
+            failed(failure.kind)
+        }
         Created::Refused(Refusal::Account, _) => Verdict::AccountFailed,
+    }
+}
+
+/// What a failure says of its route. What leaves a charge open may still be a verified word about the payer's code or
+/// about our request: somebody is alive who said so.
+const fn failed(kind: FailureKind) -> Verdict {
+    match kind {
+        FailureKind::Request | FailureKind::Declined => Verdict::Good,
+        FailureKind::Account => Verdict::AccountFailed,
+        FailureKind::Incompatible => Verdict::Unbelievable,
+        FailureKind::RateLimited | FailureKind::Network | FailureKind::Timeout | FailureKind::ServerError => {
+            Verdict::ProviderFailed
+        }
     }
 }
 
@@ -143,13 +158,8 @@ pub fn probe_verdict(outcome: &Queried) -> Verdict {
     match outcome {
         Queried::NotFound | Queried::Payable | Queried::Paid(_) | Queried::Closed | Queried::Reversed => Verdict::Good,
         Queried::Unknown(failure) if is_own_trouble(failure) => Verdict::Nothing,
-        Queried::Unknown(Failure { kind, .. }) => match kind {
-            FailureKind::RateLimited | FailureKind::Request | FailureKind::Declined => Verdict::Good,
-            FailureKind::Account => Verdict::AccountFailed,
-            FailureKind::Network | FailureKind::Timeout | FailureKind::ServerError | FailureKind::Incompatible => {
-                Verdict::ProviderFailed
-            }
-        },
+        Queried::Unknown(Failure { kind: FailureKind::RateLimited, .. }) => Verdict::Good,
+        Queried::Unknown(failure) => failed(failure.kind),
     }
 }
 
@@ -170,5 +180,20 @@ mod tests {
             assert_eq!(verdict(&Created::Unknown(failure.clone())), expected, "{failure:?}");
             assert_eq!(probe_verdict(&Queried::Unknown(failure.clone())), expected, "{failure:?}");
         }
+    }
+
+    #[test]
+    fn a_word_about_a_code_or_a_request_is_the_word_of_somebody_who_is_alive() {
+        for (kind, expected) in [
+            (FailureKind::Declined, Verdict::Good),
+            (FailureKind::Request, Verdict::Good),
+            (FailureKind::Incompatible, Verdict::Unbelievable),
+            (FailureKind::ServerError, Verdict::ProviderFailed),
+            (FailureKind::RateLimited, Verdict::ProviderFailed),
+        ] {
+            assert_eq!(verdict(&Created::Unknown(Failure::new(kind, "", ""))), expected, "{kind:?}");
+        }
+        let too_often = Failure::new(FailureKind::RateLimited, "", "");
+        assert_eq!(probe_verdict(&Queried::Unknown(too_often)), Verdict::Good);
     }
 }

@@ -74,6 +74,7 @@ struct Probing {
 struct Route {
     tracked: Tracked,
     merchant: MerchantHash,
+    credentials: u32,
     whole: Arc<Whole>,
     /// In the order in which they began.
     calls: BTreeMap<u64, Call>,
@@ -142,6 +143,7 @@ impl Inner {
         let route = Route {
             tracked: Tracked::new(manner, now_ms),
             merchant: known.merchant,
+            credentials: known.credentials,
             whole,
             calls: BTreeMap::new(),
             judged: 0,
@@ -155,12 +157,13 @@ impl Inner {
     fn account(&self, id: &RouteId) -> Option<Known> {
         let Some(snapshot) = self.accounts.snapshot() else {
             let merchant = accounts::merchant(&id.account_id);
-            return Some(Known { merchant, provider: id.provider, mode: Mode::Test, address: "".into() });
+            let (mode, address) = (Mode::Test, "".into());
+            return Some(Known { merchant, provider: id.provider, mode, address, credentials: 0 });
         };
         snapshot.get(&id.account_id).filter(|known| known.provider == id.provider).cloned()
     }
 
-    /// Lets go of routes whose accounts are disabled, gone, or call another address now, and of providers that no route
+    /// Lets go of routes whose accounts are disabled, gone, or have other credentials now, and of providers that no route
     /// leads to any more: what is left of them here and in the store could only be wrong.
     fn compare(&mut self) {
         let snapshot = self.accounts.snapshot();
@@ -179,6 +182,7 @@ impl Inner {
                 known.mode == route.whole.mode
                     && known.address == route.whole.address
                     && known.merchant == route.merchant
+                    && known.credentials == route.credentials
             })
         };
         let gone: Vec<Arc<RouteId>> =
@@ -240,6 +244,8 @@ impl Inner {
         let (of_route, of_provider) = match verdict {
             Verdict::Good => (End::Good, End::Good),
             Verdict::ProviderFailed => (End::Failed, End::Failed),
+            Verdict::Unbelievable if route.was_ever_answered() => (End::Failed, End::Failed),
+            Verdict::Unbelievable => (End::Failed, End::Nothing),
             Verdict::AccountFailed => (End::Failed, End::Good),
             Verdict::Nothing => (End::Nothing, End::Nothing),
         };
@@ -355,6 +361,11 @@ enum End {
 }
 
 impl Route {
+    /// Whether an answer over its account could ever be believed, with the credentials that it has now.
+    fn was_ever_answered(&self) -> bool {
+        self.tracked.view().worked_ago_ms().is_some()
+    }
+
     /// Counts calls as failed that take suspiciously long.
     fn suspect(&mut self, provider: &mut Tracked, own: i64, now_ms: i64) {
         let after = suspect_after(limits(self, provider));

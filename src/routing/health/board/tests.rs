@@ -13,8 +13,8 @@ fn known(all: &[(&str, &str, &str)]) -> Arc<Accounts> {
 fn tell(known: &Accounts, all: &[(&str, &str, &str)]) {
     let one = |(account, merchant, address): &(&str, &str, &str)| {
         let merchant = accounts::merchant(merchant);
-        let known = Known { merchant, provider: alipay(), mode: Mode::Test, address: accounts::address(address) };
-        ((*account).to_owned(), known)
+        let (mode, address) = (Mode::Test, accounts::address(address));
+        ((*account).to_owned(), Known { merchant, provider: alipay(), mode, address, credentials: 0 })
     };
     known.set(all.iter().map(one).collect());
 }
@@ -109,6 +109,43 @@ fn a_merchant_that_did_not_call_for_long_is_not_stopped_either() {
     let asked = stage.probe(1_000, |account| account == "good");
     assert!(asked.iter().any(|account| account == "good"), "{asked:?}");
     assert_eq!((stage.whole(), stage.gate("dead")), (Gate::Closed, Gate::Open));
+}
+
+#[test]
+fn merchants_with_wrong_keys_of_their_own_do_not_speak_for_the_provider() {
+    let accounts = known(&[("a", "one", REAL), ("b", "two", REAL), ("good", "three", REAL)]);
+    let mut stage = Stage::new(&accounts);
+    stage.call("good", Verdict::Good);
+    let burst = |stage: &mut Stage| {
+        for _ in 0..8 {
+            stage.call("a", Verdict::Unbelievable);
+            stage.call("b", Verdict::Unbelievable);
+        }
+    };
+    burst(&mut stage);
+    assert_eq!((stage.whole(), stage.gate("good"), stage.gate("a")), (Gate::Closed, Gate::Closed, Gate::Open));
+
+    // Those who were answered before can tell: it is the provider whose answers have changed.
+    let mut stage = Stage::new(&accounts);
+    for account in ["good", "a", "b"] {
+        stage.call(account, Verdict::Good);
+    }
+    burst(&mut stage);
+    assert_eq!(stage.whole(), Gate::Open);
+
+    // But not with a key that was exchanged since.
+    let mut stage = Stage::new(&accounts);
+    for account in ["good", "a", "b"] {
+        stage.call(account, Verdict::Good);
+    }
+    let snapshot = accounts.snapshot().unwrap();
+    let others = ["good", "a", "b"].map(|account| {
+        let known = snapshot.get(account).unwrap().clone();
+        (account.to_owned(), Known { credentials: u32::from(account != "good"), ..known })
+    });
+    accounts.set(others.into_iter().collect());
+    burst(&mut stage);
+    assert_eq!((stage.whole(), stage.gate("good")), (Gate::Closed, Gate::Closed));
 }
 
 #[test]

@@ -131,15 +131,17 @@ impl Inner {
         let (own, now_ms) = (self.own, self.seen_ms);
         let Some((route, provider)) = pair(&mut self.routes, &mut self.providers, &probe.route) else { return };
         let (of_route, of_provider) = match verdict {
-            Verdict::Good => (true, true),
-            Verdict::ProviderFailed => (false, false),
-            Verdict::AccountFailed => (false, true),
+            Verdict::Good => (true, Some(true)),
+            Verdict::ProviderFailed => (false, Some(false)),
+            Verdict::Unbelievable => (false, route.was_ever_answered().then_some(false)),
+            Verdict::AccountFailed => (false, Some(true)),
             Verdict::Nothing => return,
         };
         // There are no calls over such a route: the probes are its calls.
         let unheard = route.tracked.view().is_unheard();
         let merchant = route.merchant;
-        for (tracked, good) in [(&mut route.tracked, of_route), (provider, of_provider)] {
+        for (tracked, good) in [(&mut route.tracked, Some(of_route)), (provider, of_provider)] {
+            let Some(good) = good else { continue };
             let mut delta = Delta::default();
             match tracked.view().gate() {
                 Gate::Open => delta.probed(merchant, good),

@@ -1,0 +1,148 @@
+//! What somebody does to the files of a database by hand: nothing that was answered is thrown away, and whoever brings old
+//! files back is told what that means.
+
+use std::fs::File;
+use std::os::unix::fs::FileExt as _;
+use std::time::{Duration, Instant};
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use super::{PATIENCE, Shop, command, id_of, order};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_log_whose_database_is_gone_is_not_thrown_away() {
+    let shop = Shop::new().await;
+    let mut gateway = shop.open().await;
+    let payment = gateway.client.pay(&order()).await.expect(201);
+    gateway.child.kill().await.unwrap();
+
+    let (file, aside) = (shop.file("interlock.db"), shop.file("moved.db"));
+    std::fs::rename(&file, &aside).unwrap();
+    for args in [
+        &["key", "list", "demo"][..],
+        &["key", "make", "demo"],
+        &["merchant", "demo"],
+        &["incident"],
+        &["restore", "--go"],
+        &["migrate"],
+        &["serve", "--listen", "127.0.0.1:0"],
+    ] {
+        let (done, said) = shop.command(args).await;
+        assert!(!done && said.contains("the log of a database that is not there"), "{args:?}: {said}");
+    }
+    std::fs::rename(&aside, &file).unwrap();
+    let gateway = shop.open().await;
+    assert_eq!(gateway.client.payment(id_of(&payment)).await["status"], "requires_action");
+    gateway.terminate().await;
+    shop.sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_command_makes_no_installation_at_a_place_that_was_mistyped() {
+    let folder = TempDir::new().unwrap();
+    let typo = folder.path().join("typo");
+    let url = format!("sqlite://{}", typo.join("interlock.db").display());
+    for args in [
+        &["key", "list", "shop"][..],
+        &["key", "make", "shop"],
+        &["key", "revoke", "key_x"],
+        &["merchant", "shop"],
+        &["incident"],
+        &["restore", "--go"],
+        &["backup", "/nowhere/file"],
+    ] {
+        let (done, said) = command(&typo, &url, "off", args).await;
+        assert!(!done && said.contains("there is no database; --data says where it is"), "{args:?}: {said}");
+        assert!(!typo.exists(), "{args:?} makes nothing");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_that_is_put_in_place_by_hand_is_refused_until_it_is_restored() {
+    let shop = Shop::new().await;
+    let gateway = shop.open().await;
+    let payment = gateway.client.pay(&order()).await.expect(201);
+    let (file, backup) = (shop.file("interlock.db"), shop.file("backup.db"));
+    assert!(shop.command(&["backup", &backup]).await.0);
+    gateway.terminate().await;
+
+    std::fs::copy(&backup, &file).unwrap();
+    for args in [&["serve", "--listen", "127.0.0.1:0"][..], &["migrate"]] {
+        let (done, said) = shop.command(args).await;
+        assert!(!done && said.contains("this is a backup, made 20") && said.contains("interlock restore"), "{said}");
+    }
+    assert!(shop.command(&["restore", &backup]).await.0);
+    let gateway = shop.open().await;
+    assert_eq!(gateway.client.payment(id_of(&payment)).await["status"], "requires_action");
+    // What is restored is no copy any more, and a backup of it is one again.
+    let again = shop.file("again.db");
+    assert!(shop.command(&["backup", &again]).await.0);
+    gateway.terminate().await;
+    std::fs::copy(&again, &file).unwrap();
+    assert!(!shop.command(&["serve", "--listen", "127.0.0.1:0"]).await.0);
+    shop.sandbox.stop().await;
+}
+
+/// Its call was on its way when the backup was made. Its code was shown and paid afterwards.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_payer_who_has_paid_what_the_backup_did_not_know_as_shown_is_asked_for_nothing_more() {
+    let shop = Shop::new().await;
+    let gateway = shop.open().await;
+    shop.control.fault(json!({"provider": "wechatpay", "call": "create", "kind": "slow", "latency_ms": 2_000})).await;
+    let client = gateway.client.clone();
+    let paying = tokio::spawn(async move { super::offer(&client, "wechatpay").await });
+    let file = shop.file("interlock.db");
+    let began = Instant::now();
+    while super::rows(&file, "SELECT COUNT(*) AS n FROM attempts WHERE status = 'sending'").await == 0 {
+        assert!(began.elapsed() < PATIENCE, "nothing is sent");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    let backup = shop.file("backup.db");
+    assert!(shop.command(&["backup", &backup]).await.0);
+    assert_eq!(super::rows(&backup, "SELECT COUNT(*) AS n FROM attempts WHERE status = 'sending'").await, 1);
+    let payment = paying.await.unwrap();
+    shop.control.mend().await;
+    shop.control.pay(&payment).await;
+    gateway.client.until_status(id_of(&payment), "succeeded").await;
+    gateway.terminate().await;
+
+    assert!(shop.command(&["restore", &backup]).await.0);
+    let gateway = shop.open().await;
+    let seen = gateway.client.until_status(id_of(&payment), "succeeded").await;
+    assert_eq!(seen["attempts"].as_array().unwrap().len(), 1, "no second code: {seen:#}");
+    gateway.terminate().await;
+    shop.sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_database_is_called_damaged() {
+    let shop = Shop::new().await;
+    let gateway = shop.open().await;
+    gateway.client.pay(&order()).await.expect(201);
+    gateway.terminate().await;
+
+    let file = shop.file("interlock.db");
+    let root = super::rows(&file, "SELECT rootpage AS n FROM sqlite_schema WHERE name = 'idempotency_keys'").await;
+    let size = super::rows(&file, "SELECT page_size AS n FROM pragma_page_size").await;
+    let [root, size] = [root, size].map(|n| u64::try_from(n).unwrap());
+    let noise = vec![0xAA; usize::try_from(size).unwrap()];
+    File::options().write(true).open(&file).unwrap().write_all_at(&noise, (root - 1) * size).unwrap();
+    let (done, said) = shop.command(&["doctor"]).await;
+    assert!(!done && said.contains("BAD   database: ") && said.contains("it is damaged"), "{said}");
+
+    let gateway = shop.open().await;
+    assert_eq!(gateway.client.pay(&order()).await.status.as_u16(), 503);
+    let began = Instant::now();
+    loop {
+        let ready = gateway.client.get("/readyz").await;
+        let said = String::from_utf8_lossy(&ready.bytes).into_owned();
+        if ready.status.as_u16() == 503 && said.contains("database_damaged") {
+            break;
+        }
+        assert!(began.elapsed() < PATIENCE, "{said}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    gateway.terminate().await;
+    shop.sandbox.stop().await;
+}
