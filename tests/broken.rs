@@ -283,6 +283,9 @@ fn drilled() -> [(Rule, &'static str, &'static str, bool); 6] {
     ]
 }
 
+/// Gateways in which a rule is broken may never come to rest, and the drill waits for that for a while.
+const UNTIL_GIVEN_UP: Duration = Duration::from_secs(900);
+
 /// What the auditor says of a rule that is broken in the gateways, of the first of 200 seeds in which it is about that rule.
 async fn first_sign(rule: Rule) -> Result<Value, Vec<Value>> {
     let own = drilled().into_iter().find(|(drilled, ..)| *drilled == rule);
@@ -303,7 +306,7 @@ async fn first_sign(rule: Rule) -> Result<Value, Vec<Value>> {
         if let Some(redis) = &redis {
             args.extend(["--redis", redis.as_str()]);
         }
-        let drilled = crate::drill::drill_on(postgres, &args, &[(broken::VARIABLE, &name)]).await;
+        let drilled = crate::drill::drill_on(postgres, &args, &[(broken::VARIABLE, &name)], UNTIL_GIVEN_UP).await;
         let violations = drilled.line["violations"].as_array().cloned().unwrap_or_default();
         let is_about = |violation: &&Value| signs(rule).iter().any(|sign| violation["rule"] == *sign);
         if let Some(sign) = violations.iter().find(is_about) {

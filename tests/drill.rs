@@ -9,6 +9,9 @@ use serde_json::Value;
 use crate::helpers::process::interlock;
 use crate::helpers::redis::Redis;
 
+/// A test may last a little longer.
+const PATIENCE: Duration = Duration::from_secs(230);
+
 /// What a drill has said, and whether it found nothing.
 pub struct Drilled {
     /// Its last line.
@@ -22,11 +25,11 @@ pub struct Drilled {
 /// Drills on the database of this run; both gateways of PostgreSQL, where it is that.
 pub async fn drill(args: &[&str], env: &[(&str, &str)]) -> Drilled {
     let postgres = on_postgres().then(|| std::env::var("INTERLOCK_TEST_POSTGRES").unwrap());
-    drill_on(postgres.as_deref(), args, env).await
+    drill_on(postgres.as_deref(), args, env, PATIENCE).await
 }
 
 /// Drills on this PostgreSQL, or on the embedded database.
-pub async fn drill_on(postgres: Option<&str>, args: &[&str], env: &[(&str, &str)]) -> Drilled {
+pub async fn drill_on(postgres: Option<&str>, args: &[&str], env: &[(&str, &str)], patience: Duration) -> Drilled {
     let folder = tempfile::tempdir().unwrap();
     let mut command = interlock();
     command.args(["drill", "--json", "--jobs", "6"]).args(args).envs(env.iter().copied()).current_dir(folder.path());
@@ -34,8 +37,7 @@ pub async fn drill_on(postgres: Option<&str>, args: &[&str], env: &[(&str, &str)
         command.args(["--database", url]);
     }
     let running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
-    let ended =
-        tokio::time::timeout(Duration::from_secs(230), running.wait_with_output()).await.expect("it ends").unwrap();
+    let ended = tokio::time::timeout(patience, running.wait_with_output()).await.expect("it ends").unwrap();
     let said = String::from_utf8(ended.stdout).unwrap();
     println!("{said}{}", String::from_utf8_lossy(&ended.stderr));
     let line = said.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();

@@ -1,6 +1,7 @@
-//! A hostile merchant beside the one that a drill looks at: accounts that believe a wrong key of their provider, accounts
-//! at an address that answers nothing, floods of payments and of bad requests, receivers that hang. Gives in at the end, so
-//! that all can come to rest: it then has the right keys and the right address.
+//! A hostile merchant beside the one that a drill looks at, and another one who is in it with him, so that they can agree:
+//! accounts that believe a wrong key of their provider, accounts at an address that answers nothing, floods of payments and
+//! of bad requests, receivers that hang. They give in at the end, so that all can come to rest: they then have the right
+//! keys and the right address.
 #![expect(clippy::indexing_slicing, reason = "a JSON value gives null for what it has not")]
 
 use std::net::SocketAddr;
@@ -27,14 +28,15 @@ const BAD_REQUESTS_EVERY: Duration = Duration::from_millis(10);
 /// No request of its takes longer.
 const PATIENCE: Duration = Duration::from_secs(6);
 
-/// The hostile merchant.
+/// The hostile merchants.
 #[derive(Debug)]
 pub(super) struct Neighbour {
     gateway: String,
     http: reqwest::Client,
-    key: String,
-    /// Its accounts, and how each would work.
-    accounts: Vec<(String, Value)>,
+    /// One of each of them.
+    keys: [String; 2],
+    /// Their accounts: whose, which, and how each would work.
+    accounts: Vec<(usize, String, Value)>,
     /// Somebody takes connections there and says nothing.
     silence: tokio::task::JoinHandle<()>,
 }
@@ -55,10 +57,14 @@ impl Neighbour {
     pub(super) async fn move_in(stage: &Stage, shop: &Shop, hangs: &str) -> Result<Self, Broken> {
         let store = stage.store().await?;
         let made = async {
-            let merchant = demo::merchant(&store, "neighbour").await?;
-            demo::full_key(&store, &Owner::of(merchant, false)).await
+            let mut keys = [String::new(), String::new()];
+            for (key, name) in keys.iter_mut().zip(["neighbour", "friend of the neighbour"]) {
+                let merchant = demo::merchant(&store, name).await?;
+                *key = demo::full_key(&store, &Owner::of(merchant, false)).await?;
+            }
+            Ok::<_, crate::server::StartError>(keys)
         };
-        let made = made.await.map_err(|e| Broken(format!("the neighbour: {e}")));
+        let made = made.await.map_err(|e| Broken(format!("the neighbours: {e}")));
         let _ = store.close().await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let silent = listener.local_addr()?;
@@ -69,17 +75,17 @@ impl Neighbour {
             }
         });
         let mut neighbour =
-            Self { gateway: shop.gateway.clone(), http: shop.http.clone(), key: made?, accounts: Vec::new(), silence };
+            Self { gateway: shop.gateway.clone(), http: shop.http.clone(), keys: made?, accounts: Vec::new(), silence };
         let face = stage.face("alipay").ok_or_else(|| Broken("no alipay".to_owned()))?;
         neighbour.open_accounts(&stage.tell("GET", "/credentials", None).await?, face, silent).await?;
         for _ in 0..RECEIVERS {
-            neighbour.ask("POST", "/v1/webhook_endpoints", &json!({"url": hangs})).await?;
+            neighbour.ask(0, "POST", "/v1/webhook_endpoints", &json!({"url": hangs})).await?;
         }
         Ok(neighbour)
     }
 
     async fn open_accounts(&mut self, keys: &Value, face: SocketAddr, silent: SocketAddr) -> Result<(), Broken> {
-        for number in 0..WRONG_KEYS + DEAF {
+        for (number, who) in (0..WRONG_KEYS + DEAF).zip([0, 1].into_iter().cycle()) {
             let mut right = keys["alipay"].clone();
             // The sandbox looks at the application alone; two accounts of one merchant are not the same.
             right["seller_id"] = format!("20880000000{number:05}").into();
@@ -91,16 +97,16 @@ impl Neighbour {
                 wrong["base_url"] = format!("http://{silent}").into();
             }
             let body = json!({"provider": "alipay", "name": format!("dead {number}"), "credentials": wrong});
-            let made = self.ask("POST", "/v1/accounts", &body).await?;
+            let made = self.ask(who, "POST", "/v1/accounts", &body).await?;
             let id = made["id"].as_str().ok_or_else(|| Broken(format!("the neighbour: no account: {made}")))?;
-            self.accounts.push((id.to_owned(), right));
+            self.accounts.push((who, id.to_owned(), right));
         }
         Ok(())
     }
 
-    async fn ask(&self, method: &str, path: &str, body: &Value) -> Result<Value, Broken> {
+    async fn ask(&self, who: usize, method: &str, path: &str, body: &Value) -> Result<Value, Broken> {
         let method = reqwest::Method::from_bytes(method.as_bytes()).map_err(|e| Broken(e.to_string()))?;
-        let asking = self.http.request(method, format!("{}{path}", self.gateway)).bearer_auth(&self.key);
+        let asking = self.http.request(method, format!("{}{path}", self.gateway)).bearer_auth(&self.keys[who]);
         let key = id::token().unwrap_or_default();
         let asking = asking.header("Idempotency-Key", key).timeout(PATIENCE).body(body.to_string());
         let text = asking.send().await.map_err(failed(path))?.text().await.map_err(failed(path))?;
@@ -114,16 +120,17 @@ impl Neighbour {
 
     async fn flood(&self) {
         loop {
-            let burst = (0..BURST).map(|_| async {
+            let burst = (0..BURST).map(|number| async move {
+                let who = number % self.keys.len();
                 let order_id = id::token().unwrap_or_default();
                 let body = json!({
                     "amount": 1, "currency": "CNY", "order_id": order_id, "description": "nothing", "flow": "qr",
                 });
                 // What it does not want any more makes an event that eight receivers are to hear of.
-                if let Ok(made) = self.ask("POST", "/v1/payments", &body).await
+                if let Ok(made) = self.ask(who, "POST", "/v1/payments", &body).await
                     && let Some(id) = made["id"].as_str()
                 {
-                    let _ = self.ask("POST", &format!("/v1/payments/{id}/cancel"), &json!({})).await;
+                    let _ = self.ask(who, "POST", &format!("/v1/payments/{id}/cancel"), &json!({})).await;
                 }
             });
             futures_util::future::join_all(burst).await;
@@ -134,15 +141,15 @@ impl Neighbour {
     async fn babble(&self) {
         let wrong = [json!({"amount": -1}), json!([]), json!({"amount": 1, "flow": "qr", "nonsense": [[[[]]]]})];
         for body in wrong.iter().cycle() {
-            let _ = self.ask("POST", "/v1/payments", body).await;
+            let _ = self.ask(0, "POST", "/v1/payments", body).await;
             tokio::time::sleep(BAD_REQUESTS_EVERY).await;
         }
     }
 
     /// Its accounts work from now on.
     pub(super) async fn give_in(&self) -> Result<(), Broken> {
-        for (id, right) in &self.accounts {
-            self.ask("PATCH", &format!("/v1/accounts/{id}"), &json!({"credentials": right})).await?;
+        for (who, id, right) in &self.accounts {
+            self.ask(*who, "PATCH", &format!("/v1/accounts/{id}"), &json!({"credentials": right})).await?;
         }
         Ok(())
     }

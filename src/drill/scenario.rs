@@ -281,7 +281,7 @@ pub const SCENARIOS: &[Scenario] = &[
     },
     Scenario {
         name: "bad-neighbour",
-        about: "A hostile merchant beside the one whose payers pay: accounts that believe a wrong key of their provider, \
+        about: "Two hostile merchants beside the one whose payers pay: accounts that believe a wrong key of their provider, \
                 accounts at an address that answers nothing, floods of payments and of bad requests, receivers that hang. \
                 No provider is in trouble. Each seed is run twice, without the neighbour and beside it, with a hundred \
                 payments at least: of those whose payer would pay, at most one percentage point fewer succeed beside it.",

@@ -1,4 +1,4 @@
-//! `bad-neighbour`: a hostile merchant beside the one that is looked at. Nothing is wrong with any provider, and each seed
+//! `bad-neighbour`: two hostile merchants beside the one that is looked at. Nothing is wrong with any provider, and each seed
 //! is also run without the neighbour: whatever the good merchant lacks more than there, the neighbour has taken.
 
 use fastrand::Rng;

@@ -363,6 +363,10 @@ enum End {
 impl Route {
     /// Whether an answer over its account could ever be believed, with the credentials that it has now.
     fn was_ever_answered(&self) -> bool {
+        #[cfg(feature = "broken")]
+        if crate::broken::breaks(crate::broken::Rule::OneMerchantTrips) {
+            return true;
+        }
         self.tracked.view().worked_ago_ms().is_some()
     }
 
