@@ -16,7 +16,7 @@ pub use providers::{ListedAddress, Providers};
 
 use crate::{embedded, redact};
 
-/// No pause and no deadline that is given in milliseconds is longer.
+/// No call, pause or grace of [`Config::check_numbers`] that is given in milliseconds is longer.
 const DAY_MS: i64 = 86_400_000;
 /// The defaults, part of the program.
 const DEFAULTS: &str = include_str!("../config/default.toml");

@@ -59,6 +59,8 @@ pub struct Account {
     /// Its provider, with all layers.
     pub provider: Arc<dyn Provider>,
     sealed: Vec<u8>,
+    /// [`accounts::number`] of what is sealed there.
+    credentials: u32,
 }
 
 #[derive(Debug, Default, Clone)]
@@ -371,9 +373,11 @@ impl Directory {
     /// One account that cannot be opened must not take the others down: it is left out, loudly.
     fn open_account(&self, before: &Snapshot, row: AccountRow) -> Option<Account> {
         let known = before.accounts.get(&row.id).filter(|known| known.sealed == row.credentials);
-        let (provider, barred) = match known {
+        let Opened { provider, barred, credentials } = match known {
             // Whether an address is allowed changes with the sandbox alone, before anything else is opened.
-            Some(known) if known.barred.is_none() => (Arc::clone(&known.provider), None),
+            Some(known) if known.barred.is_none() => {
+                Opened { provider: Arc::clone(&known.provider), barred: None, credentials: known.credentials }
+            }
             Some(_) | None => self
                 .open_provider(&row)
                 .inspect_err(|error| tracing::error!(account_id = row.id, error, "account left out"))
@@ -400,14 +404,17 @@ impl Directory {
             created_at: row.created_at,
             provider,
             sealed: row.credentials,
+            credentials,
         })
     }
 
     /// The account's provider, and why it may not be called, if so.
-    fn open_provider(&self, row: &AccountRow) -> Result<(Arc<dyn Provider>, Option<String>), String> {
+    fn open_provider(&self, row: &AccountRow) -> Result<Opened, String> {
         let plain = self.vault.open(&row.id, &row.credentials).map_err(|e| e.to_string())?;
         let mut settings: serde_json::Map<_, _> =
             serde_json::from_slice(&plain).map_err(|_| "sealed settings are not JSON".to_owned())?;
+        // Sealed anew, the same ones look different.
+        let credentials = accounts::number(&plain);
         let protocol = providers::protocol(&row.provider)
             .ok_or_else(|| format!("no provider {:?} in this version", row.provider))?;
         let (way, barred) = match self.addresses.way(protocol, row.owner.is_live(), &mut settings) {
@@ -419,8 +426,17 @@ impl Directory {
             }
         };
         let provider = (protocol.open)(settings.into(), &way).map_err(|e| e.to_string())?;
-        Ok((self.traces.around(layer::stack(provider)), barred))
+        Ok(Opened { provider: self.traces.around(layer::stack(provider)), barred, credentials })
     }
+}
+
+/// An account's adapter.
+struct Opened {
+    provider: Arc<dyn Provider>,
+    /// Why it may not call its address.
+    barred: Option<String>,
+    /// [`accounts::number`] of its credentials.
+    credentials: u32,
 }
 
 impl Account {
@@ -430,7 +446,7 @@ impl Account {
             provider: self.provider.name(),
             mode: self.owner.mode,
             address: accounts::address(self.provider.address()),
-            credentials: accounts::number(&self.sealed),
+            credentials: self.credentials,
         };
         (self.id.clone(), known)
     }
@@ -453,6 +469,7 @@ impl Account {
             created_at: Timestamp(0),
             provider,
             sealed: Vec::new(),
+            credentials: 0,
         }
     }
 }

@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+/// So many links are followed, one from the other.
+const LINKS: usize = 16;
 /// What stands for itself in an address.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
@@ -41,10 +43,16 @@ pub fn itself(file: &Path) -> PathBuf {
 /// # Errors
 /// [`LogAlone`].
 pub fn is_there(file: &Path) -> Result<bool, LogAlone> {
-    if file.symlink_metadata().is_ok() {
+    if file.metadata().is_ok() {
         return Ok(true);
     }
-    let log = with(file, "-wal");
+    // SQLite keeps the log beside the file itself.
+    let mut target = file.to_owned();
+    for _ in 0..LINKS {
+        let Ok(next) = target.read_link() else { break };
+        target = target.parent().map_or_else(|| next.clone(), |folder| folder.join(&next));
+    }
+    let log = with(&target, "-wal");
     if log.metadata().is_ok_and(|log| log.len() > 0) { Err(LogAlone(log)) } else { Ok(false) }
 }
 

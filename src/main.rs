@@ -299,7 +299,13 @@ fn main() -> ExitCode {
         Err(error) => {
             // One line, whatever a library has to say.
             let text: Vec<String> = error.to_string().split_whitespace().map(str::to_owned).collect();
-            eprintln!("interlock: {}", text.join(" "));
+            // Whether anybody reads it or not: a process that cannot say why it ends has to end all the same.
+            let (said, heard) = std::sync::mpsc::channel();
+            std::thread::spawn(move || {
+                eprintln!("interlock: {}", text.join(" "));
+                let _ = said.send(());
+            });
+            let _ = heard.recv_timeout(Duration::from_secs(1));
             ExitCode::FAILURE
         }
     }

@@ -52,9 +52,9 @@ pub fn dropped_lines() -> u64 {
 /// # Errors
 /// What is wrong with `level`.
 pub fn log(level: &str) -> Result<(), String> {
-    // A word that is no level would be the name of a part of a program, and all others be silent.
+    // A word that is no level is the name of a part of the program: alone, it would silence all others.
     let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
-    if !level.split(',').map(str::trim).all(|part| part.contains(['=', '[']) || is_level(part)) {
+    if !level.split(',').map(str::trim).any(|part| part.contains(['=', '[']) || is_level(part)) {
         return Err(format!("log.level = {level:?}: a level is off, error, warn, info, debug or trace"));
     }
     let mut filter = EnvFilter::try_new(level).map_err(|e| format!("log.level = {level:?}: {e}"))?;
@@ -102,7 +102,7 @@ fn buckets(builder: PrometheusBuilder, metric: &str, bounds: &[f64]) -> Result<P
 mod tests {
     #[test]
     fn a_level_that_is_none_is_refused_and_not_taken_for_a_name() {
-        for wrong in ["wran", "", "info,loud", "interlock=wran"] {
+        for wrong in ["wran", "", " , ", "loud,", "interlock=wran"] {
             assert!(super::log(wrong).is_err(), "{wrong:?}");
         }
     }

@@ -264,7 +264,8 @@ async fn exchange(database: &Path, next: &Path) -> io::Result<Option<PathBuf>> {
 
     std::fs::remove_file(&marker)?;
     sync_folder(&marker)?;
-    Ok(aside.symlink_metadata().is_ok().then_some(aside))
+    let is_kept = [""].into_iter().chain(BESIDE).any(|ending| with(&aside, ending).symlink_metadata().is_ok());
+    Ok(is_kept.then_some(aside))
 }
 
 /// A name for the database that was there, which nothing has.

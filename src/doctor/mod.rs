@@ -96,7 +96,10 @@ pub async fn run(config: &Config, out: &mut dyn Write) -> io::Result<usize> {
     if let Some(file) = config.database_file().filter(|file| file.is_file())
         && let Err(error) = copy::check_pages(&file).await
     {
-        let mend = "keep the file, and bring a backup back with `interlock restore FILE`";
+        let mend = match error.is_damage() {
+            true => "keep the file, and bring a backup back with `interlock restore FILE`",
+            false => "its pages could not be read: look who may read it and what has it open, and try again",
+        };
         sheet.note("database", bad(format!("{}: {error}", file.display()), mend))?;
         return Ok(sheet.bad);
     }

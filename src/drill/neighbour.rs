@@ -15,6 +15,7 @@ use super::stage::Stage;
 use crate::demo;
 use crate::domain::Owner;
 use crate::domain::id;
+use crate::store::Store;
 
 /// Accounts with a wrong key, and accounts at an address that answers nothing.
 const WRONG_KEYS: u64 = 4;
@@ -52,19 +53,22 @@ fn failed(what: &str) -> impl FnOnce(reqwest::Error) -> Broken {
     move |error| Broken(format!("the neighbour: {what}: {error}"))
 }
 
+/// Makes both of them, with a key each.
+async fn merchants(store: &Store) -> Result<[String; 2], Broken> {
+    let mut keys = [String::new(), String::new()];
+    for (key, name) in keys.iter_mut().zip(["neighbour", "friend of the neighbour"]) {
+        let failed = |e: &dyn std::fmt::Display| Broken(format!("{name}: {e}"));
+        let merchant = demo::merchant(store, name).await.map_err(|e| failed(&e))?;
+        *key = demo::full_key(store, &Owner::of(merchant, false)).await.map_err(|e| failed(&e))?;
+    }
+    Ok(keys)
+}
+
 impl Neighbour {
     /// Makes it, with everything that it needs to be a nuisance. Its receivers hang at `hangs`.
     pub(super) async fn move_in(stage: &Stage, shop: &Shop, hangs: &str) -> Result<Self, Broken> {
         let store = stage.store().await?;
-        let made = async {
-            let mut keys = [String::new(), String::new()];
-            for (key, name) in keys.iter_mut().zip(["neighbour", "friend of the neighbour"]) {
-                let merchant = demo::merchant(&store, name).await?;
-                *key = demo::full_key(&store, &Owner::of(merchant, false)).await?;
-            }
-            Ok::<_, crate::server::StartError>(keys)
-        };
-        let made = made.await.map_err(|e| Broken(format!("the neighbours: {e}")));
+        let made = merchants(&store).await;
         let _ = store.close().await;
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         let silent = listener.local_addr()?;

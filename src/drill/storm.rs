@@ -84,8 +84,8 @@ pub async fn storm(stage: &Stage, shop: &Shop, plan: &Plan, storm: Storm) -> Res
     let decided: Vec<Option<Duration>> = tills.join_all().await.into_iter().flatten().collect();
     let slowest = decided.iter().flatten().max().copied().unwrap_or_default();
     let (paid, charges) = (paid.len(), decided.len());
-    if paid * 2 < plan.payments || charges * 2 < storm.charges {
-        return Err(Broken(format!("only {paid} codes were paid and {charges} charges made: this is no storm")));
+    if paid * 2 < plan.payments || charges * 8 < storm.charges {
+        return Err(Broken(format!("only {paid} codes were paid and {charges} charges in doubt: this is no storm")));
     }
     // Standard output is the report's alone.
     eprintln!(
@@ -117,7 +117,7 @@ async fn offer(shop: &Shop, seed: u64, number: usize) -> Option<String> {
     is_paid.then_some(order)
 }
 
-/// A charge whose answer is lost, if it was made; how long it takes until the till knows, if it ever does.
+/// A charge whose answer is lost, if it was sent; how long it takes until the till knows, if it ever does.
 async fn charge(shop: &Shop, seed: u64, number: usize) -> Option<Option<Duration>> {
     let code = format!("62{:015}{}", seed * 1_000_000 + u64::try_from(number).unwrap_or(0), 10 + number % 7 * 10);
     let body = json!({
@@ -125,6 +125,10 @@ async fn charge(shop: &Shop, seed: u64, number: usize) -> Option<Option<Duration
         "flow": "barcode", "auth_code": code, "wait": 0,
     });
     let payment = make(shop, number, seed, &body, true).await?;
+    if payment["status"] == "failed" {
+        // After so many lost answers its route was out: nobody was charged, and nobody is in doubt.
+        return None;
+    }
     // The answer comes before the charge is sent: how long a busy machine took to make it is not counted.
     let began = Instant::now();
     let url = format!("{}/v1/payments/{}", shop.gateway, payment["id"].as_str().unwrap_or_default());

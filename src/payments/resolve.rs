@@ -26,8 +26,6 @@ use crate::store::change::{Change, Operation};
 const STEPS: usize = 16;
 /// So often an attempt that was proved dead is asked about when somebody tells of money on it: for about an hour.
 const WOKEN_QUESTIONS: i32 = 10;
-/// So long a provider is given to say what became of a call from before a restore.
-const ASKED_FIRST_S: i64 = 60;
 /// After this long without certainty a person is told.
 const UNRESOLVED_AFTER_S: i64 = 24 * 3_600;
 
@@ -233,8 +231,8 @@ async fn judge(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Ag
             // The call may have ended well after the backup, and its payer may have paid: nothing new is offered before
             // its provider was asked.
             attempt.apply(AttemptEvent::Abandon)?;
-            attempt.next_check_at = Some(now);
-            after.payment.resume_at = Some(now.plus_s(ASKED_FIRST_S));
+            after.payment.resume_at = Some(now);
+            schedule::ask_first(after, attempt_id, now, now);
         } else {
             attempt.apply(AttemptEvent::Abandon)?;
             attempt.next_check_at = Some(schedule::dead_from(attempt));
@@ -316,7 +314,15 @@ async fn ask(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Aggr
     if let Queried::Unknown(failure) = &findings.queried {
         tracing::warn!(attempt_id, code = failure.code, message = failure.message, "asking brought no certainty");
     }
-    write(app, before, |after, now| record(after, attempt_id, attempt.status, &findings, &account, now)).await
+    let may_have_been_shown = attempt.status == State::Abandoned && app.hold.is_from_before(attempt.started_at);
+    write(app, before, |after, now| {
+        let recorded = record(after, attempt_id, attempt.status, &findings, &account, now)?;
+        if may_have_been_shown && matches!(findings.queried, Queried::Unknown(_)) {
+            schedule::ask_first(after, attempt_id, now.plus_s(schedule::ASKED_AGAIN_S), now);
+        }
+        Ok(recorded)
+    })
+    .await
 }
 
 /// The account cannot be opened (its key is wrong, its provider is not in this version): a person has to mend it.

@@ -31,6 +31,21 @@ pub fn dead_from(attempt: &Attempt) -> Timestamp {
     attempt.offer_deadline.plus_s(OFFER_MARGIN_S)
 }
 
+/// So long a provider is given to say what became of a call from before a restore …
+const ASKED_FIRST_S: i64 = 60;
+/// … and it is asked again after this long while it cannot.
+pub const ASKED_AGAIN_S: i64 = 10;
+
+/// An abandoned attempt from before a restore may have been shown and paid: it is asked about at `at`, and until its provider
+/// has said something its payer is offered nothing else.
+pub fn ask_first(aggregate: &mut Aggregate, attempt_id: &str, at: Timestamp, now: Timestamp) {
+    let Some(attempt) = aggregate.attempt_mut(attempt_id).filter(|a| a.status == State::Abandoned) else { return };
+    attempt.next_check_at = Some(at);
+    if aggregate.payment.resume_at.is_some() {
+        aggregate.payment.resume_at = Some(now.plus_s(ASKED_FIRST_S).min(aggregate.payment.expires_at));
+    }
+}
+
 /// When an attempt is looked at next, given that nothing more is known about it than its row says.
 #[must_use]
 pub fn next_check(attempt: &Attempt, capabilities: &Capabilities, now: Timestamp) -> Option<Timestamp> {

@@ -88,7 +88,8 @@ impl Face {
         // The rest is for the database, providers and receivers. A crowd at the door for everybody leaves administration its
         // own.
         let database = usize::try_from(self.app.config.database.connections).unwrap_or(usize::MAX);
-        let files = descriptors().saturating_sub(database.saturating_mul(FILES_OF_A_CONNECTION));
+        let each = if self.app.config.database_file().is_some() { FILES_OF_A_CONNECTION } else { 1 };
+        let files = descriptors().saturating_sub(database.saturating_mul(each)).max(descriptors() / 4);
         let room = match side {
             Side::Whole if !self.app.config.server.admin.is_empty() => files / 8,
             Side::Whole => files / 8 * 6,
@@ -111,7 +112,7 @@ impl Face {
     }
 }
 
-/// A connection to the embedded database has its file open, and its log.
+/// A connection to the embedded database has that open, and its log.
 const FILES_OF_A_CONNECTION: usize = 2;
 
 /// How many files, connections among them, this process may have open; where that is not told, no limit.

@@ -26,6 +26,20 @@ pub enum NotWhole {
     Newer(String),
 }
 
+impl NotWhole {
+    /// Whether the file itself is damaged, by the word of SQLite (SQLITE_CORRUPT, SQLITE_NOTADB).
+    #[must_use]
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged(_) => true,
+            Self::Unreadable(sqlx::Error::Database(said)) => {
+                said.code().and_then(|code| code.parse::<u32>().ok()).is_some_and(|code| matches!(code & 0xff, 11 | 26))
+            }
+            Self::Unreadable(_) | Self::Foreign | Self::Newer(_) => false,
+        }
+    }
+}
+
 /// A whole database.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Whole {

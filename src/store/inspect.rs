@@ -7,6 +7,7 @@ use migrations::{Migrator, MigratorTrait as _};
 use sea_orm::{ConnectionTrait as _, DbErr, Statement};
 
 use super::{OpenError, Store, connect, without_password};
+use crate::embedded;
 
 /// Whoever checks everything waits longer than a payment does.
 const LOOKING: Duration = Duration::from_secs(900);
@@ -30,8 +31,8 @@ impl Store {
     /// # Errors
     /// [`OpenError`].
     pub async fn look(url: &str, connections: u32) -> Result<Self, OpenError> {
-        if let Some(path) = url.strip_prefix("sqlite://").map(|path| path.split('?').next().unwrap_or(path))
-            && !std::path::Path::new(path).is_file()
+        if let Some(file) = embedded::file(url)
+            && !embedded::is_there(&file)?
         {
             let problem = "there is no such file".to_owned();
             return Err(OpenError::Connect { url: without_password(url), problem });

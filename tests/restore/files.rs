@@ -25,6 +25,7 @@ async fn a_log_whose_database_is_gone_is_not_thrown_away() {
         &["merchant", "demo"],
         &["incident"],
         &["restore", "--go"],
+        &["doctor", "--ledger"],
         &["migrate"],
         &["serve", "--listen", "127.0.0.1:0"],
     ] {

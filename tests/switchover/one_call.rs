@@ -76,7 +76,7 @@ async fn a_worker_that_comes_back_late_leaves_the_call_of_the_one_who_went_on_al
         let resolver = async {
             until_there_is_one(&facts, "attempts WHERE status = 'sending'").await;
             // By the clock, the time of the first call is over: the resolver goes on without it.
-            app.app().clock.jump(Duration::from_secs(7));
+            app.app().clock.jump(Duration::from_secs(15));
             until_there_is_one(&facts, "attempts WHERE seq = 2 AND status = 'sending'").await;
         };
         let (answer, ()) = tokio::join!(first_worker, resolver);

@@ -139,9 +139,10 @@ pub(super) fn applied(fields: &Fields) -> Created {
 /// a query does. 01, 02, 06 and 60 are asked about, as the official demo does.
 pub(super) fn scanned(fields: &Fields) -> Created {
     let word = Word::of(text(fields, "respCode"));
-    // Of a scan, 01 says above all that its code was used before. Whether anything was taken it leaves open.
+    // Of a scan, 01 says above all that its code was used before: it is about our request, although it leaves open whether
+    // anything was taken.
     let is_used = text(fields, "respCode") == "01";
-    let failure = own(fields, if is_used { FailureKind::Declined } else { kind(word) });
+    let failure = own(fields, if is_used { FailureKind::Request } else { kind(word) });
     match word {
         Word::Yes | Word::TooLate | Word::Unsettled | Word::Accepted | Word::Asking => Created::Waiting,
         Word::Payer => Created::Declined(failure),

@@ -57,6 +57,8 @@ pub struct Probe {
     pub route: RouteId,
     /// Whose account that is.
     pub(super) merchant: MerchantHash,
+    /// With which credentials.
+    pub(super) credentials: u32,
 }
 
 /// What is to be removed from the store, if it still has this version.

@@ -43,8 +43,9 @@ pub enum Verdict {
     Good,
     /// Unreachable or busy: counts against the provider, and the account.
     ProviderFailed,
-    /// An answer that cannot be believed: counts against the account, and against the provider only if an answer over
-    /// this account ever could be. It may be the key that is wrong, which its merchant has given.
+    /// An answer that cannot be believed, or not be understood: counts against the account, and against the provider only
+    /// if this gateway has understood one over this account before. It may be the key that is wrong, which its merchant
+    /// has given.
     Unbelievable,
     /// A verified "no" to this account: counts against the account alone.
     AccountFailed,

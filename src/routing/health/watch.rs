@@ -126,14 +126,13 @@ pub fn verdict(outcome: &Created) -> Verdict {
         | Created::Declined(_)
         | Created::Refused(Refusal::Request, _) => Verdict::Good,
         Created::NotSent(failure) | Created::Unknown(failure) if is_own_trouble(failure) => Verdict::Nothing,
-        Created::NotSent(failure) | Created::Refused(Refusal::Provider, failure) | Created::Unknown(failure) => {
-            failed(failure.kind)
-        }
+        Created::NotSent(_) | Created::Refused(Refusal::Provider, _) => Verdict::ProviderFailed,
+        Created::Unknown(failure) => failed(failure.kind),
         Created::Refused(Refusal::Account, _) => Verdict::AccountFailed,
     }
 }
 
-/// What a failure says of its route. What leaves a charge open may still be a verified word about the payer's code or
+/// What a failure that leaves everything open says of its route. What leaves a charge open may still be a verified word about the payer's code or
 /// about our request: somebody is alive who said so.
 const fn failed(kind: FailureKind) -> Verdict {
     match kind {

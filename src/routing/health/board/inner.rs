@@ -75,6 +75,7 @@ struct Route {
     tracked: Tracked,
     merchant: MerchantHash,
     credentials: u32,
+    is_answered: bool,
     whole: Arc<Whole>,
     /// In the order in which they began.
     calls: BTreeMap<u64, Call>,
@@ -144,6 +145,7 @@ impl Inner {
             tracked: Tracked::new(manner, now_ms),
             merchant: known.merchant,
             credentials: known.credentials,
+            is_answered: false,
             whole,
             calls: BTreeMap::new(),
             judged: 0,
@@ -216,6 +218,8 @@ impl Inner {
     }
 
     pub(super) fn begin(&mut self, id: &RouteId) -> Ticket {
+        // A call with other credentials than before is no call over the route that was.
+        self.compare();
         self.know(id);
         let call = self.next_call;
         self.next_call += 1;
@@ -241,6 +245,7 @@ impl Inner {
         }
         let took = u32::try_from(own - call.began).unwrap_or(0);
         let merchant = route.merchant;
+        route.is_answered |= verdict == Verdict::Good;
         let (of_route, of_provider) = match verdict {
             Verdict::Good => (End::Good, End::Good),
             Verdict::ProviderFailed => (End::Failed, End::Failed),
@@ -361,18 +366,20 @@ enum End {
 }
 
 impl Route {
-    /// Whether an answer over its account could ever be believed, with the credentials that it has now.
+    /// Whether this gateway has ever believed an answer over its account, with the credentials that it has now. What others
+    /// have stored does not say with which.
     fn was_ever_answered(&self) -> bool {
         #[cfg(feature = "broken")]
         if crate::broken::breaks(crate::broken::Rule::OneMerchantTrips) {
             return true;
         }
-        self.tracked.view().worked_ago_ms().is_some()
+        self.is_answered
     }
 
     /// Counts calls as failed that take suspiciously long.
     fn suspect(&mut self, provider: &mut Tracked, own: i64, now_ms: i64) {
         let after = suspect_after(limits(self, provider));
+        let speaks = self.was_ever_answered();
         for (call, state) in self.calls.range_mut((Bound::Excluded(self.judged), Bound::Unbounded)) {
             if own - state.began <= after {
                 return;
@@ -380,7 +387,8 @@ impl Route {
             self.judged = *call;
             // What is out already is not put out by what began before.
             let whole = provider.view().breaker().gate_for(self.merchant);
-            state.suspected = (self.tracked.view().gate() != Gate::Open, whole != Gate::Open);
+            // Nor by a merchant whose answers nobody has believed yet: it ends with a verdict of its own.
+            state.suspected = (self.tracked.view().gate() != Gate::Open, whole != Gate::Open && speaks);
             let mut delta = Delta::default();
             delta.failed(self.merchant);
             for (tracked, counted) in [(&mut self.tracked, state.suspected.0), (&mut *provider, state.suspected.1)] {

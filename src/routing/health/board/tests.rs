@@ -361,3 +361,27 @@ fn a_claim_that_nobody_confirms_is_as_good_as_had() {
     let asked = stage.probe(400, |_| false);
     assert_eq!(asked, ["ours"]);
 }
+
+#[test]
+fn a_gateway_without_an_account_to_ask_over_leaves_turns_and_the_store_to_the_others() {
+    let accounts = known(&[("a", "one", REAL), ("b", "two", REAL)]);
+    let mut stage = Stage::new(&accounts);
+    for _ in 0..8 {
+        stage.call("a", Verdict::ProviderFailed);
+        stage.call("b", Verdict::ProviderFailed);
+    }
+    assert_eq!(stage.whole(), Gate::Open);
+    let changes = stage.board.take_changes();
+    let told = changes.into_iter().find(|change| matches!(change.subject, Subject::Provider(_))).unwrap();
+
+    // It has the accounts, and no payment has led it to one of them yet.
+    let settings = Settings { gateway: 7, shared: true, ..Settings::default() };
+    let mut other = Stage { board: Board::new(settings, Arc::clone(&accounts), stage.now_ms), now_ms: stage.now_ms };
+    assert_eq!(other.board.adopt(&told.subject, told.vital, 1, other.now_ms), Adopted::Taken);
+    assert_eq!(other.whole(), Gate::Open);
+    for _ in 0..100 {
+        other.wait(200);
+        assert_eq!(other.board.probes_due(other.now_ms), []);
+        assert!(other.board.take_changes().is_empty(), "what it wrote each time would keep the others' answers out");
+    }
+}

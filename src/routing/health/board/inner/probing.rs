@@ -30,6 +30,10 @@ impl Inner {
             if !is_overdue && !provider.view().probe_due() {
                 continue;
             }
+            // Whoever has no account on the board to ask over leaves the turn to others.
+            if !self.routes.values().any(|route| route.whole == *whole) {
+                continue;
+            }
             provider.claim(own, now_ms);
             // One question is enough for both.
             let routes = self.routes.values_mut().filter(|route| route.whole == *whole);
@@ -69,6 +73,12 @@ impl Inner {
     /// Over which account this probe goes, if there is a place for it.
     fn probe(&mut self, subject: Subject) -> Option<Probe> {
         let own = self.own;
+        // A turn that cannot be used is over all the same: taken again at once and without an end, it would be written to
+        // the store so often that nothing of the others' gets there.
+        match &subject {
+            Subject::Route(id) => self.routes.get_mut(id).map(|route| route.tracked.asks(own)),
+            Subject::Provider(whole) => self.providers.get_mut(whole).map(|provider| provider.asks(own)),
+        };
         let id = match &subject {
             Subject::Route(id) => id.clone(),
             Subject::Provider(whole) => self.asked_over(whole)?,
@@ -81,15 +91,7 @@ impl Inner {
             return None;
         }
         route.probed = own;
-        match &subject {
-            Subject::Route(_) => route.tracked.asks(own),
-            Subject::Provider(whole) => {
-                if let Some(provider) = self.providers.get_mut(whole) {
-                    provider.asks(own);
-                }
-            }
-        }
-        Some(Probe { subject, route: id, merchant: route.merchant })
+        Some(Probe { subject, route: id, merchant: route.merchant, credentials: route.credentials })
     }
 
     fn is_out_with_its_provider(&self, id: &RouteId) -> bool {
@@ -130,6 +132,10 @@ impl Inner {
         self.probing.places.give_back(&probe.merchant);
         let (own, now_ms) = (self.own, self.seen_ms);
         let Some((route, provider)) = pair(&mut self.routes, &mut self.providers, &probe.route) else { return };
+        if route.credentials != probe.credentials {
+            return;
+        }
+        route.is_answered |= verdict == Verdict::Good;
         let (of_route, of_provider) = match verdict {
             Verdict::Good => (true, Some(true)),
             Verdict::ProviderFailed => (false, Some(false)),
