@@ -82,8 +82,8 @@ impl Neighbour {
             Self { gateway: shop.gateway.clone(), http: shop.http.clone(), keys: made?, accounts: Vec::new(), silence };
         let face = stage.face("alipay").ok_or_else(|| Broken("no alipay".to_owned()))?;
         neighbour.open_accounts(&stage.tell("GET", "/credentials", None).await?, face, silent).await?;
-        for _ in 0..RECEIVERS {
-            neighbour.ask(0, "POST", "/v1/webhook_endpoints", &json!({"url": hangs})).await?;
+        for who in [0, 1].into_iter().cycle().take(RECEIVERS) {
+            neighbour.ask(who, "POST", "/v1/webhook_endpoints", &json!({"url": hangs})).await?;
         }
         Ok(neighbour)
     }
