@@ -106,6 +106,8 @@ async fn a_charge_that_is_sent_again_under_a_new_number_loses_what_the_first_one
     is_noticed(Rule::NewNumberOnRepeat, async || {
         let app = TestApp::start().await;
         app.control.fault(json!({"provider": "alipay", "call": "create", "kind": "garbled"})).await;
+        // A notification that comes before the answer would say under which number the money is.
+        app.control.fault(json!({"provider": "alipay", "kind": "drop"})).await;
         let mut body = barcode("alipay", 0);
         body["wait"] = 0.into();
         app.client.pay(&body).await;
@@ -122,6 +124,8 @@ async fn a_charge_in_doubt_that_goes_elsewhere_is_told_to_have_failed_while_its_
     is_noticed(Rule::SwitchOnUnknownCharge, async || {
         let app = TestApp::start().await;
         app.control.fault(json!({"provider": "alipay", "call": "create", "kind": "garbled"})).await;
+        // A notification that comes before the answer would say under which number the money is.
+        app.control.fault(json!({"provider": "alipay", "kind": "drop"})).await;
         let mut body = barcode("alipay", 0);
         body["wait"] = 0.into();
         let payment = app.client.pay(&body).await.json();
