@@ -317,7 +317,8 @@ async fn ask(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Aggr
     let may_have_been_shown = attempt.status == State::Abandoned && app.hold.is_from_before(attempt.started_at);
     write(app, before, |after, now| {
         let recorded = record(after, attempt_id, attempt.status, &findings, &account, now)?;
-        if may_have_been_shown && matches!(findings.queried, Queried::Unknown(_)) {
+        let something_new_may_come = after.payment.resume_at.is_some() && now < after.payment.expires_at;
+        if may_have_been_shown && something_new_may_come && matches!(findings.queried, Queried::Unknown(_)) {
             schedule::ask_first(after, attempt_id, now.plus_s(schedule::ASKED_AGAIN_S), now);
         }
         Ok(recorded)

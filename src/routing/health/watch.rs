@@ -132,8 +132,8 @@ pub fn verdict(outcome: &Created) -> Verdict {
     }
 }
 
-/// What a failure that leaves everything open says of its route. What leaves a charge open may still be a verified word about the payer's code or
-/// about our request: somebody is alive who said so.
+/// What a failure that leaves everything open says of its route. It may still be a verified word about the payer's code
+/// or about our request: somebody is alive who said so.
 const fn failed(kind: FailureKind) -> Verdict {
     match kind {
         FailureKind::Request | FailureKind::Declined => Verdict::Good,
