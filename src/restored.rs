@@ -14,8 +14,6 @@ use crate::store::Store;
 
 /// The fact about the installation under which this is kept.
 pub const FACT: &str = "restored";
-/// The fact that says of a database that it is a copy, made at that time. A restore takes it away.
-pub const COPY: &str = "copy";
 /// Characters that a turn has.
 const LENGTH: usize = 2;
 

@@ -82,18 +82,6 @@ pub enum StartError {
         .0.display()
     )]
     HalfRestored(PathBuf),
-    /// The database is a backup that nobody has restored.
-    #[error(
-        "{}: this is a backup, made {made_at}, that was put here by hand: move it elsewhere and bring it back with \
-         `interlock restore FILE`, so that what has happened since is asked about",
-        file.display()
-    )]
-    Copy {
-        /// Where it lies.
-        file: PathBuf,
-        /// When it was made, RFC 3339.
-        made_at: String,
-    },
     /// Another process has the embedded database.
     #[error("{}: another interlock runs on this folder", .0.display())]
     Locked(PathBuf),

@@ -12,7 +12,7 @@ use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-use crate::helpers::process::{Process, interlock};
+use crate::helpers::process::{Process, interlock, logged};
 use crate::helpers::{Answer, Client, Control, TestApp, database, order, sandbox};
 
 /// Every call of the documentation, with something in the place of ids.
@@ -154,12 +154,11 @@ async fn a_folder_that_was_open_to_others_is_narrowed_and_the_operator_is_warned
         command.arg("--data").arg(&data);
         command
     };
-    let log = || std::fs::read_to_string(data.join("stderr.log")).unwrap();
     let process = Process::launch(serve("127.0.0.1:0"), &data).await;
     assert_eq!(std::fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
-    assert!(log().contains("it is 700 now") && log().contains("WARN"), "{}", log());
-    assert!(log().contains("providers.allow_networks"), "{}", log());
-    assert!(!log().contains("server.public_url") && !log().contains("live accounts"), "{}", log());
+    let log = logged(&data, "providers.allow_networks").await;
+    assert!(log.contains("it is 700 now") && log.contains("WARN"), "{log}");
+    assert!(!log.contains("server.public_url") && !log.contains("live accounts"), "{log}");
     // A live account, beside the sandbox.
     let key = format!("sk_live_{}", interlock::domain::id::token().unwrap());
     let made = interlock()
@@ -179,8 +178,8 @@ async fn a_folder_that_was_open_to_others_is_narrowed_and_the_operator_is_warned
     process.terminate().await;
     std::fs::remove_file(data.join("stderr.log")).unwrap();
     let process = Process::launch(serve("0.0.0.0:0"), &data).await;
-    assert!(log().contains("server.public_url is no https address"), "{}", log());
-    assert!(log().contains("the sandbox is on beside live accounts"), "{}", log());
-    assert!(!log().contains("it is 700 now"), "{}", log());
+    logged(&data, "server.public_url is no https address").await;
+    let log = logged(&data, "the sandbox is on beside live accounts").await;
+    assert!(!log.contains("it is 700 now"), "{log}");
     drop(process);
 }

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use crate::helpers::front::Front;
-use crate::helpers::process::{Process, interlock};
+use crate::helpers::process::{Process, interlock, logged};
 use crate::helpers::{
     Client, Control, PATIENCE, barcode, charging_providers, connect, database, fresh, order, sandbox,
 };
@@ -421,8 +421,7 @@ async fn a_database_that_is_taken_away_beneath_a_gateway_is_not_written_any_more
             assert!(began.elapsed() < PATIENCE, "{what}: it says that it is ready");
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
-        let log = std::fs::read_to_string(shop.folder.path().join("stderr.log")).unwrap();
-        assert!(log.contains("beneath this gateway"), "{what}: the operator is told");
+        logged(shop.folder.path(), "beneath this gateway").await;
         if what == "log deleted" {
             // What was written before is still known to the connections, and goes into the file when they close.
             gateway.terminate().await;

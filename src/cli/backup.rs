@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::domain::id;
 use crate::domain::{AllOwners, Timestamp};
 use crate::embedded::{itself, url, with};
-use crate::restored::{Asked, COPY, FACT, Restored};
+use crate::restored::{Asked, FACT, Restored};
 use crate::server::{self, StartError};
 use crate::store::Store;
 use crate::store::copy::{self, Whole};
@@ -106,7 +106,7 @@ async fn copy_to(from: &Path, part: &Path) -> Result<Whole, Failure> {
     let file = File::options().write(true).create_new(true).mode(PRIVATE).open(part).map_err(fail)?;
     copy::copy(from, part).await.map_err(|e| refuse(part, format!("not copied: {e}")))?;
     let now = Clock::new().now().rfc3339();
-    copy::note(part, COPY, &now).await.map_err(|e| refuse(part, format!("not copied: {e}")))?;
+    copy::mark(part, &now).await.map_err(|e| refuse(part, format!("not copied: {e}")))?;
     file.sync_all().map_err(fail)?;
     copy::examine(part, FACT).await.map_err(|e| refuse(part, e))
 }
@@ -165,7 +165,6 @@ async fn mark(store: &Store) -> Result<Restored, Failure> {
     let restored = Restored::now(earlier.as_ref(), now).map_err(StartError::from)?;
     store.ask_about_all(AllOwners, now).await?;
     restored.write(store).await?;
-    store.forget_installation(COPY).await?;
     Ok(restored)
 }
 
@@ -225,6 +224,7 @@ async fn prepare(config: &Config, file: &Path, next: &Path) -> Result<Restored, 
     File::open(file).and_then(|mut from| io::copy(&mut from, &mut to)).map_err(fail)?;
     to.sync_all().map_err(fail)?;
 
+    copy::unmark(next).await.map_err(|e| refuse(next, e))?;
     let restored = open_and_mark(&url(next), config).await?;
     copy::fold(next).await.map_err(|e| refuse(next, e))?;
     to.sync_all().map_err(fail)?;

@@ -9,6 +9,9 @@ use sqlx::{ConnectOptions as _, Connection as _, Row as _};
 
 use crate::domain::Timestamp;
 
+/// The fact about the installation that says of a database that it is a copy, made at that time.
+const MARK: &str = "copy";
+
 /// Why a file is no database of ours that could be used.
 #[derive(Debug, thiserror::Error)]
 pub enum NotWhole {
@@ -63,16 +66,42 @@ pub async fn copy(from: &Path, to: &Path) -> Result<(), sqlx::Error> {
     copied.map(drop)
 }
 
-/// Writes a fact about the installation into a copy that nobody else has open.
+/// Writes into a copy that nobody else has open that it is one, made at this time (RFC 3339).
 ///
 /// # Errors
 /// The database's.
-pub async fn note(copy: &Path, fact: &str, value: &str) -> Result<(), sqlx::Error> {
+pub async fn mark(copy: &Path, made_at: &str) -> Result<(), sqlx::Error> {
+    let marking = "INSERT INTO installation (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2";
     let mut connection = SqliteConnectOptions::new().filename(copy).disable_statement_logging().connect().await?;
-    let noting = "INSERT INTO installation (name, value) VALUES (?1, ?2) ON CONFLICT (name) DO UPDATE SET value = ?2";
-    let noted = sqlx::query(noting).bind(fact).bind(value).execute(&mut connection).await;
+    let marked = sqlx::query(marking).bind(MARK).bind(made_at).execute(&mut connection).await;
     connection.close().await?;
-    noted.map(drop)
+    marked.map(drop)
+}
+
+/// Takes the mark from a copy that nobody else has open, which is a copy no more.
+///
+/// # Errors
+/// The database's.
+pub async fn unmark(copy: &Path) -> Result<(), sqlx::Error> {
+    let mut connection = SqliteConnectOptions::new().filename(copy).disable_statement_logging().connect().await?;
+    let unmarking = sqlx::query("DELETE FROM installation WHERE name = ?").bind(MARK);
+    let unmarked = unmarking.execute(&mut connection).await;
+    connection.close().await?;
+    unmarked.map(drop)
+}
+
+/// When a file was made as a copy, if it is one. What lies beside it is not read: it may be the log of another database.
+pub async fn marked(file: &Path) -> Option<String> {
+    let mut connection = as_it_lies(file).connect().await.ok()?;
+    let asking = sqlx::query("SELECT value FROM installation WHERE name = ?").bind(MARK);
+    let said = asking.fetch_optional(&mut connection).await;
+    let _ = connection.close().await;
+    said.ok()??.try_get(0).ok()
+}
+
+/// The file alone, without its log, and without a trace of having been read.
+fn as_it_lies(file: &Path) -> SqliteConnectOptions {
+    SqliteConnectOptions::new().filename(file).read_only(true).immutable(true).disable_statement_logging()
 }
 
 /// Writes what lies beside a database, in its log, into the file itself: nothing lies beside it afterwards. Nobody else
@@ -111,8 +140,7 @@ pub async fn check_pages(file: &Path) -> Result<(), NotWhole> {
 /// # Errors
 /// [`NotWhole`].
 pub async fn examine(file: &Path, fact: &str) -> Result<Whole, NotWhole> {
-    let options = SqliteConnectOptions::new().filename(file).read_only(true).immutable(true);
-    let mut connection = options.disable_statement_logging().connect().await?;
+    let mut connection = as_it_lies(file).connect().await?;
     let found = examine_open(&mut connection, fact).await;
     connection.close().await?;
     found

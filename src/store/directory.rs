@@ -127,15 +127,6 @@ impl Store {
         Ok(())
     }
 
-    /// Takes a fact about this installation away.
-    ///
-    /// # Errors
-    /// The database's.
-    pub async fn forget_installation(&self, name: &str) -> Result<(), DbErr> {
-        installation::Entity::delete_by_id(name).exec(&self.db).await?;
-        Ok(())
-    }
-
     /// A merchant's id by name; made under `id` when there is none.
     ///
     /// # Errors

@@ -37,6 +37,7 @@ mod usage;
 mod webhooks;
 mod writer;
 
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use migrations::{Migrator, MigratorTrait as _};
@@ -84,6 +85,18 @@ pub enum OpenError {
     /// It is not there, but its log is.
     #[error(transparent)]
     LogAlone(#[from] embedded::LogAlone),
+    /// It is a backup that nobody has restored: it knows nothing of what has happened since.
+    #[error(
+        "{}: this is a backup, made {made_at}, that was put here by hand: move it elsewhere and bring it back with \
+         `interlock restore FILE`, so that what has happened since is asked about",
+        file.display()
+    )]
+    Copy {
+        /// Where it lies.
+        file: PathBuf,
+        /// When it was made, RFC 3339.
+        made_at: String,
+    },
     /// It does not open.
     #[error("database {url}: {problem}")]
     Connect {
@@ -201,6 +214,10 @@ impl Store {
 async fn prepare(url: &str) -> Result<(), OpenError> {
     if let Some(file) = embedded::file(url) {
         embedded::is_there(&file)?;
+        // Before it is opened: a log beside it is that of the database whose place it has taken, and would be read into it.
+        if let Some(made_at) = copy::marked(&file).await {
+            return Err(OpenError::Copy { file, made_at });
+        }
     }
     let db = connect(url, 2).await?;
     let failed = |source| OpenError::Migrate { url: without_password(url), source };

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::audit::audit;
 use super::stage::Stage;
 use crate::helpers::facts::Facts;
-use crate::helpers::process::{Process, signal};
+use crate::helpers::process::{Process, logged, signal};
 use crate::helpers::{PATIENCE, barcode, charging_providers, fresh, order};
 
 const STOPPED: Duration = Duration::from_secs(60);
@@ -66,14 +66,8 @@ async fn ask(gateway: &Process, path: &str, body: &Value) -> Value {
 
 /// The gateway itself logs this, once.
 async fn says(stage: &Stage, what: &str) {
-    let log = || std::fs::read_to_string(stage.ground.folder.path().join("stderr.log")).unwrap();
-    let said = async {
-        while !log().contains(what) {
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-    };
-    let _ = tokio::time::timeout(PATIENCE, said).await;
-    assert_eq!(log().matches(what).count(), 1, "{what}: {}", log());
+    let log = logged(stage.ground.folder.path(), what).await;
+    assert_eq!(log.matches(what).count(), 1, "{what}: {log}");
 }
 
 /// All of them at once: a minute is long.

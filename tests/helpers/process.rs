@@ -4,7 +4,7 @@ use std::ffi::OsStr;
 use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Stdio;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use interlock::demo::Demo;
 use rustix::process::{Pid, Signal};
@@ -62,6 +62,17 @@ fn serve(folder: &Path, database: &str, sandbox_url: &str, env: &[(&str, String)
 
 fn log_file(folder: &Path) -> std::fs::File {
     std::fs::OpenOptions::new().create(true).append(true).open(folder.join("stderr.log")).unwrap()
+}
+
+/// The log of gateways in this folder, as soon as this is in it: nobody waits for a line to be written.
+pub async fn logged(folder: &Path, what: &str) -> String {
+    let log = || std::fs::read_to_string(folder.join("stderr.log")).unwrap();
+    let began = Instant::now();
+    while !log().contains(what) {
+        assert!(began.elapsed() < PATIENCE, "not logged: {what}: {}", log());
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    log()
 }
 
 /// Runs a gateway that dies of a kill point by itself, perhaps before it has said a word.

@@ -62,24 +62,29 @@ async fn a_command_makes_no_installation_at_a_place_that_was_mistyped() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_that_is_put_in_place_by_hand_is_refused_until_it_is_restored() {
     let shop = Shop::new().await;
-    let gateway = shop.open().await;
+    let mut gateway = shop.open().await;
     let payment = gateway.client.pay(&order()).await.expect(201);
     let (file, backup) = (shop.file("interlock.db"), shop.file("backup.db"));
     assert!(shop.command(&["backup", &backup]).await.0);
-    gateway.terminate().await;
+    gateway.client.pay(&order()).await.expect(201);
+    gateway.child.kill().await.unwrap();
 
+    // Beside it lies the log of the database whose place it has taken.
+    assert!(std::fs::metadata(shop.file("interlock.db-wal")).unwrap().len() > 0);
     std::fs::copy(&backup, &file).unwrap();
-    for args in [&["serve", "--listen", "127.0.0.1:0"][..], &["migrate"]] {
+    for args in [&["serve", "--listen", "127.0.0.1:0"][..], &["migrate"], &["key", "list", "demo"]] {
         let (done, said) = shop.command(args).await;
         assert!(!done && said.contains("this is a backup, made 20") && said.contains("interlock restore"), "{said}");
     }
     assert!(shop.command(&["restore", &backup]).await.0);
     let gateway = shop.open().await;
     assert_eq!(gateway.client.payment(id_of(&payment)).await["status"], "requires_action");
-    // What is restored is no copy any more, and a backup of it is one again.
-    let again = shop.file("again.db");
-    assert!(shop.command(&["backup", &again]).await.0);
     gateway.terminate().await;
+
+    // What is restored is no copy any more, and a backup of it is one again, however soon it is made.
+    let again = shop.file("again.db");
+    assert!(shop.command(&["restore", &backup]).await.0);
+    assert!(shop.command(&["backup", &again]).await.0);
     std::fs::copy(&again, &file).unwrap();
     assert!(!shop.command(&["serve", "--listen", "127.0.0.1:0"]).await.0);
     shop.sandbox.stop().await;
