@@ -426,7 +426,11 @@ impl Directory {
             }
         };
         let provider = (protocol.open)(settings.into(), &way).map_err(|e| e.to_string())?;
-        Ok(Opened { provider: self.traces.around(layer::stack(provider)), barred, credentials })
+        Ok(Opened {
+            provider: self.traces.around(layer::stack(provider, row.owner.mode.as_str())),
+            barred,
+            credentials,
+        })
     }
 }
 

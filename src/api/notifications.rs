@@ -20,12 +20,12 @@ pub async fn receive(
 ) -> Result<HttpResponse, Problem> {
     // Before its body is waited for: whoever sends to nobody gets nothing of our time.
     let Some(account) = app.directory.account(&account_id) else {
-        notify::count("none", "unknown_account");
+        notify::count(None, "unknown_account");
         return Err(Problem::not_found("account"));
     };
     // Too long, too slow, or it broke off.
     let body = RawBody::from_request(&request, &mut payload.into_inner()).await;
-    let body = body.inspect_err(|problem| notify::count(account.provider.name().as_str(), problem.code))?;
+    let body = body.inspect_err(|problem| notify::count(Some(&account), problem.code))?;
     let raw = RawNotification { headers: headers(request.headers()), body: body.0 };
     let app = app.into_inner();
     let worker = std::sync::Arc::clone(&app);
@@ -42,8 +42,7 @@ pub async fn receive(
 /// Providers post; whoever looks here in another way is counted, too.
 pub async fn wrong_method(app: web::Data<App>, account_id: web::Path<String>) -> Result<HttpResponse, Problem> {
     let account = app.directory.account(&account_id);
-    let provider = account.map_or("none", |account| account.provider.name().as_str());
-    notify::count(provider, "method_not_allowed");
+    notify::count(account.as_deref(), "method_not_allowed");
     Err(Problem::wrong_method("POST"))
 }
 

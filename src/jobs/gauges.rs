@@ -36,7 +36,7 @@ const AGES_S: [i64; 4] = [60, 600, 3_600, 86_400];
 /// there.
 pub fn register() {
     gauge!("interlock_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
-    providers::layer::register_metrics();
+    Mode::iter().for_each(|mode| providers::layer::register_metrics(mode.as_str()));
     tally::register();
     notify::register();
     lines::register();
@@ -44,8 +44,9 @@ pub fn register() {
     super::webhook::register();
     super::health::register();
     counter!("interlock_commits_unknown_total").increment(0);
-    for protocol in providers::PROTOCOLS {
-        counter!("interlock_accounts_set_aside_total", "provider" => protocol.name.as_str()).increment(0);
+    for (mode, protocol) in Mode::iter().flat_map(|mode| providers::PROTOCOLS.iter().map(move |each| (mode, each))) {
+        let (mode, provider) = (mode.as_str(), protocol.name.as_str());
+        counter!("interlock_accounts_set_aside_total", "mode" => mode, "provider" => provider).increment(0);
     }
 }
 

@@ -9,7 +9,7 @@ use providers::notification::{
     Acknowledgement, AcknowledgementBody, Notice, Notification, RawNotification, Rejection, Verified,
 };
 use providers::outcome::{Capture, Queried, RefundQueried};
-use strum::VariantNames as _;
+use strum::{IntoEnumIterator as _, VariantNames as _};
 
 use super::by_hand::{self, ByHand, Confirmed};
 use super::{DECISIONS, Trouble, events, refund_outcome, resolve};
@@ -20,7 +20,7 @@ use crate::directory::Account;
 use crate::domain::attempt::State;
 use crate::domain::id::{self, Kind};
 use crate::domain::refund::State as RefundState;
-use crate::domain::{Aggregate, AllOwners, Refund, Timestamp};
+use crate::domain::{Aggregate, AllOwners, Mode, Refund, Timestamp};
 use crate::kill_point;
 use crate::lines;
 use crate::store::change::{Change, Inbox, Operation};
@@ -102,21 +102,25 @@ pub async fn receive(app: &Arc<App>, account: &Account, raw: RawNotification) ->
             (Verdict::NotStored.into(), Acknowledgement::SendAgain)
         }
     };
-    count(provider.name().as_str(), verdict);
+    count(Some(account), verdict);
     (provider.acknowledge(acknowledgement), true)
 }
 
 /// Counts a notification, believed or not, under what was made of it.
-pub fn count(provider: &'static str, verdict: &'static str) {
-    metrics::counter!("interlock_notifications_total", "provider" => provider, "verdict" => verdict).increment(1);
+pub fn count(account: Option<&Account>, verdict: &'static str) {
+    let mode = account.map_or("none", |account| account.owner.mode.as_str());
+    let provider = account.map_or("none", |account| account.provider.name().as_str());
+    metrics::counter!("interlock_notifications_total", "mode" => mode, "provider" => provider, "verdict" => verdict)
+        .increment(1);
 }
 
 /// Makes the series of everything that can become of a notification.
 pub fn register() {
-    for protocol in providers::PROTOCOLS {
+    for (mode, protocol) in Mode::iter().flat_map(|mode| providers::PROTOCOLS.iter().map(move |each| (mode, each))) {
+        let (mode, provider) = (mode.as_str(), protocol.name.as_str());
         for verdict in [Verdict::VARIANTS, Mismatch::VARIANTS, Rejection::VARIANTS].concat() {
             metrics::counter!(
-                "interlock_notifications_total", "provider" => protocol.name.as_str(), "verdict" => verdict
+                "interlock_notifications_total", "mode" => mode, "provider" => provider, "verdict" => verdict
             )
             .increment(0);
         }
@@ -125,7 +129,7 @@ pub fn register() {
 
 async fn refuse(app: &App, account: &Account, rejection: &Rejection) -> AcknowledgementBody {
     let name: &'static str = rejection.into();
-    count(account.provider.name().as_str(), name);
+    count(Some(account), name);
     if lines::may_write(Some(&account.id)) {
         tracing::warn!(account_id = account.id, verdict = name, %rejection, "notification refused");
     }

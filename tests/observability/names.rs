@@ -198,7 +198,7 @@ async fn what_goes_wrong_is_measured_by_kind_age_and_route() {
         &app,
         &[
             "interlock_switches_total{mode=\"test\",from=\"alipay\",to=\"wechatpay\"} 1",
-            "interlock_provider_calls_total{provider=\"alipay\",call=\"create\",flow=\"qr\",outcome=\"not_sent\",\
+            "interlock_provider_calls_total{mode=\"test\",provider=\"alipay\",call=\"create\",flow=\"qr\",outcome=\"not_sent\",\
              failure=\"network\"} 1",
         ],
     )
@@ -235,15 +235,15 @@ async fn what_has_not_happened_yet_is_there_as_0() {
     let app = TestApp::start().await;
     let text = metrics(&app).await;
     for series in [
-        "interlock_accounts_set_aside_total{provider=\"unionpay\"} 0",
-        "interlock_notifications_total{provider=\"wechatpay\",verdict=\"bad_signature\"} 0",
-        "interlock_notifications_total{provider=\"alipay\",verdict=\"other_amount\"} 0",
+        "interlock_accounts_set_aside_total{mode=\"live\",provider=\"unionpay\"} 0",
+        "interlock_notifications_total{mode=\"live\",provider=\"wechatpay\",verdict=\"bad_signature\"} 0",
+        "interlock_notifications_total{mode=\"live\",provider=\"alipay\",verdict=\"other_amount\"} 0",
         "interlock_captures_total{mode=\"live\",provider=\"alipay\",flow=\"qr\",disposition=\"held\"} 0",
         "interlock_payments_total{mode=\"live\",flow=\"qr\",status=\"failed\"} 0",
         "interlock_switches_total{mode=\"live\",from=\"alipay\",to=\"wechatpay\"} 0",
         "interlock_refunds_total{mode=\"live\",provider=\"wechatpay\",status=\"abnormal\"} 0",
-        "interlock_webhook_tries_total{result=\"timeout\"} 0",
-        "interlock_webhook_deliveries_total{status=\"failed\"} 0",
+        "interlock_webhook_tries_total{mode=\"live\",result=\"timeout\"} 0",
+        "interlock_webhook_deliveries_total{mode=\"live\",status=\"failed\"} 0",
         "interlock_commits_unknown_total 0",
     ] {
         assert!(text.contains(series), "{series} in\n{text}");

@@ -199,7 +199,7 @@ async fn what_nobody_takes_in_three_days_fails_is_alarmed_and_can_be_replayed() 
     }
     facts.0.close().await.unwrap();
     let metrics = String::from_utf8(app.client.get("/metrics").await.bytes).unwrap();
-    assert!(metrics.contains("interlock_webhook_tries_total{result=\"http_status\"}"), "{metrics}");
+    assert!(metrics.contains("interlock_webhook_tries_total{mode=\"test\",result=\"http_status\"}"), "{metrics}");
 
     receiver.set("a", json!({"status": 200})).await;
     receiver.set("own", json!({"status": 200})).await;

@@ -1,11 +1,12 @@
 //! Counts calls by outcome and measures how long they take. It changes no outcome.
 //!
-//! `interlock_provider_calls_total{provider,call,flow,outcome,failure}` and
-//! `interlock_provider_call_seconds{provider,call}`. `flow` is `none` for calls that do not depend on it, `failure` is
+//! `interlock_provider_calls_total{mode,provider,call,flow,outcome,failure}` and
+//! `interlock_provider_call_seconds{mode,provider,call}`. `mode` is what the layer was made with, `flow` is `none` for calls that do not depend on it, `failure` is
 //! `none` where there was none. Accounts are no label: their number has no bound.
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
@@ -28,6 +29,8 @@ const CREATED: &[(&str, Option<FailureKind>)] = &[
     ("refused_provider", Some(FailureKind::RateLimited)),
     ("refused_provider", Some(FailureKind::ServerError)),
     ("refused_account", Some(FailureKind::Account)),
+    ("refused_route", Some(FailureKind::Account)),
+    ("refused_route", Some(FailureKind::Request)),
     ("refused_request", Some(FailureKind::Request)),
     ("declined", Some(FailureKind::Declined)),
     ("unknown", Some(FailureKind::Network)),
@@ -36,42 +39,56 @@ const CREATED: &[(&str, Option<FailureKind>)] = &[
     ("unknown", Some(FailureKind::Incompatible)),
 ];
 
-/// Makes the series of creating at every provider: an increase from nothing to 1 is none to Prometheus.
-pub fn register() {
+/// Makes the series of creating at every provider, in this mode: an increase from nothing to 1 is none to Prometheus.
+pub fn register(mode: &'static str) {
     for protocol in crate::PROTOCOLS {
+        let place = Place { mode, provider: protocol.name, call: "create" };
         for flow in protocol.capabilities.flows {
             for (outcome, failure) in CREATED {
-                count(protocol.name, "create", Some(flow.flow), outcome, *failure, 0);
+                place.count(Some(flow.flow), outcome, *failure, 0);
             }
         }
     }
 }
 
-fn count(
+/// Where something was called.
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    mode: &'static str,
     provider: ProviderName,
     call: &'static str,
-    flow: Option<Flow>,
-    outcome: &'static str,
-    failure: Option<FailureKind>,
-    times: u64,
-) {
-    let flow: &'static str = flow.map_or(NONE, Into::into);
-    let failure: &'static str = failure.map_or(NONE, Into::into);
-    ::metrics::counter!(
-        "interlock_provider_calls_total",
-        "provider" => provider.as_str(), "call" => call, "flow" => flow, "outcome" => outcome, "failure" => failure
-    )
-    .increment(times);
+}
+
+impl Place {
+    fn count(self, flow: Option<Flow>, outcome: &'static str, failure: Option<FailureKind>, times: u64) {
+        let flow: &'static str = flow.map_or(NONE, Into::into);
+        let failure: &'static str = failure.map_or(NONE, Into::into);
+        ::metrics::counter!(
+            "interlock_provider_calls_total",
+            "mode" => self.mode, "provider" => self.provider.as_str(), "call" => self.call, "flow" => flow,
+            "outcome" => outcome, "failure" => failure
+        )
+        .increment(times);
+    }
+
+    fn took(self, time: Duration) {
+        ::metrics::histogram!(
+            "interlock_provider_call_seconds",
+            "mode" => self.mode, "provider" => self.provider.as_str(), "call" => self.call
+        )
+        .record(time);
+    }
 }
 
 #[derive(Debug)]
 pub(super) struct Metrics {
     inner: Arc<dyn Provider>,
+    mode: &'static str,
 }
 
 impl Metrics {
-    pub(super) fn around(inner: Arc<dyn Provider>) -> Self {
-        Self { inner }
+    pub(super) fn around(inner: Arc<dyn Provider>, mode: &'static str) -> Self {
+        Self { inner, mode }
     }
 
     async fn measured<T: Label>(
@@ -80,13 +97,13 @@ impl Metrics {
         flow: Option<Flow>,
         answer: impl Future<Output = Answer<T>> + Send,
     ) -> Answer<T> {
-        let provider = self.inner.name();
+        let place = Place { mode: self.mode, provider: self.inner.name(), call };
         let began = Instant::now();
         let answer = answer.await;
-        ::metrics::histogram!("interlock_provider_call_seconds", "provider" => provider.as_str(), "call" => call)
-            .record(began.elapsed());
+
+        place.took(began.elapsed());
         let (outcome, failure) = (&answer.outcome, answer.outcome.failure());
-        count(provider, call, flow, outcome.label(), failure.map(|failure| failure.kind), 1);
+        place.count(flow, outcome.label(), failure.map(|failure| failure.kind), 1);
         answer
     }
 }
@@ -108,6 +125,7 @@ impl Label for Created {
             Self::NotSent(_) => "not_sent",
             Self::Refused(Refusal::Provider, _) => "refused_provider",
             Self::Refused(Refusal::Account, _) => "refused_account",
+            Self::Refused(Refusal::Route, _) => "refused_route",
             Self::Refused(Refusal::Request, _) => "refused_request",
             Self::Declined(_) => "declined",
             Self::Unknown(_) => "unknown",

@@ -14,10 +14,10 @@ pub use metrics::{Label, register as register_metrics};
 use crate::provider::Provider;
 
 /// The order of the layers, from the inside: adapter, second questions, hard time limit, metrics. The limit holds
-/// for a question and its repetition together, and the metrics see what the caller sees.
+/// for a question and its repetition together, and the metrics see what the caller sees; `mode` is their label.
 #[must_use]
-pub fn stack(provider: Arc<dyn Provider>) -> Arc<dyn Provider> {
+pub fn stack(provider: Arc<dyn Provider>, mode: &'static str) -> Arc<dyn Provider> {
     let asks_twice = Arc::new(read_retry::ReadRetry::around(provider));
     let limited = Arc::new(timeout::Timeout::around(asks_twice));
-    Arc::new(metrics::Metrics::around(limited))
+    Arc::new(metrics::Metrics::around(limited, mode))
 }

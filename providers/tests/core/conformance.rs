@@ -15,7 +15,7 @@ use providers::provider::{Charging, Ending, Provider};
 use providers::sandbox::book::MovementKind;
 use providers::sandbox::keys::Keys;
 use providers::sandbox::payer::{Holding, Mood, Wish};
-use providers::sandbox::{Options, Sandbox};
+use providers::sandbox::{LOG, Options, Sandbox};
 use providers::{PROTOCOLS, Protocol, alipay, unionpay, wechatpay};
 
 #[tokio::test]
@@ -51,7 +51,7 @@ async fn memory_conforms_however_its_offers_end() {
 #[tokio::test]
 async fn layers_conform() {
     let mut subject = in_memory(Ending::Close);
-    subject.provider = stack(subject.provider);
+    subject.provider = stack(subject.provider, "test");
     conforms(&subject).await;
 }
 
@@ -125,7 +125,7 @@ async fn at_the_sandbox(protocol: &Protocol) -> Subject {
 async fn at_the_sandbox_with(protocol: &Protocol, more: &serde_json::Value) -> Subject {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let keys = Keys::generate().unwrap();
-    let options = Options { control: any, faces: vec![(protocol.name, any)], keys, book: None };
+    let options = Options { control: any, faces: vec![(protocol.name, any)], keys, book: None, log: LOG };
     let sandbox = Sandbox::start(options).await.unwrap();
     let mut settings = sandbox.credentials()[protocol.name.as_str()].clone();
     settings["base_url"] = format!("http://{}", sandbox.face(protocol.name).unwrap()).into();

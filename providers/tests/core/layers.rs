@@ -59,7 +59,7 @@ fn refund() -> RefundOrder {
 fn layered() -> (Arc<Memory>, Arc<dyn Provider>) {
     let memory = Arc::new(Memory::new(Memory::NAME, Ending::Close));
     let provider: Arc<dyn Provider> = memory.clone();
-    (memory, stack(provider))
+    (memory, stack(provider, "test"))
 }
 
 fn failed(kind: FailureKind) -> Failure {
@@ -166,9 +166,10 @@ async fn calls_are_counted_by_outcome_and_measured() {
         ("refund", "none", "terminal_no", "request"),
     ] {
         let labels = format!("call=\"{call}\",flow=\"{flow}\",outcome=\"{outcome}\",failure=\"{failure}\"");
-        let line = format!("interlock_provider_calls_total{{provider=\"memory\",{labels}}} 1\n");
+        let line = format!("interlock_provider_calls_total{{mode=\"test\",provider=\"memory\",{labels}}} 1\n");
         assert!(text.contains(&line), "{line} in\n{text}");
-        let line = format!("interlock_provider_call_seconds_count{{provider=\"memory\",call=\"{call}\"}} 1\n");
+        let line =
+            format!("interlock_provider_call_seconds_count{{mode=\"test\",provider=\"memory\",call=\"{call}\"}} 1\n");
         assert!(text.contains(&line), "{line} in\n{text}");
     }
 }

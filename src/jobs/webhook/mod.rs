@@ -292,11 +292,13 @@ fn judged(app: &App, row: DeliveryRow, done: Try, now: Timestamp) -> DeliveryRow
 
 /// Makes the series of everything that can become of a try and of a delivery.
 pub fn register() {
-    for end in End::VARIANTS {
-        metrics::counter!("interlock_webhook_tries_total", "result" => *end).increment(0);
-    }
-    for status in State::VARIANTS.iter().filter(|status| **status != <&'static str>::from(State::Pending)) {
-        metrics::counter!("interlock_webhook_deliveries_total", "status" => *status).increment(0);
+    for mode in domain::Mode::iter().map(domain::Mode::as_str) {
+        for end in End::VARIANTS {
+            metrics::counter!("interlock_webhook_tries_total", "mode" => mode, "result" => *end).increment(0);
+        }
+        for status in State::VARIANTS.iter().filter(|status| **status != <&'static str>::from(State::Pending)) {
+            metrics::counter!("interlock_webhook_deliveries_total", "mode" => mode, "status" => *status).increment(0);
+        }
     }
 }
 
@@ -304,9 +306,10 @@ pub fn register() {
 async fn report(app: &App, row: &DeliveryRow) {
     let Some(last) = &row.last else { return };
     let (end, status): (&'static str, &'static str) = (last.end.into(), row.status.into());
-    metrics::counter!("interlock_webhook_tries_total", "result" => end).increment(1);
+    let mode = row.owner.mode.as_str();
+    metrics::counter!("interlock_webhook_tries_total", "mode" => mode, "result" => end).increment(1);
     let seconds = std::time::Duration::from_millis(u64::try_from(last.latency_ms).unwrap_or(0)).as_secs_f64();
-    metrics::histogram!("interlock_webhook_try_seconds").record(seconds);
+    metrics::histogram!("interlock_webhook_try_seconds", "mode" => mode).record(seconds);
     tracing::info!(
         delivery_id = row.id,
         payment_id = row.payment_id,
@@ -320,7 +323,7 @@ async fn report(app: &App, row: &DeliveryRow) {
     if row.status == State::Pending {
         return;
     }
-    metrics::counter!("interlock_webhook_deliveries_total", "status" => status).increment(1);
+    metrics::counter!("interlock_webhook_deliveries_total", "mode" => mode, "status" => status).increment(1);
     if last.end == End::Gone {
         let endpoint_id = row.endpoint_id.as_deref();
         tracing::warn!(endpoint_id, payment_id = row.payment_id, "a receiver wants no more webhooks: 410");
