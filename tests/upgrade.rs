@@ -7,7 +7,7 @@
 use std::path::{Path, PathBuf};
 
 use providers::sandbox::keys::Keys;
-use providers::sandbox::{Options, Sandbox};
+use providers::sandbox::{LOG, Options, Sandbox};
 use sea_orm::ConnectionTrait as _;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -35,7 +35,7 @@ async fn sandbox(name: &str, kind: &str) -> Sandbox {
     let faces = providers::PROTOCOLS.iter().map(|p| (p.name, any)).collect();
     let keys: Keys = serde_json::from_slice(&read(name, "keys.json")).unwrap();
     let book = Some(serde_json::from_slice(&read(name, &format!("{kind}-book.json"))).unwrap());
-    Sandbox::start(Options { control: any, faces, keys, book }).await.unwrap()
+    Sandbox::start(Options { control: any, faces, keys, book, log: LOG }).await.unwrap()
 }
 
 /// Fills a fresh database with a kept one.

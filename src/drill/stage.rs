@@ -125,7 +125,7 @@ impl Stage {
     ) -> Result<Self, Broken> {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let faces = providers::PROTOCOLS.iter().map(|p| (p.name, any)).collect();
-        let sandbox = Sandbox::start(Options { control: any, faces, keys, book: None })
+        let sandbox = Sandbox::start(Options { control: any, faces, keys, book: None, log: usize::MAX })
             .await
             .map_err(|e| Broken(format!("sandbox: {e}")))?;
         let (mut before, mut advertised) = (BTreeMap::new(), Vec::new());

@@ -136,9 +136,14 @@ async fn charge(shop: &Shop, seed: u64, number: usize) -> Option<Option<Duration
         let reading = shop.http.get(&url).bearer_auth(&shop.api_key).timeout(PATIENCE).send();
         if let Ok(answer) = reading.await
             && let Ok(bytes) = answer.bytes().await
-            && serde_json::from_slice::<Value>(&bytes).is_ok_and(|payment| payment["status"] == "succeeded")
+            && let Ok(payment) = serde_json::from_slice::<Value>(&bytes)
         {
-            return Some(Some(began.elapsed()));
+            match payment["status"].as_str() {
+                Some("succeeded") => return Some(Some(began.elapsed())),
+                // Its route was out by the time it was to be sent.
+                Some("failed") => return None,
+                _ => {}
+            }
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use providers::ProviderName;
 use providers::sandbox::keys::Keys;
-use providers::sandbox::{Options, Sandbox};
+use providers::sandbox::{LOG, Options, Sandbox};
 use serde_json::Value;
 
 use super::StartError;
@@ -46,7 +46,9 @@ pub async fn start_sandbox(address: &str, folder: &Path) -> Result<Sandbox, Star
     let book = std::fs::read(folder.join("sandbox-book.json")).ok();
     let book = book.and_then(|text| serde_json::from_slice(&text).ok());
     let faces = face_addresses(control);
-    Sandbox::start(Options { control, faces, keys, book }).await.map_err(|e| StartError::Sandbox(e.to_string()))
+    Sandbox::start(Options { control, faces, keys, book, log: LOG })
+        .await
+        .map_err(|e| StartError::Sandbox(e.to_string()))
 }
 
 async fn sandbox_keys(folder: &Path) -> Result<Keys, StartError> {

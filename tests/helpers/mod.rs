@@ -26,7 +26,7 @@ use interlock::domain::{AllOwners, Owner};
 use interlock::server::{self, Running};
 use interlock::store::AccountRow;
 use providers::sandbox::keys::Keys;
-use providers::sandbox::{Options, Sandbox};
+use providers::sandbox::{LOG, Options, Sandbox};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -258,7 +258,7 @@ pub async fn sandbox() -> Sandbox {
     install_crypto();
     let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
     let faces = providers::PROTOCOLS.iter().map(|p| (p.name, any)).collect();
-    Sandbox::start(Options { control: any, faces, keys: keys(), book: None }).await.unwrap()
+    Sandbox::start(Options { control: any, faces, keys: keys(), book: None, log: LOG }).await.unwrap()
 }
 
 /// The sandbox's own keys, for answers that it would not give.

@@ -51,7 +51,12 @@ pub struct Options {
     pub keys: Keys,
     /// What [`Sandbox::book_json`] gave before, so that a restarted sandbox still knows its orders and its time.
     pub book: Option<Value>,
+    /// How many sendings of notifications are remembered.
+    pub log: usize,
 }
+
+/// So many sendings are enough to look at.
+pub const LOG: usize = 5_000;
 
 /// Why a sandbox did not start.
 #[derive(Debug, thiserror::Error)]
@@ -131,7 +136,7 @@ impl Sandbox {
                 faces.push((face, address));
             }
         }
-        Self::with_faces(options.control, faces, options.book).await
+        Self::with_faces(options.control, faces, options.book, options.log).await
     }
 
     /// Starts with faces that are not on the list of providers, for tests of the sandbox itself.
@@ -142,10 +147,12 @@ impl Sandbox {
         control: SocketAddr,
         faces: Vec<(Arc<dyn Face>, SocketAddr)>,
         stored: Option<Value>,
+        log: usize,
     ) -> Result<Self, StartError> {
         let (book, clock) = restored(stored)?;
         let faults = Arc::new(Faults::default());
-        let notifier = Arc::new(Notifier::new(clock.clone(), Arc::clone(&faults)).map_err(StartError::Client)?);
+        let notifier = Notifier::new(clock.clone(), Arc::clone(&faults), log).map_err(StartError::Client)?;
+        let notifier = Arc::new(notifier);
         let mut hinges = Vec::new();
         let mut doors = Vec::new();
         for (face, address) in faces {

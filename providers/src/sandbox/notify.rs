@@ -25,8 +25,6 @@ use crate::signing::sha256_hex;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// No provider's acknowledgement is longer; the rest is not read.
 const MAX_ANSWER_BYTES: usize = 4 << 10;
-/// How many sendings are remembered.
-const MAX_LOG: usize = 5_000;
 /// How many are on the wire at once.
 const MAX_IN_FLIGHT: usize = 128;
 /// How long a notification is held for another one to overtake it, when nobody says.
@@ -38,6 +36,7 @@ pub(super) struct Notifier {
     clock: Clock,
     faults: Arc<Faults>,
     log: Mutex<Log>,
+    remembers: usize,
     /// How many went out so far: whoever is held waits for it to change.
     gone_out: watch::Sender<u64>,
     in_flight: Semaphore,
@@ -70,7 +69,7 @@ impl std::fmt::Debug for Notifier {
 }
 
 impl Notifier {
-    pub(super) fn new(clock: Clock, faults: Arc<Faults>) -> Result<Self, String> {
+    pub(super) fn new(clock: Clock, faults: Arc<Faults>, remembers: usize) -> Result<Self, String> {
         let http = client_builder()?
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
@@ -85,6 +84,7 @@ impl Notifier {
             clock,
             faults,
             log: Mutex::default(),
+            remembers,
             gone_out: watch::Sender::new(0),
             in_flight: Semaphore::new(MAX_IN_FLIGHT),
             deliveries: Mutex::default(),
@@ -211,7 +211,7 @@ impl Notifier {
 
     fn remember(&self, delivery: &Delivery, sent: &Outgoing, fault: Option<NotificationFault>, answer: &Value) {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
-        if log.entries.len() >= MAX_LOG {
+        if log.entries.len() >= self.remembers {
             log.entries.pop_front();
         }
         log.sent += 1;

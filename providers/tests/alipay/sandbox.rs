@@ -14,7 +14,7 @@ use providers::order::Call;
 use providers::outcome::{Created, NextAction, Queried, Refunded};
 use providers::sandbox::keys::Keys;
 use providers::sandbox::payer::{Holding, Wish};
-use providers::sandbox::{Options, Sandbox};
+use providers::sandbox::{LOG, Options, Sandbox};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc;
 
@@ -50,7 +50,7 @@ async fn a_payer_pays_the_shown_code_and_the_shop_is_told_until_it_says_success(
     let (address, mut received) = merchant().await;
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let keys = Keys::generate().unwrap();
-    let options = Options { control: any, faces: vec![(PROTOCOL.name, any)], keys, book: None };
+    let options = Options { control: any, faces: vec![(PROTOCOL.name, any)], keys, book: None, log: LOG };
     let sandbox = Sandbox::start(options).await.unwrap();
     let mut settings = sandbox.credentials()["alipay"].clone();
     settings["base_url"] = format!("http://{}", sandbox.face(PROTOCOL.name).unwrap()).into();

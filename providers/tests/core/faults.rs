@@ -188,6 +188,6 @@ async fn a_stopped_sandbox_answers_nobody() {
 async fn an_address_that_is_taken_is_named() {
     let lab = Lab::start().await;
     let taken = lab.face;
-    let error = providers::sandbox::Sandbox::with_faces(taken, Vec::new(), None).await.unwrap_err();
+    let error = providers::sandbox::Sandbox::with_faces(taken, Vec::new(), None, 0).await.unwrap_err();
     assert!(error.to_string().starts_with(&format!("cannot listen on {taken}: ")), "{error}");
 }

@@ -12,9 +12,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use providers::ProviderName;
 use providers::money::Money;
 use providers::order::Flow;
-use providers::sandbox::Sandbox;
 use providers::sandbox::book::{Code, Event, NewRefund, Order, OrderKey, Refusal, State};
 use providers::sandbox::face::{Alteration, CallKind, Desk, Face, Notice, Outgoing, Request, Response};
+use providers::sandbox::{LOG, Sandbox};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -102,7 +102,7 @@ fn signed(status: StatusCode, body: impl Into<Bytes>, alteration: Alteration) ->
 
 fn signature(alteration: Alteration) -> HeaderMap {
     let text = match alteration {
-        Alteration::None => "good",
+        Alteration::None | Alteration::Undecided => "good",
         Alteration::BadSignature => "bad",
         Alteration::Unsigned => return HeaderMap::new(),
     };
@@ -179,7 +179,7 @@ impl Lab {
 
     pub(crate) async fn with(stored: Option<Value>) -> Self {
         let faces: Vec<(Arc<dyn Face>, SocketAddr)> = vec![(Arc::new(SmallFace), any())];
-        let sandbox = Sandbox::with_faces(any(), faces, stored).await.unwrap();
+        let sandbox = Sandbox::with_faces(any(), faces, stored, LOG).await.unwrap();
         let face = sandbox.face(alipay()).unwrap();
         Self { sandbox, face, http: providers::http::plain_client_builder().build().unwrap() }
     }

@@ -15,7 +15,7 @@ use providers::order::{Call, Flow, Order, OrderRef, RefundOrder};
 use providers::outcome::{Queried, RefundQueried, Refunded};
 use providers::provider::Provider;
 use providers::sandbox::keys::Keys;
-use providers::sandbox::{Options, Sandbox};
+use providers::sandbox::{LOG, Options, Sandbox};
 use providers::unionpay::PROTOCOL;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -41,7 +41,7 @@ impl Bench {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let keys = (PROTOCOL.face_keys)().unwrap();
         let keys: Keys = serde_json::from_value(json!({ "unionpay": keys })).unwrap();
-        let options = Options { control: any, faces: vec![(PROTOCOL.name, any)], keys, book: None };
+        let options = Options { control: any, faces: vec![(PROTOCOL.name, any)], keys, book: None, log: LOG };
         let sandbox = Sandbox::start(options).await.unwrap();
         let mut settings = sandbox.credentials()["unionpay"].clone();
         settings["base_url"] = json!(format!("http://{}", sandbox.face(PROTOCOL.name).unwrap()));

@@ -18,7 +18,7 @@ use providers::provider::Provider;
 use providers::sandbox::book::Refusal;
 use providers::sandbox::keys::Keys;
 use providers::sandbox::payer::{Holding, Wish};
-use providers::sandbox::{Options, Sandbox};
+use providers::sandbox::{LOG, Options, Sandbox};
 use providers::wechatpay::PROTOCOL;
 use serde_json::json;
 use tokio::net::TcpListener;
@@ -56,7 +56,7 @@ async fn receiver(status: http::StatusCode) -> (SocketAddr, mpsc::UnboundedRecei
 async fn started() -> (Sandbox, Arc<dyn Provider>) {
     let keys: Keys = serde_json::from_value(json!({"wechatpay": vector_keys()})).unwrap();
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let options = Options { control: any, faces: vec![(PROTOCOL.name, any)], keys, book: None };
+    let options = Options { control: any, faces: vec![(PROTOCOL.name, any)], keys, book: None, log: LOG };
     let sandbox = Sandbox::start(options).await.unwrap();
     let mut settings = sandbox.credentials()["wechatpay"].clone();
     settings["base_url"] = json!(format!("http://{}", sandbox.face(PROTOCOL.name).unwrap()));
