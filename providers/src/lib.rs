@@ -10,6 +10,7 @@
 //! * [`conformance`] – the suite that every provider passes.
 
 pub mod alipay;
+mod charset;
 pub mod conformance;
 #[cfg(test)]
 #[path = "../../tests/fuzz/driver.rs"]
@@ -24,6 +25,7 @@ pub mod outcome;
 pub mod provider;
 pub mod sandbox;
 pub mod signing;
+mod text;
 pub mod unionpay;
 pub mod wechatpay;
 

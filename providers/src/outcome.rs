@@ -93,6 +93,8 @@ pub enum Refusal {
     Provider,
     /// This account: permission, frozen, certificate. Another provider may be tried at once.
     Account,
+    /// This route, to this order: a limit of amount or day, a word, a store, a terminal, a time. Another route may take it.
+    Route,
     /// Our parameters. Nobody else will take them either.
     Request,
 }

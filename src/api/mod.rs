@@ -13,6 +13,7 @@ pub mod incidents;
 pub mod keys;
 pub mod ledger;
 pub mod list;
+mod metadata;
 pub mod new_payment;
 pub mod notifications;
 pub mod operations;

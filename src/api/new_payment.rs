@@ -7,10 +7,12 @@ use providers::money::{Currency, Money};
 use providers::order::{Flow, Store};
 use providers::{PROTOCOLS, ProviderName};
 use serde::Deserialize;
+use unicode_properties::UnicodeEmoji as _;
 use utoipa::ToSchema;
 
 use super::auth::Caller;
 use super::error::Problem;
+use super::metadata::Metadata;
 use crate::app::App;
 use crate::payments::pay::NewPayment;
 
@@ -24,7 +26,7 @@ pub struct CreatePayment {
     currency: String,
     /// The merchant's own number, 1 to 64 characters.
     order_id: String,
-    /// Shown to the payer: 1 to 127 characters, no emoji, none of `/ = &`.
+    /// Shown to the payer: 1 to 127 characters. What a provider does not take of it, or has no room for, is left out there.
     description: String,
     /// How the payer pays: `qr` or `barcode`.
     pub(super) flow: String,
@@ -56,7 +58,7 @@ pub struct CreatePayment {
     /// The merchant's own members; at most 50, 8 KiB in all.
     #[serde(default)]
     #[schema(value_type = Object)]
-    metadata: serde_json::Map<String, serde_json::Value>,
+    metadata: Metadata,
 }
 
 /// The payer, as far as the checkout knows.
@@ -119,11 +121,6 @@ impl CreatePayment {
             return Err(Problem::invalid("order_id", "An order_id must not begin or end with blanks."));
         }
         text("description", &self.description, 127)?;
-        // Providers refuse these in what they show to payers, or read them as their own separators.
-        if self.description.chars().any(|c| matches!(c, '/' | '=' | '&') || u32::from(c) > 0xFFFF) {
-            let detail = "A description must not contain emoji or any of / = &.";
-            return Err(Problem::invalid("description", detail));
-        }
         let expires_in_s = self.expires_in.unwrap_or(900);
         if !(300..=7200).contains(&expires_in_s) {
             return Err(Problem::invalid("expires_in", "expires_in is from 300 to 7200 seconds."));
@@ -140,7 +137,7 @@ impl CreatePayment {
         if let Some(url) = &self.notify_url {
             super::webhooks::receiver(app, "notify_url", url)?;
         }
-        let metadata = metadata(self.metadata)?;
+        let metadata = self.metadata.check()?;
         let flow = flow(&self.flow)?;
         let wait = wait(flow, self.wait)?;
         let providers = whose(flow, self.auth_code.as_deref(), providers_of(&self.providers)?)?;
@@ -234,35 +231,36 @@ pub(super) fn providers_of(names: &[String]) -> Result<Vec<ProviderName>, Proble
     Ok(providers)
 }
 
-pub(super) fn metadata(members: serde_json::Map<String, serde_json::Value>) -> Result<serde_json::Value, Problem> {
-    let too_many = members.len() > 50;
-    let metadata = serde_json::Value::Object(members);
-    if too_many || metadata.to_string().len() > 8_192 || has_nul(&metadata) {
-        let detail = "metadata has at most 50 members and 8192 bytes, and no NUL characters.";
-        return Err(Problem::invalid("metadata", detail));
-    }
-    Ok(metadata)
-}
-
-/// 1 to `max` characters, none of them a control character.
+/// 1 to `max` characters, none of them a control character or one that nobody sees.
 pub(super) fn text(param: &str, value: &str, max: usize) -> Result<(), Problem> {
     let length = value.chars().count();
     if !(1..=max).contains(&length) || value.chars().any(char::is_control) {
         let detail = format!("1 to {max} characters without control characters are needed.");
         return Err(Problem::invalid(param, detail));
     }
+    if let Some(hidden) = hidden(value) {
+        let detail = format!("The invisible character U+{:04X} must not be in it.", u32::from(hidden));
+        return Err(Problem::invalid(param, detail));
+    }
     Ok(())
 }
 
-/// PostgreSQL keeps no NUL, in texts and in JSON alike.
-fn has_nul(value: &serde_json::Value) -> bool {
-    use serde_json::Value;
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => false,
-        Value::String(text) => text.contains('\0'),
-        Value::Array(items) => items.iter().any(has_nul),
-        Value::Object(members) => members.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
-    }
+/// A character that is not seen, and makes a text look like another one: what turns the direction of writing, and blanks
+/// without a width. A joiner joins two emoji and nothing else.
+fn hidden(text: &str) -> Option<char> {
+    let is_emoji = |c: &char| (!c.is_ascii() && c.is_emoji_char()) || *c == '\u{FE0F}';
+    let characters: Vec<char> = text.chars().collect();
+    let joins = |at: usize| {
+        let before = at.checked_sub(1).and_then(|at| characters.get(at));
+        before.is_some_and(is_emoji) && characters.get(at + 1).is_some_and(is_emoji)
+    };
+    let is_hidden = |(at, c): &(usize, &char)| match c {
+        '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => true,
+        '\u{200B}' | '\u{2060}' | '\u{FEFF}' => true,
+        '\u{200D}' => !joins(*at),
+        _ => false,
+    };
+    characters.iter().enumerate().find(is_hidden).map(|(_, c)| *c)
 }
 
 pub(super) fn web_address(param: &str, url: &str) -> Result<(), Problem> {

@@ -10,7 +10,8 @@ use super::auth::{Caller, Scope};
 use super::body::RawBody;
 use super::error::Problem;
 use super::list;
-use super::new_payment::{flow, metadata, providers_of};
+use super::metadata::Metadata;
+use super::new_payment::{flow, providers_of};
 use crate::app::App;
 use crate::domain::Timestamp;
 use crate::payments::Trouble;
@@ -33,7 +34,7 @@ pub struct PreviewRouting {
     /// The merchant's own members.
     #[serde(default)]
     #[schema(value_type = Object)]
-    metadata: serde_json::Map<String, serde_json::Value>,
+    metadata: Metadata,
     /// Another moment than now, for rules with hours and for maintenance windows, RFC 3339. Health and limits are those
     /// of now all the same, but for what was taken on another day.
     #[serde(default)]
@@ -112,7 +113,7 @@ pub async fn preview(app: web::Data<App>, caller: Caller, body: RawBody) -> Resu
     let amount = amount.ok_or_else(range)?;
     let flow = flow(&wanted.flow)?;
     let providers = providers_of(&wanted.providers)?;
-    let metadata = metadata(wanted.metadata)?;
+    let metadata = wanted.metadata.check()?;
     let at = wanted.at.as_deref().map(|text| list::time("at", text)).transpose()?;
     let now = at.unwrap_or_else(|| app.clock.now());
     let asked = Asked {

@@ -348,6 +348,7 @@ const CALLS: &[&str] = &[
     "garbled",
     "unsigned",
     "bad_signature",
+    "undecided",
     "slow",
     "drip",
     "behind",

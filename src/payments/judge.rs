@@ -10,6 +10,7 @@ use crate::broken::{Rule, breaks};
 use crate::domain::attempt::Event as AttemptEvent;
 use crate::domain::payment::Event;
 use crate::domain::{Aggregate, Timestamp};
+use crate::routing::choose::{REFUSED_ACCOUNT, REFUSED_ROUTE};
 use crate::store::change::Operation;
 
 /// What an outcome asks for beside the change of states.
@@ -52,7 +53,7 @@ pub(super) fn judge(
             let operations = capture::book(after, attempt_id, money, now)?;
             Ok(Judged { operations, ..Judged::default() })
         }
-        Created::NotSent(_) | Created::Refused(Refusal::Provider, _) => {
+        Created::NotSent(_) | Created::Refused(Refusal::Provider | Refusal::Route, _) => {
             attempt.apply(AttemptEvent::Die)?;
             after.payment.apply(Event::OfferGone)?;
             close::conclude(after, now)?;
@@ -133,7 +134,8 @@ pub(super) fn name(outcome: &Created) -> &'static str {
         Created::Waiting => "waiting",
         Created::NotSent(_) => "not_sent",
         Created::Refused(Refusal::Provider, _) => "refused_provider",
-        Created::Refused(Refusal::Account, _) => "refused_account",
+        Created::Refused(Refusal::Account, _) => REFUSED_ACCOUNT,
+        Created::Refused(Refusal::Route, _) => REFUSED_ROUTE,
         Created::Refused(Refusal::Request, _) => "refused_request",
         Created::Declined(_) => "declined",
         Created::Unknown(_) => "unknown",

@@ -484,7 +484,8 @@ async fn set_aside(app: &App, aggregate: &Aggregate, attempt_id: &str, failure: 
         code = failure.code,
         "the provider refuses this account; set aside"
     );
-    metrics::counter!("interlock_accounts_set_aside_total", "provider" => attempt.provider.as_str()).increment(1);
+    let (mode, provider) = (aggregate.payment.owner.mode.as_str(), attempt.provider.as_str());
+    metrics::counter!("interlock_accounts_set_aside_total", "mode" => mode, "provider" => provider).increment(1);
     let done = async {
         app.store.set_account_aside(&attempt.account_id, Some(until), &failure.code).await?;
         app.store

@@ -36,7 +36,7 @@ pub struct Planned {
 /// [`Trouble::Random`].
 pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Planned, Trouble> {
     let payment = &aggregate.payment;
-    let tried = choose::tried_in_round(aggregate);
+    let tried = choose::tried(aggregate);
     let asked = Asked {
         owner: &payment.owner,
         wanted: Wanted {
@@ -48,7 +48,8 @@ pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Plan
         tried: &tried,
         now,
     };
-    let may_go_on = tried.len() < app.config.payments.max_routes && !app.hold.covers(&payment.owner);
+    let this_round = aggregate.attempts.iter().filter(|a| a.round == payment.round).count();
+    let may_go_on = this_round < app.config.payments.max_routes && !app.hold.covers(&payment.owner);
     let mut rng = chance()?;
     let choice = loop {
         let look = |route: &RouteId| app.health.look(route);
@@ -183,9 +184,15 @@ pub fn chance() -> Result<Rng, id::NoRandomness> {
     Ok(Rng::with_seed(u64::from_le_bytes(id::random()?)))
 }
 
-/// No route is able: a payment that needs an offer waits for one; a charge cannot, since its payer's code gets old.
+/// No route is able: a payment that needs an offer waits for one; a charge cannot, since its payer's code gets old. There is
+/// nothing to wait for where every account that takes such payments has refused this one.
 fn no_route(aggregate: &mut Aggregate, choice: &Choice, now: Timestamp) -> Result<(), Trouble> {
     aggregate.payment.lease_until = None;
+    let refused = aggregate.attempts.iter().rfind(|a| a.outcome.as_deref() == Some(choose::REFUSED_ROUTE));
+    if let Some(refused) = refused.filter(|_| !choice.served) {
+        aggregate.payment.failure = refused.failure.clone();
+        return close::conclude(aggregate, now);
+    }
     if aggregate.payment.flow.takes_money() {
         let last = aggregate.attempts.last().and_then(|a| a.failure.clone());
         let none = || Failure::new(FailureKind::Network, NO_ROUTE, choice.why_none());

@@ -11,7 +11,7 @@ use super::{Trouble, resolve};
 use crate::app::App;
 use crate::domain::payment::{Line, State};
 use crate::domain::{Aggregate, Timestamp};
-use crate::routing::choose::{Candidate, Choice, Wanted, Why};
+use crate::routing::choose::{self, Candidate, Choice, Wanted, Why};
 use crate::routing::health::RouteId;
 use crate::routing::rule::Routing;
 
@@ -54,6 +54,8 @@ async fn place(app: &App, aggregate: &Aggregate) -> Result<QueueView, DbErr> {
 /// The choice that a payment would get in a round of its own. Takes no turn and no trial.
 fn choose(app: &App, aggregate: &Aggregate, now: Timestamp) -> Result<Choice, Trouble> {
     let payment = &aggregate.payment;
+    let mut refused = choose::tried(aggregate);
+    refused.retain(|tried| tried.has_refused);
     let asked = Asked {
         owner: &payment.owner,
         wanted: Wanted {
@@ -62,7 +64,7 @@ fn choose(app: &App, aggregate: &Aggregate, now: Timestamp) -> Result<Choice, Tr
             providers: &payment.providers,
             metadata: &payment.metadata,
         },
-        tried: &[],
+        tried: &refused,
         now,
     };
     let look = |route: &RouteId| app.health.peek(route);
@@ -113,6 +115,7 @@ fn able_in_s(app: &App, candidate: &Candidate, routing: &Routing, now: Timestamp
         | Why::Disabled
         | Why::FlowNotServed
         | Why::AmountOutOfLimits
+        | Why::PaymentRefused
         | Why::TriedAlready
         | Why::ProviderRefusedAccount => None,
     }

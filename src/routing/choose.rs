@@ -16,7 +16,7 @@ use super::rule::{Facts, Routing, Rule, Strategy};
 use super::score;
 use super::usage::Used;
 use crate::directory::Account;
-use crate::domain::{Aggregate, Timestamp};
+use crate::domain::{Aggregate, Attempt, Timestamp};
 
 /// What is looked for.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +38,7 @@ pub struct Scene<'a> {
     pub accounts: &'a [Arc<Account>],
     /// Its rules.
     pub routing: &'a Routing,
-    /// What this round of the payment has tried.
+    /// What the payment has tried: see [`tried`].
     pub tried: &'a [Tried],
     /// When.
     pub now: Timestamp,
@@ -70,7 +70,7 @@ pub struct Candidate {
 /// What was found.
 #[derive(Debug, Clone)]
 pub struct Choice {
-    /// Whether any account could ever serve this, were it able.
+    /// Whether any account could ever serve this, were it able: it takes such payments, and has not refused this one.
     pub served: bool,
     /// Which version of the routing decided.
     pub version: i32,
@@ -130,7 +130,7 @@ pub fn choose(scene: &Scene<'_>, wanted: Wanted<'_>, rng: &mut Rng) -> Choice {
     let strategy = rule.map(|(_, rule)| rule.strategy);
     let (mut able, mut skipped, mut served) = (Vec::new(), Vec::new(), false);
     for (account, weight) in named(scene, rule.map(|(_, rule)| rule)) {
-        served |= serves(account, wanted);
+        served |= serves(account, wanted) && !has_refused(scene, account);
         let mut candidate = Candidate { account: Arc::clone(account), weight, view: None, score: None, why: None };
         let route = RouteId { account_id: account.id.clone(), provider: account.provider.name(), flow: wanted.flow };
         let full = || (scene.full)(account, &route).map(Why::from);
@@ -215,7 +215,12 @@ fn drawn(mut left: Vec<Candidate>, rng: &mut Rng) -> Vec<Candidate> {
     order
 }
 
-/// An attempt that this round has made already.
+/// The outcome of an attempt whose account its provider refuses.
+pub const REFUSED_ACCOUNT: &str = "refused_account";
+/// The outcome of an attempt whose route refuses this very payment.
+pub const REFUSED_ROUTE: &str = "refused_route";
+
+/// An attempt that keeps its payment from going over the same account again.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tried {
     /// Over which account.
@@ -223,18 +228,22 @@ pub struct Tried {
     /// Its provider, when the provider refused the account: then none of its accounts is tried again, since a
     /// second merchant number of somebody who was just frozen looks like an evasion.
     pub refusing_provider: Option<ProviderName>,
+    /// Whether the route has refused this very payment, which it would do again.
+    pub has_refused: bool,
 }
 
-/// What the current round of a payment has tried.
+/// What the current round of a payment has tried, and the routes that have refused it in any round.
 #[must_use]
-pub fn tried_in_round(aggregate: &Aggregate) -> Vec<Tried> {
+pub fn tried(aggregate: &Aggregate) -> Vec<Tried> {
+    let ended = |a: &Attempt, outcome: &str| a.outcome.as_deref() == Some(outcome);
     aggregate
         .attempts
         .iter()
-        .filter(|a| a.round == aggregate.payment.round)
+        .filter(|a| a.round == aggregate.payment.round || ended(a, REFUSED_ROUTE))
         .map(|a| Tried {
             account_id: a.account_id.clone(),
-            refusing_provider: (a.outcome.as_deref() == Some("refused_account")).then_some(a.provider),
+            refusing_provider: ended(a, REFUSED_ACCOUNT).then_some(a.provider),
+            has_refused: ended(a, REFUSED_ROUTE),
         })
         .collect()
 }
@@ -245,6 +254,10 @@ fn serves(account: &Account, wanted: Wanted<'_>) -> bool {
         && account.terms.limits.allow(wanted.amount.minor())
         && (wanted.providers.is_empty() || wanted.providers.contains(&account.provider.name()))
         && !account.disabled
+}
+
+fn has_refused(scene: &Scene<'_>, account: &Account) -> bool {
+    scene.tried.iter().any(|t| t.has_refused && t.account_id == account.id)
 }
 
 /// Why an account is passed over.
@@ -265,6 +278,8 @@ pub enum Why {
     DayLimitReached,
     /// Its provider refuses it for the moment.
     SetAside,
+    /// It has refused this very payment.
+    PaymentRefused,
     /// This round of the payment was there already.
     TriedAlready,
     /// Another account was refused by this provider for the same payment.
@@ -322,6 +337,9 @@ fn why_not(account: &Account, wanted: Wanted<'_>, scene: &Scene<'_>) -> Option<W
     }
     if account.terms.in_maintenance(scene.now) || scene.routing.in_maintenance(name, scene.now) {
         return Some(Why::InMaintenance);
+    }
+    if has_refused(scene, account) {
+        return Some(Why::PaymentRefused);
     }
     if scene.tried.iter().any(|t| t.account_id == account.id) {
         return Some(Why::TriedAlready);

@@ -222,7 +222,7 @@ fn limits_and_windows_keep_payments_off_and_are_told() {
 #[test]
 fn a_reason_stays_small_and_says_who_decided() {
     let mut shop = Shop::new(Strategy::Priority, &["a", "b"]).seen("a", |view| view.success = 0.123_456);
-    shop.tried = vec![Tried { account_id: "b".to_owned(), refusing_provider: None }];
+    shop.tried = vec![Tried { account_id: "b".to_owned(), refusing_provider: None, has_refused: false }];
     assert_eq!(
         shop.choose().reason(),
         json!({"strategy": "priority", "routing_version": 3, "rule": 0, "candidates": ["a"], "scores": [0.123],

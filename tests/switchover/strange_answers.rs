@@ -122,6 +122,38 @@ async fn what_an_answer_leaves_open_is_unknown_and_asked_for_only_once() {
     }
 }
 
+/// A "no" of one route to this order: the next one takes it, and nobody is set aside. Where none is left that could, the
+/// payment has failed and is not sent to the same route again and again.
+#[tokio::test(flavor = "multi_thread")]
+async fn what_one_route_refuses_another_takes_and_what_all_refuse_has_failed() {
+    for names in ORDERS {
+        let app = TestApp::without_breakers().await;
+        let route = Order::set(&app, names).await;
+        let first = names[0];
+        let no = match first {
+            "alipay" => json!({"code": "40004", "msg": "Business Failed", "sub_code": "ACQ.EXIST_FORBIDDEN_WORD"}),
+            _ => json!({"code": "RULE_LIMIT", "message": "?"}),
+        };
+        let status = if first == "alipay" { 200 } else { 403 };
+        let server = MockServer::start().await;
+        Mock::given(any()).respond_with(signed(&app, first, status, &no)).mount(&server).await;
+        let (outcome, _) = pay_with_first_at(&app, &route, &server.uri(), "refused by the route").await;
+        assert_eq!(outcome, "refused_route", "{first}");
+        let accounts = app.client.get("/v1/accounts").await.expect(200);
+        let aside = |account: &&Value| account["set_aside_until"] != Value::Null;
+        assert_eq!(accounts["data"].as_array().unwrap().iter().find(aside), None, "nobody is set aside");
+
+        let mut only = order();
+        only["providers"] = json!([first]);
+        let failed = app.client.pay(&only).await.expect(201);
+        assert_eq!((&failed["status"], &failed["queue"]), (&json!("failed"), &Value::Null), "{failed:#}");
+        assert_eq!(failed["attempts"].as_array().unwrap().len(), 1, "{failed:#}");
+        assert_eq!(failed["failure"]["code"], no.get("sub_code").unwrap_or(&no["code"]).clone(), "{failed:#}");
+        assert_eq!(server.received_requests().await.unwrap().len(), 2, "each was asked once");
+        app.stop().await;
+    }
+}
+
 /// Reads a request and answers with these bytes, then closes the connection. Counts the requests.
 async fn raw(bytes: &'static [u8]) -> (String, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

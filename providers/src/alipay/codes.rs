@@ -18,6 +18,8 @@ pub(super) fn bare(sub_code: &str) -> String {
 pub(super) fn gateway(code: &str, sub_code: &str) -> Option<Refusal> {
     match (code, sub_code) {
         ("40005", "APP-CALL-LIMITED" | "METHOD-CALL-LIMITED") => Some(Refusal::Provider),
+        // Two clocks differ, which is no account's trouble.
+        ("40001" | "40002", "INVALID-TIMESTAMP") => Some(Refusal::Route),
         (
             "40002",
             "INVALID-PARAMETER"
@@ -26,7 +28,7 @@ pub(super) fn gateway(code: &str, sub_code: &str) -> Option<Refusal> {
             | "INVALID-FILE-SIZE"
             | "SUSPECTED-ATTACK"
             | "ILLEGAL-JSON",
-        ) => Some(Refusal::Request),
+        ) => Some(Refusal::Route),
         ("40002", "NOT-SUPPORT-APP-AUTH" | "FORBIDDEN-API" | "APP-CERT-EXPIRED")
         | ("40003", "INVALID-AUTH-RELATIONS" | "MISSING-SIGNATURE-CONFIG")
         | (
@@ -61,8 +63,8 @@ pub(super) enum Class {
     Exists,
     /// No, because of the payer.
     Payer,
-    /// No, because of what we asked for; nobody else will take it either.
-    Request,
+    /// No, because of what we asked for over this route: a limit, a word, a store, a product. Another may take it.
+    Route,
     /// No, because of the merchant's contract.
     Account,
     /// Not documented for this call.
@@ -72,8 +74,9 @@ pub(super) enum Class {
 /// The class of a code of `alipay.trade.precreate`: those of paying, and two of its own.
 pub(super) fn precreate_class(code: &str) -> Class {
     match code {
-        // Alipay gave no code. Our numbers are never used twice, so the product is not signed.
-        "APPLY_PC_MERCHANT_CODE_ERROR" | "DEFAULT_SETTLE_RULE_NOT_EXIST" => Class::Account,
+        // Alipay gave no code: the number was used before, or the product is not signed. The documents do not say which.
+        "APPLY_PC_MERCHANT_CODE_ERROR" => Class::Route,
+        "DEFAULT_SETTLE_RULE_NOT_EXIST" => Class::Account,
         code => pay_class(code),
     }
 }
@@ -129,11 +132,11 @@ const PAY: &[(Class, &[&str])] = &[
         ],
     ),
     (
-        Class::Request,
+        Class::Route,
         &[
+            // The order.
             "INVALID_PARAMETER",
             "EXIST_FORBIDDEN_WORD",
-            "PARTNER_ERROR",
             "TOTAL_FEE_EXCEED",
             "AMOUNT_OR_CURRENCY_ERROR",
             "CURRENCY_NOT_SUPPORT",
@@ -145,40 +148,14 @@ const PAY: &[(Class, &[&str])] = &[
             "REQUEST_AMOUNT_EXCEED",
             "AUTH_TOKEN_IS_NOT_EXIST",
             "SMILE_PAY_MERCHANT_NOT_MATCH",
-        ],
-    ),
-    (
-        Class::Account,
-        &[
-            // The merchant.
-            "ACCESS_FORBIDDEN",
-            "SELLER_BEEN_BLOCKED",
-            "SELLER_NOT_EXIST",
-            "INVALID_RECEIVE_ACCOUNT",
-            "MERCHANT_STATUS_NOT_NORMAL",
-            "MERCHANT_AGREEMENT_NOT_EXIST",
-            "MERCHANT_AGREEMENT_INVALID",
+            // Limits of the merchant's.
             "MERCHANT_UNSUPPORT_ADVANCE",
-            "RESTRICTED_MERCHANT_INDUSTRY",
             "BEYOND_PAY_RESTRICTION",
             "BEYOND_PER_RECEIPT_RESTRICTION",
             "BEYOND_PER_RECEIPT_SINGLE_RESTRICTION",
             "BEYOND_PER_RECEIPT_DAY_RESTRICTION",
-            "MERCHANT_PERM_RECEIPT_SUSPEND_LIMIT",
             "MERCHANT_PERM_RECEIPT_SINGLE_LIMIT",
             "MERCHANT_PERM_RECEIPT_DAY_LIMIT",
-            // Second-level merchants and royalties.
-            "SUB_MERCHANT_CREATE_FAIL",
-            "SUB_MERCHANT_TYPE_INVALID",
-            "SECONDARY_MERCHANT_STATUS_ERROR",
-            "SECONDARY_MERCHANT_ALIPAY_ACCOUNT_INVALID",
-            "SECONDARY_MERCHANT_ID_INVALID",
-            "SECONDARY_MERCHANT_ID_BLANK",
-            "SECONDARY_MERCHANT_NOT_MATCH",
-            "SECONDARY_MERCHANT_ISV_PUNISH_INDIRECT",
-            "PLATFORM_BUSINESS_ACQUIRE_MODE_MUST_MERCHANT_ID",
-            "TRADE_SETTLE_ERROR",
-            "ROYALTY_ACCOUNT_NOT_EXIST",
             // Agreements, pre-authorisations and deductions: products that we do not use.
             "AGREEMENT_NOT_EXIST",
             "AGREEMENT_INVALID",
@@ -201,6 +178,34 @@ const PAY: &[(Class, &[&str])] = &[
             "OVER_MAX_UNDER_WAY_DEDUCT_COUNT",
             "OVER_DEDUCT_PERIOD",
             "OVER_MERCHANT_DAILY_DEDUCT_AMOUNT",
+        ],
+    ),
+    (
+        Class::Account,
+        &[
+            // The merchant.
+            "PARTNER_ERROR",
+            "ACCESS_FORBIDDEN",
+            "SELLER_BEEN_BLOCKED",
+            "SELLER_NOT_EXIST",
+            "INVALID_RECEIVE_ACCOUNT",
+            "MERCHANT_STATUS_NOT_NORMAL",
+            "MERCHANT_AGREEMENT_NOT_EXIST",
+            "MERCHANT_AGREEMENT_INVALID",
+            "RESTRICTED_MERCHANT_INDUSTRY",
+            "MERCHANT_PERM_RECEIPT_SUSPEND_LIMIT",
+            // Second-level merchants and royalties.
+            "SUB_MERCHANT_CREATE_FAIL",
+            "SUB_MERCHANT_TYPE_INVALID",
+            "SECONDARY_MERCHANT_STATUS_ERROR",
+            "SECONDARY_MERCHANT_ALIPAY_ACCOUNT_INVALID",
+            "SECONDARY_MERCHANT_ID_INVALID",
+            "SECONDARY_MERCHANT_ID_BLANK",
+            "SECONDARY_MERCHANT_NOT_MATCH",
+            "SECONDARY_MERCHANT_ISV_PUNISH_INDIRECT",
+            "PLATFORM_BUSINESS_ACQUIRE_MODE_MUST_MERCHANT_ID",
+            "TRADE_SETTLE_ERROR",
+            "ROYALTY_ACCOUNT_NOT_EXIST",
         ],
     ),
 ];

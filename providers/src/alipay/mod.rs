@@ -36,6 +36,7 @@ use crate::provider::{
     Address, AddressKind, Capabilities, Charging, Ending, FlowCapability, Protocol, Provider, ProviderName,
     SettingsError,
 };
+use crate::text::fit;
 
 const NAME: ProviderName = ProviderName::new("alipay");
 
@@ -157,7 +158,7 @@ impl Provider for Alipay {
         if order.flow.takes_money() {
             let Some(auth_code) = order.auth_code.as_deref().filter(|code| is_code(code)) else {
                 let failure = Failure::new(FailureKind::Request, "auth_code", "not a code of this wallet's");
-                return Answer::new(Created::Refused(Refusal::Request, failure));
+                return Answer::new(Created::Refused(Refusal::Route, failure));
             };
             let biz_content = pay(order, auth_code, &self.settings.seller_id);
             let (reply, request_id) = self.call(Method::Pay, biz_content, Some(&order.notify_url), call).await;
@@ -190,7 +191,7 @@ impl Provider for Alipay {
             "refund_amount": refund.amount.to_yuan(),
         });
         if let (Some(reason), Some(members)) = (&refund.reason, biz_content.as_object_mut()) {
-            members.insert("refund_reason".to_owned(), reason.chars().take(256).collect::<String>().into());
+            members.insert("refund_reason".to_owned(), fit(reason, MOST_BYTES, &[]).into());
         }
         // Alipay tells about refunds, if at all, at the payment's own address.
         let (reply, request_id) = self.call(Method::Refund, biz_content, None, call).await;
@@ -263,10 +264,13 @@ fn pay(order: &Order, auth_code: &str, seller_id: &str) -> Value {
     biz_content
 }
 
+/// Bytes of a subject and of a reason: the documents say 256, and not of what.
+const MOST_BYTES: usize = 256;
+
 /// `/`, `=` and `&` are not allowed in a subject. It comes back inside the signed text of notifications, where
 /// `&` and `=` separate fields: with them a payer's text could pass for other fields.
 fn subject(description: &str) -> String {
-    description.replace(['/', '=', '&'], " ")
+    fit(description, MOST_BYTES, &['/', '=', '&'])
 }
 
 #[cfg(test)]

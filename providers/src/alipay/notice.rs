@@ -1,29 +1,33 @@
 //! Reads the notifications of trades ("V1" signature rule). Nothing of one is looked at before its signature
 //! held, and a notice about a refund is never taken for a payment.
 
-use std::borrow::Cow;
-
 use super::capture;
 use super::config::Settings;
 use super::sign::notification_string;
+use crate::charset;
 use crate::money::Money;
 use crate::notification::{Notice, Notification, RawNotification, Rejection, Verified};
 use crate::outcome::RefundQueried;
 
-/// The fields of a form, decoded once: a second time would change `%3D` inside a value.
-struct Form<'a>(Vec<(Cow<'a, str>, Cow<'a, str>)>);
+/// The fields of a form, percent-decoded once: a second time would change `%3D` inside a value.
+struct Form(Vec<(String, String)>);
 
-impl<'a> Form<'a> {
+impl Form {
     /// `None` when its signature could be one over other fields. What is signed is a plain text, so `a` = `1&b=2` has the
     /// signature of `a` = `1`, `b` = `2`, and an empty value has none at all: who repeats a genuine notification could hide
     /// in this way that it speaks of a refund.
-    fn read(body: &'a [u8]) -> Option<Self> {
-        let form = Self(form_urlencoded::parse(body).collect());
+    fn read(body: &[u8]) -> Option<Self> {
+        let form = Self(charset::form(body, "charset"));
         let mut names: Vec<_> = form.pairs().map(|(name, _)| name).collect();
         names.sort_unstable();
         let distinct = names.windows(2).all(|pair| pair.first() != pair.last());
         let plain = form.pairs().all(|(name, value)| !name.contains(['&', '=']) && !holds_a_field(value));
         (distinct && plain).then_some(form)
+    }
+
+    /// In characters, once the signature over the bytes has held.
+    fn decoded(self) -> Self {
+        Self(self.0.into_iter().map(|(name, value)| (name, charset::words(&value).into_owned())).collect())
     }
 
     /// A field that is not empty.
@@ -32,7 +36,7 @@ impl<'a> Form<'a> {
     }
 
     fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.0.iter().map(|(name, value)| (name.as_ref(), value.as_ref()))
+        self.0.iter().map(|(name, value)| (name.as_str(), value.as_str()))
     }
 }
 
@@ -56,20 +60,27 @@ pub(super) fn read(settings: &Settings, raw: &RawNotification) -> Result<Verifie
     }
     settings
         .alipay_key
-        .verify(notification_string(form.pairs()).as_bytes(), signature)
+        .verify(&charset::bytes(&notification_string(form.pairs())), signature)
         .map_err(|_| Rejection::BadSignature)?;
-    for (name, ours) in [("app_id", &settings.app_id), ("seller_id", &settings.seller_id)] {
-        let theirs = form.text(name).unwrap_or_default();
+    let form = form.decoded();
+    // The seller may be left out, the application never is.
+    let seller = form.text("seller_id");
+    let named = [("app_id", form.text("app_id").unwrap_or_default(), &settings.app_id)];
+    for (name, theirs, ours) in named.into_iter().chain(seller.map(|id| ("seller_id", id, &settings.seller_id))) {
         if theirs != ours {
             return Err(Rejection::OtherAccount(format!("{name} {:?}", theirs.chars().take(32).collect::<String>())));
         }
     }
     let required = |name: &str| form.text(name).ok_or_else(|| Rejection::Unreadable(name.to_owned()));
-    let notice = notice(&form, required("out_trade_no")?.to_owned(), required("trade_status")?)?;
+    let notice = match notice(&form, required("out_trade_no")?.to_owned(), required("trade_status")?)? {
+        // Whose money it is was not said: a question is answered by our own account's key.
+        Notice::Paid { order_no, .. } if seller.is_none() => Notice::Ask { order_no, refund_no: None, says_done: true },
+        told @ (Notice::Paid { .. } | Notice::Refund { .. } | Notice::Ask { .. } | Notice::Nothing { .. }) => told,
+    };
     Ok(Verified::new(Notification { id: required("notify_id")?.to_owned(), notice }))
 }
 
-fn notice(form: &Form<'_>, order_no: String, trade_status: &str) -> Result<Notice, Rejection> {
+fn notice(form: &Form, order_no: String, trade_status: &str) -> Result<Notice, Rejection> {
     // A partial refund repeats TRADE_SUCCESS with the whole amount, a full one says TRADE_CLOSED.
     if speaks_of_a_refund(form) {
         return Ok(match form.text("out_biz_no") {
@@ -92,7 +103,7 @@ fn notice(form: &Form<'_>, order_no: String, trade_status: &str) -> Result<Notic
     }
 }
 
-fn speaks_of_a_refund(form: &Form<'_>) -> bool {
+fn speaks_of_a_refund(form: &Form) -> bool {
     let nothing_refunded = |fee: &str| Money::from_yuan(fee).is_ok_and(|fee| fee.minor() == 0);
     form.text("gmt_refund").is_some()
         || form.text("out_biz_no").is_some()

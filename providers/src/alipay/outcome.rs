@@ -28,7 +28,13 @@ pub(super) fn created(reply: Reply, order_no: &str) -> Created {
         Sorted::Unknown(failure) => return Created::Unknown(failure),
         Sorted::Business(no) => no,
     };
-    refused_creation(&no, precreate_class(&no.code))
+    match precreate_class(&no.code) {
+        // No payer is there yet: what sounds like one's "no" is this route's.
+        Class::Payer => Created::Refused(Refusal::Route, no.failure(FailureKind::Declined)),
+        class @ (Class::Unknown | Class::Exists | Class::Route | Class::Account | Class::Unlisted) => {
+            refused_creation(&no, class)
+        }
+    }
 }
 
 /// What a charge means: `alipay.trade.pay`, which takes the money inside the call.
@@ -64,7 +70,7 @@ fn refused_creation(no: &No, class: Class) -> Created {
         // A trade with this number is there in some state, perhaps paid: ask before anything.
         Class::Exists => Created::Unknown(no.failure(FailureKind::Request)),
         Class::Payer => Created::Declined(no.failure(FailureKind::Declined)),
-        Class::Request => Created::Refused(Refusal::Request, no.failure(FailureKind::Request)),
+        Class::Route => Created::Refused(Refusal::Route, no.failure(FailureKind::Request)),
         Class::Account => Created::Refused(Refusal::Account, no.failure(FailureKind::Account)),
         Class::Unlisted => Created::Unknown(no.failure(FailureKind::Incompatible)),
     }
@@ -162,7 +168,7 @@ fn reversal(node: &Node) -> Ended {
 fn refused_ending(refusal: Refusal, failure: Failure) -> Ended {
     match refusal {
         Refusal::Provider => Ended::Again(failure),
-        Refusal::Account | Refusal::Request => Ended::Unknown(failure),
+        Refusal::Account | Refusal::Route | Refusal::Request => Ended::Unknown(failure),
     }
 }
 
@@ -263,7 +269,7 @@ impl Sorted {
             let kind = match refusal {
                 Refusal::Provider => FailureKind::RateLimited,
                 Refusal::Account => FailureKind::Account,
-                Refusal::Request => FailureKind::Request,
+                Refusal::Route | Refusal::Request => FailureKind::Request,
             };
             return Self::Gateway(refusal, node.failure(kind));
         }
@@ -272,7 +278,9 @@ impl Sorted {
             return Self::Unknown(Failure::new(kind, "unsigned", format!("{code}: {message}")));
         }
         match node.code() {
-            "10000" => Self::Success(node),
+            "10000" if code.is_empty() => Self::Success(node),
+            // "Done", and why it is not: two words about one call.
+            "10000" => Self::Unknown(node.failure(FailureKind::ServerError)),
             "40004" => Self::Business(No { code, node }),
             "20000" => Self::Unknown(node.failure(FailureKind::ServerError)),
             _ => Self::Unknown(node.failure(FailureKind::Incompatible)),

@@ -101,6 +101,7 @@ impl Face for AlipayFace {
             Err(refused) => (Said::from(refused), refused.1 != "isv.invalid-app-id"),
         };
         let alteration = if signed { desk.alteration } else { Alteration::Unsigned };
+        let said = if alteration == Alteration::Undecided { UNDECIDED.into() } else { said };
         let trace = desk.book.lock().next_number();
         let mut response = self.answer(&params, &said, alteration);
         if let Ok(id) = HeaderValue::from_str(&format!("{trace:032x}")) {
@@ -217,7 +218,7 @@ impl AlipayFace {
     /// A signature over `text`, or what a fault makes of it.
     fn signature(&self, text: &str, alteration: Alteration) -> Option<String> {
         match alteration {
-            Alteration::None => Some(self.alipay_key.sign(text.as_bytes())),
+            Alteration::None | Alteration::Undecided => Some(self.alipay_key.sign(text.as_bytes())),
             Alteration::Unsigned => None,
             Alteration::BadSignature => Some(self.alipay_key.sign(format!("{text} ").as_bytes())),
         }
@@ -266,6 +267,9 @@ impl Params {
 /// A "no" of the gateway's: code, `sub_code`, `sub_msg`.
 #[derive(Debug, Clone, Copy)]
 struct Refused(&'static str, &'static str, &'static str);
+
+/// "Failed" by its code, and by its `sub_code` nobody knows.
+const UNDECIDED: Refused = Refused("40004", "ACQ.SYSTEM_ERROR", "接口返回错误");
 
 /// The members of a node, in order; nearly all of them are texts.
 #[derive(Debug, Clone)]

@@ -6,6 +6,7 @@ use std::fmt;
 use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
+use crate::charset::bytes;
 use crate::signing::{BadSignature, Verifier};
 
 /// The text that is signed: `name=value` joined by `&`, sorted by name in byte order, values not URL-encoded.
@@ -83,11 +84,11 @@ impl<'de> Deserialize<'de> for Envelope<'de> {
 /// # Errors
 /// [`BadSignature`] when neither holds.
 pub(super) fn verify_node(key: &Verifier, node: &str, signature: &str) -> Result<(), BadSignature> {
-    key.verify(node.as_bytes(), signature).or_else(|bad| {
+    key.verify(&bytes(node), signature).or_else(|bad| {
         if !node.contains("\\/") {
             return Err(bad);
         }
-        key.verify(node.replace("\\/", "/").as_bytes(), signature)
+        key.verify(&bytes(&node.replace("\\/", "/")), signature)
     })
 }
 

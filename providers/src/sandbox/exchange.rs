@@ -38,6 +38,7 @@ pub(super) async fn exchange(core: Arc<Core>, face: Arc<dyn Face>, request: Requ
         CallFault::Garbled => Reply::Answer(garbled(handle(Alteration::None))),
         CallFault::Unsigned => Reply::Answer(handle(Alteration::Unsigned)),
         CallFault::BadSignature => Reply::Answer(handle(Alteration::BadSignature)),
+        CallFault::Undecided => Reply::Answer(handle(Alteration::Undecided)),
         CallFault::Slow => Reply::Answer(handle(Alteration::None)),
         CallFault::Drip => return drip(handle(Alteration::None), strike.lateness()).await,
         CallFault::Behind => Reply::Answer(misread(Misreading::Behind(strike.lateness()))),
@@ -78,6 +79,7 @@ fn wait_before(strike: &Strike<CallFault>) -> Duration {
         | CallFault::Garbled
         | CallFault::Unsigned
         | CallFault::BadSignature
+        | CallFault::Undecided
         | CallFault::Drip
         | CallFault::SaysClosed
         | CallFault::OtherAmount => strike.latency.unwrap_or(Duration::ZERO),

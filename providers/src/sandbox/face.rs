@@ -130,15 +130,18 @@ pub struct Desk<'a> {
     pub book: &'a SharedBook,
     /// The sandbox's time.
     pub now: DateTime<Utc>,
-    /// What the signing step does with the answer.
+    /// What becomes of the answer.
     pub alteration: Alteration,
 }
 
-/// What a fault does to a signature.
+/// What a fault makes of an answer, after what was asked for is done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Alteration {
     /// Nothing.
     None,
+    /// It is signed, and says in the provider's own way that nobody knows what became of it: beside a code that, read
+    /// alone, sounds like a "no".
+    Undecided,
     /// There is none.
     Unsigned,
     /// It is of the right form and does not hold.

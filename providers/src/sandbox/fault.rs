@@ -43,6 +43,8 @@ pub enum CallFault {
     Unsigned,
     /// It is done, and the answer's signature does not hold.
     BadSignature,
+    /// It is done, and answered with the provider's own word for not knowing what became of it.
+    Undecided,
     /// It is done, and answered late.
     Slow,
     /// It is done, and answered a few bytes at a time.
@@ -69,6 +71,7 @@ impl CallFault {
             | Self::Garbled
             | Self::Unsigned
             | Self::BadSignature
+            | Self::Undecided
             | Self::Slow
             | Self::Drip => true,
             Self::Behind => matches!(call, CallKind::Query | CallKind::QueryRefund),

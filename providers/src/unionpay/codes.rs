@@ -1,7 +1,13 @@
 //! UnionPay's response codes, sorted by what they say about money. Only codes that are certain are named;
 //! whatever is not here is unknown, and a query or the statement decides.
+//!
+//! The text beside a code ends or begins with a detail of seven digits in brackets. Some details say that the issuer has
+//! not answered: nothing is known then until a final state is told, whatever the code is that came with them.
 
-/// What a two-character code says.
+/// Digits of a detail.
+const DETAIL: usize = 7;
+
+/// What a code and its text say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Word {
     /// 00, and A6, a success with a defect: money moved all the same.
@@ -40,13 +46,18 @@ pub(super) enum Word {
     GoneBack,
     /// 46: reversed.
     Reversed,
-    /// Everything else: 03, 04, 83, 99, four-digit codes, codes that nobody has listed.
+    /// 03, 04, 83, and the details of an issuer that has not answered: nobody knows as yet.
+    Open,
+    /// Everything else: 99, four-digit codes, codes that nobody has listed.
     Unknown,
 }
 
 impl Word {
-    /// The word of a code.
-    pub(super) fn of(code: &str) -> Self {
+    /// The word of a code with its text.
+    pub(super) fn of(code: &str, text: &str) -> Self {
+        if details(text).any(is_open) {
+            return Self::Open;
+        }
         match code {
             "00" | "A6" => Self::Yes,
             "42" => Self::TooLate,
@@ -67,7 +78,41 @@ impl Word {
             "37" => Self::TooOften,
             "45" => Self::GoneBack,
             "46" => Self::Reversed,
+            "03" | "04" | "83" => Self::Open,
             _ => Self::Unknown,
+        }
+    }
+}
+
+/// The details in a text.
+fn details(text: &str) -> impl Iterator<Item = &str> {
+    let bracketed = text.split('[').skip(1).filter_map(|rest| rest.split_once(']'));
+    bracketed.map(|(inside, _)| inside).filter(|inside| inside.len() == DETAIL)
+}
+
+/// 10000XX and 11000XX wrap the card network's own code XX. Its 68 and 98, and a 99 under 99, are an issuer that was asked
+/// and has not answered, even where the text says that it was taken back.
+fn is_open(detail: &str) -> bool {
+    matches!(detail, "1000068" | "1100068" | "1000098" | "1100098" | "1099999" | "1199999")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_detail_goes_before_the_code_beside_it() {
+        for code in ["00", "01", "30", "60", "61", "68", "10", "32", "05", "99"] {
+            for text in
+                ["发卡方应答超时[1000068]", "[1000098]Issuer timeout", "交易超时，已冲正[1000068]", "x[1099999]"]
+            {
+                assert_eq!(Word::of(code, text), Word::Open, "{code} {text}");
+            }
+        }
+        for text in
+            ["", "成功[0000000]", "[1000068", "1000068]", "[10000680]", "[[1000051]", "68[68]", "余额不足[1000051]"]
+        {
+            assert_eq!(Word::of("64", text), Word::Payer, "{text}");
         }
     }
 }

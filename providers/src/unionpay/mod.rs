@@ -191,7 +191,7 @@ impl Provider for UnionPay {
             (Flow::Barcode, Some(code)) => (SCAN, fields([("qrNo", code)])),
             (Flow::Barcode | Flow::Page | Flow::H5 | Flow::App | Flow::Jsapi, _) => {
                 let failure = Failure::new(FailureKind::Request, "flow_not_served", order.flow.to_string());
-                return Answer::new(Created::Refused(Refusal::Request, failure));
+                return Answer::new(Created::Refused(Refusal::Route, failure));
             }
         };
         let mut asked = head((CONSUME, txn), &order.order_no, order.txn_time);

@@ -1,6 +1,8 @@
 //! Notifications. They are believed as answers are, and even then only make the query due: the documents say that
 //! money is booked by what a query says. Nothing is read from one whose signature does not hold.
 
+use std::collections::BTreeMap;
+
 use chrono::{DateTime, Utc};
 use http::StatusCode;
 
@@ -9,6 +11,7 @@ use super::config::Account;
 use super::outcome::{CONSUME, REFUND, UNDO};
 use super::sign::{Doubt, signed_text};
 use super::wire::{Fields, parse_answer, parse_form};
+use crate::charset::bytes;
 use crate::notification::{
     Acknowledgement, AcknowledgementBody, Notice, Notification, RawNotification, Rejection, Verified,
 };
@@ -34,7 +37,8 @@ pub(super) fn read(
     }
     let missing = |name: &str| Rejection::Unreadable(format!("no {name}"));
     let number = text("orderId").ok_or_else(|| missing("orderId"))?;
-    let says_done = text("respCode").is_some_and(|code| Word::of(&code) == Word::Yes);
+    let message = text("respMsg").unwrap_or_default();
+    let says_done = text("respCode").is_some_and(|code| Word::of(&code, &message) == Word::Yes);
     let notice = match text("txnType").ok_or_else(|| missing("txnType"))?.as_str() {
         CONSUME => Notice::Ask { order_no: number, refund_no: None, says_done },
         // Its own number is the refund's; the order's is another field, which our requests make it return.
@@ -51,17 +55,17 @@ pub(super) fn read(
 /// Whether the text that is signed says these fields and no other ones. It is a plain text, so `a` = `1&b=2` has the
 /// signature of `a` = `1`, `b` = `2`: who repeats a genuine notification could have one field swallow another.
 fn is_read_in_one_way(fields: &Fields) -> bool {
-    let signed = |fields: &Fields| -> Fields {
+    let signed = |fields: &Fields| -> BTreeMap<Vec<u8>, Vec<u8>> {
         let signed = fields.iter().filter(|(name, value)| *name != "signature" && !value.is_empty());
-        signed.map(|(name, value)| (name.clone(), value.clone())).collect()
+        signed.map(|(name, value)| (bytes(name).into_owned(), bytes(value).into_owned())).collect()
     };
-    parse_answer(signed_text(fields).as_bytes()).is_ok_and(|read| signed(&read) == signed(fields))
+    parse_answer(&bytes(&signed_text(fields))).is_ok_and(|read| signed(&read) == signed(fields))
 }
 
 /// UnionPay numbers notifications only by what they are about. The hash of all that is signed is the same when one
 /// is sent again, and differs when it says something else.
 fn id(fields: &Fields) -> String {
-    sha256_hex(signed_text(fields))
+    sha256_hex(bytes(&signed_text(fields)))
 }
 
 fn rejection(doubt: Doubt) -> Rejection {

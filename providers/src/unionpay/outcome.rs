@@ -3,7 +3,7 @@
 //! certain is never a "no".
 //!
 //! Two codes stand in the answer to a query: `respCode` says whether the question was answered, `origRespCode` what
-//! became of the money. Which sort of order it was, `txnSubType` tells: an applied code (07) goes on living after a
+//! became of the money. Each has a text whose detail goes before it. Which sort of order it was, `txnSubType` tells: an applied code (07) goes on living after a
 //! card that failed, a scan (06) does not.
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
@@ -12,6 +12,7 @@ use http::StatusCode;
 use super::codes::Word;
 use super::config::Account;
 use super::wire::{Fields, beijing, local, parse_answer, read_beijing, read_yearless};
+use crate::charset::words;
 use crate::http::HttpAnswer;
 use crate::money::Money;
 use crate::order::{OrderRef, RefundOrder};
@@ -74,7 +75,7 @@ fn text<'a>(fields: &'a Fields, name: &str) -> &'a str {
 
 /// The two codes of a message, and their texts for people.
 fn said(fields: &Fields, code: &str, message: &str, kind: FailureKind) -> Failure {
-    let cut = |name, most| text(fields, name).chars().take(most).collect::<String>();
+    let cut = |name, most| words(text(fields, name)).chars().take(most).collect::<String>();
     Failure::new(kind, cut(code, 16), cut(message, 200))
 }
 
@@ -90,7 +91,7 @@ fn original(fields: &Fields, kind: FailureKind) -> Failure {
 fn kind(word: Word) -> FailureKind {
     match word {
         Word::TooOften => FailureKind::RateLimited,
-        Word::Busy | Word::Failed | Word::Closed => FailureKind::ServerError,
+        Word::Busy | Word::Failed | Word::Closed | Word::Open => FailureKind::ServerError,
         Word::Account | Word::Signature => FailureKind::Account,
         Word::Request | Word::Duplicate | Word::Original | Word::GoneBack => FailureKind::Request,
         Word::Payer => FailureKind::Declined,
@@ -108,7 +109,7 @@ fn kind(word: Word) -> FailureKind {
 /// Applying for a code. 00 makes an offer and takes nothing. A certain code means that there is none, and another
 /// route may be tried at once; what is not certain leaves at most an order whose code nobody holds.
 pub(super) fn applied(fields: &Fields) -> Created {
-    let word = Word::of(text(fields, "respCode"));
+    let word = Word::of(text(fields, "respCode"), text(fields, "respMsg"));
     let failure = own(fields, kind(word));
     match word {
         Word::Yes if text(fields, "respCode") == "00" => match text(fields, "qrCode") {
@@ -116,10 +117,10 @@ pub(super) fn applied(fields: &Fields) -> Created {
             qr => Created::Accepted(NextAction::DisplayQr { qr: qr.to_owned() }),
         },
         Word::Account | Word::Signature => Created::Refused(Refusal::Account, failure),
-        Word::Request => Created::Refused(Refusal::Request, failure),
-        // No payer is there yet, so what the codes of cards mean here is that this route does not work now.
-        Word::Payer | Word::Closed | Word::Failed | Word::Busy => Created::Refused(Refusal::Provider, failure),
-        Word::Asking if text(fields, "respCode") == "82" => Created::Refused(Refusal::Provider, failure),
+        // No payer is there yet: what the codes of cards say is this route's "no".
+        Word::Request | Word::Payer => Created::Refused(Refusal::Route, failure),
+        Word::Asking if text(fields, "respCode") == "82" => Created::Refused(Refusal::Route, failure),
+        Word::Closed | Word::Failed | Word::Busy => Created::Refused(Refusal::Provider, failure),
         Word::Yes
         | Word::TooLate
         | Word::Unsettled
@@ -131,6 +132,7 @@ pub(super) fn applied(fields: &Fields) -> Created {
         | Word::TooOften
         | Word::GoneBack
         | Word::Reversed
+        | Word::Open
         | Word::Unknown => Created::Unknown(failure),
     }
 }
@@ -138,18 +140,16 @@ pub(super) fn applied(fields: &Fields) -> Created {
 /// Scanning the payer's code. 00 says that it was accepted and nothing about money, so not even a success captures:
 /// a query does. 01, 02, 06 and 60 are asked about, as the official demo does.
 pub(super) fn scanned(fields: &Fields) -> Created {
-    let word = Word::of(text(fields, "respCode"));
+    let word = Word::of(text(fields, "respCode"), text(fields, "respMsg"));
     // Of a scan, 01 says above all that its code was used before: it is about our request, although it leaves open whether
     // anything was taken.
-    let is_used = text(fields, "respCode") == "01";
+    let is_used = word == Word::Failed && text(fields, "respCode") == "01";
     let failure = own(fields, if is_used { FailureKind::Request } else { kind(word) });
     match word {
         Word::Yes | Word::TooLate | Word::Unsettled | Word::Accepted | Word::Asking => Created::Waiting,
         Word::Payer => Created::Declined(failure),
-        // The limit is the card's or the contract's: nobody else can charge this code anyway.
-        Word::Request if text(fields, "respCode") == "33" => Created::Declined(failure),
         Word::Account | Word::Signature => Created::Refused(Refusal::Account, failure),
-        Word::Request => Created::Refused(Refusal::Request, failure),
+        Word::Request => Created::Refused(Refusal::Route, failure),
         Word::Closed => Created::Refused(Refusal::Provider, failure),
         Word::Failed
         | Word::Busy
@@ -159,6 +159,7 @@ pub(super) fn scanned(fields: &Fields) -> Created {
         | Word::TooOften
         | Word::GoneBack
         | Word::Reversed
+        | Word::Open
         | Word::Unknown => Created::Unknown(failure),
     }
 }
@@ -185,12 +186,12 @@ enum Found {
 
 /// `respCode` first: without a 00 there, nothing is said about money.
 fn answered(fields: &Fields, txn_type: &str) -> Found {
-    let word = Word::of(text(fields, "respCode"));
+    let word = Word::of(text(fields, "respCode"), text(fields, "respMsg"));
     match (word, text(fields, "txnType"), text(fields, "origRespCode")) {
         (Word::NotFound, QUERY, "") => Found::Nothing,
         (Word::NotFound, ..) => Found::NoAnswer(incompatible("not found, and yet described")),
         (Word::Yes, found, code) if text(fields, "respCode") == "00" && found == txn_type && !code.is_empty() => {
-            Found::Original(Word::of(code))
+            Found::Original(Word::of(code, text(fields, "origRespMsg")))
         }
         (Word::Yes, ..) => Found::NoAnswer(incompatible("an answer about something else")),
         _ => Found::NoAnswer(own(fields, kind(word))),
@@ -242,16 +243,18 @@ fn order_state(order: &OrderRef, word: Word, fields: &Fields, now: DateTime<Utc>
             | Word::Original
             | Word::TooOften
             | Word::GoneBack
+            | Word::Open
             | Word::Unknown,
             _,
         ) => Queried::Unknown(failure),
     }
 }
 
-/// Amounts are digits without a leading zero or a point, in fen of Renminbi.
+/// Amounts are digits without a leading zero or a point, in fen of Renminbi. That no currency is named is no disagreement:
+/// answers about what is still being worked on name none.
 fn fen(fields: &Fields) -> Result<Money, Failure> {
     let (amount, currency) = (text(fields, "txnAmt"), text(fields, "currencyCode"));
-    if currency != CNY {
+    if !matches!(currency, "" | CNY) {
         return Err(incompatible(format!("an amount in {currency:?}")));
     }
     let digits = !amount.is_empty() && amount.len() <= 12 && amount.bytes().all(|b| b.is_ascii_digit());
@@ -293,7 +296,7 @@ fn masked(number: &str) -> Option<String> {
 /// Reversing a scan. Whether 00 is final is not documented, so a query after it decides (34 for good, or reversed);
 /// it is the same for an order that was paid and one that was not.
 pub(super) fn reversed(fields: &Fields) -> Ended {
-    let word = Word::of(text(fields, "respCode"));
+    let word = Word::of(text(fields, "respCode"), text(fields, "respMsg"));
     let failure = own(fields, kind(word));
     match word {
         Word::Yes | Word::Reversed => Ended::Reversed,
@@ -311,6 +314,7 @@ pub(super) fn reversed(fields: &Fields) -> Ended {
         | Word::Failed
         | Word::Duplicate
         | Word::GoneBack
+        | Word::Open
         | Word::Unknown => Ended::Unknown(failure),
     }
 }
@@ -346,7 +350,7 @@ pub(super) fn undone(fields: &Fields) -> Refunded {
 /// Asking for a refund. 00 says that it was accepted. 12 says that this number was used before: by this very refund,
 /// most likely, but its amount is not told, so it takes a query to know.
 pub(super) fn refunded(fields: &Fields) -> Refunded {
-    let word = Word::of(text(fields, "respCode"));
+    let word = Word::of(text(fields, "respCode"), text(fields, "respMsg"));
     let failure = own(fields, kind(word));
     match word {
         Word::Yes | Word::Accepted => Refunded::Accepted,
@@ -361,6 +365,7 @@ pub(super) fn refunded(fields: &Fields) -> Refunded {
         | Word::NotFound
         | Word::TooOften
         | Word::Reversed
+        | Word::Open
         | Word::Unknown => Refunded::Unknown(failure),
         Word::Duplicate => Refunded::Unknown(Failure { code: NUMBER_EXISTS.to_owned(), ..failure }),
     }
@@ -393,6 +398,7 @@ pub(super) fn refund_queried(refund: &RefundOrder, fields: &Fields) -> RefundQue
         | Word::NotFound
         | Word::TooOften
         | Word::Reversed
+        | Word::Open
         | Word::Unknown => RefundQueried::Unknown(failure),
     }
 }

@@ -8,6 +8,7 @@ use chrono::{DateTime, Utc};
 
 use super::certificate::{Authorities, Distrust};
 use super::wire::Fields;
+use crate::charset::bytes;
 use crate::signing::{Signer, sha256_hex};
 
 /// The only version that is spoken or believed; 5.0.0 signs with SHA-1.
@@ -33,11 +34,11 @@ impl SharedKey {
         Self { hashed: sha256_hex(key) }
     }
 
-    pub(super) fn sign(&self, text: &str) -> String {
-        sha256_hex(format!("{text}&{}", self.hashed))
+    pub(super) fn sign(&self, text: impl AsRef<[u8]>) -> String {
+        sha256_hex([text.as_ref(), b"&", self.hashed.as_bytes()].concat())
     }
 
-    pub(super) fn holds(&self, text: &str, signature: &str) -> bool {
+    pub(super) fn holds(&self, text: impl AsRef<[u8]>, signature: &str) -> bool {
         verify_slices_are_equal(self.sign(text).as_bytes(), signature.as_bytes()).is_ok()
     }
 }
@@ -87,9 +88,9 @@ impl Method {
         let signature = match self {
             Self::Certificate { signer, cert_id, .. } => {
                 fields.insert("certId".to_owned(), cert_id.clone());
-                by_certificate(signer, &signed_text(&fields))
+                by_certificate(signer, bytes(&signed_text(&fields)))
             }
-            Self::Shared(key) => key.sign(&signed_text(&fields)),
+            Self::Shared(key) => key.sign(bytes(&signed_text(&fields))),
         };
         fields.insert("signature".to_owned(), signature);
         fields
@@ -110,6 +111,7 @@ impl Method {
             return Err(Doubt::Method(short(method)));
         }
         let text = signed_text(fields);
+        let text = bytes(&text);
         let holds = match self {
             Self::Certificate { authorities, .. } => authorities
                 .check(field(CERTIFICATE)?, now, |key| key.verify(sha256_hex(&text).as_bytes(), signature).is_ok())?,
@@ -120,7 +122,7 @@ impl Method {
 }
 
 /// The hexadecimal digest is what gets signed, so the text is hashed twice.
-pub(super) fn by_certificate(signer: &Signer, text: &str) -> String {
+pub(super) fn by_certificate(signer: &Signer, text: impl AsRef<[u8]>) -> String {
     signer.sign(sha256_hex(text).as_bytes())
 }
 

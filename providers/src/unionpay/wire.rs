@@ -5,14 +5,15 @@ use std::collections::BTreeMap;
 
 use chrono::{DateTime, Datelike as _, FixedOffset, NaiveDateTime, TimeDelta, Utc};
 
-/// The fields of a message by name; in byte order, which is the order they are signed in.
+use crate::charset;
+
+/// The fields of a message by name; in byte order, which is the order they are signed in. Of a message in another charset
+/// than UTF-8 values stand for their bytes: see [`charset`].
 pub(super) type Fields = BTreeMap<String, String>;
 
 /// Why a message cannot be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(super) enum Unreadable {
-    #[error("not UTF-8")]
-    NotText,
     #[error("empty")]
     Empty,
     #[error("a field without a name")]
@@ -24,7 +25,8 @@ pub(super) enum Unreadable {
 /// Reads an answer exactly as the official SDK does: values are raw, `{…}` and `[…]` may hold `&`, and
 /// of two fields with one name the last counts.
 pub(super) fn parse_answer(body: &[u8]) -> Result<Fields, Unreadable> {
-    let text = std::str::from_utf8(body).map_err(|_| Unreadable::NotText)?;
+    let text = charset::opaque(body);
+    let text = text.as_str();
     if text.trim().is_empty() {
         return Err(Unreadable::Empty);
     }
@@ -70,11 +72,11 @@ fn split_value(text: &str) -> (&str, Option<&str>) {
 /// Reads a form, decoding it once. A field that is there twice could be signed as one and read as the other.
 pub(super) fn parse_form(body: &[u8]) -> Result<Fields, Unreadable> {
     let mut fields = Fields::new();
-    for (name, value) in form_urlencoded::parse(body) {
+    for (name, value) in charset::form(body, "encoding") {
         if name.is_empty() {
             return Err(Unreadable::Nameless);
         }
-        if fields.insert(name.into_owned(), value.into_owned()).is_some() {
+        if fields.insert(name, value).is_some() {
             return Err(Unreadable::Twice);
         }
     }
@@ -83,7 +85,11 @@ pub(super) fn parse_form(body: &[u8]) -> Result<Fields, Unreadable> {
 
 /// A form, as requests and notifications are.
 pub(super) fn to_form(fields: &Fields) -> String {
-    form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
+    let pair = |(name, value): (&String, &String)| {
+        let half = |text: &str| form_urlencoded::byte_serialize(&charset::bytes(text)).collect::<String>();
+        format!("{}={}", half(name), half(value))
+    };
+    fields.iter().map(pair).collect::<Vec<_>>().join("&")
 }
 
 /// `YYYYMMDDhhmmss` in Beijing time. A fraction is cut off: offers end earlier by it, never later.

@@ -39,6 +39,7 @@ use crate::provider::{
     Address, AddressKind, Capabilities, Charging, Ending, FlowCapability, Protocol, Provider, ProviderName,
     SettingsError,
 };
+use crate::text::fit;
 
 /// The entry on the list of providers.
 pub const PROTOCOL: Protocol = Protocol {
@@ -89,8 +90,8 @@ static CAPABILITIES: Capabilities = Capabilities {
         // Facts 4.8: a listed "no" means that the payment certainly failed, for a number that was never used before,
         // and ours never are. The code is spent and no dialog is open, so nothing is left that a payer could pay.
         declined_is_reversed: false,
-        // A reversal burns a number that was never seen, so there is always something to be found after one.
-        not_found_twice_s: None,
+        // A reversal burns a number that was never seen, it is said; where there was none to be made, nothing is found.
+        not_found_twice_s: Some(30),
         last_reversals: None,
     }),
 };
@@ -102,8 +103,9 @@ fn is_code(code: &str) -> bool {
 }
 
 const USER_AGENT: &str = concat!("interlock/", env!("CARGO_PKG_VERSION"));
-/// `reason` of a refund has at most this many characters.
-const MAX_REASON: usize = 80;
+/// Bytes of a description and of a refund's reason: lengths are counted in UTF-8.
+const DESCRIPTION_BYTES: usize = 127;
+const REASON_BYTES: usize = 80;
 /// What may stand in a path segment as it is; our own numbers are of these.
 const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.');
 
@@ -128,13 +130,13 @@ impl WechatPay {
     async fn charge(&self, order: &Order, call: &Call) -> Answer<Created> {
         let Some(auth_code) = order.auth_code.as_deref().filter(|code| is_code(code)) else {
             let failure = Failure::new(FailureKind::Request, "auth_code", "not a code of this wallet's");
-            return Answer::new(Created::Refused(Refusal::Request, failure));
+            return Answer::new(Created::Refused(Refusal::Route, failure));
         };
         let store = order.store.as_ref();
         let body = CodePayRequest {
             appid: &self.account.appid,
             mchid: &self.account.mchid,
-            description: &order.description,
+            description: &fit(&order.description, DESCRIPTION_BYTES, &[]),
             out_trade_no: &order.order_no,
             attach: &order.payment_id,
             amount: OrderAmount { total: order.amount.minor(), currency: "CNY" },
@@ -207,12 +209,6 @@ fn beijing(time: DateTime<Utc>) -> String {
     }
 }
 
-/// Characters beyond the basic plane (emoji) are refused by the provider.
-fn reason(text: &str) -> Option<String> {
-    let text: String = text.chars().filter(|c| *c <= '\u{FFFF}').take(MAX_REASON).collect();
-    (!text.is_empty()).then_some(text)
-}
-
 fn order_path(order_no: &str) -> String {
     format!("/v3/pay/transactions/out-trade-no/{}", utf8_percent_encode(order_no, SEGMENT))
 }
@@ -238,7 +234,7 @@ impl Provider for WechatPay {
     async fn create(&self, order: &Order, call: &Call) -> Answer<Created> {
         if CAPABILITIES.flow(order.flow).is_none() {
             let failure = Failure::new(FailureKind::Request, "flow_not_served", order.flow.to_string());
-            return Answer::new(Created::Refused(Refusal::Request, failure));
+            return Answer::new(Created::Refused(Refusal::Route, failure));
         }
         if order.flow.takes_money() {
             return self.charge(order, call).await;
@@ -246,7 +242,7 @@ impl Provider for WechatPay {
         let body = NativeRequest {
             appid: &self.account.appid,
             mchid: &self.account.mchid,
-            description: &order.description,
+            description: &fit(&order.description, DESCRIPTION_BYTES, &[]),
             out_trade_no: &order.order_no,
             time_expire: beijing(order.expires_at),
             attach: &order.payment_id,
@@ -299,7 +295,7 @@ impl Provider for WechatPay {
         let body = RefundRequest {
             out_trade_no: &refund.order.order_no,
             out_refund_no: &refund.refund_no,
-            reason: refund.reason.as_deref().and_then(reason),
+            reason: refund.reason.as_deref().map(|reason| fit(reason, REASON_BYTES, &[])),
             notify_url: &refund.notify_url,
             amount: RefundAmount { refund: refund.amount.minor(), total: refund.total.minor(), currency: "CNY" },
         };

@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 use super::config::Account;
 use super::outcome;
 use super::sign::{Seal, SealError};
-use super::wire::{Envelope, OtherNotice, RefundNotice, Transaction};
+use super::wire::{Envelope, OtherNotice, RefundNotice, Transaction, json};
 use crate::money::Money;
 use crate::notification::{
     Acknowledgement, AcknowledgementBody, Notice, Notification, RawNotification, Rejection, Verified,
@@ -42,8 +42,8 @@ fn rejection(error: SealError) -> Rejection {
     }
 }
 
-fn parse<T: DeserializeOwned>(json: &[u8]) -> Result<T, Rejection> {
-    serde_json::from_slice(json).map_err(|e| Rejection::Unreadable(e.to_string()))
+fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Rejection> {
+    json(body).map_err(|e| Rejection::Unreadable(e.to_string()))
 }
 
 fn decrypt(account: &Account, envelope: &Envelope) -> Result<Bytes, Rejection> {

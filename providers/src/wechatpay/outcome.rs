@@ -10,12 +10,13 @@ use http::StatusCode;
 
 use super::config::Account;
 use super::sign::Seal;
-use super::wire::{ErrorBody, NativeAnswer, Refund, Transaction};
+use super::wire::{ErrorBody, NativeAnswer, Refund, Transaction, json};
 use crate::http::HttpAnswer;
 use crate::money::Money;
 use crate::order::{OrderRef, RefundOrder};
 use crate::outcome::{
-    Capture, Created, Ended, Failure, FailureKind, NextAction, Queried, RefundQueried, Refunded, Refusal,
+    Capture, Created, Ended, Failure, FailureKind, NUMBER_EXISTS, NextAction, OTHER_REFUND, Queried, RefundQueried,
+    Refunded, Refusal,
 };
 
 /// The number was used before with other parameters: something lives under it already.
@@ -34,6 +35,8 @@ pub(super) enum Reply {
     /// A "no" that can be believed: signed, or an unsigned 401 `SIGN_ERROR`, which was never executed. Also a
     /// signed 202 with a code, which is a "not yet".
     No(No),
+    /// A 404 without a signature: there is no such call here, or something in between says so.
+    Nowhere(Failure),
     /// Nothing that can be believed, or a provider in trouble.
     Doubt(Failure),
 }
@@ -46,6 +49,8 @@ pub(super) struct No {
     code: String,
     /// The number behind the last `-` of `Request-ID`; `None` where it is missing or 0 and so names no reason.
     reason: Option<String>,
+    /// The member that `detail` is about, as a path: `/payer/auth_code`.
+    field: Option<String>,
     /// As sent, for people.
     said: (String, String),
 }
@@ -70,17 +75,50 @@ impl Reply {
         if success && answer.status != StatusCode::ACCEPTED {
             return done();
         }
-        let Ok(error) = serde_json::from_slice::<ErrorBody>(&answer.body) else {
+        let Some(error) = ErrorBody::read(&answer.body) else {
             if success {
                 return done();
             }
-            return Self::Doubt(Failure::new(kind_of(status), format!("http_{status}"), "without a readable code"));
+            let failure = Failure::new(kind_of(status), format!("http_{status}"), "without a readable code");
+            return if status == 404 { Self::Nowhere(failure) } else { Self::Doubt(failure) };
         };
         let no = No::new(status, error, answer.header("Request-ID"));
         // A 202 is no "no", whatever its code: what was asked for may still be done.
         let believed =
             (signed && (status != 202 || no.code == "USERPAYING")) || (status == 401 && no.code == "SIGNERROR");
-        if believed && status < 500 { Self::No(no) } else { Self::Doubt(no.failure(kind_of(status))) }
+        match believed && status < 500 {
+            true => Self::No(no),
+            false if status == 404 => Self::Nowhere(no.failure(kind_of(status))),
+            false => Self::Doubt(no.failure(kind_of(status))),
+        }
+    }
+}
+
+/// What a "no" is about, as far as it tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum About {
+    /// There are too many calls: not accepted.
+    Load,
+    /// The account, whatever is asked of it.
+    Account,
+    /// This request, over this route.
+    Request,
+    /// The payer.
+    Payer,
+    /// Something that lives under our number, or perhaps does: what became of it must be asked.
+    Number,
+}
+
+/// What the number of a reason says. It stands outside of the signature, so that none but these makes anything certain:
+/// a parameter is illegal, out of range, unknown, missing; too many calls; collection restricted, merchant unusable, app and
+/// merchant do not match, for partners only (four), bad signature.
+fn reason(number: &str) -> Option<About> {
+    match number {
+        "268435461" | "268435464" | "270924358" | "268501013" => Some(About::Request),
+        "268447840" => Some(About::Load),
+        "268448010" | "268443715" | "268445527" | "268443701" | "268443704" | "268443705" | "268447845"
+        | "268443699" => Some(About::Account),
+        _ => None,
     }
 }
 
@@ -88,9 +126,11 @@ impl No {
     fn new(status: u16, error: ErrorBody, request_id: Option<&str>) -> Self {
         let code = error.code.chars().filter(|c| *c != '_').collect::<String>().to_ascii_uppercase();
         let reason = request_id.and_then(|id| id.rsplit_once('-')).map(|(_, reason)| reason.to_owned());
+        let reason = reason.filter(|r| !r.is_empty() && r != "0");
+        let field = error.detail.as_ref().and_then(|d| d.get("field")?.as_str().map(str::to_owned));
         let detail = error.detail.map(|d| format!(" {d}")).unwrap_or_default();
         let message = format!("{}{detail}", error.message).chars().take(500).collect();
-        Self { status, code, reason: reason.filter(|r| !r.is_empty() && r != "0"), said: (error.code, message) }
+        Self { status, code, reason, field, said: (error.code, message) }
     }
 
     fn failure(&self, kind: FailureKind) -> Failure {
@@ -103,16 +143,56 @@ impl No {
         self.failure(kind_of(self.status))
     }
 
-    /// Not accepted because there are too many: all four spellings, and whatever comes with 429.
+    /// Not accepted because there are too many: all four spellings, and whatever comes with 429, unless it tells of
+    /// something that was accepted.
     fn is_busy(&self) -> bool {
+        const TAKEN_UP: [&str; 8] = [
+            "ORDERPAID",
+            "ORDERCLOSED",
+            "ORDERREVERSED",
+            "OUTTRADENOUSED",
+            "USERPAYING",
+            "SYSTEMERROR",
+            "BANKERROR",
+            "BUYERMISMATCH",
+        ];
         let codes = ["FREQUENCYLIMITED", "RATELIMITEXCEEDED", "RATELIMITEXCEED", "FREQLIMIT"];
-        self.status == 429 || codes.contains(&self.code.as_str())
+        let is_told = codes.contains(&self.code.as_str()) || self.about() == Some(About::Load);
+        is_told || (self.status == 429 && !self.is_about_our_number() && !TAKEN_UP.contains(&self.code.as_str()))
     }
 
-    /// An `INVALID_REQUEST` whose reason is told and is not about something that already lives under our number.
-    /// Without a reason the two cannot be told apart, and what may have been done must be asked about.
-    fn is_about_parameters(&self) -> bool {
-        self.reason.as_deref().is_some_and(|r| r != REENTRY && !ORDER_STATE.contains(&r))
+    /// By its reason: it speaks of something that lives under our number.
+    fn is_about_our_number(&self) -> bool {
+        self.reason.as_deref().is_some_and(|r| r == REENTRY || r == ONLY_REVERSE || ORDER_STATE.contains(&r))
+    }
+
+    /// What the codes with several meanings are about; `None` for all others. An `INVALID_REQUEST` without a reason may be
+    /// about our number as well as about our parameters.
+    fn about(&self) -> Option<About> {
+        match self.code.as_str() {
+            "INVALIDREQUEST" => Some(self.reason.as_deref().and_then(reason).unwrap_or(About::Number)),
+            "PARAMERROR" if self.is_about_our_number() => Some(About::Number),
+            "PARAMERROR" => Some(match self.field.as_deref() {
+                Some("/payer/auth_code") => About::Payer,
+                Some("/appid" | "/mchid") => About::Account,
+                Some(_) | None => About::Request,
+            }),
+            // Two clocks differ, which is no account's trouble.
+            "SIGNERROR" if self.said.1.contains("timestamp") => Some(About::Request),
+            "SIGNERROR" => Some(About::Account),
+            _ => None,
+        }
+    }
+
+    /// A creation that is refused by what it is about; `None`: by its code alone.
+    fn refusal(&self) -> Option<Created> {
+        Some(match self.about()? {
+            About::Load => Created::Refused(Refusal::Provider, self.failure(FailureKind::RateLimited)),
+            About::Account => Created::Refused(Refusal::Account, self.failure(FailureKind::Account)),
+            About::Request => Created::Refused(Refusal::Route, self.failure(FailureKind::Request)),
+            About::Payer => Created::Declined(self.failure(FailureKind::Declined)),
+            About::Number => Created::Unknown(self.failure(FailureKind::Request)),
+        })
     }
 }
 
@@ -130,7 +210,7 @@ fn incompatible(message: impl Into<String>) -> Failure {
 }
 
 fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
-    serde_json::from_slice(body).map_err(|e| incompatible(e.to_string()))
+    json(body).map_err(|e| incompatible(e.to_string()))
 }
 
 /// Creating a native order. It takes no money; what is `Unknown` may still become payable.
@@ -141,23 +221,24 @@ pub(super) fn created(reply: Reply) -> Created {
     let no = match reply {
         Reply::Done(StatusCode::OK, body) => return offered(&body),
         Reply::Done(status, _) => return Created::Unknown(incompatible(format!("HTTP {status}"))),
-        Reply::Doubt(failure) => return Created::Unknown(failure),
+        Reply::Nowhere(failure) | Reply::Doubt(failure) => return Created::Unknown(failure),
         Reply::No(no) => no,
     };
     if no.is_busy() {
         return Created::Refused(Refusal::Provider, no.failure(FailureKind::RateLimited));
     }
+    if let Some(refused) = no.refusal() {
+        return refused;
+    }
     match no.code.as_str() {
-        "PARAMERROR" => Created::Refused(Refusal::Request, no.failure(FailureKind::Request)),
-        "INVALIDREQUEST" if no.is_about_parameters() => {
-            Created::Refused(Refusal::Request, no.failure(FailureKind::Request))
+        "NOAUTH" | "APPIDMCHIDNOTMATCH" | "MCHNOTEXISTS" => {
+            Created::Refused(Refusal::Account, no.failure(FailureKind::Account))
         }
-        "SIGNERROR" | "NOAUTH" | "APPIDMCHIDNOTMATCH" | "MCHNOTEXISTS" | "ACCOUNTERROR" | "RULELIMIT"
-        | "TRADEERROR" => Created::Refused(Refusal::Account, no.failure(FailureKind::Account)),
-        "NOTENOUGH" => Created::Declined(no.failure(FailureKind::Declined)),
-        "INVALIDREQUEST" | "ORDERPAID" | "ORDERCLOSED" | "OUTTRADENOUSED" => {
-            Created::Unknown(no.failure(FailureKind::Request))
+        // No payer is there yet, so what sounds like one's "no" is a rule of this route's, which does not say whose it is.
+        "ACCOUNTERROR" | "RULELIMIT" | "TRADEERROR" | "NOTENOUGH" => {
+            Created::Refused(Refusal::Route, no.failure(FailureKind::Account))
         }
+        "ORDERPAID" | "ORDERCLOSED" | "OUTTRADENOUSED" => Created::Unknown(no.failure(FailureKind::Request)),
         // With them: USER_PAYING (202) and ORDER_NOT_EXIST, which is no answer to a creation.
         _ => Created::Unknown(no.unlisted()),
     }
@@ -179,7 +260,7 @@ pub(super) fn queried(account: &Account, order: &OrderRef, reply: Reply) -> Quer
             Err(failure) => Queried::Unknown(failure),
         },
         Reply::Done(status, _) => Queried::Unknown(incompatible(format!("HTTP {status}"))),
-        Reply::Doubt(failure) => Queried::Unknown(failure),
+        Reply::Nowhere(failure) | Reply::Doubt(failure) => Queried::Unknown(failure),
         Reply::No(no) if no.status == 404 && no.code == "ORDERNOTEXIST" => Queried::NotFound,
         Reply::No(no) => Queried::Unknown(question_failed(&no)),
     }
@@ -209,7 +290,7 @@ pub(super) fn closed(reply: Reply) -> Ended {
     let no = match reply {
         Reply::Done(StatusCode::NO_CONTENT, _) => return Ended::Closed,
         Reply::Done(status, _) => return Ended::Unknown(incompatible(format!("HTTP {status}"))),
-        Reply::Doubt(failure) => return Ended::Unknown(failure),
+        Reply::Nowhere(failure) | Reply::Doubt(failure) => return Ended::Unknown(failure),
         Reply::No(no) => no,
     };
     if no.is_busy() {
@@ -237,7 +318,7 @@ pub(super) fn refunded(refund: &RefundOrder, reply: Reply) -> Refunded {
     let no = match reply {
         Reply::Done(StatusCode::OK, body) => return refund_taken_up(refund, &body),
         Reply::Done(status, _) => return Refunded::Unknown(incompatible(format!("HTTP {status}"))),
-        Reply::Doubt(failure) => return Refunded::Unknown(failure),
+        Reply::Nowhere(failure) | Reply::Doubt(failure) => return Refunded::Unknown(failure),
         Reply::No(no) => no,
     };
     if no.is_busy() {
@@ -246,14 +327,20 @@ pub(super) fn refunded(refund: &RefundOrder, reply: Reply) -> Refunded {
     match no.code.as_str() {
         "NOTENOUGH" => Refunded::NeedsFunds(no.failure(FailureKind::Account)),
         "SIGNERROR" | "NOAUTH" | "MCHNOTEXISTS" => Refunded::Later(no.failure(FailureKind::Account)),
-        "PARAMERROR" | "RESOURCENOTEXISTS" => Refunded::TerminalNo(no.failure(FailureKind::Request)),
-        "USERACCOUNTABNORMAL" => Refunded::TerminalNo(no.failure(FailureKind::Declined)),
-        // Too much, too old, too many, not paid. A closed or unpaid order cannot be refunded either, so only the
-        // re-entry (a refund lives under this number) and a missing reason leave a doubt.
-        "INVALIDREQUEST" if no.reason.as_deref().is_some_and(|r| r != REENTRY) => {
-            Refunded::TerminalNo(no.failure(FailureKind::Request))
+        "PARAMERROR" | "INVALIDREQUEST" if no.about() == Some(About::Account) => {
+            Refunded::Later(no.failure(FailureKind::Account))
         }
-        "INVALIDREQUEST" => Refunded::Unknown(no.failure(FailureKind::Request)),
+        "RESOURCENOTEXISTS" => Refunded::TerminalNo(no.failure(FailureKind::Request)),
+        "PARAMERROR" if !no.is_about_our_number() => Refunded::TerminalNo(no.failure(FailureKind::Request)),
+        "USERACCOUNTABNORMAL" => Refunded::TerminalNo(no.failure(FailureKind::Declined)),
+        // A refund lives under this number.
+        "PARAMERROR" | "INVALIDREQUEST" if no.reason.as_deref() == Some(REENTRY) => {
+            Refunded::Unknown(Failure { code: NUMBER_EXISTS.to_owned(), ..no.failure(FailureKind::Request) })
+        }
+        // Too much, too old, too many, not paid. A closed or unpaid order cannot be refunded either, so only a missing
+        // reason leaves a doubt.
+        "INVALIDREQUEST" if no.reason.is_some() => Refunded::TerminalNo(no.failure(FailureKind::Request)),
+        "PARAMERROR" | "INVALIDREQUEST" => Refunded::Unknown(no.failure(FailureKind::Request)),
         _ => Refunded::Unknown(no.unlisted()),
     }
 }
@@ -274,7 +361,7 @@ pub(super) fn refund_queried(refund: &RefundOrder, reply: Reply) -> RefundQuerie
     match reply {
         Reply::Done(StatusCode::OK, body) => same_refund(refund, &body),
         Reply::Done(status, _) => RefundQueried::Unknown(incompatible(format!("HTTP {status}"))),
-        Reply::Doubt(failure) => RefundQueried::Unknown(failure),
+        Reply::Nowhere(failure) | Reply::Doubt(failure) => RefundQueried::Unknown(failure),
         Reply::No(no) if no.status == 404 && no.code == "RESOURCENOTEXISTS" => RefundQueried::NotFound,
         Reply::No(no) => RefundQueried::Unknown(question_failed(&no)),
     }
@@ -291,7 +378,8 @@ fn same_refund(refund: &RefundOrder, body: &[u8]) -> RefundQueried {
         && found.amount.refund == refund.amount.minor();
     if !same {
         let (number, order, fen) = (found.out_refund_no, found.out_trade_no, found.amount.refund);
-        return RefundQueried::Unknown(incompatible(format!("about refund {number:?} of {fen} fen of {order:?}")));
+        let failure = incompatible(format!("about refund {number:?} of {fen} fen of {order:?}"));
+        return RefundQueried::Unknown(Failure { code: OTHER_REFUND.to_owned(), ..failure });
     }
     refund_state(&found.status)
 }

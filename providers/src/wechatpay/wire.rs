@@ -2,7 +2,10 @@
 //! Unknown members of answers are ignored, since WeChat Pay adds some; members that are absent before a payment are
 //! optional here. Nothing in this file decides anything.
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+
+use crate::charset::{opaque, words};
 
 #[derive(Serialize)]
 pub(super) struct NativeRequest<'a> {
@@ -170,11 +173,35 @@ pub(super) struct Resource {
     pub associated_data: Option<String>,
 }
 
-/// The body of a "no". `detail` has several shapes in practice and is for people only.
+/// The body of a "no". `detail` has several shapes in practice.
 #[derive(Deserialize)]
 pub(super) struct ErrorBody {
     pub code: String,
     #[serde(default)]
     pub message: String,
     pub detail: Option<serde_json::Value>,
+}
+
+impl ErrorBody {
+    /// Words that cannot be read take nothing from a code that can.
+    pub(super) fn read(body: &[u8]) -> Option<Self> {
+        #[derive(Deserialize)]
+        struct Code {
+            code: String,
+        }
+        let code = || json(body).map(|Code { code }| Self { code, message: String::new(), detail: None });
+        let read: Self = json(body).or_else(|_| code()).ok()?;
+        Some(Self { message: words(&read.message).into_owned(), ..read })
+    }
+}
+
+/// JSON in UTF-8, as all of it should be. Words that are in another charset are no reason not to read the rest.
+///
+/// # Errors
+/// What is no JSON of this shape.
+pub(super) fn json<T: DeserializeOwned>(body: &[u8]) -> Result<T, serde_json::Error> {
+    serde_json::from_slice(body).or_else(|e| match std::str::from_utf8(body) {
+        Ok(_) => Err(e),
+        Err(_) => serde_json::from_str(&opaque(body)),
+    })
 }

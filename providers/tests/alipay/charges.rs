@@ -69,7 +69,7 @@ async fn what_is_not_a_code_of_the_wallet_is_never_sent() {
     let face = format!("fp{}", "0".repeat(34));
     for code in ["", "2812345678901234x", "241234567890123450", "281234567890123", "2812345678901234567890123", &face] {
         let created = charge(&shop, code).await;
-        assert!(matches!(created, Created::Refused(Refusal::Request, _)), "{code}: {created:?}");
+        assert!(matches!(created, Created::Refused(Refusal::Route, _)), "{code}: {created:?}");
     }
     assert_eq!(shop.book().lock().next_number(), 1, "the face counts its answers, and has given none");
     assert!(matches!(charge(&shop, &format!("{face}a")).await, Created::Captured(_)), "face payment");
@@ -81,10 +81,7 @@ async fn a_shop_and_its_till_are_named() {
     let mut named = order(&shop, PAYS);
     named.store = Some(Store { id: "S".repeat(33), name: None, terminal_id: Some("T1".to_owned()) });
     let created = shop.alipay.create(&named, &shop.call()).await.outcome;
-    assert!(
-        matches!(&created, Created::Refused(Refusal::Request, f) if f.code == "ACQ.INVALID_STORE_ID"),
-        "{created:?}"
-    );
+    assert!(matches!(&created, Created::Refused(Refusal::Route, f) if f.code == "ACQ.INVALID_STORE_ID"), "{created:?}");
     named.store = Some(Store { id: "S1".to_owned(), name: None, terminal_id: None });
     assert!(matches!(shop.alipay.create(&named, &shop.call()).await.outcome, Created::Captured(_)));
 }

@@ -101,7 +101,7 @@ async fn what_is_not_a_code_of_the_wallet_is_never_sent() {
     let bench = Bench::start().await;
     for code in ["", "28123456789012345", "160061098828009400", "13006109882800940", "13006109882800940x"] {
         let created = create(&bench, NO, code).await;
-        assert!(matches!(created, Created::Refused(Refusal::Request, _)), "{code}: {created:?}");
+        assert!(matches!(created, Created::Refused(Refusal::Route, _)), "{code}: {created:?}");
     }
     assert!(bench.shared.lock().unwrap().seen.is_none());
 }

@@ -115,8 +115,8 @@ impl Watch {
     }
 }
 
-/// What the end of a creating call says of its route. A payer's "no", and one to our parameters, show that the
-/// provider works.
+/// What the end of a creating call says of its route. A payer's "no", and one to this order or to our parameters, show that
+/// the provider works.
 #[must_use]
 pub fn verdict(outcome: &Created) -> Verdict {
     match outcome {
@@ -124,7 +124,7 @@ pub fn verdict(outcome: &Created) -> Verdict {
         | Created::Captured(_)
         | Created::Waiting
         | Created::Declined(_)
-        | Created::Refused(Refusal::Request, _) => Verdict::Good,
+        | Created::Refused(Refusal::Route | Refusal::Request, _) => Verdict::Good,
         Created::NotSent(failure) | Created::Unknown(failure) if is_own_trouble(failure) => Verdict::Nothing,
         Created::NotSent(_) | Created::Refused(Refusal::Provider, _) => Verdict::ProviderFailed,
         Created::Unknown(failure) => failed(failure.kind),

@@ -123,7 +123,7 @@ impl Shop<'_> {
     /// What a request to precreate or to pay asks for, as far as both are checked alike.
     pub(super) fn asked(&self, biz: &Biz, products: &[&str]) -> Result<Asked, Refused> {
         let order_no = text(biz, "out_trade_no").filter(|no| is_order_no(no)).ok_or(INVALID_PARAMETER)?;
-        let description = text(biz, "subject").filter(|s| s.chars().count() <= 256).ok_or(INVALID_PARAMETER)?;
+        let description = text(biz, "subject").filter(|s| s.len() <= 256).ok_or(INVALID_PARAMETER)?;
         let amount = amount(biz, "total_amount")?;
         if amount.minor() > LARGEST_FEN {
             return Err(Refused("40004", "ACQ.TOTAL_FEE_EXCEED", "订单总金额超过限额"));

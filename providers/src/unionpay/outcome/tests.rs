@@ -59,6 +59,7 @@ fn created(outcome: &Created) -> &'static str {
         Created::Waiting => "waiting",
         Created::Refused(Refusal::Provider, _) => "provider",
         Created::Refused(Refusal::Account, _) => "account",
+        Created::Refused(Refusal::Route, _) => "route",
         Created::Refused(Refusal::Request, _) => "request",
         Created::Declined(_) => "declined",
         Created::Unknown(_) => "unknown",
@@ -110,10 +111,10 @@ fn refund_state(outcome: &RefundQueried) -> &'static str {
     }
 }
 
-fn row(code: &str) -> [&'static str; 7] {
-    let said = [("respCode", code), ("respMsg", "text")];
-    let found = [("respCode", "00"), ("origRespCode", code)];
-    let refunded_as = [("respCode", "00"), ("origRespCode", code), ("txnAmt", "300"), ("origOrderId", NO)];
+fn row(code: &str, text: &str) -> [&'static str; 7] {
+    let said = [("respCode", code), ("respMsg", text)];
+    let original = [("respCode", "00"), ("origRespCode", code), ("origRespMsg", text)];
+    let (found, refunded_as) = (original, [&original[..], &[("txnAmt", "300"), ("origOrderId", NO)]].concat());
     [
         created(&applied(&answer(NO, (CONSUME, APPLY), &said))),
         created(&scanned(&answer(NO, (CONSUME, SCAN), &said))),
@@ -132,7 +133,7 @@ fn each_code_means_in_each_call_what_the_table_says() {
         let mut words = line.split_whitespace();
         let code = words.next().unwrap();
         let expected: Vec<&str> = words.collect();
-        assert_eq!(row(if code == "-" { "" } else { code }).to_vec(), expected, "{code}");
+        assert_eq!(row(if code == "-" { "" } else { code }, "text").to_vec(), expected, "{code}");
         // What cannot be undone may be refunded still; all else is the same for both.
         let said = answer(REFUND_NO, (UNDO, "00"), &[("respCode", code), ("respMsg", "text")]);
         let undo = taken_up(&undone(&said));
@@ -140,6 +141,27 @@ fn each_code_means_in_each_call_what_the_table_says() {
         rows += 1;
     }
     assert_eq!(rows, 74);
+}
+
+/// Whatever code came with it: the issuer was asked, and may still say yes.
+#[test]
+fn an_issuer_that_has_not_answered_leaves_everything_open() {
+    for line in TABLE.lines().skip(1) {
+        let code = line.split_whitespace().next().unwrap();
+        for text in ["发卡方应答超时[1000068]", "[1000098]no answer", "交易超时，已冲正[1000068]", "无应答[1099999]"]
+        {
+            let row = row(if code == "-" { "" } else { code }, text);
+            // Without a code there is no original to be told of.
+            assert_eq!(row, ["unknown"; 7], "{code} {text}");
+            let undo = answer(REFUND_NO, (UNDO, "00"), &[("respCode", code), ("respMsg", text)]);
+            assert_eq!(taken_up(&undone(&undo)), "unknown", "{code} {text}");
+            // The question's own text: whether it was answered.
+            let asked = [("respCode", "00"), ("respMsg", text), ("origRespCode", code)];
+            assert_eq!(state(&queried(&order(), &answer(NO, (CONSUME, SCAN), &asked))), "unknown", "{code} {text}");
+        }
+    }
+    let scan = scanned(&answer(NO, (CONSUME, SCAN), &[("respCode", "30"), ("respMsg", "发卡方应答超时[1000068]")]));
+    assert!(matches!(scan, Created::Unknown(failure) if failure.kind == FailureKind::ServerError));
 }
 
 /// The clearing day ends at 23:00 in Beijing, and what a number was first sent with decides for ever.
@@ -218,12 +240,12 @@ fn a_paid_order_is_read_completely_or_not_at_all() {
         ("txnAmt", "+1"),
         ("txnAmt", "1000000000000"),
         ("currencyCode", "840"),
-        ("currencyCode", ""),
         ("txnType", "31"),
         ("txnSubType", "01"),
     ] {
         assert_eq!(state(&paid(&[wrong])), "unknown", "{wrong:?}");
     }
+    assert_eq!(state(&paid(&[("currencyCode", "")])), "paid");
     let encrypted = paid(&[("accNo", &"k".repeat(344))]);
     assert!(matches!(encrypted, Queried::Paid(c) if c.payer.is_none()));
 }
@@ -240,6 +262,50 @@ fn a_refund_of_another_amount_or_order_is_not_ours() {
     assert_eq!(ask(&[("origOrderId", NO), ("origTxnTime", "20260701120001")]), "unknown");
     assert_eq!(ask(&[("txnType", "31")]), "unknown");
     assert_eq!(ask(&[("currencyCode", "840")]), "unknown");
+    assert_eq!(ask(&[("currencyCode", "")]), "done");
+}
+
+/// Signed over its bytes; the words are for people, and the detail in them is in ASCII.
+#[test]
+fn an_answer_and_a_notification_in_gbk_are_believed() {
+    let account = shared();
+    let asked = {
+        let mut asked = head((CONSUME, SCAN), NO, time());
+        asked.insert("merId".to_owned(), account.mer_id.clone());
+        account.method.sign(asked)
+    };
+    for (message, expected) in [("余额不足乗[1000051]", "declined"), ("发卡方应答超时[1000068]", "unknown")]
+    {
+        let mut said = asked.clone();
+        said.remove("signature");
+        let more = [("encoding", "GBK"), ("respCode", "64"), ("respMsg", message)];
+        said.extend(
+            fields(more)
+                .into_iter()
+                .map(|(name, value)| (name, crate::charset::byte_by_byte(&encoding_rs::GB18030.encode(&value).0))),
+        );
+        let said = account.method.sign(said);
+        let body: Vec<String> = said.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        let body = crate::charset::bytes(&body.join("&")).into_owned();
+        assert!(std::str::from_utf8(&body).is_err());
+        let answer = HttpAnswer { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::from(body.clone()) };
+        let read = believed(&account, &asked, &answer, time()).unwrap();
+        let outcome = scanned(&read);
+        assert_eq!(created(&outcome), expected);
+        let (Created::Declined(failure) | Created::Unknown(failure)) = outcome else { panic!() };
+        assert_eq!(failure.message, message);
+        let mut forged = body;
+        forged.extend_from_slice(b"&queryId=1");
+        let answer = HttpAnswer { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::from(forged) };
+        assert!(believed(&account, &asked, &answer, time()).is_err());
+
+        let raw = crate::notification::RawNotification {
+            headers: HeaderMap::new(),
+            body: Bytes::from(super::super::wire::to_form(&said)),
+        };
+        let told = super::super::notification::read(&account, &raw, time()).unwrap().into_inner();
+        assert!(matches!(told.notice, crate::notification::Notice::Ask { order_no, .. } if order_no == NO));
+    }
 }
 
 #[test]

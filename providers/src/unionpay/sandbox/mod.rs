@@ -143,6 +143,7 @@ impl UnionPayFace {
             .filter(|(name, _)| REPEATED.contains(&name.as_str()))
             .map(|(n, v)| (n.clone(), v.clone()))
             .collect();
+        let said = if alteration == Alteration::Undecided { said.of_a_silent_issuer() } else { said };
         fields.extend(super::fields([("respCode", said.code), ("respMsg", &said.message)]));
         fields.extend(said.fields);
         fields.retain(|_, value| !value.is_empty());
@@ -161,7 +162,7 @@ impl UnionPayFace {
             fields.insert(CERTIFICATE.to_owned(), self.certificate.clone());
         }
         let text = match alteration {
-            Alteration::None => signed_text(fields),
+            Alteration::None | Alteration::Undecided => signed_text(fields),
             // Of the right form and over something else.
             Alteration::BadSignature => signed_text(fields) + "!",
             Alteration::Unsigned => return,

@@ -189,6 +189,9 @@ fn told(order: &Order, now: DateTime<Utc>) -> Option<Said> {
         ("reqReserved", order.passback.clone().unwrap_or_default()),
     ]);
     said.fields.extend(paid(order));
+    if code == "05" {
+        said.fields.remove("currencyCode");
+    }
     Some(said)
 }
 

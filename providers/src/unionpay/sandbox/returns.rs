@@ -126,6 +126,9 @@ pub(super) fn told(order: &Order, number: &str, time: &str) -> Option<Said> {
     let (code, message) = state(refund);
     let mut said = Said::ok().with([("origRespCode", code.to_owned()), ("origRespMsg", message.to_owned())]);
     said.fields.extend(described(order, refund));
+    if code == "05" {
+        said.fields.remove("currencyCode");
+    }
     Some(said)
 }
 

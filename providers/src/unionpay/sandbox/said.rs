@@ -25,6 +25,15 @@ impl Said {
         self
     }
 
+    /// The issuer was asked and has not answered: a question that was answered has that where it tells of the money.
+    pub(super) fn of_a_silent_issuer(self) -> Self {
+        let (code, message) = ("30", "交易未通过，发卡方应答超时[1000068]");
+        if self.fields.contains_key("origRespCode") {
+            return self.with([("origRespCode", code.to_owned()), ("origRespMsg", message.to_owned())]);
+        }
+        Self::new(code, message)
+    }
+
     pub(super) fn invalid(field: &str) -> Self {
         Self::new("10", format!("[9100003]Invalid field[{field}]"))
     }

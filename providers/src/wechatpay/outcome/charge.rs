@@ -5,7 +5,7 @@ use http::StatusCode;
 
 use super::{Reply, capture, incompatible, parse};
 use crate::order::OrderRef;
-use crate::outcome::{Created, Ended, FailureKind, Refusal};
+use crate::outcome::{Created, Ended, Failure, FailureKind, Refusal};
 use crate::wechatpay::config::Account;
 use crate::wechatpay::wire::{ReverseAnswer, Transaction};
 
@@ -21,32 +21,41 @@ pub(in crate::wechatpay) fn charged(account: &Account, order_no: &str, reply: Re
             };
         }
         Reply::Done(status, _) => return Created::Unknown(incompatible(format!("HTTP {status}"))),
+        // This account was never given the call: nothing was asked of any payer. Whoever says so, nobody has executed it.
+        Reply::Nowhere(failure) => {
+            return Created::Refused(Refusal::Account, Failure { kind: FailureKind::Account, ..failure });
+        }
         Reply::Doubt(failure) => return Created::Unknown(failure),
         Reply::No(no) => no,
     };
     if no.is_busy() {
         return Created::Refused(Refusal::Provider, no.failure(FailureKind::RateLimited));
     }
+    if let Some(refused) = no.refusal() {
+        return refused;
+    }
     match no.code.as_str() {
         "USERPAYING" => Created::Waiting,
-        // The code is old or wrong, or the payer has no money, a card that does not do, an account that may not pay.
-        "AUTHCODEEXPIRE" | "AUTHCODEERROR" | "AUTHCODEINVALID" | "NOTENOUGH" | "NOTSUPORTCARD" | "TRADEERROR" => {
+        // The code is old or wrong, or the payer has no money or a card that does not do.
+        "AUTHCODEEXPIRE" | "AUTHCODEERROR" | "AUTHCODEINVALID" | "NOTENOUGH" | "NOTSUPORTCARD" => {
             Created::Declined(no.failure(FailureKind::Declined))
         }
-        "SIGNERROR" | "NOAUTH" | "APPIDNOTEXIST" | "MCHIDNOTEXIST" | "APPIDMCHIDNOTMATCH" => {
+        "NOAUTH" | "APPIDNOTEXIST" | "MCHIDNOTEXIST" | "MCHNOTEXISTS" | "APPIDMCHIDNOTMATCH" => {
             Created::Refused(Refusal::Account, no.failure(FailureKind::Account))
         }
-        "PARAMERROR" | "LACKPARAMS" | "XMLFORMATERROR" | "REQUIREPOSTMETHOD" | "NOTUTF8" => {
-            Created::Refused(Refusal::Request, no.failure(FailureKind::Request))
-        }
-        "INVALIDREQUEST" if no.is_about_parameters() => {
-            Created::Refused(Refusal::Request, no.failure(FailureKind::Request))
+        // Refused, and nobody says for whose sake; or the form of our request, which is this protocol's.
+        "TRADEERROR" | "LACKPARAMS" | "XMLFORMATERROR" | "REQUIREPOSTMETHOD" | "NOTUTF8" => {
+            Created::Refused(Refusal::Route, no.failure(FailureKind::Request))
         }
         // Something lives, or lived, under our number.
-        "INVALIDREQUEST" | "ORDERPAID" | "ORDERCLOSED" | "ORDERREVERSED" | "OUTTRADENOUSED" | "BUYERMISMATCH" => {
+        "ORDERPAID" | "ORDERCLOSED" | "ORDERREVERSED" | "OUTTRADENOUSED" | "BUYERMISMATCH" => {
             Created::Unknown(no.failure(FailureKind::Request))
         }
         "SYSTEMERROR" | "BANKERROR" => Created::Unknown(no.failure(FailureKind::ServerError)),
+        // No such call for this account; an order that is not found is no answer to a charge.
+        code if no.status == 404 && code != "ORDERNOTEXIST" => {
+            Created::Refused(Refusal::Account, no.failure(FailureKind::Account))
+        }
         _ => Created::Unknown(no.unlisted()),
     }
 }
@@ -78,7 +87,7 @@ pub(in crate::wechatpay) fn reversed(order: &OrderRef, reply: Reply) -> Ended {
             };
         }
         Reply::Done(status, _) => return Ended::Unknown(incompatible(format!("HTTP {status}"))),
-        Reply::Doubt(failure) => return Ended::Unknown(failure),
+        Reply::Nowhere(failure) | Reply::Doubt(failure) => return Ended::Unknown(failure),
         Reply::No(no) => no,
     };
     if no.is_busy() {
@@ -90,7 +99,8 @@ pub(in crate::wechatpay) fn reversed(order: &OrderRef, reply: Reply) -> Ended {
         "SIGNERROR" | "NOAUTH" => Ended::Again(no.failure(FailureKind::Account)),
         // Not executed. Too early is said so too, and then it works later.
         "INVALIDREQUEST" => Ended::Again(no.failure(FailureKind::Request)),
-        "ORDERNOTEXIST" if no.status == 404 => Ended::NotFound,
+        // No such order, or no such call for this account, which can have charged nobody then.
+        _ if no.status == 404 => Ended::NotFound,
         // Over seven days old: only a refund gives the money back now.
         "REVERSEEXPIRE" | "PARAMERROR" | "INVALIDTRANSACTIONID" | "REQUIREPOSTMETHOD" => {
             Ended::Impossible(no.failure(FailureKind::Request))

@@ -164,11 +164,26 @@ fn name_refund_queried(outcome: &RefundQueried) -> String {
 fn every_documented_no_to_a_creation_has_its_outcome() {
     Bench::new().table(
         &[
-            (400, "PARAM_ERROR", "refused by request request"),
-            (400, "PARAM_ERROR/268435461", "refused by request request"),
+            (400, "PARAM_ERROR", "refused by route request"),
+            (400, "PARAM_ERROR/268435461", "refused by route request"),
+            (400, "PARAM_ERROR/268498688", "unknown request"),
+            (400, "PARAM_ERROR/268449538", "unknown request"),
             // A reason that is told and is about parameters; the re-entry; an order's state; no reason.
-            (400, "INVALID_REQUEST/268435464", "refused by request request"),
-            (400, "INVALID_REQUEST/270924358", "refused by request request"),
+            (400, "INVALID_REQUEST/268435464", "refused by route request"),
+            (400, "INVALID_REQUEST/270924358", "refused by route request"),
+            (400, "INVALID_REQUEST/268501013", "refused by route request"),
+            (400, "INVALID_REQUEST/268447840", "refused by provider rate_limited"),
+            (400, "INVALID_REQUEST/268448010", "refused by account account"),
+            (400, "INVALID_REQUEST/268443715", "refused by account account"),
+            (400, "INVALID_REQUEST/268445527", "refused by account account"),
+            (400, "INVALID_REQUEST/268443701", "refused by account account"),
+            (400, "INVALID_REQUEST/268447845", "refused by account account"),
+            (400, "INVALID_REQUEST/268443699", "refused by account account"),
+            // Only a code payment, merchant and order do not match, and one that nobody has listed.
+            (400, "INVALID_REQUEST/268449641", "unknown request"),
+            (400, "INVALID_REQUEST/268447843", "unknown request"),
+            (400, "INVALID_REQUEST/111111111", "unknown request"),
+            (400, "INVALID_REQUEST/abc", "unknown request"),
             (400, "INVALID_REQUEST/268498688", "unknown request"),
             (400, "INVALID_REQUEST/268449538", "unknown request"),
             (400, "INVALID_REQUEST/268447914", "unknown request"),
@@ -182,10 +197,10 @@ fn every_documented_no_to_a_creation_has_its_outcome() {
             (401, "SIGN_ERROR", "refused by account account"),
             (403, "NO_AUTH", "refused by account account"),
             (403, "OUT_TRADE_NO_USED", "unknown request"),
-            (403, "RULE_LIMIT", "refused by account account"),
-            (403, "TRADE_ERROR", "refused by account account"),
-            (403, "ACCOUNT_ERROR", "refused by account account"),
-            (403, "NOT_ENOUGH", "declined declined"),
+            (403, "RULE_LIMIT", "refused by route account"),
+            (403, "TRADE_ERROR", "refused by route account"),
+            (403, "ACCOUNT_ERROR", "refused by route account"),
+            (403, "NOT_ENOUGH", "refused by route account"),
             (404, "ORDER_NOT_EXIST", "unknown incompatible"),
             (404, "RESOURCE_NOT_EXISTS", "unknown incompatible"),
             (429, "FREQUENCY_LIMITED", "refused by provider rate_limited"),
@@ -193,6 +208,9 @@ fn every_documented_no_to_a_creation_has_its_outcome() {
             (429, "RATELIMIT_EXCEED", "refused by provider rate_limited"),
             (403, "FREQ_LIMIT", "refused by provider rate_limited"),
             (429, "SOMETHING_NEW", "refused by provider rate_limited"),
+            (429, "ORDER_PAID", "unknown request"),
+            (429, "INVALID_REQUEST/268498688", "unknown request"),
+            (429, "SYSTEM_ERROR", "unknown rate_limited"),
             (500, "SYSTEM_ERROR", "unknown server_error"),
             (500, "OPENID_MISMATCH", "unknown server_error"),
             (500, "INVALID_TRANSACTIONID", "unknown server_error"),
@@ -330,6 +348,37 @@ fn an_unsigned_no_is_believed_only_when_it_is_a_sign_error() {
     assert_eq!(name_ended(&closed(paid)), "unknown incompatible");
     let no_refund = bench.weigh(&no(404, "RESOURCE_NOT_EXISTS"));
     assert_eq!(name_refund_queried(&refund_queried(&refund(), no_refund)), "unknown incompatible");
+}
+
+/// Two clocks that differ are alike for all accounts: another route is taken, and none is set aside.
+#[test]
+fn a_sign_error_about_the_time_is_not_the_accounts() {
+    let bench = Bench::new();
+    for (message, expected) in [
+        ("Http头Authorization中的timestamp与发起请求的时间不得超过5分钟", "refused by route request"),
+        ("Authorization不合法", "refused by account account"),
+        ("错误的签名，导致验签失败", "refused by account account"),
+        ("商户证书序列号有误", "refused by account account"),
+    ] {
+        let answer = bench.unsigned(401, &json!({"code": "SIGN_ERROR", "message": message}).to_string());
+        assert_eq!(name_created(&created(bench.weigh(&answer))), expected, "{message}");
+        assert_eq!(name_created(&charged(&bench.account, "IL00000001", bench.weigh(&answer))), expected, "{message}");
+    }
+}
+
+/// The code can be read, and is signed: words in another charset, halves of characters and nothing at all decide nothing.
+#[test]
+fn words_that_cannot_be_read_take_nothing_from_the_code() {
+    let bench = Bench::new();
+    for message in [&b"\"\xd5\xcb\xbb\xa7\""[..], b"\"\xff\"", br#""\ud83d""#, b"null", b"7"] {
+        let body = [br#"{"code":"NO_AUTH","message":"#, message, b"}"].concat();
+        let mut answer = bench.signed(403, "");
+        let signature = bench.theirs.sign(&answer_message(&NOW.to_string(), "n", &body));
+        answer.headers.insert("wechatpay-signature", HeaderValue::try_from(signature).unwrap());
+        answer.body = Bytes::from(body);
+        let outcome = name_created(&created(bench.weigh(&answer)));
+        assert_eq!(outcome, "refused by account account", "{}", message.escape_ascii());
+    }
 }
 
 #[test]

@@ -57,9 +57,13 @@ impl<'a> Fields<'a> {
     pub(super) fn optional_text(&self, name: &str, length: RangeInclusive<usize>) -> Result<Option<&'a str>, Said> {
         let Some(value) = self.members.get(name) else { return Ok(None) };
         let text = value.as_str().ok_or_else(|| self.wrong(name, "类型不是字符串", ILLEGAL))?;
-        if !length.contains(&text.chars().count()) {
+        // In bytes, as a public report has it: 69 characters were 135 of them.
+        if !length.contains(&text.len()) {
             let issue = format!("长度应为{}到{}", length.start(), length.end());
             return Err(self.wrong(name, &issue, OUT_OF_RANGE));
+        }
+        if text.chars().any(|c| c > '\u{FFFF}') {
+            return Err(self.wrong(name, "包含不支持的字符", ILLEGAL));
         }
         Ok(Some(text))
     }

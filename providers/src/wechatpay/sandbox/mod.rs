@@ -218,7 +218,7 @@ impl WechatFace {
         let (timestamp, nonce) = (now.timestamp().to_string(), nonce().unwrap_or_default());
         let message = answer_message(&timestamp, &nonce, body);
         let signature = match alteration {
-            Alteration::None => key.sign(&message),
+            Alteration::None | Alteration::Undecided => key.sign(&message),
             // Of the right length and over something else.
             Alteration::BadSignature => key.sign(&[&message, b"!".as_slice()].concat()),
             Alteration::Unsigned => return,
@@ -269,6 +269,7 @@ impl Face for WechatFace {
             Ok(()) => self.execute(request, desk),
             Err(no) => no,
         };
+        let said = if desk.alteration == Alteration::Undecided && said.signed { Said::system_error() } else { said };
         self.answer(&said, request, desk.now, desk.alteration)
     }
 

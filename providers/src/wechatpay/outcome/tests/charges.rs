@@ -17,21 +17,26 @@ fn every_documented_no_to_a_charge_has_its_outcome() {
             (403, "NOT_ENOUGH", "declined declined"),
             (403, "NOTSUPORTCARD", "declined declined"),
             (403, "BUYER_MISMATCH", "unknown request"),
-            (403, "TRADE_ERROR", "declined declined"),
+            (403, "TRADE_ERROR", "refused by route request"),
             (401, "SIGN_ERROR", "refused by account account"),
             (403, "NO_AUTH", "refused by account account"),
             (403, "RULE_LIMIT", "unknown incompatible"),
             (403, "ACCOUNT_ERROR", "unknown incompatible"),
             (400, "APPID_NOT_EXIST", "refused by account account"),
             (400, "MCHID_NOT_EXIST", "refused by account account"),
-            (400, "MCH_NOT_EXISTS", "unknown incompatible"),
+            (400, "MCH_NOT_EXISTS", "refused by account account"),
             (400, "APPID_MCHID_NOT_MATCH", "refused by account account"),
-            (400, "PARAM_ERROR", "refused by request request"),
-            (400, "LACK_PARAMS", "refused by request request"),
-            (400, "XML_FORMAT_ERROR", "refused by request request"),
-            (400, "REQUIRE_POST_METHOD", "refused by request request"),
-            (400, "NOT_UTF8", "refused by request request"),
-            (400, "INVALID_REQUEST/268435461", "refused by request request"),
+            (400, "PARAM_ERROR", "refused by route request"),
+            (400, "PARAM_ERROR/268498689", "unknown request"),
+            (400, "LACK_PARAMS", "refused by route request"),
+            (400, "XML_FORMAT_ERROR", "refused by route request"),
+            (400, "REQUIRE_POST_METHOD", "refused by route request"),
+            (400, "NOT_UTF8", "refused by route request"),
+            (400, "INVALID_REQUEST/268435461", "refused by route request"),
+            (400, "INVALID_REQUEST/268448010", "refused by account account"),
+            (400, "INVALID_REQUEST/268443715", "refused by account account"),
+            (400, "INVALID_REQUEST/268449641", "unknown request"),
+            (400, "INVALID_REQUEST/111111111", "unknown request"),
             (400, "INVALID_REQUEST/268498688", "unknown request"),
             (400, "INVALID_REQUEST/268498689", "unknown request"),
             (400, "INVALID_REQUEST", "unknown request"),
@@ -50,11 +55,62 @@ fn every_documented_no_to_a_charge_has_its_outcome() {
             (500, "USER_PAYING", "unknown server_error"),
             (503, "SERVICE_UNAVAILABLE", "unknown server_error"),
             (404, "ORDER_NOT_EXIST", "unknown incompatible"),
+            (404, "RESOURCE_NOT_EXISTS", "refused by account account"),
+            (404, "SOMETHING_NEW", "refused by account account"),
+            (429, "USER_PAYING", "waiting"),
+            (429, "ORDER_PAID", "unknown request"),
+            (429, "OUT_TRADE_NO_USED", "unknown request"),
+            (429, "SYSTEM_ERROR", "unknown server_error"),
             (400, "SOMETHING_NEW", "unknown incompatible"),
         ],
         |reply| charged(&bench.account, NO, reply),
         name_created,
     );
+}
+
+/// A "no" whose signed `detail` says what it is about.
+#[test]
+fn a_wrong_member_is_whose_it_is() {
+    let bench = Bench::new();
+    for (field, charge, offer) in [
+        ("/payer/auth_code", "declined declined", "declined declined"),
+        ("/appid", "refused by account account", "refused by account account"),
+        ("/mchid", "refused by account account", "refused by account account"),
+        ("/description", "refused by route request", "refused by route request"),
+        ("/amount/total", "refused by route request", "refused by route request"),
+        ("/scene_info/store_info/out_id", "refused by route request", "refused by route request"),
+    ] {
+        let detail = json!({"field": field, "value": 135, "location": "body"});
+        let body = json!({"code": "PARAM_ERROR", "detail": detail, "message": "m"}).to_string();
+        let reply = || bench.weigh(&bench.signed(400, &body));
+        assert_eq!(name_created(&charged(&bench.account, NO, reply())), charge, "{field}");
+        assert_eq!(name_created(&created(reply())), offer, "{field}");
+    }
+}
+
+/// An account that was never given the call is told so, signed or not; an order that is not found is no such word.
+#[test]
+fn a_charge_that_does_not_exist_for_the_account_is_refused_and_its_reversal_finds_nothing() {
+    let bench = Bench::new();
+    for answer in [
+        bench.unsigned(404, "<html>404 page not found</html>"),
+        bench.unsigned(404, ""),
+        bench.unsigned(404, r#"{"code":"NOT_FOUND","message":"m"}"#),
+        bench.signed(404, "<html>"),
+        bench.signed(404, r#"{"code":"RESOURCE_NOT_EXISTS","message":"m"}"#),
+    ] {
+        let charge = name_created(&charged(&bench.account, NO, bench.weigh(&answer)));
+        assert_eq!(charge, "refused by account account", "{answer:?}");
+        // Nothing but a signed word says that there is no such order.
+        let asked = name_queried(&queried(&bench.account, &order(), bench.weigh(&answer)));
+        assert_eq!(asked, "unknown incompatible", "{answer:?}");
+    }
+    let reversal = |answer: &HttpAnswer| name_ended(&reversed(&order(), bench.weigh(answer)));
+    assert_eq!(reversal(&bench.signed(404, r#"{"code":"RESOURCE_NOT_EXISTS","message":"m"}"#)), "not_found");
+    assert_eq!(reversal(&bench.unsigned(404, "<html>")), "unknown incompatible");
+    let mut forged = bench.signed(404, "<html>");
+    forged.body = Bytes::from_static(b"<html >");
+    assert_eq!(name_created(&charged(&bench.account, NO, bench.weigh(&forged))), "unknown incompatible");
 }
 
 #[test]
