@@ -18,6 +18,7 @@ use sea_orm::{
 };
 use sqlx::pool::PoolOptions;
 use sqlx::{AssertSqlSafe, Connection, Executor as _};
+use tokio::sync::watch;
 
 use super::seat::Seat;
 #[cfg(feature = "broken")]
@@ -30,6 +31,8 @@ pub(super) const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 const DOUBTED_AFTER_IDLE: Duration = Duration::from_secs(1);
 /// It has so long to answer that.
 const PING_TIMEOUT: Duration = Duration::from_millis(1_500);
+/// Once a connection is doubted, those that are waited for as well get this part of the time.
+const LESS_PATIENT: u32 = 4;
 /// Closing takes no longer; what is not closed then ends with the process.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(3);
 /// What SQLite's log shrinks to when it begins anew.
@@ -43,17 +46,28 @@ struct Trust {
     began: Instant,
     /// Milliseconds after `began`.
     since_ms: AtomicU64,
+    /// Counts the doubts, for whoever waits for an answer over a connection that is doubted meanwhile.
+    lost: watch::Sender<u64>,
 }
 
 impl Trust {
     fn new() -> Arc<Self> {
-        Arc::new(Self { began: Instant::now(), since_ms: AtomicU64::new(0) })
+        Arc::new(Self { began: Instant::now(), since_ms: AtomicU64::new(0), lost: watch::Sender::new(0) })
     }
 
     /// No connection that exists now is used again.
     fn lose(&self) {
         let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.since_ms.fetch_max(now_ms.saturating_add(1), Ordering::Relaxed);
+        self.lost.send_modify(|doubts| *doubts = doubts.wrapping_add(1));
+    }
+
+    /// Ends when the next doubt is so long ago that an answer would have come, were there one.
+    async fn is_lost_for(&self, patience: Duration) {
+        let mut lost = self.lost.subscribe();
+        // The sender lives as long as we do.
+        let _ = lost.changed().await;
+        tokio::time::sleep(patience / LESS_PATIENT).await;
     }
 
     fn holds(&self, age: Duration) -> bool {
@@ -161,10 +175,17 @@ impl Pool {
         if breaks(Rule::WaitWithoutEnd) {
             return using.await;
         }
-        let error = match tokio::time::timeout(self.patience, using).await {
-            Ok(Ok(done)) => return Ok(done),
-            Ok(Err(error)) => error,
-            Err(_) => no_answer(self.patience),
+        let limited = tokio::time::timeout(self.patience, using);
+        let error = tokio::select! {
+            biased;
+            ended = limited => match ended {
+                Ok(Ok(done)) => return Ok(done),
+                Ok(Err(error)) => error,
+                Err(_) => no_answer(self.patience),
+            },
+            // Connections fall silent together: what was found out over one of them need not be found out over each. Those
+            // that were made since are not doubted for it.
+            () = self.trust.is_lost_for(self.patience) => return Err(no_answer(self.patience / LESS_PATIENT)),
         };
         if let Some(seat) = self.seat.as_ref().filter(|_| is_damage(&error)) {
             seat.damage(&error);
@@ -500,5 +521,46 @@ impl ConnectionTrait for Tx {
 
     async fn query_all_raw(&self, stmt: Statement) -> Result<Vec<QueryResult>, DbErr> {
         self.using(self.inner.query_all_raw(stmt)).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{Duration, Instant};
+
+    use sea_orm::{ConnectOptions, DbErr};
+
+    use super::{Pool, Role, is_no_answer};
+
+    const PATIENCE: Duration = Duration::from_secs(8);
+
+    #[tokio::test]
+    async fn who_waits_over_a_connection_that_is_doubted_waits_no_longer_than_an_answer_takes() {
+        let folder = tempfile::TempDir::new().unwrap();
+        let url = format!("sqlite://{}?mode=rwc", folder.path().join("a.db").display());
+        let pool = Pool::open(ConnectOptions::new(url), PATIENCE, Role::SqliteWriter, None).await.unwrap();
+        let silent = std::future::pending::<Result<(), DbErr>>;
+        let began = Instant::now();
+        let doubted = async {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+            pool.trust.lose();
+        };
+        let (waited, slow, ()) = tokio::join!(
+            pool.using(silent()),
+            // It takes its time, and is answered.
+            pool.using(async {
+                tokio::time::sleep(Duration::from_millis(500)).await;
+                Ok(7)
+            }),
+            doubted
+        );
+        assert!(is_no_answer(&waited.unwrap_err()));
+        assert_eq!(slow.unwrap(), 7);
+        let took = began.elapsed();
+        assert!(took >= PATIENCE / 4 && took < PATIENCE / 2, "{took:?}");
+
+        // Nobody who has begun since is doubted with them.
+        let later = tokio::time::timeout(PATIENCE / 2, pool.using(silent())).await;
+        assert!(later.is_err(), "it has its whole time");
     }
 }
