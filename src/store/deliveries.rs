@@ -226,6 +226,7 @@ impl Store {
             .update_columns(delivery::Column::iter().filter(|c| !matches!(c, delivery::Column::Id)))
             .action_and_where(stored.eq(own))
             .to_owned();
+        let gone = gone(&tx, tried).await?;
         insert(&tx, latest(tried).into_iter().map(row).collect(), &mine).await?;
         let tries: Vec<_> = tried.iter().filter_map(try_row).collect();
         for rows in tries.chunks(ROWS_AT_ONCE) {
@@ -234,7 +235,7 @@ impl Store {
                 .exec_without_returning(&tx)
                 .await?;
         }
-        stop_for_the_gone(&tx, tried).await?;
+        stop_for_the_gone(&tx, &gone).await?;
         note_health(&tx, tried).await?;
         tx.commit().await
     }
@@ -421,9 +422,27 @@ fn latest(tried: &[DeliveryRow]) -> Vec<&DeliveryRow> {
     rows
 }
 
+/// Tries that were answered with 410 and have not been stopped or begun anew meanwhile: who has enabled an endpoint again
+/// has not heard what one says of before.
+async fn gone<'a>(tx: &Tx, tried: &'a [DeliveryRow]) -> Result<Vec<&'a DeliveryRow>, DbErr> {
+    use delivery::Column as C;
+    let mut gone: Vec<&DeliveryRow> =
+        tried.iter().filter(|row| row.last.as_ref().is_some_and(|last| last.end == End::Gone)).collect();
+    if gone.is_empty() {
+        return Ok(gone);
+    }
+    let waiting = delivery::Entity::find()
+        .select_only()
+        .columns([C::Id, C::Fence])
+        .filter(C::Id.is_in(gone.iter().map(|row| row.id.clone())))
+        .filter(C::Status.eq(State::Pending.to_string()));
+    let waiting: HashSet<(String, i32)> = waiting.into_tuple().all(tx).await?.into_iter().collect();
+    gone.retain(|row| waiting.contains(&(row.id.clone(), row.fence)));
+    Ok(gone)
+}
+
 /// Who answered 410 gets no more: an endpoint is disabled, and of a payment's own address nothing waits any longer.
-async fn stop_for_the_gone(tx: &Tx, tried: &[DeliveryRow]) -> Result<(), DbErr> {
-    let gone = tried.iter().filter(|row| row.last.as_ref().is_some_and(|last| last.end == End::Gone));
+async fn stop_for_the_gone(tx: &Tx, gone: &[&DeliveryRow]) -> Result<(), DbErr> {
     for row in gone {
         match &row.endpoint_id {
             Some(id) => {
