@@ -37,12 +37,12 @@ pub(crate) fn byte_by_byte(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 3);
     let mut rest = bytes;
     while let Some((first, more)) = rest.split_first() {
-        let length = match (first, more.first()) {
-            (0x81..=0xFE, Some(0x30..=0x39)) => 4,
-            (0x81..=0xFE, Some(0x40..=0x7E | 0x80..=0xFE)) => 2,
+        let length = match (first, more) {
+            (0x81..=0xFE, [0x30..=0x39, 0x81..=0xFE, 0x30..=0x39, ..]) => 4,
+            (0x81..=0xFE, [0x40..=0x7E | 0x80..=0xFE, ..]) => 2,
             _ => 1,
         };
-        let (character, behind) = rest.split_at(length.min(rest.len()));
+        let (character, behind) = rest.split_at(length);
         match character {
             [ascii @ 0..=0x7F] => text.push(char::from(*ascii)),
             bytes => text.extend(bytes.iter().filter_map(|byte| char::from_u32(PLACE + u32::from(*byte)))),
@@ -103,7 +103,9 @@ pub(crate) fn form(body: &[u8], charset: &str) -> Vec<(String, String)> {
     let names_another = |(name, value): &(Vec<u8>, Vec<u8>)| {
         name == charset.as_bytes() && std::str::from_utf8(value).is_ok_and(is_chinese)
     };
-    let is_plain = |(name, value): &(Vec<u8>, Vec<u8>)| plain(name).is_some() && plain(value).is_some();
+    // What is empty is signed nowhere: anybody can add it.
+    let is_plain =
+        |(name, value): &(Vec<u8>, Vec<u8>)| value.is_empty() || (plain(name).is_some() && plain(value).is_some());
     let text = if pairs.iter().any(names_another) || !pairs.iter().all(is_plain) { byte_by_byte } else { opaque };
     pairs.iter().map(|(name, value)| (text(name), text(value))).collect()
 }

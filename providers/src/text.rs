@@ -3,6 +3,12 @@
 /// What is shown where nothing is left: "goods".
 const NOTHING_LEFT: &str = "商品";
 
+/// As [`fit`], with a word where nothing is left.
+#[must_use]
+pub(crate) fn shown(text: &str, bytes: usize, forbidden: &[char]) -> String {
+    Some(fit(text, bytes, forbidden)).filter(|fitted| !fitted.is_empty()).unwrap_or_else(|| NOTHING_LEFT.to_owned())
+}
+
 /// Cuts a text at a character so that it has at most so many bytes in UTF-8. What the provider forbids becomes a blank, and
 /// characters beyond the basic plane (emoji, with what joins and colours them) are left out.
 #[must_use]
@@ -20,7 +26,7 @@ pub(crate) fn fit(text: &str, bytes: usize, forbidden: &[char]) -> String {
         fitted.push(c);
     }
     fitted.truncate(fitted.trim_end().len());
-    if fitted.is_empty() { NOTHING_LEFT.to_owned() } else { fitted }
+    fitted
 }
 
 #[cfg(test)]
@@ -35,7 +41,8 @@ mod tests {
         assert_eq!(fit("M&M's  a/b=c", 127, &['/', '=', '&']), "M M's a b c");
         assert_eq!(fit("🧋👩‍👩‍👧 tea 1️⃣", 127, &[]), "tea 1");
         for nothing in ["🧋", "&/=", "👍🏽", "𠮷"] {
-            assert_eq!(fit(nothing, 127, &['/', '=', '&']), "商品", "{nothing}");
+            assert_eq!(fit(nothing, 127, &['/', '=', '&']), "", "{nothing}");
+            assert_eq!(shown(nothing, 127, &['/', '=', '&']), "商品", "{nothing}");
         }
     }
 }

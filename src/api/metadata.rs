@@ -118,9 +118,16 @@ mod tests {
             "0.1",
             "-0.0",
             "1E-7",
+            "99.08701741838819",
+            "19.990000000000002",
             "9007199254740993",
         ] {
             assert!(is_kept(kept), "{kept}");
+            let read: Value = serde_json::from_str(kept).unwrap();
+            assert_eq!(
+                decimal(&format!("{:e}", read.as_f64().unwrap())),
+                decimal(&format!("{:e}", kept.parse::<f64>().unwrap()))
+            );
         }
         for changed in [
             "12345678901234567890123",

@@ -371,7 +371,9 @@ pub async fn offer(
             return Err(problem.because_of(stored.payment.id, stored.payment.status));
         };
         if !served {
-            return Err(OpenError::NotServed.into());
+            let detail = "None of your accounts serves this flow, amount and choice of providers, or those that do have \
+                          refused this payment.";
+            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "flow_not_available", detail).about("flow"));
         }
         let key = Key {
             scope: once.scope.clone(),

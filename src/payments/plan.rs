@@ -26,7 +26,7 @@ const LONGEST_OFFER_CALL_MS: i64 = 8_000;
 /// What planning found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Planned {
-    /// Whether any account could ever serve the payment.
+    /// Whether any account takes such payments, and has not refused this one.
     pub served: bool,
 }
 
@@ -190,7 +190,8 @@ fn no_route(aggregate: &mut Aggregate, choice: &Choice, now: Timestamp) -> Resul
     aggregate.payment.lease_until = None;
     let refused = aggregate.attempts.iter().rfind(|a| a.outcome.as_deref() == Some(choose::REFUSED_ROUTE));
     if let Some(refused) = refused.filter(|_| !choice.served) {
-        aggregate.payment.failure = refused.failure.clone();
+        let said_nothing = || Some(Failure::new(FailureKind::Request, choose::REFUSED_ROUTE, "refused without a word"));
+        aggregate.payment.failure = refused.failure.clone().or_else(said_nothing);
         return close::conclude(aggregate, now);
     }
     if aggregate.payment.flow.takes_money() {

@@ -332,14 +332,14 @@ fn why_not(account: &Account, wanted: Wanted<'_>, scene: &Scene<'_>) -> Option<W
     if !account.provider.capabilities().takes(wanted.amount) || limits.payment.is_some_and(|range| !range.holds(fen)) {
         return Some(Why::AmountOutOfLimits);
     }
+    if has_refused(scene, account) {
+        return Some(Why::PaymentRefused);
+    }
     if account.set_aside_until.is_some_and(|until| until > scene.now) {
         return Some(Why::SetAside);
     }
     if account.terms.in_maintenance(scene.now) || scene.routing.in_maintenance(name, scene.now) {
         return Some(Why::InMaintenance);
-    }
-    if has_refused(scene, account) {
-        return Some(Why::PaymentRefused);
     }
     if scene.tried.iter().any(|t| t.account_id == account.id) {
         return Some(Why::TriedAlready);

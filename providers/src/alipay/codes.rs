@@ -18,8 +18,8 @@ pub(super) fn bare(sub_code: &str) -> String {
 pub(super) fn gateway(code: &str, sub_code: &str) -> Option<Refusal> {
     match (code, sub_code) {
         ("40005", "APP-CALL-LIMITED" | "METHOD-CALL-LIMITED") => Some(Refusal::Provider),
-        // Two clocks differ, which is no account's trouble.
-        ("40001" | "40002", "INVALID-TIMESTAMP") => Some(Refusal::Route),
+        // Two clocks differ, which is no account's trouble and no order's: as if the provider were out until that is mended.
+        ("40001" | "40002", "INVALID-TIMESTAMP") => Some(Refusal::Provider),
         (
             "40002",
             "INVALID-PARAMETER"
@@ -63,6 +63,8 @@ pub(super) enum Class {
     Exists,
     /// No, because of the payer.
     Payer,
+    /// No, because two clocks differ.
+    Clock,
     /// No, because of what we asked for over this route: a limit, a word, a store, a product. Another may take it.
     Route,
     /// No, because of the merchant's contract.
@@ -89,6 +91,7 @@ pub(super) fn pay_class(code: &str) -> Class {
 /// The 95 codes of the reference, and one of older editions (`PAYMENT_UNKNOW`).
 const PAY: &[(Class, &[&str])] = &[
     (Class::Unknown, &["SYSTEM_ERROR", "PAYMENT_UNKNOW"]),
+    (Class::Clock, &["NOW_TIME_AFTER_EXPIRE_TIME_ERROR"]),
     (
         Class::Exists,
         &[
@@ -141,7 +144,6 @@ const PAY: &[(Class, &[&str])] = &[
             "AMOUNT_OR_CURRENCY_ERROR",
             "CURRENCY_NOT_SUPPORT",
             "INVALID_STORE_ID",
-            "NOW_TIME_AFTER_EXPIRE_TIME_ERROR",
             "SUB_GOODS_SIZE_MAX_COUNT",
             "RISK_MERCHANT_IP_NOT_EXIST",
             "UN_SUPPORT_TRADE_SCENE",

@@ -36,7 +36,7 @@ use crate::provider::{
     Address, AddressKind, Capabilities, Charging, Ending, FlowCapability, Protocol, Provider, ProviderName,
     SettingsError,
 };
-use crate::text::fit;
+use crate::text::{fit, shown};
 
 const NAME: ProviderName = ProviderName::new("alipay");
 
@@ -270,7 +270,7 @@ const MOST_BYTES: usize = 256;
 /// `/`, `=` and `&` are not allowed in a subject. It comes back inside the signed text of notifications, where
 /// `&` and `=` separate fields: with them a payer's text could pass for other fields.
 fn subject(description: &str) -> String {
-    fit(description, MOST_BYTES, &['/', '=', '&'])
+    shown(description, MOST_BYTES, &['/', '=', '&'])
 }
 
 #[cfg(test)]

@@ -31,7 +31,7 @@ pub(super) fn created(reply: Reply, order_no: &str) -> Created {
     match precreate_class(&no.code) {
         // No payer is there yet: what sounds like one's "no" is this route's.
         Class::Payer => Created::Refused(Refusal::Route, no.failure(FailureKind::Declined)),
-        class @ (Class::Unknown | Class::Exists | Class::Route | Class::Account | Class::Unlisted) => {
+        class @ (Class::Unknown | Class::Exists | Class::Clock | Class::Route | Class::Account | Class::Unlisted) => {
             refused_creation(&no, class)
         }
     }
@@ -70,6 +70,7 @@ fn refused_creation(no: &No, class: Class) -> Created {
         // A trade with this number is there in some state, perhaps paid: ask before anything.
         Class::Exists => Created::Unknown(no.failure(FailureKind::Request)),
         Class::Payer => Created::Declined(no.failure(FailureKind::Declined)),
+        Class::Clock => Created::Refused(Refusal::Provider, no.failure(FailureKind::Request)),
         Class::Route => Created::Refused(Refusal::Route, no.failure(FailureKind::Request)),
         Class::Account => Created::Refused(Refusal::Account, no.failure(FailureKind::Account)),
         Class::Unlisted => Created::Unknown(no.failure(FailureKind::Incompatible)),
@@ -267,6 +268,7 @@ impl Sorted {
         let code = bare(node.text("sub_code").unwrap_or_default());
         if let Some(refusal) = gateway(node.code(), &code) {
             let kind = match refusal {
+                Refusal::Provider if code == "INVALID-TIMESTAMP" => FailureKind::Request,
                 Refusal::Provider => FailureKind::RateLimited,
                 Refusal::Account => FailureKind::Account,
                 Refusal::Route | Refusal::Request => FailureKind::Request,

@@ -31,6 +31,7 @@ const CREATED: &[(&str, Option<FailureKind>)] = &[
     ("refused_account", Some(FailureKind::Account)),
     ("refused_route", Some(FailureKind::Account)),
     ("refused_route", Some(FailureKind::Request)),
+    ("refused_route", Some(FailureKind::Declined)),
     ("refused_request", Some(FailureKind::Request)),
     ("declined", Some(FailureKind::Declined)),
     ("unknown", Some(FailureKind::Network)),

@@ -4,8 +4,7 @@
 //! The text beside a code ends or begins with a detail of seven digits in brackets. Some details say that the issuer has
 //! not answered: nothing is known then until a final state is told, whatever the code is that came with them.
 
-/// Digits of a detail.
-const DETAIL: usize = 7;
+use crate::charset::bytes;
 
 /// What a code and its text say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -55,7 +54,7 @@ pub(super) enum Word {
 impl Word {
     /// The word of a code with its text.
     pub(super) fn of(code: &str, text: &str) -> Self {
-        if details(text).any(is_open) {
+        if is_open(text) {
             return Self::Open;
         }
         match code {
@@ -84,16 +83,12 @@ impl Word {
     }
 }
 
-/// The details in a text.
-fn details(text: &str) -> impl Iterator<Item = &str> {
-    let bracketed = text.split('[').skip(1).filter_map(|rest| rest.split_once(']'));
-    bracketed.map(|(inside, _)| inside).filter(|inside| inside.len() == DETAIL)
-}
-
-/// 10000XX and 11000XX wrap the card network's own code XX. Its 68 and 98, and a 99 under 99, are an issuer that was asked
-/// and has not answered, even where the text says that it was taken back.
-fn is_open(detail: &str) -> bool {
-    matches!(detail, "1000068" | "1100068" | "1000098" | "1100098" | "1099999" | "1199999")
+/// Whether a detail in a text says that the issuer was asked and has not answered. 10000XX and 11000XX wrap the card
+/// network's own code XX: its 68 and 98, and a 99 under 99, are that, even where the text says that it was taken back. In
+/// bytes, for a text that cannot be decoded may swallow a bracket.
+fn is_open(text: &str) -> bool {
+    let details: [&[u8]; 6] = [b"1000068", b"1100068", b"1000098", b"1100098", b"1099999", b"1199999"];
+    bytes(text).split(|byte| !byte.is_ascii_digit()).any(|number| details.contains(&number))
 }
 
 #[cfg(test)]
@@ -109,9 +104,10 @@ mod tests {
                 assert_eq!(Word::of(code, text), Word::Open, "{code} {text}");
             }
         }
-        for text in
-            ["", "成功[0000000]", "[1000068", "1000068]", "[10000680]", "[[1000051]", "68[68]", "余额不足[1000051]"]
-        {
+        // One byte that is none of UTF-8, and all is read in pairs: the last byte of a character and the bracket are one.
+        let broken = crate::charset::opaque(&["发卡方应答超时[1000068]".as_bytes(), &[0xC9]].concat());
+        assert_eq!(Word::of("30", &broken), Word::Open);
+        for text in ["", "成功[0000000]", "[10000680]", "[[1000051]", "68[68]", "余额不足[1000051]"] {
             assert_eq!(Word::of("64", text), Word::Payer, "{text}");
         }
     }

@@ -119,7 +119,9 @@ pub(super) fn applied(fields: &Fields) -> Created {
         Word::Account | Word::Signature => Created::Refused(Refusal::Account, failure),
         // No payer is there yet: what the codes of cards say is this route's "no".
         Word::Request | Word::Payer => Created::Refused(Refusal::Route, failure),
-        Word::Asking if text(fields, "respCode") == "82" => Created::Refused(Refusal::Route, failure),
+        Word::Asking if text(fields, "respCode") == "82" => {
+            Created::Refused(Refusal::Route, own(fields, FailureKind::Declined))
+        }
         Word::Closed | Word::Failed | Word::Busy => Created::Refused(Refusal::Provider, failure),
         Word::Yes
         | Word::TooLate

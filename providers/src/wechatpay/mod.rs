@@ -39,7 +39,7 @@ use crate::provider::{
     Address, AddressKind, Capabilities, Charging, Ending, FlowCapability, Protocol, Provider, ProviderName,
     SettingsError,
 };
-use crate::text::fit;
+use crate::text::{fit, shown};
 
 /// The entry on the list of providers.
 pub const PROTOCOL: Protocol = Protocol {
@@ -90,8 +90,8 @@ static CAPABILITIES: Capabilities = Capabilities {
         // Facts 4.8: a listed "no" means that the payment certainly failed, for a number that was never used before,
         // and ours never are. The code is spent and no dialog is open, so nothing is left that a payer could pay.
         declined_is_reversed: false,
-        // A reversal burns a number that was never seen, it is said; where there was none to be made, nothing is found.
-        not_found_twice_s: Some(30),
+        // A reversal burns a number that was never seen, so there is always something to be found after one.
+        not_found_twice_s: None,
         last_reversals: None,
     }),
 };
@@ -136,7 +136,7 @@ impl WechatPay {
         let body = CodePayRequest {
             appid: &self.account.appid,
             mchid: &self.account.mchid,
-            description: &fit(&order.description, DESCRIPTION_BYTES, &[]),
+            description: &shown(&order.description, DESCRIPTION_BYTES, &[]),
             out_trade_no: &order.order_no,
             attach: &order.payment_id,
             amount: OrderAmount { total: order.amount.minor(), currency: "CNY" },
@@ -242,7 +242,7 @@ impl Provider for WechatPay {
         let body = NativeRequest {
             appid: &self.account.appid,
             mchid: &self.account.mchid,
-            description: &fit(&order.description, DESCRIPTION_BYTES, &[]),
+            description: &shown(&order.description, DESCRIPTION_BYTES, &[]),
             out_trade_no: &order.order_no,
             time_expire: beijing(order.expires_at),
             attach: &order.payment_id,
@@ -295,7 +295,11 @@ impl Provider for WechatPay {
         let body = RefundRequest {
             out_trade_no: &refund.order.order_no,
             out_refund_no: &refund.refund_no,
-            reason: refund.reason.as_deref().map(|reason| fit(reason, REASON_BYTES, &[])),
+            reason: refund
+                .reason
+                .as_deref()
+                .map(|reason| fit(reason, REASON_BYTES, &[]))
+                .filter(|reason| !reason.is_empty()),
             notify_url: &refund.notify_url,
             amount: RefundAmount { refund: refund.amount.minor(), total: refund.total.minor(), currency: "CNY" },
         };

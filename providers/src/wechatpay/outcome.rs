@@ -35,8 +35,6 @@ pub(super) enum Reply {
     /// A "no" that can be believed: signed, or an unsigned 401 `SIGN_ERROR`, which was never executed. Also a
     /// signed 202 with a code, which is a "not yet".
     No(No),
-    /// A 404 without a signature: there is no such call here, or something in between says so.
-    Nowhere(Failure),
     /// Nothing that can be believed, or a provider in trouble.
     Doubt(Failure),
 }
@@ -51,6 +49,8 @@ pub(super) struct No {
     reason: Option<String>,
     /// The member that `detail` is about, as a path: `/payer/auth_code`.
     field: Option<String>,
+    /// Its message speaks of the time of our request.
+    is_about_time: bool,
     /// As sent, for people.
     said: (String, String),
 }
@@ -79,18 +79,13 @@ impl Reply {
             if success {
                 return done();
             }
-            let failure = Failure::new(kind_of(status), format!("http_{status}"), "without a readable code");
-            return if status == 404 { Self::Nowhere(failure) } else { Self::Doubt(failure) };
+            return Self::Doubt(Failure::new(kind_of(status), format!("http_{status}"), "without a readable code"));
         };
         let no = No::new(status, error, answer.header("Request-ID"));
         // A 202 is no "no", whatever its code: what was asked for may still be done.
         let believed =
             (signed && (status != 202 || no.code == "USERPAYING")) || (status == 401 && no.code == "SIGNERROR");
-        match believed && status < 500 {
-            true => Self::No(no),
-            false if status == 404 => Self::Nowhere(no.failure(kind_of(status))),
-            false => Self::Doubt(no.failure(kind_of(status))),
-        }
+        if believed && status < 500 { Self::No(no) } else { Self::Doubt(no.failure(kind_of(status))) }
     }
 }
 
@@ -99,6 +94,8 @@ impl Reply {
 enum About {
     /// There are too many calls: not accepted.
     Load,
+    /// The time: two clocks differ, which is no account's trouble and no order's.
+    Clock,
     /// The account, whatever is asked of it.
     Account,
     /// This request, over this route.
@@ -129,8 +126,9 @@ impl No {
         let reason = reason.filter(|r| !r.is_empty() && r != "0");
         let field = error.detail.as_ref().and_then(|d| d.get("field")?.as_str().map(str::to_owned));
         let detail = error.detail.map(|d| format!(" {d}")).unwrap_or_default();
+        let is_about_time = error.message.contains("timestamp");
         let message = format!("{}{detail}", error.message).chars().take(500).collect();
-        Self { status, code, reason, field, said: (error.code, message) }
+        Self { status, code, reason, field, is_about_time, said: (error.code, message) }
     }
 
     fn failure(&self, kind: FailureKind) -> Failure {
@@ -156,9 +154,12 @@ impl No {
             "BANKERROR",
             "BUYERMISMATCH",
         ];
+        if self.is_about_our_number() || self.about() == Some(About::Number) {
+            return false;
+        }
         let codes = ["FREQUENCYLIMITED", "RATELIMITEXCEEDED", "RATELIMITEXCEED", "FREQLIMIT"];
         let is_told = codes.contains(&self.code.as_str()) || self.about() == Some(About::Load);
-        is_told || (self.status == 429 && !self.is_about_our_number() && !TAKEN_UP.contains(&self.code.as_str()))
+        is_told || (self.status == 429 && !TAKEN_UP.contains(&self.code.as_str()))
     }
 
     /// By its reason: it speaks of something that lives under our number.
@@ -177,8 +178,7 @@ impl No {
                 Some("/appid" | "/mchid") => About::Account,
                 Some(_) | None => About::Request,
             }),
-            // Two clocks differ, which is no account's trouble.
-            "SIGNERROR" if self.said.1.contains("timestamp") => Some(About::Request),
+            "SIGNERROR" if self.is_about_time => Some(About::Clock),
             "SIGNERROR" => Some(About::Account),
             _ => None,
         }
@@ -188,6 +188,8 @@ impl No {
     fn refusal(&self) -> Option<Created> {
         Some(match self.about()? {
             About::Load => Created::Refused(Refusal::Provider, self.failure(FailureKind::RateLimited)),
+            // Whatever is asked is refused alike until it is mended: as if the provider were out.
+            About::Clock => Created::Refused(Refusal::Provider, self.failure(FailureKind::Request)),
             About::Account => Created::Refused(Refusal::Account, self.failure(FailureKind::Account)),
             About::Request => Created::Refused(Refusal::Route, self.failure(FailureKind::Request)),
             About::Payer => Created::Declined(self.failure(FailureKind::Declined)),
@@ -221,7 +223,7 @@ pub(super) fn created(reply: Reply) -> Created {
     let no = match reply {
         Reply::Done(StatusCode::OK, body) => return offered(&body),
         Reply::Done(status, _) => return Created::Unknown(incompatible(format!("HTTP {status}"))),
-        Reply::Nowhere(failure) | Reply::Doubt(failure) => return Created::Unknown(failure),
+        Reply::Doubt(failure) => return Created::Unknown(failure),
         Reply::No(no) => no,
     };
     if no.is_busy() {
@@ -260,7 +262,7 @@ pub(super) fn queried(account: &Account, order: &OrderRef, reply: Reply) -> Quer
             Err(failure) => Queried::Unknown(failure),
         },
         Reply::Done(status, _) => Queried::Unknown(incompatible(format!("HTTP {status}"))),
-        Reply::Nowhere(failure) | Reply::Doubt(failure) => Queried::Unknown(failure),
+        Reply::Doubt(failure) => Queried::Unknown(failure),
         Reply::No(no) if no.status == 404 && no.code == "ORDERNOTEXIST" => Queried::NotFound,
         Reply::No(no) => Queried::Unknown(question_failed(&no)),
     }
@@ -290,7 +292,7 @@ pub(super) fn closed(reply: Reply) -> Ended {
     let no = match reply {
         Reply::Done(StatusCode::NO_CONTENT, _) => return Ended::Closed,
         Reply::Done(status, _) => return Ended::Unknown(incompatible(format!("HTTP {status}"))),
-        Reply::Nowhere(failure) | Reply::Doubt(failure) => return Ended::Unknown(failure),
+        Reply::Doubt(failure) => return Ended::Unknown(failure),
         Reply::No(no) => no,
     };
     if no.is_busy() {
@@ -318,7 +320,7 @@ pub(super) fn refunded(refund: &RefundOrder, reply: Reply) -> Refunded {
     let no = match reply {
         Reply::Done(StatusCode::OK, body) => return refund_taken_up(refund, &body),
         Reply::Done(status, _) => return Refunded::Unknown(incompatible(format!("HTTP {status}"))),
-        Reply::Nowhere(failure) | Reply::Doubt(failure) => return Refunded::Unknown(failure),
+        Reply::Doubt(failure) => return Refunded::Unknown(failure),
         Reply::No(no) => no,
     };
     if no.is_busy() {
@@ -339,7 +341,9 @@ pub(super) fn refunded(refund: &RefundOrder, reply: Reply) -> Refunded {
         }
         // Too much, too old, too many, not paid. A closed or unpaid order cannot be refunded either, so only a missing
         // reason leaves a doubt.
-        "INVALIDREQUEST" if no.reason.is_some() => Refunded::TerminalNo(no.failure(FailureKind::Request)),
+        "INVALIDREQUEST" if no.reason.as_deref().is_some_and(|r| r.bytes().all(|b| b.is_ascii_digit())) => {
+            Refunded::TerminalNo(no.failure(FailureKind::Request))
+        }
         "PARAMERROR" | "INVALIDREQUEST" => Refunded::Unknown(no.failure(FailureKind::Request)),
         _ => Refunded::Unknown(no.unlisted()),
     }
@@ -361,7 +365,7 @@ pub(super) fn refund_queried(refund: &RefundOrder, reply: Reply) -> RefundQuerie
     match reply {
         Reply::Done(StatusCode::OK, body) => same_refund(refund, &body),
         Reply::Done(status, _) => RefundQueried::Unknown(incompatible(format!("HTTP {status}"))),
-        Reply::Nowhere(failure) | Reply::Doubt(failure) => RefundQueried::Unknown(failure),
+        Reply::Doubt(failure) => RefundQueried::Unknown(failure),
         Reply::No(no) if no.status == 404 && no.code == "RESOURCENOTEXISTS" => RefundQueried::NotFound,
         Reply::No(no) => RefundQueried::Unknown(question_failed(&no)),
     }

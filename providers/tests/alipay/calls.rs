@@ -56,7 +56,7 @@ async fn the_provider_stops_taking_money_when_the_order_expires() {
     assert_eq!(shop.book().lock().pay(&shop.key(), "x", shop.now()), Err(book::Refusal::Expired));
     assert_eq!(shop.alipay.query(&shop.reference(), &shop.call()).await.outcome, Queried::Closed);
     let late = shop.alipay.create(&order, &shop.call()).await;
-    assert_failure!(late, Created::Refused(Refusal::Route, f) => f, "ACQ.NOW_TIME_AFTER_EXPIRE_TIME_ERROR", Request);
+    assert_failure!(late, Created::Refused(Refusal::Provider, f) => f, "ACQ.NOW_TIME_AFTER_EXPIRE_TIME_ERROR", Request);
 }
 
 #[tokio::test]

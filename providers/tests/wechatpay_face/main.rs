@@ -166,7 +166,7 @@ async fn an_account_that_is_set_up_wrongly_is_refused_and_nothing_is_made() {
     let mut late = bench.call();
     late.now += TimeDelta::seconds(301);
     let outcome = bench.adapter().create(&bench.order(NO), &late).await.outcome;
-    assert_eq!(refused(outcome), (Refusal::Route, "SIGN_ERROR".to_owned()), "a clock is no account's");
+    assert_eq!(refused(outcome), (Refusal::Provider, "SIGN_ERROR".to_owned()), "a clock is no account's");
     assert!(bench.book.lock().orders().is_empty());
     late.now -= TimeDelta::seconds(2);
     qr(&bench.adapter().create(&bench.order(NO), &late).await.outcome);

@@ -5,7 +5,7 @@ use http::StatusCode;
 
 use super::{Reply, capture, incompatible, parse};
 use crate::order::OrderRef;
-use crate::outcome::{Created, Ended, Failure, FailureKind, Refusal};
+use crate::outcome::{Created, Ended, FailureKind, Refusal};
 use crate::wechatpay::config::Account;
 use crate::wechatpay::wire::{ReverseAnswer, Transaction};
 
@@ -21,10 +21,6 @@ pub(in crate::wechatpay) fn charged(account: &Account, order_no: &str, reply: Re
             };
         }
         Reply::Done(status, _) => return Created::Unknown(incompatible(format!("HTTP {status}"))),
-        // This account was never given the call: nothing was asked of any payer. Whoever says so, nobody has executed it.
-        Reply::Nowhere(failure) => {
-            return Created::Refused(Refusal::Account, Failure { kind: FailureKind::Account, ..failure });
-        }
         Reply::Doubt(failure) => return Created::Unknown(failure),
         Reply::No(no) => no,
     };
@@ -52,9 +48,9 @@ pub(in crate::wechatpay) fn charged(account: &Account, order_no: &str, reply: Re
             Created::Unknown(no.failure(FailureKind::Request))
         }
         "SYSTEMERROR" | "BANKERROR" => Created::Unknown(no.failure(FailureKind::ServerError)),
-        // No such call for this account; an order that is not found is no answer to a charge.
-        code if no.status == 404 && code != "ORDERNOTEXIST" => {
-            Created::Refused(Refusal::Account, no.failure(FailureKind::Account))
+        // This account was never given the call. That takes nothing from its codes to be shown, so it is not set aside.
+        "RESOURCENOTEXISTS" | "NOTFOUND" if no.status == 404 => {
+            Created::Refused(Refusal::Route, no.failure(FailureKind::Account))
         }
         _ => Created::Unknown(no.unlisted()),
     }
@@ -87,7 +83,7 @@ pub(in crate::wechatpay) fn reversed(order: &OrderRef, reply: Reply) -> Ended {
             };
         }
         Reply::Done(status, _) => return Ended::Unknown(incompatible(format!("HTTP {status}"))),
-        Reply::Nowhere(failure) | Reply::Doubt(failure) => return Ended::Unknown(failure),
+        Reply::Doubt(failure) => return Ended::Unknown(failure),
         Reply::No(no) => no,
     };
     if no.is_busy() {
@@ -99,8 +95,7 @@ pub(in crate::wechatpay) fn reversed(order: &OrderRef, reply: Reply) -> Ended {
         "SIGNERROR" | "NOAUTH" => Ended::Again(no.failure(FailureKind::Account)),
         // Not executed. Too early is said so too, and then it works later.
         "INVALIDREQUEST" => Ended::Again(no.failure(FailureKind::Request)),
-        // No such order, or no such call for this account, which can have charged nobody then.
-        _ if no.status == 404 => Ended::NotFound,
+        "ORDERNOTEXIST" if no.status == 404 => Ended::NotFound,
         // Over seven days old: only a refund gives the money back now.
         "REVERSEEXPIRE" | "PARAMERROR" | "INVALIDTRANSACTIONID" | "REQUIREPOSTMETHOD" => {
             Ended::Impossible(no.failure(FailureKind::Request))

@@ -355,7 +355,7 @@ fn an_unsigned_no_is_believed_only_when_it_is_a_sign_error() {
 fn a_sign_error_about_the_time_is_not_the_accounts() {
     let bench = Bench::new();
     for (message, expected) in [
-        ("Http头Authorization中的timestamp与发起请求的时间不得超过5分钟", "refused by route request"),
+        ("Http头Authorization中的timestamp与发起请求的时间不得超过5分钟", "refused by provider request"),
         ("Authorization不合法", "refused by account account"),
         ("错误的签名，导致验签失败", "refused by account account"),
         ("商户证书序列号有误", "refused by account account"),
