@@ -2,7 +2,7 @@
 //!
 //! * [`provider`] – the trait, the capabilities, names;
 //! * [`money`], [`order`], [`outcome`], [`notification`] – what crosses the trait;
-//! * [`http`], [`signing`] – what adapters share;
+//! * [`http`], [`signing`], and within this crate `charset` and `text` – what adapters share;
 //! * [`layer`] – wrappers around any provider; [`layer::stack`] fixes their order;
 //! * [`memory`] – a provider without a network, for tests;
 //! * [`alipay`], [`wechatpay`], [`unionpay`] – the adapters, each with its face of the sandbox;
