@@ -35,6 +35,8 @@ pub enum Rule {
     OneMerchantTrips,
     /// What Redis says of health is taken as it is, and whoever claims there to probe is waited for.
     BelieveRedis,
+    /// What an answer says counts, whatever a notification has said before it.
+    BelieveTheLastWord,
 }
 
 /// Names the rule that is broken.

@@ -16,6 +16,7 @@ use crate::helpers::facts::Facts;
 use crate::helpers::postgres::Postgres;
 use crate::helpers::redis::Redis;
 use crate::helpers::{PATIENCE, TestApp, barcode, fresh, order};
+use crate::notifications::disputed::paid_while_an_answer_is_on_its_way;
 
 /// What went wrong, in the script's words.
 type Verdict = Result<(), String>;
@@ -76,6 +77,7 @@ fn every_rule_has_a_script() {
         Rule::NoUniqueLiveAttempt,
         Rule::KeyAfterCall,
         Rule::MerchantWithoutMode,
+        Rule::BelieveTheLastWord,
     ];
     let drilled = drilled();
     let all: Vec<Rule> = scripted.into_iter().chain(drilled.iter().map(|(rule, ..)| *rule)).collect();
@@ -247,6 +249,16 @@ async fn a_live_key_gives_back_what_a_test_payment_took_if_the_mode_is_forgotten
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn money_that_was_told_is_lost_if_an_answer_of_before_counts() {
+    is_noticed(Rule::BelieveTheLastWord, async || {
+        let seen = paid_while_an_answer_is_on_its_way("wechatpay", "alipay").await;
+        let status = &seen["attempts"][0]["status"];
+        require(status == "captured", || format!("paid, told, and {status}"))
+    })
+    .await;
+}
+
 /// Which of the auditor's rules are about a broken one. What any other finds may be a consequence, and is no proof.
 fn signs(rule: Rule) -> &'static [&'static str] {
     match rule {
@@ -272,11 +284,12 @@ fn signs(rule: Rule) -> &'static [&'static str] {
         Rule::ResolveOldestFirst => &["asked_at_their_own_times", "known_in_time"],
         Rule::OneMerchantTrips => &["good_merchant_served"],
         Rule::BelieveRedis => &["back_in_time"],
+        Rule::BelieveTheLastWord => &["books_agree", "no_money_kept_beside"],
     }
 }
 
 /// Rules that need a scenario of their own: which one, how many payments, and whether it takes a PostgreSQL.
-fn drilled() -> [(Rule, &'static str, &'static str, bool); 6] {
+fn drilled() -> [(Rule, &'static str, &'static str, bool); 7] {
     [
         (Rule::TrustEveryConnection, "disk-full", "30", false),
         (Rule::WaitWithoutEnd, "silence", "10", true),
@@ -284,6 +297,7 @@ fn drilled() -> [(Rule, &'static str, &'static str, bool); 6] {
         (Rule::ResolveOldestFirst, "storm", "1500", false),
         (Rule::OneMerchantTrips, "bad-neighbour", "100", false),
         (Rule::BelieveRedis, "redis-lies", "12", false),
+        (Rule::BelieveTheLastWord, "late-money", "60", false),
     ]
 }
 
@@ -385,5 +399,10 @@ mod by_its_own_scenario {
     #[tokio::test(flavor = "multi_thread")]
     async fn a_redis_that_is_believed() {
         is_found(Rule::BelieveRedis).await;
+    }
+
+    #[tokio::test(flavor = "multi_thread")]
+    async fn an_answer_that_is_believed_although_the_money_was_told() {
+        is_found(Rule::BelieveTheLastWord).await;
     }
 }

@@ -123,6 +123,7 @@ impl Bench {
             reversal_in_doubt: false,
             not_found_since: None,
             returning: false,
+            told_paid: false,
         });
     }
 

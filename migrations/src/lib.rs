@@ -17,6 +17,7 @@ mod m20260101_000008_decisions;
 mod m20261128_000009_owners;
 mod m20261128_000010_keys;
 mod m20261128_000011_urgency;
+mod m20261129_000012_told;
 
 /// All migrations, in order.
 #[derive(Debug)]
@@ -36,6 +37,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261128_000009_owners::Migration),
             Box::new(m20261128_000010_keys::Migration),
             Box::new(m20261128_000011_urgency::Migration),
+            Box::new(m20261129_000012_told::Migration),
         ];
         all.into_iter().map(|migration| -> Box<dyn MigrationTrait> { Box::new(Whole(migration)) }).collect()
     }

@@ -170,11 +170,20 @@ impl Memory {
     #[must_use]
     pub fn paid_notification(&self, order_no: &str) -> Option<RawNotification> {
         let capture = capture(self.lock().book.order(&key(order_no))?)?;
-        let body = json!({"id": format!("paid-{order_no}"), "order_no": order_no, "capture": capture}).to_string();
+        Some(self.signed(json!({"id": format!("paid-{order_no}"), "order_no": order_no, "capture": capture})))
+    }
+
+    /// A genuine notification that something happened to a refund: that it was carried out, whatever was.
+    #[must_use]
+    pub fn refund_notification(&self, order_no: &str, refund_no: &str) -> RawNotification {
+        self.signed(json!({"id": format!("refunded-{refund_no}"), "order_no": order_no, "refund_no": refund_no}))
+    }
+
+    fn signed(&self, told: Value) -> RawNotification {
+        let body = told.to_string();
         let signature = BASE64.encode(hmac::sign(&self.key, body.as_bytes()));
-        let headers =
-            HeaderMap::from_iter([(http::HeaderName::from_static(SIGNATURE), HeaderValue::from_str(&signature).ok()?)]);
-        Some(RawNotification { headers, body: Bytes::from(body) })
+        let signed = HeaderValue::from_str(&signature).map(|value| (http::HeaderName::from_static(SIGNATURE), value));
+        RawNotification { headers: HeaderMap::from_iter(signed), body: Bytes::from(body) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -442,10 +451,14 @@ impl Provider for Memory {
         hmac::verify(&self.key, &raw.body, &signature).map_err(|_| Rejection::BadSignature)?;
         let unreadable = |e: serde_json::Error| Rejection::Unreadable(e.to_string());
         let told: Told = serde_json::from_slice(&raw.body).map_err(unreadable)?;
-        if told.capture.paid_at.is_some_and(|at| at - now > TimeDelta::minutes(5)) {
-            return Err(Rejection::Stale);
-        }
-        let notice = Notice::Paid { order_no: told.order_no, capture: told.capture };
+        let order_no = told.order_no;
+        let notice = match told.capture {
+            Some(capture) if capture.paid_at.is_some_and(|at| at - now > TimeDelta::minutes(5)) => {
+                return Err(Rejection::Stale);
+            }
+            Some(capture) => Notice::Paid { order_no, capture },
+            None => Notice::Ask { order_no, refund_no: told.refund_no, says_done: true },
+        };
         Ok(Verified::new(Notification { id: told.id, notice }))
     }
 
@@ -463,5 +476,6 @@ impl Provider for Memory {
 struct Told {
     id: String,
     order_no: String,
-    capture: Capture,
+    capture: Option<Capture>,
+    refund_no: Option<String>,
 }

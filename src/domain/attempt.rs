@@ -329,6 +329,8 @@ pub struct Attempt {
     pub not_found_since: Option<Timestamp>,
     /// The provider took the money too late and gives it back by itself.
     pub returning: bool,
+    /// A verified notification said that it was paid, and no answer has said so yet.
+    pub told_paid: bool,
 }
 
 impl Attempt {
@@ -339,6 +341,25 @@ impl Attempt {
     pub fn apply(&mut self, event: Event) -> Result<(), Illegal> {
         self.status = self.status.on(event)?;
         Ok(())
+    }
+
+    /// A verified notification says that it was paid, which is to be confirmed: an answer that denies it may be of before, and
+    /// the questions begin again. A reversal counts its own.
+    pub fn tell_paid(&mut self) {
+        if !self.told_paid && self.status != State::Reversing {
+            self.questions = 0;
+        }
+        self.told_paid = true;
+    }
+
+    /// Whether what was told and an answer that there is no money do not agree. They do when a reversal lies in between.
+    #[must_use]
+    pub fn is_contradicted(&self) -> bool {
+        #[cfg(feature = "broken")]
+        if crate::broken::breaks(crate::broken::Rule::BelieveTheLastWord) {
+            return false;
+        }
+        self.told_paid && self.reversal != Some(Reversal::Done)
     }
 }
 

@@ -111,6 +111,8 @@ pub struct Refund {
     pub next_check_at: Option<Timestamp>,
     /// How often the provider was asked about it.
     pub questions: i32,
+    /// A verified notification said that it was carried out, and no answer has said so yet.
+    pub told_done: bool,
 }
 
 impl Refund {

@@ -372,6 +372,10 @@ fn fault(provider: &str, kind: &str, permille: u32, seed: u64) -> Value {
     if matches!(kind, "slow" | "drip") {
         body["latency_ms"] = 120.into();
     }
+    if kind == "says_closed" {
+        // Meanwhile its payer may have paid.
+        body["latency_ms"] = (seed % 600).into();
+    }
     if kind == "behind" {
         body["latency_ms"] = (5_000 + seed % 120_000).into();
     }

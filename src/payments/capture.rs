@@ -2,7 +2,7 @@
 
 use providers::outcome::Capture;
 
-use super::{resolve, reverse, schedule};
+use super::{attempt_outcome, reverse, schedule};
 #[cfg(feature = "broken")]
 use crate::broken::{Rule, breaks};
 use crate::domain::attempt::{Disposition, Event as AttemptEvent, State};
@@ -45,6 +45,7 @@ pub fn book(
     attempt.payer = capture.payer.clone();
     attempt.paid_at = Some(capture.paid_at.map_or(now, Timestamp::from));
     attempt.returning = capture.returns_by_itself;
+    attempt.told_paid = false;
     let (disposition, next_check_at) = match (&mismatch, is_open) {
         (Some(_), _) => (Disposition::Held, None),
         (None, _) if attempt.returning => (Disposition::Held, None),
@@ -57,7 +58,7 @@ pub fn book(
     if attempt.returning && mismatch.is_none() {
         let detail = "the provider took it after its deadline and gives it back by itself; do not refund it";
         let held = operation(aggregate, "capture_returning", attempt_id, detail.to_owned(), now)?;
-        resolve::lost(aggregate, was_live, now)?;
+        attempt_outcome::lost(aggregate, was_live, now)?;
         return Ok(vec![held]);
     }
     if let Some(detail) = mismatch {

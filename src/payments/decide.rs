@@ -165,7 +165,8 @@ fn end_refund(
     let was = give_back::status(after, refund_id);
     let refund = after.refund_mut(refund_id).ok_or_else(|| no("There is no such refund."))?;
     refund.apply(event)?;
-    (refund.completed_at, refund.next_check_at, refund.needs_funds) = (Some(now), None, false);
+    (refund.completed_at, refund.next_check_at) = (Some(now), None);
+    (refund.needs_funds, refund.told_done) = (false, false);
     let attempt_id = refund.attempt_id.clone();
     let operations = give_back::aftermath(after, refund_id, was, now)?;
     wake_next(app, after, &attempt_id, now);

@@ -40,7 +40,8 @@ pub(super) fn judge(
     let attempt = after.attempt_mut(attempt_id).ok_or_else(gone)?;
     attempt.outcome = Some(name(outcome).to_owned());
     attempt.failure = failure(outcome).cloned();
-    attempt.next_check_at = None;
+    // What its call says against that is one word against another.
+    attempt.next_check_at = attempt.told_paid.then_some(now);
     let account = app.directory.account(&attempt.account_id);
     let charging =
         account.as_ref().and_then(|a| a.provider.capabilities().charge).filter(|_| attempt.flow.takes_money());
@@ -92,7 +93,7 @@ pub(super) fn judge(
         // Never shown, so nobody can pay it; it is ended at its deadline, and money on it is still recognised.
         Created::Waiting | Created::Unknown(_) => {
             attempt.apply(AttemptEvent::Abandon)?;
-            attempt.next_check_at = Some(schedule::dead_from(attempt));
+            attempt.next_check_at = Some(schedule::watched_from(attempt, now));
             close::conclude(after, now)?;
             Ok(Judged { try_next: true, ..Judged::default() })
         }

@@ -12,7 +12,7 @@ use providers::outcome::{Capture, Queried, RefundQueried};
 use strum::{IntoEnumIterator as _, VariantNames as _};
 
 use super::by_hand::{self, ByHand, Confirmed};
-use super::{DECISIONS, Trouble, events, refund_outcome, resolve};
+use super::{DECISIONS, Trouble, attempt_outcome, events, refund_outcome, resolve};
 use crate::app::App;
 #[cfg(feature = "broken")]
 use crate::broken::{Rule, breaks};
@@ -50,6 +50,8 @@ enum Matched {
     Ask {
         attempt_id: String,
         refund_id: Option<String>,
+        /// Whether it tells that money moved.
+        says_done: bool,
     },
 }
 
@@ -256,7 +258,10 @@ async fn unmatched(
         attempt.is_some_and(|attempt| attempt.captured.is_none() && attempt.next_check_at.is_none())
     };
     match found.filter(is_left_alone) {
-        Some((before, attempt_id)) => apply(app, &before, &Matched::Ask { attempt_id, refund_id: None }, inbox).await,
+        Some((before, attempt_id)) => {
+            let ask = Matched::Ask { attempt_id, refund_id: None, says_done: true };
+            apply(app, &before, &ask, inbox).await
+        }
         None if is_full => Err(Trouble::Unanswered("too many wait for a person already".to_owned())),
         None => Ok(app.store.keep_notification(&inbox).await?),
     }
@@ -283,7 +288,7 @@ async fn told(
                 if before.attempt(&attempt_id).is_some_and(|a| a.captured.is_none()) {
                     // What goes back has come in: the order is asked about, whatever was thought of it.
                     resolve::write(app, before.clone(), |after, now| {
-                        ask_now(app, after, &attempt_id, None, now);
+                        ask_now(app, after, &attempt_id, None, true, now);
                         Ok(Some(Vec::new()))
                     })
                     .await?;
@@ -292,7 +297,7 @@ async fn told(
             }
         };
     }
-    let Matched::Ask { attempt_id, refund_id: None } = &matched else { return Ok(Some(matched)) };
+    let Matched::Ask { attempt_id, refund_id: None, .. } = &matched else { return Ok(Some(matched)) };
     let sending = before.attempt(attempt_id).filter(|a| a.status == State::Sending);
     let Some(attempt) = sending else { return Ok(Some(matched)) };
     Ok(Some(match resolve::query(app, account, attempt).await.outcome {
@@ -368,9 +373,9 @@ fn ours<'a>(
         Notice::Ask { refund_no: Some(no), says_done: false, .. } if is_earlier_no(aggregate, no) => {
             Ok((aggregate, Matched::OldNews))
         }
-        Notice::Ask { refund_no, .. } => {
+        Notice::Ask { refund_no, says_done, .. } => {
             let refund_id = refund_no.as_ref().map(|no| refund_of(aggregate, attempt_id, no)).transpose()?;
-            Ok((aggregate, Matched::Ask { attempt_id: attempt_id.clone(), refund_id }))
+            Ok((aggregate, Matched::Ask { attempt_id: attempt_id.clone(), refund_id, says_done: *says_done }))
         }
         Notice::Nothing { .. } => Err(Mismatch::UnknownOrder),
     }
@@ -391,20 +396,45 @@ fn is_earlier_no(aggregate: &Aggregate, refund_no: &str) -> bool {
 
 /// The resolver asks next, and what it is told decides. Nothing is asked about a call on its way, which has its own
 /// deadline, nor about money that is in the books.
-fn ask_now(app: &App, after: &mut Aggregate, attempt_id: &str, refund_id: Option<&str>, now: Timestamp) {
+fn ask_now(
+    app: &App,
+    after: &mut Aggregate,
+    attempt_id: &str,
+    refund_id: Option<&str>,
+    says_done: bool,
+    now: Timestamp,
+) {
     if let Some(refund_id) = refund_id {
-        ask_soon(app, after, refund_id, now);
+        ask_about_refund(app, after, refund_id, says_done, now);
         return;
     }
     let Some(attempt) = after.attempt_mut(attempt_id) else { return };
+    if says_done && !matches!(attempt.status, State::Captured | State::Reversed) {
+        attempt.tell_paid();
+    }
     match attempt.status {
         State::Unknown | State::AwaitingPayer | State::Abandoned | State::Closing | State::Superseded => {
             attempt.next_check_at = Some(now)
         }
-        State::Dead => (attempt.questions, attempt.next_check_at) = (0, Some(now)),
+        State::Dead => {
+            // It was asked about for another reason.
+            attempt.questions = if attempt.told_paid { attempt.questions } else { 0 };
+            attempt.next_check_at = Some(now);
+        }
         // A reversal that is on its way ends first.
         State::Reversing => attempt.next_check_at = Some(attempt.call_deadline.max(now)),
         State::Sending | State::Captured | State::Reversed => {}
+    }
+}
+
+fn ask_about_refund(app: &App, after: &mut Aggregate, refund_id: &str, says_done: bool, now: Timestamp) {
+    let Some(refund) = after.refund_mut(refund_id) else { return };
+    if says_done && refund.status != RefundState::Succeeded && !refund.told_done {
+        (refund.told_done, refund.questions) = (true, 0);
+    }
+    // That it failed is no news of one that has failed.
+    if says_done || refund.status != RefundState::Failed {
+        ask_soon(app, after, refund_id, now);
     }
 }
 
@@ -414,9 +444,6 @@ pub(super) fn ask_soon(app: &App, after: &mut Aggregate, refund_id: &str, now: T
     let Some(refund) = after.refund_mut(refund_id) else { return };
     // One that counts as failed may have been carried out after all.
     let may_end = refund.status != RefundState::Succeeded;
-    if refund.status == RefundState::Failed {
-        refund.questions = 0;
-    }
     if let Some(sent_at) = refund.sent_at.filter(|_| may_end) {
         let answered = refund.next_check_at != Some(sent_at.plus_ms(over_ms));
         refund.next_check_at = Some(if answered { now } else { sent_at.plus_ms(over_ms).max(now) });
@@ -433,15 +460,15 @@ async fn apply(app: &Arc<App>, before: &Aggregate, matched: &Matched, inbox: Inb
     let now = app.clock.now();
     let mut after = before.clone();
     let operations = match matched {
-        Matched::Money { attempt_id, capture } => resolve::money_seen(&mut after, attempt_id, capture, now)?,
+        Matched::Money { attempt_id, capture } => attempt_outcome::money_seen(&mut after, attempt_id, capture, now)?,
         Matched::Refund { refund_id, outcome } => refund_outcome::told(app, &mut after, refund_id, outcome, now)?,
         Matched::OldNews => Vec::new(),
         Matched::ByHand(found) => {
             by_hand::book(&mut after, found, now)?;
             Vec::new()
         }
-        Matched::Ask { attempt_id, refund_id } => {
-            ask_now(app, &mut after, attempt_id, refund_id.as_deref(), now);
+        Matched::Ask { attempt_id, refund_id, says_done } => {
+            ask_now(app, &mut after, attempt_id, refund_id.as_deref(), *says_done, now);
             Vec::new()
         }
     };

@@ -14,7 +14,7 @@ use providers::outcome::{Answer, Created, Failure, FailureKind};
 use tracing::Instrument as _;
 
 use super::unwritten::{self, Brought};
-use super::{DECISIONS, Trouble, events, judge, plan, queue, resolve, view};
+use super::{DECISIONS, Trouble, attempt_outcome, events, judge, plan, queue, resolve, view};
 use crate::app::App;
 #[cfg(feature = "broken")]
 use crate::broken::{Rule, breaks};
@@ -430,8 +430,10 @@ async fn too_late(
 ) -> Result<Ran, Trouble> {
     let aggregate = match outcome {
         Created::Captured(money) => {
-            resolve::write(app, stored, |after, now| resolve::money_seen(after, attempt_id, money, now).map(Some))
-                .await?
+            resolve::write(app, stored, |after, now| {
+                attempt_outcome::money_seen(after, attempt_id, money, now).map(Some)
+            })
+            .await?
         }
         Created::Accepted(_)
         | Created::Waiting

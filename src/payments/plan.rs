@@ -132,6 +132,7 @@ fn sending(app: &App, aggregate: &Aggregate, account: &Account, now: Timestamp) 
         reversal_in_doubt: false,
         not_found_since: None,
         returning: false,
+        told_paid: false,
     })
 }
 

@@ -172,6 +172,7 @@ pub(super) fn blank(
         in_doubt: false,
         next_check_at: Some(now),
         questions: 0,
+        told_done: false,
     }
 }
 

@@ -81,7 +81,7 @@ pub(super) fn done(refund: &mut Refund, now: Timestamp) -> Result<(), Trouble> {
     refund.apply(Event::Done)?;
     refund.failure = None;
     refund.completed_at = Some(now);
-    refund.next_check_at = None;
+    (refund.next_check_at, refund.told_done) = (None, false);
     Ok(())
 }
 
@@ -148,6 +148,20 @@ pub(super) fn found(
             {
                 look_again(refund, ladder, now)
             }
+            RefundQueried::TerminalNo(_) if refund.told_done && refund.questions < MAX_QUESTIONS => {
+                look_again(refund, ladder, now)
+            }
+            RefundQueried::Unknown(_)
+            | RefundQueried::Accepted
+            | RefundQueried::NotFound
+            | RefundQueried::TerminalNo(_)
+                if refund.told_done =>
+            {
+                refund.told_done = false;
+                let detail = "a notification said that it was carried out, and the provider does not confirm that: look \
+                              into its console";
+                Ok(vec![operation(refund, "refund_done_after_failed", detail.to_owned(), now)?])
+            }
             RefundQueried::Unknown(_)
             | RefundQueried::Accepted
             | RefundQueried::NotFound
@@ -157,6 +171,10 @@ pub(super) fn found(
     }
     match outcome {
         RefundQueried::Done => done(refund, now)?,
+        // A notification has said that it was carried out: until both say the same, it neither ends nor is it made again.
+        RefundQueried::TerminalNo(_) | RefundQueried::NotFound if refund.told_done => {
+            return look_again(refund, ladder, now);
+        }
         RefundQueried::TerminalNo(failure) if renumbers => renumber::apply(refund, failure, now),
         RefundQueried::TerminalNo(failure) => refused(refund, failure, now)?,
         RefundQueried::Abnormal(failure) if refund.status == State::Pending => {
@@ -255,6 +273,10 @@ pub(super) fn told(
     let mut operations = match (refund.status, outcome) {
         (State::Pending | State::Abnormal, RefundQueried::Done) => {
             done(refund, now)?;
+            Vec::new()
+        }
+        (State::Pending | State::Abnormal, RefundQueried::TerminalNo(_)) if refund.told_done => {
+            refund.next_check_at = Some(now);
             Vec::new()
         }
         (State::Pending, RefundQueried::TerminalNo(failure)) if renumbers => {

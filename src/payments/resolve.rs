@@ -6,16 +6,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use providers::order::{Call, OrderRef};
-use providers::outcome::{Answer, Capture, Ended, Failure, FailureKind, Queried};
+use providers::outcome::{Answer, Ended, Failure, FailureKind, Queried};
 use providers::provider::Ending;
 
+use super::attempt_outcome::{self, Findings};
 use super::pay::{Asker, reload};
-use super::{DECISIONS, Trouble, capture, close, events, give_back, pay, plan, refund, reverse, schedule};
+use super::{DECISIONS, Trouble, close, events, give_back, pay, plan, refund, reverse, schedule};
 use crate::app::App;
 use crate::directory::Account;
 use crate::domain::attempt::{Disposition, Event as AttemptEvent, State};
 use crate::domain::id::{self, Kind};
-use crate::domain::payment::Event;
 use crate::domain::{Aggregate, Attempt, Timestamp};
 use crate::kill_point;
 use crate::routing::health::Gate;
@@ -24,10 +24,6 @@ use crate::store::change::{Change, Operation};
 
 /// The most steps that one worker does for one payment in one go.
 const STEPS: usize = 16;
-/// So often an attempt that was proved dead is asked about when somebody tells of money on it: for about an hour.
-const WOKEN_QUESTIONS: i32 = 10;
-/// After this long without certainty a person is told.
-const UNRESOLVED_AFTER_S: i64 = 24 * 3_600;
 
 /// What a payment needs now, read off its rows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -235,7 +231,7 @@ async fn judge(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Ag
             schedule::ask_first(after, attempt_id, now, now);
         } else {
             attempt.apply(AttemptEvent::Abandon)?;
-            attempt.next_check_at = Some(schedule::dead_from(attempt));
+            attempt.next_check_at = Some(schedule::watched_from(attempt, now));
             after.payment.resume_at = Some(now);
         }
         after.payment.lease_until = None;
@@ -293,14 +289,6 @@ async fn resume(app: &Arc<App>, before: Aggregate) -> Result<Aggregate, Trouble>
     Ok(pay::run(app, written, Asker { key: None, planned_at, answer_by, auth_code: None }).await?.aggregate)
 }
 
-/// What asking has brought.
-struct Findings {
-    queried: Queried,
-    request_id: Option<String>,
-    /// When it was asked. An answer says nothing about what came later, however late it is written down.
-    asked_at: Timestamp,
-}
-
 /// Asks the provider about an attempt; ends it there when it is to be ended and can be; writes down what it means.
 async fn ask(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Aggregate, Trouble> {
     let Some(attempt) = before.attempt(attempt_id).cloned() else { return Ok(before) };
@@ -316,7 +304,7 @@ async fn ask(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Aggr
     }
     let may_have_been_shown = attempt.status == State::Abandoned && app.hold.is_from_before(attempt.started_at);
     write(app, before, |after, now| {
-        let recorded = record(after, attempt_id, attempt.status, &findings, &account, now)?;
+        let recorded = attempt_outcome::found(after, &attempt, &findings, &account, now)?;
         let something_new_may_come = after.payment.resume_at.is_some() && now < after.payment.expires_at;
         if may_have_been_shown && something_new_may_come && matches!(findings.queried, Queried::Unknown(_)) {
             schedule::ask_first(after, attempt_id, now.plus_s(schedule::ASKED_AGAIN_S), now);
@@ -398,143 +386,6 @@ async fn find_out(app: &App, account: &Account, attempt: &Attempt) -> Findings {
     }
 }
 
-/// What an answer about an attempt means for it and its payment.
-fn record(
-    after: &mut Aggregate,
-    attempt_id: &str,
-    asked_in: State,
-    findings: &Findings,
-    account: &Account,
-    now: Timestamp,
-) -> Result<Option<Vec<Operation>>, Trouble> {
-    let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(None) };
-    if attempt.status != asked_in {
-        // Somebody else wrote down something newer than this answer.
-        return Ok(None);
-    }
-    attempt.questions = attempt.questions.saturating_add(1);
-    if findings.request_id.is_some() {
-        attempt.provider_request_id.clone_from(&findings.request_id);
-    }
-    after.payment.lease_until = None;
-    match &findings.queried {
-        Queried::Paid(money) => return capture::book(after, attempt_id, money, now).map(Some),
-        Queried::Closed => died(after, attempt_id, now)?,
-        Queried::Reversed => reversed(after, attempt_id, now)?,
-        Queried::NotFound | Queried::Payable | Queried::Unknown(_) if asked_in == State::Dead => {
-            return woken(after, attempt_id, now);
-        }
-        Queried::NotFound => {
-            if is_over(after, attempt_id, findings.asked_at) {
-                died(after, attempt_id, now)?
-            } else {
-                again(after, attempt_id, account, now)
-            }
-        }
-        Queried::Payable | Queried::Unknown(_) => again(after, attempt_id, account, now),
-    }
-    unresolved(after, attempt_id, now)
-}
-
-/// Somebody told of money on an attempt that was proved dead, and asking does not confirm it yet. That may take the
-/// provider a while; in the end a person decides who is right.
-fn woken(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<Option<Vec<Operation>>, Trouble> {
-    let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(None) };
-    if attempt.questions < WOKEN_QUESTIONS {
-        attempt.next_check_at = Some(now.plus_s(schedule::backoff_s(attempt.questions, 3_600)));
-        return Ok(Some(Vec::new()));
-    }
-    attempt.next_check_at = None;
-    Ok(Some(vec![to_be_resolved("money_unconfirmed", after, attempt_id, now)?]))
-}
-
-fn is_over(aggregate: &Aggregate, attempt_id: &str, at: Timestamp) -> bool {
-    aggregate.attempt(attempt_id).is_some_and(|a| at >= schedule::dead_from(a))
-}
-
-/// It is asked about again, by the adapter's ladder.
-fn again(after: &mut Aggregate, attempt_id: &str, account: &Account, now: Timestamp) {
-    let Some(attempt) = after.attempt_mut(attempt_id) else { return };
-    let next = schedule::next_check(attempt, account.provider.capabilities(), now);
-    attempt.next_check_at = next.filter(|_| !schedule::exhausted(attempt));
-}
-
-/// Nobody can pay it, now or later.
-pub(super) fn died(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Trouble> {
-    let was_live = after.attempt(attempt_id).is_some_and(|a| a.status.is_live());
-    let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(()) };
-    attempt.apply(AttemptEvent::Die)?;
-    attempt.next_check_at = None;
-    lost(after, was_live, now)
-}
-
-/// Money came in and went back at the provider: both are written down, and there is nothing to keep.
-pub(super) fn reversed(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Trouble> {
-    let was_live = after.attempt(attempt_id).is_some_and(|a| a.status.is_live());
-    let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(()) };
-    if attempt.status.on(AttemptEvent::Reversed).is_err() {
-        attempt.apply(AttemptEvent::Capture)?;
-    }
-    attempt.apply(AttemptEvent::Reversed)?;
-    attempt.next_check_at = None;
-    lost(after, was_live, now)
-}
-
-/// An attempt is over without money: its payment ends, if it was waiting for that, or goes on over other routes.
-pub(super) fn lost(after: &mut Aggregate, was_live: bool, now: Timestamp) -> Result<(), Trouble> {
-    close::conclude(after, now)?;
-    let payment = &after.payment;
-    let is_ending = payment.cancel_requested_at.is_some() || payment.failure.is_some() || now >= payment.expires_at;
-    if was_live && payment.status.is_open() && !is_ending {
-        after.payment.apply(Event::OfferGone)?;
-        after.payment.resume_at = Some(now);
-    }
-    Ok(())
-}
-
-/// Whether a person has to look at it: the questions are used up, or a day has passed without certainty.
-pub(super) fn unresolved(
-    after: &mut Aggregate,
-    attempt_id: &str,
-    now: Timestamp,
-) -> Result<Option<Vec<Operation>>, Trouble> {
-    let Some(attempt) = after.attempt(attempt_id) else { return Ok(None) };
-    let in_doubt = match attempt.status {
-        State::Sending | State::Captured | State::Dead | State::Reversed => false,
-        State::AwaitingPayer
-        | State::Unknown
-        | State::Abandoned
-        | State::Closing
-        | State::Superseded
-        | State::Reversing => true,
-    };
-    if !in_doubt || !(schedule::exhausted(attempt) || now.since(attempt.offer_deadline) > UNRESOLVED_AFTER_S * 1_000) {
-        return Ok(Some(Vec::new()));
-    }
-    Ok(Some(vec![to_be_resolved("unresolved", after, attempt_id, now)?]))
-}
-
-fn to_be_resolved(
-    kind: &'static str,
-    aggregate: &Aggregate,
-    attempt_id: &str,
-    now: Timestamp,
-) -> Result<Operation, Trouble> {
-    let gone = || Trouble::Gone(format!("attempt {attempt_id}"));
-    let attempt = aggregate.attempt(attempt_id).ok_or_else(gone)?;
-    Ok(Operation {
-        id: id::new(Kind::Operation)?,
-        owner: aggregate.payment.owner.clone(),
-        kind,
-        subject_id: attempt_id.to_owned(),
-        detail: format!(
-            "order {} at {} is {} after {} questions; look it up in the provider's console",
-            attempt.provider_order_no, attempt.provider, attempt.status, attempt.questions
-        ),
-        created_at: now,
-    })
-}
-
 /// A payment that no worker can get on with, since what it finds does not fit: a person has to look at it, and the
 /// defect behind it.
 ///
@@ -556,37 +407,4 @@ pub async fn stuck(app: &App, payment_id: &str, trouble: &Trouble) -> Result<(),
         created_at: app.clock.now(),
     };
     Ok(app.store.raise(&operation).await?)
-}
-
-/// Money on an attempt: booked at once on the live one, asked about first on one that was given up. On one whose
-/// money is in the books already it is old news: asking about that again would never end.
-///
-/// # Errors
-/// [`Trouble`].
-pub(super) fn money_seen(
-    after: &mut Aggregate,
-    attempt_id: &str,
-    money: &Capture,
-    now: Timestamp,
-) -> Result<Vec<Operation>, Trouble> {
-    let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(Vec::new()) };
-    match attempt.status {
-        State::Sending | State::AwaitingPayer | State::Closing | State::Unknown => {
-            capture::book(after, attempt_id, money, now)
-        }
-        State::Abandoned | State::Superseded => {
-            attempt.next_check_at = Some(now);
-            Ok(Vec::new())
-        }
-        State::Dead => {
-            (attempt.questions, attempt.next_check_at) = (0, Some(now));
-            Ok(Vec::new())
-        }
-        // A reversal that is on its way ends first.
-        State::Reversing => {
-            attempt.next_check_at = Some(attempt.call_deadline.max(now));
-            Ok(Vec::new())
-        }
-        State::Captured | State::Reversed => Ok(Vec::new()),
-    }
 }

@@ -13,7 +13,8 @@ use providers::order::Call;
 use providers::outcome::{Capture, Ended, Failure, FailureKind, Queried};
 use providers::provider::Charging;
 
-use super::resolve::{died, put_off, reversed, unresolved, write};
+use super::attempt_outcome::{died, reversed, unresolved};
+use super::resolve::{put_off, write};
 use super::{Trouble, capture, resolve, schedule};
 use crate::app::App;
 use crate::directory::Account;
@@ -341,9 +342,10 @@ fn conclude(
     (attempt.reversal, attempt.reversal_in_doubt) = after_call(attempt.reversal, told, queried);
     let (answer, in_doubt) = (attempt.reversal, attempt.reversal_in_doubt);
     let verdict = verdict(answer, in_doubt, queried, attempt.not_found_since, charging, told.asked_at);
+    let is_contradicted = attempt.is_contradicted();
     after.payment.lease_until = None;
     match verdict {
-        Verdict::Dead => {
+        Verdict::Dead if !is_contradicted => {
             fail(after, attempt_id);
             died(after, attempt_id, now)?;
         }
@@ -360,7 +362,7 @@ fn conclude(
             let apart = charging.not_found_twice_s.unwrap_or(0);
             attempt.next_check_at = Some(since.plus_s(i64::from(apart)).max(now.plus_s(1)));
         }
-        Verdict::Open => {
+        Verdict::Open | Verdict::Dead => {
             let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(None) };
             attempt.not_found_since = None;
             // A reversal that was made and does not show is made again.

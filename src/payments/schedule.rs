@@ -31,6 +31,12 @@ pub fn dead_from(attempt: &Attempt) -> Timestamp {
     attempt.offer_deadline.plus_s(OFFER_MARGIN_S)
 }
 
+/// When an offer that nobody was shown is asked about: once it cannot be paid any more, or at once if it is said to be paid.
+#[must_use]
+pub fn watched_from(attempt: &Attempt, now: Timestamp) -> Timestamp {
+    if attempt.told_paid { now } else { dead_from(attempt) }
+}
+
 /// So long a provider is given to say what became of a call from before a restore …
 const ASKED_FIRST_S: i64 = 60;
 /// … and it is asked again after this long while it cannot.

@@ -238,7 +238,7 @@ pub async fn has_gone(
             let is_booked = |r: &Refund| r.merchant_refund_no.starts_with(NUMBERS) && r.created_at >= entry.created_at;
             about.is_some_and(|a| a.refunds.iter().any(|r| r.attempt_id == entry.subject_id && is_booked(r)))
         }
-        "money_unconfirmed" => attempt.is_some_and(|a| a.status != State::Dead),
+        "money_unconfirmed" => attempt.is_some_and(|a| matches!(a.status, State::Captured | State::Reversed)),
         "payment_stuck" => about.is_some_and(|a| a.due(now).is_none_or(|due| due.at > now)),
         "account_unavailable" => {
             let opens = attempt.is_some_and(|a| app.directory.account(&a.account_id).is_some());

@@ -138,6 +138,7 @@ impl TryFrom<attempt::Model> for Attempt {
             reversal_in_doubt: m.reversal_in_doubt,
             not_found_since: m.not_found_since.map(Timestamp),
             returning: m.returning,
+            told_paid: m.told_paid,
             payment_id: m.payment_id,
             seq: m.seq,
             round: m.round,
@@ -196,6 +197,7 @@ pub(super) fn attempt_row(a: &Attempt) -> attempt::ActiveModel {
         reversal_in_doubt: a.reversal_in_doubt,
         not_found_since: a.not_found_since.map(|t| t.0),
         returning: a.returning,
+        told_paid: a.told_paid,
     }
     .into_active_model()
     .reset_all()
@@ -226,6 +228,7 @@ impl TryFrom<refund::Model> for Refund {
             in_doubt: m.in_doubt,
             next_check_at: m.next_check_at.map(Timestamp),
             questions: m.questions,
+            told_done: m.told_done,
             id: m.id,
         })
     }
@@ -256,6 +259,7 @@ pub(super) fn refund_row(r: &Refund) -> refund::ActiveModel {
         in_doubt: r.in_doubt,
         next_check_at: r.next_check_at.map(|t| t.0),
         questions: r.questions,
+        told_done: r.told_done,
     }
     .into_active_model()
     .reset_all()

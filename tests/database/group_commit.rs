@@ -181,6 +181,7 @@ fn refund_of(bench: &Bench, payment: &Aggregate, merchant_refund_no: &str) -> Re
         in_doubt: false,
         next_check_at: None,
         questions: 0,
+        told_done: false,
     }
 }
 

@@ -81,6 +81,7 @@ pub(crate) fn attempt(aggregate: &mut Aggregate) {
         reversal_in_doubt: false,
         not_found_since: None,
         returning: false,
+        told_paid: false,
     });
 }
 
@@ -106,6 +107,7 @@ pub(crate) fn refund(aggregate: &mut Aggregate, attempt_id: &str, amount: i64, a
         in_doubt: false,
         next_check_at: None,
         questions: 0,
+        told_done: false,
     });
 }
 

@@ -39,6 +39,7 @@ pub struct Model {
     pub reversal_in_doubt: bool,
     pub not_found_since: Option<i64>,
     pub returning: bool,
+    pub told_paid: bool,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]

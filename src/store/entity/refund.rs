@@ -29,6 +29,7 @@ pub struct Model {
     pub in_doubt: bool,
     pub next_check_at: Option<i64>,
     pub questions: i32,
+    pub told_done: bool,
 }
 
 #[derive(Copy, Clone, Debug, EnumIter, DeriveRelation)]
