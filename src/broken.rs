@@ -4,7 +4,7 @@
 use std::sync::{LazyLock, Mutex, PoisonError};
 
 /// A rule that keeps money from being taken twice or lost, or one merchant's or machine's trouble from being everybody's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::EnumString, strum::EnumIter)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::Display, strum::EnumString, strum::EnumIter)]
 #[strum(serialize_all = "snake_case")]
 pub enum Rule {
     /// A payment's rows are written only after its first call.
