@@ -39,6 +39,8 @@ struct Inner {
     base_ms: AtomicI64,
     /// How far the database's clock is ahead of this machine's.
     skew_ms: AtomicI64,
+    /// How far the providers' clocks are ahead of `now`.
+    providers_ahead_ms: AtomicI64,
     /// What this machine's clock showed, less the time since boot, when they were compared last.
     booted_ms: AtomicI64,
     /// How often all time was set back, and by how much together.
@@ -60,6 +62,7 @@ impl Clock {
         let clock = Self(Arc::new(Inner {
             base_ms: AtomicI64::new(booted_ms.load(Ordering::Relaxed)),
             skew_ms: AtomicI64::default(),
+            providers_ahead_ms: AtomicI64::default(),
             booted_ms,
             steps_back: AtomicU64::default(),
             set_back_ms: AtomicI64::default(),
@@ -142,6 +145,17 @@ impl Clock {
     #[must_use]
     pub fn skew_ms(&self) -> i64 {
         self.0.skew_ms.load(Ordering::Relaxed)
+    }
+
+    /// Every provider's clock is so far ahead of `now`, or further.
+    pub fn note_providers(&self, ahead_ms: i64) {
+        self.0.providers_ahead_ms.store(ahead_ms, Ordering::Relaxed);
+    }
+
+    /// How far every provider's clock is ahead of `now` at the least, in milliseconds; 0 while none has told.
+    #[must_use]
+    pub fn providers_ahead_ms(&self) -> i64 {
+        self.0.providers_ahead_ms.load(Ordering::Relaxed)
     }
 
     /// How often all time has been set back. What waits in rows since before may lie too far ahead.

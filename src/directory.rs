@@ -4,6 +4,7 @@
 
 pub mod addresses;
 pub mod keys;
+pub mod proof;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -12,6 +13,7 @@ use std::time::{Duration, Instant};
 
 use addresses::Addresses;
 use keys::{APART, BELIEVED, Key, Keys};
+use proof::{Proof, Proving};
 use providers::http::Way;
 use providers::{Provider, layer};
 use sea_orm::DbErr;
@@ -58,6 +60,8 @@ pub struct Account {
     pub created_at: Timestamp,
     /// Its provider, with all layers.
     pub provider: Arc<dyn Provider>,
+    /// Whether what it is answered can be verified.
+    pub proof: Arc<Proof>,
     sealed: Vec<u8>,
     /// [`accounts::number`] of what is sealed there.
     credentials: u32,
@@ -373,10 +377,11 @@ impl Directory {
     /// One account that cannot be opened must not take the others down: it is left out, loudly.
     fn open_account(&self, before: &Snapshot, row: AccountRow) -> Option<Account> {
         let known = before.accounts.get(&row.id).filter(|known| known.sealed == row.credentials);
-        let Opened { provider, barred, credentials } = match known {
+        let Opened { provider, proof, barred, credentials } = match known {
             // Whether an address is allowed changes with the sandbox alone, before anything else is opened.
             Some(known) if known.barred.is_none() => {
-                Opened { provider: Arc::clone(&known.provider), barred: None, credentials: known.credentials }
+                let (provider, proof) = (Arc::clone(&known.provider), Arc::clone(&known.proof));
+                Opened { provider, proof, barred: None, credentials: known.credentials }
             }
             Some(_) | None => self
                 .open_provider(&row)
@@ -403,6 +408,7 @@ impl Directory {
             terms,
             created_at: row.created_at,
             provider,
+            proof,
             sealed: row.credentials,
             credentials,
         })
@@ -426,8 +432,11 @@ impl Directory {
             }
         };
         let provider = (protocol.open)(settings.into(), &way).map_err(|e| e.to_string())?;
+        let proof = Arc::new(Proof::default());
+        let provider = layer::stack(provider, row.owner.mode.as_str());
         Ok(Opened {
-            provider: self.traces.around(layer::stack(provider, row.owner.mode.as_str())),
+            provider: self.traces.around(Proving::around(provider, Arc::clone(&proof))),
+            proof,
             barred,
             credentials,
         })
@@ -437,6 +446,7 @@ impl Directory {
 /// An account's adapter.
 struct Opened {
     provider: Arc<dyn Provider>,
+    proof: Arc<Proof>,
     /// Why it may not call its address.
     barred: Option<String>,
     /// [`accounts::number`] of its credentials.
@@ -472,6 +482,7 @@ impl Account {
             terms: Terms::default(),
             created_at: Timestamp(0),
             provider,
+            proof: Arc::default(),
             sealed: Vec::new(),
             credentials: 0,
         }

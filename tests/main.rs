@@ -16,6 +16,7 @@ mod bad_input;
 mod broken;
 mod charges;
 mod crash;
+mod credentials;
 mod database;
 mod doctor;
 mod door;

@@ -12,11 +12,12 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
+use chrono::{DateTime, TimeDelta, Utc};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
 use reqwest::dns::{Name, Resolve, Resolving};
@@ -121,12 +122,33 @@ pub fn plain_client_builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder().no_proxy().tls_certs_only([])
 }
 
+/// The `Date` of an answer, in whole seconds. It is signed nowhere: it is for people, and decides about no money.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TimeTold {
+    /// What the other clock showed.
+    pub date: DateTime<Utc>,
+    /// When that was heard.
+    pub heard: Instant,
+}
+
+impl TimeTold {
+    /// How far the other clock is ahead of one that shows `now`.
+    #[must_use]
+    pub fn ahead(&self, now: DateTime<Utc>) -> TimeDelta {
+        let since = TimeDelta::from_std(self.heard.elapsed()).unwrap_or(TimeDelta::MAX);
+        // In the middle of its second.
+        let then = self.date.checked_add_signed(TimeDelta::milliseconds(500)).unwrap_or(self.date);
+        then.signed_duration_since(now).checked_add(&since).unwrap_or(TimeDelta::MAX)
+    }
+}
+
 /// A client for one account at one base address.
 #[derive(Debug, Clone)]
 pub struct Client {
     /// None on the way that is barred.
     http: Option<reqwest::Client>,
     base: String,
+    told: Arc<Mutex<Option<TimeTold>>>,
 }
 
 /// A base address that cannot be used. It is not repeated: people put keys into wrong members.
@@ -182,7 +204,7 @@ impl Client {
         };
         match way {
             Way::Open => {}
-            Way::Barred => return Ok(Self { http: None, base }),
+            Way::Barred => return Ok(Self { http: None, base, told: Arc::default() }),
             Way::Guarded(guard) => {
                 // A resolver is asked about names alone.
                 let host = url.host_str().unwrap_or_default();
@@ -202,13 +224,19 @@ impl Client {
             .tcp_nodelay(true)
             .build()
             .map_err(|e| BadBaseUrl::NoClient(e.to_string()))?;
-        Ok(Self { http: Some(http), base })
+        Ok(Self { http: Some(http), base, told: Arc::default() })
     }
 
     /// Where it sends requests to.
     #[must_use]
     pub fn base(&self) -> &str {
         &self.base
+    }
+
+    /// What the last answer with a `Date` said of the time.
+    #[must_use]
+    pub fn time_told(&self) -> Option<TimeTold> {
+        *self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Sends a request once and reads the whole answer.
@@ -232,6 +260,11 @@ impl Client {
             let untouched = has_body && !touched.load(Ordering::SeqCst);
             undelivered(&e, untouched || e.is_connect())
         })?;
+        let date = response.headers().get(header::DATE).and_then(|date| date.to_str().ok());
+        if let Some(date) = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok()) {
+            let told = TimeTold { date: date.to_utc(), heard: Instant::now() };
+            *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
+        }
         read(response).await
     }
 }

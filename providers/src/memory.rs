@@ -14,6 +14,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use http::{HeaderMap, HeaderValue, StatusCode};
 use serde_json::{Value, json};
 
+use crate::http::TimeTold;
 use crate::notification::{
     Acknowledgement, AcknowledgementBody, Notice, Notification, RawNotification, Rejection, Verified,
 };
@@ -407,6 +408,10 @@ impl Provider for Memory {
 
     fn address(&self) -> &str {
         "memory:"
+    }
+
+    fn time_told(&self) -> Option<TimeTold> {
+        None
     }
 
     fn capabilities(&self) -> &'static Capabilities {

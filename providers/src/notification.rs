@@ -80,6 +80,13 @@ pub enum Notice {
         /// Whether it says that money moved.
         says_done: bool,
     },
+    /// Money of this order has gone back, under a number that is not told.
+    Refunded {
+        /// Our number of the order.
+        order_no: String,
+        /// How much all refunds of the order have given back together, where it is told.
+        total: Option<Money>,
+    },
     /// Genuine, and about nothing that we book (a closed trade, an order waiting).
     Nothing {
         /// Our number of the order.

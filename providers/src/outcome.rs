@@ -72,6 +72,9 @@ pub struct Failure {
 /// The code for a number that the provider has something under already.
 pub const NUMBER_EXISTS: &str = "number_exists";
 
+/// The code for an answer that was not signed with the key that the account has: it may be another's, or nobody's.
+pub const WRONGLY_SIGNED: &str = "wrongly_signed";
+
 /// The code for a call for which this machine had no room: no descriptor, or no memory. It tells of nobody else.
 pub const NO_ROOM: &str = "no_room";
 /// The code for a call that was not made: the account's address is not one that accounts may have.

@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use crate::PROTOCOLS;
-use crate::http::Way;
+use crate::http::{TimeTold, Way};
 use crate::money::Money;
 use crate::notification::{Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified};
 use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
@@ -31,6 +31,9 @@ pub trait Provider: Send + Sync + fmt::Debug {
 
     /// Where it is called: scheme, host and port. Accounts that call the same address at the same provider share its fate.
     fn address(&self) -> &str;
+
+    /// What its last answer that told the time said of it.
+    fn time_told(&self) -> Option<TimeTold>;
 
     /// What it can do and how patient one must be with it.
     fn capabilities(&self) -> &'static Capabilities;
@@ -251,7 +254,8 @@ pub struct Charging {
     /// Whether the payer's "no" may leave something behind that can still be paid, and so has to be reversed.
     pub declined_is_reversed: bool,
     /// What proves a charge dead whose reversal succeeded or found nothing, beside a query that says closed or
-    /// reversed: two queries, this far apart, that do not find it. `None`: they prove nothing here.
+    /// reversed: two queries, this far apart, that do not find it; and one whose reversal has no answer: two that say
+    /// closed. `None`: they prove nothing here.
     pub not_found_twice_s: Option<u32>,
     /// The hour after which no charge of the day can be reversed any more, at providers that have one.
     pub last_reversals: Option<LastReversals>,

@@ -137,8 +137,25 @@ impl fmt::Debug for Verifier {
     }
 }
 
+/// PEM as it is meant: on its way through environment variables, spreadsheets and editors it gets a byte order mark, loses
+/// its line breaks, or has them written out as `\\n`.
+pub(crate) fn unfolded(text: &str) -> String {
+    let text = text.trim_start_matches('\u{feff}').replace("\\r", "\n").replace("\\n", "\n");
+    let mut unfolded = String::with_capacity(text.len());
+    // Between every second pair of dashes stands what a block is; between those, what is in it.
+    for (nth, part) in text.split("-----").enumerate() {
+        if nth % 2 == 1 {
+            unfolded.extend(["\n-----", part, "-----\n"]);
+        } else {
+            unfolded.extend(part.split_whitespace());
+        }
+    }
+    unfolded
+}
+
 /// DER from PEM (the first block) or from bare base64 with any white space.
 fn decode(text: &str) -> Result<Vec<u8>, KeyError> {
+    let text = unfolded(text);
     let body: String = text
         .lines()
         .map(str::trim)
@@ -156,4 +173,32 @@ fn decode(text: &str) -> Result<Vec<u8>, KeyError> {
 /// SHA-256 in lower-case hexadecimal.
 pub(crate) fn sha256_hex(bytes: impl AsRef<[u8]>) -> String {
     digest(&SHA256, bytes.as_ref()).as_ref().iter().map(|b| format!("{b:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_however_its_text_has_been_folded() {
+        let signer = Signer::from_text(&crate::sandbox::keys::rsa_private_keys::<1>().unwrap()[0]).unwrap();
+        let bare = BASE64.encode(signer.public_key_der().unwrap());
+        let lines: Vec<&str> = bare.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
+        let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"));
+        let signature = signer.sign(b"text");
+        for (what, text) in [
+            ("as it is", pem.clone()),
+            ("bare", bare.clone()),
+            ("Windows", pem.replace('\n', "\r\n")),
+            ("a byte order mark", format!("\u{feff}{pem}")),
+            ("breaks written out", pem.replace('\n', "\\n")),
+            ("Windows' breaks written out", pem.replace('\n', "\\r\\n")),
+            ("on one line", pem.replace('\n', " ")),
+            ("on one line without blanks", pem.replace('\n', "")),
+            ("bare and indented", format!("  {}  ", lines.join("\n   "))),
+        ] {
+            let key = Verifier::from_text(&text).unwrap_or_else(|error| panic!("{what}: {error}"));
+            assert_eq!(key.verify(b"text", &signature), Ok(()), "{what}");
+        }
+    }
 }

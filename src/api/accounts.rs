@@ -1,7 +1,12 @@
 //! `/v1/accounts`: a merchant's contracts with providers. Credentials go in and never come out.
 
+use std::sync::Arc;
+use std::time::Duration;
+
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
+use providers::Provider;
+use providers::outcome::{Queried, WRONGLY_SIGNED};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -12,7 +17,7 @@ use super::list::List;
 use super::new_payment::text;
 use super::request::Id;
 use crate::app::App;
-use crate::directory::Account;
+use crate::directory::{Account, proof};
 use crate::domain::Timestamp;
 use crate::domain::id::{self, Kind};
 use crate::routing::coverage;
@@ -23,6 +28,9 @@ use crate::store::{AccountRow, NewAccount};
 
 /// Accounts of one owner in use: each has a client, keys in memory, and a place in every gateway's health.
 const MAX_ACCOUNTS: usize = 200;
+/// A provider that could not be reached when an account was entered is asked again after such pauses.
+const SHORTEST_PAUSE: Duration = Duration::from_secs(10);
+const LONGEST_PAUSE: Duration = Duration::from_secs(600);
 
 /// An account as merchants see it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -160,13 +168,20 @@ fn fee(param: &str, bps: i32) -> Result<i32, Problem> {
     }
 }
 
-/// Opens settings as the adapter would, so that a wrong key is found here and not at the first payment.
+/// Settings that were opened as the adapter would.
+struct Opened {
+    provider: Arc<dyn Provider>,
+    /// To be sealed.
+    plain: Vec<u8>,
+}
+
+/// A wrong key is found here and not at the first payment.
 fn opened(
     app: &App,
     provider: &str,
     livemode: bool,
     mut settings: serde_json::Map<String, serde_json::Value>,
-) -> Result<(String, Vec<u8>), Problem> {
+) -> Result<Opened, Problem> {
     let protocol = providers::protocol(provider).ok_or_else(|| {
         let known: Vec<&str> = providers::PROTOCOLS.iter().map(|p| p.name.as_str()).collect();
         Problem::invalid("provider", format!("A provider is one of {}.", known.join(", ")))
@@ -179,11 +194,45 @@ fn opened(
         .map_err(|wrong| Problem::invalid("credentials.base_url", format!("The address {wrong}")))?;
 
     let plain = serde_json::to_vec(&settings).unwrap_or_default();
-    let opened = (protocol.open)(settings.into(), &way).map_err(|e| {
+    let provider = (protocol.open)(settings.into(), &way).map_err(|e| {
         let param = if e.field.is_empty() { "credentials".to_owned() } else { format!("credentials.{}", e.field) };
         Problem::invalid(param, e.message)
     })?;
-    Ok((opened.identity().to_owned(), plain))
+    Ok(Opened { provider, plain })
+}
+
+/// Asks the provider about an order that does not exist. Credentials under which its answer does not hold are refused; one
+/// that cannot be reached proves nothing against them: then this says that it is to be asked again once the account is there.
+async fn verifies(app: &App, opened: &Opened) -> Result<bool, Problem> {
+    let timeout = Duration::from_millis(app.config.health.probe_timeout_ms);
+    let asked = proof::ask(opened.provider.as_ref(), &app.hold.prefix(), app.clock.now().utc(), timeout).await;
+    match asked {
+        Some(Queried::Unknown(failure)) if failure.code == WRONGLY_SIGNED => {
+            let detail = "What the provider answers is not signed with the key that is given here: compare its public key, \
+                          and who the merchant is.";
+            Err(Problem::invalid("credentials", detail))
+        }
+        None | Some(Queried::Unknown(_)) => Ok(false),
+        Some(Queried::Paid(_) | Queried::Payable | Queried::NotFound | Queried::Closed | Queried::Reversed) => Ok(true),
+    }
+}
+
+/// Until something was signed as it has to be, or the account is known not to work.
+async fn ask_again(app: Arc<App>, account_id: String) {
+    let timeout = Duration::from_millis(app.config.health.probe_timeout_ms);
+    let mut pause = SHORTEST_PAUSE;
+    loop {
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = app.draining.cancelled() => return,
+        }
+        let Some(account) = app.directory.account(&account_id) else { return };
+        if account.proof.holds() || account.disabled || account.set_aside_until.is_some() {
+            return;
+        }
+        proof::ask(account.provider.as_ref(), &app.hold.prefix(), app.clock.now().utc(), timeout).await;
+        pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+    }
 }
 
 /// Your accounts, oldest first.
@@ -199,6 +248,7 @@ pub async fn list(app: web::Data<App>, caller: Caller) -> Result<HttpResponse, P
 #[utoipa::path(post, path = "/v1/accounts", tag = "Accounts", request_body = CreateAccount,
     responses((status = 201, body = AccountView), (status = 409, body = Problem, content_type = "application/problem+json", description = "account_exists, too_many_accounts")))]
 pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Result<HttpResponse, Problem> {
+    let app = app.into_inner();
     caller.may(Scope::Admin)?;
     let wanted = body.json::<CreateAccount>()?;
     text("name", &wanted.name, 64)?;
@@ -206,17 +256,20 @@ pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Resul
         let detail = format!("You have {MAX_ACCOUNTS} accounts in use in this mode; disable one first.");
         return Err(Problem::new(StatusCode::CONFLICT, "too_many_accounts", detail));
     }
-    let (identity, plain) = opened(&app, &wanted.provider, caller.owner.is_live(), wanted.credentials)?;
+    let fee_bps = fee("fee_bps", wanted.fee_bps)?;
+    let opened = opened(&app, &wanted.provider, caller.owner.is_live(), wanted.credentials)?;
+    let is_verified = verifies(&app, &opened).await?;
+    let identity = opened.provider.identity().to_owned();
     let account_id = id::new(Kind::Account).map_err(crate::payments::Trouble::from)?;
     let row = NewAccount {
-        credentials: app.directory.vault().seal(&account_id, &plain).map_err(|_| Problem::unavailable())?,
+        credentials: app.directory.vault().seal(&account_id, &opened.plain).map_err(|_| Problem::unavailable())?,
         id: account_id.clone(),
         owner: caller.owner.clone(),
         provider: wanted.provider,
         identity: identity.clone(),
         name: wanted.name,
         disabled: false,
-        fee_bps: fee("fee_bps", wanted.fee_bps)?,
+        fee_bps,
         set_aside_until: None,
         set_aside_reason: None,
         terms: None,
@@ -228,6 +281,9 @@ pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Resul
     }
     app.directory.changed().await?;
     tracing::info!(account_id, by = caller.key_name, "account made");
+    if !is_verified {
+        drop(app.spawn(ask_again(Arc::clone(&app), account_id.clone())));
+    }
     let account = app.directory.account(&account_id).ok_or_else(Problem::unavailable)?;
     Ok(HttpResponse::Created().json(shown(&app, &account)))
 }
@@ -261,6 +317,7 @@ async fn leaves_a_route(app: &App, row: &AccountRow) -> Result<(), Problem> {
 #[utoipa::path(patch, path = "/v1/accounts/{id}", tag = "Accounts", request_body = ChangeAccount,
     params(("id" = String, Path)), responses((status = 200, body = AccountView)))]
 pub async fn change(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) -> Result<HttpResponse, Problem> {
+    let app = app.into_inner();
     caller.may(Scope::Admin)?;
     let wanted = body.json::<ChangeAccount>()?;
     let found = app.store.account_of(&caller.owner, &id).await?;
@@ -272,13 +329,16 @@ pub async fn change(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) 
     if let Some(bps) = wanted.fee_bps {
         row.fee_bps = fee("fee_bps", bps)?;
     }
+    let mut is_verified = true;
     if let Some(credentials) = wanted.credentials {
-        let (identity, plain) = opened(&app, &row.provider, row.owner.is_live(), credentials)?;
+        let opened = opened(&app, &row.provider, row.owner.is_live(), credentials)?;
+        let identity = opened.provider.identity();
         if identity != row.identity {
             let detail = format!("These keys are for {identity}; this account is {}.", row.identity);
             return Err(Problem::invalid("credentials", detail));
         }
-        row.credentials = app.directory.vault().seal(&row.id, &plain).map_err(|_| Problem::unavailable())?;
+        is_verified = verifies(&app, &opened).await?;
+        row.credentials = app.directory.vault().seal(&row.id, &opened.plain).map_err(|_| Problem::unavailable())?;
     }
     if wanted.limits.is_some() || wanted.maintenance.is_some() {
         row.terms = Some(terms(row.terms, wanted.limits, wanted.maintenance)?);
@@ -296,6 +356,9 @@ pub async fn change(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) 
     app.directory.changed().await?;
     app.directory.refresh_usage(app.clock.now()).await?;
     tracing::info!(account_id = row.id, by = caller.key_name, "account changed");
+    if !is_verified {
+        drop(app.spawn(ask_again(Arc::clone(&app), row.id.clone())));
+    }
     let account = app.directory.account(&row.id).ok_or_else(Problem::unavailable)?;
     Ok(HttpResponse::Ok().json(shown(&app, &account)))
 }

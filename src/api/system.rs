@@ -24,6 +24,7 @@ pub async fn readyz(app: web::Data<App>, readiness: web::Data<Readiness>) -> Htt
         "reasons": reasons,
         "database": if reasons.contains(&Reason::DatabaseDown) { "down" } else { "ok" },
         "clock_skew_ms": app.clock.skew_ms(),
+        "providers_ahead_ms": app.clock.providers_ahead_ms(),
         "draining": reasons.contains(&Reason::Draining),
     });
     if reasons.is_empty() { HttpResponse::Ok().json(body) } else { HttpResponse::ServiceUnavailable().json(body) }

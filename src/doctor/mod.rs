@@ -9,15 +9,15 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use providers::order::{Call, OrderRef};
 use providers::outcome::{FailureKind, Queried};
 use providers::provider::Provider;
 
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::directory::addresses::{Addresses, NotPublic};
+use crate::directory::proof;
 use crate::domain::AllOwners;
-use crate::domain::id::{self, InstallationPrefix};
+use crate::domain::id::InstallationPrefix;
 use crate::embedded;
 use crate::guard::{Lookup, System};
 use crate::routing::health::redis::{Place, Shared};
@@ -335,15 +335,14 @@ async fn account(config: &Config, addresses: &Addresses, row: &AccountRow, vault
         Ok(provider) => provider,
         Err(finding) => return finding,
     };
-    let order_no = InstallationPrefix::parse(&config.payments.order_prefix).and_then(|p| id::provider_no(&p).ok());
-    let Some(order_no) = order_no else { return bad("no random number can be had", "look at this machine") };
-    let now = Clock::new().now().utc();
+    let Some(prefix) = InstallationPrefix::parse(&config.payments.order_prefix) else {
+        return bad("payments.order_prefix is none", "give one of letters and digits");
+    };
     let timeout = Duration::from_millis(u64::try_from(config.payments.query_timeout_ms).unwrap_or(5_000));
-    let nobodys = OrderRef { order_no, txn_time: now, expires_at: now };
-    let answer =
-        tokio::time::timeout(timeout.saturating_mul(2), provider.query(&nobodys, &Call { now, timeout })).await;
-    match answer.map(|answer| answer.outcome) {
-        Ok(Queried::Unknown(failure)) => {
+    let question = proof::ask(provider.as_ref(), &prefix, Clock::new().now().utc(), timeout);
+    match tokio::time::timeout(timeout.saturating_mul(2), question).await {
+        Ok(None) => bad("no random number can be had", "look at this machine"),
+        Ok(Some(Queried::Unknown(failure))) => {
             let mend = match failure.kind {
                 FailureKind::Network => "check DNS, the firewall and this machine's way to the provider",
                 FailureKind::Timeout | FailureKind::ServerError | FailureKind::RateLimited => {
@@ -354,7 +353,7 @@ async fn account(config: &Config, addresses: &Addresses, row: &AccountRow, vault
             };
             bad(format!("its provider was asked, and nothing is known: {}", failure.code), mend)
         }
-        Ok(Queried::NotFound | Queried::Payable | Queried::Paid(_) | Queried::Closed | Queried::Reversed) => {
+        Ok(Some(Queried::NotFound | Queried::Payable | Queried::Paid(_) | Queried::Closed | Queried::Reversed)) => {
             Finding::Good("its provider answers, and the answer's signature holds".to_owned())
         }
         Err(_) => bad("its provider does not answer", "check this machine's way to the provider"),

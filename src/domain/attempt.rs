@@ -325,7 +325,8 @@ pub struct Attempt {
     pub reversal: Option<Reversal>,
     /// Whether a reversal of it may still take effect: it is on its way, or ended without an answer.
     pub reversal_in_doubt: bool,
-    /// Since when the provider does not find it, its reversal having been answered.
+    /// Since when the provider does not find it, its reversal having been answered; or says that it is closed, whatever became
+    /// of its reversal.
     pub not_found_since: Option<Timestamp>,
     /// The provider took the money too late and gives it back by itself.
     pub returning: bool,

@@ -5,12 +5,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use providers::order::{Call, OrderRef};
 use serde::{Deserialize, Serialize};
 use strum::IntoEnumIterator as _;
 use tokio::task::JoinSet;
 
 use crate::app::App;
+use crate::directory::proof;
 use crate::domain::id;
 use crate::routing::budget;
 use crate::routing::health::Verdict;
@@ -60,17 +60,14 @@ impl Job for Probing {
 
 /// A signed question about an order that does not exist: nobody's payment is the one that finds out.
 async fn probe(app: Arc<App>, due: Probe) {
-    let verdict = match (app.directory.account(&due.route.account_id), id::provider_no(&app.hold.prefix())) {
-        (Some(account), Ok(order_no)) => {
-            let now = app.clock.now().utc();
-            let call = Call { now, timeout: Duration::from_millis(app.config.health.probe_timeout_ms) };
-            let nobodys = OrderRef { order_no, txn_time: now, expires_at: now };
-            let answer = account.provider.query(&nobodys, &call).await;
-            watch::probe_verdict(&answer.outcome)
+    let answer = match app.directory.account(&due.route.account_id) {
+        Some(account) => {
+            let timeout = Duration::from_millis(app.config.health.probe_timeout_ms);
+            proof::ask(account.provider.as_ref(), &app.hold.prefix(), app.clock.now().utc(), timeout).await
         }
-        // Nothing was asked.
-        (None, _) | (_, Err(_)) => Verdict::Nothing,
+        None => None,
     };
+    let verdict = answer.as_ref().map_or(Verdict::Nothing, watch::probe_verdict);
     tracing::debug!(subject = %due.subject, ?verdict, "probed");
     app.health.probed(&due, verdict);
 }

@@ -2,6 +2,7 @@
 //! would miss. All of them run in one loop, [`periodic`].
 
 pub mod alerts;
+mod clocks;
 pub mod gauges;
 pub mod health;
 pub mod housekeeping;

@@ -3,6 +3,7 @@
 //! A payment is read, decided about by a pure function, and written by compare-and-set; when somebody else was
 //! first, it is read and decided about again. No transaction is open while a provider is called.
 
+pub mod aside;
 mod attempt_outcome;
 #[cfg(feature = "broken")]
 mod broken;

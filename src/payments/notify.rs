@@ -5,6 +5,7 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use providers::money::Money;
 use providers::notification::{
     Acknowledgement, AcknowledgementBody, Notice, Notification, RawNotification, Rejection, Verified,
 };
@@ -46,6 +47,11 @@ enum Matched {
     },
     /// A refund that is none of ours.
     ByHand(Box<ByHand>),
+    /// Of an attempt's money this much has gone back, or some of it.
+    Refunded {
+        attempt_id: String,
+        total: Option<Money>,
+    },
     /// Something happened to an attempt, or to one of its refunds: it has to be asked about.
     Ask {
         attempt_id: String,
@@ -182,7 +188,10 @@ async fn take(
         received_at: now,
     };
     let order_no = match &notification.notice {
-        Notice::Paid { order_no, .. } | Notice::Refund { order_no, .. } | Notice::Ask { order_no, .. } => order_no,
+        Notice::Paid { order_no, .. }
+        | Notice::Refund { order_no, .. }
+        | Notice::Refunded { order_no, .. }
+        | Notice::Ask { order_no, .. } => order_no,
         Notice::Nothing { .. } => {
             app.store.keep_notification(&inbox(Verdict::NothingToBook.into())).await?;
             return Ok(Ok(Verdict::NothingToBook));
@@ -377,6 +386,9 @@ fn ours<'a>(
             let refund_id = refund_no.as_ref().map(|no| refund_of(aggregate, attempt_id, no)).transpose()?;
             Ok((aggregate, Matched::Ask { attempt_id: attempt_id.clone(), refund_id, says_done: *says_done }))
         }
+        Notice::Refunded { total, .. } => {
+            Ok((aggregate, Matched::Refunded { attempt_id: attempt_id.clone(), total: *total }))
+        }
         Notice::Nothing { .. } => Err(Mismatch::UnknownOrder),
     }
 }
@@ -450,6 +462,52 @@ pub(super) fn ask_soon(app: &App, after: &mut Aggregate, refund_id: &str, now: T
     }
 }
 
+/// Money has gone back under a number that is not told. What is on its way may be it, and is asked about; what cannot be
+/// explained by that is for a person.
+fn went_back(
+    app: &App,
+    after: &mut Aggregate,
+    attempt_id: &str,
+    total: Option<Money>,
+    now: Timestamp,
+) -> Result<Vec<Operation>, Trouble> {
+    // What goes back has come in.
+    ask_now(app, after, attempt_id, None, true, now);
+    let of_attempt = || after.refunds.iter().filter(|refund| refund.attempt_id == attempt_id);
+    let sum = |all: Vec<&Refund>| all.iter().map(|refund| refund.amount.minor()).sum::<i64>();
+    let booked = sum(of_attempt().filter(|r| r.status == RefundState::Succeeded).collect());
+    let open: Vec<&Refund> =
+        of_attempt().filter(|r| r.status != RefundState::Succeeded && r.sent_at.is_some()).collect();
+    let possible = booked + sum(open.clone());
+    let told = total.map(Money::minor);
+    if told.is_some_and(|told| told <= booked) {
+        return Ok(Vec::new());
+    }
+
+    // Then all of them were carried out.
+    let is_all = told == Some(possible);
+    let open: Vec<String> = open.into_iter().map(|refund| refund.id.clone()).collect();
+    for refund_id in &open {
+        ask_about_refund(app, after, refund_id, is_all, now);
+    }
+    let is_explained = told.map_or(!open.is_empty(), |told| told <= possible);
+    if is_explained {
+        return Ok(Vec::new());
+    }
+    let told = total.map_or_else(|| "money".to_owned(), |total| total.to_string());
+    Ok(vec![Operation {
+        id: id::new(Kind::Operation)?,
+        owner: after.payment.owner.clone(),
+        kind: "console_refund_unconfirmed",
+        subject_id: attempt_id.to_owned(),
+        detail: format!(
+            "the provider tells that {told} of this order has gone back, of which {booked} fen is known here, and names no \
+             refund: look into its console"
+        ),
+        created_at: now,
+    }])
+}
+
 /// The id of the refund that has this number at the provider.
 fn refund_of(aggregate: &Aggregate, attempt_id: &str, refund_no: &str) -> Result<String, Mismatch> {
     let is_it = |r: &&Refund| r.provider_refund_no == refund_no && r.attempt_id == attempt_id;
@@ -463,6 +521,7 @@ async fn apply(app: &Arc<App>, before: &Aggregate, matched: &Matched, inbox: Inb
         Matched::Money { attempt_id, capture } => attempt_outcome::money_seen(&mut after, attempt_id, capture, now)?,
         Matched::Refund { refund_id, outcome } => refund_outcome::told(app, &mut after, refund_id, outcome, now)?,
         Matched::OldNews => Vec::new(),
+        Matched::Refunded { attempt_id, total } => went_back(app, &mut after, attempt_id, *total, now)?,
         Matched::ByHand(found) => {
             by_hand::book(&mut after, found, now)?;
             Vec::new()

@@ -13,6 +13,7 @@ use providers::order::{Call, Flow, Order, Store};
 use providers::outcome::{Answer, Created, Failure, FailureKind};
 use tracing::Instrument as _;
 
+use super::aside::set_aside;
 use super::unwritten::{self, Brought};
 use super::{DECISIONS, Trouble, attempt_outcome, events, judge, plan, queue, resolve, view};
 use crate::app::App;
@@ -27,7 +28,7 @@ use crate::kill_point;
 use crate::routing::health::{RouteId, Verdict, watch};
 use crate::routing::pace::Ended;
 use crate::store::CommitError;
-use crate::store::change::{Change, Key, KeyScope, KeyWrite, Operation, StoredAnswer};
+use crate::store::change::{Change, Key, KeyScope, KeyWrite, StoredAnswer};
 
 /// A payment as it was asked for, checked.
 #[derive(Debug, Clone)]
@@ -407,7 +408,10 @@ pub(super) async fn settle(
                     kill_point!("pay_after_outcome_commit");
                 }
                 if let Some(failure) = judged.set_aside {
-                    set_aside(app, &written, attempt_id, &failure).await;
+                    let attempt = written.attempt(attempt_id);
+                    if let Some(account) = attempt.and_then(|a| app.directory.account(&a.account_id)) {
+                        set_aside(app, &account, &failure).await;
+                    }
                 }
                 let over = Ran { aggregate: written, answer: told };
                 return Ok(if switching { Settled::Switching(over.aggregate) } else { Settled::Over(over) });
@@ -472,37 +476,5 @@ pub fn answer(aggregate: &Aggregate) -> Option<StoredAnswer> {
             state: aggregate.payment.status.to_string(),
             attempt_id: aggregate.live().map(|a| a.id.clone()),
         }),
-    }
-}
-
-/// Keeps an account that its provider refuses out of new payments for a while, and puts it on the work list.
-/// When this is lost (the process dies here), the next payment meets the same refusal and does it again.
-async fn set_aside(app: &App, aggregate: &Aggregate, attempt_id: &str, failure: &Failure) {
-    let Some(attempt) = aggregate.attempt(attempt_id) else { return };
-    let now = app.clock.now();
-    let until = now.plus_s(app.config.payments.account_set_aside_s);
-    tracing::error!(
-        account_id = attempt.account_id,
-        code = failure.code,
-        "the provider refuses this account; set aside"
-    );
-    let (mode, provider) = (aggregate.payment.owner.mode.as_str(), attempt.provider.as_str());
-    metrics::counter!("interlock_accounts_set_aside_total", "mode" => mode, "provider" => provider).increment(1);
-    let done = async {
-        app.store.set_account_aside(&attempt.account_id, Some(until), &failure.code).await?;
-        app.store
-            .raise(&Operation {
-                id: id::new(Kind::Operation)?,
-                owner: aggregate.payment.owner.clone(),
-                kind: "account_refused",
-                subject_id: attempt.account_id.clone(),
-                detail: format!("{}: {}", failure.code, failure.message),
-                created_at: now,
-            })
-            .await?;
-        app.directory.changed().await.map_err(|e| Trouble::Gone(e.to_string()))
-    };
-    if let Err(error) = done.await {
-        tracing::error!(account_id = attempt.account_id, %error, "the account could not be set aside");
     }
 }

@@ -276,7 +276,7 @@ enum Verdict<'a> {
     WentBack,
     /// The money is here to stay.
     Captured(&'a Capture),
-    /// The provider does not find it. Once may be too early.
+    /// The provider does not find it, or has ended it by itself. Once may be too early.
     NotFoundYet,
     /// Nothing is certain.
     Open,
@@ -310,16 +310,19 @@ fn verdict<'a>(
         (Queried::Closed, Some(_)) => Verdict::Dead,
         (Queried::Reversed, Some(_)) => Verdict::WentBack,
         (Queried::Paid(money), Some(Reversal::Impossible)) if !in_doubt => Verdict::Captured(money),
-        (Queried::NotFound, Some(Reversal::Done | Reversal::NothingThere)) => match charging.not_found_twice_s {
-            Some(apart) if not_found_since.is_some_and(|since| asked_at >= since.plus_s(i64::from(apart))) => {
-                Verdict::Dead
+        // A provider that has refused a charge for good may have nothing to say to its reversal.
+        (Queried::NotFound, Some(Reversal::Done | Reversal::NothingThere)) | (Queried::Closed, None) => {
+            match charging.not_found_twice_s {
+                Some(apart) if not_found_since.is_some_and(|since| asked_at >= since.plus_s(i64::from(apart))) => {
+                    Verdict::Dead
+                }
+                Some(_) => Verdict::NotFoundYet,
+                None => Verdict::Open,
             }
-            Some(_) => Verdict::NotFoundYet,
-            None => Verdict::Open,
-        },
+        }
         // Paid, and said to be reversed, or perhaps being reversed by an earlier call: they do not agree yet.
         (Queried::Paid(_), _)
-        | (Queried::Closed | Queried::Reversed, None)
+        | (Queried::Reversed, None)
         | (Queried::NotFound, Some(Reversal::Impossible) | None)
         | (Queried::Payable | Queried::Unknown(_), _) => Verdict::Open,
     }

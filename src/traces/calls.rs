@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use providers::http::TimeTold;
 use providers::layer::Label;
 use providers::notification::{
     Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified,
@@ -65,6 +66,10 @@ impl Provider for Calls {
 
     fn address(&self) -> &str {
         self.inner.address()
+    }
+
+    fn time_told(&self) -> Option<TimeTold> {
+        self.inner.time_told()
     }
 
     fn capabilities(&self) -> &'static Capabilities {

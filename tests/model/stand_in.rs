@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
+use providers::http::TimeTold;
 use providers::memory::Memory;
 use providers::notification::{
     Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified,
@@ -54,6 +55,10 @@ impl Provider for StandIn {
 
     fn address(&self) -> &str {
         self.notifier.address()
+    }
+
+    fn time_told(&self) -> Option<TimeTold> {
+        None
     }
 
     fn capabilities(&self) -> &'static Capabilities {

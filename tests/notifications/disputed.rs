@@ -11,8 +11,10 @@ use providers::memory::{Memory, Scripted};
 use providers::notification::RawNotification;
 use providers::outcome::{Failure, FailureKind, Queried, RefundQueried, Refunded};
 use providers::provider::Ending;
+use providers::sandbox::face::Alteration;
 use serde_json::{Value, json};
 
+use super::{Pen, Told, is_told, post, unheard};
 use crate::helpers::facts::{Facts, in_book};
 use crate::helpers::{PATIENCE, TestApp, fresh, order};
 
@@ -202,5 +204,39 @@ async fn a_refund_that_counts_as_failed_and_is_told_to_be_done_is_asked_about_un
     until(&app, &payment, async |p| p["amount_refunded"] == 888).await;
     let facts = Facts::of(&app).await;
     assert_eq!(facts.count("operations WHERE kind = 'refund_done_after_failed'").await, 1, "a person hears of it");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn money_that_goes_back_under_a_number_that_is_not_told_is_asked_about_and_looked_for() {
+    let app = TestApp::start().await;
+    let (payment, order) = unheard(&app, "alipay").await;
+    let pen = Pen::new(&app, "alipay");
+    let account = app.alipay.clone();
+    let told = async |id: u32, fee: Option<&str>| {
+        let paid = pen.paid(&order, id, Alteration::None);
+        let back = pen.edited(&pen.edited(&paid, "refund_fee", fee), "gmt_refund", Some("2026-07-01 12:00:00.000"));
+        let answer = post(&app, &account, &back.headers, back.body.clone()).await;
+        is_told("alipay", &answer, Told::Stop);
+    };
+    let facts = Facts::of(&app).await;
+    let open = "operations WHERE kind = 'console_refund_unconfirmed' AND resolved_at IS NULL";
+
+    // What goes back has come in: so the order is asked about, whose own notification was lost.
+    told(1, Some("20.00")).await;
+    app.client.until_status(id(&payment), "succeeded").await;
+    assert_eq!(facts.count(open).await, 1, "nobody here has given 20 yuan back");
+    app.client.refund(id(&payment), 2_000).await.expect(201);
+    app.client.until(id(&payment), |p| p["amount_refunded"] == 2_000).await;
+    facts.execute("UPDATE operations SET resolved_at = 1").await.unwrap();
+
+    // That is the sum of what is booked.
+    told(2, Some("20.00")).await;
+    assert_eq!(facts.count(open).await, 0);
+    // More than that, and nothing on its way that could be it.
+    told(3, Some("25.00")).await;
+    assert_eq!(facts.count(open).await, 1);
+    let detail = facts.rows("SELECT detail FROM operations WHERE resolved_at IS NULL").await[0]["detail"].clone();
+    assert!(detail.as_str().unwrap().contains("25.00") && detail.as_str().unwrap().contains("2000 fen"), "{detail}");
     app.stop().await;
 }

@@ -28,7 +28,7 @@ use serde_json::{Value, json};
 
 use self::config::Settings;
 use self::wire::{Method, Reply};
-use crate::http::{Client, Way};
+use crate::http::{Client, TimeTold, Way};
 use crate::notification::{Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified};
 use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
 use crate::outcome::{Answer, Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded, Refusal};
@@ -144,6 +144,10 @@ impl Provider for Alipay {
 
     fn address(&self) -> &str {
         self.client.base()
+    }
+
+    fn time_told(&self) -> Option<TimeTold> {
+        self.client.time_told()
     }
 
     fn capabilities(&self) -> &'static Capabilities {

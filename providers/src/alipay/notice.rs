@@ -80,7 +80,11 @@ pub(super) fn read(settings: &Settings, raw: &RawNotification) -> Result<Verifie
     let notice = match notice(&form, required("out_trade_no")?.to_owned(), required("trade_status")?)? {
         // Whose money it is was not said: a question is answered by our own account's key.
         Notice::Paid { order_no, .. } if seller.is_none() => Notice::Ask { order_no, refund_no: None, says_done: true },
-        told @ (Notice::Paid { .. } | Notice::Refund { .. } | Notice::Ask { .. } | Notice::Nothing { .. }) => told,
+        told @ (Notice::Paid { .. }
+        | Notice::Refund { .. }
+        | Notice::Refunded { .. }
+        | Notice::Ask { .. }
+        | Notice::Nothing { .. }) => told,
     };
     Ok(Verified::new(Notification { id: required("notify_id")?.to_owned(), notice }))
 }
@@ -95,9 +99,9 @@ fn notice(form: &Form, order_no: String, trade_status: &str) -> Result<Notice, R
                 refund_no: refund_no.to_owned(),
                 outcome: RefundQueried::Accepted,
                 amount: None,
-                total: form.text("refund_fee").and_then(|fee| Money::from_yuan(fee).ok()),
+                total: refunded(form),
             },
-            None => Notice::Nothing { order_no },
+            None => Notice::Refunded { order_no, total: refunded(form) },
         });
     }
     match trade_status {
@@ -106,6 +110,11 @@ fn notice(form: &Form, order_no: String, trade_status: &str) -> Result<Notice, R
             .map_err(|field| Rejection::Unreadable(field.to_owned())),
         _ => Ok(Notice::Nothing { order_no }),
     }
+}
+
+/// What all refunds of the order have given back together.
+fn refunded(form: &Form) -> Option<Money> {
+    form.text("refund_fee").and_then(|fee| Money::from_yuan(fee).ok())
 }
 
 fn speaks_of_a_refund(form: &Form) -> bool {

@@ -13,7 +13,7 @@ use super::sign::{Envelope, string_to_sign, verify_node};
 use crate::charset::{opaque, words};
 use crate::http::{HttpAnswer, Request, Undelivered};
 use crate::order::Call;
-use crate::outcome::{Failure, FailureKind};
+use crate::outcome::{Failure, FailureKind, WRONGLY_SIGNED};
 use crate::signing::Verifier;
 
 /// Alipay's clock is Beijing's, wherever we run; China has no summer time.
@@ -196,7 +196,7 @@ fn believe(key: &Verifier, method: Method, body: &[u8]) -> Result<Reply, (&'stat
     match envelope.signature() {
         Some(signature) => verify_node(key, text, &signature)
             .map(|()| Reply::Signed(node))
-            .map_err(|_| ("bad_signature", "the signature does not hold")),
+            .map_err(|_| (WRONGLY_SIGNED, "the signature does not hold")),
         None => Ok(Reply::Unsigned(node)),
     }
 }

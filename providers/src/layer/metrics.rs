@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
+use crate::http::TimeTold;
 use crate::notification::{Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified};
 use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
 use crate::outcome::{Answer, Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded, Refusal};
@@ -243,6 +244,10 @@ impl Provider for Metrics {
 
     fn address(&self) -> &str {
         self.inner.address()
+    }
+
+    fn time_told(&self) -> Option<TimeTold> {
+        self.inner.time_told()
     }
 
     fn capabilities(&self) -> &'static Capabilities {

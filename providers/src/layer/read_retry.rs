@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::Instant;
 
+use crate::http::TimeTold;
 use crate::notification::{Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified};
 use crate::order::{Call, Order, OrderRef, RefundOrder};
 use crate::outcome::{Answer, Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded};
@@ -51,6 +52,10 @@ impl Provider for ReadRetry {
 
     fn address(&self) -> &str {
         self.inner.address()
+    }
+
+    fn time_told(&self) -> Option<TimeTold> {
+        self.inner.time_told()
     }
 
     fn capabilities(&self) -> &'static Capabilities {

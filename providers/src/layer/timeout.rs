@@ -8,6 +8,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
+use crate::http::TimeTold;
 use crate::notification::{Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified};
 use crate::order::{Call, Order, OrderRef, RefundOrder};
 use crate::outcome::{Answer, Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded};
@@ -54,6 +55,10 @@ impl Provider for Timeout {
 
     fn address(&self) -> &str {
         self.inner.address()
+    }
+
+    fn time_told(&self) -> Option<TimeTold> {
+        self.inner.time_told()
     }
 
     fn capabilities(&self) -> &'static Capabilities {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::StatusCode;
+use http::{HeaderValue, StatusCode, header};
 
 use super::Core;
 use super::book::{Misreading, SharedBook};
@@ -13,12 +13,21 @@ use super::face::{Alteration, CallKind, Desk, Face, Request, Response};
 use super::fault::{CallFault, Strike};
 use super::server::Reply;
 
-/// Answers one request, or not.
+/// Answers one request, or not. Answers tell the time, as every web server's do.
 pub(super) async fn exchange(core: Arc<Core>, face: Arc<dyn Face>, request: Request) -> Reply {
+    let mut reply = answered(&core, face, request).await;
+    let date = core.clock.now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
+    if let (Reply::Answer(response) | Reply::Drip(response, _), Ok(date)) = (&mut reply, HeaderValue::from_str(&date)) {
+        response.headers.insert(header::DATE, date);
+    }
+    reply
+}
+
+async fn answered(core: &Arc<Core>, face: Arc<dyn Face>, request: Request) -> Reply {
     let call = face.call_of(&request);
     core.count(face.provider(), call);
     let now = core.clock.now();
-    let handle = |alteration| handled(&core, face.as_ref(), call, &request, alteration);
+    let handle = |alteration| handled(core, face.as_ref(), call, &request, alteration);
     let misread = |how| {
         let book = SharedBook::new(core.book.lock().misread(how, now));
         face.handle(&request, &Desk { book: &book, now, alteration: Alteration::None })

@@ -9,7 +9,7 @@ use chrono::{DateTime, Utc};
 use x509_parser::pem::Pem;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
-use crate::signing::Verifier;
+use crate::signing::{Verifier, unfolded};
 
 /// Third part of the common name of UnionPay's own certificates.
 const UNIONPAY: &str = "中国银联股份有限公司";
@@ -118,6 +118,12 @@ fn issued(issuer: &X509Certificate<'_>, certificate: &X509Certificate<'_>) -> bo
         && certificate.verify_signature(Some(issuer.public_key())).is_ok()
 }
 
+/// Whether anything could be believed with these authorities.
+pub(super) fn is_chain(roots: &[Vec<u8>], middles: &[Vec<u8>]) -> bool {
+    let mut middles = middles.iter().filter_map(|der| parse(der));
+    middles.any(|middle| roots.iter().filter_map(|der| parse(der)).any(|root| issued(&root, &middle)))
+}
+
 /// A certificate in DER, and nothing behind it.
 fn parse(der: &[u8]) -> Option<X509Certificate<'_>> {
     X509Certificate::from_der(der).ok().filter(|(rest, _)| rest.is_empty()).map(|(_, certificate)| certificate)
@@ -132,7 +138,7 @@ fn one_certificate(pem: &str) -> Option<Vec<u8>> {
 /// All certificates of a PEM text, in DER; `None` when it holds anything unreadable.
 pub(super) fn certificates(pem: &str) -> Option<Vec<Vec<u8>>> {
     let mut all = Vec::new();
-    for block in Pem::iter_from_buffer(pem.as_bytes()) {
+    for block in Pem::iter_from_buffer(unfolded(pem).as_bytes()) {
         let block = block.ok().filter(|b| b.label == "CERTIFICATE")?;
         parse(&block.contents)?;
         all.push(block.contents);

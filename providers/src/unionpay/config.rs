@@ -11,7 +11,7 @@ use super::certificate::{self, Authorities};
 use super::sign::{BY_CERTIFICATE, BY_SHARED_KEY, Method, SharedKey};
 use crate::http::{Client, Way};
 use crate::provider::SettingsError;
-use crate::signing::Signer;
+use crate::signing::{Signer, unfolded};
 
 const DEFAULT_BASE_URL: &str = "https://gateway.95516.com";
 
@@ -77,6 +77,11 @@ fn by_certificate(settings: &Settings) -> Result<Method, SettingsError> {
     let (signer, cert_id) = pair.chosen()?;
     let roots = authority("root_cert", settings.root_cert.as_deref())?;
     let middles = authority("middle_cert", settings.middle_cert.as_deref())?;
+    if !certificate::is_chain(&roots, &middles) {
+        let message =
+            "none of these certificates was issued by one of root_cert: nothing that UnionPay signs would hold";
+        return Err(SettingsError::new("middle_cert", message));
+    }
     let authorities = Authorities::new(roots, middles, settings.validate_cn.unwrap_or(true));
     Ok(Method::Certificate { signer, cert_id, authorities })
 }
@@ -94,8 +99,7 @@ impl Pair {
         if text.contains("-----BEGIN") {
             return Ok(Self::from_pem(text));
         }
-        let unspaced: String = text.chars().filter(|c| !c.is_whitespace()).collect();
-        let der = BASE64.decode(unspaced).map_err(|_| SettingsError::new("pfx", "not base64, and not PEM"))?;
+        let der = BASE64.decode(unfolded(text)).map_err(|_| SettingsError::new("pfx", "not base64, and not PEM"))?;
         // The error may be the file's or the password's; it says nothing that should be passed on.
         let archive = Pkcs12Archive::from_pkcs12(&der, password.unwrap_or_default())
             .map_err(|_| SettingsError::new("pfx", "not a PKCS#12 file, or not with this pfx_password"))?;
@@ -107,7 +111,7 @@ impl Pair {
 
     fn from_pem(text: &str) -> Self {
         let mut pair = Self::default();
-        for block in Pem::iter_from_buffer(text.as_bytes()).flatten() {
+        for block in Pem::iter_from_buffer(unfolded(text).as_bytes()).flatten() {
             match block.label.as_str() {
                 "CERTIFICATE" => pair.certificates.push(block.contents),
                 label if label.ends_with("PRIVATE KEY") => pair.keys.push(block.contents),

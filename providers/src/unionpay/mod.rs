@@ -30,7 +30,7 @@ use self::outcome::{APPLY, CNY, CONSUME, QUERY, REVERSAL, SCAN, UNDO, way_back};
 use self::sandbox::{face, face_keys};
 use self::sign::VERSION;
 use self::wire::{Fields, beijing, to_form};
-use crate::http::{Request, Undelivered, Way};
+use crate::http::{Request, TimeTold, Undelivered, Way};
 use crate::money::Money;
 use crate::notification::{Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified};
 use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
@@ -178,6 +178,10 @@ impl Provider for UnionPay {
 
     fn address(&self) -> &str {
         self.account.client.base()
+    }
+
+    fn time_told(&self) -> Option<TimeTold> {
+        self.account.client.time_told()
     }
 
     fn capabilities(&self) -> &'static Capabilities {

@@ -9,15 +9,18 @@
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use http::StatusCode;
 
+use super::certificate::Distrust;
 use super::codes::Word;
 use super::config::Account;
+use super::sign::Doubt;
 use super::wire::{Fields, beijing, local, parse_answer, read_beijing, read_yearless};
 use crate::charset::words;
 use crate::http::HttpAnswer;
 use crate::money::Money;
 use crate::order::{OrderRef, RefundOrder};
 use crate::outcome::{
-    Capture, Created, Ended, Failure, FailureKind, NUMBER_EXISTS, NextAction, Queried, RefundQueried, Refunded, Refusal,
+    Capture, Created, Ended, Failure, FailureKind, NUMBER_EXISTS, NextAction, Queried, RefundQueried, Refunded,
+    Refusal, WRONGLY_SIGNED,
 };
 
 /// `txnType` of payments, refunds, undos, questions and reversals.
@@ -49,7 +52,7 @@ pub(super) fn believed(
     account
         .method
         .check(&fields, now)
-        .map_err(|e| Failure::new(FailureKind::Incompatible, "signature", e.to_string()))?;
+        .map_err(|doubt| Failure::new(FailureKind::Incompatible, code_of(&doubt), doubt.to_string()))?;
     for name in ["merId", "orderId", "txnTime"] {
         if fields.get(name) != asked.get(name) {
             return Err(incompatible(format!("another {name} than was asked for")));
@@ -62,6 +65,16 @@ pub(super) fn believed(
         return Err(incompatible("about another type of transaction"));
     }
     Ok(fields)
+}
+
+fn code_of(doubt: &Doubt) -> &'static str {
+    match doubt {
+        Doubt::Certificate(Distrust::Issuer | Distrust::Name) | Doubt::Signature => WRONGLY_SIGNED,
+        Doubt::Certificate(Distrust::OutOfDate | Distrust::Unreadable)
+        | Doubt::Missing(_)
+        | Doubt::Version(_)
+        | Doubt::Method(_) => "not_signed",
+    }
 }
 
 /// An answer that we cannot make sense of.

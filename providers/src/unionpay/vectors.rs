@@ -8,7 +8,7 @@ use rcgen::string::TeletexString;
 use rcgen::{CertificateParams, DnType, DnValue, Issuer, KeyPair};
 use serde_json::{Value, json};
 
-use super::certificate::{Authorities, Distrust};
+use super::certificate::{Authorities, Distrust, certificates};
 use super::config::Account;
 use super::sign::{Doubt, signed_text};
 use super::wire::{Fields, parse_answer, parse_form, read_beijing};
@@ -155,8 +155,11 @@ fn one_of_several_authorities_is_enough_and_sha_1_links_hold() {
         }
     }
     let fields = parse_answer(text(&list(&vectors, "answers")[0], "body").as_bytes()).unwrap();
-    let wrong = account(&json!({"root_cert": keys["merchant"]}));
-    assert_eq!(wrong.method.check(&fields, now()), Err(Doubt::Certificate(Distrust::Issuer)));
+    let refused = Account::read(settings(&json!({"root_cert": keys["merchant"]})), &Way::Open).unwrap_err();
+    assert_eq!(refused.field, "middle_cert");
+    let of = |name| certificates(text(keys, name)).unwrap();
+    let wrong = Authorities::new(of("merchant"), of("middle"), true);
+    assert_eq!(wrong.check(&fields["signPubKeyCert"], now(), |_| ()), Err(Distrust::Issuer));
 }
 
 /// The day comes from the caller, also for a certificate that was believed a moment ago.

@@ -51,9 +51,14 @@ impl Account {
         }
         let base = settings.base_url.as_deref().unwrap_or(DEFAULT_BASE_URL);
         let store_id = settings.store_id.as_ref().unwrap_or(&settings.mchid).clone();
+        let signer = Signer::from_text(&settings.private_key).map_err(|e| wrong("private_key", &e.to_string()))?;
+        let public_key = Verifier::from_text(&settings.public_key).map_err(|e| wrong("public_key", &e.to_string()))?;
+        if public_key.verify(b"probe", &signer.sign(b"probe")).is_ok() {
+            return Err(wrong("public_key", "this is the merchant's own public key, not WeChat Pay's"));
+        }
         Ok(Self {
-            signer: Signer::from_text(&settings.private_key).map_err(|e| wrong("private_key", &e.to_string()))?,
-            public_key: Verifier::from_text(&settings.public_key).map_err(|e| wrong("public_key", &e.to_string()))?,
+            signer,
+            public_key,
             resource_key: ResourceKey::new(&settings.apiv3_key)
                 .ok_or_else(|| wrong("apiv3_key", "must have exactly 32 bytes"))?,
             client: Client::new(base, way).map_err(|e| wrong("base_url", &e.to_string()))?,

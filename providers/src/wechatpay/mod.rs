@@ -31,7 +31,7 @@ use self::wire::{
     CloseRequest, CodePayRequest, CodePayer, NativeRequest, OrderAmount, RefundAmount, RefundRequest, ReverseRequest,
     SceneInfo, StoreInfo,
 };
-use crate::http::{Request, Undelivered, Way};
+use crate::http::{Request, TimeTold, Undelivered, Way};
 use crate::notification::{Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified};
 use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
 use crate::outcome::{Answer, Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded, Refusal};
@@ -225,6 +225,10 @@ impl Provider for WechatPay {
 
     fn address(&self) -> &str {
         self.account.client.base()
+    }
+
+    fn time_told(&self) -> Option<TimeTold> {
+        self.account.client.time_told()
     }
 
     fn capabilities(&self) -> &'static Capabilities {

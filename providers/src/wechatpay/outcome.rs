@@ -9,14 +9,14 @@ use chrono::{DateTime, Utc};
 use http::StatusCode;
 
 use super::config::Account;
-use super::sign::Seal;
+use super::sign::{Seal, SealError};
 use super::wire::{ErrorBody, NativeAnswer, Refund, Transaction, json};
 use crate::http::HttpAnswer;
 use crate::money::Money;
 use crate::order::{OrderRef, RefundOrder};
 use crate::outcome::{
     Capture, Created, Ended, Failure, FailureKind, NUMBER_EXISTS, NextAction, OTHER_REFUND, Queried, RefundQueried,
-    Refunded, Refusal,
+    Refunded, Refusal, WRONGLY_SIGNED,
 };
 
 /// The number was used before with other parameters: something lives under it already.
@@ -64,11 +64,12 @@ impl Reply {
             let seal = Seal::of(&answer.headers);
             let checked = seal.and_then(|s| s.check(&answer.body, now, &account.public_key_id, &account.public_key));
             if let Err(e) = checked {
-                return Self::Doubt(Failure::new(
-                    FailureKind::Incompatible,
-                    "signature",
-                    format!("HTTP {status}: {e}"),
-                ));
+                let code = match e {
+                    SealError::UnknownKey(_) | SealError::BadSignature => WRONGLY_SIGNED,
+                    SealError::Stale => "signed_at_another_time",
+                    SealError::Missing(_) | SealError::Probe | SealError::UnknownType(_) => "not_signed",
+                };
+                return Self::Doubt(Failure::new(FailureKind::Incompatible, code, format!("HTTP {status}: {e}")));
             }
         }
         let done = || Self::Done(answer.status, answer.body.clone());

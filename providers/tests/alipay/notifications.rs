@@ -169,9 +169,9 @@ fn only_a_paid_trade_without_any_word_of_a_refund_is_a_payment() {
         (&[("trade_status", "WAIT_BUYER_PAY")], "Nothing"),
         (&[("trade_status", "TRADE_CLOSED")], "Nothing"),
         (&[("trade_status", "TRADE_PENDING")], "Nothing"),
-        (&[("refund_fee", "0.01")], "Nothing"),
-        (&[("refund_fee", "nonsense")], "Nothing"),
-        (&[("gmt_refund", "2026-03-01 10:00:00.123")], "Nothing"),
+        (&[("refund_fee", "0.01")], "Refunded"),
+        (&[("refund_fee", "nonsense")], "Refunded"),
+        (&[("gmt_refund", "2026-03-01 10:00:00.123")], "Refunded"),
         (&[("out_biz_no", "R1")], "Refund"),
         (&[("out_biz_no", "R1"), ("trade_status", "TRADE_CLOSED")], "Refund"),
     ] {

@@ -352,10 +352,10 @@ fn only_a_verified_answer_to_our_own_question_is_believed() {
     ] {
         assert_eq!(weigh(200, raw(&said(&[other])).into_bytes()), Err("unreadable_answer".to_owned()), "{other:?}");
     }
-    assert_eq!(weigh(200, raw(&said(&[("version", "5.0.0")])).into_bytes()), Err("signature".to_owned()));
+    assert_eq!(weigh(200, raw(&said(&[("version", "5.0.0")])).into_bytes()), Err("not_signed".to_owned()));
     let mut forged = good;
     forged.insert("respCode".to_owned(), "A6".to_owned());
-    assert_eq!(weigh(200, raw(&forged).into_bytes()), Err("signature".to_owned()));
+    assert_eq!(weigh(200, raw(&forged).into_bytes()), Err(WRONGLY_SIGNED.to_owned()));
 }
 
 #[test]
