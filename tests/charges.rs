@@ -2,6 +2,7 @@
 //! what became of it is asked for, and undone when nobody knows in time.
 
 mod in_doubt;
+mod undecided;
 
 use serde_json::{Value, json};
 

@@ -10,7 +10,7 @@ mod parked;
 mod routes;
 mod strange_answers;
 
-pub use strange_answers::{live_at, settings};
+pub use strange_answers::{live_at, settings, signed};
 
 use std::time::{Duration, Instant};
 

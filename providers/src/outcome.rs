@@ -72,6 +72,9 @@ pub struct Failure {
 /// The code for a number that the provider has something under already.
 pub const NUMBER_EXISTS: &str = "number_exists";
 
+/// The code for a call that this account was never given by its provider, while others of it work.
+pub const NOT_GIVEN: &str = "not_given";
+
 /// The code for an answer that was not signed with the key that the account has: it may be another's, or nobody's.
 pub const WRONGLY_SIGNED: &str = "wrongly_signed";
 

@@ -352,16 +352,6 @@ impl Attempt {
         }
         self.told_paid = true;
     }
-
-    /// Whether what was told and an answer that there is no money do not agree. They do when a reversal lies in between.
-    #[must_use]
-    pub fn is_contradicted(&self) -> bool {
-        #[cfg(feature = "broken")]
-        if crate::broken::breaks(crate::broken::Rule::BelieveTheLastWord) {
-            return false;
-        }
-        self.told_paid && self.reversal != Some(Reversal::Done)
-    }
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::{Trouble, capture, close, schedule};
 #[cfg(feature = "broken")]
 use crate::broken::{Rule, breaks};
 use crate::directory::Account;
-use crate::domain::attempt::{Event as AttemptEvent, State};
+use crate::domain::attempt::{Event as AttemptEvent, Reversal, State};
 use crate::domain::id::{self, Kind};
 use crate::domain::payment::Event;
 use crate::domain::{Aggregate, Attempt, Timestamp};
@@ -94,11 +94,20 @@ pub(super) fn found(
     Ok(Some(operations))
 }
 
+/// Whether what was told and an answer that there is no money do not agree. They do when a reversal lies in between.
+pub(super) fn is_contradicted(attempt: &Attempt) -> bool {
+    #[cfg(feature = "broken")]
+    if breaks(Rule::BelieveTheLastWord) {
+        return false;
+    }
+    attempt.told_paid && attempt.reversal != Some(Reversal::Done)
+}
+
 /// Whether somebody has told of money on an attempt, and this answer does not confirm it: one of them speaks of the past, or
 /// lies. An attempt that was proved dead is asked about only because of such news, which may have named no money.
 fn is_disputed(aggregate: &Aggregate, attempt_id: &str, queried: &Queried) -> bool {
     let is_news = |a: &Attempt| a.status == State::Dead && *queried != Queried::Closed;
-    aggregate.attempt(attempt_id).is_some_and(|a| a.is_contradicted() || is_news(a))
+    aggregate.attempt(attempt_id).is_some_and(|a| is_contradicted(a) || is_news(a))
 }
 
 /// Asks once more who is right. That may take the provider a while; in the end a person decides, and this says no.

@@ -1,13 +1,14 @@
 //! What a creating call means for its payment: the table of the outcomes, in code. Which states follow, whether the
 //! next route may be tried, and what a person has to hear of. Nothing is called or written here.
 
-use providers::outcome::{Created, Failure, NextAction, Refusal};
+use providers::outcome::{Created, Failure, NOT_GIVEN, NextAction, Refusal};
 
 use super::{Trouble, capture, close, reverse, schedule};
 use crate::app::App;
 #[cfg(feature = "broken")]
 use crate::broken::{Rule, breaks};
 use crate::domain::attempt::Event as AttemptEvent;
+use crate::domain::id::{self, Kind};
 use crate::domain::payment::Event;
 use crate::domain::{Aggregate, Timestamp};
 use crate::routing::choose::{REFUSED_ACCOUNT, REFUSED_ROUTE};
@@ -22,6 +23,29 @@ pub(super) struct Judged {
     pub(super) set_aside: Option<Failure>,
     /// What a person has to hear of.
     pub(super) operations: Vec<Operation>,
+}
+
+/// An account that was never given a call serves its other flows: it is not set aside, and a person has it enabled.
+fn not_given(
+    aggregate: &Aggregate,
+    attempt_id: &str,
+    failure: &Failure,
+    now: Timestamp,
+) -> Result<Vec<Operation>, Trouble> {
+    let Some(attempt) = aggregate.attempt(attempt_id).filter(|_| failure.code == NOT_GIVEN) else {
+        return Ok(Vec::new());
+    };
+    Ok(vec![Operation {
+        id: id::new(Kind::Operation)?,
+        owner: aggregate.payment.owner.clone(),
+        kind: "account_flow_refused",
+        subject_id: attempt.account_id.clone(),
+        detail: format!(
+            "{} was never given {} payments ({}): have its provider enable them, or leave it out of their rule",
+            attempt.provider, attempt.flow, failure.message
+        ),
+        created_at: now,
+    }])
 }
 
 /// Judges the end of a creating call.
@@ -54,11 +78,13 @@ pub(super) fn judge(
             let operations = capture::book(after, attempt_id, money, now)?;
             Ok(Judged { operations, ..Judged::default() })
         }
-        Created::NotSent(_) | Created::Refused(Refusal::Provider | Refusal::Route, _) => {
+        Created::NotSent(failure) | Created::Refused(Refusal::Provider | Refusal::Route, failure) => {
+            let operations = not_given(after, attempt_id, failure, now)?;
+            let attempt = after.attempt_mut(attempt_id).ok_or_else(gone)?;
             attempt.apply(AttemptEvent::Die)?;
             after.payment.apply(Event::OfferGone)?;
             close::conclude(after, now)?;
-            Ok(Judged { try_next: true, ..Judged::default() })
+            Ok(Judged { try_next: true, operations, ..Judged::default() })
         }
         Created::Refused(Refusal::Account, failure) => {
             attempt.apply(AttemptEvent::Die)?;

@@ -13,7 +13,7 @@ use providers::order::Call;
 use providers::outcome::{Capture, Ended, Failure, FailureKind, Queried};
 use providers::provider::Charging;
 
-use super::attempt_outcome::{died, reversed, unresolved};
+use super::attempt_outcome::{died, is_contradicted, reversed, unresolved};
 use super::resolve::{put_off, write};
 use super::{Trouble, capture, resolve, schedule};
 use crate::app::App;
@@ -345,7 +345,7 @@ fn conclude(
     (attempt.reversal, attempt.reversal_in_doubt) = after_call(attempt.reversal, told, queried);
     let (answer, in_doubt) = (attempt.reversal, attempt.reversal_in_doubt);
     let verdict = verdict(answer, in_doubt, queried, attempt.not_found_since, charging, told.asked_at);
-    let is_contradicted = attempt.is_contradicted();
+    let is_contradicted = is_contradicted(attempt);
     after.payment.lease_until = None;
     match verdict {
         Verdict::Dead if !is_contradicted => {

@@ -153,7 +153,12 @@ impl Store {
             .column_as(operation::Column::CreatedAt.min(), "oldest")
             .filter(operation::Column::ResolvedAt.is_null())
             .filter(operation::Column::Livemode.eq(mode.is_live()))
-            .filter(operation::Column::Kind.is_not_in(["webhook_failing", "account_refused", "account_barred"]))
+            .filter(operation::Column::Kind.is_not_in([
+                "webhook_failing",
+                "account_refused",
+                "account_barred",
+                "account_flow_refused",
+            ]))
             .into_tuple()
             .one(&self.db)
             .await?;

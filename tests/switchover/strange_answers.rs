@@ -46,7 +46,7 @@ async fn pay_with_first_at(app: &TestApp, route: &Order, address: &str, what: &s
 }
 
 /// An answer with the provider's own signature over it.
-fn signed(app: &TestApp, provider: &str, status: u16, node: &Value) -> ResponseTemplate {
+pub fn signed(app: &TestApp, provider: &str, status: u16, node: &Value) -> ResponseTemplate {
     let text = node.to_string();
     if provider == "alipay" {
         let signer = signer("alipay", "alipay_private_key");

@@ -5,7 +5,7 @@ use http::StatusCode;
 
 use super::{Reply, capture, incompatible, parse};
 use crate::order::OrderRef;
-use crate::outcome::{Created, Ended, FailureKind, Refusal};
+use crate::outcome::{Created, Ended, Failure, FailureKind, NOT_GIVEN, Refusal};
 use crate::wechatpay::config::Account;
 use crate::wechatpay::wire::{ReverseAnswer, Transaction};
 
@@ -50,7 +50,9 @@ pub(in crate::wechatpay) fn charged(account: &Account, order_no: &str, reply: Re
         "SYSTEMERROR" | "BANKERROR" => Created::Unknown(no.failure(FailureKind::ServerError)),
         // This account was never given the call. That takes nothing from its codes to be shown, so it is not set aside.
         "RESOURCENOTEXISTS" | "NOTFOUND" if no.status == 404 => {
-            Created::Refused(Refusal::Route, no.failure(FailureKind::Account))
+            let said = no.failure(FailureKind::Account);
+            let message = format!("{}: {}", said.code, said.message);
+            Created::Refused(Refusal::Route, Failure::new(FailureKind::Account, NOT_GIVEN, message))
         }
         _ => Created::Unknown(no.unlisted()),
     }
