@@ -6,7 +6,7 @@ pub mod addresses;
 pub mod keys;
 pub mod proof;
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
@@ -15,7 +15,7 @@ use addresses::Addresses;
 use keys::{APART, BELIEVED, Key, Keys};
 use proof::{Proof, Proving};
 use providers::http::Way;
-use providers::{Provider, layer};
+use providers::{Provider, ProviderName, layer};
 use sea_orm::DbErr;
 use tokio::sync::Mutex;
 
@@ -32,6 +32,8 @@ use crate::vault::Vault;
 
 /// How long whoever asks waits for the database to say whether a key is still right.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// What a provider said of the time longer ago than this is not spoken of any more.
+const HEARD_WITHIN: Duration = Duration::from_secs(300);
 /// Stands in the settings of an account that is barred.
 const NOWHERE: &str = "https://barred.invalid";
 
@@ -165,6 +167,34 @@ impl Directory {
     #[must_use]
     pub fn spoken_mode(&self) -> Mode {
         owner::spoken_mode(self.now().accounts.values().map(|account| &account.owner))
+    }
+
+    /// How far each provider's clock is ahead of `now` in milliseconds, by what its accounts have heard lately: the middle
+    /// one of them.
+    #[must_use]
+    pub fn provider_clocks(&self, now: Timestamp) -> BTreeMap<(Mode, ProviderName), i64> {
+        let mut heard: BTreeMap<(Mode, ProviderName), Vec<i64>> = BTreeMap::new();
+        for account in self.now().accounts.values() {
+            if let Some(told) = account.provider.time_told().filter(|told| told.heard.elapsed() < HEARD_WITHIN) {
+                let ahead_ms = told.ahead(now.utc()).num_milliseconds();
+                heard.entry((account.owner.mode, account.provider.name())).or_default().push(ahead_ms);
+            }
+        }
+        let middle = |mut all: Vec<i64>| {
+            all.sort_unstable();
+            all.get(all.len() / 2).copied().unwrap_or(0)
+        };
+        heard.into_iter().map(|(key, all)| (key, middle(all))).collect()
+    }
+
+    /// How far the nearest of these clocks is ahead, of the mode that is spoken of: all of them are not wrong at once. 0 while
+    /// nobody has told.
+    #[must_use]
+    pub fn providers_ahead_ms(&self, now: Timestamp) -> i64 {
+        let spoken = self.spoken_mode();
+        let clocks = self.provider_clocks(now);
+        let all = clocks.iter().filter(|((mode, _), _)| *mode == spoken).map(|(_, ms)| *ms);
+        all.min_by_key(|ms| ms.saturating_abs()).unwrap_or(0)
     }
 
     /// An owner's accounts, oldest first.

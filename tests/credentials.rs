@@ -7,10 +7,12 @@ use providers::sandbox::keys::rsa_private_keys;
 use providers::signing::Signer;
 use reqwest::Method;
 use serde_json::{Value, json};
+use wiremock::matchers::any;
+use wiremock::{Mock, MockServer};
 
 use crate::helpers::facts::Facts;
 use crate::helpers::{Answer, PATIENCE, TestApp, attempts, order};
-use crate::switchover::settings;
+use crate::switchover::{live_at, settings, signed};
 
 /// Keys that are good ones, and somebody else's: nothing that the provider signs holds under them.
 async fn strangers_keys(app: &TestApp, provider: &str) -> Value {
@@ -153,6 +155,27 @@ async fn a_gateway_whose_clock_is_400_seconds_off_says_so_and_blames_no_account(
             assert!(began.elapsed() < PATIENCE, "{ahead}: {ready}");
             tokio::time::sleep(Duration::from_millis(200)).await;
         }
+        app.stop().await;
+    }
+}
+
+/// A provider that refuses the account outright, and whose clock shows another time: it would refuse any account.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_refused_while_no_clock_is_near_ours_is_not_set_aside() {
+    for (date, status) in [(Some("Thu, 01 Jan 2026 00:00:00 GMT"), "active"), (None, "set_aside")] {
+        let app = TestApp::without_breakers().await;
+        app.client.route(&[&app.alipay]).await.expect(200);
+        let no = json!({"code": "40006", "msg": "?", "sub_code": "isv.insufficient-isv-permissions"});
+        let mut answer = signed(&app, "alipay", 200, &no);
+        if let Some(date) = date {
+            answer = answer.insert_header("Date", date);
+        }
+        let server = MockServer::start().await;
+        Mock::given(any()).respond_with(answer).mount(&server).await;
+        live_at(&app, "alipay", &app.alipay, &server.uri()).await;
+        let payment = app.client.pay(&order()).await.json();
+        assert_eq!(payment["attempts"][0]["outcome"], "refused_account", "{payment:#}");
+        assert_eq!(shown(&app, &app.alipay).await["status"], status);
         app.stop().await;
     }
 }

@@ -8,6 +8,7 @@ use actix_web::{HttpResponse, web};
 use providers::Provider;
 use providers::outcome::{Queried, WRONGLY_SIGNED};
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 use utoipa::ToSchema;
 
 use super::auth::{Caller, Scope};
@@ -28,9 +29,8 @@ use crate::store::{AccountRow, NewAccount};
 
 /// Accounts of one owner in use: each has a client, keys in memory, and a place in every gateway's health.
 const MAX_ACCOUNTS: usize = 200;
-/// A provider that could not be reached when an account was entered is asked again after such pauses.
-const SHORTEST_PAUSE: Duration = Duration::from_secs(10);
-const LONGEST_PAUSE: Duration = Duration::from_secs(600);
+/// So many providers are asked at the same time whether keys that were entered are right.
+const QUESTIONS_AT_ONCE: usize = 8;
 
 /// An account as merchants see it.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -202,36 +202,28 @@ fn opened(
 }
 
 /// Asks the provider about an order that does not exist. Credentials under which its answer does not hold are refused; one
-/// that cannot be reached proves nothing against them: then this says that it is to be asked again once the account is there.
-async fn verifies(app: &App, opened: &Opened) -> Result<bool, Problem> {
+/// that cannot be reached proves nothing against them, and is asked again once the account is there: see `jobs::proofs`. So
+/// is one for which there is no place just now: whoever enters keys has their provider asked in somebody's name.
+async fn verifies(app: &App, opened: &Opened) -> Result<(), Problem> {
+    static PLACES: Semaphore = Semaphore::const_new(QUESTIONS_AT_ONCE);
+    let Ok(_place) = PLACES.try_acquire() else { return Ok(()) };
     let timeout = Duration::from_millis(app.config.health.probe_timeout_ms);
     let asked = proof::ask(opened.provider.as_ref(), &app.hold.prefix(), app.clock.now().utc(), timeout).await;
     match asked {
         Some(Queried::Unknown(failure)) if failure.code == WRONGLY_SIGNED => {
-            let detail = "What the provider answers is not signed with the key that is given here: compare its public key, \
-                          and who the merchant is.";
+            let detail = "What the provider answers is not signed with the key that is given here: compare its public key or \
+                          its certificates, and who the merchant is.";
             Err(Problem::invalid("credentials", detail))
         }
-        None | Some(Queried::Unknown(_)) => Ok(false),
-        Some(Queried::Paid(_) | Queried::Payable | Queried::NotFound | Queried::Closed | Queried::Reversed) => Ok(true),
-    }
-}
-
-/// Until something was signed as it has to be, or the account is known not to work.
-async fn ask_again(app: Arc<App>, account_id: String) {
-    let timeout = Duration::from_millis(app.config.health.probe_timeout_ms);
-    let mut pause = SHORTEST_PAUSE;
-    loop {
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = app.draining.cancelled() => return,
-        }
-        let Some(account) = app.directory.account(&account_id) else { return };
-        if account.proof.holds() || account.disabled || account.set_aside_until.is_some() {
-            return;
-        }
-        proof::ask(account.provider.as_ref(), &app.hold.prefix(), app.clock.now().utc(), timeout).await;
-        pause = pause.saturating_mul(2).min(LONGEST_PAUSE);
+        None
+        | Some(
+            Queried::Unknown(_)
+            | Queried::Paid(_)
+            | Queried::Payable
+            | Queried::NotFound
+            | Queried::Closed
+            | Queried::Reversed,
+        ) => Ok(()),
     }
 }
 
@@ -248,7 +240,6 @@ pub async fn list(app: web::Data<App>, caller: Caller) -> Result<HttpResponse, P
 #[utoipa::path(post, path = "/v1/accounts", tag = "Accounts", request_body = CreateAccount,
     responses((status = 201, body = AccountView), (status = 409, body = Problem, content_type = "application/problem+json", description = "account_exists, too_many_accounts")))]
 pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Result<HttpResponse, Problem> {
-    let app = app.into_inner();
     caller.may(Scope::Admin)?;
     let wanted = body.json::<CreateAccount>()?;
     text("name", &wanted.name, 64)?;
@@ -258,14 +249,24 @@ pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Resul
     }
     let fee_bps = fee("fee_bps", wanted.fee_bps)?;
     let opened = opened(&app, &wanted.provider, caller.owner.is_live(), wanted.credentials)?;
-    let is_verified = verifies(&app, &opened).await?;
     let identity = opened.provider.identity().to_owned();
+    let exists = || {
+        let detail = format!("You have an account for {identity} already; change that one.");
+        Problem::new(StatusCode::CONFLICT, "account_exists", detail).about("credentials")
+    };
+    let is_it = |account: &Arc<Account>| {
+        account.provider.name().as_str() == wanted.provider && account.provider.identity() == identity
+    };
+    if app.directory.accounts_of(&caller.owner).iter().any(is_it) {
+        return Err(exists());
+    }
+    verifies(&app, &opened).await?;
     let account_id = id::new(Kind::Account).map_err(crate::payments::Trouble::from)?;
     let row = NewAccount {
         credentials: app.directory.vault().seal(&account_id, &opened.plain).map_err(|_| Problem::unavailable())?,
         id: account_id.clone(),
         owner: caller.owner.clone(),
-        provider: wanted.provider,
+        provider: wanted.provider.clone(),
         identity: identity.clone(),
         name: wanted.name,
         disabled: false,
@@ -276,14 +277,10 @@ pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Resul
         created_at: app.clock.now(),
     };
     if !app.store.add_account(&row).await? {
-        let detail = format!("You have an account for {identity} already; change that one.");
-        return Err(Problem::new(StatusCode::CONFLICT, "account_exists", detail).about("credentials"));
+        return Err(exists());
     }
     app.directory.changed().await?;
     tracing::info!(account_id, by = caller.key_name, "account made");
-    if !is_verified {
-        drop(app.spawn(ask_again(Arc::clone(&app), account_id.clone())));
-    }
     let account = app.directory.account(&account_id).ok_or_else(Problem::unavailable)?;
     Ok(HttpResponse::Created().json(shown(&app, &account)))
 }
@@ -317,11 +314,24 @@ async fn leaves_a_route(app: &App, row: &AccountRow) -> Result<(), Problem> {
 #[utoipa::path(patch, path = "/v1/accounts/{id}", tag = "Accounts", request_body = ChangeAccount,
     params(("id" = String, Path)), responses((status = 200, body = AccountView)))]
 pub async fn change(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) -> Result<HttpResponse, Problem> {
-    let app = app.into_inner();
     caller.may(Scope::Admin)?;
     let wanted = body.json::<ChangeAccount>()?;
-    let found = app.store.account_of(&caller.owner, &id).await?;
-    let mut row: AccountRow = found.ok_or_else(|| Problem::not_found("account"))?;
+    let row = async || app.store.account_of(&caller.owner, &id).await?.ok_or_else(|| Problem::not_found("account"));
+    let mut plain = None;
+    if let Some(credentials) = wanted.credentials {
+        let row: AccountRow = row().await?;
+        let opened = opened(&app, &row.provider, row.owner.is_live(), credentials)?;
+        let identity = opened.provider.identity();
+        if identity != row.identity {
+            let detail = format!("These keys are for {identity}; this account is {}.", row.identity);
+            return Err(Problem::invalid("credentials", detail));
+        }
+        verifies(&app, &opened).await?;
+        plain = Some(opened.plain);
+    }
+
+    // Asking takes a while, and meanwhile somebody else may have changed it.
+    let mut row: AccountRow = row().await?;
     if let Some(name) = wanted.name {
         text("name", &name, 64)?;
         row.name = name;
@@ -329,16 +339,8 @@ pub async fn change(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) 
     if let Some(bps) = wanted.fee_bps {
         row.fee_bps = fee("fee_bps", bps)?;
     }
-    let mut is_verified = true;
-    if let Some(credentials) = wanted.credentials {
-        let opened = opened(&app, &row.provider, row.owner.is_live(), credentials)?;
-        let identity = opened.provider.identity();
-        if identity != row.identity {
-            let detail = format!("These keys are for {identity}; this account is {}.", row.identity);
-            return Err(Problem::invalid("credentials", detail));
-        }
-        is_verified = verifies(&app, &opened).await?;
-        row.credentials = app.directory.vault().seal(&row.id, &opened.plain).map_err(|_| Problem::unavailable())?;
+    if let Some(plain) = plain {
+        row.credentials = app.directory.vault().seal(&row.id, &plain).map_err(|_| Problem::unavailable())?;
     }
     if wanted.limits.is_some() || wanted.maintenance.is_some() {
         row.terms = Some(terms(row.terms, wanted.limits, wanted.maintenance)?);
@@ -356,9 +358,6 @@ pub async fn change(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) 
     app.directory.changed().await?;
     app.directory.refresh_usage(app.clock.now()).await?;
     tracing::info!(account_id = row.id, by = caller.key_name, "account changed");
-    if !is_verified {
-        drop(app.spawn(ask_again(Arc::clone(&app), row.id.clone())));
-    }
     let account = app.directory.account(&row.id).ok_or_else(Problem::unavailable)?;
     Ok(HttpResponse::Ok().json(shown(&app, &account)))
 }

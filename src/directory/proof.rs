@@ -14,40 +14,38 @@ use providers::notification::{
     Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified,
 };
 use providers::order::{Call, Order, OrderRef, RefundOrder};
-use providers::outcome::{
-    Answer, Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded, WRONGLY_SIGNED,
-};
+use providers::outcome::{Answer, Created, Ended, Failure, Queried, RefundQueried, Refunded, WRONGLY_SIGNED};
 use providers::{Capabilities, Provider, ProviderName};
 
 use crate::domain::id::{self, InstallationPrefix};
 
-/// After so many wrongly signed answers in a row, and no other before, it is the key.
+/// After so many wrongly signed answers, and none that was signed rightly, it is the key.
 const ENOUGH: u32 = 3;
+/// A provider that cannot be reached is asked so often whether what it signs holds; then payments tell.
+const MOST_QUESTIONS: u32 = 30;
 
 /// What has been seen of an account's credentials since they were opened.
 #[derive(Debug, Default)]
 pub struct Proof {
     holds: AtomicBool,
     wrong: AtomicU32,
+    asked: AtomicU32,
 }
 
 impl Proof {
     /// An answer has come, with this failure if it was one.
     fn note(&self, failure: Option<&Failure>) {
-        match failure.map(|failure| (failure.code.as_str(), failure.kind)) {
-            Some((WRONGLY_SIGNED, _)) => drop(self.wrong.fetch_add(1, Ordering::Relaxed)),
-            // Only what was signed speaks of the payer or of the order.
-            None | Some((_, FailureKind::Declined | FailureKind::Request)) => self.holds.store(true, Ordering::Relaxed),
-            Some((
-                _,
-                FailureKind::Network
-                | FailureKind::Timeout
-                | FailureKind::RateLimited
-                | FailureKind::ServerError
-                | FailureKind::Incompatible
-                | FailureKind::Account,
-            )) => {}
+        match failure {
+            Some(failure) if failure.code == WRONGLY_SIGNED => drop(self.wrong.fetch_add(1, Ordering::Relaxed)),
+            // A "no" may have come without a signature, or from nowhere.
+            Some(_) => {}
+            None => self.holds.store(true, Ordering::Relaxed),
         }
+    }
+
+    /// Whether it is to be asked about once more, since nothing is known of it yet.
+    pub fn is_to_be_asked(&self) -> bool {
+        !self.holds() && self.asked.fetch_add(1, Ordering::Relaxed) < MOST_QUESTIONS
     }
 
     /// Whether something was signed as it has to be.

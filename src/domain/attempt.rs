@@ -347,7 +347,8 @@ impl Attempt {
     /// A verified notification says that it was paid, which is to be confirmed: an answer that denies it may be of before, and
     /// the questions begin again. A reversal counts its own.
     pub fn tell_paid(&mut self) {
-        if !self.told_paid && self.status != State::Reversing {
+        let is_news = !self.told_paid || self.next_check_at.is_none();
+        if is_news && self.status != State::Reversing {
             self.questions = 0;
         }
         self.told_paid = true;

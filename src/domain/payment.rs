@@ -245,21 +245,24 @@ impl Aggregate {
             .sum()
     }
 
-    /// Fen of an attempt that are promised to refunds which have not failed.
+    /// Fen of an attempt that are promised to refunds which have not failed, or may not have.
     #[must_use]
     pub fn claimed_by_refunds_fen(&self, attempt_id: &str) -> i64 {
-        self.refunds
-            .iter()
-            .filter(|r| r.attempt_id == attempt_id && r.status != refund::State::Failed)
-            .map(|r| r.amount.minor())
-            .sum()
+        self.claimed_fen(attempt_id, |_| true)
+    }
+
+    fn claimed_fen(&self, attempt_id: &str, counts: impl Fn(&Refund) -> bool) -> i64 {
+        let of_attempt = self.refunds.iter().filter(|r| r.attempt_id == attempt_id && counts(r));
+        let claimed = of_attempt.filter(|r| r.status != refund::State::Failed || r.told_done);
+        claimed.map(|r| r.amount.minor()).sum()
     }
 
     /// Whether the money of a refund that has failed is not promised to another one by now.
     #[must_use]
     pub fn still_fits(&self, failed: &Refund) -> bool {
         let captured = self.attempt(&failed.attempt_id).and_then(|a| a.captured).map_or(0, Money::minor);
-        self.claimed_by_refunds_fen(&failed.attempt_id).saturating_add(failed.amount.minor()) <= captured
+        let others = self.claimed_fen(&failed.attempt_id, |other| other.id != failed.id);
+        others.saturating_add(failed.amount.minor()) <= captured
     }
 }
 

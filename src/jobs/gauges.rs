@@ -245,6 +245,6 @@ fn age_s(waiting: Waiting, now: Timestamp) -> f64 {
 
 /// Signed, to the millisecond.
 #[expect(clippy::float_arithmetic, reason = "a measurement, shown in seconds as all of them are")]
-fn seconds(ms: i64) -> f64 {
+pub(super) fn seconds(ms: i64) -> f64 {
     f64::from(i32::try_from(ms).unwrap_or(i32::MAX)) / 1_000.0
 }

@@ -5,14 +5,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use providers::outcome::{Failure, FailureKind, WRONGLY_SIGNED};
 use sea_orm::DbErr;
 
-use super::{Failed, Job, Next, clocks, periodic};
+use super::{Failed, Job, Next, clocks, periodic, proofs};
 use crate::app::App;
 use crate::domain::{AllOwners, id};
 use crate::lines;
-use crate::payments::aside::set_aside;
 use crate::store::change::Operation;
 
 /// A skew beyond this is worth waking somebody for.
@@ -34,6 +32,7 @@ pub async fn run(app: Arc<App>) {
         periodic(Arc::clone(&app), PAUSE, "housekeeping", Housekeeping::default()),
         periodic(Arc::clone(&app), LOOK_AT_CLOCK_EVERY, "clock", clock),
         clocks::run(Arc::clone(&app)),
+        proofs::run(Arc::clone(&app)),
     );
 }
 
@@ -50,7 +49,6 @@ impl Job for Housekeeping {
     async fn step(&mut self, app: &Arc<App>) -> Result<Next, Failed> {
         let directory = app.directory.refresh().await;
         say_who_is_barred(app, &mut self.said).await;
-        set_aside_who_cannot_verify(app).await;
         let usage = app.directory.refresh_usage(app.clock.now()).await;
 
         self.rounds = self.rounds.wrapping_add(1);
@@ -111,15 +109,6 @@ async fn say_who_is_barred(app: &App, said: &mut HashSet<String>) {
             Ok(()) => drop(said.insert(account.id.clone())),
             Err(error) => tracing::error!(%error, "barred accounts could not be put on the work list"),
         }
-    }
-}
-
-/// Nothing that is sent with these credentials, or for them, can be believed: no provider's fault, and none of the payers'.
-async fn set_aside_who_cannot_verify(app: &App) {
-    for account in app.directory.accounts(AllOwners).into_iter().filter(|account| account.proof.is_hopeless()) {
-        account.proof.begin_anew();
-        let message = "its answers are not signed with the key that was entered: compare the provider's public key";
-        set_aside(app, &account, &Failure::new(FailureKind::Account, WRONGLY_SIGNED, message)).await;
     }
 }
 

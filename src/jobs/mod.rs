@@ -10,6 +10,7 @@ pub mod incidents;
 pub mod keys;
 pub mod ledger;
 mod periodic;
+mod proofs;
 pub mod queue;
 pub mod resolver;
 pub mod restored;

@@ -18,14 +18,13 @@ const CLOCK_OFF_MS: i64 = 60_000;
 /// A refusal while this gateway's clock is minutes off is the clock's: another account would be refused as well, and this
 /// one would stay out for longer than the clock is wrong.
 pub async fn set_aside(app: &App, account: &Account, failure: &Failure) {
-    let now = app.clock.now();
-    let ahead_ms = account.provider.time_told().map_or(0, |told| told.ahead(now.utc()).num_milliseconds());
+    let ahead_ms = app.directory.providers_ahead_ms(app.clock.now());
     if ahead_ms.saturating_abs() > CLOCK_OFF_MS {
         tracing::error!(
             account_id = account.id,
             code = failure.code,
             ahead_ms,
-            "the provider refuses this account, and its clock is far from this gateway's: it is not set aside"
+            "the provider refuses this account, and no provider's clock is near this gateway's: it is not set aside"
         );
         return;
     }

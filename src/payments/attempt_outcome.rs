@@ -65,7 +65,7 @@ pub(super) fn found(
         }
         Queried::NotFound | Queried::Payable | Queried::Closed | Queried::Unknown(_) => {
             if is_disputed(after, attempt_id, &findings.queried) {
-                if is_asked_again(after, attempt_id, now) {
+                if is_asked_again(after, attempt_id, &findings.queried, now) {
                     return Ok(Some(operations));
                 }
                 operations.push(to_be_resolved("money_unconfirmed", after, attempt_id, now)?);
@@ -110,15 +110,36 @@ fn is_disputed(aggregate: &Aggregate, attempt_id: &str, queried: &Queried) -> bo
     aggregate.attempt(attempt_id).is_some_and(|a| is_contradicted(a) || is_news(a))
 }
 
-/// Asks once more who is right. That may take the provider a while; in the end a person decides, and this says no.
-fn is_asked_again(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> bool {
+/// Asks once more who is right. That may take the provider a while; in the end a person decides, and this says no. Whoever
+/// does not answer denies nothing.
+fn is_asked_again(after: &mut Aggregate, attempt_id: &str, queried: &Queried, now: Timestamp) -> bool {
     let Some(attempt) = after.attempt_mut(attempt_id) else { return false };
-    if attempt.questions >= WOKEN_QUESTIONS {
+    let most = if matches!(queried, Queried::Unknown(_)) { schedule::MAX_QUESTIONS } else { WOKEN_QUESTIONS };
+    if attempt.questions >= most {
         attempt.told_paid = false;
         return false;
     }
     attempt.next_check_at = Some(now.plus_s(schedule::backoff_s(attempt.questions, 3_600)));
     true
+}
+
+/// A charge that is said to be paid, and whose reversal and questions say otherwise, until they do not, or for too long:
+/// then it is dead, and for a person.
+///
+/// # Errors
+/// [`Trouble`].
+pub(super) fn disputed_charge(
+    after: &mut Aggregate,
+    attempt_id: &str,
+    queried: &Queried,
+    now: Timestamp,
+) -> Result<Vec<Operation>, Trouble> {
+    if is_asked_again(after, attempt_id, queried, now) {
+        return Ok(Vec::new());
+    }
+    let entry = to_be_resolved("money_unconfirmed", after, attempt_id, now)?;
+    died(after, attempt_id, now)?;
+    Ok(vec![entry])
 }
 
 fn is_over(aggregate: &Aggregate, attempt_id: &str, at: Timestamp) -> bool {
@@ -137,7 +158,7 @@ pub(super) fn died(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> R
     let was_live = after.attempt(attempt_id).is_some_and(|a| a.status.is_live());
     let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(()) };
     attempt.apply(AttemptEvent::Die)?;
-    attempt.next_check_at = None;
+    (attempt.next_check_at, attempt.told_paid) = (None, false);
     lost(after, was_live, now)
 }
 

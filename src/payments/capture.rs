@@ -127,7 +127,7 @@ pub(super) fn end_the_others(aggregate: &mut Aggregate, kept: &str, now: Timesta
         match other.status {
             State::Sending => {
                 other.apply(AttemptEvent::Abandon)?;
-                other.next_check_at = Some(schedule::dead_from(other));
+                other.next_check_at = Some(schedule::watched_from(other, now));
             }
             State::AwaitingPayer | State::Closing => {
                 other.apply(AttemptEvent::Supersede)?;

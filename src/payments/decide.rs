@@ -98,8 +98,9 @@ fn keep(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), U
 
 /// Money that a refund of ours may be giving back must not be decided about in another way.
 fn nothing_under_way(after: &Aggregate, attempt_id: &str) -> Result<(), Undecided> {
-    let may_be_carried_out =
-        |r: &Refund| r.attempt_id == attempt_id && matches!(r.status, RefundState::Pending | RefundState::Abnormal);
+    let may_be_carried_out = |r: &Refund| {
+        r.attempt_id == attempt_id && (matches!(r.status, RefundState::Pending | RefundState::Abnormal) || r.told_done)
+    };
     match after.refunds.iter().any(may_be_carried_out) {
         true => Err(no("A refund of this money is under way.")),
         false => Ok(()),

@@ -147,6 +147,9 @@ fn shown(
     let account = app.directory.account(&attempt.account_id);
     attempt.next_check_at =
         account.and_then(|account| schedule::next_check(attempt, account.provider.capabilities(), now));
+    if attempt.told_paid {
+        attempt.next_check_at = Some(now);
+    }
     after.payment.apply(Event::OfferShown)?;
     after.payment.resume_at = Some(after.payment.expires_at);
     Ok(())

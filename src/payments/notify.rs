@@ -18,7 +18,7 @@ use crate::app::App;
 #[cfg(feature = "broken")]
 use crate::broken::{Rule, breaks};
 use crate::directory::Account;
-use crate::domain::attempt::State;
+use crate::domain::attempt::{Disposition, State};
 use crate::domain::id::{self, Kind};
 use crate::domain::refund::State as RefundState;
 use crate::domain::{Aggregate, AllOwners, Mode, Refund, Timestamp};
@@ -441,8 +441,11 @@ fn ask_now(
 
 fn ask_about_refund(app: &App, after: &mut Aggregate, refund_id: &str, says_done: bool, now: Timestamp) {
     let Some(refund) = after.refund_mut(refund_id) else { return };
-    if says_done && refund.status != RefundState::Succeeded && !refund.told_done {
-        (refund.told_done, refund.questions) = (true, 0);
+    if says_done && refund.status != RefundState::Succeeded {
+        if !refund.told_done || refund.next_check_at.is_none() {
+            refund.questions = 0;
+        }
+        refund.told_done = true;
     }
     // That it failed is no news of one that has failed.
     if says_done || refund.status != RefundState::Failed {
@@ -473,27 +476,44 @@ fn went_back(
 ) -> Result<Vec<Operation>, Trouble> {
     // What goes back has come in.
     ask_now(app, after, attempt_id, None, true, now);
-    let of_attempt = || after.refunds.iter().filter(|refund| refund.attempt_id == attempt_id);
-    let sum = |all: Vec<&Refund>| all.iter().map(|refund| refund.amount.minor()).sum::<i64>();
-    let booked = sum(of_attempt().filter(|r| r.status == RefundState::Succeeded).collect());
-    let open: Vec<&Refund> =
-        of_attempt().filter(|r| r.status != RefundState::Succeeded && r.sent_at.is_some()).collect();
-    let possible = booked + sum(open.clone());
+    let Some(attempt) = after.attempt(attempt_id) else { return Ok(Vec::new()) };
+    let went_otherwise = attempt.status == State::Reversed
+        || attempt.reversal.is_some()
+        || attempt.returning
+        || attempt.disposition == Some(Disposition::ReturnedByProvider);
+    if went_otherwise {
+        return Ok(Vec::new());
+    }
+
+    let fen = |states: &[RefundState]| -> i64 {
+        let of_attempt = after.refunds.iter().filter(|r| r.attempt_id == attempt_id && states.contains(&r.status));
+        of_attempt.map(|refund| refund.amount.minor()).sum()
+    };
+    let booked = fen(&[RefundState::Succeeded]);
+    let open = fen(&[RefundState::Pending, RefundState::Abnormal]);
     let told = total.map(Money::minor);
     if told.is_some_and(|told| told <= booked) {
         return Ok(Vec::new());
     }
-
-    // Then all of them were carried out.
-    let is_all = told == Some(possible);
-    let open: Vec<String> = open.into_iter().map(|refund| refund.id.clone()).collect();
-    for refund_id in &open {
-        ask_about_refund(app, after, refund_id, is_all, now);
+    // Then each that is on its way has arrived, or one that counted as failed has.
+    let is_all = told == Some(booked + open);
+    let is_failed = |r: &Refund| r.status == RefundState::Failed && told == Some(booked + r.amount.minor());
+    let may_be_it = |r: &&Refund| match r.status {
+        RefundState::Pending | RefundState::Abnormal => true,
+        RefundState::Failed => is_failed(r),
+        RefundState::Succeeded => false,
+    };
+    let of_attempt = after.refunds.iter().filter(|r| r.attempt_id == attempt_id && r.sent_at.is_some());
+    let asked: Vec<(String, bool)> =
+        of_attempt.filter(may_be_it).map(|r| (r.id.clone(), is_all || is_failed(r))).collect();
+    let is_explained = asked.iter().any(|(_, says_done)| *says_done);
+    for (refund_id, says_done) in asked {
+        ask_about_refund(app, after, &refund_id, says_done, now);
     }
-    let is_explained = told.map_or(!open.is_empty(), |told| told <= possible);
     if is_explained {
         return Ok(Vec::new());
     }
+
     let told = total.map_or_else(|| "money".to_owned(), |total| total.to_string());
     Ok(vec![Operation {
         id: id::new(Kind::Operation)?,

@@ -43,8 +43,9 @@ pub(super) fn sent(
     match outcome {
         Refunded::Accepted => refund.next_check_at = Some(first_look),
         Refunded::Done => done(refund, now)?,
-        Refunded::TerminalNo(failure) | Refunded::AnotherNumber(failure) if refund.in_doubt => {
-            // This "no" may speak of a second sending only; what became of the first one has to be asked.
+        Refunded::TerminalNo(failure) | Refunded::AnotherNumber(failure) if refund.in_doubt || refund.told_done => {
+            // This "no" may speak of a second sending only; what became of the first one has to be asked. So it has when a
+            // notification has said that it was carried out.
             refund.failure = Some(failure.clone());
             refund.next_check_at = Some(first_look);
         }
@@ -60,7 +61,7 @@ pub(super) fn sent(
         }
         Refunded::Later(_) => {
             refund.next_check_at = Some(now.plus_s(LATER_S));
-            if !refund.in_doubt {
+            if !refund.in_doubt && !refund.told_done {
                 // Nothing was taken up: the next sending is the first one, at its own time.
                 refund.txn_time = None;
             }
@@ -139,35 +140,7 @@ pub(super) fn found(
     let Some(refund) = after.refund_mut(refund_id) else { return Ok(Vec::new()) };
     refund.questions = refund.questions.saturating_add(1);
     if refund.status == State::Failed {
-        refund.next_check_at = None;
-        return match outcome {
-            RefundQueried::Done => after_all(refund, fits, now),
-            // Somebody has told that money moved: one question without an answer does not settle that.
-            RefundQueried::Unknown(_) | RefundQueried::Accepted | RefundQueried::NotFound
-                if refund.questions < MAX_QUESTIONS =>
-            {
-                look_again(refund, ladder, now)
-            }
-            RefundQueried::TerminalNo(_) if refund.told_done && refund.questions < MAX_QUESTIONS => {
-                look_again(refund, ladder, now)
-            }
-            RefundQueried::Unknown(_)
-            | RefundQueried::Accepted
-            | RefundQueried::NotFound
-            | RefundQueried::TerminalNo(_)
-                if refund.told_done =>
-            {
-                refund.told_done = false;
-                let detail = "a notification said that it was carried out, and the provider does not confirm that: look \
-                              into its console";
-                Ok(vec![operation(refund, "refund_done_after_failed", detail.to_owned(), now)?])
-            }
-            RefundQueried::Unknown(_)
-            | RefundQueried::Accepted
-            | RefundQueried::NotFound
-            | RefundQueried::TerminalNo(_)
-            | RefundQueried::Abnormal(_) => Ok(Vec::new()),
-        };
+        return found_of_failed(refund, outcome, fits, ladder, now);
     }
     match outcome {
         RefundQueried::Done => done(refund, now)?,
@@ -217,6 +190,50 @@ pub(super) fn found(
         }
     }
     Ok(Vec::new())
+}
+
+/// What asking about a refund meant that counts as failed: somebody had told that money moved.
+fn found_of_failed(
+    refund: &mut Refund,
+    outcome: &RefundQueried,
+    fits: bool,
+    ladder: &[u32],
+    now: Timestamp,
+) -> Result<Vec<Operation>, Trouble> {
+    refund.next_check_at = None;
+    match outcome {
+        RefundQueried::Done => after_all(refund, fits, now),
+        // Somebody has told that money moved: one question without an answer does not settle that.
+        RefundQueried::Unknown(_) | RefundQueried::Accepted | RefundQueried::NotFound
+            if refund.questions < MAX_QUESTIONS =>
+        {
+            look_again(refund, ladder, now)
+        }
+        RefundQueried::TerminalNo(_) if refund.told_done && refund.questions < MAX_QUESTIONS => {
+            look_again(refund, ladder, now)
+        }
+        RefundQueried::Unknown(_)
+        | RefundQueried::Accepted
+        | RefundQueried::NotFound
+        | RefundQueried::TerminalNo(_)
+            if refund.told_done =>
+        {
+            refund.told_done = false;
+            let detail = "a notification said that it was carried out, and the provider does not confirm that: look \
+                          into its console";
+            Ok(vec![operation(refund, "refund_done_after_failed", detail.to_owned(), now)?])
+        }
+        RefundQueried::Abnormal(_) => {
+            refund.told_done = false;
+            let detail = "the provider had said that it would not be carried out, and now that its money is on the way \
+                          and does not arrive: look into its console";
+            Ok(vec![operation(refund, "refund_done_after_failed", detail.to_owned(), now)?])
+        }
+        RefundQueried::Unknown(_)
+        | RefundQueried::Accepted
+        | RefundQueried::NotFound
+        | RefundQueried::TerminalNo(_) => Ok(Vec::new()),
+    }
 }
 
 /// By the adapter's ladder, counted from sending; then ever more rarely; in the end a person looks at it.

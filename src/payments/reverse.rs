@@ -13,7 +13,7 @@ use providers::order::Call;
 use providers::outcome::{Capture, Ended, Failure, FailureKind, Queried};
 use providers::provider::Charging;
 
-use super::attempt_outcome::{died, is_contradicted, reversed, unresolved};
+use super::attempt_outcome::{died, disputed_charge, is_contradicted, reversed, unresolved};
 use super::resolve::{put_off, write};
 use super::{Trouble, capture, resolve, schedule};
 use crate::app::App;
@@ -111,9 +111,12 @@ fn found(
         return Ok(None);
     }
     attempt.questions = attempt.questions.saturating_add(1);
+    let was_woken_since = attempt.next_check_at != asked.next_check_at;
     let impatient = now >= schedule::patient_until(attempt, charging, now);
     match queried {
         Queried::Paid(money) => return capture::book(after, &asked.id, money, now).map(Some),
+        // Something happened after it was asked, of which this answer cannot know: it is asked again at once.
+        Queried::Closed | Queried::NotFound | Queried::Payable | Queried::Unknown(_) if was_woken_since => {}
         // Nobody has ended it here, so the provider is asked to: an answer that is old or wrong must not leave behind a
         // charge that can still be confirmed.
         Queried::Closed | Queried::Reversed => {
@@ -267,6 +270,19 @@ fn for_good(ended: &Ended) -> Option<Reversal> {
     }
 }
 
+/// Whether the provider has taken up a reversal, and has nothing to say to it.
+fn says_nothing(ended: &Ended) -> bool {
+    let is_answer = |failure: &Failure| match failure.kind {
+        FailureKind::Network | FailureKind::Timeout | FailureKind::RateLimited => false,
+        FailureKind::ServerError
+        | FailureKind::Incompatible
+        | FailureKind::Account
+        | FailureKind::Request
+        | FailureKind::Declined => true,
+    };
+    matches!(ended, Ended::Unknown(failure) if is_answer(failure))
+}
+
 /// What a charge has come to.
 #[derive(Debug, PartialEq, Eq)]
 enum Verdict<'a> {
@@ -301,6 +317,7 @@ fn after_call(earlier: Option<Reversal>, told: &Told, queried: &Queried) -> (Opt
 fn verdict<'a>(
     answer: Option<Reversal>,
     in_doubt: bool,
+    says_nothing: bool,
     queried: &'a Queried,
     not_found_since: Option<Timestamp>,
     charging: &Charging,
@@ -311,6 +328,7 @@ fn verdict<'a>(
         (Queried::Reversed, Some(_)) => Verdict::WentBack,
         (Queried::Paid(money), Some(Reversal::Impossible)) if !in_doubt => Verdict::Captured(money),
         // A provider that has refused a charge for good may have nothing to say to its reversal.
+        (Queried::Closed, None) if !says_nothing => Verdict::Open,
         (Queried::NotFound, Some(Reversal::Done | Reversal::NothingThere)) | (Queried::Closed, None) => {
             match charging.not_found_twice_s {
                 Some(apart) if not_found_since.is_some_and(|since| asked_at >= since.plus_s(i64::from(apart))) => {
@@ -342,13 +360,22 @@ fn conclude(
         return Ok(None);
     }
     attempt.questions = attempt.questions.saturating_add(1);
-    (attempt.reversal, attempt.reversal_in_doubt) = after_call(attempt.reversal, told, queried);
-    let (answer, in_doubt) = (attempt.reversal, attempt.reversal_in_doubt);
-    let verdict = verdict(answer, in_doubt, queried, attempt.not_found_since, charging, told.asked_at);
+    let (answer, in_doubt) = after_call(attempt.reversal, told, queried);
+    if answer.is_some() != attempt.reversal.is_some() {
+        // What was said twice is to be about the same.
+        attempt.not_found_since = None;
+    }
+    (attempt.reversal, attempt.reversal_in_doubt) = (answer, in_doubt);
+    let says_nothing = told.ended.as_ref().is_some_and(says_nothing);
+    let verdict = verdict(answer, in_doubt, says_nothing, queried, attempt.not_found_since, charging, told.asked_at);
     let is_contradicted = is_contradicted(attempt);
     after.payment.lease_until = None;
     match verdict {
-        Verdict::Dead if !is_contradicted => {
+        Verdict::Dead if is_contradicted => {
+            fail(after, attempt_id);
+            return disputed_charge(after, attempt_id, queried, now).map(Some);
+        }
+        Verdict::Dead => {
             fail(after, attempt_id);
             died(after, attempt_id, now)?;
         }
@@ -365,7 +392,7 @@ fn conclude(
             let apart = charging.not_found_twice_s.unwrap_or(0);
             attempt.next_check_at = Some(since.plus_s(i64::from(apart)).max(now.plus_s(1)));
         }
-        Verdict::Open | Verdict::Dead => {
+        Verdict::Open => {
             let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(None) };
             attempt.not_found_since = None;
             // A reversal that was made and does not show is made again.
@@ -430,7 +457,7 @@ mod tests {
                 let mut row = format!("{asked:10} {told:14}");
                 for (twice, since) in [(None, None), (Some(30), None), (Some(30), Some(29)), (Some(30), Some(30))] {
                     let since = since.map(|s: i64| NOW.plus_s(-s));
-                    let verdict = match verdict(answer, false, queried, since, &charging(twice), NOW) {
+                    let verdict = match verdict(answer, false, true, queried, since, &charging(twice), NOW) {
                         Verdict::Dead => "dead",
                         Verdict::WentBack => "went back",
                         Verdict::Captured(_) => "captured",
@@ -457,7 +484,7 @@ mod tests {
             (
                 answer,
                 in_doubt,
-                matches!(verdict(answer, in_doubt, queried, None, &charging(None), NOW), Verdict::Captured(_)),
+                matches!(verdict(answer, in_doubt, false, queried, None, &charging(None), NOW), Verdict::Captured(_)),
             )
         };
         let impossible = Some(Reversal::Impossible);

@@ -238,5 +238,22 @@ async fn money_that_goes_back_under_a_number_that_is_not_told_is_asked_about_and
     assert_eq!(facts.count(open).await, 1);
     let detail = facts.rows("SELECT detail FROM operations WHERE resolved_at IS NULL").await[0]["detail"].clone();
     assert!(detail.as_str().unwrap().contains("25.00") && detail.as_str().unwrap().contains("2000 fen"), "{detail}");
+    // One that counts as failed, and would be the rest: it is asked about. One that would not is left alone.
+    for (fen, sum, entries) in [(300, "23.00", 0), (400, "99.00", 1)] {
+        facts.execute("UPDATE operations SET resolved_at = 1").await.unwrap();
+        app.control
+            .fault(json!({"provider": "alipay", "call": "refund", "kind": "timeout_before", "latency_ms": 10}))
+            .await;
+        let refund = app.client.refund(id(&payment), fen).await.json();
+        let no = refund["id"].as_str().unwrap();
+        let failed = "status = 'failed', next_check_at = NULL, failure = NULL";
+        facts.execute(&format!("UPDATE refunds SET {failed} WHERE id = '{no}'")).await.unwrap();
+        facts.execute("UPDATE payments SET version = version + 1").await.unwrap();
+        told(u32::try_from(fen).unwrap(), Some(sum)).await;
+        assert_eq!(facts.count(open).await, entries, "{fen} fen of {sum}");
+        let asked = format!("refunds WHERE id = '{no}' AND told_done AND next_check_at IS NOT NULL");
+        assert_eq!(facts.count(&asked).await, 1 - entries, "{fen} fen of {sum}");
+        app.control.mend().await;
+    }
     app.stop().await;
 }

@@ -72,7 +72,7 @@ async fn unsigned_and_wrongly_signed_answers_are_unknown_whatever_they_say() {
     let expected = all("Unknown(", "Unknown(", "Unknown(", "Unknown(", "Incompatible \"unsigned\"");
     assert_eq!(outcomes(&shop, shop.alipay.as_ref(), &shop.call()).await, expected);
     shop.mode(Mode::Face(Alteration::BadSignature));
-    let expected = all("Unknown(", "Unknown(", "Unknown(", "Unknown(", "Incompatible \"bad_signature\"");
+    let expected = all("Unknown(", "Unknown(", "Unknown(", "Unknown(", "Incompatible \"wrongly_signed\"");
     assert_eq!(outcomes(&shop, shop.alipay.as_ref(), &shop.call()).await, expected);
 }
 
@@ -121,7 +121,7 @@ async fn answers_that_are_no_answers_are_unknown() {
         ("success".to_owned(), "garbled"),
         ("<html>".to_owned(), "garbled"),
         ("{}".to_owned(), "no_node"),
-        (format!(r#"{{"alipay_trade_query_response":{node},"sign":"x"}}"#), "bad_signature"),
+        (format!(r#"{{"alipay_trade_query_response":{node},"sign":"x"}}"#), "wrongly_signed"),
         (format!(r#"{{"alipay_trade_cancel_response":{node},"sign":"x"}}"#), "no_node"),
         (format!(r#"{{"alipay_trade_query_response":{node},"alipay_trade_query_response":{node}}}"#), "garbled"),
         (format!(r#"{{"alipay_trade_query_response":{node},"error_response":{node}}}"#), "two_nodes"),

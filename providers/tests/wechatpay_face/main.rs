@@ -364,7 +364,7 @@ async fn a_provider_whose_key_we_do_not_know_is_not_believed() {
     let bench = Bench::start().await;
     let adapter = bench.adapter_with("public_key_id", json!("PUB_KEY_ID_1"));
     let failure = unknown(adapter.create(&bench.order(NO), &bench.call()).await.outcome);
-    assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Incompatible, "signature"));
+    assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Incompatible, "wrongly_signed"));
 }
 
 #[tokio::test]

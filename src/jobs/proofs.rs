@@ -1,0 +1,64 @@
+//! Accounts of which nobody knows yet whether what they are answered can be verified: their provider could not be reached when
+//! they were entered, or this gateway has just begun. They are asked about a few at a time, and not for ever; those whose
+//! answers never hold are set aside.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::future::join_all;
+use providers::outcome::{Failure, FailureKind, WRONGLY_SIGNED};
+
+use super::{Failed, Job, Next, periodic};
+use crate::app::App;
+use crate::directory::{Account, proof};
+use crate::domain::AllOwners;
+use crate::payments::aside::set_aside;
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// Asked so often, and about so many at the most.
+const ASKED_EVERY: u32 = 20;
+const AT_ONCE: usize = 8;
+
+/// Runs until the gateway drains.
+pub async fn run(app: Arc<App>) {
+    periodic(app, LOOK_EVERY, "proofs", Proofs { rounds: 0, next: 0 }).await;
+}
+
+struct Proofs {
+    rounds: u32,
+    /// Where it goes on.
+    next: usize,
+}
+
+impl Job for Proofs {
+    const FOLLOWS_JUMPS: bool = false;
+
+    async fn step(&mut self, app: &Arc<App>) -> Result<Next, Failed> {
+        let now = app.clock.now();
+        let serves = |account: &Arc<Account>| {
+            !account.disabled && account.set_aside_until.is_none_or(|until| until <= now) && !account.proof.holds()
+        };
+        let mut unproved: Vec<_> = app.directory.accounts(AllOwners).into_iter().filter(serves).collect();
+        for account in unproved.iter().filter(|account| account.proof.is_hopeless()) {
+            let message = "its answers are not signed with the key that was entered: compare the provider's public key, or \
+                           its certificates";
+            set_aside(app, account, &Failure::new(FailureKind::Account, WRONGLY_SIGNED, message)).await;
+            account.proof.begin_anew();
+        }
+
+        self.rounds = self.rounds.wrapping_add(1);
+        if self.rounds.is_multiple_of(ASKED_EVERY) {
+            unproved.sort_by(|a, b| a.id.cmp(&b.id));
+            let begin = if self.next < unproved.len() { self.next } else { 0 };
+            let some: Vec<_> = unproved.iter().skip(begin).take(AT_ONCE).collect();
+            self.next = begin.saturating_add(some.len());
+            join_all(some.into_iter().filter(|account| account.proof.is_to_be_asked()).map(|a| ask(app, a))).await;
+        }
+        Ok(Next::Pause)
+    }
+}
+
+async fn ask(app: &App, account: &Account) {
+    let timeout = Duration::from_millis(app.config.health.probe_timeout_ms);
+    proof::ask(account.provider.as_ref(), &app.hold.prefix(), app.clock.now().utc(), timeout).await;
+}
