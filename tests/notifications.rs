@@ -1,6 +1,7 @@
 //! What comes to `/notifications/…`: genuine news is booked once however often it comes, everything else is counted
 //! and changes nothing, and each is answered in its provider's own way.
 
+mod charsets;
 pub(crate) mod disputed;
 mod flood;
 mod misstated;

@@ -75,6 +75,18 @@ pub(crate) fn words(text: &str) -> Cow<'_, str> {
     Cow::Owned(GB18030.decode_without_bom_handling(&bytes(text)).0.into_owned())
 }
 
+/// The pairs of a form, percent-decoded once, as bytes.
+pub(crate) fn form_pairs(body: &[u8]) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
+    let decoded = |part: &[u8]| -> Vec<u8> {
+        let spaced: Vec<u8> = part.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
+        percent_encoding::percent_decode(&spaced).collect()
+    };
+    body.split(|byte| *byte == b'&').filter(|pair| !pair.is_empty()).map(move |pair| {
+        let mut halves = pair.splitn(2, |byte| *byte == b'=');
+        (decoded(halves.next().unwrap_or_default()), decoded(halves.next().unwrap_or_default()))
+    })
+}
+
 fn byte_of(character: char) -> Option<u8> {
     u32::from(character).checked_sub(PLACE).and_then(|byte| u8::try_from(byte).ok())
 }
@@ -86,18 +98,7 @@ fn byte_of_any(text: &str) -> Option<u8> {
 /// The pairs of a form, percent-decoded once, as texts that their bytes can be had back from. `charset` is the field that
 /// names the charset of all the others.
 pub(crate) fn form(body: &[u8], charset: &str) -> Vec<(String, String)> {
-    let decoded = |part: &[u8]| -> Vec<u8> {
-        let spaced: Vec<u8> = part.iter().map(|byte| if *byte == b'+' { b' ' } else { *byte }).collect();
-        percent_encoding::percent_decode(&spaced).collect()
-    };
-    let pairs: Vec<(Vec<u8>, Vec<u8>)> = body
-        .split(|byte| *byte == b'&')
-        .filter(|pair| !pair.is_empty())
-        .map(|pair| {
-            let mut halves = pair.splitn(2, |byte| *byte == b'=');
-            (decoded(halves.next().unwrap_or_default()), decoded(halves.next().unwrap_or_default()))
-        })
-        .collect();
+    let pairs: Vec<(Vec<u8>, Vec<u8>)> = form_pairs(body).collect();
 
     // One form is in one charset: what looks like UTF-8 in it by chance is none.
     let names_another = |(name, value): &(Vec<u8>, Vec<u8>)| {

@@ -2,10 +2,10 @@
 //! real layout, and notifications. Trades are in `trade.rs`, charges in `pay.rs`. It never keeps money anywhere but in the book, and
 //! its keys open nothing but this sandbox.
 
+mod params;
 mod pay;
 mod trade;
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -13,13 +13,15 @@ use chrono::{DateTime, Utc};
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 
+use self::params::Params;
 use super::NAME;
-use super::sign::{join, notification_string, string_to_sign};
+use super::sign::notification_string;
 use super::wire::{Method, beijing_time, from_beijing_time, node_name};
 use crate::money::Money;
 use crate::provider::{ProviderName, SettingsError};
 use crate::sandbox::book::{Event, Order, RefundStatus};
-use crate::sandbox::face::{Alteration, CallKind, Desk, Face, Notice, Outgoing, Request, Response};
+use crate::sandbox::charset::Charset;
+use crate::sandbox::face::{Alteration, CallKind, Desk, Face, Notice, Outgoing, Peculiarity, Request, Response};
 use crate::sandbox::keys::{NoRandomness, digits, pem, rsa_private_keys};
 use crate::signing::{Signer, Verifier};
 
@@ -93,7 +95,8 @@ impl Face for AlipayFace {
         let params = Params::of(request);
         let (said, signed) = match self.checked(&params) {
             Ok((method, biz_content)) => {
-                let shop = trade::Shop { seller_id: &self.seller_id, now: desk.now };
+                let charset = params.charset.unwrap_or_default();
+                let shop = trade::Shop { seller_id: &self.seller_id, charset, now: desk.now };
                 let said = shop.execute(method, &biz_content, params.text("notify_url"), &mut desk.book.lock());
                 (said.unwrap_or_else(Into::into), true)
             }
@@ -126,14 +129,22 @@ impl Face for AlipayFace {
     fn notification(&self, notice: &Notice<'_>) -> Option<Outgoing> {
         let order = notice.order;
         let url = order.notify_url.clone()?;
+        let charset = written_in(trade::charset(order), notice.alteration);
         let mut fields = notification_fields(self, notice)?;
+        fields.push(("charset", shown(charset).to_owned()));
         let text = notification_string(fields.iter().map(|(name, value)| (*name, value.as_str())));
-        if let Some(sign) = self.signature(&text, notice.alteration) {
+        if let Some(sign) = self.signature(&charset.write(&text), notice.alteration) {
             fields.push(("sign_type", "RSA2".to_owned()));
             fields.push(("sign", sign));
         }
-        let body = form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish();
-        let content_type = HeaderValue::from_static("application/x-www-form-urlencoded; charset=utf-8");
+        let half = |text: &str| form_urlencoded::byte_serialize(&charset.write(text)).collect::<String>();
+        let pairs: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={}", half(value))).collect();
+        let body = pairs.join("&");
+        let content_type = HeaderValue::from_static(match charset {
+            Charset::Utf8 => "application/x-www-form-urlencoded; charset=utf-8",
+            Charset::Gbk => "application/x-www-form-urlencoded; charset=GBK",
+            Charset::Gb18030 => "application/x-www-form-urlencoded; charset=GB18030",
+        });
         Some(Outgoing {
             url,
             headers: HeaderMap::from_iter([(header::CONTENT_TYPE, content_type)]),
@@ -151,6 +162,12 @@ impl Face for AlipayFace {
 
     fn late_money_returns_s(&self) -> Option<u32> {
         None
+    }
+
+    fn has(&self, what: Peculiarity) -> bool {
+        match what {
+            Peculiarity::Charsets => true,
+        }
     }
 
     fn credentials(&self) -> Value {
@@ -173,24 +190,16 @@ impl AlipayFace {
         let invalid = |wrong: bool, sub_code, sub_msg| {
             if wrong { Err(Refused("40002", sub_code, sub_msg)) } else { Ok(()) }
         };
-        let utf_8 = params.text("charset").is_some_and(|charset| charset.eq_ignore_ascii_case("utf-8"));
         let json = params.text("format").is_none_or(|format| format.eq_ignore_ascii_case("json"));
-        invalid(!utf_8, "isv.invalid-charset", "字符集错误")?;
+        invalid(params.charset.is_none(), "isv.invalid-charset", "字符集错误")?;
         invalid(!json, "isv.invalid-format", "无效的数据格式")?;
         invalid(sign_type != "RSA2", "isv.invalid-signature-type", "无效的签名类型")?;
         invalid(from_beijing_time(timestamp).is_none(), "isv.invalid-timestamp", "非法的时间戳参数")?;
-        invalid(!self.signed_by_app(params, sign), "isv.invalid-signature", "验签出错")?;
+        invalid(!params.are_signed_by(&self.app_key, sign), "isv.invalid-signature", "验签出错")?;
         invalid(params.repeated, "isv.invalid-parameter", "参数重复")?;
         let method = Method::named(method).ok_or(Refused("40002", "isv.invalid-method", "不存在的方法名"))?;
         let biz_content = params.text("biz_content").and_then(|text| serde_json::from_str(text).ok());
         Ok((method, biz_content.ok_or(Refused("40002", "isv.illegal-json", "biz_content不是合法的JSON"))?))
-    }
-
-    /// Whether empty parameters belong into the signed text is not known, and SDKs differ: both are taken.
-    fn signed_by_app(&self, params: &Params, sign: &str) -> bool {
-        [string_to_sign(params.pairs()), join(params.pairs())]
-            .iter()
-            .any(|text| self.app_key.verify(text.as_bytes(), sign).is_ok())
     }
 
     /// Exactly `{"x_response":{…},"sign":"…"}`: SDKs cut the signed text out by position.
@@ -200,34 +209,56 @@ impl AlipayFace {
         let mut said = said.clone();
         if said.is("isv.invalid-signature") {
             // The real text shows what it verified, HTML-escaped.
-            let text = string_to_sign(params.pairs()).replace('&', "&amp;");
+            let text = params.string_to_sign().replace('&', "&amp;");
             said.0.retain(|(name, _)| *name != "sub_msg");
             said.push(
                 "sub_msg",
                 format!("验签出错，建议检查签名字符串或签名私钥与应用公钥是否匹配，网关生成的验签字符串为：{text}"),
             );
         }
+        let charset = written_in(params.charset.unwrap_or_default(), alteration);
         let node = said.to_json();
-        let body = match self.signature(&node, alteration) {
+        let body = match self.signature(&charset.write(&node), alteration) {
             Some(sign) => format!(r#"{{"{name}":{node},"sign":"{sign}"}}"#),
             None => format!(r#"{{"{name}":{node}}}"#),
         };
-        html(StatusCode::OK, body)
+        html_in(StatusCode::OK, charset, charset.write(&body).into_owned())
     }
 
     /// A signature over `text`, or what a fault makes of it.
-    fn signature(&self, text: &str, alteration: Alteration) -> Option<String> {
+    fn signature(&self, text: &[u8], alteration: Alteration) -> Option<String> {
         match alteration {
-            Alteration::None | Alteration::Undecided => Some(self.alipay_key.sign(text.as_bytes())),
+            Alteration::None | Alteration::Undecided | Alteration::Charset(_) => Some(self.alipay_key.sign(text)),
             Alteration::Unsigned => None,
-            Alteration::BadSignature => Some(self.alipay_key.sign(format!("{text} ").as_bytes())),
+            Alteration::BadSignature => Some(self.alipay_key.sign(&[text, b" "].concat())),
         }
     }
 }
 
+/// The charset that was asked for, unless somebody wants another.
+fn written_in(asked_for: Charset, alteration: Alteration) -> Charset {
+    match alteration {
+        Alteration::Charset(other) => other,
+        Alteration::None | Alteration::Undecided | Alteration::Unsigned | Alteration::BadSignature => asked_for,
+    }
+}
+
+/// As notifications name it.
+fn shown(charset: Charset) -> &'static str {
+    if charset == Charset::Utf8 { "utf-8" } else { charset.name() }
+}
+
 /// Everything that the gateway says comes as `text/html`, though it is JSON.
 fn html(status: StatusCode, body: impl Into<Bytes>) -> Response {
-    let content_type = HeaderValue::from_static("text/html;charset=utf-8");
+    html_in(status, Charset::Utf8, body)
+}
+
+fn html_in(status: StatusCode, charset: Charset, body: impl Into<Bytes>) -> Response {
+    let content_type = HeaderValue::from_static(match charset {
+        Charset::Utf8 => "text/html;charset=utf-8",
+        Charset::Gbk => "text/html;charset=GBK",
+        Charset::Gb18030 => "text/html;charset=GB18030",
+    });
     Response { status, headers: HeaderMap::from_iter([(header::CONTENT_TYPE, content_type)]), body: body.into() }
 }
 
@@ -235,33 +266,6 @@ fn html(status: StatusCode, body: impl Into<Bytes>) -> Response {
 fn path(request: &Request) -> &str {
     let target = request.path();
     target.split_once("://").map_or(target, |(_, rest)| rest.find('/').and_then(|at| rest.get(at..)).unwrap_or("/"))
-}
-
-/// The union of query and body, decoded once.
-struct Params {
-    values: BTreeMap<String, String>,
-    /// A name came twice. What the real gateway does with that is not known, so nobody should rely on it.
-    repeated: bool,
-}
-
-impl Params {
-    fn of(request: &Request) -> Self {
-        let mut params = Self { values: BTreeMap::new(), repeated: false };
-        for part in [request.query().as_bytes(), &request.body] {
-            for (name, value) in form_urlencoded::parse(part) {
-                params.repeated |= params.values.insert(name.into_owned(), value.into_owned()).is_some();
-            }
-        }
-        params
-    }
-
-    fn text(&self, name: &str) -> Option<&str> {
-        self.values.get(name).map(String::as_str).filter(|value| !value.is_empty())
-    }
-
-    fn pairs(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.values.iter().map(|(name, value)| (name.as_str(), value.as_str()))
-    }
 }
 
 /// A "no" of the gateway's: code, `sub_code`, `sub_msg`.
@@ -319,7 +323,6 @@ fn notification_fields(face: &AlipayFace, notice: &Notice<'_>) -> Option<Vec<(&'
     let amount = order.amount.to_yuan();
     let mut fields = vec![
         ("gmt_create", beijing_time(order.created_at)),
-        ("charset", "utf-8".to_owned()),
         ("subject", order.description.clone()),
         ("buyer_id", trade::BUYER_ID.to_owned()),
         ("buyer_logon_id", trade::BUYER_LOGON_ID.to_owned()),

@@ -111,7 +111,12 @@ fn faults(core: &Core) -> Response {
 
 async fn add_fault(core: &Core, body: &[u8]) -> Result<Response, Refused> {
     let now = core.clock.now();
-    let fault = core.faults.add(Fault::read(body, &core.providers(), now)?, now)?;
+    let fault = Fault::read(body, &core.providers(), now)?;
+    let does = |what| core.faces.iter().any(|(face, _)| face.provider() == fault.provider() && face.has(what));
+    if fault.needs().is_some_and(|what| !does(what)) {
+        return Err(Invalid::new("kind", format!("{} never does that", fault.provider())).into());
+    }
+    let fault = core.faults.add(fault, now)?;
     core.faults_changed().await;
     Ok(json_response(StatusCode::OK, &fault.to_json()))
 }

@@ -9,6 +9,7 @@ use http::{HeaderValue, StatusCode, header};
 
 use super::Core;
 use super::book::{Misreading, SharedBook};
+use super::charset::Charset;
 use super::face::{Alteration, CallKind, Desk, Face, Request, Response};
 use super::fault::{CallFault, Strike};
 use super::server::Reply;
@@ -48,6 +49,8 @@ async fn answered(core: &Arc<Core>, face: Arc<dyn Face>, request: Request) -> Re
         CallFault::Unsigned => Reply::Answer(handle(Alteration::Unsigned)),
         CallFault::BadSignature => Reply::Answer(handle(Alteration::BadSignature)),
         CallFault::Undecided => Reply::Answer(handle(Alteration::Undecided)),
+        CallFault::Gbk => Reply::Answer(handle(Alteration::Charset(Charset::Gbk))),
+        CallFault::Gb18030 => Reply::Answer(handle(Alteration::Charset(Charset::Gb18030))),
         CallFault::Slow => Reply::Answer(handle(Alteration::None)),
         CallFault::Drip => return drip(handle(Alteration::None), strike.lateness()).await,
         CallFault::Behind => Reply::Answer(misread(Misreading::Behind(strike.lateness()))),
@@ -89,6 +92,8 @@ fn wait_before(strike: &Strike<CallFault>) -> Duration {
         | CallFault::Unsigned
         | CallFault::BadSignature
         | CallFault::Undecided
+        | CallFault::Gbk
+        | CallFault::Gb18030
         | CallFault::Drip
         | CallFault::SaysClosed
         | CallFault::OtherAmount => strike.latency.unwrap_or(Duration::ZERO),

@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 use http::{HeaderMap, Method, StatusCode};
 
 use super::book::{Event, Order, SharedBook};
+use super::charset::Charset;
 use crate::provider::ProviderName;
 
 /// One provider, seen from the other side.
@@ -45,8 +46,18 @@ pub trait Face: Send + Sync + fmt::Debug {
     /// After how many seconds money that was taken too late goes back by itself; `None` where no order takes any.
     fn late_money_returns_s(&self) -> Option<u32>;
 
+    /// Whether the provider is one of those that do this.
+    fn has(&self, what: Peculiarity) -> bool;
+
     /// The provider's block of `GET /credentials`, in the forms that its SDKs take.
     fn credentials(&self) -> serde_json::Value;
+}
+
+/// What some providers do and others never.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Peculiarity {
+    /// It speaks in other charsets than UTF-8.
+    Charsets,
 }
 
 /// The calls that faults can be aimed at; the names of the methods of the trait `Provider`.
@@ -146,6 +157,8 @@ pub enum Alteration {
     Unsigned,
     /// It is of the right form and does not hold.
     BadSignature,
+    /// It is written in this charset, whichever was asked for, and signed so.
+    Charset(Charset),
 }
 
 /// One sending of a notification.

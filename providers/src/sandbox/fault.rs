@@ -7,7 +7,7 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Number, Value, json};
 
-use super::face::CallKind;
+use super::face::{CallKind, Peculiarity};
 use super::members::{Invalid, Members};
 use crate::provider::ProviderName;
 
@@ -45,6 +45,10 @@ pub enum CallFault {
     BadSignature,
     /// It is done, and answered with the provider's own word for not knowing what became of it.
     Undecided,
+    /// It is done, and answered in GBK, whatever was asked for.
+    Gbk,
+    /// The same in GB18030.
+    Gb18030,
     /// It is done, and answered late.
     Slow,
     /// It is done, and answered a few bytes at a time.
@@ -72,6 +76,8 @@ impl CallFault {
             | Self::Unsigned
             | Self::BadSignature
             | Self::Undecided
+            | Self::Gbk
+            | Self::Gb18030
             | Self::Slow
             | Self::Drip => true,
             Self::Behind => matches!(call, CallKind::Query | CallKind::QueryRefund),
@@ -96,6 +102,10 @@ pub enum NotificationFault {
     Forge,
     /// It tells of another amount, and is signed as it should be.
     Misstate,
+    /// It is written in GBK, whatever the order was asked for in.
+    Gbk,
+    /// The same in GB18030.
+    Gb18030,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -181,6 +191,22 @@ impl Fault {
             "seed": self.seed.unwrap_or(self.id),
             "ends_at": self.ends_at,
         })
+    }
+
+    /// Whose it is.
+    #[must_use]
+    pub fn provider(&self) -> ProviderName {
+        self.provider
+    }
+
+    /// What its provider must be one to do.
+    #[must_use]
+    pub fn needs(&self) -> Option<Peculiarity> {
+        match self.kind {
+            Kind::Call(CallFault::Gbk | CallFault::Gb18030, _)
+            | Kind::Notification(NotificationFault::Gbk | NotificationFault::Gb18030) => Some(Peculiarity::Charsets),
+            Kind::Call(..) | Kind::Notification(_) => None,
+        }
     }
 
     fn runs(&self, now: DateTime<Utc>) -> bool {
@@ -288,16 +314,16 @@ impl Faults {
 
 fn read_kind(kind: &str, call: Option<String>) -> Result<Kind, Invalid> {
     let for_notifications = call.as_deref() == Some("notification");
-    if let Ok(fault) = kind.parse::<NotificationFault>() {
-        return match call {
-            Some(_) if !for_notifications => Err(Invalid::new("kind", format!("{kind} is for notifications only"))),
-            Some(_) | None => Ok(Kind::Notification(fault)),
-        };
-    }
-    let fault: CallFault = kind.parse().map_err(|_| Invalid::new("kind", "is unknown"))?;
-    if for_notifications {
-        return Err(Invalid::new("kind", format!("{kind} is not for notifications")));
-    }
+    let fault = match (kind.parse::<CallFault>(), kind.parse::<NotificationFault>()) {
+        (_, Ok(fault)) if for_notifications => return Ok(Kind::Notification(fault)),
+        (Ok(_), _) if for_notifications => {
+            return Err(Invalid::new("kind", format!("{kind} is not for notifications")));
+        }
+        (Ok(fault), _) => fault,
+        (Err(_), Ok(fault)) if call.is_none() => return Ok(Kind::Notification(fault)),
+        (Err(_), Ok(_)) => return Err(Invalid::new("kind", format!("{kind} is for notifications only"))),
+        (Err(_), Err(_)) => return Err(Invalid::new("kind", "is unknown")),
+    };
     let call = call.map(|c| c.parse::<CallKind>().map_err(|_| Invalid::new("call", "is unknown"))).transpose()?;
     if fault == CallFault::Refuse && call.is_some() {
         return Err(Invalid::new("call", "refuse closes the listener of the whole provider"));

@@ -3,6 +3,7 @@
 //! must never be reachable by anybody else, since whoever reaches it can pay and break everything.
 
 pub mod book;
+pub mod charset;
 pub mod clock;
 mod control;
 mod exchange;

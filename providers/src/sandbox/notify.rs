@@ -14,6 +14,7 @@ use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
 
 use super::book::{Event, Order};
+use super::charset::Charset;
 use super::clock::Clock;
 use super::face::{Alteration, Face, Notice, Outgoing};
 use super::fault::{Faults, NotificationFault};
@@ -156,6 +157,8 @@ impl Notifier {
                 self.send(delivery, fault).await
             }
             NotificationFault::Misstate => self.send_as(delivery, &forged(delivery), Alteration::None, fault).await,
+            NotificationFault::Gbk => self.send_in(delivery, Charset::Gbk, fault).await,
+            NotificationFault::Gb18030 => self.send_in(delivery, Charset::Gb18030, fault).await,
             NotificationFault::Forge => {
                 self.send_as(delivery, &forged(delivery), Alteration::BadSignature, fault).await;
                 self.send(delivery, None).await
@@ -165,6 +168,10 @@ impl Notifier {
 
     async fn send(&self, delivery: &Delivery, fault: Option<NotificationFault>) -> bool {
         self.send_as(delivery, &delivery.order, Alteration::None, fault).await
+    }
+
+    async fn send_in(&self, delivery: &Delivery, charset: Charset, fault: Option<NotificationFault>) -> bool {
+        self.send_as(delivery, &delivery.order, Alteration::Charset(charset), fault).await
     }
 
     async fn send_as(

@@ -11,6 +11,7 @@
 
 mod calls;
 mod charges;
+mod charsets;
 mod gateway;
 mod notifications;
 mod sandbox;

@@ -13,7 +13,7 @@ use providers::ProviderName;
 use providers::money::Money;
 use providers::order::Flow;
 use providers::sandbox::book::{Code, Event, NewRefund, Order, OrderKey, Refusal, State};
-use providers::sandbox::face::{Alteration, CallKind, Desk, Face, Notice, Outgoing, Request, Response};
+use providers::sandbox::face::{Alteration, CallKind, Desk, Face, Notice, Outgoing, Peculiarity, Request, Response};
 use providers::sandbox::{LOG, Sandbox};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -102,7 +102,7 @@ fn signed(status: StatusCode, body: impl Into<Bytes>, alteration: Alteration) ->
 
 fn signature(alteration: Alteration) -> HeaderMap {
     let text = match alteration {
-        Alteration::None | Alteration::Undecided => "good",
+        Alteration::None | Alteration::Undecided | Alteration::Charset(_) => "good",
         Alteration::BadSignature => "bad",
         Alteration::Unsigned => return HeaderMap::new(),
     };
@@ -158,6 +158,10 @@ impl Face for SmallFace {
 
     fn late_money_returns_s(&self) -> Option<u32> {
         None
+    }
+
+    fn has(&self, _: Peculiarity) -> bool {
+        false
     }
 
     fn credentials(&self) -> Value {

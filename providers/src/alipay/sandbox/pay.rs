@@ -5,7 +5,9 @@ use serde_json::json;
 
 use super::super::is_code;
 use super::super::wire::beijing_time;
-use super::trade::{BUYER_ID, BUYER_LOGON_ID, Biz, INVALID_PARAMETER, Shop, TRADE_NOT_EXIST, text, transaction_id};
+use super::trade::{
+    BUYER_ID, BUYER_LOGON_ID, Biz, INVALID_PARAMETER, STORE_NAME, Shop, TRADE_NOT_EXIST, text, transaction_id,
+};
 use super::{Refused, Said};
 use crate::order::Flow;
 use crate::sandbox::book::{Book, Code, Order};
@@ -77,6 +79,7 @@ fn told(order: &Order) -> Said {
             said.push("point_amount", "0.00");
             said.push("fund_bill_list", json!([{"amount": amount, "fund_channel": "ALIPAYACCOUNT"}]));
             said.push("gmt_payment", beijing_time(paid_at));
+            said.push("store_name", STORE_NAME);
         }
         None => said.extend(unpaid_amounts()),
     }

@@ -2,7 +2,7 @@
 //! closed, cancelled and refunded. All money is in the book, and what the book refuses is refused here.
 
 use chrono::{DateTime, TimeDelta, Utc};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::super::wire::{Method, beijing_time, from_beijing_time};
 use super::{Refused, Said};
@@ -10,6 +10,7 @@ use crate::alipay::NAME;
 use crate::money::Money;
 use crate::order::Flow;
 use crate::sandbox::book::{Book, Code, NewRefund, Order, OrderKey, RefundStatus, Refusal, State};
+use crate::sandbox::charset::Charset;
 use crate::sandbox::refund_end::RefundEnd;
 
 /// The one payer of the sandbox.
@@ -17,6 +18,10 @@ pub(super) const BUYER_ID: &str = "2088000000000002";
 /// Masked, as the real ones are.
 pub(super) const BUYER_LOGON_ID: &str = "138****0000";
 
+/// What is remembered of a first request.
+const CHARSET: &str = "charset";
+/// The shop as Alipay's answers call it.
+pub(super) const STORE_NAME: &str = "联通沙盒小店";
 const LARGEST_FEN: i64 = 10_000_000_000;
 /// A code lives this long whatever is asked.
 const LONGEST_CODE: TimeDelta = TimeDelta::hours(2);
@@ -44,6 +49,8 @@ pub(super) struct Shop<'a> {
     pub seller_id: &'a str,
     pub now: DateTime<Utc>,
 }
+    /// Of the request.
+    pub charset: Charset,
 
 pub(super) type Biz = Map<String, Value>;
 
@@ -162,7 +169,7 @@ impl Shop<'_> {
             flow,
             notify_url: notify_url.map(str::to_owned),
             passback: asked.passback,
-            details: Value::Null,
+            details: json!({ CHARSET: self.charset.name() }),
             created_at: self.now,
             expires_at: asked.expires_at,
             codes: vec![code],
@@ -238,6 +245,7 @@ impl Shop<'_> {
         said.push("trade_no", order.transaction_id.unwrap_or_default());
         said.push("trade_status", status);
         Ok(said)
+            said.push("store_name", STORE_NAME);
     }
 
     fn close(&self, biz: &Biz, book: &mut Book) -> Result<Said, Refused> {
@@ -360,6 +368,11 @@ fn names(order: &Order) -> [(&'static str, String); 2] {
 }
 
 pub(super) fn text<'a>(biz: &'a Biz, name: &str) -> Option<&'a str> {
+/// The charset that the order was asked for in, and that its notifications are in.
+pub(super) fn charset(order: &Order) -> Charset {
+    order.details.get(CHARSET).and_then(Value::as_str).and_then(Charset::named).unwrap_or_default()
+}
+
     biz.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 

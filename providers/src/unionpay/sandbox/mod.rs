@@ -13,6 +13,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde::Deserialize as _;
@@ -24,9 +25,11 @@ use self::said::Said;
 use super::certificate;
 use super::sign::{BY_CERTIFICATE, CERTIFICATE, SharedKey, by_certificate, signed_text};
 use super::wire::{Fields, local};
+use crate::charset::{bytes, words};
 use crate::provider::{ProviderName, SettingsError};
 use crate::sandbox::book::{Order, OrderKey};
-use crate::sandbox::face::{Alteration, CallKind, Desk, Face, Notice, Outgoing, Request, Response};
+use crate::sandbox::charset::Charset;
+use crate::sandbox::face::{Alteration, CallKind, Desk, Face, Notice, Outgoing, Peculiarity, Request, Response};
 use crate::sandbox::keys::NoRandomness;
 use crate::signing::{Signer, Verifier};
 
@@ -147,12 +150,14 @@ impl UnionPayFace {
         fields.extend(super::fields([("respCode", said.code), ("respMsg", &said.message)]));
         fields.extend(said.fields);
         fields.retain(|_, value| !value.is_empty());
+        let named = fields.get("encoding").cloned().unwrap_or_default();
+        let charset = written_in(&mut fields, &named, alteration);
         self.sign(&mut fields, alteration);
         let last = [CERTIFICATE, "signature"];
         let first = fields.iter().filter(|(name, _)| !last.contains(&name.as_str()));
         let behind = last.iter().filter_map(|name| fields.get_key_value(*name));
         let body = first.chain(behind).map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&");
-        plain(StatusCode::OK, body)
+        in_charset(StatusCode::OK, charset, bytes(&body).into_owned())
     }
 
     /// Signs a message by the method that it names.
@@ -162,19 +167,46 @@ impl UnionPayFace {
             fields.insert(CERTIFICATE.to_owned(), self.certificate.clone());
         }
         let text = match alteration {
-            Alteration::None | Alteration::Undecided => signed_text(fields),
+            Alteration::None | Alteration::Undecided | Alteration::Charset(_) => signed_text(fields),
             // Of the right form and over something else.
             Alteration::BadSignature => signed_text(fields) + "!",
             Alteration::Unsigned => return,
         };
+        let text = bytes(&text);
         let signature = if is_certificate { by_certificate(&self.platform, &text) } else { self.shared.sign(&text) };
         fields.insert("signature".to_owned(), signature);
     }
 }
 
-fn plain(status: StatusCode, body: impl Into<bytes::Bytes>) -> Response {
-    let html = HeaderValue::from_static("text/html;charset=UTF-8");
-    Response { status, headers: HeaderMap::from_iter([(header::CONTENT_TYPE, html)]), body: body.into() }
+/// Turns the words of a message into texts that stand for their bytes in the charset that `named` is, or that somebody
+/// wants instead; the message names that one then.
+fn written_in(fields: &mut Fields, named: &str, alteration: Alteration) -> Charset {
+    let charset = match alteration {
+        Alteration::Charset(other) => {
+            fields.insert("encoding".to_owned(), other.name().to_owned());
+            other
+        }
+        Alteration::None | Alteration::Undecided | Alteration::Unsigned | Alteration::BadSignature => {
+            Charset::named(named).unwrap_or_default()
+        }
+    };
+    for value in fields.values_mut() {
+        *value = charset.opaque(&words(value));
+    }
+    charset
+}
+
+fn plain(status: StatusCode, body: impl Into<Bytes>) -> Response {
+    in_charset(status, Charset::Utf8, body)
+}
+
+fn in_charset(status: StatusCode, charset: Charset, body: impl Into<Bytes>) -> Response {
+    let content_type = HeaderValue::from_static(match charset {
+        Charset::Utf8 => "text/html;charset=UTF-8",
+        Charset::Gbk => "text/html;charset=GBK",
+        Charset::Gb18030 => "text/html;charset=GB18030",
+    });
+    Response { status, headers: HeaderMap::from_iter([(header::CONTENT_TYPE, content_type)]), body: body.into() }
 }
 
 fn broken(Broken(status, text): Broken) -> Response {
@@ -239,6 +271,12 @@ impl Face for UnionPayFace {
 
     fn late_money_returns_s(&self) -> Option<u32> {
         Some(LATE_MONEY_RETURNS_S)
+    }
+
+    fn has(&self, what: Peculiarity) -> bool {
+        match what {
+            Peculiarity::Charsets => true,
+        }
     }
 
     fn credentials(&self) -> Value {

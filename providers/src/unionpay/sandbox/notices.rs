@@ -1,34 +1,43 @@
 //! Notifications of payments, refunds and undos: forms, signed as answers are. Only success is told.
 
 use http::{HeaderMap, HeaderValue, header};
+use serde_json::Value;
 
 use super::super::outcome::{APPLY, CONSUME, SCAN};
 use super::super::wire::{Fields, to_form};
 use super::payments::{detail, paid};
-use super::{UnionPayFace, returns};
+use super::{UnionPayFace, returns, written_in};
 use crate::order::Flow;
 use crate::sandbox::book::{Event, Order};
+use crate::sandbox::charset::Charset;
 use crate::sandbox::face::{Notice, Outgoing};
 
 pub(super) fn outgoing(face: &UnionPayFace, notice: &Notice<'_>) -> Option<Outgoing> {
-    let (url, sign_method, mut told) = match notice.event {
+    let (url, details, mut told) = match notice.event {
         Event::Paid { .. } => payment(notice.order)?,
         Event::RefundEnded { refund_no, .. } => refund(notice.order, refund_no)?,
         Event::Closed { .. } => return None,
     };
+    // Orders from before it was remembered were asked for in this one.
+    let encoding = Some(detail(details, "encoding")).filter(|name| !name.is_empty()).unwrap_or("UTF-8");
     told.extend(super::super::fields([
         ("version", super::super::VERSION),
-        ("encoding", "UTF-8"),
+        ("encoding", encoding),
         ("accessType", "0"),
         ("merId", &face.keys.mer_id),
-        ("signMethod", sign_method),
+        ("signMethod", detail(details, "signMethod")),
         ("currencyCode", "156"),
         ("respCode", "00"),
         ("respMsg", "success"),
     ]));
     told.retain(|_, value| !value.is_empty());
+    let charset = written_in(&mut told, encoding, notice.alteration);
     face.sign(&mut told, notice.alteration);
-    let content_type = HeaderValue::from_static("application/x-www-form-urlencoded;charset=UTF-8");
+    let content_type = HeaderValue::from_static(match charset {
+        Charset::Utf8 => "application/x-www-form-urlencoded;charset=UTF-8",
+        Charset::Gbk => "application/x-www-form-urlencoded;charset=GBK",
+        Charset::Gb18030 => "application/x-www-form-urlencoded;charset=GB18030",
+    });
     Some(Outgoing {
         url: url.to_owned(),
         headers: HeaderMap::from_iter([(header::CONTENT_TYPE, content_type)]),
@@ -36,8 +45,8 @@ pub(super) fn outgoing(face: &UnionPayFace, notice: &Notice<'_>) -> Option<Outgo
     })
 }
 
-/// Where to, signed how, and what.
-type Told<'o> = (&'o str, &'o str, Fields);
+/// Where to, what the request for it named, and what.
+type Told<'o> = (&'o str, &'o Value, Fields);
 
 fn payment(order: &Order) -> Option<Told<'_>> {
     let mut told = paid(order);
@@ -53,7 +62,7 @@ fn payment(order: &Order) -> Option<Told<'_>> {
     if let (Flow::Barcode, Some(code)) = (order.flow, order.codes.last()) {
         told.insert("qrNo".to_owned(), code.text.clone());
     }
-    Some((order.notify_url.as_deref()?, detail(&order.details, "signMethod"), told))
+    Some((order.notify_url.as_deref()?, &order.details, told))
 }
 
 fn refund<'o>(order: &'o Order, number: &str) -> Option<Told<'o>> {
@@ -64,5 +73,5 @@ fn refund<'o>(order: &'o Order, number: &str) -> Option<Told<'o>> {
         ("orderId", refund.refund_no.as_str()),
         ("txnTime", detail(&refund.details, "txnTime")),
     ]));
-    Some((refund.notify_url.as_deref()?, detail(&refund.details, "signMethod"), told))
+    Some((refund.notify_url.as_deref()?, &refund.details, told))
 }

@@ -21,6 +21,9 @@ const PATIENCE: TimeDelta = TimeDelta::minutes(3);
 /// The card of every payer.
 pub(super) const CARD: &str = "621626******0018";
 
+/// Its issuer, in the words of another charset where that is asked for.
+const ISSUER: &str = "联通沙盒银行";
+
 /// A day of UnionPay's ends at 23:00 in Beijing.
 pub(super) fn clearing_day(time: DateTime<Utc>) -> String {
     local(time + TimeDelta::hours(1)).format("%m%d").to_string()
@@ -46,6 +49,7 @@ fn entered(
     let details = json!({
         "txnTime": request.text("txnTime"), "txnSubType": request.text("txnSubType"),
         "signMethod": request.text("signMethod"), "bizType": request.text("bizType"),
+        "encoding": request.text("encoding"),
     });
     Some(Order {
         key: face.key(request.text("orderId")),
@@ -200,7 +204,7 @@ pub(super) fn paid(order: &Order) -> Fields {
     let (Some(at), Some(query_id)) = (order.paid_at, order.transaction_id.as_deref()) else { return Fields::new() };
     let amount = order.amount.minor().to_string();
     let mut fields = settled(at, query_id, &amount);
-    fields.extend(super::super::fields([("accNo", CARD), ("payCardType", "01"), ("payCardIssueName", "")]));
+    fields.extend(super::super::fields([("accNo", CARD), ("payCardType", "01"), ("payCardIssueName", ISSUER)]));
     fields
 }
 

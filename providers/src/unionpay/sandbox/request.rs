@@ -9,7 +9,9 @@ use super::super::sign::{BY_CERTIFICATE, BY_SHARED_KEY, VERSION, signed_text};
 use super::super::wire::{Fields, parse_form, read_beijing};
 use super::UnionPayFace;
 use super::said::Said;
+use crate::charset::{bytes, words};
 use crate::money::Money;
+use crate::sandbox::charset::Charset;
 use crate::sandbox::face::Request;
 use crate::signing::sha256_hex;
 
@@ -123,6 +125,7 @@ pub(super) fn is_signed(face: &UnionPayFace, fields: &Fields) -> bool {
         return false;
     }
     let (signed, signature) = (signed_text(fields), text("signature"));
+    let signed = bytes(&signed);
     match text("signMethod") {
         BY_CERTIFICATE => {
             text("certId") == face.cert_id && face.merchant.verify(sha256_hex(&signed).as_bytes(), signature).is_ok()
@@ -159,6 +162,7 @@ impl<'a> Checked<'a> {
         let deadline = checked.text("payTimeout");
         let deadline = deadline.is_empty() || read_beijing(deadline).is_some_and(|at| at > now);
         let rules = [
+            ("encoding", Charset::named(checked.text("encoding")).is_some()),
             ("accessType", checked.text("accessType") == "0"),
             ("bizType", business),
             ("orderId", number),
@@ -181,7 +185,7 @@ impl<'a> Checked<'a> {
     }
 
     pub(super) fn some(&self, name: &str) -> Option<String> {
-        Some(self.text(name)).filter(|text| !text.is_empty()).map(str::to_owned)
+        Some(self.text(name)).filter(|text| !text.is_empty()).map(|text| words(text).into_owned())
     }
 
     /// Digits without a leading zero.

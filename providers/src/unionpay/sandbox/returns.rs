@@ -49,7 +49,7 @@ pub(super) fn give_back(
     let details = json!({
         "txnTime": request.text("txnTime"), "txnType": if asked == Asked::Undo { UNDO } else { "04" },
         "signMethod": request.text("signMethod"), "bizType": request.text("bizType"),
-        "reqReserved": request.text("reqReserved"),
+        "reqReserved": request.some("reqReserved"), "encoding": request.text("encoding"),
     });
     let new = NewRefund {
         refund_no: number.to_owned(),

@@ -24,7 +24,7 @@ use self::said::Said;
 use super::sign::{ResourceKey, SIGNATURE_TYPE, answer_message, nonce};
 use crate::provider::{ProviderName, SettingsError};
 use crate::sandbox::book::{Order, OrderKey};
-use crate::sandbox::face::{Alteration, CallKind, Desk, Face, Notice, Outgoing, Request, Response};
+use crate::sandbox::face::{Alteration, CallKind, Desk, Face, Notice, Outgoing, Peculiarity, Request, Response};
 use crate::sandbox::keys::{NoRandomness, digits, hex, pem, rsa_private_keys};
 use crate::signing::{KeyError, Signer, Verifier};
 
@@ -218,7 +218,7 @@ impl WechatFace {
         let (timestamp, nonce) = (now.timestamp().to_string(), nonce().unwrap_or_default());
         let message = answer_message(&timestamp, &nonce, body);
         let signature = match alteration {
-            Alteration::None | Alteration::Undecided => key.sign(&message),
+            Alteration::None | Alteration::Undecided | Alteration::Charset(_) => key.sign(&message),
             // Of the right length and over something else.
             Alteration::BadSignature => key.sign(&[&message, b"!".as_slice()].concat()),
             Alteration::Unsigned => return,
@@ -301,6 +301,13 @@ impl Face for WechatFace {
 
     fn late_money_returns_s(&self) -> Option<u32> {
         None
+    }
+
+    fn has(&self, what: Peculiarity) -> bool {
+        match what {
+            // JSON in UTF-8, in both directions.
+            Peculiarity::Charsets => false,
+        }
     }
 
     fn credentials(&self) -> Value {
