@@ -1,7 +1,8 @@
 //! The one place that reads the wall clock, and that only to compare. `now` is the database's time: what it said last and
 //! the time that has gone by since on a clock that nobody sets (the kernel's time since boot, which goes on while the
-//! machine is suspended). Deadlines, due times, leases and ladders are written from it; under the `drill` feature it
-//! can be jumped. How long something waits or takes is measured on clocks that nobody sets: never by `now`.
+//! machine is suspended). Deadlines, due times, leases and ladders are written from it. A
+//! sandbox inside the gateway takes it along when its time is moved, forward only; under the `drill` feature it can be
+//! jumped. How long something waits or takes is measured on clocks that nobody sets: never by `now`.
 //!
 //! When this machine's clock is set, `now` goes on as if nothing had happened, until the database was asked again (at
 //! once: see `jobs::housekeeping`): with PostgreSQL it then says the same as before. The embedded database's clock is
@@ -46,7 +47,9 @@ struct Inner {
     /// How often all time was set back, and by how much together.
     steps_back: AtomicU64,
     set_back_ms: AtomicI64,
-    /// A drill's jumps and mistakes, and the jumps alone.
+    /// How far it went along with the sandbox inside.
+    with_sandbox_ms: AtomicI64,
+    /// A drill's jumps and mistakes and the way with the sandbox, and all ways forward alone.
     offset_ms: AtomicI64,
     leapt_ms: AtomicI64,
     jumps: watch::Sender<u64>,
@@ -66,6 +69,7 @@ impl Clock {
             booted_ms,
             steps_back: AtomicU64::default(),
             set_back_ms: AtomicI64::default(),
+            with_sandbox_ms: AtomicI64::default(),
             offset_ms: AtomicI64::default(),
             leapt_ms: AtomicI64::default(),
             jumps: watch::channel(0).0,
@@ -99,7 +103,7 @@ impl Clock {
         Timestamp(i64::try_from(self.steady().as_millis()).unwrap_or(i64::MAX))
     }
 
-    /// Tells of a drill's jumps.
+    /// Tells whenever it was moved.
     #[must_use]
     pub fn jumps(&self) -> watch::Receiver<u64> {
         self.0.jumps.subscribe()
@@ -177,6 +181,21 @@ impl Clock {
         }
     }
 
+    /// Goes along with the sandbox inside, whose time is so far ahead of this machine's: forward, or not at all.
+    pub fn go_with_sandbox(&self, ahead: Duration) {
+        let ahead_ms = i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX);
+        let before_ms = self.0.with_sandbox_ms.fetch_max(ahead_ms, Ordering::Relaxed);
+        if ahead_ms > before_ms {
+            self.move_by(ahead_ms.saturating_sub(before_ms));
+        }
+    }
+
+    /// Whether a sandbox has taken it along: it does not tell the real time then.
+    #[must_use]
+    pub fn is_with_sandbox(&self) -> bool {
+        self.0.with_sandbox_ms.load(Ordering::Relaxed) > 0
+    }
+
     /// Moves the time and wakes whoever waits for it.
     #[cfg(feature = "drill")]
     pub fn jump(&self, by: Duration) {
@@ -186,6 +205,10 @@ impl Clock {
     /// The same, back as well: a clock that was set.
     #[cfg(feature = "drill")]
     pub fn shift(&self, by_ms: i64) {
+        self.move_by(by_ms);
+    }
+
+    fn move_by(&self, by_ms: i64) {
         self.0.offset_ms.fetch_add(by_ms, Ordering::Relaxed);
         self.0.leapt_ms.fetch_add(by_ms.max(0), Ordering::Relaxed);
         self.note(by_ms);
@@ -254,6 +277,22 @@ mod tests {
         clock.follow(before, SOON);
         assert!(clock.now().since(before) < 1_000);
         assert_eq!(clock.steps_back(), 1, "all time was set back");
+    }
+
+    #[test]
+    fn it_goes_along_with_a_sandbox_once_and_never_back() {
+        let clock = Clock::new();
+        let (before, steady) = (clock.now(), clock.steady());
+        assert!(!clock.is_with_sandbox());
+        for ahead_s in [900, 900, 60] {
+            clock.go_with_sandbox(Duration::from_secs(ahead_s));
+            let ahead = clock.now().since(before);
+            assert!((900_000..901_000).contains(&ahead), "{ahead}");
+        }
+        assert!(clock.is_with_sandbox() && clock.steady() >= steady + Duration::from_secs(900));
+        clock.follow(before, SOON);
+        assert!(clock.now().since(before) >= 899_000, "what the database says is before it was moved");
+        assert_eq!(clock.steps_back(), 0);
     }
 
     #[test]

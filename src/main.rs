@@ -473,6 +473,7 @@ async fn sandbox(listen: &str, data: &std::path::Path) -> Result<(), Box<dyn std
     server::make_folder(data)?;
     let stop = stop_signal()?;
     let sandbox = server::start_sandbox(listen, data).await?;
+    server::stand_alone(&sandbox);
     println!("Sandbox control at http://{}", sandbox.control());
     for (name, address) in sandbox.faces() {
         println!("  {name:10} http://{address}");

@@ -49,7 +49,7 @@ use crate::vault::{Vault, VaultError};
 use crate::webhooks::client::{Client, NoClient};
 
 use self::http::{Door, Face, listen};
-pub use self::sandbox::{faces, keep_book, start_sandbox};
+pub use self::sandbox::{faces, keep_book, stand_alone, start_sandbox};
 
 /// The data folder's mode, and the bits that it must not have.
 const PRIVATE: u32 = 0o700;
@@ -206,6 +206,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     let addresses = addresses(&config, side.as_ref())?;
     let app = Arc::new(assemble(config, store, vault, addresses, address).await?);
     check_receivers(&app)?;
+    if let Some(sandbox) = &sandbox {
+        sandbox::take_along(&app, sandbox).await;
+    }
     jobs::housekeeping::compare_clocks(&app).await?;
     let demo = match &side {
         Some(side) => Some(demo::set_up(&app, side, &folder).await?),

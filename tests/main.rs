@@ -32,6 +32,7 @@ mod ledger;
 mod life;
 #[cfg(feature = "drill")]
 mod model;
+mod moved_clock;
 mod notifications;
 mod observability;
 mod operations;

@@ -241,6 +241,16 @@ async fn a_sandbox_by_itself_keeps_its_keys_and_its_orders() {
         }
         assert_eq!(credentials, known);
         assert_eq!(get("/books").await["orders"].as_array().unwrap().len(), 1);
+        // No gateway goes along with it, so its time stands, unless that is what is wanted.
+        let http = providers::http::plain_client_builder().build().unwrap();
+        for (body, status, ahead_s) in [
+            (json!({"advance_s": 60}), 409, 60 * start),
+            (json!({"advance_s": 60, "alone": true}), 200, 60 * (start + 1)),
+        ] {
+            let answer = http.post(format!("{url}/clock")).body(body.to_string()).send().await.unwrap();
+            assert_eq!(answer.status(), status, "{}", answer.text().await.unwrap());
+            assert_eq!(get("/clock").await["ahead_s"], ahead_s);
+        }
         terminate(&mut child).await;
     }
     let keys = std::fs::metadata(folder.path().join("sandbox/sandbox-keys.json")).unwrap();

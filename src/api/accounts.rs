@@ -238,7 +238,7 @@ pub async fn list(app: web::Data<App>, caller: Caller) -> Result<HttpResponse, P
 
 /// A new account.
 #[utoipa::path(post, path = "/v1/accounts", tag = "Accounts", request_body = CreateAccount,
-    responses((status = 201, body = AccountView), (status = 409, body = Problem, content_type = "application/problem+json", description = "account_exists, too_many_accounts")))]
+    responses((status = 201, body = AccountView), (status = 409, body = Problem, content_type = "application/problem+json", description = "account_exists, clock_moved, too_many_accounts")))]
 pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
     let wanted = body.json::<CreateAccount>()?;
@@ -246,6 +246,11 @@ pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Resul
     if app.directory.accounts_of(&caller.owner).iter().filter(|account| !account.disabled).count() >= MAX_ACCOUNTS {
         let detail = format!("You have {MAX_ACCOUNTS} accounts in use in this mode; disable one first.");
         return Err(Problem::new(StatusCode::CONFLICT, "too_many_accounts", detail));
+    }
+    if caller.owner.is_live() && app.clock.is_with_sandbox() {
+        let detail = "The sandbox's clock was moved, and this gateway's with it: a live account needs the real time. Start \
+                      the gateway without a sandbox, or with a data folder that has no sandbox-book.json.";
+        return Err(Problem::new(StatusCode::CONFLICT, "clock_moved", detail));
     }
     let fee_bps = fee("fee_bps", wanted.fee_bps)?;
     let opened = opened(&app, &wanted.provider, caller.owner.is_live(), wanted.credentials)?;

@@ -3,16 +3,21 @@
 
 use std::net::SocketAddr;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
+use chrono::TimeDelta;
 use providers::ProviderName;
 use providers::sandbox::keys::Keys;
 use providers::sandbox::{LOG, Options, Sandbox};
 use serde_json::Value;
 
 use super::StartError;
+use crate::app::App;
 use crate::config::Config;
 use crate::demo::{self, SandboxSide};
+use crate::domain::AllOwners;
+use crate::embedded;
 use crate::redact;
 
 /// Starts the sandbox, or looks up one that runs elsewhere.
@@ -68,6 +73,51 @@ async fn sandbox_keys(folder: &Path) -> Result<Keys, StartError> {
         demo::write_secret(&path, &text)?;
     }
     Ok(keys)
+}
+
+/// The gateway's time goes with that of the sandbox inside it, from the start: an order of before is as old to both.
+pub(super) async fn take_along(app: &Arc<App>, sandbox: &Sandbox) {
+    let weak = Arc::downgrade(app);
+    sandbox.accompany(Box::new(move |ahead| {
+        let app = weak.upgrade();
+        Box::pin(async move {
+            match app {
+                Some(app) => go_along(&app, ahead).await,
+                None => Err("the gateway has stopped".to_owned()),
+            }
+        })
+    }));
+    let ahead = sandbox.clock().ahead();
+    if ahead > TimeDelta::zero()
+        && let Err(why) = go_along(app, ahead).await
+    {
+        tracing::warn!(ahead_s = ahead.num_seconds(), why, "the sandbox's clock was moved, and this gateway's was not");
+    }
+}
+
+/// Moves the gateway's time, where nobody needs the real one.
+async fn go_along(app: &App, ahead: TimeDelta) -> Result<(), String> {
+    if embedded::file(&app.config.database.url).is_none() || !app.config.redis.url.is_empty() {
+        return Err(
+            "gateways that share a database or a Redis keep the real time: nothing was moved; \"alone\": true moves \
+                    the sandbox's time without theirs"
+                .to_owned(),
+        );
+    }
+    let accounts = app.store.accounts(AllOwners).await.map_err(|e| format!("nothing was moved: {e}"))?;
+    if let Some(live) = accounts.iter().find(|account| account.owner.is_live()) {
+        return Err(format!("{} is a live account, which needs the real time: nothing was moved", live.id));
+    }
+    app.clock.go_with_sandbox(ahead.to_std().unwrap_or_default());
+    Ok(())
+}
+
+/// A sandbox that is a program of its own moves nobody else's time, and so none, unless that is what is wanted.
+pub fn stand_alone(sandbox: &Sandbox) {
+    let why = "this sandbox is a program of its own, and gateways that use it keep the real time: nothing was moved. \
+               `interlock serve` has a sandbox inside that takes it along; \"alone\": true moves this one's time without \
+               anybody else's, and gateways minutes away from it are refused";
+    sandbox.accompany(Box::new(move |_| Box::pin(async move { Err(why.to_owned()) })));
 }
 
 /// Keeps the sandbox's book for the next start: a demo that is restarted still knows its orders.

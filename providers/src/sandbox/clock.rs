@@ -36,25 +36,23 @@ impl Clock {
         machine_time() + self.ahead()
     }
 
+    /// How far ahead it would be, moved forward by `by`.
+    ///
+    /// # Errors
+    /// [`BadJump`].
+    pub fn after(&self, by: TimeDelta) -> Result<TimeDelta, BadJump> {
+        further(self.ahead(), by).ok_or(BadJump)
+    }
+
     /// Moves it forward by `by` and wakes all sleepers.
     ///
     /// # Errors
     /// [`BadJump`].
     pub fn advance(&self, by: TimeDelta) -> Result<(), BadJump> {
-        if by < TimeDelta::zero() {
-            return Err(BadJump);
-        }
-        let mut moved = Err(BadJump);
-        self.ahead.send_if_modified(|ahead| {
-            let Some(further) = ahead.checked_add(&by) else { return false };
-            let fits = machine_time().checked_add_signed(further).is_some_and(|t| t.year() <= 9999);
-            if fits {
-                *ahead = further;
-                moved = Ok(());
-            }
-            fits
-        });
-        moved
+        self.ahead
+            .send_if_modified(|ahead| further(*ahead, by).map(|further| *ahead = further).is_some())
+            .then_some(())
+            .ok_or(BadJump)
     }
 
     /// Moves it forward to `to` and wakes all sleepers.
@@ -80,6 +78,11 @@ impl Clock {
             }
         }
     }
+}
+
+fn further(ahead: TimeDelta, by: TimeDelta) -> Option<TimeDelta> {
+    let further = ahead.checked_add(&by).filter(|_| by >= TimeDelta::zero())?;
+    machine_time().checked_add_signed(further).is_some_and(|time| time.year() <= 9999).then_some(further)
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the sandbox's clock")]

@@ -8,13 +8,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
-use super::Core;
 use super::book::{Order, Refusal};
 use super::face::{Request, Response};
 use super::fault::Fault;
 use super::members::{Invalid, Members};
 use super::payer::{Holding, Wish};
 use super::refund_end::RefundEnd;
+use super::{Core, Together};
 use crate::money::Money;
 
 const HELP: &str = "\
@@ -31,7 +31,9 @@ PUT    /refunds         {\"provider\", \"result\": \"done\" | \"closed\" | \"abn
                         account is blocked; its cancel of a paid trade meets no_funds too
 POST   /refunds         {\"order_no\", \"amount\"}: somebody gives money back in the provider's own console
 GET    /clock           the sandbox's time
-POST   /clock           {\"advance_s\"} or {\"now\"}: move it forward
+POST   /clock           {\"advance_s\"} or {\"now\"}: move it forward, and with it the time of the gateway that has this
+                        sandbox inside itself. 409, and nothing is moved, where a gateway could not go along; \"alone\":
+                        true moves the sandbox's time without anybody else's
 GET    /faces           where each provider listens
 GET    /credentials     the sandbox merchants' keys
 GET    /books           the truth about money [?provider=&order_no=]
@@ -46,6 +48,7 @@ enum Refused {
     Invalid(Invalid),
     NotFound,
     WrongMethod(&'static str),
+    Conflict(String),
     ByBook(Refusal, &'static str),
 }
 
@@ -74,7 +77,7 @@ async fn route(core: &Core, request: &Request) -> Result<Response, Refused> {
         ("/refunds", "POST") => refund_by_hand(core, &request.body),
         ("/refunds", "PUT") => set_refund_ends(core, &request.body),
         ("/clock", "GET") => Ok(clock(core)),
-        ("/clock", "POST") => move_clock(core, &request.body),
+        ("/clock", "POST") => move_clock(core, &request.body).await,
         ("/faces", "GET") => Ok(json_response(StatusCode::OK, &core.face_urls())),
         ("/credentials", "GET") => Ok(json_response(StatusCode::OK, &core.credentials())),
         ("/books", "GET") => Ok(books(core, request.query())),
@@ -166,17 +169,24 @@ fn clock(core: &Core) -> Response {
     json_response(StatusCode::OK, &json!({"now": core.clock.now(), "ahead_s": ahead_s}))
 }
 
-fn move_clock(core: &Core, body: &[u8]) -> Result<Response, Refused> {
-    let mut members = Members::of(body, &["advance_s", "now"])?;
-    match (members.optional::<i64>("advance_s")?, members.optional::<DateTime<Utc>>("now")?) {
+async fn move_clock(core: &Core, body: &[u8]) -> Result<Response, Refused> {
+    let _one_at_a_time = core.moving.lock().await;
+    let mut members = Members::of(body, &["advance_s", "now", "alone"])?;
+    let (param, by) = match (members.optional::<i64>("advance_s")?, members.optional::<DateTime<Utc>>("now")?) {
         (Some(seconds), None) => {
             let by = TimeDelta::try_seconds(seconds).ok_or_else(|| Invalid::new("advance_s", "is out of range"))?;
-            core.clock.advance(by).map_err(|e| Invalid::new("advance_s", e.to_string()))?;
+            ("advance_s", by)
         }
-        (None, Some(to)) => core.clock.set(to).map_err(|e| Invalid::new("now", e.to_string()))?,
+        (None, Some(to)) => ("now", to - core.clock.now()),
         (None, None) => return Err(Invalid::new("advance_s", "is missing, and so is now").into()),
         (Some(_), Some(_)) => return Err(Invalid::new("now", "is too much beside advance_s").into()),
+    };
+    let ahead = core.clock.after(by).map_err(|e| Invalid::new(param, e.to_string()))?;
+    let alone = members.optional("alone")?.unwrap_or(false);
+    if let Some(Together(companion)) = core.companion.get().filter(|_| !alone) {
+        companion(ahead).await.map_err(Refused::Conflict)?;
     }
+    core.clock.advance(by).map_err(|e| Invalid::new(param, e.to_string()))?;
     Ok(clock(core))
 }
 
@@ -237,6 +247,7 @@ impl Refused {
             Self::Invalid(invalid) => (StatusCode::UNPROCESSABLE_ENTITY, invalid.message, Some(invalid.param), None),
             Self::NotFound => (StatusCode::NOT_FOUND, "GET / says what is here".to_owned(), None, None),
             Self::WrongMethod(allow) => (StatusCode::METHOD_NOT_ALLOWED, format!("only {allow}"), None, Some(allow)),
+            Self::Conflict(why) => (StatusCode::CONFLICT, why, None, None),
             Self::ByBook(Refusal::Unknown, param) => {
                 (StatusCode::NOT_FOUND, Refusal::Unknown.to_string(), Some(param), None)
             }

@@ -19,11 +19,11 @@ mod server;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, PoisonError};
+use std::sync::{Arc, OnceLock, PoisonError};
 
 use chrono::TimeDelta;
 use futures_util::FutureExt as _;
-use futures_util::future::join_all;
+use futures_util::future::{BoxFuture, join_all};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, Notify};
@@ -55,6 +55,10 @@ pub struct Options {
     /// How many sendings of notifications are remembered.
     pub log: usize,
 }
+
+/// Whose time goes with the sandbox's. It is given how far ahead of the machine's time the sandbox's will be; when it does
+/// not go along, it says why, and nothing is moved.
+pub type Companion = Box<dyn Fn(TimeDelta) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 /// So many sendings are enough to look at.
 pub const LOG: usize = 5_000;
@@ -112,8 +116,19 @@ struct Core {
     gates: Mutex<()>,
     /// Where clients find the faces, once they listen.
     addresses: std::sync::Mutex<Vec<(ProviderName, SocketAddr)>>,
+    companion: OnceLock<Together>,
+    /// One at a time moves the clock.
+    moving: Mutex<()>,
     /// How often each provider was called, answered or not.
     calls: std::sync::Mutex<BTreeMap<ProviderName, BTreeMap<String, u64>>>,
+}
+
+struct Together(Companion);
+
+impl std::fmt::Debug for Together {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Companion")
+    }
 }
 
 /// The book and the time that it was written at.
@@ -172,6 +187,8 @@ impl Sandbox {
             due_changed,
             gates,
             addresses: std::sync::Mutex::default(),
+            companion: OnceLock::new(),
+            moving: Mutex::default(),
             calls: std::sync::Mutex::default(),
         };
         let core = Arc::new(core);
@@ -216,6 +233,12 @@ impl Sandbox {
     #[must_use]
     pub fn clock(&self) -> &Clock {
         &self.core.clock
+    }
+
+    /// From now on `POST /clock` moves the sandbox's time together with somebody else's, or not at all. Only the first one
+    /// counts.
+    pub fn accompany(&self, companion: Companion) {
+        let _ = self.core.companion.set(Together(companion));
     }
 
     /// The truth about money.
