@@ -3,7 +3,7 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use p12_keystore::{KeyStore, KeyStoreEntry, PrivateKey, PrivateKeyChain};
+use p12_keystore::{EncryptionAlgorithm, KeyStore, KeyStoreEntry, MacAlgorithm, PrivateKey, PrivateKeyChain};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SerialNumber, date_time_ymd,
 };
@@ -85,12 +85,53 @@ fn authority(name: &str) -> Result<CertificateParams, NoRandomness> {
     Ok(params)
 }
 
-/// The merchant's key and chain, encrypted with AES.
+/// The merchant's key and chain, encrypted as real files are: the official SDK opens nothing newer.
 fn pfx(key: &KeyPair, chain: &[&[u8]], password: &str) -> Option<String> {
     let key = PrivateKey::from_der(key.serialized_der()).ok()?;
     let chain: Result<Vec<_>, _> = chain.iter().map(|der| p12_keystore::Certificate::from_der(der)).collect();
     let mut store = KeyStore::new();
     store.add_entry("merchant", KeyStoreEntry::PrivateKeyChain(PrivateKeyChain::new(vec![1], key, chain.ok()?)));
-    let writer = store.writer(password).encryption_iterations(ITERATIONS).mac_iterations(ITERATIONS);
+    let writer = store
+        .writer(password)
+        .encryption_algorithm(EncryptionAlgorithm::PbeWithShaAnd3KeyTripleDesCbc)
+        .encryption_iterations(ITERATIONS)
+        .mac_algorithm(MacAlgorithm::HmacSha1)
+        .mac_iterations(ITERATIONS);
     Some(BASE64.encode(writer.write().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    fn times(wanted: &[u8], der: &[u8]) -> usize {
+        der.windows(wanted.len()).filter(|bytes| *bytes == wanted).count()
+    }
+
+    #[test]
+    fn the_merchants_file_opens_where_only_the_old_encryption_does() {
+        let keys = make().unwrap();
+        let der = BASE64.decode(&keys.pfx).unwrap();
+        // pbeWithSHAAnd3-KeyTripleDES-CBC for the key and for the certificates, PBES2 nowhere, and a MAC of SHA-1.
+        let triple_des = [0x06, 0x0A, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x0C, 0x01, 0x03];
+        let pbes2 = [0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x05, 0x0D];
+        let sha1 = [0x06, 0x05, 0x2B, 0x0E, 0x03, 0x02, 0x1A];
+        assert_eq!([times(&triple_des, &der), times(&pbes2, &der), times(&sha1, &der)], [2, 0, 1]);
+
+        // And so says somebody else, where there is one.
+        let path = std::env::temp_dir().join(format!("interlock-{}.pfx", std::process::id()));
+        std::fs::write(&path, &der).unwrap();
+        let opened = Command::new("openssl")
+            .args(["pkcs12", "-info", "-legacy", "-noout", "-passin", &format!("pass:{}", keys.pfx_password), "-in"])
+            .arg(&path)
+            .output();
+        std::fs::remove_file(&path).unwrap();
+        let Ok(opened) = opened else { return };
+        let said = String::from_utf8_lossy(&opened.stderr);
+        assert!(opened.status.success(), "{said}");
+        assert_eq!(said.matches("pbeWithSHA1And3-KeyTripleDES-CBC, Iteration 2048").count(), 2, "{said}");
+        assert!(said.contains("MAC: sha1, Iteration 2048"), "{said}");
+    }
 }
