@@ -12,6 +12,7 @@
 mod calls;
 mod charges;
 mod charsets;
+mod forms;
 mod gateway;
 mod notifications;
 mod sandbox;

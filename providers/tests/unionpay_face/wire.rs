@@ -132,7 +132,13 @@ async fn an_undo_gives_back_the_whole_of_a_payment_of_the_same_day() {
     let mut nobodys = undo("UNDO0002", "1000");
     nobodys.insert("origQryId".to_owned(), "000000000000000000000".to_owned());
     assert_eq!(shop.ask(nobodys).await.0, "35");
-    assert_eq!(shop.ask(undo("UNDO0003", "1000")).await.0, "00");
+    // The official demos name the currency; there is one.
+    let named = |mut fields: Fields, currency: &str| {
+        fields.insert("currencyCode".to_owned(), currency.to_owned());
+        fields
+    };
+    assert_eq!(shop.ask(named(undo("UNDO0003", "1000"), "840")).await.1, "[9100003]Invalid field[currencyCode]");
+    assert_eq!(shop.ask(named(undo("UNDO0003", "1000"), "156")).await.0, "00");
     assert_eq!(shop.ask(undo("UNDO0004", "1000")).await.1, "原交易已被成功退货或已被成功撤销[2050002]");
     bench.pass(chrono::TimeDelta::seconds(2));
     let now = bench.sandbox.clock().now();
@@ -149,4 +155,6 @@ async fn an_undo_gives_back_the_whole_of_a_payment_of_the_same_day() {
     let more =
         [("channelType", "08"), ("txnAmt", "1000"), ("backUrl", "http://127.0.0.1:1/u"), ("origQryId", &query_id)];
     assert_eq!(shop.ask(shop.fields("UNDO0005", ("31", "00"), &more)).await.0, "35");
+    let refund = |number| named(shop.fields(number, ("04", "00"), &more), "156");
+    assert_eq!(shop.ask(refund("RFND0001")).await.0, "00");
 }

@@ -17,6 +17,45 @@ pub(super) struct Params {
     pub repeated: bool,
 }
 
+type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
+
+/// What stands between the parts of `multipart/form-data`.
+fn boundary(content_type: &str) -> Option<Vec<u8>> {
+    let (kind, rest) = content_type.split_once(';')?;
+    let is_multipart = kind.trim().eq_ignore_ascii_case("multipart/form-data");
+    let boundary = rest.split(';').find_map(|parameter| parameter.trim().strip_prefix("boundary="))?;
+    is_multipart.then(|| format!("--{}", boundary.trim_matches('"')).into_bytes())
+}
+
+/// The parts that are parameters: what a file holds is not signed, and no call here takes one.
+fn parts(body: &[u8], boundary: &[u8]) -> Pairs {
+    // The first boundary may begin the body; every other one begins a line.
+    let body = [b"\r\n", body].concat();
+    let between = [b"\r\n", boundary].concat();
+    let mut read = Pairs::new();
+    let mut rest = body.as_slice();
+    while let Some((_, behind)) = cut(rest, &between) {
+        let part = cut(behind, &between).map_or(behind, |(part, _)| part);
+        rest = behind;
+        let Some((head, value)) = cut(part, b"\r\n\r\n") else { continue };
+        let head = String::from_utf8_lossy(head);
+        if let Some(name) = parameter(&head, "name").filter(|_| parameter(&head, "filename").is_none()) {
+            read.push((name.as_bytes().to_vec(), value.to_vec()));
+        }
+    }
+    read
+}
+
+fn parameter<'h>(head: &'h str, name: &str) -> Option<&'h str> {
+    let quoted = |piece: &'h str| piece.trim().strip_prefix(name)?.strip_prefix("=\"")?.strip_suffix('"');
+    head.lines().flat_map(|line| line.split(';')).find_map(quoted)
+}
+
+fn cut<'b>(bytes: &'b [u8], at: &[u8]) -> Option<(&'b [u8], &'b [u8])> {
+    let place = bytes.windows(at.len()).position(|window| window == at)?;
+    Some((bytes.get(..place)?, bytes.get(place + at.len()..)?))
+}
+
 struct Parameter {
     words: String,
     /// Stands for the bytes.
@@ -25,8 +64,11 @@ struct Parameter {
 
 impl Params {
     pub(super) fn of(request: &Request) -> Self {
-        let pairs: Vec<(Vec<u8>, Vec<u8>)> =
-            [request.query().as_bytes(), &request.body].into_iter().flat_map(form_pairs).collect();
+        let mut pairs: Pairs = form_pairs(request.query().as_bytes()).collect();
+        match request.header("content-type").and_then(boundary) {
+            Some(boundary) => pairs.extend(parts(&request.body, &boundary)),
+            None => pairs.extend(form_pairs(&request.body)),
+        }
         let named = pairs.iter().find(|(name, _)| name == b"charset");
         let named = named.and_then(|(_, value)| Charset::named(std::str::from_utf8(value).ok()?));
         // GB18030 has been seen in what the real gateway sends, and is not on the list of what it takes.

@@ -27,6 +27,8 @@ const LARGEST_FEN: i64 = 10_000_000_000;
 const LONGEST_CODE: TimeDelta = TimeDelta::hours(2);
 /// A trade of a face-to-face payment, when nothing is asked.
 const DEFAULT_LIFE: TimeDelta = TimeDelta::hours(3);
+/// A `timeout_express`: until the end of today, Beijing's.
+const UNTIL_MIDNIGHT: &str = "1c";
 const CANCEL_WINDOW: TimeDelta = TimeDelta::hours(24);
 
 pub(super) const INVALID_PARAMETER: Refused = Refused("40004", "ACQ.INVALID_PARAMETER", "参数无效");
@@ -47,10 +49,10 @@ pub(super) fn transaction_id(number: u64, now: DateTime<Utc>) -> String {
 /// A merchant at one moment.
 pub(super) struct Shop<'a> {
     pub seller_id: &'a str,
-    pub now: DateTime<Utc>,
-}
     /// Of the request.
     pub charset: Charset,
+    pub now: DateTime<Utc>,
+}
 
 pub(super) type Biz = Map<String, Value>;
 
@@ -186,8 +188,11 @@ impl Shop<'_> {
     /// Until when the order takes money: absolute, or counted from now.
     fn expires_at(&self, biz: &Biz) -> Result<DateTime<Utc>, Refused> {
         let Some(time_expire) = text(biz, "time_expire") else {
-            let life = text(biz, "timeout_express").map_or(Ok(DEFAULT_LIFE), timeout)?;
-            return Ok(self.now + life);
+            return match text(biz, "timeout_express") {
+                Some(UNTIL_MIDNIGHT) => Ok(midnight_after(self.now)),
+                Some(express) => Ok(self.now + timeout(express)?),
+                None => Ok(self.now + DEFAULT_LIFE),
+            };
         };
         let expires_at = from_beijing_time(time_expire).ok_or(INVALID_PARAMETER)?;
         if expires_at <= self.now {
@@ -240,12 +245,12 @@ impl Shop<'_> {
         said.push("receipt_amount", paid);
         if let Some(paid_at) = order.paid_at {
             said.push("send_pay_date", beijing_time(paid_at));
+            said.push("store_name", STORE_NAME);
         }
         said.push("total_amount", order.amount.to_yuan());
         said.push("trade_no", order.transaction_id.unwrap_or_default());
         said.push("trade_status", status);
         Ok(said)
-            said.push("store_name", STORE_NAME);
     }
 
     fn close(&self, biz: &Biz, book: &mut Book) -> Result<Said, Refused> {
@@ -363,16 +368,16 @@ impl Shop<'_> {
     }
 }
 
-fn names(order: &Order) -> [(&'static str, String); 2] {
-    [("out_trade_no", order.key.order_no.clone()), ("trade_no", order.transaction_id.clone().unwrap_or_default())]
-}
-
-pub(super) fn text<'a>(biz: &'a Biz, name: &str) -> Option<&'a str> {
 /// The charset that the order was asked for in, and that its notifications are in.
 pub(super) fn charset(order: &Order) -> Charset {
     order.details.get(CHARSET).and_then(Value::as_str).and_then(Charset::named).unwrap_or_default()
 }
 
+fn names(order: &Order) -> [(&'static str, String); 2] {
+    [("out_trade_no", order.key.order_no.clone()), ("trade_no", order.transaction_id.clone().unwrap_or_default())]
+}
+
+pub(super) fn text<'a>(biz: &'a Biz, name: &str) -> Option<&'a str> {
     biz.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
 }
 
@@ -384,6 +389,11 @@ fn amount(biz: &Biz, name: &str) -> Result<Money, Refused> {
         _ => return Err(INVALID_PARAMETER),
     };
     Money::from_yuan(&yuan).ok().filter(|amount| amount.minor() > 0).ok_or(INVALID_PARAMETER)
+}
+
+fn midnight_after(now: DateTime<Utc>) -> DateTime<Utc> {
+    let today: String = beijing_time(now).chars().take(10).collect();
+    from_beijing_time(&format!("{today} 00:00:00")).map_or(now, |began| began + TimeDelta::days(1))
 }
 
 fn is_order_no(no: &str) -> bool {

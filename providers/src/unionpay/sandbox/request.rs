@@ -82,7 +82,7 @@ impl Asked {
             Self::Query => (&[], &["channelType", "queryId"]),
             Self::Refund | Self::Undo => (
                 &["channelType", "txnAmt", "backUrl"],
-                &["origQryId", "origOrderId", "origTxnTime", "reqReserved", "termId"],
+                &["currencyCode", "origQryId", "origOrderId", "origTxnTime", "reqReserved", "termId"],
             ),
             Self::Reversal => (&["channelType"], &["termId", "reqReserved"]),
             Self::Other => (&[], &[]),
