@@ -38,6 +38,8 @@ mod observability;
 mod operations;
 mod outage;
 mod owners;
+#[cfg(feature = "drill")]
+mod payer_ways;
 mod program;
 mod queue;
 mod refunds;

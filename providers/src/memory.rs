@@ -287,6 +287,7 @@ fn entry(order: &Order, code: &str, state: State, now: DateTime<Utc>) -> book::O
         paid_at: None,
         ended_at: None,
         declined_at: None,
+        paid_as: Default::default(),
         refunds: BTreeMap::new(),
     }
 }

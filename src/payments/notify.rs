@@ -138,7 +138,10 @@ pub fn register() {
 async fn refuse(app: &App, account: &Account, rejection: &Rejection) -> AcknowledgementBody {
     let name: &'static str = rejection.into();
     count(Some(account), name);
-    if lines::may_write(Some(&account.id)) {
+    if *rejection == Rejection::Probe {
+        // The provider wants to see it refused: nothing is wrong with anything.
+        tracing::debug!(account_id = account.id, "a probe was refused");
+    } else if lines::may_write(Some(&account.id)) {
         tracing::warn!(account_id = account.id, verdict = name, %rejection, "notification refused");
     }
     if let Rejection::OtherAccount(detail) = rejection {

@@ -70,7 +70,8 @@ static CAPABILITIES: Capabilities = Capabilities {
     awaiting_ladder_s: &[30, 120, 300, 600, 900, 1_800, 3_600, 5_400, 7_320],
     // "No earlier than 10 s after the refund."
     refund_ladder_s: &[10, 20, 40, 60, 120, 300, 600, 1_800, 3_600, 7_200, 21_600, 43_200, 86_400],
-    refund_spacing_ms: 3_000,
+    // "At least 3 s" where they arrive, and no two of them take the same way there.
+    refund_spacing_ms: 3_500,
     refund_renumbers: false,
     refund_keyed_by_time: false,
     charge: Some(Charging {

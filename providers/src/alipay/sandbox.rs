@@ -96,7 +96,12 @@ impl Face for AlipayFace {
         let (said, signed) = match self.checked(&params) {
             Ok((method, biz_content)) => {
                 let charset = params.charset.unwrap_or_default();
-                let shop = trade::Shop { seller_id: &self.seller_id, charset, now: desk.now };
+                let shop = trade::Shop {
+                    seller_id: &self.seller_id,
+                    charset,
+                    spaces_refunds: desk.spaces_refunds,
+                    now: desk.now,
+                };
                 let said = shop.execute(method, &biz_content, params.text("notify_url"), &mut desk.book.lock());
                 (said.unwrap_or_else(Into::into), true)
             }
@@ -116,6 +121,19 @@ impl Face for AlipayFace {
     fn rate_limited(&self, request: &Request, _: DateTime<Utc>) -> Response {
         let refused = Refused("40005", "isv.app-call-limited", "应用调用次数超限，包含调用频率超限");
         self.answer(&Params::of(request), &refused.into(), Alteration::None)
+    }
+
+    /// `retry_flag` is Y, and no `action` tells of anything.
+    fn again(&self, request: &Request, _: DateTime<Utc>) -> Response {
+        let params = Params::of(request);
+        let said = match self.checked(&params) {
+            Ok((_, biz_content)) => {
+                let order_no = trade::text(&biz_content, "out_trade_no").unwrap_or_default().to_owned();
+                Said::success([("out_trade_no", order_no), ("retry_flag", "Y".to_owned())])
+            }
+            Err(refused) => refused.into(),
+        };
+        self.answer(&params, &said, Alteration::None)
     }
 
     fn http_500(&self, _: &Request, _: DateTime<Utc>) -> Response {
@@ -166,7 +184,8 @@ impl Face for AlipayFace {
 
     fn has(&self, what: Peculiarity) -> bool {
         match what {
-            Peculiarity::Charsets => true,
+            Peculiarity::Charsets | Peculiarity::SpacedRefunds | Peculiarity::Coupons => true,
+            Peculiarity::Probes | Peculiarity::NamedKeys | Peculiarity::Defects => false,
         }
     }
 
@@ -230,7 +249,10 @@ impl AlipayFace {
         match alteration {
             Alteration::None | Alteration::Undecided | Alteration::Charset(_) => Some(self.alipay_key.sign(text)),
             Alteration::Unsigned => None,
-            Alteration::BadSignature => Some(self.alipay_key.sign(&[text, b" "].concat())),
+            // No message of Alipay's names its key, so a strange one is a signature that does not hold.
+            Alteration::BadSignature | Alteration::UnknownKey | Alteration::Probe => {
+                Some(self.alipay_key.sign(&[text, b" "].concat()))
+            }
         }
     }
 }
@@ -239,7 +261,12 @@ impl AlipayFace {
 fn written_in(asked_for: Charset, alteration: Alteration) -> Charset {
     match alteration {
         Alteration::Charset(other) => other,
-        Alteration::None | Alteration::Undecided | Alteration::Unsigned | Alteration::BadSignature => asked_for,
+        Alteration::None
+        | Alteration::Undecided
+        | Alteration::Unsigned
+        | Alteration::BadSignature
+        | Alteration::UnknownKey
+        | Alteration::Probe => asked_for,
     }
 }
 
@@ -321,29 +348,33 @@ impl From<Refused> for Said {
 fn notification_fields(face: &AlipayFace, notice: &Notice<'_>) -> Option<Vec<(&'static str, String)>> {
     let order = notice.order;
     let amount = order.amount.to_yuan();
+    let paid = trade::paid_by_payer(order);
     let mut fields = vec![
         ("gmt_create", beijing_time(order.created_at)),
         ("subject", order.description.clone()),
         ("buyer_id", trade::BUYER_ID.to_owned()),
         ("buyer_logon_id", trade::BUYER_LOGON_ID.to_owned()),
-        ("invoice_amount", amount.clone()),
+        ("invoice_amount", paid.clone()),
         ("version", "1.0".to_owned()),
         ("notify_id", notice.id.to_owned()),
-        ("fund_bill_list", format!(r#"[{{"amount":"{amount}","fundChannel":"ALIPAYACCOUNT"}}]"#)),
+        ("fund_bill_list", format!(r#"[{{"amount":"{paid}","fundChannel":"ALIPAYACCOUNT"}}]"#)),
         ("notify_type", "trade_status_sync".to_owned()),
         ("notify_time", beijing_time(notice.now)),
         ("out_trade_no", order.key.order_no.clone()),
-        ("total_amount", amount.clone()),
+        ("total_amount", amount),
         ("trade_status", "TRADE_SUCCESS".to_owned()),
         ("trade_no", order.transaction_id.clone()?),
         ("auth_app_id", face.app_id.clone()),
-        ("receipt_amount", amount.clone()),
+        ("receipt_amount", paid.clone()),
         ("point_amount", "0.00".to_owned()),
         ("app_id", face.app_id.clone()),
-        ("buyer_pay_amount", amount),
+        ("buyer_pay_amount", paid),
         ("seller_id", face.seller_id.clone()),
         ("gmt_payment", beijing_time(order.paid_at?)),
     ];
+    fields.extend(trade::coupon(order).map(|coupon| {
+        ("voucher_detail_list", format!(r#"[{{"amount":"{coupon}","name":"{}"}}]"#, trade::COUPON_NAME))
+    }));
     fields.extend(order.passback.clone().map(|passback| ("passback_params", passback)));
     match notice.event {
         Event::Paid { .. } => {}

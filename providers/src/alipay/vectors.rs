@@ -220,7 +220,7 @@ fn the_face_takes_what_the_sdks_send_and_they_would_believe_its_answer() {
             body: Bytes::from(exchange.body.clone()),
         };
         assert!(face.call_of(&request).is_some(), "{}", exchange.id);
-        let desk = Desk { book: &book, now, alteration: Alteration::None };
+        let desk = Desk { book: &book, now, alteration: Alteration::None, spaces_refunds: false };
         let order_no = serde_json::from_str::<serde_json::Value>(&exchange.params["biz_content"]).unwrap();
         let order_no = order_no["out_trade_no"].as_str().unwrap();
         let response = face.handle(&request, &desk);

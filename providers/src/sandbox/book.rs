@@ -2,6 +2,7 @@
 //! be used again and what may be closed are rules of the faces. What it does refuse, whoever asks: paying an
 //! order twice, paying a dead one, and giving back more than was taken. Movements of money are only ever added.
 
+mod amounts;
 mod late;
 mod misread;
 mod stored;
@@ -13,7 +14,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 pub use self::misread::Misreading;
-use super::refund_end::RefundEnds;
+use super::refund_end::{PaymentEnd, PaymentEnds, RefundEnds};
 use crate::money::Money;
 use crate::order::Flow;
 
@@ -114,37 +115,11 @@ pub struct Order {
     /// When its payer last said no.
     #[serde(default)]
     pub declined_at: Option<DateTime<Utc>>,
+    /// How the payment ended, once there is one.
+    #[serde(default)]
+    pub paid_as: PaymentEnd,
     /// By the merchant's number of the refund.
     pub refunds: BTreeMap<String, Refund>,
-}
-
-impl Order {
-    /// Whether the payer could still pay it.
-    #[must_use]
-    pub fn is_payable(&self, now: DateTime<Utc>) -> bool {
-        payable(self, now).is_ok()
-    }
-
-    /// What was taken: the whole amount or nothing.
-    #[must_use]
-    pub fn captured_fen(&self) -> i64 {
-        if self.paid_at.is_some() { self.amount.minor() } else { 0 }
-    }
-
-    /// What went back to the payer, or is on its way there.
-    #[must_use]
-    pub fn refunding_fen(&self) -> i64 {
-        self.refunds.values().filter(|r| r.status != RefundStatus::Closed).map(|r| r.amount.minor()).sum()
-    }
-
-    /// What went back to the payer.
-    #[must_use]
-    pub fn refunded_fen(&self) -> i64 {
-        if self.state == State::Reversed {
-            return self.captured_fen();
-        }
-        self.refunds.values().filter(|r| r.status == RefundStatus::Done).map(|r| r.amount.minor()).sum()
-    }
 }
 
 /// Where a refund stands.
@@ -313,6 +288,8 @@ pub struct Book {
     last_number: u64,
     /// How the next refunds end; asked for from outside, and not stored.
     pub refund_ends: RefundEnds,
+    /// The same of the next payments.
+    pub payment_ends: PaymentEnds,
 }
 
 impl Book {
@@ -417,6 +394,7 @@ impl Book {
     pub fn pay(&mut self, key: &OrderKey, transaction_id: &str, now: DateTime<Utc>) -> Result<(), Refusal> {
         self.open_trade(key, transaction_id, now)?;
         let order = self.orders.get_mut(key).ok_or(Refusal::Unknown)?;
+        order.paid_as = self.payment_ends.draw(&key.provider);
         take(order, &mut self.movements, now);
         self.outbox.push(Event::Paid { order: key.clone() });
         Ok(())

@@ -9,11 +9,11 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::book::{Order, Refusal};
-use super::face::{Request, Response};
+use super::face::{Peculiarity, Request, Response};
 use super::fault::Fault;
 use super::members::{Invalid, Members};
 use super::payer::{Holding, Wish};
-use super::refund_end::RefundEnd;
+use super::refund_end::{PaymentEnd, RefundEnd};
 use super::{Core, Together};
 use crate::money::Money;
 
@@ -29,6 +29,10 @@ PUT    /refunds         {\"provider\", \"result\": \"done\" | \"closed\" | \"abn
                         refunds (all, when it is missing) end so, each provider in its own words. Alipay knows no
                         closed and no abnormal refund: it says fund_change N and does nothing, or that the buyer's
                         account is blocked; its cancel of a paid trade meets no_funds too
+GET    /payments        how the next payments end
+PUT    /payments        {\"provider\", \"result\": \"plain\" | \"coupon\" | \"defect\" | \"unsettled\" | \"unsettled_for_good\",
+                        \"count\"}: the next \"count\" payments (all, when it is missing) end so. Payers of Alipay and WeChat
+                        Pay have coupons; UnionPay's succeed with a defect (A6) or are taken and not settled (74, 75)
 POST   /refunds         {\"order_no\", \"amount\"}: somebody gives money back in the provider's own console
 GET    /clock           the sandbox's time
 POST   /clock           {\"advance_s\"} or {\"now\"}: move it forward, and with it the time of the gateway that has this
@@ -74,6 +78,9 @@ async fn route(core: &Core, request: &Request) -> Result<Response, Refused> {
         ("/faults", "PUT") => add_fault(core, &request.body).await,
         ("/faults", "DELETE") => remove_faults(core, request.query()).await,
         ("/refunds", "GET") => Ok(refund_ends(core)),
+        ("/payments", "GET") => Ok(payment_ends(core)),
+        ("/payments", "PUT") => set_payment_ends(core, &request.body),
+        ("/payments", _) => Err(Refused::WrongMethod("GET, PUT")),
         ("/refunds", "POST") => refund_by_hand(core, &request.body),
         ("/refunds", "PUT") => set_refund_ends(core, &request.body),
         ("/clock", "GET") => Ok(clock(core)),
@@ -115,13 +122,21 @@ fn faults(core: &Core) -> Response {
 async fn add_fault(core: &Core, body: &[u8]) -> Result<Response, Refused> {
     let now = core.clock.now();
     let fault = Fault::read(body, &core.providers(), now)?;
-    let does = |what| core.faces.iter().any(|(face, _)| face.provider() == fault.provider() && face.has(what));
-    if fault.needs().is_some_and(|what| !does(what)) {
-        return Err(Invalid::new("kind", format!("{} never does that", fault.provider())).into());
-    }
+    does(core, "kind", fault.provider().as_str(), fault.needs())?;
     let fault = core.faults.add(fault, now)?;
     core.faults_changed().await;
     Ok(json_response(StatusCode::OK, &fault.to_json()))
+}
+
+/// Refuses what a provider is not asked for because it never does it.
+fn does(core: &Core, param: &'static str, provider: &str, what: Option<Peculiarity>) -> Result<(), Invalid> {
+    let faces = || core.faces.iter().map(|(face, _)| face).filter(|face| face.provider().as_str() == provider);
+    match what {
+        Some(what) if !faces().any(|face| face.has(what)) => {
+            Err(Invalid::new(param, format!("{provider} never does that")))
+        }
+        Some(_) | None => Ok(()),
+    }
 }
 
 async fn remove_faults(core: &Core, query: &str) -> Result<Response, Refused> {
@@ -141,6 +156,31 @@ fn refund_ends(core: &Core) -> Response {
     let list: Vec<Value> = asked.map(|(p, end, n)| json!({"provider": p, "result": end, "count": n})).collect();
     drop(book);
     json_response(StatusCode::OK, &json!({"data": list}))
+}
+
+fn payment_ends(core: &Core) -> Response {
+    let book = core.book.lock();
+    let asked = book.payment_ends.asked();
+    let list: Vec<Value> = asked.map(|(p, end, n)| json!({"provider": p, "result": end, "count": n})).collect();
+    drop(book);
+    json_response(StatusCode::OK, &json!({"data": list}))
+}
+
+fn set_payment_ends(core: &Core, body: &[u8]) -> Result<Response, Refused> {
+    let mut members = Members::of(body, &["provider", "result", "count"])?;
+    let provider: String = members.required("provider")?;
+    if !core.providers().iter().any(|p| p.as_str() == provider) {
+        return Err(Invalid::new("provider", "is not one of the sandbox's").into());
+    }
+    let (end, count): (PaymentEnd, Option<u32>) = (members.required("result")?, members.optional("count")?);
+    let needs = match end {
+        PaymentEnd::Plain => None,
+        PaymentEnd::Coupon => Some(Peculiarity::Coupons),
+        PaymentEnd::Defect | PaymentEnd::Unsettled | PaymentEnd::UnsettledForGood => Some(Peculiarity::Defects),
+    };
+    does(core, "result", &provider, needs)?;
+    core.book.lock().payment_ends.ask(&provider, end, count);
+    Ok(payment_ends(core))
 }
 
 fn set_refund_ends(core: &Core, body: &[u8]) -> Result<Response, Refused> {
@@ -227,6 +267,7 @@ fn order_json(order: &Order) -> Value {
         "flow": order.flow,
         "state": order.state,
         "captured": order.captured_fen(),
+        "coupon": order.coupon_fen(),
         "refunded": order.refunded_fen(),
         "refunds": refunds,
         "transaction_id": order.transaction_id,

@@ -28,10 +28,10 @@ async fn answered(core: &Arc<Core>, face: Arc<dyn Face>, request: Request) -> Re
     let call = face.call_of(&request);
     core.count(face.provider(), call);
     let now = core.clock.now();
-    let handle = |alteration| handled(core, face.as_ref(), call, &request, alteration);
+    let handle = |alteration| handled(core, face.as_ref(), call, &request, (alteration, false));
     let misread = |how| {
         let book = SharedBook::new(core.book.lock().misread(how, now));
-        face.handle(&request, &Desk { book: &book, now, alteration: Alteration::None })
+        face.handle(&request, &Desk { book: &book, now, alteration: Alteration::None, spaces_refunds: false })
     };
     let Some(strike) = core.faults.strike_call(face.provider(), call, now) else {
         return Reply::Answer(handle(Alteration::None));
@@ -51,6 +51,9 @@ async fn answered(core: &Arc<Core>, face: Arc<dyn Face>, request: Request) -> Re
         CallFault::Undecided => Reply::Answer(handle(Alteration::Undecided)),
         CallFault::Gbk => Reply::Answer(handle(Alteration::Charset(Charset::Gbk))),
         CallFault::Gb18030 => Reply::Answer(handle(Alteration::Charset(Charset::Gb18030))),
+        CallFault::UnknownKey => Reply::Answer(handle(Alteration::UnknownKey)),
+        CallFault::Again => Reply::Answer(face.again(&request, now)),
+        CallFault::Spaced => Reply::Answer(handled(core, face.as_ref(), call, &request, (Alteration::None, true))),
         CallFault::Slow => Reply::Answer(handle(Alteration::None)),
         CallFault::Drip => return drip(handle(Alteration::None), strike.lateness()).await,
         CallFault::Behind => Reply::Answer(misread(Misreading::Behind(strike.lateness()))),
@@ -67,9 +70,9 @@ fn handled(
     face: &dyn Face,
     call: Option<CallKind>,
     request: &Request,
-    alteration: Alteration,
+    (alteration, spaces_refunds): (Alteration, bool),
 ) -> Response {
-    let response = face.handle(request, &Desk { book: &core.book, now: core.clock.now(), alteration });
+    let response = face.handle(request, &Desk { book: &core.book, now: core.clock.now(), alteration, spaces_refunds });
     core.dispatch();
     if call == Some(CallKind::Refund) {
         core.due_changed.notify_one();
@@ -92,6 +95,9 @@ fn wait_before(strike: &Strike<CallFault>) -> Duration {
         | CallFault::Unsigned
         | CallFault::BadSignature
         | CallFault::Undecided
+        | CallFault::UnknownKey
+        | CallFault::Again
+        | CallFault::Spaced
         | CallFault::Gbk
         | CallFault::Gb18030
         | CallFault::Drip

@@ -27,6 +27,9 @@ pub trait Face: Send + Sync + fmt::Debug {
     /// The provider's own, signed "you ask too often". Nothing was done.
     fn rate_limited(&self, request: &Request, now: DateTime<Utc>) -> Response;
 
+    /// The provider's own "call again", to whoever wants a charge reversed. Nothing was done.
+    fn again(&self, request: &Request, now: DateTime<Utc>) -> Response;
+
     /// What a broken server of the provider's answers. Nothing was done.
     fn http_500(&self, request: &Request, now: DateTime<Utc>) -> Response;
 
@@ -58,6 +61,16 @@ pub trait Face: Send + Sync + fmt::Debug {
 pub enum Peculiarity {
     /// It speaks in other charsets than UTF-8.
     Charsets,
+    /// It looks whether signatures are checked.
+    Probes,
+    /// What it says names the key that it is signed with.
+    NamedKeys,
+    /// Refunds of one order keep a distance.
+    SpacedRefunds,
+    /// Payers have coupons.
+    Coupons,
+    /// Payments succeed with a defect.
+    Defects,
 }
 
 /// The calls that faults can be aimed at; the names of the methods of the trait `Provider`.
@@ -143,6 +156,8 @@ pub struct Desk<'a> {
     pub now: DateTime<Utc>,
     /// What becomes of the answer.
     pub alteration: Alteration,
+    /// A refund that follows another one of its order too soon is refused.
+    pub spaces_refunds: bool,
 }
 
 /// What a fault makes of an answer, after what was asked for is done.
@@ -159,6 +174,10 @@ pub enum Alteration {
     BadSignature,
     /// It is written in this charset, whichever was asked for, and signed so.
     Charset(Charset),
+    /// It is signed, with a key that nobody has told of.
+    UnknownKey,
+    /// Its signature says that it is none: the provider looks whether anybody notices.
+    Probe,
 }
 
 /// One sending of a notification.

@@ -49,6 +49,12 @@ pub enum CallFault {
     Gbk,
     /// The same in GB18030.
     Gb18030,
+    /// It is done, and the answer is signed with a key that nobody has told of.
+    UnknownKey,
+    /// Nothing is done; whoever wants a charge reversed is told to call again.
+    Again,
+    /// A refund that follows another one of its order within three seconds is refused, and not done.
+    Spaced,
     /// It is done, and answered late.
     Slow,
     /// It is done, and answered a few bytes at a time.
@@ -78,8 +84,11 @@ impl CallFault {
             | Self::Undecided
             | Self::Gbk
             | Self::Gb18030
+            | Self::UnknownKey
             | Self::Slow
             | Self::Drip => true,
+            Self::Again => matches!(call, CallKind::Reverse),
+            Self::Spaced => matches!(call, CallKind::Refund),
             Self::Behind => matches!(call, CallKind::Query | CallKind::QueryRefund),
             Self::SaysClosed | Self::OtherAmount => matches!(call, CallKind::Query),
         }
@@ -106,6 +115,11 @@ pub enum NotificationFault {
     Gbk,
     /// The same in GB18030.
     Gb18030,
+    /// It is signed with a key that nobody has told of.
+    UnknownKey,
+    /// The provider looks whether signatures are checked: one that says that its signature is none comes first, then one
+    /// signed with a key that nobody has told of.
+    Probe,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,6 +219,11 @@ impl Fault {
         match self.kind {
             Kind::Call(CallFault::Gbk | CallFault::Gb18030, _)
             | Kind::Notification(NotificationFault::Gbk | NotificationFault::Gb18030) => Some(Peculiarity::Charsets),
+            Kind::Call(CallFault::UnknownKey, _) | Kind::Notification(NotificationFault::UnknownKey) => {
+                Some(Peculiarity::NamedKeys)
+            }
+            Kind::Call(CallFault::Spaced, _) => Some(Peculiarity::SpacedRefunds),
+            Kind::Notification(NotificationFault::Probe) => Some(Peculiarity::Probes),
             Kind::Call(..) | Kind::Notification(_) => None,
         }
     }
@@ -329,7 +348,7 @@ fn read_kind(kind: &str, call: Option<String>) -> Result<Kind, Invalid> {
         return Err(Invalid::new("call", "refuse closes the listener of the whole provider"));
     }
     if call.is_some_and(|call| !fault.strikes(call)) {
-        return Err(Invalid::new("call", format!("{fault} is for questions only")));
+        return Err(Invalid::new("call", format!("{fault} is for other calls")));
     }
     Ok(Kind::Call(fault, call))
 }

@@ -159,6 +159,15 @@ impl Notifier {
             NotificationFault::Misstate => self.send_as(delivery, &forged(delivery), Alteration::None, fault).await,
             NotificationFault::Gbk => self.send_in(delivery, Charset::Gbk, fault).await,
             NotificationFault::Gb18030 => self.send_in(delivery, Charset::Gb18030, fault).await,
+            NotificationFault::UnknownKey => {
+                self.send_as(delivery, &delivery.order, Alteration::UnknownKey, fault).await
+            }
+            NotificationFault::Probe => {
+                for alteration in [Alteration::Probe, Alteration::UnknownKey] {
+                    self.send_as(delivery, &delivery.order, alteration, fault).await;
+                }
+                self.send(delivery, None).await
+            }
             NotificationFault::Forge => {
                 self.send_as(delivery, &forged(delivery), Alteration::BadSignature, fault).await;
                 self.send(delivery, None).await

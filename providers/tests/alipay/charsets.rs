@@ -63,7 +63,7 @@ fn shop_key() -> &'static str {
 async fn a_shop_that_speaks_gbk_is_answered_and_told_in_gbk() {
     for charset in ["GBK", "gbk", "gb2312"] {
         let shop = Shop::open().await;
-        let desk = Desk { book: shop.book(), now: shop.now(), alteration: Alteration::None };
+        let desk = Desk { book: shop.book(), now: shop.now(), alteration: Alteration::None, spaces_refunds: false };
         let answer = shop.face().handle(&precreate(charset, gbk), &desk);
         assert_eq!(answer.headers["content-type"], "text/html;charset=GBK");
         let (said, holds) = node(&answer);
@@ -88,7 +88,7 @@ async fn a_shop_that_speaks_gbk_is_answered_and_told_in_gbk() {
         assert!(matches!(read.notice, Notice::Paid { capture, .. } if capture.amount.minor() == 8888));
     }
     let shop = Shop::open().await;
-    let desk = Desk { book: shop.book(), now: shop.now(), alteration: Alteration::None };
+    let desk = Desk { book: shop.book(), now: shop.now(), alteration: Alteration::None, spaces_refunds: false };
     for charset in ["gb18030", "latin1"] {
         let (said, _) = node(&shop.face().handle(&precreate(charset, gbk), &desk));
         assert!(said.contains("isv.invalid-charset"), "{said}");

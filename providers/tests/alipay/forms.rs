@@ -42,7 +42,7 @@ fn multipart(biz_content: &str, quoted: bool) -> Request {
 }
 
 fn said(shop: &Shop, request: &Request) -> Value {
-    let desk = Desk { book: shop.book(), now: shop.now(), alteration: Alteration::None };
+    let desk = Desk { book: shop.book(), now: shop.now(), alteration: Alteration::None, spaces_refunds: false };
     let body: Value = serde_json::from_slice(&shop.face().handle(request, &desk).body).unwrap();
     body["alipay_trade_precreate_response"].clone()
 }

@@ -180,7 +180,7 @@ fn request(changes: &[(&str, &str)], resign: bool) -> Request {
 fn said(request: &Request) -> (String, Value, bool) {
     let shop_face = face();
     let now = chrono::DateTime::parse_from_rfc3339("2026-03-01T02:00:00Z").unwrap().to_utc();
-    let desk = Desk { book: &SharedBook::default(), now, alteration: Alteration::None };
+    let desk = Desk { book: &SharedBook::default(), now, alteration: Alteration::None, spaces_refunds: false };
     let response = shop_face.handle(request, &desk);
     assert_eq!(response.status, 200);
     assert_eq!(response.headers["content-type"], "text/html;charset=utf-8");

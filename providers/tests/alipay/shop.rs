@@ -47,7 +47,8 @@ struct Server {
 impl Server {
     fn respond(&self, request: &Request) -> Option<Response> {
         let (now, mode) = *self.moment.lock().unwrap();
-        let act = |alteration| self.face.handle(request, &Desk { book: &self.book, now, alteration });
+        let act =
+            |alteration| self.face.handle(request, &Desk { book: &self.book, now, alteration, spaces_refunds: false });
         match mode {
             Mode::Face(alteration) => Some(act(alteration)),
             Mode::RateLimited => Some(self.face.rate_limited(request, now)),

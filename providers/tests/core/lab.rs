@@ -92,6 +92,7 @@ fn order(key: OrderKey, notify_url: Option<&str>, now: DateTime<Utc>) -> Order {
         paid_at: None,
         ended_at: None,
         declined_at: None,
+        paid_as: Default::default(),
         refunds: BTreeMap::new(),
     }
 }
@@ -103,7 +104,7 @@ fn signed(status: StatusCode, body: impl Into<Bytes>, alteration: Alteration) ->
 fn signature(alteration: Alteration) -> HeaderMap {
     let text = match alteration {
         Alteration::None | Alteration::Undecided | Alteration::Charset(_) => "good",
-        Alteration::BadSignature => "bad",
+        Alteration::BadSignature | Alteration::UnknownKey | Alteration::Probe => "bad",
         Alteration::Unsigned => return HeaderMap::new(),
     };
     HeaderMap::from_iter([(HeaderName::from_static(SIGNATURE), HeaderValue::from_static(text))])
@@ -127,6 +128,10 @@ impl Face for SmallFace {
 
     fn rate_limited(&self, _: &Request, _: DateTime<Utc>) -> Response {
         signed(StatusCode::TOO_MANY_REQUESTS, "slow down", Alteration::None)
+    }
+
+    fn again(&self, _: &Request, _: DateTime<Utc>) -> Response {
+        signed(StatusCode::OK, "call again", Alteration::None)
     }
 
     fn http_500(&self, _: &Request, _: DateTime<Utc>) -> Response {

@@ -196,7 +196,7 @@ async fn answer(
         (shared.now, shared.alteration, shared.mood)
     };
     let answered = match mood {
-        Mood::Well => face.handle(&request, &Desk { book: &book, now, alteration }),
+        Mood::Well => face.handle(&request, &Desk { book: &book, now, alteration, spaces_refunds: false }),
         Mood::Busy => face.rate_limited(&request, now),
         Mood::Broken => face.http_500(&request, now),
     };

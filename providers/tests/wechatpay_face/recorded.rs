@@ -34,7 +34,7 @@ fn request_of(recorded: &Value) -> Request {
 
 fn handle(bench: &Bench, request: &Request, at: i64) -> Response {
     let now = DateTime::from_timestamp(at, 0).unwrap();
-    bench.face.handle(request, &Desk { book: &bench.book, now, alteration: Alteration::None })
+    bench.face.handle(request, &Desk { book: &bench.book, now, alteration: Alteration::None, spaces_refunds: false })
 }
 
 #[tokio::test]

@@ -6,7 +6,8 @@ use serde_json::json;
 use super::super::is_code;
 use super::super::wire::beijing_time;
 use super::trade::{
-    BUYER_ID, BUYER_LOGON_ID, Biz, INVALID_PARAMETER, STORE_NAME, Shop, TRADE_NOT_EXIST, text, transaction_id,
+    BUYER_ID, BUYER_LOGON_ID, Biz, COUPON_NAME, INVALID_PARAMETER, STORE_NAME, Shop, TRADE_NOT_EXIST, coupon,
+    paid_by_payer, text, transaction_id,
 };
 use super::{Refused, Said};
 use crate::order::Flow;
@@ -63,7 +64,7 @@ impl Shop<'_> {
 
 /// Taken, or (10003) the payer is being asked: the same shape without a time of payment.
 fn told(order: &Order) -> Said {
-    let amount = order.amount.to_yuan();
+    let paid = paid_by_payer(order);
     let mut said = if order.paid_at.is_some() {
         Said::success([])
     } else {
@@ -74,17 +75,20 @@ fn told(order: &Order) -> Said {
     match order.paid_at {
         Some(paid_at) => {
             for name in ["buyer_pay_amount", "invoice_amount", "receipt_amount"] {
-                said.push(name, amount.as_str());
+                said.push(name, paid.as_str());
             }
             said.push("point_amount", "0.00");
-            said.push("fund_bill_list", json!([{"amount": amount, "fund_channel": "ALIPAYACCOUNT"}]));
+            said.push("fund_bill_list", json!([{"amount": paid, "fund_channel": "ALIPAYACCOUNT"}]));
             said.push("gmt_payment", beijing_time(paid_at));
             said.push("store_name", STORE_NAME);
+            if let Some(coupon) = coupon(order) {
+                said.push("voucher_detail_list", json!([{"amount": coupon, "name": COUPON_NAME}]));
+            }
         }
         None => said.extend(unpaid_amounts()),
     }
     said.push("out_trade_no", order.key.order_no.as_str());
-    said.push("total_amount", amount);
+    said.push("total_amount", order.amount.to_yuan());
     said.push("trade_no", order.transaction_id.clone().unwrap_or_default());
     said
 }

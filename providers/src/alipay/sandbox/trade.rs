@@ -22,6 +22,7 @@ pub(super) const BUYER_LOGON_ID: &str = "138****0000";
 const CHARSET: &str = "charset";
 /// The shop as Alipay's answers call it.
 pub(super) const STORE_NAME: &str = "联通沙盒小店";
+pub(super) const COUPON_NAME: &str = "店庆满减券";
 const LARGEST_FEN: i64 = 10_000_000_000;
 /// A code lives this long whatever is asked.
 const LONGEST_CODE: TimeDelta = TimeDelta::hours(2);
@@ -29,6 +30,7 @@ const LONGEST_CODE: TimeDelta = TimeDelta::hours(2);
 const DEFAULT_LIFE: TimeDelta = TimeDelta::hours(3);
 /// A `timeout_express`: until the end of today, Beijing's.
 const UNTIL_MIDNIGHT: &str = "1c";
+const REFUND_SPACING: TimeDelta = TimeDelta::seconds(3);
 const CANCEL_WINDOW: TimeDelta = TimeDelta::hours(24);
 
 pub(super) const INVALID_PARAMETER: Refused = Refused("40004", "ACQ.INVALID_PARAMETER", "参数无效");
@@ -36,6 +38,8 @@ pub(super) const TRADE_NOT_EXIST: Refused = Refused("40004", "ACQ.TRADE_NOT_EXIS
 const TRADE_HAS_CLOSE: Refused = Refused("40004", "ACQ.TRADE_HAS_CLOSE", "交易已经关闭");
 const CONTEXT_INCONSISTENT: Refused = Refused("40004", "ACQ.CONTEXT_INCONSISTENT", "交易信息被篡改");
 const TRADE_STATUS_ERROR: Refused = Refused("40004", "ACQ.TRADE_STATUS_ERROR", "交易状态不合法");
+/// Nobody knows what was done. Which code a refund gets that comes too soon is not documented, so it is this one.
+const SYSTEM_ERROR: Refused = Refused("40004", "ACQ.SYSTEM_ERROR", "接口返回错误");
 const SELLER_BALANCE_NOT_ENOUGH: Refused = Refused("40004", "ACQ.SELLER_BALANCE_NOT_ENOUGH", "卖家余额不足");
 const REFUND_TOO_MUCH: Refused = Refused("40004", "ACQ.REASON_TRADE_REFUND_FEE_ERR", "退款金额无效");
 
@@ -51,6 +55,8 @@ pub(super) struct Shop<'a> {
     pub seller_id: &'a str,
     /// Of the request.
     pub charset: Charset,
+    /// Whether a refund that follows another one too soon is refused.
+    pub spaces_refunds: bool,
     pub now: DateTime<Utc>,
 }
 
@@ -180,6 +186,7 @@ impl Shop<'_> {
             paid_at: None,
             ended_at: None,
             declined_at: None,
+            paid_as: Default::default(),
             refunds: Default::default(),
         };
         book.insert(order).map_err(|_| CONTEXT_INCONSISTENT)
@@ -230,7 +237,7 @@ impl Shop<'_> {
             // All of it went back: the same word as for one that was never paid.
             State::Paid | State::Closed | State::Reversed => "TRADE_CLOSED",
         };
-        let paid = if order.paid_at.is_some() { order.amount.to_yuan() } else { "0.00".to_owned() };
+        let paid = if order.paid_at.is_some() { paid_by_payer(&order) } else { "0.00".to_owned() };
         let mut said = Said::success([
             ("buyer_logon_id", BUYER_LOGON_ID.to_owned()),
             ("buyer_pay_amount", paid.clone()),
@@ -246,6 +253,9 @@ impl Shop<'_> {
         if let Some(paid_at) = order.paid_at {
             said.push("send_pay_date", beijing_time(paid_at));
             said.push("store_name", STORE_NAME);
+        }
+        if let Some(coupon) = coupon(&order) {
+            said.push("discount_amount", coupon);
         }
         said.push("total_amount", order.amount.to_yuan());
         said.push("trade_no", order.transaction_id.unwrap_or_default());
@@ -310,6 +320,7 @@ impl Shop<'_> {
             Some(refund) if refund.amount == amount => "N",
             Some(_) => return Err(Refused("40004", "ACQ.DISCORDANT_REPEAT_REQUEST", "不一致的请求")),
             None if order.refunding_fen() == order.captured_fen() => return Err(TRADE_HAS_CLOSE),
+            None if self.spaces_refunds && follows_too_soon(&order, self.now) => return Err(SYSTEM_ERROR),
             None if order.captured_fen() - order.refunding_fen() < amount.minor() => return Err(REFUND_TOO_MUCH),
             None if !self.takes_up_refund(book)? => "N",
             None => {
@@ -389,6 +400,21 @@ fn amount(biz: &Biz, name: &str) -> Result<Money, Refused> {
         _ => return Err(INVALID_PARAMETER),
     };
     Money::from_yuan(&yuan).ok().filter(|amount| amount.minor() > 0).ok_or(INVALID_PARAMETER)
+}
+
+/// What is left of the amount when a coupon of the shop's has paid its part.
+pub(super) fn paid_by_payer(order: &Order) -> String {
+    let fen = order.amount.minor() - order.coupon_fen();
+    Money::fen(fen).unwrap_or(order.amount).to_yuan()
+}
+
+/// The coupon's part, if there is one.
+pub(super) fn coupon(order: &Order) -> Option<String> {
+    Money::fen(order.coupon_fen()).ok().filter(|coupon| coupon.minor() > 0).map(Money::to_yuan)
+}
+
+fn follows_too_soon(order: &Order, now: DateTime<Utc>) -> bool {
+    order.refunds.values().any(|refund| now - refund.created_at < REFUND_SPACING)
 }
 
 fn midnight_after(now: DateTime<Utc>) -> DateTime<Utc> {

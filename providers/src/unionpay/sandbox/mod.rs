@@ -59,12 +59,18 @@ pub(super) fn face(keys: &Value) -> Result<Arc<dyn Face>, SettingsError> {
     Ok(Arc::new(UnionPayFace {
         merchant: Verifier::from_der(&public).map_err(|_| wrong("merchant_cert"))?,
         cert_id: certificate::serial(&merchant).ok_or_else(|| wrong("merchant_cert"))?,
+        merchant_key: pki::merchant_key(&keys).ok_or_else(|| wrong("pfx"))?,
+        merchants_own: as_it_travels(&keys.merchant_cert),
         platform: Signer::from_text(&keys.platform_private_key).map_err(|_| wrong("platform_private_key"))?,
-        certificate: keys.platform_cert.lines().collect::<Vec<_>>().join("\r\n"),
+        certificate: as_it_travels(&keys.platform_cert),
         shared: SharedKey::new(&keys.secure_key),
         questions: Mutex::default(),
         keys,
     }))
+}
+
+fn as_it_travels(pem: &str) -> String {
+    pem.lines().collect::<Vec<_>>().join("\r\n")
 }
 
 /// One merchant's UnionPay.
@@ -72,6 +78,9 @@ struct UnionPayFace {
     keys: Keys,
     merchant: Verifier,
     cert_id: String,
+    /// For messages that a merchant signs in UnionPay's name: its certificate is of the same authority.
+    merchant_key: Signer,
+    merchants_own: String,
     platform: Signer,
     /// As it travels: CRLF between the lines and none at the end.
     certificate: String,
@@ -163,17 +172,26 @@ impl UnionPayFace {
     /// Signs a message by the method that it names.
     fn sign(&self, fields: &mut Fields, alteration: Alteration) {
         let is_certificate = fields.get("signMethod").is_none_or(|method| method == BY_CERTIFICATE);
+        let is_strange = alteration == Alteration::UnknownKey;
         if is_certificate {
-            fields.insert(CERTIFICATE.to_owned(), self.certificate.clone());
+            let certificate = if is_strange { &self.merchants_own } else { &self.certificate };
+            fields.insert(CERTIFICATE.to_owned(), certificate.clone());
         }
         let text = match alteration {
-            Alteration::None | Alteration::Undecided | Alteration::Charset(_) => signed_text(fields),
+            Alteration::None | Alteration::Undecided | Alteration::Charset(_) | Alteration::UnknownKey => {
+                signed_text(fields)
+            }
             // Of the right form and over something else.
-            Alteration::BadSignature => signed_text(fields) + "!",
+            Alteration::BadSignature | Alteration::Probe => signed_text(fields) + "!",
             Alteration::Unsigned => return,
         };
         let text = bytes(&text);
-        let signature = if is_certificate { by_certificate(&self.platform, &text) } else { self.shared.sign(&text) };
+        let signature = match (is_certificate, is_strange) {
+            (true, false) => by_certificate(&self.platform, &text),
+            (true, true) => by_certificate(&self.merchant_key, &text),
+            (false, false) => self.shared.sign(&text),
+            (false, true) => SharedKey::new("another").sign(&text),
+        };
         fields.insert("signature".to_owned(), signature);
     }
 }
@@ -186,9 +204,12 @@ fn written_in(fields: &mut Fields, named: &str, alteration: Alteration) -> Chars
             fields.insert("encoding".to_owned(), other.name().to_owned());
             other
         }
-        Alteration::None | Alteration::Undecided | Alteration::Unsigned | Alteration::BadSignature => {
-            Charset::named(named).unwrap_or_default()
-        }
+        Alteration::None
+        | Alteration::Undecided
+        | Alteration::Unsigned
+        | Alteration::BadSignature
+        | Alteration::UnknownKey
+        | Alteration::Probe => Charset::named(named).unwrap_or_default(),
     };
     for value in fields.values_mut() {
         *value = charset.opaque(&words(value));
@@ -249,6 +270,13 @@ impl Face for UnionPayFace {
         }
     }
 
+    fn again(&self, request: &Request, _: DateTime<Utc>) -> Response {
+        match request::read(request) {
+            Ok((_, fields)) => self.answer(&fields, Said::busy(), Alteration::None),
+            Err(no) => broken(no),
+        }
+    }
+
     fn http_500(&self, _: &Request, _: DateTime<Utc>) -> Response {
         plain(StatusCode::INTERNAL_SERVER_ERROR, "<html><body><h1>HTTP Status 500</h1></body></html>")
     }
@@ -275,7 +303,8 @@ impl Face for UnionPayFace {
 
     fn has(&self, what: Peculiarity) -> bool {
         match what {
-            Peculiarity::Charsets => true,
+            Peculiarity::Charsets | Peculiarity::NamedKeys | Peculiarity::Defects => true,
+            Peculiarity::Probes | Peculiarity::SpacedRefunds | Peculiarity::Coupons => false,
         }
     }
 

@@ -11,12 +11,19 @@ use crate::order::Flow;
 use crate::sandbox::book::{Event, Order};
 use crate::sandbox::charset::Charset;
 use crate::sandbox::face::{Notice, Outgoing};
+use crate::sandbox::refund_end::PaymentEnd;
 
 pub(super) fn outgoing(face: &UnionPayFace, notice: &Notice<'_>) -> Option<Outgoing> {
     let (url, details, mut told) = match notice.event {
         Event::Paid { .. } => payment(notice.order)?,
         Event::RefundEnded { refund_no, .. } => refund(notice.order, refund_no)?,
         Event::Closed { .. } => return None,
+    };
+    // Only success is told, with a defect or without.
+    let resp_code = match (notice.event, notice.order.paid_as) {
+        (Event::Paid { .. }, PaymentEnd::Unsettled | PaymentEnd::UnsettledForGood) => return None,
+        (Event::Paid { .. }, PaymentEnd::Defect) => "A6",
+        (Event::Paid { .. } | Event::RefundEnded { .. } | Event::Closed { .. }, _) => "00",
     };
     // Orders from before it was remembered were asked for in this one.
     let encoding = Some(detail(details, "encoding")).filter(|name| !name.is_empty()).unwrap_or("UTF-8");
@@ -27,7 +34,7 @@ pub(super) fn outgoing(face: &UnionPayFace, notice: &Notice<'_>) -> Option<Outgo
         ("merId", &face.keys.mer_id),
         ("signMethod", detail(details, "signMethod")),
         ("currencyCode", "156"),
-        ("respCode", "00"),
+        ("respCode", resp_code),
         ("respMsg", "success"),
     ]));
     told.retain(|_, value| !value.is_empty());

@@ -13,6 +13,7 @@ use crate::order::Flow;
 use crate::sandbox::book::{Book, Code, Order, OrderKey, Refusal, State};
 use crate::sandbox::face::Desk;
 use crate::sandbox::payer::Mood;
+use crate::sandbox::refund_end::PaymentEnd;
 
 /// An applied code without a `payTimeout` was seen to live this long.
 const LIFE: TimeDelta = TimeDelta::seconds(86_362);
@@ -67,6 +68,7 @@ fn entered(
         paid_at: None,
         ended_at: None,
         declined_at: None,
+        paid_as: Default::default(),
         refunds: std::collections::BTreeMap::new(),
     })
 }
@@ -167,7 +169,12 @@ fn state(order: &Order, now: DateTime<Utc>) -> Option<(&'static str, &'static st
     let declined = order.declined_at.is_some();
     match order.state {
         State::Paid if order.is_late() => Some(("42", "扣款成功但交易超过规定支付时间[1000042]")),
-        State::Paid => Some(("00", "成功[0000000]")),
+        State::Paid => Some(match order.paid_as {
+            PaymentEnd::Plain | PaymentEnd::Coupon => ("00", "成功[0000000]"),
+            PaymentEnd::Defect => ("A6", "有缺陷的成功[10000A6]"),
+            PaymentEnd::Unsettled => ("74", "扣款成功，销账未知[1000074]"),
+            PaymentEnd::UnsettledForGood => ("75", "扣款成功，销账失败[1000075]"),
+        }),
         // A second card can still pay an applied code.
         State::Shown | State::Payable if !is_scan && now >= order.expires_at => None,
         State::Shown | State::Payable if declined => Some(no_money),

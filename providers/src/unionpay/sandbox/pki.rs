@@ -3,13 +3,16 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
-use p12_keystore::{EncryptionAlgorithm, KeyStore, KeyStoreEntry, MacAlgorithm, PrivateKey, PrivateKeyChain};
+use p12_keystore::{
+    EncryptionAlgorithm, KeyStore, KeyStoreEntry, MacAlgorithm, Pkcs12Archive, PrivateKey, PrivateKeyChain,
+};
 use rcgen::{
     BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose, SerialNumber, date_time_ymd,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::sandbox::keys::{NoRandomness, digits, hex, rsa_private_keys};
+use crate::signing::Signer;
 
 /// UnionPay's name stands in the third part.
 const PLATFORM: &str = "041@8310000000083040@中国银联股份有限公司@00016495";
@@ -83,6 +86,12 @@ fn authority(name: &str) -> Result<CertificateParams, NoRandomness> {
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
     Ok(params)
+}
+
+/// The merchant's key, out of its file.
+pub(super) fn merchant_key(keys: &Keys) -> Option<Signer> {
+    let archive = Pkcs12Archive::from_pkcs12(&BASE64.decode(&keys.pfx).ok()?, &keys.pfx_password).ok()?;
+    Signer::from_der(archive.keys.first()?.key.as_der()).ok()
 }
 
 /// The merchant's key and chain, encrypted as real files are: the official SDK opens nothing newer.

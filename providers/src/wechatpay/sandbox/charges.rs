@@ -148,6 +148,7 @@ fn enter(book: &mut Book, new: NewCharge, mood: Mood, id: &str, now: DateTime<Ut
         paid_at: None,
         ended_at: None,
         declined_at: None,
+        paid_as: Default::default(),
         refunds: std::collections::BTreeMap::new(),
     })?;
     match mood {

@@ -33,6 +33,11 @@ const PROVIDER: &str = "wechatpay";
 const RETRIES_S: [u32; 15] =
     [15, 15, 30, 180, 600, 1200, 1800, 1800, 1800, 3600, 10_800, 10_800, 10_800, 21_600, 21_600];
 
+/// What the signature of a probe begins with.
+const PROBE: &str = "WECHATPAY/SIGNTEST/";
+/// Of a platform certificate that nobody was given.
+const NEXT_SERIAL: &str = "60000000000000000000000000000000000000A6";
+
 /// The sandbox merchant and both of the provider's keys, as they are stored.
 #[derive(Serialize, Deserialize)]
 struct Keys {
@@ -219,6 +224,8 @@ impl WechatFace {
         let message = answer_message(&timestamp, &nonce, body);
         let signature = match alteration {
             Alteration::None | Alteration::Undecided | Alteration::Charset(_) => key.sign(&message),
+            Alteration::UnknownKey => self.platform.sign(&message),
+            Alteration::Probe => format!("{PROBE}{}", key.sign(&message)),
             // Of the right length and over something else.
             Alteration::BadSignature => key.sign(&[&message, b"!".as_slice()].concat()),
             Alteration::Unsigned => return,
@@ -226,7 +233,7 @@ impl WechatFace {
         put(headers, "wechatpay-timestamp", &timestamp);
         put(headers, "wechatpay-nonce", &nonce);
         put(headers, "wechatpay-signature", &signature);
-        put(headers, "wechatpay-serial", serial);
+        put(headers, "wechatpay-serial", if alteration == Alteration::UnknownKey { NEXT_SERIAL } else { serial });
         put(headers, "wechatpay-signature-type", SIGNATURE_TYPE);
     }
 }
@@ -278,6 +285,15 @@ impl Face for WechatFace {
         self.answer(&said, request, now, Alteration::None)
     }
 
+    /// The payer is typing the password: it cannot be reversed now.
+    fn again(&self, request: &Request, now: DateTime<Utc>) -> Response {
+        let said = match auth::check(self, request, now) {
+            Ok(()) => Said::bad_request("USERPAYING", 0, "正在支付中，不能发起撤销"),
+            Err(no) => no,
+        };
+        self.answer(&said, request, now, Alteration::None)
+    }
+
     fn http_500(&self, request: &Request, now: DateTime<Utc>) -> Response {
         self.answer(&Said::system_error(), request, now, Alteration::None)
     }
@@ -306,7 +322,8 @@ impl Face for WechatFace {
     fn has(&self, what: Peculiarity) -> bool {
         match what {
             // JSON in UTF-8, in both directions.
-            Peculiarity::Charsets => false,
+            Peculiarity::Charsets | Peculiarity::SpacedRefunds | Peculiarity::Defects => false,
+            Peculiarity::Probes | Peculiarity::NamedKeys | Peculiarity::Coupons => true,
         }
     }
 

@@ -77,7 +77,10 @@ fn refund_ended(face: &WechatFace, order: &Order, refund_no: &str) -> Option<Tol
         "mchid": face.keys.mchid, "transaction_id": order.transaction_id, "out_trade_no": order.key.order_no,
         "refund_id": refund.refund_id, "out_refund_no": refund.refund_no, "refund_status": refunds::status(refund),
         "user_received_account": "支付用户零钱",
-        "amount": {"total": total, "refund": back, "payer_total": total, "payer_refund": back},
+        "amount": {
+            "total": total, "refund": back, "payer_total": total - order.coupon_fen(),
+            "payer_refund": back - refunds::coupon_back(order, refund),
+        },
     });
     if let (Some(members), Some(time)) = (resource.as_object_mut(), refunds::success_time(refund)) {
         members.insert("success_time".to_owned(), Value::String(time));

@@ -18,6 +18,8 @@ use crate::sandbox::keys::hex;
 const CODE_LIFE: TimeDelta = TimeDelta::hours(2);
 const ORDER_LIFE: TimeDelta = TimeDelta::days(7);
 const SHORTEST_OFFER: TimeDelta = TimeDelta::minutes(1);
+/// The number of the payer's coupon.
+pub(super) const COUPON: &str = "109519";
 /// The payer, always the same one.
 pub(super) const OPENID: &str = "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o";
 
@@ -116,6 +118,7 @@ fn entered(new: &NewOrder, signed_by: &str, now: DateTime<Utc>) -> Order {
         paid_at: None,
         ended_at: None,
         declined_at: None,
+        paid_as: Default::default(),
         refunds: std::collections::BTreeMap::new(),
     }
 }
@@ -172,6 +175,7 @@ pub(super) fn dead(key: &OrderKey, flow: Flow, now: DateTime<Utc>) -> Option<Ord
         paid_at: None,
         ended_at: Some(now),
         declined_at: None,
+        paid_as: Default::default(),
         refunds: std::collections::BTreeMap::new(),
     })
 }
@@ -248,7 +252,10 @@ pub(super) fn transaction(face: &WechatFace, order: &Order, now: DateTime<Utc>) 
     let total = order.amount.minor();
     let more = match (order.paid_at, &order.transaction_id) {
         (Some(paid_at), Some(id)) => json!({
-            "amount": {"currency": "CNY", "payer_currency": "CNY", "payer_total": total, "total": total},
+            "amount": {
+                "currency": "CNY", "payer_currency": "CNY", "payer_total": total - order.coupon_fen(), "total": total,
+            },
+            "promotion_detail": promotions(order),
             "attach": order.passback.clone().unwrap_or_default(), "bank_type": "OTHERS",
             "payer": {"openid": OPENID}, "success_time": beijing(paid_at), "trade_type": trade_type,
             "transaction_id": id,
@@ -259,6 +266,18 @@ pub(super) fn transaction(face: &WechatFace, order: &Order, now: DateTime<Utc>) 
         members.extend(more);
     }
     members
+}
+
+/// The coupon that the payer had, if any: the shop's own, for all of its goods.
+fn promotions(order: &Order) -> Value {
+    match order.coupon_fen() {
+        0 => json!([]),
+        fen => json!([{
+            "coupon_id": COUPON, "name": "店庆满减券", "scope": "GLOBAL", "type": "NOCASH", "amount": fen,
+            "stock_id": "931386", "wechatpay_contribute": 0, "merchant_contribute": fen, "other_contribute": 0,
+            "currency": "CNY",
+        }]),
+    }
 }
 
 pub(super) fn close(face: &WechatFace, request: &Request, order_no: &str, desk: &Desk<'_>) -> Result<Said, Said> {

@@ -6,6 +6,7 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::fields::{Fields, body};
+use super::orders::COUPON;
 use super::said::Said;
 use super::{PROVIDER, WechatFace, beijing, beijing_day};
 use crate::money::Money;
@@ -174,15 +175,30 @@ pub(super) fn success_time(refund: &Refund) -> Option<String> {
     refund.completed_at.filter(|_| refund.status == RefundStatus::Done).map(beijing)
 }
 
+/// The coupon's share of a refund.
+pub(super) fn coupon_back(order: &Order, refund: &Refund) -> i64 {
+    refund.amount.minor() * order.coupon_fen() / order.amount.minor().max(1)
+}
+
 fn described(order: &Order, refund: &Refund) -> Value {
     let (total, back) = (order.amount.minor(), refund.amount.minor());
+    let (payer_total, coupon_back) = (total - order.coupon_fen(), coupon_back(order, refund));
+    let payer_back = back - coupon_back;
+    let promotions = match coupon_back {
+        0 => json!([]),
+        fen => json!([{
+            "promotion_id": COUPON, "scope": "GLOBAL", "type": "COUPON", "amount": order.coupon_fen(),
+            "refund_amount": fen,
+        }]),
+    };
     let mut members = json!({
         "amount": {
-            "currency": "CNY", "discount_refund": 0, "from": [], "payer_refund": back, "payer_total": total,
-            "refund": back, "refund_fee": 0, "settlement_refund": back, "settlement_total": total, "total": total,
+            "currency": "CNY", "discount_refund": coupon_back, "from": [], "payer_refund": payer_back,
+            "payer_total": payer_total, "refund": back, "refund_fee": 0, "settlement_refund": payer_back,
+            "settlement_total": payer_total, "total": total,
         },
         "channel": "ORIGINAL", "create_time": beijing(refund.created_at), "funds_account": "AVAILABLE",
-        "out_refund_no": refund.refund_no, "out_trade_no": order.key.order_no, "promotion_detail": [],
+        "out_refund_no": refund.refund_no, "out_trade_no": order.key.order_no, "promotion_detail": promotions,
         "refund_id": refund.refund_id, "status": status(refund), "transaction_id": order.transaction_id,
         "user_received_account": "支付用户零钱",
     });
