@@ -326,11 +326,11 @@ impl Run<'_> {
     }
 
     async fn trouble(&self, shop: &Shop, demo: &Demo, neighbour: Option<&Neighbour>) -> Result<Forgeries, Broken> {
-        for end in &self.plan.refund_ends {
-            self.stage.tell("PUT", "/refunds", Some(end.clone())).await?;
-        }
-        for fault in &self.plan.faults {
-            self.stage.tell("PUT", "/faults", Some(fault.clone())).await?;
+        let asked = [("/refunds", &self.plan.refund_ends), ("/payments", &self.plan.payment_ends)];
+        for (path, bodies) in asked.into_iter().chain([("/faults", &self.plan.faults)]) {
+            for body in bodies {
+                self.stage.tell("PUT", path, Some(body.clone())).await?;
+            }
         }
         let places = Arc::new(Semaphore::new(self.plan.at_once));
         let mut shoppers = JoinSet::new();

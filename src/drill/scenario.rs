@@ -6,6 +6,7 @@ mod bad_neighbour;
 mod clock_set;
 mod disk_full;
 mod late_money;
+mod odd_ways;
 mod redis_lies;
 mod silence;
 mod storm;
@@ -107,6 +108,8 @@ pub struct Plan {
     pub faults: Vec<Value>,
     /// How refunds end: bodies of `PUT /refunds`.
     pub refund_ends: Vec<Value>,
+    /// How payments end: bodies of `PUT /payments`.
+    pub payment_ends: Vec<Value>,
     /// When, in milliseconds of real time from the beginning, and what.
     pub blows: Vec<(u64, Blow)>,
     /// Of a thousand orders that a provider has and nobody was shown, so many are paid by somebody all the same.
@@ -167,8 +170,9 @@ pub const SCENARIOS: &[Scenario] = &[
                 providers and callbacks cut or stalled, a Redis that has lost everything, a database that restarts or takes no \
                 writes; answers to questions that lag behind, or say closed or another amount; shoppers who come all \
                 at once, retry with the same key, with another key and with another body, change their minds, pay \
-                twice, late, or what they were never shown; refunds that race, fail, or lack funds; receivers of \
-                webhooks that are down, slow or redirect.",
+                twice, late, with coupons, or what they were never shown; refunds that race, fail, lack funds, or follow \
+                too soon; providers that answer in GBK, change keys, send probes, say \"call again\" or \"a success with \
+                a defect\"; receivers of webhooks that are down, slow or redirect.",
         payments: 50,
         needs_redis: false,
         draw: swarm,
@@ -313,6 +317,7 @@ impl Scenario {
             manners: Manners::Good,
             faults: Vec::new(),
             refund_ends: Vec::new(),
+            payment_ends: Vec::new(),
             blows: Vec::new(),
             leaks: 0,
             too_late: 0,
@@ -478,6 +483,7 @@ fn troubles(plan: &mut Plan, provider: &str, rng: &mut Rng) {
         let kind = rng.choice(NOTIFICATIONS).copied().unwrap_or("drop");
         plan.faults.push(fault(provider, kind, rng.u32(10..800), rng.u64(..1_000_000)));
     }
+    odd_ways::draw(plan, provider, rng);
     if rng.u32(..4) == 0 {
         let result = *rng.choice(&["closed", "abnormal", "no_funds"]).unwrap_or(&"no_funds");
         plan.refund_ends.push(json!({"provider": provider, "result": result, "count": rng.u32(1..4)}));
