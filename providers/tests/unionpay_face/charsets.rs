@@ -107,18 +107,15 @@ async fn answers_and_notifications_in_a_charset_that_nobody_asked_for_mean_the_s
         assert!(matches!(made, Created::Accepted(_)), "{made:?}");
         bench.sandbox.pay(&Holding::OrderNo(QR.to_owned()), Wish::Paid).unwrap();
         assert!(matches!(bench.told().await, Notice::Ask { order_no, says_done: true, .. } if order_no == QR));
-        match bench.query(&order).await {
-            Queried::Paid(capture) => assert_eq!(capture.payment_id, Some(order.payment_id.clone())),
-            other => panic!("{other:?}"),
-        }
+        let Queried::Paid(capture) = bench.query(&order).await else { panic!("it was paid") };
+        assert_eq!(capture.payment_id, Some(order.payment_id.clone()));
         let refund = bench.refund_of(&order, "IL20260701RF000001", 400);
         assert!(matches!(bench.refund(&refund).await, Refunded::Accepted));
         bench.pass(chrono::TimeDelta::seconds(3));
         assert!(matches!(bench.told().await, Notice::Ask { refund_no: Some(_), says_done: true, .. }));
         assert!(matches!(bench.query_refund(&refund).await, RefundQueried::Done));
-        match bench.adapter.create(&order, &bench.call()).await.outcome {
-            Created::Unknown(failure) => assert_eq!(failure.message, "重复交易[2010002]", "in words for people"),
-            other => panic!("{other:?}"),
-        }
+        let again = bench.adapter.create(&order, &bench.call()).await.outcome;
+        let Created::Unknown(failure) = again else { panic!("{again:?}") };
+        assert_eq!(failure.message, "重复交易[2010002]", "in words for people");
     }
 }
