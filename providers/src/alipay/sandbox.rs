@@ -21,7 +21,7 @@ use crate::money::Money;
 use crate::provider::{ProviderName, SettingsError};
 use crate::sandbox::book::{Event, Order, RefundStatus};
 use crate::sandbox::charset::Charset;
-use crate::sandbox::face::{Alteration, CallKind, Desk, Face, Notice, Outgoing, Peculiarity, Request, Response};
+use crate::sandbox::face::{Alteration, CallKind, Desk, Face, Notice, Outgoing, Peculiarity, Request, Response, Word};
 use crate::sandbox::keys::{NoRandomness, digits, pem, rsa_private_keys};
 use crate::signing::{Signer, Verifier};
 
@@ -134,6 +134,14 @@ impl Face for AlipayFace {
             Err(refused) => refused.into(),
         };
         self.answer(&params, &said, Alteration::None)
+    }
+
+    fn says(&self, request: &Request, word: &Word, _: DateTime<Utc>) -> Response {
+        let (code, sub_code) = word.code.split_once(' ').unwrap_or(("40004", &word.code));
+        let mut said = Said(vec![("code", code.into()), ("msg", word.message.as_str().into())]);
+        said.push("sub_code", sub_code);
+        said.push("sub_msg", word.message.as_str());
+        self.answer(&Params::of(request), &said, Alteration::None)
     }
 
     fn http_500(&self, _: &Request, _: DateTime<Utc>) -> Response {

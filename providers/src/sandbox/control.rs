@@ -22,7 +22,10 @@ The sandbox's control. Amounts are in fen, times in RFC 3339.
 GET    /                what you read
 POST   /pay             {\"code\" | \"order_no\", \"result\": \"paid\" | \"declined\" | \"late\"}: act as the payer
 GET    /faults          what is broken on purpose
-PUT    /faults          {\"provider\", \"call\", \"kind\", \"probability\", \"latency_ms\", \"seed\", \"duration_s\"}
+PUT    /faults          {\"provider\", \"call\", \"kind\", \"probability\", \"latency_ms\", \"seed\", \"duration_s\",
+                        \"count\"}: the next \"count\" calls (all, when it is missing) that it is aimed at; \"says\" has
+                        \"code\" and \"message\" too: the provider's own no, \"40004 ACQ.TOTAL_FEE_EXCEED\",
+                        \"403 RULE_LIMIT\", \"400 PARAM_ERROR /amount/total\", \"61\"
 DELETE /faults[?id=]    mend it
 GET    /refunds         how the next refunds end
 PUT    /refunds         {\"provider\", \"result\": \"done\" | \"closed\" | \"abnormal\" | \"no_funds\", \"count\"}: the next \"count\"

@@ -45,6 +45,10 @@ async fn answered(core: &Arc<Core>, face: Arc<dyn Face>, request: Request) -> Re
         }
         CallFault::Http500 => Reply::Answer(face.http_500(&request, now)),
         CallFault::RateLimited => Reply::Answer(face.rate_limited(&request, now)),
+        CallFault::Says => match &strike.word {
+            Some(word) => Reply::Answer(face.says(&request, word, now)),
+            None => Reply::Reset,
+        },
         CallFault::Garbled => Reply::Answer(garbled(handle(Alteration::None))),
         CallFault::Unsigned => Reply::Answer(handle(Alteration::Unsigned)),
         CallFault::BadSignature => Reply::Answer(handle(Alteration::BadSignature)),
@@ -91,6 +95,7 @@ fn wait_before(strike: &Strike<CallFault>) -> Duration {
         | CallFault::TimeoutAfter
         | CallFault::Http500
         | CallFault::RateLimited
+        | CallFault::Says
         | CallFault::Garbled
         | CallFault::Unsigned
         | CallFault::BadSignature

@@ -30,6 +30,9 @@ pub trait Face: Send + Sync + fmt::Debug {
     /// The provider's own "call again", to whoever wants a charge reversed. Nothing was done.
     fn again(&self, request: &Request, now: DateTime<Utc>) -> Response;
 
+    /// The provider's own, signed "no", by a code that somebody chose. Nothing was done.
+    fn says(&self, request: &Request, word: &Word, now: DateTime<Utc>) -> Response;
+
     /// What a broken server of the provider's answers. Nothing was done.
     fn http_500(&self, request: &Request, now: DateTime<Utc>) -> Response;
 
@@ -134,6 +137,16 @@ impl Request {
     pub fn query(&self) -> &str {
         self.target.split_once('?').map_or("", |(_, query)| query)
     }
+}
+
+/// What a provider is to say of a call.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Word {
+    /// As the provider writes it: `40004 ACQ.TOTAL_FEE_EXCEED` or `ACQ.TOTAL_FEE_EXCEED`, `403 RULE_LIMIT`,
+    /// `400 INVALID_REQUEST 268435464` (the number of a reason), `400 PARAM_ERROR /amount/total` (a member), `61`.
+    pub code: String,
+    /// In words.
+    pub message: String,
 }
 
 /// A whole answer. The core adds `Content-Length` and `Date`.

@@ -1,13 +1,13 @@
 //! Faults on request: which there are, which of them strikes a call, and nothing of how they are carried out.
 //! A seed makes the draws of one fault the same in every run; the order in which calls arrive is not ours.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Number, Value, json};
 
-use super::face::{CallKind, Peculiarity};
+use super::face::{CallKind, Peculiarity, Word};
 use super::members::{Invalid, Members};
 use crate::provider::ProviderName;
 
@@ -16,6 +16,8 @@ const CERTAIN_PPM: u32 = 1_000_000;
 /// As many faults as anybody can keep apart.
 const MAX_FAULTS: usize = 64;
 const MAX_LATENCY_MS: u64 = 600_000;
+const MAX_CODE: usize = 128;
+const MAX_MESSAGE: usize = 1_024;
 const MAX_DURATION_S: u32 = 30 * 86_400;
 /// How late `slow`, `drip` and `delay` are when nobody says.
 const DEFAULT_LATENCY: Duration = Duration::from_secs(1);
@@ -37,6 +39,8 @@ pub enum CallFault {
     Http500,
     /// Nothing is done; the provider's own "too often".
     RateLimited,
+    /// Nothing is done; the provider's own "no", by the code that comes with the fault.
+    Says,
     /// It is done, and the answer cannot be read.
     Garbled,
     /// It is done, and the answer's signature is missing.
@@ -78,6 +82,7 @@ impl CallFault {
             | Self::TimeoutAfter
             | Self::Http500
             | Self::RateLimited
+            | Self::Says
             | Self::Garbled
             | Self::Unsigned
             | Self::BadSignature
@@ -140,15 +145,21 @@ pub struct Fault {
     seed: Option<u64>,
     ends_at: Option<DateTime<Utc>>,
     draws: u64,
+    /// What `says` says.
+    word: Option<Arc<Word>>,
+    /// How often it strikes yet; `None`: for as long as it runs.
+    count: Option<u32>,
 }
 
 /// A fault that strikes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Strike<K> {
     /// What goes wrong.
     pub kind: K,
     /// How late: in real time for calls, in the sandbox's for notifications.
     pub latency: Option<Duration>,
+    /// What is said, where that is what the fault is about.
+    pub word: Option<Arc<Word>>,
 }
 
 impl<K> Strike<K> {
@@ -160,12 +171,14 @@ impl<K> Strike<K> {
 }
 
 impl Fault {
-    /// Reads `{provider, call?, kind, probability?, latency_ms?, seed?, duration_s?}`.
+    /// Reads `{provider, call?, kind, probability?, latency_ms?, seed?, duration_s?, count?}`, for `says` with `code`
+    /// and `message?`.
     ///
     /// # Errors
     /// [`Invalid`] names the member.
     pub fn read(body: &[u8], faces: &[ProviderName], now: DateTime<Utc>) -> Result<Self, Invalid> {
-        let known = ["provider", "call", "kind", "probability", "latency_ms", "seed", "duration_s"];
+        let known =
+            ["provider", "call", "kind", "probability", "latency_ms", "seed", "duration_s", "count", "code", "message"];
         let mut members = Members::of(body, &known)?;
         let provider: String = members.required("provider")?;
         let provider = *faces
@@ -178,14 +191,23 @@ impl Fault {
         let latency = members.optional("latency_ms")?.map(read_latency).transpose()?;
         let seed = members.optional("seed")?;
         let ends_at = members.optional("duration_s")?.map(|s| read_end(s, now)).transpose()?;
+        let count: Option<u32> = members.optional("count")?;
+        if count == Some(0) {
+            return Err(Invalid::new("count", "is not 1 or more"));
+        }
         if matches!(kind, Kind::Call(CallFault::Refuse, _)) && probability_ppm != CERTAIN_PPM {
             return Err(Invalid::new("probability", "refuse closes the listener: it is certain or it is not"));
+        }
+        if count.is_some() && matches!(kind, Kind::Call(CallFault::Refuse, _)) {
+            return Err(Invalid::new("count", "refuse closes the listener: nobody counts who does not come in"));
         }
         let no_latency = [Kind::Call(CallFault::Refuse, None), Kind::Notification(NotificationFault::Drop)];
         if latency.is_some() && no_latency.contains(&kind) {
             return Err(Invalid::new("latency_ms", "means nothing for this kind"));
         }
-        Ok(Self { id: 0, provider, kind, probability_ppm, latency, seed, ends_at, draws: 0 })
+        let says = matches!(kind, Kind::Call(CallFault::Says, _));
+        let word = read_word(says, members.optional("code")?, members.optional("message")?)?;
+        Ok(Self { id: 0, provider, kind, probability_ppm, latency, seed, ends_at, draws: 0, word, count })
     }
 
     /// As the control API shows it.
@@ -204,6 +226,9 @@ impl Fault {
             "latency_ms": self.latency.map(|l| l.as_millis().to_string().parse::<Number>().ok()),
             "seed": self.seed.unwrap_or(self.id),
             "ends_at": self.ends_at,
+            "count": self.count,
+            "code": self.word.as_ref().map(|word| word.code.as_str()),
+            "message": self.word.as_ref().map(|word| word.message.as_str()),
         })
     }
 
@@ -229,13 +254,18 @@ impl Fault {
     }
 
     fn runs(&self, now: DateTime<Utc>) -> bool {
-        self.ends_at.is_none_or(|end| now < end)
+        self.ends_at.is_none_or(|end| now < end) && self.count != Some(0)
     }
 
     /// Whether it strikes this time. Each question is one draw.
     fn strikes(&mut self) -> bool {
         self.draws += 1;
-        draw(self.seed.unwrap_or(self.id), self.draws) % u64::from(CERTAIN_PPM) < u64::from(self.probability_ppm)
+        let hits =
+            draw(self.seed.unwrap_or(self.id), self.draws) % u64::from(CERTAIN_PPM) < u64::from(self.probability_ppm);
+        if hits {
+            self.count = self.count.map(|count| count.saturating_sub(1));
+        }
+        hits
     }
 }
 
@@ -322,7 +352,7 @@ impl Faults {
         let mut candidates = list.faults.iter_mut().filter(|f| f.provider == provider && f.runs(now));
         candidates.find_map(|f| {
             let kind = aimed(f.kind)?;
-            f.strikes().then_some(Strike { kind, latency: f.latency })
+            f.strikes().then(|| Strike { kind, latency: f.latency, word: f.word.clone() })
         })
     }
 
@@ -351,6 +381,29 @@ fn read_kind(kind: &str, call: Option<String>) -> Result<Kind, Invalid> {
         return Err(Invalid::new("call", format!("{fault} is for other calls")));
     }
     Ok(Kind::Call(fault, call))
+}
+
+/// What is to be said, by the one kind that says anything.
+fn read_word(says: bool, code: Option<String>, message: Option<String>) -> Result<Option<Arc<Word>>, Invalid> {
+    let Some(code) = code else {
+        return match (says, message) {
+            (true, _) => Err(Invalid::new("code", "is missing: what is to be said")),
+            (false, Some(_)) => Err(Invalid::new("message", "comes with a code")),
+            (false, None) => Ok(None),
+        };
+    };
+    if !says {
+        return Err(Invalid::new("code", "is for says only"));
+    }
+    let is_printed = code.bytes().all(|b| b.is_ascii_graphic() || b == b' ') && code.trim() == code;
+    if !(1..=MAX_CODE).contains(&code.len()) || !is_printed {
+        return Err(Invalid::new("code", format!("is not 1 to {MAX_CODE} visible ASCII characters")));
+    }
+    let message = message.unwrap_or_default();
+    if message.len() > MAX_MESSAGE || message.chars().any(char::is_control) {
+        return Err(Invalid::new("message", format!("is not text of at most {MAX_MESSAGE} bytes")));
+    }
+    Ok(Some(Arc::new(Word { code, message })))
 }
 
 /// A probability from 0 to 1 with at most six decimals.
@@ -422,18 +475,22 @@ mod tests {
     #[test]
     fn every_kind_can_be_asked_for_and_is_shown_as_it_was_asked() {
         for kind in CallFault::iter().map(|k| k.to_string()).chain(NotificationFault::iter().map(|k| k.to_string())) {
-            let fault = read(&json!({"provider": "alipay", "kind": kind, "probability": 1})).unwrap();
-            assert_eq!(fault.to_json()["kind"], kind);
+            let code = (kind == "says").then_some("40004 ACQ.TOTAL_FEE_EXCEED");
+            let fault = read(&json!({"provider": "alipay", "kind": kind, "probability": 1, "code": code})).unwrap();
+            assert_eq!((&fault.to_json()["kind"], fault.to_json()["code"].as_str()), (&json!(kind), code));
         }
         let shown = read(&json!({"provider": "alipay", "kind": "slow", "call": "query_refund", "probability": 0.25,
             "latency_ms": 20, "seed": 7, "duration_s": 60}));
         insta::assert_json_snapshot!(shown.unwrap().to_json(), @r#"
         {
           "call": "query_refund",
+          "code": null,
+          "count": null,
           "ends_at": "2027-01-15T08:01:00Z",
           "id": 0,
           "kind": "slow",
           "latency_ms": 20,
+          "message": null,
           "probability": 0.25,
           "provider": "alipay",
           "seed": 7
@@ -465,6 +522,14 @@ mod tests {
             (json!({"provider": "alipay", "kind": "slow", "duration_s": 0}), "duration_s"),
             (json!({"provider": "alipay", "kind": "slow", "seed": -1}), "seed"),
             (json!({"provider": "alipay", "kind": "slow", "chance": 1}), ""),
+            (json!({"provider": "alipay", "kind": "slow", "code": "61"}), "code"),
+            (json!({"provider": "alipay", "kind": "slow", "message": "m"}), "message"),
+            (json!({"provider": "alipay", "kind": "slow", "count": 0}), "count"),
+            (json!({"provider": "alipay", "kind": "refuse", "count": 1}), "count"),
+            (json!({"provider": "alipay", "kind": "says"}), "code"),
+            (json!({"provider": "alipay", "kind": "says", "code": ""}), "code"),
+            (json!({"provider": "alipay", "kind": "says", "code": "6\n1"}), "code"),
+            (json!({"provider": "alipay", "kind": "says", "code": "61", "message": "a\tb"}), "message"),
             (json!([]), ""),
         ] {
             assert_eq!(read(&body).map(|f| f.to_json()).map_err(|e| e.param), Err(param), "{body}");
@@ -501,6 +566,20 @@ mod tests {
         assert_eq!(first, run());
         let hits = first.iter().filter(|hit| **hit).count();
         assert!((2_800..3_200).contains(&hits), "{hits}");
+    }
+
+    #[test]
+    fn a_fault_that_was_asked_for_once_strikes_once() {
+        let faults = faults(&[
+            json!({"provider": "alipay", "kind": "says", "code": "61", "call": "create", "count": 1}),
+            json!({"provider": "alipay", "kind": "slow", "call": "query", "count": 2}),
+        ]);
+        let struck = |call| faults.strike_call(ALIPAY, Some(call), at(0)).map(|s| (s.kind, s.word.is_some()));
+        assert_eq!(struck(CallKind::Refund), None, "what it is not aimed at does not count");
+        assert_eq!(struck(CallKind::Create), Some((CallFault::Says, true)));
+        assert_eq!(struck(CallKind::Create), None);
+        assert_eq!([(); 3].map(|()| struck(CallKind::Query).is_some()), [true, true, false]);
+        assert_eq!(faults.running(at(0)).len(), 0);
     }
 
     #[test]

@@ -84,6 +84,14 @@ async fn http_500_and_rate_limited_do_nothing() {
 }
 
 #[tokio::test]
+async fn says_does_nothing_and_says_what_it_was_told() {
+    let lab = with(json!({"provider": "alipay", "kind": "says", "code": "40004 NO", "message": "why"})).await;
+    let said = ask(lab.face, "/create/A1").await;
+    assert_eq!((said.status(), said.signature(), said.text().as_str()), (400, Some("good"), "40004 NO: why"));
+    assert_eq!(lab.state("A1"), None);
+}
+
+#[tokio::test]
 async fn garbled_is_done_and_nobody_can_read_it() {
     let lab = with(json!({"provider": "alipay", "kind": "garbled"})).await;
     let garbled = ask(lab.face, "/create/A1").await;

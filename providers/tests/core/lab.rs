@@ -13,7 +13,9 @@ use providers::ProviderName;
 use providers::money::Money;
 use providers::order::Flow;
 use providers::sandbox::book::{Code, Event, NewRefund, Order, OrderKey, Refusal, State};
-use providers::sandbox::face::{Alteration, CallKind, Desk, Face, Notice, Outgoing, Peculiarity, Request, Response};
+use providers::sandbox::face::{
+    Alteration, CallKind, Desk, Face, Notice, Outgoing, Peculiarity, Request, Response, Word,
+};
 use providers::sandbox::{LOG, Sandbox};
 use serde_json::{Value, json};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -132,6 +134,10 @@ impl Face for SmallFace {
 
     fn again(&self, _: &Request, _: DateTime<Utc>) -> Response {
         signed(StatusCode::OK, "call again", Alteration::None)
+    }
+
+    fn says(&self, _: &Request, word: &Word, _: DateTime<Utc>) -> Response {
+        signed(StatusCode::BAD_REQUEST, format!("{}: {}", word.code, word.message), Alteration::None)
     }
 
     fn http_500(&self, _: &Request, _: DateTime<Utc>) -> Response {

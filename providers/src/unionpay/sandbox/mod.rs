@@ -29,7 +29,7 @@ use crate::charset::{bytes, words};
 use crate::provider::{ProviderName, SettingsError};
 use crate::sandbox::book::{Order, OrderKey};
 use crate::sandbox::charset::Charset;
-use crate::sandbox::face::{Alteration, CallKind, Desk, Face, Notice, Outgoing, Peculiarity, Request, Response};
+use crate::sandbox::face::{Alteration, CallKind, Desk, Face, Notice, Outgoing, Peculiarity, Request, Response, Word};
 use crate::sandbox::keys::NoRandomness;
 use crate::signing::{Signer, Verifier};
 
@@ -156,7 +156,7 @@ impl UnionPayFace {
             .map(|(n, v)| (n.clone(), v.clone()))
             .collect();
         let said = if alteration == Alteration::Undecided { said.of_a_silent_issuer() } else { said };
-        fields.extend(super::fields([("respCode", said.code), ("respMsg", &said.message)]));
+        fields.extend(super::fields([("respCode", &*said.code), ("respMsg", &said.message)]));
         fields.extend(said.fields);
         fields.retain(|_, value| !value.is_empty());
         let named = fields.get("encoding").cloned().unwrap_or_default();
@@ -273,6 +273,13 @@ impl Face for UnionPayFace {
     fn again(&self, request: &Request, _: DateTime<Utc>) -> Response {
         match request::read(request) {
             Ok((_, fields)) => self.answer(&fields, Said::busy(), Alteration::None),
+            Err(no) => broken(no),
+        }
+    }
+
+    fn says(&self, request: &Request, word: &Word, _: DateTime<Utc>) -> Response {
+        match request::read(request) {
+            Ok((_, fields)) => self.answer(&fields, Said::new(&word.code, &word.message), Alteration::None),
             Err(no) => broken(no),
         }
     }

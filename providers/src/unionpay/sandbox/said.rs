@@ -5,14 +5,14 @@ use super::super::wire::Fields;
 /// `respCode`, `respMsg`, and fields beside those that are repeated from the request.
 #[derive(Debug)]
 pub(super) struct Said {
-    pub code: &'static str,
+    pub code: String,
     pub message: String,
     pub fields: Fields,
 }
 
 impl Said {
-    pub(super) fn new(code: &'static str, message: impl Into<String>) -> Self {
-        Self { code, message: message.into(), fields: Fields::new() }
+    pub(super) fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { code: code.into(), message: message.into(), fields: Fields::new() }
     }
 
     pub(super) fn ok() -> Self {

@@ -24,7 +24,7 @@ use self::said::Said;
 use super::sign::{ResourceKey, SIGNATURE_TYPE, answer_message, nonce};
 use crate::provider::{ProviderName, SettingsError};
 use crate::sandbox::book::{Order, OrderKey};
-use crate::sandbox::face::{Alteration, CallKind, Desk, Face, Notice, Outgoing, Peculiarity, Request, Response};
+use crate::sandbox::face::{Alteration, CallKind, Desk, Face, Notice, Outgoing, Peculiarity, Request, Response, Word};
 use crate::sandbox::keys::{NoRandomness, digits, hex, pem, rsa_private_keys};
 use crate::signing::{KeyError, Signer, Verifier};
 
@@ -292,6 +292,10 @@ impl Face for WechatFace {
             Err(no) => no,
         };
         self.answer(&said, request, now, Alteration::None)
+    }
+
+    fn says(&self, request: &Request, word: &Word, now: DateTime<Utc>) -> Response {
+        self.answer(&Said::of(word), request, now, Alteration::None)
     }
 
     fn http_500(&self, request: &Request, now: DateTime<Utc>) -> Response {

@@ -3,6 +3,8 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
+use crate::sandbox::face::Word;
+
 /// Status, internal reason and body.
 #[derive(Debug)]
 pub(super) struct Said {
@@ -42,6 +44,19 @@ impl Said {
         let message = format!("输入源“/body{field}”校验失败：{issue}");
         let body = json!({"code": "PARAM_ERROR", "detail": detail, "message": message});
         Self { status: StatusCode::BAD_REQUEST, reason, body: Some(body), signed: true }
+    }
+
+    /// Status, code, and the number of a reason or a member: `400 PARAM_ERROR /amount/total`.
+    pub(super) fn of(word: &Word) -> Self {
+        let mut parts = word.code.split(' ');
+        let status = parts.next().and_then(|status| status.parse().ok()).unwrap_or(StatusCode::BAD_REQUEST);
+        let mut body = json!({"code": parts.next().unwrap_or_default(), "message": word.message});
+        let more = parts.next().unwrap_or_default();
+        if more.starts_with('/') {
+            body["detail"] = json!({"field": more, "issue": word.message, "location": "body"});
+        }
+        let reason = more.parse().unwrap_or_default();
+        Self { status, reason, body: Some(body), signed: status != StatusCode::UNAUTHORIZED }
     }
 
     /// 401, which is never signed.
