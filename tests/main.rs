@@ -22,6 +22,7 @@ mod doctor;
 mod door;
 #[cfg(feature = "drill")]
 mod drill;
+mod failures;
 mod fuzz;
 mod health;
 mod helpers;

@@ -1,7 +1,7 @@
 //! The protocols of Alipay, WeChat Pay and UnionPay, and nothing else: no database, no clock, no routing.
 //!
 //! * [`provider`] – the trait, the capabilities, names;
-//! * [`money`], [`order`], [`outcome`], [`notification`] – what crosses the trait;
+//! * [`money`], [`order`], [`outcome`], [`reason`], [`notification`] – what crosses the trait;
 //! * [`http`], [`signing`], and within this crate `charset` and `text` – what adapters share;
 //! * [`layer`] – wrappers around any provider; [`layer::stack`] fixes their order;
 //! * [`memory`] – a provider without a network, for tests;
@@ -23,6 +23,7 @@ pub mod notification;
 pub mod order;
 pub mod outcome;
 pub mod provider;
+pub mod reason;
 pub mod sandbox;
 pub mod signing;
 mod text;

@@ -5,6 +5,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::money::Money;
+use crate::reason::{self, Reason};
 
 /// An outcome together with what support will ask for.
 #[derive(Debug, Clone)]
@@ -58,7 +59,7 @@ pub enum FailureKind {
     Declined,
 }
 
-/// A failure as we keep it. `message` is for operators and is never sent to a checkout raw.
+/// A failure as we keep it. `message` is for operators and never leaves raw.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// Its kind.
@@ -67,6 +68,9 @@ pub struct Failure {
     pub code: String,
     /// What to look at, for people.
     pub message: String,
+    /// Why, in the words that all providers share; `None` where no table lists the code.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "reason::known")]
+    pub reason: Option<Reason>,
 }
 
 /// The code for a number that the provider has something under already.
@@ -86,7 +90,13 @@ pub const ADDRESS_NOT_ALLOWED: &str = "address_not_allowed";
 impl Failure {
     /// A failure from its three parts.
     pub fn new(kind: FailureKind, code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { kind, code: code.into(), message: message.into() }
+        Self { kind, code: code.into(), message: message.into(), reason: None }
+    }
+
+    /// The same, for this reason.
+    #[must_use]
+    pub fn because(self, reason: Option<Reason>) -> Self {
+        Self { reason, ..self }
     }
 }
 

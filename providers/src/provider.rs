@@ -13,6 +13,7 @@ use crate::money::Money;
 use crate::notification::{Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified};
 use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
 use crate::outcome::{Answer, Created, Ended, Queried, RefundQueried, Refunded};
+use crate::reason::Reasons;
 use crate::sandbox::face::Face;
 use crate::sandbox::keys::NoRandomness;
 
@@ -124,6 +125,8 @@ pub struct Protocol {
     pub open: Open,
     /// Where it is to be found.
     pub addresses: &'static [Address],
+    /// What its codes say.
+    pub reasons: Reasons,
     /// Makes the keys and identities of its sandbox merchant: what `face` reads.
     pub face_keys: fn() -> Result<serde_json::Value, NoRandomness>,
     /// Its side of the wire, for the sandbox.

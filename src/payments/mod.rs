@@ -12,6 +12,7 @@ pub mod capture;
 pub mod close;
 pub mod decide;
 pub mod events;
+pub mod failure;
 pub mod give_back;
 mod judge;
 pub mod notify;

@@ -1,11 +1,11 @@
 //! What merchants see of a payment. The only place that turns stored values into API members; what a provider
 //! wrote in words never passes it.
 
-use providers::outcome::{Failure, FailureKind, NextAction};
+use providers::outcome::NextAction;
 use serde::Serialize;
 use utoipa::ToSchema;
 
-use super::plan::NO_ROUTE;
+use super::failure::{self, FailureView};
 use crate::domain::attempt::{Disposition, State as AttemptState};
 use crate::domain::payment::State;
 use crate::domain::{Aggregate, Attempt, Refund, Timestamp, refund};
@@ -145,19 +145,6 @@ pub struct AttemptView {
     pub latency_ms: Option<i64>,
 }
 
-/// What went wrong.
-#[derive(Debug, Clone, Serialize, ToSchema)]
-#[schema(as = Failure)]
-pub struct FailureView {
-    /// `network`, `timeout`, `rate_limited`, `server_error`, `incompatible`, `account`, `request` or `declined`.
-    #[schema(value_type = String)]
-    pub kind: FailureKind,
-    /// The provider's code, or ours.
-    pub code: String,
-    /// In our words.
-    pub message: &'static str,
-}
-
 /// A refund. Amounts are fen.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Refund)]
@@ -223,7 +210,7 @@ pub fn payment(aggregate: &Aggregate) -> PaymentView {
         attempts: aggregate.attempts.iter().map(attempt).collect(),
         refunds: aggregate.refunds.iter().map(refund).collect(),
         // While its end is being found out, money may still turn up.
-        failure: p.failure.as_ref().filter(|_| !p.status.is_open()).map(failure),
+        failure: p.failure.as_ref().filter(|_| !p.status.is_open()).map(failure::view),
         queue: is_parked(aggregate).then_some(QueueView { position: None, estimated_wait_seconds: None }),
         metadata: p.metadata.clone(),
         cancel_requested_at: p.cancel_requested_at,
@@ -249,7 +236,7 @@ pub fn refund(r: &Refund) -> RefundView {
         reason: r.reason.clone(),
         automatic: r.automatic,
         provider_refund_no: r.provider_refund_no.clone(),
-        failure: r.failure.as_ref().map(failure),
+        failure: r.failure.as_ref().map(failure::view),
         needs_funds: r.needs_funds,
         created_at: r.created_at,
         completed_at: r.completed_at,
@@ -288,27 +275,9 @@ fn attempt(a: &Attempt) -> AttemptView {
         provider_order_no: a.provider_order_no.clone(),
         provider_request_id: a.provider_request_id.clone(),
         outcome: a.outcome.clone(),
-        failure: a.failure.as_ref().map(failure),
+        failure: a.failure.as_ref().map(failure::view),
         reason: a.reason.clone(),
         started_at: a.started_at,
         latency_ms: a.latency_ms,
     }
-}
-
-/// A provider's words stay inside; its code passes as far as it is one.
-fn failure(f: &Failure) -> FailureView {
-    let code: String =
-        f.code.chars().filter(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-')).take(64).collect();
-    let message = match f.kind {
-        FailureKind::Network if f.code == NO_ROUTE => "None of the accounts that serve this payment can take it now.",
-        FailureKind::Network => "The provider could not be reached.",
-        FailureKind::Timeout => "The provider did not answer in time.",
-        FailureKind::RateLimited => "The provider asks for fewer requests.",
-        FailureKind::ServerError => "The provider is in trouble.",
-        FailureKind::Incompatible => "The provider's answer could not be verified or read.",
-        FailureKind::Account => "The provider refuses this account.",
-        FailureKind::Request => "The provider refuses this request.",
-        FailureKind::Declined => "The payer cannot pay this way.",
-    };
-    FailureView { kind: f.kind, code, message }
 }

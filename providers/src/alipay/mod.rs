@@ -12,6 +12,7 @@ mod config;
 mod fuzz;
 mod notice;
 mod outcome;
+mod reasons;
 mod sandbox;
 mod sign;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use serde_json::{Value, json};
 
 use self::config::Settings;
+use self::reasons::REASONS;
 use self::wire::{Method, Reply};
 use crate::http::{Client, TimeTold, Way};
 use crate::notification::{Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified};
@@ -46,6 +48,7 @@ pub const PROTOCOL: Protocol = Protocol {
     capabilities: &CAPABILITIES,
     open,
     addresses: ADDRESSES,
+    reasons: REASONS,
     face_keys: sandbox::make_keys,
     face: sandbox::open,
 };

@@ -6,6 +6,7 @@
 
 use super::capture;
 use super::codes::{Class, REFUSED_REFUNDS, bare, gateway, pay_class, precreate_class};
+use super::reasons::REASONS;
 use super::wire::{Node, Reply};
 use crate::http::Undelivered;
 use crate::money::Money;
@@ -185,12 +186,12 @@ pub(super) fn refunded(reply: Reply, order_no: &str) -> Refunded {
         Sorted::Unknown(failure) => return Refunded::Unknown(failure),
     };
     match no.code.as_str() {
-        "SYSTEM_ERROR" => Refunded::Unknown(no.failure(FailureKind::ServerError)),
-        "SELLER_BALANCE_NOT_ENOUGH" => Refunded::NeedsFunds(no.failure(FailureKind::Account)),
+        "SYSTEM_ERROR" => Refunded::Unknown(no.of_refund(FailureKind::ServerError)),
+        "SELLER_BALANCE_NOT_ENOUGH" => Refunded::NeedsFunds(no.of_refund(FailureKind::Account)),
         // Another amount went out under this number before: that one decides.
-        "DISCORDANT_REPEAT_REQUEST" => Refunded::Unknown(no.failure(FailureKind::Request)),
-        code if REFUSED_REFUNDS.contains(&code) => Refunded::TerminalNo(no.failure(FailureKind::Request)),
-        _ => Refunded::Unknown(no.failure(FailureKind::Incompatible)),
+        "DISCORDANT_REPEAT_REQUEST" => Refunded::Unknown(no.of_refund(FailureKind::Request)),
+        code if REFUSED_REFUNDS.contains(&code) => Refunded::TerminalNo(no.of_refund(FailureKind::Request)),
+        _ => Refunded::Unknown(no.of_refund(FailureKind::Incompatible)),
     }
 }
 
@@ -241,6 +242,11 @@ impl No {
     fn failure(&self, kind: FailureKind) -> Failure {
         self.node.failure(kind)
     }
+
+    /// As [`Self::failure`], of a refund.
+    fn of_refund(&self, kind: FailureKind) -> Failure {
+        self.failure(kind).because(REASONS.of_refund(&self.code))
+    }
 }
 
 /// A reply, sorted by what all calls have in common.
@@ -276,7 +282,7 @@ impl Sorted {
             return Self::Gateway(refusal, node.failure(kind));
         }
         if !signed {
-            let Failure { kind, code, message } = node.failure(FailureKind::Incompatible);
+            let Failure { kind, code, message, .. } = node.failure(FailureKind::Incompatible);
             return Self::Unknown(Failure::new(kind, "unsigned", format!("{code}: {message}")));
         }
         match node.code() {

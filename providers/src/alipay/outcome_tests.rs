@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::money::Money;
 use crate::order::OrderRef;
+use crate::reason::Reason;
 
 const ORDER: &str = "il0000000001";
 const TABLE: &str = include_str!("../../tests/vectors/alipay-outcomes.txt");
@@ -132,6 +133,28 @@ fn every_documented_code_has_its_outcome_and_an_unlisted_one_is_unknown() {
             ("refund_query", 8),
         ]
     );
+}
+
+/// Whatever the tables know has words; what nobody lists has none.
+#[test]
+fn every_documented_code_has_a_reason() {
+    for row in rows() {
+        let Some(code) = row.node.text("sub_code").map(bare) else { continue };
+        if code.is_empty() || code.contains("BRAND") {
+            continue;
+        }
+        assert!(REASONS.of(&code).is_some(), "{}", row.line);
+        assert_eq!(row.node.failure(FailureKind::Request).reason, REASONS.of(&code), "{}", row.line);
+    }
+    for code in REFUSED_REFUNDS {
+        assert!(REASONS.of_refund(code).is_some(), "{code}");
+    }
+    assert_eq!((REASONS.of("BRAND_NEW"), REASONS.of("")), (None, None));
+    let answer = json!({ "code": "40004", "sub_code": "ACQ.TRADE_HAS_CLOSE", "out_trade_no": ORDER });
+    let Refunded::TerminalNo(no) = refunded(Reply::Signed(node(answer.clone())), ORDER) else { panic!("{answer}") };
+    assert_eq!(no.reason, Some(Reason::PaymentStateInvalid));
+    let Created::Unknown(no) = charged(Reply::Signed(node(answer.clone())), ORDER) else { panic!("{answer}") };
+    assert_eq!(no.reason, Some(Reason::OrderNumberUsed));
 }
 
 #[test]

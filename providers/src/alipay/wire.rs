@@ -8,7 +8,9 @@ use chrono::{DateTime, NaiveDateTime, TimeDelta, Utc};
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value};
 
+use super::codes::bare;
 use super::config::Settings;
+use super::reasons::REASONS;
 use super::sign::{Envelope, string_to_sign, verify_node};
 use crate::charset::{opaque, words};
 use crate::http::{HttpAnswer, Request, Undelivered};
@@ -154,7 +156,7 @@ impl Node {
     pub(super) fn failure(&self, kind: FailureKind) -> Failure {
         let code = self.text("sub_code").or(self.text("code")).unwrap_or("no_code");
         let message = self.text("sub_msg").or(self.text("msg")).unwrap_or_default();
-        Failure::new(kind, cut(code), cut(message))
+        Failure::new(kind, cut(code), cut(message)).because(REASONS.of(&bare(code)))
     }
 }
 

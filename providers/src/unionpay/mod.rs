@@ -13,6 +13,7 @@ mod config;
 mod fuzz;
 mod notification;
 mod outcome;
+mod reasons;
 mod sandbox;
 mod sign;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use http::{HeaderMap, HeaderValue, Method, header};
 
 use self::config::Account;
 use self::outcome::{APPLY, CNY, CONSUME, QUERY, REVERSAL, SCAN, UNDO, way_back};
+use self::reasons::REASONS;
 use self::sandbox::{face, face_keys};
 use self::sign::VERSION;
 use self::wire::{Fields, beijing, to_form};
@@ -46,6 +48,7 @@ pub const PROTOCOL: Protocol = Protocol {
     capabilities: &CAPABILITIES,
     open,
     addresses: ADDRESSES,
+    reasons: REASONS,
     face_keys,
     face,
 };

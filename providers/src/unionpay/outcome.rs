@@ -12,6 +12,7 @@ use http::StatusCode;
 use super::certificate::Distrust;
 use super::codes::Word;
 use super::config::Account;
+use super::reasons::REASONS;
 use super::sign::Doubt;
 use super::wire::{Fields, beijing, local, parse_answer, read_beijing, read_yearless};
 use crate::charset::words;
@@ -22,6 +23,7 @@ use crate::outcome::{
     Capture, Created, Ended, Failure, FailureKind, NUMBER_EXISTS, NextAction, Queried, RefundQueried, Refunded,
     Refusal, WRONGLY_SIGNED,
 };
+use crate::reason::{Reason, Reasons};
 
 /// `txnType` of payments, refunds, undos, questions and reversals.
 pub(super) const CONSUME: &str = "01";
@@ -89,7 +91,7 @@ fn text<'a>(fields: &'a Fields, name: &str) -> &'a str {
 /// The two codes of a message, and their texts for people.
 fn said(fields: &Fields, code: &str, message: &str, kind: FailureKind) -> Failure {
     let cut = |name, most| words(text(fields, name)).chars().take(most).collect::<String>();
-    Failure::new(kind, cut(code, 16), cut(message, 200))
+    Failure::new(kind, cut(code, 16), cut(message, 200)).because(why(fields, code, message, Reasons::of))
 }
 
 fn own(fields: &Fields, kind: FailureKind) -> Failure {
@@ -98,6 +100,28 @@ fn own(fields: &Fields, kind: FailureKind) -> Failure {
 
 fn original(fields: &Fields, kind: FailureKind) -> Failure {
     said(fields, "origRespCode", "origRespMsg", kind)
+}
+
+/// Why, by the code, unless the detail beside it leaves everything open.
+fn why(
+    fields: &Fields,
+    code: &str,
+    message: &str,
+    listed: impl Fn(&Reasons, &str) -> Option<Reason>,
+) -> Option<Reason> {
+    let code = text(fields, code);
+    let is_open = Word::of(code, text(fields, message)) == Word::Open;
+    if is_open { Some(Reason::OutcomeUnknown) } else { listed(&REASONS, code) }
+}
+
+/// What `respCode` says of a refund.
+fn own_of_refund(fields: &Fields, kind: FailureKind) -> Failure {
+    own(fields, kind).because(why(fields, "respCode", "respMsg", Reasons::of_refund))
+}
+
+/// What `origRespCode` says of a refund.
+fn original_of_refund(fields: &Fields, kind: FailureKind) -> Failure {
+    original(fields, kind).because(why(fields, "origRespCode", "origRespMsg", Reasons::of_refund))
 }
 
 /// What kind of trouble a word is when it leaves everything open.
@@ -366,7 +390,7 @@ pub(super) fn undone(fields: &Fields) -> Refunded {
 /// most likely, but its amount is not told, so it takes a query to know.
 pub(super) fn refunded(fields: &Fields) -> Refunded {
     let word = Word::of(text(fields, "respCode"), text(fields, "respMsg"));
-    let failure = own(fields, kind(word));
+    let failure = own_of_refund(fields, kind(word));
     match word {
         Word::Yes | Word::Accepted => Refunded::Accepted,
         // Nothing was done, and the same number may be sent again once the contract, the key or the hour allows.
@@ -396,7 +420,7 @@ pub(super) fn refund_queried(refund: &RefundOrder, fields: &Fields) -> RefundQue
     if let Some(failure) = another_refund(refund, fields) {
         return RefundQueried::Unknown(failure);
     }
-    let failure = original(fields, kind(word));
+    let failure = original_of_refund(fields, kind(word));
     match word {
         Word::Yes => RefundQueried::Done,
         Word::Accepted => RefundQueried::Accepted,

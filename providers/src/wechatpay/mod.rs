@@ -10,6 +10,7 @@ mod config;
 mod fuzz;
 mod notification;
 mod outcome;
+mod reasons;
 mod sandbox;
 pub mod sign;
 mod wire;
@@ -25,6 +26,7 @@ use serde::Serialize;
 
 use self::config::Account;
 use self::outcome::Reply;
+use self::reasons::REASONS;
 use self::sandbox::{face, face_keys};
 use self::sign::Merchant;
 use self::wire::{
@@ -47,6 +49,7 @@ pub const PROTOCOL: Protocol = Protocol {
     capabilities: &CAPABILITIES,
     open,
     addresses: ADDRESSES,
+    reasons: REASONS,
     face_keys,
     face,
 };

@@ -5,10 +5,11 @@
 //! HTTP statuses differ between the sources, so the code decides, except that 5xx always is `Unknown`.
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
 use http::StatusCode;
 
 use super::config::Account;
+use super::reasons::REASONS;
 use super::sign::{Seal, SealError};
 use super::wire::{ErrorBody, NativeAnswer, Refund, Transaction, json};
 use crate::http::HttpAnswer;
@@ -18,6 +19,7 @@ use crate::outcome::{
     Capture, Created, Ended, Failure, FailureKind, NUMBER_EXISTS, NextAction, OTHER_REFUND, Queried, RefundQueried,
     Refunded, Refusal, WRONGLY_SIGNED,
 };
+use crate::reason::Reason;
 
 /// The number was used before with other parameters: something lives under it already.
 const REENTRY: &str = "268498688";
@@ -86,7 +88,8 @@ impl Reply {
         // A 202 is no "no", whatever its code: what was asked for may still be done.
         let believed =
             (signed && (status != 202 || no.code == "USERPAYING")) || (status == 401 && no.code == "SIGNERROR");
-        if believed && status < 500 { Self::No(no) } else { Self::Doubt(no.failure(kind_of(status))) }
+        // What is not believed gives no reason either.
+        if believed && status < 500 { Self::No(no) } else { Self::Doubt(no.failure(kind_of(status)).because(None)) }
     }
 }
 
@@ -134,7 +137,23 @@ impl No {
 
     fn failure(&self, kind: FailureKind) -> Failure {
         let code = if self.said.0.is_empty() { format!("http_{}", self.status) } else { self.said.0.clone() };
-        Failure::new(kind, code.chars().take(64).collect::<String>(), self.said.1.clone())
+        let code = code.chars().take(64).collect::<String>();
+        Failure::new(kind, code, self.said.1.clone()).because(self.why(|told| REASONS.of(told)))
+    }
+
+    /// As [`Self::failure`], of a refund.
+    fn of_refund(&self, kind: FailureKind) -> Failure {
+        self.failure(kind).because(self.why(|told| REASONS.of_refund(told)))
+    }
+
+    /// By the most that it tells: the member or the number of the reason, where its code has several meanings.
+    fn why(&self, listed: impl Fn(&str) -> Option<Reason>) -> Option<Reason> {
+        if self.about() == Some(About::Clock) {
+            return Some(Reason::ClockSkew);
+        }
+        let is_open = matches!(self.code.as_str(), "PARAMERROR" | "INVALIDREQUEST");
+        let more = [self.field.as_deref(), self.reason.as_deref()].map(|told| told.filter(|_| is_open));
+        more.into_iter().flatten().find_map(&listed).or_else(|| listed(&self.code))
     }
 
     /// A code that means nothing to us, or nothing in this call.
@@ -315,6 +334,9 @@ pub(super) fn closed(reply: Reply) -> Ended {
     }
 }
 
+/// A payment can be refunded for a year.
+const REFUNDED_WITHIN: TimeDelta = TimeDelta::days(365);
+
 /// Refunding. `TerminalNo` only where nothing can have been taken up under this number by this call;
 /// what a mended account or a full balance would cure keeps its number.
 pub(super) fn refunded(refund: &RefundOrder, reply: Reply) -> Refunded {
@@ -325,28 +347,30 @@ pub(super) fn refunded(refund: &RefundOrder, reply: Reply) -> Refunded {
         Reply::No(no) => no,
     };
     if no.is_busy() {
-        return Refunded::Later(no.failure(FailureKind::RateLimited));
+        return Refunded::Later(no.of_refund(FailureKind::RateLimited));
     }
     match no.code.as_str() {
-        "NOTENOUGH" => Refunded::NeedsFunds(no.failure(FailureKind::Account)),
-        "SIGNERROR" | "NOAUTH" | "MCHNOTEXISTS" => Refunded::Later(no.failure(FailureKind::Account)),
+        "NOTENOUGH" => Refunded::NeedsFunds(no.of_refund(FailureKind::Account)),
+        "SIGNERROR" | "NOAUTH" | "MCHNOTEXISTS" => Refunded::Later(no.of_refund(FailureKind::Account)),
         "PARAMERROR" | "INVALIDREQUEST" if no.about() == Some(About::Account) => {
-            Refunded::Later(no.failure(FailureKind::Account))
+            Refunded::Later(no.of_refund(FailureKind::Account))
         }
-        "RESOURCENOTEXISTS" => Refunded::TerminalNo(no.failure(FailureKind::Request)),
-        "PARAMERROR" if !no.is_about_our_number() => Refunded::TerminalNo(no.failure(FailureKind::Request)),
-        "USERACCOUNTABNORMAL" => Refunded::TerminalNo(no.failure(FailureKind::Declined)),
+        "RESOURCENOTEXISTS" => Refunded::TerminalNo(no.of_refund(FailureKind::Request)),
+        "PARAMERROR" if !no.is_about_our_number() => Refunded::TerminalNo(no.of_refund(FailureKind::Request)),
+        "USERACCOUNTABNORMAL" => Refunded::TerminalNo(no.of_refund(FailureKind::Declined)),
         // A refund lives under this number.
         "PARAMERROR" | "INVALIDREQUEST" if no.reason.as_deref() == Some(REENTRY) => {
-            Refunded::Unknown(Failure { code: NUMBER_EXISTS.to_owned(), ..no.failure(FailureKind::Request) })
+            Refunded::Unknown(Failure { code: NUMBER_EXISTS.to_owned(), ..no.of_refund(FailureKind::Request) })
         }
         // Too much, too old, too many, not paid. A closed or unpaid order cannot be refunded either, so only a missing
         // reason leaves a doubt.
         "INVALIDREQUEST" if no.reason.as_deref().is_some_and(|r| r.bytes().all(|b| b.is_ascii_digit())) => {
-            Refunded::TerminalNo(no.failure(FailureKind::Request))
+            let failure = no.of_refund(FailureKind::Request);
+            let is_old = refund.txn_time - refund.order.txn_time > REFUNDED_WITHIN;
+            Refunded::TerminalNo(if is_old { failure.because(Some(Reason::RefundPeriodOver)) } else { failure })
         }
-        "PARAMERROR" | "INVALIDREQUEST" => Refunded::Unknown(no.failure(FailureKind::Request)),
-        _ => Refunded::Unknown(no.unlisted()),
+        "PARAMERROR" | "INVALIDREQUEST" => Refunded::Unknown(no.of_refund(FailureKind::Request)),
+        _ => Refunded::Unknown(no.of_refund(kind_of(no.status))),
     }
 }
 
@@ -391,7 +415,7 @@ fn same_refund(refund: &RefundOrder, body: &[u8]) -> RefundQueried {
 
 /// `status` of a refund, `refund_status` in a notification.
 pub(super) fn refund_state(status: &str) -> RefundQueried {
-    let failure = |kind, message: &str| Failure::new(kind, status, message);
+    let failure = |kind, message: &str| Failure::new(kind, status, message).because(REASONS.of_refund(status));
     match status {
         "PROCESSING" => RefundQueried::Accepted,
         "SUCCESS" => RefundQueried::Done,

@@ -8,6 +8,7 @@ use super::super::sign::VERSION;
 use super::super::vectors::shared;
 use super::super::{fields, head};
 use super::*;
+use crate::reason::Reason;
 
 /// Before the deadline.
 fn queried(order: &OrderRef, fields: &Fields) -> Queried {
@@ -141,6 +142,25 @@ fn each_code_means_in_each_call_what_the_table_says() {
         rows += 1;
     }
     assert_eq!(rows, 74);
+}
+
+/// Whatever the table knows has words, but for successes and codes of files; what nobody lists has none.
+#[test]
+fn every_code_that_is_no_success_has_a_reason() {
+    for line in TABLE.lines().skip(1) {
+        let code = line.split_whitespace().next().unwrap();
+        let has_none = ["00", "A6", "14", "41", "98", "-"].contains(&code);
+        assert_eq!(REASONS.of(code).is_none(), has_none, "{code}");
+    }
+    let said = answer(REFUND_NO, (REFUND, "00"), &[("respCode", "90"), ("respMsg", "text")]);
+    let Refunded::TerminalNo(failure) = refunded(&said) else { panic!("{said:?}") };
+    assert_eq!(failure.reason, Some(Reason::MerchantBalanceInsufficient));
+    let said = answer(NO, (CONSUME, SCAN), &[("respCode", "64"), ("respMsg", "发卡方应答超时[1000068]")]);
+    let Created::Unknown(failure) = scanned(&said) else { panic!("{said:?}") };
+    assert_eq!(failure.reason, Some(Reason::OutcomeUnknown));
+    let said = answer(NO, (CONSUME, SCAN), &[("respCode", "90"), ("respMsg", "text")]);
+    let Created::Declined(failure) = scanned(&said) else { panic!("{said:?}") };
+    assert_eq!(failure.reason, Some(Reason::InsufficientFunds));
 }
 
 /// Whatever code came with it: the issuer was asked, and may still say yes.

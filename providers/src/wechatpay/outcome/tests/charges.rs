@@ -7,88 +7,9 @@ const NO: &str = "IL00000001";
 #[test]
 fn every_documented_no_to_a_charge_has_its_outcome() {
     let bench = Bench::new();
-    bench.table(
-        &[
-            (202, "USER_PAYING", "waiting"),
-            (400, "USER_PAYING", "waiting"),
-            (400, "AUTHCODEEXPIRE", "declined declined"),
-            (400, "AUTH_CODE_ERROR", "declined declined"),
-            (400, "AUTH_CODE_INVALID", "declined declined"),
-            (403, "NOT_ENOUGH", "declined declined"),
-            (403, "NOTSUPORTCARD", "declined declined"),
-            (403, "BUYER_MISMATCH", "unknown request"),
-            (403, "TRADE_ERROR", "refused by route request"),
-            (401, "SIGN_ERROR", "refused by account account"),
-            (403, "NO_AUTH", "refused by account account"),
-            (403, "RULE_LIMIT", "unknown incompatible"),
-            (403, "ACCOUNT_ERROR", "unknown incompatible"),
-            (400, "APPID_NOT_EXIST", "refused by account account"),
-            (400, "MCHID_NOT_EXIST", "refused by account account"),
-            (400, "MCH_NOT_EXISTS", "refused by account account"),
-            (400, "APPID_MCHID_NOT_MATCH", "refused by account account"),
-            (400, "PARAM_ERROR", "refused by route request"),
-            (400, "PARAM_ERROR/268498689", "unknown request"),
-            (400, "LACK_PARAMS", "refused by route request"),
-            (400, "XML_FORMAT_ERROR", "refused by route request"),
-            (400, "REQUIRE_POST_METHOD", "refused by route request"),
-            (400, "NOT_UTF8", "refused by route request"),
-            (400, "INVALID_REQUEST/268435461", "refused by route request"),
-            (400, "INVALID_REQUEST/268448010", "refused by account account"),
-            (400, "INVALID_REQUEST/268443715", "refused by account account"),
-            (400, "INVALID_REQUEST/268449641", "unknown request"),
-            (400, "INVALID_REQUEST/111111111", "unknown request"),
-            (400, "INVALID_REQUEST/268498688", "unknown request"),
-            (400, "INVALID_REQUEST/268498689", "unknown request"),
-            (400, "INVALID_REQUEST", "unknown request"),
-            (400, "ORDER_PAID", "unknown request"),
-            (403, "ORDER_PAID", "unknown request"),
-            (400, "ORDER_CLOSED", "unknown request"),
-            (400, "ORDER_REVERSED", "unknown request"),
-            (403, "OUT_TRADE_NO_USED", "unknown request"),
-            (429, "FREQUENCY_LIMITED", "refused by provider rate_limited"),
-            (403, "RATELIMIT_EXCEEDED", "refused by provider rate_limited"),
-            (400, "SYSTEM_ERROR", "unknown server_error"),
-            (400, "BANK_ERROR", "unknown server_error"),
-            (500, "SYSTEM_ERROR", "unknown server_error"),
-            (500, "BANK_ERROR", "unknown server_error"),
-            (500, "NOT_ENOUGH", "unknown server_error"),
-            (500, "USER_PAYING", "unknown server_error"),
-            (503, "SERVICE_UNAVAILABLE", "unknown server_error"),
-            (404, "ORDER_NOT_EXIST", "unknown incompatible"),
-            (404, "RESOURCE_NOT_EXISTS", "refused by route account"),
-            (404, "NOT_FOUND", "refused by route account"),
-            (404, "SOMETHING_NEW", "unknown incompatible"),
-            (429, "INVALID_REQUEST", "unknown request"),
-            (429, "FREQUENCY_LIMITED/268498688", "unknown rate_limited"),
-            (429, "USER_PAYING", "waiting"),
-            (429, "ORDER_PAID", "unknown request"),
-            (429, "OUT_TRADE_NO_USED", "unknown request"),
-            (429, "SYSTEM_ERROR", "unknown server_error"),
-            (400, "SOMETHING_NEW", "unknown incompatible"),
-        ],
-        |reply| charged(&bench.account, NO, reply),
-        name_created,
-    );
-}
-
-/// A "no" whose signed `detail` says what it is about.
-#[test]
-fn a_wrong_member_is_whose_it_is() {
-    let bench = Bench::new();
-    for (field, charge, offer) in [
-        ("/payer/auth_code", "declined declined", "declined declined"),
-        ("/appid", "refused by account account", "refused by account account"),
-        ("/mchid", "refused by account account", "refused by account account"),
-        ("/description", "refused by route request", "refused by route request"),
-        ("/amount/total", "refused by route request", "refused by route request"),
-        ("/scene_info/store_info/out_id", "refused by route request", "refused by route request"),
-    ] {
-        let detail = json!({"field": field, "value": 135, "location": "body"});
-        let body = json!({"code": "PARAM_ERROR", "detail": detail, "message": "m"}).to_string();
-        let reply = || bench.weigh(&bench.signed(400, &body));
-        assert_eq!(name_created(&charged(&bench.account, NO, reply())), charge, "{field}");
-        assert_eq!(name_created(&created(reply())), offer, "{field}");
-    }
+    let rows = rows("codepay");
+    assert!(rows.len() >= 60, "{}", rows.len());
+    bench.table(&rows, |reply| charged(&bench.account, NO, reply), name_created);
 }
 
 /// Only a signed word says that the account was never given the call; something in between may say the same of a charge that
