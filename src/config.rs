@@ -7,6 +7,7 @@ mod providers;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use ::providers::address;
 use config::Source as _;
 use ipnet::IpNet;
 use serde::Deserialize;
@@ -503,19 +504,16 @@ impl Config {
             return Err(Wrong { key: "traces.percent", value, problem: "must be from 0 to 100" });
         }
         let url = &self.traces.otlp_url;
-        let is_http = url::Url::parse(url).is_ok_and(|url| ["http", "https"].contains(&url.scheme()));
-        if !(url.is_empty() || is_http) {
-            let problem = "must be an http or https address";
+        if !(url.is_empty() || address::read(url).is_ok()) {
+            let problem = "must be an http or https address without a user";
             return Err(Wrong { key: "traces.otlp_url", value: shown(url), problem });
         }
         self.alerts.check()?;
         let url = &self.server.public_url;
-        if !(url.is_empty() || url.starts_with("http://") || url.starts_with("https://")) {
-            return Err(Wrong {
-                key: "server.public_url",
-                value: shown(url),
-                problem: "must be an http or https address",
-            });
+        let is_place = address::read(url).is_ok_and(|url| url.query().is_none());
+        if !(url.is_empty() || is_place) {
+            let problem = "must be an http or https address without a user and a query";
+            return Err(Wrong { key: "server.public_url", value: shown(url), problem });
         }
         Ok(())
     }
@@ -557,6 +555,10 @@ mod tests {
             ("server.drain_s", "9223372036854775807"),
             ("database.connections", "0"),
             ("server.public_url", "example.com"),
+            ("server.public_url", "https://me@example.com"),
+            ("server.public_url", "https://example.com/?a"),
+            ("server.public_url", "https://example.com/#a"),
+            ("traces.otlp_url", "http://me:secret@collector:4318"),
             ("payments.nonsense", "1"),
             ("traces.otlp_url", "collector:4318"),
             ("traces.percent", "101"),

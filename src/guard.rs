@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 use futures_util::future::BoxFuture;
 use ipnet::IpNet;
+use providers::address::{self, BadAddress, Url};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
-use url::{Host, Url};
+use url::Host;
 
 /// IPv4 addresses that are not somebody's on the internet, from IANA's registry of special-purpose addresses.
 const SPECIAL_V4: &[&str] = &[
@@ -52,14 +53,11 @@ const SPECIAL_V6: &[&str] = &[
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Forbidden {
     /// It is no address.
-    #[error("is not an address that can be called")]
-    Address,
+    #[error(transparent)]
+    Form(#[from] BadAddress),
     /// Neither https nor, where that is allowed, http.
     #[error("must be an https address")]
     Scheme,
-    /// It holds a user or a password.
-    #[error("must not contain a user or a password")]
-    User,
     /// A port of something that is not the web.
     #[error("has a port that webhooks are not sent to: 80, 443 and those from 1024 on are")]
     Port,
@@ -107,13 +105,24 @@ impl Guard {
     /// # Errors
     /// [`Forbidden`].
     pub fn check(&self, address: &str) -> Result<Url, Forbidden> {
-        let url = Url::parse(address).map_err(|_| Forbidden::Address)?;
+        self.may_go(address::read(address)?)
+    }
+
+    /// As [`Self::check`], of an address that was kept when other texts were taken.
+    ///
+    /// # Errors
+    /// [`Forbidden`].
+    pub fn check_stored(&self, address: &str) -> Result<Url, Forbidden> {
+        self.may_go(address::stored(address)?)
+    }
+
+    fn may_go(&self, url: Url) -> Result<Url, Forbidden> {
         let is_web = url.scheme() == "https" || (url.scheme() == "http" && self.allow_http);
         if !is_web {
             return Err(Forbidden::Scheme);
         }
         if !url.username().is_empty() || url.password().is_some() {
-            return Err(Forbidden::User);
+            return Err(BadAddress::User.into());
         }
         if !url.port_or_known_default().is_some_and(|port| matches!(port, 80 | 443 | 1024..)) {
             return Err(Forbidden::Port);
@@ -122,7 +131,7 @@ impl Guard {
             Some(Host::Ipv4(ip)) => Some(IpAddr::V4(ip)),
             Some(Host::Ipv6(ip)) => Some(IpAddr::V6(ip)),
             Some(Host::Domain(_)) => None,
-            None => return Err(Forbidden::Address),
+            None => return Err(BadAddress::Shape.into()),
         };
         match literal {
             Some(ip) if !self.may_connect(ip) => Err(Forbidden::Network),
@@ -230,12 +239,13 @@ mod tests {
     fn an_address_tells_what_is_wrong_with_it() {
         let guard = Guard::new(Vec::new(), false);
         for (address, wrong) in [
-            ("shop.example", Forbidden::Address),
-            ("https://", Forbidden::Address),
-            ("https://[fe80::1%25eth0]/", Forbidden::Address),
+            ("shop.example", BadAddress::Shape.into()),
+            ("https://", BadAddress::Shape.into()),
+            ("https://[fe80::1%25eth0]/", BadAddress::Shape.into()),
+            ("file:///etc/passwd", BadAddress::Shape.into()),
+            ("https://me@shop.example/", BadAddress::User.into()),
+            ("https://shop.example/#a", BadAddress::Fragment.into()),
             ("http://shop.example/", Forbidden::Scheme),
-            ("file:///etc/passwd", Forbidden::Scheme),
-            ("https://me@shop.example/", Forbidden::User),
             ("https://shop.example:22/", Forbidden::Port),
             ("https://127.1/", Forbidden::Network),
             ("https://0x7f.0.0.1/", Forbidden::Network),
@@ -244,5 +254,10 @@ mod tests {
         }
         assert!(guard.check("https://shop.example:8443/hook?a=b").is_ok());
         assert!(Guard::new(Vec::new(), true).check("http://shop.example/").is_ok());
+        // What is stored is sent to as ever: a fragment never is.
+        assert!(guard.check_stored("https://shop.example/#a").is_ok());
+        assert_eq!(guard.check_stored("https://me@shop.example/"), Err(BadAddress::User.into()));
+        assert_eq!(guard.check_stored("https://127.1/#a"), Err(Forbidden::Network));
+        assert_eq!(guard.check_stored("file:///etc/passwd"), Err(Forbidden::Scheme));
     }
 }

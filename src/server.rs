@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use futures_util::future::{join_all, select_all};
 use providers::Protocol;
+use providers::address;
 use providers::sandbox::Sandbox;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -260,9 +261,10 @@ async fn assemble(
     addresses: Addresses,
     address: SocketAddr,
 ) -> Result<App, StartError> {
-    let public_url = match config.server.public_url.trim_end_matches('/') {
-        "" => format!("http://{address}"),
-        url => url.to_owned(),
+    let public_url = match address::read(&config.server.public_url) {
+        Ok(url) => address::kept(&config.server.public_url, &url).trim_end_matches('/').to_owned(),
+        // Configuration has checked it: there is none.
+        Err(_) => format!("http://{address}"),
     };
     // Configuration has checked it.
     let configured = InstallationPrefix::parse(&config.payments.order_prefix).ok_or(NoRandomness)?;

@@ -22,6 +22,8 @@ use crate::helpers::process::interlock;
 use crate::helpers::{Answer, Client, PATIENCE, TestApp, keys, order};
 use crate::switchover::{live_at, settings};
 
+mod reader;
+
 /// Texts that a reader of addresses may take for another one than its writer meant.
 fn odd(port: u16) -> Vec<String> {
     let mut all =
@@ -54,7 +56,6 @@ fn odd(port: u16) -> Vec<String> {
             format!("ws://{listed}"),
             format!("https://{}", listed.replace('a', "а")),
             format!("https://xn--{listed}"),
-            format!("https://{}", listed.replace('.', "。")),
         ]);
     }
     all

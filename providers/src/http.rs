@@ -24,6 +24,7 @@ use reqwest::dns::{Name, Resolve, Resolving};
 use rustix::io::Errno;
 use rustls_platform_verifier::BuilderVerifierExt;
 
+use crate::address::{self, Url};
 use crate::outcome::{ADDRESS_NOT_ALLOWED, Failure, FailureKind, NO_ROOM};
 
 /// The largest answer that is read.
@@ -165,20 +166,17 @@ pub enum BadBaseUrl {
     NoClient(String),
 }
 
-/// A base address as it is used: scheme, host and port. Whatever else a text may hold (a path, a query that swallows
-/// the path behind it, a fragment, a user, blanks that are dropped on reading) makes it no base address.
+/// A base address as it is used: scheme, host and port. Whatever else an address may hold (a path, a query that swallows
+/// the path behind it) makes it no base address.
 ///
 /// # Errors
 /// [`BadBaseUrl::Shape`].
-pub fn base_address(text: &str) -> Result<reqwest::Url, BadBaseUrl> {
-    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://")).ok_or(BadBaseUrl::Shape)?;
+pub fn base_address(text: &str) -> Result<Url, BadBaseUrl> {
+    let url = address::read(text).map_err(|_| BadBaseUrl::Shape)?;
+    let (_, rest) = address::trimmed(text).split_once("://").ok_or(BadBaseUrl::Shape)?;
     let place = rest.strip_suffix('/').unwrap_or(rest);
-    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-.:[]".contains(c);
-    if place.is_empty() || !place.chars().all(is_plain) {
-        return Err(BadBaseUrl::Shape);
-    }
-    let url = reqwest::Url::parse(text).map_err(|_| BadBaseUrl::Shape)?;
-    if url.host_str().is_some_and(|host| !host.is_empty()) { Ok(url) } else { Err(BadBaseUrl::Shape) }
+    // A dot that walks up a path leaves none behind: what was written decides.
+    if place.contains(['/', '?', '%']) { Err(BadBaseUrl::Shape) } else { Ok(url) }
 }
 
 /// Asks the guard for names.

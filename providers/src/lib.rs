@@ -2,13 +2,14 @@
 //!
 //! * [`provider`] – the trait, the capabilities, names;
 //! * [`money`], [`order`], [`outcome`], [`reason`], [`notification`] – what crosses the trait;
-//! * [`http`], [`signing`], and within this crate `charset` and `text` – what adapters share;
+//! * [`address`], [`http`], [`signing`], and within this crate `charset` and `text` – what adapters share;
 //! * [`layer`] – wrappers around any provider; [`layer::stack`] fixes their order;
 //! * [`memory`] – a provider without a network, for tests;
 //! * [`alipay`], [`wechatpay`], [`unionpay`] – the adapters, each with its face of the sandbox;
 //! * [`sandbox`] – one server that speaks all of these protocols from the other side;
 //! * [`conformance`] – the suite that every provider passes.
 
+pub mod address;
 pub mod alipay;
 mod charset;
 pub mod conformance;

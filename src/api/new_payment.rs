@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use providers::address;
 use providers::money::{Currency, Money};
 use providers::order::{Flow, Store};
 use providers::{PROTOCOLS, ProviderName};
@@ -129,14 +130,8 @@ impl CreatePayment {
         if client_ip.as_ref().is_some_and(|ip| ip.parse::<IpAddr>().is_err()) {
             return Err(Problem::invalid("payer.client_ip", "Not an IP address."));
         }
-        for (param, url) in [("return_url", &self.return_url), ("notify_url", &self.notify_url)] {
-            if let Some(url) = url {
-                web_address(param, url)?;
-            }
-        }
-        if let Some(url) = &self.notify_url {
-            super::webhooks::receiver(app, "notify_url", url)?;
-        }
+        let return_url = self.return_url.map(|url| web_address("return_url", &url)).transpose()?;
+        let notify_url = self.notify_url.map(|url| super::webhooks::receiver(app, "notify_url", &url)).transpose()?;
         let metadata = self.metadata.check()?;
         let flow = flow(&self.flow)?;
         let wait = wait(flow, self.wait)?;
@@ -149,8 +144,8 @@ impl CreatePayment {
             order_id: self.order_id,
             amount,
             description: self.description,
-            return_url: self.return_url,
-            notify_url: self.notify_url,
+            return_url,
+            notify_url,
             client_ip,
             metadata,
             expires_in_s,
@@ -263,11 +258,10 @@ fn hidden(text: &str) -> Option<char> {
     characters.iter().enumerate().find(is_hidden).map(|(_, c)| *c)
 }
 
-pub(super) fn web_address(param: &str, url: &str) -> Result<(), Problem> {
-    let uri: Result<actix_web::http::Uri, _> = url.parse();
-    let is_web = uri.is_ok_and(|u| matches!(u.scheme_str(), Some("http" | "https")) && u.host().is_some());
-    if is_web && url.len() <= 2_048 {
-        return Ok(());
+/// An address for the payer's browser, as it is kept.
+fn web_address(param: &str, url: &str) -> Result<String, Problem> {
+    match address::read(url) {
+        Ok(read) => Ok(address::kept(url, &read)),
+        Err(bad) => Err(Problem::invalid(param, format!("The address {bad}."))),
     }
-    Err(Problem::invalid(param, "An http or https address of at most 2048 characters is needed."))
 }

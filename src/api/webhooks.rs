@@ -3,6 +3,7 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
+use providers::address;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -176,16 +177,10 @@ fn shown(row: EndpointRow, now: Timestamp, secret: Option<&Secret>) -> EndpointV
     }
 }
 
-/// An address that webhooks may go to.
-pub(super) fn receiver(app: &App, param: &str, url: &str) -> Result<(), Problem> {
-    if url.len() > 2_048 || url.chars().any(char::is_control) {
-        return Err(Problem::invalid(
-            param,
-            "An address has at most 2048 characters, none of them a control character.",
-        ));
-    }
+/// An address that webhooks may go to, as it is kept.
+pub(super) fn receiver(app: &App, param: &str, url: &str) -> Result<String, Problem> {
     match app.webhooks.guard().check(url) {
-        Ok(_) => Ok(()),
+        Ok(read) => Ok(address::kept(url, &read)),
         Err(forbidden) => Err(Problem::invalid(param, format!("The address {forbidden}."))),
     }
 }
@@ -257,7 +252,7 @@ pub async fn list(app: web::Data<App>, caller: Caller) -> Result<HttpResponse, P
 pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
     let wanted = body.json::<CreateEndpoint>()?;
-    receiver(&app, "url", &wanted.url)?;
+    let url = receiver(&app, "url", &wanted.url)?;
     kinds(&wanted.events)?;
     described(&wanted.description)?;
     if app.store.endpoints_of(&caller.owner).await?.len() >= MAX_ENDPOINTS {
@@ -274,7 +269,7 @@ pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Resul
         },
         id,
         owner: caller.owner.clone(),
-        url: wanted.url,
+        url,
         events: wanted.events,
         mode: wanted.mode,
         description: wanted.description,
@@ -305,8 +300,7 @@ pub async fn change(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) 
     let wanted = body.json::<ChangeEndpoint>()?;
     let mut row = own(&app, &caller, &id).await?;
     if let Some(url) = wanted.url {
-        receiver(&app, "url", &url)?;
-        row.url = url;
+        row.url = receiver(&app, "url", &url)?;
     }
     if let Some(events) = wanted.events {
         kinds(&events)?;

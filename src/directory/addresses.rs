@@ -146,7 +146,7 @@ impl Addresses {
         let own = protocol.addresses.iter().find(|a| a.kind == AddressKind::Api && a.is_live).map(|a| a.base);
         let given = match settings.get(MEMBER) {
             None | Some(Value::Null) => own.ok_or_else(|| refuse("is missing."))?.to_owned(),
-            Some(Value::String(text)) => text.trim().to_owned(),
+            Some(Value::String(text)) => text.clone(),
             Some(Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
                 return Err(refuse("is not a text."));
             }

@@ -4,9 +4,9 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use providers::address;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
-use url::Url;
 
 use super::message::{Message, Tone};
 use crate::config::{Language, Receiver, Robot};
@@ -105,7 +105,7 @@ fn dingtalk(language: Language, message: &Message) -> Value {
 
 /// The secret is the key, the time and the secret are what is signed.
 fn dingtalk_signed(address: &str, secret: &str, now: Timestamp) -> String {
-    let Ok(mut url) = Url::parse(address) else { return address.to_owned() };
+    let Ok(mut url) = address::stored(address) else { return address.to_owned() };
     let timestamp = now.0.to_string();
     let sign = hmac(secret.as_bytes(), format!("{timestamp}\n{secret}").as_bytes());
     url.query_pairs_mut().append_pair("timestamp", &timestamp).append_pair("sign", &sign);

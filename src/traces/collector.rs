@@ -11,6 +11,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
+use providers::address;
 use providers::http::client_builder;
 use tokio::runtime::Handle;
 
@@ -73,8 +74,11 @@ fn register() {
 
 /// Collectors listen at `/v1/traces`; an address with another path is meant as it is.
 fn address(url: &str) -> String {
-    let is_bare = url::Url::parse(url).is_ok_and(|url| url.path() == "/");
-    if is_bare { format!("{}/v1/traces", url.trim_end_matches('/')) } else { url.to_owned() }
+    let Ok(mut address) = address::read(url) else { return url.to_owned() };
+    if address.path() == "/" {
+        address.set_path("/v1/traces");
+    }
+    address.into()
 }
 
 #[async_trait]
@@ -106,6 +110,7 @@ mod tests {
         for (given, used) in [
             ("http://collector:4318", "http://collector:4318/v1/traces"),
             ("http://collector:4318/", "http://collector:4318/v1/traces"),
+            ("http://收集.example:4318", "http://xn--wbv461i.example:4318/v1/traces"),
             ("https://otlp.example/tenant/v1/traces", "https://otlp.example/tenant/v1/traces"),
         ] {
             assert_eq!(address(given), used);

@@ -9,10 +9,10 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use chrono::DateTime;
+use providers::address::Url;
 use providers::http::client_builder;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER, USER_AGENT};
 use reqwest::{RequestBuilder, Response, StatusCode};
-use url::Url;
 
 use super::message::Message;
 use super::sign::Secrets;
@@ -159,7 +159,7 @@ impl Client {
     }
 
     async fn exchange(&self, letter: Letter, deadline: Instant) -> Try {
-        let url = match self.guard.check(&letter.url) {
+        let url = match self.guard.check_stored(&letter.url) {
             Ok(url) => url,
             Err(forbidden) => return Try::without_answer(End::ForbiddenAddress, &format!("the address {forbidden}")),
         };
