@@ -44,6 +44,7 @@ mod payer_ways;
 mod program;
 mod queue;
 mod refunds;
+mod refusals;
 mod restore;
 mod routing;
 #[cfg(feature = "drill")]

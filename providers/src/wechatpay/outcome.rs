@@ -250,7 +250,16 @@ pub(super) fn created(reply: Reply) -> Created {
         return Created::Refused(Refusal::Provider, no.failure(FailureKind::RateLimited));
     }
     if let Some(refused) = no.refusal() {
-        return refused;
+        // No payer is there yet: a member of the payer's is one that this route makes trouble about.
+        return match refused {
+            Created::Declined(failure) => Created::Refused(Refusal::Route, failure),
+            Created::Accepted(_)
+            | Created::Captured(_)
+            | Created::Waiting
+            | Created::NotSent(_)
+            | Created::Refused(..)
+            | Created::Unknown(_) => refused,
+        };
     }
     match no.code.as_str() {
         "NOAUTH" | "APPIDMCHIDNOTMATCH" | "MCHNOTEXISTS" => {
