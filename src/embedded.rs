@@ -6,6 +6,8 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 
 /// So many links are followed, one from the other.
 const LINKS: usize = 16;
+/// So long is a log in which nothing is written.
+const LOG_HEAD: u64 = 32;
 /// What stands for itself in an address.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
@@ -30,30 +32,38 @@ pub fn itself(file: &Path) -> PathBuf {
     if let Ok(found) = file.canonicalize() {
         return found;
     }
+    let file = target(file);
     let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
     match (folder.canonicalize(), file.file_name()) {
         (Ok(folder), Some(name)) => folder.join(name),
-        _ => file.to_owned(),
+        _ => file,
     }
 }
 
-/// Whether a database is at its place. One that is gone while its log is there is not "none": opened, a new one would be
-/// made, and the log thrown away with what was written last.
-///
-/// # Errors
-/// [`LogAlone`].
-pub fn is_there(file: &Path) -> Result<bool, LogAlone> {
-    if file.metadata().is_ok() {
-        return Ok(true);
-    }
-    // SQLite keeps the log beside the file itself.
+/// Where links lead to, one after the other, whether anything is there or not.
+fn target(file: &Path) -> PathBuf {
     let mut target = file.to_owned();
     for _ in 0..LINKS {
         let Ok(next) = target.read_link() else { break };
         target = target.parent().map_or_else(|| next.clone(), |folder| folder.join(&next));
     }
-    let log = with(&target, "-wal");
-    if log.metadata().is_ok_and(|log| log.len() > 0) { Err(LogAlone(log)) } else { Ok(false) }
+    target
+}
+
+/// Whether a database is at its place. One that is gone, or empty, while its log is there is not "none": opened, a new one
+/// would be made, and the log thrown away with what was written last.
+///
+/// # Errors
+/// [`LogAlone`].
+pub fn is_there(file: &Path) -> Result<bool, LogAlone> {
+    let found = file.metadata();
+    if found.as_ref().is_ok_and(|found| found.len() > 0) {
+        return Ok(true);
+    }
+    // SQLite keeps the log beside the file itself.
+    let log = with(&target(file), "-wal");
+    // The first bytes of a log are its head: a database that was just begun may have that alone.
+    if log.metadata().is_ok_and(|log| log.len() > LOG_HEAD) { Err(LogAlone(log)) } else { Ok(found.is_ok()) }
 }
 
 /// The log of a database is there, and the database is not.
@@ -85,5 +95,32 @@ mod tests {
         assert_eq!(file("sqlite:shop.db?mode=rwc").as_deref(), Some(Path::new("shop.db")));
         assert_eq!(file("sqlite:///srv/a%20b.db").as_deref(), Some(Path::new("/srv/a b.db")));
         assert_eq!((file("sqlite::memory:"), file("postgres://h/db")), (None, None));
+    }
+
+    #[test]
+    fn links_that_lead_to_what_is_still_to_be_made_name_one_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let at = |path: &str| folder.path().join(path);
+        for name in ["a", "b", "there"] {
+            std::fs::create_dir(at(name)).unwrap();
+        }
+        for name in ["a", "b"] {
+            std::os::unix::fs::symlink("../there/x.db", at(name).join("interlock.db")).unwrap();
+        }
+        assert_eq!(itself(&at("a/interlock.db")), itself(&at("b/interlock.db")));
+        assert_eq!(itself(&at("a/interlock.db")), at("there").canonicalize().unwrap().join("x.db"));
+    }
+
+    #[test]
+    fn an_empty_file_beside_a_log_is_no_database() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("interlock.db");
+        assert_eq!(is_there(&file), Ok(false));
+        std::fs::write(&file, "").unwrap();
+        assert_eq!(is_there(&file), Ok(true), "just begun");
+        std::fs::write(with(&file, "-wal"), [0; 4_152]).unwrap();
+        assert_eq!(is_there(&file), Err(LogAlone(with(&file, "-wal"))));
+        std::fs::write(&file, "SQLite format 3").unwrap();
+        assert_eq!(is_there(&file), Ok(true));
     }
 }

@@ -115,8 +115,11 @@ fn says(failure: &Value, code: &str, why: Reason, what: &str) {
     assert_eq!((&failure["message"], &failure["message_zh"]), (&json!(said.en), &json!(said.zh)), "{what}");
 }
 
+/// What is said, how, and what it means.
+type Row = (&'static str, &'static str, Reason);
+
 /// For each provider: what it says of an offer, a charge, and a refund, and why that is.
-const SAID: &[(&str, [(&str, &str, Reason); 3])] = &[
+const SAID: &[(&str, [Row; 3])] = &[
     (
         "alipay",
         [

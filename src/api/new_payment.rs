@@ -233,11 +233,18 @@ pub(super) fn text(param: &str, value: &str, max: usize) -> Result<(), Problem> 
         let detail = format!("1 to {max} characters without control characters are needed.");
         return Err(Problem::invalid(param, detail));
     }
-    if let Some(hidden) = hidden(value) {
-        let detail = format!("The invisible character U+{:04X} must not be in it.", u32::from(hidden));
-        return Err(Problem::invalid(param, detail));
+    seen(param, value)
+}
+
+/// That nothing in a text is hidden from whoever reads it.
+pub(super) fn seen(param: &str, value: &str) -> Result<(), Problem> {
+    match hidden(value) {
+        None => Ok(()),
+        Some(hidden) => {
+            let detail = format!("The invisible character U+{:04X} must not be in it.", u32::from(hidden));
+            Err(Problem::invalid(param, detail))
+        }
     }
-    Ok(())
 }
 
 /// A character that is not seen, and makes a text look like another one: what turns the direction of writing, and blanks

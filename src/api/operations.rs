@@ -10,6 +10,7 @@ use super::auth::{Caller, Scope};
 use super::body::RawBody;
 use super::error::Problem;
 use super::list::{List, ListQuery};
+use super::new_payment::seen;
 use super::request::Id;
 use crate::app::App;
 use crate::domain::key::fingerprint;
@@ -283,5 +284,5 @@ fn written(param: &str, text: &str) -> Result<(), Problem> {
         let detail = format!("1 to {MAX_TEXT} characters are needed, not all of them blank, no control characters.");
         return Err(Problem::invalid(param, detail));
     }
-    Ok(())
+    seen(param, text)
 }

@@ -11,12 +11,14 @@ use providers::outcome::{Failure, FailureKind, WRONGLY_SIGNED};
 use super::{Failed, Job, Next, periodic};
 use crate::app::App;
 use crate::directory::{Account, proof};
-use crate::domain::AllOwners;
+use crate::domain::{AllOwners, Timestamp};
 use crate::payments::aside::set_aside;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Asked so often, and about so many at the most.
 const ASKED_EVERY: u32 = 20;
+/// One that was set aside for it may have been its provider's trouble, and is asked about more often.
+const ASIDE_ASKED_EVERY: u32 = 5;
 const AT_ONCE: usize = 8;
 
 /// Runs until the gateway drains.
@@ -54,7 +56,34 @@ impl Job for Proofs {
             self.next = begin.saturating_add(some.len());
             join_all(some.into_iter().filter(|account| account.proof.is_to_be_asked()).map(|a| ask(app, a))).await;
         }
+        if self.rounds.is_multiple_of(ASIDE_ASKED_EVERY) {
+            let all = app.directory.accounts(AllOwners).into_iter().filter(|account| is_aside(account, now));
+            let some: Vec<_> = all.take(AT_ONCE).collect();
+            join_all(some.iter().map(|account| let_in(app, account))).await;
+        }
         Ok(Next::Pause)
+    }
+}
+
+fn is_aside(account: &Account, now: Timestamp) -> bool {
+    !account.disabled
+        && account.set_aside_until.is_some_and(|until| until > now)
+        && account.set_aside_reason.as_deref() == Some(WRONGLY_SIGNED)
+}
+
+/// Lets an account in again that was set aside for its provider's signatures, as soon as one holds.
+async fn let_in(app: &App, account: &Account) {
+    ask(app, account).await;
+    if !account.proof.holds() {
+        return;
+    }
+    let done = async {
+        app.store.set_account_aside(&account.id, None, "").await?;
+        app.directory.changed().await
+    };
+    match done.await {
+        Ok(()) => tracing::info!(account_id = account.id, "what its provider signs holds: the account is let in again"),
+        Err(error) => tracing::error!(account_id = account.id, %error, "the account could not be let in again"),
     }
 }
 

@@ -353,9 +353,19 @@ pub(super) async fn query(app: &App, account: &Account, attempt: &Attempt) -> An
     account.provider.query(&reference(attempt), &call(app)).await
 }
 
+/// When a question was asked that began then: by our own clock, or by its provider's where that shows less. A deadline
+/// has passed when it has by both: our clock may be hours ahead, and its payer still pays.
+fn asked_at(app: &App, account: &Account, began: Instant) -> Timestamp {
+    let now = app.clock.now();
+    let ours = now.plus_ms(i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX).saturating_neg());
+    let told = account.provider.time_told().filter(|told| told.heard >= began);
+    told.map_or(ours, |told| ours.min(Timestamp(told.date.timestamp_millis())))
+}
+
 async fn find_out(app: &App, account: &Account, attempt: &Attempt) -> Findings {
-    let asked_at = app.clock.now();
+    let began = Instant::now();
     let first = query(app, account, attempt).await;
+    let asked_at = asked_at(app, account, began);
     kill_point!("resolve_after_query");
     let is_ending = matches!(attempt.status, State::Closing | State::Superseded | State::Abandoned);
     let closable = match account.provider.capabilities().flow(attempt.flow).map(|f| f.ending) {
@@ -375,8 +385,9 @@ async fn find_out(app: &App, account: &Account, attempt: &Attempt) -> Findings {
         | Ended::NotFound
         | Ended::Impossible(_)
         | Ended::Unknown(_) => {
-            let asked_at = app.clock.now();
+            let began = Instant::now();
             let second = query(app, account, attempt).await;
+            let asked_at = self::asked_at(app, account, began);
             Findings { queried: second.outcome, request_id: second.request_id, asked_at }
         }
         Ended::Again(failure) => {

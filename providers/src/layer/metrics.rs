@@ -255,7 +255,8 @@ impl Provider for Metrics {
     }
 
     async fn create(&self, order: &Order, call: &Call) -> Answer<Created> {
-        self.measured("create", Some(order.flow), self.inner.create(order, call)).await
+        let answer = self.measured("create", Some(order.flow), self.inner.create(order, call)).await;
+        super::struck_out(answer, order.auth_code.as_deref())
     }
 
     async fn query(&self, order: &OrderRef, call: &Call) -> Answer<Queried> {

@@ -195,9 +195,9 @@ fn every_code_of_the_table_has_a_reason() {
             assert_eq!(reason.is_none(), is_none, "{call} {status} {row} {expected}: {reason:?}");
         }
     }
-    let why = |row| match bench.no(400, row) {
-        Reply::No(no) => (no.failure(FailureKind::Request).reason, no.of_refund(FailureKind::Request).reason),
-        other => panic!("{other:?}"),
+    let why = |row| {
+        let Reply::No(no) = bench.no(400, row) else { panic!("{row}") };
+        (no.failure(FailureKind::Request).reason, no.of_refund(FailureKind::Request).reason)
     };
     for (row, all, refund) in [
         ("INVALID_REQUEST/268448010", Reason::AccountRestricted, Reason::AccountRestricted),

@@ -50,11 +50,14 @@ impl Said {
     pub(super) fn of(word: &Word) -> Self {
         let mut parts = word.code.split(' ');
         let status = parts.next().and_then(|status| status.parse().ok()).unwrap_or(StatusCode::BAD_REQUEST);
-        let mut body = json!({"code": parts.next().unwrap_or_default(), "message": word.message});
+        let code = parts.next().unwrap_or_default();
         let more = parts.next().unwrap_or_default();
-        if more.starts_with('/') {
-            body["detail"] = json!({"field": more, "issue": word.message, "location": "body"});
-        }
+        let body = if more.starts_with('/') {
+            let detail = json!({"field": more, "issue": word.message, "location": "body"});
+            json!({"code": code, "message": word.message, "detail": detail})
+        } else {
+            json!({"code": code, "message": word.message})
+        };
         let reason = more.parse().unwrap_or_default();
         Self { status, reason, body: Some(body), signed: status != StatusCode::UNAUTHORIZED }
     }
