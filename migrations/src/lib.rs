@@ -18,6 +18,7 @@ mod m20261128_000009_owners;
 mod m20261128_000010_keys;
 mod m20261128_000011_urgency;
 mod m20261129_000012_told;
+mod m20261129_000013_lists;
 
 /// All migrations, in order.
 #[derive(Debug)]
@@ -38,6 +39,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261128_000010_keys::Migration),
             Box::new(m20261128_000011_urgency::Migration),
             Box::new(m20261129_000012_told::Migration),
+            Box::new(m20261129_000013_lists::Migration),
         ];
         all.into_iter().map(|migration| -> Box<dyn MigrationTrait> { Box::new(Whole(migration)) }).collect()
     }

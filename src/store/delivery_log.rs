@@ -10,6 +10,7 @@ use super::Store;
 use super::deliveries::{DeliveryFilter, EventFilter};
 use super::delivery_rows::{DeliveryRow, EventRow, TryRow};
 use super::entity::{delivery, delivery_try, event};
+use super::lists::{beside, beside_one_of, is, newer_than, older_than};
 use crate::domain::{AllOwners, Owner, Timestamp};
 
 impl Store {
@@ -44,24 +45,23 @@ impl Store {
     /// The database's.
     pub async fn events(&self, owner: &Owner, filter: &EventFilter) -> Result<Vec<EventRow>, DbErr> {
         use event::Column as C;
-        let mut query =
-            event::Entity::find().filter(C::MerchantId.eq(&owner.merchant)).filter(C::Livemode.eq(owner.is_live()));
+        // A payment has few, and one owner.
+        let mut query = match &filter.payment_id {
+            Some(payment_id) => event::Entity::find()
+                .filter(C::PaymentId.eq(payment_id))
+                .filter(beside("merchant_id", owner.merchant.as_str())),
+            None => event::Entity::find().filter(C::MerchantId.eq(&owner.merchant)),
+        };
+        query = query.filter(C::Livemode.eq(owner.is_live()));
         if let Some(kind) = &filter.kind {
-            query = query.filter(C::Type.eq(kind));
-        }
-        if let Some(payment_id) = &filter.payment_id {
-            query = query.filter(C::PaymentId.eq(payment_id));
+            query = query.filter(is(self.db.backend(), C::Type, kind.as_str()));
         }
         if let Some(from) = filter.created_from {
             query = query.filter(C::CreatedAt.gte(from.0));
         }
         if let Some(after) = &filter.starting_after {
             let Some(last) = self.event_of(owner, after).await? else { return Ok(Vec::new()) };
-            query = query.filter(
-                Condition::any()
-                    .add(C::CreatedAt.lt(last.created_at.0))
-                    .add(Condition::all().add(C::CreatedAt.eq(last.created_at.0)).add(C::Id.lt(last.id))),
-            );
+            query = query.filter(older_than([C::CreatedAt, C::Id], [last.created_at.0.into(), last.id.into()]));
         }
         let rows = query.order_by_desc(C::CreatedAt).order_by_desc(C::Id).limit(filter.limit).all(&self.db).await?;
         Ok(rows.into_iter().map(EventRow::from).collect())
@@ -86,14 +86,10 @@ impl Store {
             .filter(C::Livemode.eq(owner.is_live()))
             .filter(C::CreatedAt.gte(since.0));
         if !kinds.is_empty() {
-            query = query.filter(C::Type.is_in(kinds));
+            query = query.filter(beside_one_of("type", kinds));
         }
         if let Some((at, id)) = after {
-            query = query.filter(
-                Condition::any()
-                    .add(C::CreatedAt.gt(at.0))
-                    .add(Condition::all().add(C::CreatedAt.eq(at.0)).add(C::Id.gt(id))),
-            );
+            query = query.filter(newer_than([C::CreatedAt, C::Id], [at.0.into(), id.into()]));
         }
         let rows = query.order_by_asc(C::CreatedAt).order_by_asc(C::Id).limit(limit).all(&self.db).await?;
         Ok(rows.into_iter().map(EventRow::from).collect())
@@ -105,24 +101,28 @@ impl Store {
     /// The database's.
     pub async fn deliveries(&self, owner: &Owner, filter: &DeliveryFilter) -> Result<Vec<DeliveryRow>, DbErr> {
         use delivery::Column as C;
-        let mut query =
-            delivery::Entity::find().filter(C::MerchantId.eq(&owner.merchant)).filter(C::Livemode.eq(owner.is_live()));
-        if let Some(event_id) = &filter.event_id {
-            query = query.filter(C::EventId.eq(event_id));
-        }
-        if let Some(endpoint_id) = &filter.endpoint_id {
-            query = query.filter(C::EndpointId.eq(endpoint_id));
-        }
+        // An event has few, and an endpoint has one owner.
+        let mut query = match (&filter.event_id, &filter.endpoint_id) {
+            (None, None) => delivery::Entity::find().filter(C::MerchantId.eq(&owner.merchant)),
+            (None, Some(endpoint_id)) => delivery::Entity::find()
+                .filter(C::EndpointId.eq(endpoint_id))
+                .filter(beside("merchant_id", owner.merchant.as_str())),
+            (Some(event_id), endpoint_id) => {
+                let Some(event) = self.event_of(owner, event_id).await? else { return Ok(Vec::new()) };
+                delivery::Entity::find()
+                    .filter(C::PaymentId.eq(event.payment_id))
+                    .filter(C::EventId.eq(event_id))
+                    .filter(beside("merchant_id", owner.merchant.as_str()))
+                    .filter(Condition::all().add_option(endpoint_id.as_deref().map(|id| beside("endpoint_id", id))))
+            }
+        };
+        query = query.filter(C::Livemode.eq(owner.is_live()));
         if let Some(status) = filter.status {
-            query = query.filter(C::Status.eq(status.to_string()));
+            query = query.filter(is(self.db.backend(), C::Status, status.to_string()));
         }
         if let Some(after) = &filter.starting_after {
             let Some(last) = self.delivery_of(owner, after).await? else { return Ok(Vec::new()) };
-            query = query.filter(
-                Condition::any()
-                    .add(C::CreatedAt.lt(last.created_at.0))
-                    .add(Condition::all().add(C::CreatedAt.eq(last.created_at.0)).add(C::Id.lt(last.id))),
-            );
+            query = query.filter(older_than([C::CreatedAt, C::Id], [last.created_at.0.into(), last.id.into()]));
         }
         let rows = query.order_by_desc(C::CreatedAt).order_by_desc(C::Id).limit(filter.limit).all(&self.db).await?;
         rows.into_iter().map(DeliveryRow::try_from).collect()

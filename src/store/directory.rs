@@ -163,6 +163,21 @@ impl Store {
         Ok(rows.into_iter().map(AccountRow::from).collect())
     }
 
+    /// The ids of an owner's accounts.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn account_ids_of(&self, owner: &Owner) -> Result<Vec<String>, DbErr> {
+        account::Entity::find()
+            .select_only()
+            .column(account::Column::Id)
+            .filter(account::Column::MerchantId.eq(&owner.merchant))
+            .filter(account::Column::Livemode.eq(owner.is_live()))
+            .into_tuple()
+            .all(&self.db)
+            .await
+    }
+
     /// An owner's account.
     ///
     /// # Errors

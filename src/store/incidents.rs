@@ -12,6 +12,7 @@ use serde_json::Value;
 use super::Store;
 use super::connection::Tx;
 use super::entity::{incident, incident_entry, incident_norm};
+use super::lists::older_than;
 use super::rows::word;
 use crate::domain::Timestamp;
 use crate::domain::incident::{Cause, Entry, Phase, Severity, Subject, Usual};
@@ -277,10 +278,7 @@ impl Store {
         }
         if let Some(after) = &filter.starting_after {
             let Some(last) = incident::Entity::find_by_id(after).one(&self.db).await? else { return Ok(Vec::new()) };
-            let older = Condition::any()
-                .add(C::OpenedAt.lt(last.opened_at))
-                .add(Condition::all().add(C::OpenedAt.eq(last.opened_at)).add(C::Id.lt(last.id)));
-            query = query.filter(older);
+            query = query.filter(older_than([C::OpenedAt, C::Id], [last.opened_at.into(), last.id.into()]));
         }
         let rows = query.order_by_desc(C::OpenedAt).order_by_desc(C::Id).limit(filter.limit).all(&self.db).await?;
         Ok(readable(rows))

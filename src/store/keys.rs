@@ -10,6 +10,7 @@ use sea_orm::{
 use super::Store;
 use super::connection::Tx;
 use super::entity::{api_key, installation};
+use super::lists::older_than;
 use crate::domain::{AllOwners, Owner, Timestamp};
 
 /// The installation fact that changes whenever anything in the directory does.
@@ -182,10 +183,7 @@ impl Store {
         use api_key::Column as C;
         let mut query = api_key::Entity::find().filter(of(owner));
         if let Some(last) = &filter.starting_after {
-            let older = Condition::any()
-                .add(C::CreatedAt.lt(last.created_at.0))
-                .add(Condition::all().add(C::CreatedAt.eq(last.created_at.0)).add(C::Id.lt(&last.id)));
-            query = query.filter(older);
+            query = query.filter(older_than([C::CreatedAt, C::Id], [last.created_at.0.into(), last.id.clone().into()]));
         }
         let rows = query.order_by_desc(C::CreatedAt).order_by_desc(C::Id).limit(filter.limit).all(&self.db).await?;
         Ok(rows.into_iter().map(KeyRow::from).collect())

@@ -2,16 +2,20 @@
 //! blocks. Entries are written by [`super::writer`] with the change that makes them, and never changed: sealing only
 //! notes the block.
 
-use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict, Query};
+use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict, Order, Query, SelectStatement, UnionType};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait as _, DbErr, EntityTrait as _,
-    IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Select,
+    IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _,
+    Select,
 };
+
+use strum::IntoEnumIterator as _;
 
 use super::Store;
 use super::change::Change;
 use super::connection::Tx;
 use super::entity::{ledger_block as block, ledger_entry as entry, payment};
+use super::lists::{beside, older_than};
 use super::rows::{money, word};
 use crate::domain::ledger::{self, Entry, LedgerAccount, Transfer};
 use crate::domain::{AllOwners, Owner, Timestamp};
@@ -126,7 +130,7 @@ impl TryFrom<entry::Model> for Entry {
     }
 }
 
-fn row(entry: &Entry) -> entry::ActiveModel {
+pub(super) fn row(entry: &Entry) -> entry::ActiveModel {
     let t = &entry.transfer;
     entry::Model {
         payment_id: entry.payment_id.clone(),
@@ -174,23 +178,42 @@ impl Store {
         limit: u64,
     ) -> Result<Vec<Entry>, DbErr> {
         use entry::Column as C;
-        let mut query = filtered(owner, filter);
-        if let Some(last) = after {
-            let at = || C::At.eq(last.at.0);
-            let older = Condition::any()
-                .add(C::At.lt(last.at.0))
-                .add(Condition::all().add(at()).add(C::PaymentId.lt(&last.payment_id)))
-                .add(Condition::all().add(at()).add(C::PaymentId.eq(&last.payment_id)).add(C::Seq.lt(last.seq)));
-            query = query.filter(older);
-        }
-        let rows = query
-            .order_by_desc(C::At)
-            .order_by_desc(C::PaymentId)
-            .order_by_desc(C::Seq)
-            .limit(limit)
-            .all(&self.db)
-            .await?;
+        let older = after.map(|last| {
+            let row = [last.at.0.into(), last.payment_id.clone().into(), last.seq.into()];
+            older_than([C::At, C::PaymentId, C::Seq], row)
+        });
+        let page = |query: Select<entry::Entity>| {
+            let query = query.filter(Condition::all().add_option(older.clone()));
+            query.order_by_desc(C::At).order_by_desc(C::PaymentId).order_by_desc(C::Seq).limit(limit)
+        };
+        let is_narrowed = filter.account_id.is_some() || filter.ledger_account.is_some();
+        let rows = if filter.payment_id.is_some() || !is_narrowed {
+            page(filtered(owner, filter)).all(&self.db).await?
+        } else {
+            let arms = self.arms(owner, filter).await?;
+            let Some(all) = newest_of(arms.into_iter().map(page).collect(), limit) else { return Ok(Vec::new()) };
+            entry::Entity::find().from_raw_sql(self.db.backend().build(&all)).all(&self.db).await?
+        };
         rows.into_iter().map(Entry::try_from).collect()
+    }
+
+    /// The entries that a filter by accounts lets through, in parts of which each is in order in one index: those of one
+    /// account that debit one ledger account, or credit it. No entry is in two: none debits what it credits.
+    async fn arms(&self, owner: &Owner, filter: &LedgerFilter) -> Result<Vec<Select<entry::Entity>>, DbErr> {
+        use entry::Column as C;
+        let accounts = match &filter.account_id {
+            Some(id) => vec![id.clone()],
+            None => self.account_ids_of(owner).await?,
+        };
+        let sides: Vec<(C, LedgerAccount)> = match filter.ledger_account {
+            Some(account) => vec![(C::Debit, account), (C::Credit, account)],
+            None => LedgerAccount::iter().map(|account| (C::Debit, account)).collect(),
+        };
+        let times = LedgerFilter { from: filter.from, until: filter.until, ..LedgerFilter::default() };
+        let arm = |id: &String, side: &(C, LedgerAccount)| {
+            within(beside_owner(owner), &times).filter(C::AccountId.eq(id)).filter(side.0.eq(side.1.to_string()))
+        };
+        Ok(accounts.iter().flat_map(|id| sides.iter().map(move |side| arm(id, side))).collect())
     }
 
     /// One entry of an owner.
@@ -283,7 +306,7 @@ impl Store {
     }
 }
 
-fn block_row(block: &Block) -> block::ActiveModel {
+pub(super) fn block_row(block: &Block) -> block::ActiveModel {
     block::Model {
         height: block.height,
         entries: block.entries,
@@ -296,27 +319,61 @@ fn block_row(block: &Block) -> block::ActiveModel {
     .reset_all()
 }
 
-fn filtered(owner: &Owner, filter: &LedgerFilter) -> Select<entry::Entity> {
-    use entry::Column as C;
-    let mut query =
-        entry::Entity::find().filter(C::MerchantId.eq(&owner.merchant)).filter(C::Livemode.eq(owner.is_live()));
-    if let Some(payment_id) = &filter.payment_id {
-        query = query.filter(C::PaymentId.eq(payment_id));
-    }
-    if let Some(account_id) = &filter.account_id {
-        query = query.filter(C::AccountId.eq(account_id));
-    }
-    if let Some(account) = filter.ledger_account {
-        let name = account.to_string();
-        query = query.filter(Condition::any().add(C::Debit.eq(&name)).add(C::Credit.eq(&name)));
-    }
+fn of(owner: &Owner) -> Select<entry::Entity> {
+    let is_theirs = entry::Column::MerchantId.eq(&owner.merchant);
+    entry::Entity::find().filter(is_theirs).filter(entry::Column::Livemode.eq(owner.is_live()))
+}
+
+/// The same, where something else says which index is read.
+fn beside_owner(owner: &Owner) -> Select<entry::Entity> {
+    let is_theirs = beside("merchant_id", owner.merchant.as_str());
+    entry::Entity::find().filter(is_theirs).filter(entry::Column::Livemode.eq(owner.is_live()))
+}
+
+fn within(mut query: Select<entry::Entity>, filter: &LedgerFilter) -> Select<entry::Entity> {
     if let Some(from) = filter.from {
-        query = query.filter(C::At.gte(from.0));
+        query = query.filter(entry::Column::At.gte(from.0));
     }
     if let Some(until) = filter.until {
-        query = query.filter(C::At.lt(until.0));
+        query = query.filter(entry::Column::At.lt(until.0));
     }
     query
+}
+
+/// An owner's entries of a filter. A payment has few; all those of an account are fewer than all of its owner.
+fn filtered(owner: &Owner, filter: &LedgerFilter) -> Select<entry::Entity> {
+    use entry::Column as C;
+    let query = match (&filter.payment_id, &filter.account_id) {
+        (None, None) => of(owner),
+        (None, Some(account_id)) => beside_owner(owner).filter(C::AccountId.eq(account_id)),
+        (Some(payment_id), account_id) => {
+            let account = account_id.as_deref().map(|id| beside("account_id", id));
+            let query = beside_owner(owner).filter(C::PaymentId.eq(payment_id));
+            query.filter(Condition::all().add_option(account))
+        }
+    };
+    let account = filter.ledger_account.map(|account| {
+        let name = account.to_string();
+        Condition::any().add(C::Debit.eq(&name)).add(C::Credit.eq(&name))
+    });
+    within(query, filter).filter(Condition::all().add_option(account))
+}
+
+/// The newest of several parts that are each in order, and limited.
+fn newest_of(arms: Vec<Select<entry::Entity>>, limit: u64) -> Option<SelectStatement> {
+    use entry::Column as C;
+    let mut arms = arms.into_iter().map(|arm| {
+        // By itself a part of a union takes no order on SQLite.
+        Query::select().expr(Expr::cust("*")).from_subquery(arm.into_query(), "arm").to_owned()
+    });
+    let mut union = arms.next()?;
+    union.unions(arms.map(|arm| (UnionType::All, arm)));
+    let mut all = Query::select();
+    all.expr(Expr::cust("*")).from_subquery(union, "arms");
+    for column in [C::At, C::PaymentId, C::Seq] {
+        all.order_by(column, Order::Desc);
+    }
+    Some(all.limit(limit).to_owned())
 }
 
 /// Adds entries up by accounts.

@@ -26,6 +26,7 @@ mod inspect;
 pub mod keys;
 mod ledger;
 mod ledger_check;
+mod lists;
 mod operations;
 mod payments;
 mod rows;

@@ -1,7 +1,7 @@
 //! The work list's rows: what stands on it, what people have said about it, and how it ended. An entry ends once: by
 //! compare-and-set, also where the end moves money.
 
-use sea_orm::sea_query::Expr;
+use sea_orm::sea_query::{Expr, SimpleExpr};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, Condition, DbErr, EntityTrait as _, IntoActiveModel as _,
     QueryFilter as _, QueryOrder as _, QuerySelect as _,
@@ -11,6 +11,7 @@ use super::Store;
 use super::change::{Resolution, Step};
 use super::connection::Tx;
 use super::entity::{account, attempt, operation, operation_step as step, refund};
+use super::lists::{is, newest, older_than};
 use super::rows::word;
 use crate::domain::operation::BY_ITSELF;
 use crate::domain::{Aggregate, AllOwners, Owner, Timestamp};
@@ -67,6 +68,24 @@ impl From<operation::Model> for OperationRow {
     }
 }
 
+/// The entry's row.
+pub(super) fn row(entry: &OperationRow) -> operation::ActiveModel {
+    operation::Model {
+        id: entry.id.clone(),
+        merchant_id: entry.owner.merchant.clone(),
+        livemode: entry.owner.is_live(),
+        kind: entry.kind.clone(),
+        subject_id: entry.subject_id.clone(),
+        detail: entry.detail.clone(),
+        created_at: entry.created_at.0,
+        resolved_at: entry.resolved_at.map(|t| t.0),
+        resolution: entry.resolution.clone(),
+        proposal_id: entry.proposal_id.clone(),
+    }
+    .into_active_model()
+    .reset_all()
+}
+
 fn step_row(step: &Step) -> step::ActiveModel {
     step::Model {
         id: step.id.clone(),
@@ -92,20 +111,26 @@ impl Store {
         let mut query =
             operation::Entity::find().filter(C::MerchantId.eq(&owner.merchant)).filter(C::Livemode.eq(owner.is_live()));
         if let Some(kind) = &filter.kind {
-            query = query.filter(C::Kind.eq(kind));
+            query = query.filter(is(self.db.backend(), C::Kind, kind.as_str()));
         }
-        query = match filter.resolved {
-            Some(true) => query.filter(C::ResolvedAt.is_not_null()),
-            Some(false) => query.filter(C::ResolvedAt.is_null()),
-            None => query,
-        };
         if let Some(last) = &filter.starting_after {
-            let older = Condition::any()
-                .add(C::CreatedAt.lt(last.created_at.0))
-                .add(Condition::all().add(C::CreatedAt.eq(last.created_at.0)).add(C::Id.lt(&last.id)));
-            query = query.filter(older);
+            query = query.filter(older_than([C::CreatedAt, C::Id], [last.created_at.0.into(), last.id.clone().into()]));
         }
-        let rows = query.order_by_desc(C::CreatedAt).order_by_desc(C::Id).limit(filter.limit).all(&self.db).await?;
+        let page = |state: Option<SimpleExpr>| {
+            let query = query.clone().filter(Condition::all().add_option(state));
+            query.order_by_desc(C::CreatedAt).order_by_desc(C::Id).limit(filter.limit).all(&self.db)
+        };
+        let rows = match filter.resolved {
+            Some(true) => page(Some(C::ResolvedAt.is_not_null())).await?,
+            Some(false) => page(Some(C::ResolvedAt.is_null())).await?,
+            None if filter.kind.is_none() => page(None).await?,
+            // Those of a kind that have ended are in one index, and the others in another.
+            None => {
+                let waiting = page(Some(C::ResolvedAt.is_null())).await?;
+                let ended = page(Some(C::ResolvedAt.is_not_null())).await?;
+                newest(waiting, ended, filter.limit, |row| (row.created_at, row.id.clone()))
+            }
+        };
         Ok(rows.into_iter().map(OperationRow::from).collect())
     }
 

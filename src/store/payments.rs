@@ -3,14 +3,16 @@
 
 use std::collections::HashMap;
 
-use sea_orm::sea_query::Query;
+use sea_orm::sea_query::{Expr, Query};
 use sea_orm::{
-    ColumnTrait as _, Condition, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, Select,
+    ColumnTrait as _, Condition, ConnectionTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, Select,
 };
 
 use super::Store;
 use super::connection::Tx;
 use super::entity::{attempt, payment, refund};
+use super::lists::{FREE, HOLDING, beside, is, newest, older_than};
 use crate::domain::{Aggregate, AllOwners, Owner, Refund, Timestamp, payment::State};
 
 /// Which payments a list shows, newest first.
@@ -45,6 +47,15 @@ impl Store {
     /// The database's.
     pub async fn payment_of(&self, owner: &Owner, id: &str) -> Result<Option<Aggregate>, DbErr> {
         self.find(payments_of(owner).filter(payment::Column::Id.eq(id))).await.map(|mut found| found.pop())
+    }
+
+    /// Whether there is any payment, whoever's it is.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn has_payments(&self, _: AllOwners) -> Result<bool, DbErr> {
+        let first = payment::Entity::find().select_only().column(payment::Column::Id).limit(1);
+        Ok(first.into_tuple::<String>().one(&self.db).await?.is_some())
     }
 
     /// Live payments of which an attempt or a refund is not over for certain, whoever's they are, in the order of their ids.
@@ -83,10 +94,7 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn payment_holding_order(&self, owner: &Owner, order_id: &str) -> Result<Option<Aggregate>, DbErr> {
-        let holding = [State::Created, State::RequiresAction, State::Processing, State::Succeeded];
-        let query = payments_of(owner)
-            .filter(payment::Column::OrderId.eq(order_id))
-            .filter(payment::Column::Status.is_in(holding.map(|s| s.to_string())));
+        let query = payments_of(owner).filter(payment::Column::OrderId.eq(order_id)).filter(Expr::cust(HOLDING));
         self.find(query).await.map(|mut found| found.pop())
     }
 
@@ -110,39 +118,11 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn payments(&self, owner: &Owner, filter: &PaymentFilter) -> Result<Vec<Aggregate>, DbErr> {
-        let mut query = payments_of(owner);
-        if let Some(order_id) = &filter.order_id {
-            query = query.filter(payment::Column::OrderId.eq(order_id));
-        }
-        if let Some(status) = filter.status {
-            query = query.filter(payment::Column::Status.eq(status.to_string()));
-        }
-        if let Some(from) = filter.created_from {
-            query = query.filter(payment::Column::CreatedAt.gte(from.0));
-        }
-        if let Some(transaction) = &filter.provider_transaction_id {
-            let ids: Vec<String> = attempt::Entity::find()
-                .select_only()
-                .column(attempt::Column::PaymentId)
-                .filter(attempt::Column::ProviderTransactionId.eq(transaction))
-                .into_tuple()
-                .all(&self.db)
-                .await?;
-            query = query.filter(payment::Column::Id.is_in(ids));
-        }
-        if let Some(after) = &filter.starting_after {
-            let last = payments_of(owner).filter(payment::Column::Id.eq(after)).one(&self.db).await?;
-            let Some(last) = last else { return Ok(Vec::new()) };
-            let older = Condition::any().add(payment::Column::CreatedAt.lt(last.created_at)).add(
-                Condition::all()
-                    .add(payment::Column::CreatedAt.eq(last.created_at))
-                    .add(payment::Column::Id.lt(last.id)),
-            );
-            query = query.filter(older);
-        }
-        let query =
-            query.order_by_desc(payment::Column::CreatedAt).order_by_desc(payment::Column::Id).limit(filter.limit);
-        self.find(query).await
+        let snapshot = self.db.snapshot().await?;
+        let rows = listed(&snapshot, owner, filter).await?;
+        let found = whole(&snapshot, rows).await?;
+        snapshot.commit().await?;
+        Ok(found)
     }
 
     /// An owner's refund.
@@ -174,17 +154,19 @@ impl Store {
         starting_after: Option<&str>,
         limit: u64,
     ) -> Result<Vec<Refund>, DbErr> {
-        let mut query = refunds_of(owner);
-        if let Some(payment_id) = payment_id {
-            query = query.filter(refund::Column::PaymentId.eq(payment_id));
-        }
+        use refund::Column as C;
+        // A payment has few, and one owner.
+        let mut query = match payment_id {
+            Some(payment_id) => refund::Entity::find()
+                .filter(C::PaymentId.eq(payment_id))
+                .filter(beside("merchant_id", owner.merchant.as_str()))
+                .filter(C::Livemode.eq(owner.is_live())),
+            None => refunds_of(owner),
+        };
         if let Some(after) = starting_after {
-            let last = refunds_of(owner).filter(refund::Column::Id.eq(after)).one(&self.db).await?;
+            let last = refunds_of(owner).filter(C::Id.eq(after)).one(&self.db).await?;
             let Some(last) = last else { return Ok(Vec::new()) };
-            let older = Condition::any().add(refund::Column::CreatedAt.lt(last.created_at)).add(
-                Condition::all().add(refund::Column::CreatedAt.eq(last.created_at)).add(refund::Column::Id.lt(last.id)),
-            );
-            query = query.filter(older);
+            query = query.filter(older_than([C::CreatedAt, C::Id], [last.created_at.into(), last.id.into()]));
         }
         let rows = query
             .order_by_desc(refund::Column::CreatedAt)
@@ -218,10 +200,70 @@ fn refunds_of(owner: &Owner) -> Select<refund::Entity> {
         .filter(refund::Column::Livemode.eq(owner.is_live()))
 }
 
+/// A page of an owner's list. A payment has a transaction's number or an order's, or is one of many in a state: what names
+/// fewest chooses the index.
+async fn listed(snapshot: &Tx, owner: &Owner, filter: &PaymentFilter) -> Result<Vec<payment::Model>, DbErr> {
+    use payment::Column as C;
+    let mut asked = Condition::all();
+    if let Some(from) = filter.created_from {
+        asked = asked.add(C::CreatedAt.gte(from.0));
+    }
+    if let Some(after) = &filter.starting_after {
+        let last = payments_of(owner).filter(C::Id.eq(after)).one(snapshot).await?;
+        let Some(last) = last else { return Ok(Vec::new()) };
+        asked = asked.add(older_than([C::CreatedAt, C::Id], [last.created_at.into(), last.id.into()]));
+    }
+    let page = |query: Select<payment::Entity>| {
+        let query = query.filter(asked.clone()).order_by_desc(C::CreatedAt).order_by_desc(C::Id);
+        query.limit(filter.limit).all(snapshot)
+    };
+
+    let status = filter.status.map(|status| beside("status", status.to_string()));
+    if let Some(transaction) = &filter.provider_transaction_id {
+        let named = payments_of_transaction(snapshot, transaction).await?;
+        let mut query = payment::Entity::find()
+            .filter(C::Id.is_in(named))
+            .filter(beside("merchant_id", owner.merchant.as_str()))
+            .filter(C::Livemode.eq(owner.is_live()))
+            .filter(Condition::all().add_option(status));
+        if let Some(order_id) = &filter.order_id {
+            query = query.filter(C::OrderId.eq(order_id));
+        }
+        return page(query).await;
+    }
+    if let Some(order_id) = &filter.order_id {
+        let of_order = |which: &'static str| {
+            let query = payments_of(owner).filter(C::OrderId.eq(order_id)).filter(Expr::cust(which));
+            page(query.filter(Condition::all().add_option(status.clone())))
+        };
+        let (holding, free) = (of_order(HOLDING).await?, of_order(FREE).await?);
+        return Ok(newest(holding, free, filter.limit, |row| (row.created_at, row.id.clone())));
+    }
+    let on = snapshot.get_database_backend();
+    match filter.status {
+        Some(status) => page(payments_of(owner).filter(is(on, C::Status, status.to_string()))).await,
+        None => page(payments_of(owner)).await,
+    }
+}
+
+/// The payments, whoever's they are, of which an attempt has this number at its provider.
+async fn payments_of_transaction(snapshot: &Tx, transaction: &str) -> Result<Vec<String>, DbErr> {
+    attempt::Entity::find()
+        .select_only()
+        .column(attempt::Column::PaymentId)
+        .filter(attempt::Column::ProviderTransactionId.eq(transaction))
+        .into_tuple()
+        .all(snapshot)
+        .await
+}
+
 /// Payments with their attempts and refunds, all as they were at one moment: by themselves, three statements would
 /// show an attempt that was captured between them beside a payment that still waits for its payer.
 pub(super) async fn find(snapshot: &Tx, query: Select<payment::Entity>) -> Result<Vec<Aggregate>, DbErr> {
-    let rows = query.all(snapshot).await?;
+    whole(snapshot, query.all(snapshot).await?).await
+}
+
+async fn whole(snapshot: &Tx, rows: Vec<payment::Model>) -> Result<Vec<Aggregate>, DbErr> {
     if rows.is_empty() {
         return Ok(Vec::new());
     }
