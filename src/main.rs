@@ -7,7 +7,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
-use interlock::bench::routing;
+use interlock::bench::{fill, lists, routing};
 use interlock::config::Config;
 use interlock::server::{self, Running};
 use interlock::store::Store;
@@ -222,6 +222,25 @@ enum Bench {
         #[arg(long)]
         json: bool,
     },
+    /// Fill a database without payments with whole lives of payments, and verify its ledger. No gateway may run on it.
+    Fill {
+        /// How many payments.
+        #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+        payments: u64,
+        /// Everything follows from it.
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+        #[command(flatten)]
+        place: Place,
+    },
+    /// Measure every filter of every list on a database that was filled so, and say which indexes are read.
+    Lists {
+        /// End with one line of JSON.
+        #[arg(long)]
+        json: bool,
+        #[command(flatten)]
+        place: Place,
+    },
 }
 
 #[derive(Debug, Default, Args)]
@@ -351,9 +370,7 @@ async fn run(given: Cli) -> Result<(), Box<dyn std::error::Error>> {
             let text = cli::backup::restore(&load(&place.flags())?, file.as_deref()).await?;
             Ok(std::io::stdout().write_all(text.as_bytes())?)
         }
-        Some(Command::Bench(Bench::Routing { seed, worlds, minutes, json })) => {
-            Ok(routing::run(routing::Plan { seed, worlds, minutes, json }, &mut std::io::stdout().lock())?)
-        }
+        Some(Command::Bench(asked)) => bench(asked, &load).await,
         Some(Command::Drill(wanted)) => drill(wanted).await,
         Some(Command::Incident { id, place }) => command(&load(&place.flags())?, &cli::Command::Incident { id }).await,
         Some(Command::Merchant { name, place }) => {
@@ -363,6 +380,27 @@ async fn run(given: Cli) -> Result<(), Box<dyn std::error::Error>> {
             let (asked, place) = key.asked().ok_or("key: say whose, or make, list or revoke")?;
             command(&load(&place.flags())?, &asked).await
         }
+    }
+}
+
+async fn bench(
+    asked: Bench,
+    load: &dyn Fn(&[(&str, String)]) -> Result<Config, Box<dyn std::error::Error>>,
+) -> Result<(), Box<dyn std::error::Error>> {
+    let mut out = std::io::stdout();
+    match asked {
+        Bench::Routing { seed, worlds, minutes, json } => {
+            Ok(routing::run(routing::Plan { seed, worlds, minutes, json }, &mut out.lock())?)
+        }
+        Bench::Fill { payments, seed, place } => {
+            let config = load(&place.flags())?;
+            server::make_folder(&config.data.dir)?;
+            // Nobody else writes meanwhile.
+            let _locks = server::lock(&config)?;
+            fill::run(&config.database_url(), fill::Wanted { payments, seed, until: None }, &mut out).await?;
+            examine(&config, true, None).await
+        }
+        Bench::Lists { json, place } => Ok(lists::run(&load(&place.flags())?.database_url(), json, &mut out).await?),
     }
 }
 

@@ -31,6 +31,7 @@ mod incidents;
 mod keys;
 mod ledger;
 mod life;
+mod lists;
 #[cfg(feature = "drill")]
 mod model;
 mod moved_clock;

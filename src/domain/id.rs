@@ -102,13 +102,25 @@ pub enum Kind {
     Key,
 }
 
+/// The identifier that is made of these bits.
+#[must_use]
+pub fn of(kind: Kind, bits: u128) -> String {
+    let prefix: &'static str = kind.into();
+    format!("{prefix}_{}", digits(bits))
+}
+
 /// A new id: `pay_` and 22 characters.
 ///
 /// # Errors
 /// [`NoRandomness`].
 pub fn new(kind: Kind) -> Result<String, NoRandomness> {
-    let prefix: &'static str = kind.into();
-    Ok(format!("{prefix}_{}", token()?))
+    Ok(of(kind, u128::from_be_bytes(random::<16>()?)))
+}
+
+/// The provider number that is made of these bits.
+#[must_use]
+pub fn provider_no_of(prefix: &InstallationPrefix, bits: u128) -> String {
+    format!("{prefix}{}", digits(bits))
 }
 
 /// A number for an order or a refund at a provider: the installation's prefix and 22 random characters, in all at
@@ -117,7 +129,7 @@ pub fn new(kind: Kind) -> Result<String, NoRandomness> {
 /// # Errors
 /// [`NoRandomness`].
 pub fn provider_no(prefix: &InstallationPrefix) -> Result<String, NoRandomness> {
-    Ok(format!("{prefix}{}", token()?))
+    Ok(provider_no_of(prefix, u128::from_be_bytes(random::<16>()?)))
 }
 
 /// The number of a refund at its provider: it begins as the number of the order does, or as that which was given up before

@@ -224,6 +224,18 @@ impl Change {
         self
     }
 
+    /// What merchants are told.
+    #[must_use]
+    pub fn events(&self) -> &[Event] {
+        &self.events
+    }
+
+    /// What it books.
+    #[must_use]
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
     /// What will be read after it was written.
     #[must_use]
     pub fn after(&self) -> &Aggregate {

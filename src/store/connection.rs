@@ -443,6 +443,7 @@ impl ConnectionTrait for Db {
     }
 
     async fn query_one_raw(&self, stmt: Statement) -> Result<Option<QueryResult>, DbErr> {
+        super::sent::note(&stmt);
         // It may be over before the statement is: SQLite commits when that is done.
         let pool = self.pool_for(&stmt.sql);
         let connection = pool.current();
@@ -450,6 +451,7 @@ impl ConnectionTrait for Db {
     }
 
     async fn query_all_raw(&self, stmt: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        super::sent::note(&stmt);
         let pool = self.pool_for(&stmt.sql);
         let (connection, before) = (pool.current(), pool.committed());
         let found = pool.using(connection.query_all_raw(stmt)).await?;
@@ -516,10 +518,12 @@ impl ConnectionTrait for Tx {
     }
 
     async fn query_one_raw(&self, stmt: Statement) -> Result<Option<QueryResult>, DbErr> {
+        super::sent::note(&stmt);
         self.using(self.inner.query_one_raw(stmt)).await
     }
 
     async fn query_all_raw(&self, stmt: Statement) -> Result<Vec<QueryResult>, DbErr> {
+        super::sent::note(&stmt);
         self.using(self.inner.query_all_raw(stmt)).await
     }
 }

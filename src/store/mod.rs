@@ -8,6 +8,7 @@ mod alerts;
 #[cfg(feature = "drill")]
 pub mod audit;
 mod backlog;
+mod bulk;
 pub mod change;
 mod connection;
 pub mod copy;
@@ -29,8 +30,10 @@ mod ledger_check;
 mod lists;
 mod operations;
 mod payments;
+mod plan;
 mod rows;
 mod seat;
+mod sent;
 pub mod tally;
 #[cfg(feature = "drill")]
 pub mod trouble;
@@ -49,6 +52,7 @@ use sea_orm::{
 
 pub use alerts::{AlertRow, AlertTry};
 pub use backlog::{Backlog, Waiting};
+pub use bulk::{Batch, Batches, Bulk, Life};
 pub use change::{Change, CommitError};
 pub use deliveries::{DeliveryFilter, EventFilter, Failing, Receiver};
 pub use delivery_rows::{DeliveryRow, EventRow, TryRow};
@@ -63,6 +67,8 @@ pub use ledger::{Block, LedgerFilter, Moved, Sealed};
 pub use ledger_check::{Deviation, LedgerReport};
 pub use operations::{OperationFilter, OperationRow};
 pub use payments::PaymentFilter;
+pub use plan::{Plan, Read, Sort, Sorted};
+pub use sent::{Sent, sent_by};
 pub use usage::UsageRow;
 pub use webhooks::{EndpointRow, NotifySecretRow, SealedSecrets};
 

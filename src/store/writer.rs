@@ -490,27 +490,26 @@ where
     Ok(())
 }
 
+/// The events that a change tells of, as they are stored.
+pub(super) fn event_rows(change: &Change) -> impl Iterator<Item = event::Model> + '_ {
+    let payment = &change.after.payment;
+    change.events.iter().map(|e| event::Model {
+        id: e.id.clone(),
+        merchant_id: payment.owner.merchant.clone(),
+        payment_id: payment.id.clone(),
+        version: payment.version,
+        r#type: e.kind.to_owned(),
+        data: e.data.clone(),
+        created_at: e.created_at.0,
+        livemode: payment.owner.is_live(),
+        // Whom it is told to is found out later: a payment's commit reads no endpoints.
+        fan_out_at: Some(e.created_at.0),
+    })
+}
+
 async fn insert_events(tx: &Tx, won: &[&Change]) -> Result<(), DbErr> {
-    let rows: Vec<_> = won
-        .iter()
-        .flat_map(|change| change.events.iter().map(move |event| (change, event)))
-        .map(|(change, e)| {
-            event::Model {
-                id: e.id.clone(),
-                merchant_id: change.after.payment.owner.merchant.clone(),
-                payment_id: change.after.payment.id.clone(),
-                version: change.after.payment.version,
-                r#type: e.kind.to_owned(),
-                data: e.data.clone(),
-                created_at: e.created_at.0,
-                livemode: change.after.payment.owner.is_live(),
-                // Whom it is told to is found out later: a payment's commit reads no endpoints.
-                fan_out_at: Some(e.created_at.0),
-            }
-            .into_active_model()
-            .reset_all()
-        })
-        .collect();
+    let rows = won.iter().flat_map(|change| event_rows(change)).map(|row| row.into_active_model().reset_all());
+    let rows: Vec<_> = rows.collect();
     if rows.is_empty() {
         return Ok(());
     }

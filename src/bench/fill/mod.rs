@@ -1,0 +1,228 @@
+//! `interlock bench fill`: a database with as many payments as one likes, each with a whole life, spread over a year and
+//! over merchants of very different sizes. What is made follows from the seed. Only a database without payments is filled,
+//! or one that the same command has begun.
+
+mod life;
+mod world;
+
+use std::io::{self, Write};
+use std::time::{Duration, Instant};
+
+use sea_orm::DbErr;
+use tokio::sync::mpsc;
+
+pub use self::life::{life, order_id};
+pub use self::world::{Plan, Shop, World};
+use crate::clock::Clock;
+use crate::domain::id::NoRandomness;
+use crate::domain::webhook::Mode;
+use crate::domain::{AllOwners, Illegal, Timestamp};
+use crate::store::{Batch, Batches, Bulk, EndpointRow, Life, NewAccount, OpenError, SealedSecrets, Store};
+
+/// The facts about an installation that was filled: the plan, and how many payments of it are there.
+const PLAN: &str = "bench_fill";
+const MADE: &str = "bench_fill_made";
+/// Lives that are written together.
+const TOGETHER: u64 = 2_000;
+/// Batches that are made ahead.
+const AHEAD: usize = 2;
+/// Said after so many payments.
+const SAID_EVERY: u64 = 100_000;
+/// No more is asked of the database at once than it can answer by then.
+const PATIENCE: Duration = Duration::from_secs(60);
+const HOUR_MS: i64 = 3_600_000;
+
+/// What is wanted.
+#[derive(Debug, Clone, Copy)]
+pub struct Wanted {
+    /// How many payments.
+    pub payments: u64,
+    /// Everything follows from it.
+    pub seed: u64,
+    /// When the year ends; by default now, or as it was begun.
+    pub until: Option<Timestamp>,
+}
+
+/// Why a database is not filled.
+#[derive(Debug, thiserror::Error)]
+pub enum FillError {
+    /// It does not open.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The database, after it was opened.
+    #[error("database: {0}")]
+    Database(#[from] DbErr),
+    /// Nobody reads what is said.
+    #[error(transparent)]
+    Output(#[from] io::Error),
+    /// It holds something else.
+    #[error("this database {0}: nothing was changed; give --database another one")]
+    Refused(String),
+    /// A life cannot go on like that.
+    #[error(transparent)]
+    Illegal(#[from] Illegal),
+    /// No event gets an id.
+    #[error(transparent)]
+    Random(#[from] NoRandomness),
+    /// An amount that there is not.
+    #[error("an amount: {0}")]
+    Money(#[from] providers::money::MoneyError),
+    /// The plan cannot be read or written.
+    #[error("the plan: {0}")]
+    Plan(#[from] serde_json::Error),
+    /// There is nobody to pay.
+    #[error("a payment needs a merchant and an attempt")]
+    Nobody,
+    /// What makes lives has ended.
+    #[error("the lives were not made to their end")]
+    Stopped,
+}
+
+/// Fills the database at `url`, and says how far it is.
+///
+/// # Errors
+/// [`FillError`]. What was begun goes on with the next call.
+pub async fn run(url: &str, wanted: Wanted, out: &mut (dyn Write + Send)) -> Result<World, FillError> {
+    let began = Instant::now();
+    let store = Store::open(url, 2, PATIENCE).await?;
+    let world = World::new(planned(&store, wanted).await?);
+    let made = store.installation_fact(MADE).await?.and_then(|text| text.parse().ok()).unwrap_or(0);
+    furnish(&store, &world).await?;
+    store.close().await?;
+
+    let bulk = Bulk::open(url).await?;
+    if made < world.plan.payments || bulk.is_begun().await? {
+        bulk.begin().await?;
+        write(&bulk, &world, made, out).await?;
+        writeln!(out, "all payments after {} s; now their indexes", began.elapsed().as_secs())?;
+        bulk.end().await?;
+    }
+    bulk.close().await?;
+
+    let plan = &world.plan;
+    let took = began.elapsed();
+    writeln!(
+        out,
+        "{} payments of {} merchants, seed {}, until {}, in {}.{} s",
+        plan.payments,
+        world.shops.len(),
+        plan.seed,
+        Timestamp(plan.until_ms).rfc3339(),
+        took.as_secs(),
+        took.subsec_millis() / 100
+    )?;
+    Ok(world)
+}
+
+/// What a database was filled with, if it was.
+///
+/// # Errors
+/// The database's; and when the plan cannot be read.
+pub async fn filled(store: &Store) -> Result<Option<World>, FillError> {
+    let stored = store.installation_fact(PLAN).await?;
+    let plan = stored.map(|text| serde_json::from_str::<Plan>(&text)).transpose()?;
+    Ok(plan.map(World::new))
+}
+
+async fn planned(store: &Store, wanted: Wanted) -> Result<Plan, FillError> {
+    if let Some(World { plan, .. }) = filled(store).await? {
+        let is_the_same = plan.seed == wanted.seed
+            && plan.payments == wanted.payments
+            && wanted.until.is_none_or(|until| until.0 == plan.until_ms);
+        let what = format!("was filled with {} payments, seed {}", plan.payments, plan.seed);
+        return if is_the_same { Ok(plan) } else { Err(FillError::Refused(what)) };
+    }
+    if store.has_payments(AllOwners).await? {
+        return Err(FillError::Refused("holds payments that were not made by this command".to_owned()));
+    }
+    let until_ms = wanted.until.map_or_else(|| Clock::new().now().0 / HOUR_MS * HOUR_MS, |until| until.0);
+    let plan = Plan { seed: wanted.seed, payments: wanted.payments, until_ms };
+    store.set_installation(PLAN, &serde_json::to_string(&plan)?).await?;
+    Ok(plan)
+}
+
+/// Merchants, their accounts and their endpoints. Nothing can be sent for any of them: there are no credentials, and the
+/// endpoints are disabled.
+async fn furnish(store: &Store, world: &World) -> Result<(), FillError> {
+    let since = world.begins_at();
+    for shop in &world.shops {
+        let id = store.merchant(shop.name, &shop.owner.merchant, since).await?;
+        if id != shop.owner.merchant {
+            return Err(FillError::Refused(format!("has another merchant by the name of {}", shop.name)));
+        }
+        for (id, provider) in &shop.accounts {
+            let account = NewAccount {
+                id: id.clone(),
+                owner: shop.owner.clone(),
+                provider: provider.to_string(),
+                identity: id.clone(),
+                name: format!("{} at {provider}", shop.name),
+                disabled: true,
+                fee_bps: 60,
+                credentials: vec![0],
+                set_aside_until: None,
+                set_aside_reason: None,
+                terms: None,
+                created_at: since,
+            };
+            // One that is there was made by a run that did not come to its end.
+            store.add_account(&account).await?;
+        }
+        let known = store.endpoints_of(&shop.owner).await?;
+        for id in [&shop.endpoint, &shop.refunds_endpoint] {
+            if !known.iter().any(|endpoint| endpoint.id == *id) {
+                store.add_endpoint(&endpoint(shop, id, since)).await?;
+            }
+        }
+    }
+    Ok(())
+}
+
+fn endpoint(shop: &Shop, id: &str, since: Timestamp) -> EndpointRow {
+    EndpointRow {
+        id: id.to_owned(),
+        owner: shop.owner.clone(),
+        url: format!("https://{}.example.com/webhooks", shop.name),
+        events: Vec::new(),
+        mode: Mode::Standard,
+        description: String::new(),
+        disabled_reason: Some("by_merchant".to_owned()),
+        secrets: SealedSecrets { secret: vec![0], old: None, old_until: None },
+        failing_since: None,
+        version: 1,
+        created_at: since,
+    }
+}
+
+/// Lives are made on one thread and written by another.
+async fn write(bulk: &Bulk, world: &World, made: u64, out: &mut (dyn Write + Send)) -> Result<(), FillError> {
+    let batches = bulk.batches().await?;
+    let (give, mut take) = mpsc::channel(AHEAD);
+    let making = {
+        let world = world.clone();
+        tokio::task::spawn_blocking(move || make(&world, made, batches, &give))
+    };
+    while let Some((batch, upto)) = take.recv().await {
+        bulk.write(batch, MADE, &u64::to_string(&upto)).await?;
+        if upto % SAID_EVERY < TOGETHER && upto >= SAID_EVERY {
+            writeln!(out, "{upto} payments")?;
+        }
+    }
+    making.await.map_err(|_| FillError::Stopped)?
+}
+
+fn make(world: &World, made: u64, mut batches: Batches, give: &mpsc::Sender<(Batch, u64)>) -> Result<(), FillError> {
+    let mut from = made;
+    while from < world.plan.payments {
+        let upto = from.saturating_add(TOGETHER).min(world.plan.payments);
+        let lives: Vec<Life> = (from..upto).map(|n| life(world, n)).collect::<Result<_, _>>()?;
+        let sealed_at = lives.last().map_or(Timestamp(world.plan.until_ms), |life| life.ends_at());
+        let batch = batches.next(&lives, sealed_at)?;
+        // Whoever does not write any more has said why.
+        if give.blocking_send((batch, upto)).is_err() {
+            return Ok(());
+        }
+        from = upto;
+    }
+    Ok(())
+}
