@@ -20,7 +20,7 @@ use providers::sandbox::Sandbox;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::api::Side;
+use crate::api::{self, Side};
 use crate::app::{App, RefundTurns};
 use crate::cli;
 use crate::clock::Clock;
@@ -189,6 +189,7 @@ pub struct Running {
 pub async fn start(config: Config) -> Result<Running, StartError> {
     let metrics = telemetry::metrics().map_err(StartError::Telemetry)?;
     jobs::gauges::register();
+    api::admission::register();
     let folder = config.data.dir.clone();
     make_folder(&folder)?;
     let locks = lock(&config)?;

@@ -166,3 +166,16 @@ async fn a_provider_that_complains_of_too_many_calls_is_asked_less_often() {
     assert!(route["max_in_flight"].as_u64().is_some_and(|limit| limit >= 8), "{route:#}");
     app.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_reason_for_refusing_is_counted_from_the_start() {
+    let app = TestApp::start().await;
+    let text = String::from_utf8(app.client.get("/metrics").await.bytes).unwrap();
+    for reason in ["requests", "payments", "reads", "database", "restored", "strangers"] {
+        let series = format!("interlock_refused_total{{reason=\"{reason}\"}} 0");
+        assert!(text.contains(&series), "{series}");
+    }
+    let counted = text.lines().filter(|line| line.starts_with("interlock_refused_total{")).count();
+    assert_eq!(counted, 6, "no other");
+    app.stop().await;
+}

@@ -15,6 +15,7 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{Quota, RateLimiter};
+use strum::IntoEnumIterator as _;
 
 use super::error::Problem;
 use super::reading::Reading;
@@ -25,10 +26,43 @@ use crate::routing::share::Shares;
 
 type ByOwner = RateLimiter<Owner, DefaultKeyedStateStore<Owner>, DefaultClock, StateInformationMiddleware>;
 
+/// Why somebody was not let in, as it is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter, strum::IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
+pub(super) enum Refused {
+    /// More requests than are an owner's share.
+    Requests,
+    /// More new payments than are, or than this gateway takes.
+    Payments,
+    /// Too many wait to read.
+    Reads,
+    /// Commits take too long, or are not possible.
+    Database,
+    /// The installation is held after a restore.
+    Restored,
+    /// Too many keys that nobody knows.
+    Strangers,
+}
+
+impl Refused {
+    pub(super) fn count(self, times: u64) {
+        metrics::counter!("interlock_refused_total", "reason" => self.name()).increment(times);
+    }
+
+    fn name(self) -> &'static str {
+        self.into()
+    }
+}
+
+/// Makes the series of all reasons before the first refusal.
+pub fn register() {
+    Refused::iter().for_each(|refused| refused.count(0));
+}
+
 /// One limit of each owner: a shop's tests take nothing from its live payments.
 #[derive(Debug)]
 struct Policy {
-    name: &'static str,
+    refusing: Refused,
     per_second: NonZeroU32,
     burst: NonZeroU32,
     limiter: ByOwner,
@@ -45,12 +79,12 @@ struct Standing {
 }
 
 impl Policy {
-    fn new(name: &'static str, per_second: u32, burst: u32) -> Self {
+    fn new(refusing: Refused, per_second: u32, burst: u32) -> Self {
         // Configuration has refused 0.
         let per_second = NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN);
         let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
         let limiter = RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst));
-        Self { name, per_second, burst, limiter: limiter.with_middleware() }
+        Self { refusing, per_second, burst, limiter: limiter.with_middleware() }
     }
 
     /// Counts a request. `Err`: one too many, and how long until the next one would be let in.
@@ -60,7 +94,7 @@ impl Policy {
             Err(not_until) => (0, Err(not_until.wait_time_from(DefaultClock::default().now()))),
         };
         let window_s = self.burst.get().div_ceil(self.per_second.get());
-        (Standing { name: self.name, quota: self.burst.get(), window_s, remaining }, verdict)
+        (Standing { name: self.refusing.name(), quota: self.burst.get(), window_s, remaining }, verdict)
     }
 }
 
@@ -128,8 +162,8 @@ impl Admission {
     pub fn new(config: &config::Admission, connections: u32) -> Self {
         let connections = usize::try_from(connections).unwrap_or(usize::MAX);
         Self {
-            payments: Policy::new("payments", config.payments_per_s, config.payments_burst),
-            requests: Policy::new("requests", config.requests_per_s, config.requests_burst),
+            payments: Policy::new(Refused::Payments, config.payments_per_s, config.payments_burst),
+            requests: Policy::new(Refused::Requests, config.requests_per_s, config.requests_burst),
             in_progress: Arc::new(Mutex::new(Shares::new(config.max_in_progress))),
             tests: Tests::default(),
             reading: Reading::new(connections - connections.div_ceil(KEPT_FOR_PAYMENTS), READ_WAIT),
@@ -156,11 +190,13 @@ impl Admission {
             return Err(unwritten());
         }
         if app.store.commit_wait_of(owner) > self.max_commit_wait {
-            return Err(overloaded("database"));
+            return Err(overloaded(Refused::Database));
         }
         let of = owner.clone();
         let is_let_in = shares(&self.in_progress).take(&of);
-        is_let_in.then(|| Place { of, among: Arc::clone(&self.in_progress) }).ok_or_else(|| overloaded("payments"))
+        is_let_in
+            .then(|| Place { of, among: Arc::clone(&self.in_progress) })
+            .ok_or_else(|| overloaded(Refused::Payments))
     }
 
     /// Waits for a place to read in, which the request has until it is answered. Owners take turns.
@@ -168,7 +204,7 @@ impl Admission {
     /// # Errors
     /// 503 when there is none for long.
     pub async fn reading(&self, request: &HttpRequest, owner: &Owner) -> Result<(), Problem> {
-        let place = self.reading.place(owner).await.ok_or_else(|| overloaded("reads"))?;
+        let place = self.reading.place(owner).await.ok_or_else(|| overloaded(Refused::Reads))?;
         request.extensions_mut().insert(place);
         Ok(())
     }
@@ -201,9 +237,9 @@ fn count(policy: &Policy, request: &HttpRequest, owner: &Owner) -> Result<(), Pr
     // The narrower limit is the one that is told: payments are counted after requests.
     request.extensions_mut().insert(standing);
     verdict.map_err(|wait| {
-        metrics::counter!("interlock_refused_total", "reason" => standing.name).increment(1);
+        policy.refusing.count(1);
         let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
-        let detail = format!("More than {} {} a second. Nothing was done.", policy.per_second, policy.name);
+        let detail = format!("More than {} {} a second. Nothing was done.", policy.per_second, standing.name);
         Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail).retry_after(seconds)
     })
 }
@@ -216,7 +252,7 @@ pub fn held(app: &App, owner: &Owner) -> Result<(), Problem> {
     if !app.hold.covers(owner) {
         return Ok(());
     }
-    metrics::counter!("interlock_refused_total", "reason" => "restored").increment(1);
+    Refused::Restored.count(1);
     let detail = "This installation was brought back from a backup, and its operator has not let live payments go on yet. \
                   Nothing was done: repeat the request.";
     Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "restored", detail).retry_after(30))
@@ -224,14 +260,14 @@ pub fn held(app: &App, owner: &Owner) -> Result<(), Problem> {
 
 /// Nothing can be written now, so no payer may be asked for money: the same code as when the database is seen to be gone.
 fn unwritten() -> Problem {
-    metrics::counter!("interlock_refused_total", "reason" => "database").increment(1);
+    Refused::Database.count(1);
     let detail = "This gateway cannot write anything down at the moment, so no payer is asked for money. Nothing was \
                   done: repeat the request.";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "service_unavailable", detail).retry_after(1)
 }
 
-fn overloaded(reason: &'static str) -> Problem {
-    metrics::counter!("interlock_refused_total", "reason" => reason).increment(1);
+fn overloaded(refused: Refused) -> Problem {
+    refused.count(1);
     let detail = "This gateway has as much to do as it can take. Nothing was done: repeat the request.";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail).retry_after(1)
 }

@@ -9,6 +9,7 @@ use actix_web::http::StatusCode;
 use governor::clock::{Clock as _, DefaultClock};
 use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 
+use super::admission::Refused;
 use super::error::Problem;
 use crate::config;
 
@@ -59,7 +60,7 @@ impl Strangers {
             None => self.others.check().map_err(|until| until.wait_time_from(now)),
         };
         wait.map_err(|wait| {
-            metrics::counter!("interlock_refused_total", "reason" => "strangers").increment(1);
+            Refused::Strangers.count(1);
             let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
             let detail = "Too many requests with keys that are not known. Nothing was done.";
             Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail).retry_after(seconds)
