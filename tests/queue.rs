@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use interlock::routing::queue::Wait;
 use serde_json::{Value, json};
 
 use crate::helpers::{PATIENCE, TestApp, order};
@@ -49,6 +50,9 @@ async fn a_parked_payment_knows_its_place_and_how_long_it_may_take() {
     // In lists too, and for one merchant only.
     let listed = app.client.get("/v1/payments?status=created&limit=1").await.expect(200);
     assert_eq!(place(&listed["data"][0]).0, 8, "the newest one: {listed:#}");
+    let listed = app.client.get("/v1/payments?status=created").await.expect(200);
+    let positions: Vec<u64> = listed["data"].as_array().unwrap().iter().map(|payment| place(payment).0).collect();
+    assert_eq!(positions, [8, 7, 6, 5, 4, 3, 2, 1], "{listed:#}");
     use interlock::api::auth::Scope;
     let other = app.other_merchant(&[Scope::Pay]).await;
     assert_eq!(other.get("/v1/payments?status=created").await.expect(200)["data"], json!([]));
@@ -84,6 +88,23 @@ async fn when_a_route_returns_the_oldest_goes_on_first_and_all_go_on_by_themselv
     let pay = app.client.payment(&ids[11]).await;
     app.control.pay(&pay).await;
     app.client.until_status(&ids[11], "succeeded").await;
+    app.stop().await;
+}
+
+/// How long to wait is told from how long others had to.
+#[tokio::test(flavor = "multi_thread")]
+async fn how_long_an_outage_lasted_is_learned_when_it_is_over() {
+    let app = TestApp::start().await;
+    break_all(&app).await;
+    let ids = park(&app, 8).await;
+    let first = place(&app.client.payment(&ids[0]).await).1;
+    assert!(first >= 5, "a guess: {first} s");
+    assert_eq!(app.app().queue.measured(Wait::Outage), 0);
+    app.control.mend().await;
+    for id in &ids {
+        app.client.until_status(id, "requires_action").await;
+    }
+    assert!(app.app().queue.measured(Wait::Outage) > 0, "nothing was learned");
     app.stop().await;
 }
 

@@ -322,11 +322,7 @@ pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> 
         limit: limit + 1,
     };
     let found = app.store.payments(&caller.owner, &filter).await?;
-    let mut shown = Vec::with_capacity(found.len());
-    for aggregate in &found {
-        shown.push(queue::view(&app, aggregate).await?);
-    }
-    Ok(HttpResponse::Ok().json(List::page(shown, limit)))
+    Ok(HttpResponse::Ok().json(List::page(queue::views(&app, &found).await?, limit)))
 }
 
 /// The payer wants to pay another way: the old offer is superseded, a new one is made.

@@ -94,12 +94,20 @@ async fn step(app: &Arc<App>, going_on: &mut GoingOn) -> Result<(), Trouble> {
 async fn claim(app: &App, line: &Line, batch: u64) -> Result<Vec<String>, Trouble> {
     let now = app.clock.now();
     let mut ready = Vec::new();
-    for aggregate in app.store.head_of_line(line, now, LOOKED_THROUGH).await? {
+    let head = app.store.head_of_line(line, now, LOOKED_THROUGH).await?;
+    let first = head.first().cloned();
+    for aggregate in head {
         if u64::try_from(ready.len()).unwrap_or(u64::MAX) >= batch {
             break;
         }
         if queue::has_route(app, &aggregate, now)? {
             ready.push(aggregate.payment.id);
+        }
+    }
+    if let (true, Some(first)) = (ready.is_empty(), first) {
+        match queue::waits_for(app, &first, now)? {
+            Some((wait, since_ms)) => app.queue.waits(line, wait, since_ms, app.health.now_ms()),
+            None => app.queue.waits_for_the_clock(line),
         }
     }
     Ok(call_up(app, ready).await?)

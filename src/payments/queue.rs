@@ -1,6 +1,7 @@
 //! Payments that wait for a route: their place, an honest estimate, and going on by themselves, oldest first, when one
 //! returns. Nobody waits here in memory: since when a payment waits is in its row.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use sea_orm::DbErr;
@@ -13,12 +14,8 @@ use crate::domain::payment::{Line, State};
 use crate::domain::{Aggregate, Timestamp};
 use crate::routing::choose::{self, Candidate, Choice, Wanted, Why};
 use crate::routing::health::RouteId;
+use crate::routing::queue::Wait;
 use crate::routing::rule::Routing;
-
-/// A route that is out is believed to need so much longer at least, in seconds: it has to prove itself first.
-const LEAST_OUTAGE_S: i64 = 5;
-/// One on trial takes the next payment about then.
-const TRIAL_S: i64 = 2;
 
 /// The line that a payment stands in.
 #[must_use]
@@ -33,22 +30,63 @@ pub fn line(aggregate: &Aggregate) -> Line {
 pub async fn view(app: &App, aggregate: &Aggregate) -> Result<PaymentView, DbErr> {
     let mut view = view::payment(aggregate);
     if view.queue.is_some() {
-        view.queue = Some(place(app, aggregate).await?);
+        let now = app.clock.now();
+        let position = places(app, &line(aggregate), &[since(aggregate, now)]).await?.pop();
+        view.queue = position.map(|position| queue(app, aggregate, position, now));
     }
     Ok(view)
 }
 
-async fn place(app: &App, aggregate: &Aggregate) -> Result<QueueView, DbErr> {
-    let payment = &aggregate.payment;
+/// The same for a page of them. Those of a line are counted together: were each counted by itself, a page in an outage
+/// would look through the line as often as it has payments.
+///
+/// # Errors
+/// The database's.
+pub async fn views(app: &App, aggregates: &[Aggregate]) -> Result<Vec<PaymentView>, DbErr> {
     let now = app.clock.now();
-    let since = payment.parked_at.unwrap_or(now);
-    let position = app.store.parked_before(&payment.owner, payment.flow, since).await?.saturating_add(1);
+    let mut views: Vec<PaymentView> = aggregates.iter().map(view::payment).collect();
+    let mut lines: HashMap<Line, Vec<(&Aggregate, &mut PaymentView)>> = HashMap::new();
+    for (aggregate, view) in aggregates.iter().zip(&mut views).filter(|(_, view)| view.queue.is_some()) {
+        lines.entry(line(aggregate)).or_default().push((aggregate, view));
+    }
+    for (line, waiting) in lines {
+        let times: Vec<Timestamp> = waiting.iter().map(|(aggregate, _)| since(aggregate, now)).collect();
+        let positions = places(app, &line, &times).await?;
+        for ((aggregate, view), position) in waiting.into_iter().zip(positions) {
+            view.queue = Some(queue(app, aggregate, position, now));
+        }
+    }
+    Ok(views)
+}
+
+fn since(aggregate: &Aggregate, now: Timestamp) -> Timestamp {
+    aggregate.payment.parked_at.unwrap_or(now)
+}
+
+/// The places of those who have stood in a line since these times.
+async fn places(app: &App, line: &Line, times: &[Timestamp]) -> Result<Vec<u64>, DbErr> {
+    let (Some(first), Some(last)) = (times.iter().min(), times.iter().max()) else { return Ok(Vec::new()) };
+    let before = app.store.parked_before(&line.owner, line.flow, *first).await?;
+    let among = match first < last {
+        true => app.store.parked_among(&line.owner, line.flow, *first, *last).await?,
+        false => Vec::new(),
+    };
+    let place = |since: &Timestamp| {
+        let earlier = among.partition_point(|parked_at| parked_at < since);
+        before.saturating_add(u64::try_from(earlier).unwrap_or(u64::MAX)).saturating_add(1)
+    };
+    Ok(times.iter().map(place).collect())
+}
+
+fn queue(app: &App, aggregate: &Aggregate, position: u64, now: Timestamp) -> QueueView {
+    let payment = &aggregate.payment;
     let routing = app.directory.routing_of(&payment.owner);
-    let route = choose(app, aggregate, now).ok().and_then(|choice| returns_in_s(app, &choice, &routing, now));
+    let line = line(aggregate);
+    let route = choose(app, aggregate, now).ok().and_then(|choice| returns_in_s(app, &choice, &line, &routing, now));
     // How long a person takes, nobody knows.
     let route = route.filter(|_| !app.hold.covers(&payment.owner));
-    let estimate = route.map(|seconds| seconds.saturating_add(app.queue.drained_in_s(&line(aggregate), position)));
-    Ok(QueueView { position: Some(position), estimated_wait_seconds: estimate })
+    let estimate = route.map(|seconds| seconds.saturating_add(app.queue.drained_in_s(&line, position)));
+    QueueView { position: Some(position), estimated_wait_seconds: estimate }
 }
 
 /// The choice that a payment would get in a round of its own. Takes no turn and no trial.
@@ -80,32 +118,62 @@ pub fn has_route(app: &App, aggregate: &Aggregate, now: Timestamp) -> Result<boo
     if app.hold.covers(&aggregate.payment.owner) {
         return Ok(false);
     }
+    Ok(is_able(&choose(app, aggregate, now)?))
+}
+
+fn is_able(choice: &Choice) -> bool {
+    !choice.able.is_empty() || choice.skipped.iter().any(|candidate| candidate.why == Some(Why::OnTrial))
+}
+
+/// What a payment waits for that no clock ends, and since when on the clock of health: what is over soonest.
+///
+/// # Errors
+/// [`Trouble::Random`].
+pub fn waits_for(app: &App, aggregate: &Aggregate, now: Timestamp) -> Result<Option<(Wait, i64)>, Trouble> {
+    if app.hold.covers(&aggregate.payment.owner) {
+        return Ok(None);
+    }
     let choice = choose(app, aggregate, now)?;
-    Ok(!choice.able.is_empty() || choice.skipped.iter().any(|c| c.why == Some(Why::OnTrial)))
+    let waits = choice.skipped.iter().filter_map(|candidate| match candidate.why? {
+        Why::Crowded | Why::RateLimited => Some((Wait::Crowd, app.health.now_ms())),
+        Why::BreakerOpen => Some((Wait::Outage, candidate.view.map_or(0, |view| view.since_ms))),
+        Why::OnTrial
+        | Why::SetAside
+        | Why::InMaintenance
+        | Why::DayLimitReached
+        | Why::NotAskedFor
+        | Why::Disabled
+        | Why::FlowNotServed
+        | Why::AmountOutOfLimits
+        | Why::PaymentRefused
+        | Why::TriedAlready
+        | Why::ProviderRefusedAccount => None,
+    });
+    // The younger of two outages is the likelier to end.
+    Ok(waits.max_by_key(|(wait, since_ms)| (*wait == Wait::Crowd, *since_ms)))
 }
 
 /// In how many seconds the first of a payment's routes is likely to be able, if anything is known about that.
-fn returns_in_s(app: &App, choice: &Choice, routing: &Routing, now: Timestamp) -> Option<u64> {
+fn returns_in_s(app: &App, choice: &Choice, line: &Line, routing: &Routing, now: Timestamp) -> Option<u64> {
     if !choice.able.is_empty() {
         return Some(0);
     }
-    let soonest = choice.skipped.iter().filter_map(|candidate| able_in_s(app, candidate, routing, now)).min()?;
+    let soonest = choice.skipped.iter().filter_map(|candidate| able_in_s(app, candidate, line, routing, now)).min()?;
     Some(u64::try_from(soonest).unwrap_or(0))
 }
 
 /// The same for one account; `None` where only a person can make it able.
-fn able_in_s(app: &App, candidate: &Candidate, routing: &Routing, now: Timestamp) -> Option<i64> {
+fn able_in_s(app: &App, candidate: &Candidate, line: &Line, routing: &Routing, now: Timestamp) -> Option<i64> {
     let account = &candidate.account;
+    let now_ms = app.health.now_ms();
+    let learned_s = |wait, lasted_ms| (app.queue.left_ms(wait, lasted_ms).saturating_add(999) / 1_000).max(1);
     match candidate.why? {
-        // An outage that has lasted for so long is as likely as not to last as long again: short ones are over soon,
-        // and long ones are of another kind.
         Why::BreakerOpen => {
-            let since_ms = candidate.view.map_or(0, |view| view.since_ms);
-            let lasted_s = app.health.now_ms().saturating_sub(since_ms) / 1_000;
-            Some(lasted_s.max(LEAST_OUTAGE_S))
+            let since_ms = candidate.view.map_or(now_ms, |view| view.since_ms);
+            Some(learned_s(Wait::Outage, now_ms.saturating_sub(since_ms)))
         }
-        Why::OnTrial => Some(TRIAL_S),
-        Why::Crowded | Why::RateLimited => Some(1),
+        Why::OnTrial => Some(learned_s(Wait::Trial, app.queue.waited_ms(line, Wait::Trial, now_ms))),
+        Why::Crowded | Why::RateLimited => Some(learned_s(Wait::Crowd, app.queue.waited_ms(line, Wait::Crowd, now_ms))),
         Why::SetAside => account.set_aside_until.map(|until| (until.since(now) / 1_000).max(1)),
         Why::InMaintenance => {
             account.terms.maintained_for_s(now).max(routing.maintained_for_s(account.provider.name(), now))

@@ -179,6 +179,32 @@ impl Store {
             .count(&self.db)
             .await
     }
+
+    /// Since when those of a line wait that have joined it between two moments, the first of them included, oldest first.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn parked_among(
+        &self,
+        owner: &Owner,
+        flow: Flow,
+        from: Timestamp,
+        until: Timestamp,
+    ) -> Result<Vec<Timestamp>, DbErr> {
+        let found: Vec<i64> = payment::Entity::find()
+            .select_only()
+            .column(payment::Column::ParkedAt)
+            .filter(payment::Column::MerchantId.eq(&owner.merchant))
+            .filter(payment::Column::Livemode.eq(owner.is_live()))
+            .filter(payment::Column::Flow.eq(flow.to_string()))
+            .filter(payment::Column::ParkedAt.gte(from.0))
+            .filter(payment::Column::ParkedAt.lt(until.0))
+            .order_by_asc(payment::Column::ParkedAt)
+            .into_tuple()
+            .all(&self.db)
+            .await?;
+        Ok(found.into_iter().map(Timestamp).collect())
+    }
 }
 
 /// Attempts whose payment is of this mode. Asked of few: those that an index has found already.
