@@ -15,6 +15,7 @@ mod bad_input;
 #[cfg(feature = "broken")]
 mod broken;
 mod charges;
+mod contract;
 mod crash;
 mod credentials;
 mod database;

@@ -11,3 +11,9 @@ mod text;
 fn assert_none(findings: &[String]) {
     assert!(findings.is_empty(), "{} found:\n{}\n", findings.len(), findings.join("\n"));
 }
+
+/// The code in a folder, by its file, without comments and what is in quotes.
+pub fn sources(folder: &str) -> Vec<(String, String)> {
+    let files = source::repository().unwrap().into_iter().filter(|file| file.is_rust() && file.is_in(&[folder]));
+    files.map(|file| (file.path.clone(), source::code(&file.text))).collect()
+}

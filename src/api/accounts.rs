@@ -127,6 +127,7 @@ pub struct ChangeAccount {
 /// Whether an account takes new payments.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
+#[schema(as = AccountSwitch)]
 pub enum Switch {
     /// It does.
     Active,
@@ -228,7 +229,7 @@ async fn verifies(app: &App, opened: &Opened) -> Result<(), Problem> {
 }
 
 /// Your accounts, oldest first.
-#[utoipa::path(get, path = "/v1/accounts", tag = "Accounts", responses((status = 200, body = List<AccountView>)))]
+#[utoipa::path(get, path = "/v1/accounts", tag = "Accounts", operation_id = "list_accounts", responses((status = 200, body = List<AccountView>)))]
 pub async fn list(app: web::Data<App>, caller: Caller) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Admin, Scope::Finance, Scope::Pay])?;
     let accounts = app.directory.accounts_of(&caller.owner);
@@ -237,7 +238,7 @@ pub async fn list(app: web::Data<App>, caller: Caller) -> Result<HttpResponse, P
 }
 
 /// A new account.
-#[utoipa::path(post, path = "/v1/accounts", tag = "Accounts", request_body = CreateAccount,
+#[utoipa::path(post, path = "/v1/accounts", tag = "Accounts", operation_id = "create_account", request_body = CreateAccount,
     responses((status = 201, body = AccountView), (status = 409, body = Problem, content_type = "application/problem+json", description = "account_exists, clock_moved, too_many_accounts")))]
 pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
@@ -316,7 +317,7 @@ async fn leaves_a_route(app: &App, row: &AccountRow) -> Result<(), Problem> {
 }
 
 /// Renames, switches or re-keys an account, sets its limits and its maintenance windows. Its identity never changes.
-#[utoipa::path(patch, path = "/v1/accounts/{id}", tag = "Accounts", request_body = ChangeAccount,
+#[utoipa::path(patch, path = "/v1/accounts/{id}", tag = "Accounts", operation_id = "update_account", request_body = ChangeAccount,
     params(("id" = String, Path)), responses((status = 200, body = AccountView)))]
 pub async fn change(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;

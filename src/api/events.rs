@@ -76,6 +76,7 @@ pub struct TryView {
 /// What `POST /v1/events/{id}/replay` takes.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ReplayEvent)]
 pub struct ReplayOne {
     /// Only to this endpoint, whatever events it wants. Otherwise to every endpoint that wants them, and to the
     /// payment's `notify_url`.
@@ -86,6 +87,7 @@ pub struct ReplayOne {
 /// What `POST /v1/webhook_endpoints/{id}/replay` takes.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ReplayEvents)]
 pub struct ReplayAll {
     /// RFC 3339: everything from then on that the endpoint wants, whether it has it or not.
     since: String,
@@ -132,7 +134,7 @@ fn disabled() -> Problem {
 }
 
 /// Events, newest first.
-#[utoipa::path(get, path = "/v1/events", tag = "Events", params(ListQuery),
+#[utoipa::path(get, path = "/v1/events", tag = "Events", operation_id = "list_events", params(ListQuery),
     responses((status = 200, body = List<Message>)))]
 pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Pay, Scope::Admin, Scope::Finance])?;
@@ -158,7 +160,7 @@ pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> 
 }
 
 /// An event, exactly as webhooks tell it.
-#[utoipa::path(get, path = "/v1/events/{id}", tag = "Events", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/v1/events/{id}", tag = "Events", operation_id = "get_event", params(("id" = String, Path)),
     responses((status = 200, body = Message), (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Pay, Scope::Admin, Scope::Finance])?;
@@ -171,7 +173,7 @@ async fn event(app: &App, caller: &Caller, id: &str) -> Result<EventRow, Problem
 }
 
 /// Tells an event again, whoever has it already.
-#[utoipa::path(post, path = "/v1/events/{id}/replay", tag = "Events", request_body = ReplayOne,
+#[utoipa::path(post, path = "/v1/events/{id}/replay", tag = "Events", operation_id = "replay_event", request_body = ReplayOne,
     params(("id" = String, Path)),
     responses((status = 202, body = Replay), (status = 409, body = Problem, content_type = "application/problem+json", description = "endpoint_disabled")))]
 pub async fn replay(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) -> Result<HttpResponse, Problem> {
@@ -203,7 +205,7 @@ pub async fn replay(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) 
 }
 
 /// Tells an endpoint again everything from a time on, whether it has it or not: after a day that it lost.
-#[utoipa::path(post, path = "/v1/webhook_endpoints/{id}/replay", tag = "Webhooks", request_body = ReplayAll,
+#[utoipa::path(post, path = "/v1/webhook_endpoints/{id}/replay", tag = "Webhooks", operation_id = "replay_events", request_body = ReplayAll,
     params(("id" = String, Path)),
     responses((status = 202, body = Replay), (status = 409, body = Problem, content_type = "application/problem+json", description = "endpoint_disabled")))]
 pub async fn replay_all(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) -> Result<HttpResponse, Problem> {
@@ -231,7 +233,7 @@ pub async fn replay_all(app: web::Data<App>, caller: Caller, id: Id, body: RawBo
 }
 
 /// The delivery log, newest first: every event at every receiver, with every try.
-#[utoipa::path(get, path = "/v1/deliveries", tag = "Events", params(ListQuery),
+#[utoipa::path(get, path = "/v1/deliveries", tag = "Events", operation_id = "list_deliveries", params(ListQuery),
     responses((status = 200, body = List<DeliveryView>)))]
 pub async fn deliveries(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Admin, Scope::Pay])?;

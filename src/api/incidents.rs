@@ -152,7 +152,7 @@ fn subjects(app: &App, caller: &Caller) -> Vec<String> {
 }
 
 /// Incidents that concern you, newest first: of your accounts, and of the providers and flows that they serve.
-#[utoipa::path(get, path = "/v1/incidents", tag = "Incidents", params(ListQuery),
+#[utoipa::path(get, path = "/v1/incidents", tag = "Incidents", operation_id = "list_incidents", params(ListQuery),
     responses((status = 200, body = List<IncidentView>)))]
 pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Admin, Scope::Finance])?;
@@ -175,7 +175,7 @@ pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> 
 }
 
 /// One incident: its timeline, and what it has meant for your payments, by their own rows as they are now.
-#[utoipa::path(get, path = "/v1/incidents/{id}", tag = "Incidents", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/v1/incidents/{id}", tag = "Incidents", operation_id = "get_incident", params(("id" = String, Path)),
     responses((status = 200, body = IncidentView), (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Admin, Scope::Finance])?;

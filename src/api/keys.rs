@@ -81,7 +81,7 @@ fn shown(app: &App, row: KeyRow) -> KeyView {
 }
 
 /// Your keys of this mode, revoked ones too, newest first.
-#[utoipa::path(get, path = "/v1/keys", tag = "Keys", params(ListQuery),
+#[utoipa::path(get, path = "/v1/keys", tag = "Keys", operation_id = "list_keys", params(ListQuery),
     responses((status = 200, body = List<KeyView>)))]
 pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
@@ -125,7 +125,7 @@ fn granted(caller: &Caller, wanted: &[String]) -> Result<Vec<Scope>, Problem> {
 }
 
 /// A new key, of your mode and with no more than yours may do. Its text is in this answer and nowhere else.
-#[utoipa::path(post, path = "/v1/keys", tag = "Keys", request_body = CreateKey,
+#[utoipa::path(post, path = "/v1/keys", tag = "Keys", operation_id = "create_key", request_body = CreateKey,
     responses((status = 201, body = NewKey),
         (status = 403, body = Problem, content_type = "application/problem+json", description = "forbidden"),
         (status = 409, body = Problem, content_type = "application/problem+json", description = "too_many_keys")))]
@@ -161,7 +161,7 @@ pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Resul
 }
 
 /// Revokes a key for good, your own if you like. Nothing happens to one that was revoked before.
-#[utoipa::path(delete, path = "/v1/keys/{id}", tag = "Keys", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/v1/keys/{id}", tag = "Keys", operation_id = "revoke_key", params(("id" = String, Path)),
     responses((status = 200, body = KeyView), (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub async fn revoke(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;

@@ -107,7 +107,7 @@ fn filter(query: &ListQuery) -> Result<LedgerFilter, Problem> {
 }
 
 /// The entries of your ledger, newest first; those of one payment from its last to its first.
-#[utoipa::path(get, path = "/v1/ledger", tag = "Ledger", params(ListQuery),
+#[utoipa::path(get, path = "/v1/ledger", tag = "Ledger", operation_id = "list_ledger_entries", params(ListQuery),
     responses((status = 200, body = List<EntryView>)))]
 pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Finance)?;
@@ -129,7 +129,7 @@ pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> 
 }
 
 /// What your ledger adds up to, by ledger account and account at a provider; of a period, if you name one.
-#[utoipa::path(get, path = "/v1/ledger/balances", tag = "Ledger", params(ListQuery),
+#[utoipa::path(get, path = "/v1/ledger/balances", tag = "Ledger", operation_id = "list_ledger_balances", params(ListQuery),
     responses((status = 200, body = List<BalanceView>)))]
 pub async fn balances(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Finance)?;

@@ -65,6 +65,7 @@ pub struct CreatePayment {
 /// The payer, as far as the checkout knows.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = NewPayer)]
 pub struct Payer {
     /// The payer's address.
     #[serde(default)]

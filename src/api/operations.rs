@@ -137,6 +137,7 @@ pub struct StepView {
 /// What `POST /v1/operations/{id}/resolve` takes.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ResolveOperation)]
 pub struct Resolve {
     /// One of the entry's actions.
     action: Action,
@@ -211,7 +212,7 @@ async fn details(app: &App, row: OperationRow) -> Result<Details, Problem> {
 }
 
 /// The work list, newest first.
-#[utoipa::path(get, path = "/v1/operations", tag = "Operations", params(ListQuery),
+#[utoipa::path(get, path = "/v1/operations", tag = "Operations", operation_id = "list_operations", params(ListQuery),
     responses((status = 200, body = List<OperationView>)))]
 pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Admin, Scope::Finance])?;
@@ -236,7 +237,7 @@ pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> 
 }
 
 /// An entry, with what is known and what each action would do.
-#[utoipa::path(get, path = "/v1/operations/{id}", tag = "Operations", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/v1/operations/{id}", tag = "Operations", operation_id = "get_operation", params(("id" = String, Path)),
     responses((status = 200, body = Details), (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Admin, Scope::Finance])?;
@@ -246,7 +247,7 @@ pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpRes
 }
 
 /// Proposes an action (202), or confirms the one that another key has proposed within the last day, which does it (200).
-#[utoipa::path(post, path = "/v1/operations/{id}/resolve", tag = "Operations", request_body = Resolve,
+#[utoipa::path(post, path = "/v1/operations/{id}/resolve", tag = "Operations", operation_id = "resolve_operation", request_body = Resolve,
     params(("id" = String, Path)),
     responses(
         (status = 200, body = Details, description = "confirmed, and done"),

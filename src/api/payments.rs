@@ -48,7 +48,7 @@ struct Running {
 }
 
 /// Makes a payment and, in the same breath, its offer.
-#[utoipa::path(post, path = "/v1/payments", tag = "Payments", request_body = CreatePayment,
+#[utoipa::path(post, path = "/v1/payments", tag = "Payments", operation_id = "create_payment", request_body = CreatePayment,
     params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters")),
     responses(
         (status = 201, body = PaymentView, description = "The payer can act, or the payment has ended"),
@@ -285,7 +285,7 @@ async fn order_in_use(app: &App, caller: &Caller, order_id: &str) -> Problem {
 }
 
 /// A payment as it is now, from our own database.
-#[utoipa::path(get, path = "/v1/payments/{id}", tag = "Payments", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/v1/payments/{id}", tag = "Payments", operation_id = "get_payment", params(("id" = String, Path)),
     responses((status = 200, body = PaymentView), (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Pay, Scope::Finance, Scope::Refund])?;
@@ -295,7 +295,7 @@ pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpRes
 }
 
 /// Payments, newest first.
-#[utoipa::path(get, path = "/v1/payments", tag = "Payments", params(ListQuery),
+#[utoipa::path(get, path = "/v1/payments", tag = "Payments", operation_id = "list_payments", params(ListQuery),
     responses((status = 200, body = List<PaymentView>)))]
 pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Pay, Scope::Finance])?;
@@ -326,7 +326,7 @@ pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> 
 }
 
 /// The payer wants to pay another way: the old offer is superseded, a new one is made.
-#[utoipa::path(post, path = "/v1/payments/{id}/offers", tag = "Payments", request_body = CreateOffer,
+#[utoipa::path(post, path = "/v1/payments/{id}/offers", tag = "Payments", operation_id = "create_offer", request_body = CreateOffer,
     params(("id" = String, Path), ("Idempotency-Key" = String, Header)),
     responses(
         (status = 201, body = PaymentView), (status = 202, body = PaymentView),
@@ -403,7 +403,7 @@ pub async fn offer(
 }
 
 /// Cancels a payment: 200 once it is certain that nobody can pay it, 202 until then.
-#[utoipa::path(post, path = "/v1/payments/{id}/cancel", tag = "Payments", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/v1/payments/{id}/cancel", tag = "Payments", operation_id = "cancel_payment", params(("id" = String, Path)),
     responses(
         (status = 200, body = PaymentView), (status = 202, body = PaymentView, description = "Not certain yet"),
         (status = 409, body = Problem, content_type = "application/problem+json", description = "payment_not_open"),

@@ -102,7 +102,7 @@ fn shown(candidate: &Candidate, position: Option<usize>) -> PreviewAccount {
 }
 
 /// The order of accounts that a payment would get, and why.
-#[utoipa::path(post, path = "/v1/routing/preview", tag = "Routing", request_body = PreviewRouting,
+#[utoipa::path(post, path = "/v1/routing/preview", tag = "Routing", operation_id = "preview_routing", request_body = PreviewRouting,
     responses((status = 200, body = RoutingPreview)))]
 pub async fn preview(app: web::Data<App>, caller: Caller, body: RawBody) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Admin, Scope::Pay, Scope::Finance])?;

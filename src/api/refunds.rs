@@ -56,7 +56,7 @@ impl CreateRefund {
 }
 
 /// Gives money of a payment back to its payer.
-#[utoipa::path(post, path = "/v1/payments/{id}/refunds", tag = "Refunds", request_body = CreateRefund,
+#[utoipa::path(post, path = "/v1/payments/{id}/refunds", tag = "Refunds", operation_id = "create_refund", request_body = CreateRefund,
     params(("id" = String, Path), ("Idempotency-Key" = String, Header)),
     responses(
         (status = 201, body = RefundView),
@@ -159,7 +159,7 @@ async fn again(app: &App, once: &Once) -> Result<HttpResponse, Problem> {
 }
 
 /// A refund as it is now.
-#[utoipa::path(get, path = "/v1/refunds/{id}", tag = "Refunds", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/v1/refunds/{id}", tag = "Refunds", operation_id = "get_refund", params(("id" = String, Path)),
     responses((status = 200, body = RefundView), (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Refund, Scope::Finance, Scope::Pay])?;
@@ -168,7 +168,7 @@ pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpRes
 }
 
 /// Refunds, newest first.
-#[utoipa::path(get, path = "/v1/refunds", tag = "Refunds", params(ListQuery),
+#[utoipa::path(get, path = "/v1/refunds", tag = "Refunds", operation_id = "list_refunds", params(ListQuery),
     responses((status = 200, body = List<RefundView>)))]
 pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Refund, Scope::Finance])?;

@@ -50,7 +50,7 @@ pub struct RouteShown {
 }
 
 /// Your routes, by account and flow.
-#[utoipa::path(get, path = "/v1/routes", tag = "Routing", responses((status = 200, body = List<RouteShown>)))]
+#[utoipa::path(get, path = "/v1/routes", tag = "Routing", operation_id = "list_routes", responses((status = 200, body = List<RouteShown>)))]
 pub async fn list(app: web::Data<App>, caller: Caller) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Admin, Scope::Pay, Scope::Finance])?;
     let now = app.clock.now();

@@ -40,6 +40,7 @@ pub struct ChangeRouting {
 /// What `POST /v1/routing/rollback` takes.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = RollBackRouting)]
 pub struct Rollback {
     /// Whose rules and windows are taken up again, as a new version.
     version: i32,
@@ -89,14 +90,14 @@ fn stored(rules: serde_json::Value) -> Result<Routing, Problem> {
 }
 
 /// Your routing as it is now.
-#[utoipa::path(get, path = "/v1/routing", tag = "Routing", responses((status = 200, body = Routing)))]
+#[utoipa::path(get, path = "/v1/routing", tag = "Routing", operation_id = "get_routing", responses((status = 200, body = Routing)))]
 pub async fn read(app: web::Data<App>, caller: Caller) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Admin, Scope::Pay, Scope::Finance])?;
     Ok(HttpResponse::Ok().json(&*app.directory.routing_of(&caller.owner)))
 }
 
 /// Sets your routing, as a new version. One that leaves a flow without a route is refused, unless forced.
-#[utoipa::path(put, path = "/v1/routing", tag = "Routing", request_body = ChangeRouting,
+#[utoipa::path(put, path = "/v1/routing", tag = "Routing", operation_id = "set_routing", request_body = ChangeRouting,
     responses((status = 200, body = Routing),
         (status = 409, body = Problem, content_type = "application/problem+json", description = "version_conflict"),
         (status = 422, body = Problem, content_type = "application/problem+json", description = "invalid_parameter, flow_without_route")))]
@@ -112,7 +113,7 @@ pub async fn write(app: web::Data<App>, caller: Caller, body: RawBody) -> Result
 }
 
 /// Every version of your routing, newest first, with who made it and when. `starting_after` is a version.
-#[utoipa::path(get, path = "/v1/routing/versions", tag = "Routing",
+#[utoipa::path(get, path = "/v1/routing/versions", tag = "Routing", operation_id = "list_routing_versions",
     params(("limit" = Option<String>, Query, description = "1 to 100, 20 if not given"),
         ("starting_after" = Option<String>, Query, description = "Only versions before this one")),
     responses((status = 200, body = List<RoutingVersion>)))]
@@ -128,7 +129,7 @@ pub async fn versions(app: web::Data<App>, caller: Caller, request: HttpRequest)
 }
 
 /// One version of your routing.
-#[utoipa::path(get, path = "/v1/routing/versions/{id}", tag = "Routing",
+#[utoipa::path(get, path = "/v1/routing/versions/{id}", tag = "Routing", operation_id = "get_routing_version",
     params(("id" = i32, Path, description = "Its number")), responses((status = 200, body = RoutingVersion)))]
 pub async fn version(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Admin, Scope::Finance])?;
@@ -139,7 +140,7 @@ pub async fn version(app: web::Data<App>, caller: Caller, id: Id) -> Result<Http
 }
 
 /// Takes the rules and windows of an earlier version up again, as a new version.
-#[utoipa::path(post, path = "/v1/routing/rollback", tag = "Routing", request_body = Rollback,
+#[utoipa::path(post, path = "/v1/routing/rollback", tag = "Routing", operation_id = "roll_back_routing", request_body = Rollback,
     responses((status = 200, body = Routing),
         (status = 409, body = Problem, content_type = "application/problem+json", description = "version_conflict"),
         (status = 422, body = Problem, content_type = "application/problem+json", description = "invalid_parameter, flow_without_route")))]

@@ -10,13 +10,13 @@ use super::readiness::{Readiness, Reason};
 use crate::app::App;
 
 /// The process lives.
-#[utoipa::path(get, path = "/healthz", tag = "System", responses((status = 200)))]
+#[utoipa::path(get, path = "/healthz", tag = "System", operation_id = "get_health", responses((status = 200)))]
 pub async fn healthz() -> HttpResponse {
     HttpResponse::Ok().json(json!({ "status": "ok" }))
 }
 
 /// The gateway can take payments: its database answers and takes commits, its clock is right, and it is not stopping.
-#[utoipa::path(get, path = "/readyz", tag = "System", responses((status = 200), (status = 503)))]
+#[utoipa::path(get, path = "/readyz", tag = "System", operation_id = "get_readiness", responses((status = 200), (status = 503)))]
 pub async fn readyz(app: web::Data<App>, readiness: web::Data<Readiness>) -> HttpResponse {
     let reasons = readiness.reasons(&app).await;
     let body = json!({
@@ -31,7 +31,7 @@ pub async fn readyz(app: web::Data<App>, readiness: web::Data<Readiness>) -> Htt
 }
 
 /// Prometheus metrics.
-#[utoipa::path(get, path = "/metrics", tag = "System", responses((status = 200, content_type = "text/plain")))]
+#[utoipa::path(get, path = "/metrics", tag = "System", operation_id = "get_metrics", responses((status = 200, content_type = "text/plain")))]
 pub async fn metrics(app: web::Data<App>, handle: web::Data<PrometheusHandle>) -> HttpResponse {
     app.jobs.publish();
     handle.run_upkeep();

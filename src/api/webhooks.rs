@@ -136,6 +136,7 @@ pub enum Switch {
 /// What rotating a secret takes.
 #[derive(Debug, Clone, Default, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = RotateSecret)]
 pub struct Rotate {
     /// For how long webhooks are signed with both: 0 to 604800 seconds, 86400 if not given.
     #[serde(default)]
@@ -237,7 +238,7 @@ pub(super) async fn own(app: &App, caller: &Caller, id: &str) -> Result<Endpoint
 }
 
 /// Your endpoints, newest first.
-#[utoipa::path(get, path = "/v1/webhook_endpoints", tag = "Webhooks", responses((status = 200, body = List<EndpointView>)))]
+#[utoipa::path(get, path = "/v1/webhook_endpoints", tag = "Webhooks", operation_id = "list_webhook_endpoints", responses((status = 200, body = List<EndpointView>)))]
 pub async fn list(app: web::Data<App>, caller: Caller) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
     let now = app.clock.now();
@@ -247,7 +248,7 @@ pub async fn list(app: web::Data<App>, caller: Caller) -> Result<HttpResponse, P
 }
 
 /// A new endpoint: it gets every event from now on. The answer shows its secret, for the only time.
-#[utoipa::path(post, path = "/v1/webhook_endpoints", tag = "Webhooks", request_body = CreateEndpoint,
+#[utoipa::path(post, path = "/v1/webhook_endpoints", tag = "Webhooks", operation_id = "create_webhook_endpoint", request_body = CreateEndpoint,
     responses((status = 201, body = EndpointView), (status = 409, body = Problem, content_type = "application/problem+json", description = "too_many_endpoints")))]
 pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
@@ -284,7 +285,7 @@ pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Resul
 }
 
 /// An endpoint as it is now.
-#[utoipa::path(get, path = "/v1/webhook_endpoints/{id}", tag = "Webhooks", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/v1/webhook_endpoints/{id}", tag = "Webhooks", operation_id = "get_webhook_endpoint", params(("id" = String, Path)),
     responses((status = 200, body = EndpointView), (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
@@ -293,7 +294,7 @@ pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpRes
 }
 
 /// Changes an endpoint. What waits for one that is disabled is given up; it can be replayed.
-#[utoipa::path(patch, path = "/v1/webhook_endpoints/{id}", tag = "Webhooks", request_body = ChangeEndpoint,
+#[utoipa::path(patch, path = "/v1/webhook_endpoints/{id}", tag = "Webhooks", operation_id = "update_webhook_endpoint", request_body = ChangeEndpoint,
     params(("id" = String, Path)), responses((status = 200, body = EndpointView)))]
 pub async fn change(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
@@ -324,7 +325,7 @@ pub async fn change(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) 
 }
 
 /// Removes an endpoint. What waits for it is given up.
-#[utoipa::path(delete, path = "/v1/webhook_endpoints/{id}", tag = "Webhooks", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/v1/webhook_endpoints/{id}", tag = "Webhooks", operation_id = "delete_webhook_endpoint", params(("id" = String, Path)),
     responses((status = 204), (status = 404, body = Problem, content_type = "application/problem+json")))]
 pub async fn remove(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
@@ -335,7 +336,7 @@ pub async fn remove(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpR
 }
 
 /// A new secret for an endpoint, shown for the only time. Until the overlap is over, each webhook has two signatures.
-#[utoipa::path(post, path = "/v1/webhook_endpoints/{id}/rotate_secret", tag = "Webhooks", request_body = Rotate,
+#[utoipa::path(post, path = "/v1/webhook_endpoints/{id}/rotate_secret", tag = "Webhooks", operation_id = "rotate_webhook_secret", request_body = Rotate,
     params(("id" = String, Path)), responses((status = 200, body = EndpointView)))]
 pub async fn rotate(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
@@ -351,7 +352,7 @@ pub async fn rotate(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) 
 }
 
 /// Sends `webhook.test` to an endpoint, once and at once, and says what came back. A disabled one can be tested, too.
-#[utoipa::path(post, path = "/v1/webhook_endpoints/{id}/test", tag = "Webhooks", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/v1/webhook_endpoints/{id}/test", tag = "Webhooks", operation_id = "test_webhook_endpoint", params(("id" = String, Path)),
     responses((status = 200, body = WebhookTest),
         (status = 429, body = Problem, content_type = "application/problem+json", description = "tests_in_progress")))]
 pub async fn test(
@@ -389,7 +390,7 @@ pub async fn test(
 }
 
 /// The secret that webhooks to your payments' `notify_url`s are signed with; one for test mode and one for live mode.
-#[utoipa::path(get, path = "/v1/notify_secret", tag = "Webhooks", responses((status = 200, body = NotifySecret)))]
+#[utoipa::path(get, path = "/v1/notify_secret", tag = "Webhooks", operation_id = "get_notify_secret", responses((status = 200, body = NotifySecret)))]
 pub async fn notify_secret(app: web::Data<App>, caller: Caller) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
     let (owner, row) = stored_notify_secret(&app, &caller).await?;
@@ -400,7 +401,7 @@ pub async fn notify_secret(app: web::Data<App>, caller: Caller) -> Result<HttpRe
 }
 
 /// A new secret for your `notify_url`s. Until the overlap is over, each webhook has two signatures.
-#[utoipa::path(post, path = "/v1/notify_secret/rotate", tag = "Webhooks", request_body = Rotate,
+#[utoipa::path(post, path = "/v1/notify_secret/rotate", tag = "Webhooks", operation_id = "rotate_notify_secret", request_body = Rotate,
     responses((status = 200, body = NotifySecret)))]
 pub async fn rotate_notify_secret(app: web::Data<App>, caller: Caller, body: RawBody) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;

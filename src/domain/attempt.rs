@@ -25,6 +25,7 @@ use super::{Illegal, Timestamp};
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
+#[schema(as = AttemptStatus)]
 pub enum State {
     /// Planned and durable; its call may be on the way.
     Sending,

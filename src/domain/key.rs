@@ -20,6 +20,7 @@ use super::id::{self, NoRandomness};
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
+#[schema(as = KeyScope)]
 pub enum Scope {
     /// Make, read and cancel payments.
     Pay,

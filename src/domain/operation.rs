@@ -19,6 +19,7 @@
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
+#[schema(as = OperationActionName)]
 pub enum Action {
     /// The captured money is the payment's.
     Keep,
@@ -89,6 +90,7 @@ pub fn actions(kind: &str) -> &'static [Action] {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::EnumString, serde::Serialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
+#[schema(as = OperationStepKind)]
 pub enum StepKind {
     /// The first person's: it waits for the second.
     Proposed,

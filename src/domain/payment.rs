@@ -25,6 +25,7 @@ use super::{Attempt, Illegal, Owner, Refund, Timestamp, attempt, ledger, refund}
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
+#[schema(as = PaymentStatus)]
 pub enum State {
     /// No offer yet: one is being made, or no route is able and the payment is parked.
     Created,

@@ -23,6 +23,7 @@ use super::{Illegal, Owner, Timestamp};
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
+#[schema(as = RefundStatus)]
 pub enum State {
     /// Promised; on its way, or waiting for its turn or for funds.
     Pending,

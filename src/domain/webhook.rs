@@ -22,6 +22,7 @@ const LONGEST_RETRY_AFTER_S: i64 = 86_400;
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
+#[schema(as = WebhookMode)]
 pub enum Mode {
     /// Any status from 200 to 299, as Standard Webhooks says.
     #[default]
@@ -47,6 +48,7 @@ pub enum Mode {
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
+#[schema(as = DeliveryStatus)]
 pub enum State {
     /// It will be tried, or tried again.
     Pending,
@@ -75,6 +77,7 @@ pub enum State {
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
+#[schema(as = DeliveryOutcome)]
 pub enum End {
     /// The receiver has it.
     Delivered,

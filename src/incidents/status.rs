@@ -29,6 +29,7 @@ const ENTRIES: usize = 20;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
+#[schema(as = PublicStatusLight)]
 pub enum Light {
     /// It does.
     Works,
@@ -44,6 +45,7 @@ fn name<S: Serializer>(provider: &ProviderName, serializer: S) -> Result<S::Ok, 
 
 /// A way to pay.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = PublicStatusWay)]
 pub struct Way {
     /// `alipay`, …
     #[schema(value_type = String)]
@@ -61,6 +63,7 @@ pub struct Way {
 
 /// An outage of the last days.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, ToSchema)]
+#[schema(as = PublicStatusOutage)]
 pub struct Past {
     /// `alipay`, …
     #[schema(value_type = String)]

@@ -88,6 +88,7 @@ impl Weekday {
 /// Hours of the day in Beijing: from `from` on, until just before `to`. `22:00` to `06:00` goes over midnight.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = RoutingHours)]
 pub struct Hours {
     /// When they begin: `22:00`.
     #[schema(value_type = String, example = "22:00")]
@@ -169,6 +170,7 @@ impl<'de> Deserialize<'de> for Moment {
 /// moment to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = AccountMaintenance)]
 pub struct Window {
     /// When it begins: `02:00` in Beijing, or a moment in RFC 3339.
     #[schema(value_type = String, example = "02:00")]

@@ -31,6 +31,7 @@ pub struct Routing {
 /// One rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = RoutingRule)]
 pub struct Rule {
     /// For which payments; an empty object means all.
     #[serde(default)]
@@ -44,6 +45,7 @@ pub struct Rule {
 /// What a payment has to be like. A member that is absent does not matter; all that are there must fit.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = RoutingMatch)]
 pub struct Match {
     /// How the payer pays.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -65,6 +67,7 @@ pub struct Match {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
+#[schema(as = RoutingStrategy)]
 pub enum Strategy {
     /// As they are listed.
     Priority,
@@ -83,6 +86,7 @@ pub enum Strategy {
 /// An account in a rule.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = RoutingAccount)]
 pub struct RuleAccount {
     /// `acct_…`
     pub id: String,
@@ -96,6 +100,7 @@ pub struct RuleAccount {
 /// moment in RFC 3339 to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
+#[schema(as = ProviderMaintenance)]
 pub struct ProviderWindow {
     /// `alipay`, `wechatpay` or `unionpay`.
     #[serde(serialize_with = "write_provider", deserialize_with = "read_provider")]

@@ -4,6 +4,7 @@
 
 #![allow(dead_code, reason = "each test file uses some of it")]
 
+pub mod contract;
 pub mod facts;
 pub mod front;
 pub mod guarded;

@@ -128,6 +128,7 @@ impl Subject {
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
+#[schema(as = IncidentSeverity)]
 pub enum Severity {
     /// Worth knowing; it can wait until morning.
     Notice,
@@ -151,6 +152,7 @@ pub enum Severity {
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
+#[schema(as = IncidentCause)]
 pub enum Cause {
     /// A provider's flow takes no payments: its breaker is open.
     ProviderDown,
@@ -203,6 +205,7 @@ impl Cause {
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
+#[schema(as = IncidentPhase)]
 pub enum Phase {
     /// It goes on; there is no breaker that would say more.
     Ongoing,
@@ -234,6 +237,7 @@ pub enum Phase {
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
+#[schema(as = IncidentEntryKind)]
 pub enum Entry {
     /// It was noticed.
     Opened,

@@ -1,0 +1,3 @@
+//! `/openapi.json` says what the API does: each type and each call has a name of its own.
+
+mod names;
