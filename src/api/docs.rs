@@ -12,8 +12,8 @@ use futures_util::stream;
 use utoipa::OpenApi as _;
 use utoipa_swagger_ui::Config;
 
+use super::describe::ApiDoc;
 use super::error::Problem;
-use super::system::ApiDoc;
 
 /// Written at once.
 const PIECE: usize = 16 << 10;

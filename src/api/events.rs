@@ -3,12 +3,13 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
-use utoipa::ToSchema;
+use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
+use utoipa::{PartialSchema, ToSchema};
 
 use super::auth::{Caller, Scope};
 use super::body::RawBody;
 use super::error::Problem;
-use super::list::{List, ListQuery, time};
+use super::list::{List, ListQuery, Page, time};
 use super::request::Id;
 use super::webhooks::{optional, own};
 use crate::app::App;
@@ -22,6 +23,18 @@ use crate::webhooks::message::Message;
 const REPLAYED_AT_ONCE: u64 = 500;
 /// Events of one call.
 const MAX_REPLAYED: usize = 100_000;
+
+/// A kind of event.
+#[derive(Debug)]
+pub struct EventType;
+
+impl PartialSchema for EventType {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(KINDS.iter().copied())).into()
+    }
+}
+
+impl ToSchema for EventType {}
 
 /// What became of an event at one receiver.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -134,7 +147,10 @@ fn disabled() -> Problem {
 }
 
 /// Events, newest first.
-#[utoipa::path(get, path = "/v1/events", tag = "Events", operation_id = "list_events", params(ListQuery),
+#[utoipa::path(get, path = "/v1/events", tag = "Events", operation_id = "list_events", params(Page,
+        ("type" = Option<EventType>, Query, description = "Only events of this kind"),
+        ("payment" = Option<String>, Query, description = "Only those of this payment"),
+        ("created_from" = Option<String>, Query, format = DateTime, description = "RFC 3339; created then or later")),
     responses((status = 200, body = List<Message>)))]
 pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Pay, Scope::Admin, Scope::Finance])?;
@@ -161,7 +177,7 @@ pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> 
 
 /// An event, exactly as webhooks tell it.
 #[utoipa::path(get, path = "/v1/events/{id}", tag = "Events", operation_id = "get_event", params(("id" = String, Path)),
-    responses((status = 200, body = Message), (status = 404, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Message)))]
 pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Pay, Scope::Admin, Scope::Finance])?;
     Ok(HttpResponse::Ok().json(Message::from(event(&app, &caller, &id).await?)))
@@ -233,7 +249,10 @@ pub async fn replay_all(app: web::Data<App>, caller: Caller, id: Id, body: RawBo
 }
 
 /// The delivery log, newest first: every event at every receiver, with every try.
-#[utoipa::path(get, path = "/v1/deliveries", tag = "Events", operation_id = "list_deliveries", params(ListQuery),
+#[utoipa::path(get, path = "/v1/deliveries", tag = "Events", operation_id = "list_deliveries", params(Page,
+        ("event" = Option<String>, Query, description = "Only deliveries of this event"),
+        ("endpoint" = Option<String>, Query, description = "Only deliveries to this endpoint"),
+        ("status" = Option<State>, Query, description = "Only deliveries that stand there")),
     responses((status = 200, body = List<DeliveryView>)))]
 pub async fn deliveries(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Admin, Scope::Pay])?;

@@ -7,13 +7,25 @@ use utoipa::ToSchema;
 
 use super::auth::{Caller, Scope};
 use super::error::Problem;
-use super::list::{List, ListQuery};
+use super::list::{List, ListQuery, Page};
 use super::request::Id;
 use crate::app::App;
 use crate::domain::incident::{Cause, Entry, Phase, Severity, Subject};
 use crate::domain::{Timestamp, Whose};
 use crate::payments::schedule;
 use crate::store::{EntryRow, Figures, IncidentFilter, IncidentRow};
+
+/// Where an incident stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+#[schema(as = IncidentStatus)]
+pub enum Status {
+    /// It lasts.
+    Open,
+    /// It is over.
+    Closed,
+}
 
 /// An outage.
 #[derive(Debug, Serialize, ToSchema)]
@@ -23,8 +35,8 @@ pub struct IncidentView {
     id: String,
     /// Always `incident`.
     object: &'static str,
-    /// `open` or `closed`.
-    status: &'static str,
+    /// Where it stands.
+    status: Status,
     /// What is wrong.
     cause: Cause,
     /// Whether somebody was to be woken.
@@ -113,7 +125,7 @@ fn shown(incident: IncidentRow, whole: Option<(Vec<EntryRow>, Figures)>) -> Inci
     let (timeline, payments) = whole.unzip();
     IncidentView {
         object: "incident",
-        status: if incident.closed_at.is_some() { "closed" } else { "open" },
+        status: if incident.closed_at.is_some() { Status::Closed } else { Status::Open },
         cause: incident.cause,
         severity: incident.severity,
         phase: incident.phase,
@@ -152,23 +164,21 @@ fn subjects(app: &App, caller: &Caller) -> Vec<String> {
 }
 
 /// Incidents that concern you, newest first: of your accounts, and of the providers and flows that they serve.
-#[utoipa::path(get, path = "/v1/incidents", tag = "Incidents", operation_id = "list_incidents", params(ListQuery),
+#[utoipa::path(get, path = "/v1/incidents", tag = "Incidents", operation_id = "list_incidents", params(Page,
+        ("status" = Option<Status>, Query, description = "Only incidents that stand there")),
     responses((status = 200, body = List<IncidentView>)))]
 pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Admin, Scope::Finance])?;
     let query = ListQuery::read(&request, &["status", "limit", "starting_after"])?;
-    let open = match query.status.as_deref() {
-        None => None,
-        Some("open") => Some(true),
-        Some("closed") => Some(false),
-        Some(_) => return Err(Problem::invalid("status", "An incident is open or closed.")),
-    };
+    let status = query.status.as_deref().map(str::parse::<Status>).transpose();
+    let status = status.map_err(|_| Problem::invalid("status", "An incident is open or closed."))?;
     let subjects = subjects(&app, &caller);
     if let Some(after) = &query.starting_after {
         let known = app.store.incident(after).await?.filter(|i| subjects.contains(&i.subject.to_string()));
         known.ok_or_else(|| Problem::invalid("starting_after", "There is no such incident."))?;
     }
     let limit = query.limit()?;
+    let open = status.map(|status| status == Status::Open);
     let filter = IncidentFilter { open, starting_after: query.starting_after, limit: limit + 1 };
     let found = app.store.incidents(Some(&subjects), &filter).await?;
     Ok(HttpResponse::Ok().json(List::page(found.into_iter().map(|i| shown(i, None)).collect(), limit)))
@@ -176,7 +186,7 @@ pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> 
 
 /// One incident: its timeline, and what it has meant for your payments, by their own rows as they are now.
 #[utoipa::path(get, path = "/v1/incidents/{id}", tag = "Incidents", operation_id = "get_incident", params(("id" = String, Path)),
-    responses((status = 200, body = IncidentView), (status = 404, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = IncidentView)))]
 pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Admin, Scope::Finance])?;
     let found = app.store.incident(&id).await?;

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::auth::{Caller, Scope};
 use super::body::RawBody;
 use super::error::Problem;
-use super::list::{List, ListQuery};
+use super::list::{List, ListQuery, Page};
 use super::new_payment::text;
 use super::request::Id;
 use crate::app::App;
@@ -81,7 +81,7 @@ fn shown(app: &App, row: KeyRow) -> KeyView {
 }
 
 /// Your keys of this mode, revoked ones too, newest first.
-#[utoipa::path(get, path = "/v1/keys", tag = "Keys", operation_id = "list_keys", params(ListQuery),
+#[utoipa::path(get, path = "/v1/keys", tag = "Keys", operation_id = "list_keys", params(Page),
     responses((status = 200, body = List<KeyView>)))]
 pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
@@ -162,7 +162,7 @@ pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Resul
 
 /// Revokes a key for good, your own if you like. Nothing happens to one that was revoked before.
 #[utoipa::path(delete, path = "/v1/keys/{id}", tag = "Keys", operation_id = "revoke_key", params(("id" = String, Path)),
-    responses((status = 200, body = KeyView), (status = 404, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = KeyView)))]
 pub async fn revoke(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
     let version = id::token().map_err(crate::payments::Trouble::from)?;

@@ -7,7 +7,7 @@ use utoipa::ToSchema;
 
 use super::auth::{Caller, Scope};
 use super::error::Problem;
-use super::list::{List, ListQuery, time};
+use super::list::{List, ListQuery, Page, time};
 use crate::app::App;
 use crate::domain::Timestamp;
 use crate::domain::ledger::{Cause, Entry, LedgerAccount};
@@ -107,7 +107,12 @@ fn filter(query: &ListQuery) -> Result<LedgerFilter, Problem> {
 }
 
 /// The entries of your ledger, newest first; those of one payment from its last to its first.
-#[utoipa::path(get, path = "/v1/ledger", tag = "Ledger", operation_id = "list_ledger_entries", params(ListQuery),
+#[utoipa::path(get, path = "/v1/ledger", tag = "Ledger", operation_id = "list_ledger_entries", params(Page,
+        ("payment" = Option<String>, Query, description = "Only those of this payment"),
+        ("account" = Option<String>, Query, description = "Only those over this account at a provider"),
+        ("ledger_account" = Option<LedgerAccount>, Query, description = "Only entries that debit or credit this one"),
+        ("created_from" = Option<String>, Query, format = DateTime, description = "RFC 3339; created then or later"),
+        ("created_until" = Option<String>, Query, format = DateTime, description = "RFC 3339; created before then")),
     responses((status = 200, body = List<EntryView>)))]
 pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Finance)?;
@@ -129,7 +134,10 @@ pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> 
 }
 
 /// What your ledger adds up to, by ledger account and account at a provider; of a period, if you name one.
-#[utoipa::path(get, path = "/v1/ledger/balances", tag = "Ledger", operation_id = "list_ledger_balances", params(ListQuery),
+#[utoipa::path(get, path = "/v1/ledger/balances", tag = "Ledger", operation_id = "list_ledger_balances", params(("payment" = Option<String>, Query, description = "Only those of this payment"),
+        ("account" = Option<String>, Query, description = "Only those over this account at a provider"),
+        ("created_from" = Option<String>, Query, format = DateTime, description = "RFC 3339; created then or later"),
+        ("created_until" = Option<String>, Query, format = DateTime, description = "RFC 3339; created before then")),
     responses((status = 200, body = List<BalanceView>)))]
 pub async fn balances(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Finance)?;

@@ -2,7 +2,7 @@
 
 use actix_web::HttpRequest;
 use chrono::DateTime;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use utoipa::{IntoParams, ToSchema};
 
 use super::error::Problem;
@@ -33,10 +33,23 @@ impl<T> List<T> {
     }
 }
 
-/// Query parameters of lists; each list takes some of them.
-#[derive(Debug, Clone, Default, Deserialize, IntoParams)]
+/// What every list takes, as it is described.
+#[derive(Debug, IntoParams)]
 #[into_params(parameter_in = Query)]
-#[serde(deny_unknown_fields)]
+#[expect(
+    dead_code,
+    reason = "only described by it: a list reads its parameters with `ListQuery`, which names a wrong one"
+)]
+pub struct Page {
+    /// So many entries.
+    #[param(minimum = 1, maximum = 100, default = 20)]
+    limit: Option<u64>,
+    /// Only entries behind this one: its id.
+    starting_after: Option<String>,
+}
+
+/// Query parameters of lists; each list takes some of them.
+#[derive(Debug, Clone, Default)]
 pub struct ListQuery {
     /// The merchant's own number.
     pub order_id: Option<String>,

@@ -5,6 +5,7 @@ pub mod admission;
 pub mod auth;
 pub mod body;
 pub mod connections;
+pub mod describe;
 mod docs;
 pub mod error;
 pub mod events;

@@ -9,7 +9,7 @@ use utoipa::ToSchema;
 use super::auth::{Caller, Scope};
 use super::body::RawBody;
 use super::error::Problem;
-use super::list::{List, ListQuery};
+use super::list::{List, ListQuery, Page};
 use super::new_payment::seen;
 use super::request::Id;
 use crate::app::App;
@@ -24,6 +24,18 @@ use crate::store::{OperationFilter, OperationRow};
 /// The longest evidence and note.
 const MAX_TEXT: usize = 2_000;
 
+/// Where an entry of the work list stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString, Serialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
+#[schema(as = OperationStatus)]
+pub enum Status {
+    /// It needs a person.
+    Open,
+    /// It has ended.
+    Resolved,
+}
+
 /// An entry of the work list.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Operation)]
@@ -34,8 +46,8 @@ pub struct OperationView {
     pub object: &'static str,
     /// Which trouble.
     pub kind: String,
-    /// `open` or `resolved`.
-    pub status: &'static str,
+    /// Where it stands.
+    pub status: Status,
     /// The payment, attempt, refund, account or other thing that it is about.
     pub subject: String,
     /// What happened, in words.
@@ -153,7 +165,7 @@ fn shown(row: &OperationRow) -> OperationView {
         id: row.id.clone(),
         object: "operation",
         kind: row.kind.clone(),
-        status: if row.resolved_at.is_some() { "resolved" } else { "open" },
+        status: if row.resolved_at.is_some() { Status::Resolved } else { Status::Open },
         subject: row.subject_id.clone(),
         detail: row.detail.clone(),
         resolution: row.resolution.clone(),
@@ -212,17 +224,15 @@ async fn details(app: &App, row: OperationRow) -> Result<Details, Problem> {
 }
 
 /// The work list, newest first.
-#[utoipa::path(get, path = "/v1/operations", tag = "Operations", operation_id = "list_operations", params(ListQuery),
+#[utoipa::path(get, path = "/v1/operations", tag = "Operations", operation_id = "list_operations", params(Page,
+        ("kind" = Option<String>, Query, description = "Only entries about this trouble"),
+        ("status" = Option<Status>, Query, description = "Only entries that stand there")),
     responses((status = 200, body = List<OperationView>)))]
 pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Admin, Scope::Finance])?;
     let query = ListQuery::read(&request, &["kind", "status", "limit", "starting_after"])?;
-    let resolved = match query.status.as_deref() {
-        None => None,
-        Some("open") => Some(false),
-        Some("resolved") => Some(true),
-        Some(_) => return Err(Problem::invalid("status", "An entry is open or resolved.")),
-    };
+    let status = query.status.as_deref().map(str::parse::<Status>).transpose();
+    let status = status.map_err(|_| Problem::invalid("status", "An entry is open or resolved."))?;
     let starting_after = match &query.starting_after {
         None => None,
         Some(id) => {
@@ -231,6 +241,7 @@ pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> 
         }
     };
     let limit = query.limit()?;
+    let resolved = status.map(|status| status == Status::Resolved);
     let filter = OperationFilter { kind: query.kind, resolved, starting_after, limit: limit + 1 };
     let found = app.store.operations(&caller.owner, &filter).await?;
     Ok(HttpResponse::Ok().json(List::page(found.iter().map(shown).collect(), limit)))
@@ -238,7 +249,7 @@ pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> 
 
 /// An entry, with what is known and what each action would do.
 #[utoipa::path(get, path = "/v1/operations/{id}", tag = "Operations", operation_id = "get_operation", params(("id" = String, Path)),
-    responses((status = 200, body = Details), (status = 404, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = Details)))]
 pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Admin, Scope::Finance])?;
     let row = app.store.operation_of(&caller.owner, &id).await?;

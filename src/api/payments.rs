@@ -15,7 +15,7 @@ use super::auth::{Caller, Scope};
 use super::body::RawBody;
 use super::error::{Problem, REQUEST_ID, is_key_taken, is_order_taken};
 use super::idempotency::{self, Once};
-use super::list::{List, ListQuery, time};
+use super::list::{List, ListQuery, Page, time};
 use super::new_payment::{CreatePayment, flow, providers_of};
 use super::request::{Id, caller_of};
 use crate::app::App;
@@ -51,6 +51,7 @@ struct Running {
 #[utoipa::path(post, path = "/v1/payments", tag = "Payments", operation_id = "create_payment", request_body = CreatePayment,
     params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters")),
     responses(
+        (status = 200, body = PaymentView, description = "The same key again: the payment has gone on since"),
         (status = 201, body = PaymentView, description = "The payer can act, or the payment has ended"),
         (status = 202, body = PaymentView, description = "Still being worked on, or waiting for a route"),
         (status = 409, body = Problem, content_type = "application/problem+json", description = "order_id_in_use, request_in_progress"),
@@ -286,7 +287,7 @@ async fn order_in_use(app: &App, caller: &Caller, order_id: &str) -> Problem {
 
 /// A payment as it is now, from our own database.
 #[utoipa::path(get, path = "/v1/payments/{id}", tag = "Payments", operation_id = "get_payment", params(("id" = String, Path)),
-    responses((status = 200, body = PaymentView), (status = 404, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = PaymentView)))]
 pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Pay, Scope::Finance, Scope::Refund])?;
     let found = app.store.payment_of(&caller.owner, &id).await?;
@@ -295,7 +296,11 @@ pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpRes
 }
 
 /// Payments, newest first.
-#[utoipa::path(get, path = "/v1/payments", tag = "Payments", operation_id = "list_payments", params(ListQuery),
+#[utoipa::path(get, path = "/v1/payments", tag = "Payments", operation_id = "list_payments", params(Page,
+        ("order_id" = Option<String>, Query, description = "The merchant's own number"),
+        ("status" = Option<State>, Query, description = "Only payments that stand there"),
+        ("provider_transaction_id" = Option<String>, Query, description = "The provider's number of a transaction"),
+        ("created_from" = Option<String>, Query, format = DateTime, description = "RFC 3339; created then or later")),
     responses((status = 200, body = List<PaymentView>)))]
 pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Pay, Scope::Finance])?;
@@ -329,8 +334,10 @@ pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> 
 #[utoipa::path(post, path = "/v1/payments/{id}/offers", tag = "Payments", operation_id = "create_offer", request_body = CreateOffer,
     params(("id" = String, Path), ("Idempotency-Key" = String, Header)),
     responses(
+        (status = 200, body = PaymentView, description = "The same key again: the payment has gone on since"),
         (status = 201, body = PaymentView), (status = 202, body = PaymentView),
-        (status = 409, body = Problem, content_type = "application/problem+json", description = "payment_not_open"),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "payment_not_open, request_in_progress"),
+        (status = 422, body = Problem, content_type = "application/problem+json", description = "flow_not_available, a wrong member, or a key that was used for another request"),
     ))]
 pub async fn offer(
     app: web::Data<App>,

@@ -17,9 +17,12 @@ const STANDS_STILL: Duration = Duration::from_secs(30);
 const GOOD_FOR: Duration = Duration::from_millis(500);
 
 /// Why a gateway takes no payments.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::IntoStaticStr, serde::Serialize)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::IntoStaticStr, serde::Serialize, utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
+#[schema(as = ReadinessReason)]
 pub enum Reason {
     /// The database does not answer.
     DatabaseDown,

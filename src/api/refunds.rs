@@ -14,7 +14,7 @@ use super::auth::{Caller, Scope};
 use super::body::RawBody;
 use super::error::{Problem, is_key_taken};
 use super::idempotency::{self, Once};
-use super::list::{List, ListQuery};
+use super::list::{List, ListQuery, Page};
 use super::new_payment::text;
 use super::request::{Id, caller_of};
 use crate::app::App;
@@ -59,6 +59,7 @@ impl CreateRefund {
 #[utoipa::path(post, path = "/v1/payments/{id}/refunds", tag = "Refunds", operation_id = "create_refund", request_body = CreateRefund,
     params(("id" = String, Path), ("Idempotency-Key" = String, Header)),
     responses(
+        (status = 200, body = RefundView, description = "The same key again: the refund has gone on since"),
         (status = 201, body = RefundView),
         (status = 409, body = Problem, content_type = "application/problem+json", description = "payment_not_refundable, merchant_refund_no_in_use, request_in_progress"),
         (status = 422, body = Problem, content_type = "application/problem+json", description = "refund_too_large, a wrong member, or a key that was used for another request"),
@@ -160,7 +161,7 @@ async fn again(app: &App, once: &Once) -> Result<HttpResponse, Problem> {
 
 /// A refund as it is now.
 #[utoipa::path(get, path = "/v1/refunds/{id}", tag = "Refunds", operation_id = "get_refund", params(("id" = String, Path)),
-    responses((status = 200, body = RefundView), (status = 404, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = RefundView)))]
 pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Refund, Scope::Finance, Scope::Pay])?;
     let found = app.store.refund_of(&caller.owner, &id).await?;
@@ -168,7 +169,8 @@ pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpRes
 }
 
 /// Refunds, newest first.
-#[utoipa::path(get, path = "/v1/refunds", tag = "Refunds", operation_id = "list_refunds", params(ListQuery),
+#[utoipa::path(get, path = "/v1/refunds", tag = "Refunds", operation_id = "list_refunds", params(Page,
+        ("payment" = Option<String>, Query, description = "Only those of this payment")),
     responses((status = 200, body = List<RefundView>)))]
 pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Refund, Scope::Finance])?;

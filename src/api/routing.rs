@@ -114,8 +114,8 @@ pub async fn write(app: web::Data<App>, caller: Caller, body: RawBody) -> Result
 
 /// Every version of your routing, newest first, with who made it and when. `starting_after` is a version.
 #[utoipa::path(get, path = "/v1/routing/versions", tag = "Routing", operation_id = "list_routing_versions",
-    params(("limit" = Option<String>, Query, description = "1 to 100, 20 if not given"),
-        ("starting_after" = Option<String>, Query, description = "Only versions before this one")),
+    params(("limit" = Option<u64>, Query, minimum = 1, maximum = 100, description = "So many entries; 20 if not given"),
+        ("starting_after" = Option<i32>, Query, description = "Only versions before this one")),
     responses((status = 200, body = List<RoutingVersion>)))]
 pub async fn versions(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Admin, Scope::Finance])?;

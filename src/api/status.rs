@@ -75,7 +75,7 @@ fn overview(app: &App) -> Overview {
 /// Which ways to pay work, for shoppers and merchants, in Chinese or English.
 #[utoipa::path(get, path = "/status", tag = "System", operation_id = "get_status_page", security(()),
     params(("lang" = Option<String>, Query, description = "`zh` or `en`; otherwise what `Accept-Language` says")),
-    responses((status = 200, content_type = "text/html")))]
+    responses((status = 200, body = String, content_type = "text/html"), (status = 304, description = "It is as you know it")))]
 pub async fn page(app: web::Data<App>, pages: web::Data<Pages>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let asked = web::Query::<HashMap<String, String>>::from_query(request.query_string())
         .map_err(|_| Problem::invalid("query", "The query cannot be read."))?;
@@ -96,7 +96,7 @@ pub async fn page(app: web::Data<App>, pages: web::Data<Pages>, request: HttpReq
 }
 
 /// The same for programs.
-#[utoipa::path(get, path = "/status.json", tag = "System", operation_id = "get_status", security(()), responses((status = 200, body = Overview)))]
+#[utoipa::path(get, path = "/status.json", tag = "System", operation_id = "get_status", security(()), responses((status = 200, body = Overview), (status = 304, description = "It is as you know it")))]
 pub async fn json(app: web::Data<App>, pages: web::Data<Pages>, request: HttpRequest) -> Result<HttpResponse, Problem> {
     let mut response = answer(&request, pages.give(&app, Page::Json)?, "application/json");
     response.headers_mut().insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, HeaderValue::from_static("*"));

@@ -12,6 +12,7 @@ use super::admission::Admission;
 use super::auth::{Caller, Scope};
 use super::body::RawBody;
 use super::error::Problem;
+use super::events::EventType;
 use super::list::List;
 use super::new_payment::text;
 use super::request::Id;
@@ -44,6 +45,7 @@ pub struct EndpointView {
     /// Where events go.
     pub url: String,
     /// The kinds of events that go there; empty: all.
+    #[schema(value_type = Vec<EventType>)]
     pub events: Vec<String>,
     /// What counts as received.
     pub mode: Mode,
@@ -92,6 +94,7 @@ pub struct CreateEndpoint {
     url: String,
     /// The kinds of events that go there; none: all.
     #[serde(default)]
+    #[schema(value_type = Vec<EventType>)]
     events: Vec<String>,
     /// `standard`, or `success_body` for shops that answer with the body `success`.
     #[serde(default)]
@@ -110,6 +113,7 @@ pub struct ChangeEndpoint {
     url: Option<String>,
     /// The kinds of events that go there; none: all.
     #[serde(default)]
+    #[schema(value_type = Option<Vec<EventType>>)]
     events: Option<Vec<String>>,
     /// What counts as received.
     #[serde(default)]
@@ -286,7 +290,7 @@ pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Resul
 
 /// An endpoint as it is now.
 #[utoipa::path(get, path = "/v1/webhook_endpoints/{id}", tag = "Webhooks", operation_id = "get_webhook_endpoint", params(("id" = String, Path)),
-    responses((status = 200, body = EndpointView), (status = 404, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 200, body = EndpointView)))]
 pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
     let row = own(&app, &caller, &id).await?;
@@ -295,7 +299,9 @@ pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpRes
 
 /// Changes an endpoint. What waits for one that is disabled is given up; it can be replayed.
 #[utoipa::path(patch, path = "/v1/webhook_endpoints/{id}", tag = "Webhooks", operation_id = "update_webhook_endpoint", request_body = ChangeEndpoint,
-    params(("id" = String, Path)), responses((status = 200, body = EndpointView)))]
+    params(("id" = String, Path)),
+    responses((status = 200, body = EndpointView),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "version_conflict")))]
 pub async fn change(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
     let wanted = body.json::<ChangeEndpoint>()?;
@@ -326,7 +332,7 @@ pub async fn change(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) 
 
 /// Removes an endpoint. What waits for it is given up.
 #[utoipa::path(delete, path = "/v1/webhook_endpoints/{id}", tag = "Webhooks", operation_id = "delete_webhook_endpoint", params(("id" = String, Path)),
-    responses((status = 204), (status = 404, body = Problem, content_type = "application/problem+json")))]
+    responses((status = 204)))]
 pub async fn remove(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
     let row = own(&app, &caller, &id).await?;
@@ -337,7 +343,9 @@ pub async fn remove(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpR
 
 /// A new secret for an endpoint, shown for the only time. Until the overlap is over, each webhook has two signatures.
 #[utoipa::path(post, path = "/v1/webhook_endpoints/{id}/rotate_secret", tag = "Webhooks", operation_id = "rotate_webhook_secret", request_body = Rotate,
-    params(("id" = String, Path)), responses((status = 200, body = EndpointView)))]
+    params(("id" = String, Path)),
+    responses((status = 200, body = EndpointView),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "version_conflict")))]
 pub async fn rotate(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
     let overlap_s = overlap(&optional(&body)?)?;
@@ -402,7 +410,8 @@ pub async fn notify_secret(app: web::Data<App>, caller: Caller) -> Result<HttpRe
 
 /// A new secret for your `notify_url`s. Until the overlap is over, each webhook has two signatures.
 #[utoipa::path(post, path = "/v1/notify_secret/rotate", tag = "Webhooks", operation_id = "rotate_notify_secret", request_body = Rotate,
-    responses((status = 200, body = NotifySecret)))]
+    responses((status = 200, body = NotifySecret),
+        (status = 409, body = Problem, content_type = "application/problem+json", description = "version_conflict")))]
 pub async fn rotate_notify_secret(app: web::Data<App>, caller: Caller, body: RawBody) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
     let overlap_s = overlap(&optional(&body)?)?;

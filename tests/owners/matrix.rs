@@ -17,6 +17,7 @@ use wiremock::matchers::any;
 use wiremock::{Mock, MockServer, ResponseTemplate};
 
 use super::calls::{self, About, Call, Things};
+use crate::helpers::contract::Contract;
 use crate::helpers::facts::Facts;
 use crate::helpers::{Answer, Client, PATIENCE, TestApp, fresh, order};
 
@@ -232,6 +233,7 @@ async fn walk(live: bool) {
     let things = things(&app, &victim, own.all(), &hook.uri()).await;
     let calls = calls::calls(&things);
     calls::are_complete(&app.client, &calls).await;
+    let contract = Contract::of(&app.client).await;
 
     // Strangers first: afterwards nothing of it has changed. What the owner may do by each scope is seen then.
     let facts = Facts::of(&app).await;
@@ -265,6 +267,9 @@ async fn walk(live: bool) {
             let row: Vec<String> = seen.iter().map(|answer| shown(answer)).collect();
             println!("{scope:6} | {:48} | {:9} | {:10} | {}", call.shown(), shown(&answer), row[0], row[1]);
             cells += 3;
+            for answer in seen.iter().copied().chain([&answer]) {
+                wrong.extend(contract.check(call.name, answer).err());
+            }
             let mut check = |who: &str, verdict: Result<(), String>| {
                 if let Err(what) = verdict {
                     wrong.push(format!("{scope} {} by {who}: {what}", call.shown()));
