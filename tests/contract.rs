@@ -1,7 +1,8 @@
 //! `/openapi.json` says what the API does: each type and each call has a name of its own, every answer is described, lists
-//! take what is said of them.
+//! take what is said of them, and nothing else is read into a request.
 
 mod names;
+mod requests;
 
 use interlock::api::auth::Scope;
 use reqwest::Method;

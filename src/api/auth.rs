@@ -70,9 +70,17 @@ impl FromRequest for Caller {
         let admission = request.app_data::<web::Data<Admission>>().cloned();
         let strangers = request.app_data::<web::Data<Strangers>>().cloned();
         let request = request.clone();
-        let header = request.headers().get(AUTHORIZATION).and_then(|v| v.to_str().ok()).map(str::to_owned);
+        let mut headers = request.headers().get_all(AUTHORIZATION);
+        let header = headers.next().and_then(|v| v.to_str().ok()).map(str::to_owned);
+        let is_alone = headers.next().is_none();
         Box::pin(async move {
             let (app, (admission, strangers)) = app.zip(admission.zip(strangers)).ok_or_else(Problem::unavailable)?;
+            if !is_alone {
+                strangers.count(&request)?;
+                let detail = "There is more than one Authorization header: whose request is it?";
+                let problem = Problem::new(StatusCode::BAD_REQUEST, "authorization_repeated", detail);
+                return Err(problem.about("Authorization"));
+            }
             let given = header
                 .as_deref()
                 .and_then(|h| h.split_once(' '))

@@ -5,6 +5,7 @@ use std::fmt;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
+use actix_web::http::header::CONTENT_ENCODING;
 use actix_web::{FromRequest, HttpRequest, dev, web};
 use bytes::BytesMut;
 use futures_util::StreamExt as _;
@@ -12,6 +13,7 @@ use futures_util::future::LocalBoxFuture;
 use serde::de::{DeserializeOwned, DeserializeSeed, Error as _, MapAccess, SeqAccess, Visitor};
 
 use super::error::Problem;
+use super::objects::Objects;
 use crate::app::App;
 
 /// A body as it came in: fingerprints and signatures are over these bytes.
@@ -27,7 +29,14 @@ impl FromRequest for RawBody {
             .app_data::<web::Data<App>>()
             .map_or((65_536, 10), |app| (app.config.server.max_body_bytes, app.config.server.body_timeout_s));
         let payload = payload.take();
+        let is_plain = is_plain(request);
         Box::pin(async move {
+            if !is_plain {
+                let detail = "Bodies are read as they are: send this one without a Content-Encoding.";
+                let problem =
+                    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding_not_supported", detail);
+                return Err(problem.about("Content-Encoding"));
+            }
             let (max_bytes, timeout_s) = limits;
             match tokio::time::timeout(Duration::from_secs(timeout_s), read(payload, max_bytes)).await {
                 Ok(read) => read.map(Self),
@@ -38,6 +47,13 @@ impl FromRequest for RawBody {
             }
         })
     }
+}
+
+/// Whether a body is sent as it is. What is not would be read as something that nobody has said.
+fn is_plain(request: &HttpRequest) -> bool {
+    let is_none = |coding: &str| coding.is_empty() || coding.eq_ignore_ascii_case("identity");
+    let mut values = request.headers().get_all(CONTENT_ENCODING);
+    values.all(|value| value.to_str().is_ok_and(|codings| codings.split(',').all(|coding| is_none(coding.trim()))))
 }
 
 async fn read(mut payload: dev::Payload, max_bytes: usize) -> Result<bytes::Bytes, Problem> {
@@ -69,7 +85,7 @@ impl RawBody {
             Problem::new(StatusCode::BAD_REQUEST, "invalid_body", format!("Not strict JSON: {text}.")).about(param)
         })?;
         let mut reader = serde_json::Deserializer::from_slice(&self.0);
-        serde_path_to_error::deserialize(&mut reader).map_err(|e| {
+        serde_path_to_error::deserialize(Objects(&mut reader)).map_err(|e| {
             let text = e.inner().to_string();
             let text = text.split(" at line").next().unwrap_or_default().to_owned();
             // A missing or unknown member is named by the text, not by the path.

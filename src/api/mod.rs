@@ -17,6 +17,7 @@ pub mod list;
 mod metadata;
 pub mod new_payment;
 pub mod notifications;
+mod objects;
 pub mod operations;
 pub mod payments;
 pub mod place;
