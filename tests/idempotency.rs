@@ -2,6 +2,7 @@
 
 mod orders;
 mod refunds_and_offers;
+mod rewritten;
 
 use std::collections::HashSet;
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use super::error::Problem;
 use super::objects::Objects;
 use crate::app::App;
 
-/// A body as it came in: fingerprints and signatures are over these bytes.
+/// A body as it came in: signatures are over these bytes.
 #[derive(Debug, Clone)]
 pub struct RawBody(pub bytes::Bytes);
 

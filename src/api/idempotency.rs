@@ -1,16 +1,22 @@
-//! `Idempotency-Key`: the same request again is the same payment again.
+//! `Idempotency-Key`: the same request again is the same payment again, whoever has written it down anew meanwhile.
+//!
+//! A key is stored with the fingerprint of its request. The version before took it over the bytes as they were sent, and
+//! what it has stored is compared in that way for ever. While a gateway of that version may still be at work beside this
+//! one, real money's requests are stored so, too: it must know them when they are repeated to it. (Keys of test requests
+//! it never finds.)
 
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::HeaderValue;
 use actix_web::{HttpRequest, HttpResponse};
-use sha2::{Digest as _, Sha256};
 
-use super::auth::{Caller, hex};
+use super::auth::Caller;
 use super::body::RawBody;
 use super::error::Problem;
-use crate::store::change::{KeyScope, StoredAnswer};
+use super::fingerprint;
+use crate::app::App;
+use crate::store::change::{Key, KeyScope, StoredAnswer};
 
 const HEADER: &str = "Idempotency-Key";
 /// A database that takes no answer for so long keeps no client waiting: it asks again with the same key.
@@ -21,8 +27,10 @@ pub const STORED_WITHIN: Duration = Duration::from_secs(2);
 pub struct Once {
     /// The key within its scope.
     pub scope: KeyScope,
-    /// SHA-256 of method, path and raw body, in hex.
+    /// What is stored with it, if it is new.
     pub fingerprint: String,
+    understood: String,
+    as_sent: String,
 }
 
 impl Once {
@@ -30,7 +38,13 @@ impl Once {
     ///
     /// # Errors
     /// 400 when it is missing, empty, longer than 255 or not visible ASCII.
-    pub fn read(request: &HttpRequest, caller: &Caller, operation: &str, body: &RawBody) -> Result<Self, Problem> {
+    pub fn read(
+        app: &App,
+        request: &HttpRequest,
+        caller: &Caller,
+        operation: &str,
+        body: &RawBody,
+    ) -> Result<Self, Problem> {
         let bad = |code, detail: &str| Problem::new(StatusCode::BAD_REQUEST, code, detail).about(HEADER);
         let mut values = request.headers().get_all(HEADER);
         let Some(value) = values.next() else {
@@ -50,15 +64,23 @@ impl Once {
         if !(1..=255).contains(&key.len()) || !key.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(malformed());
         }
-        let mut hash = Sha256::new();
-        for part in [request.method().as_str().as_bytes(), request.path().as_bytes(), &body.0] {
-            hash.update(part.len().to_be_bytes());
-            hash.update(part);
-        }
+        let (understood, as_sent) = (fingerprint::understood(request, body), fingerprint::as_sent(request, body));
+        let is_kept_as_before = caller.owner.is_live() && app.store.has_older_gateways(app.clock.now());
         Ok(Self {
             scope: KeyScope { owner: caller.owner.clone(), operation: operation.to_owned(), key: key.to_owned() },
-            fingerprint: hex(&hash.finalize()),
+            fingerprint: if is_kept_as_before { as_sent.clone() } else { understood.clone() },
+            understood,
+            as_sent,
         })
+    }
+
+    /// Whether this is the request that a key is stored with.
+    #[must_use]
+    pub fn is(&self, stored: &Key) -> bool {
+        match fingerprint::is_understood(&stored.fingerprint) {
+            true => stored.fingerprint == self.understood,
+            false => stored.fingerprint == self.as_sent,
+        }
     }
 }
 

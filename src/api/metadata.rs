@@ -89,7 +89,7 @@ fn is_kept(number: &str) -> bool {
 }
 
 /// The digits of a number without zeros at either end, and the power of ten of the last one.
-fn decimal(number: &str) -> Option<(bool, String, i64)> {
+pub(super) fn decimal(number: &str) -> Option<(bool, String, i64)> {
     let (is_negative, number) = number.strip_prefix('-').map_or((false, number), |rest| (true, rest));
     let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
     let (whole, part) = mantissa.split_once('.').unwrap_or((mantissa, ""));

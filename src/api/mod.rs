@@ -9,6 +9,7 @@ pub mod describe;
 mod docs;
 pub mod error;
 pub mod events;
+mod fingerprint;
 pub mod idempotency;
 pub mod incidents;
 pub mod keys;

@@ -65,7 +65,7 @@ pub async fn create(
     body: RawBody,
 ) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Pay)?;
-    let once = Once::read(&request, &caller, "payments", &body)?;
+    let once = Once::read(&app, &request, &caller, "payments", &body)?;
     let new = body.json::<CreatePayment>()?.check(&app, &caller)?;
     refuse_while_draining(&app)?;
     let place = admission.payment(&app, &request, &caller.owner)?;
@@ -249,7 +249,7 @@ async fn again(app: &Arc<App>, once: &Once, answer_by: Instant) -> Result<HttpRe
     // The claim may have been given back since (its order number was taken): then the client simply repeats.
     let found = app.store.key_with_payment(&once.scope).await?;
     let Some((stored, aggregate)) = found else { return Err(Problem::unavailable()) };
-    if stored.key.fingerprint != once.fingerprint || aggregate.payment.owner != once.scope.owner {
+    if !once.is(&stored.key) || aggregate.payment.owner != once.scope.owner {
         return Err(idempotency::reused());
     }
     if let Some(answer) = stored.answer {
@@ -348,7 +348,7 @@ pub async fn offer(
     body: RawBody,
 ) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Pay)?;
-    let once = Once::read(&request, &caller, &format!("offers/{id}"), &body)?;
+    let once = Once::read(&app, &request, &caller, &format!("offers/{id}"), &body)?;
     let wanted = body.json::<CreateOffer>()?;
     let (flow, providers) = (flow(&wanted.flow)?, providers_of(&wanted.providers)?);
     if flow.takes_money() {

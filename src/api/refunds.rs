@@ -72,7 +72,7 @@ pub async fn create(
     body: RawBody,
 ) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Refund)?;
-    let once = Once::read(&request, &caller, &format!("refunds/{id}"), &body)?;
+    let once = Once::read(&app, &request, &caller, &format!("refunds/{id}"), &body)?;
     let new = body.json::<CreateRefund>()?.check()?;
     admission::held(&app, &caller.owner)?;
     let app = app.into_inner();
@@ -140,7 +140,7 @@ async fn told(app: &App, refund: Refund, stands: StoredAnswer) -> Result<HttpRes
 async fn again(app: &App, once: &Once) -> Result<HttpResponse, Problem> {
     let found = app.store.key_with_payment(&once.scope).await?;
     let Some((stored, mut aggregate)) = found else { return Err(Problem::unavailable()) };
-    if stored.key.fingerprint != once.fingerprint || aggregate.payment.owner != once.scope.owner {
+    if !once.is(&stored.key) || aggregate.payment.owner != once.scope.owner {
         return Err(idempotency::reused());
     }
     let refund = aggregate.refund_mut(&stored.key.resource_id).cloned().ok_or_else(Problem::unavailable)?;

@@ -35,7 +35,7 @@ pub struct KeyScope {
 pub struct Key {
     /// Its scope.
     pub scope: KeyScope,
-    /// SHA-256 of method, path and raw body, in hex.
+    /// What tells this request from others; the API knows how.
     pub fingerprint: String,
     /// The payment or refund made under it.
     pub resource_id: String,

@@ -83,6 +83,9 @@ const MIGRATION_LOCK: i64 = 0x496e_7465_726c_6f63;
 const LOCKED_OUT_FOR: Duration = Duration::from_secs(60);
 const LOCKED_OUT_PAUSE: Duration = Duration::from_millis(100);
 
+/// How long gateways of two versions may be at work in one database.
+const ROLLING_RESTART_S: i64 = 86_400;
+
 /// Why the database cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
@@ -127,6 +130,8 @@ pub enum OpenError {
 pub struct Store {
     db: Db,
     writer: writer::Writer,
+    /// When the tables were last brought up to date, if somebody had used them before and others may use them now.
+    upgraded_at: Option<Timestamp>,
 }
 
 impl Store {
@@ -136,7 +141,10 @@ impl Store {
     /// [`OpenError`].
     pub async fn open(url: &str, connections: u32, patience: Duration) -> Result<Self, OpenError> {
         prepare(url).await?;
-        Self::connect(url, connections, patience).await
+        let store = Self::connect(url, connections, patience).await?;
+        let upgraded_at = store.find_upgrade().await;
+        let failed = |source| OpenError::Migrate { url: without_password(url), source };
+        Ok(Self { upgraded_at: upgraded_at.map_err(failed)?, ..store })
     }
 
     async fn connect(url: &str, connections: u32, patience: Duration) -> Result<Self, OpenError> {
@@ -144,7 +152,7 @@ impl Store {
             |e: DbErr| OpenError::Connect { url: without_password(url), problem: redact::message(&e.to_string(), url) };
         let db = Db::open(url, connections, patience).await.map_err(fail)?;
         let writer = writer::Writer::start(db.clone());
-        Ok(Self { db, writer })
+        Ok(Self { db, writer, upgraded_at: None })
     }
 
     /// Writes a change through group commit.
@@ -210,6 +218,25 @@ impl Store {
     /// The database's.
     pub async fn close(self) -> Result<(), DbErr> {
         self.db.close().await
+    }
+
+    /// Whether a gateway of the version before may be at work beside this one: a rolling restart is over within a day.
+    #[must_use]
+    pub fn has_older_gateways(&self, now: Timestamp) -> bool {
+        self.upgraded_at.is_some_and(|at| now < at.plus_s(ROLLING_RESTART_S))
+    }
+
+    /// An embedded database has one gateway, and one that was made by this version has none before.
+    async fn find_upgrade(&self) -> Result<Option<Timestamp>, DbErr> {
+        if !self.is_postgres() {
+            return Ok(None);
+        }
+        let sql = "SELECT MAX(applied_at) * 1000 AS newest, (SELECT MIN(created_at) FROM merchants) AS first \
+                   FROM seaql_migrations";
+        let row = self.db.query_one_raw(Statement::from_string(self.db.backend(), sql)).await?;
+        let row = row.ok_or_else(|| DbErr::RecordNotFound("migrations".to_owned()))?;
+        let (newest, first): (i64, Option<i64>) = (row.try_get("", "newest")?, row.try_get("", "first")?);
+        Ok(first.filter(|first| *first < newest).map(|_| Timestamp(newest)))
     }
 
     fn is_postgres(&self) -> bool {
