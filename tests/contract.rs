@@ -1,6 +1,7 @@
 //! `/openapi.json` says what the API does: each type and each call has a name of its own, every answer is described, lists
-//! take what is said of them, and nothing else is read into a request.
+//! take what is said of them, and clients that others make from it work.
 
+mod clients;
 mod names;
 mod requests;
 
