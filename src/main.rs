@@ -385,7 +385,7 @@ async fn run(given: Cli) -> Result<(), Box<dyn std::error::Error>> {
 
 async fn bench(
     asked: Bench,
-    load: &dyn Fn(&[(&str, String)]) -> Result<Config, Box<dyn std::error::Error>>,
+    load: &impl Fn(&[(&str, String)]) -> Result<Config, Box<dyn std::error::Error>>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let mut out = std::io::stdout();
     match asked {

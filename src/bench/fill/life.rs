@@ -3,6 +3,7 @@
 use providers::money::Money;
 use providers::order::Flow;
 use providers::outcome::{Failure, FailureKind, NextAction};
+use providers::reason::Reason;
 use serde_json::json;
 
 use super::FillError;
@@ -195,6 +196,7 @@ impl<'a> Story<'a> {
             reversal_in_doubt: false,
             not_found_since: None,
             returning: false,
+            told_paid: false,
         })
     }
 
@@ -274,11 +276,7 @@ impl<'a> Story<'a> {
         let next = self.sending()?;
         let latency_ms = self.rng.i64(900..1_100);
         self.commit(Some(latency_ms), |after, _| {
-            let failure = Failure {
-                kind: FailureKind::Network,
-                code: "connect".to_owned(),
-                message: "connection refused".to_owned(),
-            };
+            let failure = Failure::new(FailureKind::Network, "connect", "connection refused");
             die(last(after)?, "not_sent", Some(failure), latency_ms)?;
             after.attempts.push(next);
             Ok(())
@@ -326,11 +324,9 @@ impl<'a> Story<'a> {
     fn decline(&mut self) -> Result<(), FillError> {
         let latency_ms = self.rng.i64(300..3_000);
         self.commit(Some(latency_ms), |after, _| {
-            let failure = Failure {
-                kind: FailureKind::Declined,
-                code: "NOT_ENOUGH".to_owned(),
-                message: "the payer has not enough money".to_owned(),
-            };
+            let message = "the payer has not enough money";
+            let failure =
+                Failure::new(FailureKind::Declined, "NOT_ENOUGH", message).because(Some(Reason::InsufficientFunds));
             after.payment.failure = Some(failure.clone());
             after.payment.resume_at = None;
             after.payment.apply(Event::Fail)?;
@@ -414,6 +410,7 @@ impl<'a> Story<'a> {
                 in_doubt: false,
                 next_check_at: Some(told.now.plus_s(5)),
                 questions: 0,
+                told_done: false,
             });
             Ok(())
         })?;
