@@ -28,11 +28,15 @@ async fn lives(app: &TestApp) -> Vec<Told> {
     told.push(("GET /v1/payments/{id}", client.get(&path).await));
     told.push(("POST /v1/payments/{id}/cancel", client.post(&format!("{path}/cancel"), "unused", &json!({})).await));
 
-    let open = client.pay(&order()).await;
+    // One that can be closed before anybody has opened it.
+    let mut body = order();
+    body["providers"] = json!(["wechatpay"]);
+    let open = client.pay(&body).await;
     let id = open.expect(201)["id"].as_str().unwrap().to_owned();
     let path = format!("/v1/payments/{id}");
     told.push(("POST /v1/payments", open));
-    let again = client.post(&format!("{path}/offers"), &fresh("key"), &json!({"flow": "qr"})).await;
+    let again =
+        client.post(&format!("{path}/offers"), &fresh("key"), &json!({"flow": "qr", "providers": ["wechatpay"]})).await;
     told.push(("POST /v1/payments/{id}/offers", again));
     let cancel = client.post(&format!("{path}/cancel"), "unused", &json!({})).await;
     told.push(("POST /v1/payments/{id}/cancel", cancel));
