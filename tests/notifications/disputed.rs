@@ -244,6 +244,8 @@ async fn money_that_goes_back_under_a_number_that_is_not_told_is_asked_about_and
         app.control
             .fault(json!({"provider": "alipay", "call": "refund", "kind": "timeout_before", "latency_ms": 10}))
             .await;
+        // Refunds of one order are some seconds apart.
+        app.advance(5).await;
         let refund = app.client.refund(id(&payment), fen).await.json();
         let no = refund["id"].as_str().unwrap();
         let failed = "status = 'failed', next_check_at = NULL, failure = NULL";
