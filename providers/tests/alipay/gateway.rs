@@ -201,7 +201,7 @@ fn the_gateway_checks_in_its_order_and_signs_all_but_one_refusal() {
         (("timestamp", ""), false, "40001", "isv.missing-timestamp"),
         (("version", ""), false, "40001", "isv.missing-version"),
         (("charset", ""), false, "40002", "isv.invalid-charset"),
-        (("charset", "gbk"), false, "40002", "isv.invalid-charset"),
+        (("charset", "big5"), false, "40002", "isv.invalid-charset"),
         (("format", "xml"), false, "40002", "isv.invalid-format"),
         (("sign_type", "RSA"), false, "40002", "isv.invalid-signature-type"),
         (("timestamp", "now"), false, "40002", "isv.invalid-timestamp"),
