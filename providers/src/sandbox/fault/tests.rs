@@ -1,3 +1,5 @@
+//! Which faults are taken, how often each strikes, and when it ends.
+
 use strum::IntoEnumIterator as _;
 
 use super::*;
