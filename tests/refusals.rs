@@ -218,10 +218,10 @@ fn fate_of(payment: &Value) -> Option<Fate> {
     let outcome = attempts.first()?["outcome"].as_str()?;
     let second = attempts.get(1).and_then(|attempt| attempt["outcome"].as_str());
     match (outcome, second, payment["status"].as_str()?) {
+        // A notification may tell of its money before the call ends.
+        (_, _, "succeeded") if attempts.len() > 1 => Some(Fate::NextRoute),
         // A charge that is only accepted is on its way there.
-        (_, Some("accepted" | "waiting"), "requires_action" | "processing") | (_, Some(_), "succeeded") => {
-            Some(Fate::NextRoute)
-        }
+        (_, Some("accepted" | "waiting"), "requires_action" | "processing") => Some(Fate::NextRoute),
         (_, None, "failed") => Some(Fate::Ended),
         // It is reversed first: a trade may have been left behind.
         ("declined", None, "processing") => Some(Fate::Ended),
