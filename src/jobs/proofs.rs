@@ -23,13 +23,14 @@ const AT_ONCE: usize = 8;
 
 /// Runs until the gateway drains.
 pub async fn run(app: Arc<App>) {
-    periodic(app, LOOK_EVERY, "proofs", Proofs { rounds: 0, next: 0 }).await;
+    periodic(app, LOOK_EVERY, "proofs", Proofs { rounds: 0, next: 0, next_aside: 0 }).await;
 }
 
 struct Proofs {
     rounds: u32,
-    /// Where it goes on.
+    /// Where it goes on, among those that serve and those that were set aside.
     next: usize,
+    next_aside: usize,
 }
 
 impl Job for Proofs {
@@ -40,7 +41,7 @@ impl Job for Proofs {
         let serves = |account: &Arc<Account>| {
             !account.disabled && account.set_aside_until.is_none_or(|until| until <= now) && !account.proof.holds()
         };
-        let mut unproved: Vec<_> = app.directory.accounts(AllOwners).into_iter().filter(serves).collect();
+        let unproved: Vec<_> = app.directory.accounts(AllOwners).into_iter().filter(serves).collect();
         for account in unproved.iter().filter(|account| account.proof.is_hopeless()) {
             let message = "its answers are not signed with the key that was entered: compare the provider's public key, or \
                            its certificates";
@@ -50,19 +51,25 @@ impl Job for Proofs {
 
         self.rounds = self.rounds.wrapping_add(1);
         if self.rounds.is_multiple_of(ASKED_EVERY) {
-            unproved.sort_by(|a, b| a.id.cmp(&b.id));
-            let begin = if self.next < unproved.len() { self.next } else { 0 };
-            let some: Vec<_> = unproved.iter().skip(begin).take(AT_ONCE).collect();
-            self.next = begin.saturating_add(some.len());
-            join_all(some.into_iter().filter(|account| account.proof.is_to_be_asked()).map(|a| ask(app, a))).await;
+            let some = in_turn(unproved, &mut self.next);
+            join_all(some.iter().filter(|account| account.proof.is_to_be_asked()).map(|a| ask(app, a))).await;
         }
         if self.rounds.is_multiple_of(ASIDE_ASKED_EVERY) {
             let all = app.directory.accounts(AllOwners).into_iter().filter(|account| is_aside(account, now));
-            let some: Vec<_> = all.take(AT_ONCE).collect();
+            let some = in_turn(all.collect(), &mut self.next_aside);
             join_all(some.iter().map(|account| let_in(app, account))).await;
         }
         Ok(Next::Pause)
     }
+}
+
+/// The next few of them: those whose answers never hold keep none of the others waiting.
+fn in_turn(mut all: Vec<Arc<Account>>, next: &mut usize) -> Vec<Arc<Account>> {
+    all.sort_by(|a, b| a.id.cmp(&b.id));
+    let begin = if *next < all.len() { *next } else { 0 };
+    let some: Vec<_> = all.into_iter().skip(begin).take(AT_ONCE).collect();
+    *next = begin.saturating_add(some.len());
+    some
 }
 
 fn is_aside(account: &Account, now: Timestamp) -> bool {
