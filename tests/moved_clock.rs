@@ -73,8 +73,12 @@ async fn a_gateway_with_the_sandbox_inside_goes_along_forward_and_after_a_restar
         let paid = client.until_status(payment["id"].as_str().unwrap(), "succeeded").await;
         assert_eq!(paid["attempts"].as_array().unwrap().len(), 1, "{paid:#}");
     }
-    for body in [json!({"advance_s": -1}), json!({"now": "2020-01-01T00:00:00Z"}), json!({"advance_s": 1, "now": "x"})]
-    {
+    for body in [
+        json!({"advance_s": -1}),
+        json!({"now": "2020-01-01T00:00:00Z"}),
+        json!({"now": "9999-12-31T00:00:00Z"}),
+        json!({"advance_s": 1, "now": "x"}),
+    ] {
         assert_eq!(clock(&running, body.clone()).await.0, 422, "{body}");
     }
     assert!(apart(&running) < 1_000, "{}", apart(&running));
@@ -115,5 +119,19 @@ async fn where_a_live_account_needs_the_real_time_nothing_is_moved() {
     assert_eq!((status, &said["ahead_s"]), (200, &json!(60)));
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(apart(&running) > 50_000, "the sandbox's alone");
+    running.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_page_of_another_site_controls_nothing() {
+    let folder = TempDir::new().unwrap();
+    std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o700)).unwrap();
+    let (running, client) = start(folder.path()).await;
+    let sandbox = running.demo.as_ref().unwrap().sandbox_url.clone();
+    for (origin, status) in [("https://shop.example", 403), ("null", 403), (sandbox.as_str(), 200)] {
+        let asked = client.http.post(format!("{sandbox}/clock")).header("Origin", origin).body(r#"{"advance_s":1}"#);
+        assert_eq!(asked.send().await.unwrap().status(), status, "{origin}");
+    }
+    assert_eq!(running.sandbox.as_ref().unwrap().clock().ahead().num_seconds(), 1);
     running.stop().await;
 }

@@ -75,6 +75,19 @@ pub(crate) fn words(text: &str) -> Cow<'_, str> {
     Cow::Owned(GB18030.decode_without_bom_handling(&bytes(text)).0.into_owned())
 }
 
+/// One half of a pair of a form. Every byte of a character that is no ASCII is escaped, as Java does, also one that looks like
+/// a letter.
+pub(crate) fn form_half(text: &str) -> String {
+    let mut half = String::with_capacity(text.len());
+    for character in text.chars() {
+        match byte_of(character) {
+            Some(byte) => half.push_str(percent_encoding::percent_encode_byte(byte)),
+            None => half.extend(form_urlencoded::byte_serialize(character.encode_utf8(&mut [0; 4]).as_bytes())),
+        }
+    }
+    half
+}
+
 /// The pairs of a form, percent-decoded once, as bytes.
 pub(crate) fn form_pairs(body: &[u8]) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)> {
     let decoded = |part: &[u8]| -> Vec<u8> {
@@ -114,6 +127,14 @@ pub(crate) fn form(body: &[u8], charset: &str) -> Vec<(String, String)> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_byte_of_a_character_is_escaped_although_it_looks_like_a_letter() {
+        // 镕 in GBK ends with an F; 𠀀 in GB18030 has two digits.
+        assert_eq!(form_half(&opaque(&[0xE9, 0x46, b'F', b' '])), "%E9%46F+");
+        assert_eq!(form_half(&opaque(&[0x95, 0x32, 0x82, 0x36])), "%95%32%82%36");
+        assert_eq!(form_half("茶 &"), "%E8%8C%B6+%26");
+    }
 
     #[test]
     fn every_byte_comes_back_and_only_ascii_is_read() {

@@ -163,7 +163,7 @@ impl Face for AlipayFace {
             fields.push(("sign_type", "RSA2".to_owned()));
             fields.push(("sign", sign));
         }
-        let half = |text: &str| form_urlencoded::byte_serialize(&charset.write(text)).collect::<String>();
+        let half = |text: &str| crate::charset::form_half(&crate::charset::opaque(&charset.write(text)));
         let pairs: Vec<String> = fields.iter().map(|(name, value)| format!("{name}={}", half(value))).collect();
         let body = pairs.join("&");
         let content_type = HeaderValue::from_static(match charset {

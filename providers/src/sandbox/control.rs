@@ -1,6 +1,7 @@
 //! The control API: act as the payer, break things, move time, look into the book. JSON in and out; every refusal
 //! names the member that is wrong.
 
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -49,6 +50,9 @@ GET    /notifications   what was sent where, and what came back; how many were s
                         how many are still to be sent again
 ";
 
+/// Its time is at most so far ahead of the real one.
+const MOST_AHEAD: TimeDelta = TimeDelta::days(3_653);
+
 /// Why a request is refused.
 #[derive(Debug)]
 enum Refused {
@@ -56,6 +60,7 @@ enum Refused {
     NotFound,
     WrongMethod(&'static str),
     Conflict(String),
+    OtherSite,
     ByBook(Refusal, &'static str),
 }
 
@@ -73,7 +78,21 @@ pub(super) async fn handle(core: Arc<Core>, request: Request) -> Response {
     }
 }
 
+/// Whether a page of another site has a browser send this: the sandbox's own pages, and programs, do not. A name may be another
+/// site's that leads here; an address is not.
+fn is_of_another_site(request: &Request) -> bool {
+    let header = |name| request.headers.get(name).and_then(|value| value.to_str().ok());
+    let Some(origin) = request.headers.get(header::ORIGIN) else { return false };
+    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
+    let is_address = |host: &str| host.parse::<SocketAddr>().is_ok() || host.parse::<IpAddr>().is_ok();
+    let is_here = |host: &str| is_address(host) || host == "localhost" || host.starts_with("localhost:");
+    origin.is_none_or(|origin| Some(origin) != header(header::HOST) || !is_here(origin))
+}
+
 async fn route(core: &Core, request: &Request) -> Result<Response, Refused> {
+    if is_of_another_site(request) {
+        return Err(Refused::OtherSite);
+    }
     match (request.path(), request.method.as_str()) {
         ("/", "GET") => Ok(text(HELP)),
         ("/pay", "POST") => pay(core, &request.body),
@@ -225,6 +244,9 @@ async fn move_clock(core: &Core, body: &[u8]) -> Result<Response, Refused> {
         (Some(_), Some(_)) => return Err(Invalid::new("now", "is too much beside advance_s").into()),
     };
     let ahead = core.clock.after(by).map_err(|e| Invalid::new(param, e.to_string()))?;
+    if ahead > MOST_AHEAD {
+        return Err(Invalid::new(param, "is more than ten years ahead, and there is no way back").into());
+    }
     let alone = members.optional("alone")?.unwrap_or(false);
     if let Some(Together(companion)) = core.companion.get().filter(|_| !alone) {
         companion(ahead).await.map_err(Refused::Conflict)?;
@@ -291,6 +313,7 @@ impl Refused {
             Self::Invalid(invalid) => (StatusCode::UNPROCESSABLE_ENTITY, invalid.message, Some(invalid.param), None),
             Self::NotFound => (StatusCode::NOT_FOUND, "GET / says what is here".to_owned(), None, None),
             Self::WrongMethod(allow) => (StatusCode::METHOD_NOT_ALLOWED, format!("only {allow}"), None, Some(allow)),
+            Self::OtherSite => (StatusCode::FORBIDDEN, "asked for by a page of another site".to_owned(), None, None),
             Self::Conflict(why) => (StatusCode::CONFLICT, why, None, None),
             Self::ByBook(Refusal::Unknown, param) => {
                 (StatusCode::NOT_FOUND, Refusal::Unknown.to_string(), Some(param), None)

@@ -85,10 +85,8 @@ pub(super) fn parse_form(body: &[u8]) -> Result<Fields, Unreadable> {
 
 /// A form, as requests and notifications are.
 pub(super) fn to_form(fields: &Fields) -> String {
-    let pair = |(name, value): (&String, &String)| {
-        let half = |text: &str| form_urlencoded::byte_serialize(&charset::bytes(text)).collect::<String>();
-        format!("{}={}", half(name), half(value))
-    };
+    let pair =
+        |(name, value): (&String, &String)| format!("{}={}", charset::form_half(name), charset::form_half(value));
     fields.iter().map(pair).collect::<Vec<_>>().join("&")
 }
 

@@ -117,8 +117,13 @@ pub(super) fn scan(face: &UnionPayFace, request: &Checked<'_>, desk: &Desk<'_>) 
     let mut done = book.give_code(&key, code);
     match mood {
         Mood::Pays => done = done.and_then(|()| book.pay(&key, &query_id, desk.now)),
-        Mood::HasNoMoney => done = done.and_then(|()| book.close(&key, desk.now)),
-        Mood::MustConfirm | Mood::CodeExpired => {}
+        Mood::HasNoMoney => {
+            done = done.and_then(|()| book.open_trade(&key, &query_id, desk.now));
+            done = done.and_then(|()| book.close(&key, desk.now));
+        }
+        // It keeps the number that the answer tells.
+        Mood::MustConfirm => done = done.and_then(|()| book.open_trade(&key, &query_id, desk.now)),
+        Mood::CodeExpired => {}
     }
     done.map_err(|_| Said::busy())?;
     Ok(Said::ok().with([("queryId", query_id), ("txnAmt", amount), ("currencyCode", "156".to_owned())]))

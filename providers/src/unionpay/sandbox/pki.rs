@@ -51,9 +51,8 @@ pub(super) fn make() -> Result<Keys, NoRandomness> {
     let merchant = merchant.signed_by(&pair(&merchant_key)?, &middle).map_err(|_| NoRandomness)?;
     // Real ones have at most six characters.
     let pfx_password = hex(6)?;
-    let chain = [merchant.der(), middle_cert.der(), root_cert.der()];
     Ok(Keys {
-        pfx: pfx(&pair(&merchant_key)?, &chain.map(|der| der.as_ref()), &pfx_password).ok_or(NoRandomness)?,
+        pfx: pfx(&pair(&merchant_key)?, merchant.der(), &pfx_password).ok_or(NoRandomness)?,
         root_cert: root_cert.pem(),
         middle_cert: middle_cert.pem(),
         platform_cert: platform.pem(),
@@ -94,12 +93,16 @@ pub(super) fn merchant_key(keys: &Keys) -> Option<Signer> {
     Signer::from_der(archive.keys.first()?.key.as_der()).ok()
 }
 
-/// The merchant's key and chain, encrypted as real files are: the official SDK opens nothing newer.
-fn pfx(key: &KeyPair, chain: &[&[u8]], password: &str) -> Option<String> {
+/// The merchant's key and certificate as the official SDK reads them: it opens nothing newer than this encryption, and takes
+/// the first name in the file for the key's. So there is one name, and none of an authority.
+fn pfx(key: &KeyPair, certificate: &[u8], password: &str) -> Option<String> {
     let key = PrivateKey::from_der(key.serialized_der()).ok()?;
-    let chain: Result<Vec<_>, _> = chain.iter().map(|der| p12_keystore::Certificate::from_der(der)).collect();
+    let certificate = p12_keystore::Certificate::from_der(certificate).ok()?;
     let mut store = KeyStore::new();
-    store.add_entry("merchant", KeyStoreEntry::PrivateKeyChain(PrivateKeyChain::new(vec![1], key, chain.ok()?)));
+    // The certificate bears its subject as a name, whatever the entry is called.
+    let name = certificate.subject().to_owned();
+    let entry = PrivateKeyChain::new(vec![1], key, vec![certificate]);
+    store.add_entry(&name, KeyStoreEntry::PrivateKeyChain(entry));
     let writer = store
         .writer(password)
         .encryption_algorithm(EncryptionAlgorithm::PbeWithShaAnd3KeyTripleDesCbc)
@@ -128,6 +131,11 @@ mod tests {
         let pbes2 = [0x06, 0x09, 0x2A, 0x86, 0x48, 0x86, 0xF7, 0x0D, 0x01, 0x05, 0x0D];
         let sha1 = [0x06, 0x05, 0x2B, 0x0E, 0x03, 0x02, 0x1A];
         assert_eq!([times(&triple_des, &der), times(&pbes2, &der), times(&sha1, &der)], [2, 0, 1]);
+
+        let archive = Pkcs12Archive::from_pkcs12(&der, &keys.pfx_password).unwrap();
+        let names: Vec<_> = archive.keys.iter().map(|bag| bag.friendly_name.as_deref()).collect();
+        let certificates: Vec<_> = archive.certs.iter().map(|bag| bag.friendly_name.as_deref()).collect();
+        assert_eq!((names.len(), certificates), (1, names), "one name, that of the key");
 
         // And so says somebody else, where there is one.
         let path = std::env::temp_dir().join(format!("interlock-{}.pfx", std::process::id()));
