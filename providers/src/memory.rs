@@ -463,7 +463,7 @@ impl Provider for Memory {
                 return Err(Rejection::Stale);
             }
             Some(capture) => Notice::Paid { order_no, capture },
-            None => Notice::Ask { order_no, refund_no: told.refund_no, says_done: true },
+            None => Notice::Ask { order_no, refund_no: told.refund_no, says_done: true, amount: None },
         };
         Ok(Verified::new(Notification { id: told.id, notice }))
     }

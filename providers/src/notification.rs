@@ -79,6 +79,8 @@ pub enum Notice {
         refund_no: Option<String>,
         /// Whether it says that money moved.
         says_done: bool,
+        /// How much the refund that it is about gives back, where it is told.
+        amount: Option<Money>,
     },
     /// Money of this order has gone back, under a number that is not told.
     Refunded {

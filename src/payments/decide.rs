@@ -2,7 +2,7 @@
 //! state machines as what gateways decide by themselves: what those do not allow, nobody can decide.
 
 use super::refund::{blank, wake_next};
-use super::{Trouble, capture, close, give_back, notify};
+use super::{Trouble, capture, close, give_back, notified};
 use crate::app::App;
 use crate::domain::attempt::{Disposition, DispositionEvent, State};
 use crate::domain::id::{self, Kind};
@@ -184,7 +184,7 @@ fn ask_again(app: &App, after: &mut Aggregate, subject_id: &str, now: Timestamp)
         refund.questions = 0;
         match (refund.sent_at, refund.needs_funds) {
             (None, _) | (_, true) => refund.next_check_at = Some(now),
-            (Some(_), false) => notify::ask_soon(app, after, subject_id, now),
+            (Some(_), false) => notified::ask_soon(app, after, subject_id, now),
         }
         return Ok(());
     }

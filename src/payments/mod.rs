@@ -5,7 +5,7 @@
 
 pub mod aside;
 mod attempt_outcome;
-#[cfg(feature = "broken")]
+#[cfg(feature = "testing")]
 mod broken;
 pub mod by_hand;
 pub mod capture;
@@ -15,6 +15,7 @@ pub mod events;
 pub mod failure;
 pub mod give_back;
 mod judge;
+mod notified;
 pub mod notify;
 pub mod pay;
 pub mod plan;

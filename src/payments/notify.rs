@@ -13,14 +13,14 @@ use providers::outcome::{Capture, Queried, RefundQueried};
 use strum::{IntoEnumIterator as _, VariantNames as _};
 
 use super::by_hand::{self, ByHand, Confirmed};
+use super::notified::{ask_about_refund, ask_now, went_back};
 use super::{DECISIONS, Trouble, attempt_outcome, events, refund_outcome, resolve};
 use crate::app::App;
-#[cfg(feature = "broken")]
+#[cfg(feature = "testing")]
 use crate::broken::{Rule, breaks};
 use crate::directory::Account;
-use crate::domain::attempt::{Disposition, State};
+use crate::domain::attempt::State;
 use crate::domain::id::{self, Kind};
-use crate::domain::refund::State as RefundState;
 use crate::domain::{Aggregate, AllOwners, Mode, Refund, Timestamp};
 use crate::kill_point;
 use crate::lines;
@@ -51,6 +51,11 @@ enum Matched {
     Refunded {
         attempt_id: String,
         total: Option<Money>,
+    },
+    /// A refund of ours was carried out, and by another amount than it is: it is asked about, and a person looks.
+    OtherRefundAmount {
+        refund_id: String,
+        told: Money,
     },
     /// Something happened to an attempt, or to one of its refunds: it has to be asked about.
     Ask {
@@ -92,7 +97,7 @@ pub async fn receive(app: &Arc<App>, account: &Account, raw: RawNotification) ->
         Ok(verified) => verified,
         Err(rejection) => return (refuse(app, account, &rejection).await, false),
     };
-    #[cfg(feature = "broken")]
+    #[cfg(feature = "testing")]
     if breaks(Rule::AcknowledgeBeforeCommit) {
         let (app, account) = (Arc::clone(app), account.clone());
         let later = Arc::clone(&app);
@@ -336,14 +341,33 @@ fn matched<'a>(
     verified: &Verified<Notification>,
 ) -> Result<Result<(&'a Aggregate, Matched), Mismatch>, Trouble> {
     let notice = &verified.get().notice;
-    if let (Notice::Refund { refund_no, .. }, Some((aggregate, attempt_id))) = (notice, found)
+    let of_refund = as_of_refund(notice);
+    if let (Some(Notice::Refund { refund_no, .. }), Some((aggregate, attempt_id))) = (&of_refund, found)
         && is_unknown(aggregate, refund_no)
         && aggregate.attempt(attempt_id).is_some_and(|attempt| attempt.account_id == account.id)
+        && let Some(notice) = &of_refund
         && let Some(by_hand) = by_hand::told(aggregate, attempt_id, notice, app.clock.now())?
     {
         return Ok(Ok((aggregate, Matched::ByHand(Box::new(by_hand)))));
     }
     Ok(ours(found, account, notice))
+}
+
+/// What speaks of a refund. One that says two things about it says at least that there is one.
+fn as_of_refund(notice: &Notice) -> Option<Notice> {
+    match notice {
+        Notice::Refund { .. } => Some(notice.clone()),
+        Notice::Ask { order_no, refund_no: Some(refund_no), says_done: true, amount: Some(amount) } => {
+            Some(Notice::Refund {
+                order_no: order_no.clone(),
+                refund_no: refund_no.clone(),
+                outcome: RefundQueried::Accepted,
+                amount: Some(*amount),
+                total: None,
+            })
+        }
+        Notice::Ask { .. } | Notice::Paid { .. } | Notice::Refunded { .. } | Notice::Nothing { .. } => None,
+    }
 }
 
 /// The same for what speaks of an order or refund of ours.
@@ -358,7 +382,7 @@ fn ours<'a>(
         return Err(Mismatch::OtherAccount);
     }
     match notice {
-        #[cfg(feature = "broken")]
+        #[cfg(feature = "testing")]
         Notice::Paid { capture, .. } if breaks(Rule::NoAmountCheck) => {
             Ok((aggregate, Matched::Money { attempt_id: attempt_id.clone(), capture: capture.clone() }))
         }
@@ -378,15 +402,20 @@ fn ours<'a>(
         Notice::Refund { refund_no, outcome, .. } if is_old_news(aggregate, refund_no, outcome) => {
             Ok((aggregate, Matched::OldNews))
         }
-        Notice::Refund { refund_no, outcome, .. } => {
-            let refund_id = refund_of(aggregate, attempt_id, refund_no)?;
+        Notice::Refund { refund_no, outcome, amount, .. } => {
+            let refund = refund_of(aggregate, attempt_id, refund_no)?;
+            let refund_id = refund.id.clone();
+            if let Some(told) = amount.filter(|told| *outcome == RefundQueried::Done && *told != refund.amount) {
+                return Ok((aggregate, Matched::OtherRefundAmount { refund_id, told }));
+            }
             Ok((aggregate, Matched::Refund { refund_id, outcome: outcome.clone() }))
         }
         Notice::Ask { refund_no: Some(no), says_done: false, .. } if is_earlier_no(aggregate, no) => {
             Ok((aggregate, Matched::OldNews))
         }
         Notice::Ask { refund_no, says_done, .. } => {
-            let refund_id = refund_no.as_ref().map(|no| refund_of(aggregate, attempt_id, no)).transpose()?;
+            let refund = refund_no.as_ref().map(|no| refund_of(aggregate, attempt_id, no)).transpose()?;
+            let refund_id = refund.map(|refund| refund.id.clone());
             Ok((aggregate, Matched::Ask { attempt_id: attempt_id.clone(), refund_id, says_done: *says_done }))
         }
         Notice::Refunded { total, .. } => {
@@ -409,132 +438,32 @@ fn is_earlier_no(aggregate: &Aggregate, refund_no: &str) -> bool {
     aggregate.refunds.iter().any(|r| r.earlier_nos.iter().any(|no| no == refund_no))
 }
 
-/// The resolver asks next, and what it is told decides. Nothing is asked about a call on its way, which has its own
-/// deadline, nor about money that is in the books.
-fn ask_now(
-    app: &App,
-    after: &mut Aggregate,
-    attempt_id: &str,
-    refund_id: Option<&str>,
-    says_done: bool,
+fn other_refund_amount(
+    aggregate: &Aggregate,
+    refund_id: &str,
+    told: Money,
+    inbox: &Inbox,
     now: Timestamp,
-) {
-    if let Some(refund_id) = refund_id {
-        ask_about_refund(app, after, refund_id, says_done, now);
-        return;
-    }
-    let Some(attempt) = after.attempt_mut(attempt_id) else { return };
-    if says_done && !matches!(attempt.status, State::Captured | State::Reversed) {
-        attempt.tell_paid();
-    }
-    match attempt.status {
-        State::Unknown | State::AwaitingPayer | State::Abandoned | State::Closing | State::Superseded => {
-            attempt.next_check_at = Some(now)
-        }
-        State::Dead => {
-            // It was asked about for another reason.
-            attempt.questions = if attempt.told_paid { attempt.questions } else { 0 };
-            attempt.next_check_at = Some(now);
-        }
-        // A reversal that is on its way ends first.
-        State::Reversing => attempt.next_check_at = Some(attempt.call_deadline.max(now)),
-        State::Sending | State::Captured | State::Reversed => {}
-    }
-}
-
-fn ask_about_refund(app: &App, after: &mut Aggregate, refund_id: &str, says_done: bool, now: Timestamp) {
-    let Some(refund) = after.refund_mut(refund_id) else { return };
-    if says_done && refund.status != RefundState::Succeeded {
-        if !refund.told_done || refund.next_check_at.is_none() {
-            refund.questions = 0;
-        }
-        refund.told_done = true;
-    }
-    // That it failed is no news of one that has failed.
-    if says_done || refund.status != RefundState::Failed {
-        ask_soon(app, after, refund_id, now);
-    }
-}
-
-/// Something happened to a refund: it is asked about, once no call of it is on its way.
-pub(super) fn ask_soon(app: &App, after: &mut Aggregate, refund_id: &str, now: Timestamp) {
-    let over_ms = app.config.payments.refund_timeout_ms + app.config.payments.call_grace_ms;
-    let Some(refund) = after.refund_mut(refund_id) else { return };
-    // One that counts as failed may have been carried out after all.
-    let may_end = refund.status != RefundState::Succeeded;
-    if let Some(sent_at) = refund.sent_at.filter(|_| may_end) {
-        let answered = refund.next_check_at != Some(sent_at.plus_ms(over_ms));
-        refund.next_check_at = Some(if answered { now } else { sent_at.plus_ms(over_ms).max(now) });
-    }
-}
-
-/// Money has gone back under a number that is not told. What is on its way may be it, and is asked about; what cannot be
-/// explained by that is for a person.
-fn went_back(
-    app: &App,
-    after: &mut Aggregate,
-    attempt_id: &str,
-    total: Option<Money>,
-    now: Timestamp,
-) -> Result<Vec<Operation>, Trouble> {
-    // What goes back has come in.
-    ask_now(app, after, attempt_id, None, true, now);
-    let Some(attempt) = after.attempt(attempt_id) else { return Ok(Vec::new()) };
-    let went_otherwise = attempt.status == State::Reversed
-        || attempt.reversal.is_some()
-        || attempt.returning
-        || attempt.disposition == Some(Disposition::ReturnedByProvider);
-    if went_otherwise {
-        return Ok(Vec::new());
-    }
-
-    let fen = |states: &[RefundState]| -> i64 {
-        let of_attempt = after.refunds.iter().filter(|r| r.attempt_id == attempt_id && states.contains(&r.status));
-        of_attempt.map(|refund| refund.amount.minor()).sum()
-    };
-    let booked = fen(&[RefundState::Succeeded]);
-    let open = fen(&[RefundState::Pending, RefundState::Abnormal]);
-    let told = total.map(Money::minor);
-    if told.is_some_and(|told| told <= booked) {
-        return Ok(Vec::new());
-    }
-    // Then each that is on its way has arrived, or one that counted as failed has.
-    let is_all = told == Some(booked + open);
-    let is_failed = |r: &Refund| r.status == RefundState::Failed && told == Some(booked + r.amount.minor());
-    let may_be_it = |r: &&Refund| match r.status {
-        RefundState::Pending | RefundState::Abnormal => true,
-        RefundState::Failed => is_failed(r),
-        RefundState::Succeeded => false,
-    };
-    let of_attempt = after.refunds.iter().filter(|r| r.attempt_id == attempt_id && r.sent_at.is_some());
-    let asked: Vec<(String, bool)> =
-        of_attempt.filter(may_be_it).map(|r| (r.id.clone(), is_all || is_failed(r))).collect();
-    let is_explained = asked.iter().any(|(_, says_done)| *says_done);
-    for (refund_id, says_done) in asked {
-        ask_about_refund(app, after, &refund_id, says_done, now);
-    }
-    if is_explained {
-        return Ok(Vec::new());
-    }
-
-    let told = total.map_or_else(|| "money".to_owned(), |total| total.to_string());
-    Ok(vec![Operation {
+) -> Result<Operation, Trouble> {
+    let name: &'static str = Mismatch::OtherAmount.into();
+    Ok(Operation {
         id: id::new(Kind::Operation)?,
-        owner: after.payment.owner.clone(),
-        kind: "console_refund_unconfirmed",
-        subject_id: attempt_id.to_owned(),
+        owner: aggregate.payment.owner.clone(),
+        kind: MISMATCH,
+        subject_id: inbox.notification_id.clone(),
         detail: format!(
-            "the provider tells that {told} of this order has gone back, of which {booked} fen is known here, and names no \
-             refund: look into its console"
+            "{name}: notification {} says that {refund_id} has given back {} fen",
+            inbox.notification_id,
+            told.minor()
         ),
         created_at: now,
-    }])
+    })
 }
 
-/// The id of the refund that has this number at the provider.
-fn refund_of(aggregate: &Aggregate, attempt_id: &str, refund_no: &str) -> Result<String, Mismatch> {
+/// The refund that has this number at the provider.
+fn refund_of<'a>(aggregate: &'a Aggregate, attempt_id: &str, refund_no: &str) -> Result<&'a Refund, Mismatch> {
     let is_it = |r: &&Refund| r.provider_refund_no == refund_no && r.attempt_id == attempt_id;
-    aggregate.refunds.iter().find(is_it).map(|r| r.id.clone()).ok_or(Mismatch::UnknownRefund)
+    aggregate.refunds.iter().find(is_it).ok_or(Mismatch::UnknownRefund)
 }
 
 async fn apply(app: &Arc<App>, before: &Aggregate, matched: &Matched, inbox: Inbox) -> Result<(), Trouble> {
@@ -548,6 +477,10 @@ async fn apply(app: &Arc<App>, before: &Aggregate, matched: &Matched, inbox: Inb
         Matched::ByHand(found) => {
             by_hand::book(&mut after, found, now)?;
             Vec::new()
+        }
+        Matched::OtherRefundAmount { refund_id, told } => {
+            ask_about_refund(app, &mut after, refund_id, true, now);
+            vec![other_refund_amount(before, refund_id, *told, &inbox, now)?]
         }
         Matched::Ask { attempt_id, refund_id, says_done } => {
             ask_now(app, &mut after, attempt_id, refund_id.as_deref(), *says_done, now);

@@ -36,7 +36,9 @@ async fn money_on_an_order_that_counted_as_closed_is_found_although_another_amou
         assert_eq!(in_book(&app, number, "refunded").await, 8888, "{provider}");
         let facts = Facts::of(&app).await;
         assert_eq!(facts.count("notifications WHERE verdict = 'other_amount'").await, 1);
-        assert_eq!(facts.count("operations WHERE kind = 'notification_mismatch'").await, 1, "a person hears of it");
+        // WeChat Pay tells of the refund as well, and as wrongly.
+        let heard = facts.count("operations WHERE kind = 'notification_mismatch'").await;
+        assert_eq!(heard, if provider == "alipay" { 1 } else { 2 }, "{provider}: a person hears of it");
         app.stop().await;
     }
 }

@@ -79,7 +79,9 @@ pub(super) fn read(settings: &Settings, raw: &RawNotification) -> Result<Verifie
     let required = |name: &str| form.text(name).ok_or_else(|| Rejection::Unreadable(name.to_owned()));
     let notice = match notice(&form, required("out_trade_no")?.to_owned(), required("trade_status")?)? {
         // Whose money it is was not said: a question is answered by our own account's key.
-        Notice::Paid { order_no, .. } if seller.is_none() => Notice::Ask { order_no, refund_no: None, says_done: true },
+        Notice::Paid { order_no, .. } if seller.is_none() => {
+            Notice::Ask { order_no, refund_no: None, says_done: true, amount: None }
+        }
         told @ (Notice::Paid { .. }
         | Notice::Refund { .. }
         | Notice::Refunded { .. }

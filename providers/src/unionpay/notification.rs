@@ -40,12 +40,13 @@ pub(super) fn read(
     let message = text("respMsg").unwrap_or_default();
     let says_done = text("respCode").is_some_and(|code| Word::of(&code, &message) == Word::Yes);
     let notice = match text("txnType").ok_or_else(|| missing("txnType"))?.as_str() {
-        CONSUME => Notice::Ask { order_no: number, refund_no: None, says_done },
+        CONSUME => Notice::Ask { order_no: number, refund_no: None, says_done, amount: None },
         // Its own number is the refund's; the order's is another field, which our requests make it return.
         REFUND | UNDO => Notice::Ask {
             order_no: text("origOrderId").ok_or_else(|| missing("origOrderId"))?,
             refund_no: Some(number),
             says_done,
+            amount: None,
         },
         _ => Notice::Nothing { order_no: number },
     };

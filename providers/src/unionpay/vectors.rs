@@ -226,7 +226,8 @@ fn notifications_are_believed_by_the_method_of_the_account() {
         let fields = parse_form(text(vector, "body").as_bytes()).unwrap();
         assert_eq!(signed_text(&fields), text(vector, "string_to_sign"), "{}", vector["id"]);
     }
-    let asks = Notice::Ask { order_no: "F20260701120000001".to_owned(), refund_no: None, says_done: true };
+    let asks =
+        Notice::Ask { order_no: "F20260701120000001".to_owned(), refund_no: None, says_done: true, amount: None };
     for (account, believed) in [(account(&json!({})), 0), (shared(), 1)] {
         for (at, vector) in all.iter().enumerate() {
             let read = notified(&account, text(vector, "body"));

@@ -26,8 +26,10 @@ pub(super) fn read(
     let resource = decrypt(account, &envelope)?;
     let notice = match envelope.event_type.as_str() {
         "TRANSACTION.SUCCESS" => transaction(account, &resource)?,
-        kind if kind.starts_with("REFUND.") => refund(account, &resource)?,
-        _ => other(account, &resource)?,
+        kind => match kind.strip_prefix("REFUND.") {
+            Some(said) => refund(account, said, &resource)?,
+            None => other(account, &resource)?,
+        },
     };
     Ok(Verified::new(Notification { id: envelope.id, notice }))
 }
@@ -56,7 +58,7 @@ fn decrypt(account: &Account, envelope: &Envelope) -> Result<Bytes, Rejection> {
     opened.map(Bytes::from).map_err(|e| Rejection::Unreadable(e.to_string()))
 }
 
-/// Failed payments are never notified, so any other state is nothing to book.
+/// Only what was paid is notified. A success that shows another state says two things, and is asked about.
 fn transaction(account: &Account, resource: &[u8]) -> Result<Notice, Rejection> {
     let transaction: Transaction = parse(resource)?;
     if let Some(other) = outcome::foreign_account(account, &transaction) {
@@ -68,20 +70,25 @@ fn transaction(account: &Account, resource: &[u8]) -> Result<Notice, Rejection> 
             let capture = outcome::capture(account, transaction).map_err(|f| Rejection::Unreadable(f.message))?;
             Ok(Notice::Paid { order_no, capture })
         }
-        _ => Ok(Notice::Nothing { order_no }),
+        _ => Ok(Notice::Ask { order_no, refund_no: None, says_done: true, amount: None }),
     }
 }
 
-fn refund(account: &Account, resource: &[u8]) -> Result<Notice, Rejection> {
+/// What the event says of the refund, and what its status says, have to be the same: otherwise it is asked about.
+fn refund(account: &Account, said: &str, resource: &[u8]) -> Result<Notice, Rejection> {
+    const DONE: &str = "SUCCESS";
+
     let refund: RefundNotice = parse(resource)?;
     same_merchant(account, Some(&refund.mchid))?;
-    Ok(Notice::Refund {
-        order_no: refund.out_trade_no,
-        refund_no: refund.out_refund_no,
-        outcome: outcome::refund_state(&refund.refund_status),
-        amount: refund.amount.and_then(|amount| Money::fen(amount.refund).ok()),
-        total: None,
-    })
+    let amount = refund.amount.and_then(|amount| Money::fen(amount.refund).ok());
+    let (order_no, refund_no) = (refund.out_trade_no, refund.out_refund_no);
+    if said != refund.refund_status {
+        let says_done = said == DONE || refund.refund_status == DONE;
+        return Ok(Notice::Ask { order_no, refund_no: Some(refund_no), says_done, amount });
+    }
+
+    let outcome = outcome::refund_state(&refund.refund_status);
+    Ok(Notice::Refund { order_no, refund_no, outcome, amount, total: None })
 }
 
 /// Notifications of products that we do not use.

@@ -27,6 +27,7 @@ async fn an_order_lives_through_a_failed_card_payment_and_refund() {
             order_no: QR.to_owned(),
             refund_no: refund_no.map(str::to_owned),
             says_done: true,
+            amount: None,
         };
         assert_eq!(bench.told().await, asks(None));
         let Queried::Paid(capture) = bench.query(&order).await else { panic!() };
@@ -92,7 +93,10 @@ async fn a_whole_payment_is_undone_once_and_after_its_day_it_is_refunded() {
     assert_eq!(bench.query_refund(&undo).await, RefundQueried::Accepted);
     bench.pass(TimeDelta::seconds(2));
     let number = Some("IR20260701000003".to_owned());
-    assert_eq!(bench.told().await, Notice::Ask { order_no: QR.to_owned(), refund_no: number, says_done: true });
+    assert_eq!(
+        bench.told().await,
+        Notice::Ask { order_no: QR.to_owned(), refund_no: number, says_done: true, amount: None }
+    );
     assert_eq!(bench.query_refund(&undo).await, RefundQueried::Done);
     assert_eq!((types(&bench), bench.money(QR)), (vec!["31".to_owned()], (1000, 1000)));
 }

@@ -29,7 +29,10 @@ async fn a_charge_is_only_accepted_and_the_query_says_that_it_was_paid() {
     assert!(is_code(PAYS) && !is_code("622048507363046993") && !is_code("2820485073630469930"));
     let order = bench.scan(PAYS);
     assert_eq!(create(&bench, &order).await, Created::Waiting);
-    assert_eq!(bench.told().await, Notice::Ask { order_no: SCAN.to_owned(), refund_no: None, says_done: true });
+    assert_eq!(
+        bench.told().await,
+        Notice::Ask { order_no: SCAN.to_owned(), refund_no: None, says_done: true, amount: None }
+    );
     let Queried::Paid(capture) = bench.query(&order).await else { panic!() };
     assert_eq!(capture.amount, order.amount);
     // A code works once.

@@ -177,7 +177,9 @@ async fn what_is_not_about_our_money_is_nothing_and_what_cannot_be_read_is_refus
     };
     let nothing = |order_no: &str| Ok(Notice::Nothing { order_no: order_no.to_owned() });
     let closed = told(&bench, "TRANSACTION.SUCCESS", gcm, &transaction("CLOSED", ""));
-    assert_eq!(read(&closed), nothing(NO));
+    // Only successes are notified: this one says two things.
+    let asked = Notice::Ask { order_no: NO.to_owned(), refund_no: None, says_done: true, amount: None };
+    assert_eq!(read(&closed), Ok(asked));
     let other = told(&bench, "COUPON.USE", gcm, r#"{"mchid":"1900000109","coupon_id":"1"}"#);
     assert_eq!(read(&other), nothing(""));
     let theirs = told(&bench, "COUPON.USE", gcm, r#"{"mchid":"1900000110"}"#);
@@ -197,6 +199,11 @@ async fn what_is_not_about_our_money_is_nothing_and_what_cannot_be_read_is_refus
     let refund = format!(
         r#"{{"mchid":"1900000109","out_trade_no":"{NO}","out_refund_no":"R0000001","refund_status":"SOMETHING_NEW"}}"#
     );
-    let Ok(Notice::Refund { outcome, .. }) = read(&told(&bench, "REFUND.SUCCESS", gcm, &refund)) else { panic!() };
+    let Ok(Notice::Refund { outcome, .. }) = read(&told(&bench, "REFUND.SOMETHING_NEW", gcm, &refund)) else {
+        panic!()
+    };
     assert!(matches!(outcome, RefundQueried::Unknown(_)), "{outcome:?}");
+    let refund_no = Some("R0000001".to_owned());
+    let asked = Notice::Ask { order_no: NO.to_owned(), refund_no, says_done: true, amount: None };
+    assert_eq!(read(&told(&bench, "REFUND.SUCCESS", gcm, &refund)), Ok(asked));
 }
