@@ -3,6 +3,8 @@
 //! the lost ones are told apart; and live payments are held until the providers were asked about what is open, and a
 //! person has said go.
 
+pub mod witness;
+
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{PoisonError, RwLock};
 

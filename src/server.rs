@@ -1,12 +1,12 @@
 //! Starting and stopping a gateway: everything is opened in the order in which it is needed, and whatever cannot
 //! be opened stops the start with one line that says what and where.
 
-mod database;
+pub mod database;
 mod http;
+mod locks;
 mod sandbox;
 mod warnings;
 
-use std::fs::File;
 use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use futures_util::future::{join_all, select_all};
 use providers::Protocol;
 use providers::address;
 use providers::sandbox::Sandbox;
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -30,12 +31,12 @@ use crate::directory::addresses::{Addresses, NotPublic};
 use crate::directory::{Directory, DirectoryError};
 use crate::domain::id::{self, InstallationPrefix, NoRandomness};
 use crate::domain::{AllOwners, Timestamp};
-use crate::embedded;
 use crate::guard::{Forbidden, Guard, Lookup, System};
 use crate::incidents::recent::Recent;
 use crate::jobs;
 use crate::progress::Board;
 use crate::progress::Unwritten;
+use crate::restored::witness::CompareError;
 use crate::restored::{Hold, Restored};
 use crate::routing::budget::Budget;
 use crate::routing::health::board::Settings;
@@ -46,10 +47,11 @@ use crate::routing::queue::Queue;
 use crate::store::{OpenError, Store};
 use crate::telemetry;
 use crate::traces::{self, Traces};
-use crate::vault::{Vault, VaultError};
+use crate::vault::{CANARY_FACT, Vault, VaultError};
 use crate::webhooks::client::{Client, NoClient};
 
 use self::http::{Door, Face, listen};
+pub use self::locks::{Locks, lock, lock_for_restore, restore_marker};
 pub use self::sandbox::{faces, keep_book, stand_alone, start_sandbox};
 
 /// The data folder's mode, and the bits that it must not have.
@@ -83,6 +85,9 @@ pub enum StartError {
         .0.display()
     )]
     HalfRestored(PathBuf),
+    /// What was written last is not in the database.
+    #[error(transparent)]
+    Witness(#[from] CompareError),
     /// Another process has the embedded database.
     #[error("{}: another interlock runs on this folder", .0.display())]
     Locked(PathBuf),
@@ -178,8 +183,8 @@ pub struct Running {
     pub demo: Option<Demo>,
     doors: Vec<Door>,
     jobs: TaskTracker,
-    /// Held as long as the process lives: nobody else may open the embedded database.
-    _locks: Locks,
+    /// Keeps the locks: nobody else may open the embedded database before this gateway has closed it.
+    locks: JoinHandle<()>,
 }
 
 /// Starts a gateway.
@@ -251,8 +256,9 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     if let Some(place) = shared_health {
         jobs.spawn(jobs::health::share(Arc::clone(&app), place));
     }
+    let locks = tokio::spawn(locks::keep(locks, app.store.clone()));
     jobs.close();
-    Ok(Running { app, address, admin, sandbox, demo, doors, jobs, _locks: locks })
+    Ok(Running { app, address, admin, sandbox, demo, doors, jobs, locks })
 }
 
 async fn assemble(
@@ -410,6 +416,8 @@ impl Running {
         if let Err(error) = self.app.store.clone().close().await {
             tracing::error!(%error, "the database did not close");
         }
+        self.locks.abort();
+        let _ = self.locks.await;
     }
 
     /// Ends when the HTTP server does, which nobody has asked for.
@@ -451,56 +459,6 @@ fn narrow(folder: &Path) {
     }
 }
 
-/// What a process has for itself as long as it keeps this.
-#[derive(Debug)]
-pub struct Locks {
-    _files: Vec<File>,
-}
-
-/// Takes the data folder and the embedded database, wherever that lies, for this process.
-///
-/// # Errors
-/// [`StartError::Locked`] when another one has them, [`StartError::HalfRestored`] when the database is not whole.
-pub fn lock(config: &Config) -> Result<Locks, StartError> {
-    let locks = lock_for_restore(config)?;
-    let marker = config.database_file().map(|file| restore_marker(&embedded::itself(&file)));
-    match marker.filter(|marker| marker.symlink_metadata().is_ok()) {
-        Some(marker) => Err(StartError::HalfRestored(marker)),
-        None => Ok(locks),
-    }
-}
-
-/// What lies beside the database while a restore exchanges it: where the old one goes.
-#[must_use]
-pub fn restore_marker(database: &Path) -> PathBuf {
-    embedded::with(database, ".restoring")
-}
-
-/// The same, whatever state the database is in.
-///
-/// # Errors
-/// [`StartError::Locked`].
-pub fn lock_for_restore(config: &Config) -> Result<Locks, StartError> {
-    let mut files = vec![take(&config.data.dir.join("lock"), &config.data.dir)?];
-    if let Some(file) = config.database_file() {
-        let file = embedded::itself(&file);
-        // Where there is no folder there is no database: opening it says that better.
-        if file.parent().is_some_and(Path::is_dir) {
-            files.push(take(&embedded::with(&file, ".lock"), &file)?);
-        }
-    }
-    Ok(Locks { _files: files })
-}
-
-fn take(path: &Path, what: &Path) -> Result<File, StartError> {
-    let file =
-        File::options().create(true).write(true).truncate(false).open(path).map_err(|e| StartError::file(path, e))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(_) => Err(StartError::Locked(what.to_owned())),
-    }
-}
-
 /// The key for stored credentials, as configured or kept in the data folder where that is enough; `None`: there is none
 /// yet, and one may be made.
 fn vault(config: &Config) -> Result<Option<Vault>, StartError> {
@@ -522,13 +480,10 @@ fn kept_key(config: &Config) -> PathBuf {
     config.data.dir.join("credentials.key")
 }
 
-/// The fact about the installation that tells whether a key is the one.
-const CANARY: &str = "credentials_canary";
-
 /// The key must be the one that credentials were sealed with: with another one every account would be left out, and every
 /// payment refused. A new one is made only where nothing is sealed.
 async fn known_vault(config: &Config, found: Option<Vault>, store: &Store) -> Result<Vault, StartError> {
-    let canary = store.installation_fact(CANARY).await?;
+    let canary = store.installation_fact(CANARY_FACT).await?;
     let sealed = store.accounts(AllOwners).await?;
     let vault = match found {
         Some(vault) => vault,
@@ -545,7 +500,7 @@ async fn known_vault(config: &Config, found: Option<Vault>, store: &Store) -> Re
         None => sealed.is_empty() || sealed.iter().any(|row| vault.open(&row.id, &row.credentials).is_ok()),
     };
     // Of two gateways that start at once with different keys, one is refused.
-    if !is_known || !vault.knows(&store.installation(CANARY, &vault.canary()?).await?) {
+    if !is_known || !vault.knows(&store.installation(CANARY_FACT, &vault.canary()?).await?) {
         return Err(StartError::OtherVaultKey);
     }
     Ok(vault)

@@ -80,6 +80,8 @@ impl Vault {
 
 /// What is sealed to know the key again.
 const CANARY: &str = "canary";
+/// The fact about the installation that tells whether a key is the one; made with the installation, and never again.
+pub const CANARY_FACT: &str = "credentials_canary";
 
 impl Vault {
     /// Something sealed with this key, as text: whoever can open it has the same key.

@@ -150,9 +150,7 @@ pub async fn ask(config: &Config, command: &Command) -> Result<String, Failure> 
         None
     };
     is_there()?;
-    let store = Store::open(&config.database_url(), config.database.connections, config.database.patience())
-        .await
-        .map_err(StartError::from)?;
+    let store = server::database::open(config).await?;
     let done = run(&store, &Clock::new(), command).await;
     store.close().await?;
     done

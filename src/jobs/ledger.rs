@@ -8,6 +8,7 @@ use crate::app::App;
 use crate::domain::AllOwners;
 use crate::kill_point;
 use crate::payments::Trouble;
+use crate::restored::witness;
 use crate::store::{Change, CommitError, Sealed};
 
 use super::{Failed, Job, Next, periodic};
@@ -49,6 +50,9 @@ pub async fn step(app: &App) -> Result<(), Trouble> {
                     hash = block.hash,
                     "ledger block sealed"
                 );
+                if let Err(error) = witness::keep(&app.config, &app.store, &block).await {
+                    tracing::warn!(%error, "the last block is not kept in the data folder");
+                }
             }
             Sealed::Nothing => break,
             // There may be more than that one has taken.

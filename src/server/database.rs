@@ -3,13 +3,14 @@
 use super::{StartError, kept_key};
 use crate::config::Config;
 use crate::embedded;
+use crate::restored::witness;
 use crate::store::{OpenError, Store};
 
 /// Opens it, and makes it where there is none.
 ///
 /// # Errors
 /// [`StartError`].
-pub(super) async fn open(config: &Config) -> Result<Store, StartError> {
+pub async fn open(config: &Config) -> Result<Store, StartError> {
     if let Some(file) = config.database_file()
         && !embedded::is_there(&file).map_err(OpenError::from)?
         && kept_key(config).exists()
@@ -20,5 +21,6 @@ pub(super) async fn open(config: &Config) -> Result<Store, StartError> {
              it back, and start again"
         );
     }
+    witness::compare(config).await?;
     Ok(Store::open(&config.database_url(), config.database.connections, config.database.patience()).await?)
 }

@@ -21,7 +21,7 @@ use sqlx::{AssertSqlSafe, Connection, Executor as _};
 use tokio::sync::watch;
 
 use super::seat::Seat;
-#[cfg(feature = "broken")]
+#[cfg(feature = "testing")]
 use crate::broken::{Rule, breaks};
 use crate::embedded;
 
@@ -171,7 +171,7 @@ impl Pool {
     /// One use of a connection. What it comes to after an error is not known, unless the error says so.
     async fn using<T>(&self, using: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
         self.seat.as_ref().map_or(Ok(()), |seat| seat.is_there())?;
-        #[cfg(feature = "broken")]
+        #[cfg(feature = "testing")]
         if breaks(Rule::WaitWithoutEnd) {
             return using.await;
         }
@@ -215,7 +215,7 @@ impl Pool {
 
     /// Something was written, and SQLite has to have said that it commits.
     fn witnessed(&self, before: u64) -> Result<(), DbErr> {
-        #[cfg(feature = "broken")]
+        #[cfg(feature = "testing")]
         if breaks(Rule::TrustEveryConnection) {
             return Ok(());
         }
@@ -256,7 +256,7 @@ fn kept_clean<DB: sqlx::Database>(options: PoolOptions<DB>, trust: &Arc<Trust>) 
         .before_acquire(move |connection, meta| {
             let trust = Arc::clone(&before);
             Box::pin(async move {
-                #[cfg(feature = "broken")]
+                #[cfg(feature = "testing")]
                 if breaks(Rule::TrustEveryConnection) || breaks(Rule::WaitWithoutEnd) {
                     return Ok(true);
                 }
@@ -275,7 +275,7 @@ fn kept_clean<DB: sqlx::Database>(options: PoolOptions<DB>, trust: &Arc<Trust>) 
         })
         .after_release(move |connection, meta| {
             let keeps = after.holds(meta.age) && !connection.is_in_transaction();
-            #[cfg(feature = "broken")]
+            #[cfg(feature = "testing")]
             let keeps = keeps || breaks(Rule::TrustEveryConnection) || breaks(Rule::WaitWithoutEnd);
             Box::pin(async move { Ok(keeps) })
         })
@@ -380,6 +380,11 @@ impl Db {
     /// Whether SQLite has found its file damaged.
     pub(super) fn is_damaged(&self) -> bool {
         self.write.seat.as_ref().is_some_and(|seat| seat.is_damaged())
+    }
+
+    /// The embedded database's file is not this gateway's any more.
+    pub(super) fn lose(&self) {
+        self.write.seat.iter().for_each(|seat| seat.lose());
     }
 
     /// Begins a transaction that writes.

@@ -135,7 +135,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    #[cfg(feature = "broken")]
+    #[cfg(feature = "testing")]
     pub async fn claim_oldest(&self, now: Timestamp, lease_until: Timestamp, limit: u64) -> Result<Vec<String>, DbErr> {
         let mut due = Query::select();
         due.column(table::Column::Id)

@@ -6,7 +6,7 @@ use std::time::Duration;
 use migrations::{Migrator, MigratorTrait as _};
 use sea_orm::{ConnectionTrait as _, DbErr, Statement};
 
-use super::{OpenError, Store, connect, without_password};
+use super::{OpenError, Store, connect, is_file, without_password};
 use crate::embedded;
 
 /// Whoever checks everything waits longer than a payment does.
@@ -31,11 +31,12 @@ impl Store {
     /// # Errors
     /// [`OpenError`].
     pub async fn look(url: &str, connections: u32) -> Result<Self, OpenError> {
-        if let Some(file) = embedded::file(url)
-            && !embedded::is_there(&file)?
-        {
-            let problem = "there is no such file".to_owned();
-            return Err(OpenError::Connect { url: without_password(url), problem });
+        if let Some(file) = embedded::file(url) {
+            is_file(&file, url)?;
+            if !embedded::is_there(&file)? {
+                let problem = "there is no such file".to_owned();
+                return Err(OpenError::Connect { url: without_password(url), problem });
+            }
         }
         connect(url, 1)
             .await?

@@ -261,6 +261,14 @@ impl Store {
         entry::Entity::find().filter(entry::Column::Block.is_null()).count(&self.db).await
     }
 
+    /// The block at this height, from 1.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn ledger_block(&self, height: i64) -> Result<Option<Block>, DbErr> {
+        Ok(block::Entity::find_by_id(height).one(&self.db).await?.map(Block::from))
+    }
+
     /// Seals up to `limit` of the oldest entries that no block seals yet into the next block.
     ///
     /// # Errors

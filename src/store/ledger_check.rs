@@ -111,11 +111,10 @@ impl Store {
         }
         self.check_strangers(&mut report).await?;
         self.check_blocks(last.as_ref(), &mut report).await?;
-        if let Some((height, hash)) = anchor {
-            let found = block::Entity::find_by_id(height).one(&self.db).await?;
-            if found.is_none_or(|block| block.hash != hash) {
-                report.deviates(&format!("block {height}"), "it is not the one that the anchor names".to_owned());
-            }
+        if let Some((height, hash)) = anchor
+            && self.ledger_block(height).await?.is_none_or(|block| block.hash != hash)
+        {
+            report.deviates(&format!("block {height}"), "it is not the one that the anchor names".to_owned());
         }
         report.last_block = last;
         report.unsealed = self.unsealed_entries().await?;

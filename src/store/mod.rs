@@ -5,7 +5,7 @@
 //! the payment's version. Nothing else writes those tables, except that a resolver takes a lease ([`due`]).
 
 mod alerts;
-#[cfg(feature = "drill")]
+#[cfg(feature = "testing")]
 pub mod audit;
 mod backlog;
 mod bulk;
@@ -35,13 +35,15 @@ mod rows;
 mod seat;
 mod sent;
 pub mod tally;
-#[cfg(feature = "drill")]
+#[cfg(feature = "testing")]
 pub mod trouble;
 mod usage;
 mod webhooks;
 mod writer;
 
-use std::path::PathBuf;
+use std::fs::File;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use migrations::{Migrator, MigratorTrait as _};
@@ -195,6 +197,12 @@ impl Store {
         self.db.is_damaged()
     }
 
+    /// Another gateway has the embedded database: this one writes nothing any more, and says that it is not ready.
+    pub fn give_up(&self) {
+        tracing::error!("another gateway has the database: nothing is written any more; stop this one");
+        self.db.lose();
+    }
+
     /// The database's own clock, and how long asking took.
     ///
     /// # Errors
@@ -244,23 +252,50 @@ impl Store {
     }
 }
 
+/// Its owner's alone.
+const PRIVATE: u32 = 0o600;
+
 /// Brings the tables up to date, over connections of its own: a migration may take its time.
 async fn prepare(url: &str) -> Result<(), OpenError> {
+    let mut made = None;
     if let Some(file) = embedded::file(url) {
+        is_file(&file, url)?;
         embedded::is_there(&file)?;
         // Before it is opened: a log beside it is that of the database whose place it has taken, and would be read into it.
         if let Some(made_at) = copy::marked(&file).await {
             return Err(OpenError::Copy { file, made_at });
         }
+        // SQLite would make one that others can read, and gives its log the same mode. Why there can be none, it says itself.
+        let file = embedded::itself(&file);
+        if File::options().create_new(true).write(true).mode(PRIVATE).open(&file).is_ok() {
+            made = Some(file);
+        }
     }
-    let db = connect(url, 2).await?;
+    let db = match connect(url, 2).await {
+        Ok(db) => db,
+        Err(error) => {
+            // An empty one would look like a database.
+            made.into_iter().for_each(|file| drop(std::fs::remove_file(file)));
+            return Err(error);
+        }
+    };
     let failed = |source| OpenError::Migrate { url: without_password(url), source };
     migrate(&db).await.map_err(failed)?;
-    #[cfg(feature = "broken")]
+    #[cfg(feature = "testing")]
     if crate::broken::breaks(crate::broken::Rule::NoUniqueLiveAttempt) {
         db.execute_unprepared("DROP INDEX IF EXISTS attempts_one_live").await.map_err(failed)?;
     }
     db.close().await.map_err(failed)
+}
+
+/// Whoever opens a pipe waits for somebody who writes into it.
+fn is_file(path: &Path, url: &str) -> Result<(), OpenError> {
+    match path.metadata() {
+        Ok(found) if !found.is_file() => {
+            Err(OpenError::Connect { url: without_password(url), problem: "this is not a file".to_owned() })
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
 }
 
 /// Plain connections, for whoever needs no gateway.

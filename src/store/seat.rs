@@ -93,6 +93,11 @@ impl Seat {
         self.is_damaged.load(Ordering::Relaxed)
     }
 
+    /// Another gateway may write into the file.
+    pub(super) fn lose(&self) {
+        self.is_lost.store(true, Ordering::Relaxed);
+    }
+
     fn lose_if(&self, is_other: bool, told: &str) -> Result<(), DbErr> {
         if is_other && !self.is_lost.swap(true, Ordering::Relaxed) {
             tracing::error!(file = %self.file.display(), "{told}");

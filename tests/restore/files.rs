@@ -152,3 +152,91 @@ async fn a_damaged_database_is_called_damaged() {
     gateway.terminate().await;
     shop.sandbox.stop().await;
 }
+
+/// The block that the gateway on this folder has noted beside its database.
+async fn noted(shop: &Shop, after: i64) -> i64 {
+    let began = Instant::now();
+    loop {
+        let text = std::fs::read(shop.file("ledger.last")).unwrap_or_default();
+        let noted = serde_json::from_slice::<serde_json::Value>(&text).ok().and_then(|last| last["height"].as_i64());
+        if let Some(height) = noted.filter(|height| *height > after) {
+            return height;
+        }
+        assert!(began.elapsed() < PATIENCE, "no block is noted after {after}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+async fn paid(shop: &Shop, gateway: &crate::helpers::process::Process) {
+    let payment = gateway.client.pay(&order()).await.expect(201);
+    shop.control.pay(&payment).await;
+    gateway.client.until_status(id_of(&payment), "succeeded").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_older_copy_that_is_put_in_place_by_hand_or_a_log_that_is_thrown_away_is_noticed() {
+    let shop = Shop::new().await;
+    let file = shop.file("interlock.db");
+    let gateway = shop.open().await;
+    paid(&shop, &gateway).await;
+    let height = noted(&shop, 0).await;
+    gateway.terminate().await;
+    let older = shop.file("older.db");
+    std::fs::copy(&file, &older).unwrap();
+    let backup = shop.file("backup.db");
+    assert!(shop.command(&["backup", &backup]).await.0);
+
+    // What it has written since is in the log alone: the process is killed, and the log deleted.
+    let mut gateway = shop.open().await;
+    paid(&shop, &gateway).await;
+    noted(&shop, height).await;
+    gateway.child.kill().await.unwrap();
+    let log = shop.file("interlock.db-wal");
+    std::fs::rename(&log, shop.file("log")).unwrap();
+    let serve = ["serve", "--listen", "127.0.0.1:0"];
+    let (done, said) = shop.command(&serve).await;
+    assert!(!done && said.contains("which this gateway has seen sealed, is not in it"), "{said}");
+    let _ = std::fs::remove_file(&log);
+    std::fs::rename(shop.file("log"), &log).unwrap();
+    let gateway = shop.open().await;
+    paid(&shop, &gateway).await;
+    gateway.terminate().await;
+
+    std::fs::copy(&older, &file).unwrap();
+    let (done, said) = shop.command(&serve).await;
+    assert!(!done && said.contains("which this gateway has seen sealed, is not in it"), "{said}");
+
+    // A restore means it; and so does another database altogether.
+    assert!(shop.command(&["restore", &backup]).await.0);
+    let gateway = shop.open().await;
+    gateway.client.pay(&order()).await.expect(201);
+    gateway.terminate().await;
+    std::fs::remove_file(&file).unwrap();
+    let gateway = shop.open().await;
+    assert_eq!(gateway.client.get("/v1/payments").await.expect(200)["data"], json!([]));
+    gateway.terminate().await;
+    shop.sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn nobody_else_can_read_the_files_of_a_database_and_a_pipe_is_none() {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    let shop = Shop::new().await;
+    let gateway = shop.open().await;
+    gateway.client.pay(&order()).await.expect(201);
+    for name in ["interlock.db", "interlock.db-wal", "interlock.db-shm"] {
+        let mode = std::fs::metadata(shop.file(name)).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{name}: {mode:o}");
+    }
+    gateway.terminate().await;
+
+    std::fs::rename(shop.file("interlock.db"), shop.file("aside.db")).unwrap();
+    let made = std::process::Command::new("mkfifo").arg(shop.file("interlock.db")).status().unwrap();
+    assert!(made.success());
+    for args in [&["serve", "--listen", "127.0.0.1:0"][..], &["doctor"], &["key", "list", "demo"]] {
+        let (done, said) = shop.command(args).await;
+        assert!(!done && said.contains("this is not a file"), "{args:?}: {said}");
+    }
+    shop.sandbox.stop().await;
+}
