@@ -34,6 +34,23 @@ async fn strangers_keys(app: &TestApp, provider: &str) -> Value {
     settings
 }
 
+/// What the provider signs holds, and what is signed here is somebody else's.
+async fn strangers_own_key(app: &TestApp, provider: &str) -> Value {
+    let theirs = providers::sandbox::keys::Keys::generate().unwrap().completed().unwrap();
+    let theirs = theirs.of(provider).unwrap();
+    let mut settings = settings(app, provider).await;
+    let own: &[&str] = match provider {
+        "alipay" => &["app_private_key"],
+        "wechatpay" => &["private_key"],
+        _ => &["pfx", "pfx_password"],
+    };
+    for member in own {
+        assert_ne!(settings[member], theirs[member]);
+        settings[member] = theirs[member].clone();
+    }
+    settings
+}
+
 const PROVIDERS: [&str; 3] = ["alipay", "wechatpay", "unionpay"];
 
 async fn send(app: &TestApp, account: &str, settings: &Value) -> Answer {
@@ -65,6 +82,29 @@ async fn keys_under_which_nothing_holds_are_refused_when_they_are_entered() {
         body["providers"] = json!([provider]);
         app.client.pay(&body).await.expect(201);
     }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn keys_that_the_provider_does_not_know_are_refused_when_they_are_entered_but_for_a_wrong_clock() {
+    let app = TestApp::start().await;
+    for provider in PROVIDERS {
+        let strange = strangers_own_key(&app, provider).await;
+        let account = app.account(provider);
+        let refused = send(&app, &account, &strange).await;
+        let problem = refused.problem(422, "invalid_parameter", Some("credentials"));
+        assert!(problem["detail"].as_str().unwrap().contains("refuses what is signed"), "{provider}: {problem}");
+        assert_eq!(shown(&app, &account).await["status"], "active");
+        let mut body = order();
+        body["providers"] = json!([provider]);
+        app.client.pay(&body).await.expect(201);
+    }
+
+    // A sandbox that is far ahead finds everything too old.
+    app.control.advance(400).await;
+    let account = app.account("wechatpay");
+    let good = settings(&app, "wechatpay").await;
+    assert_eq!(send(&app, &account, &good).await.expect(200)["status"], "active");
     app.stop().await;
 }
 
@@ -126,7 +166,7 @@ async fn an_account_that_was_entered_while_its_provider_was_away_is_set_aside_on
     }
 }
 
-#[cfg(feature = "drill")]
+#[cfg(feature = "testing")]
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_whose_clock_is_400_seconds_off_says_so_and_blames_no_account() {
     for ahead in [400_i64, -400] {

@@ -172,6 +172,8 @@ async fn a_folder_that_was_open_to_others_is_narrowed_and_the_operator_is_warned
     let (_, credentials) = Control::new(&sandbox).call(Method::GET, "/credentials", None).await;
     let mut settings = credentials["alipay"].clone();
     settings["app_id"] = json!("2021999999999999");
+    // Nobody is there to say that it is none.
+    settings["base_url"] = json!("http://127.0.0.1:9");
     let body = json!({"provider": "alipay", "name": "real", "credentials": settings}).to_string().into_bytes();
     let account: Value = live.send(Method::POST, "/v1/accounts", None, Some(body)).await.expect(201);
     assert_eq!(account["livemode"], true);

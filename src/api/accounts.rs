@@ -7,6 +7,7 @@ use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use providers::Provider;
 use providers::outcome::{Queried, WRONGLY_SIGNED};
+use providers::reason::Reason;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
 use utoipa::ToSchema;
@@ -21,6 +22,7 @@ use crate::app::App;
 use crate::directory::{Account, proof};
 use crate::domain::Timestamp;
 use crate::domain::id::{self, Kind};
+use crate::payments::aside::CLOCK_OFF_MS;
 use crate::routing::coverage;
 use crate::routing::hours::Window;
 use crate::routing::terms::{Limits, Terms};
@@ -202,9 +204,10 @@ fn opened(
     Ok(Opened { provider, plain })
 }
 
-/// Asks the provider about an order that does not exist. Credentials under which its answer does not hold are refused; one
-/// that cannot be reached proves nothing against them, and is asked again once the account is there: see `jobs::proofs`. So
-/// is one for which there is no place just now: whoever enters keys has their provider asked in somebody's name.
+/// Asks the provider about an order that does not exist. Credentials that it refuses, or under which its answer does not hold,
+/// are refused here. One that cannot be reached proves nothing against them, and is asked again once the account is there:
+/// see `jobs::proofs`. So is one for which there is no place just now: whoever enters keys has their provider asked in
+/// somebody's name.
 async fn verifies(app: &App, opened: &Opened) -> Result<(), Problem> {
     static PLACES: Semaphore = Semaphore::const_new(QUESTIONS_AT_ONCE);
     let Ok(_place) = PLACES.try_acquire() else { return Ok(()) };
@@ -214,6 +217,16 @@ async fn verifies(app: &App, opened: &Opened) -> Result<(), Problem> {
         Some(Queried::Unknown(failure)) if failure.code == WRONGLY_SIGNED => {
             let detail = "What the provider answers is not signed with the key that is given here: compare its public key or \
                           its certificates, and who the merchant is.";
+            Err(Problem::invalid("credentials", detail))
+        }
+        Some(Queried::Unknown(failure))
+            if failure.reason == Some(Reason::CredentialsInvalid) && !is_clock_off(app, opened.provider.as_ref()) =>
+        {
+            let detail = format!(
+                "The provider refuses what is signed with these credentials ({}): compare the private key with what is \
+                 registered there, its serial number, and who the merchant is.",
+                failure.code
+            );
             Err(Problem::invalid("credentials", detail))
         }
         None
@@ -226,6 +239,12 @@ async fn verifies(app: &App, opened: &Opened) -> Result<(), Problem> {
             | Queried::Reversed,
         ) => Ok(()),
     }
+}
+
+/// What is signed at another time than the provider's is refused whatever it is signed with.
+fn is_clock_off(app: &App, provider: &dyn Provider) -> bool {
+    let ahead = provider.time_told().map(|told| told.ahead(app.clock.now().utc()).num_milliseconds());
+    ahead.is_some_and(|ms| ms.saturating_abs() > CLOCK_OFF_MS)
 }
 
 /// Your accounts, oldest first.

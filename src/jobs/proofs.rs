@@ -51,21 +51,25 @@ impl Job for Proofs {
 
         self.rounds = self.rounds.wrapping_add(1);
         if self.rounds.is_multiple_of(ASKED_EVERY) {
-            let some = in_turn(unproved, &mut self.next);
+            let some = in_turn(by_id(unproved), &mut self.next);
             join_all(some.iter().filter(|account| account.proof.is_to_be_asked()).map(|a| ask(app, a))).await;
         }
         if self.rounds.is_multiple_of(ASIDE_ASKED_EVERY) {
             let all = app.directory.accounts(AllOwners).into_iter().filter(|account| is_aside(account, now));
-            let some = in_turn(all.collect(), &mut self.next_aside);
+            let some = in_turn(by_id(all.collect()), &mut self.next_aside);
             join_all(some.iter().map(|account| let_in(app, account))).await;
         }
         Ok(Next::Pause)
     }
 }
 
+fn by_id(mut accounts: Vec<Arc<Account>>) -> Vec<Arc<Account>> {
+    accounts.sort_by(|a, b| a.id.cmp(&b.id));
+    accounts
+}
+
 /// The next few of them: those whose answers never hold keep none of the others waiting.
-fn in_turn(mut all: Vec<Arc<Account>>, next: &mut usize) -> Vec<Arc<Account>> {
-    all.sort_by(|a, b| a.id.cmp(&b.id));
+fn in_turn<T>(all: Vec<T>, next: &mut usize) -> Vec<T> {
     let begin = if *next < all.len() { *next } else { 0 };
     let some: Vec<_> = all.into_iter().skip(begin).take(AT_ONCE).collect();
     *next = begin.saturating_add(some.len());
@@ -97,4 +101,21 @@ async fn let_in(app: &App, account: &Account) {
 async fn ask(app: &App, account: &Account) {
     let timeout = Duration::from_millis(app.config.health.probe_timeout_ms);
     proof::ask(account.provider.as_ref(), &app.hold.prefix(), app.clock.now().utc(), timeout).await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{AT_ONCE, in_turn};
+
+    #[test]
+    fn hopeless_ones_keep_nobody_waiting() {
+        let mut next = 0;
+        let all: Vec<usize> = (0..=AT_ONCE).collect();
+        assert_eq!(in_turn(all.clone(), &mut next), all[..AT_ONCE]);
+        assert_eq!(in_turn(all.clone(), &mut next), [AT_ONCE], "whoever is behind the first few comes next");
+        assert_eq!(in_turn(all.clone(), &mut next), all[..AT_ONCE]);
+        // Most of them are gone meanwhile.
+        assert_eq!(in_turn(vec![7], &mut next), [7]);
+        assert!(in_turn(Vec::<usize>::new(), &mut next).is_empty());
+    }
 }

@@ -10,7 +10,7 @@ use crate::domain::id::{self, Kind};
 use crate::store::change::Operation;
 
 /// Beyond this a provider refuses what was signed by a clock like ours, and says so in many ways.
-const CLOCK_OFF_MS: i64 = 60_000;
+pub const CLOCK_OFF_MS: i64 = 60_000;
 
 /// Keeps the account out of new payments for a while, and puts it on the work list. When this is lost (the process dies
 /// here), the next payment meets the same refusal and does it again.

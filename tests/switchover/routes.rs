@@ -97,6 +97,14 @@ async fn an_account_that_a_rule_does_not_name_is_never_asked() {
     }
 }
 
+/// Enters credentials while nobody can tell whether they are right.
+async fn enter_unseen(app: &TestApp, provider: &str, account: &str, credentials: Value) -> Value {
+    app.control.fault(json!({"provider": provider, "call": "query", "kind": "reset"})).await;
+    let shown = change(app, account, json!({ "credentials": credentials })).await;
+    app.control.mend().await;
+    shown
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_its_provider_refuses_is_set_aside_until_it_is_let_in_again() {
     for names in ORDERS {
@@ -104,7 +112,7 @@ async fn an_account_that_its_provider_refuses_is_set_aside_until_it_is_let_in_ag
         let Order { names: [first, second], accounts: [account, _] } = Order::set(&app, names).await;
         let good = settings(&app, first).await;
         let wrong = with_a_wrong_key(&app, first).await;
-        assert_eq!(change(&app, &account, json!({ "credentials": wrong })).await["status"], "active");
+        assert_eq!(enter_unseen(&app, first, &account, wrong).await["status"], "active");
 
         let payment = app.client.pay(&order()).await.expect(201);
         assert_eq!(attempts(&payment), pairs([(first, "dead"), (second, "awaiting_payer")]));
@@ -136,7 +144,7 @@ async fn an_account_that_was_set_aside_is_tried_again_after_its_time() {
     let app = TestApp::start().await;
     let Order { accounts: [account, _], .. } = Order::set(&app, ORDERS[0]).await;
     let good = settings(&app, "alipay").await;
-    change(&app, &account, json!({"credentials": with_a_wrong_key(&app, "alipay").await})).await;
+    enter_unseen(&app, "alipay", &account, with_a_wrong_key(&app, "alipay").await).await;
     app.client.pay(&order()).await.expect(201);
     change(&app, &account, json!({ "credentials": good })).await;
     assert_eq!(shown(&app, &account).await["status"], "set_aside", "new keys alone do not let it in");
@@ -152,10 +160,12 @@ async fn a_second_account_of_a_provider_that_refused_the_first_is_not_tried_for_
     let mut foreign = settings(&app, "alipay").await;
     foreign["app_id"] = "2021999999999999".into();
     let body = json!({"provider": "alipay", "name": "second", "credentials": foreign}).to_string().into_bytes();
+    app.control.fault(json!({"provider": "alipay", "call": "query", "kind": "reset"})).await;
     let second = app.client.send(Method::POST, "/v1/accounts", None, Some(body)).await.expect(201);
+    app.control.mend().await;
     let second = second["id"].as_str().unwrap();
     app.client.route(&[&app.alipay, second, &app.wechatpay]).await.expect(200);
-    change(&app, &app.alipay, json!({"credentials": with_a_wrong_key(&app, "alipay").await})).await;
+    enter_unseen(&app, "alipay", &app.alipay, with_a_wrong_key(&app, "alipay").await).await;
 
     let payment = app.client.pay(&order()).await.expect(201);
     assert_eq!(attempts(&payment), pairs([("alipay", "dead"), ("wechatpay", "awaiting_payer")]));
