@@ -1,5 +1,5 @@
-//! Rules that tests and drills break on purpose, one at a time, to see that somebody notices. Only under the `broken`
-//! feature, which is part of no other build; the code that asks for a rule is not compiled without it either.
+//! Rules that tests and drills break on purpose, one at a time, to see that somebody notices. Only under the `testing`
+//! feature; the code that asks for a rule is not compiled without it either.
 
 use std::sync::{LazyLock, Mutex, PoisonError};
 

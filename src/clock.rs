@@ -1,7 +1,7 @@
 //! The one place that reads the wall clock, and that only to compare. `now` is the database's time: what it said last and
 //! the time that has gone by since on a clock that nobody sets (the kernel's time since boot, which goes on while the
 //! machine is suspended). Deadlines, due times, leases and ladders are written from it. A
-//! sandbox inside the gateway takes it along when its time is moved, forward only; under the `drill` feature it can be
+//! sandbox inside the gateway takes it along when its time is moved, forward only; under the `testing` feature it can be
 //! jumped. How long something waits or takes is measured on clocks that nobody sets: never by `now`.
 //!
 //! When this machine's clock is set, `now` goes on as if nothing had happened, until the database was asked again (at
@@ -75,7 +75,7 @@ impl Clock {
             jumps: watch::channel(0).0,
             began: Instant::now(),
         }));
-        #[cfg(feature = "drill")]
+        #[cfg(feature = "testing")]
         if let Some(ahead) = std::env::var("INTERLOCK_CLOCK_AHEAD_S").ok().and_then(|s| s.parse().ok()) {
             clock.jump(Duration::from_secs(ahead));
         }
@@ -197,13 +197,13 @@ impl Clock {
     }
 
     /// Moves the time and wakes whoever waits for it.
-    #[cfg(feature = "drill")]
+    #[cfg(feature = "testing")]
     pub fn jump(&self, by: Duration) {
         self.shift(i64::try_from(by.as_millis()).unwrap_or(i64::MAX));
     }
 
     /// The same, back as well: a clock that was set.
-    #[cfg(feature = "drill")]
+    #[cfg(feature = "testing")]
     pub fn shift(&self, by_ms: i64) {
         self.move_by(by_ms);
     }
@@ -216,7 +216,7 @@ impl Clock {
     }
 
     /// What this machine's clock shows: for the rule that sleeps by it.
-    #[cfg(feature = "broken")]
+    #[cfg(feature = "testing")]
     #[must_use]
     pub fn wall(&self) -> Timestamp {
         machine_time()

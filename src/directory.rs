@@ -338,7 +338,7 @@ impl Directory {
 
     /// Puts another provider in the place of an account's own, for tests that decide what becomes of every call. It stays
     /// until the account's credentials change.
-    #[cfg(feature = "drill")]
+    #[cfg(feature = "testing")]
     pub fn stand_in(&self, account_id: &str, provider: &Arc<dyn Provider>) {
         let mut next = Snapshot::clone(&self.now());
         let replaced = |account: &Arc<Account>| {

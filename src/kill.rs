@@ -1,5 +1,5 @@
 //! Named points on the path of money at which a drill kills the process with SIGKILL, to prove that whatever is
-//! half done is finished by the next one. Without the `drill` feature nothing of this is compiled.
+//! half done is finished by the next one. Without the `testing` feature nothing of this is compiled.
 
 /// Every kill point, in the order in which a payment passes them. `tests/tidy.rs` compares it with the code.
 pub const POINTS: &[&str] = &[
@@ -47,7 +47,7 @@ macro_rules! kill_point {
 /// point, `point:n` when the n-th does; `INTERLOCK_HOLD_POINT=point:ms` holds the first worker up for so long;
 /// `INTERLOCK_STOP_POINT=point` holds the first worker up until there is the file `INTERLOCK_STOP_FILE`, and then stops the
 /// process until somebody lets it go on.
-#[cfg(feature = "drill")]
+#[cfg(feature = "testing")]
 pub fn arm() {
     if let Ok(value) = std::env::var("INTERLOCK_KILL_POINT") {
         arm_now(&value);
@@ -69,12 +69,12 @@ pub fn arm() {
 }
 
 /// Tells a program that whoever has started it cannot go without it.
-#[cfg(feature = "drill")]
+#[cfg(feature = "testing")]
 pub const DIES_WITH_PARENT: &str = "INTERLOCK_DIES_WITH_PARENT";
 
 /// Where the environment says so, the process is killed when the one that started it dies: a drill or a test that is killed
 /// leaves no gateway behind.
-#[cfg(feature = "drill")]
+#[cfg(feature = "testing")]
 pub fn follow_parent() {
     use rustix::process::{Signal, getpid, getppid, kill_process, set_parent_process_death_signal};
 
@@ -89,11 +89,11 @@ pub fn follow_parent() {
 }
 
 /// What the process says last, before the point's name.
-#[cfg(feature = "drill")]
+#[cfg(feature = "testing")]
 pub const KILLED_AT: &str = "killed at ";
 
 /// From now on the n-th worker that comes to `point:n` kills the process.
-#[cfg(feature = "drill")]
+#[cfg(feature = "testing")]
 pub fn arm_now(value: &str) {
     use std::io::Write as _;
 
@@ -107,7 +107,7 @@ pub fn arm_now(value: &str) {
 }
 
 /// Has the n-th worker that comes to a point do something.
-#[cfg(feature = "drill")]
+#[cfg(feature = "testing")]
 fn at_nth(point: String, nth: u64, act: impl Fn(&str) + Send + Sync + 'static) {
     use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -120,7 +120,7 @@ fn at_nth(point: String, nth: u64, act: impl Fn(&str) + Send + Sync + 'static) {
 }
 
 /// The point that is named, and the number behind its colon: 1 if there is none.
-#[cfg(feature = "drill")]
+#[cfg(feature = "testing")]
 fn armed(value: &str) -> Option<(String, u64)> {
     let (point, number) = value.split_once(':').unwrap_or((value, "1"));
     match number.parse() {
@@ -132,7 +132,7 @@ fn armed(value: &str) -> Option<(String, u64)> {
     }
 }
 
-#[cfg(feature = "drill")]
+#[cfg(feature = "testing")]
 fn report(armed: Result<(), String>) {
     if let Err(error) = armed {
         tracing::error!(error, "a kill point could not be armed");

@@ -4,7 +4,7 @@
 pub mod api;
 pub mod app;
 pub mod bench;
-#[cfg(feature = "broken")]
+#[cfg(feature = "testing")]
 pub mod broken;
 pub mod cli;
 pub mod clock;
@@ -13,7 +13,7 @@ pub mod demo;
 pub mod directory;
 pub mod doctor;
 pub mod domain;
-#[cfg(feature = "drill")]
+#[cfg(feature = "testing")]
 pub mod drill;
 pub mod embedded;
 pub mod guard;

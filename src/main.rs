@@ -64,7 +64,7 @@ enum Command {
     /// Measure something, without a gateway.
     #[command(subcommand)]
     Bench(Bench),
-    /// Break everything on purpose, and see whether money was kept twice or lost (builds with the feature `drill`).
+    /// Break everything on purpose, and see whether money was kept twice or lost (builds with the feature `testing`).
     Drill(Drill),
     /// Show incidents, or one with its timeline and what it meant for payments.
     Incident {
@@ -296,7 +296,7 @@ const STACK_BYTES: usize = 8 << 20;
 
 fn main() -> ExitCode {
     let given = Cli::parse();
-    #[cfg(feature = "drill")]
+    #[cfg(feature = "testing")]
     interlock::kill::follow_parent();
     // sqlx and reqwest both use rustls; without one provider chosen it would have to guess, and panics.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
@@ -411,12 +411,12 @@ async fn command(config: &Config, command: &cli::Command) -> Result<(), Box<dyn 
     Ok(())
 }
 
-#[cfg(not(feature = "drill"))]
+#[cfg(not(feature = "testing"))]
 async fn drill(_: Drill) -> Result<(), Box<dyn std::error::Error>> {
-    Err("this build has no drills; build one with `cargo build --release --features drill`".into())
+    Err("this build has no drills; build one with `cargo build --release --features testing`".into())
 }
 
-#[cfg(feature = "drill")]
+#[cfg(feature = "testing")]
 async fn drill(asked: Drill) -> Result<(), Box<dyn std::error::Error>> {
     use interlock::drill::{self, Wanted, scenario};
 
@@ -486,7 +486,7 @@ async fn ask_about_open(config: &Config) -> Result<(), Box<dyn std::error::Error
 }
 
 async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
-    #[cfg(feature = "drill")]
+    #[cfg(feature = "testing")]
     interlock::kill::arm();
     // From now on, so that none is missed. While it starts, nothing has been taken that would have to be finished.
     let mut stop = std::pin::pin!(stop_signal()?);
@@ -494,7 +494,7 @@ async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
         started = server::start(config) => started?,
         () = &mut stop => return Ok(()),
     };
-    #[cfg(feature = "drill")]
+    #[cfg(feature = "testing")]
     interlock::drill::door::open(&running.app)?;
     // Whether anybody reads it or not: a closed terminal is no reason to stop.
     let _ = std::io::stdout().write_all(greeting(&running).as_bytes());

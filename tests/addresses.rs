@@ -221,7 +221,7 @@ async fn an_account_whose_address_is_not_allowed_any_more_is_loud_and_its_open_p
     let refund = refund["id"].as_str().unwrap();
     let began = Instant::now();
     while other.get(&format!("/v1/refunds/{refund}")).await.expect(200)["status"] != "succeeded" {
-        #[cfg(feature = "drill")]
+        #[cfg(feature = "testing")]
         app.advance(1).await;
         assert!(began.elapsed() < PATIENCE, "the refund goes on");
         tokio::time::sleep(Duration::from_millis(50)).await;

@@ -1,5 +1,5 @@
 //! Teeth: for every rule that can be broken, a short script that ends well while the rule holds and badly once it is broken.
-//! What is good and bad is read off the sandbox's book and the rows. Compiled under the `broken` feature alone.
+//! What is good and bad is read off the sandbox's book and the rows. A rule is broken for a whole process: no other test may run in it meanwhile.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,6 +24,8 @@ type Verdict = Result<(), String>;
 
 /// A script with every rule in force, and once more with this one broken.
 async fn is_noticed(rule: Rule, script: impl AsyncFn() -> Verdict) {
+    let is_alone = std::env::var_os("NEXTEST").is_some() || std::env::args().any(|arg| arg == "--test-threads=1");
+    assert!(is_alone, "a rule is broken for the whole process: run it by nextest, or with --test-threads=1");
     broken::set(None);
     assert_eq!(script().await, Ok(()), "every rule holds");
     broken::set(Some(rule));
@@ -337,32 +339,49 @@ async fn first_sign(rule: Rule) -> Result<Value, Vec<Value>> {
     Err(beside)
 }
 
-/// The same by the drill: each rule is broken in the gateways that it starts, and what it says of its first seeds tells.
-#[tokio::test(flavor = "multi_thread")]
-async fn a_swarm_finds_every_broken_rule() {
+async fn is_found(rule: Rule) {
+    let sign = first_sign(rule).await.expect("nobody has noticed that it was broken");
+    println!("{rule}: seed {}, {}: {}", sign["seed"], sign["rule"], sign["found"]);
+}
+
+/// The same by the drill: a rule is broken in the gateways that it starts, and what it says of its first seeds tells.
+macro_rules! found_by_a_swarm {
+    ($($test:ident: $rule:ident,)*) => {
+        const FOUND_BY_A_SWARM: &[Rule] = &[$(Rule::$rule),*];
+        $(
+            #[tokio::test(flavor = "multi_thread")]
+            async fn $test() {
+                is_found(Rule::$rule).await;
+            }
+        )*
+    };
+}
+
+found_by_a_swarm! {
+    a_swarm_finds_a_charge_sent_before_its_row: SendBeforeCommit,
+    a_swarm_finds_a_new_number_on_a_repeat: NewNumberOnRepeat,
+    a_swarm_finds_a_charge_in_doubt_given_up: SwitchOnUnknownCharge,
+    a_swarm_finds_an_amount_that_is_not_compared: NoAmountCheck,
+    a_swarm_finds_an_acknowledgement_before_the_commit: AcknowledgeBeforeCommit,
+    a_swarm_finds_a_second_live_attempt: NoUniqueLiveAttempt,
+    a_swarm_finds_a_key_claimed_after_the_call: KeyAfterCall,
+}
+
+#[test]
+fn every_rule_that_a_drill_can_see_broken_is_found_by_one() {
     let has_its_own = |rule: &Rule| drilled().iter().any(|(drilled, ..)| drilled == rule);
-    let mut unnoticed = Vec::new();
-    for rule in Rule::iter().filter(|rule| !signs(*rule).is_empty() && !has_its_own(rule)) {
-        match first_sign(rule).await {
-            Ok(sign) => println!("{rule}: seed {}, {}: {}", sign["seed"], sign["rule"], sign["found"]),
-            Err(beside) => unnoticed.push((rule, beside)),
-        }
-    }
-    assert!(unnoticed.is_empty(), "nobody has noticed that these were broken: {unnoticed:?}");
+    let rest: HashSet<Rule> = Rule::iter().filter(|rule| !signs(*rule).is_empty() && !has_its_own(rule)).collect();
+    assert_eq!(rest, FOUND_BY_A_SWARM.iter().copied().collect());
 }
 
 /// Rules that only a scenario of their own finds, one by one: each takes its minutes.
 mod by_its_own_scenario {
     use std::time::Duration;
 
-    use super::{Rule, first_sign, is_noticed, require};
-
-    async fn is_found(rule: Rule) {
-        let sign = first_sign(rule).await.expect("nobody has noticed that it was broken");
-        println!("{rule}: seed {}, {}: {}", sign["seed"], sign["rule"], sign["found"]);
-    }
+    use super::{Rule, is_found, is_noticed, require};
 
     #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "takes its scenario's minutes"]
     async fn charges_in_doubt_wait_behind_expired_codes_of_a_dead_provider_if_what_is_oldest_comes_first() {
         is_noticed(Rule::ResolveOldestFirst, async || {
             let decided = crate::urgency::charges_beside_expired_codes(250, 4).await;
@@ -372,36 +391,43 @@ mod by_its_own_scenario {
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "takes its scenario's minutes"]
     async fn a_connection_that_is_trusted_whatever_has_happened_on_it() {
         is_found(Rule::TrustEveryConnection).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "takes its scenario's minutes"]
     async fn a_database_that_is_waited_for_without_an_end() {
         is_found(Rule::WaitWithoutEnd).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "takes its scenario's minutes"]
     async fn a_job_that_sleeps_by_the_wall_clock() {
         is_found(Rule::SleepByTheWallClock).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "takes its scenario's minutes"]
     async fn what_is_oldest_before_what_is_urgent() {
         is_found(Rule::ResolveOldestFirst).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "takes its scenario's minutes"]
     async fn a_provider_taken_out_by_one_merchant() {
         is_found(Rule::OneMerchantTrips).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "takes its scenario's minutes"]
     async fn a_redis_that_is_believed() {
         is_found(Rule::BelieveRedis).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
+    #[ignore = "takes its scenario's minutes"]
     async fn an_answer_that_is_believed_although_the_money_was_told() {
         is_found(Rule::BelieveTheLastWord).await;
     }

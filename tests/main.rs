@@ -12,7 +12,7 @@
 mod addresses;
 mod admission;
 mod bad_input;
-#[cfg(feature = "broken")]
+#[cfg(feature = "testing")]
 mod broken;
 mod charges;
 mod contract;
@@ -21,7 +21,7 @@ mod credentials;
 mod database;
 mod doctor;
 mod door;
-#[cfg(feature = "drill")]
+#[cfg(feature = "testing")]
 mod drill;
 mod failures;
 mod fuzz;
@@ -33,7 +33,7 @@ mod keys;
 mod ledger;
 mod life;
 mod lists;
-#[cfg(feature = "drill")]
+#[cfg(feature = "testing")]
 mod model;
 mod moved_clock;
 mod notifications;
@@ -41,7 +41,7 @@ mod observability;
 mod operations;
 mod outage;
 mod owners;
-#[cfg(feature = "drill")]
+#[cfg(feature = "testing")]
 mod payer_ways;
 mod program;
 mod queue;
@@ -49,12 +49,12 @@ mod refunds;
 mod refusals;
 mod restore;
 mod routing;
-#[cfg(feature = "drill")]
+#[cfg(feature = "testing")]
 mod side_by_side;
 mod switchover;
 mod tidy;
 mod unionpay;
 mod upgrade;
-#[cfg(feature = "drill")]
+#[cfg(feature = "testing")]
 mod urgency;
 mod webhooks;

@@ -3,7 +3,7 @@
 
 mod ended_money;
 pub mod late_money;
-#[cfg(feature = "drill")]
+#[cfg(feature = "testing")]
 mod old_answers;
 mod one_call;
 mod parked;

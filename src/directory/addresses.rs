@@ -72,7 +72,7 @@ impl Addresses {
     /// # Errors
     /// [`NotPublic`].
     pub fn new(config: &config::Providers, lookup: &Arc<dyn Lookup>) -> Result<Self, NotPublic> {
-        Self::of(config, lookup, cfg!(feature = "drill"))
+        Self::of(config, lookup, cfg!(feature = "testing"))
     }
 
     fn of(config: &config::Providers, lookup: &Arc<dyn Lookup>, live_is_played: bool) -> Result<Self, NotPublic> {

@@ -243,6 +243,8 @@ fn one_payment(found: &mut Findings, e: &Evidence, payment: &Aggregate, orders: 
         found.figures.unended += 1;
         found.add("every_request_ends", id, format!("still {status}"));
     }
+    let questions = payment.attempts.iter().map(|attempt| attempt.questions).sum();
+    found.figures.most_questions_of_a_payment = found.figures.most_questions_of_a_payment.max(questions);
     let kept = payment.attempts.iter().filter(|a| a.disposition == Some(Disposition::Kept)).count();
     let wanted = usize::from(status == State::Succeeded);
     found.require(kept == wanted, "kept_once", id, || format!("{status}, and {kept} kept"));

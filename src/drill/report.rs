@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::{self, Write};
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::audit::{ENDED_WITHIN_S, Evidence, Figures, Violation};
 use super::compare::Compared;
@@ -100,6 +100,7 @@ impl Results {
         sum.given_back += one.given_back;
         sum.forged += one.forged;
         sum.most_questions = sum.most_questions.max(one.most_questions);
+        sum.most_questions_of_a_payment = sum.most_questions_of_a_payment.max(one.most_questions_of_a_payment);
         sum.ended_after_s = sum.ended_after_s.max(one.ended_after_s);
         if let Some((point, is_hit)) = &outcome.point {
             let (name, occasion) = point.split_once(':').unwrap_or((point, "1"));
@@ -162,8 +163,8 @@ impl Results {
         )?;
         writeln!(
             out,
-            "{} forged messages answered; at most {} questions about one attempt",
-            f.forged, f.most_questions
+            "{} forged messages answered; at most {} questions about one attempt, {} about one payment",
+            f.forged, f.most_questions, f.most_questions_of_a_payment
         )?;
         for point in kill::POINTS.iter().filter_map(|point| self.points.get_key_value(*point)) {
             let (name, mut occasions) = (point.0, point.1.clone());
@@ -200,35 +201,41 @@ impl Results {
             false => writeln!(out, "{} violations: {by_rule:?}", self.violations.len())?,
         }
         if wanted.json {
-            let violations: Vec<_> = self
-                .violations
-                .iter()
-                .take(100)
-                .map(|(seed, v)| json!({"seed": seed, "rule": v.rule, "subject": v.subject, "found": v.found}))
-                .collect();
-            let line = json!({
-                "scenario": wanted.scenario.name,
-                "seeds": [wanted.seeds.start(), wanted.seeds.end()],
-                "payments": f.payments,
-                "captured_twice_kept": f.captured_twice_kept,
-                "lost": f.lost,
-                "unended": f.unended,
-                "violations": violations,
-                "success_rate": percent(f.succeeded, f.payable),
-                "success_rate_without_neighbour": self.compared.map(|c| percent(c.alone.succeeded, c.alone.payable)),
-                "p99_ms": self.p99_ms(),
-                "kills": self.kills,
-                "given_back": f.given_back,
-                "ended_after_s": f.ended_after_s,
-                "rested_after_s": self.longest_rest_s,
-                "forged": f.forged,
-                "for_a_person": self.for_a_person,
-                "most_questions": f.most_questions,
-                "points_hit": self.points.values().flatten().filter(|(_, hit)| *hit).count(),
-            });
-            writeln!(out, "{line}")?;
+            writeln!(out, "{}", self.line(wanted))?;
         }
         Ok(())
+    }
+
+    /// The sums for programs.
+    fn line(&self, wanted: &Wanted) -> Value {
+        let f = &self.figures;
+        let violations: Vec<_> = self
+            .violations
+            .iter()
+            .take(100)
+            .map(|(seed, v)| json!({"seed": seed, "rule": v.rule, "subject": v.subject, "found": v.found}))
+            .collect();
+        json!({
+            "scenario": wanted.scenario.name,
+            "seeds": [wanted.seeds.start(), wanted.seeds.end()],
+            "payments": f.payments,
+            "captured_twice_kept": f.captured_twice_kept,
+            "lost": f.lost,
+            "unended": f.unended,
+            "violations": violations,
+            "success_rate": percent(f.succeeded, f.payable),
+            "success_rate_without_neighbour": self.compared.map(|c| percent(c.alone.succeeded, c.alone.payable)),
+            "p99_ms": self.p99_ms(),
+            "kills": self.kills,
+            "given_back": f.given_back,
+            "ended_after_s": f.ended_after_s,
+            "rested_after_s": self.longest_rest_s,
+            "forged": f.forged,
+            "for_a_person": self.for_a_person,
+            "most_questions": f.most_questions,
+            "most_questions_of_a_payment": f.most_questions_of_a_payment,
+            "points_hit": self.points.values().flatten().filter(|(_, hit)| *hit).count(),
+        })
     }
 
     fn p99_ms(&self) -> u64 {

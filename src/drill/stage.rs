@@ -20,7 +20,7 @@ use super::Broken;
 use super::disk::{self, SmallDisk};
 use super::door::{self, Knock, Reply};
 use super::proxy::{self, Mood, Proxy};
-#[cfg(feature = "broken")]
+#[cfg(feature = "testing")]
 use crate::broken;
 use crate::demo::Demo;
 use crate::kill::DIES_WITH_PARENT;
@@ -215,7 +215,7 @@ impl Stage {
         if let (Some(url), Some(proxy)) = (&self.ground.redis, &self.redis) {
             all.push(("INTERLOCK__REDIS__URL".to_owned(), through(url, proxy)));
         }
-        #[cfg(feature = "broken")]
+        #[cfg(feature = "testing")]
         all.extend(std::env::var(broken::VARIABLE).ok().map(|rule| (broken::VARIABLE.to_owned(), rule)));
         all.extend(self.env.iter().cloned());
         all

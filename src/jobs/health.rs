@@ -273,7 +273,7 @@ impl Sharing {
         }
         let read = serde_json::from_str::<Written>(&stored.value).ok();
         let read = read.filter(|read| read.format == FORMAT && read.of == stored.subject);
-        #[cfg(feature = "broken")]
+        #[cfg(feature = "testing")]
         if crate::broken::breaks(crate::broken::Rule::BelieveRedis)
             && let Ok(read) = serde_json::from_str::<Written>(&stored.value)
         {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::app::App;
-#[cfg(feature = "broken")]
+#[cfg(feature = "testing")]
 use crate::broken::{Rule, breaks};
 
 /// No sleep is longer without a look.
@@ -96,7 +96,7 @@ pub async fn periodic<J: Job>(app: Arc<App>, every: Duration, name: &str, mut jo
 }
 
 async fn pause<J: Job>(app: &App, length: Duration, job: &mut J) {
-    #[cfg(feature = "broken")]
+    #[cfg(feature = "testing")]
     if breaks(Rule::SleepByTheWallClock) {
         return pause_by_the_wall_clock(app, length, job).await;
     }
@@ -117,7 +117,7 @@ async fn pause<J: Job>(app: &App, length: Duration, job: &mut J) {
 }
 
 /// `sleep_by_the_wall_clock`: as long as the wall clock says, and nothing wakes it when that is set back.
-#[cfg(feature = "broken")]
+#[cfg(feature = "testing")]
 async fn pause_by_the_wall_clock<J: Job>(app: &App, length: Duration, job: &mut J) {
     let until = app.clock.wall().plus_ms(i64::try_from(length.as_millis()).unwrap_or(i64::MAX));
     loop {

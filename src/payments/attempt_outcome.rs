@@ -4,7 +4,7 @@
 use providers::outcome::{Capture, Queried};
 
 use super::{Trouble, capture, close, schedule};
-#[cfg(feature = "broken")]
+#[cfg(feature = "testing")]
 use crate::broken::{Rule, breaks};
 use crate::directory::Account;
 use crate::domain::attempt::{Event as AttemptEvent, Reversal, State};
@@ -45,7 +45,7 @@ pub(super) fn found(
     }
     attempt.questions = attempt.questions.saturating_add(1);
     let was_woken_since = attempt.next_check_at != asked.next_check_at;
-    #[cfg(feature = "broken")]
+    #[cfg(feature = "testing")]
     let was_woken_since = was_woken_since && !breaks(Rule::BelieveTheLastWord);
     if findings.request_id.is_some() {
         attempt.provider_request_id.clone_from(&findings.request_id);
@@ -96,7 +96,7 @@ pub(super) fn found(
 
 /// Whether what was told and an answer that there is no money do not agree. They do when a reversal lies in between.
 pub(super) fn is_contradicted(attempt: &Attempt) -> bool {
-    #[cfg(feature = "broken")]
+    #[cfg(feature = "testing")]
     if breaks(Rule::BelieveTheLastWord) {
         return false;
     }

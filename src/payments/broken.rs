@@ -1,4 +1,4 @@
-//! What breaking a rule takes where that is more than a condition. Only under the `broken` feature; see
+//! What breaking a rule takes where that is more than a condition. Only under the `testing` feature; see
 //! [`crate::broken`].
 
 use std::collections::BTreeMap;

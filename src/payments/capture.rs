@@ -3,7 +3,7 @@
 use providers::outcome::Capture;
 
 use super::{attempt_outcome, reverse, schedule};
-#[cfg(feature = "broken")]
+#[cfg(feature = "testing")]
 use crate::broken::{Rule, breaks};
 use crate::domain::attempt::{Disposition, Event as AttemptEvent, State};
 use crate::domain::id::{self, Kind};
@@ -97,7 +97,7 @@ fn operation(
 
 /// What does not agree, in words for the work list.
 fn mismatch(capture: &Capture, asked: providers::money::Money, payment_id: &str) -> Option<String> {
-    #[cfg(feature = "broken")]
+    #[cfg(feature = "testing")]
     if breaks(Rule::NoAmountCheck) {
         return None;
     }

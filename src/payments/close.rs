@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{DECISIONS, Trouble, events, plan, reverse};
 use crate::app::App;
-#[cfg(feature = "broken")]
+#[cfg(feature = "testing")]
 use crate::broken::{Rule, breaks};
 use crate::domain::attempt::{Disposition, Event as AttemptEvent, State};
 use crate::domain::payment::Event;
@@ -106,7 +106,7 @@ pub fn replace_offer(app: &App, before: &Aggregate, now: Timestamp) -> Result<Op
     }
     match after.live().filter(|a| !a.flow.takes_money()).map(|a| (a.id.clone(), a.status)) {
         None if after.live().is_some() => return Ok(None),
-        #[cfg(feature = "broken")]
+        #[cfg(feature = "testing")]
         Some((_, State::AwaitingPayer)) if breaks(Rule::NoUniqueLiveAttempt) => {
             after.payment.apply(Event::OfferGone)?;
         }

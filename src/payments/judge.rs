@@ -5,7 +5,7 @@ use providers::outcome::{Created, Failure, NOT_GIVEN, NextAction, Refusal};
 
 use super::{Trouble, capture, close, reverse, schedule};
 use crate::app::App;
-#[cfg(feature = "broken")]
+#[cfg(feature = "testing")]
 use crate::broken::{Rule, breaks};
 use crate::domain::attempt::Event as AttemptEvent;
 use crate::domain::id::{self, Kind};
@@ -104,7 +104,7 @@ pub(super) fn judge(
             close::conclude(after, now)?;
             Ok(Judged::default())
         }
-        #[cfg(feature = "broken")]
+        #[cfg(feature = "testing")]
         Created::Unknown(_) if attempt.flow.takes_money() && breaks(Rule::SwitchOnUnknownCharge) => {
             super::broken::give_up(after, attempt_id)?;
             Ok(Judged { try_next: true, ..Judged::default() })

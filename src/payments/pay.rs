@@ -17,7 +17,7 @@ use super::aside::set_aside;
 use super::unwritten::{self, Brought};
 use super::{DECISIONS, Trouble, attempt_outcome, events, judge, plan, queue, resolve, view};
 use crate::app::App;
-#[cfg(feature = "broken")]
+#[cfg(feature = "testing")]
 use crate::broken::{Rule, breaks};
 use crate::directory::Account;
 use crate::domain::attempt::State;
@@ -129,12 +129,12 @@ pub async fn open(
     }
     let events = if ended { events::between(None, &aggregate, now).map_err(Trouble::from)? } else { Vec::new() };
     let claim = Some(KeyWrite::Claim(key.clone()));
-    #[cfg(feature = "broken")]
+    #[cfg(feature = "testing")]
     let claim = claim.filter(|_| !breaks(Rule::KeyAfterCall));
     let change = Change::create(aggregate).with_key(claim).with_events(events);
     let made = change.after().clone();
     kill_point!("pay_before_first_commit");
-    #[cfg(feature = "broken")]
+    #[cfg(feature = "testing")]
     if super::broken::puts_off(&change) {
         return Ok((made, key));
     }
@@ -238,10 +238,10 @@ pub async fn run(app: &Arc<App>, mut aggregate: Aggregate, asker: Asker) -> Resu
                     "the account cannot be opened",
                 ))),
             };
-            #[cfg(feature = "broken")]
+            #[cfg(feature = "testing")]
             let answer = super::broken::repeated(app, &mut aggregate, &attempt.id, answer, planned_at, &asker).await?;
             kill_point!("pay_after_call");
-            #[cfg(feature = "broken")]
+            #[cfg(feature = "testing")]
             super::broken::catch_up(app, &aggregate.payment.id).await?;
             let latency_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
             let failure = judge::failure(&answer.outcome);

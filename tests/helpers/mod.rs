@@ -484,7 +484,7 @@ impl TestApp {
     }
 
     /// Moves the gateway's and the sandbox's time together.
-    #[cfg(feature = "drill")]
+    #[cfg(feature = "testing")]
     pub async fn advance(&self, seconds: i64) {
         self.control.advance(seconds).await;
         self.app().clock.jump(Duration::from_secs(seconds.unsigned_abs()));

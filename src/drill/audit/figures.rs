@@ -21,6 +21,8 @@ pub struct Figures {
     pub forged: u64,
     /// So many questions were asked about one attempt at the most.
     pub most_questions: i32,
+    /// And about all attempts of one payment.
+    pub most_questions_of_a_payment: i32,
     /// So long after everything was mended the last payment ended, in seconds of the gateways' time.
     pub ended_after_s: i64,
     /// Captures that went back because another one was kept, or nobody wanted them any more.

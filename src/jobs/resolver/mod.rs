@@ -14,7 +14,7 @@ use tracing::Instrument as _;
 use self::places::{Running, allot, lanes};
 use super::{Failed, Job, Next, periodic};
 use crate::app::App;
-#[cfg(feature = "broken")]
+#[cfg(feature = "testing")]
 use crate::broken::{Rule, breaks};
 use crate::domain::{Owner, Timestamp, Urgency};
 use crate::payments::resolve;
@@ -90,7 +90,7 @@ impl Job for Resolver {
         }
         let brought_back = self.bring_back(app).await?;
         let claimed = self.take(app).await?;
-        #[cfg(feature = "broken")]
+        #[cfg(feature = "testing")]
         if breaks(Rule::ResolveOldestFirst) {
             return Ok(Next::After(Duration::from_millis(500)));
         }
@@ -132,7 +132,7 @@ impl Resolver {
         }
         let now = app.clock.now();
         let lease_until = now.plus_s(app.config.resolver.lease_s);
-        #[cfg(feature = "broken")]
+        #[cfg(feature = "testing")]
         if breaks(Rule::ResolveOldestFirst) {
             return self.take_oldest(app, now, lease_until).await;
         }
@@ -225,7 +225,7 @@ impl Resolver {
     }
 
     /// The rule `resolve_oldest_first`: up to 32, whoever is asked.
-    #[cfg(feature = "broken")]
+    #[cfg(feature = "testing")]
     async fn take_oldest(&mut self, app: &Arc<App>, now: Timestamp, lease_until: Timestamp) -> Result<usize, DbErr> {
         let free = 32_usize.saturating_sub(self.running.all());
         let claimed = app.store.claim_oldest(now, lease_until, u64::try_from(free).unwrap_or(0)).await?;

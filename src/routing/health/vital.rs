@@ -9,7 +9,7 @@ use super::breaker::{At, Breaker, Manner};
 use super::delta::{Delta, MOST_CALLS, MerchantHash, Run};
 use super::latency::Latencies;
 use super::score::{Score, trip_after, wilson_upper};
-#[cfg(feature = "broken")]
+#[cfg(feature = "testing")]
 use crate::broken::{Rule, breaks};
 
 /// The shape and the meaning of a stored [`Vital`], the pace of its probes included: part of the key that it lies under,
@@ -180,7 +180,7 @@ impl Vital {
         // breakers of their own for that.
         if alone && enough && wilson_upper(good, failed) < WINDOW_RATE && self.failing_lately() > 0 {
             let of = self.failing.last().map(|(merchant, _)| *merchant);
-            #[cfg(feature = "broken")]
+            #[cfg(feature = "testing")]
             let of = of.filter(|_| !breaks(Rule::OneMerchantTrips));
             self.trip(failed, failed, of);
         }
@@ -229,7 +229,7 @@ impl Vital {
     /// Whether several merchants have called within the last minute: then one of them alone may be its own trouble.
     #[must_use]
     pub fn is_shared(&self) -> bool {
-        #[cfg(feature = "broken")]
+        #[cfg(feature = "testing")]
         if breaks(Rule::OneMerchantTrips) {
             return false;
         }
@@ -437,7 +437,7 @@ fn believed(row: &Run, alone: bool) -> u32 {
 
 /// Whose row it is, unless others have had their part in it.
 fn one_of(row: &Run, needed: u32) -> Option<MerchantHash> {
-    #[cfg(feature = "broken")]
+    #[cfg(feature = "testing")]
     if breaks(Rule::OneMerchantTrips) {
         return None;
     }

@@ -369,7 +369,7 @@ impl Route {
     /// Whether this gateway has ever believed an answer over its account, with the credentials that it has now. What others
     /// have stored does not say with which.
     fn was_ever_answered(&self) -> bool {
-        #[cfg(feature = "broken")]
+        #[cfg(feature = "testing")]
         if crate::broken::breaks(crate::broken::Rule::OneMerchantTrips) {
             return true;
         }

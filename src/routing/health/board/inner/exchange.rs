@@ -56,7 +56,7 @@ impl Inner {
         Adopted::Taken
     }
 
-    #[cfg(feature = "broken")]
+    #[cfg(feature = "testing")]
     pub(in crate::routing::health::board) fn believe(&mut self, subject: &Subject, vital: Vital, version: u64) {
         let (gateway, own, now_ms) = (self.settings.gateway, self.own, self.seen_ms);
         let won = self.tracked(subject, false).is_some_and(|t| t.adopt(vital, version, gateway, own, now_ms));
