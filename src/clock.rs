@@ -25,8 +25,8 @@ use crate::domain::Timestamp;
 const NOISE_MS: i64 = 100;
 /// Such a difference is corrected by so much at a time: clocks drift.
 const CORRECTION_MS: i64 = 10;
-/// A step back beyond this leaves waits in rows that are to be brought back.
-const STEP_BACK_MS: i64 = 1_000;
+/// A step beyond this is that of a clock that was set; one back leaves waits in rows that are to be brought back.
+const STEP_MS: i64 = 1_000;
 /// Two readings of different clocks belong together when no more than this went by between them.
 const AT_ONCE_MS: i64 = 5;
 
@@ -53,6 +53,8 @@ struct Inner {
     offset_ms: AtomicI64,
     leapt_ms: AtomicI64,
     jumps: watch::Sender<u64>,
+    /// When it was set last, in milliseconds since `began`.
+    set_at_ms: AtomicU64,
     began: Instant,
 }
 
@@ -73,6 +75,7 @@ impl Clock {
             offset_ms: AtomicI64::default(),
             leapt_ms: AtomicI64::default(),
             jumps: watch::channel(0).0,
+            set_at_ms: AtomicU64::default(),
             began: Instant::now(),
         }));
         #[cfg(feature = "testing")]
@@ -174,8 +177,18 @@ impl Clock {
         self.0.set_back_ms.load(Ordering::Relaxed)
     }
 
+    /// When it was set last. What was compared with it before says nothing of what it shows now.
+    #[must_use]
+    pub fn set_at(&self) -> std::time::Instant {
+        (self.0.began + Duration::from_millis(self.0.set_at_ms.load(Ordering::Relaxed))).into_std()
+    }
+
     fn note(&self, step_ms: i64) {
-        if step_ms < -STEP_BACK_MS {
+        if step_ms.abs() > STEP_MS {
+            let since_ms = u64::try_from(self.0.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.0.set_at_ms.store(since_ms, Ordering::Relaxed);
+        }
+        if step_ms < -STEP_MS {
             self.0.set_back_ms.fetch_add(step_ms.saturating_neg(), Ordering::Relaxed);
             self.0.steps_back.fetch_add(1, Ordering::Relaxed);
         }

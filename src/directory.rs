@@ -19,6 +19,7 @@ use providers::{Provider, ProviderName, layer};
 use sea_orm::DbErr;
 use tokio::sync::Mutex;
 
+use crate::clock::Clock;
 use crate::domain::id;
 use crate::domain::{AllOwners, Mode, Owner, Timestamp, owner};
 use crate::routing::health::accounts::{self, Accounts, Known};
@@ -169,13 +170,16 @@ impl Directory {
         owner::spoken_mode(self.now().accounts.values().map(|account| &account.owner))
     }
 
-    /// How far each provider's clock is ahead of `now` in milliseconds, by what its accounts have heard lately: the middle
+    /// How far each provider's clock is ahead of this one in milliseconds, by what its accounts have heard lately: the middle
     /// one of them.
     #[must_use]
-    pub fn provider_clocks(&self, now: Timestamp) -> BTreeMap<(Mode, ProviderName), i64> {
+    pub fn provider_clocks(&self, clock: &Clock) -> BTreeMap<(Mode, ProviderName), i64> {
+        let (now, set_at) = (clock.now(), clock.set_at());
         let mut heard: BTreeMap<(Mode, ProviderName), Vec<i64>> = BTreeMap::new();
         for account in self.now().accounts.values() {
-            if let Some(told) = account.provider.time_told().filter(|told| told.heard.elapsed() < HEARD_WITHIN) {
+            if let Some(told) =
+                account.provider.time_told().filter(|told| told.heard >= set_at && told.heard.elapsed() < HEARD_WITHIN)
+            {
                 let ahead_ms = told.ahead(now.utc()).num_milliseconds();
                 heard.entry((account.owner.mode, account.provider.name())).or_default().push(ahead_ms);
             }
@@ -190,9 +194,9 @@ impl Directory {
     /// How far the nearest of these clocks is ahead, of the mode that is spoken of: all of them are not wrong at once. 0 while
     /// nobody has told.
     #[must_use]
-    pub fn providers_ahead_ms(&self, now: Timestamp) -> i64 {
+    pub fn providers_ahead_ms(&self, clock: &Clock) -> i64 {
         let spoken = self.spoken_mode();
-        let clocks = self.provider_clocks(now);
+        let clocks = self.provider_clocks(clock);
         let all = clocks.iter().filter(|((mode, _), _)| *mode == spoken).map(|(_, ms)| *ms);
         all.min_by_key(|ms| ms.saturating_abs()).unwrap_or(0)
     }

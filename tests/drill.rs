@@ -62,7 +62,7 @@ fn on_postgres() -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_swarm_of_faults_breaks_nothing() {
-    let seeds = if on_postgres() { "1..6" } else { "1..40" };
+    let seeds = if on_postgres() { "1..6" } else { "1..24" };
     let redis = Redis::start().await.alone();
     let swarm = ["--scenario", "swarm", "--seeds", seeds, "--payments", "10", "--redis", &redis.url];
     let line = finds_nothing(&swarm).await;

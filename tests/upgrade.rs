@@ -57,10 +57,19 @@ async fn of_order(gateway: &Process, order_id: &str) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_of_an_earlier_version_is_upgraded_and_goes_on() {
+async fn the_first_database_that_is_kept_is_upgraded_and_goes_on() {
+    upgraded("m08").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_one_with_modes_keys_and_told_money_is_upgraded_and_goes_on() {
+    upgraded("m13").await;
+}
+
+async fn upgraded(name: &str) {
     let folder = TempDir::new().unwrap();
-    let (url, kind) = fill(folder.path(), "m08").await;
-    let sandbox = sandbox("m08", kind).await;
+    let (url, kind) = fill(folder.path(), name).await;
+    let sandbox = sandbox(name, kind).await;
     let control = Control::new(&sandbox);
     control.advance(LATER_S).await;
     let env = [("INTERLOCK__CREDENTIALS__KEY", KEY.to_owned()), ("INTERLOCK_CLOCK_AHEAD_S", LATER_S.to_string())];

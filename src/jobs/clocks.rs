@@ -30,7 +30,7 @@ impl Job for Clocks {
     const FOLLOWS_JUMPS: bool = false;
 
     async fn step(&mut self, app: &Arc<App>) -> Result<Next, Failed> {
-        let ahead = app.directory.provider_clocks(app.clock.now());
+        let ahead = app.directory.provider_clocks(&app.clock);
         for mode in [Mode::Live, Mode::Test] {
             for protocol in providers::PROTOCOLS {
                 let skew = ahead.get(&(mode, protocol.name)).map_or(f64::NAN, |ms| seconds(*ms));
@@ -38,7 +38,7 @@ impl Job for Clocks {
                 gauge!("interlock_provider_clock_skew_seconds", "mode" => mode, "provider" => provider).set(skew);
             }
         }
-        let ahead_ms = app.directory.providers_ahead_ms(app.clock.now());
+        let ahead_ms = app.directory.providers_ahead_ms(&app.clock);
         app.clock.note_providers(ahead_ms);
         if ahead_ms.saturating_abs() > ALARMING_MS && self.said.is_none_or(|at| at.elapsed() >= SAID_EVERY) {
             self.said = Some(Instant::now());

@@ -18,7 +18,7 @@ pub const CLOCK_OFF_MS: i64 = 60_000;
 /// A refusal while this gateway's clock is minutes off is the clock's: another account would be refused as well, and this
 /// one would stay out for longer than the clock is wrong.
 pub async fn set_aside(app: &App, account: &Account, failure: &Failure) {
-    let ahead_ms = app.directory.providers_ahead_ms(app.clock.now());
+    let ahead_ms = app.directory.providers_ahead_ms(&app.clock);
     if ahead_ms.saturating_abs() > CLOCK_OFF_MS {
         tracing::error!(
             account_id = account.id,
