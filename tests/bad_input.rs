@@ -241,6 +241,18 @@ async fn a_body_that_is_not_strict_json_is_refused_and_leaves_no_row() {
         ("a member twice in a list", inside(r#""metadata":{"a":[{},{"b":1,"b":2}]}"#), 400, "metadata.a[1].b"),
         ("an integer beyond 64 bits", inside(r#""metadata":{"a":12345678901234567890123}"#), 422, "metadata.a"),
         ("more digits than are kept", inside(r#""metadata":{"b":[{"c":0.12345678901234567890}]}"#), 422, "metadata.b"),
+        (
+            "JSON inside of JSON",
+            inside(r#""metadata":{"a":[{"$serde_json::private::RawValue":"[[1]]"}]}"#),
+            422,
+            "metadata.a[0].$serde_json::private::RawValue",
+        ),
+        (
+            "the same, escaped",
+            inside(r#""metadata":{"a":{"$serde_json::private::RawValue":"1"}}"#),
+            422,
+            "metadata.a.$serde_json::private::RawValue",
+        ),
         ("an array", b"[]".to_vec(), 422, "body"),
         ("a text", b"\"pay\"".to_vec(), 422, "body"),
         ("null", b"null".to_vec(), 422, "body"),

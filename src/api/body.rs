@@ -80,7 +80,11 @@ impl RawBody {
         let unique = Unique { path: String::new() }.deserialize(&mut checker).and_then(|()| checker.end());
         unique.map_err(|e| {
             let text = e.to_string();
-            let param = text.strip_prefix("duplicate member ").and_then(|rest| rest.split(" at line").next());
+            let named = |start| text.strip_prefix(start).and_then(|rest| rest.split(" at line").next());
+            if let Some(param) = named("reserved member ") {
+                return Problem::invalid(param, "No member can be called like this.");
+            }
+            let param = named("duplicate member ");
             let param = param.unwrap_or("body").to_owned();
             Problem::new(StatusCode::BAD_REQUEST, "invalid_body", format!("Not strict JSON: {text}.")).about(param)
         })?;
@@ -116,6 +120,9 @@ fn without_value(text: &str) -> String {
         None => text.to_owned(),
     }
 }
+
+/// What serde_json itself calls members.
+const RESERVED: &str = "$serde_json::private::";
 
 /// Accepts any JSON in which no object has a member twice: serde takes the last one silently, others the first.
 struct Unique {
@@ -173,6 +180,10 @@ impl<'de> Visitor<'de> for Unique {
         let mut seen = HashSet::new();
         while let Some(name) = map.next_key::<String>()? {
             let path = if self.path.is_empty() { name.clone() } else { format!("{}.{name}", self.path) };
+            // Inside of a value serde_json would take what this holds for JSON of its own, unchecked.
+            if name.starts_with(RESERVED) {
+                return Err(A::Error::custom(format!("reserved member {path}")));
+            }
             if !seen.insert(name) {
                 return Err(A::Error::custom(format!("duplicate member {path}")));
             }

@@ -295,11 +295,14 @@ pub(super) fn is_no_answer(error: &DbErr) -> bool {
     matches!(error, DbErr::ConnectionAcquire(_))
 }
 
-/// Whether the database refuses what was to be written, whenever it is tried: it is no sign of trouble.
+/// Whether what was to be written is refused, or cannot be read back, whenever it is tried: it is no sign of trouble.
 pub(super) fn is_about_values(error: &DbErr) -> bool {
     let (DbErr::Conn(inner) | DbErr::Exec(inner) | DbErr::Query(inner)) = error else { return false };
     let RuntimeErr::SqlxError(inner) = inner else { return false };
-    let sqlx::Error::Database(said) = &**inner else { return matches!(**inner, sqlx::Error::Encode(_)) };
+    let sqlx::Error::Database(said) = &**inner else {
+        // What cannot be read back is one merchant's row, and nobody else's trouble.
+        return matches!(**inner, sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. });
+    };
     let code = said.code().unwrap_or_default();
     match said.try_downcast_ref::<sqlx::sqlite::SqliteError>() {
         // TOOBIG, CONSTRAINT and MISMATCH.
