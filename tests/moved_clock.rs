@@ -22,7 +22,6 @@ async fn start(folder: &Path) -> (Running, Client) {
         ("server.listen", "127.0.0.1:0".to_owned()),
         ("server.workers", "1".to_owned()),
         ("data.dir", folder.display().to_string()),
-        ("database.url", format!("sqlite://{}", folder.join("interlock.db").display())),
         ("sandbox.listen", "127.0.0.1:0".to_owned()),
         ("resolver.interval_ms", "50".to_owned()),
         ("payments.call_grace_ms", "10000".to_owned()),

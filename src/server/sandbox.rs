@@ -17,7 +17,6 @@ use crate::app::App;
 use crate::config::Config;
 use crate::demo::{self, SandboxSide};
 use crate::domain::AllOwners;
-use crate::embedded;
 use crate::redact;
 
 /// Starts the sandbox, or looks up one that runs elsewhere.
@@ -97,7 +96,7 @@ pub(super) async fn take_along(app: &Arc<App>, sandbox: &Sandbox) {
 
 /// Moves the gateway's time, where nobody needs the real one.
 async fn go_along(app: &App, ahead: TimeDelta) -> Result<(), String> {
-    if embedded::file(&app.config.database.url).is_none() || !app.config.redis.url.is_empty() {
+    if app.config.database_file().is_none() || !app.config.redis.url.is_empty() {
         return Err(
             "gateways that share a database or a Redis keep the real time: nothing was moved; \"alone\": true moves \
                     the sandbox's time without theirs"
