@@ -33,8 +33,8 @@ struct Witness {
 /// The database goes back in time, and no restore has said so.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{}: block {height} of the ledger, which this gateway has seen sealed, is not in it: an older copy lies in its place, or \
-     its log (the -wal) was deleted. Put the right one back, with its -wal; or bring a backup back with `interlock restore \
+    "{}: block {height} of the ledger, which this gateway has seen sealed, is not in it: it is gone, an older copy lies in \
+     its place, or its log (the -wal) was deleted. Put the right one back, with its -wal; or bring a backup back with `interlock restore \
      FILE`, which has the providers asked about what is missing; or, to go on without it all the same, delete {}",
     database.display(), witness.display()
 )]
@@ -93,6 +93,9 @@ pub async fn compare(config: &Config) -> Result<(), CompareError> {
     // With a log beside it that is another's; opening it says so.
     if copy::marked(&database).await.is_some() {
         return Ok(());
+    }
+    if !database.exists() {
+        return Err(Older { database, witness, height: last.height }.into());
     }
     let store = match Store::look(&config.database_url(), 1).await {
         Ok(store) => store,

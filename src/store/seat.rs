@@ -104,7 +104,7 @@ impl Seat {
         }
         match self.is_lost.load(Ordering::Relaxed) {
             false => Ok(()),
-            true => Err(DbErr::Custom("the database's file is not the one that was opened".to_owned())),
+            true => Err(DbErr::Custom("the database's file is not this gateway's any more".to_owned())),
         }
     }
 }

@@ -206,12 +206,15 @@ async fn an_older_copy_that_is_put_in_place_by_hand_or_a_log_that_is_thrown_away
     let (done, said) = shop.command(&serve).await;
     assert!(!done && said.contains("which this gateway has seen sealed, is not in it"), "{said}");
 
-    // A restore means it; and so does another database altogether.
+    // A restore means it; and so does whoever deletes the note as well.
     assert!(shop.command(&["restore", &backup]).await.0);
     let gateway = shop.open().await;
     gateway.client.pay(&order()).await.expect(201);
     gateway.terminate().await;
     std::fs::remove_file(&file).unwrap();
+    let (done, said) = shop.command(&serve).await;
+    assert!(!done && said.contains("is not in it: it is gone"), "{said}");
+    std::fs::remove_file(shop.file("ledger.last")).unwrap();
     let gateway = shop.open().await;
     assert_eq!(gateway.client.get("/v1/payments").await.expect(200)["data"], json!([]));
     gateway.terminate().await;
