@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Restored;
 use crate::config::Config;
+use crate::embedded;
 use crate::store::{Block, Store, copy};
 use crate::vault::CANARY_FACT;
 
@@ -23,6 +24,8 @@ const PRIVATE: u32 = 0o600;
 struct Witness {
     /// What only this installation's database has: another database is another matter.
     installation: String,
+    /// Where that lay.
+    database: PathBuf,
     /// When it was last brought back from a backup, in milliseconds since 1970; 0: never. After a later restore older blocks
     /// are what is meant.
     restored_at: i64,
@@ -95,6 +98,10 @@ pub async fn compare(config: &Config) -> Result<(), CompareError> {
         return Ok(());
     }
     if !database.exists() {
+        // One that is made at another place is another one.
+        if last.database != embedded::itself(&database) {
+            return Ok(());
+        }
         return Err(Older { database, witness, height: last.height }.into());
     }
     let store = match Store::look(&config.database_url(), 1).await {
@@ -127,12 +134,10 @@ async fn restored_at(store: &Store) -> Result<i64, DbErr> {
 /// # Errors
 /// [`KeepError`]: the block before stays in mind.
 pub async fn keep(config: &Config, store: &Store, last: &Block) -> Result<(), KeepError> {
-    if config.database_file().is_none() {
-        return Ok(());
-    }
+    let Some(database) = config.database_file().map(|file| embedded::itself(&file)) else { return Ok(()) };
     let Some(installation) = store.installation_fact(CANARY_FACT).await? else { return Ok(()) };
     let restored_at = restored_at(store).await?;
-    let witness = Witness { installation, restored_at, height: last.height, hash: last.hash.clone() };
+    let witness = Witness { installation, database, restored_at, height: last.height, hash: last.hash.clone() };
     Ok(write(&path(config), &serde_json::to_vec(&witness)?)?)
 }
 
