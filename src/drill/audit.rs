@@ -20,8 +20,8 @@ use crate::domain::{Aggregate, Attempt, Timestamp, refund};
 use crate::store::Deviation;
 use crate::store::audit::{ForAPerson, Told};
 
-/// So many questions about one attempt at the most, with a few for money that somebody tells of later.
-const QUESTIONS: i32 = 42;
+/// So many questions about one payment at the most, whatever its attempts went through.
+const QUESTIONS: i32 = 30;
 
 /// Every payment has ended so long after everything was mended, unless a person has to look. The longest pause between two
 /// questions is an hour, and a charge may need three of them.
@@ -245,6 +245,9 @@ fn one_payment(found: &mut Findings, e: &Evidence, payment: &Aggregate, orders: 
     }
     let questions = payment.attempts.iter().map(|attempt| attempt.questions).sum();
     found.figures.most_questions_of_a_payment = found.figures.most_questions_of_a_payment.max(questions);
+    found.require(questions <= QUESTIONS, "bounded_questions", id, || {
+        format!("the providers were asked about it {questions} times")
+    });
     let kept = payment.attempts.iter().filter(|a| a.disposition == Some(Disposition::Kept)).count();
     let wanted = usize::from(status == State::Succeeded);
     found.require(kept == wanted, "kept_once", id, || format!("{status}, and {kept} kept"));
@@ -307,9 +310,6 @@ fn one_attempt(found: &mut Findings, e: &Evidence, payment: &Aggregate, attempt:
         format!("attempt {} ({}): {in_rows} fen in rows, {in_book} at its provider", attempt.id, attempt.status)
     });
     found.figures.most_questions = found.figures.most_questions.max(attempt.questions);
-    found.require(attempt.questions <= QUESTIONS, "bounded_questions", id, || {
-        format!("attempt {} was asked about {} times", attempt.id, attempt.questions)
-    });
     let due = attempt.disposition == Some(Disposition::RefundDue);
     found.require(!due || cannot_go_back(e, payment, attempt, order), "due_money_goes_back", id, || {
         format!("attempt {} is still refund_due", attempt.id)

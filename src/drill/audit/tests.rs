@@ -152,6 +152,11 @@ const SPOILS: &[(&str, Spoil)] = &[
     }),
     ("books_agree", |e| e.orders[0]["captured"] = 8887.into()),
     ("bounded_questions", |e| first(e).attempts[0].questions = QUESTIONS + 1),
+    ("bounded_questions", |e| {
+        second(e, Disposition::Refunded);
+        first(e).attempts[0].questions = QUESTIONS;
+        first(e).attempts[1].questions = 1;
+    }),
     ("due_money_goes_back", |e| second(e, Disposition::RefundDue)),
     ("due_money_goes_back", |e| {
         // It was never refused.
