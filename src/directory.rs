@@ -3,8 +3,8 @@
 //! a second on the others, by a version that each of them watches.
 
 pub mod addresses;
+pub mod issue;
 pub mod keys;
-pub mod proof;
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,6 @@ use std::time::{Duration, Instant};
 
 use addresses::Addresses;
 use keys::{APART, BELIEVED, Key, Keys};
-use proof::{Proof, Proving};
 use providers::http::Way;
 use providers::{Provider, ProviderName, layer};
 use sea_orm::DbErr;
@@ -22,9 +21,11 @@ use tokio::sync::Mutex;
 use crate::clock::Clock;
 use crate::domain::id;
 use crate::domain::{AllOwners, Mode, Owner, Timestamp, owner};
-use crate::routing::health::accounts::{self, Accounts, Known};
+use crate::routing::account::Account;
+use crate::routing::account_limits::Terms;
+use crate::routing::health::accounts::{self, Accounts};
+use crate::routing::proof::{Proof, Proving};
 use crate::routing::rule::Routing;
-use crate::routing::terms::Terms;
 use crate::routing::usage::{Turns, Usage};
 use crate::store::keys::DIRECTORY_VERSION;
 use crate::store::{AccountRow, Store};
@@ -37,38 +38,6 @@ const PATIENCE: Duration = Duration::from_secs(3);
 const HEARD_WITHIN: Duration = Duration::from_secs(300);
 /// Stands in the settings of an account that is barred.
 const NOWHERE: &str = "https://barred.invalid";
-
-/// An account, ready to be called.
-#[derive(Debug, Clone)]
-pub struct Account {
-    /// `acct_…`
-    pub id: String,
-    /// Whose.
-    pub owner: Owner,
-    /// What people call it.
-    pub name: String,
-    /// Takes no new payments: switched off, or barred.
-    pub disabled: bool,
-    /// Its address is none that accounts may have, and this is what is wrong with it.
-    pub barred: Option<String>,
-    /// Basis points of the provider's fee.
-    pub fee_bps: i32,
-    /// Until then kept out of new payments.
-    pub set_aside_until: Option<Timestamp>,
-    /// Why.
-    pub set_aside_reason: Option<String>,
-    /// Its limits, and when it is in maintenance.
-    pub terms: Terms,
-    /// When it was made.
-    pub created_at: Timestamp,
-    /// Its provider, with all layers.
-    pub provider: Arc<dyn Provider>,
-    /// Whether what it is answered can be verified.
-    pub proof: Arc<Proof>,
-    sealed: Vec<u8>,
-    /// [`accounts::number`] of what is sealed there.
-    credentials: u32,
-}
 
 #[derive(Debug, Default, Clone)]
 struct Snapshot {
@@ -236,7 +205,11 @@ impl Directory {
     /// # Errors
     /// The database's.
     pub async fn refresh_usage(&self, now: Timestamp) -> Result<(), DbErr> {
-        self.usage.refresh(&self.store, &self.now().limited, now).await
+        let snapshot = self.now();
+        let Some(reading) = self.usage.to_read(&snapshot.limited, now) else { return Ok(()) };
+        let sums = self.store.usage(&snapshot.limited, reading.day_start(), reading.new_since()).await?;
+        self.usage.take(&reading, &snapshot.limited, &sums);
+        Ok(())
     }
 
     /// The key with this digest, if it is in use. One that was revoked is not found a second later, whether or not the
@@ -485,40 +458,4 @@ struct Opened {
     barred: Option<String>,
     /// [`accounts::number`] of its credentials.
     credentials: u32,
-}
-
-impl Account {
-    fn for_health(&self) -> (String, Known) {
-        let known = Known {
-            merchant: accounts::merchant(&self.owner.merchant),
-            provider: self.provider.name(),
-            mode: self.owner.mode,
-            address: accounts::address(self.provider.address()),
-            credentials: self.credentials,
-        };
-        (self.id.clone(), known)
-    }
-}
-
-#[cfg(test)]
-impl Account {
-    /// An account for tests of what chooses among accounts.
-    pub(crate) fn of(id: &str, provider: Arc<dyn Provider>) -> Self {
-        Self {
-            id: id.to_owned(),
-            owner: Owner::of("mer_test", false),
-            name: id.to_owned(),
-            disabled: false,
-            barred: None,
-            fee_bps: 60,
-            set_aside_until: None,
-            set_aside_reason: None,
-            terms: Terms::default(),
-            created_at: Timestamp(0),
-            provider,
-            proof: Arc::default(),
-            sealed: Vec::new(),
-            credentials: 0,
-        }
-    }
 }

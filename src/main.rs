@@ -9,6 +9,7 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand};
 use interlock::bench::{fill, lists, routing};
 use interlock::config::Config;
+use interlock::installation::{database, folder, locks};
 use interlock::server::{self, Running};
 use interlock::store::Store;
 use interlock::{cli, doctor, telemetry};
@@ -33,6 +34,7 @@ enum Command {
     /// Bring the database's tables up to date, and stop.
     Migrate(Place),
     /// Run a sandbox of the providers by itself.
+    #[cfg(feature = "sandbox")]
     Sandbox {
         /// Where its control listens; its faces take the following ports.
         #[arg(long, default_value = "127.0.0.1:8090")]
@@ -340,10 +342,11 @@ async fn run(given: Cli) -> Result<(), Box<dyn std::error::Error>> {
         None => serve(load(&given.serve.flags())?).await,
         Some(Command::Serve(flags)) => serve(load(&flags.flags())?).await,
         Some(Command::Migrate(place)) => {
-            server::open_store(&load(&place.flags())?).await?.close().await?;
+            database::open_alone(&load(&place.flags())?).await?.close().await?;
             println!("The tables are up to date.");
             Ok(())
         }
+        #[cfg(feature = "sandbox")]
         Some(Command::Sandbox { listen, data }) => {
             load(&[])?;
             sandbox(&listen, &data).await
@@ -394,9 +397,9 @@ async fn bench(
         }
         Bench::Fill { payments, seed, place } => {
             let config = load(&place.flags())?;
-            server::make_folder(&config.data.dir)?;
+            folder::make_folder(&config.data.dir)?;
             // Nobody else writes meanwhile.
-            let _locks = server::lock(&config)?;
+            let _locks = locks::lock(&config)?;
             fill::run(&config.database_url(), fill::Wanted { payments, seed, until: None }, &mut out).await?;
             examine(&config, true, None).await
         }
@@ -507,8 +510,9 @@ async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
+#[cfg(feature = "sandbox")]
 async fn sandbox(listen: &str, data: &std::path::Path) -> Result<(), Box<dyn std::error::Error>> {
-    server::make_folder(data)?;
+    folder::make_folder(data)?;
     let stop = stop_signal()?;
     let sandbox = server::start_sandbox(listen, data).await?;
     server::stand_alone(&sandbox);

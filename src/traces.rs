@@ -6,7 +6,9 @@
 //! payer, a code, a credential, or what a provider wrote.
 
 mod calls;
+#[cfg(feature = "otlp")]
 mod collector;
+mod settings;
 
 use std::cell::Cell;
 use std::future::Future;
@@ -27,38 +29,12 @@ use opentelemetry_sdk::trace::{
 };
 
 use crate::domain::id;
-use calls::Calls;
-use collector::Collector;
+pub use settings::{NoTraces, Settings};
 
 /// Spans in one request to the collector.
 const BATCH: usize = 512;
 /// How long a stop waits for the last ones.
 const FLUSH: Duration = Duration::from_secs(5);
-
-/// Where traces go, and how.
-#[derive(Clone)]
-pub struct Settings {
-    /// The collector's address; `/v1/traces` is added to one without a path.
-    pub otlp_url: String,
-    /// How many of a hundred payments are traced, by their ids: the same ones on every gateway.
-    pub percent: u8,
-    /// Spans that wait to be sent, at most; further ones are dropped.
-    pub queue: usize,
-    /// How often they are sent.
-    pub interval: Duration,
-    /// How long one sending may take.
-    pub timeout: Duration,
-    /// Which gateway this is.
-    pub gateway: String,
-}
-
-/// Traces cannot be sent.
-#[derive(Debug, thiserror::Error)]
-pub enum NoTraces {
-    /// The client for the collector cannot be made.
-    #[error("traces.otlp_url: {0}")]
-    Client(String),
-}
 
 /// Makes spans. Shared by cloning.
 #[derive(Debug, Clone)]
@@ -86,8 +62,9 @@ impl Traces {
     ///
     /// # Errors
     /// [`NoTraces`].
+    #[cfg(feature = "otlp")]
     pub fn open(settings: &Settings, runtime: tokio::runtime::Handle) -> Result<Self, NoTraces> {
-        let exporter = Collector::exporter(settings, runtime)?;
+        let exporter = collector::Collector::exporter(settings, runtime)?;
         let batches = BatchConfigBuilder::default()
             .with_max_queue_size(settings.queue)
             .with_max_export_batch_size(BATCH.min(settings.queue))
@@ -108,13 +85,13 @@ impl Traces {
         Ok(Self { on: Some(Arc::new(On { tracer, provider, percent: settings.percent })) })
     }
 
-    /// A provider whose calls are spans of whatever is traced around them.
-    #[must_use]
-    pub fn around(&self, provider: Arc<dyn providers::Provider>) -> Arc<dyn providers::Provider> {
-        match self.on {
-            Some(_) => Arc::new(Calls::around(provider, self.clone())),
-            None => provider,
-        }
+    /// This build cannot.
+    ///
+    /// # Errors
+    /// [`NoTraces::NotBuiltIn`].
+    #[cfg(not(feature = "otlp"))]
+    pub fn open(_: &Settings, _: tokio::runtime::Handle) -> Result<Self, NoTraces> {
+        Err(NoTraces::NotBuiltIn)
     }
 
     /// The root of a payment's trace: the request that makes it, which began at `began`. Made once, by whoever made

@@ -72,7 +72,8 @@ async fn no_form_of_an_address_that_is_not_listed_is_taken_or_connected_to() {
     let (at, came) = listener("0.0.0.0:0").await;
     let port = at.port();
     let scopes = [Scope::Admin, Scope::Pay];
-    let live = interlock::demo::new_key(&app.app().store, &Owner::of(&app.merchant, true), &scopes).await.unwrap();
+    let live =
+        interlock::directory::issue::new_key(&app.app().store, &Owner::of(&app.merchant, true), &scopes).await.unwrap();
     let live = Client::new(&app.client.base, &live);
     let mut addresses: Vec<String> =
         FORBIDDEN.iter().flat_map(|host| ["http", "https"].map(|scheme| format!("{scheme}://{host}:{port}"))).collect();
@@ -130,7 +131,7 @@ async fn a_listed_name_that_leads_into_a_private_network_is_not_connected_to() {
 /// Asks an account at `pay.example` about an order; returns what went wrong.
 async fn query(addresses: &Addresses, port: u16) -> String {
     let protocol = providers::protocol("alipay").unwrap();
-    let face = (protocol.face)(keys().of("alipay").unwrap()).unwrap();
+    let face = (providers::sandbox::simulated("alipay").unwrap().open)(keys().of("alipay").unwrap()).unwrap();
     let Value::Object(mut settings) = face.credentials() else { panic!("credentials are members") };
     settings.insert("base_url".to_owned(), json!(format!("http://pay.example:{port}")));
     let way = addresses.way(protocol, false, &mut settings).unwrap();

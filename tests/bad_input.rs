@@ -486,13 +486,13 @@ async fn without_a_good_key_nothing_is_answered_and_without_its_scope_nothing_is
     ];
     for (scopes, method, path, body) in lacking {
         let store = &app.app().store;
-        let key = interlock::demo::new_key(store, &app.owner(), &scopes).await.unwrap();
+        let key = interlock::directory::issue::new_key(store, &app.owner(), &scopes).await.unwrap();
         let client = Client::new(&app.client.base, &key);
         client.send(method, path, Some(&fresh("key")), Some(body.into_bytes())).await.problem(403, "forbidden", None);
     }
     unchanged(&before, &money(&db).await, "a caller who may not");
 
-    let key = interlock::demo::new_key(&app.app().store, &app.owner(), &[Scope::Pay]).await.unwrap();
+    let key = interlock::directory::issue::new_key(&app.app().store, &app.owner(), &[Scope::Pay]).await.unwrap();
     let client = Client::new(&app.client.base, &key);
     client.get("/v1/payments").await.expect(200);
     let digest = interlock::api::auth::digest(&key);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use interlock::api::auth::Scope;
-use providers::sandbox::keys::rsa_private_keys;
+use providers::sandbox::secrets::rsa_private_keys;
 use providers::signing::Signer;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -17,7 +17,7 @@ use crate::switchover::{live_at, settings, signed};
 /// Keys that are good ones, and somebody else's: nothing that the provider signs holds under them.
 async fn strangers_keys(app: &TestApp, provider: &str) -> Value {
     let key = Signer::from_text(&rsa_private_keys::<1>().unwrap()[0]).unwrap();
-    let public = providers::sandbox::keys::pem("PUBLIC KEY", &key.public_key_der().unwrap());
+    let public = providers::sandbox::secrets::pem("PUBLIC KEY", &key.public_key_der().unwrap());
     let mut settings = settings(app, provider).await;
     match provider {
         "alipay" => settings["alipay_public_key"] = public.into(),
@@ -115,7 +115,7 @@ async fn keys_that_cannot_be_what_they_are_said_to_be_are_refused_without_asking
         (settings(&app, "alipay").await, settings(&app, "wechatpay").await, settings(&app, "unionpay").await);
     let own_public = |private: &Value| {
         let signer = Signer::from_text(private.as_str().unwrap()).unwrap();
-        json!(providers::sandbox::keys::pem("PUBLIC KEY", &signer.public_key_der().unwrap()))
+        json!(providers::sandbox::secrets::pem("PUBLIC KEY", &signer.public_key_der().unwrap()))
     };
     let cases = [
         ("alipay", &alipay, "alipay_public_key", own_public(&alipay["app_private_key"])),

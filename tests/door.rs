@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
 
 use interlock::api::auth::Scope;
-use interlock::demo;
+use interlock::directory::issue;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -45,7 +45,7 @@ async fn what_needs_the_scope_admin_answers_at_its_own_address_and_nowhere_else(
     let app = TestApp::with(&[("server.admin", "127.0.0.1:0")]).await;
     let (public, admin) = (app.client.base.clone(), format!("http://{}", app.admin().unwrap()));
     let lesser = [Scope::Pay, Scope::Refund, Scope::Finance];
-    let lesser = demo::new_key(&app.app().store, &app.owner(), &lesser).await.unwrap();
+    let lesser = issue::new_key(&app.app().store, &app.owner(), &lesser).await.unwrap();
     let lesser = Client::new(&admin, &lesser);
     let (mut here, mut there) = (0, 0);
     for (method, path) in calls(&app.client).await {

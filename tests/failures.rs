@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use interlock::payments::failure::{OWN, reason, words};
+use interlock::payments::view::failure::{OWN, reason, words};
 use providers::outcome::{Failure, FailureKind};
 use providers::reason::Reason;
 use reqwest::Method;

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use interlock::api::auth::{Scope, digest};
 use interlock::config::Config;
-use interlock::demo;
+use interlock::directory::issue;
 use interlock::domain::id::{self, Kind};
 use interlock::domain::key;
 use interlock::domain::{Owner, Timestamp};
@@ -64,7 +64,7 @@ async fn a_key_is_made_with_no_more_than_its_maker_may_do_and_shown_once() {
     assert_eq!(app.client.get(&path).await.expect(200)["data"][0]["name"], "demo");
     let all = [Scope::Pay, Scope::Refund, Scope::Admin];
     let stranger = app.other_merchant(&all).await;
-    let live = with(&app.client, &demo::new_key(store, &Owner::of(&app.merchant, true), &all).await.unwrap());
+    let live = with(&app.client, &issue::new_key(store, &Owner::of(&app.merchant, true), &all).await.unwrap());
     for other in [&stranger, &live] {
         revoke(other, made["id"].as_str().unwrap()).await.problem(404, "not_found", None);
         assert_eq!(listed(other).await.len(), 1);
@@ -73,7 +73,7 @@ async fn a_key_is_made_with_no_more_than_its_maker_may_do_and_shown_once() {
     }
     assert!(make(&live, "x", &["pay"]).await.expect(201)["key"].as_str().unwrap().starts_with("sk_live_"));
 
-    let admin = with(&app.client, &demo::new_key(store, &app.owner(), &[Scope::Admin]).await.unwrap());
+    let admin = with(&app.client, &issue::new_key(store, &app.owner(), &[Scope::Admin]).await.unwrap());
     make(&admin, "x", &["admin", "pay"]).await.problem(403, "forbidden", Some("scopes"));
     make(&admin, "x", &["fly"]).await.problem(422, "invalid_parameter", Some("scopes"));
     make(&admin, "x", &[]).await.problem(422, "invalid_parameter", Some("scopes"));
@@ -269,8 +269,8 @@ async fn two_persons_are_two_keys_of_which_neither_came_from_the_other() {
     // A `notify_url` of a payment, whose entries do not end by themselves.
     let entry = Operation { subject_id: "pay_gone".to_owned(), ..entry };
     store.raise(&entry).await.unwrap();
-    let first = with(&app.client, &demo::new_key(store, &app.owner(), &[Scope::Admin]).await.unwrap());
-    let second = with(&app.client, &demo::new_key(store, &app.owner(), &[Scope::Admin]).await.unwrap());
+    let first = with(&app.client, &issue::new_key(store, &app.owner(), &[Scope::Admin]).await.unwrap());
+    let second = with(&app.client, &issue::new_key(store, &app.owner(), &[Scope::Admin]).await.unwrap());
     let of = async |maker: &Client| {
         let made = make(maker, "another", &["admin"]).await.expect(201);
         with(&app.client, made["key"].as_str().unwrap())

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use interlock::api::auth::Scope;
 use interlock::config::Config;
-use interlock::demo;
+use interlock::directory::issue;
 use interlock::domain::id::{self, Kind};
 use interlock::domain::{AllOwners, Owner};
 use interlock::server::{self, Running};
@@ -90,7 +90,7 @@ async fn a_gateway_with_the_sandbox_inside_goes_along_forward_and_after_a_restar
 
     // Who wants the real time for live money does not get a clock that was moved.
     let owner = Owner::of(running.demo.as_ref().unwrap().merchant.clone(), true);
-    let key = demo::new_key(&running.app.store, &owner, &[Scope::Admin]).await.unwrap();
+    let key = issue::new_key(&running.app.store, &owner, &[Scope::Admin]).await.unwrap();
     let live = Client::new(&client.base, &key);
     let account = json!({"provider": "alipay", "name": "till", "credentials": {}});
     live.post("/v1/accounts", "account", &account).await.problem(409, "clock_moved", None);

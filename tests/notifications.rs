@@ -19,7 +19,7 @@ use interlock::api::auth::Scope;
 use providers::ProviderName;
 use providers::money::Money;
 use providers::sandbox::book::{Event, Order};
-use providers::sandbox::face::{Alteration, Face, Notice, Outgoing};
+use providers::sandbox::simulator::{Alteration, Notice, Outgoing, Simulator};
 use providers::signing::Signer;
 use providers::wechatpay::sign::{ResourceKey, answer_message};
 use reqwest::Method;
@@ -60,7 +60,7 @@ fn is_told(provider: &str, answer: &Answer, told: Told) {
 struct Pen {
     provider: &'static str,
     keys: Value,
-    face: Arc<dyn Face>,
+    face: Arc<dyn Simulator>,
     now: DateTime<Utc>,
 }
 
@@ -73,7 +73,7 @@ impl Pen {
     fn with(app: &TestApp, provider: &'static str, change: impl FnOnce(&mut Value)) -> Self {
         let mut keys = keys().of(provider).unwrap().clone();
         change(&mut keys);
-        let face = (providers::protocol(provider).unwrap().face)(&keys).unwrap();
+        let face = (providers::sandbox::simulated(provider).unwrap().open)(&keys).unwrap();
         Self { provider, keys, face, now: app.app().clock.now().utc() }
     }
 
@@ -253,7 +253,7 @@ async fn forgeries(app: &TestApp, provider: &'static str, order: &Order) -> Vec<
         let made = other.send(Method::POST, "/v1/accounts", None, Some(body.into_bytes())).await.expect(201);
         made["id"].as_str().unwrap().to_owned()
     };
-    let another_key = providers::sandbox::keys::rsa_private_keys::<1>().unwrap()[0].clone();
+    let another_key = providers::sandbox::secrets::rsa_private_keys::<1>().unwrap()[0].clone();
     let wrong_key = Pen::with(app, provider, |keys| {
         keys[if provider == "alipay" { "alipay_private_key" } else { "public_key_private" }] = json!(another_key);
     });

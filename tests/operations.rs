@@ -16,7 +16,7 @@ const PAST_DEADLINES_S: i64 = 1_025;
 
 /// A key of the demo merchant's of its own: another person.
 async fn person(app: &TestApp, scopes: &[Scope]) -> Client {
-    let key = interlock::demo::new_key(&app.app().store, &app.owner(), scopes).await.unwrap();
+    let key = interlock::directory::issue::new_key(&app.app().store, &app.owner(), scopes).await.unwrap();
     Client::new(&app.client.base, &key)
 }
 

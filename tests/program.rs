@@ -369,7 +369,7 @@ async fn a_gateway_serves_although_nobody_reads_what_it_prints() {
         assert!(began.elapsed() < PATIENCE && child.try_wait().unwrap().is_none(), "it has stopped");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
-    let demo: interlock::demo::Demo = serde_json::from_slice(&std::fs::read(&demo).unwrap()).unwrap();
+    let demo: interlock::server::demo::Demo = serde_json::from_slice(&std::fs::read(&demo).unwrap()).unwrap();
     Client::new(&demo.base_url, &demo.api_key).pay(&order()).await.expect(201);
     terminate(&mut child).await;
 }

@@ -88,7 +88,9 @@ async fn live_key(url: &str, merchant: &str) -> String {
         let credentials = vault.seal(&id, &plain).unwrap();
         assert!(store.add_account(&AccountRow { id, owner: owner.clone(), credentials, ..row }).await.unwrap());
     }
-    let key = interlock::demo::new_key(&store, &owner, &[Scope::Pay, Scope::Refund, Scope::Finance]).await.unwrap();
+    let key = interlock::directory::issue::new_key(&store, &owner, &[Scope::Pay, Scope::Refund, Scope::Finance])
+        .await
+        .unwrap();
     store.close().await.unwrap();
     key
 }

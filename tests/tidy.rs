@@ -1,6 +1,7 @@
 //! The style as a test: what reviewers should not have to look for. Each rule is a function over files, is held
 //! against the whole repository by one test, and is shown by the next one to find what it forbids.
 
+mod circles;
 mod kill_points;
 mod layers;
 mod manifest;

@@ -1,73 +1,24 @@
 //! The suite that every provider passes, whatever its protocol: what `provider.rs` promises to those who decide
 //! about money. It asks capabilities, never names, and changes nothing but orders of its own.
 
-use std::fmt;
-use std::sync::Arc;
+mod charges;
+mod subject;
+
 use std::time::Duration;
 
-use async_trait::async_trait;
 use bytes::Bytes;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::TimeDelta;
 use http::HeaderMap;
 
-use crate::money::Money;
+use self::subject::{AMOUNT_FEN, Checks, Kept, ensure, paid, taken_up};
+pub use self::subject::{Broken, OtherSide, Subject};
 use crate::notification::{Acknowledgement, RawNotification};
-use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
-use crate::outcome::{Capture, Created, Ended, Queried, RefundQueried, Refunded};
-use crate::provider::{Ending, Provider};
-use crate::sandbox::payer::Mood;
+use crate::order::RefundOrder;
+use crate::outcome::{Ended, Queried, RefundQueried, Refunded};
+use crate::provider::Ending;
 
-mod charges;
-
-const AMOUNT_FEN: i64 = 8_888;
 /// Longer than any provider's refund takes in the sandbox.
 const REFUND_TIME: Duration = Duration::from_secs(3600);
-
-/// The payer and the time at the provider under test.
-#[async_trait]
-pub trait OtherSide: Send + Sync {
-    /// The provider's time.
-    fn now(&self) -> DateTime<Utc>;
-    /// The payer opens the order and pays. Says whether the money was taken.
-    async fn pay(&self, order_no: &str) -> bool;
-    /// The payer opens the order and does not pay; a payer who is asked to confirm says no.
-    async fn open(&self, order_no: &str);
-    /// The code on the phone of a payer in this mood, never shown before. Only asked for where charges are made.
-    fn auth_code(&self, mood: Mood) -> String;
-    /// What the merchant has of this order's money: what was taken and did not go back, in fen.
-    fn kept_fen(&self, order_no: &str) -> i64;
-    /// The provider's time moves on.
-    async fn let_pass(&self, time: Duration);
-}
-
-/// What is tested.
-pub struct Subject {
-    /// The provider.
-    pub provider: Arc<dyn Provider>,
-    /// The payer's side of it.
-    pub other_side: Arc<dyn OtherSide>,
-    /// The flow of the orders that are made: offers, or charges.
-    pub flow: Flow,
-    /// An address that the provider takes.
-    pub notify_url: String,
-    /// Begins all numbers of this run: 1 to 16 of `[0-9A-Za-z]`, never used before at this provider.
-    pub prefix: String,
-}
-
-/// A promise that was not kept.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{promise}: got {got}")]
-pub struct Broken {
-    /// The promise.
-    pub promise: &'static str,
-    /// What came instead.
-    pub got: String,
-}
-
-type Kept = Result<(), Broken>;
-
-/// The checks that were run, by name.
-type Checks = Vec<(&'static str, Kept)>;
 
 /// Runs every check for the flow and names those that failed; an empty list is what one wants.
 pub async fn run_all(subject: &Subject) -> Vec<(&'static str, Broken)> {
@@ -98,110 +49,6 @@ async fn refunds(subject: &Subject) -> Checks {
         ("a_refund_number_means_one_amount", a_refund_number_means_one_amount(subject).await),
         ("a_refund_never_made_is_not_found", a_refund_never_made_is_not_found(subject).await),
     ]
-}
-
-fn ensure(holds: bool, promise: &'static str, got: &dyn fmt::Debug) -> Kept {
-    if holds { Ok(()) } else { Err(Broken { promise, got: format!("{got:?}") }) }
-}
-
-impl Subject {
-    fn ending(&self) -> Option<Ending> {
-        self.provider.capabilities().flow(self.flow).map(|f| f.ending)
-    }
-
-    fn call(&self) -> Call {
-        Call { now: self.other_side.now(), timeout: Duration::from_secs(5) }
-    }
-
-    fn order(&self, suffix: &str) -> Result<Order, Broken> {
-        let now = self.other_side.now();
-        let amount = fen(AMOUNT_FEN)?;
-        let life_s = self.provider.capabilities().shortest_offer_s.max(900);
-        Ok(Order {
-            order_no: format!("{}{suffix}", self.prefix),
-            payment_id: format!("pay_{}{suffix}", self.prefix),
-            flow: self.flow,
-            amount,
-            description: "一杯咖啡 coffee".to_owned(),
-            txn_time: now,
-            expires_at: now + TimeDelta::seconds(i64::from(life_s)),
-            notify_url: self.notify_url.clone(),
-            client_ip: Some("203.0.113.7".to_owned()),
-            auth_code: self.flow.takes_money().then(|| self.other_side.auth_code(Mood::Pays)),
-            store: None,
-        })
-    }
-
-    /// Makes an offer, which everybody promises to be able to.
-    async fn offer(&self, suffix: &str) -> Result<Order, Broken> {
-        let order = self.order(suffix)?;
-        let created = self.provider.create(&order, &self.call()).await.outcome;
-        ensure(matches!(created, Created::Accepted(_)), "a new offer is accepted", &created)?;
-        Ok(order)
-    }
-
-    async fn paid_order(&self, suffix: &str) -> Result<Order, Broken> {
-        if self.flow.takes_money() {
-            return charges::paid(self, suffix).await.map(|(order, _)| order);
-        }
-        let order = self.offer(suffix).await?;
-        let taken = self.other_side.pay(&order.order_no).await;
-        ensure(taken, "a living offer can be paid", &taken)?;
-        Ok(order)
-    }
-
-    async fn query(&self, order: &Order) -> Queried {
-        self.provider.query(&reference(order), &self.call()).await.outcome
-    }
-
-    async fn close(&self, order: &Order) -> Ended {
-        self.provider.close(&reference(order), &self.call()).await.outcome
-    }
-
-    /// A refund, with the provider's spacing before it.
-    async fn refund(&self, refund: &RefundOrder) -> Refunded {
-        let spacing = self.provider.capabilities().refund_spacing_ms;
-        self.other_side.let_pass(Duration::from_millis(u64::from(spacing))).await;
-        self.provider.refund(refund, &self.call()).await.outcome
-    }
-
-    fn refund_order(&self, order: &Order, suffix: &str, amount_fen: i64) -> Result<RefundOrder, Broken> {
-        Ok(RefundOrder {
-            order: reference(order),
-            transaction_id: None,
-            refund_no: format!("{}{suffix}", self.prefix),
-            txn_time: order.txn_time,
-            renumbered: false,
-            amount: fen(amount_fen)?,
-            total: order.amount,
-            reason: Some("the suite gives it back".to_owned()),
-            notify_url: self.notify_url.clone(),
-        })
-    }
-
-    /// Nobody can pay it any more, and the provider says so.
-    async fn is_dead(&self, order: &Order) -> Kept {
-        let queried = self.query(order).await;
-        ensure(queried == Queried::Closed, "a closed offer is queried as closed", &queried)?;
-        let taken = self.other_side.pay(&order.order_no).await;
-        ensure(!taken, "a closed offer takes no money", &taken)?;
-        let closed = self.close(order).await;
-        // Alipay has one "no" for closed and for paid orders: then it takes a query to know.
-        let harmless = matches!(closed, Ended::Closed | Ended::Impossible(_) | Ended::Unknown(_));
-        ensure(harmless, "closing again changes nothing", &closed)
-    }
-}
-
-fn fen(fen: i64) -> Result<Money, Broken> {
-    Money::fen(fen).map_err(|e| Broken { promise: "the suite's amounts are amounts", got: e.to_string() })
-}
-
-fn reference(order: &Order) -> OrderRef {
-    OrderRef { order_no: order.order_no.clone(), txn_time: order.txn_time, expires_at: order.expires_at }
-}
-
-fn taken_up(refunded: &Refunded) -> bool {
-    matches!(refunded, Refunded::Accepted | Refunded::Done)
 }
 
 fn capabilities_make_sense(subject: &Subject) -> Kept {
@@ -256,15 +103,6 @@ async fn a_paid_offer_is_told_completely(subject: &Subject) -> Kept {
     ensure(ours, "what is passed back is what we passed", &capture)?;
     let recent = capture.paid_at.is_none_or(|at| (subject.other_side.now() - at).abs() < TimeDelta::minutes(1));
     ensure(recent, "a capture's time is the time of paying", &capture)
-}
-
-fn paid(queried: Queried) -> Result<Capture, Broken> {
-    match queried {
-        Queried::Paid(capture) => Ok(capture),
-        Queried::NotFound | Queried::Payable | Queried::Closed | Queried::Reversed | Queried::Unknown(_) => {
-            Err(Broken { promise: "a paid offer is queried as paid", got: format!("{queried:?}") })
-        }
-    }
 }
 
 async fn an_unpaid_offer_ends_as_declared(subject: &Subject) -> Kept {

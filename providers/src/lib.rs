@@ -4,20 +4,21 @@
 //! * [`money`], [`order`], [`outcome`], [`reason`], [`notification`] – what crosses the trait;
 //! * [`address`], [`http`], [`signing`], and within this crate `charset` and `text` – what adapters share;
 //! * [`layer`] – wrappers around any provider; [`layer::stack`] fixes their order;
-//! * [`memory`] – a provider without a network, for tests;
-//! * [`alipay`], [`wechatpay`], [`unionpay`] – the adapters, each with its face of the sandbox;
-//! * [`sandbox`] – one server that speaks all of these protocols from the other side;
-//! * [`conformance`] – the suite that every provider passes.
+//! * [`alipay`], [`wechatpay`], [`unionpay`] – the adapters, each with its simulator;
+//! * [`sandbox`] – one server that speaks all of these protocols from the other side (feature `sandbox`);
+//! * `conformance` – the suite that every provider passes, and `memory`, a provider without a network (feature `testing`).
 
 pub mod address;
 pub mod alipay;
 mod charset;
+#[cfg(any(test, feature = "testing"))]
 pub mod conformance;
 #[cfg(test)]
 #[path = "../../tests/fuzz/driver.rs"]
 mod fuzz;
 pub mod http;
 pub mod layer;
+#[cfg(any(test, feature = "testing"))]
 pub mod memory;
 pub mod money;
 pub mod notification;
@@ -25,6 +26,7 @@ pub mod order;
 pub mod outcome;
 pub mod provider;
 pub mod reason;
+#[cfg(feature = "sandbox")]
 pub mod sandbox;
 pub mod signing;
 mod text;
@@ -35,3 +37,8 @@ pub use provider::{Capabilities, Protocol, Provider, ProviderName, protocol};
 
 /// The one list of providers, in the order in which a merchant without a rule uses them.
 pub static PROTOCOLS: &[Protocol] = &[alipay::PROTOCOL, wechatpay::PROTOCOL, unionpay::PROTOCOL];
+
+/// The same providers, seen from the other side.
+#[cfg(feature = "sandbox")]
+pub static SIMULATORS: &[sandbox::simulator::SimulatedProvider] =
+    &[alipay::simulator::SIMULATOR, wechatpay::simulator::SIMULATOR, unionpay::simulator::SIMULATOR];

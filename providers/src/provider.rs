@@ -14,8 +14,6 @@ use crate::notification::{Acknowledgement, AcknowledgementBody, Notification, Ra
 use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
 use crate::outcome::{Answer, Created, Ended, Queried, RefundQueried, Refunded};
 use crate::reason::Reasons;
-use crate::sandbox::face::Face;
-use crate::sandbox::keys::NoRandomness;
 
 /// One account at one provider, ready to be called.
 ///
@@ -127,10 +125,6 @@ pub struct Protocol {
     pub addresses: &'static [Address],
     /// What its codes say.
     pub reasons: Reasons,
-    /// Makes the keys and identities of its sandbox merchant: what `face` reads.
-    pub face_keys: fn() -> Result<serde_json::Value, NoRandomness>,
-    /// Its side of the wire, for the sandbox.
-    pub face: fn(&serde_json::Value) -> Result<Arc<dyn Face>, SettingsError>,
 }
 
 /// What an address of a provider is for.

@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn a_key_is_read_however_its_text_has_been_folded() {
-        let signer = Signer::from_text(&crate::sandbox::keys::rsa_private_keys::<1>().unwrap()[0]).unwrap();
+        let signer = Signer::from_text(&crate::sandbox::secrets::rsa_private_keys::<1>().unwrap()[0]).unwrap();
         let bare = BASE64.encode(signer.public_key_der().unwrap());
         let lines: Vec<&str> = bare.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
         let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"));

@@ -15,18 +15,19 @@ use utoipa::ToSchema;
 use super::auth::{Caller, Scope};
 use super::body::RawBody;
 use super::error::Problem;
+use super::fields::text;
 use super::list::List;
-use super::new_payment::text;
 use super::request::Id;
 use crate::app::App;
-use crate::directory::{Account, proof};
 use crate::domain::Timestamp;
 use crate::domain::id::{self, Kind};
 use crate::payments::aside::CLOCK_OFF_MS;
+use crate::routing::account::Account;
+use crate::routing::account_limits::Used;
+use crate::routing::account_limits::{Limits, Terms};
 use crate::routing::coverage;
-use crate::routing::hours::Window;
-use crate::routing::terms::{Limits, Terms};
-use crate::routing::usage::Used;
+use crate::routing::proof;
+use crate::routing::time_windows::Window;
 use crate::store::{AccountRow, NewAccount};
 
 /// Accounts of one owner in use: each has a client, keys in memory, and a place in every gateway's health.

@@ -71,6 +71,14 @@ async fn read(mut payload: dev::Payload, max_bytes: usize) -> Result<bytes::Byte
 }
 
 impl RawBody {
+    /// As [`Self::json`]; no body at all is an object without members.
+    ///
+    /// # Errors
+    /// As [`Self::json`].
+    pub fn json_or_default<T: DeserializeOwned + Default>(&self) -> Result<T, Problem> {
+        if self.0.is_empty() { Ok(T::default()) } else { self.json() }
+    }
+
     /// Reads strict JSON: every member once and known, every value of its type.
     ///
     /// # Errors

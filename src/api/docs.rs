@@ -2,28 +2,41 @@
 //! that whoever asks for a large one and does not read it takes no memory.
 
 use std::convert::Infallible;
-use std::sync::{Arc, LazyLock};
+#[cfg(feature = "docs")]
+use std::sync::Arc;
+use std::sync::LazyLock;
 
+use actix_web::HttpResponse;
 use actix_web::body::SizedStream;
+#[cfg(feature = "docs")]
 use actix_web::http::header::{CONTENT_ENCODING, ContentEncoding};
-use actix_web::{HttpResponse, web};
+use actix_web::web::{self, ServiceConfig};
 use bytes::Bytes;
 use futures_util::stream;
 use utoipa::OpenApi as _;
-use utoipa_swagger_ui::Config;
 
 use super::describe::ApiDoc;
+#[cfg(feature = "docs")]
 use super::error::Problem;
 
 /// Written at once.
 const PIECE: usize = 16 << 10;
 
-static CONFIG: LazyLock<Arc<Config<'static>>> = LazyLock::new(|| Arc::new(Config::from("/openapi.json")));
+#[cfg(feature = "docs")]
+static CONFIG: LazyLock<Arc<utoipa_swagger_ui::Config<'static>>> =
+    LazyLock::new(|| Arc::new(utoipa_swagger_ui::Config::from("/openapi.json")));
 static DOCUMENT: LazyLock<Bytes> =
     LazyLock::new(|| Bytes::from(serde_json::to_vec(&ApiDoc::openapi()).unwrap_or_default()));
 
+/// The description of the API, and the page that shows it where the build has one.
+pub(super) fn routes(config: &mut ServiceConfig) {
+    config.service(web::resource("/openapi.json").get(document));
+    #[cfg(feature = "docs")]
+    config.service(web::redirect("/docs", "/docs/")).service(web::resource("/docs/{_:.*}").get(file));
+}
+
 /// The description of the API.
-pub async fn document() -> HttpResponse {
+async fn document() -> HttpResponse {
     HttpResponse::Ok().content_type("application/json").body(in_pieces(DOCUMENT.clone()))
 }
 
@@ -31,7 +44,8 @@ pub async fn document() -> HttpResponse {
 ///
 /// # Errors
 /// There is no such file.
-pub async fn file(path: web::Path<String>) -> Result<HttpResponse, Problem> {
+#[cfg(feature = "docs")]
+async fn file(path: web::Path<String>) -> Result<HttpResponse, Problem> {
     let found = utoipa_swagger_ui::serve(&path, Arc::clone(&CONFIG)).ok().flatten();
     let file = found.ok_or_else(|| Problem::not_found("page"))?;
     let bytes = match file.bytes {

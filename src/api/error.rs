@@ -11,10 +11,11 @@ use utoipa::ToSchema;
 
 use crate::domain::operation::actions;
 use crate::payments::Trouble;
+use crate::payments::offer::OfferError;
 use crate::payments::pay::OpenError;
 use crate::payments::refund::RefundError;
 use crate::payments::work_list::Refusal;
-use crate::routing::check::Fault;
+use crate::routing::validation_error::ValidationError;
 use crate::store::CommitError;
 
 tokio::task_local! {
@@ -174,9 +175,27 @@ impl From<crate::directory::DirectoryError> for Problem {
     }
 }
 
-impl From<Fault> for Problem {
-    fn from(fault: Fault) -> Self {
+impl From<ValidationError> for Problem {
+    fn from(fault: ValidationError) -> Self {
         Self::invalid(fault.param, fault.detail)
+    }
+}
+
+impl From<OfferError> for Problem {
+    fn from(error: OfferError) -> Self {
+        match error {
+            OfferError::NoPayment => Self::not_found("payment"),
+            OfferError::NotOpen { id, status } => {
+                let detail = "This payment takes no other offer now.";
+                Self::new(StatusCode::CONFLICT, "payment_not_open", detail).because_of(id, status)
+            }
+            OfferError::NotServed => {
+                let detail = "None of your accounts serves this flow, amount and choice of providers, or those that do have \
+                              refused this payment.";
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "flow_not_available", detail).about("flow")
+            }
+            OfferError::Trouble(trouble) => trouble.into(),
+        }
     }
 }
 

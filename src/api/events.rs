@@ -3,19 +3,19 @@
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
-use utoipa::openapi::{ObjectBuilder, RefOr, Schema, Type};
-use utoipa::{PartialSchema, ToSchema};
+use utoipa::ToSchema;
 
 use super::auth::{Caller, Scope};
 use super::body::RawBody;
 use super::error::Problem;
+use super::fields::EventType;
 use super::list::{List, ListQuery, Page, time};
 use super::request::Id;
-use super::webhooks::{optional, own};
+use super::webhooks::own;
 use crate::app::App;
 use crate::domain::Timestamp;
 use crate::domain::webhook::{End, State};
-use crate::payments::events::KINDS;
+use crate::payments::view::events::KINDS;
 use crate::store::{DeliveryFilter, DeliveryRow, EndpointRow, EventFilter, EventRow, Receiver, TryRow};
 use crate::webhooks::message::Message;
 
@@ -23,18 +23,6 @@ use crate::webhooks::message::Message;
 const REPLAYED_AT_ONCE: u64 = 500;
 /// Events of one call.
 const MAX_REPLAYED: usize = 100_000;
-
-/// A kind of event.
-#[derive(Debug)]
-pub struct EventType;
-
-impl PartialSchema for EventType {
-    fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(KINDS.iter().copied())).into()
-    }
-}
-
-impl ToSchema for EventType {}
 
 /// What became of an event at one receiver.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -194,7 +182,7 @@ async fn event(app: &App, caller: &Caller, id: &str) -> Result<EventRow, Problem
     responses((status = 202, body = Replay), (status = 409, body = Problem, content_type = "application/problem+json", description = "endpoint_disabled")))]
 pub async fn replay(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Admin, Scope::Pay])?;
-    let wanted: ReplayOne = optional(&body)?;
+    let wanted: ReplayOne = body.json_or_default()?;
     let event = event(&app, &caller, &id).await?;
     let own = app.store.endpoints_of(&caller.owner).await?;
     let (endpoints, notify_url): (Vec<&EndpointRow>, Option<String>) = match &wanted.endpoint {

@@ -12,7 +12,7 @@ use super::request::Id;
 use crate::app::App;
 use crate::domain::incident::{Cause, Entry, Phase, Severity, Subject};
 use crate::domain::{Timestamp, Whose};
-use crate::payments::schedule;
+use crate::payments::transition::schedule;
 use crate::store::{EntryRow, Figures, IncidentFilter, IncidentRow};
 
 /// Where an incident stands.

@@ -9,6 +9,7 @@ pub mod describe;
 mod docs;
 pub mod error;
 pub mod events;
+mod fields;
 mod fingerprint;
 pub mod idempotency;
 pub mod incidents;
@@ -96,9 +97,7 @@ pub fn routes(side: Side) -> impl FnOnce(&mut ServiceConfig) {
             .service(at("/status").get(status::page).head(status::page))
             .service(at("/status.json").get(status::json).head(status::json))
             .service(at("/metrics").admin().get(system::metrics))
-            .service(web::redirect("/docs", "/docs/"))
-            .service(web::resource("/docs/{_:.*}").get(docs::file))
-            .service(web::resource("/openapi.json").get(docs::document))
+            .configure(docs::routes)
             .default_service(web::to(system::nothing_here));
     }
 }

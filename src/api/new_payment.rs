@@ -3,16 +3,15 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
-use providers::address;
 use providers::money::{Currency, Money};
 use providers::order::{Flow, Store};
 use providers::{PROTOCOLS, ProviderName};
 use serde::Deserialize;
-use unicode_properties::UnicodeEmoji as _;
 use utoipa::ToSchema;
 
 use super::auth::Caller;
 use super::error::Problem;
+use super::fields::{flow, providers_of, receiver, text, web_address};
 use super::metadata::Metadata;
 use crate::app::App;
 use crate::payments::pay::NewPayment;
@@ -132,7 +131,7 @@ impl CreatePayment {
             return Err(Problem::invalid("payer.client_ip", "Not an IP address."));
         }
         let return_url = self.return_url.map(|url| web_address("return_url", &url)).transpose()?;
-        let notify_url = self.notify_url.map(|url| super::webhooks::receiver(app, "notify_url", &url)).transpose()?;
+        let notify_url = self.notify_url.map(|url| receiver(app, "notify_url", &url)).transpose()?;
         let metadata = self.metadata.check()?;
         let flow = flow(&self.flow)?;
         let wait = wait(flow, self.wait)?;
@@ -200,76 +199,4 @@ fn whose(flow: Flow, auth_code: Option<&str>, asked: Vec<ProviderName>) -> Resul
         return Err(Problem::invalid("auth_code", detail));
     }
     Ok(vec![provider])
-}
-
-pub(super) fn flow(text: &str) -> Result<Flow, Problem> {
-    text.parse().map_err(|_| {
-        Problem::invalid(
-            "flow",
-            "A flow is one of qr, barcode, page, h5, app, jsapi; your accounts tell which they serve.",
-        )
-    })
-}
-
-pub(super) fn providers_of(names: &[String]) -> Result<Vec<ProviderName>, Problem> {
-    let mut providers = Vec::new();
-    for (index, name) in names.iter().enumerate() {
-        let param = || format!("providers[{index}]");
-        let known: Vec<&str> = providers::PROTOCOLS.iter().map(|p| p.name.as_str()).collect();
-        let provider: ProviderName = name
-            .parse()
-            .map_err(|_| Problem::invalid(param(), format!("A provider is one of {}.", known.join(", "))))?;
-        if providers.contains(&provider) {
-            return Err(Problem::invalid(param(), "Each provider is named once."));
-        }
-        providers.push(provider);
-    }
-    Ok(providers)
-}
-
-/// 1 to `max` characters, none of them a control character or one that nobody sees.
-pub(super) fn text(param: &str, value: &str, max: usize) -> Result<(), Problem> {
-    let length = value.chars().count();
-    if !(1..=max).contains(&length) || value.chars().any(char::is_control) {
-        let detail = format!("1 to {max} characters without control characters are needed.");
-        return Err(Problem::invalid(param, detail));
-    }
-    seen(param, value)
-}
-
-/// That nothing in a text is hidden from whoever reads it.
-pub(super) fn seen(param: &str, value: &str) -> Result<(), Problem> {
-    match hidden(value) {
-        None => Ok(()),
-        Some(hidden) => {
-            let detail = format!("The invisible character U+{:04X} must not be in it.", u32::from(hidden));
-            Err(Problem::invalid(param, detail))
-        }
-    }
-}
-
-/// A character that is not seen, and makes a text look like another one: what turns the direction of writing, and blanks
-/// without a width. A joiner joins two emoji and nothing else.
-fn hidden(text: &str) -> Option<char> {
-    let is_emoji = |c: &char| (!c.is_ascii() && c.is_emoji_char()) || *c == '\u{FE0F}';
-    let characters: Vec<char> = text.chars().collect();
-    let joins = |at: usize| {
-        let before = at.checked_sub(1).and_then(|at| characters.get(at));
-        before.is_some_and(is_emoji) && characters.get(at + 1).is_some_and(is_emoji)
-    };
-    let is_hidden = |(at, c): &(usize, &char)| match c {
-        '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => true,
-        '\u{200B}' | '\u{2060}' | '\u{FEFF}' => true,
-        '\u{200D}' => !joins(*at),
-        _ => false,
-    };
-    characters.iter().enumerate().find(is_hidden).map(|(_, c)| *c)
-}
-
-/// An address for the payer's browser, as it is kept.
-fn web_address(param: &str, url: &str) -> Result<String, Problem> {
-    match address::read(url) {
-        Ok(read) => Ok(address::kept(url, &read)),
-        Err(bad) => Err(Problem::invalid(param, format!("The address {bad}."))),
-    }
 }

@@ -14,19 +14,23 @@ use super::admission::{Admission, Place};
 use super::auth::{Caller, Scope};
 use super::body::RawBody;
 use super::error::{Problem, REQUEST_ID, is_key_taken, is_order_taken};
+use super::fields::{flow, providers_of};
 use super::idempotency::{self, Once};
 use super::list::{List, ListQuery, Page, time};
-use super::new_payment::{CreatePayment, flow, providers_of};
+use super::new_payment::CreatePayment;
 use super::request::{Id, caller_of};
 use crate::app::App;
 use crate::domain::Aggregate;
 use crate::domain::attempt::State as AttemptState;
 use crate::domain::payment::State;
 use crate::kill_point;
-use crate::payments::pay::{self, Asker, OpenError, Ran};
+use crate::payments::call::Asker;
+use crate::payments::commit::reload;
+use crate::payments::offer::{self, NewOffer, OfferError, Planned};
+use crate::payments::pay::{self, OpenError, Ran};
 use crate::payments::view::{self, PaymentView};
-use crate::payments::{DECISIONS, Trouble, close, queue, resolve};
-use crate::store::change::{Change, Key, KeyWrite, StoredAnswer};
+use crate::payments::{Trouble, cancel, queue, resolve};
+use crate::store::change::{Key, StoredAnswer};
 use crate::store::{CommitError, PaymentFilter};
 use crate::traces::{self, Span};
 
@@ -193,9 +197,9 @@ async fn finish(
         Ok(Ok(Ok(ran))) => ran,
         Ok(Ok(Err(error))) => {
             tracing::warn!(payment_id, %error, "the resolver goes on with this payment");
-            Ran::unanswered(pay::reload(app, payment_id).await?)
+            Ran::unanswered(reload(app, payment_id).await?)
         }
-        Ok(Err(_)) | Err(_) => Ran::unanswered(pay::reload(app, payment_id).await?),
+        Ok(Err(_)) | Err(_) => Ran::unanswered(reload(app, payment_id).await?),
     };
     if let Some(answer) = ran.answer {
         return Ok(idempotency::answer(answer));
@@ -216,7 +220,7 @@ async fn charged(
 ) -> Result<HttpResponse, Problem> {
     while aggregate.payment.status == State::Processing && Instant::now() < answer_by && !app.draining.is_cancelled() {
         tokio::time::sleep(LOOK_EVERY.min(answer_by.saturating_duration_since(Instant::now()))).await;
-        aggregate = pay::reload(app, &aggregate.payment.id).await?;
+        aggregate = reload(app, &aggregate.payment.id).await?;
     }
     standing(app, key, aggregate).await
 }
@@ -237,7 +241,7 @@ async fn standing(app: &App, key: &Key, aggregate: Aggregate) -> Result<HttpResp
         return Ok(idempotency::answer(stands));
     }
     // Somebody was first, and may have told of something that is newer than this.
-    let now = pay::reload(app, &aggregate.payment.id).await?;
+    let now = reload(app, &aggregate.payment.id).await?;
     Ok(match is_told(&stands, &now) {
         true => idempotency::answer(stands),
         false => HttpResponse::Ok().json(queue::view(app, &now).await?),
@@ -358,55 +362,20 @@ pub async fn offer(
     let place = admission.payment(&app, &request, &caller.owner)?;
     let app = app.into_inner();
     let answer_by = answer_by(&app);
-    for _ in 0..DECISIONS {
-        let found = app.store.payment_of(&caller.owner, &id).await?;
-        let mut before = found.ok_or_else(|| Problem::not_found("payment"))?;
-        if app.store.key(&once.scope).await?.is_some() {
-            return again(&app, &once, answer_by).await;
-        }
-        let stored = before.clone();
-        before.payment.flow = flow;
-        before.payment.providers.clone_from(&providers);
-        let (now, planned_at) = (app.clock.now(), Instant::now());
-        let Some((after, served)) = close::replace_offer(&app, &before, now)? else {
-            let detail = "This payment takes no other offer now.";
-            let problem = Problem::new(StatusCode::CONFLICT, "payment_not_open", detail);
-            return Err(problem.because_of(stored.payment.id, stored.payment.status));
-        };
-        if !served {
-            let detail = "None of your accounts serves this flow, amount and choice of providers, or those that do have \
-                          refused this payment.";
-            return Err(Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "flow_not_available", detail).about("flow"));
-        }
-        let key = Key {
-            scope: once.scope.clone(),
-            fingerprint: once.fingerprint.clone(),
-            resource_id: stored.payment.id.clone(),
-            created_at: now,
-        };
-        let change = Change::update(&stored, after, now).with_key(Some(KeyWrite::Claim(key.clone())));
-        let planned = change.after().clone();
-        match app.store.commit(change).await {
-            Ok(()) => {
-                kill_point!("offer_after_commit");
-                let asker = Asker { key: None, planned_at, answer_by, auth_code: None };
-                let claimed = key.clone();
-                let asked = Asked {
-                    name: "offer",
-                    makes: false,
-                    began: planned_at,
-                    caller: caller_of(&request),
-                    _place: place,
-                };
-                let running = start(&app, asker, asked, async move { Ok((planned, claimed)) });
-                return finish(&app, running.done, &stored.payment.id, &key, answer_by).await;
-            }
-            Err(CommitError::Moved) => {}
-            Err(CommitError::KeyTaken) => return again(&app, &once, answer_by).await,
-            Err(error) => return Err(Trouble::from(error).into()),
-        }
-    }
-    Err(Problem::unavailable())
+    let new = NewOffer { flow, providers };
+    let planned = offer::open(&app, &caller.owner, &id, &new, once.scope.clone(), once.fingerprint.clone()).await;
+    let Planned { aggregate, key, planned_at } = match planned {
+        Ok(planned) => planned,
+        Err(OfferError::Trouble(trouble)) if is_key_taken(&trouble) => return again(&app, &once, answer_by).await,
+        Err(error) => return Err(error.into()),
+    };
+
+    let payment_id = aggregate.payment.id.clone();
+    let asker = Asker { key: None, planned_at, answer_by, auth_code: None };
+    let asked = Asked { name: "offer", makes: false, began: planned_at, caller: caller_of(&request), _place: place };
+    let claimed = key.clone();
+    let running = start(&app, asker, asked, async move { Ok((aggregate, claimed)) });
+    finish(&app, running.done, &payment_id, &key, answer_by).await
 }
 
 /// Cancels a payment: 200 once it is certain that nobody can pay it, 202 until then.
@@ -419,13 +388,13 @@ pub async fn cancel(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpR
     caller.may(Scope::Pay)?;
     let app = app.into_inner();
     let answer_by = answer_by(&app);
-    let noted = close::cancel(&app, &caller.owner, &id).await?.ok_or_else(|| Problem::not_found("payment"))?;
+    let noted = cancel::cancel(&app, &caller.owner, &id).await?.ok_or_else(|| Problem::not_found("payment"))?;
     let aggregate = if noted.payment.status.is_open() {
         let (worker, id) = (Arc::clone(&app), noted.payment.id.clone());
         let work = app.spawn(async move { resolve::advance(&worker, &id).await }.in_current_span());
         match tokio::time::timeout_at(answer_by.into(), work).await {
             Ok(Ok(Ok(aggregate))) => aggregate,
-            Ok(Ok(Err(_)) | Err(_)) | Err(_) => pay::reload(&app, &noted.payment.id).await?,
+            Ok(Ok(Err(_)) | Err(_)) | Err(_) => reload(&app, &noted.payment.id).await?,
         }
     } else {
         noted

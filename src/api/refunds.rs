@@ -13,15 +13,15 @@ use super::admission;
 use super::auth::{Caller, Scope};
 use super::body::RawBody;
 use super::error::{Problem, is_key_taken};
+use super::fields::text;
 use super::idempotency::{self, Once};
 use super::list::{List, ListQuery, Page};
-use super::new_payment::text;
 use super::request::{Id, caller_of};
 use crate::app::App;
 use crate::domain::Refund;
 use crate::domain::refund::State;
-use crate::payments::by_hand::NUMBERS;
 use crate::payments::refund::{self, NewRefund, RefundError};
+use crate::payments::transition::console_refund::NUMBERS;
 use crate::payments::view::{self, RefundView};
 use crate::store::change::StoredAnswer;
 

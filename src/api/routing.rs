@@ -14,9 +14,9 @@ use super::list::{List, ListQuery};
 use super::request::Id;
 use crate::app::App;
 use crate::domain::Timestamp;
-use crate::routing::check;
 use crate::routing::coverage;
 use crate::routing::rule::{ProviderWindow, Routing, Rule};
+use crate::routing::validate::validate;
 use crate::store::RoutingRow;
 
 /// What `PUT /v1/routing` takes: all of it is replaced.
@@ -166,7 +166,7 @@ async fn replace(
     app.directory.refresh().await?;
     let accounts = app.directory.accounts_of(&caller.owner);
     let own: Vec<&str> = accounts.iter().map(|account| account.id.as_str()).collect();
-    check::check(&next, &own)?;
+    validate(&next, &own)?;
     let current = app.directory.routing_of(&caller.owner);
     let conflict = || {
         let detail = "Somebody else has changed the routing since; read it again.";

@@ -3,7 +3,6 @@
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
-use providers::address;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 use utoipa::ToSchema;
@@ -12,16 +11,14 @@ use super::admission::Admission;
 use super::auth::{Caller, Scope};
 use super::body::RawBody;
 use super::error::Problem;
-use super::events::EventType;
+use super::fields::{EventType, kinds, receiver, text};
 use super::list::List;
-use super::new_payment::text;
 use super::request::Id;
 use crate::app::App;
 use crate::domain::Timestamp;
 use crate::domain::id::{self, Kind};
 use crate::domain::webhook::{End, Mode};
 use crate::payments::Trouble;
-use crate::payments::events::KINDS;
 use crate::store::{EndpointRow, NotifySecretRow, SealedSecrets};
 use crate::webhooks::client::Letter;
 use crate::webhooks::message::{self, Message};
@@ -182,34 +179,8 @@ fn shown(row: EndpointRow, now: Timestamp, secret: Option<&Secret>) -> EndpointV
     }
 }
 
-/// An address that webhooks may go to, as it is kept.
-pub(super) fn receiver(app: &App, param: &str, url: &str) -> Result<String, Problem> {
-    match app.webhooks.guard().check(url) {
-        Ok(read) => Ok(address::kept(url, &read)),
-        Err(forbidden) => Err(Problem::invalid(param, format!("The address {forbidden}."))),
-    }
-}
-
-fn kinds(events: &[String]) -> Result<(), Problem> {
-    for (index, kind) in events.iter().enumerate() {
-        let param = || format!("events[{index}]");
-        if !KINDS.contains(&kind.as_str()) {
-            return Err(Problem::invalid(param(), format!("An event is one of {}.", KINDS.join(", "))));
-        }
-        if events.iter().take(index).any(|earlier| earlier == kind) {
-            return Err(Problem::invalid(param(), "Each event is named once."));
-        }
-    }
-    Ok(())
-}
-
 fn described(description: &str) -> Result<(), Problem> {
     if description.is_empty() { Ok(()) } else { text("description", description, 128) }
-}
-
-/// The body as JSON; no body at all is an object without members.
-pub(super) fn optional<T: serde::de::DeserializeOwned + Default>(body: &RawBody) -> Result<T, Problem> {
-    if body.0.is_empty() { Ok(T::default()) } else { body.json() }
 }
 
 fn overlap(rotate: &Rotate) -> Result<i64, Problem> {
@@ -348,7 +319,7 @@ pub async fn remove(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpR
         (status = 409, body = Problem, content_type = "application/problem+json", description = "version_conflict")))]
 pub async fn rotate(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
-    let overlap_s = overlap(&optional(&body)?)?;
+    let overlap_s = overlap(&body.json_or_default()?)?;
     let mut row = own(&app, &caller, &id).await?;
     let (secret, sealed) = rotated(&app, &row.id, &row.secrets, overlap_s)?;
     row.secrets = sealed;
@@ -414,7 +385,7 @@ pub async fn notify_secret(app: web::Data<App>, caller: Caller) -> Result<HttpRe
         (status = 409, body = Problem, content_type = "application/problem+json", description = "version_conflict")))]
 pub async fn rotate_notify_secret(app: web::Data<App>, caller: Caller, body: RawBody) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
-    let overlap_s = overlap(&optional(&body)?)?;
+    let overlap_s = overlap(&body.json_or_default()?)?;
     let (owner, mut row) = stored_notify_secret(&app, &caller).await?;
     let (secret, sealed) = rotated(&app, &owner, &row.secrets, overlap_s)?;
     row.secrets = sealed;

@@ -9,14 +9,16 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 
-use super::Failure;
+use super::failure::{Failure, NO_DATABASE};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::id;
 use crate::domain::{AllOwners, Timestamp};
 use crate::embedded::{itself, url, with};
+use crate::installation::StartError;
+use crate::installation::folder::make_folder;
+use crate::installation::locks::{lock_for_restore, restore_marker};
 use crate::restored::{Asked, FACT, Restored};
-use crate::server::{self, StartError};
 use crate::store::Store;
 use crate::store::copy::{self, Whole};
 
@@ -72,7 +74,7 @@ fn sync_folder(of: &Path) -> io::Result<()> {
 /// [`Failure`]; there is no file then.
 pub async fn backup(from: &Path, to: &Path) -> Result<String, Failure> {
     if !from.is_file() {
-        return Err(refuse(from, super::NO_DATABASE));
+        return Err(refuse(from, NO_DATABASE));
     }
     // SQLite takes names as text, and reads some of them as addresses.
     let to = std::path::absolute(to).map_err(|e| refuse(to, e))?;
@@ -169,8 +171,8 @@ async fn mark(store: &Store) -> Result<Restored, Failure> {
 }
 
 async fn restore_file(config: &Config, database: &Path, file: &Path) -> Result<String, Failure> {
-    server::make_folder(&config.data.dir)?;
-    let _locks = server::lock_for_restore(config).map_err(|error| {
+    make_folder(&config.data.dir)?;
+    let _locks = lock_for_restore(config).map_err(|error| {
         if let StartError::Locked(at) = &error {
             return refuse(at, "a gateway runs on this folder: stop it first");
         }
@@ -239,7 +241,7 @@ async fn prepare(config: &Config, file: &Path, next: &Path) -> Result<Restored, 
 
 /// The old database goes aside, the new one takes its place. Interrupted, no gateway starts until this was done again.
 async fn exchange(database: &Path, next: &Path) -> io::Result<Option<PathBuf>> {
-    let marker = server::restore_marker(database);
+    let marker = restore_marker(database);
     // The name that one before this has begun to use; what lies beside a database belongs to it.
     let begun = std::fs::read_to_string(&marker).ok().filter(|name| !name.is_empty()).map(PathBuf::from);
     let aside = begun.unwrap_or_else(|| free_name(database));

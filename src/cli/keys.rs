@@ -5,9 +5,9 @@ use std::fmt::Write as _;
 
 use strum::IntoEnumIterator as _;
 
-use super::Failure;
+use super::failure::Failure;
 use crate::clock::Clock;
-use crate::demo;
+use crate::directory::issue;
 use crate::domain::id;
 use crate::domain::key::{MAX_NAME, Scope, fingerprint};
 use crate::domain::{Owner, Timestamp};
@@ -43,7 +43,7 @@ pub(super) async fn make(
         return Err(Failure::said(format!("--name: a key's name has 1 to {MAX_NAME} characters")));
     }
     let merchant_id = merchant_id(store, merchant).await?;
-    Ok(format!("{}\n", demo::named_key(store, &Owner::of(merchant_id, live), name, &wanted).await?))
+    Ok(format!("{}\n", issue::named_key(store, &Owner::of(merchant_id, live), name, &wanted).await?))
 }
 
 pub(super) async fn list(store: &Store, merchant: &str) -> Result<String, Failure> {

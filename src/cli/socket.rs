@@ -14,7 +14,8 @@ use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, Buf
 use tokio::net::{UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
-use super::{Command, Failure};
+use super::command::{self, Command};
+use super::failure::Failure;
 use crate::app::App;
 use crate::config::Config;
 use crate::embedded;
@@ -128,7 +129,7 @@ async fn serve(app: &App, stream: UnixStream) -> std::io::Result<()> {
 }
 
 async fn done(app: &App, command: &Command) -> Answer {
-    let running = super::run(&app.store, &app.clock, command);
+    let running = command::run(&app.store, &app.clock, command);
     let ended = match tokio::time::timeout(command.patience(), running).await {
         Ok(ended) => ended,
         Err(_) => Err(Failure::said("it takes too long; look whether it was done")),

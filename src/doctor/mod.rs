@@ -15,13 +15,14 @@ use providers::provider::Provider;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::directory::addresses::{Addresses, NotPublic};
-use crate::directory::proof;
 use crate::domain::AllOwners;
 use crate::domain::id::InstallationPrefix;
 use crate::embedded;
 use crate::guard::{Lookup, System};
+use crate::installation::locks;
 use crate::routing::health::redis::{Place, Shared};
-use crate::server;
+use crate::routing::proof;
+use crate::server::sandbox_side;
 use crate::store::{AccountRow, Durability, Store, copy};
 use crate::vault::Vault;
 
@@ -124,7 +125,7 @@ pub async fn run(config: &Config, out: &mut dyn Write) -> io::Result<usize> {
 fn configuration(config: &Config, sheet: &mut Sheet<'_>) -> io::Result<()> {
     sheet.note("configuration", Finding::Good("every key can be read".to_owned()))?;
     let database = config.database_file().map(|file| embedded::itself(&file));
-    if database.is_some_and(|file| server::restore_marker(&file).symlink_metadata().is_ok()) {
+    if database.is_some_and(|file| locks::restore_marker(&file).symlink_metadata().is_ok()) {
         let finding = bad("a restore was interrupted: no gateway starts", "run `interlock restore FILE` again");
         sheet.note("database", finding)?;
     }
@@ -296,7 +297,7 @@ async fn accounts(config: &Config, store: &Store, vault: Option<&Vault>, sheet: 
 async fn addresses(config: &Config) -> Result<Addresses, NotPublic> {
     let lookup: Arc<dyn Lookup> = Arc::new(System);
     let addresses = Addresses::new(&config.providers, &lookup)?;
-    if let Some(faces) = server::faces(config).await {
+    if let Some(faces) = sandbox_side::faces(config).await {
         addresses.sandbox_runs(&faces);
     }
     Ok(addresses)

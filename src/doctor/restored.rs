@@ -16,7 +16,7 @@ use super::{addresses, vault};
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::{Aggregate, AllOwners, Attempt, Refund, attempt, refund};
-use crate::payments::resolve;
+use crate::payments::call;
 use crate::store::Store;
 
 /// Questions at the same time.
@@ -148,7 +148,7 @@ async fn about_attempt(config: &Config, provider: Option<&Arc<dyn Provider>>, at
         None => UNKNOWN,
         Some(provider) => {
             let call = call(config.payments.query_timeout_ms);
-            match provider.query(&resolve::reference(attempt), &call).await.outcome {
+            match provider.query(&call::reference(attempt), &call).await.outcome {
                 Queried::Paid(_) => "paid",
                 Queried::Payable => "can still be paid",
                 Queried::Closed => "closed",
@@ -172,7 +172,7 @@ async fn about_refund(
     let said = match (attempt, provider) {
         (Some(attempt), Some(provider)) => {
             let order = RefundOrder {
-                order: resolve::reference(attempt),
+                order: call::reference(attempt),
                 transaction_id: attempt.provider_transaction_id.clone(),
                 refund_no: refund.provider_refund_no.clone(),
                 txn_time: refund.txn_time.unwrap_or(refund.created_at).utc(),

@@ -6,7 +6,9 @@
 //! before it. The payment's row carries the number and the hash of the last one.
 
 pub mod check;
+mod head;
 
+pub use self::head::Head;
 use std::collections::BTreeMap;
 
 use providers::money::Money;
@@ -158,15 +160,6 @@ pub fn sha256(parts: &[&[u8]]) -> String {
     let mut hash = Sha256::new();
     parts.iter().for_each(|part| hash.update(part));
     hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
-}
-
-/// The end of a payment's chain, as the payment's row carries it.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Head {
-    /// How many entries there are.
-    pub entries: i32,
-    /// The hash of the last one; empty when there is none.
-    pub hash: String,
 }
 
 /// Hash of a block: of the block before it, its own height and time, and the entries that it seals.

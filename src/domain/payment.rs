@@ -5,7 +5,8 @@ use providers::order::{Flow, Store};
 use providers::outcome::Failure;
 use providers::provider::ProviderName;
 
-use super::{Attempt, Illegal, Owner, Refund, Timestamp, attempt, ledger, refund};
+use super::ledger::Head;
+use super::{Attempt, Illegal, Owner, Refund, Timestamp, attempt, refund};
 
 /// Where a payment stands.
 #[derive(
@@ -150,7 +151,7 @@ pub struct Payment {
     /// From then on no new offer is made, and the last one is being ended.
     pub expires_at: Timestamp,
     /// The end of its chain of ledger entries; `None` for one that was there before the ledger, until it is opened.
-    pub ledger: Option<ledger::Head>,
+    pub ledger: Option<Head>,
 }
 
 impl Payment {
@@ -172,6 +173,9 @@ impl Payment {
         self.amount.currency()
     }
 }
+
+/// The code of a charge that had nowhere to go.
+pub const NO_ROUTE: &str = "no_route";
 
 /// Payments of one owner that wait for the same flow.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -195,6 +199,12 @@ pub struct Aggregate {
 }
 
 impl Aggregate {
+    /// The line that it stands in while no route is able.
+    #[must_use]
+    pub fn line(&self) -> Line {
+        Line { owner: self.payment.owner.clone(), flow: self.payment.flow }
+    }
+
     /// The attempt that is alive: at most one, and the database sees to that too.
     #[must_use]
     pub fn live(&self) -> Option<&Attempt> {

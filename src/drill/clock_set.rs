@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::Broken;
+use super::error::Broken;
 use super::merchant::{Answer, Shop};
 use super::scenario::{Plan, Set};
 use super::stage::Stage;

@@ -1,10 +1,10 @@
 //! A run beside a hostile merchant means something only against the same run without it: same seed, same plan, its own
 //! gateways and database. What the good merchant lacks more than that one, the neighbour has taken.
 
-use super::Broken;
 use super::audit::{Figures, Violation};
-use super::report::percent;
-use super::run::{Outcome, Tools, run};
+use super::error::Broken;
+use super::outcome::{Outcome, percent};
+use super::run::{Tools, run};
 use super::scenario::Plan;
 
 /// How many of the good merchant's payments succeeded whose payer would have paid, and was not cut off before.

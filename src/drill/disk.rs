@@ -10,7 +10,7 @@ use std::process::Command;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
-use super::Broken;
+use super::error::Broken;
 
 /// What fills it is named like this.
 const BALLAST: &str = "ballast";

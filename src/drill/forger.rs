@@ -8,8 +8,8 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 
 use super::merchant::Shop;
-use crate::demo::Demo;
 use crate::domain::Timestamp;
+use crate::server::demo::Demo;
 
 /// Something that was sent, and believed.
 #[derive(Debug, Clone, PartialEq, Eq)]

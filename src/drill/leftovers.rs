@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use providers::sandbox::keys::Keys;
 use serde_json::Value;
 
-use super::Wanted;
 use super::audit::Violation;
-use super::run::Outcome;
+use super::outcome::Outcome;
+use super::wanted::Wanted;
 
 /// Keeps what a run with violations has left behind.
 pub(super) fn keep(wanted: &Wanted, folder: &Path, seed: u64, outcome: &mut Outcome) {

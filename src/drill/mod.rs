@@ -7,11 +7,13 @@ mod clock_set;
 mod compare;
 pub mod disk;
 pub mod door;
+mod error;
 pub mod forger;
 mod leftovers;
 pub mod lies;
 pub mod merchant;
 mod neighbour;
+mod outcome;
 pub mod prober;
 pub mod proxy;
 pub mod receiver;
@@ -22,10 +24,10 @@ mod run;
 pub mod scenario;
 pub mod stage;
 mod storm;
+mod trace;
+mod wanted;
 
 use std::io::{self, Write};
-use std::ops::RangeInclusive;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -33,60 +35,12 @@ use providers::sandbox::keys::Keys;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
+pub use self::error::Broken;
 use self::receiver::Receiver;
 use self::report::Results;
 pub use self::report::explain;
 use self::run::Tools;
-use self::scenario::{Plan, Scenario};
-
-/// The drill itself could not be carried out: nothing is known of what it was to show.
-#[derive(Debug, thiserror::Error)]
-#[error("drill: {0}")]
-pub struct Broken(pub String);
-
-impl From<io::Error> for Broken {
-    fn from(error: io::Error) -> Self {
-        Self(error.to_string())
-    }
-}
-
-/// What is drilled.
-#[derive(Debug, Clone)]
-pub struct Wanted {
-    /// What goes wrong.
-    pub scenario: Scenario,
-    /// One run for each.
-    pub seeds: RangeInclusive<u64>,
-    /// Payments in each run.
-    pub payments: usize,
-    /// A PostgreSQL whose user may make databases: then there are two gateways. None: the embedded database, and one.
-    pub postgres: Option<String>,
-    /// A Redis.
-    pub redis: Option<String>,
-    /// Whether payments may go to another provider.
-    pub switchover: bool,
-    /// Runs at the same time.
-    pub jobs: usize,
-    /// Nothing more is begun once something was violated.
-    pub first: bool,
-    /// End with one line of JSON.
-    pub json: bool,
-    /// More settings of the gateways.
-    pub env: Vec<(String, String)>,
-    /// Where the folders of runs with violations are kept.
-    pub keep: Option<PathBuf>,
-}
-
-impl Wanted {
-    /// On PostgreSQL a second one shares the first one's work.
-    const fn gateways(&self) -> usize {
-        if self.postgres.is_some() { 2 } else { 1 }
-    }
-
-    fn plan(&self, seed: u64) -> Plan {
-        self.scenario.plan(seed, self.payments, self.gateways(), self.switchover)
-    }
-}
+pub use self::wanted::Wanted;
 
 /// How often somebody who waits is told how far it has got.
 const SHOWN_EVERY: Duration = Duration::from_secs(60);

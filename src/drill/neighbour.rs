@@ -9,10 +9,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::Broken;
+use super::error::Broken;
 use super::merchant::Shop;
 use super::stage::Stage;
-use crate::demo;
+use crate::directory::issue;
 use crate::domain::Owner;
 use crate::domain::id;
 use crate::store::Store;
@@ -58,8 +58,8 @@ async fn merchants(store: &Store) -> Result<[String; 2], Broken> {
     let mut keys = [String::new(), String::new()];
     for (key, name) in keys.iter_mut().zip(["neighbour", "friend of the neighbour"]) {
         let failed = |e: &dyn std::fmt::Display| Broken(format!("{name}: {e}"));
-        let merchant = demo::merchant(store, name).await.map_err(|e| failed(&e))?;
-        *key = demo::full_key(store, &Owner::of(merchant, false)).await.map_err(|e| failed(&e))?;
+        let merchant = issue::merchant(store, name).await.map_err(|e| failed(&e))?;
+        *key = issue::full_key(store, &Owner::of(merchant, false)).await.map_err(|e| failed(&e))?;
     }
     Ok(keys)
 }

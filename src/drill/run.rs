@@ -17,23 +17,27 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, Semaphore};
 use tokio::task::JoinSet;
 
-use super::audit::{self, Evidence, Figures, Violation};
+use super::audit::{self, Evidence};
 use super::disk::SmallDisk;
+use super::error::Broken;
 use super::forger::{Forgeries, forge};
 use super::leftovers::{difference, keep, planted};
 use super::lies::Liar;
 use super::merchant::{Log, Shop, Shopper};
 use super::neighbour::Neighbour;
+use super::outcome::Outcome;
 use super::prober::{Probed, probe};
 use super::proxy::Mood;
 use super::receiver::{Boxes, Manners};
 use super::rest::{REST_WITHIN_S, STEP_S, come_to_rest};
+use super::returns;
 use super::scenario::{Blow, Plan};
 use super::stage::{DatabaseTrouble, Ground, KEY, Stage};
-use super::{Broken, Wanted, returns};
-use crate::demo::Demo;
+use super::trace::trace;
+use super::wanted::Wanted;
 use crate::domain::{Aggregate, Timestamp};
 use crate::kill::KILLED_AT;
+use crate::server::demo::Demo;
 use crate::store::Store;
 use crate::store::trouble::OwnDatabase;
 
@@ -44,28 +48,6 @@ pub struct Tools {
     pub keys: Keys,
     pub webhooks: SocketAddr,
     pub boxes: Boxes,
-}
-
-/// What came of a run.
-#[derive(Debug)]
-pub struct Outcome {
-    pub violations: Vec<Violation>,
-    pub figures: Figures,
-    /// How long checkouts waited for their first answer, in milliseconds.
-    pub waits_ms: Vec<u64>,
-    /// How long it took until all had come to rest, in seconds of the gateways' time.
-    pub rested_after_s: u64,
-    /// Gateways that were killed.
-    pub kills: u32,
-    /// How many requests for payments were answered with which status, and one that was refused as wrong.
-    pub answers: BTreeMap<u16, u64>,
-    pub refused: Option<String>,
-    /// A trace of the first payment that something is wrong with.
-    pub trace: Option<String>,
-    /// The point at which a gateway was to die, and whether it did.
-    pub point: Option<(String, bool)>,
-    /// What waits for a person, by kind.
-    pub for_a_person: BTreeMap<String, u64>,
 }
 
 /// An order's time is over so long after it was made, and UnionPay's last.
@@ -578,7 +560,7 @@ fn outcome(evidence: &Evidence, rested_after_s: u64, kills: u32) -> Outcome {
     let (violations, figures) = audit::audit(evidence);
     // One about a payment tells more than one about the run.
     let about_one = violations.iter().find(|v| evidence.payments.iter().any(|p| p.payment.id == v.subject));
-    let trace = about_one.or(violations.first()).map(|v| super::report::trace(v, evidence));
+    let trace = about_one.or(violations.first()).map(|v| trace(v, evidence));
     let all = || evidence.shopped.values().flat_map(|shopped| &shopped.answers);
     let mut answers = BTreeMap::new();
     all().for_each(|answer| *answers.entry(answer.status).or_insert(0) += 1);

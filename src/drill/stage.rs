@@ -16,14 +16,14 @@ use tokio::net::TcpSocket;
 use tokio::process::Child;
 use tokio::sync::Mutex;
 
-use super::Broken;
 use super::disk::{self, SmallDisk};
 use super::door::{self, Knock, Reply};
+use super::error::Broken;
 use super::proxy::{self, Mood, Proxy};
 #[cfg(feature = "testing")]
 use crate::broken;
-use crate::demo::Demo;
 use crate::kill::DIES_WITH_PARENT;
+use crate::server::demo::Demo;
 use crate::store::Store;
 use crate::store::audit::Looker;
 use crate::store::trouble::{self, OwnDatabase};

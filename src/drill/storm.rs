@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::Broken;
+use super::error::Broken;
 use super::merchant::{Answer, Shop};
 use super::scenario::{Plan, Storm};
 use super::stage::Stage;

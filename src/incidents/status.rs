@@ -14,9 +14,10 @@ use utoipa::ToSchema;
 use super::recent::Seen;
 use super::words::{self, say};
 use crate::config::Language;
-use crate::directory::{Account, Directory};
+use crate::directory::Directory;
 use crate::domain::incident::{Cause, Subject};
 use crate::domain::{AllOwners, Mode, Timestamp};
+use crate::routing::account::Account;
 use crate::routing::health::Gate;
 use crate::routing::health::board::Board;
 

@@ -17,7 +17,7 @@ use crate::domain::webhook::{self, End, State};
 use crate::domain::{Timestamp, Whose};
 use crate::incidents::message::Message;
 use crate::incidents::robot;
-use crate::payments::schedule;
+use crate::payments::transition::schedule;
 use crate::store::{AlertRow, AlertTry};
 
 use super::{Failed, Job, Next, periodic};

@@ -10,7 +10,6 @@ use strum::IntoEnumIterator as _;
 use tokio::task::JoinSet;
 
 use crate::app::App;
-use crate::directory::proof;
 use crate::domain::id;
 use crate::routing::budget;
 use crate::routing::health::Verdict;
@@ -19,6 +18,7 @@ use crate::routing::health::redis::{Life, NoExchange, Place, Seen, Shared, Store
 use crate::routing::health::subject::Subject;
 use crate::routing::health::vital::{FORMAT, Vital};
 use crate::routing::health::watch;
+use crate::routing::proof;
 
 use super::{Failed, Job, Next, periodic};
 

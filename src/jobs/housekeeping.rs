@@ -9,7 +9,7 @@ use sea_orm::DbErr;
 
 use super::{Failed, Job, Next, clocks, periodic, proofs};
 use crate::app::App;
-use crate::domain::{AllOwners, id};
+use crate::domain::AllOwners;
 use crate::lines;
 use crate::store::change::Operation;
 
@@ -96,14 +96,9 @@ async fn say_who_is_barred(app: &App, said: &mut HashSet<String>) {
         let why = account.barred.as_deref().unwrap_or_default();
         tracing::error!(account_id = account.id, why, "the account is barred: nothing is sent for it");
 
-        let Ok(id) = id::new(id::Kind::Operation) else { return };
-        let entry = Operation {
-            id,
-            owner: account.owner.clone(),
-            kind: "account_barred",
-            subject_id: account.id.clone(),
-            detail: format!("Nothing is sent for this account. Its address {why}"),
-            created_at: app.clock.now(),
+        let detail = format!("Nothing is sent for this account. Its address {why}");
+        let Ok(entry) = Operation::new(&account.owner, "account_barred", &account.id, detail, app.clock.now()) else {
+            return;
         };
         match app.store.raise(&entry).await {
             Ok(()) => drop(said.insert(account.id.clone())),

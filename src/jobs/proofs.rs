@@ -10,9 +10,10 @@ use providers::outcome::{Failure, FailureKind, WRONGLY_SIGNED};
 
 use super::{Failed, Job, Next, periodic};
 use crate::app::App;
-use crate::directory::{Account, proof};
 use crate::domain::{AllOwners, Timestamp};
 use crate::payments::aside::set_aside;
+use crate::routing::account::Account;
+use crate::routing::proof;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Asked so often, and about so many at the most.

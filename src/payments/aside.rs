@@ -5,8 +5,7 @@ use providers::outcome::Failure;
 
 use super::Trouble;
 use crate::app::App;
-use crate::directory::Account;
-use crate::domain::id::{self, Kind};
+use crate::routing::account::Account;
 use crate::store::change::Operation;
 
 /// Beyond this a provider refuses what was signed by a clock like ours, and says so in many ways.
@@ -40,15 +39,7 @@ async fn written(app: &App, account: &Account, failure: &Failure) -> Result<(), 
     let now = app.clock.now();
     let until = now.plus_s(app.config.payments.account_set_aside_s);
     app.store.set_account_aside(&account.id, Some(until), &failure.code).await?;
-    app.store
-        .raise(&Operation {
-            id: id::new(Kind::Operation)?,
-            owner: account.owner.clone(),
-            kind: "account_refused",
-            subject_id: account.id.clone(),
-            detail: format!("{}: {}", failure.code, failure.message),
-            created_at: now,
-        })
-        .await?;
+    let detail = format!("{}: {}", failure.code, failure.message);
+    app.store.raise(&Operation::new(&account.owner, "account_refused", &account.id, detail, now)?).await?;
     app.directory.changed().await.map_err(|e| Trouble::Gone(e.to_string()))
 }

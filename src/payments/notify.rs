@@ -12,19 +12,22 @@ use providers::notification::{
 use providers::outcome::{Capture, Queried, RefundQueried};
 use strum::{IntoEnumIterator as _, VariantNames as _};
 
-use super::by_hand::{self, ByHand, Confirmed};
-use super::notified::{ask_about_refund, ask_now, went_back};
-use super::{DECISIONS, Trouble, attempt_outcome, events, refund_outcome, resolve};
+use super::commit::{Beside, commit, decided, update};
+use super::console_refund::{Confirmed, confirmed};
+use super::transition::capture::money_seen;
+use super::transition::console_refund::{self, ByHand};
+use super::transition::notified::{ask_about_refund, ask_now, went_back};
+use super::transition::refund_outcome;
+use super::{Trouble, call, conditions};
 use crate::app::App;
 #[cfg(feature = "testing")]
 use crate::broken::{Rule, breaks};
-use crate::directory::Account;
 use crate::domain::attempt::State;
-use crate::domain::id::{self, Kind};
-use crate::domain::{Aggregate, AllOwners, Mode, Refund, Timestamp};
+use crate::domain::{Aggregate, AllOwners, Attempt, Mode, Refund, Timestamp};
 use crate::kill_point;
 use crate::lines;
-use crate::store::change::{Change, Inbox, Operation};
+use crate::routing::account::Account;
+use crate::store::change::{Inbox, Operation};
 use crate::store::{CommitError, OperationFilter};
 
 /// What is put on the work list about a notification that does not match.
@@ -64,6 +67,23 @@ enum Matched {
         /// Whether it tells that money moved.
         says_done: bool,
     },
+}
+
+impl Matched {
+    /// The attempt that it speaks of.
+    fn attempt<'a>(&self, aggregate: &'a Aggregate) -> Option<&'a Attempt> {
+        match self {
+            Self::OldNews => None,
+            Self::Money { attempt_id, .. } | Self::Refunded { attempt_id, .. } | Self::Ask { attempt_id, .. } => {
+                aggregate.attempt(attempt_id)
+            }
+            Self::ByHand(found) => aggregate.attempt(found.attempt_id()),
+            Self::Refund { refund_id, .. } | Self::OtherRefundAmount { refund_id, .. } => {
+                let refund = aggregate.refunds.iter().find(|refund| refund.id == *refund_id)?;
+                aggregate.attempt(&refund.attempt_id)
+            }
+        }
+    }
 }
 
 /// Why a verified notification is not matched. It is kept, and somebody is told.
@@ -166,14 +186,7 @@ async fn raise(
     subject_id: &str,
     detail: String,
 ) -> Result<(), Trouble> {
-    let entry = Operation {
-        id: id::new(Kind::Operation)?,
-        owner: account.owner.clone(),
-        kind,
-        subject_id: subject_id.to_owned(),
-        detail,
-        created_at: app.clock.now(),
-    };
+    let entry = Operation::new(&account.owner, kind, subject_id, detail, app.clock.now())?;
     Ok(app.store.raise(&entry).await?)
 }
 
@@ -205,37 +218,42 @@ async fn take(
             return Ok(Ok(Verdict::NothingToBook));
         }
     };
-    for _ in 0..DECISIONS {
+    decided!({
         let found = app.store.payment_of_order_no(AllOwners, order_no).await?;
-        match matched(app, found.as_ref(), account, verified)? {
-            Err(mismatch) => match unmatched(app, account, mismatch, order_no, found, inbox(mismatch.into())).await {
-                Ok(()) | Err(Trouble::Commit(CommitError::NotificationStored)) => return Ok(Err(mismatch)),
-                Err(Trouble::Commit(CommitError::Moved)) => {}
-                Err(error) => return Err(error),
-            },
-            Ok((before, matched)) => {
-                let began = app.clock.began(came_at.elapsed());
-                let trace = app.traces.incoming(&before.payment.id, "notification", began, None);
-                trace.set("provider", account.provider.name().as_str());
-                let taken = async {
-                    let Some(told) = told(app, account, before, matched).await? else { return Ok(false) };
-                    apply(app, before, &told, inbox(Verdict::Accepted.into())).await.map(|()| true)
-                };
-                match trace.around(taken).await {
-                    Ok(true) => return Ok(Ok(Verdict::Accepted)),
-                    Ok(false) => {
-                        let mismatch = Mismatch::UnknownRefund;
-                        unmatched(app, account, mismatch, order_no, None, inbox(mismatch.into())).await?;
-                        return Ok(Err(mismatch));
-                    }
-                    Err(Trouble::Commit(CommitError::NotificationStored)) => return Ok(Ok(Verdict::Duplicate)),
-                    Err(Trouble::Commit(CommitError::Moved)) => {}
-                    Err(error) => return Err(error),
-                }
+        let (before, matched) = match matched(app, found.as_ref(), account, verified)? {
+            Ok(agrees) => agrees,
+            Err(mismatch) => {
+                let kept = unmatched(app, account, mismatch, order_no, found, inbox(mismatch.into())).await;
+                return stored_before(kept.map(|()| Err(mismatch)), Err(mismatch));
             }
-        }
+        };
+
+        let began = app.clock.began(came_at.elapsed());
+        let trace = app.traces.incoming(&before.payment.id, "notification", began, None);
+        trace.set("provider", account.provider.name().as_str());
+        let taking = async {
+            let Some(told) = told(app, account, before, matched).await? else { return Ok(false) };
+            apply(app, before, &told, inbox(Verdict::Accepted.into())).await.map(|()| true)
+        };
+        let taken = match trace.around(taking).await {
+            Ok(true) => Ok(Ok(Verdict::Accepted)),
+            Ok(false) => {
+                let mismatch = Mismatch::UnknownRefund;
+                unmatched(app, account, mismatch, order_no, None, inbox(mismatch.into())).await?;
+                Ok(Err(mismatch))
+            }
+            Err(error) => Err(error),
+        };
+        stored_before(taken, Ok(Verdict::Duplicate))
+    })
+}
+
+/// What it is where another one of the same notification was faster.
+fn stored_before<T>(taken: Result<T, Trouble>, is: T) -> Result<T, Trouble> {
+    match taken {
+        Err(Trouble::Commit(CommitError::NotificationStored)) => Ok(is),
+        taken => taken,
     }
-    Err(CommitError::Moved.into())
 }
 
 /// A genuine notification that agrees with nothing of ours: it is kept, and a person looks at it. Where so many wait for one
@@ -294,7 +312,7 @@ async fn told(
     matched: Matched,
 ) -> Result<Option<Matched>, Trouble> {
     if let Matched::ByHand(found) = &matched {
-        return match by_hand::confirmed(app, before, found).await? {
+        return match confirmed(app, before, found).await? {
             Confirmed::Yes(found) => Ok(Some(Matched::ByHand(found))),
             Confirmed::No => Ok(None),
             Confirmed::NotYet => {
@@ -304,8 +322,9 @@ async fn told(
                 let attempt_id = found.attempt_id().to_owned();
                 if before.attempt(&attempt_id).is_some_and(|a| a.captured.is_none()) {
                     // What goes back has come in: the order is asked about, whatever was thought of it.
-                    resolve::write(app, before.clone(), |after, now| {
-                        ask_now(app, after, &attempt_id, None, true, now);
+                    let conditions = conditions::of(app, before, before.attempt(&attempt_id));
+                    update(app, before.clone(), |after, now| {
+                        ask_now(conditions, after, &attempt_id, None, true, now);
                         Ok(Some(Vec::new()))
                     })
                     .await?;
@@ -317,7 +336,7 @@ async fn told(
     let Matched::Ask { attempt_id, refund_id: None, .. } = &matched else { return Ok(Some(matched)) };
     let sending = before.attempt(attempt_id).filter(|a| a.status == State::Sending);
     let Some(attempt) = sending else { return Ok(Some(matched)) };
-    Ok(Some(match resolve::query(app, account, attempt).await.outcome {
+    Ok(Some(match call::query(app, account, attempt).await.outcome {
         Queried::Paid(capture) if capture.amount == attempt.amount => {
             Matched::Money { attempt_id: attempt.id.clone(), capture }
         }
@@ -346,7 +365,7 @@ fn matched<'a>(
         && is_unknown(aggregate, refund_no)
         && aggregate.attempt(attempt_id).is_some_and(|attempt| attempt.account_id == account.id)
         && let Some(notice) = &of_refund
-        && let Some(by_hand) = by_hand::told(aggregate, attempt_id, notice, app.clock.now())?
+        && let Some(by_hand) = console_refund::told(aggregate, attempt_id, notice, app.clock.now())?
     {
         return Ok(Ok((aggregate, Matched::ByHand(Box::new(by_hand)))));
     }
@@ -446,18 +465,12 @@ fn other_refund_amount(
     now: Timestamp,
 ) -> Result<Operation, Trouble> {
     let name: &'static str = Mismatch::OtherAmount.into();
-    Ok(Operation {
-        id: id::new(Kind::Operation)?,
-        owner: aggregate.payment.owner.clone(),
-        kind: MISMATCH,
-        subject_id: inbox.notification_id.clone(),
-        detail: format!(
-            "{name}: notification {} says that {refund_id} has given back {} fen",
-            inbox.notification_id,
-            told.minor()
-        ),
-        created_at: now,
-    })
+    let detail = format!(
+        "{name}: notification {} says that {refund_id} has given back {} fen",
+        inbox.notification_id,
+        told.minor()
+    );
+    Ok(Operation::new(&aggregate.payment.owner, MISMATCH, &inbox.notification_id, detail, now)?)
 }
 
 /// The refund that has this number at the provider.
@@ -469,30 +482,29 @@ fn refund_of<'a>(aggregate: &'a Aggregate, attempt_id: &str, refund_no: &str) ->
 async fn apply(app: &Arc<App>, before: &Aggregate, matched: &Matched, inbox: Inbox) -> Result<(), Trouble> {
     let now = app.clock.now();
     let mut after = before.clone();
+    let conditions = conditions::of(app, before, matched.attempt(before));
     let operations = match matched {
-        Matched::Money { attempt_id, capture } => attempt_outcome::money_seen(&mut after, attempt_id, capture, now)?,
-        Matched::Refund { refund_id, outcome } => refund_outcome::told(app, &mut after, refund_id, outcome, now)?,
+        Matched::Money { attempt_id, capture } => money_seen(&mut after, attempt_id, capture, now)?,
+        Matched::Refund { refund_id, outcome } => {
+            refund_outcome::told(conditions, &mut after, refund_id, outcome, now)?
+        }
         Matched::OldNews => Vec::new(),
-        Matched::Refunded { attempt_id, total } => went_back(app, &mut after, attempt_id, *total, now)?,
+        Matched::Refunded { attempt_id, total } => went_back(conditions, &mut after, attempt_id, *total, now)?,
         Matched::ByHand(found) => {
-            by_hand::book(&mut after, found, now)?;
+            console_refund::book(&mut after, found, now)?;
             Vec::new()
         }
         Matched::OtherRefundAmount { refund_id, told } => {
-            ask_about_refund(app, &mut after, refund_id, true, now);
+            ask_about_refund(conditions, &mut after, refund_id, true, now);
             vec![other_refund_amount(before, refund_id, *told, &inbox, now)?]
         }
         Matched::Ask { attempt_id, refund_id, says_done } => {
-            ask_now(app, &mut after, attempt_id, refund_id.as_deref(), *says_done, now);
+            ask_now(conditions, &mut after, attempt_id, refund_id.as_deref(), *says_done, now);
             Vec::new()
         }
     };
-    let change = Change::update(before, after.clone(), now)
-        .with_events(events::between(Some(before), &after, now)?)
-        .with_inbox(Some(inbox))
-        .with_operations(operations);
     kill_point!("notify_before_commit");
-    app.store.commit(change).await?;
+    commit(app, before, after, now, Beside { inbox: Some(inbox), operations, ..Beside::default() }).await?;
     kill_point!("notify_after_commit");
     Ok(())
 }

@@ -4,31 +4,32 @@
 //! Durable before the first byte: an attempt's row is committed before its provider hears of it. If the process
 //! dies after that commit, the resolver finds a `sending` row, and treats its call as one without an answer.
 
+use std::pin::Pin;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use providers::ProviderName;
 use providers::money::Money;
-use providers::order::{Call, Flow, Order, Store};
+use providers::order::{Flow, Store};
 use providers::outcome::{Answer, Created, Failure, FailureKind};
 use tracing::Instrument as _;
 
-use super::aside::set_aside;
-use super::unwritten::{self, Brought};
-use super::{DECISIONS, Trouble, attempt_outcome, events, judge, plan, queue, resolve, view};
+use super::call::{self, Asker};
+use super::commit::{self, Beside};
+use super::settle::{Brought, Settled, settle};
+pub use super::settle::{Ran, answer};
+use super::transition::create;
+use super::{Trouble, plan, unwritten};
 use crate::app::App;
 #[cfg(feature = "testing")]
 use crate::broken::{Rule, breaks};
-use crate::directory::Account;
 use crate::domain::attempt::State;
 use crate::domain::id::{self, Kind};
 use crate::domain::payment::State as PaymentState;
-use crate::domain::{Aggregate, AllOwners, Attempt, Owner, Payment};
+use crate::domain::{Aggregate, Owner, Payment};
 use crate::kill_point;
-use crate::routing::health::{RouteId, Verdict, watch};
-use crate::routing::pace::Ended;
 use crate::store::CommitError;
-use crate::store::change::{Change, Key, KeyScope, KeyWrite, StoredAnswer};
+use crate::store::change::{Key, KeyScope, KeyWrite};
 
 /// A payment as it was asked for, checked.
 #[derive(Debug, Clone)]
@@ -117,7 +118,7 @@ pub async fn open(
     if !plan::next(app, &mut aggregate, now)?.served {
         return Err(OpenError::NotServed);
     }
-    let line = queue::line(&aggregate);
+    let line = aggregate.line();
     if aggregate.payment.parked_at.is_some() && app.queue.length(&line) >= app.config.payments.max_parked {
         return Err(OpenError::QueueFull { retry_after_s: app.queue.drained_in_s(&line, app.queue.length(&line)) });
     }
@@ -127,15 +128,14 @@ pub async fn open(
     if ended && let Some(taken) = held_by(app, &aggregate.payment, &key).await? {
         return Err(Trouble::from(taken).into());
     }
-    let events = if ended { events::between(None, &aggregate, now).map_err(Trouble::from)? } else { Vec::new() };
     let claim = Some(KeyWrite::Claim(key.clone()));
     #[cfg(feature = "testing")]
     let claim = claim.filter(|_| !breaks(Rule::KeyAfterCall));
-    let change = Change::create(aggregate).with_key(claim).with_events(events);
+    let change = commit::change(None, aggregate, now, Beside::key(claim))?;
     let made = change.after().clone();
     kill_point!("pay_before_first_commit");
     #[cfg(feature = "testing")]
-    if super::broken::puts_off(&change) {
+    if super::mutations::puts_off(&change) {
         return Ok((made, key));
     }
     app.store.commit(change).await.map_err(Trouble::from)?;
@@ -160,45 +160,6 @@ async fn held_by(app: &App, payment: &Payment, key: &Key) -> Result<Option<Commi
         Some(_) => CommitError::KeyTaken,
         None => CommitError::OrderTaken,
     }))
-}
-
-/// Who waits for the answer, and until when.
-#[derive(Clone)]
-pub struct Asker {
-    /// The key whose answer is stored together with the outcome.
-    pub key: Option<Key>,
-    /// Taken before the attempt was planned: its lease is counted from here on the monotonic clock, so that a worker
-    /// that was held up right after its commit notices it even if the wall clock was set back.
-    pub planned_at: Instant,
-    /// No offer is asked for, or waited for, beyond this moment. A charge takes its own time.
-    pub answer_by: Instant,
-    /// What was read off the payer's phone. It is never stored: whoever goes on after a crash can only ask what became
-    /// of its charge, and reverse it.
-    pub auth_code: Option<String>,
-}
-
-impl std::fmt::Debug for Asker {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        // The payer's code stays out of logs.
-        f.debug_struct("Asker").field("answer_by", &self.answer_by).finish_non_exhaustive()
-    }
-}
-
-/// How far a worker has brought a payment.
-#[derive(Debug)]
-pub struct Ran {
-    /// The payment as it was committed last.
-    pub aggregate: Aggregate,
-    /// What stands under the asker's key, if this worker knows it.
-    pub answer: Option<StoredAnswer>,
-}
-
-impl Ran {
-    /// Nothing is known of the key.
-    #[must_use]
-    pub const fn unanswered(aggregate: Aggregate) -> Self {
-        Self { aggregate, answer: None }
-    }
 }
 
 /// Calls the provider of the planned attempt, and of the next ones, until the payment waits for somebody: its
@@ -231,7 +192,7 @@ pub async fn run(app: &Arc<App>, mut aggregate: Aggregate, asker: Asker) -> Resu
             let account = app.directory.account(&attempt.account_id);
             let began = Instant::now();
             let answer = match &account {
-                Some(account) => call(app, account, &aggregate.payment, &attempt, planned_at, &asker).await,
+                Some(account) => call::create(app, account, &aggregate.payment, &attempt, planned_at, &asker).await,
                 None => Answer::new(Created::NotSent(Failure::new(
                     FailureKind::Account,
                     "account_unavailable",
@@ -239,21 +200,22 @@ pub async fn run(app: &Arc<App>, mut aggregate: Aggregate, asker: Asker) -> Resu
                 ))),
             };
             #[cfg(feature = "testing")]
-            let answer = super::broken::repeated(app, &mut aggregate, &attempt.id, answer, planned_at, &asker).await?;
+            let answer =
+                super::mutations::repeated(app, &mut aggregate, &attempt.id, answer, planned_at, &asker).await?;
             kill_point!("pay_after_call");
             #[cfg(feature = "testing")]
-            super::broken::catch_up(app, &aggregate.payment.id).await?;
+            super::mutations::catch_up(app, &aggregate.payment.id).await?;
             let latency_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
-            let failure = judge::failure(&answer.outcome);
+            let failure = create::failure(&answer.outcome);
             tracing::info!(
-                outcome = judge::name(&answer.outcome),
+                outcome = create::name(&answer.outcome),
                 code = failure.map(|f| f.code.as_str()),
                 message = failure.map(|f| f.message.as_str()),
                 latency_ms,
                 provider_request_id = answer.request_id.as_deref(),
                 "the provider was asked for an offer or a charge"
             );
-            trace.set("outcome", judge::name(&answer.outcome));
+            trace.set("outcome", create::name(&answer.outcome));
             if let Some(failure) = failure {
                 trace.failed(&failure.code);
             }
@@ -263,7 +225,10 @@ pub async fn run(app: &Arc<App>, mut aggregate: Aggregate, asker: Asker) -> Resu
             if let Err(trouble) = &settled
                 && unwritten::may_be_written_later(trouble)
             {
-                unwritten::keep(app, aggregate, brought, Asker { planned_at, ..asker.clone() });
+                let worker = Arc::clone(app);
+                let (key, asker) = (asker.key.clone(), Asker { planned_at, ..asker.clone() });
+                let go_on = Box::new(move |planned| go_on(worker, planned, asker));
+                unwritten::keep(app, aggregate, brought, key, go_on);
             }
             settled
         };
@@ -275,206 +240,12 @@ pub async fn run(app: &Arc<App>, mut aggregate: Aggregate, asker: Asker) -> Resu
     }
 }
 
-/// One call. A worker that was stopped longer than its lease sends nothing: somebody else may have judged the
-/// attempt by then.
-pub(super) async fn call(
-    app: &App,
-    account: &Account,
-    payment: &Payment,
-    attempt: &Attempt,
-    planned_at: Instant,
-    asker: &Asker,
-) -> Answer<Created> {
-    let now = app.clock.now();
-    let limit_ms = attempt.call_deadline.since(attempt.started_at) - app.config.payments.call_grace_ms;
-    let limit = Duration::from_millis(u64::try_from(limit_ms).unwrap_or(0));
-    let timeout = if attempt.flow.takes_money() {
-        limit
-    } else {
-        limit.min(asker.answer_by.saturating_duration_since(Instant::now()))
-    };
-    let lease = Duration::from_millis(u64::try_from(attempt.call_deadline.since(attempt.started_at)).unwrap_or(0));
-    if timeout.is_zero() || planned_at.elapsed() + timeout > lease || now.plus_ms(ms(timeout)) > attempt.call_deadline {
-        let message = "the worker was held up until its time was over; nothing was sent";
-        return Answer::new(Created::NotSent(Failure::new(FailureKind::Timeout, "held_up", message)));
-    }
-    let order = Order {
-        order_no: attempt.provider_order_no.clone(),
-        payment_id: payment.id.clone(),
-        flow: attempt.flow,
-        amount: attempt.amount,
-        description: payment.description.clone(),
-        txn_time: attempt.started_at.utc(),
-        expires_at: attempt.offer_deadline.utc(),
-        notify_url: app.notify_url(&account.id),
-        client_ip: payment.client_ip.clone(),
-        auth_code: asker.auth_code.clone(),
-        store: payment.store.clone(),
-    };
-    let route = RouteId { account_id: account.id.clone(), provider: account.provider.name(), flow: attempt.flow };
-    let Ok(slot) = app.paces.enter(&route, plan::per_second(account), app.health.now_ms()) else {
-        // It was chosen while there was still a place, and another payment took it.
-        let message = "the route has as many calls as it can take; nothing was sent";
-        return Answer::new(Created::NotSent(Failure::new(FailureKind::RateLimited, "own_limit", message)));
-    };
-    let ticket = app.health.begin(&route);
-    let answer = account.provider.create(&order, &Call { now: now.utc(), timeout }).await;
-    app.paces.leave(slot, paced(&answer.outcome), app.health.now_ms());
-    spend(app, &payment.owner, &answer.outcome);
-    // A call that was cut short for the checkout's sake says nothing when it had no answer.
-    let cut_short = timeout < limit / 2 && matches!(answer.outcome, Created::Unknown(_));
-    app.health.end(ticket, if cut_short { Verdict::Nothing } else { watch::verdict(&answer.outcome) });
-    answer
-}
-
-/// What the end of a call says about how much its route can take.
-fn paced(outcome: &Created) -> Ended {
-    let failed = |failure: &Failure| match failure.kind {
-        FailureKind::RateLimited => Ended::RateLimited,
-        FailureKind::Timeout => Ended::GivenUp,
-        FailureKind::Network
-        | FailureKind::ServerError
-        | FailureKind::Incompatible
-        | FailureKind::Account
-        | FailureKind::Request
-        | FailureKind::Declined => Ended::Nothing,
-    };
-    match outcome {
-        Created::Accepted(_) | Created::Captured(_) | Created::Waiting | Created::Declined(_) => Ended::Answered,
-        Created::NotSent(failure) | Created::Refused(_, failure) | Created::Unknown(failure) => failed(failure),
-    }
-}
-
-/// What the end of a call does to the budget of retries.
-fn spend(app: &App, owner: &Owner, outcome: &Created) {
-    let now_ms = app.health.now_ms();
-    match paced(outcome) {
-        Ended::Answered => app.budget.answered(owner, now_ms),
-        Ended::GivenUp => app.budget.timed_out(owner, now_ms),
-        Ended::RateLimited | Ended::Nothing => {}
-    }
-}
-
-fn ms(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
-/// How a payment goes on after a call.
-pub(super) enum Settled {
-    /// This worker's commit planned another attempt: it calls that one too.
-    Switching(Aggregate),
-    /// Nothing is left to do for this worker.
-    Over(Ran),
-}
-
-/// Writes down what a creating call meant, and plans the next attempt in the same commit when there is to be one.
-pub(super) async fn settle(
-    app: &Arc<App>,
-    mut before: Aggregate,
-    brought: &Brought,
-    key: Option<&Key>,
-) -> Result<Settled, Trouble> {
-    let Brought { attempt_id, answer, latency_ms } = brought;
-    for _ in 0..DECISIONS {
-        if before.attempt(attempt_id).is_none_or(|a| a.status != State::Sending) {
-            // A notification or the resolver was first; what they wrote stands, and what comes next is theirs to do.
-            return too_late(app, before, attempt_id, &answer.outcome, key).await.map(Settled::Over);
+/// Goes on with a payment whose last outcome was written down late.
+fn go_on(app: Arc<App>, planned: Aggregate, asker: Asker) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+    Box::pin(async move {
+        let payment_id = planned.payment.id.clone();
+        if let Err(error) = run(&app, planned, asker).await {
+            tracing::warn!(payment_id, %error, "the resolver goes on with this payment");
         }
-        let now = app.clock.now();
-        let mut after = before.clone();
-        if let Some(attempt) = after.attempt_mut(attempt_id) {
-            attempt.latency_ms = Some(*latency_ms);
-            attempt.provider_request_id.clone_from(&answer.request_id);
-        }
-        let judged = judge::judge(app, &mut after, attempt_id, &answer.outcome, now)?;
-        if judged.try_next && after.payment.status == PaymentState::Created && after.live().is_none() {
-            plan::next(app, &mut after, now)?;
-        }
-        let switching = after.live().is_some_and(|a| a.status == State::Sending);
-        let answered = key.filter(|_| !switching).and_then(|key| Some((key, self::answer(&after)?)));
-        // A payment that had ended by then may have been told of under this key already.
-        let told = answered.as_ref().filter(|_| before.payment.status.is_open()).map(|(_, answer)| answer.clone());
-        let change = Change::update(&before, after.clone(), now)
-            .with_events(events::between(Some(&before), &after, now)?)
-            .with_operations(judged.operations)
-            .with_key(answered.map(|(key, answer)| KeyWrite::Answer(key.clone(), answer)));
-        let written = change.after().clone();
-        match app.store.commit(change).await {
-            Ok(()) => {
-                if switching {
-                    kill_point!("pay_after_switch_commit");
-                }
-                if !switching {
-                    kill_point!("pay_after_outcome_commit");
-                }
-                if let Some(failure) = judged.set_aside {
-                    let attempt = written.attempt(attempt_id);
-                    if let Some(account) = attempt.and_then(|a| app.directory.account(&a.account_id)) {
-                        set_aside(app, &account, &failure).await;
-                    }
-                }
-                let over = Ran { aggregate: written, answer: told };
-                return Ok(if switching { Settled::Switching(over.aggregate) } else { Settled::Over(over) });
-            }
-            Err(CommitError::Moved) => before = reload(app, &before.payment.id).await?,
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(CommitError::Moved.into())
-}
-
-/// An answer that came after its attempt was judged changes nothing, unless it tells of money: that is never dropped.
-/// The client gets what the others have made of its payment; its key keeps that.
-async fn too_late(
-    app: &Arc<App>,
-    stored: Aggregate,
-    attempt_id: &str,
-    outcome: &Created,
-    key: Option<&Key>,
-) -> Result<Ran, Trouble> {
-    let aggregate = match outcome {
-        Created::Captured(money) => {
-            resolve::write(app, stored, |after, now| {
-                attempt_outcome::money_seen(after, attempt_id, money, now).map(Some)
-            })
-            .await?
-        }
-        Created::Accepted(_)
-        | Created::Waiting
-        | Created::NotSent(_)
-        | Created::Refused(..)
-        | Created::Declined(_)
-        | Created::Unknown(_) => stored,
-    };
-    if let (Some(key), Some(answer)) = (key, answer(&aggregate)) {
-        app.store.answer_key(&key.scope, answer).await?;
-    }
-    Ok(Ran::unanswered(aggregate))
-}
-
-/// The payment as it is stored now.
-///
-/// # Errors
-/// [`Trouble`].
-pub async fn reload(app: &App, payment_id: &str) -> Result<Aggregate, Trouble> {
-    app.store.payment(AllOwners, payment_id).await?.ok_or_else(|| Trouble::Gone(format!("payment {payment_id}")))
-}
-
-/// How a request for this payment is answered: 201 once the payer can act or the payment has ended. A payment that
-/// is still being worked on has no final answer, and none is stored for it.
-#[must_use]
-pub fn answer(aggregate: &Aggregate) -> Option<StoredAnswer> {
-    match aggregate.payment.status {
-        PaymentState::Created | PaymentState::Processing => None,
-        PaymentState::RequiresAction
-        | PaymentState::Succeeded
-        | PaymentState::Failed
-        | PaymentState::Canceled
-        | PaymentState::Expired => Some(StoredAnswer {
-            status: 201,
-            body: serde_json::to_vec(&view::payment(aggregate)).unwrap_or_default(),
-            state: aggregate.payment.status.to_string(),
-            attempt_id: aggregate.live().map(|a| a.id.clone()),
-        }),
-    }
+    })
 }

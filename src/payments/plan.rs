@@ -6,18 +6,16 @@ use providers::Capabilities;
 use providers::order::Flow;
 use providers::outcome::{Failure, FailureKind};
 
-use super::{Trouble, close, schedule};
+use super::Trouble;
+use super::transition::{ending, schedule};
 use crate::app::App;
-use crate::directory::Account;
 use crate::domain::attempt::State;
 use crate::domain::id::{self, Kind};
-use crate::domain::payment::Event;
+use crate::domain::payment::{Event, NO_ROUTE};
 use crate::domain::{Aggregate, Attempt, Owner, Timestamp};
+use crate::routing::account::Account;
 use crate::routing::choose::{self, Candidate, Choice, Scene, Tried, Wanted};
 use crate::routing::health::{Gate, RouteId, RouteView};
-
-/// The code of a charge that had nowhere to go.
-pub(super) const NO_ROUTE: &str = "no_route";
 
 /// Making an offer may take half as long again as 99 of 100 calls do, but not less and not more than this.
 const SHORTEST_OFFER_CALL_MS: i64 = 1_500;
@@ -193,13 +191,13 @@ fn no_route(aggregate: &mut Aggregate, choice: &Choice, now: Timestamp) -> Resul
     if let Some(refused) = refused.filter(|_| !choice.served) {
         let said_nothing = || Some(Failure::new(FailureKind::Request, choose::REFUSED_ROUTE, "refused without a word"));
         aggregate.payment.failure = refused.failure.clone().or_else(said_nothing);
-        return close::conclude(aggregate, now);
+        return ending::conclude(aggregate, now);
     }
     if aggregate.payment.flow.takes_money() {
         let last = aggregate.attempts.last().and_then(|a| a.failure.clone());
         let none = || Failure::new(FailureKind::Network, NO_ROUTE, choice.why_none());
         aggregate.payment.failure = Some(last.unwrap_or_else(none));
-        return close::conclude(aggregate, now);
+        return ending::conclude(aggregate, now);
     }
     aggregate.payment.parked_at.get_or_insert(now);
     aggregate.payment.resume_at = Some(schedule::next_round(aggregate, now));

@@ -17,12 +17,6 @@ use crate::routing::health::RouteId;
 use crate::routing::queue::Wait;
 use crate::routing::rule::Routing;
 
-/// The line that a payment stands in.
-#[must_use]
-pub fn line(aggregate: &Aggregate) -> Line {
-    Line { owner: aggregate.payment.owner.clone(), flow: aggregate.payment.flow }
-}
-
 /// A payment as merchants see it, with its place if it waits for a route.
 ///
 /// # Errors
@@ -31,7 +25,7 @@ pub async fn view(app: &App, aggregate: &Aggregate) -> Result<PaymentView, DbErr
     let mut view = view::payment(aggregate);
     if view.queue.is_some() {
         let now = app.clock.now();
-        let position = places(app, &line(aggregate), &[since(aggregate, now)]).await?.pop();
+        let position = places(app, &aggregate.line(), &[since(aggregate, now)]).await?.pop();
         view.queue = position.map(|position| queue(app, aggregate, position, now));
     }
     Ok(view)
@@ -47,7 +41,7 @@ pub async fn views(app: &App, aggregates: &[Aggregate]) -> Result<Vec<PaymentVie
     let mut views: Vec<PaymentView> = aggregates.iter().map(view::payment).collect();
     let mut lines: HashMap<Line, Vec<(&Aggregate, &mut PaymentView)>> = HashMap::new();
     for (aggregate, view) in aggregates.iter().zip(&mut views).filter(|(_, view)| view.queue.is_some()) {
-        lines.entry(line(aggregate)).or_default().push((aggregate, view));
+        lines.entry(aggregate.line()).or_default().push((aggregate, view));
     }
     for (line, waiting) in lines {
         let times: Vec<Timestamp> = waiting.iter().map(|(aggregate, _)| since(aggregate, now)).collect();
@@ -81,7 +75,7 @@ async fn places(app: &App, line: &Line, times: &[Timestamp]) -> Result<Vec<u64>,
 fn queue(app: &App, aggregate: &Aggregate, position: u64, now: Timestamp) -> QueueView {
     let payment = &aggregate.payment;
     let routing = app.directory.routing_of(&payment.owner);
-    let line = line(aggregate);
+    let line = aggregate.line();
     let route = choose(app, aggregate, now).ok().and_then(|choice| returns_in_s(app, &choice, &line, &routing, now));
     // How long a person takes, nobody knows.
     let route = route.filter(|_| !app.hold.covers(&payment.owner));

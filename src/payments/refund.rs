@@ -4,23 +4,22 @@
 //! One refund of an attempt is on its way at a time; the others wait for their turn.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use providers::money::Money;
-use providers::order::{Call, RefundOrder};
 use providers::outcome::{Answer, RefundQueried, Refunded};
 
-use super::pay::reload;
-use super::resolve::write;
-use super::{DECISIONS, Trouble, give_back, refund_outcome, renumber, resolve, view};
+use super::commit::{Beside, commit, decided, reload, update};
+use super::transition::refund_turn::{Turn, blank, mark_sent, turn, wake_next};
+use super::transition::{auto_refund, refund_outcome, renumber};
+use super::{Trouble, call, conditions, view};
 use crate::app::App;
-use crate::directory::Account;
 use crate::domain::id::{self, Kind};
 use crate::domain::refund::State;
-use crate::domain::{Aggregate, Attempt, Owner, Refund, Timestamp};
+use crate::domain::{Aggregate, Owner, Refund, Timestamp};
 use crate::kill_point;
 use crate::store::CommitError;
-use crate::store::change::{Change, Key, KeyScope, KeyWrite, StoredAnswer};
+use crate::store::change::{Key, KeyScope, KeyWrite, Operation, StoredAnswer};
 use crate::traces::Span;
 
 /// After a restore it is looked so often whether a refund may be sent.
@@ -86,35 +85,33 @@ pub async fn open(
         created_at: app.clock.now(),
     };
     let _turn = app.refund_turns.of(payment_id).await;
-    for _ in 0..DECISIONS {
-        let before = app.store.payment_of(owner, payment_id).await.map_err(Trouble::from)?;
-        let before = before.ok_or(RefundError::NoPayment)?;
-        let taken = app.store.refund_by_merchant_no(owner, &new.merchant_refund_no).await;
-        if let Some(taken) = taken.map_err(Trouble::from)? {
+    let made = decided!({
+        let Some(before) = app.store.payment_of(owner, payment_id).await? else {
+            return Ok(Err(RefundError::NoPayment));
+        };
+        if let Some(taken) = app.store.refund_by_merchant_no(owner, &new.merchant_refund_no).await? {
             // A repeated request finds its own refund: its key, not its number, says that it is the same request.
-            let stored = app.store.key(&key.scope).await.map_err(Trouble::from)?;
-            return Err(match stored {
+            return Ok(Err(match app.store.key(&key.scope).await? {
                 Some(_) => CommitError::KeyTaken.into(),
                 None => RefundError::NumberTaken(taken.id),
-            });
+            }));
         }
+
         let now = app.clock.now();
         let mut after = before.clone();
-        add(app, &mut after, new, &key.resource_id, now)?;
-        let change = Change::update(&before, after, now).with_key(Some(KeyWrite::Claim(key.clone())));
-        let made = change.after().clone();
-        kill_point!("refund_before_first_commit");
-        match app.store.commit(change).await {
-            Ok(()) => {
-                kill_point!("refund_after_first_commit");
-                return Ok((made, key));
-            }
-            // Another refund, or the same number: the next reading tells.
-            Err(CommitError::Moved | CommitError::Refused(_)) => {}
-            Err(error) => return Err(error.into()),
+        if let Err(error) = add(app, &mut after, new, &key.resource_id, now) {
+            return Ok(Err(error));
         }
-    }
-    Err(CommitError::Moved.into())
+
+        kill_point!("refund_before_first_commit");
+        match commit(app, &before, after, now, Beside::key(Some(KeyWrite::Claim(key.clone())))).await {
+            // Another refund, or the same number: the next reading tells.
+            Err(Trouble::Commit(CommitError::Refused(_))) => Err(CommitError::Moved.into()),
+            done => done.map(Ok),
+        }
+    })??;
+    kill_point!("refund_after_first_commit");
+    Ok((made, key))
 }
 
 fn add(app: &App, after: &mut Aggregate, new: &NewRefund, refund_id: &str, now: Timestamp) -> Result<(), RefundError> {
@@ -130,81 +127,14 @@ fn add(app: &App, after: &mut Aggregate, new: &NewRefund, refund_id: &str, now: 
         reason: new.reason.clone(),
         ..blank(&kept, &after.payment.owner, new.merchant_refund_no.clone(), amount, now)
     };
-    let spacing_ms = app
-        .directory
-        .account(&kept.account_id)
-        .map_or(0, |account| i64::from(account.provider.capabilities().refund_spacing_ms));
-    match turn(after, &kept.id, &refund.id, spacing_ms, now) {
-        Turn::Now => mark_sent(app, &mut refund, now),
+    let conditions = conditions::of(app, after, Some(&kept));
+    match turn(after, &kept.id, &refund.id, conditions.refund_spacing_ms(), now) {
+        Turn::Now => mark_sent(conditions, &mut refund, now),
         Turn::At(at) => refund.next_check_at = Some(at),
         Turn::AfterAnother => refund.next_check_at = None,
     }
     after.refunds.push(refund);
     Ok(())
-}
-
-/// A refund of this attempt that nobody has asked for yet: its id and its reason are the caller's.
-pub(super) fn blank(
-    attempt: &Attempt,
-    owner: &Owner,
-    merchant_refund_no: String,
-    amount: Money,
-    now: Timestamp,
-) -> Refund {
-    Refund {
-        id: String::new(),
-        payment_id: attempt.payment_id.clone(),
-        attempt_id: attempt.id.clone(),
-        owner: owner.clone(),
-        provider_refund_no: id::refund_no(&attempt.provider_order_no, &merchant_refund_no, 0),
-        merchant_refund_no,
-        earlier_nos: Vec::new(),
-        amount,
-        status: State::Pending,
-        reason: None,
-        automatic: false,
-        failure: None,
-        needs_funds: false,
-        created_at: now,
-        completed_at: None,
-        txn_time: None,
-        sent_at: None,
-        in_doubt: false,
-        next_check_at: Some(now),
-        questions: 0,
-        told_done: false,
-    }
-}
-
-/// When a refund may be sent.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Turn {
-    Now,
-    At(Timestamp),
-    /// Another one is on its way; it wakes the next when it ends.
-    AfterAnother,
-}
-
-fn turn(aggregate: &Aggregate, attempt_id: &str, refund_id: &str, spacing_ms: i64, now: Timestamp) -> Turn {
-    let others = || aggregate.refunds.iter().filter(|r| r.attempt_id == attempt_id && r.id != refund_id);
-    if others().any(|r| r.status == State::Pending && r.sent_at.is_some()) {
-        return Turn::AfterAnother;
-    }
-    match others().filter_map(|r| r.sent_at).max().map(|last| last.plus_ms(spacing_ms)) {
-        Some(free_at) if free_at > now => Turn::At(free_at),
-        Some(_) | None => Turn::Now,
-    }
-}
-
-/// From this commit on the refund counts as sent. If the worker dies, it is asked about once the call is over.
-pub(super) fn mark_sent(app: &App, refund: &mut Refund, now: Timestamp) {
-    refund.sent_at = Some(now);
-    refund.txn_time.get_or_insert(now);
-    // What an earlier sending was told says nothing about this one.
-    refund.needs_funds = false;
-    refund.failure = None;
-    let over = now.plus_ms(app.config.payments.refund_timeout_ms).plus_ms(app.config.payments.call_grace_ms);
-    refund.next_check_at = Some(over);
 }
 
 /// Sends a refund that was just made, if it is its turn, and writes down what the call meant; stores the answer of its key, if
@@ -258,21 +188,20 @@ pub async fn step(app: &Arc<App>, aggregate: Aggregate, refund_id: &str) -> Resu
 async fn send_in_turn(app: &Arc<App>, aggregate: Aggregate, refund_id: &str) -> Result<Aggregate, Trouble> {
     let marked_at = Instant::now();
     let mut is_ours = false;
-    let marked = write(app, aggregate, |after, now| {
+    let conditions = conditions::of_refund(app, &aggregate, refund_id);
+    let marked = update(app, aggregate, |after, now| {
         is_ours = false;
         let Some(refund) = after.refunds.iter().find(|r| r.id == refund_id).cloned() else { return Ok(None) };
         if refund.status != State::Pending || refund.next_check_at.is_none_or(|at| at > now) {
             // Somebody else was first.
             return Ok(None);
         }
-        let spacing_ms = spacing_ms(app, after, &refund);
-        let turn = turn(after, &refund.attempt_id, &refund.id, spacing_ms, now);
-        let is_held = app.hold.covers(&after.payment.owner);
+        let turn = turn(after, &refund.attempt_id, &refund.id, conditions.refund_spacing_ms(), now);
         let may_be_second = app.hold.is_from_before(refund.created_at)
             && refund.txn_time.is_none()
-            && is_keyed_by_time(app, after, &refund);
+            && conditions.capabilities.is_some_and(|capabilities| capabilities.refund_keyed_by_time);
         let Some(refund) = after.refund_mut(refund_id) else { return Ok(None) };
-        if is_held {
+        if conditions.is_held {
             refund.next_check_at = Some(now.plus_s(HELD_S));
             return Ok(Some(Vec::new()));
         }
@@ -280,11 +209,11 @@ async fn send_in_turn(app: &Arc<App>, aggregate: Aggregate, refund_id: &str) -> 
             refund.next_check_at = None;
             let detail = "it was made before the restore, and whether it was sent since the backup is not known: look into \
                           the provider's console";
-            return Ok(Some(vec![refund_outcome::operation(refund, "refund_unresolved", detail.to_owned(), now)?]));
+            return Ok(Some(vec![Operation::new(&refund.owner, "refund_unresolved", &refund.id, detail, now)?]));
         }
         match turn {
             Turn::Now => {
-                mark_sent(app, refund, now);
+                mark_sent(conditions, refund, now);
                 is_ours = true;
             }
             Turn::At(at) => refund.next_check_at = Some(at),
@@ -294,38 +223,6 @@ async fn send_in_turn(app: &Arc<App>, aggregate: Aggregate, refund_id: &str) -> 
     })
     .await?;
     if is_ours { send(app, marked, refund_id, marked_at).await } else { Ok(marked) }
-}
-
-fn is_keyed_by_time(app: &App, aggregate: &Aggregate, refund: &Refund) -> bool {
-    let account = aggregate.attempt(&refund.attempt_id).and_then(|a| app.directory.account(&a.account_id));
-    account.is_some_and(|account| account.provider.capabilities().refund_keyed_by_time)
-}
-
-fn spacing_ms(app: &App, aggregate: &Aggregate, refund: &Refund) -> i64 {
-    aggregate
-        .attempt(&refund.attempt_id)
-        .and_then(|a| app.directory.account(&a.account_id))
-        .map_or(0, |account| i64::from(account.provider.capabilities().refund_spacing_ms))
-}
-
-/// The parts of a call about a refund, or `None` when its account cannot be opened.
-pub(super) fn order(app: &App, aggregate: &Aggregate, refund: &Refund) -> Option<(Arc<Account>, RefundOrder, Call)> {
-    let attempt: &Attempt = aggregate.attempt(&refund.attempt_id)?;
-    let account = app.directory.account(&attempt.account_id)?;
-    let order = RefundOrder {
-        order: resolve::reference(attempt),
-        transaction_id: attempt.provider_transaction_id.clone(),
-        refund_no: refund.provider_refund_no.clone(),
-        txn_time: refund.txn_time.unwrap_or(refund.created_at).utc(),
-        renumbered: !refund.earlier_nos.is_empty(),
-        amount: refund.amount,
-        total: attempt.captured?,
-        reason: refund.reason.clone(),
-        notify_url: app.refund_notify_url(&account.id),
-    };
-    let timeout = Duration::from_millis(u64::try_from(app.config.payments.refund_timeout_ms).unwrap_or(0));
-    let call = Call { now: app.clock.now().utc(), timeout };
-    Some((account, order, call))
 }
 
 /// The refund was marked as sent by this worker's commit, begun at `marked_at`: send it. A worker that was held up
@@ -338,9 +235,9 @@ async fn send(app: &Arc<App>, aggregate: Aggregate, refund_id: &str, marked_at: 
         tracing::warn!(refund_id, "the worker was held up; the refund is asked about before it is sent");
         return Ok(aggregate);
     }
-    let Some((account, order, call)) = order(app, &aggregate, &refund) else { return Ok(aggregate) };
+    let Some((account, order, call)) = call::refund_order(app, &aggregate, &refund) else { return Ok(aggregate) };
     let trace = span(app, &refund);
-    let answer: Answer<Refunded> = trace.around(account.provider.refund(&order, &call)).await;
+    let answer: Answer<Refunded> = trace.around(call::refund(&account, &order, &call)).await;
     kill_point!("refund_after_call");
     if let Refunded::Unknown(failure)
     | Refunded::TerminalNo(failure)
@@ -349,17 +246,17 @@ async fn send(app: &Arc<App>, aggregate: Aggregate, refund_id: &str, marked_at: 
     {
         tracing::warn!(refund_id, code = failure.code, message = failure.message, "refund not done");
     }
-    let ladder = account.provider.capabilities().refund_ladder_s;
-    let written = write(app, aggregate, |after, now| {
+    let conditions = conditions::of_refund(app, &aggregate, &refund.id);
+    let written = update(app, aggregate, |after, now| {
         let sent_since = after.refunds.iter().any(|r| r.id == refund.id && r.sent_at != refund.sent_at);
         if !renumber::is_still(after, &refund) || (sent_since && answer.outcome != Refunded::Done) {
             // Somebody has gone on with it since; that answer is the one that counts.
             return Ok(None);
         }
-        let was = give_back::status(after, refund_id);
-        let mut operations = refund_outcome::sent(app, after, refund_id, &answer.outcome, ladder, now)?;
-        operations.extend(give_back::aftermath(after, refund_id, was, now)?);
-        wake_next(app, after, &refund.attempt_id, now);
+        let was = auto_refund::status(after, refund_id);
+        let mut operations = refund_outcome::sent(conditions, after, refund_id, &answer.outcome, now)?;
+        operations.extend(auto_refund::aftermath(after, refund_id, was, now)?);
+        wake_next(conditions, after, &refund.attempt_id, now);
         Ok(Some(operations))
     })
     .await?;
@@ -375,42 +272,25 @@ fn span(app: &App, refund: &Refund) -> Span {
     trace
 }
 
-/// The next refund of the attempt that waits for its turn gets it.
-pub(super) fn wake_next(app: &App, after: &mut Aggregate, attempt_id: &str, now: Timestamp) {
-    let waits = |r: &&Refund| {
-        r.attempt_id == attempt_id && r.status == State::Pending && r.sent_at.is_none() && r.next_check_at.is_none()
-    };
-    let Some(next) = after.refunds.iter().find(waits).cloned() else { return };
-    let spacing_ms = spacing_ms(app, after, &next);
-    let at = match turn(after, attempt_id, &next.id, spacing_ms, now) {
-        Turn::Now => Some(now),
-        Turn::At(at) => Some(at),
-        Turn::AfterAnother => None,
-    };
-    if let Some(next) = after.refund_mut(&next.id) {
-        next.next_check_at = at;
-    }
-}
-
 /// Asks what became of a refund, and sends the same number again when nothing did.
 async fn ask(app: &Arc<App>, aggregate: Aggregate, refund: &Refund) -> Result<Aggregate, Trouble> {
-    let Some((account, order, call)) = order(app, &aggregate, refund) else {
-        return write(app, aggregate, |after, now| {
+    let Some((account, order, call)) = call::refund_order(app, &aggregate, refund) else {
+        return update(app, aggregate, |after, now| {
             let refund = after.refund_mut(&refund.id).filter(|r| r.status != State::Succeeded);
             let Some(refund) = refund else { return Ok(None) };
-            refund.next_check_at = Some(now.plus_s(refund_outcome::LATER_S));
-            let detail = "the account of this refund cannot be opened; nobody can ask its provider".to_owned();
-            Ok(Some(vec![refund_outcome::operation(refund, "account_unavailable", detail, now)?]))
+            refund.next_check_at = Some(now.plus_s(renumber::LATER_S));
+            let detail = "the account of this refund cannot be opened; nobody can ask its provider";
+            Ok(Some(vec![Operation::new(&refund.owner, "account_unavailable", &refund.id, detail, now)?]))
         })
         .await;
     };
     let trace = span(app, refund);
-    let answer = trace.around(account.provider.query_refund(&order, &call)).await;
+    let answer = trace.around(call::query_refund(&account, &order, &call)).await;
     kill_point!("refund_after_query");
-    let ladder = account.provider.capabilities().refund_ladder_s;
+    let conditions = conditions::of_refund(app, &aggregate, &refund.id);
     let marked_at = Instant::now();
     let mut send_again = false;
-    let written = write(app, aggregate, |after, now| {
+    let written = update(app, aggregate, |after, now| {
         send_again = false;
         if !renumber::is_still(after, refund) {
             return Ok(None);
@@ -420,11 +300,11 @@ async fn ask(app: &Arc<App>, aggregate: Aggregate, refund: &Refund) -> Result<Ag
             // That was before somebody else sent it.
             return Ok(None);
         }
-        let was = give_back::status(after, &refund.id);
+        let was = auto_refund::status(after, &refund.id);
         let mut operations =
-            refund_outcome::found(app, after, &refund.id, &answer.outcome, ladder, now, &mut send_again)?;
-        operations.extend(give_back::aftermath(after, &refund.id, was, now)?);
-        wake_next(app, after, &refund.attempt_id, now);
+            refund_outcome::found(conditions, after, &refund.id, &answer.outcome, now, &mut send_again)?;
+        operations.extend(auto_refund::aftermath(after, &refund.id, was, now)?);
+        wake_next(conditions, after, &refund.attempt_id, now);
         Ok(Some(operations))
     })
     .await?;

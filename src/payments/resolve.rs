@@ -5,22 +5,22 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use providers::order::{Call, OrderRef};
-use providers::outcome::{Answer, Ended, Failure, FailureKind, Queried};
+use providers::outcome::{Ended, Failure, FailureKind, Queried};
 use providers::provider::Ending;
 
-use super::attempt_outcome::{self, Findings};
-use super::pay::{Asker, reload};
-use super::{DECISIONS, Trouble, close, events, give_back, pay, plan, refund, reverse, schedule};
+use super::call::Asker;
+use super::commit::{reload, update};
+use super::transition::query::{Findings, found};
+use super::transition::{ending, schedule};
+use super::{Trouble, auto_refund, call, pay, plan, refund, reverse};
 use crate::app::App;
-use crate::directory::Account;
-use crate::domain::attempt::{Disposition, Event as AttemptEvent, State};
-use crate::domain::id::{self, Kind};
-use crate::domain::{Aggregate, Attempt, Timestamp};
+use crate::domain::attempt::{Disposition, State};
+use crate::domain::{Aggregate, Attempt, Timestamp, id};
 use crate::kill_point;
+use crate::routing::account::Account;
 use crate::routing::health::Gate;
 use crate::store::CommitError;
-use crate::store::change::{Change, Operation};
+use crate::store::change::Operation;
 
 /// The most steps that one worker does for one payment in one go.
 const STEPS: usize = 16;
@@ -68,7 +68,7 @@ async fn steps(app: &Arc<App>, payment_id: &str) -> Result<Aggregate, Trouble> {
         aggregate = match step {
             Step::Judge(attempt_id) => judge(app, aggregate, &attempt_id).await?,
             Step::Ask(attempt_id) => ask(app, aggregate, &attempt_id).await?,
-            Step::GiveBack(attempt_id) => give_back::begin(app, aggregate, &attempt_id).await?,
+            Step::GiveBack(attempt_id) => auto_refund::begin(app, aggregate, &attempt_id).await?,
             Step::Refund(refund_id) => refund::step(app, aggregate, &refund_id).await?,
             Step::Resume => resume(app, aggregate).await?,
             Step::Rest => break,
@@ -133,7 +133,7 @@ async fn wait_for_provider(
     step: &Step,
     pause_ms: i64,
 ) -> Result<Aggregate, Trouble> {
-    write(app, before, |after, now| {
+    update(app, before, |after, now| {
         let at = match step {
             Step::Ask(attempt_id) => after.attempt_mut(attempt_id).map(|a| &mut a.next_check_at),
             Step::Refund(refund_id) => after.refund_mut(refund_id).map(|r| &mut r.next_check_at),
@@ -155,7 +155,7 @@ async fn wait_for_provider(
 /// [`Trouble`]; it is tried again.
 pub async fn bring_back(app: &Arc<App>, payment_id: &str, ahead_ms: i64) -> Result<(), Trouble> {
     let before = reload(app, payment_id).await?;
-    write(app, before, |after, _| {
+    update(app, before, |after, _| {
         schedule::bring_back(after, ahead_ms);
         Ok(Some(Vec::new()))
     })
@@ -168,7 +168,7 @@ async fn release(app: &Arc<App>, aggregate: Aggregate) -> Result<Aggregate, Trou
     if aggregate.payment.lease_until.is_none() || aggregate.live().is_some_and(|a| a.status == State::Sending) {
         return Ok(aggregate);
     }
-    write(app, aggregate, |after, _| {
+    update(app, aggregate, |after, _| {
         if after.live().is_some_and(|a| a.status == State::Sending) {
             return Ok(None);
         }
@@ -178,64 +178,12 @@ async fn release(app: &Arc<App>, aggregate: Aggregate) -> Result<Aggregate, Trou
     .await
 }
 
-/// Takes a decision and writes it; takes it again when somebody else was first. A decision of `None` means that
-/// there is nothing to do any more.
-pub(super) async fn write(
-    app: &Arc<App>,
-    mut before: Aggregate,
-    mut decide: impl FnMut(&mut Aggregate, Timestamp) -> Result<Option<Vec<Operation>>, Trouble>,
-) -> Result<Aggregate, Trouble> {
-    for _ in 0..DECISIONS {
-        let now = app.clock.now();
-        let mut after = before.clone();
-        let Some(operations) = decide(&mut after, now)? else { return Ok(before) };
-        if after == before && operations.is_empty() {
-            // Somebody else was first, and has done all of it.
-            return Ok(before);
-        }
-        let change = Change::update(&before, after.clone(), now)
-            .with_events(events::between(Some(&before), &after, now)?)
-            .with_operations(operations);
-        let written = change.after().clone();
-        match app.store.commit(change).await {
-            Ok(()) => {
-                kill_point!("resolve_after_commit");
-                return Ok(written);
-            }
-            Err(CommitError::Moved) => before = reload(app, &before.payment.id).await?,
-            Err(error) => return Err(error.into()),
-        }
-    }
-    Err(CommitError::Moved.into())
-}
-
-/// The worker of a call died, or was held up beyond its deadline: the call ended without an answer.
+/// The worker of a call died, or was held up beyond its deadline.
 async fn judge(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Aggregate, Trouble> {
-    write(app, before, |after, now| {
-        let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(None) };
-        if attempt.status != State::Sending {
-            return Ok(None);
-        }
-        let message = "the worker that made the call is gone";
-        attempt.outcome = Some("unknown".to_owned());
-        attempt.failure = Some(Failure::new(FailureKind::Timeout, "worker_lost", message));
-        if attempt.flow.takes_money() {
-            attempt.apply(AttemptEvent::Doubt)?;
-            attempt.next_check_at = Some(now);
-            reverse::doubt(after, attempt_id, now)?;
-        } else if app.hold.is_from_before(attempt.started_at) {
-            // The call may have ended well after the backup, and its payer may have paid: nothing new is offered before
-            // its provider was asked.
-            attempt.apply(AttemptEvent::Abandon)?;
-            after.payment.resume_at = Some(now);
-            schedule::ask_first(after, attempt_id, now, now);
-        } else {
-            attempt.apply(AttemptEvent::Abandon)?;
-            attempt.next_check_at = Some(schedule::watched_from(attempt, now));
-            after.payment.resume_at = Some(now);
-        }
-        after.payment.lease_until = None;
-        Ok(Some(Vec::new()))
+    update(app, before, |after, now| {
+        let started_at = after.attempt(attempt_id).map(|attempt| attempt.started_at);
+        let was_before_restore = started_at.is_some_and(|at| app.hold.is_from_before(at));
+        ending::worker_lost(after, attempt_id, was_before_restore, now)
     })
     .await
 }
@@ -245,7 +193,7 @@ async fn judge(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Ag
 async fn resume(app: &Arc<App>, before: Aggregate) -> Result<Aggregate, Trouble> {
     let planned_at = Instant::now();
     let mut is_ours = false;
-    let written = write(app, before, |after, now| {
+    let written = update(app, before, |after, now| {
         is_ours = false;
         if !after.payment.status.is_open() {
             after.payment.resume_at = None;
@@ -253,7 +201,7 @@ async fn resume(app: &Arc<App>, before: Aggregate) -> Result<Aggregate, Trouble>
         }
         if after.live().is_some() {
             if now >= after.payment.expires_at {
-                close::begin(after, now)?;
+                ending::begin(after, now)?;
             }
             // From then on what is live decides when it is looked at next; a call on the way is judged by its own
             // deadline. (Before then only a clock that was set back leads here.)
@@ -265,7 +213,7 @@ async fn resume(app: &Arc<App>, before: Aggregate) -> Result<Aggregate, Trouble>
             let gone = Failure::new(FailureKind::Timeout, "code_gone", "the payer's code has to be scanned again");
             after.payment.failure = Some(gone);
         }
-        close::conclude(after, now)?;
+        ending::conclude(after, now)?;
         let goes_on = after.payment.status == crate::domain::payment::State::Created
             && after.payment.cancel_requested_at.is_none()
             && now < after.payment.expires_at;
@@ -296,15 +244,16 @@ async fn ask(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Aggr
         return reverse::step(app, before, &attempt).await;
     }
     let Some(account) = app.directory.account(&attempt.account_id) else {
-        return write(app, before, |after, now| put_off(after, attempt_id, now)).await;
+        return update(app, before, |after, now| ending::put_off(after, attempt_id, now)).await;
     };
     let findings = find_out(app, &account, &attempt).await;
     if let Queried::Unknown(failure) = &findings.queried {
         tracing::warn!(attempt_id, code = failure.code, message = failure.message, "asking brought no certainty");
     }
+    let capabilities = account.provider.capabilities();
     let may_have_been_shown = attempt.status == State::Abandoned && app.hold.is_from_before(attempt.started_at);
-    write(app, before, |after, now| {
-        let recorded = attempt_outcome::found(after, &attempt, &findings, &account, now)?;
+    update(app, before, |after, now| {
+        let recorded = found(after, &attempt, &findings, capabilities, now)?;
         let something_new_may_come = after.payment.resume_at.is_some() && now < after.payment.expires_at;
         if may_have_been_shown && something_new_may_come && matches!(findings.queried, Queried::Unknown(_)) {
             schedule::ask_first(after, attempt_id, now.plus_s(schedule::ASKED_AGAIN_S), now);
@@ -312,45 +261,6 @@ async fn ask(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Aggr
         Ok(recorded)
     })
     .await
-}
-
-/// The account cannot be opened (its key is wrong, its provider is not in this version): a person has to mend it.
-pub(super) fn put_off(
-    after: &mut Aggregate,
-    attempt_id: &str,
-    now: Timestamp,
-) -> Result<Option<Vec<Operation>>, Trouble> {
-    let owner = after.payment.owner.clone();
-    let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(None) };
-    attempt.next_check_at = Some(now.plus_s(60));
-    after.payment.lease_until = None;
-    Ok(Some(vec![Operation {
-        id: id::new(Kind::Operation)?,
-        owner,
-        kind: "account_unavailable",
-        subject_id: attempt_id.to_owned(),
-        detail: "the account of this attempt cannot be opened; nobody can ask its provider".to_owned(),
-        created_at: now,
-    }]))
-}
-
-/// The attempt as its provider knows it.
-pub(crate) fn reference(attempt: &Attempt) -> OrderRef {
-    OrderRef {
-        order_no: attempt.provider_order_no.clone(),
-        txn_time: attempt.started_at.utc(),
-        expires_at: attempt.offer_deadline.utc(),
-    }
-}
-
-fn call(app: &App) -> Call {
-    let timeout = Duration::from_millis(u64::try_from(app.config.payments.query_timeout_ms).unwrap_or(0));
-    Call { now: app.clock.now().utc(), timeout }
-}
-
-/// Asks the attempt's provider what became of it.
-pub(super) async fn query(app: &App, account: &Account, attempt: &Attempt) -> Answer<Queried> {
-    account.provider.query(&reference(attempt), &call(app)).await
 }
 
 /// When a question was asked that began then: by our own clock, or by its provider's where that shows less. A deadline
@@ -364,7 +274,7 @@ fn asked_at(app: &App, account: &Account, began: Instant) -> Timestamp {
 
 async fn find_out(app: &App, account: &Account, attempt: &Attempt) -> Findings {
     let began = Instant::now();
-    let first = query(app, account, attempt).await;
+    let first = call::query(app, account, attempt).await;
     let asked_at = asked_at(app, account, began);
     kill_point!("resolve_after_query");
     let is_ending = matches!(attempt.status, State::Closing | State::Superseded | State::Abandoned);
@@ -375,7 +285,7 @@ async fn find_out(app: &App, account: &Account, attempt: &Attempt) -> Findings {
     if !(is_ending && closable && first.outcome == Queried::Payable) {
         return Findings { queried: first.outcome, request_id: first.request_id, asked_at };
     }
-    let closed = account.provider.close(&reference(attempt), &call(app)).await;
+    let closed = call::close(app, account, attempt).await;
     kill_point!("resolve_after_close");
     match closed.outcome {
         // A close alone proves nothing; the query after it does.
@@ -386,7 +296,7 @@ async fn find_out(app: &App, account: &Account, attempt: &Attempt) -> Findings {
         | Ended::Impossible(_)
         | Ended::Unknown(_) => {
             let began = Instant::now();
-            let second = query(app, account, attempt).await;
+            let second = call::query(app, account, attempt).await;
             let asked_at = self::asked_at(app, account, began);
             Findings { queried: second.outcome, request_id: second.request_id, asked_at }
         }
@@ -409,13 +319,6 @@ pub async fn stuck(app: &App, payment_id: &str, trouble: &Trouble) -> Result<(),
         return Ok(());
     }
     let owner = reload(app, payment_id).await?.payment.owner;
-    let operation = Operation {
-        id: id::new(Kind::Operation)?,
-        owner,
-        kind: "payment_stuck",
-        subject_id: payment_id.to_owned(),
-        detail: trouble.to_string(),
-        created_at: app.clock.now(),
-    };
+    let operation = Operation::new(&owner, "payment_stuck", payment_id, trouble.to_string(), app.clock.now())?;
     Ok(app.store.raise(&operation).await?)
 }

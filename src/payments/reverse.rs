@@ -7,63 +7,20 @@
 //! made again after that time: at every provider a second one changes nothing.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use providers::order::Call;
-use providers::outcome::{Capture, Ended, Failure, FailureKind, Queried};
+use providers::outcome::Queried;
 use providers::provider::Charging;
 
-use super::attempt_outcome::{died, disputed_charge, is_contradicted, reversed, unresolved};
-use super::resolve::{put_off, write};
-use super::{Trouble, capture, resolve, schedule};
+use super::commit::update;
+use super::transition::charge::{Told, conclude, found, is_in_doubt, not_sent, plan};
+use super::transition::ending::put_off;
+use super::{Trouble, call, conditions};
 use crate::app::App;
-use crate::directory::Account;
-use crate::domain::attempt::{Event as AttemptEvent, Reversal, State};
-use crate::domain::payment::Event;
-use crate::domain::{Aggregate, Attempt, Timestamp};
+use crate::domain::attempt::{Reversal, State};
+use crate::domain::{Aggregate, Attempt};
 use crate::kill_point;
-use crate::store::change::Operation;
-
-/// A reversal without an answer that has done nothing so long after its call will not: a "no" and a query after that
-/// include it. Calls live for seconds, and providers carry reversals out at once or within minutes.
-const DOUBT_LASTS_S: i64 = 600;
-
-/// From now on the charge is to be reversed, whatever becomes of it meanwhile.
-///
-/// # Errors
-/// [`Trouble::Illegal`].
-pub fn begin(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Trouble> {
-    let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(()) };
-    undo_later(attempt, now)?;
-    if after.payment.status.is_open() {
-        after.payment.apply(Event::Doubt)?;
-        after.payment.resume_at = None;
-    }
-    Ok(())
-}
-
-/// The attempt's part of [`begin`].
-///
-/// # Errors
-/// [`Trouble::Illegal`].
-pub(super) fn undo_later(attempt: &mut Attempt, now: Timestamp) -> Result<(), Trouble> {
-    attempt.apply(AttemptEvent::Reverse)?;
-    attempt.questions = 0;
-    (attempt.call_deadline, attempt.next_check_at) = (now, Some(now));
-    Ok(())
-}
-
-/// A charge's call is over and its outcome has to be found out; or it is not wanted any more, and reversed.
-///
-/// # Errors
-/// [`Trouble::Illegal`].
-pub(super) fn doubt(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Trouble> {
-    let is_wanted = after.payment.status.is_open() && after.payment.cancel_requested_at.is_none();
-    if !is_wanted {
-        return begin(after, attempt_id, now);
-    }
-    Ok(after.payment.apply(Event::Doubt)?)
-}
+use crate::routing::account::Account;
 
 /// Does what is due for a charge: asks about it, or reverses it.
 ///
@@ -73,17 +30,18 @@ pub(super) async fn step(app: &Arc<App>, before: Aggregate, attempt: &Attempt) -
     let opened = app.directory.account(&attempt.account_id);
     let charging = opened.as_ref().and_then(|account| account.provider.capabilities().charge);
     let (Some(account), Some(charging)) = (opened, charging) else {
-        return write(app, before, |after, now| put_off(after, &attempt.id, now)).await;
+        return update(app, before, |after, now| put_off(after, &attempt.id, now)).await;
     };
     if attempt.status == State::Reversing {
         return undo(app, before, attempt, &account, &charging).await;
     }
     let queried = ask(app, &account, attempt).await;
-    write(app, before, |after, now| found(after, attempt, &queried, &account, &charging, now)).await
+    let capabilities = account.provider.capabilities();
+    update(app, before, |after, now| found(after, attempt, &queried, capabilities, &charging, now)).await
 }
 
 async fn ask(app: &App, account: &Account, attempt: &Attempt) -> Queried {
-    let queried = resolve::query(app, account, attempt).await.outcome;
+    let queried = call::query(app, account, attempt).await.outcome;
     kill_point!("charge_after_query");
     if let Queried::Unknown(failure) = &queried {
         tracing::warn!(
@@ -94,57 +52,6 @@ async fn ask(app: &App, account: &Account, attempt: &Attempt) -> Queried {
         );
     }
     queried
-}
-
-/// What a query found about a charge that waits or is in doubt.
-fn found(
-    after: &mut Aggregate,
-    asked: &Attempt,
-    queried: &Queried,
-    account: &Account,
-    charging: &Charging,
-    now: Timestamp,
-) -> Result<Option<Vec<Operation>>, Trouble> {
-    let Some(attempt) = after.attempt_mut(&asked.id) else { return Ok(None) };
-    if attempt.status != asked.status {
-        // Somebody else wrote down something newer than this answer.
-        return Ok(None);
-    }
-    attempt.questions = attempt.questions.saturating_add(1);
-    let was_woken_since = attempt.next_check_at != asked.next_check_at;
-    let impatient = now >= schedule::patient_until(attempt, charging, now);
-    match queried {
-        Queried::Paid(money) => return capture::book(after, &asked.id, money, now).map(Some),
-        // Something happened after it was asked, of which this answer cannot know: it is asked again at once.
-        Queried::Closed | Queried::NotFound | Queried::Payable | Queried::Unknown(_) if was_woken_since => {}
-        // Nobody has ended it here, so the provider is asked to: an answer that is old or wrong must not leave behind a
-        // charge that can still be confirmed.
-        Queried::Closed | Queried::Reversed => {
-            fail(after, &asked.id);
-            begin(after, &asked.id, now)?;
-        }
-        Queried::NotFound | Queried::Payable | Queried::Unknown(_) if impatient => {
-            fail(after, &asked.id);
-            begin(after, &asked.id, now)?;
-        }
-        Queried::NotFound | Queried::Payable | Queried::Unknown(_) => {
-            if attempt.status == State::Unknown && *queried == Queried::Payable {
-                attempt.apply(AttemptEvent::Shown)?;
-            }
-            attempt.next_check_at = schedule::next_check(attempt, account.provider.capabilities(), now);
-        }
-    }
-    after.payment.lease_until = None;
-    Ok(Some(Vec::new()))
-}
-
-/// Why the payment will have failed, unless its money turns up after all.
-fn fail(after: &mut Aggregate, attempt_id: &str) {
-    let unanswered = || Failure::new(FailureKind::Declined, "not_confirmed", "the payer did not confirm in time");
-    let failure = after.attempt(attempt_id).and_then(|a| a.failure.clone()).unwrap_or_else(unanswered);
-    if after.payment.status.is_open() {
-        after.payment.failure.get_or_insert(failure);
-    }
 }
 
 /// Reverses a charge, unless that is done, and asks what it has come to.
@@ -165,10 +72,11 @@ async fn undo(
     if attempt.reversal != Some(Reversal::Done) {
         let planned_at = Instant::now();
         let mut is_ours = false;
-        planned = write(app, planned, |after, now| {
+        let conditions = conditions::of(app, &planned, Some(attempt));
+        planned = update(app, planned, |after, now| {
             is_ours = false;
             told.doubted_before = after.attempt(&attempt.id).is_some_and(|a| is_in_doubt(a, now));
-            let Some(planned) = plan(app, after, &attempt.id, charging, now) else { return Ok(None) };
+            let Some(planned) = plan(conditions, after, &attempt.id, charging, now) else { return Ok(None) };
             is_ours = planned;
             Ok(Some(Vec::new()))
         })
@@ -178,326 +86,13 @@ async fn undo(
             return Ok(planned);
         }
         told.fence = planned.attempt(&attempt.id).map_or(attempt.call_deadline, |a| a.call_deadline);
-        told.ended = reverse(app, account, attempt, planned_at, told.fence).await;
+        told.ended = call::reverse(app, account, attempt, planned_at, told.fence).await;
         if told.ended.is_none() {
-            return write(app, planned, |after, _| Ok(not_sent(after, &attempt.id, &told))).await;
+            return update(app, planned, |after, _| Ok(not_sent(after, &attempt.id, &told))).await;
         }
     }
     told.asked_at = app.clock.now();
     let queried = ask(app, account, attempt).await;
-    write(app, planned, |after, now| conclude(after, &attempt.id, &told, &queried, account, charging, now)).await
-}
-
-/// Whether an earlier reversal that had no answer may still be carried out.
-fn is_in_doubt(attempt: &Attempt, now: Timestamp) -> bool {
-    attempt.reversal_in_doubt && now < attempt.call_deadline.plus_s(DOUBT_LASTS_S)
-}
-
-/// The planned call was not made: it leaves no doubt behind.
-fn not_sent(after: &mut Aggregate, attempt_id: &str, told: &Told) -> Option<Vec<Operation>> {
-    let attempt = after.attempt_mut(attempt_id)?;
-    if attempt.status != State::Reversing || attempt.call_deadline != told.fence {
-        return None;
-    }
-    attempt.reversal_in_doubt = told.doubted_before;
-    Some(Vec::new())
-}
-
-/// What a worker has brought back from a reversal.
-struct Told {
-    /// What its own call was told; `None` when the charge had been reversed before, and was only asked about.
-    ended: Option<Ended>,
-    /// The deadline that its own commit wrote. Another one in the row means that somebody else has gone on since.
-    fence: Timestamp,
-    /// Whether an earlier reversal ended without an answer: then a "no" to this one says nothing about that one.
-    doubted_before: bool,
-    /// When the query after it was made: that is how far its answer reaches, however late it is written down.
-    asked_at: Timestamp,
-}
-
-/// Notes until when a reversal may be on its way. `None` when somebody else has noted that already or the charge has
-/// ended; `Some(false)` when it is too early.
-fn plan(app: &App, after: &mut Aggregate, attempt_id: &str, charging: &Charging, now: Timestamp) -> Option<bool> {
-    let attempt = after.attempt_mut(attempt_id)?;
-    if attempt.status != State::Reversing || attempt.next_check_at.is_none_or(|at| at > now) {
-        return None;
-    }
-    let reversible_from = schedule::reversible_from(attempt, charging, now);
-    if now < reversible_from {
-        attempt.next_check_at = Some(reversible_from);
-        after.payment.lease_until = None;
-        return Some(false);
-    }
-    let config = &app.config.payments;
-    attempt.call_deadline = now.plus_ms(config.reverse_timeout_ms).plus_ms(config.call_grace_ms);
-    attempt.next_check_at = Some(attempt.call_deadline.plus_ms(config.query_timeout_ms));
-    attempt.reversal_in_doubt = true;
-    Some(true)
-}
-
-/// Makes the planned call. A worker that was held up makes none: somebody else may have told the checkout by then that
-/// the money is kept.
-async fn reverse(
-    app: &App,
-    account: &Account,
-    attempt: &Attempt,
-    planned_at: Instant,
-    call_deadline: Timestamp,
-) -> Option<Ended> {
-    let config = &app.config.payments;
-    let ms = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
-    let now = app.clock.now();
-    let is_late =
-        planned_at.elapsed() > ms(config.call_grace_ms) || now.plus_ms(config.reverse_timeout_ms) > call_deadline;
-    if is_late {
-        tracing::warn!(attempt_id = attempt.id, "the worker was held up; nothing was reversed");
-        return None;
-    }
-    let call = Call { now: now.utc(), timeout: ms(config.reverse_timeout_ms) };
-    let ended = account.provider.reverse(&resolve::reference(attempt), &call).await.outcome;
-    kill_point!("reverse_after_call");
-    tracing::info!(attempt_id = attempt.id, outcome = ?ended, "the charge was to be reversed");
-    Some(ended)
-}
-
-/// What a reversal was told for good; `None` while it has to be asked for again.
-fn for_good(ended: &Ended) -> Option<Reversal> {
-    match ended {
-        Ended::Closed | Ended::Reversed => Some(Reversal::Done),
-        Ended::NotFound => Some(Reversal::NothingThere),
-        Ended::AlreadyPaid | Ended::Impossible(_) => Some(Reversal::Impossible),
-        Ended::Again(_) | Ended::Unknown(_) => None,
-    }
-}
-
-/// Whether the provider has taken up a reversal, and has nothing to say to it.
-fn says_nothing(ended: &Ended) -> bool {
-    let is_answer = |failure: &Failure| match failure.kind {
-        FailureKind::Network | FailureKind::Timeout | FailureKind::RateLimited => false,
-        FailureKind::ServerError
-        | FailureKind::Incompatible
-        | FailureKind::Account
-        | FailureKind::Request
-        | FailureKind::Declined => true,
-    };
-    matches!(ended, Ended::Unknown(failure) if is_answer(failure))
-}
-
-/// What a charge has come to.
-#[derive(Debug, PartialEq, Eq)]
-enum Verdict<'a> {
-    /// No money, now or later.
-    Dead,
-    /// Money came in and went back.
-    WentBack,
-    /// The money is here to stay.
-    Captured(&'a Capture),
-    /// The provider does not find it, or has ended it by itself. Once may be too early.
-    NotFoundYet,
-    /// Nothing is certain.
-    Open,
-}
-
-/// What is known of a charge's reversals once this one is over, and whether one of them is still in doubt. A "no" says
-/// nothing about an earlier call without an answer, and does not take back an earlier "yes".
-fn after_call(earlier: Option<Reversal>, told: &Told, queried: &Queried) -> (Option<Reversal>, bool) {
-    let Some(ended) = &told.ended else { return (earlier, told.doubted_before) };
-    let earlier_yes = earlier.filter(|r| *r != Reversal::Impossible);
-    match for_good(ended) {
-        Some(yes @ (Reversal::Done | Reversal::NothingThere)) => (Some(yes), false),
-        Some(Reversal::Impossible) if earlier_yes.is_some() && *queried == Queried::NotFound => {
-            (earlier_yes, told.doubted_before)
-        }
-        Some(Reversal::Impossible) => (Some(Reversal::Impossible), told.doubted_before),
-        None => (earlier_yes, told.doubted_before || !matches!(ended, Ended::Again(_))),
-    }
-}
-
-/// The table of what an answered reversal and the query after it prove together. Pure.
-fn verdict<'a>(
-    answer: Option<Reversal>,
-    in_doubt: bool,
-    says_nothing: bool,
-    queried: &'a Queried,
-    not_found_since: Option<Timestamp>,
-    charging: &Charging,
-    asked_at: Timestamp,
-) -> Verdict<'a> {
-    match (queried, answer) {
-        (Queried::Closed, Some(_)) => Verdict::Dead,
-        (Queried::Reversed, Some(_)) => Verdict::WentBack,
-        (Queried::Paid(money), Some(Reversal::Impossible)) if !in_doubt => Verdict::Captured(money),
-        // A provider that has refused a charge for good may have nothing to say to its reversal.
-        (Queried::Closed, None) if !says_nothing => Verdict::Open,
-        (Queried::NotFound, Some(Reversal::Done | Reversal::NothingThere)) | (Queried::Closed, None) => {
-            match charging.not_found_twice_s {
-                Some(apart) if not_found_since.is_some_and(|since| asked_at >= since.plus_s(i64::from(apart))) => {
-                    Verdict::Dead
-                }
-                Some(_) => Verdict::NotFoundYet,
-                None => Verdict::Open,
-            }
-        }
-        // Paid, and said to be reversed, or perhaps being reversed by an earlier call: they do not agree yet.
-        (Queried::Paid(_), _)
-        | (Queried::Reversed, None)
-        | (Queried::NotFound, Some(Reversal::Impossible) | None)
-        | (Queried::Payable | Queried::Unknown(_), _) => Verdict::Open,
-    }
-}
-
-fn conclude(
-    after: &mut Aggregate,
-    attempt_id: &str,
-    told: &Told,
-    queried: &Queried,
-    account: &Account,
-    charging: &Charging,
-    now: Timestamp,
-) -> Result<Option<Vec<Operation>>, Trouble> {
-    let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(None) };
-    if attempt.status != State::Reversing || attempt.call_deadline != told.fence {
-        return Ok(None);
-    }
-    attempt.questions = attempt.questions.saturating_add(1);
-    let (answer, in_doubt) = after_call(attempt.reversal, told, queried);
-    if answer.is_some() != attempt.reversal.is_some() {
-        // What was said twice is to be about the same.
-        attempt.not_found_since = None;
-    }
-    (attempt.reversal, attempt.reversal_in_doubt) = (answer, in_doubt);
-    let says_nothing = told.ended.as_ref().is_some_and(says_nothing);
-    let verdict = verdict(answer, in_doubt, says_nothing, queried, attempt.not_found_since, charging, told.asked_at);
-    let is_contradicted = is_contradicted(attempt);
-    after.payment.lease_until = None;
-    match verdict {
-        Verdict::Dead if is_contradicted => {
-            fail(after, attempt_id);
-            return disputed_charge(after, attempt_id, queried, now).map(Some);
-        }
-        Verdict::Dead => {
-            fail(after, attempt_id);
-            died(after, attempt_id, now)?;
-        }
-        Verdict::WentBack => {
-            fail(after, attempt_id);
-            reversed(after, attempt_id, now)?;
-        }
-        Verdict::Captured(money) => return capture::book(after, attempt_id, money, now).map(Some),
-        Verdict::NotFoundYet => {
-            let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(None) };
-            // One in the future was written before all time was set back.
-            let since = attempt.not_found_since.filter(|since| *since <= now).unwrap_or(now);
-            attempt.not_found_since = Some(since);
-            let apart = charging.not_found_twice_s.unwrap_or(0);
-            attempt.next_check_at = Some(since.plus_s(i64::from(apart)).max(now.plus_s(1)));
-        }
-        Verdict::Open => {
-            let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(None) };
-            attempt.not_found_since = None;
-            // A reversal that was made and does not show is made again.
-            let does_not_show = matches!(queried, Queried::Paid(_) | Queried::Payable);
-            attempt.reversal = attempt.reversal.filter(|_| !does_not_show);
-            attempt.next_check_at = schedule::next_check(attempt, account.provider.capabilities(), now)
-                .filter(|_| !schedule::exhausted(attempt));
-        }
-    }
-    unresolved(after, attempt_id, now)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use providers::money::Money;
-
-    const NOW: Timestamp = Timestamp(1_000_000);
-
-    fn charging(not_found_twice_s: Option<u32>) -> Charging {
-        Charging {
-            is_code: |_| true,
-            timeout_ms: 10_000,
-            ladder_s: &[5],
-            patience_s: 30,
-            reverse_from_s: 0,
-            reverse_pause_s: 5,
-            declined_is_reversed: false,
-            not_found_twice_s,
-            last_reversals: None,
-        }
-    }
-
-    fn money() -> Capture {
-        Capture {
-            transaction_id: "1".to_owned(),
-            amount: Money::fen(1).unwrap(),
-            payer_amount: None,
-            payer: None,
-            paid_at: None,
-            payment_id: None,
-            foreign_account: None,
-            returns_by_itself: false,
-        }
-    }
-
-    #[test]
-    fn the_table_of_reversals() {
-        let queries = [
-            ("not_found", Queried::NotFound),
-            ("payable", Queried::Payable),
-            ("paid", Queried::Paid(money())),
-            ("closed", Queried::Closed),
-            ("reversed", Queried::Reversed),
-            ("unknown", Queried::Unknown(Failure::new(FailureKind::Timeout, "timeout", ""))),
-        ];
-        let answers = [None, Some(Reversal::Done), Some(Reversal::NothingThere), Some(Reversal::Impossible)];
-        let mut table = String::new();
-        for (asked, queried) in &queries {
-            for answer in answers {
-                let told = answer.map_or_else(|| "-".to_owned(), |a| a.to_string());
-                let mut row = format!("{asked:10} {told:14}");
-                for (twice, since) in [(None, None), (Some(30), None), (Some(30), Some(29)), (Some(30), Some(30))] {
-                    let since = since.map(|s: i64| NOW.plus_s(-s));
-                    let verdict = match verdict(answer, false, true, queried, since, &charging(twice), NOW) {
-                        Verdict::Dead => "dead",
-                        Verdict::WentBack => "went back",
-                        Verdict::Captured(_) => "captured",
-                        Verdict::NotFoundYet => "once more",
-                        Verdict::Open => "open",
-                    };
-                    row.push_str(&format!(" {verdict:10}"));
-                }
-                table.push_str(row.trim_end());
-                table.push('\n');
-            }
-        }
-        insta::assert_snapshot!(table);
-    }
-
-    #[test]
-    fn a_no_says_nothing_about_an_earlier_call_without_an_answer() {
-        let told = |ended, doubted_before| Told { ended: Some(ended), fence: NOW, doubted_before, asked_at: NOW };
-        let no = || Ended::Impossible(Failure::new(FailureKind::Request, "no", ""));
-        let lost = || Ended::Unknown(Failure::new(FailureKind::Timeout, "timeout", ""));
-        let paid = Queried::Paid(money());
-        let decided = |earlier, ended, doubted_before, queried: &Queried| {
-            let (answer, in_doubt) = after_call(earlier, &told(ended, doubted_before), queried);
-            (
-                answer,
-                in_doubt,
-                matches!(verdict(answer, in_doubt, false, queried, None, &charging(None), NOW), Verdict::Captured(_)),
-            )
-        };
-        let impossible = Some(Reversal::Impossible);
-        assert_eq!(decided(None, no(), false, &paid), (impossible, false, true));
-        assert_eq!(decided(None, no(), true, &paid), (impossible, true, false), "an earlier one may still work");
-        assert_eq!(decided(impossible, lost(), false, &paid), (None, true, false), "this one may");
-        assert_eq!(decided(None, Ended::Closed, true, &paid), (Some(Reversal::Done), false, false));
-        // A call that was not sent, or turned away, leaves things as they were.
-        let turned_away = || Ended::Again(Failure::new(FailureKind::Network, "refused", ""));
-        assert_eq!(decided(None, turned_away(), false, &paid), (None, false, false));
-        assert_eq!(decided(None, turned_away(), true, &paid), (None, true, false));
-        let there = Some(Reversal::NothingThere);
-        assert_eq!(decided(there, no(), false, &Queried::NotFound), (there, false, false));
-        assert_eq!(decided(there, lost(), false, &Queried::NotFound), (there, true, false));
-    }
+    let capabilities = account.provider.capabilities();
+    update(app, planned, |after, now| conclude(after, &attempt.id, &told, &queried, capabilities, charging, now)).await
 }

@@ -3,16 +3,16 @@
 //!
 //! If the process dies meanwhile, the attempt's row still says `sending`, and the resolver asks what became of it.
 
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use providers::outcome::{Answer, Created};
-
 use super::Trouble;
-use super::pay::{self, Asker, Settled};
+use super::settle::{Brought, Settled, settle};
 use crate::app::App;
 use crate::domain::Aggregate;
 use crate::store::CommitError;
+use crate::store::change::Key;
 
 /// The pauses between two tries.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -20,27 +20,22 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// After so long the resolver has asked the provider itself.
 const KEPT_FOR: Duration = Duration::from_secs(600);
 
-/// What a call has brought.
-#[derive(Debug, Clone)]
-pub(super) struct Brought {
-    pub(super) attempt_id: String,
-    pub(super) answer: Answer<Created>,
-    pub(super) latency_ms: i64,
-}
-
 /// Whether it failed because the database did, which may be over soon.
 pub(super) const fn may_be_written_later(trouble: &Trouble) -> bool {
     matches!(trouble, Trouble::Commit(CommitError::Unavailable(_)) | Trouble::Database(_))
 }
 
+/// How a payment goes on over another route.
+pub(super) type GoOn = Box<dyn FnOnce(Aggregate) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+
 /// Writes it down later, and goes on with the payment from there.
-pub(super) fn keep(app: &Arc<App>, before: Aggregate, brought: Brought, asker: Asker) {
+pub(super) fn keep(app: &Arc<App>, before: Aggregate, brought: Brought, key: Option<Key>, go_on: GoOn) {
     let kept = app.unwritten.one_more();
     let worker = Arc::clone(app);
-    let work: std::pin::Pin<Box<dyn Future<Output = ()> + Send>> = Box::pin(async move {
+    let work = async move {
         let payment_id = before.payment.id.clone();
         tracing::error!(payment_id, "what a provider has answered cannot be written down; it is kept until it can");
-        match write(&worker, before, &brought, &asker).await {
+        match write(&worker, before, &brought, key.as_ref()).await {
             // Whoever stood at the till was told something by now: his code is not used behind his back. Nothing is sent, and
             // the resolver ends the attempt.
             Ok(Some(Settled::Switching(planned))) if planned.payment.flow.takes_money() => {
@@ -48,15 +43,13 @@ pub(super) fn keep(app: &Arc<App>, before: Aggregate, brought: Brought, asker: A
             }
             Ok(Some(Settled::Switching(planned))) => {
                 drop(kept);
-                if let Err(error) = pay::run(&worker, planned, asker).await {
-                    tracing::warn!(payment_id, %error, "the resolver goes on with this payment");
-                }
+                go_on(planned).await;
             }
             Ok(Some(Settled::Over(_))) => tracing::info!(payment_id, "what a provider had answered is written down"),
             Ok(None) => tracing::error!(payment_id, "given up; the resolver asks the provider"),
             Err(error) => tracing::error!(payment_id, %error, "the resolver asks the provider"),
         }
-    });
+    };
     app.spawn(work);
 }
 
@@ -64,13 +57,13 @@ async fn write(
     app: &Arc<App>,
     before: Aggregate,
     brought: &Brought,
-    asker: &Asker,
+    key: Option<&Key>,
 ) -> Result<Option<Settled>, Trouble> {
     let (began, mut pause) = (Instant::now(), FIRST_PAUSE);
     while began.elapsed() < KEPT_FOR && !app.draining.is_cancelled() {
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(LONGEST_PAUSE);
-        match pay::settle(app, before.clone(), brought, asker.key.as_ref()).await {
+        match settle(app, before.clone(), brought, key).await {
             Err(trouble) if may_be_written_later(&trouble) => {}
             settled => return settled.map(Some),
         }

@@ -4,15 +4,17 @@
 
 use sea_orm::DbErr;
 
-use super::by_hand::NUMBERS;
-use super::decide::{Undecided, decide};
-use super::{DECISIONS, Trouble, events};
+use super::commit::{Beside, commit, decided};
+use super::transition::Conditions;
+use super::transition::console_refund::NUMBERS;
+use super::transition::decide::{Undecided, decide};
+use super::{Trouble, conditions};
 use crate::app::App;
 use crate::domain::attempt::{Disposition, State};
 use crate::domain::id::{self, Kind};
 use crate::domain::operation::{Action, PROPOSAL_S, StepKind, actions};
 use crate::domain::{Aggregate, AllOwners, Owner, Refund, Timestamp, refund};
-use crate::store::change::{Change, Resolution, Step};
+use crate::store::change::{Resolution, Step};
 use crate::store::{CommitError, OperationRow};
 
 /// Entries that are looked at in one go, to see whether their cause has gone.
@@ -108,7 +110,10 @@ pub fn possible(
                 false => Err(Refusal::NotPossible("This account cannot be opened.".to_owned())),
             }
         }
-        (_, Some(about)) => Ok(decide(app, &mut about.clone(), &entry.subject_id, action, now).map(|_| ())?),
+        (_, Some(about)) => {
+            Ok(decide(of_subject(app, about, &entry.subject_id), &mut about.clone(), &entry.subject_id, action, now)
+                .map(|_| ())?)
+        }
         (_, None) => Err(Refusal::NotPossible("There is no payment that this is about.".to_owned())),
     }
 }
@@ -119,36 +124,53 @@ pub fn possible(
 /// # Errors
 /// [`Refusal`]; nothing was changed.
 pub async fn say(app: &App, owner: &Owner, id: &str, word: &Word) -> Result<OperationRow, Refusal> {
-    for _ in 0..DECISIONS {
-        let entry = app.store.operation_of(owner, id).await?.ok_or(Refusal::NotFound)?;
-        let about = app.store.payment_of_subject(&entry).await?;
-        let now = app.clock.now();
-        if entry.resolved_at.is_some() {
-            return Err(Refusal::Ended(Box::new(entry)));
+    decided!({
+        let said = say_once(app, owner, id, word).await;
+        match said {
+            Err(Refusal::Trouble(trouble)) => Err(trouble),
+            said => Ok(said),
         }
-        if has_gone(app, &entry, about.as_ref(), now).await? {
-            app.store.ended_by_itself(id, now).await?;
-            continue;
-        }
-        possible(app, &entry, about.as_ref(), word.action, now)?;
-        let steps = app.store.operation_steps(id).await?;
-        let proposal = standing(&entry, &steps, now).filter(|proposal| proposal.action == word.action);
-        let done = match proposal {
-            Some(proposal) if word.may_be_of(&proposal.key_name) => return Err(Refusal::SamePerson),
-            Some(proposal) => {
-                let step = step(&entry, word, StepKind::Confirmed, now)?;
-                let resolution = Resolution { proposal_id: proposal.id.clone(), step };
-                carry_out(app, &entry, about, resolution, now).await?
-            }
-            None => app.store.propose(&entry, &step(&entry, word, StepKind::Proposed, now)?).await?,
-        };
-        if done {
-            let (action, by) = (word.action.to_string(), &word.key_name);
-            tracing::info!(operation_id = id, kind = entry.kind, action, by, "a person's word on the work list");
-            return app.store.operation_of(owner, id).await?.ok_or(Refusal::NotFound);
-        }
+    })?
+}
+
+async fn say_once(app: &App, owner: &Owner, id: &str, word: &Word) -> Result<OperationRow, Refusal> {
+    let entry = app.store.operation_of(owner, id).await?.ok_or(Refusal::NotFound)?;
+    let about = app.store.payment_of_subject(&entry).await?;
+    let now = app.clock.now();
+    if entry.resolved_at.is_some() {
+        return Err(Refusal::Ended(Box::new(entry)));
     }
-    Err(Trouble::from(CommitError::Moved).into())
+    if has_gone(app, &entry, about.as_ref(), now).await? {
+        app.store.ended_by_itself(id, now).await?;
+        return Err(Trouble::from(CommitError::Overtaken).into());
+    }
+    possible(app, &entry, about.as_ref(), word.action, now)?;
+
+    let steps = app.store.operation_steps(id).await?;
+    let proposal = standing(&entry, &steps, now).filter(|proposal| proposal.action == word.action);
+    let is_done = match proposal {
+        Some(proposal) if word.may_be_of(&proposal.key_name) => return Err(Refusal::SamePerson),
+        Some(proposal) => {
+            let step = step(&entry, word, StepKind::Confirmed, now)?;
+            let resolution = Resolution { proposal_id: proposal.id.clone(), step };
+            carry_out(app, &entry, about, resolution, now).await?
+        }
+        None => app.store.propose(&entry, &step(&entry, word, StepKind::Proposed, now)?).await?,
+    };
+    if !is_done {
+        return Err(Trouble::from(CommitError::Overtaken).into());
+    }
+
+    let (action, by) = (word.action.to_string(), &word.key_name);
+    tracing::info!(operation_id = id, kind = entry.kind, action, by, "a person's word on the work list");
+    app.store.operation_of(owner, id).await?.ok_or(Refusal::NotFound)
+}
+
+/// What a decision about a subject has to know of its attempt.
+fn of_subject<'a>(app: &'a App, about: &Aggregate, subject_id: &str) -> Conditions<'a> {
+    let refund = about.refunds.iter().find(|refund| refund.id == subject_id);
+    let attempt_id = refund.map_or(subject_id, |refund| refund.attempt_id.as_str());
+    conditions::of(app, about, about.attempt(attempt_id))
 }
 
 fn step(entry: &OperationRow, word: &Word, kind: StepKind, now: Timestamp) -> Result<Step, Trouble> {
@@ -185,21 +207,16 @@ async fn carry_out(
         (_, Some(before)) => before,
     };
     let mut after = before.clone();
-    let operations = decide(app, &mut after, &entry.subject_id, action, now)?;
-    let told = events::between(Some(&before), &after, now).map_err(Trouble::from)?;
-    let change = Change::update(&before, after, now)
-        .with_events(told)
-        .with_operations(operations)
-        .with_resolution(Some(resolution));
-    match app.store.commit(change).await {
-        Ok(()) => Ok(true),
-        Err(CommitError::Moved | CommitError::Overtaken) => Ok(false),
+    let operations = decide(of_subject(app, &before, &entry.subject_id), &mut after, &entry.subject_id, action, now)?;
+    let beside = Beside { operations, resolution: Some(resolution), ..Beside::default() };
+    match commit(app, &before, after, now, beside).await {
+        Ok(_) => Ok(true),
         // An index: money of this payment is kept already, or another payment holds its order number.
-        Err(CommitError::Refused(_)) => {
+        Err(Trouble::Commit(CommitError::Refused(_))) => {
             let why = "Another payment holds this order number by now, or other money of this payment is kept.";
             Err(Refusal::NotPossible(why.to_owned()))
         }
-        Err(error) => Err(Trouble::from(error).into()),
+        Err(trouble) => Err(trouble.into()),
     }
 }
 

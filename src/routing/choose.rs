@@ -9,14 +9,14 @@ use providers::order::Flow;
 use providers::provider::ProviderName;
 use serde_json::{Value, json};
 
+use super::account_limits::Used;
 use super::health::adaptive::{self, Standing, Weights};
 use super::health::{Gate, RouteId, RouteView};
 use super::pace::Full;
 use super::rule::{Facts, Routing, Rule, Strategy};
 use super::score;
-use super::usage::Used;
-use crate::directory::Account;
 use crate::domain::{Aggregate, Attempt, Timestamp};
+use crate::routing::account::Account;
 
 /// What is looked for.
 #[derive(Debug, Clone, Copy)]

@@ -7,9 +7,9 @@ use providers::memory::Memory;
 use providers::provider::Ending;
 
 use super::*;
-use crate::routing::hours::Window;
+use crate::routing::account_limits::Limits;
 use crate::routing::rule::{Match, RuleAccount};
-use crate::routing::terms::Limits;
+use crate::routing::time_windows::Window;
 
 const NOW: Timestamp = Timestamp(1_767_227_400_000);
 

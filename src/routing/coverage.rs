@@ -8,7 +8,7 @@ use providers::order::Flow;
 use strum::IntoEnumIterator as _;
 
 use super::rule::{Routing, Rule};
-use crate::directory::Account;
+use crate::routing::account::Account;
 
 /// The flows of which some payments, or all, have none of an owner's accounts that is switched on and serves the flow. Limits, windows
 /// and what a provider refuses for the moment do not count: they pass.

@@ -9,8 +9,8 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use super::hours::{Hours, Moment, Window};
-use super::terms::AmountRange;
+use super::account_limits::AmountRange;
+use super::time_windows::{Hours, Moment, Window};
 use crate::domain::Timestamp;
 
 /// A merchant's routing, as it is stored and shown.

@@ -14,13 +14,10 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use sea_orm::DbErr;
-use serde::Serialize;
-use utoipa::ToSchema;
-
-use crate::directory::Account;
+use super::account::Account;
+use super::account_limits::Used;
 use crate::domain::{Owner, Timestamp};
-use crate::store::Store;
+use crate::store::UsageRow;
 
 /// A plan is committed within so many seconds; until then it is not looked for in the database.
 const COMMIT_S: i64 = 2;
@@ -28,30 +25,6 @@ const COMMIT_S: i64 = 2;
 const PAUSE: Duration = Duration::from_millis(900);
 /// After reading, so many times as long as it took until the next time.
 const PAUSE_FACTOR: u32 = 19;
-
-/// A part of a day's limit.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, ToSchema)]
-#[schema(as = UsedToday)]
-pub struct Used {
-    /// Fen.
-    pub amount: i64,
-    /// Payments.
-    pub count: i64,
-}
-
-impl Used {
-    fn plus(self, other: Self) -> Self {
-        Self { amount: self.amount.saturating_add(other.amount), count: self.count.saturating_add(other.count) }
-    }
-
-    /// What is left of it without the other, never less than nothing.
-    fn beyond(self, other: Self) -> Self {
-        Self {
-            amount: self.amount.saturating_sub(other.amount).max(0),
-            count: self.count.saturating_sub(other.count).max(0),
-        }
-    }
-}
 
 #[derive(Debug, Default)]
 struct Tally {
@@ -76,6 +49,31 @@ impl Tally {
 
     fn planned_here(&self) -> Used {
         self.ours.values().fold(Used::default(), |sum, used| sum.plus(*used))
+    }
+}
+
+/// A reading of the sums that is under way.
+#[derive(Debug, Clone, Copy)]
+pub struct Reading {
+    now: Timestamp,
+    began: Instant,
+}
+
+impl Reading {
+    /// When the business day began.
+    #[must_use]
+    pub fn day_start(&self) -> Timestamp {
+        self.now.day_start()
+    }
+
+    /// Attempts from then on are so new that some may not have been committed.
+    #[must_use]
+    pub fn new_since(&self) -> Timestamp {
+        Timestamp(self.oldest_new_s() * 1000)
+    }
+
+    fn oldest_new_s(&self) -> i64 {
+        self.now.0.div_euclid(1000) - COMMIT_S
     }
 }
 
@@ -107,25 +105,23 @@ impl Usage {
         true
     }
 
-    /// Reads the sums of these accounts, all that have a daily limit, unless they were read just now.
-    ///
-    /// # Errors
-    /// The database's; the last sums stand, and what is planned here is added to them.
-    pub async fn refresh(&self, store: &Store, limited: &[String], now: Timestamp) -> Result<(), DbErr> {
-        if limited.is_empty() || !self.is_due(limited) {
-            return Ok(());
-        }
-        let began = Instant::now();
-        let oldest_new = now.0.div_euclid(1000) - COMMIT_S;
+    /// What to read now of these accounts, all that have a daily limit; `None`: they were read just now.
+    #[must_use]
+    pub fn to_read(&self, limited: &[String], now: Timestamp) -> Option<Reading> {
+        (!limited.is_empty() && self.is_due(limited)).then(|| Reading { now, began: Instant::now() })
+    }
+
+    /// Takes the sums that were read. Until others come, what is planned here is added to them.
+    pub fn take(&self, reading: &Reading, limited: &[String], sums: &[UsageRow]) {
+        let oldest_new = reading.oldest_new_s();
         let newest = oldest_new + COMMIT_S + 1;
-        let rows = store.usage(limited, now.day_start(), Timestamp(oldest_new * 1000)).await?;
-        let day = now.in_beijing().day;
+        let day = reading.now.in_beijing().day;
         let mut tallies = self.tallies();
         tallies.retain(|id, _| limited.contains(id));
         for id in limited {
             let tally = tallies.entry(id.clone()).or_default();
             let sum = |wanted: &dyn Fn(bool, bool) -> bool| {
-                let of = rows.iter().filter(|r| r.account_id == *id && wanted(r.is_new, r.is_captured));
+                let of = sums.iter().filter(|r| r.account_id == *id && wanted(r.is_new, r.is_captured));
                 of.fold(Used::default(), |sum, r| sum.plus(Used { amount: r.amount, count: r.count }))
             };
             // What lies ahead was planned before all time was set back; it is in the database by now.
@@ -136,9 +132,8 @@ impl Usage {
             tally.new_elsewhere = sum(&|is_new, _| is_new).beyond(tally.planned_here());
         }
         drop(tallies);
-        let pause = PAUSE.max(began.elapsed().saturating_mul(PAUSE_FACTOR));
+        let pause = PAUSE.max(reading.began.elapsed().saturating_mul(PAUSE_FACTOR));
         *self.not_before.lock().unwrap_or_else(PoisonError::into_inner) = Instant::now().checked_add(pause);
-        Ok(())
     }
 
     /// An account that got its limit just now is not kept waiting.

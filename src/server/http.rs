@@ -10,12 +10,12 @@ use actix_web::{HttpServer, web};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use super::StartError;
 use crate::api::admission::Admission;
 use crate::api::connections::Connections;
 use crate::api::strangers::Strangers;
 use crate::api::{self, Side};
 use crate::app::App;
+use crate::installation::StartError;
 
 /// Takes an address.
 pub(super) fn listen(address: &str) -> Result<(TcpListener, SocketAddr), StartError> {

@@ -19,7 +19,7 @@ use super::entity::{
 };
 use super::ledger::Block;
 use super::operations::OperationRow;
-use super::{OpenError, connect, idempotency, inbox, ledger, operations, prepare, rows, writer};
+use super::{OpenError, beside, connect, ledger, operations, prepare, rows, writer};
 use crate::domain::Timestamp;
 
 /// Rows of one statement, the largest that are left first: a few texts for each table, which stay prepared.
@@ -234,7 +234,7 @@ impl Batches {
         let tries = recent().flat_map(|life| &life.deliveries).filter_map(delivery_rows::try_row);
         self.insert::<delivery_try::Entity>(out, tries.collect())?;
 
-        let raised = changes().flat_map(|change| &change.operations).map(inbox::operation_row);
+        let raised = changes().flat_map(|change| &change.operations).map(beside::operation_row);
         let listed = lives.iter().flat_map(|life| &life.operations).map(operations::row);
         self.insert::<operation::Entity>(out, raised.chain(listed).collect())?;
         self.seal(out, &changes().flat_map(|change| &change.entries).collect::<Vec<_>>(), now)?;
@@ -258,7 +258,7 @@ impl Batches {
         self.insert::<ledger_block::Entity>(out, vec![ledger::block_row(&block)])?;
         let sealed = |entry: &&crate::domain::ledger::Entry| ledger_entry::ActiveModel {
             block: Set(Some(block.height)),
-            ..ledger::row(entry)
+            ..beside::entry_row(entry)
         };
         self.insert::<ledger_entry::Entity>(out, entries.iter().map(sealed).collect())?;
         self.sealed = Some(block);
@@ -297,11 +297,11 @@ impl Batches {
 }
 
 /// A row's values in the order of its columns.
-fn values<E: EntityTrait>(row: E::ActiveModel) -> Vec<Value>
+fn values<E: EntityTrait>(mut row: E::ActiveModel) -> Vec<Value>
 where
     E::ActiveModel: ActiveModelTrait<Entity = E>,
 {
-    E::Column::iter().filter_map(|column| row.get(column).into_value()).collect()
+    E::Column::iter().filter_map(|column| row.take(column).into_value()).collect()
 }
 
 /// A life's idempotency keys, each as its last change has left it.
@@ -319,5 +319,5 @@ fn keys(life: &Life) -> Vec<idempotency_key::ActiveModel> {
             None => {}
         }
     }
-    stored.into_iter().map(|(key, payment_id, answer)| idempotency::row(key, payment_id, answer)).collect()
+    stored.into_iter().map(|(key, payment_id, answer)| beside::key_row(key, payment_id, answer)).collect()
 }

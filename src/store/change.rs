@@ -2,6 +2,7 @@
 //! A change is written whole or not at all, and only if nobody else changed the payment since it was read.
 
 use super::tally::{self, Fact};
+use crate::domain::id::{self, Kind, NoRandomness};
 use crate::domain::ledger::{self, Entry};
 use crate::domain::operation::{Action, StepKind};
 use crate::domain::{Aggregate, Attempt, Owner, Refund, Timestamp};
@@ -95,6 +96,29 @@ pub struct Operation {
     pub detail: String,
     /// When it was seen.
     pub created_at: Timestamp,
+}
+
+impl Operation {
+    /// An entry about `subject_id`, with an id of its own.
+    ///
+    /// # Errors
+    /// [`NoRandomness`].
+    pub fn new(
+        owner: &Owner,
+        kind: &'static str,
+        subject_id: impl Into<String>,
+        detail: impl Into<String>,
+        now: Timestamp,
+    ) -> Result<Self, NoRandomness> {
+        Ok(Self {
+            id: id::new(Kind::Operation)?,
+            owner: owner.clone(),
+            kind,
+            subject_id: subject_id.into(),
+            detail: detail.into(),
+            created_at: now,
+        })
+    }
 }
 
 /// A person's word on an entry of the work list.

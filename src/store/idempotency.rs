@@ -9,16 +9,14 @@
 //! The other way round, a test key claimed here is unknown to the gateway before; what it makes of it meets the order
 //! number's guard. A live key that such a gateway has given to a test payment is refused as used for another request.
 
-use sea_orm::sea_query::{Expr, ExprTrait as _, Query};
-use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait, DbErr, EntityTrait as _, IntoActiveModel as _,
-    QueryFilter as _,
-};
+use sea_orm::sea_query::Expr;
+use sea_orm::{ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, QueryFilter as _};
 
+use super::beside::key_is;
 use super::change::{Key, KeyScope, StoredAnswer};
 use super::entity::{idempotency_key as table, payment};
 use super::{Store, payments};
-use crate::domain::{Aggregate, Mode, Timestamp};
+use crate::domain::{Aggregate, Timestamp};
 
 /// What is stored under a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -98,55 +96,4 @@ async fn find(db: &impl ConnectionTrait, scope: &KeyScope) -> Result<Option<Stor
         },
         payment_id: m.payment_id,
     }))
-}
-
-/// A filter for one key.
-pub(super) fn key_is(scope: &KeyScope) -> Condition {
-    let named = Condition::all()
-        .add(table::Column::MerchantId.eq(&scope.owner.merchant))
-        .add(table::Column::Key.eq(&scope.key));
-    let name = stored_operation(scope);
-    match scope.owner.mode {
-        Mode::Live => named.add(table::Column::Operation.eq(name)),
-        Mode::Test => {
-            let of_test_payment = Query::select()
-                .expr(Expr::val(1))
-                .from(payment::Entity)
-                .and_where(
-                    Expr::col((payment::Entity, payment::Column::Id)).equals((table::Entity, table::Column::PaymentId)),
-                )
-                .and_where(Expr::col((payment::Entity, payment::Column::Livemode)).eq(false))
-                .to_owned();
-            named
-                .add(table::Column::Operation.is_in([name.as_str(), &scope.operation]))
-                .add(table::Column::Operation.eq(name).or(Expr::exists(of_test_payment)))
-        }
-    }
-}
-
-/// The operation as a key of this owner is stored under it.
-fn stored_operation(scope: &KeyScope) -> String {
-    match scope.owner.mode {
-        Mode::Live => scope.operation.clone(),
-        Mode::Test => format!("test:{}", scope.operation),
-    }
-}
-
-/// A key's row.
-pub(super) fn row(key: &Key, payment_id: &str, answer: Option<&StoredAnswer>) -> table::ActiveModel {
-    table::Model {
-        merchant_id: key.scope.owner.merchant.clone(),
-        operation: stored_operation(&key.scope),
-        key: key.scope.key.clone(),
-        fingerprint: key.fingerprint.clone(),
-        payment_id: payment_id.to_owned(),
-        resource_id: key.resource_id.clone(),
-        created_at: key.created_at.0,
-        answer_status: answer.map(|a| i32::from(a.status)),
-        answer_body: answer.map(|a| a.body.clone()),
-        answered_state: answer.map(|a| a.state.clone()),
-        answered_attempt: answer.and_then(|a| a.attempt_id.clone()),
-    }
-    .into_active_model()
-    .reset_all()
 }

@@ -1,9 +1,10 @@
 //! Genuine notifications, each kept once, and the list of what needs a person.
 
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{ActiveModelTrait as _, DbErr, EntityTrait as _, IntoActiveModel as _};
+use sea_orm::{DbErr, EntityTrait as _};
 
 use super::Store;
+use super::beside::{notification_row, operation_row};
 use super::change::{Inbox, Operation};
 use super::entity::{notification, operation};
 
@@ -40,34 +41,4 @@ impl Store {
             .await?;
         Ok(())
     }
-}
-
-pub(super) fn notification_row(inbox: &Inbox, payment_id: Option<&str>) -> notification::ActiveModel {
-    notification::Model {
-        account_id: inbox.account_id.clone(),
-        notification_id: inbox.notification_id.clone(),
-        verdict: inbox.verdict.to_owned(),
-        payment_id: payment_id.map(str::to_owned),
-        body: inbox.body.clone(),
-        received_at: inbox.received_at.0,
-    }
-    .into_active_model()
-    .reset_all()
-}
-
-pub(super) fn operation_row(entry: &Operation) -> operation::ActiveModel {
-    operation::Model {
-        id: entry.id.clone(),
-        merchant_id: entry.owner.merchant.clone(),
-        livemode: entry.owner.is_live(),
-        kind: entry.kind.to_owned(),
-        subject_id: entry.subject_id.clone(),
-        detail: entry.detail.clone(),
-        created_at: entry.created_at.0,
-        resolved_at: None,
-        proposal_id: None,
-        resolution: None,
-    }
-    .into_active_model()
-    .reset_all()
 }

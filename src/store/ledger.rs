@@ -12,8 +12,6 @@ use sea_orm::{
 use strum::IntoEnumIterator as _;
 
 use super::Store;
-use super::change::Change;
-use super::connection::Tx;
 use super::entity::{ledger_block as block, ledger_entry as entry, payment};
 use super::lists::{beside, older_than};
 use super::rows::{money, word};
@@ -128,40 +126,6 @@ impl TryFrom<entry::Model> for Entry {
             hash: m.hash,
         })
     }
-}
-
-pub(super) fn row(entry: &Entry) -> entry::ActiveModel {
-    let t = &entry.transfer;
-    entry::Model {
-        payment_id: entry.payment_id.clone(),
-        seq: entry.seq,
-        merchant_id: entry.owner.merchant.clone(),
-        livemode: entry.owner.is_live(),
-        cause: t.cause.to_string(),
-        attempt_id: t.attempt_id.clone(),
-        refund_id: t.refund_id.clone(),
-        account_id: t.account_id.clone(),
-        debit: t.debit.to_string(),
-        credit: t.credit.to_string(),
-        amount: t.amount.minor(),
-        currency: t.amount.currency().to_string(),
-        at: entry.at.0,
-        previous: entry.previous.clone(),
-        hash: entry.hash.clone(),
-        block: None,
-    }
-    .into_active_model()
-    .reset_all()
-}
-
-/// Books what changes move, in their own transaction. Without money there is no statement.
-pub(super) async fn insert(tx: &Tx, won: &[&Change]) -> Result<(), DbErr> {
-    let rows: Vec<_> = won.iter().flat_map(|change| &change.entries).map(row).collect();
-    if rows.is_empty() {
-        return Ok(());
-    }
-    entry::Entity::insert_many(rows).exec_without_returning(tx).await?;
-    Ok(())
 }
 
 impl Store {

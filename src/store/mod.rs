@@ -8,6 +8,7 @@ mod alerts;
 #[cfg(feature = "testing")]
 pub mod audit;
 mod backlog;
+mod beside;
 mod bulk;
 pub mod change;
 mod connection;

@@ -8,8 +8,8 @@ use sea_orm::{
 };
 
 use super::Store;
+use super::beside::{end_operation, step_row};
 use super::change::{Resolution, Step};
-use super::connection::Tx;
 use super::entity::{account, attempt, operation, operation_step as step, refund};
 use super::lists::{is, newest, older_than};
 use super::rows::word;
@@ -81,21 +81,6 @@ pub(super) fn row(entry: &OperationRow) -> operation::ActiveModel {
         resolved_at: entry.resolved_at.map(|t| t.0),
         resolution: entry.resolution.clone(),
         proposal_id: entry.proposal_id.clone(),
-    }
-    .into_active_model()
-    .reset_all()
-}
-
-fn step_row(step: &Step) -> step::ActiveModel {
-    step::Model {
-        id: step.id.clone(),
-        operation_id: step.operation_id.clone(),
-        kind: step.kind.to_string(),
-        action: step.action.to_string(),
-        evidence: step.evidence.clone(),
-        note: step.note.clone(),
-        key_name: step.key_name.clone(),
-        at: step.at.0,
     }
     .into_active_model()
     .reset_all()
@@ -246,7 +231,7 @@ impl Store {
     /// The database's.
     pub async fn resolve_alone(&self, resolution: &Resolution, account_ok: Option<&str>) -> Result<bool, DbErr> {
         let tx = self.db.write().await?;
-        if !resolve(&tx, resolution).await? {
+        if !end_operation(&tx, resolution).await? {
             tx.rollback().await?;
             return Ok(false);
         }
@@ -276,22 +261,4 @@ impl Store {
             .await?;
         Ok(())
     }
-}
-
-/// Ends an entry in the transaction of what it decides. `false` when it has ended, or another proposal stands there.
-pub(super) async fn resolve(tx: &Tx, resolution: &Resolution) -> Result<bool, DbErr> {
-    use operation::Column as C;
-    let done = operation::Entity::update_many()
-        .col_expr(C::ResolvedAt, Expr::value(resolution.step.at.0))
-        .col_expr(C::Resolution, Expr::value(resolution.step.action.to_string()))
-        .filter(C::Id.eq(&resolution.step.operation_id))
-        .filter(C::ResolvedAt.is_null())
-        .filter(C::ProposalId.eq(&resolution.proposal_id))
-        .exec(tx)
-        .await?;
-    if done.rows_affected == 0 {
-        return Ok(false);
-    }
-    step::Entity::insert(step_row(&resolution.step)).exec_without_returning(tx).await?;
-    Ok(true)
 }

@@ -20,7 +20,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::change::{Change, CommitError, KeyWrite};
 use super::connection::{Db, Tx, is_about_values, is_no_answer};
 use super::entity::{event, idempotency_key, installation, notification, operation, payment};
-use super::{ledger, operations, rows};
+use super::{beside, rows};
 use crate::domain::turns::Turns;
 use crate::domain::{Owner, id};
 
@@ -331,7 +331,7 @@ async fn claim_keys(tx: &Tx, changes: &[&Change], verdicts: &mut [Verdict]) -> R
     for (index, change) in changes.iter().enumerate() {
         if let Some(KeyWrite::Claim(key)) = &change.key {
             claims.push((index, key.resource_id.clone()));
-            rows.push(super::idempotency::row(key, &change.after.payment.id, None));
+            rows.push(beside::key_row(key, &change.after.payment.id, None));
         }
     }
     if rows.is_empty() {
@@ -354,7 +354,7 @@ async fn claim_inbox(tx: &Tx, changes: &[&Change], verdicts: &mut [Verdict]) -> 
     for (index, (change, verdict)) in changes.iter().zip(verdicts.iter()).enumerate() {
         if let Some(inbox) = change.inbox.as_ref().filter(|_| verdict.is_ok()) {
             claims.push((index, change.after.payment.id.clone()));
-            rows.push(super::inbox::notification_row(inbox, Some(&change.after.payment.id)));
+            rows.push(beside::notification_row(inbox, Some(&change.after.payment.id)));
         }
     }
     if rows.is_empty() {
@@ -441,7 +441,7 @@ async fn give_back_claims(tx: &Tx, changes: &[&Change], verdicts: &[Verdict]) ->
         };
         if let Some(KeyWrite::Claim(key)) = &change.key {
             idempotency_key::Entity::delete_many()
-                .filter(super::idempotency::key_is(&key.scope))
+                .filter(beside::key_is(&key.scope))
                 .filter(idempotency_key::Column::ResourceId.eq(&key.resource_id))
                 .exec(tx)
                 .await?;
@@ -463,7 +463,7 @@ async fn write_children(tx: &Tx, won: &[&Change]) -> Result<(), DbErr> {
     upsert(tx, attempts.into_iter().map(rows::attempt_row).collect()).await?;
     let refunds = won.iter().flat_map(|change| &change.refunds).map(rows::refund_row).collect();
     upsert(tx, refunds).await?;
-    ledger::insert(tx, won).await?;
+    beside::insert_entries(tx, won).await?;
     insert_events(tx, won).await?;
     insert_operations(tx, won).await?;
     answer_keys(tx, won).await
@@ -518,7 +518,7 @@ async fn insert_events(tx: &Tx, won: &[&Change]) -> Result<(), DbErr> {
 }
 
 async fn insert_operations(tx: &Tx, won: &[&Change]) -> Result<(), DbErr> {
-    let rows: Vec<_> = won.iter().flat_map(|change| &change.operations).map(super::inbox::operation_row).collect();
+    let rows: Vec<_> = won.iter().flat_map(|change| &change.operations).map(beside::operation_row).collect();
     if rows.is_empty() {
         return Ok(());
     }
@@ -533,7 +533,7 @@ async fn insert_operations(tx: &Tx, won: &[&Change]) -> Result<(), DbErr> {
 /// with that the whole transaction; its neighbours are then written without it.
 async fn end_operations(tx: &Tx, won: &[&Change]) -> Result<(), DbErr> {
     for resolution in won.iter().filter_map(|change| change.resolution.as_ref()) {
-        if !operations::resolve(tx, resolution).await? {
+        if !beside::end_operation(tx, resolution).await? {
             return Err(DbErr::Custom(OVERTAKEN.to_owned()));
         }
     }
@@ -545,9 +545,7 @@ async fn answer_keys(tx: &Tx, won: &[&Change]) -> Result<(), DbErr> {
     let rows: Vec<_> = won
         .iter()
         .filter_map(|change| match &change.key {
-            Some(KeyWrite::Answer(key, answer)) => {
-                Some(super::idempotency::row(key, &change.after.payment.id, Some(answer)))
-            }
+            Some(KeyWrite::Answer(key, answer)) => Some(beside::key_row(key, &change.after.payment.id, Some(answer))),
             Some(KeyWrite::Claim(_)) | None => None,
         })
         .collect();

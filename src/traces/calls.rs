@@ -19,14 +19,25 @@ use providers::{Capabilities, Provider, ProviderName};
 
 use super::Traces;
 
+impl Traces {
+    /// A provider whose calls are spans of whatever is traced around them.
+    #[must_use]
+    pub fn around(&self, provider: Arc<dyn providers::Provider>) -> Arc<dyn providers::Provider> {
+        match self.on {
+            Some(_) => Arc::new(Calls::around(provider, self.clone())),
+            None => provider,
+        }
+    }
+}
+
 #[derive(Debug)]
-pub(super) struct Calls {
+struct Calls {
     inner: Arc<dyn Provider>,
     traces: Traces,
 }
 
 impl Calls {
-    pub(super) fn around(inner: Arc<dyn Provider>, traces: Traces) -> Self {
+    fn around(inner: Arc<dyn Provider>, traces: Traces) -> Self {
         Self { inner, traces }
     }
 

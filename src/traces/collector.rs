@@ -15,7 +15,7 @@ use providers::address;
 use providers::http::client_builder;
 use tokio::runtime::Handle;
 
-use super::{NoTraces, Settings};
+use super::settings::{NoTraces, Settings};
 use crate::redact;
 
 /// Sends to the collector. Its requests run where all others do: the SDK's own thread has no runtime.

@@ -498,15 +498,15 @@ impl TestApp {
     /// Another merchant, and a client with a key of its own.
     pub async fn other_merchant(&self, scopes: &[interlock::api::auth::Scope]) -> Client {
         let store = &self.app().store;
-        let merchant = interlock::demo::merchant(store, &fresh("shop")).await.unwrap();
-        let key = interlock::demo::new_key(store, &Owner::of(merchant, false), scopes).await.unwrap();
+        let merchant = interlock::directory::issue::merchant(store, &fresh("shop")).await.unwrap();
+        let key = interlock::directory::issue::new_key(store, &Owner::of(merchant, false), scopes).await.unwrap();
         Client::new(&self.client.base, &key)
     }
 
     /// The demo merchant in live mode: a client with a key of its own.
     pub async fn live(&self, scopes: &[interlock::api::auth::Scope]) -> Client {
         let owner = Owner::of(&self.merchant, true);
-        let key = interlock::demo::new_key(&self.app().store, &owner, scopes).await.unwrap();
+        let key = interlock::directory::issue::new_key(&self.app().store, &owner, scopes).await.unwrap();
         Client::new(&self.client.base, &key)
     }
 

@@ -93,7 +93,7 @@ async fn a_merchant_sees_what_concerns_it_and_figures_of_its_own_payments() {
 
     // Somebody with one is, and has no payments that met it.
     let name = fresh("shop");
-    let merchant = interlock::demo::merchant(&app.app().store, &name).await.unwrap();
+    let merchant = interlock::directory::issue::merchant(&app.app().store, &name).await.unwrap();
     let sql = format!(
         "INSERT INTO accounts SELECT 'acct_other', '{merchant}', provider, 'other', name, disabled, fee_bps, \
          credentials, livemode, set_aside_until, set_aside_reason, created_at, terms FROM accounts WHERE id = '{}'",
@@ -108,14 +108,15 @@ async fn a_merchant_sees_what_concerns_it_and_figures_of_its_own_payments() {
     let row = app.app().store.accounts(AllOwners).await.unwrap().into_iter().find(|a| a.id == "acct_other").unwrap();
     app.app().store.change_account(&interlock::store::AccountRow { credentials: own, ..row }).await.unwrap();
     app.app().directory.changed().await.unwrap();
-    let key =
-        interlock::demo::new_key(&app.app().store, &Owner::of(&merchant, false), &[Scope::Finance]).await.unwrap();
+    let key = interlock::directory::issue::new_key(&app.app().store, &Owner::of(&merchant, false), &[Scope::Finance])
+        .await
+        .unwrap();
     let other = crate::helpers::Client::new(&app.client.base, &key);
     let seen = other.get(&path).await.expect(200);
     assert_eq!((&seen["cause"], &seen["payments"]["affected"]), (&json!("provider_down"), &json!(0)), "{seen:#}");
 
     // Odd questions, and keys that may not ask.
-    let cashier = interlock::demo::new_key(&app.app().store, &app.owner(), &[Scope::Pay]).await.unwrap();
+    let cashier = interlock::directory::issue::new_key(&app.app().store, &app.owner(), &[Scope::Pay]).await.unwrap();
     crate::helpers::Client::new(&app.client.base, &cashier).get(&path).await.problem(403, "forbidden", None);
     app.client.get("/v1/incidents?status=old").await.problem(422, "invalid_parameter", Some("status"));
     app.client.get("/v1/incidents?order_id=1").await.problem(422, "invalid_parameter", Some("order_id"));

@@ -7,7 +7,7 @@ use super::unsealed;
 use crate::helpers::{Client, TestApp};
 
 async fn finance(app: &TestApp) -> Client {
-    let key = interlock::demo::new_key(&app.app().store, &app.owner(), &[Scope::Finance]).await.unwrap();
+    let key = interlock::directory::issue::new_key(&app.app().store, &app.owner(), &[Scope::Finance]).await.unwrap();
     Client::new(&app.client.base, &key)
 }
 

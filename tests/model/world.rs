@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use interlock::app::App;
 use interlock::domain::{Aggregate, AllOwners, Timestamp};
-use interlock::payments::pay::{self, Asker, NewPayment};
-use interlock::payments::{Trouble, close, notify, resolve};
+use interlock::payments::call::Asker;
+use interlock::payments::pay::{self, NewPayment};
+use interlock::payments::{Trouble, cancel, notify, offer, resolve};
 use interlock::store::change::{Change, Key, KeyScope, KeyWrite};
 use interlock::store::{CommitError, Lane, PaymentFilter};
 use providers::money::Money;
@@ -207,7 +208,7 @@ impl World {
             let planned_at = Instant::now();
             let Some(before) = app.store.payment_of(&owner, &id).await? else { return Ok(()) };
             let now = app.clock.now();
-            let Some((after, _)) = close::replace_offer(&app, &before, now)? else { return Ok(()) };
+            let Some((after, _)) = offer::replace(&app, &before, now)? else { return Ok(()) };
             let key = Key { scope, fingerprint: String::new(), resource_id: id, created_at: now };
             let change = Change::update(&before, after, now).with_key(Some(KeyWrite::Claim(key.clone())));
             let planned = change.after().clone();
@@ -228,7 +229,7 @@ impl World {
         let owner = self.ground.owner.clone();
         self.canceled = true;
         self.begin("cancel", async move {
-            let noted = close::cancel(&app, &owner, &id).await?;
+            let noted = cancel::cancel(&app, &owner, &id).await?;
             if noted.is_some_and(|noted| noted.payment.status.is_open()) {
                 resolve::advance(&app, &id).await?;
             }

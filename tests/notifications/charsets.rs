@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use providers::sandbox::charset::Charset;
-use providers::sandbox::face::{Alteration, Outgoing};
+use providers::sandbox::simulator::{Alteration, Outgoing};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 

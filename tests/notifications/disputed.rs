@@ -11,7 +11,7 @@ use providers::memory::{Memory, Scripted};
 use providers::notification::RawNotification;
 use providers::outcome::{Failure, FailureKind, Queried, RefundQueried, Refunded};
 use providers::provider::Ending;
-use providers::sandbox::face::Alteration;
+use providers::sandbox::simulator::Alteration;
 use serde_json::{Value, json};
 
 use super::{Pen, Told, is_told, post, unheard};

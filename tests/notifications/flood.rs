@@ -1,6 +1,6 @@
 //! An account that signs what nobody has asked for.
 
-use providers::sandbox::face::Alteration;
+use providers::sandbox::simulator::Alteration;
 use sea_orm::ConnectionTrait as _;
 
 use super::{NO_JOBS, Pen, Told, is_told, post, unheard};

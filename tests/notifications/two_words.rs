@@ -2,7 +2,7 @@
 //! the provider is asked, now.
 
 use providers::sandbox::book::Event;
-use providers::sandbox::face::Alteration;
+use providers::sandbox::simulator::Alteration;
 use serde_json::json;
 
 use super::{Pen, Told, is_told, post, unheard};

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use interlock::api::auth::Scope;
-use interlock::demo;
+use interlock::directory::issue;
 use interlock::domain::Owner;
 use interlock::domain::id::{self, Kind};
 use interlock::domain::incident::{Cause, Phase, Subject};
@@ -35,7 +35,7 @@ impl Keys {
         sets.push(("all", all));
         let mut by_scope = Vec::new();
         for (scope, scopes) in sets {
-            let key = demo::new_key(&app.app().store, owner, &scopes).await.unwrap();
+            let key = issue::new_key(&app.app().store, owner, &scopes).await.unwrap();
             by_scope.push((scope, Client::new(&app.client.base, &key)));
         }
         Self { name, by_scope }
@@ -222,7 +222,7 @@ async fn walk(live: bool) {
     let app = TestApp::start().await;
     let hook = MockServer::start().await;
     Mock::given(any()).respond_with(ResponseTemplate::new(200)).mount(&hook).await;
-    let stranger = demo::merchant(&app.app().store, &fresh("shop")).await.unwrap();
+    let stranger = issue::merchant(&app.app().store, &fresh("shop")).await.unwrap();
     let (victim, other_mode) = (Owner::of(&app.merchant, live), Owner::of(&app.merchant, !live));
     let other_merchant = Owner::of(stranger, live);
     app.accounts_for(&Owner::of(&app.merchant, true)).await;

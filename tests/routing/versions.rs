@@ -10,7 +10,7 @@ use crate::helpers::{Client, TestApp, order};
 #[tokio::test(flavor = "multi_thread")]
 async fn every_version_is_shown_with_who_and_when_and_can_be_taken_up_again() {
     let app = TestApp::start().await;
-    let key = interlock::demo::new_key(&app.app().store, &app.owner(), &[Scope::Admin]).await.unwrap();
+    let key = interlock::directory::issue::new_key(&app.app().store, &app.owner(), &[Scope::Admin]).await.unwrap();
     let colleague = Client::new(&app.client.base, &key);
     let first = json!([rule(json!({"flow": "qr"}), "priority", &[&app.wechatpay])]);
     rules(&app, first.clone()).await;
@@ -107,7 +107,7 @@ async fn who_may_not_change_routing_cannot_take_a_version_up_again_either() {
     rules(&app, json!([])).await;
     let key = |scopes: Vec<Scope>| {
         let (store, owner) = (app.app().store.clone(), app.owner());
-        async move { interlock::demo::new_key(&store, &owner, &scopes).await.unwrap() }
+        async move { interlock::directory::issue::new_key(&store, &owner, &scopes).await.unwrap() }
     };
     let payer = Client::new(&app.client.base, &key(vec![Scope::Pay, Scope::Finance, Scope::Refund]).await);
     let refunder = Client::new(&app.client.base, &key(vec![Scope::Refund]).await);

@@ -7,29 +7,19 @@ use super::source::{self, File, repository, words};
 
 /// A module may use itself and what stands below it. Code at the root of the crate may use everything.
 const ROWS: &[&[&str]] = &[
-    &["server", "cli", "demo", "bench", "doctor"],
-    &["api", "console", "jobs", "drill"],
+    &["doctor", "drill"],
+    &["server"],
+    &["bench", "cli"],
+    &["api", "console", "jobs"],
     &["reconciliation"],
     &["payments"],
     &["app"],
-    &["incidents"],
-    &["restored", "routing", "directory", "webhooks"],
+    &["incidents", "installation"],
+    &["directory", "restored", "webhooks"],
+    &["routing"],
     &["store", "clock", "config", "kill", "progress", "telemetry", "traces", "vault"],
     &["broken", "embedded", "guard", "lines", "redact"],
     &["domain"],
-];
-
-/// Modules of one row that need each other all the same.
-const NEIGHBOURS: &[(&str, &str)] = &[
-    ("server", "demo"),       // fills an empty installation at the start
-    ("server", "cli"),        // opens the socket that commands come by
-    ("cli", "server"),        // opens the database where no gateway has it
-    ("cli", "demo"),          // makes merchants and keys
-    ("doctor", "server"),     // looks for the sandbox where a gateway would
-    ("demo", "server"),       // says with its error what it could not do
-    ("drill", "demo"),        // reads which merchant the gateways that it has started made
-    ("directory", "routing"), // keeps each merchant's rules ready
-    ("routing", "directory"), // chooses among its accounts
 ];
 
 /// Macros stand at the root of the crate wherever they are written.
@@ -75,7 +65,7 @@ fn uses_against_the_direction(files: &[File]) -> Vec<String> {
 fn objection(user: &str, used: &str) -> Option<&'static str> {
     let row = |module| ROWS.iter().position(|row| row.contains(&module));
     match (row(user), row(used)) {
-        (Some(_), Some(_)) if user == used || NEIGHBOURS.contains(&(user, used)) => None,
+        (Some(_), Some(_)) if user == used => None,
         (Some(above), Some(below)) if above < below => None,
         (Some(_), Some(_)) => Some(NOT_BELOW),
         (None, _) | (_, None) => Some(NO_ROW),
@@ -191,7 +181,7 @@ fn a_use_against_the_direction_is_found_however_it_is_written() {
 }
 
 #[test]
-fn a_module_may_use_what_stands_below_it_and_its_named_neighbours() {
+fn a_module_may_use_what_stands_below_it() {
     let fine = [
         File::new("src/lib.rs", "pub use crate::anything;"),
         File::new("src/payments/mod.rs", "use crate::{domain::Payment, kill_point, store};\nuse super::routing;"),

@@ -1,8 +1,11 @@
 //! The repository as text: its files, and Rust code with comments and strings blanked out, so that a rule about
 //! code does not stumble over a sentence that speaks of it. Line numbers stay what they were. Judges nothing.
 
+use std::ops::Range;
 use std::path::Path;
 use std::{fs, io};
+
+use proc_macro2::{TokenStream, TokenTree};
 
 /// What does not belong to the repository. (In a second checkout `.git` is a file.)
 const NOT_OURS: &[&str] = &[".git", "target", "data"];
@@ -78,97 +81,53 @@ pub(super) fn words(text: &str, word: &str) -> Vec<usize> {
 
 /// The code without its comments, byte for byte where it was.
 pub(super) fn without_comments(text: &str) -> String {
-    blank(text, &[Piece::Comment])
+    kept(text, |_| true)
 }
 
 /// The code without its comments and without what is in quotes, byte for byte where it was.
 pub(super) fn code(text: &str) -> String {
-    blank(text, &[Piece::Comment, Piece::Quoted])
+    kept(text, |token| !is_quoted(token))
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Piece {
-    Code,
-    Comment,
-    Quoted,
+/// What Rust reads in this text. Nothing in what is none.
+pub(super) fn tokens(text: &str) -> TokenStream {
+    text.parse().unwrap_or_default()
 }
 
-fn blank(text: &str, blanked: &[Piece]) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while !rest.is_empty() {
-        let (piece, length) = next(rest);
-        let (this, after) = rest.split_at(length);
-        if blanked.contains(&piece) {
-            out.extend(this.bytes().map(|byte| if byte == b'\n' { '\n' } else { ' ' }));
-        } else {
-            out.push_str(this);
-        }
-        rest = after;
-    }
-    out
-}
-
-/// What comes next, and its length in bytes, which is never 0 and never cuts a character.
-fn next(rest: &str) -> (Piece, usize) {
-    if rest.starts_with("//") {
-        return (Piece::Comment, rest.find('\n').unwrap_or(rest.len()));
-    }
-    if rest.starts_with("/*") {
-        return (Piece::Comment, block_comment(rest));
-    }
-    if let Some(length) = raw_string(rest) {
-        return (Piece::Quoted, length);
-    }
-    if rest.starts_with('"') {
-        return (Piece::Quoted, closed(rest, '"'));
-    }
-    if let Some(quoted) = rest.strip_prefix('\'') {
-        let mut chars = quoted.chars();
-        let is_char = chars.next() == Some('\\') || chars.next() == Some('\'');
-        return if is_char { (Piece::Quoted, closed(rest, '\'')) } else { (Piece::Code, 1) };
-    }
-    // A whole name at once: the `r` at the end of `or` does not begin a raw string.
-    let name = rest.find(|c: char| !c.is_alphanumeric() && c != '_').unwrap_or(rest.len());
-    (Piece::Code, name.max(rest.chars().next().map_or(1, char::len_utf8)))
-}
-
-/// The length of what begins and ends with this quote; a backslash takes the next character with it.
-fn closed(rest: &str, quote: char) -> usize {
-    let mut escaped = false;
-    for (at, c) in rest.char_indices().skip(1) {
-        match c {
-            _ if escaped => escaped = false,
-            '\\' => escaped = true,
-            _ if c == quote => return at + 1,
-            _ => {}
+/// The tokens that are wanted where they stand, and blanks for everything else.
+fn kept(text: &str, wanted: impl Fn(&str) -> bool) -> String {
+    let mut out: Vec<u8> = text.bytes().map(|byte| if byte == b'\n' { b'\n' } else { b' ' }).collect();
+    for place in places(tokens(text)) {
+        let Some(token) = text.get(place.clone()) else { continue };
+        // A comment that documents something is an attribute to Rust.
+        if !token.starts_with("//") && !token.starts_with("/*") && wanted(token) {
+            out[place].copy_from_slice(token.as_bytes());
         }
     }
-    rest.len()
+    String::from_utf8(out).unwrap_or_default()
 }
 
-/// `r"…"`, `br##"…"##` and their like.
-fn raw_string(rest: &str) -> Option<usize> {
-    let opening = rest.trim_start_matches(['b', 'c']).strip_prefix('r')?;
-    let content = opening.trim_start_matches('#');
-    let hashes = opening.len() - content.len();
-    let content = content.strip_prefix('"')?;
-    let end = format!("\"{}", "#".repeat(hashes));
-    let length = content.find(&end).map_or(content.len(), |at| at + end.len());
-    Some(rest.len() - content.len() + length)
-}
-
-fn block_comment(rest: &str) -> usize {
-    let mut depth = 0_usize;
-    for (at, pair) in rest.as_bytes().windows(2).enumerate() {
-        match pair {
-            b"/*" => depth += 1,
-            b"*/" if depth == 1 => return at + 2,
-            b"*/" => depth -= 1,
-            _ => {}
+fn places(tokens: TokenStream) -> Vec<Range<usize>> {
+    let mut places = Vec::new();
+    for token in tokens {
+        match token {
+            TokenTree::Group(group) => {
+                places.push(group.span_open().byte_range());
+                places.extend(self::places(group.stream()));
+                places.push(group.span_close().byte_range());
+            }
+            token @ (TokenTree::Ident(_) | TokenTree::Punct(_) | TokenTree::Literal(_)) => {
+                places.push(token.span().byte_range());
+            }
         }
     }
-    rest.len()
+    places
+}
+
+/// `"…"`, `r#"…"#`, `b'x'` and their like; not a lifetime.
+fn is_quoted(token: &str) -> bool {
+    let opening = token.trim_start_matches(['b', 'c', 'r', '#']);
+    opening.starts_with('"') || (opening.starts_with('\'') && opening.len() > 1 && opening.ends_with('\''))
 }
 
 #[test]

@@ -14,7 +14,7 @@ pub(super) fn bare(sub_code: &str) -> String {
 }
 
 /// The gateway's own refusals: said before the call is executed, so it moved nothing. They may come unsigned
-/// (`isv.invalid-app-id` always does), hence a closed list. `None` for everything else, 20000 included.
+/// (`isv.invalid-app-id` was seen so), hence a closed list. `None` for everything else, 20000 included.
 pub(super) fn gateway(code: &str, sub_code: &str) -> Option<Refusal> {
     match (code, sub_code) {
         ("40005", "APP-CALL-LIMITED" | "METHOD-CALL-LIMITED") => Some(Refusal::Provider),

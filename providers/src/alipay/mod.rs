@@ -2,8 +2,8 @@
 //! payer's phone that the shop scans.
 //!
 //! `config` reads the settings, `sign` and `wire` make and read bytes, `outcome` alone says what an answer means
-//! for money (`codes` holds the reference's lists), `notice` reads what Alipay tells on its own, `sandbox` is the
-//! other side. The adapter makes one request per call and never repeats one.
+//! for money (`codes` holds the reference's lists), `notice` reads what Alipay tells on its own, `simulator` is
+//! the other side. The adapter makes one request per call and never repeats one.
 
 mod capture;
 mod codes;
@@ -13,8 +13,9 @@ mod fuzz;
 mod notice;
 mod outcome;
 mod reasons;
-mod sandbox;
 mod sign;
+#[cfg(feature = "sandbox")]
+pub(crate) mod simulator;
 #[cfg(test)]
 mod vectors;
 mod wire;
@@ -43,15 +44,8 @@ use crate::text::{fit, shown};
 const NAME: ProviderName = ProviderName::new("alipay");
 
 /// The entry on the list of providers.
-pub const PROTOCOL: Protocol = Protocol {
-    name: NAME,
-    capabilities: &CAPABILITIES,
-    open,
-    addresses: ADDRESSES,
-    reasons: REASONS,
-    face_keys: sandbox::make_keys,
-    face: sandbox::open,
-};
+pub const PROTOCOL: Protocol =
+    Protocol { name: NAME, capabilities: &CAPABILITIES, open, addresses: ADDRESSES, reasons: REASONS };
 
 /// Alipay 1: the gateway and its sandbox, for calls and for pages. The sandbox of old is dead.
 const ADDRESSES: &[Address] = &[

@@ -11,13 +11,14 @@ use serde_json::json;
 
 use super::config::Settings;
 use super::sign::{Envelope, string_to_sign, verify_node};
+use super::simulator::SIMULATOR;
 use super::wire::{Method, Reply, node_name, reply};
-use super::{notice, outcome, sandbox};
+use super::{notice, outcome};
 use crate::http::HttpAnswer;
 use crate::notification::{Notice, RawNotification, Rejection};
 use crate::outcome::{Created, Ended, Queried, RefundQueried, Refunded};
 use crate::sandbox::book::SharedBook;
-use crate::sandbox::face::{Alteration, Desk, Face, Request};
+use crate::sandbox::simulator::{Alteration, Desk, Request, Simulator};
 use crate::signing::{Signer, Verifier};
 
 #[derive(Deserialize)]
@@ -197,9 +198,9 @@ fn recorded_answers_mean_what_they_say() {
 }
 
 /// The sandbox's face with the recorded keys.
-fn face() -> Arc<dyn Face> {
+fn face() -> Arc<dyn Simulator> {
     let keys = keys();
-    sandbox::open(&json!({
+    (SIMULATOR.open)(&json!({
         "app_id": "2021000000000001", "seller_id": "2088000000000001",
         "app_private_key": keys.app_private, "alipay_private_key": keys.alipay_private,
     }))

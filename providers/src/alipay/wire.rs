@@ -37,14 +37,6 @@ pub(super) enum Method {
 }
 
 impl Method {
-    const ALL: [Self; 7] =
-        [Self::Precreate, Self::Pay, Self::Query, Self::Close, Self::Cancel, Self::Refund, Self::RefundQuery];
-
-    /// The call of this name.
-    pub(super) fn named(name: &str) -> Option<Self> {
-        Self::ALL.into_iter().find(|method| method.name() == name)
-    }
-
     /// As in the parameter `method`.
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -219,7 +211,7 @@ mod tests {
     /// The second byte of 乗 is a backslash, and with the slash behind it looks like an escaped one.
     #[test]
     fn an_answer_in_gbk_is_verified_over_its_bytes_and_read() {
-        let keys = super::super::sandbox::make_keys().unwrap();
+        let keys = (super::super::simulator::SIMULATOR.make_keys)().unwrap();
         let signer = crate::signing::Signer::from_text(keys["alipay_private_key"].as_str().unwrap()).unwrap();
         let text =
             r#"{"code":"40004","msg":"Business Failed","sub_code":"ACQ.ACCESS_FORBIDDEN","sub_msg":"无权限乗/\"丂{"}"#;

@@ -1,16 +1,11 @@
 //! Charges: the call itself takes the money, or only begins to, and a reversal undoes it whatever came of it.
 
-use std::time::Duration;
-
-use super::{AMOUNT_FEN, Broken, Checks, Kept, Subject, ensure, paid as is_paid, reference, taken_up};
+use super::subject::{AMOUNT_FEN, Broken, Checks, Kept, Subject, ensure, paid as is_paid, paid_charge, taken_up};
 use crate::order::Order;
-use crate::outcome::{Capture, Created, Ended, Queried};
-use crate::provider::Charging;
+use crate::outcome::{Created, Ended, Queried};
 use crate::sandbox::payer::Mood;
 
 const MOODS: [Mood; 4] = [Mood::Pays, Mood::MustConfirm, Mood::HasNoMoney, Mood::CodeExpired];
-/// More reversals of one charge than anybody should need.
-const MOST_REVERSALS: usize = 30;
 
 pub(super) async fn run(subject: &Subject) -> Checks {
     vec![
@@ -25,94 +20,6 @@ pub(super) async fn run(subject: &Subject) -> Checks {
         ("reversing_gives_the_money_back_once", reversing_gives_the_money_back_once(subject).await),
         ("reversing_nothing_takes_nothing", reversing_nothing_takes_nothing(subject).await),
     ]
-}
-
-impl Subject {
-    fn charging(&self) -> Result<&'static Charging, Broken> {
-        let charging = self.provider.capabilities().charge.as_ref();
-        charging.ok_or_else(|| Broken { promise: "who charges says how", got: "no `charge`".to_owned() })
-    }
-
-    async fn pass_s(&self, seconds: u32) {
-        self.other_side.let_pass(Duration::from_secs(u64::from(seconds))).await;
-    }
-
-    async fn charge(&self, suffix: &str, mood: Mood) -> Result<(Order, Created), Broken> {
-        let mut order = self.order(suffix)?;
-        order.auth_code = Some(self.other_side.auth_code(mood));
-        let created = self.provider.create(&order, &self.call()).await.outcome;
-        Ok((order, created))
-    }
-
-    /// Asks as the ladder says, from `from_s` after the charge on, until it is not payable any more.
-    async fn settled(&self, order: &Order) -> Result<Queried, Broken> {
-        let mut asked_at = 0;
-        let mut queried = self.query(order).await;
-        for at in self.charging()?.ladder_s {
-            if matches!(queried, Queried::Paid(_) | Queried::Closed | Queried::Reversed) {
-                break;
-            }
-            self.pass_s(at - asked_at).await;
-            asked_at = *at;
-            queried = self.query(order).await;
-        }
-        Ok(queried)
-    }
-
-    /// Reverses until the answer is final, with the provider's pause between two.
-    async fn reversed(&self, order: &Order) -> Result<Ended, Broken> {
-        let charging = self.charging()?;
-        self.pass_s(charging.reverse_from_s).await;
-        let mut ended = self.provider.reverse(&reference(order), &self.call()).await.outcome;
-        for _ in 0..MOST_REVERSALS {
-            if !matches!(ended, Ended::Again(_)) {
-                break;
-            }
-            self.pass_s(charging.reverse_pause_s).await;
-            ended = self.provider.reverse(&reference(order), &self.call()).await.outcome;
-        }
-        Ok(ended)
-    }
-
-    /// A reversal succeeded or found nothing, nobody can pay any more, and the merchant has none of the money.
-    async fn is_dead_charge(&self, order: &Order) -> Kept {
-        let ended = self.reversed(order).await?;
-        let known = matches!(ended, Ended::Closed | Ended::Reversed | Ended::NotFound);
-        ensure(known, "a charge is reversed, or there is none", &ended)?;
-        let queried = self.query(order).await;
-        match (&queried, self.charging()?.not_found_twice_s) {
-            (Queried::Closed | Queried::Reversed, _) => {}
-            (Queried::NotFound, Some(apart_s)) => {
-                self.pass_s(apart_s).await;
-                let queried = self.query(order).await;
-                ensure(queried == Queried::NotFound, "what is not there does not come back", &queried)?;
-            }
-            (Queried::NotFound | Queried::Payable | Queried::Paid(_) | Queried::Unknown(_), _) => {
-                ensure(false, "a reversed charge is queried as dead", &queried)?;
-            }
-        }
-        let taken = self.other_side.pay(&order.order_no).await;
-        ensure(!taken, "a reversed charge takes no money", &taken)?;
-        self.keeps(order, 0)
-    }
-
-    fn keeps(&self, order: &Order, fen: i64) -> Kept {
-        let kept = self.other_side.kept_fen(&order.order_no);
-        ensure(kept == fen, "the merchant has what was paid, and nothing that was not", &kept)
-    }
-}
-
-/// A charge whose payer pays at once, told by the call or by a query after it.
-pub(super) async fn paid(subject: &Subject, suffix: &str) -> Result<(Order, Capture), Broken> {
-    let (order, created) = subject.charge(suffix, Mood::Pays).await?;
-    let told = matches!(created, Created::Captured(_) | Created::Waiting);
-    ensure(told, "a charge whose payer pays is taken or waited for", &created)?;
-    let capture = is_paid(subject.settled(&order).await?)?;
-    if let Created::Captured(at_once) = created {
-        let same = (&at_once.transaction_id, at_once.amount) == (&capture.transaction_id, capture.amount);
-        ensure(same, "call and query tell of the same money", &(at_once, &capture))?;
-    }
-    Ok((order, capture))
 }
 
 fn charging_makes_sense(subject: &Subject) -> Kept {
@@ -138,7 +45,7 @@ fn charging_makes_sense(subject: &Subject) -> Kept {
 }
 
 async fn a_charge_is_told_completely(subject: &Subject) -> Kept {
-    let (order, capture) = paid(subject, "chgpaid").await?;
+    let (order, capture) = paid_charge(subject, "chgpaid").await?;
     ensure(capture.amount == order.amount, "a capture tells the amount", &capture)?;
     ensure(!capture.transaction_id.is_empty(), "a capture tells the provider's number", &capture)?;
     ensure(capture.foreign_account.is_none(), "a capture is our own account's", &capture)?;
@@ -208,7 +115,7 @@ async fn an_old_code_is_not_charged(subject: &Subject) -> Kept {
 }
 
 async fn a_code_works_once(subject: &Subject) -> Kept {
-    let (first, _) = paid(subject, "chgone").await?;
+    let (first, _) = paid_charge(subject, "chgone").await?;
     let mut second = subject.order("chgtwo")?;
     second.auth_code.clone_from(&first.auth_code);
     let created = subject.provider.create(&second, &subject.call()).await.outcome;
@@ -226,7 +133,7 @@ async fn reversing_ends_a_charge_that_waits(subject: &Subject) -> Kept {
 }
 
 async fn reversing_gives_the_money_back_once(subject: &Subject) -> Kept {
-    let (order, _) = paid(subject, "chgback").await?;
+    let (order, _) = paid_charge(subject, "chgback").await?;
     for _ in 0..2 {
         let ended = subject.reversed(&order).await?;
         let back = matches!(ended, Ended::Reversed | Ended::Closed);

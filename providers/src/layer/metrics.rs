@@ -12,6 +12,7 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 use tokio::time::Instant;
 
+use super::secret::struck_out;
 use crate::http::TimeTold;
 use crate::notification::{Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified};
 use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
@@ -256,7 +257,7 @@ impl Provider for Metrics {
 
     async fn create(&self, order: &Order, call: &Call) -> Answer<Created> {
         let answer = self.measured("create", Some(order.flow), self.inner.create(order, call)).await;
-        super::struck_out(answer, order.auth_code.as_deref())
+        struck_out(answer, order.auth_code.as_deref())
     }
 
     async fn query(&self, order: &OrderRef, call: &Call) -> Answer<Queried> {

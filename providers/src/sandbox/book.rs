@@ -4,7 +4,7 @@
 
 mod amounts;
 mod late;
-mod misread;
+pub mod misread;
 mod stored;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -13,7 +13,6 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
-pub use self::misread::Misreading;
 use super::refund_end::{PaymentEnd, PaymentEnds, RefundEnds};
 use crate::money::Money;
 use crate::order::Flow;

@@ -10,12 +10,12 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
 use super::book::{Order, Refusal};
-use super::face::{Peculiarity, Request, Response};
+use super::core::{Core, Together};
 use super::fault::Fault;
 use super::members::{Invalid, Members};
 use super::payer::{Holding, Wish};
 use super::refund_end::{PaymentEnd, RefundEnd};
-use super::{Core, Together};
+use super::simulator::{Peculiarity, Request, Response};
 use crate::money::Money;
 
 const HELP: &str = "\

@@ -7,15 +7,16 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 
-use super::Core;
-use super::book::{Misreading, SharedBook};
+use super::book::SharedBook;
+use super::book::misread::Misreading;
 use super::charset::Charset;
-use super::face::{Alteration, CallKind, Desk, Face, Request, Response};
+use super::core::Core;
 use super::fault::{CallFault, Strike};
 use super::server::Reply;
+use super::simulator::{Alteration, CallKind, Desk, Request, Response, Simulator};
 
 /// Answers one request, or not. Answers tell the time, as every web server's do.
-pub(super) async fn exchange(core: Arc<Core>, face: Arc<dyn Face>, request: Request) -> Reply {
+pub(super) async fn exchange(core: Arc<Core>, face: Arc<dyn Simulator>, request: Request) -> Reply {
     let mut reply = answered(&core, face, request).await;
     let date = core.clock.now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
     if let (Reply::Answer(response) | Reply::Drip(response, _), Ok(date)) = (&mut reply, HeaderValue::from_str(&date)) {
@@ -24,7 +25,7 @@ pub(super) async fn exchange(core: Arc<Core>, face: Arc<dyn Face>, request: Requ
     reply
 }
 
-async fn answered(core: &Arc<Core>, face: Arc<dyn Face>, request: Request) -> Reply {
+async fn answered(core: &Arc<Core>, face: Arc<dyn Simulator>, request: Request) -> Reply {
     let call = face.call_of(&request);
     core.count(face.provider(), call);
     let now = core.clock.now();
@@ -71,7 +72,7 @@ async fn answered(core: &Arc<Core>, face: Arc<dyn Face>, request: Request) -> Re
 /// Executes the request and sends out what it brought about.
 fn handled(
     core: &Core,
-    face: &dyn Face,
+    face: &dyn Simulator,
     call: Option<CallKind>,
     request: &Request,
     (alteration, spaces_refunds): (Alteration, bool),

@@ -7,8 +7,8 @@ use std::time::Duration;
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Number, Value, json};
 
-use super::face::{CallKind, Peculiarity, Word};
 use super::members::{Invalid, Members};
+use super::simulator::{CallKind, Peculiarity, Word};
 use crate::provider::ProviderName;
 
 /// Probabilities are counted in millionths: nothing here needs floats.

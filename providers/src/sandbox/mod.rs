@@ -6,40 +6,49 @@ pub mod book;
 pub mod charset;
 pub mod clock;
 mod control;
+mod core;
 mod exchange;
-pub mod face;
 pub mod fault;
 pub mod keys;
 pub mod members;
 mod notify;
 pub mod payer;
 pub mod refund_end;
+pub mod secrets;
 mod server;
+pub mod simulator;
 
-use std::collections::BTreeMap;
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock, PoisonError};
 
 use chrono::TimeDelta;
 use futures_util::FutureExt as _;
-use futures_util::future::{BoxFuture, join_all};
+use futures_util::future::join_all;
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::sync::{Mutex, Notify};
 use tokio::task::JoinHandle;
 
-use self::book::{Book, NewRefund, Order, OrderKey, Refusal, SharedBook};
+use self::book::{Book, Order, Refusal, SharedBook};
 use self::clock::Clock;
-use self::face::{CallKind, Face, Request};
+pub use self::core::Companion;
+use self::core::{Core, Together};
 use self::fault::Faults;
-use self::keys::{Keys, NoRandomness};
-use self::notify::{Delivery, Notifier};
+use self::keys::Keys;
+use self::notify::Notifier;
 use self::payer::{Holding, Wish};
+use self::secrets::NoRandomness;
 use self::server::{Door, Gate, Handler, Hinge, Reply};
-use crate::PROTOCOLS;
-use crate::money::Money;
+use self::simulator::{Request, SimulatedProvider, Simulator};
+use crate::SIMULATORS;
 use crate::provider::{ProviderName, SettingsError};
+
+/// The simulated provider called `name`.
+#[must_use]
+pub fn simulated(name: &str) -> Option<&'static SimulatedProvider> {
+    SIMULATORS.iter().find(|provider| provider.name.as_str() == name)
+}
 
 /// How a sandbox is started. Port 0 takes any free one.
 #[derive(Debug)]
@@ -55,10 +64,6 @@ pub struct Options {
     /// How many sendings of notifications are remembered.
     pub log: usize,
 }
-
-/// Whose time goes with the sandbox's. It is given how far ahead of the machine's time the sandbox's will be; when it does
-/// not go along, it says why, and nothing is moved.
-pub type Companion = Box<dyn Fn(TimeDelta) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 /// So many sendings are enough to look at.
 pub const LOG: usize = 5_000;
@@ -102,35 +107,6 @@ pub struct Sandbox {
     timers: JoinHandle<()>,
 }
 
-/// What all of its tasks share.
-#[derive(Debug)]
-struct Core {
-    faces: Vec<(Arc<dyn Face>, Door)>,
-    book: SharedBook,
-    clock: Clock,
-    faults: Arc<Faults>,
-    notifier: Arc<Notifier>,
-    /// Tells the timers that something may be due earlier than they know.
-    due_changed: Notify,
-    /// One at a time looks at the faults and opens or closes listeners.
-    gates: Mutex<()>,
-    /// Where clients find the faces, once they listen.
-    addresses: std::sync::Mutex<Vec<(ProviderName, SocketAddr)>>,
-    companion: OnceLock<Together>,
-    /// One at a time moves the clock.
-    moving: Mutex<()>,
-    /// How often each provider was called, answered or not.
-    calls: std::sync::Mutex<BTreeMap<ProviderName, BTreeMap<String, u64>>>,
-}
-
-struct Together(Companion);
-
-impl std::fmt::Debug for Together {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("Companion")
-    }
-}
-
 /// The book and the time that it was written at.
 #[derive(Serialize, Deserialize)]
 struct Stored {
@@ -146,9 +122,9 @@ impl Sandbox {
     pub async fn start(options: Options) -> Result<Self, StartError> {
         let mut faces = Vec::new();
         for (name, address) in options.faces {
-            for protocol in PROTOCOLS.iter().filter(|p| p.name == name) {
+            for provider in SIMULATORS.iter().filter(|p| p.name == name) {
                 let keys = options.keys.of(name.as_str()).unwrap_or(&Value::Null);
-                let face = (protocol.face)(keys).map_err(|source| StartError::Keys { provider: name, source })?;
+                let face = (provider.open)(keys).map_err(|source| StartError::Keys { provider: name, source })?;
                 faces.push((face, address));
             }
         }
@@ -161,7 +137,7 @@ impl Sandbox {
     /// [`StartError`]; nothing listens then.
     pub async fn with_faces(
         control: SocketAddr,
-        faces: Vec<(Arc<dyn Face>, SocketAddr)>,
+        faces: Vec<(Arc<dyn Simulator>, SocketAddr)>,
         stored: Option<Value>,
         log: usize,
     ) -> Result<Self, StartError> {
@@ -290,98 +266,6 @@ impl Drop for Sandbox {
     }
 }
 
-impl Core {
-    fn count(&self, provider: ProviderName, call: Option<CallKind>) {
-        let Some(call) = call else { return };
-        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        *calls.entry(provider).or_default().entry(call.to_string()).or_default() += 1;
-    }
-
-    /// How often each provider was called: `{"alipay": {"create": 3, "query": 1}}`.
-    fn calls(&self) -> Value {
-        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        calls.iter().map(|(provider, calls)| (provider.to_string(), json!(calls))).collect()
-    }
-
-    fn providers(&self) -> Vec<ProviderName> {
-        self.faces.iter().map(|(face, _)| face.provider()).collect()
-    }
-
-    fn face_of(&self, key: &OrderKey) -> Option<&Arc<dyn Face>> {
-        self.faces.iter().map(|(face, _)| face).find(|face| face.provider().as_str() == key.provider)
-    }
-
-    fn credentials(&self) -> Value {
-        let blocks = self.faces.iter().map(|(face, _)| (face.provider().to_string(), face.credentials()));
-        Value::Object(blocks.collect())
-    }
-
-    /// Where clients find each provider: `{"alipay": "http://127.0.0.1:8091"}`.
-    fn face_urls(&self) -> Value {
-        let faces = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
-        Value::Object(
-            faces.iter().map(|(name, address)| (name.to_string(), format!("http://{address}").into())).collect(),
-        )
-    }
-
-    fn pay(&self, holding: &Holding, wish: Wish) -> Result<Order, Refusal> {
-        let order = payer::act(&self.book, |key| self.face_of(key), holding, wish, self.clock.now());
-        self.dispatch();
-        // Late money goes back when its time comes.
-        self.due_changed.notify_one();
-        order
-    }
-
-    /// Somebody gives money back in the provider's own console: under a number of its own, and done at once.
-    fn refund_by_hand(&self, order_no: &str, amount: Money) -> Result<Order, Refusal> {
-        let now = self.clock.now();
-        let mut book = self.book.lock();
-        let order = book.by_order_no(order_no).ok_or(Refusal::Unknown)?.clone();
-        let number = book.next_number();
-        let refund_id = self.face_of(&order.key).map(|face| face.transaction_id(number, now));
-        let new = NewRefund {
-            refund_no: format!("{}{number:012}", now.format("%Y%m%d")),
-            refund_id: refund_id.ok_or(Refusal::Unknown)?,
-            amount,
-            reason: None,
-            notify_url: order.notify_url.clone(),
-            due_at: now,
-            details: Value::Null,
-        };
-        book.refund(&order.key, new, now)?;
-        let order = book.order(&order.key).cloned().ok_or(Refusal::Unknown);
-        drop(book);
-        self.dispatch();
-        order
-    }
-
-    /// Begins to tell merchants of what happened in the book.
-    fn dispatch(&self) {
-        let mut book = self.book.lock();
-        for event in book.take_events() {
-            let id = format!("{:032x}", book.next_number());
-            let Some(order) = book.order(event.order()).cloned() else { continue };
-            if let Some(face) = self.face_of(&order.key) {
-                self.notifier.start(Delivery { face: Arc::clone(face), event, order, id });
-            }
-        }
-    }
-
-    /// Opens and closes listeners as the faults say, and lets the timers look again.
-    async fn faults_changed(&self) {
-        self.due_changed.notify_one();
-        self.set_gates().await;
-    }
-
-    async fn set_gates(&self) {
-        let _alone = self.gates.lock().await;
-        let now = self.clock.now();
-        for (face, door) in &self.faces {
-            door.set(if self.faults.refuses(face.provider(), now) { Gate::Refusing } else { Gate::Open }).await;
-        }
-    }
-}
-
 /// Does what is due: refunds that end, faults that end.
 async fn keep_time(core: Arc<Core>) {
     loop {
@@ -411,7 +295,7 @@ fn restored(stored: Option<Value>) -> Result<(SharedBook, Clock), StartError> {
             let stored: Stored = serde_json::from_value(stored)?;
             (Book::from_json(stored.book)?, TimeDelta::milliseconds(stored.ahead_ms))
         }
-        None => (Book::starting_behind(keys::digits(12)?.parse().unwrap_or(0)), TimeDelta::zero()),
+        None => (Book::starting_behind(secrets::digits(12)?.parse().unwrap_or(0)), TimeDelta::zero()),
     };
     Ok((SharedBook::new(book), Clock::new(ahead)))
 }
@@ -421,7 +305,7 @@ fn listen(address: SocketAddr, hinge: Hinge, handler: Handler) -> Result<SocketA
 }
 
 /// Handlers hold the core weakly: it owns the doors of the servers that own the handlers.
-fn face_handler(core: &Arc<Core>, face: Arc<dyn Face>) -> Handler {
+fn face_handler(core: &Arc<Core>, face: Arc<dyn Simulator>) -> Handler {
     let core = Arc::downgrade(core);
     Arc::new(move |request| {
         let (core, face) = (core.upgrade(), Arc::clone(&face));

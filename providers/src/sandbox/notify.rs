@@ -16,8 +16,8 @@ use tokio::task::JoinSet;
 use super::book::{Event, Order};
 use super::charset::Charset;
 use super::clock::Clock;
-use super::face::{Alteration, Face, Notice, Outgoing};
 use super::fault::{Faults, NotificationFault};
+use super::simulator::{Alteration, Notice, Outgoing, Simulator};
 use crate::http::client_builder;
 use crate::money::Money;
 use crate::signing::sha256_hex;
@@ -56,7 +56,7 @@ struct Log {
 /// One notification, sent once or often.
 #[derive(Debug)]
 pub(super) struct Delivery {
-    pub(super) face: Arc<dyn Face>,
+    pub(super) face: Arc<dyn Simulator>,
     pub(super) event: Event,
     /// As it was when it happened: a later refund does not change what is told.
     pub(super) order: Order,
@@ -135,7 +135,8 @@ impl Notifier {
         let fault = Some(strike.kind);
         match strike.kind {
             NotificationFault::Drop => {
-                let Some(lost) = self.render(delivery, &delivery.order, Alteration::None) else { return true };
+                // Nobody sees the signature of what is lost, and making one takes longer than all the rest.
+                let Some(lost) = self.render(delivery, &delivery.order, Alteration::Unsigned) else { return true };
                 self.remember(delivery, &lost, fault, &Value::Null);
                 false
             }

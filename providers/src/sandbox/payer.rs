@@ -5,7 +5,7 @@ use std::sync::Arc;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use super::book::{NewRefund, Order, OrderKey, Refusal, SharedBook};
-use super::face::Face;
+use super::simulator::Simulator;
 
 /// What the payer holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,7 +60,7 @@ impl Mood {
 /// Why the book refuses; nothing was changed.
 pub(super) fn act<'a>(
     book: &SharedBook,
-    face_of: impl Fn(&OrderKey) -> Option<&'a Arc<dyn Face>>,
+    face_of: impl Fn(&OrderKey) -> Option<&'a Arc<dyn Simulator>>,
     holding: &Holding,
     wish: Wish,
     now: DateTime<Utc>,

@@ -22,7 +22,7 @@ use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio::time::Sleep;
 
-use super::face::{Request, Response};
+use super::simulator::{Request, Response};
 
 /// The largest request that is read; providers take no more than this of JSON or forms.
 const MAX_REQUEST_BYTES: usize = 256 << 10;

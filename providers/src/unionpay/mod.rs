@@ -1,8 +1,7 @@
 //! UnionPay online (ACP 5.1.0), direct merchants: codes that the payer scans (`qr`) and codes that we scan (`barcode`).
 //!
-//! Facts about the protocol that comments name by section are those collected in `providers/unionpay.md` of the
-//! design. What an answer means is decided in `outcome.rs` and nowhere else; this file builds requests, sends each of
-//! them once, and never asks anything by itself. There is no call that closes an order: an offer only expires, at the
+//! Facts that comments name by section stand in `PROTOCOL.md`. What an answer means is decided in `outcome.rs` and nowhere
+//! else; this file builds requests, sends each of them once, and never asks anything by itself. There is no call that closes an order: an offer only expires, at the
 //! `payTimeout` it was made with. The whole of a payment goes back as an undo (31), without a fee, while its clearing day
 //! lasts; everything else, and what an undo was refused for, as a refund (04).
 
@@ -14,8 +13,9 @@ mod fuzz;
 mod notification;
 mod outcome;
 mod reasons;
-mod sandbox;
 mod sign;
+#[cfg(feature = "sandbox")]
+pub(crate) mod simulator;
 #[cfg(test)]
 mod vectors;
 mod wire;
@@ -29,7 +29,6 @@ use http::{HeaderMap, HeaderValue, Method, header};
 use self::config::Account;
 use self::outcome::{APPLY, CNY, CONSUME, QUERY, REVERSAL, SCAN, UNDO, way_back};
 use self::reasons::REASONS;
-use self::sandbox::{face, face_keys};
 use self::sign::VERSION;
 use self::wire::{Fields, beijing, to_form};
 use crate::http::{Request, TimeTold, Undelivered, Way};
@@ -49,8 +48,6 @@ pub const PROTOCOL: Protocol = Protocol {
     open,
     addresses: ADDRESSES,
     reasons: REASONS,
-    face_keys,
-    face,
 };
 
 /// UnionPay 1.1. Pages begin with a form that is posted to the gateway; the host of files comes with statements.

@@ -15,7 +15,7 @@ use super::wire::{Fields, parse_answer, parse_form, read_beijing};
 use super::{PROTOCOL, notification};
 use crate::http::Way;
 use crate::notification::{Notice, RawNotification, Rejection};
-use crate::sandbox::keys::rsa_private_keys;
+use crate::sandbox::secrets::rsa_private_keys;
 
 pub(super) fn vectors() -> Value {
     serde_json::from_str(include_str!("../../tests/vectors/unionpay.json")).unwrap()

@@ -1,9 +1,8 @@
 //! WeChat Pay, direct merchants, APIv3 with RSA in public-key mode: flow `qr` (native orders) and flow `barcode`
 //! (code payments).
 //!
-//! Facts about the protocol that comments name by section: the provider's pages on APIv3, as collected in
-//! `providers/wechatpay.md` of the design. What an answer means is decided in `outcome.rs` and nowhere else; this
-//! file builds requests, sends each of them once, and never asks anything by itself.
+//! Facts that comments name by section stand in `PROTOCOL.md`. What an answer means is decided in `outcome.rs` and nowhere
+//! else; this file builds requests, sends each of them once, and never asks anything by itself.
 
 mod config;
 #[cfg(test)]
@@ -11,8 +10,9 @@ mod fuzz;
 mod notification;
 mod outcome;
 mod reasons;
-mod sandbox;
 pub mod sign;
+#[cfg(feature = "sandbox")]
+pub(crate) mod simulator;
 mod wire;
 
 use std::sync::Arc;
@@ -27,7 +27,6 @@ use serde::Serialize;
 use self::config::Account;
 use self::outcome::Reply;
 use self::reasons::REASONS;
-use self::sandbox::{face, face_keys};
 use self::sign::Merchant;
 use self::wire::{
     CloseRequest, CodePayRequest, CodePayer, NativeRequest, OrderAmount, RefundAmount, RefundRequest, ReverseRequest,
@@ -50,8 +49,6 @@ pub const PROTOCOL: Protocol = Protocol {
     open,
     addresses: ADDRESSES,
     reasons: REASONS,
-    face_keys,
-    face,
 };
 
 /// WeChat Pay 1.1: the main host, the one for when it is far away, and the newer names of both. There is no test host.
@@ -75,8 +72,7 @@ static CAPABILITIES: Capabilities = Capabilities {
     awaiting_ladder_s: &[5, 30, 60, 180, 300, 600, 1800],
     // Facts 6.3, with an early look, since a refund of a balance is done within seconds.
     refund_ladder_s: &[5, 30, 60, 120, 180, 240, 300, 600, 1200, 2400, 4200],
-    // Only superseded documents ask for a minute between two refunds; one that comes too soon is refused as rate
-    // limited and sent again later.
+    // Only superseded documents ask for a minute between two refunds; one that is refused as too soon is sent again later.
     refund_spacing_ms: 0,
     refund_renumbers: true,
     refund_keyed_by_time: false,
@@ -93,7 +89,7 @@ static CAPABILITIES: Capabilities = Capabilities {
         // Facts 4.8: a listed "no" means that the payment certainly failed, for a number that was never used before,
         // and ours never are. The code is spent and no dialog is open, so nothing is left that a payer could pay.
         declined_is_reversed: false,
-        // A reversal burns a number that was never seen, so there is always something to be found after one.
+        // A reversal is said to burn a number that was never seen; where it does not, nothing proves that the charge is dead.
         not_found_twice_s: None,
         last_reversals: None,
     }),

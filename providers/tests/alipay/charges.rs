@@ -5,8 +5,8 @@ use providers::money::Money;
 use providers::order::{Flow, Order, Store};
 use providers::outcome::{Created, Ended, FailureKind, Queried, RefundQueried, Refunded, Refusal};
 use providers::sandbox::book::{MovementKind, State};
-use providers::sandbox::face::Alteration;
 use providers::sandbox::refund_end::RefundEnd;
+use providers::sandbox::simulator::Alteration;
 
 use crate::shop::{Mode, Shop};
 
@@ -157,13 +157,13 @@ async fn a_number_belongs_to_its_first_order() {
 
 #[tokio::test]
 async fn an_answer_that_is_lost_or_cannot_be_believed_may_have_taken_the_money() {
-    for mode in [Mode::HangUp, Mode::Face(Alteration::Unsigned), Mode::Face(Alteration::BadSignature)] {
+    for mode in [Mode::HangUp, Mode::Simulator(Alteration::Unsigned), Mode::Simulator(Alteration::BadSignature)] {
         let shop = Shop::open().await;
         shop.mode(mode);
         let created = charge(&shop, PAYS).await;
         assert!(matches!(created, Created::Unknown(_)), "{mode:?}: {created:?}");
         assert_eq!(shop.book().lock().order(&shop.key()).unwrap().state, State::Paid);
-        shop.mode(Mode::Face(Alteration::None));
+        shop.mode(Mode::Simulator(Alteration::None));
         assert!(matches!(query(&shop).await, Queried::Paid(_)));
     }
     let shop = Shop::open().await;

@@ -7,7 +7,7 @@ use http::{HeaderMap, Method};
 use providers::notification::{Notice, RawNotification};
 use providers::outcome::{Created, Queried, RefundQueried, Refunded};
 use providers::sandbox::charset::Charset;
-use providers::sandbox::face::{self, Alteration, Desk, Request, Response};
+use providers::sandbox::simulator::{self, Alteration, Desk, Request, Response};
 use providers::signing::{Signer, Verifier};
 
 use crate::shop::{Mode, NUMBER, Shop, keys};
@@ -78,8 +78,13 @@ async fn a_shop_that_speaks_gbk_is_answered_and_told_in_gbk() {
         shop.pay();
         let order = shop.book().lock().order(&shop.key()).unwrap().clone();
         let event = shop.book().lock().take_events().pop().unwrap();
-        let notice =
-            face::Notice { event: &event, order: &order, id: "0123", now: shop.now(), alteration: Alteration::None };
+        let notice = simulator::Notice {
+            event: &event,
+            order: &order,
+            id: "0123",
+            now: shop.now(),
+            alteration: Alteration::None,
+        };
         let told = shop.face().notification(&notice).unwrap();
         let body = String::from_utf8(told.body.to_vec()).unwrap();
         assert!(body.contains("charset=GBK") && body.contains("subject=%C1%AA%CD%A8"), "{body}");
@@ -99,7 +104,7 @@ async fn a_shop_that_speaks_gbk_is_answered_and_told_in_gbk() {
 async fn answers_in_a_charset_that_nobody_asked_for_mean_the_same() {
     for charset in [Charset::Gbk, Charset::Gb18030] {
         let shop = Shop::open().await;
-        shop.mode(Mode::Face(Alteration::Charset(charset)));
+        shop.mode(Mode::Simulator(Alteration::Charset(charset)));
         shop.create().await;
         shop.pay();
         let query = shop.alipay.query(&shop.reference(), &shop.call()).await.outcome;

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
-use providers::sandbox::face::{Alteration, Desk, Request};
+use providers::sandbox::simulator::{Alteration, Desk, Request};
 use providers::signing::Signer;
 use serde_json::Value;
 

@@ -9,7 +9,7 @@ use providers::order::Call;
 use providers::outcome::{Created, FailureKind, Queried, Refusal};
 use providers::provider::Provider;
 use providers::sandbox::book::SharedBook;
-use providers::sandbox::face::{Alteration, Desk, Request};
+use providers::sandbox::simulator::{Alteration, Desk, Request};
 use providers::signing::Signer;
 use serde_json::Value;
 
@@ -47,7 +47,7 @@ async fn an_unknown_application_is_refused_without_a_signature_and_believed() {
 #[tokio::test]
 async fn a_wrong_key_is_refused_and_the_account_is_to_blame() {
     let shop = Shop::open().await;
-    let other = (providers::alipay::PROTOCOL.face_keys)().unwrap();
+    let other = (providers::sandbox::simulated("alipay").unwrap().make_keys)().unwrap();
     let alipay = account(&shop.base_url, |settings| settings["app_private_key"] = other["app_private_key"].clone());
     let expected = all("Refused(Account, ", "Unknown(", "Unknown(", "Later(", "Account \"isv.invalid-signature\"");
     assert_eq!(outcomes(&shop, alipay.as_ref(), &shop.call()).await, expected);
@@ -68,10 +68,10 @@ async fn unsigned_and_wrongly_signed_answers_are_unknown_whatever_they_say() {
     let shop = Shop::open().await;
     shop.create().await;
     shop.pay();
-    shop.mode(Mode::Face(Alteration::Unsigned));
+    shop.mode(Mode::Simulator(Alteration::Unsigned));
     let expected = all("Unknown(", "Unknown(", "Unknown(", "Unknown(", "Incompatible \"unsigned\"");
     assert_eq!(outcomes(&shop, shop.alipay.as_ref(), &shop.call()).await, expected);
-    shop.mode(Mode::Face(Alteration::BadSignature));
+    shop.mode(Mode::Simulator(Alteration::BadSignature));
     let expected = all("Unknown(", "Unknown(", "Unknown(", "Unknown(", "Incompatible \"wrongly_signed\"");
     assert_eq!(outcomes(&shop, shop.alipay.as_ref(), &shop.call()).await, expected);
 }

@@ -9,7 +9,7 @@ use http::{HeaderMap, StatusCode};
 use providers::money::Money;
 use providers::notification::{Acknowledgement, Notice, RawNotification, Rejection};
 use providers::outcome::{RefundQueried, Refunded};
-use providers::sandbox::face::{self, Alteration};
+use providers::sandbox::simulator::{self, Alteration};
 use providers::signing::Signer;
 
 use crate::shop::{NUMBER, Shop, account, form, keys, signed_text};
@@ -18,7 +18,8 @@ use crate::shop::{NUMBER, Shop, account, form, keys, signed_text};
 fn told(shop: &Shop, alteration: Alteration) -> Option<RawNotification> {
     let order = shop.book().lock().order(&shop.key()).unwrap().clone();
     let event = shop.book().lock().take_events().pop().unwrap();
-    let notice = face::Notice { event: &event, order: &order, id: "0123456789abcdef", now: shop.now(), alteration };
+    let notice =
+        simulator::Notice { event: &event, order: &order, id: "0123456789abcdef", now: shop.now(), alteration };
     let outgoing = shop.face().notification(&notice)?;
     assert_eq!(outgoing.url, shop.order().notify_url);
     Some(RawNotification { headers: outgoing.headers, body: outgoing.body })

@@ -19,7 +19,8 @@ use providers::order::{Call, Flow, Order, OrderRef, RefundOrder};
 use providers::outcome::{Answer, Created, NextAction};
 use providers::provider::Provider;
 use providers::sandbox::book::{OrderKey, SharedBook};
-use providers::sandbox::face::{Alteration, Desk, Face, Request, Response};
+use providers::sandbox::simulated;
+use providers::sandbox::simulator::{Alteration, Desk, Request, Response, Simulator};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
@@ -28,7 +29,7 @@ pub const NUMBER: &str = "il00000000000001";
 /// How the server behaves.
 #[derive(Debug, Clone, Copy)]
 pub enum Mode {
-    Face(Alteration),
+    Simulator(Alteration),
     RateLimited,
     Http500,
     /// Reads the request, acts, and hangs up.
@@ -39,7 +40,7 @@ pub enum Mode {
 
 #[derive(Debug)]
 struct Server {
-    face: Arc<dyn Face>,
+    face: Arc<dyn Simulator>,
     book: SharedBook,
     moment: Mutex<(DateTime<Utc>, Mode)>,
 }
@@ -50,7 +51,7 @@ impl Server {
         let act =
             |alteration| self.face.handle(request, &Desk { book: &self.book, now, alteration, spaces_refunds: false });
         match mode {
-            Mode::Face(alteration) => Some(act(alteration)),
+            Mode::Simulator(alteration) => Some(act(alteration)),
             Mode::RateLimited => Some(self.face.rate_limited(request, now)),
             Mode::Http500 => Some(self.face.http_500(request, now)),
             Mode::HangUp => {
@@ -69,11 +70,11 @@ impl Server {
 /// The keys of one sandbox merchant, made once for all tests.
 pub fn keys() -> &'static Value {
     static KEYS: OnceLock<Value> = OnceLock::new();
-    KEYS.get_or_init(|| (PROTOCOL.face_keys)().unwrap())
+    KEYS.get_or_init(|| (simulated("alipay").unwrap().make_keys)().unwrap())
 }
 
-pub fn face() -> Arc<dyn Face> {
-    (PROTOCOL.face)(keys()).unwrap()
+pub fn face() -> Arc<dyn Simulator> {
+    (simulated("alipay").unwrap().open)(keys()).unwrap()
 }
 
 /// An account with the face's credentials at `base_url`; `change` may spoil them.
@@ -93,7 +94,7 @@ pub struct Shop {
 impl Shop {
     pub async fn open() -> Self {
         let now = DateTime::parse_from_rfc3339("2026-03-01T02:00:00Z").unwrap().to_utc();
-        let moment = Mutex::new((now, Mode::Face(Alteration::None)));
+        let moment = Mutex::new((now, Mode::Simulator(Alteration::None)));
         let server = Arc::new(Server { face: face(), book: SharedBook::default(), moment });
         let address = serve(Arc::clone(&server)).await;
         let base_url = format!("http://{address}");
@@ -112,7 +113,7 @@ impl Shop {
         self.server.moment.lock().unwrap().1 = mode;
     }
 
-    pub fn face(&self) -> &dyn Face {
+    pub fn face(&self) -> &dyn Simulator {
         self.server.face.as_ref()
     }
 

@@ -13,8 +13,8 @@ use providers::ProviderName;
 use providers::money::Money;
 use providers::order::Flow;
 use providers::sandbox::book::{Code, Event, NewRefund, Order, OrderKey, Refusal, State};
-use providers::sandbox::face::{
-    Alteration, CallKind, Desk, Face, Notice, Outgoing, Peculiarity, Request, Response, Word,
+use providers::sandbox::simulator::{
+    Alteration, CallKind, Desk, Notice, Outgoing, Peculiarity, Request, Response, Simulator, Word,
 };
 use providers::sandbox::{LOG, Sandbox};
 use serde_json::{Value, json};
@@ -112,7 +112,7 @@ fn signature(alteration: Alteration) -> HeaderMap {
     HeaderMap::from_iter([(HeaderName::from_static(SIGNATURE), HeaderValue::from_static(text))])
 }
 
-impl Face for SmallFace {
+impl Simulator for SmallFace {
     fn provider(&self) -> ProviderName {
         alipay()
     }
@@ -193,7 +193,7 @@ impl Lab {
     }
 
     pub(crate) async fn with(stored: Option<Value>) -> Self {
-        let faces: Vec<(Arc<dyn Face>, SocketAddr)> = vec![(Arc::new(SmallFace), any())];
+        let faces: Vec<(Arc<dyn Simulator>, SocketAddr)> = vec![(Arc::new(SmallFace), any())];
         let sandbox = Sandbox::with_faces(any(), faces, stored, LOG).await.unwrap();
         let face = sandbox.face(alipay()).unwrap();
         Self { sandbox, face, http: providers::http::plain_client_builder().build().unwrap() }

@@ -6,7 +6,7 @@ use providers::outcome::{Failure, FailureKind, NextAction};
 use providers::reason::Reason;
 use serde_json::json;
 
-use super::FillError;
+use super::error::FillError;
 use super::world::{Shop, World, drawn, draws};
 use crate::domain::attempt::{Disposition, Event as AttemptEvent, State as AttemptState};
 use crate::domain::id::{self, Kind};
@@ -14,7 +14,8 @@ use crate::domain::payment::{Event, State};
 use crate::domain::refund::{self, Event as RefundEvent};
 use crate::domain::webhook::{End, State as DeliveryState};
 use crate::domain::{Aggregate, Attempt, Payment, Refund, Timestamp, ledger};
-use crate::payments::{events, pay};
+use crate::payments::pay;
+use crate::payments::view::events;
 use crate::store::change::{Change, Inbox, Key, KeyScope, KeyWrite};
 use crate::store::{DeliveryRow, Life, OperationRow, TryRow};
 

@@ -2,22 +2,22 @@
 //! over merchants of very different sizes. What is made follows from the seed. Only a database without payments is filled,
 //! or one that the same command has begun.
 
+mod error;
 mod life;
 mod world;
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::time::{Duration, Instant};
 
-use sea_orm::DbErr;
 use tokio::sync::mpsc;
 
+pub use self::error::FillError;
 pub use self::life::{life, order_id};
 pub use self::world::{Plan, Shop, World};
 use crate::clock::Clock;
-use crate::domain::id::NoRandomness;
 use crate::domain::webhook::Mode;
-use crate::domain::{AllOwners, Illegal, Timestamp};
-use crate::store::{Batch, Batches, Bulk, EndpointRow, Life, NewAccount, OpenError, SealedSecrets, Store};
+use crate::domain::{AllOwners, Timestamp};
+use crate::store::{Batch, Batches, Bulk, EndpointRow, Life, NewAccount, SealedSecrets, Store};
 
 /// The facts about an installation that was filled: the plan, and how many payments of it are there.
 const PLAN: &str = "bench_fill";
@@ -41,41 +41,6 @@ pub struct Wanted {
     pub seed: u64,
     /// When the year ends; by default now, or as it was begun.
     pub until: Option<Timestamp>,
-}
-
-/// Why a database is not filled.
-#[derive(Debug, thiserror::Error)]
-pub enum FillError {
-    /// It does not open.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The database, after it was opened.
-    #[error("database: {0}")]
-    Database(#[from] DbErr),
-    /// Nobody reads what is said.
-    #[error(transparent)]
-    Output(#[from] io::Error),
-    /// It holds something else.
-    #[error("this database {0}: nothing was changed; give --database another one")]
-    Refused(String),
-    /// A life cannot go on like that.
-    #[error(transparent)]
-    Illegal(#[from] Illegal),
-    /// No event gets an id.
-    #[error(transparent)]
-    Random(#[from] NoRandomness),
-    /// An amount that there is not.
-    #[error("an amount: {0}")]
-    Money(#[from] providers::money::MoneyError),
-    /// The plan cannot be read or written.
-    #[error("the plan: {0}")]
-    Plan(#[from] serde_json::Error),
-    /// There is nobody to pay.
-    #[error("a payment needs a merchant and an attempt")]
-    Nobody,
-    /// What makes lives has ended.
-    #[error("the lives were not made to their end")]
-    Stopped,
 }
 
 /// Fills the database at `url`, and says how far it is.

@@ -1,7 +1,7 @@
 //! What the figures mean, and how they are taken from what was played.
 #![expect(clippy::float_arithmetic, reason = "statistics; no money moves here")]
 
-use super::mean;
+use super::mean::mean;
 use super::play::{Paid, Played};
 use super::world::{Trouble, World};
 
@@ -9,6 +9,14 @@ use super::world::{Trouble, World};
 const IN_USE: f64 = 0.5;
 /// How far back its share is looked at, before an outage.
 const BEFORE_MS: i64 = 60_000;
+
+/// A strategy at a rate, over all worlds.
+#[derive(Debug, Clone)]
+pub(super) struct Line {
+    pub(super) strategy: &'static str,
+    pub(super) rate: u32,
+    pub(super) measured: Measured,
+}
 
 /// The figures.
 #[derive(Debug, Clone, Copy, Default)]

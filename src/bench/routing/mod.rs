@@ -1,8 +1,9 @@
 //! `interlock bench routing`: the same seeded worlds, played in virtual time against each strategy. Of `adaptive`
 //! nothing is imitated: its board, breakers, scores and order are the gateway's own.
-#![expect(clippy::float_arithmetic, reason = "statistics; no money moves here")]
 
+mod mean;
 mod measure;
+mod plan;
 mod play;
 mod report;
 mod strategies;
@@ -10,28 +11,12 @@ mod world;
 
 use std::io::{self, Write};
 
-use self::measure::{Measured, Sums};
+use self::measure::{Line, Sums};
+use self::plan::Trips;
+pub use self::plan::{Plan, RATES, STRATEGIES};
 use self::play::play;
 use self::strategies::{Adaptive, Ewma, Player, Priority, SpreadOut, Window};
 use self::world::World;
-
-/// Payments a second.
-pub const RATES: [u32; 3] = [1, 10, 100];
-/// Whom the worlds are played against.
-pub const STRATEGIES: [&str; 4] = ["priority", "ewma", "window", "adaptive"];
-
-/// What is played.
-#[derive(Debug, Clone, Copy)]
-pub struct Plan {
-    /// Worlds, outages and every call's luck follow from it.
-    pub seed: u64,
-    /// How many worlds.
-    pub worlds: u32,
-    /// How long each of them lasts.
-    pub minutes: u32,
-    /// End with one line of JSON.
-    pub json: bool,
-}
 
 /// Plays all, and prints what came of it.
 ///
@@ -44,14 +29,6 @@ pub fn run(plan: Plan, out: &mut dyn Write) -> io::Result<()> {
     report::flapping(&flapping(plan), out)?;
     report::healthy(&healthy(plan), out)?;
     if plan.json { report::json(&results, out) } else { Ok(()) }
-}
-
-/// A strategy at a rate, over all worlds.
-#[derive(Debug, Clone)]
-struct Line {
-    strategy: &'static str,
-    rate: u32,
-    measured: Measured,
 }
 
 fn compare(plan: Plan) -> Vec<Line> {
@@ -85,15 +62,6 @@ fn player(strategy: &str, world: &World) -> Box<dyn Player> {
     }
 }
 
-/// Trips in worlds that are all about them: payments a second, the most trips of any world, all trips.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Trips {
-    rate: u32,
-    worlds: u32,
-    most: u32,
-    all: u32,
-}
-
 fn flapping(plan: Plan) -> Vec<Trips> {
     trips(plan, |number| World::flapping(plan.seed, number), |world| Box::new(Adaptive::new(world.seed, world.fees())))
 }
@@ -119,12 +87,6 @@ fn trips(plan: Plan, world: impl Fn(u32) -> World, player: impl Fn(&World) -> Bo
             counts.fold(none, |sum, trips| Trips { most: sum.most.max(trips), all: sum.all + trips, ..sum })
         })
         .collect()
-}
-
-/// A mean, or nothing of nothing.
-fn mean(values: &[f64]) -> Option<f64> {
-    let count = u32::try_from(values.len()).ok().filter(|count| *count > 0)?;
-    Some(values.iter().sum::<f64>() / f64::from(count))
 }
 
 #[cfg(test)]

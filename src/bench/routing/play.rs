@@ -4,7 +4,7 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use super::mean;
+use super::mean::mean;
 use super::strategies::Player;
 use super::world::{ROUTES, TIMEOUT_MS, World};
 use crate::routing::health::board::{Probe, Ticket};

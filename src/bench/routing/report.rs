@@ -5,7 +5,8 @@ use std::io::{self, Write};
 
 use serde_json::{Map, Value, json};
 
-use super::{Line, Plan, RATES, STRATEGIES, Trips};
+use super::measure::Line;
+use super::plan::{Plan, RATES, STRATEGIES, Trips};
 
 /// What is played and what the figures mean.
 pub fn explain(plan: Plan, out: &mut dyn Write) -> io::Result<()> {

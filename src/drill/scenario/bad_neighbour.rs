@@ -3,7 +3,7 @@
 
 use fastrand::Rng;
 
-use super::{Habits, Plan};
+use super::plan::{Habits, Plan};
 
 /// So many at least: a percentage point is then a payment.
 const PAYMENTS: usize = 100;

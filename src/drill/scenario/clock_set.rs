@@ -2,18 +2,7 @@
 
 use fastrand::Rng;
 
-use super::{Plan, Scenario};
-
-/// The clock of machines is set.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Set {
-    /// Of so many gateways, the first ones.
-    pub gateways: usize,
-    /// So many seconds ahead of the right time.
-    pub to_s: i64,
-    /// Not at once, but bit by bit.
-    pub slewed: bool,
-}
+use super::plan::{Plan, Scenario, Set};
 
 /// It and what it is about.
 pub(super) const SCENARIO: Scenario = Scenario {

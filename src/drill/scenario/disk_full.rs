@@ -3,7 +3,7 @@
 
 use fastrand::Rng;
 
-use super::{Blow, Habits, Plan};
+use super::plan::{Blow, Habits, Plan};
 
 pub(super) fn draw(plan: &mut Plan, rng: &mut Rng) {
     plan.small_disk = true;

@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use super::{Habits, Plan, fault, names};
+use super::plan::{Habits, Plan, fault, names};
 
 pub(super) fn draw(plan: &mut Plan, rng: &mut Rng) {
     plan.habits = Habits {

@@ -5,7 +5,7 @@
 use fastrand::Rng;
 use serde_json::json;
 
-use super::{Plan, fault};
+use super::plan::{Plan, fault};
 
 /// Some of a provider's ways: faults of calls and of notifications, and ends of payments.
 pub(super) fn draw(plan: &mut Plan, provider: &str, rng: &mut Rng) {

@@ -2,7 +2,7 @@
 
 use fastrand::Rng;
 
-use super::{Blow, Habits, Plan, down};
+use super::plan::{Blow, Habits, Plan, down};
 use crate::drill::lies::Lie;
 
 /// What may come in any order. Each key is lost, and each is of another type.

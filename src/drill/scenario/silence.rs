@@ -3,7 +3,7 @@
 
 use fastrand::Rng;
 
-use super::{Blow, Habits, Plan, names};
+use super::plan::{Blow, Habits, Plan, names};
 use crate::drill::proxy::Mood;
 
 /// Words that are in one kind of statement each; between them they are in all that a gateway says again and again.

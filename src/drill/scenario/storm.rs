@@ -3,16 +3,7 @@
 use fastrand::Rng;
 use serde_json::json;
 
-use super::{Plan, Scenario, fault, names};
-
-/// Payments come as fast as they can be made, and are paid at once.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Storm {
-    /// So many of them are charges.
-    pub charges: usize,
-    /// So many codes beside them were never paid and expire all at once, at a provider that answers no question.
-    pub expired: usize,
-}
+use super::plan::{Plan, Scenario, Storm, fault, names};
 
 /// It and what it is about.
 pub(super) const SCENARIO: Scenario = Scenario {
@@ -32,7 +23,8 @@ const CHARGES: usize = 25;
 /// The load comes as fast as it can be made, on clocks that do not hurry: how long things take is what it is about.
 fn draw(plan: &mut Plan, rng: &mut Rng) {
     plan.hurry_s = 0;
-    plan.at_once = 64;
+    // A small one is one for a machine that has other things to do.
+    plan.at_once = (plan.payments / 5).clamp(8, 64);
     plan.storm =
         Some(Storm { charges: (plan.payments / CHARGES).clamp(4, 40), expired: (plan.payments / 4).min(2_000) });
     plan.faults.extend(names().map(|name| fault(name, "drop", 1_000, rng.u64(..1_000_000))));

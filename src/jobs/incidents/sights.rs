@@ -10,7 +10,7 @@ use crate::app::App;
 use crate::config::Alerts;
 use crate::domain::incident::{Cause, Phase, Sight, Subject, Usual, failing_limit, late};
 use crate::domain::{AllOwners, Timestamp};
-use crate::payments::schedule;
+use crate::payments::transition::schedule;
 use crate::routing::health::Gate;
 use crate::routing::health::board::Standing;
 use crate::routing::health::subject::Subject as Watched;

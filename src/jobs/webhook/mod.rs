@@ -355,15 +355,7 @@ async fn upkeep(app: &App) -> Result<(), DbErr> {
 }
 
 async fn raise(app: &App, owner: &Owner, subject_id: &str, detail: String) {
-    let Ok(id) = id::new(id::Kind::Operation) else { return };
-    let entry = Operation {
-        id,
-        owner: owner.clone(),
-        kind: "webhook_failing",
-        subject_id: subject_id.to_owned(),
-        detail,
-        created_at: app.clock.now(),
-    };
+    let Ok(entry) = Operation::new(owner, "webhook_failing", subject_id, detail, app.clock.now()) else { return };
     if let Err(error) = app.store.raise(&entry).await {
         tracing::error!(%error, subject_id, "failing webhooks could not be put on the work list");
     }

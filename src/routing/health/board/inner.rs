@@ -12,7 +12,7 @@ use providers::order::Flow;
 use providers::provider::ProviderName;
 use rand::{Rng, RngExt as _};
 
-use super::{Removal, Settings, Ticket};
+use super::types::{Removal, Settings, Ticket};
 use crate::domain::Mode;
 use crate::routing::health::accounts::{self, Accounts, Known, Snapshot};
 use crate::routing::health::breaker::Manner;

@@ -1,6 +1,7 @@
 //! Merchants beside each other on one board, and what others have written.
 
 use super::*;
+use crate::routing::health::Gate;
 use crate::routing::health::accounts::{self, Known};
 
 /// Accounts of merchants: `(account, merchant, address)`.

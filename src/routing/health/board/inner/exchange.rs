@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::{Inner, SUBJECTS};
 use crate::routing::health::RouteId;
-use crate::routing::health::board::{Adopted, Change};
+use crate::routing::health::board::types::{Adopted, Change};
 use crate::routing::health::subject::{Subject, Whole};
 use crate::routing::health::tracked::Tracked;
 use crate::routing::health::vital::Vital;

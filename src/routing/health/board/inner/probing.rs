@@ -4,7 +4,7 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::{Inner, Route, pair};
-use crate::routing::health::board::Probe;
+use crate::routing::health::board::types::Probe;
 use crate::routing::health::delta::{Delta, MerchantHash};
 use crate::routing::health::subject::{Subject, Whole};
 use crate::routing::health::{Gate, RouteId, Verdict};

@@ -8,7 +8,7 @@ use providers::provider::ProviderName;
 
 use super::{Inner, KNOWN_RATE, Route};
 use crate::domain::Mode;
-use crate::routing::health::board::Standing;
+use crate::routing::health::board::types::Standing;
 use crate::routing::health::delta::MerchantHash;
 use crate::routing::health::subject::{Subject, Whole};
 use crate::routing::health::tracked::Tracked;

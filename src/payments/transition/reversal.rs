@@ -1,0 +1,43 @@
+//! Beginning to reverse a charge, or to find out what became of it.
+
+use super::super::Trouble;
+use crate::domain::attempt::Event as AttemptEvent;
+use crate::domain::payment::Event;
+use crate::domain::{Aggregate, Attempt, Timestamp};
+
+/// From now on the charge is to be reversed, whatever becomes of it meanwhile.
+///
+/// # Errors
+/// [`Trouble::Illegal`].
+pub fn begin(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Trouble> {
+    let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(()) };
+    undo_later(attempt, now)?;
+    if after.payment.status.is_open() {
+        after.payment.apply(Event::Doubt)?;
+        after.payment.resume_at = None;
+    }
+    Ok(())
+}
+
+/// The attempt's part of [`begin`].
+///
+/// # Errors
+/// [`Trouble::Illegal`].
+pub fn undo_later(attempt: &mut Attempt, now: Timestamp) -> Result<(), Trouble> {
+    attempt.apply(AttemptEvent::Reverse)?;
+    attempt.questions = 0;
+    (attempt.call_deadline, attempt.next_check_at) = (now, Some(now));
+    Ok(())
+}
+
+/// A charge's call is over and its outcome has to be found out; or it is not wanted any more, and reversed.
+///
+/// # Errors
+/// [`Trouble::Illegal`].
+pub fn doubt(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Trouble> {
+    let is_wanted = after.payment.status.is_open() && after.payment.cancel_requested_at.is_none();
+    if !is_wanted {
+        return begin(after, attempt_id, now);
+    }
+    Ok(after.payment.apply(Event::Doubt)?)
+}
