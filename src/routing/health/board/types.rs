@@ -29,7 +29,7 @@ impl Default for Settings {
     }
 }
 
-/// A call on its way. To be given back by [`Board::end`], however it ended.
+/// A call on its way. To be given back by [`super::Board::end`], however it ended.
 #[derive(Debug)]
 #[must_use]
 pub struct Ticket {
