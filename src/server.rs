@@ -2,6 +2,7 @@
 //! be opened stops the start with one line that says what and where.
 
 pub mod demo;
+mod greeting;
 mod http;
 #[cfg(feature = "sandbox")]
 mod inside;
@@ -54,6 +55,7 @@ use crate::vault::Vault;
 use crate::webhooks::client::{Client, NoClient};
 
 use self::demo::Demo;
+pub use self::greeting::greeting;
 use self::http::{Door, Face, listen};
 pub use self::inside::Sandbox;
 #[cfg(feature = "sandbox")]

@@ -1,163 +1,20 @@
 //! Going back in time while the world does not: a backup beside a running gateway, payments after it, and the backup back in
 //! its place. What the providers' books say then is compared with the rows, to the fen.
 
+mod backups;
 mod files;
+mod shop;
 
 use std::os::unix::fs::PermissionsExt as _;
-use std::path::Path;
 use std::time::Duration;
 
-use interlock::api::auth::Scope;
-use interlock::domain::id::{self, Kind};
-use interlock::domain::{AllOwners, Owner};
-use interlock::store::{AccountRow, Store};
-use interlock::vault::Vault;
-use providers::sandbox::Sandbox;
 use reqwest::Method;
-use sea_orm::{ConnectionTrait as _, Statement};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::helpers::front::Front;
-use crate::helpers::process::{Process, interlock, logged};
-use crate::helpers::{
-    Client, Control, PATIENCE, barcode, charging_providers, connect, database, fresh, order, sandbox,
-};
-
-const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
-const PREFIX: &str = "SHOP";
-
-/// A folder, a sandbox, and a gateway on them with live accounts at it.
-struct Shop {
-    folder: TempDir,
-    url: String,
-    sandbox: Sandbox,
-    control: Control,
-    /// Where providers send notifications, whichever gateway is there.
-    front: Front,
-}
-
-impl Shop {
-    async fn new() -> Self {
-        let folder = TempDir::new().unwrap();
-        let url = format!("sqlite://{}", folder.path().join("interlock.db").display());
-        let sandbox = sandbox().await;
-        let control = Control::new(&sandbox);
-        Self { folder, url, sandbox, control, front: Front::start().await }
-    }
-
-    async fn open(&self) -> Process {
-        let env = [
-            ("INTERLOCK__CREDENTIALS__KEY", KEY.to_owned()),
-            ("INTERLOCK__PAYMENTS__ORDER_PREFIX", PREFIX.to_owned()),
-            ("INTERLOCK__SERVER__PUBLIC_URL", self.front.url.clone()),
-        ];
-        let gateway = Process::with(self.folder.path(), &self.url, &self.control.url, &env).await;
-        self.front.lead_to(gateway.address);
-        gateway
-    }
-
-    /// Runs a command, and returns whether it went well and all that it said.
-    async fn command(&self, args: &[&str]) -> (bool, String) {
-        command(self.folder.path(), &self.url, &self.control.url, args).await
-    }
-
-    fn file(&self, name: &str) -> String {
-        self.folder.path().join(name).display().to_string()
-    }
-}
-
-async fn command(folder: &Path, url: &str, sandbox: &str, args: &[&str]) -> (bool, String) {
-    let mut command = interlock();
-    command.args(args).args(["--database", url, "--data"]).arg(folder);
-    command.env("INTERLOCK__CREDENTIALS__KEY", KEY).env("INTERLOCK__PAYMENTS__ORDER_PREFIX", PREFIX);
-    command.env("INTERLOCK__SANDBOX__LISTEN", sandbox);
-    let said = tokio::time::timeout(PATIENCE, command.output()).await.expect("it ends").unwrap();
-    let text = String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
-    println!("$ interlock {}\n{text}", args.join(" "));
-    (said.status.success(), text)
-}
-
-/// Gives the demo merchant live accounts at the same sandbox, and a live key. No gateway runs meanwhile.
-async fn live_key(url: &str, merchant: &str) -> String {
-    let store = Store::open(url, 1, PATIENCE).await.unwrap();
-    let (vault, owner) = (Vault::new(KEY).unwrap(), Owner::of(merchant, true));
-    for row in store.accounts(AllOwners).await.unwrap() {
-        let plain = vault.open(&row.id, &row.credentials).unwrap();
-        let id = id::new(Kind::Account).unwrap();
-        let credentials = vault.seal(&id, &plain).unwrap();
-        assert!(store.add_account(&AccountRow { id, owner: owner.clone(), credentials, ..row }).await.unwrap());
-    }
-    let key = interlock::directory::issue::new_key(&store, &owner, &[Scope::Pay, Scope::Refund, Scope::Finance])
-        .await
-        .unwrap();
-    store.close().await.unwrap();
-    key
-}
-
-fn id_of(payment: &Value) -> &str {
-    payment["id"].as_str().unwrap()
-}
-
-fn order_no(payment: &Value) -> String {
-    payment["attempts"][0]["provider_order_no"].as_str().unwrap().to_owned()
-}
-
-/// A qr payment at this provider.
-async fn offer(client: &Client, provider: &str) -> Value {
-    let mut body = order();
-    body["providers"] = json!([provider]);
-    client.pay(&body).await.expect(201)
-}
-
-async fn paid(client: &Client, control: &Control, provider: &str) -> Value {
-    let payment = offer(client, provider).await;
-    control.pay(&payment).await;
-    client.until_status(id_of(&payment), "succeeded").await
-}
-
-async fn ask_back(client: &Client, payment: &str, number: &str, fen: i64) -> Value {
-    let body = json!({"amount": fen, "merchant_refund_no": number, "reason": "returned"});
-    client.post(&format!("/v1/payments/{payment}/refunds"), &fresh("key"), &body).await.expect(201)
-}
-
-/// Asks for a refund under a number, and waits until it is carried out.
-async fn give_back(client: &Client, payment: &str, number: &str, fen: i64) {
-    let refund = ask_back(client, payment, number, fen).await;
-    let path = format!("/v1/refunds/{}", id_of(&refund));
-    let began = std::time::Instant::now();
-    loop {
-        let refund = client.get(&path).await.expect(200);
-        if refund["status"] == "succeeded" {
-            return;
-        }
-        assert!(began.elapsed() < PATIENCE, "still not given back: {refund:#}");
-        tokio::time::sleep(Duration::from_millis(50)).await;
-    }
-}
-
-/// A number that a statement finds in a database's file, as `n`.
-async fn rows(file: &str, sql: &str) -> i64 {
-    let db = connect(&format!("sqlite://{file}")).await;
-    let row = db.query_one_raw(Statement::from_string(db.get_database_backend(), sql)).await.unwrap().unwrap();
-    db.close().await.unwrap();
-    row.try_get("", "n").unwrap()
-}
-
-/// What the rows say of each order: its number, what came in and what went back or is to.
-async fn in_rows(url: &str) -> Vec<(String, i64, i64)> {
-    let db = connect(url).await;
-    let sql = "SELECT a.provider_order_no AS no, COALESCE(a.captured, 0) AS captured, \
-               (SELECT COALESCE(SUM(r.amount), 0) FROM refunds r \
-                WHERE r.attempt_id = a.id AND r.status IN ('succeeded', 'pending')) AS refunded FROM attempts a";
-    let rows = db.query_all_raw(Statement::from_string(db.get_database_backend(), sql)).await.unwrap();
-    db.close().await.unwrap();
-    let read = |row: &sea_orm::QueryResult| {
-        let fen = |name| row.try_get::<i64>("", name).unwrap();
-        (row.try_get("", "no").unwrap(), fen("captured"), fen("refunded"))
-    };
-    rows.iter().map(read).collect()
-}
+use self::shop::{KEY, PREFIX, Shop, ask_back, command, give_back, id_of, in_rows, live_key, offer, order_no, paid};
+use crate::helpers::process::Process;
+use crate::helpers::{Client, Control, PATIENCE, barcode, charging_providers, database, fresh, order, sandbox};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn after_a_restore_nothing_is_taken_or_given_back_twice_and_every_fen_is_explained() {
@@ -308,51 +165,6 @@ async fn after_a_restore_nothing_is_taken_or_given_back_twice_and_every_fen_is_e
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restore_takes_no_file_that_is_not_whole_and_changes_nothing_then() {
-    let shop = Shop::new().await;
-    let gateway = shop.open().await;
-    let payment = gateway.client.pay(&order()).await.expect(201);
-    let backup = shop.file("backup.db");
-    assert!(shop.command(&["backup", &backup]).await.0);
-    gateway.terminate().await;
-
-    let whole = std::fs::read(&backup).unwrap();
-    let mut damaged = whole.clone();
-    let middle = damaged.len() / 2;
-    damaged[middle..middle + 8_192].fill(0xAA);
-    let cut = &whole[..whole.len() / 2];
-    for (name, bytes) in
-        [("damaged.db", damaged.as_slice()), ("cut.db", cut), ("text.db", b"no database"), ("empty.db", b"")]
-    {
-        std::fs::write(shop.folder.path().join(name), bytes).unwrap();
-        let (done, said) = shop.command(&["restore", &shop.file(name)]).await;
-        assert!(!done && said.contains(name) && said.lines().count() == 1, "{said}");
-    }
-    let newer = shop.file("newer.db");
-    std::fs::write(&newer, &whole).unwrap();
-    let db = connect(&format!("sqlite://{newer}")).await;
-    db.execute_unprepared("INSERT INTO seaql_migrations VALUES ('m20991231_000001_to_come', 0)").await.unwrap();
-    db.close().await.unwrap();
-    let (done, said) = shop.command(&["restore", &newer]).await;
-    assert!(!done && said.contains("a newer version has made it"), "{said}");
-    let (done, said) = shop.command(&["restore", &shop.file("interlock.db")]).await;
-    assert!(!done && said.contains("this is the database itself"), "{said}");
-    let (done, said) = shop.command(&["restore", "--go"]).await;
-    assert!(!done && said.contains("nothing is held"), "{said}");
-
-    // A restore that was interrupted in the middle of it: nothing starts until it was done again.
-    std::fs::write(shop.folder.path().join("interlock.db.restoring"), b"").unwrap();
-    let (done, said) = shop.command(&["serve", "--listen", "127.0.0.1:0"]).await;
-    assert!(!done && said.contains("a restore was interrupted"), "{said}");
-    std::fs::remove_file(shop.folder.path().join("interlock.db")).unwrap();
-    assert!(shop.command(&["restore", &backup]).await.0);
-    let gateway = shop.open().await;
-    assert_eq!(gateway.client.payment(id_of(&payment)).await["status"], "requires_action");
-    gateway.terminate().await;
-    shop.sandbox.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn a_postgresql_is_copied_by_its_own_tools_and_counts_as_brought_back_when_told() {
     let folder = TempDir::new().unwrap();
     let url = database(folder.path()).await;
@@ -388,92 +200,6 @@ async fn a_postgresql_is_copied_by_its_own_tools_and_counts_as_brought_back_when
     assert!(String::from_utf8_lossy(&metrics.bytes).contains("interlock_restored_hold 0"));
     gateway.terminate().await;
     sandbox.stop().await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_is_taken_away_beneath_a_gateway_is_not_written_any_more() {
-    for what in ["deleted", "log deleted", "exchanged"] {
-        let shop = Shop::new().await;
-        let gateway = shop.open().await;
-        let payment = gateway.client.pay(&order()).await.expect(201);
-        let backup = shop.file("backup.db");
-        assert!(shop.command(&["backup", &backup]).await.0);
-
-        let file = shop.file("interlock.db");
-        match what {
-            "deleted" => {
-                for ending in ["", "-wal", "-shm"] {
-                    std::fs::remove_file(format!("{file}{ending}")).unwrap();
-                }
-            }
-            "log deleted" => std::fs::remove_file(format!("{file}-wal")).unwrap(),
-            _ => std::fs::rename(&backup, &file).unwrap(),
-        }
-        for _ in 0..3 {
-            let answer = gateway.client.pay(&order()).await;
-            assert_eq!(answer.status.as_u16(), 503, "{what}: {}", String::from_utf8_lossy(&answer.bytes));
-        }
-        let began = std::time::Instant::now();
-        loop {
-            let ready = gateway.client.get("/readyz").await;
-            if ready.status.as_u16() == 503 {
-                println!("{what}: {}", String::from_utf8_lossy(&ready.bytes));
-                break;
-            }
-            assert!(began.elapsed() < PATIENCE, "{what}: it says that it is ready");
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
-        logged(shop.folder.path(), "beneath this gateway").await;
-        if what == "log deleted" {
-            // What was written before is still known to the connections, and goes into the file when they close.
-            gateway.terminate().await;
-            let gateway = shop.open().await;
-            assert_eq!(gateway.client.payment(id_of(&payment)).await["status"], "requires_action");
-            gateway.terminate().await;
-        } else {
-            gateway.terminate().await;
-        }
-        shop.sandbox.stop().await;
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_database_is_one_process_s_wherever_its_data_folder_is_and_each_restore_keeps_what_was_there() {
-    let shop = Shop::new().await;
-    let gateway = shop.open().await;
-    gateway.client.pay(&order()).await.expect(201);
-    let (first, second) = (shop.file("one.db"), shop.file("two.db"));
-    assert!(shop.command(&["backup", &first]).await.0);
-    gateway.client.pay(&order()).await.expect(201);
-    assert!(shop.command(&["backup", &second]).await.0);
-    gateway.client.pay(&order()).await.expect(201);
-
-    let elsewhere = TempDir::new().unwrap();
-    for args in [["restore", first.as_str()].as_slice(), &["serve", "--listen", "127.0.0.1:0"]] {
-        let (done, said) = command(elsewhere.path(), &shop.url, "off", args).await;
-        assert!(!done && (said.contains("a gateway runs") || said.contains("another interlock runs")), "{said}");
-    }
-    gateway.terminate().await;
-
-    // What an interrupted one has left is not read into the next.
-    std::fs::write(shop.file("interlock.db.next"), b"half").unwrap();
-    std::fs::write(shop.file("interlock.db.next-journal"), vec![0xD9; 4_096]).unwrap();
-    for backup in [&first, &second, &first] {
-        let (done, said) = shop.command(&["restore", backup]).await;
-        assert!(done, "{said}");
-    }
-    let names = std::fs::read_dir(shop.folder.path()).unwrap().map(|entry| entry.unwrap().file_name());
-    let mut kept: Vec<String> = names.map(|name| name.into_string().unwrap()).collect();
-    kept.retain(|name| name.contains(".before-") || name.contains(".next") || name.contains(".part"));
-    assert_eq!(kept.len(), 3, "three databases were there, each is one file: {kept:?}");
-    let mut payments = Vec::new();
-    for name in &kept {
-        let whole = interlock::store::copy::examine(&shop.folder.path().join(name), "restored").await.unwrap();
-        payments.push(whole.payments);
-    }
-    payments.sort_unstable();
-    assert_eq!(payments, [1, 2, 3]);
-    shop.sandbox.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

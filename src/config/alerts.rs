@@ -8,7 +8,8 @@ use std::str::FromStr;
 use serde::Deserialize;
 use serde::de::Error as _;
 
-use super::{Wrong, list};
+use super::error::Wrong;
+use super::list::list;
 use crate::domain::incident::Severity;
 
 /// Section `alerts`.

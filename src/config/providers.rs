@@ -9,7 +9,7 @@ use providers::http::base_address;
 use providers::provider::AddressKind;
 use serde::Deserialize;
 
-use super::list;
+use super::list::list;
 
 /// Section `providers`.
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -2,63 +2,40 @@
 //! moves the time of all parts together.
 #![expect(clippy::indexing_slicing, reason = "a JSON value gives null for what it has not")]
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+mod evidence;
+mod players;
+mod tools;
+mod trouble;
+
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
 
-use fastrand::Rng;
 use providers::http::plain_client_builder;
-use providers::sandbox::keys::Keys;
-use rustix::process::Signal;
 use serde_json::{Value, json};
-use tokio::sync::{Mutex, Semaphore};
+use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
+use self::tools::Run;
+pub use self::tools::Tools;
 use super::audit::{self, Evidence};
 use super::disk::SmallDisk;
 use super::error::Broken;
-use super::forger::{Forgeries, forge};
-use super::leftovers::{difference, keep, planted};
+use super::forger::Forgeries;
+use super::leftovers::keep;
 use super::lies::Liar;
-use super::merchant::{Log, Shop, Shopper};
-use super::neighbour::Neighbour;
+use super::merchant::{Log, Shop};
 use super::outcome::Outcome;
-use super::prober::{Probed, probe};
 use super::proxy::Mood;
-use super::receiver::{Boxes, Manners};
-use super::rest::{REST_WITHIN_S, STEP_S, come_to_rest};
+use super::rest::{REST_WITHIN_S, come_to_rest};
 use super::returns;
-use super::scenario::{Blow, Plan};
-use super::stage::{DatabaseTrouble, Ground, KEY, Stage};
+use super::scenario::Plan;
+use super::stage::{Ground, Stage};
 use super::trace::trace;
-use super::wanted::Wanted;
-use crate::domain::{Aggregate, Timestamp};
-use crate::kill::KILLED_AT;
 use crate::server::demo::Demo;
-use crate::store::Store;
 use crate::store::trouble::OwnDatabase;
 
-/// What all runs share.
-#[derive(Debug)]
-pub struct Tools {
-    pub wanted: Wanted,
-    pub keys: Keys,
-    pub webhooks: SocketAddr,
-    pub boxes: Boxes,
-}
-
-/// An order's time is over so long after it was made, and UnionPay's last.
-const ORDERS_END_S: u64 = 1_200;
-/// So many forgeries once everything rests.
-const FORGERIES_AT_REST: u32 = 12;
-/// Between two times that somebody pays what nobody was shown.
-const LEAKS_EVERY: Duration = Duration::from_millis(250);
-/// The embedded database's lock is held so many times as long as another database would stall: a long stall outlasts the
-/// five seconds that gateways wait for it.
-const OUTLASTS: u64 = 12;
 /// Room on a small disk.
 const DISK_MIB: u32 = 24;
 
@@ -116,15 +93,6 @@ fn own_redis(url: &str, seed: u64) -> Result<String, Broken> {
         own.set_path(&(seed % 15 + 1).to_string());
     }
     Ok(own.into())
-}
-
-struct Run<'a> {
-    tools: &'a Tools,
-    plan: Plan,
-    stage: Arc<Stage>,
-    redis: Option<String>,
-    liar: Option<Liar>,
-    name: String,
 }
 
 impl Run<'_> {
@@ -194,23 +162,6 @@ impl Run<'_> {
         Ok(outcome(&evidence, rested_after_s, kills))
     }
 
-    /// Where the gateway was to die, if that is what the run is about, and whether it did.
-    fn point(&self, logs: &[String]) -> Option<(String, bool)> {
-        let armed = |(_, blow): &(u64, Blow)| if let Blow::Arm(_, point) = blow { Some(point.clone()) } else { None };
-        let only = self.plan.scenario == "crash-everywhere";
-        let point = self.plan.blows.iter().find_map(armed).filter(|_| only)?;
-        let last = format!("{KILLED_AT}{}", point.split(':').next().unwrap_or_default());
-        let is_hit = logs.iter().flat_map(|log| log.lines()).any(|line| line == last);
-        Some((point, is_hit))
-    }
-
-    /// In milliseconds since 1970.
-    async fn sandbox_time(&self) -> Result<Timestamp, Broken> {
-        let clock = self.stage.tell("GET", "/clock", None).await?;
-        let now = clock["now"].as_str().and_then(|now| now.parse::<chrono::DateTime<chrono::Utc>>().ok());
-        now.map(|now| Timestamp(now.timestamp_millis())).ok_or_else(|| Broken("the sandbox has no time".to_owned()))
-    }
-
     /// The merchant wants to be told.
     async fn subscribe(&self, shop: &Shop) -> Result<String, Broken> {
         self.tools.boxes.behave(&self.name, self.plan.manners);
@@ -237,321 +188,6 @@ impl Run<'_> {
         let answer = asking.send().await.map_err(|e| Broken(e.to_string()))?;
         let is_done = answer.status().is_success();
         is_done.then_some(()).ok_or_else(|| Broken(format!("routing: {}", answer.status())))
-    }
-
-    /// Whoever starts gateways that have died.
-    fn keepers(&self, over: &Arc<AtomicBool>, kills: &Arc<Mutex<u32>>) -> JoinSet<()> {
-        let mut keepers = JoinSet::new();
-        for number in 0..self.stage.gateways() {
-            let (stage, over, kills) = (Arc::clone(&self.stage), Arc::clone(over), Arc::clone(kills));
-            keepers.spawn(async move {
-                while !over.load(Ordering::Relaxed) {
-                    if stage.is_dead(number).await {
-                        *kills.lock().await += 1;
-                        let _ = stage.start(number).await;
-                    }
-                    tokio::time::sleep(Duration::from_millis(10)).await;
-                }
-            });
-        }
-        keepers
-    }
-
-    /// Whoever looks all the time for a payment with two live or two kept attempts.
-    async fn watch(
-        &self,
-        over: &Arc<AtomicBool>,
-        keepers: &mut JoinSet<()>,
-    ) -> Result<Arc<Mutex<BTreeSet<String>>>, Broken> {
-        let looker = self.stage.looker().await.ok_or_else(|| Broken("nobody can look into the database".to_owned()))?;
-        let (over, seen) = (Arc::clone(over), Arc::new(Mutex::new(BTreeSet::new())));
-        let doubles = Arc::clone(&seen);
-        keepers.spawn(async move {
-            while !over.load(Ordering::Relaxed) {
-                if let Ok(found) = looker.doubles().await {
-                    seen.lock().await.extend(found);
-                }
-                tokio::time::sleep(Duration::from_millis(40)).await;
-            }
-        });
-        Ok(doubles)
-    }
-
-    /// Whoever pays at each gateway all the time.
-    fn probe(&self, over: &Arc<AtomicBool>, shop: &Shop, keepers: &mut JoinSet<()>) -> Arc<Mutex<Vec<Probed>>> {
-        let all = Arc::new(Mutex::new(Vec::new()));
-        if self.plan.probes {
-            for address in self.stage.addresses() {
-                let (all, over, key) = (Arc::clone(&all), Arc::clone(over), shop.api_key.clone());
-                keepers.spawn(async move {
-                    let probed = probe(address, &key, &over).await;
-                    all.lock().await.push(probed);
-                });
-            }
-        }
-        all
-    }
-
-    /// The hostile merchant, where there is one. What it is told goes to a box of its own, which takes nothing until all is
-    /// mended.
-    async fn neighbour(&self, shop: &Shop) -> Result<Option<Neighbour>, Broken> {
-        if !self.plan.neighbour {
-            return Ok(None);
-        }
-        let name = self.hanging();
-        self.tools.boxes.behave(&name, Manners::Hang);
-        Neighbour::move_in(&self.stage, shop, &format!("http://{}/{name}", self.tools.webhooks)).await.map(Some)
-    }
-
-    fn hanging(&self) -> String {
-        format!("{}-hangs", self.name)
-    }
-
-    async fn trouble(&self, shop: &Shop, demo: &Demo, neighbour: Option<&Neighbour>) -> Result<Forgeries, Broken> {
-        let asked = [("/refunds", &self.plan.refund_ends), ("/payments", &self.plan.payment_ends)];
-        for (path, bodies) in asked.into_iter().chain([("/faults", &self.plan.faults)]) {
-            for body in bodies {
-                self.stage.tell("PUT", path, Some(body.clone())).await?;
-            }
-        }
-        let places = Arc::new(Semaphore::new(self.plan.at_once));
-        let mut shoppers = JoinSet::new();
-        for number in 0..self.plan.payments {
-            let (places, shop) = (Arc::clone(&places), shop.clone());
-            let (seed, habits) = (self.plan.seed, self.plan.habits);
-            let share = u64::try_from(number).unwrap_or(0) * self.plan.spread_ms;
-            let comes = Duration::from_millis(share / u64::try_from(self.plan.payments).unwrap_or(1).max(1));
-            shoppers.spawn(async move {
-                tokio::time::sleep(comes).await;
-                let _place = places.acquire_owned().await;
-                Shopper::new(shop, number, seed, habits).run().await;
-            });
-        }
-        let shopping = async { while shoppers.join_next().await.is_some() {} };
-        let mut forgeries = Forgeries::default();
-        let now = self.sandbox_time().await?;
-        let forged = forge(shop, demo, now, self.plan.forgeries, self.plan.seed, |believed| {
-            forgeries.answered += 1;
-            forgeries.believed.extend(believed);
-        });
-        let hostile = async {
-            match neighbour {
-                Some(neighbour) => neighbour.be_hostile().await,
-                None => std::future::pending().await,
-            }
-        };
-        let beside = async { tokio::join!(self.hurry(), self.leak_again_and_again(), forged, hostile) };
-        tokio::select! {
-            _ = async { tokio::join!(shopping, self.blows()) } => {}
-            _ = beside => {}
-            () = tokio::time::sleep(Duration::from_secs(self.plan.lasts_s)) => {}
-        }
-        self.leak(self.plan.leaks, 0).await?;
-        Ok(forgeries)
-    }
-
-    async fn blows(&self) {
-        let began = Instant::now();
-        let struck = self.plan.blows.iter().map(|(at, blow)| async move {
-            tokio::time::sleep(Duration::from_millis(*at).saturating_sub(began.elapsed())).await;
-            self.strike(blow).await;
-        });
-        futures_util::future::join_all(struck).await;
-    }
-
-    async fn strike(&self, blow: &Blow) {
-        let stage = &self.stage;
-        match blow {
-            Blow::Kill(gateway) => stage.signal(*gateway, Signal::KILL).await,
-            Blow::Arm(gateway, point) => stage.arm(*gateway, point).await,
-            Blow::Freeze(gateway, ms) => stage.freeze(*gateway, Duration::from_millis(*ms)).await,
-            Blow::Redis(mood, ms) => {
-                if let Some(proxy) = &stage.redis {
-                    proxy.hold(*mood, *ms).await;
-                }
-            }
-            Blow::Flush => self.flush().await,
-            Blow::Lie(lie) => {
-                let told = match &self.liar {
-                    Some(liar) => liar.tell(*lie).await,
-                    None => Ok(()),
-                };
-                if let Err(error) = told {
-                    tracing::warn!(%error, ?lie, "Redis did not lie");
-                }
-            }
-            Blow::Database(mood, ms) => match &stage.database {
-                Some(proxy) => proxy.hold(*mood, *ms).await,
-                // A stall may last longer than gateways wait for a lock: then changes fail.
-                None => {
-                    let ms = if *mood == Mood::Stalled { ms * OUTLASTS } else { *ms };
-                    stage.trouble_database(DatabaseTrouble::ReadOnly, Duration::from_millis(ms)).await;
-                }
-            },
-            Blow::Restart(ms) => stage.trouble_database(DatabaseTrouble::Restart, Duration::from_millis(*ms)).await,
-            Blow::ReadOnly(ms) => stage.trouble_database(DatabaseTrouble::ReadOnly, Duration::from_millis(*ms)).await,
-            Blow::Skew(gateway, seconds) => stage.skew(*gateway, *seconds).await,
-            Blow::Callbacks(mood, ms) => stage.front.hold(*mood, *ms).await,
-            Blow::Provider(provider, mood, ms) => {
-                if let Some(proxy) = stage.providers.get(provider) {
-                    proxy.hold(*mood, *ms).await;
-                }
-            }
-            Blow::DiskFull(left, ms) => stage.fill_disk(*left, Duration::from_millis(*ms)).await,
-            Blow::Leap(seconds) => stage.advance(*seconds).await,
-            Blow::Mend => drop(stage.tell("DELETE", "/faults", None).await),
-        }
-    }
-
-    async fn flush(&self) {
-        let Some(url) = &self.redis else { return };
-        let flushing = async {
-            let client = redis::Client::open(url.as_str())?;
-            let mut connection = client.get_multiplexed_async_connection().await?;
-            redis::cmd("FLUSHDB").query_async::<()>(&mut connection).await
-        };
-        if let Err(error) = flushing.await {
-            tracing::warn!(%error, "Redis could not be emptied");
-        }
-    }
-
-    /// Time goes by faster than it does.
-    async fn hurry(&self) {
-        let mut rng = Rng::with_seed(self.plan.seed ^ 0x5EED);
-        loop {
-            tokio::time::sleep(Duration::from_millis(150)).await;
-            self.stage.advance(rng.u64(..=self.plan.hurry_s)).await;
-        }
-    }
-
-    /// Somebody pays what nobody was shown, while it is still being sent, too: then the provider tells of money before it
-    /// has answered.
-    async fn leak_again_and_again(&self) {
-        for round in 1.. {
-            tokio::time::sleep(LEAKS_EVERY).await;
-            if self.plan.leaks > 0 {
-                let _ = self.leak(self.plan.leaks / 16, round).await;
-            }
-        }
-    }
-
-    /// Of a thousand orders so many are paid, whoever knows of them.
-    async fn leak(&self, permille: u32, round: u64) -> Result<(), Broken> {
-        let mut rng = Rng::with_seed(self.plan.seed ^ 0x1EA7 ^ (round << 32));
-        let books = self.stage.tell("GET", "/books", None).await?;
-        for order in books["orders"].as_array().into_iter().flatten() {
-            if rng.u32(..1_000) < permille {
-                let body = json!({"order_no": order["order_no"], "result": "paid"});
-                let _ = self.stage.tell("POST", "/pay", Some(body)).await;
-            }
-        }
-        Ok(())
-    }
-
-    async fn mend(&self) -> Result<(), Broken> {
-        self.stage.tell("DELETE", "/faults", None).await?;
-        for protocol in providers::PROTOCOLS {
-            let done = json!({"provider": protocol.name.as_str(), "result": "done"});
-            self.stage.tell("PUT", "/refunds", Some(done)).await?;
-        }
-        for name in [&self.name, &self.hanging()] {
-            self.tools.boxes.behave(name, Manners::Good);
-        }
-        self.stage.mend().await
-    }
-
-    /// Once the time of orders is over, some are paid all the same: there is a provider that takes that money, tells nobody,
-    /// and gives it back days later.
-    async fn pay_too_late(&self) -> Result<(), Broken> {
-        if self.plan.too_late == 0 {
-            return Ok(());
-        }
-        for _ in 0..ORDERS_END_S / STEP_S {
-            self.stage.advance(STEP_S).await;
-            tokio::time::sleep(Duration::from_millis(20)).await;
-        }
-        let mut rng = Rng::with_seed(self.plan.seed ^ 0x1A7E);
-        let books = self.stage.tell("GET", "/books?provider=unionpay", None).await?;
-        for order in books["orders"].as_array().into_iter().flatten() {
-            if rng.u32(..1_000) < self.plan.too_late {
-                let body = json!({"order_no": order["order_no"], "result": "late"});
-                let _ = self.stage.tell("POST", "/pay", Some(body)).await;
-            }
-        }
-        Ok(())
-    }
-
-    /// Forgeries come in while nothing else happens; says what of the rows is another after them.
-    async fn forge_at_rest(
-        &self,
-        shop: &Shop,
-        demo: &Demo,
-        forgeries: &mut Forgeries,
-    ) -> Result<Option<String>, Broken> {
-        let store = self.stage.store().await?;
-        let unreadable = |e: sea_orm::DbErr| Broken(format!("the auditor cannot read the database: {e}"));
-        let before = store.all_rows().await.map_err(unreadable)?;
-        let mut left = FORGERIES_AT_REST;
-        let done = Arc::new(tokio::sync::Notify::new());
-        let told = Arc::clone(&done);
-        let now = self.sandbox_time().await?;
-        let forged = forge(shop, demo, now, 50, !self.plan.seed, |believed| {
-            forgeries.answered += 1;
-            forgeries.believed.extend(believed);
-            left = left.saturating_sub(1);
-            if left == 0 {
-                told.notify_one();
-            }
-        });
-        tokio::select! {
-            () = forged => {}
-            () = done.notified() => {}
-            () = tokio::time::sleep(Duration::from_secs(20)) => {
-                return Ok(Some(format!("{left} of {FORGERIES_AT_REST} forgeries were not answered")));
-            }
-        }
-        let after = store.all_rows().await.map_err(unreadable)?;
-        let _ = store.close().await;
-        let differing = before.iter().zip(&after).filter(|(one, other)| one != other);
-        let changed: Vec<String> =
-            differing.map(|((name, one), (_, other))| format!("{name}: {}", difference(one, other))).collect();
-        Ok((!changed.is_empty()).then(|| changed.join("; ")))
-    }
-
-    async fn evidence(
-        &self,
-        store: &Store,
-        shop: &Shop,
-        books: &Value,
-        log: &Value,
-        trouble: Vec<String>,
-        secrets: &[String],
-    ) -> Result<Evidence, sea_orm::DbErr> {
-        let payments: Vec<Aggregate> = store.all_payments().await?;
-        let shopped = shop.log.all();
-        let codes = shopped.values().filter_map(|shopped| shopped.auth_code.clone());
-        let secrets = secrets.iter().cloned().chain(planted(&self.tools.keys)).chain(codes);
-        let named = |body: &Value| body["provider"].as_str().unwrap_or_default().to_owned();
-        let lying = self.plan.faults.iter().filter(|fault| fault["kind"] == "other_amount");
-        Ok(Evidence {
-            liars: lying.map(named).collect(),
-            refusing: self.plan.refund_ends.iter().map(named).collect(),
-            orders: books["orders"].as_array().cloned().unwrap_or_default(),
-            sent: log["sent"].as_u64().unwrap_or_default(),
-            notifications: log["data"].as_array().cloned().unwrap_or_default(),
-            payments,
-            told: store.all_told().await?,
-            taken: store.all_notifications().await?,
-            for_a_person: store.all_for_a_person().await?,
-            keys: store.all_keys().await?,
-            secrets: secrets.chain([KEY.to_owned()]).collect(),
-            shopped,
-            received: [&self.name, &self.hanging()].into_iter().flat_map(|name| self.tools.boxes.empty(name)).collect(),
-            logs: self.stage.logs(),
-            ledger: store.check_ledger(None, 20).await?.deviations,
-            trouble,
-            ..Evidence::default()
-        })
     }
 }
 

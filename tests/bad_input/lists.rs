@@ -1,6 +1,11 @@
 //! Lists and addresses: pages, filters, odd characters.
 
-use super::*;
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::with;
+use crate::helpers::{TestApp, fresh, order};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn pages_of_a_list_have_no_gaps_and_no_duplicates() {

@@ -1,6 +1,10 @@
 //! Refunds that must not be: too much, twice, at once, of nothing.
 
-use super::*;
+use futures_util::future::join_all;
+use serde_json::{Value, json};
+
+use super::{money, post, unchanged};
+use crate::helpers::{TestApp, fresh, order, rows};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_refund_is_refused_and_leaves_no_row() {

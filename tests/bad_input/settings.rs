@@ -1,6 +1,11 @@
 //! Accounts and routing: wrong credentials, wrong rules.
 
-use super::*;
+use futures_util::future::join_all;
+use reqwest::Method;
+use serde_json::{Value, json};
+
+use super::post;
+use crate::helpers::{TestApp, rows};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_credentials_are_named_and_never_repeated() {

@@ -6,7 +6,8 @@ use providers::sandbox::simulator::{Alteration, Outgoing};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::{NO_JOBS, Pen, counted, post};
+use super::pen::Pen;
+use super::{NO_JOBS, counted, post};
 use crate::helpers::{TestApp, barcode, order, pauses};
 
 #[tokio::test(flavor = "multi_thread")]

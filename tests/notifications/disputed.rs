@@ -14,7 +14,8 @@ use providers::provider::Ending;
 use providers::sandbox::simulator::Alteration;
 use serde_json::{Value, json};
 
-use super::{Pen, Told, is_told, post, unheard};
+use super::pen::Pen;
+use super::{Told, is_told, post, unheard};
 use crate::helpers::facts::{Facts, in_book};
 use crate::helpers::{PATIENCE, TestApp, fresh, order};
 

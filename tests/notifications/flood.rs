@@ -3,7 +3,8 @@
 use providers::sandbox::simulator::Alteration;
 use sea_orm::ConnectionTrait as _;
 
-use super::{NO_JOBS, Pen, Told, is_told, post, unheard};
+use super::pen::Pen;
+use super::{NO_JOBS, Told, is_told, post, unheard};
 use crate::helpers::{TestApp, rows};
 
 /// Whoever has an account can sign whatever it likes.

@@ -5,7 +5,8 @@ use providers::sandbox::book::Event;
 use providers::sandbox::simulator::Alteration;
 use serde_json::json;
 
-use super::{Pen, Told, is_told, post, unheard};
+use super::pen::Pen;
+use super::{Told, is_told, post, unheard};
 use crate::helpers::TestApp;
 use crate::helpers::facts::Facts;
 

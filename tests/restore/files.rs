@@ -8,7 +8,9 @@ use std::time::{Duration, Instant};
 use serde_json::json;
 use tempfile::TempDir;
 
-use super::{PATIENCE, Shop, command, id_of, order};
+use super::shop::{Shop, command, id_of, offer, rows};
+use crate::helpers::process::logged;
+use crate::helpers::{PATIENCE, order};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_whose_database_is_gone_is_not_thrown_away() {
@@ -97,16 +99,16 @@ async fn a_payer_who_has_paid_what_the_backup_did_not_know_as_shown_is_asked_for
     let gateway = shop.open().await;
     shop.control.fault(json!({"provider": "wechatpay", "call": "create", "kind": "slow", "latency_ms": 2_000})).await;
     let client = gateway.client.clone();
-    let paying = tokio::spawn(async move { super::offer(&client, "wechatpay").await });
+    let paying = tokio::spawn(async move { offer(&client, "wechatpay").await });
     let file = shop.file("interlock.db");
     let began = Instant::now();
-    while super::rows(&file, "SELECT COUNT(*) AS n FROM attempts WHERE status = 'sending'").await == 0 {
+    while rows(&file, "SELECT COUNT(*) AS n FROM attempts WHERE status = 'sending'").await == 0 {
         assert!(began.elapsed() < PATIENCE, "nothing is sent");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
     let backup = shop.file("backup.db");
     assert!(shop.command(&["backup", &backup]).await.0);
-    assert_eq!(super::rows(&backup, "SELECT COUNT(*) AS n FROM attempts WHERE status = 'sending'").await, 1);
+    assert_eq!(rows(&backup, "SELECT COUNT(*) AS n FROM attempts WHERE status = 'sending'").await, 1);
     let payment = paying.await.unwrap();
     shop.control.mend().await;
     shop.control.pay(&payment).await;
@@ -129,8 +131,8 @@ async fn a_damaged_database_is_called_damaged() {
     gateway.terminate().await;
 
     let file = shop.file("interlock.db");
-    let root = super::rows(&file, "SELECT rootpage AS n FROM sqlite_schema WHERE name = 'idempotency_keys'").await;
-    let size = super::rows(&file, "SELECT page_size AS n FROM pragma_page_size").await;
+    let root = rows(&file, "SELECT rootpage AS n FROM sqlite_schema WHERE name = 'idempotency_keys'").await;
+    let size = rows(&file, "SELECT page_size AS n FROM pragma_page_size").await;
     let [root, size] = [root, size].map(|n| u64::try_from(n).unwrap());
     let noise = vec![0xAA; usize::try_from(size).unwrap()];
     File::options().write(true).open(&file).unwrap().write_all_at(&noise, (root - 1) * size).unwrap();
@@ -151,6 +153,53 @@ async fn a_damaged_database_is_called_damaged() {
     }
     gateway.terminate().await;
     shop.sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_taken_away_beneath_a_gateway_is_not_written_any_more() {
+    for what in ["deleted", "log deleted", "exchanged"] {
+        let shop = Shop::new().await;
+        let gateway = shop.open().await;
+        let payment = gateway.client.pay(&order()).await.expect(201);
+        let backup = shop.file("backup.db");
+        assert!(shop.command(&["backup", &backup]).await.0);
+
+        let file = shop.file("interlock.db");
+        match what {
+            "deleted" => {
+                for ending in ["", "-wal", "-shm"] {
+                    std::fs::remove_file(format!("{file}{ending}")).unwrap();
+                }
+            }
+            "log deleted" => std::fs::remove_file(format!("{file}-wal")).unwrap(),
+            _ => std::fs::rename(&backup, &file).unwrap(),
+        }
+        for _ in 0..3 {
+            let answer = gateway.client.pay(&order()).await;
+            assert_eq!(answer.status.as_u16(), 503, "{what}: {}", String::from_utf8_lossy(&answer.bytes));
+        }
+        let began = std::time::Instant::now();
+        loop {
+            let ready = gateway.client.get("/readyz").await;
+            if ready.status.as_u16() == 503 {
+                println!("{what}: {}", String::from_utf8_lossy(&ready.bytes));
+                break;
+            }
+            assert!(began.elapsed() < PATIENCE, "{what}: it says that it is ready");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        logged(shop.folder.path(), "beneath this gateway").await;
+        if what == "log deleted" {
+            // What was written before is still known to the connections, and goes into the file when they close.
+            gateway.terminate().await;
+            let gateway = shop.open().await;
+            assert_eq!(gateway.client.payment(id_of(&payment)).await["status"], "requires_action");
+            gateway.terminate().await;
+        } else {
+            gateway.terminate().await;
+        }
+        shop.sandbox.stop().await;
+    }
 }
 
 /// The block that the gateway on this folder has noted beside its database.

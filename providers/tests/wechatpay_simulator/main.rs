@@ -12,17 +12,18 @@ mod bench;
 mod charges;
 mod notifications;
 mod recorded;
+mod refunds;
+mod troubles;
 mod whole;
 
 use chrono::TimeDelta;
 use providers::money::Money;
 use providers::order::Flow;
-use providers::outcome::{Created, Ended, Failure, FailureKind, NextAction, Queried, RefundQueried, Refunded, Refusal};
-use providers::sandbox::book::{Refusal as BookRefusal, State};
-use providers::sandbox::simulator::Alteration;
+use providers::outcome::{Created, Ended, Failure, NextAction, Queried, Refusal};
+use providers::sandbox::book::Refusal as BookRefusal;
 use serde_json::{Value, json};
 
-use self::bench::{Bench, Mood};
+use self::bench::Bench;
 
 const NO: &str = "IL20260105000001";
 const OTHER: &str = "IL20260105000002";
@@ -150,44 +151,6 @@ async fn parameters_that_the_provider_refuses_are_refused_requests() {
 }
 
 #[tokio::test]
-async fn an_account_that_is_set_up_wrongly_is_refused_and_nothing_is_made() {
-    let bench = Bench::start().await;
-    let wrong_key = bench::vector_keys()["platform_private_key"].clone();
-    for (member, value, code) in [
-        ("private_key", wrong_key, "SIGN_ERROR"),
-        ("serial", json!("7A3D33BEC05BF6417BFC42A6EEE855DC927370C1"), "SIGN_ERROR"),
-        ("mchid", json!("1900000110"), "SIGN_ERROR"),
-        ("appid", json!("wx0000000000000000"), "APPID_MCHID_NOT_MATCH"),
-    ] {
-        let adapter = bench.adapter_with(member, value);
-        let outcome = adapter.create(&bench.order(NO), &bench.call()).await.outcome;
-        assert_eq!(refused(outcome), (Refusal::Account, code.to_owned()), "{member}");
-    }
-    let mut late = bench.call();
-    late.now += TimeDelta::seconds(301);
-    let outcome = bench.adapter().create(&bench.order(NO), &late).await.outcome;
-    assert_eq!(refused(outcome), (Refusal::Provider, "SIGN_ERROR".to_owned()), "a clock is no account's");
-    assert!(bench.book.lock().orders().is_empty());
-    late.now -= TimeDelta::seconds(2);
-    qr(&bench.adapter().create(&bench.order(NO), &late).await.outcome);
-}
-
-#[tokio::test]
-async fn an_unauthenticated_call_says_nothing_about_an_order() {
-    let bench = Bench::start().await;
-    let adapter = bench.adapter_with("serial", json!("7A3D33BEC05BF6417BFC42A6EEE855DC927370C1"));
-    bench.adapter().create(&bench.order(NO), &bench.call()).await;
-    let Queried::Unknown(f) = adapter.query(&bench.reference(NO), &bench.call()).await.outcome else { panic!() };
-    assert_eq!((f.kind, f.code.as_str()), (FailureKind::Account, "SIGN_ERROR"));
-    let ended = adapter.close(&bench.reference(NO), &bench.call()).await.outcome;
-    assert!(matches!(ended, Ended::Again(_)), "{ended:?}");
-    let refund = bench.refund(NO, "R0000001", 1);
-    assert!(matches!(adapter.refund(&refund, &bench.call()).await.outcome, Refunded::Later(_)));
-    assert!(matches!(adapter.query_refund(&refund, &bench.call()).await.outcome, RefundQueried::Unknown(_)));
-    assert_eq!(bench.book.lock().order(&bench.key(NO)).unwrap().state, State::Payable);
-}
-
-#[tokio::test]
 async fn an_order_that_was_never_made_is_not_found() {
     let bench = Bench::start().await;
     assert_eq!(bench.adapter().query(&bench.reference(NO), &bench.call()).await.outcome, Queried::NotFound);
@@ -243,142 +206,4 @@ async fn the_provider_lengthens_an_offer_to_a_minute() {
     bench.adapter().create(&order, &bench.call()).await;
     bench.pass(TimeDelta::seconds(59));
     bench.pay(NO);
-}
-
-#[tokio::test]
-async fn a_refund_is_accepted_and_done_two_seconds_later() {
-    let bench = Bench::start().await;
-    let adapter = bench.adapter();
-    adapter.create(&bench.order(NO), &bench.call()).await;
-    let refund = bench.refund(NO, "R0000001", 40);
-    let Refunded::TerminalNo(f) = adapter.refund(&refund, &bench.call()).await.outcome else { panic!() };
-    assert_eq!(f.code, "RESOURCE_NOT_EXISTS");
-    assert_eq!(adapter.query_refund(&refund, &bench.call()).await.outcome, RefundQueried::NotFound);
-
-    bench.pay(NO);
-    for _ in 0..2 {
-        assert_eq!(adapter.refund(&refund, &bench.call()).await.outcome, Refunded::Accepted);
-    }
-    assert_eq!(adapter.query_refund(&refund, &bench.call()).await.outcome, RefundQueried::Accepted);
-    bench.pass(TimeDelta::seconds(2));
-    assert_eq!(adapter.query_refund(&refund, &bench.call()).await.outcome, RefundQueried::Done);
-    assert_eq!(adapter.refund(&refund, &bench.call()).await.outcome, Refunded::Done);
-    assert_eq!(bench.book.lock().order(&bench.key(NO)).unwrap().refunded_fen(), 40);
-    let queried = adapter.query(&bench.reference(NO), &bench.call()).await.outcome;
-    assert!(matches!(&queried, Queried::Paid(c) if c.amount == Money::fen(100).unwrap()), "{queried:?}");
-}
-
-#[tokio::test]
-async fn a_refund_number_belongs_to_one_refund_and_sums_are_limited() {
-    let bench = Bench::start().await;
-    let adapter = bench.adapter();
-    for no in [NO, OTHER] {
-        adapter.create(&bench.order(no), &bench.call()).await;
-        bench.pay(no);
-    }
-    adapter.refund(&bench.refund(NO, "R0000001", 40), &bench.call()).await;
-    for other in [bench.refund(NO, "R0000001", 41), bench.refund(OTHER, "R0000001", 40)] {
-        let refunded = adapter.refund(&other, &bench.call()).await.outcome;
-        assert!(matches!(&refunded, Refunded::Unknown(f) if f.code == "number_exists"), "{refunded:?}");
-        let queried = adapter.query_refund(&other, &bench.call()).await.outcome;
-        assert!(matches!(&queried, RefundQueried::Unknown(f) if f.code == "other_refund"), "{queried:?}");
-    }
-    let too_much = adapter.refund(&bench.refund(NO, "R0000002", 61), &bench.call()).await.outcome;
-    assert!(matches!(&too_much, Refunded::TerminalNo(f) if f.code == "INVALID_REQUEST"), "{too_much:?}");
-    let mut wrong_total = bench.refund(NO, "R0000003", 10);
-    wrong_total.total = Money::fen(99).unwrap();
-    assert!(matches!(adapter.refund(&wrong_total, &bench.call()).await.outcome, Refunded::TerminalNo(_)));
-    let nothing = adapter.refund(&bench.refund(NO, "R0000004", 0), &bench.call()).await.outcome;
-    assert!(matches!(&nothing, Refunded::TerminalNo(f) if f.code == "PARAM_ERROR"), "{nothing:?}");
-    assert_eq!(adapter.refund(&bench.refund(NO, "R0000005", 60), &bench.call()).await.outcome, Refunded::Accepted);
-    bench.pass(TimeDelta::days(366));
-    let late = adapter.refund(&bench.refund(OTHER, "R0000006", 1), &bench.call()).await.outcome;
-    assert!(matches!(late, Refunded::TerminalNo(_)), "{late:?}");
-}
-
-#[tokio::test]
-async fn a_reason_is_cut_to_what_the_provider_takes() {
-    let bench = Bench::start().await;
-    let adapter = bench.adapter();
-    adapter.create(&bench.order(NO), &bench.call()).await;
-    bench.pay(NO);
-    let mut refund = bench.refund(NO, "R0000001", 1);
-    refund.reason = Some(format!("\u{1F600}{}", "长".repeat(100)));
-    for _ in 0..2 {
-        assert_eq!(adapter.refund(&refund, &bench.call()).await.outcome, Refunded::Accepted);
-    }
-    refund.refund_no = "R0000002".to_owned();
-    refund.reason = Some("\u{1F600}".to_owned());
-    assert_eq!(adapter.refund(&refund, &bench.call()).await.outcome, Refunded::Accepted);
-}
-
-/// Everything but the outcome of a creation.
-async fn others(bench: &Bench) -> (Queried, Ended, Refunded, RefundQueried) {
-    let (adapter, call, refund) = (bench.adapter(), bench.call(), bench.refund(NO, "R0000001", 40));
-    (
-        adapter.query(&bench.reference(NO), &call).await.outcome,
-        adapter.close(&bench.reference(NO), &call).await.outcome,
-        adapter.refund(&refund, &call).await.outcome,
-        adapter.query_refund(&refund, &call).await.outcome,
-    )
-}
-
-#[tokio::test]
-async fn a_busy_provider_has_done_nothing() {
-    let bench = Bench::start().await;
-    bench.set(Alteration::None, Mood::Busy);
-    let outcome = bench.adapter().create(&bench.order(NO), &bench.call()).await.outcome;
-    assert_eq!(refused(outcome), (Refusal::Provider, "FREQUENCY_LIMITED".to_owned()));
-    let (queried, ended, refunded, refund_queried) = others(&bench).await;
-    assert!(matches!(&queried, Queried::Unknown(f) if f.kind == FailureKind::RateLimited), "{queried:?}");
-    assert!(matches!(ended, Ended::Again(_)), "{ended:?}");
-    assert!(matches!(refunded, Refunded::Later(_)), "{refunded:?}");
-    assert!(matches!(refund_queried, RefundQueried::Unknown(_)), "{refund_queried:?}");
-}
-
-#[tokio::test]
-async fn whatever_is_broken_unsigned_or_wrongly_signed_is_unknown() {
-    for (alteration, mood, kind) in [
-        (Alteration::None, Mood::Broken, FailureKind::ServerError),
-        (Alteration::Unsigned, Mood::Well, FailureKind::Incompatible),
-        (Alteration::BadSignature, Mood::Well, FailureKind::Incompatible),
-    ] {
-        let bench = Bench::start().await;
-        bench.set(alteration, mood);
-        assert_eq!(unknown(bench.adapter().create(&bench.order(NO), &bench.call()).await.outcome).kind, kind);
-        let made = bench.book.lock().order(&bench.key(NO)).is_some();
-        assert_eq!(made, mood == Mood::Well, "the order exists although its answer was not believed");
-        if made {
-            bench.pay(NO);
-        }
-        let (queried, ended, refunded, refund_queried) = others(&bench).await;
-        assert!(matches!(queried, Queried::Unknown(_)), "{queried:?}");
-        assert!(matches!(ended, Ended::Unknown(_)), "{ended:?}");
-        assert!(matches!(refunded, Refunded::Unknown(_)), "{refunded:?}");
-        assert!(matches!(refund_queried, RefundQueried::Unknown(_)), "{refund_queried:?}");
-    }
-}
-
-#[tokio::test]
-async fn a_provider_whose_key_we_do_not_know_is_not_believed() {
-    let bench = Bench::start().await;
-    let adapter = bench.adapter_with("public_key_id", json!("PUB_KEY_ID_1"));
-    let failure = unknown(adapter.create(&bench.order(NO), &bench.call()).await.outcome);
-    assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Incompatible, "wrongly_signed"));
-}
-
-#[tokio::test]
-async fn a_provider_that_cannot_be_reached_was_never_asked() {
-    let bench = Bench::start().await;
-    // Bound and let go: nobody listens there.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let adapter = bench.adapter_with("base_url", json!(format!("http://{free}")));
-    let (call, refund) = (bench.call(), bench.refund(NO, "R0000001", 1));
-    let created = adapter.create(&bench.order(NO), &call).await.outcome;
-    assert!(matches!(&created, Created::NotSent(f) if f.code == "connect"), "{created:?}");
-    let queried = adapter.query(&bench.reference(NO), &call).await.outcome;
-    assert!(matches!(&queried, Queried::Unknown(f) if f.kind == FailureKind::Network), "{queried:?}");
-    assert!(matches!(adapter.close(&bench.reference(NO), &call).await.outcome, Ended::Again(_)));
-    assert!(matches!(adapter.refund(&refund, &call).await.outcome, Refunded::Later(_)));
-    assert!(matches!(adapter.query_refund(&refund, &call).await.outcome, RefundQueried::Unknown(_)));
 }
