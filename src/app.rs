@@ -58,8 +58,9 @@ pub struct App {
     pub tasks: TaskTracker,
     /// Where work runs that must outlive a connection: not on the threads that serve connections.
     pub runtime: tokio::runtime::Handle,
-    /// Refunds of one payment are decided about in turn: racing, each would have to be decided about again whenever
-    /// another one wins. What keeps the sum right is the payment's version, also between gateways.
+    /// Refunds of one payment are decided about in turn: racing, each would have to be decided
+    /// about again whenever another one wins. What keeps the sum right is the payment's version,
+    /// also between gateways.
     pub refund_turns: RefundTurns,
     /// Canceled when this gateway says that it is leaving, before it refuses anything.
     pub leaving: CancellationToken,
@@ -80,7 +81,8 @@ impl App {
         format!("{}/notifications/{account_id}/refund", self.public_url)
     }
 
-    /// Runs work that must not stop when the connection that asked for it does. It stays part of what is traced here.
+    /// Runs work that must not stop when the connection that asked for it does. It stays part of
+    /// what is traced here.
     pub fn spawn<F>(self: &Arc<Self>, work: F) -> tokio::task::JoinHandle<F::Output>
     where
         F: Future + Send + 'static,
@@ -100,7 +102,8 @@ impl RefundTurns {
         Some(self.0.get(self.queue(payment_id))?.lock().await)
     }
 
-    /// Over the whole id: parts of it are the same in all ids, and its last character takes eight values only.
+    /// Over the whole id: parts of it are the same in all ids, and its last character takes eight
+    /// values only.
     fn queue(&self, payment_id: &str) -> usize {
         let mut hasher = DefaultHasher::new();
         payment_id.hash(&mut hasher);
@@ -129,6 +132,9 @@ mod tests {
             assert_eq!(turns.queue(&id), turns.queue(&id));
             used[turns.queue(&id)] += 1;
         }
-        assert!(used.iter().all(|count| (40..200).contains(count)), "{used:?}");
+        assert!(
+            used.iter().all(|count| (40..200).contains(count)),
+            "{used:?}"
+        );
     }
 }

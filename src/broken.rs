@@ -1,17 +1,21 @@
-//! Rules that tests and drills break on purpose, one at a time, to see that somebody notices. Only under the `testing`
-//! feature; the code that asks for a rule is not compiled without it either.
+//! Rules that tests and drills break on purpose, one at a time, to see that somebody notices. Only
+//! under the `testing` feature; the code that asks for a rule is not compiled without it either.
 
 use std::sync::{LazyLock, Mutex, PoisonError};
 
-/// A rule that keeps money from being taken twice or lost, or one merchant's or machine's trouble from being everybody's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, strum::Display, strum::EnumString, strum::EnumIter)]
+/// A rule that keeps money from being taken twice or lost, or one merchant's or machine's trouble
+/// from being everybody's.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, strum::Display, strum::EnumString, strum::EnumIter,
+)]
 #[strum(serialize_all = "snake_case")]
 pub enum Rule {
     /// A payment's rows are written only after its first call.
     SendBeforeCommit,
     /// A charge whose answer is lost is sent once more, under a new number.
     NewNumberOnRepeat,
-    /// A charge in doubt is given up like an offer that nobody has seen, and goes to the next account.
+    /// A charge in doubt is given up like an offer that nobody has seen, and goes to the next
+    /// account.
     SwitchOnUnknownCharge,
     /// What was taken is not compared with what was asked for.
     NoAmountCheck,
@@ -29,11 +33,13 @@ pub enum Rule {
     WaitWithoutEnd,
     /// Jobs sleep as long as the wall clock says.
     SleepByTheWallClock,
-    /// The resolver takes what is due oldest first, some of it at a time, with a pause after each time.
+    /// The resolver takes what is due oldest first, some of it at a time, with a pause after each
+    /// time.
     ResolveOldestFirst,
     /// A provider is taken out for all merchants by what one of them has seen alone.
     OneMerchantTrips,
-    /// What Redis says of health is taken as it is, and whoever claims there to probe is waited for.
+    /// What Redis says of health is taken as it is, and whoever claims there to probe is waited
+    /// for.
     BelieveRedis,
     /// What an answer says counts, whatever a notification has said before it.
     BelieveTheLastWord,
@@ -42,7 +48,8 @@ pub enum Rule {
 /// Names the rule that is broken.
 pub const VARIABLE: &str = "INTERLOCK_BROKEN_RULE";
 
-/// Which rule is broken: the one that `INTERLOCK_BROKEN_RULE` names, until [`set`] says something else.
+/// Which rule is broken: the one that `INTERLOCK_BROKEN_RULE` names, until [`set`] says something
+/// else.
 static BROKEN: LazyLock<Mutex<Option<Rule>>> = LazyLock::new(|| Mutex::new(named()));
 
 fn named() -> Option<Rule> {

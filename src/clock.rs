@@ -1,15 +1,17 @@
-//! The one place that reads the wall clock, and that only to compare. `now` is the database's time: what it said last and
-//! the time that has gone by since on a clock that nobody sets (the kernel's time since boot, which goes on while the
-//! machine is suspended). Deadlines, due times, leases and ladders are written from it. A
-//! sandbox inside the gateway takes it along when its time is moved, forward only; under the `testing` feature it can be
-//! jumped. How long something waits or takes is measured on clocks that nobody sets: never by `now`.
+//! The one place that reads the wall clock, and that only to compare. `now` is the database's time:
+//! what it said last and the time that has gone by since on a clock that nobody sets (the kernel's
+//! time since boot, which goes on while the machine is suspended). Deadlines, due times, leases and
+//! ladders are written from it. A sandbox inside the gateway takes it along when its time is moved,
+//! forward only; under the `testing` feature it can be jumped. How long something waits or takes is
+//! measured on clocks that nobody sets: never by `now`.
 //!
-//! When this machine's clock is set, `now` goes on as if nothing had happened, until the database was asked again (at
-//! once: see `jobs::housekeeping`): with PostgreSQL it then says the same as before. The embedded database's clock is
-//! this machine's. There a step is a step of all time, for deadlines are times of day that providers know, too: `now`
-//! follows within a second. What was to be waited for then lies in rows, too far ahead by the step when that led back:
-//! [`Clock::steps_back`] says so, and whoever has such rows brings them back (see `payments::resolve::bring_back`).
-//! Network timeouts and group commit stay on real time.
+//! When this machine's clock is set, `now` goes on as if nothing had happened, until the database
+//! was asked again (at once: see `jobs::housekeeping`): with PostgreSQL it then says the same as
+//! before. The embedded database's clock is this machine's. There a step is a step of all time, for
+//! deadlines are times of day that providers know, too: `now` follows within a second. What was to
+//! be waited for then lies in rows, too far ahead by the step when that led back:
+//! [`Clock::steps_back`] says so, and whoever has such rows brings them back (see
+//! `payments::resolve::bring_back`). Network timeouts and group commit stay on real time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -25,7 +27,8 @@ use crate::domain::Timestamp;
 const NOISE_MS: i64 = 100;
 /// Such a difference is corrected by so much at a time: clocks drift.
 const CORRECTION_MS: i64 = 10;
-/// A step beyond this is that of a clock that was set; one back leaves waits in rows that are to be brought back.
+/// A step beyond this is that of a clock that was set; one back leaves waits in rows that are to be
+/// brought back.
 const STEP_MS: i64 = 1_000;
 /// Two readings of different clocks belong together when no more than this went by between them.
 const AT_ONCE_MS: i64 = 5;
@@ -59,8 +62,8 @@ struct Inner {
 }
 
 impl Clock {
-    /// The machine's time, until the database was asked; in a drill as many seconds later as `INTERLOCK_CLOCK_AHEAD_S`
-    /// says, for a process that is to come after a long pause.
+    /// The machine's time, until the database was asked; in a drill as many seconds later as
+    /// `INTERLOCK_CLOCK_AHEAD_S` says, for a process that is to come after a long pause.
     #[must_use]
     pub fn new() -> Self {
         let booted_ms = AtomicI64::new(booted_at().0);
@@ -79,7 +82,10 @@ impl Clock {
             began: Instant::now(),
         }));
         #[cfg(feature = "testing")]
-        if let Some(ahead) = std::env::var("INTERLOCK_CLOCK_AHEAD_S").ok().and_then(|s| s.parse().ok()) {
+        if let Some(ahead) = std::env::var("INTERLOCK_CLOCK_AHEAD_S")
+            .ok()
+            .and_then(|s| s.parse().ok())
+        {
             clock.jump(Duration::from_secs(ahead));
         }
         clock
@@ -89,15 +95,19 @@ impl Clock {
     #[must_use]
     pub fn now(&self) -> Timestamp {
         let base = Timestamp(self.0.base_ms.load(Ordering::Relaxed));
-        base.plus_ms(since_boot_ms()).plus_ms(self.0.offset_ms.load(Ordering::Relaxed))
+        base.plus_ms(since_boot_ms())
+            .plus_ms(self.0.offset_ms.load(Ordering::Relaxed))
     }
 
-    /// How long this gateway runs, on a clock that nobody sets; in a drill it leaps ahead with the others, and never back.
-    /// What paces work goes by it.
+    /// How long this gateway runs, on a clock that nobody sets; in a drill it leaps ahead with the
+    /// others, and never back. What paces work goes by it.
     #[must_use]
     pub fn steady(&self) -> Duration {
         let leapt = u64::try_from(self.0.leapt_ms.load(Ordering::Relaxed)).unwrap_or(0);
-        self.0.began.elapsed().saturating_add(Duration::from_millis(leapt))
+        self.0
+            .began
+            .elapsed()
+            .saturating_add(Duration::from_millis(leapt))
     }
 
     /// The same as milliseconds, for what counts in them.
@@ -112,8 +122,8 @@ impl Clock {
         self.0.jumps.subscribe()
     }
 
-    /// When, on the machine's own clock, something began that has taken so long until now. For traces alone: nothing is
-    /// decided by it.
+    /// When, on the machine's own clock, something began that has taken so long until now. For
+    /// traces alone: nothing is decided by it.
     #[must_use]
     pub fn began(&self, took: Duration) -> SystemTime {
         let ms = u64::try_from(machine_time().0).unwrap_or(0);
@@ -123,11 +133,14 @@ impl Clock {
     /// Whether this machine's clock was set since it was compared with the database's.
     #[must_use]
     pub fn was_set(&self) -> bool {
-        booted_at().since(Timestamp(self.0.booted_ms.load(Ordering::Relaxed))).abs() > NOISE_MS
+        booted_at()
+            .since(Timestamp(self.0.booted_ms.load(Ordering::Relaxed)))
+            .abs()
+            > NOISE_MS
     }
 
-    /// Takes over the database's time: `database` was its clock between `round_trip` ago and now. Returns the skew between
-    /// the two machines in milliseconds.
+    /// Takes over the database's time: `database` was its clock between `round_trip` ago and now.
+    /// Returns the skew between the two machines in milliseconds.
     pub fn follow(&self, database: Timestamp, round_trip: Duration) -> i64 {
         let round_trip_ms = i64::try_from(round_trip.as_millis()).unwrap_or(i64::MAX);
         let database = database.plus_ms(round_trip_ms / 2);
@@ -135,9 +148,14 @@ impl Clock {
         let base = Timestamp(self.0.base_ms.load(Ordering::Relaxed));
         let behind_ms = database.since(base.plus_ms(since_boot_ms));
         let noise_ms = NOISE_MS.max(round_trip_ms);
-        let step_ms =
-            if behind_ms.abs() > noise_ms { behind_ms } else { behind_ms.clamp(-CORRECTION_MS, CORRECTION_MS) };
-        self.0.base_ms.store(base.plus_ms(step_ms).0, Ordering::Relaxed);
+        let step_ms = if behind_ms.abs() > noise_ms {
+            behind_ms
+        } else {
+            behind_ms.clamp(-CORRECTION_MS, CORRECTION_MS)
+        };
+        self.0
+            .base_ms
+            .store(base.plus_ms(step_ms).0, Ordering::Relaxed);
         self.note(step_ms);
 
         let booted = booted_at();
@@ -159,7 +177,8 @@ impl Clock {
         self.0.providers_ahead_ms.store(ahead_ms, Ordering::Relaxed);
     }
 
-    /// How far every provider's clock is ahead of `now` at the least, in milliseconds; 0 while none has told.
+    /// How far every provider's clock is ahead of `now` at the least, in milliseconds; 0 while none
+    /// has told.
     #[must_use]
     pub fn providers_ahead_ms(&self) -> i64 {
         self.0.providers_ahead_ms.load(Ordering::Relaxed)
@@ -189,15 +208,21 @@ impl Clock {
             self.0.set_at_ms.store(since_ms, Ordering::Relaxed);
         }
         if step_ms < -STEP_MS {
-            self.0.set_back_ms.fetch_add(step_ms.saturating_neg(), Ordering::Relaxed);
+            self.0
+                .set_back_ms
+                .fetch_add(step_ms.saturating_neg(), Ordering::Relaxed);
             self.0.steps_back.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Goes along with the sandbox inside, whose time is so far ahead of this machine's: forward, or not at all.
+    /// Goes along with the sandbox inside, whose time is so far ahead of this machine's: forward,
+    /// or not at all.
     pub fn go_with_sandbox(&self, ahead: Duration) {
         let ahead_ms = i64::try_from(ahead.as_millis()).unwrap_or(i64::MAX);
-        let before_ms = self.0.with_sandbox_ms.fetch_max(ahead_ms, Ordering::Relaxed);
+        let before_ms = self
+            .0
+            .with_sandbox_ms
+            .fetch_max(ahead_ms, Ordering::Relaxed);
         if ahead_ms > before_ms {
             self.move_by(ahead_ms.saturating_sub(before_ms));
         }
@@ -264,12 +289,20 @@ const SINCE_BOOT: ClockId = ClockId::Monotonic;
 
 fn since_boot_ms() -> i64 {
     let since = clock_gettime(SINCE_BOOT);
-    since.tv_sec.saturating_mul(1_000).saturating_add(since.tv_nsec / 1_000_000)
+    since
+        .tv_sec
+        .saturating_mul(1_000)
+        .saturating_add(since.tv_nsec / 1_000_000)
 }
 
-#[expect(clippy::disallowed_methods, reason = "this is the one place that reads the wall clock")]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "this is the one place that reads the wall clock"
+)]
 fn machine_time() -> Timestamp {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     Timestamp(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
@@ -304,7 +337,10 @@ mod tests {
         }
         assert!(clock.is_with_sandbox() && clock.steady() >= steady + Duration::from_secs(900));
         clock.follow(before, SOON);
-        assert!(clock.now().since(before) >= 899_000, "what the database says is before it was moved");
+        assert!(
+            clock.now().since(before) >= 899_000,
+            "what the database says is before it was moved"
+        );
         assert_eq!(clock.steps_back(), 0);
     }
 
@@ -313,7 +349,10 @@ mod tests {
         let clock = Clock::new();
         let before = clock.now();
         clock.follow(before.plus_ms(-700), Duration::from_millis(1_500));
-        assert!(clock.now() >= before.plus_ms(-CORRECTION_MS), "it may as well have been a slow answer");
+        assert!(
+            clock.now() >= before.plus_ms(-CORRECTION_MS),
+            "it may as well have been a slow answer"
+        );
         clock.follow(before.plus_ms(-700), SOON);
         assert!(clock.now() < before.plus_ms(-600));
     }

@@ -1,5 +1,5 @@
-//! What can be configured: `config/default.toml` says what each key means. A wrong value stops the program with
-//! one line that names the key and where it was given.
+//! What can be configured: `config/default.toml` says what each key means. A wrong value stops the
+//! program with one line that names the key and where it was given.
 
 mod alerts;
 mod check;
@@ -17,8 +17,8 @@ pub use error::ConfigError;
 use error::Wrong;
 pub use providers::{ListedAddress, Providers};
 pub use sections::{
-    Admission, Config, Credentials, Data, Database, Health, Ledger, Log, Payments, Redis, Resolver, Sandbox, Server,
-    Traces, Webhooks,
+    Admission, Config, Credentials, Data, Database, Health, Ledger, Log, Payments, Redis, Resolver,
+    Sandbox, Server, Traces, Webhooks,
 };
 
 use crate::embedded;
@@ -29,12 +29,26 @@ const DEFAULTS: &str = include_str!("../config/default.toml");
 type Table = config::Map<String, config::Value>;
 
 /// A key that nobody reads is a mistake: what it was meant to change would silently stay as it is.
-fn refuse_unknown(known: &Table, given: &Table, section: &str, origin: &str) -> Result<(), ConfigError> {
+fn refuse_unknown(
+    known: &Table,
+    given: &Table,
+    section: &str,
+    origin: &str,
+) -> Result<(), ConfigError> {
     for (name, value) in given {
         // The environment gives `section.key`, files give tables.
-        let (first, rest) = name.split_once('.').map_or((name.as_str(), None), |(first, rest)| (first, Some(rest)));
-        let key = if section.is_empty() { name.clone() } else { format!("{section}.{name}") };
-        let unknown = || ConfigError::Unknown { key: key.clone(), origin: origin.to_owned() };
+        let (first, rest) = name
+            .split_once('.')
+            .map_or((name.as_str(), None), |(first, rest)| (first, Some(rest)));
+        let key = if section.is_empty() {
+            name.clone()
+        } else {
+            format!("{section}.{name}")
+        };
+        let unknown = || ConfigError::Unknown {
+            key: key.clone(),
+            origin: origin.to_owned(),
+        };
         let place = known.get(first).ok_or_else(unknown)?;
         let below = place.clone().into_table().unwrap_or_default();
         if let Some(rest) = rest {
@@ -49,12 +63,17 @@ fn refuse_unknown(known: &Table, given: &Table, section: &str, origin: &str) -> 
 
 /// Where a value was given. The defaults are right, so what comes from nowhere comes from a flag.
 fn origin(given: &config::Value, key: &str) -> String {
-    let value = key.split('.').try_fold(given.clone(), |at, name| at.into_table().ok()?.get(name).cloned());
-    value.and_then(|v| v.origin().map(|origin| format!("in {origin}"))).unwrap_or_else(|| "by a flag".to_owned())
+    let value = key.split('.').try_fold(given.clone(), |at, name| {
+        at.into_table().ok()?.get(name).cloned()
+    });
+    value
+        .and_then(|v| v.origin().map(|origin| format!("in {origin}")))
+        .unwrap_or_else(|| "by a flag".to_owned())
 }
 
 impl Config {
-    /// Reads defaults, the file, the environment, and `flags` (`section.key` and value), each stronger than the last.
+    /// Reads defaults, the file, the environment, and `flags` (`section.key` and value), each
+    /// stronger than the last.
     ///
     /// # Errors
     /// [`ConfigError`], naming the key.
@@ -67,8 +86,11 @@ impl Config {
             refuse_unknown(&known, &file.collect()?, "", &path.display().to_string())?;
             sources = sources.add_source(file);
         }
-        // Values stay texts until the type of their key is known: `007` is a good prefix of order numbers.
-        let environment = config::Environment::with_prefix("INTERLOCK").prefix_separator("__").separator("__");
+        // Values stay texts until the type of their key is known: `007` is a good prefix of order
+        // numbers.
+        let environment = config::Environment::with_prefix("INTERLOCK")
+            .prefix_separator("__")
+            .separator("__");
         refuse_unknown(&known, &environment.collect()?, "", "the environment")?;
         sources = sources.add_source(environment);
         for (key, value) in flags {
@@ -79,9 +101,16 @@ impl Config {
         let config: Self = sources.try_deserialize()?;
         match config.check() {
             Ok(()) => Ok(config),
-            Err(Wrong { key, value, problem }) => {
-                Err(ConfigError::Value { key, value, origin: origin(&given, key), problem })
-            }
+            Err(Wrong {
+                key,
+                value,
+                problem,
+            }) => Err(ConfigError::Value {
+                key,
+                value,
+                origin: origin(&given, key),
+                problem,
+            }),
         }
     }
 
@@ -94,7 +123,11 @@ impl Config {
     /// The database's address.
     #[must_use]
     pub fn database_url(&self) -> String {
-        if self.is_embedded() { embedded::url(&self.data.dir.join("interlock.db")) } else { self.database.url.clone() }
+        if self.is_embedded() {
+            embedded::url(&self.data.dir.join("interlock.db"))
+        } else {
+            self.database.url.clone()
+        }
     }
 
     /// The file of the embedded database; `None`: it is a PostgreSQL.
@@ -114,14 +147,20 @@ mod tests {
         assert_eq!(config.server.listen, "127.0.0.1:9");
         assert!(config.database_url().starts_with("sqlite://"));
         let span_s: i64 = config.webhooks.ladder_s.iter().sum();
-        assert!(config.webhooks.ladder_s.len() >= 9 && span_s >= 3 * 86_400, "ten tries over three days");
+        assert!(
+            config.webhooks.ladder_s.len() >= 9 && span_s >= 3 * 86_400,
+            "ten tries over three days"
+        );
     }
 
     #[test]
     fn a_flag_holds_a_list_with_commas() {
         let flags = [
             ("webhooks.ladder_s", "5, 300".to_owned()),
-            ("webhooks.allow_networks", "10.1.0.0/16,fd12::/16".to_owned()),
+            (
+                "webhooks.allow_networks",
+                "10.1.0.0/16,fd12::/16".to_owned(),
+            ),
         ];
         let config = Config::load(None, &flags).unwrap();
         assert_eq!(config.webhooks.ladder_s, [5, 300]);
@@ -157,7 +196,9 @@ mod tests {
             ("alerts.close_after_ms", "0"),
             ("alerts.parked_most_s", "1"),
         ] {
-            let error = Config::load(None, &[(key, value.to_owned())]).unwrap_err().to_string();
+            let error = Config::load(None, &[(key, value.to_owned())])
+                .unwrap_err()
+                .to_string();
             let name = key.split('.').next_back().unwrap();
             assert!(error.contains(name), "{key}: {error}");
         }

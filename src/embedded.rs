@@ -9,21 +9,31 @@ const LINKS: usize = 16;
 /// So long is a log in which nothing is written.
 const LOG_HEAD: u64 = 32;
 /// What stands for itself in an address.
-const PLAIN: &AsciiSet = &NON_ALPHANUMERIC.remove(b'/').remove(b'-').remove(b'_').remove(b'.').remove(b'~');
+const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
+    .remove(b'/')
+    .remove(b'-')
+    .remove(b'_')
+    .remove(b'.')
+    .remove(b'~');
 
 /// The file that an address names; `None`: it is a database of another kind, or none on a disk.
 #[must_use]
 pub fn file(url: &str) -> Option<PathBuf> {
     let path = url.strip_prefix("sqlite:")?;
     let path = path.strip_prefix("//").unwrap_or(path);
-    let path = percent_decode_str(path.split('?').next()?).decode_utf8().ok()?;
+    let path = percent_decode_str(path.split('?').next()?)
+        .decode_utf8()
+        .ok()?;
     (!path.is_empty() && path != ":memory:").then(|| PathBuf::from(path.as_ref()))
 }
 
 /// The address of a file.
 #[must_use]
 pub fn url(file: &Path) -> String {
-    format!("sqlite://{}", utf8_percent_encode(&file.to_string_lossy(), PLAIN))
+    format!(
+        "sqlite://{}",
+        utf8_percent_encode(&file.to_string_lossy(), PLAIN)
+    )
 }
 
 /// The file itself, whatever links lead to it, also when it is still to be made.
@@ -33,7 +43,10 @@ pub fn itself(file: &Path) -> PathBuf {
         return found;
     }
     let file = target(file);
-    let folder = file.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     match (folder.canonicalize(), file.file_name()) {
         (Ok(folder), Some(name)) => folder.join(name),
         _ => file,
@@ -45,13 +58,15 @@ fn target(file: &Path) -> PathBuf {
     let mut target = file.to_owned();
     for _ in 0..LINKS {
         let Ok(next) = target.read_link() else { break };
-        target = target.parent().map_or_else(|| next.clone(), |folder| folder.join(&next));
+        target = target
+            .parent()
+            .map_or_else(|| next.clone(), |folder| folder.join(&next));
     }
     target
 }
 
-/// Whether a database is at its place. One that is gone, or empty, while its log is there is not "none": opened, a new one
-/// would be made, and the log thrown away with what was written last.
+/// Whether a database is at its place. One that is gone, or empty, while its log is there is not
+/// "none": opened, a new one would be made, and the log thrown away with what was written last.
 ///
 /// # Errors
 /// [`LogAlone`].
@@ -63,14 +78,18 @@ pub fn is_there(file: &Path) -> Result<bool, LogAlone> {
     // SQLite keeps the log beside the file itself.
     let log = with(&target(file), "-wal");
     // The first bytes of a log are its head: a database that was just begun may have that alone.
-    if log.metadata().is_ok_and(|log| log.len() > LOG_HEAD) { Err(LogAlone(log)) } else { Ok(found.is_ok()) }
+    if log.metadata().is_ok_and(|log| log.len() > LOG_HEAD) {
+        Err(LogAlone(log))
+    } else {
+        Ok(found.is_ok())
+    }
 }
 
 /// The log of a database is there, and the database is not.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "{}: the log of a database that is not there, with what was written last: put the database back beside it, or bring \
-     back a backup with `interlock restore FILE`",
+    "{}: the log of a database that is not there, with what was written last: put the database \
+    back beside it, or bring back a backup with `interlock restore FILE`",
     .0.display()
 )]
 pub struct LogAlone(PathBuf);
@@ -89,12 +108,29 @@ mod tests {
 
     #[test]
     fn whatever_a_path_has_in_it_comes_back() {
-        for path in ["/srv/a b/100%/interlock.db", "/srv/what?/付款.db", "data/interlock.db", "/a#b/c%41.db"] {
-            assert_eq!(file(&url(Path::new(path))).as_deref(), Some(Path::new(path)));
+        for path in [
+            "/srv/a b/100%/interlock.db",
+            "/srv/what?/付款.db",
+            "data/interlock.db",
+            "/a#b/c%41.db",
+        ] {
+            assert_eq!(
+                file(&url(Path::new(path))).as_deref(),
+                Some(Path::new(path))
+            );
         }
-        assert_eq!(file("sqlite:shop.db?mode=rwc").as_deref(), Some(Path::new("shop.db")));
-        assert_eq!(file("sqlite:///srv/a%20b.db").as_deref(), Some(Path::new("/srv/a b.db")));
-        assert_eq!((file("sqlite::memory:"), file("postgres://h/db")), (None, None));
+        assert_eq!(
+            file("sqlite:shop.db?mode=rwc").as_deref(),
+            Some(Path::new("shop.db"))
+        );
+        assert_eq!(
+            file("sqlite:///srv/a%20b.db").as_deref(),
+            Some(Path::new("/srv/a b.db"))
+        );
+        assert_eq!(
+            (file("sqlite::memory:"), file("postgres://h/db")),
+            (None, None)
+        );
     }
 
     #[test]
@@ -108,7 +144,10 @@ mod tests {
             std::os::unix::fs::symlink("../there/x.db", at(name).join("interlock.db")).unwrap();
         }
         assert_eq!(itself(&at("a/interlock.db")), itself(&at("b/interlock.db")));
-        assert_eq!(itself(&at("a/interlock.db")), at("there").canonicalize().unwrap().join("x.db"));
+        assert_eq!(
+            itself(&at("a/interlock.db")),
+            at("there").canonicalize().unwrap().join("x.db")
+        );
     }
 
     #[test]

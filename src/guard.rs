@@ -1,10 +1,10 @@
-//! Where we may go for others: webhooks, calls of accounts, messages to chats. Merchants choose addresses, and our
-//! machine stands inside somebody's network: without this, a merchant could have us post to the neighbours, or to the
-//! cloud's metadata.
+//! Where we may go for others: webhooks, calls of accounts, messages to chats. Merchants choose
+//! addresses, and our machine stands inside somebody's network: without this, a merchant could have
+//! us post to the neighbours, or to the cloud's metadata.
 //!
-//! What is checked is what is connected: a literal address is checked before anything is done with it, and a name
-//! is looked up once, by a resolver that hands on only addresses that are allowed. There is no second lookup that
-//! could answer differently.
+//! What is checked is what is connected: a literal address is checked before anything is done with
+//! it, and a name is looked up once, by a resolver that hands on only addresses that are allowed.
+//! There is no second lookup that could answer differently.
 
 use std::fmt;
 use std::io;
@@ -17,7 +17,8 @@ use providers::address::{self, BadAddress, Url};
 use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use url::Host;
 
-/// IPv4 addresses that are not somebody's on the internet, from IANA's registry of special-purpose addresses.
+/// IPv4 addresses that are not somebody's on the internet, from IANA's registry of special-purpose
+/// addresses.
 const SPECIAL_V4: &[&str] = &[
     "0.0.0.0/8",        // this network
     "10.0.0.0/8",       // private
@@ -37,8 +38,8 @@ const SPECIAL_V4: &[&str] = &[
     "240.0.0.0/4",      // reserved, and broadcast
 ];
 
-/// Everything on the internet is in here: what is not is loopback, link-local, unique-local, multicast, or an IPv4
-/// address in disguise (mapped, compatible, NAT64).
+/// Everything on the internet is in here: what is not is loopback, link-local, unique-local,
+/// multicast, or an IPv4 address in disguise (mapped, compatible, NAT64).
 const GLOBAL_V6: &str = "2000::/3";
 
 /// What in there is not.
@@ -78,7 +79,12 @@ pub struct System;
 
 impl Lookup for System {
     fn lookup(&self, name: String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
-        Box::pin(async move { Ok(tokio::net::lookup_host((name, 0)).await?.map(|address| address.ip()).collect()) })
+        Box::pin(async move {
+            Ok(tokio::net::lookup_host((name, 0))
+                .await?
+                .map(|address| address.ip())
+                .collect())
+        })
     }
 }
 
@@ -92,15 +98,26 @@ pub struct Guard {
 }
 
 impl Guard {
-    /// A guard that lets us also into these networks of one's own, and through plain http if so configured.
+    /// A guard that lets us also into these networks of one's own, and through plain http if so
+    /// configured.
     #[must_use]
     pub fn new(allowed: Vec<IpNet>, allow_http: bool) -> Self {
-        let special = SPECIAL_V4.iter().chain(SPECIAL_V6).filter_map(|net| net.parse().ok()).collect();
-        Self { allowed, allow_http, special, global_v6: GLOBAL_V6.parse().ok() }
+        let special = SPECIAL_V4
+            .iter()
+            .chain(SPECIAL_V6)
+            .filter_map(|net| net.parse().ok())
+            .collect();
+        Self {
+            allowed,
+            allow_http,
+            special,
+            global_v6: GLOBAL_V6.parse().ok(),
+        }
     }
 
-    /// Checks all that an address itself tells, in every notation that means the same: decimal, octal, hexadecimal
-    /// and shortened IPv4 become what they stand for when they are read. A name is checked again when it is looked up.
+    /// Checks all that an address itself tells, in every notation that means the same: decimal,
+    /// octal, hexadecimal and shortened IPv4 become what they stand for when they are read. A name
+    /// is checked again when it is looked up.
     ///
     /// # Errors
     /// [`Forbidden`].
@@ -124,7 +141,10 @@ impl Guard {
         if !url.username().is_empty() || url.password().is_some() {
             return Err(BadAddress::User.into());
         }
-        if !url.port_or_known_default().is_some_and(|port| matches!(port, 80 | 443 | 1024..)) {
+        if !url
+            .port_or_known_default()
+            .is_some_and(|port| matches!(port, 80 | 443 | 1024..))
+        {
             return Err(Forbidden::Port);
         }
         let literal = match url.host() {
@@ -167,8 +187,11 @@ impl Resolve for GuardedResolver {
         Box::pin(async move {
             let found = found.await?;
             let any = !found.is_empty();
-            let allowed: Vec<SocketAddr> =
-                found.into_iter().filter(|ip| guard.may_connect(*ip)).map(|ip| SocketAddr::new(ip, 0)).collect();
+            let allowed: Vec<SocketAddr> = found
+                .into_iter()
+                .filter(|ip| guard.may_connect(*ip))
+                .map(|ip| SocketAddr::new(ip, 0))
+                .collect();
             if any && allowed.is_empty() {
                 return Err(Forbidden::Network.into());
             }
@@ -193,7 +216,10 @@ mod tests {
         assert_eq!(guard.special.len(), SPECIAL_V4.len() + SPECIAL_V6.len());
         assert!(guard.global_v6.is_some());
         for net in &guard.special {
-            assert!(!guard.may_connect(net.network()) && !guard.may_connect(net.broadcast()), "{net}");
+            assert!(
+                !guard.may_connect(net.network()) && !guard.may_connect(net.broadcast()),
+                "{net}"
+            );
         }
     }
 
@@ -226,10 +252,17 @@ mod tests {
 
     #[test]
     fn a_network_of_ones_own_is_opened_by_the_list_and_no_other() {
-        let guard = Guard::new(vec!["10.1.0.0/16".parse().unwrap(), "fd12::/16".parse().unwrap()], false);
-        for (ip, allowed) in
-            [("10.1.2.3", true), ("10.2.0.1", false), ("fd12::1", true), ("fd13::1", false), ("::ffff:10.1.2.3", false)]
-        {
+        let guard = Guard::new(
+            vec!["10.1.0.0/16".parse().unwrap(), "fd12::/16".parse().unwrap()],
+            false,
+        );
+        for (ip, allowed) in [
+            ("10.1.2.3", true),
+            ("10.2.0.1", false),
+            ("fd12::1", true),
+            ("fd13::1", false),
+            ("::ffff:10.1.2.3", false),
+        ] {
             assert_eq!(guard.may_connect(ip.parse().unwrap()), allowed, "{ip}");
         }
         assert!(guard.check("https://10.1.2.3/hook").is_ok());
@@ -253,11 +286,24 @@ mod tests {
             assert_eq!(guard.check(address).unwrap_err(), wrong, "{address}");
         }
         assert!(guard.check("https://shop.example:8443/hook?a=b").is_ok());
-        assert!(Guard::new(Vec::new(), true).check("http://shop.example/").is_ok());
+        assert!(
+            Guard::new(Vec::new(), true)
+                .check("http://shop.example/")
+                .is_ok()
+        );
         // What is stored is sent to as ever: a fragment never is.
         assert!(guard.check_stored("https://shop.example/#a").is_ok());
-        assert_eq!(guard.check_stored("https://me@shop.example/"), Err(BadAddress::User.into()));
-        assert_eq!(guard.check_stored("https://127.1/#a"), Err(Forbidden::Network));
-        assert_eq!(guard.check_stored("file:///etc/passwd"), Err(Forbidden::Scheme));
+        assert_eq!(
+            guard.check_stored("https://me@shop.example/"),
+            Err(BadAddress::User.into())
+        );
+        assert_eq!(
+            guard.check_stored("https://127.1/#a"),
+            Err(Forbidden::Network)
+        );
+        assert_eq!(
+            guard.check_stored("file:///etc/passwd"),
+            Err(Forbidden::Scheme)
+        );
     }
 }

@@ -1,7 +1,9 @@
-//! Named points on the path of money at which a drill kills the process with SIGKILL, to prove that whatever is
-//! half done is finished by the next one. Without the `testing` feature nothing of this is compiled.
+//! Named points on the path of money at which a drill kills the process with SIGKILL, to prove that
+//! whatever is half done is finished by the next one. Without the `testing` feature nothing of this
+//! is compiled.
 
-/// Every kill point, in the order in which a payment passes them. `tests/tidy.rs` compares it with the code.
+/// Every kill point, in the order in which a payment passes them. `tests/tidy.rs` compares it with
+/// the code.
 pub const POINTS: &[&str] = &[
     "pay_before_first_commit",
     "pay_after_first_commit",
@@ -43,25 +45,36 @@ macro_rules! kill_point {
     };
 }
 
-/// Arms what the environment names: `INTERLOCK_KILL_POINT=point` kills the process when the first worker reaches the
-/// point, `point:n` when the n-th does; `INTERLOCK_HOLD_POINT=point:ms` holds the first worker up for so long;
-/// `INTERLOCK_STOP_POINT=point` holds the first worker up until there is the file `INTERLOCK_STOP_FILE`, and then stops the
-/// process until somebody lets it go on.
+/// Arms what the environment names: `INTERLOCK_KILL_POINT=point` kills the process when the first
+/// worker reaches the point, `point:n` when the n-th does; `INTERLOCK_HOLD_POINT=point:ms` holds
+/// the first worker up for so long; `INTERLOCK_STOP_POINT=point` holds the first worker up until
+/// there is the file `INTERLOCK_STOP_FILE`, and then stops the process until somebody lets it go
+/// on.
 #[cfg(feature = "testing")]
 pub fn arm() {
     if let Ok(value) = std::env::var("INTERLOCK_KILL_POINT") {
         arm_now(&value);
     }
-    if let Some((point, ms)) = std::env::var("INTERLOCK_HOLD_POINT").ok().and_then(|value| armed(&value)) {
+    if let Some((point, ms)) = std::env::var("INTERLOCK_HOLD_POINT")
+        .ok()
+        .and_then(|value| armed(&value))
+    {
         report(fail::cfg(point, &format!("1*sleep({ms})")));
     }
-    if let Some((point, nth)) = std::env::var("INTERLOCK_STOP_POINT").ok().and_then(|value| armed(&value)) {
-        let file = std::path::PathBuf::from(std::env::var_os("INTERLOCK_STOP_FILE").unwrap_or_default());
+    if let Some((point, nth)) = std::env::var("INTERLOCK_STOP_POINT")
+        .ok()
+        .and_then(|value| armed(&value))
+    {
+        let file =
+            std::path::PathBuf::from(std::env::var_os("INTERLOCK_STOP_FILE").unwrap_or_default());
         at_nth(point, nth, move |_| {
             while !file.exists() {
                 std::thread::sleep(std::time::Duration::from_millis(5));
             }
-            let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::STOP);
+            let _ = rustix::process::kill_process(
+                rustix::process::getpid(),
+                rustix::process::Signal::STOP,
+            );
             // It may take a moment until all threads have stopped.
             std::thread::sleep(std::time::Duration::from_millis(100));
         });
@@ -72,8 +85,8 @@ pub fn arm() {
 #[cfg(feature = "testing")]
 pub const DIES_WITH_PARENT: &str = "INTERLOCK_DIES_WITH_PARENT";
 
-/// Where the environment says so, the process is killed when the one that started it dies: a drill or a test that is killed
-/// leaves no gateway behind.
+/// Where the environment says so, the process is killed when the one that started it dies: a drill
+/// or a test that is killed leaves no gateway behind.
 #[cfg(feature = "testing")]
 pub fn follow_parent() {
     use rustix::process::{Signal, getpid, getppid, kill_process, set_parent_process_death_signal};
@@ -97,12 +110,16 @@ pub const KILLED_AT: &str = "killed at ";
 pub fn arm_now(value: &str) {
     use std::io::Write as _;
 
-    let Some((point, nth)) = armed(value) else { return };
+    let Some((point, nth)) = armed(value) else {
+        return;
+    };
     at_nth(point, nth, |name| {
         // Whoever armed it can tell this death from others.
         let _ = writeln!(std::io::stderr(), "{KILLED_AT}{name}");
-        // The real thing: no destructor runs, no buffer is written, no connection is closed politely.
-        let _ = rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
+        // The real thing: no destructor runs, no buffer is written, no connection is closed
+        // politely.
+        let _ =
+            rustix::process::kill_process(rustix::process::getpid(), rustix::process::Signal::KILL);
     });
 }
 

@@ -1,5 +1,5 @@
-//! Interlock: one payment API over Alipay, WeChat Pay and UnionPay that moves a payment to another provider when
-//! one fails, and never keeps money twice.
+//! Interlock: one payment API over Alipay, WeChat Pay and UnionPay that moves a payment to another
+//! provider when one fails, and never keeps money twice.
 
 pub mod api;
 pub mod app;

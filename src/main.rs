@@ -1,5 +1,5 @@
-//! The program: `interlock` starts everything; subcommands do one thing each. A mistake is one line on standard
-//! error and an exit code that is not 0.
+//! The program: `interlock` starts everything; subcommands do one thing each. A mistake is one line
+//! on standard error and an exit code that is not 0.
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -21,7 +21,8 @@ fn main() -> ExitCode {
     let given = Cli::parse();
     #[cfg(feature = "testing")]
     interlock::kill::follow_parent();
-    // sqlx and reqwest both use rustls; without one provider chosen it would have to guess, and panics.
+    // sqlx and reqwest both use rustls; without one provider chosen it would have to guess, and
+    // panics.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
     // Work on a payment is deep where nothing is optimised; memory is only taken where it is used.
     let mut builder = tokio::runtime::Builder::new_multi_thread();
@@ -40,8 +41,13 @@ fn main() -> ExitCode {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // One line, whatever a library has to say.
-            let text: Vec<String> = error.to_string().split_whitespace().map(str::to_owned).collect();
-            // Whether anybody reads it or not: a process that cannot say why it ends has to end all the same.
+            let text: Vec<String> = error
+                .to_string()
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect();
+            // Whether anybody reads it or not: a process that cannot say why it ends has to end all
+            // the same.
             let (said, heard) = std::sync::mpsc::channel();
             std::thread::spawn(move || {
                 eprintln!("interlock: {}", text.join(" "));
@@ -63,7 +69,10 @@ async fn run(given: Cli) -> Result<(), Box<dyn std::error::Error>> {
         None => serve(load(&given.serve.flags())?).await,
         Some(Command::Serve(flags)) => serve(load(&flags.flags())?).await,
         Some(Command::Migrate(place)) => {
-            database::open_alone(&load(&place.flags())?).await?.close().await?;
+            database::open_alone(&load(&place.flags())?)
+                .await?
+                .close()
+                .await?;
             println!("The tables are up to date.");
             Ok(())
         }
@@ -72,12 +81,23 @@ async fn run(given: Cli) -> Result<(), Box<dyn std::error::Error>> {
             load(&[])?;
             sandbox(&listen, &data).await
         }
-        Some(Command::Doctor { ledger, anchor, restored, redis, sandbox, place }) => {
+        Some(Command::Doctor {
+            ledger,
+            anchor,
+            restored,
+            redis,
+            sandbox,
+            place,
+        }) => {
             let mut flags = place.flags();
             flags.extend(redis.map(|url| ("redis.url", url)));
             flags.extend(sandbox.map(|listen| ("sandbox.listen", listen)));
             let config = load(&flags)?;
-            if restored { ask_about_open(&config).await } else { examine(&config, ledger, anchor.as_deref()).await }
+            if restored {
+                ask_about_open(&config).await
+            } else {
+                examine(&config, ledger, anchor.as_deref()).await
+            }
         }
         Some(Command::Backup { file, place }) => {
             let Some(from) = load(&place.flags())?.database_file() else {
@@ -87,21 +107,28 @@ async fn run(given: Cli) -> Result<(), Box<dyn std::error::Error>> {
             let text = cli::backup::backup(&from, &file).await?;
             Ok(std::io::stdout().write_all(text.as_bytes())?)
         }
-        Some(Command::Restore { go: true, anyway, place, .. }) => {
-            command(&load(&place.flags())?, &cli::Command::RestoreGo { anyway }).await
-        }
+        Some(Command::Restore {
+            go: true,
+            anyway,
+            place,
+            ..
+        }) => command(&load(&place.flags())?, &cli::Command::RestoreGo { anyway }).await,
         Some(Command::Restore { file, place, .. }) => {
             let text = cli::backup::restore(&load(&place.flags())?, file.as_deref()).await?;
             Ok(std::io::stdout().write_all(text.as_bytes())?)
         }
         Some(Command::Bench(asked)) => bench(asked, &load).await,
         Some(Command::Drill(wanted)) => drill(wanted).await,
-        Some(Command::Incident { id, place }) => command(&load(&place.flags())?, &cli::Command::Incident { id }).await,
+        Some(Command::Incident { id, place }) => {
+            command(&load(&place.flags())?, &cli::Command::Incident { id }).await
+        }
         Some(Command::Merchant { name, place }) => {
             command(&load(&place.flags())?, &cli::Command::Merchant { name }).await
         }
         Some(Command::Key(key)) => {
-            let (asked, place) = key.asked().ok_or("key: say whose, or make, list or revoke")?;
+            let (asked, place) = key
+                .asked()
+                .ok_or("key: say whose, or make, list or revoke")?;
             command(&load(&place.flags())?, &asked).await
         }
     }
@@ -113,23 +140,52 @@ async fn bench(
 ) -> Result<(), Box<dyn std::error::Error>> {
     let mut out = std::io::stdout();
     match asked {
-        Bench::Routing { seed, worlds, minutes, json } => {
-            Ok(routing::run(routing::Plan { seed, worlds, minutes, json }, &mut out.lock())?)
-        }
-        Bench::Fill { payments, seed, place } => {
+        Bench::Routing {
+            seed,
+            worlds,
+            minutes,
+            json,
+        } => Ok(routing::run(
+            routing::Plan {
+                seed,
+                worlds,
+                minutes,
+                json,
+            },
+            &mut out.lock(),
+        )?),
+        Bench::Fill {
+            payments,
+            seed,
+            place,
+        } => {
             let config = load(&place.flags())?;
             folder::make_folder(&config.data.dir)?;
             // Nobody else writes meanwhile.
             let _locks = locks::lock(&config)?;
-            fill::run(&config.database_url(), fill::Wanted { payments, seed, until: None }, &mut out).await?;
+            fill::run(
+                &config.database_url(),
+                fill::Wanted {
+                    payments,
+                    seed,
+                    until: None,
+                },
+                &mut out,
+            )
+            .await?;
             examine(&config, true, None).await
         }
-        Bench::Lists { json, place } => Ok(lists::run(&load(&place.flags())?.database_url(), json, &mut out).await?),
+        Bench::Lists { json, place } => {
+            Ok(lists::run(&load(&place.flags())?.database_url(), json, &mut out).await?)
+        }
     }
 }
 
 /// Asks the installation, and prints what it says.
-async fn command(config: &Config, command: &cli::Command) -> Result<(), Box<dyn std::error::Error>> {
+async fn command(
+    config: &Config,
+    command: &cli::Command,
+) -> Result<(), Box<dyn std::error::Error>> {
     let text = cli::ask(config, command).await?;
     std::io::stdout().write_all(text.as_bytes())?;
     Ok(())
@@ -137,7 +193,10 @@ async fn command(config: &Config, command: &cli::Command) -> Result<(), Box<dyn 
 
 #[cfg(not(feature = "testing"))]
 async fn drill(_: Drill) -> Result<(), Box<dyn std::error::Error>> {
-    Err("this build has no drills; build one with `cargo build --release --features testing`".into())
+    Err(
+        "this build has no drills; build one with `cargo build --release --features testing`"
+            .into(),
+    )
 }
 
 #[cfg(feature = "testing")]
@@ -150,20 +209,32 @@ async fn drill(asked: Drill) -> Result<(), Box<dyn std::error::Error>> {
         }
         return Ok(());
     }
-    let scenario = scenario::named(&asked.scenario)
-        .ok_or_else(|| format!("--scenario: there is no {:?}; --list says what there is", asked.scenario))?;
+    let scenario = scenario::named(&asked.scenario).ok_or_else(|| {
+        format!(
+            "--scenario: there is no {:?}; --list says what there is",
+            asked.scenario
+        )
+    })?;
     let wrong = || "--seeds: give them as 1..200";
     let seeds = match (asked.seed, asked.seeds.as_deref()) {
         (Some(seed), _) => seed..=seed,
         (None, Some(text)) => {
             let (first, last) = text.split_once("..").ok_or_else(wrong)?;
             first.trim().parse().map_err(|_| wrong())?
-                ..=last.trim().trim_start_matches('=').parse().map_err(|_| wrong())?
+                ..=last
+                    .trim()
+                    .trim_start_matches('=')
+                    .parse()
+                    .map_err(|_| wrong())?
         }
         (None, None) => 1..=1,
     };
     if scenario.needs_redis && asked.redis.is_none() {
-        return Err(format!("--redis: {} is about a Redis; say where there is one", scenario.name).into());
+        return Err(format!(
+            "--redis: {} is about a Redis; say where there is one",
+            scenario.name
+        )
+        .into());
     }
     let wanted = Wanted {
         payments: asked.payments.unwrap_or(scenario.payments),
@@ -185,7 +256,11 @@ async fn drill(asked: Drill) -> Result<(), Box<dyn std::error::Error>> {
     }
 }
 
-async fn examine(config: &Config, ledger: bool, anchor: Option<&str>) -> Result<(), Box<dyn std::error::Error>> {
+async fn examine(
+    config: &Config,
+    ledger: bool,
+    anchor: Option<&str>,
+) -> Result<(), Box<dyn std::error::Error>> {
     let mut out = std::io::stdout();
     if !ledger {
         return match doctor::run(config, &mut out).await? {
@@ -202,7 +277,14 @@ async fn examine(config: &Config, ledger: bool, anchor: Option<&str>) -> Result<
 
 async fn ask_about_open(config: &Config) -> Result<(), Box<dyn std::error::Error>> {
     let answers = doctor::restored::run(config, &mut std::io::stdout()).await?;
-    command(config, &cli::Command::RestoreAsked { open: answers.open, unknown: answers.unknown }).await?;
+    command(
+        config,
+        &cli::Command::RestoreAsked {
+            open: answers.open,
+            unknown: answers.unknown,
+        },
+    )
+    .await?;
     match answers.unknown {
         0 => Ok(()),
         unknown => Err(format!("nobody knows about {unknown} that are open").into()),
@@ -212,7 +294,8 @@ async fn ask_about_open(config: &Config) -> Result<(), Box<dyn std::error::Error
 async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     #[cfg(feature = "testing")]
     interlock::kill::arm();
-    // From now on, so that none is missed. While it starts, nothing has been taken that would have to be finished.
+    // From now on, so that none is missed. While it starts, nothing has been taken that would have
+    // to be finished.
     let mut stop = std::pin::pin!(stop_signal()?);
     let mut running = tokio::select! {
         started = server::start(config) => started?,

@@ -1,5 +1,5 @@
-//! How the gateway's own jobs get on: when a step of each ended last, and when one succeeded. Kept in memory, on a clock
-//! that nobody sets; metrics, readiness and alerts read it. Decides nothing.
+//! How the gateway's own jobs get on: when a step of each ended last, and when one succeeded. Kept
+//! in memory, on a clock that nobody sets; metrics, readiness and alerts read it. Decides nothing.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -46,7 +46,14 @@ impl Board {
     /// A job begins, which makes such pauses between its steps.
     pub fn begin(&self, job: &str, every: Duration) {
         let now = Instant::now();
-        self.beats().insert(job.to_owned(), Beat { every, ended: now, succeeded: now });
+        self.beats().insert(
+            job.to_owned(),
+            Beat {
+                every,
+                ended: now,
+                succeeded: now,
+            },
+        );
     }
 
     /// A step of a job has ended.
@@ -72,16 +79,26 @@ impl Board {
         self.beats().iter().map(age).collect()
     }
 
-    /// Sets the metrics of all jobs: whenever somebody reads them, so that they are right although a job stands still.
+    /// Sets the metrics of all jobs: whenever somebody reads them, so that they are right although
+    /// a job stands still.
     pub fn publish(&self) {
-        for Age { job, since_ended, since_succeeded, .. } in self.ages() {
-            metrics::gauge!("interlock_job_last_end_age_seconds", "name" => job.clone()).set(since_ended.as_secs_f64());
-            metrics::gauge!("interlock_job_last_success_age_seconds", "name" => job).set(since_succeeded.as_secs_f64());
+        for Age {
+            job,
+            since_ended,
+            since_succeeded,
+            ..
+        } in self.ages()
+        {
+            metrics::gauge!("interlock_job_last_end_age_seconds", "name" => job.clone())
+                .set(since_ended.as_secs_f64());
+            metrics::gauge!("interlock_job_last_success_age_seconds", "name" => job)
+                .set(since_succeeded.as_secs_f64());
         }
     }
 }
 
-/// How many outcomes of calls are known and could not be written down: while there is one, nobody is charged.
+/// How many outcomes of calls are known and could not be written down: while there is one, nobody
+/// is charged.
 #[derive(Debug, Clone, Default)]
 pub struct Unwritten(Arc<AtomicUsize>);
 
@@ -127,7 +144,10 @@ mod tests {
         assert_eq!(names, ["one", "other"]);
         assert!(ages[0].since_ended < ages[0].since_succeeded, "{ages:?}");
         assert!(ages[1].since_ended >= Duration::from_millis(20), "{ages:?}");
-        assert!(ages[0].overdue() < ages[0].since_ended && ages[1].overdue() == ages[1].since_ended, "{ages:?}");
+        assert!(
+            ages[0].overdue() < ages[0].since_ended && ages[1].overdue() == ages[1].since_ended,
+            "{ages:?}"
+        );
         board.ended("one", true);
         assert!(board.ages()[0].since_succeeded < Duration::from_millis(20));
     }

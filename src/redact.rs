@@ -1,10 +1,11 @@
-//! Addresses that may be shown. Passwords stand in them in more ways than parsers know: unescaped, in queries, with the
-//! characters that end a host. So nothing is cut out of an address; what is known to be harmless is shown, and the rest
-//! is not.
+//! Addresses that may be shown. Passwords stand in them in more ways than parsers know: unescaped,
+//! in queries, with the characters that end a host. So nothing is cut out of an address; what is
+//! known to be harmless is shown, and the rest is not.
 
 use url::Url;
 
-/// Schemes that are ours, or that people take for ours. Anything else may be a password in the wrong place.
+/// Schemes that are ours, or that people take for ours. Anything else may be a password in the
+/// wrong place.
 const SCHEMES: &[&str] = &[
     "sqlite",
     "postgres",
@@ -25,10 +26,13 @@ const HIDDEN: &str = "***";
 /// Parts of an address that are shorter than this are in every text.
 const SHORTEST: usize = 3;
 
-/// An address as it may be shown: `postgres://user:***@host/name`. What cannot be told apart is not shown.
+/// An address as it may be shown: `postgres://user:***@host/name`. What cannot be told apart is not
+/// shown.
 #[must_use]
 pub fn address(text: &str) -> String {
-    let Some((scheme, rest)) = text.split_once(':') else { return HIDDEN.to_owned() };
+    let Some((scheme, rest)) = text.split_once(':') else {
+        return HIDDEN.to_owned();
+    };
     if !SCHEMES.contains(&scheme) {
         return HIDDEN.to_owned();
     }
@@ -36,17 +40,29 @@ pub fn address(text: &str) -> String {
     let plain = rest.split(['?', '#']).next().unwrap_or_default();
     if scheme == "sqlite" {
         // A path, which has no user.
-        return if rest.contains('@') { hidden } else { format!("{scheme}:{plain}") };
+        return if rest.contains('@') {
+            hidden
+        } else {
+            format!("{scheme}:{plain}")
+        };
     }
     // What stands behind the last `@` is the host, unless the password holds what ends one.
     let place = plain.strip_prefix("//").unwrap_or(plain);
-    let (user, place) = place.rsplit_once('@').map_or((None, place), |(user, place)| (Some(user), place));
-    let is_torn = rest.matches('@').count() > 1 || user.is_some_and(|user| user.contains(['/', '\\']));
-    if is_torn || rest.get(plain.len()..).is_some_and(|behind| behind.contains('@')) {
+    let (user, place) = place
+        .rsplit_once('@')
+        .map_or((None, place), |(user, place)| (Some(user), place));
+    let is_torn =
+        rest.matches('@').count() > 1 || user.is_some_and(|user| user.contains(['/', '\\']));
+    if is_torn
+        || rest
+            .get(plain.len()..)
+            .is_some_and(|behind| behind.contains('@'))
+    {
         return hidden;
     }
     // Read by itself, so that nothing of the user can be taken for a host.
-    let is_place = Url::parse(&format!("postgres://{place}")).is_ok_and(|url| url.username().is_empty());
+    let is_place =
+        Url::parse(&format!("postgres://{place}")).is_ok_and(|url| url.username().is_empty());
     if !is_place || place.contains(['\\', ' ']) {
         return hidden;
     }
@@ -61,7 +77,10 @@ pub fn address(text: &str) -> String {
 }
 
 fn is_name(text: &str) -> bool {
-    !text.is_empty() && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
+    !text.is_empty()
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-' | b'.'))
 }
 
 /// What somebody else wrote about an address, without the parts of it that are not shown.
@@ -73,10 +92,17 @@ pub fn message(text: &str, given: &str) -> String {
     }
     let mut text = text.replace(given, &shown);
     let is_end = |c: char| "/@:?#&=,;".contains(c);
-    let userinfo = given.split_once("://").and_then(|(_, rest)| rest.rsplit_once('@')).map(|(user, _)| user);
-    let password = userinfo.and_then(|user| user.split_once(':')).map(|(_, password)| password);
+    let userinfo = given
+        .split_once("://")
+        .and_then(|(_, rest)| rest.rsplit_once('@'))
+        .map(|(user, _)| user);
+    let password = userinfo
+        .and_then(|user| user.split_once(':'))
+        .map(|(_, password)| password);
     let parts = given.split(is_end).chain(userinfo).chain(password);
-    let mut parts: Vec<&str> = parts.filter(|part| part.len() >= SHORTEST && !shown.contains(part)).collect();
+    let mut parts: Vec<&str> = parts
+        .filter(|part| part.len() >= SHORTEST && !shown.contains(part))
+        .collect();
     // The longest first: it may hold a shorter one.
     parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
     for part in parts {
@@ -94,15 +120,24 @@ mod tests {
     #[test]
     fn what_helps_is_shown() {
         for (given, shown) in [
-            ("postgres://shop:hunter2@db:5432/shop?password=hunter2", "postgres://shop:***@db:5432/shop"),
+            (
+                "postgres://shop:hunter2@db:5432/shop?password=hunter2",
+                "postgres://shop:***@db:5432/shop",
+            ),
             ("postgres://shop@db/shop", "postgres://***@db/shop"),
             ("postgres://db/shop", "postgres://db/shop"),
             ("mysql://shop:hunter2@db/shop", "mysql://shop:***@db/shop"),
             ("sqlite:///nowhere/shop.db", "sqlite:///nowhere/shop.db"),
             ("sqlite:shop.db?key=hunter2", "sqlite:shop.db"),
             ("redis://:hunter2@cache:6379/1", "redis://***@cache:6379/1"),
-            ("redis+sentinel://me:hunter2@a:1,b:2/primary", "redis+sentinel://***"),
-            ("https://me:hunter2@collector:4318", "https://me:***@collector:4318"),
+            (
+                "redis+sentinel://me:hunter2@a:1,b:2/primary",
+                "redis+sentinel://***",
+            ),
+            (
+                "https://me:hunter2@collector:4318",
+                "https://me:***@collector:4318",
+            ),
         ] {
             assert_eq!(address(given), shown, "{given}");
         }
@@ -135,8 +170,14 @@ mod tests {
             "sqlite://shop:hunter2@db",
         ] {
             let shown = address(given);
-            assert!(!shown.contains("hunter2") && !shown.contains("ter2"), "{given}: {shown}");
-            let said = message(&format!("cannot read {given:?}: bad hunter2 in {given}"), given);
+            assert!(
+                !shown.contains("hunter2") && !shown.contains("ter2"),
+                "{given}: {shown}"
+            );
+            let said = message(
+                &format!("cannot read {given:?}: bad hunter2 in {given}"),
+                given,
+            );
             assert!(!said.contains("hunter2"), "{given}: {said}");
         }
     }
@@ -149,7 +190,8 @@ mod tests {
             before in "[a-z0-9/:?#@.%\\\\\\[\\], =&]{0,12}",
             after in "[a-z0-9/:?#@.%\\\\\\[\\], =&]{0,12}",
             user in "[a-z]{0,6}",
-            place in prop::sample::select(vec!["db", "db:5432", "db/shop", "[::1]:6379", "a:1,b:2/m", ""]),
+            place in prop::sample::select(vec!["db", "db:5432", "db/shop", "[::1]:6379",
+                "a:1,b:2/m", ""]),
         ) {
             prop_assume!(scheme != "sqlite");
             let password = format!("{before}HUNTER2{after}");

@@ -1,7 +1,7 @@
-//! What an installation that was brought back from a backup keeps in mind. What happened between the backup and the restore
-//! is in no row: orders that payers paid, money that was given back. So numbers at providers get another prefix, by which
-//! the lost ones are told apart; and live payments are held until the providers were asked about what is open, and a
-//! person has said go.
+//! What an installation that was brought back from a backup keeps in mind. What happened between
+//! the backup and the restore is in no row: orders that payers paid, money that was given back. So
+//! numbers at providers get another prefix, by which the lost ones are told apart; and live
+//! payments are held until the providers were asked about what is open, and a person has said go.
 
 pub mod witness;
 
@@ -52,7 +52,12 @@ impl Restored {
         loop {
             let turn: String = id::token()?.chars().take(LENGTH).collect();
             if before.is_none_or(|before| before.turn != turn) {
-                return Ok(Self { turn, at: at.0, is_held: true, asked: None });
+                return Ok(Self {
+                    turn,
+                    at: at.0,
+                    is_held: true,
+                    asked: None,
+                });
             }
         }
     }
@@ -62,8 +67,12 @@ impl Restored {
     /// # Errors
     /// The database's, or a fact that nobody can read.
     pub async fn read(store: &Store) -> Result<Option<Self>, sea_orm::DbErr> {
-        let Some(text) = store.installation_fact(FACT).await? else { return Ok(None) };
-        serde_json::from_str(&text).map(Some).map_err(|e| sea_orm::DbErr::Custom(format!("installation {FACT}: {e}")))
+        let Some(text) = store.installation_fact(FACT).await? else {
+            return Ok(None);
+        };
+        serde_json::from_str(&text)
+            .map(Some)
+            .map_err(|e| sea_orm::DbErr::Custom(format!("installation {FACT}: {e}")))
     }
 
     /// Keeps it.
@@ -71,12 +80,14 @@ impl Restored {
     /// # Errors
     /// The database's.
     pub async fn write(&self, store: &Store) -> Result<(), sea_orm::DbErr> {
-        let text = serde_json::to_string(self).map_err(|e| sea_orm::DbErr::Custom(e.to_string()))?;
+        let text =
+            serde_json::to_string(self).map_err(|e| sea_orm::DbErr::Custom(e.to_string()))?;
         store.set_installation(FACT, &text).await
     }
 }
 
-/// What this gateway does of it: whether live payments are held, and how numbers at providers begin.
+/// What this gateway does of it: whether live payments are held, and how numbers at providers
+/// begin.
 #[derive(Debug)]
 pub struct Hold {
     is_on: AtomicBool,
@@ -98,11 +109,18 @@ impl Hold {
         }
     }
 
-    /// As the database says. Returns whether live payments are held since, or not any more, if that is news.
+    /// As the database says. Returns whether live payments are held since, or not any more, if that
+    /// is news.
     pub fn set(&self, restored: Option<&Restored>) -> Option<bool> {
-        let prefix = restored.map_or_else(|| self.configured.clone(), |known| self.configured.in_turn(&known.turn));
+        let prefix = restored.map_or_else(
+            || self.configured.clone(),
+            |known| self.configured.in_turn(&known.turn),
+        );
         *self.prefix.write().unwrap_or_else(PoisonError::into_inner) = prefix;
-        self.at.store(restored.map_or(0, |restored| restored.at), Ordering::Relaxed);
+        self.at.store(
+            restored.map_or(0, |restored| restored.at),
+            Ordering::Relaxed,
+        );
         let is_held = restored.is_some_and(|restored| restored.is_held);
         metrics::gauge!("interlock_restored_hold").set(if is_held { 1.0 } else { 0.0 });
         (self.is_on.swap(is_held, Ordering::Relaxed) != is_held).then_some(is_held)
@@ -111,10 +129,14 @@ impl Hold {
     /// Begins our numbers at providers.
     #[must_use]
     pub fn prefix(&self) -> InstallationPrefix {
-        self.prefix.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.prefix
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
-    /// Whether something is of before the restore: what has become of it since the backup is in no row.
+    /// Whether something is of before the restore: what has become of it since the backup is in no
+    /// row.
     #[must_use]
     pub fn is_from_before(&self, at: Timestamp) -> bool {
         at.0 < self.at.load(Ordering::Relaxed)
@@ -126,7 +148,8 @@ impl Hold {
         self.is_on.load(Ordering::Relaxed)
     }
 
-    /// Whether nothing new may be asked of this owner's payers, nor given back on a merchant's word.
+    /// Whether nothing new may be asked of this owner's payers, nor given back on a merchant's
+    /// word.
     #[must_use]
     pub fn covers(&self, owner: &Owner) -> bool {
         owner.is_live() && self.is_on()

@@ -1,5 +1,5 @@
-//! Starting and stopping a gateway: everything is opened in the order in which it is needed, and whatever cannot
-//! be opened stops the start with one line that says what and where.
+//! Starting and stopping a gateway: everything is opened in the order in which it is needed, and
+//! whatever cannot be opened stops the start with one line that says what and where.
 
 pub mod demo;
 mod greeting;
@@ -63,7 +63,8 @@ pub use self::inside::{keep_book, stand_alone, start_sandbox};
 use self::sandbox_side::SandboxSide;
 pub use crate::installation::StartError;
 
-/// How much longer than its time for draining a stop may take: closing the database, and keeping the sandbox's book.
+/// How much longer than its time for draining a stop may take: closing the database, and keeping
+/// the sandbox's book.
 const STOP_GRACE: Duration = Duration::from_secs(4);
 
 /// A gateway that serves.
@@ -81,7 +82,8 @@ pub struct Running {
     pub demo: Option<Demo>,
     doors: Vec<Door>,
     jobs: TaskTracker,
-    /// Keeps the locks: nobody else may open the embedded database before this gateway has closed it.
+    /// Keeps the locks: nobody else may open the embedded database before this gateway has closed
+    /// it.
     locks: JoinHandle<()>,
 }
 
@@ -103,7 +105,8 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     };
     let found = vault(&config)?;
     let shared_health = shared_health(&config)?;
-    // The sandbox's keys take the longest on the very first start; the database is opened meanwhile.
+    // The sandbox's keys take the longest on the very first start; the database is opened
+    // meanwhile.
     let (sandbox, store) = tokio::join!(sandbox(&config, &folder), database::open(&config));
     let (sandbox, side) = sandbox?;
     let store = store?;
@@ -124,7 +127,11 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     }
     let face = Face::new(&app, metrics);
     let mut doors = Vec::new();
-    let public = if admin.is_some() { Side::Public } else { Side::Whole };
+    let public = if admin.is_some() {
+        Side::Public
+    } else {
+        Side::Whole
+    };
     doors.push(face.open(listener, &app.config.server.listen, public)?);
     let admin = match admin {
         Some((listener, address)) => {
@@ -149,18 +156,32 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     match cli::socket::open(&app) {
         Ok(Some(serving)) => drop(jobs.spawn(serving)),
         Ok(None) => {}
-        Err(error) => tracing::warn!(%error, "no control socket: commands beside this gateway do not work"),
+        Err(error) => {
+            tracing::warn!(%error, "no control socket: commands beside this gateway do not work")
+        }
     }
     if let Some(place) = shared_health {
         jobs.spawn(jobs::health::share(Arc::clone(&app), place));
     }
     let locks = tokio::spawn(locks::keep(locks, app.store.clone()));
     jobs.close();
-    Ok(Running { app, address, admin, sandbox, demo, doors, jobs, locks })
+    Ok(Running {
+        app,
+        address,
+        admin,
+        sandbox,
+        demo,
+        doors,
+        jobs,
+        locks,
+    })
 }
 
 /// Starts the sandbox, or looks up one that runs elsewhere.
-async fn sandbox(config: &Config, folder: &Path) -> Result<(Option<Sandbox>, Option<SandboxSide>), StartError> {
+async fn sandbox(
+    config: &Config,
+    folder: &Path,
+) -> Result<(Option<Sandbox>, Option<SandboxSide>), StartError> {
     match config.sandbox.listen.as_str() {
         "off" => Ok((None, None)),
         url if url.starts_with("http://") => Ok((None, Some(sandbox_side::look_up(url).await?))),
@@ -179,12 +200,15 @@ async fn assemble(
     address: SocketAddr,
 ) -> Result<App, StartError> {
     let public_url = match address::read(&config.server.public_url) {
-        Ok(url) => address::kept(&config.server.public_url, &url).trim_end_matches('/').to_owned(),
+        Ok(url) => address::kept(&config.server.public_url, &url)
+            .trim_end_matches('/')
+            .to_owned(),
         // Configuration has checked it: there is none.
         Err(_) => format!("http://{address}"),
     };
     // Configuration has checked it.
-    let configured = InstallationPrefix::parse(&config.payments.order_prefix).ok_or(NoRandomness)?;
+    let configured =
+        InstallationPrefix::parse(&config.payments.order_prefix).ok_or(NoRandomness)?;
     let hold = Hold::new(configured);
     hold.set(Restored::read(&store).await?.as_ref());
     let clock = Clock::new();
@@ -240,7 +264,12 @@ fn health(config: &Config, gateway: u32, directory: &Directory, now: Timestamp) 
         shared: false,
         probes_at_once: config.health.probes_at_once,
     };
-    Watch::new(settings, directory.for_health(), config.health.breakers, now)
+    Watch::new(
+        settings,
+        directory.for_health(),
+        config.health.breakers,
+        now,
+    )
 }
 
 /// Where health is shared, if it is.
@@ -248,7 +277,12 @@ fn shared_health(config: &Config) -> Result<Option<Place>, StartError> {
     if config.redis.url.is_empty() {
         return Ok(None);
     }
-    config.redis.url.parse().map(Some).map_err(StartError::Redis)
+    config
+        .redis
+        .url
+        .parse()
+        .map(Some)
+        .map_err(StartError::Redis)
 }
 
 /// Where accounts may be, the sandbox's faces among them.
@@ -264,27 +298,39 @@ fn addresses(config: &Config, side: Option<&SandboxSide>) -> Result<Addresses, S
 fn webhooks(config: &Config) -> Result<Client, NoClient> {
     let config = &config.webhooks;
     let guard = Guard::new(config.allow_networks.clone(), config.allow_http);
-    let (timeout, connect) =
-        (Duration::from_millis(config.timeout_ms), Duration::from_millis(config.connect_timeout_ms));
+    let (timeout, connect) = (
+        Duration::from_millis(config.timeout_ms),
+        Duration::from_millis(config.connect_timeout_ms),
+    );
     Client::new(guard, Arc::new(System), timeout, connect)
 }
 
-/// Receivers of alerts go through the guard of webhooks; the operator is told now, not at the first outage.
+/// Receivers of alerts go through the guard of webhooks; the operator is told now, not at the first
+/// outage.
 fn check_receivers(app: &App) -> Result<(), StartError> {
     for (receiver, number) in app.config.alerts.receivers.iter().zip(1_u32..) {
-        app.webhooks.guard().check(&receiver.url).map_err(|problem| StartError::Receiver { number, problem })?;
+        app.webhooks
+            .guard()
+            .check(&receiver.url)
+            .map_err(|problem| StartError::Receiver { number, problem })?;
     }
     Ok(())
 }
 
 impl Running {
-    /// Stops in order: no new payments, answers in flight, calls in flight, jobs, database. Whatever hangs, it is over
-    /// five seconds after the time for draining at the latest.
+    /// Stops in order: no new payments, answers in flight, calls in flight, jobs, database.
+    /// Whatever hangs, it is over five seconds after the time for draining at the latest.
     pub async fn stop(self) {
         let config = &self.app.config.server;
-        let most = Duration::from_secs(config.drain_notice_s.saturating_add(config.drain_s)).saturating_add(STOP_GRACE);
-        if tokio::time::timeout(most, self.stop_in_order()).await.is_err() {
-            tracing::error!("something does not stop: left as it is; the next start goes on from the rows");
+        let most = Duration::from_secs(config.drain_notice_s.saturating_add(config.drain_s))
+            .saturating_add(STOP_GRACE);
+        if tokio::time::timeout(most, self.stop_in_order())
+            .await
+            .is_err()
+        {
+            tracing::error!(
+                "something does not stop: left as it is; the next start goes on from the rows"
+            );
         }
     }
 
@@ -293,7 +339,8 @@ impl Running {
         self.app.leaving.cancel();
         tokio::time::sleep(Duration::from_secs(self.app.config.server.drain_notice_s)).await;
         self.app.draining.cancel();
-        let until = tokio::time::Instant::now() + Duration::from_secs(self.app.config.server.drain_s);
+        let until =
+            tokio::time::Instant::now() + Duration::from_secs(self.app.config.server.drain_s);
         join_all(self.doors.iter().map(|door| door.handle.stop(true))).await;
         join_all(self.doors.into_iter().map(|door| door.served)).await;
         self.app.tasks.close();

@@ -1,4 +1,5 @@
-//! Logs as JSON on standard error, and metrics for Prometheus. No secret and no payer's data is ever logged.
+//! Logs as JSON on standard error, and metrics for Prometheus. No secret and no payer's data is
+//! ever logged.
 
 use std::sync::{Mutex, OnceLock, PoisonError};
 
@@ -8,7 +9,9 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
 
 /// Seconds; a provider call is between a few milliseconds and its timeout.
-const CALL_BUCKETS: [f64; 11] = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+const CALL_BUCKETS: [f64; 11] = [
+    0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
+];
 /// Changes in one commit: powers of two up to the batch limit.
 const COMMIT_BUCKETS: [f64; 7] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0];
 
@@ -29,22 +32,37 @@ static LOG: OnceLock<Log> = OnceLock::new();
 
 impl Log {
     fn begin() -> Self {
-        let builder = NonBlockingBuilder::default().lossy(true).buffered_lines_limit(LINES_WAITING).thread_name("log");
+        let builder = NonBlockingBuilder::default()
+            .lossy(true)
+            .buffered_lines_limit(LINES_WAITING)
+            .thread_name("log");
         let (writer, worker) = builder.finish(std::io::stderr());
-        Self { dropped: writer.error_counter(), writer, worker: Mutex::new(Some(worker)) }
+        Self {
+            dropped: writer.error_counter(),
+            writer,
+            worker: Mutex::new(Some(worker)),
+        }
     }
 }
 
-/// Writes what is left of the log; waits a second for that at the most. Nothing is logged afterwards.
+/// Writes what is left of the log; waits a second for that at the most. Nothing is logged
+/// afterwards.
 pub fn end_log() {
-    let worker = LOG.get().and_then(|log| log.worker.lock().unwrap_or_else(PoisonError::into_inner).take());
+    let worker = LOG.get().and_then(|log| {
+        log.worker
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .take()
+    });
     drop(worker);
 }
 
 /// How many lines nobody will read, for they came faster than they were taken.
 #[must_use]
 pub fn dropped_lines() -> u64 {
-    LOG.get().map_or(0, |log| u64::try_from(log.dropped.dropped_lines()).unwrap_or(u64::MAX))
+    LOG.get().map_or(0, |log| {
+        u64::try_from(log.dropped.dropped_lines()).unwrap_or(u64::MAX)
+    })
 }
 
 /// Begins to log. `level` is a level or a filter; a second call changes nothing.
@@ -52,14 +70,26 @@ pub fn dropped_lines() -> u64 {
 /// # Errors
 /// What is wrong with `level`.
 pub fn log(level: &str) -> Result<(), String> {
-    // A word that is no level is the name of a part of the program: alone, it would silence all others.
+    // A word that is no level is the name of a part of the program: alone, it would silence all
+    // others.
     let is_level = |word: &str| !word.is_empty() && word.parse::<LevelFilter>().is_ok();
-    if !level.split(',').map(str::trim).any(|part| part.contains(['=', '[']) || is_level(part)) {
-        return Err(format!("log.level = {level:?}: a level is off, error, warn, info, debug or trace"));
+    if !level
+        .split(',')
+        .map(str::trim)
+        .any(|part| part.contains(['=', '[']) || is_level(part))
+    {
+        return Err(format!(
+            "log.level = {level:?}: a level is off, error, warn, info, debug or trace"
+        ));
     }
-    let mut filter = EnvFilter::try_new(level).map_err(|e| format!("log.level = {level:?}: {e}"))?;
+    let mut filter =
+        EnvFilter::try_new(level).map_err(|e| format!("log.level = {level:?}: {e}"))?;
     // One line for each request that nobody can read, for whoever sends them as fast as he can.
-    if let Some(directive) = "actix_http=off".parse().ok().filter(|_| !level.contains("actix_http")) {
+    if let Some(directive) = "actix_http=off"
+        .parse()
+        .ok()
+        .filter(|_| !level.contains("actix_http"))
+    {
         filter = filter.add_directive(directive);
     }
     let _ = tracing_subscriber::fmt()
@@ -83,18 +113,26 @@ pub fn metrics() -> Result<PrometheusHandle, String> {
     static HANDLE: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
     HANDLE
         .get_or_init(|| {
-            buckets(PrometheusBuilder::new(), "interlock_provider_call_seconds", &CALL_BUCKETS)
-                .and_then(|b| buckets(b, "interlock_webhook_try_seconds", &CALL_BUCKETS))
-                .and_then(|b| buckets(b, "interlock_http_request_seconds", &CALL_BUCKETS))
-                .and_then(|b| buckets(b, "interlock_group_commit_changes", &COMMIT_BUCKETS))
-                .and_then(|b| buckets(b, "interlock_group_commit_seconds", &COMMIT_SECONDS))
-                .and_then(PrometheusBuilder::install_recorder)
-                .map_err(|e| e.to_string())
+            buckets(
+                PrometheusBuilder::new(),
+                "interlock_provider_call_seconds",
+                &CALL_BUCKETS,
+            )
+            .and_then(|b| buckets(b, "interlock_webhook_try_seconds", &CALL_BUCKETS))
+            .and_then(|b| buckets(b, "interlock_http_request_seconds", &CALL_BUCKETS))
+            .and_then(|b| buckets(b, "interlock_group_commit_changes", &COMMIT_BUCKETS))
+            .and_then(|b| buckets(b, "interlock_group_commit_seconds", &COMMIT_SECONDS))
+            .and_then(PrometheusBuilder::install_recorder)
+            .map_err(|e| e.to_string())
         })
         .clone()
 }
 
-fn buckets(builder: PrometheusBuilder, metric: &str, bounds: &[f64]) -> Result<PrometheusBuilder, BuildError> {
+fn buckets(
+    builder: PrometheusBuilder,
+    metric: &str,
+    bounds: &[f64],
+) -> Result<PrometheusBuilder, BuildError> {
     builder.set_buckets_for_metric(Matcher::Full(metric.to_owned()), bounds)
 }
 

@@ -1,4 +1,5 @@
-//! Seals credentials for the database: AES-256-GCM with a key that lies elsewhere. A stolen database opens nothing.
+//! Seals credentials for the database: AES-256-GCM with a key that lies elsewhere. A stolen
+//! database opens nothing.
 
 use aws_lc_rs::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
 
@@ -34,11 +35,16 @@ impl Vault {
             return Err(VaultError::Key);
         }
         let bytes: Vec<u8> = (0..32)
-            .map(|i| hex.get(2 * i..2 * i + 2).and_then(|h| u8::from_str_radix(h, 16).ok()))
+            .map(|i| {
+                hex.get(2 * i..2 * i + 2)
+                    .and_then(|h| u8::from_str_radix(h, 16).ok())
+            })
             .collect::<Option<_>>()
             .ok_or(VaultError::Key)?;
         let key = UnboundKey::new(&AES_256_GCM, &bytes).map_err(|_| VaultError::Key)?;
-        Ok(Self { key: LessSafeKey::new(key) })
+        Ok(Self {
+            key: LessSafeKey::new(key),
+        })
     }
 
     /// A new random key, as text.
@@ -72,15 +78,18 @@ impl Vault {
         let (nonce, body) = sealed.split_at_checked(NONCE_LEN).ok_or(VaultError::Open)?;
         let nonce = Nonce::try_assume_unique_for_key(nonce).map_err(|_| VaultError::Open)?;
         let mut body = body.to_vec();
-        let plain =
-            self.key.open_in_place(nonce, Aad::from(account_id.as_bytes()), &mut body).map_err(|_| VaultError::Open)?;
+        let plain = self
+            .key
+            .open_in_place(nonce, Aad::from(account_id.as_bytes()), &mut body)
+            .map_err(|_| VaultError::Open)?;
         Ok(plain.to_vec())
     }
 }
 
 /// What is sealed to know the key again.
 const CANARY: &str = "canary";
-/// The fact about the installation that tells whether a key is the one; made with the installation, and never again.
+/// The fact about the installation that tells whether a key is the one; made with the installation,
+/// and never again.
 pub const CANARY_FACT: &str = "credentials_canary";
 
 impl Vault {
@@ -96,7 +105,11 @@ impl Vault {
     /// Whether this was sealed with this key.
     #[must_use]
     pub fn knows(&self, canary: &str) -> bool {
-        let byte = |at: usize| canary.get(at..at + 2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
+        let byte = |at: usize| {
+            canary
+                .get(at..at + 2)
+                .and_then(|digits| u8::from_str_radix(digits, 16).ok())
+        };
         let sealed: Option<Vec<u8>> = (0..canary.len()).step_by(2).map(byte).collect();
         sealed.is_some_and(|sealed| self.open(CANARY, &sealed).is_ok())
     }

@@ -1,5 +1,6 @@
-//! Teeth: for every rule that can be broken, a short script that ends well while the rule holds and badly once it is broken.
-//! What is good and bad is read off the sandbox's book and the rows. A rule is broken for a whole process: no other test may run in it meanwhile.
+//! Teeth: for every rule that can be broken, a short script that ends well while the rule holds and
+//! badly once it is broken. What is good and bad is read off the sandbox's book and the rows. A
+//! rule is broken for a whole process: no other test may run in it meanwhile.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -24,14 +25,21 @@ type Verdict = Result<(), String>;
 
 /// A script with every rule in force, and once more with this one broken.
 async fn is_noticed(rule: Rule, script: impl AsyncFn() -> Verdict) {
-    let is_alone = std::env::var_os("NEXTEST").is_some() || std::env::args().any(|arg| arg == "--test-threads=1");
-    assert!(is_alone, "a rule is broken for the whole process: run it by nextest, or with --test-threads=1");
+    let is_alone = std::env::var_os("NEXTEST").is_some()
+        || std::env::args().any(|arg| arg == "--test-threads=1");
+    assert!(
+        is_alone,
+        "a rule is broken for the whole process: run it by nextest, or with --test-threads=1"
+    );
     broken::set(None);
     assert_eq!(script().await, Ok(()), "every rule holds");
     broken::set(Some(rule));
     let verdict = script().await;
     broken::set(None);
-    println!("{rule}: {}", verdict.expect_err("the broken rule goes unnoticed"));
+    println!(
+        "{rule}: {}",
+        verdict.expect_err("the broken rule goes unnoticed")
+    );
 }
 
 fn require(is_right: bool, wrong: impl FnOnce() -> String) -> Verdict {
@@ -40,8 +48,14 @@ fn require(is_right: bool, wrong: impl FnOnce() -> String) -> Verdict {
 
 /// The sandbox's orders for which payers are out of money.
 async fn paid_orders(app: &TestApp) -> Vec<Value> {
-    let left = |order: &Value| order["captured"].as_i64().unwrap() > order["refunded"].as_i64().unwrap();
-    app.control.orders().await.into_iter().filter(left).collect()
+    let left =
+        |order: &Value| order["captured"].as_i64().unwrap() > order["refunded"].as_i64().unwrap();
+    app.control
+        .orders()
+        .await
+        .into_iter()
+        .filter(left)
+        .collect()
 }
 
 /// Every order that was paid has its attempt: otherwise nobody will ever look for its money.
@@ -49,8 +63,15 @@ async fn every_fen_is_in_the_rows(app: &TestApp) -> Verdict {
     let facts = Facts::of(app).await;
     for order in paid_orders(app).await {
         let number = order["order_no"].as_str().unwrap();
-        let rows = facts.count(&format!("attempts WHERE provider_order_no = '{number}'")).await;
-        require(rows == 1, || format!("{} fen came in on {number}, and no row knows of it", order["captured"]))?;
+        let rows = facts
+            .count(&format!("attempts WHERE provider_order_no = '{number}'"))
+            .await;
+        require(rows == 1, || {
+            format!(
+                "{} fen came in on {number}, and no row knows of it",
+                order["captured"]
+            )
+        })?;
     }
     Ok(())
 }
@@ -82,7 +103,10 @@ fn every_rule_has_a_script() {
         Rule::MerchantWithoutMode,
         Rule::BelieveTheLastWord,
     ];
-    let all: HashSet<Rule> = scripted.into_iter().chain(drilled().map(|(rule, ..)| rule)).collect();
+    let all: HashSet<Rule> = scripted
+        .into_iter()
+        .chain(drilled().map(|(rule, ..)| rule))
+        .collect();
     assert_eq!(Rule::iter().collect::<HashSet<_>>(), all);
 }
 
@@ -94,7 +118,9 @@ async fn a_charge_that_is_sent_before_its_row_is_written_is_lost_in_a_crash() {
         let mut body = barcode("alipay", 0);
         body["wait"] = 0.into();
         app.client.pay(&body).await;
-        let verdict = require(paid_orders(&app).await.len() == 1, || "the payer was not charged".to_owned());
+        let verdict = require(paid_orders(&app).await.len() == 1, || {
+            "the payer was not charged".to_owned()
+        });
         let verdict = match verdict {
             Ok(()) => every_fen_is_in_the_rows(&app).await,
             wrong => wrong,
@@ -109,9 +135,13 @@ async fn a_charge_that_is_sent_before_its_row_is_written_is_lost_in_a_crash() {
 async fn a_charge_that_is_sent_again_under_a_new_number_loses_what_the_first_one_took() {
     is_noticed(Rule::NewNumberOnRepeat, async || {
         let app = TestApp::start().await;
-        app.control.fault(json!({"provider": "alipay", "call": "create", "kind": "garbled"})).await;
+        app.control
+            .fault(json!({"provider": "alipay", "call": "create", "kind": "garbled"}))
+            .await;
         // A notification that comes before the answer would say under which number the money is.
-        app.control.fault(json!({"provider": "alipay", "kind": "drop"})).await;
+        app.control
+            .fault(json!({"provider": "alipay", "kind": "drop"}))
+            .await;
         let mut body = barcode("alipay", 0);
         body["wait"] = 0.into();
         app.client.pay(&body).await;
@@ -127,17 +157,26 @@ async fn a_charge_that_is_sent_again_under_a_new_number_loses_what_the_first_one
 async fn a_charge_in_doubt_that_goes_elsewhere_is_told_to_have_failed_while_its_payer_has_paid() {
     is_noticed(Rule::SwitchOnUnknownCharge, async || {
         let app = TestApp::start().await;
-        app.control.fault(json!({"provider": "alipay", "call": "create", "kind": "garbled"})).await;
+        app.control
+            .fault(json!({"provider": "alipay", "call": "create", "kind": "garbled"}))
+            .await;
         // A notification that comes before the answer would say under which number the money is.
-        app.control.fault(json!({"provider": "alipay", "kind": "drop"})).await;
+        app.control
+            .fault(json!({"provider": "alipay", "kind": "drop"}))
+            .await;
         let mut body = barcode("alipay", 0);
         body["wait"] = 0.into();
         let payment = app.client.pay(&body).await.json();
-        let told = Facts::of(&app).await.told(payment["id"].as_str().unwrap()).await;
+        let told = Facts::of(&app)
+            .await
+            .told(payment["id"].as_str().unwrap())
+            .await;
         let failed = told.iter().any(|kind| kind == "payment.failed");
         let paid = paid_orders(&app).await.len();
         app.stop().await;
-        require(!(failed && paid == 1), || format!("the merchant was told {told:?}, and the payer has paid"))
+        require(!(failed && paid == 1), || {
+            format!("the merchant was told {told:?}, and the payer has paid")
+        })
     })
     .await;
 }
@@ -160,12 +199,20 @@ async fn a_payment_of_one_fen_passes_for_the_whole_amount_if_nobody_compares() {
             foreign_account: None,
             returns_by_itself: false,
         };
-        provider.script_query(Scripted { done: true, answer: Some(Queried::Paid(one_fen)) });
+        provider.script_query(Scripted {
+            done: true,
+            answer: Some(Queried::Paid(one_fen)),
+        });
         app.advance(31).await;
         let id = payment["id"].as_str().unwrap();
-        let asked = app.client.until(id, |p| p["attempts"][0]["status"] == "captured").await;
+        let asked = app
+            .client
+            .until(id, |p| p["attempts"][0]["status"] == "captured")
+            .await;
         app.stop().await;
-        require(asked["status"] != "succeeded", || format!("paid with {} of 8888 fen", asked["amount_captured"]))
+        require(asked["status"] != "succeeded", || {
+            format!("paid with {} of 8888 fen", asked["amount_captured"])
+        })
     })
     .await;
 }
@@ -190,7 +237,9 @@ async fn a_notification_that_is_acknowledged_before_it_is_stored_is_lost_in_a_cr
         let acknowledged = first["answer"]["body"] == "success";
         let rows = Facts::of(&app).await.count("notifications").await;
         app.stop().await;
-        require(!acknowledged || rows == 1, || format!("acknowledged, and {rows} rows know of it"))
+        require(!acknowledged || rows == 1, || {
+            format!("acknowledged, and {rows} rows know of it")
+        })
     })
     .await;
 }
@@ -201,10 +250,17 @@ async fn two_codes_are_alive_if_nobody_minds_a_second_live_attempt() {
         let app = TestApp::start().await;
         let payment = app.client.pay(&order()).await.expect(201);
         let path = format!("/v1/payments/{}/offers", payment["id"].as_str().unwrap());
-        app.client.post(&path, &fresh("key"), &json!({"flow": "qr"})).await;
-        let live = Facts::of(&app).await.count("attempts WHERE status = 'awaiting_payer'").await;
+        app.client
+            .post(&path, &fresh("key"), &json!({"flow": "qr"}))
+            .await;
+        let live = Facts::of(&app)
+            .await
+            .count("attempts WHERE status = 'awaiting_payer'")
+            .await;
         app.stop().await;
-        require(live <= 1, || format!("{live} attempts wait for the same payer"))
+        require(live <= 1, || {
+            format!("{live} attempts wait for the same payer")
+        })
     })
     .await;
 }
@@ -213,25 +269,41 @@ async fn two_codes_are_alive_if_nobody_minds_a_second_live_attempt() {
 async fn one_key_charges_twice_if_it_is_claimed_after_the_call() {
     is_noticed(Rule::KeyAfterCall, async || {
         let app = TestApp::start().await;
-        let slow = json!({"provider": "alipay", "call": "create", "kind": "slow", "latency_ms": 1500});
+        let slow =
+            json!({"provider": "alipay", "call": "create", "kind": "slow", "latency_ms": 1500});
         app.control.fault(slow).await;
         let key = fresh("key");
         let first = {
             let (client, key) = (app.client.clone(), key.clone());
-            tokio::spawn(async move { client.post("/v1/payments", &key, &barcode("alipay", 0)).await })
+            tokio::spawn(async move {
+                client
+                    .post("/v1/payments", &key, &barcode("alipay", 0))
+                    .await
+            })
         };
         let began = Instant::now();
         while paid_orders(&app).await.is_empty() {
-            assert!(began.elapsed() < PATIENCE, "the first charge does not arrive");
+            assert!(
+                began.elapsed() < PATIENCE,
+                "the first charge does not arrive"
+            );
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
-        // While that answer is on its way, the till asks again: a new code was scanned, under the same key.
-        app.client.post("/v1/payments", &key, &barcode("alipay", 0)).await;
+        // While that answer is on its way, the till asks again: a new code was scanned, under the
+        // same key.
+        app.client
+            .post("/v1/payments", &key, &barcode("alipay", 0))
+            .await;
         first.await.unwrap();
-        let kept = Facts::of(&app).await.count("attempts WHERE disposition = 'kept'").await;
+        let kept = Facts::of(&app)
+            .await
+            .count("attempts WHERE disposition = 'kept'")
+            .await;
         let paid = paid_orders(&app).await.len();
         app.stop().await;
-        require((kept, paid) == (1, 1), || format!("{paid} orders paid and {kept} kept under one key"))
+        require((kept, paid) == (1, 1), || {
+            format!("{paid} orders paid and {kept} kept under one key")
+        })
     })
     .await;
 }
@@ -240,13 +312,22 @@ async fn one_key_charges_twice_if_it_is_claimed_after_the_call() {
 async fn a_live_key_gives_back_what_a_test_payment_took_if_the_mode_is_forgotten() {
     is_noticed(Rule::MerchantWithoutMode, async || {
         let app = TestApp::start().await;
-        app.accounts_for(&interlock::domain::Owner::of(&app.merchant, true)).await;
+        app.accounts_for(&interlock::domain::Owner::of(&app.merchant, true))
+            .await;
         let live = app.live(&[interlock::api::auth::Scope::Refund]).await;
         let paid = app.paid().await;
         live.refund(paid["id"].as_str().unwrap(), 8888).await;
-        let refunded: i64 = app.control.orders().await.iter().map(|order| order["refunded"].as_i64().unwrap()).sum();
+        let refunded: i64 = app
+            .control
+            .orders()
+            .await
+            .iter()
+            .map(|order| order["refunded"].as_i64().unwrap())
+            .sum();
         app.stop().await;
-        require(refunded == 0, || format!("a key of another mode has given back {refunded} fen"))
+        require(refunded == 0, || {
+            format!("a key of another mode has given back {refunded} fen")
+        })
     })
     .await;
 }
@@ -261,12 +342,18 @@ async fn money_that_was_told_is_lost_if_an_answer_of_before_counts() {
     .await;
 }
 
-/// Which of the auditor's rules are about a broken one. What any other finds may be a consequence, and is no proof.
+/// Which of the auditor's rules are about a broken one. What any other finds may be a consequence,
+/// and is no proof.
 fn signs(rule: Rule) -> &'static [&'static str] {
     match rule {
         Rule::SendBeforeCommit => &["durable_before_sent", "accepted_is_kept", "sent_once"],
         Rule::NewNumberOnRepeat => &["durable_before_sent", "sent_once"],
-        Rule::SwitchOnUnknownCharge => &["no_money_kept_beside", "books_agree", "told_one_end", "one_payment_an_order"],
+        Rule::SwitchOnUnknownCharge => &[
+            "no_money_kept_beside",
+            "books_agree",
+            "told_one_end",
+            "one_payment_an_order",
+        ],
         Rule::NoAmountCheck => &["books_agree", "kept_is_there"],
         Rule::AcknowledgeBeforeCommit => &["acknowledged_is_recorded"],
         Rule::NoUniqueLiveAttempt => &["never_two_alive", "ended_is_dead"],
@@ -277,10 +364,14 @@ fn signs(rule: Rule) -> &'static [&'static str] {
             "another_body_is_refused",
             "sent_once",
         ],
-        // The shoppers of a drill have one key: whose things it may touch is found out by the script above, and by
-        // `owners`.
+        // The shoppers of a drill have one key: whose things it may touch is found out by the
+        // script above, and by `owners`.
         Rule::MerchantWithoutMode => &[],
-        Rule::TrustEveryConnection => &["accepted_is_kept", "durable_before_sent", "acknowledged_is_recorded"],
+        Rule::TrustEveryConnection => &[
+            "accepted_is_kept",
+            "durable_before_sent",
+            "acknowledged_is_recorded",
+        ],
         Rule::WaitWithoutEnd => &["served_again", "comes_to_rest", "every_loop_goes_on"],
         Rule::SleepByTheWallClock => &["jobs_go_on"],
         Rule::ResolveOldestFirst => &["asked_at_their_own_times", "known_in_time"],
@@ -290,7 +381,8 @@ fn signs(rule: Rule) -> &'static [&'static str] {
     }
 }
 
-/// Rules that need a scenario of their own: which one, how many payments, and whether it takes a PostgreSQL.
+/// Rules that need a scenario of their own: which one, how many payments, and whether it takes a
+/// PostgreSQL.
 fn drilled() -> [(Rule, &'static str, &'static str, bool); 7] {
     [
         (Rule::TrustEveryConnection, "disk-full", "30", false),
@@ -303,18 +395,26 @@ fn drilled() -> [(Rule, &'static str, &'static str, bool); 7] {
     ]
 }
 
-/// Gateways in which a rule is broken may never come to rest, and the drill waits for that for a while.
+/// Gateways in which a rule is broken may never come to rest, and the drill waits for that for a
+/// while.
 const UNTIL_GIVEN_UP: Duration = Duration::from_secs(900);
 
-/// What the auditor says of a rule that is broken in the gateways, of the first seed up to 200 in which it is about that rule.
+/// What the auditor says of a rule that is broken in the gateways, of the first seed up to 200 in
+/// which it is about that rule.
 async fn first_sign(rule: Rule, begin: u64) -> Result<Value, Vec<Value>> {
     let own = drilled().into_iter().find(|(drilled, ..)| *drilled == rule);
-    let (scenario, payments) = own.map_or(("swarm", "12"), |(_, scenario, payments, _)| (scenario, payments));
+    let (scenario, payments) = own.map_or(("swarm", "12"), |(_, scenario, payments, _)| {
+        (scenario, payments)
+    });
     let server = match own {
         Some((.., true)) => Some(Postgres::start(&[]).await),
         Some((.., false)) | None => None,
     };
-    let lying = if scenario == "redis-lies" { Some(Redis::start().await) } else { None };
+    let lying = if scenario == "redis-lies" {
+        Some(Redis::start().await)
+    } else {
+        None
+    };
     let redis = lying.as_ref().map(Redis::url);
     let postgres = server.as_ref().map(|server| server.url.as_str());
     // A scenario that is about the rule must not need many seeds.
@@ -322,17 +422,41 @@ async fn first_sign(rule: Rule, begin: u64) -> Result<Value, Vec<Value>> {
     let (mut from, mut beside) = (begin, Vec::new());
     while from <= last_seed {
         let (name, seeds) = (rule.to_string(), format!("{from}..{last_seed}"));
-        let mut args = vec!["--scenario", scenario, "--seeds", &seeds, "--payments", payments, "--first"];
+        let mut args = vec![
+            "--scenario",
+            scenario,
+            "--seeds",
+            &seeds,
+            "--payments",
+            payments,
+            "--first",
+        ];
         if let Some(redis) = &redis {
             args.extend(["--redis", redis.as_str()]);
         }
-        let drilled = crate::drill::drill_on(postgres, &args, &[(broken::VARIABLE, &name)], UNTIL_GIVEN_UP).await;
-        let violations = drilled.line["violations"].as_array().cloned().unwrap_or_default();
-        let is_about = |violation: &&Value| signs(rule).iter().any(|sign| violation["rule"] == *sign);
+        let drilled = crate::drill::drill_on(
+            postgres,
+            &args,
+            &[(broken::VARIABLE, &name)],
+            UNTIL_GIVEN_UP,
+        )
+        .await;
+        let violations = drilled.line["violations"]
+            .as_array()
+            .cloned()
+            .unwrap_or_default();
+        let is_about =
+            |violation: &&Value| signs(rule).iter().any(|sign| violation["rule"] == *sign);
         if let Some(sign) = violations.iter().find(is_about) {
             return Ok(sign.clone());
         }
-        let Some(last) = violations.iter().filter_map(|violation| violation["seed"].as_u64()).max() else { break };
+        let Some(last) = violations
+            .iter()
+            .filter_map(|violation| violation["seed"].as_u64())
+            .max()
+        else {
+            break;
+        };
         from = last + 1;
         beside.extend(violations);
     }
@@ -340,12 +464,18 @@ async fn first_sign(rule: Rule, begin: u64) -> Result<Value, Vec<Value>> {
 }
 
 async fn is_found(rule: Rule, begin: u64) {
-    let sign = first_sign(rule, begin).await.expect("nobody has noticed that it was broken");
-    println!("{rule}: seed {}, {}: {}", sign["seed"], sign["rule"], sign["found"]);
+    let sign = first_sign(rule, begin)
+        .await
+        .expect("nobody has noticed that it was broken");
+    println!(
+        "{rule}: seed {}, {}: {}",
+        sign["seed"], sign["rule"], sign["found"]
+    );
 }
 
-/// The same by the drill: a rule is broken in the gateways that it starts, and what it says tells. It begins shortly before a
-/// seed that has drawn what shows it; those before were drilled often enough.
+/// The same by the drill: a rule is broken in the gateways that it starts, and what it says tells.
+/// It begins shortly before a seed that has drawn what shows it; those before were drilled often
+/// enough.
 macro_rules! found_by_a_swarm {
     ($($test:ident: $rule:ident from $begin:literal,)*) => {
         const FOUND_BY_A_SWARM: &[Rule] = &[$(Rule::$rule),*];
@@ -371,7 +501,9 @@ found_by_a_swarm! {
 #[test]
 fn every_rule_that_a_drill_can_see_broken_is_found_by_one() {
     let has_its_own = |rule: &Rule| drilled().iter().any(|(drilled, ..)| drilled == rule);
-    let rest: HashSet<Rule> = Rule::iter().filter(|rule| !signs(*rule).is_empty() && !has_its_own(rule)).collect();
+    let rest: HashSet<Rule> = Rule::iter()
+        .filter(|rule| !signs(*rule).is_empty() && !has_its_own(rule))
+        .collect();
     assert_eq!(rest, FOUND_BY_A_SWARM.iter().copied().collect());
 }
 
@@ -383,10 +515,13 @@ mod by_its_own_scenario {
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "takes its scenario's minutes"]
-    async fn charges_in_doubt_wait_behind_expired_codes_of_a_dead_provider_if_what_is_oldest_comes_first() {
+    async fn charges_in_doubt_wait_behind_expired_codes_of_a_dead_provider_if_what_is_oldest_comes_first()
+     {
         is_noticed(Rule::ResolveOldestFirst, async || {
             let decided = crate::urgency::charges_beside_expired_codes(250, 4).await;
-            require(decided < Duration::from_secs(9), || format!("the charges were decided after {decided:?}"))
+            require(decided < Duration::from_secs(9), || {
+                format!("the charges were decided after {decided:?}")
+            })
         })
         .await;
     }

@@ -1,5 +1,5 @@
-//! `kill -9` at every kill point: whatever the gateway was doing, the next one finds it in the rows and brings it to
-//! its true end, with and without the client's help, and no money is kept twice.
+//! `kill -9` at every kill point: whatever the gateway was doing, the next one finds it in the rows
+//! and brings it to its true end, with and without the client's help, and no money is kept twice.
 
 mod audit;
 mod held_up;
@@ -7,7 +7,8 @@ mod many;
 mod scenarios;
 mod stage;
 
-/// One test for each kill point and each scenario that passes it: `crash::pay_after_call::switching`.
+/// One test for each kill point and each scenario that passes it:
+/// `crash::pay_after_call::switching`.
 macro_rules! a_gateway_is_killed_at {
     ($($point:ident while $($scenario:ident),+;)+) => {
         const COVERED: &[&str] = &[$(stringify!($point)),+];

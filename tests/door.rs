@@ -1,5 +1,5 @@
-//! The gateway's own addresses: what answers where, how long connections are kept, how many, and what an operator is
-//! warned of at the start.
+//! The gateway's own addresses: what answers where, how long connections are kept, how many, and
+//! what an operator is warned of at the start.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::time::{Duration, Instant};
@@ -30,8 +30,13 @@ async fn calls(client: &Client) -> Vec<(Method, String)> {
 }
 
 async fn ask(base: &str, client: &Client, method: &Method, path: &str) -> Answer {
-    let client = Client { base: base.to_owned(), ..client.clone() };
-    client.send(method.clone(), path, Some("key"), Some(b"{}".to_vec())).await
+    let client = Client {
+        base: base.to_owned(),
+        ..client.clone()
+    };
+    client
+        .send(method.clone(), path, Some("key"), Some(b"{}".to_vec()))
+        .await
 }
 
 /// Whether the address has this call at all.
@@ -43,44 +48,80 @@ fn is_there(answer: &Answer) -> bool {
 #[tokio::test(flavor = "multi_thread")]
 async fn what_needs_the_scope_admin_answers_at_its_own_address_and_nowhere_else() {
     let app = TestApp::with(&[("server.admin", "127.0.0.1:0")]).await;
-    let (public, admin) = (app.client.base.clone(), format!("http://{}", app.admin().unwrap()));
+    let (public, admin) = (
+        app.client.base.clone(),
+        format!("http://{}", app.admin().unwrap()),
+    );
     let lesser = [Scope::Pay, Scope::Refund, Scope::Finance];
-    let lesser = issue::new_key(&app.app().store, &app.owner(), &lesser).await.unwrap();
+    let lesser = issue::new_key(&app.app().store, &app.owner(), &lesser)
+        .await
+        .unwrap();
     let lesser = Client::new(&admin, &lesser);
     let (mut here, mut there) = (0, 0);
     for (method, path) in calls(&app.client).await {
         let at_admin = ask(&admin, &lesser, &method, &path).await;
-        assert!(is_there(&at_admin), "{method} {path} answers at the address for administration");
-        let needs_admin = at_admin.status == 403 && at_admin.json()["detail"].to_string().contains("admin");
+        assert!(
+            is_there(&at_admin),
+            "{method} {path} answers at the address for administration"
+        );
+        let needs_admin =
+            at_admin.status == 403 && at_admin.json()["detail"].to_string().contains("admin");
         let is_public = is_there(&ask(&public, &app.client, &method, &path).await);
-        assert_eq!(is_public, !needs_admin && path != "/metrics", "{method} {path}");
+        assert_eq!(
+            is_public,
+            !needs_admin && path != "/metrics",
+            "{method} {path}"
+        );
         if is_public { here += 1 } else { there += 1 }
     }
     println!("{here} calls answer at both addresses, {there} for administration alone");
     assert!(here >= 20 && there >= 15, "{here} {there}");
     for path in ["/docs/", "/openapi.json", "/healthz", "/readyz", "/status"] {
         for base in [&public, &admin] {
-            assert_eq!(ask(base, &app.client, &Method::GET, path).await.status, 200, "{base}{path}");
+            assert_eq!(
+                ask(base, &app.client, &Method::GET, path).await.status,
+                200,
+                "{base}{path}"
+            );
         }
     }
     // What is allowed at a path is what answers there.
     let wrong = ask(&public, &app.client, &Method::DELETE, "/v1/accounts").await;
-    assert_eq!((wrong.status.as_u16(), &wrong.headers["allow"].to_str().unwrap()), (405, &"GET"));
+    assert_eq!(
+        (
+            wrong.status.as_u16(),
+            &wrong.headers["allow"].to_str().unwrap()
+        ),
+        (405, &"GET")
+    );
     let wrong = ask(&admin, &app.client, &Method::DELETE, "/v1/accounts").await;
-    assert_eq!((wrong.status.as_u16(), &wrong.headers["allow"].to_str().unwrap()), (405, &"GET, POST"));
+    assert_eq!(
+        (
+            wrong.status.as_u16(),
+            &wrong.headers["allow"].to_str().unwrap()
+        ),
+        (405, &"GET, POST")
+    );
     app.client.pay(&order()).await.expect(201);
     app.stop().await;
 
     let whole = TestApp::start().await;
     for (method, path) in calls(&whole.client).await {
-        assert!(is_there(&ask(&whole.client.base, &whole.client, &method, &path).await), "{method} {path}");
+        assert!(
+            is_there(&ask(&whole.client.base, &whole.client, &method, &path).await),
+            "{method} {path}"
+        );
     }
     whole.stop().await;
 }
 
-/// Sends a request and reads its answer; the connection stays open if the gateway keeps it. Returns the answer's head.
+/// Sends a request and reads its answer; the connection stays open if the gateway keeps it. Returns
+/// the answer's head.
 async fn over(stream: &mut TcpStream) -> Option<String> {
-    stream.write_all(b"GET /healthz HTTP/1.1\r\nHost: gateway\r\n\r\n").await.ok()?;
+    stream
+        .write_all(b"GET /healthz HTTP/1.1\r\nHost: gateway\r\n\r\n")
+        .await
+        .ok()?;
     let mut bytes = Vec::new();
     while !bytes.ends_with(b"\"ok\"}") {
         let mut chunk = [0; 1024];
@@ -101,8 +142,16 @@ async fn a_connection_outlives_the_pauses_of_a_balancer_and_ends_when_the_gatewa
     let began = Instant::now();
     app.stop().await;
     println!("stopped with an idle connection in {:?}", began.elapsed());
-    assert!(began.elapsed() < Duration::from_secs(10), "an idle connection holds nothing up: {:?}", began.elapsed());
-    assert_eq!(kept.read(&mut [0; 16]).await.unwrap_or(0), 0, "it has ended");
+    assert!(
+        began.elapsed() < Duration::from_secs(10),
+        "an idle connection holds nothing up: {:?}",
+        began.elapsed()
+    );
+    assert_eq!(
+        kept.read(&mut [0; 16]).await.unwrap_or(0),
+        0,
+        "it has ended"
+    );
 
     let short = TestApp::with(&[("server.keep_alive_s", "1")]).await;
     let mut kept = TcpStream::connect(short.address()).await.unwrap();
@@ -123,7 +172,10 @@ async fn two_thousand_idle_connections_leave_room_for_payments() {
         told += usize::from(head.contains("connection: close"));
         idle.push(stream);
     }
-    assert!((1_495..=1_500).contains(&told), "so many were told that they are not kept: {told}");
+    assert!(
+        (1_495..=1_500).contains(&told),
+        "so many were told that they are not kept: {told}"
+    );
     let mut open = 0;
     for stream in &mut idle {
         let ended = tokio::time::timeout(Duration::from_millis(1), stream.read(&mut [0; 1])).await;
@@ -150,32 +202,67 @@ async fn a_folder_that_was_open_to_others_is_narrowed_and_the_operator_is_warned
     let database = database(folder.path()).await;
     let serve = |listen: &str| {
         let mut command = interlock();
-        command.args(["serve", "--listen", listen, "--sandbox", &Control::new(&sandbox).url, "--database", &database]);
+        command.args([
+            "serve",
+            "--listen",
+            listen,
+            "--sandbox",
+            &Control::new(&sandbox).url,
+            "--database",
+            &database,
+        ]);
         command.arg("--data").arg(&data);
         command
     };
     let process = Process::launch(serve("127.0.0.1:0"), &data).await;
-    assert_eq!(std::fs::metadata(&data).unwrap().permissions().mode() & 0o777, 0o700);
+    assert_eq!(
+        std::fs::metadata(&data).unwrap().permissions().mode() & 0o777,
+        0o700
+    );
     let log = logged(&data, "providers.allow_networks").await;
-    assert!(log.contains("it is 700 now") && log.contains("WARN"), "{log}");
-    assert!(!log.contains("server.public_url") && !log.contains("live accounts"), "{log}");
+    assert!(
+        log.contains("it is 700 now") && log.contains("WARN"),
+        "{log}"
+    );
+    assert!(
+        !log.contains("server.public_url") && !log.contains("live accounts"),
+        "{log}"
+    );
     // A live account, beside the sandbox.
     let key = format!("sk_live_{}", interlock::domain::id::token().unwrap());
     let made = interlock()
-        .args(["key", "demo", "--scopes", "admin", "--live", "--database", &database, "--data"])
+        .args([
+            "key",
+            "demo",
+            "--scopes",
+            "admin",
+            "--live",
+            "--database",
+            &database,
+            "--data",
+        ])
         .arg(&data)
         .output()
         .await
         .unwrap();
-    let key = String::from_utf8(made.stdout).map(|text| text.trim().to_owned()).unwrap_or(key);
+    let key = String::from_utf8(made.stdout)
+        .map(|text| text.trim().to_owned())
+        .unwrap_or(key);
     let live = Client::new(&process.demo.base_url, &key);
-    let (_, credentials) = Control::new(&sandbox).call(Method::GET, "/credentials", None).await;
+    let (_, credentials) = Control::new(&sandbox)
+        .call(Method::GET, "/credentials", None)
+        .await;
     let mut settings = credentials["alipay"].clone();
     settings["app_id"] = json!("2021999999999999");
     // Nobody is there to say that it is none.
     settings["base_url"] = json!("http://127.0.0.1:9");
-    let body = json!({"provider": "alipay", "name": "real", "credentials": settings}).to_string().into_bytes();
-    let account: Value = live.send(Method::POST, "/v1/accounts", None, Some(body)).await.expect(201);
+    let body = json!({"provider": "alipay", "name": "real", "credentials": settings})
+        .to_string()
+        .into_bytes();
+    let account: Value = live
+        .send(Method::POST, "/v1/accounts", None, Some(body))
+        .await
+        .expect(201);
     assert_eq!(account["livemode"], true);
     process.terminate().await;
     std::fs::remove_file(data.join("stderr.log")).unwrap();

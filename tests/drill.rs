@@ -1,5 +1,5 @@
-//! Drills: the program breaks everything on purpose, and nothing is kept twice or lost. Short ones of every scenario; what a
-//! drill would say if a rule were broken is seen in [`crate::broken`].
+//! Drills: the program breaks everything on purpose, and nothing is kept twice or lost. Short ones
+//! of every scenario; what a drill would say if a rule were broken is seen in [`crate::broken`].
 
 use std::process::Stdio;
 use std::time::Duration;
@@ -29,19 +29,44 @@ pub async fn drill(args: &[&str], env: &[(&str, &str)]) -> Drilled {
 }
 
 /// Drills on this PostgreSQL, or on the embedded database.
-pub async fn drill_on(postgres: Option<&str>, args: &[&str], env: &[(&str, &str)], patience: Duration) -> Drilled {
+pub async fn drill_on(
+    postgres: Option<&str>,
+    args: &[&str],
+    env: &[(&str, &str)],
+    patience: Duration,
+) -> Drilled {
     let folder = tempfile::tempdir().unwrap();
     let mut command = interlock();
-    command.args(["drill", "--json", "--jobs", "6"]).args(args).envs(env.iter().copied()).current_dir(folder.path());
+    command
+        .args(["drill", "--json", "--jobs", "6"])
+        .args(args)
+        .envs(env.iter().copied())
+        .current_dir(folder.path());
     if let Some(url) = postgres {
         command.args(["--database", url]);
     }
-    let running = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
-    let ended = tokio::time::timeout(patience, running.wait_with_output()).await.expect("it ends").unwrap();
+    let running = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let ended = tokio::time::timeout(patience, running.wait_with_output())
+        .await
+        .expect("it ends")
+        .unwrap();
     let said = String::from_utf8(ended.stdout).unwrap();
     println!("{said}{}", String::from_utf8_lossy(&ended.stderr));
-    let line = said.lines().last().and_then(|line| serde_json::from_str(line).ok()).unwrap_or_default();
-    Drilled { line, said, is_clean: ended.status.success() }
+    let line = said
+        .lines()
+        .last()
+        .and_then(|line| serde_json::from_str(line).ok())
+        .unwrap_or_default();
+    Drilled {
+        line,
+        said,
+        is_clean: ended.status.success(),
+    }
 }
 
 async fn finds_nothing(args: &[&str]) -> Value {
@@ -49,13 +74,23 @@ async fn finds_nothing(args: &[&str]) -> Value {
     assert!(drilled.is_clean, "see above");
     let line = drilled.line;
     assert_eq!(line["violations"], serde_json::json!([]));
-    assert_eq!((&line["captured_twice_kept"], &line["lost"], &line["unended"]), (&0.into(), &0.into(), &0.into()));
-    assert!(line["payments"].as_u64().unwrap() > 0, "payments were made: {line}");
+    assert_eq!(
+        (
+            &line["captured_twice_kept"],
+            &line["lost"],
+            &line["unended"]
+        ),
+        (&0.into(), &0.into(), &0.into())
+    );
+    assert!(
+        line["payments"].as_u64().unwrap() > 0,
+        "payments were made: {line}"
+    );
     line
 }
 
-/// Two gateways on PostgreSQL take their time in a build like this: there a few seeds have to do, and of the scenarios those
-/// whose trouble is the database's or the gateways'.
+/// Two gateways on PostgreSQL take their time in a build like this: there a few seeds have to do,
+/// and of the scenarios those whose trouble is the database's or the gateways'.
 fn on_postgres() -> bool {
     std::env::var("INTERLOCK_TEST_DATABASE").is_ok_and(|kind| kind == "postgres")
 }
@@ -64,10 +99,22 @@ fn on_postgres() -> bool {
 async fn a_swarm_of_faults_breaks_nothing() {
     let seeds = if on_postgres() { "1..6" } else { "1..24" };
     let redis = Redis::start().await.alone();
-    let swarm = ["--scenario", "swarm", "--seeds", seeds, "--payments", "10", "--redis", &redis.url];
+    let swarm = [
+        "--scenario",
+        "swarm",
+        "--seeds",
+        seeds,
+        "--payments",
+        "10",
+        "--redis",
+        &redis.url,
+    ];
     let line = finds_nothing(&swarm).await;
     assert!(line["kills"].as_u64().unwrap() > 0, "gateways died: {line}");
-    assert!(line["forged"].as_u64().unwrap() > 0, "somebody forged: {line}");
+    assert!(
+        line["forged"].as_u64().unwrap() > 0,
+        "somebody forged: {line}"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,10 +125,21 @@ async fn the_busiest_night_costs_many_payments_unless_they_may_go_elsewhere() {
     let night = ["--scenario", "double-eleven", "--payments", "30"];
     let with = finds_nothing(&night).await;
     let without = finds_nothing(&[&night[..], &["--no-switchover"]].concat()).await;
-    let percent =
-        |line: &Value| line["success_rate"].as_str().unwrap().split('.').next().unwrap().parse::<u32>().unwrap();
+    let percent = |line: &Value| {
+        line["success_rate"]
+            .as_str()
+            .unwrap()
+            .split('.')
+            .next()
+            .unwrap()
+            .parse::<u32>()
+            .unwrap()
+    };
     let (with, without) = (percent(&with), percent(&without));
-    assert!(with >= 99 && with > 2 * without, "{with} % with, {without} % without");
+    assert!(
+        with >= 99 && with > 2 * without,
+        "{with} % with, {without} % without"
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -89,7 +147,13 @@ async fn whatever_is_lost_late_forged_or_down_is_found_out() {
     if on_postgres() {
         return;
     }
-    for scenario in ["lost-answers", "late-money", "forged", "all-down", "flapping"] {
+    for scenario in [
+        "lost-answers",
+        "late-money",
+        "forged",
+        "all-down",
+        "flapping",
+    ] {
         finds_nothing(&["--scenario", scenario, "--payments", "15"]).await;
     }
 }
@@ -106,14 +170,30 @@ async fn a_full_disk_loses_nothing_that_was_answered() {
         return;
     }
     let seeds = if on_postgres() { "1..2" } else { "1..4" };
-    finds_nothing(&["--scenario", "disk-full", "--seeds", seeds, "--payments", "20"]).await;
+    finds_nothing(&[
+        "--scenario",
+        "disk-full",
+        "--seeds",
+        seeds,
+        "--payments",
+        "20",
+    ])
+    .await;
 }
 
 /// The embedded database has no connection that could fall silent.
 #[tokio::test(flavor = "multi_thread")]
 async fn connections_that_fall_silent_stop_nobody() {
     if on_postgres() {
-        finds_nothing(&["--scenario", "silence", "--seeds", "1..2", "--payments", "10"]).await;
+        finds_nothing(&[
+            "--scenario",
+            "silence",
+            "--seeds",
+            "1..2",
+            "--payments",
+            "10",
+        ])
+        .await;
     }
 }
 
@@ -130,13 +210,29 @@ async fn what_nobody_tells_of_is_found_out_in_a_storm() {
 #[tokio::test(flavor = "multi_thread")]
 async fn without_redis_nothing_is_lost() {
     let redis = Redis::start().await.alone();
-    finds_nothing(&["--scenario", "redis-gone", "--payments", "20", "--redis", &redis.url]).await;
+    finds_nothing(&[
+        "--scenario",
+        "redis-gone",
+        "--payments",
+        "20",
+        "--redis",
+        &redis.url,
+    ])
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_redis_says_a_mended_provider_comes_back() {
     let redis = Redis::start().await.alone();
-    let line = finds_nothing(&["--scenario", "redis-lies", "--payments", "20", "--redis", &redis.url]).await;
+    let line = finds_nothing(&[
+        "--scenario",
+        "redis-lies",
+        "--payments",
+        "20",
+        "--redis",
+        &redis.url,
+    ])
+    .await;
     println!("{line}");
 }
 
@@ -146,20 +242,45 @@ async fn a_hostile_merchant_takes_nothing_from_the_good_one_beside_it() {
         return;
     }
     let line = finds_nothing(&["--scenario", "bad-neighbour", "--payments", "100"]).await;
-    println!("{} without the neighbour, {} beside it", line["success_rate_without_neighbour"], line["success_rate"]);
+    println!(
+        "{} without the neighbour, {} beside it",
+        line["success_rate_without_neighbour"], line["success_rate"]
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn every_scenario_is_explained_and_a_wrong_one_is_named() {
     let listed = drill(&["--list"], &[]).await;
-    let names = ["double-eleven", "lost-answers", "late-money", "crash-everywhere", "database-trouble", "redis-gone"];
-    let others =
-        ["all-down", "flapping", "forged", "swarm", "disk-full", "silence", "clock-set", "storm", "redis-lies"];
+    let names = [
+        "double-eleven",
+        "lost-answers",
+        "late-money",
+        "crash-everywhere",
+        "database-trouble",
+        "redis-gone",
+    ];
+    let others = [
+        "all-down",
+        "flapping",
+        "forged",
+        "swarm",
+        "disk-full",
+        "silence",
+        "clock-set",
+        "storm",
+        "redis-lies",
+    ];
     let others = others.iter().chain(&["bad-neighbour"]);
     for name in names.iter().chain(others) {
-        assert!(listed.said.contains(&format!("{name} (")), "{name} is explained");
+        assert!(
+            listed.said.contains(&format!("{name} (")),
+            "{name} is explained"
+        );
     }
     assert!(!drill(&["--scenario", "nonsense"], &[]).await.is_clean);
-    assert!(!drill(&["--scenario", "redis-gone"], &[]).await.is_clean, "it needs one");
+    assert!(
+        !drill(&["--scenario", "redis-gone"], &[]).await.is_clean,
+        "it needs one"
+    );
     assert!(!drill(&["--seeds", "nonsense"], &[]).await.is_clean);
 }

@@ -1,5 +1,6 @@
-//! What merchants send, under odd and hostile input: bodies are read strictly or refused with a problem that names a member.
-//! What providers send is fuzzed where it is read, in `providers/src/*/fuzz.rs`, by the same driver.
+//! What merchants send, under odd and hostile input: bodies are read strictly or refused with a
+//! problem that names a member. What providers send is fuzzed where it is read, in
+//! `providers/src/*/fuzz.rs`, by the same driver.
 
 #[path = "fuzz/driver.rs"]
 mod driver;
@@ -33,13 +34,19 @@ const WORDS: &[&str] = &[
 ];
 
 fn read<T: DeserializeOwned>(body: &[u8]) -> Result<T, (u16, String)> {
-    RawBody(bytes::Bytes::copy_from_slice(body)).json::<T>().map_err(|problem| {
-        assert!([400, 422].contains(&problem.status), "{problem:?}");
-        (problem.status, problem.param.expect("the member at fault is named"))
-    })
+    RawBody(bytes::Bytes::copy_from_slice(body))
+        .json::<T>()
+        .map_err(|problem| {
+            assert!([400, 422].contains(&problem.status), "{problem:?}");
+            (
+                problem.status,
+                problem.param.expect("the member at fault is named"),
+            )
+        })
 }
 
-/// No object has a member twice, by another way of looking than the code's own: every member that is written is there.
+/// No object has a member twice, by another way of looking than the code's own: every member that
+/// is written is there.
 fn has_every_member(text: &str, value: &Value) -> bool {
     fn members(value: &Value) -> usize {
         match value {
@@ -68,12 +75,21 @@ fn a_body_is_read_strictly_or_refused_by_the_name_of_a_member() {
         order(),
         barcode("alipay", 0),
         json!({"amount": 1, "merchant_refund_no": "r1", "reason": "returned"}),
-        json!({"provider": "alipay", "name": "shop", "credentials": {"app_id": "1", "app_private_key": "x"}}),
+        json!({"provider": "alipay", "name": "shop",
+            "credentials": {"app_id": "1", "app_private_key": "x"}}),
         json!({"url": "https://example.com/hook", "events": ["payment.succeeded"]}),
         json!({"metadata": {"a": [1, 2.5, null, true, {"b": "c"}]}}),
     ];
-    let seeds = bodies.iter().map(|body| body.to_string().into_bytes()).collect();
-    Fuzz { name: "api_body", seeds, words: WORDS }.run(|body| {
+    let seeds = bodies
+        .iter()
+        .map(|body| body.to_string().into_bytes())
+        .collect();
+    Fuzz {
+        name: "api_body",
+        seeds,
+        words: WORDS,
+    }
+    .run(|body| {
         let any = read::<Value>(body);
         let seen = [
             read::<CreatePayment>(body).map(drop),
@@ -84,14 +100,20 @@ fn a_body_is_read_strictly_or_refused_by_the_name_of_a_member() {
         match &any {
             Ok(value) => {
                 let text = std::str::from_utf8(body).expect("what was read is text");
-                assert!(has_every_member(text, value), "a member that comes twice was read");
+                assert!(
+                    has_every_member(text, value),
+                    "a member that comes twice was read"
+                );
                 assert_eq!(
                     read::<Value>(value.to_string().as_bytes()).as_ref(),
                     Ok(value),
                     "it reads as it is written"
                 );
             }
-            Err(_) => assert!(seen.iter().all(Result::is_err), "no strict JSON, and read all the same"),
+            Err(_) => assert!(
+                seen.iter().all(Result::is_err),
+                "no strict JSON, and read all the same"
+            ),
         }
         saw((seen, any.map(|value| value.to_string().len() / 16)))
     });

@@ -1,5 +1,5 @@
-//! What gateways know of the health of routes: shared through a real Redis, their own while it is away, and never
-//! waited for by a payment.
+//! What gateways know of the health of routes: shared through a real Redis, their own while it is
+//! away, and never waited for by a payment.
 
 mod lies;
 
@@ -21,16 +21,30 @@ async fn gateway(redis: &str) -> TestApp {
     TestApp::with(&[("redis.url", redis)]).await
 }
 
-/// Another one at the same providers, with a database of its own that says it is of the same installation.
+/// Another one at the same providers, with a database of its own that says it is of the same
+/// installation.
 async fn beside(first: &TestApp, redis: &str) -> TestApp {
     let ground = Ground::new().await;
-    let name = first.app().store.installation(INSTALLATION, "same").await.unwrap();
+    let name = first
+        .app()
+        .store
+        .installation(INSTALLATION, "same")
+        .await
+        .unwrap();
     name_installation(&ground.database, &name).await;
-    TestApp::on(ground, &[("redis.url", redis), ("sandbox.listen", &first.control.url)]).await
+    TestApp::on(
+        ground,
+        &[("redis.url", redis), ("sandbox.listen", &first.control.url)],
+    )
+    .await
 }
 
 fn breaker(app: &TestApp, provider: &str) -> String {
-    let vital = app.app().health.board().peek_provider(provider.parse().unwrap(), Flow::Qr, Mode::Test);
+    let vital =
+        app.app()
+            .health
+            .board()
+            .peek_provider(provider.parse().unwrap(), Flow::Qr, Mode::Test);
     let gate: Option<&'static str> = vital.map(|vital| vital.gate().into());
     gate.unwrap_or("unknown").to_owned()
 }
@@ -38,15 +52,19 @@ fn breaker(app: &TestApp, provider: &str) -> String {
 async fn until(what: &str, holds: impl Fn() -> bool) {
     let began = Instant::now();
     while !holds() {
-        // A breaker that opened twice asks for six good probes, one a second; beside other tests that takes a while.
+        // A breaker that opened twice asks for six good probes, one a second; beside other tests
+        // that takes a while.
         assert!(began.elapsed() < 3 * PATIENCE, "not so: {what}");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
 }
 
-/// Payments while Alipay cannot be reached, until its breaker opens; each of them is offered all the same.
+/// Payments while Alipay cannot be reached, until its breaker opens; each of them is offered all
+/// the same.
 async fn break_alipay(app: &TestApp) {
-    app.control.fault(json!({"provider": "alipay", "kind": "refuse"})).await;
+    app.control
+        .fault(json!({"provider": "alipay", "kind": "refuse"}))
+        .await;
     for _ in 0..20 {
         if breaker(app, "alipay") == "open" {
             return;
@@ -64,7 +82,9 @@ async fn offered(app: &TestApp) -> Value {
 
 async fn is_shared(app: &TestApp) -> bool {
     let metrics = app.client.get("/metrics").await;
-    String::from_utf8(metrics.bytes).unwrap().contains("interlock_shared_health_up 1")
+    String::from_utf8(metrics.bytes)
+        .unwrap()
+        .contains("interlock_shared_health_up 1")
 }
 
 /// Each of these holds of one server and of a cluster alike.
@@ -98,7 +118,10 @@ async fn what_one_learns_all_know(redis: Nodes) {
     let app = gateway(&redis.url).await;
     let other = beside(&app, &redis.url).await;
     break_alipay(&app).await;
-    until("the other one knows", || breaker(&other, "alipay") == "open").await;
+    until("the other one knows", || {
+        breaker(&other, "alipay") == "open"
+    })
+    .await;
     // It comes back by itself, for both, and nobody's payment was the one that found out.
     app.control.mend().await;
     until("it is back here", || breaker(&app, "alipay") != "open").await;
@@ -112,14 +135,20 @@ async fn emptied(mut redis: Nodes) {
     break_alipay(&app).await;
     redis.ask_all(&["FLUSHALL"]).await;
     let late = beside(&app, &redis.url).await;
-    until("who came later knows", || breaker(&late, "alipay") == "open").await;
+    until("who came later knows", || {
+        breaker(&late, "alipay") == "open"
+    })
+    .await;
     late.stop().await;
 
     redis.kill().await;
     offered(&app).await;
     redis.restart().await;
     let late = beside(&app, &redis.url).await;
-    until("who came after the restart knows", || breaker(&late, "alipay") == "open").await;
+    until("who came after the restart knows", || {
+        breaker(&late, "alipay") == "open"
+    })
+    .await;
     assert!(is_shared(&late).await);
     late.stop().await;
     app.stop().await;
@@ -131,10 +160,17 @@ async fn stalled(redis: Nodes) {
     redis.signal(Signal::STOP);
     break_alipay(&app).await;
     let next = offered(&app).await;
-    assert_eq!(next["attempts"].as_array().unwrap().len(), 1, "no call is wasted: {next:#}");
+    assert_eq!(
+        next["attempts"].as_array().unwrap().len(),
+        1,
+        "no call is wasted: {next:#}"
+    );
     redis.signal(Signal::CONT);
     let other = beside(&app, &redis.url).await;
-    until("the others hear of it", || breaker(&other, "alipay") == "open").await;
+    until("the others hear of it", || {
+        breaker(&other, "alipay") == "open"
+    })
+    .await;
     other.stop().await;
     app.stop().await;
 }
@@ -143,11 +179,22 @@ async fn stalled(redis: Nodes) {
 async fn asked_nothing(redis: Nodes) {
     let app = gateway(&redis.url).await;
     let scripts = async || {
-        let calls = |line: &str| line.split_once("calls=")?.1.split_once(',')?.0.parse::<u64>().ok();
+        let calls = |line: &str| {
+            line.split_once("calls=")?
+                .1
+                .split_once(',')?
+                .0
+                .parse::<u64>()
+                .ok()
+        };
         let mut sum = 0;
         for info in redis.ask_all(&["INFO", "commandstats"]).await {
             let info = redis::from_redis_value::<String>(info).unwrap();
-            sum += info.lines().filter(|line| line.starts_with("cmdstat_eval")).filter_map(calls).sum::<u64>();
+            sum += info
+                .lines()
+                .filter(|line| line.starts_with("cmdstat_eval"))
+                .filter_map(calls)
+                .sum::<u64>();
         }
         sum
     };
@@ -157,8 +204,14 @@ async fn asked_nothing(redis: Nodes) {
     }
     let exchanges = scripts().await - before;
     let intervals = u64::try_from(began.elapsed().as_millis()).unwrap() / 200 + 2;
-    println!("{exchanges} exchanges in {:?} and 100 payments", began.elapsed());
-    assert!(exchanges <= intervals, "{exchanges} exchanges in {intervals} intervals");
+    println!(
+        "{exchanges} exchanges in {:?} and 100 payments",
+        began.elapsed()
+    );
+    assert!(
+        exchanges <= intervals,
+        "{exchanges} exchanges in {intervals} intervals"
+    );
     app.stop().await;
 }
 
@@ -166,12 +219,33 @@ async fn asked_nothing(redis: Nodes) {
 async fn spent(redis: Nodes) {
     let app = gateway(&redis.url).await;
     let other = beside(&app, &redis.url).await;
-    (0..20).for_each(|_| app.app().budget.timed_out(&interlock::domain::Owner::of("mer_1", false), 0));
-    (0..10).for_each(|_| other.app().budget.timed_out(&interlock::domain::Owner::of("mer_1", false), 0));
-    until("both know what both have spent", || [&app, &other].iter().all(|one| one.app().budget.left() == 200)).await;
+    (0..20).for_each(|_| {
+        app.app()
+            .budget
+            .timed_out(&interlock::domain::Owner::of("mer_1", false), 0)
+    });
+    (0..10).for_each(|_| {
+        other
+            .app()
+            .budget
+            .timed_out(&interlock::domain::Owner::of("mer_1", false), 0)
+    });
+    until("both know what both have spent", || {
+        [&app, &other]
+            .iter()
+            .all(|one| one.app().budget.left() == 200)
+    })
+    .await;
     redis.ask_all(&["FLUSHALL"]).await;
-    app.app().budget.timed_out(&interlock::domain::Owner::of("mer_1", false), 0);
-    until("nor is it forgotten", || [&app, &other].iter().all(|one| one.app().budget.left() <= 200)).await;
+    app.app()
+        .budget
+        .timed_out(&interlock::domain::Owner::of("mer_1", false), 0);
+    until("nor is it forgotten", || {
+        [&app, &other]
+            .iter()
+            .all(|one| one.app().budget.left() <= 200)
+    })
+    .await;
     other.stop().await;
     app.stop().await;
 }
@@ -183,12 +257,18 @@ async fn a_replica_takes_over_when_the_primary_dies() {
     let replica = Redis::with(&["--replicaof", "127.0.0.1", &port]).await;
     let sentinel = Redis::sentinel_of(&primary).await;
     let knows = async || {
-        let found = sentinel.ask(&["SENTINEL", "REPLICAS", "mymaster"]).await.unwrap();
+        let found = sentinel
+            .ask(&["SENTINEL", "REPLICAS", "mymaster"])
+            .await
+            .unwrap();
         matches!(found, RedisValue::Array(list) if !list.is_empty())
     };
     let began = Instant::now();
     while !knows().await {
-        assert!(began.elapsed() < Duration::from_secs(30), "the sentinel finds no replica");
+        assert!(
+            began.elapsed() < Duration::from_secs(30),
+            "the sentinel finds no replica"
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
     let url = format!("redis+sentinel://127.0.0.1:{}/mymaster", sentinel.port);
@@ -198,7 +278,10 @@ async fn a_replica_takes_over_when_the_primary_dies() {
     primary.kill().await;
     break_alipay(&app).await;
     let other = beside(&app, &url).await;
-    until("the others hear of it by the new primary", || breaker(&other, "alipay") == "open").await;
+    until("the others hear of it by the new primary", || {
+        breaker(&other, "alipay") == "open"
+    })
+    .await;
     assert!(format!("{:?}", replica.ask(&["ROLE"]).await.unwrap()).contains("master"));
     other.stop().await;
     app.stop().await;
@@ -230,7 +313,10 @@ async fn a_redis_that_is_none_or_lets_nobody_write_keeps_no_payment() {
         let began = Instant::now();
         loop {
             let metrics = app.client.get("/metrics").await;
-            if String::from_utf8(metrics.bytes).unwrap().contains("interlock_shared_health_up 0") {
+            if String::from_utf8(metrics.bytes)
+                .unwrap()
+                .contains("interlock_shared_health_up 0")
+            {
                 break;
             }
             assert!(began.elapsed() < PATIENCE, "{url}: nobody says so");

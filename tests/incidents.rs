@@ -1,5 +1,6 @@
-//! Outages as people are told of them: by chat, by the API and the command line, on the public page. Real gateways,
-//! real faults at the sandbox, real Redis; the chats are a server that answers as their robots do.
+//! Outages as people are told of them: by chat, by the API and the command line, on the public
+//! page. Real gateways, real faults at the sandbox, real Redis; the chats are a server that answers
+//! as their robots do.
 
 mod alerts;
 mod instances;
@@ -18,11 +19,20 @@ use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
 use crate::helpers::{PATIENCE, TestApp, order};
 
-/// Payments that have waited for a second are late; likewise unknown outcomes, and webhooks. Only where a test is about
-/// them: a machine that is busy is late as well.
-pub const PARKED: [(&str, &str); 2] = [("alerts.parked_least_s", "1"), ("alerts.parked_most_s", "1")];
-pub const IN_DOUBT: [(&str, &str); 2] = [("alerts.in_doubt_least_s", "1"), ("alerts.in_doubt_most_s", "1")];
-pub const WEBHOOKS: [(&str, &str); 2] = [("alerts.webhooks_least_s", "1"), ("alerts.webhooks_most_s", "1")];
+/// Payments that have waited for a second are late; likewise unknown outcomes, and webhooks. Only
+/// where a test is about them: a machine that is busy is late as well.
+pub const PARKED: [(&str, &str); 2] = [
+    ("alerts.parked_least_s", "1"),
+    ("alerts.parked_most_s", "1"),
+];
+pub const IN_DOUBT: [(&str, &str); 2] = [
+    ("alerts.in_doubt_least_s", "1"),
+    ("alerts.in_doubt_most_s", "1"),
+];
+pub const WEBHOOKS: [(&str, &str); 2] = [
+    ("alerts.webhooks_least_s", "1"),
+    ("alerts.webhooks_most_s", "1"),
+];
 /// The breakers would have a word in what is about something else.
 pub const NO_BREAKERS: (&str, &str) = ("health.breakers", "false");
 
@@ -31,7 +41,8 @@ const ROBOTS: [&str; 4] = ["wecom", "dingtalk", "feishu", "slack"];
 /// The robots of four chats, and a shop that can be told to take no webhooks.
 pub struct Chat {
     server: MockServer,
-    /// So many of the next messages to a robot are refused, as it refuses: status 200, and an error in the body.
+    /// So many of the next messages to a robot are refused, as it refuses: status 200, and an error
+    /// in the body.
     refusing: [Arc<AtomicU32>; 4],
     hook_status: Arc<AtomicU32>,
 }
@@ -43,19 +54,25 @@ struct Robot {
 
 impl Respond for Robot {
     fn respond(&self, _: &Request) -> ResponseTemplate {
-        let refuses =
-            self.refusing.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1)).is_ok();
+        let refuses = self
+            .refusing
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| {
+                left.checked_sub(1)
+            })
+            .is_ok();
         match (self.name, refuses) {
             ("slack", false) => ResponseTemplate::new(200).set_body_string("ok"),
             ("slack", true) => ResponseTemplate::new(429).set_body_string("rate_limited"),
-            ("feishu", false) => ResponseTemplate::new(200).set_body_json(json!({"code": 0, "msg": "success"})),
-            ("feishu", true) => {
-                ResponseTemplate::new(200).set_body_json(json!({"code": 11232, "msg": "frequency limited"}))
+            ("feishu", false) => {
+                ResponseTemplate::new(200).set_body_json(json!({"code": 0, "msg": "success"}))
             }
-            (_, false) => ResponseTemplate::new(200).set_body_json(json!({"errcode": 0, "errmsg": "ok"})),
-            (_, true) => {
-                ResponseTemplate::new(200).set_body_json(json!({"errcode": 45009, "errmsg": "api freq out of limit"}))
+            ("feishu", true) => ResponseTemplate::new(200)
+                .set_body_json(json!({"code": 11232, "msg": "frequency limited"})),
+            (_, false) => {
+                ResponseTemplate::new(200).set_body_json(json!({"errcode": 0, "errmsg": "ok"}))
             }
+            (_, true) => ResponseTemplate::new(200)
+                .set_body_json(json!({"errcode": 45009, "errmsg": "api freq out of limit"})),
         }
     }
 }
@@ -73,16 +90,32 @@ impl Chat {
         let server = MockServer::start().await;
         let refusing: [Arc<AtomicU32>; 4] = std::array::from_fn(|_| Arc::default());
         for (name, refusing) in ROBOTS.into_iter().zip(&refusing) {
-            let robot = Robot { name, refusing: Arc::clone(refusing) };
-            Mock::given(method("POST")).and(path(format!("/{name}"))).respond_with(robot).mount(&server).await;
+            let robot = Robot {
+                name,
+                refusing: Arc::clone(refusing),
+            };
+            Mock::given(method("POST"))
+                .and(path(format!("/{name}")))
+                .respond_with(robot)
+                .mount(&server)
+                .await;
         }
         let hook_status = Arc::new(AtomicU32::new(200));
         let hook = Hook(Arc::clone(&hook_status));
-        Mock::given(method("POST")).and(path("/hook")).respond_with(hook).mount(&server).await;
-        Self { server, refusing, hook_status }
+        Mock::given(method("POST"))
+            .and(path("/hook"))
+            .respond_with(hook)
+            .mount(&server)
+            .await;
+        Self {
+            server,
+            refusing,
+            hook_status,
+        }
     }
 
-    /// All four of them, as they are configured: two read Chinese, two English, and two want signatures.
+    /// All four of them, as they are configured: two read Chinese, two English, and two want
+    /// signatures.
     pub fn receivers(&self) -> String {
         let url = self.server.uri();
         format!(
@@ -99,7 +132,10 @@ impl Chat {
             ("alerts.open_after_ms", "200"),
             ("alerts.close_after_ms", "800"),
             ("alerts.retry_s", "1,1,1,1,1,1,1,1,1,1"),
-            ("webhooks.ladder_s", "1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1"),
+            (
+                "webhooks.ladder_s",
+                "1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1,1",
+            ),
         ];
         flags.extend(quick.map(|(key, value)| (key, value.to_owned())));
         flags
@@ -107,7 +143,10 @@ impl Chat {
 
     pub async fn gateway(&self, more: &[(&'static str, &str)]) -> TestApp {
         let flags = self.flags();
-        let mut all: Vec<(&str, &str)> = flags.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        let mut all: Vec<(&str, &str)> = flags
+            .iter()
+            .map(|(key, value)| (*key, value.as_str()))
+            .collect();
         all.extend(more);
         TestApp::with(&all).await
     }
@@ -139,10 +178,22 @@ impl Chat {
         let read = |request: &Request| {
             let body: Value = serde_json::from_slice(&request.body).unwrap();
             let title = match robot {
-                "wecom" => body["markdown"]["content"].as_str().unwrap().lines().next().unwrap().to_owned(),
+                "wecom" => body["markdown"]["content"]
+                    .as_str()
+                    .unwrap()
+                    .lines()
+                    .next()
+                    .unwrap()
+                    .to_owned(),
                 "dingtalk" => body["markdown"]["title"].as_str().unwrap().to_owned(),
-                "feishu" => body["card"]["header"]["title"]["content"].as_str().unwrap().to_owned(),
-                _ => body["blocks"][0]["text"]["text"].as_str().unwrap().to_owned(),
+                "feishu" => body["card"]["header"]["title"]["content"]
+                    .as_str()
+                    .unwrap()
+                    .to_owned(),
+                _ => body["blocks"][0]["text"]["text"]
+                    .as_str()
+                    .unwrap()
+                    .to_owned(),
             };
             (title, body.to_string())
         };
@@ -151,7 +202,11 @@ impl Chat {
 
     /// Waits until each robot has heard so many messages, meanwhile doing this again and again.
     #[track_caller]
-    pub fn until<'a>(&'a self, count: usize, meanwhile: impl AsyncFn() + 'a) -> impl Future<Output = ()> + 'a {
+    pub fn until<'a>(
+        &'a self,
+        count: usize,
+        meanwhile: impl AsyncFn() + 'a,
+    ) -> impl Future<Output = ()> + 'a {
         let at = std::panic::Location::caller();
         async move {
             let began = Instant::now();
@@ -163,7 +218,10 @@ impl Chat {
                 if counts.iter().all(|heard| *heard >= count) {
                     return;
                 }
-                assert!(began.elapsed() < PATIENCE * 2, "{at}: not {count} but {counts:?}");
+                assert!(
+                    began.elapsed() < PATIENCE * 2,
+                    "{at}: not {count} but {counts:?}"
+                );
                 meanwhile().await;
                 tokio::time::sleep(Duration::from_millis(50)).await;
             }
@@ -174,11 +232,21 @@ impl Chat {
     pub async fn heard_beginning_and_end(&self, zh: &str, en: &str) {
         for robot in ROBOTS {
             let heard = self.heard(robot).await;
-            let (subject, over) = if matches!(robot, "wecom" | "dingtalk") { (zh, "已恢复") } else { (en, "over") };
+            let (subject, over) = if matches!(robot, "wecom" | "dingtalk") {
+                (zh, "已恢复")
+            } else {
+                (en, "over")
+            };
             let titles: Vec<&String> = heard.iter().map(|(title, _)| title).collect();
             assert_eq!(titles.len(), 2, "{robot}: {titles:#?}");
-            assert!(titles.iter().all(|title| title.contains(subject)), "{robot}: {titles:#?}");
-            assert!(!titles[0].contains(over) && titles[1].contains(over), "{robot}: {titles:#?}");
+            assert!(
+                titles.iter().all(|title| title.contains(subject)),
+                "{robot}: {titles:#?}"
+            );
+            assert!(
+                !titles[0].contains(over) && titles[1].contains(over),
+                "{robot}: {titles:#?}"
+            );
         }
     }
 }
@@ -194,13 +262,20 @@ pub async fn pay(app: &TestApp) -> Value {
 }
 
 pub fn gate(app: &TestApp, provider: &str) -> &'static str {
-    let vital = app.app().health.board().peek_provider(provider.parse().unwrap(), Flow::Qr, Mode::Test);
+    let vital =
+        app.app()
+            .health
+            .board()
+            .peek_provider(provider.parse().unwrap(), Flow::Qr, Mode::Test);
     vital.map_or("unknown", |vital| vital.gate().into())
 }
 
-/// Payments while Alipay cannot be reached, until its breaker opens; each of them is offered by somebody else.
+/// Payments while Alipay cannot be reached, until its breaker opens; each of them is offered by
+/// somebody else.
 pub async fn break_alipay(app: &TestApp) -> Vec<Value> {
-    app.control.fault(json!({"provider": "alipay", "kind": "refuse"})).await;
+    app.control
+        .fault(json!({"provider": "alipay", "kind": "refuse"}))
+        .await;
     let mut payments = Vec::new();
     while gate(app, "alipay") != "open" {
         assert!(payments.len() < 20, "its breaker never opens");
@@ -214,7 +289,9 @@ pub async fn break_alipay(app: &TestApp) -> Vec<Value> {
 /// Nobody is able: payments wait.
 pub async fn break_all(app: &TestApp) {
     for protocol in providers::PROTOCOLS {
-        app.control.fault(json!({"provider": protocol.name.as_str(), "kind": "refuse"})).await;
+        app.control
+            .fault(json!({"provider": protocol.name.as_str(), "kind": "refuse"}))
+            .await;
     }
 }
 

@@ -1,8 +1,9 @@
-//! Attempts, closing and late money as a state machine of proptest's: the gateway's own code, on the real database, driven
-//! through interleavings of workers, crashes, payers and providers that chance picks, against a small model of the world.
+//! Attempts, closing and late money as a state machine of proptest's: the gateway's own code, on
+//! the real database, driven through interleavings of workers, crashes, payers and providers that
+//! chance picks, against a small model of the world.
 //!
-//! `INTERLOCK_MODEL_CASES` says how many cases each test plays, `INTERLOCK_MODEL_SEED` from which seed. The suite always plays
-//! the same ones.
+//! `INTERLOCK_MODEL_CASES` says how many cases each test plays, `INTERLOCK_MODEL_SEED` from which
+//! seed. The suite always plays the same ones.
 
 mod ground;
 mod rules;
@@ -68,9 +69,11 @@ fn fates() -> impl Strategy<Value = Fate> {
 
 fn moves(is_charge: bool) -> BoxedStrategy<Move> {
     let which = 0..8_usize;
-    let how = prop_oneof![9 => Just(How::Plainly), 2 => Just(How::ShortOfAFen), 2 => Just(How::AllTheSame)];
+    let how = prop_oneof![9 => Just(How::Plainly), 2 => Just(How::ShortOfAFen),
+        2 => Just(How::AllTheSame)];
     let seconds = prop_oneof![
-        4 => Just(1_u64), 3 => Just(6), 3 => Just(16), 3 => Just(31), 3 => Just(61), 2 => Just(130), 1 => Just(301), 1 => Just(500),
+        4 => Just(1_u64), 3 => Just(6), 3 => Just(16), 3 => Just(31), 3 => Just(61), 2 => Just(130),
+        1 => Just(301), 1 => Just(500),
     ];
     prop_oneof![
         20 => (which.clone(), fates()).prop_map(|(which, fate)| Move::Go(which, fate)),
@@ -104,8 +107,16 @@ impl<const IS_CHARGE: bool> ReferenceStateMachine for Case<IS_CHARGE> {
     fn init_state() -> BoxedStrategy<Wishes> {
         let mood = prop_oneof![Just(Mood::Pays), Just(Mood::Confirms)];
         (0..3_usize, mood, any::<bool>())
-            .prop_map(|(first, mood, hears)| Start { is_charge: IS_CHARGE, first, mood, hears })
-            .prop_map(|start| Wishes { start, canceled: false })
+            .prop_map(|(first, mood, hears)| Start {
+                is_charge: IS_CHARGE,
+                first,
+                mood,
+                hears,
+            })
+            .prop_map(|start| Wishes {
+                start,
+                canceled: false,
+            })
             .boxed()
     }
 
@@ -170,14 +181,23 @@ fn ends() -> String {
     for end in ENDS.lock().unwrap().drain(..) {
         *counts.entry(end).or_insert(0_u32) += 1;
     }
-    counts.into_iter().map(|(end, count)| format!("{end} {count}")).collect::<Vec<_>>().join(", ")
+    counts
+        .into_iter()
+        .map(|(end, count)| format!("{end} {count}"))
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// Does something in a world; if it breaks a rule, its story is kept.
 fn watched(world: &mut World, what: impl AsyncFnOnce(&mut World)) {
     let done = catch_unwind(AssertUnwindSafe(|| runtime().block_on(what(world))));
     if let Err(panic) = done {
-        let _ = BROKEN_IN.compare_exchange(0, PLAYED.load(Ordering::Relaxed), Ordering::Relaxed, Ordering::Relaxed);
+        let _ = BROKEN_IN.compare_exchange(
+            0,
+            PLAYED.load(Ordering::Relaxed),
+            Ordering::Relaxed,
+            Ordering::Relaxed,
+        );
         *STORY.lock().unwrap() = world.story();
         runtime().block_on(world.forget());
         resume_unwind(panic);
@@ -186,7 +206,11 @@ fn watched(world: &mut World, what: impl AsyncFnOnce(&mut World)) {
 
 fn variable<T: FromStr>(name: &str) -> Option<T> {
     let value = std::env::var(name).ok()?;
-    Some(value.parse().unwrap_or_else(|_| panic!("{name}={value} is no number")))
+    Some(
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name}={value} is no number")),
+    )
 }
 
 fn play<const IS_CHARGE: bool>() {
@@ -204,23 +228,39 @@ fn play<const IS_CHARGE: bool>() {
     // Every case on the way to the smallest one would print its own panic.
     let loud = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
-    let found =
-        TestRunner::new(config.clone()).run(&Case::<IS_CHARGE>::sequential_strategy(MOVES), |(wishes, moves, seen)| {
+    let found = TestRunner::new(config.clone()).run(
+        &Case::<IS_CHARGE>::sequential_strategy(MOVES),
+        |(wishes, moves, seen)| {
             PLAYED.fetch_add(1, Ordering::Relaxed);
             Case::<IS_CHARGE>::test_sequential(config.clone(), wishes, moves, seen);
             Ok(())
-        });
+        },
+    );
     std::panic::set_hook(loud);
-    let (played, broken_in) = (PLAYED.load(Ordering::Relaxed), BROKEN_IN.load(Ordering::Relaxed));
-    println!("{played} cases from seed {seed} in {} s: {}", began.elapsed().as_secs(), ends());
+    let (played, broken_in) = (
+        PLAYED.load(Ordering::Relaxed),
+        BROKEN_IN.load(Ordering::Relaxed),
+    );
+    println!(
+        "{played} cases from seed {seed} in {} s: {}",
+        began.elapsed().as_secs(),
+        ends()
+    );
     if let Err(error) = found {
-        panic!("case {broken_in} breaks a rule. The smallest one like it: {error}\n{}", STORY.lock().unwrap());
+        panic!(
+            "case {broken_in} breaks a rule. The smallest one like it: {error}\n{}",
+            STORY.lock().unwrap()
+        );
     }
 }
 
-/// A whole gateway is opened and driven on the thread of the test, without optimisation: two megabytes are too few.
+/// A whole gateway is opened and driven on the thread of the test, without optimisation: two
+/// megabytes are too few.
 fn on_a_deep_stack(play: fn()) {
-    let playing = std::thread::Builder::new().stack_size(64 << 20).spawn(play).unwrap();
+    let playing = std::thread::Builder::new()
+        .stack_size(64 << 20)
+        .spawn(play)
+        .unwrap();
     if let Err(broken) = playing.join() {
         resume_unwind(broken);
     }

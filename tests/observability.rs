@@ -1,5 +1,5 @@
-//! What operators see, read by the tools that they use: Prometheus, promtool, an OTLP decoder and a YAML parser that are
-//! not ours.
+//! What operators see, read by the tools that they use: Prometheus, promtool, an OTLP decoder and a
+//! YAML parser that are not ours.
 
 mod compose;
 mod names;
@@ -14,8 +14,9 @@ use tokio::process::Command;
 /// The folder with the Python packages that tests need.
 fn python_packages() -> String {
     std::env::var("INTERLOCK_TEST_PYTHONPATH").expect(
-        "INTERLOCK_TEST_PYTHONPATH must name a folder with the Python packages of tests/run, which makes one, or: \
-         python3 -m pip install --target FOLDER standardwebhooks opentelemetry-proto PyYAML",
+        "INTERLOCK_TEST_PYTHONPATH must name a folder with the Python packages of tests/run, which \
+        makes one, or: python3 -m pip install --target FOLDER standardwebhooks opentelemetry-proto \
+        PyYAML",
     )
 }
 
@@ -39,8 +40,13 @@ fn in_repository(path: &str) -> PathBuf {
 /// Any YAML as JSON, by PyYAML.
 async fn yaml(path: &str) -> serde_json::Value {
     let file = in_repository(path);
-    let program = "import json, sys, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1], encoding='utf-8'))))";
+    let program = "import json, sys, yaml; print(json.dumps(yaml.safe_load(open(sys.argv[1], \
+                   encoding='utf-8'))))";
     let read = python("-c").arg(program).arg(&file).output().await.unwrap();
-    assert!(read.status.success(), "{path}: {}", String::from_utf8_lossy(&read.stderr));
+    assert!(
+        read.status.success(),
+        "{path}: {}",
+        String::from_utf8_lossy(&read.stderr)
+    );
     serde_json::from_slice(&read.stdout).unwrap()
 }

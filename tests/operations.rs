@@ -1,4 +1,5 @@
-//! The work list: what needs a person, and two persons who decide about it. Money moves once, whatever they do.
+//! The work list: what needs a person, and two persons who decide about it. Money moves once,
+//! whatever they do.
 
 mod actions;
 mod rules;
@@ -16,30 +17,45 @@ const PAST_DEADLINES_S: i64 = 1_025;
 
 /// A key of the demo merchant's of its own: another person.
 async fn person(app: &TestApp, scopes: &[Scope]) -> Client {
-    let key = interlock::directory::issue::new_key(&app.app().store, &app.owner(), scopes).await.unwrap();
+    let key = interlock::directory::issue::new_key(&app.app().store, &app.owner(), scopes)
+        .await
+        .unwrap();
     Client::new(&app.client.base, &key)
 }
 
 /// Two persons who may decide.
 pub(crate) async fn two_persons(app: &TestApp) -> (Client, Client) {
-    (person(app, &[Scope::Finance]).await, person(app, &[Scope::Admin]).await)
+    (
+        person(app, &[Scope::Finance]).await,
+        person(app, &[Scope::Admin]).await,
+    )
 }
 
 /// The only open entry of this kind.
 pub(crate) async fn only(client: &Client, kind: &str) -> Value {
     let began = std::time::Instant::now();
     loop {
-        let list = client.get(&format!("/v1/operations?status=open&kind={kind}")).await.expect(200);
+        let list = client
+            .get(&format!("/v1/operations?status=open&kind={kind}"))
+            .await
+            .expect(200);
         if let [entry] = list["data"].as_array().unwrap().as_slice() {
-            return client.get(&format!("/v1/operations/{}", entry["id"].as_str().unwrap())).await.expect(200);
+            return client
+                .get(&format!("/v1/operations/{}", entry["id"].as_str().unwrap()))
+                .await
+                .expect(200);
         }
-        assert!(began.elapsed() < crate::helpers::PATIENCE, "no {kind} on the list: {list:#}");
+        assert!(
+            began.elapsed() < crate::helpers::PATIENCE,
+            "no {kind} on the list: {list:#}"
+        );
         tokio::time::sleep(std::time::Duration::from_millis(25)).await;
     }
 }
 
 async fn say(person: &Client, entry: &Value, action: &str) -> Answer {
-    let body = json!({"action": action, "evidence": "screenshot 4711 of the provider's console", "note": "seen today"});
+    let body = json!({"action": action, "evidence": "screenshot 4711 of the provider's console",
+        "note": "seen today"});
     let path = format!("/v1/operations/{}/resolve", entry["id"].as_str().unwrap());
     person.post(&path, &fresh("key"), &body).await
 }
@@ -47,13 +63,30 @@ async fn say(person: &Client, entry: &Value, action: &str) -> Answer {
 /// Both persons say the same, and it is done.
 pub(crate) async fn decide(persons: &(Client, Client), entry: &Value, action: &str) -> Value {
     let proposed = say(&persons.0, entry, action).await.expect(202);
-    assert_eq!((&proposed["status"], &proposed["proposal"]["action"]), (&json!("open"), &json!(action)));
+    assert_eq!(
+        (&proposed["status"], &proposed["proposal"]["action"]),
+        (&json!("open"), &json!(action))
+    );
     let done = say(&persons.1, entry, action).await.expect(200);
-    assert_eq!((&done["status"], &done["resolution"]), (&json!("resolved"), &json!(action)), "{done:#}");
-    assert_eq!((&done["proposal"], &done["actions"]), (&Value::Null, &json!([])));
-    let kinds: Vec<&str> = done["history"].as_array().unwrap().iter().map(|s| s["kind"].as_str().unwrap()).collect();
+    assert_eq!(
+        (&done["status"], &done["resolution"]),
+        (&json!("resolved"), &json!(action)),
+        "{done:#}"
+    );
+    assert_eq!(
+        (&done["proposal"], &done["actions"]),
+        (&Value::Null, &json!([]))
+    );
+    let kinds: Vec<&str> = done["history"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|s| s["kind"].as_str().unwrap())
+        .collect();
     assert!(kinds.ends_with(&["proposed", "confirmed"]), "{done:#}");
-    let [.., first, second] = done["history"].as_array().unwrap().as_slice() else { panic!("{done:#}") };
+    let [.., first, second] = done["history"].as_array().unwrap().as_slice() else {
+        panic!("{done:#}")
+    };
     assert_ne!(first["by"], second["by"]);
     done
 }
@@ -61,7 +94,9 @@ pub(crate) async fn decide(persons: &(Client, Client), entry: &Value, action: &s
 /// The actions of an entry that are possible.
 fn possible(entry: &Value) -> Vec<&str> {
     let all = entry["actions"].as_array().unwrap().iter();
-    all.filter(|a| a["possible"] == true).map(|a| a["action"].as_str().unwrap()).collect()
+    all.filter(|a| a["possible"] == true)
+        .map(|a| a["action"].as_str().unwrap())
+        .collect()
 }
 
 /// A payment whose money is held, since it is not what was asked for.
@@ -70,12 +105,21 @@ async fn held(app: &TestApp) -> (Value, Value) {
     let payment = app.client.pay(&order()).await.expect(201);
     let id = payment["id"].as_str().unwrap();
     let facts = Facts::of(app).await;
-    app.control.fault(json!({"provider": "alipay", "kind": "drop"})).await;
+    app.control
+        .fault(json!({"provider": "alipay", "kind": "drop"}))
+        .await;
     // As if we had asked for another amount than the provider has taken.
-    facts.execute(&format!("UPDATE attempts SET amount = 8887 WHERE payment_id = '{id}'")).await.unwrap();
+    facts
+        .execute(&format!(
+            "UPDATE attempts SET amount = 8887 WHERE payment_id = '{id}'"
+        ))
+        .await
+        .unwrap();
     app.control.pay(&payment).await;
     app.advance(PAST_DEADLINES_S).await;
-    app.client.until(id, |p| p["attempts"][0]["disposition"] == "held").await;
+    app.client
+        .until(id, |p| p["attempts"][0]["disposition"] == "held")
+        .await;
     app.control.mend().await;
     (payment, only(&app.client, "capture_mismatch").await)
 }

@@ -1,5 +1,6 @@
-//! Trouble under load, end to end: a provider dies, all of them do, Redis does, gateways are restarted; and nobody's
-//! payment fails for it. How fast it goes is printed, not judged: figures belong into benchmarks.
+//! Trouble under load, end to end: a provider dies, all of them do, Redis does, gateways are
+//! restarted; and nobody's payment fails for it. How fast it goes is printed, not judged: figures
+//! belong into benchmarks.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -12,13 +13,15 @@ use tempfile::TempDir;
 use crate::helpers::load::{Load, Made, percentile, print_by_second};
 use crate::helpers::process::Process;
 use crate::helpers::redis::Redis;
-use crate::helpers::{Client, Control, Ground, PATIENCE, TestApp, database, name_installation, order};
+use crate::helpers::{
+    Client, Control, Ground, PATIENCE, TestApp, database, name_installation, order,
+};
 
 /// Every gateway on a database needs the same one.
 const KEY: &str = "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff";
 
-/// Two gateways as processes of their own: on one PostgreSQL, or each on its SQLite, at the same providers and the same
-/// Redis.
+/// Two gateways as processes of their own: on one PostgreSQL, or each on its SQLite, at the same
+/// providers and the same Redis.
 struct Pair {
     ground: Ground,
     control: Control,
@@ -35,7 +38,10 @@ impl Pair {
         let databases = if ground.database.starts_with("postgres") {
             [ground.database.clone(), ground.database.clone()]
         } else {
-            [database(folders[0].path()).await, database(folders[1].path()).await]
+            [
+                database(folders[0].path()).await,
+                database(folders[1].path()).await,
+            ]
         };
         for database in &databases {
             name_installation(database, "pair").await;
@@ -45,12 +51,25 @@ impl Pair {
             ("INTERLOCK__SERVER__DRAIN_NOTICE_S", "1".to_owned()),
         ];
         env.extend(redis.map(|url| ("INTERLOCK__REDIS__URL", url.to_owned())));
-        Self { ground, control, folders, databases, env }
+        Self {
+            ground,
+            control,
+            folders,
+            databases,
+            env,
+        }
     }
 
-    /// Starts one of them. The second one of a database comes after the first: that one makes the demo merchant.
+    /// Starts one of them. The second one of a database comes after the first: that one makes the
+    /// demo merchant.
     async fn start(&self, which: usize) -> Process {
-        Process::with(self.folders[which].path(), &self.databases[which], &self.control.url, &self.env).await
+        Process::with(
+            self.folders[which].path(),
+            &self.databases[which],
+            &self.control.url,
+            &self.env,
+        )
+        .await
     }
 
     fn is_shared(&self) -> bool {
@@ -76,11 +95,20 @@ async fn route(gateway: &Process, providers: &[&str]) {
 
 fn assert_all_served(made: &[Made]) {
     let failed: Vec<&Made> = made.iter().filter(|made| !made.is_served()).collect();
-    assert!(failed.is_empty(), "{} of {} failed, the first: {:#?}", failed.len(), made.len(), failed.first());
+    assert!(
+        failed.is_empty(),
+        "{} of {} failed, the first: {:#?}",
+        failed.len(),
+        made.len(),
+        failed.first()
+    );
 }
 
 fn seconds_from_env(name: &str, usual: u64) -> u64 {
-    std::env::var(name).ok().and_then(|text| text.parse().ok()).unwrap_or(usual)
+    std::env::var(name)
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(usual)
 }
 
 /// The provider that comes first dies at 50 payments a second, and comes back.
@@ -93,31 +121,50 @@ async fn a_provider_dies_under_load_and_no_offer_fails() {
         route(gateway, &["alipay", "wechatpay", "unionpay"]).await;
     }
     let clients = gateways.each_ref().map(|gateway| gateway.client.clone());
-    let load = Load::start(50, Duration::from_secs(36), move |number| clients[number % 2].clone());
+    let load = Load::start(50, Duration::from_secs(36), move |number| {
+        clients[number % 2].clone()
+    });
     let at = |second| {
         let age = load.age();
         tokio::time::sleep(Duration::from_secs(second).saturating_sub(age))
     };
     at(5).await;
-    pair.control.fault(json!({"provider": "alipay", "kind": "timeout_before"})).await;
+    pair.control
+        .fault(json!({"provider": "alipay", "kind": "timeout_before"}))
+        .await;
     at(12).await;
     pair.control.mend().await;
     let made = load.end().await;
     println!("50 payments a second over two gateways; alipay answers nothing from 5 s to 12 s");
     print_by_second(&made);
-    println!("p50 {:?}, p99 {:?}", percentile(&made, 50), percentile(&made, 99));
+    println!(
+        "p50 {:?}, p99 {:?}",
+        percentile(&made, 50),
+        percentile(&made, 99)
+    );
     assert_all_served(&made);
-    assert!(made.iter().all(|made| made.status == 201), "none had to wait: another provider works");
+    assert!(
+        made.iter().all(|made| made.status == 201),
+        "none had to wait: another provider works"
+    );
     // It is used before, not during, and again after.
     let part = |from: u64, until: u64| {
-        let of: Vec<&Made> = made.iter().filter(|made| (from..until).contains(&made.at.as_secs())).collect();
+        let of: Vec<&Made> = made
+            .iter()
+            .filter(|made| (from..until).contains(&made.at.as_secs()))
+            .collect();
         let alipay = of.iter().filter(|made| made.by() == "alipay").count();
         (alipay, of.len())
     };
-    let tried_dead = made.iter().filter(|made| (9..12).contains(&made.at.as_secs()));
-    let tried_dead = tried_dead.filter(|made| made.body["attempts"][0]["provider"] == "alipay").count();
+    let tried_dead = made
+        .iter()
+        .filter(|made| (9..12).contains(&made.at.as_secs()));
+    let tried_dead = tried_dead
+        .filter(|made| made.body["attempts"][0]["provider"] == "alipay")
+        .count();
     println!(
-        "alipay: {:?} before, {:?} at its end, {:?} after; dead route tried first {tried_dead} times in its last 3 s",
+        "alipay: {:?} before, {:?} at its end, {:?} after; dead route tried first {tried_dead} \
+        times in its last 3 s",
         part(0, 5),
         part(9, 12),
         part(30, 36)
@@ -132,18 +179,31 @@ async fn a_provider_dies_under_load_and_no_offer_fails() {
     drop(pair.ground);
 }
 
-/// Redis is killed, emptied, stopped for five seconds, and hands over to a replica; payments do not notice.
+/// Redis is killed, emptied, stopped for five seconds, and hands over to a replica; payments do not
+/// notice.
 #[tokio::test(flavor = "multi_thread")]
 async fn redis_in_trouble_costs_no_payment() {
     let mut primary = Redis::start().await;
     let replica = Redis::with(&["--replicaof", "127.0.0.1", &primary.port.to_string()]).await;
     let sentinel = Redis::sentinel_of(&primary).await;
     let began = Instant::now();
-    while !format!("{:?}", sentinel.ask(&["SENTINEL", "REPLICAS", "mymaster"]).await).contains("slave") {
-        assert!(began.elapsed() < Duration::from_secs(30), "the sentinel finds no replica");
+    while !format!(
+        "{:?}",
+        sentinel.ask(&["SENTINEL", "REPLICAS", "mymaster"]).await
+    )
+    .contains("slave")
+    {
+        assert!(
+            began.elapsed() < Duration::from_secs(30),
+            "the sentinel finds no replica"
+        );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
-    let app = TestApp::with(&[("redis.url", &format!("redis+sentinel://127.0.0.1:{}/mymaster", sentinel.port))]).await;
+    let app = TestApp::with(&[(
+        "redis.url",
+        &format!("redis+sentinel://127.0.0.1:{}/mymaster", sentinel.port),
+    )])
+    .await;
     let client = app.client.clone();
     let load = Load::start(40, Duration::from_secs(20), move |_| client.clone());
     let at = |second| {
@@ -164,14 +224,26 @@ async fn redis_in_trouble_costs_no_payment() {
     primary.restart().await;
     let made = load.end().await;
     print_by_second(&made);
-    let (calm, trouble): (Vec<Made>, Vec<Made>) = made.iter().cloned().partition(|made| made.at.as_secs() < 4);
-    let figures = |made: &[Made]| format!("p50 {:?}, p99 {:?}", percentile(made, 50), percentile(made, 99));
-    println!("calm: {}; in trouble: {}", figures(&calm), figures(&trouble));
+    let (calm, trouble): (Vec<Made>, Vec<Made>) =
+        made.iter().cloned().partition(|made| made.at.as_secs() < 4);
+    let figures = |made: &[Made]| {
+        format!(
+            "p50 {:?}, p99 {:?}",
+            percentile(made, 50),
+            percentile(made, 99)
+        )
+    };
+    println!(
+        "calm: {}; in trouble: {}",
+        figures(&calm),
+        figures(&trouble)
+    );
     assert_all_served(&made);
     app.stop().await;
 }
 
-/// Who balances the load: asks each gateway whether it is ready, and sends payments to those that are.
+/// Who balances the load: asks each gateway whether it is ready, and sends payments to those that
+/// are.
 struct Balancer {
     ready: Arc<Mutex<HashMap<usize, Client>>>,
     asking: HashMap<usize, tokio::task::JoinHandle<()>>,
@@ -179,7 +251,10 @@ struct Balancer {
 
 impl Balancer {
     fn new() -> Self {
-        Self { ready: Arc::default(), asking: HashMap::new() }
+        Self {
+            ready: Arc::default(),
+            asking: HashMap::new(),
+        }
     }
 
     /// Asks this gateway every 100 ms from now on.
@@ -187,7 +262,9 @@ impl Balancer {
         let ready = Arc::clone(&self.ready);
         let asking = tokio::spawn(async move {
             loop {
-                let is_ready = client.try_send(reqwest::Method::GET, "/readyz", None, None).await;
+                let is_ready = client
+                    .try_send(reqwest::Method::GET, "/readyz", None, None)
+                    .await;
                 let is_ready = is_ready.is_ok_and(|answer| answer.status == 200);
                 match is_ready {
                     true => drop(ready.lock().unwrap().insert(which, client.clone())),
@@ -222,7 +299,9 @@ impl Balancer {
 
 impl Drop for Balancer {
     fn drop(&mut self) {
-        self.asking.values().for_each(tokio::task::JoinHandle::abort);
+        self.asking
+            .values()
+            .for_each(tokio::task::JoinHandle::abort);
     }
 }
 
@@ -250,7 +329,12 @@ async fn a_rolling_restart_fails_no_request_and_loses_no_payment() {
     }
     let made = load.end().await;
     print_by_second(&made);
-    println!("{} payments; p50 {:?}, p99 {:?}", made.len(), percentile(&made, 50), percentile(&made, 99));
+    println!(
+        "{} payments; p50 {:?}, p99 {:?}",
+        made.len(),
+        percentile(&made, 50),
+        percentile(&made, 99)
+    );
     assert_all_served(&made);
     // None is lost: each is there, offered, and can be paid.
     for (number, one) in made.iter().enumerate() {
@@ -288,7 +372,8 @@ async fn all_routes_are_down_under_load_and_each_payment_waits_and_goes_on_by_it
     tokio::time::sleep(Duration::from_secs(2).saturating_sub(load.age())).await;
     for protocol in providers::PROTOCOLS {
         for call in ["create", "query"] {
-            let fault = json!({"provider": protocol.name.as_str(), "call": call, "kind": "http_500"});
+            let fault =
+                json!({"provider": protocol.name.as_str(), "call": call, "kind": "http_500"});
             app.control.fault(fault).await;
         }
     }
@@ -302,11 +387,18 @@ async fn all_routes_are_down_under_load_and_each_payment_waits_and_goes_on_by_it
         slowest = slowest.max(asked.elapsed());
         if rounds == 5 {
             app.control.pay(&shown).await;
-            app.client.until_status(shown["id"].as_str().unwrap(), "succeeded").await;
+            app.client
+                .until_status(shown["id"].as_str().unwrap(), "succeeded")
+                .await;
             app.client.refund(&paid_id, 1).await.expect(201);
         }
         rounds += 1;
-        let waiting = load.so_far().await.into_iter().rev().find(|made| made.status == 202);
+        let waiting = load
+            .so_far()
+            .await
+            .into_iter()
+            .rev()
+            .find(|made| made.status == 202);
         if let Some(made) = waiting {
             let queue = app.client.payment(made.id()).await["queue"].clone();
             if let Some(estimate) = queue["estimated_wait_seconds"].as_u64() {
@@ -319,7 +411,10 @@ async fn all_routes_are_down_under_load_and_each_payment_waits_and_goes_on_by_it
     let returned = Instant::now();
     let made = load.end().await;
     print_by_second(&made);
-    for (age, estimate) in estimates.iter().step_by(estimates.len().div_ceil(20).max(1)) {
+    for (age, estimate) in estimates
+        .iter()
+        .step_by(estimates.len().div_ceil(20).max(1))
+    {
         println!(
             "{:>4} s  one that waits is told {estimate} s; it will be {} s",
             age.as_secs(),
@@ -329,7 +424,10 @@ async fn all_routes_are_down_under_load_and_each_payment_waits_and_goes_on_by_it
     println!("slowest read meanwhile {slowest:?}");
     assert_all_served(&made);
     assert!(rounds > 5 && !estimates.is_empty());
-    assert!(made.iter().filter(|made| made.status == 202).count() > 20, "they waited");
+    assert!(
+        made.iter().filter(|made| made.status == 202).count() > 20,
+        "they waited"
+    );
     let mut waited = Vec::new();
     for one in made.iter().filter(|made| made.status == 202) {
         let payment = app.client.payment(one.id()).await;
@@ -349,8 +447,15 @@ async fn all_routes_are_down_under_load_and_each_payment_waits_and_goes_on_by_it
             Some(_) | None => payment,
         };
         waited.push(returned.elapsed());
-        assert!(matches!(payment["status"].as_str(), Some("requires_action")), "{payment:#}");
+        assert!(
+            matches!(payment["status"].as_str(), Some("requires_action")),
+            "{payment:#}"
+        );
     }
-    println!("{} waited; all had gone on {:?} after the return", waited.len(), waited.last().unwrap());
+    println!(
+        "{} waited; all had gone on {:?} after the return",
+        waited.len(),
+        waited.last().unwrap()
+    );
     app.stop().await;
 }

@@ -1,5 +1,5 @@
-//! Refunds: however many are asked for at once, no more goes back than was taken; and whatever a provider says of one,
-//! the merchant is told the truth of it.
+//! Refunds: however many are asked for at once, no more goes back than was taken; and whatever a
+//! provider says of one, the merchant is told the truth of it.
 
 mod after_a_no;
 mod console;
@@ -17,14 +17,16 @@ fn id(payment: &Value) -> &str {
     payment["id"].as_str().unwrap()
 }
 
-/// Asks for this many fen, under a key and a number of its own; again when the gateway has too much to do.
+/// Asks for this many fen, under a key and a number of its own; again when the gateway has too much
+/// to do.
 async fn refund(app: &TestApp, payment: &str, fen: i64) -> (u16, Value) {
     let body = json!({"amount": fen, "merchant_refund_no": fresh("rf")});
     let (path, key) = (format!("/v1/payments/{payment}/refunds"), fresh("key"));
     loop {
         let answer = app.client.post(&path, &key, &body).await;
         match answer.status.as_u16() {
-            // Its first request may still be on its way through the queue, or was never read to its end.
+            // Its first request may still be on its way through the queue, or was never read to its
+            // end.
             408 | 503 | 409 => tokio::time::sleep(std::time::Duration::from_millis(200)).await,
             status => return (status, answer.json()),
         }
@@ -36,7 +38,10 @@ async fn a_thousand_refunds_at_once_give_back_what_was_taken_and_no_more() {
     for (provider, step) in [("alipay", 37), ("wechatpay", 0)] {
         let fen = |n: i64| 500 + n * step % 900;
         let app = TestApp::start().await;
-        app.client.route(&[&app.account(provider)]).await.expect(200);
+        app.client
+            .route(&[&app.account(provider)])
+            .await
+            .expect(200);
         let payment = app.paid().await;
         let answers = join_all((0..1000).map(|n| refund(&app, id(&payment), fen(n)))).await;
         let mut promised = 0;
@@ -54,22 +59,47 @@ async fn a_thousand_refunds_at_once_give_back_what_was_taken_and_no_more() {
         assert!((7490..=8888).contains(&promised), "{promised}");
         let facts = Facts::of(&app).await;
         let stored = facts.rows("SELECT amount FROM refunds").await;
-        assert_eq!(stored.iter().map(|row| row["amount"].as_i64().unwrap()).sum::<i64>(), promised);
-        let (open, began) = ("refunds WHERE status = 'pending'", std::time::Instant::now());
+        assert_eq!(
+            stored
+                .iter()
+                .map(|row| row["amount"].as_i64().unwrap())
+                .sum::<i64>(),
+            promised
+        );
+        let (open, began) = (
+            "refunds WHERE status = 'pending'",
+            std::time::Instant::now(),
+        );
         while facts.count(open).await > 0 {
-            assert!(began.elapsed() < 3 * crate::helpers::PATIENCE, "they do not end");
+            assert!(
+                began.elapsed() < 3 * crate::helpers::PATIENCE,
+                "they do not end"
+            );
             app.advance(61).await;
             tokio::time::sleep(Duration::from_millis(40)).await;
         }
         app.advance(3_600).await;
-        assert_eq!(app.control.orders().await[0]["refunded"], promised, "{provider}: all of that, and no more");
+        assert_eq!(
+            app.control.orders().await[0]["refunded"],
+            promised,
+            "{provider}: all of that, and no more"
+        );
         app.stop().await;
     }
 }
 
-/// A paid payment over this provider, and a refund of 5000 fen whose provider ends the next ones like this.
-async fn refund_that_ends(app: &TestApp, provider: &str, result: &str, count: u32) -> (Value, Value) {
-    app.client.route(&[&app.account(provider)]).await.expect(200);
+/// A paid payment over this provider, and a refund of 5000 fen whose provider ends the next ones
+/// like this.
+async fn refund_that_ends(
+    app: &TestApp,
+    provider: &str,
+    result: &str,
+    count: u32,
+) -> (Value, Value) {
+    app.client
+        .route(&[&app.account(provider)])
+        .await
+        .expect(200);
     let payment = app.paid().await;
     let body = json!({"provider": provider, "result": result, "count": count});
     let (status, said) = app.control.call(Method::PUT, "/refunds", Some(body)).await;
@@ -89,7 +119,10 @@ async fn in_time(app: &TestApp, refund: &Value, wanted: impl Fn(&Value) -> bool)
         app.advance(65).await;
         tokio::time::sleep(pause).await;
     }
-    panic!("still not as wanted: {:#}", app.client.get(&path).await.json());
+    panic!(
+        "still not as wanted: {:#}",
+        app.client.get(&path).await.json()
+    );
 }
 
 /// The same for a payment.
@@ -102,19 +135,26 @@ async fn until(app: &TestApp, payment: &Value, wanted: impl AsyncFn(&Value) -> b
         app.advance(65).await;
         tokio::time::sleep(pause).await;
     }
-    panic!("it does not come to that: {:#}", app.client.payment(id(payment)).await)
+    panic!(
+        "it does not come to that: {:#}",
+        app.client.payment(id(payment)).await
+    )
 }
 
 async fn numbers_in_the_books(app: &TestApp) -> Vec<(String, String)> {
     let orders = app.control.orders().await;
     let refunds = orders[0]["refunds"].as_array().unwrap().iter();
     let text = |v: &Value| v.as_str().unwrap().to_owned();
-    refunds.map(|r| (text(&r["refund_no"]), text(&r["status"]))).collect()
+    refunds
+        .map(|r| (text(&r["refund_no"]), text(&r["status"])))
+        .collect()
 }
 
 async fn told(app: &TestApp, payment: &Value) -> Vec<String> {
     let told = Facts::of(app).await.told(id(payment)).await;
-    told.into_iter().filter(|kind| kind.starts_with("refund.")).collect()
+    told.into_iter()
+        .filter(|kind| kind.starts_with("refund."))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,8 +163,14 @@ async fn a_refund_that_its_provider_closed_goes_on_under_another_number_where_th
         let app = TestApp::start().await;
         let (payment, refund) = refund_that_ends(&app, provider, "closed", 1).await;
         let done = in_time(&app, &refund, |r| r["status"] == "succeeded").await;
-        assert_ne!(done["provider_refund_no"], refund["provider_refund_no"], "{provider}");
-        assert_eq!((&done["id"], &done["failure"]), (&refund["id"], &json!(null)));
+        assert_ne!(
+            done["provider_refund_no"], refund["provider_refund_no"],
+            "{provider}"
+        );
+        assert_eq!(
+            (&done["id"], &done["failure"]),
+            (&refund["id"], &json!(null))
+        );
         let mut numbers = numbers_in_the_books(&app).await;
         numbers.sort_by(|a, b| a.1.cmp(&b.1));
         let text = |v: &Value| v.as_str().unwrap().to_owned();
@@ -134,7 +180,11 @@ async fn a_refund_that_its_provider_closed_goes_on_under_another_number_where_th
         ];
         assert_eq!(numbers, expected, "{provider}");
         assert_eq!(app.control.orders().await[0]["refunded"], 5000);
-        assert_eq!(told(&app, &payment).await, ["refund.succeeded"], "{provider}");
+        assert_eq!(
+            told(&app, &payment).await,
+            ["refund.succeeded"],
+            "{provider}"
+        );
         app.stop().await;
     }
 }
@@ -161,8 +211,14 @@ async fn at_alipay_a_refund_keeps_its_number_whatever_happens() {
         let app = TestApp::start().await;
         let (payment, refund) = refund_that_ends(&app, "alipay", result, count).await;
         let done = in_time(&app, &refund, |r| r["status"] == "succeeded").await;
-        assert_eq!(done["provider_refund_no"], refund["provider_refund_no"], "{result}");
-        let expected = [(done["provider_refund_no"].as_str().unwrap().to_owned(), "done".to_owned())];
+        assert_eq!(
+            done["provider_refund_no"], refund["provider_refund_no"],
+            "{result}"
+        );
+        let expected = [(
+            done["provider_refund_no"].as_str().unwrap().to_owned(),
+            "done".to_owned(),
+        )];
         assert_eq!(numbers_in_the_books(&app).await, expected, "{result}");
         assert_eq!(told(&app, &payment).await, ["refund.succeeded"], "{result}");
         app.stop().await;
@@ -175,7 +231,11 @@ async fn a_refund_for_which_the_merchant_lacks_the_money_says_so_and_goes_on_aft
         let app = TestApp::start().await;
         let (payment, refund) = refund_that_ends(&app, provider, "no_funds", 1_000).await;
         let waiting = in_time(&app, &refund, |r| r["needs_funds"] == true).await;
-        assert_eq!((&waiting["status"], told(&app, &payment).await.len()), (&json!("pending"), 0), "{waiting:#}");
+        assert_eq!(
+            (&waiting["status"], told(&app, &payment).await.len()),
+            (&json!("pending"), 0),
+            "{waiting:#}"
+        );
         for _ in 0..5 {
             app.advance(700).await;
             tokio::time::sleep(Duration::from_millis(100)).await;
@@ -184,9 +244,18 @@ async fn a_refund_for_which_the_merchant_lacks_the_money_says_so_and_goes_on_aft
         let waiting = in_time(&app, &refund, |r| r["needs_funds"] == true).await;
         assert_eq!(waiting["status"], "pending");
         let topped_up = json!({"provider": provider, "result": "done"});
-        assert_eq!(app.control.call(Method::PUT, "/refunds", Some(topped_up)).await.0, 200);
+        assert_eq!(
+            app.control
+                .call(Method::PUT, "/refunds", Some(topped_up))
+                .await
+                .0,
+            200
+        );
         let done = in_time(&app, &refund, |r| r["status"] == "succeeded").await;
-        assert_eq!((&done["needs_funds"], &done["provider_refund_no"]), (&json!(false), &refund["provider_refund_no"]));
+        assert_eq!(
+            (&done["needs_funds"], &done["provider_refund_no"]),
+            (&json!(false), &refund["provider_refund_no"])
+        );
         app.stop().await;
     }
 }
@@ -199,9 +268,18 @@ async fn a_refund_that_does_not_reach_its_payer_is_abnormal_and_stands_on_the_wo
     assert_eq!(astray["provider_refund_no"], refund["provider_refund_no"]);
     assert!(astray["failure"]["code"].is_string(), "{astray:#}");
     assert_eq!(told(&app, &payment).await, ["refund.abnormal"]);
-    assert_eq!(Facts::of(&app).await.count("operations WHERE kind = 'refund_abnormal'").await, 1);
+    assert_eq!(
+        Facts::of(&app)
+            .await
+            .count("operations WHERE kind = 'refund_abnormal'")
+            .await,
+        1
+    );
     // Its money has left the merchant: it is not there to be refunded again.
-    app.client.refund(id(&payment), 3889).await.problem(422, "refund_too_large", Some("amount"));
+    app.client
+        .refund(id(&payment), 3889)
+        .await
+        .problem(422, "refund_too_large", Some("amount"));
     app.stop().await;
 }
 
@@ -211,7 +289,14 @@ async fn numbers_of_refunds_that_are_made_by_themselves_are_nobody_elses() {
     let payment = app.paid().await;
     let number = format!("auto-{}", payment["attempts"][0]["id"].as_str().unwrap());
     let body = json!({"amount": 1, "merchant_refund_no": number});
-    let answer = app.client.post(&format!("/v1/payments/{}/refunds", id(&payment)), &fresh("key"), &body).await;
+    let answer = app
+        .client
+        .post(
+            &format!("/v1/payments/{}/refunds", id(&payment)),
+            &fresh("key"),
+            &body,
+        )
+        .await;
     answer.problem(422, "invalid_parameter", Some("merchant_refund_no"));
     assert_eq!(Facts::of(&app).await.count("refunds").await, 0);
     app.stop().await;

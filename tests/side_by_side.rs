@@ -1,7 +1,8 @@
-//! Two versions side by side on one PostgreSQL, as in a rolling restart: the program of the version before makes the
-//! tables and its first payments, goes on while the new one migrates them and beside it, and is told to stop; the new one
-//! goes on with what it has left. The same request comes to either, and so do notifications. In test mode and with real
-//! money: the two versions do not name the keys of test requests alike.
+//! Two versions side by side on one PostgreSQL, as in a rolling restart: the program of the version
+//! before makes the tables and its first payments, goes on while the new one migrates them and
+//! beside it, and is told to stop; the new one goes on with what it has left. The same request
+//! comes to either, and so do notifications. In test mode and with real money: the two versions do
+//! not name the keys of test requests alike.
 
 mod deals;
 mod end;
@@ -44,7 +45,10 @@ const OWNERS: [&str; 2] = ["test", "live"];
 fn earlier() -> PathBuf {
     let path = std::env::var_os(PROGRAM).map(PathBuf::from);
     path.filter(|path| path.is_file()).unwrap_or_else(|| {
-        panic!("{PROGRAM} names no program: tests/run builds that of the version before, and says why if it cannot")
+        panic!(
+            "{PROGRAM} names no program: tests/run builds that of the version before, and says \
+                why if it cannot"
+        )
     })
 }
 
@@ -67,36 +71,57 @@ impl Ground {
     async fn start(&self, name: &str, mut command: tokio::process::Command) -> Process {
         let folder = self.folder(name);
         command
-            .args(["serve", "--listen", "127.0.0.1:0", "--sandbox", &self.control.url])
+            .args([
+                "serve",
+                "--listen",
+                "127.0.0.1:0",
+                "--sandbox",
+                &self.control.url,
+            ])
             .args(["--database", &self.database, "--data"])
             .arg(&folder)
             .env("INTERLOCK__CREDENTIALS__KEY", KEY)
-            .env("INTERLOCK__SERVER__PUBLIC_URL", format!("http://{}", self.front.address))
+            .env(
+                "INTERLOCK__SERVER__PUBLIC_URL",
+                format!("http://{}", self.front.address),
+            )
             // How busy the machine is decides no test.
             .env("INTERLOCK__ADMISSION__MAX_COMMIT_WAIT_MS", "20000")
             .env("INTERLOCK__PAYMENTS__CALL_GRACE_MS", "20000")
             .env(door::VARIABLE, folder.join("door"));
         let mut gateway = Process::launch(command, &folder).await;
-        gateway.client = client(&format!("http://{}", gateway.address), &gateway.demo.api_key);
+        gateway.client = client(
+            &format!("http://{}", gateway.address),
+            &gateway.demo.api_key,
+        );
         gateway
     }
 }
 
-/// The version before ends connections after five seconds, perhaps as a request comes over one: none is used again.
+/// The version before ends connections after five seconds, perhaps as a request comes over one:
+/// none is used again.
 fn client(base: &str, key: &str) -> Client {
-    let http = reqwest::Client::builder().no_proxy().pool_max_idle_per_host(0).timeout(Duration::from_secs(30)).build();
-    Client { http: http.unwrap(), ..Client::new(base, key) }
+    let http = reqwest::Client::builder()
+        .no_proxy()
+        .pool_max_idle_per_host(0)
+        .timeout(Duration::from_secs(30))
+        .build();
+    Client {
+        http: http.unwrap(),
+        ..Client::new(base, key)
+    }
 }
 
-/// Another merchant, with a key for real money and accounts at the sandbox, made by the version before as it makes them.
+/// Another merchant, with a key for real money and accounts at the sandbox, made by the version
+/// before as it makes them.
 async fn live_key(ground: &Ground, before: &Process) -> String {
     let facts = Facts(connect(&ground.database).await);
     let secret = key::secret(true).unwrap();
     for sql in [
         "INSERT INTO merchants (id, name, created_at) VALUES ('mer_live', 'live', 1)".to_owned(),
         format!(
-            "INSERT INTO api_keys (id, merchant_id, digest, scopes, livemode, created_at) VALUES ('key_live', 'mer_live', \
-             '{}', 'pay refund finance admin', TRUE, 1)",
+            "INSERT INTO api_keys (id, merchant_id, digest, scopes, livemode, created_at) VALUES \
+            ('key_live', 'mer_live', '{}', 'pay refund finance admin', TRUE, 1)",
             digest(&secret)
         ),
     ] {
@@ -104,17 +129,24 @@ async fn live_key(ground: &Ground, before: &Process) -> String {
     }
     facts.0.close().await.unwrap();
     let client = client(&before.client.base, &secret);
-    let (_, credentials) = ground.control.call(reqwest::Method::GET, "/credentials", None).await;
+    let (_, credentials) = ground
+        .control
+        .call(reqwest::Method::GET, "/credentials", None)
+        .await;
     for (provider, face) in &before.demo.faces {
         let mut settings = credentials[provider].clone();
         settings["base_url"] = face.clone();
         let body = json!({"provider": provider, "name": "live", "credentials": settings});
-        client.post("/v1/accounts", &fresh("key"), &body).await.expect(201);
+        client
+            .post("/v1/accounts", &fresh("key"), &body)
+            .await
+            .expect(201);
     }
     secret
 }
 
-/// The till pays all the time while the new gateway comes up; whoever has to wait for a migration is served all the same.
+/// The till pays all the time while the new gateway comes up; whoever has to wait for a migration
+/// is served all the same.
 async fn pays_meanwhile(till: &Client, over: &AtomicBool) -> Vec<Value> {
     let lanes = (0..LANES).map(|_| async {
         let mut made = Vec::new();
@@ -131,20 +163,30 @@ async fn pays_meanwhile(till: &Client, over: &AtomicBool) -> Vec<Value> {
 fn logged(folder: &Path, level: &str) -> Vec<String> {
     let log = std::fs::read_to_string(folder.join("stderr.log")).unwrap();
     let sign = format!("\"level\":\"{level}\"");
-    log.lines().filter(|line| line.contains(&sign) || !line.starts_with('{')).map(str::to_owned).collect()
+    log.lines()
+        .filter(|line| line.contains(&sign) || !line.starts_with('{'))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// Lines of a gateway's log that name this.
 fn naming(folder: &Path, name: &str) -> Vec<String> {
     let log = std::fs::read_to_string(folder.join("stderr.log")).unwrap();
-    log.lines().filter(|line| line.contains(name)).map(str::to_owned).collect()
+    log.lines()
+        .filter(|line| line.contains(name))
+        .map(str::to_owned)
+        .collect()
 }
 
 /// How many notifications a gateway has taken.
 async fn taken(gateway: &Process) -> u64 {
     let text = String::from_utf8(gateway.client.get("/metrics").await.bytes).unwrap();
-    let counters = text.lines().filter(|line| line.starts_with("interlock_notifications_total"));
-    counters.filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok()).sum()
+    let counters = text
+        .lines()
+        .filter(|line| line.starts_with("interlock_notifications_total"));
+    counters
+        .filter_map(|line| line.rsplit(' ').next()?.parse::<u64>().ok())
+        .sum()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,17 +211,26 @@ async fn side_by_side() {
     let before = ground.start("before", program(earlier())).await;
     ground.front.lead_to(vec![before.address]);
     let [test, live] = OWNERS;
-    let keys = [(test, before.demo.api_key.clone()), (live, live_key(&ground, &before).await)];
+    let keys = [
+        (test, before.demo.api_key.clone()),
+        (live, live_key(&ground, &before).await),
+    ];
     let mut deals = Vec::new();
     let mut early = Vec::new();
     for (name, key) in &keys {
         let client = client(&before.client.base, key);
         let url = format!("http://{}/{name}", receiver.address);
-        client.post("/v1/webhook_endpoints", &fresh("key"), &json!({"url": url})).await.expect(201);
+        client
+            .post("/v1/webhook_endpoints", &fresh("key"), &json!({"url": url}))
+            .await
+            .expect(201);
         early.push(deals::begin(&client, &ground.control, &mut deals).await);
     }
 
-    let (over, meanwhile) = (AtomicBool::new(false), client(&before.client.base, &keys[1].1));
+    let (over, meanwhile) = (
+        AtomicBool::new(false),
+        client(&before.client.base, &keys[1].1),
+    );
     let coming = async {
         let after = ground.start("after", interlock()).await;
         ground.front.lead_to(vec![before.address, after.address]);
@@ -188,13 +239,20 @@ async fn side_by_side() {
         after
     };
     let (made, after) = tokio::join!(pays_meanwhile(&meanwhile, &over), coming);
-    println!("{} payments at the gateway before while the new one came up", made.len());
+    println!(
+        "{} payments at the gateway before while the new one came up",
+        made.len()
+    );
     for (number, payment) in made.iter().enumerate() {
         let is_paid = number % 8 > 0;
         if is_paid {
             ground.control.pay(payment).await;
         }
-        deals.push(Deal::of(payment, if is_paid { "succeeded" } else { "expired" }, 0));
+        deals.push(Deal::of(
+            payment,
+            if is_paid { "succeeded" } else { "expired" },
+            0,
+        ));
     }
 
     let tills: Vec<Till> = keys
@@ -211,7 +269,12 @@ async fn side_by_side() {
     }
     for round in 0..ROUNDS {
         let all = tills.iter().flat_map(|till| till.deals(round));
-        deals.extend(stream::iter(all).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await);
+        deals.extend(
+            stream::iter(all)
+                .buffer_unordered(AT_ONCE)
+                .collect::<Vec<_>>()
+                .await,
+        );
     }
     let (there, here) = (taken(&before).await, taken(&after).await);
     println!("{there} notifications at the gateway before, {here} at the new one");
@@ -224,7 +287,11 @@ async fn side_by_side() {
     }
     let (stopping, made) = tokio::join!(
         before.terminate(),
-        futures_util::future::join_all(tills.iter().flat_map(|till| (0..4).map(|_| till.paid_after())))
+        futures_util::future::join_all(
+            tills
+                .iter()
+                .flat_map(|till| (0..4).map(|_| till.paid_after()))
+        )
     );
     let () = stopping;
     ground.front.lead_to(vec![after.address]);
@@ -235,12 +302,24 @@ async fn side_by_side() {
     let told = end::told_so_far(&ground, &receiver).await;
     end::comes_to_rest(&ground.folder("after").join("door"), &ground.control).await;
 
-    for (name, gateway) in [("before", "of the version before"), ("after", "of this version")] {
+    for (name, gateway) in [
+        ("before", "of the version before"),
+        ("after", "of this version"),
+    ] {
         let folder = ground.folder(name);
         let (warnings, errors) = (logged(&folder, "WARN"), logged(&folder, "ERROR"));
-        println!("the gateway {gateway} has logged {} warnings", warnings.len());
-        warnings.iter().take(20).for_each(|line| println!("  {line}"));
-        assert!(errors.is_empty(), "the gateway {gateway} has logged {errors:#?}");
+        println!(
+            "the gateway {gateway} has logged {} warnings",
+            warnings.len()
+        );
+        warnings
+            .iter()
+            .take(20)
+            .for_each(|line| println!("  {line}"));
+        assert!(
+            errors.is_empty(),
+            "the gateway {gateway} has logged {errors:#?}"
+        );
     }
     end::audit(&ground, &tills, &deals, (told, receiver), after).await;
     sandbox.stop().await;

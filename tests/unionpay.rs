@@ -1,4 +1,5 @@
-//! UnionPay's notifications prove nothing by themselves: they make the query due, and what it says is booked.
+//! UnionPay's notifications prove nothing by themselves: they make the query due, and what it says
+//! is booked.
 
 use interlock::domain::AllOwners;
 use serde_json::{Value, json};
@@ -25,7 +26,9 @@ async fn a_notification_makes_the_query_due_and_the_query_books_the_money() {
     assert_eq!(taken_fen(&app).await, 8888);
 
     app.client.refund(id, 888).await.expect(201);
-    app.client.until(id, |payment| payment["refunds"][0]["status"] == "succeeded").await;
+    app.client
+        .until(id, |payment| payment["refunds"][0]["status"] == "succeeded")
+        .await;
     app.stop().await;
 }
 
@@ -40,13 +43,24 @@ async fn a_notification_whose_query_fails_books_nothing() {
     let asked = |app: &TestApp| {
         let app = app.app().clone();
         let id = id.to_owned();
-        async move { app.store.payment(AllOwners, &id).await.unwrap().unwrap().attempts[0].questions }
+        async move {
+            app.store
+                .payment(AllOwners, &id)
+                .await
+                .unwrap()
+                .unwrap()
+                .attempts[0]
+                .questions
+        }
     };
     while asked(&app).await == 0 {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     let waiting = app.client.payment(id).await;
-    assert_eq!((waiting["status"].as_str(), live(&waiting)), (Some("requires_action"), 1));
+    assert_eq!(
+        (waiting["status"].as_str(), live(&waiting)),
+        (Some("requires_action"), 1)
+    );
     app.control.mend().await;
     app.advance(301).await;
     app.client.until_status(id, "succeeded").await;
@@ -60,7 +74,10 @@ async fn a_canceled_offer_is_dead_only_after_its_deadline() {
     let payment = offered(&app).await;
     let id = payment["id"].as_str().unwrap();
     let path = format!("/v1/payments/{id}/cancel");
-    app.client.post(&path, "unused", &json!({})).await.expect(202);
+    app.client
+        .post(&path, "unused", &json!({}))
+        .await
+        .expect(202);
     app.advance(900 + 60).await;
     assert_eq!(app.client.payment(id).await["status"], "processing");
     app.advance(70).await;
@@ -68,12 +85,18 @@ async fn a_canceled_offer_is_dead_only_after_its_deadline() {
     app.stop().await;
 }
 
-/// The types of transaction by which money went back, as UnionPay booked them, and how much each time.
+/// The types of transaction by which money went back, as UnionPay booked them, and how much each
+/// time.
 fn ways_back(app: &TestApp) -> Vec<(String, i64)> {
     let book = app.sandbox().book().lock();
-    let refunds = book.orders().into_iter().flat_map(|order| order.refunds.values());
+    let refunds = book
+        .orders()
+        .into_iter()
+        .flat_map(|order| order.refunds.values());
     let way = |details: &Value| details["txnType"].as_str().unwrap().to_owned();
-    let mut ways: Vec<_> = refunds.map(|refund| (way(&refund.details), refund.amount.minor())).collect();
+    let mut ways: Vec<_> = refunds
+        .map(|refund| (way(&refund.details), refund.amount.minor()))
+        .collect();
     ways.sort_unstable();
     ways
 }
@@ -84,8 +107,8 @@ fn seconds_to(app: &TestApp, hour: i64) -> i64 {
     (hour * 3600 - now).rem_euclid(86_400)
 }
 
-/// Until 23:00 in Beijing the whole of a payment is undone, which costs the merchant no fee; afterwards, and in part,
-/// it is refunded.
+/// Until 23:00 in Beijing the whole of a payment is undone, which costs the merchant no fee;
+/// afterwards, and in part, it is refunded.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_whole_payment_is_undone_while_its_day_lasts() {
     let app = TestApp::start().await;
@@ -97,7 +120,9 @@ async fn a_whole_payment_is_undone_while_its_day_lasts() {
         let id = payment["id"].as_str().unwrap();
         app.advance(later_s).await;
         app.client.refund(id, amount).await.expect(201);
-        app.client.until(id, |payment| payment["refunds"][0]["status"] == "succeeded").await;
+        app.client
+            .until(id, |payment| payment["refunds"][0]["status"] == "succeeded")
+            .await;
         expected.push((way.to_owned(), amount));
         expected.sort_unstable();
         assert_eq!(ways_back(&app), expected, "{amount} {later_s}");
@@ -105,7 +130,8 @@ async fn a_whole_payment_is_undone_while_its_day_lasts() {
     app.stop().await;
 }
 
-/// The provider's day is over a minute before ours: what it refuses to undo is refunded, under another number.
+/// The provider's day is over a minute before ours: what it refuses to undo is refunded, under
+/// another number.
 #[tokio::test(flavor = "multi_thread")]
 async fn an_undo_that_comes_too_late_becomes_a_refund() {
     let app = TestApp::start().await;
@@ -115,9 +141,14 @@ async fn an_undo_that_comes_too_late_becomes_a_refund() {
     app.control.advance(130).await;
     let id = payment["id"].as_str().unwrap();
     let refund = app.client.refund(id, 8888).await.expect(201);
-    assert_eq!((&refund["status"], &refund["failure"]["code"]), (&json!("pending"), &json!("35")));
+    assert_eq!(
+        (&refund["status"], &refund["failure"]["code"]),
+        (&json!("pending"), &json!("35"))
+    );
     app.advance(61).await;
-    app.client.until(id, |payment| payment["refunds"][0]["status"] == "succeeded").await;
+    app.client
+        .until(id, |payment| payment["refunds"][0]["status"] == "succeeded")
+        .await;
     assert_eq!(ways_back(&app), [("04".to_owned(), 8888)]);
     app.stop().await;
 }

@@ -1,5 +1,5 @@
-//! Webhooks as their receivers see them. The receiver is a program of its own, in another language, that verifies
-//! signatures with a library that is not ours (`tests/webhooks/receiver.py`).
+//! Webhooks as their receivers see them. The receiver is a program of its own, in another language,
+//! that verifies signatures with a library that is not ours (`tests/webhooks/receiver.py`).
 
 mod api;
 mod guard;
@@ -31,11 +31,15 @@ impl Receiver {
     pub async fn at(port: u16) -> Self {
         crate::helpers::install_crypto();
         let packages = std::env::var("INTERLOCK_TEST_PYTHONPATH").expect(
-            "INTERLOCK_TEST_PYTHONPATH must name a folder with the Python package standardwebhooks; tests/run makes \
-             one, or: python3 -m pip install --target FOLDER standardwebhooks",
+            "INTERLOCK_TEST_PYTHONPATH must name a folder with the Python package \
+            standardwebhooks; tests/run makes one, or: python3 -m pip install --target FOLDER \
+            standardwebhooks",
         );
         let mut child = Command::new("python3")
-            .args([concat!(env!("CARGO_MANIFEST_DIR"), "/tests/webhooks/receiver.py"), &port.to_string()])
+            .args([
+                concat!(env!("CARGO_MANIFEST_DIR"), "/tests/webhooks/receiver.py"),
+                &port.to_string(),
+            ])
             .env("PYTHONPATH", packages)
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdout(Stdio::piped())
@@ -43,8 +47,15 @@ impl Receiver {
             .spawn()
             .expect("python3 starts");
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-        let first = tokio::time::timeout(PATIENCE, lines.next_line()).await.unwrap().unwrap();
-        let port = first.expect("the receiver says its port").trim().parse().unwrap();
+        let first = tokio::time::timeout(PATIENCE, lines.next_line())
+            .await
+            .unwrap()
+            .unwrap();
+        let port = first
+            .expect("the receiver says its port")
+            .trim()
+            .parse()
+            .unwrap();
         let http = providers::http::plain_client_builder().build().unwrap();
         Self { child, port, http }
     }
@@ -57,7 +68,13 @@ impl Receiver {
     /// Says how a hook answers: `secret`, `status`, `body`, `headers`, `delay_ms`, `careless`.
     pub async fn set(&self, hook: &str, mut how: Value) {
         how["hook"] = json!(hook);
-        let answer = self.http.post(self.url("control")).body(how.to_string()).send().await.unwrap();
+        let answer = self
+            .http
+            .post(self.url("control"))
+            .body(how.to_string())
+            .send()
+            .await
+            .unwrap();
         assert_eq!(answer.status(), 200);
     }
 
@@ -109,8 +126,13 @@ impl Receiver {
     /// Makes an endpoint for this hook, and has the hook verify with its secret.
     pub async fn endpoint(&self, client: &Client, hook: &str, more: Value) -> Value {
         let mut body = json!({"url": self.url(hook)});
-        body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let made = client.post("/v1/webhook_endpoints", "unused", &body).await.expect(201);
+        body.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        let made = client
+            .post("/v1/webhook_endpoints", "unused", &body)
+            .await
+            .expect(201);
         self.set(hook, json!({"secret": made["secret"]})).await;
         made
     }
@@ -123,20 +145,33 @@ pub fn said(entry: &Value) -> Value {
 
 /// The kinds of events in a log.
 pub fn kinds(log: &[Value]) -> Vec<String> {
-    log.iter().map(|entry| said(entry)["type"].as_str().unwrap().to_owned()).collect()
+    log.iter()
+        .map(|entry| said(entry)["type"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[track_caller]
 pub fn all_verified(log: &[Value]) {
-    let refused: Vec<_> = log.iter().filter(|entry| !entry["error"].is_null()).collect();
+    let refused: Vec<_> = log
+        .iter()
+        .filter(|entry| !entry["error"].is_null())
+        .collect();
     assert!(refused.is_empty(), "{refused:#?}");
 }
 
 /// Waits until the delivery log, asked like this, is as wanted.
-pub async fn deliveries(app: &TestApp, query: &str, wanted: impl Fn(&[Value]) -> bool) -> Vec<Value> {
+pub async fn deliveries(
+    app: &TestApp,
+    query: &str,
+    wanted: impl Fn(&[Value]) -> bool,
+) -> Vec<Value> {
     let began = Instant::now();
     loop {
-        let list = app.client.get(&format!("/v1/deliveries?limit=100&{query}")).await.expect(200);
+        let list = app
+            .client
+            .get(&format!("/v1/deliveries?limit=100&{query}"))
+            .await
+            .expect(200);
         let list = list["data"].as_array().unwrap().clone();
         if wanted(&list) {
             return list;

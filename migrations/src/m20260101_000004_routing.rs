@@ -28,12 +28,39 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager.drop_index(Index::drop().name("attempts_paid").table("attempts").to_owned()).await?;
-        manager.alter_table(Table::alter().table("routing").drop_column("restored_from").to_owned()).await?;
-        manager.alter_table(Table::alter().table("accounts").drop_column("terms").to_owned()).await
+        manager
+            .drop_index(
+                Index::drop()
+                    .name("attempts_paid")
+                    .table("attempts")
+                    .to_owned(),
+            )
+            .await?;
+        manager
+            .alter_table(
+                Table::alter()
+                    .table("routing")
+                    .drop_column("restored_from")
+                    .to_owned(),
+            )
+            .await?;
+        manager
+            .alter_table(
+                Table::alter()
+                    .table("accounts")
+                    .drop_column("terms")
+                    .to_owned(),
+            )
+            .await
     }
 }
 
-async fn add(manager: &SchemaManager<'_>, table: &'static str, column: ColumnDef) -> Result<(), DbErr> {
-    manager.alter_table(Table::alter().table(table).add_column(column).to_owned()).await
+async fn add(
+    manager: &SchemaManager<'_>,
+    table: &'static str,
+    column: ColumnDef,
+) -> Result<(), DbErr> {
+    manager
+        .alter_table(Table::alter().table(table).add_column(column).to_owned())
+        .await
 }

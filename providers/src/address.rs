@@ -1,6 +1,7 @@
-//! The one reader of web addresses: whatever takes one, takes what this takes. A name or a path in any language is
-//! written out in ASCII, once; a text that readers understand differently (a backslash, a blank that some drop, a user
-//! in front of the host) is no address here. Where an address may lead to is for others to say.
+//! The one reader of web addresses: whatever takes one, takes what this takes. A name or a path in
+//! any language is written out in ASCII, once; a text that readers understand differently (a
+//! backslash, a blank that some drop, a user in front of the host) is no address here. Where an
+//! address may lead to is for others to say.
 
 pub use reqwest::Url;
 
@@ -36,11 +37,17 @@ pub fn read(text: &str) -> Result<Url, BadAddress> {
     if text.chars().count() > MAX {
         return Err(BadAddress::TooLong);
     }
-    if text.chars().any(|c| c.is_control() || c.is_whitespace() || c == '\\') {
+    if text
+        .chars()
+        .any(|c| c.is_control() || c.is_whitespace() || c == '\\')
+    {
         return Err(BadAddress::Character);
     }
     let (scheme, rest) = text.split_once("://").ok_or(BadAddress::Shape)?;
-    if !["http", "https"].iter().any(|web| scheme.eq_ignore_ascii_case(web)) {
+    if !["http", "https"]
+        .iter()
+        .any(|web| scheme.eq_ignore_ascii_case(web))
+    {
         return Err(BadAddress::Shape);
     }
     // Before anybody reads it: a host is what stands up to here, an empty one is none.
@@ -58,13 +65,21 @@ pub fn read(text: &str) -> Result<Url, BadAddress> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err(BadAddress::User);
     }
-    if url.as_str().len() > MAX { Err(BadAddress::TooLong) } else { Ok(url) }
+    if url.as_str().len() > MAX {
+        Err(BadAddress::TooLong)
+    } else {
+        Ok(url)
+    }
 }
 
 /// An address as it is kept: as it was written if that is ASCII, else written out.
 #[must_use]
 pub fn kept(text: &str, url: &Url) -> String {
-    if text.is_ascii() { trimmed(text).to_owned() } else { url.as_str().to_owned() }
+    if text.is_ascii() {
+        trimmed(text).to_owned()
+    } else {
+        url.as_str().to_owned()
+    }
 }
 
 /// Blanks around an address come from copying it, and change nothing.
@@ -72,7 +87,8 @@ pub(crate) fn trimmed(text: &str) -> &str {
     text.trim_matches(' ')
 }
 
-/// An address that was kept, perhaps when other texts were taken: what is checked is what is connected.
+/// An address that was kept, perhaps when other texts were taken: what is checked is what is
+/// connected.
 ///
 /// # Errors
 /// [`BadAddress::Shape`].
@@ -87,13 +103,22 @@ mod tests {
     #[test]
     fn names_and_paths_of_any_language_are_written_out() {
         for (text, ascii) in [
-            ("https://例子.example/通知?单=一", "https://xn--fsqu00a.example/%E9%80%9A%E7%9F%A5?%E5%8D%95=%E4%B8%80"),
+            (
+                "https://例子.example/通知?单=一",
+                "https://xn--fsqu00a.example/%E9%80%9A%E7%9F%A5?%E5%8D%95=%E4%B8%80",
+            ),
             ("https://支付。example", "https://xn--bnq875c.example/"),
-            ("https://ＳＨＯＰ.example/a%20b", "https://shop.example/a%20b"),
+            (
+                "https://ＳＨＯＰ.example/a%20b",
+                "https://shop.example/a%20b",
+            ),
             ("HTTPS://Shop.Example:443/a/../b", "https://shop.example/b"),
             ("http://[2001:DB8::1]:8080/", "http://[2001:db8::1]:8080/"),
             ("http://127.1/", "http://127.0.0.1/"),
-            ("https://shop.example/a@b?c@d", "https://shop.example/a@b?c@d"),
+            (
+                "https://shop.example/a@b?c@d",
+                "https://shop.example/a@b?c@d",
+            ),
             (" https://shop.example/a ", "https://shop.example/a"),
         ] {
             let url = read(text).unwrap_or_else(|e| panic!("{text}: {e}"));

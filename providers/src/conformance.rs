@@ -1,5 +1,6 @@
-//! The suite that every provider passes, whatever its protocol: what `provider.rs` promises to those who decide
-//! about money. It asks capabilities, never names, and changes nothing but orders of its own.
+//! The suite that every provider passes, whatever its protocol: what `provider.rs` promises to
+//! those who decide about money. It asks capabilities, never names, and changes nothing but orders
+//! of its own.
 
 mod charges;
 mod subject;
@@ -24,51 +25,117 @@ const REFUND_TIME: Duration = Duration::from_secs(3600);
 pub async fn run_all(subject: &Subject) -> Vec<(&'static str, Broken)> {
     let mut checks = vec![
         ("capabilities_make_sense", capabilities_make_sense(subject)),
-        ("an_unsigned_notification_is_rejected", an_unsigned_notification_is_rejected(subject)),
-        ("a_number_never_made_is_not_found", a_number_never_made_is_not_found(subject).await),
+        (
+            "an_unsigned_notification_is_rejected",
+            an_unsigned_notification_is_rejected(subject),
+        ),
+        (
+            "a_number_never_made_is_not_found",
+            a_number_never_made_is_not_found(subject).await,
+        ),
     ];
-    checks.extend(if subject.flow.takes_money() { charges::run(subject).await } else { offers(subject).await });
+    checks.extend(if subject.flow.takes_money() {
+        charges::run(subject).await
+    } else {
+        offers(subject).await
+    });
     checks.extend(refunds(subject).await);
-    checks.into_iter().filter_map(|(name, kept)| kept.err().map(|broken| (name, broken))).collect()
+    checks
+        .into_iter()
+        .filter_map(|(name, kept)| kept.err().map(|broken| (name, broken)))
+        .collect()
 }
 
 async fn offers(subject: &Subject) -> Checks {
     vec![
-        ("a_paid_offer_is_told_completely", a_paid_offer_is_told_completely(subject).await),
-        ("an_unpaid_offer_ends_as_declared", an_unpaid_offer_ends_as_declared(subject).await),
-        ("an_opened_offer_ends_as_declared", an_opened_offer_ends_as_declared(subject).await),
-        ("a_close_keeps_the_money", a_close_keeps_the_money(subject).await),
-        ("an_expired_offer_takes_no_money", an_expired_offer_takes_no_money(subject).await),
-        ("an_unpaid_offer_is_not_refunded", an_unpaid_offer_is_not_refunded(subject).await),
+        (
+            "a_paid_offer_is_told_completely",
+            a_paid_offer_is_told_completely(subject).await,
+        ),
+        (
+            "an_unpaid_offer_ends_as_declared",
+            an_unpaid_offer_ends_as_declared(subject).await,
+        ),
+        (
+            "an_opened_offer_ends_as_declared",
+            an_opened_offer_ends_as_declared(subject).await,
+        ),
+        (
+            "a_close_keeps_the_money",
+            a_close_keeps_the_money(subject).await,
+        ),
+        (
+            "an_expired_offer_takes_no_money",
+            an_expired_offer_takes_no_money(subject).await,
+        ),
+        (
+            "an_unpaid_offer_is_not_refunded",
+            an_unpaid_offer_is_not_refunded(subject).await,
+        ),
     ]
 }
 
 async fn refunds(subject: &Subject) -> Checks {
     vec![
-        ("refunds_give_back_each_fen_once", refunds_give_back_each_fen_once(subject).await),
-        ("a_refund_number_means_one_amount", a_refund_number_means_one_amount(subject).await),
-        ("a_refund_never_made_is_not_found", a_refund_never_made_is_not_found(subject).await),
+        (
+            "refunds_give_back_each_fen_once",
+            refunds_give_back_each_fen_once(subject).await,
+        ),
+        (
+            "a_refund_number_means_one_amount",
+            a_refund_number_means_one_amount(subject).await,
+        ),
+        (
+            "a_refund_never_made_is_not_found",
+            a_refund_never_made_is_not_found(subject).await,
+        ),
     ]
 }
 
 fn capabilities_make_sense(subject: &Subject) -> Kept {
     let capabilities = subject.provider.capabilities();
     let (least, most) = capabilities.amount_fen;
-    ensure(0 < least && least <= most, "amounts have a range", &capabilities.amount_fen)?;
+    ensure(
+        0 < least && least <= most,
+        "amounts have a range",
+        &capabilities.amount_fen,
+    )?;
     for ladder in [capabilities.awaiting_ladder_s, capabilities.refund_ladder_s] {
-        ensure(!ladder.is_empty() && ladder.is_sorted(), "ladders go up", &ladder)?;
+        ensure(
+            !ladder.is_empty() && ladder.is_sorted(),
+            "ladders go up",
+            &ladder,
+        )?;
     }
     let reversed = subject.ending().map(|ending| ending == Ending::Reverse);
     let served = reversed == Some(subject.flow.takes_money());
-    ensure(served, "the flow under test is served, and only charges are reversed", &capabilities.flows)?;
+    ensure(
+        served,
+        "the flow under test is served, and only charges are reversed",
+        &capabilities.flows,
+    )?;
     let stop = subject.provider.acknowledge(Acknowledgement::Stop);
-    ensure(stop.status.is_success(), "what is stored is acknowledged with success", &stop)
+    ensure(
+        stop.status.is_success(),
+        "what is stored is acknowledged with success",
+        &stop,
+    )
 }
 
 fn an_unsigned_notification_is_rejected(subject: &Subject) -> Kept {
-    for body in ["", "{}", "out_trade_no=1&trade_status=TRADE_SUCCESS", "\u{0}"] {
-        let raw = RawNotification { headers: HeaderMap::new(), body: Bytes::from_static(body.as_bytes()) };
-        let read = subject.provider.notification(&raw, subject.other_side.now());
+    for body in [
+        "",
+        "{}",
+        "out_trade_no=1&trade_status=TRADE_SUCCESS",
+        "\u{0}",
+    ] {
+        let raw = RawNotification {
+            headers: HeaderMap::new(),
+            body: Bytes::from_static(body.as_bytes()),
+        };
+        let read = subject
+            .provider
+            .notification(&raw, subject.other_side.now());
         ensure(read.is_err(), "nothing unsigned is believed", &read)?;
     }
     Ok(())
@@ -76,7 +143,11 @@ fn an_unsigned_notification_is_rejected(subject: &Subject) -> Kept {
 
 async fn a_number_never_made_is_not_found(subject: &Subject) -> Kept {
     let queried = subject.query(&subject.order("never")?).await;
-    ensure(queried == Queried::NotFound, "a number never made is not found", &queried)
+    ensure(
+        queried == Queried::NotFound,
+        "a number never made is not found",
+        &queried,
+    )
 }
 
 async fn a_paid_offer_is_told_completely(subject: &Subject) -> Kept {
@@ -90,18 +161,39 @@ async fn a_paid_offer_is_told_completely(subject: &Subject) -> Kept {
     ensure(unpaid, "an offer that nobody opened is unpaid", &before)?;
     subject.other_side.open(&order.order_no).await;
     let opened = subject.query(&order).await;
-    ensure(opened == Queried::Payable, "an opened offer is payable", &opened)?;
+    ensure(
+        opened == Queried::Payable,
+        "an opened offer is payable",
+        &opened,
+    )?;
     let taken = subject.other_side.pay(&order.order_no).await;
     ensure(taken, "an opened offer can be paid", &taken)?;
     let again = subject.other_side.pay(&order.order_no).await;
     ensure(!again, "a paid offer is not paid again", &again)?;
     let capture = paid(subject.query(&order).await)?;
-    ensure(capture.amount == order.amount, "a capture tells the amount", &capture)?;
-    ensure(!capture.transaction_id.is_empty(), "a capture tells the provider's number", &capture)?;
-    ensure(capture.foreign_account.is_none(), "a capture is our own account's", &capture)?;
-    let ours = capture.payment_id.as_ref().is_none_or(|id| *id == order.payment_id);
+    ensure(
+        capture.amount == order.amount,
+        "a capture tells the amount",
+        &capture,
+    )?;
+    ensure(
+        !capture.transaction_id.is_empty(),
+        "a capture tells the provider's number",
+        &capture,
+    )?;
+    ensure(
+        capture.foreign_account.is_none(),
+        "a capture is our own account's",
+        &capture,
+    )?;
+    let ours = capture
+        .payment_id
+        .as_ref()
+        .is_none_or(|id| *id == order.payment_id);
     ensure(ours, "what is passed back is what we passed", &capture)?;
-    let recent = capture.paid_at.is_none_or(|at| (subject.other_side.now() - at).abs() < TimeDelta::minutes(1));
+    let recent = capture
+        .paid_at
+        .is_none_or(|at| (subject.other_side.now() - at).abs() < TimeDelta::minutes(1));
     ensure(recent, "a capture's time is the time of paying", &capture)
 }
 
@@ -109,11 +201,19 @@ async fn an_unpaid_offer_ends_as_declared(subject: &Subject) -> Kept {
     let order = subject.offer("unpaid").await?;
     let ended = subject.close(&order).await;
     if subject.ending() == Some(Ending::Close) {
-        ensure(ended == Ended::Closed, "an offer that can be closed is closed", &ended)?;
+        ensure(
+            ended == Ended::Closed,
+            "an offer that can be closed is closed",
+            &ended,
+        )?;
         return subject.is_dead(&order).await;
     }
     let untouched = matches!(ended, Ended::Impossible(_));
-    ensure(untouched, "an offer that cannot be closed yet says so", &ended)?;
+    ensure(
+        untouched,
+        "an offer that cannot be closed yet says so",
+        &ended,
+    )?;
     let taken = subject.other_side.pay(&order.order_no).await;
     ensure(taken, "an offer that could not be closed is alive", &taken)?;
     paid(subject.query(&order).await).map(drop)
@@ -124,7 +224,11 @@ async fn an_opened_offer_ends_as_declared(subject: &Subject) -> Kept {
     subject.other_side.open(&order.order_no).await;
     let ended = subject.close(&order).await;
     if subject.ending() == Some(Ending::Expire) {
-        return ensure(matches!(ended, Ended::Impossible(_)), "an offer that only expires is not closed", &ended);
+        return ensure(
+            matches!(ended, Ended::Impossible(_)),
+            "an offer that only expires is not closed",
+            &ended,
+        );
     }
     ensure(ended == Ended::Closed, "an opened offer is closed", &ended)?;
     subject.is_dead(&order).await
@@ -136,25 +240,43 @@ async fn a_close_keeps_the_money(subject: &Subject) -> Kept {
     // As above: a close may be unable to tell, and must not claim that it ended anything.
     let honest = matches!(ended, Ended::AlreadyPaid | Ended::Unknown(_))
         || (subject.ending() == Some(Ending::Expire) && matches!(ended, Ended::Impossible(_)));
-    ensure(honest, "closing a paid order says that it is paid, or that it takes a query to know", &ended)?;
+    ensure(
+        honest,
+        "closing a paid order says that it is paid, or that it takes a query to know",
+        &ended,
+    )?;
     paid(subject.query(&order).await).map(drop)
 }
 
 async fn an_expired_offer_takes_no_money(subject: &Subject) -> Kept {
     let order = subject.offer("expired").await?;
-    let life = (order.expires_at - subject.other_side.now()).to_std().unwrap_or_default();
-    subject.other_side.let_pass(life + Duration::from_secs(1)).await;
+    let life = (order.expires_at - subject.other_side.now())
+        .to_std()
+        .unwrap_or_default();
+    subject
+        .other_side
+        .let_pass(life + Duration::from_secs(1))
+        .await;
     let taken = subject.other_side.pay(&order.order_no).await;
     ensure(!taken, "an offer takes no money after its deadline", &taken)?;
     let queried = subject.query(&order).await;
-    let unpaid = matches!(queried, Queried::NotFound | Queried::Payable | Queried::Closed);
+    let unpaid = matches!(
+        queried,
+        Queried::NotFound | Queried::Payable | Queried::Closed
+    );
     ensure(unpaid, "an expired offer is unpaid", &queried)
 }
 
 async fn an_unpaid_offer_is_not_refunded(subject: &Subject) -> Kept {
     let order = subject.offer("norefund").await?;
-    let refunded = subject.refund(&subject.refund_order(&order, "norefundR", 1)?).await;
-    ensure(!taken_up(&refunded), "what was not paid is not refunded", &refunded)
+    let refunded = subject
+        .refund(&subject.refund_order(&order, "norefundR", 1)?)
+        .await;
+    ensure(
+        !taken_up(&refunded),
+        "what was not paid is not refunded",
+        &refunded,
+    )
 }
 
 async fn refunds_give_back_each_fen_once(subject: &Subject) -> Kept {
@@ -164,7 +286,11 @@ async fn refunds_give_back_each_fen_once(subject: &Subject) -> Kept {
     let rest = subject.refund_order(&order, "refundC", AMOUNT_FEN - 3_000)?;
 
     let refunded = subject.refund(&part).await;
-    ensure(taken_up(&refunded), "a part of a paid order is refunded", &refunded)?;
+    ensure(
+        taken_up(&refunded),
+        "a part of a paid order is refunded",
+        &refunded,
+    )?;
     let again = subject.refund(&part).await;
     // UnionPay has one "no" for every number that was used before: then it takes a query to know.
     let harmless = taken_up(&again) || matches!(again, Refunded::Unknown(_));
@@ -174,25 +300,51 @@ async fn refunds_give_back_each_fen_once(subject: &Subject) -> Kept {
 
     let refused = subject.refund(&too_much).await;
     let terminal = matches!(refused, Refunded::TerminalNo(_));
-    ensure(terminal, "a refund over what is left never happens", &refused)?;
+    ensure(
+        terminal,
+        "a refund over what is left never happens",
+        &refused,
+    )?;
     // Had the repeated part been refunded twice, so much would not be left.
     let refunded = subject.refund(&rest).await;
-    ensure(taken_up(&refunded), "the rest of a paid order is refunded", &refunded)?;
+    ensure(
+        taken_up(&refunded),
+        "the rest of a paid order is refunded",
+        &refunded,
+    )?;
     is_done(subject, &rest).await?;
 
-    let nothing_left = subject.refund(&subject.refund_order(&order, "refundD", 1)?).await;
-    ensure(!taken_up(&nothing_left), "a refunded order gives nothing more", &nothing_left)?;
+    let nothing_left = subject
+        .refund(&subject.refund_order(&order, "refundD", 1)?)
+        .await;
+    ensure(
+        !taken_up(&nothing_left),
+        "a refunded order gives nothing more",
+        &nothing_left,
+    )?;
     // Not every provider's query tells a whole refund from a part.
     let queried = subject.query(&order).await;
-    ensure(matches!(queried, Queried::Reversed | Queried::Paid(_)), "a refunded order is not unpaid", &queried)
+    ensure(
+        matches!(queried, Queried::Reversed | Queried::Paid(_)),
+        "a refunded order is not unpaid",
+        &queried,
+    )
 }
 
 async fn is_done(subject: &Subject, refund: &RefundOrder) -> Kept {
-    let soon = subject.provider.query_refund(refund, &subject.call()).await.outcome;
+    let soon = subject
+        .provider
+        .query_refund(refund, &subject.call())
+        .await
+        .outcome;
     let known = matches!(soon, RefundQueried::Accepted | RefundQueried::Done);
     ensure(known, "a refund that was taken up is known", &soon)?;
     subject.other_side.let_pass(REFUND_TIME).await;
-    let later = subject.provider.query_refund(refund, &subject.call()).await.outcome;
+    let later = subject
+        .provider
+        .query_refund(refund, &subject.call())
+        .await
+        .outcome;
     ensure(later == RefundQueried::Done, "a refund gets done", &later)
 }
 
@@ -200,15 +352,33 @@ async fn a_refund_number_means_one_amount(subject: &Subject) -> Kept {
     let order = subject.paid_order("number").await?;
     let refund = subject.refund_order(&order, "numberR", 100)?;
     let refunded = subject.refund(&refund).await;
-    ensure(taken_up(&refunded), "a part of a paid order is refunded", &refunded)?;
-    let other = subject.refund(&subject.refund_order(&order, "numberR", 200)?).await;
-    ensure(!taken_up(&other), "the same number with another amount is refused", &other)?;
+    ensure(
+        taken_up(&refunded),
+        "a part of a paid order is refunded",
+        &refunded,
+    )?;
+    let other = subject
+        .refund(&subject.refund_order(&order, "numberR", 200)?)
+        .await;
+    ensure(
+        !taken_up(&other),
+        "the same number with another amount is refused",
+        &other,
+    )?;
     is_done(subject, &refund).await
 }
 
 async fn a_refund_never_made_is_not_found(subject: &Subject) -> Kept {
     let order = subject.paid_order("nothing").await?;
     let refund = subject.refund_order(&order, "nothingR", 100)?;
-    let queried = subject.provider.query_refund(&refund, &subject.call()).await.outcome;
-    ensure(queried == RefundQueried::NotFound, "a refund never made is not found", &queried)
+    let queried = subject
+        .provider
+        .query_refund(&refund, &subject.call())
+        .await
+        .outcome;
+    ensure(
+        queried == RefundQueried::NotFound,
+        "a refund never made is not found",
+        &queried,
+    )
 }

@@ -1,9 +1,10 @@
-//! The HTTP client that adapters share. It knows one thing that clients usually do not tell: whether a request
-//! can have reached the provider. "Never sent" lets a payment go elsewhere; anything else must be asked about.
+//! The HTTP client that adapters share. It knows one thing that clients usually do not tell:
+//! whether a request can have reached the provider. "Never sent" lets a payment go elsewhere;
+//! anything else must be asked about.
 //!
-//! It never repeats a request, never follows a redirect and takes no proxy from the environment: each of these
-//! could send a request twice, or to somebody else. Where it may connect is not its business: whoever opens an account
-//! hands in a [`Way`].
+//! It never repeats a request, never follows a redirect and takes no proxy from the environment:
+//! each of these could send a request twice, or to somebody else. Where it may connect is not its
+//! business: whoever opens an account hands in a [`Way`].
 
 use std::error::Error as _;
 use std::fmt;
@@ -31,7 +32,8 @@ use crate::outcome::{ADDRESS_NOT_ALLOWED, Failure, FailureKind, NO_ROOM};
 const MAX_ANSWER_BYTES: usize = 1 << 20;
 /// Connections are given this long; a whole call has its own, longer time.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// Shorter than any provider's keep-alive, so that we rarely write into a connection that is being closed.
+/// Shorter than any provider's keep-alive, so that we rarely write into a connection that is being
+/// closed.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// A request, complete: the adapter has signed exactly these bytes.
@@ -71,14 +73,15 @@ impl HttpAnswer {
 /// Why there is no whole answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Undelivered {
-    /// The provider cannot have seen the request: nothing of its body was ever taken up, or the connection
-    /// never stood.
+    /// The provider cannot have seen the request: nothing of its body was ever taken up, or the
+    /// connection never stood.
     NotSent(Failure),
     /// It may have.
     Unknown(Failure),
 }
 
-/// Who says where a client may connect: names are looked up by it, so that what was checked is what is connected.
+/// Who says where a client may connect: names are looked up by it, so that what was checked is what
+/// is connected.
 pub trait Guard: Resolve + fmt::Debug {
     /// Whether this address may be connected to.
     fn may_connect(&self, ip: IpAddr) -> bool;
@@ -91,8 +94,8 @@ pub enum Way {
     Open,
     /// Only where this guard lets it.
     Guarded(Arc<dyn Guard>),
-    /// Nowhere: every request ends as "not sent", before anything is looked up or connected. For an account whose address
-    /// is not allowed: what arrives for it can still be read.
+    /// Nowhere: every request ends as "not sent", before anything is looked up or connected. For an
+    /// account whose address is not allowed: what arrives for it can still be read.
     Barred,
 }
 
@@ -108,14 +111,16 @@ static TLS: LazyLock<Result<rustls::ClientConfig, String>> = LazyLock::new(|| {
     Ok(tls)
 });
 
-/// The beginning of every client: no proxy, HTTP/1.1, and the certificates that this machine trusts, which are read once
-/// for all of them. That takes as long as many signatures.
+/// The beginning of every client: no proxy, HTTP/1.1, and the certificates that this machine
+/// trusts, which are read once for all of them. That takes as long as many signatures.
 ///
 /// # Errors
 /// Why they cannot be read.
 pub fn client_builder() -> Result<reqwest::ClientBuilder, String> {
     let tls = TLS.as_ref().map_err(Clone::clone)?;
-    Ok(reqwest::Client::builder().no_proxy().tls_backend_preconfigured(tls.clone()))
+    Ok(reqwest::Client::builder()
+        .no_proxy()
+        .tls_backend_preconfigured(tls.clone()))
 }
 
 /// The same for plain http alone: nobody is trusted.
@@ -123,7 +128,8 @@ pub fn plain_client_builder() -> reqwest::ClientBuilder {
     reqwest::Client::builder().no_proxy().tls_certs_only([])
 }
 
-/// The `Date` of an answer, in whole seconds. It is signed nowhere: it is for people, and decides about no money.
+/// The `Date` of an answer, in whole seconds. It is signed nowhere: it is for people, and decides
+/// about no money.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TimeTold {
     /// What the other clock showed.
@@ -138,8 +144,13 @@ impl TimeTold {
     pub fn ahead(&self, now: DateTime<Utc>) -> TimeDelta {
         let since = TimeDelta::from_std(self.heard.elapsed()).unwrap_or(TimeDelta::MAX);
         // In the middle of its second.
-        let then = self.date.checked_add_signed(TimeDelta::milliseconds(500)).unwrap_or(self.date);
-        then.signed_duration_since(now).checked_add(&since).unwrap_or(TimeDelta::MAX)
+        let then = self
+            .date
+            .checked_add_signed(TimeDelta::milliseconds(500))
+            .unwrap_or(self.date);
+        then.signed_duration_since(now)
+            .checked_add(&since)
+            .unwrap_or(TimeDelta::MAX)
     }
 }
 
@@ -156,7 +167,9 @@ pub struct Client {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadBaseUrl {
     /// It is none, or more than one.
-    #[error("not an http or https address of a scheme, a host and perhaps a port, and nothing else")]
+    #[error(
+        "not an http or https address of a scheme, a host and perhaps a port, and nothing else"
+    )]
     Shape,
     /// It leads where the guard does not let anybody.
     #[error("leads to an address that may not be connected to")]
@@ -166,17 +179,23 @@ pub enum BadBaseUrl {
     NoClient(String),
 }
 
-/// A base address as it is used: scheme, host and port. Whatever else an address may hold (a path, a query that swallows
-/// the path behind it) makes it no base address.
+/// A base address as it is used: scheme, host and port. Whatever else an address may hold (a path,
+/// a query that swallows the path behind it) makes it no base address.
 ///
 /// # Errors
 /// [`BadBaseUrl::Shape`].
 pub fn base_address(text: &str) -> Result<Url, BadBaseUrl> {
     let url = address::read(text).map_err(|_| BadBaseUrl::Shape)?;
-    let (_, rest) = address::trimmed(text).split_once("://").ok_or(BadBaseUrl::Shape)?;
+    let (_, rest) = address::trimmed(text)
+        .split_once("://")
+        .ok_or(BadBaseUrl::Shape)?;
     let place = rest.strip_suffix('/').unwrap_or(rest);
     // A dot that walks up a path leaves none behind: what was written decides.
-    if place.contains(['/', '?', '%']) { Err(BadBaseUrl::Shape) } else { Ok(url) }
+    if place.contains(['/', '?', '%']) {
+        Err(BadBaseUrl::Shape)
+    } else {
+        Ok(url)
+    }
 }
 
 /// Asks the guard for names.
@@ -202,7 +221,13 @@ impl Client {
         };
         match way {
             Way::Open => {}
-            Way::Barred => return Ok(Self { http: None, base, told: Arc::default() }),
+            Way::Barred => {
+                return Ok(Self {
+                    http: None,
+                    base,
+                    told: Arc::default(),
+                });
+            }
             Way::Guarded(guard) => {
                 // A resolver is asked about names alone.
                 let host = url.host_str().unwrap_or_default();
@@ -222,7 +247,11 @@ impl Client {
             .tcp_nodelay(true)
             .build()
             .map_err(|e| BadBaseUrl::NoClient(e.to_string()))?;
-        Ok(Self { http: Some(http), base, told: Arc::default() })
+        Ok(Self {
+            http: Some(http),
+            base,
+            told: Arc::default(),
+        })
     }
 
     /// Where it sends requests to.
@@ -250,17 +279,26 @@ impl Client {
             .headers(request.headers)
             .timeout(request.timeout);
         if has_body {
-            builder = builder
-                .body(reqwest::Body::wrap(WatchedBody { rest: Some(request.body), touched: Arc::clone(&touched) }));
+            builder = builder.body(reqwest::Body::wrap(WatchedBody {
+                rest: Some(request.body),
+                touched: Arc::clone(&touched),
+            }));
         }
         let response = builder.send().await.map_err(|e| {
-            // Without a body there is nothing to watch: only a connection that never stood proves anything.
+            // Without a body there is nothing to watch: only a connection that never stood proves
+            // anything.
             let untouched = has_body && !touched.load(Ordering::SeqCst);
             undelivered(&e, untouched || e.is_connect())
         })?;
-        let date = response.headers().get(header::DATE).and_then(|date| date.to_str().ok());
+        let date = response
+            .headers()
+            .get(header::DATE)
+            .and_then(|date| date.to_str().ok());
         if let Some(date) = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok()) {
-            let told = TimeTold { date: date.to_utc(), heard: Instant::now() };
+            let told = TimeTold {
+                date: date.to_utc(),
+                heard: Instant::now(),
+            };
             *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
         }
         read(response).await
@@ -270,36 +308,55 @@ impl Client {
 /// Says nothing about the provider: it was not asked.
 fn barred() -> Undelivered {
     let message = "the account's address is not one that accounts may have: nothing was sent";
-    Undelivered::NotSent(Failure::new(FailureKind::Account, ADDRESS_NOT_ALLOWED, message))
+    Undelivered::NotSent(Failure::new(
+        FailureKind::Account,
+        ADDRESS_NOT_ALLOWED,
+        message,
+    ))
 }
 
 async fn read(mut response: reqwest::Response) -> Result<HttpAnswer, Undelivered> {
-    let unknown =
-        |code: &str, message: String| Undelivered::Unknown(Failure::new(FailureKind::Incompatible, code, message));
+    let unknown = |code: &str, message: String| {
+        Undelivered::Unknown(Failure::new(FailureKind::Incompatible, code, message))
+    };
     let status = response.status();
     let headers = response.headers().clone();
     let bodiless = status == StatusCode::NO_CONTENT || status == StatusCode::NOT_MODIFIED;
-    let chunked = headers.get(header::TRANSFER_ENCODING).is_some_and(is_chunked);
+    let chunked = headers
+        .get(header::TRANSFER_ENCODING)
+        .is_some_and(is_chunked);
     if !bodiless && !chunked && response.content_length().is_none() {
         // Such a body ends when the connection does, so a cut one looks whole.
-        return Err(unknown("no_length", format!("HTTP {status} without a length: cannot tell whether it is whole")));
+        return Err(unknown(
+            "no_length",
+            format!("HTTP {status} without a length: cannot tell whether it is whole"),
+        ));
     }
     let mut body = Vec::new();
     loop {
         match response.chunk().await {
             Ok(Some(chunk)) if body.len() + chunk.len() > MAX_ANSWER_BYTES => {
-                return Err(unknown("too_long", format!("HTTP {status} with more than {MAX_ANSWER_BYTES} bytes")));
+                return Err(unknown(
+                    "too_long",
+                    format!("HTTP {status} with more than {MAX_ANSWER_BYTES} bytes"),
+                ));
             }
             Ok(Some(chunk)) => body.extend_from_slice(&chunk),
             Ok(None) => break,
             Err(e) => return Err(undelivered(&e, false)),
         }
     }
-    Ok(HttpAnswer { status, headers, body: body.into() })
+    Ok(HttpAnswer {
+        status,
+        headers,
+        body: body.into(),
+    })
 }
 
 fn is_chunked(value: &HeaderValue) -> bool {
-    value.to_str().is_ok_and(|v| v.trim().eq_ignore_ascii_case("chunked"))
+    value
+        .to_str()
+        .is_ok_and(|v| v.trim().eq_ignore_ascii_case("chunked"))
 }
 
 fn undelivered(error: &reqwest::Error, never_left: bool) -> Undelivered {
@@ -312,7 +369,9 @@ fn undelivered(error: &reqwest::Error, never_left: bool) -> Undelivered {
         source = cause.source();
     }
     // Where a name could not be looked up, why is not told.
-    has_no_room |= never_left && error.is_connect() && File::open("/dev/null").is_err_and(|error| is_no_room(&error));
+    has_no_room |= never_left
+        && error.is_connect()
+        && File::open("/dev/null").is_err_and(|error| is_no_room(&error));
     let failure = if has_no_room {
         Failure::new(FailureKind::Network, NO_ROOM, message)
     } else if error.is_timeout() {
@@ -322,16 +381,22 @@ fn undelivered(error: &reqwest::Error, never_left: bool) -> Undelivered {
     } else {
         Failure::new(FailureKind::Network, "connection_lost", message)
     };
-    if never_left { Undelivered::NotSent(failure) } else { Undelivered::Unknown(failure) }
+    if never_left {
+        Undelivered::NotSent(failure)
+    } else {
+        Undelivered::Unknown(failure)
+    }
 }
 
-/// Whether what failed is that this machine has none left of what it takes, whoever is to be reached.
+/// Whether what failed is that this machine has none left of what it takes, whoever is to be
+/// reached.
 fn is_no_room(error: &io::Error) -> bool {
     const ALL_TAKEN: [Errno; 4] = [Errno::MFILE, Errno::NFILE, Errno::NOBUFS, Errno::NOMEM];
     Errno::from_io_error(error).is_some_and(|errno| ALL_TAKEN.contains(&errno))
 }
 
-/// A body that remembers whether anybody began to read it. It cannot be cloned, so nobody can send it twice.
+/// A body that remembers whether anybody began to read it. It cannot be cloned, so nobody can send
+/// it twice.
 struct WatchedBody {
     rest: Option<Bytes>,
     touched: Arc<AtomicBool>,
@@ -354,6 +419,10 @@ impl Body for WatchedBody {
     }
 
     fn size_hint(&self) -> SizeHint {
-        SizeHint::with_exact(self.rest.as_ref().map_or(0, |b| u64::try_from(b.len()).unwrap_or(u64::MAX)))
+        SizeHint::with_exact(
+            self.rest
+                .as_ref()
+                .map_or(0, |b| u64::try_from(b.len()).unwrap_or(u64::MAX)),
+        )
     }
 }

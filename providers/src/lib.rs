@@ -1,12 +1,16 @@
-//! The protocols of Alipay, WeChat Pay and UnionPay, and nothing else: no database, no clock, no routing.
+//! The protocols of Alipay, WeChat Pay and UnionPay, and nothing else: no database, no clock, no
+//! routing.
 //!
 //! * [`provider`] – the trait, the capabilities, names;
 //! * [`money`], [`order`], [`outcome`], [`reason`], [`notification`] – what crosses the trait;
-//! * [`address`], [`http`], [`signing`], and within this crate `charset` and `text` – what adapters share;
+//! * [`address`], [`http`], [`signing`], and within this crate `charset` and `text` – what adapters
+//!   share;
 //! * [`layer`] – wrappers around any provider; [`layer::stack`] fixes their order;
 //! * [`alipay`], [`wechatpay`], [`unionpay`] – the adapters, each with its simulator;
-//! * [`sandbox`] – one server that speaks all of these protocols from the other side (feature `sandbox`);
-//! * `conformance` – the suite that every provider passes, and `memory`, a provider without a network (feature `testing`).
+//! * [`sandbox`] – one server that speaks all of these protocols from the other side (feature
+//!   `sandbox`);
+//! * `conformance` – the suite that every provider passes, and `memory`, a provider without a
+//!   network (feature `testing`).
 
 pub mod address;
 pub mod alipay;
@@ -40,5 +44,8 @@ pub static PROTOCOLS: &[Protocol] = &[alipay::PROTOCOL, wechatpay::PROTOCOL, uni
 
 /// The same providers, seen from the other side.
 #[cfg(feature = "sandbox")]
-pub static SIMULATORS: &[sandbox::simulator::SimulatedProvider] =
-    &[alipay::simulator::SIMULATOR, wechatpay::simulator::SIMULATOR, unionpay::simulator::SIMULATOR];
+pub static SIMULATORS: &[sandbox::simulator::SimulatedProvider] = &[
+    alipay::simulator::SIMULATOR,
+    wechatpay::simulator::SIMULATOR,
+    unionpay::simulator::SIMULATOR,
+];

@@ -1,6 +1,6 @@
-//! A provider without a network, for tests of what stands above. Left alone it behaves like a real provider of
-//! offers or of charges, on the sandbox's book; asked to, it answers whatever a test wants. It must never be offered to
-//! merchants, which is why it is not on the list of providers.
+//! A provider without a network, for tests of what stands above. Left alone it behaves like a real
+//! provider of offers or of charges, on the sandbox's book; asked to, it answers whatever a test
+//! wants. It must never be offered to merchants, which is why it is not on the list of providers.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -16,11 +16,13 @@ use serde_json::{Value, json};
 
 use crate::http::TimeTold;
 use crate::notification::{
-    Acknowledgement, AcknowledgementBody, Notice, Notification, RawNotification, Rejection, Verified,
+    Acknowledgement, AcknowledgementBody, Notice, Notification, RawNotification, Rejection,
+    Verified,
 };
 use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
 use crate::outcome::{
-    Answer, Capture, Created, Ended, Failure, FailureKind, NextAction, Queried, RefundQueried, Refunded, Refusal,
+    Answer, Capture, Created, Ended, Failure, FailureKind, NextAction, Queried, RefundQueried,
+    Refunded, Refusal,
 };
 use crate::provider::{Capabilities, Charging, Ending, FlowCapability, Provider, ProviderName};
 use crate::sandbox::book::{self, Book, Code, NewRefund, OrderKey, RefundStatus, State};
@@ -29,10 +31,18 @@ use crate::sandbox::payer::Mood;
 const MERCHANT: &str = "merchant";
 const SIGNATURE: &str = "memory-signature";
 
-static CLOSABLE: Capabilities = capabilities(&[FlowCapability { flow: Flow::Qr, ending: Ending::Close }]);
-static CLOSABLE_ONCE_OPENED: Capabilities =
-    capabilities(&[FlowCapability { flow: Flow::Qr, ending: Ending::CloseOnceTradeExists }]);
-static EXPIRING: Capabilities = capabilities(&[FlowCapability { flow: Flow::Qr, ending: Ending::Expire }]);
+static CLOSABLE: Capabilities = capabilities(&[FlowCapability {
+    flow: Flow::Qr,
+    ending: Ending::Close,
+}]);
+static CLOSABLE_ONCE_OPENED: Capabilities = capabilities(&[FlowCapability {
+    flow: Flow::Qr,
+    ending: Ending::CloseOnceTradeExists,
+}]);
+static EXPIRING: Capabilities = capabilities(&[FlowCapability {
+    flow: Flow::Qr,
+    ending: Ending::Expire,
+}]);
 static CHARGING: Capabilities = Capabilities {
     charge: Some(Charging {
         is_code,
@@ -45,11 +55,14 @@ static CHARGING: Capabilities = Capabilities {
         not_found_twice_s: Some(30),
         last_reversals: None,
     }),
-    ..capabilities(&[FlowCapability { flow: Flow::Barcode, ending: Ending::Reverse }])
+    ..capabilities(&[FlowCapability {
+        flow: Flow::Barcode,
+        ending: Ending::Reverse,
+    }])
 };
 
-/// Its codes are 18 digits that begin with 99, which is no real provider's. The last one is the payer's mood, as in
-/// the sandbox.
+/// Its codes are 18 digits that begin with 99, which is no real provider's. The last one is the
+/// payer's mood, as in the sandbox.
 fn is_code(code: &str) -> bool {
     code.starts_with("99") && code.len() == 18 && code.bytes().all(|b| b.is_ascii_digit())
 }
@@ -102,12 +115,20 @@ impl Memory {
     /// Its own name, which is on no list.
     pub const NAME: ProviderName = ProviderName::new("memory");
 
-    /// An empty one, under its own name or in the place of a real provider, whose offers end as `ending` says; with
-    /// [`Ending::Reverse`] it makes charges and no offers.
+    /// An empty one, under its own name or in the place of a real provider, whose offers end as
+    /// `ending` says; with [`Ending::Reverse`] it makes charges and no offers.
     #[must_use]
     pub fn new(name: ProviderName, ending: Ending) -> Self {
-        let key = hmac::Key::new(hmac::HMAC_SHA256, b"known to everybody: it signs for tests only");
-        Self { name, ending, key, inner: Mutex::default() }
+        let key = hmac::Key::new(
+            hmac::HMAC_SHA256,
+            b"known to everybody: it signs for tests only",
+        );
+        Self {
+            name,
+            ending,
+            key,
+            inner: Mutex::default(),
+        }
     }
 
     /// What the next creation does, behind those asked for before.
@@ -164,27 +185,40 @@ impl Memory {
     /// What the merchant has of the order's money: what was taken and did not go back, in fen.
     #[must_use]
     pub fn kept_fen(&self, order_no: &str) -> i64 {
-        self.lock().book.order(&key(order_no)).map_or(0, |order| order.captured_fen() - order.refunded_fen())
+        self.lock()
+            .book
+            .order(&key(order_no))
+            .map_or(0, |order| order.captured_fen() - order.refunded_fen())
     }
 
     /// A genuine notification that the order was paid; `None` while it is not.
     #[must_use]
     pub fn paid_notification(&self, order_no: &str) -> Option<RawNotification> {
         let capture = capture(self.lock().book.order(&key(order_no))?)?;
-        Some(self.signed(json!({"id": format!("paid-{order_no}"), "order_no": order_no, "capture": capture})))
+        Some(self.signed(
+            json!({"id": format!("paid-{order_no}"), "order_no": order_no, "capture": capture}),
+        ))
     }
 
-    /// A genuine notification that something happened to a refund: that it was carried out, whatever was.
+    /// A genuine notification that something happened to a refund: that it was carried out,
+    /// whatever was.
     #[must_use]
     pub fn refund_notification(&self, order_no: &str, refund_no: &str) -> RawNotification {
-        self.signed(json!({"id": format!("refunded-{refund_no}"), "order_no": order_no, "refund_no": refund_no}))
+        self.signed(
+            json!({"id": format!("refunded-{refund_no}"), "order_no": order_no,
+            "refund_no": refund_no}),
+        )
     }
 
     fn signed(&self, told: Value) -> RawNotification {
         let body = told.to_string();
         let signature = BASE64.encode(hmac::sign(&self.key, body.as_bytes()));
-        let signed = HeaderValue::from_str(&signature).map(|value| (http::HeaderName::from_static(SIGNATURE), value));
-        RawNotification { headers: HeaderMap::from_iter(signed), body: Bytes::from(body) }
+        let signed = HeaderValue::from_str(&signature)
+            .map(|value| (http::HeaderName::from_static(SIGNATURE), value));
+        RawNotification {
+            headers: HeaderMap::from_iter(signed),
+            body: Bytes::from(body),
+        }
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -225,10 +259,15 @@ impl Memory {
             return charge_now(inner, order, now);
         }
         let qr = format!("memory:{}", order.order_no);
-        let state = if self.trade_exists_at_once() { State::Payable } else { State::Shown };
+        let state = if self.trade_exists_at_once() {
+            State::Payable
+        } else {
+            State::Shown
+        };
         match inner.book.insert(entry(order, &qr, state, now)) {
             Ok(()) => Created::Accepted(NextAction::DisplayQr { qr }),
-            // As at the real ones, an order with this number lives on, whatever becomes of this call.
+            // As at the real ones, an order with this number lives on, whatever becomes of this
+            // call.
             Err(refusal) => Created::Unknown(no(&refusal.to_string())),
         }
     }
@@ -249,11 +288,15 @@ impl Memory {
             (State::Paid | State::Reversed, _) => Ended::AlreadyPaid,
             (State::Closed, _) => Ended::Closed,
             (State::Shown, _) => Ended::Impossible(no("nobody has opened it")),
-            (State::Payable, Ending::Expire | Ending::Reverse) => Ended::Impossible(no("it cannot be closed")),
-            (State::Payable, Ending::Close | Ending::CloseOnceTradeExists) => match inner.book.close(&key, now) {
-                Ok(()) => Ended::Closed,
-                Err(refusal) => Ended::Impossible(no(&refusal.to_string())),
-            },
+            (State::Payable, Ending::Expire | Ending::Reverse) => {
+                Ended::Impossible(no("it cannot be closed"))
+            }
+            (State::Payable, Ending::Close | Ending::CloseOnceTradeExists) => {
+                match inner.book.close(&key, now) {
+                    Ok(()) => Ended::Closed,
+                    Err(refusal) => Ended::Impossible(no(&refusal.to_string())),
+                }
+            }
         }
     }
 }
@@ -281,7 +324,10 @@ fn entry(order: &Order, code: &str, state: State, now: DateTime<Utc>) -> book::O
         details: Value::Null,
         created_at: now,
         expires_at: order.expires_at,
-        codes: vec![Code { text: code.to_owned(), dies_at: order.expires_at }],
+        codes: vec![Code {
+            text: code.to_owned(),
+            dies_at: order.expires_at,
+        }],
         state,
         transaction_id: None,
         paid_at: None,
@@ -292,9 +338,11 @@ fn entry(order: &Order, code: &str, state: State, now: DateTime<Utc>) -> book::O
     }
 }
 
-/// As hard as a real one may be: a payer without money leaves a trade behind that can still be paid.
+/// As hard as a real one may be: a payer without money leaves a trade behind that can still be
+/// paid.
 fn charge_now(inner: &mut Inner, order: &Order, now: DateTime<Utc>) -> Created {
-    let declined = |message| Created::Declined(Failure::new(FailureKind::Declined, "memory", message));
+    let declined =
+        |message| Created::Declined(Failure::new(FailureKind::Declined, "memory", message));
     let Some(code) = order.auth_code.as_deref().filter(|code| is_code(code)) else {
         return Created::Refused(Refusal::Request, no("not a code"));
     };
@@ -306,11 +354,14 @@ fn charge_now(inner: &mut Inner, order: &Order, now: DateTime<Utc>) -> Created {
         return declined("the code is old or was used");
     }
     let id = transaction_id(&mut inner.book);
-    let done = inner.book.insert(entry(order, code, State::Payable, now)).and_then(|()| match mood {
-        Mood::Pays => inner.book.pay(&key, &id, now),
-        Mood::MustConfirm | Mood::CodeExpired => inner.book.open_trade(&key, &id, now),
-        Mood::HasNoMoney => inner.book.decline(&key, &id, now),
-    });
+    let done = inner
+        .book
+        .insert(entry(order, code, State::Payable, now))
+        .and_then(|()| match mood {
+            Mood::Pays => inner.book.pay(&key, &id, now),
+            Mood::MustConfirm | Mood::CodeExpired => inner.book.open_trade(&key, &id, now),
+            Mood::HasNoMoney => inner.book.decline(&key, &id, now),
+        });
     if let Err(refusal) = done {
         return Created::Unknown(no(&refusal.to_string()));
     }
@@ -335,7 +386,9 @@ fn capture(order: &book::Order) -> Option<Capture> {
 }
 
 fn query_now(inner: &Inner, order: &OrderRef) -> Queried {
-    let Some(order) = inner.book.order(&key(&order.order_no)) else { return Queried::NotFound };
+    let Some(order) = inner.book.order(&key(&order.order_no)) else {
+        return Queried::NotFound;
+    };
     match (order.state, capture(order)) {
         (State::Shown, _) => Queried::NotFound,
         (State::Payable, _) => Queried::Payable,
@@ -353,11 +406,14 @@ fn reverse_now(inner: &mut Inner, order: &OrderRef, now: DateTime<Utc>) -> Ended
         Ok(State::Shown | State::Payable | State::Paid | State::Closed) => Ended::Closed,
         Err(book::Refusal::Ended) => match query_now(inner, order) {
             Queried::Reversed => Ended::Reversed,
-            Queried::NotFound | Queried::Payable | Queried::Paid(_) | Queried::Closed | Queried::Unknown(_) => {
-                Ended::Closed
-            }
+            Queried::NotFound
+            | Queried::Payable
+            | Queried::Paid(_)
+            | Queried::Closed
+            | Queried::Unknown(_) => Ended::Closed,
         },
-        // Nothing to reverse, and the number lives on: a charge on its way may still make the order.
+        // Nothing to reverse, and the number lives on: a charge on its way may still make the
+        // order.
         Err(book::Refusal::Unknown) => Ended::NotFound,
         Err(refusal) => Ended::Impossible(no(&refusal.to_string())),
     }
@@ -365,7 +421,11 @@ fn reverse_now(inner: &mut Inner, order: &OrderRef, now: DateTime<Utc>) -> Ended
 
 fn refund_now(inner: &mut Inner, refund: &RefundOrder, now: DateTime<Utc>) -> Refunded {
     let key = key(&refund.order.order_no);
-    let known = inner.book.order(&key).and_then(|o| o.refunds.get(&refund.refund_no)).map(|r| r.amount);
+    let known = inner
+        .book
+        .order(&key)
+        .and_then(|o| o.refunds.get(&refund.refund_no))
+        .map(|r| r.amount);
     match known {
         Some(amount) if amount == refund.amount => return Refunded::Done,
         Some(_) => return Refunded::TerminalNo(no("another amount went with this number")),
@@ -388,7 +448,10 @@ fn refund_now(inner: &mut Inner, refund: &RefundOrder, now: DateTime<Utc>) -> Re
 
 fn query_refund_now(inner: &Inner, refund: &RefundOrder) -> RefundQueried {
     let order = inner.book.order(&key(&refund.order.order_no));
-    match order.and_then(|o| o.refunds.get(&refund.refund_no)).map(|r| r.status) {
+    match order
+        .and_then(|o| o.refunds.get(&refund.refund_no))
+        .map(|r| r.status)
+    {
         None => RefundQueried::NotFound,
         Some(RefundStatus::Processing) => RefundQueried::Accepted,
         Some(RefundStatus::Done) => RefundQueried::Done,
@@ -426,46 +489,89 @@ impl Provider for Memory {
 
     async fn create(&self, order: &Order, call: &Call) -> Answer<Created> {
         let act = |inner: &mut Inner| self.create_now(inner, order, call.now);
-        self.run(("create", &order.order_no), |i| i.create.pop_front(), act).await
+        self.run(("create", &order.order_no), |i| i.create.pop_front(), act)
+            .await
     }
 
     async fn query(&self, order: &OrderRef, _: &Call) -> Answer<Queried> {
-        self.run(("query", &order.order_no), |i| i.query.pop_front(), |i| query_now(i, order)).await
+        self.run(
+            ("query", &order.order_no),
+            |i| i.query.pop_front(),
+            |i| query_now(i, order),
+        )
+        .await
     }
 
     async fn close(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
         let act = |inner: &mut Inner| self.close_now(inner, order, call.now);
-        self.run(("close", &order.order_no), |i| i.close.pop_front(), act).await
+        self.run(("close", &order.order_no), |i| i.close.pop_front(), act)
+            .await
     }
 
     async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
-        self.run(("reverse", &order.order_no), |i| i.close.pop_front(), |i| reverse_now(i, order, call.now)).await
+        self.run(
+            ("reverse", &order.order_no),
+            |i| i.close.pop_front(),
+            |i| reverse_now(i, order, call.now),
+        )
+        .await
     }
 
     async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<Refunded> {
-        self.run(("refund", &refund.refund_no), |i| i.refund.pop_front(), |i| refund_now(i, refund, call.now)).await
+        self.run(
+            ("refund", &refund.refund_no),
+            |i| i.refund.pop_front(),
+            |i| refund_now(i, refund, call.now),
+        )
+        .await
     }
 
     async fn query_refund(&self, refund: &RefundOrder, _: &Call) -> Answer<RefundQueried> {
         let act = |inner: &mut Inner| query_refund_now(inner, refund);
-        self.run(("query_refund", &refund.refund_no), |i| i.query_refund.pop_front(), act).await
+        self.run(
+            ("query_refund", &refund.refund_no),
+            |i| i.query_refund.pop_front(),
+            act,
+        )
+        .await
     }
 
-    fn notification(&self, raw: &RawNotification, now: DateTime<Utc>) -> Result<Verified<Notification>, Rejection> {
-        let signature = raw.headers.get(SIGNATURE).ok_or_else(|| Rejection::Unsigned(SIGNATURE.to_owned()))?;
-        let signature = BASE64.decode(signature.as_bytes()).map_err(|_| Rejection::BadSignature)?;
+    fn notification(
+        &self,
+        raw: &RawNotification,
+        now: DateTime<Utc>,
+    ) -> Result<Verified<Notification>, Rejection> {
+        let signature = raw
+            .headers
+            .get(SIGNATURE)
+            .ok_or_else(|| Rejection::Unsigned(SIGNATURE.to_owned()))?;
+        let signature = BASE64
+            .decode(signature.as_bytes())
+            .map_err(|_| Rejection::BadSignature)?;
         hmac::verify(&self.key, &raw.body, &signature).map_err(|_| Rejection::BadSignature)?;
         let unreadable = |e: serde_json::Error| Rejection::Unreadable(e.to_string());
         let told: Told = serde_json::from_slice(&raw.body).map_err(unreadable)?;
         let order_no = told.order_no;
         let notice = match told.capture {
-            Some(capture) if capture.paid_at.is_some_and(|at| at - now > TimeDelta::minutes(5)) => {
+            Some(capture)
+                if capture
+                    .paid_at
+                    .is_some_and(|at| at - now > TimeDelta::minutes(5)) =>
+            {
                 return Err(Rejection::Stale);
             }
             Some(capture) => Notice::Paid { order_no, capture },
-            None => Notice::Ask { order_no, refund_no: told.refund_no, says_done: true, amount: None },
+            None => Notice::Ask {
+                order_no,
+                refund_no: told.refund_no,
+                says_done: true,
+                amount: None,
+            },
         };
-        Ok(Verified::new(Notification { id: told.id, notice }))
+        Ok(Verified::new(Notification {
+            id: told.id,
+            notice,
+        }))
     }
 
     fn acknowledge(&self, what: Acknowledgement) -> AcknowledgementBody {
@@ -474,7 +580,11 @@ impl Provider for Memory {
             Acknowledgement::SendAgain => (StatusCode::SERVICE_UNAVAILABLE, "again"),
             Acknowledgement::Refuse => (StatusCode::UNAUTHORIZED, "refused"),
         };
-        AcknowledgementBody { status, content_type: "text/plain", body }
+        AcknowledgementBody {
+            status,
+            content_type: "text/plain",
+            body,
+        }
     }
 }
 

@@ -6,7 +6,17 @@ use serde::{Deserialize, Serialize};
 
 /// An ISO 4217 currency that a provider can settle.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::Display, strum::EnumString, strum::AsRefStr,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    Serialize,
+    Deserialize,
+    strum::Display,
+    strum::EnumString,
+    strum::AsRefStr,
 )]
 #[serde(rename_all = "UPPERCASE")]
 #[strum(serialize_all = "UPPERCASE")]
@@ -42,13 +52,18 @@ impl Money {
         if fen < 0 {
             return Err(MoneyError::OutOfRange);
         }
-        Ok(Self { minor: fen, currency: Currency::Cny })
+        Ok(Self {
+            minor: fen,
+            currency: Currency::Cny,
+        })
     }
 
-    /// Reads a decimal amount of yuan as Alipay writes it: `1`, `1.1` and `1.10` are 100, 110 and 110 fen.
+    /// Reads a decimal amount of yuan as Alipay writes it: `1`, `1.1` and `1.10` are 100, 110 and
+    /// 110 fen.
     ///
     /// # Errors
-    /// `Malformed` for signs, exponents, separators and more than two decimals; `OutOfRange` beyond 64 bits.
+    /// `Malformed` for signs, exponents, separators and more than two decimals; `OutOfRange` beyond
+    /// 64 bits.
     pub fn from_yuan(text: &str) -> Result<Self, MoneyError> {
         let malformed = || MoneyError::Malformed(text.chars().take(32).collect());
         let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
@@ -61,7 +76,10 @@ impl Money {
         if part.len() == 1 {
             fen *= 10;
         }
-        let minor = whole.checked_mul(100).and_then(|w| w.checked_add(fen)).ok_or(MoneyError::OutOfRange)?;
+        let minor = whole
+            .checked_mul(100)
+            .and_then(|w| w.checked_add(fen))
+            .ok_or(MoneyError::OutOfRange)?;
         Self::fen(minor)
     }
 
@@ -89,7 +107,10 @@ impl Money {
         if self.currency != other.currency {
             return None;
         }
-        Some(Self { minor: self.minor.checked_add(other.minor)?, currency: self.currency })
+        Some(Self {
+            minor: self.minor.checked_add(other.minor)?,
+            currency: self.currency,
+        })
     }
 
     /// The difference, or `None` when currencies differ or it would be negative.
@@ -98,7 +119,10 @@ impl Money {
         if self.currency != other.currency || self.minor < other.minor {
             return None;
         }
-        Some(Self { minor: self.minor - other.minor, currency: self.currency })
+        Some(Self {
+            minor: self.minor - other.minor,
+            currency: self.currency,
+        })
     }
 }
 
@@ -114,7 +138,13 @@ mod tests {
 
     #[test]
     fn yuan_are_read_and_written_exactly() {
-        for (text, fen) in [("0.01", 1), ("1", 100), ("1.1", 110), ("1.10", 110), ("100000000.00", 10_000_000_000)] {
+        for (text, fen) in [
+            ("0.01", 1),
+            ("1", 100),
+            ("1.1", 110),
+            ("1.10", 110),
+            ("100000000.00", 10_000_000_000),
+        ] {
             assert_eq!(Money::from_yuan(text).map(Money::minor), Ok(fen), "{text}");
         }
         assert_eq!(Money::fen(8888).map(Money::to_yuan), Ok("88.88".to_owned()));
@@ -123,7 +153,20 @@ mod tests {
 
     #[test]
     fn what_is_not_an_amount_is_refused() {
-        for text in ["", ".", "1.", ".5", "-1", "+1", "1e2", "1,000", "1.005", "1 ", "٣", "99999999999999999999"] {
+        for text in [
+            "",
+            ".",
+            "1.",
+            ".5",
+            "-1",
+            "+1",
+            "1e2",
+            "1,000",
+            "1.005",
+            "1 ",
+            "٣",
+            "99999999999999999999",
+        ] {
             assert!(Money::from_yuan(text).is_err(), "{text}");
         }
         assert_eq!(Money::fen(-1), Err(MoneyError::OutOfRange));

@@ -1,5 +1,6 @@
-//! What providers tell us on their own. Raw bytes become a [`Verified`] notification or a [`Rejection`];
-//! nothing else in the program can make a `Verified`, so nothing unverified can reach a payment.
+//! What providers tell us on their own. Raw bytes become a [`Verified`] notification or a
+//! [`Rejection`]; nothing else in the program can make a `Verified`, so nothing unverified can
+//! reach a payment.
 
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
@@ -97,7 +98,9 @@ pub enum Notice {
 }
 
 /// Why a notification is not believed. Each is counted under its name.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr, strum::VariantNames)]
+#[derive(
+    Debug, Clone, PartialEq, Eq, thiserror::Error, strum::IntoStaticStr, strum::VariantNames,
+)]
 #[strum(serialize_all = "snake_case")]
 pub enum Rejection {
     /// No signature, or not all of the headers or fields that carry it.

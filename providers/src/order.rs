@@ -107,7 +107,8 @@ pub struct OrderRef {
     pub order_no: String,
     /// The time it was made with.
     pub txn_time: DateTime<Utc>,
-    /// From then on the provider takes no money for it; what it takes all the same may go back by itself.
+    /// From then on the provider takes no money for it; what it takes all the same may go back by
+    /// itself.
     pub expires_at: DateTime<Utc>,
 }
 
@@ -120,10 +121,11 @@ pub struct RefundOrder {
     pub transaction_id: Option<String>,
     /// Our number of this refund at the provider.
     pub refund_no: String,
-    /// When it was first sent under this number; a query and a repetition must carry the same time at providers that
-    /// key refunds by it.
+    /// When it was first sent under this number; a query and a repetition must carry the same time
+    /// at providers that key refunds by it.
     pub txn_time: DateTime<Utc>,
-    /// Whether it had another number before, under which nothing ever happens: a way that was refused is not tried again.
+    /// Whether it had another number before, under which nothing ever happens: a way that was
+    /// refused is not tried again.
     pub renumbered: bool,
     /// How much goes back.
     pub amount: Money,

@@ -1,5 +1,5 @@
-//! What a call can mean for money. Every call ends in exactly one outcome of its kind; none has a default,
-//! and whoever matches on one names every variant.
+//! What a call can mean for money. Every call ends in exactly one outcome of its kind; none has a
+//! default, and whoever matches on one names every variant.
 
 use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
@@ -19,7 +19,10 @@ pub struct Answer<T> {
 impl<T> Answer<T> {
     /// An outcome without a provider's request id.
     pub fn new(outcome: T) -> Self {
-        Self { outcome, request_id: None }
+        Self {
+            outcome,
+            request_id: None,
+        }
     }
 }
 
@@ -49,7 +52,8 @@ pub enum FailureKind {
     RateLimited,
     /// The provider is in trouble and says so.
     ServerError,
-    /// An answer that we cannot read or whose signature is wrong: their version moved, or it is not them.
+    /// An answer that we cannot read or whose signature is wrong: their version moved, or it is not
+    /// them.
     Incompatible,
     /// The merchant's contract with the provider does not allow it.
     Account,
@@ -69,7 +73,11 @@ pub struct Failure {
     /// What to look at, for people.
     pub message: String,
     /// Why, in the words that all providers share; `None` where no table lists the code.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "reason::known")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "reason::known"
+    )]
     pub reason: Option<Reason>,
 }
 
@@ -79,10 +87,12 @@ pub const NUMBER_EXISTS: &str = "number_exists";
 /// The code for a call that this account was never given by its provider, while others of it work.
 pub const NOT_GIVEN: &str = "not_given";
 
-/// The code for an answer that was not signed with the key that the account has: it may be another's, or nobody's.
+/// The code for an answer that was not signed with the key that the account has: it may be
+/// another's, or nobody's.
 pub const WRONGLY_SIGNED: &str = "wrongly_signed";
 
-/// The code for a call for which this machine had no room: no descriptor, or no memory. It tells of nobody else.
+/// The code for a call for which this machine had no room: no descriptor, or no memory. It tells of
+/// nobody else.
 pub const NO_ROOM: &str = "no_room";
 /// The code for a call that was not made: the account's address is not one that accounts may have.
 pub const ADDRESS_NOT_ALLOWED: &str = "address_not_allowed";
@@ -90,7 +100,12 @@ pub const ADDRESS_NOT_ALLOWED: &str = "address_not_allowed";
 impl Failure {
     /// A failure from its three parts.
     pub fn new(kind: FailureKind, code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { kind, code: code.into(), message: message.into(), reason: None }
+        Self {
+            kind,
+            code: code.into(),
+            message: message.into(),
+            reason: None,
+        }
     }
 
     /// The same, for this reason.
@@ -101,7 +116,9 @@ impl Failure {
 }
 
 /// Who says "no" when nothing was done.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::Display, strum::AsRefStr)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, strum::Display, strum::AsRefStr,
+)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 pub enum Refusal {
@@ -109,7 +126,8 @@ pub enum Refusal {
     Provider,
     /// This account: permission, frozen, certificate. Another provider may be tried at once.
     Account,
-    /// This route, to this order: a limit of amount or day, a word, a store, a terminal, a time. Another route may take it.
+    /// This route, to this order: a limit of amount or day, a word, a store, a terminal, a time.
+    /// Another route may take it.
     Route,
     /// Our parameters. Nobody else will take them either.
     Request,
@@ -154,11 +172,13 @@ pub struct Capture {
     pub payer: Option<String>,
     /// When, by the provider's clock.
     pub paid_at: Option<DateTime<Utc>>,
-    /// Our payment id as the pass-back field returned it; `None` where the answer does not carry it.
+    /// Our payment id as the pass-back field returned it; `None` where the answer does not carry
+    /// it.
     pub payment_id: Option<String>,
     /// The merchant or app that the answer names, when it is not ours.
     pub foreign_account: Option<String>,
-    /// The provider took it too late and will give it back by itself; it must not be refunded by us as well.
+    /// The provider took it too late and will give it back by itself; it must not be refunded by us
+    /// as well.
     pub returns_by_itself: bool,
 }
 
@@ -169,7 +189,8 @@ pub enum Created {
     Accepted(NextAction),
     /// Money taken, proved by a verified answer.
     Captured(Capture),
-    /// The payer is being asked, or a charge was only accepted. Query, then reverse; never another route.
+    /// The payer is being asked, or a charge was only accepted. Query, then reverse; never another
+    /// route.
     Waiting,
     /// The request provably never left.
     NotSent(Failure),
@@ -209,7 +230,8 @@ pub enum Ended {
     AlreadyPaid,
     /// Reversing found nothing to reverse, at this moment; nothing was changed.
     NotFound,
-    /// It cannot be ended this way (no trade yet, a wrong kind of order, too late); nothing was changed.
+    /// It cannot be ended this way (no trade yet, a wrong kind of order, too late); nothing was
+    /// changed.
     Impossible(Failure),
     /// It was not sent, or refused for now: nothing was changed by this call. Ask again.
     Again(Failure),
@@ -217,7 +239,8 @@ pub enum Ended {
     Unknown(Failure),
 }
 
-/// How asking for a refund ended. `TerminalNo` speaks of this call only: after an earlier unknown call, query.
+/// How asking for a refund ended. `TerminalNo` speaks of this call only: after an earlier unknown
+/// call, query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Refunded {
     /// The provider works on it.
@@ -226,7 +249,8 @@ pub enum Refunded {
     Done,
     /// A verified "no": this refund will never happen under this number.
     TerminalNo(Failure),
-    /// A verified "no" to the way that was tried under this number; under another number there is another way.
+    /// A verified "no" to the way that was tried under this number; under another number there is
+    /// another way.
     AnotherNumber(Failure),
     /// It left the merchant but cannot reach the payer.
     Abnormal(Failure),
@@ -238,7 +262,8 @@ pub enum Refunded {
     Unknown(Failure),
 }
 
-/// The code of a failure that a refund was found under the number, and of another amount than was asked about.
+/// The code of a failure that a refund was found under the number, and of another amount than was
+/// asked about.
 pub const OTHER_REFUND: &str = "other_refund";
 
 /// What a query found out about a refund.

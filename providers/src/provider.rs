@@ -1,5 +1,5 @@
-//! The one trait that every provider implements, and the capabilities that routing, pages and tests ask
-//! instead of a provider's name.
+//! The one trait that every provider implements, and the capabilities that routing, pages and tests
+//! ask instead of a provider's name.
 
 use std::fmt;
 use std::sync::Arc;
@@ -10,16 +10,19 @@ use chrono::{DateTime, Utc};
 use crate::PROTOCOLS;
 use crate::http::{TimeTold, Way};
 use crate::money::Money;
-use crate::notification::{Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified};
+use crate::notification::{
+    Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified,
+};
 use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
 use crate::outcome::{Answer, Created, Ended, Queried, RefundQueried, Refunded};
 use crate::reason::Reasons;
 
 /// One account at one provider, ready to be called.
 ///
-/// There are no default methods: an adapter or a layer that forgets one does not compile. Every method makes at
-/// most one request, never repeats it by itself, and never panics on what a provider answers. The conformance
-/// suite (`conformance.rs`) holds every implementation to what the methods promise here.
+/// There are no default methods: an adapter or a layer that forgets one does not compile. Every
+/// method makes at most one request, never repeats it by itself, and never panics on what a
+/// provider answers. The conformance suite (`conformance.rs`) holds every implementation to what
+/// the methods promise here.
 #[async_trait]
 pub trait Provider: Send + Sync + fmt::Debug {
     /// Which provider.
@@ -28,7 +31,8 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// Who we are there (merchant number and app), as one text. Never changes for an account.
     fn identity(&self) -> &str;
 
-    /// Where it is called: scheme, host and port. Accounts that call the same address at the same provider share its fate.
+    /// Where it is called: scheme, host and port. Accounts that call the same address at the same
+    /// provider share its fate.
     fn address(&self) -> &str;
 
     /// What its last answer that told the time said of it.
@@ -46,8 +50,9 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// Ends an unpaid order. Never gives money back: a paid order stays paid.
     async fn close(&self, order: &OrderRef, call: &Call) -> Answer<Ended>;
 
-    /// Ends a charge whatever its state; money that was taken goes back. `Closed` and `Reversed` are final answers,
-    /// `NotFound` is one as far as `Charging::not_found_twice_s` says; a query after it decides.
+    /// Ends a charge whatever its state; money that was taken goes back. `Closed` and `Reversed`
+    /// are final answers, `NotFound` is one as far as `Charging::not_found_twice_s` says; a query
+    /// after it decides.
     async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<Ended>;
 
     /// Gives money back. The same number and amount is the same refund, however often it is sent.
@@ -56,11 +61,16 @@ pub trait Provider: Send + Sync + fmt::Debug {
     /// Asks what became of a refund.
     async fn query_refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundQueried>;
 
-    /// Checks the signature on the raw bytes, then reads. `now` is compared with the signed time where there is one.
+    /// Checks the signature on the raw bytes, then reads. `now` is compared with the signed time
+    /// where there is one.
     ///
     /// # Errors
     /// A [`Rejection`] for everything that is not a genuine notification for this account.
-    fn notification(&self, raw: &RawNotification, now: DateTime<Utc>) -> Result<Verified<Notification>, Rejection>;
+    fn notification(
+        &self,
+        raw: &RawNotification,
+        now: DateTime<Utc>,
+    ) -> Result<Verified<Notification>, Rejection>;
 
     /// How this provider wants to be told.
     fn acknowledge(&self, what: Acknowledgement) -> AcknowledgementBody;
@@ -91,7 +101,9 @@ impl std::str::FromStr for ProviderName {
     type Err = UnknownProvider;
 
     fn from_str(s: &str) -> Result<Self, Self::Err> {
-        protocol(s).map(|p| p.name).ok_or_else(|| UnknownProvider(s.chars().take(32).collect()))
+        protocol(s)
+            .map(|p| p.name)
+            .ok_or_else(|| UnknownProvider(s.chars().take(32).collect()))
     }
 }
 
@@ -117,9 +129,9 @@ pub struct Protocol {
     pub name: ProviderName,
     /// Its capabilities, the same for every account.
     pub capabilities: &'static Capabilities,
-    /// Reads an account's settings (the member `credentials` of `POST /v1/accounts`, the provider's block of the
-    /// sandbox's `/credentials` and a `base_url`) and makes an adapter that has not called anybody yet, and will go out
-    /// on this way.
+    /// Reads an account's settings (the member `credentials` of `POST /v1/accounts`, the provider's
+    /// block of the sandbox's `/credentials` and a `base_url`) and makes an adapter that has not
+    /// called anybody yet, and will go out on this way.
     pub open: Open,
     /// Where it is to be found.
     pub addresses: &'static [Address],
@@ -153,12 +165,20 @@ pub struct Address {
 impl Address {
     /// Where real money is moved.
     pub(crate) const fn live(kind: AddressKind, base: &'static str) -> Self {
-        Self { kind, is_live: true, base }
+        Self {
+            kind,
+            is_live: true,
+            base,
+        }
     }
 
     /// Where none is.
     pub(crate) const fn test(kind: AddressKind, base: &'static str) -> Self {
-        Self { kind, is_live: false, base }
+        Self {
+            kind,
+            is_live: false,
+            base,
+        }
     }
 }
 
@@ -181,7 +201,10 @@ pub struct SettingsError {
 impl SettingsError {
     /// An error in `field`.
     pub fn new(field: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { field: field.into(), message: message.into() }
+        Self {
+            field: field.into(),
+            message: message.into(),
+        }
     }
 }
 
@@ -214,26 +237,30 @@ pub struct Capabilities {
     pub flows: &'static [FlowCapability],
     /// Smallest and largest amount of one order, in fen.
     pub amount_fen: (i64, i64),
-    /// The shortest life of an offer that the provider accepts; it lengthens shorter ones by itself.
+    /// The shortest life of an offer that the provider accepts; it lengthens shorter ones by
+    /// itself.
     pub shortest_offer_s: u32,
     /// How often it may be asked, at the most, whether it is back: milliseconds between two probes.
     pub probe_every_ms: u32,
     /// After which times since its creation an offer that waits for its payer is asked for.
     pub awaiting_ladder_s: &'static [u32],
-    /// After which times a refund that was accepted or is unknown is asked for, counted from sending it.
+    /// After which times a refund that was accepted or is unknown is asked for, counted from
+    /// sending it.
     pub refund_ladder_s: &'static [u32],
     /// Between two refunds of one order, at least this long, in milliseconds.
     pub refund_spacing_ms: u32,
-    /// Whether a refund that a query or a notification showed to be ended without moving money may be asked for once
-    /// more under another number. Where it may not, the refund has failed.
+    /// Whether a refund that a query or a notification showed to be ended without moving money may
+    /// be asked for once more under another number. Where it may not, the refund has failed.
     pub refund_renumbers: bool,
-    /// A refund's time is part of what it is known by: sent again under its number at another time, it may be another one.
+    /// A refund's time is part of what it is known by: sent again under its number at another time,
+    /// it may be another one.
     pub refund_keyed_by_time: bool,
     /// How its charges are done; `None` when it makes none.
     pub charge: Option<Charging>,
 }
 
-/// How a provider's charges are recognised, waited for and undone. Seconds are counted from when the charge was sent.
+/// How a provider's charges are recognised, waited for and undone. Seconds are counted from when
+/// the charge was sent.
 #[derive(Debug, Clone, Copy)]
 pub struct Charging {
     /// Whether a code read off a payer's phone is one of this provider's.
@@ -248,18 +275,20 @@ pub struct Charging {
     pub reverse_from_s: u32,
     /// Between two reversals of one charge.
     pub reverse_pause_s: u32,
-    /// Whether the payer's "no" may leave something behind that can still be paid, and so has to be reversed.
+    /// Whether the payer's "no" may leave something behind that can still be paid, and so has to be
+    /// reversed.
     pub declined_is_reversed: bool,
-    /// What proves a charge dead whose reversal succeeded or found nothing, beside a query that says closed or
-    /// reversed: two queries, this far apart, that do not find it; and one whose reversal has no answer: two that say
-    /// closed. `None`: they prove nothing here.
+    /// What proves a charge dead whose reversal succeeded or found nothing, beside a query that
+    /// says closed or reversed: two queries, this far apart, that do not find it; and one whose
+    /// reversal has no answer: two that say closed. `None`: they prove nothing here.
     pub not_found_twice_s: Option<u32>,
-    /// The hour after which no charge of the day can be reversed any more, at providers that have one.
+    /// The hour after which no charge of the day can be reversed any more, at providers that have
+    /// one.
     pub last_reversals: Option<LastReversals>,
 }
 
-/// A day after whose end its charges cannot be reversed: they are reversed sooner when it is near. In seconds of the day
-/// in Beijing.
+/// A day after whose end its charges cannot be reversed: they are reversed sooner when it is near.
+/// In seconds of the day in Beijing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LastReversals {
     /// From then on a charge in doubt is reversed at once, so that there is time to try again.

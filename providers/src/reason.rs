@@ -1,5 +1,6 @@
-//! Why nothing came of a call, in words that all providers share. Each adapter maps its provider's codes to them by a
-//! table of its own, so that whoever reads a failure learns one closed list instead of three open ones.
+//! Why nothing came of a call, in words that all providers share. Each adapter maps its provider's
+//! codes to them by a table of its own, so that whoever reads a failure learns one closed list
+//! instead of three open ones.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -154,11 +155,17 @@ pub enum Reason {
 pub type Row = (Reason, &'static [&'static str]);
 
 fn find(table: &[Row], code: &str) -> Option<Reason> {
-    table.iter().find(|(_, codes)| codes.contains(&code)).map(|(reason, _)| *reason)
+    table
+        .iter()
+        .find(|(_, codes)| codes.contains(&code))
+        .map(|(reason, _)| *reason)
 }
 
-/// Reads a stored one. A gateway of another version may have written one that this one does not know.
-pub(crate) fn known<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Reason>, D::Error> {
+/// Reads a stored one. A gateway of another version may have written one that this one does not
+/// know.
+pub(crate) fn known<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Reason>, D::Error> {
     let name = Option::<String>::deserialize(deserializer)?;
     Ok(name.and_then(|name| name.parse().ok()))
 }
@@ -187,6 +194,9 @@ impl Reasons {
 
     /// Every code with its reason; one that says something else about refunds comes twice.
     pub fn rows(&self) -> impl Iterator<Item = (&'static str, Reason)> {
-        self.all.iter().chain(self.refunds).flat_map(|(reason, codes)| codes.iter().map(move |code| (*code, *reason)))
+        self.all
+            .iter()
+            .chain(self.refunds)
+            .flat_map(|(reason, codes)| codes.iter().map(move |code| (*code, *reason)))
     }
 }

@@ -1,4 +1,5 @@
-//! RSA signatures and keys as providers hand them out: PKCS#1 v1.5 with SHA-256, PEM or bare base64.
+//! RSA signatures and keys as providers hand them out: PKCS#1 v1.5 with SHA-256, PEM or bare
+//! base64.
 
 use aws_lc_rs::digest::{SHA256, digest};
 use std::fmt;
@@ -7,7 +8,8 @@ use aws_lc_rs::encoding::{AsDer as _, PublicKeyX509Der};
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::rsa::KeyPair;
 use aws_lc_rs::signature::{
-    KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256, RsaPublicKeyComponents,
+    KeyPair as _, ParsedPublicKey, RSA_PKCS1_2048_8192_SHA256, RSA_PKCS1_SHA256,
+    RsaPublicKeyComponents,
 };
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -48,16 +50,25 @@ impl Signer {
     /// # Errors
     /// [`KeyError::NotRsa`] when it is neither.
     pub fn from_der(der: &[u8]) -> Result<Self, KeyError> {
-        let key = KeyPair::from_pkcs8(der).or_else(|_| KeyPair::from_der(der)).map_err(|_| KeyError::NotRsa)?;
-        Ok(Self { key, random: SystemRandom::new() })
+        let key = KeyPair::from_pkcs8(der)
+            .or_else(|_| KeyPair::from_der(der))
+            .map_err(|_| KeyError::NotRsa)?;
+        Ok(Self {
+            key,
+            random: SystemRandom::new(),
+        })
     }
 
     /// SHA256withRSA over `message`, in standard base64. Takes about 0.7 ms.
     #[must_use]
     pub fn sign(&self, message: &[u8]) -> String {
         let mut signature = vec![0; self.key.public_modulus_len()];
-        // Signing fails only for a wrong buffer length; an empty signature is refused by every verifier.
-        match self.key.sign(&RSA_PKCS1_SHA256, &self.random, message, &mut signature) {
+        // Signing fails only for a wrong buffer length; an empty signature is refused by every
+        // verifier.
+        match self
+            .key
+            .sign(&RSA_PKCS1_SHA256, &self.random, message, &mut signature)
+        {
             Ok(()) => BASE64.encode(signature),
             Err(_) => String::new(),
         }
@@ -68,7 +79,11 @@ impl Signer {
     /// # Errors
     /// [`KeyError::Encoding`] when the library cannot write it.
     pub fn public_key_der(&self) -> Result<Vec<u8>, KeyError> {
-        let der: PublicKeyX509Der<'_> = self.key.public_key().as_der().map_err(|_| KeyError::Encoding)?;
+        let der: PublicKeyX509Der<'_> = self
+            .key
+            .public_key()
+            .as_der()
+            .map_err(|_| KeyError::Encoding)?;
         Ok(der.as_ref().to_vec())
     }
 
@@ -112,7 +127,8 @@ impl Verifier {
     /// # Errors
     /// [`KeyError::NotRsa`] when it is not one.
     pub fn from_der(der: &[u8]) -> Result<Self, KeyError> {
-        let key = ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, der).map_err(|_| KeyError::NotRsa)?;
+        let key =
+            ParsedPublicKey::new(&RSA_PKCS1_2048_8192_SHA256, der).map_err(|_| KeyError::NotRsa)?;
         Ok(Self(Key::Parsed(key)))
     }
 
@@ -123,10 +139,12 @@ impl Verifier {
     pub fn verify(&self, message: &[u8], signature: &str) -> Result<(), BadSignature> {
         let signature = BASE64.decode(signature).map_err(|_| BadSignature)?;
         match &self.0 {
-            Key::Parsed(key) => key.verify_sig(message, &signature).map_err(|_| BadSignature),
-            Key::Components(key) => {
-                key.verify(&RSA_PKCS1_2048_8192_SHA256, message, &signature).map_err(|_| BadSignature)
-            }
+            Key::Parsed(key) => key
+                .verify_sig(message, &signature)
+                .map_err(|_| BadSignature),
+            Key::Components(key) => key
+                .verify(&RSA_PKCS1_2048_8192_SHA256, message, &signature)
+                .map_err(|_| BadSignature),
         }
     }
 }
@@ -137,10 +155,13 @@ impl fmt::Debug for Verifier {
     }
 }
 
-/// PEM as it is meant: on its way through environment variables, spreadsheets and editors it gets a byte order mark, loses
-/// its line breaks, or has them written out as `\\n`.
+/// PEM as it is meant: on its way through environment variables, spreadsheets and editors it gets a
+/// byte order mark, loses its line breaks, or has them written out as `\\n`.
 pub(crate) fn unfolded(text: &str) -> String {
-    let text = text.trim_start_matches('\u{feff}').replace("\\r", "\n").replace("\\n", "\n");
+    let text = text
+        .trim_start_matches('\u{feff}')
+        .replace("\\r", "\n")
+        .replace("\\n", "\n");
     let mut unfolded = String::with_capacity(text.len());
     // Between every second pair of dashes stands what a block is; between those, what is in it.
     for (nth, part) in text.split("-----").enumerate() {
@@ -172,7 +193,11 @@ fn decode(text: &str) -> Result<Vec<u8>, KeyError> {
 
 /// SHA-256 in lower-case hexadecimal.
 pub(crate) fn sha256_hex(bytes: impl AsRef<[u8]>) -> String {
-    digest(&SHA256, bytes.as_ref()).as_ref().iter().map(|b| format!("{b:02x}")).collect()
+    digest(&SHA256, bytes.as_ref())
+        .as_ref()
+        .iter()
+        .map(|b| format!("{b:02x}"))
+        .collect()
 }
 
 #[cfg(test)]
@@ -181,10 +206,19 @@ mod tests {
 
     #[test]
     fn a_key_is_read_however_its_text_has_been_folded() {
-        let signer = Signer::from_text(&crate::sandbox::secrets::rsa_private_keys::<1>().unwrap()[0]).unwrap();
+        let signer =
+            Signer::from_text(&crate::sandbox::secrets::rsa_private_keys::<1>().unwrap()[0])
+                .unwrap();
         let bare = BASE64.encode(signer.public_key_der().unwrap());
-        let lines: Vec<&str> = bare.as_bytes().chunks(64).map(|line| std::str::from_utf8(line).unwrap()).collect();
-        let pem = format!("-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n", lines.join("\n"));
+        let lines: Vec<&str> = bare
+            .as_bytes()
+            .chunks(64)
+            .map(|line| std::str::from_utf8(line).unwrap())
+            .collect();
+        let pem = format!(
+            "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
+            lines.join("\n")
+        );
         let signature = signer.sign(b"text");
         for (what, text) in [
             ("as it is", pem.clone()),

@@ -1,4 +1,5 @@
-//! Words of a merchant's, made to fit what a provider takes: they decorate a payment, and never make one fail.
+//! Words of a merchant's, made to fit what a provider takes: they decorate a payment, and never
+//! make one fail.
 
 /// What is shown where nothing is left: "goods".
 const NOTHING_LEFT: &str = "商品";
@@ -6,14 +7,18 @@ const NOTHING_LEFT: &str = "商品";
 /// As [`fit`], with a word where nothing is left.
 #[must_use]
 pub(crate) fn shown(text: &str, bytes: usize, forbidden: &[char]) -> String {
-    Some(fit(text, bytes, forbidden)).filter(|fitted| !fitted.is_empty()).unwrap_or_else(|| NOTHING_LEFT.to_owned())
+    Some(fit(text, bytes, forbidden))
+        .filter(|fitted| !fitted.is_empty())
+        .unwrap_or_else(|| NOTHING_LEFT.to_owned())
 }
 
-/// Cuts a text at a character so that it has at most so many bytes in UTF-8. What the provider forbids becomes a blank, and
-/// characters beyond the basic plane (emoji, with what joins and colours them) are left out.
+/// Cuts a text at a character so that it has at most so many bytes in UTF-8. What the provider
+/// forbids becomes a blank, and characters beyond the basic plane (emoji, with what joins and
+/// colours them) are left out.
 #[must_use]
 pub(crate) fn fit(text: &str, bytes: usize, forbidden: &[char]) -> String {
-    let is_left_out = |c: char| c > '\u{FFFF}' || matches!(c, '\u{200D}' | '\u{20E3}' | '\u{FE00}'..='\u{FE0F}');
+    let is_left_out =
+        |c: char| c > '\u{FFFF}' || matches!(c, '\u{200D}' | '\u{20E3}' | '\u{FE00}'..='\u{FE0F}');
     let mut fitted = String::with_capacity(text.len().min(bytes));
     for c in text.chars().filter(|c| !is_left_out(*c)) {
         let c = if forbidden.contains(&c) { ' ' } else { c };

@@ -1,5 +1,6 @@
-//! WeChat Pay against what its SDKs really sent and accepted (`vectors/wechatpay.json`): our canonical strings and
-//! signatures equal theirs byte for byte, and we believe exactly the answers and notifications that must be believed.
+//! WeChat Pay against what its SDKs really sent and accepted (`vectors/wechatpay.json`): our
+//! canonical strings and signatures equal theirs byte for byte, and we believe exactly the answers
+//! and notifications that must be believed.
 
 #![expect(
     clippy::unwrap_used,
@@ -17,7 +18,9 @@ use providers::outcome::RefundQueried;
 use providers::provider::Provider;
 use providers::signing::{Signer, Verifier};
 use providers::wechatpay::PROTOCOL;
-use providers::wechatpay::sign::{Merchant, ResourceKey, Seal, SealError, answer_message, request_message};
+use providers::wechatpay::sign::{
+    Merchant, ResourceKey, Seal, SealError, answer_message, request_message,
+};
 use serde_json::{Value, json};
 use std::sync::Arc;
 
@@ -26,7 +29,9 @@ fn vectors() -> Value {
 }
 
 fn text<'a>(value: &'a Value, member: &str) -> &'a str {
-    value[member].as_str().unwrap_or_else(|| panic!("no {member}"))
+    value[member]
+        .as_str()
+        .unwrap_or_else(|| panic!("no {member}"))
 }
 
 fn list<'a>(value: &'a Value, member: &str) -> &'a Vec<Value> {
@@ -35,7 +40,10 @@ fn list<'a>(value: &'a Value, member: &str) -> &'a Vec<Value> {
 
 fn headers(value: &Value) -> HeaderMap {
     let pair = |(name, value): (&String, &Value)| {
-        (HeaderName::try_from(name).unwrap(), HeaderValue::from_str(value.as_str().unwrap()).unwrap())
+        (
+            HeaderName::try_from(name).unwrap(),
+            HeaderValue::from_str(value.as_str().unwrap()).unwrap(),
+        )
     };
     value.as_object().unwrap().iter().map(pair).collect()
 }
@@ -47,7 +55,8 @@ fn time(value: &Value) -> DateTime<Utc> {
 fn settings(keys: &Value) -> Value {
     json!({
         "mchid": keys["mchid"], "appid": keys["appid"], "serial": keys["merchant_serial"],
-        "private_key": keys["merchant_private_key_pem"], "public_key_id": keys["wechatpay_pubkey_id"],
+        "private_key": keys["merchant_private_key_pem"],
+        "public_key_id": keys["wechatpay_pubkey_id"],
         "public_key": keys["wechatpay_pubkey_pem"], "apiv3_key": keys["apiv3_key"],
     })
 }
@@ -70,18 +79,38 @@ fn our_requests_are_signed_like_those_of_every_sdk() {
     let vectors = vectors();
     let keys = &vectors["keys"];
     let signer = Signer::from_text(text(keys, "merchant_private_key_pem")).unwrap();
-    let merchant = Merchant { mchid: text(keys, "mchid"), serial: text(keys, "merchant_serial"), signer: &signer };
+    let merchant = Merchant {
+        mchid: text(keys, "mchid"),
+        serial: text(keys, "merchant_serial"),
+        signer: &signer,
+    };
     for request in list(&vectors, "requests") {
         let (method, target) = (text(request, "method"), text(request, "target"));
         let auth = &request["auth"];
         let (timestamp, nonce) = (text(auth, "timestamp"), text(auth, "nonce_str"));
         let body = text(request, "body").as_bytes();
         let message = request_message(method, target, timestamp, nonce, body);
-        assert_eq!(message, text(request, "canonical_message").as_bytes(), "{}", request["id"]);
-        assert_eq!(signer.sign(&message), text(auth, "signature"), "{}", request["id"]);
+        assert_eq!(
+            message,
+            text(request, "canonical_message").as_bytes(),
+            "{}",
+            request["id"]
+        );
+        assert_eq!(
+            signer.sign(&message),
+            text(auth, "signature"),
+            "{}",
+            request["id"]
+        );
 
-        let header = merchant.authorization(method, target, timestamp.parse().unwrap(), nonce, body);
-        assert_eq!(attributes(&header), attributes(text(request, "authorization")), "{}", request["id"]);
+        let header =
+            merchant.authorization(method, target, timestamp.parse().unwrap(), nonce, body);
+        assert_eq!(
+            attributes(&header),
+            attributes(text(request, "authorization")),
+            "{}",
+            request["id"]
+        );
     }
     assert_eq!(list(&vectors, "requests").len(), 26);
 }
@@ -116,11 +145,29 @@ fn every_recorded_answer_verifies_with_its_key_and_with_no_other() {
         let serial = text(&response["headers"], "Wechatpay-Serial");
         let now = DateTime::from_timestamp(stamp.parse().unwrap(), 0).unwrap();
         let seal = Seal::of(&headers).unwrap();
-        assert_eq!(seal.check(body.as_bytes(), now, serial, &key_of(keys, serial)), Ok(()), "{}", request["id"]);
-        let other = key_of(keys, if serial.starts_with("PUB_KEY_ID_") { "" } else { "PUB_KEY_ID_" });
-        assert_eq!(seal.check(body.as_bytes(), now, serial, &other), Err(SealError::BadSignature));
+        assert_eq!(
+            seal.check(body.as_bytes(), now, serial, &key_of(keys, serial)),
+            Ok(()),
+            "{}",
+            request["id"]
+        );
+        let other = key_of(
+            keys,
+            if serial.starts_with("PUB_KEY_ID_") {
+                ""
+            } else {
+                "PUB_KEY_ID_"
+            },
+        );
+        assert_eq!(
+            seal.check(body.as_bytes(), now, serial, &other),
+            Err(SealError::BadSignature)
+        );
         let unknown = Err(SealError::UnknownKey(serial.to_owned()));
-        assert_eq!(seal.check(body.as_bytes(), now, "another", &key_of(keys, serial)), unknown);
+        assert_eq!(
+            seal.check(body.as_bytes(), now, "another", &key_of(keys, serial)),
+            unknown
+        );
     }
 }
 
@@ -131,16 +178,27 @@ fn answers_are_refused_from_five_minutes_on() {
         let headers = headers(&case["headers"]);
         let serial = text(&case["headers"], "Wechatpay-Serial");
         let key = key_of(&vectors["keys"], serial);
-        let checked =
-            Seal::of(&headers).unwrap().check(text(case, "body").as_bytes(), time(&case["clock_at"]), serial, &key);
-        let expected = if case["must_accept"] == true { Ok(()) } else { Err(SealError::Stale) };
+        let checked = Seal::of(&headers).unwrap().check(
+            text(case, "body").as_bytes(),
+            time(&case["clock_at"]),
+            serial,
+            &key,
+        );
+        let expected = if case["must_accept"] == true {
+            Ok(())
+        } else {
+            Err(SealError::Stale)
+        };
         assert_eq!(checked, expected, "{}", case["id"]);
     }
     assert_eq!(list(&vectors, "response_clock_window").len(), 7);
 }
 
 fn raw(case: &Value) -> RawNotification {
-    RawNotification { headers: headers(&case["headers"]), body: Bytes::from(text(case, "body").to_owned()) }
+    RawNotification {
+        headers: headers(&case["headers"]),
+        body: Bytes::from(text(case, "body").to_owned()),
+    }
 }
 
 #[test]
@@ -148,7 +206,10 @@ fn notifications_of_public_key_mode_are_believed_as_the_go_sdk_believes_them() {
     let vectors = vectors();
     let adapter = adapter(&vectors["keys"]);
     let mut accepted = 0;
-    for case in list(&vectors, "notifications").iter().filter(|c| c["mode"] == "pubkey") {
+    for case in list(&vectors, "notifications")
+        .iter()
+        .filter(|c| c["mode"] == "pubkey")
+    {
         let id = text(case, "id");
         let read = adapter.notification(&raw(case), time(&case["clock_at"]));
         if case["expect"]["must_accept"] == true {
@@ -172,10 +233,16 @@ fn notifications_of_public_key_mode_are_believed_as_the_go_sdk_believes_them() {
 fn notifications_signed_with_a_platform_certificate_are_of_an_unknown_key() {
     let vectors = vectors();
     let adapter = adapter(&vectors["keys"]);
-    let cases: Vec<&Value> = list(&vectors, "notifications").iter().filter(|c| c["mode"] == "cert").collect();
+    let cases: Vec<&Value> = list(&vectors, "notifications")
+        .iter()
+        .filter(|c| c["mode"] == "cert")
+        .collect();
     assert_eq!(cases.len(), 9);
     for case in cases {
-        let rejection = adapter.notification(&raw(case), time(&case["clock_at"])).map(|n| n.into_inner()).unwrap_err();
+        let rejection = adapter
+            .notification(&raw(case), time(&case["clock_at"]))
+            .map(|n| n.into_inner())
+            .unwrap_err();
         let expected = match text(case, "id") {
             "EV-NEG-stale-timestamp" => Rejection::Stale,
             "EV-NEG-signtest-probe" => Rejection::Probe,
@@ -185,7 +252,8 @@ fn notifications_signed_with_a_platform_certificate_are_of_an_unknown_key() {
     }
 }
 
-/// Their seals and cipher texts hold all the same, so what differs between the modes is the key alone.
+/// Their seals and cipher texts hold all the same, so what differs between the modes is the key
+/// alone.
 #[test]
 fn notifications_signed_with_a_platform_certificate_hold_with_its_key() {
     let vectors = vectors();
@@ -196,16 +264,41 @@ fn notifications_signed_with_a_platform_certificate_hold_with_its_key() {
         let serial = text(&case["headers"], "Wechatpay-Serial");
         let body = text(case, "body");
         let seal = Seal::of(&headers).unwrap();
-        let held = seal.check(body.as_bytes(), time(&case["clock_at"]), serial, &key_of(keys, serial)).is_ok();
+        let held = seal
+            .check(
+                body.as_bytes(),
+                time(&case["clock_at"]),
+                serial,
+                &key_of(keys, serial),
+            )
+            .is_ok();
         let envelope: Value = serde_json::from_str(body).unwrap();
         let resource = &envelope["resource"];
-        let opened =
-            resource_key.open(text(resource, "nonce"), text(resource, "associated_data"), text(resource, "ciphertext"));
-        assert_eq!(opened.is_ok(), case["expect"]["decrypts_with_apiv3_key"] == true, "{}", case["id"]);
+        let opened = resource_key.open(
+            text(resource, "nonce"),
+            text(resource, "associated_data"),
+            text(resource, "ciphertext"),
+        );
+        assert_eq!(
+            opened.is_ok(),
+            case["expect"]["decrypts_with_apiv3_key"] == true,
+            "{}",
+            case["id"]
+        );
         if let Ok(opened) = &opened {
-            assert_eq!(opened, text(case, "decrypted_resource").as_bytes(), "{}", case["id"]);
+            assert_eq!(
+                opened,
+                text(case, "decrypted_resource").as_bytes(),
+                "{}",
+                case["id"]
+            );
         }
-        assert_eq!(held && opened.is_ok(), case["expect"]["must_accept"] == true, "{}", case["id"]);
+        assert_eq!(
+            held && opened.is_ok(),
+            case["expect"]["must_accept"] == true,
+            "{}",
+            case["id"]
+        );
     }
 }
 
@@ -214,32 +307,59 @@ fn notice(id: &str) -> Notice {
     let adapter = adapter(&vectors["keys"]);
     let is = |c: &&Value| c["id"] == id && c["mode"] == "pubkey";
     let case = list(&vectors, "notifications").iter().find(is).unwrap();
-    adapter.notification(&raw(case), time(&case["clock_at"])).unwrap().into_inner().notice
+    adapter
+        .notification(&raw(case), time(&case["clock_at"]))
+        .unwrap()
+        .into_inner()
+        .notice
 }
 
 #[test]
 fn a_payment_with_a_coupon_counts_in_full() {
-    let Notice::Paid { order_no, capture } = notice("EV-pay-success-coupon") else { panic!() };
+    let Notice::Paid { order_no, capture } = notice("EV-pay-success-coupon") else {
+        panic!()
+    };
     assert_eq!(order_no, "SBX20260105000001");
     assert_eq!(capture.amount, Money::fen(100).unwrap());
     assert_eq!(capture.payer_amount, Some(90));
     assert_eq!(capture.payer.as_deref(), Some("****eS6o"));
     assert_eq!(capture.payment_id.as_deref(), Some(r#"{"o":"测试"}"#));
     assert_eq!(capture.transaction_id, "4200002601202601051234567890");
-    assert_eq!(capture.paid_at.unwrap().to_rfc3339(), "2026-01-05T02:00:01+00:00");
+    assert_eq!(
+        capture.paid_at.unwrap().to_rfc3339(),
+        "2026-01-05T02:00:01+00:00"
+    );
     assert_eq!(capture.foreign_account, None);
 }
 
 #[test]
 fn refund_notifications_say_what_became_of_the_refund() {
-    for (id, done) in [("EV-refund-success", "done"), ("EV-refund-abnormal", "abnormal"), ("EV-refund-closed", "no")] {
-        let Notice::Refund { order_no, refund_no, outcome, amount, .. } = notice(id) else { panic!("{id}") };
-        assert_eq!((order_no.as_str(), refund_no.as_str()), ("SBX20260105000001", "RF20260105000001"));
+    for (id, done) in [
+        ("EV-refund-success", "done"),
+        ("EV-refund-abnormal", "abnormal"),
+        ("EV-refund-closed", "no"),
+    ] {
+        let Notice::Refund {
+            order_no,
+            refund_no,
+            outcome,
+            amount,
+            ..
+        } = notice(id)
+        else {
+            panic!("{id}")
+        };
+        assert_eq!(
+            (order_no.as_str(), refund_no.as_str()),
+            ("SBX20260105000001", "RF20260105000001")
+        );
         let named = match outcome {
             RefundQueried::Done => "done",
             RefundQueried::Abnormal(_) => "abnormal",
             RefundQueried::TerminalNo(_) => "no",
-            RefundQueried::NotFound | RefundQueried::Accepted | RefundQueried::Unknown(_) => "something else",
+            RefundQueried::NotFound | RefundQueried::Accepted | RefundQueried::Unknown(_) => {
+                "something else"
+            }
         };
         assert_eq!(named, done, "{id}");
         assert!(amount.is_some(), "{id}");

@@ -30,7 +30,8 @@ use crate::routing::proof;
 use crate::routing::time_windows::Window;
 use crate::store::{AccountRow, NewAccount};
 
-/// Accounts of one owner in use: each has a client, keys in memory, and a place in every gateway's health.
+/// Accounts of one owner in use: each has a client, keys in memory, and a place in every gateway's
+/// health.
 const MAX_ACCOUNTS: usize = 200;
 /// So many providers are asked at the same time whether keys that were entered are right.
 const QUESTIONS_AT_ONCE: usize = 8;
@@ -49,8 +50,8 @@ pub struct AccountView {
     pub name: String,
     /// Who the merchant is there: app and merchant number. Never changes.
     pub identity: String,
-    /// `active`, `disabled` (takes no new payments), `set_aside` (its provider refuses it), or `barred` (its address is
-    /// not allowed: nothing is sent for it).
+    /// `active`, `disabled` (takes no new payments), `set_aside` (its provider refuses it), or
+    /// `barred` (its address is not allowed: nothing is sent for it).
     pub status: &'static str,
     /// What is wrong with the address of one that is barred, and which it may have.
     pub barred_reason: Option<String>,
@@ -63,7 +64,8 @@ pub struct AccountView {
     pub fee_bps: i32,
     /// How much it takes.
     pub limits: Limits,
-    /// How much of its day it has used, by the sum that is read every second. Null without a limit of the day.
+    /// How much of its day it has used, by the sum that is read every second. Null without a limit
+    /// of the day.
     pub used_today: Option<Used>,
     /// When it takes no new payments.
     pub maintenance: Vec<Window>,
@@ -88,8 +90,8 @@ pub struct CreateAccount {
     /// Basis points.
     #[serde(default)]
     fee_bps: i32,
-    /// The provider's settings: keys, identity, and `base_url` where it is called: one of its own addresses, those of the
-    /// sandbox, or what the operator has added. Left out: the usual one.
+    /// The provider's settings: keys, identity, and `base_url` where it is called: one of its own
+    /// addresses, those of the sandbox, or what the operator has added. Left out: the usual one.
     #[schema(value_type = Object)]
     credentials: serde_json::Map<String, serde_json::Value>,
 }
@@ -107,15 +109,17 @@ pub struct ChangeAccount {
     /// Basis points.
     #[serde(default)]
     fee_bps: Option<i32>,
-    /// How much it takes: of each payment, and on each business day (midnight to midnight in Beijing). All of it is
-    /// replaced; an empty object takes all limits away. On a day counts what was captured on it, whatever was given back
-    /// later, and what may still be: offers that wait for their payer, charges in doubt. A payment beyond the limits
-    /// goes to the next account. Several gateways together may exceed a limit of the day by what they take within about
-    /// a second.
+    /// How much it takes: of each payment, and on each business day (midnight to midnight in
+    /// Beijing). All of it is replaced; an empty object takes all limits away. On a day counts what
+    /// was captured on it, whatever was given back later, and what may still be: offers that wait
+    /// for their payer, charges in doubt. A payment beyond the limits goes to the next account.
+    /// Several gateways together may exceed a limit of the day by what they take within about a
+    /// second.
     #[serde(default)]
     limits: Option<Limits>,
-    /// When it takes no new payments: daily, such as `{"from": "02:00", "to": "03:30"}` in Beijing, or once, from a
-    /// moment to another in RFC 3339. All windows are replaced. Two of one sort must not overlap.
+    /// When it takes no new payments: daily, such as `{"from": "02:00", "to": "03:30"}` in Beijing,
+    /// or once, from a moment to another in RFC 3339. All windows are replaced. Two of one sort
+    /// must not overlap.
     #[serde(default)]
     maintenance: Option<Vec<Window>>,
     /// Disable it even if a flow, or a part of its payments, is left without any account.
@@ -139,7 +143,9 @@ pub enum Switch {
 }
 
 fn shown(app: &App, account: &Account) -> AccountView {
-    let set_aside = account.set_aside_until.filter(|until| *until > app.clock.now());
+    let set_aside = account
+        .set_aside_until
+        .filter(|until| *until > app.clock.now());
     AccountView {
         id: account.id.clone(),
         object: "account",
@@ -152,14 +158,27 @@ fn shown(app: &App, account: &Account) -> AccountView {
             (None, false, Some(_)) => "set_aside",
             (None, false, None) => "active",
         },
-        barred_reason: account.barred.as_ref().map(|why| format!("Its address {why}")),
+        barred_reason: account
+            .barred
+            .as_ref()
+            .map(|why| format!("Its address {why}")),
         set_aside_reason: set_aside.and(account.set_aside_reason.clone()),
         set_aside_until: set_aside,
         fee_bps: account.fee_bps,
         limits: account.terms.limits,
-        used_today: account.terms.limits.day.map(|_| app.directory.usage().used(&account.id, app.clock.now())),
+        used_today: account
+            .terms
+            .limits
+            .day
+            .map(|_| app.directory.usage().used(&account.id, app.clock.now())),
         maintenance: account.terms.maintenance.clone(),
-        flows: account.provider.capabilities().flows.iter().map(|f| f.flow.to_string()).collect(),
+        flows: account
+            .provider
+            .capabilities()
+            .flows
+            .iter()
+            .map(|f| f.flow.to_string())
+            .collect(),
         livemode: account.owner.is_live(),
         created_at: account.created_at,
     }
@@ -187,45 +206,68 @@ fn opened(
     mut settings: serde_json::Map<String, serde_json::Value>,
 ) -> Result<Opened, Problem> {
     let protocol = providers::protocol(provider).ok_or_else(|| {
-        let known: Vec<&str> = providers::PROTOCOLS.iter().map(|p| p.name.as_str()).collect();
-        Problem::invalid("provider", format!("A provider is one of {}.", known.join(", ")))
+        let known: Vec<&str> = providers::PROTOCOLS
+            .iter()
+            .map(|p| p.name.as_str())
+            .collect();
+        Problem::invalid(
+            "provider",
+            format!("A provider is one of {}.", known.join(", ")),
+        )
     })?;
 
     let addresses = app.directory.addresses();
     addresses.complete(protocol, livemode, &mut settings);
     let way = addresses
         .way(protocol, livemode, &mut settings)
-        .map_err(|wrong| Problem::invalid("credentials.base_url", format!("The address {wrong}")))?;
+        .map_err(|wrong| {
+            Problem::invalid("credentials.base_url", format!("The address {wrong}"))
+        })?;
 
     let plain = serde_json::to_vec(&settings).unwrap_or_default();
     let provider = (protocol.open)(settings.into(), &way).map_err(|e| {
-        let param = if e.field.is_empty() { "credentials".to_owned() } else { format!("credentials.{}", e.field) };
+        let param = if e.field.is_empty() {
+            "credentials".to_owned()
+        } else {
+            format!("credentials.{}", e.field)
+        };
         Problem::invalid(param, e.message)
     })?;
     Ok(Opened { provider, plain })
 }
 
-/// Asks the provider about an order that does not exist. Credentials that it refuses, or under which its answer does not hold,
-/// are refused here. One that cannot be reached proves nothing against them, and is asked again once the account is there:
-/// see `jobs::proofs`. So is one for which there is no place just now: whoever enters keys has their provider asked in
-/// somebody's name.
+/// Asks the provider about an order that does not exist. Credentials that it refuses, or under
+/// which its answer does not hold, are refused here. One that cannot be reached proves nothing
+/// against them, and is asked again once the account is there: see `jobs::proofs`. So is one for
+/// which there is no place just now: whoever enters keys has their provider asked in somebody's
+/// name.
 async fn verifies(app: &App, opened: &Opened) -> Result<(), Problem> {
     static PLACES: Semaphore = Semaphore::const_new(QUESTIONS_AT_ONCE);
-    let Ok(_place) = PLACES.try_acquire() else { return Ok(()) };
+    let Ok(_place) = PLACES.try_acquire() else {
+        return Ok(());
+    };
     let timeout = Duration::from_millis(app.config.health.probe_timeout_ms);
-    let asked = proof::ask(opened.provider.as_ref(), &app.hold.prefix(), app.clock.now().utc(), timeout).await;
+    let asked = proof::ask(
+        opened.provider.as_ref(),
+        &app.hold.prefix(),
+        app.clock.now().utc(),
+        timeout,
+    )
+    .await;
     match asked {
         Some(Queried::Unknown(failure)) if failure.code == WRONGLY_SIGNED => {
-            let detail = "What the provider answers is not signed with the key that is given here: compare its public key or \
-                          its certificates, and who the merchant is.";
+            let detail = "What the provider answers is not signed with the key that is given here: \
+                          compare its public key or its certificates, and who the merchant is.";
             Err(Problem::invalid("credentials", detail))
         }
         Some(Queried::Unknown(failure))
-            if failure.reason == Some(Reason::CredentialsInvalid) && !is_clock_off(app, opened.provider.as_ref()) =>
+            if failure.reason == Some(Reason::CredentialsInvalid)
+                && !is_clock_off(app, opened.provider.as_ref()) =>
         {
             let detail = format!(
-                "The provider refuses what is signed with these credentials ({}): compare the private key with what is \
-                 registered there, its serial number, and who the merchant is.",
+                "The provider refuses what is signed with these credentials ({}): compare the \
+                private key with what is registered there, its serial number, and who the merchant \
+                is.",
                 failure.code
             );
             Err(Problem::invalid("credentials", detail))
@@ -244,44 +286,77 @@ async fn verifies(app: &App, opened: &Opened) -> Result<(), Problem> {
 
 /// What is signed at another time than the provider's is refused whatever it is signed with.
 fn is_clock_off(app: &App, provider: &dyn Provider) -> bool {
-    let ahead = provider.time_told().map(|told| told.ahead(app.clock.now().utc()).num_milliseconds());
+    let ahead = provider
+        .time_told()
+        .map(|told| told.ahead(app.clock.now().utc()).num_milliseconds());
     ahead.is_some_and(|ms| ms.saturating_abs() > CLOCK_OFF_MS)
 }
 
 /// Your accounts, oldest first.
-#[utoipa::path(get, path = "/v1/accounts", tag = "Accounts", operation_id = "list_accounts", responses((status = 200, body = List<AccountView>)))]
+#[utoipa::path(get, path = "/v1/accounts", tag = "Accounts", operation_id = "list_accounts",
+    responses((status = 200, body = List<AccountView>)))]
 pub async fn list(app: web::Data<App>, caller: Caller) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Admin, Scope::Finance, Scope::Pay])?;
     let accounts = app.directory.accounts_of(&caller.owner);
     let data: Vec<AccountView> = accounts.iter().map(|a| shown(&app, a)).collect();
-    Ok(HttpResponse::Ok().json(List { object: "list", data, has_more: false }))
+    Ok(HttpResponse::Ok().json(List {
+        object: "list",
+        data,
+        has_more: false,
+    }))
 }
 
 /// A new account.
-#[utoipa::path(post, path = "/v1/accounts", tag = "Accounts", operation_id = "create_account", request_body = CreateAccount,
-    responses((status = 201, body = AccountView), (status = 409, body = Problem, content_type = "application/problem+json", description = "account_exists, clock_moved, too_many_accounts")))]
-pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Result<HttpResponse, Problem> {
+#[utoipa::path(post, path = "/v1/accounts", tag = "Accounts", operation_id = "create_account",
+    request_body = CreateAccount,
+    responses((status = 201, body = AccountView),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "account_exists, clock_moved, too_many_accounts")))]
+pub async fn create(
+    app: web::Data<App>,
+    caller: Caller,
+    body: RawBody,
+) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
     let wanted = body.json::<CreateAccount>()?;
     text("name", &wanted.name, 64)?;
-    if app.directory.accounts_of(&caller.owner).iter().filter(|account| !account.disabled).count() >= MAX_ACCOUNTS {
-        let detail = format!("You have {MAX_ACCOUNTS} accounts in use in this mode; disable one first.");
-        return Err(Problem::new(StatusCode::CONFLICT, "too_many_accounts", detail));
+    if app
+        .directory
+        .accounts_of(&caller.owner)
+        .iter()
+        .filter(|account| !account.disabled)
+        .count()
+        >= MAX_ACCOUNTS
+    {
+        let detail =
+            format!("You have {MAX_ACCOUNTS} accounts in use in this mode; disable one first.");
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "too_many_accounts",
+            detail,
+        ));
     }
     if caller.owner.is_live() && app.clock.is_with_sandbox() {
-        let detail = "The sandbox's clock was moved, and this gateway's with it: a live account needs the real time. Start \
-                      the gateway without a sandbox, or with a data folder that has no sandbox-book.json.";
+        let detail = "The sandbox's clock was moved, and this gateway's with it: a live account \
+                      needs the real time. Start the gateway without a sandbox, or with a data \
+                      folder that has no sandbox-book.json.";
         return Err(Problem::new(StatusCode::CONFLICT, "clock_moved", detail));
     }
     let fee_bps = fee("fee_bps", wanted.fee_bps)?;
-    let opened = opened(&app, &wanted.provider, caller.owner.is_live(), wanted.credentials)?;
+    let opened = opened(
+        &app,
+        &wanted.provider,
+        caller.owner.is_live(),
+        wanted.credentials,
+    )?;
     let identity = opened.provider.identity().to_owned();
     let exists = || {
         let detail = format!("You have an account for {identity} already; change that one.");
         Problem::new(StatusCode::CONFLICT, "account_exists", detail).about("credentials")
     };
     let is_it = |account: &Arc<Account>| {
-        account.provider.name().as_str() == wanted.provider && account.provider.identity() == identity
+        account.provider.name().as_str() == wanted.provider
+            && account.provider.identity() == identity
     };
     if app.directory.accounts_of(&caller.owner).iter().any(is_it) {
         return Err(exists());
@@ -289,7 +364,11 @@ pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Resul
     verifies(&app, &opened).await?;
     let account_id = id::new(Kind::Account).map_err(crate::payments::Trouble::from)?;
     let row = NewAccount {
-        credentials: app.directory.vault().seal(&account_id, &opened.plain).map_err(|_| Problem::unavailable())?,
+        credentials: app
+            .directory
+            .vault()
+            .seal(&account_id, &opened.plain)
+            .map_err(|_| Problem::unavailable())?,
         id: account_id.clone(),
         owner: caller.owner.clone(),
         provider: wanted.provider.clone(),
@@ -307,7 +386,10 @@ pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Resul
     }
     app.directory.changed().await?;
     tracing::info!(account_id, by = caller.key_name, "account made");
-    let account = app.directory.account(&account_id).ok_or_else(Problem::unavailable)?;
+    let account = app
+        .directory
+        .account(&account_id)
+        .ok_or_else(Problem::unavailable)?;
     Ok(HttpResponse::Created().json(shown(&app, &account)))
 }
 
@@ -317,10 +399,15 @@ fn terms(
     limits: Option<Limits>,
     maintenance: Option<Vec<Window>>,
 ) -> Result<serde_json::Value, Problem> {
-    let before: Terms =
-        before.map(serde_json::from_value).transpose().map_err(|_| Problem::unavailable())?.unwrap_or_default();
-    let after =
-        Terms { limits: limits.unwrap_or(before.limits), maintenance: maintenance.unwrap_or(before.maintenance) };
+    let before: Terms = before
+        .map(serde_json::from_value)
+        .transpose()
+        .map_err(|_| Problem::unavailable())?
+        .unwrap_or_default();
+    let after = Terms {
+        limits: limits.unwrap_or(before.limits),
+        maintenance: maintenance.unwrap_or(before.maintenance),
+    };
     after.check()?;
     serde_json::to_value(after).map_err(|_| Problem::unavailable())
 }
@@ -332,24 +419,43 @@ async fn leaves_a_route(app: &App, row: &AccountRow) -> Result<(), Problem> {
     let accounts = app.directory.accounts_of(&row.owner);
     let routing = app.directory.routing_of(&row.owner);
     let before = coverage::gaps(&accounts, &routing, &|account| !account.disabled);
-    let after = coverage::gaps(&accounts, &routing, &|account| !account.disabled && account.id != row.id);
-    coverage::newly_open(&before, &after).map_or(Ok(()), |flow| Err(super::routing::without_route(flow, "status")))
+    let after = coverage::gaps(&accounts, &routing, &|account| {
+        !account.disabled && account.id != row.id
+    });
+    coverage::newly_open(&before, &after).map_or(Ok(()), |flow| {
+        Err(super::routing::without_route(flow, "status"))
+    })
 }
 
-/// Renames, switches or re-keys an account, sets its limits and its maintenance windows. Its identity never changes.
-#[utoipa::path(patch, path = "/v1/accounts/{id}", tag = "Accounts", operation_id = "update_account", request_body = ChangeAccount,
+/// Renames, switches or re-keys an account, sets its limits and its maintenance windows. Its
+/// identity never changes.
+#[utoipa::path(patch, path = "/v1/accounts/{id}", tag = "Accounts", operation_id = "update_account",
+    request_body = ChangeAccount,
     params(("id" = String, Path)), responses((status = 200, body = AccountView)))]
-pub async fn change(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) -> Result<HttpResponse, Problem> {
+pub async fn change(
+    app: web::Data<App>,
+    caller: Caller,
+    id: Id,
+    body: RawBody,
+) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
     let wanted = body.json::<ChangeAccount>()?;
-    let row = async || app.store.account_of(&caller.owner, &id).await?.ok_or_else(|| Problem::not_found("account"));
+    let row = async || {
+        app.store
+            .account_of(&caller.owner, &id)
+            .await?
+            .ok_or_else(|| Problem::not_found("account"))
+    };
     let mut plain = None;
     if let Some(credentials) = wanted.credentials {
         let row: AccountRow = row().await?;
         let opened = opened(&app, &row.provider, row.owner.is_live(), credentials)?;
         let identity = opened.provider.identity();
         if identity != row.identity {
-            let detail = format!("These keys are for {identity}; this account is {}.", row.identity);
+            let detail = format!(
+                "These keys are for {identity}; this account is {}.",
+                row.identity
+            );
             return Err(Problem::invalid("credentials", detail));
         }
         verifies(&app, &opened).await?;
@@ -366,7 +472,11 @@ pub async fn change(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) 
         row.fee_bps = fee("fee_bps", bps)?;
     }
     if let Some(plain) = plain {
-        row.credentials = app.directory.vault().seal(&row.id, &plain).map_err(|_| Problem::unavailable())?;
+        row.credentials = app
+            .directory
+            .vault()
+            .seal(&row.id, &plain)
+            .map_err(|_| Problem::unavailable())?;
     }
     if wanted.limits.is_some() || wanted.maintenance.is_some() {
         row.terms = Some(terms(row.terms, wanted.limits, wanted.maintenance)?);
@@ -384,6 +494,9 @@ pub async fn change(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) 
     app.directory.changed().await?;
     app.directory.refresh_usage(app.clock.now()).await?;
     tracing::info!(account_id = row.id, by = caller.key_name, "account changed");
-    let account = app.directory.account(&row.id).ok_or_else(Problem::unavailable)?;
+    let account = app
+        .directory
+        .account(&row.id)
+        .ok_or_else(Problem::unavailable)?;
     Ok(HttpResponse::Ok().json(shown(&app, &account)))
 }

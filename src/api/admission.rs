@@ -1,7 +1,8 @@
-//! Who is let in: each owner's share of requests (`RateLimit` headers, 429), and the load that this gateway takes at
-//! all (503), of which each owner has its part whatever the others take. New payments are held back first; reads,
-//! refunds, cancels and notifications go on while there is anybody
-//! to serve them. Whoever is refused here is refused at once: nothing was asked of the database.
+//! Who is let in: each owner's share of requests (`RateLimit` headers, 429), and the load that this
+//! gateway takes at all (503), of which each owner has its part whatever the others take. New
+//! payments are held back first; reads, refunds, cancels and notifications go on while there is
+//! anybody to serve them. Whoever is refused here is refused at once: nothing was asked of the
+//! database.
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
@@ -24,7 +25,8 @@ use crate::config;
 use crate::domain::Owner;
 use crate::routing::share::Shares;
 
-type ByOwner = RateLimiter<Owner, DefaultKeyedStateStore<Owner>, DefaultClock, StateInformationMiddleware>;
+type ByOwner =
+    RateLimiter<Owner, DefaultKeyedStateStore<Owner>, DefaultClock, StateInformationMiddleware>;
 
 /// Why somebody was not let in, as it is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumIter, strum::IntoStaticStr)]
@@ -84,17 +86,33 @@ impl Policy {
         let per_second = NonZeroU32::new(per_second).unwrap_or(NonZeroU32::MIN);
         let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
         let limiter = RateLimiter::keyed(Quota::per_second(per_second).allow_burst(burst));
-        Self { refusing, per_second, burst, limiter: limiter.with_middleware() }
+        Self {
+            refusing,
+            per_second,
+            burst,
+            limiter: limiter.with_middleware(),
+        }
     }
 
     /// Counts a request. `Err`: one too many, and how long until the next one would be let in.
     fn count(&self, owner: &Owner) -> (Standing, Result<(), Duration>) {
         let (remaining, verdict) = match self.limiter.check_key(owner) {
             Ok(state) => (state.remaining_burst_capacity(), Ok(())),
-            Err(not_until) => (0, Err(not_until.wait_time_from(DefaultClock::default().now()))),
+            Err(not_until) => (
+                0,
+                Err(not_until.wait_time_from(DefaultClock::default().now())),
+            ),
         };
         let window_s = self.burst.get().div_ceil(self.per_second.get());
-        (Standing { name: self.refusing.name(), quota: self.burst.get(), window_s, remaining }, verdict)
+        (
+            Standing {
+                name: self.refusing.name(),
+                quota: self.burst.get(),
+                window_s,
+                remaining,
+            },
+            verdict,
+        )
     }
 }
 
@@ -157,16 +175,28 @@ fn shares(of: &Mutex<Shares<Owner>>) -> MutexGuard<'_, Shares<Owner>> {
 }
 
 impl Admission {
-    /// Everybody is let in as far as is configured, by a gateway with so many connections to its database.
+    /// Everybody is let in as far as is configured, by a gateway with so many connections to its
+    /// database.
     #[must_use]
     pub fn new(config: &config::Admission, connections: u32) -> Self {
         let connections = usize::try_from(connections).unwrap_or(usize::MAX);
         Self {
-            payments: Policy::new(Refused::Payments, config.payments_per_s, config.payments_burst),
-            requests: Policy::new(Refused::Requests, config.requests_per_s, config.requests_burst),
+            payments: Policy::new(
+                Refused::Payments,
+                config.payments_per_s,
+                config.payments_burst,
+            ),
+            requests: Policy::new(
+                Refused::Requests,
+                config.requests_per_s,
+                config.requests_burst,
+            ),
             in_progress: Arc::new(Mutex::new(Shares::new(config.max_in_progress))),
             tests: Tests::default(),
-            reading: Reading::new(connections - connections.div_ceil(KEPT_FOR_PAYMENTS), READ_WAIT),
+            reading: Reading::new(
+                connections - connections.div_ceil(KEPT_FOR_PAYMENTS),
+                READ_WAIT,
+            ),
             max_commit_wait: Duration::from_millis(config.max_commit_wait_ms),
         }
     }
@@ -183,7 +213,12 @@ impl Admission {
     ///
     /// # Errors
     /// 429 when it is the merchant's one too many, 503 when the gateway has too much to do.
-    pub fn payment(&self, app: &App, request: &HttpRequest, owner: &Owner) -> Result<Place, Problem> {
+    pub fn payment(
+        &self,
+        app: &App,
+        request: &HttpRequest,
+        owner: &Owner,
+    ) -> Result<Place, Problem> {
         count(&self.payments, request, owner)?;
         held(app, owner)?;
         if app.store.commits_failing().is_some() || app.unwritten.any() {
@@ -195,7 +230,10 @@ impl Admission {
         let of = owner.clone();
         let is_let_in = shares(&self.in_progress).take(&of);
         is_let_in
-            .then(|| Place { of, among: Arc::clone(&self.in_progress) })
+            .then(|| Place {
+                of,
+                among: Arc::clone(&self.in_progress),
+            })
             .ok_or_else(|| overloaded(Refused::Payments))
     }
 
@@ -204,12 +242,17 @@ impl Admission {
     /// # Errors
     /// 503 when there is none for long.
     pub async fn reading(&self, request: &HttpRequest, owner: &Owner) -> Result<(), Problem> {
-        let place = self.reading.place(owner).await.ok_or_else(|| overloaded(Refused::Reads))?;
+        let place = self
+            .reading
+            .place(owner)
+            .await
+            .ok_or_else(|| overloaded(Refused::Reads))?;
         request.extensions_mut().insert(place);
         Ok(())
     }
 
-    /// Gives a place to an owner's test of a webhook endpoint, which may hang as long as a webhook may.
+    /// Gives a place to an owner's test of a webhook endpoint, which may hang as long as a webhook
+    /// may.
     ///
     /// # Errors
     /// 429 when enough of his are under way.
@@ -217,12 +260,16 @@ impl Admission {
         let mut under_way = self.tests.lock().unwrap_or_else(PoisonError::into_inner);
         let count = under_way.entry(owner.clone()).or_default();
         if *count >= TESTS_AT_ONCE {
-            let detail = "So many webhook tests of yours are under way. Nothing was sent: wait for their answers.";
+            let detail = "So many webhook tests of yours are under way. Nothing was sent: wait for \
+                          their answers.";
             let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "tests_in_progress", detail);
             return Err(problem.retry_after(5));
         }
         *count += 1;
-        Ok(TestPlace { of: owner.clone(), among: Arc::clone(&self.tests) })
+        Ok(TestPlace {
+            of: owner.clone(),
+            among: Arc::clone(&self.tests),
+        })
     }
 
     /// Forgets merchants that have not been seen for a while.
@@ -238,13 +285,19 @@ fn count(policy: &Policy, request: &HttpRequest, owner: &Owner) -> Result<(), Pr
     request.extensions_mut().insert(standing);
     verdict.map_err(|wait| {
         policy.refusing.count(1);
-        let seconds = u32::try_from(wait.as_secs()).unwrap_or(u32::MAX).saturating_add(1);
-        let detail = format!("More than {} {} a second. Nothing was done.", policy.per_second, standing.name);
+        let seconds = u32::try_from(wait.as_secs())
+            .unwrap_or(u32::MAX)
+            .saturating_add(1);
+        let detail = format!(
+            "More than {} {} a second. Nothing was done.",
+            policy.per_second, standing.name
+        );
         Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", detail).retry_after(seconds)
     })
 }
 
-/// After a restore nothing new is asked of live payers, and no live refund is taken, until a person has said go.
+/// After a restore nothing new is asked of live payers, and no live refund is taken, until a person
+/// has said go.
 ///
 /// # Errors
 /// 503.
@@ -253,31 +306,52 @@ pub fn held(app: &App, owner: &Owner) -> Result<(), Problem> {
         return Ok(());
     }
     Refused::Restored.count(1);
-    let detail = "This installation was brought back from a backup, and its operator has not let live payments go on yet. \
-                  Nothing was done: repeat the request.";
+    let detail = "This installation was brought back from a backup, and its operator has not let \
+                  live payments go on yet. Nothing was done: repeat the request.";
     Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "restored", detail).retry_after(30))
 }
 
-/// Nothing can be written now, so no payer may be asked for money: the same code as when the database is seen to be gone.
+/// Nothing can be written now, so no payer may be asked for money: the same code as when the
+/// database is seen to be gone.
 fn unwritten() -> Problem {
     Refused::Database.count(1);
-    let detail = "This gateway cannot write anything down at the moment, so no payer is asked for money. Nothing was \
-                  done: repeat the request.";
-    Problem::new(StatusCode::SERVICE_UNAVAILABLE, "service_unavailable", detail).retry_after(1)
+    let detail = "This gateway cannot write anything down at the moment, so no payer is asked for \
+                  money. Nothing was done: repeat the request.";
+    Problem::new(
+        StatusCode::SERVICE_UNAVAILABLE,
+        "service_unavailable",
+        detail,
+    )
+    .retry_after(1)
 }
 
 fn overloaded(refused: Refused) -> Problem {
     refused.count(1);
-    let detail = "This gateway has as much to do as it can take. Nothing was done: repeat the request.";
+    let detail =
+        "This gateway has as much to do as it can take. Nothing was done: repeat the request.";
     Problem::new(StatusCode::SERVICE_UNAVAILABLE, "overloaded", detail).retry_after(1)
 }
 
 /// Tells a merchant where it stands, in the headers of draft-ietf-httpapi-ratelimit-headers.
 pub fn tell(request: &HttpRequest, headers: &mut HeaderMap) {
-    let Some(Standing { name, quota, window_s, remaining }) = request.extensions().get().copied() else { return };
+    let Some(Standing {
+        name,
+        quota,
+        window_s,
+        remaining,
+    }) = request.extensions().get().copied()
+    else {
+        return;
+    };
     let fields = [
-        ("ratelimit-policy", format!("\"{name}\";q={quota};w={window_s}")),
-        ("ratelimit", format!("\"{name}\";r={remaining};t={window_s}")),
+        (
+            "ratelimit-policy",
+            format!("\"{name}\";q={quota};w={window_s}"),
+        ),
+        (
+            "ratelimit",
+            format!("\"{name}\";r={remaining};t={window_s}"),
+        ),
     ];
     for (field, value) in fields {
         if let Ok(value) = HeaderValue::from_str(&value) {

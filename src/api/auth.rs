@@ -20,7 +20,8 @@ pub struct Caller {
     pub owner: Owner,
     /// The first characters of the key's digest: names the key in the history of changes.
     pub key_name: String,
-    /// `key_name` of the first in the chain of keys that made this one: whoever had that one may have this one, too.
+    /// `key_name` of the first in the chain of keys that made this one: whoever had that one may
+    /// have this one, too.
     pub root: String,
     scopes: Vec<Scope>,
 }
@@ -71,14 +72,20 @@ impl FromRequest for Caller {
         let strangers = request.app_data::<web::Data<Strangers>>().cloned();
         let request = request.clone();
         let mut headers = request.headers().get_all(AUTHORIZATION);
-        let header = headers.next().and_then(|v| v.to_str().ok()).map(str::to_owned);
+        let header = headers
+            .next()
+            .and_then(|v| v.to_str().ok())
+            .map(str::to_owned);
         let is_alone = headers.next().is_none();
         Box::pin(async move {
-            let (app, (admission, strangers)) = app.zip(admission.zip(strangers)).ok_or_else(Problem::unavailable)?;
+            let (app, (admission, strangers)) = app
+                .zip(admission.zip(strangers))
+                .ok_or_else(Problem::unavailable)?;
             if !is_alone {
                 strangers.count(&request)?;
                 let detail = "There is more than one Authorization header: whose request is it?";
-                let problem = Problem::new(StatusCode::BAD_REQUEST, "authorization_repeated", detail);
+                let problem =
+                    Problem::new(StatusCode::BAD_REQUEST, "authorization_repeated", detail);
                 return Err(problem.about("Authorization"));
             }
             let given = header
@@ -87,14 +94,22 @@ impl FromRequest for Caller {
                 .filter(|(kind, _)| kind.eq_ignore_ascii_case("bearer"));
             let Some((_, given)) = given else {
                 strangers.count(&request)?;
-                return Err(unauthorized("Give an API key: `Authorization: Bearer sk_…`."));
+                return Err(unauthorized(
+                    "Give an API key: `Authorization: Bearer sk_…`.",
+                ));
             };
             let digest = digest(given.trim());
             if !app.directory.knows_key(&digest) {
                 strangers.count(&request)?;
             }
-            let known = app.directory.key(&digest).await?.ok_or_else(|| unauthorized("This API key is not known."))?;
-            request.extensions_mut().insert(Asker(known.row.owner.clone()));
+            let known = app
+                .directory
+                .key(&digest)
+                .await?
+                .ok_or_else(|| unauthorized("This API key is not known."))?;
+            request
+                .extensions_mut()
+                .insert(Asker(known.row.owner.clone()));
             known.use_at(app.clock.now());
             let row = &known.row;
             admission.request(&request, &row.owner)?;

@@ -1,4 +1,5 @@
-//! Reading bodies: at most so many bytes in at most so much time, strict JSON, and an error that names the member.
+//! Reading bodies: at most so many bytes in at most so much time, strict JSON, and an error that
+//! names the member.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -27,22 +28,36 @@ impl FromRequest for RawBody {
     fn from_request(request: &HttpRequest, payload: &mut dev::Payload) -> Self::Future {
         let limits = request
             .app_data::<web::Data<App>>()
-            .map_or((65_536, 10), |app| (app.config.server.max_body_bytes, app.config.server.body_timeout_s));
+            .map_or((65_536, 10), |app| {
+                (
+                    app.config.server.max_body_bytes,
+                    app.config.server.body_timeout_s,
+                )
+            });
         let payload = payload.take();
         let is_plain = is_plain(request);
         Box::pin(async move {
             if !is_plain {
-                let detail = "Bodies are read as they are: send this one without a Content-Encoding.";
-                let problem =
-                    Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "content_encoding_not_supported", detail);
+                let detail =
+                    "Bodies are read as they are: send this one without a Content-Encoding.";
+                let problem = Problem::new(
+                    StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                    "content_encoding_not_supported",
+                    detail,
+                );
                 return Err(problem.about("Content-Encoding"));
             }
             let (max_bytes, timeout_s) = limits;
-            match tokio::time::timeout(Duration::from_secs(timeout_s), read(payload, max_bytes)).await {
+            match tokio::time::timeout(Duration::from_secs(timeout_s), read(payload, max_bytes))
+                .await
+            {
                 Ok(read) => read.map(Self),
                 Err(_) => {
                     let detail = format!("The body did not come in within {timeout_s} seconds.");
-                    Err(Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail).about("body"))
+                    Err(
+                        Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail)
+                            .about("body"),
+                    )
                 }
             }
         })
@@ -53,17 +68,29 @@ impl FromRequest for RawBody {
 fn is_plain(request: &HttpRequest) -> bool {
     let is_none = |coding: &str| coding.is_empty() || coding.eq_ignore_ascii_case("identity");
     let mut values = request.headers().get_all(CONTENT_ENCODING);
-    values.all(|value| value.to_str().is_ok_and(|codings| codings.split(',').all(|coding| is_none(coding.trim()))))
+    values.all(|value| {
+        value
+            .to_str()
+            .is_ok_and(|codings| codings.split(',').all(|coding| is_none(coding.trim())))
+    })
 }
 
 async fn read(mut payload: dev::Payload, max_bytes: usize) -> Result<bytes::Bytes, Problem> {
     let mut body = BytesMut::new();
     while let Some(chunk) = payload.next().await {
-        let chunk = chunk
-            .map_err(|_| Problem::new(StatusCode::BAD_REQUEST, "invalid_body", "The body broke off.").about("body"))?;
+        let chunk = chunk.map_err(|_| {
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "invalid_body",
+                "The body broke off.",
+            )
+            .about("body")
+        })?;
         if body.len() + chunk.len() > max_bytes {
             let detail = format!("The body has more than {max_bytes} bytes.");
-            return Err(Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail).about("body"));
+            return Err(
+                Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", detail).about("body"),
+            );
         }
         body.extend_from_slice(&chunk);
     }
@@ -76,25 +103,42 @@ impl RawBody {
     /// # Errors
     /// As [`Self::json`].
     pub fn json_or_default<T: DeserializeOwned + Default>(&self) -> Result<T, Problem> {
-        if self.0.is_empty() { Ok(T::default()) } else { self.json() }
+        if self.0.is_empty() {
+            Ok(T::default())
+        } else {
+            self.json()
+        }
     }
 
     /// Reads strict JSON: every member once and known, every value of its type.
     ///
     /// # Errors
-    /// 400 for what is not such JSON, 422 for members that are unknown or of a wrong type; both name the member.
+    /// 400 for what is not such JSON, 422 for members that are unknown or of a wrong type; both
+    /// name the member.
     pub fn json<T: DeserializeOwned>(&self) -> Result<T, Problem> {
         let mut checker = serde_json::Deserializer::from_slice(&self.0);
-        let unique = Unique { path: String::new() }.deserialize(&mut checker).and_then(|()| checker.end());
+        let unique = Unique {
+            path: String::new(),
+        }
+        .deserialize(&mut checker)
+        .and_then(|()| checker.end());
         unique.map_err(|e| {
             let text = e.to_string();
-            let named = |start| text.strip_prefix(start).and_then(|rest| rest.split(" at line").next());
+            let named = |start| {
+                text.strip_prefix(start)
+                    .and_then(|rest| rest.split(" at line").next())
+            };
             if let Some(param) = named("reserved member ") {
                 return Problem::invalid(param, "No member can be called like this.");
             }
             let param = named("duplicate member ");
             let param = param.unwrap_or("body").to_owned();
-            Problem::new(StatusCode::BAD_REQUEST, "invalid_body", format!("Not strict JSON: {text}.")).about(param)
+            Problem::new(
+                StatusCode::BAD_REQUEST,
+                "invalid_body",
+                format!("Not strict JSON: {text}."),
+            )
+            .about(param)
         })?;
         let mut reader = serde_json::Deserializer::from_slice(&self.0);
         serde_path_to_error::deserialize(Objects(&mut reader)).map_err(|e| {
@@ -123,7 +167,10 @@ fn without_value(text: &str) -> String {
     match text.rsplit_once(", expected ").filter(|_| is_about_a_value) {
         Some((_, expected)) => {
             let number = ["i64", "i32", "u64", "usize"].contains(&expected);
-            format!("expected {}", if number { "a whole number" } else { expected })
+            format!(
+                "expected {}",
+                if number { "a whole number" } else { expected }
+            )
         }
         None => text.to_owned(),
     }
@@ -132,7 +179,8 @@ fn without_value(text: &str) -> String {
 /// What serde_json itself calls members.
 const RESERVED: &str = "$serde_json::private::";
 
-/// Accepts any JSON in which no object has a member twice: serde takes the last one silently, others the first.
+/// Accepts any JSON in which no object has a member twice: serde takes the last one silently,
+/// others the first.
 struct Unique {
     path: String,
 }
@@ -178,7 +226,12 @@ impl<'de> Visitor<'de> for Unique {
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
         let mut index = 0_usize;
-        while seq.next_element_seed(Self { path: format!("{}[{index}]", self.path) })?.is_some() {
+        while seq
+            .next_element_seed(Self {
+                path: format!("{}[{index}]", self.path),
+            })?
+            .is_some()
+        {
             index += 1;
         }
         Ok(())
@@ -187,8 +240,13 @@ impl<'de> Visitor<'de> for Unique {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let mut seen = HashSet::new();
         while let Some(name) = map.next_key::<String>()? {
-            let path = if self.path.is_empty() { name.clone() } else { format!("{}.{name}", self.path) };
-            // Inside of a value serde_json would take what this holds for JSON of its own, unchecked.
+            let path = if self.path.is_empty() {
+                name.clone()
+            } else {
+                format!("{}.{name}", self.path)
+            };
+            // Inside of a value serde_json would take what this holds for JSON of its own,
+            // unchecked.
             if name.starts_with(RESERVED) {
                 return Err(A::Error::custom(format!("reserved member {path}")));
             }
@@ -223,7 +281,9 @@ mod tests {
     }
 
     fn problem(text: &str) -> (u16, String) {
-        let problem = RawBody(text.to_owned().into()).json::<Sample>().unwrap_err();
+        let problem = RawBody(text.to_owned().into())
+            .json::<Sample>()
+            .unwrap_err();
         (problem.status, problem.param.unwrap())
     }
 
@@ -235,7 +295,11 @@ mod tests {
             ("[]", 422, "body"),
             (r#"{"amount":1} x"#, 400, "body"),
             (r#"{"amount":1,"amount":2}"#, 400, "amount"),
-            (r#"{"amount":1,"inner":{"id":"a","id":"b"}}"#, 400, "inner.id"),
+            (
+                r#"{"amount":1,"inner":{"id":"a","id":"b"}}"#,
+                400,
+                "inner.id",
+            ),
             (r#"{"amount":1.5}"#, 422, "amount"),
             (r#"{"amount":"1"}"#, 422, "amount"),
             (r#"{"amount":1,"more":1}"#, 422, "more"),

@@ -1,5 +1,6 @@
-//! How many connections are open. Clients and balancers keep theirs for longer than a minute; beyond so many, each
-//! answer ends its connection, so that those that wait for nothing never take the room of those that pay.
+//! How many connections are open. Clients and balancers keep theirs for longer than a minute;
+//! beyond so many, each answer ends its connection, so that those that wait for nothing never take
+//! the room of those that pay.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +20,10 @@ impl Connections {
     /// Of more than `kept`, none is kept after its answer.
     #[must_use]
     pub fn new(kept: usize) -> Arc<Self> {
-        Arc::new(Self { open: AtomicUsize::new(0), kept })
+        Arc::new(Self {
+            open: AtomicUsize::new(0),
+            kept,
+        })
     }
 
     /// One more.

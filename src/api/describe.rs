@@ -1,4 +1,5 @@
-//! The API, described by its own code (`/openapi.json`): its calls, and what all of them have in common.
+//! The API, described by its own code (`/openapi.json`): its calls, and what all of them have in
+//! common.
 
 use std::collections::BTreeMap;
 
@@ -6,8 +7,8 @@ use utoipa::openapi::path::{Operation, ParameterIn, PathItem};
 use utoipa::openapi::schema::ArrayItems;
 use utoipa::openapi::security::{Http, HttpAuthScheme, SecurityRequirement, SecurityScheme};
 use utoipa::openapi::{
-    Content, HeaderBuilder, ObjectBuilder, OpenApi as Document, Ref, RefOr, Required, Response, ResponseBuilder,
-    Schema, Type,
+    Content, HeaderBuilder, ObjectBuilder, OpenApi as Document, Ref, RefOr, Required, Response,
+    ResponseBuilder, Schema, Type,
 };
 use utoipa::{Modify, OpenApi, ToSchema as _};
 
@@ -16,7 +17,8 @@ use super::error::Problem;
 /// The API, described by its own code.
 #[derive(Debug, OpenApi)]
 #[openapi(
-    info(title = "Interlock", description = "One payment API over Alipay, WeChat Pay and UnionPay."),
+    info(title = "Interlock", description = "One payment API over Alipay, WeChat Pay and \
+                                             UnionPay."),
     paths(
         super::payments::create,
         super::payments::read,
@@ -76,8 +78,14 @@ struct Security;
 impl Modify for Security {
     fn modify(&self, openapi: &mut Document) {
         let scheme = SecurityScheme::Http(Http::new(HttpAuthScheme::Bearer));
-        openapi.components.get_or_insert_with(Default::default).add_security_scheme("api_key", scheme);
-        openapi.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>("api_key", [])]);
+        openapi
+            .components
+            .get_or_insert_with(Default::default)
+            .add_security_scheme("api_key", scheme);
+        openapi.security = Some(vec![SecurityRequirement::new::<_, [&str; 0], &str>(
+            "api_key",
+            [],
+        )]);
     }
 }
 
@@ -107,7 +115,9 @@ impl Call<'_> {
 
     fn has_query(&self) -> bool {
         let is_of_query = |parameter: &RefOr<_>| match parameter {
-            RefOr::T(utoipa::openapi::path::Parameter { parameter_in, .. }) => *parameter_in == ParameterIn::Query,
+            RefOr::T(utoipa::openapi::path::Parameter { parameter_in, .. }) => {
+                *parameter_in == ParameterIn::Query
+            }
             RefOr::Ref(_) => false,
         };
         self.operation.parameters.iter().flatten().any(is_of_query)
@@ -127,7 +137,12 @@ const REFUSALS: &[Refusal] = &[
         why: "There is no API key, or it is not known.",
         may: |call| call.needs_key(),
     },
-    Refusal { status: 403, name: "Forbidden", why: "The key does not have the scope.", may: |call| call.needs_key() },
+    Refusal {
+        status: 403,
+        name: "Forbidden",
+        why: "The key does not have the scope.",
+        may: |call| call.needs_key(),
+    },
     Refusal {
         status: 404,
         name: "NotFound",
@@ -140,7 +155,12 @@ const REFUSALS: &[Refusal] = &[
         why: "The body did not come in within its time.",
         may: |call| call.has_body(),
     },
-    Refusal { status: 413, name: "BodyTooLarge", why: "The body is too large.", may: |call| call.has_body() },
+    Refusal {
+        status: 413,
+        name: "BodyTooLarge",
+        why: "The body is too large.",
+        may: |call| call.has_body(),
+    },
     Refusal {
         status: 415,
         name: "UnsupportedEncoding",
@@ -162,7 +182,8 @@ const REFUSALS: &[Refusal] = &[
     Refusal {
         status: 503,
         name: "ServiceUnavailable",
-        why: "The service is in trouble, has too much to do, or is stopping. Repeat the request with the same key.",
+        why: "The service is in trouble, has too much to do, or is stopping. Repeat the request \
+              with the same key.",
         may: |call| call.needs_key() || call.path.starts_with("/status"),
     },
 ];
@@ -170,20 +191,28 @@ const REFUSALS: &[Refusal] = &[
 impl Refusal {
     fn response(&self) -> Response {
         let schema = Ref::from_schema_name(Problem::name());
-        let response = ResponseBuilder::new()
-            .description(self.why)
-            .content("application/problem+json", Content::new(Some(RefOr::Ref(schema))));
+        let response = ResponseBuilder::new().description(self.why).content(
+            "application/problem+json",
+            Content::new(Some(RefOr::Ref(schema))),
+        );
         if !matches!(self.status, 429 | 503) {
             return response.build();
         }
         let seconds = ObjectBuilder::new().schema_type(Type::Integer).build();
-        let header = HeaderBuilder::new().schema(Some(seconds)).description(Some("Seconds.")).build();
+        let header = HeaderBuilder::new()
+            .schema(Some(seconds))
+            .description(Some("Seconds."))
+            .build();
         response.header("Retry-After", header).build()
     }
 }
 
 /// Calls whose body can be left out.
-const BODY_IS_OPTIONAL: [&str; 3] = ["replay_event", "rotate_notify_secret", "rotate_webhook_secret"];
+const BODY_IS_OPTIONAL: [&str; 3] = [
+    "replay_event",
+    "rotate_notify_secret",
+    "rotate_webhook_secret",
+];
 
 /// What most answers with this status are; every answer is to be described.
 fn usual(status: &str) -> &'static str {
@@ -202,7 +231,9 @@ struct Answers;
 impl Modify for Answers {
     fn modify(&self, openapi: &mut Document) {
         let components = openapi.components.get_or_insert_with(Default::default);
-        let shared = REFUSALS.iter().map(|refusal| (refusal.name.to_owned(), RefOr::T(refusal.response())));
+        let shared = REFUSALS
+            .iter()
+            .map(|refusal| (refusal.name.to_owned(), RefOr::T(refusal.response())));
         components.responses.extend(shared);
 
         for (path, item) in &mut openapi.paths.paths {
@@ -210,10 +241,19 @@ impl Modify for Answers {
                 let call = Call { path, operation };
                 let met = REFUSALS.iter().filter(|refusal| (refusal.may)(&call));
                 let met: BTreeMap<String, RefOr<Response>> = met
-                    .map(|refusal| (refusal.status.to_string(), RefOr::Ref(Ref::from_response_name(refusal.name))))
+                    .map(|refusal| {
+                        (
+                            refusal.status.to_string(),
+                            RefOr::Ref(Ref::from_response_name(refusal.name)),
+                        )
+                    })
                     .collect();
                 for (status, response) in met {
-                    operation.responses.responses.entry(status).or_insert(response);
+                    operation
+                        .responses
+                        .responses
+                        .entry(status)
+                        .or_insert(response);
                 }
                 describe(operation);
             }
@@ -229,7 +269,10 @@ fn describe(operation: &mut Operation) {
             response.description = usual(status).to_owned();
         }
     }
-    let is_optional = operation.operation_id.as_deref().is_some_and(|id| BODY_IS_OPTIONAL.contains(&id));
+    let is_optional = operation
+        .operation_id
+        .as_deref()
+        .is_some_and(|id| BODY_IS_OPTIONAL.contains(&id));
     if let Some(RefOr::T(body)) = operation.request_body.as_mut().filter(|_| is_optional) {
         body.required = Some(Required::False);
     }
@@ -246,13 +289,20 @@ impl Modify for Lists {
                 && let RefOr::T(Schema::Object(list)) = schema
                 && let Some(RefOr::T(Schema::Array(data))) = list.properties.get_mut("data")
             {
-                data.items = ArrayItems::RefOrSchema(Box::new(RefOr::Ref(Ref::from_schema_name(item))));
+                data.items =
+                    ArrayItems::RefOrSchema(Box::new(RefOr::Ref(Ref::from_schema_name(item))));
             }
         }
     }
 }
 
 fn operations(item: &mut PathItem) -> impl Iterator<Item = &mut Operation> {
-    let all = [&mut item.get, &mut item.post, &mut item.put, &mut item.patch, &mut item.delete];
+    let all = [
+        &mut item.get,
+        &mut item.post,
+        &mut item.put,
+        &mut item.patch,
+        &mut item.delete,
+    ];
     all.into_iter().filter_map(Option::as_mut)
 }

@@ -1,5 +1,6 @@
-//! `/docs` and `/openapi.json`. The files are in the program; an answer refers to them and is written a piece at a time, so
-//! that whoever asks for a large one and does not read it takes no memory.
+//! `/docs` and `/openapi.json`. The files are in the program; an answer refers to them and is
+//! written a piece at a time, so that whoever asks for a large one and does not read it takes no
+//! memory.
 
 use std::convert::Infallible;
 #[cfg(feature = "docs")]
@@ -32,12 +33,16 @@ static DOCUMENT: LazyLock<Bytes> =
 pub(super) fn routes(config: &mut ServiceConfig) {
     config.service(web::resource("/openapi.json").get(document));
     #[cfg(feature = "docs")]
-    config.service(web::redirect("/docs", "/docs/")).service(web::resource("/docs/{_:.*}").get(file));
+    config
+        .service(web::redirect("/docs", "/docs/"))
+        .service(web::resource("/docs/{_:.*}").get(file));
 }
 
 /// The description of the API.
 async fn document() -> HttpResponse {
-    HttpResponse::Ok().content_type("application/json").body(in_pieces(DOCUMENT.clone()))
+    HttpResponse::Ok()
+        .content_type("application/json")
+        .body(in_pieces(DOCUMENT.clone()))
 }
 
 /// A file of the page that shows it.
@@ -46,7 +51,9 @@ async fn document() -> HttpResponse {
 /// There is no such file.
 #[cfg(feature = "docs")]
 async fn file(path: web::Path<String>) -> Result<HttpResponse, Problem> {
-    let found = utoipa_swagger_ui::serve(&path, Arc::clone(&CONFIG)).ok().flatten();
+    let found = utoipa_swagger_ui::serve(&path, Arc::clone(&CONFIG))
+        .ok()
+        .flatten();
     let file = found.ok_or_else(|| Problem::not_found("page"))?;
     let bytes = match file.bytes {
         std::borrow::Cow::Borrowed(bytes) => Bytes::from_static(bytes),
@@ -57,12 +64,17 @@ async fn file(path: web::Path<String>) -> Result<HttpResponse, Problem> {
     if file.gzpipped {
         answer.insert_header((CONTENT_ENCODING, ContentEncoding::Gzip));
     }
-    Ok(answer.content_type(file.content_type).body(in_pieces(bytes)))
+    Ok(answer
+        .content_type(file.content_type)
+        .body(in_pieces(bytes)))
 }
 
-fn in_pieces(bytes: Bytes) -> SizedStream<impl futures_util::Stream<Item = Result<Bytes, Infallible>> + use<>> {
+fn in_pieces(
+    bytes: Bytes,
+) -> SizedStream<impl futures_util::Stream<Item = Result<Bytes, Infallible>> + use<>> {
     let length = u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     let pieces = (0..bytes.len()).step_by(PIECE);
-    let pieces = pieces.map(move |from| Ok(bytes.slice(from..bytes.len().min(from.saturating_add(PIECE)))));
+    let pieces =
+        pieces.map(move |from| Ok(bytes.slice(from..bytes.len().min(from.saturating_add(PIECE)))));
     SizedStream::new(length, stream::iter(pieces))
 }

@@ -1,5 +1,6 @@
-//! The only place where anything becomes an HTTP error: problem+json (RFC 9457) with a stable `code`, the member it
-//! is about, and whether the same request may succeed later. What a provider or the database wrote stays inside.
+//! The only place where anything becomes an HTTP error: problem+json (RFC 9457) with a stable
+//! `code`, the member it is about, and whether the same request may succeed later. What a provider
+//! or the database wrote stays inside.
 
 use std::borrow::Cow;
 
@@ -105,13 +106,22 @@ impl Problem {
     /// A member whose value cannot be.
     #[must_use]
     pub fn invalid(param: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self::new(StatusCode::UNPROCESSABLE_ENTITY, "invalid_parameter", detail).about(param)
+        Self::new(
+            StatusCode::UNPROCESSABLE_ENTITY,
+            "invalid_parameter",
+            detail,
+        )
+        .about(param)
     }
 
     /// Nothing of this merchant has this id; whether somebody else's has is nobody's business.
     #[must_use]
     pub fn not_found(what: &str) -> Self {
-        Self::new(StatusCode::NOT_FOUND, "not_found", format!("There is no such {what}."))
+        Self::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            format!("There is no such {what}."),
+        )
     }
 
     /// There is something here, but not for this method.
@@ -120,14 +130,23 @@ impl Problem {
         let allow = allow.into();
         let detail = format!("Only {allow} will do here.");
         let problem = Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail);
-        Self { allow: Some(allow), ..problem }
+        Self {
+            allow: Some(allow),
+            ..problem
+        }
     }
 
     /// We are in trouble; nothing was decided.
     #[must_use]
     pub fn unavailable() -> Self {
-        let detail = "The service is in trouble for the moment. Nothing is lost: repeat the request with the same key.";
-        Self::new(StatusCode::SERVICE_UNAVAILABLE, "service_unavailable", detail).retry_after(2)
+        let detail = "The service is in trouble for the moment. Nothing is lost: repeat the \
+                      request with the same key.";
+        Self::new(
+            StatusCode::SERVICE_UNAVAILABLE,
+            "service_unavailable",
+            detail,
+        )
+        .retry_after(2)
     }
 }
 
@@ -141,11 +160,18 @@ impl ResponseError for Problem {
         body.request_id = REQUEST_ID.try_with(Clone::clone).ok();
         let mut response = HttpResponse::build(self.status_code()).json(body);
         let headers = response.headers_mut();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/problem+json"),
+        );
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
-        if let Some(allow) = self.allow.as_deref().and_then(|allow| HeaderValue::from_str(allow).ok()) {
+        if let Some(allow) = self
+            .allow
+            .as_deref()
+            .and_then(|allow| HeaderValue::from_str(allow).ok())
+        {
             headers.insert(header::ALLOW, allow);
         }
         if self.status == 401 {
@@ -190,9 +216,14 @@ impl From<OfferError> for Problem {
                 Self::new(StatusCode::CONFLICT, "payment_not_open", detail).because_of(id, status)
             }
             OfferError::NotServed => {
-                let detail = "None of your accounts serves this flow, amount and choice of providers, or those that do have \
-                              refused this payment.";
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "flow_not_available", detail).about("flow")
+                let detail = "None of your accounts serves this flow, amount and choice of \
+                              providers, or those that do have refused this payment.";
+                Self::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "flow_not_available",
+                    detail,
+                )
+                .about("flow")
             }
             OfferError::Trouble(trouble) => trouble.into(),
         }
@@ -203,13 +234,21 @@ impl From<OpenError> for Problem {
     fn from(error: OpenError) -> Self {
         match error {
             OpenError::NotServed => {
-                let detail = "None of your accounts serves this flow, amount and choice of providers.";
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "flow_not_available", detail).about("flow")
+                let detail =
+                    "None of your accounts serves this flow, amount and choice of providers.";
+                Self::new(
+                    StatusCode::UNPROCESSABLE_ENTITY,
+                    "flow_not_available",
+                    detail,
+                )
+                .about("flow")
             }
             OpenError::QueueFull { retry_after_s } => {
-                let detail = "No provider can take this payment now, and very many wait for one. Nothing was done.";
+                let detail = "No provider can take this payment now, and very many wait for one. \
+                              Nothing was done.";
                 let seconds = u32::try_from(retry_after_s.clamp(1, 600)).unwrap_or(600);
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "queue_full", detail).retry_after(seconds)
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "queue_full", detail)
+                    .retry_after(seconds)
             }
             OpenError::Trouble(trouble) => trouble.into(),
         }
@@ -226,7 +265,8 @@ impl From<RefundError> for Problem {
             }
             RefundError::TooMuch { left_fen } => {
                 let detail = format!("Only {left_fen} fen of this payment are left to refund.");
-                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "refund_too_large", detail).about("amount")
+                Self::new(StatusCode::UNPROCESSABLE_ENTITY, "refund_too_large", detail)
+                    .about("amount")
             }
             RefundError::NumberTaken(id) => {
                 let detail = "This refund number was used before, under another key.";
@@ -247,7 +287,8 @@ impl From<Refusal> for Problem {
             Refusal::NotFound => Self::not_found("operation"),
             Refusal::Ended(row) => {
                 let resolution = row.resolution.unwrap_or_default();
-                conflict("operation_resolved", "This has ended; nothing was done.").because_of(row.id, resolution)
+                conflict("operation_resolved", "This has ended; nothing was done.")
+                    .because_of(row.id, resolution)
             }
             Refusal::NotForThis(kind) => {
                 let known: Vec<String> = actions(&kind).iter().map(ToString::to_string).collect();
@@ -257,8 +298,8 @@ impl From<Refusal> for Problem {
             }
             Refusal::NotPossible(why) => conflict("action_not_possible", &why).about("action"),
             Refusal::SamePerson => {
-                let detail = "This key has proposed it, or one that made it or was made with it; a second person has to confirm \
-                              it with a key of its own.";
+                let detail = "This key has proposed it, or one that made it or was made with it; a \
+                              second person has to confirm it with a key of its own.";
                 conflict("second_person_needed", detail)
             }
             Refusal::Trouble(trouble) => trouble.into(),

@@ -1,5 +1,5 @@
-//! Members that several calls take: texts, addresses, flows, providers, kinds of events. Each is read in one way, and
-//! what is wrong with it is said in one way.
+//! Members that several calls take: texts, addresses, flows, providers, kinds of events. Each is
+//! read in one way, and what is wrong with it is said in one way.
 
 use providers::order::Flow;
 use providers::{ProviderName, address};
@@ -17,7 +17,10 @@ pub struct EventType;
 
 impl PartialSchema for EventType {
     fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new().schema_type(Type::String).enum_values(Some(KINDS.iter().copied())).into()
+        ObjectBuilder::new()
+            .schema_type(Type::String)
+            .enum_values(Some(KINDS.iter().copied()))
+            .into()
     }
 }
 
@@ -27,7 +30,10 @@ pub(super) fn kinds(events: &[String]) -> Result<(), Problem> {
     for (index, kind) in events.iter().enumerate() {
         let param = || format!("events[{index}]");
         if !KINDS.contains(&kind.as_str()) {
-            return Err(Problem::invalid(param(), format!("An event is one of {}.", KINDS.join(", "))));
+            return Err(Problem::invalid(
+                param(),
+                format!("An event is one of {}.", KINDS.join(", ")),
+            ));
         }
         if events.iter().take(index).any(|earlier| earlier == kind) {
             return Err(Problem::invalid(param(), "Each event is named once."));
@@ -40,7 +46,8 @@ pub(super) fn flow(text: &str) -> Result<Flow, Problem> {
     text.parse().map_err(|_| {
         Problem::invalid(
             "flow",
-            "A flow is one of qr, barcode, page, h5, app, jsapi; your accounts tell which they serve.",
+            "A flow is one of qr, barcode, page, h5, app, jsapi; your accounts tell which they \
+            serve.",
         )
     })
 }
@@ -49,10 +56,16 @@ pub(super) fn providers_of(names: &[String]) -> Result<Vec<ProviderName>, Proble
     let mut providers = Vec::new();
     for (index, name) in names.iter().enumerate() {
         let param = || format!("providers[{index}]");
-        let known: Vec<&str> = providers::PROTOCOLS.iter().map(|p| p.name.as_str()).collect();
-        let provider: ProviderName = name
-            .parse()
-            .map_err(|_| Problem::invalid(param(), format!("A provider is one of {}.", known.join(", "))))?;
+        let known: Vec<&str> = providers::PROTOCOLS
+            .iter()
+            .map(|p| p.name.as_str())
+            .collect();
+        let provider: ProviderName = name.parse().map_err(|_| {
+            Problem::invalid(
+                param(),
+                format!("A provider is one of {}.", known.join(", ")),
+            )
+        })?;
         if providers.contains(&provider) {
             return Err(Problem::invalid(param(), "Each provider is named once."));
         }
@@ -76,14 +89,17 @@ pub(super) fn seen(param: &str, value: &str) -> Result<(), Problem> {
     match hidden(value) {
         None => Ok(()),
         Some(hidden) => {
-            let detail = format!("The invisible character U+{:04X} must not be in it.", u32::from(hidden));
+            let detail = format!(
+                "The invisible character U+{:04X} must not be in it.",
+                u32::from(hidden)
+            );
             Err(Problem::invalid(param, detail))
         }
     }
 }
 
-/// A character that is not seen, and makes a text look like another one: what turns the direction of writing, and blanks
-/// without a width. A joiner joins two emoji and nothing else.
+/// A character that is not seen, and makes a text look like another one: what turns the direction
+/// of writing, and blanks without a width. A joiner joins two emoji and nothing else.
 fn hidden(text: &str) -> Option<char> {
     let is_emoji = |c: &char| (!c.is_ascii() && c.is_emoji_char()) || *c == '\u{FE0F}';
     let characters: Vec<char> = text.chars().collect();
@@ -92,12 +108,20 @@ fn hidden(text: &str) -> Option<char> {
         before.is_some_and(is_emoji) && characters.get(at + 1).is_some_and(is_emoji)
     };
     let is_hidden = |(at, c): &(usize, &char)| match c {
-        '\u{061C}' | '\u{200E}' | '\u{200F}' | '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}' => true,
+        '\u{061C}'
+        | '\u{200E}'
+        | '\u{200F}'
+        | '\u{202A}'..='\u{202E}'
+        | '\u{2066}'..='\u{2069}' => true,
         '\u{200B}' | '\u{2060}' | '\u{FEFF}' => true,
         '\u{200D}' => !joins(*at),
         _ => false,
     };
-    characters.iter().enumerate().find(is_hidden).map(|(_, c)| *c)
+    characters
+        .iter()
+        .enumerate()
+        .find(is_hidden)
+        .map(|(_, c)| *c)
 }
 
 /// An address for the payer's browser, as it is kept.

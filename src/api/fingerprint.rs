@@ -1,5 +1,6 @@
-//! What tells two requests apart: method, path and body as they are understood. The order of members, blanks, escapes and
-//! the notation of numbers are a matter of who writes them down, and of when.
+//! What tells two requests apart: method, path and body as they are understood. The order of
+//! members, blanks, escapes and the notation of numbers are a matter of who writes them down, and
+//! of when.
 
 use actix_web::HttpRequest;
 use percent_encoding::percent_decode_str;
@@ -17,7 +18,10 @@ const UNDERSTOOD: &str = "2:";
 pub(super) fn understood(request: &HttpRequest, body: &RawBody) -> String {
     let mut hash = Sha256::new();
     text(&mut hash, request.method().as_str().as_bytes());
-    text(&mut hash, &percent_decode_str(request.path()).collect::<Vec<u8>>());
+    text(
+        &mut hash,
+        &percent_decode_str(request.path()).collect::<Vec<u8>>(),
+    );
     match serde_json::from_slice(&body.0) {
         Ok(read) => value(&mut hash, &read),
         // It will be refused; nothing is ever stored for it.
@@ -26,10 +30,15 @@ pub(super) fn understood(request: &HttpRequest, body: &RawBody) -> String {
     format!("{UNDERSTOOD}{}", hex(&hash.finalize()))
 }
 
-/// SHA-256 of the request as it was sent, as the version before took it: method, path, and the body's bytes.
+/// SHA-256 of the request as it was sent, as the version before took it: method, path, and the
+/// body's bytes.
 pub(super) fn as_sent(request: &HttpRequest, body: &RawBody) -> String {
     let mut hash = Sha256::new();
-    for part in [request.method().as_str().as_bytes(), request.path().as_bytes(), &body.0] {
+    for part in [
+        request.method().as_str().as_bytes(),
+        request.path().as_bytes(),
+        &body.0,
+    ] {
         text(&mut hash, part);
     }
     hex(&hash.finalize())
@@ -82,7 +91,9 @@ fn value(hash: &mut Sha256, read: &Value) {
 fn number_as_understood(written: &str) -> String {
     match decimal(written) {
         Some((_, digits, _)) if digits.is_empty() => "0".to_owned(),
-        Some((is_negative, digits, exponent)) => format!("{}{digits}e{exponent}", if is_negative { "-" } else { "" }),
+        Some((is_negative, digits, exponent)) => {
+            format!("{}{digits}e{exponent}", if is_negative { "-" } else { "" })
+        }
         None => written.to_owned(),
     }
 }
@@ -100,10 +111,19 @@ mod tests {
 
     #[test]
     fn however_it_is_written_it_is_the_same_request() {
-        let first = of("/v1/payments/pay_1/refunds", r#"{"amount":100,"m":{"a":[1,2.50,"茶"],"b":null,"z":-0.0}}"#);
+        let first = of(
+            "/v1/payments/pay_1/refunds",
+            r#"{"amount":100,"m":{"a":[1,2.50,"茶"],"b":null,"z":-0.0}}"#,
+        );
         for (path, body) in [
-            ("/v1/payments/pay_1/refunds", r#" { "m" : {"z":0,"b":null, "a":[1.0 , 25e-1,"\u8336"] },"amount":100}"#),
-            ("/v1/payments/pay%5f1/refunds", r#"{"amount":1.00e2,"m":{"a":[1,2.5,"茶"],"b":null,"z":0e5}}"#),
+            (
+                "/v1/payments/pay_1/refunds",
+                r#" { "m" : {"z":0,"b":null, "a":[1.0 , 25e-1,"\u8336"] },"amount":100}"#,
+            ),
+            (
+                "/v1/payments/pay%5f1/refunds",
+                r#"{"amount":1.00e2,"m":{"a":[1,2.5,"茶"],"b":null,"z":0e5}}"#,
+            ),
         ] {
             assert_eq!(of(path, body), first, "{path} {body}");
         }

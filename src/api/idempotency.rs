@@ -1,9 +1,10 @@
-//! `Idempotency-Key`: the same request again is the same payment again, whoever has written it down anew meanwhile.
+//! `Idempotency-Key`: the same request again is the same payment again, whoever has written it down
+//! anew meanwhile.
 //!
-//! A key is stored with the fingerprint of its request. The version before took it over the bytes as they were sent, and
-//! what it has stored is compared in that way for ever. While a gateway of that version may still be at work beside this
-//! one, real money's requests are stored so, too: it must know them when they are repeated to it. (Keys of test requests
-//! it never finds.)
+//! A key is stored with the fingerprint of its request. The version before took it over the bytes
+//! as they were sent, and what it has stored is compared in that way for ever. While a gateway of
+//! that version may still be at work beside this one, real money's requests are stored so, too: it
+//! must know them when they are repeated to it. (Keys of test requests it never finds.)
 
 use std::time::Duration;
 
@@ -19,7 +20,8 @@ use crate::app::App;
 use crate::store::change::{Key, KeyScope, StoredAnswer};
 
 const HEADER: &str = "Idempotency-Key";
-/// A database that takes no answer for so long keeps no client waiting: it asks again with the same key.
+/// A database that takes no answer for so long keeps no client waiting: it asks again with the same
+/// key.
 pub const STORED_WITHIN: Duration = Duration::from_secs(2);
 
 /// A request that must not be done twice: its key, and what it said.
@@ -34,7 +36,8 @@ pub struct Once {
 }
 
 impl Once {
-    /// Reads the key of a request. The quoted form of the IETF draft and the bare form mean the same.
+    /// Reads the key of a request. The quoted form of the IETF draft and the bare form mean the
+    /// same.
     ///
     /// # Errors
     /// 400 when it is missing, empty, longer than 255 or not visible ASCII.
@@ -45,14 +48,20 @@ impl Once {
         operation: &str,
         body: &RawBody,
     ) -> Result<Self, Problem> {
-        let bad = |code, detail: &str| Problem::new(StatusCode::BAD_REQUEST, code, detail).about(HEADER);
+        let bad =
+            |code, detail: &str| Problem::new(StatusCode::BAD_REQUEST, code, detail).about(HEADER);
         let mut values = request.headers().get_all(HEADER);
         let Some(value) = values.next() else {
-            let detail = "Give an Idempotency-Key: a repeated request is then answered, not done again.";
+            let detail =
+                "Give an Idempotency-Key: a repeated request is then answered, not done again.";
             return Err(bad("idempotency_key_missing", detail));
         };
-        let malformed =
-            || bad("idempotency_key_invalid", "One Idempotency-Key of 1 to 255 visible ASCII characters is needed.");
+        let malformed = || {
+            bad(
+                "idempotency_key_invalid",
+                "One Idempotency-Key of 1 to 255 visible ASCII characters is needed.",
+            )
+        };
         if values.next().is_some() {
             return Err(malformed());
         }
@@ -64,11 +73,23 @@ impl Once {
         if !(1..=255).contains(&key.len()) || !key.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(malformed());
         }
-        let (understood, as_sent) = (fingerprint::understood(request, body), fingerprint::as_sent(request, body));
-        let is_kept_as_before = caller.owner.is_live() && app.store.has_older_gateways(app.clock.now());
+        let (understood, as_sent) = (
+            fingerprint::understood(request, body),
+            fingerprint::as_sent(request, body),
+        );
+        let is_kept_as_before =
+            caller.owner.is_live() && app.store.has_older_gateways(app.clock.now());
         Ok(Self {
-            scope: KeyScope { owner: caller.owner.clone(), operation: operation.to_owned(), key: key.to_owned() },
-            fingerprint: if is_kept_as_before { as_sent.clone() } else { understood.clone() },
+            scope: KeyScope {
+                owner: caller.owner.clone(),
+                operation: operation.to_owned(),
+                key: key.to_owned(),
+            },
+            fingerprint: if is_kept_as_before {
+                as_sent.clone()
+            } else {
+                understood.clone()
+            },
             understood,
             as_sent,
         })
@@ -88,21 +109,30 @@ impl Once {
 #[must_use]
 pub fn reused() -> Problem {
     let detail = "This Idempotency-Key was used for another request.";
-    Problem::new(StatusCode::UNPROCESSABLE_ENTITY, "idempotency_key_reused", detail).about(HEADER)
+    Problem::new(
+        StatusCode::UNPROCESSABLE_ENTITY,
+        "idempotency_key_reused",
+        detail,
+    )
+    .about(HEADER)
 }
 
 /// The first request under this key is still being worked on.
 #[must_use]
 pub fn in_progress(resource: &str, status: impl ToString) -> Problem {
     let detail = "The first request with this Idempotency-Key is still being worked on.";
-    Problem::new(StatusCode::CONFLICT, "request_in_progress", detail).because_of(resource, status).retry_after(1)
+    Problem::new(StatusCode::CONFLICT, "request_in_progress", detail)
+        .because_of(resource, status)
+        .retry_after(1)
 }
 
 /// The answer that stands under a key, byte for byte.
 #[must_use]
 pub fn answer(stored: StoredAnswer) -> HttpResponse {
     let status = StatusCode::from_u16(stored.status).unwrap_or(StatusCode::OK);
-    HttpResponse::build(status).content_type("application/json").body(stored.body)
+    HttpResponse::build(status)
+        .content_type("application/json")
+        .body(stored.body)
 }
 
 /// The same to somebody who asks again.
@@ -110,6 +140,8 @@ pub fn answer(stored: StoredAnswer) -> HttpResponse {
 pub fn replay(stored: StoredAnswer) -> HttpResponse {
     let mut response = answer(stored);
     let name = actix_web::http::header::HeaderName::from_static("idempotency-replayed");
-    response.headers_mut().insert(name, HeaderValue::from_static("true"));
+    response
+        .headers_mut()
+        .insert(name, HeaderValue::from_static("true"));
     response
 }

@@ -62,7 +62,8 @@ pub struct IncidentView {
     /// What happened, in order. Only of one incident, not in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     timeline: Option<Vec<EntryView>>,
-    /// What it has meant for your payments, by their own rows as they are now. Only of one incident, not in lists.
+    /// What it has meant for your payments, by their own rows as they are now. Only of one
+    /// incident, not in lists.
     #[serde(skip_serializing_if = "Option::is_none")]
     payments: Option<FiguresView>,
 }
@@ -125,25 +126,41 @@ fn shown(incident: IncidentRow, whole: Option<(Vec<EntryRow>, Figures)>) -> Inci
     let (timeline, payments) = whole.unzip();
     IncidentView {
         object: "incident",
-        status: if incident.closed_at.is_some() { Status::Closed } else { Status::Open },
+        status: if incident.closed_at.is_some() {
+            Status::Closed
+        } else {
+            Status::Open
+        },
         cause: incident.cause,
         severity: incident.severity,
         phase: incident.phase,
-        provider: incident.subject.provider().map(|provider| provider.as_str()),
+        provider: incident
+            .subject
+            .provider()
+            .map(|provider| provider.as_str()),
         flow: incident.subject.flow(),
         account: incident.subject.account().map(str::to_owned),
         began_at: incident.began_at,
         opened_at: incident.opened_at,
         closed_at: incident.closed_at,
-        timeline: timeline.map(|entries| entries.iter().map(|e| EntryView { at: e.at, kind: e.kind }).collect()),
+        timeline: timeline.map(|entries| {
+            entries
+                .iter()
+                .map(|e| EntryView {
+                    at: e.at,
+                    kind: e.kind,
+                })
+                .collect()
+        }),
         payments: payments.map(FiguresView::from),
         id: incident.id,
     }
 }
 
-/// What concerns an owner: its accounts, and the providers and flows that they serve. An incident is not an owner's: it
-/// is the installation's, and of the mode that the installation speaks of. Where there are live accounts incidents are
-/// about those, whatever the words of an older one, and none of them is a test key's business.
+/// What concerns an owner: its accounts, and the providers and flows that they serve. An incident
+/// is not an owner's: it is the installation's, and of the mode that the installation speaks of.
+/// Where there are live accounts incidents are about those, whatever the words of an older one, and
+/// none of them is a test key's business.
 fn subjects(app: &App, caller: &Caller) -> Vec<String> {
     if caller.owner.mode != app.directory.spoken_mode() {
         return Vec::new();
@@ -155,7 +172,11 @@ fn subjects(app: &App, caller: &Caller) -> Vec<String> {
         subjects.push(Subject::Account(provider, account.id.clone()));
         for capability in account.provider.capabilities().flows {
             subjects.push(Subject::Provider(provider, capability.flow));
-            subjects.push(Subject::Route(provider, capability.flow, account.id.clone()));
+            subjects.push(Subject::Route(
+                provider,
+                capability.flow,
+                account.id.clone(),
+            ));
         }
     }
     subjects.sort();
@@ -163,29 +184,53 @@ fn subjects(app: &App, caller: &Caller) -> Vec<String> {
     subjects.iter().map(Subject::to_string).collect()
 }
 
-/// Incidents that concern you, newest first: of your accounts, and of the providers and flows that they serve.
-#[utoipa::path(get, path = "/v1/incidents", tag = "Incidents", operation_id = "list_incidents", params(Page,
+/// Incidents that concern you, newest first: of your accounts, and of the providers and flows that
+/// they serve.
+#[utoipa::path(get, path = "/v1/incidents", tag = "Incidents", operation_id = "list_incidents",
+    params(Page,
         ("status" = Option<Status>, Query, description = "Only incidents that stand there")),
     responses((status = 200, body = List<IncidentView>)))]
-pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub async fn list(
+    app: web::Data<App>,
+    caller: Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Admin, Scope::Finance])?;
     let query = ListQuery::read(&request, &["status", "limit", "starting_after"])?;
-    let status = query.status.as_deref().map(str::parse::<Status>).transpose();
-    let status = status.map_err(|_| Problem::invalid("status", "An incident is open or closed."))?;
+    let status = query
+        .status
+        .as_deref()
+        .map(str::parse::<Status>)
+        .transpose();
+    let status =
+        status.map_err(|_| Problem::invalid("status", "An incident is open or closed."))?;
     let subjects = subjects(&app, &caller);
     if let Some(after) = &query.starting_after {
-        let known = app.store.incident(after).await?.filter(|i| subjects.contains(&i.subject.to_string()));
+        let known = app
+            .store
+            .incident(after)
+            .await?
+            .filter(|i| subjects.contains(&i.subject.to_string()));
         known.ok_or_else(|| Problem::invalid("starting_after", "There is no such incident."))?;
     }
     let limit = query.limit()?;
     let open = status.map(|status| status == Status::Open);
-    let filter = IncidentFilter { open, starting_after: query.starting_after, limit: limit + 1 };
+    let filter = IncidentFilter {
+        open,
+        starting_after: query.starting_after,
+        limit: limit + 1,
+    };
     let found = app.store.incidents(Some(&subjects), &filter).await?;
-    Ok(HttpResponse::Ok().json(List::page(found.into_iter().map(|i| shown(i, None)).collect(), limit)))
+    Ok(HttpResponse::Ok().json(List::page(
+        found.into_iter().map(|i| shown(i, None)).collect(),
+        limit,
+    )))
 }
 
-/// One incident: its timeline, and what it has meant for your payments, by their own rows as they are now.
-#[utoipa::path(get, path = "/v1/incidents/{id}", tag = "Incidents", operation_id = "get_incident", params(("id" = String, Path)),
+/// One incident: its timeline, and what it has meant for your payments, by their own rows as they
+/// are now.
+#[utoipa::path(get, path = "/v1/incidents/{id}", tag = "Incidents", operation_id = "get_incident",
+    params(("id" = String, Path)),
     responses((status = 200, body = IncidentView)))]
 pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Admin, Scope::Finance])?;
@@ -195,7 +240,10 @@ pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpRes
         .ok_or_else(|| Problem::not_found("incident"))?;
     let now = app.clock.now();
     let overdue = now.plus_s(-schedule::OFFER_MARGIN_S);
-    let figures = app.store.figures(&incident, Whose::One(&caller.owner), now, overdue).await?;
+    let figures = app
+        .store
+        .figures(&incident, Whose::One(&caller.owner), now, overdue)
+        .await?;
     let timeline = app.store.timeline(&incident.id).await?;
     Ok(HttpResponse::Ok().json(shown(incident, Some((timeline, figures)))))
 }

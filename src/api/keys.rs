@@ -1,5 +1,5 @@
-//! `/v1/keys`: your API keys. One is made with no more than the maker may do, in the maker's mode; its text is shown
-//! once. A revoked one works nowhere within a second.
+//! `/v1/keys`: your API keys. One is made with no more than the maker may do, in the maker's mode;
+//! its text is shown once. A revoked one works nowhere within a second.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -28,7 +28,8 @@ pub struct KeyView {
     pub object: &'static str,
     /// What people call it; null for one that was made without.
     pub name: Option<String>,
-    /// How it is called in the history of changes: `changed_by` of a routing version, `by` of a word on the work list.
+    /// How it is called in the history of changes: `changed_by` of a routing version, `by` of a
+    /// word on the work list.
     pub fingerprint: String,
     /// What it may do.
     pub scopes: Vec<Scope>,
@@ -83,7 +84,11 @@ fn shown(app: &App, row: KeyRow) -> KeyView {
 /// Your keys of this mode, revoked ones too, newest first.
 #[utoipa::path(get, path = "/v1/keys", tag = "Keys", operation_id = "list_keys", params(Page),
     responses((status = 200, body = List<KeyView>)))]
-pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub async fn list(
+    app: web::Data<App>,
+    caller: Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
     let query = ListQuery::read(&request, &["limit", "starting_after"])?;
     let limit = query.limit()?;
@@ -97,21 +102,29 @@ pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> 
         ),
         None => None,
     };
-    let filter = KeyFilter { starting_after, limit: limit.saturating_add(1) };
+    let filter = KeyFilter {
+        starting_after,
+        limit: limit.saturating_add(1),
+    };
     let rows = app.store.keys_of(&caller.owner, &filter).await?;
 
-    Ok(HttpResponse::Ok().json(List::page(rows.into_iter().map(|row| shown(&app, row)).collect(), limit)))
+    Ok(HttpResponse::Ok().json(List::page(
+        rows.into_iter().map(|row| shown(&app, row)).collect(),
+        limit,
+    )))
 }
 
 /// What was asked for, as far as the caller may give it.
 fn granted(caller: &Caller, wanted: &[String]) -> Result<Vec<Scope>, Problem> {
     let mut scopes: Vec<Scope> = Vec::new();
     for word in wanted {
-        let scope: Scope =
-            word.parse().map_err(|_| Problem::invalid("scopes", "A scope is one of pay, refund, finance, admin."))?;
+        let scope: Scope = word.parse().map_err(|_| {
+            Problem::invalid("scopes", "A scope is one of pay, refund, finance, admin.")
+        })?;
         if !caller.scopes().contains(&scope) {
             let name: &'static str = scope.into();
-            let detail = format!("This key does not have the scope {name:?}, so it cannot give it either.");
+            let detail =
+                format!("This key does not have the scope {name:?}, so it cannot give it either.");
             return Err(Problem::new(StatusCode::FORBIDDEN, "forbidden", detail).about("scopes"));
         }
         if !scopes.contains(&scope) {
@@ -124,12 +137,20 @@ fn granted(caller: &Caller, wanted: &[String]) -> Result<Vec<Scope>, Problem> {
     }
 }
 
-/// A new key, of your mode and with no more than yours may do. Its text is in this answer and nowhere else.
-#[utoipa::path(post, path = "/v1/keys", tag = "Keys", operation_id = "create_key", request_body = CreateKey,
+/// A new key, of your mode and with no more than yours may do. Its text is in this answer and
+/// nowhere else.
+#[utoipa::path(post, path = "/v1/keys", tag = "Keys", operation_id = "create_key",
+    request_body = CreateKey,
     responses((status = 201, body = NewKey),
-        (status = 403, body = Problem, content_type = "application/problem+json", description = "forbidden"),
-        (status = 409, body = Problem, content_type = "application/problem+json", description = "too_many_keys")))]
-pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Result<HttpResponse, Problem> {
+        (status = 403, body = Problem, content_type = "application/problem+json",
+            description = "forbidden"),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "too_many_keys")))]
+pub async fn create(
+    app: web::Data<App>,
+    caller: Caller,
+    body: RawBody,
+) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
     let wanted = body.json::<CreateKey>()?;
     text("name", &wanted.name, MAX_NAME)?;
@@ -156,20 +177,37 @@ pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Resul
     app.store.add_key(&row, &id::token().map_err(none)?).await?;
     app.directory.refresh().await?;
 
-    tracing::info!(key_id = row.id, key_name = fingerprint(&row.digest), by = caller.key_name, "API key made");
-    Ok(HttpResponse::Created().json(NewKey { shown: shown(&app, row), key: secret }))
+    tracing::info!(
+        key_id = row.id,
+        key_name = fingerprint(&row.digest),
+        by = caller.key_name,
+        "API key made"
+    );
+    Ok(HttpResponse::Created().json(NewKey {
+        shown: shown(&app, row),
+        key: secret,
+    }))
 }
 
 /// Revokes a key for good, your own if you like. Nothing happens to one that was revoked before.
-#[utoipa::path(delete, path = "/v1/keys/{id}", tag = "Keys", operation_id = "revoke_key", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/v1/keys/{id}", tag = "Keys", operation_id = "revoke_key",
+    params(("id" = String, Path)),
     responses((status = 200, body = KeyView)))]
 pub async fn revoke(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
     let version = id::token().map_err(crate::payments::Trouble::from)?;
-    let row = app.store.revoke_key(Some(&caller.owner), &id, app.clock.now(), &version).await?;
+    let row = app
+        .store
+        .revoke_key(Some(&caller.owner), &id, app.clock.now(), &version)
+        .await?;
     let row = row.ok_or_else(|| Problem::not_found("key"))?;
     app.directory.refresh().await?;
 
-    tracing::info!(key_id = row.id, key_name = fingerprint(&row.digest), by = caller.key_name, "API key revoked");
+    tracing::info!(
+        key_id = row.id,
+        key_name = fingerprint(&row.digest),
+        by = caller.key_name,
+        "API key revoked"
+    );
     Ok(HttpResponse::Ok().json(shown(&app, row)))
 }

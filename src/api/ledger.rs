@@ -1,4 +1,5 @@
-//! `/v1/ledger`: what was booked, and what it adds up to. Reads only; the ledger is written with the changes that it books.
+//! `/v1/ledger`: what was booked, and what it adds up to. Reads only; the ledger is written with
+//! the changes that it books.
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Serialize;
@@ -29,8 +30,8 @@ pub struct EntryView {
     pub refund: Option<String>,
     /// The account at the provider: `acct_…`.
     pub account: String,
-    /// Why: `captured`, `decided`, `went_back`, `refund_pending`, `refund_succeeded`, `refund_failed`, `refund_abnormal`,
-    /// or `opening` for what was there before the ledger.
+    /// Why: `captured`, `decided`, `went_back`, `refund_pending`, `refund_succeeded`,
+    /// `refund_failed`, `refund_abnormal`, or `opening` for what was there before the ledger.
     #[schema(value_type = String)]
     pub cause: Cause,
     /// The ledger account that gets it.
@@ -64,7 +65,8 @@ pub struct BalanceView {
     pub debits: i64,
     /// All that it gave, in fen.
     pub credits: i64,
-    /// What it holds: debits less credits for `at_provider`, `astray` and `fees`, the reverse for the others.
+    /// What it holds: debits less credits for `at_provider`, `astray` and `fees`, the reverse for
+    /// the others.
     pub balance: i64,
     /// `CNY`
     pub currency: &'static str,
@@ -91,32 +93,62 @@ fn shown(entry: Entry) -> EntryView {
 }
 
 fn filter(query: &ListQuery) -> Result<LedgerFilter, Problem> {
-    let names: Vec<String> = LedgerAccount::iter().map(|account| account.to_string()).collect();
+    let names: Vec<String> = LedgerAccount::iter()
+        .map(|account| account.to_string())
+        .collect();
     let account = |text: &String| {
         text.parse().map_err(|_| {
-            Problem::invalid("ledger_account", format!("A ledger account is one of {}.", names.join(", ")))
+            Problem::invalid(
+                "ledger_account",
+                format!("A ledger account is one of {}.", names.join(", ")),
+            )
         })
     };
     Ok(LedgerFilter {
         payment_id: query.payment.clone(),
         account_id: query.account.clone(),
         ledger_account: query.ledger_account.as_ref().map(account).transpose()?,
-        from: query.created_from.as_deref().map(|text| time("created_from", text)).transpose()?,
-        until: query.created_until.as_deref().map(|text| time("created_until", text)).transpose()?,
+        from: query
+            .created_from
+            .as_deref()
+            .map(|text| time("created_from", text))
+            .transpose()?,
+        until: query
+            .created_until
+            .as_deref()
+            .map(|text| time("created_until", text))
+            .transpose()?,
     })
 }
 
 /// The entries of your ledger, newest first; those of one payment from its last to its first.
-#[utoipa::path(get, path = "/v1/ledger", tag = "Ledger", operation_id = "list_ledger_entries", params(Page,
+#[utoipa::path(get, path = "/v1/ledger", tag = "Ledger", operation_id = "list_ledger_entries",
+    params(Page,
         ("payment" = Option<String>, Query, description = "Only those of this payment"),
-        ("account" = Option<String>, Query, description = "Only those over this account at a provider"),
-        ("ledger_account" = Option<LedgerAccount>, Query, description = "Only entries that debit or credit this one"),
-        ("created_from" = Option<String>, Query, format = DateTime, description = "RFC 3339; created then or later"),
-        ("created_until" = Option<String>, Query, format = DateTime, description = "RFC 3339; created before then")),
+        ("account" = Option<String>, Query, description = "Only those over this account at a \
+                                                           provider"),
+        ("ledger_account" = Option<LedgerAccount>, Query,
+            description = "Only entries that debit or credit this one"),
+        ("created_from" = Option<String>, Query, format = DateTime,
+            description = "RFC 3339; created then or later"),
+        ("created_until" = Option<String>, Query, format = DateTime,
+            description = "RFC 3339; created before then")),
     responses((status = 200, body = List<EntryView>)))]
-pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub async fn list(
+    app: web::Data<App>,
+    caller: Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Finance)?;
-    let known = ["payment", "account", "ledger_account", "created_from", "created_until", "limit", "starting_after"];
+    let known = [
+        "payment",
+        "account",
+        "ledger_account",
+        "created_from",
+        "created_until",
+        "limit",
+        "starting_after",
+    ];
     let query = ListQuery::read(&request, &known)?;
     let (limit, filter) = (query.limit()?, filter(&query)?);
     let after = match &query.starting_after {
@@ -125,35 +157,72 @@ pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> 
             let unknown = || Problem::invalid("starting_after", "There is no such entry.");
             let (payment_id, seq) = id.split_once('.').ok_or_else(unknown)?;
             let seq = seq.parse().map_err(|_| unknown())?;
-            let found = app.store.ledger_entry(&caller.owner, payment_id, seq).await?;
+            let found = app
+                .store
+                .ledger_entry(&caller.owner, payment_id, seq)
+                .await?;
             Some(found.ok_or_else(unknown)?)
         }
     };
-    let found = app.store.ledger_entries(&caller.owner, &filter, after.as_ref(), limit + 1).await?;
+    let found = app
+        .store
+        .ledger_entries(&caller.owner, &filter, after.as_ref(), limit + 1)
+        .await?;
     Ok(HttpResponse::Ok().json(List::page(found.into_iter().map(shown).collect(), limit)))
 }
 
-/// What your ledger adds up to, by ledger account and account at a provider; of a period, if you name one.
-#[utoipa::path(get, path = "/v1/ledger/balances", tag = "Ledger", operation_id = "list_ledger_balances", params(("payment" = Option<String>, Query, description = "Only those of this payment"),
-        ("account" = Option<String>, Query, description = "Only those over this account at a provider"),
-        ("created_from" = Option<String>, Query, format = DateTime, description = "RFC 3339; created then or later"),
-        ("created_until" = Option<String>, Query, format = DateTime, description = "RFC 3339; created before then")),
+/// What your ledger adds up to, by ledger account and account at a provider; of a period, if you
+/// name one.
+#[utoipa::path(get, path = "/v1/ledger/balances", tag = "Ledger",
+    operation_id = "list_ledger_balances",
+    params(("payment" = Option<String>, Query, description = "Only those of this payment"),
+        ("account" = Option<String>, Query, description = "Only those over this account at a \
+                                                           provider"),
+        ("created_from" = Option<String>, Query, format = DateTime,
+            description = "RFC 3339; created then or later"),
+        ("created_until" = Option<String>, Query, format = DateTime,
+            description = "RFC 3339; created before then")),
     responses((status = 200, body = List<BalanceView>)))]
-pub async fn balances(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub async fn balances(
+    app: web::Data<App>,
+    caller: Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Finance)?;
-    let query = ListQuery::read(&request, &["payment", "account", "created_from", "created_until"])?;
-    let moved = app.store.ledger_sums(&caller.owner, &filter(&query)?).await?;
-    Ok(HttpResponse::Ok().json(List { object: "list", data: added_up(&moved), has_more: false }))
+    let query = ListQuery::read(
+        &request,
+        &["payment", "account", "created_from", "created_until"],
+    )?;
+    let moved = app
+        .store
+        .ledger_sums(&caller.owner, &filter(&query)?)
+        .await?;
+    Ok(HttpResponse::Ok().json(List {
+        object: "list",
+        data: added_up(&moved),
+        has_more: false,
+    }))
 }
 
 fn added_up(moved: &[Moved]) -> Vec<BalanceView> {
-    let mut keys: Vec<(&str, LedgerAccount)> =
-        moved.iter().flat_map(|m| [(m.account_id.as_str(), m.debit), (m.account_id.as_str(), m.credit)]).collect();
+    let mut keys: Vec<(&str, LedgerAccount)> = moved
+        .iter()
+        .flat_map(|m| {
+            [
+                (m.account_id.as_str(), m.debit),
+                (m.account_id.as_str(), m.credit),
+            ]
+        })
+        .collect();
     keys.sort_unstable();
     keys.dedup();
     let balance = |(account_id, ledger_account): (&str, LedgerAccount)| {
         let sum = |is_side: fn(&Moved) -> LedgerAccount| -> i64 {
-            moved.iter().filter(|m| m.account_id == account_id && is_side(m) == ledger_account).map(|m| m.fen).sum()
+            moved
+                .iter()
+                .filter(|m| m.account_id == account_id && is_side(m) == ledger_account)
+                .map(|m| m.fen)
+                .sum()
         };
         let (debits, credits) = (sum(|m| m.debit), sum(|m| m.credit));
         let net = debits.saturating_sub(credits);
@@ -163,7 +232,11 @@ fn added_up(moved: &[Moved]) -> Vec<BalanceView> {
             account: account_id.to_owned(),
             debits,
             credits,
-            balance: if ledger_account.grows_by_debit() { net } else { net.saturating_neg() },
+            balance: if ledger_account.grows_by_debit() {
+                net
+            } else {
+                net.saturating_neg()
+            },
             currency: "CNY",
         }
     };

@@ -29,7 +29,11 @@ impl<T> List<T> {
         let limit = usize::try_from(limit).unwrap_or(usize::MAX);
         let has_more = data.len() > limit;
         data.truncate(limit);
-        Self { object: "list", data, has_more }
+        Self {
+            object: "list",
+            data,
+            has_more,
+        }
     }
 }
 
@@ -38,7 +42,8 @@ impl<T> List<T> {
 #[into_params(parameter_in = Query)]
 #[expect(
     dead_code,
-    reason = "only described by it: a list reads its parameters with `ListQuery`, which names a wrong one"
+    reason = "only described by it: a list reads its parameters with `ListQuery`, which names a \
+              wrong one"
 )]
 pub struct Page {
     /// So many entries.
@@ -87,8 +92,9 @@ impl ListQuery {
     /// # Errors
     /// 422 for a parameter that is unknown, given twice or no text.
     pub fn read(request: &HttpRequest, known: &[&str]) -> Result<Self, Problem> {
-        let pairs = actix_web::web::Query::<Vec<(String, String)>>::from_query(request.query_string())
-            .map_err(|_| Problem::invalid("query", "The query cannot be read."))?;
+        let pairs =
+            actix_web::web::Query::<Vec<(String, String)>>::from_query(request.query_string())
+                .map_err(|_| Problem::invalid("query", "The query cannot be read."))?;
         let mut query = Self::default();
         for (name, value) in pairs.into_inner() {
             let place = match name.as_str() {
@@ -114,7 +120,10 @@ impl ListQuery {
                 return Err(Problem::invalid(name, detail));
             };
             if value.contains('\0') {
-                return Err(Problem::invalid(name, "A text without NUL characters is needed."));
+                return Err(Problem::invalid(
+                    name,
+                    "A text without NUL characters is needed.",
+                ));
             }
             if place.replace(value).is_some() {
                 return Err(Problem::invalid(name, "This parameter is given twice."));
@@ -128,7 +137,9 @@ impl ListQuery {
     /// # Errors
     /// 422 when it is not a number from 1 to 100.
     pub fn limit(&self) -> Result<u64, Problem> {
-        let Some(text) = &self.limit else { return Ok(20) };
+        let Some(text) = &self.limit else {
+            return Ok(20);
+        };
         text.parse()
             .ok()
             .filter(|limit| (1..=MAX_LIMIT).contains(limit))
@@ -144,5 +155,10 @@ pub fn time(param: &str, text: &str) -> Result<Timestamp, Problem> {
     // A `+` that was not percent-encoded arrives as a blank.
     DateTime::parse_from_rfc3339(&text.replace(' ', "+"))
         .map(|t| Timestamp(t.timestamp_millis()))
-        .map_err(|_| Problem::invalid(param, "A time is RFC 3339 with offset: 2026-01-31T08:00:00+08:00."))
+        .map_err(|_| {
+            Problem::invalid(
+                param,
+                "A time is RFC 3339 with offset: 2026-01-31T08:00:00+08:00.",
+            )
+        })
 }

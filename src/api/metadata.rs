@@ -8,7 +8,8 @@ use serde_json::value::RawValue;
 
 use super::error::Problem;
 
-/// Members as they came in: read as numbers of 64 bits, some would change without anybody saying so.
+/// Members as they came in: read as numbers of 64 bits, some would change without anybody saying
+/// so.
 #[derive(Debug, Clone, Default, Deserialize)]
 pub(super) struct Metadata(BTreeMap<String, Box<RawValue>>);
 
@@ -22,11 +23,15 @@ impl Metadata {
         for (name, raw) in &self.0 {
             if let Some(number) = numbers(raw.get()).find(|number| !is_kept(number)) {
                 let shown: String = number.chars().take(40).collect();
-                let detail = format!("The number {shown} would not come back as it is: send it as a text.");
+                let detail =
+                    format!("The number {shown} would not come back as it is: send it as a text.");
                 return Err(Problem::invalid(format!("metadata.{name}"), detail));
             }
             let value = serde_json::from_str(raw.get());
-            members.insert(name.clone(), value.map_err(|e| Problem::invalid("metadata", e.to_string()))?);
+            members.insert(
+                name.clone(),
+                value.map_err(|e| Problem::invalid("metadata", e.to_string()))?,
+            );
         }
         let (too_many, metadata) = (members.len() > 50, Value::Object(members));
         if too_many || metadata.to_string().len() > 8_192 || has_nul(&metadata) {
@@ -43,7 +48,9 @@ fn has_nul(value: &Value) -> bool {
         Value::Null | Value::Bool(_) | Value::Number(_) => false,
         Value::String(text) => text.contains('\0'),
         Value::Array(items) => items.iter().any(has_nul),
-        Value::Object(members) => members.iter().any(|(name, value)| name.contains('\0') || has_nul(value)),
+        Value::Object(members) => members
+            .iter()
+            .any(|(name, value)| name.contains('\0') || has_nul(value)),
     }
 }
 
@@ -59,7 +66,8 @@ fn numbers(json: &str) -> impl Iterator<Item = &str> {
                 continue;
             }
             let is_part = |c: char| c.is_ascii_digit() || matches!(c, '-' | '+' | '.' | 'e' | 'E');
-            let (number, behind) = rest.split_at(rest.find(|c: char| !is_part(c)).unwrap_or(rest.len()));
+            let (number, behind) =
+                rest.split_at(rest.find(|c: char| !is_part(c)).unwrap_or(rest.len()));
             rest = behind;
             return Some(number);
         }
@@ -84,19 +92,28 @@ fn is_kept(number: &str) -> bool {
     if !number.contains(['.', 'e', 'E']) {
         return number.parse::<i64>().is_ok() || number.parse::<u64>().is_ok();
     }
-    let Ok(float) = number.parse::<f64>() else { return false };
-    float.is_finite() && decimal(number).is_some_and(|exact| decimal(&format!("{float:e}")) == Some(exact))
+    let Ok(float) = number.parse::<f64>() else {
+        return false;
+    };
+    float.is_finite()
+        && decimal(number).is_some_and(|exact| decimal(&format!("{float:e}")) == Some(exact))
 }
 
 /// The digits of a number without zeros at either end, and the power of ten of the last one.
 pub(super) fn decimal(number: &str) -> Option<(bool, String, i64)> {
-    let (is_negative, number) = number.strip_prefix('-').map_or((false, number), |rest| (true, rest));
+    let (is_negative, number) = number
+        .strip_prefix('-')
+        .map_or((false, number), |rest| (true, rest));
     let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
     let (whole, part) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits = format!("{whole}{part}");
     let significant = digits.trim_end_matches('0');
     let cut = i64::try_from(digits.len() - significant.len()).ok()?;
-    let exponent = exponent.parse::<i64>().ok()?.checked_sub(i64::try_from(part.len()).ok()?)?.checked_add(cut)?;
+    let exponent = exponent
+        .parse::<i64>()
+        .ok()?
+        .checked_sub(i64::try_from(part.len()).ok()?)?
+        .checked_add(cut)?;
     let significant = significant.trim_start_matches('0').to_owned();
     let exponent = if significant.is_empty() { 0 } else { exponent };
     Some((is_negative, significant, exponent))
@@ -146,7 +163,10 @@ mod tests {
     #[test]
     fn numbers_are_found_outside_of_strings() {
         let json = r#"{"a 1": [1, -2.5e+3, "7\"8\\", {"b": 9}], "c": "\\", "d": true, "e": 10}"#;
-        assert_eq!(numbers(json).collect::<Vec<_>>(), ["1", "-2.5e+3", "9", "10"]);
+        assert_eq!(
+            numbers(json).collect::<Vec<_>>(),
+            ["1", "-2.5e+3", "9", "10"]
+        );
         assert_eq!(numbers("42").collect::<Vec<_>>(), ["42"]);
     }
 }

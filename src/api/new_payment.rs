@@ -26,7 +26,8 @@ pub struct CreatePayment {
     currency: String,
     /// The merchant's own number, 1 to 64 characters.
     order_id: String,
-    /// Shown to the payer: 1 to 127 characters. What a provider does not take of it, or has no room for, is left out there.
+    /// Shown to the payer: 1 to 127 characters. What a provider does not take of it, or has no room
+    /// for, is left out there.
     description: String,
     /// How the payer pays: `qr` or `barcode`.
     pub(super) flow: String,
@@ -36,7 +37,8 @@ pub struct CreatePayment {
     /// For `barcode`: what was read off the payer's phone. Its first digits say whose it is.
     #[serde(default)]
     auth_code: Option<String>,
-    /// For `barcode`: for how long to wait for the outcome, 0 to 30 seconds, 10 if not given; then 202 `processing`.
+    /// For `barcode`: for how long to wait for the outcome, 0 to 30 seconds, 10 if not given; then
+    /// 202 `processing`.
     #[serde(default)]
     wait: Option<u64>,
     /// Where it is paid.
@@ -48,8 +50,8 @@ pub struct CreatePayment {
     /// Where the checkout wants the payer back.
     #[serde(default)]
     return_url: Option<String>,
-    /// Where this payment's webhooks go, beside those to your endpoints: an https address, public, signed with the
-    /// secret that `GET /v1/notify_secret` shows.
+    /// Where this payment's webhooks go, beside those to your endpoints: an https address, public,
+    /// signed with the secret that `GET /v1/notify_secret` shows.
     #[serde(default)]
     notify_url: Option<String>,
     /// For how long it can be paid: 300 to 7200 seconds, 900 if not given.
@@ -74,7 +76,9 @@ pub struct Payer {
 impl std::fmt::Debug for Checked {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The payer's code stays out of logs.
-        f.debug_struct("Checked").field("payment", &self.payment).finish_non_exhaustive()
+        f.debug_struct("Checked")
+            .field("payment", &self.payment)
+            .finish_non_exhaustive()
     }
 }
 
@@ -111,31 +115,54 @@ impl CreatePayment {
     pub fn check(self, app: &App, caller: &Caller) -> Result<Checked, Problem> {
         let max = app.config.payments.max_amount_fen;
         if !(1..=max).contains(&self.amount) {
-            return Err(Problem::invalid("amount", format!("An amount is a whole number of fen from 1 to {max}.")));
+            return Err(Problem::invalid(
+                "amount",
+                format!("An amount is a whole number of fen from 1 to {max}."),
+            ));
         }
         if self.currency.parse() != Ok(Currency::Cny) {
             return Err(Problem::invalid("currency", "The currency must be CNY."));
         }
-        let amount = Money::fen(self.amount).map_err(|e| Problem::invalid("amount", e.to_string()))?;
+        let amount =
+            Money::fen(self.amount).map_err(|e| Problem::invalid("amount", e.to_string()))?;
         text("order_id", &self.order_id, 64)?;
         if self.order_id.trim() != self.order_id {
-            return Err(Problem::invalid("order_id", "An order_id must not begin or end with blanks."));
+            return Err(Problem::invalid(
+                "order_id",
+                "An order_id must not begin or end with blanks.",
+            ));
         }
         text("description", &self.description, 127)?;
         let expires_in_s = self.expires_in.unwrap_or(900);
         if !(300..=7200).contains(&expires_in_s) {
-            return Err(Problem::invalid("expires_in", "expires_in is from 300 to 7200 seconds."));
+            return Err(Problem::invalid(
+                "expires_in",
+                "expires_in is from 300 to 7200 seconds.",
+            ));
         }
         let client_ip = self.payer.and_then(|payer| payer.client_ip);
-        if client_ip.as_ref().is_some_and(|ip| ip.parse::<IpAddr>().is_err()) {
+        if client_ip
+            .as_ref()
+            .is_some_and(|ip| ip.parse::<IpAddr>().is_err())
+        {
             return Err(Problem::invalid("payer.client_ip", "Not an IP address."));
         }
-        let return_url = self.return_url.map(|url| web_address("return_url", &url)).transpose()?;
-        let notify_url = self.notify_url.map(|url| receiver(app, "notify_url", &url)).transpose()?;
+        let return_url = self
+            .return_url
+            .map(|url| web_address("return_url", &url))
+            .transpose()?;
+        let notify_url = self
+            .notify_url
+            .map(|url| receiver(app, "notify_url", &url))
+            .transpose()?;
         let metadata = self.metadata.check()?;
         let flow = flow(&self.flow)?;
         let wait = wait(flow, self.wait)?;
-        let providers = whose(flow, self.auth_code.as_deref(), providers_of(&self.providers)?)?;
+        let providers = whose(
+            flow,
+            self.auth_code.as_deref(),
+            providers_of(&self.providers)?,
+        )?;
         let payment = NewPayment {
             owner: caller.owner.clone(),
             flow,
@@ -150,7 +177,11 @@ impl CreatePayment {
             metadata,
             expires_in_s,
         };
-        Ok(Checked { payment, auth_code: self.auth_code, wait })
+        Ok(Checked {
+            payment,
+            auth_code: self.auth_code,
+            wait,
+        })
     }
 }
 
@@ -161,7 +192,10 @@ impl NewStore {
             if (1..=32).contains(&value.len()) && value.chars().all(is_one) {
                 return Ok(());
             }
-            Err(Problem::invalid(param, "1 to 32 letters, digits, - or _ are needed."))
+            Err(Problem::invalid(
+                param,
+                "1 to 32 letters, digits, - or _ are needed.",
+            ))
         };
         number("store.id", &self.id)?;
         if let Some(name) = &self.name {
@@ -170,32 +204,63 @@ impl NewStore {
         if let Some(terminal_id) = &self.terminal_id {
             number("store.terminal_id", terminal_id)?;
         }
-        Ok(Store { id: self.id, name: self.name, terminal_id: self.terminal_id })
+        Ok(Store {
+            id: self.id,
+            name: self.name,
+            terminal_id: self.terminal_id,
+        })
     }
 }
 
 fn wait(flow: Flow, seconds: Option<u64>) -> Result<Option<Duration>, Problem> {
     match seconds {
-        Some(_) if !flow.takes_money() => Err(Problem::invalid("wait", "Only a barcode payment is waited for.")),
-        Some(seconds) if seconds > 30 => Err(Problem::invalid("wait", "wait is from 0 to 30 seconds.")),
+        Some(_) if !flow.takes_money() => Err(Problem::invalid(
+            "wait",
+            "Only a barcode payment is waited for.",
+        )),
+        Some(seconds) if seconds > 30 => {
+            Err(Problem::invalid("wait", "wait is from 0 to 30 seconds."))
+        }
         Some(_) | None => Ok(seconds.map(Duration::from_secs)),
     }
 }
 
 /// Whose the payer's code is: a charge can go nowhere else.
-fn whose(flow: Flow, auth_code: Option<&str>, asked: Vec<ProviderName>) -> Result<Vec<ProviderName>, Problem> {
+fn whose(
+    flow: Flow,
+    auth_code: Option<&str>,
+    asked: Vec<ProviderName>,
+) -> Result<Vec<ProviderName>, Problem> {
     let code = match (flow.takes_money(), auth_code) {
         (false, None) => return Ok(asked),
-        (false, Some(_)) => return Err(Problem::invalid("auth_code", "Only a barcode payment has an auth_code.")),
-        (true, None) => return Err(Problem::invalid("auth_code", "A barcode payment needs the payer's code.")),
+        (false, Some(_)) => {
+            return Err(Problem::invalid(
+                "auth_code",
+                "Only a barcode payment has an auth_code.",
+            ));
+        }
+        (true, None) => {
+            return Err(Problem::invalid(
+                "auth_code",
+                "A barcode payment needs the payer's code.",
+            ));
+        }
         (true, Some(code)) => code,
     };
-    let knows = |p: &&providers::Protocol| p.capabilities.charge.is_some_and(|charging| (charging.is_code)(code));
+    let knows = |p: &&providers::Protocol| {
+        p.capabilities
+            .charge
+            .is_some_and(|charging| (charging.is_code)(code))
+    };
     let Some(provider) = PROTOCOLS.iter().find(knows).map(|p| p.name) else {
-        return Err(Problem::invalid("auth_code", "No provider's payment codes look like this."));
+        return Err(Problem::invalid(
+            "auth_code",
+            "No provider's payment codes look like this.",
+        ));
     };
     if !asked.is_empty() && !asked.contains(&provider) {
-        let detail = format!("This is a code of {provider}, which is not among the providers asked for.");
+        let detail =
+            format!("This is a code of {provider}, which is not among the providers asked for.");
         return Err(Problem::invalid("auth_code", detail));
     }
     Ok(vec![provider])

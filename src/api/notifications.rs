@@ -10,8 +10,8 @@ use super::error::Problem;
 use crate::app::App;
 use crate::payments::notify;
 
-/// A notification for an account. It is taken in its own task: whether the provider waits for our answer or not,
-/// what it said is stored.
+/// A notification for an account. It is taken in its own task: whether the provider waits for our
+/// answer or not, what it said is stored.
 pub async fn receive(
     app: web::Data<App>,
     request: HttpRequest,
@@ -26,7 +26,10 @@ pub async fn receive(
     // Too long, too slow, or it broke off.
     let body = RawBody::from_request(&request, &mut payload.into_inner()).await;
     let body = body.inspect_err(|problem| notify::count(Some(&account), problem.code))?;
-    let raw = RawNotification { headers: headers(request.headers()), body: body.0 };
+    let raw = RawNotification {
+        headers: headers(request.headers()),
+        body: body.0,
+    };
     let app = app.into_inner();
     let worker = std::sync::Arc::clone(&app);
     let owner = account.owner.clone();
@@ -35,12 +38,18 @@ pub async fn receive(
     if is_believed {
         request.extensions_mut().insert(Asker(owner));
     }
-    let status = actix_web::http::StatusCode::from_u16(answer.status.as_u16()).map_err(|_| Problem::unavailable())?;
-    Ok(HttpResponse::build(status).content_type(answer.content_type).body(answer.body))
+    let status = actix_web::http::StatusCode::from_u16(answer.status.as_u16())
+        .map_err(|_| Problem::unavailable())?;
+    Ok(HttpResponse::build(status)
+        .content_type(answer.content_type)
+        .body(answer.body))
 }
 
 /// Providers post; whoever looks here in another way is counted, too.
-pub async fn wrong_method(app: web::Data<App>, account_id: web::Path<String>) -> Result<HttpResponse, Problem> {
+pub async fn wrong_method(
+    app: web::Data<App>,
+    account_id: web::Path<String>,
+) -> Result<HttpResponse, Problem> {
     let account = app.directory.account(&account_id);
     notify::count(account.as_deref(), "method_not_allowed");
     Err(Problem::wrong_method("POST"))

@@ -1,6 +1,6 @@
-//! Objects are objects and words are words. serde reads a struct from an array as well, member by member in the order in
-//! which the code has them, and a word from an object that has it as its only member: what a merchant sends so is a
-//! mistake, and is refused wherever it stands.
+//! Objects are objects and words are words. serde reads a struct from an array as well, member by
+//! member in the order in which the code has them, and a word from an object that has it as its
+//! only member: what a merchant sends so is a mistake, and is refused wherever it stands.
 
 use std::fmt;
 
@@ -13,7 +13,8 @@ pub(super) struct Objects<T>(pub(super) T);
 
 macro_rules! handed_on {
     ($($method:ident ( $($arg:ident : $type:ty),* )),* $(,)?) => { $(
-        fn $method<V: Visitor<'de>>(self, $($arg: $type,)* visitor: V) -> Result<V::Value, D::Error> {
+        fn $method<V: Visitor<'de>>(self, $($arg: $type,)* visitor: V) -> Result<V::Value,
+        D::Error> {
             self.0.$method($($arg,)* Objects(visitor))
         }
     )* };
@@ -23,10 +24,14 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Objects<D> {
     type Error = D::Error;
 
     handed_on! {
-        deserialize_any(), deserialize_bool(), deserialize_i8(), deserialize_i16(), deserialize_i32(),
-        deserialize_i64(), deserialize_u8(), deserialize_u16(), deserialize_u32(), deserialize_u64(),
-        deserialize_f32(), deserialize_f64(), deserialize_char(), deserialize_str(), deserialize_string(),
-        deserialize_bytes(), deserialize_byte_buf(), deserialize_option(), deserialize_unit(), deserialize_seq(),
+        deserialize_any(), deserialize_bool(), deserialize_i8(), deserialize_i16(),
+        deserialize_i32(),
+        deserialize_i64(), deserialize_u8(), deserialize_u16(), deserialize_u32(),
+        deserialize_u64(),
+        deserialize_f32(), deserialize_f64(), deserialize_char(), deserialize_str(),
+        deserialize_string(),
+        deserialize_bytes(), deserialize_byte_buf(), deserialize_option(), deserialize_unit(),
+        deserialize_seq(),
         deserialize_map(), deserialize_identifier(), deserialize_ignored_any(),
         deserialize_unit_struct(name: &'static str), deserialize_newtype_struct(name: &'static str),
         deserialize_tuple(len: usize), deserialize_tuple_struct(name: &'static str, len: usize),
@@ -71,8 +76,10 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Objects<V> {
     }
 
     seen! {
-        visit_bool bool, visit_i64 i64, visit_u64 u64, visit_f64 f64, visit_str &str, visit_borrowed_str &'de str,
-        visit_string String, visit_bytes &[u8], visit_borrowed_bytes &'de [u8], visit_byte_buf Vec<u8>,
+        visit_bool bool, visit_i64 i64, visit_u64 u64, visit_f64 f64, visit_str &str,
+        visit_borrowed_str &'de str,
+        visit_string String, visit_bytes &[u8], visit_borrowed_bytes &'de [u8],
+        visit_byte_buf Vec<u8>,
     }
 
     fn visit_none<E: Error>(self) -> Result<V::Value, E> {
@@ -107,7 +114,10 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Objects<V> {
 impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Objects<A> {
     type Error = A::Error;
 
-    fn next_element_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
+    fn next_element_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, A::Error> {
         self.0.next_element_seed(Objects(seed))
     }
 
@@ -119,7 +129,10 @@ impl<'de, A: SeqAccess<'de>> SeqAccess<'de> for Objects<A> {
 impl<'de, A: MapAccess<'de>> MapAccess<'de> for Objects<A> {
     type Error = A::Error;
 
-    fn next_key_seed<S: DeserializeSeed<'de>>(&mut self, seed: S) -> Result<Option<S::Value>, A::Error> {
+    fn next_key_seed<S: DeserializeSeed<'de>>(
+        &mut self,
+        seed: S,
+    ) -> Result<Option<S::Value>, A::Error> {
         self.0.next_key_seed(Objects(seed))
     }
 
@@ -207,13 +220,27 @@ mod tests {
 
     #[test]
     fn what_is_right_is_read_as_ever() {
-        let text =
-            r#"{"inner": {"id": "a"}, "many": [{"id": "b"}, {"id": "c\n"}], "word": "active", "raw": [1, 2.50]}"#;
+        let text = r#"{"inner": {"id": "a"}, "many": [{"id": "b"}, {"id": "c\n"}], "word": "active", "raw": [1, 2.50]}"#;
         let outer = read(text).unwrap();
         assert_eq!(outer.inner, Some(Inner { id: "a".to_owned() }));
-        assert_eq!(outer.many.iter().map(|inner| inner.id.as_str()).collect::<Vec<_>>(), ["b", "c\n"]);
-        assert_eq!((outer.word, outer.raw.unwrap().get()), (Some(Switch::Active), "[1, 2.50]"));
-        assert!(read(r#"{"inner": null, "word": null}"#).unwrap().inner.is_none());
+        assert_eq!(
+            outer
+                .many
+                .iter()
+                .map(|inner| inner.id.as_str())
+                .collect::<Vec<_>>(),
+            ["b", "c\n"]
+        );
+        assert_eq!(
+            (outer.word, outer.raw.unwrap().get()),
+            (Some(Switch::Active), "[1, 2.50]")
+        );
+        assert!(
+            read(r#"{"inner": null, "word": null}"#)
+                .unwrap()
+                .inner
+                .is_none()
+        );
     }
 
     #[test]
@@ -226,7 +253,10 @@ mod tests {
             (r#"{"inner": "a"}"#, "expected an object"),
             (r#"{"word": {"active": null}}"#, "map, expected a string"),
             (r#"{"word": ["active"]}"#, "sequence, expected a string"),
-            (r#"{"word": "on"}"#, "unknown variant `on`, expected `active`"),
+            (
+                r#"{"word": "on"}"#,
+                "unknown variant `on`, expected `active`",
+            ),
         ] {
             let error = read(text).unwrap_err();
             assert!(error.contains(expected), "{text}: {error}");

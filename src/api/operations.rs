@@ -1,4 +1,5 @@
-//! `/v1/operations`: what needs a person, what is known about it, what can be done, and doing it with two persons.
+//! `/v1/operations`: what needs a person, what is known about it, what can be done, and doing it
+//! with two persons.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -69,7 +70,8 @@ pub struct Details {
     /// The entry.
     #[serde(flatten)]
     pub operation: OperationView,
-    /// The payment that it is about, with its attempts and refunds and what their providers last said.
+    /// The payment that it is about, with its attempts and refunds and what their providers last
+    /// said.
     pub payment: Option<PaymentView>,
     /// The money that it is about.
     pub money: Option<MoneyView>,
@@ -165,7 +167,11 @@ fn shown(row: &OperationRow) -> OperationView {
         id: row.id.clone(),
         object: "operation",
         kind: row.kind.clone(),
-        status: if row.resolved_at.is_some() { Status::Resolved } else { Status::Open },
+        status: if row.resolved_at.is_some() {
+            Status::Resolved
+        } else {
+            Status::Open
+        },
         subject: row.subject_id.clone(),
         detail: row.detail.clone(),
         resolution: row.resolution.clone(),
@@ -187,7 +193,8 @@ fn step(step: &Step) -> StepView {
 
 fn money(row: &OperationRow, about: &Aggregate) -> Option<MoneyView> {
     let refund = about.refunds.iter().find(|r| r.id == row.subject_id);
-    let attempt = about.attempt(refund.map_or(row.subject_id.as_str(), |r| r.attempt_id.as_str()))?;
+    let attempt =
+        about.attempt(refund.map_or(row.subject_id.as_str(), |r| r.attempt_id.as_str()))?;
     Some(MoneyView {
         attempt: attempt.id.clone(),
         asked: attempt.amount.minor(),
@@ -206,7 +213,12 @@ async fn details(app: &App, row: OperationRow) -> Result<Details, Problem> {
     let offered = actions(&row.kind).iter().filter(|_| open).map(|action| {
         let possible = work_list::possible(app, &row, about.as_ref(), *action, now);
         let why_not = possible.as_ref().err().map(ToString::to_string);
-        ActionView { action: *action, effect: action.effect(), possible: possible.is_ok(), why_not }
+        ActionView {
+            action: *action,
+            effect: action.effect(),
+            possible: possible.is_ok(),
+            why_not,
+        }
     });
     let proposal = work_list::standing(&row, &steps, now).map(|proposal| ProposalView {
         action: proposal.action,
@@ -224,31 +236,49 @@ async fn details(app: &App, row: OperationRow) -> Result<Details, Problem> {
 }
 
 /// The work list, newest first.
-#[utoipa::path(get, path = "/v1/operations", tag = "Operations", operation_id = "list_operations", params(Page,
+#[utoipa::path(get, path = "/v1/operations", tag = "Operations", operation_id = "list_operations",
+    params(Page,
         ("kind" = Option<String>, Query, description = "Only entries about this trouble"),
         ("status" = Option<Status>, Query, description = "Only entries that stand there")),
     responses((status = 200, body = List<OperationView>)))]
-pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub async fn list(
+    app: web::Data<App>,
+    caller: Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Admin, Scope::Finance])?;
     let query = ListQuery::read(&request, &["kind", "status", "limit", "starting_after"])?;
-    let status = query.status.as_deref().map(str::parse::<Status>).transpose();
+    let status = query
+        .status
+        .as_deref()
+        .map(str::parse::<Status>)
+        .transpose();
     let status = status.map_err(|_| Problem::invalid("status", "An entry is open or resolved."))?;
     let starting_after = match &query.starting_after {
         None => None,
         Some(id) => {
             let found = app.store.operation_of(&caller.owner, id).await?;
-            Some(found.ok_or_else(|| Problem::invalid("starting_after", "There is no such entry."))?)
+            Some(
+                found
+                    .ok_or_else(|| Problem::invalid("starting_after", "There is no such entry."))?,
+            )
         }
     };
     let limit = query.limit()?;
     let resolved = status.map(|status| status == Status::Resolved);
-    let filter = OperationFilter { kind: query.kind, resolved, starting_after, limit: limit + 1 };
+    let filter = OperationFilter {
+        kind: query.kind,
+        resolved,
+        starting_after,
+        limit: limit + 1,
+    };
     let found = app.store.operations(&caller.owner, &filter).await?;
     Ok(HttpResponse::Ok().json(List::page(found.iter().map(shown).collect(), limit)))
 }
 
 /// An entry, with what is known and what each action would do.
-#[utoipa::path(get, path = "/v1/operations/{id}", tag = "Operations", operation_id = "get_operation", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/v1/operations/{id}", tag = "Operations",
+    operation_id = "get_operation", params(("id" = String, Path)),
     responses((status = 200, body = Details)))]
 pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Admin, Scope::Finance])?;
@@ -257,16 +287,24 @@ pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpRes
     Ok(HttpResponse::Ok().json(details(&app, row).await?))
 }
 
-/// Proposes an action (202), or confirms the one that another key has proposed within the last day, which does it (200).
-#[utoipa::path(post, path = "/v1/operations/{id}/resolve", tag = "Operations", operation_id = "resolve_operation", request_body = Resolve,
+/// Proposes an action (202), or confirms the one that another key has proposed within the last day,
+/// which does it (200).
+#[utoipa::path(post, path = "/v1/operations/{id}/resolve", tag = "Operations",
+    operation_id = "resolve_operation", request_body = Resolve,
     params(("id" = String, Path)),
     responses(
         (status = 200, body = Details, description = "confirmed, and done"),
         (status = 202, body = Details, description = "proposed; another key has to confirm it"),
         (status = 409, body = Problem, content_type = "application/problem+json",
             description = "second_person_needed, operation_resolved, action_not_possible"),
-        (status = 422, body = Problem, content_type = "application/problem+json", description = "action_not_for_this_kind")))]
-pub async fn resolve(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) -> Result<HttpResponse, Problem> {
+        (status = 422, body = Problem, content_type = "application/problem+json",
+            description = "action_not_for_this_kind")))]
+pub async fn resolve(
+    app: web::Data<App>,
+    caller: Caller,
+    id: Id,
+    body: RawBody,
+) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Admin, Scope::Finance])?;
     let wanted = body.json::<Resolve>()?;
     written("evidence", &wanted.evidence)?;
@@ -277,7 +315,13 @@ pub async fn resolve(app: web::Data<App>, caller: Caller, id: Id, body: RawBody)
         action: wanted.action,
         evidence: wanted.evidence,
         note: wanted.note,
-        kin: app.store.kin(&caller.owner, &caller.root).await?.iter().map(|d| fingerprint(d)).collect(),
+        kin: app
+            .store
+            .kin(&caller.owner, &caller.root)
+            .await?
+            .iter()
+            .map(|d| fingerprint(d))
+            .collect(),
         key_name: caller.key_name,
     };
     // Whoever asked may be gone before it is done: it is done all the same.
@@ -285,15 +329,22 @@ pub async fn resolve(app: web::Data<App>, caller: Caller, id: Id, body: RawBody)
     let running = app.clone().into_inner();
     let saying = running.spawn(async move { work_list::say(&said_by, &owner, &id, &word).await });
     let row = saying.await.map_err(|_| Problem::unavailable())??;
-    let status = if row.resolved_at.is_some() { StatusCode::OK } else { StatusCode::ACCEPTED };
+    let status = if row.resolved_at.is_some() {
+        StatusCode::OK
+    } else {
+        StatusCode::ACCEPTED
+    };
     Ok(HttpResponse::build(status).json(details(&app, row).await?))
 }
 
-/// Something that a person wrote: not blank, not too long, and nothing that a terminal would act on.
+/// Something that a person wrote: not blank, not too long, and nothing that a terminal would act
+/// on.
 fn written(param: &str, text: &str) -> Result<(), Problem> {
     let odd = |c: char| c.is_control() && c != '\n';
     if text.trim().is_empty() || text.chars().count() > MAX_TEXT || text.chars().any(odd) {
-        let detail = format!("1 to {MAX_TEXT} characters are needed, not all of them blank, no control characters.");
+        let detail = format!(
+            "1 to {MAX_TEXT} characters are needed, not all of them blank, no control characters."
+        );
         return Err(Problem::invalid(param, detail));
     }
     seen(param, text)

@@ -52,14 +52,20 @@ struct Running {
 }
 
 /// Makes a payment and, in the same breath, its offer.
-#[utoipa::path(post, path = "/v1/payments", tag = "Payments", operation_id = "create_payment", request_body = CreatePayment,
+#[utoipa::path(post, path = "/v1/payments", tag = "Payments", operation_id = "create_payment",
+    request_body = CreatePayment,
     params(("Idempotency-Key" = String, Header, description = "1 to 255 visible ASCII characters")),
     responses(
-        (status = 200, body = PaymentView, description = "The same key again: the payment has gone on since"),
-        (status = 201, body = PaymentView, description = "The payer can act, or the payment has ended"),
-        (status = 202, body = PaymentView, description = "Still being worked on, or waiting for a route"),
-        (status = 409, body = Problem, content_type = "application/problem+json", description = "order_id_in_use, request_in_progress"),
-        (status = 422, body = Problem, content_type = "application/problem+json", description = "A member is wrong; or the key was used for another request"),
+        (status = 200, body = PaymentView, description = "The same key again: the payment has gone \
+                                                          on since"),
+        (status = 201, body = PaymentView, description = "The payer can act, or the payment has \
+                                                          ended"),
+        (status = 202, body = PaymentView, description = "Still being worked on, or waiting for a \
+                                                          route"),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "order_id_in_use, request_in_progress"),
+        (status = 422, body = Problem, content_type = "application/problem+json",
+            description = "A member is wrong; or the key was used for another request"),
     ))]
 pub async fn create(
     app: web::Data<App>,
@@ -78,18 +84,33 @@ pub async fn create(
     let writing_by = answer_by(&app);
     let answer_by = new.wait.map_or(writing_by, |wait| began + wait);
     let order_id = new.payment.order_id.clone();
-    let asker = Asker { key: None, planned_at: began, answer_by, auth_code: new.auth_code };
-    let asked = Asked { name: "payment", makes: true, began, caller: caller_of(&request), _place: place };
+    let asker = Asker {
+        key: None,
+        planned_at: began,
+        answer_by,
+        auth_code: new.auth_code,
+    };
+    let asked = Asked {
+        name: "payment",
+        makes: true,
+        began,
+        caller: caller_of(&request),
+        _place: place,
+    };
     let running = start(&app, asker, asked, {
         let (app, once) = (Arc::clone(&app), once.clone());
         async move { pay::open(&app, new.payment, once.scope, once.fingerprint).await }
     });
     // A database that hangs must not keep a checkout waiting: it may ask again with the same key.
-    let made = tokio::time::timeout_at(writing_by.into(), running.made).await.map_err(|_| Problem::unavailable())?;
+    let made = tokio::time::timeout_at(writing_by.into(), running.made)
+        .await
+        .map_err(|_| Problem::unavailable())?;
     match made.map_err(|_| Problem::unavailable())? {
         Ok((made, key)) => finish(&app, running.done, &made.payment.id, &key, answer_by).await,
         Err(problem) if problem.code == KEY_TAKEN => again(&app, &once, answer_by).await,
-        Err(problem) if problem.code == ORDER_TAKEN => Err(order_in_use(&app, &caller, &order_id).await),
+        Err(problem) if problem.code == ORDER_TAKEN => {
+            Err(order_in_use(&app, &caller, &order_id).await)
+        }
         Err(problem) => Err(problem),
     }
 }
@@ -106,8 +127,11 @@ fn answer_by(app: &App) -> Instant {
 
 fn refuse_while_draining(app: &App) -> Result<(), Problem> {
     if app.draining.is_cancelled() {
-        let detail = "This gateway is stopping; another one, or the next one, will take the same request.";
-        return Err(Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", detail).retry_after(2));
+        let detail =
+            "This gateway is stopping; another one, or the next one, will take the same request.";
+        return Err(
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "shutting_down", detail).retry_after(2),
+        );
     }
     Ok(())
 }
@@ -154,9 +178,20 @@ where
             Ok((aggregate, key)) => {
                 let _ = tell.send(Ok((aggregate.clone(), key.clone())));
                 let trace = asked.span(&worker, &aggregate);
-                let done = trace.around(pay::run(&worker, aggregate, Asker { key: Some(key), ..asker })).await;
+                let done = trace
+                    .around(pay::run(
+                        &worker,
+                        aggregate,
+                        Asker {
+                            key: Some(key),
+                            ..asker
+                        },
+                    ))
+                    .await;
                 match &done {
-                    Ok(ran) => trace.set("payment.status", ran.aggregate.payment.status.to_string()),
+                    Ok(ran) => {
+                        trace.set("payment.status", ran.aggregate.payment.status.to_string())
+                    }
                     Err(_) => trace.failed("trouble"),
                 }
                 done
@@ -190,7 +225,8 @@ async fn finish(
     key: &Key,
     answer_by: Instant,
 ) -> Result<HttpResponse, Problem> {
-    // A little longer than the last call may take, so that its outcome is told rather than "still working".
+    // A little longer than the last call may take, so that its outcome is told rather than "still
+    // working".
     let grace = Duration::from_millis(300);
     let finished = tokio::time::timeout_at((answer_by + grace).into(), done).await;
     let ran = match finished {
@@ -211,31 +247,43 @@ async fn finish(
     standing(app, key, ran.aggregate).await
 }
 
-/// Somebody stands at a till: the resolver asks what became of the charge, and this looks what it has found.
+/// Somebody stands at a till: the resolver asks what became of the charge, and this looks what it
+/// has found.
 async fn charged(
     app: &Arc<App>,
     mut aggregate: Aggregate,
     key: &Key,
     answer_by: Instant,
 ) -> Result<HttpResponse, Problem> {
-    while aggregate.payment.status == State::Processing && Instant::now() < answer_by && !app.draining.is_cancelled() {
-        tokio::time::sleep(LOOK_EVERY.min(answer_by.saturating_duration_since(Instant::now()))).await;
+    while aggregate.payment.status == State::Processing
+        && Instant::now() < answer_by
+        && !app.draining.is_cancelled()
+    {
+        tokio::time::sleep(LOOK_EVERY.min(answer_by.saturating_duration_since(Instant::now())))
+            .await;
         aggregate = reload(app, &aggregate.payment.id).await?;
     }
     standing(app, key, aggregate).await
 }
 
-/// The answer that stands under the key, while it tells what is; otherwise the payment as it is. 202 while there is none: what
-/// is told now is what the same key is told again.
+/// The answer that stands under the key, while it tells what is; otherwise the payment as it is.
+/// 202 while there is none: what is told now is what the same key is told again.
 async fn standing(app: &App, key: &Key, aggregate: Aggregate) -> Result<HttpResponse, Problem> {
     let Some(answer) = pay::answer(&aggregate) else {
         return Ok(HttpResponse::Accepted().json(queue::view(app, &aggregate).await?));
     };
     let is_told = |stands: &StoredAnswer, now: &Aggregate| {
-        stands.state == now.payment.status.to_string() && stands.attempt_id == now.live().map(|a| a.id.clone())
+        stands.state == now.payment.status.to_string()
+            && stands.attempt_id == now.live().map(|a| a.id.clone())
     };
-    let storing = tokio::time::timeout(idempotency::STORED_WITHIN, app.store.answer_key(&key.scope, answer));
-    let stands = storing.await.map_err(|_| Problem::unavailable())?.map_err(Trouble::from)?;
+    let storing = tokio::time::timeout(
+        idempotency::STORED_WITHIN,
+        app.store.answer_key(&key.scope, answer),
+    );
+    let stands = storing
+        .await
+        .map_err(|_| Problem::unavailable())?
+        .map_err(Trouble::from)?;
     kill_point!("pay_after_answer");
     if is_told(&stands, &aggregate) {
         return Ok(idempotency::answer(stands));
@@ -248,26 +296,41 @@ async fn standing(app: &App, key: &Key, aggregate: Aggregate) -> Result<HttpResp
     })
 }
 
-/// The key is known: the same answer again, or the payment as it is now, or whatever is unfinished is taken over.
+/// The key is known: the same answer again, or the payment as it is now, or whatever is unfinished
+/// is taken over.
 async fn again(app: &Arc<App>, once: &Once, answer_by: Instant) -> Result<HttpResponse, Problem> {
-    // The claim may have been given back since (its order number was taken): then the client simply repeats.
+    // The claim may have been given back since (its order number was taken): then the client simply
+    // repeats.
     let found = app.store.key_with_payment(&once.scope).await?;
-    let Some((stored, aggregate)) = found else { return Err(Problem::unavailable()) };
+    let Some((stored, aggregate)) = found else {
+        return Err(Problem::unavailable());
+    };
     if !once.is(&stored.key) || aggregate.payment.owner != once.scope.owner {
         return Err(idempotency::reused());
     }
     if let Some(answer) = stored.answer {
         let live = aggregate.live().map(|a| a.id.clone());
-        let stands = answer.state == aggregate.payment.status.to_string() && answer.attempt_id == live;
+        let stands =
+            answer.state == aggregate.payment.status.to_string() && answer.attempt_id == live;
         return Ok(if stands {
             idempotency::replay(answer)
         } else {
             HttpResponse::Ok().json(queue::view(app, &aggregate).await?)
         });
     }
-    let is_sending = aggregate.live().is_some_and(|a| a.status == AttemptState::Sending);
-    if is_sending && aggregate.payment.lease_until.is_some_and(|until| until > app.clock.now()) {
-        return Err(idempotency::in_progress(&aggregate.payment.id, aggregate.payment.status));
+    let is_sending = aggregate
+        .live()
+        .is_some_and(|a| a.status == AttemptState::Sending);
+    if is_sending
+        && aggregate
+            .payment
+            .lease_until
+            .is_some_and(|until| until > app.clock.now())
+    {
+        return Err(idempotency::in_progress(
+            &aggregate.payment.id,
+            aggregate.payment.status,
+        ));
     }
     // The worker of the first request is gone, or has left the payment waiting: this one goes on.
     let payment_id = aggregate.payment.id.clone();
@@ -281,7 +344,11 @@ async fn again(app: &Arc<App>, once: &Once, answer_by: Instant) -> Result<HttpRe
 async fn order_in_use(app: &App, caller: &Caller, order_id: &str) -> Problem {
     let detail = "A payment with this order_id exists. Use it, or another order_id.";
     let problem = Problem::new(StatusCode::CONFLICT, "order_id_in_use", detail).about("order_id");
-    match app.store.payment_holding_order(&caller.owner, order_id).await {
+    match app
+        .store
+        .payment_holding_order(&caller.owner, order_id)
+        .await
+    {
         Ok(Some(holding)) => problem.because_of(holding.payment.id, holding.payment.status),
         // It has ended since: the order number is free again.
         Ok(None) => problem.retry_after(1),
@@ -290,7 +357,8 @@ async fn order_in_use(app: &App, caller: &Caller, order_id: &str) -> Problem {
 }
 
 /// A payment as it is now, from our own database.
-#[utoipa::path(get, path = "/v1/payments/{id}", tag = "Payments", operation_id = "get_payment", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/v1/payments/{id}", tag = "Payments", operation_id = "get_payment",
+    params(("id" = String, Path)),
     responses((status = 200, body = PaymentView)))]
 pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Pay, Scope::Finance, Scope::Refund])?;
@@ -300,33 +368,54 @@ pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpRes
 }
 
 /// Payments, newest first.
-#[utoipa::path(get, path = "/v1/payments", tag = "Payments", operation_id = "list_payments", params(Page,
+#[utoipa::path(get, path = "/v1/payments", tag = "Payments", operation_id = "list_payments",
+    params(Page,
         ("order_id" = Option<String>, Query, description = "The merchant's own number"),
         ("status" = Option<State>, Query, description = "Only payments that stand there"),
-        ("provider_transaction_id" = Option<String>, Query, description = "The provider's number of a transaction"),
-        ("created_from" = Option<String>, Query, format = DateTime, description = "RFC 3339; created then or later")),
+        ("provider_transaction_id" = Option<String>, Query,
+            description = "The provider's number of a transaction"),
+        ("created_from" = Option<String>, Query, format = DateTime,
+            description = "RFC 3339; created then or later")),
     responses((status = 200, body = List<PaymentView>)))]
-pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub async fn list(
+    app: web::Data<App>,
+    caller: Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Pay, Scope::Finance])?;
     let query = ListQuery::read(
         &request,
-        &["order_id", "status", "provider_transaction_id", "created_from", "limit", "starting_after"],
+        &[
+            "order_id",
+            "status",
+            "provider_transaction_id",
+            "created_from",
+            "limit",
+            "starting_after",
+        ],
     )?;
-    let status = query
-        .status
-        .as_deref()
-        .map(|s| s.parse::<State>().map_err(|_| Problem::invalid("status", "Not a payment status.")));
+    let status = query.status.as_deref().map(|s| {
+        s.parse::<State>()
+            .map_err(|_| Problem::invalid("status", "Not a payment status."))
+    });
     if let Some(after) = &query.starting_after
         && app.store.payment_of(&caller.owner, after).await?.is_none()
     {
-        return Err(Problem::invalid("starting_after", "There is no such payment."));
+        return Err(Problem::invalid(
+            "starting_after",
+            "There is no such payment.",
+        ));
     }
     let limit = query.limit()?;
     let filter = PaymentFilter {
         order_id: query.order_id.clone(),
         status: status.transpose()?,
         provider_transaction_id: query.provider_transaction_id.clone(),
-        created_from: query.created_from.as_deref().map(|t| time("created_from", t)).transpose()?,
+        created_from: query
+            .created_from
+            .as_deref()
+            .map(|t| time("created_from", t))
+            .transpose()?,
         starting_after: query.starting_after.clone(),
         limit: limit + 1,
     };
@@ -335,13 +424,17 @@ pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> 
 }
 
 /// The payer wants to pay another way: the old offer is superseded, a new one is made.
-#[utoipa::path(post, path = "/v1/payments/{id}/offers", tag = "Payments", operation_id = "create_offer", request_body = CreateOffer,
+#[utoipa::path(post, path = "/v1/payments/{id}/offers", tag = "Payments",
+    operation_id = "create_offer", request_body = CreateOffer,
     params(("id" = String, Path), ("Idempotency-Key" = String, Header)),
     responses(
-        (status = 200, body = PaymentView, description = "The same key again: the payment has gone on since"),
+        (status = 200, body = PaymentView, description = "The same key again: the payment has gone \
+                                                          on since"),
         (status = 201, body = PaymentView), (status = 202, body = PaymentView),
-        (status = 409, body = Problem, content_type = "application/problem+json", description = "payment_not_open, request_in_progress"),
-        (status = 422, body = Problem, content_type = "application/problem+json", description = "flow_not_available, a wrong member, or a key that was used for another request"),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "payment_not_open, request_in_progress"),
+        (status = 422, body = Problem, content_type = "application/problem+json",
+            description = "flow_not_available, a wrong member, or a key that was used for another request"),
     ))]
 pub async fn offer(
     app: web::Data<App>,
@@ -356,39 +449,72 @@ pub async fn offer(
     let wanted = body.json::<CreateOffer>()?;
     let (flow, providers) = (flow(&wanted.flow)?, providers_of(&wanted.providers)?);
     if flow.takes_money() {
-        return Err(Problem::invalid("flow", "A barcode is a payment of its own, not another offer for this one."));
+        return Err(Problem::invalid(
+            "flow",
+            "A barcode is a payment of its own, not another offer for this one.",
+        ));
     }
     refuse_while_draining(&app)?;
     let place = admission.payment(&app, &request, &caller.owner)?;
     let app = app.into_inner();
     let answer_by = answer_by(&app);
     let new = NewOffer { flow, providers };
-    let planned = offer::open(&app, &caller.owner, &id, &new, once.scope.clone(), once.fingerprint.clone()).await;
-    let Planned { aggregate, key, planned_at } = match planned {
+    let planned = offer::open(
+        &app,
+        &caller.owner,
+        &id,
+        &new,
+        once.scope.clone(),
+        once.fingerprint.clone(),
+    )
+    .await;
+    let Planned {
+        aggregate,
+        key,
+        planned_at,
+    } = match planned {
         Ok(planned) => planned,
-        Err(OfferError::Trouble(trouble)) if is_key_taken(&trouble) => return again(&app, &once, answer_by).await,
+        Err(OfferError::Trouble(trouble)) if is_key_taken(&trouble) => {
+            return again(&app, &once, answer_by).await;
+        }
         Err(error) => return Err(error.into()),
     };
 
     let payment_id = aggregate.payment.id.clone();
-    let asker = Asker { key: None, planned_at, answer_by, auth_code: None };
-    let asked = Asked { name: "offer", makes: false, began: planned_at, caller: caller_of(&request), _place: place };
+    let asker = Asker {
+        key: None,
+        planned_at,
+        answer_by,
+        auth_code: None,
+    };
+    let asked = Asked {
+        name: "offer",
+        makes: false,
+        began: planned_at,
+        caller: caller_of(&request),
+        _place: place,
+    };
     let claimed = key.clone();
     let running = start(&app, asker, asked, async move { Ok((aggregate, claimed)) });
     finish(&app, running.done, &payment_id, &key, answer_by).await
 }
 
 /// Cancels a payment: 200 once it is certain that nobody can pay it, 202 until then.
-#[utoipa::path(post, path = "/v1/payments/{id}/cancel", tag = "Payments", operation_id = "cancel_payment", params(("id" = String, Path)),
+#[utoipa::path(post, path = "/v1/payments/{id}/cancel", tag = "Payments",
+    operation_id = "cancel_payment", params(("id" = String, Path)),
     responses(
-        (status = 200, body = PaymentView), (status = 202, body = PaymentView, description = "Not certain yet"),
-        (status = 409, body = Problem, content_type = "application/problem+json", description = "payment_not_open"),
+        (status = 200, body = PaymentView),
+        (status = 202, body = PaymentView, description = "Not certain yet"),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "payment_not_open"),
     ))]
 pub async fn cancel(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Pay)?;
     let app = app.into_inner();
     let answer_by = answer_by(&app);
-    let noted = cancel::cancel(&app, &caller.owner, &id).await?.ok_or_else(|| Problem::not_found("payment"))?;
+    let noted = cancel::cancel(&app, &caller.owner, &id)
+        .await?
+        .ok_or_else(|| Problem::not_found("payment"))?;
     let aggregate = if noted.payment.status.is_open() {
         let (worker, id) = (Arc::clone(&app), noted.payment.id.clone());
         let work = app.spawn(async move { resolve::advance(&worker, &id).await }.in_current_span());

@@ -1,5 +1,6 @@
-//! A path with its methods, and on which address each of them answers. With an address for administration
-//! (`server.admin`) what needs the scope `admin` answers there alone: on the public one it is not there at all.
+//! A path with its methods, and on which address each of them answers. With an address for
+//! administration (`server.admin`) what needs the scope `admin` answers there alone: on the public
+//! one it is not there at all.
 
 use std::future::ready;
 
@@ -47,7 +48,13 @@ impl Place {
     /// A path on an address.
     #[must_use]
     pub fn new(side: Side, path: &'static str) -> Self {
-        Self { side, path, is_for_admins: false, routes: Vec::new(), elsewhere: Vec::new() }
+        Self {
+            side,
+            path,
+            is_for_admins: false,
+            routes: Vec::new(),
+            elsewhere: Vec::new(),
+        }
     }
 
     /// From here on: calls that need the scope `admin`, and metrics.
@@ -70,15 +77,29 @@ impl Place {
 
 impl HttpServiceFactory for Place {
     fn register(self, config: &mut AppService) {
-        let allow: Vec<&str> = self.routes.iter().map(|(method, _)| method.as_str()).collect();
+        let allow: Vec<&str> = self
+            .routes
+            .iter()
+            .map(|(method, _)| method.as_str())
+            .collect();
         let (allow, elsewhere) = (allow.join(", "), self.elsewhere);
         let otherwise = move |request: HttpRequest| {
             let is_here = !allow.is_empty() && !elsewhere.contains(request.method());
-            ready(Err::<&str, Problem>(if is_here { Problem::wrong_method(allow.clone()) } else { nothing_here() }))
+            ready(Err::<&str, Problem>(if is_here {
+                Problem::wrong_method(allow.clone())
+            } else {
+                nothing_here()
+            }))
         };
-        let resource =
-            self.routes.into_iter().fold(web::resource(self.path), |resource, (_, route)| resource.route(route));
-        resource.default_service(web::to(otherwise)).register(config);
+        let resource = self
+            .routes
+            .into_iter()
+            .fold(web::resource(self.path), |resource, (_, route)| {
+                resource.route(route)
+            });
+        resource
+            .default_service(web::to(otherwise))
+            .register(config);
     }
 }
 

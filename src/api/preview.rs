@@ -1,5 +1,5 @@
-//! `POST /v1/routing/preview`: which order of accounts a payment would get at this moment, and why, by the very code
-//! that decides. Changes nothing: no turn is taken, no place of a day's limit.
+//! `POST /v1/routing/preview`: which order of accounts a payment would get at this moment, and why,
+//! by the very code that decides. Changes nothing: no turn is taken, no place of a day's limit.
 
 use actix_web::{HttpResponse, web};
 use providers::money::Money;
@@ -35,8 +35,8 @@ pub struct PreviewRouting {
     #[serde(default)]
     #[schema(value_type = Object)]
     metadata: Metadata,
-    /// Another moment than now, for rules with hours and for maintenance windows, RFC 3339. Health and limits are those
-    /// of now all the same, but for what was taken on another day.
+    /// Another moment than now, for rules with hours and for maintenance windows, RFC 3339. Health
+    /// and limits are those of now all the same, but for what was taken on another day.
     #[serde(default)]
     #[schema(format = DateTime)]
     at: Option<String>,
@@ -54,9 +54,11 @@ pub struct RoutingPreview {
     pub version: i32,
     /// The place of the rule that matches, from 0; null when none does.
     pub rule: Option<usize>,
-    /// The rule's strategy, or `oldest_first`. With `weighted` the order is drawn anew for each payment and each preview.
+    /// The rule's strategy, or `oldest_first`. With `weighted` the order is drawn anew for each
+    /// payment and each preview.
     pub strategy: &'static str,
-    /// `routed`; `not_able`: an offer would be parked, a charge would fail; `not_served`: the payment would be refused.
+    /// `routed`; `not_able`: an offer would be parked, a charge would fail; `not_served`: the
+    /// payment would be refused.
     pub result: &'static str,
     /// Your accounts: first those that would be asked, in this order, then those that would not.
     pub accounts: Vec<PreviewAccount>,
@@ -71,11 +73,12 @@ pub struct PreviewAccount {
     pub provider: &'static str,
     /// From 1; null when it would not be asked.
     pub position: Option<usize>,
-    /// Why it would not be asked: `not_in_rule`, `not_asked_for`, `disabled`, `flow_not_served`, `amount_out_of_limits`,
-    /// `set_aside`, `in_maintenance`, `day_limit_reached`, `crowded`, `rate_limited`, `breaker_open` or `on_trial`.
+    /// Why it would not be asked: `not_in_rule`, `not_asked_for`, `disabled`, `flow_not_served`,
+    /// `amount_out_of_limits`, `set_aside`, `in_maintenance`, `day_limit_reached`, `crowded`,
+    /// `rate_limited`, `breaker_open` or `on_trial`.
     pub skipped: Option<&'static str>,
-    /// What orders it in `adaptive`, and breaks ties in `least_in_flight` and `lowest_fee`. Null when its health was
-    /// not looked at.
+    /// What orders it in `adaptive`, and breaks ties in `least_in_flight` and `lowest_fee`. Null
+    /// when its health was not looked at.
     pub score: Option<f64>,
     /// `closed` (it takes payments), `ramping`, `trial` or `open` (it takes none). Null as above.
     pub gate: Option<&'static str>,
@@ -102,36 +105,81 @@ fn shown(candidate: &Candidate, position: Option<usize>) -> PreviewAccount {
 }
 
 /// The order of accounts that a payment would get, and why.
-#[utoipa::path(post, path = "/v1/routing/preview", tag = "Routing", operation_id = "preview_routing", request_body = PreviewRouting,
+#[utoipa::path(post, path = "/v1/routing/preview", tag = "Routing",
+    operation_id = "preview_routing", request_body = PreviewRouting,
     responses((status = 200, body = RoutingPreview)))]
-pub async fn preview(app: web::Data<App>, caller: Caller, body: RawBody) -> Result<HttpResponse, Problem> {
+pub async fn preview(
+    app: web::Data<App>,
+    caller: Caller,
+    body: RawBody,
+) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Admin, Scope::Pay, Scope::Finance])?;
     let wanted = body.json::<PreviewRouting>()?;
     let max = app.config.payments.max_amount_fen;
-    let amount = Money::fen(wanted.amount).ok().filter(|amount| (1..=max).contains(&amount.minor()));
-    let range = || Problem::invalid("amount", format!("An amount is a whole number of fen from 1 to {max}."));
+    let amount = Money::fen(wanted.amount)
+        .ok()
+        .filter(|amount| (1..=max).contains(&amount.minor()));
+    let range = || {
+        Problem::invalid(
+            "amount",
+            format!("An amount is a whole number of fen from 1 to {max}."),
+        )
+    };
     let amount = amount.ok_or_else(range)?;
     let flow = flow(&wanted.flow)?;
     let providers = providers_of(&wanted.providers)?;
     let metadata = wanted.metadata.check()?;
-    let at = wanted.at.as_deref().map(|text| list::time("at", text)).transpose()?;
+    let at = wanted
+        .at
+        .as_deref()
+        .map(|text| list::time("at", text))
+        .transpose()?;
     let now = at.unwrap_or_else(|| app.clock.now());
     let asked = Asked {
         owner: &caller.owner,
-        wanted: Wanted { flow, amount, providers: &providers, metadata: &metadata },
+        wanted: Wanted {
+            flow,
+            amount,
+            providers: &providers,
+            metadata: &metadata,
+        },
         tried: &[],
         now,
     };
     let turn = |rule| app.directory.turns().peek(&caller.owner, rule);
     let look = |route: &RouteId| app.health.peek(route);
-    let choice = plan::consider(&app, asked, &look, &turn, &mut plan::chance().map_err(Trouble::from)?);
-    let mut accounts: Vec<PreviewAccount> =
-        choice.able.iter().zip(1..).map(|(candidate, position)| shown(candidate, Some(position))).collect();
-    accounts.extend(choice.skipped.iter().map(|candidate| shown(candidate, None)));
+    let choice = plan::consider(
+        &app,
+        asked,
+        &look,
+        &turn,
+        &mut plan::chance().map_err(Trouble::from)?,
+    );
+    let mut accounts: Vec<PreviewAccount> = choice
+        .able
+        .iter()
+        .zip(1..)
+        .map(|(candidate, position)| shown(candidate, Some(position)))
+        .collect();
+    accounts.extend(
+        choice
+            .skipped
+            .iter()
+            .map(|candidate| shown(candidate, None)),
+    );
     for account in app.directory.accounts_of(&caller.owner).iter() {
         if !accounts.iter().any(|named| named.account == account.id) {
-            let left_out = Candidate { account: account.clone(), weight: None, view: None, score: None, why: None };
-            accounts.push(PreviewAccount { skipped: Some("not_in_rule"), ..shown(&left_out, None) });
+            let left_out = Candidate {
+                account: account.clone(),
+                weight: None,
+                view: None,
+                score: None,
+                why: None,
+            };
+            accounts.push(PreviewAccount {
+                skipped: Some("not_in_rule"),
+                ..shown(&left_out, None)
+            });
         }
     }
     Ok(HttpResponse::Ok().json(RoutingPreview {

@@ -1,5 +1,5 @@
-//! Whether this gateway can take payments, and if not, why: for whoever balances the load and for people. It is looked at
-//! anew at most twice a second, however many ask.
+//! Whether this gateway can take payments, and if not, why: for whoever balances the load and for
+//! people. It is looked at anew at most twice a second, however many ask.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
@@ -10,15 +10,23 @@ use crate::app::App;
 
 /// Beyond this skew between this machine and the database nothing may be decided by time.
 const MAX_SKEW_MS: i64 = 120_000;
-/// No step of a job takes so long. One that fails again and again ends all the same, and is no reason: it would fail on
-/// every gateway.
+/// No step of a job takes so long. One that fails again and again ends all the same, and is no
+/// reason: it would fail on every gateway.
 const STANDS_STILL: Duration = Duration::from_secs(30);
 /// How long a look is good for.
 const GOOD_FOR: Duration = Duration::from_millis(500);
 
 /// Why a gateway takes no payments.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::IntoStaticStr, serde::Serialize, utoipa::ToSchema,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    strum::Display,
+    strum::IntoStaticStr,
+    serde::Serialize,
+    utoipa::ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
@@ -34,7 +42,8 @@ pub enum Reason {
     CommitsWait,
     /// What a provider has answered could not be written down.
     OutcomesUnwritten,
-    /// A synchronous standby that was there is gone: a lost machine would lose payments that were sent.
+    /// A synchronous standby that was there is gone: a lost machine would lose payments that were
+    /// sent.
     StandbyGone,
     /// One of its own jobs has not ended a step for long: it waits for something without an end.
     JobStandsStill,
@@ -80,7 +89,8 @@ impl Readiness {
         };
         let count = standbys.ok().flatten();
         let is_gone = count == Some(0) && self.had_standby.load(Ordering::Relaxed);
-        self.had_standby.fetch_or(count.is_some_and(|count| count > 0), Ordering::Relaxed);
+        self.had_standby
+            .fetch_or(count.is_some_and(|count| count > 0), Ordering::Relaxed);
         let found = [
             (is_down, Reason::DatabaseDown),
             (app.store.is_damaged(), Reason::DatabaseDamaged),
@@ -88,9 +98,19 @@ impl Readiness {
             (app.store.commit_wait() > max_wait, Reason::CommitsWait),
             (app.unwritten.any(), Reason::OutcomesUnwritten),
             (is_gone, Reason::StandbyGone),
-            (app.jobs.ages().iter().any(|age| age.overdue() > STANDS_STILL), Reason::JobStandsStill),
+            (
+                app.jobs
+                    .ages()
+                    .iter()
+                    .any(|age| age.overdue() > STANDS_STILL),
+                Reason::JobStandsStill,
+            ),
             (app.clock.skew_ms().abs() > MAX_SKEW_MS, Reason::ClockSkew),
         ];
-        found.into_iter().filter(|(is_so, _)| *is_so).map(|(_, reason)| reason).collect()
+        found
+            .into_iter()
+            .filter(|(is_so, _)| *is_so)
+            .map(|(_, reason)| reason)
+            .collect()
     }
 }

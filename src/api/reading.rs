@@ -1,6 +1,6 @@
-//! Places for requests that only read. There are fewer than connections to the database: with somebody's thousand
-//! lists in all of them payments would wait, too. Who waits for one waits in turn with the others, whatever
-//! anybody has asked for.
+//! Places for requests that only read. There are fewer than connections to the database: with
+//! somebody's thousand lists in all of them payments would wait, too. Who waits for one waits in
+//! turn with the others, whatever anybody has asked for.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -38,7 +38,13 @@ impl Drop for Place {
 impl Reading {
     /// So many places, for each of which somebody waits so long.
     pub(super) fn new(places: usize, wait: Duration) -> Self {
-        Self { places: Arc::new(Mutex::new(Places { free: places.max(1), line: Turns::new() })), wait }
+        Self {
+            places: Arc::new(Mutex::new(Places {
+                free: places.max(1),
+                line: Turns::new(),
+            })),
+            wait,
+        }
     }
 
     /// Waits for a place. `None`: there was none for long.
@@ -92,7 +98,10 @@ mod tests {
     #[tokio::test]
     async fn owners_take_turns_and_whoever_has_gone_keeps_no_place() {
         let reading = Reading::new(2, Duration::from_secs(60));
-        let held = [reading.place(&owner("mer_1")).await.unwrap(), reading.place(&owner("mer_1")).await.unwrap()];
+        let held = [
+            reading.place(&owner("mer_1")).await.unwrap(),
+            reading.place(&owner("mer_1")).await.unwrap(),
+        ];
         let (called, mut order) = tokio::sync::mpsc::unbounded_channel();
         let mut waiting = Vec::new();
         for name in ["mer_1", "mer_1", "mer_1", "mer_2"] {
@@ -123,6 +132,9 @@ mod tests {
         let held = reading.place(&owner("mer_1")).await.unwrap();
         assert!(reading.place(&owner("mer_2")).await.is_none());
         drop(held);
-        assert!(reading.place(&owner("mer_2")).await.is_some(), "who has gone is passed over");
+        assert!(
+            reading.place(&owner("mer_2")).await.is_some(),
+            "who has gone is passed over"
+        );
     }
 }

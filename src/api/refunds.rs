@@ -41,28 +41,43 @@ pub struct CreateRefund {
 impl CreateRefund {
     fn check(self) -> Result<NewRefund, Problem> {
         if self.amount < 1 {
-            return Err(Problem::invalid("amount", "An amount is a whole number of fen from 1."));
+            return Err(Problem::invalid(
+                "amount",
+                "An amount is a whole number of fen from 1.",
+            ));
         }
         text("merchant_refund_no", &self.merchant_refund_no, 64)?;
-        if ["auto-", NUMBERS].iter().any(|own| self.merchant_refund_no.starts_with(own)) {
-            let detail = "Numbers that begin with auto- or provider- belong to refunds that the merchant has not asked for here.";
+        if ["auto-", NUMBERS]
+            .iter()
+            .any(|own| self.merchant_refund_no.starts_with(own))
+        {
+            let detail = "Numbers that begin with auto- or provider- belong to refunds that the \
+                          merchant has not asked for here.";
             return Err(Problem::invalid("merchant_refund_no", detail));
         }
         if let Some(reason) = &self.reason {
             text("reason", reason, 80)?;
         }
-        Ok(NewRefund { merchant_refund_no: self.merchant_refund_no, amount_fen: self.amount, reason: self.reason })
+        Ok(NewRefund {
+            merchant_refund_no: self.merchant_refund_no,
+            amount_fen: self.amount,
+            reason: self.reason,
+        })
     }
 }
 
 /// Gives money of a payment back to its payer.
-#[utoipa::path(post, path = "/v1/payments/{id}/refunds", tag = "Refunds", operation_id = "create_refund", request_body = CreateRefund,
+#[utoipa::path(post, path = "/v1/payments/{id}/refunds", tag = "Refunds",
+    operation_id = "create_refund", request_body = CreateRefund,
     params(("id" = String, Path), ("Idempotency-Key" = String, Header)),
     responses(
-        (status = 200, body = RefundView, description = "The same key again: the refund has gone on since"),
+        (status = 200, body = RefundView, description = "The same key again: the refund has gone \
+                                                         on since"),
         (status = 201, body = RefundView),
-        (status = 409, body = Problem, content_type = "application/problem+json", description = "payment_not_refundable, merchant_refund_no_in_use, request_in_progress"),
-        (status = 422, body = Problem, content_type = "application/problem+json", description = "refund_too_large, a wrong member, or a key that was used for another request"),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "payment_not_refundable, merchant_refund_no_in_use, request_in_progress"),
+        (status = 422, body = Problem, content_type = "application/problem+json",
+            description = "refund_too_large, a wrong member, or a key that was used for another request"),
     ))]
 pub async fn create(
     app: web::Data<App>,
@@ -87,11 +102,19 @@ pub async fn create(
                 Ok((aggregate, key)) => {
                     let _ = tell.send(Ok((aggregate.payment.id.clone(), key.resource_id.clone())));
                     let began = app.clock.began(asked_at.elapsed());
-                    let trace = app.traces.incoming(&aggregate.payment.id, "refund request", began, sender.as_ref());
+                    let trace = app.traces.incoming(
+                        &aggregate.payment.id,
+                        "refund request",
+                        began,
+                        sender.as_ref(),
+                    );
                     trace.set("refund.id", key.resource_id.clone());
-                    let finished = trace.around(refund::run(&app, aggregate, &key, asked_at)).await;
+                    let finished = trace
+                        .around(refund::run(&app, aggregate, &key, asked_at))
+                        .await;
                     finished.map_err(|error| {
-                        tracing::warn!(refund_id = key.resource_id, %error, "the resolver goes on with this refund");
+                        tracing::warn!(refund_id = key.resource_id, %error,
+                            "the resolver goes on with this refund");
                     })
                 }
                 Err(error) => {
@@ -102,10 +125,14 @@ pub async fn create(
         }
         .in_current_span()
     });
-    let made = tokio::time::timeout_at(answer_by.into(), made).await.map_err(|_| Problem::unavailable())?;
+    let made = tokio::time::timeout_at(answer_by.into(), made)
+        .await
+        .map_err(|_| Problem::unavailable())?;
     match made.map_err(|_| Problem::unavailable())? {
         Ok((payment_id, refund_id)) => {
-            if let Ok(Ok(Ok((refund, stands)))) = tokio::time::timeout_at(answer_by.into(), done).await {
+            if let Ok(Ok(Ok((refund, stands)))) =
+                tokio::time::timeout_at(answer_by.into(), done).await
+            {
                 return told(&app, refund, stands).await;
             }
             let refund = refund::current(&app, &payment_id, &refund_id).await?;
@@ -116,20 +143,24 @@ pub async fn create(
     }
 }
 
-/// Nobody has stored an answer yet, or somebody is about to: what is told now is what the same key is told again.
+/// Nobody has stored an answer yet, or somebody is about to: what is told now is what the same key
+/// is told again.
 async fn answered(app: &App, once: &Once, refund: Refund) -> Result<HttpResponse, Problem> {
     let storing = app.store.answer_key(&once.scope, refund::answer(&refund));
     let stored = tokio::time::timeout(idempotency::STORED_WITHIN, storing).await;
     told(app, refund, stored.map_err(|_| Problem::unavailable())??).await
 }
 
-/// The answer that stands under the key, while it tells the refund's state; otherwise the refund as it is.
+/// The answer that stands under the key, while it tells the refund's state; otherwise the refund as
+/// it is.
 async fn told(app: &App, refund: Refund, stands: StoredAnswer) -> Result<HttpResponse, Problem> {
     if stands.state == refund.status.to_string() {
         return Ok(idempotency::answer(stands));
     }
     // Somebody was first, and may have told of something that is newer than this.
-    let now = refund::current(app, &refund.payment_id, &refund.id).await?.ok_or_else(Problem::unavailable)?;
+    let now = refund::current(app, &refund.payment_id, &refund.id)
+        .await?
+        .ok_or_else(Problem::unavailable)?;
     Ok(match stands.state == now.status.to_string() {
         true => idempotency::answer(stands),
         false => HttpResponse::Ok().json(view::refund(&now)),
@@ -139,17 +170,30 @@ async fn told(app: &App, refund: Refund, stands: StoredAnswer) -> Result<HttpRes
 /// The key is known: the same answer again, or the refund as it is now.
 async fn again(app: &App, once: &Once) -> Result<HttpResponse, Problem> {
     let found = app.store.key_with_payment(&once.scope).await?;
-    let Some((stored, mut aggregate)) = found else { return Err(Problem::unavailable()) };
+    let Some((stored, mut aggregate)) = found else {
+        return Err(Problem::unavailable());
+    };
     if !once.is(&stored.key) || aggregate.payment.owner != once.scope.owner {
         return Err(idempotency::reused());
     }
-    let refund = aggregate.refund_mut(&stored.key.resource_id).cloned().ok_or_else(Problem::unavailable)?;
+    let refund = aggregate
+        .refund_mut(&stored.key.resource_id)
+        .cloned()
+        .ok_or_else(Problem::unavailable)?;
     if let Some(answer) = stored.answer {
         let stands = answer.state == refund.status.to_string();
-        return Ok(if stands { idempotency::replay(answer) } else { HttpResponse::Ok().json(view::refund(&refund)) });
+        return Ok(if stands {
+            idempotency::replay(answer)
+        } else {
+            HttpResponse::Ok().json(view::refund(&refund))
+        });
     }
     let call_is_over = refund.sent_at.is_none_or(|sent| {
-        let lasts = app.config.payments.refund_timeout_ms.saturating_add(app.config.payments.call_grace_ms);
+        let lasts = app
+            .config
+            .payments
+            .refund_timeout_ms
+            .saturating_add(app.config.payments.call_grace_ms);
         sent.plus_ms(lasts) <= app.clock.now()
     });
     if refund.status == State::Pending && !call_is_over {
@@ -160,28 +204,46 @@ async fn again(app: &App, once: &Once) -> Result<HttpResponse, Problem> {
 }
 
 /// A refund as it is now.
-#[utoipa::path(get, path = "/v1/refunds/{id}", tag = "Refunds", operation_id = "get_refund", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/v1/refunds/{id}", tag = "Refunds", operation_id = "get_refund",
+    params(("id" = String, Path)),
     responses((status = 200, body = RefundView)))]
 pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Refund, Scope::Finance, Scope::Pay])?;
     let found = app.store.refund_of(&caller.owner, &id).await?;
-    Ok(HttpResponse::Ok().json(view::refund(&found.ok_or_else(|| Problem::not_found("refund"))?)))
+    Ok(HttpResponse::Ok().json(view::refund(
+        &found.ok_or_else(|| Problem::not_found("refund"))?,
+    )))
 }
 
 /// Refunds, newest first.
-#[utoipa::path(get, path = "/v1/refunds", tag = "Refunds", operation_id = "list_refunds", params(Page,
+#[utoipa::path(get, path = "/v1/refunds", tag = "Refunds", operation_id = "list_refunds",
+    params(Page,
         ("payment" = Option<String>, Query, description = "Only those of this payment")),
     responses((status = 200, body = List<RefundView>)))]
-pub async fn list(app: web::Data<App>, caller: Caller, request: HttpRequest) -> Result<HttpResponse, Problem> {
+pub async fn list(
+    app: web::Data<App>,
+    caller: Caller,
+    request: HttpRequest,
+) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Refund, Scope::Finance])?;
     let query = ListQuery::read(&request, &["payment", "limit", "starting_after"])?;
     if let Some(after) = &query.starting_after
         && app.store.refund_of(&caller.owner, after).await?.is_none()
     {
-        return Err(Problem::invalid("starting_after", "There is no such refund."));
+        return Err(Problem::invalid(
+            "starting_after",
+            "There is no such refund.",
+        ));
     }
     let limit = query.limit()?;
-    let found =
-        app.store.refunds(&caller.owner, query.payment.as_deref(), query.starting_after.as_deref(), limit + 1).await?;
+    let found = app
+        .store
+        .refunds(
+            &caller.owner,
+            query.payment.as_deref(),
+            query.starting_after.as_deref(),
+            limit + 1,
+        )
+        .await?;
     Ok(HttpResponse::Ok().json(List::page(found.iter().map(view::refund).collect(), limit)))
 }

@@ -34,7 +34,12 @@ pub async fn identify(
     request: ServiceRequest,
     next: Next<impl MessageBody>,
 ) -> Result<ServiceResponse<impl MessageBody>, actix_web::Error> {
-    let given = request.headers().get(HEADER).and_then(|v| v.to_str().ok()).filter(|v| is_id(v)).map(str::to_owned);
+    let given = request
+        .headers()
+        .get(HEADER)
+        .and_then(|v| v.to_str().ok())
+        .filter(|v| is_id(v))
+        .map(str::to_owned);
     let request_id = match given {
         Some(given) => given,
         None => format!("req_{}", id::token().unwrap_or_default()),
@@ -48,7 +53,9 @@ pub async fn identify(
             let (answered, inner) = (response.request().clone(), response.headers_mut());
             admission::tell(&answered, inner);
             if let Ok(value) = HeaderValue::from_str(&request_id) {
-                response.headers_mut().insert(HeaderName::from_static(HEADER), value);
+                response
+                    .headers_mut()
+                    .insert(HeaderName::from_static(HEADER), value);
             }
             measure(&response, &method, began.elapsed());
             end_in_a_crowd(&mut response);
@@ -67,8 +74,8 @@ fn shown(path: &str) -> String {
     path.chars().take(LONGEST_PATH).collect()
 }
 
-/// Refusals, and what needs no key, can be had as fast as somebody likes: so many of them are logged for each merchant,
-/// and for all strangers. Our own failures always are.
+/// Refusals, and what needs no key, can be had as fast as somebody likes: so many of them are
+/// logged for each merchant, and for all strangers. Our own failures always are.
 fn is_worth_a_line(response: &ServiceResponse<impl MessageBody>) -> bool {
     let status = response.status();
     let is_refused = status.is_client_error() || status == StatusCode::SERVICE_UNAVAILABLE;
@@ -84,41 +91,71 @@ fn is_worth_a_line(response: &ServiceResponse<impl MessageBody>) -> bool {
 fn end_in_a_crowd(response: &mut ServiceResponse<impl MessageBody>) {
     let connections = response.request().app_data::<web::Data<Connections>>();
     if connections.is_some_and(|connections| connections.is_crowded()) {
-        response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
+        response
+            .response_mut()
+            .head_mut()
+            .set_connection_type(ConnectionType::Close);
     }
 }
 
-/// By route, never by path: paths hold ids. What has no route and strange methods are one series each.
+/// By route, never by path: paths hold ids. What has no route and strange methods are one series
+/// each.
 fn measure(response: &ServiceResponse<impl MessageBody>, method: &Method, took: Duration) {
-    let route = response.request().match_pattern().unwrap_or_else(|| "none".to_owned());
-    let known = [Method::GET, Method::POST, Method::PUT, Method::PATCH, Method::DELETE, Method::HEAD];
-    let method = if known.contains(method) { method.to_string() } else { "other".to_owned() };
+    let route = response
+        .request()
+        .match_pattern()
+        .unwrap_or_else(|| "none".to_owned());
+    let known = [
+        Method::GET,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::HEAD,
+    ];
+    let method = if known.contains(method) {
+        method.to_string()
+    } else {
+        "other".to_owned()
+    };
     let status = response.status().as_u16().to_string();
-    metrics::histogram!("interlock_http_request_seconds", "route" => route.clone(), "method" => method.clone())
-        .record(took);
-    metrics::counter!("interlock_http_requests_total", "route" => route, "method" => method, "status" => status)
-        .increment(1);
+    metrics::histogram!("interlock_http_request_seconds", "route" => route.clone(),
+        "method" => method.clone())
+    .record(took);
+    metrics::counter!("interlock_http_requests_total", "route" => route, "method" => method,
+        "status" => status)
+    .increment(1);
 }
 
 /// Where the request stands in the trace of whoever sent it.
 #[must_use]
 pub fn caller_of(request: &HttpRequest) -> Option<Caller> {
-    Caller::read(|name| request.headers().get(name)?.to_str().ok().map(str::to_owned))
+    Caller::read(|name| {
+        request
+            .headers()
+            .get(name)?
+            .to_str()
+            .ok()
+            .map(str::to_owned)
+    })
 }
 
 fn is_id(text: &str) -> bool {
     (1..=128).contains(&text.len())
-        && text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
+        && text
+            .bytes()
+            .all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_' | b'.'))
 }
 
-/// The `{id}` of a path. Ours are short and plain; what is not cannot name anything, and is not looked for: a NUL,
-/// for example, is an error to PostgreSQL, not an id that it does not find.
+/// The `{id}` of a path. Ours are short and plain; what is not cannot name anything, and is not
+/// looked for: a NUL, for example, is an error to PostgreSQL, not an id that it does not find.
 #[derive(Debug, Clone)]
 pub struct Id(String);
 
 impl Id {
     fn read(text: &str) -> Option<Self> {
-        let plain = text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+        let plain =
+            text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         plain.then(|| Self(text.to_owned()))
     }
 }
@@ -128,7 +165,13 @@ impl FromRequest for Id {
     type Future = Ready<Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, _: &mut dev::Payload) -> Self::Future {
-        ready(request.match_info().get("id").and_then(Self::read).ok_or_else(|| Problem::not_found("id")))
+        ready(
+            request
+                .match_info()
+                .get("id")
+                .and_then(Self::read)
+                .ok_or_else(|| Problem::not_found("id")),
+        )
     }
 }
 

@@ -1,5 +1,5 @@
-//! `/v1/webhook_endpoints` and `/v1/notify_secret`: where merchants are told, and with which secret. An endpoint's
-//! secret is shown when it is made and never again.
+//! `/v1/webhook_endpoints` and `/v1/notify_secret`: where merchants are told, and with which
+//! secret. An endpoint's secret is shown when it is made and never again.
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
@@ -48,8 +48,8 @@ pub struct EndpointView {
     pub mode: Mode,
     /// For people.
     pub description: String,
-    /// `enabled` or `disabled`. A disabled one gets nothing, not even later what happened meanwhile, unless it is
-    /// replayed.
+    /// `enabled` or `disabled`. A disabled one gets nothing, not even later what happened
+    /// meanwhile, unless it is replayed.
     pub status: &'static str,
     /// `by_merchant`, or `gone`: it has answered 410.
     pub disabled_reason: Option<String>,
@@ -169,7 +169,11 @@ fn shown(row: EndpointRow, now: Timestamp, secret: Option<&Secret>) -> EndpointV
         events: row.events,
         mode: row.mode,
         description: row.description,
-        status: if row.disabled_reason.is_some() { "disabled" } else { "enabled" },
+        status: if row.disabled_reason.is_some() {
+            "disabled"
+        } else {
+            "enabled"
+        },
         disabled_reason: row.disabled_reason,
         failing_since: row.failing_since,
         old_secret_until: row.secrets.old_until.filter(|until| now < *until),
@@ -180,21 +184,35 @@ fn shown(row: EndpointRow, now: Timestamp, secret: Option<&Secret>) -> EndpointV
 }
 
 fn described(description: &str) -> Result<(), Problem> {
-    if description.is_empty() { Ok(()) } else { text("description", description, 128) }
+    if description.is_empty() {
+        Ok(())
+    } else {
+        text("description", description, 128)
+    }
 }
 
 fn overlap(rotate: &Rotate) -> Result<i64, Problem> {
     let overlap_s = rotate.overlap_s.unwrap_or(86_400);
     match (0..=MAX_OVERLAP_S).contains(&overlap_s) {
         true => Ok(overlap_s),
-        false => Err(Problem::invalid("overlap_s", format!("An overlap is from 0 to {MAX_OVERLAP_S} seconds."))),
+        false => Err(Problem::invalid(
+            "overlap_s",
+            format!("An overlap is from 0 to {MAX_OVERLAP_S} seconds."),
+        )),
     }
 }
 
-fn rotated(app: &App, owner: &str, before: &SealedSecrets, overlap_s: i64) -> Result<(Secret, SealedSecrets), Problem> {
+fn rotated(
+    app: &App,
+    owner: &str,
+    before: &SealedSecrets,
+    overlap_s: i64,
+) -> Result<(Secret, SealedSecrets), Problem> {
     let secret = Secret::new().map_err(Trouble::from)?;
     let sealed = SealedSecrets {
-        secret: secret.sealed(app.directory.vault(), owner).map_err(|_| Problem::unavailable())?,
+        secret: secret
+            .sealed(app.directory.vault(), owner)
+            .map_err(|_| Problem::unavailable())?,
         old: (overlap_s > 0).then(|| before.secret.clone()),
         old_until: (overlap_s > 0).then(|| app.clock.now().plus_s(overlap_s)),
     };
@@ -213,19 +231,31 @@ pub(super) async fn own(app: &App, caller: &Caller, id: &str) -> Result<Endpoint
 }
 
 /// Your endpoints, newest first.
-#[utoipa::path(get, path = "/v1/webhook_endpoints", tag = "Webhooks", operation_id = "list_webhook_endpoints", responses((status = 200, body = List<EndpointView>)))]
+#[utoipa::path(get, path = "/v1/webhook_endpoints", tag = "Webhooks",
+    operation_id = "list_webhook_endpoints", responses((status = 200, body = List<EndpointView>)))]
 pub async fn list(app: web::Data<App>, caller: Caller) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
     let now = app.clock.now();
     let rows = app.store.endpoints_of(&caller.owner).await?;
     let data: Vec<EndpointView> = rows.into_iter().map(|row| shown(row, now, None)).collect();
-    Ok(HttpResponse::Ok().json(List { object: "list", data, has_more: false }))
+    Ok(HttpResponse::Ok().json(List {
+        object: "list",
+        data,
+        has_more: false,
+    }))
 }
 
 /// A new endpoint: it gets every event from now on. The answer shows its secret, for the only time.
-#[utoipa::path(post, path = "/v1/webhook_endpoints", tag = "Webhooks", operation_id = "create_webhook_endpoint", request_body = CreateEndpoint,
-    responses((status = 201, body = EndpointView), (status = 409, body = Problem, content_type = "application/problem+json", description = "too_many_endpoints")))]
-pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Result<HttpResponse, Problem> {
+#[utoipa::path(post, path = "/v1/webhook_endpoints", tag = "Webhooks",
+    operation_id = "create_webhook_endpoint", request_body = CreateEndpoint,
+    responses((status = 201, body = EndpointView),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "too_many_endpoints")))]
+pub async fn create(
+    app: web::Data<App>,
+    caller: Caller,
+    body: RawBody,
+) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
     let wanted = body.json::<CreateEndpoint>()?;
     let url = receiver(&app, "url", &wanted.url)?;
@@ -233,13 +263,19 @@ pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Resul
     described(&wanted.description)?;
     if app.store.endpoints_of(&caller.owner).await?.len() >= MAX_ENDPOINTS {
         let detail = format!("You have {MAX_ENDPOINTS} endpoints already; remove one.");
-        return Err(Problem::new(StatusCode::CONFLICT, "too_many_endpoints", detail));
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "too_many_endpoints",
+            detail,
+        ));
     }
     let id = id::new(Kind::WebhookEndpoint).map_err(Trouble::from)?;
     let secret = Secret::new().map_err(Trouble::from)?;
     let row = EndpointRow {
         secrets: SealedSecrets {
-            secret: secret.sealed(app.directory.vault(), &id).map_err(|_| Problem::unavailable())?,
+            secret: secret
+                .sealed(app.directory.vault(), &id)
+                .map_err(|_| Problem::unavailable())?,
             old: None,
             old_until: None,
         },
@@ -255,12 +291,17 @@ pub async fn create(app: web::Data<App>, caller: Caller, body: RawBody) -> Resul
         created_at: app.clock.now(),
     };
     app.store.add_endpoint(&row).await?;
-    tracing::info!(endpoint_id = row.id, by = caller.key_name, "webhook endpoint made");
+    tracing::info!(
+        endpoint_id = row.id,
+        by = caller.key_name,
+        "webhook endpoint made"
+    );
     Ok(HttpResponse::Created().json(shown(row, app.clock.now(), Some(&secret))))
 }
 
 /// An endpoint as it is now.
-#[utoipa::path(get, path = "/v1/webhook_endpoints/{id}", tag = "Webhooks", operation_id = "get_webhook_endpoint", params(("id" = String, Path)),
+#[utoipa::path(get, path = "/v1/webhook_endpoints/{id}", tag = "Webhooks",
+    operation_id = "get_webhook_endpoint", params(("id" = String, Path)),
     responses((status = 200, body = EndpointView)))]
 pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
@@ -269,11 +310,18 @@ pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpRes
 }
 
 /// Changes an endpoint. What waits for one that is disabled is given up; it can be replayed.
-#[utoipa::path(patch, path = "/v1/webhook_endpoints/{id}", tag = "Webhooks", operation_id = "update_webhook_endpoint", request_body = ChangeEndpoint,
+#[utoipa::path(patch, path = "/v1/webhook_endpoints/{id}", tag = "Webhooks",
+    operation_id = "update_webhook_endpoint", request_body = ChangeEndpoint,
     params(("id" = String, Path)),
     responses((status = 200, body = EndpointView),
-        (status = 409, body = Problem, content_type = "application/problem+json", description = "version_conflict")))]
-pub async fn change(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) -> Result<HttpResponse, Problem> {
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "version_conflict")))]
+pub async fn change(
+    app: web::Data<App>,
+    caller: Caller,
+    id: Id,
+    body: RawBody,
+) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
     let wanted = body.json::<ChangeEndpoint>()?;
     let mut row = own(&app, &caller, &id).await?;
@@ -291,33 +339,52 @@ pub async fn change(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) 
     row.mode = wanted.mode.unwrap_or(row.mode);
     match wanted.status {
         Some(Switch::Enabled) => (row.disabled_reason, row.failing_since) = (None, None),
-        Some(Switch::Disabled) => row.disabled_reason = row.disabled_reason.or_else(|| Some(BY_MERCHANT.to_owned())),
+        Some(Switch::Disabled) => {
+            row.disabled_reason = row.disabled_reason.or_else(|| Some(BY_MERCHANT.to_owned()))
+        }
         None => {}
     }
     if !app.store.change_endpoint(&row).await? {
         return Err(conflict());
     }
-    tracing::info!(endpoint_id = row.id, by = caller.key_name, "webhook endpoint changed");
+    tracing::info!(
+        endpoint_id = row.id,
+        by = caller.key_name,
+        "webhook endpoint changed"
+    );
     Ok(HttpResponse::Ok().json(shown(row, app.clock.now(), None)))
 }
 
 /// Removes an endpoint. What waits for it is given up.
-#[utoipa::path(delete, path = "/v1/webhook_endpoints/{id}", tag = "Webhooks", operation_id = "delete_webhook_endpoint", params(("id" = String, Path)),
+#[utoipa::path(delete, path = "/v1/webhook_endpoints/{id}", tag = "Webhooks",
+    operation_id = "delete_webhook_endpoint", params(("id" = String, Path)),
     responses((status = 204)))]
 pub async fn remove(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
     let row = own(&app, &caller, &id).await?;
     app.store.remove_endpoint(&row.id).await?;
-    tracing::info!(endpoint_id = row.id, by = caller.key_name, "webhook endpoint removed");
+    tracing::info!(
+        endpoint_id = row.id,
+        by = caller.key_name,
+        "webhook endpoint removed"
+    );
     Ok(HttpResponse::NoContent().finish())
 }
 
-/// A new secret for an endpoint, shown for the only time. Until the overlap is over, each webhook has two signatures.
-#[utoipa::path(post, path = "/v1/webhook_endpoints/{id}/rotate_secret", tag = "Webhooks", operation_id = "rotate_webhook_secret", request_body = Rotate,
+/// A new secret for an endpoint, shown for the only time. Until the overlap is over, each webhook
+/// has two signatures.
+#[utoipa::path(post, path = "/v1/webhook_endpoints/{id}/rotate_secret", tag = "Webhooks",
+    operation_id = "rotate_webhook_secret", request_body = Rotate,
     params(("id" = String, Path)),
     responses((status = 200, body = EndpointView),
-        (status = 409, body = Problem, content_type = "application/problem+json", description = "version_conflict")))]
-pub async fn rotate(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) -> Result<HttpResponse, Problem> {
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "version_conflict")))]
+pub async fn rotate(
+    app: web::Data<App>,
+    caller: Caller,
+    id: Id,
+    body: RawBody,
+) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
     let overlap_s = overlap(&body.json_or_default()?)?;
     let mut row = own(&app, &caller, &id).await?;
@@ -326,14 +393,22 @@ pub async fn rotate(app: web::Data<App>, caller: Caller, id: Id, body: RawBody) 
     if !app.store.change_endpoint(&row).await? {
         return Err(conflict());
     }
-    tracing::info!(endpoint_id = row.id, by = caller.key_name, overlap_s, "webhook secret rotated");
+    tracing::info!(
+        endpoint_id = row.id,
+        by = caller.key_name,
+        overlap_s,
+        "webhook secret rotated"
+    );
     Ok(HttpResponse::Ok().json(shown(row, app.clock.now(), Some(&secret))))
 }
 
-/// Sends `webhook.test` to an endpoint, once and at once, and says what came back. A disabled one can be tested, too.
-#[utoipa::path(post, path = "/v1/webhook_endpoints/{id}/test", tag = "Webhooks", operation_id = "test_webhook_endpoint", params(("id" = String, Path)),
+/// Sends `webhook.test` to an endpoint, once and at once, and says what came back. A disabled one
+/// can be tested, too.
+#[utoipa::path(post, path = "/v1/webhook_endpoints/{id}/test", tag = "Webhooks",
+    operation_id = "test_webhook_endpoint", params(("id" = String, Path)),
     responses((status = 200, body = WebhookTest),
-        (status = 429, body = Problem, content_type = "application/problem+json", description = "tests_in_progress")))]
+        (status = 429, body = Problem, content_type = "application/problem+json",
+            description = "tests_in_progress")))]
 pub async fn test(
     app: web::Data<App>,
     admission: web::Data<Admission>,
@@ -354,10 +429,16 @@ pub async fn test(
         livemode: row.owner.is_live(),
         data: json!({ "webhook_endpoint": row.id }),
     };
-    let letter = Letter::to_endpoint(app.directory.vault(), &row, &message, now).map_err(|_| Problem::unavailable())?;
+    let letter = Letter::to_endpoint(app.directory.vault(), &row, &message, now)
+        .map_err(|_| Problem::unavailable())?;
     let done = app.webhooks.send(letter).await;
     let end: &'static str = done.end.into();
-    tracing::info!(endpoint_id = row.id, by = caller.key_name, end, "webhook endpoint tested");
+    tracing::info!(
+        endpoint_id = row.id,
+        by = caller.key_name,
+        end,
+        "webhook endpoint tested"
+    );
     Ok(HttpResponse::Ok().json(WebhookTest {
         object: "webhook_test",
         delivered: done.end == End::Delivered,
@@ -368,22 +449,30 @@ pub async fn test(
     }))
 }
 
-/// The secret that webhooks to your payments' `notify_url`s are signed with; one for test mode and one for live mode.
-#[utoipa::path(get, path = "/v1/notify_secret", tag = "Webhooks", operation_id = "get_notify_secret", responses((status = 200, body = NotifySecret)))]
+/// The secret that webhooks to your payments' `notify_url`s are signed with; one for test mode and
+/// one for live mode.
+#[utoipa::path(get, path = "/v1/notify_secret", tag = "Webhooks",
+    operation_id = "get_notify_secret", responses((status = 200, body = NotifySecret)))]
 pub async fn notify_secret(app: web::Data<App>, caller: Caller) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
     let (owner, row) = stored_notify_secret(&app, &caller).await?;
-    let secret =
-        Secret::open(app.directory.vault(), &owner, &row.secrets.secret).map_err(|_| Problem::unavailable())?;
+    let secret = Secret::open(app.directory.vault(), &owner, &row.secrets.secret)
+        .map_err(|_| Problem::unavailable())?;
     tracing::info!(by = caller.key_name, "notify secret shown");
     Ok(HttpResponse::Ok().json(notify_view(&app, &caller, &row, &secret)))
 }
 
 /// A new secret for your `notify_url`s. Until the overlap is over, each webhook has two signatures.
-#[utoipa::path(post, path = "/v1/notify_secret/rotate", tag = "Webhooks", operation_id = "rotate_notify_secret", request_body = Rotate,
+#[utoipa::path(post, path = "/v1/notify_secret/rotate", tag = "Webhooks",
+    operation_id = "rotate_notify_secret", request_body = Rotate,
     responses((status = 200, body = NotifySecret),
-        (status = 409, body = Problem, content_type = "application/problem+json", description = "version_conflict")))]
-pub async fn rotate_notify_secret(app: web::Data<App>, caller: Caller, body: RawBody) -> Result<HttpResponse, Problem> {
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "version_conflict")))]
+pub async fn rotate_notify_secret(
+    app: web::Data<App>,
+    caller: Caller,
+    body: RawBody,
+) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
     let overlap_s = overlap(&body.json_or_default()?)?;
     let (owner, mut row) = stored_notify_secret(&app, &caller).await?;
@@ -396,11 +485,19 @@ pub async fn rotate_notify_secret(app: web::Data<App>, caller: Caller, body: Raw
     Ok(HttpResponse::Ok().json(notify_view(&app, &caller, &row, &secret)))
 }
 
-async fn stored_notify_secret(app: &App, caller: &Caller) -> Result<(String, NotifySecretRow), Problem> {
+async fn stored_notify_secret(
+    app: &App,
+    caller: &Caller,
+) -> Result<(String, NotifySecretRow), Problem> {
     let owner = notify_owner(&caller.owner);
     let new = Secret::new().map_err(Trouble::from)?;
-    let new = new.sealed(app.directory.vault(), &owner).map_err(|_| Problem::unavailable())?;
-    let row = app.store.notify_secret(&caller.owner, new, app.clock.now()).await?;
+    let new = new
+        .sealed(app.directory.vault(), &owner)
+        .map_err(|_| Problem::unavailable())?;
+    let row = app
+        .store
+        .notify_secret(&caller.owner, new, app.clock.now())
+        .await?;
     Ok((owner, row))
 }
 
@@ -408,7 +505,10 @@ fn notify_view(app: &App, caller: &Caller, row: &NotifySecretRow, secret: &Secre
     NotifySecret {
         object: "notify_secret",
         secret: secret.shown(),
-        old_secret_until: row.secrets.old_until.filter(|until| app.clock.now() < *until),
+        old_secret_until: row
+            .secrets
+            .old_until
+            .filter(|until| app.clock.now() < *until),
         livemode: caller.owner.is_live(),
     }
 }

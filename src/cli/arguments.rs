@@ -1,6 +1,9 @@
 //! What the program can be asked to do, as it is written on the command line. What documents
 //! something here is what `--help` says of it.
-#![expect(missing_docs, reason = "what has no words here needs none in the help of the program")]
+#![expect(
+    missing_docs,
+    reason = "what has no words here needs none in the help of the program"
+)]
 
 use std::path::PathBuf;
 
@@ -60,7 +63,8 @@ pub enum Command {
     /// Measure something, without a gateway.
     #[command(subcommand)]
     Bench(Bench),
-    /// Break everything on purpose, and see whether money was kept twice or lost (builds with the feature `testing`).
+    /// Break everything on purpose, and see whether money was kept twice or lost (builds with the
+    /// feature `testing`).
     Drill(Drill),
     /// Show incidents, or one with its timeline and what it meant for payments.
     Incident {
@@ -69,14 +73,16 @@ pub enum Command {
         #[command(flatten)]
         place: Place,
     },
-    /// Copy the embedded database into a file, beside a running gateway; on PostgreSQL: say how that is done.
+    /// Copy the embedded database into a file, beside a running gateway; on PostgreSQL: say how
+    /// that is done.
     Backup {
         /// The file; there must be none yet.
         file: PathBuf,
         #[command(flatten)]
         place: Place,
     },
-    /// Bring a backup back. Live payments are held until the providers were asked, and a person has said go.
+    /// Bring a backup back. Live payments are held until the providers were asked, and a person has
+    /// said go.
     Restore {
         /// The backup. On PostgreSQL, whose own tools bring it back: none.
         #[arg(conflicts_with = "go")]
@@ -152,9 +158,21 @@ impl Key {
     /// What is asked, and of which installation.
     pub fn asked(self) -> Option<(command::Command, Place)> {
         Some(match self.command.unwrap_or(KeyCommand::Make(self.make)) {
-            KeyCommand::Make(MakeKey { merchant, name, scopes, live, place }) => {
-                (command::Command::KeyMake { merchant: merchant?, name, scopes, live }, place)
-            }
+            KeyCommand::Make(MakeKey {
+                merchant,
+                name,
+                scopes,
+                live,
+                place,
+            }) => (
+                command::Command::KeyMake {
+                    merchant: merchant?,
+                    name,
+                    scopes,
+                    live,
+                },
+                place,
+            ),
             KeyCommand::List { merchant, place } => (command::Command::KeyList { merchant }, place),
             KeyCommand::Revoke { id, place } => (command::Command::KeyRevoke { id }, place),
         })
@@ -203,7 +221,8 @@ pub struct Drill {
 
 #[derive(Debug, Subcommand)]
 pub enum Bench {
-    /// Play simulated providers, their outages and brown-outs against each way to choose routes, in virtual time.
+    /// Play simulated providers, their outages and brown-outs against each way to choose routes, in
+    /// virtual time.
     Routing {
         /// Everything follows from it.
         #[arg(long, default_value_t = 1)]
@@ -218,10 +237,12 @@ pub enum Bench {
         #[arg(long)]
         json: bool,
     },
-    /// Fill a database without payments with whole lives of payments, and verify its ledger. No gateway may run on it.
+    /// Fill a database without payments with whole lives of payments, and verify its ledger. No
+    /// gateway may run on it.
     Fill {
         /// How many payments.
-        #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
+        #[arg(long, default_value_t = 20_000,
+            value_parser = clap::value_parser!(u64).range(1..=100_000_000))]
         payments: u64,
         /// Everything follows from it.
         #[arg(long, default_value_t = 1)]
@@ -229,7 +250,8 @@ pub enum Bench {
         #[command(flatten)]
         place: Place,
     },
-    /// Measure every filter of every list on a database that was filled so, and say which indexes are read.
+    /// Measure every filter of every list on a database that was filled so, and say which indexes
+    /// are read.
     Lists {
         /// End with one line of JSON.
         #[arg(long)]
@@ -244,13 +266,15 @@ pub struct Serve {
     /// Where the gateway listens.
     #[arg(long)]
     pub listen: Option<String>,
-    /// Where what needs the scope `admin`, and metrics, answer: there alone. Without it, one address serves all.
+    /// Where what needs the scope `admin`, and metrics, answer: there alone. Without it, one
+    /// address serves all.
     #[arg(long)]
     pub admin: Option<String>,
     /// Where the sandbox's control listens, `off`, or the http address of one that runs already.
     #[arg(long)]
     pub sandbox: Option<String>,
-    /// Where gateways share the health of routes: redis://…, redis+sentinel://… or redis+cluster://…
+    /// Where gateways share the health of routes: redis://…, redis+sentinel://… or
+    /// redis+cluster://…
     #[arg(long)]
     pub redis: Option<String>,
     #[command(flatten)]
@@ -270,7 +294,10 @@ pub struct Place {
 impl Place {
     pub fn flags(&self) -> Vec<(&'static str, String)> {
         let flags = [("data.dir", &self.data), ("database.url", &self.database)];
-        flags.into_iter().filter_map(|(key, value)| Some((key, value.clone()?))).collect()
+        flags
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value.clone()?)))
+            .collect()
     }
 }
 
@@ -282,7 +309,9 @@ impl Serve {
             ("sandbox.listen", &self.sandbox),
             ("redis.url", &self.redis),
         ];
-        let own = own.into_iter().filter_map(|(key, value)| Some((key, value.clone()?)));
+        let own = own
+            .into_iter()
+            .filter_map(|(key, value)| Some((key, value.clone()?)));
         own.chain(self.place.flags()).collect()
     }
 }

@@ -1,5 +1,5 @@
-//! `interlock backup` and `interlock restore`: the embedded database into a file, beside a running gateway, and back. Both
-//! reach for files; no gateway is asked, so that they work while one hangs.
+//! `interlock backup` and `interlock restore`: the embedded database into a file, beside a running
+//! gateway, and back. Both reach for files; no gateway is asked, so that they work while one hangs.
 //!
 //! A restore goes back in time, and the world does not: see [`crate::restored`].
 
@@ -59,12 +59,17 @@ fn remove(path: &Path) -> io::Result<()> {
 
 /// A database and what lies beside it.
 fn remove_all(database: &Path) -> io::Result<()> {
-    [""].into_iter().chain(BESIDE).try_for_each(|ending| remove(&with(database, ending)))
+    [""].into_iter()
+        .chain(BESIDE)
+        .try_for_each(|ending| remove(&with(database, ending)))
 }
 
 /// What was done with names in a folder outlives a power cut.
 fn sync_folder(of: &Path) -> io::Result<()> {
-    let folder = of.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    let folder = of
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+        .unwrap_or(Path::new("."));
     File::open(folder)?.sync_all()
 }
 
@@ -83,20 +88,28 @@ pub async fn backup(from: &Path, to: &Path) -> Result<String, Failure> {
     }
     // Never over another one: that may be the last good one.
     if to.symlink_metadata().is_ok() {
-        return Err(refuse(&to, "there is such a file: a backup is never written over another"));
+        return Err(refuse(
+            &to,
+            "there is such a file: a backup is never written over another",
+        ));
     }
 
-    let part = with(&to, &format!(".{}.part", id::token().map_err(StartError::from)?));
+    let part = with(
+        &to,
+        &format!(".{}.part", id::token().map_err(StartError::from)?),
+    );
     let copied = copy_to(from, &part).await;
     let kept = match copied {
-        Ok(whole) => publish(&part, &to).map(|()| whole).map_err(|e| refuse(&to, e)),
+        Ok(whole) => publish(&part, &to)
+            .map(|()| whole)
+            .map_err(|e| refuse(&to, e)),
         Err(failure) => Err(failure),
     };
     let _ = remove_all(&part);
     let whole = kept?;
     Ok(format!(
-        "{}: {}. Every page was read again.\nThe key for stored credentials (credentials.key) is not in it: keep that \
-         elsewhere. Bring it back with `interlock restore {}`.\n",
+        "{}: {}. Every page was read again.\nThe key for stored credentials (credentials.key) is \
+        not in it: keep that elsewhere. Bring it back with `interlock restore {}`.\n",
         to.display(),
         told(&whole),
         to.display()
@@ -105,10 +118,19 @@ pub async fn backup(from: &Path, to: &Path) -> Result<String, Failure> {
 
 async fn copy_to(from: &Path, part: &Path) -> Result<Whole, Failure> {
     let fail = |e: io::Error| refuse(part, e);
-    let file = File::options().write(true).create_new(true).mode(PRIVATE).open(part).map_err(fail)?;
-    copy::copy(from, part).await.map_err(|e| refuse(part, format!("not copied: {e}")))?;
+    let file = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(PRIVATE)
+        .open(part)
+        .map_err(fail)?;
+    copy::copy(from, part)
+        .await
+        .map_err(|e| refuse(part, format!("not copied: {e}")))?;
     let now = Clock::new().now().rfc3339();
-    copy::mark(part, &now).await.map_err(|e| refuse(part, format!("not copied: {e}")))?;
+    copy::mark(part, &now)
+        .await
+        .map_err(|e| refuse(part, format!("not copied: {e}")))?;
     file.sync_all().map_err(fail)?;
     copy::examine(part, FACT).await.map_err(|e| refuse(part, e))
 }
@@ -125,28 +147,33 @@ fn publish(part: &Path, to: &Path) -> io::Result<()> {
 }
 
 fn told(whole: &Whole) -> String {
-    let last = whole.last_event.map_or_else(|| "none".to_owned(), Timestamp::rfc3339);
+    let last = whole
+        .last_event
+        .map_or_else(|| "none".to_owned(), Timestamp::rfc3339);
     format!("{} payments, the last event {last}", whole.payments)
 }
 
-/// Puts a backup in the place of the embedded database; the one that was there stays beside it under another name.
-/// Without a file: a PostgreSQL that was brought back by its own tools.
+/// Puts a backup in the place of the embedded database; the one that was there stays beside it
+/// under another name. Without a file: a PostgreSQL that was brought back by its own tools.
 ///
 /// # Errors
 /// [`Failure`]. What was begun is done again by the next call, and until then no gateway starts.
 pub async fn restore(config: &Config, file: Option<&Path>) -> Result<String, Failure> {
     match (config.database_file(), file) {
         (Some(database), Some(file)) => restore_file(config, &itself(&database), file).await,
-        (Some(_), None) => Err(Failure::said("restore: say which file to bring back, or --go")),
+        (Some(_), None) => Err(Failure::said(
+            "restore: say which file to bring back, or --go",
+        )),
         (None, Some(_)) => Err(Failure::said(
-            "restore: this database is a PostgreSQL, and no file is read here: bring it back with pg_restore, then \
-             `interlock restore` without a file",
+            "restore: this database is a PostgreSQL, and no file is read here: bring it back with \
+            pg_restore, then `interlock restore` without a file",
         )),
         (None, None) => {
             let marked = open_and_mark(&config.database_url(), config).await?;
             let prefix = &config.payments.order_prefix;
             Ok(format!(
-                "This database counts as brought back, with numbers that begin with {prefix}{}.\n{NEXT}",
+                "This database counts as brought back, with numbers that begin with \
+                {prefix}{}.\n{NEXT}",
                 marked.turn
             ))
         }
@@ -155,7 +182,9 @@ pub async fn restore(config: &Config, file: Option<&Path>) -> Result<String, Fai
 
 /// Opens a database, with the tables of this version, and writes down that it was brought back.
 async fn open_and_mark(url: &str, config: &Config) -> Result<Restored, Failure> {
-    let store = Store::open(url, 2, config.database.patience()).await.map_err(StartError::from)?;
+    let store = Store::open(url, 2, config.database.patience())
+        .await
+        .map_err(StartError::from)?;
     let marked = mark(&store).await;
     store.close().await?;
     marked
@@ -185,14 +214,22 @@ async fn restore_file(config: &Config, database: &Path, file: &Path) -> Result<S
         return Err(refuse(file, "this is the database itself"));
     }
     if with(file, "-wal").metadata().is_ok_and(|wal| wal.len() > 0) {
-        return Err(refuse(file, "it is a database in use, not a backup: what it has last written is in its -wal"));
+        return Err(refuse(
+            file,
+            "it is a database in use, not a backup: what it has last written is in its -wal",
+        ));
     }
-    let whole = copy::examine(file, FACT).await.map_err(|e| refuse(file, e))?;
+    let whole = copy::examine(file, FACT)
+        .await
+        .map_err(|e| refuse(file, e))?;
 
     let next = with(database, ".next");
     let prepared = prepare(config, file, &next).await;
     let exchanged = match prepared {
-        Ok(restored) => exchange(database, &next).await.map(|aside| (restored, aside)).map_err(|e| refuse(database, e)),
+        Ok(restored) => exchange(database, &next)
+            .await
+            .map(|aside| (restored, aside))
+            .map_err(|e| refuse(database, e)),
         Err(failure) => Err(failure),
     };
     if exchanged.is_err() {
@@ -201,7 +238,9 @@ async fn restore_file(config: &Config, database: &Path, file: &Path) -> Result<S
     }
     let (restored, aside) = exchanged?;
 
-    let kept = aside.map_or_else(String::new, |aside| format!("What was there is kept as {}.\n", aside.display()));
+    let kept = aside.map_or_else(String::new, |aside| {
+        format!("What was there is kept as {}.\n", aside.display())
+    });
     Ok(format!(
         "{} is back: {}.\n{kept}Numbers at providers begin with {}{} from now on.\n{NEXT}",
         file.display(),
@@ -217,13 +256,21 @@ fn same_file(a: &Path, b: &Path) -> bool {
     matches!((identity(a), identity(b)), (Ok(a), Ok(b)) if a == b)
 }
 
-/// A copy beside the database, with the tables of this version, that knows what it is; every page of it was read.
+/// A copy beside the database, with the tables of this version, that knows what it is; every page
+/// of it was read.
 async fn prepare(config: &Config, file: &Path, next: &Path) -> Result<Restored, Failure> {
     let fail = |e: io::Error| refuse(next, e);
     // Left by one that was interrupted: SQLite would read it into the new copy.
     remove_all(next).map_err(fail)?;
-    let mut to = File::options().write(true).create_new(true).mode(PRIVATE).open(next).map_err(fail)?;
-    File::open(file).and_then(|mut from| io::copy(&mut from, &mut to)).map_err(fail)?;
+    let mut to = File::options()
+        .write(true)
+        .create_new(true)
+        .mode(PRIVATE)
+        .open(next)
+        .map_err(fail)?;
+    File::open(file)
+        .and_then(|mut from| io::copy(&mut from, &mut to))
+        .map_err(fail)?;
     to.sync_all().map_err(fail)?;
 
     copy::unmark(next).await.map_err(|e| refuse(next, e))?;
@@ -231,25 +278,41 @@ async fn prepare(config: &Config, file: &Path, next: &Path) -> Result<Restored, 
     copy::fold(next).await.map_err(|e| refuse(next, e))?;
     to.sync_all().map_err(fail)?;
     // Whether it is really there: a disk may have refused what nobody has waited for.
-    let whole = copy::examine(next, FACT).await.map_err(|e| refuse(next, e))?;
-    let found = whole.fact.and_then(|text| serde_json::from_str::<Restored>(&text).ok());
+    let whole = copy::examine(next, FACT)
+        .await
+        .map_err(|e| refuse(next, e))?;
+    let found = whole
+        .fact
+        .and_then(|text| serde_json::from_str::<Restored>(&text).ok());
     if found.as_ref() != Some(&restored) {
-        return Err(refuse(next, "what was written into it is not there: look at the disk"));
+        return Err(refuse(
+            next,
+            "what was written into it is not there: look at the disk",
+        ));
     }
     Ok(restored)
 }
 
-/// The old database goes aside, the new one takes its place. Interrupted, no gateway starts until this was done again.
+/// The old database goes aside, the new one takes its place. Interrupted, no gateway starts until
+/// this was done again.
 async fn exchange(database: &Path, next: &Path) -> io::Result<Option<PathBuf>> {
     let marker = restore_marker(database);
     // The name that one before this has begun to use; what lies beside a database belongs to it.
-    let begun = std::fs::read_to_string(&marker).ok().filter(|name| !name.is_empty()).map(PathBuf::from);
+    let begun = std::fs::read_to_string(&marker)
+        .ok()
+        .filter(|name| !name.is_empty())
+        .map(PathBuf::from);
     let aside = begun.unwrap_or_else(|| free_name(database));
     if database.is_file() {
         // So that it is one file; if it is damaged, it goes aside as it is.
         let _ = copy::fold(database).await;
     }
-    let mut file = File::options().write(true).create(true).truncate(true).mode(PRIVATE).open(&marker)?;
+    let mut file = File::options()
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(PRIVATE)
+        .open(&marker)?;
     file.write_all(aside.as_os_str().as_bytes())?;
     file.sync_all()?;
     sync_folder(&marker)?;
@@ -266,7 +329,10 @@ async fn exchange(database: &Path, next: &Path) -> io::Result<Option<PathBuf>> {
 
     std::fs::remove_file(&marker)?;
     sync_folder(&marker)?;
-    let is_kept = [""].into_iter().chain(BESIDE).any(|ending| with(&aside, ending).symlink_metadata().is_ok());
+    let is_kept = [""]
+        .into_iter()
+        .chain(BESIDE)
+        .any(|ending| with(&aside, ending).symlink_metadata().is_ok());
     Ok(is_kept.then_some(aside))
 }
 
@@ -277,36 +343,60 @@ fn free_name(database: &Path) -> PathBuf {
         0 => with(database, &format!(".before-{stamp}")),
         number => with(database, &format!(".before-{stamp}-{number}")),
     });
-    let is_free =
-        |name: &PathBuf| [""].into_iter().chain(BESIDE).all(|ending| with(name, ending).symlink_metadata().is_err());
-    names.into_iter().find(is_free).unwrap_or_else(|| with(database, ".before"))
+    let is_free = |name: &PathBuf| {
+        [""].into_iter()
+            .chain(BESIDE)
+            .all(|ending| with(name, ending).symlink_metadata().is_err())
+    };
+    names
+        .into_iter()
+        .find(is_free)
+        .unwrap_or_else(|| with(database, ".before"))
 }
 
 /// Notes that the providers were asked.
-pub(super) async fn asked(store: &Store, clock: &Clock, open: usize, unknown: usize) -> Result<String, Failure> {
-    let Some(mut restored) = Restored::read(store).await?.filter(|restored| restored.is_held) else {
+pub(super) async fn asked(
+    store: &Store,
+    clock: &Clock,
+    open: usize,
+    unknown: usize,
+) -> Result<String, Failure> {
+    let Some(mut restored) = Restored::read(store)
+        .await?
+        .filter(|restored| restored.is_held)
+    else {
         return Ok("Nothing is held.\n".to_owned());
     };
-    restored.asked = Some(Asked { at: clock.now().0, open, unknown });
+    restored.asked = Some(Asked {
+        at: clock.now().0,
+        open,
+        unknown,
+    });
     restored.write(store).await?;
     Ok("Live payments are held until a person says go: interlock restore --go\n".to_owned())
 }
 
 /// A person's word that live payments go on.
 pub(super) async fn go(store: &Store, anyway: bool) -> Result<String, Failure> {
-    let Some(mut restored) = Restored::read(store).await?.filter(|restored| restored.is_held) else {
-        return Err(Failure::said("nothing is held: this installation was not restored, or a person has said go"));
+    let Some(mut restored) = Restored::read(store)
+        .await?
+        .filter(|restored| restored.is_held)
+    else {
+        return Err(Failure::said(
+            "nothing is held: this installation was not restored, or a person has said go",
+        ));
     };
     match restored.asked {
         _ if anyway => {}
         None => {
-            let text = "the providers were not asked about what is open: `interlock doctor --restored` does that";
+            let text = "the providers were not asked about what is open: `interlock doctor \
+                        --restored` does that";
             return Err(Failure::said(text));
         }
         Some(asked) if asked.unknown > 0 => {
             let text = format!(
-                "of {} that are open, nobody knows about {}: ask again with `interlock doctor --restored`, or go on \
-                 all the same with --anyway",
+                "of {} that are open, nobody knows about {}: ask again with `interlock doctor \
+                --restored`, or go on all the same with --anyway",
                 asked.open, asked.unknown
             );
             return Err(Failure::said(text));

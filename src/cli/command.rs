@@ -1,5 +1,5 @@
-//! The commands, and what each does to an open database. A new one is one variant of [`Command`] and one function that
-//! [`run`] calls.
+//! The commands, and what each does to an open database. A new one is one variant of [`Command`]
+//! and one function that [`run`] calls.
 
 use std::time::Duration;
 
@@ -89,20 +89,29 @@ impl Command {
 pub async fn run(store: &Store, clock: &Clock, command: &Command) -> Result<String, Failure> {
     match command {
         Command::Merchant { name } => merchant(store, name).await,
-        Command::KeyMake { merchant, name, scopes, live } => {
-            keys::make(store, merchant, name.as_deref(), scopes, *live).await
-        }
+        Command::KeyMake {
+            merchant,
+            name,
+            scopes,
+            live,
+        } => keys::make(store, merchant, name.as_deref(), scopes, *live).await,
         Command::KeyList { merchant } => keys::list(store, merchant).await,
         Command::KeyRevoke { id } => keys::revoke(store, clock, id).await,
         Command::Incident { id } => incident(store, clock, id.as_deref()).await,
-        Command::RestoreAsked { open, unknown } => backup::asked(store, clock, *open, *unknown).await,
+        Command::RestoreAsked { open, unknown } => {
+            backup::asked(store, clock, *open, *unknown).await
+        }
         Command::RestoreGo { anyway } => backup::go(store, *anyway).await,
     }
 }
 
 async fn merchant(store: &Store, name: &str) -> Result<String, Failure> {
-    if !(1..=64).contains(&name.chars().count()) || name.chars().any(char::is_control) || name.trim() != name {
-        let text = format!("a merchant's name has 1 to 64 characters, no blanks around it: {name:?}");
+    if !(1..=64).contains(&name.chars().count())
+        || name.chars().any(char::is_control)
+        || name.trim() != name
+    {
+        let text =
+            format!("a merchant's name has 1 to 64 characters, no blanks around it: {name:?}");
         return Err(Failure::said(text));
     }
     Ok(format!("{}\n", issue::merchant(store, name).await?))
@@ -111,13 +120,25 @@ async fn merchant(store: &Store, name: &str) -> Result<String, Failure> {
 async fn incident(store: &Store, clock: &Clock, id: Option<&str>) -> Result<String, Failure> {
     let now = clock.now();
     let Some(id) = id else {
-        let filter = IncidentFilter { limit: INCIDENTS, ..IncidentFilter::default() };
+        let filter = IncidentFilter {
+            limit: INCIDENTS,
+            ..IncidentFilter::default()
+        };
         return Ok(report::list(&store.incidents(None, &filter).await?, now));
     };
     let found = store.incident(id).await?;
     let found = found.ok_or_else(|| Failure::said(format!("there is no incident {id:?}")))?;
     let accounts = store.accounts(AllOwners).await?;
-    let whose = Whose::AllIn(owner::spoken_mode(accounts.iter().map(|account| &account.owner)));
-    let figures = store.figures(&found, whose, now, now.plus_s(-schedule::OFFER_MARGIN_S)).await?;
-    Ok(report::whole(&found, &store.timeline(id).await?, &figures, now))
+    let whose = Whose::AllIn(owner::spoken_mode(
+        accounts.iter().map(|account| &account.owner),
+    ));
+    let figures = store
+        .figures(&found, whose, now, now.plus_s(-schedule::OFFER_MARGIN_S))
+        .await?;
+    Ok(report::whole(
+        &found,
+        &store.timeline(id).await?,
+        &figures,
+        now,
+    ))
 }

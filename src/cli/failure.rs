@@ -6,8 +6,8 @@ use crate::directory::issue::IssueError;
 use crate::installation::StartError;
 
 /// What an operator does about it.
-pub(super) const NO_DATABASE: &str =
-    "there is no database; --data says where it is, and `interlock serve` or `interlock migrate` makes one";
+pub(super) const NO_DATABASE: &str = "there is no database; --data says where it is, and \
+                                      `interlock serve` or `interlock migrate` makes one";
 /// Why a command did nothing. One line for whoever asked.
 #[derive(Debug, thiserror::Error)]
 pub enum Failure {
@@ -21,7 +21,8 @@ pub enum Failure {
     #[error("database: {0}")]
     Query(#[from] sea_orm::DbErr),
     /// A gateway has the database, and cannot be asked.
-    #[error("{}: another interlock runs on this folder, and cannot be asked: {problem}", folder.display())]
+    #[error("{}: another interlock runs on this folder, and cannot be asked: {problem}",
+        folder.display())]
     Unreachable {
         /// Its data folder.
         folder: PathBuf,

@@ -1,5 +1,6 @@
-//! Commands that reach an installation: over the socket of the gateway that has its embedded database, or straight
-//! to a PostgreSQL. They work the same way in both cases, beside a gateway and without one.
+//! Commands that reach an installation: over the socket of the gateway that has its embedded
+//! database, or straight to a PostgreSQL. They work the same way in both cases, beside a gateway
+//! and without one.
 
 pub mod arguments;
 pub mod backup;

@@ -1,8 +1,9 @@
-//! The socket by which commands reach a gateway that has the embedded database: `control.sock` in its data folder, for
-//! nobody but the folder's owner, who is the operator. One line of JSON in, one line out, and the connection ends.
+//! The socket by which commands reach a gateway that has the embedded database: `control.sock` in
+//! its data folder, for nobody but the folder's owner, who is the operator. One line of JSON in,
+//! one line out, and the connection ends.
 //!
-//! Lines, time and the number of those who ask are bounded; a command that takes too long is answered so, and may have
-//! been done all the same.
+//! Lines, time and the number of those who ask are bounded; a command that takes too long is
+//! answered so, and may have been done all the same.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::PathBuf;
@@ -65,8 +66,8 @@ fn file(config: &Config) -> PathBuf {
     embedded::itself(&config.database_file().unwrap_or_default())
 }
 
-/// Begins to serve commands, until the gateway drains. A folder whose name is too long for a socket has none; the
-/// gateway serves all the same.
+/// Begins to serve commands, until the gateway drains. A folder whose name is too long for a socket
+/// has none; the gateway serves all the same.
 ///
 /// # Errors
 /// The socket's.
@@ -94,7 +95,9 @@ pub fn open(app: &Arc<App>) -> std::io::Result<Option<impl Future<Output = ()> +
                 tokio::time::sleep(Duration::from_millis(100)).await;
                 continue;
             };
-            let Ok(place) = Arc::clone(&places).acquire_owned().await else { break };
+            let Ok(place) = Arc::clone(&places).acquire_owned().await else {
+                break;
+            };
             let app = Arc::clone(&app);
             tokio::spawn(async move {
                 if let Err(error) = serve(&app, stream).await {
@@ -149,15 +152,23 @@ async fn done(app: &App, command: &Command) -> Answer {
 /// # Errors
 /// [`Failure`].
 pub async fn ask(config: &Config, command: &Command) -> Result<String, Failure> {
-    let unreachable = |problem: String| Failure::Unreachable { folder: config.data.dir.clone(), problem };
-    let question = Question { database: file(config), command: command.clone() };
+    let unreachable = |problem: String| Failure::Unreachable {
+        folder: config.data.dir.clone(),
+        problem,
+    };
+    let question = Question {
+        database: file(config),
+        command: command.clone(),
+    };
     let asking = async {
         let (read, mut write) = UnixStream::connect(path(config)).await?.into_split();
         let mut text = serde_json::to_vec(&question)?;
         text.push(b'\n');
         write.write_all(&text).await?;
         let mut line = String::new();
-        BufReader::new(read.take(MAX_ANSWER)).read_line(&mut line).await?;
+        BufReader::new(read.take(MAX_ANSWER))
+            .read_line(&mut line)
+            .await?;
         std::io::Result::Ok(line)
     };
     let line = tokio::time::timeout(command.patience() + GRACE, asking)

@@ -1,5 +1,5 @@
-//! Section `alerts`: when trouble is an incident, and who is told of it. An address of a robot is as good as a
-//! password: nothing here shows one.
+//! Section `alerts`: when trouble is an incident, and who is told of it. An address of a robot is
+//! as good as a password: nothing here shows one.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -39,7 +39,9 @@ pub struct Alerts {
 }
 
 /// Whose chat it is: how a message is written, signed, and what counts as taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr, strum::EnumIter)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, strum::EnumString, strum::IntoStaticStr, strum::EnumIter,
+)]
 #[strum(serialize_all = "lowercase")]
 pub enum Robot {
     /// WeCom, 企业微信.
@@ -79,29 +81,55 @@ pub struct Receiver {
 
 impl fmt::Debug for Receiver {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Receiver").field("robot", &self.robot).finish_non_exhaustive()
+        f.debug_struct("Receiver")
+            .field("robot", &self.robot)
+            .finish_non_exhaustive()
     }
 }
 
 impl Receiver {
-    /// From the members of its table. What is wrong is told without repeating an address or a secret.
+    /// From the members of its table. What is wrong is told without repeating an address or a
+    /// secret.
     fn read(mut members: BTreeMap<String, String>) -> Result<Self, String> {
-        fn word<T: FromStr>(text: Option<String>, member: &str, usual: T, choice: &str) -> Result<T, String> {
-            text.map_or(Ok(usual), |text| text.parse().map_err(|_| format!("{member} must be {choice}")))
+        fn word<T: FromStr>(
+            text: Option<String>,
+            member: &str,
+            usual: T,
+            choice: &str,
+        ) -> Result<T, String> {
+            text.map_or(Ok(usual), |text| {
+                text.parse()
+                    .map_err(|_| format!("{member} must be {choice}"))
+            })
         }
         let robot = members.remove("kind").and_then(|kind| kind.parse().ok());
         let robot = robot.ok_or("kind must be wecom, dingtalk, feishu or slack")?;
-        let url = members.remove("url").filter(|url| !url.is_empty()).ok_or("url must be an address")?;
+        let url = members
+            .remove("url")
+            .filter(|url| !url.is_empty())
+            .ok_or("url must be an address")?;
         let receiver = Self {
             robot,
             url,
             secret: members.remove("secret").filter(|secret| !secret.is_empty()),
-            language: word(members.remove("language"), "language", Language::Zh, "zh or en")?,
-            severity: word(members.remove("severity"), "severity", Severity::Notice, "notice or page")?,
+            language: word(
+                members.remove("language"),
+                "language",
+                Language::Zh,
+                "zh or en",
+            )?,
+            severity: word(
+                members.remove("severity"),
+                "severity",
+                Severity::Notice,
+                "notice or page",
+            )?,
         };
         match (members.keys().next(), &receiver.secret, robot) {
             (Some(unknown), _, _) => Err(format!("there is no key {unknown}")),
-            (None, Some(_), Robot::Wecom | Robot::Slack) => Err("secret is for dingtalk and feishu alone".to_owned()),
+            (None, Some(_), Robot::Wecom | Robot::Slack) => {
+                Err("secret is for dingtalk and feishu alone".to_owned())
+            }
             (None, _, _) => Ok(receiver),
         }
     }
@@ -120,8 +148,9 @@ impl FromStr for Receiver {
             }
         }
         for word in words {
-            let (name, value) =
-                word.split_once('=').ok_or("behind the address stand secret=…, language=… and severity=…")?;
+            let (name, value) = word
+                .split_once('=')
+                .ok_or("behind the address stand secret=…, language=… and severity=…")?;
             members.insert(name.to_owned(), value.to_owned());
         }
         Self::read(members)
@@ -142,12 +171,16 @@ fn receivers<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Re
         Array(Vec<Item>),
         Text(String),
     }
-    let given = Given::deserialize(deserializer)
-        .map_err(|_| D::Error::custom("receivers must be tables of texts, or one text with commas"))?;
+    let given = Given::deserialize(deserializer).map_err(|_| {
+        D::Error::custom("receivers must be tables of texts, or one text with commas")
+    })?;
     let items = match given {
-        Given::Text(text) => {
-            text.split(',').map(str::trim).filter(|item| !item.is_empty()).map(|i| Item::Text(i.to_owned())).collect()
-        }
+        Given::Text(text) => text
+            .split(',')
+            .map(str::trim)
+            .filter(|item| !item.is_empty())
+            .map(|i| Item::Text(i.to_owned()))
+            .collect(),
         Given::Array(items) => items,
     };
     let numbered = items.into_iter().zip(1_u32..).map(|(item, number)| {
@@ -163,7 +196,10 @@ fn receivers<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Re
 impl Alerts {
     pub(super) fn check(&self) -> Result<(), Wrong> {
         let positive = [
-            ("alerts.interval_ms", i64::try_from(self.interval_ms).unwrap_or(i64::MAX)),
+            (
+                "alerts.interval_ms",
+                i64::try_from(self.interval_ms).unwrap_or(i64::MAX),
+            ),
             ("alerts.open_after_ms", self.open_after_ms),
             ("alerts.close_after_ms", self.close_after_ms),
             ("alerts.failing_after_ms", self.failing_after_ms),
@@ -172,32 +208,71 @@ impl Alerts {
             ("alerts.in_doubt_least_s", self.in_doubt_least_s),
             ("alerts.webhooks_least_s", self.webhooks_least_s),
             ("alerts.work_list_s", self.work_list_s),
-            ("alerts.per_minute", i64::try_from(self.per_minute).unwrap_or(i64::MAX)),
+            (
+                "alerts.per_minute",
+                i64::try_from(self.per_minute).unwrap_or(i64::MAX),
+            ),
         ];
         if let Some((key, value)) = positive.into_iter().find(|(_, value)| *value <= 0) {
-            return Err(Wrong { key, value: value.to_string(), problem: "must be more than 0" });
+            return Err(Wrong {
+                key,
+                value: value.to_string(),
+                problem: "must be more than 0",
+            });
         }
         let ordered = [
-            ("alerts.failing_most_percent", self.failing_most_percent, self.failing_least_percent),
-            ("alerts.parked_most_s", self.parked_most_s, self.parked_least_s),
-            ("alerts.in_doubt_most_s", self.in_doubt_most_s, self.in_doubt_least_s),
-            ("alerts.webhooks_most_s", self.webhooks_most_s, self.webhooks_least_s),
+            (
+                "alerts.failing_most_percent",
+                self.failing_most_percent,
+                self.failing_least_percent,
+            ),
+            (
+                "alerts.parked_most_s",
+                self.parked_most_s,
+                self.parked_least_s,
+            ),
+            (
+                "alerts.in_doubt_most_s",
+                self.in_doubt_most_s,
+                self.in_doubt_least_s,
+            ),
+            (
+                "alerts.webhooks_most_s",
+                self.webhooks_most_s,
+                self.webhooks_least_s,
+            ),
         ];
         if let Some((key, value, _)) = ordered.into_iter().find(|(_, most, least)| most < least) {
             let problem = "must not be less than the limit that it belongs to (…_least_…)";
-            return Err(Wrong { key, value: value.to_string(), problem });
+            return Err(Wrong {
+                key,
+                value: value.to_string(),
+                problem,
+            });
         }
         if self.failing_most_percent > 100 {
             let value = self.failing_most_percent.to_string();
-            return Err(Wrong { key: "alerts.failing_most_percent", value, problem: "must not be more than 100" });
+            return Err(Wrong {
+                key: "alerts.failing_most_percent",
+                value,
+                problem: "must not be more than 100",
+            });
         }
         if self.remind_after_s < 0 {
             let value = self.remind_after_s.to_string();
-            return Err(Wrong { key: "alerts.remind_after_s", value, problem: "must be 0 or more" });
+            return Err(Wrong {
+                key: "alerts.remind_after_s",
+                value,
+                problem: "must be 0 or more",
+            });
         }
         if self.retry_s.is_empty() || self.retry_s.iter().any(|s| *s <= 0) {
             let value = format!("{:?}", self.retry_s);
-            return Err(Wrong { key: "alerts.retry_s", value, problem: "needs pauses, each more than 0 seconds" });
+            return Err(Wrong {
+                key: "alerts.retry_s",
+                value,
+                problem: "needs pauses, each more than 0 seconds",
+            });
         }
         Ok(())
     }
@@ -216,13 +291,25 @@ mod tests {
 
     #[test]
     fn receivers_are_read_from_one_text_and_show_no_secret() {
-        let text = "dingtalk https://d.example/?access_token=t secret=SECx, slack https://s.example/x language=en severity=page";
+        let text = "dingtalk https://d.example/?access_token=t secret=SECx, slack \
+                    https://s.example/x language=en severity=page";
         let found = load(text).unwrap();
-        let [ding, slack] = found.as_slice() else { panic!("{found:?}") };
-        assert_eq!((ding.robot, ding.secret.as_deref(), ding.language), (Robot::Dingtalk, Some("SECx"), Language::Zh));
-        assert_eq!((slack.robot, slack.severity, slack.language), (Robot::Slack, Severity::Page, Language::En));
+        let [ding, slack] = found.as_slice() else {
+            panic!("{found:?}")
+        };
+        assert_eq!(
+            (ding.robot, ding.secret.as_deref(), ding.language),
+            (Robot::Dingtalk, Some("SECx"), Language::Zh)
+        );
+        assert_eq!(
+            (slack.robot, slack.severity, slack.language),
+            (Robot::Slack, Severity::Page, Language::En)
+        );
         let shown = format!("{found:?}");
-        assert!(!shown.contains("SECx") && !shown.contains("example"), "{shown}");
+        assert!(
+            !shown.contains("SECx") && !shown.contains("example"),
+            "{shown}"
+        );
         assert_eq!(load("").unwrap(), []);
     }
 
@@ -233,10 +320,16 @@ mod tests {
         let table = "[[alerts.receivers]]\nkind = \"feishu\"\nurl = \"https://f.example/hook\"\n";
         std::fs::write(&path, table).unwrap();
         let config = Config::load(Some(&path), &[]).unwrap();
-        assert_eq!(config.alerts.receivers.first().map(|r| r.robot), Some(Robot::Feishu));
+        assert_eq!(
+            config.alerts.receivers.first().map(|r| r.robot),
+            Some(Robot::Feishu)
+        );
         std::fs::write(&path, format!("{table}colour = \"red\"\n")).unwrap();
         let error = Config::load(Some(&path), &[]).unwrap_err().to_string();
-        assert!(error.contains("receiver 1: there is no key colour"), "{error}");
+        assert!(
+            error.contains("receiver 1: there is no key colour"),
+            "{error}"
+        );
     }
 
     #[test]
@@ -244,13 +337,22 @@ mod tests {
         for (text, problem) in [
             ("pager https://x.example/", "kind must be"),
             ("slack", "url must be"),
-            ("slack https://x.example/ language=fr", "language must be zh or en"),
+            (
+                "slack https://x.example/ language=fr",
+                "language must be zh or en",
+            ),
             ("slack https://x.example/ severity=high", "severity must be"),
             ("slack https://x.example/ secret=x", "secret is for"),
-            ("wecom https://a.example/, slack https://x.example/ loud", "receiver 2: behind the address"),
+            (
+                "wecom https://a.example/, slack https://x.example/ loud",
+                "receiver 2: behind the address",
+            ),
         ] {
             let error = load(text).unwrap_err();
-            assert!(error.contains(problem) && error.contains("receivers"), "{text}: {error}");
+            assert!(
+                error.contains(problem) && error.contains("receivers"),
+                "{text}: {error}"
+            );
             assert!(!error.contains("example"), "{error}");
         }
     }

@@ -37,6 +37,10 @@ pub(super) struct Wrong {
 
 /// Errors in TOML come with a drawing of the place, over several lines.
 fn one_line(text: &str) -> String {
-    let lines: Vec<&str> = text.lines().map(str::trim).filter(|l| !l.is_empty() && !l.contains('|')).collect();
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|l| !l.is_empty() && !l.contains('|'))
+        .collect();
     lines.join(" ")
 }

@@ -21,7 +21,11 @@ where
         Text(String),
     }
     let texts: Vec<String> = match Given::deserialize(deserializer)? {
-        Given::Text(text) => text.split(',').map(|item| item.trim().to_owned()).filter(|i| !i.is_empty()).collect(),
+        Given::Text(text) => text
+            .split(',')
+            .map(|item| item.trim().to_owned())
+            .filter(|i| !i.is_empty())
+            .collect(),
         Given::Array(items) => items
             .into_iter()
             .map(|item| match item {
@@ -30,5 +34,11 @@ where
             })
             .collect(),
     };
-    texts.iter().map(|text| text.parse().map_err(|e| serde::de::Error::custom(format!("{text:?}: {e}")))).collect()
+    texts
+        .iter()
+        .map(|text| {
+            text.parse()
+                .map_err(|e| serde::de::Error::custom(format!("{text:?}: {e}")))
+        })
+        .collect()
 }

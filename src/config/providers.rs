@@ -1,5 +1,5 @@
-//! Section `providers`: where accounts may be. A wrong address is told with its place in the list, and not repeated
-//! when it could hold a password.
+//! Section `providers`: where accounts may be. A wrong address is told with its place in the list,
+//! and not repeated when it could hold a password.
 
 use std::str::FromStr;
 
@@ -22,7 +22,8 @@ pub struct Providers {
     pub allow_networks: Vec<IpNet>,
 }
 
-/// An address that accounts at a provider may have beside those that everybody has: `alipay api https://…`.
+/// An address that accounts at a provider may have beside those that everybody has: `alipay api
+/// https://…`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ListedAddress {
     /// Whose.
@@ -49,10 +50,15 @@ impl FromStr for ListedAddress {
         let [provider, kind, address] = words.as_slice() else {
             return Err("an address is given as: alipay api https://host");
         };
-        let base = base_address(address).map_err(|_| "an address is http:// or https://, a host and perhaps a port")?;
+        let base = base_address(address)
+            .map_err(|_| "an address is http:// or https://, a host and perhaps a port")?;
         Ok(Self {
-            provider: provider.parse().map_err(|_| "begins with a provider: alipay, wechatpay or unionpay")?,
-            kind: kind.parse().map_err(|_| "its second word says what for: api, pages or oauth")?,
+            provider: provider
+                .parse()
+                .map_err(|_| "begins with a provider: alipay, wechatpay or unionpay")?,
+            kind: kind
+                .parse()
+                .map_err(|_| "its second word says what for: api, pages or oauth")?,
             base: base.origin().ascii_serialization(),
         })
     }
@@ -65,8 +71,16 @@ mod tests {
     #[test]
     fn an_address_names_its_provider_what_it_is_for_and_a_host() {
         let read: ListedAddress = "wechatpay api https://Pay.Example:8443/".parse().unwrap();
-        assert_eq!((read.base.as_str(), read.is_for_live()), ("https://pay.example:8443", true));
-        assert!(!"alipay pages http://10.1.2.3".parse::<ListedAddress>().unwrap().is_for_live());
+        assert_eq!(
+            (read.base.as_str(), read.is_for_live()),
+            ("https://pay.example:8443", true)
+        );
+        assert!(
+            !"alipay pages http://10.1.2.3"
+                .parse::<ListedAddress>()
+                .unwrap()
+                .is_for_live()
+        );
         for wrong in [
             "",
             "https://pay.example",

@@ -1,16 +1,20 @@
-//! Where accounts may be. A merchant gives credentials, never a destination of its own: what `credentials.base_url` may
-//! say stands on a list of each provider's addresses, and `providers.addresses` adds to it. Without this a merchant
-//! could have signed calls sent to the neighbours, or to the cloud's metadata, and read their answers in ours.
+//! Where accounts may be. A merchant gives credentials, never a destination of its own: what
+//! `credentials.base_url` may say stands on a list of each provider's addresses, and
+//! `providers.addresses` adds to it. Without this a merchant could have signed calls sent to the
+//! neighbours, or to the cloud's metadata, and read their answers in ours.
 //!
-//! Real money is moved at live addresses alone, over https, and test accounts never come there. Connections go by the
-//! resolver that webhooks go by: a name on the list that leads into a private network leads nowhere. The installation's
-//! own sandbox is the exception: the operator started it, and it moves no money.
+//! Real money is moved at live addresses alone, over https, and test accounts never come there.
+//! Connections go by the resolver that webhooks go by: a name on the list that leads into a private
+//! network leads nowhere. The installation's own sandbox is the exception: the operator started it,
+//! and it moves no money.
 //!
-//! An account that was stored with an address that is not allowed (any more) is opened all the same, on a way that is
-//! barred. It takes no new payments and calls nobody; what its provider tells of open payments is still verified and
-//! booked; calls that are due end as "not sent" and stay due, so that nothing is decided without its provider, and all
-//! of it goes on by itself once the address is right. An address that nobody ever allowed and one that was allowed
-//! until yesterday look the same in a row, and of the two mistakes waiting is the one that costs no money.
+//! An account that was stored with an address that is not allowed (any more) is opened all the
+//! same, on a way that is barred. It takes no new payments and calls nobody; what its provider
+//! tells of open payments is still verified and booked; calls that are due end as "not sent" and
+//! stay due, so that nothing is decided without its provider, and all of it goes on by itself once
+//! the address is right. An address that nobody ever allowed and one that was allowed until
+//! yesterday look the same in a row, and of the two mistakes waiting is the one that costs no
+//! money.
 
 use std::net::IpAddr;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -75,12 +79,23 @@ impl Addresses {
         Self::of(config, lookup, cfg!(feature = "testing"))
     }
 
-    fn of(config: &config::Providers, lookup: &Arc<dyn Lookup>, live_is_played: bool) -> Result<Self, NotPublic> {
+    fn of(
+        config: &config::Providers,
+        lookup: &Arc<dyn Lookup>,
+        live_is_played: bool,
+    ) -> Result<Self, NotPublic> {
         let networks = config.allow_networks.clone();
-        let live_networks = if live_is_played { networks.clone() } else { Vec::new() };
+        let live_networks = if live_is_played {
+            networks.clone()
+        } else {
+            Vec::new()
+        };
         let way = |allowed: Vec<IpNet>| {
             let guard = Arc::new(Guard::new(allowed, true));
-            Way::Guarded(Arc::new(GuardedResolver { guard, lookup: Arc::clone(lookup) }))
+            Way::Guarded(Arc::new(GuardedResolver {
+                guard,
+                lookup: Arc::clone(lookup),
+            }))
         };
         let known = providers::PROTOCOLS.iter().flat_map(|protocol| {
             protocol.addresses.iter().map(|address| Allowed {
@@ -100,7 +115,9 @@ impl Addresses {
         });
         let guard = Guard::new(networks.clone(), true);
         for address in &config.addresses {
-            guard.check(&address.base).map_err(|_| NotPublic { base: address.base.clone() })?;
+            guard.check(&address.base).map_err(|_| NotPublic {
+                base: address.base.clone(),
+            })?;
         }
         Ok(Self {
             listed: known.chain(added).collect(),
@@ -114,24 +131,32 @@ impl Addresses {
 
     /// The own sandbox runs, and its faces are there.
     pub fn sandbox_runs(&self, faces: &Map<String, Value>) {
-        let faces = faces.iter().filter_map(|(provider, base)| Some((provider.clone(), canonical(base.as_str()?)?)));
+        let faces = faces
+            .iter()
+            .filter_map(|(provider, base)| Some((provider.clone(), canonical(base.as_str()?)?)));
         *self.sandbox.write().unwrap_or_else(PoisonError::into_inner) = faces.collect();
     }
 
-    /// Writes out where an account is that names no address: in live mode at its provider; in test mode in the own
-    /// sandbox, else at the provider's test address. It is kept with the account, so that it does not move.
+    /// Writes out where an account is that names no address: in live mode at its provider; in test
+    /// mode in the own sandbox, else at the provider's test address. It is kept with the account,
+    /// so that it does not move.
     pub fn complete(&self, protocol: &Protocol, livemode: bool, settings: &mut Map<String, Value>) {
         if settings.get(MEMBER).is_some_and(|given| !given.is_null()) {
             return;
         }
         let face = self.face(protocol.name).filter(|_| !livemode);
-        let usual = || self.listed(protocol.name, livemode).next().map(|allowed| allowed.base.clone());
+        let usual = || {
+            self.listed(protocol.name, livemode)
+                .next()
+                .map(|allowed| allowed.base.clone())
+        };
         if let Some(base) = face.or_else(usual) {
             settings.insert(MEMBER.to_owned(), base.into());
         }
     }
 
-    /// How an account with these settings gets out; the address in them becomes the one that was checked.
+    /// How an account with these settings gets out; the address in them becomes the one that was
+    /// checked.
     ///
     /// # Errors
     /// [`NotAllowed`].
@@ -141,9 +166,16 @@ impl Addresses {
         livemode: bool,
         settings: &mut Map<String, Value>,
     ) -> Result<Way, NotAllowed> {
-        let refuse = |why| NotAllowed { why, may: self.may(protocol.name, livemode) };
+        let refuse = |why| NotAllowed {
+            why,
+            may: self.may(protocol.name, livemode),
+        };
         // What was stored without one has always been at the provider's own address.
-        let own = protocol.addresses.iter().find(|a| a.kind == AddressKind::Api && a.is_live).map(|a| a.base);
+        let own = protocol
+            .addresses
+            .iter()
+            .find(|a| a.kind == AddressKind::Api && a.is_live)
+            .map(|a| a.base);
         let given = match settings.get(MEMBER) {
             None | Some(Value::Null) => own.ok_or_else(|| refuse("is missing."))?.to_owned(),
             Some(Value::String(text)) => text.clone(),
@@ -151,12 +183,23 @@ impl Addresses {
                 return Err(refuse("is not a text."));
             }
         };
-        let url = base_address(&given).map_err(|_| refuse("is not a scheme, a host and perhaps a port."))?;
+        let url = base_address(&given)
+            .map_err(|_| refuse("is not a scheme, a host and perhaps a port."))?;
         let base = url.origin().ascii_serialization();
-        let literal: Option<IpAddr> = url.host_str().and_then(|host| host.trim_matches(['[', ']']).parse().ok());
-        let is_in_networks = literal.is_some_and(|ip| self.networks.iter().any(|net| net.contains(&ip)));
-        let way = if self.listed(protocol.name, livemode).any(|allowed| allowed.base == base) {
-            if livemode { &self.live_way } else { &self.test_way }
+        let literal: Option<IpAddr> = url
+            .host_str()
+            .and_then(|host| host.trim_matches(['[', ']']).parse().ok());
+        let is_in_networks =
+            literal.is_some_and(|ip| self.networks.iter().any(|net| net.contains(&ip)));
+        let way = if self
+            .listed(protocol.name, livemode)
+            .any(|allowed| allowed.base == base)
+        {
+            if livemode {
+                &self.live_way
+            } else {
+                &self.test_way
+            }
         } else if !livemode && self.face(protocol.name).as_ref() == Some(&base) {
             &Way::Open
         } else if is_in_networks && (!livemode || self.live_is_played) {
@@ -172,28 +215,44 @@ impl Addresses {
 
     fn listed(&self, provider: ProviderName, livemode: bool) -> impl Iterator<Item = &Allowed> {
         let is_for = move |a: &&Allowed| a.provider == provider && a.kind == AddressKind::Api;
-        self.listed.iter().filter(is_for).filter(move |a| if livemode { a.live } else { a.test })
+        self.listed
+            .iter()
+            .filter(is_for)
+            .filter(move |a| if livemode { a.live } else { a.test })
     }
 
     fn face(&self, provider: ProviderName) -> Option<String> {
         let faces = self.sandbox.read().unwrap_or_else(PoisonError::into_inner);
-        faces.iter().find(|(name, _)| name == provider.as_str()).map(|(_, base)| base.clone())
+        faces
+            .iter()
+            .find(|(name, _)| name == provider.as_str())
+            .map(|(_, base)| base.clone())
     }
 
     /// What an account may have, in words.
     fn may(&self, provider: ProviderName, livemode: bool) -> String {
-        let mut all: Vec<String> = self.listed(provider, livemode).map(|allowed| allowed.base.clone()).collect();
+        let mut all: Vec<String> = self
+            .listed(provider, livemode)
+            .map(|allowed| allowed.base.clone())
+            .collect();
         all.extend(self.face(provider).filter(|_| !livemode));
         let mode = if livemode { "live" } else { "test" };
         if all.is_empty() {
-            return format!("There is no address for {provider} in {mode} mode; providers.addresses adds one.");
+            return format!(
+                "There is no address for {provider} in {mode} mode; providers.addresses adds one."
+            );
         }
-        format!("In {mode} mode {provider} is called at {}; providers.addresses adds to them.", all.join(", "))
+        format!(
+            "In {mode} mode {provider} is called at {}; providers.addresses adds to them.",
+            all.join(", ")
+        )
     }
 }
 
 fn canonical(base: &str) -> Option<String> {
-    base_address(base).ok().map(|url| url.origin().ascii_serialization())
+    base_address(base)
+        .ok()
+        .map(|url| url.origin().ascii_serialization())
 }
 
 #[cfg(test)]

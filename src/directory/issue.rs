@@ -24,7 +24,13 @@ pub enum IssueError {
 /// # Errors
 /// [`IssueError`].
 pub async fn full_key(store: &Store, owner: &Owner) -> Result<String, IssueError> {
-    named_key(store, owner, Some("demo"), &Scope::iter().collect::<Vec<_>>()).await
+    named_key(
+        store,
+        owner,
+        Some("demo"),
+        &Scope::iter().collect::<Vec<_>>(),
+    )
+    .await
 }
 
 /// A merchant's id by its name; made when there is none.
@@ -32,7 +38,9 @@ pub async fn full_key(store: &Store, owner: &Owner) -> Result<String, IssueError
 /// # Errors
 /// [`IssueError`].
 pub async fn merchant(store: &Store, name: &str) -> Result<String, IssueError> {
-    Ok(store.merchant(name, &id::new(Kind::Merchant)?, Clock::new().now()).await?)
+    Ok(store
+        .merchant(name, &id::new(Kind::Merchant)?, Clock::new().now())
+        .await?)
 }
 
 /// A new API key. This is the only moment at which anybody can read it.

@@ -1,5 +1,6 @@
-//! API keys in memory: all that are in use, so that a key that is not among them costs the database nothing. Whether
-//! they are still right is asked of the database by [`super::Directory`]; here is only what was read, and when.
+//! API keys in memory: all that are in use, so that a key that is not among them costs the database
+//! nothing. Whether they are still right is asked of the database by [`super::Directory`]; here is
+//! only what was read, and when.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -9,13 +10,14 @@ use std::time::{Duration, Instant};
 use crate::domain::Timestamp;
 use crate::store::KeyRow;
 
-/// What was read of keys is believed for so long: a key that is revoked works nowhere a second later, also on a gateway
-/// that hears nothing from the database any more.
+/// What was read of keys is believed for so long: a key that is revoked works nowhere a second
+/// later, also on a gateway that hears nothing from the database any more.
 pub(super) const BELIEVED: Duration = Duration::from_millis(900);
-/// Between two questions for the sake of a key that is not known, at least this long, however many ask: whoever asks in
-/// between waits for the next answer.
+/// Between two questions for the sake of a key that is not known, at least this long, however many
+/// ask: whoever asks in between waits for the next answer.
 pub(super) const APART: Duration = Duration::from_millis(100);
-/// A use is noted only when the one noted before is so much older: the memory of busy keys stays where it is.
+/// A use is noted only when the one noted before is so much older: the memory of busy keys stays
+/// where it is.
 const WORTH_NOTING_MS: i64 = 1_000;
 
 /// A key that is in use.
@@ -30,7 +32,11 @@ pub struct Key {
 impl Key {
     fn of(row: KeyRow) -> Self {
         let at = row.last_used_at.map_or(0, |at| at.0);
-        Self { row, used_ms: AtomicI64::new(at), written_ms: AtomicI64::new(at) }
+        Self {
+            row,
+            used_ms: AtomicI64::new(at),
+            written_ms: AtomicI64::new(at),
+        }
     }
 
     /// It is being used.
@@ -69,7 +75,12 @@ pub(super) struct Keys {
 
 impl Keys {
     fn now(&self) -> Arc<HashMap<String, Arc<Key>>> {
-        Arc::clone(&self.by_digest.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(
+            &self
+                .by_digest
+                .read()
+                .unwrap_or_else(PoisonError::into_inner),
+        )
     }
 
     pub(super) fn get(&self, digest: &str) -> Option<Arc<Key>> {
@@ -79,7 +90,11 @@ impl Keys {
     /// When a key was last used, as far as this gateway knows; also of one that was just revoked.
     pub(super) fn last_used(&self, id: &str) -> Option<Timestamp> {
         let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
-        self.now().values().chain(gone.iter()).find(|key| key.row.id == id)?.last_used()
+        self.now()
+            .values()
+            .chain(gone.iter())
+            .find(|key| key.row.id == id)?
+            .last_used()
     }
 
     pub(super) fn len(&self) -> usize {
@@ -91,31 +106,56 @@ impl Keys {
         let before = self.now();
         let next = rows.into_iter().map(|row| {
             let known = before.get(&row.digest).filter(|known| known.is_same(&row));
-            (row.digest.clone(), known.cloned().unwrap_or_else(|| Arc::new(Key::of(row))))
+            (
+                row.digest.clone(),
+                known.cloned().unwrap_or_else(|| Arc::new(Key::of(row))),
+            )
         });
         let next: HashMap<String, Arc<Key>> = next.collect();
 
-        let is_kept = |key: &Arc<Key>| next.get(&key.row.digest).is_some_and(|kept| Arc::ptr_eq(kept, key));
-        let gone = before.values().filter(|key| !is_kept(key) && key.unwritten().is_some()).cloned();
-        self.gone.lock().unwrap_or_else(PoisonError::into_inner).extend(gone);
-        *self.by_digest.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        let is_kept = |key: &Arc<Key>| {
+            next.get(&key.row.digest)
+                .is_some_and(|kept| Arc::ptr_eq(kept, key))
+        };
+        let gone = before
+            .values()
+            .filter(|key| !is_kept(key) && key.unwritten().is_some())
+            .cloned();
+        self.gone
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .extend(gone);
+        *self
+            .by_digest
+            .write()
+            .unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
     }
 
     /// What stands here was true at `at`.
     pub(super) fn confirm(&self, at: Instant) {
-        let mut confirmed = self.confirmed.write().unwrap_or_else(PoisonError::into_inner);
+        let mut confirmed = self
+            .confirmed
+            .write()
+            .unwrap_or_else(PoisonError::into_inner);
         *confirmed = (*confirmed).max(Some(at));
     }
 
     pub(super) fn confirmed(&self) -> Option<Instant> {
-        *self.confirmed.read().unwrap_or_else(PoisonError::into_inner)
+        *self
+            .confirmed
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Keys that were used since that was last written down.
     pub(super) fn used(&self) -> Vec<(String, Timestamp)> {
         let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
         let news = |key: &Arc<Key>| Some((key.row.id.clone(), key.unwritten()?));
-        self.now().values().chain(gone.iter()).filter_map(news).collect()
+        self.now()
+            .values()
+            .chain(gone.iter())
+            .filter_map(news)
+            .collect()
     }
 
     pub(super) fn written(&self, used: &[(String, Timestamp)]) {

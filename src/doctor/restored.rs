@@ -1,5 +1,6 @@
-//! `interlock doctor --restored`: asks the providers about everything live that is open in a database that was brought back,
-//! and says what they know. It changes no payment: gateways ask, too, and book what they hear.
+//! `interlock doctor --restored`: asks the providers about everything live that is open in a
+//! database that was brought back, and says what they know. It changes no payment: gateways ask,
+//! too, and book what they hear.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -67,13 +68,20 @@ const UNKNOWN: &str = "nobody knows";
 /// [`NotAsked`].
 pub async fn run(config: &Config, out: &mut dyn Write) -> Result<Answers, NotAsked> {
     let store = Store::look(&config.database_url(), super::CONNECTIONS).await?;
-    let vault = vault(config).map_err(|_| NotAsked::Config("the key for stored credentials".to_owned()))?;
-    let addresses = addresses(config).await.map_err(|e| NotAsked::Config(e.to_string()))?;
+    let vault =
+        vault(config).map_err(|_| NotAsked::Config("the key for stored credentials".to_owned()))?;
+    let addresses = addresses(config)
+        .await
+        .map_err(|e| NotAsked::Config(e.to_string()))?;
     let mut opened: BTreeMap<String, Arc<dyn Provider>> = BTreeMap::new();
     for row in store.accounts(AllOwners).await? {
         match super::provider(&addresses, &row, &vault) {
             Ok(provider) => drop(opened.insert(row.id, provider)),
-            Err(_) => writeln!(out, "account {} cannot be opened: see `interlock doctor`", row.id)?,
+            Err(_) => writeln!(
+                out,
+                "account {} cannot be opened: see `interlock doctor`",
+                row.id
+            )?,
         }
     }
 
@@ -84,14 +92,21 @@ pub async fn run(config: &Config, out: &mut dyn Write) -> Result<Answers, NotAsk
         let page = store.unsettled(AllOwners, after.as_deref(), PAGE).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.payment.id.clone());
-        let questions: Vec<_> = page.iter().flat_map(|aggregate| questions(config, &opened, aggregate)).collect();
+        let questions: Vec<_> = page
+            .iter()
+            .flat_map(|aggregate| questions(config, &opened, aggregate))
+            .collect();
         let mut asked = stream::iter(questions).buffer_unordered(AT_ONCE);
         while let Some(answer) = asked.next().await {
             answers.open += 1;
             if answer.said == UNKNOWN {
                 answers.unknown += 1;
                 if answers.unknown <= NAMED {
-                    writeln!(out, "nobody knows about {} ({})", answer.what, answer.provider)?;
+                    writeln!(
+                        out,
+                        "nobody knows about {} ({})",
+                        answer.what, answer.provider
+                    )?;
                 }
             }
             *said.entry((answer.provider, answer.said)).or_default() += 1;
@@ -105,8 +120,9 @@ pub async fn run(config: &Config, out: &mut dyn Write) -> Result<Answers, NotAsk
     }
     writeln!(
         out,
-        "Gateways book what is paid or over by themselves. Orders and refunds that were made after the backup are in no \
-         row: providers' consoles and statements show them, under numbers that begin as they did before."
+        "Gateways book what is paid or over by themselves. Orders and refunds that were made after \
+        the backup are in no row: providers' consoles and statements show them, under numbers that \
+        begin as they did before."
     )?;
     Ok(answers)
 }
@@ -117,20 +133,35 @@ fn questions<'a>(
     opened: &'a BTreeMap<String, Arc<dyn Provider>>,
     aggregate: &'a Aggregate,
 ) -> impl Iterator<Item = std::pin::Pin<Box<dyn Future<Output = Answer> + 'a>>> {
-    let attempts = aggregate.attempts.iter().filter(|attempt| is_open(attempt.status));
-    let attempts = attempts.map(move |attempt| -> std::pin::Pin<Box<dyn Future<Output = Answer> + 'a>> {
-        Box::pin(about_attempt(config, opened.get(&attempt.account_id), attempt))
-    });
-    let refunds = aggregate.refunds.iter().filter(|refund| refund.status == refund::State::Pending);
-    attempts.chain(refunds.map(move |refund| -> std::pin::Pin<Box<dyn Future<Output = Answer> + 'a>> {
-        Box::pin(about_refund(config, opened, aggregate, refund))
-    }))
+    let attempts = aggregate
+        .attempts
+        .iter()
+        .filter(|attempt| is_open(attempt.status));
+    let attempts = attempts.map(
+        move |attempt| -> std::pin::Pin<Box<dyn Future<Output = Answer> + 'a>> {
+            Box::pin(about_attempt(
+                config,
+                opened.get(&attempt.account_id),
+                attempt,
+            ))
+        },
+    );
+    let refunds = aggregate
+        .refunds
+        .iter()
+        .filter(|refund| refund.status == refund::State::Pending);
+    attempts.chain(refunds.map(
+        move |refund| -> std::pin::Pin<Box<dyn Future<Output = Answer> + 'a>> {
+            Box::pin(about_refund(config, opened, aggregate, refund))
+        },
+    ))
 }
 
 /// Whether its end is not known for certain.
 const fn is_open(status: attempt::State) -> bool {
     use attempt::State::{
-        Abandoned, AwaitingPayer, Captured, Closing, Dead, Reversed, Reversing, Sending, Superseded, Unknown,
+        Abandoned, AwaitingPayer, Captured, Closing, Dead, Reversed, Reversing, Sending,
+        Superseded, Unknown,
     };
     match status {
         Sending | Unknown | AwaitingPayer | Closing | Reversing | Abandoned | Superseded => true,
@@ -140,15 +171,26 @@ const fn is_open(status: attempt::State) -> bool {
 
 fn call(timeout_ms: i64) -> Call {
     let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
-    Call { now: Clock::new().now().utc(), timeout }
+    Call {
+        now: Clock::new().now().utc(),
+        timeout,
+    }
 }
 
-async fn about_attempt(config: &Config, provider: Option<&Arc<dyn Provider>>, attempt: &Attempt) -> Answer {
+async fn about_attempt(
+    config: &Config,
+    provider: Option<&Arc<dyn Provider>>,
+    attempt: &Attempt,
+) -> Answer {
     let said = match provider {
         None => UNKNOWN,
         Some(provider) => {
             let call = call(config.payments.query_timeout_ms);
-            match provider.query(&call::reference(attempt), &call).await.outcome {
+            match provider
+                .query(&call::reference(attempt), &call)
+                .await
+                .outcome
+            {
                 Queried::Paid(_) => "paid",
                 Queried::Payable => "can still be paid",
                 Queried::Closed => "closed",
@@ -158,7 +200,11 @@ async fn about_attempt(config: &Config, provider: Option<&Arc<dyn Provider>>, at
             }
         }
     };
-    Answer { what: format!("attempt {}", attempt.id), provider: attempt.provider.to_string(), said }
+    Answer {
+        what: format!("attempt {}", attempt.id),
+        provider: attempt.provider.to_string(),
+        said,
+    }
 }
 
 async fn about_refund(
@@ -182,7 +228,11 @@ async fn about_refund(
                 reason: None,
                 notify_url: String::new(),
             };
-            match provider.query_refund(&order, &call(config.payments.refund_timeout_ms)).await.outcome {
+            match provider
+                .query_refund(&order, &call(config.payments.refund_timeout_ms))
+                .await
+                .outcome
+            {
                 RefundQueried::Done => "refund carried out",
                 RefundQueried::Accepted => "refund under way",
                 RefundQueried::NotFound => "refund not found",
@@ -193,5 +243,9 @@ async fn about_refund(
         _ => UNKNOWN,
     };
     let provider = attempt.map_or_else(String::new, |attempt| attempt.provider.to_string());
-    Answer { what: format!("refund {}", refund.id), provider, said }
+    Answer {
+        what: format!("refund {}", refund.id),
+        provider,
+        said,
+    }
 }

@@ -1,4 +1,5 @@
-//! An attempt: one try to get a payment done over one route. Its states, and what becomes of money it captured.
+//! An attempt: one try to get a payment done over one route. Its states, and what becomes of money
+//! it captured.
 
 use providers::money::Money;
 use providers::order::Flow;
@@ -110,9 +111,17 @@ impl State {
                 | S::Dead,
                 E::Die,
             ) => Ok(S::Dead),
-            (S::Reversing | S::Abandoned | S::Superseded | S::Dead | S::Captured, E::Reversed) => Ok(S::Reversed),
+            (S::Reversing | S::Abandoned | S::Superseded | S::Dead | S::Captured, E::Reversed) => {
+                Ok(S::Reversed)
+            }
             (
-                S::AwaitingPayer | S::Abandoned | S::Superseded | S::Reversing | S::Captured | S::Dead | S::Reversed,
+                S::AwaitingPayer
+                | S::Abandoned
+                | S::Superseded
+                | S::Reversing
+                | S::Captured
+                | S::Dead
+                | S::Reversed,
                 E::Shown,
             )
             | (
@@ -151,13 +160,24 @@ impl State {
                 E::Supersede,
             )
             | (
-                S::Abandoned | S::Closing | S::Superseded | S::Reversing | S::Captured | S::Dead | S::Reversed,
+                S::Abandoned
+                | S::Closing
+                | S::Superseded
+                | S::Reversing
+                | S::Captured
+                | S::Dead
+                | S::Reversed,
                 E::Reverse,
             )
             | (S::Captured | S::Reversed, E::Capture | E::Die)
-            | (S::Sending | S::Unknown | S::AwaitingPayer | S::Closing | S::Reversed, E::Reversed) => {
-                Err(Illegal { machine: "attempt", state: self.to_string(), event: event.to_string() })
-            }
+            | (
+                S::Sending | S::Unknown | S::AwaitingPayer | S::Closing | S::Reversed,
+                E::Reversed,
+            ) => Err(Illegal {
+                machine: "attempt",
+                state: self.to_string(),
+                event: event.to_string(),
+            }),
         }
     }
 
@@ -165,8 +185,14 @@ impl State {
     #[must_use]
     pub fn is_live(self) -> bool {
         match self {
-            Self::Sending | Self::Unknown | Self::AwaitingPayer | Self::Closing | Self::Reversing => true,
-            Self::Abandoned | Self::Superseded | Self::Captured | Self::Dead | Self::Reversed => false,
+            Self::Sending
+            | Self::Unknown
+            | Self::AwaitingPayer
+            | Self::Closing
+            | Self::Reversing => true,
+            Self::Abandoned | Self::Superseded | Self::Captured | Self::Dead | Self::Reversed => {
+                false
+            }
         }
     }
 
@@ -247,7 +273,11 @@ impl Disposition {
             | (D::Kept | D::RefundDue | D::Refunded | D::ReturnedByProvider, E::OweRefund)
             | (D::Kept | D::Held | D::Refunded | D::ReturnedByProvider, E::Refunded)
             | (D::Kept | D::RefundDue | D::Refunded | D::ReturnedByProvider, E::Returned) => {
-                Err(Illegal { machine: "disposition", state: self.to_string(), event: event.to_string() })
+                Err(Illegal {
+                    machine: "disposition",
+                    state: self.to_string(),
+                    event: event.to_string(),
+                })
             }
         }
     }
@@ -324,10 +354,11 @@ pub struct Attempt {
     pub questions: i32,
     /// What its last reversal was told.
     pub reversal: Option<Reversal>,
-    /// Whether a reversal of it may still take effect: it is on its way, or ended without an answer.
+    /// Whether a reversal of it may still take effect: it is on its way, or ended without an
+    /// answer.
     pub reversal_in_doubt: bool,
-    /// Since when the provider does not find it, its reversal having been answered; or says that it is closed, whatever became
-    /// of its reversal.
+    /// Since when the provider does not find it, its reversal having been answered; or says that it
+    /// is closed, whatever became of its reversal.
     pub not_found_since: Option<Timestamp>,
     /// The provider took the money too late and gives it back by itself.
     pub returning: bool,
@@ -345,8 +376,8 @@ impl Attempt {
         Ok(())
     }
 
-    /// A verified notification says that it was paid, which is to be confirmed: an answer that denies it may be of before, and
-    /// the questions begin again. A reversal counts its own.
+    /// A verified notification says that it was paid, which is to be confirmed: an answer that
+    /// denies it may be of before, and the questions begin again. A reversal counts its own.
     pub fn tell_paid(&mut self) {
         let is_news = !self.told_paid || self.next_check_at.is_none();
         if is_news && self.status != State::Reversing {
@@ -366,8 +397,14 @@ mod tests {
         let mut table = String::new();
         for state in State::iter() {
             for event in Event::iter() {
-                let next = state.on(event).map_or_else(|_| "-".to_owned(), |s| s.to_string());
-                table.push_str(&format!("{:15} {:10} {next}\n", state.to_string(), event.to_string()));
+                let next = state
+                    .on(event)
+                    .map_or_else(|_| "-".to_owned(), |s| s.to_string());
+                table.push_str(&format!(
+                    "{:15} {:10} {next}\n",
+                    state.to_string(),
+                    event.to_string()
+                ));
             }
         }
         insta::assert_snapshot!(table);
@@ -378,8 +415,14 @@ mod tests {
         let mut table = String::new();
         for state in Disposition::iter() {
             for event in DispositionEvent::iter() {
-                let next = state.on(event).map_or_else(|_| "-".to_owned(), |s| s.to_string());
-                table.push_str(&format!("{:21} {:11} {next}\n", state.to_string(), event.to_string()));
+                let next = state
+                    .on(event)
+                    .map_or_else(|_| "-".to_owned(), |s| s.to_string());
+                table.push_str(&format!(
+                    "{:21} {:11} {next}\n",
+                    state.to_string(),
+                    event.to_string()
+                ));
             }
         }
         insta::assert_snapshot!(table);

@@ -16,7 +16,9 @@ pub struct NoRandomness;
 /// [`NoRandomness`] when the operating system gives none.
 pub fn random<const N: usize>() -> Result<[u8; N], NoRandomness> {
     let mut bytes = [0; N];
-    SystemRandom::new().fill(&mut bytes).map_err(|_| NoRandomness)?;
+    SystemRandom::new()
+        .fill(&mut bytes)
+        .map_err(|_| NoRandomness)?;
     Ok(bytes)
 }
 
@@ -45,13 +47,21 @@ fn digits(bits: u128) -> String {
     text
 }
 
-/// The 128 random bits of an id, with its prefix or without; `None` for what [`token`] cannot have made, and for 0.
+/// The 128 random bits of an id, with its prefix or without; `None` for what [`token`] cannot have
+/// made, and for 0.
 #[must_use]
 pub fn bits(id: &str) -> Option<u128> {
     let token = id.rsplit('_').next().filter(|token| token.len() == TOKEN)?;
-    let digit = |byte: u8| DIGITS.iter().position(|digit| *digit == byte).and_then(|at| u128::try_from(at).ok());
+    let digit = |byte: u8| {
+        DIGITS
+            .iter()
+            .position(|digit| *digit == byte)
+            .and_then(|at| u128::try_from(at).ok())
+    };
     let mut digits = token.bytes().rev().map(digit);
-    let bits = digits.try_fold(0_u128, |bits, digit| bits.checked_mul(62)?.checked_add(digit?))?;
+    let bits = digits.try_fold(0_u128, |bits, digit| {
+        bits.checked_mul(62)?.checked_add(digit?)
+    })?;
     (bits != 0).then_some(bits)
 }
 
@@ -123,8 +133,8 @@ pub fn provider_no_of(prefix: &InstallationPrefix, bits: u128) -> String {
     format!("{prefix}{}", digits(bits))
 }
 
-/// A number for an order or a refund at a provider: the installation's prefix and 22 random characters, in all at
-/// most 32 of `[0-9A-Za-z]`, never reused.
+/// A number for an order or a refund at a provider: the installation's prefix and 22 random
+/// characters, in all at most 32 of `[0-9A-Za-z]`, never reused.
 ///
 /// # Errors
 /// [`NoRandomness`].
@@ -132,14 +142,22 @@ pub fn provider_no(prefix: &InstallationPrefix) -> Result<String, NoRandomness> 
     Ok(provider_no_of(prefix, u128::from_be_bytes(random::<16>()?)))
 }
 
-/// The number of a refund at its provider: it begins as the number of the order does, or as that which was given up before
-/// it, and follows from that, the merchant's number and how many were given up. So a refund that is asked for again after
-/// its row was lost, by a restore, is the same refund to the provider. As hard to guess as the order's number.
+/// The number of a refund at its provider: it begins as the number of the order does, or as that
+/// which was given up before it, and follows from that, the merchant's number and how many were
+/// given up. So a refund that is asked for again after its row was lost, by a restore, is the same
+/// refund to the provider. As hard to guess as the order's number.
 #[must_use]
 pub fn refund_no(after: &str, merchant_refund_no: &str, given_up: usize) -> String {
     let digest = Sha256::digest(format!("refund\0{after}\0{merchant_refund_no}\0{given_up}"));
-    let bits = digest.iter().take(16).fold(0_u128, |bits, byte| (bits << 8) | u128::from(*byte));
-    let prefix = after.len().checked_sub(TOKEN).and_then(|end| after.get(..end)).unwrap_or_default();
+    let bits = digest
+        .iter()
+        .take(16)
+        .fold(0_u128, |bits, byte| (bits << 8) | u128::from(*byte));
+    let prefix = after
+        .len()
+        .checked_sub(TOKEN)
+        .and_then(|end| after.get(..end))
+        .unwrap_or_default();
     format!("{prefix}{}", digits(bits))
 }
 
@@ -155,7 +173,8 @@ impl InstallationPrefix {
         fits.then(|| Self(text.to_owned()))
     }
 
-    /// The prefix of numbers that are made after a restore: two characters longer, so that they still fit.
+    /// The prefix of numbers that are made after a restore: two characters longer, so that they
+    /// still fit.
     #[must_use]
     pub fn in_turn(&self, turn: &str) -> Self {
         Self(format!("{self}{turn}"))
@@ -184,14 +203,21 @@ mod tests {
 
     #[test]
     fn a_refund_that_is_asked_for_again_has_the_number_that_it_had() {
-        let order_no = provider_no(&InstallationPrefix::parse("SHOP2026").unwrap().in_turn("Zz")).unwrap();
+        let order_no =
+            provider_no(&InstallationPrefix::parse("SHOP2026").unwrap().in_turn("Zz")).unwrap();
         let no = refund_no(&order_no, "rf-1", 0);
         assert_eq!((no.len(), &no[..10]), (32, "SHOP2026Zz"));
         assert!(no.bytes().all(|b| b.is_ascii_alphanumeric()));
         assert_eq!(no, refund_no(&order_no, "rf-1", 0));
-        let others =
-            [refund_no(&order_no, "rf-1", 1), refund_no(&order_no, "rf-2", 0), refund_no("SHOP2026Zz", "rf-1", 0)];
-        assert!(!others.contains(&no) && !others.contains(&order_no), "{others:?}");
+        let others = [
+            refund_no(&order_no, "rf-1", 1),
+            refund_no(&order_no, "rf-2", 0),
+            refund_no("SHOP2026Zz", "rf-1", 0),
+        ];
+        assert!(
+            !others.contains(&no) && !others.contains(&order_no),
+            "{others:?}"
+        );
     }
 
     #[test]

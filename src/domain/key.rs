@@ -1,5 +1,5 @@
-//! API keys: what one may do, how it looks, and the digest that is stored in its place. A key is 256 random bits, so a
-//! plain SHA-256 is enough.
+//! API keys: what one may do, how it looks, and the digest that is stored in its place. A key is
+//! 256 random bits, so a plain SHA-256 is enough.
 
 use sha2::{Digest as _, Sha256};
 
@@ -67,5 +67,7 @@ pub fn hex(bytes: &[u8]) -> String {
 /// The scopes of a row: words, separated by blanks.
 #[must_use]
 pub fn scopes(text: &str) -> Vec<Scope> {
-    text.split_whitespace().filter_map(|word| word.parse().ok()).collect()
+    text.split_whitespace()
+        .filter_map(|word| word.parse().ok())
+        .collect()
 }

@@ -1,9 +1,11 @@
-//! The ledger: double entry, append only, whole fen. What a change of a payment means for money is read off the
-//! difference of its two shapes, so that no code path can move money and forget to book it. An entry takes one amount
-//! from one ledger account and gives it to another: it balances whatever is written. Pure; stores nothing.
+//! The ledger: double entry, append only, whole fen. What a change of a payment means for money is
+//! read off the difference of its two shapes, so that no code path can move money and forget to
+//! book it. An entry takes one amount from one ledger account and gives it to another: it balances
+//! whatever is written. Pure; stores nothing.
 //!
-//! A payment's entries are a chain: they count from 1, and each carries the SHA-256 of its own content and of the entry
-//! before it. The payment's row carries the number and the hash of the last one.
+//! A payment's entries are a chain: they count from 1, and each carries the SHA-256 of its own
+//! content and of the entry before it. The payment's row carries the number and the hash of the
+//! last one.
 
 pub mod check;
 mod head;
@@ -17,7 +19,8 @@ use sha2::{Digest as _, Sha256};
 use super::attempt::{Disposition, State};
 use super::{Aggregate, Attempt, Owner, Refund, Timestamp, refund};
 
-/// Where money stands. What a contract with a provider is elsewhere (an account) is named beside it.
+/// Where money stands. What a contract with a provider is elsewhere (an account) is named beside
+/// it.
 #[derive(
     Debug,
     Clone,
@@ -49,7 +52,8 @@ pub enum LedgerAccount {
     RefundDue,
     /// What is promised to payers by refunds that are under way.
     RefundPending,
-    /// What providers take for their service. Posted from their statements; nothing else tells the fee.
+    /// What providers take for their service. Posted from their statements; nothing else tells the
+    /// fee.
     Fees,
 }
 
@@ -66,7 +70,15 @@ impl LedgerAccount {
 
 /// Why an entry was made.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::EnumString, strum::IntoStaticStr, serde::Serialize,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    strum::Display,
+    strum::EnumString,
+    strum::IntoStaticStr,
+    serde::Serialize,
 )]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
@@ -77,7 +89,8 @@ pub enum Cause {
     Captured,
     /// What becomes of it was decided, or decided anew.
     Decided,
-    /// It went back without a refund of ours: the provider returned or reversed it, or a person gave it back there.
+    /// It went back without a refund of ours: the provider returned or reversed it, or a person
+    /// gave it back there.
     WentBack,
     /// A refund was promised.
     RefundPending,
@@ -128,7 +141,8 @@ pub struct Entry {
 }
 
 impl Entry {
-    /// What the hash has to be. The content is one text with a line for each member; no member holds a line break.
+    /// What the hash has to be. The content is one text with a line for each member; no member
+    /// holds a line break.
     #[must_use]
     pub fn computed_hash(&self) -> String {
         let t = &self.transfer;
@@ -159,13 +173,25 @@ impl Entry {
 pub fn sha256(parts: &[&[u8]]) -> String {
     let mut hash = Sha256::new();
     parts.iter().for_each(|part| hash.update(part));
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Hash of a block: of the block before it, its own height and time, and the entries that it seals.
 #[must_use]
-pub fn block_hash(previous: &str, height: i64, sealed_at: Timestamp, entries: i64, entries_hash: &str) -> String {
-    let text = format!("interlock ledger block 1\n{height}\n{}\n{entries}\n{entries_hash}\n{previous}", sealed_at.0);
+pub fn block_hash(
+    previous: &str,
+    height: i64,
+    sealed_at: Timestamp,
+    entries: i64,
+    entries_hash: &str,
+) -> String {
+    let text = format!(
+        "interlock ledger block 1\n{height}\n{}\n{entries}\n{entries_hash}\n{previous}",
+        sealed_at.0
+    );
     sha256(&[text.as_bytes()])
 }
 
@@ -176,7 +202,10 @@ pub fn entries_hash<'a>(entries: impl Iterator<Item = (&'a str, i32, &'a str)>) 
     for (payment_id, seq, entry_hash) in entries {
         hash.update(format!("{payment_id} {seq} {entry_hash}\n"));
     }
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Who holds some money, and whose it is; `None`: it is with the payer.
@@ -184,7 +213,9 @@ type Place = Option<(LedgerAccount, LedgerAccount)>;
 
 /// Where an attempt's captured money stands, but for what its refunds have moved.
 fn place(attempt: &Attempt) -> Place {
-    let (Some(_), Some(disposition)) = (attempt.captured, attempt.disposition) else { return None };
+    let (Some(_), Some(disposition)) = (attempt.captured, attempt.disposition) else {
+        return None;
+    };
     if attempt.status == State::Reversed {
         return None;
     }
@@ -200,7 +231,11 @@ fn place(attempt: &Attempt) -> Place {
 fn place_of_refund(refund: &Refund, rest: Place) -> Place {
     let (_, owner) = rest?;
     // What goes back by itself is owed already.
-    let promised = if refund.automatic { owner } else { LedgerAccount::RefundPending };
+    let promised = if refund.automatic {
+        owner
+    } else {
+        LedgerAccount::RefundPending
+    };
     match refund.status {
         refund::State::Pending => Some((LedgerAccount::AtProvider, promised)),
         refund::State::Abnormal => Some((LedgerAccount::Astray, promised)),
@@ -218,7 +253,11 @@ struct Mover<'a> {
 impl Mover<'_> {
     /// A negative amount goes the other way.
     fn moves(&mut self, cause: Cause, refund_id: Option<&str>, fen: i64, from: Place, to: Place) {
-        let (from, to, fen) = if fen < 0 { (to, from, fen.saturating_neg()) } else { (from, to, fen) };
+        let (from, to, fen) = if fen < 0 {
+            (to, from, fen.saturating_neg())
+        } else {
+            (from, to, fen)
+        };
         match (from, to) {
             (None, None) => {}
             (None, Some((holder, owner))) => self.post(cause, refund_id, holder, owner, fen),
@@ -230,7 +269,14 @@ impl Mover<'_> {
         }
     }
 
-    fn post(&mut self, cause: Cause, refund_id: Option<&str>, debit: LedgerAccount, credit: LedgerAccount, fen: i64) {
+    fn post(
+        &mut self,
+        cause: Cause,
+        refund_id: Option<&str>,
+        debit: LedgerAccount,
+        credit: LedgerAccount,
+        fen: i64,
+    ) {
         let Ok(amount) = Money::fen(fen) else { return };
         if debit == credit || fen == 0 {
             return;
@@ -251,21 +297,34 @@ impl Mover<'_> {
 #[must_use]
 pub fn between(before: Option<&Aggregate>, after: &Aggregate) -> Vec<Transfer> {
     let mut all = Vec::new();
-    for attempt in after.attempts.iter().filter(|attempt| attempt.captured.is_some()) {
+    for attempt in after
+        .attempts
+        .iter()
+        .filter(|attempt| attempt.captured.is_some())
+    {
         let known = before.and_then(|b| b.attempt(&attempt.id));
         let (was, is) = (known.and_then(place), place(attempt));
         let captured = |a: &Attempt| a.captured.map_or(0, Money::minor);
-        let captured_before = known.filter(|k| k.captured.is_some()).map_or(captured(attempt), captured);
-        let mut mover = Mover { attempt, transfers: Vec::new() };
+        let captured_before = known
+            .filter(|k| k.captured.is_some())
+            .map_or(captured(attempt), captured);
+        let mut mover = Mover {
+            attempt,
+            transfers: Vec::new(),
+        };
         let mut rest = captured_before;
         for refund in after.refunds.iter().filter(|r| r.attempt_id == attempt.id) {
             let earlier = before.and_then(|b| b.refunds.iter().find(|r| r.id == refund.id));
-            let is_part_of_the_rest = |r: Option<&Refund>| r.is_none_or(|r| r.status == refund::State::Failed);
+            let is_part_of_the_rest =
+                |r: Option<&Refund>| r.is_none_or(|r| r.status == refund::State::Failed);
             if is_part_of_the_rest(earlier) && is_part_of_the_rest(Some(refund)) {
                 continue;
             }
             rest = rest.saturating_sub(refund.amount.minor());
-            let (from, to) = (earlier.map_or(was, |r| place_of_refund(r, was)), place_of_refund(refund, is));
+            let (from, to) = (
+                earlier.map_or(was, |r| place_of_refund(r, was)),
+                place_of_refund(refund, is),
+            );
             let cause = match refund.status {
                 refund::State::Pending => Cause::RefundPending,
                 refund::State::Succeeded => Cause::RefundSucceeded,
@@ -281,7 +340,13 @@ pub fn between(before: Option<&Aggregate>, after: &Aggregate) -> Vec<Transfer> {
         };
         mover.moves(cause, None, rest, was, is);
         // What was captured is never changed; were it, the ledger would follow.
-        mover.moves(Cause::Captured, None, captured(attempt).saturating_sub(captured_before), None, is);
+        mover.moves(
+            Cause::Captured,
+            None,
+            captured(attempt).saturating_sub(captured_before),
+            None,
+            is,
+        );
         // Money comes in before any of it goes back.
         mover.transfers.sort_by_key(|t| t.cause != Cause::Captured);
         all.append(&mut mover.transfers);
@@ -289,14 +354,21 @@ pub fn between(before: Option<&Aggregate>, after: &Aggregate) -> Vec<Transfer> {
     all
 }
 
-/// The entries of a change, chained to the payment's last one, and the new end of its chain. A payment that was there
-/// before the ledger gets its opening entries first.
+/// The entries of a change, chained to the payment's last one, and the new end of its chain. A
+/// payment that was there before the ledger gets its opening entries first.
 #[must_use]
-pub fn entries(before: Option<&Aggregate>, after: &Aggregate, now: Timestamp) -> (Vec<Entry>, Head) {
+pub fn entries(
+    before: Option<&Aggregate>,
+    after: &Aggregate,
+    now: Timestamp,
+) -> (Vec<Entry>, Head) {
     let head = before.and_then(|b| b.payment.ledger.clone());
     let mut transfers = Vec::new();
     if let (Some(before), None) = (before, &head) {
-        transfers.extend(between(None, before).into_iter().map(|t| Transfer { cause: Cause::Opening, ..t }));
+        transfers.extend(between(None, before).into_iter().map(|t| Transfer {
+            cause: Cause::Opening,
+            ..t
+        }));
     }
     transfers.extend(between(before, after));
     let mut head = head.unwrap_or_default();
@@ -313,7 +385,10 @@ pub fn entries(before: Option<&Aggregate>, after: &Aggregate, now: Timestamp) ->
                 hash: String::new(),
             };
             entry.hash = entry.computed_hash();
-            head = Head { entries: entry.seq, hash: entry.hash.clone() };
+            head = Head {
+                entries: entry.seq,
+                hash: entry.hash.clone(),
+            };
             entry
         })
         .collect();
@@ -336,14 +411,16 @@ pub fn balances<'a>(entries: impl Iterator<Item = &'a Entry>) -> Balances {
     sums
 }
 
-/// What the rows of a payment say that its entries have to add up to. Counted from the rows alone, by another way than
-/// entries are made, so that each of the two finds the other's mistakes.
+/// What the rows of a payment say that its entries have to add up to. Counted from the rows alone,
+/// by another way than entries are made, so that each of the two finds the other's mistakes.
 #[must_use]
 pub fn expected(aggregate: &Aggregate) -> Balances {
     use LedgerAccount as A;
     let mut sums = Balances::new();
     for attempt in &aggregate.attempts {
-        let Some(captured) = attempt.captured.map(|money| i128::from(money.minor())) else { continue };
+        let Some(captured) = attempt.captured.map(|money| i128::from(money.minor())) else {
+            continue;
+        };
         let owner = match attempt.disposition {
             _ if attempt.status == State::Reversed => continue,
             Some(Disposition::Kept) => A::Kept,
@@ -352,15 +429,26 @@ pub fn expected(aggregate: &Aggregate) -> Balances {
             Some(Disposition::Refunded | Disposition::ReturnedByProvider) | None => continue,
         };
         let refunds = |automatic: bool, states: &[refund::State]| -> i128 {
-            let is_one =
-                |r: &&Refund| r.attempt_id == attempt.id && r.automatic == automatic && states.contains(&r.status);
-            aggregate.refunds.iter().filter(is_one).map(|r| i128::from(r.amount.minor())).sum()
+            let is_one = |r: &&Refund| {
+                r.attempt_id == attempt.id && r.automatic == automatic && states.contains(&r.status)
+            };
+            aggregate
+                .refunds
+                .iter()
+                .filter(is_one)
+                .map(|r| i128::from(r.amount.minor()))
+                .sum()
         };
         use refund::State::{Abnormal, Pending, Succeeded};
         let gone = refunds(true, &[Succeeded]) + refunds(false, &[Succeeded]);
         let astray = refunds(true, &[Abnormal]) + refunds(false, &[Abnormal]);
         let promised = refunds(false, &[Pending, Abnormal]);
-        add(&mut sums, &attempt.id, A::AtProvider, captured - gone - astray);
+        add(
+            &mut sums,
+            &attempt.id,
+            A::AtProvider,
+            captured - gone - astray,
+        );
         add(&mut sums, &attempt.id, A::Astray, astray);
         add(&mut sums, &attempt.id, A::RefundPending, -promised);
         add(&mut sums, &attempt.id, owner, -(captured - gone - promised));

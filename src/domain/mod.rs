@@ -24,7 +24,8 @@ pub use refund::Refund;
 pub use time::{Beijing, Timestamp};
 pub use urgency::{Due, Urgency};
 
-/// An event that does not fit the state it met. Never written: the caller reads again and decides again.
+/// An event that does not fit the state it met. Never written: the caller reads again and decides
+/// again.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{event} is not possible in {machine} state {state}")]
 pub struct Illegal {

@@ -1,5 +1,6 @@
-//! The work list: what needs a person, what a person may do about it, and that it takes two of them. Says what is
-//! allowed for which kind of trouble; whether it is possible now, only the payment's own state machines say.
+//! The work list: what needs a person, what a person may do about it, and that it takes two of
+//! them. Says what is allowed for which kind of trouble; whether it is possible now, only the
+//! payment's own state machines say.
 
 /// What can be done about an entry of the work list.
 #[derive(
@@ -47,19 +48,26 @@ impl Action {
     pub fn effect(self) -> &'static str {
         match self {
             Self::Keep => {
-                "The money is kept. The payment becomes succeeded, also if it had failed, expired or been canceled, and \
-                 the merchant is told so."
+                "The money is kept. The payment becomes succeeded, also if it had failed, expired \
+                or been canceled, and the merchant is told so."
             }
             Self::Refund => "The whole amount is given back to the payer by an automatic refund.",
             Self::Returned => "The money is booked as given back by the provider. Nothing is sent.",
             Self::Refunded => "The money is booked as given back to the payer. Nothing is sent.",
-            Self::NotRefunded => "The refund has failed; its money counts as not refunded. Nothing is sent.",
-            Self::Retry => "Another automatic refund of the whole amount is sent, under a new number.",
+            Self::NotRefunded => {
+                "The refund has failed; its money counts as not refunded. Nothing is sent."
+            }
+            Self::Retry => {
+                "Another automatic refund of the whole amount is sent, under a new number."
+            }
             Self::AskAgain => {
-                "The provider is asked again now, as often as for a new one; what waits to be sent is sent."
+                "The provider is asked again now, as often as for a new one; what waits to be sent \
+                is sent."
             }
             Self::AccountOk => "The account takes new payments again at once.",
-            Self::Acknowledge => "The entry is closed. Nothing else changes; the same trouble makes a new entry.",
+            Self::Acknowledge => {
+                "The entry is closed. Nothing else changes; the same trouble makes a new entry."
+            }
         }
     }
 }
@@ -77,8 +85,11 @@ pub fn actions(kind: &str) -> &'static [Action] {
         "refund_unresolved" => &[A::AskAgain, A::Refunded, A::NotRefunded],
         "refund_needs_funds" => &[A::AskAgain, A::Acknowledge],
         "unresolved" | "payment_stuck" => &[A::AskAgain],
-        // Somebody told of money on an attempt that is proved dead, and its provider does not know of any.
-        "money_unconfirmed" | "account_unavailable" | "console_refund_unconfirmed" => &[A::AskAgain, A::Acknowledge],
+        // Somebody told of money on an attempt that is proved dead, and its provider does not know
+        // of any.
+        "money_unconfirmed" | "account_unavailable" | "console_refund_unconfirmed" => {
+            &[A::AskAgain, A::Acknowledge]
+        }
         "account_refused" => &[A::AccountOk, A::Acknowledge],
         // Other credentials, or `providers.addresses`, mend it; then it ends by itself.
         "account_barred" => &[A::Acknowledge],
@@ -87,7 +98,17 @@ pub fn actions(kind: &str) -> &'static [Action] {
 }
 
 /// What a person's word was.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::EnumString, serde::Serialize, utoipa::ToSchema)]
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    strum::Display,
+    strum::EnumString,
+    serde::Serialize,
+    utoipa::ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 #[schema(as = OperationStepKind)]
@@ -126,12 +147,23 @@ mod tests {
             "notification_mismatch",
         ];
         for action in Action::iter() {
-            assert!(kinds.iter().any(|kind| actions(kind).contains(&action)), "{action}");
+            assert!(
+                kinds.iter().any(|kind| actions(kind).contains(&action)),
+                "{action}"
+            );
             assert!(action.effect().ends_with('.'), "{action}");
         }
-        let undecided = ["capture_mismatch", "capture_returning", "automatic_refund_failed", "unresolved"];
+        let undecided = [
+            "capture_mismatch",
+            "capture_returning",
+            "automatic_refund_failed",
+            "unresolved",
+        ];
         for kind in undecided {
-            assert!(!actions(kind).contains(&Action::Acknowledge), "money in doubt is never only noted: {kind}");
+            assert!(
+                !actions(kind).contains(&Action::Acknowledge),
+                "money in doubt is never only noted: {kind}"
+            );
         }
     }
 }

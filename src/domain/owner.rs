@@ -1,5 +1,6 @@
-//! Whom something belongs to: a merchant in a mode. A shop's test payments and its live ones are as strange to each other
-//! as two shops' are, so nothing below the API knows a merchant without its mode, and what reads over all owners says so.
+//! Whom something belongs to: a merchant in a mode. A shop's test payments and its live ones are as
+//! strange to each other as two shops' are, so nothing below the API knows a merchant without its
+//! mode, and what reads over all owners says so.
 
 use std::fmt;
 
@@ -18,7 +19,10 @@ impl Owner {
     /// The owner that the columns `merchant_id` and `livemode` of a row name.
     #[must_use]
     pub fn of(merchant: impl Into<String>, livemode: bool) -> Self {
-        Self { merchant: merchant.into(), mode: Mode::of(livemode) }
+        Self {
+            merchant: merchant.into(),
+            mode: Mode::of(livemode),
+        }
     }
 
     /// Real money?
@@ -35,8 +39,8 @@ impl fmt::Display for Owner {
     }
 }
 
-/// Says that a read is meant to see what belongs to anybody: for workers, which go on with whatever is due, and for
-/// operators. Never for an answer to a merchant.
+/// Says that a read is meant to see what belongs to anybody: for workers, which go on with whatever
+/// is due, and for operators. Never for an answer to a merchant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AllOwners;
 
@@ -49,8 +53,8 @@ pub enum Whose<'a> {
     AllIn(Mode),
 }
 
-/// The mode that public pages, incidents and alerts speak of: live as soon as there is a live account, and test only until
-/// then. `owners` are those of all accounts.
+/// The mode that public pages, incidents and alerts speak of: live as soon as there is a live
+/// account, and test only until then. `owners` are those of all accounts.
 pub fn spoken_mode<'a>(mut owners: impl Iterator<Item = &'a Owner>) -> Mode {
     Mode::of(owners.any(Owner::is_live))
 }
@@ -63,7 +67,10 @@ mod tests {
     fn one_live_account_is_enough_to_be_spoken_of() {
         let (test, live) = (Owner::of("mer_1", false), Owner::of("mer_1", true));
         assert_ne!(test, live, "a merchant's modes are two owners");
-        assert_eq!((test.to_string(), live.to_string()), ("mer_1 test".to_owned(), "mer_1 live".to_owned()));
+        assert_eq!(
+            (test.to_string(), live.to_string()),
+            ("mer_1 test".to_owned(), "mer_1 live".to_owned())
+        );
         for (owners, mode) in [
             (vec![], Mode::Test),
             (vec![&test], Mode::Test),

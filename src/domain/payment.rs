@@ -1,4 +1,5 @@
-//! A payment: what the merchant asked for, once. Its states, and the payment together with its attempts and refunds.
+//! A payment: what the merchant asked for, once. Its states, and the payment together with its
+//! attempts and refunds.
 
 use providers::money::{Currency, Money};
 use providers::order::{Flow, Store};
@@ -75,7 +76,9 @@ impl State {
         use Event as E;
         use State as S;
         match (self, event) {
-            (S::Created | S::RequiresAction | S::Processing, E::OfferShown) => Ok(S::RequiresAction),
+            (S::Created | S::RequiresAction | S::Processing, E::OfferShown) => {
+                Ok(S::RequiresAction)
+            }
             (S::Created | S::RequiresAction | S::Processing, E::OfferGone) => Ok(S::Created),
             (S::Created | S::RequiresAction | S::Processing, E::Doubt) => Ok(S::Processing),
             (S::Created | S::RequiresAction | S::Processing, E::Captured) => Ok(S::Succeeded),
@@ -86,8 +89,18 @@ impl State {
             (S::Created | S::RequiresAction | S::Processing | S::Succeeded, E::Adopt)
             | (
                 S::Succeeded | S::Failed | S::Canceled | S::Expired,
-                E::OfferShown | E::OfferGone | E::Doubt | E::Captured | E::Fail | E::Cancel | E::Expire,
-            ) => Err(Illegal { machine: "payment", state: self.to_string(), event: event.to_string() }),
+                E::OfferShown
+                | E::OfferGone
+                | E::Doubt
+                | E::Captured
+                | E::Fail
+                | E::Cancel
+                | E::Expire,
+            ) => Err(Illegal {
+                machine: "payment",
+                state: self.to_string(),
+                event: event.to_string(),
+            }),
         }
     }
 
@@ -134,11 +147,13 @@ pub struct Payment {
     pub metadata: serde_json::Value,
     /// Which time the routes are being gone through.
     pub round: i32,
-    /// Grows with every change: the compare-and-set of everything that belongs to the payment, and its fencing number.
+    /// Grows with every change: the compare-and-set of everything that belongs to the payment, and
+    /// its fencing number.
     pub version: i64,
     /// When the payment itself goes on: the next round of routes, or its expiry.
     pub resume_at: Option<Timestamp>,
-    /// Since when no route is able to take it. Its place among those that wait, until it gets an offer or ends.
+    /// Since when no route is able to take it. Its place among those that wait, until it gets an
+    /// offer or ends.
     pub parked_at: Option<Timestamp>,
     /// Until then one worker has it.
     pub lease_until: Option<Timestamp>,
@@ -150,7 +165,8 @@ pub struct Payment {
     pub created_at: Timestamp,
     /// From then on no new offer is made, and the last one is being ended.
     pub expires_at: Timestamp,
-    /// The end of its chain of ledger entries; `None` for one that was there before the ledger, until it is opened.
+    /// The end of its chain of ledger entries; `None` for one that was there before the ledger,
+    /// until it is opened.
     pub ledger: Option<Head>,
 }
 
@@ -186,8 +202,8 @@ pub struct Line {
     pub flow: Flow,
 }
 
-/// A payment with everything that belongs to it. It changes as one: whoever writes any of it compares and sets
-/// `payment.version`.
+/// A payment with everything that belongs to it. It changes as one: whoever writes any of it
+/// compares and sets `payment.version`.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Aggregate {
     /// The payment.
@@ -202,7 +218,10 @@ impl Aggregate {
     /// The line that it stands in while no route is able.
     #[must_use]
     pub fn line(&self) -> Line {
-        Line { owner: self.payment.owner.clone(), flow: self.payment.flow }
+        Line {
+            owner: self.payment.owner.clone(),
+            flow: self.payment.flow,
+        }
     }
 
     /// The attempt that is alive: at most one, and the database sees to that too.
@@ -214,7 +233,9 @@ impl Aggregate {
     /// The attempt whose money is kept.
     #[must_use]
     pub fn kept(&self) -> Option<&Attempt> {
-        self.attempts.iter().find(|a| a.disposition == Some(attempt::Disposition::Kept))
+        self.attempts
+            .iter()
+            .find(|a| a.disposition == Some(attempt::Disposition::Kept))
     }
 
     /// An attempt by its id.
@@ -236,7 +257,9 @@ impl Aggregate {
     /// Whether some offer that a payer may have seen could still be paid.
     #[must_use]
     pub fn may_still_be_paid(&self) -> bool {
-        self.attempts.iter().any(|a| a.status.may_be_paid_by_a_payer())
+        self.attempts
+            .iter()
+            .any(|a| a.status.may_be_paid_by_a_payer())
     }
 
     /// Fen that came in on the kept attempt.
@@ -263,7 +286,10 @@ impl Aggregate {
     }
 
     fn claimed_fen(&self, attempt_id: &str, counts: impl Fn(&Refund) -> bool) -> i64 {
-        let of_attempt = self.refunds.iter().filter(|r| r.attempt_id == attempt_id && counts(r));
+        let of_attempt = self
+            .refunds
+            .iter()
+            .filter(|r| r.attempt_id == attempt_id && counts(r));
         let claimed = of_attempt.filter(|r| r.status != refund::State::Failed || r.told_done);
         claimed.map(|r| r.amount.minor()).sum()
     }
@@ -271,7 +297,10 @@ impl Aggregate {
     /// Whether the money of a refund that has failed is not promised to another one by now.
     #[must_use]
     pub fn still_fits(&self, failed: &Refund) -> bool {
-        let captured = self.attempt(&failed.attempt_id).and_then(|a| a.captured).map_or(0, Money::minor);
+        let captured = self
+            .attempt(&failed.attempt_id)
+            .and_then(|a| a.captured)
+            .map_or(0, Money::minor);
         let others = self.claimed_fen(&failed.attempt_id, |other| other.id != failed.id);
         others.saturating_add(failed.amount.minor()) <= captured
     }
@@ -287,8 +316,14 @@ mod tests {
         let mut table = String::new();
         for state in State::iter() {
             for event in Event::iter() {
-                let next = state.on(event).map_or_else(|_| "-".to_owned(), |s| s.to_string());
-                table.push_str(&format!("{:16} {:12} {next}\n", state.to_string(), event.to_string()));
+                let next = state
+                    .on(event)
+                    .map_or_else(|_| "-".to_owned(), |s| s.to_string());
+                table.push_str(&format!(
+                    "{:16} {:12} {next}\n",
+                    state.to_string(),
+                    event.to_string()
+                ));
             }
         }
         insta::assert_snapshot!(table);

@@ -62,9 +62,11 @@ impl State {
             (S::Pending, E::GoAstray) => Ok(S::Abnormal),
             (S::Succeeded, E::Done)
             | (S::Succeeded | S::Failed, E::Refuse | E::GoAstray)
-            | (S::Abnormal, E::GoAstray) => {
-                Err(Illegal { machine: "refund", state: self.to_string(), event: event.to_string() })
-            }
+            | (S::Abnormal, E::GoAstray) => Err(Illegal {
+                machine: "refund",
+                state: self.to_string(),
+                event: event.to_string(),
+            }),
         }
     }
 }
@@ -106,7 +108,8 @@ pub struct Refund {
     pub txn_time: Option<Timestamp>,
     /// When it was last sent; `None` while it waits for its turn.
     pub sent_at: Option<Timestamp>,
-    /// Whether an earlier sending ended without an answer: from then on a "no" proves nothing by itself.
+    /// Whether an earlier sending ended without an answer: from then on a "no" proves nothing by
+    /// itself.
     pub in_doubt: bool,
     /// When to look at it next.
     pub next_check_at: Option<Timestamp>,
@@ -137,8 +140,14 @@ mod tests {
         let mut table = String::new();
         for state in State::iter() {
             for event in Event::iter() {
-                let next = state.on(event).map_or_else(|_| "-".to_owned(), |s| s.to_string());
-                table.push_str(&format!("{:10} {:10} {next}\n", state.to_string(), event.to_string()));
+                let next = state
+                    .on(event)
+                    .map_or_else(|_| "-".to_owned(), |s| s.to_string());
+                table.push_str(&format!(
+                    "{:10} {:10} {next}\n",
+                    state.to_string(),
+                    event.to_string()
+                ));
             }
         }
         insta::assert_snapshot!(table);

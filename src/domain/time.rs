@@ -1,5 +1,5 @@
-//! Points in time as the database keeps them: whole milliseconds since 1970, UTC, so that both databases
-//! compare and round them alike.
+//! Points in time as the database keeps them: whole milliseconds since 1970, UTC, so that both
+//! databases compare and round them alike.
 
 use chrono::{DateTime, FixedOffset, SecondsFormat, Utc};
 use serde::{Serialize, Serializer};
@@ -49,14 +49,21 @@ impl Timestamp {
     pub fn in_beijing(self) -> Beijing {
         let ms = self.0.saturating_add(i64::from(BEIJING_OFFSET_S) * 1000);
         let day = ms.div_euclid(DAY_MS);
-        Beijing { day, minute: ms.rem_euclid(DAY_MS) / 60_000, weekday: (day + THURSDAY).rem_euclid(7) }
+        Beijing {
+            day,
+            minute: ms.rem_euclid(DAY_MS) / 60_000,
+            weekday: (day + THURSDAY).rem_euclid(7),
+        }
     }
 
     /// When the business day began.
     #[must_use]
     pub fn day_start(self) -> Self {
         let day = self.in_beijing().day;
-        Self(day.saturating_mul(DAY_MS).saturating_sub(i64::from(BEIJING_OFFSET_S) * 1000))
+        Self(
+            day.saturating_mul(DAY_MS)
+                .saturating_sub(i64::from(BEIJING_OFFSET_S) * 1000),
+        )
     }
 
     /// For crates that speak chrono. Out of range (year 262,000) becomes 1970.
@@ -69,7 +76,10 @@ impl Timestamp {
     #[must_use]
     pub fn rfc3339(self) -> String {
         match FixedOffset::east_opt(BEIJING_OFFSET_S) {
-            Some(offset) => self.utc().with_timezone(&offset).to_rfc3339_opts(SecondsFormat::Secs, false),
+            Some(offset) => self
+                .utc()
+                .with_timezone(&offset)
+                .to_rfc3339_opts(SecondsFormat::Secs, false),
             None => self.utc().to_rfc3339_opts(SecondsFormat::Secs, false),
         }
     }
@@ -98,7 +108,10 @@ mod tests {
         let shown = |t: Timestamp| (t.in_beijing().minute, t.in_beijing().weekday);
         assert_eq!(shown(midnight), (0, 3));
         assert_eq!(shown(midnight.plus_ms(-1)), (1439, 2));
-        assert_eq!(midnight.in_beijing().day, midnight.plus_ms(-1).in_beijing().day + 1);
+        assert_eq!(
+            midnight.in_beijing().day,
+            midnight.plus_ms(-1).in_beijing().day + 1
+        );
         assert_eq!(midnight.plus_s(86_399).day_start(), midnight);
         assert_eq!(midnight.plus_ms(-1).day_start(), midnight.plus_s(-86_400));
         assert_eq!(shown(Timestamp(0)), (480, 3), "1970 began on a Thursday");

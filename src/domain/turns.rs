@@ -1,5 +1,5 @@
-//! A line in which everybody takes turns: who has brought thousands waits for a turn after each as those do who have
-//! brought one. Pure.
+//! A line in which everybody takes turns: who has brought thousands waits for a turn after each as
+//! those do who have brought one. Pure.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::Hash;
@@ -23,7 +23,11 @@ impl<K: Hash + Eq + Clone, T> Turns<K, T> {
     /// Nobody waits.
     #[must_use]
     pub fn new() -> Self {
-        Self { waiting: HashMap::new(), order: VecDeque::new(), len: 0 }
+        Self {
+            waiting: HashMap::new(),
+            order: VecDeque::new(),
+            len: 0,
+        }
     }
 
     /// How much waits.
@@ -64,7 +68,9 @@ impl<K: Hash + Eq + Clone, T> Turns<K, T> {
 
     /// Of each who waits, what has waited longest.
     pub fn first_of_each(&self) -> impl Iterator<Item = (&K, &T)> {
-        self.waiting.iter().filter_map(|(who, theirs)| Some((who, theirs.front()?)))
+        self.waiting
+            .iter()
+            .filter_map(|(who, theirs)| Some((who, theirs.front()?)))
     }
 
     fn of(&mut self, who: &K, line_up: fn(&mut VecDeque<K>, K)) -> &mut VecDeque<T> {
@@ -81,7 +87,9 @@ mod tests {
     use super::*;
 
     fn all(turns: &mut Turns<&'static str, u32>) -> String {
-        std::iter::from_fn(|| turns.take()).map(|(who, what)| format!("{who}{what} ")).collect()
+        std::iter::from_fn(|| turns.take())
+            .map(|(who, what)| format!("{who}{what} "))
+            .collect()
     }
 
     #[test]
@@ -105,10 +113,19 @@ mod tests {
         for (who, what) in taken.into_iter().rev() {
             turns.put_back(&who, what);
         }
-        let mut oldest: Vec<_> = turns.first_of_each().map(|(who, what)| (*who, *what)).collect();
+        let mut oldest: Vec<_> = turns
+            .first_of_each()
+            .map(|(who, what)| (*who, *what))
+            .collect();
         oldest.sort_unstable();
         assert_eq!((turns.len(), oldest), (4, vec![("a", 1), ("b", 1)]));
         let order = all(&mut turns);
-        assert!(order.split(' ').filter(|one| one.starts_with('a')).eq(["a1", "a2", "a3"]), "{order}");
+        assert!(
+            order
+                .split(' ')
+                .filter(|one| one.starts_with('a'))
+                .eq(["a1", "a2", "a3"]),
+            "{order}"
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! What a payment waits for next: when, how urgent that is, and which provider will be asked. Read off the aggregate in
-//! this one place and written beside its row, so that the resolver can take what is urgent first. Pure.
+//! What a payment waits for next: when, how urgent that is, and which provider will be asked. Read
+//! off the aggregate in this one place and written beside its row, so that the resolver can take
+//! what is urgent first. Pure.
 
 use providers::ProviderName;
 
@@ -8,14 +9,25 @@ use super::{Aggregate, Attempt, Timestamp};
 
 /// How urgent it is, most urgent first. The numbers stand in rows.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, strum::Display, strum::EnumIter, strum::FromRepr,
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    strum::Display,
+    strum::EnumIter,
+    strum::FromRepr,
 )]
 #[strum(serialize_all = "snake_case")]
 #[repr(i16)]
 pub enum Urgency {
     /// A charge whose outcome nobody knows: somebody stands at a till.
     Doubt = 1,
-    /// Somebody has told of money, or wants an offer ended that a payer holds: it was made due at once.
+    /// Somebody has told of money, or wants an offer ended that a payer holds: it was made due at
+    /// once.
     Told = 2,
     /// Money that has to go back.
     GiveBack = 3,
@@ -35,7 +47,8 @@ impl Urgency {
 pub struct Due {
     /// The earliest time at which something has to be done.
     pub at: Timestamp,
-    /// Of all that is to be done for it, how urgent the most urgent is: what comes first must not keep that waiting.
+    /// Of all that is to be done for it, how urgent the most urgent is: what comes first must not
+    /// keep that waiting.
     pub urgency: Urgency,
     /// Who will be asked first, if it is known who that is.
     pub provider: Option<ProviderName>,
@@ -47,25 +60,49 @@ impl Aggregate {
     pub fn due(&self, now: Timestamp) -> Option<Due> {
         let of_attempts = self.attempts.iter().filter_map(|attempt| {
             let at = attempt.next_check_at?;
-            Some(Due { at, urgency: urgency(attempt, at <= now), provider: Some(attempt.provider) })
+            Some(Due {
+                at,
+                urgency: urgency(attempt, at <= now),
+                provider: Some(attempt.provider),
+            })
         });
         let of_refunds = self.refunds.iter().filter_map(|refund| {
-            let provider = self.attempt(&refund.attempt_id).map(|attempt| attempt.provider);
-            Some(Due { at: refund.next_check_at?, urgency: Urgency::GiveBack, provider })
+            let provider = self
+                .attempt(&refund.attempt_id)
+                .map(|attempt| attempt.provider);
+            Some(Due {
+                at: refund.next_check_at?,
+                urgency: Urgency::GiveBack,
+                provider,
+            })
         });
         let itself = self.payment.resume_at.map(|at| {
-            let urgency = if self.payment.status.is_open() { Urgency::Awaited } else { Urgency::Watched };
-            Due { at, urgency, provider: self.live().map(|attempt| attempt.provider) }
+            let urgency = if self.payment.status.is_open() {
+                Urgency::Awaited
+            } else {
+                Urgency::Watched
+            };
+            Due {
+                at,
+                urgency,
+                provider: self.live().map(|attempt| attempt.provider),
+            }
         });
-        of_attempts.chain(of_refunds).chain(itself).reduce(|one, other| {
-            let first = if other.at < one.at { other } else { one };
-            Due { urgency: one.urgency.min(other.urgency), ..first }
-        })
+        of_attempts
+            .chain(of_refunds)
+            .chain(itself)
+            .reduce(|one, other| {
+                let first = if other.at < one.at { other } else { one };
+                Due {
+                    urgency: one.urgency.min(other.urgency),
+                    ..first
+                }
+            })
     }
 }
 
-/// How urgent it is to look at an attempt. One that is due at the moment at which that is written down was made due by
-/// somebody's word; ladders lead into the future.
+/// How urgent it is to look at an attempt. One that is due at the moment at which that is written
+/// down was made due by somebody's word; ladders lead into the future.
 fn urgency(attempt: &Attempt, at_once: bool) -> Urgency {
     let is_charge = attempt.flow.takes_money();
     match attempt.status {
@@ -89,12 +126,20 @@ mod tests {
 
     use super::*;
 
-    /// Whoever adds a state has to say how urgent it is, and rows of older programs keep their meaning.
+    /// Whoever adds a state has to say how urgent it is, and rows of older programs keep their
+    /// meaning.
     #[test]
     fn the_numbers_in_rows_stay_what_they_are() {
-        let numbers: Vec<(i16, String)> =
-            (0..9).filter_map(|n| Urgency::from_repr(n).map(|urgency| (n, urgency.to_string()))).collect();
-        let expected = [(1, "doubt"), (2, "told"), (3, "give_back"), (4, "awaited"), (5, "watched")];
+        let numbers: Vec<(i16, String)> = (0..9)
+            .filter_map(|n| Urgency::from_repr(n).map(|urgency| (n, urgency.to_string())))
+            .collect();
+        let expected = [
+            (1, "doubt"),
+            (2, "told"),
+            (3, "give_back"),
+            (4, "awaited"),
+            (5, "watched"),
+        ];
         assert_eq!(numbers, expected.map(|(n, name)| (n, name.to_owned())));
         assert!(Urgency::iter().is_sorted());
         assert_eq!(Urgency::DEFAULT, Urgency::Awaited);

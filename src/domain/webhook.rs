@@ -1,5 +1,5 @@
-//! How a merchant is told of events: what a receiver has to answer, how one try can end, where a delivery stands,
-//! and when it is tried again.
+//! How a merchant is told of events: what a receiver has to answer, how one try can end, where a
+//! delivery stands, and when it is tried again.
 
 use super::Timestamp;
 
@@ -101,9 +101,10 @@ pub enum End {
 
 /// What becomes of a delivery after its `tries`-th try, this one counted, ended like this.
 ///
-/// `ladder_s` are the pauses after the first, the second, … try; when they are used up, so are the tries. `spread`
-/// is any number: it makes each pause up to a fifth longer, so that what failed together does not come back together.
-/// The receiver's `retry_after_s` only ever makes a pause longer, by a day at the most.
+/// `ladder_s` are the pauses after the first, the second, … try; when they are used up, so are the
+/// tries. `spread` is any number: it makes each pause up to a fifth longer, so that what failed
+/// together does not come back together. The receiver's `retry_after_s` only ever makes a pause
+/// longer, by a day at the most.
 #[must_use]
 pub fn after_try(
     end: End,
@@ -116,13 +117,30 @@ pub fn after_try(
     match end {
         End::Delivered => (State::Delivered, None),
         End::Gone | End::EndpointDisabled => (State::Stopped, None),
-        End::HttpStatus | End::WrongBody | End::ForbiddenAddress | End::Unreachable | End::Timeout | End::Broken => {
-            let step = usize::try_from(tries.saturating_sub(1)).ok().and_then(|n| ladder_s.get(n));
-            let Some(step_s) = step else { return (State::Failed, None) };
+        End::HttpStatus
+        | End::WrongBody
+        | End::ForbiddenAddress
+        | End::Unreachable
+        | End::Timeout
+        | End::Broken => {
+            let step = usize::try_from(tries.saturating_sub(1))
+                .ok()
+                .and_then(|n| ladder_s.get(n));
+            let Some(step_s) = step else {
+                return (State::Failed, None);
+            };
             let step_ms = step_s.saturating_mul(1000);
-            let jitter_ms = i64::from(spread).checked_rem(step_ms.checked_div(5).unwrap_or(0)).unwrap_or(0);
-            let wished_ms = retry_after_s.unwrap_or(0).clamp(0, LONGEST_RETRY_AFTER_S).saturating_mul(1000);
-            (State::Pending, Some(now.plus_ms(step_ms.saturating_add(jitter_ms).max(wished_ms))))
+            let jitter_ms = i64::from(spread)
+                .checked_rem(step_ms.checked_div(5).unwrap_or(0))
+                .unwrap_or(0);
+            let wished_ms = retry_after_s
+                .unwrap_or(0)
+                .clamp(0, LONGEST_RETRY_AFTER_S)
+                .saturating_mul(1000);
+            (
+                State::Pending,
+                Some(now.plus_ms(step_ms.saturating_add(jitter_ms).max(wished_ms))),
+            )
         }
     }
 }
@@ -134,14 +152,24 @@ mod tests {
     const NOW: Timestamp = Timestamp(1_000_000);
 
     fn pause_ms(tries: i32, spread: u32, retry_after_s: Option<i64>) -> Option<i64> {
-        let (state, at) = after_try(End::HttpStatus, tries, &[5, 300], spread, retry_after_s, NOW);
+        let (state, at) = after_try(
+            End::HttpStatus,
+            tries,
+            &[5, 300],
+            spread,
+            retry_after_s,
+            NOW,
+        );
         assert_eq!(state == State::Pending, at.is_some());
         at.map(|at| at.since(NOW))
     }
 
     #[test]
     fn a_delivery_goes_down_the_ladder_and_then_fails() {
-        assert_eq!([1, 2, 3].map(|tries| pause_ms(tries, 0, None)), [Some(5_000), Some(300_000), None]);
+        assert_eq!(
+            [1, 2, 3].map(|tries| pause_ms(tries, 0, None)),
+            [Some(5_000), Some(300_000), None]
+        );
     }
 
     #[test]
@@ -162,9 +190,11 @@ mod tests {
 
     #[test]
     fn who_has_it_or_wants_no_more_is_not_asked_again() {
-        for (end, state) in
-            [(End::Delivered, State::Delivered), (End::Gone, State::Stopped), (End::EndpointDisabled, State::Stopped)]
-        {
+        for (end, state) in [
+            (End::Delivered, State::Delivered),
+            (End::Gone, State::Stopped),
+            (End::EndpointDisabled, State::Stopped),
+        ] {
             assert_eq!(after_try(end, 1, &[5], 0, Some(1), NOW), (state, None));
         }
     }

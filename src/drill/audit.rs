@@ -1,6 +1,10 @@
-//! The auditor: reads the sandbox's book, the database's rows and the merchant's log, and nothing else, and says what must
-//! never be so. Each verdict is a rule that can be broken; what it says of a payment is enough to look for it. Pure.
-#![expect(clippy::indexing_slicing, reason = "a JSON value gives null for what it has not")]
+//! The auditor: reads the sandbox's book, the database's rows and the merchant's log, and nothing
+//! else, and says what must never be so. Each verdict is a rule that can be broken; what it says of
+//! a payment is enough to look for it. Pure.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a JSON value gives null for what it has not"
+)]
 
 mod books;
 mod events;
@@ -31,7 +35,11 @@ use self::shoppers::shoppers;
 #[must_use]
 pub fn audit(e: &Evidence) -> (Vec<Violation>, Figures) {
     let mut found = Findings::default();
-    let orders: BTreeMap<&str, &Value> = e.orders.iter().filter_map(|o| Some((o["order_no"].as_str()?, o))).collect();
+    let orders: BTreeMap<&str, &Value> = e
+        .orders
+        .iter()
+        .filter_map(|o| Some((o["order_no"].as_str()?, o)))
+        .collect();
     for trouble in &e.trouble {
         found.add("comes_to_rest", "run", trouble.clone());
     }
@@ -39,7 +47,11 @@ pub fn audit(e: &Evidence) -> (Vec<Violation>, Figures) {
         found.add(rule, "run", found_slow.clone());
     }
     for seen in &e.seen_double {
-        found.add("never_two_alive", seen, "two live or two kept attempts at one moment".to_owned());
+        found.add(
+            "never_two_alive",
+            seen,
+            "two live or two kept attempts at one moment".to_owned(),
+        );
     }
     for missing in &e.not_back {
         found.add("back_in_time", "run", missing.clone());
@@ -48,7 +60,11 @@ pub fn audit(e: &Evidence) -> (Vec<Violation>, Figures) {
         found.add("ledger_agrees", &deviation.place, deviation.what.clone());
     }
     if let Some((point, false)) = &e.point {
-        found.add("every_point_is_hit", point, "no gateway died there".to_owned());
+        found.add(
+            "every_point_is_hit",
+            point,
+            "no gateway died there".to_owned(),
+        );
     }
     for believed in &e.forgeries.believed {
         found.add("forged_is_refused", believed.what, believed.answer.clone());

@@ -1,6 +1,6 @@
-//! A small disk for the database of a drill, which can be filled and emptied: a filesystem in memory of its own, mounted
-//! in the run's folder. Where that is refused, the embedded database's files are kept from growing instead; a drill says
-//! which of the two it was.
+//! A small disk for the database of a drill, which can be filled and emptied: a filesystem in
+//! memory of its own, mounted in the run's folder. Where that is refused, the embedded database's
+//! files are kept from growing instead; a drill says which of the two it was.
 
 use std::fs::File;
 use std::io::Write as _;
@@ -34,12 +34,20 @@ impl SmallDisk {
     pub fn mount(folder: &Path, mebibytes: u32, like: Option<&Path>) -> Result<Self, Broken> {
         std::fs::create_dir_all(folder)?;
         let size = format!("size={mebibytes}m");
-        let mounted = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "none"]).arg(folder).output()?;
+        let mounted = Command::new("mount")
+            .args(["-t", "tmpfs", "-o", &size, "none"])
+            .arg(folder)
+            .output()?;
         if !mounted.status.success() {
             let said = String::from_utf8_lossy(&mounted.stderr).trim().to_owned();
-            return Err(Broken(format!("a small disk cannot be mounted (that takes root): {said}")));
+            return Err(Broken(format!(
+                "a small disk cannot be mounted (that takes root): {said}"
+            )));
         }
-        let disk = Self { folder: folder.to_owned(), is_limit: false };
+        let disk = Self {
+            folder: folder.to_owned(),
+            is_limit: false,
+        };
         if let Some(like) = like {
             let owner = std::fs::metadata(like)?;
             std::os::unix::fs::chown(folder, Some(owner.uid()), Some(owner.gid()))?;
@@ -59,13 +67,17 @@ impl SmallDisk {
         })
     }
 
-    /// A folder on the disk that is there, for processes whose files are limited in its place: see [`limit`].
+    /// A folder on the disk that is there, for processes whose files are limited in its place: see
+    /// [`limit`].
     ///
     /// # Errors
     /// The folder cannot be made.
     pub fn limit(folder: &Path) -> Result<Self, Broken> {
         std::fs::create_dir_all(folder)?;
-        Ok(Self { folder: folder.to_owned(), is_limit: true })
+        Ok(Self {
+            folder: folder.to_owned(),
+            is_limit: true,
+        })
     }
 
     /// Fills it, but for so many bytes.
@@ -96,20 +108,28 @@ impl SmallDisk {
 
 /// No file of a process grows beyond so many bytes, or all may again.
 pub fn limit(process: Option<u32>, bytes: Option<u64>) {
-    let Some(process) = process.and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) else { return };
-    let limit = Rlimit { current: bytes, maximum: None };
+    let Some(process) = process.and_then(|id| Pid::from_raw(i32::try_from(id).ok()?)) else {
+        return;
+    };
+    let limit = Rlimit {
+        current: bytes,
+        maximum: None,
+    };
     if let Err(error) = prlimit(Some(process), Resource::Fsize, limit) {
         tracing::warn!(%error, "the disk was spared");
     }
 }
 
-/// A program whose files may be limited: it is told of the limit by an error, and not by a signal that ends it.
+/// A program whose files may be limited: it is told of the limit by an error, and not by a signal
+/// that ends it.
 pub fn program(program: &Path, disk: Option<&SmallDisk>) -> tokio::process::Command {
     if disk.is_none_or(|disk| !disk.is_limit) {
         return tokio::process::Command::new(program);
     }
     let mut shell = tokio::process::Command::new("sh");
-    shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(program);
+    shell
+        .args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""])
+        .arg(program);
     shell
 }
 

@@ -1,6 +1,6 @@
-//! The door by which a drill reaches a gateway that it has started: one line in, one line out, on a socket in the
-//! gateway's folder. Moves its clock, says what it waits for, arms kill points. Only in builds for drills, and only when
-//! the environment names the socket.
+//! The door by which a drill reaches a gateway that it has started: one line in, one line out, on a
+//! socket in the gateway's folder. Moves its clock, says what it waits for, arms kill points. Only
+//! in builds for drills, and only when the environment names the socket.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -54,13 +54,21 @@ pub struct Reply {
 /// # Errors
 /// The socket's.
 pub fn open(app: &Arc<App>) -> std::io::Result<()> {
-    let Some(path) = std::env::var_os(VARIABLE) else { return Ok(()) };
+    let Some(path) = std::env::var_os(VARIABLE) else {
+        return Ok(());
+    };
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path)?;
     let app = Arc::clone(app);
     // The clock was so far ahead when the process began.
-    let born = std::env::var("INTERLOCK_CLOCK_AHEAD_S").ok().and_then(|text| text.parse().ok()).unwrap_or(0);
-    let moved = Arc::new(Moved { ahead_s: AtomicU64::new(born), skew_s: AtomicI64::new(0) });
+    let born = std::env::var("INTERLOCK_CLOCK_AHEAD_S")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0);
+    let moved = Arc::new(Moved {
+        ahead_s: AtomicU64::new(born),
+        skew_s: AtomicI64::new(0),
+    });
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let (app, moved) = (Arc::clone(&app), Arc::clone(&moved));
@@ -88,17 +96,24 @@ async fn serve(app: &App, moved: &Moved, stream: UnixStream) -> std::io::Result<
         match serde_json::from_str(&line)? {
             Knock::Ahead(seconds) => {
                 let before = moved.ahead_s.fetch_max(seconds, Ordering::Relaxed);
-                app.clock.jump(Duration::from_secs(seconds.saturating_sub(before)));
+                app.clock
+                    .jump(Duration::from_secs(seconds.saturating_sub(before)));
             }
             Knock::Skew(seconds) => {
                 let before = moved.skew_s.swap(seconds, Ordering::Relaxed);
-                app.clock.shift(seconds.saturating_sub(before).saturating_mul(1_000));
+                app.clock
+                    .shift(seconds.saturating_sub(before).saturating_mul(1_000));
             }
             Knock::Arm(point) => kill::arm_now(&point),
             Knock::Due => {}
             Knock::Jobs => {
                 let overdue_ms = overdue(app);
-                let reply = Reply { now_ms: app.clock.now().0, due_ms: None, at_work: 0, overdue_ms };
+                let reply = Reply {
+                    now_ms: app.clock.now().0,
+                    due_ms: None,
+                    at_work: 0,
+                    overdue_ms,
+                };
                 answer(&mut write, &reply).await?;
                 continue;
             }
@@ -107,7 +122,16 @@ async fn serve(app: &App, moved: &Moved, stream: UnixStream) -> std::io::Result<
         let before = app.tasks.len();
         let due_ms = due(app).await.map(|at| at.0);
         let at_work = before.max(app.tasks.len());
-        answer(&mut write, &Reply { now_ms: app.clock.now().0, due_ms, at_work, overdue_ms: Vec::new() }).await?;
+        answer(
+            &mut write,
+            &Reply {
+                now_ms: app.clock.now().0,
+                due_ms,
+                at_work,
+                overdue_ms: Vec::new(),
+            },
+        )
+        .await?;
     }
     Ok(())
 }
@@ -120,7 +144,11 @@ async fn answer(write: &mut OwnedWriteHalf, reply: &Reply) -> std::io::Result<()
 
 fn overdue(app: &App) -> Vec<(String, u64)> {
     let ms = |age: &Age| u64::try_from(age.overdue().as_millis()).unwrap_or(u64::MAX);
-    app.jobs.ages().iter().map(|age| (age.job.clone(), ms(age))).collect()
+    app.jobs
+        .ages()
+        .iter()
+        .map(|age| (age.job.clone(), ms(age)))
+        .collect()
 }
 
 /// The earliest time at which anything has to be done. While the database does not answer: now.

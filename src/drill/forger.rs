@@ -1,6 +1,10 @@
-//! Somebody who is neither the merchant nor a provider, and sends what he has made himself: notifications about orders that
-//! exist, requests under keys that do not. What he is answered is written down; nothing of it may be believed.
-#![expect(clippy::indexing_slicing, reason = "a JSON value gives null for what it has not")]
+//! Somebody who is neither the merchant nor a provider, and sends what he has made himself:
+//! notifications about orders that exist, requests under keys that do not. What he is answered is
+//! written down; nothing of it may be believed.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a JSON value gives null for what it has not"
+)]
 
 use std::time::Duration;
 
@@ -39,11 +43,16 @@ pub async fn forge(
     mut note: impl FnMut(Option<Believed>),
 ) {
     let mut rng = Rng::with_seed(seed ^ 0xF0_46E0);
-    let pause = Duration::from_secs(1).checked_div(a_second).unwrap_or(Duration::MAX);
+    let pause = Duration::from_secs(1)
+        .checked_div(a_second)
+        .unwrap_or(Duration::MAX);
     loop {
         tokio::time::sleep(pause).await;
         let (what, sent) = if rng.bool() {
-            ("a notification", notification(shop, demo, now, &mut rng).await)
+            (
+                "a notification",
+                notification(shop, demo, now, &mut rng).await,
+            )
         } else {
             ("a request", request(shop, &mut rng).await)
         };
@@ -54,18 +63,39 @@ pub async fn forge(
 }
 
 /// A notification that somebody has paid, with a signature of somebody's.
-async fn notification(shop: &Shop, demo: &Demo, now: Timestamp, rng: &mut Rng) -> Option<(bool, String)> {
-    let books = shop.http.get(format!("{}/books", shop.sandbox)).send().await.ok()?.bytes().await.ok()?;
+async fn notification(
+    shop: &Shop,
+    demo: &Demo,
+    now: Timestamp,
+    rng: &mut Rng,
+) -> Option<(bool, String)> {
+    let books = shop
+        .http
+        .get(format!("{}/books", shop.sandbox))
+        .send()
+        .await
+        .ok()?
+        .bytes()
+        .await
+        .ok()?;
     let books: Value = serde_json::from_slice(&books).ok()?;
     let orders = books["orders"].as_array()?;
     let order = rng.choice(orders)?;
-    let account = demo.accounts.iter().find(|account| order["provider"] == account.provider.as_str())?;
+    let account = demo
+        .accounts
+        .iter()
+        .find(|account| order["provider"] == account.provider.as_str())?;
     let signature = "QUFB".repeat(86);
-    let time =
-        now.utc().with_timezone(&chrono::FixedOffset::east_opt(8 * 3_600)?).format("%Y-%m-%d %H:%M:%S").to_string();
+    let time = now
+        .utc()
+        .with_timezone(&chrono::FixedOffset::east_opt(8 * 3_600)?)
+        .format("%Y-%m-%d %H:%M:%S")
+        .to_string();
     let seconds = (now.0 / 1_000).to_string();
     let (number, amount) = (order["order_no"].as_str()?, order["amount"].as_i64()?);
-    let asking = shop.http.post(format!("{}/notifications/{}", shop.gateway, account.id));
+    let asking = shop
+        .http
+        .post(format!("{}/notifications/{}", shop.gateway, account.id));
     let asking = match account.provider.as_str() {
         "alipay" => form(
             asking,
@@ -83,11 +113,16 @@ async fn notification(shop: &Shop, demo: &Demo, now: Timestamp, rng: &mut Rng) -
         "wechatpay" => asking
             .header("Wechatpay-Timestamp", &seconds)
             .header("Wechatpay-Nonce", "forged")
-            .header("Wechatpay-Serial", "PUB_KEY_ID_0114232134912410000000000000")
+            .header(
+                "Wechatpay-Serial",
+                "PUB_KEY_ID_0114232134912410000000000000",
+            )
             .header("Wechatpay-Signature", &signature)
             .body(
-                json!({"id": "forged", "event_type": "TRANSACTION.SUCCESS", "resource_type": "encrypt-resource",
-                    "resource": {"algorithm": "AEAD_AES_256_GCM", "ciphertext": signature, "nonce": "forged000000",
+                json!({"id": "forged", "event_type": "TRANSACTION.SUCCESS",
+                    "resource_type": "encrypt-resource",
+                    "resource": {"algorithm": "AEAD_AES_256_GCM", "ciphertext": signature,
+                        "nonce": "forged000000",
                         "associated_data": "transaction"}})
                 .to_string(),
             ),
@@ -108,25 +143,45 @@ async fn notification(shop: &Shop, demo: &Demo, now: Timestamp, rng: &mut Rng) -
     let status = answer.status();
     let body = String::from_utf8_lossy(&answer.bytes().await.ok()?).into_owned();
     // Alipay is acknowledged by a word, the others by the status.
-    let is_believed = status.is_success() && (account.provider.as_str() != "alipay" || body == "success");
-    Some((is_believed, format!("{}: {status} {body}", account.provider)))
+    let is_believed =
+        status.is_success() && (account.provider.as_str() != "alipay" || body == "success");
+    Some((
+        is_believed,
+        format!("{}: {status} {body}", account.provider),
+    ))
 }
 
 fn form(asking: reqwest::RequestBuilder, members: &[(&str, &str)]) -> reqwest::RequestBuilder {
-    let body = url::form_urlencoded::Serializer::new(String::new()).extend_pairs(members).finish();
-    asking.header("Content-Type", "application/x-www-form-urlencoded").body(body)
+    let body = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(members)
+        .finish();
+    asking
+        .header("Content-Type", "application/x-www-form-urlencoded")
+        .body(body)
 }
 
 /// A request of somebody who has no key, or has made one up.
 async fn request(shop: &Shop, rng: &mut Rng) -> Option<(bool, String)> {
-    let paths = ["/v1/payments", "/v1/webhook_endpoints", "/v1/accounts", "/v1/routing"];
+    let paths = [
+        "/v1/payments",
+        "/v1/webhook_endpoints",
+        "/v1/accounts",
+        "/v1/routing",
+    ];
     let path = rng.choice(paths)?;
-    let body = json!({"amount": 1, "currency": "CNY", "order_id": "forged", "description": "forged", "flow": "qr",
+    let body = json!({"amount": 1, "currency": "CNY", "order_id": "forged", "description": "forged",
+        "flow": "qr",
         "url": "http://127.0.0.1:1/"});
-    let mut asking = shop.http.post(format!("{}{path}", shop.gateway)).header("Idempotency-Key", "forged");
+    let mut asking = shop
+        .http
+        .post(format!("{}{path}", shop.gateway))
+        .header("Idempotency-Key", "forged");
     if rng.bool() {
         asking = asking.bearer_auth(format!("sk_test_{}", "0".repeat(32)));
     }
     let answer = asking.body(body.to_string()).send().await.ok()?;
-    Some((answer.status().is_success(), format!("{path}: {}", answer.status())))
+    Some((
+        answer.status().is_success(),
+        format!("{path}: {}", answer.status()),
+    ))
 }

@@ -39,8 +39,14 @@ fn copy_folder(from: &Path, to: &Path) -> std::io::Result<()> {
 
 /// The words that differ between two texts, the first ones.
 pub(super) fn difference(one: &str, other: &str) -> String {
-    let words = one.split(", ").zip(other.split(", ")).filter(|(a, b)| a != b);
-    let changed: Vec<String> = words.take(8).map(|(a, b)| format!("{a} is now {b}")).collect();
+    let words = one
+        .split(", ")
+        .zip(other.split(", "))
+        .filter(|(a, b)| a != b);
+    let changed: Vec<String> = words
+        .take(8)
+        .map(|(a, b)| format!("{a} is now {b}"))
+        .collect();
     changed.join("; ")
 }
 
@@ -48,10 +54,22 @@ pub(super) fn difference(one: &str, other: &str) -> String {
 pub(super) fn planted(keys: &Keys) -> Vec<String> {
     let mut secrets = Vec::new();
     for protocol in providers::PROTOCOLS {
-        for (name, value) in keys.of(protocol.name.as_str()).and_then(Value::as_object).into_iter().flatten() {
-            let is_secret = ["private", "apiv", "secure", "pfx", "key"].iter().any(|part| name.contains(part));
-            if let Some(text) = value.as_str().filter(|_| is_secret && !name.contains("public")) {
-                let lines = text.lines().filter(|line| !line.starts_with("-----") && line.len() >= 24);
+        for (name, value) in keys
+            .of(protocol.name.as_str())
+            .and_then(Value::as_object)
+            .into_iter()
+            .flatten()
+        {
+            let is_secret = ["private", "apiv", "secure", "pfx", "key"]
+                .iter()
+                .any(|part| name.contains(part));
+            if let Some(text) = value
+                .as_str()
+                .filter(|_| is_secret && !name.contains("public"))
+            {
+                let lines = text
+                    .lines()
+                    .filter(|line| !line.starts_with("-----") && line.len() >= 24);
                 secrets.extend(lines.take(3).map(str::to_owned));
             }
         }

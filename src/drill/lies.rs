@@ -1,6 +1,10 @@
-//! A Redis that lies: keys that are lost, swapped, put back from an old copy, or hold what nobody has written. Writes into
-//! the Redis of a run what a careless operator, an eviction, another installation or a program to come might leave there.
-#![expect(clippy::indexing_slicing, reason = "a JSON value gives null for what it has not")]
+//! A Redis that lies: keys that are lost, swapped, put back from an old copy, or hold what nobody
+//! has written. Writes into the Redis of a run what a careless operator, an eviction, another
+//! installation or a program to come might leave there.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a JSON value gives null for what it has not"
+)]
 
 use std::time::{Duration, Instant};
 
@@ -34,7 +38,8 @@ pub enum Lie {
     Remember,
     /// The copy is put back.
     PutBack,
-    /// The copy is put back again and again, for so many milliseconds: nothing that is written stays.
+    /// The copy is put back again and again, for so many milliseconds: nothing that is written
+    /// stays.
     Frozen(u64),
 }
 
@@ -52,7 +57,10 @@ impl Liar {
     /// In this Redis.
     #[must_use]
     pub fn new(url: String) -> Self {
-        Self { url, copy: Mutex::default() }
+        Self {
+            url,
+            copy: Mutex::default(),
+        }
     }
 
     /// Tells a lie.
@@ -60,24 +68,35 @@ impl Liar {
     /// # Errors
     /// The real Redis's.
     pub async fn tell(&self, lie: Lie) -> RedisResult<()> {
-        let mut redis = redis::Client::open(self.url.as_str())?.get_multiplexed_async_connection().await?;
+        let mut redis = redis::Client::open(self.url.as_str())?
+            .get_multiplexed_async_connection()
+            .await?;
         match lie {
             Lie::Lost(part) => {
                 for key in named(&mut redis, part).await? {
-                    redis::cmd("DEL").arg(key).query_async::<()>(&mut redis).await?;
+                    redis::cmd("DEL")
+                        .arg(key)
+                        .query_async::<()>(&mut redis)
+                        .await?;
                 }
                 Ok(())
             }
             Lie::KeysSwapped => swap_keys(&mut redis).await,
             Lie::AnotherType(part) => {
                 for key in named(&mut redis, part).await? {
-                    redis::cmd("SET").arg(key).arg("nothing").query_async::<()>(&mut redis).await?;
+                    redis::cmd("SET")
+                        .arg(key)
+                        .arg("nothing")
+                        .query_async::<()>(&mut redis)
+                        .await?;
                 }
                 Ok(())
             }
             Lie::Sequence => {
                 for key in named(&mut redis, "state").await? {
-                    set(&key, "seq", "9223372036854775807").query_async::<()>(&mut redis).await?;
+                    set(&key, "seq", "9223372036854775807")
+                        .query_async::<()>(&mut redis)
+                        .await?;
                 }
                 Ok(())
             }
@@ -105,7 +124,10 @@ impl Liar {
 
 /// All keys of health, of whatever installation, that end in this word.
 async fn named(redis: &mut MultiplexedConnection, part: &str) -> RedisResult<Vec<String>> {
-    redis::cmd("KEYS").arg(format!("*:health:*:{part}")).query_async(redis).await
+    redis::cmd("KEYS")
+        .arg(format!("*:health:*:{part}"))
+        .query_async(redis)
+        .await
 }
 
 fn set(key: &str, field: &str, value: &str) -> Cmd {
@@ -128,7 +150,13 @@ async fn put_back(redis: &mut MultiplexedConnection, copy: &Copied) -> RedisResu
     let mut together = redis::pipe();
     together.atomic();
     for (key, dump) in copy {
-        together.cmd("RESTORE").arg(key).arg(0).arg(dump.as_slice()).arg("REPLACE").ignore();
+        together
+            .cmd("RESTORE")
+            .arg(key)
+            .arg(0)
+            .arg(dump.as_slice())
+            .arg("REPLACE")
+            .ignore();
     }
     together.query_async(redis).await
 }
@@ -149,7 +177,10 @@ async fn swap_keys(redis: &mut MultiplexedConnection) -> RedisResult<()> {
 async fn swap_values(redis: &mut MultiplexedConnection) -> RedisResult<()> {
     for key in named(redis, "values").await? {
         let all: Vec<(String, String)> = redis::cmd("HGETALL").arg(&key).query_async(redis).await?;
-        let moved = all.iter().map(|(name, _)| name).zip(all.iter().cycle().skip(1).map(|(_, value)| value));
+        let moved = all
+            .iter()
+            .map(|(name, _)| name)
+            .zip(all.iter().cycle().skip(1).map(|(_, value)| value));
         for (name, value) in moved {
             write(redis, &key, name, value).await?;
         }
@@ -162,7 +193,9 @@ async fn rewrite(redis: &mut MultiplexedConnection, work: impl Fn(&mut Value)) -
     for key in named(redis, "values").await? {
         let all: Vec<(String, String)> = redis::cmd("HGETALL").arg(&key).query_async(redis).await?;
         for (name, text) in all {
-            let Ok(mut value) = serde_json::from_str::<Value>(&text) else { continue };
+            let Ok(mut value) = serde_json::from_str::<Value>(&text) else {
+                continue;
+            };
             work(&mut value);
             write(redis, &key, &name, &value.to_string()).await?;
         }
@@ -171,12 +204,30 @@ async fn rewrite(redis: &mut MultiplexedConnection, work: impl Fn(&mut Value)) -
 }
 
 /// Writes a value as a gateway would: under a version that all gateways have still to see.
-async fn write(redis: &mut MultiplexedConnection, values: &str, name: &str, value: &str) -> RedisResult<()> {
-    let (state, versions) = (values.replace(":values", ":state"), values.replace(":values", ":versions"));
-    let version: i64 = redis::cmd("HINCRBY").arg(state).arg("seq").arg(1).query_async(redis).await?;
+async fn write(
+    redis: &mut MultiplexedConnection,
+    values: &str,
+    name: &str,
+    value: &str,
+) -> RedisResult<()> {
+    let (state, versions) = (
+        values.replace(":values", ":state"),
+        values.replace(":values", ":versions"),
+    );
+    let version: i64 = redis::cmd("HINCRBY")
+        .arg(state)
+        .arg("seq")
+        .arg(1)
+        .query_async(redis)
+        .await?;
     let mut together = redis::pipe();
     together.atomic();
-    together.cmd("ZADD").arg(versions).arg(version).arg(name).ignore();
+    together
+        .cmd("ZADD")
+        .arg(versions)
+        .arg(version)
+        .arg(name)
+        .ignore();
     together.add_command(set(values, name, value)).ignore();
     together.query_async(redis).await
 }

@@ -1,6 +1,10 @@
-//! The merchant of a drill, and the payers of its payments. Each payment has a shopper that asks, retries, changes its
-//! mind and refunds as the plan's habits say; every answer is written down. Believes nothing it is not told.
-#![expect(clippy::indexing_slicing, reason = "a JSON value gives null for what it has not")]
+//! The merchant of a drill, and the payers of its payments. Each payment has a shopper that asks,
+//! retries, changes its mind and refunds as the plan's habits say; every answer is written down.
+//! Believes nothing it is not told.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a JSON value gives null for what it has not"
+)]
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -69,13 +73,22 @@ pub struct Log(Arc<Mutex<BTreeMap<usize, Shopped>>>);
 
 impl Log {
     pub(super) fn note(&self, number: usize, work: impl FnOnce(&mut Shopped)) {
-        work(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(number).or_default());
+        work(
+            self.0
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .entry(number)
+                .or_default(),
+        );
     }
 
     /// All of it, by the shopper's number.
     #[must_use]
     pub fn all(&self) -> BTreeMap<usize, Shopped> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.0
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 }
 
@@ -105,7 +118,9 @@ pub struct Shopper {
 
 impl std::fmt::Debug for Shopper {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shopper").field("number", &self.number).finish_non_exhaustive()
+        f.debug_struct("Shopper")
+            .field("number", &self.number)
+            .finish_non_exhaustive()
     }
 }
 
@@ -118,9 +133,17 @@ impl Shopper {
     /// A shopper whose every draw follows from the seed.
     #[must_use]
     pub fn new(shop: Shop, number: usize, seed: u64, habits: Habits) -> Self {
-        let mixed = seed.wrapping_mul(0x9E37_79B9_7F4A_7C15).wrapping_add(u64::try_from(number).unwrap_or(0));
+        let mixed = seed
+            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            .wrapping_add(u64::try_from(number).unwrap_or(0));
         let order_id = format!("drill-{seed}-{number}");
-        Self { shop, number, rng: Rng::with_seed(mixed), habits, order_id }
+        Self {
+            shop,
+            number,
+            rng: Rng::with_seed(mixed),
+            habits,
+            order_id,
+        }
     }
 
     fn does(&mut self, permille: u32) -> bool {
@@ -140,7 +163,10 @@ impl Shopper {
         let twice = self.does(self.habits.twice);
         let canceled = self.does(self.habits.cancel);
         let is_charge = body.get("flow").and_then(Value::as_str) == Some("barcode");
-        let declines = is_charge && body["auth_code"].as_str().is_some_and(|code| code.ends_with(['8', '9']));
+        let declines = is_charge
+            && body["auth_code"]
+                .as_str()
+                .is_some_and(|code| code.ends_with(['8', '9']));
         let auth_code = body["auth_code"].as_str().map(str::to_owned);
         self.shop.log.note(self.number, |s| {
             s.payable = !canceled && !declines;
@@ -157,7 +183,9 @@ impl Shopper {
         let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.shop.log.note(self.number, |s| s.took_ms = took_ms);
         let Some(payment) = payment else { return };
-        let Some(id) = payment.get("id").and_then(Value::as_str).map(str::to_owned) else { return };
+        let Some(id) = payment.get("id").and_then(Value::as_str).map(str::to_owned) else {
+            return;
+        };
         if self.does(self.habits.strange) {
             self.ask_strangely(&key, &body, &id).await;
         }
@@ -182,32 +210,56 @@ impl Shopper {
         self.read(&id).await;
     }
 
-    /// Somebody gives a part of it back in the provider's console. UnionPay tells nobody of that, and
-    /// the others only where the order has an address for it.
+    /// Somebody gives a part of it back in the provider's console. UnionPay tells nobody of that,
+    /// and the others only where the order has an address for it.
     async fn refund_by_hand(&mut self, id: &str) {
-        let Some(payment) = self.read(id).await else { return };
+        let Some(payment) = self.read(id).await else {
+            return;
+        };
         let attempts = payment["attempts"].as_array().into_iter().flatten();
-        let Some(kept) = attempts.into_iter().find(|a| a["disposition"] == "kept") else { return };
+        let Some(kept) = attempts.into_iter().find(|a| a["disposition"] == "kept") else {
+            return;
+        };
         if kept["provider"] == "unionpay" || payment["flow"] != "qr" {
             return;
         }
-        let body = json!({"order_no": kept["provider_order_no"], "amount": self.rng.i64(1..90)}).to_string();
-        let _ = self.shop.http.post(format!("{}/refunds", self.shop.sandbox)).body(body).send().await;
+        let body = json!({"order_no": kept["provider_order_no"], "amount": self.rng.i64(1..90)})
+            .to_string();
+        let _ = self
+            .shop
+            .http
+            .post(format!("{}/refunds", self.shop.sandbox))
+            .body(body)
+            .send()
+            .await;
     }
 
     fn request(&mut self) -> Value {
         let mut body = json!({
             "amount": 100 + self.rng.i64(0..9_900), "currency": "CNY", "order_id": self.order_id,
-            "description": "Drilled tea", "flow": "qr", "metadata": {"drill": self.number.to_string()},
+            "description": "Drilled tea", "flow": "qr",
+            "metadata": {"drill": self.number.to_string()},
         });
         if self.does(self.habits.barcode) {
             // 7 has to confirm, 8 has no money, 9 is too old; all others pay at once.
             let mood = *self.rng.choice(b"0123567889").unwrap_or(&b'0');
             let number = u64::try_from(self.number).unwrap_or(0);
             let code = match self.rng.u32(..3) {
-                0 => format!("28{:015}{}", number + self.rng.u64(..1_000_000) * 1_000_000, char::from(mood)),
-                1 => format!("13{:015}{}", number + self.rng.u64(..1_000_000) * 1_000_000, char::from(mood)),
-                _ => format!("62{:016}{}", number + self.rng.u64(..1_000_000) * 1_000_000, char::from(mood)),
+                0 => format!(
+                    "28{:015}{}",
+                    number + self.rng.u64(..1_000_000) * 1_000_000,
+                    char::from(mood)
+                ),
+                1 => format!(
+                    "13{:015}{}",
+                    number + self.rng.u64(..1_000_000) * 1_000_000,
+                    char::from(mood)
+                ),
+                _ => format!(
+                    "62{:016}{}",
+                    number + self.rng.u64(..1_000_000) * 1_000_000,
+                    char::from(mood)
+                ),
             };
             body["flow"] = "barcode".into();
             body["auth_code"] = code.into();
@@ -231,13 +283,18 @@ impl Shopper {
                 self.shop.log.note(self.number, |s| {
                     s.answers.push(answer);
                     if accepted {
-                        s.payment = payment.get("id").and_then(Value::as_str).map(str::to_owned).or(s.payment.take());
+                        s.payment = payment
+                            .get("id")
+                            .and_then(Value::as_str)
+                            .map(str::to_owned)
+                            .or(s.payment.take());
                     }
                 });
                 if stands {
                     return accepted.then_some(payment);
                 }
-                // Parked, or a charge in doubt: it goes on by itself; a shopper looks again a few times.
+                // Parked, or a charge in doubt: it goes on by itself; a shopper looks again a few
+                // times.
                 if status == 202 && n >= 3 {
                     return Some(payment);
                 }
@@ -247,16 +304,21 @@ impl Shopper {
         None
     }
 
-    /// The same order under another key, another body under the same key: neither makes a second payment.
+    /// The same order under another key, another body under the same key: neither makes a second
+    /// payment.
     async fn ask_strangely(&mut self, key: &str, body: &Value, id: &str) {
         let other_key = format!("other-{}", self.order_id);
         if let Some(answer) = self.post("/v1/payments", Some(&other_key), body).await {
             let made = answer.json();
-            if matches!(answer.status, 200..=202) && made.get("id").and_then(Value::as_str) != Some(id) {
+            if matches!(answer.status, 200..=202)
+                && made.get("id").and_then(Value::as_str) != Some(id)
+            {
                 // Only once the first has ended without money may its number be used again.
                 self.told(&made);
             }
-            self.shop.log.note(self.number, |s| s.other_key = Some(answer));
+            self.shop
+                .log
+                .note(self.number, |s| s.other_key = Some(answer));
         }
         let mut other = body.clone();
         other["amount"] = 1.into();
@@ -273,7 +335,10 @@ impl Shopper {
         if self.does(self.habits.other_offer) {
             let body = json!({"flow": "qr"});
             let key = format!("offer-{}", self.order_id);
-            if let Some(answer) = self.post(&format!("/v1/payments/{id}/offers"), Some(&key), &body).await {
+            if let Some(answer) = self
+                .post(&format!("/v1/payments/{id}/offers"), Some(&key), &body)
+                .await
+            {
                 let shown = answer.json();
                 self.told(&shown);
                 if self.does(self.habits.both) {
@@ -296,7 +361,12 @@ impl Shopper {
     }
 
     async fn confirm(&mut self, body: &Value) {
-        let Some(code) = body["auth_code"].as_str().filter(|code| code.ends_with('7')) else { return };
+        let Some(code) = body["auth_code"]
+            .as_str()
+            .filter(|code| code.ends_with('7'))
+        else {
+            return;
+        };
         let result = if self.does(800) { "paid" } else { "declined" };
         if result == "declined" {
             self.shop.log.note(self.number, |s| s.payable = false);
@@ -311,7 +381,10 @@ impl Shopper {
                     return Some(code);
                 }
                 let ended = ["succeeded", "failed", "canceled", "expired"];
-                if payment["status"].as_str().is_some_and(|status| ended.contains(&status)) {
+                if payment["status"]
+                    .as_str()
+                    .is_some_and(|status| ended.contains(&status))
+                {
                     return None;
                 }
             }
@@ -321,7 +394,13 @@ impl Shopper {
     }
 
     async fn pay(&self, body: &Value) {
-        let sent = self.shop.http.post(format!("{}/pay", self.shop.sandbox)).body(body.to_string()).send().await;
+        let sent = self
+            .shop
+            .http
+            .post(format!("{}/pay", self.shop.sandbox))
+            .body(body.to_string())
+            .send()
+            .await;
         if sent.is_ok_and(|answer| answer.status().is_success()) {
             self.shop.log.note(self.number, |s| s.payer_paid = true);
         }
@@ -329,7 +408,10 @@ impl Shopper {
 
     async fn cancel(&mut self, id: &str) {
         self.shop.log.note(self.number, |s| s.payable = false);
-        if let Some(answer) = self.post(&format!("/v1/payments/{id}/cancel"), None, &json!({})).await {
+        if let Some(answer) = self
+            .post(&format!("/v1/payments/{id}/cancel"), None, &json!({}))
+            .await
+        {
             self.told(&answer.json());
         }
     }
@@ -373,7 +455,13 @@ impl Shopper {
 
     async fn read(&self, id: &str) -> Option<Value> {
         let url = format!("{}/v1/payments/{id}", self.shop.gateway);
-        let asking = self.shop.http.get(url).bearer_auth(&self.shop.api_key).timeout(PATIENCE).send();
+        let asking = self
+            .shop
+            .http
+            .get(url)
+            .bearer_auth(&self.shop.api_key)
+            .timeout(PATIENCE)
+            .send();
         let answer = asking.await.ok()?;
         if !answer.status().is_success() {
             return None;
@@ -398,7 +486,12 @@ impl Shopper {
 
     async fn post(&self, path: &str, key: Option<&str>, body: &Value) -> Option<Answer> {
         let url = format!("{}{path}", self.shop.gateway);
-        let mut request = self.shop.http.post(url).bearer_auth(&self.shop.api_key).timeout(PATIENCE);
+        let mut request = self
+            .shop
+            .http
+            .post(url)
+            .bearer_auth(&self.shop.api_key)
+            .timeout(PATIENCE);
         if let Some(key) = key {
             request = request.header("Idempotency-Key", key);
         }
@@ -406,7 +499,12 @@ impl Shopper {
         let status = answer.status().as_u16();
         let replayed = answer.headers().get("idempotency-replayed").is_some();
         let body = answer.bytes().await.ok()?.to_vec();
-        Some(Answer { key: key.unwrap_or_default().to_owned(), status, replayed, body })
+        Some(Answer {
+            key: key.unwrap_or_default().to_owned(),
+            status,
+            replayed,
+            body,
+        })
     }
 }
 

@@ -1,6 +1,6 @@
-//! Drills: real gateways, a real sandbox and a merchant that writes everything down, with faults injected on purpose;
-//! then everything is mended and must come to rest; then an auditor looks for what must never be. Only in builds for
-//! drills.
+//! Drills: real gateways, a real sandbox and a merchant that writes everything down, with faults
+//! injected on purpose; then everything is mended and must come to rest; then an auditor looks for
+//! what must never be. Only in builds for drills.
 
 pub mod audit;
 mod clock_set;
@@ -51,7 +51,9 @@ const SHOWN_EVERY: Duration = Duration::from_secs(60);
 /// [`Broken`].
 pub async fn drill(wanted: Wanted, out: &mut (dyn Write + Send)) -> Result<bool, Broken> {
     report::announce(&wanted, out)?;
-    let keys = tokio::task::spawn_blocking(Keys::generate).await.map_err(|e| Broken(e.to_string()))?;
+    let keys = tokio::task::spawn_blocking(Keys::generate)
+        .await
+        .map_err(|e| Broken(e.to_string()))?;
     let receiver = Receiver::start()?;
     let tools = Arc::new(Tools {
         wanted: wanted.clone(),
@@ -72,7 +74,11 @@ pub async fn drill(wanted: Wanted, out: &mut (dyn Write + Send)) -> Result<bool,
         });
     }
     let (mut results, mut shown_at) = (Results::default(), Instant::now());
-    let runs = wanted.seeds.end().saturating_sub(*wanted.seeds.start()).saturating_add(1);
+    let runs = wanted
+        .seeds
+        .end()
+        .saturating_sub(*wanted.seeds.start())
+        .saturating_add(1);
     loop {
         let done = tokio::select! {
             biased;
@@ -83,10 +89,14 @@ pub async fn drill(wanted: Wanted, out: &mut (dyn Write + Send)) -> Result<bool,
             done = running.join_next() => done,
         };
         let Some(done) = done else { break };
-        let Some((seed, outcome)) = done.map_err(|e| Broken(e.to_string()))? else { continue };
+        let Some((seed, outcome)) = done.map_err(|e| Broken(e.to_string()))? else {
+            continue;
+        };
         match outcome {
             Ok((outcome, compared)) => {
-                compared.into_iter().for_each(|compared| results.compare(compared));
+                compared
+                    .into_iter()
+                    .for_each(|compared| results.compare(compared));
                 results.add(seed, outcome, out)?;
             }
             Err(broken) => results.add_broken(seed, &broken, out)?,

@@ -1,8 +1,12 @@
-//! A hostile merchant beside the one that a drill looks at, and another one who is in it with him, so that they can agree:
-//! accounts that believe a wrong key of their provider, accounts at an address that answers nothing, floods of payments and
-//! of bad requests, receivers that hang. They give in at the end, so that all can come to rest: they then have the right
-//! keys and the right address.
-#![expect(clippy::indexing_slicing, reason = "a JSON value gives null for what it has not")]
+//! A hostile merchant beside the one that a drill looks at, and another one who is in it with him,
+//! so that they can agree: accounts that believe a wrong key of their provider, accounts at an
+//! address that answers nothing, floods of payments and of bad requests, receivers that hang. They
+//! give in at the end, so that all can come to rest: they then have the right keys and the right
+//! address.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a JSON value gives null for what it has not"
+)]
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -56,10 +60,15 @@ fn failed(what: &str) -> impl FnOnce(reqwest::Error) -> Broken {
 /// Makes both of them, with a key each.
 async fn merchants(store: &Store) -> Result<[String; 2], Broken> {
     let mut keys = [String::new(), String::new()];
-    for (key, name) in keys.iter_mut().zip(["neighbour", "friend of the neighbour"]) {
+    for (key, name) in keys
+        .iter_mut()
+        .zip(["neighbour", "friend of the neighbour"])
+    {
         let failed = |e: &dyn std::fmt::Display| Broken(format!("{name}: {e}"));
         let merchant = issue::merchant(store, name).await.map_err(|e| failed(&e))?;
-        *key = issue::full_key(store, &Owner::of(merchant, false)).await.map_err(|e| failed(&e))?;
+        *key = issue::full_key(store, &Owner::of(merchant, false))
+            .await
+            .map_err(|e| failed(&e))?;
     }
     Ok(keys)
 }
@@ -78,24 +87,47 @@ impl Neighbour {
                 held.push(connection);
             }
         });
-        let mut neighbour =
-            Self { gateway: shop.gateway.clone(), http: shop.http.clone(), keys: made?, accounts: Vec::new(), silence };
-        let face = stage.face("alipay").ok_or_else(|| Broken("no alipay".to_owned()))?;
+        let mut neighbour = Self {
+            gateway: shop.gateway.clone(),
+            http: shop.http.clone(),
+            keys: made?,
+            accounts: Vec::new(),
+            silence,
+        };
+        let face = stage
+            .face("alipay")
+            .ok_or_else(|| Broken("no alipay".to_owned()))?;
         // A wrong key would be refused: nobody is there to be asked when they are entered.
         let away = json!({"provider": "alipay", "call": "query", "kind": "reset"});
         let away = stage.tell("PUT", "/faults", Some(away)).await?;
-        neighbour.open_accounts(&stage.tell("GET", "/credentials", None).await?, face, silent).await?;
-        stage.tell("DELETE", &format!("/faults?id={}", away["id"]), None).await?;
+        neighbour
+            .open_accounts(
+                &stage.tell("GET", "/credentials", None).await?,
+                face,
+                silent,
+            )
+            .await?;
+        stage
+            .tell("DELETE", &format!("/faults?id={}", away["id"]), None)
+            .await?;
         for who in [0, 1].into_iter().cycle().take(RECEIVERS) {
-            neighbour.ask(who, "POST", "/v1/webhook_endpoints", &json!({"url": hangs})).await?;
+            neighbour
+                .ask(who, "POST", "/v1/webhook_endpoints", &json!({"url": hangs}))
+                .await?;
         }
         Ok(neighbour)
     }
 
-    async fn open_accounts(&mut self, keys: &Value, face: SocketAddr, silent: SocketAddr) -> Result<(), Broken> {
+    async fn open_accounts(
+        &mut self,
+        keys: &Value,
+        face: SocketAddr,
+        silent: SocketAddr,
+    ) -> Result<(), Broken> {
         for (number, who) in (0..WRONG_KEYS + DEAF).zip([0, 1].into_iter().cycle()) {
             let mut right = keys["alipay"].clone();
-            // The sandbox looks at the application alone; two accounts of one merchant are not the same.
+            // The sandbox looks at the application alone; two accounts of one merchant are not the
+            // same.
             right["seller_id"] = format!("20880000000{number:05}").into();
             right["base_url"] = format!("http://{face}").into();
             let mut wrong = right.clone();
@@ -104,20 +136,42 @@ impl Neighbour {
             } else {
                 wrong["base_url"] = format!("http://{silent}").into();
             }
-            let body = json!({"provider": "alipay", "name": format!("dead {number}"), "credentials": wrong});
+            let body = json!({"provider": "alipay", "name": format!("dead {number}"),
+                "credentials": wrong});
             let made = self.ask(who, "POST", "/v1/accounts", &body).await?;
-            let id = made["id"].as_str().ok_or_else(|| Broken(format!("the neighbour: no account: {made}")))?;
+            let id = made["id"]
+                .as_str()
+                .ok_or_else(|| Broken(format!("the neighbour: no account: {made}")))?;
             self.accounts.push((who, id.to_owned(), right));
         }
         Ok(())
     }
 
-    async fn ask(&self, who: usize, method: &str, path: &str, body: &Value) -> Result<Value, Broken> {
-        let method = reqwest::Method::from_bytes(method.as_bytes()).map_err(|e| Broken(e.to_string()))?;
-        let asking = self.http.request(method, format!("{}{path}", self.gateway)).bearer_auth(&self.keys[who]);
+    async fn ask(
+        &self,
+        who: usize,
+        method: &str,
+        path: &str,
+        body: &Value,
+    ) -> Result<Value, Broken> {
+        let method =
+            reqwest::Method::from_bytes(method.as_bytes()).map_err(|e| Broken(e.to_string()))?;
+        let asking = self
+            .http
+            .request(method, format!("{}{path}", self.gateway))
+            .bearer_auth(&self.keys[who]);
         let key = id::token().unwrap_or_default();
-        let asking = asking.header("Idempotency-Key", key).timeout(PATIENCE).body(body.to_string());
-        let text = asking.send().await.map_err(failed(path))?.text().await.map_err(failed(path))?;
+        let asking = asking
+            .header("Idempotency-Key", key)
+            .timeout(PATIENCE)
+            .body(body.to_string());
+        let text = asking
+            .send()
+            .await
+            .map_err(failed(path))?
+            .text()
+            .await
+            .map_err(failed(path))?;
         Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
     }
 
@@ -132,13 +186,22 @@ impl Neighbour {
                 let who = number % self.keys.len();
                 let order_id = id::token().unwrap_or_default();
                 let body = json!({
-                    "amount": 1, "currency": "CNY", "order_id": order_id, "description": "nothing", "flow": "qr",
+                    "amount": 1, "currency": "CNY", "order_id": order_id, "description": "nothing",
+                    "flow": "qr",
                 });
-                // What it does not want any more makes an event that eight receivers are to hear of.
+                // What it does not want any more makes an event that eight receivers are to hear
+                // of.
                 if let Ok(made) = self.ask(who, "POST", "/v1/payments", &body).await
                     && let Some(id) = made["id"].as_str()
                 {
-                    let _ = self.ask(who, "POST", &format!("/v1/payments/{id}/cancel"), &json!({})).await;
+                    let _ = self
+                        .ask(
+                            who,
+                            "POST",
+                            &format!("/v1/payments/{id}/cancel"),
+                            &json!({}),
+                        )
+                        .await;
                 }
             });
             futures_util::future::join_all(burst).await;
@@ -147,7 +210,11 @@ impl Neighbour {
     }
 
     async fn babble(&self) {
-        let wrong = [json!({"amount": -1}), json!([]), json!({"amount": 1, "flow": "qr", "nonsense": [[[[]]]]})];
+        let wrong = [
+            json!({"amount": -1}),
+            json!([]),
+            json!({"amount": 1, "flow": "qr", "nonsense": [[[[]]]]}),
+        ];
         for body in wrong.iter().cycle() {
             let _ = self.ask(0, "POST", "/v1/payments", body).await;
             tokio::time::sleep(BAD_REQUESTS_EVERY).await;
@@ -157,7 +224,13 @@ impl Neighbour {
     /// Its accounts work from now on.
     pub(super) async fn give_in(&self) -> Result<(), Broken> {
         for (who, id, right) in &self.accounts {
-            self.ask(*who, "PATCH", &format!("/v1/accounts/{id}"), &json!({"credentials": right})).await?;
+            self.ask(
+                *who,
+                "PATCH",
+                &format!("/v1/accounts/{id}"),
+                &json!({"credentials": right}),
+            )
+            .await?;
         }
         Ok(())
     }

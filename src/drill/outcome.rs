@@ -15,7 +15,8 @@ pub struct Outcome {
     pub rested_after_s: u64,
     /// Gateways that were killed.
     pub kills: u32,
-    /// How many requests for payments were answered with which status, and one that was refused as wrong.
+    /// How many requests for payments were answered with which status, and one that was refused as
+    /// wrong.
     pub answers: BTreeMap<u16, u64>,
     pub refused: Option<String>,
     /// A trace of the first payment that something is wrong with.
@@ -28,6 +29,8 @@ pub struct Outcome {
 
 /// In hundredths of a percent: `99.95 %`.
 pub fn percent(part: u64, all: u64) -> String {
-    let Some(hundredths) = (part * 10_000).checked_div(all) else { return "none".to_owned() };
+    let Some(hundredths) = (part * 10_000).checked_div(all) else {
+        return "none".to_owned();
+    };
     format!("{}.{:02} %", hundredths / 100, hundredths % 100)
 }

@@ -1,5 +1,5 @@
-//! Somebody who pays at one gateway all the time, and asks whether it is ready: for how long it takes no payments, and
-//! whether it knows that.
+//! Somebody who pays at one gateway all the time, and asks whether it is ready: for how long it
+//! takes no payments, and whether it knows that.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +12,8 @@ use serde_json::json;
 const PAUSE: Duration = Duration::from_millis(250);
 /// A try takes no longer.
 const PATIENCE: Duration = Duration::from_secs(12);
-/// A job of which no step has ended for so many seconds stands still. The rarest one is a minute apart.
+/// A job of which no step has ended for so many seconds stands still. The rarest one is a minute
+/// apart.
 const STANDS_STILL_S: f64 = 90.0;
 /// How a gateway's metrics tell of it.
 const JOB_AGE: &str = "interlock_job_last_end_age_seconds{";
@@ -32,8 +33,14 @@ pub struct Probed {
 
 /// Pays until it is over.
 pub async fn probe(gateway: SocketAddr, key: &str, over: &AtomicBool) -> Probed {
-    let client = plain_client_builder().pool_max_idle_per_host(0).timeout(PATIENCE).build();
-    let mut probed = Probed { gateway: gateway.to_string(), ..Probed::default() };
+    let client = plain_client_builder()
+        .pool_max_idle_per_host(0)
+        .timeout(PATIENCE)
+        .build();
+    let mut probed = Probed {
+        gateway: gateway.to_string(),
+        ..Probed::default()
+    };
     let Ok(client) = client else { return probed };
     let (mut taken, mut ready_since) = (Instant::now(), None);
     let mut number = 0_u64;
@@ -57,10 +64,18 @@ pub async fn probe(gateway: SocketAddr, key: &str, over: &AtomicBool) -> Probed 
 
 async fn pays(client: &reqwest::Client, gateway: SocketAddr, key: &str, number: u64) -> bool {
     let name = format!("probe-{}-{number}", gateway.port());
-    let body = json!({"amount": 1, "currency": "CNY", "order_id": name, "description": "a probe", "flow": "qr",
+    let body = json!({"amount": 1, "currency": "CNY", "order_id": name, "description": "a probe",
+        "flow": "qr",
         "expires_in": 300});
-    let asking = client.post(format!("http://{gateway}/v1/payments")).bearer_auth(key).header("Idempotency-Key", &name);
-    asking.body(body.to_string()).send().await.is_ok_and(|answer| answer.status().is_success())
+    let asking = client
+        .post(format!("http://{gateway}/v1/payments"))
+        .bearer_auth(key)
+        .header("Idempotency-Key", &name);
+    asking
+        .body(body.to_string())
+        .send()
+        .await
+        .is_ok_and(|answer| answer.status().is_success())
 }
 
 async fn is_ready(client: &reqwest::Client, gateway: SocketAddr) -> bool {
@@ -70,11 +85,16 @@ async fn is_ready(client: &reqwest::Client, gateway: SocketAddr) -> bool {
 
 /// Jobs whose last step ended long ago, as its metrics tell.
 async fn stopped(client: &reqwest::Client, gateway: SocketAddr) -> Vec<String> {
-    let Ok(answer) = client.get(format!("http://{gateway}/metrics")).send().await else { return Vec::new() };
+    let Ok(answer) = client.get(format!("http://{gateway}/metrics")).send().await else {
+        return Vec::new();
+    };
     let text = answer.text().await.unwrap_or_default();
     let ages = text.lines().filter(|line| line.starts_with(JOB_AGE));
     let is_old = |line: &&str| {
-        line.rsplit(' ').next().and_then(|age| age.parse().ok()).is_some_and(|age: f64| age > STANDS_STILL_S)
+        line.rsplit(' ')
+            .next()
+            .and_then(|age| age.parse().ok())
+            .is_some_and(|age: f64| age > STANDS_STILL_S)
     };
     ages.filter(is_old).map(str::to_owned).collect()
 }

@@ -1,5 +1,6 @@
-//! A TCP proxy between two parts of an installation, and the trouble that it makes: connections that are cut, held,
-//! refused, or fall silent for ever. Of protocols it knows how a PostgreSQL is told what to do.
+//! A TCP proxy between two parts of an installation, and the trouble that it makes: connections
+//! that are cut, held, refused, or fall silent for ever. Of protocols it knows how a PostgreSQL is
+//! told what to do.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -27,9 +28,11 @@ pub enum Mood {
     CutBeforeCommit,
     /// Cuts a connection that says COMMIT once the database has heard it: the answer is lost.
     CutAfterCommit,
-    /// From then on nothing passes over any connection that stands, and none is closed. New ones work.
+    /// From then on nothing passes over any connection that stands, and none is closed. New ones
+    /// work.
     Silent,
-    /// The same for a connection that is about to say a statement with these words, which the database never hears.
+    /// The same for a connection that is about to say a statement with these words, which the
+    /// database never hears.
     SilentBefore(&'static str),
     /// The same once the database has heard it.
     SilentAfter(&'static str),
@@ -80,14 +83,23 @@ impl Proxy {
                     _ = refusing.wait_for(|mood| *mood == Mood::Refusing) => {}
                 }
                 drop(listener);
-                // A socket that is bound and does not listen refuses connections, and nobody else gets the port.
+                // A socket that is bound and does not listen refuses connections, and nobody else
+                // gets the port.
                 let held = bind_patiently(address).await;
                 let _ = refusing.wait_for(|mood| *mood != Mood::Refusing).await;
-                let Ok(again) = held.listen(BACKLOG) else { return };
+                let Ok(again) = held.listen(BACKLOG) else {
+                    return;
+                };
                 listener = again;
             }
         });
-        Ok(Self { address, targets, mood, holding: tokio::sync::Mutex::default(), accepting })
+        Ok(Self {
+            address,
+            targets,
+            mood,
+            holding: tokio::sync::Mutex::default(),
+            accepting,
+        })
     }
 
     /// One that leads to this server.
@@ -125,8 +137,8 @@ impl Drop for Proxy {
     }
 }
 
-/// A port, and nobody who listens: connections are refused, and nobody else is given the port. Whoever names it, and
-/// allows for it (`SO_REUSEADDR`), may listen there.
+/// A port, and nobody who listens: connections are refused, and nobody else is given the port.
+/// Whoever names it, and allows for it (`SO_REUSEADDR`), may listen there.
 ///
 /// # Errors
 /// It is taken.
@@ -156,25 +168,36 @@ enum End {
     Silent,
 }
 
-async fn pass(from: TcpStream, targets: Vec<SocketAddr>, first: usize, mood: watch::Receiver<Mood>) {
+async fn pass(
+    from: TcpStream,
+    targets: Vec<SocketAddr>,
+    first: usize,
+    mood: watch::Receiver<Mood>,
+) {
     let is_cut = |mood: &Mood| matches!(mood, Mood::Cut | Mood::Refusing);
     if is_cut(&mood.borrow()) {
         return;
     }
     for offset in 0..targets.len() {
-        let Some(target) = targets.get((first + offset) % targets.len().max(1)) else { return };
-        let Ok(to) = TcpStream::connect(target).await else { continue };
+        let Some(target) = targets.get((first + offset) % targets.len().max(1)) else {
+            return;
+        };
+        let Ok(to) = TcpStream::connect(target).await else {
+            continue;
+        };
         let (mut from_read, mut from_write) = from.into_split();
         let (mut to_read, mut to_write) = to.into_split();
         let (mut cut, mut silenced) = (mood.clone(), mood.clone());
         let end = tokio::select! {
-            end = copy(&mut from_read, &mut to_write, mood.clone(), Some(Statements::default())) => end,
+            end = copy(&mut from_read, &mut to_write, mood.clone(),
+                Some(Statements::default())) => end,
             end = copy(&mut to_read, &mut from_write, mood, None) => end,
             _ = cut.wait_for(is_cut) => End::Closed,
             _ = silenced.wait_for(|mood| *mood == Mood::Silent) => End::Silent,
         };
         if end == End::Silent {
-            // What is sent is taken as long as there is room for it, as by a machine that has lost its power.
+            // What is sent is taken as long as there is room for it, as by a machine that has lost
+            // its power.
             std::future::pending::<()>().await;
         }
         return;
@@ -192,10 +215,15 @@ async fn copy(
         if read == 0 || mood.wait_for(|mood| *mood != Mood::Stalled).await.is_err() {
             return End::Closed;
         }
-        let Some(bytes) = buffer.get(..read) else { return End::Closed };
+        let Some(bytes) = buffer.get(..read) else {
+            return End::Closed;
+        };
         let aimed = *mood.borrow();
         let is_commit = || bytes.windows(COMMIT.len()).any(|window| window == COMMIT);
-        let said = statements.as_mut().map(|statements| statements.hear(bytes)).unwrap_or_default();
+        let said = statements
+            .as_mut()
+            .map(|statements| statements.hear(bytes))
+            .unwrap_or_default();
         let says = |words: &str| said.iter().any(|statement| statement.contains(words));
         if aimed == Mood::CutBeforeCommit && is_commit() {
             return End::Closed;
@@ -221,7 +249,8 @@ async fn copy(
     End::Closed
 }
 
-/// What a client of PostgreSQL has a connection do. Statements are sent once and then named, so the names are remembered.
+/// What a client of PostgreSQL has a connection do. Statements are sent once and then named, so the
+/// names are remembered.
 #[derive(Debug, Default)]
 struct Statements {
     /// What has come of a message that is not whole yet.
@@ -237,10 +266,19 @@ impl Statements {
         let mut said = Vec::new();
         self.rest.extend_from_slice(bytes);
         loop {
-            // One byte of type, except in the first message, and four of length, which count themselves.
+            // One byte of type, except in the first message, and four of length, which count
+            // themselves.
             let head = usize::from(self.is_begun);
-            let Some(length) = self.rest.get(head..head + 4).and_then(|b| <[u8; 4]>::try_from(b).ok()) else { break };
-            let end = usize::try_from(u32::from_be_bytes(length)).unwrap_or(usize::MAX).saturating_add(head);
+            let Some(length) = self
+                .rest
+                .get(head..head + 4)
+                .and_then(|b| <[u8; 4]>::try_from(b).ok())
+            else {
+                break;
+            };
+            let end = usize::try_from(u32::from_be_bytes(length))
+                .unwrap_or(usize::MAX)
+                .saturating_add(head);
             if self.rest.len() < end {
                 break;
             }
@@ -263,7 +301,10 @@ impl Statements {
         match kind {
             b'Q' => Some(String::from_utf8_lossy(texts.next()?).into_owned()),
             b'P' => {
-                let (name, text) = (texts.next()?.to_vec(), String::from_utf8_lossy(texts.next()?).into_owned());
+                let (name, text) = (
+                    texts.next()?.to_vec(),
+                    String::from_utf8_lossy(texts.next()?).into_owned(),
+                );
                 self.by_name.insert(name, text);
                 None
             }
@@ -281,7 +322,9 @@ mod tests {
 
     async fn server() -> (TcpListener, Proxy) {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let proxy = Proxy::start_before(listener.local_addr().unwrap()).await.unwrap();
+        let proxy = Proxy::start_before(listener.local_addr().unwrap())
+            .await
+            .unwrap();
         (listener, proxy)
     }
 
@@ -321,7 +364,9 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        tokio::time::timeout(Duration::from_secs(10), refused).await.unwrap();
+        tokio::time::timeout(Duration::from_secs(10), refused)
+            .await
+            .unwrap();
         proxy.set(Mood::Open);
         let taken = async {
             loop {
@@ -332,7 +377,9 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
-        let mut served = tokio::time::timeout(Duration::from_secs(10), taken).await.unwrap();
+        let mut served = tokio::time::timeout(Duration::from_secs(10), taken)
+            .await
+            .unwrap();
         assert_eq!(read(&mut served).await, "two");
     }
 
@@ -368,6 +415,9 @@ mod tests {
         let (first, rest) = bind.split_at(6);
         assert!(statements.hear(first).is_empty());
         assert_eq!(statements.hear(rest), ["SELECT 1"]);
-        assert_eq!(statements.hear(&[bind, message(b'Q', b"COMMIT\0")].concat()), ["SELECT 1", "COMMIT"]);
+        assert_eq!(
+            statements.hear(&[bind, message(b'Q', b"COMMIT\0")].concat()),
+            ["SELECT 1", "COMMIT"]
+        );
     }
 }

@@ -1,5 +1,5 @@
-//! Who receives the merchant's webhooks in a drill: writes down what it took, and is down, slow or confused when the plan
-//! says so. One server for all runs of a drill.
+//! Who receives the merchant's webhooks in a drill: writes down what it took, and is down, slow or
+//! confused when the plan says so. One server for all runs of a drill.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
@@ -50,7 +50,11 @@ pub struct Boxes(Arc<Mutex<HashMap<String, Box_>>>);
 impl Boxes {
     fn with<T>(&self, name: &str, work: impl FnOnce(&mut Box_) -> T) -> T {
         let mut boxes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let fresh = || Box_ { manners: Manners::Good, rng: Rng::with_seed(7), taken: Vec::new() };
+        let fresh = || Box_ {
+            manners: Manners::Good,
+            rng: Rng::with_seed(7),
+            taken: Vec::new(),
+        };
         work(boxes.entry(name.to_owned()).or_insert_with(fresh))
     }
 
@@ -85,16 +89,26 @@ impl Receiver {
     pub fn start() -> std::io::Result<Self> {
         let boxes = Boxes::default();
         let shared = web::Data::new(boxes.clone());
-        let server =
-            HttpServer::new(move || App::new().app_data(shared.clone()).route("/{name}", web::post().to(receive)))
-                .workers(1)
-                .disable_signals()
-                .bind("127.0.0.1:0")?;
-        let address = *server.addrs().first().ok_or(std::io::ErrorKind::AddrNotAvailable)?;
+        let server = HttpServer::new(move || {
+            App::new()
+                .app_data(shared.clone())
+                .route("/{name}", web::post().to(receive))
+        })
+        .workers(1)
+        .disable_signals()
+        .bind("127.0.0.1:0")?;
+        let address = *server
+            .addrs()
+            .first()
+            .ok_or(std::io::ErrorKind::AddrNotAvailable)?;
         let server = server.run();
         let handle = server.handle();
         tokio::spawn(server);
-        Ok(Self { address, boxes, server: handle })
+        Ok(Self {
+            address,
+            boxes,
+            server: handle,
+        })
     }
 
     /// Stops it.
@@ -103,7 +117,11 @@ impl Receiver {
     }
 }
 
-async fn receive(boxes: web::Data<Boxes>, name: web::Path<String>, body: web::Bytes) -> HttpResponse {
+async fn receive(
+    boxes: web::Data<Boxes>,
+    name: web::Path<String>,
+    body: web::Bytes,
+) -> HttpResponse {
     let mood = boxes.with(&name, |b| match b.manners {
         Manners::Good => None,
         Manners::Hang => Some(4),
@@ -113,15 +131,35 @@ async fn receive(boxes: web::Data<Boxes>, name: web::Path<String>, body: web::By
     if !matches!(mood, Some(0 | 1 | 4))
         && let Ok(event) = serde_json::from_slice::<Value>(&body)
     {
-        let text = |name: &str| event.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
-        let status = event.pointer("/data/status").or_else(|| event.pointer("/data/payment/status"));
-        let status = status.and_then(Value::as_str).unwrap_or_default().to_owned();
-        let received = Received { id: text("id"), kind: text("type"), payment: text("payment"), status };
+        let text = |name: &str| {
+            event
+                .get(name)
+                .and_then(Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let status = event
+            .pointer("/data/status")
+            .or_else(|| event.pointer("/data/payment/status"));
+        let status = status
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .to_owned();
+        let received = Received {
+            id: text("id"),
+            kind: text("type"),
+            payment: text("payment"),
+            status,
+        };
         boxes.with(&name, |b| b.taken.push(received));
     }
     match mood {
-        Some(0) => HttpResponse::ServiceUnavailable().insert_header((header::RETRY_AFTER, "5")).finish(),
-        Some(1) => HttpResponse::Found().insert_header((header::LOCATION, "http://127.0.0.1:1/")).finish(),
+        Some(0) => HttpResponse::ServiceUnavailable()
+            .insert_header((header::RETRY_AFTER, "5"))
+            .finish(),
+        Some(1) => HttpResponse::Found()
+            .insert_header((header::LOCATION, "http://127.0.0.1:1/"))
+            .finish(),
         Some(2) => HttpResponse::InternalServerError().finish(),
         Some(4) => {
             tokio::time::sleep(Duration::from_secs(5)).await;

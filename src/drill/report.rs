@@ -1,5 +1,5 @@
-//! What a drill prints: the plan first, then each violation with the seed that leads to it, then the sums; and one line for
-//! programs.
+//! What a drill prints: the plan first, then each violation with the seed that leads to it, then
+//! the sums; and one line for programs.
 
 use std::collections::BTreeMap;
 use std::io::{self, Write};
@@ -18,13 +18,25 @@ use crate::kill;
 /// What is about to be drilled.
 pub fn announce(wanted: &Wanted, out: &mut dyn Write) -> io::Result<()> {
     let (scenario, first, last) = (wanted.scenario, wanted.seeds.start(), wanted.seeds.end());
-    let database = if wanted.postgres.is_some() { "PostgreSQL, two gateways" } else { "SQLite, one gateway" };
+    let database = if wanted.postgres.is_some() {
+        "PostgreSQL, two gateways"
+    } else {
+        "SQLite, one gateway"
+    };
     writeln!(
         out,
         "interlock drill: {} on {database}, seeds {first} to {last}, {} payments each",
         scenario.name, wanted.payments
     )?;
-    writeln!(out, "{}\n", scenario.about.split_whitespace().collect::<Vec<_>>().join(" "))
+    writeln!(
+        out,
+        "{}\n",
+        scenario
+            .about
+            .split_whitespace()
+            .collect::<Vec<_>>()
+            .join(" ")
+    )
 }
 
 /// A page about a scenario: what it is about, and what its first seed draws.
@@ -51,7 +63,8 @@ pub fn show(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
     )?;
     writeln!(
         out,
-        "  webhooks: {:?}; of a thousand orders {} leak and {} are paid too late; {} forgeries a second",
+        "  webhooks: {:?}; of a thousand orders {} leak and {} are paid too late; {} forgeries a \
+        second",
         plan.manners, plan.leaks, plan.too_late, plan.forgeries
     )?;
     for fault in plan.faults.iter().chain(&plan.refund_ends) {
@@ -101,25 +114,45 @@ impl Results {
         sum.given_back += one.given_back;
         sum.forged += one.forged;
         sum.most_questions = sum.most_questions.max(one.most_questions);
-        sum.most_questions_of_a_payment = sum.most_questions_of_a_payment.max(one.most_questions_of_a_payment);
+        sum.most_questions_of_a_payment = sum
+            .most_questions_of_a_payment
+            .max(one.most_questions_of_a_payment);
         sum.ended_after_s = sum.ended_after_s.max(one.ended_after_s);
         if let Some((point, is_hit)) = &outcome.point {
             let (name, occasion) = point.split_once(':').unwrap_or((point, "1"));
-            self.points.entry(name.to_owned()).or_default().push((occasion.to_owned(), *is_hit));
+            self.points
+                .entry(name.to_owned())
+                .or_default()
+                .push((occasion.to_owned(), *is_hit));
         }
-        outcome.for_a_person.iter().for_each(|(kind, n)| *self.for_a_person.entry(kind.clone()).or_default() += n);
+        outcome
+            .for_a_person
+            .iter()
+            .for_each(|(kind, n)| *self.for_a_person.entry(kind.clone()).or_default() += n);
         self.kills += outcome.kills;
-        outcome.answers.into_iter().for_each(|(status, count)| *self.answers.entry(status).or_default() += count);
+        outcome
+            .answers
+            .into_iter()
+            .for_each(|(status, count)| *self.answers.entry(status).or_default() += count);
         self.refused = self.refused.take().or(outcome.refused);
         self.longest_rest_s = self.longest_rest_s.max(outcome.rested_after_s);
         self.waits_ms.extend(outcome.waits_ms);
         for violation in &outcome.violations {
-            writeln!(out, "seed {seed}: {} broken by {}: {}", violation.rule, violation.subject, violation.found)?;
+            writeln!(
+                out,
+                "seed {seed}: {} broken by {}: {}",
+                violation.rule, violation.subject, violation.found
+            )?;
         }
         if let Some(trace) = outcome.trace {
             writeln!(out, "{trace}")?;
         }
-        self.violations.extend(outcome.violations.into_iter().map(|violation| (seed, violation)));
+        self.violations.extend(
+            outcome
+                .violations
+                .into_iter()
+                .map(|violation| (seed, violation)),
+        );
         out.flush()
     }
 
@@ -128,20 +161,35 @@ impl Results {
         self.compared.get_or_insert_default().add(compared);
     }
 
-    /// One more run, which could not be carried out. What it would have shown nobody knows, so it counts as a violation;
-    /// those that come after it go on.
-    pub fn add_broken(&mut self, seed: u64, broken: &Broken, out: &mut dyn Write) -> io::Result<()> {
+    /// One more run, which could not be carried out. What it would have shown nobody knows, so it
+    /// counts as a violation; those that come after it go on.
+    pub fn add_broken(
+        &mut self,
+        seed: u64,
+        broken: &Broken,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
         self.runs += 1;
         writeln!(out, "seed {seed}: could not be carried out: {broken}")?;
         let found = broken.to_string();
-        self.violations.push((seed, Violation { rule: "is_carried_out", subject: "run".to_owned(), found }));
+        self.violations.push((
+            seed,
+            Violation {
+                rule: "is_carried_out",
+                subject: "run".to_owned(),
+                found,
+            },
+        ));
         out.flush()
     }
 
     /// For whoever waits: how far it has got.
     pub fn progress(&self, of: u64) -> String {
         let (f, violations) = (&self.figures, self.violations.len());
-        format!("{} of {of} runs, {} payments, {violations} violations", self.runs, f.payments)
+        format!(
+            "{} of {of} runs, {} payments, {violations} violations",
+            self.runs, f.payments
+        )
     }
 
     /// Whether nothing was violated.
@@ -158,25 +206,33 @@ impl Results {
         }
         writeln!(
             out,
-            "\n{} runs, {} payments accepted, gateways died {} times; the last payment ended {} s after everything was mended \
-             (bound: {ENDED_WITHIN_S}), all at rest after {} s of their own time at the latest (bound: {REST_WITHIN_S})",
+            "\n{} runs, {} payments accepted, gateways died {} times; the last payment ended {} s \
+            after everything was mended (bound: {ENDED_WITHIN_S}), all at rest after {} s of their \
+            own time at the latest (bound: {REST_WITHIN_S})",
             self.runs, f.payments, self.kills, f.ended_after_s, self.longest_rest_s
         )?;
         writeln!(
             out,
-            "{} forged messages answered; at most {} questions about one attempt, {} about one payment",
+            "{} forged messages answered; at most {} questions about one attempt, {} about one \
+            payment",
             f.forged, f.most_questions, f.most_questions_of_a_payment
         )?;
-        for point in kill::POINTS.iter().filter_map(|point| self.points.get_key_value(*point)) {
+        for point in kill::POINTS
+            .iter()
+            .filter_map(|point| self.points.get_key_value(*point))
+        {
             let (name, mut occasions) = (point.0, point.1.clone());
             occasions.sort();
-            let shown: Vec<String> =
-                occasions.iter().map(|(n, hit)| format!("{n} {}", if *hit { "hit" } else { "NOT HIT" })).collect();
+            let shown: Vec<String> = occasions
+                .iter()
+                .map(|(n, hit)| format!("{n} {}", if *hit { "hit" } else { "NOT HIT" }))
+                .collect();
             writeln!(out, "  {name}: {}", shown.join(", "))?;
         }
         writeln!(
             out,
-            "kept twice {}, lost {}, unended {}, given back {}; of {} payable payments {} succeeded ({})",
+            "kept twice {}, lost {}, unended {}, given back {}; of {} payable payments {} \
+            succeeded ({})",
             f.captured_twice_kept,
             f.lost,
             f.unended,
@@ -188,12 +244,16 @@ impl Results {
         if let Some(Compared { alone, beside }) = self.compared {
             writeln!(
                 out,
-                "the good merchant, each seed run twice: of payable payments succeeded {alone} without the neighbour, \
-                 {beside} beside it"
+                "the good merchant, each seed run twice: of payable payments succeeded {alone} \
+                without the neighbour, {beside} beside it"
             )?;
         }
         writeln!(out, "waiting for a person: {:?}", self.for_a_person)?;
-        writeln!(out, "answers to requests for payments, by status: {:?}", self.answers)?;
+        writeln!(
+            out,
+            "answers to requests for payments, by status: {:?}",
+            self.answers
+        )?;
         if let Some(refused) = &self.refused {
             writeln!(out, "one of them was refused: {refused}")?;
         }
@@ -214,7 +274,10 @@ impl Results {
             .violations
             .iter()
             .take(100)
-            .map(|(seed, v)| json!({"seed": seed, "rule": v.rule, "subject": v.subject, "found": v.found}))
+            .map(|(seed, v)| {
+                json!({"seed": seed, "rule": v.rule, "subject": v.subject,
+                "found": v.found})
+            })
             .collect();
         json!({
             "scenario": wanted.scenario.name,
@@ -225,7 +288,8 @@ impl Results {
             "unended": f.unended,
             "violations": violations,
             "success_rate": percent(f.succeeded, f.payable),
-            "success_rate_without_neighbour": self.compared.map(|c| percent(c.alone.succeeded, c.alone.payable)),
+            "success_rate_without_neighbour": self.compared.map(|c| percent(c.alone.succeeded,
+                c.alone.payable)),
             "p99_ms": self.p99_ms(),
             "kills": self.kills,
             "given_back": f.given_back,

@@ -1,5 +1,6 @@
-//! The stage of a drill: a sandbox, gateways as processes of their own, the proxies between them, and one time for all
-//! that a controller moves. Starts, kills, stops and continues; judges nothing.
+//! The stage of a drill: a sandbox, gateways as processes of their own, the proxies between them,
+//! and one time for all that a controller moves. Starts, kills, stops and continues; judges
+//! nothing.
 
 mod clocks;
 mod database;
@@ -36,9 +37,15 @@ impl Stage {
     ) -> Result<Self, Broken> {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let faces = providers::PROTOCOLS.iter().map(|p| (p.name, any)).collect();
-        let sandbox = Sandbox::start(Options { control: any, faces, keys, book: None, log: usize::MAX })
-            .await
-            .map_err(|e| Broken(format!("sandbox: {e}")))?;
+        let sandbox = Sandbox::start(Options {
+            control: any,
+            faces,
+            keys,
+            book: None,
+            log: usize::MAX,
+        })
+        .await
+        .map_err(|e| Broken(format!("sandbox: {e}")))?;
         let (mut before, mut advertised) = (BTreeMap::new(), Vec::new());
         for (name, face) in sandbox.faces() {
             let proxy = Proxy::start_before(*face).await.map_err(in_vain("proxy"))?;
@@ -55,11 +62,19 @@ impl Stage {
             std::fs::create_dir_all(&folder).map_err(in_vain("folder"))?;
             let port = proxy::bind(any).map_err(in_vain("port"))?;
             let address = port.local_addr().map_err(in_vain("port"))?;
-            all.push(Gateway { address, folder, child: Mutex::new(None), _port: port });
+            all.push(Gateway {
+                address,
+                folder,
+                child: Mutex::new(None),
+                _port: port,
+            });
         }
         front.lead_to(all.iter().map(|gateway| gateway.address).collect());
         // A connection that was kept may be closed by the other side just as it is used again.
-        let http = plain_client_builder().pool_max_idle_per_host(0).timeout(PATIENCE).build();
+        let http = plain_client_builder()
+            .pool_max_idle_per_host(0)
+            .timeout(PATIENCE)
+            .build();
         let stage = Self {
             control: format!("http://{}", sandbox.control()),
             front,
@@ -88,7 +103,10 @@ impl Stage {
     /// # Errors
     /// [`Broken`].
     pub async fn mend(&self) -> Result<(), Broken> {
-        let ways = [&self.database, &self.redis].into_iter().flatten().chain(self.providers.values());
+        let ways = [&self.database, &self.redis]
+            .into_iter()
+            .flatten()
+            .chain(self.providers.values());
         for proxy in ways.chain([&self.front]) {
             proxy.set(Mood::Open);
         }

@@ -1,6 +1,10 @@
-//! A storm: payments come as fast as they can be made, each is paid at once, and nobody tells the gateways. They have to find
-//! out by asking: about charges in doubt at their own times, about all others within 45 seconds of the last payer.
-#![expect(clippy::indexing_slicing, reason = "a JSON value gives null for what it has not")]
+//! A storm: payments come as fast as they can be made, each is paid at once, and nobody tells the
+//! gateways. They have to find out by asking: about charges in doubt at their own times, about all
+//! others within 45 seconds of the last payer.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a JSON value gives null for what it has not"
+)]
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,8 +21,8 @@ use super::stage::Stage;
 
 /// All are known so long after the last payer has paid.
 const KNOWN_WITHIN: Duration = Duration::from_secs(45);
-/// A charge whose answer is lost is asked about a second after it was begun, and if that says nothing two seconds later:
-/// whoever stands at the till knows by then.
+/// A charge whose answer is lost is asked about a second after it was begun, and if that says
+/// nothing two seconds later: whoever stands at the till knows by then.
 const DECIDED_WITHIN: Duration = Duration::from_secs(8);
 /// How long one request may take.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -33,14 +37,22 @@ type TooSlow = Vec<(&'static str, String)>;
 ///
 /// # Errors
 /// [`Broken`].
-pub async fn storm(stage: &Stage, shop: &Shop, plan: &Plan, storm: Storm) -> Result<TooSlow, Broken> {
+pub async fn storm(
+    stage: &Stage,
+    shop: &Shop,
+    plan: &Plan,
+    storm: Storm,
+) -> Result<TooSlow, Broken> {
     for fault in &plan.faults {
         stage.tell("PUT", "/faults", Some(fault.clone())).await?;
     }
     let places = Arc::new(Semaphore::new(plan.at_once));
     let mut left_lying = JoinSet::new();
     for number in plan.payments..plan.payments + storm.expired {
-        let place = Arc::clone(&places).acquire_owned().await.map_err(|e| Broken(e.to_string()))?;
+        let place = Arc::clone(&places)
+            .acquire_owned()
+            .await
+            .map_err(|e| Broken(e.to_string()))?;
         let (shop, seed) = (shop.clone(), plan.seed);
         left_lying.spawn(async move {
             let _place = place;
@@ -55,7 +67,10 @@ pub async fn storm(stage: &Stage, shop: &Shop, plan: &Plan, storm: Storm) -> Res
     let every = (plan.payments / storm.charges.max(1)).max(1);
     let (mut payers, mut tills) = (JoinSet::new(), JoinSet::new());
     for number in 0..plan.payments {
-        let place = Arc::clone(&places).acquire_owned().await.map_err(|e| Broken(e.to_string()))?;
+        let place = Arc::clone(&places)
+            .acquire_owned()
+            .await
+            .map_err(|e| Broken(e.to_string()))?;
         let (shop, seed) = (shop.clone(), plan.seed);
         if number % every == every - 1 {
             // Whoever stands at the till waits beside the storm, and takes no place in it.
@@ -71,9 +86,15 @@ pub async fn storm(stage: &Stage, shop: &Shop, plan: &Plan, storm: Storm) -> Res
     let paid: HashSet<String> = payers.join_all().await.into_iter().flatten().collect();
     let (made_in, last_paid) = (began.elapsed(), Instant::now());
 
-    let looker = stage.looker().await.ok_or_else(|| Broken("nobody can look into the database".to_owned()))?;
+    let looker = stage
+        .looker()
+        .await
+        .ok_or_else(|| Broken("nobody can look into the database".to_owned()))?;
     let left = loop {
-        let unpaid = looker.unpaid("storm-").await.map_err(|e| Broken(e.to_string()))?;
+        let unpaid = looker
+            .unpaid("storm-")
+            .await
+            .map_err(|e| Broken(e.to_string()))?;
         let left = unpaid.iter().filter(|order| paid.contains(*order)).count();
         if left == 0 || last_paid.elapsed() >= KNOWN_WITHIN {
             break left;
@@ -85,22 +106,32 @@ pub async fn storm(stage: &Stage, shop: &Shop, plan: &Plan, storm: Storm) -> Res
     let slowest = decided.iter().flatten().max().copied().unwrap_or_default();
     let (paid, charges) = (paid.len(), decided.len());
     if paid * 2 < plan.payments || charges * 8 < storm.charges {
-        return Err(Broken(format!("only {paid} codes were paid and {charges} charges in doubt: this is no storm")));
+        return Err(Broken(format!(
+            "only {paid} codes were paid and {charges} charges in doubt: this is no storm"
+        )));
     }
     // Standard output is the report's alone.
     eprintln!(
-        "storm: {paid} codes made and paid in {made_in:?}, all known {known_in:?} after the last was paid ({left} not); \
-         {charges} charges in doubt decided within {slowest:?}"
+        "storm: {paid} codes made and paid in {made_in:?}, all known {known_in:?} after the last \
+        was paid ({left} not); {charges} charges in doubt decided within {slowest:?}"
     );
 
     let mut too_slow = Vec::new();
     if left > 0 {
-        too_slow
-            .push(("known_in_time", format!("{left} payments are not known {KNOWN_WITHIN:?} after the last was paid")));
+        too_slow.push((
+            "known_in_time",
+            format!("{left} payments are not known {KNOWN_WITHIN:?} after the last was paid"),
+        ));
     }
-    let late = decided.iter().filter(|took| took.is_none_or(|took| took > DECIDED_WITHIN)).count();
+    let late = decided
+        .iter()
+        .filter(|took| took.is_none_or(|took| took > DECIDED_WITHIN))
+        .count();
     if late > 0 {
-        too_slow.push(("asked_at_their_own_times", format!("{late} of {charges} charges took up to {slowest:?}")));
+        too_slow.push((
+            "asked_at_their_own_times",
+            format!("{late} of {charges} charges took up to {slowest:?}"),
+        ));
     }
     Ok(too_slow)
 }
@@ -111,17 +142,31 @@ async fn offer(shop: &Shop, seed: u64, number: usize) -> Option<String> {
     let body = code(&order, "wechatpay");
     let payment = make(shop, number, seed, &body, true).await?;
     let code = json!({"code": payment["next_action"]["qr"], "result": "paid"});
-    let paying = shop.http.post(format!("{}/pay", shop.sandbox)).body(code.to_string()).timeout(PATIENCE).send();
-    let is_paid = paying.await.is_ok_and(|answer| answer.status().is_success());
-    shop.log.note(number, |shopped| shopped.payer_paid = is_paid);
+    let paying = shop
+        .http
+        .post(format!("{}/pay", shop.sandbox))
+        .body(code.to_string())
+        .timeout(PATIENCE)
+        .send();
+    let is_paid = paying
+        .await
+        .is_ok_and(|answer| answer.status().is_success());
+    shop.log
+        .note(number, |shopped| shopped.payer_paid = is_paid);
     is_paid.then_some(order)
 }
 
-/// A charge whose answer is lost, if it was sent; how long it takes until the till knows, if it ever does.
+/// A charge whose answer is lost, if it was sent; how long it takes until the till knows, if it
+/// ever does.
 async fn charge(shop: &Shop, seed: u64, number: usize) -> Option<Option<Duration>> {
-    let code = format!("62{:015}{}", seed * 1_000_000 + u64::try_from(number).unwrap_or(0), 10 + number % 7 * 10);
+    let code = format!(
+        "62{:015}{}",
+        seed * 1_000_000 + u64::try_from(number).unwrap_or(0),
+        10 + number % 7 * 10
+    );
     let body = json!({
-        "amount": 100, "currency": "CNY", "order_id": format!("storm-{seed}-{number}"), "description": "Tea in a storm",
+        "amount": 100, "currency": "CNY", "order_id": format!("storm-{seed}-{number}"),
+        "description": "Tea in a storm",
         "flow": "barcode", "auth_code": code, "wait": 0,
     });
     let payment = make(shop, number, seed, &body, true).await?;
@@ -129,11 +174,21 @@ async fn charge(shop: &Shop, seed: u64, number: usize) -> Option<Option<Duration
         // After so many lost answers its route was out: nobody was charged, and nobody is in doubt.
         return None;
     }
-    // The answer comes before the charge is sent: how long a busy machine took to make it is not counted.
+    // The answer comes before the charge is sent: how long a busy machine took to make it is not
+    // counted.
     let began = Instant::now();
-    let url = format!("{}/v1/payments/{}", shop.gateway, payment["id"].as_str().unwrap_or_default());
+    let url = format!(
+        "{}/v1/payments/{}",
+        shop.gateway,
+        payment["id"].as_str().unwrap_or_default()
+    );
     while began.elapsed() < KNOWN_WITHIN {
-        let reading = shop.http.get(&url).bearer_auth(&shop.api_key).timeout(PATIENCE).send();
+        let reading = shop
+            .http
+            .get(&url)
+            .bearer_auth(&shop.api_key)
+            .timeout(PATIENCE)
+            .send();
         if let Ok(answer) = reading.await
             && let Ok(bytes) = answer.bytes().await
             && let Ok(payment) = serde_json::from_slice::<Value>(&bytes)
@@ -152,7 +207,8 @@ async fn charge(shop: &Shop, seed: u64, number: usize) -> Option<Option<Duration
 
 fn code(order_id: &str, provider: &str) -> Value {
     json!({
-        "amount": 100, "currency": "CNY", "order_id": order_id, "description": "Tea in a storm", "flow": "qr",
+        "amount": 100, "currency": "CNY", "order_id": order_id, "description": "Tea in a storm",
+        "flow": "qr",
         "providers": [provider],
     })
 }
@@ -165,12 +221,27 @@ async fn make(shop: &Shop, number: usize, seed: u64, body: &Value, payable: bool
         shopped.auth_code = body["auth_code"].as_str().map(str::to_owned);
     });
     for _ in 0..5 {
-        let asking = shop.http.post(format!("{}/v1/payments", shop.gateway)).bearer_auth(&shop.api_key);
-        let asking = asking.header("Idempotency-Key", &key).body(body.to_string()).timeout(PATIENCE);
-        let Ok(answer) = asking.send().await else { continue };
+        let asking = shop
+            .http
+            .post(format!("{}/v1/payments", shop.gateway))
+            .bearer_auth(&shop.api_key);
+        let asking = asking
+            .header("Idempotency-Key", &key)
+            .body(body.to_string())
+            .timeout(PATIENCE);
+        let Ok(answer) = asking.send().await else {
+            continue;
+        };
         let status = answer.status().as_u16();
-        let Ok(bytes) = answer.bytes().await else { continue };
-        let answer = Answer { key: key.clone(), status, replayed: false, body: bytes.to_vec() };
+        let Ok(bytes) = answer.bytes().await else {
+            continue;
+        };
+        let answer = Answer {
+            key: key.clone(),
+            status,
+            replayed: false,
+            body: bytes.to_vec(),
+        };
         let payment = answer.json();
         let accepted = matches!(status, 200..=202);
         shop.log.note(number, |shopped| {

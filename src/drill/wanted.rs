@@ -14,7 +14,8 @@ pub struct Wanted {
     pub seeds: RangeInclusive<u64>,
     /// Payments in each run.
     pub payments: usize,
-    /// A PostgreSQL whose user may make databases: then there are two gateways. None: the embedded database, and one.
+    /// A PostgreSQL whose user may make databases: then there are two gateways. None: the embedded
+    /// database, and one.
     pub postgres: Option<String>,
     /// A Redis.
     pub redis: Option<String>,
@@ -39,6 +40,7 @@ impl Wanted {
     }
 
     pub(super) fn plan(&self, seed: u64) -> Plan {
-        self.scenario.plan(seed, self.payments, self.gateways(), self.switchover)
+        self.scenario
+            .plan(seed, self.payments, self.gateways(), self.switchover)
     }
 }

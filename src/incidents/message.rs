@@ -1,5 +1,6 @@
-//! What a receiver of alerts is told of one change of an incident: what happened, since when, what Interlock does, what a
-//! human should do; at the end, how long it lasted and what came of it. Knows no chat.
+//! What a receiver of alerts is told of one change of an incident: what happened, since when, what
+//! Interlock does, what a human should do; at the end, how long it lasted and what came of it.
+//! Knows no chat.
 
 use crate::config::Language;
 use crate::domain::Timestamp;
@@ -30,22 +31,33 @@ pub struct Message {
 }
 
 impl Message {
-    /// What is to be said at `now`. `change` is what the receiver is told of; the figures are as they are now.
+    /// What is to be said at `now`. `change` is what the receiver is told of; the figures are as
+    /// they are now.
     #[must_use]
-    pub fn of(language: Language, incident: &IncidentRow, change: Change, figures: &Figures, now: Timestamp) -> Self {
+    pub fn of(
+        language: Language,
+        incident: &IncidentRow,
+        change: Change,
+        figures: &Figures,
+        now: Timestamp,
+    ) -> Self {
         let subject = words::subject(language, &incident.subject);
         let cause = words::cause(language, incident.cause);
         let tone = match (change, incident.severity) {
             (Change::Closed, Severity::Page | Severity::Notice) => Tone::Over,
             (Change::Opened | Change::Worse | Change::Reminder(_), Severity::Page) => Tone::Page,
-            (Change::Opened | Change::Worse | Change::Reminder(_), Severity::Notice) => Tone::Notice,
+            (Change::Opened | Change::Worse | Change::Reminder(_), Severity::Notice) => {
+                Tone::Notice
+            }
         };
         let mark = match (change, tone) {
             (Change::Closed, _) => say(language, "已恢复", "over"),
             (Change::Reminder(_), _) => say(language, "仍未恢复", "still"),
             (Change::Worse, _) => say(language, "恶化", "worse"),
             (Change::Opened, Tone::Page) => words::severity(language, Severity::Page),
-            (Change::Opened, Tone::Notice | Tone::Over) => words::severity(language, Severity::Notice),
+            (Change::Opened, Tone::Notice | Tone::Over) => {
+                words::severity(language, Severity::Notice)
+            }
         };
         let title = match language {
             Language::Zh => format!("【{mark}】{subject}：{cause}"),
@@ -53,7 +65,9 @@ impl Message {
         };
         let lines = match change {
             Change::Closed => ended(language, incident, figures),
-            Change::Opened | Change::Worse | Change::Reminder(_) => lasting(language, incident, figures, now),
+            Change::Opened | Change::Worse | Change::Reminder(_) => {
+                lasting(language, incident, figures, now)
+            }
         };
         Self { title, tone, lines }
     }
@@ -65,8 +79,11 @@ fn lasting(
     figures: &Figures,
     now: Timestamp,
 ) -> Vec<(&'static str, String)> {
-    let since =
-        format!("{} ({})", words::time(incident.began_at), words::duration(language, now.since(incident.began_at)));
+    let since = format!(
+        "{} ({})",
+        words::time(incident.began_at),
+        words::duration(language, now.since(incident.began_at))
+    );
     let mut lines = vec![(say(language, "开始时间", "Since"), since)];
     if let Some(seen) = seen(language, incident) {
         lines.push((say(language, "观察到", "Seen"), seen));
@@ -78,12 +95,22 @@ fn lasting(
         say(language, "Interlock 已自动处理", "What Interlock does"),
         words::does(language, incident.cause).to_owned(),
     ));
-    lines.push((say(language, "需要人工", "What to do"), words::advice(language, incident.cause).to_owned()));
-    lines.push((say(language, "详情", "More"), format!("interlock incident {}", incident.id)));
+    lines.push((
+        say(language, "需要人工", "What to do"),
+        words::advice(language, incident.cause).to_owned(),
+    ));
+    lines.push((
+        say(language, "详情", "More"),
+        format!("interlock incident {}", incident.id),
+    ));
     lines
 }
 
-fn ended(language: Language, incident: &IncidentRow, figures: &Figures) -> Vec<(&'static str, String)> {
+fn ended(
+    language: Language,
+    incident: &IncidentRow,
+    figures: &Figures,
+) -> Vec<(&'static str, String)> {
     let end = incident.closed_at.unwrap_or(incident.began_at);
     let lasted = format!(
         "{} ({} – {})",
@@ -91,17 +118,26 @@ fn ended(language: Language, incident: &IncidentRow, figures: &Figures) -> Vec<(
         words::time(incident.began_at),
         words::time(end)
     );
-    let met = met(language, figures).unwrap_or_else(|| say(language, "没有支付受影响", "no payment met it").to_owned());
+    let met = met(language, figures)
+        .unwrap_or_else(|| say(language, "没有支付受影响", "no payment met it").to_owned());
     vec![
         (say(language, "持续", "Lasted"), lasted),
         (say(language, "影响", "What came of it"), met),
-        (say(language, "详情", "More"), format!("interlock incident {}", incident.id)),
+        (
+            say(language, "详情", "More"),
+            format!("interlock incident {}", incident.id),
+        ),
     ]
 }
 
 /// What was seen when it opened.
 fn seen(language: Language, incident: &IncidentRow) -> Option<String> {
-    let number = |name: &str| incident.detail.get(name).and_then(serde_json::Value::as_i64);
+    let number = |name: &str| {
+        incident
+            .detail
+            .get(name)
+            .and_then(serde_json::Value::as_i64)
+    };
     let mut parts = Vec::new();
     if let Some(count) = number("count") {
         parts.push(match language {
@@ -110,7 +146,10 @@ fn seen(language: Language, incident: &IncidentRow) -> Option<String> {
         });
     }
     if let (Some(oldest), Some(limit)) = (number("oldest_s"), number("limit_s")) {
-        let (oldest, limit) = (words::duration(language, oldest * 1_000), words::duration(language, limit * 1_000));
+        let (oldest, limit) = (
+            words::duration(language, oldest * 1_000),
+            words::duration(language, limit * 1_000),
+        );
         parts.push(match language {
             Language::Zh => format!("最早的已等 {oldest}（界限 {limit}）"),
             Language::En => format!("the oldest for {oldest} (limit {limit})"),
@@ -192,7 +231,13 @@ pub(super) mod tests {
 
     #[test]
     fn a_message_says_what_happened_since_when_what_is_done_and_what_to_do() {
-        let figures = Figures { affected: 5, switched: 4, in_doubt: 1, in_doubt_fen: 8_888, ..Figures::default() };
+        let figures = Figures {
+            affected: 5,
+            switched: 4,
+            in_doubt: 1,
+            in_doubt_fen: 8_888,
+            ..Figures::default()
+        };
         let now = incident().began_at.plus_s(65);
         let english = Message::of(Language::En, &incident(), Change::Opened, &figures, now);
         assert_eq!(
@@ -210,19 +255,51 @@ pub(super) mod tests {
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
-        let chinese = Message::of(Language::Zh, &incident(), Change::Reminder(1), &Figures::default(), now);
+        let chinese = Message::of(
+            Language::Zh,
+            &incident(),
+            Change::Reminder(1),
+            &Figures::default(),
+            now,
+        );
         assert_eq!(chinese.title, "【仍未恢复】支付宝 · 扫码支付：不可用");
-        assert!(!format!("{:?}", chinese.lines).contains("受影响"), "nobody has met it");
+        assert!(
+            !format!("{:?}", chinese.lines).contains("受影响"),
+            "nobody has met it"
+        );
     }
 
     #[test]
     fn a_closing_message_says_how_long_it_lasted_and_what_came_of_it() {
-        let closed = IncidentRow { closed_at: Some(incident().began_at.plus_s(200)), ..incident() };
-        let figures = Figures { affected: 7, switched: 6, recovered: 5, failed: 1, ..Figures::default() };
-        let over = Message::of(Language::Zh, &closed, Change::Closed, &figures, closed.began_at.plus_s(900));
-        assert_eq!((over.title.as_str(), over.tone), ("【已恢复】支付宝 · 扫码支付：不可用", Tone::Over));
+        let closed = IncidentRow {
+            closed_at: Some(incident().began_at.plus_s(200)),
+            ..incident()
+        };
+        let figures = Figures {
+            affected: 7,
+            switched: 6,
+            recovered: 5,
+            failed: 1,
+            ..Figures::default()
+        };
+        let over = Message::of(
+            Language::Zh,
+            &closed,
+            Change::Closed,
+            &figures,
+            closed.began_at.plus_s(900),
+        );
+        assert_eq!(
+            (over.title.as_str(), over.tone),
+            ("【已恢复】支付宝 · 扫码支付：不可用", Tone::Over)
+        );
         let text = format!("{:?}", over.lines);
         assert!(text.contains("3 分 20 秒"), "{text}");
-        assert!(text.contains("受影响支付 7 笔，已切换 6 笔，最终成功 5 笔，失败 1 笔，没有结果未知的款项"), "{text}");
+        assert!(
+            text.contains(
+                "受影响支付 7 笔，已切换 6 笔，最终成功 5 笔，失败 1 笔，没有结果未知的款项"
+            ),
+            "{text}"
+        );
     }
 }

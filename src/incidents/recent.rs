@@ -1,5 +1,6 @@
-//! What this gateway remembers of incidents, so that the public page asks no database: the last days' history, what
-//! lasts, and whether the database answers. Filled by a job; never the truth about an incident.
+//! What this gateway remembers of incidents, so that the public page asks no database: the last
+//! days' history, what lasts, and whether the database answers. Filled by a job; never the truth
+//! about an incident.
 
 use std::sync::{Arc, PoisonError, RwLock};
 
@@ -29,14 +30,20 @@ impl Recent {
 
     /// The incidents were read just now, so the database answers.
     pub fn learn(&self, incidents: Vec<IncidentRow>) {
-        self.set(Seen { database_away: false, incidents });
+        self.set(Seen {
+            database_away: false,
+            incidents,
+        });
     }
 
     /// The database does not answer. What was known stays.
     pub fn database_is_away(&self) {
         let known = self.seen();
         if !known.database_away {
-            self.set(Seen { database_away: true, ..Seen::clone(&known) });
+            self.set(Seen {
+                database_away: true,
+                ..Seen::clone(&known)
+            });
         }
     }
 

@@ -11,7 +11,10 @@ pub fn list(incidents: &[IncidentRow], now: Timestamp) -> String {
     if incidents.is_empty() {
         return "There was no incident.\n".to_owned();
     }
-    incidents.iter().map(|incident| format!("{}  {}\n", incident.id, line(incident, now))).collect()
+    incidents
+        .iter()
+        .map(|incident| format!("{}  {}\n", incident.id, line(incident, now)))
+        .collect()
 }
 
 fn line(incident: &IncidentRow, now: Timestamp) -> String {
@@ -30,19 +33,39 @@ fn line(incident: &IncidentRow, now: Timestamp) -> String {
 
 /// Everything about one incident.
 #[must_use]
-pub fn whole(incident: &IncidentRow, timeline: &[EntryRow], figures: &Figures, now: Timestamp) -> String {
+pub fn whole(
+    incident: &IncidentRow,
+    timeline: &[EntryRow],
+    figures: &Figures,
+    now: Timestamp,
+) -> String {
     let mut lines = vec![
         format!("{}  {}", incident.id, line(incident, now)),
         format!("  {}", words::does(Language::En, incident.cause)),
         String::new(),
         "Timeline (Beijing time)".to_owned(),
-        format!("  {}  began, as far as is known", words::time(incident.began_at)),
+        format!(
+            "  {}  began, as far as is known",
+            words::time(incident.began_at)
+        ),
     ];
-    let entry = |entry: &EntryRow| format!("  {}  {}", words::time(entry.at), words::entry(Language::En, entry.kind));
+    let entry = |entry: &EntryRow| {
+        format!(
+            "  {}  {}",
+            words::time(entry.at),
+            words::entry(Language::En, entry.kind)
+        )
+    };
     lines.extend(timeline.iter().map(entry));
-    lines.extend([String::new(), "Payments, by their own rows as they are now".to_owned()]);
+    lines.extend([
+        String::new(),
+        "Payments, by their own rows as they are now".to_owned(),
+    ]);
     for (count, what) in [
-        (figures.affected, "affected: an attempt failed there, or they had to wait"),
+        (
+            figures.affected,
+            "affected: an attempt failed there, or they had to wait",
+        ),
         (figures.failed_attempts, "attempts that failed there"),
         (figures.switched, "switched to another route"),
         (figures.parked, "waited for a route"),
@@ -53,9 +76,18 @@ pub fn whole(incident: &IncidentRow, timeline: &[EntryRow], figures: &Figures, n
         lines.push(format!("  {count:>8}  {what}"));
     }
     let amount = words::yuan(figures.in_doubt_fen);
-    lines.push(format!("  {:>8}  attempts in doubt still, CNY {amount}", figures.in_doubt));
+    lines.push(format!(
+        "  {:>8}  attempts in doubt still, CNY {amount}",
+        figures.in_doubt
+    ));
     if incident.closed_at.is_none() {
-        lines.extend([String::new(), format!("What to do: {}", words::advice(Language::En, incident.cause))]);
+        lines.extend([
+            String::new(),
+            format!(
+                "What to do: {}",
+                words::advice(Language::En, incident.cause)
+            ),
+        ]);
     }
     lines.join("\n") + "\n"
 }
@@ -69,8 +101,17 @@ mod tests {
     #[test]
     fn a_report_shows_the_timeline_the_payments_and_the_money_in_doubt() {
         let began = incident().began_at;
-        let timeline = [EntryRow { kind: Entry::Opened, at: began.plus_s(3) }];
-        let figures = Figures { affected: 3, switched: 2, in_doubt: 1, in_doubt_fen: 8_888, ..Figures::default() };
+        let timeline = [EntryRow {
+            kind: Entry::Opened,
+            at: began.plus_s(3),
+        }];
+        let figures = Figures {
+            affected: 3,
+            switched: 2,
+            in_doubt: 1,
+            in_doubt_fen: 8_888,
+            ..Figures::default()
+        };
         let text = whole(&incident(), &timeline, &figures, began.plus_s(60));
         for part in [
             "inc_1  open  2026-01-01 00:00:00     1 min 0 s  Alipay · Scan a QR code: out of order",
@@ -82,8 +123,13 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part}:\n{text}");
         }
-        let closed = IncidentRow { closed_at: Some(began.plus_s(90)), ..incident() };
-        assert!(list(&[closed], began.plus_s(900)).contains("over  2026-01-01 00:00:00    1 min 30 s"));
+        let closed = IncidentRow {
+            closed_at: Some(began.plus_s(90)),
+            ..incident()
+        };
+        assert!(
+            list(&[closed], began.plus_s(900)).contains("over  2026-01-01 00:00:00    1 min 30 s")
+        );
         assert_eq!(list(&[], began), "There was no incident.\n");
     }
 }

@@ -1,5 +1,5 @@
-//! How the robots of chats want to be told: WeCom, DingTalk, Feishu and Slack. Writes and signs messages, and judges
-//! answers: all but Slack answer errors with status 200. Sends nothing.
+//! How the robots of chats want to be told: WeCom, DingTalk, Feishu and Slack. Writes and signs
+//! messages, and judges answers: all but Slack answer errors with status 200. Sends nothing.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -35,12 +35,17 @@ impl std::fmt::Debug for Post {
     }
 }
 
-/// Names a receiver in rows, the same on every gateway: a digest that gives away nothing of its address.
+/// Names a receiver in rows, the same on every gateway: a digest that gives away nothing of its
+/// address.
 #[must_use]
 pub fn id(receiver: &Receiver) -> String {
     let kind: &'static str = receiver.robot.into();
     let digest = Sha256::digest(format!("{kind} {}", receiver.url));
-    let start: String = digest.iter().take(6).map(|byte| format!("{byte:02x}")).collect();
+    let start: String = digest
+        .iter()
+        .take(6)
+        .map(|byte| format!("{byte:02x}"))
+        .collect();
     format!("{kind}-{start}")
 }
 
@@ -55,9 +60,14 @@ pub fn post(receiver: &Receiver, message: &Message, now: Timestamp) -> Post {
     };
     let url = match (&receiver.secret, receiver.robot) {
         (Some(secret), Robot::Dingtalk) => dingtalk_signed(&receiver.url, secret, now),
-        (Some(_) | None, Robot::Wecom | Robot::Dingtalk | Robot::Feishu | Robot::Slack) => receiver.url.clone(),
+        (Some(_) | None, Robot::Wecom | Robot::Dingtalk | Robot::Feishu | Robot::Slack) => {
+            receiver.url.clone()
+        }
     };
-    Post { url, body: body.to_string().into_bytes() }
+    Post {
+        url,
+        body: body.to_string().into_bytes(),
+    }
 }
 
 /// Whether the robot has taken a message that was answered so with a good status.
@@ -70,12 +80,18 @@ pub fn judge(robot: Robot, answer: Option<&str>) -> End {
         Robot::Wecom | Robot::Dingtalk => code(answer, &["errcode"]) == Some(0),
         Robot::Feishu => code(answer, &["code", "StatusCode"]) == Some(0),
     };
-    if taken { End::Delivered } else { End::WrongBody }
+    if taken {
+        End::Delivered
+    } else {
+        End::WrongBody
+    }
 }
 
 fn code(answer: &str, members: &[&str]) -> Option<i64> {
     let answer: Value = serde_json::from_str(answer).ok()?;
-    members.iter().find_map(|member| answer.get(member)?.as_i64())
+    members
+        .iter()
+        .find_map(|member| answer.get(member)?.as_i64())
 }
 
 fn colon(language: Language) -> &'static str {
@@ -105,10 +121,17 @@ fn dingtalk(language: Language, message: &Message) -> Value {
 
 /// The secret is the key, the time and the secret are what is signed.
 fn dingtalk_signed(address: &str, secret: &str, now: Timestamp) -> String {
-    let Ok(mut url) = address::stored(address) else { return address.to_owned() };
+    let Ok(mut url) = address::stored(address) else {
+        return address.to_owned();
+    };
     let timestamp = now.0.to_string();
-    let sign = hmac(secret.as_bytes(), format!("{timestamp}\n{secret}").as_bytes());
-    url.query_pairs_mut().append_pair("timestamp", &timestamp).append_pair("sign", &sign);
+    let sign = hmac(
+        secret.as_bytes(),
+        format!("{timestamp}\n{secret}").as_bytes(),
+    );
+    url.query_pairs_mut()
+        .append_pair("timestamp", &timestamp)
+        .append_pair("sign", &sign);
     url.into()
 }
 
@@ -130,7 +153,8 @@ fn feishu(receiver: &Receiver, message: &Message, now: Timestamp) -> Value {
         "msg_type": "interactive",
         "card": {
             "config": {"wide_screen_mode": true},
-            "header": {"title": {"tag": "plain_text", "content": message.title}, "template": template},
+            "header": {"title": {"tag": "plain_text", "content": message.title},
+                "template": template},
             "elements": elements,
         },
     });
@@ -153,7 +177,10 @@ fn slack(message: &Message) -> Value {
     let title: String = message.title.chars().take(SLACK_HEADER).collect();
     let mut blocks = vec![json!({"type": "header", "text": {"type": "plain_text", "text": title}})];
     for (label, text) in &message.lines {
-        let text: String = format!("*{}*\n{}", escaped(label), escaped(text)).chars().take(SLACK_SECTION).collect();
+        let text: String = format!("*{}*\n{}", escaped(label), escaped(text))
+            .chars()
+            .take(SLACK_SECTION)
+            .collect();
         blocks.push(json!({"type": "section", "text": {"type": "mrkdwn", "text": text}}));
     }
     json!({"text": format!("{mark} {}", escaped(&message.title)), "blocks": blocks})
@@ -161,18 +188,25 @@ fn slack(message: &Message) -> Value {
 
 /// What Slack would take for a link or a mention.
 fn escaped(text: &str) -> String {
-    text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;")
+    text.replace('&', "&amp;")
+        .replace('<', "&lt;")
+        .replace('>', "&gt;")
 }
 
 /// At most so many bytes, whole characters.
 fn shortened(text: &str, bytes: usize) -> &str {
-    let end = (0..=bytes.min(text.len())).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    let end = (0..=bytes.min(text.len()))
+        .rev()
+        .find(|end| text.is_char_boundary(*end))
+        .unwrap_or(0);
     text.get(..end).unwrap_or_default()
 }
 
 fn hmac(key: &[u8], text: &[u8]) -> String {
     // HMAC takes keys of any length.
-    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else { return String::new() };
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(key) else {
+        return String::new();
+    };
     mac.update(text);
     STANDARD.encode(mac.finalize().into_bytes())
 }
@@ -191,11 +225,23 @@ mod tests {
     fn receiver(robot: Robot, secret: Option<&str>) -> Receiver {
         let secret = secret.map(str::to_owned);
         let url = "https://chat.example/send?access_token=t".to_owned();
-        Receiver { robot, url, secret, language: Language::En, severity: Severity::Notice }
+        Receiver {
+            robot,
+            url,
+            secret,
+            language: Language::En,
+            severity: Severity::Notice,
+        }
     }
 
     fn sent(receiver: &Receiver) -> (String, Value) {
-        let message = Message::of(Language::En, &incident(), Change::Opened, &Figures::default(), NOW.plus_s(60));
+        let message = Message::of(
+            Language::En,
+            &incident(),
+            Change::Opened,
+            &Figures::default(),
+            NOW.plus_s(60),
+        );
         let post = post(receiver, &message, NOW);
         (post.url, serde_json::from_slice(&post.body).unwrap())
     }
@@ -205,7 +251,10 @@ mod tests {
     fn messages_are_signed_as_dingtalk_and_feishu_ask() {
         let (url, _) = sent(&receiver(Robot::Dingtalk, Some("SEC000")));
         let sign = "mSIDKVKQqpX8Rugr%2FqNRmfjHAU7MT%2FA9FaOAzuOVxls%3D";
-        assert_eq!(url, format!("https://chat.example/send?access_token=t&timestamp=1767196800000&sign={sign}"));
+        assert_eq!(
+            url,
+            format!("https://chat.example/send?access_token=t&timestamp=1767196800000&sign={sign}")
+        );
         let (url, body) = sent(&receiver(Robot::Feishu, Some("demo")));
         assert_eq!(url, "https://chat.example/send?access_token=t");
         assert_eq!(body["timestamp"], "1767196800");
@@ -220,25 +269,59 @@ mod tests {
             let (title, last) = match robot {
                 Robot::Wecom => (&body["markdown"]["content"], &body["markdown"]["content"]),
                 Robot::Dingtalk => (&body["markdown"]["title"], &body["markdown"]["text"]),
-                Robot::Feishu => {
-                    (&body["card"]["header"]["title"]["content"], &body["card"]["elements"][4]["text"]["content"])
-                }
+                Robot::Feishu => (
+                    &body["card"]["header"]["title"]["content"],
+                    &body["card"]["elements"][4]["text"]["content"],
+                ),
                 Robot::Slack => (&body["text"], &body["blocks"][5]["text"]["text"]),
             };
-            assert!(title.as_str().unwrap().contains("Alipay · Scan a QR code: out of order"), "{body:#}");
-            assert!(last.as_str().unwrap().contains("interlock incident inc_1"), "{body:#}");
+            assert!(
+                title
+                    .as_str()
+                    .unwrap()
+                    .contains("Alipay · Scan a QR code: out of order"),
+                "{body:#}"
+            );
+            assert!(
+                last.as_str().unwrap().contains("interlock incident inc_1"),
+                "{body:#}"
+            );
         }
     }
 
     #[test]
     fn an_error_in_a_good_answer_is_an_error() {
         for (robot, answer, end) in [
-            (Robot::Wecom, r#"{"errcode":0,"errmsg":"ok"}"#, End::Delivered),
-            (Robot::Wecom, r#"{"errcode":45009,"errmsg":"api freq out of limit"}"#, End::WrongBody),
-            (Robot::Dingtalk, r#"{"errcode":310000,"errmsg":"sign not match"}"#, End::WrongBody),
-            (Robot::Feishu, r#"{"StatusCode":0,"StatusMessage":"success"}"#, End::Delivered),
-            (Robot::Feishu, r#"{"code":0,"msg":"success","data":{}}"#, End::Delivered),
-            (Robot::Feishu, r#"{"code":19021,"msg":"sign match fail"}"#, End::WrongBody),
+            (
+                Robot::Wecom,
+                r#"{"errcode":0,"errmsg":"ok"}"#,
+                End::Delivered,
+            ),
+            (
+                Robot::Wecom,
+                r#"{"errcode":45009,"errmsg":"api freq out of limit"}"#,
+                End::WrongBody,
+            ),
+            (
+                Robot::Dingtalk,
+                r#"{"errcode":310000,"errmsg":"sign not match"}"#,
+                End::WrongBody,
+            ),
+            (
+                Robot::Feishu,
+                r#"{"StatusCode":0,"StatusMessage":"success"}"#,
+                End::Delivered,
+            ),
+            (
+                Robot::Feishu,
+                r#"{"code":0,"msg":"success","data":{}}"#,
+                End::Delivered,
+            ),
+            (
+                Robot::Feishu,
+                r#"{"code":19021,"msg":"sign match fail"}"#,
+                End::WrongBody,
+            ),
             (Robot::Feishu, "<html>", End::WrongBody),
             (Robot::Slack, "ok", End::Delivered),
         ] {
@@ -256,9 +339,15 @@ mod tests {
 
     #[test]
     fn a_receivers_name_is_the_same_everywhere_and_gives_nothing_away() {
-        let (one, other) = (id(&receiver(Robot::Slack, None)), id(&receiver(Robot::Wecom, None)));
+        let (one, other) = (
+            id(&receiver(Robot::Slack, None)),
+            id(&receiver(Robot::Wecom, None)),
+        );
         assert_eq!(one, id(&receiver(Robot::Slack, None)));
         assert_ne!(one, other);
-        assert!(one.starts_with("slack-") && one.len() == 18 && !one.contains("chat"), "{one}");
+        assert!(
+            one.starts_with("slack-") && one.len() == 18 && !one.contains("chat"),
+            "{one}"
+        );
     }
 }

@@ -1,6 +1,6 @@
-//! The public page: which ways to pay work, since when not, and that nothing is lost. Made of what this gateway has in
-//! memory, so that it is right also while Redis or the database is away, and so that a crowd costs nothing. Names no
-//! account, no merchant and no amount.
+//! The public page: which ways to pay work, since when not, and that nothing is lost. Made of what
+//! this gateway has in memory, so that it is right also while Redis or the database is away, and so
+//! that a crowd costs nothing. Names no account, no merchant and no amount.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -27,7 +27,9 @@ pub const HISTORY_S: i64 = 7 * 86_400;
 const ENTRIES: usize = 20;
 
 /// Whether something works.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema, strum::IntoStaticStr)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, ToSchema, strum::IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 #[schema(as = PublicStatusLight)]
@@ -102,33 +104,50 @@ pub struct Overview {
     pub history: Vec<Past>,
 }
 
-/// The ways to pay that merchants offer in the mode that is spoken of; those of all providers while there is no merchant.
+/// The ways to pay that merchants offer in the mode that is spoken of; those of all providers while
+/// there is no merchant.
 fn offered(directory: &Directory) -> BTreeSet<(usize, Flow)> {
     let (accounts, spoken) = (directory.accounts(AllOwners), directory.spoken_mode());
     let is_offered = |account: &&Arc<Account>| !account.disabled && account.owner.mode == spoken;
-    let enabled: Vec<ProviderName> =
-        accounts.iter().filter(is_offered).map(|account| account.provider.name()).collect();
-    let place = |(place, protocol): (usize, &providers::Protocol)| (place, protocol.name, protocol.capabilities);
+    let enabled: Vec<ProviderName> = accounts
+        .iter()
+        .filter(is_offered)
+        .map(|account| account.provider.name())
+        .collect();
+    let place = |(place, protocol): (usize, &providers::Protocol)| {
+        (place, protocol.name, protocol.capabilities)
+    };
     providers::PROTOCOLS
         .iter()
         .enumerate()
         .map(place)
         .filter(|(_, name, _)| enabled.is_empty() || enabled.contains(name))
-        .flat_map(|(place, _, capabilities)| capabilities.flows.iter().map(move |flow| (place, flow.flow)))
+        .flat_map(|(place, _, capabilities)| {
+            capabilities
+                .flows
+                .iter()
+                .map(move |flow| (place, flow.flow))
+        })
         .collect()
 }
 
 fn way(board: &Board, seen: &Seen, provider: ProviderName, flow: Flow, mode: Mode) -> Way {
     let subject = Subject::Provider(provider, flow);
-    let incident = seen.incidents.iter().find(|i| i.closed_at.is_none() && i.subject == subject);
+    let incident = seen
+        .incidents
+        .iter()
+        .find(|i| i.closed_at.is_none() && i.subject == subject);
     let standing = board.whole(provider, flow, mode);
-    let gate = standing.as_ref().map_or(Gate::Closed, |standing| standing.gate);
+    let gate = standing
+        .as_ref()
+        .map_or(Gate::Closed, |standing| standing.gate);
     let status = match gate {
         Gate::Open | Gate::Trial => Light::OutOfOrder,
         Gate::Ramping => Light::Disturbed,
         Gate::Closed => match incident.map(|i| i.cause) {
             Some(Cause::ProviderFailing) => Light::Disturbed,
-            // It is back and only watched; or it is another cause, which is about no provider's flow.
+            // It is back and only watched; or it is another cause, which is about no provider's
+            // flow.
             Some(
                 Cause::ProviderDown
                 | Cause::RouteDown
@@ -142,21 +161,37 @@ fn way(board: &Board, seen: &Seen, provider: ProviderName, flow: Flow, mode: Mod
             | None => Light::Works,
         },
     };
-    let gate_since = standing.map(|standing| Timestamp(standing.since_ms)).filter(|at| at.0 > 0);
-    let since = incident.map(|i| i.began_at).or(gate_since).filter(|_| status != Light::Works);
-    Way { provider, flow, status, since }
+    let gate_since = standing
+        .map(|standing| Timestamp(standing.since_ms))
+        .filter(|at| at.0 > 0);
+    let since = incident
+        .map(|i| i.began_at)
+        .or(gate_since)
+        .filter(|_| status != Light::Works);
+    Way {
+        provider,
+        flow,
+        status,
+        since,
+    }
 }
 
 /// What the public may know now.
 #[must_use]
 pub fn overview(board: &Board, directory: &Directory, seen: &Seen, now: Timestamp) -> Overview {
-    let names: Vec<ProviderName> = providers::PROTOCOLS.iter().map(|protocol| protocol.name).collect();
+    let names: Vec<ProviderName> = providers::PROTOCOLS
+        .iter()
+        .map(|protocol| protocol.name)
+        .collect();
     let mode = directory.spoken_mode();
     let ways: Vec<Way> = offered(directory)
         .into_iter()
         .filter_map(|(place, flow)| Some(way(board, seen, *names.get(place)?, flow, mode)))
         .collect();
-    let payments_wait = seen.incidents.iter().any(|i| i.closed_at.is_none() && i.subject == Subject::Parked);
+    let payments_wait = seen
+        .incidents
+        .iter()
+        .any(|i| i.closed_at.is_none() && i.subject == Subject::Parked);
     let status = if seen.database_away || ways.iter().all(|way| way.status == Light::OutOfOrder) {
         Light::OutOfOrder
     } else if payments_wait || ways.iter().any(|way| way.status != Light::Works) {
@@ -165,13 +200,24 @@ pub fn overview(board: &Board, directory: &Directory, seen: &Seen, now: Timestam
         Light::Works
     };
     let from = now.plus_s(-HISTORY_S);
-    let past = seen.incidents.iter().filter(|i| i.closed_at.is_none_or(|end| end >= from));
+    let past = seen
+        .incidents
+        .iter()
+        .filter(|i| i.closed_at.is_none_or(|end| end >= from));
     let history = past.filter_map(|incident| {
-        let (Subject::Provider(provider, flow), status) = (&incident.subject, severity(incident.cause)) else {
+        let (Subject::Provider(provider, flow), status) =
+            (&incident.subject, severity(incident.cause))
+        else {
             return None;
         };
         let (provider, flow) = (*provider, *flow);
-        Some(Past { provider, flow, status, began_at: incident.began_at, ended_at: incident.closed_at })
+        Some(Past {
+            provider,
+            flow,
+            status,
+            began_at: incident.began_at,
+            ended_at: incident.closed_at,
+        })
     });
     Overview {
         status,
@@ -259,12 +305,16 @@ fn page_words(language: Language) -> Words {
         questions: say(language, "付款遇到问题？", "Trouble while paying?"),
         answers: [
             (
-                say(language, "我已经付了款，但店里还没有显示", "I have paid, and the shop does not know yet"),
+                say(
+                    language,
+                    "我已经付了款，但店里还没有显示",
+                    "I have paid, and the shop does not know yet",
+                ),
                 say(
                     language,
                     "款项不会丢失。我们会向支付机构查询，直到查清为止，然后自动通知商户。请不要急着再付一次。",
-                    "Your money is not lost. We ask the provider until it is certain, and then tell the shop. Please do \
-                     not pay a second time in a hurry.",
+                    "Your money is not lost. We ask the provider until it is certain, and then \
+                    tell the shop. Please do not pay a second time in a hurry.",
                 ),
             ),
             (
@@ -272,17 +322,21 @@ fn page_words(language: Language) -> Words {
                 say(
                     language,
                     "一笔订单只会留下一笔款项；万一付了两次，多出的一笔会自动原路退回。",
-                    "An order keeps your money once. Should it be paid twice, the second payment goes back to you by \
-                     itself.",
+                    "An order keeps your money once. Should it be paid twice, the second payment \
+                    goes back to you by itself.",
                 ),
             ),
             (
-                say(language, "某种支付方式不可用怎么办？", "One way to pay is out of order. What now?"),
+                say(
+                    language,
+                    "某种支付方式不可用怎么办？",
+                    "One way to pay is out of order. What now?",
+                ),
                 say(
                     language,
                     "请改用仍然正常的方式。正在等待的付款会在恢复后自动继续，或到期后如实告知，不会扣款。",
-                    "Use one that works. Payments that wait go on by themselves once it is back, or expire without \
-                     taking anything.",
+                    "Use one that works. Payments that wait go on by themselves once it is back, \
+                    or expire without taking anything.",
                 ),
             ),
         ],
@@ -303,28 +357,41 @@ const fn state(language: Language, light: Light) -> &'static str {
 fn headline(language: Language, overview: &Overview) -> (&'static str, &'static str) {
     match (overview.service_away, overview.status) {
         (true, _) => (
-            say(language, "暂时无法发起新的支付", "New payments are not possible for the moment"),
+            say(
+                language,
+                "暂时无法发起新的支付",
+                "New payments are not possible for the moment",
+            ),
             say(
                 language,
                 "我们的服务正在恢复。已经付的款不会丢失，恢复后会自动查清并通知商户。",
-                "Our own service is being brought back. What was paid is not lost: it is found out and told to the \
-                 shop once we are back.",
+                "Our own service is being brought back. What was paid is not lost: it is found out \
+                and told to the shop once we are back.",
             ),
         ),
         (false, Light::Works) => (
             say(language, "所有支付方式正常", "All ways to pay work"),
-            say(language, "没有已知的故障。", "There is no known disturbance."),
+            say(
+                language,
+                "没有已知的故障。",
+                "There is no known disturbance.",
+            ),
         ),
         (false, Light::Disturbed) if overview.payments_wait => (
             say(language, "部分付款需要等待", "Some payments have to wait"),
             say(
                 language,
                 "个别支付方式有故障，等待中的付款会在恢复后自动继续。已经付的款不会丢失。",
-                "Some ways to pay are disturbed. Payments that wait go on by themselves. Nothing that was paid is lost.",
+                "Some ways to pay are disturbed. Payments that wait go on by themselves. Nothing \
+                that was paid is lost.",
             ),
         ),
         (false, Light::Disturbed) => (
-            say(language, "部分支付方式有故障", "Some ways to pay are disturbed"),
+            say(
+                language,
+                "部分支付方式有故障",
+                "Some ways to pay are disturbed",
+            ),
             say(
                 language,
                 "付款会自动改走正常的渠道。已经付的款不会丢失。",
@@ -332,12 +399,16 @@ fn headline(language: Language, overview: &Overview) -> (&'static str, &'static 
             ),
         ),
         (false, Light::OutOfOrder) => (
-            say(language, "所有支付方式暂不可用", "No way to pay works for the moment"),
+            say(
+                language,
+                "所有支付方式暂不可用",
+                "No way to pay works for the moment",
+            ),
             say(
                 language,
                 "付款会保留并在恢复后自动继续，或到期后如实告知。已经付的款不会丢失。",
-                "Payments wait and go on by themselves once one is back, or expire without taking anything. Nothing that \
-                 was paid is lost.",
+                "Payments wait and go on by themselves once one is back, or expire without taking \
+                anything. Nothing that was paid is lost.",
             ),
         ),
     }
@@ -366,24 +437,45 @@ pub fn html(language: Language, overview: &Overview) -> Result<String, askama::E
                 Language::En => format!("since {}", minute(at)),
             }),
         };
-        match groups.last_mut().filter(|(provider, _)| *provider == way.provider) {
+        match groups
+            .last_mut()
+            .filter(|(provider, _)| *provider == way.provider)
+        {
             Some((_, group)) => group.ways.push(line),
             None => {
                 let provider = words::provider(language, way.provider);
-                groups.push((way.provider, Group { provider, ways: vec![line] }));
+                groups.push((
+                    way.provider,
+                    Group {
+                        provider,
+                        ways: vec![line],
+                    },
+                ));
             }
         }
     }
     let history = overview.history.iter().map(|past| Line {
-        what: format!("{} · {}", words::provider(language, past.provider), words::flow(language, past.flow)),
-        light: if past.ended_at.is_some() { "over" } else { past.status.into() },
+        what: format!(
+            "{} · {}",
+            words::provider(language, past.provider),
+            words::flow(language, past.flow)
+        ),
+        light: if past.ended_at.is_some() {
+            "over"
+        } else {
+            past.status.into()
+        },
         state: state(language, past.status),
         when: match past.ended_at {
             Some(end) => {
                 let lasted = words::duration(language, end.since(past.began_at));
                 format!("{} – {} ({lasted})", minute(past.began_at), minute(end))
             }
-            None => format!("{} – {}", minute(past.began_at), say(language, "至今", "now")),
+            None => format!(
+                "{} – {}",
+                minute(past.began_at),
+                say(language, "至今", "now")
+            ),
         },
     });
     let page = Page {
@@ -405,13 +497,17 @@ pub fn preferred(accept_language: &str) -> Language {
     for wish in accept_language.split(',') {
         let mut parts = wish.trim().split(';');
         let tag = parts.next().unwrap_or_default().trim().to_ascii_lowercase();
-        let weight = parts.find_map(|p| p.trim().strip_prefix("q=")).map_or(Some(1.0), |q| q.trim().parse().ok());
+        let weight = parts
+            .find_map(|p| p.trim().strip_prefix("q="))
+            .map_or(Some(1.0), |q| q.trim().parse().ok());
         let language = match tag.split('-').next() {
             Some("zh") => Language::Zh,
             Some("en") => Language::En,
             Some(_) | None => continue,
         };
-        let Some(weight) = weight.filter(|weight: &f32| *weight > 0.0 && *weight <= 1.0) else { continue };
+        let Some(weight) = weight.filter(|weight: &f32| *weight > 0.0 && *weight <= 1.0) else {
+            continue;
+        };
         if best.is_none_or(|(heaviest, _)| weight > heaviest) {
             best = Some((weight, language));
         }
@@ -446,9 +542,23 @@ mod tests {
     fn the_page_says_what_works_and_what_does_not_in_both_languages() {
         let alipay: ProviderName = "alipay".parse().unwrap();
         let at = Timestamp(1_767_196_800_000);
-        let way = |flow, status, since| Way { provider: alipay, flow, status, since };
-        let ways = vec![way(Flow::Qr, Light::OutOfOrder, Some(at)), way(Flow::Barcode, Light::Works, None)];
-        let past = Past { provider: alipay, flow: Flow::Qr, status: Light::OutOfOrder, began_at: at, ended_at: None };
+        let way = |flow, status, since| Way {
+            provider: alipay,
+            flow,
+            status,
+            since,
+        };
+        let ways = vec![
+            way(Flow::Qr, Light::OutOfOrder, Some(at)),
+            way(Flow::Barcode, Light::Works, None),
+        ];
+        let past = Past {
+            provider: alipay,
+            flow: Flow::Qr,
+            status: Light::OutOfOrder,
+            began_at: at,
+            ended_at: None,
+        };
         let overview = Overview {
             status: Light::Disturbed,
             service_away: false,
@@ -458,12 +568,31 @@ mod tests {
             history: vec![past],
         };
         let chinese = html(Language::Zh, &overview).unwrap();
-        for part in ["lang=\"zh-CN\"", "支付宝", "暂不可用", "自 2026-01-01 00:00 起", "不会丢失", "至今"]
-        {
+        for part in [
+            "lang=\"zh-CN\"",
+            "支付宝",
+            "暂不可用",
+            "自 2026-01-01 00:00 起",
+            "不会丢失",
+            "至今",
+        ] {
             assert!(chinese.contains(part), "{part}");
         }
-        let english = html(Language::En, &Overview { service_away: true, ..overview }).unwrap();
-        for part in ["lang=\"en\"", "Alipay", "since 2026-01-01 00:00", "New payments are not possible", "not lost"] {
+        let english = html(
+            Language::En,
+            &Overview {
+                service_away: true,
+                ..overview
+            },
+        )
+        .unwrap();
+        for part in [
+            "lang=\"en\"",
+            "Alipay",
+            "since 2026-01-01 00:00",
+            "New payments are not possible",
+            "not lost",
+        ] {
             assert!(english.contains(part), "{part}");
         }
         assert!(!english.contains("<script"));

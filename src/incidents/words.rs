@@ -1,5 +1,5 @@
-//! What people read about incidents, in Chinese and English: what is wrong, what Interlock does about it by itself, and
-//! what a human should do. No amounts and no secrets are in here.
+//! What people read about incidents, in Chinese and English: what is wrong, what Interlock does
+//! about it by itself, and what a human should do. No amounts and no secrets are in here.
 
 use providers::order::Flow;
 use providers::provider::ProviderName;
@@ -45,9 +45,15 @@ pub const fn flow(language: Language, flow: Flow) -> &'static str {
 #[must_use]
 pub fn subject(language: Language, subject: &Subject) -> String {
     match subject {
-        Subject::Provider(name, f) => format!("{} · {}", provider(language, *name), flow(language, *f)),
+        Subject::Provider(name, f) => {
+            format!("{} · {}", provider(language, *name), flow(language, *f))
+        }
         Subject::Route(name, f, account) => {
-            format!("{} · {} · {account}", provider(language, *name), flow(language, *f))
+            format!(
+                "{} · {} · {account}",
+                provider(language, *name),
+                flow(language, *f)
+            )
         }
         Subject::Account(name, account) => format!("{} · {account}", provider(language, *name)),
         Subject::InDoubt(name) => provider(language, *name).to_owned(),
@@ -63,14 +69,42 @@ pub fn subject(language: Language, subject: &Subject) -> String {
 pub const fn cause(language: Language, cause: Cause) -> &'static str {
     match cause {
         Cause::ProviderDown => say(language, "不可用", "out of order"),
-        Cause::ProviderFailing => say(language, "失败明显多于平时", "fails far more often than usual"),
-        Cause::RouteDown => say(language, "该账户的路由不可用", "this account's route is out of order"),
-        Cause::AccountRefused => say(language, "账户被渠道拒绝", "the provider refuses this account"),
-        Cause::OutcomesInDoubt => say(language, "有交易结果长时间未知", "outcomes unknown for long"),
-        Cause::PaymentsParked => say(language, "没有可用路由，支付在排队", "no route is able, payments wait"),
+        Cause::ProviderFailing => say(
+            language,
+            "失败明显多于平时",
+            "fails far more often than usual",
+        ),
+        Cause::RouteDown => say(
+            language,
+            "该账户的路由不可用",
+            "this account's route is out of order",
+        ),
+        Cause::AccountRefused => say(
+            language,
+            "账户被渠道拒绝",
+            "the provider refuses this account",
+        ),
+        Cause::OutcomesInDoubt => say(
+            language,
+            "有交易结果长时间未知",
+            "outcomes unknown for long",
+        ),
+        Cause::PaymentsParked => say(
+            language,
+            "没有可用路由，支付在排队",
+            "no route is able, payments wait",
+        ),
         Cause::WebhooksLate => say(language, "通知送达延迟", "merchants are told late"),
-        Cause::RedisAway => say(language, "共享健康状态的 Redis 不可用", "shared health is away"),
-        Cause::WorkListWaiting => say(language, "有资金事项等待人工处理", "money waits for a person's decision"),
+        Cause::RedisAway => say(
+            language,
+            "共享健康状态的 Redis 不可用",
+            "shared health is away",
+        ),
+        Cause::WorkListWaiting => say(
+            language,
+            "有资金事项等待人工处理",
+            "money waits for a person's decision",
+        ),
     }
 }
 
@@ -81,14 +115,15 @@ pub const fn does(language: Language, cause: Cause) -> &'static str {
         Cause::ProviderDown => say(
             language,
             "已熔断：新支付立即改走其他路由；无路可走的码在排队，扫码扣款立即失败；每秒用签名查询探测，恢复后逐步放量；结果未知的交易继续查询，必要时撤销。",
-            "Its breaker is open: new payments go to other routes at once, offers without a route wait, charges fail at \
-             once. It is probed by signed queries and comes back by a growing share. What is unknown is asked about, \
-             and reversed where needed.",
+            "Its breaker is open: new payments go to other routes at once, offers without a route \
+            wait, charges fail at once. It is probed by signed queries and comes back by a growing \
+            share. What is unknown is asked about, and reversed where needed.",
         ),
         Cause::ProviderFailing => say(
             language,
             "失败的支付逐笔改走其他路由；若继续恶化会自动熔断。",
-            "Each payment that fails there is switched to another route. If it gets worse, the breaker opens by itself.",
+            "Each payment that fails there is switched to another route. If it gets worse, the \
+            breaker opens by itself.",
         ),
         Cause::RouteDown => say(
             language,
@@ -98,18 +133,20 @@ pub const fn does(language: Language, cause: Cause) -> &'static str {
         Cause::AccountRefused => say(
             language,
             "账户已暂时搁置，新支付改走其他渠道；退款、查询和对账照常。",
-            "The account is set aside for new payments, which go to other providers. Refunds and queries go on.",
+            "The account is set aside for new payments, which go to other providers. Refunds and \
+            queries go on.",
         ),
         Cause::OutcomesInDoubt => say(
             language,
             "按渠道规定的间隔继续查询，扫码扣款到时撤销；在查清之前不会在别处重复收款，也不会说“失败”。",
-            "They are asked about by the provider's ladder, and charges are reversed. Until it is known, nothing is \
-             collected elsewhere and nobody is told \"failed\".",
+            "They are asked about by the provider's ladder, and charges are reversed. Until it is \
+            known, nothing is collected elsewhere and nobody is told \"failed\".",
         ),
         Cause::PaymentsParked => say(
             language,
             "支付保留在“已创建”，路由恢复后按先后自动继续，到期则如实过期。",
-            "They stay in `created`, go on by themselves when a route returns, and expire honestly.",
+            "They stay in `created`, go on by themselves when a route returns, and expire \
+            honestly.",
         ),
         Cause::WebhooksLate => say(
             language,
@@ -136,8 +173,8 @@ pub const fn advice(language: Language, cause: Cause) -> &'static str {
         Cause::ProviderDown => say(
             language,
             "查看渠道公告和本机到渠道的网络；无需手工切换。若没有其他渠道可用，请告知门店。",
-            "Look at the provider's announcements and at your network to it. Nothing has to be switched by hand. If no \
-             other provider serves this way to pay, tell the shops.",
+            "Look at the provider's announcements and at your network to it. Nothing has to be \
+            switched by hand. If no other provider serves this way to pay, tell the shops.",
         ),
         Cause::ProviderFailing => say(
             language,
@@ -152,31 +189,37 @@ pub const fn advice(language: Language, cause: Cause) -> &'static str {
         Cause::AccountRefused => say(
             language,
             "登录渠道商户平台检查该账户的状态、权限和证书；处理后会自动恢复。",
-            "Look at the account's state, permissions and certificate in the provider's console. It is tried again by \
-             itself.",
+            "Look at the account's state, permissions and certificate in the provider's console. \
+            It is tried again by itself.",
         ),
         Cause::OutcomesInDoubt => say(
             language,
             "若渠道恢复后仍未查清，在渠道后台按订单号核对；不要手工重复收款。",
-            "If they stay unknown after the provider is back, look the orders up in its console. Do not collect twice \
-             by hand.",
+            "If they stay unknown after the provider is back, look the orders up in its console. \
+            Do not collect twice by hand.",
         ),
         Cause::PaymentsParked => say(
             language,
             "查看哪些渠道不可用，必要时为商户增加其他渠道的账户。",
-            "See which providers are out; where a merchant has one provider only, add an account at another one.",
+            "See which providers are out; where a merchant has one provider only, add an account \
+            at another one.",
         ),
         Cause::WebhooksLate => say(
             language,
             "查看 `GET /v1/deliveries`：多半是某个接收方失败；若全部变慢，检查本机出口网络。",
-            "Look at `GET /v1/deliveries`: mostly one receiver fails. If all are slow, check your own way out.",
+            "Look at `GET /v1/deliveries`: mostly one receiver fails. If all are slow, check your \
+            own way out.",
         ),
         Cause::RedisAway => say(
             language,
             "检查 Redis 进程、网络、密码和主从状态。",
             "Check the Redis process, the network, its password and who is its primary.",
         ),
-        Cause::WorkListWaiting => say(language, "查看待办事项并作出处理。", "Look through the work list and decide."),
+        Cause::WorkListWaiting => say(
+            language,
+            "查看待办事项并作出处理。",
+            "Look through the work list and decide.",
+        ),
     }
 }
 
@@ -190,7 +233,11 @@ pub const fn entry(language: Language, entry: Entry) -> &'static str {
         Entry::Answering => say(language, "探测有应答", "probes are answered"),
         Entry::Trial => say(language, "逐笔试行", "on trial, one payment at a time"),
         Entry::Ramping => say(language, "逐步放量", "takes a growing share"),
-        Entry::Back => say(language, "恢复全部流量，观察中", "takes all payments again, watched"),
+        Entry::Back => say(
+            language,
+            "恢复全部流量，观察中",
+            "takes all payments again, watched",
+        ),
         Entry::Closed => say(language, "结束", "over"),
     }
 }
@@ -215,7 +262,12 @@ pub fn time(at: Timestamp) -> String {
 #[must_use]
 pub fn duration(language: Language, ms: i64) -> String {
     let seconds = ms.max(0) / 1_000;
-    let (days, hours, minutes, rest) = (seconds / 86_400, seconds / 3_600 % 24, seconds / 60 % 60, seconds % 60);
+    let (days, hours, minutes, rest) = (
+        seconds / 86_400,
+        seconds / 3_600 % 24,
+        seconds / 60 % 60,
+        seconds % 60,
+    );
     match (language, days, hours, minutes) {
         (Language::Zh, 0, 0, 0) => format!("{rest} 秒"),
         (Language::Zh, 0, 0, _) => format!("{minutes} 分 {rest} 秒"),
@@ -246,16 +298,31 @@ mod tests {
     fn every_cause_and_every_entry_has_words_in_both_languages() {
         let chinese = |text: &str| text.chars().any(|c| ('\u{4e00}'..='\u{9fff}').contains(&c));
         for c in Cause::iter() {
-            for text in [cause(Language::Zh, c), does(Language::Zh, c), advice(Language::Zh, c)] {
+            for text in [
+                cause(Language::Zh, c),
+                does(Language::Zh, c),
+                advice(Language::Zh, c),
+            ] {
                 assert!(chinese(text), "{c}: {text}");
             }
-            for text in [cause(Language::En, c), does(Language::En, c), advice(Language::En, c)] {
+            for text in [
+                cause(Language::En, c),
+                does(Language::En, c),
+                advice(Language::En, c),
+            ] {
                 assert!(!chinese(text) && !text.is_empty(), "{c}: {text}");
             }
         }
-        assert!(Entry::iter().all(|e| chinese(entry(Language::Zh, e)) && !chinese(entry(Language::En, e))));
+        assert!(
+            Entry::iter()
+                .all(|e| chinese(entry(Language::Zh, e)) && !chinese(entry(Language::En, e)))
+        );
         for protocol in providers::PROTOCOLS {
-            assert_ne!(provider(Language::En, protocol.name), protocol.name.as_str(), "shoppers know it by a name");
+            assert_ne!(
+                provider(Language::En, protocol.name),
+                protocol.name.as_str(),
+                "shoppers know it by a name"
+            );
         }
     }
 
@@ -269,8 +336,14 @@ mod tests {
             (7_500_000, "2 小时 5 分", "2 h 5 min"),
             (180_000_000, "2 天 2 小时", "2 d 2 h"),
         ] {
-            assert_eq!((duration(Language::Zh, ms), duration(Language::En, ms)), (zh.to_owned(), en.to_owned()));
+            assert_eq!(
+                (duration(Language::Zh, ms), duration(Language::En, ms)),
+                (zh.to_owned(), en.to_owned())
+            );
         }
-        assert_eq!([yuan(0), yuan(5), yuan(8_888), yuan(-105)], ["0.00", "0.05", "88.88", "-1.05"]);
+        assert_eq!(
+            [yuan(0), yuan(5), yuan(8_888), yuan(-105)],
+            ["0.00", "0.05", "88.88", "-1.05"]
+        );
     }
 }

@@ -1,4 +1,5 @@
-//! Opens the database that a configuration names, unless what lies there is not what a gateway may go on with.
+//! Opens the database that a configuration names, unless what lies there is not what a gateway may
+//! go on with.
 
 use super::error::StartError;
 use super::folder::make_folder;
@@ -20,15 +21,21 @@ pub async fn open(config: &Config) -> Result<Store, StartError> {
     {
         tracing::warn!(
             file = %file.display(),
-            "there is a key for stored credentials and no database: a new, empty one is made; if there was one, stop, put \
-             it back, and start again"
+            "there is a key for stored credentials and no database: a new, empty one is made; if \
+            there was one, stop, put it back, and start again"
         );
     }
     witness::compare(config).await?;
-    Ok(Store::open(&config.database_url(), config.database.connections, config.database.patience()).await?)
+    Ok(Store::open(
+        &config.database_url(),
+        config.database.connections,
+        config.database.patience(),
+    )
+    .await?)
 }
 
-/// Opens the database alone, for commands that need no gateway. The embedded one must not be in use.
+/// Opens the database alone, for commands that need no gateway. The embedded one must not be in
+/// use.
 ///
 /// # Errors
 /// [`StartError`].

@@ -34,7 +34,8 @@ pub enum StartError {
     },
     /// A restore has begun to exchange the database, and has not ended.
     #[error(
-        "{}: a restore was interrupted, and this is not the whole database: run `interlock restore FILE` again",
+        "{}: a restore was interrupted, and this is not the whole database: run `interlock restore \
+        FILE` again",
         .0.display()
     )]
     HalfRestored(PathBuf),
@@ -61,20 +62,21 @@ pub enum StartError {
     VaultKey(VaultError),
     /// No key for stored credentials, and none may be made.
     #[error(
-        "credentials.key: give a key for stored credentials (64 hexadecimal digits, in credentials.key or \
-         credentials.key_file): every gateway on this database needs the same one"
+        "credentials.key: give a key for stored credentials (64 hexadecimal digits, in \
+        credentials.key or credentials.key_file): every gateway on this database needs the same one"
     )]
     NoVaultKey,
     /// The key is not the one that stored credentials were sealed with.
     #[error(
-        "credentials.key: this is not the key that the stored credentials were sealed with: give that one (every gateway \
-         on this database needs it); nothing was changed"
+        "credentials.key: this is not the key that the stored credentials were sealed with: give \
+        that one (every gateway on this database needs it); nothing was changed"
     )]
     OtherVaultKey,
     /// The key that stored credentials were sealed with is not there any more.
     #[error(
-        "{}: the key for stored credentials is gone, and credentials sealed with it are in the database: put it back \
-         (a backup of the database does not hold it); without it every account has to be given its credentials anew",
+        "{}: the key for stored credentials is gone, and credentials sealed with it are in the \
+        database: put it back (a backup of the database does not hold it); without it every \
+        account has to be given its credentials anew",
         .0.display()
     )]
     LostVaultKey(PathBuf),
@@ -96,7 +98,8 @@ pub enum StartError {
     /// Traces cannot be sent.
     #[error(transparent)]
     Traces(#[from] traces::NoTraces),
-    /// A receiver of alerts that nothing may be sent to; its address is not repeated, since it is as good as a password.
+    /// A receiver of alerts that nothing may be sent to; its address is not repeated, since it is
+    /// as good as a password.
     #[error("alerts.receivers: the address of receiver {number} {problem}")]
     Receiver {
         /// Which, from 1.
@@ -114,7 +117,10 @@ pub enum StartError {
 
 impl StartError {
     pub(crate) fn file(path: &Path, problem: impl ToString) -> Self {
-        Self::File { path: path.to_owned(), problem: problem.to_string() }
+        Self::File {
+            path: path.to_owned(),
+            problem: problem.to_string(),
+        }
     }
 }
 

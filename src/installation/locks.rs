@@ -1,4 +1,5 @@
-//! What keeps a second gateway off the data folder and the embedded database: a locked file beside each.
+//! What keeps a second gateway off the data folder and the embedded database: a locked file beside
+//! each.
 
 use std::fs::{File, TryLockError};
 use std::os::unix::fs::MetadataExt as _;
@@ -34,10 +35,13 @@ struct Lock {
 /// Takes the data folder and the embedded database, wherever that lies, for this process.
 ///
 /// # Errors
-/// [`StartError::Locked`] when another one has them, [`StartError::HalfRestored`] when the database is not whole.
+/// [`StartError::Locked`] when another one has them, [`StartError::HalfRestored`] when the database
+/// is not whole.
 pub fn lock(config: &Config) -> Result<Locks, StartError> {
     let locks = lock_for_restore(config)?;
-    let marker = config.database_file().map(|file| restore_marker(&embedded::itself(&file)));
+    let marker = config
+        .database_file()
+        .map(|file| restore_marker(&embedded::itself(&file)));
     match marker.filter(|marker| marker.symlink_metadata().is_ok()) {
         Some(marker) => Err(StartError::HalfRestored(marker)),
         None => Ok(locks),
@@ -81,13 +85,15 @@ impl Lock {
         }
     }
 
-    /// Takes it again if somebody has deleted its file: the next gateway would make another one, and lock that.
+    /// Takes it again if somebody has deleted its file: the next gateway would make another one,
+    /// and lock that.
     fn take_again(&mut self) -> Result<(), StartError> {
         if is_at(&self.file, &self.path) {
             return Ok(());
         }
         let again = Self::take(self.path.clone(), self.what.clone())?;
-        tracing::warn!(file = %self.path.display(), "the lock of this gateway was deleted, and is taken again");
+        tracing::warn!(file = %self.path.display(), "the lock of this gateway was deleted, and is \
+                                                     taken again");
         *self = again;
         Ok(())
     }
@@ -102,18 +108,24 @@ fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-/// Keeps the locks until it is ended. Where the database's was lost to another gateway, this one writes nothing any more.
+/// Keeps the locks until it is ended. Where the database's was lost to another gateway, this one
+/// writes nothing any more.
 pub async fn keep(mut locks: Locks, store: Store) {
     let (mut missed, mut said) = (0_u32, false);
     while missed < LOST_AFTER {
         tokio::time::sleep(LOOK_EVERY).await;
         let folder = locks.folder.take_again();
         let database = locks.database.as_mut().map_or(Ok(()), Lock::take_again);
-        missed = if matches!(database, Err(StartError::Locked(_))) { missed.saturating_add(1) } else { 0 };
+        missed = if matches!(database, Err(StartError::Locked(_))) {
+            missed.saturating_add(1)
+        } else {
+            0
+        };
 
         let wrong = folder.and(database).err();
         if let Some(error) = wrong.as_ref().filter(|_| !said) {
-            tracing::error!(%error, "the lock of this gateway was deleted, and cannot be taken again");
+            tracing::error!(%error, "the lock of this gateway was deleted, and cannot be taken \
+                                     again");
         }
         said = wrong.is_some();
     }
@@ -137,7 +149,10 @@ mod tests {
 
         std::fs::remove_file(&path).unwrap();
         lock.take_again().unwrap();
-        assert!(matches!(take(), Err(StartError::Locked(_))), "it is held again");
+        assert!(
+            matches!(take(), Err(StartError::Locked(_))),
+            "it is held again"
+        );
 
         std::fs::remove_file(&path).unwrap();
         let other = take().unwrap();

@@ -1,5 +1,5 @@
-//! An installation on this machine: its data folder, its locks, its key for credentials, its database; and what is wrong
-//! when one of them cannot be used.
+//! An installation on this machine: its data folder, its locks, its key for credentials, its
+//! database; and what is wrong when one of them cannot be used.
 
 pub mod database;
 mod error;

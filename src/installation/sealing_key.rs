@@ -1,5 +1,5 @@
-//! The key that credentials are sealed with: as configured, as it lies in the data folder, or made anew where nothing is
-//! sealed yet.
+//! The key that credentials are sealed with: as configured, as it lies in the data folder, or made
+//! anew where nothing is sealed yet.
 
 use std::path::PathBuf;
 
@@ -10,19 +10,32 @@ use crate::domain::AllOwners;
 use crate::store::Store;
 use crate::vault::{CANARY_FACT, Vault};
 
-/// The key for stored credentials, as configured or kept in the data folder where that is enough; `None`: there is none
-/// yet, and one may be made.
+/// The key for stored credentials, as configured or kept in the data folder where that is enough;
+/// `None`: there is none yet, and one may be made.
 pub fn vault(config: &Config) -> Result<Option<Vault>, StartError> {
     if !config.credentials.key.is_empty() {
-        return Vault::new(&config.credentials.key).map(Some).map_err(StartError::VaultKey);
+        return Vault::new(&config.credentials.key)
+            .map(Some)
+            .map_err(StartError::VaultKey);
     }
     let configured = !config.credentials.key_file.as_os_str().is_empty();
-    let path = if configured { config.credentials.key_file.clone() } else { kept_key(config) };
+    let path = if configured {
+        config.credentials.key_file.clone()
+    } else {
+        kept_key(config)
+    };
     match std::fs::read_to_string(&path) {
-        Ok(text) => Vault::new(&text).map(Some).map_err(|e| StartError::file(&path, e)),
-        Err(e) if configured || e.kind() != std::io::ErrorKind::NotFound => Err(StartError::file(&path, e)),
-        // Several gateways share a PostgreSQL; a key that one of them makes would lock out the others.
-        Err(_) if !config.is_embedded() && config.sandbox.listen == "off" => Err(StartError::NoVaultKey),
+        Ok(text) => Vault::new(&text)
+            .map(Some)
+            .map_err(|e| StartError::file(&path, e)),
+        Err(e) if configured || e.kind() != std::io::ErrorKind::NotFound => {
+            Err(StartError::file(&path, e))
+        }
+        // Several gateways share a PostgreSQL; a key that one of them makes would lock out the
+        // others.
+        Err(_) if !config.is_embedded() && config.sandbox.listen == "off" => {
+            Err(StartError::NoVaultKey)
+        }
         Err(_) => Ok(None),
     }
 }
@@ -33,14 +46,20 @@ pub fn kept_key(config: &Config) -> PathBuf {
     config.data.dir.join("credentials.key")
 }
 
-/// The key must be the one that credentials were sealed with: with another one every account would be left out, and every
-/// payment refused. A new one is made only where nothing is sealed.
-pub async fn known_vault(config: &Config, found: Option<Vault>, store: &Store) -> Result<Vault, StartError> {
+/// The key must be the one that credentials were sealed with: with another one every account would
+/// be left out, and every payment refused. A new one is made only where nothing is sealed.
+pub async fn known_vault(
+    config: &Config,
+    found: Option<Vault>,
+    store: &Store,
+) -> Result<Vault, StartError> {
     let canary = store.installation_fact(CANARY_FACT).await?;
     let sealed = store.accounts(AllOwners).await?;
     let vault = match found {
         Some(vault) => vault,
-        None if canary.is_some() || !sealed.is_empty() => return Err(StartError::LostVaultKey(kept_key(config))),
+        None if canary.is_some() || !sealed.is_empty() => {
+            return Err(StartError::LostVaultKey(kept_key(config)));
+        }
         None => {
             let key = Vault::new_key()?;
             write_secret(&kept_key(config), key.as_bytes())?;
@@ -50,7 +69,12 @@ pub async fn known_vault(config: &Config, found: Option<Vault>, store: &Store) -
     let is_known = match &canary {
         Some(canary) => vault.knows(canary),
         // From before there was one.
-        None => sealed.is_empty() || sealed.iter().any(|row| vault.open(&row.id, &row.credentials).is_ok()),
+        None => {
+            sealed.is_empty()
+                || sealed
+                    .iter()
+                    .any(|row| vault.open(&row.id, &row.credentials).is_ok())
+        }
     };
     // Of two gateways that start at once with different keys, one is refused.
     if !is_known || !vault.knows(&store.installation(CANARY_FACT, &vault.canary()?).await?) {

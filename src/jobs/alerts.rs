@@ -1,7 +1,8 @@
-//! Sends what receivers of alerts have to be told: one message after the other to each of them, tried again after
-//! pauses, never faster than its chat allows. The rows are the jobs: of many gateways one claims each. Should a gateway
-//! die after a message was taken and before that is written down, the message is sent once more: at least once, and at
-//! most one repeat for each such death. No payment waits for any of it.
+//! Sends what receivers of alerts have to be told: one message after the other to each of them,
+//! tried again after pauses, never faster than its chat allows. The rows are the jobs: of many
+//! gateways one claims each. Should a gateway die after a message was taken and before that is
+//! written down, the message is sent once more: at least once, and at most one repeat for each such
+//! death. No payment waits for any of it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,16 +58,32 @@ impl Job for Desk {
 async fn next(app: &App, receiver: &Receiver, name: &str) -> Result<bool, DbErr> {
     let config = &app.config;
     let now = app.clock.now();
-    let lease_ms = i64::try_from(config.webhooks.timeout_ms).unwrap_or(i64::MAX).saturating_add(LEASE_GRACE_MS);
-    if app.store.alerts_sent(name, now.plus_ms(-MINUTE_MS), now).await? >= config.alerts.per_minute {
+    let lease_ms = i64::try_from(config.webhooks.timeout_ms)
+        .unwrap_or(i64::MAX)
+        .saturating_add(LEASE_GRACE_MS);
+    if app
+        .store
+        .alerts_sent(name, now.plus_ms(-MINUTE_MS), now)
+        .await?
+        >= config.alerts.per_minute
+    {
         return Ok(false);
     }
-    let Some(row) = app.store.claim_alert(name, now, now.plus_ms(lease_ms)).await? else { return Ok(false) };
+    let Some(row) = app
+        .store
+        .claim_alert(name, now, now.plus_ms(lease_ms))
+        .await?
+    else {
+        return Ok(false);
+    };
     let (end, answer) = match letter(app, receiver, &row, now).await? {
         Some(post) => {
             let done = app.webhooks.post(&post.url, post.body, now).await;
             match done.end {
-                End::Delivered => (robot::judge(receiver.robot, done.answer.as_deref()), done.answer),
+                End::Delivered => (
+                    robot::judge(receiver.robot, done.answer.as_deref()),
+                    done.answer,
+                ),
                 End::Gone
                 | End::HttpStatus
                 | End::WrongBody
@@ -81,16 +98,28 @@ async fn next(app: &App, receiver: &Receiver, name: &str) -> Result<bool, DbErr>
     };
     let done = judged(app, &row, end, answer);
     let word = done.end;
-    metrics::counter!("interlock_alerts_total", "robot" => kind(receiver), "result" => word).increment(1);
+    metrics::counter!("interlock_alerts_total", "robot" => kind(receiver), "result" => word)
+        .increment(1);
     match done.status {
         State::Delivered => {
-            tracing::info!(incident_id = row.incident_id, receiver = name, change = %row.change, "told");
+            tracing::info!(incident_id = row.incident_id, receiver = name, change = %row.change,
+                "told");
         }
         State::Pending => {
-            tracing::warn!(receiver = name, end = word, answer = done.answer, "a receiver of alerts took no message");
+            tracing::warn!(
+                receiver = name,
+                end = word,
+                answer = done.answer,
+                "a receiver of alerts took no message"
+            );
         }
         State::Failed | State::Stopped => {
-            tracing::error!(receiver = name, end = word, answer = done.answer, "a message to a receiver is given up");
+            tracing::error!(
+                receiver = name,
+                end = word,
+                answer = done.answer,
+                "a message to a receiver is given up"
+            );
         }
     }
     app.store.record_alert(&row, &done, app.clock.now()).await?;
@@ -102,26 +131,56 @@ fn kind(receiver: &Receiver) -> &'static str {
 }
 
 /// What is to be said, as things are now; `None` when the incident is gone.
-async fn letter(app: &App, receiver: &Receiver, row: &AlertRow, now: Timestamp) -> Result<Option<robot::Post>, DbErr> {
-    let Some(incident) = app.store.incident(&row.incident_id).await? else { return Ok(None) };
+async fn letter(
+    app: &App,
+    receiver: &Receiver,
+    row: &AlertRow,
+    now: Timestamp,
+) -> Result<Option<robot::Post>, DbErr> {
+    let Some(incident) = app.store.incident(&row.incident_id).await? else {
+        return Ok(None);
+    };
     let whose = Whose::AllIn(app.directory.spoken_mode());
-    let figures = app.store.figures(&incident, whose, now, now.plus_s(-schedule::OFFER_MARGIN_S)).await?;
+    let figures = app
+        .store
+        .figures(&incident, whose, now, now.plus_s(-schedule::OFFER_MARGIN_S))
+        .await?;
     // What was raised meanwhile is told as it was when this change was made.
     let incident = match row.change {
-        Change::Opened => crate::store::IncidentRow { severity: incident.first_severity, ..incident },
+        Change::Opened => crate::store::IncidentRow {
+            severity: incident.first_severity,
+            ..incident
+        },
         Change::Worse | Change::Reminder(_) | Change::Closed => incident,
     };
     let message = Message::of(receiver.language, &incident, row.change, &figures, now);
     Ok(Some(robot::post(receiver, &message, now)))
 }
 
-/// Where the message stands after this try. A chat's own limit is waited for like any other failure.
+/// Where the message stands after this try. A chat's own limit is waited for like any other
+/// failure.
 fn judged(app: &App, row: &AlertRow, end: End, answer: Option<String>) -> AlertTry {
     let spread = id::random::<4>().map_or(0, u32::from_be_bytes);
     let now = app.clock.now();
     // A robot that is gone may be put back: it is tried again as well.
-    let counted = if end == End::Gone { End::HttpStatus } else { end };
+    let counted = if end == End::Gone {
+        End::HttpStatus
+    } else {
+        end
+    };
     let tries = row.tries.saturating_add(1);
-    let (status, next_try_at) = webhook::after_try(counted, tries, &app.config.alerts.retry_s, spread, None, now);
-    AlertTry { status, next_try_at, end: end.into(), answer }
+    let (status, next_try_at) = webhook::after_try(
+        counted,
+        tries,
+        &app.config.alerts.retry_s,
+        spread,
+        None,
+        now,
+    );
+    AlertTry {
+        status,
+        next_try_at,
+        end: end.into(),
+        answer,
+    }
 }

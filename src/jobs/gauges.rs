@@ -1,7 +1,9 @@
-//! Measures what can be read from rows or the board alone, so that it is there although nothing happens: breakers,
-//! scores, accounts, what waits for a route, what is in doubt, what needs a person. Changes nothing.
+//! Measures what can be read from rows or the board alone, so that it is there although nothing
+//! happens: breakers, scores, accounts, what waits for a route, what is in doubt, what needs a
+//! person. Changes nothing.
 //!
-//! It also makes the series of all that is counted elsewhere ([`register`]), so that the first event is an increase.
+//! It also makes the series of all that is counted elsewhere ([`register`]), so that the first
+//! event is an increase.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -33,8 +35,8 @@ const SHOWN_ROUTES: usize = 60;
 /// Ages, in seconds, above which attempts in doubt are counted.
 const AGES_S: [i64; 4] = [60, 600, 3_600, 86_400];
 
-/// Makes every series that an alert or a dashboard needs before the first event. To be called once the recorder is
-/// there.
+/// Makes every series that an alert or a dashboard needs before the first event. To be called once
+/// the recorder is there.
 pub fn register() {
     gauge!("interlock_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Mode::iter().for_each(|mode| providers::layer::register_metrics(mode.as_str()));
@@ -45,9 +47,12 @@ pub fn register() {
     super::webhook::register();
     super::health::register();
     counter!("interlock_commits_unknown_total").increment(0);
-    for (mode, protocol) in Mode::iter().flat_map(|mode| providers::PROTOCOLS.iter().map(move |each| (mode, each))) {
+    for (mode, protocol) in
+        Mode::iter().flat_map(|mode| providers::PROTOCOLS.iter().map(move |each| (mode, each)))
+    {
         let (mode, provider) = (mode.as_str(), protocol.name.as_str());
-        counter!("interlock_accounts_set_aside_total", "mode" => mode, "provider" => provider).increment(0);
+        counter!("interlock_accounts_set_aside_total", "mode" => mode, "provider" => provider)
+            .increment(0);
     }
 }
 
@@ -86,7 +91,11 @@ impl Job for Gauges {
 fn spoken(app: &App) {
     let spoken = app.directory.spoken_mode();
     for mode in Mode::iter() {
-        gauge!("interlock_spoken_mode", "mode" => mode.as_str()).set(if mode == spoken { 1.0 } else { 0.0 });
+        gauge!("interlock_spoken_mode", "mode" => mode.as_str()).set(if mode == spoken {
+            1.0
+        } else {
+            0.0
+        });
     }
 }
 
@@ -108,20 +117,39 @@ async fn backlog(app: &App) -> Result<(), DbErr> {
     counted
 }
 
-fn waiting(mode: Mode, backlog: &Backlog, ages: &[(ProviderName, [u64; AGES_S.len()])], now: Timestamp) {
+fn waiting(
+    mode: Mode,
+    backlog: &Backlog,
+    ages: &[(ProviderName, [u64; AGES_S.len()])],
+    now: Timestamp,
+) {
     gauge!("interlock_parked_payments", "mode" => mode.as_str()).set(number(backlog.parked.count));
-    gauge!("interlock_parked_oldest_seconds", "mode" => mode.as_str()).set(age_s(backlog.parked, now));
+    gauge!("interlock_parked_oldest_seconds", "mode" => mode.as_str())
+        .set(age_s(backlog.parked, now));
     for protocol in providers::PROTOCOLS {
-        let found = backlog.in_doubt.iter().find(|(provider, _)| *provider == protocol.name);
-        in_doubt(mode, protocol.name, found.map(|(_, waiting)| *waiting).unwrap_or_default(), now);
+        let found = backlog
+            .in_doubt
+            .iter()
+            .find(|(provider, _)| *provider == protocol.name);
+        in_doubt(
+            mode,
+            protocol.name,
+            found.map(|(_, waiting)| *waiting).unwrap_or_default(),
+            now,
+        );
         let older = ages.iter().find(|(provider, _)| *provider == protocol.name);
-        in_doubt_by_age(mode, protocol.name, older.map(|(_, counts)| *counts).unwrap_or_default());
+        in_doubt_by_age(
+            mode,
+            protocol.name,
+            older.map(|(_, counts)| *counts).unwrap_or_default(),
+        );
     }
 }
 
 fn in_doubt(mode: Mode, provider: ProviderName, waiting: Waiting, now: Timestamp) {
     let (mode, provider) = (mode.as_str(), provider.as_str());
-    gauge!("interlock_attempts_in_doubt", "mode" => mode, "provider" => provider).set(number(waiting.count));
+    gauge!("interlock_attempts_in_doubt", "mode" => mode, "provider" => provider)
+        .set(number(waiting.count));
     gauge!("interlock_attempts_in_doubt_oldest_seconds", "mode" => mode, "provider" => provider)
         .set(age_s(waiting, now));
 }
@@ -130,23 +158,35 @@ fn in_doubt_by_age(mode: Mode, provider: ProviderName, counts: [u64; AGES_S.len(
     for (age_s, count) in AGES_S.into_iter().zip(counts) {
         gauge!(
             "interlock_attempts_in_doubt_older",
-            "mode" => mode.as_str(), "provider" => provider.as_str(), "than_seconds" => age_s.to_string()
+            "mode" => mode.as_str(), "provider" => provider.as_str(),
+            "than_seconds" => age_s.to_string()
         )
         .set(number(count));
     }
 }
 
-/// Over all accounts: one series for each provider, flow and mode, as it is where most merchants call that provider. A
-/// provider's flow that was never used is as good as any.
+/// Over all accounts: one series for each provider, flow and mode, as it is where most merchants
+/// call that provider. A provider's flow that was never used is as good as any.
 fn breakers(app: &App) {
-    for (protocol, mode) in providers::PROTOCOLS.iter().flat_map(|p| Mode::iter().map(move |mode| (p, mode))) {
+    for (protocol, mode) in providers::PROTOCOLS
+        .iter()
+        .flat_map(|p| Mode::iter().map(move |mode| (p, mode)))
+    {
         for flow in protocol.capabilities.flows {
-            let vital = app.health.board().peek_provider(protocol.name, flow.flow, mode);
-            let (gate, score) = vital.map_or((Gate::Closed, 1.0), |vital| (vital.gate(), vital.score().mean()));
+            let vital = app
+                .health
+                .board()
+                .peek_provider(protocol.name, flow.flow, mode);
+            let (gate, score) = vital.map_or((Gate::Closed, 1.0), |vital| {
+                (vital.gate(), vital.score().mean())
+            });
             let (provider, mode, flow): (_, &'static str, &'static str) =
                 (protocol.name.as_str(), mode.into(), flow.flow.into());
-            gauge!("interlock_breaker_state", "provider" => provider, "flow" => flow, "mode" => mode).set(state(gate));
-            gauge!("interlock_route_score", "provider" => provider, "flow" => flow, "mode" => mode).set(score);
+            gauge!("interlock_breaker_state", "provider" => provider, "flow" => flow,
+                "mode" => mode)
+            .set(state(gate));
+            gauge!("interlock_route_score", "provider" => provider, "flow" => flow, "mode" => mode)
+                .set(score);
         }
     }
 }
@@ -165,9 +205,14 @@ const fn state(gate: Gate) -> f64 {
 fn accounts(app: &App, now: Timestamp) {
     let mut accounts = app.directory.accounts(AllOwners);
     accounts.sort_by(|a, b| (a.created_at, &a.id).cmp(&(b.created_at, &b.id)));
-    for (protocol, mode) in providers::PROTOCOLS.iter().flat_map(|p| Mode::iter().map(move |mode| (p, mode))) {
+    for (protocol, mode) in providers::PROTOCOLS
+        .iter()
+        .flat_map(|p| Mode::iter().map(move |mode| (p, mode)))
+    {
         let (mut able, mut aside, mut disabled) = (0, 0, 0);
-        let theirs = accounts.iter().filter(|account| account.provider.name() == protocol.name);
+        let theirs = accounts
+            .iter()
+            .filter(|account| account.provider.name() == protocol.name);
         for account in theirs.filter(|account| account.owner.mode == mode) {
             if account.disabled {
                 disabled += 1;
@@ -179,19 +224,42 @@ fn accounts(app: &App, now: Timestamp) {
         }
         for (state, count) in [("able", able), ("set_aside", aside), ("disabled", disabled)] {
             let (provider, mode): (_, &'static str) = (protocol.name.as_str(), mode.into());
-            gauge!("interlock_accounts", "provider" => provider, "state" => state, "mode" => mode).set(number(count));
+            gauge!("interlock_accounts", "provider" => provider, "state" => state, "mode" => mode)
+                .set(number(count));
         }
     }
-    let routes = accounts.iter().filter(|account| !account.disabled).flat_map(|account| {
-        let flows = account.provider.capabilities().flows.iter();
-        let (id, provider, mode) = (&account.id, account.provider.name(), account.owner.mode);
-        flows.map(move |flow| (RouteId { account_id: id.clone(), provider, flow: flow.flow }, mode))
-    });
+    let routes = accounts
+        .iter()
+        .filter(|account| !account.disabled)
+        .flat_map(|account| {
+            let flows = account.provider.capabilities().flows.iter();
+            let (id, provider, mode) = (&account.id, account.provider.name(), account.owner.mode);
+            flows.map(move |flow| {
+                (
+                    RouteId {
+                        account_id: id.clone(),
+                        provider,
+                        flow: flow.flow,
+                    },
+                    mode,
+                )
+            })
+        });
     // A look at a route that nobody has used would put it on the board.
-    let known: HashSet<Subject> = app.health.board().versions().into_iter().map(|(subject, _)| subject).collect();
+    let known: HashSet<Subject> = app
+        .health
+        .board()
+        .versions()
+        .into_iter()
+        .map(|(subject, _)| subject)
+        .collect();
     for (route, mode) in routes.take(SHOWN_ROUTES) {
         let is_known = known.contains(&Subject::Route(route.clone()));
-        let view = if is_known { app.health.peek(&route) } else { RouteView::unknown() };
+        let view = if is_known {
+            app.health.peek(&route)
+        } else {
+            RouteView::unknown()
+        };
         let flow: &'static str = route.flow.into();
         let labels = [
             ("account", route.account_id),
@@ -221,13 +289,20 @@ impl WorkList {
     }
 
     fn show(&mut self, mode: Mode, found: &[(String, u64)]) {
-        self.kinds.extend(found.iter().map(|(kind, _)| kind.clone()));
+        self.kinds
+            .extend(found.iter().map(|(kind, _)| kind.clone()));
         self.kinds.sort();
         self.kinds.dedup();
-        let count = |kind: &String| found.iter().find(|(found, _)| found == kind).map_or(0, |(_, count)| *count);
+        let count = |kind: &String| {
+            found
+                .iter()
+                .find(|(found, _)| found == kind)
+                .map_or(0, |(_, count)| *count)
+        };
         let mode = mode.as_str();
         for kind in &self.kinds {
-            gauge!("interlock_work_list_entries", "mode" => mode, "kind" => kind.clone()).set(number(count(kind)));
+            gauge!("interlock_work_list_entries", "mode" => mode, "kind" => kind.clone())
+                .set(number(count(kind)));
         }
         let all = found.iter().map(|(_, count)| *count).sum();
         gauge!("interlock_work_list_entries", "mode" => mode, "kind" => "any").set(number(all));
@@ -245,7 +320,10 @@ fn age_s(waiting: Waiting, now: Timestamp) -> f64 {
 }
 
 /// Signed, to the millisecond.
-#[expect(clippy::float_arithmetic, reason = "a measurement, shown in seconds as all of them are")]
+#[expect(
+    clippy::float_arithmetic,
+    reason = "a measurement, shown in seconds as all of them are"
+)]
 pub(super) fn seconds(ms: i64) -> f64 {
     f64::from(i32::try_from(ms).unwrap_or(i32::MAX)) / 1_000.0
 }

@@ -1,5 +1,6 @@
-//! Keeps what is known of routes' health fresh: time goes by on the board, routes that are taken out are probed, and
-//! gateways tell each other through Redis what they have learned. No payment waits for any of it.
+//! Keeps what is known of routes' health fresh: time goes by on the board, routes that are taken
+//! out are probed, and gateways tell each other through Redis what they have learned. No payment
+//! waits for any of it.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -28,7 +29,8 @@ const TICK: Duration = Duration::from_millis(100);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 /// The fact that names this installation in Redis.
 pub const INSTALLATION: &str = "health";
-/// After so many exchanges in which the store has said nothing of what was written to it, it has to begin anew.
+/// After so many exchanges in which the store has said nothing of what was written to it, it has to
+/// begin anew.
 const MISSED: u32 = 15;
 /// For so long a store's clock may show the same.
 const STANDS_STILL: Duration = Duration::from_secs(3);
@@ -58,16 +60,25 @@ impl Job for Probing {
     }
 }
 
-/// A signed question about an order that does not exist: nobody's payment is the one that finds out.
+/// A signed question about an order that does not exist: nobody's payment is the one that finds
+/// out.
 async fn probe(app: Arc<App>, due: Probe) {
     let answer = match app.directory.account(&due.route.account_id) {
         Some(account) => {
             let timeout = Duration::from_millis(app.config.health.probe_timeout_ms);
-            proof::ask(account.provider.as_ref(), &app.hold.prefix(), app.clock.now().utc(), timeout).await
+            proof::ask(
+                account.provider.as_ref(),
+                &app.hold.prefix(),
+                app.clock.now().utc(),
+                timeout,
+            )
+            .await
         }
         None => None,
     };
-    let verdict = answer.as_ref().map_or(Verdict::Nothing, watch::probe_verdict);
+    let verdict = answer
+        .as_ref()
+        .map_or(Verdict::Nothing, watch::probe_verdict);
     tracing::debug!(subject = %due.subject, ?verdict, "probed");
     app.health.probed(&due, verdict);
 }
@@ -76,9 +87,15 @@ async fn probe(app: Arc<App>, due: Probe) {
 pub async fn share(app: Arc<App>, place: Place) {
     let config = &app.config;
     let interval = Duration::from_millis(config.health.interval_ms);
-    let Some(installation) = installation(&app).await else { return };
+    let Some(installation) = installation(&app).await else {
+        return;
+    };
     let sharing = Sharing {
-        shared: Shared::new(place, &installation, Duration::from_millis(config.redis.timeout_ms)),
+        shared: Shared::new(
+            place,
+            &installation,
+            Duration::from_millis(config.redis.timeout_ms),
+        ),
         seen: Seen::default(),
         word: id::token().unwrap_or_default(),
         anew: false,
@@ -103,26 +120,46 @@ impl Job for Sharing {
             match &exchanged {
                 Ok(()) => tracing::info!("health is shared with the other gateways"),
                 Err(error) => {
-                    tracing::error!(%error, "Redis is away: health is this gateway's own until it is back");
+                    tracing::error!(%error, "Redis is away: health is this gateway's own until it \
+                                             is back");
                 }
             }
         }
         app.health.board().set_shared(exchanged.is_ok());
-        metrics::gauge!("interlock_shared_health_up").set(if exchanged.is_ok() { 1.0 } else { 0.0 });
-        self.pause = if exchanged.is_ok() { self.interval } else { (self.pause * 2).min(LONGEST_PAUSE) };
+        metrics::gauge!("interlock_shared_health_up").set(if exchanged.is_ok() {
+            1.0
+        } else {
+            0.0
+        });
+        self.pause = if exchanged.is_ok() {
+            self.interval
+        } else {
+            (self.pause * 2).min(LONGEST_PAUSE)
+        };
         Ok(Next::After(self.pause))
     }
 }
 
-/// The name of this installation in a Redis that others may use as well: by chance, and the same for all gateways on one
-/// database. `None` when the gateway drains before the database has said it.
+/// The name of this installation in a Redis that others may use as well: by chance, and the same
+/// for all gateways on one database. `None` when the gateway drains before the database has said
+/// it.
 async fn installation(app: &App) -> Option<String> {
     while !app.draining.is_cancelled() {
         let new = id::token().ok()?;
         match app.store.installation(INSTALLATION, &new).await {
             // It becomes part of a key: whatever somebody has made of that row, it stays one word.
-            Ok(name) => return Some(name.chars().filter(char::is_ascii_alphanumeric).take(64).collect()),
-            Err(error) => tracing::error!(%error, "health is not shared: this installation's name cannot be read"),
+            Ok(name) => {
+                return Some(
+                    name.chars()
+                        .filter(char::is_ascii_alphanumeric)
+                        .take(64)
+                        .collect(),
+                );
+            }
+            Err(error) => {
+                tracing::error!(%error, "health is not shared: this installation's name cannot be \
+                                         read")
+            }
         }
         tokio::select! {
             () = app.draining.cancelled() => {}
@@ -135,7 +172,9 @@ async fn installation(app: &App) -> Option<String> {
 /// Makes the series of everything that can be wrong with what is read.
 pub fn register() {
     for what in Refused::iter() {
-        metrics::counter!("interlock_shared_health_refused_total", "what" => <&'static str>::from(what)).increment(0);
+        metrics::counter!("interlock_shared_health_refused_total",
+            "what" => <&'static str>::from(what))
+        .increment(0);
     }
 }
 
@@ -153,7 +192,8 @@ enum Refused {
     Clock,
 }
 
-/// Counts what is not believed, and says so now and then: a store that lies does so five times a second.
+/// Counts what is not believed, and says so now and then: a store that lies does so five times a
+/// second.
 #[derive(Debug, Default)]
 struct Complaints(HashMap<Refused, (Instant, u64)>);
 
@@ -196,17 +236,33 @@ struct Sharing {
 impl Sharing {
     async fn exchange(&mut self, app: &App) -> Result<(), NoExchange> {
         let board = app.health.board();
-        let mut writes: Vec<Write> = board.take_changes().into_iter().filter_map(written).collect();
+        let mut writes: Vec<Write> = board
+            .take_changes()
+            .into_iter()
+            .filter_map(written)
+            .collect();
         writes.extend(app.budget.take_write().map(|(expected, value)| Write {
             subject: budget::SUBJECT.to_owned(),
             expected,
             value,
         }));
-        self.removals.extend(board.take_removals().into_iter().map(|r| (r.subject.to_string(), r.version)));
+        self.removals.extend(
+            board
+                .take_removals()
+                .into_iter()
+                .map(|r| (r.subject.to_string(), r.version)),
+        );
         let removed = self.removals.len().min(REMOVED_AT_ONCE);
         let removals = self.removals.iter().take(removed).cloned();
-        writes.extend(removals.map(|(subject, expected)| Write { subject, expected, value: String::new() }));
-        let exchanged = self.shared.exchange(&self.word, &self.seen, self.anew, &writes).await?;
+        writes.extend(removals.map(|(subject, expected)| Write {
+            subject,
+            expected,
+            value: String::new(),
+        }));
+        let exchanged = self
+            .shared
+            .exchange(&self.word, &self.seen, self.anew, &writes)
+            .await?;
         self.check_clock(app, exchanged.now_ms)?;
         self.anew = false;
         self.removals.drain(..removed);
@@ -226,7 +282,8 @@ impl Sharing {
         }
         self.seen = exchanged.seen;
         if board.exchanged() >= MISSED {
-            // What is written to it is neither kept nor written over: whoever claims to be it is none.
+            // What is written to it is neither kept nor written over: whoever claims to be it is
+            // none.
             self.anew = true;
         }
         Ok(())
@@ -262,7 +319,8 @@ impl Sharing {
         let board = app.health.board();
         let Ok(subject) = stored.subject.parse::<Subject>() else {
             if stored.version > 0 {
-                self.complaints.note(Refused::Subject, "a name that stands for nothing");
+                self.complaints
+                    .note(Refused::Subject, "a name that stands for nothing");
                 self.removals.push((stored.subject, stored.version));
             }
             return;
@@ -286,7 +344,9 @@ impl Sharing {
         };
         match adopted {
             Adopted::Taken | Adopted::NotOurs => {}
-            Adopted::Refused => self.complaints.note(Refused::Value, "of a route or a provider"),
+            Adopted::Refused => self
+                .complaints
+                .note(Refused::Value, "of a route or a provider"),
         }
     }
 
@@ -312,6 +372,14 @@ struct Written {
 
 fn written(change: Change) -> Option<Write> {
     let subject = change.subject.to_string();
-    let written = Written { format: FORMAT, of: subject.clone(), vital: change.vital };
-    Some(Write { subject, expected: change.version, value: serde_json::to_string(&written).ok()? })
+    let written = Written {
+        format: FORMAT,
+        of: subject.clone(),
+        vital: change.vital,
+    };
+    Some(Write {
+        subject,
+        expected: change.version,
+        value: serde_json::to_string(&written).ok()?,
+    })
 }

@@ -1,5 +1,5 @@
-//! Keeps what is in memory true: the directory, how much of their day accounts have used, and the clock's distance from
-//! the database's. Says loudly which accounts are barred.
+//! Keeps what is in memory true: the directory, how much of their day accounts have used, and the
+//! clock's distance from the database's. Says loudly which accounts are barred.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -17,7 +17,8 @@ use crate::store::change::Operation;
 const ALARMING_SKEW_MS: i64 = 30_000;
 /// A change made on another gateway shows here within a second, its reading included.
 const PAUSE: Duration = Duration::from_millis(500);
-/// The machine's clock is looked at so often, and compared with the database's at once when it was set.
+/// The machine's clock is looked at so often, and compared with the database's at once when it was
+/// set.
 const LOOK_AT_CLOCK_EVERY: Duration = Duration::from_millis(250);
 /// It is compared so often in any case: the database's clock may be set, too, and both drift.
 const COMPARE_EVERY: Duration = Duration::from_secs(10);
@@ -27,9 +28,16 @@ const LINES_EVERY: u32 = 20;
 
 /// Runs until the gateway drains.
 pub async fn run(app: Arc<App>) {
-    let clock = ClockWatch { compared: Instant::now() };
+    let clock = ClockWatch {
+        compared: Instant::now(),
+    };
     tokio::join!(
-        periodic(Arc::clone(&app), PAUSE, "housekeeping", Housekeeping::default()),
+        periodic(
+            Arc::clone(&app),
+            PAUSE,
+            "housekeeping",
+            Housekeeping::default()
+        ),
         periodic(Arc::clone(&app), LOOK_AT_CLOCK_EVERY, "clock", clock),
         clocks::run(Arc::clone(&app)),
         proofs::run(Arc::clone(&app)),
@@ -86,23 +94,44 @@ impl Job for ClockWatch {
     }
 }
 
-/// An account whose address is not allowed is an attack, or an operator's mistake: both need a person.
+/// An account whose address is not allowed is an attack, or an operator's mistake: both need a
+/// person.
 async fn say_who_is_barred(app: &App, said: &mut HashSet<String>) {
-    let barred: Vec<_> =
-        app.directory.accounts(AllOwners).into_iter().filter(|account| account.barred.is_some()).collect();
+    let barred: Vec<_> = app
+        .directory
+        .accounts(AllOwners)
+        .into_iter()
+        .filter(|account| account.barred.is_some())
+        .collect();
     said.retain(|id| barred.iter().any(|account| account.id == *id));
 
-    for account in barred.iter().filter(|account| !said.contains(&account.id)).collect::<Vec<_>>() {
+    for account in barred
+        .iter()
+        .filter(|account| !said.contains(&account.id))
+        .collect::<Vec<_>>()
+    {
         let why = account.barred.as_deref().unwrap_or_default();
-        tracing::error!(account_id = account.id, why, "the account is barred: nothing is sent for it");
+        tracing::error!(
+            account_id = account.id,
+            why,
+            "the account is barred: nothing is sent for it"
+        );
 
         let detail = format!("Nothing is sent for this account. Its address {why}");
-        let Ok(entry) = Operation::new(&account.owner, "account_barred", &account.id, detail, app.clock.now()) else {
+        let Ok(entry) = Operation::new(
+            &account.owner,
+            "account_barred",
+            &account.id,
+            detail,
+            app.clock.now(),
+        ) else {
             return;
         };
         match app.store.raise(&entry).await {
             Ok(()) => drop(said.insert(account.id.clone())),
-            Err(error) => tracing::error!(%error, "barred accounts could not be put on the work list"),
+            Err(error) => {
+                tracing::error!(%error, "barred accounts could not be put on the work list")
+            }
         }
     }
 }
@@ -115,7 +144,10 @@ pub async fn compare_clocks(app: &App) -> Result<(), DbErr> {
     let (database, round_trip) = app.store.time().await?;
     let skew_ms = app.clock.follow(database, round_trip);
     if skew_ms.abs() > ALARMING_SKEW_MS {
-        tracing::error!(skew_ms, "this machine's clock and the database's are far apart");
+        tracing::error!(
+            skew_ms,
+            "this machine's clock and the database's are far apart"
+        );
     }
     Ok(())
 }

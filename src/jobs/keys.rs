@@ -1,4 +1,5 @@
-//! Writes down when API keys were used: once a minute and at the end, never on the path of a payment.
+//! Writes down when API keys were used: once a minute and at the end, never on the path of a
+//! payment.
 
 use std::sync::Arc;
 use std::time::Duration;

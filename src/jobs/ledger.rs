@@ -1,5 +1,6 @@
-//! Seals what was booked into the ledger's blocks, and gives payments from before the ledger their opening entries. Many
-//! gateways may do so at once: whoever is first has the block. Books nothing itself.
+//! Seals what was booked into the ledger's blocks, and gives payments from before the ledger their
+//! opening entries. Many gateways may do so at once: whoever is first has the block. Books nothing
+//! itself.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -40,10 +41,15 @@ impl Job for Sealing {
 pub async fn step(app: &App) -> Result<(), Trouble> {
     open(app).await?;
     while !app.draining.is_cancelled() {
-        match app.store.seal_ledger(app.clock.now(), app.config.ledger.block_entries).await? {
+        match app
+            .store
+            .seal_ledger(app.clock.now(), app.config.ledger.block_entries)
+            .await?
+        {
             Sealed::Block(block) => {
                 kill_point!("ledger_after_seal");
-                // The log is one of the places outside the database that remember what the chain was.
+                // The log is one of the places outside the database that remember what the chain
+                // was.
                 tracing::info!(
                     height = block.height,
                     entries = block.entries,
@@ -68,13 +74,22 @@ async fn open(app: &App) -> Result<(), Trouble> {
         return Ok(());
     }
     loop {
-        let found = app.store.payments_not_in_ledger(AllOwners, OPENED_AT_ONCE).await?;
+        let found = app
+            .store
+            .payments_not_in_ledger(AllOwners, OPENED_AT_ONCE)
+            .await?;
         if found.is_empty() {
             return Ok(app.store.ledger_is_opened().await?);
         }
         for id in found {
-            let Some(before) = app.store.payment(AllOwners, &id).await? else { continue };
-            match app.store.commit(Change::update(&before, before.clone(), app.clock.now())).await {
+            let Some(before) = app.store.payment(AllOwners, &id).await? else {
+                continue;
+            };
+            match app
+                .store
+                .commit(Change::update(&before, before.clone(), app.clock.now()))
+                .await
+            {
                 // Somebody else has changed it, and opened it with that.
                 Ok(()) | Err(CommitError::Moved) => {}
                 Err(error) => return Err(error.into()),

@@ -1,5 +1,6 @@
-//! The one loop that all jobs run in. It keeps its pace on a clock that nobody sets, looks at least once a second whether
-//! it is time, goes on at once while there is more, and notes how each step ended. Does nothing by itself.
+//! The one loop that all jobs run in. It keeps its pace on a clock that nobody sets, looks at least
+//! once a second whether it is time, goes on at once while there is more, and notes how each step
+//! ended. Does nothing by itself.
 
 use std::fmt;
 use std::sync::Arc;
@@ -43,19 +44,21 @@ impl<E: std::error::Error> From<E> for Failed {
 
 /// What runs beside requests.
 pub trait Job: Send {
-    /// Whether a drill's jump past the end of a pause ends it: where rows say when something is due.
+    /// Whether a drill's jump past the end of a pause ends it: where rows say when something is
+    /// due.
     const FOLLOWS_JUMPS: bool;
 
     /// Does what is there to be done now.
     fn step(&mut self, app: &Arc<App>) -> impl Future<Output = Result<Next, Failed>> + Send;
 
-    /// Ends when there is something to do before the pause is over. May be dropped at any time. Most jobs have nothing
-    /// that would tell them.
+    /// Ends when there is something to do before the pause is over. May be dropped at any time.
+    /// Most jobs have nothing that would tell them.
     fn woken(&mut self) -> impl Future<Output = ()> + Send {
         std::future::pending()
     }
 
-    /// The gateway drains: what is under way is finished. Most jobs have nothing under way between two steps.
+    /// The gateway drains: what is under way is finished. Most jobs have nothing under way between
+    /// two steps.
     fn end(&mut self, _app: &Arc<App>) -> impl Future<Output = ()> + Send {
         std::future::ready(())
     }
@@ -78,7 +81,8 @@ pub async fn periodic<J: Job>(app: Arc<App>, every: Duration, name: &str, mut jo
             }
             Err(error) => {
                 if failing.is_none_or(|said| said.elapsed() >= SAY_AGAIN) {
-                    tracing::error!(job = name, %error, "what this job is there for could not be done");
+                    tracing::error!(job = name, %error, "what this job is there for could not be \
+                                                         done");
                     failing = Some(Instant::now());
                 }
                 Next::Pause
@@ -116,13 +120,19 @@ async fn pause<J: Job>(app: &App, length: Duration, job: &mut J) {
     }
 }
 
-/// `sleep_by_the_wall_clock`: as long as the wall clock says, and nothing wakes it when that is set back.
+/// `sleep_by_the_wall_clock`: as long as the wall clock says, and nothing wakes it when that is set
+/// back.
 #[cfg(feature = "testing")]
 async fn pause_by_the_wall_clock<J: Job>(app: &App, length: Duration, job: &mut J) {
-    let until = app.clock.wall().plus_ms(i64::try_from(length.as_millis()).unwrap_or(i64::MAX));
+    let until = app
+        .clock
+        .wall()
+        .plus_ms(i64::try_from(length.as_millis()).unwrap_or(i64::MAX));
     loop {
         let left = until.since(app.clock.wall());
-        let Some(left) = u64::try_from(left).ok().filter(|left| *left > 0) else { return };
+        let Some(left) = u64::try_from(left).ok().filter(|left| *left > 0) else {
+            return;
+        };
         tokio::select! {
             () = app.draining.cancelled() => return,
             () = tokio::time::sleep(Duration::from_millis(left)) => {}

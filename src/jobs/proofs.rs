@@ -1,6 +1,6 @@
-//! Accounts of which nobody knows yet whether what they are answered can be verified: their provider could not be reached when
-//! they were entered, or this gateway has just begun. They are asked about a few at a time, and not for ever; those whose
-//! answers never hold are set aside.
+//! Accounts of which nobody knows yet whether what they are answered can be verified: their
+//! provider could not be reached when they were entered, or this gateway has just begun. They are
+//! asked about a few at a time, and not for ever; those whose answers never hold are set aside.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,13 +18,24 @@ use crate::routing::proof;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Asked so often, and about so many at the most.
 const ASKED_EVERY: u32 = 20;
-/// One that was set aside for it may have been its provider's trouble, and is asked about more often.
+/// One that was set aside for it may have been its provider's trouble, and is asked about more
+/// often.
 const ASIDE_ASKED_EVERY: u32 = 5;
 const AT_ONCE: usize = 8;
 
 /// Runs until the gateway drains.
 pub async fn run(app: Arc<App>) {
-    periodic(app, LOOK_EVERY, "proofs", Proofs { rounds: 0, next: 0, next_aside: 0 }).await;
+    periodic(
+        app,
+        LOOK_EVERY,
+        "proofs",
+        Proofs {
+            rounds: 0,
+            next: 0,
+            next_aside: 0,
+        },
+    )
+    .await;
 }
 
 struct Proofs {
@@ -40,23 +51,47 @@ impl Job for Proofs {
     async fn step(&mut self, app: &Arc<App>) -> Result<Next, Failed> {
         let now = app.clock.now();
         let serves = |account: &Arc<Account>| {
-            !account.disabled && account.set_aside_until.is_none_or(|until| until <= now) && !account.proof.holds()
+            !account.disabled
+                && account.set_aside_until.is_none_or(|until| until <= now)
+                && !account.proof.holds()
         };
-        let unproved: Vec<_> = app.directory.accounts(AllOwners).into_iter().filter(serves).collect();
-        for account in unproved.iter().filter(|account| account.proof.is_hopeless()) {
-            let message = "its answers are not signed with the key that was entered: compare the provider's public key, or \
-                           its certificates";
-            set_aside(app, account, &Failure::new(FailureKind::Account, WRONGLY_SIGNED, message)).await;
+        let unproved: Vec<_> = app
+            .directory
+            .accounts(AllOwners)
+            .into_iter()
+            .filter(serves)
+            .collect();
+        for account in unproved
+            .iter()
+            .filter(|account| account.proof.is_hopeless())
+        {
+            let message = "its answers are not signed with the key that was entered: compare the \
+                           provider's public key, or its certificates";
+            set_aside(
+                app,
+                account,
+                &Failure::new(FailureKind::Account, WRONGLY_SIGNED, message),
+            )
+            .await;
             account.proof.begin_anew();
         }
 
         self.rounds = self.rounds.wrapping_add(1);
         if self.rounds.is_multiple_of(ASKED_EVERY) {
             let some = in_turn(by_id(unproved), &mut self.next);
-            join_all(some.iter().filter(|account| account.proof.is_to_be_asked()).map(|a| ask(app, a))).await;
+            join_all(
+                some.iter()
+                    .filter(|account| account.proof.is_to_be_asked())
+                    .map(|a| ask(app, a)),
+            )
+            .await;
         }
         if self.rounds.is_multiple_of(ASIDE_ASKED_EVERY) {
-            let all = app.directory.accounts(AllOwners).into_iter().filter(|account| is_aside(account, now));
+            let all = app
+                .directory
+                .accounts(AllOwners)
+                .into_iter()
+                .filter(|account| is_aside(account, now));
             let some = in_turn(by_id(all.collect()), &mut self.next_aside);
             join_all(some.iter().map(|account| let_in(app, account))).await;
         }
@@ -94,14 +129,26 @@ async fn let_in(app: &App, account: &Account) {
         app.directory.changed().await
     };
     match done.await {
-        Ok(()) => tracing::info!(account_id = account.id, "what its provider signs holds: the account is let in again"),
-        Err(error) => tracing::error!(account_id = account.id, %error, "the account could not be let in again"),
+        Ok(()) => tracing::info!(
+            account_id = account.id,
+            "what its provider signs holds: the account is let in again"
+        ),
+        Err(error) => {
+            tracing::error!(account_id = account.id, %error,
+                "the account could not be let in again")
+        }
     }
 }
 
 async fn ask(app: &App, account: &Account) {
     let timeout = Duration::from_millis(app.config.health.probe_timeout_ms);
-    proof::ask(account.provider.as_ref(), &app.hold.prefix(), app.clock.now().utc(), timeout).await;
+    proof::ask(
+        account.provider.as_ref(),
+        &app.hold.prefix(),
+        app.clock.now().utc(),
+        timeout,
+    )
+    .await;
 }
 
 #[cfg(test)]
@@ -113,7 +160,11 @@ mod tests {
         let mut next = 0;
         let all: Vec<usize> = (0..=AT_ONCE).collect();
         assert_eq!(in_turn(all.clone(), &mut next), all[..AT_ONCE]);
-        assert_eq!(in_turn(all.clone(), &mut next), [AT_ONCE], "whoever is behind the first few comes next");
+        assert_eq!(
+            in_turn(all.clone(), &mut next),
+            [AT_ONCE],
+            "whoever is behind the first few comes next"
+        );
         assert_eq!(in_turn(all.clone(), &mut next), all[..AT_ONCE]);
         // Most of them are gone meanwhile.
         assert_eq!(in_turn(vec![7], &mut next), [7]);

@@ -1,6 +1,6 @@
-//! Lets payments that wait for a route go on when one is able again: oldest first, and gently, so that a provider that
-//! has just come back is not the next one to fall over. A payment that this forgets goes on by itself, later: its row
-//! says when. Merchants share what goes on at once.
+//! Lets payments that wait for a route go on when one is able again: oldest first, and gently, so
+//! that a provider that has just come back is not the next one to fall over. A payment that this
+//! forgets goes on by itself, later: its row says when. Merchants share what goes on at once.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -30,7 +30,8 @@ pub async fn run(app: Arc<App>) {
     periodic(app, PAUSE, "queue", GoingOn::default()).await;
 }
 
-/// The batches that are under way, one for each line at the most, each with how many payments it has.
+/// The batches that are under way, one for each line at the most, each with how many payments it
+/// has.
 #[derive(Default)]
 struct GoingOn {
     batches: HashMap<Line, (JoinHandle<()>, u64)>,
@@ -79,7 +80,10 @@ async fn step(app: &Arc<App>, going_on: &mut GoingOn) -> Result<(), Trouble> {
         let claimed = claim(app, &line, batch).await?;
         if !claimed.is_empty() {
             let length = u64::try_from(claimed.len()).unwrap_or(u64::MAX);
-            let (sending, ended) = (send(Arc::clone(app), line.clone(), claimed), Arc::clone(&going_on.ended));
+            let (sending, ended) = (
+                send(Arc::clone(app), line.clone(), claimed),
+                Arc::clone(&going_on.ended),
+            );
             let batch = app.spawn(async move {
                 sending.await;
                 ended.notify_one();
@@ -118,7 +122,9 @@ async fn call_up(app: &App, ready: Vec<String>) -> Result<Vec<String>, DbErr> {
         return Ok(ready);
     }
     let now = app.clock.now();
-    app.store.call_up(&ready, now, now.plus_s(app.config.resolver.lease_s)).await
+    app.store
+        .call_up(&ready, now, now.plus_s(app.config.resolver.lease_s))
+        .await
 }
 
 async fn send(app: Arc<App>, line: Line, claimed: Vec<String>) {
@@ -130,7 +136,8 @@ async fn send(app: Arc<App>, line: Line, claimed: Vec<String>) {
         going_on.spawn(async move {
             let went_on = queue::go_on(&app, &payment_id).await;
             if let Err(error) = &went_on {
-                tracing::warn!(payment_id, %error, "a payment that waited for a route could not go on");
+                tracing::warn!(payment_id, %error, "a payment that waited for a route could not go \
+                                                    on");
             }
             went_on.unwrap_or(false)
         });
@@ -140,7 +147,15 @@ async fn send(app: Arc<App>, line: Line, claimed: Vec<String>) {
         found += u64::from(ended.unwrap_or(false));
     }
     let now_ms = app.health.now_ms();
-    app.queue.went_on(&line, batch, found, now_ms.saturating_sub(began_ms).saturating_add(millis(PAUSE)), now_ms);
+    app.queue.went_on(
+        &line,
+        batch,
+        found,
+        now_ms
+            .saturating_sub(began_ms)
+            .saturating_add(millis(PAUSE)),
+        now_ms,
+    );
 }
 
 fn millis(pause: Duration) -> i64 {

@@ -1,5 +1,5 @@
-//! Looks whether the database was brought back from a backup, beneath a running gateway even, and whether a person has said go,
-//! perhaps to another gateway.
+//! Looks whether the database was brought back from a backup, beneath a running gateway even, and
+//! whether a person has said go, perhaps to another gateway.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,8 +24,12 @@ impl Job for Look {
     async fn step(&mut self, app: &Arc<App>) -> Result<Next, Failed> {
         let restored = Restored::read(&app.store).await?;
         match app.hold.set(restored.as_ref()) {
-            Some(true) => tracing::error!("the database was brought back from a backup: live payments are held"),
-            Some(false) => tracing::warn!("live payments go on after the restore: a person has said go"),
+            Some(true) => tracing::error!(
+                "the database was brought back from a backup: live payments are held"
+            ),
+            Some(false) => {
+                tracing::warn!("live payments go on after the restore: a person has said go")
+            }
             None => {}
         }
         Ok(Next::Pause)

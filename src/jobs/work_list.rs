@@ -1,4 +1,5 @@
-//! Closes entries of the work list whose cause has gone by itself, and says so in their rows. Decides nothing.
+//! Closes entries of the work list whose cause has gone by itself, and says so in their rows.
+//! Decides nothing.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,6 @@
-//! Giving back by itself what must not be kept: money that came twice, or after its payment had ended. One refund for
-//! each attempt, and the database sees to that too; when it fails, a person goes on.
+//! Giving back by itself what must not be kept: money that came twice, or after its payment had
+//! ended. One refund for each attempt, and the database sees to that too; when it fails, a person
+//! goes on.
 
 use std::sync::Arc;
 
@@ -13,27 +14,45 @@ use crate::domain::id::{self, Kind};
 use crate::domain::{Aggregate, Refund};
 use crate::kill_point;
 
-/// Money that is not to be kept goes back by itself, once: the refund becomes durable here and is sent like any other.
+/// Money that is not to be kept goes back by itself, once: the refund becomes durable here and is
+/// sent like any other.
 ///
 /// # Errors
 /// [`Trouble`].
-pub(super) async fn begin(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Aggregate, Trouble> {
+pub(super) async fn begin(
+    app: &Arc<App>,
+    before: Aggregate,
+    attempt_id: &str,
+) -> Result<Aggregate, Trouble> {
     let written = update(app, before, |after, now| {
         let owner = after.payment.owner.clone();
         let is_duplicate = after.kept().is_some();
-        let is_under_way = after.refunds.iter().any(|r| r.attempt_id == attempt_id && r.automatic);
+        let is_under_way = after
+            .refunds
+            .iter()
+            .any(|r| r.attempt_id == attempt_id && r.automatic);
         let left = left(after, attempt_id);
-        let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(None) };
+        let Some(attempt) = after.attempt_mut(attempt_id) else {
+            return Ok(None);
+        };
         attempt.next_check_at = None;
-        let Some(left) = left.filter(|_| attempt.disposition == Some(Disposition::RefundDue)) else {
+        let Some(left) = left.filter(|_| attempt.disposition == Some(Disposition::RefundDue))
+        else {
             return Ok(Some(Vec::new()));
         };
         if left.minor() == 0 {
             // Somebody has given all of it back in the provider's console.
-            attempt.disposition = attempt.disposition.map(|d| d.on(DispositionEvent::Refunded)).transpose()?;
+            attempt.disposition = attempt
+                .disposition
+                .map(|d| d.on(DispositionEvent::Refunded))
+                .transpose()?;
         } else if !is_under_way {
             // Shown to the payer: "paid twice", or "paid after the order was closed".
-            let reason = if is_duplicate { "重复支付退款" } else { "订单已关闭退款" };
+            let reason = if is_duplicate {
+                "重复支付退款"
+            } else {
+                "订单已关闭退款"
+            };
             let refund = Refund {
                 id: id::new(Kind::Refund)?,
                 reason: Some(reason.to_owned()),

@@ -1,5 +1,5 @@
-//! Every call of a provider on the path of money. Each says what it was given to do and how long it may take; what its
-//! answer means is decided in [`super::transition`].
+//! Every call of a provider on the path of money. Each says what it was given to do and how long it
+//! may take; what its answer means is decided in [`super::transition`].
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -23,25 +23,28 @@ use crate::store::change::Key;
 pub struct Asker {
     /// The key whose answer is stored together with the outcome.
     pub key: Option<Key>,
-    /// Taken before the attempt was planned: its lease is counted from here on the monotonic clock, so that a worker
-    /// that was held up right after its commit notices it even if the wall clock was set back.
+    /// Taken before the attempt was planned: its lease is counted from here on the monotonic clock,
+    /// so that a worker that was held up right after its commit notices it even if the wall clock
+    /// was set back.
     pub planned_at: Instant,
     /// No offer is asked for, or waited for, beyond this moment. A charge takes its own time.
     pub answer_by: Instant,
-    /// What was read off the payer's phone. It is never stored: whoever goes on after a crash can only ask what became
-    /// of its charge, and reverse it.
+    /// What was read off the payer's phone. It is never stored: whoever goes on after a crash can
+    /// only ask what became of its charge, and reverse it.
     pub auth_code: Option<String>,
 }
 
 impl std::fmt::Debug for Asker {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The payer's code stays out of logs.
-        f.debug_struct("Asker").field("answer_by", &self.answer_by).finish_non_exhaustive()
+        f.debug_struct("Asker")
+            .field("answer_by", &self.answer_by)
+            .finish_non_exhaustive()
     }
 }
 
-/// One call. A worker that was stopped longer than its lease sends nothing: somebody else may have judged the
-/// attempt by then.
+/// One call. A worker that was stopped longer than its lease sends nothing: somebody else may have
+/// judged the attempt by then.
 pub(super) async fn create(
     app: &App,
     account: &Account,
@@ -51,17 +54,27 @@ pub(super) async fn create(
     asker: &Asker,
 ) -> Answer<Created> {
     let now = app.clock.now();
-    let limit_ms = attempt.call_deadline.since(attempt.started_at) - app.config.payments.call_grace_ms;
+    let limit_ms =
+        attempt.call_deadline.since(attempt.started_at) - app.config.payments.call_grace_ms;
     let limit = Duration::from_millis(u64::try_from(limit_ms).unwrap_or(0));
     let timeout = if attempt.flow.takes_money() {
         limit
     } else {
         limit.min(asker.answer_by.saturating_duration_since(Instant::now()))
     };
-    let lease = Duration::from_millis(u64::try_from(attempt.call_deadline.since(attempt.started_at)).unwrap_or(0));
-    if timeout.is_zero() || planned_at.elapsed() + timeout > lease || now.plus_ms(ms(timeout)) > attempt.call_deadline {
+    let lease = Duration::from_millis(
+        u64::try_from(attempt.call_deadline.since(attempt.started_at)).unwrap_or(0),
+    );
+    if timeout.is_zero()
+        || planned_at.elapsed() + timeout > lease
+        || now.plus_ms(ms(timeout)) > attempt.call_deadline
+    {
         let message = "the worker was held up until its time was over; nothing was sent";
-        return Answer::new(Created::NotSent(Failure::new(FailureKind::Timeout, "held_up", message)));
+        return Answer::new(Created::NotSent(Failure::new(
+            FailureKind::Timeout,
+            "held_up",
+            message,
+        )));
     }
     let order = Order {
         order_no: attempt.provider_order_no.clone(),
@@ -76,19 +89,47 @@ pub(super) async fn create(
         auth_code: asker.auth_code.clone(),
         store: payment.store.clone(),
     };
-    let route = RouteId { account_id: account.id.clone(), provider: account.provider.name(), flow: attempt.flow };
-    let Ok(slot) = app.paces.enter(&route, plan::per_second(account), app.health.now_ms()) else {
+    let route = RouteId {
+        account_id: account.id.clone(),
+        provider: account.provider.name(),
+        flow: attempt.flow,
+    };
+    let Ok(slot) = app
+        .paces
+        .enter(&route, plan::per_second(account), app.health.now_ms())
+    else {
         // It was chosen while there was still a place, and another payment took it.
         let message = "the route has as many calls as it can take; nothing was sent";
-        return Answer::new(Created::NotSent(Failure::new(FailureKind::RateLimited, "own_limit", message)));
+        return Answer::new(Created::NotSent(Failure::new(
+            FailureKind::RateLimited,
+            "own_limit",
+            message,
+        )));
     };
     let ticket = app.health.begin(&route);
-    let answer = account.provider.create(&order, &Call { now: now.utc(), timeout }).await;
-    app.paces.leave(slot, paced(&answer.outcome), app.health.now_ms());
+    let answer = account
+        .provider
+        .create(
+            &order,
+            &Call {
+                now: now.utc(),
+                timeout,
+            },
+        )
+        .await;
+    app.paces
+        .leave(slot, paced(&answer.outcome), app.health.now_ms());
     spend(app, &payment.owner, &answer.outcome);
     // A call that was cut short for the checkout's sake says nothing when it had no answer.
     let cut_short = timeout < limit / 2 && matches!(answer.outcome, Created::Unknown(_));
-    app.health.end(ticket, if cut_short { Verdict::Nothing } else { watch::verdict(&answer.outcome) });
+    app.health.end(
+        ticket,
+        if cut_short {
+            Verdict::Nothing
+        } else {
+            watch::verdict(&answer.outcome)
+        },
+    );
     answer
 }
 
@@ -105,8 +146,12 @@ fn paced(outcome: &Created) -> Ended {
         | FailureKind::Declined => Ended::Nothing,
     };
     match outcome {
-        Created::Accepted(_) | Created::Captured(_) | Created::Waiting | Created::Declined(_) => Ended::Answered,
-        Created::NotSent(failure) | Created::Refused(_, failure) | Created::Unknown(failure) => failed(failure),
+        Created::Accepted(_) | Created::Captured(_) | Created::Waiting | Created::Declined(_) => {
+            Ended::Answered
+        }
+        Created::NotSent(failure) | Created::Refused(_, failure) | Created::Unknown(failure) => {
+            failed(failure)
+        }
     }
 }
 
@@ -124,8 +169,8 @@ fn ms(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// Makes the planned call. A worker that was held up makes none: somebody else may have told the checkout by then that
-/// the money is kept.
+/// Makes the planned call. A worker that was held up makes none: somebody else may have told the
+/// checkout by then that the money is kept.
 pub(super) async fn reverse(
     app: &App,
     account: &Account,
@@ -136,14 +181,24 @@ pub(super) async fn reverse(
     let config = &app.config.payments;
     let ms = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
     let now = app.clock.now();
-    let is_late =
-        planned_at.elapsed() > ms(config.call_grace_ms) || now.plus_ms(config.reverse_timeout_ms) > call_deadline;
+    let is_late = planned_at.elapsed() > ms(config.call_grace_ms)
+        || now.plus_ms(config.reverse_timeout_ms) > call_deadline;
     if is_late {
-        tracing::warn!(attempt_id = attempt.id, "the worker was held up; nothing was reversed");
+        tracing::warn!(
+            attempt_id = attempt.id,
+            "the worker was held up; nothing was reversed"
+        );
         return None;
     }
-    let call = Call { now: now.utc(), timeout: ms(config.reverse_timeout_ms) };
-    let ended = account.provider.reverse(&reference(attempt), &call).await.outcome;
+    let call = Call {
+        now: now.utc(),
+        timeout: ms(config.reverse_timeout_ms),
+    };
+    let ended = account
+        .provider
+        .reverse(&reference(attempt), &call)
+        .await
+        .outcome;
     kill_point!("reverse_after_call");
     tracing::info!(attempt_id = attempt.id, outcome = ?ended, "the charge was to be reversed");
     Some(ended)
@@ -159,18 +214,28 @@ pub(crate) fn reference(attempt: &Attempt) -> OrderRef {
 }
 
 fn question(app: &App) -> Call {
-    let timeout = Duration::from_millis(u64::try_from(app.config.payments.query_timeout_ms).unwrap_or(0));
-    Call { now: app.clock.now().utc(), timeout }
+    let timeout =
+        Duration::from_millis(u64::try_from(app.config.payments.query_timeout_ms).unwrap_or(0));
+    Call {
+        now: app.clock.now().utc(),
+        timeout,
+    }
 }
 
 /// Asks the attempt's provider what became of it.
 pub(super) async fn query(app: &App, account: &Account, attempt: &Attempt) -> Answer<Queried> {
-    account.provider.query(&reference(attempt), &question(app)).await
+    account
+        .provider
+        .query(&reference(attempt), &question(app))
+        .await
 }
 
 /// Ends an unpaid order at its provider.
 pub(super) async fn close(app: &App, account: &Account, attempt: &Attempt) -> Answer<EndedOrder> {
-    account.provider.close(&reference(attempt), &question(app)).await
+    account
+        .provider
+        .close(&reference(attempt), &question(app))
+        .await
 }
 
 /// The parts of a call about a refund, or `None` when its account cannot be opened.
@@ -192,17 +257,29 @@ pub(super) fn refund_order(
         reason: refund.reason.clone(),
         notify_url: app.refund_notify_url(&account.id),
     };
-    let timeout = Duration::from_millis(u64::try_from(app.config.payments.refund_timeout_ms).unwrap_or(0));
-    let call = Call { now: app.clock.now().utc(), timeout };
+    let timeout =
+        Duration::from_millis(u64::try_from(app.config.payments.refund_timeout_ms).unwrap_or(0));
+    let call = Call {
+        now: app.clock.now().utc(),
+        timeout,
+    };
     Some((account, order, call))
 }
 
 /// Gives money back.
-pub(super) async fn refund(account: &Account, order: &RefundOrder, call: &Call) -> Answer<Refunded> {
+pub(super) async fn refund(
+    account: &Account,
+    order: &RefundOrder,
+    call: &Call,
+) -> Answer<Refunded> {
     account.provider.refund(order, call).await
 }
 
 /// Asks what became of a refund.
-pub(super) async fn query_refund(account: &Account, order: &RefundOrder, call: &Call) -> Answer<RefundQueried> {
+pub(super) async fn query_refund(
+    account: &Account,
+    order: &RefundOrder,
+    call: &Call,
+) -> Answer<RefundQueried> {
     account.provider.query_refund(order, call).await
 }

@@ -9,14 +9,20 @@ use crate::app::App;
 use crate::domain::{Aggregate, Owner};
 use crate::kill_point;
 
-/// Notes that the merchant wants a payment canceled, and begins to end its offer. Asking again changes nothing.
-/// `None` when the merchant has no such payment.
+/// Notes that the merchant wants a payment canceled, and begins to end its offer. Asking again
+/// changes nothing. `None` when the merchant has no such payment.
 ///
 /// # Errors
 /// [`Trouble`].
-pub async fn cancel(app: &Arc<App>, owner: &Owner, payment_id: &str) -> Result<Option<Aggregate>, Trouble> {
+pub async fn cancel(
+    app: &Arc<App>,
+    owner: &Owner,
+    payment_id: &str,
+) -> Result<Option<Aggregate>, Trouble> {
     decided!({
-        let Some(before) = app.store.payment_of(owner, payment_id).await? else { return Ok(None) };
+        let Some(before) = app.store.payment_of(owner, payment_id).await? else {
+            return Ok(None);
+        };
         if !before.payment.status.is_open() || before.payment.cancel_requested_at.is_some() {
             return Ok(Some(before));
         }

@@ -1,5 +1,5 @@
-//! Writing what was decided: by compare-and-set of the payment's version, decided again when somebody else was first, and
-//! told to merchants by the difference that it makes.
+//! Writing what was decided: by compare-and-set of the payment's version, decided again when
+//! somebody else was first, and told to merchants by the difference that it makes.
 
 use super::Trouble;
 use super::view::events;
@@ -8,8 +8,8 @@ use crate::domain::{Aggregate, AllOwners, Timestamp};
 use crate::kill_point;
 use crate::store::change::{Change, Inbox, KeyWrite, Operation, Resolution};
 
-/// How often a decision is taken again when somebody else changed the payment first. Each time somebody has got
-/// on; so many at once on one payment are refunds of its many parts.
+/// How often a decision is taken again when somebody else changed the payment first. Each time
+/// somebody has got on; so many at once on one payment are refunds of its many parts.
 pub(super) const DECISIONS: usize = 64;
 
 /// What is written together with a payment.
@@ -29,13 +29,19 @@ impl Beside {
     /// Nothing but entries of the work list.
     #[must_use]
     pub fn operations(operations: Vec<Operation>) -> Self {
-        Self { operations, ..Self::default() }
+        Self {
+            operations,
+            ..Self::default()
+        }
     }
 
     /// Nothing but a key.
     #[must_use]
     pub fn key(key: Option<KeyWrite>) -> Self {
-        Self { key, ..Self::default() }
+        Self {
+            key,
+            ..Self::default()
+        }
     }
 }
 
@@ -43,14 +49,29 @@ impl Beside {
 ///
 /// # Errors
 /// [`Trouble::Random`].
-pub fn change(before: Option<&Aggregate>, after: Aggregate, now: Timestamp, beside: Beside) -> Result<Change, Trouble> {
+pub fn change(
+    before: Option<&Aggregate>,
+    after: Aggregate,
+    now: Timestamp,
+    beside: Beside,
+) -> Result<Change, Trouble> {
     let told = events::between(before, &after, now)?;
     let change = match before {
         Some(before) => Change::update(before, after, now),
         None => Change::create(after),
     };
-    let Beside { key, inbox, operations, resolution } = beside;
-    Ok(change.with_events(told).with_key(key).with_inbox(inbox).with_operations(operations).with_resolution(resolution))
+    let Beside {
+        key,
+        inbox,
+        operations,
+        resolution,
+    } = beside;
+    Ok(change
+        .with_events(told)
+        .with_key(key)
+        .with_inbox(inbox)
+        .with_operations(operations)
+        .with_resolution(resolution))
 }
 
 /// Writes a payment as it was decided. Returns it as it will be read.
@@ -70,8 +91,9 @@ pub async fn commit(
     Ok(written)
 }
 
-/// The one loop of compare-and-set: what reads, decides and writes is done once more each time that somebody else was first.
-/// (It is a macro because a closure that lends what it has captured is not known to be `Send`.)
+/// The one loop of compare-and-set: what reads, decides and writes is done once more each time that
+/// somebody else was first. (It is a macro because a closure that lends what it has captured is not
+/// known to be `Send`.)
 macro_rules! decided {
     ($once:block) => {{
         let mut left = $crate::payments::commit::DECISIONS;
@@ -89,7 +111,8 @@ macro_rules! decided {
 }
 pub(super) use decided;
 
-/// Takes a decision about a payment and writes it. A decision of `None` means that there is nothing to do any more.
+/// Takes a decision about a payment and writes it. A decision of `None` means that there is nothing
+/// to do any more.
 ///
 /// # Errors
 /// [`Trouble`].
@@ -104,7 +127,9 @@ pub(super) async fn update(
         let before = read(app, &mut known, &id).await?;
         let now = app.clock.now();
         let mut after = before.clone();
-        let Some(operations) = decide(&mut after, now)? else { return Ok(before) };
+        let Some(operations) = decide(&mut after, now)? else {
+            return Ok(before);
+        };
         if after == before && operations.is_empty() {
             // Somebody else was first, and has done all of it.
             return Ok(before);
@@ -120,7 +145,11 @@ pub(super) async fn update(
 ///
 /// # Errors
 /// [`Trouble`].
-pub(super) async fn read(app: &App, known: &mut Option<Aggregate>, payment_id: &str) -> Result<Aggregate, Trouble> {
+pub(super) async fn read(
+    app: &App,
+    known: &mut Option<Aggregate>,
+    payment_id: &str,
+) -> Result<Aggregate, Trouble> {
     match known.take() {
         Some(known) => Ok(known),
         None => reload(app, payment_id).await,
@@ -132,5 +161,8 @@ pub(super) async fn read(app: &App, known: &mut Option<Aggregate>, payment_id: &
 /// # Errors
 /// [`Trouble`].
 pub async fn reload(app: &App, payment_id: &str) -> Result<Aggregate, Trouble> {
-    app.store.payment(AllOwners, payment_id).await?.ok_or_else(|| Trouble::Gone(format!("payment {payment_id}")))
+    app.store
+        .payment(AllOwners, payment_id)
+        .await?
+        .ok_or_else(|| Trouble::Gone(format!("payment {payment_id}")))
 }

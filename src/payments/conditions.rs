@@ -5,7 +5,11 @@ use crate::app::App;
 use crate::domain::{Aggregate, Attempt};
 
 /// Of this attempt; of none of a payment's where there is no such attempt.
-pub(super) fn of<'a>(app: &'a App, aggregate: &Aggregate, attempt: Option<&Attempt>) -> Conditions<'a> {
+pub(super) fn of<'a>(
+    app: &'a App,
+    aggregate: &Aggregate,
+    attempt: Option<&Attempt>,
+) -> Conditions<'a> {
     let account = attempt.and_then(|attempt| app.directory.account(&attempt.account_id));
     Conditions {
         payments: &app.config.payments,
@@ -15,7 +19,18 @@ pub(super) fn of<'a>(app: &'a App, aggregate: &Aggregate, attempt: Option<&Attem
 }
 
 /// Of the attempt that a refund gives back from.
-pub(super) fn of_refund<'a>(app: &'a App, aggregate: &Aggregate, refund_id: &str) -> Conditions<'a> {
-    let refund = aggregate.refunds.iter().find(|refund| refund.id == refund_id);
-    of(app, aggregate, refund.and_then(|refund| aggregate.attempt(&refund.attempt_id)))
+pub(super) fn of_refund<'a>(
+    app: &'a App,
+    aggregate: &Aggregate,
+    refund_id: &str,
+) -> Conditions<'a> {
+    let refund = aggregate
+        .refunds
+        .iter()
+        .find(|refund| refund.id == refund_id);
+    of(
+        app,
+        aggregate,
+        refund.and_then(|refund| aggregate.attempt(&refund.attempt_id)),
+    )
 }

@@ -1,4 +1,5 @@
-//! Asking a provider about a refund that somebody made by hand in its console, before anything of it is booked.
+//! Asking a provider about a refund that somebody made by hand in its console, before anything of
+//! it is booked.
 
 use providers::outcome::{OTHER_REFUND, RefundQueried};
 
@@ -12,8 +13,8 @@ use crate::domain::{Aggregate, Refund};
 pub(super) enum Confirmed {
     /// It has given this back.
     Yes(Box<ByHand>),
-    /// It is not done, or another one than the rows allow for as they are now: that may change, so the notification has to
-    /// come again.
+    /// It is not done, or another one than the rows allow for as they are now: that may change, so
+    /// the notification has to come again.
     NotYet,
     /// It has failed. The notification says otherwise: a person looks at what does not agree.
     No,
@@ -23,14 +24,26 @@ pub(super) enum Confirmed {
 ///
 /// # Errors
 /// [`Trouble::Unanswered`]: nobody knows; the notification has to come again.
-pub(super) async fn confirmed(app: &App, aggregate: &Aggregate, found: &ByHand) -> Result<Confirmed, Trouble> {
+pub(super) async fn confirmed(
+    app: &App,
+    aggregate: &Aggregate,
+    found: &ByHand,
+) -> Result<Confirmed, Trouble> {
     for amount in &found.amounts {
-        let refund = Refund { amount: *amount, ..found.refund.clone() };
+        let refund = Refund {
+            amount: *amount,
+            ..found.refund.clone()
+        };
         let Some((account, order, call)) = call::refund_order(app, aggregate, &refund) else {
             return Ok(Confirmed::NotYet);
         };
         match call::query_refund(&account, &order, &call).await.outcome {
-            RefundQueried::Done => return Ok(Confirmed::Yes(Box::new(ByHand { refund, amounts: vec![*amount] }))),
+            RefundQueried::Done => {
+                return Ok(Confirmed::Yes(Box::new(ByHand {
+                    refund,
+                    amounts: vec![*amount],
+                })));
+            }
             // There is one, and of another amount.
             RefundQueried::Unknown(failure) if failure.code == OTHER_REFUND => {}
             RefundQueried::Unknown(failure) => return Err(Trouble::Unanswered(failure.message)),
@@ -39,6 +52,7 @@ pub(super) async fn confirmed(app: &App, aggregate: &Aggregate, found: &ByHand) 
             RefundQueried::TerminalNo(_) | RefundQueried::Abnormal(_) => return Ok(Confirmed::No),
         }
     }
-    // Another one, of which nobody has told yet, or one of ours that is not known to be done is part of the sum.
+    // Another one, of which nobody has told yet, or one of ours that is not known to be done is
+    // part of the sum.
     Ok(Confirmed::NotYet)
 }

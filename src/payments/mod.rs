@@ -1,6 +1,7 @@
-//! What is done with payments. A verb is a file of its own: it reads a payment, calls its provider if it has to, and
-//! hands what it has learned to [`transition`], which says what that means; [`commit`] writes it, and decides again when
-//! somebody else was first. No transaction is open while a provider is called.
+//! What is done with payments. A verb is a file of its own: it reads a payment, calls its provider
+//! if it has to, and hands what it has learned to [`transition`], which says what that means;
+//! [`commit`] writes it, and decides again when somebody else was first. No transaction is open
+//! while a provider is called.
 //!
 //! * [`transition`] – what a fact means for a payment: pure, asks nobody, writes nothing;
 //! * [`commit`] – the one loop of compare-and-set, and what is told of each change;

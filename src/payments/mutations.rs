@@ -1,5 +1,5 @@
-//! What breaking a rule takes where that is more than a condition. Only under the `testing` feature; see
-//! [`crate::broken`].
+//! What breaking a rule takes where that is more than a condition. Only under the `testing`
+//! feature; see [`crate::broken`].
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +21,10 @@ static PUT_OFF: Mutex<BTreeMap<String, Change>> = Mutex::new(BTreeMap::new());
 pub(super) fn puts_off(change: &Change) -> bool {
     if breaks(Rule::SendBeforeCommit) {
         let id = change.after().payment.id.clone();
-        PUT_OFF.lock().unwrap_or_else(PoisonError::into_inner).insert(id, change.clone());
+        PUT_OFF
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .insert(id, change.clone());
         return true;
     }
     false
@@ -29,14 +32,18 @@ pub(super) fn puts_off(change: &Change) -> bool {
 
 /// `send_before_commit`: writes what was put off.
 pub(super) async fn catch_up(app: &Arc<App>, payment_id: &str) -> Result<(), Trouble> {
-    let change = PUT_OFF.lock().unwrap_or_else(PoisonError::into_inner).remove(payment_id);
+    let change = PUT_OFF
+        .lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .remove(payment_id);
     match change {
         Some(change) => Ok(app.store.commit(change).await?),
         None => Ok(()),
     }
 }
 
-/// `new_number_on_repeat`: sends what has no answer once more, and forgets the number under which it was sent first.
+/// `new_number_on_repeat`: sends what has no answer once more, and forgets the number under which
+/// it was sent first.
 pub(super) async fn repeated(
     app: &App,
     aggregate: &mut Aggregate,
@@ -46,14 +53,18 @@ pub(super) async fn repeated(
     asker: &Asker,
 ) -> Result<Answer<Created>, Trouble> {
     let in_doubt = matches!(answer.outcome, Created::Unknown(_));
-    let Some(attempt) = aggregate.attempt_mut(attempt_id).filter(|_| in_doubt && breaks(Rule::NewNumberOnRepeat))
+    let Some(attempt) = aggregate
+        .attempt_mut(attempt_id)
+        .filter(|_| in_doubt && breaks(Rule::NewNumberOnRepeat))
     else {
         return Ok(answer);
     };
     attempt.provider_order_no = id::provider_no(&app.hold.prefix())?;
     let again = attempt.clone();
     match app.directory.account(&again.account_id) {
-        Some(account) => Ok(call::create(app, &account, &aggregate.payment, &again, planned_at, asker).await),
+        Some(account) => {
+            Ok(call::create(app, &account, &aggregate.payment, &again, planned_at, asker).await)
+        }
         None => Ok(answer),
     }
 }

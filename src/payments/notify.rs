@@ -1,6 +1,6 @@
-//! What providers tell us. Only a [`Verified`] notification becomes a [`Matched`] one, and only a `Matched` one
-//! reaches a payment. Inbox row, state change and event are one commit; the provider gets its acknowledgement
-//! after it. Forged input changes no row.
+//! What providers tell us. Only a [`Verified`] notification becomes a [`Matched`] one, and only a
+//! `Matched` one reaches a payment. Inbox row, state change and event are one commit; the provider
+//! gets its acknowledgement after it. Forged input changes no row.
 
 mod booking;
 mod matching;
@@ -10,7 +10,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use providers::notification::{
-    Acknowledgement, AcknowledgementBody, Notice, Notification, RawNotification, Rejection, Verified,
+    Acknowledgement, AcknowledgementBody, Notice, Notification, RawNotification, Rejection,
+    Verified,
 };
 use providers::outcome::Queried;
 use strum::{IntoEnumIterator as _, VariantNames as _};
@@ -45,7 +46,11 @@ enum Verdict {
 /// Takes a notification and answers it in the provider's own way.
 ///
 /// Also returns whether it was believed.
-pub async fn receive(app: &Arc<App>, account: &Account, raw: RawNotification) -> (AcknowledgementBody, bool) {
+pub async fn receive(
+    app: &Arc<App>,
+    account: &Account,
+    raw: RawNotification,
+) -> (AcknowledgementBody, bool) {
     let provider = &account.provider;
     let (now, came_at) = (app.clock.now(), Instant::now());
     let verified = match provider.notification(&raw, now.utc()) {
@@ -56,16 +61,22 @@ pub async fn receive(app: &Arc<App>, account: &Account, raw: RawNotification) ->
     if breaks(Rule::AcknowledgeBeforeCommit) {
         let (app, account) = (Arc::clone(app), account.clone());
         let later = Arc::clone(&app);
-        later.spawn(async move { take(&app, &account, &verified, &raw, (now, came_at)).await.map(|_| ()) });
+        later.spawn(async move {
+            take(&app, &account, &verified, &raw, (now, came_at))
+                .await
+                .map(|_| ())
+        });
         return (provider.acknowledge(Acknowledgement::Stop), true);
     }
-    let (verdict, acknowledgement) = match take(app, account, &verified, &raw, (now, came_at)).await {
+    let (verdict, acknowledgement) = match take(app, account, &verified, &raw, (now, came_at)).await
+    {
         Ok(Ok(verdict)) => (verdict.into(), Acknowledgement::Stop),
         // Sending it again would not make it match: it is on the work list.
         Ok(Err(mismatch)) => (mismatch.into(), Acknowledgement::Stop),
         Err(error) => {
             if lines::may_write(Some(&account.id)) {
-                tracing::error!(account_id = account.id, %error, "notification not stored; the provider will send it again");
+                tracing::error!(account_id = account.id, %error,
+                    "notification not stored; the provider will send it again");
             }
             (Verdict::NotStored.into(), Acknowledgement::SendAgain)
         }
@@ -78,17 +89,21 @@ pub async fn receive(app: &Arc<App>, account: &Account, raw: RawNotification) ->
 pub fn count(account: Option<&Account>, verdict: &'static str) {
     let mode = account.map_or("none", |account| account.owner.mode.as_str());
     let provider = account.map_or("none", |account| account.provider.name().as_str());
-    metrics::counter!("interlock_notifications_total", "mode" => mode, "provider" => provider, "verdict" => verdict)
-        .increment(1);
+    metrics::counter!("interlock_notifications_total", "mode" => mode, "provider" => provider,
+        "verdict" => verdict)
+    .increment(1);
 }
 
 /// Makes the series of everything that can become of a notification.
 pub fn register() {
-    for (mode, protocol) in Mode::iter().flat_map(|mode| providers::PROTOCOLS.iter().map(move |each| (mode, each))) {
+    for (mode, protocol) in
+        Mode::iter().flat_map(|mode| providers::PROTOCOLS.iter().map(move |each| (mode, each)))
+    {
         let (mode, provider) = (mode.as_str(), protocol.name.as_str());
         for verdict in [Verdict::VARIANTS, Mismatch::VARIANTS, Rejection::VARIANTS].concat() {
             metrics::counter!(
-                "interlock_notifications_total", "mode" => mode, "provider" => provider, "verdict" => verdict
+                "interlock_notifications_total", "mode" => mode, "provider" => provider,
+                "verdict" => verdict
             )
             .increment(0);
         }
@@ -106,7 +121,14 @@ async fn refuse(app: &App, account: &Account, rejection: &Rejection) -> Acknowle
     }
     if let Rejection::OtherAccount(detail) = rejection {
         // Genuinely signed, so somebody has set up an address wrongly; a person can mend that.
-        let raised = raise(app, account, "notification_other_account", &account.id, detail.clone()).await;
+        let raised = raise(
+            app,
+            account,
+            "notification_other_account",
+            &account.id,
+            detail.clone(),
+        )
+        .await;
         if let Err(error) = raised {
             tracing::error!(%error, "work list not written");
         }
@@ -122,7 +144,11 @@ async fn take(
     (now, came_at): (Timestamp, Instant),
 ) -> Result<Result<Verdict, Mismatch>, Trouble> {
     let notification = verified.get();
-    if app.store.has_notification(&account.id, &notification.id).await? {
+    if app
+        .store
+        .has_notification(&account.id, &notification.id)
+        .await?
+    {
         return Ok(Ok(Verdict::Duplicate));
     }
     let inbox = |verdict: &'static str| Inbox {
@@ -138,7 +164,9 @@ async fn take(
         | Notice::Refunded { order_no, .. }
         | Notice::Ask { order_no, .. } => order_no,
         Notice::Nothing { .. } => {
-            app.store.keep_notification(&inbox(Verdict::NothingToBook.into())).await?;
+            app.store
+                .keep_notification(&inbox(Verdict::NothingToBook.into()))
+                .await?;
             return Ok(Ok(Verdict::NothingToBook));
         }
     };
@@ -147,23 +175,45 @@ async fn take(
         let (before, matched) = match matched(app, found.as_ref(), account, verified)? {
             Ok(agrees) => agrees,
             Err(mismatch) => {
-                let kept = unmatched(app, account, mismatch, order_no, found, inbox(mismatch.into())).await;
+                let kept = unmatched(
+                    app,
+                    account,
+                    mismatch,
+                    order_no,
+                    found,
+                    inbox(mismatch.into()),
+                )
+                .await;
                 return stored_before(kept.map(|()| Err(mismatch)), Err(mismatch));
             }
         };
 
         let began = app.clock.began(came_at.elapsed());
-        let trace = app.traces.incoming(&before.payment.id, "notification", began, None);
+        let trace = app
+            .traces
+            .incoming(&before.payment.id, "notification", began, None);
         trace.set("provider", account.provider.name().as_str());
         let taking = async {
-            let Some(told) = told(app, account, before, matched).await? else { return Ok(false) };
-            apply(app, before, &told, inbox(Verdict::Accepted.into())).await.map(|()| true)
+            let Some(told) = told(app, account, before, matched).await? else {
+                return Ok(false);
+            };
+            apply(app, before, &told, inbox(Verdict::Accepted.into()))
+                .await
+                .map(|()| true)
         };
         let taken = match trace.around(taking).await {
             Ok(true) => Ok(Ok(Verdict::Accepted)),
             Ok(false) => {
                 let mismatch = Mismatch::UnknownRefund;
-                unmatched(app, account, mismatch, order_no, None, inbox(mismatch.into())).await?;
+                unmatched(
+                    app,
+                    account,
+                    mismatch,
+                    order_no,
+                    None,
+                    inbox(mismatch.into()),
+                )
+                .await?;
                 Ok(Err(mismatch))
             }
             Err(error) => Err(error),
@@ -180,9 +230,9 @@ fn stored_before<T>(taken: Result<T, Trouble>, is: T) -> Result<T, Trouble> {
     }
 }
 
-/// While an order's own call is on its way, nobody will ask about it soon: that is done here, so that its money is not
-/// found minutes later. A refund of somebody else's is asked about here, too: no row would remember to; `None` when its provider
-/// knows of another one.
+/// While an order's own call is on its way, nobody will ask about it soon: that is done here, so
+/// that its money is not found minutes later. A refund of somebody else's is asked about here, too:
+/// no row would remember to; `None` when its provider knows of another one.
 async fn told(
     app: &Arc<App>,
     account: &Account,
@@ -195,11 +245,23 @@ async fn told(
             Confirmed::No => Ok(None),
             Confirmed::NotYet => {
                 // It is sent again; a person hears of it now, since its provider gives up some day.
-                let detail = "a refund was made in the provider's console, and the provider does not confirm it yet";
-                raise(app, account, "console_refund_unconfirmed", found.attempt_id(), detail.to_owned()).await?;
+                let detail = "a refund was made in the provider's console, and the provider does \
+                              not confirm it yet";
+                raise(
+                    app,
+                    account,
+                    "console_refund_unconfirmed",
+                    found.attempt_id(),
+                    detail.to_owned(),
+                )
+                .await?;
                 let attempt_id = found.attempt_id().to_owned();
-                if before.attempt(&attempt_id).is_some_and(|a| a.captured.is_none()) {
-                    // What goes back has come in: the order is asked about, whatever was thought of it.
+                if before
+                    .attempt(&attempt_id)
+                    .is_some_and(|a| a.captured.is_none())
+                {
+                    // What goes back has come in: the order is asked about, whatever was thought of
+                    // it.
                     let conditions = conditions::of(app, before, before.attempt(&attempt_id));
                     update(app, before.clone(), |after, now| {
                         ask_now(conditions, after, &attempt_id, None, true, now);
@@ -211,18 +273,32 @@ async fn told(
             }
         };
     }
-    let Matched::Ask { attempt_id, refund_id: None, .. } = &matched else { return Ok(Some(matched)) };
-    let sending = before.attempt(attempt_id).filter(|a| a.status == State::Sending);
-    let Some(attempt) = sending else { return Ok(Some(matched)) };
-    Ok(Some(match call::query(app, account, attempt).await.outcome {
-        Queried::Paid(capture) if capture.amount == attempt.amount => {
-            Matched::Money { attempt_id: attempt.id.clone(), capture }
-        }
-        Queried::Paid(_)
-        | Queried::NotFound
-        | Queried::Payable
-        | Queried::Closed
-        | Queried::Reversed
-        | Queried::Unknown(_) => matched,
-    }))
+    let Matched::Ask {
+        attempt_id,
+        refund_id: None,
+        ..
+    } = &matched
+    else {
+        return Ok(Some(matched));
+    };
+    let sending = before
+        .attempt(attempt_id)
+        .filter(|a| a.status == State::Sending);
+    let Some(attempt) = sending else {
+        return Ok(Some(matched));
+    };
+    Ok(Some(
+        match call::query(app, account, attempt).await.outcome {
+            Queried::Paid(capture) if capture.amount == attempt.amount => Matched::Money {
+                attempt_id: attempt.id.clone(),
+                capture,
+            },
+            Queried::Paid(_)
+            | Queried::NotFound
+            | Queried::Payable
+            | Queried::Closed
+            | Queried::Reversed
+            | Queried::Unknown(_) => matched,
+        },
+    ))
 }

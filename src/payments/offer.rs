@@ -59,7 +59,8 @@ pub enum OfferError {
     Trouble(#[from] Trouble),
 }
 
-/// Supersedes what is shown and plans the attempt of another offer, in one commit with its idempotency key.
+/// Supersedes what is shown and plans the attempt of another offer, in one commit with its
+/// idempotency key.
 ///
 /// # Errors
 /// [`OfferError`]; `Commit(KeyTaken)` tells that another request has this key.
@@ -84,33 +85,57 @@ pub async fn open(
         wanted.payment.flow = new.flow;
         wanted.payment.providers.clone_from(&new.providers);
         let Some((after, served)) = replace(app, &wanted, now)? else {
-            return Ok(Err(OfferError::NotOpen { id: stored.payment.id, status: stored.payment.status }));
+            return Ok(Err(OfferError::NotOpen {
+                id: stored.payment.id,
+                status: stored.payment.status,
+            }));
         };
         if !served {
             return Ok(Err(OfferError::NotServed));
         }
 
         let (scope, fingerprint) = (scope.clone(), fingerprint.clone());
-        let key = Key { scope, fingerprint, resource_id: stored.payment.id.clone(), created_at: now };
+        let key = Key {
+            scope,
+            fingerprint,
+            resource_id: stored.payment.id.clone(),
+            created_at: now,
+        };
         let claim = Beside::key(Some(KeyWrite::Claim(key.clone())));
         let aggregate = commit(app, &stored, after, now, claim).await?;
         kill_point!("offer_after_commit");
-        Ok(Ok(Planned { aggregate, key, planned_at }))
+        Ok(Ok(Planned {
+            aggregate,
+            key,
+            planned_at,
+        }))
     })?
 }
 
-/// The payer wants to pay another way: the shown offer is superseded (it is closed in the background, and money on
-/// it is still recognised) and a new attempt is planned. `Ok(None)` when the payment cannot get another offer now.
+/// The payer wants to pay another way: the shown offer is superseded (it is closed in the
+/// background, and money on it is still recognised) and a new attempt is planned. `Ok(None)` when
+/// the payment cannot get another offer now.
 ///
 /// # Errors
 /// [`Trouble`].
-pub fn replace(app: &App, before: &Aggregate, now: Timestamp) -> Result<Option<(Aggregate, bool)>, Trouble> {
+pub fn replace(
+    app: &App,
+    before: &Aggregate,
+    now: Timestamp,
+) -> Result<Option<(Aggregate, bool)>, Trouble> {
     let mut after = before.clone();
     let payment = &after.payment;
-    if !payment.status.is_open() || payment.cancel_requested_at.is_some() || now >= payment.expires_at {
+    if !payment.status.is_open()
+        || payment.cancel_requested_at.is_some()
+        || now >= payment.expires_at
+    {
         return Ok(None);
     }
-    match after.live().filter(|a| !a.flow.takes_money()).map(|a| (a.id.clone(), a.status)) {
+    match after
+        .live()
+        .filter(|a| !a.flow.takes_money())
+        .map(|a| (a.id.clone(), a.status))
+    {
         None if after.live().is_some() => return Ok(None),
         #[cfg(feature = "testing")]
         Some((_, State::AwaitingPayer)) if breaks(Rule::NoUniqueLiveAttempt) => {

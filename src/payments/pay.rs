@@ -1,8 +1,9 @@
-//! Making offers and charges: plan an attempt, call its provider, write down what the call meant, and go on to the
-//! next route when that is allowed.
+//! Making offers and charges: plan an attempt, call its provider, write down what the call meant,
+//! and go on to the next route when that is allowed.
 //!
-//! Durable before the first byte: an attempt's row is committed before its provider hears of it. If the process
-//! dies after that commit, the resolver finds a `sending` row, and treats its call as one without an answer.
+//! Durable before the first byte: an attempt's row is committed before its provider hears of it. If
+//! the process dies after that commit, the resolver finds a `sending` row, and treats its call as
+//! one without an answer.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -63,7 +64,8 @@ pub struct NewPayment {
 /// Why a payment was not made. Nothing was written.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// None of the merchant's accounts serves this flow, amount and choice of providers, now or later.
+    /// None of the merchant's accounts serves this flow, amount and choice of providers, now or
+    /// later.
     #[error("no account serves this payment")]
     NotServed,
     /// No route is able, and so many wait for one already that this one would hardly get its turn.
@@ -114,15 +116,28 @@ pub async fn open(
         expires_at: now.plus_s(new.expires_in_s),
         ledger: None,
     };
-    let mut aggregate = Aggregate { payment, attempts: Vec::new(), refunds: Vec::new() };
+    let mut aggregate = Aggregate {
+        payment,
+        attempts: Vec::new(),
+        refunds: Vec::new(),
+    };
     if !plan::next(app, &mut aggregate, now)?.served {
         return Err(OpenError::NotServed);
     }
     let line = aggregate.line();
-    if aggregate.payment.parked_at.is_some() && app.queue.length(&line) >= app.config.payments.max_parked {
-        return Err(OpenError::QueueFull { retry_after_s: app.queue.drained_in_s(&line, app.queue.length(&line)) });
+    if aggregate.payment.parked_at.is_some()
+        && app.queue.length(&line) >= app.config.payments.max_parked
+    {
+        return Err(OpenError::QueueFull {
+            retry_after_s: app.queue.drained_in_s(&line, app.queue.length(&line)),
+        });
     }
-    let key = Key { scope, fingerprint, resource_id: aggregate.payment.id.clone(), created_at: now };
+    let key = Key {
+        scope,
+        fingerprint,
+        resource_id: aggregate.payment.id.clone(),
+        created_at: now,
+    };
     // A charge for which no account is able has failed at once.
     let ended = !aggregate.payment.status.is_open();
     if ended && let Some(taken) = held_by(app, &aggregate.payment, &key).await? {
@@ -150,10 +165,16 @@ pub async fn open(
     Ok((made, key))
 }
 
-/// Whether this order has a payment already, or this key one. The database minds neither where a payment has failed before
-/// it began; whoever asks for it does: told "failed", a till would take the money once more.
+/// Whether this order has a payment already, or this key one. The database minds neither where a
+/// payment has failed before it began; whoever asks for it does: told "failed", a till would take
+/// the money once more.
 async fn held_by(app: &App, payment: &Payment, key: &Key) -> Result<Option<CommitError>, Trouble> {
-    if app.store.payment_holding_order(&payment.owner, &payment.order_id).await?.is_none() {
+    if app
+        .store
+        .payment_holding_order(&payment.owner, &payment.order_id)
+        .await?
+        .is_none()
+    {
         return Ok(None);
     }
     Ok(Some(match app.store.key(&key.scope).await? {
@@ -162,18 +183,23 @@ async fn held_by(app: &App, payment: &Payment, key: &Key) -> Result<Option<Commi
     }))
 }
 
-/// Calls the provider of the planned attempt, and of the next ones, until the payment waits for somebody: its
-/// payer, a route, or the resolver.
+/// Calls the provider of the planned attempt, and of the next ones, until the payment waits for
+/// somebody: its payer, a route, or the resolver.
 ///
-/// The attempt must have been planned by the caller's own commit. One that somebody else planned is that worker's to
-/// call: two would send the same order twice.
+/// The attempt must have been planned by the caller's own commit. One that somebody else planned is
+/// that worker's to call: two would send the same order twice.
 ///
 /// # Errors
 /// [`Trouble`]; the rows tell the resolver how to go on.
 pub async fn run(app: &Arc<App>, mut aggregate: Aggregate, asker: Asker) -> Result<Ran, Trouble> {
     let mut planned_at = asker.planned_at;
     loop {
-        let Some(attempt) = aggregate.attempts.iter().find(|a| a.status == State::Sending).cloned() else {
+        let Some(attempt) = aggregate
+            .attempts
+            .iter()
+            .find(|a| a.status == State::Sending)
+            .cloned()
+        else {
             return Ok(Ran::unanswered(aggregate));
         };
         let span = tracing::info_span!(
@@ -192,7 +218,17 @@ pub async fn run(app: &Arc<App>, mut aggregate: Aggregate, asker: Asker) -> Resu
             let account = app.directory.account(&attempt.account_id);
             let began = Instant::now();
             let answer = match &account {
-                Some(account) => call::create(app, account, &aggregate.payment, &attempt, planned_at, &asker).await,
+                Some(account) => {
+                    call::create(
+                        app,
+                        account,
+                        &aggregate.payment,
+                        &attempt,
+                        planned_at,
+                        &asker,
+                    )
+                    .await
+                }
                 None => Answer::new(Created::NotSent(Failure::new(
                     FailureKind::Account,
                     "account_unavailable",
@@ -200,8 +236,15 @@ pub async fn run(app: &Arc<App>, mut aggregate: Aggregate, asker: Asker) -> Resu
                 ))),
             };
             #[cfg(feature = "testing")]
-            let answer =
-                super::mutations::repeated(app, &mut aggregate, &attempt.id, answer, planned_at, &asker).await?;
+            let answer = super::mutations::repeated(
+                app,
+                &mut aggregate,
+                &attempt.id,
+                answer,
+                planned_at,
+                &asker,
+            )
+            .await?;
             kill_point!("pay_after_call");
             #[cfg(feature = "testing")]
             super::mutations::catch_up(app, &aggregate.payment.id).await?;
@@ -220,13 +263,23 @@ pub async fn run(app: &Arc<App>, mut aggregate: Aggregate, asker: Asker) -> Resu
                 trace.failed(&failure.code);
             }
             planned_at = Instant::now();
-            let brought = Brought { attempt_id: attempt.id.clone(), answer, latency_ms };
+            let brought = Brought {
+                attempt_id: attempt.id.clone(),
+                answer,
+                latency_ms,
+            };
             let settled = settle(app, aggregate.clone(), &brought, asker.key.as_ref()).await;
             if let Err(trouble) = &settled
                 && unwritten::may_be_written_later(trouble)
             {
                 let worker = Arc::clone(app);
-                let (key, asker) = (asker.key.clone(), Asker { planned_at, ..asker.clone() });
+                let (key, asker) = (
+                    asker.key.clone(),
+                    Asker {
+                        planned_at,
+                        ..asker.clone()
+                    },
+                );
                 let go_on = Box::new(move |planned| go_on(worker, planned, asker));
                 unwritten::keep(app, aggregate, brought, key, go_on);
             }
@@ -241,7 +294,11 @@ pub async fn run(app: &Arc<App>, mut aggregate: Aggregate, asker: Asker) -> Resu
 }
 
 /// Goes on with a payment whose last outcome was written down late.
-fn go_on(app: Arc<App>, planned: Aggregate, asker: Asker) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+fn go_on(
+    app: Arc<App>,
+    planned: Aggregate,
+    asker: Asker,
+) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
         let payment_id = planned.payment.id.clone();
         if let Err(error) = run(&app, planned, asker).await {

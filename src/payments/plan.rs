@@ -1,5 +1,6 @@
-//! Planning an attempt: which route is next, under which number, and until when its call may be on its way. Pure but for
-//! the random numbers: what is planned here counts once its commit is durable.
+//! Planning an attempt: which route is next, under which number, and until when its call may be on
+//! its way. Pure but for the random numbers: what is planned here counts once its commit is
+//! durable.
 
 use fastrand::Rng;
 use providers::Capabilities;
@@ -17,7 +18,8 @@ use crate::routing::account::Account;
 use crate::routing::choose::{self, Candidate, Choice, Scene, Tried, Wanted};
 use crate::routing::health::{Gate, RouteId, RouteView};
 
-/// Making an offer may take half as long again as 99 of 100 calls do, but not less and not more than this.
+/// Making an offer may take half as long again as 99 of 100 calls do, but not less and not more
+/// than this.
 const SHORTEST_OFFER_CALL_MS: i64 = 1_500;
 const LONGEST_OFFER_CALL_MS: i64 = 8_000;
 
@@ -28,7 +30,8 @@ pub struct Planned {
     pub served: bool,
 }
 
-/// Plans the next attempt of a payment that has no live one, or parks the payment when no route is able.
+/// Plans the next attempt of a payment that has no live one, or parks the payment when no route is
+/// able.
 ///
 /// # Errors
 /// [`Trouble::Random`].
@@ -46,7 +49,11 @@ pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Plan
         tried: &tried,
         now,
     };
-    let this_round = aggregate.attempts.iter().filter(|a| a.round == payment.round).count();
+    let this_round = aggregate
+        .attempts
+        .iter()
+        .filter(|a| a.round == payment.round)
+        .count();
     let may_go_on = this_round < app.config.payments.max_routes && !app.hold.covers(&payment.owner);
     let mut rng = chance()?;
     let choice = loop {
@@ -55,16 +62,25 @@ pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Plan
         let choice = consider(app, asked, &look, &turn, &mut rng);
         let account = choice.account().filter(|_| may_go_on);
         // Somebody else may have taken the last place of the account's day meanwhile.
-        if account.is_none_or(|account| app.directory.usage().reserve(account, payment.amount.minor(), now)) {
+        if account.is_none_or(|account| {
+            app.directory
+                .usage()
+                .reserve(account, payment.amount.minor(), now)
+        }) {
             break choice;
         }
     };
-    let planned = Planned { served: choice.served };
-    // A route that has not proved itself yet is a retry's luck, and that is rationed; one that works is not.
+    let planned = Planned {
+        served: choice.served,
+    };
+    // A route that has not proved itself yet is a retry's luck, and that is rationed; one that
+    // works is not.
     let is_retry = !tried.is_empty() || payment.round > 0;
-    let is_costly = |c: &&Candidate| is_retry && c.view.is_some_and(|view| view.gate != Gate::Closed);
+    let is_costly =
+        |c: &&Candidate| is_retry && c.view.is_some_and(|view| view.gate != Gate::Closed);
     let now_ms = app.health.now_ms();
-    let may_retry = |c: &&Candidate| !is_costly(c) || app.budget.allows_retry(&payment.owner, now_ms);
+    let may_retry =
+        |c: &&Candidate| !is_costly(c) || app.budget.allows_retry(&payment.owner, now_ms);
     let first = choice.able.first().filter(|_| may_go_on).filter(may_retry);
     let Some(candidate @ Candidate { account, view, .. }) = first else {
         no_route(aggregate, &choice, now)?;
@@ -74,16 +90,33 @@ pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Plan
         app.budget.retried(&payment.owner, now_ms);
     }
     let capabilities = account.provider.capabilities();
-    let call_ms = call_timeout_ms(app, capabilities, payment.flow, view.and_then(|view| view.p99_ms));
-    let call_deadline = now.plus_ms(call_ms).plus_ms(app.config.payments.call_grace_ms);
+    let call_ms = call_timeout_ms(
+        app,
+        capabilities,
+        payment.flow,
+        view.and_then(|view| view.p99_ms),
+    );
+    let call_deadline = now
+        .plus_ms(call_ms)
+        .plus_ms(app.config.payments.call_grace_ms);
     let shortest = now.plus_s(i64::from(capabilities.shortest_offer_s));
-    let offer_deadline = match capabilities.charge.as_ref().filter(|_| payment.flow.takes_money()) {
+    let offer_deadline = match capabilities
+        .charge
+        .as_ref()
+        .filter(|_| payment.flow.takes_money())
+    {
         // What a charge leaves behind must not outlive its reversal by much.
-        Some(charging) => now.plus_s(i64::from(charging.patience_s) + 60).max(shortest),
+        Some(charging) => now
+            .plus_s(i64::from(charging.patience_s) + 60)
+            .max(shortest),
         None => payment.expires_at.max(shortest),
     };
     let mut attempt = sending(app, aggregate, account, now)?;
-    (attempt.call_deadline, attempt.offer_deadline, attempt.reason) = (call_deadline, offer_deadline, choice.reason());
+    (
+        attempt.call_deadline,
+        attempt.offer_deadline,
+        attempt.reason,
+    ) = (call_deadline, offer_deadline, choice.reason());
     attempt.next_check_at = schedule::next_check(&attempt, capabilities, now);
     if aggregate.payment.flow.takes_money() {
         // From its first byte on nobody can say that it was not paid.
@@ -96,12 +129,19 @@ pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Plan
 }
 
 /// An attempt over this account that is about to be sent, with numbers of its own.
-fn sending(app: &App, aggregate: &Aggregate, account: &Account, now: Timestamp) -> Result<Attempt, Trouble> {
+fn sending(
+    app: &App,
+    aggregate: &Aggregate,
+    account: &Account,
+    now: Timestamp,
+) -> Result<Attempt, Trouble> {
     let payment = &aggregate.payment;
     Ok(Attempt {
         id: id::new(Kind::Attempt)?,
         payment_id: payment.id.clone(),
-        seq: i32::try_from(aggregate.attempts.len()).unwrap_or(i32::MAX).saturating_add(1),
+        seq: i32::try_from(aggregate.attempts.len())
+            .unwrap_or(i32::MAX)
+            .saturating_add(1),
         round: payment.round,
         account_id: account.id.clone(),
         provider: account.provider.name(),
@@ -147,8 +187,9 @@ pub struct Asked<'a> {
     pub now: Timestamp,
 }
 
-/// The order in which accounts would be asked, and why: the one way from an installation as it is to a choice. Changes
-/// nothing; whether a turn of `round_robin` is taken is up to `turn`, and whether a trial is up to `look`.
+/// The order in which accounts would be asked, and why: the one way from an installation as it is
+/// to a choice. Changes nothing; whether a turn of `round_robin` is taken is up to `turn`, and
+/// whether a trial is up to `look`.
 pub fn consider(
     app: &App,
     asked: Asked<'_>,
@@ -163,7 +204,10 @@ pub fn consider(
         tried: asked.tried,
         now: asked.now,
         look,
-        full: &|account: &Account, route: &RouteId| app.paces.full(route, per_second(account), app.health.now_ms()),
+        full: &|account: &Account, route: &RouteId| {
+            app.paces
+                .full(route, per_second(account), app.health.now_ms())
+        },
         used: &|account: &Account| app.directory.usage().used(&account.id, asked.now),
         turn,
     };
@@ -183,13 +227,23 @@ pub fn chance() -> Result<Rng, id::NoRandomness> {
     Ok(Rng::with_seed(u64::from_le_bytes(id::random()?)))
 }
 
-/// No route is able: a payment that needs an offer waits for one; a charge cannot, since its payer's code gets old. There is
-/// nothing to wait for where every account that takes such payments has refused this one.
+/// No route is able: a payment that needs an offer waits for one; a charge cannot, since its
+/// payer's code gets old. There is nothing to wait for where every account that takes such payments
+/// has refused this one.
 fn no_route(aggregate: &mut Aggregate, choice: &Choice, now: Timestamp) -> Result<(), Trouble> {
     aggregate.payment.lease_until = None;
-    let refused = aggregate.attempts.iter().rfind(|a| a.outcome.as_deref() == Some(choose::REFUSED_ROUTE));
+    let refused = aggregate
+        .attempts
+        .iter()
+        .rfind(|a| a.outcome.as_deref() == Some(choose::REFUSED_ROUTE));
     if let Some(refused) = refused.filter(|_| !choice.served) {
-        let said_nothing = || Some(Failure::new(FailureKind::Request, choose::REFUSED_ROUTE, "refused without a word"));
+        let said_nothing = || {
+            Some(Failure::new(
+                FailureKind::Request,
+                choose::REFUSED_ROUTE,
+                "refused without a word",
+            ))
+        };
         aggregate.payment.failure = refused.failure.clone().or_else(said_nothing);
         return ending::conclude(aggregate, now);
     }
@@ -204,14 +258,22 @@ fn no_route(aggregate: &mut Aggregate, choice: &Choice, now: Timestamp) -> Resul
     Ok(())
 }
 
-/// How long making an order may take: an offer must not keep the next route waiting much longer than its own calls
-/// take; a charge is given its provider's own time, since it cannot go to another one anyway.
+/// How long making an order may take: an offer must not keep the next route waiting much longer
+/// than its own calls take; a charge is given its provider's own time, since it cannot go to
+/// another one anyway.
 fn call_timeout_ms(app: &App, capabilities: &Capabilities, flow: Flow, p99_ms: Option<u32>) -> i64 {
     let charging = capabilities.charge.as_ref().filter(|_| flow.takes_money());
-    let usual = |p99: u32| (i64::from(p99) * 3 / 2).clamp(SHORTEST_OFFER_CALL_MS, LONGEST_OFFER_CALL_MS);
+    let usual =
+        |p99: u32| (i64::from(p99) * 3 / 2).clamp(SHORTEST_OFFER_CALL_MS, LONGEST_OFFER_CALL_MS);
     let offer_ms = || p99_ms.map_or(app.config.payments.offer_timeout_ms, usual);
     let configured = app.config.payments.charge_timeout_ms;
-    charging.map_or_else(offer_ms, |c| if configured > 0 { configured } else { i64::from(c.timeout_ms) })
+    charging.map_or_else(offer_ms, |c| {
+        if configured > 0 {
+            configured
+        } else {
+            i64::from(c.timeout_ms)
+        }
+    })
 }
 
 /// When a payment with a live offer has to be looked at for its own sake.

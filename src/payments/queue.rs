@@ -1,5 +1,6 @@
-//! Payments that wait for a route: their place, an honest estimate, and going on by themselves, oldest first, when one
-//! returns. Nobody waits here in memory: since when a payment waits is in its row.
+//! Payments that wait for a route: their place, an honest estimate, and going on by themselves,
+//! oldest first, when one returns. Nobody waits here in memory: since when a payment waits is in
+//! its row.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -25,14 +26,16 @@ pub async fn view(app: &App, aggregate: &Aggregate) -> Result<PaymentView, DbErr
     let mut view = view::payment(aggregate);
     if view.queue.is_some() {
         let now = app.clock.now();
-        let position = places(app, &aggregate.line(), &[since(aggregate, now)]).await?.pop();
+        let position = places(app, &aggregate.line(), &[since(aggregate, now)])
+            .await?
+            .pop();
         view.queue = position.map(|position| queue(app, aggregate, position, now));
     }
     Ok(view)
 }
 
-/// The same for a page of them. Those of a line are counted together: were each counted by itself, a page in an outage
-/// would look through the line as often as it has payments.
+/// The same for a page of them. Those of a line are counted together: were each counted by itself,
+/// a page in an outage would look through the line as often as it has payments.
 ///
 /// # Errors
 /// The database's.
@@ -40,11 +43,21 @@ pub async fn views(app: &App, aggregates: &[Aggregate]) -> Result<Vec<PaymentVie
     let now = app.clock.now();
     let mut views: Vec<PaymentView> = aggregates.iter().map(view::payment).collect();
     let mut lines: HashMap<Line, Vec<(&Aggregate, &mut PaymentView)>> = HashMap::new();
-    for (aggregate, view) in aggregates.iter().zip(&mut views).filter(|(_, view)| view.queue.is_some()) {
-        lines.entry(aggregate.line()).or_default().push((aggregate, view));
+    for (aggregate, view) in aggregates
+        .iter()
+        .zip(&mut views)
+        .filter(|(_, view)| view.queue.is_some())
+    {
+        lines
+            .entry(aggregate.line())
+            .or_default()
+            .push((aggregate, view));
     }
     for (line, waiting) in lines {
-        let times: Vec<Timestamp> = waiting.iter().map(|(aggregate, _)| since(aggregate, now)).collect();
+        let times: Vec<Timestamp> = waiting
+            .iter()
+            .map(|(aggregate, _)| since(aggregate, now))
+            .collect();
         let positions = places(app, &line, &times).await?;
         for ((aggregate, view), position) in waiting.into_iter().zip(positions) {
             view.queue = Some(queue(app, aggregate, position, now));
@@ -59,15 +72,26 @@ fn since(aggregate: &Aggregate, now: Timestamp) -> Timestamp {
 
 /// The places of those who have stood in a line since these times.
 async fn places(app: &App, line: &Line, times: &[Timestamp]) -> Result<Vec<u64>, DbErr> {
-    let (Some(first), Some(last)) = (times.iter().min(), times.iter().max()) else { return Ok(Vec::new()) };
-    let before = app.store.parked_before(&line.owner, line.flow, *first).await?;
+    let (Some(first), Some(last)) = (times.iter().min(), times.iter().max()) else {
+        return Ok(Vec::new());
+    };
+    let before = app
+        .store
+        .parked_before(&line.owner, line.flow, *first)
+        .await?;
     let among = match first < last {
-        true => app.store.parked_among(&line.owner, line.flow, *first, *last).await?,
+        true => {
+            app.store
+                .parked_among(&line.owner, line.flow, *first, *last)
+                .await?
+        }
         false => Vec::new(),
     };
     let place = |since: &Timestamp| {
         let earlier = among.partition_point(|parked_at| parked_at < since);
-        before.saturating_add(u64::try_from(earlier).unwrap_or(u64::MAX)).saturating_add(1)
+        before
+            .saturating_add(u64::try_from(earlier).unwrap_or(u64::MAX))
+            .saturating_add(1)
     };
     Ok(times.iter().map(place).collect())
 }
@@ -76,11 +100,17 @@ fn queue(app: &App, aggregate: &Aggregate, position: u64, now: Timestamp) -> Que
     let payment = &aggregate.payment;
     let routing = app.directory.routing_of(&payment.owner);
     let line = aggregate.line();
-    let route = choose(app, aggregate, now).ok().and_then(|choice| returns_in_s(app, &choice, &line, &routing, now));
+    let route = choose(app, aggregate, now)
+        .ok()
+        .and_then(|choice| returns_in_s(app, &choice, &line, &routing, now));
     // How long a person takes, nobody knows.
     let route = route.filter(|_| !app.hold.covers(&payment.owner));
-    let estimate = route.map(|seconds| seconds.saturating_add(app.queue.drained_in_s(&line, position)));
-    QueueView { position: Some(position), estimated_wait_seconds: estimate }
+    let estimate =
+        route.map(|seconds| seconds.saturating_add(app.queue.drained_in_s(&line, position)));
+    QueueView {
+        position: Some(position),
+        estimated_wait_seconds: estimate,
+    }
 }
 
 /// The choice that a payment would get in a round of its own. Takes no turn and no trial.
@@ -101,7 +131,13 @@ fn choose(app: &App, aggregate: &Aggregate, now: Timestamp) -> Result<Choice, Tr
     };
     let look = |route: &RouteId| app.health.peek(route);
     let turn = |rule| app.directory.turns().peek(&payment.owner, rule);
-    Ok(plan::consider(app, asked, &look, &turn, &mut plan::chance()?))
+    Ok(plan::consider(
+        app,
+        asked,
+        &look,
+        &turn,
+        &mut plan::chance()?,
+    ))
 }
 
 /// Whether some route might take this payment now. One on trial may.
@@ -116,62 +152,103 @@ pub fn has_route(app: &App, aggregate: &Aggregate, now: Timestamp) -> Result<boo
 }
 
 fn is_able(choice: &Choice) -> bool {
-    !choice.able.is_empty() || choice.skipped.iter().any(|candidate| candidate.why == Some(Why::OnTrial))
+    !choice.able.is_empty()
+        || choice
+            .skipped
+            .iter()
+            .any(|candidate| candidate.why == Some(Why::OnTrial))
 }
 
-/// What a payment waits for that no clock ends, and since when on the clock of health: what is over soonest.
+/// What a payment waits for that no clock ends, and since when on the clock of health: what is over
+/// soonest.
 ///
 /// # Errors
 /// [`Trouble::Random`].
-pub fn waits_for(app: &App, aggregate: &Aggregate, now: Timestamp) -> Result<Option<(Wait, i64)>, Trouble> {
+pub fn waits_for(
+    app: &App,
+    aggregate: &Aggregate,
+    now: Timestamp,
+) -> Result<Option<(Wait, i64)>, Trouble> {
     if app.hold.covers(&aggregate.payment.owner) {
         return Ok(None);
     }
     let choice = choose(app, aggregate, now)?;
-    let waits = choice.skipped.iter().filter_map(|candidate| match candidate.why? {
-        Why::Crowded | Why::RateLimited => Some((Wait::Crowd, app.health.now_ms())),
-        Why::BreakerOpen => Some((Wait::Outage, candidate.view.map_or(0, |view| view.since_ms))),
-        Why::OnTrial
-        | Why::SetAside
-        | Why::InMaintenance
-        | Why::DayLimitReached
-        | Why::NotAskedFor
-        | Why::Disabled
-        | Why::FlowNotServed
-        | Why::AmountOutOfLimits
-        | Why::PaymentRefused
-        | Why::TriedAlready
-        | Why::ProviderRefusedAccount => None,
-    });
+    let waits = choice
+        .skipped
+        .iter()
+        .filter_map(|candidate| match candidate.why? {
+            Why::Crowded | Why::RateLimited => Some((Wait::Crowd, app.health.now_ms())),
+            Why::BreakerOpen => {
+                Some((Wait::Outage, candidate.view.map_or(0, |view| view.since_ms)))
+            }
+            Why::OnTrial
+            | Why::SetAside
+            | Why::InMaintenance
+            | Why::DayLimitReached
+            | Why::NotAskedFor
+            | Why::Disabled
+            | Why::FlowNotServed
+            | Why::AmountOutOfLimits
+            | Why::PaymentRefused
+            | Why::TriedAlready
+            | Why::ProviderRefusedAccount => None,
+        });
     // The younger of two outages is the likelier to end.
     Ok(waits.max_by_key(|(wait, since_ms)| (*wait == Wait::Crowd, *since_ms)))
 }
 
-/// In how many seconds the first of a payment's routes is likely to be able, if anything is known about that.
-fn returns_in_s(app: &App, choice: &Choice, line: &Line, routing: &Routing, now: Timestamp) -> Option<u64> {
+/// In how many seconds the first of a payment's routes is likely to be able, if anything is known
+/// about that.
+fn returns_in_s(
+    app: &App,
+    choice: &Choice,
+    line: &Line,
+    routing: &Routing,
+    now: Timestamp,
+) -> Option<u64> {
     if !choice.able.is_empty() {
         return Some(0);
     }
-    let soonest = choice.skipped.iter().filter_map(|candidate| able_in_s(app, candidate, line, routing, now)).min()?;
+    let soonest = choice
+        .skipped
+        .iter()
+        .filter_map(|candidate| able_in_s(app, candidate, line, routing, now))
+        .min()?;
     Some(u64::try_from(soonest).unwrap_or(0))
 }
 
 /// The same for one account; `None` where only a person can make it able.
-fn able_in_s(app: &App, candidate: &Candidate, line: &Line, routing: &Routing, now: Timestamp) -> Option<i64> {
+fn able_in_s(
+    app: &App,
+    candidate: &Candidate,
+    line: &Line,
+    routing: &Routing,
+    now: Timestamp,
+) -> Option<i64> {
     let account = &candidate.account;
     let now_ms = app.health.now_ms();
-    let learned_s = |wait, lasted_ms| (app.queue.left_ms(wait, lasted_ms).saturating_add(999) / 1_000).max(1);
+    let learned_s =
+        |wait, lasted_ms| (app.queue.left_ms(wait, lasted_ms).saturating_add(999) / 1_000).max(1);
     match candidate.why? {
         Why::BreakerOpen => {
             let since_ms = candidate.view.map_or(now_ms, |view| view.since_ms);
             Some(learned_s(Wait::Outage, now_ms.saturating_sub(since_ms)))
         }
-        Why::OnTrial => Some(learned_s(Wait::Trial, app.queue.waited_ms(line, Wait::Trial, now_ms))),
-        Why::Crowded | Why::RateLimited => Some(learned_s(Wait::Crowd, app.queue.waited_ms(line, Wait::Crowd, now_ms))),
-        Why::SetAside => account.set_aside_until.map(|until| (until.since(now) / 1_000).max(1)),
-        Why::InMaintenance => {
-            account.terms.maintained_for_s(now).max(routing.maintained_for_s(account.provider.name(), now))
-        }
+        Why::OnTrial => Some(learned_s(
+            Wait::Trial,
+            app.queue.waited_ms(line, Wait::Trial, now_ms),
+        )),
+        Why::Crowded | Why::RateLimited => Some(learned_s(
+            Wait::Crowd,
+            app.queue.waited_ms(line, Wait::Crowd, now_ms),
+        )),
+        Why::SetAside => account
+            .set_aside_until
+            .map(|until| (until.since(now) / 1_000).max(1)),
+        Why::InMaintenance => account
+            .terms
+            .maintained_for_s(now)
+            .max(routing.maintained_for_s(account.provider.name(), now)),
         Why::DayLimitReached => Some((now.day_start().plus_s(86_400).since(now) / 1_000).max(1)),
         Why::NotAskedFor
         | Why::Disabled

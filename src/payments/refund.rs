@@ -1,5 +1,6 @@
-//! Giving money back: making refunds, sending them, asking about them. A refund belongs to one captured attempt; its number is committed before it is sent, and the
-//! same number is sent again as often as needed: at every provider that is the same refund.
+//! Giving money back: making refunds, sending them, asking about them. A refund belongs to one
+//! captured attempt; its number is committed before it is sent, and the same number is sent again
+//! as often as needed: at every provider that is the same refund.
 //!
 //! One refund of an attempt is on its way at a time; the others wait for their turn.
 
@@ -65,8 +66,8 @@ impl From<CommitError> for RefundError {
     }
 }
 
-/// Makes a refund, in one commit with its idempotency key. The sum is guarded by the payment's version: of two
-/// that come at once, the second is decided with the first one counted.
+/// Makes a refund, in one commit with its idempotency key. The sum is guarded by the payment's
+/// version: of two that come at once, the second is decided with the first one counted.
 ///
 /// # Errors
 /// [`RefundError`]; `Commit(KeyTaken)` tells that another request has this key.
@@ -89,8 +90,13 @@ pub async fn open(
         let Some(before) = app.store.payment_of(owner, payment_id).await? else {
             return Ok(Err(RefundError::NoPayment));
         };
-        if let Some(taken) = app.store.refund_by_merchant_no(owner, &new.merchant_refund_no).await? {
-            // A repeated request finds its own refund: its key, not its number, says that it is the same request.
+        if let Some(taken) = app
+            .store
+            .refund_by_merchant_no(owner, &new.merchant_refund_no)
+            .await?
+        {
+            // A repeated request finds its own refund: its key, not its number, says that it is the
+            // same request.
             return Ok(Err(match app.store.key(&key.scope).await? {
                 Some(_) => CommitError::KeyTaken.into(),
                 None => RefundError::NumberTaken(taken.id),
@@ -104,7 +110,15 @@ pub async fn open(
         }
 
         kill_point!("refund_before_first_commit");
-        match commit(app, &before, after, now, Beside::key(Some(KeyWrite::Claim(key.clone())))).await {
+        match commit(
+            app,
+            &before,
+            after,
+            now,
+            Beside::key(Some(KeyWrite::Claim(key.clone()))),
+        )
+        .await
+        {
             // Another refund, or the same number: the next reading tells.
             Err(Trouble::Commit(CommitError::Refused(_))) => Err(CommitError::Moved.into()),
             done => done.map(Ok),
@@ -114,7 +128,13 @@ pub async fn open(
     Ok((made, key))
 }
 
-fn add(app: &App, after: &mut Aggregate, new: &NewRefund, refund_id: &str, now: Timestamp) -> Result<(), RefundError> {
+fn add(
+    app: &App,
+    after: &mut Aggregate,
+    new: &NewRefund,
+    refund_id: &str,
+    now: Timestamp,
+) -> Result<(), RefundError> {
     let kept = after.kept().cloned().ok_or(RefundError::NotCaptured)?;
     let captured = kept.captured.map_or(0, Money::minor);
     let left_fen = captured.saturating_sub(after.claimed_by_refunds_fen(&kept.id));
@@ -125,10 +145,22 @@ fn add(app: &App, after: &mut Aggregate, new: &NewRefund, refund_id: &str, now: 
     let mut refund = Refund {
         id: refund_id.to_owned(),
         reason: new.reason.clone(),
-        ..blank(&kept, &after.payment.owner, new.merchant_refund_no.clone(), amount, now)
+        ..blank(
+            &kept,
+            &after.payment.owner,
+            new.merchant_refund_no.clone(),
+            amount,
+            now,
+        )
     };
     let conditions = conditions::of(app, after, Some(&kept));
-    match turn(after, &kept.id, &refund.id, conditions.refund_spacing_ms(), now) {
+    match turn(
+        after,
+        &kept.id,
+        &refund.id,
+        conditions.refund_spacing_ms(),
+        now,
+    ) {
         Turn::Now => mark_sent(conditions, &mut refund, now),
         Turn::At(at) => refund.next_check_at = Some(at),
         Turn::AfterAnother => refund.next_check_at = None,
@@ -137,8 +169,9 @@ fn add(app: &App, after: &mut Aggregate, new: &NewRefund, refund_id: &str, now: 
     Ok(())
 }
 
-/// Sends a refund that was just made, if it is its turn, and writes down what the call meant; stores the answer of its key, if
-/// it has none. Returns the refund as it was written last, and the answer that stands. `marked_at` was taken before it was made.
+/// Sends a refund that was just made, if it is its turn, and writes down what the call meant;
+/// stores the answer of its key, if it has none. Returns the refund as it was written last, and the
+/// answer that stands. `marked_at` was taken before it was made.
 ///
 /// # Errors
 /// [`Trouble`]; the rows tell the resolver how to go on.
@@ -150,7 +183,11 @@ pub async fn run(
 ) -> Result<(Refund, StoredAnswer), Trouble> {
     let refund = aggregate.refunds.iter().find(|r| r.id == key.resource_id);
     let its_turn = refund.is_some_and(|r| r.sent_at.is_some() && r.status == State::Pending);
-    let done = if its_turn { send(app, aggregate, &key.resource_id, marked_at).await? } else { aggregate };
+    let done = if its_turn {
+        send(app, aggregate, &key.resource_id, marked_at).await?
+    } else {
+        aggregate
+    };
     let refund = done.refunds.into_iter().find(|r| r.id == key.resource_id);
     let refund = refund.ok_or_else(|| Trouble::Gone(format!("refund {}", key.resource_id)))?;
     // A refund's answer is its row; what happens to it later is told by events.
@@ -174,8 +211,19 @@ pub fn answer(refund: &Refund) -> StoredAnswer {
 ///
 /// # Errors
 /// [`Trouble`].
-pub async fn step(app: &Arc<App>, aggregate: Aggregate, refund_id: &str) -> Result<Aggregate, Trouble> {
-    let Some(refund) = aggregate.refunds.iter().find(|r| r.id == refund_id).cloned() else { return Ok(aggregate) };
+pub async fn step(
+    app: &Arc<App>,
+    aggregate: Aggregate,
+    refund_id: &str,
+) -> Result<Aggregate, Trouble> {
+    let Some(refund) = aggregate
+        .refunds
+        .iter()
+        .find(|r| r.id == refund_id)
+        .cloned()
+    else {
+        return Ok(aggregate);
+    };
     if refund.status != State::Pending {
         return ask(app, aggregate, &refund).await;
     }
@@ -185,31 +233,53 @@ pub async fn step(app: &Arc<App>, aggregate: Aggregate, refund_id: &str) -> Resu
     ask(app, aggregate, &refund).await
 }
 
-async fn send_in_turn(app: &Arc<App>, aggregate: Aggregate, refund_id: &str) -> Result<Aggregate, Trouble> {
+async fn send_in_turn(
+    app: &Arc<App>,
+    aggregate: Aggregate,
+    refund_id: &str,
+) -> Result<Aggregate, Trouble> {
     let marked_at = Instant::now();
     let mut is_ours = false;
     let conditions = conditions::of_refund(app, &aggregate, refund_id);
     let marked = update(app, aggregate, |after, now| {
         is_ours = false;
-        let Some(refund) = after.refunds.iter().find(|r| r.id == refund_id).cloned() else { return Ok(None) };
+        let Some(refund) = after.refunds.iter().find(|r| r.id == refund_id).cloned() else {
+            return Ok(None);
+        };
         if refund.status != State::Pending || refund.next_check_at.is_none_or(|at| at > now) {
             // Somebody else was first.
             return Ok(None);
         }
-        let turn = turn(after, &refund.attempt_id, &refund.id, conditions.refund_spacing_ms(), now);
+        let turn = turn(
+            after,
+            &refund.attempt_id,
+            &refund.id,
+            conditions.refund_spacing_ms(),
+            now,
+        );
         let may_be_second = app.hold.is_from_before(refund.created_at)
             && refund.txn_time.is_none()
-            && conditions.capabilities.is_some_and(|capabilities| capabilities.refund_keyed_by_time);
-        let Some(refund) = after.refund_mut(refund_id) else { return Ok(None) };
+            && conditions
+                .capabilities
+                .is_some_and(|capabilities| capabilities.refund_keyed_by_time);
+        let Some(refund) = after.refund_mut(refund_id) else {
+            return Ok(None);
+        };
         if conditions.is_held {
             refund.next_check_at = Some(now.plus_s(HELD_S));
             return Ok(Some(Vec::new()));
         }
         if may_be_second {
             refund.next_check_at = None;
-            let detail = "it was made before the restore, and whether it was sent since the backup is not known: look into \
-                          the provider's console";
-            return Ok(Some(vec![Operation::new(&refund.owner, "refund_unresolved", &refund.id, detail, now)?]));
+            let detail = "it was made before the restore, and whether it was sent since the backup \
+                          is not known: look into the provider's console";
+            return Ok(Some(vec![Operation::new(
+                &refund.owner,
+                "refund_unresolved",
+                &refund.id,
+                detail,
+                now,
+            )?]));
         }
         match turn {
             Turn::Now => {
@@ -222,20 +292,46 @@ async fn send_in_turn(app: &Arc<App>, aggregate: Aggregate, refund_id: &str) -> 
         Ok(Some(Vec::new()))
     })
     .await?;
-    if is_ours { send(app, marked, refund_id, marked_at).await } else { Ok(marked) }
+    if is_ours {
+        send(app, marked, refund_id, marked_at).await
+    } else {
+        Ok(marked)
+    }
 }
 
-/// The refund was marked as sent by this worker's commit, begun at `marked_at`: send it. A worker that was held up
-/// sends nothing: somebody else may have found by then that nothing was sent, and have told the merchant so.
-async fn send(app: &Arc<App>, aggregate: Aggregate, refund_id: &str, marked_at: Instant) -> Result<Aggregate, Trouble> {
-    let Some(refund) = aggregate.refunds.iter().find(|r| r.id == refund_id).cloned() else { return Ok(aggregate) };
+/// The refund was marked as sent by this worker's commit, begun at `marked_at`: send it. A worker
+/// that was held up sends nothing: somebody else may have found by then that nothing was sent, and
+/// have told the merchant so.
+async fn send(
+    app: &Arc<App>,
+    aggregate: Aggregate,
+    refund_id: &str,
+    marked_at: Instant,
+) -> Result<Aggregate, Trouble> {
+    let Some(refund) = aggregate
+        .refunds
+        .iter()
+        .find(|r| r.id == refund_id)
+        .cloned()
+    else {
+        return Ok(aggregate);
+    };
     let grace_ms = app.config.payments.call_grace_ms;
     let waited = i64::try_from(marked_at.elapsed().as_millis()).unwrap_or(i64::MAX);
-    if waited > grace_ms || refund.sent_at.is_none_or(|sent| app.clock.now() > sent.plus_ms(grace_ms)) {
-        tracing::warn!(refund_id, "the worker was held up; the refund is asked about before it is sent");
+    if waited > grace_ms
+        || refund
+            .sent_at
+            .is_none_or(|sent| app.clock.now() > sent.plus_ms(grace_ms))
+    {
+        tracing::warn!(
+            refund_id,
+            "the worker was held up; the refund is asked about before it is sent"
+        );
         return Ok(aggregate);
     }
-    let Some((account, order, call)) = call::refund_order(app, &aggregate, &refund) else { return Ok(aggregate) };
+    let Some((account, order, call)) = call::refund_order(app, &aggregate, &refund) else {
+        return Ok(aggregate);
+    };
     let trace = span(app, &refund);
     let answer: Answer<Refunded> = trace.around(call::refund(&account, &order, &call)).await;
     kill_point!("refund_after_call");
@@ -244,17 +340,26 @@ async fn send(app: &Arc<App>, aggregate: Aggregate, refund_id: &str, marked_at: 
     | Refunded::AnotherNumber(failure)
     | Refunded::Later(failure) = &answer.outcome
     {
-        tracing::warn!(refund_id, code = failure.code, message = failure.message, "refund not done");
+        tracing::warn!(
+            refund_id,
+            code = failure.code,
+            message = failure.message,
+            "refund not done"
+        );
     }
     let conditions = conditions::of_refund(app, &aggregate, &refund.id);
     let written = update(app, aggregate, |after, now| {
-        let sent_since = after.refunds.iter().any(|r| r.id == refund.id && r.sent_at != refund.sent_at);
+        let sent_since = after
+            .refunds
+            .iter()
+            .any(|r| r.id == refund.id && r.sent_at != refund.sent_at);
         if !renumber::is_still(after, &refund) || (sent_since && answer.outcome != Refunded::Done) {
             // Somebody has gone on with it since; that answer is the one that counts.
             return Ok(None);
         }
         let was = auto_refund::status(after, refund_id);
-        let mut operations = refund_outcome::sent(conditions, after, refund_id, &answer.outcome, now)?;
+        let mut operations =
+            refund_outcome::sent(conditions, after, refund_id, &answer.outcome, now)?;
         operations.extend(auto_refund::aftermath(after, refund_id, was, now)?);
         wake_next(conditions, after, &refund.attempt_id, now);
         Ok(Some(operations))
@@ -276,16 +381,28 @@ fn span(app: &App, refund: &Refund) -> Span {
 async fn ask(app: &Arc<App>, aggregate: Aggregate, refund: &Refund) -> Result<Aggregate, Trouble> {
     let Some((account, order, call)) = call::refund_order(app, &aggregate, refund) else {
         return update(app, aggregate, |after, now| {
-            let refund = after.refund_mut(&refund.id).filter(|r| r.status != State::Succeeded);
-            let Some(refund) = refund else { return Ok(None) };
+            let refund = after
+                .refund_mut(&refund.id)
+                .filter(|r| r.status != State::Succeeded);
+            let Some(refund) = refund else {
+                return Ok(None);
+            };
             refund.next_check_at = Some(now.plus_s(renumber::LATER_S));
             let detail = "the account of this refund cannot be opened; nobody can ask its provider";
-            Ok(Some(vec![Operation::new(&refund.owner, "account_unavailable", &refund.id, detail, now)?]))
+            Ok(Some(vec![Operation::new(
+                &refund.owner,
+                "account_unavailable",
+                &refund.id,
+                detail,
+                now,
+            )?]))
         })
         .await;
     };
     let trace = span(app, refund);
-    let answer = trace.around(call::query_refund(&account, &order, &call)).await;
+    let answer = trace
+        .around(call::query_refund(&account, &order, &call))
+        .await;
     kill_point!("refund_after_query");
     let conditions = conditions::of_refund(app, &aggregate, &refund.id);
     let marked_at = Instant::now();
@@ -295,26 +412,47 @@ async fn ask(app: &Arc<App>, aggregate: Aggregate, refund: &Refund) -> Result<Ag
         if !renumber::is_still(after, refund) {
             return Ok(None);
         }
-        let sent_since = after.refunds.iter().any(|r| r.id == refund.id && r.sent_at != refund.sent_at);
+        let sent_since = after
+            .refunds
+            .iter()
+            .any(|r| r.id == refund.id && r.sent_at != refund.sent_at);
         if sent_since && answer.outcome == RefundQueried::NotFound {
             // That was before somebody else sent it.
             return Ok(None);
         }
         let was = auto_refund::status(after, &refund.id);
-        let mut operations =
-            refund_outcome::found(conditions, after, &refund.id, &answer.outcome, now, &mut send_again)?;
+        let mut operations = refund_outcome::found(
+            conditions,
+            after,
+            &refund.id,
+            &answer.outcome,
+            now,
+            &mut send_again,
+        )?;
         operations.extend(auto_refund::aftermath(after, &refund.id, was, now)?);
         wake_next(conditions, after, &refund.attempt_id, now);
         Ok(Some(operations))
     })
     .await?;
-    if send_again { send(app, written, &refund.id, marked_at).await } else { Ok(written) }
+    if send_again {
+        send(app, written, &refund.id, marked_at).await
+    } else {
+        Ok(written)
+    }
 }
 
 /// The refund as it is stored now.
 ///
 /// # Errors
 /// [`Trouble`].
-pub async fn current(app: &App, payment_id: &str, refund_id: &str) -> Result<Option<Refund>, Trouble> {
-    Ok(reload(app, payment_id).await?.refunds.into_iter().find(|r| r.id == refund_id))
+pub async fn current(
+    app: &App,
+    payment_id: &str,
+    refund_id: &str,
+) -> Result<Option<Refund>, Trouble> {
+    Ok(reload(app, payment_id)
+        .await?
+        .refunds
+        .into_iter()
+        .find(|r| r.id == refund_id))
 }

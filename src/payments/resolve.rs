@@ -1,6 +1,6 @@
-//! Finishing what is unfinished: whatever state a payment is found in, after a crash or in the normal course of
-//! things, this goes on from its rows alone. Nothing is ever sent again blindly; a payment never fails because
-//! asking failed.
+//! Finishing what is unfinished: whatever state a payment is found in, after a crash or in the
+//! normal course of things, this goes on from its rows alone. Nothing is ever sent again blindly; a
+//! payment never fails because asking failed.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -105,9 +105,10 @@ fn next_step(aggregate: &Aggregate, now: Timestamp) -> Step {
     Step::Rest
 }
 
-/// Whether a step would ask a provider whose breaker is open: only a probe does that; and how long that is put off, without
-/// counting as a question. A charge in doubt is asked about and reversed at its own times all the same: somebody stands at
-/// a till, there are few of them, and the first call that gets through ends it.
+/// Whether a step would ask a provider whose breaker is open: only a probe does that; and how long
+/// that is put off, without counting as a question. A charge in doubt is asked about and reversed
+/// at its own times all the same: somebody stands at a till, there are few of them, and the first
+/// call that gets through ends it.
 fn provider_is_out(app: &App, aggregate: &Aggregate, step: &Step) -> Option<i64> {
     let attempt = match step {
         Step::Ask(attempt_id) => aggregate.attempt(attempt_id)?,
@@ -117,12 +118,20 @@ fn provider_is_out(app: &App, aggregate: &Aggregate, step: &Step) -> Option<i64>
         }
         Step::Judge(_) | Step::GiveBack(_) | Step::Resume | Step::Rest => return None,
     };
-    let is_in_doubt = matches!(step, Step::Ask(_)) && attempt.flow.takes_money() && attempt.status.is_live();
+    let is_in_doubt =
+        matches!(step, Step::Ask(_)) && attempt.flow.takes_money() && attempt.status.is_live();
     if is_in_doubt || !app.config.health.breakers {
         return None;
     }
-    let vital = app.health.board().peek_provider(attempt.provider, attempt.flow, aggregate.payment.owner.mode)?;
-    let out_for_ms = app.health.now_ms().saturating_sub(vital.breaker().since_ms());
+    let vital = app.health.board().peek_provider(
+        attempt.provider,
+        attempt.flow,
+        aggregate.payment.owner.mode,
+    )?;
+    let out_for_ms = app
+        .health
+        .now_ms()
+        .saturating_sub(vital.breaker().since_ms());
     let draw = id::random::<4>().map_or(0, u32::from_be_bytes);
     (vital.gate() == Gate::Open).then(|| schedule::put_off_ms(out_for_ms, draw))
 }
@@ -148,8 +157,8 @@ async fn wait_for_provider(
     .await
 }
 
-/// What is to be waited for was written before all time was set back: it is brought back, so that each wait is as long as
-/// it was to be.
+/// What is to be waited for was written before all time was set back: it is brought back, so that
+/// each wait is as long as it was to be.
 ///
 /// # Errors
 /// [`Trouble`]; it is tried again.
@@ -165,7 +174,9 @@ pub async fn bring_back(app: &Arc<App>, payment_id: &str, ahead_ms: i64) -> Resu
 
 /// A claim that led to nothing must not keep the payment from the next worker.
 async fn release(app: &Arc<App>, aggregate: Aggregate) -> Result<Aggregate, Trouble> {
-    if aggregate.payment.lease_until.is_none() || aggregate.live().is_some_and(|a| a.status == State::Sending) {
+    if aggregate.payment.lease_until.is_none()
+        || aggregate.live().is_some_and(|a| a.status == State::Sending)
+    {
         return Ok(aggregate);
     }
     update(app, aggregate, |after, _| {
@@ -188,8 +199,8 @@ async fn judge(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Ag
     .await
 }
 
-/// The payment itself goes on: its live offer is ended when its time is over; without a live one, the routes are
-/// gone through once more.
+/// The payment itself goes on: its live offer is ended when its time is over; without a live one,
+/// the routes are gone through once more.
 async fn resume(app: &Arc<App>, before: Aggregate) -> Result<Aggregate, Trouble> {
     let planned_at = Instant::now();
     let mut is_ours = false;
@@ -203,14 +214,18 @@ async fn resume(app: &Arc<App>, before: Aggregate) -> Result<Aggregate, Trouble>
             if now >= after.payment.expires_at {
                 ending::begin(after, now)?;
             }
-            // From then on what is live decides when it is looked at next; a call on the way is judged by its own
-            // deadline. (Before then only a clock that was set back leads here.)
+            // From then on what is live decides when it is looked at next; a call on the way is
+            // judged by its own deadline. (Before then only a clock that was set back leads here.)
             after.payment.resume_at = Some(after.payment.expires_at).filter(|at| *at > now);
             return Ok(Some(Vec::new()));
         }
         if after.payment.flow.takes_money() && after.payment.failure.is_none() {
             // Nobody has its payer's code any more.
-            let gone = Failure::new(FailureKind::Timeout, "code_gone", "the payer's code has to be scanned again");
+            let gone = Failure::new(
+                FailureKind::Timeout,
+                "code_gone",
+                "the payer's code has to be scanned again",
+            );
             after.payment.failure = Some(gone);
         }
         ending::conclude(after, now)?;
@@ -222,7 +237,8 @@ async fn resume(app: &Arc<App>, before: Aggregate) -> Result<Aggregate, Trouble>
             plan::next(app, after, now)?;
             is_ours = after.live().is_some();
         } else if after.payment.status.is_open() {
-            // It waits for a person (money is held) or for an old offer; at its expiry it is concluded.
+            // It waits for a person (money is held) or for an old offer; at its expiry it is
+            // concluded.
             after.payment.resume_at = Some(after.payment.expires_at).filter(|at| *at > now);
         }
         Ok(Some(Vec::new()))
@@ -234,28 +250,55 @@ async fn resume(app: &Arc<App>, before: Aggregate) -> Result<Aggregate, Trouble>
     }
     // Nobody waits for this answer; the call has its own time.
     let answer_by = Instant::now() + Duration::from_secs(60);
-    Ok(pay::run(app, written, Asker { key: None, planned_at, answer_by, auth_code: None }).await?.aggregate)
+    Ok(pay::run(
+        app,
+        written,
+        Asker {
+            key: None,
+            planned_at,
+            answer_by,
+            auth_code: None,
+        },
+    )
+    .await?
+    .aggregate)
 }
 
-/// Asks the provider about an attempt; ends it there when it is to be ended and can be; writes down what it means.
+/// Asks the provider about an attempt; ends it there when it is to be ended and can be; writes down
+/// what it means.
 async fn ask(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Aggregate, Trouble> {
-    let Some(attempt) = before.attempt(attempt_id).cloned() else { return Ok(before) };
+    let Some(attempt) = before.attempt(attempt_id).cloned() else {
+        return Ok(before);
+    };
     if attempt.flow.takes_money() && attempt.status.is_live() {
         return reverse::step(app, before, &attempt).await;
     }
     let Some(account) = app.directory.account(&attempt.account_id) else {
-        return update(app, before, |after, now| ending::put_off(after, attempt_id, now)).await;
+        return update(app, before, |after, now| {
+            ending::put_off(after, attempt_id, now)
+        })
+        .await;
     };
     let findings = find_out(app, &account, &attempt).await;
     if let Queried::Unknown(failure) = &findings.queried {
-        tracing::warn!(attempt_id, code = failure.code, message = failure.message, "asking brought no certainty");
+        tracing::warn!(
+            attempt_id,
+            code = failure.code,
+            message = failure.message,
+            "asking brought no certainty"
+        );
     }
     let capabilities = account.provider.capabilities();
-    let may_have_been_shown = attempt.status == State::Abandoned && app.hold.is_from_before(attempt.started_at);
+    let may_have_been_shown =
+        attempt.status == State::Abandoned && app.hold.is_from_before(attempt.started_at);
     update(app, before, |after, now| {
         let recorded = found(after, &attempt, &findings, capabilities, now)?;
-        let something_new_may_come = after.payment.resume_at.is_some() && now < after.payment.expires_at;
-        if may_have_been_shown && something_new_may_come && matches!(findings.queried, Queried::Unknown(_)) {
+        let something_new_may_come =
+            after.payment.resume_at.is_some() && now < after.payment.expires_at;
+        if may_have_been_shown
+            && something_new_may_come
+            && matches!(findings.queried, Queried::Unknown(_))
+        {
             schedule::ask_first(after, attempt_id, now.plus_s(schedule::ASKED_AGAIN_S), now);
         }
         Ok(recorded)
@@ -263,13 +306,23 @@ async fn ask(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Aggr
     .await
 }
 
-/// When a question was asked that began then: by our own clock, or by its provider's where that shows less. A deadline
-/// has passed when it has by both: our clock may be hours ahead, and its payer still pays.
+/// When a question was asked that began then: by our own clock, or by its provider's where that
+/// shows less. A deadline has passed when it has by both: our clock may be hours ahead, and its
+/// payer still pays.
 fn asked_at(app: &App, account: &Account, began: Instant) -> Timestamp {
     let now = app.clock.now();
-    let ours = now.plus_ms(i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX).saturating_neg());
-    let told = account.provider.time_told().filter(|told| told.heard >= began);
-    told.map_or(ours, |told| ours.min(Timestamp(told.date.timestamp_millis())))
+    let ours = now.plus_ms(
+        i64::try_from(began.elapsed().as_millis())
+            .unwrap_or(i64::MAX)
+            .saturating_neg(),
+    );
+    let told = account
+        .provider
+        .time_told()
+        .filter(|told| told.heard >= began);
+    told.map_or(ours, |told| {
+        ours.min(Timestamp(told.date.timestamp_millis()))
+    })
 }
 
 async fn find_out(app: &App, account: &Account, attempt: &Attempt) -> Findings {
@@ -277,13 +330,25 @@ async fn find_out(app: &App, account: &Account, attempt: &Attempt) -> Findings {
     let first = call::query(app, account, attempt).await;
     let asked_at = asked_at(app, account, began);
     kill_point!("resolve_after_query");
-    let is_ending = matches!(attempt.status, State::Closing | State::Superseded | State::Abandoned);
-    let closable = match account.provider.capabilities().flow(attempt.flow).map(|f| f.ending) {
+    let is_ending = matches!(
+        attempt.status,
+        State::Closing | State::Superseded | State::Abandoned
+    );
+    let closable = match account
+        .provider
+        .capabilities()
+        .flow(attempt.flow)
+        .map(|f| f.ending)
+    {
         Some(Ending::Close | Ending::CloseOnceTradeExists) => true,
         Some(Ending::Reverse | Ending::Expire) | None => false,
     };
     if !(is_ending && closable && first.outcome == Queried::Payable) {
-        return Findings { queried: first.outcome, request_id: first.request_id, asked_at };
+        return Findings {
+            queried: first.outcome,
+            request_id: first.request_id,
+            asked_at,
+        };
     }
     let closed = call::close(app, account, attempt).await;
     kill_point!("resolve_after_close");
@@ -298,27 +363,48 @@ async fn find_out(app: &App, account: &Account, attempt: &Attempt) -> Findings {
             let began = Instant::now();
             let second = call::query(app, account, attempt).await;
             let asked_at = self::asked_at(app, account, began);
-            Findings { queried: second.outcome, request_id: second.request_id, asked_at }
+            Findings {
+                queried: second.outcome,
+                request_id: second.request_id,
+                asked_at,
+            }
         }
         Ended::Again(failure) => {
-            tracing::info!(attempt_id = attempt.id, code = failure.code, "not closed yet");
-            Findings { queried: Queried::Payable, request_id: closed.request_id, asked_at }
+            tracing::info!(
+                attempt_id = attempt.id,
+                code = failure.code,
+                "not closed yet"
+            );
+            Findings {
+                queried: Queried::Payable,
+                request_id: closed.request_id,
+                asked_at,
+            }
         }
     }
 }
 
-/// A payment that no worker can get on with, since what it finds does not fit: a person has to look at it, and the
-/// defect behind it.
+/// A payment that no worker can get on with, since what it finds does not fit: a person has to look
+/// at it, and the defect behind it.
 ///
 /// # Errors
 /// [`Trouble`]: the work list could not be written.
 pub async fn stuck(app: &App, payment_id: &str, trouble: &Trouble) -> Result<(), Trouble> {
-    let does_not_fit = matches!(trouble, Trouble::Illegal(_) | Trouble::Commit(CommitError::Refused(_)));
+    let does_not_fit = matches!(
+        trouble,
+        Trouble::Illegal(_) | Trouble::Commit(CommitError::Refused(_))
+    );
     if !does_not_fit {
         // Its lease ends by itself, and then it is claimed again.
         return Ok(());
     }
     let owner = reload(app, payment_id).await?.payment.owner;
-    let operation = Operation::new(&owner, "payment_stuck", payment_id, trouble.to_string(), app.clock.now())?;
+    let operation = Operation::new(
+        &owner,
+        "payment_stuck",
+        payment_id,
+        trouble.to_string(),
+        app.clock.now(),
+    )?;
     Ok(app.store.raise(&operation).await?)
 }

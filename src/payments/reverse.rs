@@ -1,10 +1,12 @@
-//! Finding out what became of a charge, and reversing it when that takes too long. A charge in doubt is never sent
-//! elsewhere: its payer's code names one wallet and works once. What decides is the answer to the reversal and a query
-//! after it; money that is seen before that announces nothing.
+//! Finding out what became of a charge, and reversing it when that takes too long. A charge in
+//! doubt is never sent elsewhere: its payer's code names one wallet and works once. What decides is
+//! the answer to the reversal and a query after it; money that is seen before that announces
+//! nothing.
 //!
-//! A reversal can move money, so it is planned like a charge: the commit that says until when it may be on its way
-//! comes before the call, and only the worker whose commit that was makes it. If that worker dies, the reversal is
-//! made again after that time: at every provider a second one changes nothing.
+//! A reversal can move money, so it is planned like a charge: the commit that says until when it
+//! may be on its way comes before the call, and only the worker whose commit that was makes it. If
+//! that worker dies, the reversal is made again after that time: at every provider a second one
+//! changes nothing.
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -26,9 +28,15 @@ use crate::routing::account::Account;
 ///
 /// # Errors
 /// [`Trouble`]; the rows tell the next worker how to go on.
-pub(super) async fn step(app: &Arc<App>, before: Aggregate, attempt: &Attempt) -> Result<Aggregate, Trouble> {
+pub(super) async fn step(
+    app: &Arc<App>,
+    before: Aggregate,
+    attempt: &Attempt,
+) -> Result<Aggregate, Trouble> {
     let opened = app.directory.account(&attempt.account_id);
-    let charging = opened.as_ref().and_then(|account| account.provider.capabilities().charge);
+    let charging = opened
+        .as_ref()
+        .and_then(|account| account.provider.capabilities().charge);
     let (Some(account), Some(charging)) = (opened, charging) else {
         return update(app, before, |after, now| put_off(after, &attempt.id, now)).await;
     };
@@ -37,7 +45,10 @@ pub(super) async fn step(app: &Arc<App>, before: Aggregate, attempt: &Attempt) -
     }
     let queried = ask(app, &account, attempt).await;
     let capabilities = account.provider.capabilities();
-    update(app, before, |after, now| found(after, attempt, &queried, capabilities, &charging, now)).await
+    update(app, before, |after, now| {
+        found(after, attempt, &queried, capabilities, &charging, now)
+    })
+    .await
 }
 
 async fn ask(app: &App, account: &Account, attempt: &Attempt) -> Queried {
@@ -75,8 +86,12 @@ async fn undo(
         let conditions = conditions::of(app, &planned, Some(attempt));
         planned = update(app, planned, |after, now| {
             is_ours = false;
-            told.doubted_before = after.attempt(&attempt.id).is_some_and(|a| is_in_doubt(a, now));
-            let Some(planned) = plan(conditions, after, &attempt.id, charging, now) else { return Ok(None) };
+            told.doubted_before = after
+                .attempt(&attempt.id)
+                .is_some_and(|a| is_in_doubt(a, now));
+            let Some(planned) = plan(conditions, after, &attempt.id, charging, now) else {
+                return Ok(None);
+            };
             is_ours = planned;
             Ok(Some(Vec::new()))
         })
@@ -85,14 +100,30 @@ async fn undo(
         if !is_ours {
             return Ok(planned);
         }
-        told.fence = planned.attempt(&attempt.id).map_or(attempt.call_deadline, |a| a.call_deadline);
+        told.fence = planned
+            .attempt(&attempt.id)
+            .map_or(attempt.call_deadline, |a| a.call_deadline);
         told.ended = call::reverse(app, account, attempt, planned_at, told.fence).await;
         if told.ended.is_none() {
-            return update(app, planned, |after, _| Ok(not_sent(after, &attempt.id, &told))).await;
+            return update(app, planned, |after, _| {
+                Ok(not_sent(after, &attempt.id, &told))
+            })
+            .await;
         }
     }
     told.asked_at = app.clock.now();
     let queried = ask(app, account, attempt).await;
     let capabilities = account.provider.capabilities();
-    update(app, planned, |after, now| conclude(after, &attempt.id, &told, &queried, capabilities, charging, now)).await
+    update(app, planned, |after, now| {
+        conclude(
+            after,
+            &attempt.id,
+            &told,
+            &queried,
+            capabilities,
+            charging,
+            now,
+        )
+    })
+    .await
 }

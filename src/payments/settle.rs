@@ -1,4 +1,5 @@
-//! Writing down what a creating call meant, and planning the next attempt in the same commit when there is to be one.
+//! Writing down what a creating call meant, and planning the next attempt in the same commit when
+//! there is to be one.
 
 use std::sync::Arc;
 
@@ -37,7 +38,10 @@ impl Ran {
     /// Nothing is known of the key.
     #[must_use]
     pub const fn unanswered(aggregate: Aggregate) -> Self {
-        Self { aggregate, answer: None }
+        Self {
+            aggregate,
+            answer: None,
+        }
     }
 }
 
@@ -49,21 +53,32 @@ pub(super) enum Settled {
     Over(Ran),
 }
 
-/// Writes down what a creating call meant, and plans the next attempt in the same commit when there is to be one.
+/// Writes down what a creating call meant, and plans the next attempt in the same commit when there
+/// is to be one.
 pub(super) async fn settle(
     app: &Arc<App>,
     before: Aggregate,
     brought: &Brought,
     key: Option<&Key>,
 ) -> Result<Settled, Trouble> {
-    let Brought { attempt_id, answer, latency_ms } = brought;
+    let Brought {
+        attempt_id,
+        answer,
+        latency_ms,
+    } = brought;
     let payment_id = before.payment.id.clone();
     let mut known = Some(before);
     decided!({
         let before = read(app, &mut known, &payment_id).await?;
-        if before.attempt(attempt_id).is_none_or(|a| a.status != State::Sending) {
-            // A notification or the resolver was first; what they wrote stands, and what comes next is theirs to do.
-            return too_late(app, before, attempt_id, &answer.outcome, key).await.map(Settled::Over);
+        if before
+            .attempt(attempt_id)
+            .is_none_or(|a| a.status != State::Sending)
+        {
+            // A notification or the resolver was first; what they wrote stands, and what comes next
+            // is theirs to do.
+            return too_late(app, before, attempt_id, &answer.outcome, key)
+                .await
+                .map(Settled::Over);
         }
 
         let now = app.clock.now();
@@ -73,18 +88,37 @@ pub(super) async fn settle(
             attempt.provider_request_id.clone_from(&answer.request_id);
         }
         let conditions = conditions::of(app, &before, before.attempt(attempt_id));
-        let Judged { try_next, set_aside, operations } =
-            judge(conditions, &mut after, attempt_id, &answer.outcome, now)?;
+        let Judged {
+            try_next,
+            set_aside,
+            operations,
+        } = judge(conditions, &mut after, attempt_id, &answer.outcome, now)?;
         if try_next && after.payment.status == PaymentState::Created && after.live().is_none() {
             plan::next(app, &mut after, now)?;
         }
         let switching = after.live().is_some_and(|a| a.status == State::Sending);
 
-        let answered = key.filter(|_| !switching).and_then(|key| Some((key, self::answer(&after)?)));
+        let answered = key
+            .filter(|_| !switching)
+            .and_then(|key| Some((key, self::answer(&after)?)));
         // A payment that had ended by then may have been told of under this key already.
-        let told = answered.as_ref().filter(|_| before.payment.status.is_open()).map(|(_, answer)| answer.clone());
+        let told = answered
+            .as_ref()
+            .filter(|_| before.payment.status.is_open())
+            .map(|(_, answer)| answer.clone());
         let key = answered.map(|(key, answer)| KeyWrite::Answer(key.clone(), answer));
-        let written = commit(app, &before, after, now, Beside { key, operations, ..Beside::default() }).await?;
+        let written = commit(
+            app,
+            &before,
+            after,
+            now,
+            Beside {
+                key,
+                operations,
+                ..Beside::default()
+            },
+        )
+        .await?;
         if switching {
             kill_point!("pay_after_switch_commit");
         }
@@ -98,13 +132,20 @@ pub(super) async fn settle(
                 self::set_aside(app, &account, &failure).await;
             }
         }
-        let over = Ran { aggregate: written, answer: told };
-        Ok(if switching { Settled::Switching(over.aggregate) } else { Settled::Over(over) })
+        let over = Ran {
+            aggregate: written,
+            answer: told,
+        };
+        Ok(if switching {
+            Settled::Switching(over.aggregate)
+        } else {
+            Settled::Over(over)
+        })
     })
 }
 
-/// An answer that came after its attempt was judged changes nothing, unless it tells of money: that is never dropped.
-/// The client gets what the others have made of its payment; its key keeps that.
+/// An answer that came after its attempt was judged changes nothing, unless it tells of money: that
+/// is never dropped. The client gets what the others have made of its payment; its key keeps that.
 async fn too_late(
     app: &Arc<App>,
     stored: Aggregate,
@@ -114,7 +155,10 @@ async fn too_late(
 ) -> Result<Ran, Trouble> {
     let aggregate = match outcome {
         Created::Captured(money) => {
-            update(app, stored, |after, now| money_seen(after, attempt_id, money, now).map(Some)).await?
+            update(app, stored, |after, now| {
+                money_seen(after, attempt_id, money, now).map(Some)
+            })
+            .await?
         }
         Created::Accepted(_)
         | Created::Waiting
@@ -129,8 +173,8 @@ async fn too_late(
     Ok(Ran::unanswered(aggregate))
 }
 
-/// How a request for this payment is answered: 201 once the payer can act or the payment has ended. A payment that
-/// is still being worked on has no final answer, and none is stored for it.
+/// How a request for this payment is answered: 201 once the payer can act or the payment has ended.
+/// A payment that is still being worked on has no final answer, and none is stored for it.
 #[must_use]
 pub fn answer(aggregate: &Aggregate) -> Option<StoredAnswer> {
     match aggregate.payment.status {

@@ -1,7 +1,9 @@
-//! Outcomes that are known and could not be written down. Each is kept in memory and written as soon as that is possible;
-//! until then this gateway asks no provider for money: the next payer would be charged without anybody knowing of it.
+//! Outcomes that are known and could not be written down. Each is kept in memory and written as
+//! soon as that is possible; until then this gateway asks no provider for money: the next payer
+//! would be charged without anybody knowing of it.
 //!
-//! If the process dies meanwhile, the attempt's row still says `sending`, and the resolver asks what became of it.
+//! If the process dies meanwhile, the attempt's row still says `sending`, and the resolver asks
+//! what became of it.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -22,30 +24,48 @@ const KEPT_FOR: Duration = Duration::from_secs(600);
 
 /// Whether it failed because the database did, which may be over soon.
 pub(super) const fn may_be_written_later(trouble: &Trouble) -> bool {
-    matches!(trouble, Trouble::Commit(CommitError::Unavailable(_)) | Trouble::Database(_))
+    matches!(
+        trouble,
+        Trouble::Commit(CommitError::Unavailable(_)) | Trouble::Database(_)
+    )
 }
 
 /// How a payment goes on over another route.
-pub(super) type GoOn = Box<dyn FnOnce(Aggregate) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
+pub(super) type GoOn =
+    Box<dyn FnOnce(Aggregate) -> Pin<Box<dyn Future<Output = ()> + Send>> + Send>;
 
 /// Writes it down later, and goes on with the payment from there.
-pub(super) fn keep(app: &Arc<App>, before: Aggregate, brought: Brought, key: Option<Key>, go_on: GoOn) {
+pub(super) fn keep(
+    app: &Arc<App>,
+    before: Aggregate,
+    brought: Brought,
+    key: Option<Key>,
+    go_on: GoOn,
+) {
     let kept = app.unwritten.one_more();
     let worker = Arc::clone(app);
     let work = async move {
         let payment_id = before.payment.id.clone();
-        tracing::error!(payment_id, "what a provider has answered cannot be written down; it is kept until it can");
+        tracing::error!(
+            payment_id,
+            "what a provider has answered cannot be written down; it is kept until it can"
+        );
         match write(&worker, before, &brought, key.as_ref()).await {
-            // Whoever stood at the till was told something by now: his code is not used behind his back. Nothing is sent, and
-            // the resolver ends the attempt.
+            // Whoever stood at the till was told something by now: his code is not used behind his
+            // back. Nothing is sent, and the resolver ends the attempt.
             Ok(Some(Settled::Switching(planned))) if planned.payment.flow.takes_money() => {
-                tracing::warn!(payment_id, "too late for another charge; the resolver ends it");
+                tracing::warn!(
+                    payment_id,
+                    "too late for another charge; the resolver ends it"
+                );
             }
             Ok(Some(Settled::Switching(planned))) => {
                 drop(kept);
                 go_on(planned).await;
             }
-            Ok(Some(Settled::Over(_))) => tracing::info!(payment_id, "what a provider had answered is written down"),
+            Ok(Some(Settled::Over(_))) => {
+                tracing::info!(payment_id, "what a provider had answered is written down")
+            }
             Ok(None) => tracing::error!(payment_id, "given up; the resolver asks the provider"),
             Err(error) => tracing::error!(payment_id, %error, "the resolver asks the provider"),
         }

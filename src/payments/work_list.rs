@@ -1,6 +1,7 @@
-//! The work list: what a person says about an entry, and entries whose cause has gone. The first person proposes, a second
-//! one with another key confirms; only then is it done, in one transaction with the end of the entry. So of two
-//! confirmations at once one does it, and the other finds it done.
+//! The work list: what a person says about an entry, and entries whose cause has gone. The first
+//! person proposes, a second one with another key confirms; only then is it done, in one
+//! transaction with the end of the entry. So of two confirmations at once one does it, and the
+//! other finds it done.
 
 use sea_orm::DbErr;
 
@@ -31,7 +32,8 @@ pub struct Word {
     pub note: Option<String>,
     /// The key that it is said with.
     pub key_name: String,
-    /// The names of keys that the same person may have: made with the same key, or the one that made it.
+    /// The names of keys that the same person may have: made with the same key, or the one that
+    /// made it.
     pub kin: Vec<String>,
 }
 
@@ -83,7 +85,9 @@ impl From<Undecided> for Refusal {
 /// The proposal that waits for a second person, unless its time is over.
 #[must_use]
 pub fn standing<'a>(entry: &OperationRow, steps: &'a [Step], now: Timestamp) -> Option<&'a Step> {
-    let proposal = steps.iter().find(|step| entry.proposal_id.as_ref() == Some(&step.id))?;
+    let proposal = steps
+        .iter()
+        .find(|step| entry.proposal_id.as_ref() == Some(&step.id))?;
     (entry.resolved_at.is_none() && now < proposal.at.plus_s(PROPOSAL_S)).then_some(proposal)
 }
 
@@ -107,19 +111,27 @@ pub fn possible(
             let account = app.directory.account(&entry.subject_id);
             match account.is_some_and(|account| account.owner == entry.owner) {
                 true => Ok(()),
-                false => Err(Refusal::NotPossible("This account cannot be opened.".to_owned())),
+                false => Err(Refusal::NotPossible(
+                    "This account cannot be opened.".to_owned(),
+                )),
             }
         }
-        (_, Some(about)) => {
-            Ok(decide(of_subject(app, about, &entry.subject_id), &mut about.clone(), &entry.subject_id, action, now)
-                .map(|_| ())?)
-        }
-        (_, None) => Err(Refusal::NotPossible("There is no payment that this is about.".to_owned())),
+        (_, Some(about)) => Ok(decide(
+            of_subject(app, about, &entry.subject_id),
+            &mut about.clone(),
+            &entry.subject_id,
+            action,
+            now,
+        )
+        .map(|_| ())?),
+        (_, None) => Err(Refusal::NotPossible(
+            "There is no payment that this is about.".to_owned(),
+        )),
     }
 }
 
-/// A person's word on an entry: a proposal, or the confirmation of somebody else's, which does it. Returns the entry as
-/// it is then.
+/// A person's word on an entry: a proposal, or the confirmation of somebody else's, which does it.
+/// Returns the entry as it is then.
 ///
 /// # Errors
 /// [`Refusal`]; nothing was changed.
@@ -133,8 +145,17 @@ pub async fn say(app: &App, owner: &Owner, id: &str, word: &Word) -> Result<Oper
     })?
 }
 
-async fn say_once(app: &App, owner: &Owner, id: &str, word: &Word) -> Result<OperationRow, Refusal> {
-    let entry = app.store.operation_of(owner, id).await?.ok_or(Refusal::NotFound)?;
+async fn say_once(
+    app: &App,
+    owner: &Owner,
+    id: &str,
+    word: &Word,
+) -> Result<OperationRow, Refusal> {
+    let entry = app
+        .store
+        .operation_of(owner, id)
+        .await?
+        .ok_or(Refusal::NotFound)?;
     let about = app.store.payment_of_subject(&entry).await?;
     let now = app.clock.now();
     if entry.resolved_at.is_some() {
@@ -152,18 +173,34 @@ async fn say_once(app: &App, owner: &Owner, id: &str, word: &Word) -> Result<Ope
         Some(proposal) if word.may_be_of(&proposal.key_name) => return Err(Refusal::SamePerson),
         Some(proposal) => {
             let step = step(&entry, word, StepKind::Confirmed, now)?;
-            let resolution = Resolution { proposal_id: proposal.id.clone(), step };
+            let resolution = Resolution {
+                proposal_id: proposal.id.clone(),
+                step,
+            };
             carry_out(app, &entry, about, resolution, now).await?
         }
-        None => app.store.propose(&entry, &step(&entry, word, StepKind::Proposed, now)?).await?,
+        None => {
+            app.store
+                .propose(&entry, &step(&entry, word, StepKind::Proposed, now)?)
+                .await?
+        }
     };
     if !is_done {
         return Err(Trouble::from(CommitError::Overtaken).into());
     }
 
     let (action, by) = (word.action.to_string(), &word.key_name);
-    tracing::info!(operation_id = id, kind = entry.kind, action, by, "a person's word on the work list");
-    app.store.operation_of(owner, id).await?.ok_or(Refusal::NotFound)
+    tracing::info!(
+        operation_id = id,
+        kind = entry.kind,
+        action,
+        by,
+        "a person's word on the work list"
+    );
+    app.store
+        .operation_of(owner, id)
+        .await?
+        .ok_or(Refusal::NotFound)
 }
 
 /// What a decision about a subject has to know of its attempt.
@@ -173,7 +210,12 @@ fn of_subject<'a>(app: &'a App, about: &Aggregate, subject_id: &str) -> Conditio
     conditions::of(app, about, about.attempt(attempt_id))
 }
 
-fn step(entry: &OperationRow, word: &Word, kind: StepKind, now: Timestamp) -> Result<Step, Trouble> {
+fn step(
+    entry: &OperationRow,
+    word: &Word,
+    kind: StepKind,
+    now: Timestamp,
+) -> Result<Step, Trouble> {
     Ok(Step {
         id: id::new(Kind::OperationStep)?,
         operation_id: entry.id.clone(),
@@ -186,7 +228,8 @@ fn step(entry: &OperationRow, word: &Word, kind: StepKind, now: Timestamp) -> Re
     })
 }
 
-/// Does what two persons want. `false`: something has changed meanwhile, and has to be looked at again.
+/// Does what two persons want. `false`: something has changed meanwhile, and has to be looked at
+/// again.
 async fn carry_out(
     app: &App,
     entry: &OperationRow,
@@ -200,20 +243,35 @@ async fn carry_out(
             let account_id = (action == Action::AccountOk).then_some(entry.subject_id.as_str());
             let done = app.store.resolve_alone(&resolution, account_id).await?;
             if done && account_id.is_some() {
-                app.directory.changed().await.map_err(|e| Trouble::Gone(e.to_string()))?;
+                app.directory
+                    .changed()
+                    .await
+                    .map_err(|e| Trouble::Gone(e.to_string()))?;
             }
             return Ok(done);
         }
         (_, Some(before)) => before,
     };
     let mut after = before.clone();
-    let operations = decide(of_subject(app, &before, &entry.subject_id), &mut after, &entry.subject_id, action, now)?;
-    let beside = Beside { operations, resolution: Some(resolution), ..Beside::default() };
+    let operations = decide(
+        of_subject(app, &before, &entry.subject_id),
+        &mut after,
+        &entry.subject_id,
+        action,
+        now,
+    )?;
+    let beside = Beside {
+        operations,
+        resolution: Some(resolution),
+        ..Beside::default()
+    };
     match commit(app, &before, after, now, beside).await {
         Ok(_) => Ok(true),
-        // An index: money of this payment is kept already, or another payment holds its order number.
+        // An index: money of this payment is kept already, or another payment holds its order
+        // number.
         Err(Trouble::Commit(CommitError::Refused(_))) => {
-            let why = "Another payment holds this order number by now, or other money of this payment is kept.";
+            let why = "Another payment holds this order number by now, or other money of this \
+                       payment is kept.";
             Err(Refusal::NotPossible(why.to_owned()))
         }
         Err(trouble) => Err(trouble.into()),
@@ -235,15 +293,22 @@ pub async fn has_gone(
         let id = refund.map_or(entry.subject_id.as_str(), |r| r.attempt_id.as_str());
         a.attempt(id)
     });
-    let disposed = |wanted| attempt.is_some_and(|a| a.disposition != Some(wanted) || a.status != State::Captured);
+    let disposed = |wanted| {
+        attempt.is_some_and(|a| a.disposition != Some(wanted) || a.status != State::Captured)
+    };
     let refund_ended = |open: &[refund::State]| refund.is_some_and(|r| !open.contains(&r.status));
-    let attempt_ended = attempt.is_some_and(|a| matches!(a.status, State::Captured | State::Dead | State::Reversed));
+    let attempt_ended = attempt
+        .is_some_and(|a| matches!(a.status, State::Captured | State::Dead | State::Reversed));
     Ok(match entry.kind.as_str() {
         "capture_mismatch" | "capture_returning" => disposed(Disposition::Held),
         "automatic_refund_failed" => {
-            let again = |r: &Refund| refund.is_some_and(|f| f.attempt_id == r.attempt_id) && r.automatic;
-            let is_tried_again =
-                about.is_some_and(|a| a.refunds.iter().any(|r| again(r) && r.status != refund::State::Failed));
+            let again =
+                |r: &Refund| refund.is_some_and(|f| f.attempt_id == r.attempt_id) && r.automatic;
+            let is_tried_again = about.is_some_and(|a| {
+                a.refunds
+                    .iter()
+                    .any(|r| again(r) && r.status != refund::State::Failed)
+            });
             disposed(Disposition::RefundDue) || is_tried_again
         }
         "refund_abnormal" => refund_ended(&[refund::State::Abnormal]),
@@ -252,10 +317,18 @@ pub async fn has_gone(
         "refund_needs_funds" => refund_ended(&[refund::State::Pending]),
         "unresolved" => attempt_ended,
         "console_refund_unconfirmed" => {
-            let is_booked = |r: &Refund| r.merchant_refund_no.starts_with(NUMBERS) && r.created_at >= entry.created_at;
-            about.is_some_and(|a| a.refunds.iter().any(|r| r.attempt_id == entry.subject_id && is_booked(r)))
+            let is_booked = |r: &Refund| {
+                r.merchant_refund_no.starts_with(NUMBERS) && r.created_at >= entry.created_at
+            };
+            about.is_some_and(|a| {
+                a.refunds
+                    .iter()
+                    .any(|r| r.attempt_id == entry.subject_id && is_booked(r))
+            })
         }
-        "money_unconfirmed" => attempt.is_some_and(|a| matches!(a.status, State::Captured | State::Reversed)),
+        "money_unconfirmed" => {
+            attempt.is_some_and(|a| matches!(a.status, State::Captured | State::Reversed))
+        }
         "payment_stuck" => about.is_some_and(|a| a.due(now).is_none_or(|due| due.at > now)),
         "account_unavailable" => {
             let opens = attempt.is_some_and(|a| app.directory.account(&a.account_id).is_some());
@@ -275,26 +348,37 @@ pub async fn has_gone(
             account.is_some_and(|account| account.barred.is_none())
         }
         "webhook_failing" if entry.subject_id.starts_with("we_") => {
-            let endpoint = app.store.endpoints(AllOwners, vec![entry.subject_id.clone()]).await?.pop();
+            let endpoint = app
+                .store
+                .endpoints(AllOwners, vec![entry.subject_id.clone()])
+                .await?
+                .pop();
             endpoint.is_none_or(|e| e.disabled_reason.is_some() || e.failing_since.is_none())
         }
         _ => false,
     })
 }
 
-/// Closes entries whose cause has gone, of those behind `after`. Returns the last one that was looked at, or `None` when
-/// there are no more.
+/// Closes entries whose cause has gone, of those behind `after`. Returns the last one that was
+/// looked at, or `None` when there are no more.
 ///
 /// # Errors
 /// The database's.
 pub async fn close_gone(app: &App, after: &str) -> Result<Option<String>, DbErr> {
-    let entries = app.store.unresolved_operations(AllOwners, after, PAGE).await?;
+    let entries = app
+        .store
+        .unresolved_operations(AllOwners, after, PAGE)
+        .await?;
     for entry in &entries {
         let about = app.store.payment_of_subject(entry).await?;
         let now = app.clock.now();
         if has_gone(app, entry, about.as_ref(), now).await? {
             app.store.ended_by_itself(&entry.id, now).await?;
-            tracing::info!(operation_id = entry.id, kind = entry.kind, "what this was about has ended by itself");
+            tracing::info!(
+                operation_id = entry.id,
+                kind = entry.kind,
+                "what this was about has ended by itself"
+            );
         }
     }
     Ok(entries.into_iter().next_back().map(|entry| entry.id))

@@ -1,4 +1,5 @@
-//! An account as payments use it: whose it is, what it may be asked to take, and its opened provider.
+//! An account as payments use it: whose it is, what it may be asked to take, and its opened
+//! provider.
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
-//! What an account may be asked to take: its limits, and when it is in maintenance. Facts about a contract, so they
-//! stand on the account (`PATCH /v1/accounts/{id}`) and a rollback of routing leaves them alone.
+//! What an account may be asked to take: its limits, and when it is in maintenance. Facts about a
+//! contract, so they stand on the account (`PATCH /v1/accounts/{id}`) and a rollback of routing
+//! leaves them alone.
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
@@ -37,13 +38,17 @@ impl AmountRange {
     pub fn check(&self, at: &str) -> Result<(), ValidationError> {
         for (name, value) in [("min", self.min), ("max", self.max)] {
             if value.is_some_and(|fen| fen < 0) {
-                return Err(ValidationError::new(format!("{at}.{name}"), "An amount in fen is not negative."));
+                return Err(ValidationError::new(
+                    format!("{at}.{name}"),
+                    "An amount in fen is not negative.",
+                ));
             }
         }
         match (self.min, self.max) {
-            (Some(min), Some(max)) if min > max => {
-                Err(ValidationError::new(format!("{at}.max"), "max must not be less than min."))
-            }
+            (Some(min), Some(max)) if min > max => Err(ValidationError::new(
+                format!("{at}.max"),
+                "max must not be less than min.",
+            )),
             (Some(_) | None, Some(_) | None) => Ok(()),
         }
     }
@@ -61,7 +66,10 @@ pub struct Used {
 
 impl Used {
     pub(super) fn plus(self, other: Self) -> Self {
-        Self { amount: self.amount.saturating_add(other.amount), count: self.count.saturating_add(other.count) }
+        Self {
+            amount: self.amount.saturating_add(other.amount),
+            count: self.count.saturating_add(other.count),
+        }
     }
 
     /// What is left of it without the other, never less than nothing.
@@ -75,9 +83,9 @@ impl Used {
 
 /// How much an account takes on one business day (Beijing).
 ///
-/// Counted are its attempts that took money on that day, whatever was given back later, and those that are alive
-/// now and may still take some: offers that wait for their payer, charges in doubt. See [`super::usage`] for how
-/// exactly.
+/// Counted are its attempts that took money on that day, whatever was given back later, and those
+/// that are alive now and may still take some: offers that wait for their payer, charges in doubt.
+/// See [`super::usage`] for how exactly.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct DayLimit {
@@ -93,15 +101,16 @@ impl DayLimit {
     /// Whether a payment of so many fen still has a place on a day on which so much is used.
     #[must_use]
     pub fn leaves_room(&self, used: Used, fen: i64) -> bool {
-        self.amount.is_none_or(|limit| used.amount.saturating_add(fen) <= limit)
+        self.amount
+            .is_none_or(|limit| used.amount.saturating_add(fen) <= limit)
             && self.count.is_none_or(|limit| used.count < limit)
     }
 }
 
 /// How often an account's provider may be asked for an offer or a charge.
 ///
-/// Each gateway counts its own calls: with three of them, give a third of what the contract allows. Without a limit, a
-/// provider that complains of too many calls is asked less often by itself.
+/// Each gateway counts its own calls: with three of them, give a third of what the contract allows.
+/// Without a limit, a provider that complains of too many calls is asked less often by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SecondLimit {
@@ -129,7 +138,9 @@ impl Limits {
     #[must_use]
     pub fn allow(&self, fen: i64) -> bool {
         self.payment.is_none_or(|range| range.holds(fen))
-            && self.day.is_none_or(|day| day.leaves_room(Used::default(), fen))
+            && self
+                .day
+                .is_none_or(|day| day.leaves_room(Used::default(), fen))
     }
 
     /// What is wrong with them.
@@ -172,10 +183,15 @@ impl Terms {
         self.maintenance.iter().any(|window| window.holds(now))
     }
 
-    /// For how many seconds the account is still in maintenance, by its own windows; `None` when it is not.
+    /// For how many seconds the account is still in maintenance, by its own windows; `None` when it
+    /// is not.
     #[must_use]
     pub fn maintained_for_s(&self, now: Timestamp) -> Option<i64> {
-        self.maintenance.iter().filter(|window| window.holds(now)).map(|window| window.left_s(now)).max()
+        self.maintenance
+            .iter()
+            .filter(|window| window.holds(now))
+            .map(|window| window.left_s(now))
+            .max()
     }
 
     /// What is wrong with them.
@@ -185,10 +201,17 @@ impl Terms {
     pub fn check(&self) -> Result<(), ValidationError> {
         self.limits.check()?;
         if self.maintenance.len() > MAX_WINDOWS {
-            return Err(ValidationError::new("maintenance", format!("At most {MAX_WINDOWS} windows.")));
+            return Err(ValidationError::new(
+                "maintenance",
+                format!("At most {MAX_WINDOWS} windows."),
+            ));
         }
-        let named: Vec<_> =
-            self.maintenance.iter().enumerate().map(|(n, window)| (*window, format!("maintenance[{n}]"))).collect();
+        let named: Vec<_> = self
+            .maintenance
+            .iter()
+            .enumerate()
+            .map(|(n, window)| (*window, format!("maintenance[{n}]")))
+            .collect();
         time_windows::check_windows(&named)
     }
 }
@@ -199,15 +222,47 @@ mod tests {
 
     #[test]
     fn limits_hold_up_to_their_last_fen() {
-        let limits: Limits =
-            serde_json::from_str(r#"{"payment":{"min":100,"max":500},"day":{"amount":400,"count":2}}"#).unwrap();
-        for (fen, allowed) in [(99, false), (100, true), (400, true), (401, false), (500, false)] {
+        let limits: Limits = serde_json::from_str(
+            r#"{"payment":{"min":100,"max":500},"day":{"amount":400,"count":2}}"#,
+        )
+        .unwrap();
+        for (fen, allowed) in [
+            (99, false),
+            (100, true),
+            (400, true),
+            (401, false),
+            (500, false),
+        ] {
             assert_eq!(limits.allow(fen), allowed, "{fen}");
         }
         let day = limits.day.unwrap();
-        assert!(day.leaves_room(Used { amount: 300, count: 1 }, 100));
-        assert!(!day.leaves_room(Used { amount: 301, count: 1 }, 100), "one fen too much");
-        assert!(!day.leaves_room(Used { amount: 1, count: 2 }, 1), "one payment too many");
+        assert!(day.leaves_room(
+            Used {
+                amount: 300,
+                count: 1
+            },
+            100
+        ));
+        assert!(
+            !day.leaves_room(
+                Used {
+                    amount: 301,
+                    count: 1
+                },
+                100
+            ),
+            "one fen too much"
+        );
+        assert!(
+            !day.leaves_room(
+                Used {
+                    amount: 1,
+                    count: 2
+                },
+                1
+            ),
+            "one payment too many"
+        );
         assert!(Limits::default().allow(i64::MAX));
     }
 }

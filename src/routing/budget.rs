@@ -1,8 +1,9 @@
-//! The retry budget: what all gateways together may spend on tries that are likely to fail, so that a storm of retries
-//! cannot feed itself. Successes fill it, timeouts and retries empty it; a switch onto a route that works costs
-//! nothing. Merchants share it as they share everything: when others have spent it, each has its equal part all the same,
-//! by what it has spent itself at this gateway. Pure: who exchanges it with the other gateways does so elsewhere, and no
-//! payment waits for that.
+//! The retry budget: what all gateways together may spend on tries that are likely to fail, so that
+//! a storm of retries cannot feed itself. Successes fill it, timeouts and retries empty it; a
+//! switch onto a route that works costs nothing. Merchants share it as they share everything: when
+//! others have spent it, each has its equal part all the same, by what it has spent itself at this
+//! gateway. Pure: who exchanges it with the other gateways does so elsewhere, and no payment waits
+//! for that.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -50,12 +51,14 @@ struct State {
     version: u64,
     /// What this gateway has earned and spent since.
     pending: i64,
-    /// What its last writes would make of that; whether they were stored is told by the next reading.
+    /// What its last writes would make of that; whether they were stored is told by the next
+    /// reading.
     sent: Vec<(u32, i64)>,
     writes: u32,
     /// What is stored cannot be, and is to be written over.
     unwritten: bool,
-    /// What each owner has spent here and not earned again, 0 to 500, and when it last spent something.
+    /// What each owner has spent here and not earned again, 0 to 500, and when it last spent
+    /// something.
     by: HashMap<Owner, (i64, i64)>,
 }
 
@@ -65,7 +68,8 @@ impl State {
         (self.base.tokens + sent + self.pending).clamp(0, CAPACITY)
     }
 
-    /// Adds, and keeps within what there can be: what overflows is lost, what is missing is not owed.
+    /// Adds, and keeps within what there can be: what overflows is lost, what is missing is not
+    /// owed.
     fn add(&mut self, delta: i64) {
         let before = self.tokens();
         self.pending += (before + delta).clamp(0, CAPACITY) - before;
@@ -85,7 +89,10 @@ impl State {
         let owed = (owed - delta).clamp(0, CAPACITY);
         match owed {
             0 => drop(self.by.remove(owner)),
-            _ => drop(self.by.insert(owner.clone(), (owed, if delta < 0 { now_ms } else { last }))),
+            _ => drop(
+                self.by
+                    .insert(owner.clone(), (owed, if delta < 0 { now_ms } else { last })),
+            ),
         }
     }
 }
@@ -101,10 +108,23 @@ impl Budget {
     /// A full one. `gateway` is another number for each.
     #[must_use]
     pub fn new(gateway: u32) -> Self {
-        let base = Stored { tokens: CAPACITY, writes: Vec::new() };
-        let state =
-            State { base, version: 0, pending: 0, sent: Vec::new(), writes: 0, unwritten: false, by: HashMap::new() };
-        Self { gateway, state: Mutex::new(state) }
+        let base = Stored {
+            tokens: CAPACITY,
+            writes: Vec::new(),
+        };
+        let state = State {
+            base,
+            version: 0,
+            pending: 0,
+            sent: Vec::new(),
+            writes: 0,
+            unwritten: false,
+            by: HashMap::new(),
+        };
+        Self {
+            gateway,
+            state: Mutex::new(state),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -121,12 +141,20 @@ impl Budget {
     #[must_use]
     pub fn allows_retry(&self, owner: &Owner, now_ms: i64) -> bool {
         let mut state = self.state();
-        state.by.retain(|_, (_, last)| now_ms.saturating_sub(*last) < FORGOTTEN_MS);
+        state
+            .by
+            .retain(|_, (_, last)| now_ms.saturating_sub(*last) < FORGOTTEN_MS);
         let own = state.by.get(owner).map_or(0, |(owed, _)| *owed);
         let others = state.by.len() - usize::from(own > 0);
         let number = |n: i64| u64::try_from(n).unwrap_or(0);
         let active = u64::try_from(others).unwrap_or(u64::MAX).saturating_add(1);
-        may_have(number(CAPACITY), number(CAPACITY - state.tokens()), active, number(own), number(RETRY))
+        may_have(
+            number(CAPACITY),
+            number(CAPACITY - state.tokens()),
+            active,
+            number(own),
+            number(RETRY),
+        )
     }
 
     /// A merchant makes a retry.
@@ -144,11 +172,13 @@ impl Budget {
         self.state().charge(owner, -TIMEOUT, now_ms);
     }
 
-    /// What is to be written for the others, and over which version; `None` when there is nothing new.
+    /// What is to be written for the others, and over which version; `None` when there is nothing
+    /// new.
     #[must_use]
     pub fn take_write(&self) -> Option<(u64, String)> {
         let mut state = self.state();
-        // What was sent and is not found in the store was lost on its way, or lost against another write.
+        // What was sent and is not found in the store was lost on its way, or lost against another
+        // write.
         if state.pending == 0 && state.sent.is_empty() && state.version != 0 && !state.unwritten {
             return None;
         }
@@ -162,24 +192,34 @@ impl Budget {
         state.writes = state.writes.wrapping_add(1);
         let write = state.writes;
         state.sent.push((write, delta));
-        let mut value = Stored { tokens: state.tokens(), writes: state.base.writes.clone() };
+        let mut value = Stored {
+            tokens: state.tokens(),
+            writes: state.base.writes.clone(),
+        };
         value.writes.retain(|(gateway, _)| *gateway != self.gateway);
         if value.writes.len() >= GATEWAYS {
             value.writes.remove(0);
         }
         value.writes.push((self.gateway, write));
-        serde_json::to_string(&value).ok().map(|value| (state.version, value))
+        serde_json::to_string(&value)
+            .ok()
+            .map(|value| (state.version, value))
     }
 
     /// Takes over what is stored. False, and nothing is done, if no gateway can have written it.
     pub fn adopt(&self, version: u64, value: &str) -> bool {
-        let Ok(stored) = serde_json::from_str::<Stored>(value) else { return false };
+        let Ok(stored) = serde_json::from_str::<Stored>(value) else {
+            return false;
+        };
         if !(0..=CAPACITY).contains(&stored.tokens) || stored.writes.len() > GATEWAYS {
             return false;
         }
         let mut state = self.state();
-        let included =
-            stored.writes.iter().find(|(gateway, _)| *gateway == self.gateway).map_or(0, |(_, write)| *write);
+        let included = stored
+            .writes
+            .iter()
+            .find(|(gateway, _)| *gateway == self.gateway)
+            .map_or(0, |(_, write)| *write);
         if included > state.writes {
             // A write of ours that we never made.
             return false;
@@ -195,7 +235,8 @@ impl Budget {
         (state.version, state.unwritten) = (version, true);
     }
 
-    /// The store has forgotten everything, or is another one: this view is written, unless somebody else's is there.
+    /// The store has forgotten everything, or is another one: this view is written, unless somebody
+    /// else's is there.
     pub fn reseed(&self) {
         self.state().version = 0;
     }
@@ -225,7 +266,8 @@ mod tests {
         };
         assert_eq!(may("good"), 50, "half of what there is");
         assert_eq!(may("late"), 33, "a third");
-        // What was spent long ago is nobody's fault any more, and what is earned is there for everybody.
+        // What was spent long ago is nobody's fault any more, and what is earned is there for
+        // everybody.
         (0..500).for_each(|_| budget.answered(&merchant("good"), 2_000));
         assert!(budget.allows_retry(&merchant("hostile"), 2_000));
     }
@@ -237,7 +279,11 @@ mod tests {
             assert!(budget.allows_retry(&merchant("one"), 0));
             budget.retried(&merchant("one"), 0);
         }
-        assert!(!budget.allows_retry(&merchant("one"), 0), "{}", budget.left());
+        assert!(
+            !budget.allows_retry(&merchant("one"), 0),
+            "{}",
+            budget.left()
+        );
         budget.timed_out(&merchant("one"), 0);
         assert_eq!(budget.left(), 0, "nothing is owed");
         (0..5).for_each(|_| budget.answered(&merchant("one"), 0));
@@ -303,7 +349,8 @@ mod tests {
         assert_eq!((budget.left(), other.left()), (460, 460));
         budget.reseed();
         assert_eq!(budget.left(), 460);
-        // It was emptied, and the other one was first to write anew: what this one has spent since is not lost.
+        // It was emptied, and the other one was first to write anew: what this one has spent since
+        // is not lost.
         budget.timed_out(&merchant("one"), 0);
         let mut store = Store::default();
         other.reseed();
@@ -326,6 +373,10 @@ mod tests {
         }
         // It is written over what cannot be.
         budget.write_over(9);
-        assert!(budget.take_write().is_some_and(|(expected, value)| expected == 9 && value.contains("450")));
+        assert!(
+            budget
+                .take_write()
+                .is_some_and(|(expected, value)| expected == 9 && value.contains("450"))
+        );
     }
 }

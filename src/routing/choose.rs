@@ -1,5 +1,6 @@
-//! The choice of a route: from a merchant's accounts, its rules, what was tried already, and how the routes are, to an
-//! order of accounts and a reason that can be shown. Pure: whatever changes by itself comes in from outside, chance too.
+//! The choice of a route: from a merchant's accounts, its rules, what was tried already, and how
+//! the routes are, to an order of accounts and a reason that can be shown. Pure: whatever changes
+//! by itself comes in from outside, chance too.
 
 use std::sync::Arc;
 
@@ -48,7 +49,8 @@ pub struct Scene<'a> {
     pub full: &'a dyn Fn(&Account, &RouteId) -> Option<Full>,
     /// How much of its day an account has used.
     pub used: &'a dyn Fn(&Account) -> Used,
-    /// Whose turn it is in the rule at this place. Asked for at most once, and only for `round_robin`.
+    /// Whose turn it is in the rule at this place. Asked for at most once, and only for
+    /// `round_robin`.
     pub turn: &'a dyn Fn(usize) -> u64,
 }
 
@@ -61,7 +63,8 @@ pub struct Candidate {
     pub weight: Option<i64>,
     /// How its route is, if it was looked at.
     pub view: Option<RouteView>,
-    /// The number that orders it, or would: the utility in `adaptive`, the chance of success elsewhere.
+    /// The number that orders it, or would: the utility in `adaptive`, the chance of success
+    /// elsewhere.
     pub score: Option<f64>,
     /// Why it is passed over, if it is.
     pub why: Option<Why>,
@@ -70,7 +73,8 @@ pub struct Candidate {
 /// What was found.
 #[derive(Debug, Clone)]
 pub struct Choice {
-    /// Whether any account could ever serve this, were it able: it takes such payments, and has not refused this one.
+    /// Whether any account could ever serve this, were it able: it takes such payments, and has not
+    /// refused this one.
     pub served: bool,
     /// Which version of the routing decided.
     pub version: i32,
@@ -94,7 +98,8 @@ impl Choice {
     /// What is stored with the attempt. Candidates and scores go by the same order.
     #[must_use]
     pub fn reason(&self) -> Value {
-        let skip = |c: &Candidate| json!({ "account": c.account.id, "why": c.why.map(Why::as_str) });
+        let skip =
+            |c: &Candidate| json!({ "account": c.account.id, "why": c.why.map(Why::as_str) });
         json!({
             "strategy": self.strategy,
             "routing_version": self.version,
@@ -113,10 +118,12 @@ impl Choice {
             return "the providers that could charge are out of order for the moment";
         }
         if any(|why| matches!(why, Why::InMaintenance | Why::DayLimitReached)) {
-            return "the accounts that could charge are in maintenance, or have reached their limit of the day";
+            return "the accounts that could charge are in maintenance, or have reached their limit \
+                    of the day";
         }
         if any(|why| matches!(why, Why::Crowded | Why::RateLimited)) {
-            return "the accounts that could charge have as much to do as they can; scan the code again";
+            return "the accounts that could charge have as much to do as they can; scan the code \
+                    again";
         }
         "none of the accounts is able to charge now"
     }
@@ -124,22 +131,38 @@ impl Choice {
 
 /// Orders the accounts that are able by the rule that decides about the payment.
 pub fn choose(scene: &Scene<'_>, wanted: Wanted<'_>, rng: &mut Rng) -> Choice {
-    let facts =
-        Facts { flow: wanted.flow, amount_fen: wanted.amount.minor(), metadata: wanted.metadata, now: scene.now };
+    let facts = Facts {
+        flow: wanted.flow,
+        amount_fen: wanted.amount.minor(),
+        metadata: wanted.metadata,
+        now: scene.now,
+    };
     let rule = scene.routing.rule(facts);
     let strategy = rule.map(|(_, rule)| rule.strategy);
     let (mut able, mut skipped, mut served) = (Vec::new(), Vec::new(), false);
     for (account, weight) in named(scene, rule.map(|(_, rule)| rule)) {
         served |= serves(account, wanted) && !has_refused(scene, account);
-        let mut candidate = Candidate { account: Arc::clone(account), weight, view: None, score: None, why: None };
-        let route = RouteId { account_id: account.id.clone(), provider: account.provider.name(), flow: wanted.flow };
+        let mut candidate = Candidate {
+            account: Arc::clone(account),
+            weight,
+            view: None,
+            score: None,
+            why: None,
+        };
+        let route = RouteId {
+            account_id: account.id.clone(),
+            provider: account.provider.name(),
+            flow: wanted.flow,
+        };
         let full = || (scene.full)(account, &route).map(Why::from);
         candidate.why = why_not(account, wanted, scene).or_else(full);
         if candidate.why.is_none() {
             let view = (scene.look)(&route);
             candidate.view = Some(view);
             candidate.score = Some(match strategy {
-                Some(Strategy::Adaptive) => adaptive::utility(&view, ppm(account.fee_bps), Weights::default()),
+                Some(Strategy::Adaptive) => {
+                    adaptive::utility(&view, ppm(account.fee_bps), Weights::default())
+                }
                 Some(
                     Strategy::Priority
                     | Strategy::Weighted
@@ -151,36 +174,66 @@ pub fn choose(scene: &Scene<'_>, wanted: Wanted<'_>, rng: &mut Rng) -> Choice {
             });
             candidate.why = shut(&view);
         }
-        if candidate.why.is_none() { able.push(candidate) } else { skipped.push(candidate) }
+        if candidate.why.is_none() {
+            able.push(candidate)
+        } else {
+            skipped.push(candidate)
+        }
     }
     if let Some((place, rule)) = rule {
         able = ordered(able, rule.strategy, &|| (scene.turn)(place), rng);
     }
-    // Whatever the strategy is: who is on trial comes first, since an offer that fails there goes elsewhere in the same
-    // request; who has more than its part of the traffic while it comes back is there if nobody else is.
+    // Whatever the strategy is: who is on trial comes first, since an offer that fails there goes
+    // elsewhere in the same request; who has more than its part of the traffic while it comes back
+    // is there if nobody else is.
     able.sort_by_key(|candidate| candidate.view.as_ref().map(adaptive::place));
     let strategy = strategy.map_or("oldest_first", Into::into);
     let rule = rule.map(|(place, _)| place);
-    Choice { served, version: scene.routing.version, rule, strategy, able, skipped }
+    Choice {
+        served,
+        version: scene.routing.version,
+        rule,
+        strategy,
+        able,
+        skipped,
+    }
 }
 
 /// The accounts that the rule names, or all of them when there is none.
 fn named<'a>(scene: &Scene<'a>, rule: Option<&Rule>) -> Vec<(&'a Arc<Account>, Option<i64>)> {
-    let Some(rule) = rule else { return scene.accounts.iter().map(|account| (account, None)).collect() };
+    let Some(rule) = rule else {
+        return scene
+            .accounts
+            .iter()
+            .map(|account| (account, None))
+            .collect();
+    };
     let find = |id: &str| scene.accounts.iter().find(|account| account.id == id);
-    rule.accounts.iter().filter_map(|named| find(&named.id).map(|account| (account, named.weight))).collect()
+    rule.accounts
+        .iter()
+        .filter_map(|named| find(&named.id).map(|account| (account, named.weight)))
+        .collect()
 }
 
-/// The accounts as the strategy orders them. Sorting is stable: those that are equal in everything stay as listed.
-fn ordered(mut able: Vec<Candidate>, strategy: Strategy, turn: &dyn Fn() -> u64, rng: &mut Rng) -> Vec<Candidate> {
+/// The accounts as the strategy orders them. Sorting is stable: those that are equal in everything
+/// stay as listed.
+fn ordered(
+    mut able: Vec<Candidate>,
+    strategy: Strategy,
+    turn: &dyn Fn() -> u64,
+    rng: &mut Rng,
+) -> Vec<Candidate> {
     let score = |c: &Candidate| c.score.unwrap_or_default();
-    let better = |a: &Candidate, b: &Candidate| score::percent(score(b)).total_cmp(&score::percent(score(a)));
+    let better = |a: &Candidate, b: &Candidate| {
+        score::percent(score(b)).total_cmp(&score::percent(score(a)))
+    };
     let in_flight = |c: &Candidate| c.view.map_or(0, |view| view.in_flight);
     match strategy {
         Strategy::Priority => {}
         Strategy::Weighted => able = drawn(able, rng),
         Strategy::RoundRobin => {
-            // By those that are able: over the listed ones, the one behind a broken account would get its share, too.
+            // By those that are able: over the listed ones, the one behind a broken account would
+            // get its share, too.
             let places = u64::try_from(able.len()).unwrap_or(1).max(1);
             able.rotate_left(usize::try_from(turn() % places).unwrap_or(0));
         }
@@ -203,13 +256,15 @@ fn drawn(mut left: Vec<Candidate>, rng: &mut Rng) -> Vec<Candidate> {
     while !left.is_empty() {
         let sum: u64 = left.iter().map(weight).sum();
         let mut at = rng.u64(..sum.max(1));
-        let place = left.iter().position(|candidate| match at.checked_sub(weight(candidate)) {
-            Some(rest) => {
-                at = rest;
-                false
-            }
-            None => true,
-        });
+        let place = left
+            .iter()
+            .position(|candidate| match at.checked_sub(weight(candidate)) {
+                Some(rest) => {
+                    at = rest;
+                    false
+                }
+                None => true,
+            });
         order.push(left.remove(place.unwrap_or(0)));
     }
     order
@@ -225,8 +280,8 @@ pub const REFUSED_ROUTE: &str = "refused_route";
 pub struct Tried {
     /// Over which account.
     pub account_id: String,
-    /// Its provider, when the provider refused the account: then none of its accounts is tried again, since a
-    /// second merchant number of somebody who was just frozen looks like an evasion.
+    /// Its provider, when the provider refused the account: then none of its accounts is tried
+    /// again, since a second merchant number of somebody who was just frozen looks like an evasion.
     pub refusing_provider: Option<ProviderName>,
     /// Whether the route has refused this very payment, which it would do again.
     pub has_refused: bool,
@@ -257,7 +312,10 @@ fn serves(account: &Account, wanted: Wanted<'_>) -> bool {
 }
 
 fn has_refused(scene: &Scene<'_>, account: &Account) -> bool {
-    scene.tried.iter().any(|t| t.has_refused && t.account_id == account.id)
+    scene
+        .tried
+        .iter()
+        .any(|t| t.has_refused && t.account_id == account.id)
 }
 
 /// Why an account is passed over.
@@ -329,13 +387,18 @@ fn why_not(account: &Account, wanted: Wanted<'_>, scene: &Scene<'_>) -> Option<W
     if account.provider.capabilities().flow(wanted.flow).is_none() {
         return Some(Why::FlowNotServed);
     }
-    if !account.provider.capabilities().takes(wanted.amount) || limits.payment.is_some_and(|range| !range.holds(fen)) {
+    if !account.provider.capabilities().takes(wanted.amount)
+        || limits.payment.is_some_and(|range| !range.holds(fen))
+    {
         return Some(Why::AmountOutOfLimits);
     }
     if has_refused(scene, account) {
         return Some(Why::PaymentRefused);
     }
-    if account.set_aside_until.is_some_and(|until| until > scene.now) {
+    if account
+        .set_aside_until
+        .is_some_and(|until| until > scene.now)
+    {
         return Some(Why::SetAside);
     }
     if account.terms.in_maintenance(scene.now) || scene.routing.in_maintenance(name, scene.now) {
@@ -344,10 +407,17 @@ fn why_not(account: &Account, wanted: Wanted<'_>, scene: &Scene<'_>) -> Option<W
     if scene.tried.iter().any(|t| t.account_id == account.id) {
         return Some(Why::TriedAlready);
     }
-    if scene.tried.iter().any(|t| t.refusing_provider == Some(name)) {
+    if scene
+        .tried
+        .iter()
+        .any(|t| t.refusing_provider == Some(name))
+    {
         return Some(Why::ProviderRefusedAccount);
     }
-    if limits.day.is_some_and(|day| !day.leaves_room((scene.used)(account), fen)) {
+    if limits
+        .day
+        .is_some_and(|day| !day.leaves_room((scene.used)(account), fen))
+    {
         return Some(Why::DayLimitReached);
     }
     None

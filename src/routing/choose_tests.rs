@@ -28,12 +28,29 @@ struct Shop {
 impl Shop {
     fn new(strategy: Strategy, ids: &[&str]) -> Self {
         let provider = || Arc::new(Memory::new(Memory::NAME, Ending::Close));
-        let accounts: Vec<_> = ids.iter().map(|id| Arc::new(Account::of(id, provider()))).collect();
-        let named = ids.iter().map(|id| RuleAccount { id: (*id).to_owned(), weight: None }).collect();
-        let rule = Rule { r#match: Match::default(), strategy, accounts: named };
+        let accounts: Vec<_> = ids
+            .iter()
+            .map(|id| Arc::new(Account::of(id, provider())))
+            .collect();
+        let named = ids
+            .iter()
+            .map(|id| RuleAccount {
+                id: (*id).to_owned(),
+                weight: None,
+            })
+            .collect();
+        let rule = Rule {
+            r#match: Match::default(),
+            strategy,
+            accounts: named,
+        };
         Self {
             accounts,
-            routing: Routing { rules: vec![rule], version: 3, ..Routing::default() },
+            routing: Routing {
+                rules: vec![rule],
+                version: 3,
+                ..Routing::default()
+            },
             tried: Vec::new(),
             views: BTreeMap::new(),
             full: BTreeMap::new(),
@@ -50,7 +67,11 @@ impl Shop {
     }
 
     fn seen(mut self, id: &str, change: impl FnOnce(&mut RouteView)) -> Self {
-        change(self.views.entry(id.to_owned()).or_insert(RouteView::unknown()));
+        change(
+            self.views
+                .entry(id.to_owned())
+                .or_insert(RouteView::unknown()),
+        );
         self
     }
 
@@ -67,7 +88,12 @@ impl Shop {
             routing: &self.routing,
             tried: &self.tried,
             now: NOW,
-            look: &|route| self.views.get(&route.account_id).copied().unwrap_or(RouteView::unknown()),
+            look: &|route| {
+                self.views
+                    .get(&route.account_id)
+                    .copied()
+                    .unwrap_or(RouteView::unknown())
+            },
             full: &|account, _| self.full.get(&account.id).copied(),
             used: &|_| self.used,
             turn: &|rule| {
@@ -85,11 +111,19 @@ impl Shop {
     }
 
     fn order(&mut self) -> String {
-        self.choose().able.iter().map(|c| c.account.id.as_str()).collect()
+        self.choose()
+            .able
+            .iter()
+            .map(|c| c.account.id.as_str())
+            .collect()
     }
 
     fn skipped(&mut self) -> Vec<(String, &'static str)> {
-        self.choose().skipped.iter().map(|c| (c.account.id.clone(), c.why.unwrap().as_str())).collect()
+        self.choose()
+            .skipped
+            .iter()
+            .map(|c| (c.account.id.clone(), c.why.unwrap().as_str()))
+            .collect()
     }
 }
 
@@ -99,11 +133,15 @@ fn shut(gate: Gate) -> impl FnOnce(&mut RouteView) {
 
 #[test]
 fn priority_asks_as_listed_whatever_the_scores_say() {
-    let mut shop = Shop::new(Strategy::Priority, &["a", "b", "c"]).seen("a", |view| view.theta = 0.1);
+    let mut shop =
+        Shop::new(Strategy::Priority, &["a", "b", "c"]).seen("a", |view| view.theta = 0.1);
     assert_eq!(shop.order(), "abc");
     assert_eq!(shop.turns.get(), 0, "nobody's turn is taken");
     shop.routing.rules.clear();
-    assert_eq!((shop.order().as_str(), shop.choose().strategy), ("abc", "oldest_first"));
+    assert_eq!(
+        (shop.order().as_str(), shop.choose().strategy),
+        ("abc", "oldest_first")
+    );
 }
 
 #[test]
@@ -113,14 +151,25 @@ fn weights_are_shares_and_the_next_ones_are_drawn_from_those_that_are_left() {
     for _ in 0..10_000 {
         *orders.entry(shop.order()).or_default() += 1;
     }
-    // 0.7 x 2/3, 0.7 x 1/3, 0.2 x 7/8, 0.2 x 1/8, 0.1 x 7/9, 0.1 x 2/9, each within five times its deviation.
-    for (order, expected) in [("abc", 4667), ("acb", 2333), ("bac", 1750), ("bca", 250), ("cab", 778), ("cba", 222)] {
+    // 0.7 x 2/3, 0.7 x 1/3, 0.2 x 7/8, 0.2 x 1/8, 0.1 x 7/9, 0.1 x 2/9, each within five times its
+    // deviation.
+    for (order, expected) in [
+        ("abc", 4667),
+        ("acb", 2333),
+        ("bac", 1750),
+        ("bca", 250),
+        ("cab", 778),
+        ("cba", 222),
+    ] {
         assert!(orders[order].abs_diff(expected) < 250, "{orders:?}");
     }
     let mut again = Shop::new(Strategy::Weighted, &["a", "b", "c"]).weights(&[7, 2, 1]);
     shop.rng.seed(7);
     let both: Vec<_> = (0..20).map(|_| (shop.order(), again.order())).collect();
-    assert!(both.iter().all(|(one, other)| one == other), "the same seed draws the same: {both:?}");
+    assert!(
+        both.iter().all(|(one, other)| one == other),
+        "the same seed draws the same: {both:?}"
+    );
     // What a broken account does not get goes to the others by their weights.
     let mut shop = shop.seen("a", shut(Gate::Open));
     let first = (0..3_000).filter(|_| shop.order() == "bc").count();
@@ -135,7 +184,11 @@ fn round_robin_gives_everybody_a_turn_and_passes_over_who_is_broken() {
     let mut shop = shop.seen("b", shut(Gate::Open));
     shop.turns.set(0);
     let orders: Vec<String> = (0..4).map(|_| shop.order()).collect();
-    assert_eq!(orders, ["ac", "ca", "ac", "ca"], "its share goes to both of the others");
+    assert_eq!(
+        orders,
+        ["ac", "ca", "ac", "ca"],
+        "its share goes to both of the others"
+    );
 }
 
 #[test]
@@ -151,7 +204,11 @@ fn the_least_busy_the_cheapest_and_the_most_useful_come_first_and_scores_break_t
         .seen("a", |view| view.success = 0.8)
         .seen("b", |view| view.success = 0.9)
         .seen("d", |view| view.success = 0.9);
-    assert_eq!(cheap.order(), "cbda", "what is equal in everything stays as listed");
+    assert_eq!(
+        cheap.order(),
+        "cbda",
+        "what is equal in everything stays as listed"
+    );
     let mut adaptive = Shop::new(Strategy::Adaptive, &["a", "b", "c"])
         .seen("a", |view| view.theta = 0.90)
         .seen("b", |view| view.theta = 0.99)
@@ -174,14 +231,24 @@ fn breakers_filter_every_strategy() {
         Strategy::Adaptive,
     ] {
         let shop = Shop::new(strategy, &["a", "b", "c", "d"]).weights(&[1, 1, 1, 1]);
-        let mut shop = shop.seen("a", shut(Gate::Open)).seen("b", shut(Gate::Ramping)).seen("c", shut(Gate::Trial));
-        assert_eq!(shop.order(), "db", "{strategy:?}: what comes back is there if nothing else is");
+        let mut shop = shop
+            .seen("a", shut(Gate::Open))
+            .seen("b", shut(Gate::Ramping))
+            .seen("c", shut(Gate::Trial));
+        assert_eq!(
+            shop.order(),
+            "db",
+            "{strategy:?}: what comes back is there if nothing else is"
+        );
         let whys = shop.skipped();
         let whys: Vec<_> = whys.iter().map(|(id, why)| (id.as_str(), *why)).collect();
         assert_eq!(whys, [("a", "breaker_open"), ("c", "on_trial")]);
         let mut none = shop.seen("d", shut(Gate::Open)).seen("b", shut(Gate::Open));
         let choice = none.choose();
-        assert!(choice.account().is_none() && choice.served, "it is worth waiting");
+        assert!(
+            choice.account().is_none() && choice.served,
+            "it is worth waiting"
+        );
         assert!(choice.why_none().contains("out of order"));
         // One that is on trial and lets this payment in is a route like any other.
         assert_eq!(none.seen("c", |view| view.lets_in = true).order(), "c");
@@ -191,41 +258,76 @@ fn breakers_filter_every_strategy() {
 #[test]
 fn limits_and_windows_keep_payments_off_and_are_told() {
     let limits = |json: Value| serde_json::from_value::<Limits>(json).unwrap();
-    let window = |from: &str, to: &str| serde_json::from_value::<Window>(json!({"from": from, "to": to})).unwrap();
+    let window = |from: &str, to: &str| {
+        serde_json::from_value::<Window>(json!({"from": from, "to": to})).unwrap()
+    };
     // It is half past eight in Beijing.
     let mut shop = Shop::new(Strategy::Priority, &["a", "b", "c", "d", "e"])
-        .with("a", |a| a.terms.limits = limits(json!({"payment": {"max": 8_887}})))
-        .with("b", |a| a.terms.maintenance = vec![window("08:00", "08:31")])
-        .with("c", |a| a.terms.limits = limits(json!({"day": {"amount": 20_000}})))
-        .with("d", |a| a.terms.maintenance = vec![window("08:31", "08:30")])
+        .with("a", |a| {
+            a.terms.limits = limits(json!({"payment": {"max": 8_887}}))
+        })
+        .with("b", |a| {
+            a.terms.maintenance = vec![window("08:00", "08:31")]
+        })
+        .with("c", |a| {
+            a.terms.limits = limits(json!({"day": {"amount": 20_000}}))
+        })
+        .with("d", |a| {
+            a.terms.maintenance = vec![window("08:31", "08:30")]
+        })
         .with("e", |a| a.disabled = true);
     assert_eq!(shop.order(), "cd");
-    shop.used = Used { amount: 11_113, count: 1 };
+    shop.used = Used {
+        amount: 11_113,
+        count: 1,
+    };
     assert_eq!(shop.order(), "d", "one fen is missing");
     let whys: Vec<_> = shop.skipped().into_iter().map(|(_, why)| why).collect();
-    assert_eq!(whys, ["amount_out_of_limits", "in_maintenance", "day_limit_reached", "disabled"]);
+    assert_eq!(
+        whys,
+        [
+            "amount_out_of_limits",
+            "in_maintenance",
+            "day_limit_reached",
+            "disabled"
+        ]
+    );
     shop.routing.maintenance =
-        serde_json::from_value(json!([{"provider": "alipay", "from": "08:00", "to": "09:00"}])).unwrap();
+        serde_json::from_value(json!([{"provider": "alipay", "from": "08:00", "to": "09:00"}]))
+            .unwrap();
     assert_eq!(shop.order(), "d", "another provider's window");
     // What could never be is not served; what passes is worth waiting for.
     let mut never = Shop::new(Strategy::Priority, &["a", "b"])
-        .with("a", |a| a.terms.limits = limits(json!({"payment": {"max": 8_887}})))
-        .with("b", |a| a.terms.limits = limits(json!({"day": {"amount": 8_887}})));
+        .with("a", |a| {
+            a.terms.limits = limits(json!({"payment": {"max": 8_887}}))
+        })
+        .with("b", |a| {
+            a.terms.limits = limits(json!({"day": {"amount": 8_887}}))
+        });
     assert!(!never.choose().served);
     let mut later = Shop::new(Strategy::Priority, &["a"]).with("a", |a| {
         a.terms.limits = limits(json!({"day": {"count": 1}}));
     });
-    later.used = Used { amount: 1, count: 1 };
+    later.used = Used {
+        amount: 1,
+        count: 1,
+    };
     assert!(later.choose().served && later.choose().account().is_none());
 }
 
 #[test]
 fn a_reason_stays_small_and_says_who_decided() {
-    let mut shop = Shop::new(Strategy::Priority, &["a", "b"]).seen("a", |view| view.success = 0.123_456);
-    shop.tried = vec![Tried { account_id: "b".to_owned(), refusing_provider: None, has_refused: false }];
+    let mut shop =
+        Shop::new(Strategy::Priority, &["a", "b"]).seen("a", |view| view.success = 0.123_456);
+    shop.tried = vec![Tried {
+        account_id: "b".to_owned(),
+        refusing_provider: None,
+        has_refused: false,
+    }];
     assert_eq!(
         shop.choose().reason(),
-        json!({"strategy": "priority", "routing_version": 3, "rule": 0, "candidates": ["a"], "scores": [0.123],
+        json!({"strategy": "priority", "routing_version": 3, "rule": 0, "candidates": ["a"],
+            "scores": [0.123],
             "skipped": [{"account": "b", "why": "tried_already"}]})
     );
 }
@@ -237,8 +339,24 @@ fn a_route_that_is_as_busy_as_it_can_be_is_passed_over_before_its_health_is_look
     shop.full.insert("b".to_owned(), Full::RateLimited);
     let choice = shop.choose();
     assert_eq!(choice.account().map(|a| a.id.as_str()), Some("c"));
-    assert!(choice.skipped.iter().all(|candidate| candidate.view.is_none()), "no trial is taken for nothing");
-    assert_eq!(shop.skipped(), [("a".to_owned(), "crowded"), ("b".to_owned(), "rate_limited")]);
+    assert!(
+        choice
+            .skipped
+            .iter()
+            .all(|candidate| candidate.view.is_none()),
+        "no trial is taken for nothing"
+    );
+    assert_eq!(
+        shop.skipped(),
+        [
+            ("a".to_owned(), "crowded"),
+            ("b".to_owned(), "rate_limited")
+        ]
+    );
     shop.full.insert("c".to_owned(), Full::Crowded);
-    assert!(shop.choose().why_none().contains("as much to do"), "{}", shop.choose().why_none());
+    assert!(
+        shop.choose().why_none().contains("as much to do"),
+        "{}",
+        shop.choose().why_none()
+    );
 }

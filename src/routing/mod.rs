@@ -1,4 +1,5 @@
-//! Which route a payment takes: the merchant's rule, how healthy the routes are, and the choice made by both.
+//! Which route a payment takes: the merchant's rule, how healthy the routes are, and the choice
+//! made by both.
 
 pub mod account;
 pub mod account_limits;

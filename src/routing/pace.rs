@@ -1,6 +1,7 @@
-//! How much this gateway asks of a route at once, and how fast: a limit of calls on their way that follows how long
-//! they take, and a rate that follows the provider's word that it is asked too often. Kept by each gateway for itself
-//! and in memory; nothing is agreed on, since each feels the same provider.
+//! How much this gateway asks of a route at once, and how fast: a limit of calls on their way that
+//! follows how long they take, and a rate that follows the provider's word that it is asked too
+//! often. Kept by each gateway for itself and in memory; nothing is agreed on, since each feels the
+//! same provider.
 
 mod gradient;
 mod rate;
@@ -80,7 +81,8 @@ impl Paces {
         self.paces.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What would keep a call back now. `per_second`: the most calls that the account's owner allows.
+    /// What would keep a call back now. `per_second`: the most calls that the account's owner
+    /// allows.
     #[must_use]
     pub fn full(&self, route: &RouteId, per_second: Option<u32>, now_ms: i64) -> Option<Full> {
         let mut paces = self.paces();
@@ -94,7 +96,12 @@ impl Paces {
     ///
     /// # Errors
     /// What keeps it back.
-    pub fn enter(&self, route: &RouteId, per_second: Option<u32>, now_ms: i64) -> Result<Slot, Full> {
+    pub fn enter(
+        &self,
+        route: &RouteId,
+        per_second: Option<u32>,
+        now_ms: i64,
+    ) -> Result<Slot, Full> {
         let mut paces = self.paces();
         let pace = paces.entry(route.clone()).or_default();
         if let Some(full) = pace.full(per_second, now_ms) {
@@ -102,14 +109,19 @@ impl Paces {
         }
         pace.in_flight = pace.in_flight.saturating_add(1);
         pace.rate.take(now_ms);
-        Ok(Slot { route: route.clone(), began_ms: now_ms })
+        Ok(Slot {
+            route: route.clone(),
+            began_ms: now_ms,
+        })
     }
 
     /// A call is over.
     #[expect(clippy::needless_pass_by_value, reason = "a call ends once")]
     pub fn leave(&self, slot: Slot, ended: Ended, now_ms: i64) {
         let mut paces = self.paces();
-        let Some(pace) = paces.get_mut(&slot.route) else { return };
+        let Some(pace) = paces.get_mut(&slot.route) else {
+            return;
+        };
         let took_ms = u32::try_from(now_ms.saturating_sub(slot.began_ms)).unwrap_or(0);
         match ended {
             Ended::Answered => pace.gradient.answered(took_ms, pace.in_flight),
@@ -138,7 +150,11 @@ mod tests {
     use super::*;
 
     fn route() -> RouteId {
-        RouteId { account_id: "acct_1".to_owned(), provider: "alipay".parse().unwrap(), flow: Flow::Qr }
+        RouteId {
+            account_id: "acct_1".to_owned(),
+            provider: "alipay".parse().unwrap(),
+            flow: Flow::Qr,
+        }
     }
 
     #[test]
@@ -152,10 +168,15 @@ mod tests {
             }
         };
         assert_eq!(full, Full::Crowded);
-        assert_eq!(paces.shown(&route, 0).unwrap().in_flight, u32::try_from(slots.len()).unwrap());
+        assert_eq!(
+            paces.shown(&route, 0).unwrap().in_flight,
+            u32::try_from(slots.len()).unwrap()
+        );
         // All of them are given up; then fewer are let in than before.
         let before = slots.len();
-        slots.drain(..).for_each(|slot| paces.leave(slot, Ended::GivenUp, 3_000));
+        slots
+            .drain(..)
+            .for_each(|slot| paces.leave(slot, Ended::GivenUp, 3_000));
         while let Ok(slot) = paces.enter(&route, None, 3_000) {
             slots.push(slot);
         }
@@ -173,9 +194,15 @@ mod tests {
             let (mut taken, mut told) = (0, 0);
             for call in 0..100_i64 {
                 let now_ms = second * 1_000 + call * 10;
-                let Ok(slot) = paces.enter(&route, None, now_ms) else { continue };
+                let Ok(slot) = paces.enter(&route, None, now_ms) else {
+                    continue;
+                };
                 taken += 1;
-                let ended = if taken > 20 { Ended::RateLimited } else { Ended::Answered };
+                let ended = if taken > 20 {
+                    Ended::RateLimited
+                } else {
+                    Ended::Answered
+                };
                 told += u32::from(ended == Ended::RateLimited);
                 paces.leave(slot, ended, now_ms + 5);
             }
@@ -184,14 +211,19 @@ mod tests {
         }
         let (early, late): (u32, u32) = (refused[..5].iter().sum(), refused[55..].iter().sum());
         assert!(late <= 15 && late < early, "{refused:?}");
-        assert!(served[55..].iter().all(|taken| (10..=26).contains(taken)), "{served:?}");
+        assert!(
+            served[55..].iter().all(|taken| (10..=26).contains(taken)),
+            "{served:?}"
+        );
         // Nobody complains any more: in some minutes everything is let through again.
         let mut most = 0;
         for second in 60..400_i64 {
             let mut taken = 0;
             for call in 0..100_i64 {
                 let now_ms = second * 1_000 + call * 10;
-                let Ok(slot) = paces.enter(&route, None, now_ms) else { continue };
+                let Ok(slot) = paces.enter(&route, None, now_ms) else {
+                    continue;
+                };
                 taken += 1;
                 paces.leave(slot, Ended::Answered, now_ms + 5);
             }

@@ -1,5 +1,6 @@
-//! Whether an account's credentials can be right: what its provider signs must hold under the key that was entered. One that
-//! nothing has ever held under is the account's trouble, and no provider's.
+//! Whether an account's credentials can be right: what its provider signs must hold under the key
+//! that was entered. One that nothing has ever held under is the account's trouble, and no
+//! provider's.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,14 +15,17 @@ use providers::notification::{
     Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified,
 };
 use providers::order::{Call, Order, OrderRef, RefundOrder};
-use providers::outcome::{Answer, Created, Ended, Failure, Queried, RefundQueried, Refunded, WRONGLY_SIGNED};
+use providers::outcome::{
+    Answer, Created, Ended, Failure, Queried, RefundQueried, Refunded, WRONGLY_SIGNED,
+};
 use providers::{Capabilities, Provider, ProviderName};
 
 use crate::domain::id::{self, InstallationPrefix};
 
 /// After so many wrongly signed answers, and none that was signed rightly, it is the key.
 const ENOUGH: u32 = 3;
-/// A provider that cannot be reached is asked so often whether what it signs holds; then payments tell.
+/// A provider that cannot be reached is asked so often whether what it signs holds; then payments
+/// tell.
 const MOST_QUESTIONS: u32 = 30;
 
 /// What has been seen of an account's credentials since they were opened.
@@ -36,7 +40,9 @@ impl Proof {
     /// An answer has come, with this failure if it was one.
     fn note(&self, failure: Option<&Failure>) {
         match failure {
-            Some(failure) if failure.code == WRONGLY_SIGNED => drop(self.wrong.fetch_add(1, Ordering::Relaxed)),
+            Some(failure) if failure.code == WRONGLY_SIGNED => {
+                drop(self.wrong.fetch_add(1, Ordering::Relaxed))
+            }
             // A "no" may have come without a signature, or from nowhere.
             Some(_) => {}
             None => self.holds.store(true, Ordering::Relaxed),
@@ -66,15 +72,25 @@ impl Proof {
     }
 }
 
-/// Asks about an order that does not exist: signed, and harmless. `None`: there is no randomness for its number.
+/// Asks about an order that does not exist: signed, and harmless. `None`: there is no randomness
+/// for its number.
 pub async fn ask(
     provider: &dyn Provider,
     prefix: &InstallationPrefix,
     now: DateTime<Utc>,
     timeout: Duration,
 ) -> Option<Queried> {
-    let nobodys = OrderRef { order_no: id::provider_no(prefix).ok()?, txn_time: now, expires_at: now };
-    Some(provider.query(&nobodys, &Call { now, timeout }).await.outcome)
+    let nobodys = OrderRef {
+        order_no: id::provider_no(prefix).ok()?,
+        txn_time: now,
+        expires_at: now,
+    };
+    Some(
+        provider
+            .query(&nobodys, &Call { now, timeout })
+            .await
+            .outcome,
+    )
 }
 
 /// Sees what an account is answered. Forwards everything and changes nothing.
@@ -145,7 +161,11 @@ impl Provider for Proving {
         self.seen(self.inner.query_refund(refund, call)).await
     }
 
-    fn notification(&self, raw: &RawNotification, now: DateTime<Utc>) -> Result<Verified<Notification>, Rejection> {
+    fn notification(
+        &self,
+        raw: &RawNotification,
+        now: DateTime<Utc>,
+    ) -> Result<Verified<Notification>, Rejection> {
         self.inner.notification(raw, now)
     }
 

@@ -1,7 +1,8 @@
-//! How fast payments that waited for a route may go on when one returns: one at first, twice as many after each batch
-//! that found a route, one again and a pause after a batch that did not. And what was seen of that by this gateway, for who
-//! asks how long it will take: how long lines were without a route, how long a route that returned was tried with single
-//! payments, how long it had no place, and how fast lines went on. Kept by each gateway for itself; the payments are rows.
+//! How fast payments that waited for a route may go on when one returns: one at first, twice as
+//! many after each batch that found a route, one again and a pause after a batch that did not. And
+//! what was seen of that by this gateway, for who asks how long it will take: how long lines were
+//! without a route, how long a route that returned was tried with single payments, how long it had
+//! no place, and how fast lines went on. Kept by each gateway for itself; the payments are rows.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,8 +20,8 @@ const USUAL_PER_MINUTE: i64 = 300;
 const REMEMBERED: usize = 64;
 /// From so many that lasted longer than the one in question it is known how long that will last.
 const LEARNED_FROM: usize = 3;
-/// Until then: a route that is out needs so much longer at least, for it has to prove itself first; one on trial takes the
-/// next payment about then; and a place is free in a second.
+/// Until then: a route that is out needs so much longer at least, for it has to prove itself first;
+/// one on trial takes the next payment about then; and a place is free in a second.
 const LEAST_OUTAGE_MS: i64 = 5_000;
 const TRIAL_MS: i64 = 2_000;
 const CROWD_MS: i64 = 1_000;
@@ -49,7 +50,14 @@ struct Drain {
 
 impl Drain {
     fn new(per_minute: i64) -> Self {
-        Self { length: 0, batch: 1, pause_ms: PAUSE_MS, not_before_ms: 0, per_minute, waits: None }
+        Self {
+            length: 0,
+            batch: 1,
+            pause_ms: PAUSE_MS,
+            not_before_ms: 0,
+            per_minute,
+            waits: None,
+        }
     }
 }
 
@@ -64,24 +72,33 @@ struct Known {
 
 impl Default for Known {
     fn default() -> Self {
-        Self { lines: HashMap::new(), lasted_ms: HashMap::new(), per_minute: USUAL_PER_MINUTE }
+        Self {
+            lines: HashMap::new(),
+            lasted_ms: HashMap::new(),
+            per_minute: USUAL_PER_MINUTE,
+        }
     }
 }
 
 impl Known {
     fn line(&mut self, line: &Line) -> &mut Drain {
         let per_minute = self.per_minute;
-        self.lines.entry(line.clone()).or_insert_with(|| Drain::new(per_minute))
+        self.lines
+            .entry(line.clone())
+            .or_insert_with(|| Drain::new(per_minute))
     }
 
     /// A wait is over; another may begin.
     fn turn(&mut self, line: &Line, next: Option<(Wait, i64)>, now_ms: i64) {
         let drain = self.line(line);
-        let same = drain.waits.filter(|(wait, _)| next.is_some_and(|(next, _)| next == *wait));
+        let same = drain
+            .waits
+            .filter(|(wait, _)| next.is_some_and(|(next, _)| next == *wait));
         let over = if same.is_some() { None } else { drain.waits };
         drain.waits = same.or(next);
         // A trial that ends in another outage does not say how long those take that end well.
-        let is_lost = |wait| wait == Wait::Trial && next.is_some_and(|(next, _)| next == Wait::Outage);
+        let is_lost =
+            |wait| wait == Wait::Trial && next.is_some_and(|(next, _)| next == Wait::Outage);
         if let Some((wait, since_ms)) = over.filter(|(wait, _)| !is_lost(*wait)) {
             let lasted = self.lasted_ms.entry(wait).or_default();
             if lasted.len() >= REMEMBERED {
@@ -106,15 +123,23 @@ impl Queue {
     /// How many of a line may go on now.
     #[must_use]
     pub fn may_go_on(&self, line: &Line, now_ms: i64) -> u64 {
-        self.known().lines.get(line).map_or(1, |drain| if now_ms < drain.not_before_ms { 0 } else { drain.batch })
+        self.known().lines.get(line).map_or(1, |drain| {
+            if now_ms < drain.not_before_ms {
+                0
+            } else {
+                drain.batch
+            }
+        })
     }
 
     /// Nobody of a line has a route, since then and for this reason.
     pub fn waits(&self, line: &Line, wait: Wait, since_ms: i64, now_ms: i64) {
-        self.known().turn(line, Some((wait, since_ms.min(now_ms))), now_ms);
+        self.known()
+            .turn(line, Some((wait, since_ms.min(now_ms))), now_ms);
     }
 
-    /// A line waits for something whose end is known, or that only a person can end: nothing is learned from it.
+    /// A line waits for something whose end is known, or that only a person can end: nothing is
+    /// learned from it.
     pub fn waits_for_the_clock(&self, line: &Line) {
         self.known().line(line).waits = None;
     }
@@ -134,7 +159,10 @@ impl Queue {
             return;
         }
         known.turn(line, None, now_ms);
-        let measured = i64::try_from(found).unwrap_or(i64::MAX).saturating_mul(60_000) / took_ms.max(1);
+        let measured = i64::try_from(found)
+            .unwrap_or(i64::MAX)
+            .saturating_mul(60_000)
+            / took_ms.max(1);
         let drain = known.line(line);
         drain.per_minute = smoothed(drain.per_minute, measured);
         (drain.batch, drain.pause_ms) = (drain.batch.saturating_mul(2).min(MOST), PAUSE_MS);
@@ -144,7 +172,9 @@ impl Queue {
     /// So many wait, in these lines and in no other: what others were doing is forgotten.
     pub fn keep(&self, found: &[(Line, u64)]) {
         let mut known = self.known();
-        known.lines.retain(|line, _| found.iter().any(|(kept, _)| kept == line));
+        known
+            .lines
+            .retain(|line, _| found.iter().any(|(kept, _)| kept == line));
         for (line, length) in found {
             known.line(line).length = *length;
         }
@@ -156,16 +186,22 @@ impl Queue {
         self.known().lines.get(line).map_or(0, |drain| drain.length)
     }
 
-    /// How long a wait will go on that has lasted so long: as long as half of those went on that have lasted so long
-    /// before. Where too few have, an outage is as likely as not to last as long again: short ones are over soon, and long
-    /// ones are of another kind.
+    /// How long a wait will go on that has lasted so long: as long as half of those went on that
+    /// have lasted so long before. Where too few have, an outage is as likely as not to last as
+    /// long again: short ones are over soon, and long ones are of another kind.
     #[must_use]
     pub fn left_ms(&self, wait: Wait, lasted_ms: i64) -> i64 {
         let known = self.known();
         let measured = known.lasted_ms.get(&wait).into_iter().flatten();
-        let mut left: Vec<i64> = measured.map(|ms| ms.saturating_sub(lasted_ms)).filter(|ms| *ms > 0).collect();
+        let mut left: Vec<i64> = measured
+            .map(|ms| ms.saturating_sub(lasted_ms))
+            .filter(|ms| *ms > 0)
+            .collect();
         left.sort_unstable();
-        if let Some(median) = left.get(left.len() / 2).filter(|_| left.len() >= LEARNED_FROM) {
+        if let Some(median) = left
+            .get(left.len() / 2)
+            .filter(|_| left.len() >= LEARNED_FROM)
+        {
             return *median;
         }
         match wait {
@@ -184,7 +220,12 @@ impl Queue {
     /// For how long a line has waited for this.
     #[must_use]
     pub fn waited_ms(&self, line: &Line, wait: Wait, now_ms: i64) -> i64 {
-        let since = self.known().lines.get(line).and_then(|drain| drain.waits).filter(|(known, _)| *known == wait);
+        let since = self
+            .known()
+            .lines
+            .get(line)
+            .and_then(|drain| drain.waits)
+            .filter(|(known, _)| *known == wait);
         since.map_or(0, |(_, since_ms)| now_ms.saturating_sub(since_ms))
     }
 
@@ -192,7 +233,10 @@ impl Queue {
     #[must_use]
     pub fn drained_in_s(&self, line: &Line, position: u64) -> u64 {
         let known = self.known();
-        let per_minute = known.lines.get(line).map_or(known.per_minute, |drain| drain.per_minute);
+        let per_minute = known
+            .lines
+            .get(line)
+            .map_or(known.per_minute, |drain| drain.per_minute);
         let per_minute = u64::try_from(per_minute).unwrap_or(1).max(1);
         position.saturating_mul(60).div_ceil(per_minute)
     }
@@ -210,7 +254,10 @@ mod tests {
     use super::*;
 
     fn line() -> Line {
-        Line { owner: crate::domain::Owner::of("mer_1", false), flow: Flow::Qr }
+        Line {
+            owner: crate::domain::Owner::of("mer_1", false),
+            flow: Flow::Qr,
+        }
     }
 
     #[test]
@@ -227,7 +274,14 @@ mod tests {
         assert_eq!(queue.may_go_on(&line, 10_999), 0, "a pause");
         assert_eq!(queue.may_go_on(&line, 11_000), 1);
         queue.went_on(&line, 1, 0, 300, 11_000);
-        assert_eq!((queue.may_go_on(&line, 12_999), queue.may_go_on(&line, 13_000)), (0, 1), "a longer one");
+        assert_eq!(
+            (
+                queue.may_go_on(&line, 12_999),
+                queue.may_go_on(&line, 13_000)
+            ),
+            (0, 1),
+            "a longer one"
+        );
         queue.keep(&[(line.clone(), 7)]);
         assert_eq!((queue.length(&line), queue.may_go_on(&line, 0)), (7, 0));
         queue.keep(&[]);
@@ -238,11 +292,19 @@ mod tests {
     #[test]
     fn how_long_it_takes_is_what_it_took() {
         let (queue, line) = (Queue::default(), line());
-        assert_eq!(queue.drained_in_s(&line, 10), 2, "five a second until it is known");
+        assert_eq!(
+            queue.drained_in_s(&line, 10),
+            2,
+            "five a second until it is known"
+        );
         for _ in 0..20 {
             queue.went_on(&line, 2, 2, 1_000, 0);
         }
-        assert!((4..=6).contains(&queue.drained_in_s(&line, 10)), "{}", queue.drained_in_s(&line, 10));
+        assert!(
+            (4..=6).contains(&queue.drained_in_s(&line, 10)),
+            "{}",
+            queue.drained_in_s(&line, 10)
+        );
     }
 
     #[test]
@@ -253,21 +315,37 @@ mod tests {
         }
         queue.keep(&[]);
         let seconds = queue.drained_in_s(&line, 10);
-        assert!((9..=11).contains(&seconds), "one a second was seen: {seconds}");
+        assert!(
+            (9..=11).contains(&seconds),
+            "one a second was seen: {seconds}"
+        );
     }
 
     #[test]
     fn an_outage_lasts_as_long_as_those_that_were_seen() {
         let (queue, line) = (Queue::default(), line());
-        assert_eq!(queue.left_ms(Wait::Outage, 0), 5_000, "it has to prove itself");
+        assert_eq!(
+            queue.left_ms(Wait::Outage, 0),
+            5_000,
+            "it has to prove itself"
+        );
         assert_eq!(queue.left_ms(Wait::Outage, 40_000), 40_000, "as long again");
-        for (at, length_ms) in [(0, 20_000), (100_000, 30_000), (200_000, 40_000), (300_000, 600_000)] {
+        for (at, length_ms) in [
+            (0, 20_000),
+            (100_000, 30_000),
+            (200_000, 40_000),
+            (300_000, 600_000),
+        ] {
             queue.waits(&line, Wait::Outage, at, at);
             queue.waits(&line, Wait::Outage, at + 300, at + 300);
             queue.went_on(&line, 1, 1, 300, at + length_ms);
         }
         assert_eq!(queue.left_ms(Wait::Outage, 0), 40_000);
-        assert_eq!(queue.left_ms(Wait::Outage, 25_000), 15_000, "of those that have lasted so long");
+        assert_eq!(
+            queue.left_ms(Wait::Outage, 25_000),
+            15_000,
+            "of those that have lasted so long"
+        );
         assert_eq!(queue.left_ms(Wait::Outage, 50_000), 50_000, "only one has");
         assert_eq!(queue.left_ms(Wait::Trial, 0), 2_000, "another thing");
     }

@@ -1,5 +1,5 @@
-//! A merchant's routing: rules that say which accounts are asked in which order for which payments, and when its
-//! providers are in maintenance.
+//! A merchant's routing: rules that say which accounts are asked in which order for which payments,
+//! and when its providers are in maintenance.
 
 use std::collections::BTreeMap;
 
@@ -18,9 +18,11 @@ use crate::domain::Timestamp;
 #[serde(deny_unknown_fields)]
 #[schema(as = Routing)]
 pub struct Routing {
-    /// The first rule that matches decides. A payment that none matches goes to all accounts, oldest first.
+    /// The first rule that matches decides. A payment that none matches goes to all accounts,
+    /// oldest first.
     pub rules: Vec<Rule>,
-    /// When all accounts at a provider take no new payments. (`PATCH /v1/accounts/{id}` has an account's own.)
+    /// When all accounts at a provider take no new payments. (`PATCH /v1/accounts/{id}` has an
+    /// account's own.)
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub maintenance: Vec<ProviderWindow>,
     /// From 1, one more with every change; 0 when no routing was ever set.
@@ -42,7 +44,8 @@ pub struct Rule {
     pub accounts: Vec<RuleAccount>,
 }
 
-/// What a payment has to be like. A member that is absent does not matter; all that are there must fit.
+/// What a payment has to be like. A member that is absent does not matter; all that are there must
+/// fit.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = RoutingMatch)]
@@ -62,16 +65,19 @@ pub struct Match {
     pub metadata: BTreeMap<String, String>,
 }
 
-/// How the accounts of a rule are ordered. Whatever the strategy, an account whose breaker is open, that is in
-/// maintenance, set aside or at its limits is passed over.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, strum::IntoStaticStr)]
+/// How the accounts of a rule are ordered. Whatever the strategy, an account whose breaker is open,
+/// that is in maintenance, set aside or at its limits is passed over.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema, strum::IntoStaticStr,
+)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
 #[schema(as = RoutingStrategy)]
 pub enum Strategy {
     /// As they are listed.
     Priority,
-    /// By chance: the first is drawn by the weights, and so is each next one from those that are left.
+    /// By chance: the first is drawn by the weights, and so is each next one from those that are
+    /// left.
     Weighted,
     /// In turn. Each gateway counts for itself.
     RoundRobin,
@@ -90,14 +96,15 @@ pub enum Strategy {
 pub struct RuleAccount {
     /// `acct_…`
     pub id: String,
-    /// For `weighted`, where each account has one: its share is this much of the sum of all, 1 to 10000.
+    /// For `weighted`, where each account has one: its share is this much of the sum of all, 1 to
+    /// 10000.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schema(minimum = 1, maximum = 10_000)]
     pub weight: Option<i64>,
 }
 
-/// A time in which a provider takes no new payments of the merchant: daily from `02:00` to `03:30`, or once from a
-/// moment in RFC 3339 to another.
+/// A time in which a provider takes no new payments of the merchant: daily from `02:00` to `03:30`,
+/// or once from a moment in RFC 3339 to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 #[schema(as = ProviderMaintenance)]
@@ -118,7 +125,10 @@ impl ProviderWindow {
     /// Its time.
     #[must_use]
     pub fn window(&self) -> Window {
-        Window { from: self.from, to: self.to }
+        Window {
+            from: self.from,
+            to: self.to,
+        }
     }
 }
 
@@ -128,9 +138,13 @@ fn write_provider<S: Serializer>(provider: &ProviderName, s: S) -> Result<S::Ok,
 
 fn read_provider<'de, D: Deserializer<'de>>(deserializer: D) -> Result<ProviderName, D::Error> {
     let name = String::deserialize(deserializer)?;
-    let known: Vec<&str> = providers::PROTOCOLS.iter().map(|p| p.name.as_str()).collect();
+    let known: Vec<&str> = providers::PROTOCOLS
+        .iter()
+        .map(|p| p.name.as_str())
+        .collect();
     let expected = format!("one of {}", known.join(", "));
-    name.parse().map_err(|_| de::Error::invalid_value(de::Unexpected::Str(&name), &expected.as_str()))
+    name.parse()
+        .map_err(|_| de::Error::invalid_value(de::Unexpected::Str(&name), &expected.as_str()))
 }
 
 /// What rules look at.
@@ -150,17 +164,27 @@ impl Match {
     /// Whether a payment is like this.
     #[must_use]
     pub fn fits(&self, facts: Facts<'_>) -> bool {
-        let is = |(name, text): (&String, &String)| facts.metadata.get(name).and_then(Value::as_str) == Some(text);
+        let is = |(name, text): (&String, &String)| {
+            facts.metadata.get(name).and_then(Value::as_str) == Some(text)
+        };
         self.flow.is_none_or(|flow| flow == facts.flow)
-            && self.amount.is_none_or(|range| range.holds(facts.amount_fen))
-            && self.hours.as_ref().is_none_or(|hours| hours.hold(facts.now.in_beijing()))
+            && self
+                .amount
+                .is_none_or(|range| range.holds(facts.amount_fen))
+            && self
+                .hours
+                .as_ref()
+                .is_none_or(|hours| hours.hold(facts.now.in_beijing()))
             && self.metadata.iter().all(is)
     }
 
     /// Whether every payment of a flow is like this.
     #[must_use]
     pub fn fits_all_of(&self, flow: Flow) -> bool {
-        self.may_fit(flow) && self.amount.is_none() && self.hours.is_none() && self.metadata.is_empty()
+        self.may_fit(flow)
+            && self.amount.is_none()
+            && self.hours.is_none()
+            && self.metadata.is_empty()
     }
 
     /// Whether some payment of a flow may be like this.
@@ -174,20 +198,32 @@ impl Routing {
     /// The rule that decides about a payment, and its place.
     #[must_use]
     pub fn rule(&self, facts: Facts<'_>) -> Option<(usize, &Rule)> {
-        self.rules.iter().enumerate().find(|(_, rule)| rule.r#match.fits(facts))
+        self.rules
+            .iter()
+            .enumerate()
+            .find(|(_, rule)| rule.r#match.fits(facts))
     }
 
     /// Whether a provider is in maintenance.
     #[must_use]
     pub fn in_maintenance(&self, provider: ProviderName, now: Timestamp) -> bool {
-        self.maintenance.iter().any(|m| m.provider == provider && m.window().holds(now))
+        self.maintenance
+            .iter()
+            .any(|m| m.provider == provider && m.window().holds(now))
     }
 
     /// For how many seconds a provider is still in maintenance; `None` when it is not.
     #[must_use]
     pub fn maintained_for_s(&self, provider: ProviderName, now: Timestamp) -> Option<i64> {
-        let of_it = self.maintenance.iter().filter(|m| m.provider == provider).map(|m| m.window());
-        of_it.filter(|window| window.holds(now)).map(|window| window.left_s(now)).max()
+        let of_it = self
+            .maintenance
+            .iter()
+            .filter(|m| m.provider == provider)
+            .map(|m| m.window());
+        of_it
+            .filter(|window| window.holds(now))
+            .map(|window| window.left_s(now))
+            .max()
     }
 }
 
@@ -199,7 +235,8 @@ mod tests {
 
     #[test]
     fn routing_that_was_stored_before_is_still_read() {
-        let stored = json!({"rules": [{"match": {"flow": "qr"}, "strategy": "priority", "accounts": [{"id": "acct_1"}]},
+        let stored = json!({"rules": [{"match": {"flow": "qr"}, "strategy": "priority",
+            "accounts": [{"id": "acct_1"}]},
             {"strategy": "priority", "accounts": [{"id": "acct_1"}]}], "version": 7});
         let routing: Routing = serde_json::from_value(stored).unwrap();
         assert_eq!((routing.rules.len(), routing.version), (2, 7));
@@ -213,18 +250,43 @@ mod tests {
 
     #[test]
     fn everything_that_a_rule_names_must_fit() {
-        let wanted: Match = serde_json::from_value(json!({"flow": "qr", "amount": {"min": 100, "max": 200},
+        let wanted: Match =
+            serde_json::from_value(json!({"flow": "qr", "amount": {"min": 100, "max": 200},
             "hours": {"from": "08:00", "to": "09:00"}, "metadata": {"shop": "7", "kind": "vip"}}))
-        .unwrap();
+            .unwrap();
         let metadata = json!({"shop": "7", "kind": "vip", "more": 1});
         // 2026-01-01T08:30:00+08:00.
-        let good = Facts { flow: Flow::Qr, amount_fen: 100, metadata: &metadata, now: Timestamp(1_767_227_400_000) };
+        let good = Facts {
+            flow: Flow::Qr,
+            amount_fen: 100,
+            metadata: &metadata,
+            now: Timestamp(1_767_227_400_000),
+        };
         assert!(wanted.fits(good));
-        assert!(!wanted.fits(Facts { flow: Flow::Barcode, ..good }));
-        assert!(!wanted.fits(Facts { amount_fen: 201, ..good }));
-        assert!(!wanted.fits(Facts { now: good.now.plus_s(1_800), ..good }));
-        for other in [json!({}), json!({"shop": 7, "kind": "vip"}), json!({"shop": "7", "kind": "VIP"})] {
-            assert!(!wanted.fits(Facts { metadata: &other, ..good }), "{other}");
+        assert!(!wanted.fits(Facts {
+            flow: Flow::Barcode,
+            ..good
+        }));
+        assert!(!wanted.fits(Facts {
+            amount_fen: 201,
+            ..good
+        }));
+        assert!(!wanted.fits(Facts {
+            now: good.now.plus_s(1_800),
+            ..good
+        }));
+        for other in [
+            json!({}),
+            json!({"shop": 7, "kind": "vip"}),
+            json!({"shop": "7", "kind": "VIP"}),
+        ] {
+            assert!(
+                !wanted.fits(Facts {
+                    metadata: &other,
+                    ..good
+                }),
+                "{other}"
+            );
         }
         assert!(!wanted.fits_all_of(Flow::Qr) && wanted.may_fit(Flow::Qr));
         assert!(Match::default().fits_all_of(Flow::Qr) && Match::default().fits(good));

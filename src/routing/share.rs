@@ -1,13 +1,15 @@
-//! What merchants share, and how much of it each may take: whatever is free, and when nothing is, its equal part, even if
-//! others have taken more than theirs. So nobody waits for a neighbour to let go, and nothing lies idle while only one is
-//! busy. The price: until those who have too much have let go of it, more than there is is in use; with two of them at
-//! the most half as much again, with a hundred about five times as much (1 + 1/2 + 1/3 + …), and only if each of them
+//! What merchants share, and how much of it each may take: whatever is free, and when nothing is,
+//! its equal part, even if others have taken more than theirs. So nobody waits for a neighbour to
+//! let go, and nothing lies idle while only one is busy. The price: until those who have too much
+//! have let go of it, more than there is is in use; with two of them at the most half as much
+//! again, with a hundred about five times as much (1 + 1/2 + 1/3 + …), and only if each of them
 //! came when all before it had taken what they could.
 
 use std::collections::HashMap;
 use std::hash::Hash;
 
-/// Whether somebody who has `own` of `used` may have `more`, where there is so much for `active` of them, itself included.
+/// Whether somebody who has `own` of `used` may have `more`, where there is so much for `active` of
+/// them, itself included.
 #[must_use]
 pub fn may_have(capacity: u64, used: u64, active: u64, own: u64, more: u64) -> bool {
     let fits_in = |have: u64, room: u64| have.saturating_add(more) <= room;
@@ -32,7 +34,11 @@ impl<K: Hash + Eq + Clone> Shares<K> {
     /// So many places.
     #[must_use]
     pub fn new(capacity: usize) -> Self {
-        Self { capacity: u64::try_from(capacity).unwrap_or(u64::MAX), used: 0, by: HashMap::new() }
+        Self {
+            capacity: u64::try_from(capacity).unwrap_or(u64::MAX),
+            used: 0,
+            by: HashMap::new(),
+        }
     }
 
     /// How many places somebody has.
@@ -70,7 +76,9 @@ impl<K: Hash + Eq + Clone> Shares<K> {
 
     /// Gives one back.
     pub fn give_back(&mut self, who: &K) {
-        let Some(own) = self.by.get_mut(who) else { return };
+        let Some(own) = self.by.get_mut(who) else {
+            return;
+        };
         *own = own.saturating_sub(1);
         self.used = self.used.saturating_sub(1);
         if *own == 0 {
@@ -116,7 +124,10 @@ mod tests {
         }
         shares.give_back(&"greedy");
         assert_eq!(taken(&mut shares, "greedy", 9), 1);
-        assert_eq!((shares.held(&"greedy"), shares.held(&"late"), shares.used()), (4, 4, 8));
+        assert_eq!(
+            (shares.held(&"greedy"), shares.held(&"late"), shares.used()),
+            (4, 4, 8)
+        );
     }
 
     #[test]
@@ -131,8 +142,13 @@ mod tests {
         for name in &names {
             let _ = (0..2_000).filter(|_| many.take(name)).count();
         }
-        assert!((5_000..=5_200).contains(&many.used()), "as the harmonic series says: {}", many.used());
-        // Once they have let go, it is as much as there is: whoever has less than its part is let in, others are not.
+        assert!(
+            (5_000..=5_200).contains(&many.used()),
+            "as the harmonic series says: {}",
+            many.used()
+        );
+        // Once they have let go, it is as much as there is: whoever has less than its part is let
+        // in, others are not.
         for name in &names {
             while many.held(name) > 10 {
                 many.give_back(name);
@@ -151,6 +167,10 @@ mod tests {
         shares.give_back(&"one");
         shares.give_back(&"nobody");
         assert_eq!((shares.used(), shares.held(&"one")), (0, 0));
-        assert_eq!(taken(&mut shares, "other", 5), 2, "nobody else is active any more");
+        assert_eq!(
+            taken(&mut shares, "other", 5),
+            2,
+            "nobody else is active any more"
+        );
     }
 }

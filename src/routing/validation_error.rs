@@ -13,6 +13,9 @@ pub struct ValidationError {
 impl ValidationError {
     /// This, about that member.
     pub fn new(param: impl Into<String>, detail: impl Into<String>) -> Self {
-        Self { param: param.into(), detail: detail.into() }
+        Self {
+            param: param.into(),
+            detail: detail.into(),
+        }
     }
 }

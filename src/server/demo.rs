@@ -1,5 +1,5 @@
-//! The demo merchant: with a sandbox, everything that is needed for a first payment is made at the start, and
-//! written to `demo.json` for scripts.
+//! The demo merchant: with a sandbox, everything that is needed for a first payment is made at the
+//! start, and written to `demo.json` for scripts.
 
 use std::path::Path;
 
@@ -48,9 +48,13 @@ pub struct DemoAccount {
 /// # Errors
 /// [`StartError`].
 pub async fn set_up(app: &App, sandbox: &SandboxSide, folder: &Path) -> Result<Demo, StartError> {
-    let owner = Owner { merchant: merchant(&app.store, "demo").await?, mode: Mode::Test };
+    let owner = Owner {
+        merchant: merchant(&app.store, "demo").await?,
+        mode: Mode::Test,
+    };
     let mut accounts = Vec::new();
-    // Without a rule the first account comes first: those of one start must not be of one millisecond.
+    // Without a rule the first account comes first: those of one start must not be of one
+    // millisecond.
     let now = app.clock.now();
     for (protocol, position) in providers::PROTOCOLS.iter().zip(0..) {
         let name = protocol.name.as_str();
@@ -62,7 +66,10 @@ pub async fn set_up(app: &App, sandbox: &SandboxSide, folder: &Path) -> Result<D
         let mut settings = credentials.clone();
         settings.insert("base_url".to_owned(), base_url.clone());
         let account_id = account(app, &owner, name, settings, now.plus_ms(position)).await?;
-        accounts.push(DemoAccount { id: account_id, provider: name.to_owned() });
+        accounts.push(DemoAccount {
+            id: account_id,
+            provider: name.to_owned(),
+        });
     }
     let path = folder.join("demo.json");
     let demo = Demo {
@@ -87,18 +94,31 @@ async fn account(
     settings: serde_json::Map<String, Value>,
     now: Timestamp,
 ) -> Result<String, StartError> {
-    let protocol = providers::protocol(provider).ok_or_else(|| StartError::Demo(format!("no provider {provider}")))?;
+    let protocol = providers::protocol(provider)
+        .ok_or_else(|| StartError::Demo(format!("no provider {provider}")))?;
     let settings = Value::Object(settings);
     let plain = serde_json::to_vec(&settings).map_err(|e| StartError::Demo(e.to_string()))?;
-    let opened = (protocol.open)(settings, &Way::Open).map_err(|e| StartError::Demo(format!("{provider}: {e}")))?;
+    let opened = (protocol.open)(settings, &Way::Open)
+        .map_err(|e| StartError::Demo(format!("{provider}: {e}")))?;
     let identity = opened.identity().to_owned();
     let rows = app.store.accounts(AllOwners).await?;
-    let mut own = rows.into_iter().filter(|row| row.owner == *owner && row.provider == provider);
+    let mut own = rows
+        .into_iter()
+        .filter(|row| row.owner == *owner && row.provider == provider);
     if let Some(known) = own.find(|row| row.identity == identity) {
-        let unchanged = app.directory.vault().open(&known.id, &known.credentials).is_ok_and(|old| old == plain);
+        let unchanged = app
+            .directory
+            .vault()
+            .open(&known.id, &known.credentials)
+            .is_ok_and(|old| old == plain);
         if !unchanged {
             let credentials = app.directory.vault().seal(&known.id, &plain)?;
-            app.store.change_account(&AccountRow { credentials, ..known.clone() }).await?;
+            app.store
+                .change_account(&AccountRow {
+                    credentials,
+                    ..known.clone()
+                })
+                .await?;
         }
         return Ok(known.id);
     }
@@ -123,9 +143,14 @@ async fn account(
 
 /// The key in `demo.json`, as long as the database knows it; otherwise a new one.
 async fn api_key(app: &App, owner: &Owner, path: &Path) -> Result<String, StartError> {
-    let known = std::fs::read(path).ok().and_then(|text| serde_json::from_slice::<Demo>(&text).ok());
+    let known = std::fs::read(path)
+        .ok()
+        .and_then(|text| serde_json::from_slice::<Demo>(&text).ok());
     if let Some(known) = known {
-        let row = app.store.key_by_digest(&key::digest(&known.api_key)).await?;
+        let row = app
+            .store
+            .key_by_digest(&key::digest(&known.api_key))
+            .await?;
         if row.is_some_and(|row| row.owner == *owner) {
             return Ok(known.api_key);
         }

@@ -10,21 +10,31 @@ pub fn greeting(running: &Running) -> String {
         format!("  listens on         {}", running.address),
         format!("  API documentation  {url}/docs/"),
     ];
-    lines.extend(running.admin.map(|address| format!("  administration     {address}")));
+    lines.extend(
+        running
+            .admin
+            .map(|address| format!("  administration     {address}")),
+    );
     match &running.demo {
         Some(demo) => {
             lines.push(format!("  sandbox control    {}", demo.sandbox_url));
             for (name, address) in &demo.faces {
-                lines.push(format!("  {name:18} {}", address.as_str().unwrap_or_default()));
+                lines.push(format!(
+                    "  {name:18} {}",
+                    address.as_str().unwrap_or_default()
+                ));
             }
             lines.push(format!("  API key            {}", demo.api_key));
             lines.push(format!("\nMake a payment:\n{}", curl(url, &demo.api_key)));
             lines.push("\nPay it as the payer would, with the text of its QR code:".to_owned());
-            lines.push(format!("curl -sS {}/pay -d '{{\"code\": \"<qr>\", \"result\": \"paid\"}}'", demo.sandbox_url));
+            lines.push(format!(
+                "curl -sS {}/pay -d '{{\"code\": \"<qr>\", \"result\": \"paid\"}}'",
+                demo.sandbox_url
+            ));
         }
         None => lines.push(
-            "\nWithout a sandbox there is no demo merchant: `interlock merchant NAME` makes one and \
-             `interlock key NAME` a key for it, also while the gateway runs."
+            "\nWithout a sandbox there is no demo merchant: `interlock merchant NAME` makes one \
+            and `interlock key NAME` a key for it, also while the gateway runs."
                 .to_owned(),
         ),
     }
@@ -37,7 +47,7 @@ fn curl(url: &str, key: &str) -> String {
         r#"{{"amount": 8888, "currency": "CNY", "order_id": "demo-{id}", "description": "Two cups of tea", "flow": "qr"}}"#
     );
     format!(
-        "curl -sS {url}/v1/payments -H 'Authorization: Bearer {key}' -H \"Idempotency-Key: demo-$(date +%s%N)\" \
-         -H 'Content-Type: application/json' -d '{body}'"
+        "curl -sS {url}/v1/payments -H 'Authorization: Bearer {key}' -H \"Idempotency-Key: \
+        demo-$(date +%s%N)\" -H 'Content-Type: application/json' -d '{body}'"
     )
 }

@@ -14,7 +14,8 @@ pub struct Sandbox(());
 /// Starts none.
 pub(super) async fn start(address: &str, _: &Path) -> Result<(Sandbox, SandboxSide), StartError> {
     control_address(address)?;
-    let detail = "this build has none inside: sandbox.listen is off, or the http address of one that runs elsewhere";
+    let detail = "this build has none inside: sandbox.listen is off, or the http address of one \
+                  that runs elsewhere";
     Err(StartError::Sandbox(detail.to_owned()))
 }
 

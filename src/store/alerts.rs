@@ -1,11 +1,12 @@
-//! What receivers of alerts have to be told; the rows are the jobs. A row's id is made of incident, change and
-//! receiver, so that gateways that make it together make it once. `next_try_at` is when it is due; whoever claims it
-//! moves that to the end of the lease, and `fence` tells a worker that woke up too late from its successor.
+//! What receivers of alerts have to be told; the rows are the jobs. A row's id is made of incident,
+//! change and receiver, so that gateways that make it together make it once. `next_try_at` is when
+//! it is due; whoever claims it moves that to the end of the lease, and `fence` tells a worker that
+//! woke up too late from its successor.
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, DbErr, EntityTrait as _, IntoActiveModel as _, PaginatorTrait as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ActiveModelTrait as _, ColumnTrait as _, DbErr, EntityTrait as _, IntoActiveModel as _,
+    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 
 use super::Store;
@@ -15,10 +16,12 @@ use crate::domain::Timestamp;
 use crate::domain::incident::Change;
 use crate::domain::webhook::State;
 
-/// 1 for what is about one merchant's account, 0 for what is about all. A chat takes a message every few seconds: a merchant
-/// whose hundred accounts are refused must not keep anybody from hearing that a provider is down.
-const ABOUT_ONE_MERCHANT: &str = "(SELECT CASE WHEN incidents.subject LIKE 'route/%' OR incidents.subject LIKE 'account/%' \
-    THEN 1 ELSE 0 END FROM incidents WHERE incidents.id = alerts.incident_id)";
+/// 1 for what is about one merchant's account, 0 for what is about all. A chat takes a message
+/// every few seconds: a merchant whose hundred accounts are refused must not keep anybody from
+/// hearing that a provider is down.
+const ABOUT_ONE_MERCHANT: &str = "(SELECT CASE WHEN incidents.subject LIKE 'route/%' OR \
+                                  incidents.subject LIKE 'account/%' THEN 1 ELSE 0 END FROM \
+                                  incidents WHERE incidents.id = alerts.incident_id)";
 
 /// What one receiver has to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -69,7 +72,8 @@ impl TryFrom<alert::Model> for AlertRow {
 }
 
 impl Store {
-    /// Makes what these receivers have to be told of these changes of an incident, unless it is there.
+    /// Makes what these receivers have to be told of these changes of an incident, unless it is
+    /// there.
     ///
     /// # Errors
     /// The database's.
@@ -115,18 +119,26 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn told(&self, incident_ids: &[String]) -> Result<Vec<(String, String, String)>, DbErr> {
+    pub async fn told(
+        &self,
+        incident_ids: &[String],
+    ) -> Result<Vec<(String, String, String)>, DbErr> {
         alert::Entity::find()
             .select_only()
-            .columns([alert::Column::IncidentId, alert::Column::Receiver, alert::Column::Change])
+            .columns([
+                alert::Column::IncidentId,
+                alert::Column::Receiver,
+                alert::Column::Change,
+            ])
             .filter(alert::Column::IncidentId.is_in(incident_ids))
             .into_tuple()
             .all(&self.db)
             .await
     }
 
-    /// Takes what a receiver has to be told next, if that is due, and leases it until `lease_until`. What comes after
-    /// it waits: the end of an outage is not told before its beginning.
+    /// Takes what a receiver has to be told next, if that is due, and leases it until
+    /// `lease_until`. What comes after it waits: the end of an outage is not told before its
+    /// beginning.
     ///
     /// # Errors
     /// The database's.
@@ -146,7 +158,9 @@ impl Store {
             .limit(1)
             .one(&self.db)
             .await?;
-        let Some(first) = first.filter(|row| row.next_try_at.is_some_and(|at| at <= now.0)) else { return Ok(None) };
+        let Some(first) = first.filter(|row| row.next_try_at.is_some_and(|at| at <= now.0)) else {
+            return Ok(None);
+        };
         let claimed = alert::Entity::update_many()
             .col_expr(C::NextTryAt, Expr::value(lease_until.0))
             .col_expr(C::Fence, Expr::col(C::Fence).add(1))
@@ -156,14 +170,21 @@ impl Store {
             .exec(&self.db)
             .await?;
         let fence = first.fence.saturating_add(1);
-        (claimed.rows_affected == 1).then(|| AlertRow::try_from(alert::Model { fence, ..first })).transpose()
+        (claimed.rows_affected == 1)
+            .then(|| AlertRow::try_from(alert::Model { fence, ..first }))
+            .transpose()
     }
 
     /// Writes what came of a try, unless somebody has claimed it since.
     ///
     /// # Errors
     /// The database's.
-    pub async fn record_alert(&self, tried: &AlertRow, done: &AlertTry, now: Timestamp) -> Result<(), DbErr> {
+    pub async fn record_alert(
+        &self,
+        tried: &AlertRow,
+        done: &AlertTry,
+        now: Timestamp,
+    ) -> Result<(), DbErr> {
         use alert::Column as C;
         let sent_at = (done.status == State::Delivered).then_some(now.0);
         alert::Entity::update_many()
@@ -184,7 +205,12 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn alerts_sent(&self, receiver: &str, then: Timestamp, now: Timestamp) -> Result<u64, DbErr> {
+    pub async fn alerts_sent(
+        &self,
+        receiver: &str,
+        then: Timestamp,
+        now: Timestamp,
+    ) -> Result<u64, DbErr> {
         alert::Entity::find()
             .filter(alert::Column::Receiver.eq(receiver))
             .filter(alert::Column::SentAt.gt(then.0))

@@ -1,9 +1,12 @@
-//! What the auditor of a drill reads: everything, of all merchants, as it stands in the rows. Only in builds for drills.
+//! What the auditor of a drill reads: everything, of all merchants, as it stands in the rows. Only
+//! in builds for drills.
 
 use sea_orm::{ColumnTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _};
 
 use super::Store;
-use super::entity::{attempt, delivery, event, idempotency_key, ledger_entry, notification, operation, payment};
+use super::entity::{
+    attempt, delivery, event, idempotency_key, ledger_entry, notification, operation, payment,
+};
 use crate::domain::{Aggregate, Timestamp};
 
 /// An event, and whether everybody who has to know does.
@@ -82,9 +85,13 @@ impl Looker {
             .filter(delivery::Column::Status.eq("delivered"))
             .count(&self.0)
             .await?;
-        let of_it = || ledger_entry::Entity::find().filter(ledger_entry::Column::PaymentId.eq(payment_id));
+        let of_it =
+            || ledger_entry::Entity::find().filter(ledger_entry::Column::PaymentId.eq(payment_id));
         let entries = of_it().count(&self.0).await?;
-        let open = of_it().filter(ledger_entry::Column::Block.is_null()).count(&self.0).await?;
+        let open = of_it()
+            .filter(ledger_entry::Column::Block.is_null())
+            .count(&self.0)
+            .await?;
         // The offer was told of first.
         Ok((told >= 2, entries > 0 && open == 0))
     }
@@ -113,7 +120,9 @@ impl Store {
     /// The database's.
     pub async fn all_payments(&self) -> Result<Vec<Aggregate>, DbErr> {
         let snapshot = self.db.snapshot().await?;
-        let query = payment::Entity::find().order_by_asc(payment::Column::CreatedAt).order_by_asc(payment::Column::Id);
+        let query = payment::Entity::find()
+            .order_by_asc(payment::Column::CreatedAt)
+            .order_by_asc(payment::Column::Id);
         let found = super::payments::find(&snapshot, query).await?;
         snapshot.commit().await?;
         Ok(found)
@@ -131,7 +140,13 @@ impl Store {
             .all(&self.db)
             .await?;
         let deliveries = delivery::Entity::find().all(&self.db).await?;
-        let of = |id: &str| deliveries.iter().filter(|d| d.event_id == id).map(|d| d.status.clone()).collect();
+        let of = |id: &str| {
+            deliveries
+                .iter()
+                .filter(|d| d.event_id == id)
+                .map(|d| d.status.clone())
+                .collect()
+        };
         let told = |e: event::Model| Told {
             deliveries: of(&e.id),
             id: e.id,
@@ -149,7 +164,10 @@ impl Store {
     /// The database's.
     pub async fn all_notifications(&self) -> Result<Vec<(String, Vec<u8>)>, DbErr> {
         let rows = notification::Entity::find().all(&self.db).await?;
-        Ok(rows.into_iter().map(|row| (row.notification_id, row.body)).collect())
+        Ok(rows
+            .into_iter()
+            .map(|row| (row.notification_id, row.body))
+            .collect())
     }
 
     /// All that waits for a person.
@@ -157,7 +175,10 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn all_for_a_person(&self) -> Result<Vec<ForAPerson>, DbErr> {
-        let rows = operation::Entity::find().filter(operation::Column::ResolvedAt.is_null()).all(&self.db).await?;
+        let rows = operation::Entity::find()
+            .filter(operation::Column::ResolvedAt.is_null())
+            .all(&self.db)
+            .await?;
         let one = |row: operation::Model| ForAPerson {
             kind: row.kind,
             subject_id: row.subject_id,
@@ -172,7 +193,10 @@ impl Store {
     /// The database's.
     pub async fn all_keys(&self) -> Result<Vec<(String, String)>, DbErr> {
         let rows = idempotency_key::Entity::find().all(&self.db).await?;
-        Ok(rows.into_iter().map(|row| (row.key, row.payment_id)).collect())
+        Ok(rows
+            .into_iter()
+            .map(|row| (row.key, row.payment_id))
+            .collect())
     }
 
     /// Everything that a message from outside could change, as text, table by table: for comparing.
@@ -184,8 +208,14 @@ impl Store {
         Ok(vec![
             ("payments", format!("{payments:?}")),
             ("events", format!("{:?}", self.all_told().await?)),
-            ("notifications", format!("{:?}", self.all_notifications().await?)),
-            ("operations", format!("{:?}", self.all_for_a_person().await?)),
+            (
+                "notifications",
+                format!("{:?}", self.all_notifications().await?),
+            ),
+            (
+                "operations",
+                format!("{:?}", self.all_for_a_person().await?),
+            ),
             ("idempotency_keys", format!("{:?}", self.all_keys().await?)),
         ])
     }

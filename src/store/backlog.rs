@@ -1,11 +1,12 @@
-//! What waits: payments for a route, attempts for certainty. Counted for the queue, for metrics and for alerts.
+//! What waits: payments for a route, attempts for certainty. Counted for the queue, for metrics and
+//! for alerts.
 
 use providers::order::Flow;
 use providers::provider::ProviderName;
 use sea_orm::sea_query::{Expr, ExprTrait as _, Query, SimpleExpr};
 use sea_orm::{
-    ColumnTrait as _, Condition, DbErr, EntityTrait as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _,
+    ColumnTrait as _, Condition, DbErr, EntityTrait as _, PaginatorTrait as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _,
 };
 
 use super::Store;
@@ -16,7 +17,8 @@ use crate::domain::payment::Line;
 use crate::domain::{Aggregate, AllOwners, Mode, Owner, Timestamp};
 
 /// Attempts whose end nobody knows, written as in the index `attempts_in_doubt`, order and all.
-pub(super) const IN_DOUBT: &str = "status IN ('unknown', 'closing', 'reversing', 'abandoned', 'superseded')";
+pub(super) const IN_DOUBT: &str =
+    "status IN ('unknown', 'closing', 'reversing', 'abandoned', 'superseded')";
 /// Those among them that may have taken money without anybody's doing: charges.
 pub(super) const CHARGED: &str = "status IN ('unknown', 'reversing')";
 
@@ -34,8 +36,8 @@ pub struct Waiting {
 pub struct Backlog {
     /// Payments that wait for a route.
     pub parked: Waiting,
-    /// Attempts that may have taken money, or may still be paid beyond their time, by provider: charges since they
-    /// were begun, offers since their deadline.
+    /// Attempts that may have taken money, or may still be paid beyond their time, by provider:
+    /// charges since they were begun, offers since their deadline.
     pub in_doubt: Vec<(ProviderName, Waiting)>,
 }
 
@@ -44,12 +46,16 @@ impl Backlog {
     #[must_use]
     pub fn all_in_doubt(&self) -> Waiting {
         let all = self.in_doubt.iter().map(|(_, waiting)| waiting);
-        Waiting { count: all.clone().map(|w| w.count).sum(), oldest: all.filter_map(|w| w.oldest).min() }
+        Waiting {
+            count: all.clone().map(|w| w.count).sum(),
+            oldest: all.filter_map(|w| w.oldest).min(),
+        }
     }
 }
 
 impl Store {
-    /// What waits in a mode, whoever's it is. An offer is in doubt when its deadline was before `overdue`.
+    /// What waits in a mode, whoever's it is. An offer is in doubt when its deadline was before
+    /// `overdue`.
     ///
     /// # Errors
     /// The database's.
@@ -77,10 +83,14 @@ impl Store {
             .all(&self.db)
             .await?;
         let in_doubt = rows.into_iter().map(|(provider, count, oldest)| {
-            word("attempt", "backlog", "provider", &provider).map(|name| (name, waiting(count, oldest)))
+            word("attempt", "backlog", "provider", &provider)
+                .map(|name| (name, waiting(count, oldest)))
         });
         let (count, oldest) = parked.unwrap_or_default();
-        Ok(Backlog { parked: waiting(count, oldest), in_doubt: in_doubt.collect::<Result<_, _>>()? })
+        Ok(Backlog {
+            parked: waiting(count, oldest),
+            in_doubt: in_doubt.collect::<Result<_, _>>()?,
+        })
     }
 
     /// Where payments wait, and how many: each owner's, for each flow.
@@ -90,7 +100,11 @@ impl Store {
     pub async fn lines(&self, _: AllOwners) -> Result<Vec<(Line, u64)>, DbErr> {
         let rows: Vec<(String, bool, String, i64)> = payment::Entity::find()
             .select_only()
-            .columns([payment::Column::MerchantId, payment::Column::Livemode, payment::Column::Flow])
+            .columns([
+                payment::Column::MerchantId,
+                payment::Column::Livemode,
+                payment::Column::Flow,
+            ])
             .column_as(Expr::cust("COUNT(*)"), "count")
             .filter(payment::Column::ParkedAt.is_not_null())
             .group_by(payment::Column::MerchantId)
@@ -101,7 +115,13 @@ impl Store {
             .await?;
         let line = |(merchant, livemode, flow, count): (String, bool, String, i64)| {
             let flow = word("payment", "lines", "flow", &flow)?;
-            Ok((Line { owner: Owner::of(merchant, livemode), flow }, u64::try_from(count).unwrap_or(0)))
+            Ok((
+                Line {
+                    owner: Owner::of(merchant, livemode),
+                    flow,
+                },
+                u64::try_from(count).unwrap_or(0),
+            ))
         };
         rows.into_iter().map(line).collect()
     }
@@ -110,7 +130,12 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn head_of_line(&self, line: &Line, now: Timestamp, limit: u64) -> Result<Vec<Aggregate>, DbErr> {
+    pub async fn head_of_line(
+        &self,
+        line: &Line,
+        now: Timestamp,
+        limit: u64,
+    ) -> Result<Vec<Aggregate>, DbErr> {
         let query = payment::Entity::find()
             .filter(payment::Column::MerchantId.eq(&line.owner.merchant))
             .filter(payment::Column::Livemode.eq(line.owner.is_live()))
@@ -125,11 +150,17 @@ impl Store {
         Ok(found)
     }
 
-    /// Leases these payments, as far as they still wait and nobody works on them, and makes them due. Returns which.
+    /// Leases these payments, as far as they still wait and nobody works on them, and makes them
+    /// due. Returns which.
     ///
     /// # Errors
     /// The database's.
-    pub async fn call_up(&self, ids: &[String], now: Timestamp, lease_until: Timestamp) -> Result<Vec<String>, DbErr> {
+    pub async fn call_up(
+        &self,
+        ids: &[String],
+        now: Timestamp,
+        lease_until: Timestamp,
+    ) -> Result<Vec<String>, DbErr> {
         let rows = payment::Entity::update_many()
             .col_expr(payment::Column::LeaseUntil, Expr::value(lease_until.0))
             .col_expr(payment::Column::ResumeAt, Expr::value(now.0))
@@ -141,8 +172,9 @@ impl Store {
         Ok(rows.into_iter().map(|row| row.id).collect())
     }
 
-    /// What waits in a mode for a person's decision about money: entries of the work list that are not about a receiver of
-    /// webhooks, nor about an account that its provider refuses, of which people are told otherwise.
+    /// What waits in a mode for a person's decision about money: entries of the work list that are
+    /// not about a receiver of webhooks, nor about an account that its provider refuses, of which
+    /// people are told otherwise.
     ///
     /// # Errors
     /// The database's.
@@ -166,11 +198,17 @@ impl Store {
         Ok(waiting(count, oldest))
     }
 
-    /// How many of an owner's payments wait for the same flow longer than one that is parked since `parked_at`.
+    /// How many of an owner's payments wait for the same flow longer than one that is parked since
+    /// `parked_at`.
     ///
     /// # Errors
     /// The database's.
-    pub async fn parked_before(&self, owner: &Owner, flow: Flow, parked_at: Timestamp) -> Result<u64, DbErr> {
+    pub async fn parked_before(
+        &self,
+        owner: &Owner,
+        flow: Flow,
+        parked_at: Timestamp,
+    ) -> Result<u64, DbErr> {
         payment::Entity::find()
             .filter(payment::Column::MerchantId.eq(&owner.merchant))
             .filter(payment::Column::Livemode.eq(owner.is_live()))
@@ -180,7 +218,8 @@ impl Store {
             .await
     }
 
-    /// Since when those of a line wait that have joined it between two moments, the first of them included, oldest first.
+    /// Since when those of a line wait that have joined it between two moments, the first of them
+    /// included, oldest first.
     ///
     /// # Errors
     /// The database's.
@@ -213,7 +252,8 @@ pub(super) fn of_mode(mode: Mode) -> SimpleExpr {
         .expr(Expr::val(1))
         .from(payment::Entity)
         .and_where(
-            Expr::col((payment::Entity, payment::Column::Id)).equals((attempt::Entity, attempt::Column::PaymentId)),
+            Expr::col((payment::Entity, payment::Column::Id))
+                .equals((attempt::Entity, attempt::Column::PaymentId)),
         )
         .and_where(Expr::col((payment::Entity, payment::Column::Livemode)).eq(mode.is_live()))
         .to_owned();
@@ -222,11 +262,16 @@ pub(super) fn of_mode(mode: Mode) -> SimpleExpr {
 
 /// Nobody has a lease on it.
 fn free(now: Timestamp) -> Condition {
-    Condition::any().add(payment::Column::LeaseUntil.is_null()).add(payment::Column::LeaseUntil.lte(now.0))
+    Condition::any()
+        .add(payment::Column::LeaseUntil.is_null())
+        .add(payment::Column::LeaseUntil.lte(now.0))
 }
 
 fn waiting(count: i64, oldest: Option<i64>) -> Waiting {
-    Waiting { count: u64::try_from(count).unwrap_or(0), oldest: oldest.map(Timestamp) }
+    Waiting {
+        count: u64::try_from(count).unwrap_or(0),
+        oldest: oldest.map(Timestamp),
+    }
 }
 
 #[cfg(test)]
@@ -243,12 +288,18 @@ mod tests {
             let (in_doubt, charged) = match state {
                 State::Unknown | State::Reversing => (true, true),
                 State::Closing | State::Abandoned | State::Superseded => (true, false),
-                State::Sending | State::AwaitingPayer | State::Captured | State::Dead | State::Reversed => {
-                    (false, false)
-                }
+                State::Sending
+                | State::AwaitingPayer
+                | State::Captured
+                | State::Dead
+                | State::Reversed => (false, false),
             };
             let named = |list: &str| list.contains(&format!("'{state}'"));
-            assert_eq!((named(IN_DOUBT), named(CHARGED)), (in_doubt, charged), "{state}");
+            assert_eq!(
+                (named(IN_DOUBT), named(CHARGED)),
+                (in_doubt, charged),
+                "{state}"
+            );
         }
     }
 }

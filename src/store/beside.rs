@@ -1,13 +1,17 @@
-//! What is written beside a payment's own rows, in the same transaction: keys, notifications, the work list, the ledger.
+//! What is written beside a payment's own rows, in the same transaction: keys, notifications, the
+//! work list, the ledger.
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, Query};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, Condition, DbErr, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
+    ActiveModelTrait as _, ColumnTrait as _, Condition, DbErr, EntityTrait as _,
+    IntoActiveModel as _, QueryFilter as _,
 };
 
 use super::change::{Change, Inbox, Key, KeyScope, Operation, Resolution, Step, StoredAnswer};
 use super::connection::Tx;
-use super::entity::{idempotency_key, ledger_entry, notification, operation, operation_step, payment};
+use super::entity::{
+    idempotency_key, ledger_entry, notification, operation, operation_step, payment,
+};
 use crate::domain::Mode;
 use crate::domain::ledger::Entry;
 
@@ -31,7 +35,11 @@ pub(super) fn key_is(scope: &KeyScope) -> Condition {
                 .to_owned();
             named
                 .add(idempotency_key::Column::Operation.is_in([name.as_str(), &scope.operation]))
-                .add(idempotency_key::Column::Operation.eq(name).or(Expr::exists(of_test_payment)))
+                .add(
+                    idempotency_key::Column::Operation
+                        .eq(name)
+                        .or(Expr::exists(of_test_payment)),
+                )
         }
     }
 }
@@ -45,7 +53,11 @@ fn stored_operation(scope: &KeyScope) -> String {
 }
 
 /// A key's row.
-pub(super) fn key_row(key: &Key, payment_id: &str, answer: Option<&StoredAnswer>) -> idempotency_key::ActiveModel {
+pub(super) fn key_row(
+    key: &Key,
+    payment_id: &str,
+    answer: Option<&StoredAnswer>,
+) -> idempotency_key::ActiveModel {
     idempotency_key::Model {
         merchant_id: key.scope.owner.merchant.clone(),
         operation: stored_operation(&key.scope),
@@ -63,7 +75,10 @@ pub(super) fn key_row(key: &Key, payment_id: &str, answer: Option<&StoredAnswer>
     .reset_all()
 }
 
-pub(super) fn notification_row(inbox: &Inbox, payment_id: Option<&str>) -> notification::ActiveModel {
+pub(super) fn notification_row(
+    inbox: &Inbox,
+    payment_id: Option<&str>,
+) -> notification::ActiveModel {
     notification::Model {
         account_id: inbox.account_id.clone(),
         notification_id: inbox.notification_id.clone(),
@@ -119,11 +134,17 @@ pub(super) fn entry_row(entry: &Entry) -> ledger_entry::ActiveModel {
 
 /// Books what changes move, in their own transaction. Without money there is no statement.
 pub(super) async fn insert_entries(tx: &Tx, won: &[&Change]) -> Result<(), DbErr> {
-    let rows: Vec<_> = won.iter().flat_map(|change| &change.entries).map(entry_row).collect();
+    let rows: Vec<_> = won
+        .iter()
+        .flat_map(|change| &change.entries)
+        .map(entry_row)
+        .collect();
     if rows.is_empty() {
         return Ok(());
     }
-    ledger_entry::Entity::insert_many(rows).exec_without_returning(tx).await?;
+    ledger_entry::Entity::insert_many(rows)
+        .exec_without_returning(tx)
+        .await?;
     Ok(())
 }
 
@@ -142,12 +163,16 @@ pub(super) fn step_row(step: &Step) -> operation_step::ActiveModel {
     .reset_all()
 }
 
-/// Ends an entry in the transaction of what it decides. `false` when it has ended, or another proposal stands there.
+/// Ends an entry in the transaction of what it decides. `false` when it has ended, or another
+/// proposal stands there.
 pub(super) async fn end_operation(tx: &Tx, resolution: &Resolution) -> Result<bool, DbErr> {
     use operation::Column as C;
     let done = operation::Entity::update_many()
         .col_expr(C::ResolvedAt, Expr::value(resolution.step.at.0))
-        .col_expr(C::Resolution, Expr::value(resolution.step.action.to_string()))
+        .col_expr(
+            C::Resolution,
+            Expr::value(resolution.step.action.to_string()),
+        )
         .filter(C::Id.eq(&resolution.step.operation_id))
         .filter(C::ResolvedAt.is_null())
         .filter(C::ProposalId.eq(&resolution.proposal_id))
@@ -156,6 +181,8 @@ pub(super) async fn end_operation(tx: &Tx, resolution: &Resolution) -> Result<bo
     if done.rows_affected == 0 {
         return Ok(false);
     }
-    operation_step::Entity::insert(step_row(&resolution.step)).exec_without_returning(tx).await?;
+    operation_step::Entity::insert(step_row(&resolution.step))
+        .exec_without_returning(tx)
+        .await?;
     Ok(true)
 }

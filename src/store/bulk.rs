@@ -1,37 +1,49 @@
-//! Writes whole lives of payments at once, for measurements: a million in the time that group commit takes for some tens
-//! of thousands. What is written is what the changes of each life would have left behind one by one, made from the same
-//! [`Change`]s by the same conversions, with every unique index in place; the ledger's entries are sealed as they come.
-//! No gateway may be at work on the database meanwhile.
+//! Writes whole lives of payments at once, for measurements: a million in the time that group
+//! commit takes for some tens of thousands. What is written is what the changes of each life would
+//! have left behind one by one, made from the same [`Change`]s by the same conversions, with every
+//! unique index in place; the ledger's entries are sealed as they come. No gateway may be at work
+//! on the database meanwhile.
 
 use std::collections::HashMap;
 
 use sea_orm::sea_query::{OnConflict, Query};
 use sea_orm::{
-    ActiveModelTrait, ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr, EntityTrait, IntoActiveModel as _,
-    Iterable as _, QueryOrder as _, Set, Statement, TransactionTrait as _, Value, Values,
+    ActiveModelTrait, ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr, EntityTrait,
+    IntoActiveModel as _, Iterable as _, QueryOrder as _, Set, Statement, TransactionTrait as _,
+    Value, Values,
 };
 
 use super::change::{Change, Key, KeyWrite, StoredAnswer};
 use super::delivery_rows::{self, DeliveryRow};
 use super::entity::{
-    attempt, delivery, delivery_try, event, idempotency_key, installation, ledger_block, ledger_entry, operation,
-    payment, refund,
+    attempt, delivery, delivery_try, event, idempotency_key, installation, ledger_block,
+    ledger_entry, operation, payment, refund,
 };
 use super::ledger::Block;
 use super::operations::OperationRow;
 use super::{OpenError, beside, connect, ledger, operations, prepare, rows, writer};
 use crate::domain::Timestamp;
 
-/// Rows of one statement, the largest that are left first: a few texts for each table, which stay prepared.
+/// Rows of one statement, the largest that are left first: a few texts for each table, which stay
+/// prepared.
 const ROWS_AT_ONCE: [usize; 3] = [256, 16, 1];
 /// The fact that says which indexes are missing while lives are written.
 const SET_ASIDE: &str = "indexes_set_aside";
 /// What is filled.
-const TABLES: [&str; 8] =
-    ["payments", "attempts", "refunds", "events", "deliveries", "delivery_tries", "ledger_entries", "operations"];
-/// What SQLite may keep in memory while it is filled, in KiB, and how long its log grows, in pages. What is lost when
-/// the machine fails is what the next run finds missing.
-const SQLITE: &str = "PRAGMA cache_size = -524288; PRAGMA wal_autocheckpoint = 40000; PRAGMA synchronous = NORMAL;";
+const TABLES: [&str; 8] = [
+    "payments",
+    "attempts",
+    "refunds",
+    "events",
+    "deliveries",
+    "delivery_tries",
+    "ledger_entries",
+    "operations",
+];
+/// What SQLite may keep in memory while it is filled, in KiB, and how long its log grows, in pages.
+/// What is lost when the machine fails is what the next run finds missing.
+const SQLITE: &str =
+    "PRAGMA cache_size = -524288; PRAGMA wal_autocheckpoint = 40000; PRAGMA synchronous = NORMAL;";
 
 /// Everything that was committed about one payment, in order, and what became of its webhooks.
 #[derive(Debug, Clone)]
@@ -42,7 +54,8 @@ pub struct Life {
     pub deliveries: Vec<DeliveryRow>,
     /// Entries of the work list about it.
     pub operations: Vec<OperationRow>,
-    /// Whether what need not be kept for long is still there: its idempotency keys, and each try of its webhooks.
+    /// Whether what need not be kept for long is still there: its idempotency keys, and each try of
+    /// its webhooks.
     pub is_recent: bool,
 }
 
@@ -81,14 +94,16 @@ pub struct Bulk {
 }
 
 impl Bulk {
-    /// Opens the database at `url`, brings its tables up to date, and sets the indexes aside that refuse nothing: they
-    /// are made in one go when everything is written.
+    /// Opens the database at `url`, brings its tables up to date, and sets the indexes aside that
+    /// refuse nothing: they are made in one go when everything is written.
     ///
     /// # Errors
     /// [`OpenError`].
     pub async fn open(url: &str) -> Result<Self, OpenError> {
         prepare(url).await?;
-        Ok(Self { db: connect(url, 1).await? })
+        Ok(Self {
+            db: connect(url, 1).await?,
+        })
     }
 
     /// What makes batches, from the last block on.
@@ -96,12 +111,20 @@ impl Bulk {
     /// # Errors
     /// The database's.
     pub async fn batches(&self) -> Result<Batches, DbErr> {
-        let last = ledger_block::Entity::find().order_by_desc(ledger_block::Column::Height).one(&self.db).await?;
+        let last = ledger_block::Entity::find()
+            .order_by_desc(ledger_block::Column::Height)
+            .one(&self.db)
+            .await?;
         let backend = self.db.get_database_backend();
-        Ok(Batches { backend, sealed: last.map(Block::from), texts: HashMap::new() })
+        Ok(Batches {
+            backend,
+            sealed: last.map(Block::from),
+            texts: HashMap::new(),
+        })
     }
 
-    /// Begins: from now on until [`Bulk::end`] only unique indexes are there. Beginning again goes on.
+    /// Begins: from now on until [`Bulk::end`] only unique indexes are there. Beginning again goes
+    /// on.
     ///
     /// # Errors
     /// The database's.
@@ -115,7 +138,8 @@ impl Bulk {
             tx.execute_unprepared(&format!("DROP INDEX {name}")).await?;
             known.push(made_by);
         }
-        let known = serde_json::to_string(&known).map_err(|error| DbErr::Json(error.to_string()))?;
+        let known =
+            serde_json::to_string(&known).map_err(|error| DbErr::Json(error.to_string()))?;
         tx.execute(&fact(SET_ASIDE, &known)).await?;
         tx.commit().await
     }
@@ -179,7 +203,10 @@ impl Bulk {
     }
 
     /// Indexes of these tables that refuse nothing, by name, and what makes each.
-    async fn indexes(&self, db: &impl sea_orm::ConnectionTrait) -> Result<Vec<(String, String)>, DbErr> {
+    async fn indexes(
+        &self,
+        db: &impl sea_orm::ConnectionTrait,
+    ) -> Result<Vec<(String, String)>, DbErr> {
         let tables = TABLES.map(|table| format!("'{table}'")).join(", ");
         let asked = if self.is_sqlite() {
             format!(
@@ -188,17 +215,28 @@ impl Bulk {
             )
         } else {
             format!(
-                "SELECT CAST(indexname AS text) AS name, indexdef AS made_by FROM pg_indexes \
-                 WHERE schemaname = current_schema() AND tablename IN ({tables}) AND indexdef LIKE 'CREATE INDEX %'"
+                "SELECT CAST(indexname AS text) AS name, indexdef AS made_by FROM pg_indexes WHERE \
+                schemaname = current_schema() AND tablename IN ({tables}) AND indexdef LIKE \
+                'CREATE INDEX %'"
             )
         };
-        let found = db.query_all_raw(Statement::from_string(self.db.get_database_backend(), asked)).await?;
-        found.iter().map(|row| Ok((row.try_get("", "name")?, row.try_get("", "made_by")?))).collect()
+        let found = db
+            .query_all_raw(Statement::from_string(
+                self.db.get_database_backend(),
+                asked,
+            ))
+            .await?;
+        found
+            .iter()
+            .map(|row| Ok((row.try_get("", "name")?, row.try_get("", "made_by")?)))
+            .collect()
     }
 }
 
 fn fact(name: &str, value: &str) -> sea_orm::sea_query::InsertStatement {
-    let changed = OnConflict::column(installation::Column::Name).update_column(installation::Column::Value).to_owned();
+    let changed = OnConflict::column(installation::Column::Name)
+        .update_column(installation::Column::Value)
+        .to_owned();
     Query::insert()
         .into_table(installation::Entity)
         .columns([installation::Column::Name, installation::Column::Value])
@@ -218,26 +256,53 @@ impl Batches {
         let ends = || lives.iter().filter_map(|life| life.changes.last());
         let changes = || lives.iter().flat_map(|life| &life.changes);
 
-        self.insert::<payment::Entity>(out, ends().map(|end| rows::payment_row(&end.after, end.at)).collect())?;
-        let attempts = ends().flat_map(|end| &end.after.attempts).map(rows::attempt_row);
+        self.insert::<payment::Entity>(
+            out,
+            ends()
+                .map(|end| rows::payment_row(&end.after, end.at))
+                .collect(),
+        )?;
+        let attempts = ends()
+            .flat_map(|end| &end.after.attempts)
+            .map(rows::attempt_row);
         self.insert::<attempt::Entity>(out, attempts.collect())?;
-        let refunds = ends().flat_map(|end| &end.after.refunds).map(rows::refund_row);
+        let refunds = ends()
+            .flat_map(|end| &end.after.refunds)
+            .map(rows::refund_row);
         self.insert::<refund::Entity>(out, refunds.collect())?;
         let recent = || lives.iter().filter(|life| life.is_recent);
         self.insert::<idempotency_key::Entity>(out, recent().flat_map(keys).collect())?;
 
-        let events = changes().flat_map(writer::event_rows).map(|row| event::Model { fan_out_at: None, ..row });
+        let events = changes()
+            .flat_map(writer::event_rows)
+            .map(|row| event::Model {
+                fan_out_at: None,
+                ..row
+            });
         let events = events.map(|row| row.into_active_model().reset_all());
         self.insert::<event::Entity>(out, events.collect())?;
         let deliveries = || lives.iter().flat_map(|life| &life.deliveries);
         self.insert::<delivery::Entity>(out, deliveries().map(delivery_rows::row).collect())?;
-        let tries = recent().flat_map(|life| &life.deliveries).filter_map(delivery_rows::try_row);
+        let tries = recent()
+            .flat_map(|life| &life.deliveries)
+            .filter_map(delivery_rows::try_row);
         self.insert::<delivery_try::Entity>(out, tries.collect())?;
 
-        let raised = changes().flat_map(|change| &change.operations).map(beside::operation_row);
-        let listed = lives.iter().flat_map(|life| &life.operations).map(operations::row);
+        let raised = changes()
+            .flat_map(|change| &change.operations)
+            .map(beside::operation_row);
+        let listed = lives
+            .iter()
+            .flat_map(|life| &life.operations)
+            .map(operations::row);
         self.insert::<operation::Entity>(out, raised.chain(listed).collect())?;
-        self.seal(out, &changes().flat_map(|change| &change.entries).collect::<Vec<_>>(), now)?;
+        self.seal(
+            out,
+            &changes()
+                .flat_map(|change| &change.entries)
+                .collect::<Vec<_>>(),
+            now,
+        )?;
         Ok(Batch { statements })
     }
 
@@ -248,7 +313,10 @@ impl Batches {
         entries: &[&crate::domain::ledger::Entry],
         now: Timestamp,
     ) -> Result<(), DbErr> {
-        let mut named: Vec<_> = entries.iter().map(|e| (e.payment_id.clone(), e.seq, e.hash.clone())).collect();
+        let mut named: Vec<_> = entries
+            .iter()
+            .map(|e| (e.payment_id.clone(), e.seq, e.hash.clone()))
+            .collect();
         if named.is_empty() {
             return Ok(());
         }
@@ -265,14 +333,21 @@ impl Batches {
         Ok(())
     }
 
-    fn insert<E: EntityTrait>(&mut self, out: &mut Vec<Statement>, rows: Vec<E::ActiveModel>) -> Result<(), DbErr>
+    fn insert<E: EntityTrait>(
+        &mut self,
+        out: &mut Vec<Statement>,
+        rows: Vec<E::ActiveModel>,
+    ) -> Result<(), DbErr>
     where
         E::ActiveModel: ActiveModelTrait<Entity = E>,
     {
         let mut rows = rows.into_iter().peekable();
         let mut left = rows.len();
         while rows.peek().is_some() {
-            let length = ROWS_AT_ONCE.into_iter().find(|length| *length <= left).unwrap_or(1);
+            let length = ROWS_AT_ONCE
+                .into_iter()
+                .find(|length| *length <= left)
+                .unwrap_or(1);
             left = left.saturating_sub(length);
             let values: Vec<Vec<Value>> = rows.by_ref().take(length).map(values::<E>).collect();
             out.push(self.statement::<E>(values)?);
@@ -284,11 +359,20 @@ impl Batches {
         let key = (E::default().as_str(), rows.len());
         if let Some(text) = self.texts.get(&key) {
             let values = rows.into_iter().flatten().collect();
-            return Ok(Statement { sql: text.clone(), values: Some(Values(values)), db_backend: self.backend });
+            return Ok(Statement {
+                sql: text.clone(),
+                values: Some(Values(values)),
+                db_backend: self.backend,
+            });
         }
-        let mut insert = Query::insert().into_table(E::default()).columns(E::Column::iter()).to_owned();
+        let mut insert = Query::insert()
+            .into_table(E::default())
+            .columns(E::Column::iter())
+            .to_owned();
         for row in rows {
-            insert.values(row.into_iter().map(Into::into)).map_err(|error| DbErr::Custom(error.to_string()))?;
+            insert
+                .values(row.into_iter().map(Into::into))
+                .map_err(|error| DbErr::Custom(error.to_string()))?;
         }
         let statement = self.backend.build(&insert);
         self.texts.insert(key, statement.sql.clone());
@@ -301,7 +385,9 @@ fn values<E: EntityTrait>(mut row: E::ActiveModel) -> Vec<Value>
 where
     E::ActiveModel: ActiveModelTrait<Entity = E>,
 {
-    E::Column::iter().filter_map(|column| row.take(column).into_value()).collect()
+    E::Column::iter()
+        .filter_map(|column| row.take(column).into_value())
+        .collect()
 }
 
 /// A life's idempotency keys, each as its last change has left it.
@@ -311,7 +397,9 @@ fn keys(life: &Life) -> Vec<idempotency_key::ActiveModel> {
         match &change.key {
             Some(KeyWrite::Claim(key)) => stored.push((key, &change.after.payment.id, None)),
             Some(KeyWrite::Answer(key, answer)) => {
-                let claimed = stored.iter_mut().find(|(claimed, _, _)| claimed.scope == key.scope);
+                let claimed = stored
+                    .iter_mut()
+                    .find(|(claimed, _, _)| claimed.scope == key.scope);
                 if let Some((_, _, answered)) = claimed {
                     *answered = Some(answer);
                 }
@@ -319,5 +407,8 @@ fn keys(life: &Life) -> Vec<idempotency_key::ActiveModel> {
             None => {}
         }
     }
-    stored.into_iter().map(|(key, payment_id, answer)| beside::key_row(key, payment_id, answer)).collect()
+    stored
+        .into_iter()
+        .map(|(key, payment_id, answer)| beside::key_row(key, payment_id, answer))
+        .collect()
 }

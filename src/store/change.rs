@@ -1,5 +1,6 @@
-//! What one decision writes: the new shape of an aggregate and everything that must become durable with it.
-//! A change is written whole or not at all, and only if nobody else changed the payment since it was read.
+//! What one decision writes: the new shape of an aggregate and everything that must become durable
+//! with it. A change is written whole or not at all, and only if nobody else changed the payment
+//! since it was read.
 
 use super::tally::{self, Fact};
 use crate::domain::id::{self, Kind, NoRandomness};
@@ -145,7 +146,8 @@ pub struct Step {
 /// The end of an entry of the work list: the second person's word on the proposal that stands.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Resolution {
-    /// The proposal that is confirmed. Another one standing there meanwhile, or an end, refuses the change.
+    /// The proposal that is confirmed. Another one standing there meanwhile, or an end, refuses the
+    /// change.
     pub proposal_id: String,
     /// The confirmation.
     pub step: Step,
@@ -178,12 +180,22 @@ impl Change {
         Self::of(None, after, now, attempts, refunds)
     }
 
-    /// From `before`, as it was read, to `after`. Only attempts and refunds that differ are written; what it moves is
-    /// booked in the ledger at `now`.
+    /// From `before`, as it was read, to `after`. Only attempts and refunds that differ are
+    /// written; what it moves is booked in the ledger at `now`.
     #[must_use]
     pub fn update(before: &Aggregate, after: Aggregate, now: Timestamp) -> Self {
-        let attempts = after.attempts.iter().filter(|a| !before.attempts.contains(a)).cloned().collect();
-        let refunds = after.refunds.iter().filter(|r| !before.refunds.contains(r)).cloned().collect();
+        let attempts = after
+            .attempts
+            .iter()
+            .filter(|a| !before.attempts.contains(a))
+            .cloned()
+            .collect();
+        let refunds = after
+            .refunds
+            .iter()
+            .filter(|r| !before.refunds.contains(r))
+            .cloned()
+            .collect();
         Self::of(Some(before), after, now, attempts, refunds)
     }
 

@@ -1,11 +1,12 @@
-//! The ways to the database, and the only manner in which they are used: nothing waits for an answer without an end, and
-//! a connection that may not be what it seems is never used again.
+//! The ways to the database, and the only manner in which they are used: nothing waits for an
+//! answer without an end, and a connection that may not be what it seems is never used again.
 //!
-//! Connections fail without saying so. A server that has gone leaves a socket that takes bytes and answers nothing; a
-//! session that began read-only stays so after the server is mended; SQLite ends a transaction by itself when the disk is
-//! full, its driver goes on counting it, and every later "commit" would end a savepoint of a transaction that never ends.
-//! So each use has a limit, each doubtful error retires all connections that exist at that moment, and SQLite itself has
-//! to tell that it commits whatever is said to be committed.
+//! Connections fail without saying so. A server that has gone leaves a socket that takes bytes and
+//! answers nothing; a session that began read-only stays so after the server is mended; SQLite ends
+//! a transaction by itself when the disk is full, its driver goes on counting it, and every later
+//! "commit" would end a savepoint of a transaction that never ends. So each use has a limit, each
+//! doubtful error retires all connections that exist at that moment, and SQLite itself has to tell
+//! that it commits whatever is said to be committed.
 
 mod errors;
 mod pool;
@@ -17,8 +18,8 @@ use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use sea_orm::{
-    ConnectOptions, ConnectionTrait, DbBackend, DbErr, ExecResult, IsolationLevel, QueryResult, SqliteTransactionMode,
-    Statement, TransactionOptions, TransactionTrait as _,
+    ConnectOptions, ConnectionTrait, DbBackend, DbErr, ExecResult, IsolationLevel, QueryResult,
+    SqliteTransactionMode, Statement, TransactionOptions, TransactionTrait as _,
 };
 
 use self::errors::no_answer;
@@ -43,7 +44,11 @@ pub(super) struct Db {
 
 impl Db {
     /// Opens the database at `url`. No use of a connection takes longer than `patience`.
-    pub(super) async fn open(url: &str, connections: u32, patience: Duration) -> Result<Self, DbErr> {
+    pub(super) async fn open(
+        url: &str,
+        connections: u32,
+        patience: Duration,
+    ) -> Result<Self, DbErr> {
         let options = |connections: u32| {
             let mut options = ConnectOptions::new(url);
             options.max_connections(connections);
@@ -55,10 +60,18 @@ impl Db {
             let write = Pool::open(options(1), patience, Role::SqliteWriter, seat.clone()).await?;
             let readers = connections.saturating_sub(1).max(1);
             let read = Pool::open(options(readers), patience, Role::SqliteReader, seat).await?;
-            return Ok(Self { backend: DbBackend::Sqlite, read, write });
+            return Ok(Self {
+                backend: DbBackend::Sqlite,
+                read,
+                write,
+            });
         }
         let all = Pool::open(options(connections), patience, Role::Postgres, None).await?;
-        Ok(Self { backend: DbBackend::Postgres, read: Arc::clone(&all), write: all })
+        Ok(Self {
+            backend: DbBackend::Postgres,
+            read: Arc::clone(&all),
+            write: all,
+        })
     }
 
     /// Which kind of database it is.
@@ -68,7 +81,10 @@ impl Db {
 
     /// Whether SQLite has found its file damaged.
     pub(super) fn is_damaged(&self) -> bool {
-        self.write.seat.as_ref().is_some_and(|seat| seat.is_damaged())
+        self.write
+            .seat
+            .as_ref()
+            .is_some_and(|seat| seat.is_damaged())
     }
 
     /// The embedded database's file is not this gateway's any more.
@@ -78,15 +94,31 @@ impl Db {
 
     /// Begins a transaction that writes.
     pub(super) async fn write(&self) -> Result<Tx, DbErr> {
-        // One that only turns into a writing one fails at once on SQLite, whatever the busy timeout.
+        // One that only turns into a writing one fails at once on SQLite, whatever the busy
+        // timeout.
         let mode = Some(SqliteTransactionMode::Immediate);
-        self.begin(&self.write, TransactionOptions { sqlite_transaction_mode: mode, ..Default::default() }).await
+        self.begin(
+            &self.write,
+            TransactionOptions {
+                sqlite_transaction_mode: mode,
+                ..Default::default()
+            },
+        )
+        .await
     }
 
     /// Begins a transaction whose statements all see what the first one saw. SQLite knows no other.
     pub(super) async fn snapshot(&self) -> Result<Tx, DbErr> {
-        let isolation_level = (self.backend == DbBackend::Postgres).then_some(IsolationLevel::RepeatableRead);
-        self.begin(&self.read, TransactionOptions { isolation_level, ..Default::default() }).await
+        let isolation_level =
+            (self.backend == DbBackend::Postgres).then_some(IsolationLevel::RepeatableRead);
+        self.begin(
+            &self.read,
+            TransactionOptions {
+                isolation_level,
+                ..Default::default()
+            },
+        )
+        .await
     }
 
     async fn begin(&self, pool: &Arc<Pool>, options: TransactionOptions) -> Result<Tx, DbErr> {
@@ -96,7 +128,12 @@ impl Db {
         if let Some(seat) = pool.seat.as_ref().filter(|_| witness) {
             seat.has_its_log()?;
         }
-        Ok(Tx { inner, pool: Arc::clone(pool), has_failed: AtomicBool::new(false), witness })
+        Ok(Tx {
+            inner,
+            pool: Arc::clone(pool),
+            has_failed: AtomicBool::new(false),
+            witness,
+        })
     }
 
     /// Closes all connections that can be closed; SQLite writes its log back.
@@ -106,12 +143,18 @@ impl Db {
             self.read.current().close().await?;
             self.write.current().close().await
         };
-        tokio::time::timeout(CLOSE_TIMEOUT, closing).await.unwrap_or_else(|_| Err(no_answer(CLOSE_TIMEOUT)))
+        tokio::time::timeout(CLOSE_TIMEOUT, closing)
+            .await
+            .unwrap_or_else(|_| Err(no_answer(CLOSE_TIMEOUT)))
     }
 
     fn pool_for(&self, sql: &str) -> &Pool {
         let reads = ["SELECT", "WITH", "PRAGMA", "EXPLAIN"];
-        if reads.iter().any(|word| sql.trim_start().starts_with(word)) { &self.read } else { &self.write }
+        if reads.iter().any(|word| sql.trim_start().starts_with(word)) {
+            &self.read
+        } else {
+            &self.write
+        }
     }
 }
 

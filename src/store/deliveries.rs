@@ -1,10 +1,12 @@
-//! What becomes of each event at each receiver. The rows are the jobs: an event waits until its deliveries are made
-//! ([`Store::fan_out`]), a delivery until it is received or given up. `next_try_at` is when it is due; whoever claims
-//! it moves that to the end of its lease, and `fence` tells a worker that woke up too late from its successor.
+//! What becomes of each event at each receiver. The rows are the jobs: an event waits until its
+//! deliveries are made ([`Store::fan_out`]), a delivery until it is received or given up.
+//! `next_try_at` is when it is due; whoever claims it moves that to the end of its lease, and
+//! `fence` tells a worker that woke up too late from its successor.
 //!
-//! An event's deliveries are made apart from the payment's commit, which so reads and writes nothing more than the
-//! event itself; one that is not made yet is found in the row, whatever dies in between. A delivery's id is made of
-//! the event's and the receiver's, so that making it twice makes it once.
+//! An event's deliveries are made apart from the payment's commit, which so reads and writes
+//! nothing more than the event itself; one that is not made yet is found in the row, whatever dies
+//! in between. A delivery's id is made of the event's and the receiver's, so that making it twice
+//! makes it once.
 
 use std::collections::{HashMap, HashSet};
 
@@ -12,8 +14,8 @@ use sea_orm::sea_query::{
     Expr, ExprTrait as _, IntoColumnRef as _, LockBehavior, LockType, OnConflict, Query, SimpleExpr,
 };
 use sea_orm::{
-    ColumnTrait as _, DbErr, EntityTrait as _, FromQueryResult as _, Iterable as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, Statement,
+    ColumnTrait as _, DbErr, EntityTrait as _, FromQueryResult as _, Iterable as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, Statement,
 };
 
 use super::Store;
@@ -31,17 +33,16 @@ const CLOCKS_DIFFER_S: i64 = 2 * 86_400;
 /// What removed rows of one statement at most.
 const PRUNED_AT_ONCE: u64 = 1_000;
 
-/// Lanes with something that waits, each with its earliest time. Jumps from lane to lane through an index: a lane
-/// with a million waiting rows costs as much as one with a single row.
-const LANES: &str = "WITH RECURSIVE lanes(lane) AS (\
-    SELECT MIN(lane) FROM deliveries WHERE next_try_at IS NOT NULL \
-    UNION ALL \
-    SELECT (SELECT MIN(d.lane) FROM deliveries d WHERE d.next_try_at IS NOT NULL AND d.lane > lanes.lane) \
-    FROM lanes WHERE lanes.lane IS NOT NULL) \
-    SELECT lane, (SELECT MIN(d.next_try_at) FROM deliveries d \
-    WHERE d.next_try_at IS NOT NULL AND d.lane = lanes.lane) AS due, \
-    (SELECT d.merchant_id || CASE WHEN d.livemode THEN ' live' ELSE ' test' END FROM deliveries d WHERE d.next_try_at IS NOT NULL AND d.lane = lanes.lane LIMIT 1) AS owner \
-    FROM lanes WHERE lane IS NOT NULL";
+/// Lanes with something that waits, each with its earliest time. Jumps from lane to lane through an
+/// index: a lane with a million waiting rows costs as much as one with a single row.
+const LANES: &str = "WITH RECURSIVE lanes(lane) AS (SELECT MIN(lane) FROM deliveries WHERE \
+                     next_try_at IS NOT NULL UNION ALL SELECT (SELECT MIN(d.lane) FROM deliveries \
+                     d WHERE d.next_try_at IS NOT NULL AND d.lane > lanes.lane) FROM lanes WHERE \
+                     lanes.lane IS NOT NULL) SELECT lane, (SELECT MIN(d.next_try_at) FROM \
+                     deliveries d WHERE d.next_try_at IS NOT NULL AND d.lane = lanes.lane) AS due, \
+                     (SELECT d.merchant_id || CASE WHEN d.livemode THEN ' live' ELSE ' test' END \
+                     FROM deliveries d WHERE d.next_try_at IS NOT NULL AND d.lane = lanes.lane \
+                     LIMIT 1) AS owner FROM lanes WHERE lane IS NOT NULL";
 
 /// Which events a list shows, newest first.
 #[derive(Debug, Clone, Default)]
@@ -94,12 +95,18 @@ pub struct Failing {
 }
 
 impl Store {
-    /// Makes the deliveries of up to `limit` events that have none yet, and returns how many events that were.
-    /// `before_commit` is called at the last moment at which nothing is written: a drill kills the process there.
+    /// Makes the deliveries of up to `limit` events that have none yet, and returns how many events
+    /// that were. `before_commit` is called at the last moment at which nothing is written: a drill
+    /// kills the process there.
     ///
     /// # Errors
     /// The database's.
-    pub async fn fan_out(&self, now: Timestamp, limit: u64, before_commit: fn()) -> Result<usize, DbErr> {
+    pub async fn fan_out(
+        &self,
+        now: Timestamp,
+        limit: u64,
+        before_commit: fn(),
+    ) -> Result<usize, DbErr> {
         let waiting = event::Entity::find().filter(event::Column::FanOutAt.is_not_null());
         // Mostly there is nothing: then nobody's lock on the database is waited for.
         if waiting
@@ -119,11 +126,18 @@ impl Store {
         if self.is_postgres() {
             waiting = waiting.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
         }
-        let mut events: Vec<EventRow> = waiting.clone().all(&tx).await?.into_iter().map(EventRow::from).collect();
+        let mut events: Vec<EventRow> = waiting
+            .clone()
+            .all(&tx)
+            .await?
+            .into_iter()
+            .map(EventRow::from)
+            .collect();
         // Whoever has made most of what waits does not make the others wait behind all of it.
         if let Some(crowd) = most_of(&events, limit) {
-            let is_another =
-                event::Column::MerchantId.ne(&crowd.merchant).or(event::Column::Livemode.ne(crowd.is_live()));
+            let is_another = event::Column::MerchantId
+                .ne(&crowd.merchant)
+                .or(event::Column::Livemode.ne(crowd.is_live()));
             let others = waiting.filter(is_another).limit(limit);
             let known: HashSet<String> = events.iter().map(|event| event.id.clone()).collect();
             let others = others.all(&tx).await?.into_iter().map(EventRow::from);
@@ -133,8 +147,9 @@ impl Store {
         let notify_urls = notify_urls(&tx, &events).await?;
         let mut rows = Vec::new();
         for event in &events {
-            // An endpoint that was made later has not asked for what was before. Clocks may have been wrong when either was
-            // made: better one that it has not asked for than one that nobody is told of.
+            // An endpoint that was made later has not asked for what was before. Clocks may have
+            // been wrong when either was made: better one that it has not asked for than one that
+            // nobody is told of.
             let theirs = endpoints.iter().filter(|e| {
                 e.owner == event.owner
                     && e.created_at <= event.created_at.plus_s(CLOCKS_DIFFER_S)
@@ -172,10 +187,14 @@ impl Store {
         lanes.retain(|lane| lane.due <= now.0);
         lanes.sort_by_key(|lane| lane.due);
         // Nobody's, when the last of them was received between two looks.
-        Ok(lanes.into_iter().map(|lane| (lane.lane, lane.owner.unwrap_or_default())).collect())
+        Ok(lanes
+            .into_iter()
+            .map(|lane| (lane.lane, lane.owner.unwrap_or_default()))
+            .collect())
     }
 
-    /// Takes deliveries that are due, at most so many of each lane, and leases them until `lease_until`.
+    /// Takes deliveries that are due, at most so many of each lane, and leases them until
+    /// `lease_until`.
     ///
     /// # Errors
     /// The database's.
@@ -201,7 +220,10 @@ impl Store {
             return Ok(Vec::new());
         }
         let mut due = Query::select();
-        due.column(C::Id).from(delivery::Entity).cond_where(C::Id.is_in(ids)).cond_where(C::NextTryAt.lte(now.0));
+        due.column(C::Id)
+            .from(delivery::Entity)
+            .cond_where(C::Id.is_in(ids))
+            .cond_where(C::NextTryAt.lte(now.0));
         if self.is_postgres() {
             due.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
         }
@@ -214,13 +236,15 @@ impl Store {
         rows.into_iter().map(DeliveryRow::try_from).collect()
     }
 
-    /// Writes what came of tries, in one commit: each row as it is given here, unless somebody has claimed it since.
+    /// Writes what came of tries, in one commit: each row as it is given here, unless somebody has
+    /// claimed it since.
     ///
     /// # Errors
     /// The database's; nothing is written then.
     pub async fn record_tries(&self, tried: &[DeliveryRow]) -> Result<(), DbErr> {
         let tx = self.db.write().await?;
-        let stored: SimpleExpr = Expr::col((delivery::Entity, delivery::Column::Fence).into_column_ref());
+        let stored: SimpleExpr =
+            Expr::col((delivery::Entity, delivery::Column::Fence).into_column_ref());
         let own: SimpleExpr = Expr::col(("excluded", delivery::Column::Fence).into_column_ref());
         let mine = OnConflict::column(delivery::Column::Id)
             .update_columns(delivery::Column::iter().filter(|c| !matches!(c, delivery::Column::Id)))
@@ -244,7 +268,11 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn failing_endpoints(&self, _: AllOwners, then: Timestamp) -> Result<Vec<Failing>, DbErr> {
+    pub async fn failing_endpoints(
+        &self,
+        _: AllOwners,
+        then: Timestamp,
+    ) -> Result<Vec<Failing>, DbErr> {
         let rows = endpoint::Entity::find()
             .filter(endpoint::Column::FailingSince.lte(then.0))
             .filter(endpoint::Column::DisabledReason.is_null())
@@ -254,24 +282,43 @@ impl Store {
             .into_iter()
             .filter_map(|m| {
                 let since = m.failing_since.map(Timestamp)?;
-                Some(Failing { endpoint_id: m.id, owner: Owner::of(m.merchant_id, m.livemode), since })
+                Some(Failing {
+                    endpoint_id: m.id,
+                    owner: Owner::of(m.merchant_id, m.livemode),
+                    since,
+                })
             })
             .collect())
     }
 
-    /// Sends these events to a receiver, whether it has had them or not: a new delivery, or the old one from the
-    /// beginning. Whoever is sending it now does not decide any more what becomes of it.
+    /// Sends these events to a receiver, whether it has had them or not: a new delivery, or the old
+    /// one from the beginning. Whoever is sending it now does not decide any more what becomes of
+    /// it.
     ///
     /// # Errors
     /// The database's.
-    pub async fn deliver_again(&self, to: &[(&EventRow, Receiver<'_>)], now: Timestamp) -> Result<(), DbErr> {
+    pub async fn deliver_again(
+        &self,
+        to: &[(&EventRow, Receiver<'_>)],
+        now: Timestamp,
+    ) -> Result<(), DbErr> {
         use delivery::Column as C;
         let fence: SimpleExpr = Expr::col((delivery::Entity, C::Fence).into_column_ref());
         let from_the_beginning = OnConflict::column(C::Id)
-            .update_columns([C::Status, C::Tries, C::NextTryAt, C::Url, C::Lane, C::DeliveredAt])
+            .update_columns([
+                C::Status,
+                C::Tries,
+                C::NextTryAt,
+                C::Url,
+                C::Lane,
+                C::DeliveredAt,
+            ])
             .value(C::Fence, fence.add(1))
             .to_owned();
-        let rows = to.iter().map(|(event, receiver)| new_row(event, *receiver, now)).collect();
+        let rows = to
+            .iter()
+            .map(|(event, receiver)| new_row(event, *receiver, now))
+            .collect();
         let tx = self.db.write().await?;
         insert(&tx, rows, &from_the_beginning).await?;
         tx.commit().await
@@ -298,10 +345,16 @@ impl Store {
             .into_tuple()
             .one(&self.db)
             .await?;
-        Ok(delivery.flatten().into_iter().chain(event.flatten()).min().map(Timestamp))
+        Ok(delivery
+            .flatten()
+            .into_iter()
+            .chain(event.flatten())
+            .min()
+            .map(Timestamp))
     }
 
-    /// Forgets deliveries that ended, and tries, from before `then`; some of them at a time. Events stay.
+    /// Forgets deliveries that ended, and tries, from before `then`; some of them at a time. Events
+    /// stay.
     ///
     /// # Errors
     /// The database's.
@@ -312,7 +365,10 @@ impl Store {
             .cond_where(delivery::Column::CreatedAt.lt(then.0))
             .cond_where(delivery::Column::NextTryAt.is_null())
             .limit(PRUNED_AT_ONCE);
-        delivery::Entity::delete_many().filter(delivery::Column::Id.in_subquery(old)).exec(&self.db).await?;
+        delivery::Entity::delete_many()
+            .filter(delivery::Column::Id.in_subquery(old))
+            .exec(&self.db)
+            .await?;
         let mut old = Query::select();
         old.column(delivery_try::Column::DeliveryId)
             .from(delivery_try::Entity)
@@ -330,7 +386,9 @@ impl Store {
 /// The owner of more than half of a full batch.
 fn most_of(events: &[EventRow], limit: u64) -> Option<Owner> {
     let mut by_owner: HashMap<&Owner, u64> = HashMap::new();
-    events.iter().for_each(|event| *by_owner.entry(&event.owner).or_default() += 1);
+    events
+        .iter()
+        .for_each(|event| *by_owner.entry(&event.owner).or_default() += 1);
     let is_full = by_owner.values().sum::<u64>() >= limit;
     let most = by_owner.into_iter().max_by_key(|(_, count)| *count)?;
     (is_full && most.1 > limit / 2).then(|| most.0.clone())
@@ -347,7 +405,8 @@ async fn enabled_endpoints(tx: &Tx, events: &[EventRow]) -> Result<Vec<EndpointR
     rows.into_iter().map(EndpointRow::try_from).collect()
 }
 
-/// The `notify_url`s of these events' payments, but for those that have answered that they want no more.
+/// The `notify_url`s of these events' payments, but for those that have answered that they want no
+/// more.
 async fn notify_urls(tx: &Tx, events: &[EventRow]) -> Result<HashMap<String, String>, DbErr> {
     let payments: HashSet<&String> = events.iter().map(|event| &event.payment_id).collect();
     let with_url: Vec<(String, Option<String>)> = payment::Entity::find()
@@ -358,7 +417,10 @@ async fn notify_urls(tx: &Tx, events: &[EventRow]) -> Result<HashMap<String, Str
         .into_tuple()
         .all(tx)
         .await?;
-    let mut urls: HashMap<String, String> = with_url.into_iter().filter_map(|(id, url)| Some((id, url?))).collect();
+    let mut urls: HashMap<String, String> = with_url
+        .into_iter()
+        .filter_map(|(id, url)| Some((id, url?)))
+        .collect();
     if urls.is_empty() {
         return Ok(urls);
     }
@@ -379,14 +441,23 @@ async fn notify_urls(tx: &Tx, events: &[EventRow]) -> Result<HashMap<String, Str
 fn new_row(event: &EventRow, receiver: Receiver<'_>, now: Timestamp) -> delivery::ActiveModel {
     let (endpoint_id, url, lane) = match receiver {
         Receiver::Endpoint(id) => (Some(id.to_owned()), None, id.to_owned()),
-        // A shop with a `notify_url` for each payment is one receiver all the same: scheme, host and port.
+        // A shop with a `notify_url` for each payment is one receiver all the same: scheme, host
+        // and port.
         Receiver::NotifyUrl(url) => {
             let origin: Vec<&str> = url.split('/').take(3).collect();
-            (None, Some(url.to_owned()), format!("{} {}", event.owner, origin.join("/")))
+            (
+                None,
+                Some(url.to_owned()),
+                format!("{} {}", event.owner, origin.join("/")),
+            )
         }
     };
     row(&DeliveryRow {
-        id: format!("{}_{}", event.id, endpoint_id.as_deref().unwrap_or("notify_url")),
+        id: format!(
+            "{}_{}",
+            event.id,
+            endpoint_id.as_deref().unwrap_or("notify_url")
+        ),
         event_id: event.id.clone(),
         owner: event.owner.clone(),
         payment_id: event.payment_id.clone(),
@@ -403,7 +474,11 @@ fn new_row(event: &EventRow, receiver: Receiver<'_>, now: Timestamp) -> delivery
     })
 }
 
-async fn insert(tx: &Tx, rows: Vec<delivery::ActiveModel>, on_conflict: &OnConflict) -> Result<(), DbErr> {
+async fn insert(
+    tx: &Tx,
+    rows: Vec<delivery::ActiveModel>,
+    on_conflict: &OnConflict,
+) -> Result<(), DbErr> {
     for rows in rows.chunks(ROWS_AT_ONCE) {
         delivery::Entity::insert_many(rows.to_vec())
             .on_conflict(on_conflict.clone())
@@ -413,8 +488,8 @@ async fn insert(tx: &Tx, rows: Vec<delivery::ActiveModel>, on_conflict: &OnConfl
     Ok(())
 }
 
-/// The newest claim of each delivery: one statement must not meet a row twice. In the order of their ids, in which
-/// everybody locks rows.
+/// The newest claim of each delivery: one statement must not meet a row twice. In the order of
+/// their ids, in which everybody locks rows.
 fn latest(tried: &[DeliveryRow]) -> Vec<&DeliveryRow> {
     let mut rows: Vec<&DeliveryRow> = tried.iter().collect();
     rows.sort_by(|a, b| (&a.id, b.fence).cmp(&(&b.id, a.fence)));
@@ -422,12 +497,14 @@ fn latest(tried: &[DeliveryRow]) -> Vec<&DeliveryRow> {
     rows
 }
 
-/// Tries that were answered with 410 and have not been stopped or begun anew meanwhile: who has enabled an endpoint again
-/// has not heard what one says of before.
+/// Tries that were answered with 410 and have not been stopped or begun anew meanwhile: who has
+/// enabled an endpoint again has not heard what one says of before.
 async fn gone<'a>(tx: &Tx, tried: &'a [DeliveryRow]) -> Result<Vec<&'a DeliveryRow>, DbErr> {
     use delivery::Column as C;
-    let mut gone: Vec<&DeliveryRow> =
-        tried.iter().filter(|row| row.last.as_ref().is_some_and(|last| last.end == End::Gone)).collect();
+    let mut gone: Vec<&DeliveryRow> = tried
+        .iter()
+        .filter(|row| row.last.as_ref().is_some_and(|last| last.end == End::Gone))
+        .collect();
     if gone.is_empty() {
         return Ok(gone);
     }
@@ -441,14 +518,21 @@ async fn gone<'a>(tx: &Tx, tried: &'a [DeliveryRow]) -> Result<Vec<&'a DeliveryR
     Ok(gone)
 }
 
-/// Who answered 410 gets no more: an endpoint is disabled, and of a payment's own address nothing waits any longer.
+/// Who answered 410 gets no more: an endpoint is disabled, and of a payment's own address nothing
+/// waits any longer.
 async fn stop_for_the_gone(tx: &Tx, gone: &[&DeliveryRow]) -> Result<(), DbErr> {
     for row in gone {
         match &row.endpoint_id {
             Some(id) => {
                 endpoint::Entity::update_many()
-                    .col_expr(endpoint::Column::DisabledReason, Expr::value(End::Gone.to_string()))
-                    .col_expr(endpoint::Column::Version, Expr::col(endpoint::Column::Version).add(1))
+                    .col_expr(
+                        endpoint::Column::DisabledReason,
+                        Expr::value(End::Gone.to_string()),
+                    )
+                    .col_expr(
+                        endpoint::Column::Version,
+                        Expr::col(endpoint::Column::Version).add(1),
+                    )
                     .filter(endpoint::Column::Id.eq(id))
                     .filter(endpoint::Column::DisabledReason.is_null())
                     .exec(tx)
@@ -457,7 +541,10 @@ async fn stop_for_the_gone(tx: &Tx, gone: &[&DeliveryRow]) -> Result<(), DbErr> 
             }
             None => {
                 delivery::Entity::update_many()
-                    .col_expr(delivery::Column::Status, Expr::value(State::Stopped.to_string()))
+                    .col_expr(
+                        delivery::Column::Status,
+                        Expr::value(State::Stopped.to_string()),
+                    )
                     .col_expr(delivery::Column::NextTryAt, Expr::value(None::<i64>))
                     .filter(delivery::Column::PaymentId.eq(&row.payment_id))
                     .filter(delivery::Column::EndpointId.is_null())
@@ -476,7 +563,9 @@ async fn note_health(tx: &Tx, tried: &[DeliveryRow]) -> Result<(), DbErr> {
     let mut well: HashSet<&String> = HashSet::new();
     let mut failing: HashMap<&String, i64> = HashMap::new();
     for row in tried {
-        let (Some(id), Some(last)) = (&row.endpoint_id, &row.last) else { continue };
+        let (Some(id), Some(last)) = (&row.endpoint_id, &row.last) else {
+            continue;
+        };
         match last.end {
             End::Delivered => drop(well.insert(id)),
             // Nobody has tried.

@@ -1,9 +1,11 @@
-//! What merchants read about events and their deliveries. Every read names the owner, that of a cursor's row too.
+//! What merchants read about events and their deliveries. Every read names the owner, that of a
+//! cursor's row too.
 
 use std::collections::HashMap;
 
 use sea_orm::{
-    ColumnTrait as _, Condition, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, Condition, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
 };
 
 use super::Store;
@@ -18,12 +20,22 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn events_by_id(&self, _: AllOwners, ids: Vec<String>) -> Result<HashMap<String, EventRow>, DbErr> {
+    pub async fn events_by_id(
+        &self,
+        _: AllOwners,
+        ids: Vec<String>,
+    ) -> Result<HashMap<String, EventRow>, DbErr> {
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
-        let rows = event::Entity::find().filter(event::Column::Id.is_in(ids)).all(&self.db).await?;
-        Ok(rows.into_iter().map(|m| (m.id.clone(), EventRow::from(m))).collect())
+        let rows = event::Entity::find()
+            .filter(event::Column::Id.is_in(ids))
+            .all(&self.db)
+            .await?;
+        Ok(rows
+            .into_iter()
+            .map(|m| (m.id.clone(), EventRow::from(m)))
+            .collect())
     }
 
     /// An owner's event.
@@ -43,7 +55,11 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn events(&self, owner: &Owner, filter: &EventFilter) -> Result<Vec<EventRow>, DbErr> {
+    pub async fn events(
+        &self,
+        owner: &Owner,
+        filter: &EventFilter,
+    ) -> Result<Vec<EventRow>, DbErr> {
         use event::Column as C;
         // A payment has few, and one owner.
         let mut query = match &filter.payment_id {
@@ -60,15 +76,25 @@ impl Store {
             query = query.filter(C::CreatedAt.gte(from.0));
         }
         if let Some(after) = &filter.starting_after {
-            let Some(last) = self.event_of(owner, after).await? else { return Ok(Vec::new()) };
-            query = query.filter(older_than([C::CreatedAt, C::Id], [last.created_at.0.into(), last.id.into()]));
+            let Some(last) = self.event_of(owner, after).await? else {
+                return Ok(Vec::new());
+            };
+            query = query.filter(older_than(
+                [C::CreatedAt, C::Id],
+                [last.created_at.0.into(), last.id.into()],
+            ));
         }
-        let rows = query.order_by_desc(C::CreatedAt).order_by_desc(C::Id).limit(filter.limit).all(&self.db).await?;
+        let rows = query
+            .order_by_desc(C::CreatedAt)
+            .order_by_desc(C::Id)
+            .limit(filter.limit)
+            .all(&self.db)
+            .await?;
         Ok(rows.into_iter().map(EventRow::from).collect())
     }
 
-    /// Up to `limit` of an owner's events from `since` on, oldest first, after the one that `after` names by its
-    /// time and id; only of these kinds, if there are any.
+    /// Up to `limit` of an owner's events from `since` on, oldest first, after the one that `after`
+    /// names by its time and id; only of these kinds, if there are any.
     ///
     /// # Errors
     /// The database's.
@@ -91,7 +117,12 @@ impl Store {
         if let Some((at, id)) = after {
             query = query.filter(newer_than([C::CreatedAt, C::Id], [at.0.into(), id.into()]));
         }
-        let rows = query.order_by_asc(C::CreatedAt).order_by_asc(C::Id).limit(limit).all(&self.db).await?;
+        let rows = query
+            .order_by_asc(C::CreatedAt)
+            .order_by_asc(C::Id)
+            .limit(limit)
+            .all(&self.db)
+            .await?;
         Ok(rows.into_iter().map(EventRow::from).collect())
     }
 
@@ -99,7 +130,11 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn deliveries(&self, owner: &Owner, filter: &DeliveryFilter) -> Result<Vec<DeliveryRow>, DbErr> {
+    pub async fn deliveries(
+        &self,
+        owner: &Owner,
+        filter: &DeliveryFilter,
+    ) -> Result<Vec<DeliveryRow>, DbErr> {
         use delivery::Column as C;
         // An event has few, and an endpoint has one owner.
         let mut query = match (&filter.event_id, &filter.endpoint_id) {
@@ -108,12 +143,17 @@ impl Store {
                 .filter(C::EndpointId.eq(endpoint_id))
                 .filter(beside("merchant_id", owner.merchant.as_str())),
             (Some(event_id), endpoint_id) => {
-                let Some(event) = self.event_of(owner, event_id).await? else { return Ok(Vec::new()) };
+                let Some(event) = self.event_of(owner, event_id).await? else {
+                    return Ok(Vec::new());
+                };
                 delivery::Entity::find()
                     .filter(C::PaymentId.eq(event.payment_id))
                     .filter(C::EventId.eq(event_id))
                     .filter(beside("merchant_id", owner.merchant.as_str()))
-                    .filter(Condition::all().add_option(endpoint_id.as_deref().map(|id| beside("endpoint_id", id))))
+                    .filter(
+                        Condition::all()
+                            .add_option(endpoint_id.as_deref().map(|id| beside("endpoint_id", id))),
+                    )
             }
         };
         query = query.filter(C::Livemode.eq(owner.is_live()));
@@ -121,10 +161,20 @@ impl Store {
             query = query.filter(is(self.db.backend(), C::Status, status.to_string()));
         }
         if let Some(after) = &filter.starting_after {
-            let Some(last) = self.delivery_of(owner, after).await? else { return Ok(Vec::new()) };
-            query = query.filter(older_than([C::CreatedAt, C::Id], [last.created_at.0.into(), last.id.into()]));
+            let Some(last) = self.delivery_of(owner, after).await? else {
+                return Ok(Vec::new());
+            };
+            query = query.filter(older_than(
+                [C::CreatedAt, C::Id],
+                [last.created_at.0.into(), last.id.into()],
+            ));
         }
-        let rows = query.order_by_desc(C::CreatedAt).order_by_desc(C::Id).limit(filter.limit).all(&self.db).await?;
+        let rows = query
+            .order_by_desc(C::CreatedAt)
+            .order_by_desc(C::Id)
+            .limit(filter.limit)
+            .all(&self.db)
+            .await?;
         rows.into_iter().map(DeliveryRow::try_from).collect()
     }
 

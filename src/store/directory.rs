@@ -1,10 +1,10 @@
-//! Who uses the installation: merchants, API keys, accounts, routing rules. Read rarely and kept in memory by
-//! [`crate::directory`]; written by people.
+//! Who uses the installation: merchants, API keys, accounts, routing rules. Read rarely and kept in
+//! memory by [`crate::directory`]; written by people.
 
 use sea_orm::sea_query::{Expr, OnConflict, Query};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, DbErr, EntityTrait as _, IntoActiveModel as _, NotSet, QueryFilter as _,
-    QueryOrder as _, QuerySelect as _, Select, SqlErr,
+    ActiveModelTrait as _, ColumnTrait as _, DbErr, EntityTrait as _, IntoActiveModel as _, NotSet,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _, Select, SqlErr,
 };
 
 use super::Store;
@@ -90,18 +90,24 @@ impl From<account::Model> for AccountRow {
 }
 
 impl Store {
-    /// A fact about this installation, made now if it was never made. Two gateways that ask together get the same.
+    /// A fact about this installation, made now if it was never made. Two gateways that ask
+    /// together get the same.
     ///
     /// # Errors
     /// The database's.
     pub async fn installation(&self, name: &str, value_if_new: &str) -> Result<String, DbErr> {
-        let row = installation::Model { name: name.to_owned(), value: value_if_new.to_owned() };
+        let row = installation::Model {
+            name: name.to_owned(),
+            value: value_if_new.to_owned(),
+        };
         installation::Entity::insert(row.into_active_model().reset_all())
             .on_conflict(OnConflict::new().do_nothing().to_owned())
             .exec_without_returning(&self.db)
             .await?;
         let stored = installation::Entity::find_by_id(name).one(&self.db).await?;
-        stored.map(|row| row.value).ok_or_else(|| DbErr::RecordNotFound(format!("installation {name}")))
+        stored
+            .map(|row| row.value)
+            .ok_or_else(|| DbErr::RecordNotFound(format!("installation {name}")))
     }
 
     /// A fact about this installation, if it was ever made.
@@ -109,7 +115,10 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn installation_fact(&self, name: &str) -> Result<Option<String>, DbErr> {
-        Ok(installation::Entity::find_by_id(name).one(&self.db).await?.map(|row| row.value))
+        Ok(installation::Entity::find_by_id(name)
+            .one(&self.db)
+            .await?
+            .map(|row| row.value))
     }
 
     /// Sets a fact about this installation.
@@ -117,10 +126,15 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn set_installation(&self, name: &str, value: &str) -> Result<(), DbErr> {
-        let row = installation::Model { name: name.to_owned(), value: value.to_owned() };
+        let row = installation::Model {
+            name: name.to_owned(),
+            value: value.to_owned(),
+        };
         installation::Entity::insert(row.into_active_model().reset_all())
             .on_conflict(
-                OnConflict::column(installation::Column::Name).update_column(installation::Column::Value).to_owned(),
+                OnConflict::column(installation::Column::Name)
+                    .update_column(installation::Column::Value)
+                    .to_owned(),
             )
             .exec_without_returning(&self.db)
             .await?;
@@ -132,13 +146,22 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn merchant(&self, name: &str, id: &str, now: Timestamp) -> Result<String, DbErr> {
-        let row = merchant::Model { id: id.to_owned(), name: name.to_owned(), created_at: now.0 };
+        let row = merchant::Model {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            created_at: now.0,
+        };
         merchant::Entity::insert(row.into_active_model().reset_all())
             .on_conflict(OnConflict::new().do_nothing().to_owned())
             .exec_without_returning(&self.db)
             .await?;
-        let stored = merchant::Entity::find().filter(merchant::Column::Name.eq(name)).one(&self.db).await?;
-        stored.map(|row| row.id).ok_or_else(|| DbErr::RecordNotFound(format!("merchant {name}")))
+        let stored = merchant::Entity::find()
+            .filter(merchant::Column::Name.eq(name))
+            .one(&self.db)
+            .await?;
+        stored
+            .map(|row| row.id)
+            .ok_or_else(|| DbErr::RecordNotFound(format!("merchant {name}")))
     }
 
     /// Every merchant: id and name.
@@ -146,7 +169,10 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn merchants(&self) -> Result<Vec<(String, String)>, DbErr> {
-        let rows = merchant::Entity::find().order_by_asc(merchant::Column::CreatedAt).all(&self.db).await?;
+        let rows = merchant::Entity::find()
+            .order_by_asc(merchant::Column::CreatedAt)
+            .all(&self.db)
+            .await?;
         Ok(rows.into_iter().map(|row| (row.id, row.name)).collect())
     }
 
@@ -211,9 +237,14 @@ impl Store {
             created_at: new.created_at.0,
             terms: new.terms.clone(),
         };
-        match account::Entity::insert(row.into_active_model().reset_all()).exec_without_returning(&self.db).await {
+        match account::Entity::insert(row.into_active_model().reset_all())
+            .exec_without_returning(&self.db)
+            .await
+        {
             Ok(_) => Ok(true),
-            Err(e) if matches!(e.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) => Ok(false),
+            Err(e) if matches!(e.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) => {
+                Ok(false)
+            }
             Err(e) => Err(e),
         }
     }
@@ -227,7 +258,10 @@ impl Store {
             .col_expr(account::Column::Name, Expr::value(row.name.clone()))
             .col_expr(account::Column::Disabled, Expr::value(row.disabled))
             .col_expr(account::Column::FeeBps, Expr::value(row.fee_bps))
-            .col_expr(account::Column::Credentials, Expr::value(row.credentials.clone()))
+            .col_expr(
+                account::Column::Credentials,
+                Expr::value(row.credentials.clone()),
+            )
             .col_expr(account::Column::Terms, Expr::value(row.terms.clone()))
             .filter(account::Column::Id.eq(&row.id))
             .exec(&self.db)
@@ -239,10 +273,21 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn set_account_aside(&self, id: &str, until: Option<Timestamp>, reason: &str) -> Result<(), DbErr> {
+    pub async fn set_account_aside(
+        &self,
+        id: &str,
+        until: Option<Timestamp>,
+        reason: &str,
+    ) -> Result<(), DbErr> {
         account::Entity::update_many()
-            .col_expr(account::Column::SetAsideUntil, Expr::value(until.map(|t| t.0)))
-            .col_expr(account::Column::SetAsideReason, Expr::value(until.map(|_| reason.to_owned())))
+            .col_expr(
+                account::Column::SetAsideUntil,
+                Expr::value(until.map(|t| t.0)),
+            )
+            .col_expr(
+                account::Column::SetAsideReason,
+                Expr::value(until.map(|_| reason.to_owned())),
+            )
             .filter(account::Column::Id.eq(id))
             .exec(&self.db)
             .await?;
@@ -254,18 +299,31 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn routings(&self, _: AllOwners) -> Result<Vec<(Owner, RoutingRow)>, DbErr> {
-        // A version is stored after the one before it, so the newest one has the largest number of all.
+        // A version is stored after the one before it, so the newest one has the largest number of
+        // all.
         let newest = Query::select()
             .expr(routing::Column::Seq.max())
             .from(routing::Entity)
             .group_by_col(routing::Column::MerchantId)
             .group_by_col(routing::Column::Livemode)
             .to_owned();
-        let rows = routing::Entity::find().filter(routing::Column::Seq.in_subquery(newest)).all(&self.db).await?;
-        Ok(rows.into_iter().map(|m| (Owner::of(m.merchant_id.clone(), m.livemode), RoutingRow::from(m))).collect())
+        let rows = routing::Entity::find()
+            .filter(routing::Column::Seq.in_subquery(newest))
+            .all(&self.db)
+            .await?;
+        Ok(rows
+            .into_iter()
+            .map(|m| {
+                (
+                    Owner::of(m.merchant_id.clone(), m.livemode),
+                    RoutingRow::from(m),
+                )
+            })
+            .collect())
     }
 
-    /// The versions of an owner's routing, newest first, only those before a version if one is given.
+    /// The versions of an owner's routing, newest first, only those before a version if one is
+    /// given.
     ///
     /// # Errors
     /// The database's.
@@ -279,7 +337,11 @@ impl Store {
         if let Some(before) = before {
             query = query.filter(routing::Column::Version.lt(before));
         }
-        let rows = query.order_by_desc(routing::Column::Version).limit(limit).all(&self.db).await?;
+        let rows = query
+            .order_by_desc(routing::Column::Version)
+            .limit(limit)
+            .all(&self.db)
+            .await?;
         Ok(rows.into_iter().map(RoutingRow::from).collect())
     }
 
@@ -287,12 +349,20 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn routing_version(&self, owner: &Owner, version: i32) -> Result<Option<RoutingRow>, DbErr> {
-        let row = routings_of(owner).filter(routing::Column::Version.eq(version)).one(&self.db).await?;
+    pub async fn routing_version(
+        &self,
+        owner: &Owner,
+        version: i32,
+    ) -> Result<Option<RoutingRow>, DbErr> {
+        let row = routings_of(owner)
+            .filter(routing::Column::Version.eq(version))
+            .one(&self.db)
+            .await?;
         Ok(row.map(RoutingRow::from))
     }
 
-    /// Stores the next version of an owner's routing. `false` when somebody else made that version first.
+    /// Stores the next version of an owner's routing. `false` when somebody else made that version
+    /// first.
     ///
     /// # Errors
     /// The database's.
@@ -307,9 +377,14 @@ impl Store {
             changed_at: sea_orm::Set(new.changed_at.0),
             restored_from: sea_orm::Set(new.restored_from),
         };
-        match routing::Entity::insert(row).exec_without_returning(&self.db).await {
+        match routing::Entity::insert(row)
+            .exec_without_returning(&self.db)
+            .await
+        {
             Ok(_) => Ok(true),
-            Err(e) if matches!(e.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) => Ok(false),
+            Err(e) if matches!(e.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) => {
+                Ok(false)
+            }
             Err(e) => Err(e),
         }
     }

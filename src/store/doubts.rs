@@ -1,5 +1,5 @@
-//! What is in doubt, by its age, and what needs a person, by kind: counted for metrics, in the shape that metrics have.
-//! Reads only; which attempts are in doubt is said in `backlog`.
+//! What is in doubt, by its age, and what needs a person, by kind: counted for metrics, in the
+//! shape that metrics have. Reads only; which attempts are in doubt is said in `backlog`.
 
 use providers::provider::ProviderName;
 use sea_orm::sea_query::{Expr, ExprTrait as _};
@@ -12,8 +12,9 @@ use super::rows::word;
 use crate::domain::{Mode, Timestamp};
 
 impl Store {
-    /// How many attempts of each provider in a mode are in doubt for longer than each of these ages, in seconds: charges since
-    /// they were begun, offers since their deadline. An offer is in doubt when its deadline was before `overdue`.
+    /// How many attempts of each provider in a mode are in doubt for longer than each of these
+    /// ages, in seconds: charges since they were begun, offers since their deadline. An offer is in
+    /// doubt when its deadline was before `overdue`.
     ///
     /// # Errors
     /// The database's.
@@ -27,7 +28,9 @@ impl Store {
         let since = format!("CASE WHEN {CHARGED} THEN started_at ELSE offer_deadline END");
         let older = |age_s: i64| {
             let before = now.plus_s(-age_s).0;
-            Expr::cust(format!("SUM(CASE WHEN {since} < {before} THEN 1 ELSE 0 END)"))
+            Expr::cust(format!(
+                "SUM(CASE WHEN {since} < {before} THEN 1 ELSE 0 END)"
+            ))
         };
         let [a, b, c, d] = ages_s.map(older);
         let rows: Vec<(String, i64, i64, i64, i64)> = attempt::Entity::find()
@@ -66,6 +69,9 @@ impl Store {
             .into_tuple()
             .all(&self.db)
             .await?;
-        Ok(rows.into_iter().map(|(kind, count)| (kind, u64::try_from(count).unwrap_or(0))).collect())
+        Ok(rows
+            .into_iter()
+            .map(|(kind, count)| (kind, u64::try_from(count).unwrap_or(0)))
+            .collect())
     }
 }

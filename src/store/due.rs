@@ -3,8 +3,8 @@
 use providers::ProviderName;
 use sea_orm::sea_query::{Expr, ExprTrait as _, LockBehavior, LockType, Query, SimpleExpr};
 use sea_orm::{
-    ColumnTrait as _, Condition, DbErr, EntityTrait as _, FromQueryResult, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, Statement,
+    ColumnTrait as _, Condition, DbErr, EntityTrait as _, FromQueryResult, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, Statement,
 };
 use strum::IntoEnumIterator as _;
 
@@ -13,7 +13,8 @@ use super::entity::payment as table;
 use super::rows::number;
 use crate::domain::{AllOwners, Owner, Timestamp, Urgency};
 
-/// Whom the work for a payment will ask: it shares places with all that asks the same one. `None`: nobody knows yet.
+/// Whom the work for a payment will ask: it shares places with all that asks the same one. `None`:
+/// nobody knows yet.
 pub type Lane = Option<ProviderName>;
 
 /// A payment that is due, and that nobody works on.
@@ -39,12 +40,20 @@ pub struct LeftAhead {
 }
 
 impl Store {
-    /// What is due, of each lane and each urgency up to `each`, the longest waiting first. Nothing is claimed by that.
+    /// What is due, of each lane and each urgency up to `each`, the longest waiting first. Nothing
+    /// is claimed by that.
     ///
     /// # Errors
     /// The database's.
-    pub async fn due(&self, now: Timestamp, lanes: &[Lane], each: u64) -> Result<Vec<DuePayment>, DbErr> {
-        let classes = lanes.iter().flat_map(|lane| Urgency::iter().map(move |urgency| (*lane, urgency)));
+    pub async fn due(
+        &self,
+        now: Timestamp,
+        lanes: &[Lane],
+        each: u64,
+    ) -> Result<Vec<DuePayment>, DbErr> {
+        let classes = lanes
+            .iter()
+            .flat_map(|lane| Urgency::iter().map(move |urgency| (*lane, urgency)));
         let walk = |lane, urgency, mark| {
             let due = due_in(lane, urgency, mark);
             format!("{due} ORDER BY next_check_at LIMIT {mark}2")
@@ -52,8 +61,9 @@ impl Store {
         self.find_due(now, each, classes.collect(), walk).await
     }
 
-    /// Up to `limit` of what is due of one lane and urgency, of each owner the longest waiting before the second of
-    /// anybody: one who has thousands does not hide the others. Reads all that is due there.
+    /// Up to `limit` of what is due of one lane and urgency, of each owner the longest waiting
+    /// before the second of anybody: one who has thousands does not hide the others. Reads all that
+    /// is due there.
     ///
     /// # Errors
     /// The database's.
@@ -66,17 +76,18 @@ impl Store {
     ) -> Result<Vec<DuePayment>, DbErr> {
         let walk = |lane, urgency, mark| {
             format!(
-                "SELECT id, merchant_id, livemode, due_provider, urgency FROM (SELECT *, ROW_NUMBER() OVER \
-                 (PARTITION BY merchant_id, livemode ORDER BY next_check_at) AS turn FROM ({}) AS due) AS ranked \
-                 WHERE turn <= {mark}2 ORDER BY turn, next_check_at LIMIT {mark}2",
+                "SELECT id, merchant_id, livemode, due_provider, urgency FROM (SELECT *, \
+                ROW_NUMBER() OVER (PARTITION BY merchant_id, livemode ORDER BY next_check_at) AS \
+                turn FROM ({}) AS due) AS ranked WHERE turn <= {mark}2 ORDER BY turn, \
+                next_check_at LIMIT {mark}2",
                 due_in(lane, urgency, mark),
             )
         };
         self.find_due(now, limit, vec![(lane, urgency)], walk).await
     }
 
-    /// One statement of a walk for each class. Only classes and names of providers are written into it: there are few
-    /// such texts.
+    /// One statement of a walk for each class. Only classes and names of providers are written into
+    /// it: there are few such texts.
     async fn find_due(
         &self,
         now: Timestamp,
@@ -100,7 +111,8 @@ impl Store {
         let sql = walks.collect::<Vec<_>>().join(" UNION ALL ");
         let each = i64::try_from(each).unwrap_or(i64::MAX);
 
-        let statement = Statement::from_sql_and_values(self.db.backend(), sql, [now.0.into(), each.into()]);
+        let statement =
+            Statement::from_sql_and_values(self.db.backend(), sql, [now.0.into(), each.into()]);
         let found = Row::find_by_statement(statement).all(&self.db).await?;
         Ok(found
             .into_iter()
@@ -113,12 +125,18 @@ impl Store {
             .collect())
     }
 
-    /// Leases those of these payments until `lease_until` that are due and free: nobody else gets them meanwhile.
-    /// Returns which. The lease is an arrangement between workers; what keeps money right is the version.
+    /// Leases those of these payments until `lease_until` that are due and free: nobody else gets
+    /// them meanwhile. Returns which. The lease is an arrangement between workers; what keeps money
+    /// right is the version.
     ///
     /// # Errors
     /// The database's.
-    pub async fn claim(&self, ids: Vec<String>, now: Timestamp, lease_until: Timestamp) -> Result<Vec<String>, DbErr> {
+    pub async fn claim(
+        &self,
+        ids: Vec<String>,
+        now: Timestamp,
+        lease_until: Timestamp,
+    ) -> Result<Vec<String>, DbErr> {
         if ids.is_empty() {
             return Ok(ids);
         }
@@ -131,12 +149,18 @@ impl Store {
         self.lease(due, lease_until).await
     }
 
-    /// The rule `resolve_oldest_first`: takes up to `limit` payments that are due, oldest first, whoever is asked.
+    /// The rule `resolve_oldest_first`: takes up to `limit` payments that are due, oldest first,
+    /// whoever is asked.
     ///
     /// # Errors
     /// The database's.
     #[cfg(feature = "testing")]
-    pub async fn claim_oldest(&self, now: Timestamp, lease_until: Timestamp, limit: u64) -> Result<Vec<String>, DbErr> {
+    pub async fn claim_oldest(
+        &self,
+        now: Timestamp,
+        lease_until: Timestamp,
+        limit: u64,
+    ) -> Result<Vec<String>, DbErr> {
         let mut due = Query::select();
         due.column(table::Column::Id)
             .from(table::Entity)
@@ -163,8 +187,8 @@ impl Store {
         Ok(rows.into_iter().map(|row| row.id).collect())
     }
 
-    /// Payments that wait for something, and whose rows were written at a time after `then`, which is ahead: all time was
-    /// set back since. Up to `limit` of them.
+    /// Payments that wait for something, and whose rows were written at a time after `then`, which
+    /// is ahead: all time was set back since. Up to `limit` of them.
     ///
     /// # Errors
     /// The database's.
@@ -180,8 +204,8 @@ impl Store {
             .await
     }
 
-    /// Takes back by how far all time was set back what waits for its next try: deliveries of webhooks, messages of alerts.
-    /// At worst one comes a little early.
+    /// Takes back by how far all time was set back what waits for its next try: deliveries of
+    /// webhooks, messages of alerts. At worst one comes a little early.
     ///
     /// # Errors
     /// The database's.
@@ -192,20 +216,26 @@ impl Store {
             Expr::case(earlier.clone().gt(now.0), earlier).finally(now.0)
         };
         delivery::Entity::update_many()
-            .col_expr(delivery::Column::NextTryAt, back(Expr::col(delivery::Column::NextTryAt)).into())
+            .col_expr(
+                delivery::Column::NextTryAt,
+                back(Expr::col(delivery::Column::NextTryAt)).into(),
+            )
             .filter(delivery::Column::NextTryAt.gt(now.0))
             .exec(&self.db)
             .await?;
         alert::Entity::update_many()
-            .col_expr(alert::Column::NextTryAt, back(Expr::col(alert::Column::NextTryAt)).into())
+            .col_expr(
+                alert::Column::NextTryAt,
+                back(Expr::col(alert::Column::NextTryAt)).into(),
+            )
             .filter(alert::Column::NextTryAt.gt(now.0))
             .exec(&self.db)
             .await?;
         Ok(())
     }
 
-    /// Every attempt that is to be asked about some time is asked about now: after a restore nobody knows what has become of
-    /// it meanwhile.
+    /// Every attempt that is to be asked about some time is asked about now: after a restore nobody
+    /// knows what has become of it meanwhile.
     ///
     /// # Errors
     /// The database's.
@@ -249,7 +279,9 @@ impl Store {
 }
 
 fn free(now: Timestamp) -> Condition {
-    Condition::any().add(table::Column::LeaseUntil.is_null()).add(table::Column::LeaseUntil.lte(now.0))
+    Condition::any()
+        .add(table::Column::LeaseUntil.is_null())
+        .add(table::Column::LeaseUntil.lte(now.0))
 }
 
 /// What is due in a class: a short walk through the index `payments_urgent`.

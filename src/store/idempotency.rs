@@ -1,13 +1,16 @@
-//! Idempotency keys: which request made what, and what it was answered. Truth lives here, never in a cache.
+//! Idempotency keys: which request made what, and what it was answered. Truth lives here, never in
+//! a cache.
 //!
-//! A key belongs to an owner. The table's primary key has no mode, since a gateway of the version before, which may work
-//! beside this one for the length of a rolling restart, claims keys by it. So the mode is part of the stored operation:
-//! `test:payments` in test mode, `payments` for real money, as it always was. The migration has renamed the rows of test
-//! payments. What can still lie under the plain name in test mode was written by such a gateway meanwhile; it is found as
-//! well (`key_is`), and on PostgreSQL a trigger refuses to claim a test key beside it, so that a request repeated to
-//! either gateway finds its payment. For real money both versions use one name and one primary key: never two payments.
-//! The other way round, a test key claimed here is unknown to the gateway before; what it makes of it meets the order
-//! number's guard. A live key that such a gateway has given to a test payment is refused as used for another request.
+//! A key belongs to an owner. The table's primary key has no mode, since a gateway of the version
+//! before, which may work beside this one for the length of a rolling restart, claims keys by it.
+//! So the mode is part of the stored operation: `test:payments` in test mode, `payments` for real
+//! money, as it always was. The migration has renamed the rows of test payments. What can still lie
+//! under the plain name in test mode was written by such a gateway meanwhile; it is found as well
+//! (`key_is`), and on PostgreSQL a trigger refuses to claim a test key beside it, so that a request
+//! repeated to either gateway finds its payment. For real money both versions use one name and one
+//! primary key: never two payments. The other way round, a test key claimed here is unknown to the
+//! gateway before; what it makes of it meets the order number's guard. A live key that such a
+//! gateway has given to a test payment is refused as used for another request.
 
 use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, QueryFilter as _};
@@ -38,32 +41,53 @@ impl Store {
         find(&self.db, scope).await
     }
 
-    /// What is stored under a key, and its payment as it was at the same moment: a payment that nobody works on any
-    /// more is then never seen without the answer that was written together with that.
+    /// What is stored under a key, and its payment as it was at the same moment: a payment that
+    /// nobody works on any more is then never seen without the answer that was written together
+    /// with that.
     ///
     /// # Errors
     /// The database's.
-    pub async fn key_with_payment(&self, scope: &KeyScope) -> Result<Option<(StoredKey, Aggregate)>, DbErr> {
+    pub async fn key_with_payment(
+        &self,
+        scope: &KeyScope,
+    ) -> Result<Option<(StoredKey, Aggregate)>, DbErr> {
         let snapshot = self.db.snapshot().await?;
-        let Some(stored) = find(&snapshot, scope).await? else { return Ok(None) };
-        let found = payments::find(&snapshot, payment::Entity::find_by_id(&stored.payment_id)).await?.pop();
+        let Some(stored) = find(&snapshot, scope).await? else {
+            return Ok(None);
+        };
+        let found = payments::find(&snapshot, payment::Entity::find_by_id(&stored.payment_id))
+            .await?
+            .pop();
         snapshot.commit().await?;
         let gone = || DbErr::RecordNotFound(format!("payment {}", stored.payment_id));
         let aggregate = found.ok_or_else(gone)?;
         Ok(Some((stored, aggregate)))
     }
 
-    /// Stores the answer of a key whose payment has already been written, and returns the one that stands: the first one
-    /// stays.
+    /// Stores the answer of a key whose payment has already been written, and returns the one that
+    /// stands: the first one stays.
     ///
     /// # Errors
     /// The database's.
-    pub async fn answer_key(&self, scope: &KeyScope, answer: StoredAnswer) -> Result<StoredAnswer, DbErr> {
+    pub async fn answer_key(
+        &self,
+        scope: &KeyScope,
+        answer: StoredAnswer,
+    ) -> Result<StoredAnswer, DbErr> {
         let stored = table::Entity::update_many()
-            .col_expr(table::Column::AnswerStatus, Expr::value(i32::from(answer.status)))
+            .col_expr(
+                table::Column::AnswerStatus,
+                Expr::value(i32::from(answer.status)),
+            )
             .col_expr(table::Column::AnswerBody, Expr::value(answer.body.clone()))
-            .col_expr(table::Column::AnsweredState, Expr::value(answer.state.clone()))
-            .col_expr(table::Column::AnsweredAttempt, Expr::value(answer.attempt_id.clone()))
+            .col_expr(
+                table::Column::AnsweredState,
+                Expr::value(answer.state.clone()),
+            )
+            .col_expr(
+                table::Column::AnsweredAttempt,
+                Expr::value(answer.attempt_id.clone()),
+            )
             .filter(key_is(scope))
             .filter(table::Column::AnswerStatus.is_null())
             .exec(&self.db)
@@ -71,7 +95,9 @@ impl Store {
         if stored.rows_affected > 0 {
             return Ok(answer);
         }
-        let first = find(&self.db, scope).await?.and_then(|stored| stored.answer);
+        let first = find(&self.db, scope)
+            .await?
+            .and_then(|stored| stored.answer);
         Ok(first.unwrap_or(answer))
     }
 }
@@ -80,12 +106,14 @@ async fn find(db: &impl ConnectionTrait, scope: &KeyScope) -> Result<Option<Stor
     let row = table::Entity::find().filter(key_is(scope)).one(db).await?;
     Ok(row.map(|m| StoredKey {
         answer: match (m.answer_status, m.answer_body, m.answered_state) {
-            (Some(status), Some(body), Some(state)) => u16::try_from(status).ok().map(|status| StoredAnswer {
-                status,
-                body,
-                state,
-                attempt_id: m.answered_attempt,
-            }),
+            (Some(status), Some(body), Some(state)) => {
+                u16::try_from(status).ok().map(|status| StoredAnswer {
+                    status,
+                    body,
+                    state,
+                    attempt_id: m.answered_attempt,
+                })
+            }
             (None, _, _) | (_, None, _) | (_, _, None) => None,
         },
         key: Key {

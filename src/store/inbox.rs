@@ -13,9 +13,16 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn has_notification(&self, account_id: &str, notification_id: &str) -> Result<bool, DbErr> {
+    pub async fn has_notification(
+        &self,
+        account_id: &str,
+        notification_id: &str,
+    ) -> Result<bool, DbErr> {
         let key = (account_id.to_owned(), notification_id.to_owned());
-        Ok(notification::Entity::find_by_id(key).one(&self.db).await?.is_some())
+        Ok(notification::Entity::find_by_id(key)
+            .one(&self.db)
+            .await?
+            .is_some())
     }
 
     /// Keeps a genuine notification that changes no payment. Keeping it again changes nothing.

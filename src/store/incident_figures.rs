@@ -1,5 +1,5 @@
-//! What an incident meant for payments, read from their own rows: nothing is counted on the way, so nothing can be
-//! counted wrong, and the figures go on becoming true after the incident is over.
+//! What an incident meant for payments, read from their own rows: nothing is counted on the way, so
+//! nothing can be counted wrong, and the figures go on becoming true after the incident is over.
 
 use sea_orm::{DbErr, FromQueryResult, Statement, Value};
 
@@ -9,7 +9,8 @@ use super::incidents::IncidentRow;
 use crate::domain::incident::Subject;
 use crate::domain::{Timestamp, Whose};
 
-/// Attempts that failed for technical reasons, written as in the index `attempts_failed`, order and all.
+/// Attempts that failed for technical reasons, written as in the index `attempts_failed`, order and
+/// all.
 const FAILED: &str = "outcome IN ('not_sent', 'refused_provider', 'refused_account', 'unknown')";
 /// Attempts that led somewhere.
 const LED: &str = "outcome IN ('accepted', 'captured', 'waiting')";
@@ -71,9 +72,17 @@ impl Sql {
     /// Attempts `a` over what the incident is about; `None` when it is about no route.
     fn there(&mut self, subject: &Subject) -> Option<String> {
         let provider = format!("a.provider = {}", self.bind(subject.provider()?.as_str()));
-        let flow = subject.flow().map(|flow| format!(" AND a.flow = {}", self.bind(flow.to_string())));
-        let account = subject.account().map(|id| format!(" AND a.account_id = {}", self.bind(id)));
-        Some(format!("{provider}{}{}", flow.unwrap_or_default(), account.unwrap_or_default()))
+        let flow = subject
+            .flow()
+            .map(|flow| format!(" AND a.flow = {}", self.bind(flow.to_string())));
+        let account = subject
+            .account()
+            .map(|id| format!(" AND a.account_id = {}", self.bind(id)));
+        Some(format!(
+            "{provider}{}{}",
+            flow.unwrap_or_default(),
+            account.unwrap_or_default()
+        ))
     }
 
     /// A filter for payments `p` of these owners.
@@ -105,16 +114,16 @@ impl Sql {
         };
         let (from, to) = (self.bind(from.0), self.bind(to.0));
         Some(format!(
-            "SELECT p.id AS id FROM payments p WHERE p.round > 0 AND p.created_at BETWEEN {from} AND {to}{could} \
-             UNION SELECT p.id AS id FROM payments p WHERE p.parked_at IS NOT NULL \
-             AND p.parked_at BETWEEN {from} AND {to}{could}"
+            "SELECT p.id AS id FROM payments p WHERE p.round > 0 AND p.created_at BETWEEN {from} \
+            AND {to}{could} UNION SELECT p.id AS id FROM payments p WHERE p.parked_at IS NOT NULL \
+            AND p.parked_at BETWEEN {from} AND {to}{could}"
         ))
     }
 }
 
 impl Store {
-    /// What an incident has meant for payments so far: for everybody's in a mode, or for one owner's. An offer is in doubt
-    /// when its deadline was before `overdue`.
+    /// What an incident has meant for payments so far: for everybody's in a mode, or for one
+    /// owner's. An offer is in doubt when its deadline was before `overdue`.
     ///
     /// # Errors
     /// The database's.
@@ -128,7 +137,9 @@ impl Store {
         let from = incident.began_at.plus_ms(-LEAD_MS);
         let to = incident.closed_at.unwrap_or(now).max(from);
         let payments = self.payments_met(incident, whose, from, to).await?;
-        let attempts = self.attempts_met(incident, whose, from, to, overdue).await?;
+        let attempts = self
+            .attempts_met(incident, whose, from, to, overdue)
+            .await?;
         Ok(Figures {
             failed_attempts: attempts.as_ref().map_or(0, |a| a.failed_attempts),
             affected: payments.as_ref().map_or(0, |p| p.affected),
@@ -167,14 +178,13 @@ impl Store {
         let elsewhere = there.map_or_else(String::new, |there| format!(" AND NOT ({there})"));
         let owned = sql.owned(whose);
         let text = format!(
-            "WITH met AS ({}) SELECT COUNT(*) AS affected, \
-             COUNT(CASE WHEN EXISTS (SELECT 1 FROM attempts a WHERE a.payment_id = p.id AND a.{LED}{elsewhere}) \
-             THEN 1 END) AS switched, \
-             COUNT(CASE WHEN p.parked_at IS NOT NULL OR p.round > 0 THEN 1 END) AS parked, \
-             COUNT(CASE WHEN p.status = 'succeeded' THEN 1 END) AS recovered, \
-             COUNT(CASE WHEN p.status = 'failed' THEN 1 END) AS failed, \
-             COUNT(CASE WHEN p.status IN ('expired', 'canceled') THEN 1 END) AS expired \
-             FROM payments p WHERE p.id IN (SELECT id FROM met){owned}",
+            "WITH met AS ({}) SELECT COUNT(*) AS affected, COUNT(CASE WHEN EXISTS (SELECT 1 FROM \
+            attempts a WHERE a.payment_id = p.id AND a.{LED}{elsewhere}) THEN 1 END) AS switched, \
+            COUNT(CASE WHEN p.parked_at IS NOT NULL OR p.round > 0 THEN 1 END) AS parked, \
+            COUNT(CASE WHEN p.status = 'succeeded' THEN 1 END) AS recovered, COUNT(CASE WHEN \
+            p.status = 'failed' THEN 1 END) AS failed, COUNT(CASE WHEN p.status IN ('expired', \
+            'canceled') THEN 1 END) AS expired FROM payments p WHERE p.id IN (SELECT id FROM \
+            met){owned}",
             met.join(" UNION ")
         );
         self.one::<Payments>(text, sql).await
@@ -191,14 +201,20 @@ impl Store {
         let mut sql = Sql::default();
         let there = match incident.subject {
             // What waits was in no attempt, but its older attempts may be in doubt.
-            Subject::Parked | Subject::Webhooks | Subject::Redis | Subject::WorkList => return Ok(None),
-            Subject::Provider(..) | Subject::Route(..) | Subject::Account(..) | Subject::InDoubt(_) => {
-                sql.there(&incident.subject)
+            Subject::Parked | Subject::Webhooks | Subject::Redis | Subject::WorkList => {
+                return Ok(None);
             }
+            Subject::Provider(..)
+            | Subject::Route(..)
+            | Subject::Account(..)
+            | Subject::InDoubt(_) => sql.there(&incident.subject),
         };
         let Some(there) = there else { return Ok(None) };
         let (from, to) = (sql.bind(from.0), sql.bind(to.0));
-        let doubt = format!("a.{IN_DOUBT} AND (a.{CHARGED} OR a.offer_deadline < {})", sql.bind(overdue.0));
+        let doubt = format!(
+            "a.{IN_DOUBT} AND (a.{CHARGED} OR a.offer_deadline < {})",
+            sql.bind(overdue.0)
+        );
         let owned = sql.owned(whose);
         let text = format!(
             "SELECT COUNT(*) AS failed_attempts, COUNT(CASE WHEN {doubt} THEN 1 END) AS in_doubt, \

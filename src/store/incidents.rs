@@ -1,11 +1,11 @@
-//! Incidents: rows that survive whoever wrote them, one open one for each subject over all gateways. Every change is a
-//! compare-and-set of the version, and makes its entry of the timeline in the same transaction: of many gateways
-//! that see the same, one writes it down.
+//! Incidents: rows that survive whoever wrote them, one open one for each subject over all
+//! gateways. Every change is a compare-and-set of the version, and makes its entry of the timeline
+//! in the same transaction: of many gateways that see the same, one writes it down.
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, Condition, DbErr, EntityTrait as _, IntoActiveModel as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ActiveModelTrait as _, ColumnTrait as _, Condition, DbErr, EntityTrait as _,
+    IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 use serde_json::Value;
 
@@ -140,7 +140,11 @@ fn row(i: &IncidentRow) -> incident::ActiveModel {
 /// Rows that this version cannot read belong to another one: they are left to it.
 fn readable(rows: Vec<incident::Model>) -> Vec<IncidentRow> {
     let read = rows.into_iter().map(IncidentRow::try_from);
-    read.filter_map(|row| row.inspect_err(|error| tracing::warn!(%error, "an incident is left out")).ok()).collect()
+    read.filter_map(|row| {
+        row.inspect_err(|error| tracing::warn!(%error, "an incident is left out"))
+            .ok()
+    })
+    .collect()
 }
 
 impl Store {
@@ -163,7 +167,8 @@ impl Store {
         Ok(true)
     }
 
-    /// Changes an incident that lasts, if it is still as it was read. True: it was this that changed it.
+    /// Changes an incident that lasts, if it is still as it was read. True: it was this that
+    /// changed it.
     ///
     /// # Errors
     /// The database's.
@@ -181,9 +186,10 @@ impl Store {
             .filter(C::Version.eq(before.version))
             .filter(C::ClosedAt.is_null());
         let (update, entry) = match change {
-            IncidentChange::Moved(phase) => {
-                (update.col_expr(C::Phase, Expr::value(phase.to_string())), before.phase.entry_of(phase))
-            }
+            IncidentChange::Moved(phase) => (
+                update.col_expr(C::Phase, Expr::value(phase.to_string())),
+                before.phase.entry_of(phase),
+            ),
             IncidentChange::Raised(cause, phase) => {
                 let severity = before.severity.max(cause.severity());
                 let update = update
@@ -195,13 +201,18 @@ impl Store {
             }
             IncidentChange::Reminded => {
                 let update = update
-                    .col_expr(C::Reminders, Expr::value(before.reminders.saturating_add(1)))
+                    .col_expr(
+                        C::Reminders,
+                        Expr::value(before.reminders.saturating_add(1)),
+                    )
                     .col_expr(C::RemindedAt, Expr::value(now.0));
                 (update, None)
             }
             // Nobody may have seen the trouble since it was read.
             IncidentChange::Closed => (
-                update.col_expr(C::ClosedAt, Expr::value(now.0)).filter(C::Beats.eq(before.beats)),
+                update
+                    .col_expr(C::ClosedAt, Expr::value(now.0))
+                    .filter(C::Beats.eq(before.beats)),
                 Some(Entry::Closed),
             ),
         };
@@ -236,7 +247,11 @@ impl Store {
     pub async fn incidents_since(&self, then: Timestamp) -> Result<Vec<IncidentRow>, DbErr> {
         use incident::Column as C;
         let rows = incident::Entity::find()
-            .filter(Condition::any().add(C::ClosedAt.is_null()).add(C::ClosedAt.gte(then.0)))
+            .filter(
+                Condition::any()
+                    .add(C::ClosedAt.is_null())
+                    .add(C::ClosedAt.gte(then.0)),
+            )
             // Whatever there is no room for, what lasts is there.
             .order_by_desc(C::ClosedAt.is_null())
             .order_by_desc(C::OpenedAt)
@@ -277,10 +292,20 @@ impl Store {
             None => {}
         }
         if let Some(after) = &filter.starting_after {
-            let Some(last) = incident::Entity::find_by_id(after).one(&self.db).await? else { return Ok(Vec::new()) };
-            query = query.filter(older_than([C::OpenedAt, C::Id], [last.opened_at.into(), last.id.into()]));
+            let Some(last) = incident::Entity::find_by_id(after).one(&self.db).await? else {
+                return Ok(Vec::new());
+            };
+            query = query.filter(older_than(
+                [C::OpenedAt, C::Id],
+                [last.opened_at.into(), last.id.into()],
+            ));
         }
-        let rows = query.order_by_desc(C::OpenedAt).order_by_desc(C::Id).limit(filter.limit).all(&self.db).await?;
+        let rows = query
+            .order_by_desc(C::OpenedAt)
+            .order_by_desc(C::Id)
+            .limit(filter.limit)
+            .all(&self.db)
+            .await?;
         Ok(readable(rows))
     }
 
@@ -295,7 +320,10 @@ impl Store {
             .all(&self.db)
             .await?;
         let entry = |m: incident_entry::Model| {
-            word("incident_entry", &m.incident_id, "kind", &m.kind).map(|kind| EntryRow { kind, at: Timestamp(m.at) })
+            word("incident_entry", &m.incident_id, "kind", &m.kind).map(|kind| EntryRow {
+                kind,
+                at: Timestamp(m.at),
+            })
         };
         rows.into_iter().map(entry).collect()
     }
@@ -305,15 +333,29 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn usual(&self, subject: &Subject) -> Result<Usual, DbErr> {
-        let row = incident_norm::Entity::find_by_id(subject.to_string()).one(&self.db).await?;
-        Ok(row.map(|m| Usual { mean_ms: m.mean_ms, spread_ms: m.spread_ms, samples: m.samples }).unwrap_or_default())
+        let row = incident_norm::Entity::find_by_id(subject.to_string())
+            .one(&self.db)
+            .await?;
+        Ok(row
+            .map(|m| Usual {
+                mean_ms: m.mean_ms,
+                spread_ms: m.spread_ms,
+                samples: m.samples,
+            })
+            .unwrap_or_default())
     }
 
-    /// Learns one more sample of what is usual; of those that many gateways take, one a minute counts.
+    /// Learns one more sample of what is usual; of those that many gateways take, one a minute
+    /// counts.
     ///
     /// # Errors
     /// The database's.
-    pub async fn learn_usual(&self, subject: &Subject, sample_ms: i64, now: Timestamp) -> Result<(), DbErr> {
+    pub async fn learn_usual(
+        &self,
+        subject: &Subject,
+        sample_ms: i64,
+        now: Timestamp,
+    ) -> Result<(), DbErr> {
         use incident_norm::Column as C;
         let before = self.usual(subject).await?;
         let after = before.learned(sample_ms);
@@ -342,7 +384,14 @@ impl Store {
 }
 
 async fn enter(tx: &Tx, id: &str, version: i32, kind: Entry, at: Timestamp) -> Result<(), DbErr> {
-    let row = incident_entry::Model { incident_id: id.to_owned(), version, kind: kind.to_string(), at: at.0 };
-    incident_entry::Entity::insert(row.into_active_model().reset_all()).exec_without_returning(tx).await?;
+    let row = incident_entry::Model {
+        incident_id: id.to_owned(),
+        version,
+        kind: kind.to_string(),
+        at: at.0,
+    };
+    incident_entry::Entity::insert(row.into_active_model().reset_all())
+        .exec_without_returning(tx)
+        .await?;
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! Looking at a database without touching it: whether its tables are those of this version, and whether what it commits
-//! is safe. Makes no file, no table and no row.
+//! Looking at a database without touching it: whether its tables are those of this version, and
+//! whether what it commits is safe. Makes no file, no table and no row.
 
 use std::time::Duration;
 
@@ -35,14 +35,20 @@ impl Store {
             is_file(&file, url)?;
             if !embedded::is_there(&file)? {
                 let problem = "there is no such file".to_owned();
-                return Err(OpenError::Connect { url: without_password(url), problem });
+                return Err(OpenError::Connect {
+                    url: without_password(url),
+                    problem,
+                });
             }
         }
         connect(url, 1)
             .await?
             .close()
             .await
-            .map_err(|e| OpenError::Connect { url: without_password(url), problem: e.to_string() })?;
+            .map_err(|e| OpenError::Connect {
+                url: without_password(url),
+                problem: e.to_string(),
+            })?;
         Self::connect(url, connections, LOOKING).await
     }
 
@@ -53,9 +59,17 @@ impl Store {
     pub async fn missing_migrations(&self) -> Result<Vec<String>, DbErr> {
         let backend = self.db.backend();
         let sql = "SELECT version FROM seaql_migrations";
-        let rows = self.db.query_all_raw(Statement::from_string(backend, sql)).await?;
-        let there: Vec<String> = rows.iter().map(|row| row.try_get("", "version")).collect::<Result<_, _>>()?;
-        let all = Migrator::migrations().into_iter().map(|migration| migration.name().to_owned());
+        let rows = self
+            .db
+            .query_all_raw(Statement::from_string(backend, sql))
+            .await?;
+        let there: Vec<String> = rows
+            .iter()
+            .map(|row| row.try_get("", "version"))
+            .collect::<Result<_, _>>()?;
+        let all = Migrator::migrations()
+            .into_iter()
+            .map(|migration| migration.name().to_owned());
         Ok(all.filter(|name| !there.contains(name)).collect())
     }
 
@@ -68,13 +82,20 @@ impl Store {
             return Ok(None);
         }
         // Whoever may not see that counts none, and has never counted one.
-        let sql = "SELECT COUNT(*) AS count FROM pg_stat_replication WHERE sync_state IN ('sync', 'quorum')";
-        let row = self.db.query_one_raw(Statement::from_string(self.db.backend(), sql)).await?;
-        let count: i64 = row.ok_or_else(|| DbErr::RecordNotFound("standbys".to_owned()))?.try_get("", "count")?;
+        let sql = "SELECT COUNT(*) AS count FROM pg_stat_replication WHERE sync_state IN ('sync', \
+                   'quorum')";
+        let row = self
+            .db
+            .query_one_raw(Statement::from_string(self.db.backend(), sql))
+            .await?;
+        let count: i64 = row
+            .ok_or_else(|| DbErr::RecordNotFound("standbys".to_owned()))?
+            .try_get("", "count")?;
         Ok(Some(u64::try_from(count).unwrap_or(0)))
     }
 
-    /// How the database keeps what it commits; `None` for SQLite, which is always made to wait for its disk.
+    /// How the database keeps what it commits; `None` for SQLite, which is always made to wait for
+    /// its disk.
     ///
     /// # Errors
     /// The database's.
@@ -84,16 +105,26 @@ impl Store {
         }
         let backend = self.db.backend();
         let sql = "SELECT current_setting('fsync') = 'on' AS fsync, \
-                   current_setting('synchronous_commit') AS synchronous_commit, pg_is_in_recovery() AS is_standby";
-        let row = self.db.query_one_raw(Statement::from_string(backend, sql)).await?;
+                   current_setting('synchronous_commit') AS synchronous_commit, \
+                   pg_is_in_recovery() AS is_standby";
+        let row = self
+            .db
+            .query_one_raw(Statement::from_string(backend, sql))
+            .await?;
         let row = row.ok_or_else(|| DbErr::RecordNotFound("settings".to_owned()))?;
         let sql = "SELECT coalesce(sync_state, 'unknown') AS kind FROM pg_stat_replication";
-        let standbys = self.db.query_all_raw(Statement::from_string(backend, sql)).await?;
+        let standbys = self
+            .db
+            .query_all_raw(Statement::from_string(backend, sql))
+            .await?;
         Ok(Some(Durability {
             fsync: row.try_get("", "fsync")?,
             synchronous_commit: row.try_get("", "synchronous_commit")?,
             is_standby: row.try_get("", "is_standby")?,
-            standbys: standbys.iter().map(|row| row.try_get("", "kind")).collect::<Result<_, _>>()?,
+            standbys: standbys
+                .iter()
+                .map(|row| row.try_get("", "kind"))
+                .collect::<Result<_, _>>()?,
         }))
     }
 }

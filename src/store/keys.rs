@@ -1,10 +1,11 @@
-//! API keys: which there are, made, used and revoked. Whatever lets a key in or out changes the directory's version in
-//! the same transaction: no gateway can miss it because another one died in between.
+//! API keys: which there are, made, used and revoked. Whatever lets a key in or out changes the
+//! directory's version in the same transaction: no gateway can miss it because another one died in
+//! between.
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, Condition, DbErr, EntityTrait as _, IntoActiveModel as _,
-    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ActiveModelTrait as _, ColumnTrait as _, Condition, DbErr, EntityTrait as _,
+    IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 
 use super::Store;
@@ -32,7 +33,8 @@ pub struct KeyRow {
     pub name: Option<String>,
     /// What it may do, separated by blanks.
     pub scopes: String,
-    /// The fingerprint of the first in the chain of keys that made this one; none for what an operator made.
+    /// The fingerprint of the first in the chain of keys that made this one; none for what an
+    /// operator made.
     pub root: Option<String>,
     /// When it was made.
     pub created_at: Timestamp,
@@ -75,8 +77,13 @@ fn of(owner: &Owner) -> Condition {
 
 /// Tells every gateway that something in the directory has changed, as part of what changes it.
 async fn tell(tx: &Tx, version: &str) -> Result<(), DbErr> {
-    let row = installation::Model { name: DIRECTORY_VERSION.to_owned(), value: version.to_owned() };
-    let newest = OnConflict::column(installation::Column::Name).update_column(installation::Column::Value).to_owned();
+    let row = installation::Model {
+        name: DIRECTORY_VERSION.to_owned(),
+        value: version.to_owned(),
+    };
+    let newest = OnConflict::column(installation::Column::Name)
+        .update_column(installation::Column::Value)
+        .to_owned();
     installation::Entity::insert(row.into_active_model().reset_all())
         .on_conflict(newest)
         .exec_without_returning(tx)
@@ -103,13 +110,15 @@ impl Store {
             root: new.root.clone(),
         };
         let tx = self.db.write().await?;
-        api_key::Entity::insert(row.into_active_model().reset_all()).exec_without_returning(&tx).await?;
+        api_key::Entity::insert(row.into_active_model().reset_all())
+            .exec_without_returning(&tx)
+            .await?;
         tell(&tx, version).await?;
         tx.commit().await
     }
 
-    /// Revokes a key, for good; `version` is the directory's next one. Returns its row, or `None` when there is no such
-    /// key among those of `owner`; an operator may revoke anybody's.
+    /// Revokes a key, for good; `version` is the directory's next one. Returns its row, or `None`
+    /// when there is no such key among those of `owner`; an operator may revoke anybody's.
     ///
     /// # Errors
     /// The database's.
@@ -155,7 +164,10 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn keys_in_use(&self, _: AllOwners) -> Result<Vec<KeyRow>, DbErr> {
-        let rows = api_key::Entity::find().filter(api_key::Column::RevokedAt.is_null()).all(&self.db).await?;
+        let rows = api_key::Entity::find()
+            .filter(api_key::Column::RevokedAt.is_null())
+            .all(&self.db)
+            .await?;
         Ok(rows.into_iter().map(KeyRow::from).collect())
     }
 
@@ -164,7 +176,10 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn count_keys_in_use(&self, _: AllOwners) -> Result<u64, DbErr> {
-        api_key::Entity::find().filter(api_key::Column::RevokedAt.is_null()).count(&self.db).await
+        api_key::Entity::find()
+            .filter(api_key::Column::RevokedAt.is_null())
+            .count(&self.db)
+            .await
     }
 
     /// How many of an owner's keys were not revoked.
@@ -172,7 +187,11 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn count_keys_of(&self, owner: &Owner) -> Result<u64, DbErr> {
-        api_key::Entity::find().filter(of(owner)).filter(api_key::Column::RevokedAt.is_null()).count(&self.db).await
+        api_key::Entity::find()
+            .filter(of(owner))
+            .filter(api_key::Column::RevokedAt.is_null())
+            .count(&self.db)
+            .await
     }
 
     /// An owner's keys, revoked ones too, newest first.
@@ -183,9 +202,17 @@ impl Store {
         use api_key::Column as C;
         let mut query = api_key::Entity::find().filter(of(owner));
         if let Some(last) = &filter.starting_after {
-            query = query.filter(older_than([C::CreatedAt, C::Id], [last.created_at.0.into(), last.id.clone().into()]));
+            query = query.filter(older_than(
+                [C::CreatedAt, C::Id],
+                [last.created_at.0.into(), last.id.clone().into()],
+            ));
         }
-        let rows = query.order_by_desc(C::CreatedAt).order_by_desc(C::Id).limit(filter.limit).all(&self.db).await?;
+        let rows = query
+            .order_by_desc(C::CreatedAt)
+            .order_by_desc(C::Id)
+            .limit(filter.limit)
+            .all(&self.db)
+            .await?;
         Ok(rows.into_iter().map(KeyRow::from).collect())
     }
 
@@ -194,19 +221,29 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn key_of(&self, owner: &Owner, id: &str) -> Result<Option<KeyRow>, DbErr> {
-        let row = api_key::Entity::find_by_id(id).filter(of(owner)).one(&self.db).await?;
+        let row = api_key::Entity::find_by_id(id)
+            .filter(of(owner))
+            .one(&self.db)
+            .await?;
         Ok(row.map(KeyRow::from))
     }
 
-    /// The digests of the keys that one person may have: those that came from the key with this fingerprint, and itself.
+    /// The digests of the keys that one person may have: those that came from the key with this
+    /// fingerprint, and itself.
     ///
     /// # Errors
     /// The database's.
     pub async fn kin(&self, owner: &Owner, root: &str) -> Result<Vec<String>, DbErr> {
-        let of_one =
-            Condition::any().add(api_key::Column::Root.eq(root)).add(api_key::Column::Digest.starts_with(root));
+        let of_one = Condition::any()
+            .add(api_key::Column::Root.eq(root))
+            .add(api_key::Column::Digest.starts_with(root));
         let rows = api_key::Entity::find().filter(of(owner)).filter(of_one);
-        Ok(rows.all(&self.db).await?.into_iter().map(|row| row.digest).collect())
+        Ok(rows
+            .all(&self.db)
+            .await?
+            .into_iter()
+            .map(|row| row.digest)
+            .collect())
     }
 
     /// Notes when keys were last used. What another gateway has noted of a later use stays.
@@ -217,7 +254,9 @@ impl Store {
         for part in used.chunks(AT_ONCE) {
             let tx = self.db.write().await?;
             for (id, at) in part {
-                let earlier = api_key::Column::LastUsedAt.is_null().or(api_key::Column::LastUsedAt.lt(at.0));
+                let earlier = api_key::Column::LastUsedAt
+                    .is_null()
+                    .or(api_key::Column::LastUsedAt.lt(at.0));
                 api_key::Entity::update_many()
                     .col_expr(api_key::Column::LastUsedAt, Expr::value(at.0))
                     .filter(api_key::Column::Id.eq(id))

@@ -1,12 +1,14 @@
-//! The ledger's rows: reading entries and sums, opening payments that were there before it, and sealing entries into
-//! blocks. Entries are written by [`super::writer`] with the change that makes them, and never changed: sealing only
-//! notes the block.
+//! The ledger's rows: reading entries and sums, opening payments that were there before it, and
+//! sealing entries into blocks. Entries are written by [`super::writer`] with the change that makes
+//! them, and never changed: sealing only notes the block.
 
-use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict, Order, Query, SelectStatement, UnionType};
+use sea_orm::sea_query::{
+    Expr, ExprTrait as _, OnConflict, Order, Query, SelectStatement, UnionType,
+};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait as _, DbErr, EntityTrait as _,
-    IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _,
-    Select,
+    ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait as _, DbErr,
+    EntityTrait as _, IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _, QueryTrait as _, Select,
 };
 
 use strum::IntoEnumIterator as _;
@@ -66,16 +68,31 @@ pub struct Block {
 }
 
 impl Block {
-    /// The block after `previous` with these entries, given as `(payment, seq, hash)` in the order of the first two.
+    /// The block after `previous` with these entries, given as `(payment, seq, hash)` in the order
+    /// of the first two.
     #[must_use]
-    pub fn after(previous: Option<&Self>, entries: &[(String, i32, String)], now: Timestamp) -> Self {
+    pub fn after(
+        previous: Option<&Self>,
+        entries: &[(String, i32, String)],
+        now: Timestamp,
+    ) -> Self {
         let height = previous.map_or(0, |block| block.height).saturating_add(1);
         let count = i64::try_from(entries.len()).unwrap_or(i64::MAX);
-        let entries_hash =
-            ledger::entries_hash(entries.iter().map(|(id, seq, hash)| (id.as_str(), *seq, hash.as_str())));
+        let entries_hash = ledger::entries_hash(
+            entries
+                .iter()
+                .map(|(id, seq, hash)| (id.as_str(), *seq, hash.as_str())),
+        );
         let previous = previous.map(|block| block.hash.clone()).unwrap_or_default();
         let hash = ledger::block_hash(&previous, height, now, count, &entries_hash);
-        Self { height, entries: count, entries_hash, previous, hash, sealed_at: now }
+        Self {
+            height,
+            entries: count,
+            entries_hash,
+            previous,
+            hash,
+            sealed_at: now,
+        }
     }
 }
 
@@ -129,8 +146,8 @@ impl TryFrom<entry::Model> for Entry {
 }
 
 impl Store {
-    /// An owner's entries, newest first; those of a payment from its last to its first. `after` is the entry that the
-    /// last page ended with.
+    /// An owner's entries, newest first; those of a payment from its last to its first. `after` is
+    /// the entry that the last page ended with.
     ///
     /// # Errors
     /// The database's.
@@ -143,27 +160,45 @@ impl Store {
     ) -> Result<Vec<Entry>, DbErr> {
         use entry::Column as C;
         let older = after.map(|last| {
-            let row = [last.at.0.into(), last.payment_id.clone().into(), last.seq.into()];
+            let row = [
+                last.at.0.into(),
+                last.payment_id.clone().into(),
+                last.seq.into(),
+            ];
             older_than([C::At, C::PaymentId, C::Seq], row)
         });
         let page = |query: Select<entry::Entity>| {
             let query = query.filter(Condition::all().add_option(older.clone()));
-            query.order_by_desc(C::At).order_by_desc(C::PaymentId).order_by_desc(C::Seq).limit(limit)
+            query
+                .order_by_desc(C::At)
+                .order_by_desc(C::PaymentId)
+                .order_by_desc(C::Seq)
+                .limit(limit)
         };
         let is_narrowed = filter.account_id.is_some() || filter.ledger_account.is_some();
         let rows = if filter.payment_id.is_some() || !is_narrowed {
             page(filtered(owner, filter)).all(&self.db).await?
         } else {
             let arms = self.arms(owner, filter).await?;
-            let Some(all) = newest_of(arms.into_iter().map(page).collect(), limit) else { return Ok(Vec::new()) };
-            entry::Entity::find().from_raw_sql(self.db.backend().build(&all)).all(&self.db).await?
+            let Some(all) = newest_of(arms.into_iter().map(page).collect(), limit) else {
+                return Ok(Vec::new());
+            };
+            entry::Entity::find()
+                .from_raw_sql(self.db.backend().build(&all))
+                .all(&self.db)
+                .await?
         };
         rows.into_iter().map(Entry::try_from).collect()
     }
 
-    /// The entries that a filter by accounts lets through, in parts of which each is in order in one index: those of one
-    /// account that debit one ledger account, or credit it. No entry is in two: none debits what it credits.
-    async fn arms(&self, owner: &Owner, filter: &LedgerFilter) -> Result<Vec<Select<entry::Entity>>, DbErr> {
+    /// The entries that a filter by accounts lets through, in parts of which each is in order in
+    /// one index: those of one account that debit one ledger account, or credit it. No entry is in
+    /// two: none debits what it credits.
+    async fn arms(
+        &self,
+        owner: &Owner,
+        filter: &LedgerFilter,
+    ) -> Result<Vec<Select<entry::Entity>>, DbErr> {
         use entry::Column as C;
         let accounts = match &filter.account_id {
             Some(id) => vec![id.clone()],
@@ -171,20 +206,36 @@ impl Store {
         };
         let sides: Vec<(C, LedgerAccount)> = match filter.ledger_account {
             Some(account) => vec![(C::Debit, account), (C::Credit, account)],
-            None => LedgerAccount::iter().map(|account| (C::Debit, account)).collect(),
+            None => LedgerAccount::iter()
+                .map(|account| (C::Debit, account))
+                .collect(),
         };
-        let times = LedgerFilter { from: filter.from, until: filter.until, ..LedgerFilter::default() };
+        let times = LedgerFilter {
+            from: filter.from,
+            until: filter.until,
+            ..LedgerFilter::default()
+        };
         let arm = |id: &String, side: &(C, LedgerAccount)| {
-            within(beside_owner(owner), &times).filter(C::AccountId.eq(id)).filter(side.0.eq(side.1.to_string()))
+            within(beside_owner(owner), &times)
+                .filter(C::AccountId.eq(id))
+                .filter(side.0.eq(side.1.to_string()))
         };
-        Ok(accounts.iter().flat_map(|id| sides.iter().map(move |side| arm(id, side))).collect())
+        Ok(accounts
+            .iter()
+            .flat_map(|id| sides.iter().map(move |side| arm(id, side)))
+            .collect())
     }
 
     /// One entry of an owner.
     ///
     /// # Errors
     /// The database's.
-    pub async fn ledger_entry(&self, owner: &Owner, payment_id: &str, seq: i32) -> Result<Option<Entry>, DbErr> {
+    pub async fn ledger_entry(
+        &self,
+        owner: &Owner,
+        payment_id: &str,
+        seq: i32,
+    ) -> Result<Option<Entry>, DbErr> {
         let found = filtered(owner, &LedgerFilter::default())
             .filter(entry::Column::PaymentId.eq(payment_id))
             .filter(entry::Column::Seq.eq(seq))
@@ -197,7 +248,11 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn ledger_sums(&self, owner: &Owner, filter: &LedgerFilter) -> Result<Vec<Moved>, DbErr> {
+    pub async fn ledger_sums(
+        &self,
+        owner: &Owner,
+        filter: &LedgerFilter,
+    ) -> Result<Vec<Moved>, DbErr> {
         sums(filtered(owner, filter), &self.db).await
     }
 
@@ -205,7 +260,11 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn payments_not_in_ledger(&self, _: AllOwners, limit: u64) -> Result<Vec<String>, DbErr> {
+    pub async fn payments_not_in_ledger(
+        &self,
+        _: AllOwners,
+        limit: u64,
+    ) -> Result<Vec<String>, DbErr> {
         payment::Entity::find()
             .select_only()
             .column(payment::Column::Id)
@@ -222,7 +281,10 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn unsealed_entries(&self) -> Result<u64, DbErr> {
-        entry::Entity::find().filter(entry::Column::Block.is_null()).count(&self.db).await
+        entry::Entity::find()
+            .filter(entry::Column::Block.is_null())
+            .count(&self.db)
+            .await
     }
 
     /// The block at this height, from 1.
@@ -230,7 +292,10 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn ledger_block(&self, height: i64) -> Result<Option<Block>, DbErr> {
-        Ok(block::Entity::find_by_id(height).one(&self.db).await?.map(Block::from))
+        Ok(block::Entity::find_by_id(height)
+            .one(&self.db)
+            .await?
+            .map(Block::from))
     }
 
     /// Seals up to `limit` of the oldest entries that no block seals yet into the next block.
@@ -239,8 +304,13 @@ impl Store {
     /// The database's.
     pub async fn seal_ledger(&self, now: Timestamp, limit: u64) -> Result<Sealed, DbErr> {
         use entry::Column as C;
-        // Whoever adds the next height first has the block: the last one is read before what is to be sealed.
-        let last = block::Entity::find().order_by_desc(block::Column::Height).one(&self.db).await?.map(Block::from);
+        // Whoever adds the next height first has the block: the last one is read before what is to
+        // be sealed.
+        let last = block::Entity::find()
+            .order_by_desc(block::Column::Height)
+            .one(&self.db)
+            .await?
+            .map(Block::from);
         let mut entries: Vec<(String, i32, String)> = entry::Entity::find()
             .select_only()
             .columns([C::PaymentId, C::Seq, C::Hash])
@@ -260,7 +330,10 @@ impl Store {
             .on_conflict(OnConflict::new().do_nothing().to_owned())
             .exec_without_returning(&tx)
             .await?;
-        let keys: Vec<(String, i32)> = entries.into_iter().map(|(payment_id, seq, _)| (payment_id, seq)).collect();
+        let keys: Vec<(String, i32)> = entries
+            .into_iter()
+            .map(|(payment_id, seq, _)| (payment_id, seq))
+            .collect();
         let named = Expr::tuple([Expr::col(C::PaymentId), Expr::col(C::Seq)]).in_tuples(keys);
         let seal = Query::update()
             .table(entry::Entity)
@@ -268,7 +341,11 @@ impl Store {
             .and_where(Expr::col(C::Block).is_null())
             .and_where(named)
             .to_owned();
-        let sealed = if added == 1 { tx.execute(&seal).await?.rows_affected() } else { 0 };
+        let sealed = if added == 1 {
+            tx.execute(&seal).await?.rows_affected()
+        } else {
+            0
+        };
         if i64::try_from(sealed).ok() != Some(block.entries) {
             tx.rollback().await?;
             return Ok(Sealed::Overtaken);
@@ -293,13 +370,17 @@ pub(super) fn block_row(block: &Block) -> block::ActiveModel {
 
 fn of(owner: &Owner) -> Select<entry::Entity> {
     let is_theirs = entry::Column::MerchantId.eq(&owner.merchant);
-    entry::Entity::find().filter(is_theirs).filter(entry::Column::Livemode.eq(owner.is_live()))
+    entry::Entity::find()
+        .filter(is_theirs)
+        .filter(entry::Column::Livemode.eq(owner.is_live()))
 }
 
 /// The same, where something else says which index is read.
 fn beside_owner(owner: &Owner) -> Select<entry::Entity> {
     let is_theirs = beside("merchant_id", owner.merchant.as_str());
-    entry::Entity::find().filter(is_theirs).filter(entry::Column::Livemode.eq(owner.is_live()))
+    entry::Entity::find()
+        .filter(is_theirs)
+        .filter(entry::Column::Livemode.eq(owner.is_live()))
 }
 
 fn within(mut query: Select<entry::Entity>, filter: &LedgerFilter) -> Select<entry::Entity> {
@@ -312,7 +393,8 @@ fn within(mut query: Select<entry::Entity>, filter: &LedgerFilter) -> Select<ent
     query
 }
 
-/// An owner's entries of a filter. A payment has few; all those of an account are fewer than all of its owner.
+/// An owner's entries of a filter. A payment has few; all those of an account are fewer than all of
+/// its owner.
 fn filtered(owner: &Owner, filter: &LedgerFilter) -> Select<entry::Entity> {
     use entry::Column as C;
     let query = match (&filter.payment_id, &filter.account_id) {
@@ -326,7 +408,9 @@ fn filtered(owner: &Owner, filter: &LedgerFilter) -> Select<entry::Entity> {
     };
     let account = filter.ledger_account.map(|account| {
         let name = account.to_string();
-        Condition::any().add(C::Debit.eq(&name)).add(C::Credit.eq(&name))
+        Condition::any()
+            .add(C::Debit.eq(&name))
+            .add(C::Credit.eq(&name))
     });
     within(query, filter).filter(Condition::all().add_option(account))
 }
@@ -336,7 +420,10 @@ fn newest_of(arms: Vec<Select<entry::Entity>>, limit: u64) -> Option<SelectState
     use entry::Column as C;
     let mut arms = arms.into_iter().map(|arm| {
         // By itself a part of a union takes no order on SQLite.
-        Query::select().expr(Expr::cust("*")).from_subquery(arm.into_query(), "arm").to_owned()
+        Query::select()
+            .expr(Expr::cust("*"))
+            .from_subquery(arm.into_query(), "arm")
+            .to_owned()
     });
     let mut union = arms.next()?;
     union.unions(arms.map(|arm| (UnionType::All, arm)));

@@ -1,17 +1,19 @@
-//! Verifies the ledger: every payment's chain against its hashes and against the payment's rows, every block against the
-//! entries that it seals, the blocks against each other. Reads page by page, each as it was at one moment, beside
-//! gateways that go on writing. Changes nothing.
+//! Verifies the ledger: every payment's chain against its hashes and against the payment's rows,
+//! every block against the entries that it seals, the blocks against each other. Reads page by
+//! page, each as it was at one moment, beside gateways that go on writing. Changes nothing.
 //!
-//! What is found at once: an entry changed, added, or removed, the last one included, and rows that were changed past the
-//! code. What is found only once a block seals it: an entry and the payment's row rewritten together, in all their
-//! hashes. What is found only with an anchor (a block's height and hash, kept elsewhere): all blocks since then rewritten
-//! as well, by somebody who may write everything.
+//! What is found at once: an entry changed, added, or removed, the last one included, and rows that
+//! were changed past the code. What is found only once a block seals it: an entry and the payment's
+//! row rewritten together, in all their hashes. What is found only with an anchor (a block's height
+//! and hash, kept elsewhere): all blocks since then rewritten as well, by somebody who may write
+//! everything.
 
 use std::collections::{BTreeMap, HashMap};
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, Query};
 use sea_orm::{
-    ColumnTrait as _, Condition, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ColumnTrait as _, Condition, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    QuerySelect as _,
 };
 
 use super::Store;
@@ -64,7 +66,10 @@ impl LedgerReport {
     fn deviates(&mut self, place: &str, what: String) {
         self.deviation_count = self.deviation_count.saturating_add(1);
         if self.deviations.len() < self.keep {
-            self.deviations.push(Deviation { place: place.to_owned(), what });
+            self.deviations.push(Deviation {
+                place: place.to_owned(),
+                what,
+            });
         }
     }
 
@@ -79,7 +84,8 @@ impl LedgerReport {
 }
 
 impl Store {
-    /// Notes that every payment from before the ledger is in it: from now on one that is not is a deviation.
+    /// Notes that every payment from before the ledger is in it: from now on one that is not is a
+    /// deviation.
     ///
     /// # Errors
     /// The database's.
@@ -95,16 +101,27 @@ impl Store {
         Ok(self.installation_fact(OPENED).await?.is_some())
     }
 
-    /// Verifies the whole ledger and keeps the first `keep` deviations. `anchor` is a block's height and hash as they were
-    /// noted elsewhere.
+    /// Verifies the whole ledger and keeps the first `keep` deviations. `anchor` is a block's
+    /// height and hash as they were noted elsewhere.
     ///
     /// # Errors
     /// The database's. What cannot be read as a row is a deviation, and no error.
-    pub async fn check_ledger(&self, anchor: Option<(i64, &str)>, keep: usize) -> Result<LedgerReport, DbErr> {
-        let mut report = LedgerReport { keep, ..LedgerReport::default() };
+    pub async fn check_ledger(
+        &self,
+        anchor: Option<(i64, &str)>,
+        keep: usize,
+    ) -> Result<LedgerReport, DbErr> {
+        let mut report = LedgerReport {
+            keep,
+            ..LedgerReport::default()
+        };
         let is_opened = self.is_ledger_opened().await?;
         // Read first: blocks that are added meanwhile are not looked at.
-        let last = block::Entity::find().order_by_desc(block::Column::Height).one(&self.db).await?.map(Block::from);
+        let last = block::Entity::find()
+            .order_by_desc(block::Column::Height)
+            .one(&self.db)
+            .await?
+            .map(Block::from);
         let mut after = String::new();
         while let Some(next) = self.check_page(&after, is_opened, &mut report).await? {
             after = next;
@@ -112,9 +129,15 @@ impl Store {
         self.check_strangers(&mut report).await?;
         self.check_blocks(last.as_ref(), &mut report).await?;
         if let Some((height, hash)) = anchor
-            && self.ledger_block(height).await?.is_none_or(|block| block.hash != hash)
+            && self
+                .ledger_block(height)
+                .await?
+                .is_none_or(|block| block.hash != hash)
         {
-            report.deviates(&format!("block {height}"), "it is not the one that the anchor names".to_owned());
+            report.deviates(
+                &format!("block {height}"),
+                "it is not the one that the anchor names".to_owned(),
+            );
         }
         report.last_block = last;
         report.unsealed = self.unsealed_entries().await?;
@@ -151,7 +174,9 @@ impl Store {
                     report.count(&entry);
                     entries.entry(payment_id).or_default().push(entry);
                 }
-                Err(error) => report.deviates(&payment_id, format!("entry {seq} cannot be read: {error}")),
+                Err(error) => {
+                    report.deviates(&payment_id, format!("entry {seq} cannot be read: {error}"))
+                }
             }
         }
         for aggregate in readable(&snapshot, &ids, report).await? {
@@ -168,29 +193,48 @@ impl Store {
             .expr(Expr::val(1))
             .from(payment::Entity)
             .and_where(
-                Expr::col((payment::Entity, payment::Column::Id)).equals((entry::Entity, entry::Column::PaymentId)),
+                Expr::col((payment::Entity, payment::Column::Id))
+                    .equals((entry::Entity, entry::Column::PaymentId)),
             )
             .to_owned();
-        let heights = Query::select().column(block::Column::Height).from(block::Entity).to_owned();
-        let of_no_block =
-            Condition::all().add(entry::Column::Block.is_not_null()).add(entry::Column::Block.not_in_subquery(heights));
+        let heights = Query::select()
+            .column(block::Column::Height)
+            .from(block::Entity)
+            .to_owned();
+        let of_no_block = Condition::all()
+            .add(entry::Column::Block.is_not_null())
+            .add(entry::Column::Block.not_in_subquery(heights));
         let strangers = entry::Entity::find()
-            .filter(Condition::any().add(Expr::exists(of_payment).not()).add(of_no_block))
+            .filter(
+                Condition::any()
+                    .add(Expr::exists(of_payment).not())
+                    .add(of_no_block),
+            )
             .limit(PAGE)
             .all(&self.db)
             .await?;
         for m in strangers {
-            report.deviates(&m.payment_id, format!("entry {} belongs to no payment, or to no block", m.seq));
+            report.deviates(
+                &m.payment_id,
+                format!("entry {} belongs to no payment, or to no block", m.seq),
+            );
         }
         Ok(())
     }
 
-    async fn check_blocks(&self, last: Option<&Block>, report: &mut LedgerReport) -> Result<(), DbErr> {
+    async fn check_blocks(
+        &self,
+        last: Option<&Block>,
+        report: &mut LedgerReport,
+    ) -> Result<(), DbErr> {
         let mut before: Option<Block> = None;
         let end = last.map_or(0, |block| block.height);
         while before.as_ref().map_or(0, |block| block.height) < end {
             let rows = block::Entity::find()
-                .filter(block::Column::Height.gt(before.as_ref().map_or(i64::MIN, |block| block.height)))
+                .filter(
+                    block::Column::Height
+                        .gt(before.as_ref().map_or(i64::MIN, |block| block.height)),
+                )
                 .filter(block::Column::Height.lte(end))
                 .order_by_asc(block::Column::Height)
                 .limit(PAGE)
@@ -208,7 +252,12 @@ impl Store {
         Ok(())
     }
 
-    async fn check_block(&self, block: &Block, before: Option<&Block>, report: &mut LedgerReport) -> Result<(), DbErr> {
+    async fn check_block(
+        &self,
+        block: &Block,
+        before: Option<&Block>,
+        report: &mut LedgerReport,
+    ) -> Result<(), DbErr> {
         use entry::Column as C;
         let mut entries: Vec<(String, i32, String)> = entry::Entity::find()
             .select_only()
@@ -223,26 +272,54 @@ impl Store {
         let height = before.map_or(0, |before| before.height).saturating_add(1);
         if block.height != height {
             report.deviates(&place, format!("block {height} is missing before it"));
-        } else if block.previous != before.map(|before| before.hash.as_str()).unwrap_or_default() {
+        } else if block.previous
+            != before
+                .map(|before| before.hash.as_str())
+                .unwrap_or_default()
+        {
             report.deviates(&place, "it does not follow the block before it".to_owned());
         }
-        let hash =
-            ledger::block_hash(&block.previous, block.height, block.sealed_at, block.entries, &block.entries_hash);
+        let hash = ledger::block_hash(
+            &block.previous,
+            block.height,
+            block.sealed_at,
+            block.entries,
+            &block.entries_hash,
+        );
         if block.hash != hash {
-            report.deviates(&place, "it was changed: its content does not have its hash".to_owned());
+            report.deviates(
+                &place,
+                "it was changed: its content does not have its hash".to_owned(),
+            );
         }
-        let sealed = ledger::entries_hash(entries.iter().map(|(id, seq, hash)| (id.as_str(), *seq, hash.as_str())));
-        if block.entries_hash != sealed || i64::try_from(entries.len()).ok() != Some(block.entries) {
+        let sealed = ledger::entries_hash(
+            entries
+                .iter()
+                .map(|(id, seq, hash)| (id.as_str(), *seq, hash.as_str())),
+        );
+        if block.entries_hash != sealed || i64::try_from(entries.len()).ok() != Some(block.entries)
+        {
             let (was, is) = (block.entries, entries.len());
-            report.deviates(&place, format!("it has sealed {was} entries, and these {is} are not the same"));
+            report.deviates(
+                &place,
+                format!("it has sealed {was} entries, and these {is} are not the same"),
+            );
         }
         Ok(())
     }
 }
 
 /// Payments as far as they can be read; one that cannot is a deviation by itself.
-async fn readable(snapshot: &Tx, ids: &[String], report: &mut LedgerReport) -> Result<Vec<Aggregate>, DbErr> {
-    let all = find(snapshot, payment::Entity::find().filter(payment::Column::Id.is_in(ids.to_vec()))).await;
+async fn readable(
+    snapshot: &Tx,
+    ids: &[String],
+    report: &mut LedgerReport,
+) -> Result<Vec<Aggregate>, DbErr> {
+    let all = find(
+        snapshot,
+        payment::Entity::find().filter(payment::Column::Id.is_in(ids.to_vec())),
+    )
+    .await;
     let error = match all {
         Ok(aggregates) => return Ok(aggregates),
         Err(error @ DbErr::Custom(_)) => error,
@@ -259,7 +336,12 @@ async fn readable(snapshot: &Tx, ids: &[String], report: &mut LedgerReport) -> R
     Ok(aggregates)
 }
 
-fn check_payment(aggregate: &Aggregate, entries: &[Entry], is_opened: bool, report: &mut LedgerReport) {
+fn check_payment(
+    aggregate: &Aggregate,
+    entries: &[Entry],
+    is_opened: bool,
+    report: &mut LedgerReport,
+) {
     report.payments = report.payments.saturating_add(1);
     let payment = &aggregate.payment;
     for what in deviations(aggregate, entries) {

@@ -1,8 +1,9 @@
-//! Everything that is stored, and every SQL statement. SQLite for one process, PostgreSQL for many; the same
-//! tables and the same statements.
+//! Everything that is stored, and every SQL statement. SQLite for one process, PostgreSQL for many;
+//! the same tables and the same statements.
 //!
-//! What belongs to a payment is written by one task ([`writer`]) as a [`change::Change`], by compare-and-set of
-//! the payment's version. Nothing else writes those tables, except that a resolver takes a lease ([`due`]).
+//! What belongs to a payment is written by one task ([`writer`]) as a [`change::Change`], by
+//! compare-and-set of the payment's version. Nothing else writes those tables, except that a
+//! resolver takes a lease ([`due`]).
 
 mod alerts;
 #[cfg(feature = "testing")]
@@ -49,8 +50,8 @@ use std::time::{Duration, Instant};
 
 use migrations::{Migrator, MigratorTrait as _};
 use sea_orm::{
-    ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, DbBackend, DbErr, SqlxSqliteConnector,
-    Statement,
+    ConnectOptions, ConnectionTrait as _, Database, DatabaseConnection, DbBackend, DbErr,
+    SqlxSqliteConnector, Statement,
 };
 
 pub use alerts::{AlertRow, AlertTry};
@@ -82,7 +83,8 @@ use crate::{embedded, redact};
 
 /// Any number that no other program uses for its advisory lock: "Interloc" in ASCII.
 const MIGRATION_LOCK: i64 = 0x496e_7465_726c_6f63;
-/// How long a migration tries to get its locks beside gateways that are at work, and the pause between two times.
+/// How long a migration tries to get its locks beside gateways that are at work, and the pause
+/// between two times.
 const LOCKED_OUT_FOR: Duration = Duration::from_secs(60);
 const LOCKED_OUT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -100,8 +102,9 @@ pub enum OpenError {
     LogAlone(#[from] embedded::LogAlone),
     /// It is a backup that nobody has restored: it knows nothing of what has happened since.
     #[error(
-        "{}: this is a backup, made {made_at}, that was put here by hand: move it elsewhere and bring it back with \
-         `interlock restore FILE`, so that what has happened since is asked about",
+        "{}: this is a backup, made {made_at}, that was put here by hand: move it elsewhere and \
+        bring it back with `interlock restore FILE`, so that what has happened since is asked \
+        about",
         file.display()
     )]
     Copy {
@@ -133,12 +136,14 @@ pub enum OpenError {
 pub struct Store {
     db: Db,
     writer: writer::Writer,
-    /// When the tables were last brought up to date, if somebody had used them before and others may use them now.
+    /// When the tables were last brought up to date, if somebody had used them before and others
+    /// may use them now.
     upgraded_at: Option<Timestamp>,
 }
 
 impl Store {
-    /// Opens the database at `url` and brings its tables up to date. No use of a connection takes longer than `patience`.
+    /// Opens the database at `url` and brings its tables up to date. No use of a connection takes
+    /// longer than `patience`.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -146,16 +151,28 @@ impl Store {
         prepare(url).await?;
         let store = Self::connect(url, connections, patience).await?;
         let upgraded_at = store.find_upgrade().await;
-        let failed = |source| OpenError::Migrate { url: without_password(url), source };
-        Ok(Self { upgraded_at: upgraded_at.map_err(failed)?, ..store })
+        let failed = |source| OpenError::Migrate {
+            url: without_password(url),
+            source,
+        };
+        Ok(Self {
+            upgraded_at: upgraded_at.map_err(failed)?,
+            ..store
+        })
     }
 
     async fn connect(url: &str, connections: u32, patience: Duration) -> Result<Self, OpenError> {
-        let fail =
-            |e: DbErr| OpenError::Connect { url: without_password(url), problem: redact::message(&e.to_string(), url) };
+        let fail = |e: DbErr| OpenError::Connect {
+            url: without_password(url),
+            problem: redact::message(&e.to_string(), url),
+        };
         let db = Db::open(url, connections, patience).await.map_err(fail)?;
         let writer = writer::Writer::start(db.clone());
-        Ok(Self { db, writer, upgraded_at: None })
+        Ok(Self {
+            db,
+            writer,
+            upgraded_at: None,
+        })
     }
 
     /// Writes a change through group commit.
@@ -180,7 +197,8 @@ impl Store {
         self.writer.waited()
     }
 
-    /// How long this owner's oldest change has waited for its commit, or how long one of his would have to.
+    /// How long this owner's oldest change has waited for its commit, or how long one of his would
+    /// have to.
     #[must_use]
     pub fn commit_wait_of(&self, owner: &Owner) -> Duration {
         self.writer.waited_by(owner)
@@ -198,9 +216,12 @@ impl Store {
         self.db.is_damaged()
     }
 
-    /// Another gateway has the embedded database: this one writes nothing any more, and says that it is not ready.
+    /// Another gateway has the embedded database: this one writes nothing any more, and says that
+    /// it is not ready.
     pub fn give_up(&self) {
-        tracing::error!("another gateway has the database: nothing is written any more; stop this one");
+        tracing::error!(
+            "another gateway has the database: nothing is written any more; stop this one"
+        );
         self.db.lose();
     }
 
@@ -210,13 +231,18 @@ impl Store {
     /// The database's.
     pub async fn time(&self) -> Result<(Timestamp, Duration), DbErr> {
         let sql = match self.db.backend() {
-            DbBackend::Postgres => "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT) AS ms",
+            DbBackend::Postgres => {
+                "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT) AS ms"
+            }
             DbBackend::Sqlite | DbBackend::MySql | _ => {
                 "SELECT CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) AS ms"
             }
         };
         let asked = Instant::now();
-        let row = self.db.query_one_raw(Statement::from_string(self.db.backend(), sql)).await?;
+        let row = self
+            .db
+            .query_one_raw(Statement::from_string(self.db.backend(), sql))
+            .await?;
         let row = row.ok_or_else(|| DbErr::RecordNotFound("the time".to_owned()))?;
         Ok((Timestamp(row.try_get("", "ms")?), asked.elapsed()))
     }
@@ -229,10 +255,12 @@ impl Store {
         self.db.close().await
     }
 
-    /// Whether a gateway of the version before may be at work beside this one: a rolling restart is over within a day.
+    /// Whether a gateway of the version before may be at work beside this one: a rolling restart is
+    /// over within a day.
     #[must_use]
     pub fn has_older_gateways(&self, now: Timestamp) -> bool {
-        self.upgraded_at.is_some_and(|at| now < at.plus_s(ROLLING_RESTART_S))
+        self.upgraded_at
+            .is_some_and(|at| now < at.plus_s(ROLLING_RESTART_S))
     }
 
     /// An embedded database has one gateway, and one that was made by this version has none before.
@@ -240,12 +268,18 @@ impl Store {
         if !self.is_postgres() {
             return Ok(None);
         }
-        let sql = "SELECT MAX(applied_at) * 1000 AS newest, (SELECT MIN(created_at) FROM merchants) AS first \
-                   FROM seaql_migrations";
-        let row = self.db.query_one_raw(Statement::from_string(self.db.backend(), sql)).await?;
+        let sql = "SELECT MAX(applied_at) * 1000 AS newest, (SELECT MIN(created_at) FROM \
+                   merchants) AS first FROM seaql_migrations";
+        let row = self
+            .db
+            .query_one_raw(Statement::from_string(self.db.backend(), sql))
+            .await?;
         let row = row.ok_or_else(|| DbErr::RecordNotFound("migrations".to_owned()))?;
-        let (newest, first): (i64, Option<i64>) = (row.try_get("", "newest")?, row.try_get("", "first")?);
-        Ok(first.filter(|first| *first < newest).map(|_| Timestamp(newest)))
+        let (newest, first): (i64, Option<i64>) =
+            (row.try_get("", "newest")?, row.try_get("", "first")?);
+        Ok(first
+            .filter(|first| *first < newest)
+            .map(|_| Timestamp(newest)))
     }
 
     fn is_postgres(&self) -> bool {
@@ -262,13 +296,21 @@ async fn prepare(url: &str) -> Result<(), OpenError> {
     if let Some(file) = embedded::file(url) {
         is_file(&file, url)?;
         embedded::is_there(&file)?;
-        // Before it is opened: a log beside it is that of the database whose place it has taken, and would be read into it.
+        // Before it is opened: a log beside it is that of the database whose place it has taken,
+        // and would be read into it.
         if let Some(made_at) = copy::marked(&file).await {
             return Err(OpenError::Copy { file, made_at });
         }
-        // SQLite would make one that others can read, and gives its log the same mode. Why there can be none, it says itself.
+        // SQLite would make one that others can read, and gives its log the same mode. Why there
+        // can be none, it says itself.
         let file = embedded::itself(&file);
-        if File::options().create_new(true).write(true).mode(PRIVATE).open(&file).is_ok() {
+        if File::options()
+            .create_new(true)
+            .write(true)
+            .mode(PRIVATE)
+            .open(&file)
+            .is_ok()
+        {
             made = Some(file);
         }
     }
@@ -276,15 +318,21 @@ async fn prepare(url: &str) -> Result<(), OpenError> {
         Ok(db) => db,
         Err(error) => {
             // An empty one would look like a database.
-            made.into_iter().for_each(|file| drop(std::fs::remove_file(file)));
+            made.into_iter()
+                .for_each(|file| drop(std::fs::remove_file(file)));
             return Err(error);
         }
     };
-    let failed = |source| OpenError::Migrate { url: without_password(url), source };
+    let failed = |source| OpenError::Migrate {
+        url: without_password(url),
+        source,
+    };
     migrate(&db).await.map_err(failed)?;
     #[cfg(feature = "testing")]
     if crate::broken::breaks(crate::broken::Rule::NoUniqueLiveAttempt) {
-        db.execute_unprepared("DROP INDEX IF EXISTS attempts_one_live").await.map_err(failed)?;
+        db.execute_unprepared("DROP INDEX IF EXISTS attempts_one_live")
+            .await
+            .map_err(failed)?;
     }
     db.close().await.map_err(failed)
 }
@@ -292,9 +340,10 @@ async fn prepare(url: &str) -> Result<(), OpenError> {
 /// Whoever opens a pipe waits for somebody who writes into it.
 fn is_file(path: &Path, url: &str) -> Result<(), OpenError> {
     match path.metadata() {
-        Ok(found) if !found.is_file() => {
-            Err(OpenError::Connect { url: without_password(url), problem: "this is not a file".to_owned() })
-        }
+        Ok(found) if !found.is_file() => Err(OpenError::Connect {
+            url: without_password(url),
+            problem: "this is not a file".to_owned(),
+        }),
         Ok(_) | Err(_) => Ok(()),
     }
 }
@@ -333,19 +382,23 @@ async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, Open
     Err(OpenError::Scheme(without_password(url)))
 }
 
-/// Connects once, to hear what is wrong: a pool tries until its time is over, and says no more than that.
+/// Connects once, to hear what is wrong: a pool tries until its time is over, and says no more than
+/// that.
 async fn reach(url: &str) -> Result<(), String> {
     use sqlx::Connection as _;
     let connecting = sqlx::PgConnection::connect(url);
     match tokio::time::timeout(CONNECT_TIMEOUT, connecting).await {
         Ok(Ok(connection)) => connection.close().await.map_err(|e| e.to_string()),
         Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err(format!("no answer within {} seconds", CONNECT_TIMEOUT.as_secs())),
+        Err(_) => Err(format!(
+            "no answer within {} seconds",
+            CONNECT_TIMEOUT.as_secs()
+        )),
     }
 }
 
-/// Brings the tables up to date. Migrations take no lock of their own: two gateways that start together would
-/// both run them.
+/// Brings the tables up to date. Migrations take no lock of their own: two gateways that start
+/// together would both run them.
 async fn migrate(db: &DatabaseConnection) -> Result<(), DbErr> {
     if db.get_database_backend() != DbBackend::Postgres {
         return Migrator::up(db, None).await;
@@ -353,7 +406,8 @@ async fn migrate(db: &DatabaseConnection) -> Result<(), DbErr> {
     use sea_orm::TransactionTrait as _;
     // The lock lives as long as this transaction, whatever becomes of the process.
     let lock = db.begin().await?;
-    lock.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})")).await?;
+    lock.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
+        .await?;
     let began = Instant::now();
     while let Err(error) = Migrator::up(db, None).await {
         if !is_about_locks(&error) || began.elapsed() > LOCKED_OUT_FOR {
@@ -364,11 +418,13 @@ async fn migrate(db: &DatabaseConnection) -> Result<(), DbErr> {
     lock.commit().await
 }
 
-/// A migration did not get its locks: 55P03, or 40P01 where somebody else had one and waited for another. What it had
-/// done is undone.
+/// A migration did not get its locks: 55P03, or 40P01 where somebody else had one and waited for
+/// another. What it had done is undone.
 fn is_about_locks(error: &DbErr) -> bool {
     let text = error.to_string();
-    ["lock timeout", "deadlock detected"].iter().any(|sign| text.contains(sign))
+    ["lock timeout", "deadlock detected"]
+        .iter()
+        .any(|sign| text.contains(sign))
 }
 
 /// A database address that may be shown.

@@ -1,10 +1,10 @@
-//! The work list's rows: what stands on it, what people have said about it, and how it ended. An entry ends once: by
-//! compare-and-set, also where the end moves money.
+//! The work list's rows: what stands on it, what people have said about it, and how it ended. An
+//! entry ends once: by compare-and-set, also where the end moves money.
 
 use sea_orm::sea_query::{Expr, SimpleExpr};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, Condition, DbErr, EntityTrait as _, IntoActiveModel as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ActiveModelTrait as _, ColumnTrait as _, Condition, DbErr, EntityTrait as _,
+    IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 
 use super::Store;
@@ -91,19 +91,31 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn operations(&self, owner: &Owner, filter: &OperationFilter) -> Result<Vec<OperationRow>, DbErr> {
+    pub async fn operations(
+        &self,
+        owner: &Owner,
+        filter: &OperationFilter,
+    ) -> Result<Vec<OperationRow>, DbErr> {
         use operation::Column as C;
-        let mut query =
-            operation::Entity::find().filter(C::MerchantId.eq(&owner.merchant)).filter(C::Livemode.eq(owner.is_live()));
+        let mut query = operation::Entity::find()
+            .filter(C::MerchantId.eq(&owner.merchant))
+            .filter(C::Livemode.eq(owner.is_live()));
         if let Some(kind) = &filter.kind {
             query = query.filter(is(self.db.backend(), C::Kind, kind.as_str()));
         }
         if let Some(last) = &filter.starting_after {
-            query = query.filter(older_than([C::CreatedAt, C::Id], [last.created_at.0.into(), last.id.clone().into()]));
+            query = query.filter(older_than(
+                [C::CreatedAt, C::Id],
+                [last.created_at.0.into(), last.id.clone().into()],
+            ));
         }
         let page = |state: Option<SimpleExpr>| {
             let query = query.clone().filter(Condition::all().add_option(state));
-            query.order_by_desc(C::CreatedAt).order_by_desc(C::Id).limit(filter.limit).all(&self.db)
+            query
+                .order_by_desc(C::CreatedAt)
+                .order_by_desc(C::Id)
+                .limit(filter.limit)
+                .all(&self.db)
         };
         let rows = match filter.resolved {
             Some(true) => page(Some(C::ResolvedAt.is_not_null())).await?,
@@ -113,7 +125,9 @@ impl Store {
             None => {
                 let waiting = page(Some(C::ResolvedAt.is_null())).await?;
                 let ended = page(Some(C::ResolvedAt.is_not_null())).await?;
-                newest(waiting, ended, filter.limit, |row| (row.created_at, row.id.clone()))
+                newest(waiting, ended, filter.limit, |row| {
+                    (row.created_at, row.id.clone())
+                })
             }
         };
         Ok(rows.into_iter().map(OperationRow::from).collect())
@@ -123,7 +137,11 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn operation_of(&self, owner: &Owner, id: &str) -> Result<Option<OperationRow>, DbErr> {
+    pub async fn operation_of(
+        &self,
+        owner: &Owner,
+        id: &str,
+    ) -> Result<Option<OperationRow>, DbErr> {
         let found = operation::Entity::find_by_id(id)
             .filter(operation::Column::MerchantId.eq(&owner.merchant))
             .filter(operation::Column::Livemode.eq(owner.is_live()));
@@ -178,17 +196,26 @@ impl Store {
             .collect()
     }
 
-    /// The payment that an entry is about, through its attempt or refund if it names one. An entry whose subject belongs
-    /// to somebody else, were there one, is about nothing.
+    /// The payment that an entry is about, through its attempt or refund if it names one. An entry
+    /// whose subject belongs to somebody else, were there one, is about nothing.
     ///
     /// # Errors
     /// The database's.
-    pub async fn payment_of_subject(&self, entry: &OperationRow) -> Result<Option<Aggregate>, DbErr> {
+    pub async fn payment_of_subject(
+        &self,
+        entry: &OperationRow,
+    ) -> Result<Option<Aggregate>, DbErr> {
         let subject_id = entry.subject_id.as_str();
         let payment_id = match subject_id.split('_').next() {
             Some("pay") => Some(subject_id.to_owned()),
-            Some("att") => attempt::Entity::find_by_id(subject_id).one(&self.db).await?.map(|row| row.payment_id),
-            Some("re") => refund::Entity::find_by_id(subject_id).one(&self.db).await?.map(|row| row.payment_id),
+            Some("att") => attempt::Entity::find_by_id(subject_id)
+                .one(&self.db)
+                .await?
+                .map(|row| row.payment_id),
+            Some("re") => refund::Entity::find_by_id(subject_id)
+                .one(&self.db)
+                .await?
+                .map(|row| row.payment_id),
             Some(_) | None => None,
         };
         match payment_id {
@@ -197,7 +224,8 @@ impl Store {
         }
     }
 
-    /// Puts a proposal on an entry, in place of the one that `before` saw there. `false` when the entry has changed since.
+    /// Puts a proposal on an entry, in place of the one that `before` saw there. `false` when the
+    /// entry has changed since.
     ///
     /// # Errors
     /// The database's.
@@ -219,17 +247,23 @@ impl Store {
             tx.rollback().await?;
             return Ok(false);
         }
-        step::Entity::insert(step_row(proposal)).exec_without_returning(&tx).await?;
+        step::Entity::insert(step_row(proposal))
+            .exec_without_returning(&tx)
+            .await?;
         tx.commit().await?;
         Ok(true)
     }
 
-    /// Ends an entry as two persons have decided, where no payment changes with it; `account_ok` lets that account take
-    /// payments again. `false` when the entry has changed since.
+    /// Ends an entry as two persons have decided, where no payment changes with it; `account_ok`
+    /// lets that account take payments again. `false` when the entry has changed since.
     ///
     /// # Errors
     /// The database's.
-    pub async fn resolve_alone(&self, resolution: &Resolution, account_ok: Option<&str>) -> Result<bool, DbErr> {
+    pub async fn resolve_alone(
+        &self,
+        resolution: &Resolution,
+        account_ok: Option<&str>,
+    ) -> Result<bool, DbErr> {
         let tx = self.db.write().await?;
         if !end_operation(&tx, resolution).await? {
             tx.rollback().await?;

@@ -1,12 +1,12 @@
-//! Reading payments. Every read for a merchant names the owner, that of a cursor's row too: there is no way to forget
-//! whose it is. What reads anybody's says so.
+//! Reading payments. Every read for a merchant names the owner, that of a cursor's row too: there
+//! is no way to forget whose it is. What reads anybody's says so.
 
 use std::collections::HashMap;
 
 use sea_orm::sea_query::{Expr, Query};
 use sea_orm::{
-    ColumnTrait as _, Condition, ConnectionTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, Select,
+    ColumnTrait as _, Condition, ConnectionTrait as _, DbErr, EntityTrait as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, Select,
 };
 
 use super::Store;
@@ -38,7 +38,9 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn payment(&self, _: AllOwners, id: &str) -> Result<Option<Aggregate>, DbErr> {
-        self.find(payment::Entity::find_by_id(id)).await.map(|mut found| found.pop())
+        self.find(payment::Entity::find_by_id(id))
+            .await
+            .map(|mut found| found.pop())
     }
 
     /// An owner's payment.
@@ -46,7 +48,9 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn payment_of(&self, owner: &Owner, id: &str) -> Result<Option<Aggregate>, DbErr> {
-        self.find(payments_of(owner).filter(payment::Column::Id.eq(id))).await.map(|mut found| found.pop())
+        self.find(payments_of(owner).filter(payment::Column::Id.eq(id)))
+            .await
+            .map(|mut found| found.pop())
     }
 
     /// Whether there is any payment, whoever's it is.
@@ -54,15 +58,24 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn has_payments(&self, _: AllOwners) -> Result<bool, DbErr> {
-        let first = payment::Entity::find().select_only().column(payment::Column::Id).limit(1);
+        let first = payment::Entity::find()
+            .select_only()
+            .column(payment::Column::Id)
+            .limit(1);
         Ok(first.into_tuple::<String>().one(&self.db).await?.is_some())
     }
 
-    /// Live payments of which an attempt or a refund is not over for certain, whoever's they are, in the order of their ids.
+    /// Live payments of which an attempt or a refund is not over for certain, whoever's they are,
+    /// in the order of their ids.
     ///
     /// # Errors
     /// The database's.
-    pub async fn unsettled(&self, _: AllOwners, after: Option<&str>, limit: u64) -> Result<Vec<Aggregate>, DbErr> {
+    pub async fn unsettled(
+        &self,
+        _: AllOwners,
+        after: Option<&str>,
+        limit: u64,
+    ) -> Result<Vec<Aggregate>, DbErr> {
         let over = ["captured", "dead", "reversed"];
         let attempts = Query::select()
             .column(attempt::Column::PaymentId)
@@ -93,13 +106,19 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn payment_holding_order(&self, owner: &Owner, order_id: &str) -> Result<Option<Aggregate>, DbErr> {
-        let query = payments_of(owner).filter(payment::Column::OrderId.eq(order_id)).filter(Expr::cust(HOLDING));
+    pub async fn payment_holding_order(
+        &self,
+        owner: &Owner,
+        order_id: &str,
+    ) -> Result<Option<Aggregate>, DbErr> {
+        let query = payments_of(owner)
+            .filter(payment::Column::OrderId.eq(order_id))
+            .filter(Expr::cust(HOLDING));
         self.find(query).await.map(|mut found| found.pop())
     }
 
-    /// The payment of the attempt that has this number at a provider, and the attempt's id: for what providers tell, which
-    /// is then held against the account that it came to.
+    /// The payment of the attempt that has this number at a provider, and the attempt's id: for
+    /// what providers tell, which is then held against the account that it came to.
     ///
     /// # Errors
     /// The database's.
@@ -108,16 +127,26 @@ impl Store {
         all: AllOwners,
         order_no: &str,
     ) -> Result<Option<(Aggregate, String)>, DbErr> {
-        let row = attempt::Entity::find().filter(attempt::Column::ProviderOrderNo.eq(order_no)).one(&self.db).await?;
+        let row = attempt::Entity::find()
+            .filter(attempt::Column::ProviderOrderNo.eq(order_no))
+            .one(&self.db)
+            .await?;
         let Some(row) = row else { return Ok(None) };
-        Ok(self.payment(all, &row.payment_id).await?.map(|aggregate| (aggregate, row.id)))
+        Ok(self
+            .payment(all, &row.payment_id)
+            .await?
+            .map(|aggregate| (aggregate, row.id)))
     }
 
     /// An owner's payments, newest first.
     ///
     /// # Errors
     /// The database's.
-    pub async fn payments(&self, owner: &Owner, filter: &PaymentFilter) -> Result<Vec<Aggregate>, DbErr> {
+    pub async fn payments(
+        &self,
+        owner: &Owner,
+        filter: &PaymentFilter,
+    ) -> Result<Vec<Aggregate>, DbErr> {
         let snapshot = self.db.snapshot().await?;
         let rows = listed(&snapshot, owner, filter).await?;
         let found = whole(&snapshot, rows).await?;
@@ -130,7 +159,10 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn refund_of(&self, owner: &Owner, id: &str) -> Result<Option<Refund>, DbErr> {
-        let row = refunds_of(owner).filter(refund::Column::Id.eq(id)).one(&self.db).await?;
+        let row = refunds_of(owner)
+            .filter(refund::Column::Id.eq(id))
+            .one(&self.db)
+            .await?;
         row.map(Refund::try_from).transpose()
     }
 
@@ -138,8 +170,15 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn refund_by_merchant_no(&self, owner: &Owner, no: &str) -> Result<Option<Refund>, DbErr> {
-        let row = refunds_of(owner).filter(refund::Column::MerchantRefundNo.eq(no)).one(&self.db).await?;
+    pub async fn refund_by_merchant_no(
+        &self,
+        owner: &Owner,
+        no: &str,
+    ) -> Result<Option<Refund>, DbErr> {
+        let row = refunds_of(owner)
+            .filter(refund::Column::MerchantRefundNo.eq(no))
+            .one(&self.db)
+            .await?;
         row.map(Refund::try_from).transpose()
     }
 
@@ -164,9 +203,17 @@ impl Store {
             None => refunds_of(owner),
         };
         if let Some(after) = starting_after {
-            let last = refunds_of(owner).filter(C::Id.eq(after)).one(&self.db).await?;
-            let Some(last) = last else { return Ok(Vec::new()) };
-            query = query.filter(older_than([C::CreatedAt, C::Id], [last.created_at.into(), last.id.into()]));
+            let last = refunds_of(owner)
+                .filter(C::Id.eq(after))
+                .one(&self.db)
+                .await?;
+            let Some(last) = last else {
+                return Ok(Vec::new());
+            };
+            query = query.filter(older_than(
+                [C::CreatedAt, C::Id],
+                [last.created_at.into(), last.id.into()],
+            ));
         }
         let rows = query
             .order_by_desc(refund::Column::CreatedAt)
@@ -186,7 +233,8 @@ impl Store {
 }
 
 fn payments_of(owner: &Owner) -> Select<payment::Entity> {
-    let of_merchant = payment::Entity::find().filter(payment::Column::MerchantId.eq(&owner.merchant));
+    let of_merchant =
+        payment::Entity::find().filter(payment::Column::MerchantId.eq(&owner.merchant));
     #[cfg(feature = "testing")]
     if crate::broken::breaks(crate::broken::Rule::MerchantWithoutMode) {
         return of_merchant;
@@ -200,25 +248,42 @@ fn refunds_of(owner: &Owner) -> Select<refund::Entity> {
         .filter(refund::Column::Livemode.eq(owner.is_live()))
 }
 
-/// A page of an owner's list. A payment has a transaction's number or an order's, or is one of many in a state: what names
-/// fewest chooses the index.
-async fn listed(snapshot: &Tx, owner: &Owner, filter: &PaymentFilter) -> Result<Vec<payment::Model>, DbErr> {
+/// A page of an owner's list. A payment has a transaction's number or an order's, or is one of many
+/// in a state: what names fewest chooses the index.
+async fn listed(
+    snapshot: &Tx,
+    owner: &Owner,
+    filter: &PaymentFilter,
+) -> Result<Vec<payment::Model>, DbErr> {
     use payment::Column as C;
     let mut asked = Condition::all();
     if let Some(from) = filter.created_from {
         asked = asked.add(C::CreatedAt.gte(from.0));
     }
     if let Some(after) = &filter.starting_after {
-        let last = payments_of(owner).filter(C::Id.eq(after)).one(snapshot).await?;
-        let Some(last) = last else { return Ok(Vec::new()) };
-        asked = asked.add(older_than([C::CreatedAt, C::Id], [last.created_at.into(), last.id.into()]));
+        let last = payments_of(owner)
+            .filter(C::Id.eq(after))
+            .one(snapshot)
+            .await?;
+        let Some(last) = last else {
+            return Ok(Vec::new());
+        };
+        asked = asked.add(older_than(
+            [C::CreatedAt, C::Id],
+            [last.created_at.into(), last.id.into()],
+        ));
     }
     let page = |query: Select<payment::Entity>| {
-        let query = query.filter(asked.clone()).order_by_desc(C::CreatedAt).order_by_desc(C::Id);
+        let query = query
+            .filter(asked.clone())
+            .order_by_desc(C::CreatedAt)
+            .order_by_desc(C::Id);
         query.limit(filter.limit).all(snapshot)
     };
 
-    let status = filter.status.map(|status| beside("status", status.to_string()));
+    let status = filter
+        .status
+        .map(|status| beside("status", status.to_string()));
     if let Some(transaction) = &filter.provider_transaction_id {
         let named = payments_of_transaction(snapshot, transaction).await?;
         let mut query = payment::Entity::find()
@@ -233,15 +298,21 @@ async fn listed(snapshot: &Tx, owner: &Owner, filter: &PaymentFilter) -> Result<
     }
     if let Some(order_id) = &filter.order_id {
         let of_order = |which: &'static str| {
-            let query = payments_of(owner).filter(C::OrderId.eq(order_id)).filter(Expr::cust(which));
+            let query = payments_of(owner)
+                .filter(C::OrderId.eq(order_id))
+                .filter(Expr::cust(which));
             page(query.filter(Condition::all().add_option(status.clone())))
         };
         let (holding, free) = (of_order(HOLDING).await?, of_order(FREE).await?);
-        return Ok(newest(holding, free, filter.limit, |row| (row.created_at, row.id.clone())));
+        return Ok(newest(holding, free, filter.limit, |row| {
+            (row.created_at, row.id.clone())
+        }));
     }
     let on = snapshot.get_database_backend();
     match filter.status {
-        Some(status) => page(payments_of(owner).filter(is(on, C::Status, status.to_string()))).await,
+        Some(status) => {
+            page(payments_of(owner).filter(is(on, C::Status, status.to_string()))).await
+        }
         None => page(payments_of(owner)).await,
     }
 }
@@ -257,9 +328,13 @@ async fn payments_of_transaction(snapshot: &Tx, transaction: &str) -> Result<Vec
         .await
 }
 
-/// Payments with their attempts and refunds, all as they were at one moment: by themselves, three statements would
-/// show an attempt that was captured between them beside a payment that still waits for its payer.
-pub(super) async fn find(snapshot: &Tx, query: Select<payment::Entity>) -> Result<Vec<Aggregate>, DbErr> {
+/// Payments with their attempts and refunds, all as they were at one moment: by themselves, three
+/// statements would show an attempt that was captured between them beside a payment that still
+/// waits for its payer.
+pub(super) async fn find(
+    snapshot: &Tx,
+    query: Select<payment::Entity>,
+) -> Result<Vec<Aggregate>, DbErr> {
     whole(snapshot, query.all(snapshot).await?).await
 }
 
@@ -275,7 +350,10 @@ async fn whole(snapshot: &Tx, rows: Vec<payment::Model>) -> Result<Vec<Aggregate
         .all(snapshot)
         .await?;
     for row in found {
-        attempts.entry(row.payment_id.clone()).or_default().push(row.try_into()?);
+        attempts
+            .entry(row.payment_id.clone())
+            .or_default()
+            .push(row.try_into()?);
     }
     let mut refunds: HashMap<String, Vec<_>> = HashMap::new();
     let found = refund::Entity::find()
@@ -285,7 +363,10 @@ async fn whole(snapshot: &Tx, rows: Vec<payment::Model>) -> Result<Vec<Aggregate
         .all(snapshot)
         .await?;
     for row in found {
-        refunds.entry(row.payment_id.clone()).or_default().push(row.try_into()?);
+        refunds
+            .entry(row.payment_id.clone())
+            .or_default()
+            .push(row.try_into()?);
     }
     rows.into_iter()
         .map(|row| {

@@ -1,5 +1,5 @@
-//! How a database answers a statement: which tables it reads, by which index and by what of it, and what it sorts. Asked of
-//! the database itself about a statement that was sent.
+//! How a database answers a statement: which tables it reads, by which index and by what of it, and
+//! what it sorts. Asked of the database itself about a statement that was sent.
 
 use sea_orm::{ConnectionTrait as _, DbErr, Statement};
 use serde_json::Value;
@@ -24,7 +24,8 @@ pub struct Read {
     pub index: Option<String>,
     /// Where in the index it begins and ends, as the database writes it; empty: it reads all of it.
     pub by: String,
-    /// Rows that were read, those among them that were thrown away again, where the database says so.
+    /// Rows that were read, those among them that were thrown away again, where the database says
+    /// so.
     pub rows: Option<u64>,
 }
 
@@ -54,8 +55,15 @@ impl Store {
     /// # Errors
     /// The database's; and when its answer cannot be read.
     pub async fn plan(&self, sent: &Sent) -> Result<Plan, DbErr> {
-        let how = if self.is_postgres() { "EXPLAIN (ANALYZE, FORMAT JSON)" } else { "EXPLAIN QUERY PLAN" };
-        let asked = Statement { sql: format!("{how} {}", sent.0.sql), ..sent.0.clone() };
+        let how = if self.is_postgres() {
+            "EXPLAIN (ANALYZE, FORMAT JSON)"
+        } else {
+            "EXPLAIN QUERY PLAN"
+        };
+        let asked = Statement {
+            sql: format!("{how} {}", sent.0.sql),
+            ..sent.0.clone()
+        };
         let answer = self.db.query_all_raw(asked).await?;
         if self.is_postgres() {
             let unreadable = || DbErr::Custom("a plan without a plan".to_owned());
@@ -64,7 +72,10 @@ impl Store {
             node(text.pointer("/0/Plan").ok_or_else(unreadable)?, &mut plan);
             return Ok(plan);
         }
-        let steps: Vec<String> = answer.iter().map(|row| row.try_get("", "detail")).collect::<Result<_, _>>()?;
+        let steps: Vec<String> = answer
+            .iter()
+            .map(|row| row.try_get("", "detail"))
+            .collect::<Result<_, _>>()?;
         Ok(of_sqlite(&steps))
     }
 }
@@ -75,23 +86,44 @@ fn node(at: &Value, plan: &mut Plan) {
     let count = |name: &str| at.get(name).and_then(Value::as_f64).map_or(0, whole);
     let rows = |name: &str| count(name).saturating_mul(count("Actual Loops").max(1));
     let kind = text("Node Type");
-    let below: &[Value] = at.get("Plans").and_then(Value::as_array).map_or(&[], Vec::as_slice);
+    let below: &[Value] = at
+        .get("Plans")
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice);
     if kind.ends_with("Sort") {
-        let sorted = below.first().and_then(|input| input.get("Actual Rows")).and_then(Value::as_f64);
-        let what = if kind == "Incremental Sort" { Sorted::Ties } else { Sorted::Rows };
-        plan.sorts.push(Sort { what, rows: sorted.map(whole) });
+        let sorted = below
+            .first()
+            .and_then(|input| input.get("Actual Rows"))
+            .and_then(Value::as_f64);
+        let what = if kind == "Incremental Sort" {
+            Sorted::Ties
+        } else {
+            Sorted::Rows
+        };
+        plan.sorts.push(Sort {
+            what,
+            rows: sorted.map(whole),
+        });
     }
     if kind == "Bitmap Index Scan" {
         // The node above it names the table.
         if let Some(read) = plan.reads.last_mut() {
-            read.index.get_or_insert_with(String::new).push_str(text("Index Name"));
+            read.index
+                .get_or_insert_with(String::new)
+                .push_str(text("Index Name"));
             read.by.push_str(text("Index Cond"));
         }
     } else if at.get("Relation Name").is_some() {
-        let thrown_away = ["Rows Removed by Filter", "Rows Removed by Index Recheck"].map(rows).iter().sum::<u64>();
+        let thrown_away = ["Rows Removed by Filter", "Rows Removed by Index Recheck"]
+            .map(rows)
+            .iter()
+            .sum::<u64>();
         plan.reads.push(Read {
             table: text("Relation Name").to_owned(),
-            index: at.get("Index Name").and_then(Value::as_str).map(str::to_owned),
+            index: at
+                .get("Index Name")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
             by: text("Index Cond").to_owned(),
             rows: Some(rows("Actual Rows").saturating_add(thrown_away)),
         });
@@ -105,8 +137,8 @@ fn whole(rows: f64) -> u64 {
     rows.ceil() as u64
 }
 
-/// SQLite: `SEARCH payments USING INDEX payments_list (merchant_id=? AND livemode=?)`, `SCAN payments`, `USE TEMP B-TREE
-/// FOR LAST TERM OF ORDER BY`.
+/// SQLite: `SEARCH payments USING INDEX payments_list (merchant_id=? AND livemode=?)`, `SCAN
+/// payments`, `USE TEMP B-TREE FOR LAST TERM OF ORDER BY`.
 fn of_sqlite(steps: &[String]) -> Plan {
     let mut plan = Plan::default();
     let mut reads_subquery = false;
@@ -120,19 +152,34 @@ fn of_sqlite(steps: &[String]) -> Plan {
             plan.sorts.push(Sort { what, rows: None });
         }
         let mut words = step.split_whitespace();
-        let (Some(how @ ("SEARCH" | "SCAN")), Some(table)) = (words.next(), words.next()) else { continue };
+        let (Some(how @ ("SEARCH" | "SCAN")), Some(table)) = (words.next(), words.next()) else {
+            continue;
+        };
         // What a subquery gave is no table.
         reads_subquery = table.starts_with('(') || ["arm", "arms"].contains(&table);
         if reads_subquery {
             continue;
         }
-        let index = ["USING INDEX ", "USING COVERING INDEX "].iter().find_map(|using| {
-            let rest = step.split_once(using)?.1;
-            rest.split_whitespace().next().map(str::to_owned)
+        let index = ["USING INDEX ", "USING COVERING INDEX "]
+            .iter()
+            .find_map(|using| {
+                let rest = step.split_once(using)?.1;
+                rest.split_whitespace().next().map(str::to_owned)
+            });
+        let by = step
+            .split_once(" (")
+            .and_then(|(_, by)| by.strip_suffix(')'))
+            .filter(|_| how == "SEARCH");
+        let index = index.or_else(|| {
+            step.contains("INTEGER PRIMARY KEY")
+                .then(|| "rowid".to_owned())
         });
-        let by = step.split_once(" (").and_then(|(_, by)| by.strip_suffix(')')).filter(|_| how == "SEARCH");
-        let index = index.or_else(|| step.contains("INTEGER PRIMARY KEY").then(|| "rowid".to_owned()));
-        plan.reads.push(Read { table: table.to_owned(), index, by: by.unwrap_or_default().to_owned(), rows: None });
+        plan.reads.push(Read {
+            table: table.to_owned(),
+            index,
+            by: by.unwrap_or_default().to_owned(),
+            rows: None,
+        });
     }
     plan
 }
@@ -142,7 +189,12 @@ mod tests {
     use super::*;
 
     fn read(table: &str, index: Option<&str>, by: &str, rows: Option<u64>) -> Read {
-        Read { table: table.to_owned(), index: index.map(str::to_owned), by: by.to_owned(), rows }
+        Read {
+            table: table.to_owned(),
+            index: index.map(str::to_owned),
+            by: by.to_owned(),
+            rows,
+        }
     }
 
     #[test]
@@ -163,7 +215,12 @@ mod tests {
         assert_eq!(
             plan.reads,
             [
-                read("payments", Some("payments_list"), "merchant_id=? AND livemode=?", None),
+                read(
+                    "payments",
+                    Some("payments_list"),
+                    "merchant_id=? AND livemode=?",
+                    None
+                ),
                 read("payments", None, "", None),
                 read("attempts", Some("attempts_seq"), "", None),
                 read("ledger_blocks", Some("rowid"), "rowid=?", None),
@@ -180,15 +237,31 @@ mod tests {
             "Plans": [{
                 "Node Type": "Incremental Sort", "Actual Rows": 3, "Actual Loops": 1,
                 "Plans": [{
-                    "Node Type": "Bitmap Heap Scan", "Relation Name": "events", "Actual Rows": 4.00, "Actual Loops": 2,
+                    "Node Type": "Bitmap Heap Scan", "Relation Name": "events", "Actual Rows": 4.00,
+                    "Actual Loops": 2,
                     "Rows Removed by Filter": 5,
-                    "Plans": [{"Node Type": "Bitmap Index Scan", "Index Name": "events_type", "Index Cond": "(type = 'a')"}],
+                    "Plans": [{"Node Type": "Bitmap Index Scan", "Index Name": "events_type",
+                        "Index Cond": "(type = 'a')"}],
                 }],
             }],
         });
         let mut plan = Plan::default();
         node(&text, &mut plan);
-        assert_eq!(plan.reads, [read("events", Some("events_type"), "(type = 'a')", Some(18))]);
-        assert_eq!(plan.sorts, [Sort { what: Sorted::Ties, rows: Some(4) }]);
+        assert_eq!(
+            plan.reads,
+            [read(
+                "events",
+                Some("events_type"),
+                "(type = 'a')",
+                Some(18)
+            )]
+        );
+        assert_eq!(
+            plan.sorts,
+            [Sort {
+                what: Sorted::Ties,
+                rows: Some(4)
+            }]
+        );
     }
 }

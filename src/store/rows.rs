@@ -1,4 +1,5 @@
-//! Between rows and domain values. A row that cannot be read is an error that names the column, never a guess.
+//! Between rows and domain values. A row that cannot be read is an error that names the column,
+//! never a guess.
 
 use providers::money::{Currency, Money};
 use providers::provider::ProviderName;
@@ -11,10 +12,17 @@ use crate::domain::ledger::Head;
 use crate::domain::{Aggregate, Attempt, Owner, Payment, Refund, Timestamp, Urgency};
 
 fn bad(table: &str, id: &str, column: &str) -> DbErr {
-    DbErr::Custom(format!("{table} {id}: column {column} holds what this version cannot read"))
+    DbErr::Custom(format!(
+        "{table} {id}: column {column} holds what this version cannot read"
+    ))
 }
 
-pub(super) fn word<T: std::str::FromStr>(table: &str, id: &str, column: &str, text: &str) -> Result<T, DbErr> {
+pub(super) fn word<T: std::str::FromStr>(
+    table: &str,
+    id: &str,
+    column: &str,
+    text: &str,
+) -> Result<T, DbErr> {
     text.parse().map_err(|_| bad(table, id, column))
 }
 
@@ -30,7 +38,9 @@ fn object<T: DeserializeOwned>(
     column: &str,
     value: Option<serde_json::Value>,
 ) -> Result<Option<T>, DbErr> {
-    value.map(|v| serde_json::from_value(v).map_err(|_| bad(table, id, column))).transpose()
+    value
+        .map(|v| serde_json::from_value(v).map_err(|_| bad(table, id, column)))
+        .transpose()
 }
 
 fn json<T: Serialize>(value: &Option<T>) -> Option<serde_json::Value> {
@@ -38,7 +48,10 @@ fn json<T: Serialize>(value: &Option<T>) -> Option<serde_json::Value> {
 }
 
 /// As it stands in rows.
-#[expect(clippy::as_conversions, reason = "the enum says which numbers these are")]
+#[expect(
+    clippy::as_conversions,
+    reason = "the enum says which numbers these are"
+)]
 pub(super) const fn number(urgency: Urgency) -> i16 {
     urgency as i16
 }
@@ -48,8 +61,11 @@ impl TryFrom<payment::Model> for Payment {
 
     fn try_from(m: payment::Model) -> Result<Self, DbErr> {
         const T: &str = "payment";
-        let providers: Vec<ProviderName> =
-            m.providers.split_whitespace().map(|p| word(T, &m.id, "providers", p)).collect::<Result<_, _>>()?;
+        let providers: Vec<ProviderName> = m
+            .providers
+            .split_whitespace()
+            .map(|p| word(T, &m.id, "providers", p))
+            .collect::<Result<_, _>>()?;
         Ok(Self {
             amount: money(T, &m.id, m.amount, &m.currency)?,
             flow: word(T, &m.id, "flow", &m.flow)?,
@@ -73,13 +89,17 @@ impl TryFrom<payment::Model> for Payment {
             paid_at: m.paid_at.map(Timestamp),
             created_at: Timestamp(m.created_at),
             expires_at: Timestamp(m.expires_at),
-            ledger: m.ledger_entries.zip(m.ledger_hash).map(|(entries, hash)| Head { entries, hash }),
+            ledger: m
+                .ledger_entries
+                .zip(m.ledger_hash)
+                .map(|(entries, hash)| Head { entries, hash }),
             id: m.id,
         })
     }
 }
 
-/// The payment's row, written at `now`; when it is due and how urgent that is are the whole aggregate's.
+/// The payment's row, written at `now`; when it is due and how urgent that is are the whole
+/// aggregate's.
 pub(super) fn payment_row(aggregate: &Aggregate, now: Timestamp) -> payment::ActiveModel {
     let p = &aggregate.payment;
     let due = aggregate.due(now);
@@ -91,7 +111,12 @@ pub(super) fn payment_row(aggregate: &Aggregate, now: Timestamp) -> payment::Act
         currency: p.amount.currency().to_string(),
         description: p.description.clone(),
         flow: p.flow.to_string(),
-        providers: p.providers.iter().map(|p| p.as_str()).collect::<Vec<_>>().join(" "),
+        providers: p
+            .providers
+            .iter()
+            .map(|p| p.as_str())
+            .collect::<Vec<_>>()
+            .join(" "),
         status: p.status.to_string(),
         failure: json(&p.failure),
         return_url: p.return_url.clone(),
@@ -113,7 +138,10 @@ pub(super) fn payment_row(aggregate: &Aggregate, now: Timestamp) -> payment::Act
         ledger_entries: p.ledger.as_ref().map(|head| head.entries),
         ledger_hash: p.ledger.as_ref().map(|head| head.hash.clone()),
         urgency: number(due.map_or(Urgency::DEFAULT, |due| due.urgency)),
-        due_provider: due.and_then(|due| due.provider).map(|p| p.as_str().to_owned()).unwrap_or_default(),
+        due_provider: due
+            .and_then(|due| due.provider)
+            .map(|p| p.as_str().to_owned())
+            .unwrap_or_default(),
         scheduled_at: Some(now.0),
     }
     .into_active_model()
@@ -129,12 +157,23 @@ impl TryFrom<attempt::Model> for Attempt {
             provider: word(T, &m.id, "provider", &m.provider)?,
             flow: word(T, &m.id, "flow", &m.flow)?,
             status: word(T, &m.id, "status", &m.status)?,
-            disposition: m.disposition.as_deref().map(|d| word(T, &m.id, "disposition", d)).transpose()?,
+            disposition: m
+                .disposition
+                .as_deref()
+                .map(|d| word(T, &m.id, "disposition", d))
+                .transpose()?,
             amount: money(T, &m.id, m.amount, &m.currency)?,
-            captured: m.captured.map(|c| money(T, &m.id, c, &m.currency)).transpose()?,
+            captured: m
+                .captured
+                .map(|c| money(T, &m.id, c, &m.currency))
+                .transpose()?,
             failure: object(T, &m.id, "failure", m.failure)?,
             next_action: object(T, &m.id, "next_action", m.next_action)?,
-            reversal: m.reversal.as_deref().map(|r| word(T, &m.id, "reversal", r)).transpose()?,
+            reversal: m
+                .reversal
+                .as_deref()
+                .map(|r| word(T, &m.id, "reversal", r))
+                .transpose()?,
             reversal_in_doubt: m.reversal_in_doubt,
             not_found_since: m.not_found_since.map(Timestamp),
             returning: m.returning,
@@ -217,7 +256,11 @@ impl TryFrom<refund::Model> for Refund {
             owner: Owner::of(m.merchant_id, m.livemode),
             merchant_refund_no: m.merchant_refund_no,
             provider_refund_no: m.provider_refund_no,
-            earlier_nos: m.earlier_nos.split_whitespace().map(str::to_owned).collect(),
+            earlier_nos: m
+                .earlier_nos
+                .split_whitespace()
+                .map(str::to_owned)
+                .collect(),
             reason: m.reason,
             automatic: m.automatic,
             needs_funds: m.needs_funds,

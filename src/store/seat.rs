@@ -1,5 +1,6 @@
-//! Whether the embedded database's file is still the one that was opened. SQLite goes on writing into a file that somebody has
-//! deleted, moved away or put another one in the place of, and says that all is well; the next start knows nothing of it.
+//! Whether the embedded database's file is still the one that was opened. SQLite goes on writing
+//! into a file that somebody has deleted, moved away or put another one in the place of, and says
+//! that all is well; the next start knows nothing of it.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -38,7 +39,8 @@ impl Seat {
         }
     }
 
-    /// The connection that writes was made. Its file is the one that was there before, or the first one.
+    /// The connection that writes was made. Its file is the one that was there before, or the first
+    /// one.
     pub(super) fn opened(&self) {
         let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
         opened.0 = opened.0.or_else(|| identity(&self.file));
@@ -54,8 +56,8 @@ impl Seat {
         let is_other = opened.is_some_and(|opened| identity(&self.file) != Some(opened));
         self.lose_if(
             is_other,
-            "the database's file was deleted, moved or exchanged beneath this gateway: nothing is written any more; \
-             stop it, put the file back, start it again",
+            "the database's file was deleted, moved or exchanged beneath this gateway: nothing is \
+            written any more; stop it, put the file back, start it again",
         )
     }
 
@@ -71,20 +73,20 @@ impl Seat {
         drop(opened);
         self.lose_if(
             now != Some(log),
-            "the log of the database's file (its -wal) was deleted or exchanged beneath this gateway: nothing is written \
-             any more; stop it with SIGTERM, which writes back what it still knows (a kill would lose that), and start it \
-             again",
+            "the log of the database's file (its -wal) was deleted or exchanged beneath this \
+            gateway: nothing is written any more; stop it with SIGTERM, which writes back what it \
+            still knows (a kill would lose that), and start it again",
         )
     }
 
-    /// SQLite has found pages that are none. Others can still be read, and payments may need none of these; until somebody
-    /// has looked it counts as damaged.
+    /// SQLite has found pages that are none. Others can still be read, and payments may need none
+    /// of these; until somebody has looked it counts as damaged.
     pub(super) fn damage(&self, error: &DbErr) {
         if !self.is_damaged.swap(true, Ordering::Relaxed) {
             tracing::error!(
                 file = %self.file.display(), %error,
-                "the database's file is damaged: stop this gateway, keep the file, and bring a backup back with \
-                 `interlock restore FILE`"
+                "the database's file is damaged: stop this gateway, keep the file, and bring a \
+                backup back with `interlock restore FILE`"
             );
         }
     }
@@ -104,7 +106,9 @@ impl Seat {
         }
         match self.is_lost.load(Ordering::Relaxed) {
             false => Ok(()),
-            true => Err(DbErr::Custom("the database's file is not this gateway's any more".to_owned())),
+            true => Err(DbErr::Custom(
+                "the database's file is not this gateway's any more".to_owned(),
+            )),
         }
     }
 }
@@ -131,7 +135,10 @@ mod tests {
         assert!(seat.is_there().is_err());
         seat.opened();
         std::fs::remove_file(&file).unwrap();
-        assert!(seat.is_there().is_err() && seat.has_its_log().is_err(), "it stays lost");
+        assert!(
+            seat.is_there().is_err() && seat.has_its_log().is_err(),
+            "it stays lost"
+        );
 
         let seat = Seat::new(folder.path().join("c.db"));
         std::fs::write(folder.path().join("c.db"), "three").unwrap();

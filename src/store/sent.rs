@@ -1,5 +1,5 @@
-//! Which statements a piece of work sends to the database: for whoever asks how that will answer them. The statements are
-//! those themselves, with their values; nothing is written twice.
+//! Which statements a piece of work sends to the database: for whoever asks how that will answer
+//! them. The statements are those themselves, with their values; nothing is written twice.
 
 use std::cell::RefCell;
 
@@ -26,11 +26,15 @@ pub(super) fn note(statement: &Statement) {
     let _ = SENT.try_with(|sent| sent.borrow_mut().push(statement.clone()));
 }
 
-/// Does some work, and says what it has asked the database meanwhile. What other tasks do for it is not seen.
+/// Does some work, and says what it has asked the database meanwhile. What other tasks do for it is
+/// not seen.
 pub async fn sent_by<T>(work: impl Future<Output = T>) -> (T, Vec<Sent>) {
     let noted = async {
         let done = work.await;
-        (done, SENT.with(RefCell::take).into_iter().map(Sent).collect())
+        (
+            done,
+            SENT.with(RefCell::take).into_iter().map(Sent).collect(),
+        )
     };
     SENT.scope(RefCell::default(), noted).await
 }

@@ -1,5 +1,6 @@
-//! Counts what committed changes made true, read off the difference between two shapes of a payment: no code path can
-//! end a payment and forget to count it. Counts kinds only, by mode; never names a payment, an order, an account or a merchant.
+//! Counts what committed changes made true, read off the difference between two shapes of a
+//! payment: no code path can end a payment and forget to count it. Counts kinds only, by mode;
+//! never names a payment, an order, an account or a merchant.
 
 use providers::order::Flow;
 use providers::provider::ProviderName;
@@ -27,7 +28,11 @@ pub(super) enum Fact {
 
 /// What became true between `before` (`None` for a new payment) and `after`.
 pub(super) fn between(before: Option<&Aggregate>, after: &Aggregate) -> Vec<Fact> {
-    let mut facts: Vec<Fact> = before.is_none().then_some(Fact::Made(after.payment.flow)).into_iter().collect();
+    let mut facts: Vec<Fact> = before
+        .is_none()
+        .then_some(Fact::Made(after.payment.flow))
+        .into_iter()
+        .collect();
     if before.map(|b| b.payment.status) != Some(after.payment.status) {
         facts.push(Fact::Payment(after.payment.flow, after.payment.status));
     }
@@ -39,13 +44,16 @@ pub(super) fn between(before: Option<&Aggregate>, after: &Aggregate) -> Vec<Fact
         if let (Some(last), None) = (gave_way, known) {
             facts.push(Fact::Switched(last.provider, attempt.provider));
         }
-        if let (None, Some(disposition)) = (known.and_then(|a| a.disposition), attempt.disposition) {
+        if let (None, Some(disposition)) = (known.and_then(|a| a.disposition), attempt.disposition)
+        {
             facts.push(Fact::Captured(attempt.provider, attempt.flow, disposition));
         }
         last = Some(attempt);
     }
     for refund in &after.refunds {
-        let known = before.and_then(|b| b.refunds.iter().find(|r| r.id == refund.id)).map(|r| r.status);
+        let known = before
+            .and_then(|b| b.refunds.iter().find(|r| r.id == refund.id))
+            .map(|r| r.status);
         if known != Some(refund.status)
             && let Some(attempt) = after.attempt(&refund.attempt_id)
         {
@@ -61,26 +69,32 @@ impl Fact {
         let mode = mode.as_str();
         match self {
             Self::Made(flow) => {
-                metrics::counter!("interlock_payments_made_total", "mode" => mode, "flow" => name(flow)).increment(times);
+                metrics::counter!("interlock_payments_made_total", "mode" => mode,
+                    "flow" => name(flow))
+                .increment(times);
             }
             Self::Payment(flow, status) => {
                 let status: &'static str = status.into();
-                metrics::counter!("interlock_payments_total", "mode" => mode, "flow" => name(flow), "status" => status)
-                    .increment(times);
+                metrics::counter!("interlock_payments_total", "mode" => mode, "flow" => name(flow),
+                    "status" => status)
+                .increment(times);
             }
             Self::Switched(from, to) => {
-                metrics::counter!("interlock_switches_total", "mode" => mode, "from" => from.as_str(), "to" => to.as_str())
-                    .increment(times);
+                metrics::counter!("interlock_switches_total", "mode" => mode,
+                    "from" => from.as_str(), "to" => to.as_str())
+                .increment(times);
             }
             Self::Captured(provider, flow, disposition) => metrics::counter!(
                 "interlock_captures_total",
-                "mode" => mode, "provider" => provider.as_str(), "flow" => name(flow), "disposition" => word(disposition)
+                "mode" => mode, "provider" => provider.as_str(), "flow" => name(flow),
+                "disposition" => word(disposition)
             )
             .increment(times),
             Self::Refund(provider, status) => {
                 let status: &'static str = status.into();
-                metrics::counter!("interlock_refunds_total", "mode" => mode, "provider" => provider.as_str(), "status" => status)
-                    .increment(times);
+                metrics::counter!("interlock_refunds_total", "mode" => mode,
+                    "provider" => provider.as_str(), "status" => status)
+                .increment(times);
             }
         }
     }
@@ -99,14 +113,19 @@ pub(super) fn count(mode: Mode, facts: &[Fact]) {
     facts.iter().for_each(|fact| fact.count(mode, 1));
 }
 
-/// Makes the series of everything that can be counted: an increase from nothing to 1 is none to Prometheus.
+/// Makes the series of everything that can be counted: an increase from nothing to 1 is none to
+/// Prometheus.
 pub fn register() {
     Mode::iter().for_each(register_mode);
 }
 
 fn register_mode(mode: Mode) {
     let names = || providers::PROTOCOLS.iter().map(|protocol| protocol.name);
-    let served = |flow| providers::PROTOCOLS.iter().any(|p| p.capabilities.flows.iter().any(|f| f.flow == flow));
+    let served = |flow| {
+        providers::PROTOCOLS
+            .iter()
+            .any(|p| p.capabilities.flows.iter().any(|f| f.flow == flow))
+    };
     for flow in Flow::iter().filter(|flow| served(*flow)) {
         Fact::Made(flow).count(mode, 0);
         PaymentState::iter().for_each(|state| Fact::Payment(flow, state).count(mode, 0));

@@ -1,12 +1,13 @@
-//! A database that belongs to one run of a drill: made in a PostgreSQL, restarted and made read-only as often as the drill
-//! wants, and removed with everything in it. The embedded one can be locked by somebody else. Only in builds for drills.
+//! A database that belongs to one run of a drill: made in a PostgreSQL, restarted and made
+//! read-only as often as the drill wants, and removed with everything in it. The embedded one can
+//! be locked by somebody else. Only in builds for drills.
 
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sea_orm::{
-    ConnectionTrait as _, Database, DatabaseConnection, DbBackend, DbErr, SqliteTransactionMode, Statement,
-    TransactionOptions, TransactionTrait as _,
+    ConnectionTrait as _, Database, DatabaseConnection, DbBackend, DbErr, SqliteTransactionMode,
+    Statement, TransactionOptions, TransactionTrait as _,
 };
 
 use super::{OpenError, connect};
@@ -23,7 +24,8 @@ pub struct OwnDatabase {
 }
 
 impl OwnDatabase {
-    /// Makes it on the server at `url`, whose user may make databases; in a folder of its own, if one is given.
+    /// Makes it on the server at `url`, whose user may make databases; in a folder of its own, if
+    /// one is given.
     ///
     /// # Errors
     /// The database's; an address that names no database.
@@ -34,11 +36,20 @@ impl OwnDatabase {
         let mut space = String::new();
         if let Some(folder) = folder {
             let place = folder.display();
-            server.execute_unprepared(&format!("CREATE TABLESPACE {name} LOCATION '{place}'")).await?;
+            server
+                .execute_unprepared(&format!("CREATE TABLESPACE {name} LOCATION '{place}'"))
+                .await?;
             space = format!(" TABLESPACE {name}");
         }
-        server.execute_unprepared(&format!("CREATE DATABASE {name}{space}")).await?;
-        Ok(Self { server, name, url: own.into(), has_space: folder.is_some() })
+        server
+            .execute_unprepared(&format!("CREATE DATABASE {name}{space}"))
+            .await?;
+        Ok(Self {
+            server,
+            name,
+            url: own.into(),
+            has_space: folder.is_some(),
+        })
     }
 
     /// Where the server at `url` keeps its data: who owns that may have a tablespace elsewhere.
@@ -47,11 +58,14 @@ impl OwnDatabase {
     /// The database's.
     pub async fn data_folder(url: &str) -> Result<PathBuf, DbErr> {
         let server = Database::connect(url).await?;
-        let statement =
-            Statement::from_string(DbBackend::Postgres, "SELECT current_setting('data_directory') AS place");
+        let statement = Statement::from_string(
+            DbBackend::Postgres,
+            "SELECT current_setting('data_directory') AS place",
+        );
         let row = server.query_one_raw(statement).await?;
-        let place: String =
-            row.ok_or_else(|| DbErr::RecordNotFound("data_directory".to_owned()))?.try_get("", "place")?;
+        let place: String = row
+            .ok_or_else(|| DbErr::RecordNotFound("data_directory".to_owned()))?
+            .try_get("", "place")?;
         server.close().await?;
         Ok(place.into())
     }
@@ -73,7 +87,8 @@ impl OwnDatabase {
         self.alter("WITH ALLOW_CONNECTIONS true").await
     }
 
-    /// Takes no writes for so long. Sessions end before and after, as they do when a primary becomes a standby.
+    /// Takes no writes for so long. Sessions end before and after, as they do when a primary
+    /// becomes a standby.
     ///
     /// # Errors
     /// The database's.
@@ -101,19 +116,29 @@ impl OwnDatabase {
     /// # Errors
     /// The database's.
     pub async fn remove(self) -> Result<(), DbErr> {
-        self.server.execute_unprepared(&format!("DROP DATABASE {} WITH (FORCE)", self.name)).await?;
+        self.server
+            .execute_unprepared(&format!("DROP DATABASE {} WITH (FORCE)", self.name))
+            .await?;
         if self.has_space {
-            self.server.execute_unprepared(&format!("DROP TABLESPACE {}", self.name)).await?;
+            self.server
+                .execute_unprepared(&format!("DROP TABLESPACE {}", self.name))
+                .await?;
         }
         self.server.close().await
     }
 
     async fn alter(&self, how: &str) -> Result<(), DbErr> {
-        self.server.execute_unprepared(&format!("ALTER DATABASE {} {how}", self.name)).await.map(drop)
+        self.server
+            .execute_unprepared(&format!("ALTER DATABASE {} {how}", self.name))
+            .await
+            .map(drop)
     }
 
     async fn end_sessions(&self) -> Result<(), DbErr> {
-        let sql = format!("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'", self.name);
+        let sql = format!(
+            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'",
+            self.name
+        );
         self.server.execute_unprepared(&sql).await.map(drop)
     }
 }
@@ -125,7 +150,10 @@ impl OwnDatabase {
 pub async fn hold_lock(url: &str, during: Duration) -> Result<(), OpenError> {
     let db = connect(url, 1).await?;
     let mode = Some(SqliteTransactionMode::Immediate);
-    let immediate = TransactionOptions { sqlite_transaction_mode: mode, ..Default::default() };
+    let immediate = TransactionOptions {
+        sqlite_transaction_mode: mode,
+        ..Default::default()
+    };
     if let Ok(held) = db.begin_with_options(immediate).await {
         tokio::time::sleep(during).await;
         let _ = held.rollback().await;

@@ -8,8 +8,8 @@ use super::entity::attempt;
 use crate::domain::Timestamp;
 use crate::domain::attempt::State;
 
-/// Attempts that are alive, written as in the index `attempts_one_live`, order and all: with parameters, or in another
-/// order, SQLite would not see that the index holds all of them.
+/// Attempts that are alive, written as in the index `attempts_one_live`, order and all: with
+/// parameters, or in another order, SQLite would not see that the index holds all of them.
 const LIVE: &str = "status IN ('sending', 'unknown', 'awaiting_payer', 'closing', 'reversing')";
 
 /// A part of an account's day.
@@ -28,8 +28,8 @@ pub struct UsageRow {
 }
 
 impl Store {
-    /// What the attempts of these accounts have taken since `day_start`, and what those that are alive may still take,
-    /// those begun at `new_from` or later apart.
+    /// What the attempts of these accounts have taken since `day_start`, and what those that are
+    /// alive may still take, those begun at `new_from` or later apart.
     ///
     /// # Errors
     /// The database's.
@@ -40,14 +40,16 @@ impl Store {
         new_from: Timestamp,
     ) -> Result<Vec<UsageRow>, DbErr> {
         let live = Expr::cust(LIVE);
-        let captured =
-            attempt::Column::Status.eq(State::Captured.to_string()).and(attempt::Column::PaidAt.gte(day_start.0));
+        let captured = attempt::Column::Status
+            .eq(State::Captured.to_string())
+            .and(attempt::Column::PaidAt.gte(day_start.0));
         let is_new = format!("CASE WHEN started_at >= {} THEN 1 ELSE 0 END", new_from.0);
         let snapshot = self.db.snapshot().await?;
         let mut all = Vec::new();
-        for (is_captured, which, amount) in
-            [(false, live, attempt::Column::Amount), (true, captured, attempt::Column::Captured)]
-        {
+        for (is_captured, which, amount) in [
+            (false, live, attempt::Column::Amount),
+            (true, captured, attempt::Column::Captured),
+        ] {
             let rows: Vec<(String, i32, i64, i64)> = attempt::Entity::find()
                 .select_only()
                 .column(attempt::Column::AccountId)
@@ -61,13 +63,16 @@ impl Store {
                 .into_tuple()
                 .all(&snapshot)
                 .await?;
-            all.extend(rows.into_iter().map(|(account_id, is_new, amount, count)| UsageRow {
-                account_id,
-                is_new: is_new == 1,
-                is_captured,
-                amount,
-                count,
-            }));
+            all.extend(
+                rows.into_iter()
+                    .map(|(account_id, is_new, amount, count)| UsageRow {
+                        account_id,
+                        is_new: is_new == 1,
+                        is_captured,
+                        amount,
+                        count,
+                    }),
+            );
         }
         snapshot.commit().await?;
         Ok(all)

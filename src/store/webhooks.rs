@@ -2,8 +2,8 @@
 
 use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, DbErr, EntityTrait as _, IntoActiveModel as _, QueryFilter as _,
-    QueryOrder as _,
+    ActiveModelTrait as _, ColumnTrait as _, DbErr, EntityTrait as _, IntoActiveModel as _,
+    QueryFilter as _, QueryOrder as _,
 };
 
 use super::Store;
@@ -119,7 +119,9 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn add_endpoint(&self, new: &EndpointRow) -> Result<(), DbErr> {
-        endpoint::Entity::insert(row(new)).exec_without_returning(&self.db).await?;
+        endpoint::Entity::insert(row(new))
+            .exec_without_returning(&self.db)
+            .await?;
         Ok(())
     }
 
@@ -155,16 +157,23 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn endpoints(&self, _: AllOwners, ids: Vec<String>) -> Result<Vec<EndpointRow>, DbErr> {
+    pub async fn endpoints(
+        &self,
+        _: AllOwners,
+        ids: Vec<String>,
+    ) -> Result<Vec<EndpointRow>, DbErr> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let rows = endpoint::Entity::find().filter(endpoint::Column::Id.is_in(ids)).all(&self.db).await?;
+        let rows = endpoint::Entity::find()
+            .filter(endpoint::Column::Id.is_in(ids))
+            .all(&self.db)
+            .await?;
         rows.into_iter().map(EndpointRow::try_from).collect()
     }
 
-    /// Overwrites what may change on an endpoint. What waited for a disabled one waits no longer. `false` when
-    /// somebody else changed it since `changed` was read.
+    /// Overwrites what may change on an endpoint. What waited for a disabled one waits no longer.
+    /// `false` when somebody else changed it since `changed` was read.
     ///
     /// # Errors
     /// The database's.
@@ -176,11 +185,20 @@ impl Store {
             .col_expr(C::Events, Expr::value(changed.events.join(" ")))
             .col_expr(C::Mode, Expr::value(changed.mode.to_string()))
             .col_expr(C::Description, Expr::value(changed.description.clone()))
-            .col_expr(C::DisabledReason, Expr::value(changed.disabled_reason.clone()))
-            .col_expr(C::FailingSince, Expr::value(changed.failing_since.map(|t| t.0)))
+            .col_expr(
+                C::DisabledReason,
+                Expr::value(changed.disabled_reason.clone()),
+            )
+            .col_expr(
+                C::FailingSince,
+                Expr::value(changed.failing_since.map(|t| t.0)),
+            )
             .col_expr(C::Secret, Expr::value(changed.secrets.secret.clone()))
             .col_expr(C::OldSecret, Expr::value(changed.secrets.old.clone()))
-            .col_expr(C::OldSecretUntil, Expr::value(changed.secrets.old_until.map(|t| t.0)))
+            .col_expr(
+                C::OldSecretUntil,
+                Expr::value(changed.secrets.old_until.map(|t| t.0)),
+            )
             .col_expr(C::Version, Expr::value(changed.version.saturating_add(1)))
             .filter(C::Id.eq(&changed.id))
             .filter(C::Version.eq(changed.version))
@@ -208,9 +226,16 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn notify_secret(&self, owner: &Owner, new: Vec<u8>, now: Timestamp) -> Result<NotifySecretRow, DbErr> {
+    pub async fn notify_secret(
+        &self,
+        owner: &Owner,
+        new: Vec<u8>,
+        now: Timestamp,
+    ) -> Result<NotifySecretRow, DbErr> {
         let key = (owner.merchant.clone(), owner.is_live());
-        let mut stored = notify_secret::Entity::find_by_id(key.clone()).one(&self.db).await?;
+        let mut stored = notify_secret::Entity::find_by_id(key.clone())
+            .one(&self.db)
+            .await?;
         if stored.is_none() {
             let row = notify_secret::Model {
                 merchant_id: key.0.clone(),
@@ -242,12 +267,19 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn change_notify_secret(&self, owner: &Owner, changed: &NotifySecretRow) -> Result<bool, DbErr> {
+    pub async fn change_notify_secret(
+        &self,
+        owner: &Owner,
+        changed: &NotifySecretRow,
+    ) -> Result<bool, DbErr> {
         use notify_secret::Column as C;
         let done = notify_secret::Entity::update_many()
             .col_expr(C::Secret, Expr::value(changed.secrets.secret.clone()))
             .col_expr(C::OldSecret, Expr::value(changed.secrets.old.clone()))
-            .col_expr(C::OldSecretUntil, Expr::value(changed.secrets.old_until.map(|t| t.0)))
+            .col_expr(
+                C::OldSecretUntil,
+                Expr::value(changed.secrets.old_until.map(|t| t.0)),
+            )
             .col_expr(C::Version, Expr::value(changed.version.saturating_add(1)))
             .filter(C::MerchantId.eq(&owner.merchant))
             .filter(C::Livemode.eq(owner.is_live()))
@@ -258,10 +290,14 @@ impl Store {
     }
 }
 
-/// What waits for an endpoint waits no longer. One that is being sent right now is told by its sender.
+/// What waits for an endpoint waits no longer. One that is being sent right now is told by its
+/// sender.
 pub(super) async fn stop_waiting(tx: &Tx, endpoint_id: &str) -> Result<(), DbErr> {
     delivery::Entity::update_many()
-        .col_expr(delivery::Column::Status, Expr::value(State::Stopped.to_string()))
+        .col_expr(
+            delivery::Column::Status,
+            Expr::value(State::Stopped.to_string()),
+        )
         .col_expr(delivery::Column::NextTryAt, Expr::value(None::<i64>))
         .filter(delivery::Column::EndpointId.eq(endpoint_id))
         .filter(delivery::Column::NextTryAt.is_not_null())

@@ -1,10 +1,12 @@
-//! Group commit. One task writes all changes of payments: it takes what queued up while its last commit ran (never
-//! waiting for more, its owners in turn where it is more than goes into one), writes it with one statement per table in
-//! one transaction, commits once, and then answers everybody.
+//! Group commit. One task writes all changes of payments: it takes what queued up while its last
+//! commit ran (never waiting for more, its owners in turn where it is more than goes into one),
+//! writes it with one statement per table in one transaction, commits once, and then answers
+//! everybody.
 //!
-//! The payment's version decides each change: the statement that sets it is the compare-and-set, and only the
-//! changes that won it write anything else. So changes in one batch cannot disturb each other, and a batch that
-//! fails as a whole (an index refuses one row) is run again one by one.
+//! The payment's version decides each change: the statement that sets it is the compare-and-set,
+//! and only the changes that won it write anything else. So changes in one batch cannot disturb
+//! each other, and a batch that fails as a whole (an index refuses one row) is run again one by
+//! one.
 
 mod job;
 mod tables;
@@ -59,27 +61,52 @@ impl Writer {
 
     /// For how long nothing could be written; `None` while all is well.
     pub(super) fn failing(&self) -> Option<Duration> {
-        self.vitals.failing.lock().unwrap_or_else(PoisonError::into_inner).map(|since| since.elapsed())
+        self.vitals
+            .failing
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .map(|since| since.elapsed())
     }
 
-    /// How long even that owner has waited for the commit that runs who has waited least: the flood of another makes no
-    /// difference.
+    /// How long even that owner has waited for the commit that runs who has waited least: the flood
+    /// of another makes no difference.
     pub(super) fn waited(&self) -> Duration {
-        let waits = self.vitals.waits.lock().unwrap_or_else(PoisonError::into_inner);
+        let waits = self
+            .vitals
+            .waits
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         waits.least.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
-    /// How long this owner's oldest change has waited. One who has none would have to wait as long as those who wait least.
+    /// How long this owner's oldest change has waited. One who has none would have to wait as long
+    /// as those who wait least.
     pub(super) fn waited_by(&self, owner: &Owner) -> Duration {
-        let waits = self.vitals.waits.lock().unwrap_or_else(PoisonError::into_inner);
-        waits.oldest.get(owner).copied().or(waits.least).map_or(Duration::ZERO, |since| since.elapsed())
+        let waits = self
+            .vitals
+            .waits
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
+        waits
+            .oldest
+            .get(owner)
+            .copied()
+            .or(waits.least)
+            .map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// Writes a change, durably, or tells why not.
     pub(super) async fn write(&self, change: Change) -> Verdict {
         let (done, verdict) = oneshot::channel();
         let stopped = || CommitError::Unavailable("the writer has stopped".to_owned());
-        self.queue.send(Job { change, since: Instant::now(), done }).await.map_err(|_| stopped())?;
+        self.queue
+            .send(Job {
+                change,
+                since: Instant::now(),
+                done,
+            })
+            .await
+            .map_err(|_| stopped())?;
         verdict.await.map_err(|_| stopped())?
     }
 }
@@ -88,7 +115,11 @@ async fn run(db: Db, mut jobs: mpsc::Receiver<Job>, vitals: Arc<Vitals>) {
     let mut waiting: Turns<Owner, Job> = Turns::new();
     loop {
         if waiting.is_empty() {
-            let is_failing = vitals.failing.lock().unwrap_or_else(PoisonError::into_inner).is_some();
+            let is_failing = vitals
+                .failing
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .is_some();
             tokio::select! {
                 job = jobs.recv() => match job {
                     Some(job) => waiting.push(&job.owner().clone(), job),
@@ -116,10 +147,15 @@ async fn run(db: Db, mut jobs: mpsc::Receiver<Job>, vitals: Arc<Vitals>) {
 /// A commit of nothing that anybody reads, to see whether it is possible.
 async fn rehearse(db: &Db) -> Result<(), DbErr> {
     let tx = db.write().await?;
-    let row = installation::Model { name: REHEARSAL.to_owned(), value: fresh() };
+    let row = installation::Model {
+        name: REHEARSAL.to_owned(),
+        value: fresh(),
+    };
     installation::Entity::insert(row.into_active_model().reset_all())
         .on_conflict(
-            OnConflict::column(installation::Column::Name).update_column(installation::Column::Value).to_owned(),
+            OnConflict::column(installation::Column::Name)
+                .update_column(installation::Column::Value)
+                .to_owned(),
         )
         .exec_without_returning(&tx)
         .await?;
@@ -131,12 +167,15 @@ fn fresh() -> String {
     id::token().unwrap_or_default()
 }
 
-/// The next batch. Two changes of one payment cannot be told apart in one statement: the second waits for the next one.
+/// The next batch. Two changes of one payment cannot be told apart in one statement: the second
+/// waits for the next one.
 fn one_per_payment(waiting: &mut Turns<Owner, Job>) -> Vec<Job> {
     let mut seen = HashSet::new();
     let (mut batch, mut later) = (Vec::new(), Vec::new());
     while batch.len() < BATCH && later.len() < PUT_BACK {
-        let Some((owner, job)) = waiting.take() else { break };
+        let Some((owner, job)) = waiting.take() else {
+            break;
+        };
         if seen.insert(job.change.after.payment.id.clone()) {
             batch.push(job);
         } else {
@@ -147,7 +186,8 @@ fn one_per_payment(waiting: &mut Turns<Owner, Job>) -> Vec<Job> {
         waiting.put_back(&owner, job);
     }
 
-    // Everybody locks rows in the same order: shuffled batches of two gateways deadlock on PostgreSQL.
+    // Everybody locks rows in the same order: shuffled batches of two gateways deadlock on
+    // PostgreSQL.
     batch.sort_by(|a, b| a.change.after.payment.id.cmp(&b.change.after.payment.id));
     batch
 }
@@ -155,14 +195,17 @@ fn one_per_payment(waiting: &mut Turns<Owner, Job>) -> Vec<Job> {
 /// Returns whether the database took any of it, or said of any of it why not.
 async fn write_batch(db: &Db, batch: Vec<Job>) -> bool {
     let changes: Vec<&Change> = batch.iter().map(|job| &job.change).collect();
-    metrics::histogram!("interlock_group_commit_changes").record(u32::try_from(changes.len()).unwrap_or(u32::MAX));
+    metrics::histogram!("interlock_group_commit_changes")
+        .record(u32::try_from(changes.len()).unwrap_or(u32::MAX));
     let began = Instant::now();
     let verdicts = match try_write(db, &changes).await {
         Ok(verdicts) => verdicts,
         Err(error) => one_by_one(db, &changes, error).await,
     };
     metrics::histogram!("interlock_group_commit_seconds").record(began.elapsed());
-    let is_answered = verdicts.iter().any(|verdict| !matches!(verdict, Err(CommitError::Unavailable(_))));
+    let is_answered = verdicts
+        .iter()
+        .any(|verdict| !matches!(verdict, Err(CommitError::Unavailable(_))));
     for (job, verdict) in batch.into_iter().zip(verdicts) {
         if matches!(verdict, Err(CommitError::Unavailable(_))) {
             metrics::counter!("interlock_commits_unknown_total").increment(1);
@@ -173,8 +216,8 @@ async fn write_batch(db: &Db, batch: Vec<Job>) -> bool {
     is_answered
 }
 
-/// Each change by itself, after all of them together have failed. Where the database was waited for in vain, nobody waits
-/// again: what became of them is unknown.
+/// Each change by itself, after all of them together have failed. Where the database was waited for
+/// in vain, nobody waits again: what became of them is unknown.
 async fn one_by_one(db: &Db, changes: &[&Change], mut error: DbErr) -> Vec<Verdict> {
     let mut verdicts = Vec::with_capacity(changes.len());
     for change in changes {
@@ -199,14 +242,23 @@ async fn write_one(db: &Db, change: &Change) -> Result<Verdict, DbErr> {
     loop {
         tries += 1;
         match try_write(db, &[change]).await {
-            Ok(verdicts) => return Ok(verdicts.into_iter().next().unwrap_or(Err(CommitError::Moved))),
+            Ok(verdicts) => {
+                return Ok(verdicts
+                    .into_iter()
+                    .next()
+                    .unwrap_or(Err(CommitError::Moved)));
+            }
             Err(e) if tries <= RETRIES && asks_for_another_try(&e) => {
                 tokio::time::sleep(Duration::from_millis(5)).await;
             }
             Err(e) => {
                 return match (e.sql_err(), &e) {
-                    (Some(SqlErr::UniqueConstraintViolation(message)), _) => Ok(Err(CommitError::Refused(message))),
-                    (_, DbErr::Custom(said)) if said == OVERTAKEN => Ok(Err(CommitError::Overtaken)),
+                    (Some(SqlErr::UniqueConstraintViolation(message)), _) => {
+                        Ok(Err(CommitError::Refused(message)))
+                    }
+                    (_, DbErr::Custom(said)) if said == OVERTAKEN => {
+                        Ok(Err(CommitError::Overtaken))
+                    }
                     _ if is_about_values(&e) => Ok(Err(CommitError::Refused(e.to_string()))),
                     _ => Err(e),
                 };
@@ -218,7 +270,13 @@ async fn write_one(db: &Db, change: &Change) -> Result<Verdict, DbErr> {
 /// Deadlock (40P01), serialisation failure (40001), and SQLite's busy.
 fn asks_for_another_try(error: &DbErr) -> bool {
     let text = error.to_string();
-    ["40P01", "40001", "deadlock detected", "could not serialize", "database is locked"]
-        .iter()
-        .any(|sign| text.contains(sign))
+    [
+        "40P01",
+        "40001",
+        "deadlock detected",
+        "could not serialize",
+        "database is locked",
+    ]
+    .iter()
+    .any(|sign| text.contains(sign))
 }

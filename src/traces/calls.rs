@@ -1,5 +1,5 @@
-//! Makes a span of every call to a provider that is made for a payment. Forwards everything and changes nothing; of an
-//! answer it tells the outcome and the code, never what the provider wrote.
+//! Makes a span of every call to a provider that is made for a payment. Forwards everything and
+//! changes nothing; of an answer it tells the outcome and the code, never what the provider wrote.
 
 #![deny(clippy::missing_trait_methods)]
 
@@ -88,30 +88,48 @@ impl Provider for Calls {
     }
 
     async fn create(&self, order: &Order, call: &Call) -> Answer<Created> {
-        self.traced("create", &order.order_no, self.inner.create(order, call)).await
+        self.traced("create", &order.order_no, self.inner.create(order, call))
+            .await
     }
 
     async fn query(&self, order: &OrderRef, call: &Call) -> Answer<Queried> {
-        self.traced("query", &order.order_no, self.inner.query(order, call)).await
+        self.traced("query", &order.order_no, self.inner.query(order, call))
+            .await
     }
 
     async fn close(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
-        self.traced("close", &order.order_no, self.inner.close(order, call)).await
+        self.traced("close", &order.order_no, self.inner.close(order, call))
+            .await
     }
 
     async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
-        self.traced("reverse", &order.order_no, self.inner.reverse(order, call)).await
+        self.traced("reverse", &order.order_no, self.inner.reverse(order, call))
+            .await
     }
 
     async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<Refunded> {
-        self.traced("refund", &refund.order.order_no, self.inner.refund(refund, call)).await
+        self.traced(
+            "refund",
+            &refund.order.order_no,
+            self.inner.refund(refund, call),
+        )
+        .await
     }
 
     async fn query_refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundQueried> {
-        self.traced("query_refund", &refund.order.order_no, self.inner.query_refund(refund, call)).await
+        self.traced(
+            "query_refund",
+            &refund.order.order_no,
+            self.inner.query_refund(refund, call),
+        )
+        .await
     }
 
-    fn notification(&self, raw: &RawNotification, now: DateTime<Utc>) -> Result<Verified<Notification>, Rejection> {
+    fn notification(
+        &self,
+        raw: &RawNotification,
+        now: DateTime<Utc>,
+    ) -> Result<Verified<Notification>, Rejection> {
         self.inner.notification(raw, now)
     }
 

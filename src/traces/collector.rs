@@ -1,6 +1,7 @@
-//! The way to the collector: OTLP as protobuf over HTTP, with the HTTP client that everything else uses. A collector that
-//! does not take spans is one line in the log, not one for each batch. What the collector asks to have again later is sent
-//! again within the time of one sending, by the exporter; then it is dropped.
+//! The way to the collector: OTLP as protobuf over HTTP, with the HTTP client that everything else
+//! uses. A collector that does not take spans is one line in the log, not one for each batch. What
+//! the collector asks to have again later is sent again within the time of one sending, by the
+//! exporter; then it is dropped.
 
 use std::sync::Mutex;
 use std::sync::PoisonError;
@@ -18,7 +19,8 @@ use tokio::runtime::Handle;
 use super::settings::{NoTraces, Settings};
 use crate::redact;
 
-/// Sends to the collector. Its requests run where all others do: the SDK's own thread has no runtime.
+/// Sends to the collector. Its requests run where all others do: the SDK's own thread has no
+/// runtime.
 #[derive(Debug)]
 pub(super) struct Collector {
     http: reqwest::Client,
@@ -28,8 +30,9 @@ pub(super) struct Collector {
 
 impl Collector {
     pub(super) fn exporter(settings: &Settings, runtime: Handle) -> Result<SpanExporter, NoTraces> {
-        let client =
-            |error: &dyn std::fmt::Display| NoTraces::Client(redact::message(&error.to_string(), &settings.otlp_url));
+        let client = |error: &dyn std::fmt::Display| {
+            NoTraces::Client(redact::message(&error.to_string(), &settings.otlp_url))
+        };
         let http = client_builder()
             .map_err(|error| client(&error))?
             .redirect(reqwest::redirect::Policy::none())
@@ -40,7 +43,11 @@ impl Collector {
         register();
         SpanExporter::builder()
             .with_http()
-            .with_http_client(Self { http, runtime, is_up: Mutex::new(None) })
+            .with_http_client(Self {
+                http,
+                runtime,
+                is_up: Mutex::new(None),
+            })
             .with_protocol(Protocol::HttpBinary)
             .with_endpoint(address(&settings.otlp_url))
             .with_timeout(settings.timeout)
@@ -54,11 +61,18 @@ impl Collector {
         let result = if is_up { "taken" } else { "failed" };
         metrics::counter!("interlock_trace_exports_total", "result" => result).increment(1);
         metrics::gauge!("interlock_traces_up").set(if is_up { 1.0 } else { 0.0 });
-        let before = self.is_up.lock().unwrap_or_else(PoisonError::into_inner).replace(is_up);
+        let before = self
+            .is_up
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .replace(is_up);
         match ended {
             Ok(()) if before == Some(false) => tracing::info!("the collector takes traces again"),
             Err(error) if before != Some(false) => {
-                tracing::error!(error, "the collector takes no traces: they are lost until it does");
+                tracing::error!(
+                    error,
+                    "the collector takes no traces: they are lost until it does"
+                );
             }
             Ok(()) | Err(_) => {}
         }
@@ -74,7 +88,9 @@ fn register() {
 
 /// Collectors listen at `/v1/traces`; an address with another path is meant as it is.
 fn address(url: &str) -> String {
-    let Ok(mut address) = address::read(url) else { return url.to_owned() };
+    let Ok(mut address) = address::read(url) else {
+        return url.to_owned();
+    };
     if address.path() == "/" {
         address.set_path("/v1/traces");
     }
@@ -87,13 +103,25 @@ impl HttpClient for Collector {
         let http = self.http.clone();
         let sent = self.runtime.spawn(async move {
             let request = reqwest::Request::try_from(request).map_err(|e| e.to_string())?;
-            http.execute(request).await.map_err(|e| e.without_url().to_string())
+            http.execute(request)
+                .await
+                .map_err(|e| e.without_url().to_string())
         });
         let answer = sent.await.unwrap_or_else(|e| Err(e.to_string()));
-        let status = answer.as_ref().map(reqwest::Response::status).map_err(Clone::clone);
-        self.note(&status.and_then(|s| if s.is_success() { Ok(()) } else { Err(format!("it answers {s}")) }));
+        let status = answer
+            .as_ref()
+            .map(reqwest::Response::status)
+            .map_err(Clone::clone);
+        self.note(&status.and_then(|s| {
+            if s.is_success() {
+                Ok(())
+            } else {
+                Err(format!("it answers {s}"))
+            }
+        }));
         let mut answer = answer?;
-        // What the collector says beside these (which spans it did not like) changes nothing here, and is not read.
+        // What the collector says beside these (which spans it did not like) changes nothing here,
+        // and is not read.
         let mut told = Response::new(Bytes::new());
         *told.status_mut() = answer.status();
         std::mem::swap(told.headers_mut(), answer.headers_mut());
@@ -110,8 +138,14 @@ mod tests {
         for (given, used) in [
             ("http://collector:4318", "http://collector:4318/v1/traces"),
             ("http://collector:4318/", "http://collector:4318/v1/traces"),
-            ("http://收集.example:4318", "http://xn--wbv461i.example:4318/v1/traces"),
-            ("https://otlp.example/tenant/v1/traces", "https://otlp.example/tenant/v1/traces"),
+            (
+                "http://收集.example:4318",
+                "http://xn--wbv461i.example:4318/v1/traces",
+            ),
+            (
+                "https://otlp.example/tenant/v1/traces",
+                "https://otlp.example/tenant/v1/traces",
+            ),
         ] {
             assert_eq!(address(given), used);
         }

@@ -1,8 +1,8 @@
-//! One try of telling a merchant. Follows no redirect, takes no proxy from the environment, repeats nothing, reads
-//! little and waits briefly: the other side is anybody.
+//! One try of telling a merchant. Follows no redirect, takes no proxy from the environment, repeats
+//! nothing, reads little and waits briefly: the other side is anybody.
 //!
-//! How it can end is [`End`]. Only a verified "received" ends a delivery; after everything that may or may not have
-//! arrived, it is told again, under the same `webhook-id`.
+//! How it can end is [`End`]. Only a verified "received" ends a delivery; after everything that may
+//! or may not have arrived, it is told again, under the same `webhook-id`.
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -26,7 +26,8 @@ use crate::vault::{Vault, VaultError};
 const MAX_ANSWER_BYTES: usize = 64 << 10;
 /// The most that is kept of it, for the log.
 const MAX_KEPT_BYTES: usize = 1 << 10;
-/// Receivers close idle connections when they like; what they kept open is used for a burst, not for a day.
+/// Receivers close idle connections when they like; what they kept open is used for a burst, not
+/// for a day.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A message, signed and ready.
@@ -58,15 +59,34 @@ impl Letter {
         now: Timestamp,
     ) -> Result<Self, VaultError> {
         let secrets = Secrets::open(vault, &endpoint.id, &endpoint.secrets, now)?;
-        Ok(Self::signed(&secrets, endpoint.url.clone(), endpoint.mode, message, now))
+        Ok(Self::signed(
+            &secrets,
+            endpoint.url.clone(),
+            endpoint.mode,
+            message,
+            now,
+        ))
     }
 
     /// A message to any address, signed with these secrets at `now`.
     #[must_use]
-    pub fn signed(secrets: &Secrets, url: String, mode: Mode, message: &Message, now: Timestamp) -> Self {
+    pub fn signed(
+        secrets: &Secrets,
+        url: String,
+        mode: Mode,
+        message: &Message,
+        now: Timestamp,
+    ) -> Self {
         let body = message.body();
         let signature = secrets.signature(&message.id, now.0.div_euclid(1000), &body);
-        Self { url, mode, id: message.id.clone(), at: now, signature, body }
+        Self {
+            url,
+            mode,
+            id: message.id.clone(),
+            at: now,
+            signature,
+            body,
+        }
     }
 }
 
@@ -99,7 +119,8 @@ pub struct Client {
 pub struct NoClient(String);
 
 impl Client {
-    /// A client that goes where `guard` lets it. A try takes `timeout` at the most, connecting `connect_timeout`.
+    /// A client that goes where `guard` lets it. A try takes `timeout` at the most, connecting
+    /// `connect_timeout`.
     ///
     /// # Errors
     /// [`NoClient`].
@@ -112,7 +133,10 @@ impl Client {
         let guard = Arc::new(guard);
         let http = client_builder()
             .map_err(NoClient)?
-            .dns_resolver(GuardedResolver { guard: Arc::clone(&guard), lookup })
+            .dns_resolver(GuardedResolver {
+                guard: Arc::clone(&guard),
+                lookup,
+            })
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
             .http1_only()
@@ -121,7 +145,11 @@ impl Client {
             .tcp_nodelay(true)
             .build()
             .map_err(|e| NoClient(e.to_string()))?;
-        Ok(Self { http, guard, timeout })
+        Ok(Self {
+            http,
+            guard,
+            timeout,
+        })
     }
 
     /// Where this client may go.
@@ -134,11 +162,14 @@ impl Client {
     pub async fn send(&self, letter: Letter) -> Try {
         let began = Instant::now();
         let done = self.exchange(letter, began + self.timeout).await;
-        Try { latency_ms: i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX), ..done }
+        Try {
+            latency_ms: i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX),
+            ..done
+        }
     }
 
-    /// Posts JSON to an address that the operator has chosen, unsigned. Any status from 200 to 299 counts as
-    /// received: what the answer says is for the caller to judge.
+    /// Posts JSON to an address that the operator has chosen, unsigned. Any status from 200 to 299
+    /// counts as received: what the answer says is for the caller to judge.
     pub async fn post(&self, address: &str, body: Vec<u8>, now: Timestamp) -> Try {
         let began = Instant::now();
         let done = match self.guard.check(address) {
@@ -146,9 +177,14 @@ impl Client {
                 let request = self.request(url).body(body);
                 ask(request, Mode::Standard, now, began + self.timeout).await
             }
-            Err(forbidden) => Try::without_answer(End::ForbiddenAddress, &format!("the address {forbidden}")),
+            Err(forbidden) => {
+                Try::without_answer(End::ForbiddenAddress, &format!("the address {forbidden}"))
+            }
         };
-        Try { latency_ms: i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX), ..done }
+        Try {
+            latency_ms: i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX),
+            ..done
+        }
     }
 
     fn request(&self, url: Url) -> RequestBuilder {
@@ -161,7 +197,12 @@ impl Client {
     async fn exchange(&self, letter: Letter, deadline: Instant) -> Try {
         let url = match self.guard.check_stored(&letter.url) {
             Ok(url) => url,
-            Err(forbidden) => return Try::without_answer(End::ForbiddenAddress, &format!("the address {forbidden}")),
+            Err(forbidden) => {
+                return Try::without_answer(
+                    End::ForbiddenAddress,
+                    &format!("the address {forbidden}"),
+                );
+            }
         };
         let request = self
             .request(url)
@@ -184,14 +225,24 @@ async fn ask(request: RequestBuilder, mode: Mode, now: Timestamp, deadline: Inst
 
 impl Try {
     fn without_answer(end: End, why: &str) -> Self {
-        Self { end, status: None, latency_ms: 0, answer: Some(why.to_owned()), retry_after_s: None }
+        Self {
+            end,
+            status: None,
+            latency_ms: 0,
+            answer: Some(why.to_owned()),
+            retry_after_s: None,
+        }
     }
 }
 
 /// The receiver has answered; in standard mode the status alone decides, however its body ends.
 async fn answered(response: Response, mode: Mode, now: Timestamp, deadline: Instant) -> Try {
     let status = response.status();
-    let header = response.headers().get(RETRY_AFTER).and_then(|v| v.to_str().ok()).map(str::to_owned);
+    let header = response
+        .headers()
+        .get(RETRY_AFTER)
+        .and_then(|v| v.to_str().ok())
+        .map(str::to_owned);
     let mut body = Vec::new();
     // A body that drips does not take a good status back.
     let _ = tokio::time::timeout_at(deadline.into(), read(response, &mut body)).await;
@@ -199,10 +250,12 @@ async fn answered(response: Response, mode: Mode, now: Timestamp, deadline: Inst
     let end = match (status, mode) {
         (StatusCode::GONE, _) => End::Gone,
         (status, Mode::Standard) if status.is_success() => End::Delivered,
-        (status, Mode::SuccessBody) if status.is_success() => match text.trim().eq_ignore_ascii_case("success") {
-            true => End::Delivered,
-            false => End::WrongBody,
-        },
+        (status, Mode::SuccessBody) if status.is_success() => {
+            match text.trim().eq_ignore_ascii_case("success") {
+                true => End::Delivered,
+                false => End::WrongBody,
+            }
+        }
         (_, Mode::Standard | Mode::SuccessBody) => End::HttpStatus,
     };
     Try {
@@ -227,7 +280,11 @@ async fn read(mut response: Response, body: &mut Vec<u8>) {
 /// What the log keeps: no control characters, of which PostgreSQL could not store all.
 fn kept(text: &str) -> Option<String> {
     let mut kept = String::new();
-    for c in text.trim().chars().map(|c| if c.is_control() { ' ' } else { c }) {
+    for c in text
+        .trim()
+        .chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+    {
         if kept.len() + c.len_utf8() > MAX_KEPT_BYTES {
             break;
         }
@@ -243,7 +300,12 @@ fn retry_after_s(text: &str, now: Timestamp) -> Option<i64> {
         return Some(seconds.max(0));
     }
     let at = DateTime::parse_from_rfc2822(text).ok()?;
-    Some(Timestamp(at.timestamp_millis()).since(now).max(0).div_euclid(1000))
+    Some(
+        Timestamp(at.timestamp_millis())
+            .since(now)
+            .max(0)
+            .div_euclid(1000),
+    )
 }
 
 /// There is no answer. A total timeout is told by whoever waits for it.
@@ -262,7 +324,10 @@ fn failed(error: &reqwest::Error) -> Try {
         (false, true) => End::Timeout,
         (false, false) => End::Broken,
     };
-    Try { answer: kept(&last), ..Try::without_answer(end, "") }
+    Try {
+        answer: kept(&last),
+        ..Try::without_answer(end, "")
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! What a webhook says. The same bytes at each try: they are made of the stored event and nothing else.
+//! What a webhook says. The same bytes at each try: they are made of the stored event and nothing
+//! else.
 
 use serde::Serialize;
 use utoipa::ToSchema;
@@ -6,7 +7,8 @@ use utoipa::ToSchema;
 use crate::domain::Timestamp;
 use crate::store::EventRow;
 
-/// The kind of event that `POST /v1/webhook_endpoints/{id}/test` sends. It is about no payment and not stored.
+/// The kind of event that `POST /v1/webhook_endpoints/{id}/test` sends. It is about no payment and
+/// not stored.
 pub const TEST: &str = "webhook.test";
 
 /// An event as merchants get it, by webhook and by `/v1/events` alike.
@@ -21,7 +23,8 @@ pub struct Message {
     pub r#type: String,
     /// The payment that it is about; empty for `webhook.test`.
     pub payment: String,
-    /// The payment's version: of two events of one payment the one with the higher version is the newer one.
+    /// The payment's version: of two events of one payment the one with the higher version is the
+    /// newer one.
     pub version: i64,
     /// When it happened.
     #[schema(value_type = String, format = DateTime)]

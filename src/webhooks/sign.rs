@@ -1,5 +1,5 @@
-//! Standard Webhooks signatures: HMAC-SHA-256 over `id.timestamp.body`. A merchant who rotates a secret gets two
-//! signatures until the old one's time is over, and is right with either.
+//! Standard Webhooks signatures: HMAC-SHA-256 over `id.timestamp.body`. A merchant who rotates a
+//! secret gets two signatures until the old one's time is over, and is right with either.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -42,7 +42,11 @@ impl Secret {
     /// # Errors
     /// [`VaultError::Open`].
     pub fn open(vault: &Vault, owner: &str, sealed: &[u8]) -> Result<Self, VaultError> {
-        vault.open(owner, sealed)?.try_into().map(Self).map_err(|_| VaultError::Open)
+        vault
+            .open(owner, sealed)?
+            .try_into()
+            .map(Self)
+            .map_err(|_| VaultError::Open)
     }
 
     fn signature(&self, message: &[u8]) -> String {
@@ -53,7 +57,10 @@ impl Secret {
 /// Keys are shorter than a block of SHA-256, and then filled up with zeros by definition.
 fn hmac(key: &[u8], message: &[u8]) -> [u8; 32] {
     let mut block = [0; 64];
-    block.iter_mut().zip(key).for_each(|(place, byte)| *place = *byte);
+    block
+        .iter_mut()
+        .zip(key)
+        .for_each(|(place, byte)| *place = *byte);
     let mut mac = Hmac::<Sha256>::new(&block.into());
     mac.update(message);
     mac.finalize().into_bytes().into()
@@ -65,8 +72,8 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// What the secret of the webhooks to an owner's `notify_url`s is sealed for. Secrets lie in the database sealed for this
-/// very text.
+/// What the secret of the webhooks to an owner's `notify_url`s is sealed for. Secrets lie in the
+/// database sealed for this very text.
 #[must_use]
 pub fn notify_owner(owner: &Owner) -> String {
     format!("notify_url:{}:{}", owner.merchant, owner.is_live())
@@ -81,7 +88,12 @@ impl Secrets {
     ///
     /// # Errors
     /// [`VaultError::Open`].
-    pub fn open(vault: &Vault, owner: &str, sealed: &SealedSecrets, now: Timestamp) -> Result<Self, VaultError> {
+    pub fn open(
+        vault: &Vault,
+        owner: &str,
+        sealed: &SealedSecrets,
+        now: Timestamp,
+    ) -> Result<Self, VaultError> {
         let mut secrets = vec![Secret::open(vault, owner, &sealed.secret)?];
         if let Some(old) = &sealed.old
             && sealed.old_until.is_some_and(|until| now < until)
@@ -95,7 +107,11 @@ impl Secrets {
     #[must_use]
     pub fn signature(&self, id: &str, at_s: i64, body: &[u8]) -> String {
         let message = [format!("{id}.{at_s}.").as_bytes(), body].concat();
-        let signatures: Vec<String> = self.0.iter().map(|secret| secret.signature(&message)).collect();
+        let signatures: Vec<String> = self
+            .0
+            .iter()
+            .map(|secret| secret.signature(&message))
+            .collect();
         signatures.join(" ")
     }
 }
@@ -108,8 +124,14 @@ mod tests {
     fn the_example_of_the_specification_comes_out() {
         // From the specification's own test vectors.
         let key = STANDARD.decode("MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw").unwrap();
-        let signed = hmac(&key, br#"msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{"test": 2432232314}"#);
-        assert_eq!(STANDARD.encode(signed), "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=");
+        let signed = hmac(
+            &key,
+            br#"msg_p5jXN8AQM9LWM0D4loKWxJek.1614265330.{"test": 2432232314}"#,
+        );
+        assert_eq!(
+            STANDARD.encode(signed),
+            "g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE="
+        );
     }
 
     #[test]
@@ -123,12 +145,21 @@ mod tests {
         };
         let signatures = |now| {
             let secrets = Secrets::open(&vault, "we_1", &sealed, Timestamp(now)).unwrap();
-            secrets.signature("evt_1", 7, b"{}").split(' ').map(str::to_owned).collect::<Vec<_>>()
+            secrets
+                .signature("evt_1", 7, b"{}")
+                .split(' ')
+                .map(str::to_owned)
+                .collect::<Vec<_>>()
         };
         let one_by_one = [new.signature(b"evt_1.7.{}"), old.signature(b"evt_1.7.{}")];
         assert_eq!(signatures(999), one_by_one);
         assert_eq!(signatures(1000), one_by_one[..1]);
-        assert!(Secrets::open(&vault, "we_2", &sealed, Timestamp(0)).is_err(), "sealed for somebody else");
-        assert!(new.shown().starts_with("whsec_") && !format!("{new:?}").contains(&new.shown()[6..]));
+        assert!(
+            Secrets::open(&vault, "we_2", &sealed, Timestamp(0)).is_err(),
+            "sealed for somebody else"
+        );
+        assert!(
+            new.shown().starts_with("whsec_") && !format!("{new:?}").contains(&new.shown()[6..])
+        );
     }
 }

@@ -12,7 +12,9 @@ async fn pages_of_a_list_have_no_gaps_and_no_duplicates() {
     let app = TestApp::start().await;
     let mut made = Vec::new();
     for batch in 0..3 {
-        let bodies: Vec<Value> = (0..5).map(|n| with("description", json!(format!("tea {batch} {n}")))).collect();
+        let bodies: Vec<Value> = (0..5)
+            .map(|n| with("description", json!(format!("tea {batch} {n}"))))
+            .collect();
         for answer in join_all(bodies.iter().map(|body| app.client.pay(body))).await {
             made.push(answer.expect(201)["id"].as_str().unwrap().to_owned());
         }
@@ -22,12 +24,24 @@ async fn pages_of_a_list_have_no_gaps_and_no_duplicates() {
         let (mut seen, mut times) = (Vec::new(), Vec::new());
         let mut after = String::new();
         loop {
-            let page = app.client.get(&format!("/v1/payments?limit={limit}{after}")).await.expect(200);
+            let page = app
+                .client
+                .get(&format!("/v1/payments?limit={limit}{after}"))
+                .await
+                .expect(200);
             let data = page["data"].as_array().unwrap();
             assert!(data.len() <= limit);
             seen.extend(data.iter().map(|p| p["id"].as_str().unwrap().to_owned()));
-            times.extend(data.iter().map(|p| p["created_at"].as_str().unwrap().to_owned()));
-            assert_eq!(page["has_more"], json!(seen.len() < made.len()), "limit {limit}, {} seen", seen.len());
+            times.extend(
+                data.iter()
+                    .map(|p| p["created_at"].as_str().unwrap().to_owned()),
+            );
+            assert_eq!(
+                page["has_more"],
+                json!(seen.len() < made.len()),
+                "limit {limit}, {} seen",
+                seen.len()
+            );
             if page["has_more"] == false {
                 break;
             }
@@ -37,7 +51,13 @@ async fn pages_of_a_list_have_no_gaps_and_no_duplicates() {
         seen.sort();
         assert_eq!(seen, made, "limit {limit}");
     }
-    assert_eq!(app.client.get("/v1/payments").await.expect(200)["data"].as_array().unwrap().len(), 15);
+    assert_eq!(
+        app.client.get("/v1/payments").await.expect(200)["data"]
+            .as_array()
+            .unwrap()
+            .len(),
+        15
+    );
 
     let paid = app.paid().await;
     let id = paid["id"].as_str().unwrap();
@@ -46,8 +66,15 @@ async fn pages_of_a_list_have_no_gaps_and_no_duplicates() {
     }
     let first = app.client.get("/v1/refunds?limit=2").await.expect(200);
     let last = first["data"][1]["id"].as_str().unwrap();
-    let second = app.client.get(&format!("/v1/refunds?limit=2&starting_after={last}")).await.expect(200);
-    assert_eq!((&first["has_more"], &second["has_more"]), (&json!(true), &json!(false)));
+    let second = app
+        .client
+        .get(&format!("/v1/refunds?limit=2&starting_after={last}"))
+        .await
+        .expect(200);
+    assert_eq!(
+        (&first["has_more"], &second["has_more"]),
+        (&json!(true), &json!(false))
+    );
     let mut ids: Vec<&str> = [&first, &second]
         .iter()
         .flat_map(|p| p["data"].as_array().unwrap())
@@ -63,29 +90,77 @@ async fn a_list_is_filtered_by_what_it_was_asked_and_refuses_what_it_does_not_kn
     let app = TestApp::start().await;
     let paid = app.paid().await;
     let open = app.client.pay(&order()).await.expect(201);
-    let refund = app.client.refund(paid["id"].as_str().unwrap(), 10).await.expect(201);
+    let refund = app
+        .client
+        .refund(paid["id"].as_str().unwrap(), 10)
+        .await
+        .expect(201);
     let text = |v: &Value| v.as_str().unwrap().to_owned();
     let ids = async |query: String| {
         let list = app.client.get(&query).await.expect(200);
-        list["data"].as_array().unwrap().iter().map(|p| text(&p["id"])).collect::<Vec<_>>()
+        list["data"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|p| text(&p["id"]))
+            .collect::<Vec<_>>()
     };
     let both = vec![text(&open["id"]), text(&paid["id"])];
     let created = text(&paid["created_at"]);
     assert_eq!(ids("/v1/payments".to_owned()).await, both);
-    assert_eq!(ids(format!("/v1/payments?order_id={}", text(&open["order_id"]))).await, both[..1]);
-    assert_eq!(ids("/v1/payments?status=succeeded".to_owned()).await, both[1..]);
-    assert_eq!(ids("/v1/payments?status=canceled".to_owned()).await, Vec::<String>::new());
-    let transaction = text(&paid["provider_transaction_id"]);
-    assert_eq!(ids(format!("/v1/payments?provider_transaction_id={transaction}")).await, both[1..]);
     assert_eq!(
-        ids(format!("/v1/payments?status=requires_action&order_id={}", text(&paid["order_id"]))).await,
+        ids(format!("/v1/payments?order_id={}", text(&open["order_id"]))).await,
+        both[..1]
+    );
+    assert_eq!(
+        ids("/v1/payments?status=succeeded".to_owned()).await,
+        both[1..]
+    );
+    assert_eq!(
+        ids("/v1/payments?status=canceled".to_owned()).await,
         Vec::<String>::new()
     );
-    assert_eq!(ids(format!("/v1/payments?created_from={created}")).await, both, "an offset's + may come unencoded");
-    assert_eq!(ids(format!("/v1/payments?created_from={}", created.replace('+', "%2B"))).await, both);
-    assert_eq!(ids("/v1/payments?created_from=2100-01-01T00:00:00Z".to_owned()).await, Vec::<String>::new());
-    assert_eq!(ids(format!("/v1/refunds?payment={}", both[1])).await, [text(&refund["id"])]);
-    assert_eq!(ids(format!("/v1/refunds?payment={}", both[0])).await, Vec::<String>::new());
+    let transaction = text(&paid["provider_transaction_id"]);
+    assert_eq!(
+        ids(format!(
+            "/v1/payments?provider_transaction_id={transaction}"
+        ))
+        .await,
+        both[1..]
+    );
+    assert_eq!(
+        ids(format!(
+            "/v1/payments?status=requires_action&order_id={}",
+            text(&paid["order_id"])
+        ))
+        .await,
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        ids(format!("/v1/payments?created_from={created}")).await,
+        both,
+        "an offset's + may come unencoded"
+    );
+    assert_eq!(
+        ids(format!(
+            "/v1/payments?created_from={}",
+            created.replace('+', "%2B")
+        ))
+        .await,
+        both
+    );
+    assert_eq!(
+        ids("/v1/payments?created_from=2100-01-01T00:00:00Z".to_owned()).await,
+        Vec::<String>::new()
+    );
+    assert_eq!(
+        ids(format!("/v1/refunds?payment={}", both[1])).await,
+        [text(&refund["id"])]
+    );
+    assert_eq!(
+        ids(format!("/v1/refunds?payment={}", both[0])).await,
+        Vec::<String>::new()
+    );
 
     for (query, param) in [
         ("payments?limit=0", "limit"),
@@ -108,7 +183,11 @@ async fn a_list_is_filtered_by_what_it_was_asked_and_refuses_what_it_does_not_kn
         ("refunds?starting_after=%00", "starting_after"),
     ] {
         eprintln!("{query}");
-        app.client.get(&format!("/v1/{query}")).await.problem(422, "invalid_parameter", Some(param));
+        app.client.get(&format!("/v1/{query}")).await.problem(
+            422,
+            "invalid_parameter",
+            Some(param),
+        );
     }
     app.stop().await;
 }
@@ -135,16 +214,54 @@ async fn odd_characters_in_an_address_find_nothing_and_break_nothing() {
         for path in [format!("/v1/payments/{id}"), format!("/v1/refunds/{id}")] {
             app.client.get(&path).await.problem(404, "not_found", None);
         }
-        app.client.refund(id, 1).await.problem(404, "not_found", None);
-        let offer = app.client.post(&format!("/v1/payments/{id}/offers"), &fresh("key"), &json!({"flow": "qr"})).await;
+        app.client
+            .refund(id, 1)
+            .await
+            .problem(404, "not_found", None);
+        let offer = app
+            .client
+            .post(
+                &format!("/v1/payments/{id}/offers"),
+                &fresh("key"),
+                &json!({"flow": "qr"}),
+            )
+            .await;
         offer.problem(404, "not_found", None);
-        let cancel = app.client.send(Method::POST, &format!("/v1/payments/{id}/cancel"), None, None).await;
+        let cancel = app
+            .client
+            .send(
+                Method::POST,
+                &format!("/v1/payments/{id}/cancel"),
+                None,
+                None,
+            )
+            .await;
         cancel.problem(404, "not_found", None);
-        let patch = app.client.send(Method::PATCH, &format!("/v1/accounts/{id}"), None, Some(b"{}".to_vec())).await;
+        let patch = app
+            .client
+            .send(
+                Method::PATCH,
+                &format!("/v1/accounts/{id}"),
+                None,
+                Some(b"{}".to_vec()),
+            )
+            .await;
         patch.problem(404, "not_found", None);
-        let told = app.client.send(Method::POST, &format!("/notifications/{id}"), None, Some(b"x".to_vec())).await;
+        let told = app
+            .client
+            .send(
+                Method::POST,
+                &format!("/notifications/{id}"),
+                None,
+                Some(b"x".to_vec()),
+            )
+            .await;
         told.problem(404, "not_found", None);
-        for list in ["payments?order_id", "payments?provider_transaction_id", "refunds?payment"] {
+        for list in [
+            "payments?order_id",
+            "payments?provider_transaction_id",
+            "refunds?payment",
+        ] {
             let found = app.client.get(&format!("/v1/{list}={id}")).await;
             if id.contains("%00") {
                 found.problem(422, "invalid_parameter", list.split('?').next_back());

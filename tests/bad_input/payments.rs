@@ -9,7 +9,10 @@ use crate::helpers::{TestApp, fresh, order};
 async fn every_wrong_member_of_a_payment_is_named_and_leaves_no_row() {
     let app = TestApp::start().await;
     let db = app.db().await;
-    let many: Value = (0..51).map(|n| (format!("m{n}"), json!(n))).collect::<serde_json::Map<_, _>>().into();
+    let many: Value = (0..51)
+        .map(|n| (format!("m{n}"), json!(n)))
+        .collect::<serde_json::Map<_, _>>()
+        .into();
     let long_url = format!("https://shop.example/{}", "x".repeat(2_048));
     let cases: Vec<(&str, Value, &str)> = vec![
         ("amount", json!(0), "amount"),
@@ -62,7 +65,11 @@ async fn every_wrong_member_of_a_payment_is_named_and_leaves_no_row() {
         ("expires_in", json!("900"), "expires_in"),
         ("payer", json!({"client_ip": "here"}), "payer.client_ip"),
         ("payer", json!({"client_ip": "1.2.3"}), "payer.client_ip"),
-        ("payer", json!({"client_ip": "1.2.3.4\u{0}"}), "payer.client_ip"),
+        (
+            "payer",
+            json!({"client_ip": "1.2.3.4\u{0}"}),
+            "payer.client_ip",
+        ),
         ("payer", json!({"client_ip": 1}), "payer.client_ip"),
         ("payer", json!({"name": "me"}), "payer.name"),
         ("payer", json!("me"), "payer"),
@@ -70,8 +77,16 @@ async fn every_wrong_member_of_a_payment_is_named_and_leaves_no_row() {
         ("return_url", json!("javascript:alert(1)"), "return_url"),
         ("return_url", json!("ftp://shop.example"), "return_url"),
         ("return_url", json!("http://"), "return_url"),
-        ("return_url", json!("https://shop.example/a b"), "return_url"),
-        ("return_url", json!("https://shop.example/\u{0}"), "return_url"),
+        (
+            "return_url",
+            json!("https://shop.example/a b"),
+            "return_url",
+        ),
+        (
+            "return_url",
+            json!("https://shop.example/\u{0}"),
+            "return_url",
+        ),
         ("return_url", json!(long_url), "return_url"),
         ("notify_url", json!("shop.example"), "notify_url"),
         ("notify_url", json!(7), "notify_url"),
@@ -94,11 +109,22 @@ async fn every_wrong_member_of_a_payment_is_named_and_leaves_no_row() {
     for member in ["amount", "currency", "order_id", "description", "flow"] {
         let mut body = order();
         body.as_object_mut().unwrap().remove(member);
-        post(&app.client, "/v1/payments", body.to_string()).await.problem(422, "invalid_parameter", Some(member));
+        post(&app.client, "/v1/payments", body.to_string())
+            .await
+            .problem(422, "invalid_parameter", Some(member));
     }
-    let unserved = post(&app.client, "/v1/payments", with("flow", json!("h5")).to_string()).await;
+    let unserved = post(
+        &app.client,
+        "/v1/payments",
+        with("flow", json!("h5")).to_string(),
+    )
+    .await;
     unserved.problem(422, "flow_not_available", Some("flow"));
-    unchanged(&before, &money(&db).await, "a missing member, or a flow that nobody serves,");
+    unchanged(
+        &before,
+        &money(&db).await,
+        "a missing member, or a flow that nobody serves,",
+    );
     app.stop().await;
 }
 
@@ -106,25 +132,40 @@ async fn every_wrong_member_of_a_payment_is_named_and_leaves_no_row() {
 async fn what_is_just_within_the_limits_is_taken_and_comes_back_as_it_was_sent() {
     let app = TestApp::start().await;
     let order_id = format!("{:x<64}", fresh("o"));
-    let metadata = json!({"茶": "乌龙 \"🍵\" \\u0000 \u{7f}", "n": [1, -2.5, null, true, {"deep": {"er": "\u{1}"}}]});
+    let metadata = json!({"茶": "乌龙 \"🍵\" \\u0000 \u{7f}",
+        "n": [1, -2.5, null, true, {"deep": {"er": "\u{1}"}}]});
     let body = json!({
-        "amount": 1, "currency": "CNY", "order_id": order_id, "description": "茶".repeat(127), "flow": "qr",
-        "providers": ["wechatpay", "alipay"], "expires_in": 7_200, "payer": {"client_ip": "2001:db8::1"},
-        "return_url": "https://shop.example/thanks?a=b&c=d", "notify_url": "https://shop.example/hook",
+        "amount": 1, "currency": "CNY", "order_id": order_id, "description": "茶".repeat(127),
+        "flow": "qr",
+        "providers": ["wechatpay", "alipay"], "expires_in": 7_200,
+        "payer": {"client_ip": "2001:db8::1"},
+        "return_url": "https://shop.example/thanks?a=b&c=d",
+        "notify_url": "https://shop.example/hook",
         "metadata": metadata,
     });
     let payment = app.client.pay(&body).await.expect(201);
     let read = app.client.payment(payment["id"].as_str().unwrap()).await;
     assert_eq!(read, payment, "reading gives what making gave");
-    for member in ["amount", "currency", "order_id", "description", "flow", "metadata"] {
+    for member in [
+        "amount",
+        "currency",
+        "order_id",
+        "description",
+        "flow",
+        "metadata",
+    ] {
         assert_eq!(read[member], body[member], "{member}");
     }
     // The largest amount that any of the merchant's providers takes.
-    app.client.pay(&with("amount", json!(10_000_000_000_i64))).await.expect(201);
+    app.client
+        .pay(&with("amount", json!(10_000_000_000_i64)))
+        .await
+        .expect(201);
     app.stop().await;
 }
 
-/// What a product is called is no reason to refuse it, anywhere: each provider is given what it takes.
+/// What a product is called is no reason to refuse it, anywhere: each provider is given what it
+/// takes.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_products_name_is_payable_everywhere() {
     let app = TestApp::start().await;
@@ -142,7 +183,10 @@ async fn a_products_name_is_payable_everywhere() {
             let mut offer = with("description", json!(name));
             offer["providers"] = json!([provider]);
             let payment = app.client.pay(&offer).await.expect(201);
-            assert_eq!((&payment["provider"], &payment["description"]), (&json!(provider), &json!(name)));
+            assert_eq!(
+                (&payment["provider"], &payment["description"]),
+                (&json!(provider), &json!(name))
+            );
             app.control.pay(&payment).await;
             let mut charge = crate::helpers::barcode(provider, 0);
             charge["description"] = json!(name);
@@ -150,8 +194,15 @@ async fn a_products_name_is_payable_everywhere() {
             for made in [payment, charged] {
                 let id = made["id"].as_str().unwrap();
                 app.client.until_status(id, "succeeded").await;
-                let refund = json!({"amount": 1, "merchant_refund_no": fresh("r"), "reason": "茶🍵".repeat(40)});
-                post(&app.client, &format!("/v1/payments/{id}/refunds"), refund.to_string()).await.expect(201);
+                let refund = json!({"amount": 1, "merchant_refund_no": fresh("r"),
+                    "reason": "茶🍵".repeat(40)});
+                post(
+                    &app.client,
+                    &format!("/v1/payments/{id}/refunds"),
+                    refund.to_string(),
+                )
+                .await
+                .expect(201);
                 paid.push(id.to_owned());
             }
         }

@@ -1,6 +1,7 @@
-//! Clients that others make from `/openapi.json` make, read and refund a payment at a running gateway, and a fuzzer that
-//! reads it finds no answer outside of it. The generators are openapi-typescript and openapi-python-client, the fuzzer is
-//! schemathesis; `tests/run` fetches all of them.
+//! Clients that others make from `/openapi.json` make, read and refund a payment at a running
+//! gateway, and a fuzzer that reads it finds no answer outside of it. The generators are
+//! openapi-typescript and openapi-python-client, the fuzzer is schemathesis; `tests/run` fetches
+//! all of them.
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
@@ -17,7 +18,9 @@ const FUZZED_S: &str = "60";
 /// What `tests/run` has fetched.
 fn fetched(variable: &str) -> PathBuf {
     let folder = std::env::var_os(variable).map(PathBuf::from);
-    folder.unwrap_or_else(|| panic!("{variable} must name the folder of packages that tests/run makes"))
+    folder.unwrap_or_else(|| {
+        panic!("{variable} must name the folder of packages that tests/run makes")
+    })
 }
 
 fn python(module: &str) -> Command {
@@ -43,9 +46,18 @@ fn ran(command: &mut Command) -> impl Future<Output = Output> + use<> {
     let shown = format!("{command:?}");
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
     async move {
-        let output = output.await.unwrap_or_else(|e| panic!("{at}: {shown}: {e}"));
-        let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-        assert!(output.status.success(), "{at}: {shown}: {}\n{out}\n{err}", output.status);
+        let output = output
+            .await
+            .unwrap_or_else(|e| panic!("{at}: {shown}: {e}"));
+        let (out, err) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        assert!(
+            output.status.success(),
+            "{at}: {shown}: {}\n{out}\n{err}",
+            output.status
+        );
         output
     }
 }
@@ -63,11 +75,21 @@ async fn is_done(app: &TestApp, said: &Output) {
     let said: Value = serde_json::from_slice(&said.stdout).unwrap();
     println!("{said}");
     let payment = app.client.payment(said["payment"].as_str().unwrap()).await;
-    assert_eq!((&payment["status"], &payment["amount"]), (&said["status"], &said["amount"]), "{payment}");
-    assert_eq!((payment["status"].as_str(), payment["amount"].as_i64()), (Some("succeeded"), Some(8888)));
+    assert_eq!(
+        (&payment["status"], &payment["amount"]),
+        (&said["status"], &said["amount"]),
+        "{payment}"
+    );
+    assert_eq!(
+        (payment["status"].as_str(), payment["amount"].as_i64()),
+        (Some("succeeded"), Some(8888))
+    );
     assert_eq!(payment["refunds"][0]["id"], said["refund"], "{payment}");
     assert_eq!(
-        (payment["refunds"].as_array().unwrap().len(), &payment["refunds"][0]["amount"]),
+        (
+            payment["refunds"].as_array().unwrap().len(),
+            &payment["refunds"][0]["amount"]
+        ),
         (1, &said["refunded"])
     );
 }
@@ -89,9 +111,16 @@ async fn a_python_client_made_from_the_description_makes_reads_and_refunds_a_pay
         .arg(&made));
     generate.await;
 
-    let path = std::env::join_paths([folder.path().to_path_buf(), fetched("INTERLOCK_TEST_PYTHONPATH")]).unwrap();
+    let path = std::env::join_paths([
+        folder.path().to_path_buf(),
+        fetched("INTERLOCK_TEST_PYTHONPATH"),
+    ])
+    .unwrap();
     let said = ran(Command::new("python3")
-        .arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/contract/client.py"))
+        .arg(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/contract/client.py"
+        ))
         .args([&app.client.base, &app.client.key, &app.control.url])
         .env("PYTHONPATH", path)
         .env("PYTHONDONTWRITEBYTECODE", "1"));
@@ -107,13 +136,35 @@ async fn a_typescript_client_made_from_the_description_makes_reads_and_refunds_a
     std::os::unix::fs::symlink(&packages, folder.join("node_modules")).unwrap();
     std::fs::write(folder.join("package.json"), r#"{"type": "module"}"#).unwrap();
     std::fs::write(folder.join("client.ts"), include_str!("client.ts")).unwrap();
-    ran(node(folder, "node_modules/openapi-typescript/bin/cli.js").args(["openapi.json", "--output", "schema.d.ts"]))
-        .await;
+    ran(
+        node(folder, "node_modules/openapi-typescript/bin/cli.js").args([
+            "openapi.json",
+            "--output",
+            "schema.d.ts",
+        ]),
+    )
+    .await;
 
-    let checks = ["--strict", "--noUncheckedIndexedAccess", "--exactOptionalPropertyTypes"];
-    let target = ["--target", "es2022", "--module", "nodenext", "--lib", "es2022,dom,dom.iterable", "client.ts"];
-    ran(node(folder, "node_modules/typescript/bin/tsc").args(checks).args(target)).await;
-    let said = ran(node(folder, "client.js").args([&app.client.base, &app.client.key, &app.control.url]));
+    let checks = [
+        "--strict",
+        "--noUncheckedIndexedAccess",
+        "--exactOptionalPropertyTypes",
+    ];
+    let target = [
+        "--target",
+        "es2022",
+        "--module",
+        "nodenext",
+        "--lib",
+        "es2022,dom,dom.iterable",
+        "client.ts",
+    ];
+    ran(node(folder, "node_modules/typescript/bin/tsc")
+        .args(checks)
+        .args(target))
+    .await;
+    let said =
+        ran(node(folder, "client.js").args([&app.client.base, &app.client.key, &app.control.url]));
     is_done(&app, &said.await).await;
     app.stop().await;
 }
@@ -126,13 +177,21 @@ async fn a_fuzzer_finds_no_answer_that_is_not_described() {
     let app = TestApp::start().await;
     let (folder, document) = document(&app).await;
     // Something to be found by whoever follows lists.
-    app.client.refund(app.paid().await["id"].as_str().unwrap(), 1).await.expect(201);
+    app.client
+        .refund(app.paid().await["id"].as_str().unwrap(), 1)
+        .await
+        .expect(201);
     let checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
                   response_schema_conformance,unsupported_method,missing_required_header,ignored_auth";
     let said = ran(python("schemathesis.cli")
         .arg("run")
         .arg(&document)
-        .args(["--url", &app.client.base, "--header", &format!("Authorization: Bearer {}", app.client.key)])
+        .args([
+            "--url",
+            &app.client.base,
+            "--header",
+            &format!("Authorization: Bearer {}", app.client.key),
+        ])
         .args(["--checks", checks, "--exclude-operation-id", LEFT_OUT])
         .args(["--max-time", FUZZED_S, "--warnings", "off", "--no-color"])
         .current_dir(folder.path()));

@@ -18,24 +18,43 @@ fn requests() -> Vec<(String, Value)> {
 async fn twenty_payments_in_flight_at_the_kill_are_finished_once_each() {
     for (point, nth) in [("pay_after_call", 1), ("pay_after_outcome_commit", 7)] {
         let stage = Stage::new().await;
-        let mut doomed = stage.doomed(Run { point, nth, first: "wechatpay", client_returns: true }).await;
+        let mut doomed = stage
+            .doomed(Run {
+                point,
+                nth,
+                first: "wechatpay",
+                client_returns: true,
+            })
+            .await;
         let requests = requests();
-        let answers =
-            join_all(requests.iter().map(|(key, body)| doomed.client.try_post("/v1/payments", key, body))).await;
+        let answers = join_all(
+            requests
+                .iter()
+                .map(|(key, body)| doomed.client.try_post("/v1/payments", key, body)),
+        )
+        .await;
         doomed.died().await;
         assert!(answers.iter().any(Result::is_err), "some were in flight");
 
         let app = stage.restart().await;
         // Every other client asks again, all at once; the others have gone.
-        let returning =
-            join_all(requests.iter().step_by(2).map(|(key, body)| app.repeat("/v1/payments", key, body))).await;
+        let returning = join_all(
+            requests
+                .iter()
+                .step_by(2)
+                .map(|(key, body)| app.repeat("/v1/payments", key, body)),
+        )
+        .await;
         app.advance(ALL_LEASES_ARE_OVER_S).await;
         let made = app.payments().await;
         for answer in &returning {
             assert!(made.iter().any(|id| answer["id"] == *id), "{answer:#}");
         }
         for answer in answers.into_iter().flatten() {
-            assert!(made.iter().any(|id| answer.expect(201)["id"] == *id), "a payment that was answered is gone");
+            assert!(
+                made.iter().any(|id| answer.expect(201)["id"] == *id),
+                "a payment that was answered is gone"
+            );
         }
         for id in &made {
             let offered = app.client.until_status(id, "requires_action").await;
@@ -55,11 +74,19 @@ async fn twenty_payments_in_flight_at_the_kill_are_finished_once_each() {
 async fn a_gateway_killed_in_a_storm_of_notifications_loses_none() {
     for (point, nth) in [("notify_before_commit", 5), ("notify_after_commit", 10)] {
         let stage = Stage::new().await;
-        let mut doomed = stage.doomed(Run { point, nth, first: "alipay", client_returns: true }).await;
+        let mut doomed = stage
+            .doomed(Run {
+                point,
+                nth,
+                first: "alipay",
+                client_returns: true,
+            })
+            .await;
         let requests = requests();
         let offered = join_all(requests.iter().enumerate().map(|(n, (key, body))| {
             let mut body = body.clone();
-            body["providers"] = serde_json::json!([if n % 2 == 0 { "alipay" } else { "wechatpay" }]);
+            body["providers"] =
+                serde_json::json!([if n % 2 == 0 { "alipay" } else { "wechatpay" }]);
             let client = doomed.client.clone();
             async move { client.post("/v1/payments", key, &body).await.expect(201) }
         }))
@@ -70,7 +97,9 @@ async fn a_gateway_killed_in_a_storm_of_notifications_loses_none() {
         let app = stage.restart().await;
         app.advance(ALL_LEASES_ARE_OVER_S).await;
         for payment in &offered {
-            app.client.until_status(payment["id"].as_str().unwrap(), "succeeded").await;
+            app.client
+                .until_status(payment["id"].as_str().unwrap(), "succeeded")
+                .await;
         }
         audit(&app, true).await;
         app.stop().await;
@@ -82,7 +111,10 @@ async fn a_worker_that_is_held_up_beyond_its_lease_sends_nothing() {
     let stage = Stage::new().await;
     // Its lease is 1.2 s, and a second later the resolver judges; the worker wakes up after 3 s.
     let env = [
-        ("INTERLOCK_HOLD_POINT", "pay_after_first_commit:3000".to_owned()),
+        (
+            "INTERLOCK_HOLD_POINT",
+            "pay_after_first_commit:3000".to_owned(),
+        ),
         ("INTERLOCK__PAYMENTS__OFFER_TIMEOUT_MS", "1000".to_owned()),
         ("INTERLOCK__PAYMENTS__CALL_GRACE_MS", "200".to_owned()),
     ];
@@ -95,7 +127,10 @@ async fn a_worker_that_is_held_up_beyond_its_lease_sends_nothing() {
     assert!(attempts(&offered).len() > 1, "{offered:#}");
     let held_up = &offered["attempts"][0]["provider_order_no"];
     let orders = stage.control.orders().await;
-    assert!(!orders.is_empty() && orders.iter().all(|order| order["order_no"] != *held_up), "{orders:#?}");
+    assert!(
+        !orders.is_empty() && orders.iter().all(|order| order["order_no"] != *held_up),
+        "{orders:#?}"
+    );
     gateway.terminate().await;
     let app = stage.restart().await;
     app.control.pay(&offered).await;

@@ -1,6 +1,8 @@
-//! The stage of a crash: what outlives a gateway that is killed, the gateway that dies on it, and the next one.
+//! The stage of a crash: what outlives a gateway that is killed, the gateway that dies on it, and
+//! the next one.
 //!
-//! The next one runs in the test's own process, so that its clock can be moved: nothing here waits in real time.
+//! The next one runs in the test's own process, so that its clock can be moved: nothing here waits
+//! in real time.
 
 use std::ops::Deref;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -35,7 +37,14 @@ impl Run {
     pub fn all(point: &'static str) -> Vec<Self> {
         let names = providers::PROTOCOLS.iter().map(|p| p.name.as_str());
         names
-            .flat_map(|first| [false, true].map(|client_returns| Self { point, nth: 1, first, client_returns }))
+            .flat_map(|first| {
+                [false, true].map(|client_returns| Self {
+                    point,
+                    nth: 1,
+                    first,
+                    client_returns,
+                })
+            })
             .collect()
     }
 
@@ -45,23 +54,41 @@ impl Run {
             let capabilities = providers::protocol(name).unwrap().capabilities;
             capabilities.flow(Flow::Qr).unwrap().ending != Ending::Expire
         };
-        Self::all(point).into_iter().filter(|run| closes(run.first)).collect()
+        Self::all(point)
+            .into_iter()
+            .filter(|run| closes(run.first))
+            .collect()
     }
 
-    /// Over every provider that makes charges, with a client that comes back and with one that does not.
+    /// Over every provider that makes charges, with a client that comes back and with one that does
+    /// not.
     pub fn charging(point: &'static str) -> Vec<Self> {
-        let one = |first, client_returns| Self { point, nth: 1, first, client_returns };
-        charging_providers().into_iter().flat_map(|name| [one(name, false), one(name, true)]).collect()
+        let one = |first, client_returns| Self {
+            point,
+            nth: 1,
+            first,
+            client_returns,
+        };
+        charging_providers()
+            .into_iter()
+            .flat_map(|name| [one(name, false), one(name, true)])
+            .collect()
     }
 
     /// The same, with a client that never comes back.
     pub fn unattended(point: &'static str) -> Vec<Self> {
-        Self::closing(point).into_iter().filter(|run| !run.client_returns).collect()
+        Self::closing(point)
+            .into_iter()
+            .filter(|run| !run.client_returns)
+            .collect()
     }
 
     pub fn env(self) -> (&'static str, String) {
         println!("{self:?}");
-        ("INTERLOCK_KILL_POINT", format!("{}:{}", self.point, self.nth))
+        (
+            "INTERLOCK_KILL_POINT",
+            format!("{}:{}", self.point, self.nth),
+        )
     }
 }
 
@@ -77,14 +104,28 @@ impl Stage {
     pub async fn new() -> Self {
         let ground = Ground::new().await;
         let control = Control::new(&ground.sandbox);
-        Self { ground, control, front: Front::start().await, ahead_s: AtomicI64::new(0) }
+        Self {
+            ground,
+            control,
+            front: Front::start().await,
+            ahead_s: AtomicI64::new(0),
+        }
     }
 
     /// A gateway as a process of its own.
     pub async fn gateway(&self, env: &[(&str, String)]) -> Process {
-        let mut all = vec![("INTERLOCK__SERVER__PUBLIC_URL", self.front.url.clone()), self.clock()];
+        let mut all = vec![
+            ("INTERLOCK__SERVER__PUBLIC_URL", self.front.url.clone()),
+            self.clock(),
+        ];
         all.extend(env.iter().cloned());
-        let process = Process::with(self.ground.folder.path(), &self.ground.database, &self.control.url, &all).await;
+        let process = Process::with(
+            self.ground.folder.path(),
+            &self.ground.database,
+            &self.control.url,
+            &all,
+        )
+        .await;
         self.front.lead_to(process.address);
         process
     }
@@ -97,7 +138,11 @@ impl Stage {
     /// One that asks this provider first.
     pub async fn asking(&self, provider: &str, env: &[(&str, String)]) -> Process {
         let process = self.gateway(env).await;
-        let (first, others): (Vec<_>, Vec<_>) = process.demo.accounts.iter().partition(|a| a.provider == provider);
+        let (first, others): (Vec<_>, Vec<_>) = process
+            .demo
+            .accounts
+            .iter()
+            .partition(|a| a.provider == provider);
         let order: Vec<&str> = first.iter().chain(&others).map(|a| a.id.as_str()).collect();
         process.client.route(&order).await.expect(200);
         process
@@ -105,8 +150,18 @@ impl Stage {
 
     /// Runs a gateway that finds something to do by itself, and is killed doing it.
     pub async fn killed_by_itself(&self, run: Run) {
-        let env = [("INTERLOCK__SERVER__PUBLIC_URL", self.front.url.clone()), self.clock(), run.env()];
-        process::dies(self.ground.folder.path(), &self.ground.database, &self.control.url, &env).await;
+        let env = [
+            ("INTERLOCK__SERVER__PUBLIC_URL", self.front.url.clone()),
+            self.clock(),
+            run.env(),
+        ];
+        process::dies(
+            self.ground.folder.path(),
+            &self.ground.database,
+            &self.control.url,
+            &env,
+        )
+        .await;
     }
 
     /// Nobody runs for so long: the next gateway finds all clocks moved on.
@@ -121,15 +176,27 @@ impl Stage {
     }
 
     fn clock(&self) -> (&'static str, String) {
-        ("INTERLOCK_CLOCK_AHEAD_S", self.ahead_s.load(Ordering::Relaxed).to_string())
+        (
+            "INTERLOCK_CLOCK_AHEAD_S",
+            self.ahead_s.load(Ordering::Relaxed).to_string(),
+        )
     }
 
     /// The same folder, the same database, the same address: the next gateway, with nothing armed.
     pub async fn restart(self) -> Restarted {
-        let app = TestApp::on(self.ground, &[("server.public_url", self.front.url.as_str())]).await;
-        app.app().clock.jump(Duration::from_secs(self.ahead_s.into_inner().unsigned_abs()));
+        let app = TestApp::on(
+            self.ground,
+            &[("server.public_url", self.front.url.as_str())],
+        )
+        .await;
+        app.app().clock.jump(Duration::from_secs(
+            self.ahead_s.into_inner().unsigned_abs(),
+        ));
         self.front.lead_to(app.address());
-        Restarted { app, _front: self.front }
+        Restarted {
+            app,
+            _front: self.front,
+        }
     }
 }
 
@@ -159,7 +226,8 @@ impl Restarted {
         self.app.stop().await;
     }
 
-    /// The client sends the same request again, until it is not told any more that it is still being worked on.
+    /// The client sends the same request again, until it is not told any more that it is still
+    /// being worked on.
     pub async fn repeat(&self, path: &str, key: &str, body: &Value) -> Value {
         for pause in crate::helpers::pauses() {
             let answer = self.client.post(path, key, body).await;
@@ -184,15 +252,21 @@ impl Restarted {
     /// The payer tries to pay whatever there is to pay at any provider, shown or not.
     pub async fn pay_everything(&self) {
         for order in self.control.orders().await {
-            let (status, answer) = self.control.pay_order(order["order_no"].as_str().unwrap()).await;
+            let (status, answer) = self
+                .control
+                .pay_order(order["order_no"].as_str().unwrap())
+                .await;
             assert!([200, 409].contains(&status), "{answer}");
         }
     }
 }
 
-/// The payer scans the code and finds the purse empty: the order exists at the provider, and can be closed.
+/// The payer scans the code and finds the purse empty: the order exists at the provider, and can be
+/// closed.
 pub async fn scan_without_paying(control: &Control, payment: &Value) {
     let body = json!({"code": payment["next_action"]["qr"], "result": "declined"});
-    let (status, answer) = control.call(reqwest::Method::POST, "/pay", Some(body)).await;
+    let (status, answer) = control
+        .call(reqwest::Method::POST, "/pay", Some(body))
+        .await;
     assert_eq!(status, 200, "{answer}");
 }

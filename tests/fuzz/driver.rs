@@ -1,9 +1,11 @@
-//! Fuzzing on the stable toolchain: inputs grow from recorded ones by chance and are held against a property, and one
-//! that leads somewhere new is kept and grown further. What is new is what the property says it saw, since the stable
-//! compiler counts no branches. It never decides what is right: that is the property's to say, by panicking.
+//! Fuzzing on the stable toolchain: inputs grow from recorded ones by chance and are held against a
+//! property, and one that leads somewhere new is kept and grown further. What is new is what the
+//! property says it saw, since the stable compiler counts no branches. It never decides what is
+//! right: that is the property's to say, by panicking.
 //!
-//! The suite tries a fixed number of inputs from a fixed seed. `tests/fuzz/run SECONDS` goes on for so long, from another
-//! seed each time; `INTERLOCK_FUZZ_SEED` names the seed of a run that found something.
+//! The suite tries a fixed number of inputs from a fixed seed. `tests/fuzz/run SECONDS` goes on for
+//! so long, from another seed each time; `INTERLOCK_FUZZ_SEED` names the seed of a run that found
+//! something.
 
 use std::collections::HashSet;
 use std::hash::{DefaultHasher, Hash, Hasher as _};
@@ -40,8 +42,8 @@ pub fn saw(what: impl Hash) -> u64 {
 }
 
 impl Fuzz {
-    /// Tries inputs until their number or the time is used up. Fails with the smallest input found that breaks the
-    /// property.
+    /// Tries inputs until their number or the time is used up. Fails with the smallest input found
+    /// that breaks the property.
     pub fn run(mut self, mut property: impl FnMut(&[u8]) -> u64) {
         let seconds = variable("INTERLOCK_FUZZ_SECONDS");
         let seed = variable("INTERLOCK_FUZZ_SEED").unwrap_or(1);
@@ -60,7 +62,9 @@ impl Fuzz {
             }
         }
         let (name, kept, took) = (self.name, self.seeds.len(), began.elapsed().as_secs());
-        println!("fuzz {name}: {tried} inputs in {took} s from seed {seed}, {kept} kept, 0 findings");
+        println!(
+            "fuzz {name}: {tried} inputs in {took} s from seed {seed}, {kept} kept, 0 findings"
+        );
     }
 
     fn keep(&mut self, input: Vec<u8>, chance: &mut Rng) {
@@ -86,12 +90,18 @@ impl Fuzz {
         for _ in 0..SHRINKING {
             let mut smaller = smallest.clone();
             cut(&mut smaller, &mut chance);
-            if smaller.len() < smallest.len() && catch_unwind(AssertUnwindSafe(|| property(&smaller))).is_err() {
+            if smaller.len() < smallest.len()
+                && catch_unwind(AssertUnwindSafe(|| property(&smaller))).is_err()
+            {
                 smallest = smaller;
             }
         }
         std::panic::set_hook(loud);
-        println!("fuzz {}, seed {seed}: broken by {:?}", self.name, String::from_utf8_lossy(&smallest));
+        println!(
+            "fuzz {}, seed {seed}: broken by {:?}",
+            self.name,
+            String::from_utf8_lossy(&smallest)
+        );
         resume_unwind(panic)
     }
 
@@ -158,13 +168,17 @@ fn move_a_field(input: &mut Vec<u8>, chance: &mut Rng) {
     *input = fields.join(&b'&');
 }
 
-/// One field of a form swallows the one that follows it by name: the text that is signed may stay the same.
+/// One field of a form swallows the one that follows it by name: the text that is signed may stay
+/// the same.
 fn join_two_fields(input: &mut Vec<u8>, chance: &mut Rng) {
     let mut fields: Vec<Vec<u8>> = input.split(|b| *b == b'&').map(<[u8]>::to_vec).collect();
     fields.sort_unstable();
     if fields.len() > 1 {
         let second = fields.remove(chance.usize(1..fields.len()));
-        let first = fields.iter().rposition(|field| *field < second).unwrap_or(0);
+        let first = fields
+            .iter()
+            .rposition(|field| *field < second)
+            .unwrap_or(0);
         fields[first].extend_from_slice(b"%26");
         fields[first].extend_from_slice(&second);
     }
@@ -172,5 +186,9 @@ fn join_two_fields(input: &mut Vec<u8>, chance: &mut Rng) {
 }
 
 fn variable(name: &str) -> Option<u64> {
-    std::env::var(name).ok().map(|value| value.parse().unwrap_or_else(|_| panic!("{name}={value} is no number")))
+    std::env::var(name).ok().map(|value| {
+        value
+            .parse()
+            .unwrap_or_else(|_| panic!("{name}={value} is no number"))
+    })
 }

@@ -1,5 +1,5 @@
-//! A Redis whose keys are lost, swapped, rewritten, put back, or somebody else's: what does not fit together is an emptied
-//! store, and begins anew.
+//! A Redis whose keys are lost, swapped, rewritten, put back, or somebody else's: what does not fit
+//! together is an emptied store, and begins anew.
 
 use std::time::Duration;
 
@@ -16,8 +16,16 @@ struct Gateway {
 
 impl Gateway {
     fn new(redis: &Redis, installation: &str, word: &'static str) -> Self {
-        let shared = Shared::new(redis.url().parse().unwrap(), installation, Duration::from_secs(5));
-        Self { shared, seen: Seen::default(), word }
+        let shared = Shared::new(
+            redis.url().parse().unwrap(),
+            installation,
+            Duration::from_secs(5),
+        );
+        Self {
+            shared,
+            seen: Seen::default(),
+            word,
+        }
     }
 
     async fn exchange(&mut self, writes: &[(&str, u64, &str)]) -> Exchanged {
@@ -31,7 +39,11 @@ impl Gateway {
             value: (*value).to_owned(),
         };
         let writes: Vec<Write> = writes.iter().map(write).collect();
-        let exchanged = self.shared.exchange(self.word, &self.seen, anew, &writes).await.unwrap();
+        let exchanged = self
+            .shared
+            .exchange(self.word, &self.seen, anew, &writes)
+            .await
+            .unwrap();
         self.seen = exchanged.seen.clone();
         exchanged
     }
@@ -39,13 +51,19 @@ impl Gateway {
     /// Three values in a store that this gateway knows.
     async fn fill(&mut self) {
         self.exchange(&[]).await;
-        let filled = self.exchange(&[("a", 0, "1"), ("b", 0, "2"), ("c", 0, "3")]).await;
+        let filled = self
+            .exchange(&[("a", 0, "1"), ("b", 0, "2"), ("c", 0, "3")])
+            .await;
         assert_eq!((filled.life, filled.changed.len()), (Life::Known, 3));
     }
 }
 
 fn told(exchanged: &Exchanged) -> Vec<(&str, u64, &str)> {
-    exchanged.changed.iter().map(|s| (s.subject.as_str(), s.version, s.value.as_str())).collect()
+    exchanged
+        .changed
+        .iter()
+        .map(|s| (s.subject.as_str(), s.version, s.value.as_str()))
+        .collect()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -59,7 +77,11 @@ async fn keys_that_do_not_fit_together_are_an_emptied_store() {
         &[&["DEL", x]],
         &[&["DEL", v, x]],
         &[&["DEL", s, v]],
-        &[&["RENAME", v, "aside"], &["RENAME", x, v], &["RENAME", "aside", x]],
+        &[
+            &["RENAME", v, "aside"],
+            &["RENAME", x, v],
+            &["RENAME", "aside", x],
+        ],
         &[&["SET", s, "text"]],
         &[&["SET", v, "text"]],
         &[&["SET", x, "text"]],
@@ -90,9 +112,17 @@ async fn keys_that_do_not_fit_together_are_an_emptied_store() {
             redis.ask(command).await.unwrap();
         }
         let after = gateway.exchange(&[("a", 1, "5")]).await;
-        assert_eq!((after.life, after.changed.len()), (Life::New(Why::Torn), 0), "{lie:?}");
+        assert_eq!(
+            (after.life, after.changed.len()),
+            (Life::New(Why::Torn), 0),
+            "{lie:?}"
+        );
         let again = gateway.exchange(&[("a", 0, "5")]).await;
-        assert_eq!((&again.life, told(&again)), (&Life::Known, vec![("a", 1, "5")]), "{lie:?}");
+        assert_eq!(
+            (&again.life, told(&again)),
+            (&Life::Known, vec![("a", 1, "5")]),
+            "{lie:?}"
+        );
     }
 }
 
@@ -106,7 +136,14 @@ async fn a_copy_that_was_put_back_is_not_what_happened_since() {
     gateway.fill().await;
     let mut copy: Vec<(String, Vec<u8>)> = Vec::new();
     for key in &all {
-        copy.push((key.clone(), redis::cmd("DUMP").arg(key).query_async(&mut connection).await.unwrap()));
+        copy.push((
+            key.clone(),
+            redis::cmd("DUMP")
+                .arg(key)
+                .query_async(&mut connection)
+                .await
+                .unwrap(),
+        ));
     }
     let mut put_back = async || {
         for (key, dump) in &copy {
@@ -135,7 +172,9 @@ async fn a_write_that_comes_too_late_hears_what_there_is() {
     let mut other = Gateway::new(&redis, "ours", "two");
     assert_eq!(other.exchange(&[]).await.life, Life::Other);
     other.exchange(&[("a", 1, "theirs"), ("c", 3, "")]).await;
-    let heard = gateway.exchange(&[("a", 1, "ours"), ("c", 3, "ours"), ("b", 2, "9")]).await;
+    let heard = gateway
+        .exchange(&[("a", 1, "ours"), ("c", 3, "ours"), ("b", 2, "9")])
+        .await;
     let mut told = told(&heard);
     told.sort_unstable();
     assert_eq!(told, [("a", 4, "theirs"), ("b", 5, "9"), ("c", 0, "")]);
@@ -147,7 +186,10 @@ async fn a_write_that_comes_too_late_hears_what_there_is() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_installations_on_one_redis_do_not_hear_of_each_other() {
     let redis = Redis::start().await;
-    let (mut one, mut other) = (Gateway::new(&redis, "one", "a"), Gateway::new(&redis, "other", "b"));
+    let (mut one, mut other) = (
+        Gateway::new(&redis, "one", "a"),
+        Gateway::new(&redis, "other", "b"),
+    );
     one.fill().await;
     assert_eq!(other.exchange(&[]).await.life, Life::New(Why::Empty));
     assert!(other.exchange(&[]).await.changed.is_empty());

@@ -26,7 +26,11 @@ impl Ground {
     pub async fn new() -> Self {
         let folder = TempDir::new().unwrap();
         let database = database(folder.path()).await;
-        Self { sandbox: sandbox().await, folder, database }
+        Self {
+            sandbox: sandbox().await,
+            folder,
+            database,
+        }
     }
 }
 
@@ -63,7 +67,11 @@ impl TestApp {
 
     /// On a ground on which another gateway may have been before.
     pub async fn on(ground: Ground, flags: &[(&str, &str)]) -> Self {
-        let Ground { sandbox, folder, database } = ground;
+        let Ground {
+            sandbox,
+            folder,
+            database,
+        } = ground;
         let control = Control::new(&sandbox);
         let mut all = vec![
             ("server.listen", "127.0.0.1:0".to_owned()),
@@ -90,14 +98,23 @@ impl TestApp {
         }
         let running = server::start(config).await.unwrap();
         let demo = running.demo.clone().unwrap();
-        let account =
-            |provider: &str| demo.accounts.iter().find(|a| a.provider == provider).map(|a| a.id.clone()).unwrap();
+        let account = |provider: &str| {
+            demo.accounts
+                .iter()
+                .find(|a| a.provider == provider)
+                .map(|a| a.id.clone())
+                .unwrap()
+        };
         Self {
             client: Client::new(&demo.base_url, &demo.api_key),
             control,
             alipay: account("alipay"),
             wechatpay: account("wechatpay"),
-            accounts: demo.accounts.iter().map(|a| (a.provider.clone(), a.id.clone())).collect(),
+            accounts: demo
+                .accounts
+                .iter()
+                .map(|a| (a.provider.clone(), a.id.clone()))
+                .collect(),
             unionpay: account("unionpay"),
             merchant: demo.merchant,
             database,
@@ -119,7 +136,11 @@ impl TestApp {
 
     /// The demo merchant's account at this provider.
     pub fn account(&self, provider: &str) -> String {
-        self.accounts.iter().find(|(name, _)| name == provider).map(|(_, id)| id.clone()).unwrap()
+        self.accounts
+            .iter()
+            .find(|(name, _)| name == provider)
+            .map(|(_, id)| id.clone())
+            .unwrap()
     }
 
     pub fn sandbox(&self) -> &Sandbox {
@@ -140,7 +161,9 @@ impl TestApp {
     #[cfg(feature = "testing")]
     pub async fn advance(&self, seconds: i64) {
         self.control.advance(seconds).await;
-        self.app().clock.jump(Duration::from_secs(seconds.unsigned_abs()));
+        self.app()
+            .clock
+            .jump(Duration::from_secs(seconds.unsigned_abs()));
     }
 
     /// A second connection to the gateway's database, past its code.
@@ -151,29 +174,48 @@ impl TestApp {
     /// Another merchant, and a client with a key of its own.
     pub async fn other_merchant(&self, scopes: &[interlock::api::auth::Scope]) -> Client {
         let store = &self.app().store;
-        let merchant = interlock::directory::issue::merchant(store, &fresh("shop")).await.unwrap();
-        let key = interlock::directory::issue::new_key(store, &Owner::of(merchant, false), scopes).await.unwrap();
+        let merchant = interlock::directory::issue::merchant(store, &fresh("shop"))
+            .await
+            .unwrap();
+        let key = interlock::directory::issue::new_key(store, &Owner::of(merchant, false), scopes)
+            .await
+            .unwrap();
         Client::new(&self.client.base, &key)
     }
 
     /// The demo merchant in live mode: a client with a key of its own.
     pub async fn live(&self, scopes: &[interlock::api::auth::Scope]) -> Client {
         let owner = Owner::of(&self.merchant, true);
-        let key = interlock::directory::issue::new_key(&self.app().store, &owner, scopes).await.unwrap();
+        let key = interlock::directory::issue::new_key(&self.app().store, &owner, scopes)
+            .await
+            .unwrap();
         Client::new(&self.client.base, &key)
     }
 
-    /// Gives this owner an account at each provider: the sandbox's own, so that all owners' money is in one book.
+    /// Gives this owner an account at each provider: the sandbox's own, so that all owners' money
+    /// is in one book.
     pub async fn accounts_for(&self, owner: &Owner) -> Vec<String> {
         let app = self.app();
         let known = app.store.accounts(AllOwners).await.unwrap();
         let mut made = Vec::new();
         for row in known.into_iter().filter(|row| row.owner == self.owner()) {
-            let plain = app.directory.vault().open(&row.id, &row.credentials).unwrap();
+            let plain = app
+                .directory
+                .vault()
+                .open(&row.id, &row.credentials)
+                .unwrap();
             let id = id::new(Kind::Account).unwrap();
             let credentials = app.directory.vault().seal(&id, &plain).unwrap();
-            let account = AccountRow { id: id.clone(), owner: owner.clone(), credentials, ..row };
-            assert!(app.store.add_account(&account).await.unwrap(), "an identity is unique in an owner alone");
+            let account = AccountRow {
+                id: id.clone(),
+                owner: owner.clone(),
+                credentials,
+                ..row
+            };
+            assert!(
+                app.store.add_account(&account).await.unwrap(),
+                "an identity is unique in an owner alone"
+            );
             made.push(id);
         }
         app.directory.changed().await.unwrap();
@@ -184,7 +226,9 @@ impl TestApp {
     pub async fn paid(&self) -> Value {
         let payment = self.client.pay(&order()).await.expect(201);
         self.control.pay(&payment).await;
-        self.client.until_status(payment["id"].as_str().unwrap(), "succeeded").await
+        self.client
+            .until_status(payment["id"].as_str().unwrap(), "succeeded")
+            .await
     }
 
     /// Stops the gateway and leaves the ground to the next one.
@@ -192,7 +236,11 @@ impl TestApp {
         if let Some(running) = self.running.take() {
             running.stop().await;
         }
-        Ground { sandbox: self.sandbox.take().unwrap(), folder: self.folder, database: self.database }
+        Ground {
+            sandbox: self.sandbox.take().unwrap(),
+            folder: self.folder,
+            database: self.database,
+        }
     }
 
     /// Stops everything; every test ends with it, so that a gateway that cannot stop is noticed.

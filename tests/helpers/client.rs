@@ -24,7 +24,12 @@ impl Answer {
     /// Asserts the status and returns the body.
     #[track_caller]
     pub fn expect(&self, status: u16) -> Value {
-        assert_eq!(self.status.as_u16(), status, "{}", String::from_utf8_lossy(&self.bytes));
+        assert_eq!(
+            self.status.as_u16(),
+            status,
+            "{}",
+            String::from_utf8_lossy(&self.bytes)
+        );
         self.json()
     }
 
@@ -35,7 +40,10 @@ impl Answer {
         assert_eq!(self.headers["content-type"], "application/problem+json");
         assert_eq!(body["code"], code, "{body}");
         assert_eq!(body["param"].as_str(), param, "{body}");
-        assert!(body["request_id"].is_string() && body["detail"].is_string(), "{body}");
+        assert!(
+            body["request_id"].is_string() && body["detail"].is_string(),
+            "{body}"
+        );
         body
     }
 }
@@ -51,11 +59,24 @@ pub struct Client {
 impl Client {
     pub fn new(base: &str, key: &str) -> Self {
         install_crypto();
-        let http = providers::http::plain_client_builder().timeout(Duration::from_secs(30)).build().unwrap();
-        Self { base: base.to_owned(), key: key.to_owned(), http }
+        let http = providers::http::plain_client_builder()
+            .timeout(Duration::from_secs(30))
+            .build()
+            .unwrap();
+        Self {
+            base: base.to_owned(),
+            key: key.to_owned(),
+            http,
+        }
     }
 
-    pub async fn send(&self, method: Method, path: &str, key: Option<&str>, body: Option<Vec<u8>>) -> Answer {
+    pub async fn send(
+        &self,
+        method: Method,
+        path: &str,
+        key: Option<&str>,
+        body: Option<Vec<u8>>,
+    ) -> Answer {
         self.try_send(method, path, key, body).await.unwrap()
     }
 
@@ -67,16 +88,25 @@ impl Client {
         key: Option<&str>,
         body: Option<Vec<u8>>,
     ) -> Result<Answer, reqwest::Error> {
-        let mut request = self.http.request(method, format!("{}{path}", self.base)).bearer_auth(&self.key);
+        let mut request = self
+            .http
+            .request(method, format!("{}{path}", self.base))
+            .bearer_auth(&self.key);
         if let Some(key) = key {
             request = request.header("Idempotency-Key", key);
         }
         if let Some(body) = body {
-            request = request.header("Content-Type", "application/json").body(body);
+            request = request
+                .header("Content-Type", "application/json")
+                .body(body);
         }
         let response = request.send().await?;
         let (status, headers) = (response.status(), response.headers().clone());
-        Ok(Answer { status, headers, bytes: response.bytes().await?.to_vec() })
+        Ok(Answer {
+            status,
+            headers,
+            bytes: response.bytes().await?.to_vec(),
+        })
     }
 
     pub async fn get(&self, path: &str) -> Answer {
@@ -84,12 +114,29 @@ impl Client {
     }
 
     pub async fn post(&self, path: &str, key: &str, body: &Value) -> Answer {
-        self.send(Method::POST, path, Some(key), Some(body.to_string().into_bytes())).await
+        self.send(
+            Method::POST,
+            path,
+            Some(key),
+            Some(body.to_string().into_bytes()),
+        )
+        .await
     }
 
     /// As `post`, for gateways that may die meanwhile.
-    pub async fn try_post(&self, path: &str, key: &str, body: &Value) -> Result<Answer, reqwest::Error> {
-        self.try_send(Method::POST, path, Some(key), Some(body.to_string().into_bytes())).await
+    pub async fn try_post(
+        &self,
+        path: &str,
+        key: &str,
+        body: &Value,
+    ) -> Result<Answer, reqwest::Error> {
+        self.try_send(
+            Method::POST,
+            path,
+            Some(key),
+            Some(body.to_string().into_bytes()),
+        )
+        .await
     }
 
     /// `POST /v1/payments` under a fresh key.
@@ -104,20 +151,36 @@ impl Client {
 
     /// `POST /v1/payments/{id}/refunds` under a fresh key and number.
     pub async fn refund(&self, payment: &str, amount: i64) -> Answer {
-        let body = json!({"amount": amount, "merchant_refund_no": fresh("rf"), "reason": "returned"});
-        self.post(&format!("/v1/payments/{payment}/refunds"), &fresh("key"), &body).await
+        let body =
+            json!({"amount": amount, "merchant_refund_no": fresh("rf"), "reason": "returned"});
+        self.post(
+            &format!("/v1/payments/{payment}/refunds"),
+            &fresh("key"),
+            &body,
+        )
+        .await
     }
 
     /// `PUT /v1/routing` with one rule: these accounts, in this order.
     pub async fn route(&self, accounts: &[&str]) -> Answer {
         let accounts: Vec<Value> = accounts.iter().map(|id| json!({"id": id})).collect();
         let body = json!({"rules": [{"strategy": "priority", "accounts": accounts}]});
-        self.send(Method::PUT, "/v1/routing", None, Some(body.to_string().into_bytes())).await
+        self.send(
+            Method::PUT,
+            "/v1/routing",
+            None,
+            Some(body.to_string().into_bytes()),
+        )
+        .await
     }
 
     /// Waits until a payment is as wanted.
     #[track_caller]
-    pub fn until<'a>(&'a self, id: &'a str, wanted: impl Fn(&Value) -> bool + 'a) -> impl Future<Output = Value> + 'a {
+    pub fn until<'a>(
+        &'a self,
+        id: &'a str,
+        wanted: impl Fn(&Value) -> bool + 'a,
+    ) -> impl Future<Output = Value> + 'a {
         let at = std::panic::Location::caller();
         async move {
             let began = Instant::now();
@@ -126,7 +189,10 @@ impl Client {
                 if wanted(&payment) {
                     return payment;
                 }
-                assert!(began.elapsed() < PATIENCE, "{at}: still not as wanted: {payment:#}");
+                assert!(
+                    began.elapsed() < PATIENCE,
+                    "{at}: still not as wanted: {payment:#}"
+                );
                 tokio::time::sleep(Duration::from_millis(25)).await;
             }
         }
@@ -134,7 +200,11 @@ impl Client {
 
     /// Waits until a payment has this status.
     #[track_caller]
-    pub fn until_status<'a>(&'a self, id: &'a str, status: &'a str) -> impl Future<Output = Value> + 'a {
+    pub fn until_status<'a>(
+        &'a self,
+        id: &'a str,
+        status: &'a str,
+    ) -> impl Future<Output = Value> + 'a {
         self.until(id, move |p| p["status"] == status)
     }
 }

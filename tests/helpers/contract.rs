@@ -1,5 +1,5 @@
-//! The API's own description, and answers held against it: an answer that it does not describe is a fault, and so is a
-//! member that it does not name.
+//! The API's own description, and answers held against it: an answer that it does not describe is a
+//! fault, and so is a member that it does not name.
 
 use std::collections::BTreeSet;
 
@@ -15,7 +15,9 @@ pub struct Contract {
 
 impl Contract {
     pub async fn of(client: &Client) -> Self {
-        Self { document: client.get("/openapi.json").await.expect(200) }
+        Self {
+            document: client.get("/openapi.json").await.expect(200),
+        }
     }
 
     /// Every call: `GET /v1/payments/{id}`, and how it is described.
@@ -34,27 +36,51 @@ impl Contract {
         let status = answer.status.as_u16().to_string();
         let (method, path) = call.split_once(' ').unwrap();
         let described = &self.document["paths"][path][method.to_lowercase()];
-        let told = || format!("{call}: {status} {}", String::from_utf8_lossy(&answer.bytes));
-        let response = described["responses"].get(&status).ok_or_else(|| format!("{}: not described", told()))?;
+        let told = || {
+            format!(
+                "{call}: {status} {}",
+                String::from_utf8_lossy(&answer.bytes)
+            )
+        };
+        let response = described["responses"]
+            .get(&status)
+            .ok_or_else(|| format!("{}: not described", told()))?;
         let response = self.resolved(response);
-        let kind = answer.headers.get("content-type").map_or("", |value| value.to_str().unwrap());
+        let kind = answer
+            .headers
+            .get("content-type")
+            .map_or("", |value| value.to_str().unwrap());
         let kind = kind.split(';').next().unwrap();
         let Some(content) = response["content"].as_object() else {
-            return if answer.bytes.is_empty() { Ok(()) } else { Err(format!("{}: a body is not described", told())) };
+            return if answer.bytes.is_empty() {
+                Ok(())
+            } else {
+                Err(format!("{}: a body is not described", told()))
+            };
         };
-        let content = content.get(kind).ok_or_else(|| format!("{}: {kind:?} is not described", told()))?;
+        let content = content
+            .get(kind)
+            .ok_or_else(|| format!("{}: {kind:?} is not described", told()))?;
         if !kind.ends_with("json") {
             return Ok(());
         }
         let mut faults = Vec::new();
         self.look(&content["schema"], &answer.json(), "", &mut faults);
-        if faults.is_empty() { Ok(()) } else { Err(format!("{}:\n  {}", told(), faults.join("\n  "))) }
+        if faults.is_empty() {
+            Ok(())
+        } else {
+            Err(format!("{}:\n  {}", told(), faults.join("\n  ")))
+        }
     }
 
     fn resolved<'a>(&'a self, part: &'a Value) -> &'a Value {
-        let Some(reference) = part["$ref"].as_str() else { return part };
+        let Some(reference) = part["$ref"].as_str() else {
+            return part;
+        };
         let pointer = reference.strip_prefix('#').unwrap();
-        self.document.pointer(pointer).unwrap_or_else(|| panic!("{reference} leads nowhere"))
+        self.document
+            .pointer(pointer)
+            .unwrap_or_else(|| panic!("{reference} leads nowhere"))
     }
 
     fn look(&self, schema: &Value, value: &Value, at: &str, faults: &mut Vec<String>) {
@@ -73,7 +99,10 @@ impl Contract {
         if schema.get("type").is_some_and(|kind| !is_of(kind, value)) {
             faults.push(format!("{at}: {value} is no {}", schema["type"]));
         }
-        if schema["enum"].as_array().is_some_and(|words| !words.contains(value)) {
+        if schema["enum"]
+            .as_array()
+            .is_some_and(|words| !words.contains(value))
+        {
             faults.push(format!("{at}: {value} is none of {}", schema["enum"]));
         }
         if let (Some(items), Some(schema)) = (value.as_array(), schema.get("items")) {
@@ -86,10 +115,19 @@ impl Contract {
         }
     }
 
-    fn look_at_members(&self, schema: &Value, members: &Map<String, Value>, at: &str, faults: &mut Vec<String>) {
+    fn look_at_members(
+        &self,
+        schema: &Value,
+        members: &Map<String, Value>,
+        at: &str,
+        faults: &mut Vec<String>,
+    ) {
         let (mut known, mut required) = (Map::new(), BTreeSet::new());
         self.members(schema, &mut known, &mut required);
-        for name in required.iter().filter(|name| !members.contains_key(name.as_str())) {
+        for name in required
+            .iter()
+            .filter(|name| !members.contains_key(name.as_str()))
+        {
             faults.push(format!("{at}.{name} is missing"));
         }
         // An object of the merchant's own, or of a provider's.
@@ -105,12 +143,22 @@ impl Contract {
     }
 
     /// The members of an object, also where it is put together of several.
-    fn members(&self, schema: &Value, known: &mut Map<String, Value>, required: &mut BTreeSet<String>) {
+    fn members(
+        &self,
+        schema: &Value,
+        known: &mut Map<String, Value>,
+        required: &mut BTreeSet<String>,
+    ) {
         let schema = self.resolved(schema);
         for part in schema["allOf"].as_array().into_iter().flatten() {
             self.members(part, known, required);
         }
-        known.extend(schema["properties"].as_object().cloned().unwrap_or_default());
+        known.extend(
+            schema["properties"]
+                .as_object()
+                .cloned()
+                .unwrap_or_default(),
+        );
         let names = schema["required"].as_array().into_iter().flatten();
         required.extend(names.map(|name| name.as_str().unwrap().to_owned()));
     }

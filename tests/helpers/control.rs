@@ -17,7 +17,10 @@ impl Control {
     pub fn new(sandbox: &Sandbox) -> Self {
         install_crypto();
         let http = providers::http::plain_client_builder().build().unwrap();
-        Self { url: format!("http://{}", sandbox.control()), http }
+        Self {
+            url: format!("http://{}", sandbox.control()),
+            http,
+        }
     }
 
     pub async fn call(&self, method: Method, path: &str, body: Option<Value>) -> (u16, Value) {
@@ -27,30 +30,52 @@ impl Control {
         }
         let response = request.send().await.unwrap();
         let status = response.status().as_u16();
-        (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or(Value::Null))
+        (
+            status,
+            serde_json::from_slice(&response.bytes().await.unwrap()).unwrap_or(Value::Null),
+        )
     }
 
     /// The payer scans this code and pays.
     #[track_caller]
     pub fn pay<'a>(&'a self, payment: &'a Value) -> impl Future<Output = Value> + 'a {
-        let code = payment["next_action"]["qr"].as_str().expect("a QR code to scan").to_owned();
+        let code = payment["next_action"]["qr"]
+            .as_str()
+            .expect("a QR code to scan")
+            .to_owned();
         self.pay_code(code)
     }
 
     pub async fn pay_code(&self, code: String) -> Value {
-        let (status, body) = self.call(Method::POST, "/pay", Some(json!({"code": code, "result": "paid"}))).await;
+        let (status, body) = self
+            .call(
+                Method::POST,
+                "/pay",
+                Some(json!({"code": code, "result": "paid"})),
+            )
+            .await;
         assert_eq!(status, 200, "{body}");
         body
     }
 
     /// The payer pays this order, whatever is shown.
     pub async fn pay_order(&self, order_no: &str) -> (u16, Value) {
-        self.call(Method::POST, "/pay", Some(json!({"order_no": order_no, "result": "paid"}))).await
+        self.call(
+            Method::POST,
+            "/pay",
+            Some(json!({"order_no": order_no, "result": "paid"})),
+        )
+        .await
     }
 
     /// The payer whose code was read takes it like this.
     pub async fn pay_as(&self, auth_code: &str, result: &str) -> (u16, Value) {
-        self.call(Method::POST, "/pay", Some(json!({"code": auth_code, "result": result}))).await
+        self.call(
+            Method::POST,
+            "/pay",
+            Some(json!({"code": auth_code, "result": result})),
+        )
+        .await
     }
 
     /// Breaks something: `{"provider", "kind", "call"?, …}`.
@@ -79,7 +104,9 @@ impl Control {
 
     /// Moves the sandbox's time.
     pub async fn advance(&self, seconds: i64) {
-        let (status, body) = self.call(Method::POST, "/clock", Some(json!({"advance_s": seconds}))).await;
+        let (status, body) = self
+            .call(Method::POST, "/clock", Some(json!({"advance_s": seconds})))
+            .await;
         assert_eq!(status, 200, "{body}");
     }
 }

@@ -1,8 +1,11 @@
-//! What is true, whatever the API says: the gateway's rows read past its code, and the money in the sandbox's book.
+//! What is true, whatever the API says: the gateway's rows read past its code, and the money in the
+//! sandbox's book.
 
 use std::time::Duration;
 
-use sea_orm::{ConnectionTrait as _, DatabaseConnection, DbErr, FromQueryResult as _, JsonValue, Statement};
+use sea_orm::{
+    ConnectionTrait as _, DatabaseConnection, DbErr, FromQueryResult as _, JsonValue, Statement,
+};
 use serde_json::Value;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -20,24 +23,44 @@ impl Facts {
 
     pub async fn rows(&self, sql: &str) -> Vec<Value> {
         let statement = Statement::from_string(self.0.get_database_backend(), sql);
-        JsonValue::find_by_statement(statement).all(&self.0).await.unwrap_or_else(|e| panic!("{sql}: {e}"))
+        JsonValue::find_by_statement(statement)
+            .all(&self.0)
+            .await
+            .unwrap_or_else(|e| panic!("{sql}: {e}"))
     }
 
     /// How many rows `from` names: `attempts WHERE status = 'dead'`.
     pub async fn count(&self, from: &str) -> i64 {
-        let statement =
-            Statement::from_string(self.0.get_database_backend(), format!("SELECT COUNT(*) AS n FROM {from}"));
-        self.0.query_one_raw(statement).await.unwrap().unwrap().try_get("", "n").unwrap()
+        let statement = Statement::from_string(
+            self.0.get_database_backend(),
+            format!("SELECT COUNT(*) AS n FROM {from}"),
+        );
+        self.0
+            .query_one_raw(statement)
+            .await
+            .unwrap()
+            .unwrap()
+            .try_get("", "n")
+            .unwrap()
     }
 
     pub async fn execute(&self, sql: &str) -> Result<u64, DbErr> {
-        self.0.execute_unprepared(sql).await.map(|done| done.rows_affected())
+        self.0
+            .execute_unprepared(sql)
+            .await
+            .map(|done| done.rows_affected())
     }
 
     /// What the merchant is told about a payment, in order.
     pub async fn told(&self, payment_id: &str) -> Vec<String> {
-        let sql = format!("SELECT type AS t FROM events WHERE payment_id = '{payment_id}' ORDER BY version, id");
-        self.rows(&sql).await.iter().map(|row| row["t"].as_str().unwrap().to_owned()).collect()
+        let sql = format!(
+            "SELECT type AS t FROM events WHERE payment_id = '{payment_id}' ORDER BY version, id"
+        );
+        self.rows(&sql)
+            .await
+            .iter()
+            .map(|row| row["t"].as_str().unwrap().to_owned())
+            .collect()
     }
 }
 
@@ -58,9 +81,14 @@ impl Watch {
             loop {
                 for what in [LIVE, "disposition = 'kept'"] {
                     let sql = format!(
-                        "SELECT payment_id, COUNT(*) AS n FROM attempts WHERE {what} GROUP BY payment_id HAVING COUNT(*) > 1"
+                        "SELECT payment_id, COUNT(*) AS n FROM attempts WHERE {what} GROUP BY \
+                        payment_id HAVING COUNT(*) > 1"
                     );
-                    assert_eq!(facts.rows(&sql).await, Vec::<Value>::new(), "two attempts with {what}");
+                    assert_eq!(
+                        facts.rows(&sql).await,
+                        Vec::<Value>::new(),
+                        "two attempts with {what}"
+                    );
                 }
                 let pause = tokio::time::timeout(Duration::from_millis(5), &mut stopped);
                 if pause.await.is_ok() {
@@ -82,11 +110,19 @@ impl Watch {
 /// A member of an order in the sandbox's book, or null when the provider does not know the order.
 pub async fn in_book(app: &TestApp, order_no: &str, member: &str) -> Value {
     let orders = app.control.orders().await;
-    orders.iter().find(|o| o["order_no"] == order_no).map_or(Value::Null, |o| o[member].clone())
+    orders
+        .iter()
+        .find(|o| o["order_no"] == order_no)
+        .map_or(Value::Null, |o| o[member].clone())
 }
 
 /// Fen that payers are without, by the sandbox's book.
 pub async fn taken_fen(app: &TestApp) -> i64 {
     let fen = |order: &Value, member: &str| order[member].as_i64().unwrap();
-    app.control.orders().await.iter().map(|o| fen(o, "captured") - fen(o, "refunded")).sum()
+    app.control
+        .orders()
+        .await
+        .iter()
+        .map(|o| fen(o, "captured") - fen(o, "refunded"))
+        .sum()
 }

@@ -1,4 +1,5 @@
-//! An address that stays the same while the gateways behind it die and come back, like that of a load balancer.
+//! An address that stays the same while the gateways behind it die and come back, like that of a
+//! load balancer.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -24,12 +25,18 @@ impl Front {
                 let address = *gateway.lock().unwrap();
                 tokio::spawn(async move {
                     let Some(address) = address else { return };
-                    let Ok(mut to) = TcpStream::connect(address).await else { return };
+                    let Ok(mut to) = TcpStream::connect(address).await else {
+                        return;
+                    };
                     let _ = tokio::io::copy_bidirectional(&mut from, &mut to).await;
                 });
             }
         });
-        Self { url, behind, accepting }
+        Self {
+            url,
+            behind,
+            accepting,
+        }
     }
 
     pub fn lead_to(&self, gateway: SocketAddr) {

@@ -1,4 +1,5 @@
-//! Addresses that must not be gone to, in every notation; a listener that counts who comes, and a resolver that lies.
+//! Addresses that must not be gone to, in every notation; a listener that counts who comes, and a
+//! resolver that lies.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -95,7 +96,9 @@ pub async fn listener(address: &str) -> (SocketAddr, Arc<AtomicUsize>) {
             count.fetch_add(1, Ordering::SeqCst);
             tokio::spawn(async move {
                 let _ = stream.read(&mut [0; 4096]).await;
-                let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n").await;
+                let _ = stream
+                    .write_all(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
+                    .await;
             });
         }
     });
@@ -112,7 +115,10 @@ pub struct Liar {
 impl Liar {
     pub fn new(answers: &[&[&str]]) -> Arc<Self> {
         let parse = |ips: &&[&str]| ips.iter().map(|ip| ip.parse().unwrap()).collect();
-        Arc::new(Self { answers: Mutex::new(answers.iter().map(parse).collect()), asked: AtomicUsize::new(0) })
+        Arc::new(Self {
+            answers: Mutex::new(answers.iter().map(parse).collect()),
+            asked: AtomicUsize::new(0),
+        })
     }
 }
 
@@ -120,7 +126,11 @@ impl Lookup for Liar {
     fn lookup(&self, _: String) -> BoxFuture<'static, io::Result<Vec<IpAddr>>> {
         self.asked.fetch_add(1, Ordering::SeqCst);
         let mut answers = self.answers.lock().unwrap();
-        let answer = if answers.len() > 1 { answers.remove(0) } else { answers[0].clone() };
+        let answer = if answers.len() > 1 {
+            answers.remove(0)
+        } else {
+            answers[0].clone()
+        };
         Box::pin(async move { Ok(answer) })
     }
 }

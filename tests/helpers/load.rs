@@ -1,4 +1,5 @@
-//! Load: payments that arrive at a steady pace whatever becomes of those before them, and what became of each.
+//! Load: payments that arrive at a steady pace whatever becomes of those before them, and what
+//! became of each.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -55,7 +56,11 @@ pub struct Load {
 
 impl Load {
     /// `per_second` payments for so long; each goes to the client that `pick` names at that moment.
-    pub fn start(per_second: u32, length: Duration, pick: impl Fn(usize) -> Client + Send + 'static) -> Self {
+    pub fn start(
+        per_second: u32,
+        length: Duration,
+        pick: impl Fn(usize) -> Client + Send + 'static,
+    ) -> Self {
         let made: Arc<Mutex<Vec<Made>>> = Arc::default();
         let (began, kept) = (Instant::now(), Arc::clone(&made));
         let running = tokio::spawn(async move {
@@ -70,18 +75,30 @@ impl Load {
                 let (client, kept) = (pick(number), Arc::clone(&kept));
                 asking.spawn(async move {
                     let at = began.elapsed();
-                    let answer = client.try_post("/v1/payments", &fresh("load"), &order()).await;
+                    let answer = client
+                        .try_post("/v1/payments", &fresh("load"), &order())
+                        .await;
                     let took = began.elapsed() - at;
                     let (status, body, error) = match answer {
                         Ok(answer) => (answer.status.as_u16(), answer.json(), None),
                         Err(error) => (0, Value::Null, Some(format!("{error:?}"))),
                     };
-                    kept.lock().await.push(Made { at, took, status, body, error });
+                    kept.lock().await.push(Made {
+                        at,
+                        took,
+                        status,
+                        body,
+                        error,
+                    });
                 });
             }
             asking.join_all().await;
         });
-        Self { made, began, running }
+        Self {
+            made,
+            began,
+            running,
+        }
     }
 
     /// Since when it runs.
@@ -107,10 +124,17 @@ impl Load {
 pub fn print_by_second(made: &[Made]) {
     let mut seconds: BTreeMap<u64, BTreeMap<String, u32>> = BTreeMap::new();
     for one in made {
-        *seconds.entry(one.at.as_secs()).or_default().entry(one.by()).or_default() += 1;
+        *seconds
+            .entry(one.at.as_secs())
+            .or_default()
+            .entry(one.by())
+            .or_default() += 1;
     }
     for (second, by) in seconds {
-        let by: Vec<String> = by.iter().map(|(who, count)| format!("{who} {count}")).collect();
+        let by: Vec<String> = by
+            .iter()
+            .map(|(who, count)| format!("{who} {count}"))
+            .collect();
         println!("{second:>4} s  {}", by.join(", "));
     }
 }
@@ -119,5 +143,7 @@ pub fn print_by_second(made: &[Made]) {
 pub fn percentile(made: &[Made], part: usize) -> Duration {
     let mut took: Vec<Duration> = made.iter().map(|made| made.took).collect();
     took.sort();
-    took.get((took.len() * part / 100).min(took.len().saturating_sub(1))).copied().unwrap_or_default()
+    took.get((took.len() * part / 100).min(took.len().saturating_sub(1)))
+        .copied()
+        .unwrap_or_default()
 }

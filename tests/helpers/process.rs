@@ -48,11 +48,21 @@ pub fn program(path: impl AsRef<OsStr>) -> Command {
     command
 }
 
-/// `interlock serve` on a free port against a sandbox that runs elsewhere; what it logs lies in the folder.
+/// `interlock serve` on a free port against a sandbox that runs elsewhere; what it logs lies in the
+/// folder.
 fn serve(folder: &Path, database: &str, sandbox_url: &str, env: &[(&str, String)]) -> Command {
     let mut command = interlock();
     command
-        .args(["serve", "--listen", "127.0.0.1:0", "--sandbox", sandbox_url, "--database", database, "--data"])
+        .args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--sandbox",
+            sandbox_url,
+            "--database",
+            database,
+            "--data",
+        ])
         .arg(folder)
         .envs(env.iter().map(|(name, value)| (name, value)))
         .stdout(Stdio::null())
@@ -61,10 +71,15 @@ fn serve(folder: &Path, database: &str, sandbox_url: &str, env: &[(&str, String)
 }
 
 fn log_file(folder: &Path) -> std::fs::File {
-    std::fs::OpenOptions::new().create(true).append(true).open(folder.join("stderr.log")).unwrap()
+    std::fs::OpenOptions::new()
+        .create(true)
+        .append(true)
+        .open(folder.join("stderr.log"))
+        .unwrap()
 }
 
-/// The log of gateways in this folder, as soon as this is in it: nobody waits for a line to be written.
+/// The log of gateways in this folder, as soon as this is in it: nobody waits for a line to be
+/// written.
 pub async fn logged(folder: &Path, what: &str) -> String {
     let log = || std::fs::read_to_string(folder.join("stderr.log")).unwrap();
     let began = Instant::now();
@@ -83,33 +98,62 @@ pub async fn dies(folder: &Path, database: &str, sandbox_url: &str, env: &[(&str
 
 /// Waits until SIGKILL has ended it, and nothing else.
 async fn killed(child: &mut Child) {
-    let status = tokio::time::timeout(PATIENCE, child.wait()).await.expect("the kill point is reached").unwrap();
-    assert_eq!(std::os::unix::process::ExitStatusExt::signal(&status), Some(9), "{status}");
+    let status = tokio::time::timeout(PATIENCE, child.wait())
+        .await
+        .expect("the kill point is reached")
+        .unwrap();
+    assert_eq!(
+        std::os::unix::process::ExitStatusExt::signal(&status),
+        Some(9),
+        "{status}"
+    );
 }
 
 impl Process {
-    /// Starts `interlock serve` on a free port against a sandbox that runs elsewhere; `kill_point` arms one.
-    pub async fn start(folder: &Path, database: &str, sandbox_url: &str, kill_point: Option<&str>) -> Self {
-        let env: Vec<_> = kill_point.map(|point| ("INTERLOCK_KILL_POINT", point.to_owned())).into_iter().collect();
+    /// Starts `interlock serve` on a free port against a sandbox that runs elsewhere; `kill_point`
+    /// arms one.
+    pub async fn start(
+        folder: &Path,
+        database: &str,
+        sandbox_url: &str,
+        kill_point: Option<&str>,
+    ) -> Self {
+        let env: Vec<_> = kill_point
+            .map(|point| ("INTERLOCK_KILL_POINT", point.to_owned()))
+            .into_iter()
+            .collect();
         Self::with(folder, database, sandbox_url, &env).await
     }
 
     /// As `start`, with these environment variables.
-    pub async fn with(folder: &Path, database: &str, sandbox_url: &str, env: &[(&str, String)]) -> Self {
+    pub async fn with(
+        folder: &Path,
+        database: &str,
+        sandbox_url: &str,
+        env: &[(&str, String)],
+    ) -> Self {
         Self::launch(serve(folder, database, sandbox_url, env), folder).await
     }
 
-    /// Starts `interlock serve` as `command` says, with a sandbox and its data in `folder`, and waits until it serves.
+    /// Starts `interlock serve` as `command` says, with a sandbox and its data in `folder`, and
+    /// waits until it serves.
     pub async fn launch(mut command: Command, folder: &Path) -> Self {
         std::fs::create_dir_all(folder).unwrap();
-        command.stdout(Stdio::piped()).stderr(Stdio::from(log_file(folder)));
+        command
+            .stdout(Stdio::piped())
+            .stderr(Stdio::from(log_file(folder)));
         let mut child = command.spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut greeting = Vec::new();
         let greeted = tokio::time::timeout(PATIENCE, async {
             while let Some(line) = lines.next_line().await.unwrap() {
                 greeting.push(line);
-                if greeting.iter().filter(|line| line.starts_with("curl ")).count() == 2 {
+                if greeting
+                    .iter()
+                    .filter(|line| line.starts_with("curl "))
+                    .count()
+                    == 2
+                {
                     return true;
                 }
             }
@@ -118,13 +162,24 @@ impl Process {
         let greeted = greeted.await.unwrap_or(false);
         let log = || std::fs::read_to_string(folder.join("stderr.log")).unwrap_or_default();
         assert!(greeted, "the gateway did not start: {}", log());
-        let listens = greeting.iter().find_map(|line| line.trim_start().strip_prefix("listens on"));
-        let address = listens.and_then(|text| text.trim().parse().ok()).expect("the greeting names the address");
+        let listens = greeting
+            .iter()
+            .find_map(|line| line.trim_start().strip_prefix("listens on"));
+        let address = listens
+            .and_then(|text| text.trim().parse().ok())
+            .expect("the greeting names the address");
         // Whoever prints into a closed pipe dies of it.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let demo: Demo = serde_json::from_slice(&std::fs::read(folder.join("demo.json")).unwrap()).unwrap();
+        let demo: Demo =
+            serde_json::from_slice(&std::fs::read(folder.join("demo.json")).unwrap()).unwrap();
         let client = Client::new(&demo.base_url, &demo.api_key);
-        Self { child, address, client, demo, greeting }
+        Self {
+            child,
+            address,
+            client,
+            demo,
+            greeting,
+        }
     }
 
     /// Waits until the process has died of its kill point.
@@ -136,7 +191,10 @@ impl Process {
     pub async fn terminate(mut self) {
         signal(&self.child, Signal::TERM);
         let began = Instant::now();
-        let status = tokio::time::timeout(PATIENCE, self.child.wait()).await.expect("it drains").unwrap();
+        let status = tokio::time::timeout(PATIENCE, self.child.wait())
+            .await
+            .expect("it drains")
+            .unwrap();
         assert!(status.success(), "{status} after {:?}", began.elapsed());
     }
 }

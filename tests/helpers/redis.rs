@@ -20,7 +20,8 @@ pub struct Redis {
     args: Vec<String>,
 }
 
-/// A port that was free a moment ago, below those that the kernel gives out, with room for a cluster's second port.
+/// A port that was free a moment ago, below those that the kernel gives out, with room for a
+/// cluster's second port.
 pub fn free_port() -> u16 {
     loop {
         let port = 10_000 + rand::random::<u16>() % 10_000;
@@ -35,7 +36,15 @@ fn spawn(port: u16, folder: &TempDir, args: &[String]) -> Child {
     let port = port.to_string();
     Command::new("redis-server")
         .args(args)
-        .args(["--port", &port, "--bind", "127.0.0.1", "--save", "", "--dir"])
+        .args([
+            "--port",
+            &port,
+            "--bind",
+            "127.0.0.1",
+            "--save",
+            "",
+            "--dir",
+        ])
         .arg(folder.path())
         .stdin(Stdio::null())
         .stdout(Stdio::null())
@@ -55,7 +64,12 @@ impl Redis {
         let (port, folder) = (free_port(), TempDir::new().unwrap());
         let args: Vec<String> = args.iter().map(|arg| (*arg).to_owned()).collect();
         let child = spawn(port, &folder, &args);
-        let server = Self { port, child, folder, args };
+        let server = Self {
+            port,
+            child,
+            folder,
+            args,
+        };
         server.answers().await;
         server
     }
@@ -65,14 +79,19 @@ impl Redis {
         let (port, folder) = (free_port(), TempDir::new().unwrap());
         let file = folder.path().join("sentinel.conf");
         let text = format!(
-            "sentinel monitor mymaster 127.0.0.1 {} 1\nsentinel down-after-milliseconds mymaster 300\n\
-             sentinel failover-timeout mymaster 3000\n",
+            "sentinel monitor mymaster 127.0.0.1 {} 1\nsentinel down-after-milliseconds mymaster \
+            300\nsentinel failover-timeout mymaster 3000\n",
             primary.port
         );
         std::fs::write(&file, text).unwrap();
         let args = vec![file.display().to_string(), "--sentinel".to_owned()];
         let child = spawn(port, &folder, &args);
-        let server = Self { port, child, folder, args };
+        let server = Self {
+            port,
+            child,
+            folder,
+            args,
+        };
         server.answers().await;
         server
     }
@@ -80,11 +99,21 @@ impl Redis {
     /// Three nodes that have all slots between them.
     pub async fn cluster() -> [Self; 3] {
         let args = ["--cluster-enabled", "yes", "--cluster-node-timeout", "2000"];
-        let nodes = [Self::with(&args).await, Self::with(&args).await, Self::with(&args).await];
+        let nodes = [
+            Self::with(&args).await,
+            Self::with(&args).await,
+            Self::with(&args).await,
+        ];
         let mut create = Command::new("redis-cli");
-        create.args(["--cluster", "create"]).args(nodes.iter().map(|n| format!("127.0.0.1:{}", n.port)));
+        create
+            .args(["--cluster", "create"])
+            .args(nodes.iter().map(|n| format!("127.0.0.1:{}", n.port)));
         let made = create.args(["--cluster-yes"]).output().await.unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stdout));
+        assert!(
+            made.status.success(),
+            "{}",
+            String::from_utf8_lossy(&made.stdout)
+        );
         nodes
     }
 
@@ -94,7 +123,10 @@ impl Redis {
 
     /// This one as a store of shared health.
     pub fn alone(self) -> Nodes {
-        Nodes { url: self.url(), nodes: vec![self] }
+        Nodes {
+            url: self.url(),
+            nodes: vec![self],
+        }
     }
 
     /// One command, as a client of its own.
@@ -112,7 +144,10 @@ impl Redis {
             if error.code().is_some() {
                 return;
             }
-            assert!(began.elapsed() < PATIENCE, "redis-server does not answer: {error}");
+            assert!(
+                began.elapsed() < PATIENCE,
+                "redis-server does not answer: {error}"
+            );
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
     }
@@ -142,8 +177,14 @@ impl Nodes {
     /// Three nodes that have all slots between them.
     pub async fn cluster() -> Self {
         let nodes: Vec<Redis> = Redis::cluster().await.into();
-        let hosts: Vec<String> = nodes.iter().map(|node| format!("127.0.0.1:{}", node.port)).collect();
-        Self { url: format!("redis+cluster://{}", hosts.join(",")), nodes }
+        let hosts: Vec<String> = nodes
+            .iter()
+            .map(|node| format!("127.0.0.1:{}", node.port))
+            .collect();
+        Self {
+            url: format!("redis+cluster://{}", hosts.join(",")),
+            nodes,
+        }
     }
 
     /// The same command to all.

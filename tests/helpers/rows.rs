@@ -1,4 +1,5 @@
-//! What the database holds, read past the gateway's code: to prove that nothing was written, or how often.
+//! What the database holds, read past the gateway's code: to prove that nothing was written, or how
+//! often.
 
 use sea_orm::{DatabaseConnection, FromQueryResult as _, JsonValue, Statement};
 use serde_json::Value;
@@ -12,8 +13,11 @@ pub const PAYMENTS: [&str; 3] = ["payments", "attempts", "refunds"];
 pub async fn of(db: &DatabaseConnection, tables: &[&str]) -> Vec<(String, Vec<String>)> {
     let mut all = Vec::new();
     for table in tables {
-        let mut rows: Vec<String> =
-            select(db, &format!("SELECT * FROM {table}")).await.iter().map(Value::to_string).collect();
+        let mut rows: Vec<String> = select(db, &format!("SELECT * FROM {table}"))
+            .await
+            .iter()
+            .map(Value::to_string)
+            .collect();
         rows.sort();
         all.push(((*table).to_owned(), rows));
     }
@@ -22,10 +26,17 @@ pub async fn of(db: &DatabaseConnection, tables: &[&str]) -> Vec<(String, Vec<St
 
 /// How many rows each of these tables has.
 pub async fn counts(db: &DatabaseConnection, tables: &[&str]) -> Vec<(String, usize)> {
-    of(db, tables).await.into_iter().map(|(table, rows)| (table, rows.len())).collect()
+    of(db, tables)
+        .await
+        .into_iter()
+        .map(|(table, rows)| (table, rows.len()))
+        .collect()
 }
 
 /// The rows of a query.
 pub async fn select(db: &DatabaseConnection, sql: &str) -> Vec<Value> {
-    JsonValue::find_by_statement(Statement::from_string(db.get_database_backend(), sql)).all(db).await.unwrap()
+    JsonValue::find_by_statement(Statement::from_string(db.get_database_backend(), sql))
+        .all(db)
+        .await
+        .unwrap()
 }

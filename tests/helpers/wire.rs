@@ -1,9 +1,11 @@
-//! HTTP/1.1 by hand, for what no client library would send: bodies that drip, connections that are reset.
+//! HTTP/1.1 by hand, for what no client library would send: bodies that drip, connections that are
+//! reset.
 
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
-/// The head of a request, without its blank line; `Connection: close` makes the end of the answer its end.
+/// The head of a request, without its blank line; `Connection: close` makes the end of the answer
+/// its end.
 pub fn head(method: &str, path: &str, headers: &[(&str, &str)]) -> String {
     let mut head = format!("{method} {path} HTTP/1.1\r\nHost: gateway\r\nConnection: close\r\n");
     for (name, value) in headers {
@@ -14,7 +16,9 @@ pub fn head(method: &str, path: &str, headers: &[(&str, &str)]) -> String {
 
 /// A connection to the gateway at `base`.
 pub async fn connect(base: &str) -> TcpStream {
-    TcpStream::connect(base.strip_prefix("http://").unwrap()).await.unwrap()
+    TcpStream::connect(base.strip_prefix("http://").unwrap())
+        .await
+        .unwrap()
 }
 
 /// Sends these bytes and reads everything that comes back.

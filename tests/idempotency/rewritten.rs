@@ -1,5 +1,5 @@
-//! A retry that was written down anew is the same request: another order of members, other blanks, escapes, numbers and
-//! paths. What the version before has stored is compared as that version did.
+//! A retry that was written down anew is the same request: another order of members, other blanks,
+//! escapes, numbers and paths. What the version before has stored is compared as that version did.
 
 use interlock::api::auth::{Scope, hex};
 use interlock::domain::Owner;
@@ -12,7 +12,14 @@ use crate::helpers::facts::Facts;
 use crate::helpers::{Answer, Client, TestApp, fresh, order, rows};
 
 async fn post(client: &Client, path: &str, key: &str, body: &str) -> Answer {
-    client.send(Method::POST, path, Some(key), Some(body.as_bytes().to_vec())).await
+    client
+        .send(
+            Method::POST,
+            path,
+            Some(key),
+            Some(body.as_bytes().to_vec()),
+        )
+        .await
 }
 
 #[track_caller]
@@ -39,7 +46,10 @@ async fn a_request_that_was_serialised_again_is_the_same_request() {
         "{{\n  \"metadata\": {{\"b\": [1.0, {{\"d\": \"\\u0078\", \"c\": null}}], \"a\": 15e-1}},\n  \"flow\": \"qr\",\n  \
          \"description\": \"\\u8336 & Tea\\/1\", \"order_id\": \"{number}\", \"currency\": \"CNY\", \"amount\": 8888\n}}\n"
     );
-    same(&first, &post(&app.client, "/v1/payments", &key, &rewritten).await);
+    same(
+        &first,
+        &post(&app.client, "/v1/payments", &key, &rewritten).await,
+    );
     for (from, to) in [
         ("8888", "8889"),
         ("Tea/1", "Tea/2"),
@@ -54,25 +64,62 @@ async fn a_request_that_was_serialised_again_is_the_same_request() {
 
     let payment = first.json()["id"].as_str().unwrap().to_owned();
     let escaped = payment.replace('_', "%5F");
-    let (path, written) = (format!("/v1/payments/{payment}/offers"), format!("/v1/payments/{escaped}/offers"));
-    let (key, body) = (fresh("key"), r#"{"flow":"qr","providers":["alipay","wechatpay"]}"#);
+    let (path, written) = (
+        format!("/v1/payments/{payment}/offers"),
+        format!("/v1/payments/{escaped}/offers"),
+    );
+    let (key, body) = (
+        fresh("key"),
+        r#"{"flow":"qr","providers":["alipay","wechatpay"]}"#,
+    );
     let offer = post(&app.client, &path, &key, body).await;
     offer.expect(201);
     let again = r#"{ "providers" : [ "alipay", "wechatpay" ], "flow" : "qr" }"#;
     same(&offer, &post(&app.client, &written, &key, again).await);
-    another(&post(&app.client, &path, &key, r#"{"flow":"qr","providers":["wechatpay","alipay"]}"#).await);
+    another(
+        &post(
+            &app.client,
+            &path,
+            &key,
+            r#"{"flow":"qr","providers":["wechatpay","alipay"]}"#,
+        )
+        .await,
+    );
 
     let paid = app.paid().await;
     let path = format!("/v1/payments/{}/refunds", paid["id"].as_str().unwrap());
     let (key, number) = (fresh("key"), fresh("rf"));
-    let refund = post(&app.client, &path, &key, &format!(r#"{{"amount":100,"merchant_refund_no":"{number}"}}"#)).await;
+    let refund = post(
+        &app.client,
+        &path,
+        &key,
+        &format!(r#"{{"amount":100,"merchant_refund_no":"{number}"}}"#),
+    )
+    .await;
     let made = refund.expect(201)["id"].clone();
-    let again = post(&app.client, &path, &key, &format!(r#"{{"merchant_refund_no":"{number}", "amount":100}}"#)).await;
+    let again = post(
+        &app.client,
+        &path,
+        &key,
+        &format!(r#"{{"merchant_refund_no":"{number}", "amount":100}}"#),
+    )
+    .await;
     assert_eq!(again.json()["id"], made, "{}", again.json());
-    another(&post(&app.client, &path, &key, &format!(r#"{{"amount":101,"merchant_refund_no":"{number}"}}"#)).await);
+    another(
+        &post(
+            &app.client,
+            &path,
+            &key,
+            &format!(r#"{{"amount":101,"merchant_refund_no":"{number}"}}"#),
+        )
+        .await,
+    );
 
     let facts = Facts::of(&app).await;
-    assert_eq!((facts.count("payments").await, facts.count("refunds").await), (2, 1));
+    assert_eq!(
+        (facts.count("payments").await, facts.count("refunds").await),
+        (2, 1)
+    );
     app.stop().await;
 }
 
@@ -97,8 +144,13 @@ async fn a_retry_of_what_the_version_before_has_stored_is_the_same_request() {
         let first = post(client, "/v1/payments", &key, &body).await;
         first.expect(201);
         let fingerprint = as_before("/v1/payments", &body);
-        let sql = format!("UPDATE idempotency_keys SET fingerprint = '{fingerprint}' WHERE key = '{key}'");
-        assert_eq!(db.execute_unprepared(&sql).await.unwrap().rows_affected(), 1);
+        let sql = format!(
+            "UPDATE idempotency_keys SET fingerprint = '{fingerprint}' WHERE key = '{key}'"
+        );
+        assert_eq!(
+            db.execute_unprepared(&sql).await.unwrap().rows_affected(),
+            1
+        );
         same(&first, &post(client, "/v1/payments", &key, &body).await);
         another(&post(client, "/v1/payments", &key, &order().to_string()).await);
     }
@@ -106,8 +158,8 @@ async fn a_retry_of_what_the_version_before_has_stored_is_the_same_request() {
     app.stop().await;
 }
 
-/// For a day after an upgrade a gateway of the version before may be at work in the same database, and knows the keys of
-/// real money by what it stores itself. An embedded database has one gateway.
+/// For a day after an upgrade a gateway of the version before may be at work in the same database,
+/// and knows the keys of real money by what it stores itself. An embedded database has one gateway.
 #[tokio::test(flavor = "multi_thread")]
 async fn while_an_older_gateway_may_be_at_work_it_knows_a_request_for_real_money() {
     let app = TestApp::start().await;
@@ -122,9 +174,15 @@ async fn while_an_older_gateway_may_be_at_work_it_knows_a_request_for_real_money
             first.expect(201);
             same(&first, &post(client, "/v1/payments", &key, &body).await);
             let sql = format!("SELECT fingerprint FROM idempotency_keys WHERE key = '{key}'");
-            let stored = rows::select(&app.db().await, &sql).await[0]["fingerprint"].as_str().unwrap().to_owned();
+            let stored = rows::select(&app.db().await, &sql).await[0]["fingerprint"]
+                .as_str()
+                .unwrap()
+                .to_owned();
             all.push(stored == as_before("/v1/payments", &body));
-            assert!(all.last() == Some(&true) || stored.starts_with("2:"), "{stored}");
+            assert!(
+                all.last() == Some(&true) || stored.starts_with("2:"),
+                "{stored}"
+            );
         }
         all
     };
@@ -132,13 +190,19 @@ async fn while_an_older_gateway_may_be_at_work_it_knows_a_request_for_real_money
 
     let migrated = async |app: &TestApp, ago_s: i64| {
         let now = app.app().clock.now().0 / 1_000;
-        let sql =
-            format!("UPDATE merchants SET created_at = 1; UPDATE seaql_migrations SET applied_at = {}", now - ago_s);
+        let sql = format!(
+            "UPDATE merchants SET created_at = 1; UPDATE seaql_migrations SET applied_at = {}",
+            now - ago_s
+        );
         app.db().await.execute_unprepared(&sql).await.unwrap();
     };
     migrated(&app, 60).await;
     let app = TestApp::on(app.leave().await, &[]).await;
-    assert_eq!(stored(&app).await, [false, !is_embedded], "upgraded a minute ago");
+    assert_eq!(
+        stored(&app).await,
+        [false, !is_embedded],
+        "upgraded a minute ago"
+    );
 
     migrated(&app, 86_400).await;
     let app = TestApp::on(app.leave().await, &[]).await;

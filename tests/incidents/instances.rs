@@ -1,4 +1,5 @@
-//! Several gateways on one database, and one that starts again: an outage is one incident, told of once.
+//! Several gateways on one database, and one that starts again: an outage is one incident, told of
+//! once.
 
 use interlock::config::Config;
 use interlock::server::{self, Running};
@@ -8,10 +9,18 @@ use super::{Chat, NO_BREAKERS, PARKED, ROBOTS, break_alipay, break_all, nothing,
 use crate::helpers::facts::Facts;
 use crate::helpers::{Client, TestApp, order};
 
-const KEY: (&str, &str) = ("credentials.key", "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff");
+const KEY: (&str, &str) = (
+    "credentials.key",
+    "00112233445566778899aabbccddeeff00112233445566778899aabbccddeeff",
+);
 
 /// A second gateway on the first one's PostgreSQL, with the same receivers.
-async fn beside(app: &TestApp, chat: &Chat, folder: &TempDir, more: &[(&'static str, &str)]) -> Running {
+async fn beside(
+    app: &TestApp,
+    chat: &Chat,
+    folder: &TempDir,
+    more: &[(&'static str, &str)],
+) -> Running {
     let mut flags = vec![
         ("server.listen", "127.0.0.1:0".to_owned()),
         ("server.workers", "1".to_owned()),
@@ -26,7 +35,9 @@ async fn beside(app: &TestApp, chat: &Chat, folder: &TempDir, more: &[(&'static 
     ];
     flags.extend(chat.flags());
     flags.extend(more.iter().map(|(key, value)| (*key, (*value).to_owned())));
-    server::start(Config::load(None, &flags).unwrap()).await.unwrap()
+    server::start(Config::load(None, &flags).unwrap())
+        .await
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -53,7 +64,11 @@ async fn two_gateways_tell_of_an_outage_that_only_one_of_them_sees_once() {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     chat.until(2, async || drop(pay(&app).await)).await;
-    chat.heard_beginning_and_end("支付宝 · 扫码支付：不可用", "Alipay · Scan a QR code: out of order").await;
+    chat.heard_beginning_and_end(
+        "支付宝 · 扫码支付：不可用",
+        "Alipay · Scan a QR code: out of order",
+    )
+    .await;
     assert_eq!(facts.count("incidents").await, 1);
     other.stop().await;
     app.stop().await;
@@ -62,7 +77,9 @@ async fn two_gateways_tell_of_an_outage_that_only_one_of_them_sees_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn two_gateways_that_see_the_same_tell_of_it_once() {
     let chat = Chat::start().await;
-    let app = chat.gateway(&[KEY, NO_BREAKERS, PARKED[0], PARKED[1]]).await;
+    let app = chat
+        .gateway(&[KEY, NO_BREAKERS, PARKED[0], PARKED[1]])
+        .await;
     if !app.database.starts_with("postgres") {
         println!("skipped on SQLite: its folder is locked, so a second gateway cannot start on it");
         return app.stop().await;
@@ -76,11 +93,23 @@ async fn two_gateways_that_see_the_same_tell_of_it_once() {
     chat.until(2, nothing).await;
     // Whatever either of them still has to say is said before it stops.
     other.stop().await;
-    chat.heard_beginning_and_end("等待中的支付", "Waiting payments").await;
+    chat.heard_beginning_and_end("等待中的支付", "Waiting payments")
+        .await;
     let facts = Facts::of(&app).await;
-    assert_eq!((facts.count("incidents").await, facts.count("alerts WHERE tries = 1").await), (1, 8));
-    let told = facts.rows("SELECT kind FROM incident_entries ORDER BY version").await;
-    let told: Vec<&str> = told.iter().map(|row| row["kind"].as_str().unwrap()).collect();
+    assert_eq!(
+        (
+            facts.count("incidents").await,
+            facts.count("alerts WHERE tries = 1").await
+        ),
+        (1, 8)
+    );
+    let told = facts
+        .rows("SELECT kind FROM incident_entries ORDER BY version")
+        .await;
+    let told: Vec<&str> = told
+        .iter()
+        .map(|row| row["kind"].as_str().unwrap())
+        .collect();
     assert_eq!(told, ["opened", "closed"]);
     app.stop().await;
 }
@@ -93,24 +122,43 @@ async fn a_restart_in_the_middle_neither_repeats_nor_loses_a_message() {
     break_all(&app).await;
     let parked = app.client.pay(&order()).await.expect(202);
     let facts = Facts::of(&app).await;
-    wait("three have taken it", async || facts.count("alerts WHERE status = 'delivered'").await == 3).await;
-    wait("the fourth has refused it", async || facts.count("alerts WHERE tries > 0 AND status = 'pending'").await == 1)
-        .await;
+    wait("three have taken it", async || {
+        facts.count("alerts WHERE status = 'delivered'").await == 3
+    })
+    .await;
+    wait("the fourth has refused it", async || {
+        facts
+            .count("alerts WHERE tries > 0 AND status = 'pending'")
+            .await
+            == 1
+    })
+    .await;
     facts.0.close().await.unwrap();
     let ground = app.leave().await;
 
     chat.refuse("feishu", 0);
     let refused = chat.heard("feishu").await.len();
     let flags = chat.flags();
-    let mut flags: Vec<(&str, &str)> = flags.iter().map(|(key, value)| (*key, value.as_str())).collect();
+    let mut flags: Vec<(&str, &str)> = flags
+        .iter()
+        .map(|(key, value)| (*key, value.as_str()))
+        .collect();
     flags.extend([NO_BREAKERS, PARKED[0], PARKED[1]]);
     let app = TestApp::on(ground, &flags).await;
     let facts = Facts::of(&app).await;
-    wait("the fourth has it", async || facts.count("alerts WHERE status = 'delivered'").await == 4).await;
+    wait("the fourth has it", async || {
+        facts.count("alerts WHERE status = 'delivered'").await == 4
+    })
+    .await;
     assert_eq!(facts.count("incidents").await, 1, "it is the same outage");
     app.control.mend().await;
-    app.client.until_status(parked["id"].as_str().unwrap(), "requires_action").await;
-    wait("all have heard the end", async || facts.count("alerts WHERE status = 'delivered'").await == 8).await;
+    app.client
+        .until_status(parked["id"].as_str().unwrap(), "requires_action")
+        .await;
+    wait("all have heard the end", async || {
+        facts.count("alerts WHERE status = 'delivered'").await == 8
+    })
+    .await;
     for robot in ROBOTS {
         let more = if robot == "feishu" { refused } else { 0 };
         assert_eq!(chat.heard(robot).await.len(), 2 + more, "{robot}");

@@ -1,4 +1,5 @@
-//! `interlock key`, `merchant` and `incident`, beside a gateway that has the embedded database, and on PostgreSQL.
+//! `interlock key`, `merchant` and `incident`, beside a gateway that has the embedded database, and
+//! on PostgreSQL.
 
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
@@ -19,10 +20,20 @@ struct Ended {
 }
 
 async fn command(args: &[&str], place: &[&str]) -> Ended {
-    let ended =
-        interlock().args(args).args(place).stdout(Stdio::piped()).stderr(Stdio::piped()).output().await.unwrap();
+    let ended = interlock()
+        .args(args)
+        .args(place)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .output()
+        .await
+        .unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
-    Ended { code: ended.status.code(), out: text(ended.stdout), err: text(ended.stderr) }
+    Ended {
+        code: ended.status.code(),
+        out: text(ended.stdout),
+        err: text(ended.stderr),
+    }
 }
 
 fn mode(path: &Path) -> u32 {
@@ -37,13 +48,25 @@ async fn commands_work_beside_a_running_gateway() {
     let shown = data.display().to_string();
     // The embedded one where SQLite is tried: nothing is said about it.
     let on_postgres = std::env::var("INTERLOCK_TEST_DATABASE").is_ok_and(|kind| kind == "postgres");
-    let url = if on_postgres { database(folder.path()).await } else { String::new() };
+    let url = if on_postgres {
+        database(folder.path()).await
+    } else {
+        String::new()
+    };
     let mut place = vec!["--data", shown.as_str()];
     if on_postgres {
         place.extend(["--database", url.as_str()]);
     }
     let mut serving = interlock();
-    serving.args(["serve", "--listen", "127.0.0.1:0", "--sandbox", &Control::new(&sandbox).url]).args(&place);
+    serving
+        .args([
+            "serve",
+            "--listen",
+            "127.0.0.1:0",
+            "--sandbox",
+            &Control::new(&sandbox).url,
+        ])
+        .args(&place);
     let process = Process::launch(serving, &data).await;
     assert_eq!(mode(&data), 0o700);
     let socket = data.join("control.sock");
@@ -63,26 +86,38 @@ async fn commands_work_beside_a_running_gateway() {
     // As scripts have always written it, and as it is written now.
     let old = good(&["key", "Tea shop", "--scopes", "pay,admin", "--live"]).await;
     let new = good(&["key", "make", "Tea shop", "--name", "till 3"]).await;
-    assert!(old.starts_with("sk_live_") && new.starts_with("sk_test_"), "{old} {new}");
+    assert!(
+        old.starts_with("sk_live_") && new.starts_with("sk_test_"),
+        "{old} {new}"
+    );
     let client = |key: &str| Client::new(&process.demo.base_url, key);
     client(&old).get("/v1/payments").await.expect(200);
     client(&new).get("/v1/payments").await.expect(200);
     let list = good(&["key", "list", "Tea shop"]).await;
     assert_eq!(list.lines().count(), 2, "{list}");
     let line = list.lines().find(|line| line.contains("till 3")).unwrap();
-    assert!(line.contains("pay,refund") && line.contains("in use") && !list.contains(&new[8..]), "{list}");
+    assert!(
+        line.contains("pay,refund") && line.contains("in use") && !list.contains(&new[8..]),
+        "{list}"
+    );
     let id = line.split_whitespace().next().unwrap();
     let revoked = good(&["key", "revoke", id]).await;
     let since = Instant::now();
     assert!(revoked.contains("revoked"), "{revoked}");
     while client(&new).get("/v1/payments").await.status != 401 {
-        assert!(since.elapsed() < Duration::from_secs(1), "works nowhere within a second");
+        assert!(
+            since.elapsed() < Duration::from_secs(1),
+            "works nowhere within a second"
+        );
     }
     assert!(!good(&["incident"]).await.is_empty());
 
     for (args, says) in [
         (vec!["key", "nobody"], "no merchant"),
-        (vec!["key", "make", "Tea shop", "--scopes", "fly"], "--scopes"),
+        (
+            vec!["key", "make", "Tea shop", "--scopes", "fly"],
+            "--scopes",
+        ),
         (vec!["key", "make", "Tea shop", "--name", ""], "--name"),
         (vec!["key", "revoke", "key_nobody"], "no key"),
         (vec!["key", "revoke", "sk_live_pasted"], "no key"),
@@ -90,7 +125,11 @@ async fn commands_work_beside_a_running_gateway() {
         (vec!["merchant", " "], "name"),
     ] {
         let ended = command(&args, &place).await;
-        assert!(ended.code == Some(1) && ended.err.contains(says) && ended.out.is_empty(), "{args:?}: {}", ended.err);
+        assert!(
+            ended.code == Some(1) && ended.err.contains(says) && ended.out.is_empty(),
+            "{args:?}: {}",
+            ended.err
+        );
         assert_eq!(ended.err.lines().count(), 1, "{}", ended.err);
     }
     if !on_postgres {
@@ -103,9 +142,16 @@ async fn commands_work_beside_a_running_gateway() {
             let answer = said(&socket, odd.as_bytes()).await;
             assert!(answer.starts_with("{\"failed\":"), "{odd}: {answer}");
         }
-        assert!(!said(&socket, &vec![b'x'; 100_000]).await.contains("done"), "too long");
+        assert!(
+            !said(&socket, &vec![b'x'; 100_000]).await.contains("done"),
+            "too long"
+        );
         let elsewhere = format!("sqlite://{}", folder.path().join("other.db").display());
-        let ended = command(&["merchant", "x"], &["--data", &shown, "--database", &elsewhere]).await;
+        let ended = command(
+            &["merchant", "x"],
+            &["--data", &shown, "--database", &elsewhere],
+        )
+        .await;
         assert!(ended.err.contains("another database"), "{}", ended.err);
     }
     process.client.pay(&order()).await.expect(201);

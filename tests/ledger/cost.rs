@@ -1,5 +1,6 @@
-//! What booking costs on the path of a payment: the same changes with and without money, side by side in one run. Prints
-//! and asserts nothing about time: `cargo nextest run --run-ignored only what_booking_costs --no-capture`.
+//! What booking costs on the path of a payment: the same changes with and without money, side by
+//! side in one run. Prints and asserts nothing about time: `cargo nextest run --run-ignored only
+//! what_booking_costs --no-capture`.
 
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,8 @@ const PAYMENTS: u32 = 2_000;
 const AT_ONCE: usize = 64;
 const ROUNDS: usize = 6;
 
-/// A payment's life as the store sees it: made, shown, paid. Returns how long all of them took, and the last commit alone.
+/// A payment's life as the store sees it: made, shown, paid. Returns how long all of them took, and
+/// the last commit alone.
 async fn lives(bench: &Bench, books: bool) -> (Duration, Duration) {
     let payments: Vec<Aggregate> = (0..PAYMENTS).map(|_| bench.payment()).collect();
     let began = Instant::now();
@@ -28,7 +30,10 @@ async fn lives(bench: &Bench, books: bool) -> (Duration, Duration) {
     let paying = Instant::now();
     let paid = each(bench, shown, |before| {
         let mut after = before.clone();
-        after.payment.apply(interlock::domain::payment::Event::Captured).unwrap();
+        after
+            .payment
+            .apply(interlock::domain::payment::Event::Captured)
+            .unwrap();
         let attempt = &mut after.attempts[0];
         attempt.apply(Event::Capture).unwrap();
         attempt.disposition = Some(Disposition::Kept);
@@ -37,11 +42,18 @@ async fn lives(bench: &Bench, books: bool) -> (Duration, Duration) {
         Change::update(&before, after, NOW)
     })
     .await;
-    assert!(paid.iter().all(|payment| payment.attempts[0].status == State::Captured));
+    assert!(
+        paid.iter()
+            .all(|payment| payment.attempts[0].status == State::Captured)
+    );
     (began.elapsed(), paying.elapsed())
 }
 
-async fn each(bench: &Bench, all: Vec<Aggregate>, change: impl Fn(Aggregate) -> Change) -> Vec<Aggregate> {
+async fn each(
+    bench: &Bench,
+    all: Vec<Aggregate>,
+    change: impl Fn(Aggregate) -> Change,
+) -> Vec<Aggregate> {
     use futures_util::StreamExt as _;
     let commits = all.into_iter().map(|aggregate| {
         let change = change(aggregate);
@@ -52,7 +64,10 @@ async fn each(bench: &Bench, all: Vec<Aggregate>, change: impl Fn(Aggregate) -> 
             after
         }
     });
-    futures_util::stream::iter(commits).buffer_unordered(AT_ONCE).collect().await
+    futures_util::stream::iter(commits)
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -71,7 +86,11 @@ async fn what_booking_costs() {
     };
     for (what, pick) in [("a whole life", 0), ("the commit that captures", 1)] {
         let of = |all: &[(Duration, Duration)]| {
-            median(all.iter().map(|(life, last)| if pick == 0 { *life } else { *last }).collect())
+            median(
+                all.iter()
+                    .map(|(life, last)| if pick == 0 { *life } else { *last })
+                    .collect(),
+            )
         };
         let (with, without) = (of(&with), of(&without));
         let each = |all: Duration| (all / PAYMENTS).as_micros();

@@ -1,4 +1,5 @@
-//! Sealing: everything once, in blocks that follow each other, however many gateways do it at the same time.
+//! Sealing: everything once, in blocks that follow each other, however many gateways do it at the
+//! same time.
 
 use interlock::store::{Sealed, Store};
 
@@ -13,7 +14,10 @@ async fn gateways_that_seal_at_the_same_time_seal_every_entry_once() {
     let store = &app.app().store;
     assert_eq!(store.unsealed_entries().await.unwrap(), 30);
     // Three stores are three gateways, as far as the database can tell.
-    let (second, third) = (Store::look(&app.database, 2).await.unwrap(), Store::look(&app.database, 2).await.unwrap());
+    let (second, third) = (
+        Store::look(&app.database, 2).await.unwrap(),
+        Store::look(&app.database, 2).await.unwrap(),
+    );
     let seal = async |store: &Store| {
         let (mut blocks, mut overtaken) = (0, 0);
         loop {
@@ -30,7 +34,14 @@ async fn gateways_that_seal_at_the_same_time_seal_every_entry_once() {
     let ((a, _), (b, _), (c, _)) = tokio::join!(seal(store), seal(&second), seal(&third));
     assert_eq!(a + b + c, 8, "30 entries, 4 in each block");
     let report = agrees(&app).await;
-    assert_eq!((report.unsealed, report.entries, report.last_block.unwrap().height), (0, 30, 8));
+    assert_eq!(
+        (
+            report.unsealed,
+            report.entries,
+            report.last_block.unwrap().height
+        ),
+        (0, 30, 8)
+    );
     let facts = Facts::of(&app).await;
     assert_eq!(facts.count("ledger_entries WHERE block IS NULL").await, 0);
     second.close().await.unwrap();
@@ -44,7 +55,10 @@ async fn a_running_gateway_seals_by_itself() {
     app.paid().await;
     let began = std::time::Instant::now();
     while app.app().store.unsealed_entries().await.unwrap() > 0 {
-        assert!(began.elapsed() < crate::helpers::PATIENCE, "nobody seals it");
+        assert!(
+            began.elapsed() < crate::helpers::PATIENCE,
+            "nobody seals it"
+        );
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     assert_eq!(agrees(&app).await.last_block.unwrap().entries, 1);

@@ -1,5 +1,5 @@
-//! What all cases share: one database with one merchant, and two gateways on it for each case. The gateways have neither
-//! a server nor jobs: nothing happens in them but what a case does.
+//! What all cases share: one database with one merchant, and two gateways on it for each case. The
+//! gateways have neither a server nor jobs: nothing happens in them but what a case does.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -64,7 +64,14 @@ pub struct Account {
 pub fn runtime() -> &'static Runtime {
     static RUNTIME: OnceLock<Runtime> = OnceLock::new();
     let build = || tokio::runtime::Builder::new_multi_thread();
-    RUNTIME.get_or_init(|| build().worker_threads(4).thread_stack_size(64 << 20).enable_all().build().unwrap())
+    RUNTIME.get_or_init(|| {
+        build()
+            .worker_threads(4)
+            .thread_stack_size(64 << 20)
+            .enable_all()
+            .build()
+            .unwrap()
+    })
 }
 
 /// The ground of this process.
@@ -73,7 +80,8 @@ pub fn ground() -> &'static Ground {
     GROUND.get_or_init(|| runtime().block_on(Ground::new()))
 }
 
-/// Memory where there is some: a disk would only make every commit slower, and nothing here is about disks.
+/// Memory where there is some: a disk would only make every commit slower, and nothing here is
+/// about disks.
 fn folder() -> TempDir {
     TempDir::new_in("/dev/shm").unwrap_or_else(|_| TempDir::new().unwrap())
 }
@@ -91,12 +99,18 @@ impl Ground {
             faces: members(sandbox.face_urls()),
             credentials: members(sandbox.credentials()),
         };
-        let store = Store::open(&database, 8, crate::helpers::PATIENCE).await.unwrap();
+        let store = Store::open(&database, 8, crate::helpers::PATIENCE)
+            .await
+            .unwrap();
         let vault_key = Vault::new_key().unwrap();
         let app = gateway(&store, &vault_key, &Clock::new(), folder.path()).await;
         let made = demo::set_up(&app, &side, folder.path()).await.unwrap();
         sandbox.stop().await;
-        let accounts = made.accounts.into_iter().map(|a| (a.id, a.provider.parse().unwrap())).collect();
+        let accounts = made
+            .accounts
+            .into_iter()
+            .map(|a| (a.id, a.provider.parse().unwrap()))
+            .collect();
         let facts = Facts(helpers::connect(&database).await);
         Self {
             owner: Owner::of(made.merchant, false),
@@ -122,21 +136,33 @@ impl Ground {
         };
         let account = |(id, provider): &(String, ProviderName)| {
             let notifier = Arc::new(Memory::new(*provider, Ending::Close));
-            Account { id: id.clone(), provider: *provider, notifier }
+            Account {
+                id: id.clone(),
+                provider: *provider,
+                notifier,
+            }
         };
         let accounts: Vec<Account> = self.accounts.iter().map(account).collect();
         for account in &accounts {
-            let capabilities = providers::protocol(account.provider.as_str()).unwrap().capabilities;
-            let stand_in: Arc<dyn Provider> = Arc::new(StandIn::new(capabilities, Arc::clone(&account.notifier)));
-            gateways.iter().for_each(|app| app.directory.stand_in(&account.id, &stand_in));
+            let capabilities = providers::protocol(account.provider.as_str())
+                .unwrap()
+                .capabilities;
+            let stand_in: Arc<dyn Provider> =
+                Arc::new(StandIn::new(capabilities, Arc::clone(&account.notifier)));
+            gateways
+                .iter()
+                .for_each(|app| app.directory.stand_in(&account.id, &stand_in));
         }
         (gateways.map(Arc::new), accounts)
     }
 
-    /// Takes gateways back for the next case: opening accounts is slow. What they keep in memory is made anew.
+    /// Takes gateways back for the next case: opening accounts is slow. What they keep in memory is
+    /// made anew.
     pub fn take_back(&self, gateways: [Arc<App>; 2]) {
         let [one, other] = gateways.map(Arc::into_inner);
-        let (Some(one), Some(other)) = (one, other) else { return };
+        let (Some(one), Some(other)) = (one, other) else {
+            return;
+        };
         let anew = |app: App| App {
             paces: Paces::default(),
             jobs: Board::default(),
@@ -163,14 +189,31 @@ async fn gateway(store: &Store, vault_key: &str, clock: &Clock, folder: &Path) -
     let number = id::number().unwrap();
     let lookup: Arc<dyn Lookup> = Arc::new(System);
     let addresses = Addresses::new(&config.providers, &lookup).unwrap();
-    let webhooks =
-        Client::new(Guard::new(Vec::new(), false), Arc::new(System), Duration::from_secs(1), Duration::from_secs(1));
+    let webhooks = Client::new(
+        Guard::new(Vec::new(), false),
+        Arc::new(System),
+        Duration::from_secs(1),
+        Duration::from_secs(1),
+    );
     App {
-        directory: Directory::open(store.clone(), Vault::new(vault_key).unwrap(), Traces::off(), addresses)
-            .await
-            .unwrap(),
+        directory: Directory::open(
+            store.clone(),
+            Vault::new(vault_key).unwrap(),
+            Traces::off(),
+            addresses,
+        )
+        .await
+        .unwrap(),
         webhooks: webhooks.unwrap(),
-        health: Watch::new(Settings { gateway: number, ..Settings::default() }, Arc::default(), false, clock.now()),
+        health: Watch::new(
+            Settings {
+                gateway: number,
+                ..Settings::default()
+            },
+            Arc::default(),
+            false,
+            clock.now(),
+        ),
         paces: Paces::default(),
         jobs: Board::default(),
         budget: Budget::new(number),

@@ -1,5 +1,6 @@
-//! What must hold whatever happens, and what must have become of everything once nothing happens any more. The rules look
-//! at the rows, at what the merchant was told and at the model's orders; they know nothing of how the code decides.
+//! What must hold whatever happens, and what must have become of everything once nothing happens
+//! any more. The rules look at the rows, at what the merchant was told and at the model's orders;
+//! they know nothing of how the code decides.
 
 use std::collections::BTreeSet;
 
@@ -12,21 +13,42 @@ use strum::IntoEnumIterator as _;
 use super::world::{AMOUNT_FEN, World};
 
 /// What says that a payment has ended.
-const FINAL: [&str; 4] = ["payment.succeeded", "payment.failed", "payment.canceled", "payment.expired"];
+const FINAL: [&str; 4] = [
+    "payment.succeeded",
+    "payment.failed",
+    "payment.canceled",
+    "payment.expired",
+];
 
 /// Holds the rules against what was just written.
 pub fn hold(world: &World, before: Option<&Aggregate>) {
     let Some(now) = &world.seen else { return };
-    let kept: Vec<&Attempt> = now.attempts.iter().filter(|a| a.disposition == Some(Disposition::Kept)).collect();
+    let kept: Vec<&Attempt> = now
+        .attempts
+        .iter()
+        .filter(|a| a.disposition == Some(Disposition::Kept))
+        .collect();
     let succeeded = now.payment.status == PaymentState::Succeeded;
-    assert_eq!(kept.len(), usize::from(succeeded), "one capture is kept exactly when the payment has succeeded");
+    assert_eq!(
+        kept.len(),
+        usize::from(succeeded),
+        "one capture is kept exactly when the payment has succeeded"
+    );
     let live = now.attempts.iter().filter(|a| a.status.is_live()).count();
     assert!(live <= 1, "{live} attempts are alive");
     for attempt in &now.attempts {
         money_has_a_disposition(attempt);
-        let is_another_sum = attempt.captured.is_some_and(|money| money.minor() != AMOUNT_FEN);
-        let is_held = attempt.disposition.is_none_or(|disposition| disposition == Disposition::Held);
-        assert!(!is_another_sum || is_held, "another sum than was asked for is {:?}", attempt.disposition);
+        let is_another_sum = attempt
+            .captured
+            .is_some_and(|money| money.minor() != AMOUNT_FEN);
+        let is_held = attempt
+            .disposition
+            .is_none_or(|disposition| disposition == Disposition::Held);
+        assert!(
+            !is_another_sum || is_held,
+            "another sum than was asked for is {:?}",
+            attempt.disposition
+        );
     }
     if let Some(before) = before {
         only_legal_steps(before, now);
@@ -66,41 +88,101 @@ fn reachable<S: Copy + PartialEq>(from: S, step: impl Fn(S) -> Vec<S>) -> Vec<S>
 fn only_legal_steps(before: &Aggregate, now: &Aggregate) {
     let payment = |s: PaymentState| PaymentEvent::iter().filter_map(|e| s.on(e).ok()).collect();
     let legal = reachable(before.payment.status, payment);
-    assert!(legal.contains(&now.payment.status), "payment: {} to {}", before.payment.status, now.payment.status);
+    assert!(
+        legal.contains(&now.payment.status),
+        "payment: {} to {}",
+        before.payment.status,
+        now.payment.status
+    );
     for was in &before.attempts {
         let is = now.attempt(&was.id).expect("an attempt is never forgotten");
-        assert_eq!((&was.provider_order_no, &was.account_id), (&is.provider_order_no, &is.account_id));
-        let legal = reachable(was.status, |s: State| Event::iter().filter_map(|e| s.on(e).ok()).collect());
-        assert!(legal.contains(&is.status), "attempt: {} to {}", was.status, is.status);
+        assert_eq!(
+            (&was.provider_order_no, &was.account_id),
+            (&is.provider_order_no, &is.account_id)
+        );
+        let legal = reachable(was.status, |s: State| {
+            Event::iter().filter_map(|e| s.on(e).ok()).collect()
+        });
+        assert!(
+            legal.contains(&is.status),
+            "attempt: {} to {}",
+            was.status,
+            is.status
+        );
         if let Some(disposition) = was.disposition {
-            let step = |s: Disposition| DispositionEvent::iter().filter_map(|e| s.on(e).ok()).collect();
+            let step = |s: Disposition| {
+                DispositionEvent::iter()
+                    .filter_map(|e| s.on(e).ok())
+                    .collect()
+            };
             let is = is.disposition.expect("money is never forgotten");
-            assert!(reachable(disposition, step).contains(&is), "money: {disposition} to {is}");
+            assert!(
+                reachable(disposition, step).contains(&is),
+                "money: {disposition} to {is}"
+            );
         }
     }
     for was in &before.refunds {
-        let is = now.refunds.iter().find(|r| r.id == was.id).expect("a refund is never forgotten");
-        let legal = reachable(was.status, |s: RefundState| RefundEvent::iter().filter_map(|e| s.on(e).ok()).collect());
-        assert!(legal.contains(&is.status), "refund: {} to {}", was.status, is.status);
+        let is = now
+            .refunds
+            .iter()
+            .find(|r| r.id == was.id)
+            .expect("a refund is never forgotten");
+        let legal = reachable(was.status, |s: RefundState| {
+            RefundEvent::iter().filter_map(|e| s.on(e).ok()).collect()
+        });
+        assert!(
+            legal.contains(&is.status),
+            "refund: {} to {}",
+            was.status,
+            is.status
+        );
     }
 }
 
 fn told_consistently(world: &World, now: &Aggregate) {
     let told = &world.told;
-    let ends: Vec<&String> = told.iter().filter(|kind| FINAL.contains(&kind.as_str())).collect();
-    let expected: Vec<String> =
-        if now.payment.status.is_open() { Vec::new() } else { vec![format!("payment.{}", now.payment.status)] };
-    assert_eq!(ends, expected.iter().collect::<Vec<_>>(), "the end is told once, and truly");
-    let late = told.iter().filter(|kind| *kind == "payment.late_captured").count();
-    let not_kept = now.attempts.iter().filter(|a| a.disposition.is_some_and(|d| d != Disposition::Kept)).count();
-    assert_eq!(late, not_kept, "money that is not kept is told of once: {told:?}");
+    let ends: Vec<&String> = told
+        .iter()
+        .filter(|kind| FINAL.contains(&kind.as_str()))
+        .collect();
+    let expected: Vec<String> = if now.payment.status.is_open() {
+        Vec::new()
+    } else {
+        vec![format!("payment.{}", now.payment.status)]
+    };
+    assert_eq!(
+        ends,
+        expected.iter().collect::<Vec<_>>(),
+        "the end is told once, and truly"
+    );
+    let late = told
+        .iter()
+        .filter(|kind| *kind == "payment.late_captured")
+        .count();
+    let not_kept = now
+        .attempts
+        .iter()
+        .filter(|a| a.disposition.is_some_and(|d| d != Disposition::Kept))
+        .count();
+    assert_eq!(
+        late, not_kept,
+        "money that is not kept is told of once: {told:?}"
+    );
     let canceled = now.payment.status == PaymentState::Canceled;
-    assert!(!canceled || world.canceled, "canceled, and nobody has asked for it");
+    assert!(
+        !canceled || world.canceled,
+        "canceled, and nobody has asked for it"
+    );
     let expired = now.payment.status == PaymentState::Expired;
-    assert!(!expired || world.now() >= now.payment.expires_at, "expired before its time");
+    assert!(
+        !expired || world.now() >= now.payment.expires_at,
+        "expired before its time"
+    );
 }
 
-/// "Failed", "canceled" and "expired" are said when nothing that a payer has seen can be paid any more.
+/// "Failed", "canceled" and "expired" are said when nothing that a payer has seen can be paid any
+/// more.
 fn nobody_can_pay(world: &World, now: &Aggregate) {
     let (time, charge) = (world.now().utc(), now.payment.flow.takes_money());
     for attempt in &now.attempts {
@@ -114,7 +196,8 @@ fn nobody_can_pay(world: &World, now: &Aggregate) {
             "{} is told, and order {number} can still be paid",
             now.payment.status
         );
-        let unknown_money = order.is_some_and(|order| order.net_fen() > 0 && attempt.disposition.is_none());
+        let unknown_money =
+            order.is_some_and(|order| order.net_fen() > 0 && attempt.disposition.is_none());
         assert!(
             !(was_shown && unknown_money) || world.has_lied,
             "{} is told, and order {number} has been paid",
@@ -123,7 +206,8 @@ fn nobody_can_pay(world: &World, now: &Aggregate) {
     }
 }
 
-/// Nothing is due any more: every fen is where the rows say that it is, and what is not ended stands on the work list.
+/// Nothing is due any more: every fen is where the rows say that it is, and what is not ended
+/// stands on the work list.
 pub async fn hold_at_the_end(world: &World) {
     for order in world.shop.orders.iter().filter(|order| order.net_fen() > 0) {
         let number = &order.wanted.order_no;
@@ -150,7 +234,9 @@ pub async fn hold_at_the_end(world: &World) {
         let order = world.shop.order(&attempt.provider_order_no);
         let taken = order.map_or(0, |order| order.net_fen());
         match (attempt.status, attempt.disposition) {
-            (State::Captured, Some(Disposition::Kept)) => assert_eq!(taken, AMOUNT_FEN, "kept, and the payer has it"),
+            (State::Captured, Some(Disposition::Kept)) => {
+                assert_eq!(taken, AMOUNT_FEN, "kept, and the payer has it")
+            }
             (State::Captured, Some(Disposition::Refunded | Disposition::ReturnedByProvider)) => {
                 assert_eq!(taken, 0, "said to have gone back");
             }
@@ -162,7 +248,10 @@ pub async fn hold_at_the_end(world: &World) {
             // Of money on an order that its provider had said was dead, only the provider can tell.
             (State::Dead, _) => {
                 let untold = world.has_lied && !world.start.hears;
-                assert!(taken == 0 || untold, "dead, and {taken} fen are with the merchant");
+                assert!(
+                    taken == 0 || untold,
+                    "dead, and {taken} fen are with the merchant"
+                );
             }
             (
                 State::Sending
@@ -173,11 +262,19 @@ pub async fn hold_at_the_end(world: &World) {
                 | State::Superseded
                 | State::Reversing,
                 _,
-            ) => assert!(is_listed, "an attempt is {} for ever, and on nobody's list", attempt.status),
+            ) => assert!(
+                is_listed,
+                "an attempt is {} for ever, and on nobody's list",
+                attempt.status
+            ),
         }
     }
     if now.payment.status.is_open() {
         let waits = now.attempts.iter().any(|a| listed.contains(&a.id));
-        assert!(waits, "the payment is {} for ever, and on nobody's list", now.payment.status);
+        assert!(
+            waits,
+            "the payment is {} for ever, and on nobody's list",
+            now.payment.status
+        );
     }
 }

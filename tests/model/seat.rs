@@ -1,5 +1,6 @@
-//! Where workers stop. A worker runs alone from one step that writes or calls to the next, and waits there until it is told
-//! to go on; or it dies there. The steps that write are the kill points; the calls are those of the stand-in provider.
+//! Where workers stop. A worker runs alone from one step that writes or calls to the next, and
+//! waits there until it is told to go on; or it dies there. The steps that write are the kill
+//! points; the calls are those of the stand-in provider.
 
 use std::sync::{Once, mpsc as sync};
 use std::time::Duration;
@@ -38,14 +39,21 @@ pub struct Worker {
 
 impl Worker {
     /// Starts one; it is on its way to its first stop.
-    pub fn start(name: String, work: impl Future<Output = Result<(), String>> + Send + 'static) -> Self {
+    pub fn start(
+        name: String,
+        work: impl Future<Output = Result<(), String>> + Send + 'static,
+    ) -> Self {
         let (seat, stops) = mpsc::unbounded_channel();
         let over = seat.clone();
         let work = async move {
             let done = work.await;
             let _ = over.send(Stop::Over(done));
         };
-        Self { name, stops, task: tokio::spawn(SEAT.scope(seat, work)) }
+        Self {
+            name,
+            stops,
+            task: tokio::spawn(SEAT.scope(seat, work)),
+        }
     }
 
     /// Waits until it stops.
@@ -74,9 +82,13 @@ pub fn take_the_points() {
 }
 
 fn stop_at(name: &'static str) {
-    let Ok(seat) = SEAT.try_with(Clone::clone) else { return };
+    let Ok(seat) = SEAT.try_with(Clone::clone) else {
+        return;
+    };
     let (go_on, wait) = sync::channel();
-    if seat.send(Stop::Point(name, go_on)).is_ok() && tokio::task::block_in_place(|| wait.recv()).is_err() {
+    if seat.send(Stop::Point(name, go_on)).is_ok()
+        && tokio::task::block_in_place(|| wait.recv()).is_err()
+    {
         // Without the noise of a panic: this is how a worker dies here.
         std::panic::resume_unwind(Box::new("died"));
     }

@@ -1,6 +1,6 @@
-//! A small model of three providers and of the payers who stand before them: what orders there are, what a call does to
-//! one, and what an honest provider says. Kept apart from the sandbox's book on purpose, so that a mistake in one is not a
-//! mistake in both.
+//! A small model of three providers and of the payers who stand before them: what orders there are,
+//! what a call does to one, and what an honest provider says. Kept apart from the sandbox's book on
+//! purpose, so that a mistake in one is not a mistake in both.
 
 use std::collections::BTreeMap;
 
@@ -8,14 +8,15 @@ use chrono::{DateTime, TimeDelta, Utc};
 use providers::money::Money;
 use providers::order::{Flow, Order as Wanted, OrderRef, RefundOrder};
 use providers::outcome::{
-    Capture, Created, Ended, Failure, FailureKind, NextAction, Queried, RefundQueried, Refunded, Refusal,
+    Capture, Created, Ended, Failure, FailureKind, NextAction, Queried, RefundQueried, Refunded,
+    Refusal,
 };
 use providers::provider::{Capabilities, Ending};
 
 /// What an answer may be behind the truth: a provider reads from copies.
 const STALE_S: i64 = 10;
-/// A request whose caller has given up arrives within this time or never. Less than the 30 seconds that must lie between
-/// two questions that do not find a charge.
+/// A request whose caller has given up arrives within this time or never. Less than the 30 seconds
+/// that must lie between two questions that do not find a charge.
 const WANDERS_S: i64 = 25;
 
 /// A call to a provider.
@@ -145,7 +146,8 @@ pub struct Shop {
     burned: Vec<String>,
     /// Requests whose callers have given up.
     wandering: Vec<Call>,
-    /// Every order number under which an order was asked for, and whether that call provably did nothing.
+    /// Every order number under which an order was asked for, and whether that call provably did
+    /// nothing.
     pub asked_for: Vec<(String, bool)>,
 }
 
@@ -155,19 +157,23 @@ fn no(kind: FailureKind, code: &str) -> Failure {
 
 impl Shop {
     pub fn order(&self, order_no: &str) -> Option<&Order> {
-        self.orders.iter().find(|order| order.wanted.order_no == order_no)
+        self.orders
+            .iter()
+            .find(|order| order.wanted.order_no == order_no)
     }
 
     fn order_mut(&mut self, order_no: &str) -> Option<&mut Order> {
-        self.orders.iter_mut().find(|order| order.wanted.order_no == order_no)
+        self.orders
+            .iter_mut()
+            .find(|order| order.wanted.order_no == order_no)
     }
 
     /// What becomes of a call, and what its caller is told.
     pub fn take(&mut self, call: &Call, fate: Fate, mood: Mood) -> Said {
         if let Asks::Create(wanted) = &call.asks {
             self.may_be_asked_for(wanted);
-            let nothing =
-                matches!(fate, Fate::NotSent | Fate::Refused) || (fate == Fate::Declined && !self.leaves_a_trade(call));
+            let nothing = matches!(fate, Fate::NotSent | Fate::Refused)
+                || (fate == Fate::Declined && !self.leaves_a_trade(call));
             self.asked_for.push((wanted.order_no.clone(), nothing));
         }
         match fate {
@@ -181,26 +187,43 @@ impl Shop {
                 unknown(&call.asks)
             }
             Fate::NotSent => match &call.asks {
-                Asks::Create(_) => Said::Created(Created::NotSent(no(FailureKind::Network, "connect"))),
-                Asks::Query(_) | Asks::Close(_) | Asks::Reverse(_) | Asks::Refund(_) | Asks::QueryRefund(_) => {
-                    unknown(&call.asks)
+                Asks::Create(_) => {
+                    Said::Created(Created::NotSent(no(FailureKind::Network, "connect")))
                 }
+                Asks::Query(_)
+                | Asks::Close(_)
+                | Asks::Reverse(_)
+                | Asks::Refund(_)
+                | Asks::QueryRefund(_) => unknown(&call.asks),
             },
             Fate::Refused => self.refuses(call, mood),
             Fate::Declined => self.declines(call, mood),
         }
     }
 
-    /// No number is ever used twice, and no charge is sent while an earlier one may have taken the money.
+    /// No number is ever used twice, and no charge is sent while an earlier one may have taken the
+    /// money.
     fn may_be_asked_for(&self, wanted: &Wanted) {
-        let used = self.asked_for.iter().any(|(order_no, _)| *order_no == wanted.order_no);
-        assert!(!used, "order {} is asked for a second time", wanted.order_no);
+        let used = self
+            .asked_for
+            .iter()
+            .any(|(order_no, _)| *order_no == wanted.order_no);
+        assert!(
+            !used,
+            "order {} is asked for a second time",
+            wanted.order_no
+        );
         let in_doubt = self.asked_for.iter().any(|(_, nothing)| !nothing);
-        assert!(!(wanted.flow.takes_money() && in_doubt), "a second charge, and what became of the first is not known");
+        assert!(
+            !(wanted.flow.takes_money() && in_doubt),
+            "a second charge, and what became of the first is not known"
+        );
     }
 
     fn leaves_a_trade(&self, call: &Call) -> bool {
-        call.capabilities.charge.is_some_and(|charging| charging.declined_is_reversed)
+        call.capabilities
+            .charge
+            .is_some_and(|charging| charging.declined_is_reversed)
     }
 
     fn refuses(&mut self, call: &Call, mood: Mood) -> Said {
@@ -208,8 +231,12 @@ impl Shop {
         match &call.asks {
             Asks::Create(_) => Said::Created(Created::Refused(Refusal::Provider, busy())),
             Asks::Query(order) => Said::Queried(self.copied(&order.order_no, call.now)),
-            Asks::Close(_) | Asks::Reverse(_) => Said::Ended(Ended::Impossible(no(FailureKind::Request, "not_now"))),
-            Asks::Refund(_) => Said::Refunded(Refunded::NeedsFunds(no(FailureKind::Account, "no_funds"))),
+            Asks::Close(_) | Asks::Reverse(_) => {
+                Said::Ended(Ended::Impossible(no(FailureKind::Request, "not_now")))
+            }
+            Asks::Refund(_) => {
+                Said::Refunded(Refunded::NeedsFunds(no(FailureKind::Account, "no_funds")))
+            }
             Asks::QueryRefund(_) => self.arrives(call, mood),
         }
     }
@@ -224,15 +251,20 @@ impl Shop {
                 }
                 declined()
             }
-            Asks::Close(_) | Asks::Reverse(_) => Said::Ended(Ended::Again(no(FailureKind::ServerError, "again"))),
-            Asks::Refund(_) => Said::Refunded(Refunded::Later(no(FailureKind::RateLimited, "later"))),
+            Asks::Close(_) | Asks::Reverse(_) => {
+                Said::Ended(Ended::Again(no(FailureKind::ServerError, "again")))
+            }
+            Asks::Refund(_) => {
+                Said::Refunded(Refunded::Later(no(FailureKind::RateLimited, "later")))
+            }
             Asks::Query(_) | Asks::QueryRefund(_) => self.arrives(call, mood),
         }
     }
 
     /// One of the requests that were given up arrives after all.
     pub fn one_arrives(&mut self, which: usize, mood: Mood, now: DateTime<Utc>) -> bool {
-        self.wandering.retain(|call| now <= call.now + TimeDelta::seconds(WANDERS_S));
+        self.wandering
+            .retain(|call| now <= call.now + TimeDelta::seconds(WANDERS_S));
         if self.wandering.is_empty() {
             return false;
         }
@@ -243,26 +275,41 @@ impl Shop {
 
     /// Whether an order that nobody has made yet may still be made by a request on its way.
     pub fn is_on_its_way(&self, order_no: &str, now: DateTime<Utc>) -> bool {
-        let is_it = |call: &Call| matches!(&call.asks, Asks::Create(order) if order.order_no == order_no);
-        self.wandering.iter().any(|call| is_it(call) && now <= call.now + TimeDelta::seconds(WANDERS_S))
+        let is_it =
+            |call: &Call| matches!(&call.asks, Asks::Create(order) if order.order_no == order_no);
+        self.wandering
+            .iter()
+            .any(|call| is_it(call) && now <= call.now + TimeDelta::seconds(WANDERS_S))
     }
 
     fn arrives(&mut self, call: &Call, mood: Mood) -> Said {
         let now = call.now;
         match &call.asks {
-            Asks::Create(wanted) => Said::Created(self.create(call.capabilities, wanted, mood, now)),
+            Asks::Create(wanted) => {
+                Said::Created(self.create(call.capabilities, wanted, mood, now))
+            }
             Asks::Query(order) => Said::Queried(self.query(&order.order_no, now)),
             Asks::Close(order) => Said::Ended(self.close(&order.order_no, now)),
-            Asks::Reverse(order) => Said::Ended(self.reverse(call.capabilities, &order.order_no, now)),
+            Asks::Reverse(order) => {
+                Said::Ended(self.reverse(call.capabilities, &order.order_no, now))
+            }
             Asks::Refund(refund) => Said::Refunded(self.refund(refund)),
             Asks::QueryRefund(refund) => {
-                let known = self.order(&refund.order.order_no).and_then(|o| o.refunds.get(&refund.refund_no));
+                let known = self
+                    .order(&refund.order.order_no)
+                    .and_then(|o| o.refunds.get(&refund.refund_no));
                 Said::RefundQueried(known.map_or(RefundQueried::NotFound, |_| RefundQueried::Done))
             }
         }
     }
 
-    fn create(&mut self, capabilities: &Capabilities, wanted: &Wanted, mood: Mood, now: DateTime<Utc>) -> Created {
+    fn create(
+        &mut self,
+        capabilities: &Capabilities,
+        wanted: &Wanted,
+        mood: Mood,
+        now: DateTime<Utc>,
+    ) -> Created {
         let number = &wanted.order_no;
         if self.burned.contains(number) || self.order(number).is_some() {
             return Created::Unknown(no(FailureKind::Request, "used"));
@@ -286,7 +333,9 @@ impl Shop {
         };
         self.orders.push(order);
         if !wanted.flow.takes_money() {
-            return Created::Accepted(NextAction::DisplayQr { qr: format!("model:{number}") });
+            return Created::Accepted(NextAction::DisplayQr {
+                qr: format!("model:{number}"),
+            });
         }
         match mood {
             Mood::Pays => match self.pay(self.orders.len() - 1, How::Plainly, now) {
@@ -310,13 +359,19 @@ impl Shop {
 
     fn query(&self, order_no: &str, now: DateTime<Utc>) -> Queried {
         let Some(order) = self.order(order_no) else {
-            return if self.burned.iter().any(|no| no == order_no) { Queried::Closed } else { Queried::NotFound };
+            return if self.burned.iter().any(|no| no == order_no) {
+                Queried::Closed
+            } else {
+                Queried::NotFound
+            };
         };
         let is_late = now >= order.wanted.expires_at;
         match (order.state, order.ending) {
             (State::Shown, _) => Queried::NotFound,
             // Closes itself at its deadline, except where only a close ends it.
-            (State::Payable, Ending::CloseOnceTradeExists | Ending::Expire) if is_late => Queried::Closed,
+            (State::Payable, Ending::CloseOnceTradeExists | Ending::Expire) if is_late => {
+                Queried::Closed
+            }
             (State::Payable, _) => Queried::Payable,
             (State::Closed, _) => Queried::Closed,
             (State::Reversed, _) => Queried::Reversed,
@@ -342,8 +397,15 @@ impl Shop {
         }
     }
 
-    fn reverse(&mut self, capabilities: &Capabilities, order_no: &str, now: DateTime<Utc>) -> Ended {
-        let burns = capabilities.charge.is_some_and(|charging| charging.not_found_twice_s.is_none());
+    fn reverse(
+        &mut self,
+        capabilities: &Capabilities,
+        order_no: &str,
+        now: DateTime<Utc>,
+    ) -> Ended {
+        let burns = capabilities
+            .charge
+            .is_some_and(|charging| charging.not_found_twice_s.is_none());
         let Some(order) = self.order_mut(order_no) else {
             if burns {
                 self.burned.push(order_no.to_owned());
@@ -383,7 +445,9 @@ impl Shop {
 
     /// The payer scans the code and does not pay.
     pub fn open(&mut self, which: usize, now: DateTime<Utc>) -> bool {
-        let Some(order) = nth(&mut self.orders, which) else { return false };
+        let Some(order) = nth(&mut self.orders, which) else {
+            return false;
+        };
         let opens = order.state == State::Shown && now < order.wanted.expires_at;
         if opens {
             order.becomes(State::Payable, now);
@@ -395,13 +459,19 @@ impl Shop {
     pub fn pay(&mut self, which: usize, how: How, now: DateTime<Utc>) -> Option<Capture> {
         let order = nth(&mut self.orders, which)?;
         let asked = order.wanted.amount.minor();
-        let returns = how == How::AllTheSame && order.ending == Ending::Expire && now >= order.wanted.expires_at;
+        let returns = how == How::AllTheSame
+            && order.ending == Ending::Expire
+            && now >= order.wanted.expires_at;
         match how {
             How::Plainly | How::ShortOfAFen if !order.can_be_paid(now) => return None,
             How::AllTheSame if matches!(order.state, State::Paid | State::Reversed) => return None,
             How::Plainly | How::ShortOfAFen | How::AllTheSame => {}
         }
-        order.captured_fen = if how == How::ShortOfAFen { asked - 1 } else { asked };
+        order.captured_fen = if how == How::ShortOfAFen {
+            asked - 1
+        } else {
+            asked
+        };
         order.returns_by_itself = returns;
         order.becomes(State::Paid, now);
         order.capture()

@@ -1,5 +1,5 @@
-//! A provider without a network whose every call stops its worker until the model says what becomes of it. It has the
-//! capabilities of a real provider, and decides nothing by itself.
+//! A provider without a network whose every call stops its worker until the model says what becomes
+//! of it. It has the capabilities of a real provider, and decides nothing by itself.
 #![expect(
     clippy::wildcard_enum_match_arm,
     reason = "an answer to another question is a mistake of the test, whichever it is"
@@ -31,11 +31,19 @@ pub struct StandIn {
 
 impl StandIn {
     pub fn new(capabilities: &'static Capabilities, notifier: Arc<Memory>) -> Self {
-        Self { capabilities, notifier }
+        Self {
+            capabilities,
+            notifier,
+        }
     }
 
     async fn ask(&self, asks: Asks, frame: &Frame) -> Said {
-        seat::call(Call { capabilities: self.capabilities, asks, now: frame.now }).await
+        seat::call(Call {
+            capabilities: self.capabilities,
+            asks,
+            now: frame.now,
+        })
+        .await
     }
 }
 
@@ -107,7 +115,11 @@ impl Provider for StandIn {
         }
     }
 
-    fn notification(&self, raw: &RawNotification, now: DateTime<Utc>) -> Result<Verified<Notification>, Rejection> {
+    fn notification(
+        &self,
+        raw: &RawNotification,
+        now: DateTime<Utc>,
+    ) -> Result<Verified<Notification>, Rejection> {
         self.notifier.notification(raw, now)
     }
 

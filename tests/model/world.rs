@@ -1,5 +1,6 @@
-//! One payment in a world where everything that can happen to it happens one thing at a time: workers of two gateways,
-//! crashes, payers, late and lost messages, time. After each of them the rules are held against what there is.
+//! One payment in a world where everything that can happen to it happens one thing at a time:
+//! workers of two gateways, crashes, payers, late and lost messages, time. After each of them the
+//! rules are held against what there is.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -39,7 +40,8 @@ pub struct World {
     pub shop: Shop,
     /// The payment as it was last seen.
     pub seen: Option<Aggregate>,
-    /// Whether a provider has broken its word: it took money for an order that it had said was dead.
+    /// Whether a provider has broken its word: it took money for an order that it had said was
+    /// dead.
     pub has_lied: bool,
     pub canceled: bool,
     /// What the merchant has been told, in order.
@@ -89,7 +91,11 @@ impl World {
         self.log.push(what);
     }
 
-    async fn begin(&mut self, what: &str, work: impl Future<Output = Result<(), Trouble>> + Send + 'static) {
+    async fn begin(
+        &mut self,
+        what: &str,
+        work: impl Future<Output = Result<(), Trouble>> + Send + 'static,
+    ) {
         let name = format!("{what} {}", self.started);
         self.note(format!("{name} starts"));
         let work = async move { work.await.map_err(|trouble| trouble.to_string()) };
@@ -125,13 +131,19 @@ impl World {
 
     /// A worker goes on to its next stop.
     pub async fn go(&mut self, which: usize, fate: Fate) {
-        let Some(place) = which.checked_rem(self.workers.len()) else { return };
+        let Some(place) = which.checked_rem(self.workers.len()) else {
+            return;
+        };
         let (mut worker, stop) = self.workers.remove(place);
         match stop {
             Stop::Point(_, go_on) => go_on.send(()).unwrap(),
             Stop::Call(call, answer) => {
                 let said = self.shop.take(&call, fate, self.start.mood);
-                self.note(format!("{} {} {fate:?}: {said:?}", verb(&call.asks), call.asks.order_no()));
+                self.note(format!(
+                    "{} {} {fate:?}: {said:?}",
+                    verb(&call.asks),
+                    call.asks.order_no()
+                ));
                 self.notice_payments().await;
                 let _ = answer.send(said);
             }
@@ -143,11 +155,21 @@ impl World {
 
     /// A worker dies. What it has sent is on its way all the same.
     pub async fn crash(&mut self, which: usize, sent: bool) {
-        let Some(place) = which.checked_rem(self.workers.len()) else { return };
+        let Some(place) = which.checked_rem(self.workers.len()) else {
+            return;
+        };
         let (worker, stop) = self.workers.remove(place);
         self.note(format!("{} dies", worker.name));
         if let Stop::Call(call, _) = &stop {
-            self.shop.take(call, if sent { Fate::AnswerLost } else { Fate::Wanders }, self.start.mood);
+            self.shop.take(
+                call,
+                if sent {
+                    Fate::AnswerLost
+                } else {
+                    Fate::Wanders
+                },
+                self.start.mood,
+            );
             self.notice_payments().await;
         }
         worker.die(stop).await;
@@ -178,7 +200,10 @@ impl World {
             expires_in_s: 300,
         };
         let scope = self.scope("payments", &self.order_id);
-        let auth_code = self.start.is_charge.then(|| "990000000000000000".to_owned());
+        let auth_code = self
+            .start
+            .is_charge
+            .then(|| "990000000000000000".to_owned());
         self.begin("checkout", async move {
             let planned_at = Instant::now();
             let (made, key) = match pay::open(&app, new, scope, "fingerprint".to_owned()).await {
@@ -186,31 +211,58 @@ impl World {
                 Err(pay::OpenError::Trouble(trouble)) => return Err(trouble),
                 Err(error) => panic!("{error}"),
             };
-            pay::run(&app, made, Asker { key: Some(key), ..asker(planned_at, auth_code) }).await.map(drop)
+            pay::run(
+                &app,
+                made,
+                Asker {
+                    key: Some(key),
+                    ..asker(planned_at, auth_code)
+                },
+            )
+            .await
+            .map(drop)
         })
         .await;
     }
 
     fn scope(&self, operation: &str, key: &str) -> KeyScope {
-        KeyScope { owner: self.ground.owner.clone(), operation: operation.to_owned(), key: key.to_owned() }
+        KeyScope {
+            owner: self.ground.owner.clone(),
+            operation: operation.to_owned(),
+            key: key.to_owned(),
+        }
     }
 
     fn payment_id(&self) -> Option<String> {
-        self.seen.as_ref().map(|aggregate| aggregate.payment.id.clone())
+        self.seen
+            .as_ref()
+            .map(|aggregate| aggregate.payment.id.clone())
     }
 
     /// The payer asks for another way to pay, as `POST /v1/payments/{id}/offers` has it.
     pub async fn another_offer(&mut self) {
-        let (Some(id), Some(app)) = (self.payment_id(), self.gateway()) else { return };
+        let (Some(id), Some(app)) = (self.payment_id(), self.gateway()) else {
+            return;
+        };
         let owner = self.ground.owner.clone();
         let scope = self.scope(&format!("offers/{id}"), &fresh("key"));
         self.begin("offer", async move {
             let planned_at = Instant::now();
-            let Some(before) = app.store.payment_of(&owner, &id).await? else { return Ok(()) };
+            let Some(before) = app.store.payment_of(&owner, &id).await? else {
+                return Ok(());
+            };
             let now = app.clock.now();
-            let Some((after, _)) = offer::replace(&app, &before, now)? else { return Ok(()) };
-            let key = Key { scope, fingerprint: String::new(), resource_id: id, created_at: now };
-            let change = Change::update(&before, after, now).with_key(Some(KeyWrite::Claim(key.clone())));
+            let Some((after, _)) = offer::replace(&app, &before, now)? else {
+                return Ok(());
+            };
+            let key = Key {
+                scope,
+                fingerprint: String::new(),
+                resource_id: id,
+                created_at: now,
+            };
+            let change =
+                Change::update(&before, after, now).with_key(Some(KeyWrite::Claim(key.clone())));
             let planned = change.after().clone();
             match app.store.commit(change).await {
                 Ok(()) => {}
@@ -218,14 +270,25 @@ impl World {
                 Err(CommitError::Moved) => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
-            pay::run(&app, planned, Asker { key: Some(key), ..asker(planned_at, None) }).await.map(drop)
+            pay::run(
+                &app,
+                planned,
+                Asker {
+                    key: Some(key),
+                    ..asker(planned_at, None)
+                },
+            )
+            .await
+            .map(drop)
         })
         .await;
     }
 
     /// The merchant cancels, as `POST /v1/payments/{id}/cancel` has it.
     pub async fn cancel(&mut self) {
-        let (Some(id), Some(app)) = (self.payment_id(), self.gateway()) else { return };
+        let (Some(id), Some(app)) = (self.payment_id(), self.gateway()) else {
+            return;
+        };
         let owner = self.ground.owner.clone();
         self.canceled = true;
         self.begin("cancel", async move {
@@ -242,17 +305,44 @@ impl World {
     pub async fn resolve(&mut self) {
         let Some(app) = self.gateway() else { return };
         let now = app.clock.now();
-        let lanes: Vec<Lane> = providers::PROTOCOLS.iter().map(|p| Some(p.name)).chain([None]).collect();
-        let due = app.store.due(now, &lanes, 1).await.unwrap().into_iter().take(1).map(|due| due.id).collect();
-        let claimed = app.store.claim(due, now, now.plus_s(app.config.resolver.lease_s)).await.unwrap();
-        let Some(id) = claimed.into_iter().next() else { return };
-        assert_eq!(self.payment_id().as_ref(), Some(&id), "a payment of an earlier case is due");
-        self.begin("resolver", async move { resolve::advance(&app, &id).await.map(drop) }).await;
+        let lanes: Vec<Lane> = providers::PROTOCOLS
+            .iter()
+            .map(|p| Some(p.name))
+            .chain([None])
+            .collect();
+        let due = app
+            .store
+            .due(now, &lanes, 1)
+            .await
+            .unwrap()
+            .into_iter()
+            .take(1)
+            .map(|due| due.id)
+            .collect();
+        let claimed = app
+            .store
+            .claim(due, now, now.plus_s(app.config.resolver.lease_s))
+            .await
+            .unwrap();
+        let Some(id) = claimed.into_iter().next() else {
+            return;
+        };
+        assert_eq!(
+            self.payment_id().as_ref(),
+            Some(&id),
+            "a payment of an earlier case is due"
+        );
+        self.begin("resolver", async move {
+            resolve::advance(&app, &id).await.map(drop)
+        })
+        .await;
     }
 
     /// A provider tells of money; the same news may be told again and again.
     pub async fn notify(&mut self, which: usize) {
-        let Some(place) = which.checked_rem(self.notices.len()) else { return };
+        let Some(place) = which.checked_rem(self.notices.len()) else {
+            return;
+        };
         let Some(app) = self.gateway() else { return };
         let (account_id, raw) = self.notices[place].clone();
         self.begin("notification", async move {
@@ -267,7 +357,10 @@ impl World {
         let now = self.now().utc();
         if self.shop.pay(which, how, now).is_some() {
             self.has_lied |= how == How::AllTheSame;
-            self.note(format!("the payer of order {} pays {how:?}", which % self.shop.orders.len()));
+            self.note(format!(
+                "the payer of order {} pays {how:?}",
+                which % self.shop.orders.len()
+            ));
             self.notice_payments().await;
         }
     }
@@ -275,7 +368,10 @@ impl World {
     pub fn payer_opens(&mut self, which: usize) {
         let now = self.now().utc();
         if self.shop.open(which, now) {
-            self.note(format!("the payer opens order {}", which % self.shop.orders.len()));
+            self.note(format!(
+                "the payer opens order {}",
+                which % self.shop.orders.len()
+            ));
         }
     }
 
@@ -295,10 +391,21 @@ impl World {
 
     /// Providers write a notification about each order that was paid.
     async fn notice_payments(&mut self) {
-        for order in self.shop.orders.iter().filter(|order| order.captured_fen > 0) {
+        for order in self
+            .shop
+            .orders
+            .iter()
+            .filter(|order| order.captured_fen > 0)
+        {
             let number = &order.wanted.order_no;
-            let attempt = self.seen.iter().flat_map(|a| &a.attempts).find(|a| a.provider_order_no == *number);
-            let Some(account_id) = attempt.map(|a| a.account_id.clone()) else { continue };
+            let attempt = self
+                .seen
+                .iter()
+                .flat_map(|a| &a.attempts)
+                .find(|a| a.provider_order_no == *number);
+            let Some(account_id) = attempt.map(|a| a.account_id.clone()) else {
+                continue;
+            };
             let account = self.accounts.iter().find(|a| a.id == account_id).unwrap();
             if account.notifier.paid_notification(number).is_some() {
                 continue;
@@ -307,7 +414,10 @@ impl World {
             let mut wanted = order.wanted.clone();
             (wanted.flow, wanted.expires_at) = (flow(false), far);
             wanted.amount = Money::fen(order.captured_fen).unwrap();
-            let frame = Frame { now: self.gateways[0].clock.now().utc(), timeout: Duration::from_secs(1) };
+            let frame = Frame {
+                now: self.gateways[0].clock.now().utc(),
+                timeout: Duration::from_secs(1),
+            };
             account.notifier.create(&wanted, &frame).await;
             account.notifier.pay(number, frame.now).unwrap();
             let raw = account.notifier.paid_notification(number).unwrap();
@@ -321,13 +431,24 @@ impl World {
         let now = match self.payment_id() {
             Some(id) => store.payment(AllOwners, &id).await.unwrap(),
             None => {
-                let filter =
-                    PaymentFilter { order_id: Some(self.order_id.clone()), limit: 1, ..PaymentFilter::default() };
-                store.payments(&self.ground.owner, &filter).await.unwrap().pop()
+                let filter = PaymentFilter {
+                    order_id: Some(self.order_id.clone()),
+                    limit: 1,
+                    ..PaymentFilter::default()
+                };
+                store
+                    .payments(&self.ground.owner, &filter)
+                    .await
+                    .unwrap()
+                    .pop()
             }
         };
         let Some(now) = now else { return };
-        if self.seen.as_ref().is_some_and(|seen| seen.payment.version == now.payment.version) {
+        if self
+            .seen
+            .as_ref()
+            .is_some_and(|seen| seen.payment.version == now.payment.version)
+        {
             // A lease changes no version.
             self.seen = Some(now);
             return;
@@ -336,14 +457,26 @@ impl World {
         let attempts: Vec<String> = now
             .attempts
             .iter()
-            .map(|a| format!("{}{}", a.status, a.disposition.map(|d| format!(" ({d})")).unwrap_or_default()))
+            .map(|a| {
+                format!(
+                    "{}{}",
+                    a.status,
+                    a.disposition.map(|d| format!(" ({d})")).unwrap_or_default()
+                )
+            })
             .collect();
-        self.note(format!("    now {} [{}] {:?}", now.payment.status, attempts.join(", "), self.told));
+        self.note(format!(
+            "    now {} [{}] {:?}",
+            now.payment.status,
+            attempts.join(", "),
+            self.told
+        ));
         let before = self.seen.replace(now);
         rules::hold(self, before.as_ref());
     }
 
-    /// Everything heals: calls are answered, workers come to their ends, and whatever is due is done. Nobody dies any more.
+    /// Everything heals: calls are answered, workers come to their ends, and whatever is due is
+    /// done. Nobody dies any more.
     pub async fn settle(&mut self) {
         self.note("everything heals".to_owned());
         while self.shop.one_arrives(0, self.start.mood, self.now().utc()) {}
@@ -354,14 +487,20 @@ impl World {
         }
         for _ in 0..ROUNDS {
             self.look().await;
-            let due = self.seen.as_ref().and_then(|seen| seen.due(self.now())).map(|due| due.at);
+            let due = self
+                .seen
+                .as_ref()
+                .and_then(|seen| seen.due(self.now()))
+                .map(|due| due.at);
             let (Some(seen), Some(due)) = (&self.seen, due) else {
                 rules::hold_at_the_end(self).await;
                 return;
             };
             let free = seen.payment.lease_until.map_or(due, |lease| lease.max(due));
             let wait_ms = free.since(self.now()).max(0);
-            self.gateways[0].clock.jump(Duration::from_millis(wait_ms.unsigned_abs() + 1));
+            self.gateways[0]
+                .clock
+                .jump(Duration::from_millis(wait_ms.unsigned_abs() + 1));
             self.resolve().await;
             self.finish().await;
         }
@@ -380,12 +519,16 @@ impl World {
 
     /// What everything has come to.
     pub fn ends(&self) -> Vec<String> {
-        let Some(seen) = &self.seen else { return Vec::new() };
+        let Some(seen) = &self.seen else {
+            return Vec::new();
+        };
         let attempts = seen.attempts.iter().map(|a| match a.disposition {
             Some(disposition) => format!("money {disposition}"),
             None => format!("attempt {}", a.status),
         });
-        attempts.chain([format!("payment {}", seen.payment.status)]).collect()
+        attempts
+            .chain([format!("payment {}", seen.payment.status)])
+            .collect()
     }
 
     /// Ends the case.
@@ -407,12 +550,21 @@ impl World {
 
     /// Entries on the work list about an attempt or a refund.
     pub async fn is_on_the_work_list(&self, subject_id: &str) -> bool {
-        self.ground.facts.count(&format!("operations WHERE subject_id = '{subject_id}'")).await > 0
+        self.ground
+            .facts
+            .count(&format!("operations WHERE subject_id = '{subject_id}'"))
+            .await
+            > 0
     }
 }
 
 fn asker(planned_at: Instant, auth_code: Option<String>) -> Asker {
-    Asker { key: None, planned_at, answer_by: Instant::now() + Duration::from_secs(60), auth_code }
+    Asker {
+        key: None,
+        planned_at,
+        answer_by: Instant::now() + Duration::from_secs(60),
+        auth_code,
+    }
 }
 
 fn verb(asks: &Asks) -> &'static str {

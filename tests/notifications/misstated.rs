@@ -1,5 +1,5 @@
-//! A provider that is wrong twice: it calls an order closed that can still be paid, and then tells of another amount than was
-//! paid.
+//! A provider that is wrong twice: it calls an order closed that can still be paid, and then tells
+//! of another amount than was paid.
 
 use serde_json::{Value, json};
 
@@ -10,17 +10,30 @@ use crate::helpers::{TestApp, order};
 async fn money_on_an_order_that_counted_as_closed_is_found_although_another_amount_is_told() {
     for provider in ["alipay", "wechatpay"] {
         let app = TestApp::start().await;
-        app.client.route(&[&app.account(provider)]).await.expect(200);
+        app.client
+            .route(&[&app.account(provider)])
+            .await
+            .expect(200);
         let payment = app.client.pay(&order()).await.expect(201);
         let id = payment["id"].as_str().unwrap();
         // Alipay has a trade once its code was scanned.
-        app.control.pay_as(payment["next_action"]["qr"].as_str().unwrap(), "declined").await;
-        app.control.fault(json!({"provider": provider, "call": "query", "kind": "says_closed"})).await;
-        app.client.post(&format!("/v1/payments/{id}/cancel"), "unused", &json!({})).await;
+        app.control
+            .pay_as(payment["next_action"]["qr"].as_str().unwrap(), "declined")
+            .await;
+        app.control
+            .fault(json!({"provider": provider, "call": "query", "kind": "says_closed"}))
+            .await;
+        app.client
+            .post(&format!("/v1/payments/{id}/cancel"), "unused", &json!({}))
+            .await;
         app.client.until_status(id, "canceled").await;
         app.control.mend().await;
-        app.control.fault(json!({"provider": provider, "kind": "misstate"})).await;
-        let number = payment["attempts"][0]["provider_order_no"].as_str().unwrap();
+        app.control
+            .fault(json!({"provider": provider, "kind": "misstate"}))
+            .await;
+        let number = payment["attempts"][0]["provider_order_no"]
+            .as_str()
+            .unwrap();
         let (status, said) = app.control.pay_order(number).await;
         assert_eq!(status, 200, "{said}");
         let given_back = |p: &Value| p["attempts"][0]["disposition"] == "refunded";
@@ -32,13 +45,27 @@ async fn money_on_an_order_that_counted_as_closed_is_found_although_another_amou
             tokio::time::sleep(pause).await;
         }
         let seen = app.client.payment(id).await;
-        assert!(given_back(&seen) && seen["status"] == "canceled", "{seen:#}");
+        assert!(
+            given_back(&seen) && seen["status"] == "canceled",
+            "{seen:#}"
+        );
         assert_eq!(in_book(&app, number, "refunded").await, 8888, "{provider}");
         let facts = Facts::of(&app).await;
-        assert_eq!(facts.count("notifications WHERE verdict = 'other_amount'").await, 1);
+        assert_eq!(
+            facts
+                .count("notifications WHERE verdict = 'other_amount'")
+                .await,
+            1
+        );
         // WeChat Pay tells of the refund as well, and as wrongly.
-        let heard = facts.count("operations WHERE kind = 'notification_mismatch'").await;
-        assert_eq!(heard, if provider == "alipay" { 1 } else { 2 }, "{provider}: a person hears of it");
+        let heard = facts
+            .count("operations WHERE kind = 'notification_mismatch'")
+            .await;
+        assert_eq!(
+            heard,
+            if provider == "alipay" { 1 } else { 2 },
+            "{provider}: a person hears of it"
+        );
         app.stop().await;
     }
 }

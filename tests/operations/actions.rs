@@ -1,5 +1,5 @@
-//! Each action, carried out by two persons against a real provider's face: what it does to the payment, to the money, and
-//! to the ledger.
+//! Each action, carried out by two persons against a real provider's face: what it does to the
+//! payment, to the money, and to the ledger.
 
 use std::time::Duration;
 
@@ -16,7 +16,9 @@ fn id(payment: &Value) -> &str {
 }
 
 fn order_no(payment: &Value, attempt: usize) -> &str {
-    payment["attempts"][attempt]["provider_order_no"].as_str().unwrap()
+    payment["attempts"][attempt]["provider_order_no"]
+        .as_str()
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -26,18 +28,38 @@ async fn held_money_is_kept_when_two_persons_say_so() {
     let persons = two_persons(&app).await;
     assert_eq!(possible(&entry), ["keep", "refund", "returned"]);
     assert_eq!(entry["payment"]["id"], payment["id"]);
-    assert_eq!((&entry["money"]["asked"], &entry["money"]["captured"]), (&json!(8887), &json!(8888)));
+    assert_eq!(
+        (&entry["money"]["asked"], &entry["money"]["captured"]),
+        (&json!(8887), &json!(8888))
+    );
     assert_eq!(holds(&agrees(&app).await, "held"), 8888);
     decide(&persons, &entry, "keep").await;
     let kept = app.client.payment(id(&payment)).await;
-    assert_eq!((&kept["status"], &kept["amount_captured"]), (&json!("succeeded"), &json!(8888)), "{kept:#}");
+    assert_eq!(
+        (&kept["status"], &kept["amount_captured"]),
+        (&json!("succeeded"), &json!(8888)),
+        "{kept:#}"
+    );
     assert_eq!(kept["attempts"][0]["disposition"], "kept");
     let told = Facts::of(&app).await.told(id(&payment)).await;
-    assert_eq!(told.iter().filter(|t| *t == "payment.succeeded").count(), 1, "{told:?}");
+    assert_eq!(
+        told.iter().filter(|t| *t == "payment.succeeded").count(),
+        1,
+        "{told:?}"
+    );
     app.client.refund(id(&payment), 8888).await.expect(201);
-    app.client.until(id(&payment), |p| p["amount_refunded"] == 8888).await;
+    app.client
+        .until(id(&payment), |p| p["amount_refunded"] == 8888)
+        .await;
     let report = agrees(&app).await;
-    assert_eq!((holds(&report, "held"), holds(&report, "kept"), holds(&report, "at_provider")), (0, 0, 0));
+    assert_eq!(
+        (
+            holds(&report, "held"),
+            holds(&report, "kept"),
+            holds(&report, "at_provider")
+        ),
+        (0, 0, 0)
+    );
     app.stop().await;
 }
 
@@ -48,10 +70,21 @@ async fn held_money_goes_back_when_two_persons_say_so() {
     decide(&two_persons(&app).await, &entry, "refund").await;
     until_given_back(&app, id(&payment)).await;
     let after = app.client.until_status(id(&payment), "expired").await;
-    assert_eq!((&after["amount_captured"], &after["refunds"][0]["automatic"]), (&json!(0), &json!(true)), "{after:#}");
+    assert_eq!(
+        (&after["amount_captured"], &after["refunds"][0]["automatic"]),
+        (&json!(0), &json!(true)),
+        "{after:#}"
+    );
     assert_eq!(in_book(&app, order_no(&payment, 0), "refunded").await, 8888);
     let report = agrees(&app).await;
-    assert_eq!((holds(&report, "held"), holds(&report, "refund_due"), holds(&report, "at_provider")), (0, 0, 0));
+    assert_eq!(
+        (
+            holds(&report, "held"),
+            holds(&report, "refund_due"),
+            holds(&report, "at_provider")
+        ),
+        (0, 0, 0)
+    );
     app.stop().await;
 }
 
@@ -65,7 +98,10 @@ async fn held_money_that_its_provider_has_returned_is_booked_so_and_nothing_is_s
     app.advance(3_600).await;
     assert_eq!(app.client.payment(id(&payment)).await["refunds"], json!([]));
     let report = agrees(&app).await;
-    assert_eq!((holds(&report, "held"), holds(&report, "at_provider")), (0, 0));
+    assert_eq!(
+        (holds(&report, "held"), holds(&report, "at_provider")),
+        (0, 0)
+    );
     app.stop().await;
 }
 
@@ -76,28 +112,45 @@ async fn money_that_its_provider_was_to_return_is_adopted_by_its_expired_payment
     let payment = app.client.pay(&order()).await.expect(201);
     app.advance(901).await;
     let late = json!({"order_no": order_no(&payment, 0), "result": "late"});
-    assert_eq!(app.control.call(reqwest::Method::POST, "/pay", Some(late)).await.0, 200);
+    assert_eq!(
+        app.control
+            .call(reqwest::Method::POST, "/pay", Some(late))
+            .await
+            .0,
+        200
+    );
     app.advance(PAST_DEADLINES_S).await;
     app.client.until_status(id(&payment), "expired").await;
     let entry = only(&app.client, "capture_returning").await;
     assert_eq!(possible(&entry), ["returned", "keep"]);
-    say(&app.client, &entry, "refund").await.problem(422, "action_not_for_this_kind", Some("action"));
+    say(&app.client, &entry, "refund").await.problem(
+        422,
+        "action_not_for_this_kind",
+        Some("action"),
+    );
     decide(&two_persons(&app).await, &entry, "keep").await;
     let kept = app.client.payment(id(&payment)).await;
-    assert_eq!((&kept["status"], &kept["amount_captured"]), (&json!("succeeded"), &json!(8888)), "{kept:#}");
+    assert_eq!(
+        (&kept["status"], &kept["amount_captured"]),
+        (&json!("succeeded"), &json!(8888)),
+        "{kept:#}"
+    );
     let told = Facts::of(&app).await.told(id(&payment)).await;
     assert_eq!(told.last().unwrap(), "payment.succeeded");
     assert_eq!(holds(&agrees(&app).await, "kept"), 8888);
     app.stop().await;
 }
 
-/// Money that came too late, and whose automatic refund has failed at WeChat Pay under all its numbers.
+/// Money that came too late, and whose automatic refund has failed at WeChat Pay under all its
+/// numbers.
 async fn failed_refund(app: &TestApp) -> (Value, Value) {
     let payment = with_an_abandoned_order(app, ["wechatpay", "alipay"], "garbled").await;
     app.control.pay(&payment).await;
     app.client.until_status(id(&payment), "succeeded").await;
     let ends = json!({"provider": "wechatpay", "result": "closed"});
-    app.control.call(reqwest::Method::PUT, "/refunds", Some(ends)).await;
+    app.control
+        .call(reqwest::Method::PUT, "/refunds", Some(ends))
+        .await;
     pay_order(app, order_no(&payment, 0)).await;
     for pause in crate::helpers::pauses() {
         if app.client.payment(id(&payment)).await["refunds"][0]["status"] == "failed" {
@@ -106,7 +159,10 @@ async fn failed_refund(app: &TestApp) -> (Value, Value) {
         app.advance(61).await;
         tokio::time::sleep(pause).await;
     }
-    panic!("it does not fail: {:#}", app.client.payment(id(&payment)).await);
+    panic!(
+        "it does not fail: {:#}",
+        app.client.payment(id(&payment)).await
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,9 +171,13 @@ async fn an_automatic_refund_that_failed_is_tried_once_more_under_another_number
     let (payment, entry) = failed_refund(&app).await;
     // The payment has its money: this would be kept beside it.
     assert_eq!(possible(&entry), ["retry", "refunded"]);
-    say(&app.client, &entry, "keep").await.problem(409, "action_not_possible", Some("action"));
+    say(&app.client, &entry, "keep")
+        .await
+        .problem(409, "action_not_possible", Some("action"));
     let ends = json!({"provider": "wechatpay", "result": "done"});
-    app.control.call(reqwest::Method::PUT, "/refunds", Some(ends)).await;
+    app.control
+        .call(reqwest::Method::PUT, "/refunds", Some(ends))
+        .await;
     decide(&two_persons(&app).await, &entry, "retry").await;
     for pause in crate::helpers::pauses() {
         if app.client.payment(id(&payment)).await["attempts"][0]["disposition"] == "refunded" {
@@ -127,8 +187,12 @@ async fn an_automatic_refund_that_failed_is_tried_once_more_under_another_number
         tokio::time::sleep(pause).await;
     }
     let after = app.client.payment(id(&payment)).await;
-    let statuses: Vec<&str> =
-        after["refunds"].as_array().unwrap().iter().map(|r| r["status"].as_str().unwrap()).collect();
+    let statuses: Vec<&str> = after["refunds"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|r| r["status"].as_str().unwrap())
+        .collect();
     assert_eq!(statuses, ["failed", "succeeded"], "{after:#}");
     assert_eq!(in_book(&app, order_no(&payment, 0), "refunded").await, 8888);
     assert_eq!(holds(&agrees(&app).await, "refund_due"), 0);
@@ -144,7 +208,10 @@ async fn money_that_a_person_has_given_back_at_the_provider_is_booked_as_gone() 
     let after = app.client.payment(id(&payment)).await;
     assert_eq!(after["attempts"][0]["disposition"], "refunded");
     let report = agrees(&app).await;
-    assert_eq!((holds(&report, "refund_due"), holds(&report, "at_provider")), (0, 8888));
+    assert_eq!(
+        (holds(&report, "refund_due"), holds(&report, "at_provider")),
+        (0, 8888)
+    );
     app.stop().await;
 }
 
@@ -154,8 +221,13 @@ async fn a_refund_that_went_astray_ends_as_its_providers_console_says() {
     app.client.route(&[&app.wechatpay]).await.expect(200);
     let persons = two_persons(&app).await;
     let ends = json!({"provider": "wechatpay", "result": "abnormal"});
-    app.control.call(reqwest::Method::PUT, "/refunds", Some(ends)).await;
-    for (action, status, kept) in [("refunded", "succeeded", 7888), ("not_refunded", "failed", 7888 + 8888)] {
+    app.control
+        .call(reqwest::Method::PUT, "/refunds", Some(ends))
+        .await;
+    for (action, status, kept) in [
+        ("refunded", "succeeded", 7888),
+        ("not_refunded", "failed", 7888 + 8888),
+    ] {
         let paid = app.paid().await;
         app.client.refund(id(&paid), 1000).await.expect(201);
         for pause in crate::helpers::pauses() {
@@ -168,11 +240,17 @@ async fn a_refund_that_went_astray_ends_as_its_providers_console_says() {
         let entry = only(&app.client, "refund_abnormal").await;
         assert_eq!(holds(&agrees(&app).await, "astray"), 1000);
         decide(&persons, &entry, action).await;
-        assert_eq!(app.client.payment(id(&paid)).await["refunds"][0]["status"], status);
+        assert_eq!(
+            app.client.payment(id(&paid)).await["refunds"][0]["status"],
+            status
+        );
         let told = Facts::of(&app).await.told(id(&paid)).await;
         assert_eq!(told.last().unwrap(), &format!("refund.{status}"));
         let report = agrees(&app).await;
-        assert_eq!((holds(&report, "astray"), holds(&report, "kept")), (0, kept));
+        assert_eq!(
+            (holds(&report, "astray"), holds(&report, "kept")),
+            (0, kept)
+        );
     }
     app.stop().await;
 }
@@ -184,13 +262,31 @@ async fn asking_again_asks_the_provider_again() {
     let payment = app.client.pay(&order()).await.expect(201);
     let facts = Facts::of(&app).await;
     // Nobody hears of its payment, and nobody asks any more.
-    app.control.fault(json!({"provider": "wechatpay", "kind": "drop"})).await;
-    facts.execute("UPDATE attempts SET questions = 30, next_check_at = NULL").await.unwrap();
-    facts.execute("UPDATE payments SET next_check_at = NULL, resume_at = NULL, version = version + 1").await.unwrap();
+    app.control
+        .fault(json!({"provider": "wechatpay", "kind": "drop"}))
+        .await;
+    facts
+        .execute("UPDATE attempts SET questions = 30, next_check_at = NULL")
+        .await
+        .unwrap();
+    facts
+        .execute(
+            "UPDATE payments SET next_check_at = NULL, resume_at = NULL, version = version + 1",
+        )
+        .await
+        .unwrap();
     app.control.pay(&payment).await;
-    raise(&app, "unresolved", payment["attempts"][0]["id"].as_str().unwrap()).await;
+    raise(
+        &app,
+        "unresolved",
+        payment["attempts"][0]["id"].as_str().unwrap(),
+    )
+    .await;
     let entry = only(&app.client, "unresolved").await;
-    assert_eq!((possible(&entry), &entry["money"]["questions"]), (vec!["ask_again"], &json!(30)));
+    assert_eq!(
+        (possible(&entry), &entry["money"]["questions"]),
+        (vec!["ask_again"], &json!(30))
+    );
     decide(&two_persons(&app).await, &entry, "ask_again").await;
     app.client.until_status(id(&payment), "succeeded").await;
     agrees(&app).await;
@@ -198,16 +294,25 @@ async fn asking_again_asks_the_provider_again() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_payment_that_was_stuck_and_a_refund_without_funds_go_on_when_they_are_asked_about_again() {
+async fn a_payment_that_was_stuck_and_a_refund_without_funds_go_on_when_they_are_asked_about_again()
+{
     let app = TestApp::start().await;
     app.client.route(&[&app.wechatpay]).await.expect(200);
     let persons = two_persons(&app).await;
     let paid = app.paid().await;
     let ends = json!({"provider": "wechatpay", "result": "no_funds"});
-    app.control.call(reqwest::Method::PUT, "/refunds", Some(ends)).await;
+    app.control
+        .call(reqwest::Method::PUT, "/refunds", Some(ends))
+        .await;
     app.client.refund(id(&paid), 1000).await.expect(201);
     let entry = only(&app.client, "refund_needs_funds").await;
-    app.control.call(reqwest::Method::PUT, "/refunds", Some(json!({"provider": "wechatpay", "result": "done"}))).await;
+    app.control
+        .call(
+            reqwest::Method::PUT,
+            "/refunds",
+            Some(json!({"provider": "wechatpay", "result": "done"})),
+        )
+        .await;
     decide(&persons, &entry, "ask_again").await;
     for pause in crate::helpers::pauses() {
         if app.client.payment(id(&paid)).await["amount_refunded"] == 1000 {
@@ -223,8 +328,8 @@ async fn a_payment_that_was_stuck_and_a_refund_without_funds_go_on_when_they_are
     let facts = Facts::of(&app).await;
     let lease = app.app().clock.now().plus_s(86_400).0;
     let stuck = format!(
-        "UPDATE payments SET lease_until = {lease}, next_check_at = 1, resume_at = 1, version = version + 1 \
-         WHERE id = '{}'",
+        "UPDATE payments SET lease_until = {lease}, next_check_at = 1, resume_at = 1, version = \
+        version + 1 WHERE id = '{}'",
         id(&payment)
     );
     facts.execute(&stuck).await.unwrap();
@@ -233,7 +338,10 @@ async fn a_payment_that_was_stuck_and_a_refund_without_funds_go_on_when_they_are
     decide(&persons, &entry, "ask_again").await;
     let began = std::time::Instant::now();
     while facts.count("payments WHERE next_check_at = 1").await > 0 {
-        assert!(began.elapsed() < crate::helpers::PATIENCE, "nobody takes it");
+        assert!(
+            began.elapsed() < crate::helpers::PATIENCE,
+            "nobody takes it"
+        );
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
     app.stop().await;
@@ -242,19 +350,35 @@ async fn a_payment_that_was_stuck_and_a_refund_without_funds_go_on_when_they_are
 #[tokio::test(flavor = "multi_thread")]
 async fn an_account_that_was_set_aside_takes_payments_again() {
     let app = TestApp::start().await;
-    app.client.route(&[&app.alipay, &app.wechatpay]).await.expect(200);
+    app.client
+        .route(&[&app.alipay, &app.wechatpay])
+        .await
+        .expect(200);
     let until = app.app().clock.now().plus_s(86_400);
-    app.app().store.set_account_aside(&app.alipay, Some(until), "FROZEN").await.unwrap();
+    app.app()
+        .store
+        .set_account_aside(&app.alipay, Some(until), "FROZEN")
+        .await
+        .unwrap();
     app.app().directory.changed().await.unwrap();
     raise(&app, "account_refused", &app.alipay).await;
-    assert_eq!(app.client.pay(&order()).await.expect(201)["provider"], "wechatpay");
+    assert_eq!(
+        app.client.pay(&order()).await.expect(201)["provider"],
+        "wechatpay"
+    );
     let entry = only(&app.client, "account_refused").await;
     decide(&two_persons(&app).await, &entry, "account_ok").await;
-    assert_eq!(app.client.pay(&order()).await.expect(201)["provider"], "alipay");
+    assert_eq!(
+        app.client.pay(&order()).await.expect(201)["provider"],
+        "alipay"
+    );
 
     raise(&app, "notification_mismatch", "n-1").await;
     let entry = only(&app.client, "notification_mismatch").await;
-    assert_eq!((possible(&entry), &entry["payment"]), (vec!["acknowledge"], &Value::Null));
+    assert_eq!(
+        (possible(&entry), &entry["payment"]),
+        (vec!["acknowledge"], &Value::Null)
+    );
     decide(&two_persons(&app).await, &entry, "acknowledge").await;
     app.stop().await;
 }

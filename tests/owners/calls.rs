@@ -1,5 +1,5 @@
-//! Every call of the API, and what a key may find that is not the owner's. Held against the API's own description, so that
-//! a call that nobody has thought of here fails the test.
+//! Every call of the API, and what a key may find that is not the owner's. Held against the API's
+//! own description, so that a call that nobody has thought of here fails the test.
 
 use std::collections::BTreeSet;
 
@@ -79,7 +79,13 @@ pub struct Call {
 impl Call {
     fn new(name: &'static str, about: About, id: &str, body: Option<Value>) -> Self {
         let (_, path) = name.split_once(' ').unwrap();
-        Self { name, about, path: path.replace("{id}", id), key: None, body }
+        Self {
+            name,
+            about,
+            path: path.replace("{id}", id),
+            key: None,
+            body,
+        }
     }
 
     fn asking(mut self, query: &str) -> Self {
@@ -95,7 +101,11 @@ impl Call {
     /// As the table shows it.
     pub fn shown(&self) -> String {
         match self.path.split_once('?') {
-            Some((_, query)) => format!("{}?{}", self.name, query.split('=').next().unwrap_or_default()),
+            Some((_, query)) => format!(
+                "{}?{}",
+                self.name,
+                query.split('=').next().unwrap_or_default()
+            ),
             None => self.name.to_owned(),
         }
     }
@@ -114,8 +124,18 @@ pub fn calls(t: &Things) -> Vec<Call> {
         Call::new("GET /v1/events/{id}", About::Thing, &t.event, None),
         Call::new("GET /v1/operations/{id}", About::Thing, &t.operation, None),
         Call::new("GET /v1/incidents/{id}", About::Thing, &t.incident, None),
-        Call::new("GET /v1/webhook_endpoints/{id}", About::Thing, &t.endpoint, None),
-        Call::new("GET /v1/routing/versions/{id}", About::Thing, &t.version.to_string(), None),
+        Call::new(
+            "GET /v1/webhook_endpoints/{id}",
+            About::Thing,
+            &t.endpoint,
+            None,
+        ),
+        Call::new(
+            "GET /v1/routing/versions/{id}",
+            About::Thing,
+            &t.version.to_string(),
+            None,
+        ),
     ];
     for (name, last) in [
         ("GET /v1/payments", &t.paid),
@@ -128,16 +148,25 @@ pub fn calls(t: &Things) -> Vec<Call> {
         ("GET /v1/keys", &t.api_key),
     ] {
         // Whoever asks for keys has one.
-        let about = if name == "GET /v1/keys" { About::Own } else { About::List };
+        let about = if name == "GET /v1/keys" {
+            About::Own
+        } else {
+            About::List
+        };
         all.push(Call::new(name, about, "", None));
-        all.push(Call::new(name, About::Cursor, "", None).asking(&format!("starting_after={last}")));
+        all.push(
+            Call::new(name, About::Cursor, "", None).asking(&format!("starting_after={last}")),
+        );
     }
     all.extend([
-        Call::new("GET /v1/payments", About::List, "", None)
-            .asking(&format!("order_id={}", t.order["order_id"].as_str().unwrap())),
+        Call::new("GET /v1/payments", About::List, "", None).asking(&format!(
+            "order_id={}",
+            t.order["order_id"].as_str().unwrap()
+        )),
         Call::new("GET /v1/refunds", About::List, "", None).asking(&format!("payment={}", t.paid)),
         Call::new("GET /v1/events", About::List, "", None).asking(&format!("payment={}", t.paid)),
-        Call::new("GET /v1/deliveries", About::List, "", None).asking(&format!("event={}", t.event)),
+        Call::new("GET /v1/deliveries", About::List, "", None)
+            .asking(&format!("event={}", t.event)),
         Call::new("GET /v1/ledger", About::List, "", None).asking(&format!("payment={}", t.paid)),
         Call::new("GET /v1/ledger/balances", About::List, "", None),
         Call::new("GET /v1/routing/versions", About::List, "", None),
@@ -148,7 +177,12 @@ pub fn calls(t: &Things) -> Vec<Call> {
         Call::new("GET /v1/notify_secret", About::Own, "", None),
     ]);
     all.extend(changes(t));
-    for name in ["GET /healthz", "GET /readyz", "GET /status", "GET /status.json"] {
+    for name in [
+        "GET /healthz",
+        "GET /readyz",
+        "GET /status",
+        "GET /status.json",
+    ] {
         all.push(Call::new(name, About::Public, "", None));
     }
     all.push(Call::new("GET /metrics", About::Operators, "", None));
@@ -160,15 +194,50 @@ fn changes(t: &Things) -> Vec<Call> {
     let decided = json!({"action": "acknowledge", "evidence": "seen"});
     let refund = json!({"amount": 1, "merchant_refund_no": crate::helpers::fresh("rf")});
     vec![
-        Call::new("POST /v1/payments/{id}/offers", About::Thing, &t.open, some(json!({"flow": "qr"}))),
-        Call::new("POST /v1/payments/{id}/refunds", About::Thing, &t.paid, some(refund)),
+        Call::new(
+            "POST /v1/payments/{id}/offers",
+            About::Thing,
+            &t.open,
+            some(json!({"flow": "qr"})),
+        ),
+        Call::new(
+            "POST /v1/payments/{id}/refunds",
+            About::Thing,
+            &t.paid,
+            some(refund),
+        ),
         Call::new("POST /v1/payments/{id}/cancel", About::Thing, &t.open, None),
-        Call::new("PATCH /v1/accounts/{id}", About::Thing, &t.account, some(json!({"name": "renamed"}))),
+        Call::new(
+            "PATCH /v1/accounts/{id}",
+            About::Thing,
+            &t.account,
+            some(json!({"name": "renamed"})),
+        ),
         Call::new("POST /v1/events/{id}/replay", About::Thing, &t.event, None),
-        Call::new("POST /v1/operations/{id}/resolve", About::Thing, &t.operation, some(decided)),
-        Call::new("PATCH /v1/webhook_endpoints/{id}", About::Thing, &t.endpoint, some(json!({"description": "x"}))),
-        Call::new("POST /v1/webhook_endpoints/{id}/rotate_secret", About::Thing, &t.endpoint, None),
-        Call::new("POST /v1/webhook_endpoints/{id}/test", About::Thing, &t.endpoint, None),
+        Call::new(
+            "POST /v1/operations/{id}/resolve",
+            About::Thing,
+            &t.operation,
+            some(decided),
+        ),
+        Call::new(
+            "PATCH /v1/webhook_endpoints/{id}",
+            About::Thing,
+            &t.endpoint,
+            some(json!({"description": "x"})),
+        ),
+        Call::new(
+            "POST /v1/webhook_endpoints/{id}/rotate_secret",
+            About::Thing,
+            &t.endpoint,
+            None,
+        ),
+        Call::new(
+            "POST /v1/webhook_endpoints/{id}/test",
+            About::Thing,
+            &t.endpoint,
+            None,
+        ),
         Call::new(
             "POST /v1/webhook_endpoints/{id}/replay",
             About::Thing,
@@ -176,13 +245,43 @@ fn changes(t: &Things) -> Vec<Call> {
             some(json!({"since": "2026-01-01T00:00:00Z"})),
         ),
         Call::new("DELETE /v1/keys/{id}", About::Thing, &t.api_key, None),
-        Call::new("POST /v1/keys", About::Own, "", some(json!({"name": "x", "scopes": ["admin"]}))),
-        Call::new("DELETE /v1/webhook_endpoints/{id}", About::Removal, &t.endpoint, None),
-        Call::new("POST /v1/webhook_endpoints", About::Own, "", some(json!({"url": "https://shop.example/hook"}))),
+        Call::new(
+            "POST /v1/keys",
+            About::Own,
+            "",
+            some(json!({"name": "x", "scopes": ["admin"]})),
+        ),
+        Call::new(
+            "DELETE /v1/webhook_endpoints/{id}",
+            About::Removal,
+            &t.endpoint,
+            None,
+        ),
+        Call::new(
+            "POST /v1/webhook_endpoints",
+            About::Own,
+            "",
+            some(json!({"url": "https://shop.example/hook"})),
+        ),
         Call::new("POST /v1/notify_secret/rotate", About::Own, "", None),
-        Call::new("POST /v1/routing/preview", About::Own, "", some(json!({"amount": 1, "flow": "qr"}))),
-        Call::new("PUT /v1/routing", About::Own, "", some(json!({"rules": []}))),
-        Call::new("POST /v1/routing/rollback", About::Own, "", some(json!({"version": t.version}))),
+        Call::new(
+            "POST /v1/routing/preview",
+            About::Own,
+            "",
+            some(json!({"amount": 1, "flow": "qr"})),
+        ),
+        Call::new(
+            "PUT /v1/routing",
+            About::Own,
+            "",
+            some(json!({"rules": []})),
+        ),
+        Call::new(
+            "POST /v1/routing/rollback",
+            About::Own,
+            "",
+            some(json!({"version": t.version})),
+        ),
         Call::new(
             "POST /v1/accounts",
             About::Own,
@@ -199,14 +298,23 @@ pub async fn are_complete(client: &Client, calls: &[Call]) {
     let document = client.get("/openapi.json").await.expect(200);
     let mut described = BTreeSet::new();
     for (path, methods) in document["paths"].as_object().unwrap() {
-        for method in methods.as_object().unwrap().keys().filter(|method| *method != "parameters") {
+        for method in methods
+            .as_object()
+            .unwrap()
+            .keys()
+            .filter(|method| *method != "parameters")
+        {
             described.insert(format!("{} {path}", method.to_uppercase()));
         }
     }
     let described: BTreeSet<&str> = described.iter().map(String::as_str).collect();
-    assert_eq!(known, described, "each call of the API is tried, and nothing else");
+    assert_eq!(
+        known, described,
+        "each call of the API is tried, and nothing else"
+    );
 
-    let source = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/api/mod.rs")).unwrap();
+    let source =
+        std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/api/mod.rs")).unwrap();
     let quoted: Vec<&str> = source.split("at(\"").skip(1).collect();
     assert!(quoted.len() > 30, "{}", quoted.len());
     let mut routes = 0;
@@ -216,7 +324,10 @@ pub async fn are_complete(client: &Client, calls: &[Call]) {
         for method in ["get", "post", "put", "patch", "delete"] {
             if rest.contains(&format!(".{method}(")) {
                 let name = format!("{} {path}", method.to_uppercase());
-                assert!(known.contains(name.as_str()), "{name} is a route, and no call of the table");
+                assert!(
+                    known.contains(name.as_str()),
+                    "{name} is a route, and no call of the table"
+                );
                 routes += 1;
             }
         }

@@ -1,5 +1,6 @@
-//! Key scope × call × whose key: every call of the API with real ids of one owner, by that owner's keys, by keys of the
-//! same merchant in the other mode, and by keys of another merchant. The two strangers are told the same: it is not there.
+//! Key scope × call × whose key: every call of the API with real ids of one owner, by that owner's
+//! keys, by keys of the same merchant in the other mode, and by keys of another merchant. The two
+//! strangers are told the same: it is not there.
 
 use std::time::{Duration, Instant};
 
@@ -30,12 +31,16 @@ struct Keys {
 impl Keys {
     async fn of(app: &TestApp, name: &'static str, owner: &Owner) -> Self {
         let all: Vec<Scope> = Scope::iter().collect();
-        let mut sets: Vec<(&'static str, Vec<Scope>)> =
-            all.iter().map(|scope| ((*scope).into(), vec![*scope])).collect();
+        let mut sets: Vec<(&'static str, Vec<Scope>)> = all
+            .iter()
+            .map(|scope| ((*scope).into(), vec![*scope]))
+            .collect();
         sets.push(("all", all));
         let mut by_scope = Vec::new();
         for (scope, scopes) in sets {
-            let key = issue::new_key(&app.app().store, owner, &scopes).await.unwrap();
+            let key = issue::new_key(&app.app().store, owner, &scopes)
+                .await
+                .unwrap();
             by_scope.push((scope, Client::new(&app.client.base, &key)));
         }
         Self { name, by_scope }
@@ -49,13 +54,24 @@ impl Keys {
 /// Makes one thing of each kind, and waits until nothing of it changes by itself any more.
 async fn things(app: &TestApp, owner: &Owner, client: &Client, hook: &str) -> Things {
     let accounts = client.get("/v1/accounts").await.expect(200)["data"].clone();
-    let account = accounts.as_array().unwrap().iter().find(|a| a["provider"] == "alipay").unwrap()["id"].clone();
+    let account = accounts
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|a| a["provider"] == "alipay")
+        .unwrap()["id"]
+        .clone();
     let account = account.as_str().unwrap().to_owned();
     for _ in 0..3 {
         client.route(&[&account]).await.expect(200);
     }
-    let version = client.get("/v1/routing").await.expect(200)["version"].as_i64().unwrap();
-    let endpoint = client.post("/v1/webhook_endpoints", "unused", &json!({"url": hook})).await.expect(201);
+    let version = client.get("/v1/routing").await.expect(200)["version"]
+        .as_i64()
+        .unwrap();
+    let endpoint = client
+        .post("/v1/webhook_endpoints", "unused", &json!({"url": hook}))
+        .await
+        .expect(201);
     let paid = super::paid(app, client, &order()).await;
     let paid = paid["id"].as_str().unwrap().to_owned();
     let refund = client.refund(&paid, 100).await.expect(201);
@@ -87,8 +103,20 @@ async fn things(app: &TestApp, owner: &Owner, client: &Client, hook: &str) -> Th
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     }
-    let made = client.post("/v1/keys", "unused", &json!({"name": "spare", "scopes": ["pay"]})).await.expect(201);
-    let first = async |path: &str| client.get(path).await.expect(200)["data"][0]["id"].as_str().unwrap().to_owned();
+    let made = client
+        .post(
+            "/v1/keys",
+            "unused",
+            &json!({"name": "spare", "scopes": ["pay"]}),
+        )
+        .await
+        .expect(201);
+    let first = async |path: &str| {
+        client.get(path).await.expect(200)["data"][0]["id"]
+            .as_str()
+            .unwrap()
+            .to_owned()
+    };
     Things {
         event: first("/v1/events").await,
         delivery: first("/v1/deliveries").await,
@@ -131,28 +159,66 @@ async fn incident(app: &TestApp, account: &str) -> String {
     row.id
 }
 
-/// What nobody else may change, past the gateway's code. What workers move by themselves (when a payment is looked at next)
-/// is left out.
+/// What nobody else may change, past the gateway's code. What workers move by themselves (when a
+/// payment is looked at next) is left out.
 async fn rows(facts: &Facts, owner: &Owner) -> Vec<(&'static str, Vec<Value>)> {
-    let whose = format!("merchant_id = '{}' AND livemode = {}", owner.merchant, owner.is_live());
+    let whose = format!(
+        "merchant_id = '{}' AND livemode = {}",
+        owner.merchant,
+        owner.is_live()
+    );
     let mine = format!("payment_id IN (SELECT id FROM payments WHERE {whose})");
     let mut all = Vec::new();
     for (table, columns, which) in [
-        ("payments", "id, order_id, amount, status, cancel_requested_at, round, notify_url", &whose),
-        ("attempts", "id, account_id, status, disposition, captured, provider_order_no", &mine),
-        ("refunds", "id, amount, status, merchant_refund_no, provider_refund_no", &whose),
+        (
+            "payments",
+            "id, order_id, amount, status, cancel_requested_at, round, notify_url",
+            &whose,
+        ),
+        (
+            "attempts",
+            "id, account_id, status, disposition, captured, provider_order_no",
+            &mine,
+        ),
+        (
+            "refunds",
+            "id, amount, status, merchant_refund_no, provider_refund_no",
+            &whose,
+        ),
         ("events", "id, type, payment_id", &whose),
         ("deliveries", "id, status, tries, fence, url", &whose),
-        ("webhook_endpoints", "id, url, description, version, disabled_reason, old_secret_until", &whose),
+        (
+            "webhook_endpoints",
+            "id, url, description, version, disabled_reason, old_secret_until",
+            &whose,
+        ),
         ("notify_secrets", "version, old_secret_until", &whose),
-        ("operations", "id, kind, subject_id, resolved_at, resolution, proposal_id", &whose),
-        ("routing", "version, changed_by, changed_at, restored_from", &whose),
-        ("accounts", "id, name, identity, disabled, fee_bps, set_aside_until", &whose),
+        (
+            "operations",
+            "id, kind, subject_id, resolved_at, resolution, proposal_id",
+            &whose,
+        ),
+        (
+            "routing",
+            "version, changed_by, changed_at, restored_from",
+            &whose,
+        ),
+        (
+            "accounts",
+            "id, name, identity, disabled, fee_bps, set_aside_until",
+            &whose,
+        ),
         ("api_keys", "id, scopes, revoked_at", &whose),
         ("ledger_entries", "payment_id, seq, hash", &whose),
-        ("idempotency_keys", "operation, key, payment_id, resource_id, fingerprint", &mine),
+        (
+            "idempotency_keys",
+            "operation, key, payment_id, resource_id, fingerprint",
+            &mine,
+        ),
     ] {
-        let mut found = facts.rows(&format!("SELECT {columns} FROM {table} WHERE {which}")).await;
+        let mut found = facts
+            .rows(&format!("SELECT {columns} FROM {table} WHERE {which}"))
+            .await;
         found.sort_by_key(Value::to_string);
         all.push((table, found));
     }
@@ -169,11 +235,20 @@ async fn send(client: &Client, call: &Call) -> Answer {
 /// As the table shows an answer.
 fn shown(answer: &Answer) -> String {
     let is_empty = answer.json()["data"].as_array().is_some_and(Vec::is_empty);
-    format!("{}{}", answer.status.as_u16(), if is_empty { " empty" } else { "" })
+    format!(
+        "{}{}",
+        answer.status.as_u16(),
+        if is_empty { " empty" } else { "" }
+    )
 }
 
 /// What a stranger must be told, given what the owner's key of the same scope may do.
-fn is_strange(call: &Call, is_allowed: bool, answer: &Answer, things: &Things) -> Result<(), String> {
+fn is_strange(
+    call: &Call,
+    is_allowed: bool,
+    answer: &Answer,
+    things: &Things,
+) -> Result<(), String> {
     let status = answer.status.as_u16();
     if !is_allowed {
         return if status == 403 {
@@ -191,7 +266,10 @@ fn is_strange(call: &Call, is_allowed: bool, answer: &Answer, things: &Things) -
     };
     // An answer may repeat what was asked for, and nothing else.
     let may_name = |id: &str| call.path.contains(id) || call.about == About::Operators;
-    let named = things.ids().into_iter().find(|id| text.contains(*id) && !may_name(id));
+    let named = things
+        .ids()
+        .into_iter()
+        .find(|id| text.contains(*id) && !may_name(id));
     match (right, named) {
         (true, None) => Ok(()),
         (true, Some(id)) => Err(format!("it names {id}: {text}")),
@@ -214,31 +292,51 @@ fn is_own(call: &Call, answer: &Answer, is_spoken_of: bool) -> Result<(), String
         (About::Cursor, _) => status == 200,
         (About::Own | About::Public | About::Operators, _) => status < 500,
     };
-    if right { Ok(()) } else { Err(String::from_utf8_lossy(&answer.bytes).into_owned()) }
+    if right {
+        Ok(())
+    } else {
+        Err(String::from_utf8_lossy(&answer.bytes).into_owned())
+    }
 }
 
 /// Tries every call with the things of an owner in this mode, and prints what everybody was told.
 async fn walk(live: bool) {
     let app = TestApp::start().await;
     let hook = MockServer::start().await;
-    Mock::given(any()).respond_with(ResponseTemplate::new(200)).mount(&hook).await;
-    let stranger = issue::merchant(&app.app().store, &fresh("shop")).await.unwrap();
-    let (victim, other_mode) = (Owner::of(&app.merchant, live), Owner::of(&app.merchant, !live));
+    Mock::given(any())
+        .respond_with(ResponseTemplate::new(200))
+        .mount(&hook)
+        .await;
+    let stranger = issue::merchant(&app.app().store, &fresh("shop"))
+        .await
+        .unwrap();
+    let (victim, other_mode) = (
+        Owner::of(&app.merchant, live),
+        Owner::of(&app.merchant, !live),
+    );
     let other_merchant = Owner::of(stranger, live);
     app.accounts_for(&Owner::of(&app.merchant, true)).await;
     app.accounts_for(&other_merchant).await;
     let own = Keys::of(&app, "own mode", &victim).await;
-    let strangers =
-        [Keys::of(&app, "other mode", &other_mode).await, Keys::of(&app, "other merchant", &other_merchant).await];
+    let strangers = [
+        Keys::of(&app, "other mode", &other_mode).await,
+        Keys::of(&app, "other merchant", &other_merchant).await,
+    ];
     let things = things(&app, &victim, own.all(), &hook.uri()).await;
     let calls = calls::calls(&things);
     calls::are_complete(&app.client, &calls).await;
     let contract = Contract::of(&app.client).await;
 
-    // Strangers first: afterwards nothing of it has changed. What the owner may do by each scope is seen then.
+    // Strangers first: afterwards nothing of it has changed. What the owner may do by each scope is
+    // seen then.
     let facts = Facts::of(&app).await;
     let before = rows(&facts, &victim).await;
-    assert!(before.iter().all(|(table, rows)| !rows.is_empty() || *table == "notify_secrets"), "{before:#?}");
+    assert!(
+        before
+            .iter()
+            .all(|(table, rows)| !rows.is_empty() || *table == "notify_secrets"),
+        "{before:#?}"
+    );
     let mut told: Vec<Vec<Vec<Answer>>> = Vec::new();
     for call in &calls {
         let mut by_stranger = Vec::new();
@@ -251,7 +349,11 @@ async fn walk(live: bool) {
         }
         told.push(by_stranger);
     }
-    assert_eq!(rows(&facts, &victim).await, before, "strangers have changed something");
+    assert_eq!(
+        rows(&facts, &victim).await,
+        before,
+        "strangers have changed something"
+    );
 
     let mode = if live { "live" } else { "test" };
     let (mut wrong, mut cells) = (Vec::new(), 0);
@@ -263,9 +365,18 @@ async fn walk(live: bool) {
         for (place, (scope, client)) in own.by_scope.iter().enumerate() {
             let answer = send(client, call).await;
             let is_allowed = answer.status.as_u16() != 403;
-            let seen: Vec<&Answer> = by_stranger.iter().map(|by_scope| &by_scope[place]).collect();
+            let seen: Vec<&Answer> = by_stranger
+                .iter()
+                .map(|by_scope| &by_scope[place])
+                .collect();
             let row: Vec<String> = seen.iter().map(|answer| shown(answer)).collect();
-            println!("{scope:6} | {:48} | {:9} | {:10} | {}", call.shown(), shown(&answer), row[0], row[1]);
+            println!(
+                "{scope:6} | {:48} | {:9} | {:10} | {}",
+                call.shown(),
+                shown(&answer),
+                row[0],
+                row[1]
+            );
             cells += 3;
             for answer in seen.iter().copied().chain([&answer]) {
                 wrong.extend(contract.check(call.name, answer).err());

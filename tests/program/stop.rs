@@ -16,9 +16,17 @@ async fn a_stop_answers_the_payment_in_flight_and_exits_with_0() {
     let sandbox = sandbox().await;
     let control = Control::new(&sandbox);
     let folder = TempDir::new().unwrap();
-    let process = Process::launch(serve(folder.path(), &control.url, "127.0.0.1:0").await, folder.path()).await;
+    let process = Process::launch(
+        serve(folder.path(), &control.url, "127.0.0.1:0").await,
+        folder.path(),
+    )
+    .await;
     for provider in ["alipay", "wechatpay"] {
-        control.fault(json!({"provider": provider, "call": "create", "kind": "slow", "latency_ms": 1500})).await;
+        control
+            .fault(
+                json!({"provider": provider, "call": "create", "kind": "slow", "latency_ms": 1500}),
+            )
+            .await;
     }
     let client = process.client.clone();
     let asked = tokio::spawn(async move { client.pay(&order()).await });
@@ -27,7 +35,9 @@ async fn a_stop_answers_the_payment_in_flight_and_exits_with_0() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
-    tokio::time::timeout(PATIENCE, under_way).await.expect("the payment is being made");
+    tokio::time::timeout(PATIENCE, under_way)
+        .await
+        .expect("the payment is being made");
     assert!(!asked.is_finished());
     let began = Instant::now();
     process.terminate().await;
@@ -46,7 +56,11 @@ async fn a_checkout_that_resets_its_connection_does_not_stop_its_payment() {
     all_are_offered(&app, 10).await;
     // While its provider is being asked, too.
     for provider in ["alipay", "wechatpay"] {
-        app.control.fault(json!({"provider": provider, "call": "create", "kind": "slow", "latency_ms": 500})).await;
+        app.control
+            .fault(
+                json!({"provider": provider, "call": "create", "kind": "slow", "latency_ms": 500}),
+            )
+            .await;
     }
     let stream = send(&app).await;
     let began = Instant::now();
@@ -69,9 +83,16 @@ async fn send(app: &TestApp) -> tokio::net::TcpStream {
     let body = order().to_string();
     let (bearer, key) = (format!("Bearer {}", app.client.key), fresh("key"));
     let length = body.len().to_string();
-    let headers = [("Authorization", bearer.as_str()), ("Idempotency-Key", &key), ("Content-Length", &length)];
+    let headers = [
+        ("Authorization", bearer.as_str()),
+        ("Idempotency-Key", &key),
+        ("Content-Length", &length),
+    ];
     let mut stream = wire::connect(&app.client.base).await;
-    stream.write_all(format!("{}\r\n{body}", wire::head("POST", "/v1/payments", &headers)).as_bytes()).await.unwrap();
+    stream
+        .write_all(format!("{}\r\n{body}", wire::head("POST", "/v1/payments", &headers)).as_bytes())
+        .await
+        .unwrap();
     stream
 }
 
@@ -89,7 +110,11 @@ async fn all_are_offered(app: &TestApp, count: usize) {
         if data.len() == count && data.iter().all(|p| p["status"] == "requires_action") {
             return;
         }
-        assert!(began.elapsed() < PATIENCE, "{} of {count}: {list}", data.len());
+        assert!(
+            began.elapsed() < PATIENCE,
+            "{} of {count}: {list}",
+            data.len()
+        );
         tokio::time::sleep(Duration::from_millis(25)).await;
     }
 }

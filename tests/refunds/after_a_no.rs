@@ -1,5 +1,5 @@
-//! Refunds whose provider says no and does it all the same, or says no while it does: what a provider says last about money
-//! counts.
+//! Refunds whose provider says no and does it all the same, or says no while it does: what a
+//! provider says last about money counts.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -27,7 +27,9 @@ async fn stand_in(app: &TestApp) -> Arc<Memory> {
 
 async fn paid_at(app: &TestApp, provider: &Memory) -> Value {
     let payment = app.client.pay(&crate::helpers::order()).await.expect(201);
-    let number = payment["attempts"][0]["provider_order_no"].as_str().unwrap();
+    let number = payment["attempts"][0]["provider_order_no"]
+        .as_str()
+        .unwrap();
     provider.pay(number, app.app().clock.now().utc()).unwrap();
     until(app, &payment, async |p| p["status"] == "succeeded").await
 }
@@ -42,15 +44,29 @@ async fn a_refund_that_is_not_found_after_a_no_may_still_be_the_one_that_was_cou
     let provider = stand_in(&app).await;
     let payment = paid_at(&app, &provider).await;
     let lost = Failure::new(FailureKind::Timeout, "timeout", "no answer");
-    provider.script_refund(Scripted { done: true, answer: Some(Refunded::Unknown(lost)) });
-    // Not found as yet, so it is sent again; that is refused because the first one counts; and it is still not found.
-    provider.script_refund(Scripted { done: false, answer: Some(Refunded::TerminalNo(too_much())) });
+    provider.script_refund(Scripted {
+        done: true,
+        answer: Some(Refunded::Unknown(lost)),
+    });
+    // Not found as yet, so it is sent again; that is refused because the first one counts; and it
+    // is still not found.
+    provider.script_refund(Scripted {
+        done: false,
+        answer: Some(Refunded::TerminalNo(too_much())),
+    });
     for _ in 0..3 {
-        provider.script_query_refund(Scripted { done: false, answer: Some(RefundQueried::NotFound) });
+        provider.script_query_refund(Scripted {
+            done: false,
+            answer: Some(RefundQueried::NotFound),
+        });
     }
     let refund = app.client.refund(id(&payment), 5000).await.expect(201);
     until(&app, &payment, async |p| p["amount_refunded"] == 5000).await;
-    assert_eq!(told(&app, &payment).await, ["refund.succeeded"], "{refund:#}");
+    assert_eq!(
+        told(&app, &payment).await,
+        ["refund.succeeded"],
+        "{refund:#}"
+    );
     app.stop().await;
 }
 
@@ -59,22 +75,51 @@ async fn a_refund_that_had_failed_and_was_carried_out_all_the_same_is_booked_and
     let app = TestApp::start().await;
     let provider = stand_in(&app).await;
     let payment = paid_at(&app, &provider).await;
-    provider.script_refund(Scripted { done: true, answer: Some(Refunded::TerminalNo(too_much())) });
+    provider.script_refund(Scripted {
+        done: true,
+        answer: Some(Refunded::TerminalNo(too_much())),
+    });
     let refund = app.client.refund(id(&payment), 5000).await.expect(201);
     assert_eq!(refund["status"], "failed");
     let facts = Facts::of(&app).await;
-    facts.execute("UPDATE refunds SET next_check_at = 1").await.unwrap();
-    facts.execute("UPDATE payments SET next_check_at = 1, version = version + 1").await.unwrap();
+    facts
+        .execute("UPDATE refunds SET next_check_at = 1")
+        .await
+        .unwrap();
+    facts
+        .execute("UPDATE payments SET next_check_at = 1, version = version + 1")
+        .await
+        .unwrap();
     let seen = until(&app, &payment, async |p| p["amount_refunded"] == 5000).await;
     assert_eq!(seen["refunds"][0]["status"], "succeeded");
-    assert_eq!(told(&app, &payment).await, ["refund.failed", "refund.succeeded"]);
-    assert_eq!(facts.count("operations WHERE kind = 'refund_done_after_failed'").await, 1);
-    app.client.refund(id(&payment), 3889).await.problem(422, "refund_too_large", Some("amount"));
-    assert_eq!(app.app().store.check_ledger(None, 5).await.unwrap().deviations, []);
+    assert_eq!(
+        told(&app, &payment).await,
+        ["refund.failed", "refund.succeeded"]
+    );
+    assert_eq!(
+        facts
+            .count("operations WHERE kind = 'refund_done_after_failed'")
+            .await,
+        1
+    );
+    app.client
+        .refund(id(&payment), 3889)
+        .await
+        .problem(422, "refund_too_large", Some("amount"));
+    assert_eq!(
+        app.app()
+            .store
+            .check_ledger(None, 5)
+            .await
+            .unwrap()
+            .deviations,
+        []
+    );
     app.stop().await;
 }
 
-/// A refund whose provider gives the money back and is slow to say so; meanwhile somebody else writes down this.
+/// A refund whose provider gives the money back and is slow to say so; meanwhile somebody else
+/// writes down this.
 async fn done_although(app: &TestApp, said: Event) -> Value {
     let payment = app.paid().await;
     let slow = json!({"provider": "alipay", "call": "refund", "kind": "slow", "latency_ms": 3000});
@@ -82,17 +127,30 @@ async fn done_although(app: &TestApp, said: Event) -> Value {
     let (client, of) = (app.client.clone(), id(&payment).to_owned());
     let asked = tokio::spawn(async move { client.refund(&of, 5000).await });
     let began = Instant::now();
-    let number = payment["attempts"][0]["provider_order_no"].as_str().unwrap();
+    let number = payment["attempts"][0]["provider_order_no"]
+        .as_str()
+        .unwrap();
     while in_book(app, number, "refunded").await != 5000 {
         assert!(began.elapsed() < PATIENCE, "the money does not go back");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     loop {
-        let before = app.app().store.payment(AllOwners, id(&payment)).await.unwrap().unwrap();
+        let before = app
+            .app()
+            .store
+            .payment(AllOwners, id(&payment))
+            .await
+            .unwrap()
+            .unwrap();
         let mut after = before.clone();
         after.refunds[0].apply(said).unwrap();
         after.refunds[0].next_check_at = None;
-        match app.app().store.commit(Change::update(&before, after, app.app().clock.now())).await {
+        match app
+            .app()
+            .store
+            .commit(Change::update(&before, after, app.app().clock.now()))
+            .await
+        {
             Ok(()) => break,
             Err(moved) => assert!(matches!(moved, CommitError::Moved), "{moved}"),
         }
@@ -113,6 +171,14 @@ async fn an_answer_that_the_money_went_back_counts_whatever_was_said_while_it_wa
         assert_eq!(told(&app, &payment).await, ["refund.succeeded"], "{said:?}");
         assert_eq!(facts.count(looked_at).await, for_a_person, "{said:?}");
     }
-    assert_eq!(app.app().store.check_ledger(None, 5).await.unwrap().deviations, []);
+    assert_eq!(
+        app.app()
+            .store
+            .check_ledger(None, 5)
+            .await
+            .unwrap()
+            .deviations,
+        []
+    );
     app.stop().await;
 }

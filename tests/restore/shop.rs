@@ -1,5 +1,5 @@
-//! A shop that has a backup: its folder, its gateway and the sandbox, what it asks of them, and what
-//! its rows say.
+//! A shop that has a backup: its folder, its gateway and the sandbox, what it asks of them, and
+//! what its rows say.
 
 use std::path::Path;
 use std::time::Duration;
@@ -37,7 +37,13 @@ impl Shop {
         let url = format!("sqlite://{}", folder.path().join("interlock.db").display());
         let sandbox = sandbox().await;
         let control = Control::new(&sandbox);
-        Self { folder, url, sandbox, control, front: Front::start().await }
+        Self {
+            folder,
+            url,
+            sandbox,
+            control,
+            front: Front::start().await,
+        }
     }
 
     pub(super) async fn open(&self) -> Process {
@@ -61,18 +67,33 @@ impl Shop {
     }
 }
 
-pub(super) async fn command(folder: &Path, url: &str, sandbox: &str, args: &[&str]) -> (bool, String) {
+pub(super) async fn command(
+    folder: &Path,
+    url: &str,
+    sandbox: &str,
+    args: &[&str],
+) -> (bool, String) {
     let mut command = interlock();
-    command.args(args).args(["--database", url, "--data"]).arg(folder);
-    command.env("INTERLOCK__CREDENTIALS__KEY", KEY).env("INTERLOCK__PAYMENTS__ORDER_PREFIX", PREFIX);
+    command
+        .args(args)
+        .args(["--database", url, "--data"])
+        .arg(folder);
+    command
+        .env("INTERLOCK__CREDENTIALS__KEY", KEY)
+        .env("INTERLOCK__PAYMENTS__ORDER_PREFIX", PREFIX);
     command.env("INTERLOCK__SANDBOX__LISTEN", sandbox);
-    let said = tokio::time::timeout(PATIENCE, command.output()).await.expect("it ends").unwrap();
-    let text = String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
+    let said = tokio::time::timeout(PATIENCE, command.output())
+        .await
+        .expect("it ends")
+        .unwrap();
+    let text =
+        String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
     println!("$ interlock {}\n{text}", args.join(" "));
     (said.status.success(), text)
 }
 
-/// Gives the demo merchant live accounts at the same sandbox, and a live key. No gateway runs meanwhile.
+/// Gives the demo merchant live accounts at the same sandbox, and a live key. No gateway runs
+/// meanwhile.
 pub(super) async fn live_key(url: &str, merchant: &str) -> String {
     let store = Store::open(url, 1, PATIENCE).await.unwrap();
     let (vault, owner) = (Vault::new(KEY).unwrap(), Owner::of(merchant, true));
@@ -80,11 +101,25 @@ pub(super) async fn live_key(url: &str, merchant: &str) -> String {
         let plain = vault.open(&row.id, &row.credentials).unwrap();
         let id = id::new(Kind::Account).unwrap();
         let credentials = vault.seal(&id, &plain).unwrap();
-        assert!(store.add_account(&AccountRow { id, owner: owner.clone(), credentials, ..row }).await.unwrap());
+        assert!(
+            store
+                .add_account(&AccountRow {
+                    id,
+                    owner: owner.clone(),
+                    credentials,
+                    ..row
+                })
+                .await
+                .unwrap()
+        );
     }
-    let key = interlock::directory::issue::new_key(&store, &owner, &[Scope::Pay, Scope::Refund, Scope::Finance])
-        .await
-        .unwrap();
+    let key = interlock::directory::issue::new_key(
+        &store,
+        &owner,
+        &[Scope::Pay, Scope::Refund, Scope::Finance],
+    )
+    .await
+    .unwrap();
     store.close().await.unwrap();
     key
 }
@@ -94,7 +129,10 @@ pub(super) fn id_of(payment: &Value) -> &str {
 }
 
 pub(super) fn order_no(payment: &Value) -> String {
-    payment["attempts"][0]["provider_order_no"].as_str().unwrap().to_owned()
+    payment["attempts"][0]["provider_order_no"]
+        .as_str()
+        .unwrap()
+        .to_owned()
 }
 
 /// A qr payment at this provider.
@@ -112,7 +150,14 @@ pub(super) async fn paid(client: &Client, control: &Control, provider: &str) -> 
 
 pub(super) async fn ask_back(client: &Client, payment: &str, number: &str, fen: i64) -> Value {
     let body = json!({"amount": fen, "merchant_refund_no": number, "reason": "returned"});
-    client.post(&format!("/v1/payments/{payment}/refunds"), &fresh("key"), &body).await.expect(201)
+    client
+        .post(
+            &format!("/v1/payments/{payment}/refunds"),
+            &fresh("key"),
+            &body,
+        )
+        .await
+        .expect(201)
 }
 
 /// Asks for a refund under a number, and waits until it is carried out.
@@ -125,7 +170,10 @@ pub(super) async fn give_back(client: &Client, payment: &str, number: &str, fen:
         if refund["status"] == "succeeded" {
             return;
         }
-        assert!(began.elapsed() < PATIENCE, "still not given back: {refund:#}");
+        assert!(
+            began.elapsed() < PATIENCE,
+            "still not given back: {refund:#}"
+        );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
 }
@@ -133,7 +181,11 @@ pub(super) async fn give_back(client: &Client, payment: &str, number: &str, fen:
 /// A number that a statement finds in a database's file, as `n`.
 pub(super) async fn rows(file: &str, sql: &str) -> i64 {
     let db = connect(&format!("sqlite://{file}")).await;
-    let row = db.query_one_raw(Statement::from_string(db.get_database_backend(), sql)).await.unwrap().unwrap();
+    let row = db
+        .query_one_raw(Statement::from_string(db.get_database_backend(), sql))
+        .await
+        .unwrap()
+        .unwrap();
     db.close().await.unwrap();
     row.try_get("", "n").unwrap()
 }
@@ -141,14 +193,21 @@ pub(super) async fn rows(file: &str, sql: &str) -> i64 {
 /// What the rows say of each order: its number, what came in and what went back or is to.
 pub(super) async fn in_rows(url: &str) -> Vec<(String, i64, i64)> {
     let db = connect(url).await;
-    let sql = "SELECT a.provider_order_no AS no, COALESCE(a.captured, 0) AS captured, \
-               (SELECT COALESCE(SUM(r.amount), 0) FROM refunds r \
-                WHERE r.attempt_id = a.id AND r.status IN ('succeeded', 'pending')) AS refunded FROM attempts a";
-    let rows = db.query_all_raw(Statement::from_string(db.get_database_backend(), sql)).await.unwrap();
+    let sql = "SELECT a.provider_order_no AS no, COALESCE(a.captured, 0) AS captured, (SELECT \
+               COALESCE(SUM(r.amount), 0) FROM refunds r WHERE r.attempt_id = a.id AND r.status IN \
+               ('succeeded', 'pending')) AS refunded FROM attempts a";
+    let rows = db
+        .query_all_raw(Statement::from_string(db.get_database_backend(), sql))
+        .await
+        .unwrap();
     db.close().await.unwrap();
     let read = |row: &sea_orm::QueryResult| {
         let fen = |name| row.try_get::<i64>("", name).unwrap();
-        (row.try_get("", "no").unwrap(), fen("captured"), fen("refunded"))
+        (
+            row.try_get("", "no").unwrap(),
+            fen("captured"),
+            fen("refunded"),
+        )
     };
     rows.iter().map(read).collect()
 }

@@ -1,5 +1,5 @@
-//! What payers and tills do at two gateways: each deal begins at one of them, goes on at the other, and says what must
-//! have become of its payment in the end.
+//! What payers and tills do at two gateways: each deal begins at one of them, goes on at the other,
+//! and says what must have become of its payment in the end.
 
 use futures_util::FutureExt as _;
 use futures_util::future::LocalBoxFuture;
@@ -17,7 +17,11 @@ pub struct Deal {
 
 impl Deal {
     pub fn of(payment: &Value, status: &'static str, refunded: i64) -> Self {
-        Self { id: id(payment).to_owned(), status, refunded }
+        Self {
+            id: id(payment).to_owned(),
+            status,
+            refunded,
+        }
     }
 }
 
@@ -40,7 +44,8 @@ pub enum First {
     After,
 }
 
-/// What is left open: a code, a charge that its payer has to confirm, and how the last was asked for.
+/// What is left open: a code, a charge that its payer has to confirm, and how the last was asked
+/// for.
 pub struct Open {
     code: Value,
     code_key: String,
@@ -50,7 +55,8 @@ pub struct Open {
     charge_body: Value,
 }
 
-/// The answer to a request that was made before: the payment of the first one, or that the first one is still under way.
+/// The answer to a request that was made before: the payment of the first one, or that the first
+/// one is still under way.
 #[track_caller]
 fn same(answer: &Answer, payment: &str) {
     let (status, body) = (answer.status.as_u16(), answer.json());
@@ -62,7 +68,8 @@ fn same(answer: &Answer, payment: &str) {
     assert_eq!(named, payment, "the same key is the same payment");
 }
 
-/// Paid, refunded, declined, canceled and expired payments, and what is left open, all at one gateway.
+/// Paid, refunded, declined, canceled and expired payments, and what is left open, all at one
+/// gateway.
 pub async fn begin(client: &Client, control: &Control, deals: &mut Vec<Deal>) -> Open {
     let paid = client.pay(&order()).await.expect(201);
     control.pay(&paid).await;
@@ -81,29 +88,74 @@ pub async fn begin(client: &Client, control: &Control, deals: &mut Vec<Deal>) ->
     deals.push(Deal::of(&expires, "expired", 0));
 
     let (code_key, code_body) = (fresh("key"), order());
-    let code = client.post("/v1/payments", &code_key, &code_body).await.expect(201);
+    let code = client
+        .post("/v1/payments", &code_key, &code_body)
+        .await
+        .expect(201);
     let (charge_key, mut charge_body) = (fresh("key"), barcode("alipay", 7));
     charge_body["wait"] = 0.into();
-    let charge = client.post("/v1/payments", &charge_key, &charge_body).await.expect(202);
-    Open { code, code_key, code_body, charge, charge_key, charge_body }
+    let charge = client
+        .post("/v1/payments", &charge_key, &charge_body)
+        .await
+        .expect(202);
+    Open {
+        code,
+        code_key,
+        code_body,
+        charge,
+        charge_key,
+        charge_body,
+    }
 }
 
 async fn cancel(client: &Client, payment: &str) {
-    let answer = client.post(&format!("/v1/payments/{payment}/cancel"), &fresh("key"), &json!({})).await;
-    assert!(matches!(answer.status.as_u16(), 200 | 202), "{} {}", answer.status, answer.json());
+    let answer = client
+        .post(
+            &format!("/v1/payments/{payment}/cancel"),
+            &fresh("key"),
+            &json!({}),
+        )
+        .await;
+    assert!(
+        matches!(answer.status.as_u16(), 200 | 202),
+        "{} {}",
+        answer.status,
+        answer.json()
+    );
 }
 
 /// Payers pay what was open; both requests come once more, to the new gateway.
 pub async fn go_on_alone(till: &Till, open: Open, deals: &mut Vec<Deal>) {
     let (code, charge) = (id(&open.code), id(&open.charge));
-    same(&till.after.post("/v1/payments", &open.code_key, &open.code_body).await, code);
-    same(&till.after.post("/v1/payments", &open.charge_key, &open.charge_body).await, charge);
+    same(
+        &till
+            .after
+            .post("/v1/payments", &open.code_key, &open.code_body)
+            .await,
+        code,
+    );
+    same(
+        &till
+            .after
+            .post("/v1/payments", &open.charge_key, &open.charge_body)
+            .await,
+        charge,
+    );
     till.control.pay(&open.code).await;
-    let (status, said) = till.control.pay_as(open.charge_body["auth_code"].as_str().unwrap(), "paid").await;
+    let (status, said) = till
+        .control
+        .pay_as(open.charge_body["auth_code"].as_str().unwrap(), "paid")
+        .await;
     assert_eq!(status, 200, "{said}");
     till.after.until_status(code, "succeeded").await;
     till.after.until_status(charge, "succeeded").await;
-    same(&till.after.post("/v1/payments", &open.charge_key, &open.charge_body).await, charge);
+    same(
+        &till
+            .after
+            .post("/v1/payments", &open.charge_key, &open.charge_body)
+            .await,
+        charge,
+    );
     deals.push(Deal::of(&open.code, "succeeded", 0));
     deals.push(Deal::of(&open.charge, "succeeded", 0));
 }
@@ -145,8 +197,9 @@ impl Till {
         all
     }
 
-    /// The same request at the other gateway. The version before does not know what a test request's key is called here: to
-    /// it, this is another request for an order that has its payment, and it says which one.
+    /// The same request at the other gateway. The version before does not know what a test
+    /// request's key is called here: to it, this is another request for an order that has its
+    /// payment, and it says which one.
     async fn repeated(&self, first: First, path: &str, key: &str, body: &Value, made: &Value) {
         let (_, other) = self.sides(first);
         let answer = other.post(path, key, body).await;
@@ -167,15 +220,23 @@ impl Till {
         let (here, there) = self.sides(first);
         let (key, body) = (fresh("key"), order());
         let made = here.post("/v1/payments", &key, &body).await.expect(201);
-        self.repeated(first, "/v1/payments", &key, &body, &made).await;
-        let conflict = there.pay(&body).await.problem(409, "order_id_in_use", Some("order_id"));
+        self.repeated(first, "/v1/payments", &key, &body, &made)
+            .await;
+        let conflict = there
+            .pay(&body)
+            .await
+            .problem(409, "order_id_in_use", Some("order_id"));
         assert_eq!(conflict["resource"], made["id"]);
         self.control.pay(&made).await;
         there.until_status(id(&made), "succeeded").await;
-        self.repeated(first, "/v1/payments", &key, &body, &made).await;
+        self.repeated(first, "/v1/payments", &key, &body, &made)
+            .await;
 
         let path = format!("/v1/payments/{}/refunds", id(&made));
-        let (key, body) = (fresh("key"), json!({"amount": 88, "merchant_refund_no": fresh("rf")}));
+        let (key, body) = (
+            fresh("key"),
+            json!({"amount": 88, "merchant_refund_no": fresh("rf")}),
+        );
         let refund = here.post(&path, &key, &body).await.expect(201);
         self.repeated(first, &path, &key, &body, &refund).await;
         let conflict = there.post(&path, &fresh("key"), &body).await;
@@ -188,20 +249,30 @@ impl Till {
         let (key, mut body) = (fresh("key"), barcode(provider, 0));
         body["wait"] = 10.into();
         let made = here.post("/v1/payments", &key, &body).await.expect(201);
-        self.repeated(first, "/v1/payments", &key, &body, &made).await;
+        self.repeated(first, "/v1/payments", &key, &body, &made)
+            .await;
         there.until_status(id(&made), "succeeded").await;
         Deal::of(&made, "succeeded", 0)
     }
 
-    /// A charge whose payer has to confirm, asked for again at the other gateway while it is under way.
+    /// A charge whose payer has to confirm, asked for again at the other gateway while it is under
+    /// way.
     async fn confirmed(&self, first: First, provider: &str) -> Deal {
         let (here, there) = self.sides(first);
         let (key, mut body) = (fresh("key"), barcode(provider, 7));
         body["wait"] = 0.into();
         let made = here.post("/v1/payments", &key, &body).await.expect(202);
-        self.repeated(first, "/v1/payments", &key, &body, &made).await;
-        there.until(id(&made), |p| p["attempts"][0]["status"] == "awaiting_payer").await;
-        let (status, said) = self.control.pay_as(body["auth_code"].as_str().unwrap(), "paid").await;
+        self.repeated(first, "/v1/payments", &key, &body, &made)
+            .await;
+        there
+            .until(id(&made), |p| {
+                p["attempts"][0]["status"] == "awaiting_payer"
+            })
+            .await;
+        let (status, said) = self
+            .control
+            .pay_as(body["auth_code"].as_str().unwrap(), "paid")
+            .await;
         assert_eq!(status, 200, "{said}");
         there.until_status(id(&made), "succeeded").await;
         Deal::of(&made, "succeeded", 0)
@@ -215,7 +286,8 @@ impl Till {
         there.until_status(id(&made), "failed").await;
         // Once it has failed, the version before would take a test request for a new one.
         if self.is_live || first == First::Before {
-            self.repeated(first, "/v1/payments", &key, &body, &made).await;
+            self.repeated(first, "/v1/payments", &key, &body, &made)
+                .await;
         }
         Deal::of(&made, "failed", 0)
     }
@@ -234,8 +306,19 @@ impl Till {
         let made = here.pay(&order()).await.expect(201);
         self.control.pay(&made).await;
         there.until_status(id(&made), "succeeded").await;
-        let answer = here.post(&format!("/v1/payments/{}/cancel", id(&made)), &fresh("key"), &json!({})).await;
-        assert!(matches!(answer.status.as_u16(), 200 | 409), "{} {}", answer.status, answer.json());
+        let answer = here
+            .post(
+                &format!("/v1/payments/{}/cancel", id(&made)),
+                &fresh("key"),
+                &json!({}),
+            )
+            .await;
+        assert!(
+            matches!(answer.status.as_u16(), 200 | 409),
+            "{} {}",
+            answer.status,
+            answer.json()
+        );
         Deal::of(&made, "succeeded", 0)
     }
 
@@ -244,7 +327,10 @@ impl Till {
         let (here, there) = self.sides(first);
         let made = here.pay(&barcode("alipay", 0)).await.expect(201);
         there.until_status(id(&made), "succeeded").await;
-        let (one, other) = tokio::join!(here.refund(id(&made), 5_000), there.refund(id(&made), 5_000));
+        let (one, other) = tokio::join!(
+            here.refund(id(&made), 5_000),
+            there.refund(id(&made), 5_000)
+        );
         let mut statuses = [one.status.as_u16(), other.status.as_u16()];
         statuses.sort_unstable();
         assert_eq!(statuses, [201, 422], "{} {}", one.json(), other.json());
@@ -255,10 +341,17 @@ impl Till {
     async fn at_both(&self, first: First, body: &Value) -> Value {
         let (here, there) = self.sides(first);
         let key = fresh("key");
-        let (one, other) = tokio::join!(here.post("/v1/payments", &key, body), there.post("/v1/payments", &key, body));
+        let (one, other) = tokio::join!(
+            here.post("/v1/payments", &key, body),
+            there.post("/v1/payments", &key, body)
+        );
         let both = [&one, &other];
-        let made = both.iter().find(|answer| matches!(answer.status.as_u16(), 201 | 202));
-        let made = made.unwrap_or_else(|| panic!("{} {}", one.json(), other.json())).json();
+        let made = both
+            .iter()
+            .find(|answer| matches!(answer.status.as_u16(), 201 | 202));
+        let made = made
+            .unwrap_or_else(|| panic!("{} {}", one.json(), other.json()))
+            .json();
         for answer in both {
             let body = answer.json();
             match answer.status.as_u16() {
@@ -272,7 +365,10 @@ impl Till {
 
     async fn asked_at_both(&self, first: First) -> Deal {
         let made = self.at_both(first, &order()).await;
-        let offered = self.after.until(id(&made), |p| p["next_action"]["qr"].is_string()).await;
+        let offered = self
+            .after
+            .until(id(&made), |p| p["next_action"]["qr"].is_string())
+            .await;
         self.control.pay(&offered).await;
         self.after.until_status(id(&made), "succeeded").await;
         Deal::of(&made, "succeeded", 0)
@@ -291,13 +387,18 @@ impl Till {
         let (here, there) = self.sides(first);
         let made = here.pay(&order()).await.expect(201);
         let path = format!("/v1/payments/{}/offers", id(&made));
-        let again = there.post(&path, &fresh("key"), &json!({"flow": "qr"})).await.expect(201);
+        let again = there
+            .post(&path, &fresh("key"), &json!({"flow": "qr"}))
+            .await
+            .expect(201);
         self.control.pay(&again).await;
         here.until_status(id(&made), "succeeded").await;
         let code = made["next_action"]["qr"].as_str().unwrap();
         // Where it was closed, it cannot be paid any more.
         let pays = json!({"code": code, "result": "paid"});
-        self.control.call(reqwest::Method::POST, "/pay", Some(pays)).await;
+        self.control
+            .call(reqwest::Method::POST, "/pay", Some(pays))
+            .await;
         Deal::of(&made, "succeeded", 0)
     }
 

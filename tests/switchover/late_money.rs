@@ -1,5 +1,5 @@
-//! Money that arrives on an attempt that was given up: kept when the payment is still open, owed back when it has
-//! been paid, and told about once.
+//! Money that arrives on an attempt that was given up: kept when the payment is still open, owed
+//! back when it has been paid, and told about once.
 
 use serde_json::{Value, json};
 
@@ -7,17 +7,29 @@ use super::{ORDERS, Order, PAST_DEADLINES_S, id, order_no, pairs};
 use crate::helpers::facts::{Facts, Watch, in_book, taken_fen};
 use crate::helpers::{TestApp, attempts, order};
 
-/// A payment whose first provider made the order and did not say so, while the second one's code is shown.
-pub async fn with_an_abandoned_order(app: &TestApp, names: [&'static str; 2], fault: &str) -> Value {
+/// A payment whose first provider made the order and did not say so, while the second one's code is
+/// shown.
+pub async fn with_an_abandoned_order(
+    app: &TestApp,
+    names: [&'static str; 2],
+    fault: &str,
+) -> Value {
     let order_of_providers = Order::set(app, names).await;
     let [first, second] = order_of_providers.names;
-    app.control.fault(json!({"provider": first, "call": "create", "kind": fault})).await;
+    app.control
+        .fault(json!({"provider": first, "call": "create", "kind": fault}))
+        .await;
     // Every notification comes twice: none may count twice.
     for provider in names {
-        app.control.fault(json!({"provider": provider, "kind": "duplicate"})).await;
+        app.control
+            .fault(json!({"provider": provider, "kind": "duplicate"}))
+            .await;
     }
     let payment = app.client.pay(&order()).await.expect(201);
-    assert_eq!(attempts(&payment), pairs([(first, "abandoned"), (second, "awaiting_payer")]));
+    assert_eq!(
+        attempts(&payment),
+        pairs([(first, "abandoned"), (second, "awaiting_payer")])
+    );
     payment
 }
 
@@ -38,16 +50,38 @@ async fn is_kept_while_the_payment_is_open(names: [&'static str; 2], fault: &str
         (json!(first), paid["attempts"][0]["account"].clone())
     );
     assert_eq!(paid["attempts"][0]["disposition"], "kept");
-    assert_eq!(paid["next_action"]["type"], "none", "the other code is not shown any more");
-    assert!(matches!(paid["attempts"][1]["status"].as_str(), Some("superseded" | "dead")), "{paid}");
+    assert_eq!(
+        paid["next_action"]["type"], "none",
+        "the other code is not shown any more"
+    );
+    assert!(
+        matches!(
+            paid["attempts"][1]["status"].as_str(),
+            Some("superseded" | "dead")
+        ),
+        "{paid}"
+    );
     if second == "alipay" {
         // Nobody has scanned it, so there is no trade to close yet: it dies with its code.
         app.advance(PAST_DEADLINES_S).await;
     }
-    let ended = app.client.until(id(&payment), |p| p["attempts"][1]["status"] == "dead").await;
-    assert_eq!(attempts(&ended), pairs([(first, "captured"), (second, "dead")]));
+    let ended = app
+        .client
+        .until(id(&payment), |p| p["attempts"][1]["status"] == "dead")
+        .await;
+    assert_eq!(
+        attempts(&ended),
+        pairs([(first, "captured"), (second, "dead")])
+    );
     let state = in_book(&app, order_no(&payment, 1), "state").await;
-    assert_eq!(state, if second == "alipay" { "shown" } else { "closed" });
+    assert_eq!(
+        state,
+        if second == "alipay" {
+            "shown"
+        } else {
+            "closed"
+        }
+    );
     let (status, said) = app.control.pay_order(order_no(&payment, 1)).await;
     assert_eq!(status, 409, "{said}");
     assert_eq!(taken_fen(&app).await, 8888);
@@ -57,10 +91,19 @@ async fn is_kept_while_the_payment_is_open(names: [&'static str; 2], fault: &str
     app.stop().await;
 }
 
-/// Until the money on one of its attempts has gone back by itself, which some providers take a while for.
+/// Until the money on one of its attempts has gone back by itself, which some providers take a
+/// while for.
 pub async fn until_given_back(app: &TestApp, id: &str) {
-    let given_back = |p: &Value| p["attempts"].as_array().unwrap().iter().any(|a| a["disposition"] == "refunded");
-    app.client.until(id, |p| p["refunds"].as_array().unwrap().len() == 1).await;
+    let given_back = |p: &Value| {
+        p["attempts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .any(|a| a["disposition"] == "refunded")
+    };
+    app.client
+        .until(id, |p| p["refunds"].as_array().unwrap().len() == 1)
+        .await;
     for pause in crate::helpers::pauses() {
         if given_back(&app.client.payment(id).await) {
             return;
@@ -71,7 +114,11 @@ pub async fn until_given_back(app: &TestApp, id: &str) {
     panic!("not given back: {:#}", app.client.payment(id).await);
 }
 
-async fn is_owed_back_when_the_payment_has_been_paid(names: [&'static str; 2], fault: &str, notified: bool) {
+async fn is_owed_back_when_the_payment_has_been_paid(
+    names: [&'static str; 2],
+    fault: &str,
+    notified: bool,
+) {
     let app = TestApp::start().await;
     let payment = with_an_abandoned_order(&app, names, fault).await;
     let watch = Watch::start(&app).await;
@@ -80,7 +127,9 @@ async fn is_owed_back_when_the_payment_has_been_paid(names: [&'static str; 2], f
     app.client.until_status(id(&payment), "succeeded").await;
     if !notified {
         app.control.mend().await;
-        app.control.fault(json!({"provider": first, "kind": "drop"})).await;
+        app.control
+            .fault(json!({"provider": first, "kind": "drop"}))
+            .await;
     }
     pay_order(&app, order_no(&payment, 0)).await;
     if !notified {
@@ -88,28 +137,60 @@ async fn is_owed_back_when_the_payment_has_been_paid(names: [&'static str; 2], f
     }
     until_given_back(&app, id(&payment)).await;
     let late = app.client.payment(id(&payment)).await;
-    assert_eq!((late["status"].clone(), late["provider"].clone()), (json!("succeeded"), json!(second)));
+    assert_eq!(
+        (late["status"].clone(), late["provider"].clone()),
+        (json!("succeeded"), json!(second))
+    );
     assert_eq!(late["attempts"][0]["disposition"], "refunded");
     assert_eq!(late["attempts"][1]["disposition"], "kept");
-    assert_eq!(late["amount_captured"], 8888, "the second money is not the merchant's");
+    assert_eq!(
+        late["amount_captured"], 8888,
+        "the second money is not the merchant's"
+    );
     let facts = Facts::of(&app).await;
     let told = facts.told(id(&payment)).await;
-    assert_eq!(told, ["payment.requires_action", "payment.succeeded", "payment.late_captured", "refund.succeeded"]);
-    assert_eq!((&late["refunds"][0]["automatic"], &late["refunds"][1]), (&json!(true), &json!(null)));
-    let event = facts.rows("SELECT data FROM events WHERE type = 'payment.late_captured'").await;
+    assert_eq!(
+        told,
+        [
+            "payment.requires_action",
+            "payment.succeeded",
+            "payment.late_captured",
+            "refund.succeeded"
+        ]
+    );
+    assert_eq!(
+        (&late["refunds"][0]["automatic"], &late["refunds"][1]),
+        (&json!(true), &json!(null))
+    );
+    let event = facts
+        .rows("SELECT data FROM events WHERE type = 'payment.late_captured'")
+        .await;
     let stored = &event[0]["data"];
-    let data = stored.as_str().map_or_else(|| stored.clone(), |text| serde_json::from_str(text).unwrap());
-    assert_eq!((&data["duplicate"], &data["disposition"]), (&json!(true), &json!("refund_due")));
-    assert_eq!((&data["attempt"], &data["amount"]), (&late["attempts"][0]["id"], &json!(8888)));
+    let data = stored.as_str().map_or_else(
+        || stored.clone(),
+        |text| serde_json::from_str(text).unwrap(),
+    );
+    assert_eq!(
+        (&data["duplicate"], &data["disposition"]),
+        (&json!(true), &json!("refund_due"))
+    );
+    assert_eq!(
+        (&data["attempt"], &data["amount"]),
+        (&late["attempts"][0]["id"], &json!(8888))
+    );
     watch.stop().await;
     app.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn money_on_an_abandoned_order_is_kept_while_the_payment_is_open_and_the_shown_code_is_ended() {
+async fn money_on_an_abandoned_order_is_kept_while_the_payment_is_open_and_the_shown_code_is_ended()
+{
     for fault in ["timeout_after", "garbled"] {
         let [one, other] = ORDERS;
-        tokio::join!(is_kept_while_the_payment_is_open(one, fault), is_kept_while_the_payment_is_open(other, fault));
+        tokio::join!(
+            is_kept_while_the_payment_is_open(one, fault),
+            is_kept_while_the_payment_is_open(other, fault)
+        );
     }
 }
 
@@ -139,18 +220,42 @@ async fn both_codes_paid_at_the_same_moment_keep_one() {
         let app = TestApp::start().await;
         let payment = with_an_abandoned_order(&app, names, "garbled").await;
         let watch = Watch::start(&app).await;
-        tokio::join!(pay_order(&app, order_no(&payment, 0)), pay_order(&app, order_no(&payment, 1)));
-        let both = |p: &Value| p["attempts"].as_array().unwrap().iter().all(|a| a["status"] == "captured");
+        tokio::join!(
+            pay_order(&app, order_no(&payment, 0)),
+            pay_order(&app, order_no(&payment, 1))
+        );
+        let both = |p: &Value| {
+            p["attempts"]
+                .as_array()
+                .unwrap()
+                .iter()
+                .all(|a| a["status"] == "captured")
+        };
         app.client.until(id(&payment), both).await;
         until_given_back(&app, id(&payment)).await;
         let paid = app.client.payment(id(&payment)).await;
-        let mut dispositions: Vec<&str> =
-            paid["attempts"].as_array().unwrap().iter().map(|a| a["disposition"].as_str().unwrap()).collect();
+        let mut dispositions: Vec<&str> = paid["attempts"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|a| a["disposition"].as_str().unwrap())
+            .collect();
         dispositions.sort_unstable();
         assert_eq!(dispositions, ["kept", "refunded"], "{paid}");
-        assert_eq!((paid["status"].clone(), paid["amount_captured"].clone()), (json!("succeeded"), json!(8888)));
+        assert_eq!(
+            (paid["status"].clone(), paid["amount_captured"].clone()),
+            (json!("succeeded"), json!(8888))
+        );
         let told = Facts::of(&app).await.told(id(&payment)).await;
-        assert_eq!(told, ["payment.requires_action", "payment.succeeded", "payment.late_captured", "refund.succeeded"]);
+        assert_eq!(
+            told,
+            [
+                "payment.requires_action",
+                "payment.succeeded",
+                "payment.late_captured",
+                "refund.succeeded"
+            ]
+        );
         watch.stop().await;
         app.stop().await;
     }

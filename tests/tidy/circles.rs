@@ -1,6 +1,6 @@
-//! Files that use each other, directly or by way of others, cannot be read one after the other: there are none. A file uses
-//! what its paths name by `crate`, `super` and `self`, and by the modules that it declares; what stands in tests does not
-//! count.
+//! Files that use each other, directly or by way of others, cannot be read one after the other:
+//! there are none. A file uses what its paths name by `crate`, `super` and `self`, and by the
+//! modules that it declares; what stands in tests does not count.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -19,11 +19,15 @@ fn circles(files: &[File]) -> Vec<String> {
     let mut findings = Vec::new();
     for folder in CRATES {
         let graph = uses(files, folder);
-        let reached: BTreeMap<&String, BTreeSet<&String>> =
-            graph.keys().map(|from| (from, reachable(&graph, from))).collect();
+        let reached: BTreeMap<&String, BTreeSet<&String>> = graph
+            .keys()
+            .map(|from| (from, reachable(&graph, from)))
+            .collect();
         let mut seen = BTreeSet::new();
         for (from, to) in &reached {
-            let both = to.iter().filter(|other| reached.get(*other).is_some_and(|back| back.contains(from)));
+            let both = to
+                .iter()
+                .filter(|other| reached.get(*other).is_some_and(|back| back.contains(from)));
             let circle: Vec<&str> = both.map(|file| file.as_str()).collect();
             if !circle.is_empty() && seen.insert(circle.clone()) {
                 findings.push(format!("{}: in a circle: {}", circle[0], circle.join(", ")));
@@ -57,8 +61,14 @@ fn uses(files: &[File], folder: &str) -> Graph {
         .collect();
     let mut graph = Graph::new();
     for (file, named) in modules.values() {
-        let used = named.used.iter().filter_map(|used| home(used.clone(), &modules));
-        graph.insert(file.path.clone(), used.filter(|home| *home != file.path).collect());
+        let used = named
+            .used
+            .iter()
+            .filter_map(|used| home(used.clone(), &modules));
+        graph.insert(
+            file.path.clone(),
+            used.filter(|home| *home != file.path).collect(),
+        );
     }
     graph
 }
@@ -67,11 +77,18 @@ fn uses(files: &[File], folder: &str) -> Graph {
 fn home(mut path: Vec<String>, modules: &BTreeMap<Vec<String>, (&File, Named)>) -> Option<String> {
     // Nobody passes anything on so often.
     for _ in 0..8 {
-        let length = (1..=path.len()).rev().find(|length| modules.contains_key(&path[..*length]))?;
+        let length = (1..=path.len())
+            .rev()
+            .find(|length| modules.contains_key(&path[..*length]))?;
         let (file, named) = &modules[&path[..length]];
-        let passed_on = named.passed_on.iter().find(|passed| passed.last() == path.get(length));
+        let passed_on = named
+            .passed_on
+            .iter()
+            .find(|passed| passed.last() == path.get(length));
         match passed_on {
-            Some(passed) if path.len() > length => path = [passed.as_slice(), &path[length + 1..]].concat(),
+            Some(passed) if path.len() > length => {
+                path = [passed.as_slice(), &path[length + 1..]].concat()
+            }
             _ => return Some(file.path.clone()),
         }
     }
@@ -80,7 +97,11 @@ fn home(mut path: Vec<String>, modules: &BTreeMap<Vec<String>, (&File, Named)>) 
 
 /// `payments/pay.rs` is `payments`, `pay`; the root is nothing.
 fn module(path: &str) -> Option<Vec<String>> {
-    let mut names: Vec<String> = path.strip_suffix(".rs")?.split('/').map(str::to_owned).collect();
+    let mut names: Vec<String> = path
+        .strip_suffix(".rs")?
+        .split('/')
+        .map(str::to_owned)
+        .collect();
     if names.last().is_some_and(|last| last == "mod") {
         names.pop();
     }
@@ -102,7 +123,9 @@ fn names(code: TokenStream, module: &[String]) -> Named {
 
     let mut found = Named::default();
     while let Some(begin) = (0..tokens.len()).find(|at| passes_on(&tokens[*at..])) {
-        let end = (begin..tokens.len()).find(|at| is_punct(&tokens[*at], ';')).unwrap_or(tokens.len() - 1);
+        let end = (begin..tokens.len())
+            .find(|at| is_punct(&tokens[*at], ';'))
+            .unwrap_or(tokens.len() - 1);
         let statement: Vec<TokenTree> = tokens.drain(begin..=end).collect();
         named(&statement, module, &children, &mut found.passed_on);
     }
@@ -132,8 +155,10 @@ fn without_tests(code: TokenStream) -> Vec<TokenTree> {
             tokens.next();
         } else {
             // The item ends with its braces, or without any.
-            let is_braced = |group: &proc_macro2::Group| group.delimiter() == proc_macro2::Delimiter::Brace;
-            skipping = !(is_punct(&token, ';') || matches!(&token, TokenTree::Group(group) if is_braced(group)));
+            let is_braced =
+                |group: &proc_macro2::Group| group.delimiter() == proc_macro2::Delimiter::Brace;
+            skipping = !(is_punct(&token, ';')
+                || matches!(&token, TokenTree::Group(group) if is_braced(group)));
         }
     }
     kept
@@ -151,19 +176,28 @@ fn declared(tokens: &[TokenTree], children: &mut BTreeSet<String>) {
     }
 }
 
-fn named(tokens: &[TokenTree], module: &[String], children: &BTreeSet<String>, found: &mut Vec<Vec<String>>) {
+fn named(
+    tokens: &[TokenTree],
+    module: &[String],
+    children: &BTreeSet<String>,
+    found: &mut Vec<Vec<String>>,
+) {
     for at in 0..tokens.len() {
         match &tokens[at] {
             // Who may see it is no use of anything: `pub(in crate::payments)`.
             TokenTree::Group(group) if group.stream().to_string().starts_with("in ") => {}
-            TokenTree::Group(group) => named(&Vec::from_iter(group.stream()), module, children, found),
+            TokenTree::Group(group) => {
+                named(&Vec::from_iter(group.stream()), module, children, found)
+            }
             TokenTree::Ident(first) if is_path(&tokens[at + 1..]) && !goes_on(tokens, at) => {
                 let first = first.to_string();
                 let start = match first.as_str() {
                     "crate" => Some(Vec::new()),
                     "self" => Some(module.to_vec()),
                     "super" => Some(module[..module.len().saturating_sub(1)].to_vec()),
-                    child if children.contains(child) => Some([module, std::slice::from_ref(&first)].concat()),
+                    child if children.contains(child) => {
+                        Some([module, std::slice::from_ref(&first)].concat())
+                    }
                     _ => None,
                 };
                 if let Some(start) = start {
@@ -196,7 +230,11 @@ fn follow(tokens: &[TokenTree], mut path: Vec<String>, found: &mut Vec<Vec<Strin
                 match part.first() {
                     Some(TokenTree::Ident(name)) if name == "self" => found.push(path.clone()),
                     Some(TokenTree::Ident(name)) => {
-                        follow(&part[1..], [path.clone(), vec![name.to_string()]].concat(), found);
+                        follow(
+                            &part[1..],
+                            [path.clone(), vec![name.to_string()]].concat(),
+                            found,
+                        );
                     }
                     _ => {}
                 }
@@ -213,9 +251,15 @@ fn is_path(tokens: &[TokenTree]) -> bool {
 
 /// Whether this name belongs to what stands before it.
 fn goes_on(tokens: &[TokenTree], at: usize) -> bool {
-    at.checked_sub(1).is_some_and(|before| is_punct(&tokens[before], ':') || is_punct(&tokens[before], '.'))
-        && at.checked_sub(2).is_none_or(|before| !is_punct(&tokens[before], '.'))
-        && (is_punct(&tokens[at - 1], '.') || at.checked_sub(2).is_some_and(|two| is_punct(&tokens[two], ':')))
+    at.checked_sub(1)
+        .is_some_and(|before| is_punct(&tokens[before], ':') || is_punct(&tokens[before], '.'))
+        && at
+            .checked_sub(2)
+            .is_none_or(|before| !is_punct(&tokens[before], '.'))
+        && (is_punct(&tokens[at - 1], '.')
+            || at
+                .checked_sub(2)
+                .is_some_and(|two| is_punct(&tokens[two], ':')))
 }
 
 fn is_punct(token: &TokenTree, c: char) -> bool {
@@ -231,12 +275,30 @@ fn no_file_uses_one_that_uses_it() {
 fn a_circle_is_found_however_it_is_written() {
     let files = [
         File::new("src/lib.rs", "pub mod a;\npub use a::A;\n"),
-        File::new("src/a/mod.rs", "mod b;\nmod c;\npub fn a() { b::call(1) }\n"),
-        File::new("src/a/b.rs", "use crate::{\n    d,\n    a::{c::{self, C}, e},\n};\n"),
-        File::new("src/a/c.rs", "//! See crate::d.\nfn f() -> u8 { log!(\"{}\", super::A) }\n"),
-        File::new("src/d.rs", "use crate::a;\n#[cfg(test)]\n#[path = \"x.rs\"]\nmod f;\nfn g(x: crate::a::b::B) {}\n"),
-        File::new("src/e.rs", "use crate::d::D;\n#[cfg(test)]\nmod tests {\n    use crate::g;\n}\n"),
+        File::new(
+            "src/a/mod.rs",
+            "mod b;\nmod c;\npub fn a() { b::call(1) }\n",
+        ),
+        File::new(
+            "src/a/b.rs",
+            "use crate::{\n    d,\n    a::{c::{self, C}, e},\n};\n",
+        ),
+        File::new(
+            "src/a/c.rs",
+            "//! See crate::d.\nfn f() -> u8 { log!(\"{}\", super::A) }\n",
+        ),
+        File::new(
+            "src/d.rs",
+            "use crate::a;\n#[cfg(test)]\n#[path = \"x.rs\"]\nmod f;\nfn g(x: crate::a::b::B) {}\n",
+        ),
+        File::new(
+            "src/e.rs",
+            "use crate::d::D;\n#[cfg(test)]\nmod tests {\n    use crate::g;\n}\n",
+        ),
         File::new("src/g.rs", "use super::e;\n"),
     ];
-    assert_eq!(circles(&files), ["src/a/b.rs: in a circle: src/a/b.rs, src/a/c.rs, src/a/mod.rs, src/d.rs"]);
+    assert_eq!(
+        circles(&files),
+        ["src/a/b.rs: in a circle: src/a/b.rs, src/a/c.rs, src/a/mod.rs, src/d.rs"]
+    );
 }

@@ -1,5 +1,5 @@
-//! Kill points: the list in `src/kill.rs` and the points in the code are the same, so that a drill that goes through
-//! the list goes through the code. Says nothing about where a point belongs.
+//! Kill points: the list in `src/kill.rs` and the points in the code are the same, so that a drill
+//! that goes through the list goes through the code. Says nothing about where a point belongs.
 
 use super::assert_none;
 use super::source::{File, repository, without_comments};
@@ -7,18 +7,24 @@ use super::source::{File, repository, without_comments};
 const LIST: &str = "src/kill.rs";
 
 fn unmatched_kill_points(files: &[File]) -> Vec<String> {
-    let Some(list) = files.iter().find(|file| file.path == LIST) else { return vec![format!("{LIST}:1: is missing")] };
+    let Some(list) = files.iter().find(|file| file.path == LIST) else {
+        return vec![format!("{LIST}:1: is missing")];
+    };
     let Some(listed) = quoted(list, "POINTS: &[&str] = &[", "];") else {
         return vec![format!("{LIST}:1: has no list of POINTS that can be read")];
     };
-    let code = files.iter().filter(|file| file.is_rust() && file.is_in(&["src/"]) && file.path != LIST);
+    let code = files
+        .iter()
+        .filter(|file| file.is_rust() && file.is_in(&["src/"]) && file.path != LIST);
     let used: Vec<(String, String)> = code.flat_map(points).collect();
 
     let mut findings = Vec::new();
     for (place, name) in &listed {
         match used.iter().filter(|(_, used)| used == name).count() {
             1 => {}
-            times => findings.push(format!("{place}: {name} must be in the code once, and is there {times} times")),
+            times => findings.push(format!(
+                "{place}: {name} must be in the code once, and is there {times} times"
+            )),
         }
     }
     for (place, name) in &used {
@@ -34,7 +40,10 @@ fn points(file: &File) -> Vec<(String, String)> {
     let code = without_comments(&file.text);
     let uses = code.match_indices("kill_point!(");
     uses.map(|(at, _)| {
-        let name = code.get(at..).and_then(|rest| rest.split('"').nth(1)).unwrap_or_default();
+        let name = code
+            .get(at..)
+            .and_then(|rest| rest.split('"').nth(1))
+            .unwrap_or_default();
         (file.at(at), name.to_owned())
     })
     .collect()
@@ -66,11 +75,13 @@ fn a_kill_point_that_is_unlisted_or_unused_or_used_twice_is_found() {
     let files = [
         File::new(
             "src/kill.rs",
-            "pub const POINTS: &[&str] = &[\n    \"good\",\n    \"twice\",\n    \"nowhere\", // \"no\"\n];\n",
+            "pub const POINTS: &[&str] = &[\n    \"good\",\n    \"twice\",\n    \"nowhere\", \
+            // \"no\"\n];\n",
         ),
         File::new(
             "src/payments/pay.rs",
-            "kill_point!(\"twice\");\nkill_point!(\n    \"good\"\n);\n// kill_point!(\"nowhere\");\nkill_point!(\"unlisted\");\n",
+            "kill_point!(\"twice\");\nkill_point!(\n    \"good\"\n);\n// \
+            kill_point!(\"nowhere\");\nkill_point!(\"unlisted\");\n",
         ),
         File::new("src/payments/refund.rs", "\nkill_point!(\"twice\");\n"),
     ];
@@ -87,5 +98,8 @@ fn a_kill_point_that_is_unlisted_or_unused_or_used_twice_is_found() {
 #[test]
 fn a_list_of_kill_points_that_cannot_be_read_is_found() {
     assert_eq!(unmatched_kill_points(&[]).len(), 1);
-    assert_eq!(unmatched_kill_points(&[File::new("src/kill.rs", "pub const NAMES: &[&str] = &[];")]).len(), 1);
+    assert_eq!(
+        unmatched_kill_points(&[File::new("src/kill.rs", "pub const NAMES: &[&str] = &[];")]).len(),
+        1
+    );
 }

@@ -1,5 +1,5 @@
-//! Cargo.toml: every dependency says what it is for, and members take its version from the workspace. Does not judge
-//! whether the reason is a good one.
+//! Cargo.toml: every dependency says what it is for, and members take its version from the
+//! workspace. Does not judge whether the reason is a good one.
 
 use super::assert_none;
 use super::source::{File, repository};
@@ -9,7 +9,10 @@ fn dependencies_without_a_reason(files: &[File]) -> Vec<String> {
     for file in files.iter().filter(|file| file.path == "Cargo.toml") {
         for (line, text) in section(file, |name| name == "workspace.dependencies") {
             if comment(text).trim().is_empty() {
-                findings.push(format!("Cargo.toml:{line}: say behind {} what it is for", key(text)));
+                findings.push(format!(
+                    "Cargo.toml:{line}: say behind {} what it is for",
+                    key(text)
+                ));
             }
         }
     }
@@ -18,11 +21,25 @@ fn dependencies_without_a_reason(files: &[File]) -> Vec<String> {
 
 fn versions_of_their_own(files: &[File]) -> Vec<String> {
     let mut findings = Vec::new();
-    for file in files.iter().filter(|file| file.path.ends_with("Cargo.toml")) {
-        for (line, text) in section(file, |name| name.ends_with("dependencies") && name != "workspace.dependencies") {
-            let definition: String = text.split('#').next().unwrap_or_default().split_whitespace().collect();
+    for file in files
+        .iter()
+        .filter(|file| file.path.ends_with("Cargo.toml"))
+    {
+        for (line, text) in section(file, |name| {
+            name.ends_with("dependencies") && name != "workspace.dependencies"
+        }) {
+            let definition: String = text
+                .split('#')
+                .next()
+                .unwrap_or_default()
+                .split_whitespace()
+                .collect();
             if !definition.contains("workspace=true") && !definition.contains("path=") {
-                findings.push(format!("{}:{line}: {} must come from the workspace", file.path, key(text)));
+                findings.push(format!(
+                    "{}:{line}: {} must come from the workspace",
+                    file.path,
+                    key(text)
+                ));
             }
         }
     }
@@ -75,7 +92,10 @@ fn a_dependency_that_does_not_say_what_it_is_for_is_found() {
     let found = dependencies_without_a_reason(&[File::new("Cargo.toml", manifest)]);
     assert_eq!(
         found,
-        ["Cargo.toml:3: say behind http what it is for", "Cargo.toml:4: say behind strum what it is for"]
+        [
+            "Cargo.toml:3: say behind http what it is for",
+            "Cargo.toml:4: say behind strum what it is for"
+        ]
     );
 }
 
@@ -93,5 +113,8 @@ fn a_member_with_a_version_of_its_own_is_found() {
                     [dev-dependencies]\n\
                     rand = \"0.9\" # workspace = true\n";
     let found = versions_of_their_own(&[File::new("providers/Cargo.toml", manifest)]);
-    assert_eq!(found, ["providers/Cargo.toml:6: rand must come from the workspace"]);
+    assert_eq!(
+        found,
+        ["providers/Cargo.toml:6: rand must come from the workspace"]
+    );
 }

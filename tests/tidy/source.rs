@@ -1,5 +1,6 @@
-//! The repository as text: its files, and Rust code with comments and strings blanked out, so that a rule about
-//! code does not stumble over a sentence that speaks of it. Line numbers stay what they were. Judges nothing.
+//! The repository as text: its files, and Rust code with comments and strings blanked out, so that
+//! a rule about code does not stumble over a sentence that speaks of it. Line numbers stay what
+//! they were. Judges nothing.
 
 use std::ops::Range;
 use std::path::Path;
@@ -22,7 +23,10 @@ pub(super) struct File {
 
 impl File {
     pub(super) fn new(path: &str, text: &str) -> Self {
-        Self { path: path.to_owned(), text: text.to_owned() }
+        Self {
+            path: path.to_owned(),
+            text: text.to_owned(),
+        }
     }
 
     pub(super) fn is_rust(&self) -> bool {
@@ -31,12 +35,23 @@ impl File {
 
     /// Whether it is this file, or lies in this folder (which ends with a slash).
     pub(super) fn is_in(&self, places: &[&str]) -> bool {
-        places.iter().any(|place| if place.ends_with('/') { self.path.starts_with(place) } else { self.path == *place })
+        places.iter().any(|place| {
+            if place.ends_with('/') {
+                self.path.starts_with(place)
+            } else {
+                self.path == *place
+            }
+        })
     }
 
     /// Where the text is, for people: `src/payments/pay.rs:17`.
     pub(super) fn at(&self, offset: usize) -> String {
-        let before = self.text.bytes().take(offset).filter(|byte| *byte == b'\n').count();
+        let before = self
+            .text
+            .bytes()
+            .take(offset)
+            .filter(|byte| *byte == b'\n')
+            .count();
         format!("{}:{}", self.path, before + 1)
     }
 }
@@ -76,7 +91,10 @@ pub(super) fn words(text: &str, word: &str) -> Vec<usize> {
         let after = from.strip_prefix(word).unwrap_or_default();
         !before.ends_with(part_of_a_name) && !after.starts_with(part_of_a_name)
     };
-    text.match_indices(word).map(|(at, _)| at).filter(alone).collect()
+    text.match_indices(word)
+        .map(|(at, _)| at)
+        .filter(alone)
+        .collect()
 }
 
 /// The code without its comments, byte for byte where it was.
@@ -96,9 +114,14 @@ pub(super) fn tokens(text: &str) -> TokenStream {
 
 /// The tokens that are wanted where they stand, and blanks for everything else.
 fn kept(text: &str, wanted: impl Fn(&str) -> bool) -> String {
-    let mut out: Vec<u8> = text.bytes().map(|byte| if byte == b'\n' { b'\n' } else { b' ' }).collect();
+    let mut out: Vec<u8> = text
+        .bytes()
+        .map(|byte| if byte == b'\n' { b'\n' } else { b' ' })
+        .collect();
     for place in places(tokens(text)) {
-        let Some(token) = text.get(place.clone()) else { continue };
+        let Some(token) = text.get(place.clone()) else {
+            continue;
+        };
         // A comment that documents something is an attribute to Rust.
         if !token.starts_with("//") && !token.starts_with("/*") && wanted(token) {
             out[place].copy_from_slice(token.as_bytes());
@@ -127,14 +150,24 @@ fn places(tokens: TokenStream) -> Vec<Range<usize>> {
 /// `"…"`, `r#"…"#`, `b'x'` and their like; not a lifetime.
 fn is_quoted(token: &str) -> bool {
     let opening = token.trim_start_matches(['b', 'c', 'r', '#']);
-    opening.starts_with('"') || (opening.starts_with('\'') && opening.len() > 1 && opening.ends_with('\''))
+    opening.starts_with('"')
+        || (opening.starts_with('\'') && opening.len() > 1 && opening.ends_with('\''))
 }
 
 #[test]
 fn the_whole_repository_is_read_and_nothing_but_it() {
     let files = repository().unwrap();
-    for path in ["Cargo.toml", "tests/run", "src/lib.rs", "providers/src/lib.rs", "migrations/src/lib.rs"] {
-        assert!(files.iter().any(|file| file.path == path), "{path} was not read");
+    for path in [
+        "Cargo.toml",
+        "tests/run",
+        "src/lib.rs",
+        "providers/src/lib.rs",
+        "migrations/src/lib.rs",
+    ] {
+        assert!(
+            files.iter().any(|file| file.path == path),
+            "{path} was not read"
+        );
     }
     assert!(files.iter().all(|file| !file.is_in(&["target/", ".git/"])));
 }

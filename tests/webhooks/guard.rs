@@ -1,5 +1,5 @@
-//! Addresses that webhooks must not go to, in every notation, refused at the moment of sending: a listener that stands
-//! there sees no connection.
+//! Addresses that webhooks must not go to, in every notation, refused at the moment of sending: a
+//! listener that stands there sees no connection.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -18,7 +18,13 @@ use crate::helpers::{TestApp, install_crypto, order};
 fn client(allowed: &[&str], lookup: Arc<dyn Lookup>) -> Client {
     install_crypto();
     let allowed = allowed.iter().map(|net| net.parse().unwrap()).collect();
-    Client::new(Guard::new(allowed, true), lookup, Duration::from_secs(3), Duration::from_secs(1)).unwrap()
+    Client::new(
+        Guard::new(allowed, true),
+        lookup,
+        Duration::from_secs(3),
+        Duration::from_secs(1),
+    )
+    .unwrap()
 }
 
 async fn send(client: &Client, url: &str) -> Try {
@@ -44,7 +50,10 @@ async fn sixty_forms_of_forbidden_addresses_are_refused_when_they_are_dispatched
         let done = send(&client, &format!("http://{host}:{port}/hook")).await;
         // Whether this name is looked up at all is the system's business.
         let unknown = *host == "localhost." && done.end == End::Unreachable;
-        assert!(done.end == End::ForbiddenAddress || unknown, "{host}: {done:?}");
+        assert!(
+            done.end == End::ForbiddenAddress || unknown,
+            "{host}: {done:?}"
+        );
     }
     for url in [
         format!("http://shop.example@127.0.0.1:{port}/"),
@@ -70,14 +79,27 @@ async fn sixty_forms_of_forbidden_addresses_are_refused_when_they_are_dispatched
     assert_eq!(came.load(Ordering::SeqCst), 0, "somebody connected");
     // The listener is there all right: with its network on the list, it is reached.
     let allowed = self::client(&["127.0.0.0/8"], Arc::new(System));
-    assert_eq!(send(&allowed, &format!("http://127.1:{port}/hook")).await.end, End::Delivered);
+    assert_eq!(
+        send(&allowed, &format!("http://127.1:{port}/hook"))
+            .await
+            .end,
+        End::Delivered
+    );
     assert_eq!(came.load(Ordering::SeqCst), 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_name_that_leads_to_a_forbidden_address_is_refused_when_it_is_looked_up() {
     let (at, came) = listener("0.0.0.0:0").await;
-    for ip in ["127.0.0.1", "::1", "0.0.0.0", "::ffff:127.0.0.1", "10.0.0.1", "169.254.169.254", "fd00:ec2::254"] {
+    for ip in [
+        "127.0.0.1",
+        "::1",
+        "0.0.0.0",
+        "::ffff:127.0.0.1",
+        "10.0.0.1",
+        "169.254.169.254",
+        "fd00:ec2::254",
+    ] {
         let client = client(&[], Liar::new(&[&[ip]]));
         let done = send(&client, &format!("http://shop.example:{}/", at.port())).await;
         assert_eq!(done.end, End::ForbiddenAddress, "{ip}: {done:?}");
@@ -102,12 +124,25 @@ async fn a_name_that_is_rebound_between_check_and_connection_leads_nowhere_else(
     let client = client(&["127.0.0.2/32"], lookup);
     let url = format!("http://shop.example:{}/", good.port());
     assert_eq!(send(&client, &url).await.end, End::Delivered);
-    assert_eq!(liar.asked.load(Ordering::SeqCst), 1, "one lookup for check and connection");
+    assert_eq!(
+        liar.asked.load(Ordering::SeqCst),
+        1,
+        "one lookup for check and connection"
+    );
     assert_eq!(send(&client, &url).await.end, End::ForbiddenAddress);
 
-    let mixed = self::client(&["127.0.0.2/32"], Liar::new(&[&["127.0.0.1", "127.0.0.2", "::1"]]));
+    let mixed = self::client(
+        &["127.0.0.2/32"],
+        Liar::new(&[&["127.0.0.1", "127.0.0.2", "::1"]]),
+    );
     assert_eq!(send(&mixed, &url).await.end, End::Delivered);
-    assert_eq!((came_to_good.load(Ordering::SeqCst), came_to_neighbour.load(Ordering::SeqCst)), (2, 0));
+    assert_eq!(
+        (
+            came_to_good.load(Ordering::SeqCst),
+            came_to_neighbour.load(Ordering::SeqCst)
+        ),
+        (2, 0)
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,17 +150,38 @@ async fn a_gateway_refuses_forbidden_addresses_when_they_are_given_and_when_they
     let app = TestApp::with(&[("webhooks.allow_networks", "")]).await;
     let receiver = Receiver::start().await;
     let url = receiver.url("a");
-    let made = app.client.post("/v1/webhook_endpoints", "unused", &json!({"url": url})).await;
+    let made = app
+        .client
+        .post("/v1/webhook_endpoints", "unused", &json!({"url": url}))
+        .await;
     made.problem(422, "invalid_parameter", Some("url"));
     let mut body = order();
     body["notify_url"] = json!(url);
-    app.client.pay(&body).await.problem(422, "invalid_parameter", Some("notify_url"));
+    app.client
+        .pay(&body)
+        .await
+        .problem(422, "invalid_parameter", Some("notify_url"));
     // A name says nothing before it is looked up.
     let url = url.replace("127.0.0.1", "localhost");
-    let made = app.client.post("/v1/webhook_endpoints", "unused", &json!({"url": url})).await.expect(201);
-    let path = format!("/v1/webhook_endpoints/{}/test", made["id"].as_str().unwrap());
-    let test = app.client.post(&path, "unused", &json!({})).await.expect(200);
-    assert_eq!((&test["delivered"], &test["end"]), (&json!(false), &json!("forbidden_address")), "{test}");
+    let made = app
+        .client
+        .post("/v1/webhook_endpoints", "unused", &json!({"url": url}))
+        .await
+        .expect(201);
+    let path = format!(
+        "/v1/webhook_endpoints/{}/test",
+        made["id"].as_str().unwrap()
+    );
+    let test = app
+        .client
+        .post(&path, "unused", &json!({}))
+        .await
+        .expect(200);
+    assert_eq!(
+        (&test["delivered"], &test["end"]),
+        (&json!(false), &json!("forbidden_address")),
+        "{test}"
+    );
     app.client.pay(&order()).await.expect(201);
     let refused = super::deliveries(&app, "", |l| l.len() == 1 && l[0]["tries"] == 1).await;
     assert_eq!(refused[0]["log"][0]["end"], "forbidden_address");
@@ -133,7 +189,14 @@ async fn a_gateway_refuses_forbidden_addresses_when_they_are_given_and_when_they
     app.stop().await;
 
     let strict = TestApp::with(&[("webhooks.allow_http", "false")]).await;
-    let problem = strict.client.post("/v1/webhook_endpoints", "unused", &json!({"url": receiver.url("a")})).await;
+    let problem = strict
+        .client
+        .post(
+            "/v1/webhook_endpoints",
+            "unused",
+            &json!({"url": receiver.url("a")}),
+        )
+        .await;
     problem.problem(422, "invalid_parameter", Some("url"));
     strict.stop().await;
 }

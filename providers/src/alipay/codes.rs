@@ -1,24 +1,29 @@
-//! The codes that the open platform's reference names, grouped by what they say. A code that is not here is not
-//! guessed at: `outcome.rs` makes it unknown.
+//! The codes that the open platform's reference names, grouped by what they say. A code that is not
+//! here is not guessed at: `outcome.rs` makes it unknown.
 
 use crate::outcome::Refusal;
 
-/// A `sub_code` without the prefixes that come and go (`aop.ACQ.`, the misspelt `AQC.`, `isv.`), in capitals.
+/// A `sub_code` without the prefixes that come and go (`aop.ACQ.`, the misspelt `AQC.`, `isv.`), in
+/// capitals.
 pub(super) fn bare(sub_code: &str) -> String {
     let mut code = sub_code.to_ascii_uppercase();
-    while let Some(rest) = ["AOP.", "ISP.", "ISV.", "ACQ.", "AQC."].iter().find_map(|prefix| code.strip_prefix(prefix))
+    while let Some(rest) = ["AOP.", "ISP.", "ISV.", "ACQ.", "AQC."]
+        .iter()
+        .find_map(|prefix| code.strip_prefix(prefix))
     {
         code = rest.to_owned();
     }
     code
 }
 
-/// The gateway's own refusals: said before the call is executed, so it moved nothing. They may come unsigned
-/// (`isv.invalid-app-id` was seen so), hence a closed list. `None` for everything else, 20000 included.
+/// The gateway's own refusals: said before the call is executed, so it moved nothing. They may come
+/// unsigned (`isv.invalid-app-id` was seen so), hence a closed list. `None` for everything else,
+/// 20000 included.
 pub(super) fn gateway(code: &str, sub_code: &str) -> Option<Refusal> {
     match (code, sub_code) {
         ("40005", "APP-CALL-LIMITED" | "METHOD-CALL-LIMITED") => Some(Refusal::Provider),
-        // Two clocks differ, which is no account's trouble and no order's: as if the provider were out until that is mended.
+        // Two clocks differ, which is no account's trouble and no order's: as if the provider were
+        // out until that is mended.
         ("40001" | "40002", "INVALID-TIMESTAMP") => Some(Refusal::Provider),
         (
             "40002",
@@ -42,11 +47,17 @@ pub(super) fn gateway(code: &str, sub_code: &str) -> Option<Refusal> {
         )
         | (
             "40006",
-            "INSUFFICIENT-ISV-PERMISSIONS" | "INSUFFICIENT-USER-PERMISSIONS" | "SELF-INVOKE-FORBIDDEN" | "IP-FORBIDDEN",
+            "INSUFFICIENT-ISV-PERMISSIONS"
+            | "INSUFFICIENT-USER-PERMISSIONS"
+            | "SELF-INVOKE-FORBIDDEN"
+            | "IP-FORBIDDEN",
         ) => Some(Refusal::Account),
-        // These families are open in the reference; they are about the frame of a request, not its content.
+        // These families are open in the reference; they are about the frame of a request, not its
+        // content.
         ("40001" | "40002", family)
-            if ["MISSING-", "INVALID-", "DECRYPTION-ERROR-"].iter().any(|prefix| family.starts_with(prefix)) =>
+            if ["MISSING-", "INVALID-", "DECRYPTION-ERROR-"]
+                .iter()
+                .any(|prefix| family.starts_with(prefix)) =>
         {
             Some(Refusal::Account)
         }
@@ -65,7 +76,8 @@ pub(super) enum Class {
     Payer,
     /// No, because two clocks differ.
     Clock,
-    /// No, because of what we asked for over this route: a limit, a word, a store, a product. Another may take it.
+    /// No, because of what we asked for over this route: a limit, a word, a store, a product.
+    /// Another may take it.
     Route,
     /// No, because of the merchant's contract.
     Account,
@@ -76,7 +88,8 @@ pub(super) enum Class {
 /// The class of a code of `alipay.trade.precreate`: those of paying, and two of its own.
 pub(super) fn precreate_class(code: &str) -> Class {
     match code {
-        // Alipay gave no code: the number was used before, or the product is not signed. The documents do not say which.
+        // Alipay gave no code: the number was used before, or the product is not signed. The
+        // documents do not say which.
         "APPLY_PC_MERCHANT_CODE_ERROR" => Class::Route,
         "DEFAULT_SETTLE_RULE_NOT_EXIST" => Class::Account,
         code => pay_class(code),
@@ -85,7 +98,9 @@ pub(super) fn precreate_class(code: &str) -> Class {
 
 /// The class of a code of `alipay.trade.pay`.
 pub(super) fn pay_class(code: &str) -> Class {
-    PAY.iter().find(|(_, codes)| codes.contains(&code)).map_or(Class::Unlisted, |(class, _)| *class)
+    PAY.iter()
+        .find(|(_, codes)| codes.contains(&code))
+        .map_or(Class::Unlisted, |(class, _)| *class)
 }
 
 /// The 95 codes of the reference, and one of older editions (`PAYMENT_UNKNOW`).

@@ -26,12 +26,15 @@ impl Settings {
     /// # Errors
     /// [`SettingsError`] with the member that is missing or wrong.
     pub(super) fn read(settings: &Value) -> Result<Self, SettingsError> {
-        let members = settings.as_object().ok_or_else(|| SettingsError::new("", "not an object"))?;
+        let members = settings
+            .as_object()
+            .ok_or_else(|| SettingsError::new("", "not an object"))?;
         let app_key = Signer::from_text(required(members, "app_private_key")?)
             .map_err(|e| SettingsError::new("app_private_key", e.to_string()))?;
         let alipay_key = Verifier::from_text(required(members, "alipay_public_key")?)
             .map_err(|e| SettingsError::new("alipay_public_key", e.to_string()))?;
-        // The two public keys look alike in Alipay's console and are often swapped; then nothing would verify.
+        // The two public keys look alike in Alipay's console and are often swapped; then nothing
+        // would verify.
         if alipay_key.verify(b"probe", &app_key.sign(b"probe")).is_ok() {
             let message = "this is the application's own public key, not Alipay's";
             return Err(SettingsError::new("alipay_public_key", message));
@@ -41,12 +44,17 @@ impl Settings {
             seller_id: number(members, "seller_id", 28)?,
             app_key,
             alipay_key,
-            base_url: optional(members, "base_url")?.unwrap_or(PRODUCTION).to_owned(),
+            base_url: optional(members, "base_url")?
+                .unwrap_or(PRODUCTION)
+                .to_owned(),
         })
     }
 }
 
-fn optional<'a>(members: &'a Map<String, Value>, name: &str) -> Result<Option<&'a str>, SettingsError> {
+fn optional<'a>(
+    members: &'a Map<String, Value>,
+    name: &str,
+) -> Result<Option<&'a str>, SettingsError> {
     match members.get(name) {
         None | Some(Value::Null) => Ok(None),
         Some(Value::String(text)) if !text.trim().is_empty() => Ok(Some(text.trim())),
@@ -59,10 +67,17 @@ fn required<'a>(members: &'a Map<String, Value>, name: &str) -> Result<&'a str, 
 }
 
 /// A number that Alipay gave out: digits.
-fn number(members: &Map<String, Value>, name: &str, longest: usize) -> Result<String, SettingsError> {
+fn number(
+    members: &Map<String, Value>,
+    name: &str,
+    longest: usize,
+) -> Result<String, SettingsError> {
     let text = required(members, name)?;
     if text.len() > longest || !text.bytes().all(|b| b.is_ascii_digit()) {
-        return Err(SettingsError::new(name, format!("not a number of at most {longest} digits")));
+        return Err(SettingsError::new(
+            name,
+            format!("not a number of at most {longest} digits"),
+        ));
     }
     Ok(text.to_owned())
 }
@@ -87,7 +102,10 @@ mod tests {
     fn the_sandbox_block_is_accepted_and_production_is_the_default_address() {
         let settings = Settings::read(&settings()).unwrap();
         assert_eq!(settings.base_url, "https://openapi.alipay.com");
-        assert_eq!((settings.app_id.as_str(), settings.seller_id.as_str()), ("2021000000000001", "2088000000000001"));
+        assert_eq!(
+            (settings.app_id.as_str(), settings.seller_id.as_str()),
+            ("2021000000000001", "2088000000000001")
+        );
     }
 
     #[test]
@@ -95,7 +113,11 @@ mod tests {
         let mut settings = settings();
         for member in ["app_private_key", "alipay_public_key"] {
             let pem = settings[member].as_str().unwrap().to_owned();
-            settings[member] = pem.lines().filter(|l| !l.starts_with("-----")).collect::<String>().into();
+            settings[member] = pem
+                .lines()
+                .filter(|l| !l.starts_with("-----"))
+                .collect::<String>()
+                .into();
         }
         assert!(Settings::read(&settings).is_ok());
     }

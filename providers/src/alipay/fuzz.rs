@@ -1,5 +1,6 @@
-//! Alipay under odd and hostile input: forms that claim to be notifications, answers, and the text that is signed.
-//! Whoever cannot sign must not be able to make a recorded message say anything else.
+//! Alipay under odd and hostile input: forms that claim to be notifications, answers, and the text
+//! that is signed. Whoever cannot sign must not be able to make a recorded message say anything
+//! else.
 
 use std::collections::BTreeMap;
 
@@ -41,16 +42,25 @@ const FIELDS: &[&str] = &[
 ];
 
 fn notified(settings: &Settings, body: &[u8]) -> Result<Notification, Rejection> {
-    let raw = RawNotification { headers: HeaderMap::new(), body: Bytes::copy_from_slice(body) };
+    let raw = RawNotification {
+        headers: HeaderMap::new(),
+        body: Bytes::copy_from_slice(body),
+    };
     notice::read(settings, &raw).map(|verified| verified.into_inner())
 }
 
 /// A form with the signature of Alipay over it.
 fn signed<'a>(alipay: &Signer, fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
-    let fields: Vec<_> = fields.into_iter().filter(|(name, _)| !["sign", "sign_type"].contains(name)).collect();
+    let fields: Vec<_> = fields
+        .into_iter()
+        .filter(|(name, _)| !["sign", "sign_type"].contains(name))
+        .collect();
     let signature = alipay.sign(notification_string(fields.iter().copied()).as_bytes());
     let mut form = Serializer::new(String::new());
-    form.extend_pairs(fields).append_pair("sign", &signature).append_pair("sign_type", "RSA2").finish()
+    form.extend_pairs(fields)
+        .append_pair("sign", &signature)
+        .append_pair("sign_type", "RSA2")
+        .finish()
 }
 
 fn alipay() -> Signer {
@@ -59,7 +69,11 @@ fn alipay() -> Signer {
 
 /// Genuine ones: as recorded, and one about a refund.
 fn genuine() -> Vec<Vec<u8>> {
-    let mut bodies: Vec<_> = vectors().notifications.into_iter().map(|n| n.body.into_bytes()).collect();
+    let mut bodies: Vec<_> = vectors()
+        .notifications
+        .into_iter()
+        .map(|n| n.body.into_bytes())
+        .collect();
     let refunded = [
         ("app_id", "2021000000000001"),
         ("gmt_payment", "2026-07-01 12:00:00"),
@@ -83,9 +97,17 @@ fn genuine() -> Vec<Vec<u8>> {
 fn nobody_can_make_a_notification_say_anything_else() {
     let settings = settings();
     let seeds = genuine();
-    let said: Vec<Notification> = seeds.iter().filter_map(|body| notified(&settings, body).ok()).collect();
+    let said: Vec<Notification> = seeds
+        .iter()
+        .filter_map(|body| notified(&settings, body).ok())
+        .collect();
     assert!(said.len() >= 3, "{said:?}");
-    Fuzz { name: "alipay_notification", seeds, words: FIELDS }.run(|body| match notified(&settings, body) {
+    Fuzz {
+        name: "alipay_notification",
+        seeds,
+        words: FIELDS,
+    }
+    .run(|body| match notified(&settings, body) {
         Ok(notification) => {
             assert!(said.contains(&notification), "it says {notification:?}");
             saw(("ok", notification.id))
@@ -97,11 +119,24 @@ fn nobody_can_make_a_notification_say_anything_else() {
 #[test]
 fn whatever_alipay_signs_is_read_or_refused_by_name() {
     let (settings, alipay) = (settings(), alipay());
-    Fuzz { name: "alipay_signed_notification", seeds: genuine(), words: FIELDS }.run(|body| {
+    Fuzz {
+        name: "alipay_signed_notification",
+        seeds: genuine(),
+        words: FIELDS,
+    }
+    .run(|body| {
         let fields: Vec<(String, String)> = form_urlencoded::parse(body).into_owned().collect();
-        let form = signed(&alipay, fields.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let form = signed(
+            &alipay,
+            fields
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str())),
+        );
         let only = |name: &str| {
-            let mut values = fields.iter().filter(|(n, _)| n == name).map(|(_, value)| value.as_str());
+            let mut values = fields
+                .iter()
+                .filter(|(n, _)| n == name)
+                .map(|(_, value)| value.as_str());
             values.next().filter(|_| values.next().is_none())
         };
         match notified(&settings, form.as_bytes()) {
@@ -110,7 +145,10 @@ fn whatever_alipay_signs_is_read_or_refused_by_name() {
                 assert_eq!(Some(settings.app_id.as_str()), only("app_id"));
                 if let Notice::Paid { order_no, capture } = &notice {
                     assert_eq!(Some(order_no.as_str()), only("out_trade_no"));
-                    assert!(capture.amount.minor() > 0 && only("gmt_refund").is_none_or(str::is_empty), "{capture:?}");
+                    assert!(
+                        capture.amount.minor() > 0 && only("gmt_refund").is_none_or(str::is_empty),
+                        "{capture:?}"
+                    );
                 }
                 saw(("ok", std::mem::discriminant(&notice), fields.len()))
             }
@@ -126,19 +164,34 @@ fn whatever_alipay_signs_is_read_or_refused_by_name() {
 fn nobody_can_make_an_answer_say_anything_else() {
     let vectors = vectors();
     let as_input = |method: &str, reply: &str| format!("{method}\n{reply}").into_bytes();
-    let mut seeds: Vec<_> = vectors.requests.iter().map(|e| as_input(&e.method, &e.reply)).collect();
-    seeds.extend(vectors.unbelievable.iter().map(|e| as_input(&e.method, &e.reply)));
+    let mut seeds: Vec<_> = vectors
+        .requests
+        .iter()
+        .map(|e| as_input(&e.method, &e.reply))
+        .collect();
+    seeds.extend(
+        vectors
+            .unbelievable
+            .iter()
+            .map(|e| as_input(&e.method, &e.reply)),
+    );
     let key = Verifier::from_text(&keys().alipay_public).unwrap();
     let answered = |input: &[u8]| -> Option<(Method, Reply)> {
         let (method, reply) = std::str::from_utf8(input).ok()?.split_once('\n')?;
         let method = Method::named(method)?;
         let body = Bytes::copy_from_slice(reply.as_bytes());
-        let answer = HttpAnswer { status: http::StatusCode::OK, headers: HeaderMap::new(), body };
+        let answer = HttpAnswer {
+            status: http::StatusCode::OK,
+            headers: HeaderMap::new(),
+            body,
+        };
         Some((method, wire::reply(&key, method, Ok(&answer))))
     };
     let said = |input: &[u8]| match answered(input) {
         Some((_, Reply::Signed(node))) => Some(format!("{node:?}")),
-        Some((_, Reply::Undelivered(_) | Reply::Unsigned(_) | Reply::Unbelievable(_))) | None => None,
+        Some((_, Reply::Undelivered(_) | Reply::Unsigned(_) | Reply::Unbelievable(_))) | None => {
+            None
+        }
     };
     let genuine: Vec<String> = seeds.iter().filter_map(|input| said(input)).collect();
     let words = &[
@@ -151,7 +204,12 @@ fn nobody_can_make_an_answer_say_anything_else() {
         "{}",
         "\"trade_status\":\"TRADE_SUCCESS\"",
     ];
-    Fuzz { name: "alipay_answer", seeds, words }.run(|input| {
+    Fuzz {
+        name: "alipay_answer",
+        seeds,
+        words,
+    }
+    .run(|input| {
         if let Some(node) = said(input) {
             assert!(genuine.contains(&node), "it says {node}");
         }
@@ -167,25 +225,62 @@ fn nobody_can_make_an_answer_say_anything_else() {
 /// Fields out of any bytes: `name=value` in lines.
 fn fields(input: &[u8]) -> BTreeMap<String, String> {
     let text = String::from_utf8_lossy(input).into_owned();
-    let pairs = text.lines().map(|line| line.split_once('=').unwrap_or((line, "")));
-    pairs.filter(|(name, _)| !name.is_empty()).map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    let pairs = text
+        .lines()
+        .map(|line| line.split_once('=').unwrap_or((line, "")));
+    pairs
+        .filter(|(name, _)| !name.is_empty())
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
-/// The promise holds for names and values that are none of `&` and `=`; our own API lets no other text through.
+/// The promise holds for names and values that are none of `&` and `=`; our own API lets no other
+/// text through.
 #[test]
 fn what_we_sign_is_one_text_for_one_set_of_fields_and_verifies() {
     let settings = settings();
-    let (ours, now) = (settings.app_key.verifier(), chrono::DateTime::from_timestamp(1_780_000_000, 0).unwrap());
-    let call = Call { now, timeout: std::time::Duration::from_secs(1) };
-    let seeds =
-        [&b"a=1\nb=2\nsign=x\nsign_type=RSA2"[..], b"subject=Two cups of tea\ntotal_amount=88.88\nb=\n\xe8\x8c\xb6=+%"];
+    let (ours, now) = (
+        settings.app_key.verifier(),
+        chrono::DateTime::from_timestamp(1_780_000_000, 0).unwrap(),
+    );
+    let call = Call {
+        now,
+        timeout: std::time::Duration::from_secs(1),
+    };
+    let seeds = [
+        &b"a=1\nb=2\nsign=x\nsign_type=RSA2"[..],
+        b"subject=Two cups of tea\ntotal_amount=88.88\nb=\n\xe8\x8c\xb6=+%",
+    ];
     let seeds = seeds.map(<[u8]>::to_vec).to_vec();
-    let words = &["\nsign=", "\nsign_type=", "\n", "=", "%26", "+", "é", "\u{202e}", "\0"];
-    Fuzz { name: "alipay_canonical", seeds, words }.run(|input| {
+    let words = &[
+        "\nsign=",
+        "\nsign_type=",
+        "\n",
+        "=",
+        "%26",
+        "+",
+        "é",
+        "\u{202e}",
+        "\0",
+    ];
+    Fuzz {
+        name: "alipay_canonical",
+        seeds,
+        words,
+    }
+    .run(|input| {
         let fields = fields(input);
-        let pairs = || fields.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let pairs = || {
+            fields
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+        };
         let text = string_to_sign(pairs());
-        assert_eq!(text, string_to_sign(pairs().rev()), "the order of fields decides nothing");
+        assert_eq!(
+            text,
+            string_to_sign(pairs().rev()),
+            "the order of fields decides nothing"
+        );
         let plain = pairs().all(|(name, value)| !name.contains('&') && !value.contains(['&', '=']));
         if plain {
             let back: BTreeMap<String, String> = text
@@ -194,7 +289,11 @@ fn what_we_sign_is_one_text_for_one_set_of_fields_and_verifies() {
                 .map(|(name, value)| (name.to_owned(), value.to_owned()))
                 .collect();
             let kept = pairs().filter(|(name, value)| *name != "sign" && !value.is_empty());
-            assert_eq!(back, kept.map(|(name, value)| (name.to_owned(), value.to_owned())).collect());
+            assert_eq!(
+                back,
+                kept.map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .collect()
+            );
         }
         let biz: Value = json!(fields);
         let notify_url = fields.values().next().map(String::as_str);
@@ -204,10 +303,15 @@ fn what_we_sign_is_one_text_for_one_set_of_fields_and_verifies() {
             .iter()
             .flat_map(|form| form_urlencoded::parse(form).into_owned())
             .collect();
-        let sent = || sent.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let sent = || {
+            sent.iter()
+                .map(|(name, value)| (name.as_str(), value.as_str()))
+        };
         let signature = sent().find(|(name, _)| *name == "sign").unwrap().1;
-        ours.verify(string_to_sign(sent()).as_bytes(), signature).expect("what we send verifies");
-        let biz_back: Value = serde_json::from_str(sent().find(|(n, _)| *n == "biz_content").unwrap().1).unwrap();
+        ours.verify(string_to_sign(sent()).as_bytes(), signature)
+            .expect("what we send verifies");
+        let biz_back: Value =
+            serde_json::from_str(sent().find(|(n, _)| *n == "biz_content").unwrap().1).unwrap();
         assert_eq!(biz_back, biz);
         saw((plain, fields.len(), text.len() / 8))
     });
@@ -217,16 +321,48 @@ fn what_we_sign_is_one_text_for_one_set_of_fields_and_verifies() {
 fn what_alipay_signs_is_cut_out_of_its_answer_as_it_is() {
     let (alipay, name) = (alipay(), node_name(Method::Query.name()));
     let key = alipay.verifier();
-    let seeds: Vec<_> = vectors().requests.into_iter().map(|e| e.signed_substring.into_bytes()).collect();
-    let words = &["\\\"", "\\\\", "}", "{", "\\u005c", "\"sign\":\"x\"", "[", "]", ","];
-    Fuzz { name: "alipay_envelope", seeds, words }.run(|input| {
-        let Some(node) = std::str::from_utf8(input).ok().filter(|t| serde_json::from_str::<Value>(t).is_ok()) else {
+    let seeds: Vec<_> = vectors()
+        .requests
+        .into_iter()
+        .map(|e| e.signed_substring.into_bytes())
+        .collect();
+    let words = &[
+        "\\\"",
+        "\\\\",
+        "}",
+        "{",
+        "\\u005c",
+        "\"sign\":\"x\"",
+        "[",
+        "]",
+        ",",
+    ];
+    Fuzz {
+        name: "alipay_envelope",
+        seeds,
+        words,
+    }
+    .run(|input| {
+        let Some(node) = std::str::from_utf8(input)
+            .ok()
+            .filter(|t| serde_json::from_str::<Value>(t).is_ok())
+        else {
             return saw("no JSON");
         };
-        let body = format!(r#"{{"{name}":{node},"sign":"{}"}}"#, alipay.sign(node.trim().as_bytes()));
-        let Some(envelope) = Envelope::read(&body) else { panic!("not read: {body}") };
+        let body = format!(
+            r#"{{"{name}":{node},"sign":"{}"}}"#,
+            alipay.sign(node.trim().as_bytes())
+        );
+        let Some(envelope) = Envelope::read(&body) else {
+            panic!("not read: {body}")
+        };
         assert_eq!(envelope.text(&name), Some(node.trim()));
-        verify_node(&key, envelope.text(&name).unwrap(), &envelope.signature().unwrap()).unwrap();
+        verify_node(
+            &key,
+            envelope.text(&name).unwrap(),
+            &envelope.signature().unwrap(),
+        )
+        .unwrap();
         saw(node.len() / 4)
     });
 }

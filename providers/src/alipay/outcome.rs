@@ -1,8 +1,8 @@
 //! What each answer means for money: one function per call, and nothing about money anywhere else.
 //!
-//! Codes are from the open platform's reference of each call and its list of gateway errors (`codes.rs`). What is
-//! not listed is unknown: a "no" is believed only when it is one that Alipay documents for that call. Nothing
-//! here looks at `msg`, whose texts are not stable.
+//! Codes are from the open platform's reference of each call and its list of gateway errors
+//! (`codes.rs`). What is not listed is unknown: a "no" is believed only when it is one that Alipay
+//! documents for that call. Nothing here looks at `msg`, whose texts are not stable.
 
 use super::capture;
 use super::codes::{Class, REFUSED_REFUNDS, bare, gateway, pay_class, precreate_class};
@@ -12,7 +12,8 @@ use crate::http::Undelivered;
 use crate::money::Money;
 use crate::order::RefundOrder;
 use crate::outcome::{
-    Created, Ended, Failure, FailureKind, NextAction, OTHER_REFUND, Queried, RefundQueried, Refunded, Refusal,
+    Created, Ended, Failure, FailureKind, NextAction, OTHER_REFUND, Queried, RefundQueried,
+    Refunded, Refusal,
 };
 
 /// What an offer means: `alipay.trade.precreate`. It takes nothing whatever it answers.
@@ -22,7 +23,9 @@ pub(super) fn created(reply: Reply, order_no: &str) -> Created {
         Sorted::Success(node) => {
             return match node.text("qr_code") {
                 Some(qr) => Created::Accepted(NextAction::DisplayQr { qr: qr.to_owned() }),
-                None => Created::Unknown(incompatible("no_qr_code", "accepted, and no code to show")),
+                None => {
+                    Created::Unknown(incompatible("no_qr_code", "accepted, and no code to show"))
+                }
             };
         }
         Sorted::Gateway(refusal, failure) => return Created::Refused(refusal, failure),
@@ -32,19 +35,22 @@ pub(super) fn created(reply: Reply, order_no: &str) -> Created {
     match precreate_class(&no.code) {
         // No payer is there yet: what sounds like one's "no" is this route's.
         Class::Payer => Created::Refused(Refusal::Route, no.failure(FailureKind::Declined)),
-        class @ (Class::Unknown | Class::Exists | Class::Clock | Class::Route | Class::Account | Class::Unlisted) => {
-            refused_creation(&no, class)
-        }
+        class @ (Class::Unknown
+        | Class::Exists
+        | Class::Clock
+        | Class::Route
+        | Class::Account
+        | Class::Unlisted) => refused_creation(&no, class),
     }
 }
 
 /// What a charge means: `alipay.trade.pay`, which takes the money inside the call.
 ///
-/// 10000 with a time of payment: taken. 10003: the payer is asked for the password, and the trade exists. A listed
-/// "no": this call took nothing; what speaks of a trade under our number (paid, closed, of another buyer) means that
-/// something happened which we did not see, and only a query says what. The payer's "no" may leave a trade behind
-/// that can still be paid, which is why it is followed by a cancel. Everything else, 20000 first of all, may have
-/// taken the money.
+/// 10000 with a time of payment: taken. 10003: the payer is asked for the password, and the trade
+/// exists. A listed "no": this call took nothing; what speaks of a trade under our number (paid,
+/// closed, of another buyer) means that something happened which we did not see, and only a query
+/// says what. The payer's "no" may leave a trade behind that can still be paid, which is why it is
+/// followed by a cancel. Everything else, 20000 first of all, may have taken the money.
 pub(super) fn charged(reply: Reply, order_no: &str) -> Created {
     if let Reply::Signed(node) = &reply
         && node.code() == "10003"
@@ -55,8 +61,10 @@ pub(super) fn charged(reply: Reply, order_no: &str) -> Created {
     let no = match Sorted::of(reply).about(order_no) {
         Sorted::NotSent(failure) => return Created::NotSent(failure),
         Sorted::Success(node) => {
-            return capture::from_pay(&node)
-                .map_or_else(|member| Created::Unknown(incompatible("unreadable", member)), Created::Captured);
+            return capture::from_pay(&node).map_or_else(
+                |member| Created::Unknown(incompatible("unreadable", member)),
+                Created::Captured,
+            );
         }
         Sorted::Gateway(refusal, failure) => return Created::Refused(refusal, failure),
         Sorted::Unknown(failure) => return Created::Unknown(failure),
@@ -99,16 +107,23 @@ pub(super) fn queried(reply: Reply, order_no: &str) -> Queried {
     match node.text("trade_status") {
         Some("WAIT_BUYER_PAY") => Queried::Payable,
         // FINISHED is SUCCESS past its refund window.
-        Some("TRADE_SUCCESS" | "TRADE_FINISHED") => capture::from_query(&node)
-            .map_or_else(|member| Queried::Unknown(incompatible("unreadable", member)), Queried::Paid),
-        // The same word for "never paid" and "all of it went back": only the time of payment tells them apart.
+        Some("TRADE_SUCCESS" | "TRADE_FINISHED") => capture::from_query(&node).map_or_else(
+            |member| Queried::Unknown(incompatible("unreadable", member)),
+            Queried::Paid,
+        ),
+        // The same word for "never paid" and "all of it went back": only the time of payment tells
+        // them apart.
         Some("TRADE_CLOSED") if node.text("send_pay_date").is_some() => Queried::Reversed,
         Some("TRADE_CLOSED") => Queried::Closed,
-        Some(_) | None => Queried::Unknown(incompatible("trade_status", "a status that is not documented")),
+        Some(_) | None => Queried::Unknown(incompatible(
+            "trade_status",
+            "a status that is not documented",
+        )),
     }
 }
 
-/// What closing means: `alipay.trade.close`. It works on unpaid trades only and never gives money back.
+/// What closing means: `alipay.trade.close`. It works on unpaid trades only and never gives money
+/// back.
 pub(super) fn closed(reply: Reply, order_no: &str) -> Ended {
     let no = match Sorted::of(reply).about(order_no) {
         Sorted::Success(_) => return Ended::Closed,
@@ -119,7 +134,9 @@ pub(super) fn closed(reply: Reply, order_no: &str) -> Ended {
     };
     match no.code.as_str() {
         // Nobody has scanned it. The code may still be: this proves nothing about the future.
-        "TRADE_NOT_EXIST" | "INVALID_PARAMETER" => Ended::Impossible(no.failure(FailureKind::Request)),
+        "TRADE_NOT_EXIST" | "INVALID_PARAMETER" => {
+            Ended::Impossible(no.failure(FailureKind::Request))
+        }
         // Paid or closed already; the code does not say which.
         "TRADE_STATUS_ERROR" | "REASON_TRADE_STATUS_INVALID" | "REASON_ILLEGAL_STATUS" => {
             Ended::Unknown(no.failure(FailureKind::Request))
@@ -129,7 +146,8 @@ pub(super) fn closed(reply: Reply, order_no: &str) -> Ended {
     }
 }
 
-/// What reversing means: `alipay.trade.cancel`. It ends the trade whatever its state and gives money back.
+/// What reversing means: `alipay.trade.cancel`. It ends the trade whatever its state and gives
+/// money back.
 pub(super) fn reversed(reply: Reply, order_no: &str) -> Ended {
     let no = match Sorted::of(reply).about(order_no) {
         Sorted::Success(node) => return reversal(&node),
@@ -139,9 +157,11 @@ pub(super) fn reversed(reply: Reply, order_no: &str) -> Ended {
         Sorted::Unknown(failure) => return Ended::Unknown(failure),
     };
     match no.code.as_str() {
-        // It is paid, and the merchant's balance is too small to give it back: top up, and cancel or refund then.
+        // It is paid, and the merchant's balance is too small to give it back: top up, and cancel
+        // or refund then.
         "SELLER_BALANCE_NOT_ENOUGH" => Ended::AlreadyPaid,
-        // Too old, frozen, finished or partly refunded: not cancelled, and a query tells what it is.
+        // Too old, frozen, finished or partly refunded: not cancelled, and a query tells what it
+        // is.
         "TRADE_HAS_FINISHED"
         | "TRADE_CANCEL_TIME_OUT"
         | "CANCEL_NOT_ALLOWED"
@@ -153,20 +173,26 @@ pub(super) fn reversed(reply: Reply, order_no: &str) -> Ended {
     }
 }
 
-/// A cancel that was taken up says by `action` what it did, and by `retry_flag` whether it is through.
+/// A cancel that was taken up says by `action` what it did, and by `retry_flag` whether it is
+/// through.
 fn reversal(node: &Node) -> Ended {
     match (node.text("retry_flag"), node.text("action")) {
         // Not through: it may still be.
         (Some("Y"), _) => Ended::Unknown(node.failure(FailureKind::ServerError)),
         (Some("N"), Some("close")) => Ended::Closed,
         (Some("N"), Some("refund")) => Ended::Reversed,
-        // No trade was found, or nothing was done. A payment on its way may still make one: a query decides.
+        // No trade was found, or nothing was done. A payment on its way may still make one: a query
+        // decides.
         (Some("N"), None) => Ended::NotFound,
-        (_, _) => Ended::Unknown(incompatible("action", "an action or retry flag that is not documented")),
+        (_, _) => Ended::Unknown(incompatible(
+            "action",
+            "an action or retry flag that is not documented",
+        )),
     }
 }
 
-/// A close or cancel that the gateway refused: nothing was ended. Only a full gateway is worth asking again.
+/// A close or cancel that the gateway refused: nothing was ended. Only a full gateway is worth
+/// asking again.
 fn refused_ending(refusal: Refusal, failure: Failure) -> Ended {
     match refusal {
         Refusal::Provider => Ended::Again(failure),
@@ -181,7 +207,8 @@ pub(super) fn refunded(reply: Reply, order_no: &str) -> Refunded {
         Sorted::Success(node) if node.text("fund_change") == Some("Y") => return Refunded::Done,
         Sorted::Success(_) => return Refunded::Accepted,
         Sorted::Business(no) => no,
-        // The refund itself was not looked at: the same number goes out again once the trouble is over.
+        // The refund itself was not looked at: the same number goes out again once the trouble is
+        // over.
         Sorted::NotSent(failure) | Sorted::Gateway(_, failure) => return Refunded::Later(failure),
         Sorted::Unknown(failure) => return Refunded::Unknown(failure),
     };
@@ -190,7 +217,9 @@ pub(super) fn refunded(reply: Reply, order_no: &str) -> Refunded {
         "SELLER_BALANCE_NOT_ENOUGH" => Refunded::NeedsFunds(no.of_refund(FailureKind::Account)),
         // Another amount went out under this number before: that one decides.
         "DISCORDANT_REPEAT_REQUEST" => Refunded::Unknown(no.of_refund(FailureKind::Request)),
-        code if REFUSED_REFUNDS.contains(&code) => Refunded::TerminalNo(no.of_refund(FailureKind::Request)),
+        code if REFUSED_REFUNDS.contains(&code) => {
+            Refunded::TerminalNo(no.of_refund(FailureKind::Request))
+        }
         _ => Refunded::Unknown(no.of_refund(FailureKind::Incompatible)),
     }
 }
@@ -217,14 +246,18 @@ pub(super) fn refund_queried(reply: Reply, refund: &RefundOrder) -> RefundQuerie
         && node.text("out_request_no") == Some(refund.refund_no.as_str())
         && node.text("refund_amount").map(Money::from_yuan) == Some(Ok(refund.amount));
     match node.text("refund_status") {
-        // Absent (as are most fields, for a number that is not there): not received, not finished, or failed.
-        // In each case the same number is sent again.
+        // Absent (as are most fields, for a number that is not there): not received, not finished,
+        // or failed. In each case the same number is sent again.
         None => RefundQueried::NotFound,
         Some("REFUND_SUCCESS") if ours => RefundQueried::Done,
-        Some("REFUND_SUCCESS") => {
-            RefundQueried::Unknown(incompatible(OTHER_REFUND, "another number or amount than ours"))
-        }
-        Some(_) => RefundQueried::Unknown(incompatible("refund_status", "a status that is not documented")),
+        Some("REFUND_SUCCESS") => RefundQueried::Unknown(incompatible(
+            OTHER_REFUND,
+            "another number or amount than ours",
+        )),
+        Some(_) => RefundQueried::Unknown(incompatible(
+            "refund_status",
+            "a status that is not documented",
+        )),
     }
 }
 
@@ -282,7 +315,12 @@ impl Sorted {
             return Self::Gateway(refusal, node.failure(kind));
         }
         if !signed {
-            let Failure { kind, code, message, .. } = node.failure(FailureKind::Incompatible);
+            let Failure {
+                kind,
+                code,
+                message,
+                ..
+            } = node.failure(FailureKind::Incompatible);
             return Self::Unknown(Failure::new(kind, "unsigned", format!("{code}: {message}")));
         }
         match node.code() {
@@ -300,12 +338,21 @@ impl Sorted {
         if let Self::Success(node) = &self
             && node.text("out_trade_no") != Some(order_no)
         {
-            return Self::Unknown(incompatible("out_trade_no", "the answer does not name our order"));
+            return Self::Unknown(incompatible(
+                "out_trade_no",
+                "the answer does not name our order",
+            ));
         }
         if let Self::Business(no) = &self
-            && no.node.text("out_trade_no").is_some_and(|named| named != order_no)
+            && no
+                .node
+                .text("out_trade_no")
+                .is_some_and(|named| named != order_no)
         {
-            return Self::Unknown(incompatible("out_trade_no", "the answer is about another order"));
+            return Self::Unknown(incompatible(
+                "out_trade_no",
+                "the answer is about another order",
+            ));
         }
         self
     }

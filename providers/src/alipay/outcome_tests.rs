@@ -12,7 +12,15 @@ use crate::reason::Reason;
 
 const ORDER: &str = "il0000000001";
 const TABLE: &str = include_str!("../../tests/vectors/alipay-outcomes.txt");
-const CALLS: [&str; 7] = ["precreate", "pay", "query", "close", "cancel", "refund", "refund_query"];
+const CALLS: [&str; 7] = [
+    "precreate",
+    "pay",
+    "query",
+    "close",
+    "cancel",
+    "refund",
+    "refund_query",
+];
 
 pub(crate) fn refund(order_no: &str, refund_no: &str, fen: i64) -> RefundOrder {
     RefundOrder {
@@ -60,7 +68,13 @@ fn outcome(call: &str, reply: Reply) -> String {
 }
 
 fn snake(name: &str) -> String {
-    let parts = name.chars().map(|c| if c.is_uppercase() { format!("_{}", c.to_lowercase()) } else { c.to_string() });
+    let parts = name.chars().map(|c| {
+        if c.is_uppercase() {
+            format!("_{}", c.to_lowercase())
+        } else {
+            c.to_string()
+        }
+    });
     parts.collect::<String>().trim_start_matches('_').to_owned()
 }
 
@@ -72,14 +86,23 @@ struct Row<'a> {
 }
 
 fn rows() -> impl Iterator<Item = Row<'static>> {
-    TABLE.lines().filter(|line| !line.is_empty() && !line.starts_with('#')).map(|line| {
-        let columns: Vec<_> = line.splitn(4, ' ').collect();
-        let mut answer = json!({ "code": columns[1], "msg": "not looked at", "out_trade_no": ORDER });
-        if columns[2] != "-" {
-            answer["sub_code"] = columns[2].into();
-        }
-        Row { call: columns[0], node: node(answer), expected: columns[3], line }
-    })
+    TABLE
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'))
+        .map(|line| {
+            let columns: Vec<_> = line.splitn(4, ' ').collect();
+            let mut answer =
+                json!({ "code": columns[1], "msg": "not looked at", "out_trade_no": ORDER });
+            if columns[2] != "-" {
+                answer["sub_code"] = columns[2].into();
+            }
+            Row {
+                call: columns[0],
+                node: node(answer),
+                expected: columns[3],
+                line,
+            }
+        })
 }
 
 /// What a gateway's answer means for the calls that have no word for a refusal.
@@ -99,7 +122,12 @@ fn every_documented_code_has_its_outcome_and_an_unlisted_one_is_unknown() {
     for row in rows() {
         *seen.entry(row.call).or_insert(0) += 1;
         if row.call != "gateway" {
-            assert_eq!(outcome(row.call, Reply::Signed(row.node)), row.expected, "{}", row.line);
+            assert_eq!(
+                outcome(row.call, Reply::Signed(row.node)),
+                row.expected,
+                "{}",
+                row.line
+            );
             continue;
         }
         if row.node.code() == "10000" {
@@ -108,16 +136,35 @@ fn every_documented_code_has_its_outcome_and_an_unlisted_one_is_unknown() {
                 let said = outcome(call, Reply::Signed(row.node.clone()));
                 assert_eq!(said, "Unknown server_error", "{call}: {}", row.line);
             }
-            assert_eq!(outcome("close", Reply::Unsigned(row.node)), row.expected, "{}", row.line);
+            assert_eq!(
+                outcome("close", Reply::Unsigned(row.node)),
+                row.expected,
+                "{}",
+                row.line
+            );
             continue;
         }
         for call in CALLS {
             let expected = gateway_outcome(call, row.expected);
-            assert_eq!(outcome(call, Reply::Signed(row.node.clone())), expected, "{call}: {}", row.line);
+            assert_eq!(
+                outcome(call, Reply::Signed(row.node.clone())),
+                expected,
+                "{call}: {}",
+                row.line
+            );
             // Only the closed list is believed without a signature.
             let listed = row.expected.starts_with("Refused");
-            let expected = if listed { expected } else { "Unknown incompatible".to_owned() };
-            assert_eq!(outcome(call, Reply::Unsigned(row.node.clone())), expected, "{call}, unsigned: {}", row.line);
+            let expected = if listed {
+                expected
+            } else {
+                "Unknown incompatible".to_owned()
+            };
+            assert_eq!(
+                outcome(call, Reply::Unsigned(row.node.clone())),
+                expected,
+                "{call}, unsigned: {}",
+                row.line
+            );
         }
     }
     assert_eq!(
@@ -139,28 +186,45 @@ fn every_documented_code_has_its_outcome_and_an_unlisted_one_is_unknown() {
 #[test]
 fn every_documented_code_has_a_reason() {
     for row in rows() {
-        let Some(code) = row.node.text("sub_code").map(bare) else { continue };
+        let Some(code) = row.node.text("sub_code").map(bare) else {
+            continue;
+        };
         if code.is_empty() || code.contains("BRAND") || row.expected == "Waiting" {
             continue;
         }
         assert!(REASONS.of(&code).is_some(), "{}", row.line);
-        assert_eq!(row.node.failure(FailureKind::Request).reason, REASONS.of(&code), "{}", row.line);
+        assert_eq!(
+            row.node.failure(FailureKind::Request).reason,
+            REASONS.of(&code),
+            "{}",
+            row.line
+        );
     }
     for code in REFUSED_REFUNDS {
         assert!(REASONS.of_refund(code).is_some(), "{code}");
     }
     assert_eq!((REASONS.of("BRAND_NEW"), REASONS.of("")), (None, None));
-    let answer = json!({ "code": "40004", "sub_code": "ACQ.TRADE_HAS_CLOSE", "out_trade_no": ORDER });
-    let Refunded::TerminalNo(no) = refunded(Reply::Signed(node(answer.clone())), ORDER) else { panic!("{answer}") };
+    let answer =
+        json!({ "code": "40004", "sub_code": "ACQ.TRADE_HAS_CLOSE", "out_trade_no": ORDER });
+    let Refunded::TerminalNo(no) = refunded(Reply::Signed(node(answer.clone())), ORDER) else {
+        panic!("{answer}")
+    };
     assert_eq!(no.reason, Some(Reason::PaymentStateInvalid));
-    let Created::Unknown(no) = charged(Reply::Signed(node(answer.clone())), ORDER) else { panic!("{answer}") };
+    let Created::Unknown(no) = charged(Reply::Signed(node(answer.clone())), ORDER) else {
+        panic!("{answer}")
+    };
     assert_eq!(no.reason, Some(Reason::OrderNumberUsed));
 }
 
 #[test]
 fn a_business_no_without_a_signature_is_unknown_in_every_call() {
     for row in rows().filter(|row| row.call != "gateway") {
-        assert_eq!(outcome(row.call, Reply::Unsigned(row.node)), "Unknown incompatible", "{}", row.line);
+        assert_eq!(
+            outcome(row.call, Reply::Unsigned(row.node)),
+            "Unknown incompatible",
+            "{}",
+            row.line
+        );
     }
 }
 
@@ -176,65 +240,162 @@ fn only_what_provably_never_left_is_not_sent() {
         ("refund", "Later network"),
         ("refund_query", "Unknown network"),
     ] {
-        assert_eq!(outcome(call, Reply::Undelivered(Undelivered::NotSent(failure()))), not_sent);
-        assert_eq!(outcome(call, Reply::Undelivered(Undelivered::Unknown(failure()))), "Unknown network");
-        assert_eq!(outcome(call, Reply::Unbelievable(failure())), "Unknown network");
+        assert_eq!(
+            outcome(call, Reply::Undelivered(Undelivered::NotSent(failure()))),
+            not_sent
+        );
+        assert_eq!(
+            outcome(call, Reply::Undelivered(Undelivered::Unknown(failure()))),
+            "Unknown network"
+        );
+        assert_eq!(
+            outcome(call, Reply::Unbelievable(failure())),
+            "Unknown network"
+        );
     }
 }
 
 /// A verified success of `call` with these members.
 fn success(call: &str, members: Value) -> String {
-    let mut answer = json!({ "code": "10000", "msg": "Success", "out_trade_no": ORDER, "trade_no": "2026" });
-    answer.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+    let mut answer =
+        json!({ "code": "10000", "msg": "Success", "out_trade_no": ORDER, "trade_no": "2026" });
+    answer
+        .as_object_mut()
+        .unwrap()
+        .extend(members.as_object().unwrap().clone());
     outcome(call, Reply::Signed(node(answer)))
 }
 
 #[test]
 fn a_success_means_what_its_members_say() {
-    let paid = |status: &str| json!({ "trade_status": status, "total_amount": "88.88", "send_pay_date": "2026-01-01 08:00:01" });
-    let done = json!({ "refund_status": "REFUND_SUCCESS", "out_request_no": "R1", "refund_amount": "1.0" });
+    let paid = |status: &str| {
+        json!({ "trade_status": status, "total_amount": "88.88",
+        "send_pay_date": "2026-01-01 08:00:01" })
+    };
+    let done = json!({ "refund_status": "REFUND_SUCCESS", "out_request_no": "R1",
+        "refund_amount": "1.0" });
     for (call, members, expected) in [
-        ("precreate", json!({ "qr_code": "https://qr.alipay.com/bax" }), "Accepted"),
+        (
+            "precreate",
+            json!({ "qr_code": "https://qr.alipay.com/bax" }),
+            "Accepted",
+        ),
         ("precreate", json!({}), "Unknown incompatible"),
-        ("precreate", json!({ "qr_code": "" }), "Unknown incompatible"),
-        ("pay", json!({ "total_amount": "88.88", "gmt_payment": "2026-01-01 08:00:01" }), "Captured"),
-        ("pay", json!({ "total_amount": "88.88" }), "Unknown incompatible"),
-        ("pay", json!({ "total_amount": "88.88", "gmt_payment": "yesterday" }), "Unknown incompatible"),
-        ("pay", json!({ "total_amount": "1e3", "gmt_payment": "2026-01-01 08:00:01" }), "Unknown incompatible"),
+        (
+            "precreate",
+            json!({ "qr_code": "" }),
+            "Unknown incompatible",
+        ),
+        (
+            "pay",
+            json!({ "total_amount": "88.88", "gmt_payment": "2026-01-01 08:00:01" }),
+            "Captured",
+        ),
+        (
+            "pay",
+            json!({ "total_amount": "88.88" }),
+            "Unknown incompatible",
+        ),
+        (
+            "pay",
+            json!({ "total_amount": "88.88", "gmt_payment": "yesterday" }),
+            "Unknown incompatible",
+        ),
+        (
+            "pay",
+            json!({ "total_amount": "1e3", "gmt_payment": "2026-01-01 08:00:01" }),
+            "Unknown incompatible",
+        ),
         ("pay", json!({}), "Unknown incompatible"),
-        ("query", json!({ "trade_status": "WAIT_BUYER_PAY" }), "Payable"),
+        (
+            "query",
+            json!({ "trade_status": "WAIT_BUYER_PAY" }),
+            "Payable",
+        ),
         ("query", paid("TRADE_SUCCESS"), "Paid"),
         ("query", paid("TRADE_FINISHED"), "Paid"),
-        ("query", json!({ "trade_status": "TRADE_SUCCESS" }), "Unknown incompatible"),
-        ("query", json!({ "trade_status": "TRADE_SUCCESS", "total_amount": "1e3" }), "Unknown incompatible"),
+        (
+            "query",
+            json!({ "trade_status": "TRADE_SUCCESS" }),
+            "Unknown incompatible",
+        ),
+        (
+            "query",
+            json!({ "trade_status": "TRADE_SUCCESS", "total_amount": "1e3" }),
+            "Unknown incompatible",
+        ),
         ("query", json!({ "trade_status": "TRADE_CLOSED" }), "Closed"),
-        ("query", json!({ "trade_status": "TRADE_CLOSED", "send_pay_date": "" }), "Closed"),
+        (
+            "query",
+            json!({ "trade_status": "TRADE_CLOSED", "send_pay_date": "" }),
+            "Closed",
+        ),
         ("query", paid("TRADE_CLOSED"), "Reversed"),
         ("query", paid("TRADE_PENDING"), "Unknown incompatible"),
         ("query", json!({}), "Unknown incompatible"),
         ("close", json!({}), "Closed"),
-        ("cancel", json!({ "retry_flag": "N", "action": "close" }), "Closed"),
-        ("cancel", json!({ "retry_flag": "N", "action": "refund" }), "Reversed"),
+        (
+            "cancel",
+            json!({ "retry_flag": "N", "action": "close" }),
+            "Closed",
+        ),
+        (
+            "cancel",
+            json!({ "retry_flag": "N", "action": "refund" }),
+            "Reversed",
+        ),
         ("cancel", json!({ "retry_flag": "N" }), "NotFound"),
-        ("cancel", json!({ "retry_flag": "Y" }), "Unknown server_error"),
-        ("cancel", json!({ "retry_flag": "Y", "action": "close" }), "Unknown server_error"),
-        ("cancel", json!({ "retry_flag": "N", "action": "explode" }), "Unknown incompatible"),
+        (
+            "cancel",
+            json!({ "retry_flag": "Y" }),
+            "Unknown server_error",
+        ),
+        (
+            "cancel",
+            json!({ "retry_flag": "Y", "action": "close" }),
+            "Unknown server_error",
+        ),
+        (
+            "cancel",
+            json!({ "retry_flag": "N", "action": "explode" }),
+            "Unknown incompatible",
+        ),
         ("cancel", json!({}), "Unknown incompatible"),
         ("refund", json!({ "fund_change": "Y" }), "Done"),
         ("refund", json!({ "fund_change": "N" }), "Accepted"),
         ("refund", json!({}), "Accepted"),
         ("refund_query", json!({}), "NotFound"),
-        ("refund_query", json!({ "out_trade_no": null, "trade_no": null }), "NotFound"),
+        (
+            "refund_query",
+            json!({ "out_trade_no": null, "trade_no": null }),
+            "NotFound",
+        ),
         ("refund_query", done.clone(), "Done"),
-        ("refund_query", json!({ "refund_status": "REFUND_SUCCESS" }), "Unknown incompatible"),
-        ("refund_query", json!({ "refund_status": "REFUND_FAIL" }), "Unknown incompatible"),
+        (
+            "refund_query",
+            json!({ "refund_status": "REFUND_SUCCESS" }),
+            "Unknown incompatible",
+        ),
+        (
+            "refund_query",
+            json!({ "refund_status": "REFUND_FAIL" }),
+            "Unknown incompatible",
+        ),
     ] {
         assert_eq!(success(call, members.clone()), expected, "{call} {members}");
     }
-    for (member, value) in [("out_request_no", "R2"), ("refund_amount", "1.01"), ("out_trade_no", "other")] {
+    for (member, value) in [
+        ("out_request_no", "R2"),
+        ("refund_amount", "1.01"),
+        ("out_trade_no", "other"),
+    ] {
         let mut members = done.clone();
         members[member] = value.into();
-        assert_eq!(success("refund_query", members), "Unknown incompatible", "another {member}");
+        assert_eq!(
+            success("refund_query", members),
+            "Unknown incompatible",
+            "another {member}"
+        );
     }
 }
 
@@ -245,10 +406,16 @@ fn an_answer_about_another_order_is_unknown() {
     for call in ["precreate", "pay", "query", "close", "cancel", "refund"] {
         for other in [json!("il0000000002"), Value::Null, json!(1)] {
             let members = json!({
-                "out_trade_no": other, "qr_code": "https://qr", "trade_status": "TRADE_SUCCESS", "total_amount": "1.00",
-                "retry_flag": "N", "action": "close", "fund_change": "Y", "gmt_payment": "2026-01-01 08:00:01",
+                "out_trade_no": other, "qr_code": "https://qr", "trade_status": "TRADE_SUCCESS",
+                "total_amount": "1.00",
+                "retry_flag": "N", "action": "close", "fund_change": "Y",
+                "gmt_payment": "2026-01-01 08:00:01",
             });
-            assert_eq!(success(call, members), "Unknown incompatible", "{call} {other}");
+            assert_eq!(
+                success(call, members),
+                "Unknown incompatible",
+                "{call} {other}"
+            );
         }
     }
 }

@@ -1,13 +1,25 @@
-//! What Alipay's codes say, in the words that all providers share. Codes are without prefixes and in capitals, as
-//! `codes::bare` leaves them.
+//! What Alipay's codes say, in the words that all providers share. Codes are without prefixes and
+//! in capitals, as `codes::bare` leaves them.
 
 use crate::reason::{Reason, Reasons};
 
 pub(super) const REASONS: Reasons = Reasons {
     all: &[
-        (Reason::InsufficientFunds, &["BUYER_BALANCE_NOT_ENOUGH", "BUYER_BANKCARD_BALANCE_NOT_ENOUGH"]),
-        (Reason::AuthCodeInvalid, &["PAYMENT_AUTH_CODE_INVALID", "AUTH_TOKEN_IS_NOT_EXIST"]),
-        (Reason::BarcodeSwitchedOff, &["MOBILE_PAYMENT_SWITCH_OFF", "USER_FACE_PAYMENT_SWITCH_OFF"]),
+        (
+            Reason::InsufficientFunds,
+            &[
+                "BUYER_BALANCE_NOT_ENOUGH",
+                "BUYER_BANKCARD_BALANCE_NOT_ENOUGH",
+            ],
+        ),
+        (
+            Reason::AuthCodeInvalid,
+            &["PAYMENT_AUTH_CODE_INVALID", "AUTH_TOKEN_IS_NOT_EXIST"],
+        ),
+        (
+            Reason::BarcodeSwitchedOff,
+            &["MOBILE_PAYMENT_SWITCH_OFF", "USER_FACE_PAYMENT_SWITCH_OFF"],
+        ),
         (
             Reason::PayerLimitExceeded,
             &[
@@ -16,12 +28,31 @@ pub(super) const REASONS: Reasons = Reasons {
                 "PRODUCT_AMOUNT_LIMIT_ERROR",
             ],
         ),
-        (Reason::PayerAccountRestricted, &["BUYER_ENABLE_STATUS_FORBID", "BUYER_NOT_EXIST", "BUYER_ERROR"]),
+        (
+            Reason::PayerAccountRestricted,
+            &[
+                "BUYER_ENABLE_STATUS_FORBID",
+                "BUYER_NOT_EXIST",
+                "BUYER_ERROR",
+            ],
+        ),
         (
             Reason::PayerVerificationRequired,
-            &["ERROR_BUYER_CERTIFY_LEVEL_LIMIT", "NOT_CERTIFIED_USER", "BUYER_NOT_MAINLAND_CERT"],
+            &[
+                "ERROR_BUYER_CERTIFY_LEVEL_LIMIT",
+                "NOT_CERTIFIED_USER",
+                "BUYER_NOT_MAINLAND_CERT",
+            ],
         ),
-        (Reason::PayerMismatch, &["PAYER_UNMATCHED", "USER_LOGONID_DUP", "CARD_USER_NOT_MATCH", "USER_NOT_MATCH_ERR"]),
+        (
+            Reason::PayerMismatch,
+            &[
+                "PAYER_UNMATCHED",
+                "USER_LOGONID_DUP",
+                "CARD_USER_NOT_MATCH",
+                "USER_NOT_MATCH_ERR",
+            ],
+        ),
         (Reason::PayerIsMerchant, &["BUYER_SELLER_EQUAL"]),
         (
             Reason::PaymentMethodUnsupported,
@@ -36,7 +67,10 @@ pub(super) const REASONS: Reasons = Reasons {
         ),
         (Reason::PaymentMethodInvalid, &["CERT_EXPIRED"]),
         (Reason::RiskDeclined, &["PAYMENT_REQUEST_HAS_RISK"]),
-        (Reason::Declined, &["PAYMENT_FAIL", "PULL_MOBILE_CASHIER_FAIL"]),
+        (
+            Reason::Declined,
+            &["PAYMENT_FAIL", "PULL_MOBILE_CASHIER_FAIL"],
+        ),
         (Reason::AmountInvalid, &["AMOUNT_OR_CURRENCY_ERROR"]),
         (
             Reason::AmountLimitExceeded,
@@ -50,7 +84,11 @@ pub(super) const REASONS: Reasons = Reasons {
         ),
         (
             Reason::VolumeLimitExceeded,
-            &["BEYOND_PAY_RESTRICTION", "BEYOND_PER_RECEIPT_DAY_RESTRICTION", "MERCHANT_PERM_RECEIPT_DAY_LIMIT"],
+            &[
+                "BEYOND_PAY_RESTRICTION",
+                "BEYOND_PER_RECEIPT_DAY_RESTRICTION",
+                "MERCHANT_PERM_RECEIPT_DAY_LIMIT",
+            ],
         ),
         (Reason::CurrencyNotSupported, &["CURRENCY_NOT_SUPPORT"]),
         (Reason::DescriptionRefused, &["EXIST_FORBIDDEN_WORD"]),
@@ -162,7 +200,14 @@ pub(super) const REASONS: Reasons = Reasons {
                 "SECONDARY_MERCHANT_ISV_PUNISH_INDIRECT",
             ],
         ),
-        (Reason::AccountNotFound, &["SELLER_NOT_EXIST", "INVALID_RECEIVE_ACCOUNT", "ROYALTY_ACCOUNT_NOT_EXIST"]),
+        (
+            Reason::AccountNotFound,
+            &[
+                "SELLER_NOT_EXIST",
+                "INVALID_RECEIVE_ACCOUNT",
+                "ROYALTY_ACCOUNT_NOT_EXIST",
+            ],
+        ),
         (
             Reason::AccountRefused,
             &[
@@ -175,13 +220,27 @@ pub(super) const REASONS: Reasons = Reasons {
                 "TRADE_SETTLE_ERROR",
             ],
         ),
-        (Reason::RateLimited, &["APP-CALL-LIMITED", "METHOD-CALL-LIMITED"]),
-        (Reason::OutcomeUnknown, &["SYSTEM_ERROR", "PAYMENT_UNKNOW", "UNKNOW-ERROR"]),
+        (
+            Reason::RateLimited,
+            &["APP-CALL-LIMITED", "METHOD-CALL-LIMITED"],
+        ),
+        (
+            Reason::OutcomeUnknown,
+            &["SYSTEM_ERROR", "PAYMENT_UNKNOW", "UNKNOW-ERROR"],
+        ),
         (
             Reason::OrderNumberUsed,
-            &["TRADE_HAS_SUCCESS", "CONTEXT_INCONSISTENT", "TRADE_HAS_CLOSE", "TRADE_BUYER_NOT_MATCH"],
+            &[
+                "TRADE_HAS_SUCCESS",
+                "CONTEXT_INCONSISTENT",
+                "TRADE_HAS_CLOSE",
+                "TRADE_BUYER_NOT_MATCH",
+            ],
         ),
-        (Reason::ClockSkew, &["NOW_TIME_AFTER_EXPIRE_TIME_ERROR", "INVALID-TIMESTAMP"]),
+        (
+            Reason::ClockSkew,
+            &["NOW_TIME_AFTER_EXPIRE_TIME_ERROR", "INVALID-TIMESTAMP"],
+        ),
         (Reason::PaymentNotFound, &["TRADE_NOT_EXIST"]),
         (
             Reason::PaymentStateInvalid,
@@ -193,9 +252,18 @@ pub(super) const REASONS: Reasons = Reasons {
                 "CANCEL_NOT_ALLOWED",
             ],
         ),
-        (Reason::RefundPeriodOver, &["TRADE_HAS_FINISHED", "TRADE_CANCEL_TIME_OUT"]),
-        (Reason::RefundAmountExceeded, &["REASON_TRADE_REFUND_FEE_ERR", "REFUND_FEE_ERROR"]),
-        (Reason::PartialRefundNotAllowed, &["NOT_ALLOW_PARTIAL_REFUND", "REFUND_AMT_NOT_EQUAL_TOTAL"]),
+        (
+            Reason::RefundPeriodOver,
+            &["TRADE_HAS_FINISHED", "TRADE_CANCEL_TIME_OUT"],
+        ),
+        (
+            Reason::RefundAmountExceeded,
+            &["REASON_TRADE_REFUND_FEE_ERR", "REFUND_FEE_ERROR"],
+        ),
+        (
+            Reason::PartialRefundNotAllowed,
+            &["NOT_ALLOW_PARTIAL_REFUND", "REFUND_AMT_NOT_EQUAL_TOTAL"],
+        ),
         (
             Reason::RefundNotAllowed,
             &[
@@ -207,17 +275,34 @@ pub(super) const REASONS: Reasons = Reasons {
                 "OVERDRAFT_AGREEMENT_NOT_MATCH",
             ],
         ),
-        (Reason::MerchantBalanceInsufficient, &["SELLER_BALANCE_NOT_ENOUGH"]),
-        (Reason::RefundRecipientUnavailable, &["REFUND_ACCOUNT_NOT_EXIST", "REFUND_ROYALTY_PAYEE_ACCOUNT_NOT_EXIST"]),
+        (
+            Reason::MerchantBalanceInsufficient,
+            &["SELLER_BALANCE_NOT_ENOUGH"],
+        ),
+        (
+            Reason::RefundRecipientUnavailable,
+            &[
+                "REFUND_ACCOUNT_NOT_EXIST",
+                "REFUND_ROYALTY_PAYEE_ACCOUNT_NOT_EXIST",
+            ],
+        ),
         (Reason::RefundNumberUsed, &["DISCORDANT_REPEAT_REQUEST"]),
-        (Reason::RefundRefused, &["REFUND_CHARGE_ERROR", "CUSTOMER_VALIDATE_ERROR"]),
+        (
+            Reason::RefundRefused,
+            &["REFUND_CHARGE_ERROR", "CUSTOMER_VALIDATE_ERROR"],
+        ),
     ],
     refunds: &[
         // Closed, or all of it went back.
         (Reason::PaymentStateInvalid, &["TRADE_HAS_CLOSE"]),
         (
             Reason::RefundRecipientUnavailable,
-            &["BUYER_NOT_EXIST", "BUYER_ENABLE_STATUS_FORBID", "BUYER_ERROR", "USER_NOT_MATCH_ERR"],
+            &[
+                "BUYER_NOT_EXIST",
+                "BUYER_ENABLE_STATUS_FORBID",
+                "BUYER_ERROR",
+                "USER_NOT_MATCH_ERR",
+            ],
         ),
     ],
 };

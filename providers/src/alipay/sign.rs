@@ -1,5 +1,6 @@
-//! What Alipay signs, in both directions: the sorted parameters of a request or notification, and the raw text
-//! of an answer's node. It never rebuilds a text that was received: the signature is over what came.
+//! What Alipay signs, in both directions: the sorted parameters of a request or notification, and
+//! the raw text of an answer's node. It never rebuilds a text that was received: the signature is
+//! over what came.
 
 use std::fmt;
 
@@ -9,22 +10,31 @@ use serde_json::value::RawValue;
 use crate::charset::bytes;
 use crate::signing::{BadSignature, Verifier};
 
-/// The text that is signed: `name=value` joined by `&`, sorted by name in byte order, values not URL-encoded.
-/// `sign` is no part of it, and neither are empty values (open platform, "signature": drop empty parameters).
+/// The text that is signed: `name=value` joined by `&`, sorted by name in byte order, values not
+/// URL-encoded. `sign` is no part of it, and neither are empty values (open platform, "signature":
+/// drop empty parameters).
 pub(super) fn string_to_sign<'a>(params: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
     join(params.into_iter().filter(|(_, value)| !value.is_empty()))
 }
 
 /// As [`string_to_sign`] without `sign_type`: the "V1" rule of trade notifications.
-pub(super) fn notification_string<'a>(fields: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+pub(super) fn notification_string<'a>(
+    fields: impl IntoIterator<Item = (&'a str, &'a str)>,
+) -> String {
     string_to_sign(fields.into_iter().filter(|(name, _)| *name != "sign_type"))
 }
 
 /// Joins everything but `sign`, empty values too: what the Node and Python SDKs sign.
 pub(super) fn join<'a>(params: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
-    let mut params: Vec<_> = params.into_iter().filter(|(name, _)| *name != "sign").collect();
+    let mut params: Vec<_> = params
+        .into_iter()
+        .filter(|(name, _)| *name != "sign")
+        .collect();
     params.sort_unstable();
-    let pairs: Vec<String> = params.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    let pairs: Vec<String> = params
+        .iter()
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect();
     pairs.join("&")
 }
 
@@ -33,8 +43,9 @@ pub(super) fn join<'a>(params: impl IntoIterator<Item = (&'a str, &'a str)>) -> 
 pub(super) struct Envelope<'a>(Vec<(String, &'a RawValue)>);
 
 impl<'a> Envelope<'a> {
-    /// Reads the outermost object only. `None` when it is not one, or when it has a member twice: SDKs disagree
-    /// about which one counts, so a forger could have one verified and the other one believed.
+    /// Reads the outermost object only. `None` when it is not one, or when it has a member twice:
+    /// SDKs disagree about which one counts, so a forger could have one verified and the other one
+    /// believed.
     pub(super) fn read(body: &'a str) -> Option<Self> {
         let envelope: Self = serde_json::from_str(body).ok()?;
         let mut names: Vec<_> = envelope.0.iter().map(|(name, _)| name).collect();
@@ -45,12 +56,17 @@ impl<'a> Envelope<'a> {
 
     /// The raw text of a member, blanks around it excluded: of a node, the bytes that are signed.
     pub(super) fn text(&self, name: &str) -> Option<&'a str> {
-        self.0.iter().find(|(n, _)| n == name).map(|(_, value)| value.get())
+        self.0
+            .iter()
+            .find(|(n, _)| n == name)
+            .map(|(_, value)| value.get())
     }
 
     /// The signature; `None` when it is missing, empty or no string.
     pub(super) fn signature(&self) -> Option<String> {
-        self.text("sign").and_then(|raw| serde_json::from_str::<String>(raw).ok()).filter(|sign| !sign.is_empty())
+        self.text("sign")
+            .and_then(|raw| serde_json::from_str::<String>(raw).ok())
+            .filter(|sign| !sign.is_empty())
     }
 }
 
@@ -78,8 +94,8 @@ impl<'de> Deserialize<'de> for Envelope<'de> {
     }
 }
 
-/// Checks the signature over a node. Some paths sign the text with `/` and send it with `\/`, so that is tried
-/// second, as the official SDKs do; both texts mean the same JSON.
+/// Checks the signature over a node. Some paths sign the text with `/` and send it with `\/`, so
+/// that is tried second, as the official SDKs do; both texts mean the same JSON.
 ///
 /// # Errors
 /// [`BadSignature`] when neither holds.
@@ -98,7 +114,14 @@ mod tests {
 
     #[test]
     fn parameters_are_sorted_in_byte_order_without_the_signature_and_empty_values() {
-        let params = [("b", "2"), ("sign", "x"), ("a_b", "1"), ("aB", "0"), ("c", ""), ("sign_type", "RSA2")];
+        let params = [
+            ("b", "2"),
+            ("sign", "x"),
+            ("a_b", "1"),
+            ("aB", "0"),
+            ("c", ""),
+            ("sign_type", "RSA2"),
+        ];
         assert_eq!(string_to_sign(params), "aB=0&a_b=1&b=2&sign_type=RSA2");
         assert_eq!(notification_string(params), "aB=0&a_b=1&b=2");
         assert_eq!(join(params), "aB=0&a_b=1&b=2&c=&sign_type=RSA2");
@@ -123,7 +146,11 @@ mod tests {
 
     #[test]
     fn an_empty_signature_is_none() {
-        for body in [r#"{"x":{},"sign":""}"#, r#"{"x":{},"sign":null}"#, r#"{"x":{}}"#] {
+        for body in [
+            r#"{"x":{},"sign":""}"#,
+            r#"{"x":{},"sign":null}"#,
+            r#"{"x":{}}"#,
+        ] {
             assert_eq!(Envelope::read(body).unwrap().signature(), None, "{body}");
         }
     }

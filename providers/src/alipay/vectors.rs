@@ -94,7 +94,11 @@ fn read(method: Method, body: &str) -> Reply {
         headers: HeaderMap::new(),
         body: Bytes::copy_from_slice(body.as_bytes()),
     };
-    reply(&Verifier::from_text(&keys().alipay_public).unwrap(), method, Ok(&answer))
+    reply(
+        &Verifier::from_text(&keys().alipay_public).unwrap(),
+        method,
+        Ok(&answer),
+    )
 }
 
 #[test]
@@ -104,10 +108,25 @@ fn our_string_to_sign_and_signature_are_those_of_the_sdks() {
     let same_key = Signer::from_text(&vectors.keys.app_private_pkcs1).unwrap();
     assert_eq!(vectors.requests.len(), 18);
     for exchange in &vectors.requests {
-        let text = string_to_sign(exchange.params.iter().map(|(name, value)| (name.as_str(), value.as_str())));
+        let text = string_to_sign(
+            exchange
+                .params
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.as_str())),
+        );
         assert_eq!(text, exchange.string_to_sign, "{}", exchange.id);
-        assert_eq!(key.sign(text.as_bytes()), exchange.signature, "{}", exchange.id);
-        assert_eq!(same_key.sign(text.as_bytes()), exchange.signature, "{}", exchange.id);
+        assert_eq!(
+            key.sign(text.as_bytes()),
+            exchange.signature,
+            "{}",
+            exchange.id
+        );
+        assert_eq!(
+            same_key.sign(text.as_bytes()),
+            exchange.signature,
+            "{}",
+            exchange.id
+        );
     }
 }
 
@@ -119,8 +138,19 @@ fn the_signed_text_of_every_answer_is_cut_out_exactly_and_its_signature_holds() 
         let envelope = Envelope::read(&exchange.reply).unwrap();
         let text = envelope.text(&node_name(&exchange.method)).unwrap();
         assert_eq!(text, exchange.signed_substring, "{}", exchange.id);
-        assert!(verify_node(&key, text, &envelope.signature().unwrap()).is_ok(), "{}", exchange.id);
-        assert!(matches!(read(method(&exchange.method), &exchange.reply), Reply::Signed(_)), "{}", exchange.id);
+        assert!(
+            verify_node(&key, text, &envelope.signature().unwrap()).is_ok(),
+            "{}",
+            exchange.id
+        );
+        assert!(
+            matches!(
+                read(method(&exchange.method), &exchange.reply),
+                Reply::Signed(_)
+            ),
+            "{}",
+            exchange.id
+        );
     }
 }
 
@@ -128,12 +158,20 @@ fn the_signed_text_of_every_answer_is_cut_out_exactly_and_its_signature_holds() 
 fn an_answer_signed_with_plain_slashes_and_sent_with_escaped_ones_is_believed() {
     let vectors = vectors();
     let node = r#"{"code":"10000","out_trade_no":"A1","qr_code":"https://qr.alipay.com/bax"}"#;
-    let sign = Signer::from_text(&vectors.keys.alipay_private).unwrap().sign(node.as_bytes());
+    let sign = Signer::from_text(&vectors.keys.alipay_private)
+        .unwrap()
+        .sign(node.as_bytes());
     let node = node.replace('/', "\\/");
     let body = format!(r#"{{"alipay_trade_precreate_response":{node},"sign":"{sign}"}}"#);
-    assert!(matches!(outcome::created(read(Method::Precreate, &body), "A1"), Created::Accepted(_)));
+    assert!(matches!(
+        outcome::created(read(Method::Precreate, &body), "A1"),
+        Created::Accepted(_)
+    ));
     let forged = body.replace("A1", "A2");
-    assert!(matches!(outcome::created(read(Method::Precreate, &forged), "A2"), Created::Unknown(_)));
+    assert!(matches!(
+        outcome::created(read(Method::Precreate, &forged), "A2"),
+        Created::Unknown(_)
+    ));
 }
 
 #[test]
@@ -142,24 +180,56 @@ fn success_without_a_signature_or_with_a_wrong_one_is_unknown() {
     assert_eq!(vectors.unbelievable.len(), 9);
     for answer in &vectors.unbelievable {
         let order_no = Envelope::read(&answer.reply)
-            .and_then(|e| serde_json::from_str::<serde_json::Value>(e.text(&node_name(&answer.method))?).ok())
+            .and_then(|e| {
+                serde_json::from_str::<serde_json::Value>(e.text(&node_name(&answer.method))?).ok()
+            })
             .and_then(|node| Some(node.get("out_trade_no")?.as_str()?.to_owned()))
             .unwrap_or_default();
         let reply = read(method(&answer.method), &answer.reply);
         assert!(!matches!(reply, Reply::Signed(_)), "{}", answer.id);
         // None of them may be taken for news about money, whichever call it is said to answer.
-        assert!(matches!(outcome::queried(reply.clone(), &order_no), Queried::Unknown(_)), "{}", answer.id);
-        assert!(matches!(outcome::closed(reply.clone(), &order_no), Ended::Unknown(_)), "{}", answer.id);
-        assert!(matches!(outcome::reversed(reply.clone(), &order_no), Ended::Unknown(_)), "{}", answer.id);
         assert!(
-            matches!(outcome::refunded(reply.clone(), &order_no), Refunded::Unknown(_) | Refunded::Later(_)),
+            matches!(
+                outcome::queried(reply.clone(), &order_no),
+                Queried::Unknown(_)
+            ),
             "{}",
             answer.id
         );
-        // A refusal of the gateway's own is believed without a signature, and says nothing but "not done".
+        assert!(
+            matches!(outcome::closed(reply.clone(), &order_no), Ended::Unknown(_)),
+            "{}",
+            answer.id
+        );
+        assert!(
+            matches!(
+                outcome::reversed(reply.clone(), &order_no),
+                Ended::Unknown(_)
+            ),
+            "{}",
+            answer.id
+        );
+        assert!(
+            matches!(
+                outcome::refunded(reply.clone(), &order_no),
+                Refunded::Unknown(_) | Refunded::Later(_)
+            ),
+            "{}",
+            answer.id
+        );
+        // A refusal of the gateway's own is believed without a signature, and says nothing but "not
+        // done".
         let charged = outcome::charged(reply.clone(), &order_no);
-        assert!(matches!(charged, Created::Unknown(_) | Created::Refused(..)), "{}", answer.id);
-        assert!(!matches!(outcome::created(reply, &order_no), Created::Accepted(_)), "{}", answer.id);
+        assert!(
+            matches!(charged, Created::Unknown(_) | Created::Refused(..)),
+            "{}",
+            answer.id
+        );
+        assert!(
+            !matches!(outcome::created(reply, &order_no), Created::Accepted(_)),
+            "{}",
+            answer.id
+        );
     }
 }
 
@@ -212,7 +282,9 @@ fn the_face_takes_what_the_sdks_send_and_they_would_believe_its_answer() {
     let vectors = vectors();
     let face = face();
     let book = SharedBook::default();
-    let now = DateTime::parse_from_rfc3339("2025-12-31T00:00:00Z").unwrap().to_utc();
+    let now = DateTime::parse_from_rfc3339("2025-12-31T00:00:00Z")
+        .unwrap()
+        .to_utc();
     for exchange in &vectors.requests {
         let mut request = Request {
             method: exchange.http_method.parse().unwrap(),
@@ -221,8 +293,14 @@ fn the_face_takes_what_the_sdks_send_and_they_would_believe_its_answer() {
             body: Bytes::from(exchange.body.clone()),
         };
         assert!(face.call_of(&request).is_some(), "{}", exchange.id);
-        let desk = Desk { book: &book, now, alteration: Alteration::None, spaces_refunds: false };
-        let order_no = serde_json::from_str::<serde_json::Value>(&exchange.params["biz_content"]).unwrap();
+        let desk = Desk {
+            book: &book,
+            now,
+            alteration: Alteration::None,
+            spaces_refunds: false,
+        };
+        let order_no =
+            serde_json::from_str::<serde_json::Value>(&exchange.params["biz_content"]).unwrap();
         let order_no = order_no["out_trade_no"].as_str().unwrap();
         let response = face.handle(&request, &desk);
         let body = String::from_utf8(response.body.to_vec()).unwrap();
@@ -230,8 +308,11 @@ fn the_face_takes_what_the_sdks_send_and_they_would_believe_its_answer() {
         assert!(matches!(reply, Reply::Signed(_)), "{}: {body}", exchange.id);
         // Past the gateway's checks: the business answers, and nobody has scanned anything.
         let expected = match exchange.method.as_str() {
-            "alipay.trade.precreate" => matches!(outcome::created(reply, order_no), Created::Accepted(_)),
-            // The recorded codes end in the moods of the sandbox's payers: too old, and paying at once.
+            "alipay.trade.precreate" => {
+                matches!(outcome::created(reply, order_no), Created::Accepted(_))
+            }
+            // The recorded codes end in the moods of the sandbox's payers: too old, and paying at
+            // once.
             "alipay.trade.pay" if exchange.id == "node-error-20000" => {
                 matches!(outcome::charged(reply, order_no), Created::Captured(_))
             }
@@ -244,7 +325,11 @@ fn the_face_takes_what_the_sdks_send_and_they_would_believe_its_answer() {
         request.body = Bytes::from(exchange.body.replace("2026", "2027"));
         request.target = exchange.target.replace("2026", "2027");
         let body = String::from_utf8(face.handle(&request, &desk).body.to_vec()).unwrap();
-        assert!(body.contains("isv.invalid-signature"), "{}: {body}", exchange.id);
+        assert!(
+            body.contains("isv.invalid-signature"),
+            "{}: {body}",
+            exchange.id
+        );
     }
 }
 
@@ -254,7 +339,10 @@ fn notifications_are_believed_or_refused_as_recorded() {
     let settings = settings();
     assert_eq!(vectors.notifications.len(), 7);
     for recorded in &vectors.notifications {
-        let raw = RawNotification { headers: HeaderMap::new(), body: Bytes::from(recorded.body.clone()) };
+        let raw = RawNotification {
+            headers: HeaderMap::new(),
+            body: Bytes::from(recorded.body.clone()),
+        };
         match (notice::read(&settings, &raw), recorded.id.as_str()) {
             (Err(rejection), id) => {
                 assert!(!recorded.expect, "{id}: {rejection}");
@@ -264,8 +352,16 @@ fn notifications_are_believed_or_refused_as_recorded() {
                 assert!(recorded.expect, "{id}");
                 let notification = notification.into_inner();
                 match (notification.notice, id) {
-                    (Notice::Refund { refund_no, outcome, .. }, "generated-partial_refund") => {
-                        assert_eq!((refund_no.as_str(), outcome), ("R_1", RefundQueried::Accepted));
+                    (
+                        Notice::Refund {
+                            refund_no, outcome, ..
+                        },
+                        "generated-partial_refund",
+                    ) => {
+                        assert_eq!(
+                            (refund_no.as_str(), outcome),
+                            ("R_1", RefundQueried::Accepted)
+                        );
                     }
                     (Notice::Nothing { order_no }, "generated-trade_closed") => {
                         assert_eq!(order_no, "NODE_20260101_0001");
@@ -274,8 +370,14 @@ fn notifications_are_believed_or_refused_as_recorded() {
                         assert_eq!(order_no, "NODE_20260101_0001", "{id}");
                         assert_eq!(capture.amount.minor(), 8888, "{id}");
                         assert_eq!(capture.payer.as_deref(), Some("138****0000"), "{id}");
-                        assert_eq!(capture.payment_id.as_deref(), Some("a=1&b=2"), "{id}: decoded once");
-                        let paid_at = DateTime::parse_from_rfc3339("2026-01-01T08:00:05+08:00").unwrap().to_utc();
+                        assert_eq!(
+                            capture.payment_id.as_deref(),
+                            Some("a=1&b=2"),
+                            "{id}: decoded once"
+                        );
+                        let paid_at = DateTime::parse_from_rfc3339("2026-01-01T08:00:05+08:00")
+                            .unwrap()
+                            .to_utc();
                         assert_eq!(capture.paid_at, Some(paid_at), "{id}");
                     }
                     (notice, _) => panic!("{id}: {notice:?}"),

@@ -1,5 +1,5 @@
-//! Requests as bytes and answers as far as they can be believed. It knows signatures and shapes, and never
-//! what an answer means for money: that is `outcome.rs`.
+//! Requests as bytes and answers as far as they can be believed. It knows signatures and shapes,
+//! and never what an answer means for money: that is `outcome.rs`.
 
 use std::borrow::Cow;
 
@@ -67,8 +67,8 @@ pub(super) fn from_beijing_time(text: &str) -> Option<DateTime<Utc>> {
     Some((naive - BEIJING).and_utc())
 }
 
-/// A signed request: common parameters in the query string and `biz_content` in the body, as the official SDKs
-/// send them. `notify_url` is a common parameter in this version of the protocol.
+/// A signed request: common parameters in the query string and `biz_content` in the body, as the
+/// official SDKs send them. `notify_url` is a common parameter in this version of the protocol.
 pub(super) fn request(
     settings: &Settings,
     method: Method,
@@ -88,12 +88,22 @@ pub(super) fn request(
         ("version", "1.0"),
     ];
     // An empty parameter is never sent: SDKs disagree whether it is signed.
-    common.extend(notify_url.filter(|url| !url.is_empty()).map(|url| ("notify_url", url)));
+    common.extend(
+        notify_url
+            .filter(|url| !url.is_empty())
+            .map(|url| ("notify_url", url)),
+    );
     let body = ("biz_content", biz_content.as_str());
-    let signature = settings.app_key.sign(string_to_sign(common.iter().copied().chain([body])).as_bytes());
-    let query =
-        form_urlencoded::Serializer::new(String::new()).extend_pairs(common).append_pair("sign", &signature).finish();
-    let body = form_urlencoded::Serializer::new(String::new()).append_pair(body.0, body.1).finish();
+    let signature = settings
+        .app_key
+        .sign(string_to_sign(common.iter().copied().chain([body])).as_bytes());
+    let query = form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(common)
+        .append_pair("sign", &signature)
+        .finish();
+    let body = form_urlencoded::Serializer::new(String::new())
+        .append_pair(body.0, body.1)
+        .finish();
     let content_type = HeaderValue::from_static("application/x-www-form-urlencoded;charset=utf-8");
     Request {
         method: http::Method::POST,
@@ -136,7 +146,10 @@ impl Node {
 
     /// A member that is a text and not empty.
     pub(super) fn text(&self, name: &str) -> Option<&str> {
-        self.0.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
+        self.0
+            .get(name)
+            .and_then(Value::as_str)
+            .filter(|text| !text.is_empty())
     }
 
     /// The result code: `10000`, `40004` …
@@ -146,8 +159,14 @@ impl Node {
 
     /// The failure that this answer describes, in its own words, as `kind`.
     pub(super) fn failure(&self, kind: FailureKind) -> Failure {
-        let code = self.text("sub_code").or(self.text("code")).unwrap_or("no_code");
-        let message = self.text("sub_msg").or(self.text("msg")).unwrap_or_default();
+        let code = self
+            .text("sub_code")
+            .or(self.text("code"))
+            .unwrap_or("no_code");
+        let message = self
+            .text("sub_msg")
+            .or(self.text("msg"))
+            .unwrap_or_default();
         Failure::new(kind, cut(code), cut(message)).because(REASONS.of(&bare(code)))
     }
 }
@@ -157,12 +176,17 @@ fn cut(text: &str) -> String {
 }
 
 /// Reads the answer to `method`: HTTP 200, one node, and the signature over its raw text.
-pub(super) fn reply(key: &Verifier, method: Method, answer: Result<&HttpAnswer, Undelivered>) -> Reply {
+pub(super) fn reply(
+    key: &Verifier,
+    method: Method,
+    answer: Result<&HttpAnswer, Undelivered>,
+) -> Reply {
     let answer = match answer {
         Ok(answer) => answer,
         Err(undelivered) => return Reply::Undelivered(undelivered),
     };
-    // The gateway says everything, errors too, with 200: another status comes from something in between.
+    // The gateway says everything, errors too, with 200: another status comes from something in
+    // between.
     if answer.status != StatusCode::OK {
         let kind = match answer.status {
             StatusCode::TOO_MANY_REQUESTS => FailureKind::RateLimited,
@@ -170,23 +194,38 @@ pub(super) fn reply(key: &Verifier, method: Method, answer: Result<&HttpAnswer, 
             _ => FailureKind::Incompatible,
         };
         let code = format!("http_{}", answer.status.as_u16());
-        return Reply::Unbelievable(Failure::new(kind, code, "the gateway itself always answers 200"));
+        return Reply::Unbelievable(Failure::new(
+            kind,
+            code,
+            "the gateway itself always answers 200",
+        ));
     }
-    believe(key, method, &answer.body)
-        .unwrap_or_else(|(code, message)| Reply::Unbelievable(Failure::new(FailureKind::Incompatible, code, message)))
+    believe(key, method, &answer.body).unwrap_or_else(|(code, message)| {
+        Reply::Unbelievable(Failure::new(FailureKind::Incompatible, code, message))
+    })
 }
 
 /// As [`reply`], from the body of an answer with status 200; an error is a code and a message.
-fn believe(key: &Verifier, method: Method, body: &[u8]) -> Result<Reply, (&'static str, &'static str)> {
+fn believe(
+    key: &Verifier,
+    method: Method,
+    body: &[u8],
+) -> Result<Reply, (&'static str, &'static str)> {
     let body = opaque(body);
-    let envelope = Envelope::read(&body).ok_or(("garbled", "not an object whose members differ"))?;
-    let text = match (envelope.text(&node_name(method.name())), envelope.text("error_response")) {
+    let envelope =
+        Envelope::read(&body).ok_or(("garbled", "not an object whose members differ"))?;
+    let text = match (
+        envelope.text(&node_name(method.name())),
+        envelope.text("error_response"),
+    ) {
         (Some(own), None) => own,
         (None, Some(error)) => error,
         (None, None) => return Err(("no_node", "the answer to this call is not in it")),
         (Some(_), Some(_)) => return Err(("two_nodes", "an answer and an error at once")),
     };
-    let node = serde_json::from_str(text).map(Node::new).map_err(|_| ("garbled", "the node is not an object"))?;
+    let node = serde_json::from_str(text)
+        .map(Node::new)
+        .map_err(|_| ("garbled", "the node is not an object"))?;
     match envelope.signature() {
         Some(signature) => verify_node(key, text, &signature)
             .map(|()| Reply::Signed(node))
@@ -201,10 +240,15 @@ mod tests {
 
     #[test]
     fn beijing_times_are_written_and_read_with_and_without_milliseconds() {
-        let time = DateTime::parse_from_rfc3339("2025-12-31T23:59:59Z").unwrap().to_utc();
+        let time = DateTime::parse_from_rfc3339("2025-12-31T23:59:59Z")
+            .unwrap()
+            .to_utc();
         assert_eq!(beijing_time(time), "2026-01-01 07:59:59");
         assert_eq!(from_beijing_time("2026-01-01 07:59:59"), Some(time));
-        assert_eq!(from_beijing_time("2026-01-01 07:59:59.123"), Some(time + TimeDelta::milliseconds(123)));
+        assert_eq!(
+            from_beijing_time("2026-01-01 07:59:59.123"),
+            Some(time + TimeDelta::milliseconds(123))
+        );
         assert_eq!(from_beijing_time("2026-01-01"), None);
     }
 
@@ -212,28 +256,55 @@ mod tests {
     #[test]
     fn an_answer_in_gbk_is_verified_over_its_bytes_and_read() {
         let keys = (super::super::simulator::SIMULATOR.make_keys)().unwrap();
-        let signer = crate::signing::Signer::from_text(keys["alipay_private_key"].as_str().unwrap()).unwrap();
-        let text =
-            r#"{"code":"40004","msg":"Business Failed","sub_code":"ACQ.ACCESS_FORBIDDEN","sub_msg":"无权限乗/\"丂{"}"#;
+        let signer =
+            crate::signing::Signer::from_text(keys["alipay_private_key"].as_str().unwrap())
+                .unwrap();
+        let text = r#"{"code":"40004","msg":"Business Failed","sub_code":"ACQ.ACCESS_FORBIDDEN","sub_msg":"无权限乗/\"丂{"}"#;
         let node = encoding_rs::GB18030.encode(text).0.into_owned();
         let answer = |signature: &str| {
             let begin = br#"{"alipay_trade_pay_response":"#.as_slice();
-            let body = [begin, &node, format!(r#","sign":"{signature}"}}"#).as_bytes()].concat();
-            HttpAnswer { status: StatusCode::OK, headers: HeaderMap::new(), body: Bytes::from(body) }
+            let body = [
+                begin,
+                &node,
+                format!(r#","sign":"{signature}"}}"#).as_bytes(),
+            ]
+            .concat();
+            HttpAnswer {
+                status: StatusCode::OK,
+                headers: HeaderMap::new(),
+                body: Bytes::from(body),
+            }
         };
         let said = |reply: Reply| match reply {
             Reply::Signed(node) => Some(node.failure(FailureKind::Account)),
             Reply::Unsigned(_) | Reply::Undelivered(_) | Reply::Unbelievable(_) => None,
         };
-        let failure = said(reply(&signer.verifier(), Method::Pay, Ok(&answer(&signer.sign(&node))))).unwrap();
-        assert_eq!((failure.code.as_str(), failure.message.as_str()), ("ACQ.ACCESS_FORBIDDEN", "无权限乗/\"丂{"));
+        let failure = said(reply(
+            &signer.verifier(),
+            Method::Pay,
+            Ok(&answer(&signer.sign(&node))),
+        ))
+        .unwrap();
+        assert_eq!(
+            (failure.code.as_str(), failure.message.as_str()),
+            ("ACQ.ACCESS_FORBIDDEN", "无权限乗/\"丂{")
+        );
         let other = signer.sign(text.as_bytes());
-        assert!(said(reply(&signer.verifier(), Method::Pay, Ok(&answer(&other)))).is_none(), "other bytes");
-        assert!(matches!(reply(&signer.verifier(), Method::Pay, Ok(&answer(""))), Reply::Unsigned(_)));
+        assert!(
+            said(reply(&signer.verifier(), Method::Pay, Ok(&answer(&other)))).is_none(),
+            "other bytes"
+        );
+        assert!(matches!(
+            reply(&signer.verifier(), Method::Pay, Ok(&answer(""))),
+            Reply::Unsigned(_)
+        ));
     }
 
     #[test]
     fn a_node_is_named_after_its_method() {
-        assert_eq!(node_name(Method::RefundQuery.name()), "alipay_trade_fastpay_refund_query_response");
+        assert_eq!(
+            node_name(Method::RefundQuery.name()),
+            "alipay_trade_fastpay_refund_query_response"
+        );
     }
 }

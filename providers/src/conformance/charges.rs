@@ -1,55 +1,135 @@
-//! Charges: the call itself takes the money, or only begins to, and a reversal undoes it whatever came of it.
+//! Charges: the call itself takes the money, or only begins to, and a reversal undoes it whatever
+//! came of it.
 
-use super::subject::{AMOUNT_FEN, Broken, Checks, Kept, Subject, ensure, paid as is_paid, paid_charge, taken_up};
+use super::subject::{
+    AMOUNT_FEN, Broken, Checks, Kept, Subject, ensure, paid as is_paid, paid_charge, taken_up,
+};
 use crate::order::Order;
 use crate::outcome::{Created, Ended, Queried};
 use crate::sandbox::payer::Mood;
 
-const MOODS: [Mood; 4] = [Mood::Pays, Mood::MustConfirm, Mood::HasNoMoney, Mood::CodeExpired];
+const MOODS: [Mood; 4] = [
+    Mood::Pays,
+    Mood::MustConfirm,
+    Mood::HasNoMoney,
+    Mood::CodeExpired,
+];
 
 pub(super) async fn run(subject: &Subject) -> Checks {
     vec![
         ("charging_makes_sense", charging_makes_sense(subject)),
-        ("a_charge_is_told_completely", a_charge_is_told_completely(subject).await),
-        ("a_payer_who_must_confirm_is_waited_for", a_payer_who_must_confirm_is_waited_for(subject).await),
-        ("a_payer_who_says_no_is_not_charged", a_payer_who_says_no_is_not_charged(subject).await),
-        ("a_payer_without_money_is_not_charged", a_payer_without_money_is_not_charged(subject).await),
-        ("an_old_code_is_not_charged", an_old_code_is_not_charged(subject).await),
+        (
+            "a_charge_is_told_completely",
+            a_charge_is_told_completely(subject).await,
+        ),
+        (
+            "a_payer_who_must_confirm_is_waited_for",
+            a_payer_who_must_confirm_is_waited_for(subject).await,
+        ),
+        (
+            "a_payer_who_says_no_is_not_charged",
+            a_payer_who_says_no_is_not_charged(subject).await,
+        ),
+        (
+            "a_payer_without_money_is_not_charged",
+            a_payer_without_money_is_not_charged(subject).await,
+        ),
+        (
+            "an_old_code_is_not_charged",
+            an_old_code_is_not_charged(subject).await,
+        ),
         ("a_code_works_once", a_code_works_once(subject).await),
-        ("reversing_ends_a_charge_that_waits", reversing_ends_a_charge_that_waits(subject).await),
-        ("reversing_gives_the_money_back_once", reversing_gives_the_money_back_once(subject).await),
-        ("reversing_nothing_takes_nothing", reversing_nothing_takes_nothing(subject).await),
+        (
+            "reversing_ends_a_charge_that_waits",
+            reversing_ends_a_charge_that_waits(subject).await,
+        ),
+        (
+            "reversing_gives_the_money_back_once",
+            reversing_gives_the_money_back_once(subject).await,
+        ),
+        (
+            "reversing_nothing_takes_nothing",
+            reversing_nothing_takes_nothing(subject).await,
+        ),
     ]
 }
 
 fn charging_makes_sense(subject: &Subject) -> Kept {
     let charging = subject.charging()?;
     let ladder = charging.ladder_s;
-    ensure(!ladder.is_empty() && ladder.is_sorted(), "ladders go up", &ladder)?;
+    ensure(
+        !ladder.is_empty() && ladder.is_sorted(),
+        "ladders go up",
+        &ladder,
+    )?;
     let patient = charging.patience_s >= charging.reverse_from_s && charging.timeout_ms > 0;
-    ensure(patient, "nobody has to reverse earlier than is allowed", charging)?;
-    ensure(charging.reverse_pause_s > 0, "there is a pause between two reversals", charging)?;
+    ensure(
+        patient,
+        "nobody has to reverse earlier than is allowed",
+        charging,
+    )?;
+    ensure(
+        charging.reverse_pause_s > 0,
+        "there is a pause between two reversals",
+        charging,
+    )?;
     for mood in MOODS {
         let code = subject.other_side.auth_code(mood);
-        ensure((charging.is_code)(&code), "a code of its payers is known as one", &code)?;
+        ensure(
+            (charging.is_code)(&code),
+            "a code of its payers is known as one",
+            &code,
+        )?;
         let another = subject.other_side.auth_code(mood);
-        ensure(code != another && Mood::of(&code) == mood, "codes are new, and of the mood asked for", &another)?;
+        ensure(
+            code != another && Mood::of(&code) == mood,
+            "codes are new, and of the mood asked for",
+            &another,
+        )?;
         let longer = format!("{code}00000000000000000000");
-        ensure(!(charging.is_code)(&longer), "what is too long is no code", &longer)?;
+        ensure(
+            !(charging.is_code)(&longer),
+            "what is too long is no code",
+            &longer,
+        )?;
     }
-    for other in ["", "fp", "0000000000000000000", "https://example.com/pay", "２８１２３４５６７８９０１２３４５６"]
-    {
-        ensure(!(charging.is_code)(other), "what is no code is not taken for one", &other)?;
+    for other in [
+        "",
+        "fp",
+        "0000000000000000000",
+        "https://example.com/pay",
+        "２８１２３４５６７８９０１２３４５６",
+    ] {
+        ensure(
+            !(charging.is_code)(other),
+            "what is no code is not taken for one",
+            &other,
+        )?;
     }
     Ok(())
 }
 
 async fn a_charge_is_told_completely(subject: &Subject) -> Kept {
     let (order, capture) = paid_charge(subject, "chgpaid").await?;
-    ensure(capture.amount == order.amount, "a capture tells the amount", &capture)?;
-    ensure(!capture.transaction_id.is_empty(), "a capture tells the provider's number", &capture)?;
-    ensure(capture.foreign_account.is_none(), "a capture is our own account's", &capture)?;
-    let ours = capture.payment_id.as_ref().is_none_or(|id| *id == order.payment_id);
+    ensure(
+        capture.amount == order.amount,
+        "a capture tells the amount",
+        &capture,
+    )?;
+    ensure(
+        !capture.transaction_id.is_empty(),
+        "a capture tells the provider's number",
+        &capture,
+    )?;
+    ensure(
+        capture.foreign_account.is_none(),
+        "a capture is our own account's",
+        &capture,
+    )?;
+    let ours = capture
+        .payment_id
+        .as_ref()
+        .is_none_or(|id| *id == order.payment_id);
     ensure(ours, "what is passed back is what we passed", &capture)?;
     let again = subject.other_side.pay(&order.order_no).await;
     ensure(!again, "a paid charge is not paid again", &again)?;
@@ -58,7 +138,11 @@ async fn a_charge_is_told_completely(subject: &Subject) -> Kept {
 
 async fn waiting(subject: &Subject, suffix: &str) -> Result<Order, Broken> {
     let (order, created) = subject.charge(suffix, Mood::MustConfirm).await?;
-    ensure(created == Created::Waiting, "a payer who must confirm is waited for", &created)?;
+    ensure(
+        created == Created::Waiting,
+        "a payer who must confirm is waited for",
+        &created,
+    )?;
     subject.keeps(&order, 0)?;
     Ok(order)
 }
@@ -66,7 +150,11 @@ async fn waiting(subject: &Subject, suffix: &str) -> Result<Order, Broken> {
 async fn a_payer_who_must_confirm_is_waited_for(subject: &Subject) -> Kept {
     let order = waiting(subject, "chgwait").await?;
     let before = subject.query(&order).await;
-    ensure(before == Queried::Payable, "a charge that waits can be paid", &before)?;
+    ensure(
+        before == Queried::Payable,
+        "a charge that waits can be paid",
+        &before,
+    )?;
     let taken = subject.other_side.pay(&order.order_no).await;
     ensure(taken, "a payer who confirms pays", &taken)?;
     is_paid(subject.settled(&order).await?)?;
@@ -92,11 +180,19 @@ async fn refused(subject: &Subject, order: &Order, created: &Created) -> Kept {
         | Created::NotSent(_)
         | Created::Refused(..)
         | Created::Unknown(_) => {
-            return ensure(false, "a payer who cannot pay is declined, or found to be by asking", created);
+            return ensure(
+                false,
+                "a payer who cannot pay is declined, or found to be by asking",
+                created,
+            );
         }
     };
     let queried = subject.settled(order).await?;
-    ensure(!matches!(queried, Queried::Paid(_)), "who cannot pay has not paid", &queried)?;
+    ensure(
+        !matches!(queried, Queried::Paid(_)),
+        "who cannot pay has not paid",
+        &queried,
+    )?;
     if declined && !subject.charging()?.declined_is_reversed {
         let taken = subject.other_side.pay(&order.order_no).await;
         ensure(!taken, "a declined charge takes no money", &taken)?;
@@ -118,10 +214,22 @@ async fn a_code_works_once(subject: &Subject) -> Kept {
     let (first, _) = paid_charge(subject, "chgone").await?;
     let mut second = subject.order("chgtwo")?;
     second.auth_code.clone_from(&first.auth_code);
-    let created = subject.provider.create(&second, &subject.call()).await.outcome;
-    ensure(!matches!(created, Created::Captured(_)), "a code that was used takes nothing", &created)?;
+    let created = subject
+        .provider
+        .create(&second, &subject.call())
+        .await
+        .outcome;
+    ensure(
+        !matches!(created, Created::Captured(_)),
+        "a code that was used takes nothing",
+        &created,
+    )?;
     let queried = subject.settled(&second).await?;
-    ensure(!matches!(queried, Queried::Paid(_)), "a code that was used takes nothing later", &queried)?;
+    ensure(
+        !matches!(queried, Queried::Paid(_)),
+        "a code that was used takes nothing later",
+        &queried,
+    )?;
     subject.keeps(&second, 0)?;
     subject.keeps(&first, AMOUNT_FEN)
 }
@@ -137,37 +245,73 @@ async fn reversing_gives_the_money_back_once(subject: &Subject) -> Kept {
     for _ in 0..2 {
         let ended = subject.reversed(&order).await?;
         let back = matches!(ended, Ended::Reversed | Ended::Closed);
-        ensure(back, "a paid charge is reversed, and reversing it again says so", &ended)?;
+        ensure(
+            back,
+            "a paid charge is reversed, and reversing it again says so",
+            &ended,
+        )?;
         subject.keeps(&order, 0)?;
     }
     let queried = subject.query(&order).await;
-    ensure(queried == Queried::Reversed, "a paid charge that was reversed is queried as reversed", &queried)?;
-    let refunded = subject.refund(&subject.refund_order(&order, "chgbackR", 1)?).await;
-    ensure(!taken_up(&refunded), "what was reversed is not refunded as well", &refunded)?;
+    ensure(
+        queried == Queried::Reversed,
+        "a paid charge that was reversed is queried as reversed",
+        &queried,
+    )?;
+    let refunded = subject
+        .refund(&subject.refund_order(&order, "chgbackR", 1)?)
+        .await;
+    ensure(
+        !taken_up(&refunded),
+        "what was reversed is not refunded as well",
+        &refunded,
+    )?;
     subject.keeps(&order, 0)
 }
 
-/// Either the number is burnt, and no charge can be made under it any more; or nothing was found, and then what proves
-/// a charge dead has to be said.
+/// Either the number is burnt, and no charge can be made under it any more; or nothing was found,
+/// and then what proves a charge dead has to be said.
 async fn reversing_nothing_takes_nothing(subject: &Subject) -> Kept {
     let order = subject.order("chgnone")?;
     let ended = subject.reversed(&order).await?;
     match ended {
         Ended::NotFound => {
             let said = subject.charging()?.not_found_twice_s;
-            ensure(said.is_some(), "who finds nothing says what proves a charge dead", &said)?;
+            ensure(
+                said.is_some(),
+                "who finds nothing says what proves a charge dead",
+                &said,
+            )?;
         }
         Ended::Closed | Ended::Reversed => {
-            let created = subject.provider.create(&order, &subject.call()).await.outcome;
-            let dead = matches!(created, Created::Refused(..) | Created::Declined(_) | Created::Unknown(_));
-            ensure(dead, "a number that a reversal ended is not charged", &created)?;
+            let created = subject
+                .provider
+                .create(&order, &subject.call())
+                .await
+                .outcome;
+            let dead = matches!(
+                created,
+                Created::Refused(..) | Created::Declined(_) | Created::Unknown(_)
+            );
+            ensure(
+                dead,
+                "a number that a reversal ended is not charged",
+                &created,
+            )?;
         }
         Ended::AlreadyPaid | Ended::Impossible(_) | Ended::Again(_) | Ended::Unknown(_) => {
-            ensure(false, "reversing a number that never was ends it or finds nothing", &ended)?;
+            ensure(
+                false,
+                "reversing a number that never was ends it or finds nothing",
+                &ended,
+            )?;
         }
     }
     let queried = subject.query(&order).await;
-    let dead = matches!(queried, Queried::NotFound | Queried::Closed | Queried::Reversed);
+    let dead = matches!(
+        queried,
+        Queried::NotFound | Queried::Closed | Queried::Reversed
+    );
     ensure(dead, "what never was is not alive", &queried)?;
     subject.keeps(&order, 0)
 }

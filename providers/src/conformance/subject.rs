@@ -26,7 +26,8 @@ pub trait OtherSide: Send + Sync {
     async fn pay(&self, order_no: &str) -> bool;
     /// The payer opens the order and does not pay; a payer who is asked to confirm says no.
     async fn open(&self, order_no: &str);
-    /// The code on the phone of a payer in this mood, never shown before. Only asked for where charges are made.
+    /// The code on the phone of a payer in this mood, never shown before. Only asked for where
+    /// charges are made.
     fn auth_code(&self, mood: Mood) -> String;
     /// What the merchant has of this order's money: what was taken and did not go back, in fen.
     fn kept_fen(&self, order_no: &str) -> i64;
@@ -44,7 +45,8 @@ pub struct Subject {
     pub flow: Flow,
     /// An address that the provider takes.
     pub notify_url: String,
-    /// Begins all numbers of this run: 1 to 16 of `[0-9A-Za-z]`, never used before at this provider.
+    /// Begins all numbers of this run: 1 to 16 of `[0-9A-Za-z]`, never used before at this
+    /// provider.
     pub prefix: String,
 }
 
@@ -64,16 +66,29 @@ pub(super) type Kept = Result<(), Broken>;
 pub(super) type Checks = Vec<(&'static str, Kept)>;
 
 pub(super) fn ensure(holds: bool, promise: &'static str, got: &dyn fmt::Debug) -> Kept {
-    if holds { Ok(()) } else { Err(Broken { promise, got: format!("{got:?}") }) }
+    if holds {
+        Ok(())
+    } else {
+        Err(Broken {
+            promise,
+            got: format!("{got:?}"),
+        })
+    }
 }
 
 impl Subject {
     pub(super) fn ending(&self) -> Option<Ending> {
-        self.provider.capabilities().flow(self.flow).map(|f| f.ending)
+        self.provider
+            .capabilities()
+            .flow(self.flow)
+            .map(|f| f.ending)
     }
 
     pub(super) fn call(&self) -> Call {
-        Call { now: self.other_side.now(), timeout: Duration::from_secs(5) }
+        Call {
+            now: self.other_side.now(),
+            timeout: Duration::from_secs(5),
+        }
     }
 
     pub(super) fn order(&self, suffix: &str) -> Result<Order, Broken> {
@@ -90,7 +105,10 @@ impl Subject {
             expires_at: now + TimeDelta::seconds(i64::from(life_s)),
             notify_url: self.notify_url.clone(),
             client_ip: Some("203.0.113.7".to_owned()),
-            auth_code: self.flow.takes_money().then(|| self.other_side.auth_code(Mood::Pays)),
+            auth_code: self
+                .flow
+                .takes_money()
+                .then(|| self.other_side.auth_code(Mood::Pays)),
             store: None,
         })
     }
@@ -99,7 +117,11 @@ impl Subject {
     pub(super) async fn offer(&self, suffix: &str) -> Result<Order, Broken> {
         let order = self.order(suffix)?;
         let created = self.provider.create(&order, &self.call()).await.outcome;
-        ensure(matches!(created, Created::Accepted(_)), "a new offer is accepted", &created)?;
+        ensure(
+            matches!(created, Created::Accepted(_)),
+            "a new offer is accepted",
+            &created,
+        )?;
         Ok(order)
     }
 
@@ -114,21 +136,34 @@ impl Subject {
     }
 
     pub(super) async fn query(&self, order: &Order) -> Queried {
-        self.provider.query(&reference(order), &self.call()).await.outcome
+        self.provider
+            .query(&reference(order), &self.call())
+            .await
+            .outcome
     }
 
     pub(super) async fn close(&self, order: &Order) -> Ended {
-        self.provider.close(&reference(order), &self.call()).await.outcome
+        self.provider
+            .close(&reference(order), &self.call())
+            .await
+            .outcome
     }
 
     /// A refund, with the provider's spacing before it.
     pub(super) async fn refund(&self, refund: &RefundOrder) -> Refunded {
         let spacing = self.provider.capabilities().refund_spacing_ms;
-        self.other_side.let_pass(Duration::from_millis(u64::from(spacing))).await;
+        self.other_side
+            .let_pass(Duration::from_millis(u64::from(spacing)))
+            .await;
         self.provider.refund(refund, &self.call()).await.outcome
     }
 
-    pub(super) fn refund_order(&self, order: &Order, suffix: &str, amount_fen: i64) -> Result<RefundOrder, Broken> {
+    pub(super) fn refund_order(
+        &self,
+        order: &Order,
+        suffix: &str,
+        amount_fen: i64,
+    ) -> Result<RefundOrder, Broken> {
         Ok(RefundOrder {
             order: reference(order),
             transaction_id: None,
@@ -145,22 +180,36 @@ impl Subject {
     /// Nobody can pay it any more, and the provider says so.
     pub(super) async fn is_dead(&self, order: &Order) -> Kept {
         let queried = self.query(order).await;
-        ensure(queried == Queried::Closed, "a closed offer is queried as closed", &queried)?;
+        ensure(
+            queried == Queried::Closed,
+            "a closed offer is queried as closed",
+            &queried,
+        )?;
         let taken = self.other_side.pay(&order.order_no).await;
         ensure(!taken, "a closed offer takes no money", &taken)?;
         let closed = self.close(order).await;
         // Alipay has one "no" for closed and for paid orders: then it takes a query to know.
-        let harmless = matches!(closed, Ended::Closed | Ended::Impossible(_) | Ended::Unknown(_));
+        let harmless = matches!(
+            closed,
+            Ended::Closed | Ended::Impossible(_) | Ended::Unknown(_)
+        );
         ensure(harmless, "closing again changes nothing", &closed)
     }
 }
 
 pub(super) fn fen(fen: i64) -> Result<Money, Broken> {
-    Money::fen(fen).map_err(|e| Broken { promise: "the suite's amounts are amounts", got: e.to_string() })
+    Money::fen(fen).map_err(|e| Broken {
+        promise: "the suite's amounts are amounts",
+        got: e.to_string(),
+    })
 }
 
 pub(super) fn reference(order: &Order) -> OrderRef {
-    OrderRef { order_no: order.order_no.clone(), txn_time: order.txn_time, expires_at: order.expires_at }
+    OrderRef {
+        order_no: order.order_no.clone(),
+        txn_time: order.txn_time,
+        expires_at: order.expires_at,
+    }
 }
 
 pub(super) fn taken_up(refunded: &Refunded) -> bool {
@@ -170,35 +219,53 @@ pub(super) fn taken_up(refunded: &Refunded) -> bool {
 pub(super) fn paid(queried: Queried) -> Result<Capture, Broken> {
     match queried {
         Queried::Paid(capture) => Ok(capture),
-        Queried::NotFound | Queried::Payable | Queried::Closed | Queried::Reversed | Queried::Unknown(_) => {
-            Err(Broken { promise: "a paid offer is queried as paid", got: format!("{queried:?}") })
-        }
+        Queried::NotFound
+        | Queried::Payable
+        | Queried::Closed
+        | Queried::Reversed
+        | Queried::Unknown(_) => Err(Broken {
+            promise: "a paid offer is queried as paid",
+            got: format!("{queried:?}"),
+        }),
     }
 }
 
 impl Subject {
     pub(super) fn charging(&self) -> Result<&'static Charging, Broken> {
         let charging = self.provider.capabilities().charge.as_ref();
-        charging.ok_or_else(|| Broken { promise: "who charges says how", got: "no `charge`".to_owned() })
+        charging.ok_or_else(|| Broken {
+            promise: "who charges says how",
+            got: "no `charge`".to_owned(),
+        })
     }
 
     pub(super) async fn pass_s(&self, seconds: u32) {
-        self.other_side.let_pass(Duration::from_secs(u64::from(seconds))).await;
+        self.other_side
+            .let_pass(Duration::from_secs(u64::from(seconds)))
+            .await;
     }
 
-    pub(super) async fn charge(&self, suffix: &str, mood: Mood) -> Result<(Order, Created), Broken> {
+    pub(super) async fn charge(
+        &self,
+        suffix: &str,
+        mood: Mood,
+    ) -> Result<(Order, Created), Broken> {
         let mut order = self.order(suffix)?;
         order.auth_code = Some(self.other_side.auth_code(mood));
         let created = self.provider.create(&order, &self.call()).await.outcome;
         Ok((order, created))
     }
 
-    /// Asks as the ladder says, from `from_s` after the charge on, until it is not payable any more.
+    /// Asks as the ladder says, from `from_s` after the charge on, until it is not payable any
+    /// more.
     pub(super) async fn settled(&self, order: &Order) -> Result<Queried, Broken> {
         let mut asked_at = 0;
         let mut queried = self.query(order).await;
         for at in self.charging()?.ladder_s {
-            if matches!(queried, Queried::Paid(_) | Queried::Closed | Queried::Reversed) {
+            if matches!(
+                queried,
+                Queried::Paid(_) | Queried::Closed | Queried::Reversed
+            ) {
                 break;
             }
             self.pass_s(at - asked_at).await;
@@ -212,18 +279,27 @@ impl Subject {
     pub(super) async fn reversed(&self, order: &Order) -> Result<Ended, Broken> {
         let charging = self.charging()?;
         self.pass_s(charging.reverse_from_s).await;
-        let mut ended = self.provider.reverse(&reference(order), &self.call()).await.outcome;
+        let mut ended = self
+            .provider
+            .reverse(&reference(order), &self.call())
+            .await
+            .outcome;
         for _ in 0..MOST_REVERSALS {
             if !matches!(ended, Ended::Again(_)) {
                 break;
             }
             self.pass_s(charging.reverse_pause_s).await;
-            ended = self.provider.reverse(&reference(order), &self.call()).await.outcome;
+            ended = self
+                .provider
+                .reverse(&reference(order), &self.call())
+                .await
+                .outcome;
         }
         Ok(ended)
     }
 
-    /// A reversal succeeded or found nothing, nobody can pay any more, and the merchant has none of the money.
+    /// A reversal succeeded or found nothing, nobody can pay any more, and the merchant has none of
+    /// the money.
     pub(super) async fn is_dead_charge(&self, order: &Order) -> Kept {
         let ended = self.reversed(order).await?;
         let known = matches!(ended, Ended::Closed | Ended::Reversed | Ended::NotFound);
@@ -234,7 +310,11 @@ impl Subject {
             (Queried::NotFound, Some(apart_s)) => {
                 self.pass_s(apart_s).await;
                 let queried = self.query(order).await;
-                ensure(queried == Queried::NotFound, "what is not there does not come back", &queried)?;
+                ensure(
+                    queried == Queried::NotFound,
+                    "what is not there does not come back",
+                    &queried,
+                )?;
             }
             (Queried::NotFound | Queried::Payable | Queried::Paid(_) | Queried::Unknown(_), _) => {
                 ensure(false, "a reversed charge is queried as dead", &queried)?;
@@ -247,19 +327,35 @@ impl Subject {
 
     pub(super) fn keeps(&self, order: &Order, fen: i64) -> Kept {
         let kept = self.other_side.kept_fen(&order.order_no);
-        ensure(kept == fen, "the merchant has what was paid, and nothing that was not", &kept)
+        ensure(
+            kept == fen,
+            "the merchant has what was paid, and nothing that was not",
+            &kept,
+        )
     }
 }
 
 /// A charge whose payer pays at once, told by the call or by a query after it.
-pub(super) async fn paid_charge(subject: &Subject, suffix: &str) -> Result<(Order, Capture), Broken> {
+pub(super) async fn paid_charge(
+    subject: &Subject,
+    suffix: &str,
+) -> Result<(Order, Capture), Broken> {
     let (order, created) = subject.charge(suffix, Mood::Pays).await?;
     let told = matches!(created, Created::Captured(_) | Created::Waiting);
-    ensure(told, "a charge whose payer pays is taken or waited for", &created)?;
+    ensure(
+        told,
+        "a charge whose payer pays is taken or waited for",
+        &created,
+    )?;
     let capture = paid(subject.settled(&order).await?)?;
     if let Created::Captured(at_once) = created {
-        let same = (&at_once.transaction_id, at_once.amount) == (&capture.transaction_id, capture.amount);
-        ensure(same, "call and query tell of the same money", &(at_once, &capture))?;
+        let same =
+            (&at_once.transaction_id, at_once.amount) == (&capture.transaction_id, capture.amount);
+        ensure(
+            same,
+            "call and query tell of the same money",
+            &(at_once, &capture),
+        )?;
     }
     Ok((order, capture))
 }

@@ -1,8 +1,9 @@
 //! Counts calls by outcome and measures how long they take. It changes no outcome.
 //!
 //! `interlock_provider_calls_total{mode,provider,call,flow,outcome,failure}` and
-//! `interlock_provider_call_seconds{mode,provider,call}`. `mode` is what the layer was made with, `flow` is `none` for calls that do not depend on it, `failure` is
-//! `none` where there was none. Accounts are no label: their number has no bound.
+//! `interlock_provider_call_seconds{mode,provider,call}`. `mode` is what the layer was made with,
+//! `flow` is `none` for calls that do not depend on it, `failure` is `none` where there was none.
+//! Accounts are no label: their number has no bound.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -14,14 +15,19 @@ use tokio::time::Instant;
 
 use super::secret::struck_out;
 use crate::http::TimeTold;
-use crate::notification::{Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified};
+use crate::notification::{
+    Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified,
+};
 use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
-use crate::outcome::{Answer, Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded, Refusal};
+use crate::outcome::{
+    Answer, Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded, Refusal,
+};
 use crate::provider::{Capabilities, Provider, ProviderName};
 
 /// The value of a label that does not apply.
 const NONE: &str = "none";
-/// How creating can end, and with which failure; for the series that must be there before it has happened.
+/// How creating can end, and with which failure; for the series that must be there before it has
+/// happened.
 const CREATED: &[(&str, Option<FailureKind>)] = &[
     ("accepted", None),
     ("captured", None),
@@ -42,10 +48,15 @@ const CREATED: &[(&str, Option<FailureKind>)] = &[
     ("unknown", Some(FailureKind::Incompatible)),
 ];
 
-/// Makes the series of creating at every provider, in this mode: an increase from nothing to 1 is none to Prometheus.
+/// Makes the series of creating at every provider, in this mode: an increase from nothing to 1 is
+/// none to Prometheus.
 pub fn register(mode: &'static str) {
     for protocol in crate::PROTOCOLS {
-        let place = Place { mode, provider: protocol.name, call: "create" };
+        let place = Place {
+            mode,
+            provider: protocol.name,
+            call: "create",
+        };
         for flow in protocol.capabilities.flows {
             for (outcome, failure) in CREATED {
                 place.count(Some(flow.flow), outcome, *failure, 0);
@@ -63,12 +74,19 @@ struct Place {
 }
 
 impl Place {
-    fn count(self, flow: Option<Flow>, outcome: &'static str, failure: Option<FailureKind>, times: u64) {
+    fn count(
+        self,
+        flow: Option<Flow>,
+        outcome: &'static str,
+        failure: Option<FailureKind>,
+        times: u64,
+    ) {
         let flow: &'static str = flow.map_or(NONE, Into::into);
         let failure: &'static str = failure.map_or(NONE, Into::into);
         ::metrics::counter!(
             "interlock_provider_calls_total",
-            "mode" => self.mode, "provider" => self.provider.as_str(), "call" => self.call, "flow" => flow,
+            "mode" => self.mode, "provider" => self.provider.as_str(), "call" => self.call,
+            "flow" => flow,
             "outcome" => outcome, "failure" => failure
         )
         .increment(times);
@@ -100,13 +118,22 @@ impl Metrics {
         flow: Option<Flow>,
         answer: impl Future<Output = Answer<T>> + Send,
     ) -> Answer<T> {
-        let place = Place { mode: self.mode, provider: self.inner.name(), call };
+        let place = Place {
+            mode: self.mode,
+            provider: self.inner.name(),
+            call,
+        };
         let began = Instant::now();
         let answer = answer.await;
 
         place.took(began.elapsed());
         let (outcome, failure) = (&answer.outcome, answer.outcome.failure());
-        place.count(flow, outcome.label(), failure.map(|failure| failure.kind), 1);
+        place.count(
+            flow,
+            outcome.label(),
+            failure.map(|failure| failure.kind),
+            1,
+        );
         answer
     }
 }
@@ -137,9 +164,10 @@ impl Label for Created {
 
     fn failure(&self) -> Option<&Failure> {
         match self {
-            Self::NotSent(failure) | Self::Refused(_, failure) | Self::Declined(failure) | Self::Unknown(failure) => {
-                Some(failure)
-            }
+            Self::NotSent(failure)
+            | Self::Refused(_, failure)
+            | Self::Declined(failure)
+            | Self::Unknown(failure) => Some(failure),
             Self::Accepted(_) | Self::Captured(_) | Self::Waiting => None,
         }
     }
@@ -180,7 +208,9 @@ impl Label for Ended {
 
     fn failure(&self) -> Option<&Failure> {
         match self {
-            Self::Impossible(failure) | Self::Again(failure) | Self::Unknown(failure) => Some(failure),
+            Self::Impossible(failure) | Self::Again(failure) | Self::Unknown(failure) => {
+                Some(failure)
+            }
             Self::Closed | Self::Reversed | Self::AlreadyPaid | Self::NotFound => None,
         }
     }
@@ -227,7 +257,9 @@ impl Label for RefundQueried {
 
     fn failure(&self) -> Option<&Failure> {
         match self {
-            Self::TerminalNo(failure) | Self::Abnormal(failure) | Self::Unknown(failure) => Some(failure),
+            Self::TerminalNo(failure) | Self::Abnormal(failure) | Self::Unknown(failure) => {
+                Some(failure)
+            }
             Self::NotFound | Self::Accepted | Self::Done => None,
         }
     }
@@ -256,31 +288,42 @@ impl Provider for Metrics {
     }
 
     async fn create(&self, order: &Order, call: &Call) -> Answer<Created> {
-        let answer = self.measured("create", Some(order.flow), self.inner.create(order, call)).await;
+        let answer = self
+            .measured("create", Some(order.flow), self.inner.create(order, call))
+            .await;
         struck_out(answer, order.auth_code.as_deref())
     }
 
     async fn query(&self, order: &OrderRef, call: &Call) -> Answer<Queried> {
-        self.measured("query", None, self.inner.query(order, call)).await
+        self.measured("query", None, self.inner.query(order, call))
+            .await
     }
 
     async fn close(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
-        self.measured("close", None, self.inner.close(order, call)).await
+        self.measured("close", None, self.inner.close(order, call))
+            .await
     }
 
     async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
-        self.measured("reverse", None, self.inner.reverse(order, call)).await
+        self.measured("reverse", None, self.inner.reverse(order, call))
+            .await
     }
 
     async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<Refunded> {
-        self.measured("refund", None, self.inner.refund(refund, call)).await
+        self.measured("refund", None, self.inner.refund(refund, call))
+            .await
     }
 
     async fn query_refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundQueried> {
-        self.measured("query_refund", None, self.inner.query_refund(refund, call)).await
+        self.measured("query_refund", None, self.inner.query_refund(refund, call))
+            .await
     }
 
-    fn notification(&self, raw: &RawNotification, now: DateTime<Utc>) -> Result<Verified<Notification>, Rejection> {
+    fn notification(
+        &self,
+        raw: &RawNotification,
+        now: DateTime<Utc>,
+    ) -> Result<Verified<Notification>, Rejection> {
         self.inner.notification(raw, now)
     }
 

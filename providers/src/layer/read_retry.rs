@@ -1,5 +1,5 @@
-//! Asks a failed question once more, within the call's own time. Only questions: whatever can make, end, take or
-//! give back is passed on exactly once.
+//! Asks a failed question once more, within the call's own time. Only questions: whatever can make,
+//! end, take or give back is passed on exactly once.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,9 +9,13 @@ use chrono::{DateTime, TimeDelta, Utc};
 use tokio::time::Instant;
 
 use crate::http::TimeTold;
-use crate::notification::{Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified};
+use crate::notification::{
+    Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified,
+};
 use crate::order::{Call, Order, OrderRef, RefundOrder};
-use crate::outcome::{Answer, Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded};
+use crate::outcome::{
+    Answer, Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded,
+};
 use crate::provider::{Capabilities, Provider, ProviderName};
 
 /// With less time left than this, a second question would only time out.
@@ -28,16 +32,29 @@ impl ReadRetry {
     }
 }
 
-/// The frame of a second question: what the first one left of the time. `None` when that is too little, or when
-/// asking again cannot help: a provider that asks us to slow down, or a contract that does not allow it.
+/// The frame of a second question: what the first one left of the time. `None` when that is too
+/// little, or when asking again cannot help: a provider that asks us to slow down, or a contract
+/// that does not allow it.
 fn second(call: &Call, asked_at: Instant, failure: &Failure) -> Option<Call> {
     let worth_it = match failure.kind {
-        FailureKind::Network | FailureKind::Timeout | FailureKind::ServerError | FailureKind::Incompatible => true,
-        FailureKind::RateLimited | FailureKind::Account | FailureKind::Request | FailureKind::Declined => false,
+        FailureKind::Network
+        | FailureKind::Timeout
+        | FailureKind::ServerError
+        | FailureKind::Incompatible => true,
+        FailureKind::RateLimited
+        | FailureKind::Account
+        | FailureKind::Request
+        | FailureKind::Declined => false,
     };
     let spent = asked_at.elapsed();
-    let timeout = call.timeout.checked_sub(spent).filter(|left| worth_it && *left >= LEAST_TIME)?;
-    Some(Call { now: call.now + TimeDelta::from_std(spent).ok()?, timeout })
+    let timeout = call
+        .timeout
+        .checked_sub(spent)
+        .filter(|left| worth_it && *left >= LEAST_TIME)?;
+    Some(Call {
+        now: call.now + TimeDelta::from_std(spent).ok()?,
+        timeout,
+    })
 }
 
 #[async_trait]
@@ -71,7 +88,11 @@ impl Provider for ReadRetry {
         let answer = self.inner.query(order, call).await;
         let again = match &answer.outcome {
             Queried::Unknown(failure) => second(call, asked_at, failure),
-            Queried::NotFound | Queried::Payable | Queried::Paid(_) | Queried::Closed | Queried::Reversed => None,
+            Queried::NotFound
+            | Queried::Payable
+            | Queried::Paid(_)
+            | Queried::Closed
+            | Queried::Reversed => None,
         };
         match again {
             Some(call) => self.inner.query(order, &call).await,
@@ -108,7 +129,11 @@ impl Provider for ReadRetry {
         }
     }
 
-    fn notification(&self, raw: &RawNotification, now: DateTime<Utc>) -> Result<Verified<Notification>, Rejection> {
+    fn notification(
+        &self,
+        raw: &RawNotification,
+        now: DateTime<Utc>,
+    ) -> Result<Verified<Notification>, Rejection> {
         self.inner.notification(raw, now)
     }
 

@@ -1,5 +1,5 @@
-//! Ends every call a little after its time, even when the adapter hangs. It only ever says "unknown": what the
-//! adapter has sent by then, nobody knows.
+//! Ends every call a little after its time, even when the adapter hangs. It only ever says
+//! "unknown": what the adapter has sent by then, nobody knows.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -9,9 +9,13 @@ use async_trait::async_trait;
 use chrono::{DateTime, Utc};
 
 use crate::http::TimeTold;
-use crate::notification::{Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified};
+use crate::notification::{
+    Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified,
+};
 use crate::order::{Call, Order, OrderRef, RefundOrder};
-use crate::outcome::{Answer, Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded};
+use crate::outcome::{
+    Answer, Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded,
+};
 use crate::provider::{Capabilities, Provider, ProviderName};
 
 /// Adapters keep `call.timeout` themselves and know more when they do: whether anything was sent.
@@ -38,7 +42,11 @@ async fn bounded<T>(
         Ok(answer) => answer,
         Err(_) => {
             let message = format!("the adapter did not answer within {limit:?}");
-            Answer::new(unknown(Failure::new(FailureKind::Timeout, "timeout", message)))
+            Answer::new(unknown(Failure::new(
+                FailureKind::Timeout,
+                "timeout",
+                message,
+            )))
         }
     }
 }
@@ -86,10 +94,19 @@ impl Provider for Timeout {
     }
 
     async fn query_refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundQueried> {
-        bounded(call, self.inner.query_refund(refund, call), RefundQueried::Unknown).await
+        bounded(
+            call,
+            self.inner.query_refund(refund, call),
+            RefundQueried::Unknown,
+        )
+        .await
     }
 
-    fn notification(&self, raw: &RawNotification, now: DateTime<Utc>) -> Result<Verified<Notification>, Rejection> {
+    fn notification(
+        &self,
+        raw: &RawNotification,
+        now: DateTime<Utc>,
+    ) -> Result<Verified<Notification>, Rejection> {
         self.inner.notification(raw, now)
     }
 

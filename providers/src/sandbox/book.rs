@@ -1,6 +1,7 @@
-//! The one book of truth about money in the sandbox. It knows no provider: when a trade exists, which number may
-//! be used again and what may be closed are rules of the faces. What it does refuse, whoever asks: paying an
-//! order twice, paying a dead one, and giving back more than was taken. Movements of money are only ever added.
+//! The one book of truth about money in the sandbox. It knows no provider: when a trade exists,
+//! which number may be used again and what may be closed are rules of the faces. What it does
+//! refuse, whoever asks: paying an order twice, paying a dead one, and giving back more than was
+//! taken. Movements of money are only ever added.
 
 mod amounts;
 mod late;
@@ -48,8 +49,16 @@ pub struct OrderKey {
 
 impl OrderKey {
     /// A key from its parts.
-    pub fn new(provider: impl Into<String>, merchant: impl Into<String>, order_no: impl Into<String>) -> Self {
-        Self { provider: provider.into(), merchant: merchant.into(), order_no: order_no.into() }
+    pub fn new(
+        provider: impl Into<String>,
+        merchant: impl Into<String>,
+        order_no: impl Into<String>,
+    ) -> Self {
+        Self {
+            provider: provider.into(),
+            merchant: merchant.into(),
+            order_no: order_no.into(),
+        }
     }
 }
 
@@ -212,7 +221,9 @@ impl Event {
     #[must_use]
     pub fn order(&self) -> &OrderKey {
         match self {
-            Self::Paid { order } | Self::RefundEnded { order, .. } | Self::Closed { order } => order,
+            Self::Paid { order } | Self::RefundEnded { order, .. } | Self::Closed { order } => {
+                order
+            }
         }
     }
 }
@@ -292,10 +303,14 @@ pub struct Book {
 }
 
 impl Book {
-    /// An empty book whose numbers begin behind `last_number`, so that two books do not give out the same ones.
+    /// An empty book whose numbers begin behind `last_number`, so that two books do not give out
+    /// the same ones.
     #[must_use]
     pub fn starting_behind(last_number: u64) -> Self {
-        Self { last_number, ..Self::default() }
+        Self {
+            last_number,
+            ..Self::default()
+        }
     }
 
     /// A number that was never given before: for transaction ids, refund ids and codes.
@@ -337,18 +352,23 @@ impl Book {
     /// The order that a refund number was used for.
     #[must_use]
     pub fn by_refund(&self, provider: &str, merchant: &str, refund_no: &str) -> Option<&Order> {
-        let number = (provider.to_owned(), merchant.to_owned(), refund_no.to_owned());
+        let number = (
+            provider.to_owned(),
+            merchant.to_owned(),
+            refund_no.to_owned(),
+        );
         self.orders.get(self.refund_numbers.get(&number)?)
     }
 
-    /// The order with this number, of whatever provider; the last one made, should there be several.
+    /// The order with this number, of whatever provider; the last one made, should there be
+    /// several.
     #[must_use]
     pub fn by_order_no(&self, order_no: &str) -> Option<&Order> {
         self.orders.get(self.numbers.get(order_no)?)
     }
 
-    /// Gives out another code; the codes before it die. For a charge it is the code that was read off the payer's
-    /// phone; whether one was used before, [`Book::by_code`] tells.
+    /// Gives out another code; the codes before it die. For a charge it is the code that was read
+    /// off the payer's phone; whether one was used before, [`Book::by_code`] tells.
     ///
     /// # Errors
     /// `Unknown`.
@@ -359,17 +379,24 @@ impl Book {
         Ok(())
     }
 
-    /// The payer opened the order: from now on it is a trade. Nothing changes when it was one already.
+    /// The payer opened the order: from now on it is a trade. Nothing changes when it was one
+    /// already.
     ///
     /// # Errors
     /// As [`Book::pay`], but a paid order is left as it is.
-    pub fn open_trade(&mut self, key: &OrderKey, transaction_id: &str, now: DateTime<Utc>) -> Result<(), Refusal> {
+    pub fn open_trade(
+        &mut self,
+        key: &OrderKey,
+        transaction_id: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), Refusal> {
         let order = self.orders.get_mut(key).ok_or(Refusal::Unknown)?;
         payable(order, now)?;
         order.state = State::Payable;
         if order.transaction_id.is_none() {
             order.transaction_id = Some(transaction_id.to_owned());
-            self.transactions.insert(transaction_id.to_owned(), key.clone());
+            self.transactions
+                .insert(transaction_id.to_owned(), key.clone());
         }
         Ok(())
     }
@@ -378,7 +405,12 @@ impl Book {
     ///
     /// # Errors
     /// As [`Book::open_trade`].
-    pub fn decline(&mut self, key: &OrderKey, transaction_id: &str, now: DateTime<Utc>) -> Result<(), Refusal> {
+    pub fn decline(
+        &mut self,
+        key: &OrderKey,
+        transaction_id: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), Refusal> {
         self.open_trade(key, transaction_id, now)?;
         if let Some(order) = self.orders.get_mut(key) {
             order.declined_at = Some(now);
@@ -390,7 +422,12 @@ impl Book {
     ///
     /// # Errors
     /// `Unknown`, `AlreadyPaid`, `Ended`, `Expired`: nothing was changed.
-    pub fn pay(&mut self, key: &OrderKey, transaction_id: &str, now: DateTime<Utc>) -> Result<(), Refusal> {
+    pub fn pay(
+        &mut self,
+        key: &OrderKey,
+        transaction_id: &str,
+        now: DateTime<Utc>,
+    ) -> Result<(), Refusal> {
         self.open_trade(key, transaction_id, now)?;
         let order = self.orders.get_mut(key).ok_or(Refusal::Unknown)?;
         order.paid_as = self.payment_ends.draw(&key.provider);
@@ -440,9 +477,14 @@ impl Book {
     /// Accepts a refund; one that is due at once is done at once.
     ///
     /// # Errors
-    /// `Unknown`; `NotPaid`; `Ended` after a reversal; `Exists` for a number that was used for this order;
-    /// `TooMuch`. Nothing was changed.
-    pub fn refund(&mut self, key: &OrderKey, new: NewRefund, now: DateTime<Utc>) -> Result<&Refund, Refusal> {
+    /// `Unknown`; `NotPaid`; `Ended` after a reversal; `Exists` for a number that was used for this
+    /// order; `TooMuch`. Nothing was changed.
+    pub fn refund(
+        &mut self,
+        key: &OrderKey,
+        new: NewRefund,
+        now: DateTime<Utc>,
+    ) -> Result<&Refund, Refusal> {
         let order = self.orders.get_mut(key).ok_or(Refusal::Unknown)?;
         match order.state {
             State::Paid => {}
@@ -471,18 +513,33 @@ impl Book {
             details: new.details,
         };
         order.refunds.insert(refund_no.clone(), refund);
-        self.refund_numbers.insert((key.provider.clone(), key.merchant.clone(), refund_no.clone()), key.clone());
+        self.refund_numbers.insert(
+            (
+                key.provider.clone(),
+                key.merchant.clone(),
+                refund_no.clone(),
+            ),
+            key.clone(),
+        );
         if new.due_at <= now {
             self.end_refund(key, &refund_no, RefundStatus::Done, now)?;
         } else {
-            self.working.insert((new.due_at, key.clone(), refund_no.clone()));
+            self.working
+                .insert((new.due_at, key.clone(), refund_no.clone()));
         }
-        self.orders.get(key).and_then(|o| o.refunds.get(&refund_no)).ok_or(Refusal::Unknown)
+        self.orders
+            .get(key)
+            .and_then(|o| o.refunds.get(&refund_no))
+            .ok_or(Refusal::Unknown)
     }
 
     /// A refund in work will end like this when its time comes. Nothing changes when there is none.
     pub fn refund_will_end(&mut self, key: &OrderKey, refund_no: &str, ends_as: RefundStatus) {
-        if let Some(refund) = self.orders.get_mut(key).and_then(|o| o.refunds.get_mut(refund_no)) {
+        if let Some(refund) = self
+            .orders
+            .get_mut(key)
+            .and_then(|o| o.refunds.get_mut(refund_no))
+        {
             refund.ends_as = ends_as;
         }
     }
@@ -498,7 +555,11 @@ impl Book {
         status: RefundStatus,
         now: DateTime<Utc>,
     ) -> Result<(), Refusal> {
-        let refund = self.orders.get_mut(key).and_then(|o| o.refunds.get_mut(refund_no)).ok_or(Refusal::Unknown)?;
+        let refund = self
+            .orders
+            .get_mut(key)
+            .and_then(|o| o.refunds.get_mut(refund_no))
+            .ok_or(Refusal::Unknown)?;
         if refund.status != RefundStatus::Processing {
             return Err(Refusal::Ended);
         }
@@ -513,7 +574,10 @@ impl Book {
                 at: now,
             });
         }
-        self.outbox.push(Event::RefundEnded { order: key.clone(), refund_no: refund_no.to_owned() });
+        self.outbox.push(Event::RefundEnded {
+            order: key.clone(),
+            refund_no: refund_no.to_owned(),
+        });
         Ok(())
     }
 
@@ -523,9 +587,13 @@ impl Book {
             && *due_at <= now
             && let Some((_, key, refund_no)) = self.working.pop_first()
         {
-            let refund = self.orders.get(&key).and_then(|o| o.refunds.get(&refund_no));
+            let refund = self
+                .orders
+                .get(&key)
+                .and_then(|o| o.refunds.get(&refund_no));
             let ends_as = refund.map_or(RefundStatus::Done, |refund| refund.ends_as);
-            // A refund that a face ended before its time is no longer in work; nothing happens to it then.
+            // A refund that a face ended before its time is no longer in work; nothing happens to
+            // it then.
             let _ = self.end_refund(&key, &refund_no, ends_as, now);
         }
         self.working.first().map(|(due_at, _, _)| *due_at)
@@ -534,7 +602,9 @@ impl Book {
     /// Whether [`Book::end_due_refunds`] would end any.
     #[must_use]
     pub fn has_due_refunds(&self, now: DateTime<Utc>) -> bool {
-        self.working.first().is_some_and(|(due_at, _, _)| *due_at <= now)
+        self.working
+            .first()
+            .is_some_and(|(due_at, _, _)| *due_at <= now)
     }
 
     /// What happened since this was last asked, oldest first.
@@ -565,12 +635,25 @@ impl Book {
         }
         for refund_no in order.refunds.keys() {
             let key = &order.key;
-            self.refund_numbers.insert((key.provider.clone(), key.merchant.clone(), refund_no.clone()), key.clone());
+            self.refund_numbers.insert(
+                (
+                    key.provider.clone(),
+                    key.merchant.clone(),
+                    refund_no.clone(),
+                ),
+                key.clone(),
+            );
         }
-        for refund in order.refunds.values().filter(|r| r.status == RefundStatus::Processing) {
-            self.working.insert((refund.due_at, order.key.clone(), refund.refund_no.clone()));
+        for refund in order
+            .refunds
+            .values()
+            .filter(|r| r.status == RefundStatus::Processing)
+        {
+            self.working
+                .insert((refund.due_at, order.key.clone(), refund.refund_no.clone()));
         }
-        self.numbers.insert(order.key.order_no.clone(), order.key.clone());
+        self.numbers
+            .insert(order.key.order_no.clone(), order.key.clone());
         self.orders.insert(order.key.clone(), order);
     }
 }
@@ -599,5 +682,9 @@ fn alive(order: &Order) -> Result<(), Refusal> {
 
 fn payable(order: &Order, now: DateTime<Utc>) -> Result<(), Refusal> {
     alive(order)?;
-    if now >= order.expires_at { Err(Refusal::Expired) } else { Ok(()) }
+    if now >= order.expires_at {
+        Err(Refusal::Expired)
+    } else {
+        Ok(())
+    }
 }

@@ -1,5 +1,5 @@
-//! The charsets that a face can write: the one that a request names, or the one that somebody asked for. Whatever is signed
-//! is signed over the bytes that [`Charset::write`] makes.
+//! The charsets that a face can write: the one that a request names, or the one that somebody asked
+//! for. Whatever is signed is signed over the bytes that [`Charset::write`] makes.
 
 use std::borrow::Cow;
 
@@ -23,8 +23,16 @@ impl Charset {
     /// The one of this name, in capitals or not.
     #[must_use]
     pub fn named(name: &str) -> Option<Self> {
-        let known = [("utf-8", Self::Utf8), ("gbk", Self::Gbk), ("gb2312", Self::Gbk), ("gb18030", Self::Gb18030)];
-        known.into_iter().find(|(known, _)| name.eq_ignore_ascii_case(known)).map(|(_, charset)| charset)
+        let known = [
+            ("utf-8", Self::Utf8),
+            ("gbk", Self::Gbk),
+            ("gb2312", Self::Gbk),
+            ("gb18030", Self::Gb18030),
+        ];
+        known
+            .into_iter()
+            .find(|(known, _)| name.eq_ignore_ascii_case(known))
+            .map(|(_, charset)| charset)
     }
 
     /// Its name.
@@ -45,7 +53,11 @@ impl Charset {
             Self::Gbk => GBK,
             Self::Gb18030 => GB18030,
         };
-        Cow::Owned(text.chars().flat_map(|character| written(encoding, character)).collect())
+        Cow::Owned(
+            text.chars()
+                .flat_map(|character| written(encoding, character))
+                .collect(),
+        )
     }
 
     /// Bytes as a text, with � for what cannot be read.

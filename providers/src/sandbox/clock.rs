@@ -1,5 +1,5 @@
-//! The sandbox's time: the machine's plus an offset that only grows. Whoever sleeps on it wakes up when it jumps.
-//! Network latency is real time and never comes from here.
+//! The sandbox's time: the machine's plus an offset that only grows. Whoever sleeps on it wakes up
+//! when it jumps. Network latency is real time and never comes from here.
 
 use std::time::Duration;
 
@@ -21,7 +21,9 @@ impl Clock {
     /// A clock that is `ahead` of the machine's.
     #[must_use]
     pub fn new(ahead: TimeDelta) -> Self {
-        Self { ahead: watch::Sender::new(ahead) }
+        Self {
+            ahead: watch::Sender::new(ahead),
+        }
     }
 
     /// How far it is ahead of the machine's.
@@ -50,7 +52,11 @@ impl Clock {
     /// [`BadJump`].
     pub fn advance(&self, by: TimeDelta) -> Result<(), BadJump> {
         self.ahead
-            .send_if_modified(|ahead| further(*ahead, by).map(|further| *ahead = further).is_some())
+            .send_if_modified(|ahead| {
+                further(*ahead, by)
+                    .map(|further| *ahead = further)
+                    .is_some()
+            })
             .then_some(())
             .ok_or(BadJump)
     }
@@ -82,7 +88,10 @@ impl Clock {
 
 fn further(ahead: TimeDelta, by: TimeDelta) -> Option<TimeDelta> {
     let further = ahead.checked_add(&by).filter(|_| by >= TimeDelta::zero())?;
-    machine_time().checked_add_signed(further).is_some_and(|time| time.year() <= 9999).then_some(further)
+    machine_time()
+        .checked_add_signed(further)
+        .is_some_and(|time| time.year() <= 9999)
+        .then_some(further)
 }
 
 #[expect(clippy::disallowed_methods, reason = "this is the sandbox's clock")]

@@ -1,5 +1,5 @@
-//! The control API: act as the payer, break things, move time, look into the book. JSON in and out; every refusal
-//! names the member that is wrong.
+//! The control API: act as the payer, break things, move time, look into the book. JSON in and out;
+//! every refusal names the member that is wrong.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -78,14 +78,27 @@ pub(super) async fn handle(core: Arc<Core>, request: Request) -> Response {
     }
 }
 
-/// Whether a page of another site has a browser send this: the sandbox's own pages, and programs, do not. A name may be another
-/// site's that leads here; an address is not.
+/// Whether a page of another site has a browser send this: the sandbox's own pages, and programs,
+/// do not. A name may be another site's that leads here; an address is not.
 fn is_of_another_site(request: &Request) -> bool {
-    let header = |name| request.headers.get(name).and_then(|value| value.to_str().ok());
-    let Some(origin) = request.headers.get(header::ORIGIN) else { return false };
-    let origin = origin.to_str().ok().and_then(|origin| origin.split_once("://")).map(|(_, host)| host);
-    let is_address = |host: &str| host.parse::<SocketAddr>().is_ok() || host.parse::<IpAddr>().is_ok();
-    let is_here = |host: &str| is_address(host) || host == "localhost" || host.starts_with("localhost:");
+    let header = |name| {
+        request
+            .headers
+            .get(name)
+            .and_then(|value| value.to_str().ok())
+    };
+    let Some(origin) = request.headers.get(header::ORIGIN) else {
+        return false;
+    };
+    let origin = origin
+        .to_str()
+        .ok()
+        .and_then(|origin| origin.split_once("://"))
+        .map(|(_, host)| host);
+    let is_address =
+        |host: &str| host.parse::<SocketAddr>().is_ok() || host.parse::<IpAddr>().is_ok();
+    let is_here =
+        |host: &str| is_address(host) || host == "localhost" || host.starts_with("localhost:");
     origin.is_none_or(|origin| Some(origin) != header(header::HOST) || !is_here(origin))
 }
 
@@ -129,15 +142,24 @@ fn pay(core: &Core, body: &[u8]) -> Result<Response, Refused> {
         (Some(code), None) => (Holding::Code(code), "code"),
         (None, Some(order_no)) => (Holding::OrderNo(order_no), "order_no"),
         (None, None) => return Err(Invalid::new("code", "is missing, and so is order_no").into()),
-        (Some(_), Some(_)) => return Err(Invalid::new("order_no", "is too much beside code").into()),
+        (Some(_), Some(_)) => {
+            return Err(Invalid::new("order_no", "is too much beside code").into());
+        }
     };
     let wish: Wish = members.required("result")?;
-    let order = core.pay(&holding, wish).map_err(|refusal| Refused::ByBook(refusal, param))?;
+    let order = core
+        .pay(&holding, wish)
+        .map_err(|refusal| Refused::ByBook(refusal, param))?;
     Ok(json_response(StatusCode::OK, &order_json(&order)))
 }
 
 fn faults(core: &Core) -> Response {
-    let list: Vec<Value> = core.faults.running(core.clock.now()).iter().map(Fault::to_json).collect();
+    let list: Vec<Value> = core
+        .faults
+        .running(core.clock.now())
+        .iter()
+        .map(Fault::to_json)
+        .collect();
     json_response(StatusCode::OK, &json!({"data": list}))
 }
 
@@ -151,8 +173,18 @@ async fn add_fault(core: &Core, body: &[u8]) -> Result<Response, Refused> {
 }
 
 /// Refuses what a provider is not asked for because it never does it.
-fn does(core: &Core, param: &'static str, provider: &str, what: Option<Peculiarity>) -> Result<(), Invalid> {
-    let faces = || core.faces.iter().map(|(face, _)| face).filter(|face| face.provider().as_str() == provider);
+fn does(
+    core: &Core,
+    param: &'static str,
+    provider: &str,
+    what: Option<Peculiarity>,
+) -> Result<(), Invalid> {
+    let faces = || {
+        core.faces
+            .iter()
+            .map(|(face, _)| face)
+            .filter(|face| face.provider().as_str() == provider)
+    };
     match what {
         Some(what) if !faces().any(|face| face.has(what)) => {
             Err(Invalid::new(param, format!("{provider} never does that")))
@@ -163,7 +195,9 @@ fn does(core: &Core, param: &'static str, provider: &str, what: Option<Peculiari
 
 async fn remove_faults(core: &Core, query: &str) -> Result<Response, Refused> {
     let wrong = || Invalid::new("id", "is not the id of a fault");
-    let id = parameter(query, "id").map(|id| id.parse::<u64>().map_err(|_| wrong())).transpose()?;
+    let id = parameter(query, "id")
+        .map(|id| id.parse::<u64>().map_err(|_| wrong()))
+        .transpose()?;
     let removed = core.faults.remove(id);
     if removed == 0 && id.is_some() {
         return Err(wrong().into());
@@ -175,7 +209,9 @@ async fn remove_faults(core: &Core, query: &str) -> Result<Response, Refused> {
 fn refund_ends(core: &Core) -> Response {
     let book = core.book.lock();
     let asked = book.refund_ends.asked();
-    let list: Vec<Value> = asked.map(|(p, end, n)| json!({"provider": p, "result": end, "count": n})).collect();
+    let list: Vec<Value> = asked
+        .map(|(p, end, n)| json!({"provider": p, "result": end, "count": n}))
+        .collect();
     drop(book);
     json_response(StatusCode::OK, &json!({"data": list}))
 }
@@ -183,7 +219,9 @@ fn refund_ends(core: &Core) -> Response {
 fn payment_ends(core: &Core) -> Response {
     let book = core.book.lock();
     let asked = book.payment_ends.asked();
-    let list: Vec<Value> = asked.map(|(p, end, n)| json!({"provider": p, "result": end, "count": n})).collect();
+    let list: Vec<Value> = asked
+        .map(|(p, end, n)| json!({"provider": p, "result": end, "count": n}))
+        .collect();
     drop(book);
     json_response(StatusCode::OK, &json!({"data": list}))
 }
@@ -194,11 +232,14 @@ fn set_payment_ends(core: &Core, body: &[u8]) -> Result<Response, Refused> {
     if !core.providers().iter().any(|p| p.as_str() == provider) {
         return Err(Invalid::new("provider", "is not one of the sandbox's").into());
     }
-    let (end, count): (PaymentEnd, Option<u32>) = (members.required("result")?, members.optional("count")?);
+    let (end, count): (PaymentEnd, Option<u32>) =
+        (members.required("result")?, members.optional("count")?);
     let needs = match end {
         PaymentEnd::Plain => None,
         PaymentEnd::Coupon => Some(Peculiarity::Coupons),
-        PaymentEnd::Defect | PaymentEnd::Unsettled | PaymentEnd::UnsettledForGood => Some(Peculiarity::Defects),
+        PaymentEnd::Defect | PaymentEnd::Unsettled | PaymentEnd::UnsettledForGood => {
+            Some(Peculiarity::Defects)
+        }
     };
     does(core, "result", &provider, needs)?;
     core.book.lock().payment_ends.ask(&provider, end, count);
@@ -211,57 +252,90 @@ fn set_refund_ends(core: &Core, body: &[u8]) -> Result<Response, Refused> {
     if !core.providers().iter().any(|p| p.as_str() == provider) {
         return Err(Invalid::new("provider", "is not one of the sandbox's").into());
     }
-    let (end, count): (RefundEnd, Option<u32>) = (members.required("result")?, members.optional("count")?);
+    let (end, count): (RefundEnd, Option<u32>) =
+        (members.required("result")?, members.optional("count")?);
     core.book.lock().refund_ends.ask(&provider, end, count);
     Ok(refund_ends(core))
 }
 
 fn refund_by_hand(core: &Core, body: &[u8]) -> Result<Response, Refused> {
     let mut members = Members::of(body, &["order_no", "amount"])?;
-    let (order_no, fen): (String, i64) = (members.required("order_no")?, members.required("amount")?);
+    let (order_no, fen): (String, i64) =
+        (members.required("order_no")?, members.required("amount")?);
     let amount = Money::fen(fen).map_err(|_| Invalid::new("amount", "is not an amount in fen"))?;
-    let order = core
-        .refund_by_hand(&order_no, amount)
-        .map_err(|refusal| Refused::ByBook(refusal, if refusal == Refusal::TooMuch { "amount" } else { "order_no" }))?;
+    let order = core.refund_by_hand(&order_no, amount).map_err(|refusal| {
+        Refused::ByBook(
+            refusal,
+            if refusal == Refusal::TooMuch {
+                "amount"
+            } else {
+                "order_no"
+            },
+        )
+    })?;
     Ok(json_response(StatusCode::OK, &order_json(&order)))
 }
 
 fn clock(core: &Core) -> Response {
     let ahead_s = core.clock.ahead().num_seconds();
-    json_response(StatusCode::OK, &json!({"now": core.clock.now(), "ahead_s": ahead_s}))
+    json_response(
+        StatusCode::OK,
+        &json!({"now": core.clock.now(), "ahead_s": ahead_s}),
+    )
 }
 
 async fn move_clock(core: &Core, body: &[u8]) -> Result<Response, Refused> {
     let _one_at_a_time = core.moving.lock().await;
     let mut members = Members::of(body, &["advance_s", "now", "alone"])?;
-    let (param, by) = match (members.optional::<i64>("advance_s")?, members.optional::<DateTime<Utc>>("now")?) {
+    let (param, by) = match (
+        members.optional::<i64>("advance_s")?,
+        members.optional::<DateTime<Utc>>("now")?,
+    ) {
         (Some(seconds), None) => {
-            let by = TimeDelta::try_seconds(seconds).ok_or_else(|| Invalid::new("advance_s", "is out of range"))?;
+            let by = TimeDelta::try_seconds(seconds)
+                .ok_or_else(|| Invalid::new("advance_s", "is out of range"))?;
             ("advance_s", by)
         }
         (None, Some(to)) => ("now", to - core.clock.now()),
         (None, None) => return Err(Invalid::new("advance_s", "is missing, and so is now").into()),
-        (Some(_), Some(_)) => return Err(Invalid::new("now", "is too much beside advance_s").into()),
+        (Some(_), Some(_)) => {
+            return Err(Invalid::new("now", "is too much beside advance_s").into());
+        }
     };
-    let ahead = core.clock.after(by).map_err(|e| Invalid::new(param, e.to_string()))?;
+    let ahead = core
+        .clock
+        .after(by)
+        .map_err(|e| Invalid::new(param, e.to_string()))?;
     if ahead > MOST_AHEAD {
-        return Err(Invalid::new(param, "is more than ten years ahead, and there is no way back").into());
+        return Err(Invalid::new(
+            param,
+            "is more than ten years ahead, and there is no way back",
+        )
+        .into());
     }
     let alone = members.optional("alone")?.unwrap_or(false);
     if let Some(Together(companion)) = core.companion.get().filter(|_| !alone) {
         companion(ahead).await.map_err(Refused::Conflict)?;
     }
-    core.clock.advance(by).map_err(|e| Invalid::new(param, e.to_string()))?;
+    core.clock
+        .advance(by)
+        .map_err(|e| Invalid::new(param, e.to_string()))?;
     Ok(clock(core))
 }
 
 fn books(core: &Core, query: &str) -> Response {
     let (provider, order_no) = (parameter(query, "provider"), parameter(query, "order_no"));
     let wanted = |key: &super::book::OrderKey| {
-        provider.as_ref().is_none_or(|p| *p == key.provider) && order_no.as_ref().is_none_or(|n| *n == key.order_no)
+        provider.as_ref().is_none_or(|p| *p == key.provider)
+            && order_no.as_ref().is_none_or(|n| *n == key.order_no)
     };
     let book = core.book.lock();
-    let orders: Vec<Value> = book.orders().into_iter().filter(|o| wanted(&o.key)).map(order_json).collect();
+    let orders: Vec<Value> = book
+        .orders()
+        .into_iter()
+        .filter(|o| wanted(&o.key))
+        .map(order_json)
+        .collect();
     let movements: Vec<Value> = book
         .movements()
         .iter()
@@ -272,7 +346,10 @@ fn books(core: &Core, query: &str) -> Response {
         })
         .collect();
     drop(book);
-    json_response(StatusCode::OK, &json!({"orders": orders, "movements": movements}))
+    json_response(
+        StatusCode::OK,
+        &json!({"orders": orders, "movements": movements}),
+    )
 }
 
 fn order_json(order: &Order) -> Value {
@@ -304,25 +381,54 @@ fn order_json(order: &Order) -> Value {
 }
 
 fn parameter(query: &str, name: &str) -> Option<String> {
-    form_urlencoded::parse(query.as_bytes()).find(|(n, _)| n == name).map(|(_, value)| value.into_owned())
+    form_urlencoded::parse(query.as_bytes())
+        .find(|(n, _)| n == name)
+        .map(|(_, value)| value.into_owned())
 }
 
 impl Refused {
     fn into_response(self) -> Response {
         let (status, error, param, allow) = match self {
-            Self::Invalid(invalid) => (StatusCode::UNPROCESSABLE_ENTITY, invalid.message, Some(invalid.param), None),
-            Self::NotFound => (StatusCode::NOT_FOUND, "GET / says what is here".to_owned(), None, None),
-            Self::WrongMethod(allow) => (StatusCode::METHOD_NOT_ALLOWED, format!("only {allow}"), None, Some(allow)),
-            Self::OtherSite => (StatusCode::FORBIDDEN, "asked for by a page of another site".to_owned(), None, None),
+            Self::Invalid(invalid) => (
+                StatusCode::UNPROCESSABLE_ENTITY,
+                invalid.message,
+                Some(invalid.param),
+                None,
+            ),
+            Self::NotFound => (
+                StatusCode::NOT_FOUND,
+                "GET / says what is here".to_owned(),
+                None,
+                None,
+            ),
+            Self::WrongMethod(allow) => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                format!("only {allow}"),
+                None,
+                Some(allow),
+            ),
+            Self::OtherSite => (
+                StatusCode::FORBIDDEN,
+                "asked for by a page of another site".to_owned(),
+                None,
+                None,
+            ),
             Self::Conflict(why) => (StatusCode::CONFLICT, why, None, None),
-            Self::ByBook(Refusal::Unknown, param) => {
-                (StatusCode::NOT_FOUND, Refusal::Unknown.to_string(), Some(param), None)
+            Self::ByBook(Refusal::Unknown, param) => (
+                StatusCode::NOT_FOUND,
+                Refusal::Unknown.to_string(),
+                Some(param),
+                None,
+            ),
+            Self::ByBook(refusal, param) => {
+                (StatusCode::CONFLICT, refusal.to_string(), Some(param), None)
             }
-            Self::ByBook(refusal, param) => (StatusCode::CONFLICT, refusal.to_string(), Some(param), None),
         };
         let mut response = json_response(status, &json!({"error": error, "param": param}));
         if let Some(allow) = allow {
-            response.headers.insert(header::ALLOW, HeaderValue::from_static(allow));
+            response
+                .headers
+                .insert(header::ALLOW, HeaderValue::from_static(allow));
         }
         response
     }
@@ -333,10 +439,19 @@ fn json_response(status: StatusCode, value: &Value) -> Response {
 }
 
 fn text(text: &'static str) -> Response {
-    response(StatusCode::OK, "text/plain; charset=utf-8", Bytes::from_static(text.as_bytes()))
+    response(
+        StatusCode::OK,
+        "text/plain; charset=utf-8",
+        Bytes::from_static(text.as_bytes()),
+    )
 }
 
 fn response(status: StatusCode, content_type: &'static str, body: Bytes) -> Response {
-    let headers = HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))]);
-    Response { status, headers, body }
+    let headers =
+        HeaderMap::from_iter([(header::CONTENT_TYPE, HeaderValue::from_static(content_type))]);
+    Response {
+        status,
+        headers,
+        body,
+    }
 }

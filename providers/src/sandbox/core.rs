@@ -19,8 +19,8 @@ use super::simulator::{CallKind, Simulator};
 use crate::money::Money;
 use crate::provider::ProviderName;
 
-/// Whose time goes with the sandbox's. It is given how far ahead of the machine's time the sandbox's will be; when it does
-/// not go along, it says why, and nothing is moved.
+/// Whose time goes with the sandbox's. It is given how far ahead of the machine's time the
+/// sandbox's will be; when it does not go along, it says why, and nothing is moved.
 pub type Companion = Box<dyn Fn(TimeDelta) -> BoxFuture<'static, Result<(), String>> + Send + Sync>;
 
 /// What all of its tasks share.
@@ -56,13 +56,20 @@ impl Core {
     pub(super) fn count(&self, provider: ProviderName, call: Option<CallKind>) {
         let Some(call) = call else { return };
         let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        *calls.entry(provider).or_default().entry(call.to_string()).or_default() += 1;
+        *calls
+            .entry(provider)
+            .or_default()
+            .entry(call.to_string())
+            .or_default() += 1;
     }
 
     /// How often each provider was called: `{"alipay": {"create": 3, "query": 1}}`.
     pub(super) fn calls(&self) -> Value {
         let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
-        calls.iter().map(|(provider, calls)| (provider.to_string(), json!(calls))).collect()
+        calls
+            .iter()
+            .map(|(provider, calls)| (provider.to_string(), json!(calls)))
+            .collect()
     }
 
     pub(super) fn providers(&self) -> Vec<ProviderName> {
@@ -70,37 +77,58 @@ impl Core {
     }
 
     pub(super) fn face_of(&self, key: &OrderKey) -> Option<&Arc<dyn Simulator>> {
-        self.faces.iter().map(|(face, _)| face).find(|face| face.provider().as_str() == key.provider)
+        self.faces
+            .iter()
+            .map(|(face, _)| face)
+            .find(|face| face.provider().as_str() == key.provider)
     }
 
     pub(super) fn credentials(&self) -> Value {
-        let blocks = self.faces.iter().map(|(face, _)| (face.provider().to_string(), face.credentials()));
+        let blocks = self
+            .faces
+            .iter()
+            .map(|(face, _)| (face.provider().to_string(), face.credentials()));
         Value::Object(blocks.collect())
     }
 
     /// Where clients find each provider: `{"alipay": "http://127.0.0.1:8091"}`.
     pub(super) fn face_urls(&self) -> Value {
-        let faces = self.addresses.lock().unwrap_or_else(PoisonError::into_inner);
+        let faces = self
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         Value::Object(
-            faces.iter().map(|(name, address)| (name.to_string(), format!("http://{address}").into())).collect(),
+            faces
+                .iter()
+                .map(|(name, address)| (name.to_string(), format!("http://{address}").into()))
+                .collect(),
         )
     }
 
     pub(super) fn pay(&self, holding: &Holding, wish: Wish) -> Result<Order, Refusal> {
-        let order = payer::act(&self.book, |key| self.face_of(key), holding, wish, self.clock.now());
+        let order = payer::act(
+            &self.book,
+            |key| self.face_of(key),
+            holding,
+            wish,
+            self.clock.now(),
+        );
         self.dispatch();
         // Late money goes back when its time comes.
         self.due_changed.notify_one();
         order
     }
 
-    /// Somebody gives money back in the provider's own console: under a number of its own, and done at once.
+    /// Somebody gives money back in the provider's own console: under a number of its own, and done
+    /// at once.
     pub(super) fn refund_by_hand(&self, order_no: &str, amount: Money) -> Result<Order, Refusal> {
         let now = self.clock.now();
         let mut book = self.book.lock();
         let order = book.by_order_no(order_no).ok_or(Refusal::Unknown)?.clone();
         let number = book.next_number();
-        let refund_id = self.face_of(&order.key).map(|face| face.transaction_id(number, now));
+        let refund_id = self
+            .face_of(&order.key)
+            .map(|face| face.transaction_id(number, now));
         let new = NewRefund {
             refund_no: format!("{}{number:012}", now.format("%Y%m%d")),
             refund_id: refund_id.ok_or(Refusal::Unknown)?,
@@ -122,9 +150,16 @@ impl Core {
         let mut book = self.book.lock();
         for event in book.take_events() {
             let id = format!("{:032x}", book.next_number());
-            let Some(order) = book.order(event.order()).cloned() else { continue };
+            let Some(order) = book.order(event.order()).cloned() else {
+                continue;
+            };
             if let Some(face) = self.face_of(&order.key) {
-                self.notifier.start(Delivery { face: Arc::clone(face), event, order, id });
+                self.notifier.start(Delivery {
+                    face: Arc::clone(face),
+                    event,
+                    order,
+                    id,
+                });
             }
         }
     }
@@ -139,7 +174,12 @@ impl Core {
         let _alone = self.gates.lock().await;
         let now = self.clock.now();
         for (face, door) in &self.faces {
-            door.set(if self.faults.refuses(face.provider(), now) { Gate::Refusing } else { Gate::Open }).await;
+            door.set(if self.faults.refuses(face.provider(), now) {
+                Gate::Refusing
+            } else {
+                Gate::Open
+            })
+            .await;
         }
     }
 }

@@ -1,5 +1,5 @@
-//! One request at a face, with what faults make of it. Whether something was done before the trouble is what each
-//! fault promises, and what drills rely on.
+//! One request at a face, with what faults make of it. Whether something was done before the
+//! trouble is what each fault promises, and what drills rely on.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,8 +18,14 @@ use super::simulator::{Alteration, CallKind, Desk, Request, Response, Simulator}
 /// Answers one request, or not. Answers tell the time, as every web server's do.
 pub(super) async fn exchange(core: Arc<Core>, face: Arc<dyn Simulator>, request: Request) -> Reply {
     let mut reply = answered(&core, face, request).await;
-    let date = core.clock.now().format("%a, %d %b %Y %H:%M:%S GMT").to_string();
-    if let (Reply::Answer(response) | Reply::Drip(response, _), Ok(date)) = (&mut reply, HeaderValue::from_str(&date)) {
+    let date = core
+        .clock
+        .now()
+        .format("%a, %d %b %Y %H:%M:%S GMT")
+        .to_string();
+    if let (Reply::Answer(response) | Reply::Drip(response, _), Ok(date)) =
+        (&mut reply, HeaderValue::from_str(&date))
+    {
         response.headers.insert(header::DATE, date);
     }
     reply
@@ -32,7 +38,15 @@ async fn answered(core: &Arc<Core>, face: Arc<dyn Simulator>, request: Request) 
     let handle = |alteration| handled(core, face.as_ref(), call, &request, (alteration, false));
     let misread = |how| {
         let book = SharedBook::new(core.book.lock().misread(how, now));
-        face.handle(&request, &Desk { book: &book, now, alteration: Alteration::None, spaces_refunds: false })
+        face.handle(
+            &request,
+            &Desk {
+                book: &book,
+                now,
+                alteration: Alteration::None,
+                spaces_refunds: false,
+            },
+        )
     };
     let Some(strike) = core.faults.strike_call(face.provider(), call, now) else {
         return Reply::Answer(handle(Alteration::None));
@@ -58,7 +72,13 @@ async fn answered(core: &Arc<Core>, face: Arc<dyn Simulator>, request: Request) 
         CallFault::Gb18030 => Reply::Answer(handle(Alteration::Charset(Charset::Gb18030))),
         CallFault::UnknownKey => Reply::Answer(handle(Alteration::UnknownKey)),
         CallFault::Again => Reply::Answer(face.again(&request, now)),
-        CallFault::Spaced => Reply::Answer(handled(core, face.as_ref(), call, &request, (Alteration::None, true))),
+        CallFault::Spaced => Reply::Answer(handled(
+            core,
+            face.as_ref(),
+            call,
+            &request,
+            (Alteration::None, true),
+        )),
         CallFault::Slow => Reply::Answer(handle(Alteration::None)),
         CallFault::Drip => return drip(handle(Alteration::None), strike.lateness()).await,
         CallFault::Behind => Reply::Answer(misread(Misreading::Behind(strike.lateness()))),
@@ -77,7 +97,15 @@ fn handled(
     request: &Request,
     (alteration, spaces_refunds): (Alteration, bool),
 ) -> Response {
-    let response = face.handle(request, &Desk { book: &core.book, now: core.clock.now(), alteration, spaces_refunds });
+    let response = face.handle(
+        request,
+        &Desk {
+            book: &core.book,
+            now: core.clock.now(),
+            alteration,
+            spaces_refunds,
+        },
+    );
     core.dispatch();
     if call == Some(CallKind::Refund) {
         core.due_changed.notify_one();
@@ -121,8 +149,8 @@ async fn drip(response: Response, over: Duration) -> Reply {
     Reply::Drip(response, over)
 }
 
-/// The first half, with the highest bit of every byte turned over: neither JSON nor text in any encoding. An
-/// answer without a body gets one.
+/// The first half, with the highest bit of every byte turned over: neither JSON nor text in any
+/// encoding. An answer without a body gets one.
 fn garbled(mut response: Response) -> Response {
     if response.body.is_empty() {
         response.status = StatusCode::OK;

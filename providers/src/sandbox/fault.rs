@@ -1,5 +1,6 @@
-//! Faults on request: which there are, which of them strikes a call, and nothing of how they are carried out.
-//! A seed makes the draws of one fault the same in every run; the order in which calls arrive is not ours.
+//! Faults on request: which there are, which of them strikes a call, and nothing of how they are
+//! carried out. A seed makes the draws of one fault the same in every run; the order in which calls
+//! arrive is not ours.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -57,14 +58,15 @@ pub enum CallFault {
     UnknownKey,
     /// Nothing is done; whoever wants a charge reversed is told to call again.
     Again,
-    /// A refund that follows another one of its order within three seconds is refused, and not done.
+    /// A refund that follows another one of its order within three seconds is refused, and not
+    /// done.
     Spaced,
     /// It is done, and answered late.
     Slow,
     /// It is done, and answered a few bytes at a time.
     Drip,
-    /// A question is answered, and signed, as it would have been some time ago: not found, or not paid, what has been
-    /// paid since.
+    /// A question is answered, and signed, as it would have been some time ago: not found, or not
+    /// paid, what has been paid since.
     Behind,
     /// A question about what can still be paid is answered, and signed, as if it were closed.
     SaysClosed,
@@ -122,8 +124,8 @@ pub enum NotificationFault {
     Gb18030,
     /// It is signed with a key that nobody has told of.
     UnknownKey,
-    /// The provider looks whether signatures are checked: one that says that its signature is none comes first, then one
-    /// signed with a key that nobody has told of.
+    /// The provider looks whether signatures are checked: one that says that its signature is none
+    /// comes first, then one signed with a key that nobody has told of.
     Probe,
 }
 
@@ -171,14 +173,24 @@ impl<K> Strike<K> {
 }
 
 impl Fault {
-    /// Reads `{provider, call?, kind, probability?, latency_ms?, seed?, duration_s?, count?}`, for `says` with `code`
-    /// and `message?`.
+    /// Reads `{provider, call?, kind, probability?, latency_ms?, seed?, duration_s?, count?}`, for
+    /// `says` with `code` and `message?`.
     ///
     /// # Errors
     /// [`Invalid`] names the member.
     pub fn read(body: &[u8], faces: &[ProviderName], now: DateTime<Utc>) -> Result<Self, Invalid> {
-        let known =
-            ["provider", "call", "kind", "probability", "latency_ms", "seed", "duration_s", "count", "code", "message"];
+        let known = [
+            "provider",
+            "call",
+            "kind",
+            "probability",
+            "latency_ms",
+            "seed",
+            "duration_s",
+            "count",
+            "code",
+            "message",
+        ];
         let mut members = Members::of(body, &known)?;
         let provider: String = members.required("provider")?;
         let provider = *faces
@@ -187,27 +199,59 @@ impl Fault {
             .ok_or_else(|| Invalid::new("provider", "is not one of the sandbox's"))?;
         let kind: String = members.required("kind")?;
         let kind = read_kind(&kind, members.optional("call")?)?;
-        let probability_ppm = members.optional("probability")?.map_or(Ok(CERTAIN_PPM), |n| read_ppm(&n))?;
-        let latency = members.optional("latency_ms")?.map(read_latency).transpose()?;
+        let probability_ppm = members
+            .optional("probability")?
+            .map_or(Ok(CERTAIN_PPM), |n| read_ppm(&n))?;
+        let latency = members
+            .optional("latency_ms")?
+            .map(read_latency)
+            .transpose()?;
         let seed = members.optional("seed")?;
-        let ends_at = members.optional("duration_s")?.map(|s| read_end(s, now)).transpose()?;
+        let ends_at = members
+            .optional("duration_s")?
+            .map(|s| read_end(s, now))
+            .transpose()?;
         let count: Option<u32> = members.optional("count")?;
         if count == Some(0) {
             return Err(Invalid::new("count", "is not 1 or more"));
         }
         if matches!(kind, Kind::Call(CallFault::Refuse, _)) && probability_ppm != CERTAIN_PPM {
-            return Err(Invalid::new("probability", "refuse closes the listener: it is certain or it is not"));
+            return Err(Invalid::new(
+                "probability",
+                "refuse closes the listener: it is certain or it is not",
+            ));
         }
         if count.is_some() && matches!(kind, Kind::Call(CallFault::Refuse, _)) {
-            return Err(Invalid::new("count", "refuse closes the listener: nobody counts who does not come in"));
+            return Err(Invalid::new(
+                "count",
+                "refuse closes the listener: nobody counts who does not come in",
+            ));
         }
-        let no_latency = [Kind::Call(CallFault::Refuse, None), Kind::Notification(NotificationFault::Drop)];
+        let no_latency = [
+            Kind::Call(CallFault::Refuse, None),
+            Kind::Notification(NotificationFault::Drop),
+        ];
         if latency.is_some() && no_latency.contains(&kind) {
             return Err(Invalid::new("latency_ms", "means nothing for this kind"));
         }
         let says = matches!(kind, Kind::Call(CallFault::Says, _));
-        let word = read_word(says, members.optional("code")?, members.optional("message")?)?;
-        Ok(Self { id: 0, provider, kind, probability_ppm, latency, seed, ends_at, draws: 0, word, count })
+        let word = read_word(
+            says,
+            members.optional("code")?,
+            members.optional("message")?,
+        )?;
+        Ok(Self {
+            id: 0,
+            provider,
+            kind,
+            probability_ppm,
+            latency,
+            seed,
+            ends_at,
+            draws: 0,
+            word,
+            count,
+        })
     }
 
     /// As the control API shows it.
@@ -243,10 +287,11 @@ impl Fault {
     pub fn needs(&self) -> Option<Peculiarity> {
         match self.kind {
             Kind::Call(CallFault::Gbk | CallFault::Gb18030, _)
-            | Kind::Notification(NotificationFault::Gbk | NotificationFault::Gb18030) => Some(Peculiarity::Charsets),
-            Kind::Call(CallFault::UnknownKey, _) | Kind::Notification(NotificationFault::UnknownKey) => {
-                Some(Peculiarity::NamedKeys)
+            | Kind::Notification(NotificationFault::Gbk | NotificationFault::Gb18030) => {
+                Some(Peculiarity::Charsets)
             }
+            Kind::Call(CallFault::UnknownKey, _)
+            | Kind::Notification(NotificationFault::UnknownKey) => Some(Peculiarity::NamedKeys),
             Kind::Call(CallFault::Spaced, _) => Some(Peculiarity::SpacedRefunds),
             Kind::Notification(NotificationFault::Probe) => Some(Peculiarity::Probes),
             Kind::Call(..) | Kind::Notification(_) => None,
@@ -260,8 +305,8 @@ impl Fault {
     /// Whether it strikes this time. Each question is one draw.
     fn strikes(&mut self) -> bool {
         self.draws += 1;
-        let hits =
-            draw(self.seed.unwrap_or(self.id), self.draws) % u64::from(CERTAIN_PPM) < u64::from(self.probability_ppm);
+        let hits = draw(self.seed.unwrap_or(self.id), self.draws) % u64::from(CERTAIN_PPM)
+            < u64::from(self.probability_ppm);
         if hits {
             self.count = self.count.map(|count| count.saturating_sub(1));
         }
@@ -288,7 +333,10 @@ impl Faults {
         let mut list = self.lock();
         list.faults.retain(|f| f.runs(now));
         if list.faults.len() >= MAX_FAULTS {
-            return Err(Invalid::new("", format!("there are {MAX_FAULTS} faults already")));
+            return Err(Invalid::new(
+                "",
+                format!("there are {MAX_FAULTS} faults already"),
+            ));
         }
         list.last_id += 1;
         fault.id = list.last_id;
@@ -298,7 +346,12 @@ impl Faults {
 
     /// Those that run.
     pub fn running(&self, now: DateTime<Utc>) -> Vec<Fault> {
-        self.lock().faults.iter().filter(|f| f.runs(now)).cloned().collect()
+        self.lock()
+            .faults
+            .iter()
+            .filter(|f| f.runs(now))
+            .cloned()
+            .collect()
     }
 
     /// Removes one, or all, and says how many that were.
@@ -324,7 +377,11 @@ impl Faults {
     }
 
     /// The first fault that strikes a notification.
-    pub fn strike_notification(&self, provider: ProviderName, now: DateTime<Utc>) -> Option<Strike<NotificationFault>> {
+    pub fn strike_notification(
+        &self,
+        provider: ProviderName,
+        now: DateTime<Utc>,
+    ) -> Option<Strike<NotificationFault>> {
         self.strike(provider, now, |kind| match kind {
             Kind::Notification(fault) => Some(fault),
             Kind::Call(..) => None,
@@ -334,12 +391,20 @@ impl Faults {
     /// Whether a provider's listener is closed.
     pub fn refuses(&self, provider: ProviderName, now: DateTime<Utc>) -> bool {
         let refuse = Kind::Call(CallFault::Refuse, None);
-        self.lock().faults.iter().any(|f| f.provider == provider && f.kind == refuse && f.runs(now))
+        self.lock()
+            .faults
+            .iter()
+            .any(|f| f.provider == provider && f.kind == refuse && f.runs(now))
     }
 
     /// When the next one ends by itself.
     pub fn next_end(&self, now: DateTime<Utc>) -> Option<DateTime<Utc>> {
-        self.lock().faults.iter().filter_map(|f| f.ends_at).filter(|end| *end > now).min()
+        self.lock()
+            .faults
+            .iter()
+            .filter_map(|f| f.ends_at)
+            .filter(|end| *end > now)
+            .min()
     }
 
     fn strike<K>(
@@ -349,10 +414,17 @@ impl Faults {
         aimed: impl Fn(Kind) -> Option<K>,
     ) -> Option<Strike<K>> {
         let mut list = self.lock();
-        let mut candidates = list.faults.iter_mut().filter(|f| f.provider == provider && f.runs(now));
+        let mut candidates = list
+            .faults
+            .iter_mut()
+            .filter(|f| f.provider == provider && f.runs(now));
         candidates.find_map(|f| {
             let kind = aimed(f.kind)?;
-            f.strikes().then(|| Strike { kind, latency: f.latency, word: f.word.clone() })
+            f.strikes().then(|| Strike {
+                kind,
+                latency: f.latency,
+                word: f.word.clone(),
+            })
         })
     }
 
@@ -366,16 +438,32 @@ fn read_kind(kind: &str, call: Option<String>) -> Result<Kind, Invalid> {
     let fault = match (kind.parse::<CallFault>(), kind.parse::<NotificationFault>()) {
         (_, Ok(fault)) if for_notifications => return Ok(Kind::Notification(fault)),
         (Ok(_), _) if for_notifications => {
-            return Err(Invalid::new("kind", format!("{kind} is not for notifications")));
+            return Err(Invalid::new(
+                "kind",
+                format!("{kind} is not for notifications"),
+            ));
         }
         (Ok(fault), _) => fault,
         (Err(_), Ok(fault)) if call.is_none() => return Ok(Kind::Notification(fault)),
-        (Err(_), Ok(_)) => return Err(Invalid::new("kind", format!("{kind} is for notifications only"))),
+        (Err(_), Ok(_)) => {
+            return Err(Invalid::new(
+                "kind",
+                format!("{kind} is for notifications only"),
+            ));
+        }
         (Err(_), Err(_)) => return Err(Invalid::new("kind", "is unknown")),
     };
-    let call = call.map(|c| c.parse::<CallKind>().map_err(|_| Invalid::new("call", "is unknown"))).transpose()?;
+    let call = call
+        .map(|c| {
+            c.parse::<CallKind>()
+                .map_err(|_| Invalid::new("call", "is unknown"))
+        })
+        .transpose()?;
     if fault == CallFault::Refuse && call.is_some() {
-        return Err(Invalid::new("call", "refuse closes the listener of the whole provider"));
+        return Err(Invalid::new(
+            "call",
+            "refuse closes the listener of the whole provider",
+        ));
     }
     if call.is_some_and(|call| !fault.strikes(call)) {
         return Err(Invalid::new("call", format!("{fault} is for other calls")));
@@ -384,7 +472,11 @@ fn read_kind(kind: &str, call: Option<String>) -> Result<Kind, Invalid> {
 }
 
 /// What is to be said, by the one kind that says anything.
-fn read_word(says: bool, code: Option<String>, message: Option<String>) -> Result<Option<Arc<Word>>, Invalid> {
+fn read_word(
+    says: bool,
+    code: Option<String>,
+    message: Option<String>,
+) -> Result<Option<Arc<Word>>, Invalid> {
     let Some(code) = code else {
         return match (says, message) {
             (true, _) => Err(Invalid::new("code", "is missing: what is to be said")),
@@ -397,18 +489,29 @@ fn read_word(says: bool, code: Option<String>, message: Option<String>) -> Resul
     }
     let is_printed = code.bytes().all(|b| b.is_ascii_graphic() || b == b' ') && code.trim() == code;
     if !(1..=MAX_CODE).contains(&code.len()) || !is_printed {
-        return Err(Invalid::new("code", format!("is not 1 to {MAX_CODE} visible ASCII characters")));
+        return Err(Invalid::new(
+            "code",
+            format!("is not 1 to {MAX_CODE} visible ASCII characters"),
+        ));
     }
     let message = message.unwrap_or_default();
     if message.len() > MAX_MESSAGE || message.chars().any(char::is_control) {
-        return Err(Invalid::new("message", format!("is not text of at most {MAX_MESSAGE} bytes")));
+        return Err(Invalid::new(
+            "message",
+            format!("is not text of at most {MAX_MESSAGE} bytes"),
+        ));
     }
     Ok(Some(Arc::new(Word { code, message })))
 }
 
 /// A probability from 0 to 1 with at most six decimals.
 fn read_ppm(number: &Number) -> Result<u32, Invalid> {
-    let wrong = || Invalid::new("probability", "is not a number from 0 to 1 with at most 6 decimals");
+    let wrong = || {
+        Invalid::new(
+            "probability",
+            "is not a number from 0 to 1 with at most 6 decimals",
+        )
+    };
     let text = number.to_string();
     let (whole, part) = text.split_once('.').unwrap_or((&text, ""));
     if part.len() > 6 || !part.bytes().all(|b| b.is_ascii_digit()) {
@@ -416,8 +519,15 @@ fn read_ppm(number: &Number) -> Result<u32, Invalid> {
     }
     let whole: u32 = whole.parse().map_err(|_| wrong())?;
     let part: u32 = format!("{part:0<6}").parse().map_err(|_| wrong())?;
-    let ppm = whole.checked_mul(CERTAIN_PPM).and_then(|w| w.checked_add(part)).ok_or_else(wrong)?;
-    if ppm > CERTAIN_PPM { Err(wrong()) } else { Ok(ppm) }
+    let ppm = whole
+        .checked_mul(CERTAIN_PPM)
+        .and_then(|w| w.checked_add(part))
+        .ok_or_else(wrong)?;
+    if ppm > CERTAIN_PPM {
+        Err(wrong())
+    } else {
+        Ok(ppm)
+    }
 }
 
 fn ppm_to_number(ppm: u32) -> Option<Number> {
@@ -427,14 +537,20 @@ fn ppm_to_number(ppm: u32) -> Option<Number> {
 
 fn read_latency(ms: u64) -> Result<Duration, Invalid> {
     if ms > MAX_LATENCY_MS {
-        return Err(Invalid::new("latency_ms", format!("is more than {MAX_LATENCY_MS}")));
+        return Err(Invalid::new(
+            "latency_ms",
+            format!("is more than {MAX_LATENCY_MS}"),
+        ));
     }
     Ok(Duration::from_millis(ms))
 }
 
 fn read_end(seconds: u32, now: DateTime<Utc>) -> Result<DateTime<Utc>, Invalid> {
     if !(1..=MAX_DURATION_S).contains(&seconds) {
-        return Err(Invalid::new("duration_s", format!("is not from 1 to {MAX_DURATION_S}")));
+        return Err(Invalid::new(
+            "duration_s",
+            format!("is not from 1 to {MAX_DURATION_S}"),
+        ));
     }
     Ok(now + TimeDelta::seconds(i64::from(seconds)))
 }

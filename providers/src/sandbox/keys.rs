@@ -1,4 +1,5 @@
-//! The sandbox's secrets: made once by chance, kept by whoever starts it. They open nothing but this sandbox.
+//! The sandbox's secrets: made once by chance, kept by whoever starts it. They open nothing but
+//! this sandbox.
 
 use std::collections::BTreeMap;
 
@@ -8,7 +9,8 @@ use super::secrets::{NoRandomness, side_by_side};
 use super::simulator::SimulatedProvider;
 use crate::SIMULATORS;
 
-/// The keys and identities of every provider's sandbox merchant, by provider; each simulator knows its own part.
+/// The keys and identities of every provider's sandbox merchant, by provider; each simulator knows
+/// its own part.
 #[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Keys(BTreeMap<String, serde_json::Value>);
@@ -35,7 +37,10 @@ impl Keys {
     pub fn completed(mut self) -> Result<Self, NoRandomness> {
         let is_missing = |p: &&SimulatedProvider| !self.0.contains_key(p.name.as_str());
         let missing: Vec<&SimulatedProvider> = SIMULATORS.iter().filter(is_missing).collect();
-        for (provider, keys) in missing.iter().zip(side_by_side(missing.iter().map(|p| p.make_keys))) {
+        for (provider, keys) in missing
+            .iter()
+            .zip(side_by_side(missing.iter().map(|p| p.make_keys)))
+        {
             self.0.insert(provider.name.to_string(), keys?);
         }
         Ok(self)

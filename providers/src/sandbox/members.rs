@@ -1,4 +1,5 @@
-//! Reads the control API's JSON objects member by member, so that every refusal names the member that is wrong.
+//! Reads the control API's JSON objects member by member, so that every refusal names the member
+//! that is wrong.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -16,7 +17,10 @@ pub struct Invalid {
 impl Invalid {
     /// A refusal because of `param`.
     pub fn new(param: &'static str, message: impl Into<String>) -> Self {
-        Self { param, message: message.into() }
+        Self {
+            param,
+            message: message.into(),
+        }
     }
 }
 
@@ -34,7 +38,13 @@ impl Members {
             .map_err(|e| Invalid::new("", format!("the body is not a JSON object: {e}")))?;
         match members.keys().find(|name| !known.contains(&name.as_str())) {
             None => Ok(Self(members)),
-            Some(name) => Err(Invalid::new("", format!("there is no member {name:?} here, only {}", known.join(", ")))),
+            Some(name) => Err(Invalid::new(
+                "",
+                format!(
+                    "there is no member {name:?} here, only {}",
+                    known.join(", ")
+                ),
+            )),
         }
     }
 
@@ -42,10 +52,15 @@ impl Members {
     ///
     /// # Errors
     /// [`Invalid`] when it is of another type.
-    pub fn optional<T: DeserializeOwned>(&mut self, name: &'static str) -> Result<Option<T>, Invalid> {
+    pub fn optional<T: DeserializeOwned>(
+        &mut self,
+        name: &'static str,
+    ) -> Result<Option<T>, Invalid> {
         match self.0.remove(name) {
             None | Some(Value::Null) => Ok(None),
-            Some(value) => serde_json::from_value(value).map(Some).map_err(|e| Invalid::new(name, e.to_string())),
+            Some(value) => serde_json::from_value(value)
+                .map(Some)
+                .map_err(|e| Invalid::new(name, e.to_string())),
         }
     }
 
@@ -54,6 +69,7 @@ impl Members {
     /// # Errors
     /// [`Invalid`] when it is missing or of another type.
     pub fn required<T: DeserializeOwned>(&mut self, name: &'static str) -> Result<T, Invalid> {
-        self.optional(name)?.ok_or_else(|| Invalid::new(name, "is missing"))
+        self.optional(name)?
+            .ok_or_else(|| Invalid::new(name, "is missing"))
     }
 }

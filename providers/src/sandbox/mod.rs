@@ -1,6 +1,7 @@
-//! One server inside this process that speaks the providers' real protocols from the other side, with one book of
-//! truth about money, faults on request and a clock that can be moved. For development, tests and drills; it
-//! must never be reachable by anybody else, since whoever reaches it can pay and break everything.
+//! One server inside this process that speaks the providers' real protocols from the other side,
+//! with one book of truth about money, faults on request and a clock that can be moved. For
+//! development, tests and drills; it must never be reachable by anybody else, since whoever reaches
+//! it can pay and break everything.
 
 pub mod book;
 pub mod charset;
@@ -47,7 +48,9 @@ use crate::provider::{ProviderName, SettingsError};
 /// The simulated provider called `name`.
 #[must_use]
 pub fn simulated(name: &str) -> Option<&'static SimulatedProvider> {
-    SIMULATORS.iter().find(|provider| provider.name.as_str() == name)
+    SIMULATORS
+        .iter()
+        .find(|provider| provider.name.as_str() == name)
 }
 
 /// How a sandbox is started. Port 0 takes any free one.
@@ -59,7 +62,8 @@ pub struct Options {
     pub faces: Vec<(ProviderName, SocketAddr)>,
     /// The sandbox merchants' keys and identities.
     pub keys: Keys,
-    /// What [`Sandbox::book_json`] gave before, so that a restarted sandbox still knows its orders and its time.
+    /// What [`Sandbox::book_json`] gave before, so that a restarted sandbox still knows its orders
+    /// and its time.
     pub book: Option<Value>,
     /// How many sendings of notifications are remembered.
     pub log: usize,
@@ -124,7 +128,10 @@ impl Sandbox {
         for (name, address) in options.faces {
             for provider in SIMULATORS.iter().filter(|p| p.name == name) {
                 let keys = options.keys.of(name.as_str()).unwrap_or(&Value::Null);
-                let face = (provider.open)(keys).map_err(|source| StartError::Keys { provider: name, source })?;
+                let face = (provider.open)(keys).map_err(|source| StartError::Keys {
+                    provider: name,
+                    source,
+                })?;
                 faces.push((face, address));
             }
         }
@@ -143,7 +150,8 @@ impl Sandbox {
     ) -> Result<Self, StartError> {
         let (book, clock) = restored(stored)?;
         let faults = Arc::new(Faults::default());
-        let notifier = Notifier::new(clock.clone(), Arc::clone(&faults), log).map_err(StartError::Client)?;
+        let notifier =
+            Notifier::new(clock.clone(), Arc::clone(&faults), log).map_err(StartError::Client)?;
         let notifier = Arc::new(notifier);
         let mut hinges = Vec::new();
         let mut doors = Vec::new();
@@ -168,7 +176,8 @@ impl Sandbox {
             calls: std::sync::Mutex::default(),
         };
         let core = Arc::new(core);
-        // The control first: its address is the one that people give, so it is the one to complain of.
+        // The control first: its address is the one that people give, so it is the one to complain
+        // of.
         let (door, hinge) = Door::new();
         let control = (listen(control, hinge, control_handler(&core))?, door);
         let mut faces = Vec::new();
@@ -177,7 +186,12 @@ impl Sandbox {
             faces.push((name, listen(address, hinge, face_handler(&core, face))?));
         }
         let timers = tokio::spawn(keep_time(Arc::clone(&core)));
-        let sandbox = Self { core, control, faces: faces.clone(), timers };
+        let sandbox = Self {
+            core,
+            control,
+            faces: faces.clone(),
+            timers,
+        };
         sandbox.advertise(faces);
         Ok(sandbox)
     }
@@ -196,13 +210,20 @@ impl Sandbox {
 
     /// Clients are told these addresses from now on: something stands before the faces.
     pub fn advertise(&self, faces: Vec<(ProviderName, SocketAddr)>) {
-        *self.core.addresses.lock().unwrap_or_else(PoisonError::into_inner) = faces;
+        *self
+            .core
+            .addresses
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = faces;
     }
 
     /// Where one provider listens.
     #[must_use]
     pub fn face(&self, provider: ProviderName) -> Option<SocketAddr> {
-        self.faces.iter().find(|(name, _)| *name == provider).map(|(_, address)| *address)
+        self.faces
+            .iter()
+            .find(|(name, _)| *name == provider)
+            .map(|(_, address)| *address)
     }
 
     /// Its time, to be read and moved.
@@ -211,8 +232,8 @@ impl Sandbox {
         &self.core.clock
     }
 
-    /// From now on `POST /clock` moves the sandbox's time together with somebody else's, or not at all. Only the first one
-    /// counts.
+    /// From now on `POST /clock` moves the sandbox's time together with somebody else's, or not at
+    /// all. Only the first one counts.
     pub fn accompany(&self, companion: Companion) {
         let _ = self.core.companion.set(Together(companion));
     }
@@ -249,12 +270,20 @@ impl Sandbox {
     /// As [`Book::to_json`].
     pub fn book_json(&self) -> Result<Value, serde_json::Error> {
         let book = self.core.book.lock().to_json()?;
-        serde_json::to_value(Stored { ahead_ms: self.core.clock.ahead().num_milliseconds(), book })
+        serde_json::to_value(Stored {
+            ahead_ms: self.core.clock.ahead().num_milliseconds(),
+            book,
+        })
     }
 
     /// Ends it: no new calls, half a second for those in flight, no more notifications.
     pub async fn stop(self) {
-        let doors = self.core.faces.iter().map(|(_, door)| door).chain([&self.control.1]);
+        let doors = self
+            .core
+            .faces
+            .iter()
+            .map(|(_, door)| door)
+            .chain([&self.control.1]);
         join_all(doors.map(|door| door.set(Gate::Stopped))).await;
     }
 }
@@ -273,7 +302,10 @@ async fn keep_time(core: Arc<Core>) {
         let next_refund = core.book.lock().end_due_refunds(now);
         core.dispatch();
         core.set_gates().await;
-        let next = [next_refund, core.faults.next_end(now)].into_iter().flatten().min();
+        let next = [next_refund, core.faults.next_end(now)]
+            .into_iter()
+            .flatten()
+            .min();
         let due = async {
             match next {
                 Some(due) => core.clock.sleep_until(due).await,
@@ -287,15 +319,21 @@ async fn keep_time(core: Arc<Core>) {
     }
 }
 
-/// The stored book and its clock, or an empty book whose numbers nobody has seen yet: the other side may
-/// remember those of a sandbox before this one.
+/// The stored book and its clock, or an empty book whose numbers nobody has seen yet: the other
+/// side may remember those of a sandbox before this one.
 fn restored(stored: Option<Value>) -> Result<(SharedBook, Clock), StartError> {
     let (book, ahead) = match stored {
         Some(stored) => {
             let stored: Stored = serde_json::from_value(stored)?;
-            (Book::from_json(stored.book)?, TimeDelta::milliseconds(stored.ahead_ms))
+            (
+                Book::from_json(stored.book)?,
+                TimeDelta::milliseconds(stored.ahead_ms),
+            )
         }
-        None => (Book::starting_behind(secrets::digits(12)?.parse().unwrap_or(0)), TimeDelta::zero()),
+        None => (
+            Book::starting_behind(secrets::digits(12)?.parse().unwrap_or(0)),
+            TimeDelta::zero(),
+        ),
     };
     Ok((SharedBook::new(book), Clock::new(ahead)))
 }

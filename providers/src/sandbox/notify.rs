@@ -1,5 +1,6 @@
-//! Tells merchants what happened, as insistently as the provider does: until it is acknowledged in the provider's
-//! own way or its schedule is over. Every sending is written down. It never changes the book.
+//! Tells merchants what happened, as insistently as the provider does: until it is acknowledged in
+//! the provider's own way or its schedule is over. Every sending is written down. It never changes
+//! the book.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -94,7 +95,10 @@ impl Notifier {
 
     /// Begins to deliver.
     pub(super) fn start(self: &Arc<Self>, delivery: Delivery) {
-        let mut deliveries = self.deliveries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut deliveries = self
+            .deliveries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         while deliveries.try_join_next().is_some() {}
         let this = Arc::clone(self);
         deliveries.spawn(async move { this.deliver(&delivery).await });
@@ -102,17 +106,24 @@ impl Notifier {
 
     /// Ends all deliveries where they stand.
     pub(super) fn stop(&self) {
-        self.deliveries.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
+        self.deliveries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .abort_all();
     }
 
     /// How many are being delivered: not taken yet, and to be sent again.
     pub(super) fn pending(&self) -> usize {
-        let mut deliveries = self.deliveries.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut deliveries = self
+            .deliveries
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         while deliveries.try_join_next().is_some() {}
         deliveries.len()
     }
 
-    /// What was sent, oldest first; how much that was in all; and how much is still to be sent again.
+    /// What was sent, oldest first; how much that was in all; and how much is still to be sent
+    /// again.
     pub(super) fn told(&self) -> Value {
         let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         let data: Vec<Value> = log.entries.iter().cloned().collect();
@@ -123,20 +134,29 @@ impl Notifier {
         let mut waits = delivery.face.retry_schedule_s(&delivery.order).iter();
         while !self.send_under_faults(delivery).await {
             let Some(wait) = waits.next() else { return };
-            self.clock.sleep_until(self.clock.now() + TimeDelta::seconds(i64::from(*wait))).await;
+            self.clock
+                .sleep_until(self.clock.now() + TimeDelta::seconds(i64::from(*wait)))
+                .await;
         }
     }
 
     /// Sends once, with what faults make of it. Says whether it is settled.
     async fn send_under_faults(&self, delivery: &Delivery) -> bool {
-        let Some(strike) = self.faults.strike_notification(delivery.face.provider(), self.clock.now()) else {
+        let Some(strike) = self
+            .faults
+            .strike_notification(delivery.face.provider(), self.clock.now())
+        else {
             return self.send(delivery, None).await;
         };
         let fault = Some(strike.kind);
         match strike.kind {
             NotificationFault::Drop => {
-                // Nobody sees the signature of what is lost, and making one takes longer than all the rest.
-                let Some(lost) = self.render(delivery, &delivery.order, Alteration::Unsigned) else { return true };
+                // Nobody sees the signature of what is lost, and making one takes longer than all
+                // the rest.
+                let Some(lost) = self.render(delivery, &delivery.order, Alteration::Unsigned)
+                else {
+                    return true;
+                };
                 self.remember(delivery, &lost, fault, &Value::Null);
                 false
             }
@@ -145,43 +165,63 @@ impl Notifier {
                 self.send(delivery, fault).await
             }
             NotificationFault::Duplicate => {
-                let (first, second) = join(self.send(delivery, fault), self.send(delivery, fault)).await;
+                let (first, second) =
+                    join(self.send(delivery, fault), self.send(delivery, fault)).await;
                 first || second
             }
             NotificationFault::Reorder => {
                 let mut others = self.gone_out.subscribe();
+                let held_until = self.later(strike.latency.unwrap_or(REORDER_HOLD));
                 tokio::select! {
                     // The sender lives in `self`.
                     _ = others.changed() => {}
-                    () = self.clock.sleep_until(self.later(strike.latency.unwrap_or(REORDER_HOLD))) => {}
+                    () = self.clock.sleep_until(held_until) => {}
                 }
                 self.send(delivery, fault).await
             }
-            NotificationFault::Misstate => self.send_as(delivery, &forged(delivery), Alteration::None, fault).await,
+            NotificationFault::Misstate => {
+                self.send_as(delivery, &forged(delivery), Alteration::None, fault)
+                    .await
+            }
             NotificationFault::Gbk => self.send_in(delivery, Charset::Gbk, fault).await,
             NotificationFault::Gb18030 => self.send_in(delivery, Charset::Gb18030, fault).await,
             NotificationFault::UnknownKey => {
-                self.send_as(delivery, &delivery.order, Alteration::UnknownKey, fault).await
+                self.send_as(delivery, &delivery.order, Alteration::UnknownKey, fault)
+                    .await
             }
             NotificationFault::Probe => {
                 for alteration in [Alteration::Probe, Alteration::UnknownKey] {
-                    self.send_as(delivery, &delivery.order, alteration, fault).await;
+                    self.send_as(delivery, &delivery.order, alteration, fault)
+                        .await;
                 }
                 self.send(delivery, None).await
             }
             NotificationFault::Forge => {
-                self.send_as(delivery, &forged(delivery), Alteration::BadSignature, fault).await;
+                self.send_as(delivery, &forged(delivery), Alteration::BadSignature, fault)
+                    .await;
                 self.send(delivery, None).await
             }
         }
     }
 
     async fn send(&self, delivery: &Delivery, fault: Option<NotificationFault>) -> bool {
-        self.send_as(delivery, &delivery.order, Alteration::None, fault).await
+        self.send_as(delivery, &delivery.order, Alteration::None, fault)
+            .await
     }
 
-    async fn send_in(&self, delivery: &Delivery, charset: Charset, fault: Option<NotificationFault>) -> bool {
-        self.send_as(delivery, &delivery.order, Alteration::Charset(charset), fault).await
+    async fn send_in(
+        &self,
+        delivery: &Delivery,
+        charset: Charset,
+        fault: Option<NotificationFault>,
+    ) -> bool {
+        self.send_as(
+            delivery,
+            &delivery.order,
+            Alteration::Charset(charset),
+            fault,
+        )
+        .await
     }
 
     async fn send_as(
@@ -193,14 +233,19 @@ impl Notifier {
     ) -> bool {
         // Never closed.
         let _permit = self.in_flight.acquire().await;
-        let Some(outgoing) = self.render(delivery, order, alteration) else { return true };
+        let Some(outgoing) = self.render(delivery, order, alteration) else {
+            return true;
+        };
         let answer = self.post(&outgoing).await;
         self.gone_out.send_modify(|n| *n += 1);
         let (shown, settled) = match &answer {
             Ok((status, body)) => {
                 let text: String = String::from_utf8_lossy(body).chars().take(200).collect();
                 let taken = delivery.face.acknowledged(*status, body);
-                (json!({"status": status.as_u16(), "body": text, "acknowledged": taken}), taken)
+                (
+                    json!({"status": status.as_u16(), "body": text, "acknowledged": taken}),
+                    taken,
+                )
             }
             Err(error) => (json!({"error": error.to_string()}), false),
         };
@@ -208,13 +253,28 @@ impl Notifier {
         settled
     }
 
-    fn render(&self, delivery: &Delivery, order: &Order, alteration: Alteration) -> Option<Outgoing> {
-        let notice = Notice { event: &delivery.event, order, id: &delivery.id, now: self.clock.now(), alteration };
+    fn render(
+        &self,
+        delivery: &Delivery,
+        order: &Order,
+        alteration: Alteration,
+    ) -> Option<Outgoing> {
+        let notice = Notice {
+            event: &delivery.event,
+            order,
+            id: &delivery.id,
+            now: self.clock.now(),
+            alteration,
+        };
         delivery.face.notification(&notice)
     }
 
     async fn post(&self, outgoing: &Outgoing) -> Result<(StatusCode, Bytes), reqwest::Error> {
-        let request = self.http.post(&outgoing.url).headers(outgoing.headers.clone()).body(outgoing.body.clone());
+        let request = self
+            .http
+            .post(&outgoing.url)
+            .headers(outgoing.headers.clone())
+            .body(outgoing.body.clone());
         let mut response = request.send().await?;
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await? {
@@ -226,7 +286,13 @@ impl Notifier {
         Ok((response.status(), body.into()))
     }
 
-    fn remember(&self, delivery: &Delivery, sent: &Outgoing, fault: Option<NotificationFault>, answer: &Value) {
+    fn remember(
+        &self,
+        delivery: &Delivery,
+        sent: &Outgoing,
+        fault: Option<NotificationFault>,
+        answer: &Value,
+    ) {
         let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
         if log.entries.len() >= self.remembers {
             log.entries.pop_front();

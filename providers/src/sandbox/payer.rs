@@ -86,7 +86,9 @@ pub(super) fn act<'a>(
         Wish::Paid => book.pay(&key, &transaction_id, now)?,
         Wish::Declined => book.decline(&key, &transaction_id, now)?,
         Wish::Late => {
-            let after = TimeDelta::seconds(i64::from(face.late_money_returns_s().ok_or(Refusal::NotLate)?));
+            let after = TimeDelta::seconds(i64::from(
+                face.late_money_returns_s().ok_or(Refusal::NotLate)?,
+            ));
             let amount = book.order(&key).ok_or(Refusal::Unknown)?.amount;
             let back = NewRefund {
                 refund_no: format!("late{}", key.order_no),

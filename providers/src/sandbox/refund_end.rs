@@ -1,6 +1,6 @@
-//! How the next refunds and payments of a provider end, when somebody asked for an end other than the usual one. Faces
-//! draw from it when they would take up a new refund, the book when money is taken, and faces answer in their provider's
-//! words. It moves no money.
+//! How the next refunds and payments of a provider end, when somebody asked for an end other than
+//! the usual one. Faces draw from it when they would take up a new refund, the book when money is
+//! taken, and faces answer in their provider's words. It moves no money.
 
 use std::collections::BTreeMap;
 
@@ -52,7 +52,8 @@ impl<E> Default for Ends<E> {
 }
 
 impl<E: Copy + Default> Ends<E> {
-    /// The next `count` of the provider end like this; without a count all, until something else is asked for.
+    /// The next `count` of the provider end like this; without a count all, until something else is
+    /// asked for.
     pub fn ask(&mut self, provider: &str, end: E, count: Option<u32>) {
         self.0.insert(provider.to_owned(), (end, count));
     }
@@ -77,7 +78,10 @@ impl<E: Copy + Default> Ends<E> {
 
     /// What is still asked for: the provider, the end, and how many times.
     pub fn asked(&self) -> impl Iterator<Item = (&str, E, Option<u32>)> {
-        self.0.iter().map(|(provider, (end, left))| (provider.as_str(), *end, *left)).filter(|(_, _, n)| *n != Some(0))
+        self.0
+            .iter()
+            .map(|(provider, (end, left))| (provider.as_str(), *end, *left))
+            .filter(|(_, _, n)| *n != Some(0))
     }
 }
 
@@ -91,10 +95,16 @@ mod tests {
         assert_eq!(ends.draw("alipay"), RefundEnd::Done);
         ends.ask("alipay", RefundEnd::Closed, Some(2));
         let drawn = [(); 3].map(|()| ends.draw("alipay"));
-        assert_eq!(drawn, [RefundEnd::Closed, RefundEnd::Closed, RefundEnd::Done]);
+        assert_eq!(
+            drawn,
+            [RefundEnd::Closed, RefundEnd::Closed, RefundEnd::Done]
+        );
         assert_eq!(ends.asked().count(), 0);
         ends.ask("alipay", RefundEnd::NoFunds, None);
-        assert_eq!([(); 2].map(|()| ends.draw("alipay")), [RefundEnd::NoFunds; 2]);
+        assert_eq!(
+            [(); 2].map(|()| ends.draw("alipay")),
+            [RefundEnd::NoFunds; 2]
+        );
         assert_eq!(ends.draw("wechatpay"), RefundEnd::Done);
         ends.ask("alipay", RefundEnd::Done, None);
         assert_eq!(ends.draw("alipay"), RefundEnd::Done);

@@ -19,7 +19,10 @@ pub(super) fn side_by_side<T: Send>(
 ) -> Vec<Result<T, NoRandomness>> {
     std::thread::scope(|scope| {
         let running: Vec<_> = makers.map(|make| scope.spawn(make)).collect();
-        running.into_iter().map(|thread| thread.join().unwrap_or(Err(NoRandomness))).collect()
+        running
+            .into_iter()
+            .map(|thread| thread.join().unwrap_or(Err(NoRandomness)))
+            .collect()
     })
 }
 
@@ -28,7 +31,9 @@ pub(super) fn side_by_side<T: Send>(
 /// # Errors
 /// [`NoRandomness`].
 pub fn rsa_private_keys<const N: usize>() -> Result<[String; N], NoRandomness> {
-    let pems: Result<Vec<String>, NoRandomness> = side_by_side((0..N).map(|_| rsa_private_key)).into_iter().collect();
+    let pems: Result<Vec<String>, NoRandomness> = side_by_side((0..N).map(|_| rsa_private_key))
+        .into_iter()
+        .collect();
     pems?.try_into().map_err(|_| NoRandomness)
 }
 
@@ -61,7 +66,10 @@ pub fn pem(label: &str, der: &[u8]) -> String {
 /// # Errors
 /// [`NoRandomness`].
 pub fn digits(count: usize) -> Result<String, NoRandomness> {
-    Ok(random_bytes(count)?.iter().map(|b| char::from(b'0' + b % 10)).collect())
+    Ok(random_bytes(count)?
+        .iter()
+        .map(|b| char::from(b'0' + b % 10))
+        .collect())
 }
 
 /// `count` random lower-case hexadecimal digits.

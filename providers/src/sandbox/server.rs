@@ -1,5 +1,6 @@
-//! HTTP/1 over our own accept loop, because faults need the socket itself: a listener that goes away and comes
-//! back on the same port, connections that are reset, answers that trickle. It knows nothing of providers.
+//! HTTP/1 over our own accept loop, because faults need the socket itself: a listener that goes
+//! away and comes back on the same port, connections that are reset, answers that trickle. It knows
+//! nothing of providers.
 
 use std::io;
 use std::net::SocketAddr;
@@ -80,7 +81,13 @@ impl Door {
     pub(super) fn new() -> (Self, Hinge) {
         let (wanted, wishes) = watch::channel(Gate::Open);
         let (report, actual) = watch::channel(Gate::Open);
-        (Self { wanted, actual }, Hinge { wanted: wishes, actual: report })
+        (
+            Self { wanted, actual },
+            Hinge {
+                wanted: wishes,
+                actual: report,
+            },
+        )
     }
 
     /// Opens, closes or stops the server, and returns once that is so.
@@ -93,7 +100,11 @@ impl Door {
             changes
         });
         // An error means that it has ended, which is what is left to ask for then.
-        let _ = self.actual.clone().wait_for(|actual| *actual == gate || *actual == Gate::Stopped).await;
+        let _ = self
+            .actual
+            .clone()
+            .wait_for(|actual| *actual == gate || *actual == Gate::Stopped)
+            .await;
     }
 }
 
@@ -106,21 +117,29 @@ pub(super) fn start(address: SocketAddr, hinge: Hinge, handler: Handler) -> io::
 }
 
 fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
-    let socket = if address.is_ipv4() { TcpSocket::new_v4()? } else { TcpSocket::new_v6()? };
+    let socket = if address.is_ipv4() {
+        TcpSocket::new_v4()?
+    } else {
+        TcpSocket::new_v6()?
+    };
     socket.set_reuseaddr(true)?;
     socket.bind(address)?;
     Ok(socket)
 }
 
 async fn run(address: SocketAddr, mut listener: TcpListener, hinge: Hinge, handler: Handler) {
-    let Hinge { wanted: mut gate, actual: report } = hinge;
+    let Hinge {
+        wanted: mut gate,
+        actual: report,
+    } = hinge;
     loop {
         let left = accept_until_closed(&listener, &mut gate, &handler).await;
         drop(listener);
         if left == Gate::Stopped {
             break;
         }
-        // A socket that is bound and does not listen refuses connections, and nobody else gets the port.
+        // A socket that is bound and does not listen refuses connections, and nobody else gets the
+        // port.
         let held = bind_patiently(address).await;
         report.send_replace(Gate::Refusing);
         // An error means that the sandbox is gone.
@@ -150,8 +169,13 @@ async fn bind_patiently(address: SocketAddr) -> TcpSocket {
     }
 }
 
-/// Serves until the gate is not open any more and all connections are gone. Says what the gate is then.
-async fn accept_until_closed(listener: &TcpListener, gate: &mut watch::Receiver<Gate>, handler: &Handler) -> Gate {
+/// Serves until the gate is not open any more and all connections are gone. Says what the gate is
+/// then.
+async fn accept_until_closed(
+    listener: &TcpListener,
+    gate: &mut watch::Receiver<Gate>,
+    handler: &Handler,
+) -> Gate {
     let mut connections = JoinSet::new();
     let left = loop {
         let wanted = *gate.borrow_and_update();
@@ -205,7 +229,8 @@ async fn serve(stream: TcpStream, mut gate: watch::Receiver<Gate>, handler: Hand
         End::ByItself => {}
         End::Reset => {
             let stream = connection.into_parts().io.into_inner();
-            // With a linger of zero, closing sends RST. If that fails the client sees FIN: broken all the same.
+            // With a linger of zero, closing sends RST. If that fails the client sees FIN: broken
+            // all the same.
             let _ = SockRef::from(&stream).set_linger(Some(Duration::ZERO));
         }
         End::Stopped => {
@@ -221,10 +246,26 @@ async fn answer(
     reset: Arc<Notify>,
 ) -> Result<hyper::Response<Trickle>, io::Error> {
     let (parts, body) = request.into_parts();
-    let body = tokio::time::timeout(REQUEST_TIMEOUT, Limited::new(body, MAX_REQUEST_BYTES).collect());
-    let body = body.await.map_err(|_| io::ErrorKind::TimedOut)?.map_err(io::Error::other)?.to_bytes();
-    let target = parts.uri.path_and_query().map_or("/", |t| t.as_str()).to_owned();
-    let request = Request { method: parts.method, target, headers: parts.headers, body };
+    let body = tokio::time::timeout(
+        REQUEST_TIMEOUT,
+        Limited::new(body, MAX_REQUEST_BYTES).collect(),
+    );
+    let body = body
+        .await
+        .map_err(|_| io::ErrorKind::TimedOut)?
+        .map_err(io::Error::other)?
+        .to_bytes();
+    let target = parts
+        .uri
+        .path_and_query()
+        .map_or("/", |t| t.as_str())
+        .to_owned();
+    let request = Request {
+        method: parts.method,
+        target,
+        headers: parts.headers,
+        body,
+    };
     let (response, over) = match handler(request).await {
         Reply::Answer(response) => (response, Duration::ZERO),
         Reply::Drip(response, over) => (response, over),
@@ -256,14 +297,30 @@ struct Trickle {
 impl Trickle {
     fn new(rest: Bytes, over: Duration) -> Self {
         if over.is_zero() {
-            return Self { piece: rest.len(), rest, pause: over, timer: None };
+            return Self {
+                piece: rest.len(),
+                rest,
+                pause: over,
+                timer: None,
+            };
         }
-        // About 20 pieces a second: timers tick in milliseconds, so more of them would take longer than asked.
+        // About 20 pieces a second: timers tick in milliseconds, so more of them would take longer
+        // than asked.
         let wished = usize::try_from(over.as_millis() / 50).unwrap_or(usize::MAX);
-        let piece = rest.len().div_ceil(wished.clamp(2, rest.len().max(2))).max(1);
-        let pieces = u32::try_from(rest.len().div_ceil(piece)).unwrap_or(u32::MAX).max(1);
+        let piece = rest
+            .len()
+            .div_ceil(wished.clamp(2, rest.len().max(2)))
+            .max(1);
+        let pieces = u32::try_from(rest.len().div_ceil(piece))
+            .unwrap_or(u32::MAX)
+            .max(1);
         let pause = over / pieces + Duration::from_nanos(1);
-        Self { rest, piece, pause, timer: None }
+        Self {
+            rest,
+            piece,
+            pause,
+            timer: None,
+        }
     }
 }
 
@@ -280,7 +337,9 @@ impl Body for Trickle {
         }
         if !self.pause.is_zero() {
             let pause = self.pause;
-            let timer = self.timer.get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
+            let timer = self
+                .timer
+                .get_or_insert_with(|| Box::pin(tokio::time::sleep(pause)));
             std::task::ready!(pin!(timer).poll(context));
             self.timer = None;
         }

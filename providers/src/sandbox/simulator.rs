@@ -1,6 +1,7 @@
-//! How the sandbox's core asks a provider's side of the wire. A simulator checks the request's signature as the real
-//! provider does, acts on the book, and signs its answers itself. It must never sleep, touch a socket or keep
-//! money anywhere but in the book: faults, time and delivery belong to the core.
+//! How the sandbox's core asks a provider's side of the wire. A simulator checks the request's
+//! signature as the real provider does, acts on the book, and signs its answers itself. It must
+//! never sleep, touch a socket or keep money anywhere but in the book: faults, time and delivery
+//! belong to the core.
 
 use std::fmt;
 use std::sync::Arc;
@@ -30,11 +31,12 @@ pub trait Simulator: Send + Sync + fmt::Debug {
     /// Which provider.
     fn provider(&self) -> ProviderName;
 
-    /// Which call a request is; `None` for what it does not know (and then answers as the provider would).
+    /// Which call a request is; `None` for what it does not know (and then answers as the provider
+    /// would).
     fn call_of(&self, request: &Request) -> Option<CallKind>;
 
-    /// Checks and executes a request. Lock `desk.book` only around reading and changing it, not while checking
-    /// or making signatures.
+    /// Checks and executes a request. Lock `desk.book` only around reading and changing it, not
+    /// while checking or making signatures.
     fn handle(&self, request: &Request, desk: &Desk<'_>) -> Response;
 
     /// The provider's own, signed "you ask too often". Nothing was done.
@@ -52,8 +54,8 @@ pub trait Simulator: Send + Sync + fmt::Debug {
     /// The provider's own number for the `number`-th transaction of the book.
     fn transaction_id(&self, number: u64, now: DateTime<Utc>) -> String;
 
-    /// The signed request that tells the merchant of an event; `None` when this provider does not tell of it, or
-    /// nobody gave an address.
+    /// The signed request that tells the merchant of an event; `None` when this provider does not
+    /// tell of it, or nobody gave an address.
     fn notification(&self, notice: &Notice<'_>) -> Option<Outgoing>;
 
     /// Whether an HTTP answer stops the notification from being sent again.
@@ -62,7 +64,8 @@ pub trait Simulator: Send + Sync + fmt::Debug {
     /// Seconds between one unacknowledged notification of this order and the next.
     fn retry_schedule_s(&self, order: &Order) -> &'static [u32];
 
-    /// After how many seconds money that was taken too late goes back by itself; `None` where no order takes any.
+    /// After how many seconds money that was taken too late goes back by itself; `None` where no
+    /// order takes any.
     fn late_money_returns_s(&self) -> Option<u32>;
 
     /// Whether the provider is one of those that do this.
@@ -142,7 +145,9 @@ impl Request {
     /// The target's path.
     #[must_use]
     pub fn path(&self) -> &str {
-        self.target.split_once('?').map_or(self.target.as_str(), |(path, _)| path)
+        self.target
+            .split_once('?')
+            .map_or(self.target.as_str(), |(path, _)| path)
     }
 
     /// The target's query as on the wire, without the `?`; empty when there is none.
@@ -155,8 +160,9 @@ impl Request {
 /// What a provider is to say of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Word {
-    /// As the provider writes it: `40004 ACQ.TOTAL_FEE_EXCEED` or `ACQ.TOTAL_FEE_EXCEED`, `403 RULE_LIMIT`,
-    /// `400 INVALID_REQUEST 268435464` (the number of a reason), `400 PARAM_ERROR /amount/total` (a member), `61`.
+    /// As the provider writes it: `40004 ACQ.TOTAL_FEE_EXCEED` or `ACQ.TOTAL_FEE_EXCEED`, `403
+    /// RULE_LIMIT`, `400 INVALID_REQUEST 268435464` (the number of a reason), `400 PARAM_ERROR
+    /// /amount/total` (a member), `61`.
     pub code: String,
     /// In words.
     pub message: String,
@@ -191,8 +197,8 @@ pub struct Desk<'a> {
 pub enum Alteration {
     /// Nothing.
     None,
-    /// It is signed, and says in the provider's own way that nobody knows what became of it: beside a code that, read
-    /// alone, sounds like a "no".
+    /// It is signed, and says in the provider's own way that nobody knows what became of it: beside
+    /// a code that, read alone, sounds like a "no".
     Undecided,
     /// There is none.
     Unsigned,

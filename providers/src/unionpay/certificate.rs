@@ -1,6 +1,7 @@
-//! Whom a certificate in a message speaks for. Every answer carries the certificate it is signed with, so believing
-//! the signature alone would believe anybody: the certificate has to be UnionPay's, by its chain and by its name.
-//! Any merchant's certificate has the same chain; only the name tells them apart.
+//! Whom a certificate in a message speaks for. Every answer carries the certificate it is signed
+//! with, so believing the signature alone would believe anybody: the certificate has to be
+//! UnionPay's, by its chain and by its name. Any merchant's certificate has the same chain; only
+//! the name tells them apart.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -51,7 +52,12 @@ struct Believed {
 impl Authorities {
     /// `strict_name` is off in UnionPay's test environment only.
     pub(super) fn new(roots: Vec<Vec<u8>>, middles: Vec<Vec<u8>>, strict_name: bool) -> Self {
-        Self { roots, middles, strict_name, last: Mutex::default() }
+        Self {
+            roots,
+            middles,
+            strict_name,
+            last: Mutex::default(),
+        }
     }
 
     /// The key of a certificate that is UnionPay's at the time `now`.
@@ -61,12 +67,17 @@ impl Authorities {
         now: DateTime<Utc>,
         then: impl FnOnce(&Verifier) -> T,
     ) -> Result<T, Distrust> {
-        let known = self.last.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let known = self
+            .last
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone();
         let believed = match known.filter(|known| known.pem == pem) {
             Some(known) => known,
             None => {
                 let believed = Arc::new(self.believe(pem)?);
-                *self.last.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&believed));
+                *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
+                    Some(Arc::clone(&believed));
                 believed
             }
         };
@@ -81,26 +92,44 @@ impl Authorities {
     fn believe(&self, pem: &str) -> Result<Believed, Distrust> {
         let der = one_certificate(pem).ok_or(Distrust::Unreadable)?;
         let leaf = parse(&der).ok_or(Distrust::Unreadable)?;
-        let middle = self.middles.iter().filter_map(|der| parse(der)).find(|m| issued(m, &leaf));
+        let middle = self
+            .middles
+            .iter()
+            .filter_map(|der| parse(der))
+            .find(|m| issued(m, &leaf));
         let middle = middle.ok_or(Distrust::Issuer)?;
-        let root = self.roots.iter().filter_map(|der| parse(der)).find(|r| issued(r, &middle));
+        let root = self
+            .roots
+            .iter()
+            .filter_map(|der| parse(der))
+            .find(|r| issued(r, &middle));
         let root = root.ok_or(Distrust::Issuer)?;
         if !self.is_unionpay(&leaf) {
             return Err(Distrust::Name);
         }
         let mut days = (i64::MIN, i64::MAX);
         for validity in [leaf.validity(), middle.validity(), root.validity()] {
-            days = (days.0.max(validity.not_before.timestamp()), days.1.min(validity.not_after.timestamp()));
+            days = (
+                days.0.max(validity.not_before.timestamp()),
+                days.1.min(validity.not_after.timestamp()),
+            );
         }
         let key = Verifier::from_der(leaf.public_key().raw).map_err(|_| Distrust::Unreadable)?;
-        Ok(Believed { pem: pem.to_owned(), from: days.0, until: days.1, key })
+        Ok(Believed {
+            pem: pem.to_owned(),
+            from: days.0,
+            until: days.1,
+            key,
+        })
     }
 
-    /// The bytes are compared whatever their type says: older certificates write the name as a TeletexString, since
-    /// `@` is no PrintableString.
+    /// The bytes are compared whatever their type says: older certificates write the name as a
+    /// TeletexString, since `@` is no PrintableString.
     fn is_unionpay(&self, leaf: &X509Certificate<'_>) -> bool {
         let mut names = leaf.subject().iter_common_name();
-        let (Some(name), None) = (names.next(), names.next()) else { return false };
+        let (Some(name), None) = (names.next(), names.next()) else {
+            return false;
+        };
         let part = name.attr_value().data.split(|b| *b == b'@').nth(2);
         part == Some(UNIONPAY.as_bytes()) || (!self.strict_name && part == Some(TEST.as_bytes()))
     }
@@ -108,25 +137,38 @@ impl Authorities {
 
 impl fmt::Debug for Authorities {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Authorities").field("strict_name", &self.strict_name).finish_non_exhaustive()
+        f.debug_struct("Authorities")
+            .field("strict_name", &self.strict_name)
+            .finish_non_exhaustive()
     }
 }
 
-/// UnionPay's authorities still sign with SHA-1, which `verify_signature` allows beside SHA-256 and better.
+/// UnionPay's authorities still sign with SHA-1, which `verify_signature` allows beside SHA-256 and
+/// better.
 fn issued(issuer: &X509Certificate<'_>, certificate: &X509Certificate<'_>) -> bool {
     certificate.issuer().as_raw() == issuer.subject().as_raw()
-        && certificate.verify_signature(Some(issuer.public_key())).is_ok()
+        && certificate
+            .verify_signature(Some(issuer.public_key()))
+            .is_ok()
 }
 
 /// Whether anything could be believed with these authorities.
 pub(super) fn is_chain(roots: &[Vec<u8>], middles: &[Vec<u8>]) -> bool {
     let mut middles = middles.iter().filter_map(|der| parse(der));
-    middles.any(|middle| roots.iter().filter_map(|der| parse(der)).any(|root| issued(&root, &middle)))
+    middles.any(|middle| {
+        roots
+            .iter()
+            .filter_map(|der| parse(der))
+            .any(|root| issued(&root, &middle))
+    })
 }
 
 /// A certificate in DER, and nothing behind it.
 fn parse(der: &[u8]) -> Option<X509Certificate<'_>> {
-    X509Certificate::from_der(der).ok().filter(|(rest, _)| rest.is_empty()).map(|(_, certificate)| certificate)
+    X509Certificate::from_der(der)
+        .ok()
+        .filter(|(rest, _)| rest.is_empty())
+        .map(|(_, certificate)| certificate)
 }
 
 fn one_certificate(pem: &str) -> Option<Vec<u8>> {

@@ -1,8 +1,9 @@
-//! UnionPay's response codes, sorted by what they say about money. Only codes that are certain are named;
-//! whatever is not here is unknown, and a query or the statement decides.
+//! UnionPay's response codes, sorted by what they say about money. Only codes that are certain are
+//! named; whatever is not here is unknown, and a query or the statement decides.
 //!
-//! The text beside a code ends or begins with a detail of seven digits in brackets. Some details say that the issuer has
-//! not answered: nothing is known then until a final state is told, whatever the code is that came with them.
+//! The text beside a code ends or begins with a detail of seven digits in brackets. Some details
+//! say that the issuer has not answered: nothing is known then until a final state is told,
+//! whatever the code is that came with them.
 
 use crate::charset::bytes;
 
@@ -29,7 +30,8 @@ pub(super) enum Word {
     Request,
     /// 39: outside of its hours.
     Closed,
-    /// 01, 02, 60: a failure that the documents do not agree on. Certain where no money can have been asked for.
+    /// 01, 02, 60: a failure that the documents do not agree on. Certain where no money can have
+    /// been asked for.
     Failed,
     /// 06: busy. As 02.
     Busy,
@@ -63,8 +65,9 @@ impl Word {
             "74" | "75" => Self::Unsettled,
             "05" => Self::Accepted,
             "70" | "82" => Self::Asking,
-            "30" | "38" | "40" | "61" | "62" | "63" | "64" | "65" | "66" | "67" | "68" | "69" | "71" | "72" | "73"
-            | "76" | "77" | "78" | "79" | "80" | "81" | "85" | "86" | "87" | "88" | "89" | "90" | "91" => Self::Payer,
+            "30" | "38" | "40" | "61" | "62" | "63" | "64" | "65" | "66" | "67" | "68" | "69"
+            | "71" | "72" | "73" | "76" | "77" | "78" | "79" | "80" | "81" | "85" | "86" | "87"
+            | "88" | "89" | "90" | "91" => Self::Payer,
             "31" | "32" | "43" | "44" | "92" | "93" | "94" | "95" | "96" => Self::Account,
             "11" => Self::Signature,
             "10" | "13" | "33" => Self::Request,
@@ -83,12 +86,17 @@ impl Word {
     }
 }
 
-/// Whether a detail in a text says that the issuer was asked and has not answered. 10000XX and 11000XX wrap the card
-/// network's own code XX: its 68 and 98, and a 99 under 99, are that, even where the text says that it was taken back. In
-/// bytes, for a text that cannot be decoded may swallow a bracket.
+/// Whether a detail in a text says that the issuer was asked and has not answered. 10000XX and
+/// 11000XX wrap the card network's own code XX: its 68 and 98, and a 99 under 99, are that, even
+/// where the text says that it was taken back. In bytes, for a text that cannot be decoded may
+/// swallow a bracket.
 fn is_open(text: &str) -> bool {
-    let details: [&[u8]; 6] = [b"1000068", b"1100068", b"1000098", b"1100098", b"1099999", b"1199999"];
-    bytes(text).split(|byte| !byte.is_ascii_digit()).any(|number| details.contains(&number))
+    let details: [&[u8]; 6] = [
+        b"1000068", b"1100068", b"1000098", b"1100098", b"1099999", b"1199999",
+    ];
+    bytes(text)
+        .split(|byte| !byte.is_ascii_digit())
+        .any(|number| details.contains(&number))
 }
 
 #[cfg(test)]
@@ -98,16 +106,28 @@ mod tests {
     #[test]
     fn a_detail_goes_before_the_code_beside_it() {
         for code in ["00", "01", "30", "60", "61", "68", "10", "32", "05", "99"] {
-            for text in
-                ["发卡方应答超时[1000068]", "[1000098]Issuer timeout", "交易超时，已冲正[1000068]", "x[1099999]"]
-            {
+            for text in [
+                "发卡方应答超时[1000068]",
+                "[1000098]Issuer timeout",
+                "交易超时，已冲正[1000068]",
+                "x[1099999]",
+            ] {
                 assert_eq!(Word::of(code, text), Word::Open, "{code} {text}");
             }
         }
-        // One byte that is none of UTF-8, and all is read in pairs: the last byte of a character and the bracket are one.
-        let broken = crate::charset::opaque(&["发卡方应答超时[1000068]".as_bytes(), &[0xC9]].concat());
+        // One byte that is none of UTF-8, and all is read in pairs: the last byte of a character
+        // and the bracket are one.
+        let broken =
+            crate::charset::opaque(&["发卡方应答超时[1000068]".as_bytes(), &[0xC9]].concat());
         assert_eq!(Word::of("30", &broken), Word::Open);
-        for text in ["", "成功[0000000]", "[10000680]", "[[1000051]", "68[68]", "余额不足[1000051]"] {
+        for text in [
+            "",
+            "成功[0000000]",
+            "[10000680]",
+            "[[1000051]",
+            "68[68]",
+            "余额不足[1000051]",
+        ] {
             assert_eq!(Word::of("64", text), Word::Payer, "{text}");
         }
     }

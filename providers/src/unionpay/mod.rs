@@ -1,9 +1,12 @@
-//! UnionPay online (ACP 5.1.0), direct merchants: codes that the payer scans (`qr`) and codes that we scan (`barcode`).
+//! UnionPay online (ACP 5.1.0), direct merchants: codes that the payer scans (`qr`) and codes that
+//! we scan (`barcode`).
 //!
-//! Facts that comments name by section stand in `PROTOCOL.md`. What an answer means is decided in `outcome.rs` and nowhere
-//! else; this file builds requests, sends each of them once, and never asks anything by itself. There is no call that closes an order: an offer only expires, at the
-//! `payTimeout` it was made with. The whole of a payment goes back as an undo (31), without a fee, while its clearing day
-//! lasts; everything else, and what an undo was refused for, as a refund (04).
+//! Facts that comments name by section stand in `PROTOCOL.md`. What an answer means is decided in
+//! `outcome.rs` and nowhere else; this file builds requests, sends each of them once, and never
+//! asks anything by itself. There is no call that closes an order: an offer only expires, at the
+//! `payTimeout` it was made with. The whole of a payment goes back as an undo (31), without a fee,
+//! while its clearing day lasts; everything else, and what an undo was refused for, as a refund
+//! (04).
 
 mod certificate;
 mod codes;
@@ -33,12 +36,16 @@ use self::sign::VERSION;
 use self::wire::{Fields, beijing, to_form};
 use crate::http::{Request, TimeTold, Undelivered, Way};
 use crate::money::Money;
-use crate::notification::{Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified};
+use crate::notification::{
+    Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified,
+};
 use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
-use crate::outcome::{Answer, Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded, Refusal};
+use crate::outcome::{
+    Answer, Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded, Refusal,
+};
 use crate::provider::{
-    Address, AddressKind, Capabilities, Charging, Ending, FlowCapability, LastReversals, Protocol, Provider,
-    ProviderName, SettingsError,
+    Address, AddressKind, Capabilities, Charging, Ending, FlowCapability, LastReversals, Protocol,
+    Provider, ProviderName, SettingsError,
 };
 
 /// The entry on the list of providers.
@@ -50,7 +57,8 @@ pub const PROTOCOL: Protocol = Protocol {
     reasons: REASONS,
 };
 
-/// UnionPay 1.1. Pages begin with a form that is posted to the gateway; the host of files comes with statements.
+/// UnionPay 1.1. Pages begin with a form that is posted to the gateway; the host of files comes
+/// with statements.
 const ADDRESSES: &[Address] = &[
     Address::live(AddressKind::Api, "https://gateway.95516.com"),
     Address::test(AddressKind::Api, "https://gateway.test.95516.com"),
@@ -60,10 +68,17 @@ const ADDRESSES: &[Address] = &[
 
 static CAPABILITIES: Capabilities = Capabilities {
     flows: &[
-        FlowCapability { flow: Flow::Qr, ending: Ending::Expire },
-        FlowCapability { flow: Flow::Barcode, ending: Ending::Reverse },
+        FlowCapability {
+            flow: Flow::Qr,
+            ending: Ending::Expire,
+        },
+        FlowCapability {
+            flow: Flow::Barcode,
+            ending: Ending::Reverse,
+        },
     ],
-    // `txnAmt` has twelve digits; ours is the limit that the other providers have, a hundred million yuan.
+    // `txnAmt` has twelve digits; ours is the limit that the other providers have, a hundred
+    // million yuan.
     amount_fen: (1, 10_000_000_000),
     shortest_offer_s: 60,
     // More often is answered 37.
@@ -71,9 +86,12 @@ static CAPABILITIES: Capabilities = Capabilities {
     // 5, 10, 30, 60 and 120 minutes.
     awaiting_ladder_s: &[300, 600, 1800, 3600, 7200],
     // Six times with doubling pauses, later at longer ones; more often is answered 37.
-    refund_ladder_s: &[1, 3, 7, 15, 31, 63, 300, 600, 1800, 3600, 7200, 14_400, 43_200],
+    refund_ladder_s: &[
+        1, 3, 7, 15, 31, 63, 300, 600, 1800, 3600, 7200, 14_400, 43_200,
+    ],
     refund_spacing_ms: 0,
-    // A refund that a query shows to have failed leaves the money with the merchant, and its number is used.
+    // A refund that a query shows to have failed leaves the money with the merchant, and its number
+    // is used.
     refund_renumbers: true,
     refund_keyed_by_time: true,
     charge: Some(Charging {
@@ -89,8 +107,13 @@ static CAPABILITIES: Capabilities = Capabilities {
         declined_is_reversed: false,
         // A reversed scan is not found any more, and one that was never made is not found either.
         not_found_twice_s: Some(30),
-        // The clearing day ends at 23:00, and with it reversals (UnionPay 4.8, 8): five minutes for several tries.
-        last_reversals: Some(LastReversals { in_doubt_from_s: 82_500, waiting_from_s: 82_740, until_s: 82_800 }),
+        // The clearing day ends at 23:00, and with it reversals (UnionPay 4.8, 8): five minutes for
+        // several tries.
+        last_reversals: Some(LastReversals {
+            in_doubt_from_s: 82_500,
+            waiting_from_s: 82_740,
+            until_s: 82_800,
+        }),
     }),
 };
 
@@ -103,7 +126,9 @@ fn is_code(code: &str) -> bool {
 }
 
 fn open(settings: serde_json::Value, way: &Way) -> Result<Arc<dyn Provider>, SettingsError> {
-    Ok(Arc::new(UnionPay { account: Account::read(settings, way)? }))
+    Ok(Arc::new(UnionPay {
+        account: Account::read(settings, way)?,
+    }))
 }
 
 /// One merchant.
@@ -127,7 +152,10 @@ fn head(txn: (&str, &str), number: &str, time: DateTime<Utc>) -> Fields {
 }
 
 fn fields<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Fields {
-    pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
+    pairs
+        .into_iter()
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect()
 }
 
 /// The fields of an amount and of the address that is told.
@@ -142,7 +170,12 @@ fn money(amount: Money, notify_url: &str) -> Fields {
 
 impl UnionPay {
     /// Signs and sends a request once. An answer that cannot be believed is none.
-    async fn send(&self, target: &str, mut asked: Fields, call: &Call) -> Result<Fields, Undelivered> {
+    async fn send(
+        &self,
+        target: &str,
+        mut asked: Fields,
+        call: &Call,
+    ) -> Result<Fields, Undelivered> {
         asked.insert("merId".to_owned(), self.account.mer_id.clone());
         let asked = self.account.method.sign(asked);
         let headers = HeaderMap::from_iter([(
@@ -161,7 +194,9 @@ impl UnionPay {
     }
 
     async fn ask(&self, number: &str, time: DateTime<Utc>, call: &Call) -> Result<Fields, Failure> {
-        let sent = self.send(QUERIES, head((QUERY, "00"), number, time), call).await;
+        let sent = self
+            .send(QUERIES, head((QUERY, "00"), number, time), call)
+            .await;
         sent.map_err(|(Undelivered::NotSent(failure) | Undelivered::Unknown(failure))| failure)
     }
 }
@@ -188,13 +223,21 @@ impl Provider for UnionPay {
         &CAPABILITIES
     }
 
-    /// An offer that ends `Unknown` has a code that nobody holds. A charge that does may have taken money.
+    /// An offer that ends `Unknown` has a code that nobody holds. A charge that does may have taken
+    /// money.
     async fn create(&self, order: &Order, call: &Call) -> Answer<Created> {
         let (txn, more) = match (order.flow, order.auth_code.as_deref()) {
-            (Flow::Qr, _) => (APPLY, fields([("payTimeout", beijing(order.expires_at).as_str())])),
+            (Flow::Qr, _) => (
+                APPLY,
+                fields([("payTimeout", beijing(order.expires_at).as_str())]),
+            ),
             (Flow::Barcode, Some(code)) => (SCAN, fields([("qrNo", code)])),
             (Flow::Barcode | Flow::Page | Flow::H5 | Flow::App | Flow::Jsapi, _) => {
-                let failure = Failure::new(FailureKind::Request, "flow_not_served", order.flow.to_string());
+                let failure = Failure::new(
+                    FailureKind::Request,
+                    "flow_not_served",
+                    order.flow.to_string(),
+                );
                 return Answer::new(Created::Refused(Refusal::Route, failure));
             }
         };
@@ -211,15 +254,21 @@ impl Provider for UnionPay {
     }
 
     async fn query(&self, order: &OrderRef, call: &Call) -> Answer<Queried> {
-        Answer::new(match self.ask(&order.order_no, order.txn_time, call).await {
-            Ok(fields) => outcome::queried(order, &fields, call.now),
-            Err(failure) => Queried::Unknown(failure),
-        })
+        Answer::new(
+            match self.ask(&order.order_no, order.txn_time, call).await {
+                Ok(fields) => outcome::queried(order, &fields, call.now),
+                Err(failure) => Queried::Unknown(failure),
+            },
+        )
     }
 
     /// UnionPay has no such call: nothing is sent, and the offer lives until its deadline.
     async fn close(&self, _: &OrderRef, _: &Call) -> Answer<Ended> {
-        let failure = Failure::new(FailureKind::Request, "no_close", "UnionPay's orders only expire");
+        let failure = Failure::new(
+            FailureKind::Request,
+            "no_close",
+            "UnionPay's orders only expire",
+        );
         Answer::new(Ended::Impossible(failure))
     }
 
@@ -233,7 +282,8 @@ impl Provider for UnionPay {
         })
     }
 
-    /// The order is named by our own number and time, which are always known and come back in the notification.
+    /// The order is named by our own number and time, which are always known and come back in the
+    /// notification.
     async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<Refunded> {
         let way = way_back(refund);
         let mut asked = head((way, "00"), &refund.refund_no, refund.txn_time);
@@ -253,13 +303,19 @@ impl Provider for UnionPay {
     }
 
     async fn query_refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundQueried> {
-        Answer::new(match self.ask(&refund.refund_no, refund.txn_time, call).await {
-            Ok(fields) => outcome::refund_queried(refund, &fields),
-            Err(failure) => RefundQueried::Unknown(failure),
-        })
+        Answer::new(
+            match self.ask(&refund.refund_no, refund.txn_time, call).await {
+                Ok(fields) => outcome::refund_queried(refund, &fields),
+                Err(failure) => RefundQueried::Unknown(failure),
+            },
+        )
     }
 
-    fn notification(&self, raw: &RawNotification, now: DateTime<Utc>) -> Result<Verified<Notification>, Rejection> {
+    fn notification(
+        &self,
+        raw: &RawNotification,
+        now: DateTime<Utc>,
+    ) -> Result<Verified<Notification>, Rejection> {
         notification::read(&self.account, raw, now)
     }
 

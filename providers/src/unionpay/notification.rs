@@ -1,5 +1,6 @@
-//! Notifications. They are believed as answers are, and even then only make the query due: the documents say that
-//! money is booked by what a query says. Nothing is read from one whose signature does not hold.
+//! Notifications. They are believed as answers are, and even then only make the query due: the
+//! documents say that money is booked by what a query says. Nothing is read from one whose
+//! signature does not hold.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,8 @@ use super::sign::{Doubt, signed_text};
 use super::wire::{Fields, parse_answer, parse_form};
 use crate::charset::bytes;
 use crate::notification::{
-    Acknowledgement, AcknowledgementBody, Notice, Notification, RawNotification, Rejection, Verified,
+    Acknowledgement, AcknowledgementBody, Notice, Notification, RawNotification, Rejection,
+    Verified,
 };
 use crate::signing::sha256_hex;
 
@@ -24,7 +26,9 @@ pub(super) fn read(
 ) -> Result<Verified<Notification>, Rejection> {
     let fields = parse_form(&raw.body).map_err(|e| Rejection::Unsigned(e.to_string()))?;
     if !is_read_in_one_way(&fields) {
-        return Err(Rejection::Unsigned("fields that can be read in two ways".to_owned()));
+        return Err(Rejection::Unsigned(
+            "fields that can be read in two ways".to_owned(),
+        ));
     }
     account.method.check(&fields, now).map_err(rejection)?;
     let text = |name: &str| fields.get(name).filter(|value| !value.is_empty()).cloned();
@@ -40,8 +44,14 @@ pub(super) fn read(
     let message = text("respMsg").unwrap_or_default();
     let says_done = text("respCode").is_some_and(|code| Word::of(&code, &message) == Word::Yes);
     let notice = match text("txnType").ok_or_else(|| missing("txnType"))?.as_str() {
-        CONSUME => Notice::Ask { order_no: number, refund_no: None, says_done, amount: None },
-        // Its own number is the refund's; the order's is another field, which our requests make it return.
+        CONSUME => Notice::Ask {
+            order_no: number,
+            refund_no: None,
+            says_done,
+            amount: None,
+        },
+        // Its own number is the refund's; the order's is another field, which our requests make it
+        // return.
         REFUND | UNDO => Notice::Ask {
             order_no: text("origOrderId").ok_or_else(|| missing("origOrderId"))?,
             refund_no: Some(number),
@@ -50,21 +60,29 @@ pub(super) fn read(
         },
         _ => Notice::Nothing { order_no: number },
     };
-    Ok(Verified::new(Notification { id: id(&fields), notice }))
+    Ok(Verified::new(Notification {
+        id: id(&fields),
+        notice,
+    }))
 }
 
-/// Whether the text that is signed says these fields and no other ones. It is a plain text, so `a` = `1&b=2` has the
-/// signature of `a` = `1`, `b` = `2`: who repeats a genuine notification could have one field swallow another.
+/// Whether the text that is signed says these fields and no other ones. It is a plain text, so `a`
+/// = `1&b=2` has the signature of `a` = `1`, `b` = `2`: who repeats a genuine notification could
+/// have one field swallow another.
 fn is_read_in_one_way(fields: &Fields) -> bool {
     let signed = |fields: &Fields| -> BTreeMap<Vec<u8>, Vec<u8>> {
-        let signed = fields.iter().filter(|(name, value)| *name != "signature" && !value.is_empty());
-        signed.map(|(name, value)| (bytes(name).into_owned(), bytes(value).into_owned())).collect()
+        let signed = fields
+            .iter()
+            .filter(|(name, value)| *name != "signature" && !value.is_empty());
+        signed
+            .map(|(name, value)| (bytes(name).into_owned(), bytes(value).into_owned()))
+            .collect()
     };
     parse_answer(&bytes(&signed_text(fields))).is_ok_and(|read| signed(&read) == signed(fields))
 }
 
-/// UnionPay numbers notifications only by what they are about. The hash of all that is signed is the same when one
-/// is sent again, and differs when it says something else.
+/// UnionPay numbers notifications only by what they are about. The hash of all that is signed is
+/// the same when one is sent again, and differs when it says something else.
 fn id(fields: &Fields) -> String {
     sha256_hex(bytes(&signed_text(fields)))
 }
@@ -72,7 +90,9 @@ fn id(fields: &Fields) -> String {
 fn rejection(doubt: Doubt) -> Rejection {
     match doubt {
         Doubt::Missing(name) => Rejection::Unsigned(format!("no {name}")),
-        Doubt::Version(_) | Doubt::Method(_) | Doubt::Certificate(_) => Rejection::UnknownKey(doubt.to_string()),
+        Doubt::Version(_) | Doubt::Method(_) | Doubt::Certificate(_) => {
+            Rejection::UnknownKey(doubt.to_string())
+        }
         Doubt::Signature => Rejection::BadSignature,
     }
 }
@@ -84,7 +104,11 @@ pub(super) fn acknowledge(what: Acknowledgement) -> AcknowledgementBody {
         Acknowledgement::SendAgain => (StatusCode::INTERNAL_SERVER_ERROR, "not stored, send again"),
         Acknowledgement::Refuse => (StatusCode::FORBIDDEN, "refused"),
     };
-    AcknowledgementBody { status, content_type: "text/plain; charset=utf-8", body }
+    AcknowledgementBody {
+        status,
+        content_type: "text/plain; charset=utf-8",
+        body,
+    }
 }
 
 #[cfg(test)]
@@ -97,9 +121,12 @@ mod tests {
         for body in ["orderId=1%26payType=2&txnType=01", "a%3D1=2"] {
             assert!(!read(body), "{body}");
         }
-        for body in
-            ["a=1&b=", "a=1%3D2", "reqReserved=%7Ba%3D1%26b%3D%5B2%263%5D%7D&txnType=01", "a=1&signature=x%26y%3Dz"]
-        {
+        for body in [
+            "a=1&b=",
+            "a=1%3D2",
+            "reqReserved=%7Ba%3D1%26b%3D%5B2%263%5D%7D&txnType=01",
+            "a=1&signature=x%26y%3Dz",
+        ] {
             assert!(read(body), "{body}");
         }
     }

@@ -1,10 +1,11 @@
-//! The one place where an answer of UnionPay becomes an outcome: first whether it can be believed and is about our
-//! question ([`believed`]), then one function per call, by the words of [`codes`](super::codes). A code that is not
-//! certain is never a "no".
+//! The one place where an answer of UnionPay becomes an outcome: first whether it can be believed
+//! and is about our question ([`believed`]), then one function per call, by the words of
+//! [`codes`](super::codes). A code that is not certain is never a "no".
 //!
-//! Two codes stand in the answer to a query: `respCode` says whether the question was answered, `origRespCode` what
-//! became of the money. Each has a text whose detail goes before it. Which sort of order it was, `txnSubType` tells: an applied code (07) goes on living after a
-//! card that failed, a scan (06) does not.
+//! Two codes stand in the answer to a query: `respCode` says whether the question was answered,
+//! `origRespCode` what became of the money. Each has a text whose detail goes before it. Which sort
+//! of order it was, `txnSubType` tells: an applied code (07) goes on living after a card that
+//! failed, a scan (06) does not.
 
 use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use http::StatusCode;
@@ -20,8 +21,8 @@ use crate::http::HttpAnswer;
 use crate::money::Money;
 use crate::order::{OrderRef, RefundOrder};
 use crate::outcome::{
-    Capture, Created, Ended, Failure, FailureKind, NUMBER_EXISTS, NextAction, Queried, RefundQueried, Refunded,
-    Refusal, WRONGLY_SIGNED,
+    Capture, Created, Ended, Failure, FailureKind, NUMBER_EXISTS, NextAction, Queried,
+    RefundQueried, Refunded, Refusal, WRONGLY_SIGNED,
 };
 use crate::reason::{Reason, Reasons};
 
@@ -37,8 +38,8 @@ pub(super) const APPLY: &str = "07";
 /// Renminbi.
 pub(super) const CNY: &str = "156";
 
-/// The fields of an answer that is UnionPay's and about our request; everything else is a doubt. In this order:
-/// status, form, method and version, certificate, signature, echo.
+/// The fields of an answer that is UnionPay's and about our request; everything else is a doubt. In
+/// this order: status, form, method and version, certificate, signature, echo.
 pub(super) fn believed(
     account: &Account,
     asked: &Fields,
@@ -46,15 +47,29 @@ pub(super) fn believed(
     now: DateTime<Utc>,
 ) -> Result<Fields, Failure> {
     if answer.status != StatusCode::OK {
-        let kind = if answer.status.is_server_error() { FailureKind::ServerError } else { FailureKind::Incompatible };
-        let begin: String = String::from_utf8_lossy(&answer.body).chars().take(80).collect();
-        return Err(Failure::new(kind, format!("http_{}", answer.status.as_u16()), begin));
+        let kind = if answer.status.is_server_error() {
+            FailureKind::ServerError
+        } else {
+            FailureKind::Incompatible
+        };
+        let begin: String = String::from_utf8_lossy(&answer.body)
+            .chars()
+            .take(80)
+            .collect();
+        return Err(Failure::new(
+            kind,
+            format!("http_{}", answer.status.as_u16()),
+            begin,
+        ));
     }
     let fields = parse_answer(&answer.body).map_err(|e| incompatible(e.to_string()))?;
-    account
-        .method
-        .check(&fields, now)
-        .map_err(|doubt| Failure::new(FailureKind::Incompatible, code_of(&doubt), doubt.to_string()))?;
+    account.method.check(&fields, now).map_err(|doubt| {
+        Failure::new(
+            FailureKind::Incompatible,
+            code_of(&doubt),
+            doubt.to_string(),
+        )
+    })?;
     for name in ["merId", "orderId", "txnTime"] {
         if fields.get(name) != asked.get(name) {
             return Err(incompatible(format!("another {name} than was asked for")));
@@ -62,7 +77,9 @@ pub(super) fn believed(
     }
     // The answer to a query speaks of the order's type; its own function looks at it.
     let is_query = asked.get("txnType").is_some_and(|t| t == QUERY);
-    if !is_query && (fields.get("txnType"), fields.get("txnSubType")) != (asked.get("txnType"), asked.get("txnSubType"))
+    if !is_query
+        && (fields.get("txnType"), fields.get("txnSubType"))
+            != (asked.get("txnType"), asked.get("txnSubType"))
     {
         return Err(incompatible("about another type of transaction"));
     }
@@ -90,8 +107,18 @@ fn text<'a>(fields: &'a Fields, name: &str) -> &'a str {
 
 /// The two codes of a message, and their texts for people.
 fn said(fields: &Fields, code: &str, message: &str, kind: FailureKind) -> Failure {
-    let cut = |name, most| words(text(fields, name)).chars().take(most).collect::<String>();
-    Failure::new(kind, cut(code, 16), cut(message, 200)).because(why(fields, code, message, Reasons::of))
+    let cut = |name, most| {
+        words(text(fields, name))
+            .chars()
+            .take(most)
+            .collect::<String>()
+    };
+    Failure::new(kind, cut(code, 16), cut(message, 200)).because(why(
+        fields,
+        code,
+        message,
+        Reasons::of,
+    ))
 }
 
 fn own(fields: &Fields, kind: FailureKind) -> Failure {
@@ -111,7 +138,11 @@ fn why(
 ) -> Option<Reason> {
     let code = text(fields, code);
     let is_open = Word::of(code, text(fields, message)) == Word::Open;
-    if is_open { Some(Reason::OutcomeUnknown) } else { listed(&REASONS, code) }
+    if is_open {
+        Some(Reason::OutcomeUnknown)
+    } else {
+        listed(&REASONS, code)
+    }
 }
 
 /// What `respCode` says of a refund.
@@ -121,7 +152,12 @@ fn own_of_refund(fields: &Fields, kind: FailureKind) -> Failure {
 
 /// What `origRespCode` says of a refund.
 fn original_of_refund(fields: &Fields, kind: FailureKind) -> Failure {
-    original(fields, kind).because(why(fields, "origRespCode", "origRespMsg", Reasons::of_refund))
+    original(fields, kind).because(why(
+        fields,
+        "origRespCode",
+        "origRespMsg",
+        Reasons::of_refund,
+    ))
 }
 
 /// What kind of trouble a word is when it leaves everything open.
@@ -143,8 +179,9 @@ fn kind(word: Word) -> FailureKind {
     }
 }
 
-/// Applying for a code. 00 makes an offer and takes nothing. A certain code means that there is none, and another
-/// route may be tried at once; what is not certain leaves at most an order whose code nobody holds.
+/// Applying for a code. 00 makes an offer and takes nothing. A certain code means that there is
+/// none, and another route may be tried at once; what is not certain leaves at most an order whose
+/// code nobody holds.
 pub(super) fn applied(fields: &Fields) -> Created {
     let word = Word::of(text(fields, "respCode"), text(fields, "respMsg"));
     let failure = own(fields, kind(word));
@@ -176,16 +213,25 @@ pub(super) fn applied(fields: &Fields) -> Created {
     }
 }
 
-/// Scanning the payer's code. 00 says that it was accepted and nothing about money, so not even a success captures:
-/// a query does. 01, 02, 06 and 60 are asked about, as the official demo does.
+/// Scanning the payer's code. 00 says that it was accepted and nothing about money, so not even a
+/// success captures: a query does. 01, 02, 06 and 60 are asked about, as the official demo does.
 pub(super) fn scanned(fields: &Fields) -> Created {
     let word = Word::of(text(fields, "respCode"), text(fields, "respMsg"));
-    // Of a scan, 01 says above all that its code was used before: it is about our request, although it leaves open whether
-    // anything was taken.
+    // Of a scan, 01 says above all that its code was used before: it is about our request, although
+    // it leaves open whether anything was taken.
     let is_used = word == Word::Failed && text(fields, "respCode") == "01";
-    let failure = own(fields, if is_used { FailureKind::Request } else { kind(word) });
+    let failure = own(
+        fields,
+        if is_used {
+            FailureKind::Request
+        } else {
+            kind(word)
+        },
+    );
     match word {
-        Word::Yes | Word::TooLate | Word::Unsettled | Word::Accepted | Word::Asking => Created::Waiting,
+        Word::Yes | Word::TooLate | Word::Unsettled | Word::Accepted | Word::Asking => {
+            Created::Waiting
+        }
         Word::Payer => Created::Declined(failure),
         Word::Account | Word::Signature => Created::Refused(Refusal::Account, failure),
         Word::Request => Created::Refused(Refusal::Route, failure),
@@ -206,7 +252,8 @@ pub(super) fn scanned(fields: &Fields) -> Created {
 /// Clocks differ, and a payer may be in the last dialog when the deadline passes.
 const AFTER_DEADLINE: TimeDelta = TimeDelta::minutes(2);
 
-/// Querying an order. 34 says that nothing is known at this moment, which proves nothing about an offer.
+/// Querying an order. 34 says that nothing is known at this moment, which proves nothing about an
+/// offer.
 pub(super) fn queried(order: &OrderRef, fields: &Fields, now: DateTime<Utc>) -> Queried {
     match answered(fields, CONSUME) {
         Found::Original(word) => order_state(order, word, fields, now),
@@ -229,7 +276,9 @@ fn answered(fields: &Fields, txn_type: &str) -> Found {
     match (word, text(fields, "txnType"), text(fields, "origRespCode")) {
         (Word::NotFound, QUERY, "") => Found::Nothing,
         (Word::NotFound, ..) => Found::NoAnswer(incompatible("not found, and yet described")),
-        (Word::Yes, found, code) if text(fields, "respCode") == "00" && found == txn_type && !code.is_empty() => {
+        (Word::Yes, found, code)
+            if text(fields, "respCode") == "00" && found == txn_type && !code.is_empty() =>
+        {
             Found::Original(Word::of(code, text(fields, "origRespMsg")))
         }
         (Word::Yes, ..) => Found::NoAnswer(incompatible("an answer about something else")),
@@ -237,8 +286,9 @@ fn answered(fields: &Fields, txn_type: &str) -> Found {
     }
 }
 
-/// A code that was applied for can be paid until its deadline, and another card may do what one did not: only what is
-/// said after it is final. Accepted (05) and "not open" never are: something may still be running.
+/// A code that was applied for can be paid until its deadline, and another card may do what one did
+/// not: only what is said after it is final. Accepted (05) and "not open" never are: something may
+/// still be running.
 fn order_state(order: &OrderRef, word: Word, fields: &Fields, now: DateTime<Utc>) -> Queried {
     let failure = original(fields, kind(word));
     let is_scan = match text(fields, "txnSubType") {
@@ -247,10 +297,13 @@ fn order_state(order: &OrderRef, word: Word, fields: &Fields, now: DateTime<Utc>
         other => return Queried::Unknown(incompatible(format!("an order of type 01/{other:?}"))),
     };
     let is_over = now >= order.expires_at + AFTER_DEADLINE;
-    let paid = |returns| capture(order, fields, returns).map_or_else(Queried::Unknown, Queried::Paid);
+    let paid =
+        |returns| capture(order, fields, returns).map_or_else(Queried::Unknown, Queried::Paid);
     match (word, is_scan) {
         // What was taken after the deadline goes back by itself, whichever code tells of it.
-        (Word::Yes | Word::Unsettled, false) => paid(paid_at(order, fields).is_some_and(|at| at > order.expires_at)),
+        (Word::Yes | Word::Unsettled, false) => {
+            paid(paid_at(order, fields).is_some_and(|at| at > order.expires_at))
+        }
         (Word::Yes | Word::Unsettled, true) => paid(false),
         (Word::TooLate, _) => paid(true),
         (Word::Reversed, true) => Queried::Reversed,
@@ -258,14 +311,24 @@ fn order_state(order: &OrderRef, word: Word, fields: &Fields, now: DateTime<Utc>
         // A card that failed ends a scan.
         (Word::Payer | Word::Account | Word::Request | Word::Closed, true) => Queried::Closed,
         (
-            Word::Payer | Word::Account | Word::Request | Word::Closed | Word::Failed | Word::Reversed | Word::Accepted,
+            Word::Payer
+            | Word::Account
+            | Word::Request
+            | Word::Closed
+            | Word::Failed
+            | Word::Reversed
+            | Word::Accepted,
             false,
         ) if !is_over => Queried::Payable,
-        (Word::Payer | Word::Account | Word::Request | Word::Closed | Word::Failed | Word::Reversed, false)
-            if text(fields, "origRespCode") != "02" =>
-        {
-            Queried::Closed
-        }
+        (
+            Word::Payer
+            | Word::Account
+            | Word::Request
+            | Word::Closed
+            | Word::Failed
+            | Word::Reversed,
+            false,
+        ) if text(fields, "origRespCode") != "02" => Queried::Closed,
         (
             Word::Payer
             | Word::Account
@@ -289,20 +352,25 @@ fn order_state(order: &OrderRef, word: Word, fields: &Fields, now: DateTime<Utc>
     }
 }
 
-/// Amounts are digits without a leading zero or a point, in fen of Renminbi. That no currency is named is no disagreement:
-/// answers about what is still being worked on name none.
+/// Amounts are digits without a leading zero or a point, in fen of Renminbi. That no currency is
+/// named is no disagreement: answers about what is still being worked on name none.
 fn fen(fields: &Fields) -> Result<Money, Failure> {
     let (amount, currency) = (text(fields, "txnAmt"), text(fields, "currencyCode"));
     if !matches!(currency, "" | CNY) {
         return Err(incompatible(format!("an amount in {currency:?}")));
     }
-    let digits = !amount.is_empty() && amount.len() <= 12 && amount.bytes().all(|b| b.is_ascii_digit());
-    let fen = amount.parse().ok().filter(|_| digits).and_then(|fen| Money::fen(fen).ok());
+    let digits =
+        !amount.is_empty() && amount.len() <= 12 && amount.bytes().all(|b| b.is_ascii_digit());
+    let fen = amount
+        .parse()
+        .ok()
+        .filter(|_| digits)
+        .and_then(|fen| Money::fen(fen).ok());
     fen.ok_or_else(|| incompatible(format!("an amount of {amount:?}")))
 }
 
-/// The money of a paid order. Merchant, number and time were compared with the question; amount and payment are
-/// compared by whoever books it.
+/// The money of a paid order. Merchant, number and time were compared with the question; amount and
+/// payment are compared by whoever books it.
 fn capture(order: &OrderRef, fields: &Fields, returns_by_itself: bool) -> Result<Capture, Failure> {
     let transaction_id = text(fields, "queryId");
     if transaction_id.is_empty() {
@@ -312,7 +380,8 @@ fn capture(order: &OrderRef, fields: &Fields, returns_by_itself: bool) -> Result
     Ok(Capture {
         transaction_id: transaction_id.to_owned(),
         amount: fen(fields)?,
-        // `settleAmt` is what is settled, which coupons do not make smaller: nothing tells of the payer's own pocket.
+        // `settleAmt` is what is settled, which coupons do not make smaller: nothing tells of the
+        // payer's own pocket.
         payer_amount: None,
         payer: some("accNo").and_then(|number| masked(number)),
         paid_at: paid_at(order, fields),
@@ -323,17 +392,26 @@ fn capture(order: &OrderRef, fields: &Fields, returns_by_itself: bool) -> Result
 }
 
 fn paid_at(order: &OrderRef, fields: &Fields) -> Option<DateTime<Utc>> {
-    fields.get("traceTime").and_then(|time| read_yearless(time, order.txn_time))
+    fields
+        .get("traceTime")
+        .and_then(|time| read_yearless(time, order.txn_time))
 }
 
 /// A masked card number, shortened; an encrypted one is of no use to anybody.
 fn masked(number: &str) -> Option<String> {
     let shown = number.len() <= 24 && number.contains('*') && number.is_ascii();
-    shown.then(|| format!("****{}", number.get(number.len().saturating_sub(4)..).unwrap_or_default()))
+    shown.then(|| {
+        format!(
+            "****{}",
+            number
+                .get(number.len().saturating_sub(4)..)
+                .unwrap_or_default()
+        )
+    })
 }
 
-/// Reversing a scan. Whether 00 is final is not documented, so a query after it decides (34 for good, or reversed);
-/// it is the same for an order that was paid and one that was not.
+/// Reversing a scan. Whether 00 is final is not documented, so a query after it decides (34 for
+/// good, or reversed); it is the same for an order that was paid and one that was not.
 pub(super) fn reversed(fields: &Fields) -> Ended {
     let word = Word::of(text(fields, "respCode"), text(fields, "respMsg"));
     let failure = own(fields, kind(word));
@@ -342,8 +420,8 @@ pub(super) fn reversed(fields: &Fields) -> Ended {
         Word::NotFound => Ended::NotFound,
         // Not done, and it may be once the load, the hour or the key has changed.
         Word::Busy | Word::Closed | Word::TooOften | Word::Signature => Ended::Again(failure),
-        // Not done: another day's order, one that is no scan, a contract without reversals; or the word that the charge
-        // itself ended with. A query after it says which.
+        // Not done: another day's order, one that is no scan, a contract without reversals; or the
+        // word that the charge itself ended with. A query after it says which.
         Word::Original | Word::Request | Word::Account | Word::Payer => Ended::Impossible(failure),
         // Accepted is not carried out yet.
         Word::Accepted
@@ -358,13 +436,17 @@ pub(super) fn reversed(fields: &Fields) -> Ended {
     }
 }
 
-/// How money goes back: undone while the clearing day of its order lasts (to 23:00 in Beijing), if it is the whole and
-/// nothing was refused before; refunded otherwise. What a number was first sent with decides, so that repeating it and
-/// asking about it mean the same thing at any later hour.
+/// How money goes back: undone while the clearing day of its order lasts (to 23:00 in Beijing), if
+/// it is the whole and nothing was refused before; refunded otherwise. What a number was first sent
+/// with decides, so that repeating it and asking about it mean the same thing at any later hour.
 pub(super) fn way_back(refund: &RefundOrder) -> &'static str {
     let is_whole = refund.amount == refund.total;
     let same_day = clearing_day(refund.order.txn_time) == clearing_day(refund.txn_time);
-    if is_whole && same_day && !refund.renumbered { UNDO } else { REFUND }
+    if is_whole && same_day && !refund.renumbered {
+        UNDO
+    } else {
+        REFUND
+    }
 }
 
 /// A day of UnionPay's ends at 23:00 in Beijing.
@@ -372,7 +454,8 @@ pub(super) fn clearing_day(time: DateTime<Utc>) -> NaiveDate {
     local(time + TimeDelta::hours(1)).date()
 }
 
-/// Asking for an undo, as for a refund; but what cannot be undone may still be refunded: another number does that.
+/// Asking for an undo, as for a refund; but what cannot be undone may still be refunded: another
+/// number does that.
 pub(super) fn undone(fields: &Fields) -> Refunded {
     match refunded(fields) {
         Refunded::TerminalNo(failure) => Refunded::AnotherNumber(failure),
@@ -386,16 +469,19 @@ pub(super) fn undone(fields: &Fields) -> Refunded {
     }
 }
 
-/// Asking for a refund. 00 says that it was accepted. 12 says that this number was used before: by this very refund,
-/// most likely, but its amount is not told, so it takes a query to know.
+/// Asking for a refund. 00 says that it was accepted. 12 says that this number was used before: by
+/// this very refund, most likely, but its amount is not told, so it takes a query to know.
 pub(super) fn refunded(fields: &Fields) -> Refunded {
     let word = Word::of(text(fields, "respCode"), text(fields, "respMsg"));
     let failure = own_of_refund(fields, kind(word));
     match word {
         Word::Yes | Word::Accepted => Refunded::Accepted,
-        // Nothing was done, and the same number may be sent again once the contract, the key or the hour allows.
+        // Nothing was done, and the same number may be sent again once the contract, the key or the
+        // hour allows.
         Word::Account | Word::Signature | Word::Closed => Refunded::Later(failure),
-        Word::Original | Word::GoneBack | Word::Request | Word::Payer => Refunded::TerminalNo(failure),
+        Word::Original | Word::GoneBack | Word::Request | Word::Payer => {
+            Refunded::TerminalNo(failure)
+        }
         Word::TooLate
         | Word::Unsettled
         | Word::Asking
@@ -406,7 +492,10 @@ pub(super) fn refunded(fields: &Fields) -> Refunded {
         | Word::Reversed
         | Word::Open
         | Word::Unknown => Refunded::Unknown(failure),
-        Word::Duplicate => Refunded::Unknown(Failure { code: NUMBER_EXISTS.to_owned(), ..failure }),
+        Word::Duplicate => Refunded::Unknown(Failure {
+            code: NUMBER_EXISTS.to_owned(),
+            ..failure
+        }),
     }
 }
 
@@ -424,9 +513,12 @@ pub(super) fn refund_queried(refund: &RefundOrder, fields: &Fields) -> RefundQue
     match word {
         Word::Yes => RefundQueried::Done,
         Word::Accepted => RefundQueried::Accepted,
-        Word::Payer | Word::Account | Word::Request | Word::Closed | Word::Original | Word::GoneBack => {
-            RefundQueried::TerminalNo(failure)
-        }
+        Word::Payer
+        | Word::Account
+        | Word::Request
+        | Word::Closed
+        | Word::Original
+        | Word::GoneBack => RefundQueried::TerminalNo(failure),
         Word::TooLate
         | Word::Unsettled
         | Word::Asking
@@ -446,12 +538,15 @@ pub(super) fn refund_queried(refund: &RefundOrder, fields: &Fields) -> RefundQue
 fn another_refund(refund: &RefundOrder, fields: &Fields) -> Option<Failure> {
     match fen(fields) {
         Err(failure) => return Some(failure),
-        Ok(amount) if amount != refund.amount => return Some(incompatible(format!("a refund of {amount}"))),
+        Ok(amount) if amount != refund.amount => {
+            return Some(incompatible(format!("a refund of {amount}")));
+        }
         Ok(_) => {}
     }
     let (number, time) = (text(fields, "origOrderId"), text(fields, "origTxnTime"));
     let same = (number.is_empty() || number == refund.order.order_no)
-        && (time.is_empty() || read_beijing(time).map(beijing) == Some(beijing(refund.order.txn_time)));
+        && (time.is_empty()
+            || read_beijing(time).map(beijing) == Some(beijing(refund.order.txn_time)));
     (!same).then(|| incompatible("a refund of another order"))
 }
 

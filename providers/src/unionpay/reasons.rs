@@ -9,7 +9,10 @@ pub(super) const REASONS: Reasons = Reasons {
         (Reason::AuthCodeExpired, &["80"]),
         (Reason::PayerLimitExceeded, &["81", "87"]),
         (Reason::PayerVerificationRequired, &["40", "66"]),
-        (Reason::PaymentMethodUnsupported, &["62", "68", "72", "76", "77", "78", "79"]),
+        (
+            Reason::PaymentMethodUnsupported,
+            &["62", "68", "72", "76", "77", "78", "79"],
+        ),
         (Reason::PaymentMethodInvalid, &["61", "63", "73"]),
         (Reason::AuthenticationRequired, &["70", "82"]),
         (Reason::AuthenticationFailed, &["65", "71", "91"]),
@@ -22,12 +25,19 @@ pub(super) const REASONS: Reasons = Reasons {
         (Reason::ParameterRefused, &["10", "13"]),
         (Reason::CredentialsInvalid, &["11"]),
         (Reason::PermissionMissing, &["32", "43", "44"]),
-        (Reason::AccountRestricted, &["31", "92", "93", "94", "95", "96"]),
+        (
+            Reason::AccountRestricted,
+            &["31", "92", "93", "94", "95", "96"],
+        ),
         (Reason::RateLimited, &["37"]),
         (Reason::ProviderUnavailable, &["02", "06"]),
         (Reason::OutsideServiceHours, &["39"]),
-        // The issuer says no, or has not answered: what the documents do not agree on, and what still goes on.
-        (Reason::OutcomeUnknown, &["01", "03", "04", "05", "60", "83", "99"]),
+        // The issuer says no, or has not answered: what the documents do not agree on, and what
+        // still goes on.
+        (
+            Reason::OutcomeUnknown,
+            &["01", "03", "04", "05", "60", "83", "99"],
+        ),
         (Reason::OrderNumberUsed, &["12", "46"]),
         // Taken, and not as it should have been.
         (Reason::PaymentStateInvalid, &["35", "42", "74", "75"]),
@@ -37,7 +47,10 @@ pub(super) const REASONS: Reasons = Reasons {
     ],
     refunds: &[
         (Reason::MerchantBalanceInsufficient, &["90"]),
-        (Reason::RefundRecipientUnavailable, &["61", "62", "63", "68", "72", "73", "76", "77", "78", "79"]),
+        (
+            Reason::RefundRecipientUnavailable,
+            &["61", "62", "63", "68", "72", "73", "76", "77", "78", "79"],
+        ),
         (Reason::RefundRefused, &["30", "33", "38"]),
         (Reason::RefundNumberUsed, &["12"]),
     ],

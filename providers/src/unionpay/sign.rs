@@ -1,5 +1,6 @@
-//! What UnionPay signs in version 5.1.0 and how: by certificate (`signMethod` 01) or with a shared key (11).
-//! Which of the two is an account's own setting; a message that claims the other is not believed.
+//! What UnionPay signs in version 5.1.0 and how: by certificate (`signMethod` 01) or with a shared
+//! key (11). Which of the two is an account's own setting; a message that claims the other is not
+//! believed.
 
 use std::fmt;
 
@@ -20,8 +21,13 @@ pub(super) const CERTIFICATE: &str = "signPubKeyCert";
 
 /// The text that is signed: every field but the signature, empty ones left out, in byte order.
 pub(super) fn signed_text(fields: &Fields) -> String {
-    let signed = fields.iter().filter(|(name, value)| *name != "signature" && !value.is_empty());
-    signed.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
+    let signed = fields
+        .iter()
+        .filter(|(name, value)| *name != "signature" && !value.is_empty());
+    signed
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect::<Vec<_>>()
+        .join("&")
 }
 
 /// A key that both sides know.
@@ -31,7 +37,9 @@ pub(super) struct SharedKey {
 
 impl SharedKey {
     pub(super) fn new(key: &str) -> Self {
-        Self { hashed: sha256_hex(key) }
+        Self {
+            hashed: sha256_hex(key),
+        }
     }
 
     pub(super) fn sign(&self, text: impl AsRef<[u8]>) -> String {
@@ -80,13 +88,18 @@ impl Method {
         }
     }
 
-    /// Completes a request: values trimmed, empty ones left out, as the official SDK does, then signed.
+    /// Completes a request: values trimmed, empty ones left out, as the official SDK does, then
+    /// signed.
     pub(super) fn sign(&self, fields: Fields) -> Fields {
-        let trimmed = fields.into_iter().map(|(name, value)| (name, value.trim().to_owned()));
+        let trimmed = fields
+            .into_iter()
+            .map(|(name, value)| (name, value.trim().to_owned()));
         let mut fields: Fields = trimmed.filter(|(_, value)| !value.is_empty()).collect();
         fields.insert("signMethod".to_owned(), self.name().to_owned());
         let signature = match self {
-            Self::Certificate { signer, cert_id, .. } => {
+            Self::Certificate {
+                signer, cert_id, ..
+            } => {
                 fields.insert("certId".to_owned(), cert_id.clone());
                 by_certificate(signer, bytes(&signed_text(&fields)))
             }
@@ -96,13 +109,18 @@ impl Method {
         fields
     }
 
-    /// Whether a message is UnionPay's. Version and method are looked at first: the method that we are set to, and
-    /// never the one that the message would like.
+    /// Whether a message is UnionPay's. Version and method are looked at first: the method that we
+    /// are set to, and never the one that the message would like.
     pub(super) fn check(&self, fields: &Fields, now: DateTime<Utc>) -> Result<(), Doubt> {
         let field = |name: &'static str| {
-            fields.get(name).filter(|value| !value.is_empty()).map(String::as_str).ok_or(Doubt::Missing(name))
+            fields
+                .get(name)
+                .filter(|value| !value.is_empty())
+                .map(String::as_str)
+                .ok_or(Doubt::Missing(name))
         };
-        let (version, method, signature) = (field("version")?, field("signMethod")?, field("signature")?);
+        let (version, method, signature) =
+            (field("version")?, field("signMethod")?, field("signature")?);
         let short = |text: &str| text.chars().take(16).collect();
         if version != VERSION {
             return Err(Doubt::Version(short(version)));
@@ -113,8 +131,11 @@ impl Method {
         let text = signed_text(fields);
         let text = bytes(&text);
         let holds = match self {
-            Self::Certificate { authorities, .. } => authorities
-                .check(field(CERTIFICATE)?, now, |key| key.verify(sha256_hex(&text).as_bytes(), signature).is_ok())?,
+            Self::Certificate { authorities, .. } => {
+                authorities.check(field(CERTIFICATE)?, now, |key| {
+                    key.verify(sha256_hex(&text).as_bytes(), signature).is_ok()
+                })?
+            }
             Self::Shared(key) => key.holds(&text, signature),
         };
         if holds { Ok(()) } else { Err(Doubt::Signature) }

@@ -1,5 +1,6 @@
-//! Messages as they travel: requests and notifications are forms, answers are raw text. Nothing in this file
-//! decides anything, and nothing is decoded twice or trimmed: signatures are over these very characters.
+//! Messages as they travel: requests and notifications are forms, answers are raw text. Nothing in
+//! this file decides anything, and nothing is decoded twice or trimmed: signatures are over these
+//! very characters.
 
 use std::collections::BTreeMap;
 
@@ -7,8 +8,8 @@ use chrono::{DateTime, Datelike as _, FixedOffset, NaiveDateTime, TimeDelta, Utc
 
 use crate::charset;
 
-/// The fields of a message by name; in byte order, which is the order they are signed in. Of a message in another charset
-/// than UTF-8 values stand for their bytes: see [`charset`].
+/// The fields of a message by name; in byte order, which is the order they are signed in. Of a
+/// message in another charset than UTF-8 values stand for their bytes: see [`charset`].
 pub(super) type Fields = BTreeMap<String, String>;
 
 /// Why a message cannot be read.
@@ -22,15 +23,18 @@ pub(super) enum Unreadable {
     Twice,
 }
 
-/// Reads an answer exactly as the official SDK does: values are raw, `{…}` and `[…]` may hold `&`, and
-/// of two fields with one name the last counts.
+/// Reads an answer exactly as the official SDK does: values are raw, `{…}` and `[…]` may hold `&`,
+/// and of two fields with one name the last counts.
 pub(super) fn parse_answer(body: &[u8]) -> Result<Fields, Unreadable> {
     let text = charset::opaque(body);
     let text = text.as_str();
     if text.trim().is_empty() {
         return Err(Unreadable::Empty);
     }
-    let text = text.strip_prefix('{').and_then(|t| t.strip_suffix('}')).unwrap_or(text);
+    let text = text
+        .strip_prefix('{')
+        .and_then(|t| t.strip_suffix('}'))
+        .unwrap_or(text);
     let mut fields = Fields::new();
     let mut rest = Some(text);
     while let Some(text) = rest {
@@ -50,8 +54,8 @@ pub(super) fn parse_answer(body: &[u8]) -> Result<Fields, Unreadable> {
     Ok(fields)
 }
 
-/// A value ends at the first `&` that is not nested; only the closer that fits ends a nest, and nests do not count
-/// their depth.
+/// A value ends at the first `&` that is not nested; only the closer that fits ends a nest, and
+/// nests do not count their depth.
 fn split_value(text: &str) -> (&str, Option<&str>) {
     let mut closer = None;
     for (at, c) in text.char_indices() {
@@ -69,7 +73,8 @@ fn split_value(text: &str) -> (&str, Option<&str>) {
     (text, None)
 }
 
-/// Reads a form, decoding it once. A field that is there twice could be signed as one and read as the other.
+/// Reads a form, decoding it once. A field that is there twice could be signed as one and read as
+/// the other.
 pub(super) fn parse_form(body: &[u8]) -> Result<Fields, Unreadable> {
     let mut fields = Fields::new();
     for (name, value) in charset::form(body, "encoding") {
@@ -80,13 +85,18 @@ pub(super) fn parse_form(body: &[u8]) -> Result<Fields, Unreadable> {
             return Err(Unreadable::Twice);
         }
     }
-    if fields.is_empty() { Err(Unreadable::Empty) } else { Ok(fields) }
+    if fields.is_empty() {
+        Err(Unreadable::Empty)
+    } else {
+        Ok(fields)
+    }
 }
 
 /// A form, as requests and notifications are.
 pub(super) fn to_form(fields: &Fields) -> String {
-    let pair =
-        |(name, value): (&String, &String)| format!("{}={}", charset::form_half(name), charset::form_half(value));
+    let pair = |(name, value): (&String, &String)| {
+        format!("{}={}", charset::form_half(name), charset::form_half(value))
+    };
     fields.iter().map(pair).collect::<Vec<_>>().join("&")
 }
 
@@ -97,7 +107,9 @@ pub(super) fn beijing(time: DateTime<Utc>) -> String {
 
 /// The time in Beijing, which has had no summer time since 1991.
 pub(super) fn local(time: DateTime<Utc>) -> NaiveDateTime {
-    FixedOffset::east_opt(8 * 3600).map_or(time.naive_utc(), |offset| time.with_timezone(&offset).naive_local())
+    FixedOffset::east_opt(8 * 3600).map_or(time.naive_utc(), |offset| {
+        time.with_timezone(&offset).naive_local()
+    })
 }
 
 /// Reads `YYYYMMDDhhmmss` in Beijing time.
@@ -109,8 +121,8 @@ pub(super) fn read_beijing(text: &str) -> Option<DateTime<Utc>> {
     Some((local - TimeDelta::hours(8)).and_utc())
 }
 
-/// Reads `MMDDhhmmss`, which has no year: the one that comes next after `since`, by a day's tolerance. Around New Year that
-/// may be the year before.
+/// Reads `MMDDhhmmss`, which has no year: the one that comes next after `since`, by a day's
+/// tolerance. Around New Year that may be the year before.
 pub(super) fn read_yearless(text: &str, since: DateTime<Utc>) -> Option<DateTime<Utc>> {
     let year = local(since).year();
     [year - 1, year, year + 1]
@@ -127,7 +139,10 @@ mod tests {
     fn times_are_those_of_beijing_and_whole_seconds() {
         let time = read_beijing("20260701000000").unwrap();
         assert_eq!(time.to_rfc3339(), "2026-06-30T16:00:00+00:00");
-        assert_eq!(beijing(time + TimeDelta::milliseconds(999)), "20260701000000");
+        assert_eq!(
+            beijing(time + TimeDelta::milliseconds(999)),
+            "20260701000000"
+        );
         for wrong in ["", "2026070100000", "20260732000000", "+2607010000000"] {
             assert_eq!(read_beijing(wrong), None, "{wrong}");
         }
@@ -136,11 +151,20 @@ mod tests {
     #[test]
     fn a_time_without_a_year_is_the_next_one() {
         let new_years_eve = read_beijing("20261231235930").unwrap();
-        assert_eq!(read_yearless("0101000010", new_years_eve), read_beijing("20270101000010"));
-        assert_eq!(read_yearless("1231235931", new_years_eve), read_beijing("20261231235931"));
+        assert_eq!(
+            read_yearless("0101000010", new_years_eve),
+            read_beijing("20270101000010")
+        );
+        assert_eq!(
+            read_yearless("1231235931", new_years_eve),
+            read_beijing("20261231235931")
+        );
         assert_eq!(read_yearless("1331235931", new_years_eve), None);
         let new_year = read_beijing("20270101000005").unwrap();
-        assert_eq!(read_yearless("1231235959", new_year), read_beijing("20261231235959"));
+        assert_eq!(
+            read_yearless("1231235959", new_year),
+            read_beijing("20261231235959")
+        );
     }
 
     #[test]
@@ -149,7 +173,13 @@ mod tests {
         assert_eq!(parse_form(b""), Err(Unreadable::Empty));
         assert_eq!(parse_form(b"=1"), Err(Unreadable::Nameless));
         let fields = parse_form(b"a=%2B+%25&b=").unwrap();
-        assert_eq!(fields, Fields::from([("a".to_owned(), "+ %".to_owned()), ("b".to_owned(), String::new())]));
+        assert_eq!(
+            fields,
+            Fields::from([
+                ("a".to_owned(), "+ %".to_owned()),
+                ("b".to_owned(), String::new())
+            ])
+        );
         assert_eq!(parse_form(to_form(&fields).as_bytes()), Ok(fields));
     }
 }

@@ -1,4 +1,5 @@
-//! Reads the settings of an account. A wrong one is named by its member; keys never appear in a message.
+//! Reads the settings of an account. A wrong one is named by its member; keys never appear in a
+//! message.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -10,8 +11,8 @@ use crate::signing::{Signer, Verifier};
 
 const DEFAULT_BASE_URL: &str = "https://api.mch.weixin.qq.com";
 
-/// Public-key mode only: the id and the key are downloaded once and never expire.
-/// Other members of the sandbox's `/credentials` block (certificates, the APIv2 key) are not needed and ignored.
+/// Public-key mode only: the id and the key are downloaded once and never expire. Other members of
+/// the sandbox's `/credentials` block (certificates, the APIv2 key) are not needed and ignored.
 #[derive(Deserialize)]
 struct Settings {
     mchid: String,
@@ -44,17 +45,30 @@ pub(super) struct Account {
 
 impl Account {
     pub(super) fn read(settings: Value, way: &Way) -> Result<Self, SettingsError> {
-        let settings: Settings = serde_path_to_error::deserialize(settings).map_err(|e| unreadable(&e))?;
+        let settings: Settings =
+            serde_path_to_error::deserialize(settings).map_err(|e| unreadable(&e))?;
         let wrong = |field: &str, why: &str| SettingsError::new(field, why);
         if !settings.public_key_id.starts_with("PUB_KEY_ID_") {
-            return Err(wrong("public_key_id", "must begin with PUB_KEY_ID_; platform certificates are not supported"));
+            return Err(wrong(
+                "public_key_id",
+                "must begin with PUB_KEY_ID_; platform certificates are not supported",
+            ));
         }
         let base = settings.base_url.as_deref().unwrap_or(DEFAULT_BASE_URL);
-        let store_id = settings.store_id.as_ref().unwrap_or(&settings.mchid).clone();
-        let signer = Signer::from_text(&settings.private_key).map_err(|e| wrong("private_key", &e.to_string()))?;
-        let public_key = Verifier::from_text(&settings.public_key).map_err(|e| wrong("public_key", &e.to_string()))?;
+        let store_id = settings
+            .store_id
+            .as_ref()
+            .unwrap_or(&settings.mchid)
+            .clone();
+        let signer = Signer::from_text(&settings.private_key)
+            .map_err(|e| wrong("private_key", &e.to_string()))?;
+        let public_key = Verifier::from_text(&settings.public_key)
+            .map_err(|e| wrong("public_key", &e.to_string()))?;
         if public_key.verify(b"probe", &signer.sign(b"probe")).is_ok() {
-            return Err(wrong("public_key", "this is the merchant's own public key, not WeChat Pay's"));
+            return Err(wrong(
+                "public_key",
+                "this is the merchant's own public key, not WeChat Pay's",
+            ));
         }
         Ok(Self {
             signer,
@@ -77,16 +91,23 @@ impl Account {
 fn token(field: &str, value: String) -> Result<String, SettingsError> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || b == b'_' || b == b'-';
     if value.is_empty() || value.len() > 64 || !value.bytes().all(plain) {
-        return Err(SettingsError::new(field, "must be 1 to 64 letters, digits, '_' or '-'"));
+        return Err(SettingsError::new(
+            field,
+            "must be 1 to 64 letters, digits, '_' or '-'",
+        ));
     }
     Ok(value)
 }
 
-/// serde repeats the value that it did not expect, which may be a key: only its first words are kept.
+/// serde repeats the value that it did not expect, which may be a key: only its first words are
+/// kept.
 fn unreadable(error: &serde_path_to_error::Error<serde_json::Error>) -> SettingsError {
     let path = error.path().to_string();
     let message = error.inner().to_string();
-    match message.strip_prefix("missing field `").and_then(|rest| rest.split('`').next()) {
+    match message
+        .strip_prefix("missing field `")
+        .and_then(|rest| rest.split('`').next())
+    {
         Some(field) => SettingsError::new(field, "is missing"),
         None => SettingsError::new(path, "must be a text"),
     }
@@ -99,11 +120,13 @@ mod tests {
     use super::*;
 
     fn settings() -> Value {
-        let vectors: Value = serde_json::from_str(include_str!("../../tests/vectors/wechatpay.json")).unwrap();
+        let vectors: Value =
+            serde_json::from_str(include_str!("../../tests/vectors/wechatpay.json")).unwrap();
         let keys = &vectors["keys"];
         json!({
             "mchid": keys["mchid"], "appid": keys["appid"], "serial": keys["merchant_serial"],
-            "private_key": keys["merchant_private_key_pem"], "public_key_id": keys["wechatpay_pubkey_id"],
+            "private_key": keys["merchant_private_key_pem"],
+            "public_key_id": keys["wechatpay_pubkey_id"],
             "public_key": keys["wechatpay_pubkey_pem"], "apiv3_key": keys["apiv3_key"],
             "platform_serial": "7", "platform_certificate": "PEM", "apiv2_key": "k",
         })
@@ -125,7 +148,10 @@ mod tests {
             ("private_key", json!(secret)),
             ("private_key", json!({ "pem": secret })),
             ("public_key", json!(secret)),
-            ("public_key_id", json!("72E4FBEE595046A0AF177E1EBDAFFA54198D0440")),
+            (
+                "public_key_id",
+                json!("72E4FBEE595046A0AF177E1EBDAFFA54198D0440"),
+            ),
             ("apiv3_key", json!(secret)),
             ("apiv3_key", json!(format!("{secret}12"))),
             ("apiv3_key", json!([secret])),
@@ -139,10 +165,21 @@ mod tests {
             assert_eq!(error.field, field, "{value}");
             assert!(!error.to_string().contains(secret), "{error}");
         }
-        for field in ["mchid", "appid", "serial", "private_key", "public_key_id", "public_key", "apiv3_key"] {
+        for field in [
+            "mchid",
+            "appid",
+            "serial",
+            "private_key",
+            "public_key_id",
+            "public_key",
+            "apiv3_key",
+        ] {
             let mut settings = settings();
             settings.as_object_mut().unwrap().remove(field);
-            assert_eq!(Account::read(settings, &Way::Open).unwrap_err(), SettingsError::new(field, "is missing"));
+            assert_eq!(
+                Account::read(settings, &Way::Open).unwrap_err(),
+                SettingsError::new(field, "is missing")
+            );
         }
     }
 }

@@ -12,7 +12,8 @@ use super::sign::{Seal, SealError};
 use super::wire::{Envelope, OtherNotice, RefundNotice, Transaction, json};
 use crate::money::Money;
 use crate::notification::{
-    Acknowledgement, AcknowledgementBody, Notice, Notification, RawNotification, Rejection, Verified,
+    Acknowledgement, AcknowledgementBody, Notice, Notification, RawNotification, Rejection,
+    Verified,
 };
 
 pub(super) fn read(
@@ -21,7 +22,8 @@ pub(super) fn read(
     now: DateTime<Utc>,
 ) -> Result<Verified<Notification>, Rejection> {
     let seal = Seal::of(&raw.headers).map_err(rejection)?;
-    seal.check(&raw.body, now, &account.public_key_id, &account.public_key).map_err(rejection)?;
+    seal.check(&raw.body, now, &account.public_key_id, &account.public_key)
+        .map_err(rejection)?;
     let envelope: Envelope = parse(&raw.body)?;
     let resource = decrypt(account, &envelope)?;
     let notice = match envelope.event_type.as_str() {
@@ -31,7 +33,10 @@ pub(super) fn read(
             None => other(account, &resource)?,
         },
     };
-    Ok(Verified::new(Notification { id: envelope.id, notice }))
+    Ok(Verified::new(Notification {
+        id: envelope.id,
+        notice,
+    }))
 }
 
 fn rejection(error: SealError) -> Rejection {
@@ -51,14 +56,22 @@ fn parse<T: DeserializeOwned>(body: &[u8]) -> Result<T, Rejection> {
 fn decrypt(account: &Account, envelope: &Envelope) -> Result<Bytes, Rejection> {
     let resource = &envelope.resource;
     if resource.algorithm != "AEAD_AES_256_GCM" {
-        return Err(Rejection::Unreadable(format!("encrypted with {:?}", resource.algorithm)));
+        return Err(Rejection::Unreadable(format!(
+            "encrypted with {:?}",
+            resource.algorithm
+        )));
     }
     let associated_data = resource.associated_data.as_deref().unwrap_or_default();
-    let opened = account.resource_key.open(&resource.nonce, associated_data, &resource.ciphertext);
-    opened.map(Bytes::from).map_err(|e| Rejection::Unreadable(e.to_string()))
+    let opened = account
+        .resource_key
+        .open(&resource.nonce, associated_data, &resource.ciphertext);
+    opened
+        .map(Bytes::from)
+        .map_err(|e| Rejection::Unreadable(e.to_string()))
 }
 
-/// Only what was paid is notified. A success that shows another state says two things, and is asked about.
+/// Only what was paid is notified. A success that shows another state says two things, and is asked
+/// about.
 fn transaction(account: &Account, resource: &[u8]) -> Result<Notice, Rejection> {
     let transaction: Transaction = parse(resource)?;
     if let Some(other) = outcome::foreign_account(account, &transaction) {
@@ -67,35 +80,57 @@ fn transaction(account: &Account, resource: &[u8]) -> Result<Notice, Rejection> 
     let order_no = transaction.out_trade_no.clone();
     match transaction.trade_state.as_str() {
         "SUCCESS" | "REFUND" => {
-            let capture = outcome::capture(account, transaction).map_err(|f| Rejection::Unreadable(f.message))?;
+            let capture = outcome::capture(account, transaction)
+                .map_err(|f| Rejection::Unreadable(f.message))?;
             Ok(Notice::Paid { order_no, capture })
         }
-        _ => Ok(Notice::Ask { order_no, refund_no: None, says_done: true, amount: None }),
+        _ => Ok(Notice::Ask {
+            order_no,
+            refund_no: None,
+            says_done: true,
+            amount: None,
+        }),
     }
 }
 
-/// What the event says of the refund, and what its status says, have to be the same: otherwise it is asked about.
+/// What the event says of the refund, and what its status says, have to be the same: otherwise it
+/// is asked about.
 fn refund(account: &Account, said: &str, resource: &[u8]) -> Result<Notice, Rejection> {
     const DONE: &str = "SUCCESS";
 
     let refund: RefundNotice = parse(resource)?;
     same_merchant(account, Some(&refund.mchid))?;
-    let amount = refund.amount.and_then(|amount| Money::fen(amount.refund).ok());
+    let amount = refund
+        .amount
+        .and_then(|amount| Money::fen(amount.refund).ok());
     let (order_no, refund_no) = (refund.out_trade_no, refund.out_refund_no);
     if said != refund.refund_status {
         let says_done = said == DONE || refund.refund_status == DONE;
-        return Ok(Notice::Ask { order_no, refund_no: Some(refund_no), says_done, amount });
+        return Ok(Notice::Ask {
+            order_no,
+            refund_no: Some(refund_no),
+            says_done,
+            amount,
+        });
     }
 
     let outcome = outcome::refund_state(&refund.refund_status);
-    Ok(Notice::Refund { order_no, refund_no, outcome, amount, total: None })
+    Ok(Notice::Refund {
+        order_no,
+        refund_no,
+        outcome,
+        amount,
+        total: None,
+    })
 }
 
 /// Notifications of products that we do not use.
 fn other(account: &Account, resource: &[u8]) -> Result<Notice, Rejection> {
     let notice: OtherNotice = parse(resource)?;
     same_merchant(account, notice.mchid.as_deref())?;
-    Ok(Notice::Nothing { order_no: notice.out_trade_no.unwrap_or_default() })
+    Ok(Notice::Nothing {
+        order_no: notice.out_trade_no.unwrap_or_default(),
+    })
 }
 
 fn same_merchant(account: &Account, mchid: Option<&str>) -> Result<(), Rejection> {
@@ -109,10 +144,18 @@ fn same_merchant(account: &Account, mchid: Option<&str>) -> Result<(), Rejection
 pub(super) fn acknowledge(what: Acknowledgement) -> AcknowledgementBody {
     let (status, body) = match what {
         Acknowledgement::Stop => (StatusCode::NO_CONTENT, ""),
-        Acknowledgement::SendAgain => {
-            (StatusCode::INTERNAL_SERVER_ERROR, r#"{"code":"FAIL","message":"not stored, send again"}"#)
-        }
-        Acknowledgement::Refuse => (StatusCode::UNAUTHORIZED, r#"{"code":"FAIL","message":"refused"}"#),
+        Acknowledgement::SendAgain => (
+            StatusCode::INTERNAL_SERVER_ERROR,
+            r#"{"code":"FAIL","message":"not stored, send again"}"#,
+        ),
+        Acknowledgement::Refuse => (
+            StatusCode::UNAUTHORIZED,
+            r#"{"code":"FAIL","message":"refused"}"#,
+        ),
     };
-    AcknowledgementBody { status, content_type: "application/json", body }
+    AcknowledgementBody {
+        status,
+        content_type: "application/json",
+        body,
+    }
 }

@@ -1,5 +1,5 @@
-//! What WeChat Pay signs and encrypts in APIv3: requests, answers, notifications.
-//! It reads no clock, and it never calls anything verified that lacks one of the four signature headers.
+//! What WeChat Pay signs and encrypts in APIv3: requests, answers, notifications. It reads no
+//! clock, and it never calls anything verified that lacks one of the four signature headers.
 
 use std::fmt;
 
@@ -20,7 +20,13 @@ const WINDOW_S: u64 = 300;
 
 /// The five lines that a request's signature is over. A body that ends in LF gets one more.
 #[must_use]
-pub fn request_message(method: &str, target: &str, timestamp: &str, nonce: &str, body: &[u8]) -> Vec<u8> {
+pub fn request_message(
+    method: &str,
+    target: &str,
+    timestamp: &str,
+    nonce: &str,
+    body: &[u8],
+) -> Vec<u8> {
     let head = format!("{method}\n{target}\n{timestamp}\n{nonce}\n");
     [head.as_bytes(), body, b"\n"].concat()
 }
@@ -46,9 +52,18 @@ pub struct Merchant<'a> {
 impl Merchant<'_> {
     /// The value of `Authorization` for a request.
     #[must_use]
-    pub fn authorization(&self, method: &str, target: &str, timestamp: i64, nonce: &str, body: &[u8]) -> String {
+    pub fn authorization(
+        &self,
+        method: &str,
+        target: &str,
+        timestamp: i64,
+        nonce: &str,
+        body: &[u8],
+    ) -> String {
         let timestamp = timestamp.to_string();
-        let signature = self.signer.sign(&request_message(method, target, &timestamp, nonce, body));
+        let signature = self
+            .signer
+            .sign(&request_message(method, target, &timestamp, nonce, body));
         let (mchid, serial) = (self.mchid, self.serial);
         format!(
             "{SIGNATURE_TYPE} mchid=\"{mchid}\",nonce_str=\"{nonce}\",signature=\"{signature}\",\
@@ -111,7 +126,11 @@ impl<'a> Seal<'a> {
     /// `Missing`, with the name of the first header that is not there.
     pub fn of(headers: &'a HeaderMap) -> Result<Self, SealError> {
         let text = |name: &'static str| {
-            headers.get(name).and_then(|v| v.to_str().ok()).filter(|v| !v.is_empty()).ok_or(SealError::Missing(name))
+            headers
+                .get(name)
+                .and_then(|v| v.to_str().ok())
+                .filter(|v| !v.is_empty())
+                .ok_or(SealError::Missing(name))
         };
         Ok(Self {
             timestamp: text("Wechatpay-Timestamp")?,
@@ -130,7 +149,13 @@ impl<'a> Seal<'a> {
     ///
     /// # Errors
     /// The first check that failed.
-    pub fn check(&self, body: &[u8], now: DateTime<Utc>, key_id: &str, key: &Verifier) -> Result<(), SealError> {
+    pub fn check(
+        &self,
+        body: &[u8],
+        now: DateTime<Utc>,
+        key_id: &str,
+        key: &Verifier,
+    ) -> Result<(), SealError> {
         let signed_at: i64 = self.timestamp.parse().map_err(|_| SealError::Stale)?;
         if now.timestamp().abs_diff(signed_at) >= WINDOW_S {
             return Err(SealError::Stale);
@@ -142,10 +167,13 @@ impl<'a> Seal<'a> {
             return Err(SealError::UnknownType(kind.chars().take(64).collect()));
         }
         if self.serial != key_id {
-            return Err(SealError::UnknownKey(self.serial.chars().take(64).collect()));
+            return Err(SealError::UnknownKey(
+                self.serial.chars().take(64).collect(),
+            ));
         }
         let message = answer_message(self.timestamp, self.nonce, body);
-        key.verify(&message, self.signature).map_err(|_| SealError::BadSignature)
+        key.verify(&message, self.signature)
+            .map_err(|_| SealError::BadSignature)
     }
 }
 
@@ -161,15 +189,23 @@ impl ResourceKey {
     /// The 32 bytes of `text` are the key; `None` when there are more or fewer.
     #[must_use]
     pub fn new(text: &str) -> Option<Self> {
-        UnboundKey::new(&AES_256_GCM, text.as_bytes()).ok().map(|key| Self(LessSafeKey::new(key)))
+        UnboundKey::new(&AES_256_GCM, text.as_bytes())
+            .ok()
+            .map(|key| Self(LessSafeKey::new(key)))
     }
 
     /// Decrypts `ciphertext` (base64, the tag at its end).
     ///
     /// # Errors
     /// [`Undecryptable`], without saying more.
-    pub fn open(&self, nonce: &str, associated_data: &str, ciphertext: &str) -> Result<Vec<u8>, Undecryptable> {
-        let nonce = Nonce::try_assume_unique_for_key(nonce.as_bytes()).map_err(|_| Undecryptable)?;
+    pub fn open(
+        &self,
+        nonce: &str,
+        associated_data: &str,
+        ciphertext: &str,
+    ) -> Result<Vec<u8>, Undecryptable> {
+        let nonce =
+            Nonce::try_assume_unique_for_key(nonce.as_bytes()).map_err(|_| Undecryptable)?;
         let mut bytes = BASE64.decode(ciphertext).map_err(|_| Undecryptable)?;
         let length = self
             .0
@@ -185,7 +221,9 @@ impl ResourceKey {
     pub fn seal(&self, nonce: &str, associated_data: &str, text: &[u8]) -> Option<String> {
         let nonce = Nonce::try_assume_unique_for_key(nonce.as_bytes()).ok()?;
         let mut bytes = text.to_vec();
-        self.0.seal_in_place_append_tag(nonce, Aad::from(associated_data.as_bytes()), &mut bytes).ok()?;
+        self.0
+            .seal_in_place_append_tag(nonce, Aad::from(associated_data.as_bytes()), &mut bytes)
+            .ok()?;
         Some(BASE64.encode(bytes))
     }
 }

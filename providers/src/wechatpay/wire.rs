@@ -1,5 +1,5 @@
-//! The JSON of APIv3 as it travels: requests that we write, answers that we read.
-//! Unknown members of answers are ignored, since WeChat Pay adds some; members that are absent before a payment are
+//! The JSON of APIv3 as it travels: requests that we write, answers that we read. Unknown members
+//! of answers are ignored, since WeChat Pay adds some; members that are absent before a payment are
 //! optional here. Nothing in this file decides anything.
 
 use serde::de::DeserializeOwned;
@@ -79,8 +79,8 @@ pub(super) struct CloseRequest<'a> {
     pub mchid: &'a str,
 }
 
-/// The order is always named by our own number: a repeated call must be the same to the byte, and the provider's
-/// number may become known in between.
+/// The order is always named by our own number: a repeated call must be the same to the byte, and
+/// the provider's number may become known in between.
 #[derive(Serialize)]
 pub(super) struct RefundRequest<'a> {
     pub out_trade_no: &'a str,
@@ -189,13 +189,23 @@ impl ErrorBody {
         struct Code {
             code: String,
         }
-        let code = || json(body).map(|Code { code }| Self { code, message: String::new(), detail: None });
+        let code = || {
+            json(body).map(|Code { code }| Self {
+                code,
+                message: String::new(),
+                detail: None,
+            })
+        };
         let read: Self = json(body).or_else(|_| code()).ok()?;
-        Some(Self { message: words(&read.message).into_owned(), ..read })
+        Some(Self {
+            message: words(&read.message).into_owned(),
+            ..read
+        })
     }
 }
 
-/// JSON in UTF-8, as all of it should be. Words that are in another charset are no reason not to read the rest.
+/// JSON in UTF-8, as all of it should be. Words that are in another charset are no reason not to
+/// read the rest.
 ///
 /// # Errors
 /// What is no JSON of this shape.

@@ -3,7 +3,9 @@
 use chrono::TimeDelta;
 use providers::money::Money;
 use providers::order::Flow;
-use providers::outcome::{Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded, Refusal};
+use providers::outcome::{
+    Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded, Refusal,
+};
 use providers::sandbox::book::{self, MovementKind};
 
 use crate::shop::{NUMBER, Shop};
@@ -24,15 +26,38 @@ macro_rules! assert_failure {
 #[tokio::test]
 async fn a_code_has_no_trade_until_it_is_scanned_and_then_lives_until_it_is_paid() {
     let shop = Shop::open().await;
-    assert_eq!(shop.alipay.query(&shop.reference(), &shop.call()).await.outcome, Queried::NotFound);
+    assert_eq!(
+        shop.alipay
+            .query(&shop.reference(), &shop.call())
+            .await
+            .outcome,
+        Queried::NotFound
+    );
     let qr = shop.create().await;
     assert!(qr.starts_with("https://qr.alipay.com/bax"), "{qr}");
-    assert_eq!(shop.alipay.query(&shop.reference(), &shop.call()).await.outcome, Queried::NotFound);
+    assert_eq!(
+        shop.alipay
+            .query(&shop.reference(), &shop.call())
+            .await
+            .outcome,
+        Queried::NotFound
+    );
     shop.scan();
-    assert_eq!(shop.alipay.query(&shop.reference(), &shop.call()).await.outcome, Queried::Payable);
+    assert_eq!(
+        shop.alipay
+            .query(&shop.reference(), &shop.call())
+            .await
+            .outcome,
+        Queried::Payable
+    );
     shop.advance(TimeDelta::seconds(7));
     shop.pay();
-    let Queried::Paid(capture) = shop.alipay.query(&shop.reference(), &shop.call()).await.outcome else {
+    let Queried::Paid(capture) = shop
+        .alipay
+        .query(&shop.reference(), &shop.call())
+        .await
+        .outcome
+    else {
         panic!("not paid")
     };
     assert_eq!(capture.amount, Money::fen(8888).unwrap());
@@ -53,10 +78,20 @@ async fn the_provider_stops_taking_money_when_the_order_expires() {
     assert_eq!(code.dies_at, order.expires_at, "15 whole minutes");
     shop.scan();
     shop.advance(TimeDelta::minutes(15));
-    assert_eq!(shop.book().lock().pay(&shop.key(), "x", shop.now()), Err(book::Refusal::Expired));
-    assert_eq!(shop.alipay.query(&shop.reference(), &shop.call()).await.outcome, Queried::Closed);
+    assert_eq!(
+        shop.book().lock().pay(&shop.key(), "x", shop.now()),
+        Err(book::Refusal::Expired)
+    );
+    assert_eq!(
+        shop.alipay
+            .query(&shop.reference(), &shop.call())
+            .await
+            .outcome,
+        Queried::Closed
+    );
     let late = shop.alipay.create(&order, &shop.call()).await;
-    assert_failure!(late, Created::Refused(Refusal::Provider, f) => f, "ACQ.NOW_TIME_AFTER_EXPIRE_TIME_ERROR", Request);
+    assert_failure!(late, Created::Refused(Refusal::Provider, f) => f,
+        "ACQ.NOW_TIME_AFTER_EXPIRE_TIME_ERROR", Request);
 }
 
 #[tokio::test]
@@ -64,7 +99,10 @@ async fn a_code_dies_a_little_before_an_order_of_odd_seconds() {
     let shop = Shop::open().await;
     let mut order = shop.order();
     order.expires_at = shop.now() + TimeDelta::seconds(359);
-    assert!(matches!(shop.alipay.create(&order, &shop.call()).await.outcome, Created::Accepted(_)));
+    assert!(matches!(
+        shop.alipay.create(&order, &shop.call()).await.outcome,
+        Created::Accepted(_)
+    ));
     let code = shop.book().lock().order(&shop.key()).unwrap().codes[0].clone();
     assert_eq!(code.dies_at, shop.now() + TimeDelta::minutes(5));
 }
@@ -73,7 +111,11 @@ async fn a_code_dies_a_little_before_an_order_of_odd_seconds() {
 async fn a_number_is_used_again_only_for_the_same_unpaid_order() {
     let shop = Shop::open().await;
     let first = shop.create().await;
-    assert_ne!(shop.create().await, first, "another code for the same order");
+    assert_ne!(
+        shop.create().await,
+        first,
+        "another code for the same order"
+    );
     let mut other = shop.order();
     other.amount = Money::fen(8889).unwrap();
     let answer = shop.alipay.create(&other, &shop.call()).await;
@@ -81,7 +123,13 @@ async fn a_number_is_used_again_only_for_the_same_unpaid_order() {
     shop.pay();
     let answer = shop.alipay.create(&shop.order(), &shop.call()).await;
     assert_failure!(answer, Created::Unknown(f) => f, "ACQ.TRADE_HAS_SUCCESS", Request);
-    assert!(matches!(shop.alipay.reverse(&shop.reference(), &shop.call()).await.outcome, Ended::Reversed));
+    assert!(matches!(
+        shop.alipay
+            .reverse(&shop.reference(), &shop.call())
+            .await
+            .outcome,
+        Ended::Reversed
+    ));
     let answer = shop.alipay.create(&shop.order(), &shop.call()).await;
     assert_failure!(answer, Created::Unknown(f) => f, "ACQ.TRADE_HAS_CLOSE", Request);
 }
@@ -95,11 +143,14 @@ async fn what_the_provider_does_not_take_is_refused() {
         shop.alipay.create(&order, &shop.call()).await
     };
     let answer = refused(|o| o.amount = Money::fen(0).unwrap()).await;
-    assert_failure!(answer, Created::Refused(Refusal::Route, f) => f, "ACQ.INVALID_PARAMETER", Request);
+    assert_failure!(answer, Created::Refused(Refusal::Route, f) => f, "ACQ.INVALID_PARAMETER",
+        Request);
     let answer = refused(|o| o.amount = Money::fen(10_000_000_001).unwrap()).await;
-    assert_failure!(answer, Created::Refused(Refusal::Route, f) => f, "ACQ.TOTAL_FEE_EXCEED", Request);
+    assert_failure!(answer, Created::Refused(Refusal::Route, f) => f, "ACQ.TOTAL_FEE_EXCEED",
+        Request);
     let answer = refused(|o| o.order_no = "with-dashes".to_owned()).await;
-    assert_failure!(answer, Created::Refused(Refusal::Route, f) => f, "ACQ.INVALID_PARAMETER", Request);
+    assert_failure!(answer, Created::Refused(Refusal::Route, f) => f, "ACQ.INVALID_PARAMETER",
+        Request);
     let answer = refused(|o| o.flow = Flow::Page).await;
     assert_failure!(answer, Created::NotSent(f) => f, "flow", Request);
     assert!(shop.book().lock().orders().is_empty());
@@ -117,14 +168,26 @@ async fn closing_ends_a_scanned_order_and_never_a_paid_one() {
     shop.scan();
     assert_eq!(close().await.outcome, Ended::Closed);
     assert_failure!(close().await, Ended::Unknown(f) => f, "ACQ.TRADE_STATUS_ERROR", Request);
-    assert_eq!(shop.alipay.query(&shop.reference(), &shop.call()).await.outcome, Queried::Closed);
+    assert_eq!(
+        shop.alipay
+            .query(&shop.reference(), &shop.call())
+            .await
+            .outcome,
+        Queried::Closed
+    );
 
     let shop = Shop::open().await;
     shop.create().await;
     shop.pay();
     let answer = shop.alipay.close(&shop.reference(), &shop.call()).await;
     assert_failure!(answer, Ended::Unknown(f) => f, "ACQ.TRADE_STATUS_ERROR", Request);
-    assert!(matches!(shop.alipay.query(&shop.reference(), &shop.call()).await.outcome, Queried::Paid(_)));
+    assert!(matches!(
+        shop.alipay
+            .query(&shop.reference(), &shop.call())
+            .await
+            .outcome,
+        Queried::Paid(_)
+    ));
     assert_eq!(shop.book().lock().movements().len(), 1, "only the capture");
 }
 
@@ -137,7 +200,11 @@ async fn reversing_says_what_became_of_the_money() {
     shop.create().await;
     assert_eq!(reverse(&shop).await.outcome, Ended::NotFound);
     shop.scan();
-    assert_eq!(reverse(&shop).await.outcome, Ended::Closed, "the code outlived the first cancels");
+    assert_eq!(
+        reverse(&shop).await.outcome,
+        Ended::Closed,
+        "the code outlived the first cancels"
+    );
     assert_eq!(reverse(&shop).await.outcome, Ended::Closed);
     assert!(shop.book().lock().movements().is_empty());
 
@@ -146,9 +213,27 @@ async fn reversing_says_what_became_of_the_money() {
     shop.pay();
     assert_eq!(reverse(&shop).await.outcome, Ended::Reversed);
     assert_eq!(reverse(&shop).await.outcome, Ended::Reversed);
-    assert_eq!(shop.alipay.query(&shop.reference(), &shop.call()).await.outcome, Queried::Reversed);
-    let kinds: Vec<_> = shop.book().lock().movements().iter().map(|m| (m.kind, m.amount.minor())).collect();
-    assert_eq!(kinds, [(MovementKind::Captured, 8888), (MovementKind::Refunded, 8888)]);
+    assert_eq!(
+        shop.alipay
+            .query(&shop.reference(), &shop.call())
+            .await
+            .outcome,
+        Queried::Reversed
+    );
+    let kinds: Vec<_> = shop
+        .book()
+        .lock()
+        .movements()
+        .iter()
+        .map(|m| (m.kind, m.amount.minor()))
+        .collect();
+    assert_eq!(
+        kinds,
+        [
+            (MovementKind::Captured, 8888),
+            (MovementKind::Refunded, 8888)
+        ]
+    );
 }
 
 #[tokio::test]
@@ -156,7 +241,13 @@ async fn a_trade_that_is_partly_refunded_or_a_day_old_cannot_be_reversed() {
     let shop = Shop::open().await;
     shop.create().await;
     shop.pay();
-    assert_eq!(shop.alipay.refund(&shop.refund("R1", 1), &shop.call()).await.outcome, Refunded::Done);
+    assert_eq!(
+        shop.alipay
+            .refund(&shop.refund("R1", 1), &shop.call())
+            .await
+            .outcome,
+        Refunded::Done
+    );
     let answer = shop.alipay.reverse(&shop.reference(), &shop.call()).await;
     assert_failure!(answer, Ended::Impossible(f) => f, "ACQ.REASON_TRADE_REFUND_FEE_ERR", Request);
     shop.advance(TimeDelta::hours(24));
@@ -167,30 +258,74 @@ async fn a_trade_that_is_partly_refunded_or_a_day_old_cannot_be_reversed() {
 #[tokio::test]
 async fn a_refund_is_one_refund_however_often_it_is_sent() {
     let shop = Shop::open().await;
-    let refund = async |refund_no: &str, fen: i64| shop.alipay.refund(&shop.refund(refund_no, fen), &shop.call()).await;
-    let found = async |no: &str, fen: i64| shop.alipay.query_refund(&shop.refund(no, fen), &shop.call()).await.outcome;
-    assert_failure!(refund("R1", 1).await, Refunded::TerminalNo(f) => f, "ACQ.TRADE_NOT_EXIST", Request);
+    let refund = async |refund_no: &str, fen: i64| {
+        shop.alipay
+            .refund(&shop.refund(refund_no, fen), &shop.call())
+            .await
+    };
+    let found = async |no: &str, fen: i64| {
+        shop.alipay
+            .query_refund(&shop.refund(no, fen), &shop.call())
+            .await
+            .outcome
+    };
+    assert_failure!(refund("R1", 1).await, Refunded::TerminalNo(f) => f, "ACQ.TRADE_NOT_EXIST",
+        Request);
     assert_eq!(found("R1", 1).await, RefundQueried::NotFound, "no trade");
     shop.create().await;
     shop.scan();
-    assert_failure!(refund("R1", 1).await, Refunded::TerminalNo(f) => f, "ACQ.TRADE_STATUS_ERROR", Request);
+    assert_failure!(refund("R1", 1).await, Refunded::TerminalNo(f) => f, "ACQ.TRADE_STATUS_ERROR",
+        Request);
     shop.pay();
 
     assert_eq!(found("R1", 3000).await, RefundQueried::NotFound);
     assert_eq!(refund("R1", 3000).await.outcome, Refunded::Done);
-    assert_eq!(refund("R1", 3000).await.outcome, Refunded::Accepted, "moved nothing this time");
+    assert_eq!(
+        refund("R1", 3000).await.outcome,
+        Refunded::Accepted,
+        "moved nothing this time"
+    );
     assert_eq!(found("R1", 3000).await, RefundQueried::Done);
-    assert!(matches!(found("R1", 3001).await, RefundQueried::Unknown(_)), "another amount is not our refund");
-    assert_failure!(refund("R1", 3001).await, Refunded::Unknown(f) => f, "ACQ.DISCORDANT_REPEAT_REQUEST", Request);
-    assert!(matches!(shop.alipay.query(&shop.reference(), &shop.call()).await.outcome, Queried::Paid(_)));
+    assert!(
+        matches!(found("R1", 3001).await, RefundQueried::Unknown(_)),
+        "another amount is not our refund"
+    );
+    assert_failure!(refund("R1", 3001).await, Refunded::Unknown(f) => f,
+        "ACQ.DISCORDANT_REPEAT_REQUEST", Request);
+    assert!(matches!(
+        shop.alipay
+            .query(&shop.reference(), &shop.call())
+            .await
+            .outcome,
+        Queried::Paid(_)
+    ));
 
     let too_much = refund("R2", 5889).await;
-    assert_failure!(too_much, Refunded::TerminalNo(f) => f, "ACQ.REASON_TRADE_REFUND_FEE_ERR", Request);
+    assert_failure!(too_much, Refunded::TerminalNo(f) => f, "ACQ.REASON_TRADE_REFUND_FEE_ERR",
+        Request);
     assert_eq!(refund("R2", 5888).await.outcome, Refunded::Done);
-    assert_eq!(shop.alipay.query(&shop.reference(), &shop.call()).await.outcome, Queried::Reversed);
-    assert_failure!(refund("R3", 1).await, Refunded::TerminalNo(f) => f, "ACQ.TRADE_HAS_CLOSE", Request);
-    assert_eq!(refund("R2", 5888).await.outcome, Refunded::Accepted, "the last one can still be repeated");
-    let back: i64 = shop.book().lock().movements().iter().skip(1).map(|m| m.amount.minor()).sum();
+    assert_eq!(
+        shop.alipay
+            .query(&shop.reference(), &shop.call())
+            .await
+            .outcome,
+        Queried::Reversed
+    );
+    assert_failure!(refund("R3", 1).await, Refunded::TerminalNo(f) => f, "ACQ.TRADE_HAS_CLOSE",
+        Request);
+    assert_eq!(
+        refund("R2", 5888).await.outcome,
+        Refunded::Accepted,
+        "the last one can still be repeated"
+    );
+    let back: i64 = shop
+        .book()
+        .lock()
+        .movements()
+        .iter()
+        .skip(1)
+        .map(|m| m.amount.minor())
+        .sum();
     assert_eq!(back, 8888);
 }
 
@@ -199,8 +334,20 @@ async fn a_closed_trade_is_not_refunded() {
     let shop = Shop::open().await;
     shop.create().await;
     shop.scan();
-    assert_eq!(shop.alipay.close(&shop.reference(), &shop.call()).await.outcome, Ended::Closed);
-    let answer = shop.alipay.refund(&shop.refund("R1", 1), &shop.call()).await;
+    assert_eq!(
+        shop.alipay
+            .close(&shop.reference(), &shop.call())
+            .await
+            .outcome,
+        Ended::Closed
+    );
+    let answer = shop
+        .alipay
+        .refund(&shop.refund("R1", 1), &shop.call())
+        .await;
     assert_failure!(answer, Refunded::TerminalNo(f) => f, "ACQ.TRADE_HAS_CLOSE", Request);
-    assert_eq!(shop.book().lock().order(&shop.key()).unwrap().key.order_no, NUMBER);
+    assert_eq!(
+        shop.book().lock().order(&shop.key()).unwrap().key.order_no,
+        NUMBER
+    );
 }

@@ -24,40 +24,68 @@ fn order(shop: &Shop, auth_code: &str) -> Order {
 }
 
 async fn charge(shop: &Shop, auth_code: &str) -> Created {
-    shop.alipay.create(&order(shop, auth_code), &shop.call()).await.outcome
+    shop.alipay
+        .create(&order(shop, auth_code), &shop.call())
+        .await
+        .outcome
 }
 
 async fn query(shop: &Shop) -> Queried {
-    shop.alipay.query(&shop.reference(), &shop.call()).await.outcome
+    shop.alipay
+        .query(&shop.reference(), &shop.call())
+        .await
+        .outcome
 }
 
 async fn reverse(shop: &Shop) -> Ended {
-    shop.alipay.reverse(&shop.reference(), &shop.call()).await.outcome
+    shop.alipay
+        .reverse(&shop.reference(), &shop.call())
+        .await
+        .outcome
 }
 
 fn declined(created: Created) -> String {
-    let Created::Declined(failure) = created else { panic!("{created:?}") };
+    let Created::Declined(failure) = created else {
+        panic!("{created:?}")
+    };
     assert_eq!(failure.kind, FailureKind::Declined);
     failure.code
 }
 
 fn unknown(created: Created) -> String {
-    let Created::Unknown(failure) = created else { panic!("{created:?}") };
+    let Created::Unknown(failure) = created else {
+        panic!("{created:?}")
+    };
     failure.code
 }
 
 fn moved(shop: &Shop) -> Vec<(MovementKind, i64)> {
-    shop.book().lock().movements().iter().map(|m| (m.kind, m.amount.minor())).collect()
+    shop.book()
+        .lock()
+        .movements()
+        .iter()
+        .map(|m| (m.kind, m.amount.minor()))
+        .collect()
 }
 
 #[tokio::test]
 async fn a_payer_who_pays_at_once_is_charged_inside_the_call() {
     let shop = Shop::open().await;
-    let Created::Captured(capture) = charge(&shop, PAYS).await else { panic!() };
-    assert_eq!((capture.amount, capture.payer_amount), (Money::fen(8888).unwrap(), Some(8888)));
-    assert_eq!((capture.payer.as_deref(), capture.paid_at), (Some("138****0000"), Some(shop.now())));
+    let Created::Captured(capture) = charge(&shop, PAYS).await else {
+        panic!()
+    };
+    assert_eq!(
+        (capture.amount, capture.payer_amount),
+        (Money::fen(8888).unwrap(), Some(8888))
+    );
+    assert_eq!(
+        (capture.payer.as_deref(), capture.paid_at),
+        (Some("138****0000"), Some(shop.now()))
+    );
     assert_eq!(capture.payment_id, None, "this answer does not carry it");
-    let Queried::Paid(asked) = query(&shop).await else { panic!() };
+    let Queried::Paid(asked) = query(&shop).await else {
+        panic!()
+    };
     assert_eq!(asked.payment_id.as_deref(), Some("pay_0123/é"));
     assert_eq!(asked.transaction_id, capture.transaction_id);
     assert_eq!(moved(&shop), [(MovementKind::Captured, 8888)]);
@@ -67,23 +95,57 @@ async fn a_payer_who_pays_at_once_is_charged_inside_the_call() {
 async fn what_is_not_a_code_of_the_wallet_is_never_sent() {
     let shop = Shop::open().await;
     let face = format!("fp{}", "0".repeat(34));
-    for code in ["", "2812345678901234x", "241234567890123450", "281234567890123", "2812345678901234567890123", &face] {
+    for code in [
+        "",
+        "2812345678901234x",
+        "241234567890123450",
+        "281234567890123",
+        "2812345678901234567890123",
+        &face,
+    ] {
         let created = charge(&shop, code).await;
-        assert!(matches!(created, Created::Refused(Refusal::Route, _)), "{code}: {created:?}");
+        assert!(
+            matches!(created, Created::Refused(Refusal::Route, _)),
+            "{code}: {created:?}"
+        );
     }
-    assert_eq!(shop.book().lock().next_number(), 1, "the face counts its answers, and has given none");
-    assert!(matches!(charge(&shop, &format!("{face}a")).await, Created::Captured(_)), "face payment");
+    assert_eq!(
+        shop.book().lock().next_number(),
+        1,
+        "the face counts its answers, and has given none"
+    );
+    assert!(
+        matches!(
+            charge(&shop, &format!("{face}a")).await,
+            Created::Captured(_)
+        ),
+        "face payment"
+    );
 }
 
 #[tokio::test]
 async fn a_shop_and_its_till_are_named() {
     let shop = Shop::open().await;
     let mut named = order(&shop, PAYS);
-    named.store = Some(Store { id: "S".repeat(33), name: None, terminal_id: Some("T1".to_owned()) });
+    named.store = Some(Store {
+        id: "S".repeat(33),
+        name: None,
+        terminal_id: Some("T1".to_owned()),
+    });
     let created = shop.alipay.create(&named, &shop.call()).await.outcome;
-    assert!(matches!(&created, Created::Refused(Refusal::Route, f) if f.code == "ACQ.INVALID_STORE_ID"), "{created:?}");
-    named.store = Some(Store { id: "S1".to_owned(), name: None, terminal_id: None });
-    assert!(matches!(shop.alipay.create(&named, &shop.call()).await.outcome, Created::Captured(_)));
+    assert!(
+        matches!(&created, Created::Refused(Refusal::Route, f) if f.code == "ACQ.INVALID_STORE_ID"),
+        "{created:?}"
+    );
+    named.store = Some(Store {
+        id: "S1".to_owned(),
+        name: None,
+        terminal_id: None,
+    });
+    assert!(matches!(
+        shop.alipay.create(&named, &shop.call()).await.outcome,
+        Created::Captured(_)
+    ));
 }
 
 #[tokio::test]
@@ -91,7 +153,11 @@ async fn a_payer_who_must_confirm_has_until_the_order_expires_or_is_cancelled() 
     let shop = Shop::open().await;
     assert_eq!(charge(&shop, ASKED).await, Created::Waiting);
     assert_eq!(query(&shop).await, Queried::Payable);
-    assert_eq!(charge(&shop, ASKED).await, Created::Waiting, "the same trade, once more");
+    assert_eq!(
+        charge(&shop, ASKED).await,
+        Created::Waiting,
+        "the same trade, once more"
+    );
     shop.advance(TimeDelta::minutes(14));
     shop.pay();
     assert!(matches!(query(&shop).await, Queried::Paid(_)));
@@ -113,7 +179,10 @@ async fn a_payer_who_must_confirm_has_until_the_order_expires_or_is_cancelled() 
 #[tokio::test]
 async fn a_payer_without_money_leaves_a_trade_that_only_a_cancel_ends() {
     let shop = Shop::open().await;
-    assert_eq!(declined(charge(&shop, POOR).await), "ACQ.BUYER_BALANCE_NOT_ENOUGH");
+    assert_eq!(
+        declined(charge(&shop, POOR).await),
+        "ACQ.BUYER_BALANCE_NOT_ENOUGH"
+    );
     assert_eq!(query(&shop).await, Queried::Payable);
     assert_eq!(reverse(&shop).await, Ended::Closed);
     assert_eq!(query(&shop).await, Queried::Closed);
@@ -123,13 +192,19 @@ async fn a_payer_without_money_leaves_a_trade_that_only_a_cancel_ends() {
 #[tokio::test]
 async fn an_old_code_makes_no_trade_and_a_new_one_may_follow_under_the_number() {
     let shop = Shop::open().await;
-    assert_eq!(declined(charge(&shop, OLD).await), "ACQ.PAYMENT_AUTH_CODE_INVALID");
+    assert_eq!(
+        declined(charge(&shop, OLD).await),
+        "ACQ.PAYMENT_AUTH_CODE_INVALID"
+    );
     assert_eq!(query(&shop).await, Queried::NotFound);
     assert_eq!(reverse(&shop).await, Ended::NotFound);
     assert!(matches!(charge(&shop, PAYS).await, Created::Captured(_)));
     let mut other = order(&shop, PAYS);
     other.order_no = "il00000000000002".to_owned();
-    assert_eq!(declined(shop.alipay.create(&other, &shop.call()).await.outcome), "ACQ.PAYMENT_AUTH_CODE_INVALID");
+    assert_eq!(
+        declined(shop.alipay.create(&other, &shop.call()).await.outcome),
+        "ACQ.PAYMENT_AUTH_CODE_INVALID"
+    );
     assert_eq!(moved(&shop).len(), 1);
 }
 
@@ -141,7 +216,13 @@ async fn a_charge_that_arrives_after_its_cancel_takes_the_money_all_the_same() {
     assert!(matches!(charge(&shop, PAYS).await, Created::Captured(_)));
     assert_eq!(reverse(&shop).await, Ended::Reversed);
     assert_eq!(query(&shop).await, Queried::Reversed);
-    assert_eq!(moved(&shop), [(MovementKind::Captured, 8888), (MovementKind::Refunded, 8888)]);
+    assert_eq!(
+        moved(&shop),
+        [
+            (MovementKind::Captured, 8888),
+            (MovementKind::Refunded, 8888)
+        ]
+    );
 }
 
 #[tokio::test]
@@ -150,19 +231,36 @@ async fn a_number_belongs_to_its_first_order() {
     charge(&shop, ASKED).await;
     let mut dearer = order(&shop, ASKED);
     dearer.amount = Money::fen(8889).unwrap();
-    assert_eq!(unknown(shop.alipay.create(&dearer, &shop.call()).await.outcome), "ACQ.CONTEXT_INCONSISTENT");
-    let shown = shop.alipay.create(&shop.order(), &shop.call()).await.outcome;
+    assert_eq!(
+        unknown(shop.alipay.create(&dearer, &shop.call()).await.outcome),
+        "ACQ.CONTEXT_INCONSISTENT"
+    );
+    let shown = shop
+        .alipay
+        .create(&shop.order(), &shop.call())
+        .await
+        .outcome;
     assert_eq!(unknown(shown), "ACQ.CONTEXT_INCONSISTENT");
 }
 
 #[tokio::test]
 async fn an_answer_that_is_lost_or_cannot_be_believed_may_have_taken_the_money() {
-    for mode in [Mode::HangUp, Mode::Simulator(Alteration::Unsigned), Mode::Simulator(Alteration::BadSignature)] {
+    for mode in [
+        Mode::HangUp,
+        Mode::Simulator(Alteration::Unsigned),
+        Mode::Simulator(Alteration::BadSignature),
+    ] {
         let shop = Shop::open().await;
         shop.mode(mode);
         let created = charge(&shop, PAYS).await;
-        assert!(matches!(created, Created::Unknown(_)), "{mode:?}: {created:?}");
-        assert_eq!(shop.book().lock().order(&shop.key()).unwrap().state, State::Paid);
+        assert!(
+            matches!(created, Created::Unknown(_)),
+            "{mode:?}: {created:?}"
+        );
+        assert_eq!(
+            shop.book().lock().order(&shop.key()).unwrap().state,
+            State::Paid
+        );
         shop.mode(Mode::Simulator(Alteration::None));
         assert!(matches!(query(&shop).await, Queried::Paid(_)));
     }
@@ -170,7 +268,10 @@ async fn an_answer_that_is_lost_or_cannot_be_believed_may_have_taken_the_money()
     shop.mode(Mode::Http500);
     assert!(matches!(charge(&shop, PAYS).await, Created::Unknown(_)));
     shop.mode(Mode::RateLimited);
-    assert!(matches!(charge(&shop, PAYS).await, Created::Refused(Refusal::Provider, _)));
+    assert!(matches!(
+        charge(&shop, PAYS).await,
+        Created::Refused(Refusal::Provider, _)
+    ));
     assert!(moved(&shop).is_empty());
 }
 
@@ -178,21 +279,44 @@ async fn an_answer_that_is_lost_or_cannot_be_believed_may_have_taken_the_money()
 async fn a_merchant_without_funds_neither_reverses_nor_refunds_until_it_has_some() {
     let shop = Shop::open().await;
     charge(&shop, PAYS).await;
-    let ask = |end, count| shop.book().lock().refund_ends.ask("alipay", end, Some(count));
+    let ask = |end, count| {
+        shop.book()
+            .lock()
+            .refund_ends
+            .ask("alipay", end, Some(count))
+    };
     ask(RefundEnd::NoFunds, 2);
     assert_eq!(reverse(&shop).await, Ended::AlreadyPaid);
     let refund = shop.refund("R1", 100);
     let refunded = async || shop.alipay.refund(&refund, &shop.call()).await.outcome;
     let needs = refunded().await;
-    assert!(matches!(&needs, Refunded::NeedsFunds(f) if f.code == "ACQ.SELLER_BALANCE_NOT_ENOUGH"), "{needs:?}");
+    assert!(
+        matches!(&needs, Refunded::NeedsFunds(f) if f.code == "ACQ.SELLER_BALANCE_NOT_ENOUGH"),
+        "{needs:?}"
+    );
     ask(RefundEnd::Closed, 1);
-    assert_eq!(refunded().await, Refunded::Accepted, "taken up, and nothing moved");
-    let found = shop.alipay.query_refund(&refund, &shop.call()).await.outcome;
+    assert_eq!(
+        refunded().await,
+        Refunded::Accepted,
+        "taken up, and nothing moved"
+    );
+    let found = shop
+        .alipay
+        .query_refund(&refund, &shop.call())
+        .await
+        .outcome;
     assert_eq!(found, RefundQueried::NotFound);
     ask(RefundEnd::Abnormal, 1);
     let blocked = refunded().await;
-    assert!(matches!(&blocked, Refunded::TerminalNo(f) if f.code == "ACQ.BUYER_ENABLE_STATUS_FORBID"), "{blocked:?}");
+    assert!(
+        matches!(&blocked, Refunded::TerminalNo(f) if f.code == "ACQ.BUYER_ENABLE_STATUS_FORBID"),
+        "{blocked:?}"
+    );
     assert_eq!(moved(&shop).len(), 1);
-    assert_eq!(refunded().await, Refunded::Done, "the same number, once all is well");
+    assert_eq!(
+        refunded().await,
+        Refunded::Done,
+        "the same number, once all is well"
+    );
     assert_eq!(moved(&shop).len(), 2);
 }

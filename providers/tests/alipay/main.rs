@@ -1,5 +1,5 @@
-//! The Alipay adapter against the sandbox's own face of Alipay, over a socket: every call, and every "no" that
-//! the face can say. Time is given, so nothing here waits.
+//! The Alipay adapter against the sandbox's own face of Alipay, over a socket: every call, and
+//! every "no" that the face can say. Time is given, so nothing here waits.
 
 #![expect(
     clippy::unwrap_used,

@@ -1,4 +1,5 @@
-//! What Alipay tells on its own: believed only with its signature, for our account, and as what it is.
+//! What Alipay tells on its own: believed only with its signature, for our account, and as what it
+//! is.
 
 use std::collections::BTreeMap;
 
@@ -18,11 +19,19 @@ use crate::shop::{NUMBER, Shop, account, form, keys, signed_text};
 fn told(shop: &Shop, alteration: Alteration) -> Option<RawNotification> {
     let order = shop.book().lock().order(&shop.key()).unwrap().clone();
     let event = shop.book().lock().take_events().pop().unwrap();
-    let notice =
-        simulator::Notice { event: &event, order: &order, id: "0123456789abcdef", now: shop.now(), alteration };
+    let notice = simulator::Notice {
+        event: &event,
+        order: &order,
+        id: "0123456789abcdef",
+        now: shop.now(),
+        alteration,
+    };
     let outgoing = shop.face().notification(&notice)?;
     assert_eq!(outgoing.url, shop.order().notify_url);
-    Some(RawNotification { headers: outgoing.headers, body: outgoing.body })
+    Some(RawNotification {
+        headers: outgoing.headers,
+        body: outgoing.body,
+    })
 }
 
 #[tokio::test]
@@ -32,11 +41,21 @@ async fn a_payment_is_told_with_all_that_is_booked_from_it() {
     shop.advance(TimeDelta::seconds(5));
     shop.pay();
     let raw = told(&shop, Alteration::None).unwrap();
-    let notification = shop.alipay.notification(&raw, shop.now()).unwrap().into_inner();
+    let notification = shop
+        .alipay
+        .notification(&raw, shop.now())
+        .unwrap()
+        .into_inner();
     assert_eq!(notification.id, "0123456789abcdef");
-    let Notice::Paid { order_no, capture } = notification.notice else { panic!("{:?}", notification.notice) };
+    let Notice::Paid { order_no, capture } = notification.notice else {
+        panic!("{:?}", notification.notice)
+    };
     assert_eq!(order_no, NUMBER);
-    let providers::outcome::Queried::Paid(mut asked) = shop.alipay.query(&shop.reference(), &shop.call()).await.outcome
+    let providers::outcome::Queried::Paid(mut asked) = shop
+        .alipay
+        .query(&shop.reference(), &shop.call())
+        .await
+        .outcome
     else {
         panic!("not paid")
     };
@@ -54,7 +73,10 @@ async fn a_forged_notification_is_refused() {
         shop.create().await;
         shop.pay();
         let raw = told(&shop, alteration).unwrap();
-        assert_eq!(shop.alipay.notification(&raw, shop.now()).unwrap_err(), rejection);
+        assert_eq!(
+            shop.alipay.notification(&raw, shop.now()).unwrap_err(),
+            rejection
+        );
     }
 }
 
@@ -63,17 +85,45 @@ async fn a_partial_refund_is_told_like_a_payment_and_is_none() {
     let shop = Shop::open().await;
     shop.create().await;
     shop.pay();
-    assert_eq!(shop.alipay.refund(&shop.refund("R1", 100), &shop.call()).await.outcome, Refunded::Done);
+    assert_eq!(
+        shop.alipay
+            .refund(&shop.refund("R1", 100), &shop.call())
+            .await
+            .outcome,
+        Refunded::Done
+    );
     let raw = told(&shop, Alteration::None).unwrap();
     assert!(String::from_utf8_lossy(&raw.body).contains("trade_status=TRADE_SUCCESS"));
     let (order_no, refund_no) = (NUMBER.to_owned(), "R1".to_owned());
     // Told is the sum of all refunds of the order.
     let total = Some(Money::fen(100).unwrap());
-    let expected = Notice::Refund { order_no, refund_no, outcome: RefundQueried::Accepted, amount: None, total };
-    assert_eq!(shop.alipay.notification(&raw, shop.now()).unwrap().get().notice, expected);
+    let expected = Notice::Refund {
+        order_no,
+        refund_no,
+        outcome: RefundQueried::Accepted,
+        amount: None,
+        total,
+    };
+    assert_eq!(
+        shop.alipay
+            .notification(&raw, shop.now())
+            .unwrap()
+            .get()
+            .notice,
+        expected
+    );
 
-    assert_eq!(shop.alipay.refund(&shop.refund("R2", 8788), &shop.call()).await.outcome, Refunded::Done);
-    assert!(told(&shop, Alteration::None).is_none(), "the last part closes the trade, which is not told");
+    assert_eq!(
+        shop.alipay
+            .refund(&shop.refund("R2", 8788), &shop.call())
+            .await
+            .outcome,
+        Refunded::Done
+    );
+    assert!(
+        told(&shop, Alteration::None).is_none(),
+        "the last part closes the trade, which is not told"
+    );
 }
 
 #[tokio::test]
@@ -111,11 +161,17 @@ fn genuine(changes: &[(&str, &str)]) -> RawNotification {
     let key = Signer::from_text(keys()["alipay_private_key"].as_str().unwrap()).unwrap();
     let sign = key.sign(signed_text(&fields).as_bytes());
     fields.insert("sign".to_owned(), sign);
-    fields.entry("sign_type".to_owned()).or_insert_with(|| "RSA2".to_owned());
-    RawNotification { headers: HeaderMap::new(), body: Bytes::from(form(&fields)) }
+    fields
+        .entry("sign_type".to_owned())
+        .or_insert_with(|| "RSA2".to_owned());
+    RawNotification {
+        headers: HeaderMap::new(),
+        body: Bytes::from(form(&fields)),
+    }
 }
 
-/// The signature is over the bytes as they were sent; what they mean, the charset that they name says.
+/// The signature is over the bytes as they were sent; what they mean, the charset that they name
+/// says.
 #[test]
 fn a_genuine_notification_in_another_charset_is_believed() {
     let alipay = account("http://127.0.0.1:9", |_| {});
@@ -140,22 +196,42 @@ fn a_genuine_notification_in_another_charset_is_believed() {
         .map(|(name, value)| (name, encoded(value)))
         .into();
         let pairs = |fields: &BTreeMap<&str, Vec<u8>>| -> Vec<Vec<u8>> {
-            fields.iter().map(|(name, value)| [name.as_bytes(), b"=", value].concat()).collect()
+            fields
+                .iter()
+                .map(|(name, value)| [name.as_bytes(), b"=", value].concat())
+                .collect()
         };
         let sign = key.sign(&pairs(&fields).join(&b'&'));
         fields.extend([("sign", sign.into_bytes()), ("sign_type", b"RSA2".to_vec())]);
         let percent = |(name, value): (&&str, &Vec<u8>)| {
-            format!("{name}={}", form_urlencoded::byte_serialize(value).collect::<String>())
+            format!(
+                "{name}={}",
+                form_urlencoded::byte_serialize(value).collect::<String>()
+            )
         };
         let body = fields.iter().map(percent).collect::<Vec<_>>().join("&");
         let read = |body: String| {
-            let raw = RawNotification { headers: HeaderMap::new(), body: Bytes::from(body) };
-            alipay.notification(&raw, chrono::DateTime::UNIX_EPOCH).map(|told| told.into_inner().notice)
+            let raw = RawNotification {
+                headers: HeaderMap::new(),
+                body: Bytes::from(body),
+            };
+            alipay
+                .notification(&raw, chrono::DateTime::UNIX_EPOCH)
+                .map(|told| told.into_inner().notice)
         };
-        let Ok(Notice::Paid { order_no, capture }) = read(body.clone()) else { panic!("{charset}: {body}") };
-        assert_eq!((order_no.as_str(), capture.payer.as_deref()), (NUMBER, Some("张*丰")), "{charset}");
+        let Ok(Notice::Paid { order_no, capture }) = read(body.clone()) else {
+            panic!("{charset}: {body}")
+        };
+        assert_eq!(
+            (order_no.as_str(), capture.payer.as_deref()),
+            (NUMBER, Some("张*丰")),
+            "{charset}"
+        );
         let forged = body.replace("total_amount=88.88", "total_amount=88.80");
-        assert!(matches!(read(forged), Err(Rejection::BadSignature)), "{charset}");
+        assert!(
+            matches!(read(forged), Err(Rejection::BadSignature)),
+            "{charset}"
+        );
     }
 }
 
@@ -174,7 +250,10 @@ fn only_a_paid_trade_without_any_word_of_a_refund_is_a_payment() {
         (&[("refund_fee", "nonsense")], "Refunded"),
         (&[("gmt_refund", "2026-03-01 10:00:00.123")], "Refunded"),
         (&[("out_biz_no", "R1")], "Refund"),
-        (&[("out_biz_no", "R1"), ("trade_status", "TRADE_CLOSED")], "Refund"),
+        (
+            &[("out_biz_no", "R1"), ("trade_status", "TRADE_CLOSED")],
+            "Refund",
+        ),
     ] {
         let notification = alipay.notification(&genuine(changes), now).unwrap();
         let notice = format!("{:?}", notification.get().notice);
@@ -197,11 +276,28 @@ fn a_genuine_notification_is_rejected_when_it_is_not_ours_or_says_too_little() {
         (("total_amount", "1,000.00"), "unreadable"),
     ] {
         let rejection = alipay.notification(&genuine(&[change]), now).unwrap_err();
-        assert_eq!(<&str>::from(&rejection), expected, "{change:?}: {rejection}");
+        assert_eq!(
+            <&str>::from(&rejection),
+            expected,
+            "{change:?}: {rejection}"
+        );
     }
     // Whose money it is has to be told; then a question tells.
-    let unnamed = alipay.notification(&genuine(&[("seller_id", "")]), now).unwrap().into_inner();
-    assert!(matches!(unnamed.notice, Notice::Ask { refund_no: None, says_done: true, .. }), "{unnamed:?}");
+    let unnamed = alipay
+        .notification(&genuine(&[("seller_id", "")]), now)
+        .unwrap()
+        .into_inner();
+    assert!(
+        matches!(
+            unnamed.notice,
+            Notice::Ask {
+                refund_no: None,
+                says_done: true,
+                ..
+            }
+        ),
+        "{unnamed:?}"
+    );
 }
 
 #[test]
@@ -213,35 +309,61 @@ fn the_algorithm_is_ours_to_choose_and_no_byte_may_change() {
         ("sign_type=RSA2", "sign_type=RSA", "unsigned"),
         ("sign_type=RSA2", "x=y", "unsigned"),
         ("total_amount=88.88", "total_amount=88.80", "bad_signature"),
-        ("total_amount=88.88", "total_amount=88.88&total_amount=1.00", "unsigned"),
+        (
+            "total_amount=88.88",
+            "total_amount=88.88&total_amount=1.00",
+            "unsigned",
+        ),
         ("a_new_field", "b_new_field", "bad_signature"),
         ("charset=utf-8", "charset=gbk", "bad_signature"),
     ] {
         assert!(body.contains(from), "{from}");
-        let raw = RawNotification { headers: HeaderMap::new(), body: Bytes::from(body.replace(from, to)) };
+        let raw = RawNotification {
+            headers: HeaderMap::new(),
+            body: Bytes::from(body.replace(from, to)),
+        };
         let rejection = alipay.notification(&raw, now).unwrap_err();
         assert_eq!(<&str>::from(&rejection), expected, "{to}");
     }
     let twice = format!("{body}&sign=x");
-    let raw = RawNotification { headers: HeaderMap::new(), body: Bytes::from(twice) };
-    assert!(matches!(alipay.notification(&raw, now).unwrap_err(), Rejection::Unsigned(_)));
+    let raw = RawNotification {
+        headers: HeaderMap::new(),
+        body: Bytes::from(twice),
+    };
+    assert!(matches!(
+        alipay.notification(&raw, now).unwrap_err(),
+        Rejection::Unsigned(_)
+    ));
 }
 
 #[tokio::test]
 async fn exactly_success_stops_the_sender_and_nothing_else_does() {
     let shop = Shop::open().await;
-    for (what, stops) in
-        [(Acknowledgement::Stop, true), (Acknowledgement::SendAgain, false), (Acknowledgement::Refuse, false)]
-    {
+    for (what, stops) in [
+        (Acknowledgement::Stop, true),
+        (Acknowledgement::SendAgain, false),
+        (Acknowledgement::Refuse, false),
+    ] {
         let answer = shop.alipay.acknowledge(what);
-        assert_eq!(shop.face().acknowledged(answer.status, answer.body.as_bytes()), stops, "{what:?}");
+        assert_eq!(
+            shop.face()
+                .acknowledged(answer.status, answer.body.as_bytes()),
+            stops,
+            "{what:?}"
+        );
     }
     for body in ["success\n", "SUCCESS", "\"success\"", ""] {
-        assert!(!shop.face().acknowledged(StatusCode::OK, body.as_bytes()), "{body:?}");
+        assert!(
+            !shop.face().acknowledged(StatusCode::OK, body.as_bytes()),
+            "{body:?}"
+        );
     }
     assert!(!shop.face().acknowledged(StatusCode::ACCEPTED, b"success"));
     shop.create().await;
     let order = shop.book().lock().order(&shop.key()).unwrap().clone();
     let schedule = shop.face().retry_schedule_s(&order);
-    assert_eq!(schedule, [0, 0, 0, 240, 600, 600, 3_600, 7_200, 21_600, 54_000]);
+    assert_eq!(
+        schedule,
+        [0, 0, 0, 240, 600, 600, 3_600, 7_200, 21_600, 54_000]
+    );
 }

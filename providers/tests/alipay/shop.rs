@@ -48,8 +48,17 @@ struct Server {
 impl Server {
     fn respond(&self, request: &Request) -> Option<Response> {
         let (now, mode) = *self.moment.lock().unwrap();
-        let act =
-            |alteration| self.face.handle(request, &Desk { book: &self.book, now, alteration, spaces_refunds: false });
+        let act = |alteration| {
+            self.face.handle(
+                request,
+                &Desk {
+                    book: &self.book,
+                    now,
+                    alteration,
+                    spaces_refunds: false,
+                },
+            )
+        };
         match mode {
             Mode::Simulator(alteration) => Some(act(alteration)),
             Mode::RateLimited => Some(self.face.rate_limited(request, now)),
@@ -93,12 +102,22 @@ pub struct Shop {
 
 impl Shop {
     pub async fn open() -> Self {
-        let now = DateTime::parse_from_rfc3339("2026-03-01T02:00:00Z").unwrap().to_utc();
+        let now = DateTime::parse_from_rfc3339("2026-03-01T02:00:00Z")
+            .unwrap()
+            .to_utc();
         let moment = Mutex::new((now, Mode::Simulator(Alteration::None)));
-        let server = Arc::new(Server { face: face(), book: SharedBook::default(), moment });
+        let server = Arc::new(Server {
+            face: face(),
+            book: SharedBook::default(),
+            moment,
+        });
         let address = serve(Arc::clone(&server)).await;
         let base_url = format!("http://{address}");
-        Self { alipay: account(&base_url, |_| {}), base_url, server }
+        Self {
+            alipay: account(&base_url, |_| {}),
+            base_url,
+            server,
+        }
     }
 
     pub fn now(&self) -> DateTime<Utc> {
@@ -122,7 +141,10 @@ impl Shop {
     }
 
     pub fn call(&self) -> Call {
-        Call { now: self.now(), timeout: Duration::from_secs(5) }
+        Call {
+            now: self.now(),
+            timeout: Duration::from_secs(5),
+        }
     }
 
     /// An order of 88.88 yuan that lives for 15 minutes.
@@ -143,7 +165,11 @@ impl Shop {
     }
 
     pub fn reference(&self) -> OrderRef {
-        OrderRef { order_no: NUMBER.to_owned(), txn_time: self.now(), expires_at: self.now() }
+        OrderRef {
+            order_no: NUMBER.to_owned(),
+            txn_time: self.now(),
+            expires_at: self.now(),
+        }
     }
 
     pub fn refund(&self, refund_no: &str, fen: i64) -> RefundOrder {
@@ -167,7 +193,10 @@ impl Shop {
     /// Makes the order and returns its code.
     pub async fn create(&self) -> String {
         match self.alipay.create(&self.order(), &self.call()).await {
-            Answer { outcome: Created::Accepted(NextAction::DisplayQr { qr }), request_id: Some(_) } => qr,
+            Answer {
+                outcome: Created::Accepted(NextAction::DisplayQr { qr }),
+                request_id: Some(_),
+            } => qr,
             other => panic!("{other:?}"),
         }
     }
@@ -180,13 +209,19 @@ impl Shop {
     /// The payer scans the code and looks at it.
     pub fn scan(&self) {
         let id = self.transaction_id();
-        self.book().lock().open_trade(&self.key(), &id, self.now()).unwrap();
+        self.book()
+            .lock()
+            .open_trade(&self.key(), &id, self.now())
+            .unwrap();
     }
 
     /// The payer scans, if that was not done, and pays.
     pub fn pay(&self) {
         let id = self.transaction_id();
-        self.book().lock().pay(&self.key(), &id, self.now()).unwrap();
+        self.book()
+            .lock()
+            .pay(&self.key(), &id, self.now())
+            .unwrap();
     }
 }
 
@@ -208,8 +243,17 @@ async fn answer(
     request: hyper::Request<Incoming>,
 ) -> Result<hyper::Response<Full<Bytes>>, std::io::Error> {
     let (parts, body) = request.into_parts();
-    let body = body.collect().await.map_err(std::io::Error::other)?.to_bytes();
-    let request = Request { method: parts.method, target: parts.uri.to_string(), headers: parts.headers, body };
+    let body = body
+        .collect()
+        .await
+        .map_err(std::io::Error::other)?
+        .to_bytes();
+    let request = Request {
+        method: parts.method,
+        target: parts.uri.to_string(),
+        headers: parts.headers,
+        body,
+    };
     match server.respond(&request) {
         Some(response) => {
             let mut answer = hyper::Response::new(Full::new(response.body));
@@ -227,10 +271,17 @@ async fn answer(
 
 /// The text that is signed, built here a second time so that the adapter is not its own witness.
 pub fn signed_text(fields: &BTreeMap<String, String>) -> String {
-    let fields = fields.iter().filter(|(name, value)| *name != "sign" && !value.is_empty());
-    fields.map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
+    let fields = fields
+        .iter()
+        .filter(|(name, value)| *name != "sign" && !value.is_empty());
+    fields
+        .map(|(name, value)| format!("{name}={value}"))
+        .collect::<Vec<_>>()
+        .join("&")
 }
 
 pub fn form(fields: &BTreeMap<String, String>) -> String {
-    form_urlencoded::Serializer::new(String::new()).extend_pairs(fields).finish()
+    form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(fields)
+        .finish()
 }

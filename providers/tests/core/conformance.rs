@@ -42,7 +42,12 @@ async fn unionpay_conforms_with_a_shared_key() {
 
 #[tokio::test]
 async fn memory_conforms_however_its_offers_end() {
-    for ending in [Ending::Close, Ending::CloseOnceTradeExists, Ending::Expire, Ending::Reverse] {
+    for ending in [
+        Ending::Close,
+        Ending::CloseOnceTradeExists,
+        Ending::Expire,
+        Ending::Reverse,
+    ] {
         conforms(&in_memory(ending)).await;
     }
 }
@@ -58,20 +63,41 @@ async fn layers_conform() {
 #[test]
 fn no_provider_of_the_list_is_left_out() {
     let names: Vec<&str> = PROTOCOLS.iter().map(|p| p.name.as_str()).collect();
-    assert_eq!(names, ["alipay", "wechatpay", "unionpay"], "a provider that is new here needs its line above");
+    assert_eq!(
+        names,
+        ["alipay", "wechatpay", "unionpay"],
+        "a provider that is new here needs its line above"
+    );
 }
 
-/// A suite that never fails proves nothing: this provider invents an order, and claims a close that it did not do.
+/// A suite that never fails proves nothing: this provider invents an order, and claims a close that
+/// it did not do.
 #[tokio::test]
 async fn a_provider_that_breaks_a_promise_does_not_conform() {
     use providers::memory::Scripted;
     use providers::outcome::{Ended, Queried};
 
     let (subject, memory) = memory_subject(Ending::Close);
-    memory.script_query(Scripted { done: true, answer: Some(Queried::Payable) });
-    memory.script_close(Scripted { done: false, answer: Some(Ended::Closed) });
-    let broken: Vec<&str> = run_all(&subject).await.into_iter().map(|(check, _)| check).collect();
-    assert_eq!(broken, ["a_number_never_made_is_not_found", "an_unpaid_offer_ends_as_declared"]);
+    memory.script_query(Scripted {
+        done: true,
+        answer: Some(Queried::Payable),
+    });
+    memory.script_close(Scripted {
+        done: false,
+        answer: Some(Ended::Closed),
+    });
+    let broken: Vec<&str> = run_all(&subject)
+        .await
+        .into_iter()
+        .map(|(check, _)| check)
+        .collect();
+    assert_eq!(
+        broken,
+        [
+            "a_number_never_made_is_not_found",
+            "an_unpaid_offer_ends_as_declared"
+        ]
+    );
 }
 
 /// This one takes money and says that the payer had none, and claims a reversal that it did not do.
@@ -82,13 +108,27 @@ async fn a_provider_that_takes_money_in_silence_does_not_conform() {
 
     let (subject, memory) = memory_subject(Ending::Reverse);
     let no = Failure::new(FailureKind::Declined, "memory", "no money");
-    memory.script_create(Scripted { done: true, answer: Some(Created::Declined(no)) });
-    let broken: Vec<&str> = run_all(&subject).await.into_iter().map(|(check, _)| check).collect();
+    memory.script_create(Scripted {
+        done: true,
+        answer: Some(Created::Declined(no)),
+    });
+    let broken: Vec<&str> = run_all(&subject)
+        .await
+        .into_iter()
+        .map(|(check, _)| check)
+        .collect();
     assert_eq!(broken, ["a_charge_is_told_completely"]);
 
     let (subject, memory) = memory_subject(Ending::Reverse);
-    memory.script_close(Scripted { done: false, answer: Some(Ended::Closed) });
-    let broken: Vec<&str> = run_all(&subject).await.into_iter().map(|(check, _)| check).collect();
+    memory.script_close(Scripted {
+        done: false,
+        answer: Some(Ended::Closed),
+    });
+    let broken: Vec<&str> = run_all(&subject)
+        .await
+        .into_iter()
+        .map(|(check, _)| check)
+        .collect();
     assert_eq!(broken, ["a_payer_who_says_no_is_not_charged"]);
 }
 
@@ -99,13 +139,21 @@ async fn a_charge_that_is_only_taken_up_conforms() {
     use providers::outcome::Created;
 
     let (subject, memory) = memory_subject(Ending::Reverse);
-    memory.script_create(Scripted { done: true, answer: Some(Created::Waiting) });
+    memory.script_create(Scripted {
+        done: true,
+        answer: Some(Created::Waiting),
+    });
     conforms(&subject).await;
 }
 
 async fn conforms(subject: &Subject) {
     let broken = run_all(subject).await;
-    assert!(broken.is_empty(), "{} does not conform in {}: {broken:#?}", subject.provider.name(), subject.flow);
+    assert!(
+        broken.is_empty(),
+        "{} does not conform in {}: {broken:#?}",
+        subject.provider.name(),
+        subject.flow
+    );
 }
 
 /// Each flow at a sandbox of its own.
@@ -125,13 +173,26 @@ async fn at_the_sandbox(protocol: &Protocol) -> Subject {
 async fn at_the_sandbox_with(protocol: &Protocol, more: &serde_json::Value) -> Subject {
     let any = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
     let keys = Keys::generate().unwrap();
-    let options = Options { control: any, faces: vec![(protocol.name, any)], keys, book: None, log: LOG };
+    let options = Options {
+        control: any,
+        faces: vec![(protocol.name, any)],
+        keys,
+        book: None,
+        log: LOG,
+    };
     let sandbox = Sandbox::start(options).await.unwrap();
     let mut settings = sandbox.credentials()[protocol.name.as_str()].clone();
     settings["base_url"] = format!("http://{}", sandbox.face(protocol.name).unwrap()).into();
-    settings.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    settings
+        .as_object_mut()
+        .unwrap()
+        .extend(more.as_object().unwrap().clone());
     let provider = (protocol.open)(settings, &providers::http::Way::Open).unwrap();
-    let other_side = AtTheSandbox { sandbox, charge: protocol.capabilities.charge, codes: AtomicU64::new(0) };
+    let other_side = AtTheSandbox {
+        sandbox,
+        charge: protocol.capabilities.charge,
+        codes: AtomicU64::new(0),
+    };
     subject(provider, Arc::new(other_side))
 }
 
@@ -141,7 +202,8 @@ struct AtTheSandbox {
     codes: AtomicU64,
 }
 
-/// 18 or 19 digits, as the wallets show them, of the first prefix that the provider knows; the mood comes last.
+/// 18 or 19 digits, as the wallets show them, of the first prefix that the provider knows; the mood
+/// comes last.
 fn auth_code(charge: Option<&Charging>, number: u64, mood: Mood) -> String {
     let last = match mood {
         Mood::Pays => number % 7,
@@ -150,8 +212,13 @@ fn auth_code(charge: Option<&Charging>, number: u64, mood: Mood) -> String {
         Mood::CodeExpired => 9,
     };
     let is_code = charge.unwrap().is_code;
-    let candidates = ["28", "13", "62", "99"].map(|prefix| [15, 16].map(|n| format!("{prefix}{number:0n$}{last}")));
-    candidates.into_iter().flatten().find(|code| is_code(code)).unwrap()
+    let candidates = ["28", "13", "62", "99"]
+        .map(|prefix| [15, 16].map(|n| format!("{prefix}{number:0n$}{last}")));
+    candidates
+        .into_iter()
+        .flatten()
+        .find(|code| is_code(code))
+        .unwrap()
 }
 
 #[async_trait]
@@ -161,12 +228,19 @@ impl OtherSide for AtTheSandbox {
     }
 
     fn auth_code(&self, mood: Mood) -> String {
-        auth_code(self.charge.as_ref(), self.codes.fetch_add(1, Ordering::Relaxed), mood)
+        auth_code(
+            self.charge.as_ref(),
+            self.codes.fetch_add(1, Ordering::Relaxed),
+            mood,
+        )
     }
 
     fn kept_fen(&self, order_no: &str) -> i64 {
         let book = self.sandbox.book().lock();
-        let moved = book.movements().iter().filter(|m| m.order.order_no == order_no);
+        let moved = book
+            .movements()
+            .iter()
+            .filter(|m| m.order.order_no == order_no);
         moved
             .map(|m| match m.kind {
                 MovementKind::Captured => m.amount.minor(),
@@ -176,15 +250,22 @@ impl OtherSide for AtTheSandbox {
     }
 
     async fn pay(&self, order_no: &str) -> bool {
-        self.sandbox.pay(&Holding::OrderNo(order_no.to_owned()), Wish::Paid).is_ok()
+        self.sandbox
+            .pay(&Holding::OrderNo(order_no.to_owned()), Wish::Paid)
+            .is_ok()
     }
 
     async fn open(&self, order_no: &str) {
-        self.sandbox.pay(&Holding::OrderNo(order_no.to_owned()), Wish::Declined).unwrap();
+        self.sandbox
+            .pay(&Holding::OrderNo(order_no.to_owned()), Wish::Declined)
+            .unwrap();
     }
 
     async fn let_pass(&self, time: Duration) {
-        self.sandbox.clock().advance(TimeDelta::from_std(time).unwrap()).unwrap();
+        self.sandbox
+            .clock()
+            .advance(TimeDelta::from_std(time).unwrap())
+            .unwrap();
         // The sandbox's timers run in tasks of their own.
         while self.sandbox.book().lock().has_due_refunds(self.now()) {
             tokio::task::yield_now().await;
@@ -199,7 +280,11 @@ fn in_memory(ending: Ending) -> Subject {
 fn memory_subject(ending: Ending) -> (Subject, Arc<Memory>) {
     let memory = Arc::new(Memory::new(Memory::NAME, ending));
     let start = DateTime::from_timestamp(1_800_000_000, 0).unwrap();
-    let other_side = BesideMemory { memory: Arc::clone(&memory), now: Mutex::new(start), codes: AtomicU64::new(0) };
+    let other_side = BesideMemory {
+        memory: Arc::clone(&memory),
+        now: Mutex::new(start),
+        codes: AtomicU64::new(0),
+    };
     let mut subject = subject(memory.clone(), Arc::new(other_side));
     if ending == Ending::Reverse {
         subject.flow = Flow::Barcode;

@@ -1,4 +1,5 @@
-//! A sandbox with one small face, a merchant's endpoint, and a client that sees what happens at the socket.
+//! A sandbox with one small face, a merchant's endpoint, and a client that sees what happens at the
+//! socket.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -36,8 +37,9 @@ pub(crate) fn alipay() -> ProviderName {
     "alipay".parse().unwrap()
 }
 
-/// A face with targets `/create/NO`, `/query/NO`, `/close/NO`, `/refund/NO/REFUND_NO` and signatures that say what
-/// they are. The address for notifications comes in the header `notify-url`.
+/// A face with targets `/create/NO`, `/query/NO`, `/close/NO`, `/refund/NO/REFUND_NO` and
+/// signatures that say what they are. The address for notifications comes in the header
+/// `notify-url`.
 #[derive(Debug)]
 pub(crate) struct SmallFace;
 
@@ -53,7 +55,10 @@ impl SmallFace {
                 Ok(format!("code:{order_no}"))
             }
             "close" => book.close(&key, desk.now).map(|()| "closed".to_owned()),
-            "query" => book.order(&key).map(|o| o.state.to_string()).ok_or(Refusal::Unknown),
+            "query" => book
+                .order(&key)
+                .map(|o| o.state.to_string())
+                .ok_or(Refusal::Unknown),
             "refund" => {
                 let refund_no = parts.next().unwrap_or("").to_owned();
                 let refund_id = book.next_number().to_string();
@@ -68,7 +73,8 @@ impl SmallFace {
                     due_at,
                     details: Value::Null,
                 };
-                book.refund(&key, new, desk.now).map(|_| "accepted".to_owned())
+                book.refund(&key, new, desk.now)
+                    .map(|_| "accepted".to_owned())
             }
             _ => Err(Refusal::Unknown),
         }
@@ -77,7 +83,10 @@ impl SmallFace {
 
 fn order(key: OrderKey, notify_url: Option<&str>, now: DateTime<Utc>) -> Order {
     let expires_at = now + TimeDelta::minutes(15);
-    let code = Code { text: format!("code:{}", key.order_no), dies_at: expires_at };
+    let code = Code {
+        text: format!("code:{}", key.order_no),
+        dies_at: expires_at,
+    };
     Order {
         key,
         amount: Money::fen(100).unwrap(),
@@ -100,7 +109,11 @@ fn order(key: OrderKey, notify_url: Option<&str>, now: DateTime<Utc>) -> Order {
 }
 
 fn signed(status: StatusCode, body: impl Into<Bytes>, alteration: Alteration) -> Response {
-    Response { status, headers: signature(alteration), body: body.into() }
+    Response {
+        status,
+        headers: signature(alteration),
+        body: body.into(),
+    }
 }
 
 fn signature(alteration: Alteration) -> HeaderMap {
@@ -109,7 +122,10 @@ fn signature(alteration: Alteration) -> HeaderMap {
         Alteration::BadSignature | Alteration::UnknownKey | Alteration::Probe => "bad",
         Alteration::Unsigned => return HeaderMap::new(),
     };
-    HeaderMap::from_iter([(HeaderName::from_static(SIGNATURE), HeaderValue::from_static(text))])
+    HeaderMap::from_iter([(
+        HeaderName::from_static(SIGNATURE),
+        HeaderValue::from_static(text),
+    )])
 }
 
 impl Simulator for SmallFace {
@@ -124,7 +140,11 @@ impl Simulator for SmallFace {
     fn handle(&self, request: &Request, desk: &Desk<'_>) -> Response {
         match Self::act(request, desk) {
             Ok(said) => signed(StatusCode::OK, said, desk.alteration),
-            Err(refusal) => signed(StatusCode::BAD_REQUEST, refusal.to_string(), desk.alteration),
+            Err(refusal) => signed(
+                StatusCode::BAD_REQUEST,
+                refusal.to_string(),
+                desk.alteration,
+            ),
         }
     }
 
@@ -137,11 +157,19 @@ impl Simulator for SmallFace {
     }
 
     fn says(&self, _: &Request, word: &Word, _: DateTime<Utc>) -> Response {
-        signed(StatusCode::BAD_REQUEST, format!("{}: {}", word.code, word.message), Alteration::None)
+        signed(
+            StatusCode::BAD_REQUEST,
+            format!("{}: {}", word.code, word.message),
+            Alteration::None,
+        )
     }
 
     fn http_500(&self, _: &Request, _: DateTime<Utc>) -> Response {
-        signed(StatusCode::INTERNAL_SERVER_ERROR, "broken", Alteration::Unsigned)
+        signed(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "broken",
+            Alteration::Unsigned,
+        )
     }
 
     fn transaction_id(&self, number: u64, _: DateTime<Utc>) -> String {
@@ -151,12 +179,18 @@ impl Simulator for SmallFace {
     fn notification(&self, notice: &Notice<'_>) -> Option<Outgoing> {
         let said = match notice.event {
             Event::Paid { .. } => json!({"paid": notice.order.amount.minor()}),
-            Event::RefundEnded { refund_no, .. } => json!({"refunded": notice.order.refunds[refund_no].amount.minor()}),
+            Event::RefundEnded { refund_no, .. } => {
+                json!({"refunded": notice.order.refunds[refund_no].amount.minor()})
+            }
             Event::Closed { .. } => return None,
         };
         let body = json!({"id": notice.id, "order_no": notice.order.key.order_no, "said": said});
         let url = notice.order.notify_url.clone()?;
-        Some(Outgoing { url, headers: signature(notice.alteration), body: body.to_string().into() })
+        Some(Outgoing {
+            url,
+            headers: signature(notice.alteration),
+            body: body.to_string().into(),
+        })
     }
 
     fn acknowledged(&self, status: StatusCode, body: &[u8]) -> bool {
@@ -194,9 +228,15 @@ impl Lab {
 
     pub(crate) async fn with(stored: Option<Value>) -> Self {
         let faces: Vec<(Arc<dyn Simulator>, SocketAddr)> = vec![(Arc::new(SmallFace), any())];
-        let sandbox = Sandbox::with_faces(any(), faces, stored, LOG).await.unwrap();
+        let sandbox = Sandbox::with_faces(any(), faces, stored, LOG)
+            .await
+            .unwrap();
         let face = sandbox.face(alipay()).unwrap();
-        Self { sandbox, face, http: providers::http::plain_client_builder().build().unwrap() }
+        Self {
+            sandbox,
+            face,
+            http: providers::http::plain_client_builder().build().unwrap(),
+        }
     }
 
     /// A call of the control API: status and body.
@@ -208,7 +248,10 @@ impl Lab {
         }
         let response = request.send().await.unwrap();
         let status = response.status().as_u16();
-        (status, serde_json::from_slice(&response.bytes().await.unwrap()).unwrap())
+        (
+            status,
+            serde_json::from_slice(&response.bytes().await.unwrap()).unwrap(),
+        )
     }
 
     pub(crate) async fn fault(&self, fault: Value) {
@@ -222,7 +265,11 @@ impl Lab {
 
     /// Where an order stands in the book; `None` when nothing was done.
     pub(crate) fn state(&self, order_no: &str) -> Option<State> {
-        self.sandbox.book().lock().by_order_no(order_no).map(|o| o.state)
+        self.sandbox
+            .book()
+            .lock()
+            .by_order_no(order_no)
+            .map(|o| o.state)
     }
 
     pub(crate) async fn create(&self, order_no: &str, notify_url: &str) {
@@ -231,7 +278,12 @@ impl Lab {
     }
 
     pub(crate) async fn pay(&self, order_no: &str) -> (u16, Value) {
-        self.control("POST", "/pay", &json!({"order_no": order_no, "result": "paid"})).await
+        self.control(
+            "POST",
+            "/pay",
+            &json!({"order_no": order_no, "result": "paid"}),
+        )
+        .await
     }
 }
 
@@ -258,7 +310,9 @@ pub(crate) struct Answer {
 
 impl Seen {
     fn answer(&self) -> &Answer {
-        let Self::Answer(answer) = self else { panic!("no answer: {self:?}") };
+        let Self::Answer(answer) = self else {
+            panic!("no answer: {self:?}")
+        };
         answer
     }
 
@@ -298,8 +352,14 @@ async fn ask_with(face: SocketAddr, target: &str, notify_url: &str) -> Seen {
 /// Sends one request on a connection that stands, and watches.
 pub(crate) async fn ask_on(stream: &mut TcpStream, target: &str, notify_url: &str) -> Seen {
     let sent = Instant::now();
-    let notify_url = if notify_url.is_empty() { String::new() } else { format!("Notify-Url: {notify_url}\r\n") };
-    let request = format!("POST {target} HTTP/1.1\r\nHost: face\r\n{notify_url}Content-Length: 2\r\n\r\n{{}}");
+    let notify_url = if notify_url.is_empty() {
+        String::new()
+    } else {
+        format!("Notify-Url: {notify_url}\r\n")
+    };
+    let request = format!(
+        "POST {target} HTTP/1.1\r\nHost: face\r\n{notify_url}Content-Length: 2\r\n\r\n{{}}"
+    );
     if stream.write_all(request.as_bytes()).await.is_err() {
         return Seen::Reset;
     }
@@ -307,7 +367,11 @@ pub(crate) async fn ask_on(stream: &mut TcpStream, target: &str, notify_url: &st
     let mut arrivals = Vec::new();
     loop {
         let mut piece = [0; 4096];
-        let wait = if raw.is_empty() { SILENCE } else { Duration::from_secs(5) };
+        let wait = if raw.is_empty() {
+            SILENCE
+        } else {
+            Duration::from_secs(5)
+        };
         match tokio::time::timeout(wait, stream.read(&mut piece)).await {
             Err(_) => return Seen::Silence,
             Ok(Ok(0)) => return Seen::Hangup,
@@ -329,13 +393,20 @@ fn whole(raw: &[u8], arrivals: &[Duration]) -> Option<Seen> {
     let head_end = raw.windows(4).position(|w| w == b"\r\n\r\n")? + 4;
     let head = String::from_utf8_lossy(&raw[..head_end]).to_lowercase();
     let header = |name: &str| {
-        let line = head.lines().find_map(|l| l.strip_prefix(&format!("{name}: ")))?;
+        let line = head
+            .lines()
+            .find_map(|l| l.strip_prefix(&format!("{name}: ")))?;
         Some(line.trim().to_owned())
     };
     let length: usize = header("content-length").map_or(0, |l| l.parse().unwrap());
     let body = raw.get(head_end..head_end + length)?.to_vec();
     let status = head[9..12].parse().unwrap();
-    Some(Seen::Answer(Answer { status, signature: header(SIGNATURE), body, arrivals: arrivals.to_vec() }))
+    Some(Seen::Answer(Answer {
+        status,
+        signature: header(SIGNATURE),
+        body,
+        arrivals: arrivals.to_vec(),
+    }))
 }
 
 /// What a merchant was told.
@@ -355,10 +426,17 @@ pub(crate) async fn merchant(refusals: usize) -> (String, mpsc::UnboundedReceive
         while let Ok((mut stream, _)) = listener.accept().await {
             count += 1;
             let (headers, body) = crate::raw_server::read_request(&mut stream).await;
-            let signature = headers.lines().find_map(|l| l.strip_prefix("signature: ")).map(str::to_owned);
-            let _ = sender.send(Told { signature, body: serde_json::from_slice(&body).unwrap() });
+            let signature = headers
+                .lines()
+                .find_map(|l| l.strip_prefix("signature: "))
+                .map(str::to_owned);
+            let _ = sender.send(Told {
+                signature,
+                body: serde_json::from_slice(&body).unwrap(),
+            });
             let said = if count <= refusals { "no" } else { "ok" };
-            let answer = format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{said}");
+            let answer =
+                format!("HTTP/1.1 200 OK\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{said}");
             stream.write_all(answer.as_bytes()).await.unwrap();
         }
     });
@@ -367,5 +445,8 @@ pub(crate) async fn merchant(refusals: usize) -> (String, mpsc::UnboundedReceive
 
 /// The next thing the merchant is told.
 pub(crate) async fn next(received: &mut mpsc::UnboundedReceiver<Told>) -> Told {
-    tokio::time::timeout(Duration::from_secs(10), received.recv()).await.unwrap().unwrap()
+    tokio::time::timeout(Duration::from_secs(10), received.recv())
+        .await
+        .unwrap()
+        .unwrap()
 }

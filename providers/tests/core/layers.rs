@@ -19,7 +19,10 @@ fn now() -> DateTime<Utc> {
 }
 
 fn call(timeout_ms: u64) -> Call {
-    Call { now: now(), timeout: Duration::from_millis(timeout_ms) }
+    Call {
+        now: now(),
+        timeout: Duration::from_millis(timeout_ms),
+    }
 }
 
 fn order() -> Order {
@@ -39,7 +42,11 @@ fn order() -> Order {
 }
 
 fn reference() -> OrderRef {
-    OrderRef { order_no: NO.to_owned(), txn_time: now(), expires_at: now() }
+    OrderRef {
+        order_no: NO.to_owned(),
+        txn_time: now(),
+        expires_at: now(),
+    }
 }
 
 fn refund() -> RefundOrder {
@@ -67,11 +74,17 @@ fn failed(kind: FailureKind) -> Failure {
 }
 
 fn answers<T>(answer: T) -> Scripted<T> {
-    Scripted { done: false, answer: Some(answer) }
+    Scripted {
+        done: false,
+        answer: Some(answer),
+    }
 }
 
 fn hangs<T>() -> Scripted<T> {
-    Scripted { done: false, answer: None }
+    Scripted {
+        done: false,
+        answer: None,
+    }
 }
 
 #[tokio::test]
@@ -84,7 +97,8 @@ async fn an_adapter_that_hangs_ends_as_unknown_a_little_after_its_time() {
     memory.script_refund(hangs());
     memory.script_query_refund(hangs());
     let began = Instant::now();
-    let timed_out = |failure: &Failure| failure.kind == FailureKind::Timeout && failure.code == "timeout";
+    let timed_out =
+        |failure: &Failure| failure.kind == FailureKind::Timeout && failure.code == "timeout";
     let call = call(50);
     let (order, reference, refund) = (order(), reference(), refund());
     let (created, queried, closed, reversed, refunded, refund_queried) = tokio::join!(
@@ -109,12 +123,20 @@ async fn an_adapter_that_hangs_ends_as_unknown_a_little_after_its_time() {
 async fn a_failed_question_is_asked_once_more_and_never_a_third_time() {
     let (memory, provider) = layered();
     memory.script_query(answers(Queried::Unknown(failed(FailureKind::Network))));
-    assert_eq!(provider.query(&reference(), &call(5_000)).await.outcome, Queried::NotFound);
+    assert_eq!(
+        provider.query(&reference(), &call(5_000)).await.outcome,
+        Queried::NotFound
+    );
     for _ in 0..2 {
-        memory.script_query_refund(answers(RefundQueried::Unknown(failed(FailureKind::ServerError))));
+        memory.script_query_refund(answers(RefundQueried::Unknown(failed(
+            FailureKind::ServerError,
+        ))));
     }
     let unknown = provider.query_refund(&refund(), &call(5_000)).await.outcome;
-    assert_eq!(unknown, RefundQueried::Unknown(failed(FailureKind::ServerError)));
+    assert_eq!(
+        unknown,
+        RefundQueried::Unknown(failed(FailureKind::ServerError))
+    );
     let calls: Vec<&str> = memory.calls().into_iter().map(|(call, _)| call).collect();
     assert_eq!(calls, ["query", "query", "query_refund", "query_refund"]);
 }
@@ -122,9 +144,17 @@ async fn a_failed_question_is_asked_once_more_and_never_a_third_time() {
 #[tokio::test]
 async fn a_question_is_not_repeated_when_it_cannot_help_or_there_is_no_time() {
     let (memory, provider) = layered();
-    for kind in [FailureKind::RateLimited, FailureKind::Account, FailureKind::Request, FailureKind::Declined] {
+    for kind in [
+        FailureKind::RateLimited,
+        FailureKind::Account,
+        FailureKind::Request,
+        FailureKind::Declined,
+    ] {
         memory.script_query(answers(Queried::Unknown(failed(kind))));
-        assert_eq!(provider.query(&reference(), &call(5_000)).await.outcome, Queried::Unknown(failed(kind)));
+        assert_eq!(
+            provider.query(&reference(), &call(5_000)).await.outcome,
+            Queried::Unknown(failed(kind))
+        );
     }
     memory.script_query(answers(Queried::Unknown(failed(FailureKind::Network))));
     let hurried = provider.query(&reference(), &call(100)).await.outcome;
@@ -139,10 +169,22 @@ async fn what_can_move_or_end_something_is_sent_exactly_once() {
     memory.script_close(answers(Ended::Unknown(failed(FailureKind::Network))));
     memory.script_close(answers(Ended::Unknown(failed(FailureKind::Network))));
     memory.script_refund(answers(Refunded::Unknown(failed(FailureKind::Network))));
-    assert!(matches!(provider.create(&order(), &call(5_000)).await.outcome, Created::Unknown(_)));
-    assert!(matches!(provider.close(&reference(), &call(5_000)).await.outcome, Ended::Unknown(_)));
-    assert!(matches!(provider.reverse(&reference(), &call(5_000)).await.outcome, Ended::Unknown(_)));
-    assert!(matches!(provider.refund(&refund(), &call(5_000)).await.outcome, Refunded::Unknown(_)));
+    assert!(matches!(
+        provider.create(&order(), &call(5_000)).await.outcome,
+        Created::Unknown(_)
+    ));
+    assert!(matches!(
+        provider.close(&reference(), &call(5_000)).await.outcome,
+        Ended::Unknown(_)
+    ));
+    assert!(matches!(
+        provider.reverse(&reference(), &call(5_000)).await.outcome,
+        Ended::Unknown(_)
+    ));
+    assert!(matches!(
+        provider.refund(&refund(), &call(5_000)).await.outcome,
+        Refunded::Unknown(_)
+    ));
     let calls: Vec<&str> = memory.calls().into_iter().map(|(call, _)| call).collect();
     assert_eq!(calls, ["create", "close", "reverse", "refund"]);
 }
@@ -165,11 +207,16 @@ async fn calls_are_counted_by_outcome_and_measured() {
         ("close", "none", "closed", "none"),
         ("refund", "none", "terminal_no", "request"),
     ] {
-        let labels = format!("call=\"{call}\",flow=\"{flow}\",outcome=\"{outcome}\",failure=\"{failure}\"");
-        let line = format!("interlock_provider_calls_total{{mode=\"test\",provider=\"memory\",{labels}}} 1\n");
+        let labels =
+            format!("call=\"{call}\",flow=\"{flow}\",outcome=\"{outcome}\",failure=\"{failure}\"");
+        let line = format!(
+            "interlock_provider_calls_total{{mode=\"test\",provider=\"memory\",{labels}}} 1\n"
+        );
         assert!(text.contains(&line), "{line} in\n{text}");
-        let line =
-            format!("interlock_provider_call_seconds_count{{mode=\"test\",provider=\"memory\",call=\"{call}\"}} 1\n");
+        let line = format!(
+            "interlock_provider_call_seconds_count{{mode=\"test\",provider=\"memory\",call=\"{call}\"}} \
+            1\n"
+        );
         assert!(text.contains(&line), "{line} in\n{text}");
     }
 }
@@ -183,7 +230,9 @@ async fn a_genuine_notification_of_the_memory_provider_is_read_through_all_layer
     let mut raw = memory.paid_notification(NO).unwrap();
     let read = provider.notification(&raw, now()).unwrap().into_inner();
     let queried = provider.query(&reference(), &call(5_000)).await.outcome;
-    let providers::notification::Notice::Paid { order_no, capture } = read.notice else { panic!() };
+    let providers::notification::Notice::Paid { order_no, capture } = read.notice else {
+        panic!()
+    };
     assert_eq!((order_no.as_str(), Queried::Paid(capture)), (NO, queried));
     raw.body = bytes::Bytes::from(String::from_utf8_lossy(&raw.body).replace("100", "101"));
     let forged = provider.notification(&raw, now()).unwrap_err();

@@ -1,5 +1,5 @@
-//! What no single provider owns: the conformance suite on every provider, the layers, the HTTP client, and the
-//! sandbox with its faults seen at the socket.
+//! What no single provider owns: the conformance suite on every provider, the layers, the HTTP
+//! client, and the sandbox with its faults seen at the socket.
 
 #![expect(
     clippy::unwrap_used,

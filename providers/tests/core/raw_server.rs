@@ -32,9 +32,14 @@ pub(crate) async fn read_request(stream: &mut TcpStream) -> (String, Vec<u8>) {
             Ok(n) if n > 0 => raw.extend_from_slice(&piece[..n]),
             Ok(_) | Err(_) => return (String::new(), Vec::new()),
         }
-        let Some(head_end) = raw.windows(4).position(|w| w == b"\r\n\r\n") else { continue };
+        let Some(head_end) = raw.windows(4).position(|w| w == b"\r\n\r\n") else {
+            continue;
+        };
         let head = String::from_utf8_lossy(&raw[..head_end]).to_lowercase();
-        let length = head.lines().find_map(|l| l.strip_prefix("content-length: ")).map_or(0, |l| l.parse().unwrap());
+        let length = head
+            .lines()
+            .find_map(|l| l.strip_prefix("content-length: "))
+            .map_or(0, |l| l.parse().unwrap());
         if raw.len() >= head_end + 4 + length {
             return (head, raw[head_end + 4..].to_vec());
         }
@@ -52,7 +57,9 @@ pub(crate) async fn answer(mut stream: TcpStream, bytes: &[u8]) {
 
 /// Closes with RST.
 pub(crate) fn reset(stream: TcpStream) {
-    SockRef::from(&stream).set_linger(Some(Duration::ZERO)).unwrap();
+    SockRef::from(&stream)
+        .set_linger(Some(Duration::ZERO))
+        .unwrap();
     drop(stream);
 }
 

@@ -1,4 +1,5 @@
-//! A sandbox with UnionPay alone, the adapter, and a merchant's endpoint that passes on what it is told.
+//! A sandbox with UnionPay alone, the adapter, and a merchant's endpoint that passes on what it is
+//! told.
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -41,18 +42,36 @@ impl Bench {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let keys = (providers::sandbox::simulated("unionpay").unwrap().make_keys)().unwrap();
         let keys: Keys = serde_json::from_value(json!({ "unionpay": keys })).unwrap();
-        let options = Options { control: any, faces: vec![(PROTOCOL.name, any)], keys, book: None, log: LOG };
+        let options = Options {
+            control: any,
+            faces: vec![(PROTOCOL.name, any)],
+            keys,
+            book: None,
+            log: LOG,
+        };
         let sandbox = Sandbox::start(options).await.unwrap();
         let mut settings = sandbox.credentials()["unionpay"].clone();
         settings["base_url"] = json!(format!("http://{}", sandbox.face(PROTOCOL.name).unwrap()));
-        settings.as_object_mut().unwrap().extend(change.as_object().unwrap().clone());
+        settings
+            .as_object_mut()
+            .unwrap()
+            .extend(change.as_object().unwrap().clone());
         let adapter = (PROTOCOL.open)(settings.clone(), &providers::http::Way::Open).unwrap();
         let (address, told) = receiver().await;
-        Self { sandbox, adapter, settings, told, address }
+        Self {
+            sandbox,
+            adapter,
+            settings,
+            told,
+            address,
+        }
     }
 
     pub fn call(&self) -> Call {
-        Call { now: self.sandbox.clock().now(), timeout: Duration::from_secs(5) }
+        Call {
+            now: self.sandbox.clock().now(),
+            timeout: Duration::from_secs(5),
+        }
     }
 
     pub fn pass(&self, time: TimeDelta) {
@@ -78,7 +97,12 @@ impl Bench {
 
     pub fn scan(&self, auth_code: &str) -> Order {
         let auth_code = Some(auth_code.to_owned());
-        Order { order_no: SCAN.to_owned(), flow: Flow::Barcode, auth_code, ..self.qr() }
+        Order {
+            order_no: SCAN.to_owned(),
+            flow: Flow::Barcode,
+            auth_code,
+            ..self.qr()
+        }
     }
 
     pub fn refund_of(&self, order: &Order, refund_no: &str, fen: i64) -> RefundOrder {
@@ -96,7 +120,10 @@ impl Bench {
     }
 
     pub async fn query(&self, order: &Order) -> Queried {
-        self.adapter.query(&reference(order), &self.call()).await.outcome
+        self.adapter
+            .query(&reference(order), &self.call())
+            .await
+            .outcome
     }
 
     pub async fn refund(&self, refund: &RefundOrder) -> Refunded {
@@ -104,13 +131,20 @@ impl Bench {
     }
 
     pub async fn query_refund(&self, refund: &RefundOrder) -> RefundQueried {
-        self.adapter.query_refund(refund, &self.call()).await.outcome
+        self.adapter
+            .query_refund(refund, &self.call())
+            .await
+            .outcome
     }
 
     /// The next thing that the merchant is told, read by the adapter.
     pub async fn told(&mut self) -> Notice {
         let raw = self.told.recv().await.unwrap();
-        self.adapter.notification(&raw, self.sandbox.clock().now()).unwrap().into_inner().notice
+        self.adapter
+            .notification(&raw, self.sandbox.clock().now())
+            .unwrap()
+            .into_inner()
+            .notice
     }
 
     /// Whether the merchant was told anything more.
@@ -121,12 +155,17 @@ impl Bench {
     /// What the book of truth says was taken and given back.
     pub fn money(&self, order_no: &str) -> (i64, i64) {
         let book = self.sandbox.book().lock();
-        book.by_order_no(order_no).map_or((0, 0), |o| (o.captured_fen(), o.refunded_fen()))
+        book.by_order_no(order_no)
+            .map_or((0, 0), |o| (o.captured_fen(), o.refunded_fen()))
     }
 }
 
 pub fn reference(order: &Order) -> OrderRef {
-    OrderRef { order_no: order.order_no.clone(), txn_time: order.txn_time, expires_at: order.expires_at }
+    OrderRef {
+        order_no: order.order_no.clone(),
+        txn_time: order.txn_time,
+        expires_at: order.expires_at,
+    }
 }
 
 /// Acknowledges every notification and passes it on.
@@ -142,11 +181,19 @@ async fn receiver() -> (SocketAddr, mpsc::UnboundedReceiver<RawNotification>) {
                 async move {
                     let (parts, body) = request.into_parts();
                     let body = body.collect().await.unwrap().to_bytes();
-                    let _ = sender.send(RawNotification { headers: parts.headers, body });
-                    Ok::<_, Infallible>(http::Response::new(Full::new(bytes::Bytes::from_static(b"ok"))))
+                    let _ = sender.send(RawNotification {
+                        headers: parts.headers,
+                        body,
+                    });
+                    Ok::<_, Infallible>(http::Response::new(Full::new(bytes::Bytes::from_static(
+                        b"ok",
+                    ))))
                 }
             });
-            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            tokio::spawn(
+                hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service),
+            );
         }
     });
     (address, inbox)

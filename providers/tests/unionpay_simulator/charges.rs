@@ -1,4 +1,5 @@
-//! Codes that we scan: nothing is sure before a query says so, and a reversal makes an order disappear.
+//! Codes that we scan: nothing is sure before a query says so, and a reversal makes an order
+//! disappear.
 
 use chrono::TimeDelta;
 use providers::notification::Notice;
@@ -19,7 +20,11 @@ async fn create(bench: &Bench, order: &Order) -> Created {
 }
 
 async fn reverse(bench: &Bench, order: &Order) -> Ended {
-    bench.adapter.reverse(&reference(order), &bench.call()).await.outcome
+    bench
+        .adapter
+        .reverse(&reference(order), &bench.call())
+        .await
+        .outcome
 }
 
 #[tokio::test]
@@ -31,14 +36,27 @@ async fn a_charge_is_only_accepted_and_the_query_says_that_it_was_paid() {
     assert_eq!(create(&bench, &order).await, Created::Waiting);
     assert_eq!(
         bench.told().await,
-        Notice::Ask { order_no: SCAN.to_owned(), refund_no: None, says_done: true, amount: None }
+        Notice::Ask {
+            order_no: SCAN.to_owned(),
+            refund_no: None,
+            says_done: true,
+            amount: None
+        }
     );
-    let Queried::Paid(capture) = bench.query(&order).await else { panic!() };
+    let Queried::Paid(capture) = bench.query(&order).await else {
+        panic!()
+    };
     assert_eq!(capture.amount, order.amount);
     // A code works once.
-    let other = Order { order_no: "IL20260701SC000002".to_owned(), ..bench.scan(PAYS) };
+    let other = Order {
+        order_no: "IL20260701SC000002".to_owned(),
+        ..bench.scan(PAYS)
+    };
     let used = create(&bench, &other).await;
-    assert!(matches!(&used, Created::Unknown(f) if f.code == "01"), "{used:?}");
+    assert!(
+        matches!(&used, Created::Unknown(f) if f.code == "01"),
+        "{used:?}"
+    );
     assert_eq!(bench.query(&other).await, Queried::NotFound);
 }
 
@@ -48,7 +66,10 @@ async fn a_payer_who_must_confirm_is_waited_for() {
     let order = bench.scan(CONFIRMS);
     assert_eq!(create(&bench, &order).await, Created::Waiting);
     assert_eq!(bench.query(&order).await, Queried::Payable);
-    bench.sandbox.pay(&Holding::Code(CONFIRMS.to_owned()), Wish::Paid).unwrap();
+    bench
+        .sandbox
+        .pay(&Holding::Code(CONFIRMS.to_owned()), Wish::Paid)
+        .unwrap();
     assert!(matches!(bench.query(&order).await, Queried::Paid(_)));
     assert_eq!(bench.money(SCAN), (1000, 0));
 }
@@ -66,7 +87,10 @@ async fn a_payer_who_says_no_or_nothing_ends_the_charge() {
             bench.pass(TimeDelta::minutes(3));
         }
         assert_eq!(bench.query(&order).await, Queried::Closed);
-        assert_eq!(bench.sandbox.pay(&holding, Wish::Paid).unwrap_err(), Refusal::Ended);
+        assert_eq!(
+            bench.sandbox.pay(&holding, Wish::Paid).unwrap_err(),
+            Refusal::Ended
+        );
         assert_eq!(bench.money(SCAN), (0, 0));
     }
 }
@@ -77,12 +101,24 @@ async fn a_payer_without_money_is_found_out_by_the_query_and_an_old_code_at_once
     let order = bench.scan(HAS_NO_MONEY);
     assert_eq!(create(&bench, &order).await, Created::Waiting);
     assert_eq!(bench.query(&order).await, Queried::Closed);
-    let other = Order { order_no: "IL20260701SC000003".to_owned(), ..bench.scan(EXPIRED) };
+    let other = Order {
+        order_no: "IL20260701SC000003".to_owned(),
+        ..bench.scan(EXPIRED)
+    };
     let expired = create(&bench, &other).await;
-    assert!(matches!(&expired, Created::Declined(f) if f.code == "86"), "{expired:?}");
-    let unknown = Order { order_no: "IL20260701SC000004".to_owned(), ..bench.scan("1320485073630469930") };
+    assert!(
+        matches!(&expired, Created::Declined(f) if f.code == "86"),
+        "{expired:?}"
+    );
+    let unknown = Order {
+        order_no: "IL20260701SC000004".to_owned(),
+        ..bench.scan("1320485073630469930")
+    };
     let unknown = create(&bench, &unknown).await;
-    assert!(matches!(&unknown, Created::Declined(f) if f.code == "88"), "{unknown:?}");
+    assert!(
+        matches!(&unknown, Created::Declined(f) if f.code == "88"),
+        "{unknown:?}"
+    );
 }
 
 #[tokio::test]
@@ -100,7 +136,10 @@ async fn a_reversed_charge_gives_the_money_back_once_and_is_never_found_again() 
             bench.pass(TimeDelta::seconds(30));
         }
         let holding = Holding::OrderNo(SCAN.to_owned());
-        assert_eq!(bench.sandbox.pay(&holding, Wish::Paid).unwrap_err(), Refusal::Ended);
+        assert_eq!(
+            bench.sandbox.pay(&holding, Wish::Paid).unwrap_err(),
+            Refusal::Ended
+        );
     }
 }
 
@@ -115,6 +154,9 @@ async fn only_a_scan_of_the_same_clearing_day_is_reversed() {
     create(&bench, &never).await;
     bench.pass(TimeDelta::days(1));
     let late = reverse(&bench, &never).await;
-    assert!(matches!(&late, Ended::Impossible(f) if f.code == "35"), "{late:?}");
+    assert!(
+        matches!(&late, Ended::Impossible(f) if f.code == "35"),
+        "{late:?}"
+    );
     assert_eq!(bench.money(SCAN), (1000, 0));
 }

@@ -1,6 +1,11 @@
-//! UnionPay's adapter against the whole sandbox: its server, its payer, its clock and its notifications.
+//! UnionPay's adapter against the whole sandbox: its server, its payer, its clock and its
+//! notifications.
 
-#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "in the helpers of a test a panic is how it fails")]
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "in the helpers of a test a panic is how it fails"
+)]
 
 mod bench;
 mod calls;

@@ -61,8 +61,18 @@ impl Bench {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut credentials = face.credentials();
         credentials["base_url"] = json!(format!("http://{}", listener.local_addr().unwrap()));
-        tokio::spawn(serve(listener, Arc::clone(&face), book.clone(), Arc::clone(&shared)));
-        Self { face, book, shared, credentials }
+        tokio::spawn(serve(
+            listener,
+            Arc::clone(&face),
+            book.clone(),
+            Arc::clone(&shared),
+        ));
+        Self {
+            face,
+            book,
+            shared,
+            credentials,
+        }
     }
 
     pub fn adapter(&self) -> Arc<dyn Provider> {
@@ -81,7 +91,10 @@ impl Bench {
     }
 
     pub fn call(&self) -> Call {
-        Call { now: self.now(), timeout: Duration::from_secs(5) }
+        Call {
+            now: self.now(),
+            timeout: Duration::from_secs(5),
+        }
     }
 
     pub fn pass(&self, time: TimeDelta) {
@@ -126,11 +139,19 @@ impl Bench {
     }
 
     pub fn reference(&self, order_no: &str) -> OrderRef {
-        OrderRef { order_no: order_no.to_owned(), txn_time: self.now(), expires_at: self.now() }
+        OrderRef {
+            order_no: order_no.to_owned(),
+            txn_time: self.now(),
+            expires_at: self.now(),
+        }
     }
 
     pub fn key(&self, order_no: &str) -> OrderKey {
-        OrderKey::new("wechatpay", self.credentials["mchid"].as_str().unwrap(), order_no)
+        OrderKey::new(
+            "wechatpay",
+            self.credentials["mchid"].as_str().unwrap(),
+            order_no,
+        )
     }
 
     /// The payer pays.
@@ -144,18 +165,30 @@ impl Bench {
     /// What the face sends for everything that happened since it was last asked.
     pub fn outgoing(&self, alteration: Alteration) -> Vec<Outgoing> {
         let events = self.book.lock().take_events();
-        events.iter().filter_map(|event| self.send(event, alteration)).collect()
+        events
+            .iter()
+            .filter_map(|event| self.send(event, alteration))
+            .collect()
     }
 
     pub fn send(&self, event: &Event, alteration: Alteration) -> Option<Outgoing> {
         let order = self.book.lock().order(event.order()).cloned().unwrap();
         let id = "00112233445566778899aabbccddeeff";
-        self.face.notification(&Notice { event, order: &order, id, now: self.now(), alteration })
+        self.face.notification(&Notice {
+            event,
+            order: &order,
+            id,
+            now: self.now(),
+            alteration,
+        })
     }
 }
 
 pub fn raw(outgoing: &Outgoing) -> RawNotification {
-    RawNotification { headers: outgoing.headers.clone(), body: outgoing.body.clone() }
+    RawNotification {
+        headers: outgoing.headers.clone(),
+        body: outgoing.body.clone(),
+    }
 }
 
 /// The keys of the recorded requests, in the form that the face stores.
@@ -165,17 +198,34 @@ pub fn vector_keys() -> Value {
     json!({
         "mchid": keys["mchid"], "appid": keys["appid"], "serial": keys["merchant_serial"],
         "private_key": keys["merchant_private_key_pem"], "platform_serial": keys["platform_serial"],
-        "platform_private_key": keys["platform_private_key_pem"], "platform_certificate": keys["platform_cert_pem"],
-        "public_key_id": keys["wechatpay_pubkey_id"], "public_key_private": keys["wechatpay_pubkey_private_key_pem"],
+        "platform_private_key": keys["platform_private_key_pem"],
+        "platform_certificate": keys["platform_cert_pem"],
+        "public_key_id": keys["wechatpay_pubkey_id"],
+        "public_key_private": keys["wechatpay_pubkey_private_key_pem"],
         "apiv3_key": keys["apiv3_key"], "apiv2_key": keys["apiv3_key"],
     })
 }
 
-async fn serve(listener: TcpListener, face: Arc<dyn Simulator>, book: SharedBook, shared: Arc<Mutex<Shared>>) {
+async fn serve(
+    listener: TcpListener,
+    face: Arc<dyn Simulator>,
+    book: SharedBook,
+    shared: Arc<Mutex<Shared>>,
+) {
     while let Ok((stream, _)) = listener.accept().await {
         let (face, book, shared) = (Arc::clone(&face), book.clone(), Arc::clone(&shared));
-        let service = service_fn(move |request| answer(request, Arc::clone(&face), book.clone(), Arc::clone(&shared)));
-        tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        let service = service_fn(move |request| {
+            answer(
+                request,
+                Arc::clone(&face),
+                book.clone(),
+                Arc::clone(&shared),
+            )
+        });
+        tokio::spawn(
+            hyper::server::conn::http1::Builder::new()
+                .serve_connection(TokioIo::new(stream), service),
+        );
     }
 }
 
@@ -188,15 +238,32 @@ async fn answer(
     let (parts, body) = request.into_parts();
     let body = body.collect().await.unwrap().to_bytes();
     let target = parts.uri.path_and_query().unwrap().to_string();
-    let request = Request { method: parts.method, target, headers: parts.headers, body };
+    let request = Request {
+        method: parts.method,
+        target,
+        headers: parts.headers,
+        body,
+    };
     let (now, alteration, mood) = {
         let mut shared = shared.lock().unwrap();
-        shared.seen =
-            Some((request.method.clone(), request.target.clone(), request.headers.clone(), request.body.clone()));
+        shared.seen = Some((
+            request.method.clone(),
+            request.target.clone(),
+            request.headers.clone(),
+            request.body.clone(),
+        ));
         (shared.now, shared.alteration, shared.mood)
     };
     let answered = match mood {
-        Mood::Well => face.handle(&request, &Desk { book: &book, now, alteration, spaces_refunds: false }),
+        Mood::Well => face.handle(
+            &request,
+            &Desk {
+                book: &book,
+                now,
+                alteration,
+                spaces_refunds: false,
+            },
+        ),
         Mood::Busy => face.rate_limited(&request, now),
         Mood::Broken => face.http_500(&request, now),
     };

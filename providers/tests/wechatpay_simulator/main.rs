@@ -1,5 +1,5 @@
-//! The WeChat Pay adapter against its face of the sandbox over a socket: every call, and every error that the face
-//! can produce.
+//! The WeChat Pay adapter against its face of the sandbox over a socket: every call, and every
+//! error that the face can produce.
 
 #![expect(
     clippy::unwrap_used,
@@ -29,17 +29,23 @@ const NO: &str = "IL20260105000001";
 const OTHER: &str = "IL20260105000002";
 
 fn qr(created: &Created) -> String {
-    let Created::Accepted(NextAction::DisplayQr { qr }) = created else { panic!("{created:?}") };
+    let Created::Accepted(NextAction::DisplayQr { qr }) = created else {
+        panic!("{created:?}")
+    };
     qr.clone()
 }
 
 fn unknown(created: Created) -> Failure {
-    let Created::Unknown(failure) = created else { panic!("{created:?}") };
+    let Created::Unknown(failure) = created else {
+        panic!("{created:?}")
+    };
     failure
 }
 
 fn refused(created: Created) -> (Refusal, String) {
-    let Created::Refused(who, failure) = created else { panic!("{created:?}") };
+    let Created::Refused(who, failure) = created else {
+        panic!("{created:?}")
+    };
     (who, failure.code)
 }
 
@@ -50,36 +56,69 @@ async fn an_order_is_made_paid_and_found() {
     let created = adapter.create(&bench.order(NO), &bench.call()).await;
     assert!(qr(&created.outcome).starts_with("weixin://wxpay/bizpayurl?pr="));
     assert!(created.request_id.unwrap().ends_with("-0"));
-    assert_eq!(adapter.query(&bench.reference(NO), &bench.call()).await.outcome, Queried::Payable);
+    assert_eq!(
+        adapter
+            .query(&bench.reference(NO), &bench.call())
+            .await
+            .outcome,
+        Queried::Payable
+    );
     bench.pay(NO);
     bench.pass(TimeDelta::seconds(3));
-    let Queried::Paid(capture) = adapter.query(&bench.reference(NO), &bench.call()).await.outcome else { panic!() };
+    let Queried::Paid(capture) = adapter
+        .query(&bench.reference(NO), &bench.call())
+        .await
+        .outcome
+    else {
+        panic!()
+    };
     assert_eq!(capture.amount, Money::fen(100).unwrap());
     assert_eq!(capture.payment_id.as_deref(), Some("pay_0123456789abcdef"));
     assert_eq!(capture.payer.as_deref(), Some("****eS6o"));
     assert_eq!(capture.paid_at, Some(bench.now() - TimeDelta::seconds(3)));
     assert_eq!(capture.foreign_account, None);
     assert_eq!(capture.transaction_id.len(), 28);
-    assert!(capture.transaction_id.starts_with("420000000120260105"), "{}", capture.transaction_id);
+    assert!(
+        capture.transaction_id.starts_with("420000000120260105"),
+        "{}",
+        capture.transaction_id
+    );
 }
 
 #[tokio::test]
 async fn what_is_sent_is_what_the_provider_documents() {
     let bench = Bench::start().await;
-    bench.adapter().create(&bench.order(NO), &bench.call()).await;
+    bench
+        .adapter()
+        .create(&bench.order(NO), &bench.call())
+        .await;
     let (method, target, headers, body) = bench.shared.lock().unwrap().seen.take().unwrap();
-    assert_eq!((method.as_str(), target.as_str()), ("POST", "/v3/pay/transactions/native"));
+    assert_eq!(
+        (method.as_str(), target.as_str()),
+        ("POST", "/v3/pay/transactions/native")
+    );
     assert_eq!(headers["accept"], "application/json");
     assert_eq!(headers["content-type"], "application/json");
-    assert!(headers["user-agent"].to_str().unwrap().starts_with("interlock/"));
-    assert_eq!(headers["wechatpay-serial"], bench.credentials["public_key_id"].as_str().unwrap());
+    assert!(
+        headers["user-agent"]
+            .to_str()
+            .unwrap()
+            .starts_with("interlock/")
+    );
+    assert_eq!(
+        headers["wechatpay-serial"],
+        bench.credentials["public_key_id"].as_str().unwrap()
+    );
     let body: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(
         body,
         json!({
-            "appid": bench.credentials["appid"], "mchid": bench.credentials["mchid"], "description": "测试商品",
-            "out_trade_no": NO, "time_expire": "2026-01-05T10:15:00+08:00", "attach": "pay_0123456789abcdef",
-            "notify_url": "http://127.0.0.1:9/notifications/acct_1", "amount": {"total": 100, "currency": "CNY"},
+            "appid": bench.credentials["appid"], "mchid": bench.credentials["mchid"],
+            "description": "测试商品",
+            "out_trade_no": NO, "time_expire": "2026-01-05T10:15:00+08:00",
+            "attach": "pay_0123456789abcdef",
+            "notify_url": "http://127.0.0.1:9/notifications/acct_1",
+            "amount": {"total": 100, "currency": "CNY"},
         })
     );
 }
@@ -113,12 +152,24 @@ async fn a_number_that_was_used_is_never_a_no() {
     assert_eq!(unknown(answer.outcome).code, "INVALID_REQUEST");
 
     bench.pay(NO);
-    assert_eq!(unknown(adapter.create(&order, &bench.call()).await.outcome).code, "ORDERPAID");
+    assert_eq!(
+        unknown(adapter.create(&order, &bench.call()).await.outcome).code,
+        "ORDERPAID"
+    );
 
     let closed = bench.order(OTHER);
     adapter.create(&closed, &bench.call()).await;
-    assert_eq!(adapter.close(&bench.reference(OTHER), &bench.call()).await.outcome, Ended::Closed);
-    assert_eq!(unknown(adapter.create(&closed, &bench.call()).await.outcome).code, "ORDER_CLOSED");
+    assert_eq!(
+        adapter
+            .close(&bench.reference(OTHER), &bench.call())
+            .await
+            .outcome,
+        Ended::Closed
+    );
+    assert_eq!(
+        unknown(adapter.create(&closed, &bench.call()).await.outcome).code,
+        "ORDER_CLOSED"
+    );
 }
 
 #[tokio::test]
@@ -138,22 +189,40 @@ async fn parameters_that_the_provider_refuses_are_refused_requests() {
         with(&|o| o.order_no = "I".repeat(33)),
     ] {
         let outcome = adapter.create(&order, &bench.call()).await.outcome;
-        assert_eq!(refused(outcome), (Refusal::Route, "PARAM_ERROR".to_owned()), "{order:?}");
+        assert_eq!(
+            refused(outcome),
+            (Refusal::Route, "PARAM_ERROR".to_owned()),
+            "{order:?}"
+        );
     }
     assert!(bench.book.lock().orders().is_empty());
     // Words are made to fit.
-    for (number, words) in ["长".repeat(127), String::new(), "\u{1F600}".repeat(3)].into_iter().enumerate() {
-        let order = with(&|o| (o.description, o.order_no) = (words.clone(), format!("{NO}{number}")));
+    for (number, words) in ["长".repeat(127), String::new(), "\u{1F600}".repeat(3)]
+        .into_iter()
+        .enumerate()
+    {
+        let order =
+            with(&|o| (o.description, o.order_no) = (words.clone(), format!("{NO}{number}")));
         qr(&adapter.create(&order, &bench.call()).await.outcome);
     }
     let page = with(&|o| o.flow = Flow::Page);
-    assert_eq!(refused(adapter.create(&page, &bench.call()).await.outcome).1, "flow_not_served");
+    assert_eq!(
+        refused(adapter.create(&page, &bench.call()).await.outcome).1,
+        "flow_not_served"
+    );
 }
 
 #[tokio::test]
 async fn an_order_that_was_never_made_is_not_found() {
     let bench = Bench::start().await;
-    assert_eq!(bench.adapter().query(&bench.reference(NO), &bench.call()).await.outcome, Queried::NotFound);
+    assert_eq!(
+        bench
+            .adapter()
+            .query(&bench.reference(NO), &bench.call())
+            .await
+            .outcome,
+        Queried::NotFound
+    );
 }
 
 #[tokio::test]
@@ -162,14 +231,35 @@ async fn a_close_can_be_repeated_and_a_paid_order_stays_paid() {
     let adapter = bench.adapter();
     adapter.create(&bench.order(NO), &bench.call()).await;
     for _ in 0..2 {
-        assert_eq!(adapter.close(&bench.reference(NO), &bench.call()).await.outcome, Ended::Closed);
+        assert_eq!(
+            adapter
+                .close(&bench.reference(NO), &bench.call())
+                .await
+                .outcome,
+            Ended::Closed
+        );
     }
-    assert_eq!(adapter.query(&bench.reference(NO), &bench.call()).await.outcome, Queried::Closed);
+    assert_eq!(
+        adapter
+            .query(&bench.reference(NO), &bench.call())
+            .await
+            .outcome,
+        Queried::Closed
+    );
 
     adapter.create(&bench.order(OTHER), &bench.call()).await;
     bench.pay(OTHER);
-    assert_eq!(adapter.close(&bench.reference(OTHER), &bench.call()).await.outcome, Ended::AlreadyPaid);
-    let queried = adapter.query(&bench.reference(OTHER), &bench.call()).await.outcome;
+    assert_eq!(
+        adapter
+            .close(&bench.reference(OTHER), &bench.call())
+            .await
+            .outcome,
+        Ended::AlreadyPaid
+    );
+    let queried = adapter
+        .query(&bench.reference(OTHER), &bench.call())
+        .await
+        .outcome;
     assert!(matches!(queried, Queried::Paid(_)), "{queried:?}");
 }
 
@@ -177,9 +267,30 @@ async fn a_close_can_be_repeated_and_a_paid_order_stays_paid() {
 async fn closing_a_number_that_was_never_made_burns_it() {
     let bench = Bench::start().await;
     let adapter = bench.adapter();
-    assert_eq!(adapter.close(&bench.reference(NO), &bench.call()).await.outcome, Ended::Closed);
-    assert_eq!(adapter.query(&bench.reference(NO), &bench.call()).await.outcome, Queried::NotFound);
-    assert_eq!(unknown(adapter.create(&bench.order(NO), &bench.call()).await.outcome).code, "INVALID_REQUEST");
+    assert_eq!(
+        adapter
+            .close(&bench.reference(NO), &bench.call())
+            .await
+            .outcome,
+        Ended::Closed
+    );
+    assert_eq!(
+        adapter
+            .query(&bench.reference(NO), &bench.call())
+            .await
+            .outcome,
+        Queried::NotFound
+    );
+    assert_eq!(
+        unknown(
+            adapter
+                .create(&bench.order(NO), &bench.call())
+                .await
+                .outcome
+        )
+        .code,
+        "INVALID_REQUEST"
+    );
 }
 
 #[tokio::test]
@@ -192,10 +303,25 @@ async fn an_offer_takes_no_money_after_its_deadline_and_closes_itself_after_seve
     let pay = || bench.book.lock().pay(&bench.key(NO), "4", bench.now());
     bench.pass(TimeDelta::seconds(60));
     assert_eq!(pay(), Err(BookRefusal::Expired));
-    assert_eq!(adapter.query(&bench.reference(NO), &bench.call()).await.outcome, Queried::Payable);
-    assert_eq!(unknown(adapter.create(&order, &bench.call()).await.outcome).code, "ORDER_CLOSED");
+    assert_eq!(
+        adapter
+            .query(&bench.reference(NO), &bench.call())
+            .await
+            .outcome,
+        Queried::Payable
+    );
+    assert_eq!(
+        unknown(adapter.create(&order, &bench.call()).await.outcome).code,
+        "ORDER_CLOSED"
+    );
     bench.pass(TimeDelta::days(7));
-    assert_eq!(adapter.query(&bench.reference(NO), &bench.call()).await.outcome, Queried::Closed);
+    assert_eq!(
+        adapter
+            .query(&bench.reference(NO), &bench.call())
+            .await
+            .outcome,
+        Queried::Closed
+    );
 }
 
 #[tokio::test]

@@ -13,21 +13,52 @@ async fn a_refund_is_accepted_and_done_two_seconds_later() {
     let adapter = bench.adapter();
     adapter.create(&bench.order(NO), &bench.call()).await;
     let refund = bench.refund(NO, "R0000001", 40);
-    let Refunded::TerminalNo(f) = adapter.refund(&refund, &bench.call()).await.outcome else { panic!() };
+    let Refunded::TerminalNo(f) = adapter.refund(&refund, &bench.call()).await.outcome else {
+        panic!()
+    };
     assert_eq!(f.code, "RESOURCE_NOT_EXISTS");
-    assert_eq!(adapter.query_refund(&refund, &bench.call()).await.outcome, RefundQueried::NotFound);
+    assert_eq!(
+        adapter.query_refund(&refund, &bench.call()).await.outcome,
+        RefundQueried::NotFound
+    );
 
     bench.pay(NO);
     for _ in 0..2 {
-        assert_eq!(adapter.refund(&refund, &bench.call()).await.outcome, Refunded::Accepted);
+        assert_eq!(
+            adapter.refund(&refund, &bench.call()).await.outcome,
+            Refunded::Accepted
+        );
     }
-    assert_eq!(adapter.query_refund(&refund, &bench.call()).await.outcome, RefundQueried::Accepted);
+    assert_eq!(
+        adapter.query_refund(&refund, &bench.call()).await.outcome,
+        RefundQueried::Accepted
+    );
     bench.pass(TimeDelta::seconds(2));
-    assert_eq!(adapter.query_refund(&refund, &bench.call()).await.outcome, RefundQueried::Done);
-    assert_eq!(adapter.refund(&refund, &bench.call()).await.outcome, Refunded::Done);
-    assert_eq!(bench.book.lock().order(&bench.key(NO)).unwrap().refunded_fen(), 40);
-    let queried = adapter.query(&bench.reference(NO), &bench.call()).await.outcome;
-    assert!(matches!(&queried, Queried::Paid(c) if c.amount == Money::fen(100).unwrap()), "{queried:?}");
+    assert_eq!(
+        adapter.query_refund(&refund, &bench.call()).await.outcome,
+        RefundQueried::Done
+    );
+    assert_eq!(
+        adapter.refund(&refund, &bench.call()).await.outcome,
+        Refunded::Done
+    );
+    assert_eq!(
+        bench
+            .book
+            .lock()
+            .order(&bench.key(NO))
+            .unwrap()
+            .refunded_fen(),
+        40
+    );
+    let queried = adapter
+        .query(&bench.reference(NO), &bench.call())
+        .await
+        .outcome;
+    assert!(
+        matches!(&queried, Queried::Paid(c) if c.amount == Money::fen(100).unwrap()),
+        "{queried:?}"
+    );
 }
 
 #[tokio::test]
@@ -38,23 +69,58 @@ async fn a_refund_number_belongs_to_one_refund_and_sums_are_limited() {
         adapter.create(&bench.order(no), &bench.call()).await;
         bench.pay(no);
     }
-    adapter.refund(&bench.refund(NO, "R0000001", 40), &bench.call()).await;
-    for other in [bench.refund(NO, "R0000001", 41), bench.refund(OTHER, "R0000001", 40)] {
+    adapter
+        .refund(&bench.refund(NO, "R0000001", 40), &bench.call())
+        .await;
+    for other in [
+        bench.refund(NO, "R0000001", 41),
+        bench.refund(OTHER, "R0000001", 40),
+    ] {
         let refunded = adapter.refund(&other, &bench.call()).await.outcome;
-        assert!(matches!(&refunded, Refunded::Unknown(f) if f.code == "number_exists"), "{refunded:?}");
+        assert!(
+            matches!(&refunded, Refunded::Unknown(f) if f.code == "number_exists"),
+            "{refunded:?}"
+        );
         let queried = adapter.query_refund(&other, &bench.call()).await.outcome;
-        assert!(matches!(&queried, RefundQueried::Unknown(f) if f.code == "other_refund"), "{queried:?}");
+        assert!(
+            matches!(&queried, RefundQueried::Unknown(f) if f.code == "other_refund"),
+            "{queried:?}"
+        );
     }
-    let too_much = adapter.refund(&bench.refund(NO, "R0000002", 61), &bench.call()).await.outcome;
-    assert!(matches!(&too_much, Refunded::TerminalNo(f) if f.code == "INVALID_REQUEST"), "{too_much:?}");
+    let too_much = adapter
+        .refund(&bench.refund(NO, "R0000002", 61), &bench.call())
+        .await
+        .outcome;
+    assert!(
+        matches!(&too_much, Refunded::TerminalNo(f) if f.code == "INVALID_REQUEST"),
+        "{too_much:?}"
+    );
     let mut wrong_total = bench.refund(NO, "R0000003", 10);
     wrong_total.total = Money::fen(99).unwrap();
-    assert!(matches!(adapter.refund(&wrong_total, &bench.call()).await.outcome, Refunded::TerminalNo(_)));
-    let nothing = adapter.refund(&bench.refund(NO, "R0000004", 0), &bench.call()).await.outcome;
-    assert!(matches!(&nothing, Refunded::TerminalNo(f) if f.code == "PARAM_ERROR"), "{nothing:?}");
-    assert_eq!(adapter.refund(&bench.refund(NO, "R0000005", 60), &bench.call()).await.outcome, Refunded::Accepted);
+    assert!(matches!(
+        adapter.refund(&wrong_total, &bench.call()).await.outcome,
+        Refunded::TerminalNo(_)
+    ));
+    let nothing = adapter
+        .refund(&bench.refund(NO, "R0000004", 0), &bench.call())
+        .await
+        .outcome;
+    assert!(
+        matches!(&nothing, Refunded::TerminalNo(f) if f.code == "PARAM_ERROR"),
+        "{nothing:?}"
+    );
+    assert_eq!(
+        adapter
+            .refund(&bench.refund(NO, "R0000005", 60), &bench.call())
+            .await
+            .outcome,
+        Refunded::Accepted
+    );
     bench.pass(TimeDelta::days(366));
-    let late = adapter.refund(&bench.refund(OTHER, "R0000006", 1), &bench.call()).await.outcome;
+    let late = adapter
+        .refund(&bench.refund(OTHER, "R0000006", 1), &bench.call())
+        .await
+        .outcome;
     assert!(matches!(late, Refunded::TerminalNo(_)), "{late:?}");
 }
 
@@ -67,9 +133,15 @@ async fn a_reason_is_cut_to_what_the_provider_takes() {
     let mut refund = bench.refund(NO, "R0000001", 1);
     refund.reason = Some(format!("\u{1F600}{}", "长".repeat(100)));
     for _ in 0..2 {
-        assert_eq!(adapter.refund(&refund, &bench.call()).await.outcome, Refunded::Accepted);
+        assert_eq!(
+            adapter.refund(&refund, &bench.call()).await.outcome,
+            Refunded::Accepted
+        );
     }
     refund.refund_no = "R0000002".to_owned();
     refund.reason = Some("\u{1F600}".to_owned());
-    assert_eq!(adapter.refund(&refund, &bench.call()).await.outcome, Refunded::Accepted);
+    assert_eq!(
+        adapter.refund(&refund, &bench.call()).await.outcome,
+        Refunded::Accepted
+    );
 }

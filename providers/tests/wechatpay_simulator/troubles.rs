@@ -1,5 +1,5 @@
-//! Accounts that are set up wrongly, and a provider that is busy, broken, not believed or not there:
-//! what each call says then.
+//! Accounts that are set up wrongly, and a provider that is busy, broken, not believed or not
+//! there: what each call says then.
 
 use chrono::TimeDelta;
 use providers::outcome::{Created, Ended, FailureKind, Queried, RefundQueried, Refunded, Refusal};
@@ -16,41 +16,96 @@ async fn an_account_that_is_set_up_wrongly_is_refused_and_nothing_is_made() {
     let wrong_key = bench::vector_keys()["platform_private_key"].clone();
     for (member, value, code) in [
         ("private_key", wrong_key, "SIGN_ERROR"),
-        ("serial", json!("7A3D33BEC05BF6417BFC42A6EEE855DC927370C1"), "SIGN_ERROR"),
+        (
+            "serial",
+            json!("7A3D33BEC05BF6417BFC42A6EEE855DC927370C1"),
+            "SIGN_ERROR",
+        ),
         ("mchid", json!("1900000110"), "SIGN_ERROR"),
-        ("appid", json!("wx0000000000000000"), "APPID_MCHID_NOT_MATCH"),
+        (
+            "appid",
+            json!("wx0000000000000000"),
+            "APPID_MCHID_NOT_MATCH",
+        ),
     ] {
         let adapter = bench.adapter_with(member, value);
-        let outcome = adapter.create(&bench.order(NO), &bench.call()).await.outcome;
-        assert_eq!(refused(outcome), (Refusal::Account, code.to_owned()), "{member}");
+        let outcome = adapter
+            .create(&bench.order(NO), &bench.call())
+            .await
+            .outcome;
+        assert_eq!(
+            refused(outcome),
+            (Refusal::Account, code.to_owned()),
+            "{member}"
+        );
     }
     let mut late = bench.call();
     late.now += TimeDelta::seconds(301);
-    let outcome = bench.adapter().create(&bench.order(NO), &late).await.outcome;
-    assert_eq!(refused(outcome), (Refusal::Provider, "SIGN_ERROR".to_owned()), "a clock is no account's");
+    let outcome = bench
+        .adapter()
+        .create(&bench.order(NO), &late)
+        .await
+        .outcome;
+    assert_eq!(
+        refused(outcome),
+        (Refusal::Provider, "SIGN_ERROR".to_owned()),
+        "a clock is no account's"
+    );
     assert!(bench.book.lock().orders().is_empty());
     late.now -= TimeDelta::seconds(2);
-    qr(&bench.adapter().create(&bench.order(NO), &late).await.outcome);
+    qr(&bench
+        .adapter()
+        .create(&bench.order(NO), &late)
+        .await
+        .outcome);
 }
 
 #[tokio::test]
 async fn an_unauthenticated_call_says_nothing_about_an_order() {
     let bench = Bench::start().await;
     let adapter = bench.adapter_with("serial", json!("7A3D33BEC05BF6417BFC42A6EEE855DC927370C1"));
-    bench.adapter().create(&bench.order(NO), &bench.call()).await;
-    let Queried::Unknown(f) = adapter.query(&bench.reference(NO), &bench.call()).await.outcome else { panic!() };
-    assert_eq!((f.kind, f.code.as_str()), (FailureKind::Account, "SIGN_ERROR"));
-    let ended = adapter.close(&bench.reference(NO), &bench.call()).await.outcome;
+    bench
+        .adapter()
+        .create(&bench.order(NO), &bench.call())
+        .await;
+    let Queried::Unknown(f) = adapter
+        .query(&bench.reference(NO), &bench.call())
+        .await
+        .outcome
+    else {
+        panic!()
+    };
+    assert_eq!(
+        (f.kind, f.code.as_str()),
+        (FailureKind::Account, "SIGN_ERROR")
+    );
+    let ended = adapter
+        .close(&bench.reference(NO), &bench.call())
+        .await
+        .outcome;
     assert!(matches!(ended, Ended::Again(_)), "{ended:?}");
     let refund = bench.refund(NO, "R0000001", 1);
-    assert!(matches!(adapter.refund(&refund, &bench.call()).await.outcome, Refunded::Later(_)));
-    assert!(matches!(adapter.query_refund(&refund, &bench.call()).await.outcome, RefundQueried::Unknown(_)));
-    assert_eq!(bench.book.lock().order(&bench.key(NO)).unwrap().state, State::Payable);
+    assert!(matches!(
+        adapter.refund(&refund, &bench.call()).await.outcome,
+        Refunded::Later(_)
+    ));
+    assert!(matches!(
+        adapter.query_refund(&refund, &bench.call()).await.outcome,
+        RefundQueried::Unknown(_)
+    ));
+    assert_eq!(
+        bench.book.lock().order(&bench.key(NO)).unwrap().state,
+        State::Payable
+    );
 }
 
 /// Everything but the outcome of a creation.
 async fn others(bench: &Bench) -> (Queried, Ended, Refunded, RefundQueried) {
-    let (adapter, call, refund) = (bench.adapter(), bench.call(), bench.refund(NO, "R0000001", 40));
+    let (adapter, call, refund) = (
+        bench.adapter(),
+        bench.call(),
+        bench.refund(NO, "R0000001", 40),
+    );
     (
         adapter.query(&bench.reference(NO), &call).await.outcome,
         adapter.close(&bench.reference(NO), &call).await.outcome,
@@ -63,13 +118,26 @@ async fn others(bench: &Bench) -> (Queried, Ended, Refunded, RefundQueried) {
 async fn a_busy_provider_has_done_nothing() {
     let bench = Bench::start().await;
     bench.set(Alteration::None, Mood::Busy);
-    let outcome = bench.adapter().create(&bench.order(NO), &bench.call()).await.outcome;
-    assert_eq!(refused(outcome), (Refusal::Provider, "FREQUENCY_LIMITED".to_owned()));
+    let outcome = bench
+        .adapter()
+        .create(&bench.order(NO), &bench.call())
+        .await
+        .outcome;
+    assert_eq!(
+        refused(outcome),
+        (Refusal::Provider, "FREQUENCY_LIMITED".to_owned())
+    );
     let (queried, ended, refunded, refund_queried) = others(&bench).await;
-    assert!(matches!(&queried, Queried::Unknown(f) if f.kind == FailureKind::RateLimited), "{queried:?}");
+    assert!(
+        matches!(&queried, Queried::Unknown(f) if f.kind == FailureKind::RateLimited),
+        "{queried:?}"
+    );
     assert!(matches!(ended, Ended::Again(_)), "{ended:?}");
     assert!(matches!(refunded, Refunded::Later(_)), "{refunded:?}");
-    assert!(matches!(refund_queried, RefundQueried::Unknown(_)), "{refund_queried:?}");
+    assert!(
+        matches!(refund_queried, RefundQueried::Unknown(_)),
+        "{refund_queried:?}"
+    );
 }
 
 #[tokio::test]
@@ -77,13 +145,31 @@ async fn whatever_is_broken_unsigned_or_wrongly_signed_is_unknown() {
     for (alteration, mood, kind) in [
         (Alteration::None, Mood::Broken, FailureKind::ServerError),
         (Alteration::Unsigned, Mood::Well, FailureKind::Incompatible),
-        (Alteration::BadSignature, Mood::Well, FailureKind::Incompatible),
+        (
+            Alteration::BadSignature,
+            Mood::Well,
+            FailureKind::Incompatible,
+        ),
     ] {
         let bench = Bench::start().await;
         bench.set(alteration, mood);
-        assert_eq!(unknown(bench.adapter().create(&bench.order(NO), &bench.call()).await.outcome).kind, kind);
+        assert_eq!(
+            unknown(
+                bench
+                    .adapter()
+                    .create(&bench.order(NO), &bench.call())
+                    .await
+                    .outcome
+            )
+            .kind,
+            kind
+        );
         let made = bench.book.lock().order(&bench.key(NO)).is_some();
-        assert_eq!(made, mood == Mood::Well, "the order exists although its answer was not believed");
+        assert_eq!(
+            made,
+            mood == Mood::Well,
+            "the order exists although its answer was not believed"
+        );
         if made {
             bench.pay(NO);
         }
@@ -91,7 +177,10 @@ async fn whatever_is_broken_unsigned_or_wrongly_signed_is_unknown() {
         assert!(matches!(queried, Queried::Unknown(_)), "{queried:?}");
         assert!(matches!(ended, Ended::Unknown(_)), "{ended:?}");
         assert!(matches!(refunded, Refunded::Unknown(_)), "{refunded:?}");
-        assert!(matches!(refund_queried, RefundQueried::Unknown(_)), "{refund_queried:?}");
+        assert!(
+            matches!(refund_queried, RefundQueried::Unknown(_)),
+            "{refund_queried:?}"
+        );
     }
 }
 
@@ -99,22 +188,48 @@ async fn whatever_is_broken_unsigned_or_wrongly_signed_is_unknown() {
 async fn a_provider_whose_key_we_do_not_know_is_not_believed() {
     let bench = Bench::start().await;
     let adapter = bench.adapter_with("public_key_id", json!("PUB_KEY_ID_1"));
-    let failure = unknown(adapter.create(&bench.order(NO), &bench.call()).await.outcome);
-    assert_eq!((failure.kind, failure.code.as_str()), (FailureKind::Incompatible, "wrongly_signed"));
+    let failure = unknown(
+        adapter
+            .create(&bench.order(NO), &bench.call())
+            .await
+            .outcome,
+    );
+    assert_eq!(
+        (failure.kind, failure.code.as_str()),
+        (FailureKind::Incompatible, "wrongly_signed")
+    );
 }
 
 #[tokio::test]
 async fn a_provider_that_cannot_be_reached_was_never_asked() {
     let bench = Bench::start().await;
     // Bound and let go: nobody listens there.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let free = std::net::TcpListener::bind("127.0.0.1:0")
+        .unwrap()
+        .local_addr()
+        .unwrap();
     let adapter = bench.adapter_with("base_url", json!(format!("http://{free}")));
     let (call, refund) = (bench.call(), bench.refund(NO, "R0000001", 1));
     let created = adapter.create(&bench.order(NO), &call).await.outcome;
-    assert!(matches!(&created, Created::NotSent(f) if f.code == "connect"), "{created:?}");
+    assert!(
+        matches!(&created, Created::NotSent(f) if f.code == "connect"),
+        "{created:?}"
+    );
     let queried = adapter.query(&bench.reference(NO), &call).await.outcome;
-    assert!(matches!(&queried, Queried::Unknown(f) if f.kind == FailureKind::Network), "{queried:?}");
-    assert!(matches!(adapter.close(&bench.reference(NO), &call).await.outcome, Ended::Again(_)));
-    assert!(matches!(adapter.refund(&refund, &call).await.outcome, Refunded::Later(_)));
-    assert!(matches!(adapter.query_refund(&refund, &call).await.outcome, RefundQueried::Unknown(_)));
+    assert!(
+        matches!(&queried, Queried::Unknown(f) if f.kind == FailureKind::Network),
+        "{queried:?}"
+    );
+    assert!(matches!(
+        adapter.close(&bench.reference(NO), &call).await.outcome,
+        Ended::Again(_)
+    ));
+    assert!(matches!(
+        adapter.refund(&refund, &call).await.outcome,
+        Refunded::Later(_)
+    ));
+    assert!(matches!(
+        adapter.query_refund(&refund, &call).await.outcome,
+        RefundQueried::Unknown(_)
+    ));
 }

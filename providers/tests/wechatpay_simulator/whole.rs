@@ -29,7 +29,9 @@ use crate::bench::{Bench, vector_keys};
 const NO: &str = "IL20260105000001";
 
 /// Answers every notification as the adapter would and passes it on.
-async fn receiver(status: http::StatusCode) -> (SocketAddr, mpsc::UnboundedReceiver<RawNotification>) {
+async fn receiver(
+    status: http::StatusCode,
+) -> (SocketAddr, mpsc::UnboundedReceiver<RawNotification>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (sender, inbox) = mpsc::unbounded_channel();
@@ -41,13 +43,21 @@ async fn receiver(status: http::StatusCode) -> (SocketAddr, mpsc::UnboundedRecei
                 async move {
                     let (parts, body) = request.into_parts();
                     let body = body.collect().await.unwrap().to_bytes();
-                    sender.send(RawNotification { headers: parts.headers, body }).unwrap();
+                    sender
+                        .send(RawNotification {
+                            headers: parts.headers,
+                            body,
+                        })
+                        .unwrap();
                     let mut response = Response::new(Full::new(bytes::Bytes::new()));
                     *response.status_mut() = status;
                     Ok::<_, Infallible>(response)
                 }
             });
-            tokio::spawn(hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+            tokio::spawn(
+                hyper::server::conn::http1::Builder::new()
+                    .serve_connection(TokioIo::new(stream), service),
+            );
         }
     });
     (address, inbox)
@@ -56,39 +66,78 @@ async fn receiver(status: http::StatusCode) -> (SocketAddr, mpsc::UnboundedRecei
 async fn started() -> (Sandbox, Arc<dyn Provider>) {
     let keys: Keys = serde_json::from_value(json!({"wechatpay": vector_keys()})).unwrap();
     let any = SocketAddr::from(([127, 0, 0, 1], 0));
-    let options = Options { control: any, faces: vec![(PROTOCOL.name, any)], keys, book: None, log: LOG };
+    let options = Options {
+        control: any,
+        faces: vec![(PROTOCOL.name, any)],
+        keys,
+        book: None,
+        log: LOG,
+    };
     let sandbox = Sandbox::start(options).await.unwrap();
     let mut settings = sandbox.credentials()["wechatpay"].clone();
     settings["base_url"] = json!(format!("http://{}", sandbox.face(PROTOCOL.name).unwrap()));
-    (sandbox, (PROTOCOL.open)(settings, &providers::http::Way::Open).unwrap())
+    (
+        sandbox,
+        (PROTOCOL.open)(settings, &providers::http::Way::Open).unwrap(),
+    )
 }
 
 #[tokio::test]
 async fn a_payer_confirms_with_the_code_that_was_scanned() {
     let (sandbox, adapter) = started().await;
-    let call = || Call { now: sandbox.clock().now(), timeout: Duration::from_secs(5) };
+    let call = || Call {
+        now: sandbox.clock().now(),
+        timeout: Duration::from_secs(5),
+    };
     let bench = Bench::start().await;
     let mut order = bench.order(NO);
     (order.flow, order.auth_code) = (Flow::Barcode, Some("130061098828009407".to_owned()));
-    assert_eq!(adapter.create(&order, &call()).await.outcome, Created::Waiting);
+    assert_eq!(
+        adapter.create(&order, &call()).await.outcome,
+        Created::Waiting
+    );
     let code = Holding::Code("130061098828009407".to_owned());
     sandbox.pay(&code, Wish::Paid).unwrap();
-    assert_eq!(sandbox.pay(&code, Wish::Paid).unwrap_err(), Refusal::AlreadyPaid);
-    assert!(matches!(adapter.query(&bench.reference(NO), &call()).await.outcome, Queried::Paid(_)));
+    assert_eq!(
+        sandbox.pay(&code, Wish::Paid).unwrap_err(),
+        Refusal::AlreadyPaid
+    );
+    assert!(matches!(
+        adapter.query(&bench.reference(NO), &call()).await.outcome,
+        Queried::Paid(_)
+    ));
 
-    (order.order_no, order.auth_code) = ("IL20260105000002".to_owned(), Some("130061098828009417".to_owned()));
-    assert_eq!(adapter.create(&order, &call()).await.outcome, Created::Waiting);
+    (order.order_no, order.auth_code) = (
+        "IL20260105000002".to_owned(),
+        Some("130061098828009417".to_owned()),
+    );
+    assert_eq!(
+        adapter.create(&order, &call()).await.outcome,
+        Created::Waiting
+    );
     sandbox.clock().advance(TimeDelta::seconds(60)).unwrap();
     let late = Holding::Code("130061098828009417".to_owned());
-    assert_eq!(sandbox.pay(&late, Wish::Paid).unwrap_err(), Refusal::Expired);
-    assert_eq!(adapter.reverse(&bench.reference(&order.order_no), &call()).await.outcome, Ended::Closed);
+    assert_eq!(
+        sandbox.pay(&late, Wish::Paid).unwrap_err(),
+        Refusal::Expired
+    );
+    assert_eq!(
+        adapter
+            .reverse(&bench.reference(&order.order_no), &call())
+            .await
+            .outcome,
+        Ended::Closed
+    );
     sandbox.stop().await;
 }
 
 #[tokio::test]
 async fn an_order_lives_through_payment_and_refund() {
     let (sandbox, adapter) = started().await;
-    let call = || Call { now: sandbox.clock().now(), timeout: Duration::from_secs(5) };
+    let call = || Call {
+        now: sandbox.clock().now(),
+        timeout: Duration::from_secs(5),
+    };
     let stop = adapter.acknowledge(Acknowledgement::Stop).status;
     let (address, mut inbox) = receiver(stop).await;
 
@@ -99,32 +148,71 @@ async fn an_order_lives_through_payment_and_refund() {
     order.notify_url = format!("http://{address}/n");
     let mut codes = Vec::new();
     for _ in 0..2 {
-        let Created::Accepted(NextAction::DisplayQr { qr }) = adapter.create(&order, &call()).await.outcome else {
+        let Created::Accepted(NextAction::DisplayQr { qr }) =
+            adapter.create(&order, &call()).await.outcome
+        else {
             panic!()
         };
         codes.push(Holding::Code(qr));
     }
-    assert_eq!(sandbox.pay(&codes[0], Wish::Paid).unwrap_err(), Refusal::Expired);
+    assert_eq!(
+        sandbox.pay(&codes[0], Wish::Paid).unwrap_err(),
+        Refusal::Expired
+    );
     sandbox.pay(&codes[1], Wish::Declined).unwrap();
     let reference = bench.reference(NO);
-    assert_eq!(adapter.query(&reference, &call()).await.outcome, Queried::Payable);
+    assert_eq!(
+        adapter.query(&reference, &call()).await.outcome,
+        Queried::Payable
+    );
     sandbox.pay(&codes[1], Wish::Paid).unwrap();
 
     let told = inbox.recv().await.unwrap();
-    let notice = adapter.notification(&told, sandbox.clock().now()).unwrap().into_inner().notice;
-    let Notice::Paid { capture, .. } = notice else { panic!() };
-    assert_eq!(adapter.query(&reference, &call()).await.outcome, Queried::Paid(capture));
-    assert_eq!(adapter.close(&reference, &call()).await.outcome, Ended::AlreadyPaid);
+    let notice = adapter
+        .notification(&told, sandbox.clock().now())
+        .unwrap()
+        .into_inner()
+        .notice;
+    let Notice::Paid { capture, .. } = notice else {
+        panic!()
+    };
+    assert_eq!(
+        adapter.query(&reference, &call()).await.outcome,
+        Queried::Paid(capture)
+    );
+    assert_eq!(
+        adapter.close(&reference, &call()).await.outcome,
+        Ended::AlreadyPaid
+    );
 
     let mut refund = bench.refund(NO, "R0000001", 40);
     refund.notify_url = format!("http://{address}/r");
-    assert_eq!(adapter.refund(&refund, &call()).await.outcome, Refunded::Accepted);
+    assert_eq!(
+        adapter.refund(&refund, &call()).await.outcome,
+        Refunded::Accepted
+    );
     sandbox.clock().advance(TimeDelta::seconds(2)).unwrap();
     let told = inbox.recv().await.unwrap();
-    let notice = adapter.notification(&told, sandbox.clock().now()).unwrap().into_inner().notice;
+    let notice = adapter
+        .notification(&told, sandbox.clock().now())
+        .unwrap()
+        .into_inner()
+        .notice;
     let (order_no, refund_no) = (NO.to_owned(), "R0000001".to_owned());
     let amount = Some(Money::fen(40).unwrap());
-    assert_eq!(notice, Notice::Refund { order_no, refund_no, outcome: RefundQueried::Done, amount, total: None });
-    assert_eq!(adapter.query_refund(&refund, &call()).await.outcome, RefundQueried::Done);
+    assert_eq!(
+        notice,
+        Notice::Refund {
+            order_no,
+            refund_no,
+            outcome: RefundQueried::Done,
+            amount,
+            total: None
+        }
+    );
+    assert_eq!(
+        adapter.query_refund(&refund, &call()).await.outcome,
+        RefundQueried::Done
+    );
     sandbox.stop().await;
 }

@@ -1,4 +1,5 @@
-//! One payment's life, from its request to its end, as the changes that a gateway would have committed.
+//! One payment's life, from its request to its end, as the changes that a gateway would have
+//! committed.
 
 mod acts;
 mod beside;
@@ -42,7 +43,11 @@ mod tests {
     use crate::store::Change;
 
     fn world(seed: u64) -> World {
-        World::new(Plan { seed, payments: 3_000, until_ms: 1_800_000_000_000 })
+        World::new(Plan {
+            seed,
+            payments: 3_000,
+            until_ms: 1_800_000_000_000,
+        })
     }
 
     #[test]
@@ -60,13 +65,30 @@ mod tests {
         for n in 0..3_000 {
             let life = life(&world, n).unwrap();
             let end = life.changes.last().unwrap().after();
-            let entries: Vec<_> = life.changes.iter().flat_map(Change::entries).cloned().collect();
-            assert_eq!(deviations(end, &entries), Vec::<String>::new(), "payment {n}");
+            let entries: Vec<_> = life
+                .changes
+                .iter()
+                .flat_map(Change::entries)
+                .cloned()
+                .collect();
+            assert_eq!(
+                deviations(end, &entries),
+                Vec::<String>::new(),
+                "payment {n}"
+            );
             assert!(end.payment.created_at >= last, "in the order of time");
-            assert!(end.payment.status.is_open() == end.due(end.payment.created_at).is_some(), "payment {n} rests");
+            assert!(
+                end.payment.status.is_open() == end.due(end.payment.created_at).is_some(),
+                "payment {n} rests"
+            );
             last = end.payment.created_at;
             states.insert(end.payment.status.to_string());
-            kinds.extend(life.changes.iter().flat_map(|change| change.events()).map(|event| event.kind));
+            kinds.extend(
+                life.changes
+                    .iter()
+                    .flat_map(|change| change.events())
+                    .map(|event| event.kind),
+            );
         }
         assert_eq!(states.len(), 7, "{states:?}");
         // Offers that change and refunds that end otherwise are left.

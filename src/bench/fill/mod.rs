@@ -1,6 +1,6 @@
-//! `interlock bench fill`: a database with as many payments as one likes, each with a whole life, spread over a year and
-//! over merchants of very different sizes. What is made follows from the seed. Only a database without payments is filled,
-//! or one that the same command has begun.
+//! `interlock bench fill`: a database with as many payments as one likes, each with a whole life,
+//! spread over a year and over merchants of very different sizes. What is made follows from the
+//! seed. Only a database without payments is filled, or one that the same command has begun.
 
 mod error;
 mod life;
@@ -19,7 +19,8 @@ use crate::domain::webhook::Mode;
 use crate::domain::{AllOwners, Timestamp};
 use crate::store::{Batch, Batches, Bulk, EndpointRow, Life, NewAccount, SealedSecrets, Store};
 
-/// The facts about an installation that was filled: the plan, and how many payments of it are there.
+/// The facts about an installation that was filled: the plan, and how many payments of it are
+/// there.
 const PLAN: &str = "bench_fill";
 const MADE: &str = "bench_fill_made";
 /// Lives that are written together.
@@ -47,11 +48,19 @@ pub struct Wanted {
 ///
 /// # Errors
 /// [`FillError`]. What was begun goes on with the next call.
-pub async fn run(url: &str, wanted: Wanted, out: &mut (dyn Write + Send)) -> Result<World, FillError> {
+pub async fn run(
+    url: &str,
+    wanted: Wanted,
+    out: &mut (dyn Write + Send),
+) -> Result<World, FillError> {
     let began = Instant::now();
     let store = Store::open(url, 2, PATIENCE).await?;
     let world = World::new(planned(&store, wanted).await?);
-    let made = store.installation_fact(MADE).await?.and_then(|text| text.parse().ok()).unwrap_or(0);
+    let made = store
+        .installation_fact(MADE)
+        .await?
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(0);
     furnish(&store, &world).await?;
     store.close().await?;
 
@@ -59,7 +68,11 @@ pub async fn run(url: &str, wanted: Wanted, out: &mut (dyn Write + Send)) -> Res
     if made < world.plan.payments || bulk.is_begun().await? {
         bulk.begin().await?;
         write(&bulk, &world, made, out).await?;
-        writeln!(out, "all payments after {} s; now their indexes", began.elapsed().as_secs())?;
+        writeln!(
+            out,
+            "all payments after {} s; now their indexes",
+            began.elapsed().as_secs()
+        )?;
         bulk.end().await?;
     }
     bulk.close().await?;
@@ -85,7 +98,9 @@ pub async fn run(url: &str, wanted: Wanted, out: &mut (dyn Write + Send)) -> Res
 /// The database's; and when the plan cannot be read.
 pub async fn filled(store: &Store) -> Result<Option<World>, FillError> {
     let stored = store.installation_fact(PLAN).await?;
-    let plan = stored.map(|text| serde_json::from_str::<Plan>(&text)).transpose()?;
+    let plan = stored
+        .map(|text| serde_json::from_str::<Plan>(&text))
+        .transpose()?;
     Ok(plan.map(World::new))
 }
 
@@ -94,26 +109,48 @@ async fn planned(store: &Store, wanted: Wanted) -> Result<Plan, FillError> {
         let is_the_same = plan.seed == wanted.seed
             && plan.payments == wanted.payments
             && wanted.until.is_none_or(|until| until.0 == plan.until_ms);
-        let what = format!("was filled with {} payments, seed {}", plan.payments, plan.seed);
-        return if is_the_same { Ok(plan) } else { Err(FillError::Refused(what)) };
+        let what = format!(
+            "was filled with {} payments, seed {}",
+            plan.payments, plan.seed
+        );
+        return if is_the_same {
+            Ok(plan)
+        } else {
+            Err(FillError::Refused(what))
+        };
     }
     if store.has_payments(AllOwners).await? {
-        return Err(FillError::Refused("holds payments that were not made by this command".to_owned()));
+        return Err(FillError::Refused(
+            "holds payments that were not made by this command".to_owned(),
+        ));
     }
-    let until_ms = wanted.until.map_or_else(|| Clock::new().now().0 / HOUR_MS * HOUR_MS, |until| until.0);
-    let plan = Plan { seed: wanted.seed, payments: wanted.payments, until_ms };
-    store.set_installation(PLAN, &serde_json::to_string(&plan)?).await?;
+    let until_ms = wanted
+        .until
+        .map_or_else(|| Clock::new().now().0 / HOUR_MS * HOUR_MS, |until| until.0);
+    let plan = Plan {
+        seed: wanted.seed,
+        payments: wanted.payments,
+        until_ms,
+    };
+    store
+        .set_installation(PLAN, &serde_json::to_string(&plan)?)
+        .await?;
     Ok(plan)
 }
 
-/// Merchants, their accounts and their endpoints. Nothing can be sent for any of them: there are no credentials, and the
-/// endpoints are disabled.
+/// Merchants, their accounts and their endpoints. Nothing can be sent for any of them: there are no
+/// credentials, and the endpoints are disabled.
 async fn furnish(store: &Store, world: &World) -> Result<(), FillError> {
     let since = world.begins_at();
     for shop in &world.shops {
-        let id = store.merchant(shop.name, &shop.owner.merchant, since).await?;
+        let id = store
+            .merchant(shop.name, &shop.owner.merchant, since)
+            .await?;
         if id != shop.owner.merchant {
-            return Err(FillError::Refused(format!("has another merchant by the name of {}", shop.name)));
+            return Err(FillError::Refused(format!(
+                "has another merchant by the name of {}",
+                shop.name
+            )));
         }
         for (id, provider) in &shop.accounts {
             let account = NewAccount {
@@ -152,7 +189,11 @@ fn endpoint(shop: &Shop, id: &str, since: Timestamp) -> EndpointRow {
         mode: Mode::Standard,
         description: String::new(),
         disabled_reason: Some("by_merchant".to_owned()),
-        secrets: SealedSecrets { secret: vec![0], old: None, old_until: None },
+        secrets: SealedSecrets {
+            secret: vec![0],
+            old: None,
+            old_until: None,
+        },
         failing_since: None,
         version: 1,
         created_at: since,
@@ -160,7 +201,12 @@ fn endpoint(shop: &Shop, id: &str, since: Timestamp) -> EndpointRow {
 }
 
 /// Lives are made on one thread and written by another.
-async fn write(bulk: &Bulk, world: &World, made: u64, out: &mut (dyn Write + Send)) -> Result<(), FillError> {
+async fn write(
+    bulk: &Bulk,
+    world: &World,
+    made: u64,
+    out: &mut (dyn Write + Send),
+) -> Result<(), FillError> {
     let batches = bulk.batches().await?;
     let (give, mut take) = mpsc::channel(AHEAD);
     let making = {
@@ -176,12 +222,21 @@ async fn write(bulk: &Bulk, world: &World, made: u64, out: &mut (dyn Write + Sen
     making.await.map_err(|_| FillError::Stopped)?
 }
 
-fn make(world: &World, made: u64, mut batches: Batches, give: &mpsc::Sender<(Batch, u64)>) -> Result<(), FillError> {
+fn make(
+    world: &World,
+    made: u64,
+    mut batches: Batches,
+    give: &mpsc::Sender<(Batch, u64)>,
+) -> Result<(), FillError> {
     let mut from = made;
     while from < world.plan.payments {
         let upto = from.saturating_add(TOGETHER).min(world.plan.payments);
-        let lives: Vec<Life> = (from..upto).map(|n| life(world, n)).collect::<Result<_, _>>()?;
-        let sealed_at = lives.last().map_or(Timestamp(world.plan.until_ms), |life| life.ends_at());
+        let lives: Vec<Life> = (from..upto)
+            .map(|n| life(world, n))
+            .collect::<Result<_, _>>()?;
+        let sealed_at = lives
+            .last()
+            .map_or(Timestamp(world.plan.until_ms), |life| life.ends_at());
         let batch = batches.next(&lives, sealed_at)?;
         // Whoever does not write any more has said why.
         if give.blocking_send((batch, upto)).is_err() {

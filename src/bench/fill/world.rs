@@ -14,7 +14,12 @@ const OPEN_AT_LEAST: u64 = 24;
 /// … made within this time before the end.
 const OPEN_MS: i64 = 600_000;
 /// The merchants, and of a hundred payments how many are whose.
-const SHOPS: [(&str, u64); 4] = [("bench-1", 60), ("bench-2", 25), ("bench-3", 12), ("bench-4", 3)];
+const SHOPS: [(&str, u64); 4] = [
+    ("bench-1", 60),
+    ("bench-2", 25),
+    ("bench-3", 12),
+    ("bench-4", 3),
+];
 
 /// What is made.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -55,7 +60,8 @@ pub struct World {
 
 /// Draws of one thing: the same whenever they are drawn.
 pub fn draws(seed: u64, of: u64) -> fastrand::Rng {
-    let mixed = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ of.wrapping_mul(0xd6e8_feb8_6659_fd93);
+    let mixed = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        ^ of.wrapping_mul(0xd6e8_feb8_6659_fd93);
     fastrand::Rng::with_seed(mixed)
 }
 
@@ -73,13 +79,20 @@ impl World {
             Shop {
                 name,
                 owner: Owner::of(drawn(Kind::Merchant, &mut rng), false),
-                accounts: providers::PROTOCOLS.iter().map(|p| (drawn(Kind::Account, &mut rng), p.name)).collect(),
+                accounts: providers::PROTOCOLS
+                    .iter()
+                    .map(|p| (drawn(Kind::Account, &mut rng), p.name))
+                    .collect(),
                 endpoint: drawn(Kind::WebhookEndpoint, &mut rng),
                 refunds_endpoint: drawn(Kind::WebhookEndpoint, &mut rng),
             }
         };
         let shops = (0..).zip(&SHOPS).map(shop).collect();
-        Self { plan, shops, prefix: InstallationPrefix::parse("BENCH") }
+        Self {
+            plan,
+            shops,
+            prefix: InstallationPrefix::parse("BENCH"),
+        }
     }
 
     /// Of which merchant the payment is.
@@ -102,7 +115,9 @@ impl World {
     /// How many of the payments are not over.
     #[must_use]
     pub fn open(&self) -> u64 {
-        (self.plan.payments / 1_000 * OPEN_PER_THOUSAND).max(OPEN_AT_LEAST).min(self.plan.payments)
+        (self.plan.payments / 1_000 * OPEN_PER_THOUSAND)
+            .max(OPEN_AT_LEAST)
+            .min(self.plan.payments)
     }
 
     /// Whether a payment is one of those.
@@ -115,13 +130,27 @@ impl World {
     pub fn made_at(&self, n: u64, rng: &mut fastrand::Rng) -> Timestamp {
         let (from_ms, length_ms, at, of) = if self.is_open(n) {
             let first = self.plan.payments.saturating_sub(self.open());
-            (self.plan.until_ms - OPEN_MS, OPEN_MS, n.saturating_sub(first), self.open())
+            (
+                self.plan.until_ms - OPEN_MS,
+                OPEN_MS,
+                n.saturating_sub(first),
+                self.open(),
+            )
         } else {
             let before = YEAR_MS - OPEN_MS;
-            (self.begins_at().0, before, n, self.plan.payments.saturating_sub(self.open()))
+            (
+                self.begins_at().0,
+                before,
+                n,
+                self.plan.payments.saturating_sub(self.open()),
+            )
         };
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let slot = length_ms / signed(of).max(1);
-        Timestamp(from_ms.saturating_add(slot.saturating_mul(signed(at))).saturating_add(rng.i64(0..slot.max(1))))
+        Timestamp(
+            from_ms
+                .saturating_add(slot.saturating_mul(signed(at)))
+                .saturating_add(rng.i64(0..slot.max(1))),
+        )
     }
 }

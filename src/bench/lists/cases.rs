@@ -1,5 +1,5 @@
-//! Every list with every filter that the API takes, alone and together, on its first page and on one deep inside. The values
-//! are those of lives in the middle of the year.
+//! Every list with every filter that the API takes, alone and together, on its first page and on
+//! one deep inside. The values are those of lives in the middle of the year.
 
 use std::slice;
 use std::str::FromStr;
@@ -12,7 +12,10 @@ use crate::domain::ledger::LedgerAccount;
 use crate::domain::payment::State;
 use crate::domain::webhook::State as DeliveryState;
 use crate::domain::{Owner, Timestamp};
-use crate::store::{DeliveryFilter, EventFilter, KeyFilter, LedgerFilter, Life, OperationFilter, PaymentFilter, Store};
+use crate::store::{
+    DeliveryFilter, EventFilter, KeyFilter, LedgerFilter, Life, OperationFilter, PaymentFilter,
+    Store,
+};
 
 /// As many as the API gives when it is not told, and one more, which says whether there are more.
 pub const PAGE: u64 = 20 + 1;
@@ -60,7 +63,10 @@ impl Case {
     /// The value of a parameter.
     #[must_use]
     pub fn value(&self, name: &str) -> Option<&str> {
-        self.filters.iter().find(|(known, _)| *known == name).map(|(_, value)| value.as_str())
+        self.filters
+            .iter()
+            .find(|(known, _)| *known == name)
+            .map(|(_, value)| value.as_str())
     }
 
     fn text(&self, name: &str) -> Option<String> {
@@ -89,7 +95,11 @@ impl Case {
         if self.limit != PAGE {
             names.push(format!("limit={}", self.limit - 1));
         }
-        if names.is_empty() { "-".to_owned() } else { names.join("&") }
+        if names.is_empty() {
+            "-".to_owned()
+        } else {
+            names.join("&")
+        }
     }
 
     /// Asks as the API does, and returns the ids of what it would show.
@@ -104,7 +114,9 @@ impl Case {
                 if let Some(after) = after {
                     store.refund_of(&self.owner, after).await?;
                 }
-                let found = store.refunds(&self.owner, payment, after, self.limit).await?;
+                let found = store
+                    .refunds(&self.owner, payment, after, self.limit)
+                    .await?;
                 Ok(found.into_iter().map(|refund| refund.id).collect())
             }
             List::Events => self.events(store).await,
@@ -112,15 +124,31 @@ impl Case {
             List::Operations => self.operations(store).await,
             List::Ledger => self.ledger(store).await,
             List::Keys => {
-                let filter = KeyFilter { starting_after: None, limit: self.limit };
-                Ok(store.keys_of(&self.owner, &filter).await?.into_iter().map(|key| key.id).collect())
+                let filter = KeyFilter {
+                    starting_after: None,
+                    limit: self.limit,
+                };
+                Ok(store
+                    .keys_of(&self.owner, &filter)
+                    .await?
+                    .into_iter()
+                    .map(|key| key.id)
+                    .collect())
             }
-            List::WebhookEndpoints => {
-                Ok(store.endpoints_of(&self.owner).await?.into_iter().map(|endpoint| endpoint.id).collect())
-            }
+            List::WebhookEndpoints => Ok(store
+                .endpoints_of(&self.owner)
+                .await?
+                .into_iter()
+                .map(|endpoint| endpoint.id)
+                .collect()),
             List::Routing => {
-                let found = store.routing_versions(&self.owner, self.word("starting_after"), self.limit).await?;
-                Ok(found.into_iter().map(|row| row.version.to_string()).collect())
+                let found = store
+                    .routing_versions(&self.owner, self.word("starting_after"), self.limit)
+                    .await?;
+                Ok(found
+                    .into_iter()
+                    .map(|row| row.version.to_string())
+                    .collect())
             }
         }
     }
@@ -137,7 +165,12 @@ impl Case {
             starting_after: self.text("starting_after"),
             limit: self.limit,
         };
-        Ok(store.payments(&self.owner, &filter).await?.into_iter().map(|found| found.payment.id).collect())
+        Ok(store
+            .payments(&self.owner, &filter)
+            .await?
+            .into_iter()
+            .map(|found| found.payment.id)
+            .collect())
     }
 
     async fn events(&self, store: &Store) -> Result<Vec<String>, DbErr> {
@@ -151,7 +184,12 @@ impl Case {
             starting_after: self.text("starting_after"),
             limit: self.limit,
         };
-        Ok(store.events(&self.owner, &filter).await?.into_iter().map(|event| event.id).collect())
+        Ok(store
+            .events(&self.owner, &filter)
+            .await?
+            .into_iter()
+            .map(|event| event.id)
+            .collect())
     }
 
     async fn deliveries(&self, store: &Store) -> Result<Vec<String>, DbErr> {
@@ -177,14 +215,29 @@ impl Case {
             None => None,
         };
         let resolved = self.value("status").map(|status| status == "resolved");
-        let filter = OperationFilter { kind: self.text("kind"), resolved, starting_after, limit: self.limit };
-        Ok(store.operations(&self.owner, &filter).await?.into_iter().map(|entry| entry.id).collect())
+        let filter = OperationFilter {
+            kind: self.text("kind"),
+            resolved,
+            starting_after,
+            limit: self.limit,
+        };
+        Ok(store
+            .operations(&self.owner, &filter)
+            .await?
+            .into_iter()
+            .map(|entry| entry.id)
+            .collect())
     }
 
     async fn ledger(&self, store: &Store) -> Result<Vec<String>, DbErr> {
-        let after = match self.value("starting_after").and_then(|id| id.split_once('.')) {
+        let after = match self
+            .value("starting_after")
+            .and_then(|id| id.split_once('.'))
+        {
             Some((payment_id, seq)) => {
-                store.ledger_entry(&self.owner, payment_id, seq.parse().unwrap_or_default()).await?
+                store
+                    .ledger_entry(&self.owner, payment_id, seq.parse().unwrap_or_default())
+                    .await?
             }
             None => None,
         };
@@ -195,8 +248,13 @@ impl Case {
             from: self.time("created_from"),
             until: self.time("created_until"),
         };
-        let found = store.ledger_entries(&self.owner, &filter, after.as_ref(), self.limit).await?;
-        Ok(found.into_iter().map(|entry| format!("{}.{}", entry.payment_id, entry.seq)).collect())
+        let found = store
+            .ledger_entries(&self.owner, &filter, after.as_ref(), self.limit)
+            .await?;
+        Ok(found
+            .into_iter()
+            .map(|entry| format!("{}.{}", entry.payment_id, entry.seq))
+            .collect())
     }
 }
 
@@ -208,8 +266,15 @@ type Filter = (&'static str, String);
 /// As [`fill::life`].
 pub fn cases(world: &World) -> Result<Vec<Case>, FillError> {
     let shop = world.shops.first().ok_or(FillError::Nobody)?;
-    let mut all = Cases { owner: shop.owner.clone(), cases: Vec::new() };
-    let paid = find(world, shop, |life| has(life, |a| a.payment.status == State::Succeeded && a.refunds.is_empty()))?;
+    let mut all = Cases {
+        owner: shop.owner.clone(),
+        cases: Vec::new(),
+    };
+    let paid = find(world, shop, |life| {
+        has(life, |a| {
+            a.payment.status == State::Succeeded && a.refunds.is_empty()
+        })
+    })?;
     payments(world, shop, &paid, &mut all)?;
     refunds(world, shop, &mut all)?;
     events(world, shop, &paid, &mut all)?;
@@ -230,9 +295,17 @@ struct Cases {
 impl Cases {
     /// These filters, on the first page and, where there is a row to begin after, on a later one.
     fn add(&mut self, list: List, filters: &[Filter], cursor: Option<&str>) {
-        let case = Case { list, owner: self.owner.clone(), filters: filters.to_vec(), limit: PAGE };
+        let case = Case {
+            list,
+            owner: self.owner.clone(),
+            filters: filters.to_vec(),
+            limit: PAGE,
+        };
         if filters.is_empty() {
-            self.cases.push(Case { limit: LONGEST_PAGE, ..case.clone() });
+            self.cases.push(Case {
+                limit: LONGEST_PAGE,
+                ..case.clone()
+            });
         }
         if let Some(cursor) = cursor {
             let mut later = case.clone();
@@ -248,7 +321,9 @@ fn find(world: &World, shop: &Shop, wanted: impl Fn(&Life) -> bool) -> Result<Li
     let middle = world.plan.payments / 2;
     for n in (middle..world.plan.payments).chain(0..middle) {
         let life = fill::life(world, n)?;
-        let is_theirs = life.end().is_some_and(|end| end.after().payment.owner == shop.owner);
+        let is_theirs = life
+            .end()
+            .is_some_and(|end| end.after().payment.owner == shop.owner);
         if is_theirs && wanted(&life) {
             return Ok(life);
         }
@@ -260,19 +335,32 @@ fn has(life: &Life, is_so: impl Fn(&crate::domain::Aggregate) -> bool) -> bool {
     life.end().is_some_and(|end| is_so(end.after()))
 }
 
-fn of<T>(life: &Life, what: impl Fn(&crate::domain::Aggregate) -> Option<T>) -> Result<T, FillError> {
-    life.end().and_then(|end| what(end.after())).ok_or(FillError::Nobody)
+fn of<T>(
+    life: &Life,
+    what: impl Fn(&crate::domain::Aggregate) -> Option<T>,
+) -> Result<T, FillError> {
+    life.end()
+        .and_then(|end| what(end.after()))
+        .ok_or(FillError::Nobody)
 }
 
 fn payments(world: &World, shop: &Shop, paid: &Life, all: &mut Cases) -> Result<(), FillError> {
     use strum::IntoEnumIterator as _;
 
-    let expired = find(world, shop, |life| has(life, |a| a.payment.status == State::Expired))?;
+    let expired = find(world, shop, |life| {
+        has(life, |a| a.payment.status == State::Expired)
+    })?;
     let cursor = of(paid, |a| Some(a.payment.id.clone()))?;
-    let from = ("created_from", of(paid, |a| Some(a.payment.created_at.0.to_string()))?);
+    let from = (
+        "created_from",
+        of(paid, |a| Some(a.payment.created_at.0.to_string()))?,
+    );
     let order = |life: &Life| of(life, |a| Some(("order_id", a.payment.order_id.clone())));
     let captured = |a: &crate::domain::Aggregate| {
-        let captured = a.attempts.iter().find(|attempt| attempt.status == AttemptState::Captured)?;
+        let captured = a
+            .attempts
+            .iter()
+            .find(|attempt| attempt.status == AttemptState::Captured)?;
         captured.provider_transaction_id.clone()
     };
     let transaction = ("provider_transaction_id", of(paid, captured)?);
@@ -292,14 +380,23 @@ fn payments(world: &World, shop: &Shop, paid: &Life, all: &mut Cases) -> Result<
     filters.push(vec![transaction.clone(), status(State::Succeeded)]);
     filters.push(vec![transaction.clone(), from.clone()]);
     filters.push(vec![transaction.clone(), order(paid)?]);
-    filters.push(vec![transaction, order(paid)?, status(State::Succeeded), from]);
-    filters.iter().for_each(|filters| all.add(List::Payments, filters, Some(&cursor)));
+    filters.push(vec![
+        transaction,
+        order(paid)?,
+        status(State::Succeeded),
+        from,
+    ]);
+    filters
+        .iter()
+        .for_each(|filters| all.add(List::Payments, filters, Some(&cursor)));
     Ok(())
 }
 
 fn refunds(world: &World, shop: &Shop, all: &mut Cases) -> Result<(), FillError> {
     let refunded = find(world, shop, |life| has(life, |a| !a.refunds.is_empty()))?;
-    let cursor = of(&refunded, |a| a.refunds.first().map(|refund| refund.id.clone()))?;
+    let cursor = of(&refunded, |a| {
+        a.refunds.first().map(|refund| refund.id.clone())
+    })?;
     let payment = ("payment", of(&refunded, |a| Some(a.payment.id.clone()))?);
     all.add(List::Refunds, &[], Some(&cursor));
     all.add(List::Refunds, &[payment], Some(&cursor));
@@ -307,15 +404,31 @@ fn refunds(world: &World, shop: &Shop, all: &mut Cases) -> Result<(), FillError>
 }
 
 fn events(world: &World, shop: &Shop, paid: &Life, all: &mut Cases) -> Result<(), FillError> {
-    let told =
-        |life: &Life| life.changes.iter().flat_map(|change| change.events()).last().map(|event| event.id.clone());
+    let told = |life: &Life| {
+        life.changes
+            .iter()
+            .flat_map(|change| change.events())
+            .last()
+            .map(|event| event.id.clone())
+    };
     let cursor = told(paid).ok_or(FillError::Nobody)?;
-    let from = ("created_from", of(paid, |a| Some(a.payment.created_at.0.to_string()))?);
+    let from = (
+        "created_from",
+        of(paid, |a| Some(a.payment.created_at.0.to_string()))?,
+    );
     let late = find(world, shop, |life| {
-        life.changes.iter().flat_map(|change| change.events()).any(|event| event.kind == "payment.late_captured")
+        life.changes
+            .iter()
+            .flat_map(|change| change.events())
+            .any(|event| event.kind == "payment.late_captured")
     })?;
     let payment = ("payment", of(&late, |a| Some(a.payment.id.clone()))?);
-    let kinds = ["payment.succeeded", "payment.late_captured", "refund.abnormal", "payment.action_changed"];
+    let kinds = [
+        "payment.succeeded",
+        "payment.late_captured",
+        "refund.abnormal",
+        "payment.action_changed",
+    ];
 
     all.add(List::Events, &[], Some(&cursor));
     all.add(List::Events, slice::from_ref(&from), Some(&cursor));
@@ -325,16 +438,27 @@ fn events(world: &World, shop: &Shop, paid: &Life, all: &mut Cases) -> Result<()
         all.add(List::Events, &[kind.clone(), from.clone()], Some(&cursor));
         all.add(List::Events, &[kind, payment.clone()], Some(&cursor));
     }
-    all.add(List::Events, slice::from_ref(&payment), told(&late).as_deref());
+    all.add(
+        List::Events,
+        slice::from_ref(&payment),
+        told(&late).as_deref(),
+    );
     all.add(List::Events, &[payment, from], told(&late).as_deref());
     Ok(())
 }
 
 fn deliveries(shop: &Shop, paid: &Life, all: &mut Cases) {
-    let Some(delivery) = paid.deliveries.last() else { return };
+    let Some(delivery) = paid.deliveries.last() else {
+        return;
+    };
     let cursor = Some(delivery.id.as_str());
     let event = ("event", delivery.event_id.clone());
-    let states = [DeliveryState::Pending, DeliveryState::Delivered, DeliveryState::Failed, DeliveryState::Stopped];
+    let states = [
+        DeliveryState::Pending,
+        DeliveryState::Delivered,
+        DeliveryState::Failed,
+        DeliveryState::Stopped,
+    ];
     let statuses = states.map(|state| ("status", state.to_string()));
 
     all.add(List::Deliveries, &[], cursor);
@@ -348,8 +472,16 @@ fn deliveries(shop: &Shop, paid: &Life, all: &mut Cases) {
         all.add(List::Deliveries, slice::from_ref(&endpoint), cursor);
         all.add(List::Deliveries, &[event.clone(), endpoint.clone()], cursor);
         for status in &statuses {
-            all.add(List::Deliveries, &[endpoint.clone(), status.clone()], cursor);
-            all.add(List::Deliveries, &[event.clone(), endpoint.clone(), status.clone()], cursor);
+            all.add(
+                List::Deliveries,
+                &[endpoint.clone(), status.clone()],
+                cursor,
+            );
+            all.add(
+                List::Deliveries,
+                &[event.clone(), endpoint.clone(), status.clone()],
+                cursor,
+            );
         }
     }
 }
@@ -360,11 +492,15 @@ fn operations(world: &World, shop: &Shop, all: &mut Cases) -> Result<(), FillErr
     let statuses = ["open", "resolved"].map(|status| ("status", status.to_owned()));
 
     all.add(List::Operations, &[], cursor);
-    statuses.iter().for_each(|status| all.add(List::Operations, slice::from_ref(status), cursor));
+    statuses
+        .iter()
+        .for_each(|status| all.add(List::Operations, slice::from_ref(status), cursor));
     for kind in ["unresolved", "capture_mismatch", "account_refused"] {
         let kind = ("kind", kind.to_owned());
         all.add(List::Operations, slice::from_ref(&kind), cursor);
-        statuses.iter().for_each(|status| all.add(List::Operations, &[kind.clone(), status.clone()], cursor));
+        statuses
+            .iter()
+            .for_each(|status| all.add(List::Operations, &[kind.clone(), status.clone()], cursor));
     }
     Ok(())
 }
@@ -374,23 +510,52 @@ fn ledger(shop: &Shop, paid: &Life, all: &mut Cases) {
     let Some(entry) = entries.last() else { return };
     let cursor = format!("{}.{}", entry.payment_id, entry.seq);
     let cursor = Some(cursor.as_str());
-    let (from, until) = (("created_from", entry.at.0.to_string()), ("created_until", (entry.at.0 + 1).to_string()));
+    let (from, until) = (
+        ("created_from", entry.at.0.to_string()),
+        ("created_until", (entry.at.0 + 1).to_string()),
+    );
     let payment = ("payment", entry.payment_id.clone());
     let account = shop.accounts.first().map(|(id, _)| ("account", id.clone()));
     let Some(account) = account else { return };
 
-    for times in [vec![], vec![from.clone()], vec![until.clone()], vec![from, until]] {
+    for times in [
+        vec![],
+        vec![from.clone()],
+        vec![until.clone()],
+        vec![from, until],
+    ] {
         let and_times = |filters: &[Filter]| [filters, &times].concat();
         all.add(List::Ledger, &and_times(&[]), cursor);
         all.add(List::Ledger, &and_times(slice::from_ref(&account)), cursor);
-        for held in [LedgerAccount::Kept, LedgerAccount::AtProvider, LedgerAccount::Held, LedgerAccount::Fees] {
+        for held in [
+            LedgerAccount::Kept,
+            LedgerAccount::AtProvider,
+            LedgerAccount::Held,
+            LedgerAccount::Fees,
+        ] {
             let held = ("ledger_account", held.to_string());
             all.add(List::Ledger, &and_times(slice::from_ref(&held)), cursor);
-            all.add(List::Ledger, &and_times(&[account.clone(), held.clone()]), cursor);
-            all.add(List::Ledger, &and_times(&[payment.clone(), held.clone()]), cursor);
-            all.add(List::Ledger, &and_times(&[payment.clone(), account.clone(), held]), cursor);
+            all.add(
+                List::Ledger,
+                &and_times(&[account.clone(), held.clone()]),
+                cursor,
+            );
+            all.add(
+                List::Ledger,
+                &and_times(&[payment.clone(), held.clone()]),
+                cursor,
+            );
+            all.add(
+                List::Ledger,
+                &and_times(&[payment.clone(), account.clone(), held]),
+                cursor,
+            );
         }
         all.add(List::Ledger, &and_times(slice::from_ref(&payment)), cursor);
-        all.add(List::Ledger, &and_times(&[payment.clone(), account.clone()]), cursor);
+        all.add(
+            List::Ledger,
+            &and_times(&[payment.clone(), account.clone()]),
+            cursor,
+        );
     }
 }

@@ -1,6 +1,6 @@
-//! `interlock bench lists`: how long each filter of each list takes on a database that `interlock bench fill` has made, and
-//! which indexes the database reads for it. What is measured is what the store does for the API, its snapshot and its
-//! reading of rows included; HTTP and JSON are not.
+//! `interlock bench lists`: how long each filter of each list takes on a database that `interlock
+//! bench fill` has made, and which indexes the database reads for it. What is measured is what the
+//! store does for the API, its snapshot and its reading of rows included; HTTP and JSON are not.
 
 mod cases;
 
@@ -61,8 +61,16 @@ pub struct Figure {
 pub async fn run(url: &str, is_json: bool, out: &mut (dyn Write + Send)) -> Result<(), NoFigures> {
     let store = Store::look(url, CONNECTIONS).await?;
     let world = fill::filled(&store).await?.ok_or(NoFigures::NotFilled)?;
-    let kind = if url.starts_with("sqlite") { "sqlite" } else { "postgres" };
-    writeln!(out, "{kind}, {} payments; ms, the median of {TIMES} (the longest)", world.plan.payments)?;
+    let kind = if url.starts_with("sqlite") {
+        "sqlite"
+    } else {
+        "postgres"
+    };
+    writeln!(
+        out,
+        "{kind}, {} payments; ms, the median of {TIMES} (the longest)",
+        world.plan.payments
+    )?;
     let mut figures = Vec::new();
     for case in cases(&world)? {
         let figure = measure(&store, case).await?;
@@ -73,11 +81,21 @@ pub async fn run(url: &str, is_json: bool, out: &mut (dyn Write + Send)) -> Resu
 
     let slowest = figures.iter().max_by_key(|figure| figure.median_us);
     if let Some(slowest) = slowest {
-        writeln!(out, "the slowest: {} {}, {} ms", slowest.case.list, slowest.case.query(), ms(slowest.median_us))?;
+        writeln!(
+            out,
+            "the slowest: {} {}, {} ms",
+            slowest.case.list,
+            slowest.case.query(),
+            ms(slowest.median_us)
+        )?;
     }
     if is_json {
         let lists: Vec<_> = figures.iter().map(shown).collect();
-        writeln!(out, "{}", json!({"database": kind, "payments": world.plan.payments, "lists": lists}))?;
+        writeln!(
+            out,
+            "{}",
+            json!({"database": kind, "payments": world.plan.payments, "lists": lists})
+        )?;
     }
     Ok(())
 }
@@ -88,7 +106,11 @@ async fn measure(store: &Store, case: Case) -> Result<Figure, NoFigures> {
     let mut indexes = Vec::new();
     for sent in &sent {
         let reads = store.plan(sent).await?.reads;
-        indexes.extend(reads.into_iter().map(|read| read.index.unwrap_or(read.table)));
+        indexes.extend(
+            reads
+                .into_iter()
+                .map(|read| read.index.unwrap_or(read.table)),
+        );
     }
     indexes.sort();
     indexes.dedup();
@@ -101,7 +123,13 @@ async fn measure(store: &Store, case: Case) -> Result<Figure, NoFigures> {
     }
     took.sort_unstable();
     let median_us = took.get(TIMES / 2).copied().unwrap_or_default();
-    Ok(Figure { case, rows, median_us, longest_us: took.last().copied().unwrap_or_default(), indexes })
+    Ok(Figure {
+        case,
+        rows,
+        median_us,
+        longest_us: took.last().copied().unwrap_or_default(),
+        indexes,
+    })
 }
 
 fn ms(us: u128) -> String {

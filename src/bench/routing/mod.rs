@@ -1,5 +1,5 @@
-//! `interlock bench routing`: the same seeded worlds, played in virtual time against each strategy. Of `adaptive`
-//! nothing is imitated: its board, breakers, scores and order are the gateway's own.
+//! `interlock bench routing`: the same seeded worlds, played in virtual time against each strategy.
+//! Of `adaptive` nothing is imitated: its board, breakers, scores and order are the gateway's own.
 
 mod mean;
 mod measure;
@@ -28,7 +28,11 @@ pub fn run(plan: Plan, out: &mut dyn Write) -> io::Result<()> {
     report::table(&results, out)?;
     report::flapping(&flapping(plan), out)?;
     report::healthy(&healthy(plan), out)?;
-    if plan.json { report::json(&results, out) } else { Ok(()) }
+    if plan.json {
+        report::json(&results, out)
+    } else {
+        Ok(())
+    }
 }
 
 fn compare(plan: Plan) -> Vec<Line> {
@@ -48,7 +52,11 @@ fn compare(plan: Plan) -> Vec<Line> {
                 sums.add(&world, rate, &played, bound);
             }
         }
-        lines.extend(sums.into_iter().map(|(strategy, sums)| Line { strategy, rate, measured: sums.measured() }));
+        lines.extend(sums.into_iter().map(|(strategy, sums)| Line {
+            strategy,
+            rate,
+            measured: sums.measured(),
+        }));
     }
     lines
 }
@@ -63,7 +71,11 @@ fn player(strategy: &str, world: &World) -> Box<dyn Player> {
 }
 
 fn flapping(plan: Plan) -> Vec<Trips> {
-    trips(plan, |number| World::flapping(plan.seed, number), |world| Box::new(Adaptive::new(world.seed, world.fees())))
+    trips(
+        plan,
+        |number| World::flapping(plan.seed, number),
+        |world| Box::new(Adaptive::new(world.seed, world.fees())),
+    )
 }
 
 fn healthy(plan: Plan) -> Vec<Trips> {
@@ -75,7 +87,11 @@ fn healthy(plan: Plan) -> Vec<Trips> {
     )
 }
 
-fn trips(plan: Plan, world: impl Fn(u32) -> World, player: impl Fn(&World) -> Box<dyn Player>) -> Vec<Trips> {
+fn trips(
+    plan: Plan,
+    world: impl Fn(u32) -> World,
+    player: impl Fn(&World) -> Box<dyn Player>,
+) -> Vec<Trips> {
     RATES
         .iter()
         .map(|rate| {
@@ -83,8 +99,17 @@ fn trips(plan: Plan, world: impl Fn(u32) -> World, player: impl Fn(&World) -> Bo
                 let world = world(number);
                 play(&world, *rate, player(&world).as_mut()).trips
             });
-            let none = Trips { rate: *rate, worlds: plan.worlds, most: 0, all: 0 };
-            counts.fold(none, |sum, trips| Trips { most: sum.most.max(trips), all: sum.all + trips, ..sum })
+            let none = Trips {
+                rate: *rate,
+                worlds: plan.worlds,
+                most: 0,
+                all: 0,
+            };
+            counts.fold(none, |sum, trips| Trips {
+                most: sum.most.max(trips),
+                all: sum.all + trips,
+                ..sum
+            })
         })
         .collect()
 }
@@ -94,7 +119,12 @@ mod tests {
     use super::*;
 
     fn plan(seed: u64, minutes: u32) -> Plan {
-        Plan { seed, worlds: 1, minutes, json: true }
+        Plan {
+            seed,
+            worlds: 1,
+            minutes,
+            json: true,
+        }
     }
 
     #[test]

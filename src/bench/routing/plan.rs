@@ -18,7 +18,8 @@ pub struct Plan {
     pub json: bool,
 }
 
-/// Trips in worlds that are all about them: payments a second, the most trips of any world, all trips.
+/// Trips in worlds that are all about them: payments a second, the most trips of any world, all
+/// trips.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Trips {
     pub(super) rate: u32,

@@ -30,7 +30,8 @@ pub struct Played {
     pub payments: Vec<Paid>,
     /// Calls to each of the world's troubles, in their order, for as long as it lasted.
     pub calls: Vec<u32>,
-    /// At the beginning of each outage: failures in a row that open the breaker, and seconds until suspicion.
+    /// At the beginning of each outage: failures in a row that open the breaker, and seconds until
+    /// suspicion.
     bounds: Vec<(u32, f64)>,
     pub trips: u32,
 }
@@ -38,8 +39,11 @@ pub struct Played {
 impl Played {
     /// How many calls an outage may cost: `k + rate × (suspicion time + 0.2 s)`, on average.
     pub fn mean_bound(&self, rate: u32) -> Option<f64> {
-        let bounds: Vec<f64> =
-            self.bounds.iter().map(|(k, seconds)| f64::from(*k) + f64::from(rate) * (seconds + 0.2)).collect();
+        let bounds: Vec<f64> = self
+            .bounds
+            .iter()
+            .map(|(k, seconds)| f64::from(*k) + f64::from(rate) * (seconds + 0.2))
+            .collect();
         mean(&bounds)
     }
 }
@@ -64,7 +68,10 @@ struct Call {
 
 /// Plays it.
 pub fn play(world: &World, rate: u32, player: &mut dyn Player) -> Played {
-    let played = Played { calls: vec![0; world.troubles.len()], ..Played::default() };
+    let played = Played {
+        calls: vec![0; world.troubles.len()],
+        ..Played::default()
+    };
     let mut game = Game {
         world,
         player,
@@ -137,7 +144,12 @@ impl Game<'_> {
 
     fn arrives(&mut self) {
         let payment = self.played.payments.len();
-        self.played.payments.push(Paid { at_ms: self.now, first: None, answered: false, served: false });
+        self.played.payments.push(Paid {
+            at_ms: self.now,
+            first: None,
+            answered: false,
+            served: false,
+        });
         let first = self.try_next(payment, [false; ROUTES]);
         if let Some(paid) = self.played.payments.get_mut(payment) {
             paid.first = first;
@@ -150,21 +162,33 @@ impl Game<'_> {
             *tried = true;
         }
         let here = self.world.troubles.iter().zip(&mut self.played.calls);
-        for (_, calls) in here.filter(|(t, _)| t.route == route && (t.from_ms..t.until_ms).contains(&self.now)) {
+        for (_, calls) in
+            here.filter(|(t, _)| t.route == route && (t.from_ms..t.until_ms).contains(&self.now))
+        {
             *calls += 1;
         }
         let ticket = self.player.begin(route, self.now);
-        let fate = self.world.fate(u64::try_from(payment).unwrap_or(0), route, self.now);
-        let call = Call { payment, route, tried, ticket, answered: fate.answered };
+        let fate = self
+            .world
+            .fate(u64::try_from(payment).unwrap_or(0), route, self.now);
+        let call = Call {
+            payment,
+            route,
+            tried,
+            ticket,
+            answered: fate.answered,
+        };
         self.at(self.now + fate.after_ms, Event::Ends(call));
         Some(route)
     }
 
     fn ends(&mut self, call: Call) {
-        self.player.end(call.route, call.ticket, call.answered, self.now);
+        self.player
+            .end(call.route, call.ticket, call.answered, self.now);
         if let Some(paid) = self.played.payments.get_mut(call.payment) {
             paid.served |= call.answered;
-            paid.answered |= call.answered && call.tried.iter().filter(|tried| **tried).count() == 1;
+            paid.answered |=
+                call.answered && call.tried.iter().filter(|tried| **tried).count() == 1;
         }
         // An offer that was never shown goes elsewhere in the same request.
         if !call.answered {
@@ -173,7 +197,9 @@ impl Game<'_> {
     }
 
     fn trouble_begins(&mut self, number: usize) {
-        let Some(trouble) = self.world.troubles.get(number) else { return };
+        let Some(trouble) = self.world.troubles.get(number) else {
+            return;
+        };
         if let Some((k, suspicion_ms)) = self.player.bound(trouble.route, self.now) {
             let seconds = i32::try_from(suspicion_ms).map_or(0.0, f64::from) / 1_000.0;
             self.played.bounds.push((k, seconds));

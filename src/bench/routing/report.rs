@@ -41,7 +41,15 @@ pub fn table(lines: &[Line], out: &mut dyn Write) -> io::Result<()> {
         writeln!(
             out,
             "  {:10} {:>9} {:>9} {:>8} {:>8} {:>7} {:>16} {:>16} {:>9}",
-            "strategy", "first try", "served", "gap pp", "wasted", "bound", "shift s", "return s", "outages"
+            "strategy",
+            "first try",
+            "served",
+            "gap pp",
+            "wasted",
+            "bound",
+            "shift s",
+            "return s",
+            "outages"
         )?;
         for line in lines.iter().filter(|line| line.rate == rate) {
             let m = &line.measured;
@@ -55,7 +63,8 @@ pub fn table(lines: &[Line], out: &mut dyn Write) -> io::Result<()> {
                 m.success,
                 m.served,
                 m.gap_pp,
-                m.wasted.map_or_else(|| "-".to_owned(), |wasted| format!("{wasted:.1}")),
+                m.wasted
+                    .map_or_else(|| "-".to_owned(), |wasted| format!("{wasted:.1}")),
                 m.wasted_bound,
                 seconds(m.shift_s, m.shift_worst_s),
                 seconds(m.return_s, m.return_worst_s),
@@ -69,7 +78,10 @@ pub fn table(lines: &[Line], out: &mut dyn Write) -> io::Result<()> {
 
 /// Trips of a provider that flaps.
 pub fn flapping(trips: &[Trips], out: &mut dyn Write) -> io::Result<()> {
-    writeln!(out, "flapping: the best provider is up for 3 s and down for 3 s, for 5 minutes; `adaptive`")?;
+    writeln!(
+        out,
+        "flapping: the best provider is up for 3 s and down for 3 s, for 5 minutes; `adaptive`"
+    )?;
     print(trips, out)
 }
 
@@ -77,14 +89,24 @@ pub fn flapping(trips: &[Trips], out: &mut dyn Write) -> io::Result<()> {
 pub fn healthy(trips: &[Trips], out: &mut dyn Write) -> io::Result<()> {
     writeln!(
         out,
-        "healthy: nothing breaks, 0.5 % of the calls fail and 5 % of the payers decline; all routes in turn"
+        "healthy: nothing breaks, 0.5 % of the calls fail and 5 % of the payers decline; all \
+        routes in turn"
     )?;
     print(trips, out)
 }
 
 fn print(trips: &[Trips], out: &mut dyn Write) -> io::Result<()> {
-    for Trips { rate, worlds, most, all } in trips {
-        writeln!(out, "  {rate:>3} payments/s: {most} trips at most in one of {worlds} worlds, {all} in all")?;
+    for Trips {
+        rate,
+        worlds,
+        most,
+        all,
+    } in trips
+    {
+        writeln!(
+            out,
+            "  {rate:>3} payments/s: {most} trips at most in one of {worlds} worlds, {all} in all"
+        )?;
     }
     writeln!(out)
 }

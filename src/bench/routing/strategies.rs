@@ -1,5 +1,5 @@
-//! Who plays: `adaptive` by the gateway's own code, and three simple strategies to compare it with, as they are found
-//! in the field. All of them know a technical failure from a payer's "no".
+//! Who plays: `adaptive` by the gateway's own code, and three simple strategies to compare it with,
+//! as they are found in the field. All of them know a technical failure from a payer's "no".
 #![expect(clippy::float_arithmetic, reason = "statistics; no money moves here")]
 
 use std::cmp::Ordering;
@@ -33,7 +33,8 @@ pub trait Player {
     fn probed(&mut self, probe: &Probe, answered: bool, now_ms: i64);
     /// How often breakers have opened.
     fn trips(&self) -> u32;
-    /// Failures in a row that open the breaker of this route, and the time until a call is suspected.
+    /// Failures in a row that open the breaker of this route, and the time until a call is
+    /// suspected.
     fn bound(&self, route: usize, now_ms: i64) -> Option<(u32, i64)>;
 }
 
@@ -68,7 +69,8 @@ impl Player for Priority {
     without_board!();
 }
 
-/// The highest exponentially weighted success rate; a route that is not used is slowly believed in again.
+/// The highest exponentially weighted success rate; a route that is not used is slowly believed in
+/// again.
 #[derive(Debug)]
 pub struct Ewma {
     rates: [(f64, i64); ROUTES],
@@ -81,7 +83,9 @@ impl Ewma {
     const BACK_S: f64 = 60.0;
 
     pub const fn new() -> Self {
-        Self { rates: [(1.0, 0); ROUTES] }
+        Self {
+            rates: [(1.0, 0); ROUTES],
+        }
     }
 }
 
@@ -114,21 +118,35 @@ impl Window {
     const EXPLORE: f64 = 0.05;
 
     pub fn new(seed: u64) -> Self {
-        Self { outcomes: Default::default(), rng: rng(seed, 0, 5) }
+        Self {
+            outcomes: Default::default(),
+            rng: rng(seed, 0, 5),
+        }
     }
 }
 
 impl Player for Window {
     fn choose(&mut self, tried: [bool; ROUTES], _: i64) -> Option<usize> {
-        let left: Vec<usize> = tried.iter().enumerate().filter(|(_, tried)| !**tried).map(|(at, _)| at).collect();
+        let left: Vec<usize> = tried
+            .iter()
+            .enumerate()
+            .filter(|(_, tried)| !**tried)
+            .map(|(at, _)| at)
+            .collect();
         if self.rng.random_bool(Self::EXPLORE) {
-            let any = usize::try_from(self.rng.next_u32()).unwrap_or(0).checked_rem(left.len())?;
+            let any = usize::try_from(self.rng.next_u32())
+                .unwrap_or(0)
+                .checked_rem(left.len())?;
             return left.get(any).copied();
         }
         let rates = self.outcomes.iter().map(|outcomes| {
             let good = u32::try_from(outcomes.iter().filter(|good| **good).count()).unwrap_or(0);
             let all = u32::try_from(outcomes.len()).unwrap_or(0);
-            if all == 0 { 1.0 } else { f64::from(good) / f64::from(all) }
+            if all == 0 {
+                1.0
+            } else {
+                f64::from(good) / f64::from(all)
+            }
         });
         highest(rates, tried)
     }
@@ -144,10 +162,17 @@ impl Player for Window {
 }
 
 fn highest(rates: impl Iterator<Item = f64>, tried: [bool; ROUTES]) -> Option<usize> {
-    let left = rates.enumerate().zip(tried).filter(|(_, tried)| !tried).map(|(rate, _)| rate);
+    let left = rates
+        .enumerate()
+        .zip(tried)
+        .filter(|(_, tried)| !tried)
+        .map(|(rate, _)| rate);
     // Of equal ones the first.
-    let by_rate =
-        |a: &(usize, f64), b: &(usize, f64)| a.1.partial_cmp(&b.1).unwrap_or(Ordering::Equal).then(b.0.cmp(&a.0));
+    let by_rate = |a: &(usize, f64), b: &(usize, f64)| {
+        a.1.partial_cmp(&b.1)
+            .unwrap_or(Ordering::Equal)
+            .then(b.0.cmp(&a.0))
+    };
     left.max_by(by_rate).map(|(route, _)| route)
 }
 
@@ -167,22 +192,55 @@ impl Adaptive {
     pub fn new(seed: u64, fees: [u32; ROUTES]) -> Self {
         let id = |(name, _): &(&str, u32)| {
             let provider = name.parse().ok()?;
-            Some(RouteId { account_id: format!("acct_{name}"), provider, flow: Flow::Qr })
+            Some(RouteId {
+                account_id: format!("acct_{name}"),
+                provider,
+                flow: Flow::Qr,
+            })
         };
         let ids: Vec<RouteId> = PROVIDERS.iter().filter_map(id).collect();
         // The one that does not like to be asked often.
-        let slow = ids.iter().filter(|id| id.provider.as_str() == "unionpay").map(|id| (id.provider, 5_000)).collect();
-        let settings = Settings { probe_every_ms: slow, ..Settings::default() };
+        let slow = ids
+            .iter()
+            .filter(|id| id.provider.as_str() == "unionpay")
+            .map(|id| (id.provider, 5_000))
+            .collect();
+        let settings = Settings {
+            probe_every_ms: slow,
+            ..Settings::default()
+        };
         let gates = vec![Gate::Closed; ids.len()];
         let board = Board::new(settings, Arc::default(), EPOCH_MS);
-        Self { board, ids, fees, weights: Weights::default(), rng: rng(seed, 0, 6), gates, trips: 0 }
+        Self {
+            board,
+            ids,
+            fees,
+            weights: Weights::default(),
+            rng: rng(seed, 0, 6),
+            gates,
+            trips: 0,
+        }
     }
 
     fn views(&mut self, tried: [bool; ROUTES], now_ms: i64) -> Vec<(usize, Candidate)> {
         let (board, rng) = (&self.board, &mut self.rng);
-        let left = self.ids.iter().zip(self.fees).zip(tried).enumerate().filter(|(_, (_, tried))| !tried);
-        left.map(|(at, ((id, fee_ppm), _))| (at, Candidate { view: board.look(id, EPOCH_MS + now_ms, rng), fee_ppm }))
-            .collect()
+        let left = self
+            .ids
+            .iter()
+            .zip(self.fees)
+            .zip(tried)
+            .enumerate()
+            .filter(|(_, (_, tried))| !tried);
+        left.map(|(at, ((id, fee_ppm), _))| {
+            (
+                at,
+                Candidate {
+                    view: board.look(id, EPOCH_MS + now_ms, rng),
+                    fee_ppm,
+                },
+            )
+        })
+        .collect()
     }
 
     fn watch(&mut self, now_ms: i64) {
@@ -203,11 +261,17 @@ impl Player for Adaptive {
     }
 
     fn begin(&mut self, route: usize, now_ms: i64) -> Option<Ticket> {
-        self.ids.get(route).map(|id| self.board.begin(id, EPOCH_MS + now_ms))
+        self.ids
+            .get(route)
+            .map(|id| self.board.begin(id, EPOCH_MS + now_ms))
     }
 
     fn end(&mut self, _: usize, ticket: Option<Ticket>, answered: bool, now_ms: i64) {
-        let verdict = if answered { Verdict::Good } else { Verdict::ProviderFailed };
+        let verdict = if answered {
+            Verdict::Good
+        } else {
+            Verdict::ProviderFailed
+        };
         if let Some(ticket) = ticket {
             self.board.end(ticket, verdict, EPOCH_MS + now_ms);
         }
@@ -218,11 +282,17 @@ impl Player for Adaptive {
         self.board.tick(EPOCH_MS + now_ms);
         self.watch(now_ms);
         let probes = self.board.probes_due(EPOCH_MS + now_ms).into_iter();
-        probes.filter_map(|probe| Some((self.ids.iter().position(|id| *id == probe.route)?, probe))).collect()
+        probes
+            .filter_map(|probe| Some((self.ids.iter().position(|id| *id == probe.route)?, probe)))
+            .collect()
     }
 
     fn probed(&mut self, probe: &Probe, answered: bool, now_ms: i64) {
-        let verdict = if answered { Verdict::Good } else { Verdict::ProviderFailed };
+        let verdict = if answered {
+            Verdict::Good
+        } else {
+            Verdict::ProviderFailed
+        };
         self.board.probed(probe, verdict, EPOCH_MS + now_ms);
     }
 
@@ -233,7 +303,10 @@ impl Player for Adaptive {
     fn bound(&self, route: usize, now_ms: i64) -> Option<(u32, i64)> {
         let id = self.ids.get(route)?;
         let vital = self.board.peek_provider(id.provider, id.flow, Mode::Test)?;
-        Some((vital.trip_after(), self.board.suspicion_ms(id, EPOCH_MS + now_ms)))
+        Some((
+            vital.trip_after(),
+            self.board.suspicion_ms(id, EPOCH_MS + now_ms),
+        ))
     }
 }
 
@@ -254,8 +327,11 @@ impl Player for SpreadOut {
     fn choose(&mut self, tried: [bool; ROUTES], now_ms: i64) -> Option<usize> {
         self.next += 1;
         let views = self.adaptive.views(tried, now_ms);
-        let able = views.iter().filter(|(_, candidate)| standing(&candidate.view) == Standing::Able);
-        able.min_by_key(|(route, _)| (route + self.next) % ROUTES).map(|(route, _)| *route)
+        let able = views
+            .iter()
+            .filter(|(_, candidate)| standing(&candidate.view) == Standing::Able);
+        able.min_by_key(|(route, _)| (route + self.next) % ROUTES)
+            .map(|(route, _)| *route)
     }
     fn begin(&mut self, route: usize, now_ms: i64) -> Option<Ticket> {
         self.adaptive.begin(route, now_ms)

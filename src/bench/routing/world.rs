@@ -1,5 +1,5 @@
-//! A world: three providers, how well they do at every moment, and when they break. All of it, and every single
-//! call's luck, follows from a seed, and is the same whoever plays.
+//! A world: three providers, how well they do at every moment, and when they break. All of it, and
+//! every single call's luck, follows from a seed, and is the same whoever plays.
 #![expect(clippy::float_arithmetic, reason = "statistics; no money moves here")]
 
 use rand::rngs::Xoshiro256PlusPlus;
@@ -9,8 +9,10 @@ use rand_distr::{Distribution as _, StandardNormal};
 
 /// So many providers.
 pub const ROUTES: usize = 3;
-/// Names of the providers, in the order that `priority` has them, and their fees in parts per million.
-pub const PROVIDERS: [(&str, u32); ROUTES] = [("alipay", 6_000), ("wechatpay", 6_000), ("unionpay", 3_800)];
+/// Names of the providers, in the order that `priority` has them, and their fees in parts per
+/// million.
+pub const PROVIDERS: [(&str, u32); ROUTES] =
+    [("alipay", 6_000), ("wechatpay", 6_000), ("unionpay", 3_800)];
 /// A call without an answer ends after this.
 pub const TIMEOUT_MS: i64 = 3_000;
 /// Nothing is counted before this, and nothing breaks.
@@ -88,7 +90,8 @@ pub struct World {
 }
 
 impl World {
-    /// Drifting success, an outage and a brown-out of each provider, one after the other at random times.
+    /// Drifting success, an outage and a brown-out of each provider, one after the other at random
+    /// times.
     pub fn troubled(seed: u64, number: u32, minutes: u32) -> Self {
         let mut rng = rng(seed, u64::from(number), 1);
         let length_ms = i64::from(minutes) * 60_000;
@@ -96,7 +99,11 @@ impl World {
         let mut medians = [120.0, 160.0, 220.0];
         failures.shuffle(&mut rng);
         medians.shuffle(&mut rng);
-        let natures = failures.iter().zip(medians).map(|(f, m)| drifting(*f, m, length_ms, &mut rng)).collect();
+        let natures = failures
+            .iter()
+            .zip(medians)
+            .map(|(f, m)| drifting(*f, m, length_ms, &mut rng))
+            .collect();
         let mut slots: Vec<usize> = (0..2 * ROUTES).collect();
         slots.shuffle(&mut rng);
         // Short worlds, which tests play, warm up for a shorter time.
@@ -107,31 +114,72 @@ impl World {
             let kind = match (what / ROUTES, rng.random_bool(0.5)) {
                 (0, true) => Kind::Refuses,
                 (0, false) => Kind::Hangs,
-                _ => Kind::BrownOut { success: rng.random_range(0.5..0.9), slower: rng.random_range(1.0..4.0) },
+                _ => Kind::BrownOut {
+                    success: rng.random_range(0.5..0.9),
+                    slower: rng.random_range(1.0..4.0),
+                },
             };
             let lasts_ms = rng.random_range(60_000..240_000).min(slot_ms / 3);
-            let from_ms = warm_ms + slot_ms * i64::try_from(slot).unwrap_or(0) + rng.random_range(0..slot_ms / 3);
-            troubles.push(Trouble { route: what % ROUTES, from_ms, until_ms: from_ms + lasts_ms, kind });
+            let from_ms = warm_ms
+                + slot_ms * i64::try_from(slot).unwrap_or(0)
+                + rng.random_range(0..slot_ms / 3);
+            troubles.push(Trouble {
+                route: what % ROUTES,
+                from_ms,
+                until_ms: from_ms + lasts_ms,
+                kind,
+            });
         }
-        Self { seed: rng.random(), length_ms, troubles, natures }
+        Self {
+            seed: rng.random(),
+            length_ms,
+            troubles,
+            natures,
+        }
     }
 
-    /// The best provider is there for 3 s and away for 3 s, for 5 minutes; then all is well for a while.
+    /// The best provider is there for 3 s and away for 3 s, for 5 minutes; then all is well for a
+    /// while.
     pub fn flapping(seed: u64, number: u32) -> Self {
         let mut rng = rng(seed, u64::from(number), 2);
-        let kind = if rng.random_bool(0.5) { Kind::Refuses } else { Kind::Hangs };
+        let kind = if rng.random_bool(0.5) {
+            Kind::Refuses
+        } else {
+            Kind::Hangs
+        };
         let begins = |flap: i64| 120_000 + flap * 6_000;
         let flaps = (0..50).map(begins);
-        let troubles = flaps.map(|from_ms| Trouble { route: 0, from_ms, until_ms: from_ms + 3_000, kind }).collect();
-        let natures = [(0.005, 120.0), (0.03, 160.0), (0.04, 220.0)].map(|(f, m)| steady(f, m)).to_vec();
-        Self { seed: rng.random(), length_ms: 540_000, troubles, natures }
+        let troubles = flaps
+            .map(|from_ms| Trouble {
+                route: 0,
+                from_ms,
+                until_ms: from_ms + 3_000,
+                kind,
+            })
+            .collect();
+        let natures = [(0.005, 120.0), (0.03, 160.0), (0.04, 220.0)]
+            .map(|(f, m)| steady(f, m))
+            .to_vec();
+        Self {
+            seed: rng.random(),
+            length_ms: 540_000,
+            troubles,
+            natures,
+        }
     }
 
     /// All is well: one call in two hundred fails, as some always do.
     pub fn healthy(seed: u64, number: u32, minutes: u32) -> Self {
         let mut rng = rng(seed, u64::from(number), 3);
-        let natures = [120.0, 160.0, 220.0].map(|median| steady(0.005, median)).to_vec();
-        Self { seed: rng.random(), length_ms: i64::from(minutes) * 60_000, troubles: Vec::new(), natures }
+        let natures = [120.0, 160.0, 220.0]
+            .map(|median| steady(0.005, median))
+            .to_vec();
+        Self {
+            seed: rng.random(),
+            length_ms: i64::from(minutes) * 60_000,
+            troubles: Vec::new(),
+            natures,
+        }
     }
 
     /// What the providers take, in parts per million.
@@ -146,7 +194,11 @@ impl World {
 
     /// How likely a call succeeds that begins now: what nobody inside the world knows.
     pub fn success(&self, route: usize, at_ms: i64) -> f64 {
-        let usual = 1.0 - self.natures.get(route).map_or(0.0, |nature| nature.failure(at_ms));
+        let usual = 1.0
+            - self
+                .natures
+                .get(route)
+                .map_or(0.0, |nature| nature.failure(at_ms));
         match self.trouble(route, at_ms).map(|trouble| trouble.kind) {
             None => usual,
             Some(Kind::Refuses | Kind::Hangs) => 0.0,
@@ -157,30 +209,62 @@ impl World {
     /// The route that is most likely to succeed now.
     pub fn best(&self, at_ms: i64) -> (usize, f64) {
         let routes = (0..ROUTES).map(|route| (route, self.success(route, at_ms)));
-        routes.fold((0, 0.0), |best, route| if route.1 > best.1 { route } else { best })
+        routes.fold(
+            (0, 0.0),
+            |best, route| if route.1 > best.1 { route } else { best },
+        )
     }
 
     pub fn trouble(&self, route: usize, at_ms: i64) -> Option<&Trouble> {
-        self.troubles.iter().find(|t| t.route == route && (t.from_ms..t.until_ms).contains(&at_ms))
+        self.troubles
+            .iter()
+            .find(|t| t.route == route && (t.from_ms..t.until_ms).contains(&at_ms))
     }
 
     /// How the call of this payment over this route ends, the same in every play.
     pub fn fate(&self, payment: u64, route: usize, at_ms: i64) -> Fate {
         let mut rng = rng(self.seed, payment, 16 + u64::try_from(route).unwrap_or(0));
         let normal: f64 = StandardNormal.sample(&mut rng);
-        let (luck, silence, payer) = (rng.random::<f64>(), rng.random::<f64>(), rng.random::<f64>());
+        let (luck, silence, payer) = (
+            rng.random::<f64>(),
+            rng.random::<f64>(),
+            rng.random::<f64>(),
+        );
         let kind = self.trouble(route, at_ms).map(|trouble| trouble.kind);
         let (slower, silent) = match kind {
             None => (1.0, SILENT),
-            Some(Kind::Refuses) => return Fate { after_ms: REFUSED_MS, answered: false, declined: false },
-            Some(Kind::Hangs) => return Fate { after_ms: TIMEOUT_MS, answered: false, declined: false },
+            Some(Kind::Refuses) => {
+                return Fate {
+                    after_ms: REFUSED_MS,
+                    answered: false,
+                    declined: false,
+                };
+            }
+            Some(Kind::Hangs) => {
+                return Fate {
+                    after_ms: TIMEOUT_MS,
+                    answered: false,
+                    declined: false,
+                };
+            }
             Some(Kind::BrownOut { slower, .. }) => (slower, 0.5),
         };
-        let median = self.natures.get(route).map_or(0.0, |nature| nature.median_ms);
+        let median = self
+            .natures
+            .get(route)
+            .map_or(0.0, |nature| nature.median_ms);
         let took = whole_ms(median * slower * (SPREAD * normal).exp()).min(TIMEOUT_MS);
         let answered = luck < self.success(route, at_ms) && took < TIMEOUT_MS;
-        let after_ms = if !answered && silence < silent { TIMEOUT_MS } else { took };
-        Fate { after_ms, answered, declined: answered && payer < DECLINES }
+        let after_ms = if !answered && silence < silent {
+            TIMEOUT_MS
+        } else {
+            took
+        };
+        Fate {
+            after_ms,
+            answered,
+            declined: answered && payer < DECLINES,
+        }
     }
 
     /// When payments come in.
@@ -198,15 +282,23 @@ impl World {
 impl Nature {
     fn failure(&self, at_ms: i64) -> f64 {
         let step = usize::try_from(at_ms / STEP_MS).unwrap_or(0);
-        self.failures.get(step).or(self.failures.last()).copied().unwrap_or(0.0)
+        self.failures
+            .get(step)
+            .or(self.failures.last())
+            .copied()
+            .unwrap_or(0.0)
     }
 }
 
 fn steady(failure: f64, median_ms: f64) -> Nature {
-    Nature { failures: vec![failure], median_ms }
+    Nature {
+        failures: vec![failure],
+        median_ms,
+    }
 }
 
-/// A failure rate that wanders about its usual value: by a factor of 1.5 either way mostly, within a quarter of an hour.
+/// A failure rate that wanders about its usual value: by a factor of 1.5 either way mostly, within
+/// a quarter of an hour.
 fn drifting(failure: f64, median_ms: f64, length_ms: i64, rng: &mut Xoshiro256PlusPlus) -> Nature {
     const DEVIATION: f64 = 0.4;
     const BACK: f64 = 10.0 / 900.0;
@@ -218,11 +310,18 @@ fn drifting(failure: f64, median_ms: f64, length_ms: i64, rng: &mut Xoshiro256Pl
         let push: f64 = StandardNormal.sample(rng);
         away += -BACK * away + DEVIATION * (2.0 * BACK).sqrt() * push;
     }
-    Nature { failures, median_ms }
+    Nature {
+        failures,
+        median_ms,
+    }
 }
 
 const fn warm_ms(length_ms: i64) -> i64 {
-    if length_ms / 4 < WARM_MS { length_ms / 4 } else { WARM_MS }
+    if length_ms / 4 < WARM_MS {
+        length_ms / 4
+    } else {
+        WARM_MS
+    }
 }
 
 /// A generator for one purpose: numbers for one thing do not depend on how many another one took.
@@ -235,7 +334,11 @@ pub fn rng(seed: u64, number: u64, purpose: u64) -> Xoshiro256PlusPlus {
     Xoshiro256PlusPlus::seed_from_u64(mixed)
 }
 
-#[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "some hours at most")]
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    reason = "some hours at most"
+)]
 const fn whole_ms(ms: f64) -> i64 {
     ms as i64
 }

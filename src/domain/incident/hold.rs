@@ -1,7 +1,8 @@
-//! How long a condition has held, on a clock that nobody sets: what flickers opens nothing, what pauses closes
-//! nothing, and a clock that jumps does neither. Pure; the time is handed in.
+//! How long a condition has held, on a clock that nobody sets: what flickers opens nothing, what
+//! pauses closes nothing, and a clock that jumps does neither. Pure; the time is handed in.
 
-/// A queue is believed to be late once it was seen waiting for so long here, however late its rows say it is.
+/// A queue is believed to be late once it was seen waiting for so long here, however late its rows
+/// say it is.
 const SEEN_WAITING_MS: i64 = 60_000;
 /// By so much the clocks of gateways may differ, in milliseconds.
 const SKEW_MS: i64 = 1_000;
@@ -59,7 +60,9 @@ impl Hold {
     /// For how long it has been bad, if it has been bad for `at_least_ms`.
     #[must_use]
     pub fn bad_for(&self, at_least_ms: i64, own_ms: i64) -> Option<i64> {
-        self.bad_since.map(|since| own_ms - since).filter(|ms| *ms >= at_least_ms)
+        self.bad_since
+            .map(|since| own_ms - since)
+            .filter(|ms| *ms >= at_least_ms)
     }
 
     /// Whether it has been well for so long; without evidence ten times as long is waited.
@@ -71,9 +74,9 @@ impl Hold {
     }
 }
 
-/// What the age of the oldest one in a queue shows. `age_ms` is told by the clock, `None` when nothing waits;
-/// `waited_ms` is for how long something was seen waiting here, by a clock that nobody sets: a clock that is set
-/// forward makes everything old at once.
+/// What the age of the oldest one in a queue shows. `age_ms` is told by the clock, `None` when
+/// nothing waits; `waited_ms` is for how long something was seen waiting here, by a clock that
+/// nobody sets: a clock that is set forward makes everything old at once.
 #[must_use]
 pub fn late(age_ms: Option<i64>, waited_ms: i64, limit_ms: i64) -> Sight {
     match age_ms {
@@ -106,7 +109,10 @@ mod tests {
             (13_000, Sight::Well, false, true),
         ] {
             hold.see(sight, own_ms);
-            let (opened, ended) = (hold.bad_for(1_000, own_ms).is_some(), hold.is_over(5_000, own_ms));
+            let (opened, ended) = (
+                hold.bad_for(1_000, own_ms).is_some(),
+                hold.is_over(5_000, own_ms),
+            );
             assert_eq!((opened, ended), (opens, over), "at {own_ms}");
         }
     }
@@ -138,7 +144,11 @@ mod tests {
             (Some(-600_000), 90_000, 1_000, Sight::Unknown),
             (Some(-500), 0, 1_000, Sight::Well),
         ] {
-            assert_eq!(late(age_ms, waited_ms, limit_ms), sight, "{age_ms:?} {waited_ms} {limit_ms}");
+            assert_eq!(
+                late(age_ms, waited_ms, limit_ms),
+                sight,
+                "{age_ms:?} {waited_ms} {limit_ms}"
+            );
         }
     }
 }

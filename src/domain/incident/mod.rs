@@ -1,5 +1,5 @@
-//! An incident: an outage that people are told of. What it can be about, how bad it is, and what can happen in it.
-//! Pure values; who looks, and who is told, is decided elsewhere.
+//! An incident: an outage that people are told of. What it can be about, how bad it is, and what
+//! can happen in it. Pure values; who looks, and who is told, is decided elsewhere.
 
 mod hold;
 mod usual;
@@ -66,7 +66,9 @@ impl FromStr for Subject {
             ["route", p, f, account] if !account.is_empty() => {
                 Ok(Self::Route(provider(p)?, flow(f)?, (*account).to_owned()))
             }
-            ["account", p, account] if !account.is_empty() => Ok(Self::Account(provider(p)?, (*account).to_owned())),
+            ["account", p, account] if !account.is_empty() => {
+                Ok(Self::Account(provider(p)?, (*account).to_owned()))
+            }
             ["in_doubt", p] => Ok(Self::InDoubt(provider(p)?)),
             ["parked"] => Ok(Self::Parked),
             ["webhooks"] => Ok(Self::Webhooks),
@@ -95,7 +97,12 @@ impl Subject {
     pub const fn flow(&self) -> Option<Flow> {
         match self {
             Self::Provider(_, flow) | Self::Route(_, flow, _) => Some(*flow),
-            Self::Account(..) | Self::InDoubt(_) | Self::Parked | Self::Webhooks | Self::Redis | Self::WorkList => None,
+            Self::Account(..)
+            | Self::InDoubt(_)
+            | Self::Parked
+            | Self::Webhooks
+            | Self::Redis
+            | Self::WorkList => None,
         }
     }
 
@@ -104,9 +111,12 @@ impl Subject {
     pub fn account(&self) -> Option<&str> {
         match self {
             Self::Route(_, _, account) | Self::Account(_, account) => Some(account),
-            Self::Provider(..) | Self::InDoubt(_) | Self::Parked | Self::Webhooks | Self::Redis | Self::WorkList => {
-                None
-            }
+            Self::Provider(..)
+            | Self::InDoubt(_)
+            | Self::Parked
+            | Self::Webhooks
+            | Self::Redis
+            | Self::WorkList => None,
         }
     }
 }
@@ -184,7 +194,9 @@ impl Cause {
             | Self::OutcomesInDoubt
             | Self::PaymentsParked
             | Self::WorkListWaiting => Severity::Page,
-            Self::ProviderFailing | Self::RouteDown | Self::WebhooksLate | Self::RedisAway => Severity::Notice,
+            Self::ProviderFailing | Self::RouteDown | Self::WebhooksLate | Self::RedisAway => {
+                Severity::Notice
+            }
         }
     }
 }
@@ -258,7 +270,8 @@ pub enum Entry {
 }
 
 impl Phase {
-    /// What a change of phase is in the timeline. A probe that failed after good ones is nothing new.
+    /// What a change of phase is in the timeline. A probe that failed after good ones is nothing
+    /// new.
     #[must_use]
     pub const fn entry_of(self, next: Self) -> Option<Entry> {
         match (self, next) {
@@ -271,18 +284,22 @@ impl Phase {
             | (_, Self::Ongoing) => None,
             (Self::Ongoing, Self::Out) => Some(Entry::Worse),
             (Self::Trial | Self::Ramping | Self::Back, Self::Out) => Some(Entry::TrippedAgain),
-            (Self::Ongoing | Self::Out | Self::Trial | Self::Ramping | Self::Back, Self::Answering) => {
-                Some(Entry::Answering)
-            }
-            (Self::Ongoing | Self::Out | Self::Answering | Self::Ramping | Self::Back, Self::Trial) => {
-                Some(Entry::Trial)
-            }
-            (Self::Ongoing | Self::Out | Self::Answering | Self::Trial | Self::Back, Self::Ramping) => {
-                Some(Entry::Ramping)
-            }
-            (Self::Ongoing | Self::Out | Self::Answering | Self::Trial | Self::Ramping, Self::Back) => {
-                Some(Entry::Back)
-            }
+            (
+                Self::Ongoing | Self::Out | Self::Trial | Self::Ramping | Self::Back,
+                Self::Answering,
+            ) => Some(Entry::Answering),
+            (
+                Self::Ongoing | Self::Out | Self::Answering | Self::Ramping | Self::Back,
+                Self::Trial,
+            ) => Some(Entry::Trial),
+            (
+                Self::Ongoing | Self::Out | Self::Answering | Self::Trial | Self::Back,
+                Self::Ramping,
+            ) => Some(Entry::Ramping),
+            (
+                Self::Ongoing | Self::Out | Self::Answering | Self::Trial | Self::Ramping,
+                Self::Back,
+            ) => Some(Entry::Back),
         }
     }
 }
@@ -348,10 +365,22 @@ mod tests {
         ] {
             assert_eq!(subject.to_string().parse(), Ok(subject));
         }
-        for text in ["", "provider", "provider/nobody/qr", "route/alipay/qr/", "in_doubt", "parked/x"] {
+        for text in [
+            "",
+            "provider",
+            "provider/nobody/qr",
+            "route/alipay/qr/",
+            "in_doubt",
+            "parked/x",
+        ] {
             assert_eq!(text.parse::<Subject>(), Err(UnknownSubject), "{text}");
         }
-        for change in [Change::Opened, Change::Worse, Change::Reminder(3), Change::Closed] {
+        for change in [
+            Change::Opened,
+            Change::Worse,
+            Change::Reminder(3),
+            Change::Closed,
+        ] {
             assert_eq!(change.to_string().parse(), Ok(change));
         }
         assert_eq!("reminder_".parse::<Change>(), Err(UnknownSubject));
@@ -363,8 +392,21 @@ mod tests {
         for phase in Phase::iter() {
             assert_eq!(phase.entry_of(phase), None);
         }
-        let steps = [P::Ongoing, P::Out, P::Answering, P::Trial, P::Out, P::Answering, P::Out, P::Answering, P::Trial];
-        let told: Vec<_> = steps.windows(2).filter_map(|pair| pair[0].entry_of(pair[1])).collect();
+        let steps = [
+            P::Ongoing,
+            P::Out,
+            P::Answering,
+            P::Trial,
+            P::Out,
+            P::Answering,
+            P::Out,
+            P::Answering,
+            P::Trial,
+        ];
+        let told: Vec<_> = steps
+            .windows(2)
+            .filter_map(|pair| pair[0].entry_of(pair[1]))
+            .collect();
         let expected = [
             Entry::Worse,
             Entry::Answering,

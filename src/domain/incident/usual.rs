@@ -1,5 +1,5 @@
-//! What is usual, and how far beyond it trouble begins: limits learned from a subject's own history, between two
-//! fixed ones. Whole numbers only. Pure.
+//! What is usual, and how far beyond it trouble begins: limits learned from a subject's own
+//! history, between two fixed ones. Whole numbers only. Pure.
 
 /// With fewer samples nothing is known yet, and the lower limit counts.
 const ENOUGH: i64 = 30;
@@ -31,7 +31,11 @@ impl Usual {
         let step = |from: i64, to: i64| from + (to - from).checked_div(samples).unwrap_or(0);
         let sample_ms = sample_ms.max(0);
         let mean_ms = step(self.mean_ms, sample_ms);
-        Self { mean_ms, spread_ms: step(self.spread_ms, (sample_ms - mean_ms).abs()), samples }
+        Self {
+            mean_ms,
+            spread_ms: step(self.spread_ms, (sample_ms - mean_ms).abs()),
+            samples,
+        }
     }
 
     /// From here on it is trouble: never before `least_ms`, always from `most_ms` on.
@@ -40,15 +44,22 @@ impl Usual {
         if self.samples < ENOUGH {
             return least_ms;
         }
-        self.mean_ms.saturating_add(self.spread_ms.saturating_mul(SPREADS)).max(least_ms).min(most_ms)
+        self.mean_ms
+            .saturating_add(self.spread_ms.saturating_mul(SPREADS))
+            .max(least_ms)
+            .min(most_ms)
     }
 }
 
-/// How many calls in a thousand may fail, when so many in a thousand do in the long run: never fewer than `least`,
-/// never more than `most`.
+/// How many calls in a thousand may fail, when so many in a thousand do in the long run: never
+/// fewer than `least`, never more than `most`.
 #[must_use]
 pub fn failing_limit(usual: i64, least: i64, most: i64) -> i64 {
-    usual.saturating_mul(TIMES).saturating_add(ON_TOP).max(least).min(most)
+    usual
+        .saturating_mul(TIMES)
+        .saturating_add(ON_TOP)
+        .max(least)
+        .min(most)
 }
 
 #[cfg(test)]
@@ -61,7 +72,8 @@ mod tests {
 
     #[test]
     fn what_is_always_late_is_late_later_but_not_for_ever() {
-        let alternating = |low, high, count| (0..count).map(move |n| if n % 2 == 0 { low } else { high });
+        let alternating =
+            |low, high, count| (0..count).map(move |n| if n % 2 == 0 { low } else { high });
         for (usual, limit_ms) in [
             (Usual::default(), 60_000),
             (after(alternating(500_000, 500_000, 29)), 60_000),
@@ -71,7 +83,10 @@ mod tests {
             (after(alternating(500_000, 900_000, 500)), 900_000),
         ] {
             let found = usual.limit_ms(60_000, 900_000);
-            assert!((found - limit_ms).abs() <= limit_ms / 50, "{usual:?}: {found}, not {limit_ms}");
+            assert!(
+                (found - limit_ms).abs() <= limit_ms / 50,
+                "{usual:?}: {found}, not {limit_ms}"
+            );
         }
     }
 
@@ -86,8 +101,19 @@ mod tests {
 
     #[test]
     fn a_route_that_often_fails_may_fail_more_often() {
-        for (usual, limit) in [(0, 50), (2, 50), (10, 70), (50, 270), (200, 500), (1_000, 500)] {
-            assert_eq!(failing_limit(usual, 50, 500), limit, "usually {usual} in a thousand");
+        for (usual, limit) in [
+            (0, 50),
+            (2, 50),
+            (10, 70),
+            (50, 270),
+            (200, 500),
+            (1_000, 500),
+        ] {
+            assert_eq!(
+                failing_limit(usual, 50, 500),
+                limit,
+                "usually {usual} in a thousand"
+            );
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Whether a payment's entries are all there, unchanged, and agree with its rows. Pure; says in words what is wrong, and
-//! mends nothing.
+//! Whether a payment's entries are all there, unchanged, and agree with its rows. Pure; says in
+//! words what is wrong, and mends nothing.
 
 use super::{Balances, Entry, Head, LedgerAccount, balances, expected};
 use crate::domain::attempt::Disposition;
@@ -34,12 +34,17 @@ fn chain(aggregate: &Aggregate, entries: &[Entry]) -> Vec<String> {
     for entry in entries {
         let (seq, t) = (entry.seq, &entry.transfer);
         if seq != last.saturating_add(1) {
-            found.push(format!("entry {} is missing: {seq} comes after {last}", last.saturating_add(1)));
+            found.push(format!(
+                "entry {} is missing: {seq} comes after {last}",
+                last.saturating_add(1)
+            ));
         } else if entry.previous != previous {
             found.push(format!("entry {seq} does not follow the one before it"));
         }
         if entry.hash != entry.computed_hash() {
-            found.push(format!("entry {seq} was changed: its content does not have its hash"));
+            found.push(format!(
+                "entry {seq} was changed: its content does not have its hash"
+            ));
         }
         if t.debit == t.credit || t.amount.minor() == 0 {
             found.push(format!("entry {seq} moves nothing"));
@@ -49,19 +54,28 @@ fn chain(aggregate: &Aggregate, entries: &[Entry]) -> Vec<String> {
         }
         let attempt = aggregate.attempt(&t.attempt_id);
         if attempt.is_none_or(|attempt| attempt.account_id != t.account_id) {
-            found.push(format!("entry {seq} names attempt {} over {}, which is not there", t.attempt_id, t.account_id));
+            found.push(format!(
+                "entry {seq} names attempt {} over {}, which is not there",
+                t.attempt_id, t.account_id
+            ));
         }
         (last, previous) = (seq, entry.hash.as_str());
     }
     found
 }
 
-/// Whether the chain ends where the payment's row says: what was cut off at the end is missing there.
+/// Whether the chain ends where the payment's row says: what was cut off at the end is missing
+/// there.
 fn end(entries: &[Entry], head: &Head) -> Option<String> {
     let last = entries.last();
     let (seq, hash) = last.map_or((0, ""), |entry| (entry.seq, entry.hash.as_str()));
     let agrees = seq == head.entries && hash == head.hash;
-    (!agrees).then(|| format!("the chain ends with entry {seq}, and the payment's row with entry {}", head.entries))
+    (!agrees).then(|| {
+        format!(
+            "the chain ends with entry {seq}, and the payment's row with entry {}",
+            head.entries
+        )
+    })
 }
 
 /// What the rows say that cannot be true together.
@@ -70,29 +84,43 @@ fn rows(aggregate: &Aggregate) -> Vec<String> {
     let is_kept = aggregate.kept().is_some();
     let status = aggregate.payment.status;
     if is_kept != (status == State::Succeeded) {
-        let money = if is_kept { "money is kept" } else { "no money is kept" };
+        let money = if is_kept {
+            "money is kept"
+        } else {
+            "no money is kept"
+        };
         found.push(format!("its status is {status}, and {money}"));
     }
     let undecided = |a: &&Attempt| a.captured.is_some() != a.disposition.is_some();
     for attempt in aggregate.attempts.iter().filter(undecided) {
-        found.push(format!("attempt {} has money without a disposition, or the reverse", attempt.id));
+        found.push(format!(
+            "attempt {} has money without a disposition, or the reverse",
+            attempt.id
+        ));
     }
     let overdrawn = expected(aggregate);
-    let overdrawn = overdrawn.iter().filter(|((_, account), fen)| match account.grows_by_debit() {
-        true => **fen < 0,
-        false => **fen > 0,
-    });
+    let overdrawn = overdrawn
+        .iter()
+        .filter(|((_, account), fen)| match account.grows_by_debit() {
+            true => **fen < 0,
+            false => **fen > 0,
+        });
     for ((attempt_id, account), _) in overdrawn {
-        found.push(format!("attempt {attempt_id}: more went out of {account} than there was"));
+        found.push(format!(
+            "attempt {attempt_id}: more went out of {account} than there was"
+        ));
     }
-    let refunded = |a: &&Attempt| a.disposition == Some(Disposition::Refunded) && a.captured.is_some();
+    let refunded =
+        |a: &&Attempt| a.disposition == Some(Disposition::Refunded) && a.captured.is_some();
     for attempt in aggregate.attempts.iter().filter(refunded) {
-        let is_under_way = aggregate
-            .refunds
-            .iter()
-            .any(|r| r.attempt_id == attempt.id && matches!(r.status, crate::domain::refund::State::Pending));
+        let is_under_way = aggregate.refunds.iter().any(|r| {
+            r.attempt_id == attempt.id && matches!(r.status, crate::domain::refund::State::Pending)
+        });
         if is_under_way {
-            found.push(format!("attempt {} is refunded, and a refund of it is still under way", attempt.id));
+            found.push(format!(
+                "attempt {} is refunded, and a refund of it is still under way",
+                attempt.id
+            ));
         }
     }
     found
@@ -102,13 +130,18 @@ fn differences(booked: &Balances, rows: &Balances) -> Vec<String> {
     let mut keys: Vec<&(String, LedgerAccount)> = booked.keys().chain(rows.keys()).collect();
     keys.sort();
     keys.dedup();
-    let sum = |balances: &Balances, key: &(String, LedgerAccount)| balances.get(key).copied().unwrap_or(0);
+    let sum = |balances: &Balances, key: &(String, LedgerAccount)| {
+        balances.get(key).copied().unwrap_or(0)
+    };
     keys.into_iter()
         .filter(|key| sum(booked, key) != sum(rows, key))
         .map(|key| {
             let (attempt_id, account) = key;
             let (booked, rows) = (sum(booked, key), sum(rows, key));
-            format!("attempt {attempt_id}: {account} is {booked} fen in the ledger and {rows} fen by the rows")
+            format!(
+                "attempt {attempt_id}: {account} is {booked} fen in the ledger and {rows} fen \
+                     by the rows"
+            )
         })
         .collect()
 }

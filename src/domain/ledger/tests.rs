@@ -1,5 +1,5 @@
-//! The ledger follows whatever a payment goes through: thousands of random lives, each step of which the state machines
-//! allow, and what rows and entries say of them in two different ways.
+//! The ledger follows whatever a payment goes through: thousands of random lives, each step of
+//! which the state machines allow, and what rows and entries say of them in two different ways.
 
 use fastrand::Rng;
 use providers::order::Flow;
@@ -44,7 +44,11 @@ pub(crate) fn payment() -> Aggregate {
         expires_at: NOW,
         ledger: Some(Head::default()),
     };
-    Aggregate { payment, attempts: Vec::new(), refunds: Vec::new() }
+    Aggregate {
+        payment,
+        attempts: Vec::new(),
+        refunds: Vec::new(),
+    }
 }
 
 pub(crate) fn attempt(aggregate: &mut Aggregate) {
@@ -125,7 +129,9 @@ pub(crate) fn capture(aggregate: &mut Aggregate, n: usize, amount: i64, disposit
 fn happens(rng: &mut Rng, a: &mut Aggregate) {
     let n = rng.usize(..a.attempts.len());
     match rng.u8(..6) {
-        0 if a.attempts[n].captured.is_none() && a.attempts[n].status.on(AttemptEvent::Capture).is_ok() => {
+        0 if a.attempts[n].captured.is_none()
+            && a.attempts[n].status.on(AttemptEvent::Capture).is_ok() =>
+        {
             let free = a.kept().is_none();
             let disposition = match rng.u8(..3) {
                 0 if free => Disposition::Kept,
@@ -138,7 +144,10 @@ fn happens(rng: &mut Rng, a: &mut Aggregate) {
             let event = rng.choice(DispositionEvent::iter()).unwrap();
             let attempt = &a.attempts[n];
             let id = attempt.id.clone();
-            let under_way = a.refunds.iter().any(|r| r.attempt_id == id && r.status != refund::State::Failed);
+            let under_way = a
+                .refunds
+                .iter()
+                .any(|r| r.attempt_id == id && r.status != refund::State::Failed);
             let next = attempt.disposition.and_then(|d| d.on(event).ok());
             let twice = next == Some(Disposition::Kept) && a.kept().is_some();
             if let Some(next) = next.filter(|_| !under_way && !twice) {
@@ -148,7 +157,9 @@ fn happens(rng: &mut Rng, a: &mut Aggregate) {
                 }
             }
         }
-        2 if a.attempts[n].disposition == Some(Disposition::Kept) && a.attempts[n].status == State::Captured => {
+        2 if a.attempts[n].disposition == Some(Disposition::Kept)
+            && a.attempts[n].status == State::Captured =>
+        {
             let id = a.attempts[n].id.clone();
             let left = a.attempts[n].captured.unwrap().minor() - a.claimed_by_refunds_fen(&id);
             if left > 0 {
@@ -156,7 +167,9 @@ fn happens(rng: &mut Rng, a: &mut Aggregate) {
                 refund(a, &id, amount, false);
             }
         }
-        3 if a.attempts[n].disposition == Some(Disposition::RefundDue) && a.attempts[n].status == State::Captured => {
+        3 if a.attempts[n].disposition == Some(Disposition::RefundDue)
+            && a.attempts[n].status == State::Captured =>
+        {
             let id = a.attempts[n].id.clone();
             if a.claimed_by_refunds_fen(&id) == 0 {
                 let amount = a.attempts[n].captured.unwrap().minor();
@@ -171,7 +184,10 @@ fn happens(rng: &mut Rng, a: &mut Aggregate) {
                 return;
             }
             if a.refunds[r].apply(event).is_ok() && a.refunds[r].automatic {
-                let (id, done) = (a.refunds[r].attempt_id.clone(), a.refunds[r].status == refund::State::Succeeded);
+                let (id, done) = (
+                    a.refunds[r].attempt_id.clone(),
+                    a.refunds[r].status == refund::State::Succeeded,
+                );
                 let attempt = a.attempt_mut(&id).unwrap();
                 if done && attempt.disposition == Some(Disposition::RefundDue) {
                     attempt.disposition = Some(Disposition::Refunded);
@@ -181,7 +197,11 @@ fn happens(rng: &mut Rng, a: &mut Aggregate) {
         5 if rng.u8(..8) == 0 && a.attempts[n].status == State::Captured => {
             let id = a.attempts[n].id.clone();
             // The provider's word that all of it went back ends the refunds, too.
-            if !a.refunds.iter().any(|r| r.attempt_id == id && r.status == refund::State::Pending) {
+            if !a
+                .refunds
+                .iter()
+                .any(|r| r.attempt_id == id && r.status == refund::State::Pending)
+            {
                 a.attempts[n].apply(AttemptEvent::Reversed).unwrap();
             }
         }
@@ -210,7 +230,11 @@ fn entries_agree_with_rows_whatever_a_payment_goes_through() {
             moved += new.len();
             journal.extend(new);
             after.payment.ledger = Some(head);
-            assert_eq!(deviations(&after, &journal), Vec::<String>::new(), "seed {seed}: {after:#?}");
+            assert_eq!(
+                deviations(&after, &journal),
+                Vec::<String>::new(),
+                "seed {seed}: {after:#?}"
+            );
             let total: i128 = balances(journal.iter()).values().sum();
             assert_eq!(total, 0, "seed {seed}");
             now = after;
@@ -219,9 +243,17 @@ fn entries_agree_with_rows_whatever_a_payment_goes_through() {
         let mut old = now.clone();
         old.payment.ledger = None;
         let (opening, head) = entries(Some(&old), &old, NOW);
-        assert!(opening.iter().all(|entry| entry.transfer.cause == Cause::Opening));
+        assert!(
+            opening
+                .iter()
+                .all(|entry| entry.transfer.cause == Cause::Opening)
+        );
         old.payment.ledger = Some(head);
-        assert_eq!(deviations(&old, &opening), Vec::<String>::new(), "seed {seed}: {old:#?}");
+        assert_eq!(
+            deviations(&old, &opening),
+            Vec::<String>::new(),
+            "seed {seed}: {old:#?}"
+        );
     }
     assert!(moved > 10_000, "{moved}");
     assert_eq!(causes.len(), 7, "all but the opening: {causes:?}");
@@ -230,7 +262,14 @@ fn entries_agree_with_rows_whatever_a_payment_goes_through() {
 fn shown(entries: &[Entry]) -> Vec<String> {
     let line = |e: &Entry| {
         let t = &e.transfer;
-        format!("{} {}: {} to {} from {}", e.seq, t.cause, t.amount.minor(), t.debit, t.credit)
+        format!(
+            "{} {}: {} to {} from {}",
+            e.seq,
+            t.cause,
+            t.amount.minor(),
+            t.debit,
+            t.credit
+        )
     };
     entries.iter().map(line).collect()
 }
@@ -289,31 +328,63 @@ fn whatever_is_done_to_a_chain_is_found() {
     assert_eq!(deviations(&after, &journal), Vec::<String>::new());
     let says = |journal: &[Entry], what: &str| {
         let found = deviations(&after, journal);
-        assert!(found.iter().any(|text| text.contains(what)), "{what:?} is not in {found:?}");
+        assert!(
+            found.iter().any(|text| text.contains(what)),
+            "{what:?} is not in {found:?}"
+        );
     };
     for n in 0..journal.len() {
         let mut cut = journal.clone();
         cut.remove(n);
-        says(&cut, if n == journal.len() - 1 { "the chain ends with" } else { "is missing" });
+        says(
+            &cut,
+            if n == journal.len() - 1 {
+                "the chain ends with"
+            } else {
+                "is missing"
+            },
+        );
         let mut changed = journal.clone();
         changed[n].transfer.amount = fen(1);
         says(&changed, "was changed");
-        // With a new hash of its own, the next one does not follow it any more; nor does the payment's row.
+        // With a new hash of its own, the next one does not follow it any more; nor does the
+        // payment's row.
         changed[n].hash = changed[n].computed_hash();
-        says(&changed, if n == journal.len() - 1 { "the chain ends with" } else { "does not follow" });
+        says(
+            &changed,
+            if n == journal.len() - 1 {
+                "the chain ends with"
+            } else {
+                "does not follow"
+            },
+        );
         says(&changed, "fen in the ledger and");
     }
     let mut more = journal.clone();
-    let mut extra = Entry { seq: 4, previous: journal[2].hash.clone(), ..journal[2].clone() };
+    let mut extra = Entry {
+        seq: 4,
+        previous: journal[2].hash.clone(),
+        ..journal[2].clone()
+    };
     extra.hash = extra.computed_hash();
     more.push(extra);
-    says(&more, "the chain ends with entry 4, and the payment's row with entry 3");
+    says(
+        &more,
+        "the chain ends with entry 4, and the payment's row with entry 3",
+    );
     let mut row = after.clone();
     row.attempts[0].captured = Some(fen(9999));
-    assert!(deviations(&row, &journal)[0].contains("by the rows"), "{:?}", deviations(&row, &journal));
+    assert!(
+        deviations(&row, &journal)[0].contains("by the rows"),
+        "{:?}",
+        deviations(&row, &journal)
+    );
     let mut status = after.clone();
     status.payment.status = PaymentState::Failed;
-    assert_eq!(deviations(&status, &journal), ["its status is failed, and money is kept"]);
+    assert_eq!(
+        deviations(&status, &journal),
+        ["its status is failed, and money is kept"]
+    );
 }
 
 #[test]
@@ -323,5 +394,6 @@ fn the_hash_of_an_entry_is_the_same_for_ever() {
     let mut after = before.clone();
     capture(&mut after, 0, 8888, Disposition::Held);
     let (journal, _) = entries(Some(&before), &after, NOW);
-    insta::assert_snapshot!(journal[0].hash, @"e96d15d47365a826d06172372e43b04f214a3f43299253cdcc0c5936ac830190");
+    insta::assert_snapshot!(journal[0].hash,
+        @"e96d15d47365a826d06172372e43b04f214a3f43299253cdcc0c5936ac830190");
 }

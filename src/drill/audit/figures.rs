@@ -7,11 +7,13 @@ pub struct Figures {
     pub payments: u64,
     /// Among them: their payer would pay, and nobody canceled.
     pub payable: u64,
-    /// Payable ones whose shopper was cut off before they had succeeded: nobody knows what would have become of them.
+    /// Payable ones whose shopper was cut off before they had succeeded: nobody knows what would
+    /// have become of them.
     pub cut_off: u64,
     /// Payable ones that succeeded.
     pub succeeded: u64,
-    /// Orders whose money was kept beside another one's of the same payment, or beside none that counts.
+    /// Orders whose money was kept beside another one's of the same payment, or beside none that
+    /// counts.
     pub captured_twice_kept: u64,
     /// Accepted payments that are in no row, and orders with money that the rows know nothing of.
     pub lost: u64,
@@ -23,7 +25,8 @@ pub struct Figures {
     pub most_questions: i32,
     /// And about all attempts of one payment.
     pub most_questions_of_a_payment: i32,
-    /// So long after everything was mended the last payment ended, in seconds of the gateways' time.
+    /// So long after everything was mended the last payment ended, in seconds of the gateways'
+    /// time.
     pub ended_after_s: i64,
     /// Captures that went back because another one was kept, or nobody wanted them any more.
     pub given_back: u64,

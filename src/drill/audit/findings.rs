@@ -23,10 +23,20 @@ pub(super) struct Findings {
 
 impl Findings {
     pub(super) fn add(&mut self, rule: &'static str, subject: &str, found: String) {
-        self.violations.push(Violation { rule, subject: subject.to_owned(), found });
+        self.violations.push(Violation {
+            rule,
+            subject: subject.to_owned(),
+            found,
+        });
     }
 
-    pub(super) fn require(&mut self, holds: bool, rule: &'static str, subject: &str, found: impl FnOnce() -> String) {
+    pub(super) fn require(
+        &mut self,
+        holds: bool,
+        rule: &'static str,
+        subject: &str,
+        found: impl FnOnce() -> String,
+    ) {
         if !holds {
             self.add(rule, subject, found());
         }
@@ -34,14 +44,18 @@ impl Findings {
 
     pub(super) fn done(mut self, e: &Evidence) -> (Vec<Violation>, Figures) {
         for shopped in e.shopped.values() {
-            let row = shopped.payment.as_ref().and_then(|id| e.payments.iter().find(|p| p.payment.id == *id));
+            let row = shopped
+                .payment
+                .as_ref()
+                .and_then(|id| e.payments.iter().find(|p| p.payment.id == *id));
             let succeeded = row.is_some_and(|p| p.payment.status == State::Succeeded);
             self.figures.payments += u64::from(shopped.payment.is_some());
             self.figures.succeeded += u64::from(shopped.payable && succeeded);
             self.figures.cut_off += u64::from(shopped.payable && !shopped.is_done && !succeeded);
         }
         // Whoever would have paid and was turned away counts, too.
-        self.figures.payable = u64::try_from(e.shopped.values().filter(|s| s.payable).count()).unwrap_or(0);
+        self.figures.payable =
+            u64::try_from(e.shopped.values().filter(|s| s.payable).count()).unwrap_or(0);
         self.figures.forged = e.forgeries.answered;
         (self.violations, self.figures)
     }

@@ -1,6 +1,9 @@
 //! What is gathered for the auditor once everything rests, and forgeries that come in while nothing
 //! else happens.
-#![expect(clippy::indexing_slicing, reason = "a JSON value gives null for what it has not")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a JSON value gives null for what it has not"
+)]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -26,11 +29,20 @@ const FORGERIES_AT_REST: u32 = 12;
 impl Run<'_> {
     /// Where the gateway was to die, if that is what the run is about, and whether it did.
     pub(super) fn point(&self, logs: &[String]) -> Option<(String, bool)> {
-        let armed = |(_, blow): &(u64, Blow)| if let Blow::Arm(_, point) = blow { Some(point.clone()) } else { None };
+        let armed = |(_, blow): &(u64, Blow)| {
+            if let Blow::Arm(_, point) = blow {
+                Some(point.clone())
+            } else {
+                None
+            }
+        };
         let only = self.plan.scenario == "crash-everywhere";
         let point = self.plan.blows.iter().find_map(armed).filter(|_| only)?;
         let last = format!("{KILLED_AT}{}", point.split(':').next().unwrap_or_default());
-        let is_hit = logs.iter().flat_map(|log| log.lines()).any(|line| line == last);
+        let is_hit = logs
+            .iter()
+            .flat_map(|log| log.lines())
+            .any(|line| line == last);
         Some((point, is_hit))
     }
 
@@ -42,7 +54,8 @@ impl Run<'_> {
         forgeries: &mut Forgeries,
     ) -> Result<Option<String>, Broken> {
         let store = self.stage.store().await?;
-        let unreadable = |e: sea_orm::DbErr| Broken(format!("the auditor cannot read the database: {e}"));
+        let unreadable =
+            |e: sea_orm::DbErr| Broken(format!("the auditor cannot read the database: {e}"));
         let before = store.all_rows().await.map_err(unreadable)?;
         let mut left = FORGERIES_AT_REST;
         let done = Arc::new(tokio::sync::Notify::new());
@@ -60,14 +73,19 @@ impl Run<'_> {
             () = forged => {}
             () = done.notified() => {}
             () = tokio::time::sleep(Duration::from_secs(20)) => {
-                return Ok(Some(format!("{left} of {FORGERIES_AT_REST} forgeries were not answered")));
+                return Ok(Some(format!("{left} of {FORGERIES_AT_REST} forgeries were not \
+                                        answered")));
             }
         }
         let after = store.all_rows().await.map_err(unreadable)?;
         let _ = store.close().await;
-        let differing = before.iter().zip(&after).filter(|(one, other)| one != other);
-        let changed: Vec<String> =
-            differing.map(|((name, one), (_, other))| format!("{name}: {}", difference(one, other))).collect();
+        let differing = before
+            .iter()
+            .zip(&after)
+            .filter(|(one, other)| one != other);
+        let changed: Vec<String> = differing
+            .map(|((name, one), (_, other))| format!("{name}: {}", difference(one, other)))
+            .collect();
         Ok((!changed.is_empty()).then(|| changed.join("; ")))
     }
 
@@ -82,10 +100,20 @@ impl Run<'_> {
     ) -> Result<Evidence, sea_orm::DbErr> {
         let payments: Vec<Aggregate> = store.all_payments().await?;
         let shopped = shop.log.all();
-        let codes = shopped.values().filter_map(|shopped| shopped.auth_code.clone());
-        let secrets = secrets.iter().cloned().chain(planted(&self.tools.keys)).chain(codes);
+        let codes = shopped
+            .values()
+            .filter_map(|shopped| shopped.auth_code.clone());
+        let secrets = secrets
+            .iter()
+            .cloned()
+            .chain(planted(&self.tools.keys))
+            .chain(codes);
         let named = |body: &Value| body["provider"].as_str().unwrap_or_default().to_owned();
-        let lying = self.plan.faults.iter().filter(|fault| fault["kind"] == "other_amount");
+        let lying = self
+            .plan
+            .faults
+            .iter()
+            .filter(|fault| fault["kind"] == "other_amount");
         Ok(Evidence {
             liars: lying.map(named).collect(),
             refusing: self.plan.refund_ends.iter().map(named).collect(),
@@ -99,7 +127,10 @@ impl Run<'_> {
             keys: store.all_keys().await?,
             secrets: secrets.chain([KEY.to_owned()]).collect(),
             shopped,
-            received: [&self.name, &self.hanging()].into_iter().flat_map(|name| self.tools.boxes.empty(name)).collect(),
+            received: [&self.name, &self.hanging()]
+                .into_iter()
+                .flat_map(|name| self.tools.boxes.empty(name))
+                .collect(),
             logs: self.stage.logs(),
             ledger: store.check_ledger(None, 20).await?.deviations,
             trouble,

@@ -21,7 +21,8 @@ impl Run<'_> {
     pub(super) fn keepers(&self, over: &Arc<AtomicBool>, kills: &Arc<Mutex<u32>>) -> JoinSet<()> {
         let mut keepers = JoinSet::new();
         for number in 0..self.stage.gateways() {
-            let (stage, over, kills) = (Arc::clone(&self.stage), Arc::clone(over), Arc::clone(kills));
+            let (stage, over, kills) =
+                (Arc::clone(&self.stage), Arc::clone(over), Arc::clone(kills));
             keepers.spawn(async move {
                 while !over.load(Ordering::Relaxed) {
                     if stage.is_dead(number).await {
@@ -41,7 +42,11 @@ impl Run<'_> {
         over: &Arc<AtomicBool>,
         keepers: &mut JoinSet<()>,
     ) -> Result<Arc<Mutex<BTreeSet<String>>>, Broken> {
-        let looker = self.stage.looker().await.ok_or_else(|| Broken("nobody can look into the database".to_owned()))?;
+        let looker = self
+            .stage
+            .looker()
+            .await
+            .ok_or_else(|| Broken("nobody can look into the database".to_owned()))?;
         let (over, seen) = (Arc::clone(over), Arc::new(Mutex::new(BTreeSet::new())));
         let doubles = Arc::clone(&seen);
         keepers.spawn(async move {
@@ -75,14 +80,20 @@ impl Run<'_> {
         all
     }
 
-    /// The hostile merchant, where there is one. What it is told goes to a box of its own, which takes nothing until all is
-    /// mended.
+    /// The hostile merchant, where there is one. What it is told goes to a box of its own, which
+    /// takes nothing until all is mended.
     pub(super) async fn neighbour(&self, shop: &Shop) -> Result<Option<Neighbour>, Broken> {
         if !self.plan.neighbour {
             return Ok(None);
         }
         let name = self.hanging();
         self.tools.boxes.behave(&name, Manners::Hang);
-        Neighbour::move_in(&self.stage, shop, &format!("http://{}/{name}", self.tools.webhooks)).await.map(Some)
+        Neighbour::move_in(
+            &self.stage,
+            shop,
+            &format!("http://{}/{name}", self.tools.webhooks),
+        )
+        .await
+        .map(Some)
     }
 }

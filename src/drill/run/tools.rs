@@ -1,5 +1,8 @@
 //! What a run works with: the tools that all runs share, and what belongs to this one alone.
-#![expect(clippy::indexing_slicing, reason = "a JSON value gives null for what it has not")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a JSON value gives null for what it has not"
+)]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -36,8 +39,11 @@ impl Run<'_> {
     /// In milliseconds since 1970.
     pub(super) async fn sandbox_time(&self) -> Result<Timestamp, Broken> {
         let clock = self.stage.tell("GET", "/clock", None).await?;
-        let now = clock["now"].as_str().and_then(|now| now.parse::<chrono::DateTime<chrono::Utc>>().ok());
-        now.map(|now| Timestamp(now.timestamp_millis())).ok_or_else(|| Broken("the sandbox has no time".to_owned()))
+        let now = clock["now"]
+            .as_str()
+            .and_then(|now| now.parse::<chrono::DateTime<chrono::Utc>>().ok());
+        now.map(|now| Timestamp(now.timestamp_millis()))
+            .ok_or_else(|| Broken("the sandbox has no time".to_owned()))
     }
 
     pub(super) fn hanging(&self) -> String {

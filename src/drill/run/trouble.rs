@@ -1,5 +1,8 @@
 //! What goes wrong in a run while shoppers pay, how it is mended, and what is paid after its time.
-#![expect(clippy::indexing_slicing, reason = "a JSON value gives null for what it has not")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a JSON value gives null for what it has not"
+)]
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -26,8 +29,8 @@ use crate::server::demo::Demo;
 const ORDERS_END_S: u64 = 1_200;
 /// Between two times that somebody pays what nobody was shown.
 const LEAKS_EVERY: Duration = Duration::from_millis(250);
-/// The embedded database's lock is held so many times as long as another database would stall: a long stall outlasts the
-/// five seconds that gateways wait for it.
+/// The embedded database's lock is held so many times as long as another database would stall: a
+/// long stall outlasts the five seconds that gateways wait for it.
 const OUTLASTS: u64 = 12;
 
 impl Run<'_> {
@@ -37,7 +40,10 @@ impl Run<'_> {
         demo: &Demo,
         neighbour: Option<&Neighbour>,
     ) -> Result<Forgeries, Broken> {
-        let asked = [("/refunds", &self.plan.refund_ends), ("/payments", &self.plan.payment_ends)];
+        let asked = [
+            ("/refunds", &self.plan.refund_ends),
+            ("/payments", &self.plan.payment_ends),
+        ];
         for (path, bodies) in asked.into_iter().chain([("/faults", &self.plan.faults)]) {
             for body in bodies {
                 self.stage.tell("PUT", path, Some(body.clone())).await?;
@@ -49,7 +55,9 @@ impl Run<'_> {
             let (places, shop) = (Arc::clone(&places), shop.clone());
             let (seed, habits) = (self.plan.seed, self.plan.habits);
             let share = u64::try_from(number).unwrap_or(0) * self.plan.spread_ms;
-            let comes = Duration::from_millis(share / u64::try_from(self.plan.payments).unwrap_or(1).max(1));
+            let comes = Duration::from_millis(
+                share / u64::try_from(self.plan.payments).unwrap_or(1).max(1),
+            );
             shoppers.spawn(async move {
                 tokio::time::sleep(comes).await;
                 let _place = places.acquire_owned().await;
@@ -59,17 +67,25 @@ impl Run<'_> {
         let shopping = async { while shoppers.join_next().await.is_some() {} };
         let mut forgeries = Forgeries::default();
         let now = self.sandbox_time().await?;
-        let forged = forge(shop, demo, now, self.plan.forgeries, self.plan.seed, |believed| {
-            forgeries.answered += 1;
-            forgeries.believed.extend(believed);
-        });
+        let forged = forge(
+            shop,
+            demo,
+            now,
+            self.plan.forgeries,
+            self.plan.seed,
+            |believed| {
+                forgeries.answered += 1;
+                forgeries.believed.extend(believed);
+            },
+        );
         let hostile = async {
             match neighbour {
                 Some(neighbour) => neighbour.be_hostile().await,
                 None => std::future::pending().await,
             }
         };
-        let beside = async { tokio::join!(self.hurry(), self.leak_again_and_again(), forged, hostile) };
+        let beside =
+            async { tokio::join!(self.hurry(), self.leak_again_and_again(), forged, hostile) };
         tokio::select! {
             _ = async { tokio::join!(shopping, self.blows()) } => {}
             _ = beside => {}
@@ -113,12 +129,26 @@ impl Run<'_> {
                 Some(proxy) => proxy.hold(*mood, *ms).await,
                 // A stall may last longer than gateways wait for a lock: then changes fail.
                 None => {
-                    let ms = if *mood == Mood::Stalled { ms * OUTLASTS } else { *ms };
-                    stage.trouble_database(DatabaseTrouble::ReadOnly, Duration::from_millis(ms)).await;
+                    let ms = if *mood == Mood::Stalled {
+                        ms * OUTLASTS
+                    } else {
+                        *ms
+                    };
+                    stage
+                        .trouble_database(DatabaseTrouble::ReadOnly, Duration::from_millis(ms))
+                        .await;
                 }
             },
-            Blow::Restart(ms) => stage.trouble_database(DatabaseTrouble::Restart, Duration::from_millis(*ms)).await,
-            Blow::ReadOnly(ms) => stage.trouble_database(DatabaseTrouble::ReadOnly, Duration::from_millis(*ms)).await,
+            Blow::Restart(ms) => {
+                stage
+                    .trouble_database(DatabaseTrouble::Restart, Duration::from_millis(*ms))
+                    .await
+            }
+            Blow::ReadOnly(ms) => {
+                stage
+                    .trouble_database(DatabaseTrouble::ReadOnly, Duration::from_millis(*ms))
+                    .await
+            }
             Blow::Skew(gateway, seconds) => stage.skew(*gateway, *seconds).await,
             Blow::Callbacks(mood, ms) => stage.front.hold(*mood, *ms).await,
             Blow::Provider(provider, mood, ms) => {
@@ -137,7 +167,9 @@ impl Run<'_> {
         let flushing = async {
             let client = redis::Client::open(url.as_str())?;
             let mut connection = client.get_multiplexed_async_connection().await?;
-            redis::cmd("FLUSHDB").query_async::<()>(&mut connection).await
+            redis::cmd("FLUSHDB")
+                .query_async::<()>(&mut connection)
+                .await
         };
         if let Err(error) = flushing.await {
             tracing::warn!(%error, "Redis could not be emptied");
@@ -153,8 +185,8 @@ impl Run<'_> {
         }
     }
 
-    /// Somebody pays what nobody was shown, while it is still being sent, too: then the provider tells of money before it
-    /// has answered.
+    /// Somebody pays what nobody was shown, while it is still being sent, too: then the provider
+    /// tells of money before it has answered.
     async fn leak_again_and_again(&self) {
         for round in 1.. {
             tokio::time::sleep(LEAKS_EVERY).await;
@@ -189,8 +221,8 @@ impl Run<'_> {
         self.stage.mend().await
     }
 
-    /// Once the time of orders is over, some are paid all the same: there is a provider that takes that money, tells nobody,
-    /// and gives it back days later.
+    /// Once the time of orders is over, some are paid all the same: there is a provider that takes
+    /// that money, tells nobody, and gives it back days later.
     pub(super) async fn pay_too_late(&self) -> Result<(), Broken> {
         if self.plan.too_late == 0 {
             return Ok(());
@@ -200,7 +232,10 @@ impl Run<'_> {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let mut rng = Rng::with_seed(self.plan.seed ^ 0x1A7E);
-        let books = self.stage.tell("GET", "/books?provider=unionpay", None).await?;
+        let books = self
+            .stage
+            .tell("GET", "/books?provider=unionpay", None)
+            .await?;
         for order in books["orders"].as_array().into_iter().flatten() {
             if rng.u32(..1_000) < self.plan.too_late {
                 let body = json!({"order_no": order["order_no"], "result": "late"});

@@ -7,9 +7,10 @@ use super::plan::{Plan, Scenario, Set};
 /// It and what it is about.
 pub(super) const SCENARIO: Scenario = Scenario {
     name: "clock-set",
-    about: "The machine's clock itself is set (by libfaketime), an hour ahead, an hour back, right again, in steps and by \
-            slewing, on one gateway and on all. Every job goes on within two seconds: a paid payment of UnionPay is \
-            recognised as fast as otherwise, its webhook goes out, what it moved is sealed.",
+    about: "The machine's clock itself is set (by libfaketime), an hour ahead, an hour back, right \
+            again, in steps and by slewing, on one gateway and on all. Every job goes on within \
+            two seconds: a paid payment of UnionPay is recognised as fast as otherwise, its \
+            webhook goes out, what it moved is sealed.",
     payments: 12,
     needs_redis: false,
     draw,
@@ -18,17 +19,33 @@ pub(super) const SCENARIO: Scenario = Scenario {
 /// An hour.
 const WRONG_BY_S: i64 = 3_600;
 
-/// The order of the first four is the same for every seed: a step ahead and one back for all, a slew back and one ahead for
-/// one. After those the seed draws.
+/// The order of the first four is the same for every seed: a step ahead and one back for all, a
+/// slew back and one ahead for one. After those the seed draws.
 fn draw(plan: &mut Plan, rng: &mut Rng) {
     plan.hurry_s = 0;
     plan.at_once = 2;
     let all = plan.gateways;
     let first = [
-        Set { gateways: all, to_s: WRONG_BY_S, slewed: false },
-        Set { gateways: all, to_s: 0, slewed: false },
-        Set { gateways: 1, to_s: -WRONG_BY_S, slewed: true },
-        Set { gateways: 1, to_s: 0, slewed: true },
+        Set {
+            gateways: all,
+            to_s: WRONG_BY_S,
+            slewed: false,
+        },
+        Set {
+            gateways: all,
+            to_s: 0,
+            slewed: false,
+        },
+        Set {
+            gateways: 1,
+            to_s: -WRONG_BY_S,
+            slewed: true,
+        },
+        Set {
+            gateways: 1,
+            to_s: 0,
+            slewed: true,
+        },
     ];
     let drawn = (first.len()..plan.payments).map(|n| Set {
         gateways: if rng.bool() { all } else { 1 },

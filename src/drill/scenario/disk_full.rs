@@ -1,5 +1,5 @@
-//! The disk of the database is full for a moment, again and again: what was answered before, meanwhile and after has its
-//! rows.
+//! The disk of the database is full for a moment, again and again: what was answered before,
+//! meanwhile and after has its rows.
 
 use fastrand::Rng;
 
@@ -7,7 +7,14 @@ use super::plan::{Blow, Habits, Plan};
 
 pub(super) fn draw(plan: &mut Plan, rng: &mut Rng) {
     plan.small_disk = true;
-    plan.habits = Habits { twice: 200, cancel: 100, refund: 400, barcode: 300, other_offer: 200, ..Habits::default() };
+    plan.habits = Habits {
+        twice: 200,
+        cancel: 100,
+        refund: 400,
+        barcode: 300,
+        other_offer: 200,
+        ..Habits::default()
+    };
     plan.spread_ms = 4_000;
     let mut at = rng.u64(100..500);
     while at < 4_500 {

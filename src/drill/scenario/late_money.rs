@@ -20,12 +20,23 @@ pub(super) fn draw(plan: &mut Plan, rng: &mut Rng) {
     plan.too_late = 500;
     plan.hurry_s = 30;
     for provider in names() {
-        plan.faults.push(fault(provider, "timeout_after", 200, rng.u64(..1_000_000)));
+        plan.faults
+            .push(fault(provider, "timeout_after", 200, rng.u64(..1_000_000)));
         for kind in ["drop", "delay", "duplicate", "reorder"] {
-            plan.faults.push(fault(provider, kind, rng.u32(100..300), rng.u64(..1_000_000)));
+            plan.faults.push(fault(
+                provider,
+                kind,
+                rng.u32(100..300),
+                rng.u64(..1_000_000),
+            ));
         }
         for kind in ["behind", "says_closed"] {
-            plan.faults.push(fault(provider, kind, rng.u32(50..300), rng.u64(..1_000_000)));
+            plan.faults.push(fault(
+                provider,
+                kind,
+                rng.u32(50..300),
+                rng.u64(..1_000_000),
+            ));
         }
     }
 }

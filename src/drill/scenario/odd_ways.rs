@@ -1,6 +1,9 @@
-//! What one provider does and others do not: other charsets, probes, keys that nobody has told of, coupons, and successes
-//! that are none of the plain ones. Drawn for a swarm. Pure.
-#![expect(clippy::indexing_slicing, reason = "a JSON value gives null for what it has not")]
+//! What one provider does and others do not: other charsets, probes, keys that nobody has told of,
+//! coupons, and successes that are none of the plain ones. Drawn for a swarm. Pure.
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a JSON value gives null for what it has not"
+)]
 
 use fastrand::Rng;
 use serde_json::json;
@@ -10,8 +13,16 @@ use super::plan::{Plan, fault};
 /// Some of a provider's ways: faults of calls and of notifications, and ends of payments.
 pub(super) fn draw(plan: &mut Plan, provider: &str, rng: &mut Rng) {
     let (calls, notifications, ends): (&[&str], &[&str], &[&str]) = match provider {
-        "alipay" => (&["gbk", "gb18030", "again", "spaced"], &["gbk", "gb18030"], &["coupon"]),
-        "wechatpay" => (&["again", "unknown_key"], &["probe", "unknown_key"], &["coupon"]),
+        "alipay" => (
+            &["gbk", "gb18030", "again", "spaced"],
+            &["gbk", "gb18030"],
+            &["coupon"],
+        ),
+        "wechatpay" => (
+            &["again", "unknown_key"],
+            &["probe", "unknown_key"],
+            &["coupon"],
+        ),
         "unionpay" => (
             &["gbk", "gb18030", "again", "unknown_key"],
             &["gbk", "gb18030", "unknown_key"],
@@ -22,8 +33,13 @@ pub(super) fn draw(plan: &mut Plan, provider: &str, rng: &mut Rng) {
     if rng.u32(..3) == 0 {
         let kind = rng.choice(calls).copied().unwrap_or("again");
         // A key that is always unknown is one of an account that was set up wrongly.
-        let permille = if kind == "unknown_key" { rng.u32(10..200) } else { rng.u32(100..=1_000) };
-        plan.faults.push(fault(provider, kind, permille, rng.u64(..1_000_000)));
+        let permille = if kind == "unknown_key" {
+            rng.u32(10..200)
+        } else {
+            rng.u32(100..=1_000)
+        };
+        plan.faults
+            .push(fault(provider, kind, permille, rng.u64(..1_000_000)));
     }
     if rng.u32(..3) == 0 {
         let kind = rng.choice(notifications).copied().unwrap_or("gbk");
@@ -33,6 +49,7 @@ pub(super) fn draw(plan: &mut Plan, provider: &str, rng: &mut Rng) {
     }
     if rng.u32(..3) == 0 {
         let result = rng.choice(ends).copied().unwrap_or("plain");
-        plan.payment_ends.push(json!({"provider": provider, "result": result, "count": rng.u32(1..20)}));
+        plan.payment_ends
+            .push(json!({"provider": provider, "result": result, "count": rng.u32(1..20)}));
     }
 }

@@ -1,5 +1,8 @@
 //! What a plan holds, and what scenarios draw it with.
-#![expect(clippy::indexing_slicing, reason = "a JSON value gives null for what it has not")]
+#![expect(
+    clippy::indexing_slicing,
+    reason = "a JSON value gives null for what it has not"
+)]
 
 use std::fmt;
 
@@ -52,17 +55,18 @@ pub enum Blow {
     Flush,
     /// Redis says what is not so.
     Lie(Lie),
-    /// The way to the database. The embedded one has none: somebody else holds its lock for so long, or for much longer
-    /// when it stalls.
+    /// The way to the database. The embedded one has none: somebody else holds its lock for so
+    /// long, or for much longer when it stalls.
     Database(Mood, u64),
-    /// The database ends all sessions and takes no new ones for so many milliseconds; gateways on the embedded one are
-    /// killed instead.
+    /// The database ends all sessions and takes no new ones for so many milliseconds; gateways on
+    /// the embedded one are killed instead.
     Restart(u64),
     /// Nothing can be written for so many milliseconds; sessions end before and after.
     ReadOnly(u64),
     /// The way of providers to us.
     Callbacks(Mood, u64),
-    /// The way to a provider. What is held arrives when the way is open again, even if nobody waits for it any more.
+    /// The way to a provider. What is held arrives when the way is open again, even if nobody waits
+    /// for it any more.
     Provider(&'static str, Mood, u64),
     /// The disk of the database has room for so many bytes, for so many milliseconds.
     DiskFull(u64, u64),
@@ -99,9 +103,11 @@ pub struct Plan {
     pub payment_ends: Vec<Value>,
     /// When, in milliseconds of real time from the beginning, and what.
     pub blows: Vec<(u64, Blow)>,
-    /// Of a thousand orders that a provider has and nobody was shown, so many are paid by somebody all the same.
+    /// Of a thousand orders that a provider has and nobody was shown, so many are paid by somebody
+    /// all the same.
     pub leaks: u32,
-    /// Of a thousand orders whose time is over, so many are paid where that is possible: their provider gives it back.
+    /// Of a thousand orders whose time is over, so many are paid where that is possible: their
+    /// provider gives it back.
     pub too_late: u32,
     /// All clocks move on by up to so many seconds, several times a second.
     pub hurry_s: u64,
@@ -115,13 +121,15 @@ pub struct Plan {
     pub switchover: bool,
     /// Whether the database lies on a small disk of its own.
     pub small_disk: bool,
-    /// Whether somebody pays at each gateway all the time, to see for how long that is not possible.
+    /// Whether somebody pays at each gateway all the time, to see for how long that is not
+    /// possible.
     pub probes: bool,
     /// Whether the ways to the database are silent when the gateways are told to stop.
     pub silent_stop: bool,
     /// Trouble lasts no longer than so many seconds of real time.
     pub lasts_s: u64,
-    /// A provider that has to be back on every gateway within 30 s after everything but Redis was mended.
+    /// A provider that has to be back on every gateway within 30 s after everything but Redis was
+    /// mended.
     pub returns: Option<&'static str>,
     /// Whether a hostile merchant is there as well.
     pub neighbour: bool,
@@ -163,7 +171,8 @@ pub struct Set {
 pub struct Storm {
     /// So many of them are charges.
     pub charges: usize,
-    /// So many codes beside them were never paid and expire all at once, at a provider that answers no question.
+    /// So many codes beside them were never paid and expire all at once, at a provider that answers
+    /// no question.
     pub expired: usize,
 }
 
@@ -179,7 +188,11 @@ impl Scenario {
             at_once: 8,
             spread_ms: 0,
             forgeries: 0,
-            habits: Habits { barcode: 250, refund: 200, ..Habits::default() },
+            habits: Habits {
+                barcode: 250,
+                refund: 200,
+                ..Habits::default()
+            },
             manners: Manners::Good,
             faults: Vec::new(),
             refund_ends: Vec::new(),
@@ -206,7 +219,9 @@ impl Scenario {
 }
 
 pub(super) fn names() -> impl Iterator<Item = &'static str> {
-    providers::PROTOCOLS.iter().map(|protocol| protocol.name.as_str())
+    providers::PROTOCOLS
+        .iter()
+        .map(|protocol| protocol.name.as_str())
 }
 
 /// The body of `PUT /faults`, striking so many times of a thousand.
@@ -216,7 +231,8 @@ pub(super) fn fault(provider: &str, kind: &str, permille: u32, seed: u64) -> Val
     } else {
         serde_json::from_str(&format!("0.{permille:03}")).unwrap_or(Value::Null)
     };
-    let mut body = json!({"provider": provider, "kind": kind, "probability": probability, "seed": seed});
+    let mut body =
+        json!({"provider": provider, "kind": kind, "probability": probability, "seed": seed});
     if matches!(kind, "slow" | "drip") {
         body["latency_ms"] = 120.into();
     }

@@ -1,4 +1,5 @@
-//! `redis-lies`: a provider dies and is mended, while Redis says whatever can be said of it that is not so.
+//! `redis-lies`: a provider dies and is mended, while Redis says whatever can be said of it that is
+//! not so.
 
 use fastrand::Rng;
 
@@ -22,14 +23,22 @@ const LIES: &[Lie] = &[
 ];
 
 pub(super) fn draw(plan: &mut Plan, rng: &mut Rng) {
-    plan.habits = Habits { barcode: 100, refund: 100, ..Habits::default() };
+    plan.habits = Habits {
+        barcode: 100,
+        refund: 100,
+        ..Habits::default()
+    };
     plan.spread_ms = 4_000;
     plan.blows.push(down("alipay", 200, 3_000));
     // A copy of the time when it was out, which is put back once it is mended.
     plan.blows.push((1_200, Blow::Lie(Lie::Remember)));
     let mut lies = LIES.to_vec();
     rng.shuffle(&mut lies);
-    plan.blows.extend((0_u64..).zip(lies).map(|(n, lie)| (1_300 + n * 180 + rng.u64(..100), Blow::Lie(lie))));
+    plan.blows.extend(
+        (0_u64..)
+            .zip(lies)
+            .map(|(n, lie)| (1_300 + n * 180 + rng.u64(..100), Blow::Lie(lie))),
+    );
     plan.blows.push((3_600, Blow::Lie(Lie::PutBack)));
     plan.blows.push((3_700, Blow::Lie(Lie::Frozen(800))));
     // The last word that anybody hears before all is mended but Redis.

@@ -1,12 +1,14 @@
-//! Connections that fall silent for ever, at every kind of statement: nothing is closed, nothing is refused, and new ones
-//! work. Payments come back within seconds, every loop goes on, and a gateway that is told to stop does.
+//! Connections that fall silent for ever, at every kind of statement: nothing is closed, nothing is
+//! refused, and new ones work. Payments come back within seconds, every loop goes on, and a gateway
+//! that is told to stop does.
 
 use fastrand::Rng;
 
 use super::plan::{Blow, Habits, Plan, names};
 use crate::drill::proxy::Mood;
 
-/// Words that are in one kind of statement each; between them they are in all that a gateway says again and again.
+/// Words that are in one kind of statement each; between them they are in all that a gateway says
+/// again and again.
 const STATEMENTS: &[&str] = &[
     "BEGIN",
     "COMMIT",
@@ -34,20 +36,38 @@ pub(super) fn draw(plan: &mut Plan, rng: &mut Rng) {
     plan.silent_stop = true;
     plan.lasts_s = 55;
     plan.hurry_s = 1;
-    plan.habits = Habits { twice: 300, cancel: 100, refund: 300, barcode: 300, ..Habits::default() };
+    plan.habits = Habits {
+        twice: 300,
+        cancel: 100,
+        refund: 300,
+        barcode: 300,
+        ..Habits::default()
+    };
     plan.spread_ms = 30_000;
     // Four kinds a seed, and everything at once at the end.
     let first = usize::try_from(plan.seed).unwrap_or(0).wrapping_mul(4);
     for n in 0..4_usize {
-        let words = STATEMENTS.get(first.wrapping_add(n) % STATEMENTS.len()).copied().unwrap_or("COMMIT");
-        let mood = if rng.bool() { Mood::SilentBefore(words) } else { Mood::SilentAfter(words) };
+        let words = STATEMENTS
+            .get(first.wrapping_add(n) % STATEMENTS.len())
+            .copied()
+            .unwrap_or("COMMIT");
+        let mood = if rng.bool() {
+            Mood::SilentBefore(words)
+        } else {
+            Mood::SilentAfter(words)
+        };
         let at = 500 + u64::try_from(n).unwrap_or(0) * 7_000 + rng.u64(..1_000);
         plan.blows.push((at, Blow::Database(mood, 400)));
     }
     plan.blows.push((29_000, Blow::Database(Mood::Silent, 20)));
-    plan.blows.push((rng.u64(500..28_000), Blow::Redis(Mood::Silent, 20)));
+    plan.blows
+        .push((rng.u64(500..28_000), Blow::Redis(Mood::Silent, 20)));
     for provider in names() {
-        plan.blows.push((rng.u64(500..28_000), Blow::Provider(provider, Mood::Silent, 20)));
+        plan.blows.push((
+            rng.u64(500..28_000),
+            Blow::Provider(provider, Mood::Silent, 20),
+        ));
     }
-    plan.blows.push((rng.u64(500..28_000), Blow::Callbacks(Mood::Silent, 20)));
+    plan.blows
+        .push((rng.u64(500..28_000), Blow::Callbacks(Mood::Silent, 20)));
 }

@@ -16,7 +16,9 @@ impl Stage {
         if seconds == 0 {
             return;
         }
-        let _ = self.tell("POST", "/clock", Some(json!({"advance_s": seconds}))).await;
+        let _ = self
+            .tell("POST", "/clock", Some(json!({"advance_s": seconds})))
+            .await;
         let mut ahead_s = self.ahead_s.lock().await;
         *ahead_s += seconds;
         let stopped = self.stopped.lock().await.clone();
@@ -27,7 +29,8 @@ impl Stage {
         }
     }
 
-    /// Stops a gateway for so many milliseconds, while a minute goes by for everybody else; then it goes on.
+    /// Stops a gateway for so many milliseconds, while a minute goes by for everybody else; then it
+    /// goes on.
     pub async fn freeze(&self, number: usize, during: Duration) {
         let _alone = self.at_freezing.lock().await;
         self.stopped.lock().await.insert(number);
@@ -58,7 +61,9 @@ impl Stage {
     /// # Errors
     /// [`Broken`].
     pub fn set_clock(&self, number: usize, ahead_s: i64) -> Result<(), Broken> {
-        let Some(gateway) = self.gateways.get(number) else { return Ok(()) };
+        let Some(gateway) = self.gateways.get(number) else {
+            return Ok(());
+        };
         // Whole or not at all: it is read all the time.
         let (file, new) = (gateway.wrong_clock(), gateway.folder.join("clock.new"));
         std::fs::write(&new, format!("{ahead_s:+}\n")).map_err(in_vain("clock"))?;

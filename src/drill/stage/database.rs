@@ -28,7 +28,11 @@ impl Stage {
             (Some(own), Some(proxy)) => through(own.url(), proxy),
             (Some(own), None) => own.url().to_owned(),
             (None, _) => {
-                let folder = self.ground.disk.as_ref().map_or(&gateway.folder, |disk| &disk.folder);
+                let folder = self
+                    .ground
+                    .disk
+                    .as_ref()
+                    .map_or(&gateway.folder, |disk| &disk.folder);
                 format!("sqlite://{}", folder.join("interlock.db").display())
             }
         }
@@ -36,7 +40,10 @@ impl Stage {
 
     /// The way to the database that nobody cuts.
     fn direct_url(&self, gateway: &Gateway) -> String {
-        self.ground.postgres.as_ref().map_or_else(|| self.database_url(gateway), |own| own.url().to_owned())
+        self.ground
+            .postgres
+            .as_ref()
+            .map_or_else(|| self.database_url(gateway), |own| own.url().to_owned())
     }
 
     /// A look into the database while the gateways work; nothing when it cannot be had.
@@ -45,28 +52,42 @@ impl Stage {
         Looker::open(&self.direct_url(gateway)).await.ok()
     }
 
-    /// The database, for who audits it once the gateways have stopped, or makes another merchant beside them.
+    /// The database, for who audits it once the gateways have stopped, or makes another merchant
+    /// beside them.
     ///
     /// # Errors
     /// [`Broken`].
     pub async fn store(&self) -> Result<Store, Broken> {
-        let gateway = self.gateways.first().ok_or_else(|| Broken("no gateway".to_owned()))?;
-        Store::open(&self.direct_url(gateway), 2, PATIENCE).await.map_err(|e| Broken(e.to_string()))
+        let gateway = self
+            .gateways
+            .first()
+            .ok_or_else(|| Broken("no gateway".to_owned()))?;
+        Store::open(&self.direct_url(gateway), 2, PATIENCE)
+            .await
+            .map_err(|e| Broken(e.to_string()))
     }
 
     /// Whoever holds the embedded database's lock; ends and refuses sessions; takes no writes.
     pub async fn trouble_database(&self, trouble: DatabaseTrouble, during: Duration) {
-        let Some(gateway) = self.gateways.first() else { return };
+        let Some(gateway) = self.gateways.first() else {
+            return;
+        };
         let _alone = self.at_database.lock().await;
         let done = match (&self.ground.postgres, trouble) {
-            (Some(own), DatabaseTrouble::Restart) => own.restart(during).await.map_err(|e| e.to_string()),
-            (Some(own), DatabaseTrouble::ReadOnly) => own.read_only(during).await.map_err(|e| e.to_string()),
+            (Some(own), DatabaseTrouble::Restart) => {
+                own.restart(during).await.map_err(|e| e.to_string())
+            }
+            (Some(own), DatabaseTrouble::ReadOnly) => {
+                own.read_only(during).await.map_err(|e| e.to_string())
+            }
             (None, DatabaseTrouble::Restart) => {
                 self.signal(0, Signal::KILL).await;
                 Ok(())
             }
             (None, DatabaseTrouble::ReadOnly) => {
-                trouble::hold_lock(&self.database_url(gateway), during).await.map_err(|e| e.to_string())
+                trouble::hold_lock(&self.database_url(gateway), during)
+                    .await
+                    .map_err(|e| e.to_string())
             }
         };
         if let Err(error) = done {
@@ -76,7 +97,9 @@ impl Stage {
 
     /// The disk of the database has room for so many bytes, for so long.
     pub async fn fill_disk(&self, left: u64, during: Duration) {
-        let Some(disk) = &self.ground.disk else { return };
+        let Some(disk) = &self.ground.disk else {
+            return;
+        };
         let _alone = self.at_database.lock().await;
         if let Err(error) = disk.fill(left) {
             tracing::warn!(%error, "the disk was spared");
@@ -90,7 +113,10 @@ impl Stage {
     pub(super) async fn limit_files(&self, bytes: Option<u64>) {
         if self.ground.disk.as_ref().is_some_and(|disk| disk.is_limit) {
             for gateway in &self.gateways {
-                disk::limit(gateway.child.lock().await.as_ref().and_then(Child::id), bytes);
+                disk::limit(
+                    gateway.child.lock().await.as_ref().and_then(Child::id),
+                    bytes,
+                );
             }
         }
     }

@@ -80,7 +80,8 @@ pub struct Stage {
     pub(super) ahead_s: Mutex<u64>,
     /// Gateways that stand still: they would not answer.
     pub(super) stopped: Mutex<BTreeSet<usize>>,
-    /// One trouble of the database at a time, and one gateway that stands still: the end of one would end the other.
+    /// One trouble of the database at a time, and one gateway that stands still: the end of one
+    /// would end the other.
     pub(super) at_database: Mutex<()>,
     pub(super) at_freezing: Mutex<()>,
     pub(super) http: reqwest::Client,
@@ -94,7 +95,9 @@ pub(super) fn in_vain(what: &str) -> impl FnOnce(std::io::Error) -> Broken {
 impl Stage {
     /// Whether a gateway has died.
     pub async fn is_dead(&self, number: usize) -> bool {
-        let Some(gateway) = self.gateways.get(number) else { return false };
+        let Some(gateway) = self.gateways.get(number) else {
+            return false;
+        };
         match gateway.child.lock().await.as_mut() {
             Some(child) => !matches!(child.try_wait(), Ok(None)),
             None => true,
@@ -103,9 +106,14 @@ impl Stage {
 
     /// Sends a signal to a gateway.
     pub async fn signal(&self, number: usize, signal: Signal) {
-        let Some(gateway) = self.gateways.get(number) else { return };
+        let Some(gateway) = self.gateways.get(number) else {
+            return;
+        };
         let id = gateway.child.lock().await.as_ref().and_then(Child::id);
-        if let Some(pid) = id.and_then(|id| i32::try_from(id).ok()).and_then(Pid::from_raw) {
+        if let Some(pid) = id
+            .and_then(|id| i32::try_from(id).ok())
+            .and_then(Pid::from_raw)
+        {
             let _ = kill_process(pid, signal);
         }
     }
@@ -133,19 +141,35 @@ impl Stage {
     ///
     /// # Errors
     /// [`Broken`].
-    pub async fn tell(&self, method: &str, path: &str, body: Option<Value>) -> Result<Value, Broken> {
-        let method = reqwest::Method::from_bytes(method.as_bytes()).map_err(|e| Broken(e.to_string()))?;
+    pub async fn tell(
+        &self,
+        method: &str,
+        path: &str,
+        body: Option<Value>,
+    ) -> Result<Value, Broken> {
+        let method =
+            reqwest::Method::from_bytes(method.as_bytes()).map_err(|e| Broken(e.to_string()))?;
         let is_put = method == reqwest::Method::PUT;
         let mut request = self.http.request(method, format!("{}{path}", self.control));
         if let Some(body) = body {
             request = request.body(body.to_string());
         }
-        let answer = request.send().await.map_err(|e| Broken(format!("sandbox: {e}")))?;
+        let answer = request
+            .send()
+            .await
+            .map_err(|e| Broken(format!("sandbox: {e}")))?;
         let status = answer.status();
-        let text = answer.bytes().await.map_err(|e| Broken(format!("sandbox: {e}")))?;
-        // What cannot be paid is an answer like others; a fault that is not taken would never strike.
+        let text = answer
+            .bytes()
+            .await
+            .map_err(|e| Broken(format!("sandbox: {e}")))?;
+        // What cannot be paid is an answer like others; a fault that is not taken would never
+        // strike.
         if is_put && !status.is_success() {
-            return Err(Broken(format!("sandbox: {path}: {}", String::from_utf8_lossy(&text))));
+            return Err(Broken(format!(
+                "sandbox: {path}: {}",
+                String::from_utf8_lossy(&text)
+            )));
         }
         Ok(serde_json::from_slice(&text).unwrap_or(Value::Null))
     }
@@ -155,7 +179,10 @@ impl Stage {
     /// # Errors
     /// [`Broken`].
     pub fn demo(&self) -> Result<Demo, Broken> {
-        let gateway = self.gateways.first().ok_or_else(|| Broken("no gateway".to_owned()))?;
+        let gateway = self
+            .gateways
+            .first()
+            .ok_or_else(|| Broken("no gateway".to_owned()))?;
         let text = std::fs::read(gateway.folder.join("demo.json")).map_err(in_vain("demo.json"))?;
         serde_json::from_slice(&text).map_err(|e| Broken(format!("demo.json: {e}")))
     }
@@ -169,7 +196,10 @@ impl Stage {
     /// Where each gateway listens.
     #[must_use]
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.gateways.iter().map(|gateway| gateway.address).collect()
+        self.gateways
+            .iter()
+            .map(|gateway| gateway.address)
+            .collect()
     }
 
     /// Where a provider is called by gateways.
@@ -183,14 +213,21 @@ impl Stage {
     /// # Errors
     /// [`Broken`].
     pub async fn jobs(&self, number: usize) -> Result<Vec<(String, u64)>, Broken> {
-        let Some(gateway) = self.gateways.get(number) else { return Ok(Vec::new()) };
-        let reply = door::knock(&gateway.door(), &Knock::Jobs).await.map_err(in_vain("a gateway's jobs"))?;
+        let Some(gateway) = self.gateways.get(number) else {
+            return Ok(Vec::new());
+        };
+        let reply = door::knock(&gateway.door(), &Knock::Jobs)
+            .await
+            .map_err(in_vain("a gateway's jobs"))?;
         Ok(reply.overdue_ms)
     }
 
     /// Everything that the gateways have logged.
     #[must_use]
     pub fn logs(&self) -> Vec<String> {
-        self.gateways.iter().map(|g| std::fs::read_to_string(g.folder.join("log")).unwrap_or_default()).collect()
+        self.gateways
+            .iter()
+            .map(|g| std::fs::read_to_string(g.folder.join("log")).unwrap_or_default())
+            .collect()
     }
 }

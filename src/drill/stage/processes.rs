@@ -15,7 +15,8 @@ use crate::drill::door::{self, Knock};
 use crate::drill::error::Broken;
 use crate::kill::DIES_WITH_PARENT;
 
-/// How long gateways wait for calls in flight when they are told to stop, and how much longer that may take.
+/// How long gateways wait for calls in flight when they are told to stop, and how much longer that
+/// may take.
 const DRAIN_S: u64 = 5;
 const STOPS_WITHIN: Duration = Duration::from_secs(5);
 
@@ -35,7 +36,8 @@ impl Stage {
             ("INTERLOCK__WEBHOOKS__ALLOW_NETWORKS", "127.0.0.0/8"),
             ("INTERLOCK__PROVIDERS__ALLOW_NETWORKS", "127.0.0.0/8"),
             ("INTERLOCK__WEBHOOKS__TIMEOUT_MS", "700"),
-            // Networks stay real; nobody needs a minute to find out that a sandbox on this machine says nothing.
+            // Networks stay real; nobody needs a minute to find out that a sandbox on this machine
+            // says nothing.
             ("INTERLOCK__PAYMENTS__OFFER_TIMEOUT_MS", "400"),
             ("INTERLOCK__PAYMENTS__CHARGE_TIMEOUT_MS", "500"),
             ("INTERLOCK__PAYMENTS__QUERY_TIMEOUT_MS", "400"),
@@ -50,7 +52,10 @@ impl Stage {
         .into();
         all.push(("INTERLOCK_CLOCK_AHEAD_S".to_owned(), ahead_s.to_string()));
         if let Some(library) = &self.ground.faketime {
-            let (library, file) = (library.display().to_string(), gateway.wrong_clock().display().to_string());
+            let (library, file) = (
+                library.display().to_string(),
+                gateway.wrong_clock().display().to_string(),
+            );
             let faked = [
                 ("LD_PRELOAD", library.as_str()),
                 ("FAKETIME_TIMESTAMP_FILE", file.as_str()),
@@ -64,7 +69,11 @@ impl Stage {
             all.push(("INTERLOCK__REDIS__URL".to_owned(), through(url, proxy)));
         }
         #[cfg(feature = "testing")]
-        all.extend(std::env::var(broken::VARIABLE).ok().map(|rule| (broken::VARIABLE.to_owned(), rule)));
+        all.extend(
+            std::env::var(broken::VARIABLE)
+                .ok()
+                .map(|rule| (broken::VARIABLE.to_owned(), rule)),
+        );
         all.extend(self.env.iter().cloned());
         all
     }
@@ -74,17 +83,31 @@ impl Stage {
     /// # Errors
     /// [`Broken`].
     pub async fn start(&self, number: usize) -> Result<(), Broken> {
-        let Some(gateway) = self.gateways.get(number) else { return Ok(()) };
+        let Some(gateway) = self.gateways.get(number) else {
+            return Ok(());
+        };
         let mut child = gateway.child.lock().await;
-        if child.as_mut().is_some_and(|child| matches!(child.try_wait(), Ok(None))) {
+        if child
+            .as_mut()
+            .is_some_and(|child| matches!(child.try_wait(), Ok(None)))
+        {
             return Ok(());
         }
         let ahead_s = *self.ahead_s.lock().await;
-        let log = std::fs::OpenOptions::new().create(true).append(true).open(gateway.folder.join("log"));
+        let log = std::fs::OpenOptions::new()
+            .create(true)
+            .append(true)
+            .open(gateway.folder.join("log"));
         let program = std::env::current_exe().map_err(in_vain("the program"))?;
         let mut command = disk::program(&program, self.ground.disk.as_ref());
         command
-            .args(["serve", "--listen", &gateway.address.to_string(), "--sandbox", &self.control])
+            .args([
+                "serve",
+                "--listen",
+                &gateway.address.to_string(),
+                "--sandbox",
+                &self.control,
+            ])
             .args(["--database", &self.database_url(gateway), "--data"])
             .arg(&gateway.folder)
             .env_clear()
@@ -99,11 +122,20 @@ impl Stage {
     }
 
     async fn until_ready(&self, number: usize) -> Result<(), Broken> {
-        let Some(gateway) = self.gateways.get(number) else { return Ok(()) };
+        let Some(gateway) = self.gateways.get(number) else {
+            return Ok(());
+        };
         let began = std::time::Instant::now();
         let url = format!("http://{}/healthz", gateway.address);
         loop {
-            if self.http.get(&url).timeout(Duration::from_millis(500)).send().await.is_ok() {
+            if self
+                .http
+                .get(&url)
+                .timeout(Duration::from_millis(500))
+                .send()
+                .await
+                .is_ok()
+            {
                 // Time went on while it started.
                 let ahead_s = *self.ahead_s.lock().await;
                 let _ = door::knock(&gateway.door(), &Knock::Ahead(ahead_s)).await;
@@ -118,7 +150,10 @@ impl Stage {
                 return Ok(());
             }
             if began.elapsed() > PATIENCE {
-                return Err(Broken(format!("gateway {number} does not start: {}", tail(&gateway.folder.join("log")))));
+                return Err(Broken(format!(
+                    "gateway {number} does not start: {}",
+                    tail(&gateway.folder.join("log"))
+                )));
             }
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
@@ -130,11 +165,16 @@ impl Stage {
         for (number, gateway) in self.gateways.iter().enumerate() {
             let began = std::time::Instant::now();
             self.signal(number, Signal::TERM).await;
-            let Some(mut child) = gateway.child.lock().await.take() else { continue };
+            let Some(mut child) = gateway.child.lock().await.take() else {
+                continue;
+            };
             match tokio::time::timeout(PATIENCE, child.wait()).await {
                 Ok(Ok(status)) if status.success() => {
                     if began.elapsed() > Duration::from_secs(DRAIN_S) + STOPS_WITHIN {
-                        trouble.push(format!("gateway {number} took {} ms to stop", began.elapsed().as_millis()));
+                        trouble.push(format!(
+                            "gateway {number} took {} ms to stop",
+                            began.elapsed().as_millis()
+                        ));
                     }
                 }
                 Ok(Ok(status)) => trouble.push(format!("gateway {number} stopped with {status}")),

@@ -9,14 +9,21 @@ use crate::drill::proxy::Proxy;
 pub(super) async fn proxied(url: Option<&str>) -> Result<Option<Proxy>, Broken> {
     let Some(url) = url else { return Ok(None) };
     let parsed = url::Url::parse(url).map_err(|e| Broken(format!("an address: {e}")))?;
-    let default = if parsed.scheme().starts_with("redis") { 6_379 } else { 5_432 };
+    let default = if parsed.scheme().starts_with("redis") {
+        6_379
+    } else {
+        5_432
+    };
     let host = parsed.host_str().unwrap_or("127.0.0.1").to_owned();
     let target = tokio::net::lookup_host((host.as_str(), parsed.port().unwrap_or(default)))
         .await
         .map_err(in_vain("an address"))?
         .next()
         .ok_or_else(|| Broken(format!("{host} has no address")))?;
-    Proxy::start_before(target).await.map(Some).map_err(in_vain("proxy"))
+    Proxy::start_before(target)
+        .await
+        .map(Some)
+        .map_err(in_vain("proxy"))
 }
 
 /// The same address through a proxy.

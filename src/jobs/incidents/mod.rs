@@ -1,7 +1,8 @@
-//! Watches over health, queues and the work list, and writes incidents: opened once trouble has held for a while, closed
-//! once it was gone for a while, both by a clock that nobody sets. Any number of gateways do so on one database: the
-//! rows say who was first, and nobody closes what another one still sees. Also makes, from those rows, what receivers
-//! have to be told; sending it is [`super::alerts`]. No payment waits for any of it.
+//! Watches over health, queues and the work list, and writes incidents: opened once trouble has
+//! held for a while, closed once it was gone for a while, both by a clock that nobody sets. Any
+//! number of gateways do so on one database: the rows say who was first, and nobody closes what
+//! another one still sees. Also makes, from those rows, what receivers have to be told; sending it
+//! is [`super::alerts`]. No payment waits for any of it.
 
 mod sights;
 
@@ -40,7 +41,11 @@ impl Job for Watcher {
 
     async fn step(&mut self, app: &Arc<App>) -> Result<Next, Failed> {
         let looked = self.look(app).await;
-        self.unanswered = if looked.is_ok() { 0 } else { self.unanswered.saturating_add(1) };
+        self.unanswered = if looked.is_ok() {
+            0
+        } else {
+            self.unanswered.saturating_add(1)
+        };
         if self.unanswered >= AWAY_AFTER {
             app.incidents.database_is_away();
         }
@@ -87,9 +92,17 @@ impl Watcher {
         self.memory.compare(now, own_ms);
         let facts = sights::facts(app, now, now.plus_s(-status::HISTORY_S)).await?;
         app.incidents.learn(facts.rows.clone());
-        let open: Open<'_> = facts.rows.iter().filter(|i| i.closed_at.is_none()).map(|i| (&i.subject, i)).collect();
+        let open: Open<'_> = facts
+            .rows
+            .iter()
+            .filter(|i| i.closed_at.is_none())
+            .map(|i| (&i.subject, i))
+            .collect();
         for severity in [Severity::Notice, Severity::Page] {
-            let count = open.values().filter(|incident| incident.severity == severity).count();
+            let count = open
+                .values()
+                .filter(|incident| incident.severity == severity)
+                .count();
             let name: &'static str = severity.into();
             metrics::gauge!("interlock_incidents_open", "severity" => name)
                 .set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
@@ -100,11 +113,15 @@ impl Watcher {
         findings.extend(self.memory.queues(app, &facts, now, own_ms).await?);
         // What nobody looks at any more is over at some time.
         let seen: HashSet<&Subject> = findings.iter().map(|finding| &finding.subject).collect();
-        let unseen = open.values().filter(|incident| !seen.contains(&incident.subject));
-        let unseen: Vec<Finding> =
-            unseen.map(|i| sights::ongoing(i.subject.clone(), i.cause, Sight::Unknown)).collect();
+        let unseen = open
+            .values()
+            .filter(|incident| !seen.contains(&incident.subject));
+        let unseen: Vec<Finding> = unseen
+            .map(|i| sights::ongoing(i.subject.clone(), i.cause, Sight::Unknown))
+            .collect();
         findings.extend(unseen);
-        self.watched.retain(|subject, _| findings.iter().any(|finding| finding.subject == *subject));
+        self.watched
+            .retain(|subject, _| findings.iter().any(|finding| finding.subject == *subject));
         for finding in &findings {
             match open.get(&finding.subject) {
                 Some(incident) => self.go_on(app, finding, incident, now, own_ms).await?,
@@ -115,7 +132,13 @@ impl Watcher {
     }
 
     /// There is no incident about it; perhaps there is to be one.
-    async fn open(&mut self, app: &App, finding: &Finding, now: Timestamp, own_ms: i64) -> Result<(), DbErr> {
+    async fn open(
+        &mut self,
+        app: &App,
+        finding: &Finding,
+        now: Timestamp,
+        own_ms: i64,
+    ) -> Result<(), DbErr> {
         let watched = self.watched.entry(finding.subject.clone()).or_default();
         watched.hold.see(finding.sight, own_ms);
         (watched.phase, watched.beats) = (Some(finding.phase), None);
@@ -130,8 +153,12 @@ impl Watcher {
             | Cause::RedisAway
             | Cause::WorkListWaiting => app.config.alerts.open_after_ms,
         };
-        let Some(lasted_ms) = watched.hold.bad_for(after_ms, own_ms) else { return Ok(()) };
-        let Ok(id) = id::new(Kind::Incident) else { return Ok(()) };
+        let Some(lasted_ms) = watched.hold.bad_for(after_ms, own_ms) else {
+            return Ok(());
+        };
+        let Ok(id) = id::new(Kind::Incident) else {
+            return Ok(());
+        };
         let severity = finding.cause.severity();
         let incident = IncidentRow {
             id,
@@ -151,8 +178,10 @@ impl Watcher {
             closed_at: None,
         };
         if app.store.open_incident(&incident).await? {
-            metrics::counter!("interlock_incidents_total", "cause" => cause_name(finding.cause)).increment(1);
-            tracing::error!(incident_id = incident.id, subject = %finding.subject, cause = %finding.cause, "incident");
+            metrics::counter!("interlock_incidents_total", "cause" => cause_name(finding.cause))
+                .increment(1);
+            tracing::error!(incident_id = incident.id, subject = %finding.subject,
+                cause = %finding.cause, "incident");
         }
         Ok(())
     }
@@ -175,7 +204,9 @@ impl Watcher {
             watched.hold.see(finding.sight, own_ms);
         }
         let beat_every_ms = config.close_after_ms / BEATS;
-        if finding.sight == Sight::Bad && watched.beaten.is_none_or(|at| own_ms - at >= beat_every_ms) {
+        if finding.sight == Sight::Bad
+            && watched.beaten.is_none_or(|at| own_ms - at >= beat_every_ms)
+        {
             app.store.beat_incident(&incident.id).await?;
             watched.beaten = Some(own_ms);
         }
@@ -184,9 +215,12 @@ impl Watcher {
             watched.phase = Some(finding.phase);
         }
         let Some(change) = change else { return Ok(()) };
-        if app.store.change_incident(incident, change, now).await? && change == IncidentChange::Closed {
+        if app.store.change_incident(incident, change, now).await?
+            && change == IncidentChange::Closed
+        {
             let lasted_ms = now.since(incident.began_at);
-            tracing::info!(incident_id = incident.id, subject = %incident.subject, lasted_ms, "incident is over");
+            tracing::info!(incident_id = incident.id, subject = %incident.subject, lasted_ms,
+                "incident is over");
         }
         Ok(())
     }
@@ -194,8 +228,10 @@ impl Watcher {
     /// Makes what receivers have to be told of: by whoever sees it first, once.
     async fn tell(&mut self, app: &App, rows: &[IncidentRow], now: Timestamp) -> Result<(), DbErr> {
         let receivers = &app.config.alerts.receivers;
-        let fresh: Vec<&IncidentRow> =
-            rows.iter().filter(|i| i.closed_at.is_none_or(|end| end >= now.plus_s(-TELL_S))).collect();
+        let fresh: Vec<&IncidentRow> = rows
+            .iter()
+            .filter(|i| i.closed_at.is_none_or(|end| end >= now.plus_s(-TELL_S)))
+            .collect();
         if receivers.is_empty() || fresh.is_empty() {
             self.told.clear();
             return Ok(());
@@ -204,27 +240,40 @@ impl Watcher {
             told.contains(&(incident.id.clone(), receiver.to_owned(), change.to_string()))
         };
         let named: Vec<(String, &Receiver)> = receivers.iter().map(|r| (robot::id(r), r)).collect();
-        // An incident that is over and was told of to its end needs no second look; nor does one nobody was told of.
+        // An incident that is over and was told of to its end needs no second look; nor does one
+        // nobody was told of.
         let unknown: Vec<String> = fresh
             .iter()
-            .filter(|i| named.iter().any(|(name, r)| changes(i, r).into_iter().any(|c| !known(&self.told, i, name, c))))
+            .filter(|i| {
+                named.iter().any(|(name, r)| {
+                    changes(i, r)
+                        .into_iter()
+                        .any(|c| !known(&self.told, i, name, c))
+                })
+            })
             .map(|i| i.id.clone())
             .collect();
         if unknown.is_empty() {
             return Ok(());
         }
-        self.told.retain(|(id, _, _)| fresh.iter().any(|i| i.id == *id));
+        self.told
+            .retain(|(id, _, _)| fresh.iter().any(|i| i.id == *id));
         self.told.extend(app.store.told(&unknown).await?);
         for incident in fresh {
             for (name, receiver) in &named {
-                let was_told = self.told.iter().any(|(id, who, _)| *id == incident.id && who == name);
+                let was_told = self
+                    .told
+                    .iter()
+                    .any(|(id, who, _)| *id == incident.id && who == name);
                 let wanted = changes(incident, receiver);
                 let (due, not): (Vec<Change>, Vec<Change>) = wanted
                     .into_iter()
                     .filter(|change| !known(&self.told, incident, name, *change))
                     // The end is told to those who were told of the beginning.
                     .partition(|change| *change != Change::Closed || was_told);
-                app.store.tell(&incident.id, &due, &[name.as_str()], now).await?;
+                app.store
+                    .tell(&incident.id, &due, &[name.as_str()], now)
+                    .await?;
                 let mark = |change: Change| (incident.id.clone(), name.clone(), change.to_string());
                 self.told.extend(due.into_iter().chain(not).map(mark));
             }
@@ -274,13 +323,16 @@ fn change(
         return Some(IncidentChange::Closed);
     }
     let has_phases = incident.phase != Phase::Ongoing && finding.phase != Phase::Ongoing;
-    // A change that this gateway has seen happen: two that do not share health would push it to and fro otherwise.
-    let has_moved = watched.phase.is_some_and(|before| before != finding.phase) && finding.phase != incident.phase;
+    // A change that this gateway has seen happen: two that do not share health would push it to and
+    // fro otherwise.
+    let has_moved = watched.phase.is_some_and(|before| before != finding.phase)
+        && finding.phase != incident.phase;
     if has_phases && has_moved && finding.sight != Sight::Unknown {
         return Some(IncidentChange::Moved(finding.phase));
     }
     let remind_ms = config.remind_after_s.saturating_mul(1_000);
-    (remind_ms > 0 && now.since(incident.reminded_at) >= remind_ms).then_some(IncidentChange::Reminded)
+    (remind_ms > 0 && now.since(incident.reminded_at) >= remind_ms)
+        .then_some(IncidentChange::Reminded)
 }
 
 #[cfg(test)]
@@ -323,16 +375,30 @@ mod tests {
             severity,
         };
         let notice = incident(Cause::ProviderFailing, Phase::Ongoing);
-        let raised = IncidentRow { severity: Severity::Page, raised_at: Some(NOW), ..notice.clone() };
+        let raised = IncidentRow {
+            severity: Severity::Page,
+            raised_at: Some(NOW),
+            ..notice.clone()
+        };
         let page = incident(Cause::ProviderDown, Phase::Out);
-        let lasting = IncidentRow { reminders: 2, ..page.clone() };
-        let over = IncidentRow { closed_at: Some(NOW), ..lasting.clone() };
+        let lasting = IncidentRow {
+            reminders: 2,
+            ..page.clone()
+        };
+        let over = IncidentRow {
+            closed_at: Some(NOW),
+            ..lasting.clone()
+        };
         use Change as C;
         for (incident, everything, only_pages) in [
             (&notice, vec![C::Opened], vec![]),
             (&raised, vec![C::Opened, C::Worse], vec![C::Worse]),
             (&page, vec![C::Opened], vec![C::Opened]),
-            (&lasting, vec![C::Opened, C::Reminder(2)], vec![C::Opened, C::Reminder(2)]),
+            (
+                &lasting,
+                vec![C::Opened, C::Reminder(2)],
+                vec![C::Opened, C::Reminder(2)],
+            ),
             (&over, vec![C::Closed], vec![C::Closed]),
         ] {
             assert_eq!(changes(incident, &receiver(Severity::Notice)), everything);
@@ -343,10 +409,16 @@ mod tests {
     #[test]
     fn an_incident_gets_worse_moves_and_ends_by_what_is_seen() {
         let config = Config::load(None, &[]).unwrap().alerts;
-        let finding = |cause, sight, phase| Finding { phase, ..sights::ongoing(Subject::Parked, cause, sight) };
+        let finding = |cause, sight, phase| Finding {
+            phase,
+            ..sights::ongoing(Subject::Parked, cause, sight)
+        };
         let (failing, down) = (Cause::ProviderFailing, Cause::ProviderDown);
         let seen = |before: Phase, sight: Sight, since_ms: i64| {
-            let mut watched = Watched { phase: Some(before), ..Watched::default() };
+            let mut watched = Watched {
+                phase: Some(before),
+                ..Watched::default()
+            };
             watched.hold.see(sight, since_ms);
             watched
         };
@@ -389,12 +461,19 @@ mod tests {
                 Some(IncidentChange::Closed),
             ),
         ] {
-            assert_eq!(change(&watched, &finding, &incident, NOW, own_ms, &config), expected, "{finding:?}");
+            assert_eq!(
+                change(&watched, &finding, &incident, NOW, own_ms, &config),
+                expected,
+                "{finding:?}"
+            );
         }
         let old = incident(down, Phase::Out);
         let later = NOW.plus_s(config.remind_after_s);
         let lasts = finding(down, Sight::Bad, Phase::Out);
         let watched = seen(Phase::Out, Sight::Bad, 0);
-        assert_eq!(change(&watched, &lasts, &old, later, at, &config), Some(IncidentChange::Reminded));
+        assert_eq!(
+            change(&watched, &lasts, &old, later, at, &config),
+            Some(IncidentChange::Reminded)
+        );
     }
 }

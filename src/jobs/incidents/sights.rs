@@ -1,5 +1,5 @@
-//! What one look shows: each subject that can be in trouble, and whether it is. Looks at the board, at queues in the
-//! database and at the directory; writes nothing but what is usual.
+//! What one look shows: each subject that can be in trouble, and whether it is. Looks at the board,
+//! at queues in the database and at the directory; writes nothing but what is usual.
 
 use std::collections::HashMap;
 
@@ -50,7 +50,10 @@ pub(super) async fn facts(app: &App, now: Timestamp, then: Timestamp) -> Result<
     let mode = app.directory.spoken_mode();
     Ok(Facts {
         rows: app.store.incidents_since(then).await?,
-        backlog: app.store.backlog(mode, now.plus_s(-schedule::OFFER_MARGIN_S)).await?,
+        backlog: app
+            .store
+            .backlog(mode, now.plus_s(-schedule::OFFER_MARGIN_S))
+            .await?,
         undelivered: app.store.oldest_undelivered(mode).await?,
         work_list: app.store.work_list(mode).await?,
     })
@@ -58,16 +61,19 @@ pub(super) async fn facts(app: &App, now: Timestamp, then: Timestamp) -> Result<
 
 pub(super) type Open<'a> = HashMap<&'a Subject, &'a IncidentRow>;
 
-/// How providers' flows and accounts' routes are. A route is nobody's news while its whole provider is out, or has
-/// only just come back.
+/// How providers' flows and accounts' routes are. A route is nobody's news while its whole provider
+/// is out, or has only just come back.
 pub(super) fn of_routes(app: &App, open: &Open<'_>) -> Vec<Finding> {
     let board = app.health.board();
     let mode = app.directory.spoken_mode();
     let mut standings = board.standings(mode);
     let routes = open.keys().filter_map(|subject| match subject {
         Subject::Route(provider, flow, account_id) => {
-            let route =
-                crate::routing::health::RouteId { account_id: account_id.clone(), provider: *provider, flow: *flow };
+            let route = crate::routing::health::RouteId {
+                account_id: account_id.clone(),
+                provider: *provider,
+                flow: *flow,
+            };
             board.standing(&Watched::Route(route))
         }
         Subject::Provider(..)
@@ -79,27 +85,40 @@ pub(super) fn of_routes(app: &App, open: &Open<'_>) -> Vec<Finding> {
         | Subject::WorkList => None,
     });
     for standing in routes {
-        if !standings.iter().any(|known| known.subject == standing.subject) {
+        if !standings
+            .iter()
+            .any(|known| known.subject == standing.subject)
+        {
             standings.push(standing);
         }
     }
     let finding = |standing: &Standing| match &standing.subject {
-        Watched::Provider(whole) => {
-            of_provider(&app.config.alerts, Subject::Provider(whole.provider, whole.flow), standing)
-        }
+        Watched::Provider(whole) => of_provider(
+            &app.config.alerts,
+            Subject::Provider(whole.provider, whole.flow),
+            standing,
+        ),
         Watched::Route(route) => {
             let subject = Subject::Route(route.provider, route.flow, route.account_id.clone());
             let finding = by_gate(subject, Cause::RouteDown, standing);
             let told = open.contains_key(&Subject::Provider(route.provider, route.flow));
-            if told || standing.with_provider { Finding { sight: Sight::Unknown, ..finding } } else { finding }
+            if told || standing.with_provider {
+                Finding {
+                    sight: Sight::Unknown,
+                    ..finding
+                }
+            } else {
+                finding
+            }
         }
     };
     // What becomes of tests is nobody's outage where there are live accounts.
     let spoken = app.directory.spoken_mode();
     let is_spoken_of = |standing: &&Standing| match &standing.subject {
-        Watched::Route(route) => {
-            app.directory.account(&route.account_id).is_none_or(|account| account.owner.mode == spoken)
-        }
+        Watched::Route(route) => app
+            .directory
+            .account(&route.account_id)
+            .is_none_or(|account| account.owner.mode == spoken),
         Watched::Provider(..) => true,
     };
     standings.iter().filter(is_spoken_of).map(finding).collect()
@@ -107,13 +126,24 @@ pub(super) fn of_routes(app: &App, open: &Open<'_>) -> Vec<Finding> {
 
 fn of_provider(config: &Alerts, subject: Subject, standing: &Standing) -> Finding {
     let finding = by_gate(subject, Cause::ProviderDown, standing);
-    let (least, most) = (config.failing_least_percent * 10, config.failing_most_percent * 10);
-    let fails = standing.heard && standing.failing >= failing_limit(standing.usually_failing, least, most);
+    let (least, most) = (
+        config.failing_least_percent * 10,
+        config.failing_most_percent * 10,
+    );
+    let fails =
+        standing.heard && standing.failing >= failing_limit(standing.usually_failing, least, most);
     if standing.gate != Gate::Closed || !fails {
         return finding;
     }
-    let detail = json!({"failing_permille": standing.failing, "usual_permille": standing.usually_failing});
-    Finding { cause: Cause::ProviderFailing, sight: Sight::Bad, phase: Phase::Ongoing, detail, ..finding }
+    let detail =
+        json!({"failing_permille": standing.failing, "usual_permille": standing.usually_failing});
+    Finding {
+        cause: Cause::ProviderFailing,
+        sight: Sight::Bad,
+        phase: Phase::Ongoing,
+        detail,
+        ..finding
+    }
 }
 
 fn by_gate(subject: Subject, cause: Cause, standing: &Standing) -> Finding {
@@ -126,7 +156,14 @@ fn by_gate(subject: Subject, cause: Cause, standing: &Standing) -> Finding {
         Gate::Closed if standing.heard => (Sight::Well, Phase::Back),
         Gate::Closed => (Sight::Unknown, Phase::Back),
     };
-    Finding { subject, cause, sight, phase, detail: json!({}), began_at: None }
+    Finding {
+        subject,
+        cause,
+        sight,
+        phase,
+        detail: json!({}),
+        began_at: None,
+    }
 }
 
 /// Remembers what one look alone does not show.
@@ -143,9 +180,13 @@ pub(super) struct Memory {
 impl Memory {
     /// Notices a clock that was set: what was seen waiting before says nothing about ages any more.
     pub(super) fn compare(&mut self, now: Timestamp, own_ms: i64) {
-        let jumped = self.last.is_some_and(|(then, own)| (now.since(then) - (own_ms - own)).abs() > JUMP_MS);
+        let jumped = self
+            .last
+            .is_some_and(|(then, own)| (now.since(then) - (own_ms - own)).abs() > JUMP_MS);
         if jumped {
-            self.waiting_since.values_mut().for_each(|since| *since = own_ms);
+            self.waiting_since
+                .values_mut()
+                .for_each(|since| *since = own_ms);
         }
         self.last = Some((now, own_ms));
     }
@@ -184,30 +225,54 @@ impl Memory {
             (
                 Subject::Webhooks,
                 Cause::WebhooksLate,
-                Waiting { count: 0, oldest: facts.undelivered },
+                Waiting {
+                    count: 0,
+                    oldest: facts.undelivered,
+                },
                 (config.webhooks_least_s, config.webhooks_most_s),
             ),
-            (Subject::WorkList, Cause::WorkListWaiting, facts.work_list, (config.work_list_s, config.work_list_s)),
+            (
+                Subject::WorkList,
+                Cause::WorkListWaiting,
+                facts.work_list,
+                (config.work_list_s, config.work_list_s),
+            ),
         ];
         for protocol in providers::PROTOCOLS {
-            let found = facts.backlog.in_doubt.iter().find(|(provider, _)| *provider == protocol.name);
+            let found = facts
+                .backlog
+                .in_doubt
+                .iter()
+                .find(|(provider, _)| *provider == protocol.name);
             let waiting = found.map(|(_, waiting)| *waiting).unwrap_or_default();
             let limits = (config.in_doubt_least_s, config.in_doubt_most_s);
-            queues.push((Subject::InDoubt(protocol.name), Cause::OutcomesInDoubt, waiting, limits));
+            queues.push((
+                Subject::InDoubt(protocol.name),
+                Cause::OutcomesInDoubt,
+                waiting,
+                limits,
+            ));
         }
         let mut findings = Vec::new();
         for (subject, cause, waiting, (least_s, most_s)) in queues {
             let usual = self.usual(app, &subject, own_ms).await?;
-            let limit_ms = usual.limit_ms(least_s.saturating_mul(1_000), most_s.saturating_mul(1_000));
+            let limit_ms =
+                usual.limit_ms(least_s.saturating_mul(1_000), most_s.saturating_mul(1_000));
             let waited_ms = self.waited(&subject, waiting.oldest.is_some(), own_ms);
             let age_ms = waiting.oldest.map(|oldest| now.since(oldest));
             let sight = late(age_ms, waited_ms, limit_ms);
             if sight == Sight::Well {
-                self.learn(app, &subject, age_ms.unwrap_or(0), now, own_ms).await?;
+                self.learn(app, &subject, age_ms.unwrap_or(0), now, own_ms)
+                    .await?;
             }
             let count = Some(waiting.count).filter(|count| *count > 0);
-            let detail = json!({"count": count, "oldest_s": age_ms.unwrap_or(0) / 1_000, "limit_s": limit_ms / 1_000});
-            findings.push(Finding { detail, began_at: waiting.oldest, ..ongoing(subject, cause, sight) });
+            let detail = json!({"count": count, "oldest_s": age_ms.unwrap_or(0) / 1_000,
+                "limit_s": limit_ms / 1_000});
+            findings.push(Finding {
+                detail,
+                began_at: waiting.oldest,
+                ..ongoing(subject, cause, sight)
+            });
         }
         Ok(findings)
     }
@@ -226,7 +291,8 @@ impl Memory {
             None => {
                 let usual = app.store.usual(subject).await?;
                 // A sample is due at once: the row knows when the last one was taken.
-                self.usual.insert(subject.clone(), (usual, own_ms - LEARN_EVERY_MS));
+                self.usual
+                    .insert(subject.clone(), (usual, own_ms - LEARN_EVERY_MS));
                 Ok(usual)
             }
         }
@@ -241,10 +307,14 @@ impl Memory {
         now: Timestamp,
         own_ms: i64,
     ) -> Result<(), DbErr> {
-        let is_due = self.usual.get(subject).is_none_or(|(_, read)| own_ms - read >= LEARN_EVERY_MS);
+        let is_due = self
+            .usual
+            .get(subject)
+            .is_none_or(|(_, read)| own_ms - read >= LEARN_EVERY_MS);
         if is_due {
             app.store.learn_usual(subject, age_ms, now).await?;
-            self.usual.insert(subject.clone(), (app.store.usual(subject).await?, own_ms));
+            self.usual
+                .insert(subject.clone(), (app.store.usual(subject).await?, own_ms));
         }
         Ok(())
     }
@@ -254,7 +324,9 @@ impl Memory {
 pub(super) fn of_accounts(app: &App, open: &Open<'_>, now: Timestamp) -> Vec<Finding> {
     let accounts = app.directory.accounts(AllOwners);
     let spoken = app.directory.spoken_mode();
-    let of_mode = accounts.iter().filter(|account| account.owner.mode == spoken);
+    let of_mode = accounts
+        .iter()
+        .filter(|account| account.owner.mode == spoken);
     let findings = of_mode.filter_map(|account| {
         let subject = Subject::Account(account.provider.name(), account.id.clone());
         let is_out = !account.disabled && account.set_aside_until.is_some_and(|until| until > now);
@@ -262,15 +334,21 @@ pub(super) fn of_accounts(app: &App, open: &Open<'_>, now: Timestamp) -> Vec<Fin
             return None;
         }
         let heard = || {
-            account.provider.capabilities().flows.iter().any(|capability| {
-                let route = crate::routing::health::RouteId {
-                    account_id: account.id.clone(),
-                    provider: account.provider.name(),
-                    flow: capability.flow,
-                };
-                let standing = app.health.board().standing(&Watched::Route(route));
-                standing.is_some_and(|s| s.heard && matches!(s.gate, Gate::Closed | Gate::Ramping))
-            })
+            account
+                .provider
+                .capabilities()
+                .flows
+                .iter()
+                .any(|capability| {
+                    let route = crate::routing::health::RouteId {
+                        account_id: account.id.clone(),
+                        provider: account.provider.name(),
+                        flow: capability.flow,
+                    };
+                    let standing = app.health.board().standing(&Watched::Route(route));
+                    standing
+                        .is_some_and(|s| s.heard && matches!(s.gate, Gate::Closed | Gate::Ramping))
+                })
         };
         let sight = match is_out {
             true => Sight::Bad,
@@ -283,7 +361,14 @@ pub(super) fn of_accounts(app: &App, open: &Open<'_>, now: Timestamp) -> Vec<Fin
 }
 
 pub(super) fn ongoing(subject: Subject, cause: Cause, sight: Sight) -> Finding {
-    Finding { subject, cause, sight, phase: Phase::Ongoing, detail: json!({}), began_at: None }
+    Finding {
+        subject,
+        cause,
+        sight,
+        phase: Phase::Ongoing,
+        detail: json!({}),
+        began_at: None,
+    }
 }
 
 #[cfg(test)]
@@ -296,9 +381,23 @@ mod tests {
 
     fn standing(gate: Gate, heard: bool, failing: i64) -> Standing {
         let provider = "alipay".parse().unwrap();
-        let subject = Watched::Provider(Whole { provider, flow: Flow::Qr, mode: Mode::Live, address: "".into() });
+        let subject = Watched::Provider(Whole {
+            provider,
+            flow: Flow::Qr,
+            mode: Mode::Live,
+            address: "".into(),
+        });
         let usually_failing = 10;
-        Standing { subject, gate, since_ms: 0, answering: false, heard, failing, usually_failing, with_provider: false }
+        Standing {
+            subject,
+            gate,
+            since_ms: 0,
+            answering: false,
+            heard,
+            failing,
+            usually_failing,
+            with_provider: false,
+        }
     }
 
     #[test]
@@ -308,14 +407,24 @@ mod tests {
             (Gate::Closed, true, 10, Sight::Well, Cause::ProviderDown),
             (Gate::Closed, true, 69, Sight::Well, Cause::ProviderDown),
             (Gate::Closed, true, 70, Sight::Bad, Cause::ProviderFailing),
-            (Gate::Closed, false, 900, Sight::Unknown, Cause::ProviderDown),
+            (
+                Gate::Closed,
+                false,
+                900,
+                Sight::Unknown,
+                Cause::ProviderDown,
+            ),
             (Gate::Open, false, 0, Sight::Bad, Cause::ProviderDown),
             (Gate::Trial, true, 0, Sight::Bad, Cause::ProviderDown),
             (Gate::Ramping, true, 0, Sight::Well, Cause::ProviderDown),
         ] {
             let subject = Subject::Provider("alipay".parse().unwrap(), Flow::Qr);
             let found = of_provider(&config, subject, &standing(gate, heard, failing));
-            assert_eq!((found.sight, found.cause), (sight, cause), "{gate:?} {heard} {failing}");
+            assert_eq!(
+                (found.sight, found.cause),
+                (sight, cause),
+                "{gate:?} {heard} {failing}"
+            );
         }
     }
 
@@ -328,8 +437,16 @@ mod tests {
         memory.compare(at(10), 10_000);
         assert_eq!(memory.waited(&Subject::Parked, true, 10_000), 10_000);
         memory.compare(at(700), 10_500);
-        assert_eq!(memory.waited(&Subject::Parked, true, 10_500), 0, "an hour on the clock is no hour");
+        assert_eq!(
+            memory.waited(&Subject::Parked, true, 10_500),
+            0,
+            "an hour on the clock is no hour"
+        );
         assert_eq!(memory.waited(&Subject::Parked, false, 11_000), 0);
-        assert_eq!(memory.waited(&Subject::Parked, true, 12_000), 0, "it begins when something waits again");
+        assert_eq!(
+            memory.waited(&Subject::Parked, true, 12_000),
+            0,
+            "it begins when something waits again"
+        );
     }
 }

@@ -1,5 +1,6 @@
-//! Looks for payments whose time has come, and has them advanced: what is urgent first, as many at once as there are
-//! places, without a pause while there is more. What was to be waited for before all time was set back is brought back.
+//! Looks for payments whose time has come, and has them advanced: what is urgent first, as many at
+//! once as there are places, without a pause while there is more. What was to be waited for before
+//! all time was set back is brought back.
 
 mod places;
 
@@ -24,18 +25,18 @@ use crate::store::{DuePayment, Lane};
 const PER_CONNECTION: usize = 8;
 /// Of each lane and class so many are looked for at once at the most.
 const LOOKED_FOR: usize = 64;
-/// While there is more than there are places: so much of them is waited for, and so long, before the next look. A look for
-/// each single one would be most of the work.
+/// While there is more than there are places: so much of them is waited for, and so long, before
+/// the next look. A look for each single one would be most of the work.
 const FREE_PART: usize = 8;
 const GATHERED_FOR: Duration = Duration::from_millis(10);
-/// Where a class has more than is looked for, all of it is read in turn of its owners: at most so often, and never more
-/// than a part of the time.
+/// Where a class has more than is looked for, all of it is read in turn of its owners: at most so
+/// often, and never more than a part of the time.
 const IN_TURN_EVERY: Duration = Duration::from_millis(100);
 const IN_TURN_PART: u32 = 10;
 /// After that has failed.
 const NOT_IN_TURN_FOR: Duration = Duration::from_secs(60);
-/// Rows that were written ahead of all time are looked for so often although nobody has noticed a step: the clock may have
-/// been set while no gateway ran.
+/// Rows that were written ahead of all time are looked for so often although nobody has noticed a
+/// step: the clock may have been set while no gateway ran.
 const LOOK_AHEAD_EVERY: Duration = Duration::from_secs(60);
 /// Gateways' clocks differ by less.
 const CLOCKS_DIFFER_MS: i64 = 2_000;
@@ -95,7 +96,11 @@ impl Job for Resolver {
             return Ok(Next::After(Duration::from_millis(500)));
         }
         let there_is_more = claimed > 0 || self.was_overtaken || brought_back;
-        Ok(if there_is_more { Next::More } else { Next::Pause })
+        Ok(if there_is_more {
+            Next::More
+        } else {
+            Next::Pause
+        })
     }
 
     /// While more is due than there are places, some of them are waited for.
@@ -103,11 +108,15 @@ impl Job for Resolver {
         if !self.is_behind {
             return std::future::pending().await;
         }
-        let Some(done) = self.working.join_next_with_id().await else { return };
+        let Some(done) = self.working.join_next_with_id().await else {
+            return;
+        };
         self.take_back(&done);
         let gathering = async {
             while self.running.all() > self.places.saturating_sub(self.places / FREE_PART) {
-                let Some(done) = self.working.join_next_with_id().await else { return };
+                let Some(done) = self.working.join_next_with_id().await else {
+                    return;
+                };
                 self.take_back(&done);
             }
         };
@@ -123,7 +132,11 @@ impl Resolver {
     /// Claims what is due and finds a place, and sets to work on it. Returns how many that were.
     async fn take(&mut self, app: &Arc<App>) -> Result<usize, DbErr> {
         let connections = usize::try_from(app.config.database.connections).unwrap_or(usize::MAX);
-        self.places = app.config.resolver.batch.min(connections.saturating_mul(PER_CONNECTION));
+        self.places = app
+            .config
+            .resolver
+            .batch
+            .min(connections.saturating_mul(PER_CONNECTION));
         self.was_overtaken = false;
         let free = self.places.saturating_sub(self.running.all());
         if free == 0 {
@@ -146,11 +159,15 @@ impl Resolver {
         let ids = chosen.iter().map(|payment| payment.id.clone()).collect();
         let claimed = app.store.claim(ids, now, lease_until).await;
         for payment in chosen {
-            if claimed.as_ref().is_ok_and(|claimed| claimed.contains(&payment.id)) {
+            if claimed
+                .as_ref()
+                .is_ok_and(|claimed| claimed.contains(&payment.id))
+            {
                 self.set_to_work(app, payment);
                 count += 1;
             } else {
-                self.running.end(payment.lane, payment.urgency, &payment.owner);
+                self.running
+                    .end(payment.lane, payment.urgency, &payment.owner);
             }
         }
         self.was_overtaken = claimed.is_ok() && count < wanted;
@@ -158,7 +175,12 @@ impl Resolver {
     }
 
     /// What is due, also of those who come after somebody's thousands.
-    async fn due(&mut self, app: &Arc<App>, now: Timestamp, each: u64) -> Result<Vec<DuePayment>, DbErr> {
+    async fn due(
+        &mut self,
+        app: &Arc<App>,
+        now: Timestamp,
+        each: u64,
+    ) -> Result<Vec<DuePayment>, DbErr> {
         let oldest = app.store.due(now, &lanes(), each).await?;
 
         let mut counts: BTreeMap<(Lane, Urgency), u64> = BTreeMap::new();
@@ -173,7 +195,16 @@ impl Resolver {
 
         let mut due = Vec::new();
         for (lane, urgency) in counts.into_keys() {
-            match app.store.due_in_turn(now, lane, urgency, u64::try_from(LOOKED_FOR).unwrap_or(u64::MAX)).await {
+            match app
+                .store
+                .due_in_turn(
+                    now,
+                    lane,
+                    urgency,
+                    u64::try_from(LOOKED_FOR).unwrap_or(u64::MAX),
+                )
+                .await
+            {
                 Ok(found) => due.extend(found),
                 Err(error) => {
                     // There may be too much of it; what has waited longest is known.
@@ -185,12 +216,21 @@ impl Resolver {
         }
         self.in_turn_at = Some(Instant::now() + IN_TURN_EVERY.max(begun.elapsed() * IN_TURN_PART));
         let found: HashSet<String> = due.iter().map(|payment| payment.id.clone()).collect();
-        due.extend(oldest.into_iter().filter(|payment| !found.contains(&payment.id)));
+        due.extend(
+            oldest
+                .into_iter()
+                .filter(|payment| !found.contains(&payment.id)),
+        );
         Ok(due)
     }
 
     fn set_to_work(&mut self, app: &Arc<App>, payment: DuePayment) {
-        let DuePayment { id, owner, lane, urgency } = payment;
+        let DuePayment {
+            id,
+            owner,
+            lane,
+            urgency,
+        } = payment;
         let work = app.tasks.track_future(advance(Arc::clone(app), id));
         let task = self.working.spawn_on(work, &app.runtime);
         self.tasks.insert(task.id(), (lane, urgency, owner));
@@ -204,15 +244,21 @@ impl Resolver {
         }
     }
 
-    /// Rows whose waits were written before all time was set back. Returns whether there may be more.
+    /// Rows whose waits were written before all time was set back. Returns whether there may be
+    /// more.
     async fn bring_back(&mut self, app: &Arc<App>) -> Result<bool, Failed> {
         let steps_back = app.clock.steps_back();
-        let is_time = self.looked_ahead.is_none_or(|looked| looked.elapsed() >= LOOK_AHEAD_EVERY);
+        let is_time = self
+            .looked_ahead
+            .is_none_or(|looked| looked.elapsed() >= LOOK_AHEAD_EVERY);
         if steps_back == self.steps_back && !is_time {
             return Ok(false);
         }
         let now = app.clock.now();
-        let left = app.store.left_ahead(now.plus_ms(CLOCKS_DIFFER_MS), BROUGHT_BACK).await?;
+        let left = app
+            .store
+            .left_ahead(now.plus_ms(CLOCKS_DIFFER_MS), BROUGHT_BACK)
+            .await?;
         let more = u64::try_from(left.len()).unwrap_or(0) >= BROUGHT_BACK;
         for payment in left {
             let ahead_ms = Timestamp(payment.scheduled_at).since(now);
@@ -226,14 +272,30 @@ impl Resolver {
 
     /// The rule `resolve_oldest_first`: up to 32, whoever is asked.
     #[cfg(feature = "testing")]
-    async fn take_oldest(&mut self, app: &Arc<App>, now: Timestamp, lease_until: Timestamp) -> Result<usize, DbErr> {
+    async fn take_oldest(
+        &mut self,
+        app: &Arc<App>,
+        now: Timestamp,
+        lease_until: Timestamp,
+    ) -> Result<usize, DbErr> {
         let free = 32_usize.saturating_sub(self.running.all());
-        let claimed = app.store.claim_oldest(now, lease_until, u64::try_from(free).unwrap_or(0)).await?;
+        let claimed = app
+            .store
+            .claim_oldest(now, lease_until, u64::try_from(free).unwrap_or(0))
+            .await?;
         let count = claimed.len();
         for id in claimed {
             let owner = Owner::of("", false);
             self.running.begin(None, Urgency::DEFAULT, &owner);
-            self.set_to_work(app, DuePayment { id, owner, lane: None, urgency: Urgency::DEFAULT });
+            self.set_to_work(
+                app,
+                DuePayment {
+                    id,
+                    owner,
+                    lane: None,
+                    urgency: Urgency::DEFAULT,
+                },
+            );
         }
         Ok(count)
     }

@@ -1,7 +1,9 @@
-//! Tells merchants: makes deliveries of new events, sends those that are due, and writes down what came of it.
+//! Tells merchants: makes deliveries of new events, sends those that are due, and writes down what
+//! came of it.
 //!
-//! The rows decide what is sent. What is kept in memory here is only politeness towards receivers ([`lanes`]): after
-//! a restart it is learned again. A delivery whose result cannot be written is sent again: at least once, never less.
+//! The rows decide what is sent. What is kept in memory here is only politeness towards receivers
+//! ([`lanes`]): after a restart it is learned again. A delivery whose result cannot be written is
+//! sent again: at least once, never less.
 
 mod lanes;
 
@@ -42,7 +44,12 @@ pub async fn run(app: Arc<App>) {
     let every = Duration::from_millis(u64::try_from(app.config.webhooks.interval_ms).unwrap_or(0));
     tokio::join!(
         periodic(Arc::clone(&app), every, "webhooks", Desk::default()),
-        periodic(Arc::clone(&app), UPKEEP_EVERY, "webhooks looked after", Upkeep),
+        periodic(
+            Arc::clone(&app),
+            UPKEEP_EVERY,
+            "webhooks looked after",
+            Upkeep
+        ),
     );
 }
 
@@ -56,7 +63,9 @@ impl Job for Desk {
         self.record(app).await;
         let set_back_ms = app.clock.set_back_ms();
         if set_back_ms > self.brought_back_ms {
-            app.store.bring_back_tries(app.clock.now(), set_back_ms - self.brought_back_ms).await?;
+            app.store
+                .bring_back_tries(app.clock.now(), set_back_ms - self.brought_back_ms)
+                .await?;
             self.brought_back_ms = set_back_ms;
         }
         let claimed = self.round(app).await?;
@@ -129,12 +138,18 @@ struct Desk {
 }
 
 impl Desk {
-    /// Makes deliveries of new events, and sends what is due and has room. Returns how much that was.
+    /// Makes deliveries of new events, and sends what is due and has room. Returns how much that
+    /// was.
     async fn round(&mut self, app: &Arc<App>) -> Result<usize, DbErr> {
         let config = &app.config.webhooks;
         // Somebody who makes events faster than this keeps nobody from being told of theirs.
         for _ in 0..FAN_OUTS {
-            if app.store.fan_out(app.clock.now(), config.batch, before_fan_out_commit).await? == 0 {
+            if app
+                .store
+                .fan_out(app.clock.now(), config.batch, before_fan_out_commit)
+                .await?
+                == 0
+            {
                 break;
             }
             kill_point!("webhook_after_fan_out_commit");
@@ -145,15 +160,26 @@ impl Desk {
             return Ok(0);
         }
         let mut shares = Shares::new(config.concurrency);
-        self.running.values().for_each(|(_, owner)| shares.hold(owner, 1));
+        self.running
+            .values()
+            .for_each(|(_, owner)| shares.hold(owner, 1));
         let lanes = due.into_iter().map(|(lane, owner)| {
-            let busy = self.running.values().filter(|(running, _)| *running == lane).count();
+            let busy = self
+                .running
+                .values()
+                .filter(|(running, _)| *running == lane)
+                .count();
             let room = self.lanes.room(&lane, busy, config.per_receiver, steady);
             Waiting { lane, owner, room }
         });
         let wanted = divide(lanes.collect(), &mut shares);
-        let lease_ms = i64::try_from(config.timeout_ms).unwrap_or(i64::MAX).saturating_add(LEASE_GRACE_MS);
-        let claimed = app.store.claim_deliveries(&wanted, now, now.plus_ms(lease_ms)).await?;
+        let lease_ms = i64::try_from(config.timeout_ms)
+            .unwrap_or(i64::MAX)
+            .saturating_add(LEASE_GRACE_MS);
+        let claimed = app
+            .store
+            .claim_deliveries(&wanted, now, now.plus_ms(lease_ms))
+            .await?;
         if claimed.is_empty() {
             return Ok(0);
         }
@@ -164,16 +190,38 @@ impl Desk {
     }
 
     async fn send(&mut self, app: &Arc<App>, claimed: Vec<DeliveryRow>) -> Result<(), DbErr> {
-        let events =
-            app.store.events_by_id(AllOwners, claimed.iter().map(|row| row.event_id.clone()).collect()).await?;
-        let endpoints =
-            app.store.endpoints(AllOwners, claimed.iter().filter_map(|row| row.endpoint_id.clone()).collect()).await?;
-        let endpoints: HashMap<String, EndpointRow> = endpoints.into_iter().map(|e| (e.id.clone(), e)).collect();
+        let events = app
+            .store
+            .events_by_id(
+                AllOwners,
+                claimed.iter().map(|row| row.event_id.clone()).collect(),
+            )
+            .await?;
+        let endpoints = app
+            .store
+            .endpoints(
+                AllOwners,
+                claimed
+                    .iter()
+                    .filter_map(|row| row.endpoint_id.clone())
+                    .collect(),
+            )
+            .await?;
+        let endpoints: HashMap<String, EndpointRow> =
+            endpoints.into_iter().map(|e| (e.id.clone(), e)).collect();
         for row in claimed {
-            let Some(event) = events.get(&row.event_id).cloned() else { continue };
-            let endpoint = row.endpoint_id.as_ref().and_then(|id| endpoints.get(id)).cloned();
+            let Some(event) = events.get(&row.event_id).cloned() else {
+                continue;
+            };
+            let endpoint = row
+                .endpoint_id
+                .as_ref()
+                .and_then(|id| endpoints.get(id))
+                .cloned();
             let of = (row.lane.clone(), row.owner.to_string());
-            let work = app.tasks.track_future(deliver(Arc::clone(app), row, event, endpoint));
+            let work = app
+                .tasks
+                .track_future(deliver(Arc::clone(app), row, event, endpoint));
             let task = self.working.spawn_on(work, &app.runtime);
             self.running.insert(task.id(), of);
         }
@@ -192,15 +240,20 @@ impl Desk {
             self.running.remove(&id);
             if let Some(Returned { row, done }) = returned {
                 let now = app.clock.now();
-                self.lanes.note(&row.lane, &done, app.config.webhooks.failing_pace_ms, app.clock.steady_ms());
+                self.lanes.note(
+                    &row.lane,
+                    &done,
+                    app.config.webhooks.failing_pace_ms,
+                    app.clock.steady_ms(),
+                );
                 self.unrecorded.push(judged(app, row, done, now));
             }
             next = self.working.try_join_next_with_id();
         }
     }
 
-    /// Writes down what came back. What cannot be written is kept for the next time; if there is none, it is sent
-    /// again.
+    /// Writes down what came back. What cannot be written is kept for the next time; if there is
+    /// none, it is sent again.
     async fn record(&mut self, app: &App) {
         if self.unrecorded.is_empty() {
             return;
@@ -222,21 +275,38 @@ fn before_fan_out_commit() {
 }
 
 /// One try. `None` when it could not even be begun: the lease ends, and it is claimed again.
-async fn deliver(app: Arc<App>, row: DeliveryRow, event: EventRow, endpoint: Option<EndpointRow>) -> Option<Returned> {
+async fn deliver(
+    app: Arc<App>,
+    row: DeliveryRow,
+    event: EventRow,
+    endpoint: Option<EndpointRow>,
+) -> Option<Returned> {
     let now = app.clock.now();
     let letter = match (&row.url, endpoint) {
         (Some(url), _) => letter_to_notify_url(&app, &row, url, event.into(), now).await,
         (None, Some(endpoint)) if endpoint.disabled_reason.is_none() => {
-            Letter::to_endpoint(app.directory.vault(), &endpoint, &event.into(), now).map_err(|e| e.to_string())
+            Letter::to_endpoint(app.directory.vault(), &endpoint, &event.into(), now)
+                .map_err(|e| e.to_string())
         }
         (None, Some(_) | None) => {
-            let done =
-                Try { end: End::EndpointDisabled, status: None, latency_ms: 0, answer: None, retry_after_s: None };
+            let done = Try {
+                end: End::EndpointDisabled,
+                status: None,
+                latency_ms: 0,
+                answer: None,
+                retry_after_s: None,
+            };
             return Some(Returned { row, done });
         }
     };
     let letter = letter
-        .inspect_err(|error| tracing::error!(delivery_id = row.id, error, "a webhook could not be written"))
+        .inspect_err(|error| {
+            tracing::error!(
+                delivery_id = row.id,
+                error,
+                "a webhook could not be written"
+            )
+        })
         .ok()?;
     let trace = app.traces.outgoing(&row.payment_id, "webhook");
     trace.set("event.id", row.event_id.clone());
@@ -261,18 +331,37 @@ async fn letter_to_notify_url(
     now: Timestamp,
 ) -> Result<Letter, String> {
     let (vault, owner) = (app.directory.vault(), sign::notify_owner(&row.owner));
-    let new = Secret::new().map_err(|e| e.to_string())?.sealed(vault, &owner).map_err(|e| e.to_string())?;
-    let stored = app.store.notify_secret(&row.owner, new, now).await.map_err(|e| e.to_string())?;
+    let new = Secret::new()
+        .map_err(|e| e.to_string())?
+        .sealed(vault, &owner)
+        .map_err(|e| e.to_string())?;
+    let stored = app
+        .store
+        .notify_secret(&row.owner, new, now)
+        .await
+        .map_err(|e| e.to_string())?;
     let secrets = Secrets::open(vault, &owner, &stored.secrets, now).map_err(|e| e.to_string())?;
-    Ok(Letter::signed(&secrets, url.to_owned(), Mode::Standard, &message, now))
+    Ok(Letter::signed(
+        &secrets,
+        url.to_owned(),
+        Mode::Standard,
+        &message,
+        now,
+    ))
 }
 
 /// The row after this try.
 fn judged(app: &App, row: DeliveryRow, done: Try, now: Timestamp) -> DeliveryRow {
     let tries = row.tries.saturating_add(1);
     let spread = id::random::<4>().map_or(0, u32::from_be_bytes);
-    let (status, next_try_at) =
-        webhook::after_try(done.end, tries, &app.config.webhooks.ladder_s, spread, done.retry_after_s, now);
+    let (status, next_try_at) = webhook::after_try(
+        done.end,
+        tries,
+        &app.config.webhooks.ladder_s,
+        spread,
+        done.retry_after_s,
+        now,
+    );
     let last = TryRow {
         at: now.plus_ms(done.latency_ms.saturating_neg()),
         end: done.end,
@@ -294,10 +383,16 @@ fn judged(app: &App, row: DeliveryRow, done: Try, now: Timestamp) -> DeliveryRow
 pub fn register() {
     for mode in domain::Mode::iter().map(domain::Mode::as_str) {
         for end in End::VARIANTS {
-            metrics::counter!("interlock_webhook_tries_total", "mode" => mode, "result" => *end).increment(0);
+            metrics::counter!("interlock_webhook_tries_total", "mode" => mode, "result" => *end)
+                .increment(0);
         }
-        for status in State::VARIANTS.iter().filter(|status| **status != <&'static str>::from(State::Pending)) {
-            metrics::counter!("interlock_webhook_deliveries_total", "mode" => mode, "status" => *status).increment(0);
+        for status in State::VARIANTS
+            .iter()
+            .filter(|status| **status != <&'static str>::from(State::Pending))
+        {
+            metrics::counter!("interlock_webhook_deliveries_total", "mode" => mode,
+                "status" => *status)
+            .increment(0);
         }
     }
 }
@@ -307,8 +402,10 @@ async fn report(app: &App, row: &DeliveryRow) {
     let Some(last) = &row.last else { return };
     let (end, status): (&'static str, &'static str) = (last.end.into(), row.status.into());
     let mode = row.owner.mode.as_str();
-    metrics::counter!("interlock_webhook_tries_total", "mode" => mode, "result" => end).increment(1);
-    let seconds = std::time::Duration::from_millis(u64::try_from(last.latency_ms).unwrap_or(0)).as_secs_f64();
+    metrics::counter!("interlock_webhook_tries_total", "mode" => mode, "result" => end)
+        .increment(1);
+    let seconds =
+        std::time::Duration::from_millis(u64::try_from(last.latency_ms).unwrap_or(0)).as_secs_f64();
     metrics::histogram!("interlock_webhook_try_seconds", "mode" => mode).record(seconds);
     tracing::info!(
         delivery_id = row.id,
@@ -323,13 +420,21 @@ async fn report(app: &App, row: &DeliveryRow) {
     if row.status == State::Pending {
         return;
     }
-    metrics::counter!("interlock_webhook_deliveries_total", "mode" => mode, "status" => status).increment(1);
+    metrics::counter!("interlock_webhook_deliveries_total", "mode" => mode, "status" => status)
+        .increment(1);
     if last.end == End::Gone {
         let endpoint_id = row.endpoint_id.as_deref();
-        tracing::warn!(endpoint_id, payment_id = row.payment_id, "a receiver wants no more webhooks: 410");
+        tracing::warn!(
+            endpoint_id,
+            payment_id = row.payment_id,
+            "a receiver wants no more webhooks: 410"
+        );
     }
     if row.status == State::Failed && row.endpoint_id.is_none() {
-        let detail = format!("Webhooks to {} are given up, last of payment {}.", row.lane, row.payment_id);
+        let detail = format!(
+            "Webhooks to {} are given up, last of payment {}.",
+            row.lane, row.payment_id
+        );
         raise(app, &row.owner, &row.owner.merchant, detail).await;
     }
 }
@@ -337,25 +442,48 @@ async fn report(app: &App, row: &DeliveryRow) {
 async fn upkeep(app: &App) -> Result<(), DbErr> {
     let (now, config) = (app.clock.now(), &app.config.webhooks);
     for mode in domain::Mode::iter() {
-        let oldest = app.store.oldest_undelivered(mode).await?.map_or(0, |at| now.since(at).max(0).div_euclid(1000));
+        let oldest = app
+            .store
+            .oldest_undelivered(mode)
+            .await?
+            .map_or(0, |at| now.since(at).max(0).div_euclid(1000));
         metrics::gauge!("interlock_webhook_oldest_undelivered_seconds", "mode" => mode.as_str())
             .set(f64::from(i32::try_from(oldest).unwrap_or(i32::MAX)));
     }
-    let failing = app.store.failing_endpoints(AllOwners, now.plus_s(config.alert_after_s.saturating_neg())).await?;
+    let failing = app
+        .store
+        .failing_endpoints(AllOwners, now.plus_s(config.alert_after_s.saturating_neg()))
+        .await?;
     for mode in domain::Mode::iter() {
-        let count = failing.iter().filter(|endpoint| endpoint.owner.mode == mode).count();
+        let count = failing
+            .iter()
+            .filter(|endpoint| endpoint.owner.mode == mode)
+            .count();
         metrics::gauge!("interlock_webhook_endpoints_failing", "mode" => mode.as_str())
             .set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
     }
     for endpoint in failing {
-        let detail = format!("This endpoint has received nothing since {}.", endpoint.since.rfc3339());
+        let detail = format!(
+            "This endpoint has received nothing since {}.",
+            endpoint.since.rfc3339()
+        );
         raise(app, &endpoint.owner, &endpoint.endpoint_id, detail).await;
     }
-    app.store.prune_deliveries(now.plus_s(config.log_days.saturating_mul(DAY_S).saturating_neg())).await
+    app.store
+        .prune_deliveries(now.plus_s(config.log_days.saturating_mul(DAY_S).saturating_neg()))
+        .await
 }
 
 async fn raise(app: &App, owner: &Owner, subject_id: &str, detail: String) {
-    let Ok(entry) = Operation::new(owner, "webhook_failing", subject_id, detail, app.clock.now()) else { return };
+    let Ok(entry) = Operation::new(
+        owner,
+        "webhook_failing",
+        subject_id,
+        detail,
+        app.clock.now(),
+    ) else {
+        return;
+    };
     if let Err(error) = app.store.raise(&entry).await {
         tracing::error!(%error, subject_id, "failing webhooks could not be put on the work list");
     }

@@ -15,17 +15,27 @@ use crate::payments::transition::{console_refund, refund_outcome};
 use crate::payments::{Trouble, conditions};
 use crate::store::change::{Inbox, Operation};
 
-pub(super) async fn apply(app: &Arc<App>, before: &Aggregate, matched: &Matched, inbox: Inbox) -> Result<(), Trouble> {
+pub(super) async fn apply(
+    app: &Arc<App>,
+    before: &Aggregate,
+    matched: &Matched,
+    inbox: Inbox,
+) -> Result<(), Trouble> {
     let now = app.clock.now();
     let mut after = before.clone();
     let conditions = conditions::of(app, before, matched.attempt(before));
     let operations = match matched {
-        Matched::Money { attempt_id, capture } => money_seen(&mut after, attempt_id, capture, now)?,
+        Matched::Money {
+            attempt_id,
+            capture,
+        } => money_seen(&mut after, attempt_id, capture, now)?,
         Matched::Refund { refund_id, outcome } => {
             refund_outcome::told(conditions, &mut after, refund_id, outcome, now)?
         }
         Matched::OldNews => Vec::new(),
-        Matched::Refunded { attempt_id, total } => went_back(conditions, &mut after, attempt_id, *total, now)?,
+        Matched::Refunded { attempt_id, total } => {
+            went_back(conditions, &mut after, attempt_id, *total, now)?
+        }
         Matched::ByHand(found) => {
             console_refund::book(&mut after, found, now)?;
             Vec::new()
@@ -34,13 +44,35 @@ pub(super) async fn apply(app: &Arc<App>, before: &Aggregate, matched: &Matched,
             ask_about_refund(conditions, &mut after, refund_id, true, now);
             vec![other_refund_amount(before, refund_id, *told, &inbox, now)?]
         }
-        Matched::Ask { attempt_id, refund_id, says_done } => {
-            ask_now(conditions, &mut after, attempt_id, refund_id.as_deref(), *says_done, now);
+        Matched::Ask {
+            attempt_id,
+            refund_id,
+            says_done,
+        } => {
+            ask_now(
+                conditions,
+                &mut after,
+                attempt_id,
+                refund_id.as_deref(),
+                *says_done,
+                now,
+            );
             Vec::new()
         }
     };
     kill_point!("notify_before_commit");
-    commit(app, before, after, now, Beside { inbox: Some(inbox), operations, ..Beside::default() }).await?;
+    commit(
+        app,
+        before,
+        after,
+        now,
+        Beside {
+            inbox: Some(inbox),
+            operations,
+            ..Beside::default()
+        },
+    )
+    .await?;
     kill_point!("notify_after_commit");
     Ok(())
 }
@@ -58,5 +90,11 @@ fn other_refund_amount(
         inbox.notification_id,
         told.minor()
     );
-    Ok(Operation::new(&aggregate.payment.owner, MISMATCH, &inbox.notification_id, detail, now)?)
+    Ok(Operation::new(
+        &aggregate.payment.owner,
+        MISMATCH,
+        &inbox.notification_id,
+        detail,
+        now,
+    )?)
 }

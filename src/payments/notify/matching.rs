@@ -16,7 +16,8 @@ use crate::routing::account::Account;
 /// What is put on the work list about a notification that does not match.
 pub(super) const MISMATCH: &str = "notification_mismatch";
 
-/// A verified notification that agrees with one of our attempts in account, number, amount, currency and payment.
+/// A verified notification that agrees with one of our attempts in account, number, amount,
+/// currency and payment.
 #[derive(Debug)]
 pub(super) enum Matched {
     /// About a number that a refund no longer has.
@@ -36,11 +37,9 @@ pub(super) enum Matched {
         attempt_id: String,
         total: Option<Money>,
     },
-    /// A refund of ours was carried out, and by another amount than it is: it is asked about, and a person looks.
-    OtherRefundAmount {
-        refund_id: String,
-        told: Money,
-    },
+    /// A refund of ours was carried out, and by another amount than it is: it is asked about, and a
+    /// person looks.
+    OtherRefundAmount { refund_id: String, told: Money },
     /// Something happened to an attempt, or to one of its refunds: it has to be asked about.
     Ask {
         attempt_id: String,
@@ -55,12 +54,15 @@ impl Matched {
     pub(super) fn attempt<'a>(&self, aggregate: &'a Aggregate) -> Option<&'a Attempt> {
         match self {
             Self::OldNews => None,
-            Self::Money { attempt_id, .. } | Self::Refunded { attempt_id, .. } | Self::Ask { attempt_id, .. } => {
-                aggregate.attempt(attempt_id)
-            }
+            Self::Money { attempt_id, .. }
+            | Self::Refunded { attempt_id, .. }
+            | Self::Ask { attempt_id, .. } => aggregate.attempt(attempt_id),
             Self::ByHand(found) => aggregate.attempt(found.attempt_id()),
             Self::Refund { refund_id, .. } | Self::OtherRefundAmount { refund_id, .. } => {
-                let refund = aggregate.refunds.iter().find(|refund| refund.id == *refund_id)?;
+                let refund = aggregate
+                    .refunds
+                    .iter()
+                    .find(|refund| refund.id == *refund_id)?;
                 aggregate.attempt(&refund.attempt_id)
             }
         }
@@ -90,9 +92,12 @@ pub(super) fn matched<'a>(
 ) -> Result<Result<(&'a Aggregate, Matched), Mismatch>, Trouble> {
     let notice = &verified.get().notice;
     let of_refund = as_of_refund(notice);
-    if let (Some(Notice::Refund { refund_no, .. }), Some((aggregate, attempt_id))) = (&of_refund, found)
+    if let (Some(Notice::Refund { refund_no, .. }), Some((aggregate, attempt_id))) =
+        (&of_refund, found)
         && is_unknown(aggregate, refund_no)
-        && aggregate.attempt(attempt_id).is_some_and(|attempt| attempt.account_id == account.id)
+        && aggregate
+            .attempt(attempt_id)
+            .is_some_and(|attempt| attempt.account_id == account.id)
         && let Some(notice) = &of_refund
         && let Some(by_hand) = console_refund::told(aggregate, attempt_id, notice, app.clock.now())?
     {
@@ -105,16 +110,22 @@ pub(super) fn matched<'a>(
 fn as_of_refund(notice: &Notice) -> Option<Notice> {
     match notice {
         Notice::Refund { .. } => Some(notice.clone()),
-        Notice::Ask { order_no, refund_no: Some(refund_no), says_done: true, amount: Some(amount) } => {
-            Some(Notice::Refund {
-                order_no: order_no.clone(),
-                refund_no: refund_no.clone(),
-                outcome: RefundQueried::Accepted,
-                amount: Some(*amount),
-                total: None,
-            })
-        }
-        Notice::Ask { .. } | Notice::Paid { .. } | Notice::Refunded { .. } | Notice::Nothing { .. } => None,
+        Notice::Ask {
+            order_no,
+            refund_no: Some(refund_no),
+            says_done: true,
+            amount: Some(amount),
+        } => Some(Notice::Refund {
+            order_no: order_no.clone(),
+            refund_no: refund_no.clone(),
+            outcome: RefundQueried::Accepted,
+            amount: Some(*amount),
+            total: None,
+        }),
+        Notice::Ask { .. }
+        | Notice::Paid { .. }
+        | Notice::Refunded { .. }
+        | Notice::Nothing { .. } => None,
     }
 }
 
@@ -125,15 +136,21 @@ fn ours<'a>(
     notice: &Notice,
 ) -> Result<(&'a Aggregate, Matched), Mismatch> {
     let (aggregate, attempt_id) = found.ok_or(Mismatch::UnknownOrder)?;
-    let attempt = aggregate.attempt(attempt_id).ok_or(Mismatch::UnknownOrder)?;
+    let attempt = aggregate
+        .attempt(attempt_id)
+        .ok_or(Mismatch::UnknownOrder)?;
     if attempt.account_id != account.id {
         return Err(Mismatch::OtherAccount);
     }
     match notice {
         #[cfg(feature = "testing")]
-        Notice::Paid { capture, .. } if breaks(Rule::NoAmountCheck) => {
-            Ok((aggregate, Matched::Money { attempt_id: attempt_id.clone(), capture: capture.clone() }))
-        }
+        Notice::Paid { capture, .. } if breaks(Rule::NoAmountCheck) => Ok((
+            aggregate,
+            Matched::Money {
+                attempt_id: attempt_id.clone(),
+                capture: capture.clone(),
+            },
+        )),
         Notice::Paid { capture, .. } => {
             if capture.foreign_account.is_some() {
                 return Err(Mismatch::OtherAccount);
@@ -142,52 +159,111 @@ fn ours<'a>(
             if capture.amount != attempt.amount {
                 return Err(Mismatch::OtherAmount);
             }
-            if capture.payment_id.as_ref().is_some_and(|id| *id != aggregate.payment.id) {
+            if capture
+                .payment_id
+                .as_ref()
+                .is_some_and(|id| *id != aggregate.payment.id)
+            {
                 return Err(Mismatch::OtherPayment);
             }
-            Ok((aggregate, Matched::Money { attempt_id: attempt_id.clone(), capture: capture.clone() }))
+            Ok((
+                aggregate,
+                Matched::Money {
+                    attempt_id: attempt_id.clone(),
+                    capture: capture.clone(),
+                },
+            ))
         }
-        Notice::Refund { refund_no, outcome, .. } if is_old_news(aggregate, refund_no, outcome) => {
-            Ok((aggregate, Matched::OldNews))
-        }
-        Notice::Refund { refund_no, outcome, amount, .. } => {
+        Notice::Refund {
+            refund_no, outcome, ..
+        } if is_old_news(aggregate, refund_no, outcome) => Ok((aggregate, Matched::OldNews)),
+        Notice::Refund {
+            refund_no,
+            outcome,
+            amount,
+            ..
+        } => {
             let refund = refund_of(aggregate, attempt_id, refund_no)?;
             let refund_id = refund.id.clone();
-            if let Some(told) = amount.filter(|told| *outcome == RefundQueried::Done && *told != refund.amount) {
+            if let Some(told) =
+                amount.filter(|told| *outcome == RefundQueried::Done && *told != refund.amount)
+            {
                 return Ok((aggregate, Matched::OtherRefundAmount { refund_id, told }));
             }
-            Ok((aggregate, Matched::Refund { refund_id, outcome: outcome.clone() }))
+            Ok((
+                aggregate,
+                Matched::Refund {
+                    refund_id,
+                    outcome: outcome.clone(),
+                },
+            ))
         }
-        Notice::Ask { refund_no: Some(no), says_done: false, .. } if is_earlier_no(aggregate, no) => {
-            Ok((aggregate, Matched::OldNews))
-        }
-        Notice::Ask { refund_no, says_done, .. } => {
-            let refund = refund_no.as_ref().map(|no| refund_of(aggregate, attempt_id, no)).transpose()?;
+        Notice::Ask {
+            refund_no: Some(no),
+            says_done: false,
+            ..
+        } if is_earlier_no(aggregate, no) => Ok((aggregate, Matched::OldNews)),
+        Notice::Ask {
+            refund_no,
+            says_done,
+            ..
+        } => {
+            let refund = refund_no
+                .as_ref()
+                .map(|no| refund_of(aggregate, attempt_id, no))
+                .transpose()?;
             let refund_id = refund.map(|refund| refund.id.clone());
-            Ok((aggregate, Matched::Ask { attempt_id: attempt_id.clone(), refund_id, says_done: *says_done }))
+            Ok((
+                aggregate,
+                Matched::Ask {
+                    attempt_id: attempt_id.clone(),
+                    refund_id,
+                    says_done: *says_done,
+                },
+            ))
         }
-        Notice::Refunded { total, .. } => {
-            Ok((aggregate, Matched::Refunded { attempt_id: attempt_id.clone(), total: *total }))
-        }
+        Notice::Refunded { total, .. } => Ok((
+            aggregate,
+            Matched::Refunded {
+                attempt_id: attempt_id.clone(),
+                total: *total,
+            },
+        )),
         Notice::Nothing { .. } => Err(Mismatch::UnknownOrder),
     }
 }
 
-/// Whether a refund's earlier number is told once more to have moved no money. That it did move some would be news.
+/// Whether a refund's earlier number is told once more to have moved no money. That it did move
+/// some would be news.
 fn is_old_news(aggregate: &Aggregate, refund_no: &str, outcome: &RefundQueried) -> bool {
     is_earlier_no(aggregate, refund_no) && *outcome != RefundQueried::Done
 }
 
 fn is_unknown(aggregate: &Aggregate, refund_no: &str) -> bool {
-    aggregate.refunds.iter().all(|r| r.provider_refund_no != refund_no) && !is_earlier_no(aggregate, refund_no)
+    aggregate
+        .refunds
+        .iter()
+        .all(|r| r.provider_refund_no != refund_no)
+        && !is_earlier_no(aggregate, refund_no)
 }
 
 fn is_earlier_no(aggregate: &Aggregate, refund_no: &str) -> bool {
-    aggregate.refunds.iter().any(|r| r.earlier_nos.iter().any(|no| no == refund_no))
+    aggregate
+        .refunds
+        .iter()
+        .any(|r| r.earlier_nos.iter().any(|no| no == refund_no))
 }
 
 /// The refund that has this number at the provider.
-fn refund_of<'a>(aggregate: &'a Aggregate, attempt_id: &str, refund_no: &str) -> Result<&'a Refund, Mismatch> {
+fn refund_of<'a>(
+    aggregate: &'a Aggregate,
+    attempt_id: &str,
+    refund_no: &str,
+) -> Result<&'a Refund, Mismatch> {
     let is_it = |r: &&Refund| r.provider_refund_no == refund_no && r.attempt_id == attempt_id;
-    aggregate.refunds.iter().find(is_it).ok_or(Mismatch::UnknownRefund)
+    aggregate
+        .refunds
+        .iter()
+        .find(is_it)
+        .ok_or(Mismatch::UnknownRefund)
 }

@@ -11,12 +11,14 @@ use crate::domain::payment::Event;
 use crate::domain::{Aggregate, Timestamp};
 use crate::store::change::Operation;
 
-/// Books a capture that a verified answer proves, once: for an attempt whose money is booked already nothing
-/// changes. Returns what has to go on the work list.
+/// Books a capture that a verified answer proves, once: for an attempt whose money is booked
+/// already nothing changes. Returns what has to go on the work list.
 ///
-/// * The payment is open: the money is kept, whichever attempt it came on, and every other attempt is ended.
+/// * The payment is open: the money is kept, whichever attempt it came on, and every other attempt
+///   is ended.
 /// * It has been paid, or has ended: the money has to go back.
-/// * The provider says that it will give the money back by itself: it is held until a statement shows that.
+/// * The provider says that it will give the money back by itself: it is held until a statement
+///   shows that.
 /// * Amount, account or payment do not agree with what we asked for: it is held for a person.
 ///
 /// # Errors
@@ -55,8 +57,15 @@ pub fn book(
     (attempt.disposition, attempt.next_check_at) = (Some(disposition), next_check_at);
     let paid_at = attempt.paid_at;
     if attempt.returning && mismatch.is_none() {
-        let detail = "the provider took it after its deadline and gives it back by itself; do not refund it";
-        let held = Operation::new(&aggregate.payment.owner, "capture_returning", attempt_id, detail, now)?;
+        let detail =
+            "the provider took it after its deadline and gives it back by itself; do not refund it";
+        let held = Operation::new(
+            &aggregate.payment.owner,
+            "capture_returning",
+            attempt_id,
+            detail,
+            now,
+        )?;
         ending::lost(aggregate, was_live, now)?;
         return Ok(vec![held]);
     }
@@ -64,7 +73,13 @@ pub fn book(
         if is_open {
             aggregate.payment.apply(Event::Doubt)?;
         }
-        return Ok(vec![Operation::new(&aggregate.payment.owner, "capture_mismatch", attempt_id, detail, now)?]);
+        return Ok(vec![Operation::new(
+            &aggregate.payment.owner,
+            "capture_mismatch",
+            attempt_id,
+            detail,
+            now,
+        )?]);
     }
     if is_open {
         aggregate.payment.apply(Event::Captured)?;
@@ -77,8 +92,9 @@ pub fn book(
     Ok(Vec::new())
 }
 
-/// Money on an attempt: booked at once on the live one, asked about first on one that was given up. On one whose
-/// money is in the books already it is old news: asking about that again would never end.
+/// Money on an attempt: booked at once on the live one, asked about first on one that was given up.
+/// On one whose money is in the books already it is old news: asking about that again would never
+/// end.
 ///
 /// # Errors
 /// [`Trouble`].
@@ -88,9 +104,13 @@ pub fn money_seen(
     money: &Capture,
     now: Timestamp,
 ) -> Result<Vec<Operation>, Trouble> {
-    let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(Vec::new()) };
+    let Some(attempt) = after.attempt_mut(attempt_id) else {
+        return Ok(Vec::new());
+    };
     match attempt.status {
-        State::Sending | State::AwaitingPayer | State::Closing | State::Unknown => book(after, attempt_id, money, now),
+        State::Sending | State::AwaitingPayer | State::Closing | State::Unknown => {
+            book(after, attempt_id, money, now)
+        }
         State::Abandoned | State::Superseded | State::Dead => {
             attempt.tell_paid();
             attempt.next_check_at = Some(now);
@@ -113,7 +133,10 @@ fn mismatch(capture: &Capture, asked: providers::money::Money, payment_id: &str)
         return None;
     }
     if capture.amount != asked {
-        return Some(format!("asked for {asked}, the provider took {}", capture.amount));
+        return Some(format!(
+            "asked for {asked}, the provider took {}",
+            capture.amount
+        ));
     }
     if let Some(foreign) = &capture.foreign_account {
         return Some(format!("the money is on another account: {foreign}"));
@@ -126,7 +149,11 @@ fn mismatch(capture: &Capture, asked: providers::money::Money, payment_id: &str)
 }
 
 /// The payment has its money: whatever else is alive is ended, and watched until it provably is.
-pub fn end_the_others(aggregate: &mut Aggregate, kept: &str, now: Timestamp) -> Result<(), Trouble> {
+pub fn end_the_others(
+    aggregate: &mut Aggregate,
+    kept: &str,
+    now: Timestamp,
+) -> Result<(), Trouble> {
     for other in aggregate.attempts.iter_mut().filter(|a| a.id != kept) {
         if other.flow.takes_money() {
             // It is asked about and reversed like any other charge; money on it goes back.
@@ -145,7 +172,12 @@ pub fn end_the_others(aggregate: &mut Aggregate, kept: &str, now: Timestamp) -> 
                 other.next_check_at = Some(now);
             }
             State::Superseded => other.next_check_at = Some(now),
-            State::Unknown | State::Reversing | State::Abandoned | State::Captured | State::Dead | State::Reversed => {}
+            State::Unknown
+            | State::Reversing
+            | State::Abandoned
+            | State::Captured
+            | State::Dead
+            | State::Reversed => {}
         }
     }
     Ok(())

@@ -1,5 +1,6 @@
-//! What asking about a charge and reversing it prove: a charge in doubt is never sent elsewhere, and only the final answer of
-//! its reversal and a query after that decide. Money that is seen before that announces nothing.
+//! What asking about a charge and reversing it prove: a charge in doubt is never sent elsewhere,
+//! and only the final answer of its reversal and a query after that decide. Money that is seen
+//! before that announces nothing.
 
 use providers::Capabilities;
 use providers::outcome::{Capture, Ended, Failure, FailureKind, Queried};
@@ -14,8 +15,9 @@ use crate::domain::attempt::{Event as AttemptEvent, Reversal, State};
 use crate::domain::{Aggregate, Attempt, Timestamp};
 use crate::store::change::Operation;
 
-/// A reversal without an answer that has done nothing so long after its call will not: a "no" and a query after that
-/// include it. Calls live for seconds, and providers carry reversals out at once or within minutes.
+/// A reversal without an answer that has done nothing so long after its call will not: a "no" and a
+/// query after that include it. Calls live for seconds, and providers carry reversals out at once
+/// or within minutes.
 const DOUBT_LASTS_S: i64 = 600;
 
 /// What a query found about a charge that waits or is in doubt.
@@ -27,7 +29,9 @@ pub fn found(
     charging: &Charging,
     now: Timestamp,
 ) -> Result<Option<Vec<Operation>>, Trouble> {
-    let Some(attempt) = after.attempt_mut(&asked.id) else { return Ok(None) };
+    let Some(attempt) = after.attempt_mut(&asked.id) else {
+        return Ok(None);
+    };
     if attempt.status != asked.status {
         // Somebody else wrote down something newer than this answer.
         return Ok(None);
@@ -37,10 +41,12 @@ pub fn found(
     let impatient = now >= schedule::patient_until(attempt, charging, now);
     match queried {
         Queried::Paid(money) => return capture::book(after, &asked.id, money, now).map(Some),
-        // Something happened after it was asked, of which this answer cannot know: it is asked again at once.
-        Queried::Closed | Queried::NotFound | Queried::Payable | Queried::Unknown(_) if was_woken_since => {}
-        // Nobody has ended it here, so the provider is asked to: an answer that is old or wrong must not leave behind a
-        // charge that can still be confirmed.
+        // Something happened after it was asked, of which this answer cannot know: it is asked
+        // again at once.
+        Queried::Closed | Queried::NotFound | Queried::Payable | Queried::Unknown(_)
+            if was_woken_since => {}
+        // Nobody has ended it here, so the provider is asked to: an answer that is old or wrong
+        // must not leave behind a charge that can still be confirmed.
         Queried::Closed | Queried::Reversed => {
             fail(after, &asked.id);
             begin(after, &asked.id, now)?;
@@ -62,8 +68,17 @@ pub fn found(
 
 /// Why the payment will have failed, unless its money turns up after all.
 fn fail(after: &mut Aggregate, attempt_id: &str) {
-    let unanswered = || Failure::new(FailureKind::Declined, "not_confirmed", "the payer did not confirm in time");
-    let failure = after.attempt(attempt_id).and_then(|a| a.failure.clone()).unwrap_or_else(unanswered);
+    let unanswered = || {
+        Failure::new(
+            FailureKind::Declined,
+            "not_confirmed",
+            "the payer did not confirm in time",
+        )
+    };
+    let failure = after
+        .attempt(attempt_id)
+        .and_then(|a| a.failure.clone())
+        .unwrap_or_else(unanswered);
     if after.payment.status.is_open() {
         after.payment.failure.get_or_insert(failure);
     }
@@ -87,18 +102,22 @@ pub fn not_sent(after: &mut Aggregate, attempt_id: &str, told: &Told) -> Option<
 /// What a worker has brought back from a reversal.
 #[derive(Debug)]
 pub struct Told {
-    /// What its own call was told; `None` when the charge had been reversed before, and was only asked about.
+    /// What its own call was told; `None` when the charge had been reversed before, and was only
+    /// asked about.
     pub ended: Option<Ended>,
-    /// The deadline that its own commit wrote. Another one in the row means that somebody else has gone on since.
+    /// The deadline that its own commit wrote. Another one in the row means that somebody else has
+    /// gone on since.
     pub fence: Timestamp,
-    /// Whether an earlier reversal ended without an answer: then a "no" to this one says nothing about that one.
+    /// Whether an earlier reversal ended without an answer: then a "no" to this one says nothing
+    /// about that one.
     pub doubted_before: bool,
-    /// When the query after it was made: that is how far its answer reaches, however late it is written down.
+    /// When the query after it was made: that is how far its answer reaches, however late it is
+    /// written down.
     pub asked_at: Timestamp,
 }
 
-/// Notes until when a reversal may be on its way. `None` when somebody else has noted that already or the charge has
-/// ended; `Some(false)` when it is too early.
+/// Notes until when a reversal may be on its way. `None` when somebody else has noted that already
+/// or the charge has ended; `Some(false)` when it is too early.
 pub fn plan(
     conditions: Conditions<'_>,
     after: &mut Aggregate,
@@ -117,7 +136,9 @@ pub fn plan(
         return Some(false);
     }
     let config = conditions.payments;
-    attempt.call_deadline = now.plus_ms(config.reverse_timeout_ms).plus_ms(config.call_grace_ms);
+    attempt.call_deadline = now
+        .plus_ms(config.reverse_timeout_ms)
+        .plus_ms(config.call_grace_ms);
     attempt.next_check_at = Some(attempt.call_deadline.plus_ms(config.query_timeout_ms));
     attempt.reversal_in_doubt = true;
     Some(true)
@@ -161,10 +182,17 @@ enum Verdict<'a> {
     Open,
 }
 
-/// What is known of a charge's reversals once this one is over, and whether one of them is still in doubt. A "no" says
-/// nothing about an earlier call without an answer, and does not take back an earlier "yes".
-fn after_call(earlier: Option<Reversal>, told: &Told, queried: &Queried) -> (Option<Reversal>, bool) {
-    let Some(ended) = &told.ended else { return (earlier, told.doubted_before) };
+/// What is known of a charge's reversals once this one is over, and whether one of them is still in
+/// doubt. A "no" says nothing about an earlier call without an answer, and does not take back an
+/// earlier "yes".
+fn after_call(
+    earlier: Option<Reversal>,
+    told: &Told,
+    queried: &Queried,
+) -> (Option<Reversal>, bool) {
+    let Some(ended) = &told.ended else {
+        return (earlier, told.doubted_before);
+    };
     let earlier_yes = earlier.filter(|r| *r != Reversal::Impossible);
     match for_good(ended) {
         Some(yes @ (Reversal::Done | Reversal::NothingThere)) => (Some(yes), false),
@@ -172,7 +200,10 @@ fn after_call(earlier: Option<Reversal>, told: &Told, queried: &Queried) -> (Opt
             (earlier_yes, told.doubted_before)
         }
         Some(Reversal::Impossible) => (Some(Reversal::Impossible), told.doubted_before),
-        None => (earlier_yes, told.doubted_before || !matches!(ended, Ended::Again(_))),
+        None => (
+            earlier_yes,
+            told.doubted_before || !matches!(ended, Ended::Again(_)),
+        ),
     }
 }
 
@@ -192,16 +223,19 @@ fn verdict<'a>(
         (Queried::Paid(money), Some(Reversal::Impossible)) if !in_doubt => Verdict::Captured(money),
         // A provider that has refused a charge for good may have nothing to say to its reversal.
         (Queried::Closed, None) if !says_nothing => Verdict::Open,
-        (Queried::NotFound, Some(Reversal::Done | Reversal::NothingThere)) | (Queried::Closed, None) => {
-            match charging.not_found_twice_s {
-                Some(apart) if not_found_since.is_some_and(|since| asked_at >= since.plus_s(i64::from(apart))) => {
-                    Verdict::Dead
-                }
-                Some(_) => Verdict::NotFoundYet,
-                None => Verdict::Open,
+        (Queried::NotFound, Some(Reversal::Done | Reversal::NothingThere))
+        | (Queried::Closed, None) => match charging.not_found_twice_s {
+            Some(apart)
+                if not_found_since
+                    .is_some_and(|since| asked_at >= since.plus_s(i64::from(apart))) =>
+            {
+                Verdict::Dead
             }
-        }
-        // Paid, and said to be reversed, or perhaps being reversed by an earlier call: they do not agree yet.
+            Some(_) => Verdict::NotFoundYet,
+            None => Verdict::Open,
+        },
+        // Paid, and said to be reversed, or perhaps being reversed by an earlier call: they do not
+        // agree yet.
         (Queried::Paid(_), _)
         | (Queried::Reversed, None)
         | (Queried::NotFound, Some(Reversal::Impossible) | None)
@@ -222,7 +256,9 @@ pub fn conclude(
     charging: &Charging,
     now: Timestamp,
 ) -> Result<Option<Vec<Operation>>, Trouble> {
-    let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(None) };
+    let Some(attempt) = after.attempt_mut(attempt_id) else {
+        return Ok(None);
+    };
     if attempt.status != State::Reversing || attempt.call_deadline != told.fence {
         return Ok(None);
     }
@@ -234,7 +270,15 @@ pub fn conclude(
     }
     (attempt.reversal, attempt.reversal_in_doubt) = (answer, in_doubt);
     let says_nothing = told.ended.as_ref().is_some_and(says_nothing);
-    let verdict = verdict(answer, in_doubt, says_nothing, queried, attempt.not_found_since, charging, told.asked_at);
+    let verdict = verdict(
+        answer,
+        in_doubt,
+        says_nothing,
+        queried,
+        attempt.not_found_since,
+        charging,
+        told.asked_at,
+    );
     let is_contradicted = is_contradicted(attempt);
     after.payment.lease_until = None;
     match verdict {
@@ -252,21 +296,28 @@ pub fn conclude(
         }
         Verdict::Captured(money) => return capture::book(after, attempt_id, money, now).map(Some),
         Verdict::NotFoundYet => {
-            let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(None) };
+            let Some(attempt) = after.attempt_mut(attempt_id) else {
+                return Ok(None);
+            };
             // One in the future was written before all time was set back.
-            let since = attempt.not_found_since.filter(|since| *since <= now).unwrap_or(now);
+            let since = attempt
+                .not_found_since
+                .filter(|since| *since <= now)
+                .unwrap_or(now);
             attempt.not_found_since = Some(since);
             let apart = charging.not_found_twice_s.unwrap_or(0);
             attempt.next_check_at = Some(since.plus_s(i64::from(apart)).max(now.plus_s(1)));
         }
         Verdict::Open => {
-            let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(None) };
+            let Some(attempt) = after.attempt_mut(attempt_id) else {
+                return Ok(None);
+            };
             attempt.not_found_since = None;
             // A reversal that was made and does not show is made again.
             let does_not_show = matches!(queried, Queried::Paid(_) | Queried::Payable);
             attempt.reversal = attempt.reversal.filter(|_| !does_not_show);
-            attempt.next_check_at =
-                schedule::next_check(attempt, capabilities, now).filter(|_| !schedule::exhausted(attempt));
+            attempt.next_check_at = schedule::next_check(attempt, capabilities, now)
+                .filter(|_| !schedule::exhausted(attempt));
         }
     }
     unresolved(after, attempt_id, now)
@@ -314,23 +365,37 @@ mod tests {
             ("paid", Queried::Paid(money())),
             ("closed", Queried::Closed),
             ("reversed", Queried::Reversed),
-            ("unknown", Queried::Unknown(Failure::new(FailureKind::Timeout, "timeout", ""))),
+            (
+                "unknown",
+                Queried::Unknown(Failure::new(FailureKind::Timeout, "timeout", "")),
+            ),
         ];
-        let answers = [None, Some(Reversal::Done), Some(Reversal::NothingThere), Some(Reversal::Impossible)];
+        let answers = [
+            None,
+            Some(Reversal::Done),
+            Some(Reversal::NothingThere),
+            Some(Reversal::Impossible),
+        ];
         let mut table = String::new();
         for (asked, queried) in &queries {
             for answer in answers {
                 let told = answer.map_or_else(|| "-".to_owned(), |a| a.to_string());
                 let mut row = format!("{asked:10} {told:14}");
-                for (twice, since) in [(None, None), (Some(30), None), (Some(30), Some(29)), (Some(30), Some(30))] {
+                for (twice, since) in [
+                    (None, None),
+                    (Some(30), None),
+                    (Some(30), Some(29)),
+                    (Some(30), Some(30)),
+                ] {
                     let since = since.map(|s: i64| NOW.plus_s(-s));
-                    let verdict = match verdict(answer, false, true, queried, since, &charging(twice), NOW) {
-                        Verdict::Dead => "dead",
-                        Verdict::WentBack => "went back",
-                        Verdict::Captured(_) => "captured",
-                        Verdict::NotFoundYet => "once more",
-                        Verdict::Open => "open",
-                    };
+                    let verdict =
+                        match verdict(answer, false, true, queried, since, &charging(twice), NOW) {
+                            Verdict::Dead => "dead",
+                            Verdict::WentBack => "went back",
+                            Verdict::Captured(_) => "captured",
+                            Verdict::NotFoundYet => "once more",
+                            Verdict::Open => "open",
+                        };
                     row.push_str(&format!(" {verdict:10}"));
                 }
                 table.push_str(row.trim_end());
@@ -342,7 +407,12 @@ mod tests {
 
     #[test]
     fn a_no_says_nothing_about_an_earlier_call_without_an_answer() {
-        let told = |ended, doubted_before| Told { ended: Some(ended), fence: NOW, doubted_before, asked_at: NOW };
+        let told = |ended, doubted_before| Told {
+            ended: Some(ended),
+            fence: NOW,
+            doubted_before,
+            asked_at: NOW,
+        };
         let no = || Ended::Impossible(Failure::new(FailureKind::Request, "no", ""));
         let lost = || Ended::Unknown(Failure::new(FailureKind::Timeout, "timeout", ""));
         let paid = Queried::Paid(money());
@@ -351,20 +421,46 @@ mod tests {
             (
                 answer,
                 in_doubt,
-                matches!(verdict(answer, in_doubt, false, queried, None, &charging(None), NOW), Verdict::Captured(_)),
+                matches!(
+                    verdict(answer, in_doubt, false, queried, None, &charging(None), NOW),
+                    Verdict::Captured(_)
+                ),
             )
         };
         let impossible = Some(Reversal::Impossible);
         assert_eq!(decided(None, no(), false, &paid), (impossible, false, true));
-        assert_eq!(decided(None, no(), true, &paid), (impossible, true, false), "an earlier one may still work");
-        assert_eq!(decided(impossible, lost(), false, &paid), (None, true, false), "this one may");
-        assert_eq!(decided(None, Ended::Closed, true, &paid), (Some(Reversal::Done), false, false));
+        assert_eq!(
+            decided(None, no(), true, &paid),
+            (impossible, true, false),
+            "an earlier one may still work"
+        );
+        assert_eq!(
+            decided(impossible, lost(), false, &paid),
+            (None, true, false),
+            "this one may"
+        );
+        assert_eq!(
+            decided(None, Ended::Closed, true, &paid),
+            (Some(Reversal::Done), false, false)
+        );
         // A call that was not sent, or turned away, leaves things as they were.
         let turned_away = || Ended::Again(Failure::new(FailureKind::Network, "refused", ""));
-        assert_eq!(decided(None, turned_away(), false, &paid), (None, false, false));
-        assert_eq!(decided(None, turned_away(), true, &paid), (None, true, false));
+        assert_eq!(
+            decided(None, turned_away(), false, &paid),
+            (None, false, false)
+        );
+        assert_eq!(
+            decided(None, turned_away(), true, &paid),
+            (None, true, false)
+        );
         let there = Some(Reversal::NothingThere);
-        assert_eq!(decided(there, no(), false, &Queried::NotFound), (there, false, false));
-        assert_eq!(decided(there, lost(), false, &Queried::NotFound), (there, true, false));
+        assert_eq!(
+            decided(there, no(), false, &Queried::NotFound),
+            (there, false, false)
+        );
+        assert_eq!(
+            decided(there, lost(), false, &Queried::NotFound),
+            (there, true, false)
+        );
     }
 }

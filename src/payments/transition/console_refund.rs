@@ -1,6 +1,7 @@
-//! Refunds that somebody made by hand, in the provider's own console: a genuine notification tells of a number that none
-//! of ours has. The provider is asked about that number and its amount before anything is booked; then the refund gets a
-//! row like any other, which has succeeded already and is never sent. UnionPay tells of such refunds in its files alone.
+//! Refunds that somebody made by hand, in the provider's own console: a genuine notification tells
+//! of a number that none of ours has. The provider is asked about that number and its amount before
+//! anything is booked; then the refund gets a row like any other, which has succeeded already and
+//! is never sent. UnionPay tells of such refunds in its files alone.
 
 use providers::money::Money;
 use providers::notification::Notice;
@@ -34,7 +35,8 @@ impl ByHand {
     }
 }
 
-/// Reads one out of a notification, if it can be one: money of the attempt's own that nobody has given back yet.
+/// Reads one out of a notification, if it can be one: money of the attempt's own that nobody has
+/// given back yet.
 ///
 /// # Errors
 /// [`Trouble`]: no ids.
@@ -44,16 +46,27 @@ pub fn told(
     notice: &Notice,
     now: Timestamp,
 ) -> Result<Option<ByHand>, Trouble> {
-    let Notice::Refund { refund_no, outcome: RefundQueried::Done | RefundQueried::Accepted, amount, total, .. } =
-        notice
+    let Notice::Refund {
+        refund_no,
+        outcome: RefundQueried::Done | RefundQueried::Accepted,
+        amount,
+        total,
+        ..
+    } = notice
     else {
         return Ok(None);
     };
-    let Some(attempt) = aggregate.attempt(attempt_id) else { return Ok(None) };
+    let Some(attempt) = aggregate.attempt(attempt_id) else {
+        return Ok(None);
+    };
     let left = attempt.captured.map_or(0, Money::minor) - given_back(aggregate, attempt_id);
-    let told: Option<Vec<i64>> =
-        amount.map(|amount| vec![amount.minor()]).or(total.map(|total| parts(aggregate, attempt_id, total)));
-    let possible = told.unwrap_or_default().into_iter().filter(|fen| (1..=left).contains(fen));
+    let told: Option<Vec<i64>> = amount
+        .map(|amount| vec![amount.minor()])
+        .or(total.map(|total| parts(aggregate, attempt_id, total)));
+    let possible = told
+        .unwrap_or_default()
+        .into_iter()
+        .filter(|fen| (1..=left).contains(fen));
     let amounts: Vec<Money> = possible.filter_map(|fen| Money::fen(fen).ok()).collect();
     // Money that nobody here knows of yet has gone back in part: its payment comes first.
     let first = match (amounts.first(), attempt.captured) {
@@ -66,7 +79,8 @@ pub fn told(
     let refund = Refund {
         id: id::new(Kind::Refund)?,
         provider_refund_no: refund_no.clone(),
-        // Part of the refund where the provider keys by it; none of those tells of refunds like this one.
+        // Part of the refund where the provider keys by it; none of those tells of refunds like
+        // this one.
         txn_time: Some(now),
         next_check_at: None,
         ..blank(attempt, &aggregate.payment.owner, number, first, now)
@@ -74,8 +88,8 @@ pub fn told(
     Ok(Some(ByHand { refund, amounts }))
 }
 
-/// How much this refund can be of what all refunds had given back when it was told: the rest after those of ours that had
-/// been carried out by then, which may be fewer than have been by now.
+/// How much this refund can be of what all refunds had given back when it was told: the rest after
+/// those of ours that had been carried out by then, which may be fewer than have been by now.
 fn parts(aggregate: &Aggregate, attempt_id: &str, total: Money) -> Vec<i64> {
     let mut ours: Vec<&Refund> = carried_out(aggregate, attempt_id).collect();
     ours.sort_by_key(|refund| refund.completed_at);
@@ -90,12 +104,16 @@ fn parts(aggregate: &Aggregate, attempt_id: &str, total: Money) -> Vec<i64> {
     parts
 }
 
-/// Books it. Money that was to go back by itself, and now has, is refunded; what was on its way for it meets a "no".
+/// Books it. Money that was to go back by itself, and now has, is refunded; what was on its way for
+/// it meets a "no".
 ///
 /// # Errors
 /// [`Trouble`].
 pub fn book(after: &mut Aggregate, found: &ByHand, now: Timestamp) -> Result<(), Trouble> {
-    let mut refund = Refund { created_at: now, ..found.refund.clone() };
+    let mut refund = Refund {
+        created_at: now,
+        ..found.refund.clone()
+    };
     refund_outcome::done(&mut refund, now)?;
     let attempt_id = refund.attempt_id.clone();
     tracing::warn!(
@@ -108,9 +126,14 @@ pub fn book(after: &mut Aggregate, found: &ByHand, now: Timestamp) -> Result<(),
     let given_back = given_back(after, &attempt_id);
     if let Some(attempt) = after.attempt_mut(&attempt_id)
         && is_due(attempt)
-        && attempt.captured.is_some_and(|captured| captured.minor() <= given_back)
+        && attempt
+            .captured
+            .is_some_and(|captured| captured.minor() <= given_back)
     {
-        attempt.disposition = attempt.disposition.map(|d| d.on(DispositionEvent::Refunded)).transpose()?;
+        attempt.disposition = attempt
+            .disposition
+            .map(|d| d.on(DispositionEvent::Refunded))
+            .transpose()?;
     }
     Ok(())
 }
@@ -119,10 +142,18 @@ fn is_due(attempt: &Attempt) -> bool {
     attempt.disposition == Some(Disposition::RefundDue)
 }
 
-fn carried_out<'a>(aggregate: &'a Aggregate, attempt_id: &'a str) -> impl Iterator<Item = &'a Refund> {
-    aggregate.refunds.iter().filter(move |r| r.attempt_id == attempt_id && r.status == State::Succeeded)
+fn carried_out<'a>(
+    aggregate: &'a Aggregate,
+    attempt_id: &'a str,
+) -> impl Iterator<Item = &'a Refund> {
+    aggregate
+        .refunds
+        .iter()
+        .filter(move |r| r.attempt_id == attempt_id && r.status == State::Succeeded)
 }
 
 fn given_back(aggregate: &Aggregate, attempt_id: &str) -> i64 {
-    carried_out(aggregate, attempt_id).map(|r| r.amount.minor()).sum()
+    carried_out(aggregate, attempt_id)
+        .map(|r| r.amount.minor())
+        .sum()
 }

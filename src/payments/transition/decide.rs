@@ -1,5 +1,6 @@
-//! What two persons decide about a payment, an attempt or a refund, as a change of it. Everything goes through the same
-//! state machines as what gateways decide by themselves: what those do not allow, nobody can decide.
+//! What two persons decide about a payment, an attempt or a refund, as a change of it. Everything
+//! goes through the same state machines as what gateways decide by themselves: what those do not
+//! allow, nobody can decide.
 
 use super::super::Trouble;
 use super::refund_turn::{blank, wake_next};
@@ -33,8 +34,8 @@ fn no(why: &str) -> Undecided {
     Undecided::NotPossible(why.to_owned())
 }
 
-/// Decides about `subject_id`, which is the payment itself, one of its attempts, or one of its refunds. Returns what the
-/// decision puts on the work list.
+/// Decides about `subject_id`, which is the payment itself, one of its attempts, or one of its
+/// refunds. Returns what the decision puts on the work list.
 ///
 /// # Errors
 /// [`Undecided`]; `after` must not be written then.
@@ -46,7 +47,10 @@ pub fn decide(
     now: Timestamp,
 ) -> Result<Vec<Operation>, Undecided> {
     let refund = after.refunds.iter().find(|r| r.id == subject_id).cloned();
-    let attempt_id = refund.as_ref().map_or(subject_id, |r| r.attempt_id.as_str()).to_owned();
+    let attempt_id = refund
+        .as_ref()
+        .map_or(subject_id, |r| r.attempt_id.as_str())
+        .to_owned();
     match (action, &refund) {
         (Action::Keep, _) => keep(after, &attempt_id, now)?,
         (Action::Refund, _) => {
@@ -79,16 +83,22 @@ pub fn decide(
 /// The money is the payment's, whatever it has come to.
 fn keep(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Undecided> {
     if after.kept().is_some() {
-        return Err(no("The payment has its money already; this would be kept twice."));
+        return Err(no(
+            "The payment has its money already; this would be kept twice.",
+        ));
     }
     nothing_under_way(after, attempt_id)?;
     dispose(after, attempt_id, DispositionEvent::Approve, None)?;
-    let paid_at = after.attempt(attempt_id).and_then(|attempt| attempt.paid_at);
+    let paid_at = after
+        .attempt(attempt_id)
+        .and_then(|attempt| attempt.paid_at);
     match after.payment.status {
         PaymentState::Created | PaymentState::RequiresAction | PaymentState::Processing => {
             after.payment.apply(Event::Captured)?;
         }
-        PaymentState::Failed | PaymentState::Canceled | PaymentState::Expired => after.payment.apply(Event::Adopt)?,
+        PaymentState::Failed | PaymentState::Canceled | PaymentState::Expired => {
+            after.payment.apply(Event::Adopt)?
+        }
         // Its first money went back at the provider.
         PaymentState::Succeeded => {}
     }
@@ -101,7 +111,8 @@ fn keep(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), U
 /// Money that a refund of ours may be giving back must not be decided about in another way.
 fn nothing_under_way(after: &Aggregate, attempt_id: &str) -> Result<(), Undecided> {
     let may_be_carried_out = |r: &Refund| {
-        r.attempt_id == attempt_id && (matches!(r.status, RefundState::Pending | RefundState::Abnormal) || r.told_done)
+        r.attempt_id == attempt_id
+            && (matches!(r.status, RefundState::Pending | RefundState::Abnormal) || r.told_done)
     };
     match after.refunds.iter().any(may_be_carried_out) {
         true => Err(no("A refund of this money is under way.")),
@@ -115,11 +126,18 @@ fn dispose(
     event: DispositionEvent,
     next_check_at: Option<Timestamp>,
 ) -> Result<(), Undecided> {
-    let attempt = after.attempt_mut(attempt_id).ok_or_else(|| no("There is no such attempt."))?;
-    let captured = attempt.disposition.filter(|_| attempt.status == State::Captured);
-    let disposition = captured.ok_or_else(|| no("No money of this attempt is there to decide about."))?;
+    let attempt = after
+        .attempt_mut(attempt_id)
+        .ok_or_else(|| no("There is no such attempt."))?;
+    let captured = attempt
+        .disposition
+        .filter(|_| attempt.status == State::Captured);
+    let disposition =
+        captured.ok_or_else(|| no("No money of this attempt is there to decide about."))?;
     if attempt.returning && event == DispositionEvent::OweRefund {
-        return Err(no("The provider gives it back by itself: a refund would give it back twice."));
+        return Err(no(
+            "The provider gives it back by itself: a refund would give it back twice.",
+        ));
     }
     attempt.disposition = Some(disposition.on(event)?);
     attempt.returning = false;
@@ -140,12 +158,18 @@ fn go_on(after: &mut Aggregate, now: Timestamp) -> Result<(), Undecided> {
 fn retry(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Undecided> {
     nothing_under_way(after, attempt_id)?;
     let owner = after.payment.owner.clone();
-    let earlier = after.refunds.iter().filter(|r| r.attempt_id == attempt_id && r.automatic);
+    let earlier = after
+        .refunds
+        .iter()
+        .filter(|r| r.attempt_id == attempt_id && r.automatic);
     let reason = earlier.clone().next_back().and_then(|r| r.reason.clone());
     let number = format!("auto-{attempt_id}-{}", earlier.count().saturating_add(1));
     let left = auto_refund::left(after, attempt_id);
-    let attempt = after.attempt(attempt_id).ok_or_else(|| no("There is no such attempt."))?;
-    let due = left.filter(|left| left.minor() > 0 && attempt.disposition == Some(Disposition::RefundDue));
+    let attempt = after
+        .attempt(attempt_id)
+        .ok_or_else(|| no("There is no such attempt."))?;
+    let due =
+        left.filter(|left| left.minor() > 0 && attempt.disposition == Some(Disposition::RefundDue));
     let left = due.ok_or_else(|| no("This money does not have to go back."))?;
     let refund = Refund {
         id: id::new(Kind::Refund).map_err(Trouble::from)?,
@@ -166,7 +190,9 @@ fn end_refund(
     now: Timestamp,
 ) -> Result<Vec<Operation>, Undecided> {
     let was = auto_refund::status(after, refund_id);
-    let refund = after.refund_mut(refund_id).ok_or_else(|| no("There is no such refund."))?;
+    let refund = after
+        .refund_mut(refund_id)
+        .ok_or_else(|| no("There is no such refund."))?;
     refund.apply(event)?;
     (refund.completed_at, refund.next_check_at) = (Some(now), None);
     (refund.needs_funds, refund.told_done) = (false, false);
@@ -196,9 +222,17 @@ fn ask_again(
         return Ok(());
     }
     let is_payment = after.payment.id == subject_id;
-    for attempt in after.attempts.iter_mut().filter(|a| is_payment || a.id == subject_id) {
+    for attempt in after
+        .attempts
+        .iter_mut()
+        .filter(|a| is_payment || a.id == subject_id)
+    {
         let may_be_asked = match attempt.status {
-            State::Unknown | State::AwaitingPayer | State::Abandoned | State::Closing | State::Superseded => true,
+            State::Unknown
+            | State::AwaitingPayer
+            | State::Abandoned
+            | State::Closing
+            | State::Superseded => true,
             State::Reversing => true,
             // Proved dead once; asked again only by name.
             State::Dead => !is_payment,
@@ -206,10 +240,16 @@ fn ask_again(
         };
         if may_be_asked {
             // A reversal that is on its way ends first.
-            let from = if attempt.status == State::Reversing { attempt.call_deadline.max(now) } else { now };
+            let from = if attempt.status == State::Reversing {
+                attempt.call_deadline.max(now)
+            } else {
+                now
+            };
             (attempt.questions, attempt.next_check_at) = (0, Some(from));
         } else if !is_payment {
-            return Err(no("What became of this attempt is known, or its call is still on its way."));
+            return Err(no(
+                "What became of this attempt is known, or its call is still on its way.",
+            ));
         }
     }
     Ok(())

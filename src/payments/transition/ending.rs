@@ -1,6 +1,6 @@
-//! How attempts and payments end: what nobody can pay any more, what went back, what is given up because its worker is gone,
-//! and what a payment comes to when nothing of it lives. "Failed", "canceled" and "expired" are said only when nothing shown
-//! can be paid any more.
+//! How attempts and payments end: what nobody can pay any more, what went back, what is given up
+//! because its worker is gone, and what a payment comes to when nothing of it lives. "Failed",
+//! "canceled" and "expired" are said only when nothing shown can be paid any more.
 
 use providers::outcome::{Failure, FailureKind};
 
@@ -14,8 +14,9 @@ use crate::store::change::Operation;
 /// After this long without certainty a person is told.
 const UNRESOLVED_AFTER_S: i64 = 24 * 3_600;
 
-/// What an open payment without a live attempt comes to, if it is to end at all: canceled, failed or expired once
-/// nothing shown can be paid any more, and `processing` until then. A payment that is to go on is left alone.
+/// What an open payment without a live attempt comes to, if it is to end at all: canceled, failed
+/// or expired once nothing shown can be paid any more, and `processing` until then. A payment that
+/// is to go on is left alone.
 ///
 /// # Errors
 /// [`Trouble::Illegal`].
@@ -34,7 +35,10 @@ pub fn conclude(aggregate: &mut Aggregate, now: Timestamp) -> Result<(), Trouble
         return Ok(());
     };
     aggregate.payment.resume_at = None;
-    let held = aggregate.attempts.iter().any(|a| a.disposition == Some(Disposition::Held) && !a.returning);
+    let held = aggregate
+        .attempts
+        .iter()
+        .any(|a| a.disposition == Some(Disposition::Held) && !a.returning);
     if held || aggregate.may_still_be_paid() {
         aggregate.payment.apply(Event::Doubt)?;
     } else {
@@ -43,15 +47,19 @@ pub fn conclude(aggregate: &mut Aggregate, now: Timestamp) -> Result<(), Trouble
     Ok(())
 }
 
-/// Begins to end what is live: an offer is not shown any more and is closed, a charge is reversed, by the resolver or
-/// whoever asks first.
+/// Begins to end what is live: an offer is not shown any more and is closed, a charge is reversed,
+/// by the resolver or whoever asks first.
 ///
 /// # Errors
 /// [`Trouble::Illegal`].
 pub fn begin(aggregate: &mut Aggregate, now: Timestamp) -> Result<(), Trouble> {
-    let live = aggregate.live().map(|a| (a.id.clone(), a.status, a.flow.takes_money()));
+    let live = aggregate
+        .live()
+        .map(|a| (a.id.clone(), a.status, a.flow.takes_money()));
     let id = match live {
-        Some((id, State::AwaitingPayer | State::Unknown, true)) => return reversal::begin(aggregate, &id, now),
+        Some((id, State::AwaitingPayer | State::Unknown, true)) => {
+            return reversal::begin(aggregate, &id, now);
+        }
         Some((id, State::AwaitingPayer, false)) => id,
         Some(_) | None => return conclude(aggregate, now),
     };
@@ -66,17 +74,26 @@ pub fn begin(aggregate: &mut Aggregate, now: Timestamp) -> Result<(), Trouble> {
 
 /// Nobody can pay it, now or later.
 pub fn died(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Trouble> {
-    let was_live = after.attempt(attempt_id).is_some_and(|a| a.status.is_live());
-    let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(()) };
+    let was_live = after
+        .attempt(attempt_id)
+        .is_some_and(|a| a.status.is_live());
+    let Some(attempt) = after.attempt_mut(attempt_id) else {
+        return Ok(());
+    };
     attempt.apply(AttemptEvent::Die)?;
     (attempt.next_check_at, attempt.told_paid) = (None, false);
     lost(after, was_live, now)
 }
 
-/// Money came in and went back at the provider: both are written down, and there is nothing to keep.
+/// Money came in and went back at the provider: both are written down, and there is nothing to
+/// keep.
 pub fn reversed(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Trouble> {
-    let was_live = after.attempt(attempt_id).is_some_and(|a| a.status.is_live());
-    let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(()) };
+    let was_live = after
+        .attempt(attempt_id)
+        .is_some_and(|a| a.status.is_live());
+    let Some(attempt) = after.attempt_mut(attempt_id) else {
+        return Ok(());
+    };
     if attempt.status.on(AttemptEvent::Reversed).is_err() {
         attempt.apply(AttemptEvent::Capture)?;
     }
@@ -85,11 +102,14 @@ pub fn reversed(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Resu
     lost(after, was_live, now)
 }
 
-/// An attempt is over without money: its payment ends, if it was waiting for that, or goes on over other routes.
+/// An attempt is over without money: its payment ends, if it was waiting for that, or goes on over
+/// other routes.
 pub fn lost(after: &mut Aggregate, was_live: bool, now: Timestamp) -> Result<(), Trouble> {
     conclude(after, now)?;
     let payment = &after.payment;
-    let is_ending = payment.cancel_requested_at.is_some() || payment.failure.is_some() || now >= payment.expires_at;
+    let is_ending = payment.cancel_requested_at.is_some()
+        || payment.failure.is_some()
+        || now >= payment.expires_at;
     if was_live && payment.status.is_open() && !is_ending {
         after.payment.apply(Event::OfferGone)?;
         after.payment.resume_at = Some(now);
@@ -97,9 +117,16 @@ pub fn lost(after: &mut Aggregate, was_live: bool, now: Timestamp) -> Result<(),
     Ok(())
 }
 
-/// Whether a person has to look at it: the questions are used up, or a day has passed without certainty.
-pub fn unresolved(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<Option<Vec<Operation>>, Trouble> {
-    let Some(attempt) = after.attempt(attempt_id) else { return Ok(None) };
+/// Whether a person has to look at it: the questions are used up, or a day has passed without
+/// certainty.
+pub fn unresolved(
+    after: &mut Aggregate,
+    attempt_id: &str,
+    now: Timestamp,
+) -> Result<Option<Vec<Operation>>, Trouble> {
+    let Some(attempt) = after.attempt(attempt_id) else {
+        return Ok(None);
+    };
     let in_doubt = match attempt.status {
         State::Sending | State::Captured | State::Dead | State::Reversed => false,
         State::AwaitingPayer
@@ -109,10 +136,18 @@ pub fn unresolved(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Re
         | State::Superseded
         | State::Reversing => true,
     };
-    if !in_doubt || !(schedule::exhausted(attempt) || now.since(attempt.offer_deadline) > UNRESOLVED_AFTER_S * 1_000) {
+    if !in_doubt
+        || !(schedule::exhausted(attempt)
+            || now.since(attempt.offer_deadline) > UNRESOLVED_AFTER_S * 1_000)
+    {
         return Ok(Some(Vec::new()));
     }
-    Ok(Some(vec![to_be_resolved("unresolved", after, attempt_id, now)?]))
+    Ok(Some(vec![to_be_resolved(
+        "unresolved",
+        after,
+        attempt_id,
+        now,
+    )?]))
 }
 
 /// An entry of the work list: somebody has to look an order up.
@@ -131,21 +166,41 @@ pub fn to_be_resolved(
         "order {} at {} is {} after {} questions; look it up in the provider's console",
         attempt.provider_order_no, attempt.provider, attempt.status, attempt.questions
     );
-    Ok(Operation::new(&aggregate.payment.owner, kind, attempt_id, detail, now)?)
+    Ok(Operation::new(
+        &aggregate.payment.owner,
+        kind,
+        attempt_id,
+        detail,
+        now,
+    )?)
 }
 
-/// The account cannot be opened (its key is wrong, its provider is not in this version): a person has to mend it.
-pub fn put_off(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<Option<Vec<Operation>>, Trouble> {
+/// The account cannot be opened (its key is wrong, its provider is not in this version): a person
+/// has to mend it.
+pub fn put_off(
+    after: &mut Aggregate,
+    attempt_id: &str,
+    now: Timestamp,
+) -> Result<Option<Vec<Operation>>, Trouble> {
     let owner = after.payment.owner.clone();
-    let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(None) };
+    let Some(attempt) = after.attempt_mut(attempt_id) else {
+        return Ok(None);
+    };
     attempt.next_check_at = Some(now.plus_s(60));
     after.payment.lease_until = None;
     let detail = "the account of this attempt cannot be opened; nobody can ask its provider";
-    Ok(Some(vec![Operation::new(&owner, "account_unavailable", attempt_id, detail, now)?]))
+    Ok(Some(vec![Operation::new(
+        &owner,
+        "account_unavailable",
+        attempt_id,
+        detail,
+        now,
+    )?]))
 }
 
-/// The worker of a call died, or was held up beyond its deadline: the call ended without an answer. `was_before_restore`: it
-/// may have ended well after the backup, and its payer may have paid, so nothing new is offered before its provider was asked.
+/// The worker of a call died, or was held up beyond its deadline: the call ended without an answer.
+/// `was_before_restore`: it may have ended well after the backup, and its payer may have paid, so
+/// nothing new is offered before its provider was asked.
 ///
 /// # Errors
 /// [`Trouble::Illegal`].
@@ -155,7 +210,9 @@ pub fn worker_lost(
     was_before_restore: bool,
     now: Timestamp,
 ) -> Result<Option<Vec<Operation>>, Trouble> {
-    let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(None) };
+    let Some(attempt) = after.attempt_mut(attempt_id) else {
+        return Ok(None);
+    };
     if attempt.status != State::Sending {
         return Ok(None);
     }

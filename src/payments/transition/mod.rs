@@ -1,5 +1,6 @@
-//! What a fact means for a payment: the answer of a call, a notification, the time that has gone by, the word of two persons.
-//! Pure: what it has to know beside the rows comes in as [`Conditions`], and nothing is asked or written here.
+//! What a fact means for a payment: the answer of a call, a notification, the time that has gone
+//! by, the word of two persons. Pure: what it has to know beside the rows comes in as
+//! [`Conditions`], and nothing is asked or written here.
 
 pub mod auto_refund;
 pub mod capture;

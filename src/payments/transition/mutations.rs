@@ -1,4 +1,5 @@
-//! What breaking a rule takes where that is more than a condition. Only under the feature `testing`; see [`crate::broken`].
+//! What breaking a rule takes where that is more than a condition. Only under the feature
+//! `testing`; see [`crate::broken`].
 
 use super::super::Trouble;
 use super::schedule;

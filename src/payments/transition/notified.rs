@@ -1,4 +1,5 @@
-//! What a notification makes due: it may say that something happened and not what, and then its provider is asked. Calls nobody.
+//! What a notification makes due: it may say that something happened and not what, and then its
+//! provider is asked. Calls nobody.
 
 use providers::money::Money;
 
@@ -9,8 +10,8 @@ use crate::domain::refund::State as RefundState;
 use crate::domain::{Aggregate, Refund, Timestamp};
 use crate::store::change::Operation;
 
-/// The resolver asks next, and what it is told decides. Nothing is asked about a call on its way, which has its own
-/// deadline, nor about money that is in the books.
+/// The resolver asks next, and what it is told decides. Nothing is asked about a call on its way,
+/// which has its own deadline, nor about money that is in the books.
 pub fn ask_now(
     conditions: Conditions<'_>,
     after: &mut Aggregate,
@@ -23,17 +24,25 @@ pub fn ask_now(
         ask_about_refund(conditions, after, refund_id, says_done, now);
         return;
     }
-    let Some(attempt) = after.attempt_mut(attempt_id) else { return };
+    let Some(attempt) = after.attempt_mut(attempt_id) else {
+        return;
+    };
     if says_done && !matches!(attempt.status, State::Captured | State::Reversed) {
         attempt.tell_paid();
     }
     match attempt.status {
-        State::Unknown | State::AwaitingPayer | State::Abandoned | State::Closing | State::Superseded => {
-            attempt.next_check_at = Some(now)
-        }
+        State::Unknown
+        | State::AwaitingPayer
+        | State::Abandoned
+        | State::Closing
+        | State::Superseded => attempt.next_check_at = Some(now),
         State::Dead => {
             // It was asked about for another reason.
-            attempt.questions = if attempt.told_paid { attempt.questions } else { 0 };
+            attempt.questions = if attempt.told_paid {
+                attempt.questions
+            } else {
+                0
+            };
             attempt.next_check_at = Some(now);
         }
         // A reversal that is on its way ends first.
@@ -50,7 +59,9 @@ pub fn ask_about_refund(
     says_done: bool,
     now: Timestamp,
 ) {
-    let Some(refund) = after.refund_mut(refund_id) else { return };
+    let Some(refund) = after.refund_mut(refund_id) else {
+        return;
+    };
     if says_done && refund.status != RefundState::Succeeded {
         if !refund.told_done || refund.next_check_at.is_none() {
             refund.questions = 0;
@@ -64,19 +75,30 @@ pub fn ask_about_refund(
 }
 
 /// Something happened to a refund: it is asked about, once no call of it is on its way.
-pub fn ask_soon(conditions: Conditions<'_>, after: &mut Aggregate, refund_id: &str, now: Timestamp) {
+pub fn ask_soon(
+    conditions: Conditions<'_>,
+    after: &mut Aggregate,
+    refund_id: &str,
+    now: Timestamp,
+) {
     let over_ms = conditions.refund_over_ms();
-    let Some(refund) = after.refund_mut(refund_id) else { return };
+    let Some(refund) = after.refund_mut(refund_id) else {
+        return;
+    };
     // One that counts as failed may have been carried out after all.
     let may_end = refund.status != RefundState::Succeeded;
     if let Some(sent_at) = refund.sent_at.filter(|_| may_end) {
         let answered = refund.next_check_at != Some(sent_at.plus_ms(over_ms));
-        refund.next_check_at = Some(if answered { now } else { sent_at.plus_ms(over_ms).max(now) });
+        refund.next_check_at = Some(if answered {
+            now
+        } else {
+            sent_at.plus_ms(over_ms).max(now)
+        });
     }
 }
 
-/// Money has gone back under a number that is not told. What is on its way may be it, and is asked about; what cannot be
-/// explained by that is for a person.
+/// Money has gone back under a number that is not told. What is on its way may be it, and is asked
+/// about; what cannot be explained by that is for a person.
 pub fn went_back(
     conditions: Conditions<'_>,
     after: &mut Aggregate,
@@ -86,7 +108,9 @@ pub fn went_back(
 ) -> Result<Vec<Operation>, Trouble> {
     // What goes back has come in.
     ask_now(conditions, after, attempt_id, None, true, now);
-    let Some(attempt) = after.attempt(attempt_id) else { return Ok(Vec::new()) };
+    let Some(attempt) = after.attempt(attempt_id) else {
+        return Ok(Vec::new());
+    };
     let went_otherwise = attempt.status == State::Reversed
         || attempt.reversal.is_some()
         || attempt.returning
@@ -96,7 +120,10 @@ pub fn went_back(
     }
 
     let fen = |states: &[RefundState]| -> i64 {
-        let of_attempt = after.refunds.iter().filter(|r| r.attempt_id == attempt_id && states.contains(&r.status));
+        let of_attempt = after
+            .refunds
+            .iter()
+            .filter(|r| r.attempt_id == attempt_id && states.contains(&r.status));
         of_attempt.map(|refund| refund.amount.minor()).sum()
     };
     let booked = fen(&[RefundState::Succeeded]);
@@ -107,15 +134,21 @@ pub fn went_back(
     }
     // Then each that is on its way has arrived, or one that counted as failed has.
     let is_all = told == Some(booked + open);
-    let is_failed = |r: &Refund| r.status == RefundState::Failed && told == Some(booked + r.amount.minor());
+    let is_failed =
+        |r: &Refund| r.status == RefundState::Failed && told == Some(booked + r.amount.minor());
     let may_be_it = |r: &&Refund| match r.status {
         RefundState::Pending | RefundState::Abnormal => true,
         RefundState::Failed => is_failed(r),
         RefundState::Succeeded => false,
     };
-    let of_attempt = after.refunds.iter().filter(|r| r.attempt_id == attempt_id && r.sent_at.is_some());
-    let asked: Vec<(String, bool)> =
-        of_attempt.filter(may_be_it).map(|r| (r.id.clone(), is_all || is_failed(r))).collect();
+    let of_attempt = after
+        .refunds
+        .iter()
+        .filter(|r| r.attempt_id == attempt_id && r.sent_at.is_some());
+    let asked: Vec<(String, bool)> = of_attempt
+        .filter(may_be_it)
+        .map(|r| (r.id.clone(), is_all || is_failed(r)))
+        .collect();
     let is_explained = asked.iter().any(|(_, says_done)| *says_done);
     for (refund_id, says_done) in asked {
         ask_about_refund(conditions, after, &refund_id, says_done, now);
@@ -126,8 +159,14 @@ pub fn went_back(
 
     let told = total.map_or_else(|| "money".to_owned(), |total| total.to_string());
     let detail = format!(
-        "the provider tells that {told} of this order has gone back, of which {booked} fen is known here, and names no refund: \
-         look into its console"
+        "the provider tells that {told} of this order has gone back, of which {booked} fen is \
+        known here, and names no refund: look into its console"
     );
-    Ok(vec![Operation::new(&after.payment.owner, "console_refund_unconfirmed", attempt_id, detail, now)?])
+    Ok(vec![Operation::new(
+        &after.payment.owner,
+        "console_refund_unconfirmed",
+        attempt_id,
+        detail,
+        now,
+    )?])
 }

@@ -1,5 +1,6 @@
-//! What asking about an attempt has brought, and what a notification tells of it. They may speak of different moments, and one
-//! of them may be wrong: where they do not agree, nothing ends until they do, or a person has decided.
+//! What asking about an attempt has brought, and what a notification tells of it. They may speak of
+//! different moments, and one of them may be wrong: where they do not agree, nothing ends until
+//! they do, or a person has decided.
 
 use providers::Capabilities;
 use providers::outcome::Queried;
@@ -13,7 +14,8 @@ use crate::domain::attempt::{Reversal, State};
 use crate::domain::{Aggregate, Attempt, Timestamp};
 use crate::store::change::Operation;
 
-/// So often an attempt is asked about on which somebody tells of money, while no answer confirms it: for half an hour.
+/// So often an attempt is asked about on which somebody tells of money, while no answer confirms
+/// it: for half an hour.
 const WOKEN_QUESTIONS: i32 = 10;
 /// What asking has brought.
 #[derive(Debug)]
@@ -22,7 +24,8 @@ pub struct Findings {
     pub queried: Queried,
     /// The provider's id of the question.
     pub request_id: Option<String>,
-    /// When it was asked. An answer says nothing about what came later, however late it is written down.
+    /// When it was asked. An answer says nothing about what came later, however late it is written
+    /// down.
     pub asked_at: Timestamp,
 }
 
@@ -38,7 +41,9 @@ pub fn found(
     now: Timestamp,
 ) -> Result<Option<Vec<Operation>>, Trouble> {
     let attempt_id = asked.id.as_str();
-    let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(None) };
+    let Some(attempt) = after.attempt_mut(attempt_id) else {
+        return Ok(None);
+    };
     if attempt.status != asked.status {
         // Somebody else wrote down something newer than this answer.
         return Ok(None);
@@ -60,7 +65,9 @@ pub fn found(
             return Ok(Some(operations));
         }
         // Something happened after it was asked, of which this answer cannot know.
-        Queried::NotFound | Queried::Payable | Queried::Closed | Queried::Unknown(_) if was_woken_since => {
+        Queried::NotFound | Queried::Payable | Queried::Closed | Queried::Unknown(_)
+            if was_woken_since =>
+        {
             return Ok(Some(operations));
         }
         Queried::NotFound | Queried::Payable | Queried::Closed | Queried::Unknown(_) => {
@@ -76,7 +83,9 @@ pub fn found(
     match &findings.queried {
         Queried::Paid(_) | Queried::Reversed => {}
         Queried::Closed => died(after, attempt_id, now)?,
-        Queried::NotFound | Queried::Payable | Queried::Unknown(_) if asked.status == State::Dead => {
+        Queried::NotFound | Queried::Payable | Queried::Unknown(_)
+            if asked.status == State::Dead =>
+        {
             if let Some(attempt) = after.attempt_mut(attempt_id) {
                 attempt.next_check_at = None;
             }
@@ -94,7 +103,8 @@ pub fn found(
     Ok(Some(operations))
 }
 
-/// Whether what was told and an answer that there is no money do not agree. They do when a reversal lies in between.
+/// Whether what was told and an answer that there is no money do not agree. They do when a reversal
+/// lies in between.
 pub fn is_contradicted(attempt: &Attempt) -> bool {
     #[cfg(feature = "testing")]
     if breaks(Rule::BelieveTheLastWord) {
@@ -103,18 +113,32 @@ pub fn is_contradicted(attempt: &Attempt) -> bool {
     attempt.told_paid && attempt.reversal != Some(Reversal::Done)
 }
 
-/// Whether somebody has told of money on an attempt, and this answer does not confirm it: one of them speaks of the past, or
-/// lies. An attempt that was proved dead is asked about only because of such news, which may have named no money.
+/// Whether somebody has told of money on an attempt, and this answer does not confirm it: one of
+/// them speaks of the past, or lies. An attempt that was proved dead is asked about only because of
+/// such news, which may have named no money.
 fn is_disputed(aggregate: &Aggregate, attempt_id: &str, queried: &Queried) -> bool {
     let is_news = |a: &Attempt| a.status == State::Dead && *queried != Queried::Closed;
-    aggregate.attempt(attempt_id).is_some_and(|a| is_contradicted(a) || is_news(a))
+    aggregate
+        .attempt(attempt_id)
+        .is_some_and(|a| is_contradicted(a) || is_news(a))
 }
 
-/// Asks once more who is right. That may take the provider a while; in the end a person decides, and this says no. Whoever
-/// does not answer denies nothing.
-fn is_asked_again(after: &mut Aggregate, attempt_id: &str, queried: &Queried, now: Timestamp) -> bool {
-    let Some(attempt) = after.attempt_mut(attempt_id) else { return false };
-    let most = if matches!(queried, Queried::Unknown(_)) { schedule::MAX_QUESTIONS } else { WOKEN_QUESTIONS };
+/// Asks once more who is right. That may take the provider a while; in the end a person decides,
+/// and this says no. Whoever does not answer denies nothing.
+fn is_asked_again(
+    after: &mut Aggregate,
+    attempt_id: &str,
+    queried: &Queried,
+    now: Timestamp,
+) -> bool {
+    let Some(attempt) = after.attempt_mut(attempt_id) else {
+        return false;
+    };
+    let most = if matches!(queried, Queried::Unknown(_)) {
+        schedule::MAX_QUESTIONS
+    } else {
+        WOKEN_QUESTIONS
+    };
     if attempt.questions >= most {
         attempt.told_paid = false;
         return false;
@@ -123,8 +147,8 @@ fn is_asked_again(after: &mut Aggregate, attempt_id: &str, queried: &Queried, no
     true
 }
 
-/// A charge that is said to be paid, and whose reversal and questions say otherwise, until they do not, or for too long:
-/// then it is dead, and for a person.
+/// A charge that is said to be paid, and whose reversal and questions say otherwise, until they do
+/// not, or for too long: then it is dead, and for a person.
 ///
 /// # Errors
 /// [`Trouble`].
@@ -143,12 +167,16 @@ pub fn disputed_charge(
 }
 
 fn is_over(aggregate: &Aggregate, attempt_id: &str, at: Timestamp) -> bool {
-    aggregate.attempt(attempt_id).is_some_and(|a| at >= schedule::dead_from(a))
+    aggregate
+        .attempt(attempt_id)
+        .is_some_and(|a| at >= schedule::dead_from(a))
 }
 
 /// It is asked about again, by the adapter's ladder.
 fn again(after: &mut Aggregate, attempt_id: &str, capabilities: &Capabilities, now: Timestamp) {
-    let Some(attempt) = after.attempt_mut(attempt_id) else { return };
+    let Some(attempt) = after.attempt_mut(attempt_id) else {
+        return;
+    };
     let next = schedule::next_check(attempt, capabilities, now);
     attempt.next_check_at = next.filter(|_| !schedule::exhausted(attempt));
 }

@@ -1,5 +1,5 @@
-//! What a provider's word about a refund does to its row: the answer to sending it, to asking about it, and a
-//! notification. Nothing here calls anybody.
+//! What a provider's word about a refund does to its row: the answer to sending it, to asking about
+//! it, and a notification. Nothing here calls anybody.
 
 use providers::outcome::{Failure, NUMBER_EXISTS, RefundQueried, Refunded};
 
@@ -28,7 +28,9 @@ pub fn sent(
 ) -> Result<Vec<Operation>, Trouble> {
     let renumbers = renumber::is_allowed(conditions, after, refund_id);
     let fits = still_fits(after, refund_id);
-    let Some(refund) = after.refund_mut(refund_id) else { return Ok(Vec::new()) };
+    let Some(refund) = after.refund_mut(refund_id) else {
+        return Ok(Vec::new());
+    };
     match (refund.status, outcome) {
         (State::Pending, _) => {}
         // Meanwhile somebody has said otherwise; that money moved counts.
@@ -36,25 +38,41 @@ pub fn sent(
         (State::Failed, Refunded::Done) => return after_all(refund, fits, now),
         (State::Abnormal | State::Failed | State::Succeeded, _) => return Ok(Vec::new()),
     }
-    let first_look = now.plus_s(conditions.refund_ladder_s().first().map_or(10, |s| i64::from(*s)));
+    let first_look = now.plus_s(
+        conditions
+            .refund_ladder_s()
+            .first()
+            .map_or(10, |s| i64::from(*s)),
+    );
     match outcome {
         Refunded::Accepted => refund.next_check_at = Some(first_look),
         Refunded::Done => done(refund, now)?,
-        Refunded::TerminalNo(failure) | Refunded::AnotherNumber(failure) if refund.in_doubt || refund.told_done => {
-            // This "no" may speak of a second sending only; what became of the first one has to be asked. So it has when a
-            // notification has said that it was carried out.
+        Refunded::TerminalNo(failure) | Refunded::AnotherNumber(failure)
+            if refund.in_doubt || refund.told_done =>
+        {
+            // This "no" may speak of a second sending only; what became of the first one has to be
+            // asked. So it has when a notification has said that it was carried out.
             refund.failure = Some(failure.clone());
             refund.next_check_at = Some(first_look);
         }
         Refunded::AnotherNumber(failure) if renumbers => renumber::apply(refund, failure, now),
-        Refunded::TerminalNo(failure) | Refunded::AnotherNumber(failure) => refused(refund, failure, now)?,
+        Refunded::TerminalNo(failure) | Refunded::AnotherNumber(failure) => {
+            refused(refund, failure, now)?
+        }
         Refunded::Abnormal(failure) => return astray(refund, failure, now),
         Refunded::NeedsFunds(failure) => {
             refund.failure = Some(failure.clone());
             refund.needs_funds = true;
             refund.next_check_at = Some(now.plus_s(FUNDS_S));
-            let detail = "the merchant's balance at the provider is too small; it goes on by itself after topping up";
-            return Ok(vec![Operation::new(&refund.owner, "refund_needs_funds", &refund.id, detail, now)?]);
+            let detail = "the merchant's balance at the provider is too small; it goes on by \
+                          itself after topping up";
+            return Ok(vec![Operation::new(
+                &refund.owner,
+                "refund_needs_funds",
+                &refund.id,
+                detail,
+                now,
+            )?]);
         }
         Refunded::Later(_) => {
             refund.next_check_at = Some(now.plus_s(LATER_S));
@@ -84,20 +102,31 @@ pub fn done(refund: &mut Refund, now: Timestamp) -> Result<(), Trouble> {
 }
 
 fn still_fits(aggregate: &Aggregate, refund_id: &str) -> bool {
-    aggregate.refunds.iter().find(|r| r.id == refund_id).is_some_and(|refund| aggregate.still_fits(refund))
+    aggregate
+        .refunds
+        .iter()
+        .find(|r| r.id == refund_id)
+        .is_some_and(|refund| aggregate.still_fits(refund))
 }
 
-/// It counted as failed, and was carried out all the same. The money is gone, so it is booked; the merchant was told
-/// otherwise and may have given it back in another way, so a person looks.
+/// It counted as failed, and was carried out all the same. The money is gone, so it is booked; the
+/// merchant was told otherwise and may have given it back in another way, so a person looks.
 fn after_all(refund: &mut Refund, fits: bool, now: Timestamp) -> Result<Vec<Operation>, Trouble> {
     if fits {
         done(refund, now)?;
     } else if refund.questions < MAX_QUESTIONS {
-        // Its money is promised to another refund by now, which its provider will refuse; then it is asked about again.
+        // Its money is promised to another refund by now, which its provider will refuse; then it
+        // is asked about again.
         refund.next_check_at = Some(now.plus_s(3_600));
     }
     let detail = "the provider says that it was carried out after it had said that it would not be";
-    Ok(vec![Operation::new(&refund.owner, "refund_done_after_failed", &refund.id, detail, now)?])
+    Ok(vec![Operation::new(
+        &refund.owner,
+        "refund_done_after_failed",
+        &refund.id,
+        detail,
+        now,
+    )?])
 }
 
 fn refused(refund: &mut Refund, failure: &Failure, now: Timestamp) -> Result<(), Trouble> {
@@ -108,12 +137,23 @@ fn refused(refund: &mut Refund, failure: &Failure, now: Timestamp) -> Result<(),
     Ok(())
 }
 
-fn astray(refund: &mut Refund, failure: &Failure, now: Timestamp) -> Result<Vec<Operation>, Trouble> {
+fn astray(
+    refund: &mut Refund,
+    failure: &Failure,
+    now: Timestamp,
+) -> Result<Vec<Operation>, Trouble> {
     refund.apply(Event::GoAstray)?;
     refund.failure = Some(failure.clone());
     refund.next_check_at = None;
-    let detail = "the money has left the merchant and does not reach the payer; mend it in the provider's console";
-    Ok(vec![Operation::new(&refund.owner, "refund_abnormal", &refund.id, detail, now)?])
+    let detail = "the money has left the merchant and does not reach the payer; mend it in the \
+                  provider's console";
+    Ok(vec![Operation::new(
+        &refund.owner,
+        "refund_abnormal",
+        &refund.id,
+        detail,
+        now,
+    )?])
 }
 
 /// What asking about a refund meant.
@@ -125,7 +165,11 @@ pub fn found(
     now: Timestamp,
     send_again: &mut bool,
 ) -> Result<Vec<Operation>, Trouble> {
-    if let Some(refund) = after.refunds.iter_mut().find(|r| r.id == refund_id && r.status == State::Succeeded) {
+    if let Some(refund) = after
+        .refunds
+        .iter_mut()
+        .find(|r| r.id == refund_id && r.status == State::Succeeded)
+    {
         refund.next_check_at = None;
         return Ok(Vec::new());
     }
@@ -133,14 +177,17 @@ pub fn found(
     let ladder = conditions.refund_ladder_s();
     let renumbers = renumber::is_allowed(conditions, after, refund_id);
     let fits = still_fits(after, refund_id);
-    let Some(refund) = after.refund_mut(refund_id) else { return Ok(Vec::new()) };
+    let Some(refund) = after.refund_mut(refund_id) else {
+        return Ok(Vec::new());
+    };
     refund.questions = refund.questions.saturating_add(1);
     if refund.status == State::Failed {
         return found_of_failed(refund, outcome, fits, ladder, now);
     }
     match outcome {
         RefundQueried::Done => done(refund, now)?,
-        // A notification has said that it was carried out: until both say the same, it neither ends nor is it made again.
+        // A notification has said that it was carried out: until both say the same, it neither ends
+        // nor is it made again.
         RefundQueried::TerminalNo(_) | RefundQueried::NotFound if refund.told_done => {
             return look_again(refund, ladder, now);
         }
@@ -149,36 +196,59 @@ pub fn found(
         RefundQueried::Abnormal(failure) if refund.status == State::Pending => {
             return astray(refund, failure, now);
         }
-        RefundQueried::NotFound if refund.status == State::Pending => match refund.failure.clone() {
-            // The last sending was refused for good, or in the way that it was tried; an earlier one had no answer, and may
-            // be what the refusal counted. It shows in time.
-            Some(_) if refund.in_doubt && refund.sent_at.is_some_and(|at| now < at.plus_s(SHOWS_WITHIN_S)) => {
-                return look_again(refund, ladder, now);
+        RefundQueried::NotFound if refund.status == State::Pending => {
+            match refund.failure.clone() {
+                // The last sending was refused for good, or in the way that it was tried; an
+                // earlier one had no answer, and may be what the refusal counted. It shows in time.
+                Some(_)
+                    if refund.in_doubt
+                        && refund
+                            .sent_at
+                            .is_some_and(|at| now < at.plus_s(SHOWS_WITHIN_S)) =>
+                {
+                    return look_again(refund, ladder, now);
+                }
+                // It has something under this number and denies this refund: another sending, or
+                // another number, might be a second one.
+                Some(failure) if failure.code == NUMBER_EXISTS => {
+                    refund.next_check_at = Some(now.plus_s(3_600));
+                    let detail = "the provider has something under its number, and denies this \
+                                  refund: look into its console";
+                    return Ok(vec![Operation::new(
+                        &refund.owner,
+                        "refund_unresolved",
+                        &refund.id,
+                        detail,
+                        now,
+                    )?]);
+                }
+                Some(failure) if renumbers => renumber::apply(refund, &failure, now),
+                Some(failure) => refused(refund, &failure, now)?,
+                // It was sent so often in vain that a person has to look; meanwhile it goes on once
+                // an hour.
+                None if refund.questions > MAX_QUESTIONS
+                    && refund.sent_at.is_some_and(|at| now < at.plus_s(3_600)) =>
+                {
+                    refund.next_check_at = Some(now.plus_s(3_600));
+                    let detail =
+                        format!("it was sent {} times and never received", refund.questions);
+                    return Ok(vec![Operation::new(
+                        &refund.owner,
+                        "refund_unresolved",
+                        &refund.id,
+                        detail,
+                        now,
+                    )?]);
+                }
+                // Nothing is sent that was known before a restore, until a person has said go.
+                None if conditions.is_held => return look_again(refund, ladder, now),
+                None => {
+                    mark_sent(conditions, refund, now);
+                    refund.in_doubt = true;
+                    *send_again = true;
+                }
             }
-            // It has something under this number and denies this refund: another sending, or another number, might be a
-            // second one.
-            Some(failure) if failure.code == NUMBER_EXISTS => {
-                refund.next_check_at = Some(now.plus_s(3_600));
-                let detail =
-                    "the provider has something under its number, and denies this refund: look into its console";
-                return Ok(vec![Operation::new(&refund.owner, "refund_unresolved", &refund.id, detail, now)?]);
-            }
-            Some(failure) if renumbers => renumber::apply(refund, &failure, now),
-            Some(failure) => refused(refund, &failure, now)?,
-            // It was sent so often in vain that a person has to look; meanwhile it goes on once an hour.
-            None if refund.questions > MAX_QUESTIONS && refund.sent_at.is_some_and(|at| now < at.plus_s(3_600)) => {
-                refund.next_check_at = Some(now.plus_s(3_600));
-                let detail = format!("it was sent {} times and never received", refund.questions);
-                return Ok(vec![Operation::new(&refund.owner, "refund_unresolved", &refund.id, detail, now)?]);
-            }
-            // Nothing is sent that was known before a restore, until a person has said go.
-            None if conditions.is_held => return look_again(refund, ladder, now),
-            None => {
-                mark_sent(conditions, refund, now);
-                refund.in_doubt = true;
-                *send_again = true;
-            }
-        },
+        }
         // It is known already, and a person was told.
         RefundQueried::Abnormal(_) => refund.next_check_at = None,
         RefundQueried::Accepted | RefundQueried::Unknown(_) | RefundQueried::NotFound => {
@@ -215,15 +285,27 @@ fn found_of_failed(
             if refund.told_done =>
         {
             refund.told_done = false;
-            let detail = "a notification said that it was carried out, and the provider does not confirm that: look \
-                          into its console";
-            Ok(vec![Operation::new(&refund.owner, "refund_done_after_failed", &refund.id, detail, now)?])
+            let detail = "a notification said that it was carried out, and the provider does not \
+                          confirm that: look into its console";
+            Ok(vec![Operation::new(
+                &refund.owner,
+                "refund_done_after_failed",
+                &refund.id,
+                detail,
+                now,
+            )?])
         }
         RefundQueried::Abnormal(_) => {
             refund.told_done = false;
-            let detail = "the provider had said that it would not be carried out, and now that its money is on the way \
-                          and does not arrive: look into its console";
-            Ok(vec![Operation::new(&refund.owner, "refund_done_after_failed", &refund.id, detail, now)?])
+            let detail = "the provider had said that it would not be carried out, and now that its \
+                          money is on the way and does not arrive: look into its console";
+            Ok(vec![Operation::new(
+                &refund.owner,
+                "refund_done_after_failed",
+                &refund.id,
+                detail,
+                now,
+            )?])
         }
         RefundQueried::Unknown(_)
         | RefundQueried::Accepted
@@ -232,10 +314,18 @@ fn found_of_failed(
     }
 }
 
-/// By the adapter's ladder, counted from sending; then ever more rarely; in the end a person looks at it.
-fn look_again(refund: &mut Refund, ladder: &[u32], now: Timestamp) -> Result<Vec<Operation>, Trouble> {
+/// By the adapter's ladder, counted from sending; then ever more rarely; in the end a person looks
+/// at it.
+fn look_again(
+    refund: &mut Refund,
+    ladder: &[u32],
+    now: Timestamp,
+) -> Result<Vec<Operation>, Trouble> {
     if refund.questions < MAX_QUESTIONS {
-        let step = usize::try_from(refund.questions).ok().and_then(|n| ladder.get(n)).map(|s| i64::from(*s));
+        let step = usize::try_from(refund.questions)
+            .ok()
+            .and_then(|n| ladder.get(n))
+            .map(|s| i64::from(*s));
         let by_ladder = step
             .zip(refund.sent_at)
             .filter(|(_, sent)| *sent <= now)
@@ -246,8 +336,17 @@ fn look_again(refund: &mut Refund, ladder: &[u32], now: Timestamp) -> Result<Vec
         return Ok(Vec::new());
     }
     refund.next_check_at = None;
-    let detail = format!("refund {} has no end after {} questions", refund.provider_refund_no, refund.questions);
-    Ok(vec![Operation::new(&refund.owner, "refund_unresolved", &refund.id, detail, now)?])
+    let detail = format!(
+        "refund {} has no end after {} questions",
+        refund.provider_refund_no, refund.questions
+    );
+    Ok(vec![Operation::new(
+        &refund.owner,
+        "refund_unresolved",
+        &refund.id,
+        detail,
+        now,
+    )?])
 }
 
 /// A verified notification about a refund.
@@ -264,7 +363,9 @@ pub fn told(
     let renumbers = renumber::is_allowed(conditions, after, refund_id);
     let was = auto_refund::status(after, refund_id);
     let fits = still_fits(after, refund_id);
-    let Some(refund) = after.refund_mut(refund_id) else { return Ok(Vec::new()) };
+    let Some(refund) = after.refund_mut(refund_id) else {
+        return Ok(Vec::new());
+    };
     let attempt_id = refund.attempt_id.clone();
     let mut operations = match (refund.status, outcome) {
         (State::Pending | State::Abnormal, RefundQueried::Done) => {
@@ -287,7 +388,9 @@ pub fn told(
         (State::Failed, RefundQueried::Done) => after_all(refund, fits, now)?,
         (State::Succeeded | State::Failed, _)
         | (State::Abnormal, RefundQueried::Abnormal(_))
-        | (_, RefundQueried::NotFound | RefundQueried::Accepted | RefundQueried::Unknown(_)) => Vec::new(),
+        | (_, RefundQueried::NotFound | RefundQueried::Accepted | RefundQueried::Unknown(_)) => {
+            Vec::new()
+        }
     };
     operations.extend(auto_refund::aftermath(after, refund_id, was, now)?);
     wake_next(conditions, after, &attempt_id, now);

@@ -1,4 +1,5 @@
-//! Whose turn it is: one refund of an attempt is on its way at a time, with the provider's distance between two; the others wait.
+//! Whose turn it is: one refund of an attempt is on its way at a time, with the provider's distance
+//! between two; the others wait.
 
 use providers::money::Money;
 
@@ -8,7 +9,13 @@ use crate::domain::refund::State;
 use crate::domain::{Aggregate, Attempt, Owner, Refund, Timestamp};
 
 /// A refund of this attempt that nobody has asked for yet: its id and its reason are the caller's.
-pub fn blank(attempt: &Attempt, owner: &Owner, merchant_refund_no: String, amount: Money, now: Timestamp) -> Refund {
+pub fn blank(
+    attempt: &Attempt,
+    owner: &Owner,
+    merchant_refund_no: String,
+    amount: Money,
+    now: Timestamp,
+) -> Refund {
     Refund {
         id: String::new(),
         payment_id: attempt.payment_id.clone(),
@@ -47,18 +54,34 @@ pub enum Turn {
 
 /// When a refund may be sent, given what others of its attempt do.
 #[must_use]
-pub fn turn(aggregate: &Aggregate, attempt_id: &str, refund_id: &str, spacing_ms: i64, now: Timestamp) -> Turn {
-    let others = || aggregate.refunds.iter().filter(|r| r.attempt_id == attempt_id && r.id != refund_id);
+pub fn turn(
+    aggregate: &Aggregate,
+    attempt_id: &str,
+    refund_id: &str,
+    spacing_ms: i64,
+    now: Timestamp,
+) -> Turn {
+    let others = || {
+        aggregate
+            .refunds
+            .iter()
+            .filter(|r| r.attempt_id == attempt_id && r.id != refund_id)
+    };
     if others().any(|r| r.status == State::Pending && r.sent_at.is_some()) {
         return Turn::AfterAnother;
     }
-    match others().filter_map(|r| r.sent_at).max().map(|last| last.plus_ms(spacing_ms)) {
+    match others()
+        .filter_map(|r| r.sent_at)
+        .max()
+        .map(|last| last.plus_ms(spacing_ms))
+    {
         Some(free_at) if free_at > now => Turn::At(free_at),
         Some(_) | None => Turn::Now,
     }
 }
 
-/// From this commit on the refund counts as sent. If the worker dies, it is asked about once the call is over.
+/// From this commit on the refund counts as sent. If the worker dies, it is asked about once the
+/// call is over.
 pub fn mark_sent(conditions: Conditions<'_>, refund: &mut Refund, now: Timestamp) {
     refund.sent_at = Some(now);
     refund.txn_time.get_or_insert(now);
@@ -69,12 +92,28 @@ pub fn mark_sent(conditions: Conditions<'_>, refund: &mut Refund, now: Timestamp
 }
 
 /// The next refund of the attempt that waits for its turn gets it.
-pub fn wake_next(conditions: Conditions<'_>, after: &mut Aggregate, attempt_id: &str, now: Timestamp) {
+pub fn wake_next(
+    conditions: Conditions<'_>,
+    after: &mut Aggregate,
+    attempt_id: &str,
+    now: Timestamp,
+) {
     let waits = |r: &&Refund| {
-        r.attempt_id == attempt_id && r.status == State::Pending && r.sent_at.is_none() && r.next_check_at.is_none()
+        r.attempt_id == attempt_id
+            && r.status == State::Pending
+            && r.sent_at.is_none()
+            && r.next_check_at.is_none()
     };
-    let Some(next) = after.refunds.iter().find(waits).cloned() else { return };
-    let at = match turn(after, attempt_id, &next.id, conditions.refund_spacing_ms(), now) {
+    let Some(next) = after.refunds.iter().find(waits).cloned() else {
+        return;
+    };
+    let at = match turn(
+        after,
+        attempt_id,
+        &next.id,
+        conditions.refund_spacing_ms(),
+        now,
+    ) {
         Turn::Now => Some(now),
         Turn::At(at) => Some(at),
         Turn::AfterAnother => None,

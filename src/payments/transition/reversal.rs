@@ -10,7 +10,9 @@ use crate::domain::{Aggregate, Attempt, Timestamp};
 /// # Errors
 /// [`Trouble::Illegal`].
 pub fn begin(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Trouble> {
-    let Some(attempt) = after.attempt_mut(attempt_id) else { return Ok(()) };
+    let Some(attempt) = after.attempt_mut(attempt_id) else {
+        return Ok(());
+    };
     undo_later(attempt, now)?;
     if after.payment.status.is_open() {
         after.payment.apply(Event::Doubt)?;
@@ -30,7 +32,8 @@ pub fn undo_later(attempt: &mut Attempt, now: Timestamp) -> Result<(), Trouble> 
     Ok(())
 }
 
-/// A charge's call is over and its outcome has to be found out; or it is not wanted any more, and reversed.
+/// A charge's call is over and its outcome has to be found out; or it is not wanted any more, and
+/// reversed.
 ///
 /// # Errors
 /// [`Trouble::Illegal`].

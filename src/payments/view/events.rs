@@ -1,5 +1,5 @@
-//! What merchants are told. Events are read off the difference between two shapes of a payment, so that no code
-//! path can change a payment and forget to say so.
+//! What merchants are told. Events are read off the difference between two shapes of a payment, so
+//! that no code path can change a payment and forget to say so.
 
 use crate::domain::attempt::Disposition;
 use crate::domain::id::{self, Kind, NoRandomness};
@@ -27,13 +27,19 @@ pub const KINDS: &[&str] = &[
 ///
 /// # Errors
 /// [`NoRandomness`]: an event without an id cannot be told apart from its repetition.
-pub fn between(before: Option<&Aggregate>, after: &Aggregate, now: Timestamp) -> Result<Vec<Event>, NoRandomness> {
+pub fn between(
+    before: Option<&Aggregate>,
+    after: &Aggregate,
+    now: Timestamp,
+) -> Result<Vec<Event>, NoRandomness> {
     let mut kinds: Vec<(&'static str, serde_json::Value)> = Vec::new();
     if let Some(kind) = payment_event(before, after) {
         kinds.push((kind, json(&view::payment(after))));
     }
     for attempt in &after.attempts {
-        let known = before.and_then(|b| b.attempt(&attempt.id)).and_then(|a| a.disposition);
+        let known = before
+            .and_then(|b| b.attempt(&attempt.id))
+            .and_then(|a| a.disposition);
         if let (None, Some(disposition)) = (known, attempt.disposition)
             && disposition != Disposition::Kept
         {
@@ -48,7 +54,9 @@ pub fn between(before: Option<&Aggregate>, after: &Aggregate, now: Timestamp) ->
         }
     }
     for refund in &after.refunds {
-        let known = before.and_then(|b| b.refunds.iter().find(|r| r.id == refund.id)).map(|r| r.status);
+        let known = before
+            .and_then(|b| b.refunds.iter().find(|r| r.id == refund.id))
+            .map(|r| r.status);
         if known == Some(refund.status) {
             continue;
         }
@@ -60,7 +68,17 @@ pub fn between(before: Option<&Aggregate>, after: &Aggregate, now: Timestamp) ->
         };
         kinds.push((kind, json(&view::refund(refund))));
     }
-    kinds.into_iter().map(|(kind, data)| Ok(Event { id: id::new(Kind::Event)?, kind, data, created_at: now })).collect()
+    kinds
+        .into_iter()
+        .map(|(kind, data)| {
+            Ok(Event {
+                id: id::new(Kind::Event)?,
+                kind,
+                data,
+                created_at: now,
+            })
+        })
+        .collect()
 }
 
 fn payment_event(before: Option<&Aggregate>, after: &Aggregate) -> Option<&'static str> {

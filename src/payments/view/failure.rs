@@ -1,9 +1,12 @@
-//! What a failure tells merchants: why, in a closed list of words, which member of the request to change, and what to
-//! do, in English and Chinese. What a provider wrote in words stays with the operators.
+//! What a failure tells merchants: why, in a closed list of words, which member of the request to
+//! change, and what to do, in English and Chinese. What a provider wrote in words stays with the
+//! operators.
 
 mod words;
 
-use providers::outcome::{ADDRESS_NOT_ALLOWED, Failure, FailureKind, NO_ROOM, NUMBER_EXISTS, OTHER_REFUND};
+use providers::outcome::{
+    ADDRESS_NOT_ALLOWED, Failure, FailureKind, NO_ROOM, NUMBER_EXISTS, OTHER_REFUND,
+};
 use providers::reason::{Reason, Row};
 use serde::Serialize;
 use strum::IntoEnumIterator as _;
@@ -18,7 +21,8 @@ use crate::routing::choose::REFUSED_ROUTE;
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = Failure)]
 pub struct FailureView {
-    /// `network`, `timeout`, `rate_limited`, `server_error`, `incompatible`, `account`, `request` or `declined`.
+    /// `network`, `timeout`, `rate_limited`, `server_error`, `incompatible`, `account`, `request`
+    /// or `declined`.
     #[schema(value_type = String)]
     pub kind: FailureKind,
     /// The provider's code, for its support, or ours.
@@ -26,7 +30,8 @@ pub struct FailureView {
     /// Why: the same words for all providers.
     #[schema(schema_with = reasons)]
     pub reason: Reason,
-    /// The member of the request that has to be another one, where it is one: `amount`, `auth_code`.
+    /// The member of the request that has to be another one, where it is one: `amount`,
+    /// `auth_code`.
     pub param: Option<&'static str>,
     /// Why, and what to do.
     pub message: &'static str,
@@ -36,7 +41,9 @@ pub struct FailureView {
 
 fn reasons() -> ObjectBuilder {
     let names = Reason::iter().map(|reason| reason.to_string());
-    ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names))
+    ObjectBuilder::new()
+        .schema_type(Type::String)
+        .enum_values(Some(names))
 }
 
 /// A failure as merchants see it. A provider's code passes as far as it is one.
@@ -57,7 +64,11 @@ pub(super) fn view(failure: &Failure) -> FailureView {
 /// Why, of any failure: by its provider's table, else by our own codes, else by its kind.
 #[must_use]
 pub fn reason(failure: &Failure) -> Reason {
-    let own = || OWN.iter().find(|(_, codes)| codes.contains(&failure.code.as_str())).map(|(reason, _)| *reason);
+    let own = || {
+        OWN.iter()
+            .find(|(_, codes)| codes.contains(&failure.code.as_str()))
+            .map(|(reason, _)| *reason)
+    };
     failure.reason.or_else(own).unwrap_or(match failure.kind {
         FailureKind::Network => Reason::ProviderUnreachable,
         FailureKind::Timeout => Reason::ProviderTimeout,
@@ -70,8 +81,8 @@ pub fn reason(failure: &Failure) -> Reason {
     })
 }
 
-/// Codes that are not a provider's: of the adapters for what happened before there was an answer to believe, and of
-/// ours for what happened here.
+/// Codes that are not a provider's: of the adapters for what happened before there was an answer to
+/// believe, and of ours for what happened here.
 pub const OWN: &[Row] = &[
     (Reason::ProviderUnreachable, &["connect", "connection_lost"]),
     (Reason::ProviderTimeout, &["timeout"]),
@@ -99,10 +110,16 @@ pub const OWN: &[Row] = &[
     (Reason::AuthCodeInvalid, &["auth_code"]),
     (Reason::AuthCodeExpired, &["code_gone"]),
     (Reason::NotConfirmed, &["not_confirmed"]),
-    (Reason::ProductNotSupported, &["flow", "flow_not_served", "no_close"]),
+    (
+        Reason::ProductNotSupported,
+        &["flow", "flow_not_served", "no_close"],
+    ),
     (Reason::ParameterRefused, &["not_built"]),
     (Reason::RefundNumberUsed, &[NUMBER_EXISTS, OTHER_REFUND]),
-    (Reason::AccountUnavailable, &["account_unavailable", ADDRESS_NOT_ALLOWED]),
+    (
+        Reason::AccountUnavailable,
+        &["account_unavailable", ADDRESS_NOT_ALLOWED],
+    ),
     (Reason::NoRoute, &[NO_ROUTE]),
     (Reason::Refused, &[REFUSED_ROUTE]),
     (Reason::Throttled, &["own_limit"]),

@@ -1,5 +1,5 @@
-//! What merchants see of a payment. The only place that turns stored values into API members; what a provider
-//! wrote in words never passes it.
+//! What merchants see of a payment. The only place that turns stored values into API members; what
+//! a provider wrote in words never passes it.
 
 pub mod events;
 pub mod failure;
@@ -88,8 +88,8 @@ pub struct QueueView {
     pub estimated_wait_seconds: Option<u64>,
 }
 
-/// What the payer has to do: `display_qr` {`qr`}, `redirect` {`url`}, `submit_form` {`html`}, `sdk` {`params`}
-/// (each with `expires_at`), or `none`.
+/// What the payer has to do: `display_qr` {`qr`}, `redirect` {`url`}, `submit_form` {`html`}, `sdk`
+/// {`params`} (each with `expires_at`), or `none`.
 #[derive(Debug, Clone, Serialize, ToSchema)]
 #[schema(as = NextAction)]
 pub struct NextActionView {
@@ -213,8 +213,15 @@ pub fn payment(aggregate: &Aggregate) -> PaymentView {
         attempts: aggregate.attempts.iter().map(attempt).collect(),
         refunds: aggregate.refunds.iter().map(refund).collect(),
         // While its end is being found out, money may still turn up.
-        failure: p.failure.as_ref().filter(|_| !p.status.is_open()).map(failure::view),
-        queue: is_parked(aggregate).then_some(QueueView { position: None, estimated_wait_seconds: None }),
+        failure: p
+            .failure
+            .as_ref()
+            .filter(|_| !p.status.is_open())
+            .map(failure::view),
+        queue: is_parked(aggregate).then_some(QueueView {
+            position: None,
+            estimated_wait_seconds: None,
+        }),
         metadata: p.metadata.clone(),
         cancel_requested_at: p.cancel_requested_at,
         paid_at: p.paid_at,
@@ -253,17 +260,45 @@ fn is_parked(aggregate: &Aggregate) -> bool {
 
 /// Only a live offer of a payment that asks for action may be acted on; never an old code.
 fn next_action(aggregate: &Aggregate) -> NextActionView {
-    let none = NextActionView { r#type: "none", qr: None, url: None, html: None, params: None, expires_at: None };
-    let shown = aggregate
-        .live()
-        .filter(|a| aggregate.payment.status == State::RequiresAction && a.status == AttemptState::AwaitingPayer);
-    let Some((offer, action)) = shown.and_then(|a| Some((a, a.next_action.clone()?))) else { return none };
-    let view = NextActionView { expires_at: Some(offer.offer_deadline), ..none };
+    let none = NextActionView {
+        r#type: "none",
+        qr: None,
+        url: None,
+        html: None,
+        params: None,
+        expires_at: None,
+    };
+    let shown = aggregate.live().filter(|a| {
+        aggregate.payment.status == State::RequiresAction && a.status == AttemptState::AwaitingPayer
+    });
+    let Some((offer, action)) = shown.and_then(|a| Some((a, a.next_action.clone()?))) else {
+        return none;
+    };
+    let view = NextActionView {
+        expires_at: Some(offer.offer_deadline),
+        ..none
+    };
     match action {
-        NextAction::DisplayQr { qr } => NextActionView { r#type: "display_qr", qr: Some(qr), ..view },
-        NextAction::Redirect { url } => NextActionView { r#type: "redirect", url: Some(url), ..view },
-        NextAction::SubmitForm { html } => NextActionView { r#type: "submit_form", html: Some(html), ..view },
-        NextAction::Sdk { params } => NextActionView { r#type: "sdk", params: Some(params), ..view },
+        NextAction::DisplayQr { qr } => NextActionView {
+            r#type: "display_qr",
+            qr: Some(qr),
+            ..view
+        },
+        NextAction::Redirect { url } => NextActionView {
+            r#type: "redirect",
+            url: Some(url),
+            ..view
+        },
+        NextAction::SubmitForm { html } => NextActionView {
+            r#type: "submit_form",
+            html: Some(html),
+            ..view
+        },
+        NextAction::Sdk { params } => NextActionView {
+            r#type: "sdk",
+            params: Some(params),
+            ..view
+        },
     }
 }
 

@@ -1,6 +1,9 @@
-//! The order of routes by how well they do, what they cost and how fast they are; and which routes a payment may take
-//! at all, whatever its rule's strategy is.
-#![expect(clippy::float_arithmetic, reason = "statistics; fees are only compared here, never charged")]
+//! The order of routes by how well they do, what they cost and how fast they are; and which routes
+//! a payment may take at all, whatever its rule's strategy is.
+#![expect(
+    clippy::float_arithmetic,
+    reason = "statistics; fees are only compared here, never charged"
+)]
 
 use std::cmp::Ordering;
 
@@ -9,7 +12,8 @@ use super::{Gate, RouteView};
 /// What a route's success is weighed against.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Weights {
-    /// How much success a fee is worth: with 0.1, a fee lower by 1 % of the amount makes up for 0.1 % of success.
+    /// How much success a fee is worth: with 0.1, a fee lower by 1 % of the amount makes up for 0.1
+    /// % of success.
     pub fee: f64,
     /// How much success it is worth to be as fast as is wanted rather than twice as slow.
     pub latency: f64,
@@ -19,7 +23,11 @@ pub struct Weights {
 
 impl Default for Weights {
     fn default() -> Self {
-        Self { fee: 0.1, latency: 0.005, slo_ms: 1_000 }
+        Self {
+            fee: 0.1,
+            latency: 0.005,
+            slo_ms: 1_000,
+        }
     }
 }
 
@@ -53,23 +61,26 @@ pub const fn standing(view: &RouteView) -> Standing {
     }
 }
 
-/// In which order routes stand by their breakers, the first one first: those on trial, those that are able, those that
-/// are a last resort.
+/// In which order routes stand by their breakers, the first one first: those on trial, those that
+/// are able, those that are a last resort.
 #[must_use]
 pub const fn place(view: &RouteView) -> (Standing, bool) {
     (standing(view), !matches!(view.gate, Gate::Trial))
 }
 
-/// How good it is to take this route: its chance, less what its fee (in parts per million of the amount) and its
-/// slowness weigh.
+/// How good it is to take this route: its chance, less what its fee (in parts per million of the
+/// amount) and its slowness weigh.
 #[must_use]
 pub fn utility(view: &RouteView, fee_ppm: u32, weights: Weights) -> f64 {
     let slo = f64::from(weights.slo_ms.max(1));
-    let too_slow = view.p95_ms.map_or(0.0, |p95| (f64::from(p95) - slo).max(0.0) / slo);
+    let too_slow = view
+        .p95_ms
+        .map_or(0.0, |p95| (f64::from(p95) - slo).max(0.0) / slo);
     view.theta - weights.fee * f64::from(fee_ppm) / 1e6 - weights.latency * too_slow
 }
 
-/// The candidates in the order in which a payment should try them, as positions in the list; what is out is left out.
+/// The candidates in the order in which a payment should try them, as positions in the list; what
+/// is out is left out.
 #[must_use]
 pub fn order(candidates: &[Candidate], weights: Weights) -> Vec<usize> {
     let mut able: Vec<((Standing, bool), f64, usize)> = candidates

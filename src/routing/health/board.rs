@@ -1,6 +1,7 @@
-//! What one gateway keeps of the health of all routes: it is told of every call, decides at once by what it knows,
-//! and exchanges what it has learned with the other gateways when its owner says so. No I/O; the time is handed in
-//! and should be that of a clock that is not set: a leap of it counts as no time at all.
+//! What one gateway keeps of the health of all routes: it is told of every call, decides at once by
+//! what it knows, and exchanges what it has learned with the other gateways when its owner says so.
+//! No I/O; the time is handed in and should be that of a clock that is not set: a leap of it counts
+//! as no time at all.
 //!
 //! Whoever owns it calls [`Board::tick`] at least every 200 ms.
 
@@ -31,7 +32,9 @@ impl Board {
     /// An empty one.
     #[must_use]
     pub fn new(settings: Settings, accounts: Arc<Accounts>, now_ms: i64) -> Self {
-        Self { inner: Mutex::new(Inner::new(settings, accounts, now_ms)) }
+        Self {
+            inner: Mutex::new(Inner::new(settings, accounts, now_ms)),
+        }
     }
 
     /// Nothing in here panics between two halves of a change, so a poisoned lock is as good as any.
@@ -54,7 +57,8 @@ impl Board {
         inner.end(&ticket, verdict);
     }
 
-    /// A payment took the route without a call: its offer was signed here. Such routes are probed while closed too.
+    /// A payment took the route without a call: its offer was signed here. Such routes are probed
+    /// while closed too.
     pub fn signed_here(&self, route: &RouteId, now_ms: i64) {
         let mut inner = self.inner();
         inner.advance(now_ms);
@@ -76,7 +80,8 @@ impl Board {
         inner.peek(route)
     }
 
-    /// How a provider's flow is over all accounts in a mode, for people: at the address where most merchants call it.
+    /// How a provider's flow is over all accounts in a mode, for people: at the address where most
+    /// merchants call it.
     #[must_use]
     pub fn peek_provider(&self, provider: ProviderName, flow: Flow, mode: Mode) -> Option<Vital> {
         self.inner().provider(provider, flow, mode)
@@ -88,8 +93,8 @@ impl Board {
         self.inner().whole(provider, flow, mode)
     }
 
-    /// How all providers' flows are in a mode, each where most merchants call it, and those accounts' routes that do not
-    /// take all payments, for who watches.
+    /// How all providers' flows are in a mode, each where most merchants call it, and those
+    /// accounts' routes that do not take all payments, for who watches.
     #[must_use]
     pub fn standings(&self, mode: Mode) -> Vec<Standing> {
         self.inner().standings(mode)
@@ -116,8 +121,8 @@ impl Board {
         inner.tick();
     }
 
-    /// Probes that this gateway has to make now, and nobody else. They may take as long as they need; each ends in
-    /// [`Board::probed`].
+    /// Probes that this gateway has to make now, and nobody else. They may take as long as they
+    /// need; each ends in [`Board::probed`].
     #[must_use]
     pub fn probes_due(&self, now_ms: i64) -> Vec<Probe> {
         let mut inner = self.inner();
@@ -143,8 +148,9 @@ impl Board {
         self.inner().is_shared()
     }
 
-    /// What has to be written for the others. What becomes of it is told by [`Board::adopt`] alone: with the state
-    /// that was written, or the one that was there instead, or the one that is found at the next reading.
+    /// What has to be written for the others. What becomes of it is told by [`Board::adopt`] alone:
+    /// with the state that was written, or the one that was there instead, or the one that is found
+    /// at the next reading.
     #[must_use]
     pub fn take_changes(&self) -> Vec<Change> {
         self.inner().take_changes()
@@ -187,8 +193,8 @@ impl Board {
         self.inner().forgotten(subject);
     }
 
-    /// An exchange went well, and all that it brought was adopted. Returns in how many of them in a row the store has
-    /// said nothing at all about something that was written to it.
+    /// An exchange went well, and all that it brought was adopted. Returns in how many of them in a
+    /// row the store has said nothing at all about something that was written to it.
     pub fn exchanged(&self) -> u32 {
         self.inner().exchanged()
     }

@@ -1,6 +1,10 @@
-//! The breaker of one subject: closed, open, on trial, ramping, and how it gets from one to the other. Time alone
-//! never opens one and never ends an outage: failures open it, and only answers that came back lead out of it.
-#![expect(clippy::float_arithmetic, reason = "the part of the traffic that a ramp lets through")]
+//! The breaker of one subject: closed, open, on trial, ramping, and how it gets from one to the
+//! other. Time alone never opens one and never ends an outage: failures open it, and only answers
+//! that came back lead out of it.
+#![expect(
+    clippy::float_arithmetic,
+    reason = "the part of the traffic that a ramp lets through"
+)]
 
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +28,8 @@ const TRIPS: u32 = 16;
 /// What a ramp begins with.
 const FIRST_SHARE: f64 = 0.1;
 
-/// A moment: on the subject's own clock, which no leap of the caller's moves far, and as the caller has it.
+/// A moment: on the subject's own clock, which no leap of the caller's moves far, and as the caller
+/// has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct At {
     /// Own time in milliseconds.
@@ -39,13 +44,17 @@ pub struct At {
 pub struct Manner {
     /// How often a provider may be asked whether it is back.
     pub probe_every_ms: u32,
-    /// Its calls take the money, and cannot be tried elsewhere after: no payer is a trial, and it comes back last.
+    /// Its calls take the money, and cannot be tried elsewhere after: no payer is a trial, and it
+    /// comes back last.
     pub charges: bool,
 }
 
 impl Default for Manner {
     fn default() -> Self {
-        Self { probe_every_ms: 1_000, charges: false }
+        Self {
+            probe_every_ms: 1_000,
+            charges: false,
+        }
     }
 }
 
@@ -102,10 +111,15 @@ impl Breaker {
         self.gate
     }
 
-    /// The same for somebody's payments: an outage that only another merchant has seen is none of theirs.
+    /// The same for somebody's payments: an outage that only another merchant has seen is none of
+    /// theirs.
     #[must_use]
     pub fn gate_for(&self, merchant: MerchantHash) -> Gate {
-        if self.of.is_some_and(|of| of != merchant) { Gate::Closed } else { self.gate }
+        if self.of.is_some_and(|of| of != merchant) {
+            Gate::Closed
+        } else {
+            self.gate
+        }
     }
 
     /// The merchant whose failures alone it stands on, if it stands on one's.
@@ -135,9 +149,17 @@ impl Breaker {
     /// Good probes in a row that lead out of this outage.
     #[must_use]
     pub const fn probes_needed(&self) -> u32 {
-        let doublings = if self.trips > 4 { 3 } else { self.trips.saturating_sub(1) };
+        let doublings = if self.trips > 4 {
+            3
+        } else {
+            self.trips.saturating_sub(1)
+        };
         let needed = PROBES << doublings;
-        if needed > PROBES_MOST { PROBES_MOST } else { needed }
+        if needed > PROBES_MOST {
+            PROBES_MOST
+        } else {
+            needed
+        }
     }
 
     /// The part of the traffic that may pass, 0 to 1. A trial is no part of it.
@@ -149,7 +171,11 @@ impl Breaker {
             Gate::Ramping => {
                 let gone = u32::try_from((own - self.since).clamp(0, RAMP_MS)).unwrap_or(0);
                 let share = FIRST_SHARE + (1.0 - FIRST_SHARE) * f64::from(gone) / 20_000.0;
-                if manner.charges { (2.0 * share - 1.0).max(0.0) } else { share }
+                if manner.charges {
+                    (2.0 * share - 1.0).max(0.0)
+                } else {
+                    share
+                }
             }
         }
     }
@@ -161,7 +187,8 @@ impl Breaker {
         self.progress = 0;
     }
 
-    /// Opens it, for so many failures where so many were needed; `of` names their merchant where it was one alone.
+    /// Opens it, for so many failures where so many were needed; `of` names their merchant where it
+    /// was one alone.
     pub(super) fn trip(&mut self, evidence: u32, needed: u32, of: Option<MerchantHash>, at: At) {
         match self.gate {
             Gate::Open => {}
@@ -252,12 +279,20 @@ impl Breaker {
         }
     }
 
-    /// What time brings: the end of an outage whose probes were good, the end of a ramp, forgiveness.
+    /// What time brings: the end of an outage whose probes were good, the end of a ramp,
+    /// forgiveness.
     pub(super) fn tick(&mut self, manner: Manner, at: At) {
         let gone = at.own.saturating_sub(self.since);
         match self.gate {
             Gate::Open if gone >= OPEN_MS && self.progress >= self.probes_needed() => {
-                self.to(if manner.charges { Gate::Ramping } else { Gate::Trial }, at);
+                self.to(
+                    if manner.charges {
+                        Gate::Ramping
+                    } else {
+                        Gate::Trial
+                    },
+                    at,
+                );
             }
             Gate::Ramping if gone >= RAMP_MS => {
                 self.to(Gate::Closed, at);
@@ -276,8 +311,9 @@ impl Breaker {
         }
     }
 
-    /// Whether it is what our own code could have written of a subject that is treated like this and whose clock shows
-    /// `own`, as of `now_ms`: nothing in it may keep payments away for longer than what has happened.
+    /// Whether it is what our own code could have written of a subject that is treated like this
+    /// and whose clock shows `own`, as of `now_ms`: nothing in it may keep payments away for longer
+    /// than what has happened.
     pub(super) fn is_sane(&self, own: i64, manner: Manner, now_ms: i64) -> bool {
         let next_at_most = own.saturating_add(i64::from(manner.probe_every_ms));
         (0..=own).contains(&self.since)
@@ -285,7 +321,9 @@ impl Breaker {
             && (0..=next_at_most).contains(&self.next_probe)
             && (0..=now_ms.saturating_add(super::AHEAD_MS)).contains(&self.since_ms)
             && self.trips <= TRIPS
-            && [self.progress, self.evidence, self.needed].iter().all(|count| *count <= MOST_CALLS)
+            && [self.progress, self.evidence, self.needed]
+                .iter()
+                .all(|count| *count <= MOST_CALLS)
             && match self.before {
                 Gate::Closed | Gate::Ramping | Gate::Trial => true,
                 // What was open cannot have opened.

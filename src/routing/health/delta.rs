@@ -1,5 +1,6 @@
-//! What one gateway has learned of one subject since it last told the others. Two deltas, one after the other, make
-//! one that says the same: "four failures in a row" is not lost when the row was cut in two.
+//! What one gateway has learned of one subject since it last told the others. Two deltas, one after
+//! the other, make one that says the same: "four failures in a row" is not lost when the row was
+//! cut in two.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,7 +9,8 @@ use super::latency::Latencies;
 /// A merchant, as a number that fits into a delta: see [`super::accounts::merchant`].
 pub type MerchantHash = u32;
 
-/// A few merchants, and how often each of them: whether it is one or several, and whether most of it is one's own.
+/// A few merchants, and how often each of them: whether it is one or several, and whether most of
+/// it is one's own.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Few(Vec<(MerchantHash, u32)>);
@@ -26,7 +28,10 @@ impl Few {
     }
 
     fn join(&mut self, other: &Self) {
-        other.0.iter().for_each(|(merchant, times)| self.add(*merchant, *times));
+        other
+            .0
+            .iter()
+            .for_each(|(merchant, times)| self.add(*merchant, *times));
     }
 
     /// How many: 3 means 3 or more.
@@ -43,7 +48,10 @@ impl Few {
     /// How often this one.
     #[must_use]
     pub fn times(&self, merchant: MerchantHash) -> u32 {
-        self.0.iter().find(|(known, _)| *known == merchant).map_or(0, |(_, times)| *times)
+        self.0
+            .iter()
+            .find(|(known, _)| *known == merchant)
+            .map_or(0, |(_, times)| *times)
     }
 
     /// Who did it most often, and how often.
@@ -85,12 +93,13 @@ impl Run {
         self.merchants.add(merchant, 1);
     }
 
-    /// How many they are for somebody who believes no merchant more than all others together: a hundred failures of one
-    /// and a single one of another are two.
+    /// How many they are for somebody who believes no merchant more than all others together: a
+    /// hundred failures of one and a single one of another are two.
     #[must_use]
     pub fn agreed(&self) -> u32 {
         let most = self.merchants.most().map_or(0, |(_, times)| times);
-        self.length.min(self.length.saturating_sub(most).saturating_mul(2))
+        self.length
+            .min(self.length.saturating_sub(most).saturating_mul(2))
     }
 
     /// Whether it is what our own code could have written.
@@ -202,7 +211,8 @@ impl Delta {
         self.used.join(&next.used);
         self.answered.join(&next.answered);
         self.latencies.merge(&next.latencies);
-        self.probes_good = if next.probes_bad { 0 } else { self.probes_good }.saturating_add(next.probes_good);
+        self.probes_good =
+            if next.probes_bad { 0 } else { self.probes_good }.saturating_add(next.probes_good);
         self.probes_bad |= next.probes_bad;
         self.silent |= next.silent;
         self.claim |= next.claim;

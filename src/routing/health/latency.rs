@@ -1,5 +1,6 @@
-//! How long calls take: a histogram with logarithmic buckets, four to a doubling, from 1 ms to a minute. Old samples
-//! lose weight as new ones come. Never keeps a sample by itself: two histograms add up to that of all their calls.
+//! How long calls take: a histogram with logarithmic buckets, four to a doubling, from 1 ms to a
+//! minute. Old samples lose weight as new ones come. Never keeps a sample by itself: two histograms
+//! add up to that of all their calls.
 #![expect(clippy::float_arithmetic, reason = "statistics; nothing here is money")]
 
 use serde::{Deserialize, Serialize};
@@ -8,7 +9,8 @@ use serde::{Deserialize, Serialize};
 const PER_DOUBLING: f64 = 4.0;
 /// The last bucket: 65 s.
 const LAST: u8 = 63;
-/// As many samples are remembered at most. At 100 calls a second that is a minute and a half, at one a second two hours.
+/// As many samples are remembered at most. At 100 calls a second that is a minute and a half, at
+/// one a second two hours.
 const MOST: f64 = 8_192.0;
 
 /// How long calls took.
@@ -64,7 +66,9 @@ impl Latencies {
 
     /// Whether it is what our own code could have written.
     pub(super) fn is_sane(&self) -> bool {
-        self.buckets.iter().all(|(bucket, weight)| *bucket <= LAST && (0.0..=2.0 * MOST).contains(weight))
+        self.buckets
+            .iter()
+            .all(|(bucket, weight)| *bucket <= LAST && (0.0..=2.0 * MOST).contains(weight))
             && self.buckets.is_sorted_by(|a, b| a.0 < b.0)
     }
 
@@ -84,24 +88,39 @@ impl Latencies {
         if weight > MOST {
             // To a half at once: rounding stays away, and so does the work of fading at every call.
             let factor = MOST / 2.0 / weight;
-            self.buckets.iter_mut().for_each(|(_, weight)| *weight *= factor);
+            self.buckets
+                .iter_mut()
+                .for_each(|(_, weight)| *weight *= factor);
             self.buckets.retain(|(_, weight)| *weight > 0.01);
         }
     }
 }
 
-#[expect(clippy::as_conversions, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "0 to 63 by then")]
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "0 to 63 by then"
+)]
 fn bucket(ms: u32) -> u8 {
-    (f64::from(ms.max(1)).log2() * PER_DOUBLING).floor().clamp(0.0, f64::from(LAST)) as u8
+    (f64::from(ms.max(1)).log2() * PER_DOUBLING)
+        .floor()
+        .clamp(0.0, f64::from(LAST)) as u8
 }
 
 fn edge(bucket: u8) -> f64 {
     (f64::from(bucket) / PER_DOUBLING).exp2()
 }
 
-#[expect(clippy::as_conversions, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "at most 78 s")]
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "at most 78 s"
+)]
 fn whole_ms(ms: f64) -> Option<u32> {
-    ms.is_finite().then(|| ms.clamp(1.0, 100_000.0).round() as u32)
+    ms.is_finite()
+        .then(|| ms.clamp(1.0, 100_000.0).round() as u32)
 }
 
 #[cfg(test)]
@@ -123,7 +142,11 @@ mod tests {
 
     #[test]
     fn what_is_merged_is_what_would_have_been_added() {
-        let (mut all, mut one, mut other) = (Latencies::default(), Latencies::default(), Latencies::default());
+        let (mut all, mut one, mut other) = (
+            Latencies::default(),
+            Latencies::default(),
+            Latencies::default(),
+        );
         for ms in (0..5_000).map(|i| (i * 7_919) % 3_000) {
             all.add(ms);
             if ms % 3 == 0 { &mut one } else { &mut other }.add(ms);

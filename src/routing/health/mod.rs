@@ -1,8 +1,10 @@
-//! How healthy routes are. Only technical outcomes count: a payer without money says nothing about a provider.
+//! How healthy routes are. Only technical outcomes count: a payer without money says nothing about
+//! a provider.
 //!
-//! Health is kept of two sorts of subjects: each account's route, and each provider's flow over all accounts that call
-//! it at one address in one mode. A route is as healthy as the worse of its two subjects, but that no merchant alone
-//! speaks for a provider that others use as well: see [`vital`].
+//! Health is kept of two sorts of subjects: each account's route, and each provider's flow over all
+//! accounts that call it at one address in one mode. A route is as healthy as the worse of its two
+//! subjects, but that no merchant alone speaks for a provider that others use as well: see
+//! [`vital`].
 
 pub mod accounts;
 pub mod adaptive;
@@ -21,7 +23,8 @@ use providers::order::Flow;
 use providers::provider::ProviderName;
 use serde::{Deserialize, Serialize};
 
-/// Clocks of gateways follow each other's: what was written further ahead than this was written by none of them.
+/// Clocks of gateways follow each other's: what was written further ahead than this was written by
+/// none of them.
 const AHEAD_MS: i64 = 360_000;
 
 /// What routing chooses between: an account, and how the payer pays over it.
@@ -43,9 +46,9 @@ pub enum Verdict {
     Good,
     /// Unreachable or busy: counts against the provider, and the account.
     ProviderFailed,
-    /// An answer that cannot be believed, or not be understood: counts against the account, and against the provider only
-    /// if this gateway has understood one over this account before. It may be the key that is wrong, which its merchant
-    /// has given.
+    /// An answer that cannot be believed, or not be understood: counts against the account, and
+    /// against the provider only if this gateway has understood one over this account before. It
+    /// may be the key that is wrong, which its merchant has given.
     Unbelievable,
     /// A verified "no" to this account: counts against the account alone.
     AccountFailed,
@@ -73,7 +76,8 @@ pub enum Gate {
 pub struct RouteView {
     /// Whether it takes new payments: the breaker's word.
     pub gate: Gate,
-    /// Whether this very payment may take it, by the gate, its ramp and its trial. Drawn anew for each look.
+    /// Whether this very payment may take it, by the gate, its ramp and its trial. Drawn anew for
+    /// each look.
     pub lets_in: bool,
     /// Since when the gate is as it is, in milliseconds since 1970.
     pub since_ms: i64,

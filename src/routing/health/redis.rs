@@ -1,5 +1,6 @@
-//! The shared health in Redis: one server, a primary behind Sentinel, or a cluster. It stores values by
-//! compare-and-set and understands none of them, so that the code that decides is in one place and in one language.
+//! The shared health in Redis: one server, a primary behind Sentinel, or a cluster. It stores
+//! values by compare-and-set and understands none of them, so that the code that decides is in one
+//! place and in one language.
 
 use std::str::FromStr;
 use std::time::Duration;
@@ -8,7 +9,10 @@ use redis::aio::MultiplexedConnection;
 use redis::cluster::ClusterClientBuilder;
 use redis::cluster_async::ClusterConnection;
 use redis::sentinel::{SentinelClientBuilder, SentinelServerType};
-use redis::{AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisError, Script};
+use redis::{
+    AsyncConnectionConfig, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, RedisError,
+    Script,
+};
 
 use super::vital::FORMAT;
 
@@ -17,17 +21,20 @@ const EXCHANGE: &str = include_str!("exchange.lua");
 const LONGEST_VALUE: usize = 65_536;
 const LONGEST_NAME: usize = 512;
 
-/// The keys of an installation. They carry its name, so that two installations on one Redis do not read each other's, and
-/// one hash tag, so that a cluster keeps them on one node and one script may touch them all.
+/// The keys of an installation. They carry its name, so that two installations on one Redis do not
+/// read each other's, and one hash tag, so that a cluster keeps them on one node and one script may
+/// touch them all.
 #[must_use]
 pub fn keys(installation: &str) -> [String; 3] {
-    ["state", "versions", "values"].map(|part| format!("{{interlock:{installation}}}:health:{FORMAT}:{part}"))
+    ["state", "versions", "values"]
+        .map(|part| format!("{{interlock:{installation}}}:health:{FORMAT}:{part}"))
 }
 
 /// Where the shared health is. It is written as one address:
 /// `redis://[user:password@]host[:port][/db]` (or `rediss` for TLS) for one server,
-/// `redis+sentinel://[user:password@]host:port,host:port/primary` for the primary that these sentinels name (the
-/// password is the server's and the sentinels'), `redis+cluster://[user:password@]host:port,host:port` for a cluster.
+/// `redis+sentinel://[user:password@]host:port,host:port/primary` for the primary that these
+/// sentinels name (the password is the server's and the sentinels'),
+/// `redis+cluster://[user:password@]host:port,host:port` for a cluster.
 #[derive(Clone)]
 pub enum Place {
     /// One server.
@@ -48,22 +55,41 @@ impl FromStr for Place {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (scheme, rest) = text.split_once("://").ok_or("begins with redis://")?;
-        let one = |url: String| url.into_connection_info().map_err(|_| "is not the address of a Redis");
+        let one = |url: String| {
+            url.into_connection_info()
+                .map_err(|_| "is not the address of a Redis")
+        };
         let (topology, tls) = match scheme {
             "redis" | "rediss" => return one(text.to_owned()).map(Self::Single),
             "redis+sentinel" => ("sentinel", "redis"),
             "rediss+sentinel" => ("sentinel", "rediss"),
             "redis+cluster" => ("cluster", "redis"),
             "rediss+cluster" => ("cluster", "rediss"),
-            _ => return Err("is one of redis://, rediss://, redis+sentinel:// and redis+cluster://"),
+            _ => {
+                return Err(
+                    "is one of redis://, rediss://, redis+sentinel:// and redis+cluster://",
+                );
+            }
         };
-        let (who, places) = rest.rsplit_once('@').map_or(("", rest), |(who, places)| (who, places));
-        let who = if who.is_empty() { String::new() } else { format!("{who}@") };
+        let (who, places) = rest
+            .rsplit_once('@')
+            .map_or(("", rest), |(who, places)| (who, places));
+        let who = if who.is_empty() {
+            String::new()
+        } else {
+            format!("{who}@")
+        };
         let (hosts, name) = places.split_once('/').unwrap_or((places, ""));
-        let nodes = hosts.split(',').map(|host| one(format!("{tls}://{who}{host}"))).collect::<Result<Vec<_>, _>>()?;
+        let nodes = hosts
+            .split(',')
+            .map(|host| one(format!("{tls}://{who}{host}")))
+            .collect::<Result<Vec<_>, _>>()?;
         match (topology, name) {
             ("sentinel", "") => Err("ends with the name of the primary: /mymaster"),
-            ("sentinel", primary) => Ok(Self::Sentinel { sentinels: nodes, primary: primary.to_owned() }),
+            ("sentinel", primary) => Ok(Self::Sentinel {
+                sentinels: nodes,
+                primary: primary.to_owned(),
+            }),
             (_, "") => Ok(Self::Cluster(nodes)),
             (_, _) => Err("names nodes of a cluster, and no database"),
         }
@@ -98,7 +124,9 @@ pub struct Shared {
 
 impl std::fmt::Debug for Shared {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Shared").field("place", &self.place).finish_non_exhaustive()
+        f.debug_struct("Shared")
+            .field("place", &self.place)
+            .finish_non_exhaustive()
     }
 }
 
@@ -145,7 +173,9 @@ pub enum Life {
 }
 
 /// Why a new life begins.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::EnumString, strum::IntoStaticStr)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::EnumString, strum::IntoStaticStr,
+)]
 #[strum(serialize_all = "snake_case")]
 pub enum Why {
     /// There was nothing.
@@ -194,11 +224,17 @@ impl Shared {
     /// Connects to nothing yet. No exchange takes longer than `patience`.
     #[must_use]
     pub fn new(place: Place, installation: &str, patience: Duration) -> Self {
-        Self { place, keys: keys(installation), patience, script: Script::new(EXCHANGE), link: None }
+        Self {
+            place,
+            keys: keys(installation),
+            patience,
+            script: Script::new(EXCHANGE),
+            link: None,
+        }
     }
 
-    /// Writes, and hears what has changed. After an error the next call connects anew. `word` makes the name of a new life
-    /// unlike all others; `anew` asks for one.
+    /// Writes, and hears what has changed. After an error the next call connects anew. `word` makes
+    /// the name of a new life unlike all others; `anew` asks for one.
     ///
     /// # Errors
     /// [`NoExchange`].
@@ -230,17 +266,30 @@ impl Shared {
                 Link::Cluster(mut connection) => ping.query_async::<()>(&mut connection).await,
             }
         };
-        Ok(tokio::time::timeout(self.patience, asked).await.map_err(|_| NoExchange::Slow)??)
+        Ok(tokio::time::timeout(self.patience, asked)
+            .await
+            .map_err(|_| NoExchange::Slow)??)
     }
 
-    async fn ask(&mut self, word: &str, seen: &Seen, anew: bool, writes: &[Write]) -> Result<Exchanged, NoExchange> {
+    async fn ask(
+        &mut self,
+        word: &str,
+        seen: &Seen,
+        anew: bool,
+        writes: &[Write],
+    ) -> Result<Exchanged, NoExchange> {
         let mut call = self.script.prepare_invoke();
         for key in &self.keys {
             call.key(key);
         }
-        call.arg(word).arg(&seen.epoch).arg(seen.version).arg(u8::from(anew));
+        call.arg(word)
+            .arg(&seen.epoch)
+            .arg(seen.version)
+            .arg(u8::from(anew));
         for write in writes {
-            call.arg(&write.subject).arg(write.expected).arg(&write.value);
+            call.arg(&write.subject)
+                .arg(write.expected)
+                .arg(&write.value);
         }
         let link = match &mut self.link {
             Some(link) => link,
@@ -254,22 +303,35 @@ impl Shared {
     }
 }
 
-/// Epoch, version, seconds, microseconds, what the store is to the caller and why, and the changes, flat. Values are bytes:
-/// one that is no text must not take the others with it.
+/// Epoch, version, seconds, microseconds, what the store is to the caller and why, and the changes,
+/// flat. Values are bytes: one that is no text must not take the others with it.
 type Answer = (String, String, String, String, String, String, Vec<Vec<u8>>);
 
-fn read((epoch, version, seconds, micros, life, why, changed): Answer) -> Result<Exchanged, NoExchange> {
+fn read(
+    (epoch, version, seconds, micros, life, why, changed): Answer,
+) -> Result<Exchanged, NoExchange> {
     let number = |text: &str, what| text.parse::<u64>().map_err(|_| NoExchange::Garbage(what));
     let now_ms = seconds.parse::<i64>().ok().zip(micros.parse::<i64>().ok());
     let now_ms = now_ms.and_then(|(s, us)| s.checked_mul(1000)?.checked_add(us / 1000));
     let mut stored = Vec::with_capacity(changed.len() / 3);
     let mut rest = changed.into_iter();
-    while let (Some(subject), Some(version), Some(value)) = (rest.next(), rest.next(), rest.next()) {
+    while let (Some(subject), Some(version), Some(value)) = (rest.next(), rest.next(), rest.next())
+    {
         let version = String::from_utf8(version).map_err(|_| NoExchange::Garbage("a version"))?;
-        let value = String::from_utf8(value).ok().filter(|value| value.len() <= LONGEST_VALUE).unwrap_or_default();
-        // A name that is none can neither be removed nor written over by its name: a new life begins without it.
-        let subject = String::from_utf8(subject).ok().filter(|subject| subject.len() <= LONGEST_NAME);
-        stored.push(Stored { subject: subject.unwrap_or_default(), version: number(&version, "a version")?, value });
+        let value = String::from_utf8(value)
+            .ok()
+            .filter(|value| value.len() <= LONGEST_VALUE)
+            .unwrap_or_default();
+        // A name that is none can neither be removed nor written over by its name: a new life
+        // begins without it.
+        let subject = String::from_utf8(subject)
+            .ok()
+            .filter(|subject| subject.len() <= LONGEST_NAME);
+        stored.push(Stored {
+            subject: subject.unwrap_or_default(),
+            version: number(&version, "a version")?,
+            value,
+        });
     }
     let life = match life.as_str() {
         "known" => Life::Known,
@@ -278,7 +340,10 @@ fn read((epoch, version, seconds, micros, life, why, changed): Answer) -> Result
         _ => return Err(NoExchange::Garbage("a life")),
     };
     Ok(Exchanged {
-        seen: Seen { epoch, version: number(&version, "the version")? },
+        seen: Seen {
+            epoch,
+            version: number(&version, "the version")?,
+        },
         now_ms: now_ms.ok_or(NoExchange::Garbage("the time"))?,
         life,
         changed: stored,
@@ -286,25 +351,41 @@ fn read((epoch, version, seconds, micros, life, why, changed): Answer) -> Result
 }
 
 async fn connect(place: &Place, patience: Duration) -> Result<Link, RedisError> {
-    let config =
-        AsyncConnectionConfig::new().set_connection_timeout(Some(patience)).set_response_timeout(Some(patience));
+    let config = AsyncConnectionConfig::new()
+        .set_connection_timeout(Some(patience))
+        .set_response_timeout(Some(patience));
     match place {
         Place::Single(server) => {
             let client = redis::Client::open(server.clone())?;
-            Ok(Link::Server(client.get_multiplexed_async_connection_with_config(&config).await?))
+            Ok(Link::Server(
+                client
+                    .get_multiplexed_async_connection_with_config(&config)
+                    .await?,
+            ))
         }
         Place::Sentinel { sentinels, primary } => {
-            let addresses: Vec<ConnectionAddr> = sentinels.iter().map(|s| s.addr().clone()).collect();
-            let mut builder = SentinelClientBuilder::new(addresses, primary.clone(), SentinelServerType::Master)?;
+            let addresses: Vec<ConnectionAddr> =
+                sentinels.iter().map(|s| s.addr().clone()).collect();
+            let mut builder =
+                SentinelClientBuilder::new(addresses, primary.clone(), SentinelServerType::Master)?;
             if let Some(settings) = sentinels.first().map(ConnectionInfo::redis_settings) {
                 if let Some(user) = settings.username() {
-                    builder = builder.set_client_to_redis_username(user).set_client_to_sentinel_username(user);
+                    builder = builder
+                        .set_client_to_redis_username(user)
+                        .set_client_to_sentinel_username(user);
                 }
                 if let Some(password) = settings.password() {
-                    builder = builder.set_client_to_redis_password(password).set_client_to_sentinel_password(password);
+                    builder = builder
+                        .set_client_to_redis_password(password)
+                        .set_client_to_sentinel_password(password);
                 }
             }
-            Ok(Link::Server(builder.build()?.get_async_connection_with_config(&config).await?))
+            Ok(Link::Server(
+                builder
+                    .build()?
+                    .get_async_connection_with_config(&config)
+                    .await?,
+            ))
         }
         Place::Cluster(nodes) => {
             let client = ClusterClientBuilder::new(nodes.clone())
@@ -327,13 +408,25 @@ mod tests {
         assert_eq!(place("redis://127.0.0.1:6379/2").unwrap(), "Single");
         assert_eq!(place("rediss://u:p@redis.example").unwrap(), "Single");
         assert_eq!(place("redis+cluster://a:1,b:2").unwrap(), "Cluster");
-        assert_eq!(place("redis+sentinel://:secret@a:26379,b:26379/mymaster").unwrap(), "Sentinel");
-        let Place::Sentinel { sentinels, primary } = "redis+sentinel://:s@a:1,b:2/mine".parse().unwrap() else {
+        assert_eq!(
+            place("redis+sentinel://:secret@a:26379,b:26379/mymaster").unwrap(),
+            "Sentinel"
+        );
+        let Place::Sentinel { sentinels, primary } =
+            "redis+sentinel://:s@a:1,b:2/mine".parse().unwrap()
+        else {
             panic!()
         };
         assert_eq!((sentinels.len(), primary.as_str()), (2, "mine"));
         assert_eq!(sentinels[1].redis_settings().password(), Some("s"));
-        for wrong in ["localhost", "http://a", "redis+sentinel://a:1", "redis+cluster://a:1/0", "redis://a:port", ""] {
+        for wrong in [
+            "localhost",
+            "http://a",
+            "redis+sentinel://a:1",
+            "redis+cluster://a:1/0",
+            "redis://a:port",
+            "",
+        ] {
             place(wrong).unwrap_err();
         }
     }

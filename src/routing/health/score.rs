@@ -1,6 +1,6 @@
-//! How likely a call over a route succeeds: what was seen lately (discounted), on top of what is known from long ago
-//! (the prior). Draws for Thompson sampling come from it. Never counts what a breaker has dealt with: an outage says
-//! nothing about the time after it.
+//! How likely a call over a route succeeds: what was seen lately (discounted), on top of what is
+//! known from long ago (the prior). Draws for Thompson sampling come from it. Never counts what a
+//! breaker has dealt with: an outage says nothing about the time after it.
 #![expect(clippy::float_arithmetic, reason = "statistics; nothing here is money")]
 
 use rand::Rng;
@@ -56,16 +56,18 @@ pub struct Score {
     long_run: f64,
     /// Of how many outcomes that is.
     known: f64,
-    /// Failures since the last success: not in the long-run rate yet, since a breaker may yet take them.
+    /// Failures since the last success: not in the long-run rate yet, since a breaker may yet take
+    /// them.
     held: f64,
     /// Outcomes of the last `RATE_S` seconds, discounted.
     recent: f64,
     trouble: Trouble,
 }
 
-/// How likely it is that the route is in a brown-out or an outage right now, as odds against all being well. One
-/// failure makes either a little likely already, and another route costs next to nothing for as long as it takes to
-/// find out; what fails in trouble is put down to the trouble, not to the route.
+/// How likely it is that the route is in a brown-out or an outage right now, as odds against all
+/// being well. One failure makes either a little likely already, and another route costs next to
+/// nothing for as long as it takes to find out; what fails in trouble is put down to the trouble,
+/// not to the route.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct Trouble {
@@ -75,7 +77,10 @@ struct Trouble {
 
 impl Default for Trouble {
     fn default() -> Self {
-        Self { brown_out: TROUBLE_LEAST, outage: TROUBLE_LEAST }
+        Self {
+            brown_out: TROUBLE_LEAST,
+            outage: TROUBLE_LEAST,
+        }
     }
 }
 
@@ -133,7 +138,11 @@ impl Score {
     /// Time goes by.
     pub(super) fn decay(&mut self, elapsed_ms: u32) {
         let seconds = f64::from(elapsed_ms) / 1_000.0;
-        let memory = if self.rate() > BUSY { MEMORY_BUSY_S } else { MEMORY_S };
+        let memory = if self.rate() > BUSY {
+            MEMORY_BUSY_S
+        } else {
+            MEMORY_S
+        };
         let discount = (-seconds / memory).exp();
         self.good *= discount;
         self.failed *= discount;
@@ -158,7 +167,8 @@ impl Score {
         self.failed *= scale;
     }
 
-    /// Failures, and after them successes. Returns how many of them are the route's own, no trouble's.
+    /// Failures, and after them successes. Returns how many of them are the route's own, no
+    /// trouble's.
     fn outcomes(&mut self, good: u32, failed: u32) -> (f64, f64) {
         let usual = self.long_run.clamp(0.9, 0.998);
         let (mut own_failed, mut own_good) = (0.0, 0.0);
@@ -242,12 +252,18 @@ impl Score {
     /// A draw from what is believed.
     pub fn draw(&self, rng: &mut impl Rng) -> f64 {
         let (a, b) = self.shape();
-        Beta::new(a, b).map_or_else(|_| self.mean(), |beta| beta.sample(rng) * self.trouble.factor())
+        Beta::new(a, b).map_or_else(
+            |_| self.mean(),
+            |beta| beta.sample(rng) * self.trouble.factor(),
+        )
     }
 
     fn shape(&self) -> (f64, f64) {
         // Not below a little: a route that never failed may yet fail, and Beta needs both.
-        let (a, b) = (PRIOR * self.long_run + self.good, PRIOR * (1.0 - self.long_run) + self.failed);
+        let (a, b) = (
+            PRIOR * self.long_run + self.good,
+            PRIOR * (1.0 - self.long_run) + self.failed,
+        );
         (a.max(0.05), b.max(0.05))
     }
 
@@ -256,7 +272,9 @@ impl Score {
         // A little more than there can be: sums of floating numbers are not exact.
         let (seen, busiest) = (0.0..=MOST * 1.01, 0.0..=BUSIEST * RATE_S);
         let known = 0.0..=LONG_RUN.max(BUSIEST * LONG_RUN_S);
-        [self.good, self.failed, self.good + self.failed].iter().all(|n| seen.contains(n))
+        [self.good, self.failed, self.good + self.failed]
+            .iter()
+            .all(|n| seen.contains(n))
             && [self.held, self.recent].iter().all(|n| busiest.contains(n))
             && known.contains(&self.known)
             && (0.0..=1.0).contains(&self.long_run)
@@ -266,12 +284,17 @@ impl Score {
     }
 }
 
-#[expect(clippy::as_conversions, clippy::cast_possible_truncation, reason = "0 to 1,000 by then")]
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    reason = "0 to 1,000 by then"
+)]
 fn permille(part: f64) -> i64 {
     (part.clamp(0.0, 1.0) * 1_000.0).round() as i64
 }
 
-/// The highest success rate that still fits these outcomes (Wilson's bound, z = 2.576: one in 200 is above).
+/// The highest success rate that still fits these outcomes (Wilson's bound, z = 2.576: one in 200
+/// is above).
 #[must_use]
 pub fn wilson_upper(good: u32, failed: u32) -> f64 {
     const Z: f64 = 2.576;
@@ -283,7 +306,8 @@ pub fn wilson_upper(good: u32, failed: u32) -> f64 {
     (p + z2 / (2.0 * n) + Z * (p * (1.0 - p) / n + z2 / (4.0 * n * n)).sqrt()) / (1.0 + z2 / n)
 }
 
-/// After how many consecutive failures a route is taken out: as many as a healthy one shows once a day.
+/// After how many consecutive failures a route is taken out: as many as a healthy one shows once a
+/// day.
 #[must_use]
 pub fn trip_after(rate: f64, failure_rate: f64) -> u32 {
     const FEWEST: u32 = 4;
@@ -291,5 +315,7 @@ pub fn trip_after(rate: f64, failure_rate: f64) -> u32 {
     let calls_a_day = (86_400.0 * rate).max(1.0);
     let q = failure_rate.clamp(1e-4, 0.5);
     let k = (calls_a_day.ln() / (1.0 / q).ln()).ceil();
-    (FEWEST..MOST_RUN).find(|n| f64::from(*n) >= k).unwrap_or(MOST_RUN)
+    (FEWEST..MOST_RUN)
+        .find(|n| f64::from(*n) >= k)
+        .unwrap_or(MOST_RUN)
 }

@@ -10,8 +10,8 @@ use providers::provider::ProviderName;
 use super::RouteId;
 use crate::domain::Mode;
 
-/// A provider's flow at one address, as far as merchants share it: those who call another address, or with money of the
-/// other kind, learn nothing from each other.
+/// A provider's flow at one address, as far as merchants share it: those who call another address,
+/// or with money of the other kind, learn nothing from each other.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Whole {
     /// Which provider.
@@ -41,8 +41,17 @@ pub struct UnknownSubject;
 impl fmt::Display for Subject {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Route(route) => write!(f, "route/{}/{}/{}", route.provider, route.flow, route.account_id),
-            Self::Provider(Whole { provider, flow, mode, address }) => {
+            Self::Route(route) => write!(
+                f,
+                "route/{}/{}/{}",
+                route.provider, route.flow, route.account_id
+            ),
+            Self::Provider(Whole {
+                provider,
+                flow,
+                mode,
+                address,
+            }) => {
                 write!(f, "provider/{provider}/{flow}/{mode}/{address}")
             }
         }
@@ -63,9 +72,18 @@ impl FromStr for Subject {
             "provider" => {
                 let (mode, address) = rest.split_once('/').ok_or(UnknownSubject)?;
                 let mode = mode.parse().map_err(|_| UnknownSubject)?;
-                Ok(Self::Provider(Whole { provider, flow, mode, address: address.into() }))
+                Ok(Self::Provider(Whole {
+                    provider,
+                    flow,
+                    mode,
+                    address: address.into(),
+                }))
             }
-            "route" if !rest.is_empty() => Ok(Self::Route(RouteId { account_id: rest.to_owned(), provider, flow })),
+            "route" if !rest.is_empty() => Ok(Self::Route(RouteId {
+                account_id: rest.to_owned(),
+                provider,
+                flow,
+            })),
             _ => Err(UnknownSubject),
         }
     }
@@ -78,10 +96,26 @@ mod tests {
     #[test]
     fn what_is_written_is_read_again() {
         let provider = "alipay".parse().unwrap();
-        let route = RouteId { account_id: "acct_1".to_owned(), provider, flow: Flow::Qr };
-        let whole = |mode, address: &str| Whole { provider, flow: Flow::H5, mode, address: address.into() };
-        let wholes = [whole(Mode::Live, "https://openapi.alipay.com"), whole(Mode::Test, "")];
-        for subject in wholes.into_iter().map(Subject::Provider).chain([Subject::Route(route)]) {
+        let route = RouteId {
+            account_id: "acct_1".to_owned(),
+            provider,
+            flow: Flow::Qr,
+        };
+        let whole = |mode, address: &str| Whole {
+            provider,
+            flow: Flow::H5,
+            mode,
+            address: address.into(),
+        };
+        let wholes = [
+            whole(Mode::Live, "https://openapi.alipay.com"),
+            whole(Mode::Test, ""),
+        ];
+        for subject in wholes
+            .into_iter()
+            .map(Subject::Provider)
+            .chain([Subject::Route(route)])
+        {
             assert_eq!(subject.to_string().parse(), Ok(subject));
         }
     }

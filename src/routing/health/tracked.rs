@@ -1,5 +1,6 @@
-//! One subject as one gateway has it: what all gateways last agreed on, what this one has learned since, and the sum
-//! of both, which it decides by. Nothing learned is lost or counted twice, whatever becomes of a write on its way.
+//! One subject as one gateway has it: what all gateways last agreed on, what this one has learned
+//! since, and the sum of both, which it decides by. Nothing learned is lost or counted twice,
+//! whatever becomes of a write on its way.
 
 use super::breaker::Manner;
 use super::delta::Delta;
@@ -9,7 +10,8 @@ use super::vital::Vital;
 const SENT: usize = 4;
 /// What was learned apart from the others for longer than this is newer than what they have stored.
 const APART_MS: i64 = 10_000;
-/// A right to probe that was asked for and neither given nor taken by somebody else for so long is as good as had.
+/// A right to probe that was asked for and neither given nor taken by somebody else for so long is
+/// as good as had.
 const CLAIM_MS: i64 = 3_000;
 /// A trial that nobody began is offered again after this.
 const GRANT_MS: i64 = 500;
@@ -31,9 +33,11 @@ pub struct Tracked {
     trial: Trial,
     /// When the right to probe was asked for that is still open.
     claimed: Option<i64>,
-    /// When somebody has asked last, as far as is known; while nobody has to, when somebody last had to.
+    /// When somebody has asked last, as far as is known; while nobody has to, when somebody last
+    /// had to.
     asked: Option<i64>,
-    /// How many exchanges in a row have shown neither what was written nor what somebody else wrote instead.
+    /// How many exchanges in a row have shown neither what was written nor what somebody else wrote
+    /// instead.
     missed: u32,
 }
 
@@ -115,12 +119,19 @@ impl Tracked {
     /// Asks for the right to probe; alone, that is to have it.
     pub(super) fn claim(&mut self, own: i64, now_ms: i64) {
         self.claimed.get_or_insert(own);
-        self.learn(&Delta { claim: true, ..Delta::default() }, own, now_ms);
+        self.learn(
+            &Delta {
+                claim: true,
+                ..Delta::default()
+            },
+            own,
+            now_ms,
+        );
     }
 
-    /// Whether this gateway has to ask, whatever the others say: it has asked for the right and heard nothing, or
-    /// somebody has to ask, and for two pauses nobody is known to have done so. What the store says may be a lie, or
-    /// whoever has the right may be dead.
+    /// Whether this gateway has to ask, whatever the others say: it has asked for the right and
+    /// heard nothing, or somebody has to ask, and for two pauses nobody is known to have done so.
+    /// What the store says may be a lie, or whoever has the right may be dead.
     pub(super) fn is_overdue(&mut self, own: i64) -> bool {
         #[cfg(feature = "testing")]
         if crate::broken::breaks(crate::broken::Rule::BelieveRedis) {
@@ -132,7 +143,9 @@ impl Tracked {
         }
         let asked = *self.asked.get_or_insert(own);
         let pause = i64::from(self.view.manner().probe_every_ms);
-        let is_unconfirmed = self.claimed.is_some_and(|at| own.saturating_sub(at) >= CLAIM_MS);
+        let is_unconfirmed = self
+            .claimed
+            .is_some_and(|at| own.saturating_sub(at) >= CLAIM_MS);
         is_unconfirmed || own.saturating_sub(asked) >= pause.saturating_mul(2)
     }
 
@@ -143,7 +156,11 @@ impl Tracked {
 
     /// Whether this payment may be the trial. Taken back by itself when the payment goes elsewhere.
     pub(super) fn try_trial(&mut self, own: i64) -> bool {
-        let free = self.trial.calls == 0 && self.trial.granted.is_none_or(|at| own.saturating_sub(at) >= GRANT_MS);
+        let free = self.trial.calls == 0
+            && self
+                .trial
+                .granted
+                .is_none_or(|at| own.saturating_sub(at) >= GRANT_MS);
         if free {
             self.trial.granted = Some(own);
         }
@@ -164,7 +181,8 @@ impl Tracked {
 
     /// The next state to write, if there is news; `flush` numbers it.
     pub(super) fn take_change(&mut self, gateway: u32, flush: u32) -> Option<Vital> {
-        // What was sent and is not found in the store was lost on its way, or lost against another write.
+        // What was sent and is not found in the store was lost on its way, or lost against another
+        // write.
         if self.pending.is_empty() && self.sent.is_empty() && !self.unwritten {
             return None;
         }
@@ -182,7 +200,14 @@ impl Tracked {
     }
 
     /// Takes over what is stored. Returns whether a right to probe was had by it.
-    pub(super) fn adopt(&mut self, vital: Vital, version: u64, gateway: u32, own: i64, now_ms: i64) -> bool {
+    pub(super) fn adopt(
+        &mut self,
+        vital: Vital,
+        version: u64,
+        gateway: u32,
+        own: i64,
+        now_ms: i64,
+    ) -> bool {
         let mut won = false;
         self.missed = 0;
         self.sent.retain(|(flush, delta)| {
@@ -196,7 +221,9 @@ impl Tracked {
         if won {
             self.claimed = None;
         }
-        let apart = self.pending_since.is_some_and(|since| own.saturating_sub(since) > APART_MS);
+        let apart = self
+            .pending_since
+            .is_some_and(|since| own.saturating_sub(since) > APART_MS);
         if apart || version < self.version {
             // The store was away, or has lost what it had: this view is the newer one.
             self.version = version;
@@ -216,7 +243,12 @@ impl Tracked {
             // Somebody else asks already, or nobody has to.
             self.claimed = None;
         }
-        for delta in self.sent.iter_mut().map(|(_, delta)| delta).chain([&mut self.pending]) {
+        for delta in self
+            .sent
+            .iter_mut()
+            .map(|(_, delta)| delta)
+            .chain([&mut self.pending])
+        {
             delta.claim &= free;
             self.view.apply(delta, now_ms);
         }
@@ -235,9 +267,14 @@ impl Tracked {
         self.keep_view();
     }
 
-    /// An exchange has gone well. Returns in how many of them in a row the store has kept silent about what was written.
+    /// An exchange has gone well. Returns in how many of them in a row the store has kept silent
+    /// about what was written.
     pub(super) const fn exchanged(&mut self) -> u32 {
-        self.missed = if self.sent.is_empty() { 0 } else { self.missed.saturating_add(1) };
+        self.missed = if self.sent.is_empty() {
+            0
+        } else {
+            self.missed.saturating_add(1)
+        };
         self.missed
     }
 
@@ -262,7 +299,12 @@ impl Limits {
     }
 }
 
-#[expect(clippy::as_conversions, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "some thousands")]
+#[expect(
+    clippy::as_conversions,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "some thousands"
+)]
 const fn whole(weight: f64) -> u32 {
     weight.clamp(0.0, 1e6) as u32
 }

@@ -1,6 +1,7 @@
-//! All that the gateways of a cluster know together of one subject. It is stored as one value, and replaced by
-//! compare-and-set; all that is ever done to it is done here, so that there is one implementation. Pure: the time is
-//! handed in, and a clock that leaps can neither open a breaker nor close one.
+//! All that the gateways of a cluster know together of one subject. It is stored as one value, and
+//! replaced by compare-and-set; all that is ever done to it is done here, so that there is one
+//! implementation. Pure: the time is handed in, and a clock that leaps can neither open a breaker
+//! nor close one.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,11 +13,13 @@ use super::score::{Score, trip_after, wilson_upper};
 #[cfg(feature = "testing")]
 use crate::broken::{Rule, breaks};
 
-/// The shape and the meaning of a stored [`Vital`], the pace of its probes included: part of the key that it lies under,
-/// so that two versions of the program that differ in it do not read each other's.
+/// The shape and the meaning of a stored [`Vital`], the pace of its probes included: part of the
+/// key that it lies under, so that two versions of the program that differ in it do not read each
+/// other's.
 pub const FORMAT: u32 = 2;
 
-/// A step of the breaker's own clock is at most this long. Whoever looks after a subject does so more often.
+/// A step of the breaker's own clock is at most this long. Whoever looks after a subject does so
+/// more often.
 const STEP_MS: i64 = 2_000;
 /// A clock that is this far behind was set back; by less, it is another gateway's.
 const SKEW_MS: i64 = 5_000;
@@ -112,7 +115,8 @@ impl Vital {
         }
         self.seen_ms = now_ms;
         self.own = self.own.saturating_add(gone.min(STEP_MS));
-        self.score.decay(u32::try_from(gone.min(LONGEST_MS)).unwrap_or(0));
+        self.score
+            .decay(u32::try_from(gone.min(LONGEST_MS)).unwrap_or(0));
         if gone > WINDOW_S * 1_000 {
             self.window.clear();
         }
@@ -136,7 +140,11 @@ impl Vital {
         if delta.probes_good > 0 || delta.probes_bad {
             self.probed_at = Some(self.own);
         }
-        if self.breaker.of().is_some_and(|of| self.is_out() && delta.answered.iter().any(|other| other != of)) {
+        if self
+            .breaker
+            .of()
+            .is_some_and(|of| self.is_out() && delta.answered.iter().any(|other| other != of))
+        {
             self.breaker.exonerate(self.at());
         }
         match self.gate() {
@@ -152,7 +160,8 @@ impl Vital {
             self.claim_probe(now_ms);
         }
         if delta.probes_good > 0 || delta.probes_bad {
-            self.breaker.probed(delta.probes_good, delta.probes_bad, self.manner, self.at());
+            self.breaker
+                .probed(delta.probes_good, delta.probes_bad, self.manner, self.at());
         }
     }
 
@@ -160,10 +169,18 @@ impl Vital {
         self.score.add(delta.good, delta.failed, delta.trail.length);
         self.breaker.real(delta.good, delta.failed, None, self.at());
         let rows = if delta.good == 0 {
-            [Some(std::mem::take(&mut self.run).then(&delta.trail)), None, None]
+            [
+                Some(std::mem::take(&mut self.run).then(&delta.trail)),
+                None,
+                None,
+            ]
         } else {
             let lead = std::mem::take(&mut self.run).then(&delta.lead);
-            [Some(lead), Some(delta.inner.clone()), Some(delta.trail.clone())]
+            [
+                Some(lead),
+                Some(delta.inner.clone()),
+                Some(delta.trail.clone()),
+            ]
         };
         let (needed, alone) = (self.trip_after(), !self.is_shared());
         for row in rows.into_iter().flatten() {
@@ -176,9 +193,10 @@ impl Vital {
         self.fill_window(delta.good, delta.failed, delta.retracted);
         let (good, failed) = self.window_sums();
         let enough = good.saturating_add(failed) >= WINDOW_CALLS;
-        // Where several merchants call and one of them is answered, it is not the provider that is out: routes have
-        // breakers of their own for that.
-        if alone && enough && wilson_upper(good, failed) < WINDOW_RATE && self.failing_lately() > 0 {
+        // Where several merchants call and one of them is answered, it is not the provider that is
+        // out: routes have breakers of their own for that.
+        if alone && enough && wilson_upper(good, failed) < WINDOW_RATE && self.failing_lately() > 0
+        {
             let of = self.failing.last().map(|(merchant, _)| *merchant);
             #[cfg(feature = "testing")]
             let of = of.filter(|_| !breaks(Rule::OneMerchantTrips));
@@ -186,26 +204,44 @@ impl Vital {
         }
     }
 
-    /// It is taken out already, and what still comes in from before says nothing new; but for an outage that only one
-    /// merchant has seen, until others have seen it as well.
+    /// It is taken out already, and what still comes in from before says nothing new; but for an
+    /// outage that only one merchant has seen, until others have seen it as well.
     fn spread(&mut self, delta: &Delta) {
         let Some(of) = self.breaker.of() else { return };
         let before = std::mem::take(&mut self.run);
-        self.run = if delta.good == 0 { before.then(&delta.trail) } else { delta.trail.clone() };
+        self.run = if delta.good == 0 {
+            before.then(&delta.trail)
+        } else {
+            delta.trail.clone()
+        };
         let others = self.run.length.saturating_sub(self.run.merchants.times(of));
         if others.saturating_mul(2) >= self.trip_after() {
             self.breaker.is_everybodys();
         }
     }
 
-    /// A trial that fails says something of its merchant alone where others call as well, until one of theirs fails, too.
+    /// A trial that fails says something of its merchant alone where others call as well, until one
+    /// of theirs fails, too.
     fn on_trial(&mut self, delta: &Delta) {
         self.score.add(delta.good, delta.failed, delta.trail.length);
         let before = std::mem::take(&mut self.run);
-        self.run = if delta.good == 0 { before.then(&delta.trail) } else { delta.trail.clone() };
+        self.run = if delta.good == 0 {
+            before.then(&delta.trail)
+        } else {
+            delta.trail.clone()
+        };
         let enough = !self.is_shared() || self.run.merchants.count() > 1 || self.run.length == 0;
-        let failed = if enough { delta.failed.saturating_sub(delta.retracted) } else { 0 };
-        let of = self.run.merchants.iter().next().filter(|_| self.run.merchants.count() == 1);
+        let failed = if enough {
+            delta.failed.saturating_sub(delta.retracted)
+        } else {
+            0
+        };
+        let of = self
+            .run
+            .merchants
+            .iter()
+            .next()
+            .filter(|_| self.run.merchants.count() == 1);
         self.breaker.real(delta.good, failed, of, self.at());
         if self.gate() == Gate::Open {
             self.run = Run::default();
@@ -226,7 +262,8 @@ impl Vital {
         }
     }
 
-    /// Whether several merchants have called within the last minute: then one of them alone may be its own trouble.
+    /// Whether several merchants have called within the last minute: then one of them alone may be
+    /// its own trouble.
     #[must_use]
     pub fn is_shared(&self) -> bool {
         #[cfg(feature = "testing")]
@@ -268,12 +305,15 @@ impl Vital {
 
     fn window_sums(&self) -> (u32, u32) {
         self.window.iter().fold((0, 0), |(good, failed), second| {
-            (second.good.saturating_add(good), second.failed.saturating_add(failed))
+            (
+                second.good.saturating_add(good),
+                second.failed.saturating_add(failed),
+            )
         })
     }
 
-    /// Takes the right to ask the provider whether it is back: true for one asker at a time. Where the state is
-    /// shared, the right is had once this state was written.
+    /// Takes the right to ask the provider whether it is back: true for one asker at a time. Where
+    /// the state is shared, the right is had once this state was written.
     pub fn claim_probe(&mut self, now_ms: i64) -> bool {
         self.tick(now_ms);
         let due = self.probe_due();
@@ -319,10 +359,12 @@ impl Vital {
         self.silent_at.is_some_and(|at| self.own - at <= SILENT_MS)
     }
 
-    /// Whether probes stand for calls: there are none, or none any more because the last ones went wrong.
+    /// Whether probes stand for calls: there are none, or none any more because the last ones went
+    /// wrong.
     #[must_use]
     pub fn is_unheard(&self) -> bool {
-        self.is_silent() || (self.score.is_doubtful() && self.own.saturating_sub(self.heard_at) >= UNHEARD_MS)
+        self.is_silent()
+            || (self.score.is_doubtful() && self.own.saturating_sub(self.heard_at) >= UNHEARD_MS)
     }
 
     /// The breaker's word.
@@ -370,12 +412,17 @@ impl Vital {
     /// Whether this flush of that gateway's is in it.
     #[must_use]
     pub fn includes(&self, gateway: u32, flush: u32) -> bool {
-        self.flushes.iter().any(|(g, last)| *g == gateway && *last >= flush)
+        self.flushes
+            .iter()
+            .any(|(g, last)| *g == gateway && *last >= flush)
     }
 
     /// The last flush of that gateway's that is in it.
     pub(super) fn flush_of(&self, gateway: u32) -> Option<u32> {
-        self.flushes.iter().find(|(g, _)| *g == gateway).map(|(_, last)| *last)
+        self.flushes
+            .iter()
+            .find(|(g, _)| *g == gateway)
+            .map(|(_, last)| *last)
     }
 
     pub(super) fn flushed(&mut self, gateway: u32, flush: u32) {
@@ -386,15 +433,19 @@ impl Vital {
         self.flushes.push((gateway, flush));
     }
 
-    /// Whether it is what our own code could have written by `now_ms` of a subject that is treated like this: what is
-    /// stored elsewhere may be anything. Nothing that passes can keep payments away for longer than what has happened
-    /// would: no time lies ahead but that of the next probe, and that one no further than a probe's pause.
+    /// Whether it is what our own code could have written by `now_ms` of a subject that is treated
+    /// like this: what is stored elsewhere may be anything. Nothing that passes can keep payments
+    /// away for longer than what has happened would: no time lies ahead but that of the next probe,
+    /// and that one no further than a probe's pause.
     #[must_use]
     pub fn is_sane(&self, manner: Manner, now_ms: i64) -> bool {
         let past = 0..=self.own;
-        let merchants =
-            |list: &[(MerchantHash, i64)]| list.len() <= MERCHANTS && list.iter().all(|(_, at)| past.contains(at));
-        let second = |s: &Second| (0..=self.own / 1_000).contains(&s.at) && s.good.max(s.failed) <= MOST_CALLS;
+        let merchants = |list: &[(MerchantHash, i64)]| {
+            list.len() <= MERCHANTS && list.iter().all(|(_, at)| past.contains(at))
+        };
+        let second = |s: &Second| {
+            (0..=self.own / 1_000).contains(&s.at) && s.good.max(s.failed) <= MOST_CALLS
+        };
         (0..=i64::MAX / 4).contains(&self.own)
             && (0..=now_ms.saturating_add(super::AHEAD_MS)).contains(&self.seen_ms)
             && self.manner == manner
@@ -408,15 +459,25 @@ impl Vital {
             && merchants(&self.in_use)
             && merchants(&self.failing)
             && past.contains(&self.heard_at)
-            && [self.worked_at, self.probed_at, self.silent_at].iter().flatten().all(|at| past.contains(at))
+            && [self.worked_at, self.probed_at, self.silent_at]
+                .iter()
+                .flatten()
+                .all(|at| past.contains(at))
     }
 
     const fn at(&self) -> At {
-        At { own: self.own, now_ms: self.seen_ms }
+        At {
+            own: self.own,
+            now_ms: self.seen_ms,
+        }
     }
 }
 
-fn note(list: &mut Vec<(MerchantHash, i64)>, merchants: impl Iterator<Item = MerchantHash>, own: i64) {
+fn note(
+    list: &mut Vec<(MerchantHash, i64)>,
+    merchants: impl Iterator<Item = MerchantHash>,
+    own: i64,
+) {
     for merchant in merchants {
         list.retain(|(m, _)| *m != merchant);
         if list.len() >= MERCHANTS {
@@ -441,5 +502,8 @@ fn one_of(row: &Run, needed: u32) -> Option<MerchantHash> {
     if breaks(Rule::OneMerchantTrips) {
         return None;
     }
-    row.merchants.most().filter(|_| row.agreed() < needed).map(|(merchant, _)| merchant)
+    row.merchants
+        .most()
+        .filter(|_| row.agreed() < needed)
+        .map(|(merchant, _)| merchant)
 }

@@ -1,18 +1,22 @@
-//! The board, and the time it lives in: a clock that nobody sets. It begins at the machine's time and follows the
-//! shared store's, so that gateways mean the same by a moment; it never goes by the wall clock after that.
+//! The board, and the time it lives in: a clock that nobody sets. It begins at the machine's time
+//! and follows the shared store's, so that gateways mean the same by a moment; it never goes by the
+//! wall clock after that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Instant;
 
-use providers::outcome::{ADDRESS_NOT_ALLOWED, Created, Failure, FailureKind, NO_ROOM, Queried, Refusal};
+use providers::outcome::{
+    ADDRESS_NOT_ALLOWED, Created, Failure, FailureKind, NO_ROOM, Queried, Refusal,
+};
 
 use super::accounts::Accounts;
 use super::board::{Board, Probe, Settings, Ticket};
 use super::{RouteId, RouteView, Verdict};
 use crate::domain::Timestamp;
 
-/// From one exchange to the next the time is corrected by this much at the most, after the first one.
+/// From one exchange to the next the time is corrected by this much at the most, after the first
+/// one.
 const CORRECTION_MS: i64 = 10;
 
 /// A store's clock that is further off than this is wrong, or somebody's invention.
@@ -32,7 +36,12 @@ pub struct Watch {
 impl Watch {
     /// Nothing is known yet.
     #[must_use]
-    pub fn new(settings: Settings, accounts: Arc<Accounts>, breakers: bool, now: Timestamp) -> Self {
+    pub fn new(
+        settings: Settings,
+        accounts: Arc<Accounts>,
+        breakers: bool,
+        now: Timestamp,
+    ) -> Self {
         Self {
             board: Board::new(settings, accounts, now.0),
             began: Instant::now(),
@@ -55,22 +64,27 @@ impl Watch {
         self.base_ms.load(Ordering::Relaxed).saturating_add(gone)
     }
 
-    /// The shared store's clock showed this just now. One that is hours off is not followed: it would be told to people.
-    /// Returns whether it was.
+    /// The shared store's clock showed this just now. One that is hours off is not followed: it
+    /// would be told to people. Returns whether it was.
     pub fn follow(&self, store_ms: i64) -> bool {
         let behind = store_ms.saturating_sub(self.now_ms());
         if behind.saturating_abs() > FOLLOWED_MS {
             return false;
         }
         let first = !self.follows.swap(true, Ordering::Relaxed);
-        let step = if first { behind } else { behind.clamp(-CORRECTION_MS, CORRECTION_MS) };
+        let step = if first {
+            behind
+        } else {
+            behind.clamp(-CORRECTION_MS, CORRECTION_MS)
+        };
         self.base_ms.fetch_add(step, Ordering::Relaxed);
         true
     }
 
     /// A call is about to be made.
     pub fn begin(&self, route: &RouteId) -> Option<Ticket> {
-        self.breakers.then(|| self.board.begin(route, self.now_ms()))
+        self.breakers
+            .then(|| self.board.begin(route, self.now_ms()))
     }
 
     /// A call has ended.
@@ -115,8 +129,8 @@ impl Watch {
     }
 }
 
-/// What the end of a creating call says of its route. A payer's "no", and one to this order or to our parameters, show that
-/// the provider works.
+/// What the end of a creating call says of its route. A payer's "no", and one to this order or to
+/// our parameters, show that the provider works.
 #[must_use]
 pub fn verdict(outcome: &Created) -> Verdict {
     match outcome {
@@ -125,23 +139,26 @@ pub fn verdict(outcome: &Created) -> Verdict {
         | Created::Waiting
         | Created::Declined(_)
         | Created::Refused(Refusal::Route | Refusal::Request, _) => Verdict::Good,
-        Created::NotSent(failure) | Created::Unknown(failure) if is_own_trouble(failure) => Verdict::Nothing,
+        Created::NotSent(failure) | Created::Unknown(failure) if is_own_trouble(failure) => {
+            Verdict::Nothing
+        }
         Created::NotSent(_) | Created::Refused(Refusal::Provider, _) => Verdict::ProviderFailed,
         Created::Unknown(failure) => failed(failure.kind),
         Created::Refused(Refusal::Account, _) => Verdict::AccountFailed,
     }
 }
 
-/// What a failure that leaves everything open says of its route. It may still be a verified word about the payer's code
-/// or about our request: somebody is alive who said so.
+/// What a failure that leaves everything open says of its route. It may still be a verified word
+/// about the payer's code or about our request: somebody is alive who said so.
 const fn failed(kind: FailureKind) -> Verdict {
     match kind {
         FailureKind::Request | FailureKind::Declined => Verdict::Good,
         FailureKind::Account => Verdict::AccountFailed,
         FailureKind::Incompatible => Verdict::Unbelievable,
-        FailureKind::RateLimited | FailureKind::Network | FailureKind::Timeout | FailureKind::ServerError => {
-            Verdict::ProviderFailed
-        }
+        FailureKind::RateLimited
+        | FailureKind::Network
+        | FailureKind::Timeout
+        | FailureKind::ServerError => Verdict::ProviderFailed,
     }
 }
 
@@ -150,14 +167,21 @@ fn is_own_trouble(failure: &Failure) -> bool {
     [NO_ROOM, ADDRESS_NOT_ALLOWED].contains(&failure.code.as_str())
 }
 
-/// What the answer to a question about an order that does not exist says of its route. "You ask too often" is an
-/// answer of somebody who is alive.
+/// What the answer to a question about an order that does not exist says of its route. "You ask too
+/// often" is an answer of somebody who is alive.
 #[must_use]
 pub fn probe_verdict(outcome: &Queried) -> Verdict {
     match outcome {
-        Queried::NotFound | Queried::Payable | Queried::Paid(_) | Queried::Closed | Queried::Reversed => Verdict::Good,
+        Queried::NotFound
+        | Queried::Payable
+        | Queried::Paid(_)
+        | Queried::Closed
+        | Queried::Reversed => Verdict::Good,
         Queried::Unknown(failure) if is_own_trouble(failure) => Verdict::Nothing,
-        Queried::Unknown(Failure { kind: FailureKind::RateLimited, .. }) => Verdict::Good,
+        Queried::Unknown(Failure {
+            kind: FailureKind::RateLimited,
+            ..
+        }) => Verdict::Good,
         Queried::Unknown(failure) => failed(failure.kind),
     }
 }
@@ -171,13 +195,34 @@ mod tests {
         let failure = |kind, code: &str| Failure::new(kind, code, "");
         for (failure, expected) in [
             (failure(FailureKind::Network, NO_ROOM), Verdict::Nothing),
-            (failure(FailureKind::Network, "connect"), Verdict::ProviderFailed),
-            (failure(FailureKind::Timeout, "timeout"), Verdict::ProviderFailed),
-            (failure(FailureKind::Account, ADDRESS_NOT_ALLOWED), Verdict::Nothing),
+            (
+                failure(FailureKind::Network, "connect"),
+                Verdict::ProviderFailed,
+            ),
+            (
+                failure(FailureKind::Timeout, "timeout"),
+                Verdict::ProviderFailed,
+            ),
+            (
+                failure(FailureKind::Account, ADDRESS_NOT_ALLOWED),
+                Verdict::Nothing,
+            ),
         ] {
-            assert_eq!(verdict(&Created::NotSent(failure.clone())), expected, "{failure:?}");
-            assert_eq!(verdict(&Created::Unknown(failure.clone())), expected, "{failure:?}");
-            assert_eq!(probe_verdict(&Queried::Unknown(failure.clone())), expected, "{failure:?}");
+            assert_eq!(
+                verdict(&Created::NotSent(failure.clone())),
+                expected,
+                "{failure:?}"
+            );
+            assert_eq!(
+                verdict(&Created::Unknown(failure.clone())),
+                expected,
+                "{failure:?}"
+            );
+            assert_eq!(
+                probe_verdict(&Queried::Unknown(failure.clone())),
+                expected,
+                "{failure:?}"
+            );
         }
     }
 
@@ -190,7 +235,11 @@ mod tests {
             (FailureKind::ServerError, Verdict::ProviderFailed),
             (FailureKind::RateLimited, Verdict::ProviderFailed),
         ] {
-            assert_eq!(verdict(&Created::Unknown(Failure::new(kind, "", ""))), expected, "{kind:?}");
+            assert_eq!(
+                verdict(&Created::Unknown(Failure::new(kind, "", ""))),
+                expected,
+                "{kind:?}"
+            );
         }
         let too_often = Failure::new(FailureKind::RateLimited, "", "");
         assert_eq!(probe_verdict(&Queried::Unknown(too_often)), Verdict::Good);

@@ -1,5 +1,6 @@
-//! How many calls a route can have on their way before it gets slower: a limit that grows while calls take as long as
-//! they use to, and shrinks by as much as they take longer (the gradient). What calls use to take is learned slowly.
+//! How many calls a route can have on their way before it gets slower: a limit that grows while
+//! calls take as long as they use to, and shrinks by as much as they take longer (the gradient).
+//! What calls use to take is learned slowly.
 #![expect(clippy::float_arithmetic, reason = "statistics about latencies")]
 
 /// Where it begins.
@@ -27,13 +28,21 @@ pub struct Gradient {
 
 impl Default for Gradient {
     fn default() -> Self {
-        Self { limit: FIRST, usual_ms: 0.0 }
+        Self {
+            limit: FIRST,
+            usual_ms: 0.0,
+        }
     }
 }
 
 impl Gradient {
     /// So many calls may be on their way.
-    #[expect(clippy::as_conversions, clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "8 to 2,000")]
+    #[expect(
+        clippy::as_conversions,
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "8 to 2,000"
+    )]
     pub const fn limit(&self) -> u32 {
         self.limit.clamp(LEAST, MOST) as u32
     }

@@ -1,5 +1,5 @@
-//! How often a provider lets itself be asked: unlimited until it complains, then three quarters of what it was asked
-//! just now, then slowly more. The account's owner may say a number, too.
+//! How often a provider lets itself be asked: unlimited until it complains, then three quarters of
+//! what it was asked just now, then slowly more. The account's owner may say a number, too.
 #![expect(clippy::float_arithmetic, reason = "calls per second")]
 
 /// What is left of the rate after a complaint.
@@ -10,8 +10,8 @@ const PATIENCE_MS: i64 = 1_000;
 const GROWTH: f64 = 0.02;
 /// Without a complaint for so long, nothing is limited any more.
 const FORGOTTEN_MS: i64 = 300_000;
-/// Never fewer calls a second: no provider's limit is that low. Who complains at such a pace is busy with others, and a
-/// till whose code belongs to it has nowhere else to go.
+/// Never fewer calls a second: no provider's limit is that low. Who complains at such a pace is
+/// busy with others, and a till whose code belongs to it has nowhere else to go.
 const LEAST: f64 = 5.0;
 
 /// The rate of one route. Times are milliseconds.
@@ -32,10 +32,14 @@ pub struct Rate {
 impl Rate {
     /// Whether another call may be made.
     pub fn has_room(&mut self, owners: Option<u32>, now_ms: i64) -> bool {
-        let Some(per_second) = self.limit(owners, now_ms) else { return true };
+        let Some(per_second) = self.limit(owners, now_ms) else {
+            return true;
+        };
         // A second's worth at once at the most.
         let most = per_second.max(1.0);
-        let gone_s = self.filled_ms.map_or(most, |filled_ms| seconds(now_ms.saturating_sub(filled_ms)));
+        let gone_s = self
+            .filled_ms
+            .map_or(most, |filled_ms| seconds(now_ms.saturating_sub(filled_ms)));
         self.tokens = (self.tokens + gone_s * per_second).min(most);
         self.filled_ms = Some(now_ms);
         self.tokens >= 1.0
@@ -75,7 +79,9 @@ impl Rate {
 
     fn grown(&self, now_ms: i64) -> Option<f64> {
         let since_ms = now_ms.saturating_sub(self.complained_ms);
-        self.learned.filter(|_| since_ms < FORGOTTEN_MS).map(|rate| rate * (1.0 + GROWTH * seconds(since_ms)))
+        self.learned
+            .filter(|_| since_ms < FORGOTTEN_MS)
+            .map(|rate| rate * (1.0 + GROWTH * seconds(since_ms)))
     }
 
     fn limit(&self, owners: Option<u32>, now_ms: i64) -> Option<f64> {

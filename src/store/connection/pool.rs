@@ -49,9 +49,10 @@ impl Pool {
             .connect_timeout(CONNECT_TIMEOUT)
             .acquire_timeout(CONNECT_TIMEOUT)
             .test_before_acquire(false)
-            // With either of them the pool of sqlx 0.9.0 keeps a task that counts idle connections, and a count that two
-            // threads have just brought below zero makes it spin for ever, on a thread that serves payments
-            // (transact-rs/sqlx#3645). A connection that has died is found out when it is taken.
+            // With either of them the pool of sqlx 0.9.0 keeps a task that counts idle connections,
+            // and a count that two threads have just brought below zero makes it spin for ever, on
+            // a thread that serves payments (transact-rs/sqlx#3645). A connection that has died is
+            // found out when it is taken.
             .idle_timeout(None)
             .max_lifetime(None)
             .sqlx_logging(false);
@@ -63,7 +64,9 @@ impl Pool {
                     let session = session.clone();
                     kept_clean(pool, &trust).after_connect(move |connection, _| {
                         let session = session.clone();
-                        Box::pin(async move { connection.execute(AssertSqlSafe(session)).await.map(drop) })
+                        Box::pin(async move {
+                            connection.execute(AssertSqlSafe(session)).await.map(drop)
+                        })
                     })
                 });
             }
@@ -79,8 +82,13 @@ impl Pool {
                         .statement_cache_capacity(STATEMENT_CACHE)
                         // After a long reader the log is as large as it once was, for ever.
                         .pragma("journal_size_limit", LOG_BYTES);
-                    // A statement that went the wrong way says so instead of writing beside the one that writes.
-                    if role == Role::SqliteReader { o.pragma("query_only", "on") } else { o }
+                    // A statement that went the wrong way says so instead of writing beside the one
+                    // that writes.
+                    if role == Role::SqliteReader {
+                        o.pragma("query_only", "on")
+                    } else {
+                        o
+                    }
                 });
                 options.map_sqlx_sqlite_pool_opts(move |pool| {
                     let (commits, seat) = (commits.clone(), seat.clone());
@@ -105,15 +113,29 @@ impl Pool {
         }
         let current = RwLock::new(Database::connect(options.clone()).await?);
         options.connect_lazy(true);
-        Ok(Arc::new(Self { options, current, trust, commits, seat, patience }))
+        Ok(Arc::new(Self {
+            options,
+            current,
+            trust,
+            commits,
+            seat,
+            patience,
+        }))
     }
 
     pub(super) fn current(&self) -> DatabaseConnection {
-        self.current.read().unwrap_or_else(PoisonError::into_inner).clone()
+        self.current
+            .read()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clone()
     }
 
-    /// One use of a connection. What it comes to after an error is not known, unless the error says so.
-    pub(super) async fn using<T>(&self, using: impl Future<Output = Result<T, DbErr>>) -> Result<T, DbErr> {
+    /// One use of a connection. What it comes to after an error is not known, unless the error says
+    /// so.
+    pub(super) async fn using<T>(
+        &self,
+        using: impl Future<Output = Result<T, DbErr>>,
+    ) -> Result<T, DbErr> {
         self.seat.as_ref().map_or(Ok(()), |seat| seat.is_there())?;
         #[cfg(feature = "testing")]
         if breaks(Rule::WaitWithoutEnd) {
@@ -127,9 +149,11 @@ impl Pool {
                 Ok(Err(error)) => error,
                 Err(_) => no_answer(self.patience),
             },
-            // Connections fall silent together: what was found out over one of them need not be found out over each. Those
-            // that were made since are not doubted for it.
-            () = self.trust.is_lost_for(self.patience) => return Err(no_answer(self.patience / LESS_PATIENT)),
+            // Connections fall silent together: what was found out over one of them need not be
+            // found out over each. Those that were made since are not doubted for it.
+            () = self.trust.is_lost_for(self.patience) => {
+                return Err(no_answer(self.patience / LESS_PATIENT));
+            }
         };
         if let Some(seat) = self.seat.as_ref().filter(|_| is_damage(&error)) {
             seat.damage(&error);
@@ -145,8 +169,9 @@ impl Pool {
         Err(error)
     }
 
-    /// A pool that gives no connection may have lost them: on their way back to it they are asked whether they are still
-    /// there, without a limit. It is left to itself; its connections end with it.
+    /// A pool that gives no connection may have lost them: on their way back to it they are asked
+    /// whether they are still there, without a limit. It is left to itself; its connections end
+    /// with it.
     async fn replace(&self) {
         if let Ok(next) = Database::connect(self.options.clone()).await {
             *self.current.write().unwrap_or_else(PoisonError::into_inner) = next;
@@ -154,7 +179,9 @@ impl Pool {
     }
 
     pub(super) fn committed(&self) -> u64 {
-        self.commits.as_ref().map_or(0, |commits| commits.load(Ordering::SeqCst))
+        self.commits
+            .as_ref()
+            .map_or(0, |commits| commits.load(Ordering::SeqCst))
     }
 
     /// Something was written, and SQLite has to have said that it commits.
@@ -170,7 +197,9 @@ impl Pool {
         }
         tracing::error!("the embedded database has committed nothing although it said so");
         self.trust.lose();
-        Err(DbErr::Custom("what was written was not committed".to_owned()))
+        Err(DbErr::Custom(
+            "what was written was not committed".to_owned(),
+        ))
     }
 }
 
@@ -181,14 +210,15 @@ pub(super) enum Role {
     SqliteReader,
 }
 
-/// What the server is to do by itself when it hears nothing of us, or takes too long. Of the settings that it knows.
+/// What the server is to do by itself when it hears nothing of us, or takes too long. Of the
+/// settings that it knows.
 fn session_settings(patience: Duration) -> String {
     let ms = patience.as_millis();
     format!(
-        "SELECT set_config(known.name, wanted.value, false) FROM (VALUES \
-         ('statement_timeout', '{ms}'), ('idle_in_transaction_session_timeout', '{}'), \
-         ('tcp_keepalives_idle', '10'), ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3'), \
-         ('tcp_user_timeout', '25000')) AS wanted (name, value) JOIN pg_settings AS known USING (name)",
+        "SELECT set_config(known.name, wanted.value, false) FROM (VALUES ('statement_timeout', \
+        '{ms}'), ('idle_in_transaction_session_timeout', '{}'), ('tcp_keepalives_idle', '10'), \
+        ('tcp_keepalives_interval', '5'), ('tcp_keepalives_count', '3'), ('tcp_user_timeout', \
+        '25000')) AS wanted (name, value) JOIN pg_settings AS known USING (name)",
         ms.saturating_mul(2)
     )
 }
@@ -208,7 +238,9 @@ mod tests {
     async fn who_waits_over_a_connection_that_is_doubted_waits_no_longer_than_an_answer_takes() {
         let folder = tempfile::TempDir::new().unwrap();
         let url = format!("sqlite://{}?mode=rwc", folder.path().join("a.db").display());
-        let pool = Pool::open(ConnectOptions::new(url), PATIENCE, Role::SqliteWriter, None).await.unwrap();
+        let pool = Pool::open(ConnectOptions::new(url), PATIENCE, Role::SqliteWriter, None)
+            .await
+            .unwrap();
         let silent = std::future::pending::<Result<(), DbErr>>;
         let began = Instant::now();
         let doubted = async {

@@ -12,7 +12,8 @@ use tokio::sync::watch;
 #[cfg(feature = "testing")]
 use crate::broken::{Rule, breaks};
 
-/// A connection that has been idle for so long is asked whether it is still there before it is used.
+/// A connection that has been idle for so long is asked whether it is still there before it is
+/// used.
 const DOUBTED_AFTER_IDLE: Duration = Duration::from_secs(1);
 /// It has so long to answer that.
 const PING_TIMEOUT: Duration = Duration::from_millis(1_500);
@@ -25,20 +26,27 @@ pub(super) struct Trust {
     began: Instant,
     /// Milliseconds after `began`.
     since_ms: AtomicU64,
-    /// Counts the doubts, for whoever waits for an answer over a connection that is doubted meanwhile.
+    /// Counts the doubts, for whoever waits for an answer over a connection that is doubted
+    /// meanwhile.
     lost: watch::Sender<u64>,
 }
 
 impl Trust {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { began: Instant::now(), since_ms: AtomicU64::new(0), lost: watch::Sender::new(0) })
+        Arc::new(Self {
+            began: Instant::now(),
+            since_ms: AtomicU64::new(0),
+            lost: watch::Sender::new(0),
+        })
     }
 
     /// No connection that exists now is used again.
     pub(super) fn lose(&self) {
         let now_ms = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        self.since_ms.fetch_max(now_ms.saturating_add(1), Ordering::Relaxed);
-        self.lost.send_modify(|doubts| *doubts = doubts.wrapping_add(1));
+        self.since_ms
+            .fetch_max(now_ms.saturating_add(1), Ordering::Relaxed);
+        self.lost
+            .send_modify(|doubts| *doubts = doubts.wrapping_add(1));
     }
 
     /// Ends when the next doubt is so long ago that an answer would have come, were there one.
@@ -56,7 +64,10 @@ impl Trust {
 }
 
 /// Hands out no connection that is doubted, was left inside a transaction, or does not answer.
-pub(super) fn kept_clean<DB: sqlx::Database>(options: PoolOptions<DB>, trust: &Arc<Trust>) -> PoolOptions<DB> {
+pub(super) fn kept_clean<DB: sqlx::Database>(
+    options: PoolOptions<DB>,
+    trust: &Arc<Trust>,
+) -> PoolOptions<DB> {
     let (before, after) = (Arc::clone(trust), Arc::clone(trust));
     options
         .before_acquire(move |connection, meta| {
@@ -72,7 +83,10 @@ pub(super) fn kept_clean<DB: sqlx::Database>(options: PoolOptions<DB>, trust: &A
                 if meta.idle_for < DOUBTED_AFTER_IDLE {
                     return Ok(true);
                 }
-                let answers = matches!(tokio::time::timeout(PING_TIMEOUT, connection.ping()).await, Ok(Ok(())));
+                let answers = matches!(
+                    tokio::time::timeout(PING_TIMEOUT, connection.ping()).await,
+                    Ok(Ok(()))
+                );
                 if !answers {
                     trust.lose();
                 }

@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use sea_orm::{ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, Statement};
+use sea_orm::{
+    ConnectionTrait, DatabaseTransaction, DbBackend, DbErr, ExecResult, QueryResult, Statement,
+};
 
 use super::pool::Pool;
 use crate::store::sent;
 
-/// A transaction. Once something in it has failed, nothing in it is done any more: PostgreSQL would answer a commit with
-/// a rollback and no error, and SQLite may have ended it, so that what follows would be committed piece by piece.
+/// A transaction. Once something in it has failed, nothing in it is done any more: PostgreSQL would
+/// answer a commit with a rollback and no error, and SQLite may have ended it, so that what follows
+/// would be committed piece by piece.
 pub(in crate::store) struct Tx {
     pub(super) inner: DatabaseTransaction,
     pub(super) pool: Arc<Pool>,
@@ -31,7 +34,9 @@ impl Tx {
     fn is_whole(&self) -> Result<(), DbErr> {
         match self.has_failed.load(Ordering::Relaxed) {
             false => Ok(()),
-            true => Err(DbErr::Custom("a statement of this transaction has failed before".to_owned())),
+            true => Err(DbErr::Custom(
+                "a statement of this transaction has failed before".to_owned(),
+            )),
         }
     }
 
@@ -40,7 +45,11 @@ impl Tx {
         self.is_whole()?;
         let before = self.pool.committed();
         self.pool.using(self.inner.commit()).await?;
-        if self.witness { self.pool.witnessed(before) } else { Ok(()) }
+        if self.witness {
+            self.pool.witnessed(before)
+        } else {
+            Ok(())
+        }
     }
 
     /// Takes everything in it back.

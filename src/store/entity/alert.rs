@@ -1,4 +1,5 @@
-//! Table `alerts`: what one receiver has to be told of one change of one incident; the row is the job.
+//! Table `alerts`: what one receiver has to be told of one change of one incident; the row is the
+//! job.
 
 use sea_orm::entity::prelude::*;
 

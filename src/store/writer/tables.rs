@@ -3,8 +3,8 @@
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, IntoColumnRef as _, OnConflict, SimpleExpr};
 use sea_orm::{
-    ActiveModelTrait, ColumnTrait as _, DbErr, EntityTrait, IntoActiveModel as _, Iterable, PrimaryKeyToColumn as _,
-    QueryFilter as _,
+    ActiveModelTrait, ColumnTrait as _, DbErr, EntityTrait, IntoActiveModel as _, Iterable,
+    PrimaryKeyToColumn as _, QueryFilter as _,
 };
 
 use super::job::Verdict;
@@ -24,7 +24,12 @@ pub(super) async fn try_write(db: &Db, changes: &[&Change]) -> Result<Vec<Verdic
     insert_payments(&tx, changes, &mut verdicts).await?;
     update_payments(&tx, changes, &mut verdicts).await?;
     give_back_claims(&tx, changes, &verdicts).await?;
-    let won: Vec<&Change> = changes.iter().zip(&verdicts).filter(|(_, v)| v.is_ok()).map(|(c, _)| *c).collect();
+    let won: Vec<&Change> = changes
+        .iter()
+        .zip(&verdicts)
+        .filter(|(_, v)| v.is_ok())
+        .map(|(c, _)| *c)
+        .collect();
     write_children(&tx, &won).await?;
     end_operations(&tx, &won).await?;
     tx.commit().await?;
@@ -76,7 +81,10 @@ async fn claim_inbox(tx: &Tx, changes: &[&Change], verdicts: &mut [Verdict]) -> 
     for (index, (change, verdict)) in changes.iter().zip(verdicts.iter()).enumerate() {
         if let Some(inbox) = change.inbox.as_ref().filter(|_| verdict.is_ok()) {
             claims.push((index, change.after.payment.id.clone()));
-            rows.push(beside::notification_row(inbox, Some(&change.after.payment.id)));
+            rows.push(beside::notification_row(
+                inbox,
+                Some(&change.after.payment.id),
+            ));
         }
     }
     if rows.is_empty() {
@@ -89,12 +97,21 @@ async fn claim_inbox(tx: &Tx, changes: &[&Change], verdicts: &mut [Verdict]) -> 
         .into_iter()
         .filter_map(|row| row.payment_id)
         .collect();
-    judge(verdicts, claims.into_iter(), &won, &CommitError::NotificationStored);
+    judge(
+        verdicts,
+        claims.into_iter(),
+        &won,
+        &CommitError::NotificationStored,
+    );
     Ok(())
 }
 
 /// Those changes that have not lost yet, new ones or not.
-fn still_in<'a>(changes: &[&'a Change], verdicts: &[Verdict], new: bool) -> Vec<(usize, &'a Change)> {
+fn still_in<'a>(
+    changes: &[&'a Change],
+    verdicts: &[Verdict],
+    new: bool,
+) -> Vec<(usize, &'a Change)> {
     changes
         .iter()
         .enumerate()
@@ -104,52 +121,72 @@ fn still_in<'a>(changes: &[&'a Change], verdicts: &[Verdict], new: bool) -> Vec<
         .collect()
 }
 
-async fn insert_payments(tx: &Tx, changes: &[&Change], verdicts: &mut [Verdict]) -> Result<(), DbErr> {
+async fn insert_payments(
+    tx: &Tx,
+    changes: &[&Change],
+    verdicts: &mut [Verdict],
+) -> Result<(), DbErr> {
     let candidates = still_in(changes, verdicts, true);
     if candidates.is_empty() {
         return Ok(());
     }
-    let won: Vec<String> =
-        payment::Entity::insert_many(candidates.iter().map(|(_, change)| rows::payment_row(&change.after, change.at)))
-            .on_conflict(OnConflict::new().do_nothing().to_owned())
-            .exec_with_returning(tx)
-            .await?
-            .into_iter()
-            .map(|row| row.id)
-            .collect();
-    let ids = candidates.into_iter().map(|(index, change)| (index, change.after.payment.id.clone()));
+    let won: Vec<String> = payment::Entity::insert_many(
+        candidates
+            .iter()
+            .map(|(_, change)| rows::payment_row(&change.after, change.at)),
+    )
+    .on_conflict(OnConflict::new().do_nothing().to_owned())
+    .exec_with_returning(tx)
+    .await?
+    .into_iter()
+    .map(|row| row.id)
+    .collect();
+    let ids = candidates
+        .into_iter()
+        .map(|(index, change)| (index, change.after.payment.id.clone()));
     judge(verdicts, ids, &won, &CommitError::OrderTaken);
     Ok(())
 }
 
-/// The compare-and-set of the whole batch: a row is set only where the stored version is the one that was read.
-async fn update_payments(tx: &Tx, changes: &[&Change], verdicts: &mut [Verdict]) -> Result<(), DbErr> {
+/// The compare-and-set of the whole batch: a row is set only where the stored version is the one
+/// that was read.
+async fn update_payments(
+    tx: &Tx,
+    changes: &[&Change],
+    verdicts: &mut [Verdict],
+) -> Result<(), DbErr> {
     let candidates = still_in(changes, verdicts, false);
     if candidates.is_empty() {
         return Ok(());
     }
-    let stored: SimpleExpr = Expr::col((payment::Entity, payment::Column::Version).into_column_ref());
+    let stored: SimpleExpr =
+        Expr::col((payment::Entity, payment::Column::Version).into_column_ref());
     let written: SimpleExpr = Expr::col(("excluded", payment::Column::Version).into_column_ref());
-    let won: Vec<String> =
-        payment::Entity::insert_many(candidates.iter().map(|(_, change)| rows::payment_row(&change.after, change.at)))
-            .on_conflict(
-                OnConflict::column(payment::Column::Id)
-                    .update_columns(payment::Column::iter().filter(|c| !matches!(c, payment::Column::Id)))
-                    .action_and_where(stored.eq(written.sub(1)))
-                    .to_owned(),
-            )
-            .exec_with_returning(tx)
-            .await?
-            .into_iter()
-            .map(|row| row.id)
-            .collect();
-    let ids = candidates.into_iter().map(|(index, change)| (index, change.after.payment.id.clone()));
+    let won: Vec<String> = payment::Entity::insert_many(
+        candidates
+            .iter()
+            .map(|(_, change)| rows::payment_row(&change.after, change.at)),
+    )
+    .on_conflict(
+        OnConflict::column(payment::Column::Id)
+            .update_columns(payment::Column::iter().filter(|c| !matches!(c, payment::Column::Id)))
+            .action_and_where(stored.eq(written.sub(1)))
+            .to_owned(),
+    )
+    .exec_with_returning(tx)
+    .await?
+    .into_iter()
+    .map(|row| row.id)
+    .collect();
+    let ids = candidates
+        .into_iter()
+        .map(|(index, change)| (index, change.after.payment.id.clone()));
     judge(verdicts, ids, &won, &CommitError::Moved);
     Ok(())
 }
 
-/// A change that lost keeps neither its key nor its place in the inbox: it will be tried again. What it did not get
-/// belongs to somebody else, and stays.
+/// A change that lost keeps neither its key nor its place in the inbox: it will be tried again.
+/// What it did not get belongs to somebody else, and stays.
 async fn give_back_claims(tx: &Tx, changes: &[&Change], verdicts: &[Verdict]) -> Result<(), DbErr> {
     for (change, verdict) in changes.iter().zip(verdicts) {
         let has_inbox = match verdict {
@@ -158,7 +195,10 @@ async fn give_back_claims(tx: &Tx, changes: &[&Change], verdicts: &[Verdict]) ->
             // Without its key a change claims nothing else.
             Ok(())
             | Err(
-                CommitError::KeyTaken | CommitError::Refused(_) | CommitError::Overtaken | CommitError::Unavailable(_),
+                CommitError::KeyTaken
+                | CommitError::Refused(_)
+                | CommitError::Overtaken
+                | CommitError::Unavailable(_),
             ) => continue,
         };
         if let Some(KeyWrite::Claim(key)) = &change.key {
@@ -169,9 +209,12 @@ async fn give_back_claims(tx: &Tx, changes: &[&Change], verdicts: &[Verdict]) ->
                 .await?;
         }
         if let Some(inbox) = change.inbox.as_ref().filter(|_| has_inbox) {
-            notification::Entity::delete_by_id((inbox.account_id.clone(), inbox.notification_id.clone()))
-                .exec(tx)
-                .await?;
+            notification::Entity::delete_by_id((
+                inbox.account_id.clone(),
+                inbox.notification_id.clone(),
+            ))
+            .exec(tx)
+            .await?;
         }
     }
     Ok(())
@@ -183,7 +226,11 @@ async fn write_children(tx: &Tx, won: &[&Change]) -> Result<(), DbErr> {
     let mut attempts: Vec<_> = won.iter().flat_map(|change| &change.attempts).collect();
     attempts.sort_by(|a, b| (&a.payment_id, a.seq).cmp(&(&b.payment_id, b.seq)));
     upsert(tx, attempts.into_iter().map(rows::attempt_row).collect()).await?;
-    let refunds = won.iter().flat_map(|change| &change.refunds).map(rows::refund_row).collect();
+    let refunds = won
+        .iter()
+        .flat_map(|change| &change.refunds)
+        .map(rows::refund_row)
+        .collect();
     upsert(tx, refunds).await?;
     beside::insert_entries(tx, won).await?;
     insert_events(tx, won).await?;
@@ -201,8 +248,9 @@ where
         return Ok(());
     }
     type Column<A> = <<A as ActiveModelTrait>::Entity as EntityTrait>::Column;
-    let keys: Vec<Column<A>> =
-        <<A::Entity as EntityTrait>::PrimaryKey as Iterable>::iter().map(|k| k.into_column()).collect();
+    let keys: Vec<Column<A>> = <<A::Entity as EntityTrait>::PrimaryKey as Iterable>::iter()
+        .map(|k| k.into_column())
+        .collect();
     let names: Vec<String> = keys.iter().map(|k| format!("{k:?}")).collect();
     let others = Column::<A>::iter().filter(|c| !names.contains(&format!("{c:?}")));
     A::Entity::insert_many(rows)
@@ -230,17 +278,26 @@ pub(in crate::store) fn event_rows(change: &Change) -> impl Iterator<Item = even
 }
 
 async fn insert_events(tx: &Tx, won: &[&Change]) -> Result<(), DbErr> {
-    let rows = won.iter().flat_map(|change| event_rows(change)).map(|row| row.into_active_model().reset_all());
+    let rows = won
+        .iter()
+        .flat_map(|change| event_rows(change))
+        .map(|row| row.into_active_model().reset_all());
     let rows: Vec<_> = rows.collect();
     if rows.is_empty() {
         return Ok(());
     }
-    event::Entity::insert_many(rows).exec_without_returning(tx).await?;
+    event::Entity::insert_many(rows)
+        .exec_without_returning(tx)
+        .await?;
     Ok(())
 }
 
 async fn insert_operations(tx: &Tx, won: &[&Change]) -> Result<(), DbErr> {
-    let rows: Vec<_> = won.iter().flat_map(|change| &change.operations).map(beside::operation_row).collect();
+    let rows: Vec<_> = won
+        .iter()
+        .flat_map(|change| &change.operations)
+        .map(beside::operation_row)
+        .collect();
     if rows.is_empty() {
         return Ok(());
     }
@@ -251,8 +308,8 @@ async fn insert_operations(tx: &Tx, won: &[&Change]) -> Result<(), DbErr> {
     Ok(())
 }
 
-/// Entries of the work list that end with a change. One that has changed meanwhile takes the change back with it, and
-/// with that the whole transaction; its neighbours are then written without it.
+/// Entries of the work list that end with a change. One that has changed meanwhile takes the change
+/// back with it, and with that the whole transaction; its neighbours are then written without it.
 async fn end_operations(tx: &Tx, won: &[&Change]) -> Result<(), DbErr> {
     for resolution in won.iter().filter_map(|change| change.resolution.as_ref()) {
         if !beside::end_operation(tx, resolution).await? {
@@ -267,7 +324,9 @@ async fn answer_keys(tx: &Tx, won: &[&Change]) -> Result<(), DbErr> {
     let rows: Vec<_> = won
         .iter()
         .filter_map(|change| match &change.key {
-            Some(KeyWrite::Answer(key, answer)) => Some(beside::key_row(key, &change.after.payment.id, Some(answer))),
+            Some(KeyWrite::Answer(key, answer)) => {
+                Some(beside::key_row(key, &change.after.payment.id, Some(answer)))
+            }
             Some(KeyWrite::Claim(_)) | None => None,
         })
         .collect();
@@ -278,7 +337,12 @@ async fn answer_keys(tx: &Tx, won: &[&Change]) -> Result<(), DbErr> {
     idempotency_key::Entity::insert_many(rows)
         .on_conflict(
             OnConflict::columns([C::MerchantId, C::Operation, C::Key])
-                .update_columns([C::AnswerStatus, C::AnswerBody, C::AnsweredState, C::AnsweredAttempt])
+                .update_columns([
+                    C::AnswerStatus,
+                    C::AnswerBody,
+                    C::AnsweredState,
+                    C::AnsweredAttempt,
+                ])
                 .action_and_where(unanswered)
                 .to_owned(),
         )

@@ -13,7 +13,8 @@ use crate::domain::turns::Turns;
 pub(super) struct Waits {
     /// The oldest of each owner, those that are being committed among them.
     pub(super) oldest: HashMap<Owner, Instant>,
-    /// Of those owners whose changes are being committed, the oldest of the one who has waited least.
+    /// Of those owners whose changes are being committed, the oldest of the one who has waited
+    /// least.
     pub(super) least: Option<Instant>,
 }
 

@@ -1,5 +1,5 @@
-//! The parameters of a request: the union of query and body, decoded once. Their signature is over the bytes, whatever
-//! characters they are.
+//! The parameters of a request: the union of query and body, decoded once. Their signature is over
+//! the bytes, whatever characters they are.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +13,8 @@ pub(super) struct Params {
     values: BTreeMap<String, Parameter>,
     /// The charset that they name, if it is one that requests may be in.
     pub charset: Option<Charset>,
-    /// A name came twice. What the real gateway does with that is not known, so nobody should rely on it.
+    /// A name came twice. What the real gateway does with that is not known, so nobody should rely
+    /// on it.
     pub repeated: bool,
 }
 
@@ -23,7 +24,9 @@ type Pairs = Vec<(Vec<u8>, Vec<u8>)>;
 fn boundary(content_type: &str) -> Option<Vec<u8>> {
     let (kind, rest) = content_type.split_once(';')?;
     let is_multipart = kind.trim().eq_ignore_ascii_case("multipart/form-data");
-    let boundary = rest.split(';').find_map(|parameter| parameter.trim().strip_prefix("boundary="))?;
+    let boundary = rest
+        .split(';')
+        .find_map(|parameter| parameter.trim().strip_prefix("boundary="))?;
     is_multipart.then(|| format!("--{}", boundary.trim_matches('"')).into_bytes())
 }
 
@@ -37,9 +40,13 @@ fn parts(body: &[u8], boundary: &[u8]) -> Pairs {
     while let Some((_, behind)) = cut(rest, &between) {
         let part = cut(behind, &between).map_or(behind, |(part, _)| part);
         rest = behind;
-        let Some((head, value)) = cut(part, b"\r\n\r\n") else { continue };
+        let Some((head, value)) = cut(part, b"\r\n\r\n") else {
+            continue;
+        };
         let head = String::from_utf8_lossy(head);
-        if let Some(name) = parameter(&head, "name").filter(|_| parameter(&head, "filename").is_none()) {
+        if let Some(name) =
+            parameter(&head, "name").filter(|_| parameter(&head, "filename").is_none())
+        {
             read.push((name.as_bytes().to_vec(), value.to_vec()));
         }
     }
@@ -47,8 +54,16 @@ fn parts(body: &[u8], boundary: &[u8]) -> Pairs {
 }
 
 fn parameter<'h>(head: &'h str, name: &str) -> Option<&'h str> {
-    let quoted = |piece: &'h str| piece.trim().strip_prefix(name)?.strip_prefix("=\"")?.strip_suffix('"');
-    head.lines().flat_map(|line| line.split(';')).find_map(quoted)
+    let quoted = |piece: &'h str| {
+        piece
+            .trim()
+            .strip_prefix(name)?
+            .strip_prefix("=\"")?
+            .strip_suffix('"')
+    };
+    head.lines()
+        .flat_map(|line| line.split(';'))
+        .find_map(quoted)
 }
 
 fn cut<'b>(bytes: &'b [u8], at: &[u8]) -> Option<(&'b [u8], &'b [u8])> {
@@ -71,29 +86,51 @@ impl Params {
         }
         let named = pairs.iter().find(|(name, _)| name == b"charset");
         let named = named.and_then(|(_, value)| Charset::named(std::str::from_utf8(value).ok()?));
-        // GB18030 has been seen in what the real gateway sends, and is not on the list of what it takes.
+        // GB18030 has been seen in what the real gateway sends, and is not on the list of what it
+        // takes.
         let charset = named.filter(|charset| *charset != Charset::Gb18030);
-        let mut params = Self { values: BTreeMap::new(), charset, repeated: false };
+        let mut params = Self {
+            values: BTreeMap::new(),
+            charset,
+            repeated: false,
+        };
         for (name, value) in &pairs {
             let read = |bytes: &[u8]| charset.unwrap_or_default().read(bytes);
-            let parameter = Parameter { words: read(value), opaque: byte_by_byte(value) };
+            let parameter = Parameter {
+                words: read(value),
+                opaque: byte_by_byte(value),
+            };
             params.repeated |= params.values.insert(read(name), parameter).is_some();
         }
         params
     }
 
     pub(super) fn text(&self, name: &str) -> Option<&str> {
-        self.values.get(name).map(|parameter| parameter.words.as_str()).filter(|value| !value.is_empty())
+        self.values
+            .get(name)
+            .map(|parameter| parameter.words.as_str())
+            .filter(|value| !value.is_empty())
     }
 
-    /// Whether empty parameters belong into the signed text is not known, and SDKs differ: both are taken.
+    /// Whether empty parameters belong into the signed text is not known, and SDKs differ: both are
+    /// taken.
     pub(super) fn are_signed_by(&self, key: &Verifier, sign: &str) -> bool {
-        let pairs = || self.values.iter().map(|(name, value)| (name.as_str(), value.opaque.as_str()));
-        [string_to_sign(pairs()), join(pairs())].iter().any(|text| key.verify(&bytes(text), sign).is_ok())
+        let pairs = || {
+            self.values
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.opaque.as_str()))
+        };
+        [string_to_sign(pairs()), join(pairs())]
+            .iter()
+            .any(|text| key.verify(&bytes(text), sign).is_ok())
     }
 
     /// For people.
     pub(super) fn string_to_sign(&self) -> String {
-        string_to_sign(self.values.iter().map(|(name, value)| (name.as_str(), value.words.as_str())))
+        string_to_sign(
+            self.values
+                .iter()
+                .map(|(name, value)| (name.as_str(), value.words.as_str())),
+        )
     }
 }

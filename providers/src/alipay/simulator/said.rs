@@ -4,7 +4,11 @@ use serde_json::Value;
 
 /// A "no" of the gateway's: code, `sub_code`, `sub_msg`.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Refused(pub(super) &'static str, pub(super) &'static str, pub(super) &'static str);
+pub(super) struct Refused(
+    pub(super) &'static str,
+    pub(super) &'static str,
+    pub(super) &'static str,
+);
 
 /// "Failed" by its code, and by its `sub_code` nobody knows.
 pub(super) const UNDECIDED: Refused = Refused("40004", "ACQ.SYSTEM_ERROR", "接口返回错误");
@@ -25,15 +29,25 @@ impl Said {
     }
 
     pub(super) fn extend(&mut self, members: impl IntoIterator<Item = (&'static str, String)>) {
-        self.0.extend(members.into_iter().map(|(name, value)| (name, value.into())));
+        self.0.extend(
+            members
+                .into_iter()
+                .map(|(name, value)| (name, value.into())),
+        );
     }
 
     pub(super) fn is(&self, sub_code: &str) -> bool {
-        self.0.iter().any(|(name, value)| *name == "sub_code" && value == sub_code)
+        self.0
+            .iter()
+            .any(|(name, value)| *name == "sub_code" && value == sub_code)
     }
 
     pub(super) fn to_json(&self) -> String {
-        let members: Vec<String> = self.0.iter().map(|(name, value)| format!(r#""{name}":{value}"#)).collect();
+        let members: Vec<String> = self
+            .0
+            .iter()
+            .map(|(name, value)| format!(r#""{name}":{value}"#))
+            .collect();
         format!("{{{}}}", members.join(","))
     }
 }
@@ -46,7 +60,12 @@ impl From<Refused> for Said {
             "40005" => "Call Limited",
             _ => "Business Failed",
         };
-        let members = [("code", code), ("msg", msg), ("sub_code", sub_code), ("sub_msg", sub_msg)];
+        let members = [
+            ("code", code),
+            ("msg", msg),
+            ("sub_code", sub_code),
+            ("sub_msg", sub_msg),
+        ];
         Self(members.map(|(name, value)| (name, value.into())).to_vec())
     }
 }

@@ -1,4 +1,5 @@
-//! Money that comes when an order's time is over, at providers that let it come and give it back by themselves.
+//! Money that comes when an order's time is over, at providers that let it come and give it back by
+//! themselves.
 
 use chrono::{DateTime, Utc};
 
@@ -13,7 +14,8 @@ impl Order {
 }
 
 impl Book {
-    /// The payer pays when the order's time is over. The money is taken, nobody is told, and `back` gives it back.
+    /// The payer pays when the order's time is over. The money is taken, nobody is told, and `back`
+    /// gives it back.
     ///
     /// # Errors
     /// `Unknown`, `AlreadyPaid`, `Ended`; `NotLate` before its time is over: nothing was changed.
@@ -29,7 +31,10 @@ impl Book {
         if now < order.expires_at {
             return Err(Refusal::NotLate);
         }
-        let transaction_id = order.transaction_id.get_or_insert_with(|| transaction_id.to_owned()).clone();
+        let transaction_id = order
+            .transaction_id
+            .get_or_insert_with(|| transaction_id.to_owned())
+            .clone();
         self.transactions.insert(transaction_id, key.clone());
         take(order, &mut self.movements, now);
         self.refund(key, back, now).map(drop)

@@ -1,4 +1,5 @@
-//! The book as a provider in trouble reads it: a copy that is wrong, good for one answer. The money stays where it is.
+//! The book as a provider in trouble reads it: a copy that is wrong, good for one answer. The money
+//! stays where it is.
 
 use std::time::Duration;
 
@@ -27,16 +28,24 @@ impl Book {
             Misreading::Behind(by) => {
                 let then = now - TimeDelta::from_std(by).unwrap_or(TimeDelta::MAX);
                 copy.orders.retain(|_, order| order.created_at <= then);
-                copy.orders.values_mut().for_each(|order| go_back(order, then));
+                copy.orders
+                    .values_mut()
+                    .for_each(|order| go_back(order, then));
             }
             Misreading::Closed => {
-                for order in copy.orders.values_mut().filter(|o| matches!(o.state, State::Shown | State::Payable)) {
+                for order in copy
+                    .orders
+                    .values_mut()
+                    .filter(|o| matches!(o.state, State::Shown | State::Payable))
+                {
                     (order.state, order.ended_at) = (State::Closed, Some(now));
                 }
             }
             Misreading::OtherAmount => {
                 if let Ok(fen) = Money::fen(1) {
-                    copy.orders.values_mut().for_each(|order| order.amount = fen);
+                    copy.orders
+                        .values_mut()
+                        .for_each(|order| order.amount = fen);
                 }
             }
         }
@@ -47,7 +56,14 @@ impl Book {
 fn go_back(order: &mut Order, then: DateTime<Utc>) {
     let after = |at: Option<DateTime<Utc>>| at.is_some_and(|at| at > then);
     if after(order.ended_at) {
-        (order.state, order.ended_at) = (if order.paid_at.is_some() { State::Paid } else { State::Payable }, None);
+        (order.state, order.ended_at) = (
+            if order.paid_at.is_some() {
+                State::Paid
+            } else {
+                State::Payable
+            },
+            None,
+        );
     }
     if after(order.paid_at) {
         (order.state, order.paid_at) = (State::Payable, None);
@@ -56,7 +72,11 @@ fn go_back(order: &mut Order, then: DateTime<Utc>) {
         order.declined_at = None;
     }
     order.refunds.retain(|_, refund| refund.created_at <= then);
-    for refund in order.refunds.values_mut().filter(|refund| after(refund.completed_at)) {
+    for refund in order
+        .refunds
+        .values_mut()
+        .filter(|refund| after(refund.completed_at))
+    {
         (refund.status, refund.completed_at) = (RefundStatus::Processing, None);
     }
 }

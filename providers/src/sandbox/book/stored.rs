@@ -17,7 +17,8 @@ impl Book {
     /// The whole book, to be stored and read by [`Book::from_json`].
     ///
     /// # Errors
-    /// Never for a book that this program filled; JSON cannot hold every value, so the type says so.
+    /// Never for a book that this program filled; JSON cannot hold every value, so the type says
+    /// so.
     pub fn to_json(&self) -> Result<serde_json::Value, serde_json::Error> {
         serde_json::to_value(Stored {
             orders: self.orders().into_iter().cloned().collect(),

@@ -1,6 +1,7 @@
-//! UnionPay's side of the wire for the sandbox: codes that are scanned and codes that we scan, queries, reversals,
-//! refunds and undos. It is as strict as the real gateway where money or signatures are concerned, keeps nothing but
-//! keys and who asked when, and executes nothing that the merchant did not sign.
+//! UnionPay's side of the wire for the sandbox: codes that are scanned and codes that we scan,
+//! queries, reversals, refunds and undos. It is as strict as the real gateway where money or
+//! signatures are concerned, keeps nothing but keys and who asked when, and executes nothing that
+//! the merchant did not sign.
 
 mod notices;
 mod payments;
@@ -28,7 +29,8 @@ use crate::provider::ProviderName;
 use crate::sandbox::book::Order;
 use crate::sandbox::charset::Charset;
 use crate::sandbox::simulator::{
-    Alteration, CallKind, Desk, Notice, Outgoing, Peculiarity, Request, Response, SimulatedProvider, Simulator, Word,
+    Alteration, CallKind, Desk, Notice, Outgoing, Peculiarity, Request, Response,
+    SimulatedProvider, Simulator, Word,
 };
 
 /// Five sendings: at once, again, and after one, two and four minutes.
@@ -61,7 +63,8 @@ impl UnionPaySimulator {
         }
     }
 
-    /// The fields that every answer repeats, the words, and the signature: raw text in the order of real answers.
+    /// The fields that every answer repeats, the words, and the signature: raw text in the order of
+    /// real answers.
     fn answer(&self, asked: &Fields, said: Said, alteration: Alteration) -> Response {
         const REPEATED: [&str; 11] = [
             "version",
@@ -81,17 +84,30 @@ impl UnionPaySimulator {
             .filter(|(name, _)| REPEATED.contains(&name.as_str()))
             .map(|(n, v)| (n.clone(), v.clone()))
             .collect();
-        let said = if alteration == Alteration::Undecided { said.of_a_silent_issuer() } else { said };
-        fields.extend(super::fields([("respCode", &*said.code), ("respMsg", &said.message)]));
+        let said = if alteration == Alteration::Undecided {
+            said.of_a_silent_issuer()
+        } else {
+            said
+        };
+        fields.extend(super::fields([
+            ("respCode", &*said.code),
+            ("respMsg", &said.message),
+        ]));
         fields.extend(said.fields);
         fields.retain(|_, value| !value.is_empty());
         let named = fields.get("encoding").cloned().unwrap_or_default();
         let charset = written_in(&mut fields, &named, alteration);
         self.sign(&mut fields, alteration);
         let last = [CERTIFICATE, "signature"];
-        let first = fields.iter().filter(|(name, _)| !last.contains(&name.as_str()));
+        let first = fields
+            .iter()
+            .filter(|(name, _)| !last.contains(&name.as_str()));
         let behind = last.iter().filter_map(|name| fields.get_key_value(*name));
-        let body = first.chain(behind).map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&");
+        let body = first
+            .chain(behind)
+            .map(|(name, value)| format!("{name}={value}"))
+            .collect::<Vec<_>>()
+            .join("&");
         in_charset(StatusCode::OK, charset, bytes(&body).into_owned())
     }
 }
@@ -106,7 +122,11 @@ fn in_charset(status: StatusCode, charset: Charset, body: impl Into<Bytes>) -> R
         Charset::Gbk => "text/html;charset=GBK",
         Charset::Gb18030 => "text/html;charset=GB18030",
     });
-    Response { status, headers: HeaderMap::from_iter([(header::CONTENT_TYPE, content_type)]), body: body.into() }
+    Response {
+        status,
+        headers: HeaderMap::from_iter([(header::CONTENT_TYPE, content_type)]),
+        body: body.into(),
+    }
 }
 
 fn broken(Broken(status, text): Broken) -> Response {
@@ -142,7 +162,11 @@ impl Simulator for UnionPaySimulator {
     fn rate_limited(&self, request: &Request, _: DateTime<Utc>) -> Response {
         match request::read(request) {
             Ok((asked, fields)) => {
-                let said = if asked == Asked::Query { Said::too_often() } else { Said::busy() };
+                let said = if asked == Asked::Query {
+                    Said::too_often()
+                } else {
+                    Said::busy()
+                };
                 self.answer(&fields, said, Alteration::None)
             }
             Err(no) => broken(no),
@@ -158,13 +182,20 @@ impl Simulator for UnionPaySimulator {
 
     fn says(&self, request: &Request, word: &Word, _: DateTime<Utc>) -> Response {
         match request::read(request) {
-            Ok((_, fields)) => self.answer(&fields, Said::new(&word.code, &word.message), Alteration::None),
+            Ok((_, fields)) => self.answer(
+                &fields,
+                Said::new(&word.code, &word.message),
+                Alteration::None,
+            ),
             Err(no) => broken(no),
         }
     }
 
     fn http_500(&self, _: &Request, _: DateTime<Utc>) -> Response {
-        plain(StatusCode::INTERNAL_SERVER_ERROR, "<html><body><h1>HTTP Status 500</h1></body></html>")
+        plain(
+            StatusCode::INTERNAL_SERVER_ERROR,
+            "<html><body><h1>HTTP Status 500</h1></body></html>",
+        )
     }
 
     fn transaction_id(&self, number: u64, now: DateTime<Utc>) -> String {
@@ -196,8 +227,10 @@ impl Simulator for UnionPaySimulator {
 
     fn credentials(&self) -> Value {
         json!({
-            "mer_id": self.keys.mer_id, "pfx": self.keys.pfx, "pfx_password": self.keys.pfx_password,
-            "root_cert": self.keys.root_cert, "middle_cert": self.keys.middle_cert, "secure_key": self.keys.secure_key,
+            "mer_id": self.keys.mer_id, "pfx": self.keys.pfx,
+            "pfx_password": self.keys.pfx_password,
+            "root_cert": self.keys.root_cert, "middle_cert": self.keys.middle_cert,
+            "secure_key": self.keys.secure_key,
         })
     }
 }

@@ -1,4 +1,5 @@
-//! Notifications of payments, refunds and undos: forms, signed as answers are. Only success is told.
+//! Notifications of payments, refunds and undos: forms, signed as answers are. Only success is
+//! told.
 
 use http::{HeaderMap, HeaderValue, header};
 use serde_json::Value;
@@ -28,7 +29,9 @@ pub(super) fn outgoing(face: &UnionPaySimulator, notice: &Notice<'_>) -> Option<
         (Event::Paid { .. } | Event::RefundEnded { .. } | Event::Closed { .. }, _) => "00",
     };
     // Orders from before it was remembered were asked for in this one.
-    let encoding = Some(detail(details, "encoding")).filter(|name| !name.is_empty()).unwrap_or("UTF-8");
+    let encoding = Some(detail(details, "encoding"))
+        .filter(|name| !name.is_empty())
+        .unwrap_or("UTF-8");
     told.extend(super::super::fields([
         ("version", super::super::VERSION),
         ("encoding", encoding),
@@ -61,7 +64,14 @@ fn payment(order: &Order) -> Option<Told<'_>> {
     let mut told = paid(order);
     told.extend(super::super::fields([
         ("txnType", CONSUME),
-        ("txnSubType", if order.flow == Flow::Barcode { SCAN } else { APPLY }),
+        (
+            "txnSubType",
+            if order.flow == Flow::Barcode {
+                SCAN
+            } else {
+                APPLY
+            },
+        ),
         ("bizType", detail(&order.details, "bizType")),
         ("orderId", &order.key.order_no),
         ("txnTime", detail(&order.details, "txnTime")),

@@ -1,5 +1,5 @@
-//! Codes that the payer scans, codes that we scan, questions about both, and reversals. A number belongs to its
-//! first request for ever, and what has been reversed is not found any more.
+//! Codes that the payer scans, codes that we scan, questions about both, and reversals. A number
+//! belongs to its first request for ever, and what has been reversed is not found any more.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::json;
@@ -61,9 +61,14 @@ fn entered(
 }
 
 /// 00 makes a code and takes nothing.
-pub(super) fn apply(face: &UnionPaySimulator, request: &Checked<'_>, desk: &Desk<'_>) -> Result<Said, Said> {
+pub(super) fn apply(
+    face: &UnionPaySimulator,
+    request: &Checked<'_>,
+    desk: &Desk<'_>,
+) -> Result<Said, Said> {
     let expires_at = read_beijing(request.text("payTimeout")).unwrap_or(desk.now + LIFE);
-    let order = entered(face, request, Flow::Qr, expires_at, desk.now).ok_or_else(|| Said::invalid("txnAmt"))?;
+    let order = entered(face, request, Flow::Qr, expires_at, desk.now)
+        .ok_or_else(|| Said::invalid("txnAmt"))?;
     let key = order.key.clone();
     let mut book = desk.book.lock();
     if is_used(face, &book, &key.order_no) {
@@ -71,13 +76,20 @@ pub(super) fn apply(face: &UnionPaySimulator, request: &Checked<'_>, desk: &Desk
     }
     let text = format!("https://qr.95516.com/00010001/62{:030}", book.next_number());
     book.insert(order).map_err(|_| Said::duplicate())?;
-    let code = Code { text: text.clone(), dies_at: expires_at };
+    let code = Code {
+        text: text.clone(),
+        dies_at: expires_at,
+    };
     book.give_code(&key, code).map_err(|_| Said::busy())?;
     Ok(Said::ok().with([("qrCode", text)]))
 }
 
 /// 00 says that the charge was accepted. What becomes of it, the query tells, and a notification.
-pub(super) fn scan(face: &UnionPaySimulator, request: &Checked<'_>, desk: &Desk<'_>) -> Result<Said, Said> {
+pub(super) fn scan(
+    face: &UnionPaySimulator,
+    request: &Checked<'_>,
+    desk: &Desk<'_>,
+) -> Result<Said, Said> {
     let qr_no = request.text("qrNo");
     let order = entered(face, request, Flow::Barcode, desk.now + PATIENCE, desk.now);
     let order = order.ok_or_else(|| Said::invalid("txnAmt"))?;
@@ -100,7 +112,10 @@ pub(super) fn scan(face: &UnionPaySimulator, request: &Checked<'_>, desk: &Desk<
     let number = book.next_number();
     let query_id = face.query_id(number, desk.now);
     book.insert(order).map_err(|_| Said::duplicate())?;
-    let code = Code { text: qr_no.to_owned(), dies_at: expires_at };
+    let code = Code {
+        text: qr_no.to_owned(),
+        dies_at: expires_at,
+    };
     let mut done = book.give_code(&key, code);
     match mood {
         Mood::Pays => done = done.and_then(|()| book.pay(&key, &query_id, desk.now)),
@@ -113,7 +128,11 @@ pub(super) fn scan(face: &UnionPaySimulator, request: &Checked<'_>, desk: &Desk<
         Mood::CodeExpired => {}
     }
     done.map_err(|_| Said::busy())?;
-    Ok(Said::ok().with([("queryId", query_id), ("txnAmt", amount), ("currencyCode", "156".to_owned())]))
+    Ok(Said::ok().with([
+        ("queryId", query_id),
+        ("txnAmt", amount),
+        ("currencyCode", "156".to_owned()),
+    ]))
 }
 
 /// A scan ends when its payer says no, or nothing for too long.
@@ -130,7 +149,11 @@ fn settle(book: &mut Book, key: &OrderKey, now: DateTime<Utc>) {
 }
 
 /// Asks about a payment, a refund or an undo, each by its own number and time.
-pub(super) fn query(face: &UnionPaySimulator, request: &Checked<'_>, desk: &Desk<'_>) -> Result<Said, Said> {
+pub(super) fn query(
+    face: &UnionPaySimulator,
+    request: &Checked<'_>,
+    desk: &Desk<'_>,
+) -> Result<Said, Said> {
     let (number, time) = (request.text("orderId"), request.text("txnTime"));
     if face.asks_too_often(number, desk.now) {
         return Err(Said::too_often());
@@ -138,16 +161,24 @@ pub(super) fn query(face: &UnionPaySimulator, request: &Checked<'_>, desk: &Desk
     let key = face.key(number);
     let mut book = desk.book.lock();
     settle(&mut book, &key, desk.now);
-    if let Some(order) = book.order(&key).filter(|o| detail(&o.details, "txnTime") == time) {
+    if let Some(order) = book
+        .order(&key)
+        .filter(|o| detail(&o.details, "txnTime") == time)
+    {
         return told(order, desk.now).ok_or_else(not_found);
     }
-    let order = book.by_refund(PROVIDER, &face.keys.mer_id, number).ok_or_else(not_found)?;
+    let order = book
+        .by_refund(PROVIDER, &face.keys.mer_id, number)
+        .ok_or_else(not_found)?;
     returns::told(order, number, time).ok_or_else(not_found)
 }
 
 /// The type of a transaction that is not there is that of the question.
 fn not_found() -> Said {
-    Said::not_found().with([("txnType", "00".to_owned()), ("txnSubType", "00".to_owned())])
+    Said::not_found().with([
+        ("txnType", "00".to_owned()),
+        ("txnSubType", "00".to_owned()),
+    ])
 }
 
 /// `origRespCode` of a payment; `None` when it is not found.
@@ -167,9 +198,18 @@ fn state(order: &Order, now: DateTime<Utc>) -> Option<(&'static str, &'static st
         State::Shown | State::Payable if !is_scan && now >= order.expires_at => None,
         State::Shown | State::Payable if declined => Some(no_money),
         State::Shown | State::Payable => Some(("05", "交易已受理，请稍后查询交易结果[6154037]")),
-        State::Closed if order.codes.last().is_some_and(|c| Mood::of(&c.text) == Mood::HasNoMoney) => Some(no_money),
+        State::Closed
+            if order
+                .codes
+                .last()
+                .is_some_and(|c| Mood::of(&c.text) == Mood::HasNoMoney) =>
+        {
+            Some(no_money)
+        }
         State::Closed if declined => Some(("30", "交易未通过，请尝试使用其他银联卡支付[1000030]")),
-        State::Closed if order.ended_at.is_some_and(|at| at >= order.expires_at) => Some(("69", "输入超时[1000069]")),
+        State::Closed if order.ended_at.is_some_and(|at| at >= order.expires_at) => {
+            Some(("69", "输入超时[1000069]"))
+        }
         State::Closed | State::Reversed => None,
     }
 }
@@ -178,7 +218,15 @@ fn told(order: &Order, now: DateTime<Utc>) -> Option<Said> {
     let (code, message) = state(order, now)?;
     let mut said = Said::ok().with([
         ("txnType", CONSUME.to_owned()),
-        ("txnSubType", if order.flow == Flow::Barcode { SCAN } else { APPLY }.to_owned()),
+        (
+            "txnSubType",
+            if order.flow == Flow::Barcode {
+                SCAN
+            } else {
+                APPLY
+            }
+            .to_owned(),
+        ),
         ("origRespCode", code.to_owned()),
         ("origRespMsg", message.to_owned()),
         ("issuerIdentifyMode", "0".to_owned()),
@@ -196,19 +244,31 @@ fn told(order: &Order, now: DateTime<Utc>) -> Option<Said> {
 
 /// What only a paid order has.
 pub(super) fn paid(order: &Order) -> Fields {
-    let (Some(at), Some(query_id)) = (order.paid_at, order.transaction_id.as_deref()) else { return Fields::new() };
+    let (Some(at), Some(query_id)) = (order.paid_at, order.transaction_id.as_deref()) else {
+        return Fields::new();
+    };
     let amount = order.amount.minor().to_string();
     let mut fields = settled(at, query_id, &amount);
-    fields.extend(super::super::fields([("accNo", CARD), ("payCardType", "01"), ("payCardIssueName", ISSUER)]));
+    fields.extend(super::super::fields([
+        ("accNo", CARD),
+        ("payCardType", "01"),
+        ("payCardIssueName", ISSUER),
+    ]));
     fields
 }
 
 /// Undoes a scan of the same clearing day, whatever became of it.
-pub(super) fn reverse(face: &UnionPaySimulator, request: &Checked<'_>, desk: &Desk<'_>) -> Result<Said, Said> {
+pub(super) fn reverse(
+    face: &UnionPaySimulator,
+    request: &Checked<'_>,
+    desk: &Desk<'_>,
+) -> Result<Said, Said> {
     let key = face.key(request.text("orderId"));
     let mut book = desk.book.lock();
     settle(&mut book, &key, desk.now);
-    let order = book.order(&key).filter(|o| detail(&o.details, "txnTime") == request.text("txnTime"));
+    let order = book
+        .order(&key)
+        .filter(|o| detail(&o.details, "txnTime") == request.text("txnTime"));
     let order = order.ok_or_else(Said::not_found)?;
     if order.flow != Flow::Barcode || !same_clearing_day(order.created_at, desk.now) {
         return Err(Said::no_original());

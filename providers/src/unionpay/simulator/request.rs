@@ -1,5 +1,5 @@
-//! Reads a request as strictly as the real gateway: an unknown field is no request at all, a wrong one is named.
-//! Nothing is looked at behind a signature that does not hold.
+//! Reads a request as strictly as the real gateway: an unknown field is no request at all, a wrong
+//! one is named. Nothing is looked at behind a signature that does not hold.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use http::StatusCode;
@@ -73,16 +73,37 @@ impl Asked {
         match self {
             Self::Apply => (
                 &["channelType", "txnAmt", "currencyCode", "backUrl"],
-                &["payTimeout", "termId", "termInfo", "reqReserved", "reserved", "ctrlRule", "accSplitData"],
+                &[
+                    "payTimeout",
+                    "termId",
+                    "termInfo",
+                    "reqReserved",
+                    "reserved",
+                    "ctrlRule",
+                    "accSplitData",
+                ],
             ),
             Self::Scan => (
                 &["channelType", "txnAmt", "currencyCode", "backUrl", "qrNo"],
-                &["termId", "accType", "riskRateInfo", "termInfo", "reqReserved"],
+                &[
+                    "termId",
+                    "accType",
+                    "riskRateInfo",
+                    "termInfo",
+                    "reqReserved",
+                ],
             ),
             Self::Query => (&[], &["channelType", "queryId"]),
             Self::Refund | Self::Undo => (
                 &["channelType", "txnAmt", "backUrl"],
-                &["currencyCode", "origQryId", "origOrderId", "origTxnTime", "reqReserved", "termId"],
+                &[
+                    "currencyCode",
+                    "origQryId",
+                    "origOrderId",
+                    "origTxnTime",
+                    "reqReserved",
+                    "termId",
+                ],
             ),
             Self::Reversal => (&["channelType"], &["termId", "reqReserved"]),
             Self::Other => (&[], &[]),
@@ -107,9 +128,15 @@ pub(super) fn read(request: &Request) -> Result<(Asked, Fields), Broken> {
             "<html><body><div class=\"end_error\">交易失败 32无此权限</div></body></html>",
         ));
     }
-    let form = request.header("content-type").is_some_and(|t| t.starts_with("application/x-www-form-urlencoded"));
-    let fields = parse_form(&request.body).ok().filter(|_| form).ok_or(invalid)?;
-    let asked = Asked::of(request.path(), &fields).ok_or(Broken(StatusCode::NOT_FOUND, "Not Found"))?;
+    let form = request
+        .header("content-type")
+        .is_some_and(|t| t.starts_with("application/x-www-form-urlencoded"));
+    let fields = parse_form(&request.body)
+        .ok()
+        .filter(|_| form)
+        .ok_or(invalid)?;
+    let asked =
+        Asked::of(request.path(), &fields).ok_or(Broken(StatusCode::NOT_FOUND, "Not Found"))?;
     let (must, may) = asked.fields();
     let known = |name: &str| HEAD.contains(&name) || must.contains(&name) || may.contains(&name);
     if asked != Asked::Other && !fields.keys().all(|name| known(name)) {
@@ -128,7 +155,11 @@ pub(super) fn is_signed(face: &UnionPaySimulator, fields: &Fields) -> bool {
     let signed = bytes(&signed);
     match text("signMethod") {
         BY_CERTIFICATE => {
-            text("certId") == face.cert_id && face.merchant.verify(sha256_hex(&signed).as_bytes(), signature).is_ok()
+            text("certId") == face.cert_id
+                && face
+                    .merchant
+                    .verify(sha256_hex(&signed).as_bytes(), signature)
+                    .is_ok()
         }
         BY_SHARED_KEY => face.shared.holds(&signed, signature),
         _ => false,
@@ -144,25 +175,36 @@ impl<'a> Checked<'a> {
     pub(super) fn new(asked: Asked, fields: &'a Fields, now: DateTime<Utc>) -> Result<Self, Said> {
         let checked = Self { fields };
         let (must, _) = asked.fields();
-        if let Some(name) = must.iter().chain(&["orderId", "txnTime"]).find(|name| checked.text(name).is_empty()) {
+        if let Some(name) = must
+            .iter()
+            .chain(&["orderId", "txnTime"])
+            .find(|name| checked.text(name).is_empty())
+        {
             return Err(Said::invalid(name));
         }
         let business = ["000000", "000201"].contains(&checked.text("bizType"));
         let order_no = checked.text("orderId");
-        let number = (8..=40).contains(&order_no.len()) && order_no.bytes().all(|b| b.is_ascii_alphanumeric());
+        let number = (8..=40).contains(&order_no.len())
+            && order_no.bytes().all(|b| b.is_ascii_alphanumeric());
         // A query and a reversal repeat the time of their order.
         let repeats = matches!(asked, Asked::Query | Asked::Reversal);
-        let time = read_beijing(checked.text("txnTime")).is_some_and(|at| repeats || (now - at).abs() <= SKEW);
+        let time = read_beijing(checked.text("txnTime"))
+            .is_some_and(|at| repeats || (now - at).abs() <= SKEW);
         let channel = ["", "07", "08"].contains(&checked.text("channelType"));
         let currency = ["", CNY].contains(&checked.text("currencyCode"));
         let url = checked.text("backUrl");
         let address = url.is_empty()
-            || (url.len() <= 256 && !url.contains('?') && (url.starts_with("http://") || url.starts_with("https://")));
+            || (url.len() <= 256
+                && !url.contains('?')
+                && (url.starts_with("http://") || url.starts_with("https://")));
         let amount = checked.text("txnAmt").is_empty() || checked.amount().is_some();
         let deadline = checked.text("payTimeout");
         let deadline = deadline.is_empty() || read_beijing(deadline).is_some_and(|at| at > now);
         let rules = [
-            ("encoding", Charset::named(checked.text("encoding")).is_some()),
+            (
+                "encoding",
+                Charset::named(checked.text("encoding")).is_some(),
+            ),
             ("accessType", checked.text("accessType") == "0"),
             ("bizType", business),
             ("orderId", number),
@@ -185,13 +227,16 @@ impl<'a> Checked<'a> {
     }
 
     pub(super) fn some(&self, name: &str) -> Option<String> {
-        Some(self.text(name)).filter(|text| !text.is_empty()).map(|text| words(text).into_owned())
+        Some(self.text(name))
+            .filter(|text| !text.is_empty())
+            .map(|text| words(text).into_owned())
     }
 
     /// Digits without a leading zero.
     pub(super) fn amount(&self) -> Option<Money> {
         let text = self.text("txnAmt");
-        let plain = text.len() <= 12 && !text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit());
+        let plain =
+            text.len() <= 12 && !text.starts_with('0') && text.bytes().all(|b| b.is_ascii_digit());
         Money::fen(text.parse().ok().filter(|_| plain)?).ok()
     }
 }

@@ -1,5 +1,6 @@
-//! Refunds and undos. Each has its own number and time, is accepted at once and done about two seconds later by the
-//! sandbox's clock; an undo gives back the whole of a payment of the same clearing day.
+//! Refunds and undos. Each has its own number and time, is accepted at once and done about two
+//! seconds later by the sandbox's clock; an undo gives back the whole of a payment of the same
+//! clearing day.
 
 use chrono::TimeDelta;
 use serde_json::json;
@@ -31,8 +32,14 @@ pub(super) fn give_back(
         return Err(Said::duplicate());
     }
     let order = original(face, &book, request).ok_or_else(Said::no_original)?;
-    let (key, query_id) = (order.key.clone(), order.transaction_id.clone().unwrap_or_default());
-    let paid_at = order.paid_at.filter(|_| order.state == State::Paid).ok_or_else(Said::no_original)?;
+    let (key, query_id) = (
+        order.key.clone(),
+        order.transaction_id.clone().unwrap_or_default(),
+    );
+    let paid_at = order
+        .paid_at
+        .filter(|_| order.state == State::Paid)
+        .ok_or_else(Said::no_original)?;
     if asked == Asked::Undo {
         undoable(order, amount.minor(), same_clearing_day(paid_at, desk.now))?;
     }
@@ -47,7 +54,8 @@ pub(super) fn give_back(
     };
     let refund_id = face.query_id(book.next_number(), desk.now);
     let details = json!({
-        "txnTime": request.text("txnTime"), "txnType": if asked == Asked::Undo { UNDO } else { "04" },
+        "txnTime": request.text("txnTime"),
+        "txnType": if asked == Asked::Undo { UNDO } else { "04" },
         "signMethod": request.text("signMethod"), "bizType": request.text("bizType"),
         "reqReserved": request.some("reqReserved"), "encoding": request.text("encoding"),
     });
@@ -72,12 +80,18 @@ pub(super) fn give_back(
 }
 
 /// By UnionPay's number of the payment, or by ours with its time.
-fn original<'b>(face: &UnionPaySimulator, book: &'b Book, request: &Checked<'_>) -> Option<&'b Order> {
+fn original<'b>(
+    face: &UnionPaySimulator,
+    book: &'b Book,
+    request: &Checked<'_>,
+) -> Option<&'b Order> {
     let order = match request.text("origQryId") {
-        "" => book.order(&face.key(request.text("origOrderId"))).filter(|order| {
-            read_beijing(request.text("origTxnTime")).is_some()
-                && detail(&order.details, "txnTime") == request.text("origTxnTime")
-        }),
+        "" => book
+            .order(&face.key(request.text("origOrderId")))
+            .filter(|order| {
+                read_beijing(request.text("origTxnTime")).is_some()
+                    && detail(&order.details, "txnTime") == request.text("origTxnTime")
+            }),
         query_id => book.by_transaction(query_id),
     };
     order.filter(|order| order.key == face.key(&order.key.order_no))
@@ -122,9 +136,15 @@ fn state(refund: &Refund) -> (&'static str, &'static str) {
 
 /// What a query by the refund's own number and time says.
 pub(super) fn told(order: &Order, number: &str, time: &str) -> Option<Said> {
-    let refund = order.refunds.get(number).filter(|r| detail(&r.details, "txnTime") == time)?;
+    let refund = order
+        .refunds
+        .get(number)
+        .filter(|r| detail(&r.details, "txnTime") == time)?;
     let (code, message) = state(refund);
-    let mut said = Said::ok().with([("origRespCode", code.to_owned()), ("origRespMsg", message.to_owned())]);
+    let mut said = Said::ok().with([
+        ("origRespCode", code.to_owned()),
+        ("origRespMsg", message.to_owned()),
+    ]);
     said.fields.extend(described(order, refund));
     if code == "05" {
         said.fields.remove("currencyCode");
@@ -135,7 +155,11 @@ pub(super) fn told(order: &Order, number: &str, time: &str) -> Option<Said> {
 /// A refund or an undo, as queries and notifications describe it.
 pub(super) fn described(order: &Order, refund: &Refund) -> Fields {
     let amount = refund.amount.minor().to_string();
-    let settled = settled(refund.completed_at.unwrap_or(refund.created_at), &refund.refund_id, &amount);
+    let settled = settled(
+        refund.completed_at.unwrap_or(refund.created_at),
+        &refund.refund_id,
+        &amount,
+    );
     let mut fields = super::super::fields([
         ("txnType", detail(&refund.details, "txnType")),
         ("txnSubType", "00"),
@@ -144,7 +168,10 @@ pub(super) fn described(order: &Order, refund: &Refund) -> Fields {
         ("queryId", refund.refund_id.as_str()),
         ("settleAmt", "0"),
         ("settleDate", &clearing_day(refund.created_at)),
-        ("origQryId", order.transaction_id.as_deref().unwrap_or_default()),
+        (
+            "origQryId",
+            order.transaction_id.as_deref().unwrap_or_default(),
+        ),
         ("origOrderId", &order.key.order_no),
         ("origTxnTime", detail(&order.details, "txnTime")),
         ("reqReserved", detail(&refund.details, "reqReserved")),
@@ -157,5 +184,8 @@ pub(super) fn described(order: &Order, refund: &Refund) -> Fields {
 
 /// The order of a refund, and the refund, when a merchant asked for it and it succeeded.
 pub(super) fn done<'o>(order: &'o Order, number: &str) -> Option<&'o Refund> {
-    order.refunds.get(number).filter(|r| r.status == RefundStatus::Done && r.notify_url.is_some())
+    order
+        .refunds
+        .get(number)
+        .filter(|r| r.status == RefundStatus::Done && r.notify_url.is_some())
 }

@@ -12,7 +12,11 @@ pub(super) struct Said {
 
 impl Said {
     pub(super) fn new(code: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { code: code.into(), message: message.into(), fields: Fields::new() }
+        Self {
+            code: code.into(),
+            message: message.into(),
+            fields: Fields::new(),
+        }
     }
 
     pub(super) fn ok() -> Self {
@@ -21,15 +25,23 @@ impl Said {
 
     #[must_use]
     pub(super) fn with<'a>(mut self, fields: impl IntoIterator<Item = (&'a str, String)>) -> Self {
-        self.fields.extend(fields.into_iter().map(|(name, value)| (name.to_owned(), value)));
+        self.fields.extend(
+            fields
+                .into_iter()
+                .map(|(name, value)| (name.to_owned(), value)),
+        );
         self
     }
 
-    /// The issuer was asked and has not answered: a question that was answered has that where it tells of the money.
+    /// The issuer was asked and has not answered: a question that was answered has that where it
+    /// tells of the money.
     pub(super) fn of_a_silent_issuer(self) -> Self {
         let (code, message) = ("30", "交易未通过，发卡方应答超时[1000068]");
         if self.fields.contains_key("origRespCode") {
-            return self.with([("origRespCode", code.to_owned()), ("origRespMsg", message.to_owned())]);
+            return self.with([
+                ("origRespCode", code.to_owned()),
+                ("origRespMsg", message.to_owned()),
+            ]);
         }
         Self::new(code, message)
     }

@@ -21,7 +21,8 @@ use crate::sandbox::simulator::Alteration;
 use crate::signing::{Signer, Verifier};
 
 pub(super) const PROVIDER: &str = "unionpay";
-/// More questions about one order within [`OFTEN`] are answered 37. The real limit is not published.
+/// More questions about one order within [`OFTEN`] are answered 37. The real limit is not
+/// published.
 const MOST_QUESTIONS: usize = 20;
 const OFTEN: TimeDelta = TimeDelta::seconds(10);
 /// From so many orders on, those that nobody asks about any more are forgotten.
@@ -34,7 +35,8 @@ pub(super) fn make_keys() -> Result<Value, NoRandomness> {
 
 /// Opens it with keys that [`make_keys`] made.
 pub(super) fn open(keys: &Value) -> Result<UnionPaySimulator, SettingsError> {
-    let keys = Keys::deserialize(keys).map_err(|_| SettingsError::new(PROVIDER, "not the keys of a sandbox"))?;
+    let keys = Keys::deserialize(keys)
+        .map_err(|_| SettingsError::new(PROVIDER, "not the keys of a sandbox"))?;
     let wrong = |field: &str| SettingsError::new(field, "not what a sandbox makes");
     let merchant = certificate::certificates(&keys.merchant_cert).and_then(|mut all| all.pop());
     let merchant = merchant.ok_or_else(|| wrong("merchant_cert"))?;
@@ -44,7 +46,8 @@ pub(super) fn open(keys: &Value) -> Result<UnionPaySimulator, SettingsError> {
         cert_id: certificate::serial(&merchant).ok_or_else(|| wrong("merchant_cert"))?,
         merchant_key: pki::merchant_key(&keys).ok_or_else(|| wrong("pfx"))?,
         merchants_own: as_it_travels(&keys.merchant_cert),
-        platform: Signer::from_text(&keys.platform_private_key).map_err(|_| wrong("platform_private_key"))?,
+        platform: Signer::from_text(&keys.platform_private_key)
+            .map_err(|_| wrong("platform_private_key"))?,
         certificate: as_it_travels(&keys.platform_cert),
         shared: SharedKey::new(&keys.secure_key),
         questions: Mutex::default(),
@@ -61,7 +64,8 @@ pub(super) struct UnionPaySimulator {
     pub(super) keys: Keys,
     pub(super) merchant: Verifier,
     pub(super) cert_id: String,
-    /// For messages that a merchant signs in UnionPay's name: its certificate is of the same authority.
+    /// For messages that a merchant signs in UnionPay's name: its certificate is of the same
+    /// authority.
     pub(super) merchant_key: Signer,
     pub(super) merchants_own: String,
     pub(super) platform: Signer,
@@ -74,7 +78,9 @@ pub(super) struct UnionPaySimulator {
 
 impl fmt::Debug for UnionPaySimulator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("UnionPaySimulator").field("mer_id", &self.keys.mer_id).finish_non_exhaustive()
+        f.debug_struct("UnionPaySimulator")
+            .field("mer_id", &self.keys.mer_id)
+            .finish_non_exhaustive()
     }
 }
 
@@ -90,7 +96,10 @@ impl UnionPaySimulator {
     }
 
     pub(super) fn asks_too_often(&self, order_no: &str, now: DateTime<Utc>) -> bool {
-        let mut questions = self.questions.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut questions = self
+            .questions
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         if questions.len() >= MOST_REMEMBERED {
             questions.retain(|_, times| times.last().is_some_and(|at| now - *at < OFTEN));
         }
@@ -102,16 +111,23 @@ impl UnionPaySimulator {
 
     /// Signs a message by the method that it names.
     pub(super) fn sign(&self, fields: &mut Fields, alteration: Alteration) {
-        let is_certificate = fields.get("signMethod").is_none_or(|method| method == BY_CERTIFICATE);
+        let is_certificate = fields
+            .get("signMethod")
+            .is_none_or(|method| method == BY_CERTIFICATE);
         let is_strange = alteration == Alteration::UnknownKey;
         if is_certificate {
-            let certificate = if is_strange { &self.merchants_own } else { &self.certificate };
+            let certificate = if is_strange {
+                &self.merchants_own
+            } else {
+                &self.certificate
+            };
             fields.insert(CERTIFICATE.to_owned(), certificate.clone());
         }
         let text = match alteration {
-            Alteration::None | Alteration::Undecided | Alteration::Charset(_) | Alteration::UnknownKey => {
-                signed_text(fields)
-            }
+            Alteration::None
+            | Alteration::Undecided
+            | Alteration::Charset(_)
+            | Alteration::UnknownKey => signed_text(fields),
             // Of the right form and over something else.
             Alteration::BadSignature | Alteration::Probe => signed_text(fields) + "!",
             Alteration::Unsigned => return,
@@ -127,8 +143,8 @@ impl UnionPaySimulator {
     }
 }
 
-/// Turns the words of a message into texts that stand for their bytes in the charset that `named` is, or that somebody
-/// wants instead; the message names that one then.
+/// Turns the words of a message into texts that stand for their bytes in the charset that `named`
+/// is, or that somebody wants instead; the message names that one then.
 pub(super) fn written_in(fields: &mut Fields, named: &str, alteration: Alteration) -> Charset {
     let charset = match alteration {
         Alteration::Charset(other) => {

@@ -1,4 +1,5 @@
-//! What payments, refunds and undos have in common: their days, their numbers, and what is said of money that moved.
+//! What payments, refunds and undos have in common: their days, their numbers, and what is said of
+//! money that moved.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::Value;
@@ -19,11 +20,17 @@ pub(super) fn same_clearing_day(a: DateTime<Utc>, b: DateTime<Utc>) -> bool {
 
 /// Whether a number is used by a payment, a refund or an undo.
 pub(super) fn is_used(face: &UnionPaySimulator, book: &Book, number: &str) -> bool {
-    book.order(&face.key(number)).is_some() || book.by_refund(PROVIDER, &face.keys.mer_id, number).is_some()
+    book.order(&face.key(number)).is_some()
+        || book
+            .by_refund(PROVIDER, &face.keys.mer_id, number)
+            .is_some()
 }
 
 pub(super) fn detail<'a>(details: &'a Value, name: &str) -> &'a str {
-    details.get(name).and_then(Value::as_str).unwrap_or_default()
+    details
+        .get(name)
+        .and_then(Value::as_str)
+        .unwrap_or_default()
 }
 
 /// What every transaction has that moved money.

@@ -1,5 +1,6 @@
-//! What the two calls of a code payment mean: the charge itself, which takes money inside the call, and its reversal.
-//! Codes are those of the older edition of both calls, since the present one documents none.
+//! What the two calls of a code payment mean: the charge itself, which takes money inside the call,
+//! and its reversal. Codes are those of the older edition of both calls, since the present one
+//! documents none.
 
 use http::StatusCode;
 
@@ -9,9 +10,10 @@ use crate::outcome::{Created, Ended, Failure, FailureKind, NOT_GIVEN, Refusal};
 use crate::wechatpay::config::Account;
 use crate::wechatpay::wire::{ReverseAnswer, Transaction};
 
-/// A charge. 200 and SUCCESS: taken. USERPAYING, with 202 or as a code: the payer is being asked. A listed "no": this
-/// call took nothing, and our number was new. What speaks of an order under our number (paid, closed, used), a
-/// system or bank error, a timeout and every code that is not listed may have taken the money: `Unknown`.
+/// A charge. 200 and SUCCESS: taken. USERPAYING, with 202 or as a code: the payer is being asked. A
+/// listed "no": this call took nothing, and our number was new. What speaks of an order under our
+/// number (paid, closed, used), a system or bank error, a timeout and every code that is not listed
+/// may have taken the money: `Unknown`.
 pub(in crate::wechatpay) fn charged(account: &Account, order_no: &str, reply: Reply) -> Created {
     let no = match reply {
         Reply::Done(status @ (StatusCode::OK | StatusCode::ACCEPTED), body) => {
@@ -39,7 +41,8 @@ pub(in crate::wechatpay) fn charged(account: &Account, order_no: &str, reply: Re
         "NOAUTH" | "APPIDNOTEXIST" | "MCHIDNOTEXIST" | "MCHNOTEXISTS" | "APPIDMCHIDNOTMATCH" => {
             Created::Refused(Refusal::Account, no.failure(FailureKind::Account))
         }
-        // Refused, and nobody says for whose sake; or the form of our request, which is this protocol's.
+        // Refused, and nobody says for whose sake; or the form of our request, which is this
+        // protocol's.
         "TRADEERROR" | "LACKPARAMS" | "XMLFORMATERROR" | "REQUIREPOSTMETHOD" | "NOTUTF8" => {
             Created::Refused(Refusal::Route, no.failure(FailureKind::Request))
         }
@@ -48,20 +51,33 @@ pub(in crate::wechatpay) fn charged(account: &Account, order_no: &str, reply: Re
             Created::Unknown(no.failure(FailureKind::Request))
         }
         "SYSTEMERROR" | "BANKERROR" => Created::Unknown(no.failure(FailureKind::ServerError)),
-        // This account was never given the call. That takes nothing from its codes to be shown, so it is not set aside.
+        // This account was never given the call. That takes nothing from its codes to be shown, so
+        // it is not set aside.
         "RESOURCENOTEXISTS" | "NOTFOUND" if no.status == 404 => {
             let said = no.failure(FailureKind::Account);
             let message = format!("{}: {}", said.code, said.message);
-            Created::Refused(Refusal::Route, Failure::new(FailureKind::Account, NOT_GIVEN, message))
+            Created::Refused(
+                Refusal::Route,
+                Failure::new(FailureKind::Account, NOT_GIVEN, message),
+            )
         }
         _ => Created::Unknown(no.unlisted()),
     }
 }
 
-/// Only a 200 with SUCCESS tells of money. A 202 is about a payer who is asked, or about nothing that is certain.
-fn taken(account: &Account, order_no: &str, status: StatusCode, transaction: Transaction) -> Created {
+/// Only a 200 with SUCCESS tells of money. A 202 is about a payer who is asked, or about nothing
+/// that is certain.
+fn taken(
+    account: &Account,
+    order_no: &str,
+    status: StatusCode,
+    transaction: Transaction,
+) -> Created {
     if transaction.out_trade_no != order_no {
-        return Created::Unknown(incompatible(format!("about order {:?}", transaction.out_trade_no)));
+        return Created::Unknown(incompatible(format!(
+            "about order {:?}",
+            transaction.out_trade_no
+        )));
     }
     match transaction.trade_state.as_str() {
         "SUCCESS" if status == StatusCode::OK => {
@@ -73,14 +89,18 @@ fn taken(account: &Account, order_no: &str, status: StatusCode, transaction: Tra
     }
 }
 
-/// Reversing a charge. 200 is final: unpaid it is dead, paid the money goes back; it does not tell which, and the
-/// query after it says REVOKED either way. It burns a number that was never seen as well.
+/// Reversing a charge. 200 is final: unpaid it is dead, paid the money goes back; it does not tell
+/// which, and the query after it says REVOKED either way. It burns a number that was never seen as
+/// well.
 pub(in crate::wechatpay) fn reversed(order: &OrderRef, reply: Reply) -> Ended {
     let no = match reply {
         Reply::Done(StatusCode::OK, body) => {
             return match parse::<ReverseAnswer>(&body) {
                 Ok(answer) if answer.out_trade_no == order.order_no => Ended::Closed,
-                Ok(answer) => Ended::Unknown(incompatible(format!("about order {:?}", answer.out_trade_no))),
+                Ok(answer) => Ended::Unknown(incompatible(format!(
+                    "about order {:?}",
+                    answer.out_trade_no
+                ))),
                 Err(failure) => Ended::Unknown(failure),
             };
         }
@@ -102,7 +122,9 @@ pub(in crate::wechatpay) fn reversed(order: &OrderRef, reply: Reply) -> Ended {
         "REVERSEEXPIRE" | "PARAMERROR" | "INVALIDTRANSACTIONID" | "REQUIREPOSTMETHOD" => {
             Ended::Impossible(no.failure(FailureKind::Request))
         }
-        "APPIDMCHIDNOTMATCH" | "MCHNOTEXISTS" => Ended::Impossible(no.failure(FailureKind::Account)),
+        "APPIDMCHIDNOTMATCH" | "MCHNOTEXISTS" => {
+            Ended::Impossible(no.failure(FailureKind::Account))
+        }
         // Its state forbids it (refunded, for one): a query says what it is.
         "TRADEERROR" => Ended::Unknown(no.failure(FailureKind::Request)),
         "SYSTEMERROR" => Ended::Unknown(no.failure(FailureKind::ServerError)),

@@ -1,4 +1,5 @@
-//! Every status and code that the documentation names for our calls, in both spellings, against the outcome it must have.
+//! Every status and code that the documentation names for our calls, in both spellings, against the
+//! outcome it must have.
 
 mod charges;
 mod signatures;
@@ -31,31 +32,42 @@ impl Bench {
         let keys = &vectors["keys"];
         let settings = json!({
             "mchid": keys["mchid"], "appid": keys["appid"], "serial": keys["merchant_serial"],
-            "private_key": keys["merchant_private_key_pem"], "public_key_id": keys["wechatpay_pubkey_id"],
+            "private_key": keys["merchant_private_key_pem"],
+            "public_key_id": keys["wechatpay_pubkey_id"],
             "public_key": keys["wechatpay_pubkey_pem"], "apiv3_key": keys["apiv3_key"],
         });
         Self {
             account: Account::read(settings, &crate::http::Way::Open).unwrap(),
-            theirs: Signer::from_text(keys["wechatpay_pubkey_private_key_pem"].as_str().unwrap()).unwrap(),
+            theirs: Signer::from_text(keys["wechatpay_pubkey_private_key_pem"].as_str().unwrap())
+                .unwrap(),
             now: DateTime::from_timestamp(NOW, 0).unwrap(),
         }
     }
 
     fn unsigned(&self, status: u16, body: &str) -> HttpAnswer {
         let headers = HeaderMap::new();
-        HttpAnswer { status: StatusCode::from_u16(status).unwrap(), headers, body: Bytes::from(body.to_owned()) }
+        HttpAnswer {
+            status: StatusCode::from_u16(status).unwrap(),
+            headers,
+            body: Bytes::from(body.to_owned()),
+        }
     }
 
     fn signed(&self, status: u16, body: &str) -> HttpAnswer {
         let mut answer = self.unsigned(status, body);
-        let signature = self.theirs.sign(&answer_message(&NOW.to_string(), "n", body.as_bytes()));
+        let signature = self
+            .theirs
+            .sign(&answer_message(&NOW.to_string(), "n", body.as_bytes()));
         for (name, value) in [
             ("wechatpay-timestamp", NOW.to_string()),
             ("wechatpay-nonce", "n".to_owned()),
             ("wechatpay-signature", signature),
             ("wechatpay-serial", self.account.public_key_id.clone()),
         ] {
-            answer.headers.insert(HeaderName::from_static(name), HeaderValue::try_from(value).unwrap());
+            answer.headers.insert(
+                HeaderName::from_static(name),
+                HeaderValue::try_from(value).unwrap(),
+            );
         }
         answer
     }
@@ -67,16 +79,29 @@ impl Bench {
     /// A signed "no" as a row of a table names it: `CODE`, `CODE/reason`, or `CODE//member`.
     fn no(&self, status: u16, row: &str) -> Reply {
         let (code, more) = row.split_once('/').unwrap_or((row, "0"));
-        let (member, reason) = if more.starts_with('/') { (Some(more), "0") } else { (None, more) };
-        let detail = member.map(|member| json!({"field": member, "value": 135, "location": "body"}));
+        let (member, reason) = if more.starts_with('/') {
+            (Some(more), "0")
+        } else {
+            (None, more)
+        };
+        let detail =
+            member.map(|member| json!({"field": member, "value": 135, "location": "body"}));
         let body = json!({"code": code, "message": "text", "detail": detail});
         let mut answer = self.signed(status, &body.to_string());
-        answer.headers.insert("request-id", HeaderValue::try_from(format!("08AB-{reason}")).unwrap());
+        answer.headers.insert(
+            "request-id",
+            HeaderValue::try_from(format!("08AB-{reason}")).unwrap(),
+        );
         self.weigh(&answer)
     }
 
     /// Runs every row in both spellings of its code.
-    fn table<T>(&self, rows: &[(u16, &str, &str)], map: impl Fn(Reply) -> T, name: impl Fn(&T) -> String) {
+    fn table<T>(
+        &self,
+        rows: &[(u16, &str, &str)],
+        map: impl Fn(Reply) -> T,
+        name: impl Fn(&T) -> String,
+    ) {
         for (status, row, expected) in rows {
             let (code, more) = row.split_at(row.find('/').unwrap_or(row.len()));
             for spelling in [(*row).to_owned(), code.replace('_', "") + more] {
@@ -88,7 +113,11 @@ impl Bench {
 }
 
 fn order() -> OrderRef {
-    OrderRef { order_no: "IL00000001".to_owned(), txn_time: DateTime::UNIX_EPOCH, expires_at: DateTime::UNIX_EPOCH }
+    OrderRef {
+        order_no: "IL00000001".to_owned(),
+        txn_time: DateTime::UNIX_EPOCH,
+        expires_at: DateTime::UNIX_EPOCH,
+    }
 }
 
 fn refund() -> RefundOrder {
@@ -170,9 +199,14 @@ fn name_refund_queried(outcome: &RefundQueried) -> String {
 
 /// The rows of a call: status, code with what comes behind it, outcome.
 fn rows(call: &str) -> Vec<(u16, &'static str, &'static str)> {
-    let lines = TABLE.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    let lines = TABLE
+        .lines()
+        .filter(|line| !line.is_empty() && !line.starts_with('#'));
     let columns = lines.map(|line| line.splitn(4, ' ').collect::<Vec<_>>());
-    columns.filter(|row| row[0] == call).map(|row| (row[1].parse().unwrap(), row[2], row[3])).collect()
+    columns
+        .filter(|row| row[0] == call)
+        .map(|row| (row[1].parse().unwrap(), row[2], row[3]))
+        .collect()
 }
 
 #[test]
@@ -194,21 +228,54 @@ fn every_code_of_the_table_has_a_reason() {
                 Reply::Doubt(failure) => (failure.reason, true),
                 Reply::Done(..) => panic!("{call} {status} {row}"),
             };
-            assert_eq!(reason.is_none(), is_none, "{call} {status} {row} {expected}: {reason:?}");
+            assert_eq!(
+                reason.is_none(),
+                is_none,
+                "{call} {status} {row} {expected}: {reason:?}"
+            );
         }
     }
     let why = |row| {
-        let Reply::No(no) = bench.no(400, row) else { panic!("{row}") };
-        (no.failure(FailureKind::Request).reason, no.of_refund(FailureKind::Request).reason)
+        let Reply::No(no) = bench.no(400, row) else {
+            panic!("{row}")
+        };
+        (
+            no.failure(FailureKind::Request).reason,
+            no.of_refund(FailureKind::Request).reason,
+        )
     };
     for (row, all, refund) in [
-        ("INVALID_REQUEST/268448010", Reason::AccountRestricted, Reason::AccountRestricted),
-        ("INVALID_REQUEST/268435464", Reason::AmountLimitExceeded, Reason::RefundRefused),
-        ("PARAM_ERROR//description", Reason::DescriptionRefused, Reason::DescriptionRefused),
-        ("PARAM_ERROR//amount/refund", Reason::ParameterRefused, Reason::RefundAmountExceeded),
-        ("PARAM_ERROR//new_member", Reason::ParameterRefused, Reason::ParameterRefused),
+        (
+            "INVALID_REQUEST/268448010",
+            Reason::AccountRestricted,
+            Reason::AccountRestricted,
+        ),
+        (
+            "INVALID_REQUEST/268435464",
+            Reason::AmountLimitExceeded,
+            Reason::RefundRefused,
+        ),
+        (
+            "PARAM_ERROR//description",
+            Reason::DescriptionRefused,
+            Reason::DescriptionRefused,
+        ),
+        (
+            "PARAM_ERROR//amount/refund",
+            Reason::ParameterRefused,
+            Reason::RefundAmountExceeded,
+        ),
+        (
+            "PARAM_ERROR//new_member",
+            Reason::ParameterRefused,
+            Reason::ParameterRefused,
+        ),
         // A number says more of codes with several meanings alone.
-        ("NOT_ENOUGH/268435464", Reason::InsufficientFunds, Reason::MerchantBalanceInsufficient),
+        (
+            "NOT_ENOUGH/268435464",
+            Reason::InsufficientFunds,
+            Reason::MerchantBalanceInsufficient,
+        ),
     ] {
         assert_eq!(why(row), (Some(all), Some(refund)), "{row}");
     }
@@ -217,10 +284,18 @@ fn every_code_of_the_table_has_a_reason() {
 #[test]
 fn a_refund_of_a_payment_of_over_a_year_says_so() {
     let bench = Bench::new();
-    for (days, expected) in [(364, Reason::RefundRefused), (366, Reason::RefundPeriodOver)] {
-        let refund = RefundOrder { txn_time: DateTime::UNIX_EPOCH + TimeDelta::days(days), ..refund() };
+    for (days, expected) in [
+        (364, Reason::RefundRefused),
+        (366, Reason::RefundPeriodOver),
+    ] {
+        let refund = RefundOrder {
+            txn_time: DateTime::UNIX_EPOCH + TimeDelta::days(days),
+            ..refund()
+        };
         let outcome = refunded(&refund, bench.no(400, "INVALID_REQUEST/268435464"));
-        let Refunded::TerminalNo(failure) = outcome else { panic!("{outcome:?}") };
+        let Refunded::TerminalNo(failure) = outcome else {
+            panic!("{outcome:?}")
+        };
         assert_eq!(failure.reason, Some(expected), "{days}");
     }
 }
@@ -329,8 +404,10 @@ fn every_documented_no_to_a_refund_query_leaves_it_unknown_except_a_404() {
 fn transaction(state: &str) -> String {
     json!({
         "amount": {"currency": "CNY", "payer_currency": "CNY", "payer_total": 90, "total": 100},
-        "appid": "wxd678efh567hg6787", "attach": "pay_1", "mchid": "1900000109", "out_trade_no": "IL00000001",
-        "payer": {"openid": "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o"}, "success_time": "2026-01-05T10:00:01+08:00",
+        "appid": "wxd678efh567hg6787", "attach": "pay_1", "mchid": "1900000109",
+        "out_trade_no": "IL00000001",
+        "payer": {"openid": "oUpF8uMuAJO_M2pxb1Q9zNjWeS6o"},
+        "success_time": "2026-01-05T10:00:01+08:00",
         "trade_state": state, "transaction_id": "4200002601202601051234567890",
     })
     .to_string()

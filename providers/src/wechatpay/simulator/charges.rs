@@ -1,6 +1,6 @@
-//! Code payments and their reversal. The payer's mood is in the code. A payer who has to confirm has a minute for it on
-//! the sandbox's clock; while that dialog is open nothing can be reversed, and a payment that failed stays PAYERROR
-//! until it is. Nobody is ever notified of one.
+//! Code payments and their reversal. The payer's mood is in the code. A payer who has to confirm
+//! has a minute for it on the sandbox's clock; while that dialog is open nothing can be reversed,
+//! and a payment that failed stays PAYERROR until it is. Nobody is ever notified of one.
 
 use chrono::{DateTime, TimeDelta, Utc};
 use http::StatusCode;
@@ -35,7 +35,11 @@ struct NewCharge {
     request: Value,
 }
 
-pub(super) fn create(face: &WechatPaySimulator, request: &Request, desk: &Desk<'_>) -> Result<Said, Said> {
+pub(super) fn create(
+    face: &WechatPaySimulator,
+    request: &Request,
+    desk: &Desk<'_>,
+) -> Result<Said, Said> {
     let new = read(face, body(&request.body)?)?;
     let mut book = desk.book.lock();
     let key = new.key.clone();
@@ -51,15 +55,28 @@ pub(super) fn create(face: &WechatPaySimulator, request: &Request, desk: &Desk<'
             ));
         }
         if book.by_code(&new.auth_code).is_some() {
-            return Err(Said::bad_request("AUTH_CODE_INVALID", 0, "101 每个二维码只能使用一次，请刷新再试"));
+            return Err(Said::bad_request(
+                "AUTH_CODE_INVALID",
+                0,
+                "101 每个二维码只能使用一次，请刷新再试",
+            ));
         }
         if mood == Mood::CodeExpired {
-            return Err(Said::bad_request("AUTHCODEEXPIRE", 0, "101 付款码已过期，请用户在微信上刷新后再试"));
+            return Err(Said::bad_request(
+                "AUTHCODEEXPIRE",
+                0,
+                "101 付款码已过期，请用户在微信上刷新后再试",
+            ));
         }
         let id = face.transaction_id(book.next_number(), desk.now);
         enter(&mut book, new, mood, &id, desk.now).map_err(|_| Said::system_error())?;
         if mood == Mood::HasNoMoney {
-            return Err(Said::no(StatusCode::FORBIDDEN, "NOT_ENOUGH", 0, "用户账号余额不足"));
+            return Err(Said::no(
+                StatusCode::FORBIDDEN,
+                "NOT_ENOUGH",
+                0,
+                "用户账号余额不足",
+            ));
         }
     }
     let order = book.order(&key).ok_or_else(Said::system_error)?;
@@ -88,7 +105,10 @@ fn read(face: &WechatPaySimulator, members: Map<String, Value>) -> Result<NewCha
     scene.optional_text("device_id", 0..=32)?;
     scene.only(&["device_id", "device_ip", "store_info"])?;
     let store = scene.object("store_info")?;
-    let (id, out_id) = (store.optional_text("id", 1..=32)?, store.optional_text("out_id", 1..=32)?);
+    let (id, out_id) = (
+        store.optional_text("id", 1..=32)?,
+        store.optional_text("out_id", 1..=32)?,
+    );
     store.only(&["id", "out_id"])?;
     if id.is_none() && out_id.is_none() {
         return Err(store.wrong("out_id", "id和out_id二选一", ILLEGAL));
@@ -111,11 +131,22 @@ fn read(face: &WechatPaySimulator, members: Map<String, Value>) -> Result<NewCha
         return Err(fields.wrong("mchid", "商户号与签名的商户号不一致", ILLEGAL));
     }
     if appid != face.keys.appid {
-        return Err(Said::bad_request("APPID_MCHID_NOT_MATCH", 268_445_527, "appid和mch_id不匹配"));
+        return Err(Said::bad_request(
+            "APPID_MCHID_NOT_MATCH",
+            268_445_527,
+            "appid和mch_id不匹配",
+        ));
     }
     let amount = Money::fen(fen).map_err(|_| Said::system_error())?;
     let key = face.order_key(order_no);
-    Ok(NewCharge { key, amount, description, attach, auth_code, request: Value::Object(members) })
+    Ok(NewCharge {
+        key,
+        amount,
+        description,
+        attach,
+        auth_code,
+        request: Value::Object(members),
+    })
 }
 
 /// The same request again tells how the payment stands; anything else under the number is refused.
@@ -123,15 +154,28 @@ fn reentered(order: &Order, new: &NewCharge) -> Result<(), Said> {
     match order.state {
         State::Paid => Err(paid()),
         State::Closed | State::Reversed if order.flow == Flow::Barcode => Err(used()),
-        State::Shown | State::Payable if order.details.get("request") == Some(&new.request) => Ok(()),
+        State::Shown | State::Payable if order.details.get("request") == Some(&new.request) => {
+            Ok(())
+        }
         State::Shown | State::Payable | State::Closed | State::Reversed => Err(reentry()),
     }
 }
 
-/// Writes the payment into the book and does what the payer's mood says. What has failed is not payable any more.
-fn enter(book: &mut Book, new: NewCharge, mood: Mood, id: &str, now: DateTime<Utc>) -> Result<(), Refusal> {
+/// Writes the payment into the book and does what the payer's mood says. What has failed is not
+/// payable any more.
+fn enter(
+    book: &mut Book,
+    new: NewCharge,
+    mood: Mood,
+    id: &str,
+    now: DateTime<Utc>,
+) -> Result<(), Refusal> {
     let key = new.key.clone();
-    let expires_at = if mood == Mood::HasNoMoney { now } else { now + DIALOG };
+    let expires_at = if mood == Mood::HasNoMoney {
+        now
+    } else {
+        now + DIALOG
+    };
     book.insert(Order {
         key: new.key,
         amount: new.amount,
@@ -142,7 +186,10 @@ fn enter(book: &mut Book, new: NewCharge, mood: Mood, id: &str, now: DateTime<Ut
         details: json!({"request": new.request}),
         created_at: now,
         expires_at,
-        codes: vec![Code { text: new.auth_code, dies_at: expires_at }],
+        codes: vec![Code {
+            text: new.auth_code,
+            dies_at: expires_at,
+        }],
         state: State::Payable,
         transaction_id: None,
         paid_at: None,
@@ -167,13 +214,23 @@ pub(super) fn reverse(
     let fields = Fields::of(&members);
     let mchid = fields.text("mchid", 1..=32)?;
     // Without it the real service breaks.
-    let appid = fields.optional_text("appid", 1..=32)?.ok_or_else(Said::system_error)?;
+    let appid = fields
+        .optional_text("appid", 1..=32)?
+        .ok_or_else(Said::system_error)?;
     fields.only(&["appid", "mchid"])?;
     if mchid != face.keys.mchid {
-        return Err(Said::bad_request("INVALID_REQUEST", 268_447_843, "商户号和订单不匹配"));
+        return Err(Said::bad_request(
+            "INVALID_REQUEST",
+            268_447_843,
+            "商户号和订单不匹配",
+        ));
     }
     if appid != face.keys.appid {
-        return Err(Said::bad_request("APPID_MCHID_NOT_MATCH", 268_445_527, "appid和mch_id不匹配"));
+        return Err(Said::bad_request(
+            "APPID_MCHID_NOT_MATCH",
+            268_445_527,
+            "appid和mch_id不匹配",
+        ));
     }
     let key = face.order_key(order_no);
     let mut book = desk.book.lock();
@@ -189,30 +246,52 @@ pub(super) fn reverse(
                 // Reversing again says the same again.
                 Ok(_) | Err(Refusal::Ended) => {}
                 Err(Refusal::TooMuch) => {
-                    return Err(Said::bad_request("TRADE_ERROR", 0, "订单已发生退款，不能撤销"));
+                    return Err(Said::bad_request(
+                        "TRADE_ERROR",
+                        0,
+                        "订单已发生退款，不能撤销",
+                    ));
                 }
                 Err(_) => return Err(Said::system_error()),
             }
         }
     }
-    Ok(Said::ok(json!({"appid": face.keys.appid, "mchid": face.keys.mchid, "out_trade_no": order_no})))
+    Ok(Said::ok(
+        json!({"appid": face.keys.appid, "mchid": face.keys.mchid, "out_trade_no": order_no}),
+    ))
 }
 
 fn reversible(order: &Order, now: DateTime<Utc>) -> Result<(), Said> {
     if order.flow != Flow::Barcode {
-        return Err(Said::bad_request("INVALID_REQUEST", ILLEGAL, "仅付款码支付订单支持撤销"));
+        return Err(Said::bad_request(
+            "INVALID_REQUEST",
+            ILLEGAL,
+            "仅付款码支付订单支持撤销",
+        ));
     }
     if !matches!(order.state, State::Payable | State::Paid) {
         return Ok(());
     }
     if asks_the_payer(order, now) {
-        return Err(Said::bad_request("USERPAYING", 0, "正在支付中，不能发起撤销"));
+        return Err(Said::bad_request(
+            "USERPAYING",
+            0,
+            "正在支付中，不能发起撤销",
+        ));
     }
     if now < order.created_at + REVERSE_FROM {
-        return Err(Said::bad_request("INVALID_REQUEST", ILLEGAL, "支付后15秒内不能发起撤销"));
+        return Err(Said::bad_request(
+            "INVALID_REQUEST",
+            ILLEGAL,
+            "支付后15秒内不能发起撤销",
+        ));
     }
     if now > order.created_at + REVERSE_UNTIL {
-        return Err(Said::bad_request("REVERSE_EXPIRE", 0, "订单已超过可撤销的最大期限"));
+        return Err(Said::bad_request(
+            "REVERSE_EXPIRE",
+            0,
+            "订单已超过可撤销的最大期限",
+        ));
     }
     Ok(())
 }

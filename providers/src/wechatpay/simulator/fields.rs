@@ -1,5 +1,6 @@
-//! Reads the members of a request as strictly as the real service: required ones first, then types and lengths,
-//! then members that nobody knows. Which of several faults is reported first is not documented.
+//! Reads the members of a request as strictly as the real service: required ones first, then types
+//! and lengths, then members that nobody knows. Which of several faults is reported first is not
+//! documented.
 
 use std::ops::RangeInclusive;
 
@@ -45,18 +46,30 @@ pub(super) struct Fields<'a> {
 
 impl<'a> Fields<'a> {
     pub(super) fn of(members: &'a Map<String, Value>) -> Self {
-        Self { members, at: String::new() }
+        Self {
+            members,
+            at: String::new(),
+        }
     }
 
     /// A text that must be there.
     pub(super) fn text(&self, name: &str, length: RangeInclusive<usize>) -> Result<&'a str, Said> {
-        self.optional_text(name, length)?.ok_or_else(|| self.missing(name))
+        self.optional_text(name, length)?
+            .ok_or_else(|| self.missing(name))
     }
 
     /// A text that may be there.
-    pub(super) fn optional_text(&self, name: &str, length: RangeInclusive<usize>) -> Result<Option<&'a str>, Said> {
-        let Some(value) = self.members.get(name) else { return Ok(None) };
-        let text = value.as_str().ok_or_else(|| self.wrong(name, "类型不是字符串", ILLEGAL))?;
+    pub(super) fn optional_text(
+        &self,
+        name: &str,
+        length: RangeInclusive<usize>,
+    ) -> Result<Option<&'a str>, Said> {
+        let Some(value) = self.members.get(name) else {
+            return Ok(None);
+        };
+        let text = value
+            .as_str()
+            .ok_or_else(|| self.wrong(name, "类型不是字符串", ILLEGAL))?;
         // In bytes, as a public report has it: 69 characters were 135 of them.
         if !length.contains(&text.len()) {
             let issue = format!("长度应为{}到{}", length.start(), length.end());
@@ -71,7 +84,9 @@ impl<'a> Fields<'a> {
     /// An amount of at least one fen.
     pub(super) fn fen(&self, name: &str) -> Result<i64, Said> {
         let value = self.members.get(name).ok_or_else(|| self.missing(name))?;
-        let fen = value.as_i64().ok_or_else(|| self.wrong(name, "类型不是整数", ILLEGAL))?;
+        let fen = value
+            .as_i64()
+            .ok_or_else(|| self.wrong(name, "类型不是整数", ILLEGAL))?;
         // The real upper limit is not documented.
         if (1..=10_000_000_000).contains(&fen) {
             Ok(fen)
@@ -83,17 +98,28 @@ impl<'a> Fields<'a> {
     /// An object that must be there.
     pub(super) fn object(&self, name: &str) -> Result<Fields<'a>, Said> {
         match self.members.get(name) {
-            Some(Value::Object(members)) => Ok(Fields { members, at: format!("{}/{name}", self.at) }),
+            Some(Value::Object(members)) => Ok(Fields {
+                members,
+                at: format!("{}/{name}", self.at),
+            }),
             Some(_) => Err(self.wrong(name, "类型不是对象", ILLEGAL)),
             None => Err(self.missing(name)),
         }
     }
 
     /// A number of ours: its alphabet is that of the newest pages, with `@` for refunds.
-    pub(super) fn number(&self, name: &str, length: RangeInclusive<usize>) -> Result<&'a str, Said> {
+    pub(super) fn number(
+        &self,
+        name: &str,
+        length: RangeInclusive<usize>,
+    ) -> Result<&'a str, Said> {
         let text = self.text(name, length)?;
         let plain = |b: u8| b.is_ascii_alphanumeric() || b"_-|*@".contains(&b);
-        if text.bytes().all(plain) { Ok(text) } else { Err(self.wrong(name, "包含不支持的字符", ILLEGAL)) }
+        if text.bytes().all(plain) {
+            Ok(text)
+        } else {
+            Err(self.wrong(name, "包含不支持的字符", ILLEGAL))
+        }
     }
 
     /// An absolute address without a query string.
@@ -116,7 +142,11 @@ impl<'a> Fields<'a> {
 
     /// Refuses members that are not in `known`.
     pub(super) fn only(&self, known: &[&str]) -> Result<(), Said> {
-        match self.members.keys().find(|name| !known.contains(&name.as_str())) {
+        match self
+            .members
+            .keys()
+            .find(|name| !known.contains(&name.as_str()))
+        {
             Some(name) => Err(self.wrong(name, "存在多余的参数", EXTRA)),
             None => Ok(()),
         }

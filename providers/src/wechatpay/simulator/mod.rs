@@ -1,6 +1,7 @@
-//! WeChat Pay's side of the wire for the sandbox: APIv3 for native orders, code payments, refunds and certificates. It
-//! is as strict as the real service where money or signatures are concerned; it keeps nothing of its own beside keys,
-//! and it never answers a request whose `Authorization` does not hold with anything but 401.
+//! WeChat Pay's side of the wire for the sandbox: APIv3 for native orders, code payments, refunds
+//! and certificates. It is as strict as the real service where money or signatures are concerned;
+//! it keeps nothing of its own beside keys, and it never answers a request whose `Authorization`
+//! does not hold with anything but 401.
 
 mod auth;
 mod certificate;
@@ -26,12 +27,14 @@ use crate::provider::ProviderName;
 use crate::sandbox::book::Order;
 use crate::sandbox::secrets::hex;
 use crate::sandbox::simulator::{
-    Alteration, CallKind, Desk, Notice, Outgoing, Peculiarity, Request, Response, SimulatedProvider, Simulator, Word,
+    Alteration, CallKind, Desk, Notice, Outgoing, Peculiarity, Request, Response,
+    SimulatedProvider, Simulator, Word,
 };
 
 /// Between one unacknowledged notification and the next.
-const RETRIES_S: [u32; 15] =
-    [15, 15, 30, 180, 600, 1200, 1800, 1800, 1800, 3600, 10_800, 10_800, 10_800, 21_600, 21_600];
+const RETRIES_S: [u32; 15] = [
+    15, 15, 30, 180, 600, 1200, 1800, 1800, 1800, 3600, 10_800, 10_800, 10_800, 21_600, 21_600,
+];
 
 /// The entry on the list of simulated providers.
 pub const SIMULATOR: SimulatedProvider = SimulatedProvider {
@@ -54,21 +57,36 @@ enum Asked {
 }
 
 fn asked(request: &Request) -> Option<Asked> {
-    let decoded = |s: &str| percent_decode_str(s).decode_utf8().ok().map(|s| s.into_owned());
+    let decoded = |s: &str| {
+        percent_decode_str(s)
+            .decode_utf8()
+            .ok()
+            .map(|s| s.into_owned())
+    };
     let path: Vec<&str> = request.path().strip_prefix("/v3/")?.split('/').collect();
     match (&request.method, path.as_slice()) {
         (&Method::POST, ["pay", "transactions", "native"]) => Some(Asked::Create),
         (&Method::POST, ["pay", "transactions", "codepay"]) => Some(Asked::Charge),
-        (&Method::GET, ["pay", "transactions", "out-trade-no", no]) => Some(Asked::Query { order_no: decoded(no)? }),
-        (&Method::GET, ["pay", "transactions", "id", id]) => Some(Asked::QueryTransaction { id: decoded(id)? }),
+        (&Method::GET, ["pay", "transactions", "out-trade-no", no]) => Some(Asked::Query {
+            order_no: decoded(no)?,
+        }),
+        (&Method::GET, ["pay", "transactions", "id", id]) => {
+            Some(Asked::QueryTransaction { id: decoded(id)? })
+        }
         (&Method::POST, ["pay", "transactions", "out-trade-no", no, "close"]) => {
-            Some(Asked::Close { order_no: decoded(no)? })
+            Some(Asked::Close {
+                order_no: decoded(no)?,
+            })
         }
         (&Method::POST, ["pay", "transactions", "out-trade-no", no, "reverse"]) => {
-            Some(Asked::Reverse { order_no: decoded(no)? })
+            Some(Asked::Reverse {
+                order_no: decoded(no)?,
+            })
         }
         (&Method::POST, ["refund", "domestic", "refunds"]) => Some(Asked::Refund),
-        (&Method::GET, ["refund", "domestic", "refunds", no]) => Some(Asked::QueryRefund { refund_no: decoded(no)? }),
+        (&Method::GET, ["refund", "domestic", "refunds", no]) => Some(Asked::QueryRefund {
+            refund_no: decoded(no)?,
+        }),
         (&Method::GET, ["certificates"]) => Some(Asked::Certificates),
         _ => None,
     }
@@ -77,7 +95,12 @@ fn asked(request: &Request) -> Option<Asked> {
 impl WechatPaySimulator {
     fn execute(&self, request: &Request, desk: &Desk<'_>) -> Said {
         let Some(asked) = asked(request) else {
-            return Said::no(StatusCode::NOT_FOUND, "RESOURCE_NOT_EXISTS", 0, "请求的资源不存在");
+            return Said::no(
+                StatusCode::NOT_FOUND,
+                "RESOURCE_NOT_EXISTS",
+                0,
+                "请求的资源不存在",
+            );
         };
         let said = match asked {
             Asked::Create => orders::create(self, request, desk),
@@ -98,7 +121,10 @@ impl WechatPaySimulator {
         let broken = || Said::system_error();
         let nonce = hex(12).map_err(|_| broken())?;
         let certificate = self.keys.platform_certificate.as_bytes();
-        let ciphertext = self.resource_key.seal(&nonce, "certificate", certificate).ok_or_else(broken)?;
+        let ciphertext = self
+            .resource_key
+            .seal(&nonce, "certificate", certificate)
+            .ok_or_else(broken)?;
         Ok(Said::ok(json!({"data": [{
             "serial_no": self.keys.platform_serial,
             "effective_time": beijing(now - chrono::TimeDelta::days(30)),
@@ -111,18 +137,38 @@ impl WechatPaySimulator {
     }
 
     /// Headers and signature around an answer.
-    fn answer(&self, said: &Said, request: &Request, now: DateTime<Utc>, alteration: Alteration) -> Response {
+    fn answer(
+        &self,
+        said: &Said,
+        request: &Request,
+        now: DateTime<Utc>,
+        alteration: Alteration,
+    ) -> Response {
         let body = said.body.as_ref().map(Value::to_string).unwrap_or_default();
         let mut headers = HeaderMap::new();
-        put(&mut headers, "content-type", "application/json; charset=utf-8");
+        put(
+            &mut headers,
+            "content-type",
+            "application/json; charset=utf-8",
+        );
         put(&mut headers, "cache-control", "no-cache, must-revalidate");
         put(&mut headers, "x-content-type-options", "nosniff");
         put(&mut headers, "content-language", "zh-CN");
         put(&mut headers, "request-id", &request_id(said.reason));
         if said.signed {
-            self.sign(&mut headers, self.key_for(request), body.as_bytes(), now, alteration);
+            self.sign(
+                &mut headers,
+                self.key_for(request),
+                body.as_bytes(),
+                now,
+                alteration,
+            );
         }
-        Response { status: said.status, headers, body: body.into() }
+        Response {
+            status: said.status,
+            headers,
+            body: body.into(),
+        }
     }
 }
 
@@ -148,12 +194,21 @@ impl Simulator for WechatPaySimulator {
             Ok(()) => self.execute(request, desk),
             Err(no) => no,
         };
-        let said = if desk.alteration == Alteration::Undecided && said.signed { Said::system_error() } else { said };
+        let said = if desk.alteration == Alteration::Undecided && said.signed {
+            Said::system_error()
+        } else {
+            said
+        };
         self.answer(&said, request, desk.now, desk.alteration)
     }
 
     fn rate_limited(&self, request: &Request, now: DateTime<Utc>) -> Response {
-        let said = Said::no(StatusCode::TOO_MANY_REQUESTS, "FREQUENCY_LIMITED", 268_447_840, "频率超限");
+        let said = Said::no(
+            StatusCode::TOO_MANY_REQUESTS,
+            "FREQUENCY_LIMITED",
+            268_447_840,
+            "频率超限",
+        );
         self.answer(&said, request, now, Alteration::None)
     }
 

@@ -1,5 +1,5 @@
-//! Notifications of payments and refunds: encrypted with the APIv3 key, then signed with the key that
-//! the merchant asked for when it made the order. A failed or closed payment is never told.
+//! Notifications of payments and refunds: encrypted with the APIv3 key, then signed with the key
+//! that the merchant asked for when it made the order. A failed or closed payment is never told.
 
 use http::HeaderMap;
 use serde_json::{Value, json};
@@ -28,12 +28,17 @@ pub(super) fn outgoing(face: &WechatPaySimulator, notice: &Notice<'_>) -> Option
         Event::Closed { .. } => return None,
     };
     let nonce = hex(12).ok()?;
-    let ciphertext = face.resource_key.seal(&nonce, told.original_type, told.resource.to_string().as_bytes())?;
+    let ciphertext = face.resource_key.seal(
+        &nonce,
+        told.original_type,
+        told.resource.to_string().as_bytes(),
+    )?;
     let body = json!({
         "id": uuid(notice.id), "create_time": told.create_time, "resource_type": "encrypt-resource",
         "event_type": told.event_type, "summary": told.summary,
         "resource": {
-            "original_type": told.original_type, "algorithm": "AEAD_AES_256_GCM", "ciphertext": ciphertext,
+            "original_type": told.original_type, "algorithm": "AEAD_AES_256_GCM",
+            "ciphertext": ciphertext,
             "associated_data": told.original_type, "nonce": nonce,
         },
     })
@@ -42,10 +47,24 @@ pub(super) fn outgoing(face: &WechatPaySimulator, notice: &Notice<'_>) -> Option
     put(&mut headers, "content-type", "application/json");
     put(&mut headers, "user-agent", "Mozilla/4.0");
     put(&mut headers, "request-id", &request_id(0));
-    let signed_by = notice.order.details.get("signed_by").and_then(Value::as_str);
+    let signed_by = notice
+        .order
+        .details
+        .get("signed_by")
+        .and_then(Value::as_str);
     let serial = signed_by.unwrap_or(&face.keys.public_key_id);
-    face.sign(&mut headers, serial, body.as_bytes(), notice.now, notice.alteration);
-    Some(Outgoing { url: told.url, headers, body: body.into() })
+    face.sign(
+        &mut headers,
+        serial,
+        body.as_bytes(),
+        notice.now,
+        notice.alteration,
+    );
+    Some(Outgoing {
+        url: told.url,
+        headers,
+        body: body.into(),
+    })
 }
 
 fn paid(face: &WechatPaySimulator, notice: &Notice<'_>) -> Option<Told> {
@@ -76,8 +95,10 @@ fn refund_ended(face: &WechatPaySimulator, order: &Order, refund_no: &str) -> Op
     };
     let (total, back) = (order.amount.minor(), refund.amount.minor());
     let mut resource = json!({
-        "mchid": face.keys.mchid, "transaction_id": order.transaction_id, "out_trade_no": order.key.order_no,
-        "refund_id": refund.refund_id, "out_refund_no": refund.refund_no, "refund_status": refunds::status(refund),
+        "mchid": face.keys.mchid, "transaction_id": order.transaction_id,
+        "out_trade_no": order.key.order_no,
+        "refund_id": refund.refund_id, "out_refund_no": refund.refund_no,
+        "refund_status": refunds::status(refund),
         "user_received_account": "支付用户零钱",
         "amount": {
             "total": total, "refund": back, "payer_total": total - order.coupon_fen(),
@@ -100,5 +121,12 @@ fn refund_ended(face: &WechatPaySimulator, order: &Order, refund_no: &str) -> Op
 /// 32 hexadecimal digits in the form of a UUID, as real ids are.
 fn uuid(id: &str) -> String {
     let part = |from, to| id.get(from..to).unwrap_or_default();
-    format!("{}-{}-{}-{}-{}", part(0, 8), part(8, 12), part(12, 16), part(16, 20), part(20, 32))
+    format!(
+        "{}-{}-{}-{}-{}",
+        part(0, 8),
+        part(8, 12),
+        part(12, 16),
+        part(16, 20),
+        part(20, 32)
+    )
 }

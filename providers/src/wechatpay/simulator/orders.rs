@@ -36,7 +36,11 @@ struct NewOrder {
     request: Value,
 }
 
-pub(super) fn create(face: &WechatPaySimulator, request: &Request, desk: &Desk<'_>) -> Result<Said, Said> {
+pub(super) fn create(
+    face: &WechatPaySimulator,
+    request: &Request,
+    desk: &Desk<'_>,
+) -> Result<Said, Said> {
     let new = read(face, body(&request.body)?)?;
     let dice = hex(8).map_err(|_| Said::system_error())?;
     let mut book = desk.book.lock();
@@ -49,8 +53,12 @@ pub(super) fn create(face: &WechatPaySimulator, request: &Request, desk: &Desk<'
         }
     }
     let text = format!("weixin://wxpay/bizpayurl?pr={dice}{:x}", book.next_number());
-    let code = Code { text: text.clone(), dies_at: desk.now + CODE_LIFE };
-    book.give_code(&new.key, code).map_err(|_| Said::system_error())?;
+    let code = Code {
+        text: text.clone(),
+        dies_at: desk.now + CODE_LIFE,
+    };
+    book.give_code(&new.key, code)
+        .map_err(|_| Said::system_error())?;
     Ok(Said::ok(json!({"code_url": text})))
 }
 
@@ -70,7 +78,8 @@ fn read(face: &WechatPaySimulator, members: Map<String, Value>) -> Result<NewOrd
     let time_expire = fields
         .optional_text("time_expire", 1..=64)?
         .map(|text| {
-            DateTime::parse_from_rfc3339(text).map_err(|_| fields.wrong("time_expire", "格式错误", 268_435_461))
+            DateTime::parse_from_rfc3339(text)
+                .map_err(|_| fields.wrong("time_expire", "格式错误", 268_435_461))
         })
         .transpose()?
         .map(|time| time.to_utc());
@@ -94,15 +103,29 @@ fn read(face: &WechatPaySimulator, members: Map<String, Value>) -> Result<NewOrd
         return Err(fields.wrong("mchid", "商户号与签名的商户号不一致", 268_435_461));
     }
     if appid != face.keys.appid {
-        return Err(Said::bad_request("APPID_MCHID_NOT_MATCH", 268_445_527, "appid和mch_id不匹配"));
+        return Err(Said::bad_request(
+            "APPID_MCHID_NOT_MATCH",
+            268_445_527,
+            "appid和mch_id不匹配",
+        ));
     }
     let amount = Money::fen(fen).map_err(|_| Said::system_error())?;
     let key = face.order_key(order_no);
-    Ok(NewOrder { key, amount, description, attach, notify_url, time_expire, request: Value::Object(members) })
+    Ok(NewOrder {
+        key,
+        amount,
+        description,
+        attach,
+        notify_url,
+        time_expire,
+        request: Value::Object(members),
+    })
 }
 
 fn entered(new: &NewOrder, signed_by: &str, now: DateTime<Utc>) -> Order {
-    let expires_at = new.time_expire.map_or(now + ORDER_LIFE, |time| time.max(now + SHORTEST_OFFER));
+    let expires_at = new
+        .time_expire
+        .map_or(now + ORDER_LIFE, |time| time.max(now + SHORTEST_OFFER));
     Order {
         key: new.key.clone(),
         amount: new.amount,
@@ -134,7 +157,9 @@ fn reentered(order: &Order, new: &NewOrder, now: DateTime<Utc>) -> Result<(), Sa
         State::Closed | State::Reversed if order.flow == Flow::Barcode => Err(used()),
         State::Paid | State::Reversed => Err(paid()),
         State::Closed => Err(closed()),
-        State::Shown | State::Payable if order.details.get("request") != Some(&new.request) => Err(reentry()),
+        State::Shown | State::Payable if order.details.get("request") != Some(&new.request) => {
+            Err(reentry())
+        }
         State::Shown | State::Payable if now >= order.expires_at => Err(closed()),
         State::Shown | State::Payable => Ok(()),
     }
@@ -146,11 +171,20 @@ pub(super) fn paid() -> Said {
 
 /// A number that a reversal killed.
 pub(super) fn used() -> Said {
-    Said::no(StatusCode::FORBIDDEN, "OUT_TRADE_NO_USED", 0, "商户订单号重复")
+    Said::no(
+        StatusCode::FORBIDDEN,
+        "OUT_TRADE_NO_USED",
+        0,
+        "商户订单号重复",
+    )
 }
 
 pub(super) fn reentry() -> Said {
-    Said::bad_request("INVALID_REQUEST", 268_498_688, "请求重入时，参数与首次请求时不一致")
+    Said::bad_request(
+        "INVALID_REQUEST",
+        268_498_688,
+        "请求重入时，参数与首次请求时不一致",
+    )
 }
 
 /// Closed before it was ever made: no order, and a number that cannot be used.
@@ -182,7 +216,9 @@ pub(super) fn dead(key: &OrderKey, flow: Flow, now: DateTime<Utc>) -> Option<Ord
 }
 
 fn retire(book: &mut Book, key: &OrderKey, now: DateTime<Utc>) {
-    let is_old = |o: &Order| o.flow == Flow::Qr && o.state == State::Payable && now >= o.created_at + ORDER_LIFE;
+    let is_old = |o: &Order| {
+        o.flow == Flow::Qr && o.state == State::Payable && now >= o.created_at + ORDER_LIFE
+    };
     if book.order(key).is_some_and(is_old) {
         // It was unpaid a moment ago, under the same lock.
         let _ = book.close(key, now);
@@ -190,12 +226,18 @@ fn retire(book: &mut Book, key: &OrderKey, now: DateTime<Utc>) {
 }
 
 fn not_found() -> Said {
-    Said::no(StatusCode::NOT_FOUND, "ORDER_NOT_EXIST", 268_512_771, "订单不存在")
+    Said::no(
+        StatusCode::NOT_FOUND,
+        "ORDER_NOT_EXIST",
+        268_512_771,
+        "订单不存在",
+    )
 }
 
 /// The query's `mchid`; another merchant's order is as good as none.
 fn same_merchant(face: &WechatPaySimulator, request: &Request) -> Result<(), Said> {
-    let mchid = form_urlencoded::parse(request.query().as_bytes()).find(|(name, _)| name == "mchid");
+    let mchid =
+        form_urlencoded::parse(request.query().as_bytes()).find(|(name, _)| name == "mchid");
     match mchid {
         Some((_, mchid)) if mchid == face.keys.mchid.as_str() => Ok(()),
         Some(_) => Err(not_found()),
@@ -205,10 +247,16 @@ fn same_merchant(face: &WechatPaySimulator, request: &Request) -> Result<(), Sai
 
 /// As two independent dumps have it.
 fn mchid_missing() -> Said {
-    let message = "输入源“/uri_template/mchid”映射到字段“直连商户号”必填性规则校验失败，此字段为必填项";
+    let message =
+        "输入源“/uri_template/mchid”映射到字段“直连商户号”必填性规则校验失败，此字段为必填项";
     let detail = json!({"location": "uri_template", "value": ""});
     let body = json!({"code": "PARAM_ERROR", "detail": detail, "message": message});
-    Said { status: StatusCode::BAD_REQUEST, reason: 268_435_461, body: Some(body), signed: true }
+    Said {
+        status: StatusCode::BAD_REQUEST,
+        reason: 268_435_461,
+        body: Some(body),
+        signed: true,
+    }
 }
 
 pub(super) fn query(
@@ -222,7 +270,10 @@ pub(super) fn query(
     let mut book = desk.book.lock();
     retire(&mut book, &key, desk.now);
     // A close of a number that was never made leaves no order to be asked for; a reversal does.
-    let order = book.order(&key).filter(|o| !is_burnt(o) || o.flow == Flow::Barcode).ok_or_else(not_found)?;
+    let order = book
+        .order(&key)
+        .filter(|o| !is_burnt(o) || o.flow == Flow::Barcode)
+        .ok_or_else(not_found)?;
     Ok(Said::ok(transaction(face, order, desk.now)))
 }
 
@@ -240,7 +291,10 @@ pub(super) fn query_transaction(
 }
 
 fn trade_state(order: &Order, now: DateTime<Utc>) -> (&'static str, &'static str) {
-    let refunded = order.refunds.values().any(|r| r.status != RefundStatus::Closed);
+    let refunded = order
+        .refunds
+        .values()
+        .any(|r| r.status != RefundStatus::Closed);
     match order.state {
         State::Shown | State::Payable if order.flow == Flow::Barcode => unpaid_charge(order, now),
         State::Closed if order.flow == Flow::Barcode => ("REVOKED", "订单已撤销"),
@@ -269,7 +323,11 @@ fn unpaid_charge(order: &Order, now: DateTime<Utc>) -> (&'static str, &'static s
 /// An order as queries and notifications tell it: an unpaid one lacks most members.
 pub(super) fn transaction(face: &WechatPaySimulator, order: &Order, now: DateTime<Utc>) -> Value {
     let (state, description) = trade_state(order, now);
-    let trade_type = if order.flow == Flow::Barcode { "MICROPAY" } else { "NATIVE" };
+    let trade_type = if order.flow == Flow::Barcode {
+        "MICROPAY"
+    } else {
+        "NATIVE"
+    };
     let mut members = json!({
         "appid": face.keys.appid, "mchid": face.keys.mchid, "out_trade_no": order.key.order_no,
         "promotion_detail": [], "trade_state": state, "trade_state_desc": description,
@@ -278,14 +336,18 @@ pub(super) fn transaction(face: &WechatPaySimulator, order: &Order, now: DateTim
     let more = match (order.paid_at, &order.transaction_id) {
         (Some(paid_at), Some(id)) => json!({
             "amount": {
-                "currency": "CNY", "payer_currency": "CNY", "payer_total": total - order.coupon_fen(), "total": total,
+                "currency": "CNY", "payer_currency": "CNY",
+                "payer_total": total - order.coupon_fen(), "total": total,
             },
             "promotion_detail": promotions(order),
             "attach": order.passback.clone().unwrap_or_default(), "bank_type": "OTHERS",
             "payer": {"openid": OPENID}, "success_time": beijing(paid_at), "trade_type": trade_type,
             "transaction_id": id,
         }),
-        _ => json!({"amount": {"payer_currency": "CNY", "total": total}, "scene_info": {"device_id": ""}}),
+        _ => {
+            json!({"amount": {"payer_currency": "CNY", "total": total},
+                "scene_info": {"device_id": ""}})
+        }
     };
     if let (Some(members), Value::Object(more)) = (members.as_object_mut(), more) {
         members.extend(more);
@@ -298,8 +360,10 @@ fn promotions(order: &Order) -> Value {
     match order.coupon_fen() {
         0 => json!([]),
         fen => json!([{
-            "coupon_id": COUPON, "name": "店庆满减券", "scope": "GLOBAL", "type": "NOCASH", "amount": fen,
-            "stock_id": "931386", "wechatpay_contribute": 0, "merchant_contribute": fen, "other_contribute": 0,
+            "coupon_id": COUPON, "name": "店庆满减券", "scope": "GLOBAL", "type": "NOCASH",
+            "amount": fen,
+            "stock_id": "931386", "wechatpay_contribute": 0, "merchant_contribute": fen,
+            "other_contribute": 0,
             "currency": "CNY",
         }]),
     }
@@ -313,10 +377,16 @@ pub(super) fn close(
 ) -> Result<Said, Said> {
     let members = body(&request.body)?;
     let fields = Fields::of(&members);
-    let mchid = fields.optional_text("mchid", 1..=32)?.ok_or_else(mchid_missing)?;
+    let mchid = fields
+        .optional_text("mchid", 1..=32)?
+        .ok_or_else(mchid_missing)?;
     fields.only(&["mchid"])?;
     if mchid != face.keys.mchid {
-        return Err(Said::bad_request("INVALID_REQUEST", 268_447_843, "商户号和订单不匹配"));
+        return Err(Said::bad_request(
+            "INVALID_REQUEST",
+            268_447_843,
+            "商户号和订单不匹配",
+        ));
     }
     let key = face.order_key(order_no);
     let mut book = desk.book.lock();
@@ -325,11 +395,20 @@ pub(super) fn close(
             let order = dead(&key, Flow::Qr, desk.now).ok_or_else(Said::system_error)?;
             book.insert(order).map_err(|_| Said::system_error())?;
         }
-        Some(_) if book.order(&key).is_some_and(|order| order.flow == Flow::Barcode) => {
-            return Err(Said::bad_request("INVALID_REQUEST", 268_449_641, "付款码支付订单不支持关单，请调用撤销接口"));
+        Some(_)
+            if book
+                .order(&key)
+                .is_some_and(|order| order.flow == Flow::Barcode) =>
+        {
+            return Err(Said::bad_request(
+                "INVALID_REQUEST",
+                268_449_641,
+                "付款码支付订单不支持关单，请调用撤销接口",
+            ));
         }
         Some(State::Shown | State::Payable) => {
-            book.close(&key, desk.now).map_err(|_| Said::system_error())?;
+            book.close(&key, desk.now)
+                .map_err(|_| Said::system_error())?;
         }
         Some(State::Closed) => {}
         Some(State::Paid | State::Reversed) => {

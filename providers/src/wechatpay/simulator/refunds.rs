@@ -35,7 +35,11 @@ struct Asked {
     total: Money,
 }
 
-pub(super) fn create(face: &WechatPaySimulator, request: &Request, desk: &Desk<'_>) -> Result<Said, Said> {
+pub(super) fn create(
+    face: &WechatPaySimulator,
+    request: &Request,
+    desk: &Desk<'_>,
+) -> Result<Said, Said> {
     let asked = read(&body(&request.body)?)?;
     let mut book = desk.book.lock();
     let order = order_of(face, &book, &asked).ok_or_else(no_order)?;
@@ -50,10 +54,19 @@ pub(super) fn create(face: &WechatPaySimulator, request: &Request, desk: &Desk<'
         RefundEnd::Abnormal => RefundStatus::Abnormal,
         // Not accepted: the same number may come again.
         RefundEnd::NoFunds => {
-            return Err(Said::no(StatusCode::FORBIDDEN, "NOT_ENOUGH", 0, "基本账户余额不足，请充值后重新发起"));
+            return Err(Said::no(
+                StatusCode::FORBIDDEN,
+                "NOT_ENOUGH",
+                0,
+                "基本账户余额不足，请充值后重新发起",
+            ));
         }
     };
-    let refund_id = format!("50300000012{}{:09}", beijing_day(desk.now), book.next_number());
+    let refund_id = format!(
+        "50300000012{}{:09}",
+        beijing_day(desk.now),
+        book.next_number()
+    );
     let new = NewRefund {
         refund_no: asked.refund_no,
         refund_id,
@@ -63,7 +76,10 @@ pub(super) fn create(face: &WechatPaySimulator, request: &Request, desk: &Desk<'
         due_at: desk.now + WORK,
         details: Value::Null,
     };
-    let refund = book.refund(&key, new, desk.now).map_err(|refusal| refused(&refusal))?.clone();
+    let refund = book
+        .refund(&key, new, desk.now)
+        .map_err(|refusal| refused(&refusal))?
+        .clone();
     book.refund_will_end(&key, &refund.refund_no, ends_as);
     let order = book.order(&key).ok_or_else(Said::system_error)?;
     Ok(Said::ok(described(order, &refund)))
@@ -72,11 +88,19 @@ pub(super) fn create(face: &WechatPaySimulator, request: &Request, desk: &Desk<'
 fn read(members: &Map<String, Value>) -> Result<Asked, Said> {
     let fields = Fields::of(members);
     let refund_no = fields.number("out_refund_no", 1..=64)?.to_owned();
-    let transaction_id = fields.optional_text("transaction_id", 1..=32)?.map(str::to_owned);
-    let order_no = fields.optional_text("out_trade_no", 6..=32)?.map(str::to_owned);
+    let transaction_id = fields
+        .optional_text("transaction_id", 1..=32)?
+        .map(str::to_owned);
+    let order_no = fields
+        .optional_text("out_trade_no", 6..=32)?
+        .map(str::to_owned);
     let reason = fields.optional_text("reason", 1..=80)?.map(str::to_owned);
-    let notify_url = fields.optional_text("notify_url", 1..=256)?.map(str::to_owned);
-    notify_url.as_deref().map_or(Ok(()), |url| fields.address("notify_url", url))?;
+    let notify_url = fields
+        .optional_text("notify_url", 1..=256)?
+        .map(str::to_owned);
+    notify_url
+        .as_deref()
+        .map_or(Ok(()), |url| fields.address("notify_url", url))?;
     let amount = fields.object("amount")?;
     let (refund, total) = (amount.fen("refund")?, amount.fen("total")?);
     amount.text("currency", 1..=16)?;
@@ -93,10 +117,22 @@ fn read(members: &Map<String, Value>) -> Result<Asked, Said> {
         "goods_detail",
     ])?;
     if transaction_id.is_none() && order_no.is_none() {
-        return Err(fields.wrong("out_trade_no", "transaction_id和out_trade_no二选一", ILLEGAL));
+        return Err(fields.wrong(
+            "out_trade_no",
+            "transaction_id和out_trade_no二选一",
+            ILLEGAL,
+        ));
     }
     let money = |fen| Money::fen(fen).map_err(|_| Said::system_error());
-    Ok(Asked { transaction_id, order_no, refund_no, reason, notify_url, amount: money(refund)?, total: money(total)? })
+    Ok(Asked {
+        transaction_id,
+        order_no,
+        refund_no,
+        reason,
+        notify_url,
+        amount: money(refund)?,
+        total: money(total)?,
+    })
 }
 
 fn order_of<'b>(face: &WechatPaySimulator, book: &'b Book, asked: &Asked) -> Option<&'b Order> {
@@ -110,7 +146,12 @@ fn order_of<'b>(face: &WechatPaySimulator, book: &'b Book, asked: &Asked) -> Opt
 
 /// No such order, or it was never paid: the same answer.
 fn no_order() -> Said {
-    Said::no(StatusCode::NOT_FOUND, "RESOURCE_NOT_EXISTS", 268_512_771, "订单不存在或未支付")
+    Said::no(
+        StatusCode::NOT_FOUND,
+        "RESOURCE_NOT_EXISTS",
+        268_512_771,
+        "订单不存在或未支付",
+    )
 }
 
 /// The same number again: the refund as it is, or a "no" when anything differs.
@@ -124,39 +165,75 @@ fn repeated(first: &Order, order: &Order, asked: &Asked) -> Result<Said, Said> {
     };
     match first.refunds.get(&asked.refund_no).filter(same) {
         Some(refund) => Ok(Said::ok(described(first, refund))),
-        None => Err(Said::bad_request("INVALID_REQUEST", REENTRY, "请求重入时，参数与首次请求时不一致")),
+        None => Err(Said::bad_request(
+            "INVALID_REQUEST",
+            REENTRY,
+            "请求重入时，参数与首次请求时不一致",
+        )),
     }
 }
 
 fn refundable(order: &Order, asked: &Asked, desk: &Desk<'_>) -> Result<(), Said> {
-    let paid_at = order.paid_at.filter(|_| order.state == State::Paid).ok_or_else(no_order)?;
+    let paid_at = order
+        .paid_at
+        .filter(|_| order.state == State::Paid)
+        .ok_or_else(no_order)?;
     if asked.total != order.amount {
-        return Err(Said::bad_request("INVALID_REQUEST", ILLEGAL, "订单金额与之前请求不一致，请核实后再试"));
+        return Err(Said::bad_request(
+            "INVALID_REQUEST",
+            ILLEGAL,
+            "订单金额与之前请求不一致，请核实后再试",
+        ));
     }
     if asked.amount.minor() > order.captured_fen() - order.refunding_fen() {
         return Err(refused(&Refusal::TooMuch));
     }
     if desk.now > paid_at + LATEST {
-        return Err(Said::bad_request("INVALID_REQUEST", OUT_OF_RANGE, "订单已超过可退款的最大期限"));
+        return Err(Said::bad_request(
+            "INVALID_REQUEST",
+            OUT_OF_RANGE,
+            "订单已超过可退款的最大期限",
+        ));
     }
     if order.refunds.len() >= MOST {
-        return Err(Said::bad_request("INVALID_REQUEST", OUT_OF_RANGE, "超过最大退款次数"));
+        return Err(Said::bad_request(
+            "INVALID_REQUEST",
+            OUT_OF_RANGE,
+            "超过最大退款次数",
+        ));
     }
     Ok(())
 }
 
 fn refused(refusal: &Refusal) -> Said {
     match refusal {
-        Refusal::TooMuch => Said::bad_request("INVALID_REQUEST", OUT_OF_RANGE, "退款金额大于可退金额"),
+        Refusal::TooMuch => {
+            Said::bad_request("INVALID_REQUEST", OUT_OF_RANGE, "退款金额大于可退金额")
+        }
         Refusal::Unknown | Refusal::NotPaid | Refusal::Ended => no_order(),
-        Refusal::Exists | Refusal::AlreadyPaid | Refusal::Expired | Refusal::NotLate => Said::system_error(),
+        Refusal::Exists | Refusal::AlreadyPaid | Refusal::Expired | Refusal::NotLate => {
+            Said::system_error()
+        }
     }
 }
 
-pub(super) fn query(face: &WechatPaySimulator, refund_no: &str, desk: &Desk<'_>) -> Result<Said, Said> {
-    let not_found = || Said::no(StatusCode::NOT_FOUND, "RESOURCE_NOT_EXISTS", 268_512_771, "退款单不存在");
+pub(super) fn query(
+    face: &WechatPaySimulator,
+    refund_no: &str,
+    desk: &Desk<'_>,
+) -> Result<Said, Said> {
+    let not_found = || {
+        Said::no(
+            StatusCode::NOT_FOUND,
+            "RESOURCE_NOT_EXISTS",
+            268_512_771,
+            "退款单不存在",
+        )
+    };
     let book = desk.book.lock();
-    let order = book.by_refund(PROVIDER, &face.keys.mchid, refund_no).ok_or_else(not_found)?;
+    let order = book
+        .by_refund(PROVIDER, &face.keys.mchid, refund_no)
+        .ok_or_else(not_found)?;
     let refund = order.refunds.get(refund_no).ok_or_else(not_found)?;
     Ok(Said::ok(described(order, refund)))
 }
@@ -173,7 +250,10 @@ pub(super) fn status(refund: &Refund) -> &'static str {
 
 /// `success_time` exists for successful refunds only.
 pub(super) fn success_time(refund: &Refund) -> Option<String> {
-    refund.completed_at.filter(|_| refund.status == RefundStatus::Done).map(beijing)
+    refund
+        .completed_at
+        .filter(|_| refund.status == RefundStatus::Done)
+        .map(beijing)
 }
 
 /// The coupon's share of a refund.
@@ -188,19 +268,25 @@ fn described(order: &Order, refund: &Refund) -> Value {
     let promotions = match coupon_back {
         0 => json!([]),
         fen => json!([{
-            "promotion_id": COUPON, "scope": "GLOBAL", "type": "COUPON", "amount": order.coupon_fen(),
+            "promotion_id": COUPON, "scope": "GLOBAL", "type": "COUPON",
+            "amount": order.coupon_fen(),
             "refund_amount": fen,
         }]),
     };
     let mut members = json!({
         "amount": {
-            "currency": "CNY", "discount_refund": coupon_back, "from": [], "payer_refund": payer_back,
-            "payer_total": payer_total, "refund": back, "refund_fee": 0, "settlement_refund": payer_back,
+            "currency": "CNY", "discount_refund": coupon_back, "from": [],
+            "payer_refund": payer_back,
+            "payer_total": payer_total, "refund": back, "refund_fee": 0,
+            "settlement_refund": payer_back,
             "settlement_total": payer_total, "total": total,
         },
-        "channel": "ORIGINAL", "create_time": beijing(refund.created_at), "funds_account": "AVAILABLE",
-        "out_refund_no": refund.refund_no, "out_trade_no": order.key.order_no, "promotion_detail": promotions,
-        "refund_id": refund.refund_id, "status": status(refund), "transaction_id": order.transaction_id,
+        "channel": "ORIGINAL", "create_time": beijing(refund.created_at),
+        "funds_account": "AVAILABLE",
+        "out_refund_no": refund.refund_no, "out_trade_no": order.key.order_no,
+        "promotion_detail": promotions,
+        "refund_id": refund.refund_id, "status": status(refund),
+        "transaction_id": order.transaction_id,
         "user_received_account": "支付用户零钱",
     });
     if let (Some(members), Some(time)) = (members.as_object_mut(), success_time(refund)) {

@@ -68,19 +68,25 @@ fn certificate_serial() -> Result<String, NoRandomness> {
 /// Opens it with keys that [`make_keys`] made.
 pub(super) fn open(keys: &Value) -> Result<WechatPaySimulator, SettingsError> {
     let wrong = |field: &str, e: &KeyError| SettingsError::new(field, e.to_string());
-    let keys: Keys = Keys::deserialize(keys).map_err(|_| SettingsError::new(PROVIDER, "not the keys of a sandbox"))?;
+    let keys: Keys = Keys::deserialize(keys)
+        .map_err(|_| SettingsError::new(PROVIDER, "not the keys of a sandbox"))?;
     let merchant = Signer::from_text(&keys.private_key).map_err(|e| wrong("private_key", &e))?;
-    let public = Signer::from_text(&keys.public_key_private).map_err(|e| wrong("public_key_private", &e))?;
-    let public_der = public.public_key_der().map_err(|e| wrong("public_key_private", &e))?;
+    let public =
+        Signer::from_text(&keys.public_key_private).map_err(|e| wrong("public_key_private", &e))?;
+    let public_der = public
+        .public_key_der()
+        .map_err(|e| wrong("public_key_private", &e))?;
     let credentials = json!({
-        "mchid": keys.mchid, "appid": keys.appid, "serial": keys.serial, "private_key": keys.private_key,
+        "mchid": keys.mchid, "appid": keys.appid, "serial": keys.serial,
+        "private_key": keys.private_key,
         "public_key_id": keys.public_key_id, "public_key": pem("PUBLIC KEY", &public_der),
         "platform_serial": keys.platform_serial, "platform_certificate": keys.platform_certificate,
         "apiv3_key": keys.apiv3_key, "apiv2_key": keys.apiv2_key,
     });
     Ok(WechatPaySimulator {
         merchant: merchant.verifier(),
-        platform: Signer::from_text(&keys.platform_private_key).map_err(|e| wrong("platform_private_key", &e))?,
+        platform: Signer::from_text(&keys.platform_private_key)
+            .map_err(|e| wrong("platform_private_key", &e))?,
         resource_key: ResourceKey::new(&keys.apiv3_key)
             .ok_or_else(|| SettingsError::new("apiv3_key", "must have exactly 32 bytes"))?,
         public,
@@ -101,7 +107,9 @@ pub(super) struct WechatPaySimulator {
 
 impl fmt::Debug for WechatPaySimulator {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("WechatPaySimulator").field("mchid", &self.keys.mchid).finish_non_exhaustive()
+        f.debug_struct("WechatPaySimulator")
+            .field("mchid", &self.keys.mchid)
+            .finish_non_exhaustive()
     }
 }
 
@@ -113,7 +121,11 @@ impl WechatPaySimulator {
     /// The key that a caller asks to be answered with.
     pub(super) fn key_for(&self, request: &Request) -> &str {
         let asked = request.header("Wechatpay-Serial").unwrap_or_default();
-        if asked == self.keys.public_key_id { &self.keys.public_key_id } else { &self.keys.platform_serial }
+        if asked == self.keys.public_key_id {
+            &self.keys.public_key_id
+        } else {
+            &self.keys.platform_serial
+        }
     }
 
     /// Signature headers over `body`, made with the key called `serial`.
@@ -125,7 +137,11 @@ impl WechatPaySimulator {
         now: DateTime<Utc>,
         alteration: Alteration,
     ) {
-        let key = if serial == self.keys.public_key_id { &self.public } else { &self.platform };
+        let key = if serial == self.keys.public_key_id {
+            &self.public
+        } else {
+            &self.platform
+        };
         let (timestamp, nonce) = (now.timestamp().to_string(), nonce().unwrap_or_default());
         let message = answer_message(&timestamp, &nonce, body);
         let signature = match alteration {
@@ -139,7 +155,15 @@ impl WechatPaySimulator {
         put(headers, "wechatpay-timestamp", &timestamp);
         put(headers, "wechatpay-nonce", &nonce);
         put(headers, "wechatpay-signature", &signature);
-        put(headers, "wechatpay-serial", if alteration == Alteration::UnknownKey { NEXT_SERIAL } else { serial });
+        put(
+            headers,
+            "wechatpay-serial",
+            if alteration == Alteration::UnknownKey {
+                NEXT_SERIAL
+            } else {
+                serial
+            },
+        );
         put(headers, "wechatpay-signature-type", SIGNATURE_TYPE);
     }
 }
@@ -152,12 +176,16 @@ pub(super) fn put(headers: &mut HeaderMap, name: &'static str, value: &str) {
 
 /// 38 digits that mean nothing, and the reason.
 pub(super) fn request_id(reason: u32) -> String {
-    format!("08{}-{reason}", hex(36).unwrap_or_default().to_ascii_uppercase())
+    format!(
+        "08{}-{reason}",
+        hex(36).unwrap_or_default().to_ascii_uppercase()
+    )
 }
 
 /// `yyyyMMdd` in Beijing.
 pub(super) fn beijing_day(time: DateTime<Utc>) -> String {
-    let local =
-        FixedOffset::east_opt(8 * 3600).map_or(time.naive_utc(), |offset| time.with_timezone(&offset).naive_local());
+    let local = FixedOffset::east_opt(8 * 3600).map_or(time.naive_utc(), |offset| {
+        time.with_timezone(&offset).naive_local()
+    });
     local.format("%Y%m%d").to_string()
 }

@@ -20,16 +20,24 @@ impl Story<'_> {
     pub(super) fn tell(&mut self, fate: Fate) -> Result<(), FillError> {
         match fate {
             Fate::Paid => self.show().and_then(|()| self.pay()),
-            Fate::PaidElsewhere => self.refuse().and_then(|()| self.show()).and_then(|()| self.pay()),
+            Fate::PaidElsewhere => self
+                .refuse()
+                .and_then(|()| self.show())
+                .and_then(|()| self.pay()),
             Fate::Charged => self.pay(),
             Fate::Declined => self.decline(),
             Fate::Refunded => self.paid().and_then(|()| self.refund(RefundEvent::Done)),
             Fate::RefundFailed => self.paid().and_then(|()| self.refund(RefundEvent::Refuse)),
-            Fate::RefundAbnormal => self.paid().and_then(|()| self.refund(RefundEvent::GoAstray)),
+            Fate::RefundAbnormal => self
+                .paid()
+                .and_then(|()| self.refund(RefundEvent::GoAstray)),
             Fate::Expired => self.show().and_then(|()| self.end(Event::Expire)),
             Fate::Canceled => self.show().and_then(|()| self.end(Event::Cancel)),
             Fate::Failed => self.decline(),
-            Fate::PaidLate => self.show().and_then(|()| self.end(Event::Expire)).and_then(|()| self.pay_late()),
+            Fate::PaidLate => self
+                .show()
+                .and_then(|()| self.end(Event::Expire))
+                .and_then(|()| self.pay_late()),
             Fate::Parked => self.park(),
             Fate::Shown => self.show(),
             Fate::InDoubt => self.doubt(),
@@ -51,7 +59,9 @@ impl Story<'_> {
             attempt.apply(AttemptEvent::Shown)?;
             attempt.outcome = Some("accepted".to_owned());
             attempt.latency_ms = Some(latency_ms);
-            attempt.next_action = Some(NextAction::DisplayQr { qr: format!("https://qr.example.com/{code:016x}") });
+            attempt.next_action = Some(NextAction::DisplayQr {
+                qr: format!("https://qr.example.com/{code:016x}"),
+            });
             attempt.next_check_at = Some(expires_at);
             Ok(())
         })
@@ -80,13 +90,18 @@ impl Story<'_> {
             let attempt = last(after)?;
             capture(attempt, Disposition::Kept, &transaction, told.now)?;
             if is_charge {
-                (attempt.outcome, attempt.latency_ms) = (Some("captured".to_owned()), Some(after_ms));
+                (attempt.outcome, attempt.latency_ms) =
+                    (Some("captured".to_owned()), Some(after_ms));
             } else {
                 told.inbox = Some(Inbox {
                     account_id: attempt.account_id.clone(),
                     notification_id: format!("{notification_id:016x}"),
                     verdict: "applied",
-                    body: format!("{{\"order\":\"{}\",\"paid\":true}}", attempt.provider_order_no).into_bytes(),
+                    body: format!(
+                        "{{\"order\":\"{}\",\"paid\":true}}",
+                        attempt.provider_order_no
+                    )
+                    .into_bytes(),
                     received_at: told.now,
                 });
             }
@@ -101,9 +116,21 @@ impl Story<'_> {
     /// The payer's money comes after the payment has ended: a person decides.
     fn pay_late(&mut self) -> Result<(), FillError> {
         let (after_ms, transaction) = (self.rng.i64(1_000..90_000), self.transaction());
-        self.commit(Some(after_ms), |after, told| capture(last(after)?, Disposition::Held, &transaction, told.now))?;
-        let subject = self.aggregate.attempts.last().map(|a| a.id.clone()).unwrap_or_default();
-        self.list("capture_mismatch", subject, "the money came after the payment had ended", None);
+        self.commit(Some(after_ms), |after, told| {
+            capture(last(after)?, Disposition::Held, &transaction, told.now)
+        })?;
+        let subject = self
+            .aggregate
+            .attempts
+            .last()
+            .map(|a| a.id.clone())
+            .unwrap_or_default();
+        self.list(
+            "capture_mismatch",
+            subject,
+            "the money came after the payment had ended",
+            None,
+        );
         Ok(())
     }
 
@@ -111,8 +138,8 @@ impl Story<'_> {
         let latency_ms = self.rng.i64(300..3_000);
         self.commit(Some(latency_ms), |after, _| {
             let message = "the payer has not enough money";
-            let failure =
-                Failure::new(FailureKind::Declined, "NOT_ENOUGH", message).because(Some(Reason::InsufficientFunds));
+            let failure = Failure::new(FailureKind::Declined, "NOT_ENOUGH", message)
+                .because(Some(Reason::InsufficientFunds));
             after.payment.failure = Some(failure.clone());
             after.payment.resume_at = None;
             after.payment.apply(Event::Fail)?;
@@ -122,7 +149,11 @@ impl Story<'_> {
 
     /// Nobody has paid: the offer is closed, and then the payment ends.
     fn end(&mut self, event: Event) -> Result<(), FillError> {
-        let wait_ms = if event == Event::Expire { EXPIRES_IN_S * 1_000 } else { self.rng.i64(2_000..600_000) };
+        let wait_ms = if event == Event::Expire {
+            EXPIRES_IN_S * 1_000
+        } else {
+            self.rng.i64(2_000..600_000)
+        };
         self.commit(Some(wait_ms), |after, told| {
             if event == Event::Cancel {
                 after.payment.cancel_requested_at = Some(told.now);
@@ -164,11 +195,20 @@ impl Story<'_> {
     }
 
     fn refund(&mut self, end: RefundEvent) -> Result<(), FillError> {
-        let (after_ms, id) = (self.rng.i64(60_000..30 * 86_400_000), drawn(Kind::Refund, &mut self.rng));
+        let (after_ms, id) = (
+            self.rng.i64(60_000..30 * 86_400_000),
+            drawn(Kind::Refund, &mut self.rng),
+        );
         let is_whole = self.rng.bool();
         let no = format!("rf-{}", self.aggregate.payment.order_id);
         // What was made not long ago is refunded not long after.
-        let left_ms = self.world.plan.until_ms.saturating_sub(self.now.0).saturating_sub(60_000).max(1);
+        let left_ms = self
+            .world
+            .plan
+            .until_ms
+            .saturating_sub(self.now.0)
+            .saturating_sub(60_000)
+            .max(1);
         let (number, subject) = (no.clone(), id.clone());
         self.commit(Some(after_ms.min(left_ms)), |after, told| {
             let (payment_id, owner) = (after.payment.id.clone(), after.payment.owner.clone());
@@ -209,7 +249,12 @@ impl Story<'_> {
             Ok(())
         })?;
         if end == RefundEvent::GoAstray {
-            self.list("refund_abnormal", subject, "the payer's card takes no refunds", None);
+            self.list(
+                "refund_abnormal",
+                subject,
+                "the payer's card takes no refunds",
+                None,
+            );
         }
         Ok(())
     }
@@ -219,7 +264,12 @@ fn last(aggregate: &mut Aggregate) -> Result<&mut Attempt, FillError> {
     aggregate.attempts.last_mut().ok_or(FillError::Nobody)
 }
 
-fn die(attempt: &mut Attempt, outcome: &str, failure: Option<Failure>, latency_ms: i64) -> Result<(), FillError> {
+fn die(
+    attempt: &mut Attempt,
+    outcome: &str,
+    failure: Option<Failure>,
+    latency_ms: i64,
+) -> Result<(), FillError> {
     attempt.apply(AttemptEvent::Die)?;
     (attempt.outcome, attempt.failure) = (Some(outcome.to_owned()), failure);
     (attempt.latency_ms, attempt.next_check_at) = (Some(latency_ms), None);

@@ -17,12 +17,27 @@ impl Story<'_> {
         if self.world.is_open(n) || self.rng.u32(..1_000) >= LOOKED_AT {
             return;
         }
-        let kind = if self.rng.bool() { "unresolved" } else { "payment_stuck" };
+        let kind = if self.rng.bool() {
+            "unresolved"
+        } else {
+            "payment_stuck"
+        };
         let subject = self.aggregate.payment.id.clone();
-        self.list(kind, subject, "nobody has answered for a day", Some("by_itself"));
+        self.list(
+            kind,
+            subject,
+            "nobody has answered for a day",
+            Some("by_itself"),
+        );
     }
 
-    pub(super) fn list(&mut self, kind: &str, subject_id: String, detail: &str, resolution: Option<&str>) {
+    pub(super) fn list(
+        &mut self,
+        kind: &str,
+        subject_id: String,
+        detail: &str,
+        resolution: Option<&str>,
+    ) {
         self.life.operations.push(OperationRow {
             id: drawn(Kind::Operation, &mut self.rng),
             owner: self.shop.owner.clone(),
@@ -42,12 +57,21 @@ impl Story<'_> {
         for change in &self.life.changes {
             for event in change.events() {
                 let endpoint = match event.kind {
-                    "payment.requires_action" | "payment.action_changed" | "payment.processing" => continue,
+                    "payment.requires_action" | "payment.action_changed" | "payment.processing" => {
+                        continue;
+                    }
                     kind if kind.starts_with("refund.") => &self.shop.refunds_endpoint,
                     _ => &self.shop.endpoint,
                 };
                 let draw = self.rng.u32(..1_000);
-                let delivery = delivery(event.id.clone(), &payment_id, self.shop, endpoint, event.created_at, draw);
+                let delivery = delivery(
+                    event.id.clone(),
+                    &payment_id,
+                    self.shop,
+                    endpoint,
+                    event.created_at,
+                    draw,
+                );
                 self.life.deliveries.push(delivery);
             }
         }
@@ -55,7 +79,14 @@ impl Story<'_> {
 }
 
 /// Most are received at once; `draw` of a thousand says how this one fared.
-fn delivery(event_id: String, payment_id: &str, shop: &Shop, endpoint: &str, at: Timestamp, draw: u32) -> DeliveryRow {
+fn delivery(
+    event_id: String,
+    payment_id: &str,
+    shop: &Shop,
+    endpoint: &str,
+    at: Timestamp,
+    draw: u32,
+) -> DeliveryRow {
     let (status, end, http) = match draw {
         0..20 => (DeliveryState::Failed, End::HttpStatus, Some(500)),
         20..30 => (DeliveryState::Stopped, End::EndpointDisabled, None),
@@ -76,6 +107,12 @@ fn delivery(event_id: String, payment_id: &str, shop: &Shop, endpoint: &str, at:
         next_try_at: None,
         created_at: at.plus_ms(100),
         delivered_at: (status == DeliveryState::Delivered).then(|| tried_at.plus_ms(30)),
-        last: Some(TryRow { at: tried_at, end, status: http, latency_ms: 30, answer: None }),
+        last: Some(TryRow {
+            at: tried_at,
+            end,
+            status: http,
+            latency_ms: 30,
+            answer: None,
+        }),
     }
 }

@@ -40,7 +40,11 @@ const NOT_OVER: [Fate; 3] = [Fate::Parked, Fate::Shown, Fate::InDoubt];
 
 pub(super) fn fate(world: &World, n: u64, rng: &mut fastrand::Rng) -> Fate {
     if world.is_open(n) {
-        return usize::try_from(n % 3).ok().and_then(|at| NOT_OVER.get(at)).copied().unwrap_or(Fate::Parked);
+        return usize::try_from(n % 3)
+            .ok()
+            .and_then(|at| NOT_OVER.get(at))
+            .copied()
+            .unwrap_or(Fate::Parked);
     }
     let mut draw = rng.u32(..1_000);
     let found = FATES.iter().find(|(_, share)| {

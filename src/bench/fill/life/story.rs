@@ -42,8 +42,11 @@ impl<'a> Story<'a> {
         n: u64,
         fate: Fate,
     ) -> Result<Self, FillError> {
-        let flow =
-            if matches!(fate, Fate::Charged | Fate::Declined | Fate::InDoubt) { Flow::Barcode } else { Flow::Qr };
+        let flow = if matches!(fate, Fate::Charged | Fate::Declined | Fate::InDoubt) {
+            Flow::Barcode
+        } else {
+            Flow::Qr
+        };
         let payment = Payment {
             id: drawn(Kind::Payment, &mut rng),
             owner: shop.owner.clone(),
@@ -76,11 +79,34 @@ impl<'a> Story<'a> {
             key: format!("key-{}", order_id(n)),
         };
         let fingerprint = ledger::sha256(&[payment.order_id.as_bytes()]);
-        let key = Key { scope, fingerprint, resource_id: payment.id.clone(), created_at: now };
+        let key = Key {
+            scope,
+            fingerprint,
+            resource_id: payment.id.clone(),
+            created_at: now,
+        };
         let is_recent = now >= Timestamp(world.plan.until_ms).plus_s(-KEPT_S);
-        let life = Life { changes: Vec::new(), deliveries: Vec::new(), operations: Vec::new(), is_recent };
-        let aggregate = Aggregate { payment, attempts: Vec::new(), refunds: Vec::new() };
-        let mut story = Self { world, shop, rng, now, aggregate, key, is_answered: false, life };
+        let life = Life {
+            changes: Vec::new(),
+            deliveries: Vec::new(),
+            operations: Vec::new(),
+            is_recent,
+        };
+        let aggregate = Aggregate {
+            payment,
+            attempts: Vec::new(),
+            refunds: Vec::new(),
+        };
+        let mut story = Self {
+            world,
+            shop,
+            rng,
+            now,
+            aggregate,
+            key,
+            is_answered: false,
+            life,
+        };
         let first = story.sending()?;
         story.aggregate.attempts.push(first);
         Ok(story)
@@ -90,9 +116,21 @@ impl<'a> Story<'a> {
     pub(super) fn sending(&mut self) -> Result<Attempt, FillError> {
         let accounts = &self.shop.accounts;
         let seq = self.aggregate.attempts.len();
-        let at = self.aggregate.attempts.first().and_then(|a| accounts.iter().position(|(id, _)| *id == a.account_id));
-        let at = at.map_or_else(|| self.rng.usize(..accounts.len().max(1)), |at| at.saturating_add(seq));
-        let (account_id, provider) = accounts.iter().cycle().nth(at).cloned().ok_or(FillError::Nobody)?;
+        let at = self
+            .aggregate
+            .attempts
+            .first()
+            .and_then(|a| accounts.iter().position(|(id, _)| *id == a.account_id));
+        let at = at.map_or_else(
+            || self.rng.usize(..accounts.len().max(1)),
+            |at| at.saturating_add(seq),
+        );
+        let (account_id, provider) = accounts
+            .iter()
+            .cycle()
+            .nth(at)
+            .cloned()
+            .ok_or(FillError::Nobody)?;
         let number = self.rng.u128(..);
         Ok(Attempt {
             id: drawn(Kind::Attempt, &mut self.rng),
@@ -104,7 +142,11 @@ impl<'a> Story<'a> {
             flow: self.aggregate.payment.flow,
             status: AttemptState::Sending,
             disposition: None,
-            provider_order_no: self.world.prefix.as_ref().map_or_else(String::new, |p| id::provider_no_of(p, number)),
+            provider_order_no: self
+                .world
+                .prefix
+                .as_ref()
+                .map_or_else(String::new, |p| id::provider_no_of(p, number)),
             provider_transaction_id: None,
             provider_request_id: None,
             amount: self.aggregate.payment.amount,
@@ -138,7 +180,10 @@ impl<'a> Story<'a> {
     ) -> Result<(), FillError> {
         self.now = self.now.plus_ms(after_ms.unwrap_or(0));
         let mut after = self.aggregate.clone();
-        let mut told = Told { now: self.now, inbox: None };
+        let mut told = Told {
+            now: self.now,
+            inbox: None,
+        };
         decide(&mut after, &mut told)?;
         let before = after_ms.map(|_| &self.aggregate);
         let change = match before {
@@ -153,11 +198,18 @@ impl<'a> Story<'a> {
         let key = match before {
             None => Some(KeyWrite::Claim(self.key.clone())),
             Some(_) if self.is_answered => None,
-            Some(_) => pay::answer(change.after()).map(|answer| KeyWrite::Answer(self.key.clone(), answer)),
+            Some(_) => {
+                pay::answer(change.after()).map(|answer| KeyWrite::Answer(self.key.clone(), answer))
+            }
         };
         self.is_answered |= matches!(key, Some(KeyWrite::Answer(..)));
         self.aggregate = change.after().clone();
-        self.life.changes.push(change.with_events(events).with_key(key).with_inbox(told.inbox));
+        self.life.changes.push(
+            change
+                .with_events(events)
+                .with_key(key)
+                .with_inbox(told.inbox),
+        );
         Ok(())
     }
 }

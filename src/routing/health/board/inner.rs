@@ -95,7 +95,10 @@ struct Call {
 
 impl Inner {
     pub(super) fn new(settings: Settings, accounts: Arc<Accounts>, now_ms: i64) -> Self {
-        let probing = Probing { places: Shares::new(settings.probes_at_once.max(1)), turns: HashMap::new() };
+        let probing = Probing {
+            places: Shares::new(settings.probes_at_once.max(1)),
+            turns: HashMap::new(),
+        };
         Self {
             settings,
             accounts,
@@ -126,21 +129,41 @@ impl Inner {
 
     fn manner(&self, provider: ProviderName, flow: Flow) -> Manner {
         let usual = Manner::default();
-        let probe_every_ms = self.settings.probe_every_ms.get(&provider).copied().unwrap_or(usual.probe_every_ms);
-        Manner { probe_every_ms, charges: flow.takes_money() }
+        let probe_every_ms = self
+            .settings
+            .probe_every_ms
+            .get(&provider)
+            .copied()
+            .unwrap_or(usual.probe_every_ms);
+        Manner {
+            probe_every_ms,
+            charges: flow.takes_money(),
+        }
     }
 
-    /// Puts a route on the board. False: its account takes no payments any more, and nothing is kept of it.
+    /// Puts a route on the board. False: its account takes no payments any more, and nothing is
+    /// kept of it.
     fn know(&mut self, id: &RouteId) -> bool {
         if self.routes.contains_key(id) {
             return true;
         }
-        let Some(known) = self.account(id) else { return false };
+        let Some(known) = self.account(id) else {
+            return false;
+        };
         let (manner, now_ms) = (self.manner(id.provider, id.flow), self.seen_ms);
-        let whole = Whole { provider: id.provider, flow: id.flow, mode: known.mode, address: known.address };
-        let whole =
-            self.providers.get_key_value(&whole).map_or_else(|| Arc::new(whole), |(known, _)| Arc::clone(known));
-        self.providers.entry(Arc::clone(&whole)).or_insert_with(|| Tracked::new(manner, now_ms));
+        let whole = Whole {
+            provider: id.provider,
+            flow: id.flow,
+            mode: known.mode,
+            address: known.address,
+        };
+        let whole = self
+            .providers
+            .get_key_value(&whole)
+            .map_or_else(|| Arc::new(whole), |(known, _)| Arc::clone(known));
+        self.providers
+            .entry(Arc::clone(&whole))
+            .or_insert_with(|| Tracked::new(manner, now_ms));
         let route = Route {
             tracked: Tracked::new(manner, now_ms),
             merchant: known.merchant,
@@ -155,18 +178,29 @@ impl Inner {
         true
     }
 
-    /// What is known of a route's account. While nobody has said anything of accounts, each is a merchant's only one.
+    /// What is known of a route's account. While nobody has said anything of accounts, each is a
+    /// merchant's only one.
     fn account(&self, id: &RouteId) -> Option<Known> {
         let Some(snapshot) = self.accounts.snapshot() else {
             let merchant = accounts::merchant(&id.account_id);
             let (mode, address) = (Mode::Test, "".into());
-            return Some(Known { merchant, provider: id.provider, mode, address, credentials: 0 });
+            return Some(Known {
+                merchant,
+                provider: id.provider,
+                mode,
+                address,
+                credentials: 0,
+            });
         };
-        snapshot.get(&id.account_id).filter(|known| known.provider == id.provider).cloned()
+        snapshot
+            .get(&id.account_id)
+            .filter(|known| known.provider == id.provider)
+            .cloned()
     }
 
-    /// Lets go of routes whose accounts are disabled, gone, or have other credentials now, and of providers that no route
-    /// leads to any more: what is left of them here and in the store could only be wrong.
+    /// Lets go of routes whose accounts are disabled, gone, or have other credentials now, and of
+    /// providers that no route leads to any more: what is left of them here and in the store could
+    /// only be wrong.
     fn compare(&mut self) {
         let snapshot = self.accounts.snapshot();
         let is_same = match (&snapshot, &self.compared) {
@@ -178,7 +212,9 @@ impl Inner {
             return;
         }
         self.compared = snapshot;
-        let Some(snapshot) = &self.compared else { return };
+        let Some(snapshot) = &self.compared else {
+            return;
+        };
         let stays = |id: &RouteId, route: &Route| {
             snapshot.get(&id.account_id).is_some_and(|known| {
                 known.mode == route.whole.mode
@@ -187,24 +223,42 @@ impl Inner {
                     && known.credentials == route.credentials
             })
         };
-        let gone: Vec<Arc<RouteId>> =
-            self.routes.iter().filter(|(id, route)| !stays(id, route)).map(|(id, _)| Arc::clone(id)).collect();
+        let gone: Vec<Arc<RouteId>> = self
+            .routes
+            .iter()
+            .filter(|(id, route)| !stays(id, route))
+            .map(|(id, _)| Arc::clone(id))
+            .collect();
         for id in gone {
             if let Some(route) = self.routes.remove(&id) {
-                // Trials of the provider that are on their way over it will never come back to the board.
+                // Trials of the provider that are on their way over it will never come back to the
+                // board.
                 if let Some(provider) = self.providers.get_mut(&route.whole) {
-                    route.calls.values().filter(|call| call.trial.1).for_each(|_| provider.end_trial());
+                    route
+                        .calls
+                        .values()
+                        .filter(|call| call.trial.1)
+                        .for_each(|_| provider.end_trial());
                 }
-                self.removed
-                    .push(Removal { subject: Subject::Route(RouteId::clone(&id)), version: route.tracked.version() });
+                self.removed.push(Removal {
+                    subject: Subject::Route(RouteId::clone(&id)),
+                    version: route.tracked.version(),
+                });
             }
         }
         let is_called = |whole: &Whole| snapshot.calls(whole.provider, whole.mode, &whole.address);
-        let left: Vec<Arc<Whole>> = self.providers.keys().filter(|whole| !is_called(whole)).map(Arc::clone).collect();
+        let left: Vec<Arc<Whole>> = self
+            .providers
+            .keys()
+            .filter(|whole| !is_called(whole))
+            .map(Arc::clone)
+            .collect();
         for whole in left {
             if let Some(tracked) = self.providers.remove(&whole) {
-                self.removed
-                    .push(Removal { subject: Subject::Provider(Whole::clone(&whole)), version: tracked.version() });
+                self.removed.push(Removal {
+                    subject: Subject::Provider(Whole::clone(&whole)),
+                    version: tracked.version(),
+                });
             }
             self.probing.turns.remove(&whole);
         }
@@ -223,20 +277,39 @@ impl Inner {
         self.know(id);
         let call = self.next_call;
         self.next_call += 1;
-        let id = self.routes.get_key_value(id).map_or_else(|| Arc::new(id.clone()), |(id, _)| Arc::clone(id));
+        let id = self
+            .routes
+            .get_key_value(id)
+            .map_or_else(|| Arc::new(id.clone()), |(id, _)| Arc::clone(id));
         if let Some((route, provider)) = pair(&mut self.routes, &mut self.providers, &id) {
             let gate = provider.view().breaker().gate_for(route.merchant);
-            let trial =
-                (route.tracked.begin(Gate::Trial == route.tracked.view().gate()), provider.begin(Gate::Trial == gate));
-            route.calls.insert(call, Call { began: self.own, suspected: (false, false), trial });
+            let trial = (
+                route
+                    .tracked
+                    .begin(Gate::Trial == route.tracked.view().gate()),
+                provider.begin(Gate::Trial == gate),
+            );
+            route.calls.insert(
+                call,
+                Call {
+                    began: self.own,
+                    suspected: (false, false),
+                    trial,
+                },
+            );
         }
         Ticket { route: id, call }
     }
 
     pub(super) fn end(&mut self, ticket: &Ticket, verdict: Verdict) {
         let (own, now_ms) = (self.own, self.seen_ms);
-        let Some((route, provider)) = pair(&mut self.routes, &mut self.providers, &ticket.route) else { return };
-        let Some(call) = route.calls.remove(&ticket.call) else { return };
+        let Some((route, provider)) = pair(&mut self.routes, &mut self.providers, &ticket.route)
+        else {
+            return;
+        };
+        let Some(call) = route.calls.remove(&ticket.call) else {
+            return;
+        };
         if call.trial.0 {
             route.tracked.end_trial();
         }
@@ -255,9 +328,10 @@ impl Inner {
             Verdict::Nothing => (End::Nothing, End::Nothing),
         };
         let latency = (verdict == Verdict::Good).then_some(took);
-        for (tracked, end, suspected) in
-            [(&mut route.tracked, of_route, call.suspected.0), (provider, of_provider, call.suspected.1)]
-        {
+        for (tracked, end, suspected) in [
+            (&mut route.tracked, of_route, call.suspected.0),
+            (provider, of_provider, call.suspected.1),
+        ] {
             let mut delta = Delta::default();
             match end {
                 End::Good => delta.good(merchant, suspected),
@@ -277,21 +351,37 @@ impl Inner {
         self.know(id);
         let (own, now_ms) = (self.own, self.seen_ms);
         if let Some(route) = self.routes.get_mut(id) {
-            route.tracked.learn(&Delta { silent: true, ..Delta::default() }, own, now_ms);
+            route.tracked.learn(
+                &Delta {
+                    silent: true,
+                    ..Delta::default()
+                },
+                own,
+                now_ms,
+            );
         }
     }
 
     pub(super) fn look(&mut self, id: &RouteId, rng: &mut impl Rng) -> RouteView {
         let mut view = self.peek(id);
         let own = self.own;
-        let Some((route, provider)) = pair(&mut self.routes, &mut self.providers, id) else { return view };
+        let Some((route, provider)) = pair(&mut self.routes, &mut self.providers, id) else {
+            return view;
+        };
         let (one, other) = (route.tracked.view(), provider.view());
         let drawn = speaks(one, other).score().draw(rng);
         view.theta = if view.theta > 0.0 { drawn } else { 0.0 };
         let whole = other.breaker().gate_for(route.merchant);
-        let share = one.share().min(if whole == Gate::Closed { 1.0 } else { other.share() });
+        let share = one.share().min(if whole == Gate::Closed {
+            1.0
+        } else {
+            other.share()
+        });
         let gates = [(one.gate(), &mut route.tracked), (whole, provider)];
-        let trials = gates.into_iter().filter(|(gate, _)| *gate == Gate::Trial).map(|(_, tracked)| tracked);
+        let trials = gates
+            .into_iter()
+            .filter(|(gate, _)| *gate == Gate::Trial)
+            .map(|(_, tracked)| tracked);
         view.lets_in = match view.gate {
             Gate::Closed => true,
             Gate::Ramping => rng.random::<f64>() < share,
@@ -313,10 +403,14 @@ impl Inner {
         let limits = limits(route, provider);
         let (one, other) = (route.tracked.view(), provider.view());
         let whole = other.breaker().gate_for(route.merchant);
-        let (worse_gate, gate) =
-            if severity(one.gate()) >= severity(whole) { (one, one.gate()) } else { (other, whole) };
+        let (worse_gate, gate) = if severity(one.gate()) >= severity(whole) {
+            (one, one.gate())
+        } else {
+            (other, whole)
+        };
         let success = speaks(one, other).score().mean();
-        // Too many calls that are late at once: others first, until answers come or the breaker opens.
+        // Too many calls that are late at once: others first, until answers come or the breaker
+        // opens.
         let late = route.late(limits, own, one.trip_after());
         RouteView {
             gate,
@@ -337,7 +431,9 @@ impl Inner {
     pub(super) fn suspicion_ms(&mut self, id: &RouteId) -> i64 {
         self.know(id);
         pair(&mut self.routes, &mut self.providers, id)
-            .map_or(SUSPECT_UNKNOWN_MS, |(route, provider)| suspect_after(limits(route, provider)))
+            .map_or(SUSPECT_UNKNOWN_MS, |(route, provider)| {
+                suspect_after(limits(route, provider))
+            })
     }
 
     pub(super) fn tick(&mut self) {
@@ -348,7 +444,9 @@ impl Inner {
             provider.refresh();
         }
         for route in self.routes.values_mut() {
-            let Some(provider) = self.providers.get_mut(&route.whole) else { continue };
+            let Some(provider) = self.providers.get_mut(&route.whole) else {
+                continue;
+            };
             route.tracked.tick(now_ms);
             route.tracked.refresh();
             route.suspect(provider, own, now_ms);
@@ -366,8 +464,8 @@ enum End {
 }
 
 impl Route {
-    /// Whether this gateway has ever believed an answer over its account, with the credentials that it has now. What others
-    /// have stored does not say with which.
+    /// Whether this gateway has ever believed an answer over its account, with the credentials that
+    /// it has now. What others have stored does not say with which.
     fn was_ever_answered(&self) -> bool {
         #[cfg(feature = "testing")]
         if crate::broken::breaks(crate::broken::Rule::OneMerchantTrips) {
@@ -380,18 +478,28 @@ impl Route {
     fn suspect(&mut self, provider: &mut Tracked, own: i64, now_ms: i64) {
         let after = suspect_after(limits(self, provider));
         let speaks = self.was_ever_answered();
-        for (call, state) in self.calls.range_mut((Bound::Excluded(self.judged), Bound::Unbounded)) {
+        for (call, state) in self
+            .calls
+            .range_mut((Bound::Excluded(self.judged), Bound::Unbounded))
+        {
             if own - state.began <= after {
                 return;
             }
             self.judged = *call;
             // What is out already is not put out by what began before.
             let whole = provider.view().breaker().gate_for(self.merchant);
-            // Nor by a merchant whose answers nobody has believed yet: it ends with a verdict of its own.
-            state.suspected = (self.tracked.view().gate() != Gate::Open, whole != Gate::Open && speaks);
+            // Nor by a merchant whose answers nobody has believed yet: it ends with a verdict of
+            // its own.
+            state.suspected = (
+                self.tracked.view().gate() != Gate::Open,
+                whole != Gate::Open && speaks,
+            );
             let mut delta = Delta::default();
             delta.failed(self.merchant);
-            for (tracked, counted) in [(&mut self.tracked, state.suspected.0), (&mut *provider, state.suspected.1)] {
+            for (tracked, counted) in [
+                (&mut self.tracked, state.suspected.0),
+                (&mut *provider, state.suspected.1),
+            ] {
                 if counted {
                     tracked.learn(&delta, own, now_ms);
                 }
@@ -399,20 +507,32 @@ impl Route {
         }
     }
 
-    /// Whether so many calls are late, or have failed, that it looks like the beginning of an outage.
+    /// Whether so many calls are late, or have failed, that it looks like the beginning of an
+    /// outage.
     fn late(&self, limits: Limits, own: i64, trip_after: u32) -> bool {
-        let Some(p95) = limits.p95.filter(|_| limits.calls >= HISTORY) else { return false };
+        let Some(p95) = limits.p95.filter(|_| limits.calls >= HISTORY) else {
+            return false;
+        };
         let after = i64::from(p95).max(LATE_LEAST_MS);
-        let unjudged = self.calls.range((Bound::Excluded(self.judged), Bound::Unbounded));
+        let unjudged = self
+            .calls
+            .range((Bound::Excluded(self.judged), Bound::Unbounded));
         // Two late ones weigh as much as a failure.
         let most = usize::try_from(trip_after.saturating_mul(2)).unwrap_or(usize::MAX);
-        let late = unjudged.take(most).take_while(|(_, call)| own - call.began > after).count();
+        let late = unjudged
+            .take(most)
+            .take_while(|(_, call)| own - call.began > after)
+            .count();
         let run = usize::try_from(self.tracked.view().run()).unwrap_or(usize::MAX);
         late.saturating_add(run.saturating_mul(2)) >= most
     }
 
     fn drop_lost(&mut self, provider: &mut Tracked, own: i64) {
-        while let Some(oldest) = self.calls.first_entry().filter(|entry| own - entry.get().began > LOST_MS) {
+        while let Some(oldest) = self
+            .calls
+            .first_entry()
+            .filter(|entry| own - entry.get().began > LOST_MS)
+        {
             let call = oldest.remove();
             if call.trial.0 {
                 self.tracked.end_trial();
@@ -437,12 +557,26 @@ fn pair<'a>(
 /// The route's own, or those of its provider while it has too few calls to tell.
 fn limits(route: &Route, provider: &Tracked) -> Limits {
     let own = route.tracked.limits();
-    if own.calls < LONG_HISTORY && provider.limits().calls > own.calls { provider.limits() } else { own }
+    if own.calls < LONG_HISTORY && provider.limits().calls > own.calls {
+        provider.limits()
+    } else {
+        own
+    }
 }
 
 fn suspect_after(limits: Limits) -> i64 {
-    let Some(p999) = limits.p999.filter(|_| limits.calls >= HISTORY).map(i64::from) else { return SUSPECT_UNKNOWN_MS };
-    let patience = if limits.calls < LONG_HISTORY { p999 + p999 / 2 } else { p999 };
+    let Some(p999) = limits
+        .p999
+        .filter(|_| limits.calls >= HISTORY)
+        .map(i64::from)
+    else {
+        return SUSPECT_UNKNOWN_MS;
+    };
+    let patience = if limits.calls < LONG_HISTORY {
+        p999 + p999 / 2
+    } else {
+        p999
+    };
     patience.max(SUSPECT_LEAST_MS)
 }
 
@@ -455,9 +589,13 @@ const fn severity(gate: Gate) -> u8 {
     }
 }
 
-/// Whose score is believed: the worse one's. But where several merchants call a provider, what one of them makes of it
-/// speaks for the others only as long as they know nothing themselves.
+/// Whose score is believed: the worse one's. But where several merchants call a provider, what one
+/// of them makes of it speaks for the others only as long as they know nothing themselves.
 fn speaks<'a>(route: &'a Vital, provider: &'a Vital) -> &'a Vital {
     let knows_better = provider.is_shared() && route.score().rate() > KNOWN_RATE;
-    if knows_better || route.score().mean() <= provider.score().mean() { route } else { provider }
+    if knows_better || route.score().mean() <= provider.score().mean() {
+        route
+    } else {
+        provider
+    }
 }

@@ -15,7 +15,16 @@ fn tell(known: &Accounts, all: &[(&str, &str, &str)]) {
     let one = |(account, merchant, address): &(&str, &str, &str)| {
         let merchant = accounts::merchant(merchant);
         let (mode, address) = (Mode::Test, accounts::address(address));
-        ((*account).to_owned(), Known { merchant, provider: alipay(), mode, address, credentials: 0 })
+        (
+            (*account).to_owned(),
+            Known {
+                merchant,
+                provider: alipay(),
+                mode,
+                address,
+                credentials: 0,
+            },
+        )
     };
     known.set(all.iter().map(one).collect());
 }
@@ -25,7 +34,11 @@ fn alipay() -> ProviderName {
 }
 
 fn route(account: &str) -> RouteId {
-    RouteId { account_id: account.to_owned(), provider: alipay(), flow: Flow::Qr }
+    RouteId {
+        account_id: account.to_owned(),
+        provider: alipay(),
+        flow: Flow::Qr,
+    }
 }
 
 const REAL: &str = "https://provider.example";
@@ -38,7 +51,10 @@ struct Stage {
 
 impl Stage {
     fn new(accounts: &Arc<Accounts>) -> Self {
-        Self { board: Board::new(Settings::default(), Arc::clone(accounts), 1_000), now_ms: 1_000 }
+        Self {
+            board: Board::new(Settings::default(), Arc::clone(accounts), 1_000),
+            now_ms: 1_000,
+        }
     }
 
     fn call(&mut self, account: &str, verdict: Verdict) {
@@ -55,14 +71,19 @@ impl Stage {
         }
     }
 
-    /// Lets time go by, and answers probes: whether one over this account is answered. Returns over which they went.
+    /// Lets time go by, and answers probes: whether one over this account is answered. Returns over
+    /// which they went.
     fn probe(&mut self, ms: i64, is_answered: impl Fn(&str) -> bool) -> Vec<String> {
         let mut asked = Vec::new();
         for _ in 0..ms / 100 {
             self.wait(100);
             for probe in self.board.probes_due(self.now_ms) {
                 let account = probe.route.account_id.clone();
-                let verdict = if is_answered(&account) { Verdict::Good } else { Verdict::ProviderFailed };
+                let verdict = if is_answered(&account) {
+                    Verdict::Good
+                } else {
+                    Verdict::ProviderFailed
+                };
                 self.board.probed(&probe, verdict, self.now_ms);
                 asked.push(account);
             }
@@ -75,25 +96,44 @@ impl Stage {
     }
 
     fn whole(&self) -> Gate {
-        self.board.peek_provider(alipay(), Flow::Qr, Mode::Test).unwrap().gate()
+        self.board
+            .peek_provider(alipay(), Flow::Qr, Mode::Test)
+            .unwrap()
+            .gate()
     }
 }
 
 #[test]
 fn one_merchants_dead_accounts_stop_no_other_merchant() {
-    let accounts = known(&[("dead_1", "bad", REAL), ("dead_2", "bad", REAL), ("good", "good", REAL)]);
+    let accounts = known(&[
+        ("dead_1", "bad", REAL),
+        ("dead_2", "bad", REAL),
+        ("good", "good", REAL),
+    ]);
     let mut stage = Stage::new(&accounts);
     for round in 0..400 {
         stage.call("dead_1", Verdict::ProviderFailed);
         stage.call("dead_2", Verdict::ProviderFailed);
         if round % 5 == 0 {
             // Now and then one of the good merchant's calls fails as well, as it does everywhere.
-            let verdict = if round % 100 == 50 { Verdict::ProviderFailed } else { Verdict::Good };
+            let verdict = if round % 100 == 50 {
+                Verdict::ProviderFailed
+            } else {
+                Verdict::Good
+            };
             stage.call("good", verdict);
         }
-        assert_eq!((stage.whole(), stage.gate("good")), (Gate::Closed, Gate::Closed), "round {round}");
+        assert_eq!(
+            (stage.whole(), stage.gate("good")),
+            (Gate::Closed, Gate::Closed),
+            "round {round}"
+        );
     }
-    assert_eq!((stage.gate("dead_1"), stage.gate("dead_2")), (Gate::Open, Gate::Open), "each by itself");
+    assert_eq!(
+        (stage.gate("dead_1"), stage.gate("dead_2")),
+        (Gate::Open, Gate::Open),
+        "each by itself"
+    );
 }
 
 #[test]
@@ -103,18 +143,39 @@ fn a_merchant_that_did_not_call_for_long_is_not_stopped_either() {
     stage.call("good", Verdict::Good);
     stage.wait(120_000);
     (0..20).for_each(|_| stage.call("dead", Verdict::ProviderFailed));
-    assert_eq!(stage.whole(), Gate::Open, "nobody else has called: as far as anybody knows, it is out");
-    assert_eq!(stage.gate("good"), Gate::Closed, "but not for who has seen nothing of that");
-    assert!(stage.board.look(&route("good"), stage.now_ms, &mut rand::rng()).lets_in);
-    // The next question goes over what worked last, and is answered: it was the one merchant's trouble.
+    assert_eq!(
+        stage.whole(),
+        Gate::Open,
+        "nobody else has called: as far as anybody knows, it is out"
+    );
+    assert_eq!(
+        stage.gate("good"),
+        Gate::Closed,
+        "but not for who has seen nothing of that"
+    );
+    assert!(
+        stage
+            .board
+            .look(&route("good"), stage.now_ms, &mut rand::rng())
+            .lets_in
+    );
+    // The next question goes over what worked last, and is answered: it was the one merchant's
+    // trouble.
     let asked = stage.probe(1_000, |account| account == "good");
     assert!(asked.iter().any(|account| account == "good"), "{asked:?}");
-    assert_eq!((stage.whole(), stage.gate("dead")), (Gate::Closed, Gate::Open));
+    assert_eq!(
+        (stage.whole(), stage.gate("dead")),
+        (Gate::Closed, Gate::Open)
+    );
 }
 
 #[test]
 fn merchants_with_wrong_keys_of_their_own_do_not_speak_for_the_provider() {
-    let accounts = known(&[("a", "one", REAL), ("b", "two", REAL), ("good", "three", REAL)]);
+    let accounts = known(&[
+        ("a", "one", REAL),
+        ("b", "two", REAL),
+        ("good", "three", REAL),
+    ]);
     let mut stage = Stage::new(&accounts);
     stage.call("good", Verdict::Good);
     let burst = |stage: &mut Stage| {
@@ -124,7 +185,10 @@ fn merchants_with_wrong_keys_of_their_own_do_not_speak_for_the_provider() {
         }
     };
     burst(&mut stage);
-    assert_eq!((stage.whole(), stage.gate("good"), stage.gate("a")), (Gate::Closed, Gate::Closed, Gate::Open));
+    assert_eq!(
+        (stage.whole(), stage.gate("good"), stage.gate("a")),
+        (Gate::Closed, Gate::Closed, Gate::Open)
+    );
 
     // Those who were answered before can tell: it is the provider whose answers have changed.
     let mut stage = Stage::new(&accounts);
@@ -142,19 +206,35 @@ fn merchants_with_wrong_keys_of_their_own_do_not_speak_for_the_provider() {
     let snapshot = accounts.snapshot().unwrap();
     let others = ["good", "a", "b"].map(|account| {
         let known = snapshot.get(account).unwrap().clone();
-        (account.to_owned(), Known { credentials: u32::from(account != "good"), ..known })
+        (
+            account.to_owned(),
+            Known {
+                credentials: u32::from(account != "good"),
+                ..known
+            },
+        )
     });
     accounts.set(others.into_iter().collect());
     burst(&mut stage);
-    assert_eq!((stage.whole(), stage.gate("good")), (Gate::Closed, Gate::Closed));
+    assert_eq!(
+        (stage.whole(), stage.gate("good")),
+        (Gate::Closed, Gate::Closed)
+    );
 }
 
 #[test]
 fn an_outage_that_one_merchant_saw_first_is_everybodys_once_another_one_sees_it() {
-    let accounts = known(&[("first", "one", REAL), ("second", "two", REAL), ("third", "three", REAL)]);
+    let accounts = known(&[
+        ("first", "one", REAL),
+        ("second", "two", REAL),
+        ("third", "three", REAL),
+    ]);
     let mut stage = Stage::new(&accounts);
     (0..8).for_each(|_| stage.call("first", Verdict::ProviderFailed));
-    assert_eq!((stage.gate("first"), stage.gate("third")), (Gate::Open, Gate::Closed));
+    assert_eq!(
+        (stage.gate("first"), stage.gate("third")),
+        (Gate::Open, Gate::Closed)
+    );
     (0..4).for_each(|_| stage.call("second", Verdict::ProviderFailed));
     assert_eq!(stage.gate("third"), Gate::Open);
 }
@@ -181,7 +261,10 @@ fn a_provider_that_fails_two_merchants_is_out_for_all_and_back_when_any_account_
 #[test]
 fn a_thousand_dead_accounts_do_not_take_all_the_turns() {
     let names: Vec<String> = (0..1_000).map(|n| format!("dead_{n}")).collect();
-    let mut all: Vec<(&str, &str, &str)> = names.iter().map(|name| (name.as_str(), "bad", REAL)).collect();
+    let mut all: Vec<(&str, &str, &str)> = names
+        .iter()
+        .map(|name| (name.as_str(), "bad", REAL))
+        .collect();
     all.extend([("good", "good", REAL), ("other", "other", REAL)]);
     let mut stage = Stage::new(&known(&all));
     for name in &names {
@@ -194,25 +277,48 @@ fn a_thousand_dead_accounts_do_not_take_all_the_turns() {
         stage.call("other", Verdict::ProviderFailed);
     }
     assert_eq!(stage.whole(), Gate::Open);
-    // What worked last is dead of its own; the other good one is asked within a few turns all the same.
+    // What worked last is dead of its own; the other good one is asked within a few turns all the
+    // same.
     let asked = stage.probe(12_000, |account| account == "good");
     assert_ne!(stage.whole(), Gate::Open, "{asked:?}");
-    let dead = asked.iter().filter(|account| account.starts_with("dead")).count();
+    let dead = asked
+        .iter()
+        .filter(|account| account.starts_with("dead"))
+        .count();
     assert!(dead * 2 <= asked.len(), "{asked:?}");
 }
 
 #[test]
 fn an_account_with_an_address_of_its_own_shares_nobodys_fate() {
-    let accounts = known(&[("own", "bad", "https://nobody.example"), ("good", "good", REAL), ("other", "other", REAL)]);
+    let accounts = known(&[
+        ("own", "bad", "https://nobody.example"),
+        ("good", "good", REAL),
+        ("other", "other", REAL),
+    ]);
     let mut stage = Stage::new(&accounts);
     for _ in 0..50 {
         stage.call("own", Verdict::ProviderFailed);
     }
-    assert_eq!((stage.gate("own"), stage.gate("good")), (Gate::Open, Gate::Closed));
+    assert_eq!(
+        (stage.gate("own"), stage.gate("good")),
+        (Gate::Open, Gate::Closed)
+    );
     let _ = stage.gate("good");
-    assert_eq!(stage.whole(), Gate::Closed, "people are told of where most merchants call");
-    let told: Vec<Subject> = stage.board.standings(Mode::Test).into_iter().map(|s| s.subject).collect();
-    let providers = told.iter().filter(|subject| matches!(subject, Subject::Provider(_))).count();
+    assert_eq!(
+        stage.whole(),
+        Gate::Closed,
+        "people are told of where most merchants call"
+    );
+    let told: Vec<Subject> = stage
+        .board
+        .standings(Mode::Test)
+        .into_iter()
+        .map(|s| s.subject)
+        .collect();
+    let providers = told
+        .iter()
+        .filter(|subject| matches!(subject, Subject::Provider(_)))
+        .count();
     assert_eq!(providers, 1, "{told:?}");
 }
 
@@ -227,30 +333,59 @@ fn what_is_disabled_leaves_the_board_and_the_store_and_is_never_asked_over() {
     assert_eq!(stage.gate("ours"), Gate::Open);
     // All of it is stored.
     for change in stage.board.take_changes() {
-        assert_eq!(stage.board.adopt(&change.subject, change.vital, 7, stage.now_ms), Adopted::Taken);
+        assert_eq!(
+            stage
+                .board
+                .adopt(&change.subject, change.vital, 7, stage.now_ms),
+            Adopted::Taken
+        );
     }
     tell(&accounts, &[("ours", "two", REAL)]);
     let asked = stage.probe(4_000, |_| false);
-    assert!(!asked.is_empty() && asked.iter().all(|account| account == "ours"), "{asked:?}");
+    assert!(
+        !asked.is_empty() && asked.iter().all(|account| account == "ours"),
+        "{asked:?}"
+    );
     let removed = stage.board.take_removals();
-    assert_eq!(removed, [Removal { subject: Subject::Route(route("gone")), version: 7 }]);
+    assert_eq!(
+        removed,
+        [Removal {
+            subject: Subject::Route(route("gone")),
+            version: 7
+        }]
+    );
     assert_eq!(stage.gate("gone"), Gate::Closed, "nothing is known of it");
     // A call that was on its way, and what others still say of it, bring it back no more.
     let call = stage.board.begin(&route("gone"), stage.now_ms);
     stage.board.end(call, Verdict::Good, stage.now_ms);
-    let vital = stage.board.peek_provider(alipay(), Flow::Qr, Mode::Test).unwrap();
-    assert_eq!(stage.board.adopt(&Subject::Route(route("gone")), vital, 9, stage.now_ms), Adopted::NotOurs);
+    let vital = stage
+        .board
+        .peek_provider(alipay(), Flow::Qr, Mode::Test)
+        .unwrap();
+    assert_eq!(
+        stage
+            .board
+            .adopt(&Subject::Route(route("gone")), vital, 9, stage.now_ms),
+        Adopted::NotOurs
+    );
     tell(&accounts, &[]);
     stage.wait(100);
     assert!(stage.board.versions().is_empty());
-    assert_eq!(stage.board.take_removals().len(), 2, "the other route, and a provider that nobody calls any more");
+    assert_eq!(
+        stage.board.take_removals().len(),
+        2,
+        "the other route, and a provider that nobody calls any more"
+    );
 }
 
 /// What is stored of a provider that is out, on a board that has written it.
 fn stored(stage: &mut Stage) -> (Subject, serde_json::Value) {
     (0..8).for_each(|_| stage.call("ours", Verdict::ProviderFailed));
     let changes = stage.board.take_changes();
-    let whole = changes.into_iter().find(|change| matches!(change.subject, Subject::Provider(_))).unwrap();
+    let whole = changes
+        .into_iter()
+        .find(|change| matches!(change.subject, Subject::Provider(_)))
+        .unwrap();
     (whole.subject, serde_json::to_value(&whole.vital).unwrap())
 }
 
@@ -281,7 +416,10 @@ fn what_cannot_be_is_not_believed_and_is_written_over() {
         ("/score/recent", |_| json!(1e12)),
         ("/score/trouble/outage", |_| json!(1e9)),
         ("/score/good", |_| json!("NaN")),
-        ("/window", |_| json!([{"at": i64::MAX, "good": 0, "failed": 9}])),
+        (
+            "/window",
+            |_| json!([{"at": i64::MAX, "good": 0, "failed": 9}]),
+        ),
         ("/run/length", |_| json!(u32::MAX)),
         ("/in_use", |own| json!([[1, own + 1]])),
         ("/flushes", |_| json!([[0, 4_000_000]])),
@@ -296,8 +434,16 @@ fn what_cannot_be_is_not_believed_and_is_written_over() {
             Err(_) => stage.board.refuse(&subject, 5),
         };
         assert_eq!(adopted, Adopted::Refused, "{place}: {lie}");
-        let over = stage.board.take_changes().into_iter().find(|change| change.subject == subject).unwrap();
-        assert_eq!(over.version, 5, "{place}: what is known here is written over it");
+        let over = stage
+            .board
+            .take_changes()
+            .into_iter()
+            .find(|change| change.subject == subject)
+            .unwrap();
+        assert_eq!(
+            over.version, 5,
+            "{place}: what is known here is written over it"
+        );
         assert_eq!(over.vital.gate(), Gate::Open, "{place}: and is what it was");
     }
     // Nor is what a program to come has written, with members of its own.
@@ -313,10 +459,19 @@ fn what_a_gateway_has_written_is_believed() {
     let mut stage = Stage::new(&known(&[("ours", "one", REAL)]));
     let (subject, value) = stored(&mut stage);
     let vital = serde_json::from_value::<Vital>(value).unwrap();
-    let settings = Settings { gateway: 1, ..Settings::default() };
+    let settings = Settings {
+        gateway: 1,
+        ..Settings::default()
+    };
     let board = Board::new(settings, known(&[("ours", "one", REAL)]), stage.now_ms);
-    let other = Stage { board, now_ms: stage.now_ms };
-    assert_eq!(other.board.adopt(&subject, vital, 5, stage.now_ms), Adopted::Taken);
+    let other = Stage {
+        board,
+        now_ms: stage.now_ms,
+    };
+    assert_eq!(
+        other.board.adopt(&subject, vital, 5, stage.now_ms),
+        Adopted::Taken
+    );
     assert_eq!(other.whole(), Gate::Open);
 }
 
@@ -338,23 +493,37 @@ fn a_route_that_is_out_is_asked_about_within_two_probe_times_whatever_the_store_
         theirs["breaker"]["next_probe"] = (own + 1_000).into();
         version += 1;
         let theirs = serde_json::from_value::<Vital>(theirs).unwrap();
-        assert_eq!(stage.board.adopt(&subject, theirs, version, stage.now_ms), Adopted::Taken);
+        assert_eq!(
+            stage.board.adopt(&subject, theirs, version, stage.now_ms),
+            Adopted::Taken
+        );
         let _ = stage.board.take_changes();
         for probe in stage.board.probes_due(stage.now_ms) {
-            stage.board.probed(&probe, Verdict::ProviderFailed, stage.now_ms);
+            stage
+                .board
+                .probed(&probe, Verdict::ProviderFailed, stage.now_ms);
             asked_at.push(stage.now_ms);
         }
     }
     assert!(asked_at.len() >= 4, "{asked_at:?}");
-    assert!(asked_at.windows(2).all(|pair| pair[1] - pair[0] <= 2_200), "{asked_at:?}");
+    assert!(
+        asked_at.windows(2).all(|pair| pair[1] - pair[0] <= 2_200),
+        "{asked_at:?}"
+    );
 }
 
 #[test]
 fn a_claim_that_nobody_confirms_is_as_good_as_had() {
-    let mut settings = Settings { shared: true, ..Settings::default() };
+    let mut settings = Settings {
+        shared: true,
+        ..Settings::default()
+    };
     settings.probe_every_ms.insert(alipay(), 5_000);
     let accounts = known(&[("ours", "one", REAL)]);
-    let mut stage = Stage { board: Board::new(settings, accounts, 1_000), now_ms: 1_000 };
+    let mut stage = Stage {
+        board: Board::new(settings, accounts, 1_000),
+        now_ms: 1_000,
+    };
     (0..8).for_each(|_| stage.call("ours", Verdict::ProviderFailed));
     assert_eq!(stage.whole(), Gate::Open);
     let asked = stage.probe(2_800, |_| false);
@@ -373,16 +542,34 @@ fn a_gateway_without_an_account_to_ask_over_leaves_turns_and_the_store_to_the_ot
     }
     assert_eq!(stage.whole(), Gate::Open);
     let changes = stage.board.take_changes();
-    let told = changes.into_iter().find(|change| matches!(change.subject, Subject::Provider(_))).unwrap();
+    let told = changes
+        .into_iter()
+        .find(|change| matches!(change.subject, Subject::Provider(_)))
+        .unwrap();
 
     // It has the accounts, and no payment has led it to one of them yet.
-    let settings = Settings { gateway: 7, shared: true, ..Settings::default() };
-    let mut other = Stage { board: Board::new(settings, Arc::clone(&accounts), stage.now_ms), now_ms: stage.now_ms };
-    assert_eq!(other.board.adopt(&told.subject, told.vital, 1, other.now_ms), Adopted::Taken);
+    let settings = Settings {
+        gateway: 7,
+        shared: true,
+        ..Settings::default()
+    };
+    let mut other = Stage {
+        board: Board::new(settings, Arc::clone(&accounts), stage.now_ms),
+        now_ms: stage.now_ms,
+    };
+    assert_eq!(
+        other
+            .board
+            .adopt(&told.subject, told.vital, 1, other.now_ms),
+        Adopted::Taken
+    );
     assert_eq!(other.whole(), Gate::Open);
     for _ in 0..100 {
         other.wait(200);
         assert_eq!(other.board.probes_due(other.now_ms), []);
-        assert!(other.board.take_changes().is_empty(), "what it wrote each time would keep the others' answers out");
+        assert!(
+            other.board.take_changes().is_empty(),
+            "what it wrote each time would keep the others' answers out"
+        );
     }
 }

@@ -25,7 +25,12 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { gateway: 0, probe_every_ms: HashMap::new(), shared: false, probes_at_once: 64 }
+        Self {
+            gateway: 0,
+            probe_every_ms: HashMap::new(),
+            shared: false,
+            probes_at_once: 64,
+        }
     }
 }
 

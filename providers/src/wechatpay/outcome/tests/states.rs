@@ -5,7 +5,8 @@ use chrono::DateTime;
 use serde_json::json;
 
 use super::{
-    Bench, name_created, name_ended, name_queried, name_refund_queried, name_refunded, order, refund, transaction,
+    Bench, name_created, name_ended, name_queried, name_refund_queried, name_refunded, order,
+    refund, transaction,
 };
 use crate::money::Money;
 use crate::outcome::{Capture, Created, Ended, NextAction, Queried};
@@ -18,16 +19,33 @@ fn a_signed_success_is_what_the_call_documents_and_nothing_else() {
     let qr = "weixin://wxpay/bizpayurl?pr=x".to_owned();
     let offer = created(bench.weigh(&bench.signed(200, url)));
     assert_eq!(offer, Created::Accepted(NextAction::DisplayQr { qr }));
-    for (status, body) in [(200, "{}"), (200, r#"{"code_url":""}"#), (200, "not json"), (204, ""), (201, url)] {
+    for (status, body) in [
+        (200, "{}"),
+        (200, r#"{"code_url":""}"#),
+        (200, "not json"),
+        (204, ""),
+        (201, url),
+    ] {
         let outcome = created(bench.weigh(&bench.signed(status, body)));
-        assert_eq!(name_created(&outcome), "unknown incompatible", "{status} {body}");
+        assert_eq!(
+            name_created(&outcome),
+            "unknown incompatible",
+            "{status} {body}"
+        );
     }
     assert_eq!(closed(bench.weigh(&bench.signed(204, ""))), Ended::Closed);
-    assert_eq!(name_ended(&closed(bench.weigh(&bench.signed(200, "{}")))), "unknown incompatible");
+    assert_eq!(
+        name_ended(&closed(bench.weigh(&bench.signed(200, "{}")))),
+        "unknown incompatible"
+    );
 }
 
 fn query(bench: &Bench, body: &str) -> Queried {
-    queried(&bench.account, &order(), bench.weigh(&bench.signed(200, body)))
+    queried(
+        &bench.account,
+        &order(),
+        bench.weigh(&bench.signed(200, body)),
+    )
 }
 
 #[test]
@@ -45,7 +63,11 @@ fn every_trade_state_has_its_outcome() {
         ("success", "unknown incompatible"),
         ("SOMETHING_NEW", "unknown incompatible"),
     ] {
-        assert_eq!(name_queried(&query(&bench, &transaction(state))), expected, "{state}");
+        assert_eq!(
+            name_queried(&query(&bench, &transaction(state))),
+            expected,
+            "{state}"
+        );
     }
 }
 
@@ -62,10 +84,22 @@ fn a_capture_takes_the_total_and_hides_the_payer() {
         foreign_account: None,
         returns_by_itself: false,
     };
-    assert_eq!(query(&bench, &transaction("SUCCESS")), Queried::Paid(expected.clone()));
-    let foreign = transaction("SUCCESS").replace("wxd678efh567hg6787", "wx1").replace("pay_1", "");
+    assert_eq!(
+        query(&bench, &transaction("SUCCESS")),
+        Queried::Paid(expected.clone())
+    );
+    let foreign = transaction("SUCCESS")
+        .replace("wxd678efh567hg6787", "wx1")
+        .replace("pay_1", "");
     let foreign_account = Some("1900000109/wx1".to_owned());
-    assert_eq!(query(&bench, &foreign), Queried::Paid(Capture { payment_id: None, foreign_account, ..expected }));
+    assert_eq!(
+        query(&bench, &foreign),
+        Queried::Paid(Capture {
+            payment_id: None,
+            foreign_account,
+            ..expected
+        })
+    );
 }
 
 #[test]
@@ -76,7 +110,13 @@ fn an_unpaid_answer_needs_no_currency_and_no_payer() {
         "out_trade_no":"IL00000001","promotion_detail":[],"scene_info":{"device_id":""},"trade_state":"NOTPAY",
         "trade_state_desc":"订单未支付"}"#;
     assert_eq!(query(&bench, body), Queried::Payable);
-    assert_eq!(query(&bench, &body.replace(r#""total":1}"#, r#""total":1},"payer":{}"#)), Queried::Payable);
+    assert_eq!(
+        query(
+            &bench,
+            &body.replace(r#""total":1}"#, r#""total":1},"payer":{}"#)
+        ),
+        Queried::Payable
+    );
 }
 
 #[test]
@@ -92,7 +132,11 @@ fn a_genuine_answer_that_does_not_fit_the_question_proves_nothing() {
         transaction("SUCCESS").replace("transaction_id", "other"),
         transaction("SUCCESS").replace("\"amount\"", "\"other\""),
     ] {
-        assert_eq!(name_queried(&query(&bench, &spoilt)), "unknown incompatible", "{spoilt}");
+        assert_eq!(
+            name_queried(&query(&bench, &spoilt)),
+            "unknown incompatible",
+            "{spoilt}"
+        );
     }
 }
 
@@ -110,14 +154,34 @@ fn every_refund_status_has_its_outcome() {
         ("SUCCESS", "done", "done"),
         ("CLOSED", "terminal request", "terminal request"),
         ("ABNORMAL", "abnormal declined", "abnormal declined"),
-        ("SOMETHING_NEW", "unknown incompatible", "unknown incompatible"),
+        (
+            "SOMETHING_NEW",
+            "unknown incompatible",
+            "unknown incompatible",
+        ),
     ] {
-        assert_eq!(name_refunded(&refunded(&refund(), reply(&body(status)))), asked, "{status}");
-        assert_eq!(name_refund_queried(&refund_queried(&refund(), reply(&body(status)))), found, "{status}");
+        assert_eq!(
+            name_refunded(&refunded(&refund(), reply(&body(status)))),
+            asked,
+            "{status}"
+        );
+        assert_eq!(
+            name_refund_queried(&refund_queried(&refund(), reply(&body(status)))),
+            found,
+            "{status}"
+        );
     }
-    for (from, to) in [("IL00000001", "IL00000002"), ("ILR0000001", "ILR0000002"), (":40", ":41")] {
+    for (from, to) in [
+        ("IL00000001", "IL00000002"),
+        ("ILR0000001", "ILR0000002"),
+        (":40", ":41"),
+    ] {
         let other = body("SUCCESS").replace(from, to);
-        assert_eq!(name_refunded(&refunded(&refund(), reply(&other))), "unknown incompatible", "{to}");
+        assert_eq!(
+            name_refunded(&refunded(&refund(), reply(&other))),
+            "unknown incompatible",
+            "{to}"
+        );
         let found = refund_queried(&refund(), reply(&other));
         assert_eq!(name_refund_queried(&found), "unknown incompatible", "{to}");
     }

@@ -1,4 +1,5 @@
-//! What is exchanged with other gateways by way of the store, of which nothing is believed that cannot be.
+//! What is exchanged with other gateways by way of the store, of which nothing is believed that
+//! cannot be.
 
 use std::sync::Arc;
 
@@ -13,21 +14,40 @@ impl Inner {
     pub(in crate::routing::health::board) fn take_changes(&mut self) -> Vec<Change> {
         let gateway = self.settings.gateway;
         let mut changes = Vec::new();
-        let routes = self.routes.iter_mut().map(|(id, route)| (Subject::Route(RouteId::clone(id)), &mut route.tracked));
-        let providers = self.providers.iter_mut().map(|(key, tracked)| (Subject::Provider(Whole::clone(key)), tracked));
+        let routes = self
+            .routes
+            .iter_mut()
+            .map(|(id, route)| (Subject::Route(RouteId::clone(id)), &mut route.tracked));
+        let providers = self
+            .providers
+            .iter_mut()
+            .map(|(key, tracked)| (Subject::Provider(Whole::clone(key)), tracked));
         for (subject, tracked) in routes.chain(providers) {
             if let Some(vital) = tracked.take_change(gateway, self.next_flush) {
                 self.next_flush += 1;
-                changes.push(Change { subject, version: tracked.version(), vital });
+                changes.push(Change {
+                    subject,
+                    version: tracked.version(),
+                    vital,
+                });
             }
         }
         changes
     }
 
     pub(in crate::routing::health::board) fn versions(&self) -> Vec<(Subject, u64)> {
-        let routes = self.routes.iter().map(|(id, route)| (Subject::Route(RouteId::clone(id)), &route.tracked));
-        let providers = self.providers.iter().map(|(key, tracked)| (Subject::Provider(Whole::clone(key)), tracked));
-        routes.chain(providers).map(|(subject, tracked)| (subject, tracked.version())).collect()
+        let routes = self
+            .routes
+            .iter()
+            .map(|(id, route)| (Subject::Route(RouteId::clone(id)), &route.tracked));
+        let providers = self
+            .providers
+            .iter()
+            .map(|(key, tracked)| (Subject::Provider(Whole::clone(key)), tracked));
+        routes
+            .chain(providers)
+            .map(|(subject, tracked)| (subject, tracked.version()))
+            .collect()
     }
 
     pub(in crate::routing::health::board) fn adopt(
@@ -36,16 +56,24 @@ impl Inner {
         vital: Vital,
         version: u64,
     ) -> Adopted {
-        let (gateway, own, now_ms, next_flush) = (self.settings.gateway, self.own, self.seen_ms, self.next_flush);
+        let (gateway, own, now_ms, next_flush) = (
+            self.settings.gateway,
+            self.own,
+            self.seen_ms,
+            self.next_flush,
+        );
         let manner = match subject {
-            Subject::Route(RouteId { provider, flow, .. }) | Subject::Provider(Whole { provider, flow, .. }) => {
-                self.manner(*provider, *flow)
-            }
+            Subject::Route(RouteId { provider, flow, .. })
+            | Subject::Provider(Whole { provider, flow, .. }) => self.manner(*provider, *flow),
         };
         let full = self.routes.len() + self.providers.len() >= SUBJECTS;
-        let Some(tracked) = self.tracked(subject, full) else { return Adopted::NotOurs };
+        let Some(tracked) = self.tracked(subject, full) else {
+            return Adopted::NotOurs;
+        };
         // A flush of ours that we never made is somebody's invention.
-        let invented = vital.flush_of(gateway).is_some_and(|flush| flush >= next_flush);
+        let invented = vital
+            .flush_of(gateway)
+            .is_some_and(|flush| flush >= next_flush);
         if invented || !vital.is_sane(manner, now_ms) {
             tracked.keep_view_over(version);
             return Adopted::Refused;
@@ -57,16 +85,23 @@ impl Inner {
     }
 
     #[cfg(feature = "testing")]
-    pub(in crate::routing::health::board) fn believe(&mut self, subject: &Subject, vital: Vital, version: u64) {
+    pub(in crate::routing::health::board) fn believe(
+        &mut self,
+        subject: &Subject,
+        vital: Vital,
+        version: u64,
+    ) {
         let (gateway, own, now_ms) = (self.settings.gateway, self.own, self.seen_ms);
-        let won = self.tracked(subject, false).is_some_and(|t| t.adopt(vital, version, gateway, own, now_ms));
+        let won = self
+            .tracked(subject, false)
+            .is_some_and(|t| t.adopt(vital, version, gateway, own, now_ms));
         if won {
             self.won.push(subject.clone());
         }
     }
 
-    /// What is kept of a subject; a route that nobody has used here yet is put on the board, a provider that no account
-    /// here leads to is not.
+    /// What is kept of a subject; a route that nobody has used here yet is put on the board, a
+    /// provider that no account here leads to is not.
     fn tracked(&mut self, subject: &Subject, full: bool) -> Option<&mut Tracked> {
         match subject {
             Subject::Route(id) => {
@@ -78,7 +113,8 @@ impl Inner {
             Subject::Provider(whole) => {
                 let is_new = !self.providers.contains_key(whole);
                 if is_new && !full && self.leads_to(whole) {
-                    let tracked = Tracked::new(self.manner(whole.provider, whole.flow), self.seen_ms);
+                    let tracked =
+                        Tracked::new(self.manner(whole.provider, whole.flow), self.seen_ms);
                     self.providers.insert(Arc::new(whole.clone()), tracked);
                 }
                 self.providers.get_mut(whole)
@@ -86,13 +122,20 @@ impl Inner {
         }
     }
 
-    /// Whether an account calls this provider at this address; whichever, as long as nobody has said anything of accounts.
+    /// Whether an account calls this provider at this address; whichever, as long as nobody has
+    /// said anything of accounts.
     fn leads_to(&self, whole: &Whole) -> bool {
-        self.accounts.snapshot().is_none_or(|snapshot| snapshot.calls(whole.provider, whole.mode, &whole.address))
+        self.accounts
+            .snapshot()
+            .is_none_or(|snapshot| snapshot.calls(whole.provider, whole.mode, &whole.address))
     }
 
     /// What the store has of a subject cannot even be read.
-    pub(in crate::routing::health::board) fn refuse(&mut self, subject: &Subject, version: u64) -> Adopted {
+    pub(in crate::routing::health::board) fn refuse(
+        &mut self,
+        subject: &Subject,
+        version: u64,
+    ) -> Adopted {
         match self.tracked(subject, true) {
             Some(tracked) => {
                 tracked.keep_view_over(version);
@@ -109,15 +152,22 @@ impl Inner {
         }
     }
 
-    /// An exchange went well. Returns in how many of them in a row the store was silent about something written.
+    /// An exchange went well. Returns in how many of them in a row the store was silent about
+    /// something written.
     pub(in crate::routing::health::board) fn exchanged(&mut self) -> u32 {
         let routes = self.routes.values_mut().map(|route| &mut route.tracked);
-        routes.chain(self.providers.values_mut()).map(Tracked::exchanged).max().unwrap_or(0)
+        routes
+            .chain(self.providers.values_mut())
+            .map(Tracked::exchanged)
+            .max()
+            .unwrap_or(0)
     }
 
     pub(in crate::routing::health::board) fn reseed(&mut self) {
         self.won.clear();
-        self.routes.values_mut().for_each(|route| route.tracked.reseed());
+        self.routes
+            .values_mut()
+            .for_each(|route| route.tracked.reseed());
         self.providers.values_mut().for_each(Tracked::reseed);
     }
 }

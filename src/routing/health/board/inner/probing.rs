@@ -17,7 +17,10 @@ impl Inner {
         turns.extend(self.routes_due());
         let mut seen = HashSet::new();
         turns.retain(|subject| seen.insert(subject.clone()));
-        turns.into_iter().filter_map(|subject| self.probe(subject)).collect()
+        turns
+            .into_iter()
+            .filter_map(|subject| self.probe(subject))
+            .collect()
     }
 
     /// Providers that this gateway has to ask now.
@@ -36,10 +39,15 @@ impl Inner {
             }
             provider.claim(own, now_ms);
             // One question is enough for both.
-            let routes = self.routes.values_mut().filter(|route| route.whole == *whole);
+            let routes = self
+                .routes
+                .values_mut()
+                .filter(|route| route.whole == *whole);
             let of = provider.view().breaker().of();
             let routes = routes.filter(|route| of.is_none_or(|of| of == route.merchant));
-            routes.filter(|r| r.tracked.view().probe_due()).for_each(|r| r.tracked.claim(own, now_ms));
+            routes
+                .filter(|r| r.tracked.view().probe_due())
+                .for_each(|r| r.tracked.claim(own, now_ms));
             if is_overdue || !shared {
                 turns.push(Subject::Provider(Whole::clone(whole)));
             }
@@ -47,8 +55,8 @@ impl Inner {
         turns
     }
 
-    /// Routes that this gateway has to ask about now. While its whole provider is out, a route is asked about when it is
-    /// its turn to ask about that.
+    /// Routes that this gateway has to ask about now. While its whole provider is out, a route is
+    /// asked about when it is its turn to ask about that.
     fn routes_due(&mut self) -> Vec<Subject> {
         let (own, now_ms, shared) = (self.own, self.seen_ms, self.settings.shared);
         let mut turns = Vec::new();
@@ -73,11 +81,14 @@ impl Inner {
     /// Over which account this probe goes, if there is a place for it.
     fn probe(&mut self, subject: Subject) -> Option<Probe> {
         let own = self.own;
-        // A turn that cannot be used is over all the same: taken again at once and without an end, it would be written to
-        // the store so often that nothing of the others' gets there.
+        // A turn that cannot be used is over all the same: taken again at once and without an end,
+        // it would be written to the store so often that nothing of the others' gets there.
         match &subject {
             Subject::Route(id) => self.routes.get_mut(id).map(|route| route.tracked.asks(own)),
-            Subject::Provider(whole) => self.providers.get_mut(whole).map(|provider| provider.asks(own)),
+            Subject::Provider(whole) => self
+                .providers
+                .get_mut(whole)
+                .map(|provider| provider.asks(own)),
         };
         let id = match &subject {
             Subject::Route(id) => id.clone(),
@@ -91,7 +102,12 @@ impl Inner {
             return None;
         }
         route.probed = own;
-        Some(Probe { subject, route: id, merchant: route.merchant, credentials: route.credentials })
+        Some(Probe {
+            subject,
+            route: id,
+            merchant: route.merchant,
+            credentials: route.credentials,
+        })
     }
 
     fn is_out_with_its_provider(&self, id: &RouteId) -> bool {
@@ -100,38 +116,62 @@ impl Inner {
         provider.is_some_and(|(route, p)| p.view().breaker().gate_for(route.merchant) == Gate::Open)
     }
 
-    /// Which account asks whether a provider is back. The one that was answered last, above all one of another merchant
-    /// than that whose failures it is out for; and as long as that one is not answered, every other time the one that was
-    /// not asked for the longest, by merchants in turn: the best may have died of its own meanwhile, and one merchant with
-    /// a thousand dead accounts must not have all turns.
+    /// Which account asks whether a provider is back. The one that was answered last, above all one
+    /// of another merchant than that whose failures it is out for; and as long as that one is not
+    /// answered, every other time the one that was not asked for the longest, by merchants in turn:
+    /// the best may have died of its own meanwhile, and one merchant with a thousand dead accounts
+    /// must not have all turns.
     fn asked_over(&mut self, whole: &Whole) -> Option<RouteId> {
         let (key, provider) = self.providers.get_key_value(whole)?;
-        let (of, answers) = (provider.view().breaker().of(), provider.view().breaker().progress() > 0);
+        let (of, answers) = (
+            provider.view().breaker().of(),
+            provider.view().breaker().progress() > 0,
+        );
         let turn = self.probing.turns.entry(Arc::clone(key)).or_default();
         *turn = turn.wrapping_add(1);
         let over_the_best = answers || !turn.is_multiple_of(2);
-        let ways = self.routes.iter().filter(|(_, route)| *route.whole == *whole);
+        let ways = self
+            .routes
+            .iter()
+            .filter(|(_, route)| *route.whole == *whole);
         if over_the_best {
             let rank = |id: &Arc<RouteId>, route: &Route| {
                 let worked_ago_ms = route.tracked.view().worked_ago_ms();
-                (Some(route.merchant) == of, worked_ago_ms.is_none(), worked_ago_ms, route.probed, Arc::clone(id))
+                (
+                    Some(route.merchant) == of,
+                    worked_ago_ms.is_none(),
+                    worked_ago_ms,
+                    route.probed,
+                    Arc::clone(id),
+                )
             };
-            return ways.min_by_key(|(id, route)| rank(id, route)).map(|(id, _)| RouteId::clone(id));
+            return ways
+                .min_by_key(|(id, route)| rank(id, route))
+                .map(|(id, _)| RouteId::clone(id));
         }
         let mut asked: HashMap<MerchantHash, i64> = HashMap::new();
         for (_, route) in ways.clone() {
             let last = asked.entry(route.merchant).or_insert(route.probed);
             *last = route.probed.max(*last);
         }
-        let rank =
-            |id: &Arc<RouteId>, route: &Route| (asked.get(&route.merchant).copied(), route.probed, Arc::clone(id));
-        ways.min_by_key(|(id, route)| rank(id, route)).map(|(id, _)| RouteId::clone(id))
+        let rank = |id: &Arc<RouteId>, route: &Route| {
+            (
+                asked.get(&route.merchant).copied(),
+                route.probed,
+                Arc::clone(id),
+            )
+        };
+        ways.min_by_key(|(id, route)| rank(id, route))
+            .map(|(id, _)| RouteId::clone(id))
     }
 
     pub(in crate::routing::health::board) fn probed(&mut self, probe: &Probe, verdict: Verdict) {
         self.probing.places.give_back(&probe.merchant);
         let (own, now_ms) = (self.own, self.seen_ms);
-        let Some((route, provider)) = pair(&mut self.routes, &mut self.providers, &probe.route) else { return };
+        let Some((route, provider)) = pair(&mut self.routes, &mut self.providers, &probe.route)
+        else {
+            return;
+        };
         if route.credentials != probe.credentials {
             return;
         }
@@ -146,13 +186,18 @@ impl Inner {
         // There are no calls over such a route: the probes are its calls.
         let unheard = route.tracked.view().is_unheard();
         let merchant = route.merchant;
-        for (tracked, good) in [(&mut route.tracked, Some(of_route)), (provider, of_provider)] {
+        for (tracked, good) in [
+            (&mut route.tracked, Some(of_route)),
+            (provider, of_provider),
+        ] {
             let Some(good) = good else { continue };
             let mut delta = Delta::default();
             match tracked.view().gate() {
                 Gate::Open => delta.probed(merchant, good),
                 // Nothing new, but that it was this account that was answered.
-                Gate::Closed | Gate::Ramping | Gate::Trial if !unheard && good => delta.answers(merchant),
+                Gate::Closed | Gate::Ramping | Gate::Trial if !unheard && good => {
+                    delta.answers(merchant)
+                }
                 Gate::Closed | Gate::Ramping | Gate::Trial if !unheard => continue,
                 Gate::Closed | Gate::Ramping | Gate::Trial if good => delta.good(merchant, false),
                 Gate::Closed | Gate::Ramping | Gate::Trial => delta.failed(merchant),

@@ -17,12 +17,22 @@ use crate::routing::health::{Gate, RouteId};
 
 impl Inner {
     /// A provider's flow at the address where most merchants call it.
-    fn main(&self, provider: ProviderName, flow: Flow, mode: Mode) -> Option<(&Arc<Whole>, &Tracked)> {
+    fn main(
+        &self,
+        provider: ProviderName,
+        flow: Flow,
+        mode: Mode,
+    ) -> Option<(&Arc<Whole>, &Tracked)> {
         let address = match self.accounts.snapshot() {
             Some(snapshot) => Arc::clone(snapshot.main_address(provider, mode)?),
             None => "".into(),
         };
-        self.providers.get_key_value(&Whole { provider, flow, mode, address })
+        self.providers.get_key_value(&Whole {
+            provider,
+            flow,
+            mode,
+            address,
+        })
     }
 
     pub(in crate::routing::health::board) fn provider(
@@ -31,7 +41,8 @@ impl Inner {
         flow: Flow,
         mode: Mode,
     ) -> Option<Vital> {
-        self.main(provider, flow, mode).map(|(_, tracked)| tracked.view().clone())
+        self.main(provider, flow, mode)
+            .map(|(_, tracked)| tracked.view().clone())
     }
 
     pub(in crate::routing::health::board) fn whole(
@@ -40,53 +51,91 @@ impl Inner {
         flow: Flow,
         mode: Mode,
     ) -> Option<Standing> {
-        self.main(provider, flow, mode).map(|(whole, tracked)| of_whole(whole, tracked))
+        self.main(provider, flow, mode)
+            .map(|(whole, tracked)| of_whole(whole, tracked))
     }
 
     pub(in crate::routing::health::board) fn standings(&self, mode: Mode) -> Vec<Standing> {
         let snapshot = self.accounts.snapshot();
         let is_main = |whole: &Whole| {
-            let main = snapshot.as_ref().map(|snapshot| snapshot.main_address(whole.provider, mode));
+            let main = snapshot
+                .as_ref()
+                .map(|snapshot| snapshot.main_address(whole.provider, mode));
             whole.mode == mode && main.is_none_or(|main| main == Some(&whole.address))
         };
-        let routes = self.routes.iter().filter(|(_, route)| route.whole.mode == mode);
+        let routes = self
+            .routes
+            .iter()
+            .filter(|(_, route)| route.whole.mode == mode);
         let routes = routes.filter(|(_, route)| route.tracked.view().gate() != Gate::Closed);
         let routes = routes.map(|(id, route)| self.of_route(id, route));
         let votes = self.votes(mode);
-        let providers = self.providers.iter().filter(|(whole, _)| is_main(whole)).map(|(whole, tracked)| {
-            let standing = of_whole(whole, tracked);
-            // Where several merchants call, the middle one of them says how it is, and none who fails a lot by itself.
-            let middle = votes.get(whole).filter(|_| tracked.view().is_shared()).and_then(middle);
-            Standing { failing: middle.unwrap_or(standing.failing).min(standing.failing), ..standing }
-        });
+        let providers = self
+            .providers
+            .iter()
+            .filter(|(whole, _)| is_main(whole))
+            .map(|(whole, tracked)| {
+                let standing = of_whole(whole, tracked);
+                // Where several merchants call, the middle one of them says how it is, and none who
+                // fails a lot by itself.
+                let middle = votes
+                    .get(whole)
+                    .filter(|_| tracked.view().is_shared())
+                    .and_then(middle);
+                Standing {
+                    failing: middle.unwrap_or(standing.failing).min(standing.failing),
+                    ..standing
+                }
+            });
         providers.chain(routes).collect()
     }
 
-    /// Of a thousand calls so many are believed to fail over the best route of each merchant that has called lately.
+    /// Of a thousand calls so many are believed to fail over the best route of each merchant that
+    /// has called lately.
     fn votes(&self, mode: Mode) -> HashMap<Arc<Whole>, HashMap<MerchantHash, i64>> {
         let mut votes: HashMap<Arc<Whole>, HashMap<MerchantHash, i64>> = HashMap::new();
-        for route in self.routes.values().filter(|route| route.whole.mode == mode) {
+        for route in self
+            .routes
+            .values()
+            .filter(|route| route.whole.mode == mode)
+        {
             let score = route.tracked.view().score();
             if score.rate() > KNOWN_RATE {
                 let failing = score.failing_permille();
-                let vote = votes.entry(Arc::clone(&route.whole)).or_default().entry(route.merchant).or_insert(failing);
+                let vote = votes
+                    .entry(Arc::clone(&route.whole))
+                    .or_default()
+                    .entry(route.merchant)
+                    .or_insert(failing);
                 *vote = failing.min(*vote);
             }
         }
         votes
     }
 
-    pub(in crate::routing::health::board) fn standing(&self, subject: &Subject) -> Option<Standing> {
+    pub(in crate::routing::health::board) fn standing(
+        &self,
+        subject: &Subject,
+    ) -> Option<Standing> {
         match subject {
-            Subject::Provider(whole) => self.providers.get(whole).map(|tracked| of_whole(whole, tracked)),
+            Subject::Provider(whole) => self
+                .providers
+                .get(whole)
+                .map(|tracked| of_whole(whole, tracked)),
             Subject::Route(id) => self.routes.get(id).map(|route| self.of_route(id, route)),
         }
     }
 
     fn of_route(&self, id: &RouteId, route: &Route) -> Standing {
-        let whole = self.providers.get(&route.whole).map(|provider| provider.view().breaker().gate_for(route.merchant));
+        let whole = self
+            .providers
+            .get(&route.whole)
+            .map(|provider| provider.view().breaker().gate_for(route.merchant));
         let standing = standing(Subject::Route(id.clone()), route.tracked.view());
-        Standing { with_provider: whole.is_some_and(|gate| matches!(gate, Gate::Open | Gate::Trial)), ..standing }
+        Standing {
+            with_provider: whole.is_some_and(|gate| matches!(gate, Gate::Open | Gate::Trial)),
+            ..standing
+        }
     }
 }
 
