@@ -81,6 +81,7 @@ impl Clock {
             set_at_ms: AtomicU64::default(),
             began: Instant::now(),
         }));
+
         #[cfg(feature = "testing")]
         if let Some(ahead) = std::env::var("INTERLOCK_CLOCK_AHEAD_S")
             .ok()
@@ -88,6 +89,7 @@ impl Clock {
         {
             clock.jump(Duration::from_secs(ahead));
         }
+
         clock
     }
 

@@ -58,6 +58,7 @@ fn refuse_unknown(
             refuse_unknown(&below, &inner, &key, origin)?;
         }
     }
+
     Ok(())
 }
 
@@ -81,16 +82,19 @@ impl Config {
         let defaults = config::File::from_str(DEFAULTS, config::FileFormat::Toml);
         let known = defaults.collect()?;
         let mut sources = config::Config::builder().add_source(defaults);
+
         if let Some(path) = file {
             let file = config::File::from(path).format(config::FileFormat::Toml);
             refuse_unknown(&known, &file.collect()?, "", &path.display().to_string())?;
             sources = sources.add_source(file);
         }
+
         // Values stay texts until the type of their key is known: `007` is a good prefix of order
         // numbers.
         let environment = config::Environment::with_prefix("INTERLOCK")
             .prefix_separator("__")
             .separator("__");
+
         refuse_unknown(&known, &environment.collect()?, "", "the environment")?;
         sources = sources.add_source(environment);
         for (key, value) in flags {
@@ -99,6 +103,7 @@ impl Config {
         let sources = sources.build()?;
         let given = sources.cache.clone();
         let config: Self = sources.try_deserialize()?;
+
         match config.check() {
             Ok(()) => Ok(config),
             Err(Wrong {

@@ -147,6 +147,7 @@ impl Directory {
     pub fn provider_clocks(&self, clock: &Clock) -> BTreeMap<(Mode, ProviderName), i64> {
         let (now, set_at) = (clock.now(), clock.set_at());
         let mut heard: BTreeMap<(Mode, ProviderName), Vec<i64>> = BTreeMap::new();
+
         for account in self.now().accounts.values() {
             if let Some(told) = account
                 .provider
@@ -160,10 +161,12 @@ impl Directory {
                     .push(ahead_ms);
             }
         }
+
         let middle = |mut all: Vec<i64>| {
             all.sort_unstable();
             all.get(all.len() / 2).copied().unwrap_or(0)
         };
+
         heard
             .into_iter()
             .map(|(key, all)| (key, middle(all)))
@@ -360,12 +363,14 @@ impl Directory {
                 Arc::clone(account)
             }
         };
+
         next.accounts
             .values_mut()
             .for_each(|account| *account = replaced(account));
         for list in next.by_owner.values_mut() {
             *list = Arc::new(list.iter().map(replaced).collect());
         }
+
         *self
             .snapshot
             .write()
@@ -398,6 +403,7 @@ impl Directory {
             ..Snapshot::default()
         };
         let mut by_owner: HashMap<Owner, Vec<Arc<Account>>> = HashMap::new();
+
         for row in self.store.accounts(AllOwners).await? {
             let Some(account) = self.open_account(&before, row) else {
                 continue;
@@ -413,6 +419,7 @@ impl Directory {
                 .or_default()
                 .push(account);
         }
+
         next.by_owner = by_owner
             .into_iter()
             .map(|(owner, list)| (owner, Arc::new(list)))
@@ -437,6 +444,7 @@ impl Directory {
                 }
             }
         }
+
         // First, so that health knows every account that a payment can choose.
         self.health.set(
             next.accounts
@@ -445,12 +453,14 @@ impl Directory {
                 .map(|a| a.for_health())
                 .collect(),
         );
+
         *self
             .snapshot
             .write()
             .unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(next);
         self.keys.replace(self.store.keys_in_use(AllOwners).await?);
         self.keys.confirm(began);
+
         Ok(())
     }
 
@@ -484,6 +494,7 @@ impl Directory {
                 })
                 .ok()?,
         };
+
         let terms = match row.terms.map(serde_json::from_value) {
             None => Terms::default(),
             Some(Ok(terms)) => terms,
@@ -497,6 +508,7 @@ impl Directory {
                     .unwrap_or_default()
             }
         };
+
         Some(Account {
             id: row.id,
             owner: row.owner,
@@ -523,6 +535,7 @@ impl Directory {
             .map_err(|e| e.to_string())?;
         let mut settings: serde_json::Map<_, _> = serde_json::from_slice(&plain)
             .map_err(|_| "sealed settings are not JSON".to_owned())?;
+
         // Sealed anew, the same ones look different.
         let credentials = accounts::number(&plain);
         let protocol = providers::protocol(&row.provider)
@@ -539,9 +552,11 @@ impl Directory {
                 (Way::Barred, Some(wrong.to_string()))
             }
         };
+
         let provider = (protocol.open)(settings.into(), &way).map_err(|e| e.to_string())?;
         let proof = Arc::new(Proof::default());
         let provider = layer::stack(provider, row.owner.mode.as_str());
+
         Ok(Opened {
             provider: self
                 .traces

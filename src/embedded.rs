@@ -119,6 +119,7 @@ mod tests {
                 Some(Path::new(path))
             );
         }
+
         assert_eq!(
             file("sqlite:shop.db?mode=rwc").as_deref(),
             Some(Path::new("shop.db"))
@@ -127,6 +128,7 @@ mod tests {
             file("sqlite:///srv/a%20b.db").as_deref(),
             Some(Path::new("/srv/a b.db"))
         );
+
         assert_eq!(
             (file("sqlite::memory:"), file("postgres://h/db")),
             (None, None)

@@ -147,12 +147,14 @@ impl Guard {
         {
             return Err(Forbidden::Port);
         }
+
         let literal = match url.host() {
             Some(Host::Ipv4(ip)) => Some(IpAddr::V4(ip)),
             Some(Host::Ipv6(ip)) => Some(IpAddr::V6(ip)),
             Some(Host::Domain(_)) => None,
             None => return Err(BadAddress::Shape.into()),
         };
+
         match literal {
             Some(ip) if !self.may_connect(ip) => Err(Forbidden::Network),
             Some(_) | None => Ok(url),
@@ -226,6 +228,7 @@ mod tests {
     #[test]
     fn public_addresses_are_not_mistaken_for_special_ones() {
         let guard = Guard::new(Vec::new(), false);
+
         for ip in [
             "1.1.1.1",
             "9.255.255.255",
@@ -285,12 +288,14 @@ mod tests {
         ] {
             assert_eq!(guard.check(address).unwrap_err(), wrong, "{address}");
         }
+
         assert!(guard.check("https://shop.example:8443/hook?a=b").is_ok());
         assert!(
             Guard::new(Vec::new(), true)
                 .check("http://shop.example/")
                 .is_ok()
         );
+
         // What is stored is sent to as ever: a fragment never is.
         assert!(guard.check_stored("https://shop.example/#a").is_ok());
         assert_eq!(
@@ -301,6 +306,7 @@ mod tests {
             guard.check_stored("https://127.1/#a"),
             Err(Forbidden::Network)
         );
+
         assert_eq!(
             guard.check_stored("file:///etc/passwd"),
             Err(Forbidden::Scheme)

@@ -61,6 +61,7 @@ pub fn arm() {
     {
         report(fail::cfg(point, &format!("1*sleep({ms})")));
     }
+
     if let Some((point, nth)) = std::env::var("INTERLOCK_STOP_POINT")
         .ok()
         .and_then(|value| armed(&value))

@@ -21,9 +21,11 @@ fn main() -> ExitCode {
     let given = Cli::parse();
     #[cfg(feature = "testing")]
     interlock::kill::follow_parent();
+
     // sqlx and reqwest both use rustls; without one provider chosen it would have to guess, and
     // panics.
     let _ = rustls::crypto::aws_lc_rs::default_provider().install_default();
+
     // Work on a payment is deep where nothing is optimised; memory is only taken where it is used.
     let mut builder = tokio::runtime::Builder::new_multi_thread();
     let runtime = match builder.thread_stack_size(STACK_BYTES).enable_all().build() {
@@ -33,10 +35,12 @@ fn main() -> ExitCode {
             return ExitCode::FAILURE;
         }
     };
+
     let ended = runtime.block_on(run(given));
     // A name that is being looked up, say, would be waited for.
     runtime.shutdown_timeout(Duration::from_millis(500));
     telemetry::end_log();
+
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -65,6 +69,7 @@ async fn run(given: Cli) -> Result<(), Box<dyn std::error::Error>> {
         telemetry::log(&config.log.level)?;
         Ok(config)
     };
+
     match given.command {
         None => serve(load(&given.serve.flags())?).await,
         Some(Command::Serve(flags)) => serve(load(&flags.flags())?).await,
@@ -139,6 +144,7 @@ async fn bench(
     load: &impl Fn(&[(&str, String)]) -> Result<Config, Box<dyn std::error::Error>>,
 ) -> Result<(), Box<dyn std::error::Error>> {
     let mut out = std::io::stdout();
+
     match asked {
         Bench::Routing {
             seed,
@@ -303,6 +309,7 @@ async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     };
     #[cfg(feature = "testing")]
     interlock::drill::door::open(&running.app)?;
+
     // Whether anybody reads it or not: a closed terminal is no reason to stop.
     let _ = std::io::stdout().write_all(greeting(&running).as_bytes());
     tokio::select! {

@@ -141,6 +141,7 @@ mod tests {
         board.ended("nobody", true);
         let ages = board.ages();
         let names: Vec<&str> = ages.iter().map(|age| age.job.as_str()).collect();
+
         assert_eq!(names, ["one", "other"]);
         assert!(ages[0].since_ended < ages[0].since_succeeded, "{ages:?}");
         assert!(ages[1].since_ended >= Duration::from_millis(20), "{ages:?}");
@@ -148,6 +149,7 @@ mod tests {
             ages[0].overdue() < ages[0].since_ended && ages[1].overdue() == ages[1].since_ended,
             "{ages:?}"
         );
+
         board.ended("one", true);
         assert!(board.ages()[0].since_succeeded < Duration::from_millis(20));
     }

@@ -38,6 +38,7 @@ pub fn address(text: &str) -> String {
     }
     let hidden = format!("{scheme}://{HIDDEN}");
     let plain = rest.split(['?', '#']).next().unwrap_or_default();
+
     if scheme == "sqlite" {
         // A path, which has no user.
         return if rest.contains('@') {
@@ -46,6 +47,7 @@ pub fn address(text: &str) -> String {
             format!("{scheme}:{plain}")
         };
     }
+
     // What stands behind the last `@` is the host, unless the password holds what ends one.
     let place = plain.strip_prefix("//").unwrap_or(plain);
     let (user, place) = place
@@ -53,6 +55,7 @@ pub fn address(text: &str) -> String {
         .map_or((None, place), |(user, place)| (Some(user), place));
     let is_torn =
         rest.matches('@').count() > 1 || user.is_some_and(|user| user.contains(['/', '\\']));
+
     if is_torn
         || rest
             .get(plain.len()..)
@@ -60,12 +63,14 @@ pub fn address(text: &str) -> String {
     {
         return hidden;
     }
+
     // Read by itself, so that nothing of the user can be taken for a host.
     let is_place =
         Url::parse(&format!("postgres://{place}")).is_ok_and(|url| url.username().is_empty());
     if !is_place || place.contains(['\\', ' ']) {
         return hidden;
     }
+
     match user {
         // Without a colon it may be either.
         Some(user) => match user.split_once(':') {
@@ -103,11 +108,13 @@ pub fn message(text: &str, given: &str) -> String {
     let mut parts: Vec<&str> = parts
         .filter(|part| part.len() >= SHORTEST && !shown.contains(part))
         .collect();
+
     // The longest first: it may hold a shorter one.
     parts.sort_by_key(|part| std::cmp::Reverse(part.len()));
     for part in parts {
         text = text.replace(part, HIDDEN);
     }
+
     text
 }
 

@@ -105,6 +105,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     };
     let found = vault(&config)?;
     let shared_health = shared_health(&config)?;
+
     // The sandbox's keys take the longest on the very first start; the database is opened
     // meanwhile.
     let (sandbox, store) = tokio::join!(sandbox(&config, &folder), database::open(&config));
@@ -118,6 +119,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         inside::take_along(&app, sandbox).await;
     }
     jobs::housekeeping::compare_clocks(&app).await?;
+
     let demo = match &side {
         Some(side) => Some(demo::set_up(&app, side, &folder).await?),
         None => None,
@@ -127,11 +129,13 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     }
     let face = Face::new(&app, metrics);
     let mut doors = Vec::new();
+
     let public = if admin.is_some() {
         Side::Public
     } else {
         Side::Whole
     };
+
     doors.push(face.open(listener, &app.config.server.listen, public)?);
     let admin = match admin {
         Some((listener, address)) => {
@@ -140,6 +144,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
         }
         None => None,
     };
+
     let jobs = TaskTracker::new();
     jobs.spawn(jobs::resolver::run(Arc::clone(&app)));
     jobs.spawn(jobs::webhook::run(Arc::clone(&app)));
@@ -153,6 +158,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     jobs.spawn(jobs::work_list::run(Arc::clone(&app)));
     jobs.spawn(jobs::keys::run(Arc::clone(&app)));
     jobs.spawn(jobs::restored::run(Arc::clone(&app)));
+
     match cli::socket::open(&app) {
         Ok(Some(serving)) => drop(jobs.spawn(serving)),
         Ok(None) => {}
@@ -160,11 +166,13 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
             tracing::warn!(%error, "no control socket: commands beside this gateway do not work")
         }
     }
+
     if let Some(place) = shared_health {
         jobs.spawn(jobs::health::share(Arc::clone(&app), place));
     }
     let locks = tokio::spawn(locks::keep(locks, app.store.clone()));
     jobs.close();
+
     Ok(Running {
         app,
         address,
@@ -206,6 +214,7 @@ async fn assemble(
         // Configuration has checked it: there is none.
         Err(_) => format!("http://{address}"),
     };
+
     // Configuration has checked it.
     let configured =
         InstallationPrefix::parse(&config.payments.order_prefix).ok_or(NoRandomness)?;
@@ -215,6 +224,7 @@ async fn assemble(
     let gateway = id::number()?;
     let traces = traces(&config, address, gateway)?;
     let directory = Directory::open(store.clone(), vault, traces.clone(), addresses).await?;
+
     Ok(App {
         webhooks: webhooks(&config)?,
         health: health(&config, gateway, &directory, clock.now()),
@@ -356,6 +366,7 @@ impl Running {
             tracing::error!(%error, "the database did not close");
         }
         self.locks.abort();
+
         let _ = self.locks.await;
     }
 

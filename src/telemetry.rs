@@ -82,6 +82,7 @@ pub fn log(level: &str) -> Result<(), String> {
             "log.level = {level:?}: a level is off, error, warn, info, debug or trace"
         ));
     }
+
     let mut filter =
         EnvFilter::try_new(level).map_err(|e| format!("log.level = {level:?}: {e}"))?;
     // One line for each request that nobody can read, for whoever sends them as fast as he can.
@@ -102,6 +103,7 @@ pub fn log(level: &str) -> Result<(), String> {
         // It would report what it cannot write on standard error, and panic when that is closed.
         .log_internal_errors(false)
         .try_init();
+
     Ok(())
 }
 
@@ -111,6 +113,7 @@ pub fn log(level: &str) -> Result<(), String> {
 /// When another recorder was installed by somebody else.
 pub fn metrics() -> Result<PrometheusHandle, String> {
     static HANDLE: OnceLock<Result<PrometheusHandle, String>> = OnceLock::new();
+
     HANDLE
         .get_or_init(|| {
             buckets(

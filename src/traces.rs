@@ -73,6 +73,7 @@ impl Traces {
             .with_max_export_batch_size(BATCH.min(settings.queue))
             .with_scheduled_delay(settings.interval)
             .build();
+
         let resource = Resource::builder_empty()
             .with_service_name("interlock")
             .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")))
@@ -81,6 +82,7 @@ impl Traces {
                 settings.gateway.clone(),
             ))
             .build();
+
         let provider = SdkTracerProvider::builder()
             .with_span_processor(
                 BatchSpanProcessor::builder(exporter)
@@ -92,6 +94,7 @@ impl Traces {
             .with_resource(resource)
             .build();
         let tracer = provider.tracer("interlock");
+
         Ok(Self {
             on: Some(Arc::new(On {
                 tracer,
@@ -182,11 +185,13 @@ impl Traces {
             );
             Context::new().with_remote_span_context(root)
         };
+
         let mut builder = linked(on.tracer.span_builder(name).with_kind(kind), caller);
         if let Some(began) = began {
             builder = builder.with_start_time(began);
         }
         let span = on.tracer.build_with_context(builder, &parent);
+
         Span::of(parent.with_span(span), payment_id)
     }
 
@@ -370,10 +375,12 @@ mod tests {
         let read =
             |text: &str| Caller::read(|name| (name == "traceparent").then(|| text.to_owned()));
         let caller = read("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01").unwrap();
+
         assert_eq!(
             caller.0.trace_id().to_string(),
             "0af7651916cd43dd8448eb211c80319c"
         );
+
         for text in [
             "",
             "00-0-0-0",
@@ -382,6 +389,7 @@ mod tests {
         ] {
             assert!(read(text).is_none(), "{text}");
         }
+
         assert!(Caller::read(|_| None).is_none());
     }
 }

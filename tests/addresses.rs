@@ -32,6 +32,7 @@ fn odd(port: u16) -> Vec<String> {
         "file:///etc/passwd".to_owned(),
         "data:text/plain,x".to_owned(),
     ];
+
     for listed in ["openapi.alipay.com", "openapi-sandbox.dl.alipaydev.com"] {
         all.extend([
             format!("https://{listed}@127.0.0.1:{port}"),
@@ -62,6 +63,7 @@ fn odd(port: u16) -> Vec<String> {
             format!("https://xn--{listed}"),
         ]);
     }
+
     all
 }
 
@@ -163,6 +165,7 @@ async fn a_listed_name_that_leads_into_a_private_network_is_not_connected_to() {
         addresses: vec![listed.parse().unwrap()],
         allow_networks: Vec::new(),
     };
+
     for ip in [
         "127.0.0.1",
         "::1",
@@ -176,12 +179,14 @@ async fn a_listed_name_that_leads_into_a_private_network_is_not_connected_to() {
         let failure = query(&Addresses::new(&config, &liar).unwrap(), at.port()).await;
         assert!(failure.contains("not public"), "{ip}: {failure}");
     }
+
     assert_eq!(came.load(Ordering::SeqCst), 0);
     // The listener is there all right.
     let config = config::Providers {
         allow_networks: vec!["127.0.0.0/8".parse().unwrap()],
         ..config
     };
+
     let liar: Arc<dyn Lookup> = Liar::new(&[&["127.0.0.1"]]);
     query(&Addresses::new(&config, &liar).unwrap(), at.port()).await;
     assert_eq!(came.load(Ordering::SeqCst), 1);
@@ -196,6 +201,7 @@ async fn query(addresses: &Addresses, port: u16) -> String {
     let Value::Object(mut settings) = face.credentials() else {
         panic!("credentials are members")
     };
+
     settings.insert(
         "base_url".to_owned(),
         json!(format!("http://pay.example:{port}")),
@@ -208,6 +214,7 @@ async fn query(addresses: &Addresses, port: u16) -> String {
         txn_time: now,
         expires_at: now,
     };
+
     let outcome = account
         .query(
             &order,
@@ -221,6 +228,7 @@ async fn query(addresses: &Addresses, port: u16) -> String {
     let Queried::Unknown(failure) = outcome else {
         panic!("{outcome:?}")
     };
+
     failure.message
 }
 
@@ -229,6 +237,7 @@ async fn a_redirect_leads_nowhere() {
     let app = TestApp::start().await;
     let (at, came) = listener("127.0.0.1:0").await;
     let server = MockServer::start().await;
+
     for status in [301, 302, 303, 307, 308] {
         server.reset().await;
         let answer = ResponseTemplate::new(status)
@@ -241,6 +250,7 @@ async fn a_redirect_leads_nowhere() {
             .expect(200);
         app.client.pay(&order()).await.expect(201);
     }
+
     assert_eq!(came.load(Ordering::SeqCst), 0);
     app.stop().await;
 }

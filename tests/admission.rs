@@ -21,12 +21,14 @@ async fn a_merchant_that_asks_too_often_is_told_and_the_others_do_not_notice() {
     first.expect(201);
     assert_eq!(first.headers["ratelimit-policy"], "\"payments\";q=3;w=3");
     assert_eq!(first.headers["ratelimit"], "\"payments\";r=2;t=3");
+
     let answers = join_all((0..6).map(|_| async { app.client.pay(&order()).await })).await;
     let refused: Vec<_> = answers
         .iter()
         .filter(|answer| answer.status == 429)
         .collect();
     assert!((2..=4).contains(&refused.len()), "{}", refused.len());
+
     for answer in &refused {
         let problem = answer.problem(429, "rate_limited", None);
         assert_eq!(problem["retryable"], true);
@@ -40,6 +42,7 @@ async fn a_merchant_that_asks_too_often_is_told_and_the_others_do_not_notice() {
                 >= 1
         );
     }
+
     // Reading is something else, and so is another merchant.
     let read = app.client.get("/v1/payments").await;
     assert!(read.expect(200)["data"].is_array());
@@ -51,18 +54,22 @@ async fn a_merchant_that_asks_too_often_is_told_and_the_others_do_not_notice() {
         "{:?}",
         read.headers
     );
+
     let other = app.other_merchant(&[Scope::Pay]).await;
     other
         .pay(&order())
         .await
         .problem(422, "flow_not_available", Some("flow"));
+
     // A refused request is not remembered: the same key works as soon as there is room.
     let (key, body) = (fresh("key"), order());
     let began = Instant::now();
+
     while app.client.post("/v1/payments", &key, &body).await.status != 201 {
         assert!(began.elapsed() < PATIENCE, "never let in again");
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
+
     app.stop().await;
 }
 
@@ -90,16 +97,19 @@ async fn a_gateway_with_too_much_to_do_refuses_new_payments_and_nothing_else() {
     .await;
     let paid = app.paid().await;
     let id = paid["id"].as_str().unwrap();
+
     for protocol in providers::PROTOCOLS {
         let fault = json!({"provider": protocol.name.as_str(), "call": "create", "kind": "slow",
             "latency_ms": 2_500});
         app.control.fault(fault).await;
     }
+
     let many = tokio::spawn({
         let client = app.client.clone();
         async move { join_all((0..8).map(|_| async { client.pay(&order()).await })).await }
     });
     let began = Instant::now();
+
     while app.client.get("/v1/routes").await.expect(200)["data"]
         .as_array()
         .unwrap()
@@ -113,18 +123,21 @@ async fn a_gateway_with_too_much_to_do_refuses_new_payments_and_nothing_else() {
     {
         assert!(began.elapsed() < PATIENCE, "nothing is under way");
     }
+
     // Meanwhile everything else goes on.
     assert_eq!(app.client.payment(id).await["status"], "succeeded");
     app.client.refund(id, 88).await.expect(201);
     let answers = many.await.unwrap();
     let (served, refused): (Vec<_>, Vec<_>) =
         answers.iter().partition(|answer| answer.status == 201);
+
     assert_eq!((served.len(), refused.len()), (4, 4), "one place each");
     for answer in refused {
         let problem = answer.problem(503, "overloaded", None);
         assert_eq!(problem["retryable"], true);
         assert_eq!(answer.headers["retry-after"], "1");
     }
+
     app.control.mend().await;
     app.client.pay(&order()).await.expect(201);
     app.stop().await;
@@ -143,16 +156,19 @@ async fn while_no_commit_gets_through_new_payments_are_refused_at_once() {
         false => "UPDATE merchants SET name = name",
     };
     held.execute_unprepared(lock).await.unwrap();
+
     let stuck = tokio::spawn({
         let client = app.client.clone();
         async move { client.pay(&order()).await }
     });
     let began = Instant::now();
+
     while app.app().store.commit_wait() < std::time::Duration::from_millis(250) {
         assert!(began.elapsed() < PATIENCE, "nothing is stuck");
         tokio::time::sleep(std::time::Duration::from_millis(10)).await;
     }
     let asked = Instant::now();
+
     app.client
         .pay(&order())
         .await
@@ -162,10 +178,12 @@ async fn while_no_commit_gets_through_new_payments_are_refused_at_once() {
         app.client.get("/v1/payments").await.expect(200)["data"].is_array(),
         "reading goes on"
     );
+
     held.rollback().await.unwrap();
     db.close().await.unwrap();
     stuck.await.unwrap().expect(201);
     app.client.pay(&order()).await.expect(201);
+
     app.stop().await;
 }
 
@@ -183,12 +201,14 @@ async fn an_account_is_asked_as_often_as_its_owner_allows_and_the_rest_goes_else
             .to_string()
             .into_bytes()
     };
+
     let path = format!("/v1/accounts/{}", app.alipay);
     let change = async |count| {
         app.client
             .send(reqwest::Method::PATCH, &path, None, Some(limit(count)))
             .await
     };
+
     change(json!(0))
         .await
         .problem(422, "invalid_parameter", Some("limits.second.count"));
@@ -200,6 +220,7 @@ async fn an_account_is_asked_as_often_as_its_owner_allows_and_the_rest_goes_else
     let made =
         join_all((0..12).map(|_| async { app.client.pay(&order()).await.expect(201) })).await;
     let allowed = 2 + 2 * began.elapsed().as_secs() + 2;
+
     let alipay = made
         .iter()
         .filter(|payment| payment["provider"] == "alipay")
@@ -208,10 +229,12 @@ async fn an_account_is_asked_as_often_as_its_owner_allows_and_the_rest_goes_else
         (1..=usize::try_from(allowed).unwrap()).contains(&alipay),
         "{alipay} of at most {allowed}"
     );
+
     assert!(
         made.iter()
             .any(|payment| payment["provider"] == "wechatpay")
     );
+
     let reason = &made.last().unwrap()["attempts"][0]["reason"];
     println!("{reason}");
     app.stop().await;
@@ -229,6 +252,7 @@ async fn a_provider_that_complains_of_too_many_calls_is_asked_less_often() {
     for _ in 0..4 {
         app.client.pay(&order()).await.expect(201);
     }
+
     let shown = async || {
         let routes = app.client.get("/v1/routes").await.expect(200);
         let all = routes["data"].as_array().unwrap().clone();
@@ -236,29 +260,35 @@ async fn a_provider_that_complains_of_too_many_calls_is_asked_less_often() {
             .find(|r| r["account"] == app.alipay.as_str() && r["flow"] == "qr")
             .unwrap()
     };
+
     assert_eq!(shown().await["max_per_second"], json!(null));
     app.control
         .fault(json!({"provider": "alipay", "call": "create", "kind": "rate_limited"}))
         .await;
     let payment = app.client.pay(&order()).await.expect(201);
+
     assert_eq!(
         payment["provider"], "wechatpay",
         "the merchant does not notice: {payment:#}"
     );
+
     app.control.mend().await;
     let route = shown().await;
+
     assert!(
         route["max_per_second"]
             .as_u64()
             .is_some_and(|rate| rate >= 1),
         "{route:#}"
     );
+
     assert!(
         route["max_in_flight"]
             .as_u64()
             .is_some_and(|limit| limit >= 8),
         "{route:#}"
     );
+
     app.stop().await;
 }
 
@@ -266,6 +296,7 @@ async fn a_provider_that_complains_of_too_many_calls_is_asked_less_often() {
 async fn every_reason_for_refusing_is_counted_from_the_start() {
     let app = TestApp::start().await;
     let text = String::from_utf8(app.client.get("/metrics").await.bytes).unwrap();
+
     for reason in [
         "requests",
         "payments",
@@ -277,10 +308,12 @@ async fn every_reason_for_refusing_is_counted_from_the_start() {
         let series = format!("interlock_refused_total{{reason=\"{reason}\"}} 0");
         assert!(text.contains(&series), "{series}");
     }
+
     let counted = text
         .lines()
         .filter(|line| line.starts_with("interlock_refused_total{"))
         .count();
     assert_eq!(counted, 6, "no other");
+
     app.stop().await;
 }

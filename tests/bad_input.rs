@@ -40,14 +40,17 @@ async fn send(
         .request(method, format!("{}{path}", client.base))
         .bearer_auth(&client.key)
         .body(body);
+
     for (name, value) in headers {
         request = request.header(
             *name,
             reqwest::header::HeaderValue::from_bytes(value).unwrap(),
         );
     }
+
     let response = request.send().await.unwrap();
     let (status, headers) = (response.status(), response.headers().clone());
+
     Answer {
         status,
         headers,
@@ -75,11 +78,13 @@ async fn an_idempotency_key_is_needed_once_visible_and_of_255_characters_at_most
     let before = money(&db).await;
     let name = Some("Idempotency-Key");
     let long = "k".repeat(256);
+
     let calls = [
         ("/v1/payments".to_owned(), order()),
         (format!("/v1/payments/{id}/refunds"), refund),
         (format!("/v1/payments/{id}/offers"), json!({"flow": "qr"})),
     ];
+
     for (path, body) in &calls {
         let send = async |headers: &[(&str, &[u8])]| {
             send(&app.client, Method::POST, path, headers, body.to_string()).await
@@ -108,11 +113,13 @@ async fn an_idempotency_key_is_needed_once_visible_and_of_255_characters_at_most
             .await
             .problem(400, "idempotency_key_invalid", name);
     }
+
     unchanged(&before, &money(&db).await, "a key that is none");
     app.client
         .post("/v1/payments", &"k".repeat(255), &order())
         .await
         .expect(201);
+
     app.stop().await;
 }
 
@@ -130,17 +137,20 @@ async fn a_quoted_and_a_bare_key_mean_the_same() {
     assert_eq!(again.headers["idempotency-replayed"], "true");
     assert!(!first.headers.contains_key("idempotency-replayed"));
     assert_eq!(again.bytes, first.bytes);
+
     assert_eq!(
         rows::select(&app.db().await, "SELECT id FROM payments")
             .await
             .len(),
         1
     );
+
     // The same key with another body is another request, whichever way it is written.
     let other = app
         .client
         .post("/v1/payments", &format!("\"{key}\""), &order())
         .await;
+
     other.problem(422, "idempotency_key_reused", Some("Idempotency-Key"));
     app.stop().await;
 }
@@ -159,6 +169,7 @@ async fn an_unknown_path_and_a_wrong_method_are_problems_too() {
     ] {
         app.client.get(path).await.problem(404, "not_found", None);
     }
+
     for (method, path, allow) in [
         (Method::DELETE, "/v1/payments", "GET, POST"),
         (Method::PUT, "/v1/payments/pay_x", "GET"),
@@ -177,6 +188,7 @@ async fn an_unknown_path_and_a_wrong_method_are_problems_too() {
         answer.problem(405, "method_not_allowed", None);
         assert_eq!(answer.headers["allow"], allow);
     }
+
     app.stop().await;
 }
 
@@ -193,12 +205,14 @@ async fn a_request_id_comes_back_and_one_that_is_none_is_replaced() {
         )
         .await
     };
+
     let answer = ask(b"checkout-7.2_a").await;
     assert_eq!(answer.headers["x-request-id"], "checkout-7.2_a");
     assert_eq!(
         answer.problem(404, "not_found", None)["request_id"],
         "checkout-7.2_a"
     );
+
     for bad in [
         b"".as_slice(),
         b"a b",
@@ -214,11 +228,13 @@ async fn a_request_id_comes_back_and_one_that_is_none_is_replaced() {
             id.as_str()
         );
     }
+
     let first = app.client.get("/healthz").await.headers["x-request-id"].clone();
     assert_ne!(
         first,
         app.client.get("/healthz").await.headers["x-request-id"],
         "each request has its own"
     );
+
     app.stop().await;
 }

@@ -103,10 +103,12 @@ fn every_rule_has_a_script() {
         Rule::MerchantWithoutMode,
         Rule::BelieveTheLastWord,
     ];
+
     let all: HashSet<Rule> = scripted
         .into_iter()
         .chain(drilled().map(|(rule, ..)| rule))
         .collect();
+
     assert_eq!(Rule::iter().collect::<HashSet<_>>(), all);
 }
 
@@ -410,6 +412,7 @@ async fn first_sign(rule: Rule, begin: u64) -> Result<Value, Vec<Value>> {
         Some((.., true)) => Some(Postgres::start(&[]).await),
         Some((.., false)) | None => None,
     };
+
     let lying = if scenario == "redis-lies" {
         Some(Redis::start().await)
     } else {
@@ -417,9 +420,11 @@ async fn first_sign(rule: Rule, begin: u64) -> Result<Value, Vec<Value>> {
     };
     let redis = lying.as_ref().map(Redis::url);
     let postgres = server.as_ref().map(|server| server.url.as_str());
+
     // A scenario that is about the rule must not need many seeds.
     let last_seed = if own.is_some() { 6 } else { 200 };
     let (mut from, mut beside) = (begin, Vec::new());
+
     while from <= last_seed {
         let (name, seeds) = (rule.to_string(), format!("{from}..{last_seed}"));
         let mut args = vec![
@@ -460,6 +465,7 @@ async fn first_sign(rule: Rule, begin: u64) -> Result<Value, Vec<Value>> {
         from = last + 1;
         beside.extend(violations);
     }
+
     Err(beside)
 }
 

@@ -283,6 +283,7 @@ async fn the_payers_code_is_in_no_row() {
             );
         }
     }
+
     app.stop().await;
 }
 
@@ -295,6 +296,7 @@ async fn what_is_wrong_with_a_charge_is_named() {
         body[member] = value;
         body
     };
+
     for (member, value, param) in [
         ("auth_code", json!(null), "auth_code"),
         ("auth_code", json!(""), "auth_code"),
@@ -322,6 +324,7 @@ async fn what_is_wrong_with_a_charge_is_named() {
         let problem = answer.problem(422, "invalid_parameter", Some(param));
         assert_eq!(problem["retryable"], false, "{member} = {shown}");
     }
+
     let mut offer = crate::helpers::order();
     offer["wait"] = 5.into();
     app.client
@@ -330,12 +333,14 @@ async fn what_is_wrong_with_a_charge_is_named() {
         .problem(422, "invalid_parameter", Some("wait"));
     let shown = app.client.pay(&crate::helpers::order()).await.expect(201);
     let offers = format!("/v1/payments/{}/offers", id(&shown));
+
     let answer = app
         .client
         .post(&offers, &fresh("key"), &json!({"flow": "barcode"}))
         .await;
     answer.problem(422, "invalid_parameter", Some("flow"));
     assert_eq!(Facts::of(&app).await.count("payments").await, 1);
+
     let good = with(
         "store",
         json!({"id": "shop_1", "name": "茶馆", "terminal_id": "till-1"}),
@@ -344,5 +349,6 @@ async fn what_is_wrong_with_a_charge_is_named() {
         app.client.pay(&good).await.expect(201)["status"],
         "succeeded"
     );
+
     app.stop().await;
 }

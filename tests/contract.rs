@@ -141,6 +141,7 @@ async fn an_answer_that_is_not_described_is_noticed() {
             ..good.clone()
         }
     };
+
     let changes: [&dyn Fn(&mut Value); 8] = [
         &|p| p["status"] = json!("pending"),
         &|p| p["attempts"][0]["status"] = json!("requires_action"),
@@ -151,6 +152,7 @@ async fn an_answer_that_is_not_described_is_noticed() {
         &|p| p["queue"] = json!({"position": "first"}),
         &|p| drop(p.as_object_mut().unwrap().remove("order_id")),
     ];
+
     for (index, change) in changes.iter().enumerate() {
         assert!(
             contract
@@ -159,14 +161,17 @@ async fn an_answer_that_is_not_described_is_noticed() {
             "{index}"
         );
     }
+
     let mut other = good.clone();
     other.status = reqwest::StatusCode::IM_A_TEAPOT;
     assert!(contract.check("POST /v1/payments", &other).is_err());
+
     let mut other = good.clone();
     other
         .headers
         .insert("content-type", "text/html".parse().unwrap());
     assert!(contract.check("POST /v1/payments", &other).is_err());
+
     app.stop().await;
 }
 
@@ -179,6 +184,7 @@ async fn every_call_is_refused_as_is_described() {
     let stranger = crate::helpers::Client::new(&app.client.base, "sk_test_nobody");
     let other = app.other_merchant(&Scope::iter().collect::<Vec<_>>()).await;
     let (mut faults, mut seen) = (Vec::new(), std::collections::BTreeSet::new());
+
     for (call, described) in contract.calls() {
         let (method, path) = call.split_once(' ').unwrap();
         let method: Method = method.parse().unwrap();
@@ -210,11 +216,13 @@ async fn every_call_is_refused_as_is_described() {
             faults.extend(contract.check(&call, &answer).err());
         }
     }
+
     println!("answers {seen:?}");
     for status in [200, 400, 401, 404, 422] {
         assert!(seen.contains(&status), "{status}: {seen:?}");
     }
     assert!(faults.is_empty(), "{}", faults.join("\n"));
+
     app.stop().await;
 }
 
@@ -224,6 +232,7 @@ async fn a_body_can_be_left_out_where_that_is_described() {
     let app = TestApp::start().await;
     let contract = Contract::of(&app.client).await;
     let mut optional = 0;
+
     for (call, described) in contract
         .calls()
         .into_iter()
@@ -244,6 +253,7 @@ async fn a_body_can_be_left_out_where_that_is_described() {
         assert_eq!(answer.status == 400, is_needed, "{call}: {}", answer.json());
         optional += u32::from(!is_needed);
     }
+
     assert_eq!(optional, 3);
     app.stop().await;
 }

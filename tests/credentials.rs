@@ -20,6 +20,7 @@ async fn strangers_keys(app: &TestApp, provider: &str) -> Value {
     let key = Signer::from_text(&rsa_private_keys::<1>().unwrap()[0]).unwrap();
     let public = providers::sandbox::secrets::pem("PUBLIC KEY", &key.public_key_der().unwrap());
     let mut settings = settings(app, provider).await;
+
     match provider {
         "alipay" => settings["alipay_public_key"] = public.into(),
         "wechatpay" => settings["public_key"] = public.into(),
@@ -35,6 +36,7 @@ async fn strangers_keys(app: &TestApp, provider: &str) -> Value {
             }
         }
     }
+
     settings
 }
 
@@ -51,10 +53,12 @@ async fn strangers_own_key(app: &TestApp, provider: &str) -> Value {
         "wechatpay" => &["private_key"],
         _ => &["pfx", "pfx_password"],
     };
+
     for member in own {
         assert_ne!(settings[member], theirs[member]);
         settings[member] = theirs[member].clone();
     }
+
     settings
 }
 
@@ -162,6 +166,7 @@ async fn keys_that_cannot_be_what_they_are_said_to_be_are_refused_without_asking
         settings(&app, "wechatpay").await,
         settings(&app, "unionpay").await,
     );
+
     let own_public = |private: &Value| {
         let signer = Signer::from_text(private.as_str().unwrap()).unwrap();
         json!(providers::sandbox::secrets::pem(
@@ -189,6 +194,7 @@ async fn keys_that_cannot_be_what_they_are_said_to_be_are_refused_without_asking
             unionpay["root_cert"].clone(),
         ),
     ];
+
     for (provider, settings, member, value) in cases {
         let mut settings = settings.clone();
         settings[member] = value;
@@ -207,6 +213,7 @@ async fn keys_that_cannot_be_what_they_are_said_to_be_are_refused_without_asking
             Some(&format!("credentials.{member}")),
         );
     }
+
     app.stop().await;
 }
 

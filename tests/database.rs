@@ -45,6 +45,7 @@ impl Bench {
                 .unwrap(),
             false,
         );
+
         let account = NewAccount {
             id: id::new(Kind::Account).unwrap(),
             owner: owner.clone(),
@@ -59,8 +60,10 @@ impl Bench {
             terms: None,
             created_at: NOW,
         };
+
         assert!(store.add_account(&account).await.unwrap());
         let facts = Facts(crate::helpers::connect(&url).await);
+
         Self {
             store,
             facts,
@@ -99,17 +102,20 @@ impl Bench {
             expires_at: NOW.plus_s(900),
             ledger: None,
         };
+
         let mut aggregate = Aggregate {
             payment,
             attempts: Vec::new(),
             refunds: Vec::new(),
         };
+
         self.add_attempt(&mut aggregate, State::Sending);
         aggregate
     }
 
     fn add_attempt(&self, aggregate: &mut Aggregate, status: State) {
         let prefix = InstallationPrefix::parse("T").unwrap();
+
         aggregate.attempts.push(Attempt {
             id: id::new(Kind::Attempt).unwrap(),
             payment_id: aggregate.payment.id.clone(),
@@ -169,12 +175,14 @@ async fn copy(
             },
         )
         .collect();
+
     let names: Vec<String> = names.iter().map(|name| format!("\"{name}\"")).collect();
     let (names, values, id) = (
         names.join(", "),
         values.join(", "),
         row["id"].as_str().unwrap(),
     );
+
     facts
         .execute(&format!(
             "INSERT INTO {table} ({names}) SELECT {values} FROM {table} WHERE id = '{id}'"
@@ -212,6 +220,7 @@ async fn the_database_refuses_a_second_live_and_a_second_kept_attempt() {
             ("status", status),
         ]
     };
+
     for status in [
         "sending",
         "unknown",
@@ -222,6 +231,7 @@ async fn the_database_refuses_a_second_live_and_a_second_kept_attempt() {
         let second = copy(&facts, "attempts", &attempt, &another(status)).await;
         refused(second, "attempts_one_live", "attempts.payment_id");
     }
+
     // What is not alive may stand beside it, and cannot be made alive.
     for (seq, status) in ["abandoned", "superseded", "captured", "dead", "reversed"]
         .iter()
@@ -249,6 +259,7 @@ async fn the_database_refuses_a_second_live_and_a_second_kept_attempt() {
             "attempts.payment_id",
         );
     }
+
     assert_eq!(
         facts
             .execute("UPDATE attempts SET disposition = 'kept' WHERE id = 'att_captured'")
@@ -256,6 +267,7 @@ async fn the_database_refuses_a_second_live_and_a_second_kept_attempt() {
             .unwrap(),
         1
     );
+
     let second = facts
         .execute("UPDATE attempts SET disposition = 'kept' WHERE id = 'att_dead'")
         .await;
@@ -263,11 +275,13 @@ async fn the_database_refuses_a_second_live_and_a_second_kept_attempt() {
     let due = facts
         .execute("UPDATE attempts SET disposition = 'refund_due' WHERE id = 'att_dead'")
         .await;
+
     assert_eq!(
         due.unwrap(),
         1,
         "money that is owed back may stand beside it"
     );
+
     app.stop().await;
 }
 
@@ -278,6 +292,7 @@ async fn the_database_refuses_a_second_open_payment_of_an_order_and_a_provider_n
     let facts = Facts::of(&app).await;
     let paid = app.paid().await;
     let payment = facts.rows("SELECT * FROM payments").await.remove(0);
+
     for status in ["created", "requires_action", "processing", "succeeded"] {
         let second = copy(
             &facts,
@@ -292,6 +307,7 @@ async fn the_database_refuses_a_second_open_payment_of_an_order_and_a_provider_n
             "payments.merchant_id, payments.livemode, payments.order_id",
         );
     }
+
     for status in ["failed", "canceled", "expired"] {
         let id = format!("pay_{status}");
         let columns = [("id", id.as_str()), ("status", status)];
@@ -306,6 +322,7 @@ async fn the_database_refuses_a_second_open_payment_of_an_order_and_a_provider_n
             "payments.merchant_id, payments.livemode, payments.order_id",
         );
     }
+
     let attempt = facts.rows("SELECT * FROM attempts").await.remove(0);
     let columns = [
         ("id", "att_2"),
@@ -313,6 +330,7 @@ async fn the_database_refuses_a_second_open_payment_of_an_order_and_a_provider_n
         ("status", "dead"),
         ("disposition", "refunded"),
     ];
+
     let reused = copy(&facts, "attempts", &attempt, &columns).await;
     refused(reused, "provider_order_no", "attempts.provider_order_no");
     let no_payment = [
@@ -321,18 +339,21 @@ async fn the_database_refuses_a_second_open_payment_of_an_order_and_a_provider_n
         ("provider_order_no", "IL3"),
         ("status", "dead"),
     ];
+
     assert!(
         copy(&facts, "attempts", &attempt, &no_payment)
             .await
             .is_err(),
         "an attempt of no payment"
     );
+
     let id = paid["id"].as_str().unwrap();
     assert_eq!(
         app.client.payment(id).await,
         paid,
         "what was there is as it was"
     );
+
     app.stop().await;
 }
 
@@ -341,6 +362,7 @@ async fn the_database_refuses_a_refund_number_used_before_and_a_second_automatic
     let app = TestApp::start().await;
     let facts = Facts::of(&app).await;
     let paid = app.paid().await;
+
     app.client
         .refund(paid["id"].as_str().unwrap(), 1)
         .await
@@ -353,11 +375,13 @@ async fn the_database_refuses_a_refund_number_used_before_and_a_second_automatic
         &[("id", "re_2"), ("provider_refund_no", "IL2")],
     )
     .await;
+
     refused(
         merchants,
         "refunds_merchant_no",
         "refunds.merchant_id, refunds.livemode, refunds.merchant_refund_no",
     );
+
     let providers = copy(
         &facts,
         "refunds",
@@ -365,11 +389,13 @@ async fn the_database_refuses_a_refund_number_used_before_and_a_second_automatic
         &[("id", "re_2"), ("merchant_refund_no", "2")],
     )
     .await;
+
     refused(
         providers,
         "refunds_provider_no",
         "refunds.attempt_id, refunds.provider_refund_no",
     );
+
     let automatic = async |n: &str, status: &str| {
         let id = format!("re_{n}");
         let columns = [
@@ -381,12 +407,14 @@ async fn the_database_refuses_a_refund_number_used_before_and_a_second_automatic
         ];
         copy(&facts, "refunds", &refund, &columns).await
     };
+
     assert_eq!(automatic("2", "failed").await.unwrap(), 1);
     assert_eq!(
         automatic("3", "pending").await.unwrap(),
         1,
         "after one that failed there may be another"
     );
+
     for status in ["pending", "abnormal"] {
         refused(
             automatic("4", status).await,
@@ -394,6 +422,7 @@ async fn the_database_refuses_a_refund_number_used_before_and_a_second_automatic
             "refunds.attempt_id",
         );
     }
+
     // What has failed may be carried out all the same: that is a fact, and facts are never refused.
     assert_eq!(automatic("5", "succeeded").await.unwrap(), 1);
     app.stop().await;

@@ -45,12 +45,14 @@ async fn doctor(app: &TestApp, more: &[&str], env: &[(&str, &str)]) -> Said {
     let text = String::from_utf8(ended.stdout).unwrap();
     let secrets = ["hunter2", "PRIVATE KEY", "app_private_key"];
     let err = String::from_utf8(ended.stderr).unwrap();
+
     assert!(
         secrets
             .iter()
             .all(|secret| !text.contains(secret) && !err.contains(secret)),
         "{text}{err}"
     );
+
     Said {
         code: ended.status.code(),
         lines: text.lines().map(str::to_owned).collect(),

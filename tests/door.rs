@@ -166,16 +166,19 @@ async fn two_thousand_idle_connections_leave_room_for_payments() {
     let app = TestApp::with(&[("server.max_idle_connections", "500")]).await;
     let mut idle = Vec::new();
     let mut told = 0;
+
     for _ in 0..2_000 {
         let mut stream = TcpStream::connect(app.address()).await.unwrap();
         let head = over(&mut stream).await.unwrap();
         told += usize::from(head.contains("connection: close"));
         idle.push(stream);
     }
+
     assert!(
         (1_495..=1_500).contains(&told),
         "so many were told that they are not kept: {told}"
     );
+
     let mut open = 0;
     for stream in &mut idle {
         let ended = tokio::time::timeout(Duration::from_millis(1), stream.read(&mut [0; 1])).await;
@@ -183,12 +186,14 @@ async fn two_thousand_idle_connections_leave_room_for_payments() {
     }
     println!("{open} of 2000 are kept");
     assert!((450..=505).contains(&open), "{open}");
+
     let began = Instant::now();
     for _ in 0..5 {
         app.client.pay(&order()).await.expect(201);
     }
     println!("five payments beside them in {:?}", began.elapsed());
     drop(idle);
+
     app.stop().await;
 }
 
@@ -214,11 +219,13 @@ async fn a_folder_that_was_open_to_others_is_narrowed_and_the_operator_is_warned
         command.arg("--data").arg(&data);
         command
     };
+
     let process = Process::launch(serve("127.0.0.1:0"), &data).await;
     assert_eq!(
         std::fs::metadata(&data).unwrap().permissions().mode() & 0o777,
         0o700
     );
+
     let log = logged(&data, "providers.allow_networks").await;
     assert!(
         log.contains("it is 700 now") && log.contains("WARN"),
@@ -228,6 +235,7 @@ async fn a_folder_that_was_open_to_others_is_narrowed_and_the_operator_is_warned
         !log.contains("server.public_url") && !log.contains("live accounts"),
         "{log}"
     );
+
     // A live account, beside the sandbox.
     let key = format!("sk_live_{}", interlock::domain::id::token().unwrap());
     let made = interlock()
@@ -245,6 +253,7 @@ async fn a_folder_that_was_open_to_others_is_narrowed_and_the_operator_is_warned
         .output()
         .await
         .unwrap();
+
     let key = String::from_utf8(made.stdout)
         .map(|text| text.trim().to_owned())
         .unwrap_or(key);
@@ -254,6 +263,7 @@ async fn a_folder_that_was_open_to_others_is_narrowed_and_the_operator_is_warned
         .await;
     let mut settings = credentials["alipay"].clone();
     settings["app_id"] = json!("2021999999999999");
+
     // Nobody is there to say that it is none.
     settings["base_url"] = json!("http://127.0.0.1:9");
     let body = json!({"provider": "alipay", "name": "real", "credentials": settings})
@@ -263,12 +273,14 @@ async fn a_folder_that_was_open_to_others_is_narrowed_and_the_operator_is_warned
         .send(Method::POST, "/v1/accounts", None, Some(body))
         .await
         .expect(201);
+
     assert_eq!(account["livemode"], true);
     process.terminate().await;
     std::fs::remove_file(data.join("stderr.log")).unwrap();
     let process = Process::launch(serve("0.0.0.0:0"), &data).await;
     logged(&data, "server.public_url is no https address").await;
     let log = logged(&data, "the sandbox is on beside live accounts").await;
+
     assert!(!log.contains("it is 700 now"), "{log}");
     drop(process);
 }

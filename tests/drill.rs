@@ -37,11 +37,13 @@ pub async fn drill_on(
 ) -> Drilled {
     let folder = tempfile::tempdir().unwrap();
     let mut command = interlock();
+
     command
         .args(["drill", "--json", "--jobs", "6"])
         .args(args)
         .envs(env.iter().copied())
         .current_dir(folder.path());
+
     if let Some(url) = postgres {
         command.args(["--database", url]);
     }
@@ -51,6 +53,7 @@ pub async fn drill_on(
         .kill_on_drop(true)
         .spawn()
         .unwrap();
+
     let ended = tokio::time::timeout(patience, running.wait_with_output())
         .await
         .expect("it ends")
@@ -62,6 +65,7 @@ pub async fn drill_on(
         .last()
         .and_then(|line| serde_json::from_str(line).ok())
         .unwrap_or_default();
+
     Drilled {
         line,
         said,
@@ -82,10 +86,12 @@ async fn finds_nothing(args: &[&str]) -> Value {
         ),
         (&0.into(), &0.into(), &0.into())
     );
+
     assert!(
         line["payments"].as_u64().unwrap() > 0,
         "payments were made: {line}"
     );
+
     line
 }
 
@@ -109,6 +115,7 @@ async fn a_swarm_of_faults_breaks_nothing() {
         "--redis",
         &redis.url,
     ];
+
     let line = finds_nothing(&swarm).await;
     assert!(line["kills"].as_u64().unwrap() > 0, "gateways died: {line}");
     assert!(
@@ -135,6 +142,7 @@ async fn the_busiest_night_costs_many_payments_unless_they_may_go_elsewhere() {
             .parse::<u32>()
             .unwrap()
     };
+
     let (with, without) = (percent(&with), percent(&without));
     assert!(
         with >= 99 && with > 2 * without,
@@ -259,6 +267,7 @@ async fn every_scenario_is_explained_and_a_wrong_one_is_named() {
         "database-trouble",
         "redis-gone",
     ];
+
     let others = [
         "all-down",
         "flapping",
@@ -271,16 +280,19 @@ async fn every_scenario_is_explained_and_a_wrong_one_is_named() {
         "redis-lies",
     ];
     let others = others.iter().chain(&["bad-neighbour"]);
+
     for name in names.iter().chain(others) {
         assert!(
             listed.said.contains(&format!("{name} (")),
             "{name} is explained"
         );
     }
+
     assert!(!drill(&["--scenario", "nonsense"], &[]).await.is_clean);
     assert!(
         !drill(&["--scenario", "redis-gone"], &[]).await.is_clean,
         "it needs one"
     );
+
     assert!(!drill(&["--seeds", "nonsense"], &[]).await.is_clean);
 }

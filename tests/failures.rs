@@ -40,16 +40,19 @@ fn has_words(reason: Reason) {
         "{reason}: {}",
         said.en
     );
+
     assert!(
         said.zh.ends_with('。') && said.zh.chars().count() >= 8,
         "{reason}: {}",
         said.zh
     );
+
     let chinese = said
         .zh
         .chars()
         .filter(|c| ('\u{4E00}'..='\u{9FFF}').contains(c))
         .count();
+
     assert!(chinese >= 6, "{reason}: {}", said.zh);
 }
 
@@ -67,6 +70,7 @@ fn every_code_of_every_provider_and_every_one_of_ours_has_words_in_both_language
         assert!(codes >= 50, "{}: {codes}", protocol.name);
         all.insert(protocol.name.as_str(), codes);
     }
+
     let own: Vec<&str> = OWN
         .iter()
         .flat_map(|(_, codes)| codes.iter().copied())
@@ -84,6 +88,7 @@ fn every_code_of_every_provider_and_every_one_of_ours_has_words_in_both_language
     texts.sort_unstable();
     texts.dedup();
     assert_eq!(texts.len(), 2 * reasons, "each has words of its own");
+
     println!("codes: {all:?}, ours: {}, reasons: {reasons}", own.len());
 }
 
@@ -98,9 +103,11 @@ fn every_code_that_the_source_names_is_listed() {
             &mut found,
         );
     }
+
     found.sort_unstable();
     found.dedup();
     assert!(found.len() >= 20, "{found:?}");
+
     let own: Vec<&str> = OWN
         .iter()
         .flat_map(|(_, codes)| codes.iter().copied())
@@ -109,6 +116,7 @@ fn every_code_that_the_source_names_is_listed() {
         .iter()
         .filter(|code| !own.contains(&code.as_str()))
         .collect();
+
     assert_eq!(missing, Vec::<&String>::new());
 }
 

@@ -55,6 +55,7 @@ fn has_every_member(text: &str, value: &Value) -> bool {
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 0,
         }
     }
+
     // Outside of strings each member has one colon.
     let (mut colons, mut quoted, mut escaped) = (0, false, false);
     for c in text.chars() {
@@ -66,6 +67,7 @@ fn has_every_member(text: &str, value: &Value) -> bool {
             _ => {}
         }
     }
+
     members(value) == colons
 }
 
@@ -80,10 +82,12 @@ fn a_body_is_read_strictly_or_refused_by_the_name_of_a_member() {
         json!({"url": "https://example.com/hook", "events": ["payment.succeeded"]}),
         json!({"metadata": {"a": [1, 2.5, null, true, {"b": "c"}]}}),
     ];
+
     let seeds = bodies
         .iter()
         .map(|body| body.to_string().into_bytes())
         .collect();
+
     Fuzz {
         name: "api_body",
         seeds,

@@ -160,18 +160,22 @@ async fn stalled(redis: Nodes) {
     redis.signal(Signal::STOP);
     break_alipay(&app).await;
     let next = offered(&app).await;
+
     assert_eq!(
         next["attempts"].as_array().unwrap().len(),
         1,
         "no call is wasted: {next:#}"
     );
+
     redis.signal(Signal::CONT);
     let other = beside(&app, &redis.url).await;
+
     until("the others hear of it", || {
         breaker(&other, "alipay") == "open"
     })
     .await;
     other.stop().await;
+
     app.stop().await;
 }
 
@@ -198,12 +202,14 @@ async fn asked_nothing(redis: Nodes) {
         }
         sum
     };
+
     let (began, before) = (Instant::now(), scripts().await);
     for _ in 0..100 {
         offered(&app).await;
     }
     let exchanges = scripts().await - before;
     let intervals = u64::try_from(began.elapsed().as_millis()).unwrap() / 200 + 2;
+
     println!(
         "{exchanges} exchanges in {:?} and 100 payments",
         began.elapsed()
@@ -212,6 +218,7 @@ async fn asked_nothing(redis: Nodes) {
         exchanges <= intervals,
         "{exchanges} exchanges in {intervals} intervals"
     );
+
     app.stop().await;
 }
 
@@ -219,23 +226,27 @@ async fn asked_nothing(redis: Nodes) {
 async fn spent(redis: Nodes) {
     let app = gateway(&redis.url).await;
     let other = beside(&app, &redis.url).await;
+
     (0..20).for_each(|_| {
         app.app()
             .budget
             .timed_out(&interlock::domain::Owner::of("mer_1", false), 0)
     });
+
     (0..10).for_each(|_| {
         other
             .app()
             .budget
             .timed_out(&interlock::domain::Owner::of("mer_1", false), 0)
     });
+
     until("both know what both have spent", || {
         [&app, &other]
             .iter()
             .all(|one| one.app().budget.left() == 200)
     })
     .await;
+
     redis.ask_all(&["FLUSHALL"]).await;
     app.app()
         .budget
@@ -246,6 +257,7 @@ async fn spent(redis: Nodes) {
             .all(|one| one.app().budget.left() <= 200)
     })
     .await;
+
     other.stop().await;
     app.stop().await;
 }
@@ -263,6 +275,7 @@ async fn a_replica_takes_over_when_the_primary_dies() {
             .unwrap();
         matches!(found, RedisValue::Array(list) if !list.is_empty())
     };
+
     let began = Instant::now();
     while !knows().await {
         assert!(
@@ -271,6 +284,7 @@ async fn a_replica_takes_over_when_the_primary_dies() {
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+
     let url = format!("redis+sentinel://127.0.0.1:{}/mymaster", sentinel.port);
     let app = gateway(&url).await;
     offered(&app).await;
@@ -278,11 +292,13 @@ async fn a_replica_takes_over_when_the_primary_dies() {
     primary.kill().await;
     break_alipay(&app).await;
     let other = beside(&app, &url).await;
+
     until("the others hear of it by the new primary", || {
         breaker(&other, "alipay") == "open"
     })
     .await;
     assert!(format!("{:?}", replica.ask(&["ROLE"]).await.unwrap()).contains("master"));
+
     other.stop().await;
     app.stop().await;
 }
@@ -292,6 +308,7 @@ async fn a_replica_takes_over_when_the_primary_dies() {
 async fn a_redis_that_is_none_or_lets_nobody_write_keeps_no_payment() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let garbage = format!("redis://{}", listener.local_addr().unwrap());
+
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             tokio::spawn(async move {
@@ -302,10 +319,12 @@ async fn a_redis_that_is_none_or_lets_nobody_write_keeps_no_payment() {
             });
         }
     });
+
     let locked = Redis::with(&["--requirepass", "secret"]).await;
     let primary = Redis::start().await;
     let read_only = Redis::with(&["--replicaof", "127.0.0.1", &primary.port.to_string()]).await;
     let nobody = "redis://127.0.0.1:1".to_owned();
+
     for url in [garbage, locked.url(), read_only.url(), nobody] {
         let app = gateway(&url).await;
         break_alipay(&app).await;

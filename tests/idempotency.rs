@@ -47,16 +47,19 @@ fn is_replayed(headers: &HeaderMap) -> bool {
 fn one_was_first(answers: &[Answer]) -> (Value, usize, usize) {
     let (made, waiting): (Vec<_>, Vec<_>) = answers.iter().partition(|a| a.status == 201);
     let bytes: HashSet<&[u8]> = made.iter().map(|a| a.bytes.as_slice()).collect();
+
     assert_eq!(
         bytes.len(),
         1,
         "the same bytes for all: {:?}",
         made.iter().map(|a| a.json()).collect::<Vec<_>>()
     );
+
     assert!(
         made.iter().any(|a| !is_replayed(&a.headers)),
         "somebody was first"
     );
+
     let thing = made[0].json();
     for answer in &waiting {
         let problem = answer.problem(409, "request_in_progress", None);
@@ -66,6 +69,7 @@ fn one_was_first(answers: &[Answer]) -> (Value, usize, usize) {
         );
         assert_eq!(answer.headers["retry-after"], "1");
     }
+
     (thing, made.len(), waiting.len())
 }
 
@@ -123,6 +127,7 @@ async fn the_same_key_with_another_body_is_refused_and_changes_nothing() {
         refused.problem(422, "idempotency_key_reused", Some("Idempotency-Key"));
         assert!(!is_replayed(&refused.headers));
     }
+
     let facts = Facts::of(&app).await;
     assert_eq!(
         (
@@ -131,10 +136,12 @@ async fn the_same_key_with_another_body_is_refused_and_changes_nothing() {
         ),
         (1, 1)
     );
+
     assert_eq!(
         app.client.post("/v1/payments", &key, &body).await.bytes,
         first.bytes
     );
+
     app.stop().await;
 }
 
@@ -145,6 +152,7 @@ async fn a_request_is_replayed_byte_for_byte_while_its_offer_is_the_live_one() {
     let first = app.client.post("/v1/payments", &key, &body).await;
     first.expect(201);
     assert!(!is_replayed(&first.headers));
+
     let quoted = format!("\"{key}\"");
     for key in [&key, &quoted, &key] {
         let again = app.client.post("/v1/payments", key, &body).await;
@@ -153,6 +161,7 @@ async fn a_request_is_replayed_byte_for_byte_while_its_offer_is_the_live_one() {
         assert_eq!(again.bytes, first.bytes);
         assert_eq!(again.headers["content-type"], first.headers["content-type"]);
     }
+
     // A replay asks nobody: neither the provider nor, after a failure of it, another one.
     app.control
         .fault(json!({"provider": "alipay", "kind": "refuse"}))
@@ -162,6 +171,7 @@ async fn a_request_is_replayed_byte_for_byte_while_its_offer_is_the_live_one() {
         first.bytes
     );
     assert_eq!(app.control.orders().await.len(), 1);
+
     app.stop().await;
 }
 
@@ -185,6 +195,7 @@ async fn after_it_was_paid_expired_or_canceled_the_key_answers_with_the_payment_
         (fresh("key"), order()),
         (fresh("key"), order()),
     ];
+
     let mut made = Vec::new();
     for (key, body) in [&paid, &canceled, &expired] {
         made.push(app.client.post("/v1/payments", key, body).await.expect(201));
@@ -200,6 +211,7 @@ async fn after_it_was_paid_expired_or_canceled_the_key_answers_with_the_payment_
         )
         .await
         .expect(200);
+
     app.advance(1_025).await;
     app.client.until_status(ids[2], "expired").await;
     let mut orders = app.control.orders().await.len();
@@ -214,6 +226,7 @@ async fn after_it_was_paid_expired_or_canceled_the_key_answers_with_the_payment_
         );
         orders = orders.max(app.control.orders().await.len());
     }
+
     assert_eq!(orders, 3, "nothing was begun again");
     app.stop().await;
 }
@@ -226,15 +239,18 @@ async fn the_202_of_a_parked_payment_is_no_final_answer() {
             .fault(json!({"provider": protocol.name.as_str(), "kind": "refuse"}))
             .await;
     }
+
     let (key, body) = (fresh("key"), order());
     let parked = app
         .client
         .post("/v1/payments", &key, &body)
         .await
         .expect(202);
+
     let again = app.client.post("/v1/payments", &key, &body).await;
     assert_eq!(again.expect(202)["id"], parked["id"]);
     assert!(!is_replayed(&again.headers));
+
     let facts = Facts::of(&app).await;
     assert_eq!(
         facts
@@ -242,20 +258,24 @@ async fn the_202_of_a_parked_payment_is_no_final_answer() {
             .await,
         1
     );
+
     app.control.mend().await;
     app.advance(10).await;
     let id = parked["id"].as_str().unwrap();
     app.client.until_status(id, "requires_action").await;
     let offered = app.client.post("/v1/payments", &key, &body).await;
     let shown = offered.expect(201);
+
     assert_eq!(
         (shown["id"].as_str(), shown["next_action"]["type"].as_str()),
         (Some(id), Some("display_qr"))
     );
+
     let replayed = app.client.post("/v1/payments", &key, &body).await;
     assert!(is_replayed(&replayed.headers));
     assert_eq!(replayed.bytes, offered.bytes);
     assert_eq!(app.control.orders().await.len(), 1);
+
     app.stop().await;
 }
 

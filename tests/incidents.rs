@@ -60,6 +60,7 @@ impl Respond for Robot {
                 left.checked_sub(1)
             })
             .is_ok();
+
         match (self.name, refuses) {
             ("slack", false) => ResponseTemplate::new(200).set_body_string("ok"),
             ("slack", true) => ResponseTemplate::new(429).set_body_string("rate_limited"),
@@ -89,6 +90,7 @@ impl Chat {
     pub async fn start() -> Self {
         let server = MockServer::start().await;
         let refusing: [Arc<AtomicU32>; 4] = std::array::from_fn(|_| Arc::default());
+
         for (name, refusing) in ROBOTS.into_iter().zip(&refusing) {
             let robot = Robot {
                 name,
@@ -100,13 +102,16 @@ impl Chat {
                 .mount(&server)
                 .await;
         }
+
         let hook_status = Arc::new(AtomicU32::new(200));
         let hook = Hook(Arc::clone(&hook_status));
+
         Mock::given(method("POST"))
             .and(path("/hook"))
             .respond_with(hook)
             .mount(&server)
             .await;
+
         Self {
             server,
             refusing,
@@ -197,6 +202,7 @@ impl Chat {
             };
             (title, body.to_string())
         };
+
         self.requests(robot).await.iter().map(read).collect()
     }
 
@@ -208,6 +214,7 @@ impl Chat {
         meanwhile: impl AsyncFn() + 'a,
     ) -> impl Future<Output = ()> + 'a {
         let at = std::panic::Location::caller();
+
         async move {
             let began = Instant::now();
             loop {

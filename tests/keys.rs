@@ -195,11 +195,13 @@ async fn a_key_is_made_with_no_more_than_its_maker_may_do_and_shown_once() {
 async fn a_merchant_has_so_many_keys_and_no_more() {
     let app = TestApp::start().await;
     let mut last = Value::Null;
+
     for number in listed(&app.client).await.len()..100 {
         last = make(&app.client, &format!("key {number}"), &["pay"])
             .await
             .expect(201);
     }
+
     make(&app.client, "one more", &["pay"])
         .await
         .problem(409, "too_many_keys", None);
@@ -209,6 +211,7 @@ async fn a_merchant_has_so_many_keys_and_no_more() {
     make(&app.client, "in its place", &["pay"])
         .await
         .expect(201);
+
     app.stop().await;
 }
 
@@ -222,6 +225,7 @@ async fn a_revoked_key_works_nowhere_a_second_later_and_a_new_one_everywhere_at_
         app.stop().await;
         return;
     }
+
     let folder = TempDir::new().unwrap();
     let flags = [
         ("server.listen", "127.0.0.1:0".to_owned()),
@@ -232,10 +236,12 @@ async fn a_revoked_key_works_nowhere_a_second_later_and_a_new_one_everywhere_at_
         ("sandbox.listen", app.control.url.clone()),
         ("credentials.key", VAULT.to_owned()),
     ];
+
     let other = server::start(Config::load(None, &flags).unwrap())
         .await
         .unwrap();
     let there = format!("http://{}", other.address);
+
     for round in 0..5 {
         let made = make(&app.client, "short-lived", &["pay"]).await.expect(201);
         let key = made["key"].as_str().unwrap();
@@ -259,6 +265,7 @@ async fn a_revoked_key_works_nowhere_a_second_later_and_a_new_one_everywhere_at_
         );
         assert!(revoked.elapsed() < Duration::from_secs(1));
     }
+
     other.stop().await;
     app.stop().await;
 }
@@ -296,6 +303,7 @@ async fn stored(app: &TestApp, secret: &str) {
         last_used_at: None,
         revoked_at: None,
     };
+
     app.app()
         .store
         .add_key(&row, &id::token().unwrap())
@@ -316,9 +324,11 @@ async fn a_key_that_another_gateway_makes_works_at_once_although_it_was_asked_fo
         stored(&app, &secret).await;
         client.get("/v1/payments").await.expect(200);
     }
+
     // Also one that a program of before makes, which tells nobody.
     let secret = key::secret(false).unwrap();
     let client = with(&app.client, &secret);
+
     client
         .get("/v1/payments")
         .await
@@ -330,10 +340,12 @@ async fn a_key_that_another_gateway_makes_works_at_once_although_it_was_asked_fo
         app.merchant,
         digest(&secret)
     );
+
     sea_orm::ConnectionTrait::execute_unprepared(&db, &sql)
         .await
         .unwrap();
     client.get("/v1/payments").await.expect(200);
+
     app.stop().await;
 }
 
@@ -356,11 +368,13 @@ async fn keys_that_nobody_has_cost_next_to_nothing_and_are_refused_before_that()
     let asked = app.app().directory.questions() - before;
     let (unknown, too_many): (Vec<_>, Vec<_>) =
         answers.iter().partition(|answer| answer.status == 401);
+
     println!(
         "{} unknown, {} too many, {asked} questions in {took:?}",
         unknown.len(),
         too_many.len()
     );
+
     assert!((100..=110).contains(&unknown.len()), "{}", unknown.len());
     for answer in too_many {
         answer.problem(429, "rate_limited", None);
@@ -370,14 +384,17 @@ async fn keys_that_nobody_has_cost_next_to_nothing_and_are_refused_before_that()
         u128::from(asked) <= took.as_millis() / 100 + 2,
         "{asked} questions in {took:?}"
     );
+
     // Who has a key, from the same address, does not notice.
     app.client.get("/v1/payments").await.expect(200);
     app.client.pay(&order()).await.expect(201);
     let text = String::from_utf8(app.client.get("/metrics").await.bytes).unwrap();
+
     assert!(
         text.contains("interlock_refused_total{reason=\"strangers\"}"),
         "counted"
     );
+
     app.stop().await;
 }
 
@@ -390,6 +407,7 @@ async fn bodies_for_accounts_that_nobody_has_and_with_unknown_keys_are_not_waite
         ("/v1/payments", Some("Bearer sk_test_nobody"), 401),
         ("/v1/accounts", Some("Bearer sk_test_nobody"), 401),
     ];
+
     for (path, key, status) in calls {
         let mut headers = vec![("Content-Length", "60000"), ("Idempotency-Key", "x")];
         headers.extend(key.map(|key| ("Authorization", key)));
@@ -408,6 +426,7 @@ async fn bodies_for_accounts_that_nobody_has_and_with_unknown_keys_are_not_waite
         assert_eq!(start, format!("HTTP/1.1 {status}").as_bytes(), "{path}");
         println!("{path}: {status} after {:?}", began.elapsed());
     }
+
     app.stop().await;
 }
 
@@ -423,11 +442,13 @@ async fn two_persons_are_two_keys_of_which_neither_came_from_the_other() {
         detail: "x".to_owned(),
         created_at: Timestamp(0),
     };
+
     // A `notify_url` of a payment, whose entries do not end by themselves.
     let entry = Operation {
         subject_id: "pay_gone".to_owned(),
         ..entry
     };
+
     store.raise(&entry).await.unwrap();
     let first = with(
         &app.client,
@@ -435,6 +456,7 @@ async fn two_persons_are_two_keys_of_which_neither_came_from_the_other() {
             .await
             .unwrap(),
     );
+
     let second = with(
         &app.client,
         &issue::new_key(store, &app.owner(), &[Scope::Admin])
@@ -448,6 +470,7 @@ async fn two_persons_are_two_keys_of_which_neither_came_from_the_other() {
     let (daughter, sister) = (of(&first).await, of(&first).await);
     let grandchild = of(&daughter).await;
     let path = format!("/v1/operations/{}/resolve", entry.id);
+
     let say = async |person: &Client| {
         let word = json!({"action": "acknowledge", "evidence": "seen"});
         person.post(&path, &fresh("key"), &word).await
@@ -457,6 +480,7 @@ async fn two_persons_are_two_keys_of_which_neither_came_from_the_other() {
         say(same).await.problem(409, "second_person_needed", None);
     }
     say(&second).await.expect(200);
+
     app.stop().await;
 }
 
@@ -477,11 +501,13 @@ async fn when_keys_were_used_is_written_without_a_payment_waiting_for_it() {
             .unwrap();
         row.try_get::<Option<i64>>("", "last_used_at").unwrap()
     };
+
     assert_eq!(noted().await, None, "not on the way of a payment");
     app.app().directory.note_uses().await.unwrap();
     let first = noted().await.unwrap();
     app.app().directory.note_uses().await.unwrap();
     assert_eq!(noted().await, Some(first), "nothing new, nothing written");
+
     // What is known at the end is written, too.
     tokio::time::sleep(Duration::from_millis(1_100)).await;
     app.client.get("/v1/payments").await.expect(200);
@@ -490,5 +516,6 @@ async fn when_keys_were_used_is_written_without_a_payment_waiting_for_it() {
     while noted().await.unwrap() <= first {
         assert!(began.elapsed() < PATIENCE);
     }
+
     drop(ground);
 }

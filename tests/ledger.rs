@@ -138,10 +138,12 @@ async fn money_that_came_twice_stands_in_suspense_until_it_has_gone_back() {
         .unwrap();
     pay_order(&app, order_no).await;
     until_given_back(&app, id).await;
+
     assert_eq!(
         causes(&facts, &payment).await,
         ["captured", "captured", "refund_succeeded"]
     );
+
     let sides = facts
         .rows("SELECT debit, credit FROM ledger_entries ORDER BY seq")
         .await;
@@ -154,8 +156,10 @@ async fn money_that_came_twice_stands_in_suspense_until_it_has_gone_back() {
         "\"at_provider\" \"refund_due\"",
         "\"refund_due\" \"at_provider\"",
     ];
+
     assert_eq!(sides, expected);
     let report = agrees(&app).await;
+
     assert_eq!(
         holds(&report, "at_provider"),
         i128::from(taken_fen(&app).await)
@@ -164,6 +168,7 @@ async fn money_that_came_twice_stands_in_suspense_until_it_has_gone_back() {
         (holds(&report, "kept"), holds(&report, "refund_due")),
         (8888, 0)
     );
+
     app.stop().await;
 }
 
@@ -172,6 +177,7 @@ async fn a_payment_from_before_the_ledger_is_opened_once() {
     let app = unsealed().await;
     let facts = Facts::of(&app).await;
     let paid = app.paid().await;
+
     app.client
         .refund(paid["id"].as_str().unwrap(), 888)
         .await
@@ -181,6 +187,7 @@ async fn a_payment_from_before_the_ledger_is_opened_once() {
             p["amount_refunded"] == 888
         })
         .await;
+
     // As a database that this version finds: the rows are there, and nothing of the ledger is.
     // Whoever has read them before writes nothing over that.
     for sql in [
@@ -191,23 +198,28 @@ async fn a_payment_from_before_the_ledger_is_opened_once() {
     ] {
         facts.execute(sql).await.unwrap();
     }
+
     let before = verdict(&app).await;
     assert_eq!(
         (before.deviation_count, before.not_opened),
         (0, 1),
         "{before:#?}"
     );
+
     jobs::ledger::step(app.app()).await.unwrap();
     let opened = agrees(&app).await;
+
     assert_eq!(
         (opened.not_opened, opened.unsealed, holds(&opened, "kept")),
         (0, 0, 8000)
     );
+
     let all = causes(&facts, &paid).await;
     assert!(
         all.iter().all(|cause| cause == "opening") && !all.is_empty(),
         "{all:?}"
     );
+
     // What is not in it from then on was not written by this version.
     facts.execute("DELETE FROM ledger_entries").await.unwrap();
     facts
@@ -216,8 +228,10 @@ async fn a_payment_from_before_the_ledger_is_opened_once() {
         )
         .await
         .unwrap();
+
     jobs::ledger::step(app.app()).await.unwrap();
     let found = verdict(&app).await;
+
     assert!(
         found
             .deviations
@@ -225,5 +239,6 @@ async fn a_payment_from_before_the_ledger_is_opened_once() {
             .any(|d| d.what.contains("not in the ledger")),
         "{found:#?}"
     );
+
     app.stop().await;
 }

@@ -131,18 +131,21 @@ async fn a_payer_who_is_faster_than_the_cancel_has_paid() {
     let app = TestApp::start().await;
     let payment = app.client.pay(&only("alipay")).await.expect(201);
     let id = payment["id"].as_str().unwrap();
+
     app.client
         .post(&format!("/v1/payments/{id}/cancel"), "unused", &json!({}))
         .await
         .expect(202);
     app.control.pay(&payment).await;
     let paid = app.client.until_status(id, "succeeded").await;
+
     assert_eq!(paid["amount_captured"], 8888);
     let problem = app
         .client
         .post(&format!("/v1/payments/{id}/cancel"), "unused", &json!({}))
         .await;
     let problem = problem.problem(409, "payment_not_open", None);
+
     assert_eq!(problem["resource_status"], "succeeded");
     app.stop().await;
 }
@@ -171,6 +174,7 @@ async fn a_payment_expires_at_its_deadline_by_what_each_provider_can_prove() {
         again["order_id"] = payment["order_id"].clone();
         app.client.pay(&again).await.expect(201);
     }
+
     app.stop().await;
 }
 
@@ -233,11 +237,13 @@ async fn a_lost_answer_of_a_refund_is_one_refund() {
 async fn the_documentation_is_served_without_a_network_and_describes_every_call() {
     let app = TestApp::start().await;
     let spec = app.client.get("/openapi.json").await.expect(200);
+
     assert!(
         spec["openapi"].as_str().unwrap().starts_with("3.1"),
         "{}",
         spec["openapi"]
     );
+
     for path in [
         "/v1/payments",
         "/v1/payments/{id}/refunds",
@@ -246,12 +252,15 @@ async fn the_documentation_is_served_without_a_network_and_describes_every_call(
     ] {
         assert!(spec["paths"][path].is_object(), "{path}");
     }
+
     let page = app.client.get("/docs/").await;
     assert_eq!(page.status, 200);
     let html = String::from_utf8(page.bytes).unwrap();
+
     assert!(
         html.contains("swagger-ui") && !html.contains("https://"),
         "nothing is loaded from elsewhere"
     );
+
     app.stop().await;
 }

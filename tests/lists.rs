@@ -170,6 +170,7 @@ fn expected(case: &Case, rows: &[Row]) -> Vec<String> {
                 .any(|(known, is)| *known == name && is == value),
         })
     };
+
     of_list()
         .filter(is_shown)
         .take(usize::try_from(case.limit).unwrap())
@@ -262,6 +263,7 @@ fn objections(case: &Case, plan: &Plan) -> Vec<String> {
             }
         }
     }
+
     // How many rows SQLite sorts it does not say: no more than a page where a key names them, where
     // they are equal in the beginning of the order, and where they are the pages of parts.
     let few = plan.reads.iter().all(is_by_key) || case.list == List::WebhookEndpoints;
@@ -313,6 +315,7 @@ async fn look(filled: &Filled, case: &Case, rows: &[Row]) -> Result<Vec<String>,
     let mut objected = Vec::new();
     let mut by = BTreeSet::new();
     assert!(!sent.is_empty(), "{case:?} asked nothing");
+
     for sent in &sent {
         let plan = filled.store.plan(sent).await?;
         by.extend(plan.reads.iter().map(|read| {
@@ -326,6 +329,7 @@ async fn look(filled: &Filled, case: &Case, rows: &[Row]) -> Result<Vec<String>,
                 .map(|what| format!("{} {}: {what}\n    {}", case.list, case.query(), sent.sql())),
         );
     }
+
     println!(
         "{:17} {:64} {:>4} rows  {}",
         case.list.to_string(),
@@ -333,6 +337,7 @@ async fn look(filled: &Filled, case: &Case, rows: &[Row]) -> Result<Vec<String>,
         ids.len(),
         Vec::from_iter(by).join(" ")
     );
+
     let is_known = !matches!(
         case.list,
         List::Keys | List::WebhookEndpoints | List::Routing
@@ -340,6 +345,7 @@ async fn look(filled: &Filled, case: &Case, rows: &[Row]) -> Result<Vec<String>,
     if is_known && ids != expected(case, rows) {
         objected.push(format!("{} {} shows {ids:?}", case.list, case.query()));
     }
+
     Ok(objected)
 }
 
@@ -407,6 +413,7 @@ fn plan(
         by: by.to_owned(),
         rows,
     };
+
     let sorts = sorted
         .map(|rows| Sort {
             what: Sorted::Rows,
@@ -414,6 +421,7 @@ fn plan(
         })
         .into_iter()
         .collect();
+
     Plan {
         reads: vec![read],
         sorts,
@@ -458,6 +466,7 @@ fn scans_and_sorts_are_objected_to() {
             ),
         ),
     ];
+
     for (case, plan) in good {
         assert_eq!(objections(case, &plan), Vec::<String>::new());
     }
@@ -507,6 +516,7 @@ fn scans_and_sorts_are_objected_to() {
         ),
         (&by_state, plan("attempts", None, "", Some(11_000), None)),
     ];
+
     for (case, plan) in bad {
         assert_ne!(objections(case, &plan), Vec::<String>::new(), "{plan:?}");
     }

@@ -75,6 +75,7 @@ fn moves(is_charge: bool) -> BoxedStrategy<Move> {
         4 => Just(1_u64), 3 => Just(6), 3 => Just(16), 3 => Just(31), 3 => Just(61), 2 => Just(130),
         1 => Just(301), 1 => Just(500),
     ];
+
     prop_oneof![
         20 => (which.clone(), fates()).prop_map(|(which, fate)| Move::Go(which, fate)),
         2 => (which.clone(), any::<bool>()).prop_map(|(which, sent)| Move::Crash(which, sent)),
@@ -222,9 +223,11 @@ fn play<const IS_CHARGE: bool>() {
         failure_persistence: None,
         ..Config::default()
     };
+
     ground();
     let began = Instant::now();
     PLAYED.store(0, Ordering::Relaxed);
+
     // Every case on the way to the smallest one would print its own panic.
     let loud = std::panic::take_hook();
     std::panic::set_hook(Box::new(|_| {}));
@@ -236,16 +239,19 @@ fn play<const IS_CHARGE: bool>() {
             Ok(())
         },
     );
+
     std::panic::set_hook(loud);
     let (played, broken_in) = (
         PLAYED.load(Ordering::Relaxed),
         BROKEN_IN.load(Ordering::Relaxed),
     );
+
     println!(
         "{played} cases from seed {seed} in {} s: {}",
         began.elapsed().as_secs(),
         ends()
     );
+
     if let Err(error) = found {
         panic!(
             "case {broken_in} breaks a rule. The smallest one like it: {error}\n{}",

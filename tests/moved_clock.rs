@@ -147,6 +147,7 @@ async fn where_a_live_account_needs_the_real_time_nothing_is_moved() {
         std::os::unix::fs::PermissionsExt::from_mode(0o700),
     )
     .unwrap();
+
     let (running, client) = start(folder.path()).await;
     let store = &running.app.store;
     let row = store.accounts(AllOwners).await.unwrap().remove(0);
@@ -155,6 +156,7 @@ async fn where_a_live_account_needs_the_real_time_nothing_is_moved() {
         owner: Owner::of(row.owner.merchant.clone(), true),
         ..row
     };
+
     assert!(store.add_account(&live).await.unwrap());
     let before = running.app.clock.now();
     let (status, said) = clock(&running, json!({"advance_s": 900})).await;
@@ -164,6 +166,7 @@ async fn where_a_live_account_needs_the_real_time_nothing_is_moved() {
         "{said}"
     );
     assert!(running.app.clock.now().since(before) < 60_000 && !running.app.clock.is_with_sandbox());
+
     assert_eq!(
         running
             .sandbox
@@ -174,14 +177,17 @@ async fn where_a_live_account_needs_the_real_time_nothing_is_moved() {
             .num_seconds(),
         0
     );
+
     assert_eq!(
         client.pay(&at("wechatpay")).await.expect(201)["status"],
         "requires_action"
     );
+
     let (status, said) = clock(&running, json!({"advance_s": 60, "alone": true})).await;
     assert_eq!((status, &said["ahead_s"]), (200, &json!(60)));
     tokio::time::sleep(Duration::from_millis(50)).await;
     assert!(apart(&running) > 50_000, "the sandbox's alone");
+
     running.stop().await;
 }
 
@@ -193,8 +199,10 @@ async fn a_page_of_another_site_controls_nothing() {
         std::os::unix::fs::PermissionsExt::from_mode(0o700),
     )
     .unwrap();
+
     let (running, client) = start(folder.path()).await;
     let sandbox = running.demo.as_ref().unwrap().sandbox_url.clone();
+
     for (origin, status) in [
         ("https://shop.example", 403),
         ("null", 403),
@@ -207,6 +215,7 @@ async fn a_page_of_another_site_controls_nothing() {
             .body(r#"{"advance_s":1}"#);
         assert_eq!(asked.send().await.unwrap().status(), status, "{origin}");
     }
+
     assert_eq!(
         running
             .sandbox
@@ -217,5 +226,6 @@ async fn a_page_of_another_site_controls_nothing() {
             .num_seconds(),
         1
     );
+
     running.stop().await;
 }

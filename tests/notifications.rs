@@ -42,6 +42,7 @@ enum Told {
 fn is_told(provider: &str, answer: &Answer, told: Told) {
     let body = String::from_utf8_lossy(&answer.bytes);
     let shown = format!("{provider}: {} {body}", answer.status);
+
     match (provider, told) {
         ("alipay", Told::Stop) => assert_eq!(
             (answer.status.as_u16(), &*body),
@@ -72,6 +73,7 @@ async fn post(app: &TestApp, account: &str, headers: &HeaderMap, body: impl Into
         .send()
         .await
         .unwrap();
+
     let (status, headers) = (response.status(), response.headers().clone());
     Answer {
         status,
@@ -119,6 +121,7 @@ async fn unheard(app: &TestApp, provider: &str) -> (Value, Order) {
     let order_no = payment["attempts"][0]["provider_order_no"]
         .as_str()
         .unwrap();
+
     let order = app
         .sandbox()
         .book()
@@ -126,6 +129,7 @@ async fn unheard(app: &TestApp, provider: &str) -> (Value, Order) {
         .by_order_no(order_no)
         .unwrap()
         .clone();
+
     (payment, order)
 }
 
@@ -147,6 +151,7 @@ async fn a_genuine_notification_that_does_not_match_stands_on_the_work_list() {
     let mut dearer = order.clone();
     dearer.amount = Money::fen(1).unwrap();
     let told = Pen::new(&app, "wechatpay").paid(&dearer, 1, Alteration::None);
+
     for _ in 0..2 {
         is_told(
             "wechatpay",
@@ -154,6 +159,7 @@ async fn a_genuine_notification_that_does_not_match_stands_on_the_work_list() {
             Told::Stop,
         );
     }
+
     let list = rows::select(&db, "SELECT kind, detail FROM operations").await;
     assert_eq!(list.len(), 1, "the same trouble once: {list:?}");
     assert!(
@@ -161,10 +167,12 @@ async fn a_genuine_notification_that_does_not_match_stands_on_the_work_list() {
             && list[0]["detail"].as_str().unwrap().contains("other_amount"),
         "{list:?}"
     );
+
     assert_eq!(
         rows::select(&db, "SELECT verdict FROM notifications").await,
         [json!({"verdict": "other_amount"})]
     );
+
     // What is forged is counted, and kept nowhere: anybody could fill the database with it.
     let forged = Pen::new(&app, "wechatpay").paid(&order, 2, Alteration::BadSignature);
     post(&app, &app.wechatpay, &forged.headers, forged.body.clone()).await;
@@ -176,6 +184,7 @@ async fn a_genuine_notification_that_does_not_match_stands_on_the_work_list() {
             .collect::<Vec<_>>(),
         [1, 1]
     );
+
     app.stop().await;
 }
 

@@ -34,6 +34,7 @@ pub(crate) async fn two_persons(app: &TestApp) -> (Client, Client) {
 /// The only open entry of this kind.
 pub(crate) async fn only(client: &Client, kind: &str) -> Value {
     let began = std::time::Instant::now();
+
     loop {
         let list = client
             .get(&format!("/v1/operations?status=open&kind={kind}"))
@@ -67,27 +68,32 @@ pub(crate) async fn decide(persons: &(Client, Client), entry: &Value, action: &s
         (&proposed["status"], &proposed["proposal"]["action"]),
         (&json!("open"), &json!(action))
     );
+
     let done = say(&persons.1, entry, action).await.expect(200);
     assert_eq!(
         (&done["status"], &done["resolution"]),
         (&json!("resolved"), &json!(action)),
         "{done:#}"
     );
+
     assert_eq!(
         (&done["proposal"], &done["actions"]),
         (&Value::Null, &json!([]))
     );
+
     let kinds: Vec<&str> = done["history"]
         .as_array()
         .unwrap()
         .iter()
         .map(|s| s["kind"].as_str().unwrap())
         .collect();
+
     assert!(kinds.ends_with(&["proposed", "confirmed"]), "{done:#}");
     let [.., first, second] = done["history"].as_array().unwrap().as_slice() else {
         panic!("{done:#}")
     };
     assert_ne!(first["by"], second["by"]);
+
     done
 }
 
@@ -108,6 +114,7 @@ async fn held(app: &TestApp) -> (Value, Value) {
     app.control
         .fault(json!({"provider": "alipay", "kind": "drop"}))
         .await;
+
     // As if we had asked for another amount than the provider has taken.
     facts
         .execute(&format!(
@@ -115,12 +122,14 @@ async fn held(app: &TestApp) -> (Value, Value) {
         ))
         .await
         .unwrap();
+
     app.control.pay(&payment).await;
     app.advance(PAST_DEADLINES_S).await;
     app.client
         .until(id, |p| p["attempts"][0]["disposition"] == "held")
         .await;
     app.control.mend().await;
+
     (payment, only(&app.client, "capture_mismatch").await)
 }
 

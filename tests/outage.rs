@@ -43,6 +43,7 @@ impl Pair {
                 database(folders[1].path()).await,
             ]
         };
+
         for database in &databases {
             name_installation(database, "pair").await;
         }
@@ -51,6 +52,7 @@ impl Pair {
             ("INTERLOCK__SERVER__DRAIN_NOTICE_S", "1".to_owned()),
         ];
         env.extend(redis.map(|url| ("INTERLOCK__REDIS__URL", url.to_owned())));
+
         Self {
             ground,
             control,
@@ -124,6 +126,7 @@ async fn a_provider_dies_under_load_and_no_offer_fails() {
     let load = Load::start(50, Duration::from_secs(36), move |number| {
         clients[number % 2].clone()
     });
+
     let at = |second| {
         let age = load.age();
         tokio::time::sleep(Duration::from_secs(second).saturating_sub(age))
@@ -137,16 +140,19 @@ async fn a_provider_dies_under_load_and_no_offer_fails() {
     let made = load.end().await;
     println!("50 payments a second over two gateways; alipay answers nothing from 5 s to 12 s");
     print_by_second(&made);
+
     println!(
         "p50 {:?}, p99 {:?}",
         percentile(&made, 50),
         percentile(&made, 99)
     );
+
     assert_all_served(&made);
     assert!(
         made.iter().all(|made| made.status == 201),
         "none had to wait: another provider works"
     );
+
     // It is used before, not during, and again after.
     let part = |from: u64, until: u64| {
         let of: Vec<&Made> = made
@@ -162,6 +168,7 @@ async fn a_provider_dies_under_load_and_no_offer_fails() {
     let tried_dead = tried_dead
         .filter(|made| made.body["attempts"][0]["provider"] == "alipay")
         .count();
+
     println!(
         "alipay: {:?} before, {:?} at its end, {:?} after; dead route tried first {tried_dead} \
         times in its last 3 s",
@@ -169,10 +176,12 @@ async fn a_provider_dies_under_load_and_no_offer_fails() {
         part(9, 12),
         part(30, 36)
     );
+
     assert_eq!(part(9, 12).0, 0);
     let (again, all) = part(30, 36);
     assert!(part(0, 5).0 * 10 > part(0, 5).1 * 9, "it comes first");
     assert!(again > 0, "it came back, for {again} of {all}");
+
     for gateway in gateways {
         gateway.terminate().await;
     }
@@ -187,6 +196,7 @@ async fn redis_in_trouble_costs_no_payment() {
     let replica = Redis::with(&["--replicaof", "127.0.0.1", &primary.port.to_string()]).await;
     let sentinel = Redis::sentinel_of(&primary).await;
     let began = Instant::now();
+
     while !format!(
         "{:?}",
         sentinel.ask(&["SENTINEL", "REPLICAS", "mymaster"]).await
@@ -199,6 +209,7 @@ async fn redis_in_trouble_costs_no_payment() {
         );
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+
     let app = TestApp::with(&[(
         "redis.url",
         &format!("redis+sentinel://127.0.0.1:{}/mymaster", sentinel.port),
@@ -213,6 +224,7 @@ async fn redis_in_trouble_costs_no_payment() {
     at(4).await;
     primary.ask(&["FLUSHALL"]).await.unwrap();
     at(6).await;
+
     // Stopped for five seconds: the sentinel makes the replica the primary meanwhile.
     primary.signal(Signal::STOP);
     at(11).await;
@@ -226,6 +238,7 @@ async fn redis_in_trouble_costs_no_payment() {
     print_by_second(&made);
     let (calm, trouble): (Vec<Made>, Vec<Made>) =
         made.iter().cloned().partition(|made| made.at.as_secs() < 4);
+
     let figures = |made: &[Made]| {
         format!(
             "p50 {:?}, p99 {:?}",
@@ -233,11 +246,13 @@ async fn redis_in_trouble_costs_no_payment() {
             percentile(made, 99)
         )
     };
+
     println!(
         "calm: {}; in trouble: {}",
         figures(&calm),
         figures(&trouble)
     );
+
     assert_all_served(&made);
     app.stop().await;
 }
@@ -273,6 +288,7 @@ impl Balancer {
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
         });
+
         if let Some(before) = self.asking.insert(which, asking) {
             before.abort();
         }
@@ -312,12 +328,14 @@ async fn a_rolling_restart_fails_no_request_and_loses_no_payment() {
     let first = pair.start(0).await;
     let second = pair.start(1).await;
     let numbers = [0, 1];
+
     for (which, gateway) in numbers.iter().zip([&first, &second]) {
         balancer.watch(*which, gateway.client.clone());
         balancer.until_ready(*which).await;
     }
     let load = Load::start(30, Duration::from_secs(16), balancer.pick());
     let mut gateways = vec![first, second];
+
     for which in numbers {
         tokio::time::sleep(Duration::from_secs(2)).await;
         let old = gateways.remove(0);
@@ -327,6 +345,7 @@ async fn a_rolling_restart_fails_no_request_and_loses_no_payment() {
         balancer.until_ready(which).await;
         gateways.push(new);
     }
+
     let made = load.end().await;
     print_by_second(&made);
     println!(
@@ -335,6 +354,7 @@ async fn a_rolling_restart_fails_no_request_and_loses_no_payment() {
         percentile(&made, 50),
         percentile(&made, 99)
     );
+
     assert_all_served(&made);
     // None is lost: each is there, offered, and can be paid.
     for (number, one) in made.iter().enumerate() {
@@ -354,6 +374,7 @@ async fn a_rolling_restart_fails_no_request_and_loses_no_payment() {
             pair.control.pay(&found).await;
         }
     }
+
     for gateway in gateways {
         gateway.terminate().await;
     }
@@ -370,6 +391,7 @@ async fn all_routes_are_down_under_load_and_each_payment_waits_and_goes_on_by_it
     let client = app.client.clone();
     let load = Load::start(10, Duration::from_secs(outage + 4), move |_| client.clone());
     tokio::time::sleep(Duration::from_secs(2).saturating_sub(load.age())).await;
+
     for protocol in providers::PROTOCOLS {
         for call in ["create", "query"] {
             let fault =
@@ -377,10 +399,12 @@ async fn all_routes_are_down_under_load_and_each_payment_waits_and_goes_on_by_it
             app.control.fault(fault).await;
         }
     }
+
     // Reads, notifications and refunds answer all the while.
     let mut estimates: Vec<(Duration, u64)> = Vec::new();
     let mut slowest = Duration::ZERO;
     let mut rounds = 0;
+
     while load.age() < Duration::from_secs(outage + 2) {
         let asked = Instant::now();
         app.client.payment(&paid_id).await;
@@ -407,6 +431,7 @@ async fn all_routes_are_down_under_load_and_each_payment_waits_and_goes_on_by_it
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
+
     app.control.mend().await;
     let returned = Instant::now();
     let made = load.end().await;
@@ -421,6 +446,7 @@ async fn all_routes_are_down_under_load_and_each_payment_waits_and_goes_on_by_it
             (outage + 2).saturating_sub(age.as_secs())
         );
     }
+
     println!("slowest read meanwhile {slowest:?}");
     assert_all_served(&made);
     assert!(rounds > 5 && !estimates.is_empty());
@@ -428,6 +454,7 @@ async fn all_routes_are_down_under_load_and_each_payment_waits_and_goes_on_by_it
         made.iter().filter(|made| made.status == 202).count() > 20,
         "they waited"
     );
+
     let mut waited = Vec::new();
     for one in made.iter().filter(|made| made.status == 202) {
         let payment = app.client.payment(one.id()).await;
@@ -452,10 +479,12 @@ async fn all_routes_are_down_under_load_and_each_payment_waits_and_goes_on_by_it
             "{payment:#}"
         );
     }
+
     println!(
         "{} waited; all had gone on {:?} after the return",
         waited.len(),
         waited.last().unwrap()
     );
+
     app.stop().await;
 }

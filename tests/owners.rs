@@ -154,6 +154,7 @@ async fn a_key_of_one_mode_can_do_nothing_to_a_payment_of_the_other() {
         );
         owner.refund(id(&paid), 1).await.expect(201);
     }
+
     app.stop().await;
 }
 
@@ -170,18 +171,21 @@ async fn routing_that_is_set_in_one_mode_leaves_the_other_alone() {
             .unwrap();
         found["id"].as_str().unwrap().to_owned()
     };
+
     live.route(&[&of("wechatpay")]).await.expect(200);
     live.route(&[&of("unionpay")]).await.expect(200);
     assert_eq!(
         app.client.get("/v1/routing").await.expect(200)["version"],
         0
     );
+
     app.client.route(&[&app.wechatpay]).await.expect(200);
     assert_eq!(
         app.client.get("/v1/routing").await.expect(200)["version"],
         1
     );
     assert_eq!(live.get("/v1/routing").await.expect(200)["version"], 2);
+
     for (client, provider, mode) in [
         (&app.client, "wechatpay", "test"),
         (&live, "unionpay", "live"),
@@ -189,12 +193,14 @@ async fn routing_that_is_set_in_one_mode_leaves_the_other_alone() {
         let payment = client.pay(&order()).await.expect(201);
         assert_eq!(payment["provider"], provider, "{mode}: {payment:#}");
     }
+
     // An account of the other mode is nobody's.
     app.client.route(&[&of("unionpay")]).await.problem(
         422,
         "invalid_parameter",
         Some("rules[0].accounts[0].id"),
     );
+
     app.client
         .get("/v1/routing/versions/2")
         .await
@@ -209,10 +215,12 @@ async fn routing_that_is_set_in_one_mode_leaves_the_other_alone() {
     let off = json!({"status": "disabled", "force": true})
         .to_string()
         .into_bytes();
+
     app.client
         .send(Method::PATCH, &path, None, Some(off))
         .await
         .problem(404, "not_found", None);
+
     app.stop().await;
 }
 
@@ -237,6 +245,7 @@ async fn what_is_public_speaks_of_live_and_of_test_only_while_there_is_no_live_a
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     };
+
     let ways = async || {
         let page = app.client.get("/status.json").await.expect(200);
         let of = page["ways"]
@@ -248,11 +257,13 @@ async fn what_is_public_speaks_of_live_and_of_test_only_while_there_is_no_live_a
         of.dedup();
         of
     };
+
     spoken("test").await;
     assert_eq!(ways().await, ["alipay", "wechatpay", "unionpay"]);
     // A live account at one provider: the page is about that one. Pages are kept for a second.
     let live = app.accounts_for(&Owner::of(&app.merchant, true)).await;
     let facts = Facts::of(&app).await;
+
     for id in &live {
         let sql = format!("DELETE FROM accounts WHERE id = '{id}' AND provider <> 'alipay'");
         facts.execute(&sql).await.unwrap();
@@ -260,9 +271,11 @@ async fn what_is_public_speaks_of_live_and_of_test_only_while_there_is_no_live_a
     app.app().directory.changed().await.unwrap();
     spoken("live").await;
     let began = Instant::now();
+
     while ways().await != ["alipay"] {
         assert!(began.elapsed() < PATIENCE, "{:?}", ways().await);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+
     app.stop().await;
 }

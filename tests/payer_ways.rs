@@ -58,6 +58,7 @@ async fn gives_all_back(app: &TestApp, paid: &Value) {
         app.client.refund(id, fen).await.expect(201);
     }
     let back = until(app, paid, 11, |p| p["amount_refunded"] == 8_888).await;
+
     assert!(
         back["refunds"]
             .as_array()
@@ -66,6 +67,7 @@ async fn gives_all_back(app: &TestApp, paid: &Value) {
             .all(|r| r["status"] == "succeeded"),
         "{back:#}"
     );
+
     let books = app.control.orders().await;
     assert_eq!(
         (&books[0]["captured"], &books[0]["refunded"]),
@@ -108,6 +110,7 @@ async fn a_provider_that_looks_whether_signatures_are_checked_is_refused_and_har
         .fault(json!({"provider": "wechatpay", "kind": "probe"}))
         .await;
     let paid = paid(&app, "wechatpay", "qr", 1).await;
+
     assert_eq!(
         (
             paid["attempts"].as_array().unwrap().len(),
@@ -115,6 +118,7 @@ async fn a_provider_that_looks_whether_signatures_are_checked_is_refused_and_har
         ),
         (1, &json!(8888))
     );
+
     let told = app.control.notifications().await;
     let answers: Vec<(u64, bool)> = told
         .iter()
@@ -125,27 +129,32 @@ async fn a_provider_that_looks_whether_signatures_are_checked_is_refused_and_har
             )
         })
         .collect();
+
     assert_eq!(
         answers,
         [(401, false), (401, false), (204, true)],
         "{told:?}"
     );
+
     let metrics = String::from_utf8(app.client.get("/metrics").await.bytes).unwrap();
     for verdict in ["probe", "unknown_key", "accepted"] {
         let wanted = format!("provider=\"wechatpay\",verdict=\"{verdict}\"}} 1");
         assert!(metrics.contains(&wanted), "{verdict}");
     }
     let facts = Facts::of(&app).await;
+
     assert_eq!(facts.count("operations").await, 0);
     let account = app
         .client
         .get(&format!("/v1/accounts/{}", app.wechatpay))
         .await;
+
     assert!(
         account.status != 200 || account.json()["set_aside"].is_null(),
         "{}",
         account.json()
     );
+
     app.stop().await;
 }
 
@@ -256,9 +265,11 @@ async fn a_refund_that_comes_too_soon_all_the_same_is_sent_again_and_done_once()
     app.control
         .fault(json!({"provider": "alipay", "kind": "spaced"}))
         .await;
+
     // Somebody has given back a part in the provider's console a moment ago.
     let number = &paid["attempts"][0]["provider_order_no"];
     let by_hand = json!({"order_no": number, "amount": 88});
+
     assert_eq!(
         app.control
             .call(Method::POST, "/refunds", Some(by_hand))
@@ -266,6 +277,7 @@ async fn a_refund_that_comes_too_soon_all_the_same_is_sent_again_and_done_once()
             .0,
         200
     );
+
     app.client
         .refund(paid["id"].as_str().unwrap(), 800)
         .await
@@ -278,6 +290,7 @@ async fn a_refund_that_comes_too_soon_all_the_same_is_sent_again_and_done_once()
             .any(|r| r["amount"] == 800 && r["status"] == "succeeded")
     })
     .await;
+
     assert!(back["amount_refunded"].as_i64().unwrap() >= 800, "{back:#}");
     assert_eq!(app.control.orders().await[0]["refunded"], 888, "each once");
     app.stop().await;
@@ -321,6 +334,7 @@ async fn a_payer_who_has_not_confirmed_when_unionpays_day_ends_is_reversed_befor
     body["wait"] = 0.into();
     let payment = app.client.pay(&body).await.json();
     let failed = until(&app, &payment, 3, |p| p["status"] == "failed").await;
+
     assert_eq!(failed["amount_captured"], 0, "{failed:#}");
     let books = app.control.orders().await;
     let ended: DateTime<Utc> = books[0]["ended_at"]
@@ -328,12 +342,14 @@ async fn a_payer_who_has_not_confirmed_when_unionpays_day_ends_is_reversed_befor
         .expect("it was reversed")
         .parse()
         .unwrap();
+
     let local = ended + TimeDelta::hours(8);
     assert_eq!(
         (local.hour(), &books[0]["captured"]),
         (22, &json!(0)),
         "while UnionPay still reverses: {local}"
     );
+
     // It cannot be paid any more, and after the hour nothing is left to undo.
     let code = body["auth_code"].as_str().unwrap();
     assert_eq!(app.control.pay_as(code, "paid").await.0, 409);
@@ -359,6 +375,7 @@ async fn a_provider_is_not_asked_for_what_it_never_does() {
             .await;
         assert_eq!(status, 422, "{body}: {said}");
     }
+
     for (provider, result) in [
         ("unionpay", "coupon"),
         ("alipay", "defect"),
@@ -375,5 +392,6 @@ async fn a_provider_is_not_asked_for_what_it_never_does() {
             "{body}"
         );
     }
+
     app.stop().await;
 }

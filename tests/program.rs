@@ -41,12 +41,14 @@ async fn run(folder: &Path, env: &[(&str, &str)], args: &[&str]) -> Ended {
         .envs(env.iter().copied())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
+
     let running = command.spawn().unwrap().wait_with_output();
     let ended = tokio::time::timeout(PATIENCE, running)
         .await
         .unwrap_or_else(|_| panic!("{args:?} does not end"))
         .unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
+
     Ended {
         code: ended.status.code(),
         out: text(ended.stdout),
@@ -177,6 +179,7 @@ async fn a_sandbox_by_itself_keeps_its_keys_and_its_orders() {
         &["nonsense"],
     );
     let mut known = Value::Null;
+
     for start in 0..2 {
         let mut command = interlock();
         command
@@ -239,6 +242,7 @@ async fn a_sandbox_by_itself_keeps_its_keys_and_its_orders() {
         }
         terminate(&mut child).await;
     }
+
     let keys = std::fs::metadata(folder.path().join("sandbox/sandbox-keys.json")).unwrap();
     assert_eq!(keys.permissions().mode() & 0o777, 0o600);
 }

@@ -40,50 +40,60 @@ async fn a_parked_payment_knows_its_place_and_how_long_it_may_take() {
     let app = TestApp::start().await;
     break_all(&app).await;
     let ids = park(&app, 8).await;
+
     for (id, position) in ids.iter().zip(1..) {
         let payment = app.client.payment(id).await;
         let (at, estimate) = place(&payment);
         assert_eq!(at, position, "{payment:#}");
         assert!((1..=60).contains(&estimate), "{payment:#}");
     }
+
     let first = place(&app.client.payment(&ids[0]).await).1;
     // The longer it lasts, the longer it may last; nobody is told that it is a matter of seconds
     // when it is not.
     let began = Instant::now();
+
     while place(&app.client.payment(&ids[0]).await).1 < first + 4 {
         assert!(began.elapsed() < PATIENCE, "the estimate stays {first} s");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+
     // In lists too, and for one merchant only.
     let listed = app
         .client
         .get("/v1/payments?status=created&limit=1")
         .await
         .expect(200);
+
     assert_eq!(place(&listed["data"][0]).0, 8, "the newest one: {listed:#}");
     let listed = app
         .client
         .get("/v1/payments?status=created")
         .await
         .expect(200);
+
     let positions: Vec<u64> = listed["data"]
         .as_array()
         .unwrap()
         .iter()
         .map(|payment| place(payment).0)
         .collect();
+
     assert_eq!(positions, [8, 7, 6, 5, 4, 3, 2, 1], "{listed:#}");
     use interlock::api::auth::Scope;
+
     let other = app.other_merchant(&[Scope::Pay]).await;
     assert_eq!(
         other.get("/v1/payments?status=created").await.expect(200)["data"],
         json!([])
     );
+
     // Whoever leaves the line makes room.
     app.client
         .post(&format!("/v1/payments/{}/cancel", ids[0]), "x", &json!({}))
         .await
         .expect(200);
+
     assert_eq!(place(&app.client.payment(&ids[1]).await).0, 1);
     app.stop().await;
 }
@@ -93,6 +103,7 @@ async fn when_a_route_returns_the_oldest_goes_on_first_and_all_go_on_by_themselv
     let app = TestApp::start().await;
     break_all(&app).await;
     let ids = park(&app, 12).await;
+
     // A restart forgets nobody: their places are rows.
     let ground = app.leave().await;
     let app = TestApp::on(ground, &[]).await;
@@ -101,6 +112,7 @@ async fn when_a_route_returns_the_oldest_goes_on_first_and_all_go_on_by_themselv
         app.client.until_status(id, "requires_action").await;
     }
     let mut began: Vec<(String, String)> = Vec::new();
+
     for id in &ids {
         let payment = app.client.payment(id).await;
         assert_eq!(payment["queue"], Value::Null, "{payment:#}");
@@ -112,13 +124,16 @@ async fn when_a_route_returns_the_oldest_goes_on_first_and_all_go_on_by_themselv
             .clone();
         began.push((last["started_at"].as_str().unwrap().to_owned(), id.clone()));
     }
+
     let (first, last) = (began[0].0.clone(), began[11].0.clone());
     println!("the first one after the return began {first}, the last one {last}");
     let before = began.iter().filter(|(at, _)| *at < first).count();
+
     assert_eq!(
         before, 0,
         "nobody overtook the one that waited longest: {began:#?}"
     );
+
     let pay = app.client.payment(&ids[11]).await;
     app.control.pay(&pay).await;
     app.client.until_status(&ids[11], "succeeded").await;
@@ -160,6 +175,7 @@ async fn a_queue_that_is_full_takes_no_more() {
         assert!(began.elapsed() < PATIENCE, "never full");
         tokio::time::sleep(Duration::from_millis(50)).await;
     };
+
     let problem = refused.problem(503, "queue_full", None);
     assert_eq!(problem["retryable"], true);
     assert!(refused.headers.contains_key("retry-after"));
@@ -172,29 +188,35 @@ async fn a_queue_that_is_full_takes_no_more() {
 async fn without_a_budget_nobody_retries_a_route_that_is_only_coming_back() {
     let app = TestApp::start().await;
     let budget = &app.app().budget;
+
     while budget.left() > 0 {
         budget.timed_out(
             &interlock::domain::Owner::of(app.merchant.clone(), false),
             app.app().health.now_ms(),
         );
     }
+
     break_all(&app).await;
     let ids = park(&app, 4).await;
+
     assert_eq!(
         budget.left(),
         0,
         "a switch onto a route that works costs nothing, and nothing worked"
     );
+
     app.control.mend().await;
     // First the providers come back on trial; new payments prove them, and that fills the budget
     // again.
     let began = Instant::now();
     let mut made = 0;
+
     while app.client.payment(&ids[3]).await["status"] == "created" {
         assert!(began.elapsed() < 3 * PATIENCE, "never");
         made += u32::from(app.client.pay(&order()).await.status == 201);
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+
     assert!(made > 0);
     assert!(budget.left() > 0);
     app.stop().await;

@@ -275,11 +275,13 @@ async fn a_refund_that_does_not_reach_its_payer_is_abnormal_and_stands_on_the_wo
             .await,
         1
     );
+
     // Its money has left the merchant: it is not there to be refunded again.
     app.client
         .refund(id(&payment), 3889)
         .await
         .problem(422, "refund_too_large", Some("amount"));
+
     app.stop().await;
 }
 

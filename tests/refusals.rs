@@ -38,6 +38,7 @@ fn noes(provider: &str, flow: &str) -> Vec<No> {
         outcome,
         is_pace,
     };
+
     match provider {
         "alipay" => {
             let call = if flow == "qr" { "precreate" } else { "pay" };
@@ -179,12 +180,14 @@ impl Bench {
         })
         .await
         .unwrap();
+
         let mut settings = other.credentials()[provider].clone();
         settings["base_url"] = other.face_urls()[provider].clone();
         let second = made(&app.client, provider, &settings).await.expect(201)["id"]
             .as_str()
             .unwrap()
             .to_owned();
+
         Self {
             first: app.account(provider),
             app,
@@ -208,6 +211,7 @@ impl Bench {
         } else {
             &self.second
         };
+
         self.app
             .client
             .route(&[&self.first, next])
@@ -252,21 +256,26 @@ impl Bench {
             );
             tokio::time::sleep(Duration::from_millis(50)).await;
         };
+
         let known = |payment: &Value| fate_of(payment).is_some();
         let payment = client.until(payment["id"].as_str().unwrap(), known).await;
         let attempt = &payment["attempts"][0];
+
         assert_eq!(
             attempt["outcome"], no.outcome,
             "{} {flow} {}: {attempt:#}",
             self.provider, no.code
         );
+
         let fate = fate_of(&payment).unwrap();
         let mut is_aside = self.set_aside().await;
+
         while no.outcome == "refused_account" && !is_aside && began.elapsed() < PATIENCE {
             // It is written after the payment.
             tokio::time::sleep(Duration::from_millis(10)).await;
             is_aside = self.set_aside().await;
         }
+
         match (fate, is_aside) {
             (Fate::NextRoute, true) => Fate::NextRouteAndAside,
             (Fate::Ended, true) => Fate::EndedAndAside,
@@ -291,6 +300,7 @@ impl Bench {
             .iter()
             .filter(|a| a["set_aside_until"] != Value::Null)
             .collect();
+
         for account in &aside {
             assert_eq!(account["id"], self.first, "{account:#}");
             let path = format!("/v1/accounts/{}", self.first);
@@ -300,6 +310,7 @@ impl Bench {
                 .await
                 .expect(200);
         }
+
         !aside.is_empty()
     }
 }
@@ -311,6 +322,7 @@ fn fate_of(payment: &Value) -> Option<Fate> {
     let second = attempts
         .get(1)
         .and_then(|attempt| attempt["outcome"].as_str());
+
     match (outcome, second, payment["status"].as_str()?) {
         // A notification may tell of its money before the call ends.
         (_, _, "succeeded") if attempts.len() > 1 => Some(Fate::NextRoute),
@@ -333,6 +345,7 @@ fn fate_of(payment: &Value) -> Option<Fate> {
 async fn matrix(provider: &'static str) {
     let bench = Bench::new(provider).await;
     let (mut table, mut counts) = (String::new(), BTreeMap::new());
+
     for flow in ["qr", "barcode"] {
         bench.route(flow).await;
         let mut noes = noes(provider, flow);
@@ -375,11 +388,13 @@ async fn matrix(provider: &'static str) {
             *counts.entry((flow, fate)).or_insert(0) += 1;
         }
     }
+
     println!("{table}");
     for ((flow, fate), count) in &counts {
         println!("{provider} {flow}: {count} {}", fate.words());
     }
     let has = |flow, fate| counts.contains_key(&(flow, fate));
+
     assert!(
         has("qr", Fate::NextRoute) && has("qr", Fate::NextRouteAndAside),
         "{counts:?}"
@@ -390,6 +405,7 @@ async fn matrix(provider: &'static str) {
             .all(|fate| has("barcode", fate)),
         "{counts:?}"
     );
+
     bench.app.stop().await;
     bench.other.stop().await;
 }

@@ -86,8 +86,10 @@ async fn rules_match_amount_hours_and_metadata_and_the_first_one_decides() {
         app.wechatpay.as_str(),
         app.unionpay.as_str(),
     );
+
     let now = json!({"hours": {"from": time_of_day(&app, -60), "to": time_of_day(&app, 60)}});
     let later = json!({"hours": {"from": time_of_day(&app, 60), "to": time_of_day(&app, -60)}});
+
     rules(
         &app,
         json!([
@@ -103,11 +105,13 @@ async fn rules_match_amount_hours_and_metadata_and_the_first_one_decides() {
         ]),
     )
     .await;
+
     let with = |amount: i64, metadata: Value| {
         let mut body = order();
         (body["amount"], body["metadata"]) = (amount.into(), metadata);
         body
     };
+
     for (body, provider, rule) in [
         (with(5_500, json!({"shop": "7"})), "unionpay", 0),
         (with(5_500, json!({"shop": "8"})), "wechatpay", 1),
@@ -124,6 +128,7 @@ async fn rules_match_amount_hours_and_metadata_and_the_first_one_decides() {
         );
         assert_eq!(payment["attempts"][0]["reason"]["rule"], rule);
     }
+
     app.stop().await;
 }
 
@@ -204,11 +209,13 @@ async fn a_strategy_decides_who_is_next_when_the_first_one_fails() {
         app.wechatpay.as_str(),
         app.unionpay.as_str(),
     ];
+
     for (account, fee) in [(all[0], 60), (all[1], 55), (all[2], 38)] {
         change(&app, account, json!({ "fee_bps": fee }))
             .await
             .expect(200);
     }
+
     rules(&app, json!([rule(json!({}), "lowest_fee", &all)])).await;
     app.control
         .fault(json!({"provider": "unionpay", "kind": "refuse"}))
@@ -218,6 +225,7 @@ async fn a_strategy_decides_who_is_next_when_the_first_one_fails() {
         .into_iter()
         .map(|(provider, _)| provider)
         .collect();
+
     assert_eq!(tried, ["unionpay", "wechatpay"]);
     let second = &payment["attempts"][1]["reason"];
     assert_eq!(second["candidates"], json!([all[1], all[0]]));
@@ -230,6 +238,7 @@ async fn a_strategy_decides_who_is_next_when_the_first_one_fails() {
         (&json!("lowest_fee"), &json!(0))
     );
     assert_eq!(second["scores"].as_array().unwrap().len(), 2);
+
     app.stop().await;
 }
 
@@ -246,16 +255,19 @@ async fn routing_from_before_is_read_and_routing_that_cannot_be_read_leaves_the_
             app.merchant
         )
     };
+
     let before = json!({"rules": [{"match": {"flow": "qr"}, "strategy": "priority",
         "accounts": [{"id": app.wechatpay}, {"id": app.alipay}]}], "version": 1});
     facts.execute(&stored(1, before)).await.unwrap();
     app.app().directory.changed().await.unwrap();
     assert_eq!(served_by(&app, &order()).await, "wechatpay");
+
     let later = json!({"rules": [{"strategy": "by_moonlight", "accounts": [{"id": app.unionpay}]}],
         "version": 2});
     facts.execute(&stored(2, later)).await.unwrap();
     app.app().directory.changed().await.unwrap();
     assert_eq!(served_by(&app, &order()).await, "wechatpay");
+
     facts.0.close().await.unwrap();
     app.stop().await;
 }

@@ -89,11 +89,13 @@ impl Ground {
             .env("INTERLOCK__ADMISSION__MAX_COMMIT_WAIT_MS", "20000")
             .env("INTERLOCK__PAYMENTS__CALL_GRACE_MS", "20000")
             .env(door::VARIABLE, folder.join("door"));
+
         let mut gateway = Process::launch(command, &folder).await;
         gateway.client = client(
             &format!("http://{}", gateway.address),
             &gateway.demo.api_key,
         );
+
         gateway
     }
 }
@@ -117,6 +119,7 @@ fn client(base: &str, key: &str) -> Client {
 async fn live_key(ground: &Ground, before: &Process) -> String {
     let facts = Facts(connect(&ground.database).await);
     let secret = key::secret(true).unwrap();
+
     for sql in [
         "INSERT INTO merchants (id, name, created_at) VALUES ('mer_live', 'live', 1)".to_owned(),
         format!(
@@ -127,12 +130,14 @@ async fn live_key(ground: &Ground, before: &Process) -> String {
     ] {
         facts.execute(&sql).await.unwrap();
     }
+
     facts.0.close().await.unwrap();
     let client = client(&before.client.base, &secret);
     let (_, credentials) = ground
         .control
         .call(reqwest::Method::GET, "/credentials", None)
         .await;
+
     for (provider, face) in &before.demo.faces {
         let mut settings = credentials[provider].clone();
         settings["base_url"] = face.clone();
@@ -142,6 +147,7 @@ async fn live_key(ground: &Ground, before: &Process) -> String {
             .await
             .expect(201);
     }
+
     secret
 }
 

@@ -212,16 +212,19 @@ fn shows_both_attempts(payment: &Value, failing: Failing, [first, second]: [&str
     assert_eq!(payment["status"], "requires_action");
     assert_eq!(payment["provider"], second);
     assert_eq!(payment["next_action"]["type"], "display_qr");
+
     let shown = payment["next_action"]["qr"].as_str().unwrap();
     assert_eq!(
         shown.starts_with("https://qr.alipay.com/"),
         second == "alipay",
         "{shown}"
     );
+
     assert_eq!(
         attempts(payment),
         pairs([(first, failing.status()), (second, "awaiting_payer")])
     );
+
     let [failed, good] = [&payment["attempts"][0], &payment["attempts"][1]];
     assert_eq!(
         (
@@ -230,6 +233,7 @@ fn shows_both_attempts(payment: &Value, failing: Failing, [first, second]: [&str
         ),
         (Some(failing.outcome), Some(failing.kind_at(first)))
     );
+
     assert_eq!(
         (good["outcome"].as_str(), good["failure"].as_object()),
         (Some("accepted"), None)
@@ -251,8 +255,10 @@ async fn was_ended_by_asking(
             "attempts WHERE provider_order_no = '{no}' AND questions > 0"
         ))
         .await;
+
     assert_eq!(asked == 1, failing.status() == "abandoned");
     let state = in_book(app, no, "state").await;
+
     match (failing.made, first) {
         (true, "wechatpay") => assert_eq!(state, "closed"),
         // No trade to close: the code has expired unscanned.
@@ -261,6 +267,7 @@ async fn was_ended_by_asking(
         (true, _) => assert_eq!(state, "payable"),
         (false, _) => assert_eq!(state, Value::Null),
     }
+
     let (status, refusal) = app.control.pay_order(no).await;
     assert!(status == 404 || status == 409, "{status} {refusal}");
 }
@@ -357,6 +364,7 @@ async fn trouble_with_the_later_calls_keeps_nobody_waiting_and_the_old_order_end
         "garbled",
         "unsigned",
     ];
+
     for kind in kinds.into_iter().chain(["bad_signature", "slow", "drip"]) {
         join_all(
             pairs_of_providers()
@@ -380,6 +388,7 @@ async fn keeps_nobody_waiting(kind: &str, names: [&'static str; 2]) {
         .fault(json!({"provider": first, "kind": kind}))
         .await;
     assert_eq!(payment["provider"], second, "{kind}");
+
     app.control.pay(&payment).await;
     app.client.until_status(id(&payment), "succeeded").await;
     app.advance(PAST_DEADLINES_S).await;
@@ -389,6 +398,7 @@ async fn keeps_nobody_waiting(kind: &str, names: [&'static str; 2]) {
         order_no(&payment, 0)
     );
     let began = Instant::now();
+
     while facts.count(&asked).await == 0 {
         assert!(
             began.elapsed() < Duration::from_secs(20),
@@ -396,17 +406,20 @@ async fn keeps_nobody_waiting(kind: &str, names: [&'static str; 2]) {
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+
     app.control.mend().await;
     app.advance(120).await;
     let ended = app
         .client
         .until(id(&payment), |p| p["attempts"][0]["status"] == "dead")
         .await;
+
     assert_eq!(
         attempts(&ended),
         pairs([(first, "dead"), (second, "captured")]),
         "{kind}"
     );
+
     assert_eq!(taken_fen(&app).await, 8888, "{kind}");
     watch.stop().await;
     app.stop().await;

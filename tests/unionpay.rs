@@ -53,14 +53,17 @@ async fn a_notification_whose_query_fails_books_nothing() {
                 .questions
         }
     };
+
     while asked(&app).await == 0 {
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
     let waiting = app.client.payment(id).await;
+
     assert_eq!(
         (waiting["status"].as_str(), live(&waiting)),
         (Some("requires_action"), 1)
     );
+
     app.control.mend().await;
     app.advance(301).await;
     app.client.until_status(id, "succeeded").await;
@@ -114,6 +117,7 @@ async fn a_whole_payment_is_undone_while_its_day_lasts() {
     let app = TestApp::start().await;
     app.advance(seconds_to(&app, 12)).await;
     let mut expected: Vec<(String, i64)> = Vec::new();
+
     for (amount, later_s, way) in [(8888, 0, "31"), (888, 0, "04"), (8888, 12 * 3600, "04")] {
         app.client.route(&[&app.unionpay]).await.expect(200);
         let payment = app.paid().await;
@@ -127,6 +131,7 @@ async fn a_whole_payment_is_undone_while_its_day_lasts() {
         expected.sort_unstable();
         assert_eq!(ways_back(&app), expected, "{amount} {later_s}");
     }
+
     app.stop().await;
 }
 
@@ -141,14 +146,17 @@ async fn an_undo_that_comes_too_late_becomes_a_refund() {
     app.control.advance(130).await;
     let id = payment["id"].as_str().unwrap();
     let refund = app.client.refund(id, 8888).await.expect(201);
+
     assert_eq!(
         (&refund["status"], &refund["failure"]["code"]),
         (&json!("pending"), &json!("35"))
     );
+
     app.advance(61).await;
     app.client
         .until(id, |payment| payment["refunds"][0]["status"] == "succeeded")
         .await;
     assert_eq!(ways_back(&app), [("04".to_owned(), 8888)]);
+
     app.stop().await;
 }

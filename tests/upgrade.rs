@@ -58,12 +58,14 @@ async fn fill(folder: &Path, name: &str) -> (String, &'static str) {
     } else {
         "postgres"
     };
+
     let sql = String::from_utf8(read(name, &format!("{kind}.sql"))).unwrap();
     let made = if kind == "sqlite" {
         format!("{url}?mode=rwc")
     } else {
         url.clone()
     };
+
     let db = connect(&made).await;
     db.execute_unprepared(&sql).await.unwrap();
     db.close().await.unwrap();
@@ -72,6 +74,7 @@ async fn fill(folder: &Path, name: &str) -> (String, &'static str) {
         folder.join("demo.json"),
     )
     .unwrap();
+
     (url, kind)
 }
 

@@ -172,6 +172,7 @@ async fn what_waits_when_all_time_is_set_back_waits_no_longer_than_it_was_to() {
             "probability": 1}),
         )
         .await;
+
     // A charge whose answer is lost while time is an hour ahead: it is asked about a second and
     // three seconds later.
     app.app().clock.shift(3_600_000);
@@ -183,17 +184,20 @@ async fn what_waits_when_all_time_is_set_back_waits_no_longer_than_it_was_to() {
     let began = Instant::now();
     app.client.until_status(id, "succeeded").await;
     println!("known {:?} after all time was set back", began.elapsed());
+
     assert!(
         began.elapsed() < Duration::from_secs(10),
         "{:?}",
         began.elapsed()
     );
+
     let ahead = app
         .app()
         .store
         .left_ahead(app.app().clock.now().plus_ms(2_000), 10)
         .await
         .unwrap();
+
     assert_eq!(ahead, [], "nothing is left that lies too far ahead");
     app.stop().await;
 }
@@ -211,6 +215,7 @@ async fn nobody_asks_a_provider_that_is_known_to_be_out_and_all_is_asked_once_it
         .await;
     app.control.pay(&payment).await;
     let began = Instant::now();
+
     let out = || {
         let vital = app.app().health.board().peek_provider(
             "alipay".parse().unwrap(),
@@ -219,23 +224,28 @@ async fn nobody_asks_a_provider_that_is_known_to_be_out_and_all_is_asked_once_it
         );
         vital.is_some_and(|vital| vital.gate() == interlock::routing::health::Gate::Open)
     };
+
     while !out() {
         assert!(began.elapsed() < PATIENCE, "its breaker does not open");
         app.client.pay(&order()).await;
     }
+
     // Its first question is due.
     app.advance(31).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     let facts = Facts::of(&app).await;
     let asked = format!("attempts WHERE payment_id = '{id}' AND questions > 0");
     assert_eq!(facts.count(&asked).await, 0, "only the probe asks");
+
     let waits = format!(
         "payments WHERE id = '{id}' AND next_check_at > {}",
         app.app().clock.now().0
     );
     assert_eq!(facts.count(&waits).await, 1, "it is put off");
+
     app.control.mend().await;
     let began = Instant::now();
+
     loop {
         app.advance(3).await;
         if app.client.payment(id).await["status"] == "succeeded" {
@@ -247,6 +257,7 @@ async fn nobody_asks_a_provider_that_is_known_to_be_out_and_all_is_asked_once_it
         );
         tokio::time::sleep(Duration::from_millis(300)).await;
     }
+
     app.stop().await;
 }
 

@@ -35,6 +35,7 @@ impl Receiver {
             standardwebhooks; tests/run makes one, or: python3 -m pip install --target FOLDER \
             standardwebhooks",
         );
+
         let mut child = Command::new("python3")
             .args([
                 concat!(env!("CARGO_MANIFEST_DIR"), "/tests/webhooks/receiver.py"),
@@ -47,6 +48,7 @@ impl Receiver {
             .spawn()
             .expect("python3 starts");
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+
         let first = tokio::time::timeout(PATIENCE, lines.next_line())
             .await
             .unwrap()
@@ -56,6 +58,7 @@ impl Receiver {
             .trim()
             .parse()
             .unwrap();
+
         let http = providers::http::plain_client_builder().build().unwrap();
         Self { child, port, http }
     }

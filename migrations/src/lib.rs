@@ -42,6 +42,7 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000012_told::Migration),
             Box::new(m20261129_000013_lists::Migration),
         ];
+
         all.into_iter()
             .map(|migration| -> Box<dyn MigrationTrait> { Box::new(Whole(migration)) })
             .collect()

@@ -44,6 +44,7 @@ async fn merchants(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     manager
         .create_table(
             Table::create()
@@ -54,6 +55,7 @@ async fn merchants(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     manager
         .create_table(
             Table::create()
@@ -100,6 +102,7 @@ async fn accounts(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     manager
         .create_index(
             Index::create()
@@ -133,6 +136,7 @@ async fn routing(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     // One row per version: two people who change version 3 at once cannot both make version 4.
     manager
         .create_index(

@@ -78,6 +78,7 @@ async fn payments(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     // An order number names one payment, unless that one ended without money.
     manager
         .create_index(
@@ -96,6 +97,7 @@ async fn payments(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     manager
         .create_index(
             Index::create()
@@ -107,6 +109,7 @@ async fn payments(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     manager
         .create_index(
             Index::create()
@@ -169,6 +172,7 @@ async fn attempts(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     manager
         .create_index(
             Index::create()
@@ -180,6 +184,7 @@ async fn attempts(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     manager
         .create_index(
             Index::create()
@@ -197,6 +202,7 @@ async fn attempts(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     manager
         .create_index(
             Index::create()
@@ -208,6 +214,7 @@ async fn attempts(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     manager
         .create_index(
             Index::create()
@@ -260,6 +267,7 @@ async fn refunds(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     manager
         .create_index(
             Index::create()
@@ -271,6 +279,7 @@ async fn refunds(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     // Ours are unique by themselves; numbers made in a provider's console are unique in one trade.
     manager
         .create_index(
@@ -283,6 +292,7 @@ async fn refunds(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     // Money that came twice goes back by itself, once.
     manager
         .create_index(
@@ -299,6 +309,7 @@ async fn refunds(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     manager
         .create_index(
             Index::create()
@@ -370,6 +381,7 @@ async fn events(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     manager
         .create_index(
             Index::create()
@@ -398,6 +410,7 @@ async fn operations(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     // The same trouble stands on the list once, however often it is seen.
     manager
         .create_index(

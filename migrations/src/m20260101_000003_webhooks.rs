@@ -29,11 +29,13 @@ impl MigrationTrait for Migration {
                 .drop_table(Table::drop().table(table).to_owned())
                 .await?;
         }
+
         for index in ["events_fan_out", "events_list"] {
             manager
                 .drop_index(Index::drop().name(index).table("events").to_owned())
                 .await?;
         }
+
         for column in ["fan_out_at", "livemode"] {
             manager
                 .alter_table(
@@ -44,6 +46,7 @@ impl MigrationTrait for Migration {
                 )
                 .await?;
         }
+
         Ok(())
     }
 }
@@ -58,6 +61,7 @@ async fn events(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
             .alter_table(Table::alter().table("events").add_column(column).to_owned())
             .await?;
     }
+
     manager
         .create_index(
             Index::create()
@@ -68,6 +72,7 @@ async fn events(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     let list = Index::create()
         .name("events_list")
         .table("events")
@@ -75,6 +80,7 @@ async fn events(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         .col("created_at")
         .col("id")
         .to_owned();
+
     manager.create_index(list).await
 }
 
@@ -107,11 +113,13 @@ async fn endpoints(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     let of_merchant = Index::create()
         .name("webhook_endpoints_list")
         .table("webhook_endpoints")
         .col("merchant_id")
         .to_owned();
+
     manager.create_index(of_merchant).await?;
     manager
         .create_table(
@@ -162,6 +170,7 @@ async fn deliveries(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     manager
         .create_index(
             Index::create()
@@ -173,6 +182,7 @@ async fn deliveries(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     manager
         .create_index(
             Index::create()
@@ -183,6 +193,7 @@ async fn deliveries(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     for (name, columns) in [
         (
             "deliveries_list",
@@ -198,6 +209,7 @@ async fn deliveries(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         }
         manager.create_index(index).await?;
     }
+
     Ok(())
 }
 
@@ -217,10 +229,12 @@ async fn delivery_tries(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     let age = Index::create()
         .name("delivery_tries_age")
         .table("delivery_tries")
         .col("tried_at")
         .to_owned();
+
     manager.create_index(age).await
 }

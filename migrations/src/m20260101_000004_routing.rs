@@ -13,6 +13,7 @@ impl MigrationTrait for Migration {
         add(manager, "accounts", json_binary_null("terms")).await?;
         // The version whose rules a rollback took up again.
         add(manager, "routing", integer_null("restored_from")).await?;
+
         // What accounts with a daily limit have taken today is summed up all the time.
         manager
             .create_index(
@@ -36,6 +37,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
+
         manager
             .alter_table(
                 Table::alter()
@@ -44,6 +46,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
+
         manager
             .alter_table(
                 Table::alter()

@@ -18,6 +18,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
+
         manager
             .create_index(
                 Index::create()
@@ -30,6 +31,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
+
         // Few at any time, and counted all the time.
         manager
             .create_index(
@@ -59,6 +61,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
+
         manager
             .drop_index(
                 Index::drop()
@@ -67,6 +70,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
+
         manager
             .alter_table(
                 Table::alter()

@@ -27,6 +27,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
+
         manager
             .drop_index(
                 Index::drop()
@@ -35,11 +36,13 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
+
         for table in ["incident_norms", "alerts", "incident_entries", "incidents"] {
             manager
                 .drop_table(Table::drop().table(table).to_owned())
                 .await?;
         }
+
         Ok(())
     }
 }
@@ -72,6 +75,7 @@ async fn incidents(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     // Many gateways see the same trouble: it is one incident.
     manager
         .create_index(
@@ -84,6 +88,7 @@ async fn incidents(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     for (name, column) in [
         ("incidents_list", "opened_at"),
         ("incidents_closed", "closed_at"),
@@ -96,6 +101,7 @@ async fn incidents(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
             .to_owned();
         manager.create_index(index).await?;
     }
+
     Ok(())
 }
 
@@ -147,6 +153,7 @@ async fn alerts(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     manager
         .create_index(
             Index::create()
@@ -158,6 +165,7 @@ async fn alerts(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     for (name, columns) in [
         ("alerts_incident", ["incident_id", "receiver"]),
         ("alerts_sent", ["receiver", "sent_at"]),
@@ -168,6 +176,7 @@ async fn alerts(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         }
         manager.create_index(index).await?;
     }
+
     Ok(())
 }
 
@@ -205,6 +214,7 @@ async fn figures(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     manager
         .create_index(
             Index::create()

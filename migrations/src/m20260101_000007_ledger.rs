@@ -24,6 +24,7 @@ impl MigrationTrait for Migration {
                 )
                 .await?;
         }
+
         // Without money there is nothing to open.
         let captured = Query::select()
             .expr(Expr::val(1))
@@ -36,6 +37,7 @@ impl MigrationTrait for Migration {
             .values([("ledger_entries", 0.into()), ("ledger_hash", "".into())])
             .and_where(Expr::exists(captured).not())
             .to_owned();
+
         manager.exec_stmt(begin).await?;
         manager
             .create_index(
@@ -47,6 +49,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
+
         entries(manager).await?;
         manager
             .create_table(
@@ -69,6 +72,7 @@ impl MigrationTrait for Migration {
                 .drop_table(Table::drop().table(table).to_owned())
                 .await?;
         }
+
         manager
             .drop_index(
                 Index::drop()
@@ -77,6 +81,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
+
         for column in ["ledger_hash", "ledger_entries"] {
             manager
                 .alter_table(
@@ -87,6 +92,7 @@ impl MigrationTrait for Migration {
                 )
                 .await?;
         }
+
         Ok(())
     }
 }
@@ -122,6 +128,7 @@ async fn entries(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     manager
         .create_index(
             Index::create()
@@ -134,6 +141,7 @@ async fn entries(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     manager
         .create_index(
             Index::create()
@@ -144,6 +152,7 @@ async fn entries(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
+
     manager
         .create_index(
             Index::create()

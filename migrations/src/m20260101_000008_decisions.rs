@@ -21,6 +21,7 @@ impl MigrationTrait for Migration {
                 )
                 .await?;
         }
+
         manager
             .create_index(
                 Index::create()
@@ -32,6 +33,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
+
         manager
             .create_table(
                 Table::create()
@@ -52,6 +54,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
+
         manager
             .create_index(
                 Index::create()
@@ -76,6 +79,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
+
         for column in ["resolution", "proposal_id"] {
             manager
                 .alter_table(
@@ -86,6 +90,7 @@ impl MigrationTrait for Migration {
                 )
                 .await?;
         }
+
         Ok(())
     }
 }

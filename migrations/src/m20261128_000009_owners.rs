@@ -64,12 +64,14 @@ impl MigrationTrait for Migration {
                 .await?;
             }
         }
+
         for index in INDEXES {
             manager
                 .drop_index(Index::drop().name(index.name).table(index.table).to_owned())
                 .await?;
             index.create(manager, index.columns).await?;
         }
+
         copy_routings(manager).await
     }
 
@@ -81,6 +83,7 @@ impl MigrationTrait for Migration {
             "DELETE FROM routing WHERE NOT livemode AND {}",
             has_mode("routing", true)
         );
+
         run(manager, &copies).await?;
         run(
             manager,
@@ -88,12 +91,14 @@ impl MigrationTrait for Migration {
                       LIKE 'test:%'",
         )
         .await?;
+
         for index in INDEXES {
             manager
                 .drop_index(Index::drop().name(index.name).table(index.table).to_owned())
                 .await?;
             index.create(manager, index.before).await?;
         }
+
         if is_postgres {
             run(
                 manager,
@@ -107,6 +112,7 @@ impl MigrationTrait for Migration {
                 run(manager, &format!("DROP FUNCTION {function}()")).await?;
             }
         }
+
         for table in WITHOUT_MODE {
             manager
                 .alter_table(
@@ -117,6 +123,7 @@ impl MigrationTrait for Migration {
                 )
                 .await?;
         }
+
         Ok(())
     }
 }
@@ -178,6 +185,7 @@ async fn fill(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     ] {
         run(manager, &sql).await?;
     }
+
     Ok(())
 }
 
@@ -225,6 +233,7 @@ async fn triggers(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         subject = SUBJECT_IS_LIVE.replace("{row}", "NEW"),
         live = has_mode("NEW", true),
     );
+
     run(manager, &functions).await?;
     for table in WITHOUT_MODE {
         let trigger = format!(
@@ -233,6 +242,7 @@ async fn triggers(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         );
         run(manager, &trigger).await?;
     }
+
     Ok(())
 }
 
@@ -380,6 +390,7 @@ impl Changed {
                 index.cond_where(Expr::col(column).is_null());
             }
         }
+
         manager.create_index(index).await
     }
 }

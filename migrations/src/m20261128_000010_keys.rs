@@ -19,6 +19,7 @@ impl MigrationTrait for Migration {
             big_integer_null("last_used_at"),
             string_null("root"),
         ];
+
         for column in columns {
             manager
                 .alter_table(
@@ -29,6 +30,7 @@ impl MigrationTrait for Migration {
                 )
                 .await?;
         }
+
         manager
             .create_index(
                 Index::create()
@@ -51,6 +53,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
+
         for column in COLUMNS {
             manager
                 .alter_table(
@@ -61,6 +64,7 @@ impl MigrationTrait for Migration {
                 )
                 .await?;
         }
+
         Ok(())
     }
 }

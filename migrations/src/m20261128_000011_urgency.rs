@@ -21,6 +21,7 @@ impl MigrationTrait for Migration {
             // A time that lies ahead: all time was set back since.
             big_integer_null("scheduled_at"),
         ];
+
         for column in columns {
             manager
                 .alter_table(
@@ -31,6 +32,7 @@ impl MigrationTrait for Migration {
                 )
                 .await?;
         }
+
         manager
             .create_index(
                 Index::create()
@@ -43,6 +45,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
+
         // Charges in doubt need not wait until they are written next.
         manager
             .get_connection()
@@ -51,6 +54,7 @@ impl MigrationTrait for Migration {
                  (SELECT payment_id FROM attempts WHERE status IN ('unknown', 'reversing'))",
             )
             .await?;
+
         Ok(())
     }
 
@@ -63,6 +67,7 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
+
         for column in ["scheduled_at", "due_provider", "urgency"] {
             manager
                 .alter_table(
@@ -73,6 +78,7 @@ impl MigrationTrait for Migration {
                 )
                 .await?;
         }
+
         Ok(())
     }
 }

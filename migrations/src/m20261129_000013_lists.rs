@@ -174,6 +174,7 @@ impl New {
                 index.cond_where(Expr::col(column).is_not_null());
             }
         }
+
         index
     }
 }

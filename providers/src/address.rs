@@ -50,6 +50,7 @@ pub fn read(text: &str) -> Result<Url, BadAddress> {
     {
         return Err(BadAddress::Shape);
     }
+
     // Before anybody reads it: a host is what stands up to here, an empty one is none.
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     if authority.contains('@') {
@@ -65,6 +66,7 @@ pub fn read(text: &str) -> Result<Url, BadAddress> {
     if !url.username().is_empty() || url.password().is_some() {
         return Err(BadAddress::User);
     }
+
     if url.as_str().len() > MAX {
         Err(BadAddress::TooLong)
     } else {
@@ -131,6 +133,7 @@ mod tests {
     #[test]
     fn what_is_no_address_says_why() {
         use BadAddress as B;
+
         let long = |host: &str, sign: &str, times| format!("https://{host}/{}", sign.repeat(times));
         for (text, why) in [
             (String::new(), B::Shape),
@@ -167,6 +170,7 @@ mod tests {
         ] {
             assert_eq!(read(&text), Err(why), "{text:?}");
         }
+
         assert!(read(&long("shop.example", "x", 2_048 - 21)).is_ok());
     }
 }

@@ -44,6 +44,7 @@ pub(crate) fn plain(bytes: &[u8]) -> Option<&str> {
 pub(crate) fn byte_by_byte(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len() * 3);
     let mut rest = bytes;
+
     while let Some((first, more)) = rest.split_first() {
         let length = match (first, more) {
             (0x81..=0xFE, [0x30..=0x39, 0x81..=0xFE, 0x30..=0x39, ..]) => 4,
@@ -61,6 +62,7 @@ pub(crate) fn byte_by_byte(bytes: &[u8]) -> String {
         }
         rest = behind;
     }
+
     text
 }
 
@@ -116,6 +118,7 @@ pub(crate) fn form_pairs(body: &[u8]) -> impl Iterator<Item = (Vec<u8>, Vec<u8>)
             .collect();
         percent_encoding::percent_decode(&spaced).collect()
     };
+
     body.split(|byte| *byte == b'&')
         .filter(|pair| !pair.is_empty())
         .map(move |pair| {
@@ -182,6 +185,7 @@ mod tests {
         let four = GB18030.encode("𠀀ä€").0.into_owned();
         let all: Vec<u8> = (0..=255).collect();
         let private = "\u{F77B}x".as_bytes().to_vec();
+
         for given in [
             gbk,
             four,
@@ -195,6 +199,7 @@ mod tests {
             assert_eq!(bytes(&opaque(&given)).as_ref(), given, "{given:x?}");
             assert_eq!(bytes(&byte_by_byte(&given)).as_ref(), given, "{given:x?}");
         }
+
         // The second byte of 乗 is a backslash, that of 丂 an @.
         let tricky = [
             b"\"".as_slice(),
@@ -202,6 +207,7 @@ mod tests {
             b"\"",
         ]
         .concat();
+
         assert_eq!(
             opaque(&tricky)
                 .chars()
@@ -209,6 +215,7 @@ mod tests {
                 .collect::<String>(),
             "\"\""
         );
+
         assert_eq!(words(&opaque(&GB18030.encode("余额不足").0)), "余额不足");
         assert_eq!(words("余额不足"), "余额不足");
     }
@@ -221,6 +228,7 @@ mod tests {
             .iter()
             .map(|(name, value)| (name.as_str(), words(value)))
             .collect();
+
         assert_eq!(
             read,
             [
@@ -229,9 +237,11 @@ mod tests {
                 ("b", "1 2".into())
             ]
         );
+
         let unnamed = form(b"a=%C1%AA%CD%A8&b=%D6%D0", "charset");
         assert_eq!(words(&unnamed[0].1), "联通");
         let plain = form("a=%E4%B8%AD&&=x&b".as_bytes(), "charset");
+
         assert_eq!(
             plain,
             [("a", "中"), ("", "x"), ("b", "")].map(|(a, b)| (a.to_owned(), b.to_owned()))

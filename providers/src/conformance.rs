@@ -34,11 +34,13 @@ pub async fn run_all(subject: &Subject) -> Vec<(&'static str, Broken)> {
             a_number_never_made_is_not_found(subject).await,
         ),
     ];
+
     checks.extend(if subject.flow.takes_money() {
         charges::run(subject).await
     } else {
         offers(subject).await
     });
+
     checks.extend(refunds(subject).await);
     checks
         .into_iter()
@@ -95,11 +97,13 @@ async fn refunds(subject: &Subject) -> Checks {
 fn capabilities_make_sense(subject: &Subject) -> Kept {
     let capabilities = subject.provider.capabilities();
     let (least, most) = capabilities.amount_fen;
+
     ensure(
         0 < least && least <= most,
         "amounts have a range",
         &capabilities.amount_fen,
     )?;
+
     for ladder in [capabilities.awaiting_ladder_s, capabilities.refund_ladder_s] {
         ensure(
             !ladder.is_empty() && ladder.is_sorted(),
@@ -107,13 +111,16 @@ fn capabilities_make_sense(subject: &Subject) -> Kept {
             &ladder,
         )?;
     }
+
     let reversed = subject.ending().map(|ending| ending == Ending::Reverse);
     let served = reversed == Some(subject.flow.takes_money());
+
     ensure(
         served,
         "the flow under test is served, and only charges are reversed",
         &capabilities.flows,
     )?;
+
     let stop = subject.provider.acknowledge(Acknowledgement::Stop);
     ensure(
         stop.status.is_success(),
@@ -138,6 +145,7 @@ fn an_unsigned_notification_is_rejected(subject: &Subject) -> Kept {
             .notification(&raw, subject.other_side.now());
         ensure(read.is_err(), "nothing unsigned is believed", &read)?;
     }
+
     Ok(())
 }
 
@@ -158,34 +166,41 @@ async fn a_paid_offer_is_told_completely(subject: &Subject) -> Kept {
     } else {
         before == Queried::Payable
     };
+
     ensure(unpaid, "an offer that nobody opened is unpaid", &before)?;
     subject.other_side.open(&order.order_no).await;
     let opened = subject.query(&order).await;
+
     ensure(
         opened == Queried::Payable,
         "an opened offer is payable",
         &opened,
     )?;
+
     let taken = subject.other_side.pay(&order.order_no).await;
     ensure(taken, "an opened offer can be paid", &taken)?;
     let again = subject.other_side.pay(&order.order_no).await;
     ensure(!again, "a paid offer is not paid again", &again)?;
     let capture = paid(subject.query(&order).await)?;
+
     ensure(
         capture.amount == order.amount,
         "a capture tells the amount",
         &capture,
     )?;
+
     ensure(
         !capture.transaction_id.is_empty(),
         "a capture tells the provider's number",
         &capture,
     )?;
+
     ensure(
         capture.foreign_account.is_none(),
         "a capture is our own account's",
         &capture,
     )?;
+
     let ours = capture
         .payment_id
         .as_ref()
@@ -194,12 +209,14 @@ async fn a_paid_offer_is_told_completely(subject: &Subject) -> Kept {
     let recent = capture
         .paid_at
         .is_none_or(|at| (subject.other_side.now() - at).abs() < TimeDelta::minutes(1));
+
     ensure(recent, "a capture's time is the time of paying", &capture)
 }
 
 async fn an_unpaid_offer_ends_as_declared(subject: &Subject) -> Kept {
     let order = subject.offer("unpaid").await?;
     let ended = subject.close(&order).await;
+
     if subject.ending() == Some(Ending::Close) {
         ensure(
             ended == Ended::Closed,
@@ -208,12 +225,14 @@ async fn an_unpaid_offer_ends_as_declared(subject: &Subject) -> Kept {
         )?;
         return subject.is_dead(&order).await;
     }
+
     let untouched = matches!(ended, Ended::Impossible(_));
     ensure(
         untouched,
         "an offer that cannot be closed yet says so",
         &ended,
     )?;
+
     let taken = subject.other_side.pay(&order.order_no).await;
     ensure(taken, "an offer that could not be closed is alive", &taken)?;
     paid(subject.query(&order).await).map(drop)
@@ -253,6 +272,7 @@ async fn an_expired_offer_takes_no_money(subject: &Subject) -> Kept {
     let life = (order.expires_at - subject.other_side.now())
         .to_std()
         .unwrap_or_default();
+
     subject
         .other_side
         .let_pass(life + Duration::from_secs(1))
@@ -264,6 +284,7 @@ async fn an_expired_offer_takes_no_money(subject: &Subject) -> Kept {
         queried,
         Queried::NotFound | Queried::Payable | Queried::Closed
     );
+
     ensure(unpaid, "an expired offer is unpaid", &queried)
 }
 
@@ -352,11 +373,13 @@ async fn a_refund_number_means_one_amount(subject: &Subject) -> Kept {
     let order = subject.paid_order("number").await?;
     let refund = subject.refund_order(&order, "numberR", 100)?;
     let refunded = subject.refund(&refund).await;
+
     ensure(
         taken_up(&refunded),
         "a part of a paid order is refunded",
         &refunded,
     )?;
+
     let other = subject
         .refund(&subject.refund_order(&order, "numberR", 200)?)
         .await;
@@ -365,6 +388,7 @@ async fn a_refund_number_means_one_amount(subject: &Subject) -> Kept {
         "the same number with another amount is refused",
         &other,
     )?;
+
     is_done(subject, &refund).await
 }
 

@@ -219,6 +219,7 @@ impl Client {
             "https" => client_builder().map_err(BadBaseUrl::NoClient)?,
             _ => plain_client_builder(),
         };
+
         match way {
             Way::Open => {}
             Way::Barred => {
@@ -238,6 +239,7 @@ impl Client {
                 builder = builder.dns_resolver(Guarded(Arc::clone(guard)));
             }
         }
+
         let http = builder
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
@@ -247,6 +249,7 @@ impl Client {
             .tcp_nodelay(true)
             .build()
             .map_err(|e| BadBaseUrl::NoClient(e.to_string()))?;
+
         Ok(Self {
             http: Some(http),
             base,
@@ -278,12 +281,14 @@ impl Client {
             .request(request.method, format!("{}{}", self.base, request.target))
             .headers(request.headers)
             .timeout(request.timeout);
+
         if has_body {
             builder = builder.body(reqwest::Body::wrap(WatchedBody {
                 rest: Some(request.body),
                 touched: Arc::clone(&touched),
             }));
         }
+
         let response = builder.send().await.map_err(|e| {
             // Without a body there is nothing to watch: only a connection that never stood proves
             // anything.
@@ -294,6 +299,7 @@ impl Client {
             .headers()
             .get(header::DATE)
             .and_then(|date| date.to_str().ok());
+
         if let Some(date) = date.and_then(|date| DateTime::parse_from_rfc2822(date).ok()) {
             let told = TimeTold {
                 date: date.to_utc(),
@@ -301,6 +307,7 @@ impl Client {
             };
             *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
         }
+
         read(response).await
     }
 }
@@ -325,6 +332,7 @@ async fn read(mut response: reqwest::Response) -> Result<HttpAnswer, Undelivered
     let chunked = headers
         .get(header::TRANSFER_ENCODING)
         .is_some_and(is_chunked);
+
     if !bodiless && !chunked && response.content_length().is_none() {
         // Such a body ends when the connection does, so a cut one looks whole.
         return Err(unknown(
@@ -332,6 +340,7 @@ async fn read(mut response: reqwest::Response) -> Result<HttpAnswer, Undelivered
             format!("HTTP {status} without a length: cannot tell whether it is whole"),
         ));
     }
+
     let mut body = Vec::new();
     loop {
         match response.chunk().await {
@@ -346,6 +355,7 @@ async fn read(mut response: reqwest::Response) -> Result<HttpAnswer, Undelivered
             Err(e) => return Err(undelivered(&e, false)),
         }
     }
+
     Ok(HttpAnswer {
         status,
         headers,
@@ -363,11 +373,13 @@ fn undelivered(error: &reqwest::Error, never_left: bool) -> Undelivered {
     let mut message = error.to_string();
     let mut has_no_room = false;
     let mut source = error.source();
+
     while let Some(cause) = source {
         message = format!("{message}: {cause}");
         has_no_room |= cause.downcast_ref().is_some_and(is_no_room);
         source = cause.source();
     }
+
     // Where a name could not be looked up, why is not told.
     has_no_room |= never_left
         && error.is_connect()
@@ -381,6 +393,7 @@ fn undelivered(error: &reqwest::Error, never_left: bool) -> Undelivered {
     } else {
         Failure::new(FailureKind::Network, "connection_lost", message)
     };
+
     if never_left {
         Undelivered::NotSent(failure)
     } else {

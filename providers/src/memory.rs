@@ -245,6 +245,7 @@ impl Memory {
                 }
             }
         };
+
         match answer {
             Some(outcome) => Answer::new(outcome),
             None => std::future::pending().await,
@@ -264,6 +265,7 @@ impl Memory {
         } else {
             State::Shown
         };
+
         match inner.book.insert(entry(order, &qr, state, now)) {
             Ok(()) => Created::Accepted(NextAction::DisplayQr { qr }),
             // As at the real ones, an order with this number lives on, whatever becomes of this
@@ -284,6 +286,7 @@ impl Memory {
         let Some(state) = inner.book.order(&key).map(|o| o.state) else {
             return Ended::Impossible(no("no such order"));
         };
+
         match (state, self.ending) {
             (State::Paid | State::Reversed, _) => Ended::AlreadyPaid,
             (State::Closed, _) => Ended::Closed,
@@ -354,6 +357,7 @@ fn charge_now(inner: &mut Inner, order: &Order, now: DateTime<Utc>) -> Created {
         return declined("the code is old or was used");
     }
     let id = transaction_id(&mut inner.book);
+
     let done = inner
         .book
         .insert(entry(order, code, State::Payable, now))
@@ -362,6 +366,7 @@ fn charge_now(inner: &mut Inner, order: &Order, now: DateTime<Utc>) -> Created {
             Mood::MustConfirm | Mood::CodeExpired => inner.book.open_trade(&key, &id, now),
             Mood::HasNoMoney => inner.book.decline(&key, &id, now),
         });
+
     if let Err(refusal) = done {
         return Created::Unknown(no(&refusal.to_string()));
     }
@@ -426,11 +431,13 @@ fn refund_now(inner: &mut Inner, refund: &RefundOrder, now: DateTime<Utc>) -> Re
         .order(&key)
         .and_then(|o| o.refunds.get(&refund.refund_no))
         .map(|r| r.amount);
+
     match known {
         Some(amount) if amount == refund.amount => return Refunded::Done,
         Some(_) => return Refunded::TerminalNo(no("another amount went with this number")),
         None => {}
     }
+
     let new = NewRefund {
         refund_no: refund.refund_no.clone(),
         refund_id: format!("R{:027}", inner.book.next_number()),
@@ -440,6 +447,7 @@ fn refund_now(inner: &mut Inner, refund: &RefundOrder, now: DateTime<Utc>) -> Re
         due_at: now,
         details: Value::Null,
     };
+
     match inner.book.refund(&key, new, now) {
         Ok(_) => Refunded::Done,
         Err(refusal) => Refunded::TerminalNo(no(&refusal.to_string())),
@@ -552,6 +560,7 @@ impl Provider for Memory {
         let unreadable = |e: serde_json::Error| Rejection::Unreadable(e.to_string());
         let told: Told = serde_json::from_slice(&raw.body).map_err(unreadable)?;
         let order_no = told.order_no;
+
         let notice = match told.capture {
             Some(capture)
                 if capture
@@ -568,6 +577,7 @@ impl Provider for Memory {
                 amount: None,
             },
         };
+
         Ok(Verified::new(Notification {
             id: told.id,
             notice,

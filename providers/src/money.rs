@@ -76,10 +76,12 @@ impl Money {
         if part.len() == 1 {
             fen *= 10;
         }
+
         let minor = whole
             .checked_mul(100)
             .and_then(|w| w.checked_add(fen))
             .ok_or(MoneyError::OutOfRange)?;
+
         Self::fen(minor)
     }
 
@@ -169,6 +171,7 @@ mod tests {
         ] {
             assert!(Money::from_yuan(text).is_err(), "{text}");
         }
+
         assert_eq!(Money::fen(-1), Err(MoneyError::OutOfRange));
     }
 }

@@ -215,11 +215,13 @@ mod tests {
             .chunks(64)
             .map(|line| std::str::from_utf8(line).unwrap())
             .collect();
+
         let pem = format!(
             "-----BEGIN PUBLIC KEY-----\n{}\n-----END PUBLIC KEY-----\n",
             lines.join("\n")
         );
         let signature = signer.sign(b"text");
+
         for (what, text) in [
             ("as it is", pem.clone()),
             ("bare", bare.clone()),

@@ -128,6 +128,7 @@ fn attributes(header: &str) -> Vec<&str> {
 fn every_recorded_answer_verifies_with_its_key_and_with_no_other() {
     let vectors = vectors();
     let keys = &vectors["keys"];
+
     for request in list(&vectors, "requests") {
         let response = &request["response"];
         let headers = headers(&response["headers"]);
@@ -191,6 +192,7 @@ fn answers_are_refused_from_five_minutes_on() {
         };
         assert_eq!(checked, expected, "{}", case["id"]);
     }
+
     assert_eq!(list(&vectors, "response_clock_window").len(), 7);
 }
 
@@ -226,6 +228,7 @@ fn notifications_of_public_key_mode_are_believed_as_the_go_sdk_believes_them() {
         };
         assert_eq!(rejection, expected, "{id}");
     }
+
     assert_eq!(accepted, 5);
 }
 
@@ -237,6 +240,7 @@ fn notifications_signed_with_a_platform_certificate_are_of_an_unknown_key() {
         .iter()
         .filter(|c| c["mode"] == "cert")
         .collect();
+
     assert_eq!(cases.len(), 9);
     for case in cases {
         let rejection = adapter
@@ -259,6 +263,7 @@ fn notifications_signed_with_a_platform_certificate_hold_with_its_key() {
     let vectors = vectors();
     let keys = &vectors["keys"];
     let resource_key = ResourceKey::new(text(keys, "apiv3_key")).unwrap();
+
     for case in list(&vectors, "notifications") {
         let headers = headers(&case["headers"]);
         let serial = text(&case["headers"], "Wechatpay-Serial");

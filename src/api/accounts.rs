@@ -146,6 +146,7 @@ fn shown(app: &App, account: &Account) -> AccountView {
     let set_aside = account
         .set_aside_until
         .filter(|until| *until > app.clock.now());
+
     AccountView {
         id: account.id.clone(),
         object: "account",
@@ -254,6 +255,7 @@ async fn verifies(app: &App, opened: &Opened) -> Result<(), Problem> {
         timeout,
     )
     .await;
+
     match asked {
         Some(Queried::Unknown(failure)) if failure.code == WRONGLY_SIGNED => {
             let detail = "What the provider answers is not signed with the key that is given here: \
@@ -336,12 +338,14 @@ pub async fn create(
             detail,
         ));
     }
+
     if caller.owner.is_live() && app.clock.is_with_sandbox() {
         let detail = "The sandbox's clock was moved, and this gateway's with it: a live account \
                       needs the real time. Start the gateway without a sandbox, or with a data \
                       folder that has no sandbox-book.json.";
         return Err(Problem::new(StatusCode::CONFLICT, "clock_moved", detail));
     }
+
     let fee_bps = fee("fee_bps", wanted.fee_bps)?;
     let opened = opened(
         &app,
@@ -349,6 +353,7 @@ pub async fn create(
         caller.owner.is_live(),
         wanted.credentials,
     )?;
+
     let identity = opened.provider.identity().to_owned();
     let exists = || {
         let detail = format!("You have an account for {identity} already; change that one.");
@@ -363,6 +368,7 @@ pub async fn create(
     }
     verifies(&app, &opened).await?;
     let account_id = id::new(Kind::Account).map_err(crate::payments::Trouble::from)?;
+
     let row = NewAccount {
         credentials: app
             .directory
@@ -381,6 +387,7 @@ pub async fn create(
         terms: None,
         created_at: app.clock.now(),
     };
+
     if !app.store.add_account(&row).await? {
         return Err(exists());
     }
@@ -390,6 +397,7 @@ pub async fn create(
         .directory
         .account(&account_id)
         .ok_or_else(Problem::unavailable)?;
+
     Ok(HttpResponse::Created().json(shown(&app, &account)))
 }
 

@@ -104,6 +104,7 @@ impl Policy {
             ),
         };
         let window_s = self.burst.get().div_ceil(self.per_second.get());
+
         (
             Standing {
                 name: self.refusing.name(),
@@ -180,6 +181,7 @@ impl Admission {
     #[must_use]
     pub fn new(config: &config::Admission, connections: u32) -> Self {
         let connections = usize::try_from(connections).unwrap_or(usize::MAX);
+
         Self {
             payments: Policy::new(
                 Refused::Payments,
@@ -229,6 +231,7 @@ impl Admission {
         }
         let of = owner.clone();
         let is_let_in = shares(&self.in_progress).take(&of);
+
         is_let_in
             .then(|| Place {
                 of,
@@ -343,6 +346,7 @@ pub fn tell(request: &HttpRequest, headers: &mut HeaderMap) {
     else {
         return;
     };
+
     let fields = [
         (
             "ratelimit-policy",
@@ -353,6 +357,7 @@ pub fn tell(request: &HttpRequest, headers: &mut HeaderMap) {
             format!("\"{name}\";r={remaining};t={window_s}"),
         ),
     ];
+
     for (field, value) in fields {
         if let Ok(value) = HeaderValue::from_str(&value) {
             headers.insert(HeaderName::from_static(field), value);

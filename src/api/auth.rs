@@ -77,6 +77,7 @@ impl FromRequest for Caller {
             .and_then(|v| v.to_str().ok())
             .map(str::to_owned);
         let is_alone = headers.next().is_none();
+
         Box::pin(async move {
             let (app, (admission, strangers)) = app
                 .zip(admission.zip(strangers))

@@ -36,6 +36,7 @@ impl FromRequest for RawBody {
             });
         let payload = payload.take();
         let is_plain = is_plain(request);
+
         Box::pin(async move {
             if !is_plain {
                 let detail =
@@ -94,6 +95,7 @@ async fn read(mut payload: dev::Payload, max_bytes: usize) -> Result<bytes::Byte
         }
         body.extend_from_slice(&chunk);
     }
+
     Ok(body.freeze())
 }
 
@@ -122,6 +124,7 @@ impl RawBody {
         }
         .deserialize(&mut checker)
         .and_then(|()| checker.end());
+
         unique.map_err(|e| {
             let text = e.to_string();
             let named = |start| {
@@ -140,6 +143,7 @@ impl RawBody {
             )
             .about(param)
         })?;
+
         let mut reader = serde_json::Deserializer::from_slice(&self.0);
         serde_path_to_error::deserialize(Objects(&mut reader)).map_err(|e| {
             let text = e.inner().to_string();
@@ -255,6 +259,7 @@ impl<'de> Visitor<'de> for Unique {
             }
             map.next_value_seed(Self { path })?;
         }
+
         Ok(())
     }
 }
@@ -310,6 +315,7 @@ mod tests {
         ] {
             assert_eq!(problem(text), (status, param.to_owned()), "{text}");
         }
+
         let deep = format!("{}{}", "[".repeat(200), "]".repeat(200));
         assert_eq!(problem(&deep), (400, "body".to_owned()));
     }

@@ -160,6 +160,7 @@ impl ResponseError for Problem {
         body.request_id = REQUEST_ID.try_with(Clone::clone).ok();
         let mut response = HttpResponse::build(self.status_code()).json(body);
         let headers = response.headers_mut();
+
         headers.insert(
             header::CONTENT_TYPE,
             HeaderValue::from_static("application/problem+json"),
@@ -177,6 +178,7 @@ impl ResponseError for Problem {
         if self.status == 401 {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
+
         response
     }
 }
@@ -283,6 +285,7 @@ impl From<RefundError> for Problem {
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let conflict = |code, detail: &str| Self::new(StatusCode::CONFLICT, code, detail);
+
         match refusal {
             Refusal::NotFound => Self::not_found("operation"),
             Refusal::Ended(row) => {

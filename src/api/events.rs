@@ -159,6 +159,7 @@ pub async fn list(
         &request,
         &["type", "payment", "created_from", "limit", "starting_after"],
     )?;
+
     if query
         .r#type
         .as_ref()
@@ -169,6 +170,7 @@ pub async fn list(
             format!("An event is one of {}.", KINDS.join(", ")),
         ));
     }
+
     if let Some(after) = &query.starting_after
         && app.store.event_of(&caller.owner, after).await?.is_none()
     {
@@ -177,6 +179,7 @@ pub async fn list(
             "There is no such event.",
         ));
     }
+
     let limit = query.limit()?;
     let filter = EventFilter {
         created_from: query
@@ -189,6 +192,7 @@ pub async fn list(
         starting_after: query.starting_after,
         limit: limit + 1,
     };
+
     let found = app.store.events(&caller.owner, &filter).await?;
     Ok(HttpResponse::Ok().json(List::page(
         found.into_iter().map(Message::from).collect(),
@@ -253,6 +257,7 @@ pub async fn replay(
             )
         }
     };
+
     let to = endpoints
         .iter()
         .map(|endpoint| Receiver::Endpoint(&endpoint.id));
@@ -261,12 +266,14 @@ pub async fn replay(
         .map(|receiver| (&event, receiver))
         .collect();
     app.store.deliver_again(&to, app.clock.now()).await?;
+
     tracing::info!(
         event_id = event.id,
         by = caller.key_name,
         deliveries = to.len(),
         "event replayed"
     );
+
     Ok(HttpResponse::Accepted().json(Replay {
         object: "replay",
         deliveries: to.len(),
@@ -296,6 +303,7 @@ pub async fn replay_all(
     }
     let now = app.clock.now();
     let (mut deliveries, mut after) = (0, None);
+
     let more_since = loop {
         let events = app
             .store
@@ -321,12 +329,14 @@ pub async fn replay_all(
         deliveries += events.len();
         after = Some((last.created_at, last.id.clone()));
     };
+
     tracing::info!(
         endpoint_id = endpoint.id,
         by = caller.key_name,
         deliveries,
         "events replayed"
     );
+
     Ok(HttpResponse::Accepted().json(Replay {
         object: "replay",
         deliveries,
@@ -359,6 +369,7 @@ pub async fn deliveries(
             "There is no such delivery.",
         ));
     }
+
     let limit = query.limit()?;
     let status = query.status.as_deref().map(str::parse).transpose();
     let filter = DeliveryFilter {
@@ -373,6 +384,7 @@ pub async fn deliveries(
         starting_after: query.starting_after,
         limit: limit + 1,
     };
+
     let found = app.store.deliveries(&caller.owner, &filter).await?;
     let mut logs = app
         .store
@@ -382,5 +394,6 @@ pub async fn deliveries(
         let log = logs.remove(&row.id).unwrap_or_default();
         shown(row, log)
     });
+
     Ok(HttpResponse::Ok().json(List::page(data.collect(), limit)))
 }

@@ -71,6 +71,7 @@ pub(super) fn providers_of(names: &[String]) -> Result<Vec<ProviderName>, Proble
         }
         providers.push(provider);
     }
+
     Ok(providers)
 }
 
@@ -117,6 +118,7 @@ fn hidden(text: &str) -> Option<char> {
         '\u{200D}' => !joins(*at),
         _ => false,
     };
+
     characters
         .iter()
         .enumerate()

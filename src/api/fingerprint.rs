@@ -127,6 +127,7 @@ mod tests {
         ] {
             assert_eq!(of(path, body), first, "{path} {body}");
         }
+
         assert!(is_understood(&first) && first.len() == 66, "{first}");
     }
 
@@ -167,6 +168,7 @@ mod tests {
         all.sort_unstable();
         let count = all.len();
         all.dedup();
+
         assert_eq!(all.len(), count);
     }
 

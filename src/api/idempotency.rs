@@ -56,12 +56,14 @@ impl Once {
                 "Give an Idempotency-Key: a repeated request is then answered, not done again.";
             return Err(bad("idempotency_key_missing", detail));
         };
+
         let malformed = || {
             bad(
                 "idempotency_key_invalid",
                 "One Idempotency-Key of 1 to 255 visible ASCII characters is needed.",
             )
         };
+
         if values.next().is_some() {
             return Err(malformed());
         }
@@ -73,12 +75,14 @@ impl Once {
         if !(1..=255).contains(&key.len()) || !key.bytes().all(|b| b.is_ascii_graphic()) {
             return Err(malformed());
         }
+
         let (understood, as_sent) = (
             fingerprint::understood(request, body),
             fingerprint::as_sent(request, body),
         );
         let is_kept_as_before =
             caller.owner.is_live() && app.store.has_older_gateways(app.clock.now());
+
         Ok(Self {
             scope: KeyScope {
                 owner: caller.owner.clone(),

@@ -124,6 +124,7 @@ impl From<Figures> for FiguresView {
 
 fn shown(incident: IncidentRow, whole: Option<(Vec<EntryRow>, Figures)>) -> IncidentView {
     let (timeline, payments) = whole.unzip();
+
     IncidentView {
         object: "incident",
         status: if incident.closed_at.is_some() {
@@ -166,6 +167,7 @@ fn subjects(app: &App, caller: &Caller) -> Vec<String> {
         return Vec::new();
     }
     let mut subjects = Vec::new();
+
     for account in app.directory.accounts_of(&caller.owner).iter() {
         let provider = account.provider.name();
         subjects.push(Subject::InDoubt(provider));
@@ -179,6 +181,7 @@ fn subjects(app: &App, caller: &Caller) -> Vec<String> {
             ));
         }
     }
+
     subjects.sort();
     subjects.dedup();
     subjects.iter().map(Subject::to_string).collect()
@@ -202,9 +205,11 @@ pub async fn list(
         .as_deref()
         .map(str::parse::<Status>)
         .transpose();
+
     let status =
         status.map_err(|_| Problem::invalid("status", "An incident is open or closed."))?;
     let subjects = subjects(&app, &caller);
+
     if let Some(after) = &query.starting_after {
         let known = app
             .store
@@ -213,6 +218,7 @@ pub async fn list(
             .filter(|i| subjects.contains(&i.subject.to_string()));
         known.ok_or_else(|| Problem::invalid("starting_after", "There is no such incident."))?;
     }
+
     let limit = query.limit()?;
     let open = status.map(|status| status == Status::Open);
     let filter = IncidentFilter {
@@ -220,6 +226,7 @@ pub async fn list(
         starting_after: query.starting_after,
         limit: limit + 1,
     };
+
     let found = app.store.incidents(Some(&subjects), &filter).await?;
     Ok(HttpResponse::Ok().json(List::page(
         found.into_iter().map(|i| shown(i, None)).collect(),

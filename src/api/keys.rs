@@ -131,6 +131,7 @@ fn granted(caller: &Caller, wanted: &[String]) -> Result<Vec<Scope>, Problem> {
             scopes.push(scope);
         }
     }
+
     match scopes.is_empty() {
         true => Err(Problem::invalid("scopes", "A key needs a scope at least.")),
         false => Ok(scopes),

@@ -74,6 +74,7 @@ pub struct BalanceView {
 
 fn shown(entry: Entry) -> EntryView {
     let t = entry.transfer;
+
     EntryView {
         id: format!("{}.{}", entry.payment_id, entry.seq),
         object: "ledger_entry",
@@ -104,6 +105,7 @@ fn filter(query: &ListQuery) -> Result<LedgerFilter, Problem> {
             )
         })
     };
+
     Ok(LedgerFilter {
         payment_id: query.payment.clone(),
         account_id: query.account.clone(),
@@ -149,6 +151,7 @@ pub async fn list(
         "limit",
         "starting_after",
     ];
+
     let query = ListQuery::read(&request, &known)?;
     let (limit, filter) = (query.limit()?, filter(&query)?);
     let after = match &query.starting_after {
@@ -164,10 +167,12 @@ pub async fn list(
             Some(found.ok_or_else(unknown)?)
         }
     };
+
     let found = app
         .store
         .ledger_entries(&caller.owner, &filter, after.as_ref(), limit + 1)
         .await?;
+
     Ok(HttpResponse::Ok().json(List::page(found.into_iter().map(shown).collect(), limit)))
 }
 
@@ -214,6 +219,7 @@ fn added_up(moved: &[Moved]) -> Vec<BalanceView> {
             ]
         })
         .collect();
+
     keys.sort_unstable();
     keys.dedup();
     let balance = |(account_id, ledger_account): (&str, LedgerAccount)| {
@@ -240,5 +246,6 @@ fn added_up(moved: &[Moved]) -> Vec<BalanceView> {
             currency: "CNY",
         }
     };
+
     keys.into_iter().map(balance).collect()
 }

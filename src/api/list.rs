@@ -96,6 +96,7 @@ impl ListQuery {
             actix_web::web::Query::<Vec<(String, String)>>::from_query(request.query_string())
                 .map_err(|_| Problem::invalid("query", "The query cannot be read."))?;
         let mut query = Self::default();
+
         for (name, value) in pairs.into_inner() {
             let place = match name.as_str() {
                 _ if !known.contains(&name.as_str()) => None,
@@ -129,6 +130,7 @@ impl ListQuery {
                 return Err(Problem::invalid(name, "This parameter is given twice."));
             }
         }
+
         Ok(query)
     }
 

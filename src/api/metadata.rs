@@ -33,11 +33,13 @@ impl Metadata {
                 value.map_err(|e| Problem::invalid("metadata", e.to_string()))?,
             );
         }
+
         let (too_many, metadata) = (members.len() > 50, Value::Object(members));
         if too_many || metadata.to_string().len() > 8_192 || has_nul(&metadata) {
             let detail = "metadata has at most 50 members and 8192 bytes, and no NUL characters.";
             return Err(Problem::invalid("metadata", detail));
         }
+
         Ok(metadata)
     }
 }
@@ -57,6 +59,7 @@ fn has_nul(value: &Value) -> bool {
 /// The numbers in a JSON text, as they are written.
 fn numbers(json: &str) -> impl Iterator<Item = &str> {
     let mut rest = json;
+
     std::iter::from_fn(move || {
         loop {
             let at = rest.find(|c: char| c == '"' || c == '-' || c.is_ascii_digit())?;
@@ -109,6 +112,7 @@ pub(super) fn decimal(number: &str) -> Option<(bool, String, i64)> {
     let digits = format!("{whole}{part}");
     let significant = digits.trim_end_matches('0');
     let cut = i64::try_from(digits.len() - significant.len()).ok()?;
+
     let exponent = exponent
         .parse::<i64>()
         .ok()?
@@ -116,6 +120,7 @@ pub(super) fn decimal(number: &str) -> Option<(bool, String, i64)> {
         .checked_add(cut)?;
     let significant = significant.trim_start_matches('0').to_owned();
     let exponent = if significant.is_empty() { 0 } else { exponent };
+
     Some((is_negative, significant, exponent))
 }
 
@@ -146,6 +151,7 @@ mod tests {
                 decimal(&format!("{:e}", kept.parse::<f64>().unwrap()))
             );
         }
+
         for changed in [
             "12345678901234567890123",
             "18446744073709551616",

@@ -45,6 +45,7 @@ pub use place::Side;
 /// the public one.
 pub fn routes(side: Side) -> impl FnOnce(&mut ServiceConfig) {
     let at = move |path| Place::new(side, path);
+
     move |config| {
         config
             .service(

@@ -120,6 +120,7 @@ impl CreatePayment {
                 format!("An amount is a whole number of fen from 1 to {max}."),
             ));
         }
+
         if self.currency.parse() != Ok(Currency::Cny) {
             return Err(Problem::invalid("currency", "The currency must be CNY."));
         }
@@ -132,14 +133,17 @@ impl CreatePayment {
                 "An order_id must not begin or end with blanks.",
             ));
         }
+
         text("description", &self.description, 127)?;
         let expires_in_s = self.expires_in.unwrap_or(900);
+
         if !(300..=7200).contains(&expires_in_s) {
             return Err(Problem::invalid(
                 "expires_in",
                 "expires_in is from 300 to 7200 seconds.",
             ));
         }
+
         let client_ip = self.payer.and_then(|payer| payer.client_ip);
         if client_ip
             .as_ref()
@@ -151,6 +155,7 @@ impl CreatePayment {
             .return_url
             .map(|url| web_address("return_url", &url))
             .transpose()?;
+
         let notify_url = self
             .notify_url
             .map(|url| receiver(app, "notify_url", &url))
@@ -163,6 +168,7 @@ impl CreatePayment {
             self.auth_code.as_deref(),
             providers_of(&self.providers)?,
         )?;
+
         let payment = NewPayment {
             owner: caller.owner.clone(),
             flow,
@@ -177,6 +183,7 @@ impl CreatePayment {
             metadata,
             expires_in_s,
         };
+
         Ok(Checked {
             payment,
             auth_code: self.auth_code,
@@ -197,6 +204,7 @@ impl NewStore {
                 "1 to 32 letters, digits, - or _ are needed.",
             ))
         };
+
         number("store.id", &self.id)?;
         if let Some(name) = &self.name {
             text("store.name", name, 100)?;
@@ -204,6 +212,7 @@ impl NewStore {
         if let Some(terminal_id) = &self.terminal_id {
             number("store.terminal_id", terminal_id)?;
         }
+
         Ok(Store {
             id: self.id,
             name: self.name,
@@ -247,6 +256,7 @@ fn whose(
         }
         (true, Some(code)) => code,
     };
+
     let knows = |p: &&providers::Protocol| {
         p.capabilities
             .charge
@@ -258,10 +268,12 @@ fn whose(
             "No provider's payment codes look like this.",
         ));
     };
+
     if !asked.is_empty() && !asked.contains(&provider) {
         let detail =
             format!("This is a code of {provider}, which is not among the providers asked for.");
         return Err(Problem::invalid("auth_code", detail));
     }
+
     Ok(vec![provider])
 }

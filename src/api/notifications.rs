@@ -23,6 +23,7 @@ pub async fn receive(
         notify::count(None, "unknown_account");
         return Err(Problem::not_found("account"));
     };
+
     // Too long, too slow, or it broke off.
     let body = RawBody::from_request(&request, &mut payload.into_inner()).await;
     let body = body.inspect_err(|problem| notify::count(Some(&account), problem.code))?;
@@ -40,6 +41,7 @@ pub async fn receive(
     }
     let status = actix_web::http::StatusCode::from_u16(answer.status.as_u16())
         .map_err(|_| Problem::unavailable())?;
+
     Ok(HttpResponse::build(status)
         .content_type(answer.content_type)
         .body(answer.body))

@@ -231,10 +231,12 @@ mod tests {
                 .collect::<Vec<_>>(),
             ["b", "c\n"]
         );
+
         assert_eq!(
             (outer.word, outer.raw.unwrap().get()),
             (Some(Switch::Active), "[1, 2.50]")
         );
+
         assert!(
             read(r#"{"inner": null, "word": null}"#)
                 .unwrap()

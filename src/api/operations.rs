@@ -220,11 +220,13 @@ async fn details(app: &App, row: OperationRow) -> Result<Details, Problem> {
             why_not,
         }
     });
+
     let proposal = work_list::standing(&row, &steps, now).map(|proposal| ProposalView {
         action: proposal.action,
         by: proposal.key_name.clone(),
         expires_at: proposal.at.plus_s(PROPOSAL_S),
     });
+
     Ok(Details {
         actions: offered.collect(),
         proposal,
@@ -253,6 +255,7 @@ pub async fn list(
         .as_deref()
         .map(str::parse::<Status>)
         .transpose();
+
     let status = status.map_err(|_| Problem::invalid("status", "An entry is open or resolved."))?;
     let starting_after = match &query.starting_after {
         None => None,
@@ -264,6 +267,7 @@ pub async fn list(
             )
         }
     };
+
     let limit = query.limit()?;
     let resolved = status.map(|status| status == Status::Resolved);
     let filter = OperationFilter {
@@ -272,6 +276,7 @@ pub async fn list(
         starting_after,
         limit: limit + 1,
     };
+
     let found = app.store.operations(&caller.owner, &filter).await?;
     Ok(HttpResponse::Ok().json(List::page(found.iter().map(shown).collect(), limit)))
 }
@@ -324,6 +329,7 @@ pub async fn resolve(
             .collect(),
         key_name: caller.key_name,
     };
+
     // Whoever asked may be gone before it is done: it is done all the same.
     let (said_by, owner, id) = (app.clone().into_inner(), caller.owner, id.to_string());
     let running = app.clone().into_inner();
@@ -334,6 +340,7 @@ pub async fn resolve(
     } else {
         StatusCode::ACCEPTED
     };
+
     Ok(HttpResponse::build(status).json(details(&app, row).await?))
 }
 

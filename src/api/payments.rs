@@ -84,6 +84,7 @@ pub async fn create(
     let writing_by = answer_by(&app);
     let answer_by = new.wait.map_or(writing_by, |wait| began + wait);
     let order_id = new.payment.order_id.clone();
+
     let asker = Asker {
         key: None,
         planned_at: began,
@@ -97,14 +98,17 @@ pub async fn create(
         caller: caller_of(&request),
         _place: place,
     };
+
     let running = start(&app, asker, asked, {
         let (app, once) = (Arc::clone(&app), once.clone());
         async move { pay::open(&app, new.payment, once.scope, once.fingerprint).await }
     });
+
     // A database that hangs must not keep a checkout waiting: it may ask again with the same key.
     let made = tokio::time::timeout_at(writing_by.into(), running.made)
         .await
         .map_err(|_| Problem::unavailable())?;
+
     match made.map_err(|_| Problem::unavailable())? {
         Ok((made, key)) => finish(&app, running.done, &made.payment.id, &key, answer_by).await,
         Err(problem) if problem.code == KEY_TAKEN => again(&app, &once, answer_by).await,
@@ -213,6 +217,7 @@ where
             }
         }
     };
+
     let done = app.spawn(REQUEST_ID.scope(request_id, work).in_current_span());
     Running { made, done }
 }
@@ -237,6 +242,7 @@ async fn finish(
         }
         Ok(Err(_)) | Err(_) => Ran::unanswered(reload(app, payment_id).await?),
     };
+
     if let Some(answer) = ran.answer {
         return Ok(idempotency::answer(answer));
     }
@@ -244,6 +250,7 @@ async fn finish(
     if is_charge && ran.aggregate.payment.status == State::Processing {
         return charged(app, ran.aggregate, key, answer_by).await;
     }
+
     standing(app, key, ran.aggregate).await
 }
 
@@ -280,6 +287,7 @@ async fn standing(app: &App, key: &Key, aggregate: Aggregate) -> Result<HttpResp
         idempotency::STORED_WITHIN,
         app.store.answer_key(&key.scope, answer),
     );
+
     let stands = storing
         .await
         .map_err(|_| Problem::unavailable())?
@@ -288,6 +296,7 @@ async fn standing(app: &App, key: &Key, aggregate: Aggregate) -> Result<HttpResp
     if is_told(&stands, &aggregate) {
         return Ok(idempotency::answer(stands));
     }
+
     // Somebody was first, and may have told of something that is newer than this.
     let now = reload(app, &aggregate.payment.id).await?;
     Ok(match is_told(&stands, &now) {
@@ -308,6 +317,7 @@ async fn again(app: &Arc<App>, once: &Once, answer_by: Instant) -> Result<HttpRe
     if !once.is(&stored.key) || aggregate.payment.owner != once.scope.owner {
         return Err(idempotency::reused());
     }
+
     if let Some(answer) = stored.answer {
         let live = aggregate.live().map(|a| a.id.clone());
         let stands =
@@ -318,6 +328,7 @@ async fn again(app: &Arc<App>, once: &Once, answer_by: Instant) -> Result<HttpRe
             HttpResponse::Ok().json(queue::view(app, &aggregate).await?)
         });
     }
+
     let is_sending = aggregate
         .live()
         .is_some_and(|a| a.status == AttemptState::Sending);
@@ -332,12 +343,14 @@ async fn again(app: &Arc<App>, once: &Once, answer_by: Instant) -> Result<HttpRe
             aggregate.payment.status,
         ));
     }
+
     // The worker of the first request is gone, or has left the payment waiting: this one goes on.
     let payment_id = aggregate.payment.id.clone();
     let worker = Arc::clone(app);
     let (id, key) = (payment_id.clone(), stored.key);
     let going_on = async move { resolve::advance(&worker, &id).await.map(Ran::unanswered) };
     let done = app.spawn(going_on.in_current_span());
+
     finish(app, done, &payment_id, &key, answer_by).await
 }
 
@@ -394,6 +407,7 @@ pub async fn list(
             "starting_after",
         ],
     )?;
+
     let status = query.status.as_deref().map(|s| {
         s.parse::<State>()
             .map_err(|_| Problem::invalid("status", "Not a payment status."))
@@ -406,6 +420,7 @@ pub async fn list(
             "There is no such payment.",
         ));
     }
+
     let limit = query.limit()?;
     let filter = PaymentFilter {
         order_id: query.order_id.clone(),
@@ -419,6 +434,7 @@ pub async fn list(
         starting_after: query.starting_after.clone(),
         limit: limit + 1,
     };
+
     let found = app.store.payments(&caller.owner, &filter).await?;
     Ok(HttpResponse::Ok().json(List::page(queue::views(&app, &found).await?, limit)))
 }
@@ -525,6 +541,7 @@ pub async fn cancel(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpR
     } else {
         noted
     };
+
     match aggregate.payment.status {
         State::Canceled => Ok(HttpResponse::Ok().json(view::payment(&aggregate))),
         State::Created | State::RequiresAction | State::Processing => {

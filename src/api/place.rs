@@ -91,12 +91,14 @@ impl HttpServiceFactory for Place {
                 nothing_here()
             }))
         };
+
         let resource = self
             .routes
             .into_iter()
             .fold(web::resource(self.path), |resource, (_, route)| {
                 resource.route(route)
             });
+
         resource
             .default_service(web::to(otherwise))
             .register(config);

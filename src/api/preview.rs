@@ -125,6 +125,7 @@ pub async fn preview(
             format!("An amount is a whole number of fen from 1 to {max}."),
         )
     };
+
     let amount = amount.ok_or_else(range)?;
     let flow = flow(&wanted.flow)?;
     let providers = providers_of(&wanted.providers)?;
@@ -134,6 +135,7 @@ pub async fn preview(
         .as_deref()
         .map(|text| list::time("at", text))
         .transpose()?;
+
     let now = at.unwrap_or_else(|| app.clock.now());
     let asked = Asked {
         owner: &caller.owner,
@@ -146,6 +148,7 @@ pub async fn preview(
         tried: &[],
         now,
     };
+
     let turn = |rule| app.directory.turns().peek(&caller.owner, rule);
     let look = |route: &RouteId| app.health.peek(route);
     let choice = plan::consider(
@@ -155,18 +158,21 @@ pub async fn preview(
         &turn,
         &mut plan::chance().map_err(Trouble::from)?,
     );
+
     let mut accounts: Vec<PreviewAccount> = choice
         .able
         .iter()
         .zip(1..)
         .map(|(candidate, position)| shown(candidate, Some(position)))
         .collect();
+
     accounts.extend(
         choice
             .skipped
             .iter()
             .map(|candidate| shown(candidate, None)),
     );
+
     for account in app.directory.accounts_of(&caller.owner).iter() {
         if !accounts.iter().any(|named| named.account == account.id) {
             let left_out = Candidate {
@@ -182,6 +188,7 @@ pub async fn preview(
             });
         }
     }
+
     Ok(HttpResponse::Ok().json(RoutingPreview {
         object: "routing_preview",
         at: now,

@@ -87,6 +87,7 @@ impl Readiness {
             Ok(Some(_)) => false,
             Err(_) => true,
         };
+
         let count = standbys.ok().flatten();
         let is_gone = count == Some(0) && self.had_standby.load(Ordering::Relaxed);
         self.had_standby
@@ -107,6 +108,7 @@ impl Readiness {
             ),
             (app.clock.skew_ms().abs() > MAX_SKEW_MS, Reason::ClockSkew),
         ];
+
         found
             .into_iter()
             .filter(|(is_so, _)| *is_so)

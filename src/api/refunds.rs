@@ -46,6 +46,7 @@ impl CreateRefund {
                 "An amount is a whole number of fen from 1.",
             ));
         }
+
         text("merchant_refund_no", &self.merchant_refund_no, 64)?;
         if ["auto-", NUMBERS]
             .iter()
@@ -55,6 +56,7 @@ impl CreateRefund {
                           merchant has not asked for here.";
             return Err(Problem::invalid("merchant_refund_no", detail));
         }
+
         if let Some(reason) = &self.reason {
             text("reason", reason, 80)?;
         }
@@ -95,6 +97,7 @@ pub async fn create(
     let answer_by = asked_at + Duration::from_millis(app.config.payments.answer_within_ms);
     let (tell, made) = oneshot::channel();
     let sender = caller_of(&request);
+
     let done = app.spawn({
         let (app, once, owner) = (Arc::clone(&app), once.clone(), caller.owner.clone());
         async move {
@@ -128,6 +131,7 @@ pub async fn create(
     let made = tokio::time::timeout_at(answer_by.into(), made)
         .await
         .map_err(|_| Problem::unavailable())?;
+
     match made.map_err(|_| Problem::unavailable())? {
         Ok((payment_id, refund_id)) => {
             if let Ok(Ok(Ok((refund, stands)))) =
@@ -180,6 +184,7 @@ async fn again(app: &App, once: &Once) -> Result<HttpResponse, Problem> {
         .refund_mut(&stored.key.resource_id)
         .cloned()
         .ok_or_else(Problem::unavailable)?;
+
     if let Some(answer) = stored.answer {
         let stands = answer.state == refund.status.to_string();
         return Ok(if stands {
@@ -188,6 +193,7 @@ async fn again(app: &App, once: &Once) -> Result<HttpResponse, Problem> {
             HttpResponse::Ok().json(view::refund(&refund))
         });
     }
+
     let call_is_over = refund.sent_at.is_none_or(|sent| {
         let lasts = app
             .config
@@ -196,9 +202,11 @@ async fn again(app: &App, once: &Once) -> Result<HttpResponse, Problem> {
             .saturating_add(app.config.payments.call_grace_ms);
         sent.plus_ms(lasts) <= app.clock.now()
     });
+
     if refund.status == State::Pending && !call_is_over {
         return Err(idempotency::in_progress(&refund.id, refund.status));
     }
+
     // The worker of the first request is gone; the resolver goes on with its refund.
     answered(app, once, refund).await
 }
@@ -235,6 +243,7 @@ pub async fn list(
             "There is no such refund.",
         ));
     }
+
     let limit = query.limit()?;
     let found = app
         .store
@@ -245,5 +254,6 @@ pub async fn list(
             limit + 1,
         )
         .await?;
+
     Ok(HttpResponse::Ok().json(List::page(found.iter().map(view::refund).collect(), limit)))
 }

@@ -47,6 +47,7 @@ pub async fn identify(
     let span = tracing::info_span!("request", request_id);
     let (method, path) = (request.method().clone(), shown(request.path()));
     let began = Instant::now();
+
     REQUEST_ID
         .scope(request_id.clone(), async move {
             let mut response = next.call(request).await?;
@@ -113,6 +114,7 @@ fn measure(response: &ServiceResponse<impl MessageBody>, method: &Method, took: 
         Method::DELETE,
         Method::HEAD,
     ];
+
     let method = if known.contains(method) {
         method.to_string()
     } else {
@@ -122,6 +124,7 @@ fn measure(response: &ServiceResponse<impl MessageBody>, method: &Method, took: 
     metrics::histogram!("interlock_http_request_seconds", "route" => route.clone(),
         "method" => method.clone())
     .record(took);
+
     metrics::counter!("interlock_http_requests_total", "route" => route, "method" => method,
         "status" => status)
     .increment(1);

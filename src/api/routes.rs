@@ -92,6 +92,7 @@ pub async fn list(app: web::Data<App>, caller: Caller) -> Result<HttpResponse, P
             }
         })
     });
+
     Ok(HttpResponse::Ok().json(List {
         object: "list",
         data: routes.collect(),

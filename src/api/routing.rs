@@ -151,11 +151,13 @@ pub async fn versions(
         .map(str::parse)
         .transpose()
         .map_err(not_one)?;
+
     let rows = app
         .store
         .routing_versions(&caller.owner, before, limit.saturating_add(1))
         .await?;
     let versions = rows.into_iter().map(shown).collect::<Result<Vec<_>, _>>()?;
+
     Ok(HttpResponse::Ok().json(List::page(versions, limit)))
 }
 
@@ -227,6 +229,7 @@ async fn replace(
         return Err(conflict());
     }
     let gaps = |routing| coverage::gaps(&accounts, routing, &|account| !account.disabled);
+
     if let Some(flow) = coverage::newly_open(&gaps(&current), &gaps(&next)).filter(|_| !force) {
         let param = if restored_from.is_some() {
             "version"
@@ -235,6 +238,7 @@ async fn replace(
         };
         return Err(without_route(flow, param));
     }
+
     let next = Routing {
         version: current.version.saturating_add(1),
         ..next
@@ -246,12 +250,14 @@ async fn replace(
         changed_at: app.clock.now(),
         restored_from,
     };
+
     if !app.store.add_routing(&caller.owner, &row).await? {
         return Err(conflict());
     }
     app.directory.changed().await?;
     tracing::info!(owner = %caller.owner, version = next.version, by = caller.key_name,
         "routing changed");
+
     Ok(next)
 }
 

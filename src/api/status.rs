@@ -57,6 +57,7 @@ impl Pages {
                 .map_err(|e| e.to_string()),
             Page::Json => serde_json::to_vec(&overview).map_err(|e| e.to_string()),
         };
+
         let body = body.map_err(|error| {
             tracing::error!(error, "the public page cannot be written");
             Problem::unavailable()
@@ -69,6 +70,7 @@ impl Pages {
             body: body.into(),
             tag,
         };
+
         pages.insert(page, rendered.clone());
         Ok(rendered)
     }
@@ -109,6 +111,7 @@ pub async fn page(
             status::preferred(wish.unwrap_or_default())
         }
     };
+
     let tag: &'static str = if language == Language::Zh {
         "zh-CN"
     } else {
@@ -119,10 +122,12 @@ pub async fn page(
         pages.give(&app, Page::Html(language))?,
         "text/html; charset=utf-8",
     );
+
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_LANGUAGE, HeaderValue::from_static(tag));
     headers.insert(header::VARY, HeaderValue::from_static("Accept-Language"));
     headers.insert(header::CONTENT_SECURITY_POLICY, POLICY);
+
     Ok(response)
 }
 
@@ -157,6 +162,7 @@ fn answer(request: &HttpRequest, page: Rendered, content_type: &'static str) -> 
             .content_type(content_type)
             .body(page.body),
     };
+
     let headers = response.headers_mut();
     headers.insert(header::CACHE_CONTROL, CACHE);
     headers.insert(header::ETAG, page.tag);
@@ -164,5 +170,6 @@ fn answer(request: &HttpRequest, page: Rendered, content_type: &'static str) -> 
         header::X_CONTENT_TYPE_OPTIONS,
         HeaderValue::from_static("nosniff"),
     );
+
     response
 }

@@ -70,6 +70,7 @@ impl Strangers {
                 .check()
                 .map_err(|until| until.wait_time_from(now)),
         };
+
         wait.map_err(|wait| {
             Refused::Strangers.count(1);
             let seconds = u32::try_from(wait.as_secs())
@@ -106,6 +107,7 @@ mod tests {
             ("admission.strangers_burst", "3".to_owned()),
         ];
         let strangers = Strangers::new(&Config::load(None, &flags).unwrap().admission);
+
         for round in 0..5 {
             assert_eq!(
                 strangers.count(&from("127.0.0.1")).is_ok(),
@@ -113,6 +115,7 @@ mod tests {
                 "loopback too: {round}"
             );
         }
+
         assert!(strangers.count(&from("10.0.0.1")).is_ok(), "somebody else");
         for last in 0..5 {
             assert_eq!(
@@ -121,6 +124,7 @@ mod tests {
                 "{last}"
             );
         }
+
         assert!(
             strangers.count(&from("2001:db8:0:1::1")).is_ok(),
             "the next network"

@@ -61,6 +61,7 @@ pub async fn readyz(app: web::Data<App>, readiness: web::Data<Readiness>) -> Htt
         draining: reasons.contains(&Reason::Draining),
         reasons,
     };
+
     if is_ready {
         HttpResponse::Ok().json(body)
     } else {

@@ -269,6 +269,7 @@ pub async fn create(
             detail,
         ));
     }
+
     let id = id::new(Kind::WebhookEndpoint).map_err(Trouble::from)?;
     let secret = Secret::new().map_err(Trouble::from)?;
     let row = EndpointRow {
@@ -290,12 +291,14 @@ pub async fn create(
         version: 1,
         created_at: app.clock.now(),
     };
+
     app.store.add_endpoint(&row).await?;
     tracing::info!(
         endpoint_id = row.id,
         by = caller.key_name,
         "webhook endpoint made"
     );
+
     Ok(HttpResponse::Created().json(shown(row, app.clock.now(), Some(&secret))))
 }
 
@@ -332,6 +335,7 @@ pub async fn change(
         kinds(&events)?;
         row.events = events;
     }
+
     if let Some(description) = wanted.description {
         described(&description)?;
         row.description = description;
@@ -344,6 +348,7 @@ pub async fn change(
         }
         None => {}
     }
+
     if !app.store.change_endpoint(&row).await? {
         return Err(conflict());
     }
@@ -352,6 +357,7 @@ pub async fn change(
         by = caller.key_name,
         "webhook endpoint changed"
     );
+
     Ok(HttpResponse::Ok().json(shown(row, app.clock.now(), None)))
 }
 
@@ -429,16 +435,19 @@ pub async fn test(
         livemode: row.owner.is_live(),
         data: json!({ "webhook_endpoint": row.id }),
     };
+
     let letter = Letter::to_endpoint(app.directory.vault(), &row, &message, now)
         .map_err(|_| Problem::unavailable())?;
     let done = app.webhooks.send(letter).await;
     let end: &'static str = done.end.into();
+
     tracing::info!(
         endpoint_id = row.id,
         by = caller.key_name,
         end,
         "webhook endpoint tested"
     );
+
     Ok(HttpResponse::Ok().json(WebhookTest {
         object: "webhook_test",
         delivered: done.end == End::Delivered,

@@ -124,6 +124,7 @@ async fn copy_to(from: &Path, part: &Path) -> Result<Whole, Failure> {
         .mode(PRIVATE)
         .open(part)
         .map_err(fail)?;
+
     copy::copy(from, part)
         .await
         .map_err(|e| refuse(part, format!("not copied: {e}")))?;
@@ -132,6 +133,7 @@ async fn copy_to(from: &Path, part: &Path) -> Result<Whole, Failure> {
         .await
         .map_err(|e| refuse(part, format!("not copied: {e}")))?;
     file.sync_all().map_err(fail)?;
+
     copy::examine(part, FACT).await.map_err(|e| refuse(part, e))
 }
 
@@ -386,6 +388,7 @@ pub(super) async fn go(store: &Store, anyway: bool) -> Result<String, Failure> {
             "nothing is held: this installation was not restored, or a person has said go",
         ));
     };
+
     match restored.asked {
         _ if anyway => {}
         None => {
@@ -403,6 +406,7 @@ pub(super) async fn go(store: &Store, anyway: bool) -> Result<String, Failure> {
         }
         Some(_) => {}
     }
+
     restored.is_held = false;
     restored.write(store).await?;
     Ok("Live payments go on within a second.\n".to_owned())

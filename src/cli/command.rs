@@ -126,6 +126,7 @@ async fn incident(store: &Store, clock: &Clock, id: Option<&str>) -> Result<Stri
         };
         return Ok(report::list(&store.incidents(None, &filter).await?, now));
     };
+
     let found = store.incident(id).await?;
     let found = found.ok_or_else(|| Failure::said(format!("there is no incident {id:?}")))?;
     let accounts = store.accounts(AllOwners).await?;
@@ -135,6 +136,7 @@ async fn incident(store: &Store, clock: &Clock, id: Option<&str>) -> Result<Stri
     let figures = store
         .figures(&found, whose, now, now.plus_s(-schedule::OFFER_MARGIN_S))
         .await?;
+
     Ok(report::whole(
         &found,
         &store.timeline(id).await?,

@@ -48,11 +48,13 @@ pub(super) async fn make(
     let wanted: Vec<Scope> = Scope::iter()
         .filter(|scope| wanted.contains(scope))
         .collect();
+
     if wanted.is_empty() {
         return Err(Failure::said(
             "--scopes: a key that may do nothing is no use",
         ));
     }
+
     if let Some(name) = name
         && (!(1..=MAX_NAME).contains(&name.chars().count()) || name.chars().any(char::is_control))
     {
@@ -60,6 +62,7 @@ pub(super) async fn make(
             "--name: a key's name has 1 to {MAX_NAME} characters"
         )));
     }
+
     let merchant_id = merchant_id(store, merchant).await?;
     Ok(format!(
         "{}\n",
@@ -76,11 +79,13 @@ pub(super) async fn list(store: &Store, merchant: &str) -> Result<String, Failur
     let mut keys = store
         .keys_of(&Owner::of(&merchant_id, false), &filter)
         .await?;
+
     keys.extend(
         store
             .keys_of(&Owner::of(&merchant_id, true), &filter)
             .await?,
     );
+
     keys.sort_by_key(|key| std::cmp::Reverse(key.created_at));
     if keys.is_empty() {
         return Ok("There are no keys.\n".to_owned());
@@ -89,6 +94,7 @@ pub(super) async fn list(store: &Store, merchant: &str) -> Result<String, Failur
     for key in &keys {
         let _ = writeln!(text, "{}", line(key));
     }
+
     Ok(text)
 }
 

@@ -35,6 +35,7 @@ pub async fn ask(config: &Config, command: &Command) -> Result<String, Failure> 
         },
         None => Ok(()),
     };
+
     // Held until the command is done: no gateway starts meanwhile on what it changes.
     let _lock = if socket::is_served(config) {
         if !folder.is_dir() {
@@ -49,9 +50,11 @@ pub async fn ask(config: &Config, command: &Command) -> Result<String, Failure> 
     } else {
         None
     };
+
     is_there()?;
     let store = database::open(config).await?;
     let done = run(&store, &Clock::new(), command).await;
     store.close().await?;
+
     done
 }

@@ -76,6 +76,7 @@ pub fn open(app: &Arc<App>) -> std::io::Result<Option<impl Future<Output = ()> +
         return Ok(None);
     }
     let at = path(&app.config);
+
     // Nobody can ask before it is closed to others.
     let next = at.with_extension("next");
     let _ = std::fs::remove_file(&next);
@@ -83,6 +84,7 @@ pub fn open(app: &Arc<App>) -> std::io::Result<Option<impl Future<Output = ()> +
     std::fs::set_permissions(&next, std::fs::Permissions::from_mode(0o600))?;
     std::fs::rename(&next, &at)?;
     let app = Arc::clone(app);
+
     Ok(Some(async move {
         let places = Arc::new(Semaphore::new(AT_ONCE));
         loop {
@@ -124,6 +126,7 @@ async fn serve(app: &App, stream: UnixStream) -> std::io::Result<()> {
         Ok(question) => done(app, &question.command).await,
         Err(error) => Answer::Failed(format!("the gateway does not know this command: {error}")),
     };
+
     let mut text = serde_json::to_vec(&answer)?;
     text.push(b'\n');
     tokio::time::timeout(READ_TIMEOUT, write.write_all(&text))
@@ -160,6 +163,7 @@ pub async fn ask(config: &Config, command: &Command) -> Result<String, Failure> 
         database: file(config),
         command: command.clone(),
     };
+
     let asking = async {
         let (read, mut write) = UnixStream::connect(path(config)).await?.into_split();
         let mut text = serde_json::to_vec(&question)?;
@@ -171,10 +175,12 @@ pub async fn ask(config: &Config, command: &Command) -> Result<String, Failure> 
             .await?;
         std::io::Result::Ok(line)
     };
+
     let line = tokio::time::timeout(command.patience() + GRACE, asking)
         .await
         .map_err(|_| unreachable("it does not answer in time".to_owned()))?
         .map_err(|e| unreachable(format!("{NAME}: {e}")))?;
+
     match serde_json::from_str(&line) {
         Ok(Answer::Done(text)) => Ok(text),
         Ok(Answer::Failed(text)) => Err(Failure::Said(text)),

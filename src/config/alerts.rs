@@ -102,6 +102,7 @@ impl Receiver {
                     .map_err(|_| format!("{member} must be {choice}"))
             })
         }
+
         let robot = members.remove("kind").and_then(|kind| kind.parse().ok());
         let robot = robot.ok_or("kind must be wecom, dingtalk, feishu or slack")?;
         let url = members
@@ -125,6 +126,7 @@ impl Receiver {
                 "notice or page",
             )?,
         };
+
         match (members.keys().next(), &receiver.secret, robot) {
             (Some(unknown), _, _) => Err(format!("there is no key {unknown}")),
             (None, Some(_), Robot::Wecom | Robot::Slack) => {
@@ -165,12 +167,14 @@ fn receivers<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Re
         Table(BTreeMap<String, String>),
         Text(String),
     }
+
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Given {
         Array(Vec<Item>),
         Text(String),
     }
+
     let given = Given::deserialize(deserializer).map_err(|_| {
         D::Error::custom("receivers must be tables of texts, or one text with commas")
     })?;
@@ -183,6 +187,7 @@ fn receivers<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Re
             .collect(),
         Given::Array(items) => items,
     };
+
     let numbered = items.into_iter().zip(1_u32..).map(|(item, number)| {
         let read = match item {
             Item::Table(members) => Receiver::read(members),
@@ -190,6 +195,7 @@ fn receivers<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Re
         };
         read.map_err(|problem| D::Error::custom(format!("receiver {number}: {problem}")))
     });
+
     numbered.collect()
 }
 
@@ -213,6 +219,7 @@ impl Alerts {
                 i64::try_from(self.per_minute).unwrap_or(i64::MAX),
             ),
         ];
+
         if let Some((key, value)) = positive.into_iter().find(|(_, value)| *value <= 0) {
             return Err(Wrong {
                 key,
@@ -220,6 +227,7 @@ impl Alerts {
                 problem: "must be more than 0",
             });
         }
+
         let ordered = [
             (
                 "alerts.failing_most_percent",
@@ -242,6 +250,7 @@ impl Alerts {
                 self.webhooks_least_s,
             ),
         ];
+
         if let Some((key, value, _)) = ordered.into_iter().find(|(_, most, least)| most < least) {
             let problem = "must not be less than the limit that it belongs to (…_least_…)";
             return Err(Wrong {
@@ -250,6 +259,7 @@ impl Alerts {
                 problem,
             });
         }
+
         if self.failing_most_percent > 100 {
             let value = self.failing_most_percent.to_string();
             return Err(Wrong {
@@ -258,6 +268,7 @@ impl Alerts {
                 problem: "must not be more than 100",
             });
         }
+
         if self.remind_after_s < 0 {
             let value = self.remind_after_s.to_string();
             return Err(Wrong {
@@ -266,6 +277,7 @@ impl Alerts {
                 problem: "must be 0 or more",
             });
         }
+
         if self.retry_s.is_empty() || self.retry_s.iter().any(|s| *s <= 0) {
             let value = format!("{:?}", self.retry_s);
             return Err(Wrong {
@@ -274,6 +286,7 @@ impl Alerts {
                 problem: "needs pauses, each more than 0 seconds",
             });
         }
+
         Ok(())
     }
 }
@@ -297,6 +310,7 @@ mod tests {
         let [ding, slack] = found.as_slice() else {
             panic!("{found:?}")
         };
+
         assert_eq!(
             (ding.robot, ding.secret.as_deref(), ding.language),
             (Robot::Dingtalk, Some("SECx"), Language::Zh)
@@ -305,11 +319,13 @@ mod tests {
             (slack.robot, slack.severity, slack.language),
             (Robot::Slack, Severity::Page, Language::En)
         );
+
         let shown = format!("{found:?}");
         assert!(
             !shown.contains("SECx") && !shown.contains("example"),
             "{shown}"
         );
+
         assert_eq!(load("").unwrap(), []);
     }
 

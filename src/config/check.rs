@@ -60,6 +60,7 @@ impl Config {
                 "must be from 1 to 10000",
             ),
         ];
+
         for (key, value, range, problem) in ranges {
             if !range.contains(&value) {
                 return Err(Wrong {
@@ -69,6 +70,7 @@ impl Config {
                 });
             }
         }
+
         Ok(())
     }
 
@@ -89,6 +91,7 @@ impl Config {
             ("webhooks.alert_after_s", self.webhooks.alert_after_s),
             ("webhooks.log_days", self.webhooks.log_days),
         ];
+
         for (key, value) in positive {
             if value <= 0 {
                 return Err(Wrong {
@@ -105,6 +108,7 @@ impl Config {
                 });
             }
         }
+
         let small = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
         let counts = [
             ("payments.max_routes", p.max_routes),
@@ -172,6 +176,7 @@ impl Config {
                 usize::try_from(self.traces.timeout_ms).unwrap_or(0),
             ),
         ];
+
         for (key, value) in counts {
             if value == 0 {
                 return Err(Wrong {
@@ -181,6 +186,7 @@ impl Config {
                 });
             }
         }
+
         Ok(())
     }
 
@@ -189,6 +195,7 @@ impl Config {
         self.check_ranges()?;
         let p = &self.payments;
         let ladder = &self.webhooks.ladder_s;
+
         if ladder.is_empty() || ladder.iter().any(|s| *s <= 0) {
             let value = format!("{ladder:?}");
             return Err(Wrong {
@@ -197,6 +204,7 @@ impl Config {
                 problem: "needs pauses, each more than 0 seconds",
             });
         }
+
         if !(100..=10_000).contains(&p.answer_within_ms) {
             let value = p.answer_within_ms.to_string();
             let problem = "must be from 100 to 10000: checkouts are answered within 10 seconds";
@@ -206,6 +214,7 @@ impl Config {
                 problem,
             });
         }
+
         if crate::domain::id::InstallationPrefix::parse(&p.order_prefix).is_none() {
             let value = p.order_prefix.clone();
             return Err(Wrong {
@@ -214,6 +223,7 @@ impl Config {
                 problem: "must be 1 to 8 letters or digits",
             });
         }
+
         // Each entry is two parameters of one statement, of which SQLite takes 32766.
         if !(1..=10_000).contains(&self.ledger.block_entries) {
             let value = self.ledger.block_entries.to_string();
@@ -223,6 +233,7 @@ impl Config {
                 problem: "must be from 1 to 10000",
             });
         }
+
         if self.traces.percent > 100 {
             let value = self.traces.percent.to_string();
             return Err(Wrong {
@@ -231,6 +242,7 @@ impl Config {
                 problem: "must be from 0 to 100",
             });
         }
+
         let url = &self.traces.otlp_url;
         if !(url.is_empty() || address::read(url).is_ok()) {
             let problem = "must be an http or https address without a user";
@@ -240,9 +252,11 @@ impl Config {
                 problem,
             });
         }
+
         self.alerts.check()?;
         let url = &self.server.public_url;
         let is_place = address::read(url).is_ok_and(|url| url.query().is_none());
+
         if !(url.is_empty() || is_place) {
             let problem = "must be an http or https address without a user and a query";
             return Err(Wrong {
@@ -251,6 +265,7 @@ impl Config {
                 problem,
             });
         }
+
         Ok(())
     }
 }

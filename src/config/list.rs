@@ -14,12 +14,14 @@ where
         Number(i64),
         Text(String),
     }
+
     #[derive(Deserialize)]
     #[serde(untagged)]
     enum Given {
         Array(Vec<Item>),
         Text(String),
     }
+
     let texts: Vec<String> = match Given::deserialize(deserializer)? {
         Given::Text(text) => text
             .split(',')
@@ -34,6 +36,7 @@ where
             })
             .collect(),
     };
+
     texts
         .iter()
         .map(|text| {

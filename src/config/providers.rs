@@ -81,6 +81,7 @@ mod tests {
                 .unwrap()
                 .is_for_live()
         );
+
         for wrong in [
             "",
             "https://pay.example",

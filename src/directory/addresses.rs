@@ -90,6 +90,7 @@ impl Addresses {
         } else {
             Vec::new()
         };
+
         let way = |allowed: Vec<IpNet>| {
             let guard = Arc::new(Guard::new(allowed, true));
             Way::Guarded(Arc::new(GuardedResolver {
@@ -106,6 +107,7 @@ impl Addresses {
                 base: address.base.to_owned(),
             })
         });
+
         let added = config.addresses.iter().map(|address| Allowed {
             provider: address.provider,
             kind: address.kind,
@@ -114,11 +116,13 @@ impl Addresses {
             base: address.base.clone(),
         });
         let guard = Guard::new(networks.clone(), true);
+
         for address in &config.addresses {
             guard.check(&address.base).map_err(|_| NotPublic {
                 base: address.base.clone(),
             })?;
         }
+
         Ok(Self {
             listed: known.chain(added).collect(),
             sandbox: RwLock::default(),
@@ -170,6 +174,7 @@ impl Addresses {
             why,
             may: self.may(protocol.name, livemode),
         };
+
         // What was stored without one has always been at the provider's own address.
         let own = protocol
             .addresses
@@ -183,6 +188,7 @@ impl Addresses {
                 return Err(refuse("is not a text."));
             }
         };
+
         let url = base_address(&given)
             .map_err(|_| refuse("is not a scheme, a host and perhaps a port."))?;
         let base = url.origin().ascii_serialization();
@@ -209,6 +215,7 @@ impl Addresses {
         } else {
             return Err(refuse("is none that accounts may have."));
         };
+
         settings.insert(MEMBER.to_owned(), base.into());
         Ok(way.clone())
     }

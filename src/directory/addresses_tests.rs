@@ -69,6 +69,7 @@ fn live_accounts_are_called_where_money_is_real_and_test_accounts_nowhere_there(
         let wrong = ask(&addresses, provider, true, json!(test)).unwrap_err();
         assert!(wrong.contains(live), "says which may be: {wrong}");
     }
+
     // Nobody's but its own provider's.
     assert!(
         ask(
@@ -79,6 +80,7 @@ fn live_accounts_are_called_where_money_is_real_and_test_accounts_nowhere_there(
         )
         .is_err()
     );
+
     // A slash at the end and the port that everybody has are the same address.
     for same in [
         "https://openapi.alipay.com/",
@@ -108,6 +110,7 @@ fn an_account_without_an_address_gets_the_usual_one_of_its_mode() {
             .and_then(Value::as_str)
             .map(str::to_owned)
     };
+
     assert_eq!(
         completed("alipay", true).as_deref(),
         Some("https://openapi.alipay.com")
@@ -116,16 +119,19 @@ fn an_account_without_an_address_gets_the_usual_one_of_its_mode() {
         completed("alipay", false).as_deref(),
         Some("https://openapi-sandbox.dl.alipaydev.com")
     );
+
     assert_eq!(
         completed("wechatpay", false),
         None,
         "it has no test address, and is refused by name"
     );
+
     runs(&addresses, "wechatpay", "http://127.0.0.1:8092");
     assert_eq!(
         completed("wechatpay", false).as_deref(),
         Some("http://127.0.0.1:8092")
     );
+
     assert_eq!(
         completed("wechatpay", true).as_deref(),
         Some("https://api.mch.weixin.qq.com")
@@ -137,11 +143,13 @@ fn the_own_sandbox_is_for_test_accounts_while_it_runs() {
     let addresses = of(&[], &[], false);
     let face = "http://127.0.0.1:8091";
     assert!(ask(&addresses, "alipay", false, json!(face)).is_err());
+
     runs(&addresses, "alipay", face);
     assert_eq!(
         ask(&addresses, "alipay", false, json!(face)),
         Ok(face.to_owned())
     );
+
     for (provider, livemode, base) in [
         ("alipay", true, face),
         ("wechatpay", false, face),
@@ -164,6 +172,7 @@ fn the_operator_adds_addresses_and_for_tests_networks() {
         &["127.0.0.0/8"],
         false,
     );
+
     for (provider, livemode, base, allowed) in [
         ("alipay", true, "https://pay.example", true),
         ("alipay", false, "https://pay.example", true),
@@ -185,6 +194,7 @@ fn the_operator_adds_addresses_and_for_tests_networks() {
             "{provider} {livemode} {base}"
         );
     }
+
     let played = of(&[], &["127.0.0.0/8"], true);
     assert!(
         ask(&played, "alipay", true, json!("http://127.0.0.1:9000")).is_ok(),

@@ -54,6 +54,7 @@ fn print(report: &LedgerReport, out: &mut dyn Write) -> io::Result<()> {
         "{} payments, {} entries, {} not sealed yet",
         report.payments, report.entries, report.unsealed
     )?;
+
     if report.not_opened > 0 {
         writeln!(
             out,
@@ -62,11 +63,13 @@ fn print(report: &LedgerReport, out: &mut dyn Write) -> io::Result<()> {
             report.not_opened
         )?;
     }
+
     writeln!(
         out,
         "{:<16} {:>20} {:>20} {:>20}",
         "fen", "debits", "credits", "balance"
     )?;
+
     let (mut debits, mut credits) = (0_i128, 0_i128);
     for (account, (debit, credit)) in &report.totals {
         writeln!(
@@ -78,12 +81,14 @@ fn print(report: &LedgerReport, out: &mut dyn Write) -> io::Result<()> {
         debits = debits.saturating_add(*debit);
         credits = credits.saturating_add(*credit);
     }
+
     writeln!(
         out,
         "{:<16} {debits:>20} {credits:>20} {:>20}",
         "all",
         debits.saturating_sub(credits)
     )?;
+
     if let Some(block) = &report.last_block {
         writeln!(
             out,
@@ -96,6 +101,7 @@ fn print(report: &LedgerReport, out: &mut dyn Write) -> io::Result<()> {
             block.height, block.hash
         )?;
     }
+
     for deviation in &report.deviations {
         writeln!(out, "DEVIATION  {}: {}", deviation.place, deviation.what)?;
     }

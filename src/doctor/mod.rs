@@ -97,6 +97,7 @@ pub async fn run(config: &Config, out: &mut dyn Write) -> io::Result<usize> {
             None
         }
     };
+
     redis(config, &mut sheet).await?;
     if let Some(file) = config.database_file().filter(|file| file.is_file())
         && let Err(error) = copy::check_pages(&file).await
@@ -114,6 +115,7 @@ pub async fn run(config: &Config, out: &mut dyn Write) -> io::Result<usize> {
         )?;
         return Ok(sheet.bad);
     }
+
     let store = match Store::look(&config.database_url(), CONNECTIONS).await {
         Ok(store) => store,
         Err(error) => {
@@ -123,10 +125,12 @@ pub async fn run(config: &Config, out: &mut dyn Write) -> io::Result<usize> {
             return Ok(sheet.bad);
         }
     };
+
     if database(&store, &mut sheet).await? {
         clock(&store, &mut sheet).await?;
         accounts(config, &store, vault.as_ref(), &mut sheet).await?;
     }
+
     // It only read; nothing is lost if it does not close.
     let _ = store.close().await;
     Ok(sheet.bad)
@@ -138,6 +142,7 @@ fn configuration(config: &Config, sheet: &mut Sheet<'_>) -> io::Result<()> {
         Finding::Good("every key can be read".to_owned()),
     )?;
     let database = config.database_file().map(|file| embedded::itself(&file));
+
     if database.is_some_and(|file| locks::restore_marker(&file).symlink_metadata().is_ok()) {
         let finding = bad(
             "a restore was interrupted: no gateway starts",
@@ -145,6 +150,7 @@ fn configuration(config: &Config, sheet: &mut Sheet<'_>) -> io::Result<()> {
         );
         sheet.note("database", finding)?;
     }
+
     let url = &config.server.public_url;
     if config.sandbox.listen == "off" && !url.starts_with("https://") {
         let said = format!(
@@ -153,11 +159,13 @@ fn configuration(config: &Config, sheet: &mut Sheet<'_>) -> io::Result<()> {
         let mend = "set server.public_url to the public https address of this installation";
         sheet.note("configuration", Finding::Doubtful(said, mend.to_owned()))?;
     }
+
     if config.sandbox.listen != "off" {
         let said = "the sandbox is on: payments are not real".to_owned();
         let mend = "in production: `--sandbox off`, or sandbox.listen = \"off\"";
         sheet.note("configuration", Finding::Doubtful(said, mend.to_owned()))?;
     }
+
     Ok(())
 }
 
@@ -174,6 +182,7 @@ fn vault(config: &Config) -> Result<Vault, Finding> {
     } else {
         config.data.dir.join("credentials.key")
     };
+
     let shown = path.display();
     match std::fs::read_to_string(&path) {
         Ok(text) => Vault::new(&text).map_err(|e| bad(format!("{shown}: {e}"), right)),
@@ -191,6 +200,7 @@ async fn redis(config: &Config, sheet: &mut Sheet<'_>) -> io::Result<()> {
         let mend = "several gateways learn of outages faster together: set redis.url";
         return sheet.note("redis", Finding::Doubtful(said, mend.to_owned()));
     }
+
     let place: Result<Place, &str> = config.redis.url.parse();
     let finding = match place {
         Err(problem) => bad(
@@ -213,6 +223,7 @@ async fn redis(config: &Config, sheet: &mut Sheet<'_>) -> io::Result<()> {
             }
         },
     };
+
     sheet.note("redis", finding)
 }
 
@@ -245,6 +256,7 @@ async fn database(store: &Store, sheet: &mut Sheet<'_>) -> io::Result<bool> {
             false
         }
     };
+
     match store.durability().await {
         Ok(Some(durability)) => {
             for finding in durable(&durability) {
@@ -268,6 +280,7 @@ async fn database(store: &Store, sheet: &mut Sheet<'_>) -> io::Result<bool> {
             )?;
         }
     }
+
     Ok(has_tables)
 }
 
@@ -281,6 +294,7 @@ fn durable(found: &Durability) -> Vec<Finding> {
             "point database.url at the primary",
         ));
     }
+
     if !found.fsync {
         let mend = "set fsync = on in postgresql.conf";
         findings.push(bad(
@@ -288,6 +302,7 @@ fn durable(found: &Durability) -> Vec<Finding> {
             mend,
         ));
     }
+
     let commit = found.synchronous_commit.as_str();
     if !matches!(commit, "on" | "remote_apply") {
         let said =
@@ -297,11 +312,13 @@ fn durable(found: &Durability) -> Vec<Finding> {
             "set synchronous_commit = on for this user and database",
         ));
     }
+
     let synchronous = found
         .standbys
         .iter()
         .filter(|s| matches!(s.as_str(), "sync" | "quorum"))
         .count();
+
     findings.push(match (found.standbys.len(), synchronous) {
         (0, _) => Finding::Doubtful(
             "no standby: what a lost disk had is lost".to_owned(),
@@ -319,6 +336,7 @@ fn durable(found: &Durability) -> Vec<Finding> {
                                                      synchronous"
         )),
     });
+
     findings
 }
 
@@ -360,6 +378,7 @@ async fn accounts(
             Finding::Doubtful("there are none".to_owned(), mend.to_owned()),
         );
     }
+
     let Some(vault) = vault else {
         return sheet.note(
             "accounts",
@@ -369,6 +388,7 @@ async fn accounts(
             ),
         );
     };
+
     let addresses = match addresses(config).await {
         Ok(addresses) => addresses,
         Err(error) => {
@@ -378,6 +398,7 @@ async fn accounts(
             );
         }
     };
+
     for row in rows {
         let what = format!("account {} ({}, {})", row.id, row.provider, row.name);
         let finding = if row.disabled {
@@ -387,6 +408,7 @@ async fn accounts(
         };
         sheet.note(&what, finding)?;
     }
+
     Ok(())
 }
 
@@ -418,6 +440,7 @@ fn provider(
             ));
         }
     };
+
     let Some(protocol) = providers::protocol(&row.provider) else {
         return Err(bad(
             "this version does not know its provider",
@@ -427,6 +450,7 @@ fn provider(
     let Ok(mut settings) = serde_json::from_slice(&plain) else {
         return Err(bad("its credentials cannot be read", AGAIN));
     };
+
     let way = match addresses.way(protocol, row.owner.is_live(), &mut settings) {
         Ok(way) => way,
         Err(wrong) => {
@@ -438,6 +462,7 @@ fn provider(
             ));
         }
     };
+
     // The field alone: what stands in it is a secret.
     (protocol.open)(settings.into(), &way).map_err(|error| {
         bad(
@@ -463,6 +488,7 @@ async fn account(
             "give one of letters and digits",
         );
     };
+
     let timeout =
         Duration::from_millis(u64::try_from(config.payments.query_timeout_ms).unwrap_or(5_000));
     let question = proof::ask(
@@ -471,6 +497,7 @@ async fn account(
         Clock::new().now().utc(),
         timeout,
     );
+
     match tokio::time::timeout(timeout.saturating_mul(2), question).await {
         Ok(None) => bad("no random number can be had", "look at this machine"),
         Ok(Some(Queried::Unknown(failure))) => {
@@ -529,6 +556,7 @@ mod tests {
             is_standby: false,
             standbys: vec!["sync".to_owned(), "async".to_owned()],
         };
+
         assert_eq!(signs(&sound), ["ok"]);
         assert_eq!(
             signs(&Durability {
@@ -537,6 +565,7 @@ mod tests {
             }),
             ["ok"]
         );
+
         assert_eq!(
             signs(&Durability {
                 standbys: vec!["async".to_owned()],
@@ -544,6 +573,7 @@ mod tests {
             }),
             ["bad"]
         );
+
         assert_eq!(
             signs(&Durability {
                 standbys: Vec::new(),
@@ -551,6 +581,7 @@ mod tests {
             }),
             ["note"]
         );
+
         assert_eq!(
             signs(&Durability {
                 synchronous_commit: "local".to_owned(),
@@ -558,6 +589,7 @@ mod tests {
             }),
             ["bad", "ok"]
         );
+
         assert_eq!(
             signs(&Durability {
                 fsync: false,

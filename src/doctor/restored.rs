@@ -146,10 +146,12 @@ fn questions<'a>(
             ))
         },
     );
+
     let refunds = aggregate
         .refunds
         .iter()
         .filter(|refund| refund.status == refund::State::Pending);
+
     attempts.chain(refunds.map(
         move |refund| -> std::pin::Pin<Box<dyn Future<Output = Answer> + 'a>> {
             Box::pin(about_refund(config, opened, aggregate, refund))
@@ -200,6 +202,7 @@ async fn about_attempt(
             }
         }
     };
+
     Answer {
         what: format!("attempt {}", attempt.id),
         provider: attempt.provider.to_string(),
@@ -242,6 +245,7 @@ async fn about_refund(
         }
         _ => UNKNOWN,
     };
+
     let provider = attempt.map_or_else(String::new, |attempt| attempt.provider.to_string());
     Answer {
         what: format!("refund {}", refund.id),

@@ -82,6 +82,7 @@ impl State {
     pub fn on(self, event: Event) -> Result<Self, Illegal> {
         use Event as E;
         use State as S;
+
         match (self, event) {
             (S::Sending | S::Unknown | S::Closing, E::Shown) => Ok(S::AwaitingPayer),
             (S::Sending, E::Doubt) => Ok(S::Unknown),
@@ -264,6 +265,7 @@ impl Disposition {
     pub fn on(self, event: DispositionEvent) -> Result<Self, Illegal> {
         use Disposition as D;
         use DispositionEvent as E;
+
         match (self, event) {
             (D::Held | D::RefundDue, E::Approve) => Ok(D::Kept),
             (D::Held, E::OweRefund) => Ok(D::RefundDue),

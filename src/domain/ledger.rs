@@ -164,6 +164,7 @@ impl Entry {
             &self.previous,
         ]
         .join("\n");
+
         sha256(&[text.as_bytes()])
     }
 }
@@ -351,6 +352,7 @@ pub fn between(before: Option<&Aggregate>, after: &Aggregate) -> Vec<Transfer> {
         mover.transfers.sort_by_key(|t| t.cause != Cause::Captured);
         all.append(&mut mover.transfers);
     }
+
     all
 }
 
@@ -364,12 +366,14 @@ pub fn entries(
 ) -> (Vec<Entry>, Head) {
     let head = before.and_then(|b| b.payment.ledger.clone());
     let mut transfers = Vec::new();
+
     if let (Some(before), None) = (before, &head) {
         transfers.extend(between(None, before).into_iter().map(|t| Transfer {
             cause: Cause::Opening,
             ..t
         }));
     }
+
     transfers.extend(between(before, after));
     let mut head = head.unwrap_or_default();
     let entries = transfers
@@ -392,6 +396,7 @@ pub fn entries(
             entry
         })
         .collect();
+
     (entries, head)
 }
 
@@ -416,6 +421,7 @@ pub fn balances<'a>(entries: impl Iterator<Item = &'a Entry>) -> Balances {
 #[must_use]
 pub fn expected(aggregate: &Aggregate) -> Balances {
     use LedgerAccount as A;
+
     let mut sums = Balances::new();
     for attempt in &aggregate.attempts {
         let Some(captured) = attempt.captured.map(|money| i128::from(money.minor())) else {
@@ -453,6 +459,7 @@ pub fn expected(aggregate: &Aggregate) -> Balances {
         add(&mut sums, &attempt.id, A::RefundPending, -promised);
         add(&mut sums, &attempt.id, owner, -(captured - gone - promised));
     }
+
     sums.retain(|_, fen| *fen != 0);
     sums
 }

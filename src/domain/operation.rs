@@ -76,6 +76,7 @@ impl Action {
 #[must_use]
 pub fn actions(kind: &str) -> &'static [Action] {
     use Action as A;
+
     match kind {
         "capture_mismatch" => &[A::Keep, A::Refund, A::Returned],
         // The provider gives it back by itself: a refund beside that would give it back twice.
@@ -146,6 +147,7 @@ mod tests {
             "account_refused",
             "notification_mismatch",
         ];
+
         for action in Action::iter() {
             assert!(
                 kinds.iter().any(|kind| actions(kind).contains(&action)),
@@ -153,12 +155,14 @@ mod tests {
             );
             assert!(action.effect().ends_with('.'), "{action}");
         }
+
         let undecided = [
             "capture_mismatch",
             "capture_returning",
             "automatic_refund_failed",
             "unresolved",
         ];
+
         for kind in undecided {
             assert!(
                 !actions(kind).contains(&Action::Acknowledge),

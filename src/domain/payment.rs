@@ -75,6 +75,7 @@ impl State {
     pub fn on(self, event: Event) -> Result<Self, Illegal> {
         use Event as E;
         use State as S;
+
         match (self, event) {
             (S::Created | S::RequiresAction | S::Processing, E::OfferShown) => {
                 Ok(S::RequiresAction)

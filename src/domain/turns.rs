@@ -110,6 +110,7 @@ mod tests {
         turns.push(&"b", 1);
         let taken = [turns.take(), turns.take(), turns.take()].map(Option::unwrap);
         assert_eq!(taken, [("a", 1), ("b", 1), ("a", 2)]);
+
         for (who, what) in taken.into_iter().rev() {
             turns.put_back(&who, what);
         }
@@ -119,6 +120,7 @@ mod tests {
             .collect();
         oldest.sort_unstable();
         assert_eq!((turns.len(), oldest), (4, vec![("a", 1), ("b", 1)]));
+
         let order = all(&mut turns);
         assert!(
             order

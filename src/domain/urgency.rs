@@ -66,6 +66,7 @@ impl Aggregate {
                 provider: Some(attempt.provider),
             })
         });
+
         let of_refunds = self.refunds.iter().filter_map(|refund| {
             let provider = self
                 .attempt(&refund.attempt_id)
@@ -76,6 +77,7 @@ impl Aggregate {
                 provider,
             })
         });
+
         let itself = self.payment.resume_at.map(|at| {
             let urgency = if self.payment.status.is_open() {
                 Urgency::Awaited
@@ -88,6 +90,7 @@ impl Aggregate {
                 provider: self.live().map(|attempt| attempt.provider),
             }
         });
+
         of_attempts
             .chain(of_refunds)
             .chain(itself)

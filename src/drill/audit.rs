@@ -40,6 +40,7 @@ pub fn audit(e: &Evidence) -> (Vec<Violation>, Figures) {
         .iter()
         .filter_map(|o| Some((o["order_no"].as_str()?, o)))
         .collect();
+
     for trouble in &e.trouble {
         found.add("comes_to_rest", "run", trouble.clone());
     }
@@ -53,6 +54,7 @@ pub fn audit(e: &Evidence) -> (Vec<Violation>, Figures) {
             "two live or two kept attempts at one moment".to_owned(),
         );
     }
+
     for missing in &e.not_back {
         found.add("back_in_time", "run", missing.clone());
     }
@@ -66,6 +68,7 @@ pub fn audit(e: &Evidence) -> (Vec<Violation>, Figures) {
             "no gateway died there".to_owned(),
         );
     }
+
     for believed in &e.forgeries.believed {
         found.add("forged_is_refused", believed.what, believed.answer.clone());
     }
@@ -82,6 +85,7 @@ pub fn audit(e: &Evidence) -> (Vec<Violation>, Figures) {
     shoppers(&mut found, e);
     events(&mut found, e);
     logs(&mut found, e);
+
     found.done(e)
 }
 

@@ -72,6 +72,7 @@ pub async fn set_clocks(stage: &Stage, shop: &Shop, plan: &Plan) -> Result<TooSl
         return Ok(too_slow);
     };
     let usual = follows(stage, shop, first).await;
+
     tracing::info!(
         ?usual,
         "what follows from a payment, while clocks are right"
@@ -94,6 +95,7 @@ pub async fn set_clocks(stage: &Stage, shop: &Shop, plan: &Plan) -> Result<TooSl
             Err(what) => too_slow.push(("known_in_time", format!("after {set:?}: {what}"))),
         }
     }
+
     for number in 0..plan.gateways {
         stage.set_clock(number, 0)?;
     }
@@ -152,6 +154,7 @@ async fn offer(shop: &Shop, seed: u64, number: usize) -> Result<Value, Broken> {
         .http
         .post(format!("{}/v1/payments", shop.gateway))
         .bearer_auth(&shop.api_key);
+
     let answer = request
         .header("Idempotency-Key", &key)
         .body(body.to_string())
@@ -164,6 +167,7 @@ async fn offer(shop: &Shop, seed: u64, number: usize) -> Result<Value, Broken> {
         .await
         .map_err(|e| Broken(e.to_string()))?
         .to_vec();
+
     let answer = Answer {
         key,
         status,
@@ -171,12 +175,14 @@ async fn offer(shop: &Shop, seed: u64, number: usize) -> Result<Value, Broken> {
         body: bytes,
     };
     let payment = answer.json();
+
     shop.log.note(number, |shopped| {
         shopped.payment = payment["id"].as_str().map(str::to_owned);
         shopped.amount = body["amount"].as_i64().unwrap_or(0);
         shopped.payable = true;
         shopped.answers.push(answer);
     });
+
     if payment["next_action"]["qr"].is_string() {
         Ok(payment)
     } else {
@@ -197,6 +203,7 @@ async fn follows(stage: &Stage, shop: &Shop, payment: &Value) -> Result<Duration
         .await
         .ok_or("nobody can look into the database")?;
     let began = Instant::now();
+
     loop {
         let known = read(shop, id)
             .await

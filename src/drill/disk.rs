@@ -38,12 +38,14 @@ impl SmallDisk {
             .args(["-t", "tmpfs", "-o", &size, "none"])
             .arg(folder)
             .output()?;
+
         if !mounted.status.success() {
             let said = String::from_utf8_lossy(&mounted.stderr).trim().to_owned();
             return Err(Broken(format!(
                 "a small disk cannot be mounted (that takes root): {said}"
             )));
         }
+
         let disk = Self {
             folder: folder.to_owned(),
             is_limit: false,
@@ -52,6 +54,7 @@ impl SmallDisk {
             let owner = std::fs::metadata(like)?;
             std::os::unix::fs::chown(folder, Some(owner.uid()), Some(owner.gid()))?;
         }
+
         Ok(disk)
     }
 

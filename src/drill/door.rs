@@ -60,6 +60,7 @@ pub fn open(app: &Arc<App>) -> std::io::Result<()> {
     let _ = std::fs::remove_file(&path);
     let listener = UnixListener::bind(&path)?;
     let app = Arc::clone(app);
+
     // The clock was so far ahead when the process began.
     let born = std::env::var("INTERLOCK_CLOCK_AHEAD_S")
         .ok()
@@ -69,6 +70,7 @@ pub fn open(app: &Arc<App>) -> std::io::Result<()> {
         ahead_s: AtomicU64::new(born),
         skew_s: AtomicI64::new(0),
     });
+
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let (app, moved) = (Arc::clone(&app), Arc::clone(&moved));
@@ -79,6 +81,7 @@ pub fn open(app: &Arc<App>) -> std::io::Result<()> {
             });
         }
     });
+
     Ok(())
 }
 
@@ -92,6 +95,7 @@ struct Moved {
 async fn serve(app: &App, moved: &Moved, stream: UnixStream) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read).lines();
+
     while let Some(line) = lines.next_line().await? {
         match serde_json::from_str(&line)? {
             Knock::Ahead(seconds) => {
@@ -133,6 +137,7 @@ async fn serve(app: &App, moved: &Moved, stream: UnixStream) -> std::io::Result<
         )
         .await?;
     }
+
     Ok(())
 }
 

@@ -46,6 +46,7 @@ pub async fn forge(
     let pause = Duration::from_secs(1)
         .checked_div(a_second)
         .unwrap_or(Duration::MAX);
+
     loop {
         tokio::time::sleep(pause).await;
         let (what, sent) = if rng.bool() {
@@ -81,6 +82,7 @@ async fn notification(
     let books: Value = serde_json::from_slice(&books).ok()?;
     let orders = books["orders"].as_array()?;
     let order = rng.choice(orders)?;
+
     let account = demo
         .accounts
         .iter()
@@ -91,6 +93,7 @@ async fn notification(
         .with_timezone(&chrono::FixedOffset::east_opt(8 * 3_600)?)
         .format("%Y-%m-%d %H:%M:%S")
         .to_string();
+
     let seconds = (now.0 / 1_000).to_string();
     let (number, amount) = (order["order_no"].as_str()?, order["amount"].as_i64()?);
     let asking = shop
@@ -139,9 +142,11 @@ async fn notification(
             ],
         ),
     };
+
     let answer = asking.send().await.ok()?;
     let status = answer.status();
     let body = String::from_utf8_lossy(&answer.bytes().await.ok()?).into_owned();
+
     // Alipay is acknowledged by a word, the others by the status.
     let is_believed =
         status.is_success() && (account.provider.as_str() != "alipay" || body == "success");
@@ -172,6 +177,7 @@ async fn request(shop: &Shop, rng: &mut Rng) -> Option<(bool, String)> {
     let body = json!({"amount": 1, "currency": "CNY", "order_id": "forged", "description": "forged",
         "flow": "qr",
         "url": "http://127.0.0.1:1/"});
+
     let mut asking = shop
         .http
         .post(format!("{}{path}", shop.gateway))
@@ -180,6 +186,7 @@ async fn request(shop: &Shop, rng: &mut Rng) -> Option<(bool, String)> {
         asking = asking.bearer_auth(format!("sk_test_{}", "0".repeat(32)));
     }
     let answer = asking.body(body.to_string()).send().await.ok()?;
+
     Some((
         answer.status().is_success(),
         format!("{path}: {}", answer.status()),

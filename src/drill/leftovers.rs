@@ -74,5 +74,6 @@ pub(super) fn planted(keys: &Keys) -> Vec<String> {
             }
         }
     }
+
     secrets
 }

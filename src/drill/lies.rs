@@ -71,6 +71,7 @@ impl Liar {
         let mut redis = redis::Client::open(self.url.as_str())?
             .get_multiplexed_async_connection()
             .await?;
+
         match lie {
             Lie::Lost(part) => {
                 for key in named(&mut redis, part).await? {
@@ -220,6 +221,7 @@ async fn write(
         .arg(1)
         .query_async(redis)
         .await?;
+
     let mut together = redis::pipe();
     together.atomic();
     together
@@ -228,6 +230,7 @@ async fn write(
         .arg(version)
         .arg(name)
         .ignore();
+
     together.add_command(set(values, name, value)).ignore();
     together.query_async(redis).await
 }
@@ -244,6 +247,7 @@ fn distort(lie: Lie, value: &mut Value) {
         (breaker["progress"], breaker["before"]) = (0.into(), "closed".into());
         breaker["of"] = Value::Null;
     };
+
     match lie {
         Lie::Far => out(value, own.saturating_add(1_000_000_000_000)),
         Lie::Foreign => out(value, own),

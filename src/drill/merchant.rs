@@ -168,11 +168,13 @@ impl Shopper {
                 .as_str()
                 .is_some_and(|code| code.ends_with(['8', '9']));
         let auth_code = body["auth_code"].as_str().map(str::to_owned);
+
         self.shop.log.note(self.number, |s| {
             s.payable = !canceled && !declines;
             s.auth_code = auth_code;
             s.amount = body["amount"].as_i64().unwrap_or(0);
         });
+
         let began = std::time::Instant::now();
         let payment = if twice {
             let (one, _) = tokio::join!(self.make(&key, &body), self.make(&key, &body));
@@ -180,6 +182,7 @@ impl Shopper {
         } else {
             self.make(&key, &body).await
         };
+
         let took_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
         self.shop.log.note(self.number, |s| s.took_ms = took_ms);
         let Some(payment) = payment else { return };
@@ -192,14 +195,17 @@ impl Shopper {
         if canceled && self.does(500) {
             self.cancel(&id).await;
         }
+
         if is_charge {
             self.confirm(&body).await
         } else {
             self.pay_offer(&id, payment).await
         }
+
         if canceled {
             self.cancel(&id).await;
         }
+
         // Before other refunds: so it is never the last part, of which Alipay tells nobody.
         if self.does(self.habits.by_hand) {
             self.refund_by_hand(&id).await;
@@ -207,6 +213,7 @@ impl Shopper {
         if self.does(self.habits.refund) {
             self.refund(&id).await;
         }
+
         self.read(&id).await;
     }
 
@@ -225,6 +232,7 @@ impl Shopper {
         }
         let body = json!({"order_no": kept["provider_order_no"], "amount": self.rng.i64(1..90)})
             .to_string();
+
         let _ = self
             .shop
             .http
@@ -240,6 +248,7 @@ impl Shopper {
             "description": "Drilled tea", "flow": "qr",
             "metadata": {"drill": self.number.to_string()},
         });
+
         if self.does(self.habits.barcode) {
             // 7 has to confirm, 8 has no money, 9 is too old; all others pay at once.
             let mood = *self.rng.choice(b"0123567889").unwrap_or(&b'0');
@@ -265,6 +274,7 @@ impl Shopper {
             body["auth_code"] = code.into();
             body["wait"] = 1.into();
         }
+
         body
     }
 
@@ -301,6 +311,7 @@ impl Shopper {
             }
             tokio::time::sleep(Duration::from_millis(20 + u64::from(n) * 15)).await;
         }
+
         None
     }
 
@@ -320,6 +331,7 @@ impl Shopper {
                 .log
                 .note(self.number, |s| s.other_key = Some(answer));
         }
+
         let mut other = body.clone();
         other["amount"] = 1.into();
         let answer = self.post("/v1/payments", Some(key), &other).await;
@@ -332,6 +344,7 @@ impl Shopper {
             code = self.until_shown(id).await;
         }
         let Some(mut code) = code else { return };
+
         if self.does(self.habits.other_offer) {
             let body = json!({"flow": "qr"});
             let key = format!("offer-{}", self.order_id);
@@ -347,6 +360,7 @@ impl Shopper {
                 code = qr(&shown).unwrap_or(code);
             }
         }
+
         if self.does(self.habits.never_pays) {
             self.shop.log.note(self.number, |s| s.payable = false);
             return;
@@ -355,6 +369,7 @@ impl Shopper {
             tokio::time::sleep(Duration::from_millis(self.rng.u64(50..400))).await;
         }
         self.pay(&json!({"code": code, "result": "paid"})).await;
+
         if self.does(self.habits.twice) {
             self.pay(&json!({"code": code, "result": "paid"})).await;
         }
@@ -390,6 +405,7 @@ impl Shopper {
             }
             tokio::time::sleep(Duration::from_millis(60)).await;
         }
+
         None
     }
 
@@ -424,13 +440,16 @@ impl Shopper {
                 Some(_) | None => tokio::time::sleep(Duration::from_millis(60)).await,
             }
         }
+
         let (parts, amount) = (self.rng.i64(1..4), self.rng.i64(1..6_000));
         let mut asking = Vec::new();
+
         for part in 0..parts {
             let number = format!("rf-{}-{part}", self.order_id);
             let body = json!({"amount": amount, "merchant_refund_no": number, "reason": "drilled"});
             asking.push((number, body));
         }
+
         let this = &*self;
         let asked = asking.iter().map(|(number, body)| async move {
             let path = format!("/v1/payments/{id}/refunds");
@@ -450,6 +469,7 @@ impl Shopper {
                 }
             }
         });
+
         futures_util::future::join_all(asked).await;
     }
 
@@ -492,6 +512,7 @@ impl Shopper {
             .post(url)
             .bearer_auth(&self.shop.api_key)
             .timeout(PATIENCE);
+
         if let Some(key) = key {
             request = request.header("Idempotency-Key", key);
         }
@@ -499,6 +520,7 @@ impl Shopper {
         let status = answer.status().as_u16();
         let replayed = answer.headers().get("idempotency-replayed").is_some();
         let body = answer.bytes().await.ok()?.to_vec();
+
         Some(Answer {
             key: key.unwrap_or_default().to_owned(),
             status,

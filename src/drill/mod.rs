@@ -61,9 +61,11 @@ pub async fn drill(wanted: Wanted, out: &mut (dyn Write + Send)) -> Result<bool,
         webhooks: receiver.address,
         boxes: receiver.boxes.clone(),
     });
+
     let places = Arc::new(Semaphore::new(wanted.jobs.max(1)));
     let (begin, mut begun) = mpsc::unbounded_channel();
     let mut running = JoinSet::new();
+
     for seed in wanted.seeds.clone() {
         let (tools, places, begin) = (Arc::clone(&tools), Arc::clone(&places), begin.clone());
         running.spawn(async move {
@@ -73,12 +75,14 @@ pub async fn drill(wanted: Wanted, out: &mut (dyn Write + Send)) -> Result<bool,
             Some((seed, compare::carry_out(&tools, plan).await))
         });
     }
+
     let (mut results, mut shown_at) = (Results::default(), Instant::now());
     let runs = wanted
         .seeds
         .end()
         .saturating_sub(*wanted.seeds.start())
         .saturating_add(1);
+
     loop {
         let done = tokio::select! {
             biased;
@@ -109,6 +113,7 @@ pub async fn drill(wanted: Wanted, out: &mut (dyn Write + Send)) -> Result<bool,
             places.close();
         }
     }
+
     receiver.stop().await;
     results.print(&wanted, out)?;
     Ok(results.is_clean())

@@ -87,6 +87,7 @@ impl Neighbour {
                 held.push(connection);
             }
         });
+
         let mut neighbour = Self {
             gateway: shop.gateway.clone(),
             http: shop.http.clone(),
@@ -97,9 +98,11 @@ impl Neighbour {
         let face = stage
             .face("alipay")
             .ok_or_else(|| Broken("no alipay".to_owned()))?;
+
         // A wrong key would be refused: nobody is there to be asked when they are entered.
         let away = json!({"provider": "alipay", "call": "query", "kind": "reset"});
         let away = stage.tell("PUT", "/faults", Some(away)).await?;
+
         neighbour
             .open_accounts(
                 &stage.tell("GET", "/credentials", None).await?,
@@ -107,6 +110,7 @@ impl Neighbour {
                 silent,
             )
             .await?;
+
         stage
             .tell("DELETE", &format!("/faults?id={}", away["id"]), None)
             .await?;
@@ -115,6 +119,7 @@ impl Neighbour {
                 .ask(who, "POST", "/v1/webhook_endpoints", &json!({"url": hangs}))
                 .await?;
         }
+
         Ok(neighbour)
     }
 
@@ -144,6 +149,7 @@ impl Neighbour {
                 .ok_or_else(|| Broken(format!("the neighbour: no account: {made}")))?;
             self.accounts.push((who, id.to_owned(), right));
         }
+
         Ok(())
     }
 
@@ -165,6 +171,7 @@ impl Neighbour {
             .header("Idempotency-Key", key)
             .timeout(PATIENCE)
             .body(body.to_string());
+
         let text = asking
             .send()
             .await
@@ -172,6 +179,7 @@ impl Neighbour {
             .text()
             .await
             .map_err(failed(path))?;
+
         Ok(serde_json::from_str(&text).unwrap_or(Value::Null))
     }
 

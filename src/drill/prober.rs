@@ -44,6 +44,7 @@ pub async fn probe(gateway: SocketAddr, key: &str, over: &AtomicBool) -> Probed 
     let Ok(client) = client else { return probed };
     let (mut taken, mut ready_since) = (Instant::now(), None);
     let mut number = 0_u64;
+
     while !over.load(Ordering::Relaxed) {
         number += 1;
         if pays(&client, gateway, key, number).await {
@@ -57,6 +58,7 @@ pub async fn probe(gateway: SocketAddr, key: &str, over: &AtomicBool) -> Probed 
         }
         tokio::time::sleep(PAUSE).await;
     }
+
     probed.longest_ms = probed.longest_ms.max(ms(taken.elapsed()));
     probed.stopped = stopped(&client, gateway).await;
     probed

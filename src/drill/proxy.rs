@@ -93,6 +93,7 @@ impl Proxy {
                 listener = again;
             }
         });
+
         Ok(Self {
             address,
             targets,
@@ -178,6 +179,7 @@ async fn pass(
     if is_cut(&mood.borrow()) {
         return;
     }
+
     for offset in 0..targets.len() {
         let Some(target) = targets.get((first + offset) % targets.len().max(1)) else {
             return;
@@ -246,6 +248,7 @@ async fn copy(
             return End::Silent;
         }
     }
+
     End::Closed
 }
 
@@ -288,10 +291,12 @@ impl Statements {
             }
             self.is_begun = true;
         }
+
         // Another protocol, or a body that nobody needs whole.
         if self.rest.len() > 1 << 20 {
             self.rest.clear();
         }
+
         said
     }
 
@@ -357,6 +362,7 @@ mod tests {
         client.write_all(b"one").await.unwrap();
         let (mut served, _) = listener.accept().await.unwrap();
         assert_eq!(read(&mut served).await, "one");
+
         proxy.set(Mood::Refusing);
         assert_eq!(read(&mut served).await, "");
         let refused = async {
@@ -364,6 +370,7 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
+
         tokio::time::timeout(Duration::from_secs(10), refused)
             .await
             .unwrap();
@@ -377,6 +384,7 @@ mod tests {
                 tokio::time::sleep(Duration::from_millis(1)).await;
             }
         };
+
         let mut served = tokio::time::timeout(Duration::from_secs(10), taken)
             .await
             .unwrap();
@@ -410,11 +418,13 @@ mod tests {
         let parse = message(b'P', b"s1\0SELECT 1\0\0\0");
         let bind = message(b'B', b"\0s1\0\0\0\0\0\0\0");
         let mut statements = Statements::default();
+
         assert!(statements.hear(&start).is_empty());
         assert!(statements.hear(&parse).is_empty(), "it is only prepared");
         let (first, rest) = bind.split_at(6);
         assert!(statements.hear(first).is_empty());
         assert_eq!(statements.hear(rest), ["SELECT 1"]);
+
         assert_eq!(
             statements.hear(&[bind, message(b'Q', b"COMMIT\0")].concat()),
             ["SELECT 1", "COMMIT"]

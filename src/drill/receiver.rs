@@ -97,6 +97,7 @@ impl Receiver {
         .workers(1)
         .disable_signals()
         .bind("127.0.0.1:0")?;
+
         let address = *server
             .addrs()
             .first()
@@ -104,6 +105,7 @@ impl Receiver {
         let server = server.run();
         let handle = server.handle();
         tokio::spawn(server);
+
         Ok(Self {
             address,
             boxes,
@@ -127,6 +129,7 @@ async fn receive(
         Manners::Hang => Some(4),
         Manners::Bad(permille) => (b.rng.u32(..1_000) < permille).then(|| b.rng.u32(..4)),
     });
+
     // Sometimes it takes an event and the answer is lost: then it comes once more.
     if !matches!(mood, Some(0 | 1 | 4))
         && let Ok(event) = serde_json::from_slice::<Value>(&body)
@@ -153,6 +156,7 @@ async fn receive(
         };
         boxes.with(&name, |b| b.taken.push(received));
     }
+
     match mood {
         Some(0) => HttpResponse::ServiceUnavailable()
             .insert_header((header::RETRY_AFTER, "5"))

@@ -23,11 +23,13 @@ pub fn announce(wanted: &Wanted, out: &mut dyn Write) -> io::Result<()> {
     } else {
         "SQLite, one gateway"
     };
+
     writeln!(
         out,
         "interlock drill: {} on {database}, seeds {first} to {last}, {} payments each",
         scenario.name, wanted.payments
     )?;
+
     writeln!(
         out,
         "{}\n",
@@ -61,12 +63,14 @@ pub fn show(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
         "  {} payments over {} ms, {} at once; clocks hurry by up to {} s; of a thousand {:?}",
         plan.payments, plan.spread_ms, plan.at_once, plan.hurry_s, plan.habits
     )?;
+
     writeln!(
         out,
         "  webhooks: {:?}; of a thousand orders {} leak and {} are paid too late; {} forgeries a \
         second",
         plan.manners, plan.leaks, plan.too_late, plan.forgeries
     )?;
+
     for fault in plan.faults.iter().chain(&plan.refund_ends) {
         writeln!(out, "  from the beginning: {fault}")?;
     }
@@ -79,6 +83,7 @@ pub fn show(plan: &Plan, out: &mut dyn Write) -> io::Result<()> {
     for (at, blow) in &plan.blows {
         writeln!(out, "  after {at:>5} ms: {blow:?}")?;
     }
+
     Ok(())
 }
 
@@ -118,6 +123,7 @@ impl Results {
             .most_questions_of_a_payment
             .max(one.most_questions_of_a_payment);
         sum.ended_after_s = sum.ended_after_s.max(one.ended_after_s);
+
         if let Some((point, is_hit)) = &outcome.point {
             let (name, occasion) = point.split_once(':').unwrap_or((point, "1"));
             self.points
@@ -125,6 +131,7 @@ impl Results {
                 .or_default()
                 .push((occasion.to_owned(), *is_hit));
         }
+
         outcome
             .for_a_person
             .iter()
@@ -137,6 +144,7 @@ impl Results {
         self.refused = self.refused.take().or(outcome.refused);
         self.longest_rest_s = self.longest_rest_s.max(outcome.rested_after_s);
         self.waits_ms.extend(outcome.waits_ms);
+
         for violation in &outcome.violations {
             writeln!(
                 out,
@@ -144,6 +152,7 @@ impl Results {
                 violation.rule, violation.subject, violation.found
             )?;
         }
+
         if let Some(trace) = outcome.trace {
             writeln!(out, "{trace}")?;
         }
@@ -153,6 +162,7 @@ impl Results {
                 .into_iter()
                 .map(|violation| (seed, violation)),
         );
+
         out.flush()
     }
 
@@ -211,12 +221,14 @@ impl Results {
             own time at the latest (bound: {REST_WITHIN_S})",
             self.runs, f.payments, self.kills, f.ended_after_s, self.longest_rest_s
         )?;
+
         writeln!(
             out,
             "{} forged messages answered; at most {} questions about one attempt, {} about one \
             payment",
             f.forged, f.most_questions, f.most_questions_of_a_payment
         )?;
+
         for point in kill::POINTS
             .iter()
             .filter_map(|point| self.points.get_key_value(*point))
@@ -229,6 +241,7 @@ impl Results {
                 .collect();
             writeln!(out, "  {name}: {}", shown.join(", "))?;
         }
+
         writeln!(
             out,
             "kept twice {}, lost {}, unended {}, given back {}; of {} payable payments {} \
@@ -241,6 +254,7 @@ impl Results {
             f.succeeded,
             percent(f.succeeded, f.payable)
         )?;
+
         if let Some(Compared { alone, beside }) = self.compared {
             writeln!(
                 out,
@@ -248,12 +262,14 @@ impl Results {
                 without the neighbour, {beside} beside it"
             )?;
         }
+
         writeln!(out, "waiting for a person: {:?}", self.for_a_person)?;
         writeln!(
             out,
             "answers to requests for payments, by status: {:?}",
             self.answers
         )?;
+
         if let Some(refused) = &self.refused {
             writeln!(out, "one of them was refused: {refused}")?;
         }
@@ -264,6 +280,7 @@ impl Results {
         if wanted.json {
             writeln!(out, "{}", self.line(wanted))?;
         }
+
         Ok(())
     }
 
@@ -279,6 +296,7 @@ impl Results {
                 "found": v.found})
             })
             .collect();
+
         json!({
             "scenario": wanted.scenario.name,
             "seeds": [wanted.seeds.start(), wanted.seeds.end()],

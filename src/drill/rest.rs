@@ -38,6 +38,7 @@ struct Waiting {
 pub async fn come_to_rest(stage: &Stage) -> Result<u64, String> {
     let (mut gone_s, mut quiet, began) = (0_u64, 0_u32, Instant::now());
     let (mut answered, mut moved, mut nudged) = (began, began, began);
+
     loop {
         let Some(Waiting { in_s, is_at_work }) = waiting(stage).await else {
             tokio::time::sleep(Duration::from_millis(30)).await;

@@ -43,6 +43,7 @@ pub(super) async fn not_back(plan: &Plan, stage: &Stage, shop: &Shop) -> Vec<Str
         }
         tokio::time::sleep(Duration::from_millis(250)).await;
     };
+
     while shoppers.join_next().await.is_some() {}
     missing
 }
@@ -57,6 +58,7 @@ async fn is_in(shop: &Shop, address: SocketAddr, provider: &str) -> bool {
         .await;
     let Ok(answer) = asked else { return false };
     let text = answer.text().await.unwrap_or_default();
+
     let named = |line: &&str| {
         let labels = [
             format!("provider=\"{provider}\""),
@@ -66,10 +68,12 @@ async fn is_in(shop: &Shop, address: SocketAddr, provider: &str) -> bool {
         line.starts_with("interlock_breaker_state{")
             && labels.iter().all(|label| line.contains(label))
     };
+
     let state = text
         .lines()
         .find(named)
         .and_then(|line| line.rsplit(' ').next());
+
     // 0: closed. 1: it has come back and takes a growing share.
     matches!(state, Some("0" | "1"))
 }

@@ -55,6 +55,7 @@ pub async fn run(tools: &Tools, plan: Plan) -> Result<Outcome, Broken> {
         true => Some(small_disk(folder.path(), wanted.postgres.as_deref()).await?),
         false => None,
     };
+
     let postgres = match &wanted.postgres {
         Some(url) => {
             let name = format!(
@@ -72,6 +73,7 @@ pub async fn run(tools: &Tools, plan: Plan) -> Result<Outcome, Broken> {
         }
         None => None,
     };
+
     let redis = wanted
         .redis
         .as_deref()
@@ -82,6 +84,7 @@ pub async fn run(tools: &Tools, plan: Plan) -> Result<Outcome, Broken> {
     } else {
         Some(super::clock_set::library()?)
     };
+
     let ground = Ground {
         folder: folder.path().to_owned(),
         postgres,
@@ -98,6 +101,7 @@ pub async fn run(tools: &Tools, plan: Plan) -> Result<Outcome, Broken> {
         )
         .await?,
     );
+
     let liar = redis.clone().map(Liar::new);
     let run = Run {
         tools,
@@ -107,6 +111,7 @@ pub async fn run(tools: &Tools, plan: Plan) -> Result<Outcome, Broken> {
         liar,
         name: format!("seed-{seed}"),
     };
+
     run.flush().await;
     let mut outcome = run.carry_out().await?;
     if !outcome.violations.is_empty() {
@@ -115,6 +120,7 @@ pub async fn run(tools: &Tools, plan: Plan) -> Result<Outcome, Broken> {
     if let Some(stage) = Arc::into_inner(stage) {
         stage.strike().await;
     }
+
     Ok(outcome)
 }
 
@@ -154,6 +160,7 @@ impl Run<'_> {
             http: http.map_err(|e| Broken(e.to_string()))?,
             log: Log::default(),
         };
+
         let webhook_secret = self.subscribe(&shop).await?;
         self.order_routes(&shop, &demo).await?;
         let neighbour = self.neighbour(&shop).await?;
@@ -162,6 +169,7 @@ impl Run<'_> {
         let doubles = self.watch(&over, &mut keepers).await?;
         let (enough, mut probers) = (Arc::new(AtomicBool::new(false)), JoinSet::new());
         let probed = self.probe(&enough, &shop, &mut probers);
+
         let (mut forgeries, too_slow) = match self.plan.storm {
             Some(storm) => (
                 Forgeries::default(),
@@ -176,6 +184,7 @@ impl Run<'_> {
                 Vec::new(),
             ),
         };
+
         self.mend().await?;
         // They make payments, and with them nothing comes to rest.
         enough.store(true, Ordering::Relaxed);
@@ -187,6 +196,7 @@ impl Run<'_> {
         self.pay_too_late().await?;
         let mended_at = Some(self.sandbox_time().await?);
         let mut trouble = Vec::new();
+
         let rested_after_s = match come_to_rest(&self.stage).await {
             Ok(seconds) => seconds,
             Err(what) => {
@@ -194,12 +204,14 @@ impl Run<'_> {
                 REST_WITHIN_S
             }
         };
+
         over.store(true, Ordering::Relaxed);
         keepers.join_all().await;
         let changed_by_forgeries = self.forge_at_rest(&shop, &demo, &mut forgeries).await?;
         let books = self.stage.tell("GET", "/books", None).await?;
         let calls = self.stage.tell("GET", "/calls", None).await?;
         let log = self.stage.tell("GET", "/notifications", None).await?;
+
         if let Some(database) = self
             .stage
             .database
@@ -221,6 +233,7 @@ impl Run<'_> {
                 &[demo.api_key, webhook_secret],
             )
             .await;
+
         let _ = store.close().await;
         let evidence =
             evidence.map_err(|e| Broken(format!("the auditor cannot read the database: {e}")))?;
@@ -236,12 +249,14 @@ impl Run<'_> {
             point,
             ..evidence
         };
+
         let evidence = Evidence {
             changed_by_forgeries,
             not_back,
             ..evidence
         };
         let kills = *kills.lock().await;
+
         Ok(outcome(&evidence, rested_after_s, kills))
     }
 
@@ -259,8 +274,10 @@ impl Run<'_> {
             .send()
             .await
             .map_err(|e| Broken(e.to_string()))?;
+
         let text = answer.text().await.map_err(|e| Broken(e.to_string()))?;
         let made: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
+
         made["secret"]
             .as_str()
             .map(str::to_owned)
@@ -276,6 +293,7 @@ impl Run<'_> {
             .map(|account| json!({"id": account.id}))
             .collect();
         let mut rules = vec![json!({"strategy": "priority", "accounts": accounts})];
+
         if !self.plan.switchover {
             let first: Vec<Value> = accounts.into_iter().take(1).collect();
             rules.insert(
@@ -283,12 +301,14 @@ impl Run<'_> {
                 json!({"match": {"flow": "qr"}, "strategy": "priority", "accounts": first}),
             );
         }
+
         let body = json!({"rules": rules}).to_string();
         let asking = shop
             .http
             .put(format!("{}/v1/routing", shop.gateway))
             .bearer_auth(&shop.api_key)
             .body(body);
+
         let answer = asking.send().await.map_err(|e| Broken(e.to_string()))?;
         let is_done = answer.status().is_success();
         is_done
@@ -311,14 +331,17 @@ fn outcome(evidence: &Evidence, rested_after_s: u64, kills: u32) -> Outcome {
             .values()
             .flat_map(|shopped| &shopped.answers)
     };
+
     let mut answers = BTreeMap::new();
     all().for_each(|answer| *answers.entry(answer.status).or_insert(0) += 1);
     let refused = all().find(|answer| matches!(answer.status, 400..=404 | 422));
     let mut for_a_person = BTreeMap::new();
+
     evidence
         .for_a_person
         .iter()
         .for_each(|o| *for_a_person.entry(o.kind.clone()).or_insert(0) += 1);
+
     Outcome {
         violations,
         figures,

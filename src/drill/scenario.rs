@@ -234,12 +234,14 @@ fn swarm(plan: &mut Plan, rng: &mut Rng) {
         never_pays: most(rng, 300),
         late: most(rng, 600),
     };
+
     // Now and then ten times as many come at once.
     plan.at_once = if rng.u32(..6) == 0 {
         plan.payments
     } else {
         rng.usize(2..16)
     };
+
     plan.forgeries = most(rng, 20);
     plan.hurry_s = *rng.choice(&[1, 3, 10, 30]).unwrap_or(&3);
     plan.leaks = most(rng, 300);
@@ -249,6 +251,7 @@ fn swarm(plan: &mut Plan, rng: &mut Rng) {
     } else {
         Manners::Good
     };
+
     for provider in names() {
         troubles(plan, provider, rng);
     }
@@ -265,6 +268,7 @@ fn swarm(plan: &mut Plan, rng: &mut Rng) {
         3 => flap(plan, 2),
         _ => {}
     }
+
     for _ in 0..rng.u32(..5) {
         let (at, gateway) = (rng.u64(..2_500), rng.usize(..plan.gateways.max(1)));
         let ms = rng.u64(20..600);
@@ -288,10 +292,12 @@ fn swarm(plan: &mut Plan, rng: &mut Rng) {
         };
         plan.blows.push((at, blow));
     }
+
     if rng.u32(..4) == 0 {
         plan.blows
             .push((rng.u64(..2_500), Blow::Leap(rng.u64(60..240))));
     }
+
     for provider in names() {
         for _ in 0..rng.u32(..6).saturating_sub(3) {
             let mood = if rng.bool() { Mood::Cut } else { Mood::Stalled };
@@ -321,6 +327,7 @@ fn troubles(plan: &mut Plan, provider: &str, rng: &mut Rng) {
         }
         plan.faults.push(body);
     }
+
     if rng.u32(..8) == 0 {
         plan.faults.push(fault(
             provider,
@@ -329,6 +336,7 @@ fn troubles(plan: &mut Plan, provider: &str, rng: &mut Rng) {
             rng.u64(..1_000_000),
         ));
     }
+
     for _ in 0..rng.u32(..3) {
         let kind = rng.choice(NOTIFICATIONS).copied().unwrap_or("drop");
         plan.faults.push(fault(
@@ -338,6 +346,7 @@ fn troubles(plan: &mut Plan, provider: &str, rng: &mut Rng) {
             rng.u64(..1_000_000),
         ));
     }
+
     odd_ways::draw(plan, provider, rng);
     if rng.u32(..4) == 0 {
         let result = *rng
@@ -375,6 +384,7 @@ fn lost_answers(plan: &mut Plan, rng: &mut Rng) {
             ));
         }
     }
+
     plan.spread_ms = 1_500;
     for n in 0..9 {
         let provider = names().nth(n % 3).unwrap_or("alipay");
@@ -392,6 +402,7 @@ fn crash_everywhere(plan: &mut Plan, rng: &mut Rng) {
         .get((at / 3) % kill::POINTS.len())
         .copied()
         .unwrap_or_default();
+
     plan.habits = Habits {
         twice: 200,
         cancel: 500,
@@ -402,6 +413,7 @@ fn crash_everywhere(plan: &mut Plan, rng: &mut Rng) {
         late: 300,
         ..Habits::default()
     };
+
     plan.leaks = 300;
     plan.hurry_s = 10;
     plan.blows
@@ -410,11 +422,13 @@ fn crash_everywhere(plan: &mut Plan, rng: &mut Rng) {
         plan.faults
             .push(fault(provider, "timeout_after", 250, rng.u64(..1_000_000)));
     }
+
     // Most go on over the next route at once, where offers can be closed that nobody has opened.
     let busy = |call: &str| {
         json!({"provider": "alipay", "kind": "rate_limited", "call": call,
         "probability": 0.6})
     };
+
     plan.faults.extend(["create", "close"].map(busy));
 }
 

@@ -46,17 +46,20 @@ impl Stage {
         })
         .await
         .map_err(|e| Broken(format!("sandbox: {e}")))?;
+
         let (mut before, mut advertised) = (BTreeMap::new(), Vec::new());
         for (name, face) in sandbox.faces() {
             let proxy = Proxy::start_before(*face).await.map_err(in_vain("proxy"))?;
             advertised.push((*name, proxy.address));
             before.insert(name.as_str(), proxy);
         }
+
         sandbox.advertise(advertised);
         let front = Proxy::start().await.map_err(in_vain("front"))?;
         let database = proxied(ground.postgres.as_ref().map(OwnDatabase::url)).await?;
         let redis = proxied(ground.redis.as_deref()).await?;
         let mut all = Vec::new();
+
         for number in 0..gateways {
             let folder = ground.folder.join(format!("gateway-{number}"));
             std::fs::create_dir_all(&folder).map_err(in_vain("folder"))?;
@@ -69,12 +72,14 @@ impl Stage {
                 _port: port,
             });
         }
+
         front.lead_to(all.iter().map(|gateway| gateway.address).collect());
         // A connection that was kept may be closed by the other side just as it is used again.
         let http = plain_client_builder()
             .pool_max_idle_per_host(0)
             .timeout(PATIENCE)
             .build();
+
         let stage = Self {
             control: format!("http://{}", sandbox.control()),
             front,
@@ -91,10 +96,12 @@ impl Stage {
             at_freezing: Mutex::default(),
             http: http.map_err(|e| Broken(e.to_string()))?,
         };
+
         for number in 0..gateways {
             stage.set_clock(number, 0)?;
             stage.start(number).await?;
         }
+
         Ok(stage)
     }
 
@@ -117,11 +124,13 @@ impl Stage {
         if let Some(own) = &self.ground.postgres {
             own.mend().await.map_err(|e| Broken(e.to_string()))?;
         }
+
         for number in 0..self.gateways.len() {
             // One that was stopped, when the trouble was over before it went on.
             self.thaw(number).await;
             self.skew(number, 0).await;
         }
+
         Ok(())
     }
 

@@ -148,11 +148,13 @@ async fn offer(shop: &Shop, seed: u64, number: usize) -> Option<String> {
         .body(code.to_string())
         .timeout(PATIENCE)
         .send();
+
     let is_paid = paying
         .await
         .is_ok_and(|answer| answer.status().is_success());
     shop.log
         .note(number, |shopped| shopped.payer_paid = is_paid);
+
     is_paid.then_some(order)
 }
 
@@ -169,11 +171,13 @@ async fn charge(shop: &Shop, seed: u64, number: usize) -> Option<Option<Duration
         "description": "Tea in a storm",
         "flow": "barcode", "auth_code": code, "wait": 0,
     });
+
     let payment = make(shop, number, seed, &body, true).await?;
     if payment["status"] == "failed" {
         // After so many lost answers its route was out: nobody was charged, and nobody is in doubt.
         return None;
     }
+
     // The answer comes before the charge is sent: how long a busy machine took to make it is not
     // counted.
     let began = Instant::now();
@@ -182,6 +186,7 @@ async fn charge(shop: &Shop, seed: u64, number: usize) -> Option<Option<Duration
         shop.gateway,
         payment["id"].as_str().unwrap_or_default()
     );
+
     while began.elapsed() < KNOWN_WITHIN {
         let reading = shop
             .http
@@ -202,6 +207,7 @@ async fn charge(shop: &Shop, seed: u64, number: usize) -> Option<Option<Duration
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+
     Some(None)
 }
 
@@ -220,6 +226,7 @@ async fn make(shop: &Shop, number: usize, seed: u64, body: &Value, payable: bool
         shopped.payable = payable;
         shopped.auth_code = body["auth_code"].as_str().map(str::to_owned);
     });
+
     for _ in 0..5 {
         let asking = shop
             .http
@@ -255,5 +262,6 @@ async fn make(shop: &Shop, number: usize, seed: u64, body: &Value, payable: bool
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
+
     None
 }

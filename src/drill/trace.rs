@@ -7,6 +7,7 @@ use super::audit::{Evidence, Violation};
 pub fn trace(violation: &Violation, e: &Evidence) -> String {
     let id = &violation.subject;
     let mut lines = vec![format!("  trace of {id}:")];
+
     for payment in e.payments.iter().filter(|p| p.payment.id == *id) {
         let p = &payment.payment;
         lines.push(format!(
@@ -50,12 +51,14 @@ pub fn trace(violation: &Violation, e: &Evidence) -> String {
             ));
         }
     }
+
     for told in e.told.iter().filter(|told| told.payment_id == *id) {
         lines.push(format!(
             "    event {} {} {:?}",
             told.version, told.kind, told.deliveries
         ));
     }
+
     for shopped in e
         .shopped
         .values()
@@ -71,15 +74,18 @@ pub fn trace(violation: &Violation, e: &Evidence) -> String {
             shopped.statuses, shopped.refunds
         ));
     }
+
     let named = e
         .logs
         .iter()
         .flat_map(|log| log.lines())
         .filter(|line| line.contains(id.as_str()));
+
     lines.extend(
         named
             .take(60)
             .map(|line| format!("    log {}", line.chars().take(400).collect::<String>())),
     );
+
     lines.join("\n")
 }

@@ -50,6 +50,7 @@ impl Message {
                 Tone::Notice
             }
         };
+
         let mark = match (change, tone) {
             (Change::Closed, _) => say(language, "已恢复", "over"),
             (Change::Reminder(_), _) => say(language, "仍未恢复", "still"),
@@ -59,6 +60,7 @@ impl Message {
                 words::severity(language, Severity::Notice)
             }
         };
+
         let title = match language {
             Language::Zh => format!("【{mark}】{subject}：{cause}"),
             Language::En => format!("[{mark}] {subject}: {cause}"),
@@ -69,6 +71,7 @@ impl Message {
                 lasting(language, incident, figures, now)
             }
         };
+
         Self { title, tone, lines }
     }
 }
@@ -91,6 +94,7 @@ fn lasting(
     if let Some(met) = met(language, figures) {
         lines.push((say(language, "到目前为止", "So far"), met));
     }
+
     lines.push((
         say(language, "Interlock 已自动处理", "What Interlock does"),
         words::does(language, incident.cause).to_owned(),
@@ -99,10 +103,12 @@ fn lasting(
         say(language, "需要人工", "What to do"),
         words::advice(language, incident.cause).to_owned(),
     ));
+
     lines.push((
         say(language, "详情", "More"),
         format!("interlock incident {}", incident.id),
     ));
+
     lines
 }
 
@@ -118,6 +124,7 @@ fn ended(
         words::time(incident.began_at),
         words::time(end)
     );
+
     let met = met(language, figures)
         .unwrap_or_else(|| say(language, "没有支付受影响", "no payment met it").to_owned());
     vec![
@@ -139,12 +146,14 @@ fn seen(language: Language, incident: &IncidentRow) -> Option<String> {
             .and_then(serde_json::Value::as_i64)
     };
     let mut parts = Vec::new();
+
     if let Some(count) = number("count") {
         parts.push(match language {
             Language::Zh => format!("{count} 笔"),
             Language::En => format!("{count} of them"),
         });
     }
+
     if let (Some(oldest), Some(limit)) = (number("oldest_s"), number("limit_s")) {
         let (oldest, limit) = (
             words::duration(language, oldest * 1_000),
@@ -155,6 +164,7 @@ fn seen(language: Language, incident: &IncidentRow) -> Option<String> {
             Language::En => format!("the oldest for {oldest} (limit {limit})"),
         });
     }
+
     if let (Some(failing), Some(usual)) = (number("failing_permille"), number("usual_permille")) {
         let (failing, usual) = (tenths(failing), tenths(usual));
         parts.push(match language {
@@ -162,6 +172,7 @@ fn seen(language: Language, incident: &IncidentRow) -> Option<String> {
             Language::En => format!("about {failing}% fail (usually {usual}%)"),
         });
     }
+
     (!parts.is_empty()).then(|| parts.join(say(language, "，", ", ")))
 }
 
@@ -176,6 +187,7 @@ fn met(language: Language, figures: &Figures) -> Option<String> {
         return None;
     }
     let mut parts = Vec::new();
+
     for (count, zh, en) in [
         (figures.affected, "受影响支付", "payments affected"),
         (figures.switched, "已切换", "switched"),
@@ -191,6 +203,7 @@ fn met(language: Language, figures: &Figures) -> Option<String> {
             });
         }
     }
+
     let amount = words::yuan(figures.in_doubt_fen);
     parts.push(match (language, figures.in_doubt) {
         (Language::Zh, 0) => "没有结果未知的款项".to_owned(),
@@ -198,6 +211,7 @@ fn met(language: Language, figures: &Figures) -> Option<String> {
         (Language::En, 0) => "no money in doubt".to_owned(),
         (Language::En, count) => format!("in doubt: {count}, CNY {amount}"),
     });
+
     Some(parts.join(say(language, "，", ", ")))
 }
 
@@ -210,6 +224,7 @@ pub(super) mod tests {
 
     pub(crate) fn incident() -> IncidentRow {
         let began_at = Timestamp(1_767_196_800_000);
+
         IncidentRow {
             id: "inc_1".to_owned(),
             subject: Subject::Provider("alipay".parse().unwrap(), Flow::Qr),
@@ -240,10 +255,12 @@ pub(super) mod tests {
         };
         let now = incident().began_at.plus_s(65);
         let english = Message::of(Language::En, &incident(), Change::Opened, &figures, now);
+
         assert_eq!(
             (english.title.as_str(), english.tone),
             ("[urgent] Alipay · Scan a QR code: out of order", Tone::Page)
         );
+
         let text = format!("{:?}", english.lines);
         for part in [
             "2026-01-01 00:00:00 (1 min 5 s)",
@@ -255,6 +272,7 @@ pub(super) mod tests {
         ] {
             assert!(text.contains(part), "{part}: {text}");
         }
+
         let chinese = Message::of(
             Language::Zh,
             &incident(),
@@ -262,6 +280,7 @@ pub(super) mod tests {
             &Figures::default(),
             now,
         );
+
         assert_eq!(chinese.title, "【仍未恢复】支付宝 · 扫码支付：不可用");
         assert!(
             !format!("{:?}", chinese.lines).contains("受影响"),
@@ -282,6 +301,7 @@ pub(super) mod tests {
             failed: 1,
             ..Figures::default()
         };
+
         let over = Message::of(
             Language::Zh,
             &closed,
@@ -289,10 +309,12 @@ pub(super) mod tests {
             &figures,
             closed.began_at.plus_s(900),
         );
+
         assert_eq!(
             (over.title.as_str(), over.tone),
             ("【已恢复】支付宝 · 扫码支付：不可用", Tone::Over)
         );
+
         let text = format!("{:?}", over.lines);
         assert!(text.contains("3 分 20 秒"), "{text}");
         assert!(

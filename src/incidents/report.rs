@@ -49,6 +49,7 @@ pub fn whole(
             words::time(incident.began_at)
         ),
     ];
+
     let entry = |entry: &EntryRow| {
         format!(
             "  {}  {}",
@@ -56,6 +57,7 @@ pub fn whole(
             words::entry(Language::En, entry.kind)
         )
     };
+
     lines.extend(timeline.iter().map(entry));
     lines.extend([
         String::new(),
@@ -75,6 +77,7 @@ pub fn whole(
     ] {
         lines.push(format!("  {count:>8}  {what}"));
     }
+
     let amount = words::yuan(figures.in_doubt_fen);
     lines.push(format!(
         "  {:>8}  attempts in doubt still, CNY {amount}",
@@ -89,6 +92,7 @@ pub fn whole(
             ),
         ]);
     }
+
     lines.join("\n") + "\n"
 }
 
@@ -112,6 +116,7 @@ mod tests {
             in_doubt_fen: 8_888,
             ..Figures::default()
         };
+
         let text = whole(&incident(), &timeline, &figures, began.plus_s(60));
         for part in [
             "inc_1  open  2026-01-01 00:00:00     1 min 0 s  Alipay · Scan a QR code: out of order",
@@ -123,6 +128,7 @@ mod tests {
         ] {
             assert!(text.contains(part), "{part}:\n{text}");
         }
+
         let closed = IncidentRow {
             closed_at: Some(began.plus_s(90)),
             ..incident()
@@ -130,6 +136,7 @@ mod tests {
         assert!(
             list(&[closed], began.plus_s(900)).contains("over  2026-01-01 00:00:00    1 min 30 s")
         );
+
         assert_eq!(list(&[], began), "There was no incident.\n");
     }
 }

@@ -64,6 +64,7 @@ pub fn post(receiver: &Receiver, message: &Message, now: Timestamp) -> Post {
             receiver.url.clone()
         }
     };
+
     Post {
         url,
         body: body.to_string().into_bytes(),
@@ -149,6 +150,7 @@ fn feishu(receiver: &Receiver, message: &Message, now: Timestamp) -> Value {
             json!({"tag": "div", "text": {"tag": "lark_md", "content": content}})
         })
         .collect();
+
     let mut body = json!({
         "msg_type": "interactive",
         "card": {
@@ -158,6 +160,7 @@ fn feishu(receiver: &Receiver, message: &Message, now: Timestamp) -> Value {
             "elements": elements,
         },
     });
+
     if let (Some(secret), Some(members)) = (&receiver.secret, body.as_object_mut()) {
         // The time and the secret are the key, and nothing is what is signed.
         let timestamp = now.0.div_euclid(1_000).to_string();
@@ -165,6 +168,7 @@ fn feishu(receiver: &Receiver, message: &Message, now: Timestamp) -> Value {
         members.insert("timestamp".to_owned(), timestamp.into());
         members.insert("sign".to_owned(), sign.into());
     }
+
     body
 }
 
@@ -327,6 +331,7 @@ mod tests {
         ] {
             assert_eq!(judge(robot, Some(answer)), end, "{answer}");
         }
+
         assert_eq!(judge(Robot::Wecom, None), End::WrongBody);
     }
 

@@ -114,6 +114,7 @@ fn offered(directory: &Directory) -> BTreeSet<(usize, Flow)> {
         .filter(is_offered)
         .map(|account| account.provider.name())
         .collect();
+
     let place = |(place, protocol): (usize, &providers::Protocol)| {
         (place, protocol.name, protocol.capabilities)
     };
@@ -141,6 +142,7 @@ fn way(board: &Board, seen: &Seen, provider: ProviderName, flow: Flow, mode: Mod
     let gate = standing
         .as_ref()
         .map_or(Gate::Closed, |standing| standing.gate);
+
     let status = match gate {
         Gate::Open | Gate::Trial => Light::OutOfOrder,
         Gate::Ramping => Light::Disturbed,
@@ -164,10 +166,12 @@ fn way(board: &Board, seen: &Seen, provider: ProviderName, flow: Flow, mode: Mod
     let gate_since = standing
         .map(|standing| Timestamp(standing.since_ms))
         .filter(|at| at.0 > 0);
+
     let since = incident
         .map(|i| i.began_at)
         .or(gate_since)
         .filter(|_| status != Light::Works);
+
     Way {
         provider,
         flow,
@@ -188,6 +192,7 @@ pub fn overview(board: &Board, directory: &Directory, seen: &Seen, now: Timestam
         .into_iter()
         .filter_map(|(place, flow)| Some(way(board, seen, *names.get(place)?, flow, mode)))
         .collect();
+
     let payments_wait = seen
         .incidents
         .iter()
@@ -199,6 +204,7 @@ pub fn overview(board: &Board, directory: &Directory, seen: &Seen, now: Timestam
     } else {
         Light::Works
     };
+
     let from = now.plus_s(-HISTORY_S);
     let past = seen
         .incidents
@@ -219,6 +225,7 @@ pub fn overview(board: &Board, directory: &Directory, seen: &Seen, now: Timestam
             ended_at: incident.closed_at,
         })
     });
+
     Overview {
         status,
         service_away: seen.database_away,
@@ -427,6 +434,7 @@ fn minute(at: Timestamp) -> String {
 pub fn html(language: Language, overview: &Overview) -> Result<String, askama::Error> {
     let (headline, explanation) = headline(language, overview);
     let mut groups: Vec<(ProviderName, Group)> = Vec::new();
+
     for way in &overview.ways {
         let line = WayLine {
             flow: words::flow(language, way.flow),
@@ -454,6 +462,7 @@ pub fn html(language: Language, overview: &Overview) -> Result<String, askama::E
             }
         }
     }
+
     let history = overview.history.iter().map(|past| Line {
         what: format!(
             "{} · {}",
@@ -478,6 +487,7 @@ pub fn html(language: Language, overview: &Overview) -> Result<String, askama::E
             ),
         },
     });
+
     let page = Page {
         words: page_words(language),
         light: overview.status.into(),
@@ -487,6 +497,7 @@ pub fn html(language: Language, overview: &Overview) -> Result<String, askama::E
         groups: groups.into_iter().map(|(_, group)| group).collect(),
         at: minute(overview.updated_at),
     };
+
     page.render()
 }
 
@@ -512,6 +523,7 @@ pub fn preferred(accept_language: &str) -> Language {
             best = Some((weight, language));
         }
     }
+
     best.map_or(Language::Zh, |(_, language)| language)
 }
 
@@ -548,6 +560,7 @@ mod tests {
             status,
             since,
         };
+
         let ways = vec![
             way(Flow::Qr, Light::OutOfOrder, Some(at)),
             way(Flow::Barcode, Light::Works, None),
@@ -559,6 +572,7 @@ mod tests {
             began_at: at,
             ended_at: None,
         };
+
         let overview = Overview {
             status: Light::Disturbed,
             service_away: false,
@@ -568,6 +582,7 @@ mod tests {
             history: vec![past],
         };
         let chinese = html(Language::Zh, &overview).unwrap();
+
         for part in [
             "lang=\"zh-CN\"",
             "支付宝",
@@ -578,6 +593,7 @@ mod tests {
         ] {
             assert!(chinese.contains(part), "{part}");
         }
+
         let english = html(
             Language::En,
             &Overview {
@@ -586,6 +602,7 @@ mod tests {
             },
         )
         .unwrap();
+
         for part in [
             "lang=\"en\"",
             "Alipay",
@@ -595,6 +612,7 @@ mod tests {
         ] {
             assert!(english.contains(part), "{part}");
         }
+
         assert!(!english.contains("<script"));
     }
 }

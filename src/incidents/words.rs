@@ -268,6 +268,7 @@ pub fn duration(language: Language, ms: i64) -> String {
         seconds / 60 % 60,
         seconds % 60,
     );
+
     match (language, days, hours, minutes) {
         (Language::Zh, 0, 0, 0) => format!("{rest} 秒"),
         (Language::Zh, 0, 0, _) => format!("{minutes} 分 {rest} 秒"),
@@ -313,10 +314,12 @@ mod tests {
                 assert!(!chinese(text) && !text.is_empty(), "{c}: {text}");
             }
         }
+
         assert!(
             Entry::iter()
                 .all(|e| chinese(entry(Language::Zh, e)) && !chinese(entry(Language::En, e)))
         );
+
         for protocol in providers::PROTOCOLS {
             assert_ne!(
                 provider(Language::En, protocol.name),
@@ -341,6 +344,7 @@ mod tests {
                 (zh.to_owned(), en.to_owned())
             );
         }
+
         assert_eq!(
             [yuan(0), yuan(5), yuan(8_888), yuan(-105)],
             ["0.00", "0.05", "88.88", "-1.05"]

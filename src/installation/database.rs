@@ -25,6 +25,7 @@ pub async fn open(config: &Config) -> Result<Store, StartError> {
             there was one, stop, put it back, and start again"
         );
     }
+
     witness::compare(config).await?;
     Ok(Store::open(
         &config.database_url(),

@@ -39,11 +39,13 @@ fn narrow(folder: &Path) {
         return;
     }
     let (shown, before) = (folder.display(), format!("{:o}", mode & 0o7777));
+
     if mode & STICKY != 0 {
         tracing::warn!(folder = %shown, mode = before, "the folder for data is everybody's: give \
                                                         it one of its own");
         return;
     }
+
     match std::fs::set_permissions(folder, std::fs::Permissions::from_mode(PRIVATE)) {
         Ok(()) => {
             tracing::warn!(folder = %shown, before, "the folder for data was open to others: it is \

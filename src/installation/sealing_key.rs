@@ -18,12 +18,14 @@ pub fn vault(config: &Config) -> Result<Option<Vault>, StartError> {
             .map(Some)
             .map_err(StartError::VaultKey);
     }
+
     let configured = !config.credentials.key_file.as_os_str().is_empty();
     let path = if configured {
         config.credentials.key_file.clone()
     } else {
         kept_key(config)
     };
+
     match std::fs::read_to_string(&path) {
         Ok(text) => Vault::new(&text)
             .map(Some)
@@ -66,6 +68,7 @@ pub async fn known_vault(
             Vault::new(&key)?
         }
     };
+
     let is_known = match &canary {
         Some(canary) => vault.knows(canary),
         // From before there was one.
@@ -76,9 +79,11 @@ pub async fn known_vault(
                     .any(|row| vault.open(&row.id, &row.credentials).is_ok())
         }
     };
+
     // Of two gateways that start at once with different keys, one is refused.
     if !is_known || !vault.knows(&store.installation(CANARY_FACT, &vault.canary()?).await?) {
         return Err(StartError::OtherVaultKey);
     }
+
     Ok(vault)
 }

@@ -61,6 +61,7 @@ async fn next(app: &App, receiver: &Receiver, name: &str) -> Result<bool, DbErr>
     let lease_ms = i64::try_from(config.webhooks.timeout_ms)
         .unwrap_or(i64::MAX)
         .saturating_add(LEASE_GRACE_MS);
+
     if app
         .store
         .alerts_sent(name, now.plus_ms(-MINUTE_MS), now)
@@ -76,6 +77,7 @@ async fn next(app: &App, receiver: &Receiver, name: &str) -> Result<bool, DbErr>
     else {
         return Ok(false);
     };
+
     let (end, answer) = match letter(app, receiver, &row, now).await? {
         Some(post) => {
             let done = app.webhooks.post(&post.url, post.body, now).await;
@@ -100,6 +102,7 @@ async fn next(app: &App, receiver: &Receiver, name: &str) -> Result<bool, DbErr>
     let word = done.end;
     metrics::counter!("interlock_alerts_total", "robot" => kind(receiver), "result" => word)
         .increment(1);
+
     match done.status {
         State::Delivered => {
             tracing::info!(incident_id = row.incident_id, receiver = name, change = %row.change,
@@ -122,6 +125,7 @@ async fn next(app: &App, receiver: &Receiver, name: &str) -> Result<bool, DbErr>
             );
         }
     }
+
     app.store.record_alert(&row, &done, app.clock.now()).await?;
     Ok(done.status == State::Delivered)
 }
@@ -145,6 +149,7 @@ async fn letter(
         .store
         .figures(&incident, whose, now, now.plus_s(-schedule::OFFER_MARGIN_S))
         .await?;
+
     // What was raised meanwhile is told as it was when this change was made.
     let incident = match row.change {
         Change::Opened => crate::store::IncidentRow {
@@ -154,6 +159,7 @@ async fn letter(
         Change::Worse | Change::Reminder(_) | Change::Closed => incident,
     };
     let message = Message::of(receiver.language, &incident, row.change, &figures, now);
+
     Ok(Some(robot::post(receiver, &message, now)))
 }
 
@@ -168,6 +174,7 @@ fn judged(app: &App, row: &AlertRow, end: End, answer: Option<String>) -> AlertT
     } else {
         end
     };
+
     let tries = row.tries.saturating_add(1);
     let (status, next_try_at) = webhook::after_try(
         counted,
@@ -177,6 +184,7 @@ fn judged(app: &App, row: &AlertRow, end: End, answer: Option<String>) -> AlertT
         None,
         now,
     );
+
     AlertTry {
         status,
         next_try_at,

@@ -43,6 +43,7 @@ impl Job for Clocks {
                 .set(skew);
             }
         }
+
         let ahead_ms = app.directory.providers_ahead_ms(&app.clock);
         app.clock.note_providers(ahead_ms);
         if ahead_ms.saturating_abs() > ALARMING_MS
@@ -55,6 +56,7 @@ impl Job for Clocks {
                 database's machine, or of this one if its database is embedded"
             );
         }
+
         Ok(Next::Pause)
     }
 }

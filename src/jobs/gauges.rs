@@ -126,6 +126,7 @@ fn waiting(
     gauge!("interlock_parked_payments", "mode" => mode.as_str()).set(number(backlog.parked.count));
     gauge!("interlock_parked_oldest_seconds", "mode" => mode.as_str())
         .set(age_s(backlog.parked, now));
+
     for protocol in providers::PROTOCOLS {
         let found = backlog
             .in_doubt
@@ -228,6 +229,7 @@ fn accounts(app: &App, now: Timestamp) {
                 .set(number(count));
         }
     }
+
     let routes = accounts
         .iter()
         .filter(|account| !account.disabled)
@@ -245,6 +247,7 @@ fn accounts(app: &App, now: Timestamp) {
                 )
             })
         });
+
     // A look at a route that nobody has used would put it on the board.
     let known: HashSet<Subject> = app
         .health
@@ -253,6 +256,7 @@ fn accounts(app: &App, now: Timestamp) {
         .into_iter()
         .map(|(subject, _)| subject)
         .collect();
+
     for (route, mode) in routes.take(SHOWN_ROUTES) {
         let is_known = known.contains(&Subject::Route(route.clone()));
         let view = if is_known {
@@ -299,12 +303,14 @@ impl WorkList {
                 .find(|(found, _)| found == kind)
                 .map_or(0, |(_, count)| *count)
         };
+
         let mode = mode.as_str();
         for kind in &self.kinds {
             gauge!("interlock_work_list_entries", "mode" => mode, "kind" => kind.clone())
                 .set(number(count(kind)));
         }
         let all = found.iter().map(|(_, count)| *count).sum();
+
         gauge!("interlock_work_list_entries", "mode" => mode, "kind" => "any").set(number(all));
     }
 }

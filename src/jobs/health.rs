@@ -80,6 +80,7 @@ async fn probe(app: Arc<App>, due: Probe) {
         .as_ref()
         .map_or(Verdict::Nothing, watch::probe_verdict);
     tracing::debug!(subject = %due.subject, ?verdict, "probed");
+
     app.health.probed(&due, verdict);
 }
 
@@ -106,6 +107,7 @@ pub async fn share(app: Arc<App>, place: Place) {
         pause: interval,
         is_up: None,
     };
+
     periodic(app, interval, "shared health", sharing).await;
 }
 
@@ -125,17 +127,20 @@ impl Job for Sharing {
                 }
             }
         }
+
         app.health.board().set_shared(exchanged.is_ok());
         metrics::gauge!("interlock_shared_health_up").set(if exchanged.is_ok() {
             1.0
         } else {
             0.0
         });
+
         self.pause = if exchanged.is_ok() {
             self.interval
         } else {
             (self.pause * 2).min(LONGEST_PAUSE)
         };
+
         Ok(Next::After(self.pause))
     }
 }
@@ -166,6 +171,7 @@ async fn installation(app: &App) -> Option<String> {
             () = tokio::time::sleep(LONGEST_PAUSE) => {}
         }
     }
+
     None
 }
 
@@ -325,6 +331,7 @@ impl Sharing {
             }
             return;
         };
+
         if stored.version == 0 {
             board.forgotten(&subject);
             return;
@@ -342,6 +349,7 @@ impl Sharing {
             Some(read) => board.adopt(&subject, read.vital, stored.version, app.health.now_ms()),
             None => board.refuse(&subject, stored.version),
         };
+
         match adopted {
             Adopted::Taken | Adopted::NotOurs => {}
             Adopted::Refused => self

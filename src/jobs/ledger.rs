@@ -65,6 +65,7 @@ pub async fn step(app: &App) -> Result<(), Trouble> {
             Sealed::Overtaken => {}
         }
     }
+
     Ok(())
 }
 
@@ -73,6 +74,7 @@ async fn open(app: &App) -> Result<(), Trouble> {
     if app.store.is_ledger_opened().await? {
         return Ok(());
     }
+
     loop {
         let found = app
             .store

@@ -106,6 +106,7 @@ async fn pause<J: Job>(app: &App, length: Duration, job: &mut J) {
     }
     let until = app.clock.steady().saturating_add(length);
     let mut jumps = app.clock.jumps();
+
     loop {
         let left = until.saturating_sub(app.clock.steady());
         if left.is_zero() {

@@ -128,6 +128,7 @@ async fn let_in(app: &App, account: &Account) {
         app.store.set_account_aside(&account.id, None, "").await?;
         app.directory.changed().await
     };
+
     match done.await {
         Ok(()) => tracing::info!(
             account_id = account.id,

@@ -91,6 +91,7 @@ async fn step(app: &Arc<App>, going_on: &mut GoingOn) -> Result<(), Trouble> {
             going_on.batches.insert(line, (batch, length));
         }
     }
+
     Ok(())
 }
 
@@ -100,6 +101,7 @@ async fn claim(app: &App, line: &Line, batch: u64) -> Result<Vec<String>, Troubl
     let mut ready = Vec::new();
     let head = app.store.head_of_line(line, now, LOOKED_THROUGH).await?;
     let first = head.first().cloned();
+
     for aggregate in head {
         if u64::try_from(ready.len()).unwrap_or(u64::MAX) >= batch {
             break;
@@ -108,12 +110,14 @@ async fn claim(app: &App, line: &Line, batch: u64) -> Result<Vec<String>, Troubl
             ready.push(aggregate.payment.id);
         }
     }
+
     if let (true, Some(first)) = (ready.is_empty(), first) {
         match queue::waits_for(app, &first, now)? {
             Some((wait, since_ms)) => app.queue.waits(line, wait, since_ms, app.health.now_ms()),
             None => app.queue.waits_for_the_clock(line),
         }
     }
+
     Ok(call_up(app, ready).await?)
 }
 
@@ -131,6 +135,7 @@ async fn send(app: Arc<App>, line: Line, claimed: Vec<String>) {
     let began_ms = app.health.now_ms();
     let batch = u64::try_from(claimed.len()).unwrap_or(u64::MAX);
     let mut going_on = JoinSet::new();
+
     for payment_id in claimed {
         let app = Arc::clone(&app);
         going_on.spawn(async move {
@@ -142,11 +147,13 @@ async fn send(app: Arc<App>, line: Line, claimed: Vec<String>) {
             went_on.unwrap_or(false)
         });
     }
+
     let mut found = 0;
     while let Some(ended) = going_on.join_next().await {
         found += u64::from(ended.unwrap_or(false));
     }
     let now_ms = app.health.now_ms();
+
     app.queue.went_on(
         &line,
         batch,

@@ -28,17 +28,20 @@ pub async fn set_aside(app: &App, account: &Account, failure: &Failure) {
         );
         return;
     }
+
     tracing::error!(
         account_id = account.id,
         code = failure.code,
         "the provider refuses this account; set aside"
     );
+
     let (mode, provider) = (
         account.owner.mode.as_str(),
         account.provider.name().as_str(),
     );
     metrics::counter!("interlock_accounts_set_aside_total", "mode" => mode, "provider" => provider)
         .increment(1);
+
     if let Err(error) = written(app, account, failure).await {
         tracing::error!(account_id = account.id, %error, "the account could not be set aside");
     }
@@ -51,6 +54,7 @@ async fn written(app: &App, account: &Account, failure: &Failure) -> Result<(), 
         .set_account_aside(&account.id, Some(until), &failure.code)
         .await?;
     let detail = format!("{}: {}", failure.code, failure.message);
+
     app.store
         .raise(&Operation::new(
             &account.owner,
@@ -60,6 +64,7 @@ async fn written(app: &App, account: &Account, failure: &Failure) -> Result<(), 
             now,
         )?)
         .await?;
+
     app.directory
         .changed()
         .await

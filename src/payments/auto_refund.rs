@@ -64,6 +64,7 @@ pub(super) async fn begin(
         Ok(Some(Vec::new()))
     })
     .await?;
+
     kill_point!("give_back_after_commit");
     Ok(written)
 }

@@ -62,6 +62,7 @@ pub(super) async fn create(
     } else {
         limit.min(asker.answer_by.saturating_duration_since(Instant::now()))
     };
+
     let lease = Duration::from_millis(
         u64::try_from(attempt.call_deadline.since(attempt.started_at)).unwrap_or(0),
     );
@@ -76,6 +77,7 @@ pub(super) async fn create(
             message,
         )));
     }
+
     let order = Order {
         order_no: attempt.provider_order_no.clone(),
         payment_id: payment.id.clone(),
@@ -89,6 +91,7 @@ pub(super) async fn create(
         auth_code: asker.auth_code.clone(),
         store: payment.store.clone(),
     };
+
     let route = RouteId {
         account_id: account.id.clone(),
         provider: account.provider.name(),
@@ -106,6 +109,7 @@ pub(super) async fn create(
             message,
         )));
     };
+
     let ticket = app.health.begin(&route);
     let answer = account
         .provider
@@ -117,9 +121,11 @@ pub(super) async fn create(
             },
         )
         .await;
+
     app.paces
         .leave(slot, paced(&answer.outcome), app.health.now_ms());
     spend(app, &payment.owner, &answer.outcome);
+
     // A call that was cut short for the checkout's sake says nothing when it had no answer.
     let cut_short = timeout < limit / 2 && matches!(answer.outcome, Created::Unknown(_));
     app.health.end(
@@ -130,6 +136,7 @@ pub(super) async fn create(
             watch::verdict(&answer.outcome)
         },
     );
+
     answer
 }
 
@@ -145,6 +152,7 @@ fn paced(outcome: &Created) -> Ended {
         | FailureKind::Request
         | FailureKind::Declined => Ended::Nothing,
     };
+
     match outcome {
         Created::Accepted(_) | Created::Captured(_) | Created::Waiting | Created::Declined(_) => {
             Ended::Answered
@@ -183,6 +191,7 @@ pub(super) async fn reverse(
     let now = app.clock.now();
     let is_late = planned_at.elapsed() > ms(config.call_grace_ms)
         || now.plus_ms(config.reverse_timeout_ms) > call_deadline;
+
     if is_late {
         tracing::warn!(
             attempt_id = attempt.id,
@@ -190,6 +199,7 @@ pub(super) async fn reverse(
         );
         return None;
     }
+
     let call = Call {
         now: now.utc(),
         timeout: ms(config.reverse_timeout_ms),
@@ -199,6 +209,7 @@ pub(super) async fn reverse(
         .reverse(&reference(attempt), &call)
         .await
         .outcome;
+
     kill_point!("reverse_after_call");
     tracing::info!(attempt_id = attempt.id, outcome = ?ended, "the charge was to be reversed");
     Some(ended)
@@ -257,12 +268,14 @@ pub(super) fn refund_order(
         reason: refund.reason.clone(),
         notify_url: app.refund_notify_url(&account.id),
     };
+
     let timeout =
         Duration::from_millis(u64::try_from(app.config.payments.refund_timeout_ms).unwrap_or(0));
     let call = Call {
         now: app.clock.now().utc(),
         timeout,
     };
+
     Some((account, order, call))
 }
 

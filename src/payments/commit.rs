@@ -66,6 +66,7 @@ pub fn change(
         operations,
         resolution,
     } = beside;
+
     Ok(change
         .with_events(told)
         .with_key(key)

@@ -52,6 +52,7 @@ pub(super) async fn confirmed(
             RefundQueried::TerminalNo(_) | RefundQueried::Abnormal(_) => return Ok(Confirmed::No),
         }
     }
+
     // Another one, of which nobody has told yet, or one of ours that is not known to be done is
     // part of the sum.
     Ok(Confirmed::NotYet)

@@ -57,6 +57,7 @@ pub async fn receive(
         Ok(verified) => verified,
         Err(rejection) => return (refuse(app, account, &rejection).await, false),
     };
+
     #[cfg(feature = "testing")]
     if breaks(Rule::AcknowledgeBeforeCommit) {
         let (app, account) = (Arc::clone(app), account.clone());
@@ -68,6 +69,7 @@ pub async fn receive(
         });
         return (provider.acknowledge(Acknowledgement::Stop), true);
     }
+
     let (verdict, acknowledgement) = match take(app, account, &verified, &raw, (now, came_at)).await
     {
         Ok(Ok(verdict)) => (verdict.into(), Acknowledgement::Stop),
@@ -81,6 +83,7 @@ pub async fn receive(
             (Verdict::NotStored.into(), Acknowledgement::SendAgain)
         }
     };
+
     count(Some(account), verdict);
     (provider.acknowledge(acknowledgement), true)
 }
@@ -119,6 +122,7 @@ async fn refuse(app: &App, account: &Account, rejection: &Rejection) -> Acknowle
     } else if lines::may_write(Some(&account.id)) {
         tracing::warn!(account_id = account.id, verdict = name, %rejection, "notification refused");
     }
+
     if let Rejection::OtherAccount(detail) = rejection {
         // Genuinely signed, so somebody has set up an address wrongly; a person can mend that.
         let raised = raise(
@@ -133,6 +137,7 @@ async fn refuse(app: &App, account: &Account, rejection: &Rejection) -> Acknowle
             tracing::error!(%error, "work list not written");
         }
     }
+
     account.provider.acknowledge(Acknowledgement::Refuse)
 }
 
@@ -273,6 +278,7 @@ async fn told(
             }
         };
     }
+
     let Matched::Ask {
         attempt_id,
         refund_id: None,
@@ -287,6 +293,7 @@ async fn told(
     let Some(attempt) = sending else {
         return Ok(Some(matched));
     };
+
     Ok(Some(
         match call::query(app, account, attempt).await.outcome {
             Queried::Paid(capture) if capture.amount == attempt.amount => Matched::Money {

@@ -131,6 +131,7 @@ pub fn replace(
     {
         return Ok(None);
     }
+
     match after
         .live()
         .filter(|a| !a.flow.takes_money())
@@ -163,6 +164,7 @@ pub fn replace(
             | State::Reversed,
         )) => return Ok(None),
     }
+
     after.payment.round = after.payment.round.saturating_add(1);
     after.payment.failure = None;
     let planned = plan::next(app, &mut after, now)?;

@@ -116,11 +116,13 @@ pub async fn open(
         expires_at: now.plus_s(new.expires_in_s),
         ledger: None,
     };
+
     let mut aggregate = Aggregate {
         payment,
         attempts: Vec::new(),
         refunds: Vec::new(),
     };
+
     if !plan::next(app, &mut aggregate, now)?.served {
         return Err(OpenError::NotServed);
     }
@@ -132,12 +134,14 @@ pub async fn open(
             retry_after_s: app.queue.drained_in_s(&line, app.queue.length(&line)),
         });
     }
+
     let key = Key {
         scope,
         fingerprint,
         resource_id: aggregate.payment.id.clone(),
         created_at: now,
     };
+
     // A charge for which no account is able has failed at once.
     let ended = !aggregate.payment.status.is_open();
     if ended && let Some(taken) = held_by(app, &aggregate.payment, &key).await? {
@@ -149,6 +153,7 @@ pub async fn open(
     let change = commit::change(None, aggregate, now, Beside::key(claim))?;
     let made = change.after().clone();
     kill_point!("pay_before_first_commit");
+
     #[cfg(feature = "testing")]
     if super::mutations::puts_off(&change) {
         return Ok((made, key));
@@ -156,12 +161,14 @@ pub async fn open(
     app.store.commit(change).await.map_err(Trouble::from)?;
     kill_point!("pay_after_first_commit");
     let payment = &made.payment;
+
     tracing::info!(
         payment_id = payment.id,
         order_id = payment.order_id,
         amount = payment.amount.minor(),
         "payment made"
     );
+
     Ok((made, key))
 }
 
@@ -193,6 +200,7 @@ async fn held_by(app: &App, payment: &Payment, key: &Key) -> Result<Option<Commi
 /// [`Trouble`]; the rows tell the resolver how to go on.
 pub async fn run(app: &Arc<App>, mut aggregate: Aggregate, asker: Asker) -> Result<Ran, Trouble> {
     let mut planned_at = asker.planned_at;
+
     loop {
         let Some(attempt) = aggregate
             .attempts

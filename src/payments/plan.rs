@@ -49,6 +49,7 @@ pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Plan
         tried: &tried,
         now,
     };
+
     let this_round = aggregate
         .attempts
         .iter()
@@ -70,9 +71,11 @@ pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Plan
             break choice;
         }
     };
+
     let planned = Planned {
         served: choice.served,
     };
+
     // A route that has not proved itself yet is a retry's luck, and that is rationed; one that
     // works is not.
     let is_retry = !tried.is_empty() || payment.round > 0;
@@ -82,6 +85,7 @@ pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Plan
     let may_retry =
         |c: &&Candidate| !is_costly(c) || app.budget.allows_retry(&payment.owner, now_ms);
     let first = choice.able.first().filter(|_| may_go_on).filter(may_retry);
+
     let Some(candidate @ Candidate { account, view, .. }) = first else {
         no_route(aggregate, &choice, now)?;
         return Ok(planned);
@@ -90,6 +94,7 @@ pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Plan
         app.budget.retried(&payment.owner, now_ms);
     }
     let capabilities = account.provider.capabilities();
+
     let call_ms = call_timeout_ms(
         app,
         capabilities,
@@ -100,6 +105,7 @@ pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Plan
         .plus_ms(call_ms)
         .plus_ms(app.config.payments.call_grace_ms);
     let shortest = now.plus_s(i64::from(capabilities.shortest_offer_s));
+
     let offer_deadline = match capabilities
         .charge
         .as_ref()
@@ -111,12 +117,14 @@ pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Plan
             .max(shortest),
         None => payment.expires_at.max(shortest),
     };
+
     let mut attempt = sending(app, aggregate, account, now)?;
     (
         attempt.call_deadline,
         attempt.offer_deadline,
         attempt.reason,
     ) = (call_deadline, offer_deadline, choice.reason());
+
     attempt.next_check_at = schedule::next_check(&attempt, capabilities, now);
     if aggregate.payment.flow.takes_money() {
         // From its first byte on nobody can say that it was not paid.
@@ -125,6 +133,7 @@ pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Plan
     aggregate.payment.lease_until = Some(call_deadline);
     aggregate.payment.resume_at = Some(payment_expiry(aggregate, now));
     aggregate.attempts.push(attempt);
+
     Ok(planned)
 }
 
@@ -136,6 +145,7 @@ fn sending(
     now: Timestamp,
 ) -> Result<Attempt, Trouble> {
     let payment = &aggregate.payment;
+
     Ok(Attempt {
         id: id::new(Kind::Attempt)?,
         payment_id: payment.id.clone(),
@@ -236,6 +246,7 @@ fn no_route(aggregate: &mut Aggregate, choice: &Choice, now: Timestamp) -> Resul
         .attempts
         .iter()
         .rfind(|a| a.outcome.as_deref() == Some(choose::REFUSED_ROUTE));
+
     if let Some(refused) = refused.filter(|_| !choice.served) {
         let said_nothing = || {
             Some(Failure::new(
@@ -247,12 +258,14 @@ fn no_route(aggregate: &mut Aggregate, choice: &Choice, now: Timestamp) -> Resul
         aggregate.payment.failure = refused.failure.clone().or_else(said_nothing);
         return ending::conclude(aggregate, now);
     }
+
     if aggregate.payment.flow.takes_money() {
         let last = aggregate.attempts.last().and_then(|a| a.failure.clone());
         let none = || Failure::new(FailureKind::Network, NO_ROUTE, choice.why_none());
         aggregate.payment.failure = Some(last.unwrap_or_else(none));
         return ending::conclude(aggregate, now);
     }
+
     aggregate.payment.parked_at.get_or_insert(now);
     aggregate.payment.resume_at = Some(schedule::next_round(aggregate, now));
     Ok(())

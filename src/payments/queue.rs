@@ -43,6 +43,7 @@ pub async fn views(app: &App, aggregates: &[Aggregate]) -> Result<Vec<PaymentVie
     let now = app.clock.now();
     let mut views: Vec<PaymentView> = aggregates.iter().map(view::payment).collect();
     let mut lines: HashMap<Line, Vec<(&Aggregate, &mut PaymentView)>> = HashMap::new();
+
     for (aggregate, view) in aggregates
         .iter()
         .zip(&mut views)
@@ -53,6 +54,7 @@ pub async fn views(app: &App, aggregates: &[Aggregate]) -> Result<Vec<PaymentVie
             .or_default()
             .push((aggregate, view));
     }
+
     for (line, waiting) in lines {
         let times: Vec<Timestamp> = waiting
             .iter()
@@ -63,6 +65,7 @@ pub async fn views(app: &App, aggregates: &[Aggregate]) -> Result<Vec<PaymentVie
             view.queue = Some(queue(app, aggregate, position, now));
         }
     }
+
     Ok(views)
 }
 
@@ -87,12 +90,14 @@ async fn places(app: &App, line: &Line, times: &[Timestamp]) -> Result<Vec<u64>,
         }
         false => Vec::new(),
     };
+
     let place = |since: &Timestamp| {
         let earlier = among.partition_point(|parked_at| parked_at < since);
         before
             .saturating_add(u64::try_from(earlier).unwrap_or(u64::MAX))
             .saturating_add(1)
     };
+
     Ok(times.iter().map(place).collect())
 }
 
@@ -129,8 +134,10 @@ fn choose(app: &App, aggregate: &Aggregate, now: Timestamp) -> Result<Choice, Tr
         tried: &refused,
         now,
     };
+
     let look = |route: &RouteId| app.health.peek(route);
     let turn = |rule| app.directory.turns().peek(&payment.owner, rule);
+
     Ok(plan::consider(
         app,
         asked,
@@ -193,6 +200,7 @@ pub fn waits_for(
             | Why::TriedAlready
             | Why::ProviderRefusedAccount => None,
         });
+
     // The younger of two outages is the likelier to end.
     Ok(waits.max_by_key(|(wait, since_ms)| (*wait == Wait::Crowd, *since_ms)))
 }
@@ -229,6 +237,7 @@ fn able_in_s(
     let now_ms = app.health.now_ms();
     let learned_s =
         |wait, lasted_ms| (app.queue.left_ms(wait, lasted_ms).saturating_add(999) / 1_000).max(1);
+
     match candidate.why? {
         Why::BreakerOpen => {
             let since_ms = candidate.view.map_or(now_ms, |view| view.since_ms);

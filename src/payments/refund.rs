@@ -153,6 +153,7 @@ fn add(
             now,
         )
     };
+
     let conditions = conditions::of(app, after, Some(&kept));
     match turn(
         after,
@@ -165,6 +166,7 @@ fn add(
         Turn::At(at) => refund.next_check_at = Some(at),
         Turn::AfterAnother => refund.next_check_at = None,
     }
+
     after.refunds.push(refund);
     Ok(())
 }
@@ -292,6 +294,7 @@ async fn send_in_turn(
         Ok(Some(Vec::new()))
     })
     .await?;
+
     if is_ours {
         send(app, marked, refund_id, marked_at).await
     } else {
@@ -318,6 +321,7 @@ async fn send(
     };
     let grace_ms = app.config.payments.call_grace_ms;
     let waited = i64::try_from(marked_at.elapsed().as_millis()).unwrap_or(i64::MAX);
+
     if waited > grace_ms
         || refund
             .sent_at
@@ -329,6 +333,7 @@ async fn send(
         );
         return Ok(aggregate);
     }
+
     let Some((account, order, call)) = call::refund_order(app, &aggregate, &refund) else {
         return Ok(aggregate);
     };
@@ -347,6 +352,7 @@ async fn send(
             "refund not done"
         );
     }
+
     let conditions = conditions::of_refund(app, &aggregate, &refund.id);
     let written = update(app, aggregate, |after, now| {
         let sent_since = after
@@ -365,6 +371,7 @@ async fn send(
         Ok(Some(operations))
     })
     .await?;
+
     kill_point!("refund_after_outcome_commit");
     Ok(written)
 }
@@ -407,6 +414,7 @@ async fn ask(app: &Arc<App>, aggregate: Aggregate, refund: &Refund) -> Result<Ag
     let conditions = conditions::of_refund(app, &aggregate, &refund.id);
     let marked_at = Instant::now();
     let mut send_again = false;
+
     let written = update(app, aggregate, |after, now| {
         send_again = false;
         if !renumber::is_still(after, refund) {
@@ -434,6 +442,7 @@ async fn ask(app: &Arc<App>, aggregate: Aggregate, refund: &Refund) -> Result<Ag
         Ok(Some(operations))
     })
     .await?;
+
     if send_again {
         send(app, written, &refund.id, marked_at).await
     } else {

@@ -74,6 +74,7 @@ async fn steps(app: &Arc<App>, payment_id: &str) -> Result<Aggregate, Trouble> {
             Step::Rest => break,
         };
     }
+
     release(app, aggregate).await
 }
 
@@ -96,12 +97,14 @@ fn next_step(aggregate: &Aggregate, now: Timestamp) -> Step {
             | State::Reversed => Step::Ask(attempt.id.clone()),
         };
     }
+
     if let Some(refund) = aggregate.refunds.iter().find(|r| is_due(r.next_check_at)) {
         return Step::Refund(refund.id.clone());
     }
     if is_due(aggregate.payment.resume_at) {
         return Step::Resume;
     }
+
     Step::Rest
 }
 
@@ -123,6 +126,7 @@ fn provider_is_out(app: &App, aggregate: &Aggregate, step: &Step) -> Option<i64>
     if is_in_doubt || !app.config.health.breakers {
         return None;
     }
+
     let vital = app.health.board().peek_provider(
         attempt.provider,
         attempt.flow,
@@ -133,6 +137,7 @@ fn provider_is_out(app: &App, aggregate: &Aggregate, step: &Step) -> Option<i64>
         .now_ms()
         .saturating_sub(vital.breaker().since_ms());
     let draw = id::random::<4>().map_or(0, u32::from_be_bytes);
+
     (vital.gate() == Gate::Open).then(|| schedule::put_off_ms(out_for_ms, draw))
 }
 
@@ -244,10 +249,12 @@ async fn resume(app: &Arc<App>, before: Aggregate) -> Result<Aggregate, Trouble>
         Ok(Some(Vec::new()))
     })
     .await?;
+
     if !is_ours {
         // An attempt that somebody else has planned meanwhile is somebody else's to call.
         return Ok(written);
     }
+
     // Nobody waits for this answer; the call has its own time.
     let answer_by = Instant::now() + Duration::from_secs(60);
     Ok(pay::run(
@@ -279,6 +286,7 @@ async fn ask(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Aggr
         })
         .await;
     };
+
     let findings = find_out(app, &account, &attempt).await;
     if let Queried::Unknown(failure) = &findings.queried {
         tracing::warn!(
@@ -288,9 +296,11 @@ async fn ask(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Aggr
             "asking brought no certainty"
         );
     }
+
     let capabilities = account.provider.capabilities();
     let may_have_been_shown =
         attempt.status == State::Abandoned && app.hold.is_from_before(attempt.started_at);
+
     update(app, before, |after, now| {
         let recorded = found(after, &attempt, &findings, capabilities, now)?;
         let something_new_may_come =
@@ -334,6 +344,7 @@ async fn find_out(app: &App, account: &Account, attempt: &Attempt) -> Findings {
         attempt.status,
         State::Closing | State::Superseded | State::Abandoned
     );
+
     let closable = match account
         .provider
         .capabilities()
@@ -350,6 +361,7 @@ async fn find_out(app: &App, account: &Account, attempt: &Attempt) -> Findings {
             asked_at,
         };
     }
+
     let closed = call::close(app, account, attempt).await;
     kill_point!("resolve_after_close");
     match closed.outcome {
@@ -399,6 +411,7 @@ pub async fn stuck(app: &App, payment_id: &str, trouble: &Trouble) -> Result<(),
         return Ok(());
     }
     let owner = reload(app, payment_id).await?.payment.owner;
+
     let operation = Operation::new(
         &owner,
         "payment_stuck",
@@ -406,5 +419,6 @@ pub async fn stuck(app: &App, payment_id: &str, trouble: &Trouble) -> Result<(),
         trouble.to_string(),
         app.clock.now(),
     )?;
+
     Ok(app.store.raise(&operation).await?)
 }

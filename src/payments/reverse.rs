@@ -45,6 +45,7 @@ pub(super) async fn step(
     }
     let queried = ask(app, &account, attempt).await;
     let capabilities = account.provider.capabilities();
+
     update(app, before, |after, now| {
         found(after, attempt, &queried, capabilities, &charging, now)
     })
@@ -80,6 +81,7 @@ async fn undo(
         doubted_before: is_in_doubt(attempt, app.clock.now()),
         asked_at: app.clock.now(),
     };
+
     if attempt.reversal != Some(Reversal::Done) {
         let planned_at = Instant::now();
         let mut is_ours = false;
@@ -111,9 +113,11 @@ async fn undo(
             .await;
         }
     }
+
     told.asked_at = app.clock.now();
     let queried = ask(app, account, attempt).await;
     let capabilities = account.provider.capabilities();
+
     update(app, planned, |after, now| {
         conclude(
             after,

@@ -167,6 +167,7 @@ async fn too_late(
         | Created::Declined(_)
         | Created::Unknown(_) => stored,
     };
+
     if let (Some(key), Some(answer)) = (key, answer(&aggregate)) {
         app.store.answer_key(&key.scope, answer).await?;
     }

@@ -70,6 +70,7 @@ pub(super) fn keep(
             Err(error) => tracing::error!(payment_id, %error, "the resolver asks the provider"),
         }
     };
+
     app.spawn(work);
 }
 

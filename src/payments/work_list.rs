@@ -105,6 +105,7 @@ pub fn possible(
     if !actions(&entry.kind).contains(&action) {
         return Err(Refusal::NotForThis(entry.kind.clone()));
     }
+
     match (action, about) {
         (Action::Acknowledge, _) => Ok(()),
         (Action::AccountOk, _) => {
@@ -252,6 +253,7 @@ async fn carry_out(
         }
         (_, Some(before)) => before,
     };
+
     let mut after = before.clone();
     let operations = decide(
         of_subject(app, &before, &entry.subject_id),
@@ -260,11 +262,13 @@ async fn carry_out(
         action,
         now,
     )?;
+
     let beside = Beside {
         operations,
         resolution: Some(resolution),
         ..Beside::default()
     };
+
     match commit(app, &before, after, now, beside).await {
         Ok(_) => Ok(true),
         // An index: money of this payment is kept already, or another payment holds its order
@@ -299,6 +303,7 @@ pub async fn has_gone(
     let refund_ended = |open: &[refund::State]| refund.is_some_and(|r| !open.contains(&r.status));
     let attempt_ended = attempt
         .is_some_and(|a| matches!(a.status, State::Captured | State::Dead | State::Reversed));
+
     Ok(match entry.kind.as_str() {
         "capture_mismatch" | "capture_returning" => disposed(Disposition::Held),
         "automatic_refund_failed" => {
@@ -381,5 +386,6 @@ pub async fn close_gone(app: &App, after: &str) -> Result<Option<String>, DbErr>
             );
         }
     }
+
     Ok(entries.into_iter().next_back().map(|entry| entry.id))
 }

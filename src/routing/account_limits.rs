@@ -235,6 +235,7 @@ mod tests {
         ] {
             assert_eq!(limits.allow(fen), allowed, "{fen}");
         }
+
         let day = limits.day.unwrap();
         assert!(day.leaves_room(
             Used {
@@ -243,6 +244,7 @@ mod tests {
             },
             100
         ));
+
         assert!(
             !day.leaves_room(
                 Used {
@@ -253,6 +255,7 @@ mod tests {
             ),
             "one fen too much"
         );
+
         assert!(
             !day.leaves_room(
                 Used {
@@ -263,6 +266,7 @@ mod tests {
             ),
             "one payment too many"
         );
+
         assert!(Limits::default().allow(i64::MAX));
     }
 }

@@ -87,6 +87,7 @@ impl State {
         }
         let (owed, last) = known.unwrap_or((0, now_ms));
         let owed = (owed - delta).clamp(0, CAPACITY);
+
         match owed {
             0 => drop(self.by.remove(owner)),
             _ => drop(
@@ -121,6 +122,7 @@ impl Budget {
             unwritten: false,
             by: HashMap::new(),
         };
+
         Self {
             gateway,
             state: Mutex::new(state),
@@ -182,6 +184,7 @@ impl Budget {
         if state.pending == 0 && state.sent.is_empty() && state.version != 0 && !state.unwritten {
             return None;
         }
+
         state.unwritten = false;
         let mut delta = std::mem::take(&mut state.pending);
         if state.sent.len() >= SENT
@@ -192,6 +195,7 @@ impl Budget {
         state.writes = state.writes.wrapping_add(1);
         let write = state.writes;
         state.sent.push((write, delta));
+
         let mut value = Stored {
             tokens: state.tokens(),
             writes: state.base.writes.clone(),
@@ -201,6 +205,7 @@ impl Budget {
             value.writes.remove(0);
         }
         value.writes.push((self.gateway, write));
+
         serde_json::to_string(&value)
             .ok()
             .map(|value| (state.version, value))
@@ -220,12 +225,14 @@ impl Budget {
             .iter()
             .find(|(gateway, _)| *gateway == self.gateway)
             .map_or(0, |(_, write)| *write);
+
         if included > state.writes {
             // A write of ours that we never made.
             return false;
         }
         state.sent.retain(|(write, _)| *write > included);
         (state.base, state.version) = (stored, version);
+
         true
     }
 
@@ -256,6 +263,7 @@ mod tests {
         (0..200).for_each(|_| budget.timed_out(&merchant("hostile"), 1_000));
         assert_eq!(budget.left(), 0);
         assert!(!budget.allows_retry(&merchant("hostile"), 1_000));
+
         let may = |who: &str| {
             let mut count = 0;
             while count < 200 && budget.allows_retry(&merchant(who), 1_000) {
@@ -264,11 +272,13 @@ mod tests {
             }
             count
         };
+
         assert_eq!(may("good"), 50, "half of what there is");
         assert_eq!(may("late"), 33, "a third");
         // What was spent long ago is nobody's fault any more, and what is earned is there for
         // everybody.
         (0..500).for_each(|_| budget.answered(&merchant("good"), 2_000));
+
         assert!(budget.allows_retry(&merchant("hostile"), 2_000));
     }
 
@@ -284,10 +294,12 @@ mod tests {
             "{}",
             budget.left()
         );
+
         budget.timed_out(&merchant("one"), 0);
         assert_eq!(budget.left(), 0, "nothing is owed");
         (0..5).for_each(|_| budget.answered(&merchant("one"), 0));
         assert!(budget.allows_retry(&merchant("one"), 0));
+
         (0..1_000).for_each(|_| budget.answered(&merchant("one"), 0));
         assert_eq!(budget.left(), 500, "what is too much is lost");
     }
@@ -325,18 +337,22 @@ mod tests {
         let (budget, mut store) = (Budget::new(1), Store::default());
         store.exchange(&budget);
         budget.timed_out(&merchant("one"), 0);
+
         // It was stored, and the answer is lost.
         let (expected, value) = budget.take_write().unwrap();
         assert_eq!(expected, store.0);
+
         (store.0, store.1) = (store.0 + 1, value);
         assert_eq!(budget.left(), 490);
         assert!(budget.adopt(store.0, &store.1));
         assert_eq!(budget.left(), 490);
+
         // This one never came there.
         budget.timed_out(&merchant("one"), 0);
         let _ = budget.take_write().unwrap();
         store.exchange(&budget);
         assert_eq!(budget.left(), 480);
+
         // This one comes there late, and somebody else writes over it before it is heard of.
         budget.timed_out(&merchant("one"), 0);
         let (_, late) = budget.take_write().unwrap();
@@ -347,6 +363,7 @@ mod tests {
         store.exchange(&other);
         store.exchange(&budget);
         assert_eq!((budget.left(), other.left()), (460, 460));
+
         budget.reseed();
         assert_eq!(budget.left(), 460);
         // It was emptied, and the other one was first to write anew: what this one has spent since
@@ -359,6 +376,7 @@ mod tests {
         store.exchange(&budget);
         store.exchange(&other);
         assert_eq!((budget.left(), other.left()), (450, 450));
+
         let lies = [
             "",
             "{}",
@@ -368,9 +386,11 @@ mod tests {
             r#"{"tokens":0,"writes":[[1,4000000000]]}"#,
             r#"{"tokens":0,"writes":[],"since":1}"#,
         ];
+
         for lie in lies {
             assert!(!budget.adopt(9, lie), "{lie}");
         }
+
         // It is written over what cannot be.
         budget.write_over(9);
         assert!(

@@ -140,6 +140,7 @@ pub fn choose(scene: &Scene<'_>, wanted: Wanted<'_>, rng: &mut Rng) -> Choice {
     let rule = scene.routing.rule(facts);
     let strategy = rule.map(|(_, rule)| rule.strategy);
     let (mut able, mut skipped, mut served) = (Vec::new(), Vec::new(), false);
+
     for (account, weight) in named(scene, rule.map(|(_, rule)| rule)) {
         served |= serves(account, wanted) && !has_refused(scene, account);
         let mut candidate = Candidate {
@@ -180,15 +181,18 @@ pub fn choose(scene: &Scene<'_>, wanted: Wanted<'_>, rng: &mut Rng) -> Choice {
             skipped.push(candidate)
         }
     }
+
     if let Some((place, rule)) = rule {
         able = ordered(able, rule.strategy, &|| (scene.turn)(place), rng);
     }
+
     // Whatever the strategy is: who is on trial comes first, since an offer that fails there goes
     // elsewhere in the same request; who has more than its part of the traffic while it comes back
     // is there if nobody else is.
     able.sort_by_key(|candidate| candidate.view.as_ref().map(adaptive::place));
     let strategy = strategy.map_or("oldest_first", Into::into);
     let rule = rule.map(|(place, _)| place);
+
     Choice {
         served,
         version: scene.routing.version,
@@ -228,6 +232,7 @@ fn ordered(
         score::percent(score(b)).total_cmp(&score::percent(score(a)))
     };
     let in_flight = |c: &Candidate| c.view.map_or(0, |view| view.in_flight);
+
     match strategy {
         Strategy::Priority => {}
         Strategy::Weighted => able = drawn(able, rng),
@@ -246,6 +251,7 @@ fn ordered(
         }
         Strategy::Adaptive => able.sort_by(|a, b| score(b).total_cmp(&score(a))),
     }
+
     able
 }
 
@@ -253,6 +259,7 @@ fn ordered(
 fn drawn(mut left: Vec<Candidate>, rng: &mut Rng) -> Vec<Candidate> {
     let weight = |c: &Candidate| c.weight.and_then(|w| u64::try_from(w).ok()).unwrap_or(1);
     let mut order = Vec::with_capacity(left.len());
+
     while !left.is_empty() {
         let sum: u64 = left.iter().map(weight).sum();
         let mut at = rng.u64(..sum.max(1));
@@ -267,6 +274,7 @@ fn drawn(mut left: Vec<Candidate>, rng: &mut Rng) -> Vec<Candidate> {
             });
         order.push(left.remove(place.unwrap_or(0)));
     }
+
     order
 }
 
@@ -407,6 +415,7 @@ fn why_not(account: &Account, wanted: Wanted<'_>, scene: &Scene<'_>) -> Option<W
     if scene.tried.iter().any(|t| t.account_id == account.id) {
         return Some(Why::TriedAlready);
     }
+
     if scene
         .tried
         .iter()
@@ -420,6 +429,7 @@ fn why_not(account: &Account, wanted: Wanted<'_>, scene: &Scene<'_>) -> Option<W
     {
         return Some(Why::DayLimitReached);
     }
+
     None
 }
 

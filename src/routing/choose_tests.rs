@@ -39,11 +39,13 @@ impl Shop {
                 weight: None,
             })
             .collect();
+
         let rule = Rule {
             r#match: Match::default(),
             strategy,
             accounts: named,
         };
+
         Self {
             accounts,
             routing: Routing {
@@ -101,12 +103,14 @@ impl Shop {
                 self.turns.replace(self.turns.get() + 1)
             },
         };
+
         let wanted = Wanted {
             flow: Flow::Qr,
             amount: Money::fen(8_888).unwrap(),
             providers: &[],
             metadata: &serde_json::Value::Null,
         };
+
         choose(&scene, wanted, &mut self.rng)
     }
 
@@ -151,6 +155,7 @@ fn weights_are_shares_and_the_next_ones_are_drawn_from_those_that_are_left() {
     for _ in 0..10_000 {
         *orders.entry(shop.order()).or_default() += 1;
     }
+
     // 0.7 x 2/3, 0.7 x 1/3, 0.2 x 7/8, 0.2 x 1/8, 0.1 x 7/9, 0.1 x 2/9, each within five times its
     // deviation.
     for (order, expected) in [
@@ -163,13 +168,16 @@ fn weights_are_shares_and_the_next_ones_are_drawn_from_those_that_are_left() {
     ] {
         assert!(orders[order].abs_diff(expected) < 250, "{orders:?}");
     }
+
     let mut again = Shop::new(Strategy::Weighted, &["a", "b", "c"]).weights(&[7, 2, 1]);
     shop.rng.seed(7);
     let both: Vec<_> = (0..20).map(|_| (shop.order(), again.order())).collect();
+
     assert!(
         both.iter().all(|(one, other)| one == other),
         "the same seed draws the same: {both:?}"
     );
+
     // What a broken account does not get goes to the others by their weights.
     let mut shop = shop.seen("a", shut(Gate::Open));
     let first = (0..3_000).filter(|_| shop.order() == "bc").count();
@@ -198,22 +206,26 @@ fn the_least_busy_the_cheapest_and_the_most_useful_come_first_and_scores_break_t
         .seen("b", |view| view.success = 0.8)
         .seen("c", |view| view.success = 0.9);
     assert_eq!(busy.order(), "cba");
+
     let mut cheap = Shop::new(Strategy::LowestFee, &["a", "b", "c", "d"])
         .with("c", |a| a.fee_bps = 38)
         .seen("c", |view| view.success = 0.1)
         .seen("a", |view| view.success = 0.8)
         .seen("b", |view| view.success = 0.9)
         .seen("d", |view| view.success = 0.9);
+
     assert_eq!(
         cheap.order(),
         "cbda",
         "what is equal in everything stays as listed"
     );
+
     let mut adaptive = Shop::new(Strategy::Adaptive, &["a", "b", "c"])
         .seen("a", |view| view.theta = 0.90)
         .seen("b", |view| view.theta = 0.99)
         .seen("c", |view| (view.theta, view.p95_ms) = (0.99, Some(25_000)));
     assert_eq!(adaptive.order(), "bac", "a slow route is worth less");
+
     let mut by_fee = adaptive.with("b", |a| a.fee_bps = 10_000);
     assert_eq!(by_fee.order(), "abc");
     let reason = by_fee.choose().reason();
@@ -261,6 +273,7 @@ fn limits_and_windows_keep_payments_off_and_are_told() {
     let window = |from: &str, to: &str| {
         serde_json::from_value::<Window>(json!({"from": from, "to": to})).unwrap()
     };
+
     // It is half past eight in Beijing.
     let mut shop = Shop::new(Strategy::Priority, &["a", "b", "c", "d", "e"])
         .with("a", |a| {
@@ -276,12 +289,14 @@ fn limits_and_windows_keep_payments_off_and_are_told() {
             a.terms.maintenance = vec![window("08:31", "08:30")]
         })
         .with("e", |a| a.disabled = true);
+
     assert_eq!(shop.order(), "cd");
     shop.used = Used {
         amount: 11_113,
         count: 1,
     };
     assert_eq!(shop.order(), "d", "one fen is missing");
+
     let whys: Vec<_> = shop.skipped().into_iter().map(|(_, why)| why).collect();
     assert_eq!(
         whys,
@@ -292,10 +307,12 @@ fn limits_and_windows_keep_payments_off_and_are_told() {
             "disabled"
         ]
     );
+
     shop.routing.maintenance =
         serde_json::from_value(json!([{"provider": "alipay", "from": "08:00", "to": "09:00"}]))
             .unwrap();
     assert_eq!(shop.order(), "d", "another provider's window");
+
     // What could never be is not served; what passes is worth waiting for.
     let mut never = Shop::new(Strategy::Priority, &["a", "b"])
         .with("a", |a| {
@@ -304,14 +321,17 @@ fn limits_and_windows_keep_payments_off_and_are_told() {
         .with("b", |a| {
             a.terms.limits = limits(json!({"day": {"amount": 8_887}}))
         });
+
     assert!(!never.choose().served);
     let mut later = Shop::new(Strategy::Priority, &["a"]).with("a", |a| {
         a.terms.limits = limits(json!({"day": {"count": 1}}));
     });
+
     later.used = Used {
         amount: 1,
         count: 1,
     };
+
     assert!(later.choose().served && later.choose().account().is_none());
 }
 
@@ -346,6 +366,7 @@ fn a_route_that_is_as_busy_as_it_can_be_is_passed_over_before_its_health_is_look
             .all(|candidate| candidate.view.is_none()),
         "no trial is taken for nothing"
     );
+
     assert_eq!(
         shop.skipped(),
         [
@@ -353,6 +374,7 @@ fn a_route_that_is_as_busy_as_it_can_be_is_passed_over_before_its_health_is_look
             ("b".to_owned(), "rate_limited")
         ]
     );
+
     shop.full.insert("c".to_owned(), Full::Crowded);
     assert!(
         shop.choose().why_none().contains("as much to do"),

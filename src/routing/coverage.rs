@@ -48,6 +48,7 @@ pub fn gaps(
             }
         }
     };
+
     Flow::iter().filter(is_open).collect()
 }
 
@@ -98,6 +99,7 @@ mod tests {
         };
         let (qr, barcode) = (json!({"flow": "qr"}), json!({"flow": "barcode"}));
         let some = json!({"flow": "qr", "amount": {"max": 100}});
+
         for (rules, off, flows) in [
             (json!([]), vec![], vec![]),
             (json!([]), vec!["a"], vec![]),

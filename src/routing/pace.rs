@@ -167,11 +167,13 @@ mod tests {
                 Err(full) => break full,
             }
         };
+
         assert_eq!(full, Full::Crowded);
         assert_eq!(
             paces.shown(&route, 0).unwrap().in_flight,
             u32::try_from(slots.len()).unwrap()
         );
+
         // All of them are given up; then fewer are let in than before.
         let before = slots.len();
         slots
@@ -181,6 +183,7 @@ mod tests {
             slots.push(slot);
         }
         assert!(slots.len() < before, "{} of {before}", slots.len());
+
         assert!(!slots.is_empty(), "never none: nothing would be learned");
     }
 
@@ -190,6 +193,7 @@ mod tests {
         // A provider that takes 20 calls a second; 100 a second are wanted.
         let mut refused = Vec::new();
         let mut served = Vec::new();
+
         for second in 0..60_i64 {
             let (mut taken, mut told) = (0, 0);
             for call in 0..100_i64 {
@@ -209,12 +213,14 @@ mod tests {
             refused.push(told);
             served.push(taken);
         }
+
         let (early, late): (u32, u32) = (refused[..5].iter().sum(), refused[55..].iter().sum());
         assert!(late <= 15 && late < early, "{refused:?}");
         assert!(
             served[55..].iter().all(|taken| (10..=26).contains(taken)),
             "{served:?}"
         );
+
         // Nobody complains any more: in some minutes everything is let through again.
         let mut most = 0;
         for second in 60..400_i64 {
@@ -229,6 +235,7 @@ mod tests {
             }
             most = taken;
         }
+
         assert_eq!(most, 100);
     }
 

@@ -96,6 +96,7 @@ impl Known {
             .filter(|(wait, _)| next.is_some_and(|(next, _)| next == *wait));
         let over = if same.is_some() { None } else { drain.waits };
         drain.waits = same.or(next);
+
         // A trial that ends in another outage does not say how long those take that end well.
         let is_lost =
             |wait| wait == Wait::Trial && next.is_some_and(|(next, _)| next == Wait::Outage);
@@ -150,6 +151,7 @@ impl Queue {
             return;
         }
         let mut known = self.known();
+
         if found < batch {
             // There was one, and not for all of them.
             known.turn(line, Some((Wait::Trial, now_ms)), now_ms);
@@ -158,6 +160,7 @@ impl Queue {
             drain.pause_ms = drain.pause_ms.saturating_mul(2).min(LONGEST_PAUSE_MS);
             return;
         }
+
         known.turn(line, None, now_ms);
         let measured = i64::try_from(found)
             .unwrap_or(i64::MAX)
@@ -166,6 +169,7 @@ impl Queue {
         let drain = known.line(line);
         drain.per_minute = smoothed(drain.per_minute, measured);
         (drain.batch, drain.pause_ms) = (drain.batch.saturating_mul(2).min(MOST), PAUSE_MS);
+
         known.per_minute = smoothed(known.per_minute, measured);
     }
 
@@ -204,6 +208,7 @@ impl Queue {
         {
             return *median;
         }
+
         match wait {
             Wait::Outage => lasted_ms.max(LEAST_OUTAGE_MS),
             Wait::Trial => TRIAL_MS,
@@ -264,15 +269,18 @@ mod tests {
     fn a_line_goes_on_one_by_one_at_first_and_stops_when_the_route_is_gone_again() {
         let (queue, line) = (Queue::default(), line());
         let mut batches = Vec::new();
+
         for step in 0..7 {
             let batch = queue.may_go_on(&line, step * 300);
             queue.went_on(&line, batch, batch, 300, step * 300);
             batches.push(batch);
         }
+
         assert_eq!(batches, [1, 2, 4, 8, 16, 32, 32]);
         queue.went_on(&line, 32, 31, 300, 10_000);
         assert_eq!(queue.may_go_on(&line, 10_999), 0, "a pause");
         assert_eq!(queue.may_go_on(&line, 11_000), 1);
+
         queue.went_on(&line, 1, 0, 300, 11_000);
         assert_eq!(
             (
@@ -282,10 +290,12 @@ mod tests {
             (0, 1),
             "a longer one"
         );
+
         queue.keep(&[(line.clone(), 7)]);
         assert_eq!((queue.length(&line), queue.may_go_on(&line, 0)), (7, 0));
         queue.keep(&[]);
         assert_eq!(queue.length(&line), 0);
+
         assert_eq!(queue.may_go_on(&line, 0), 1);
     }
 
@@ -329,6 +339,7 @@ mod tests {
             5_000,
             "it has to prove itself"
         );
+
         assert_eq!(queue.left_ms(Wait::Outage, 40_000), 40_000, "as long again");
         for (at, length_ms) in [
             (0, 20_000),
@@ -340,12 +351,14 @@ mod tests {
             queue.waits(&line, Wait::Outage, at + 300, at + 300);
             queue.went_on(&line, 1, 1, 300, at + length_ms);
         }
+
         assert_eq!(queue.left_ms(Wait::Outage, 0), 40_000);
         assert_eq!(
             queue.left_ms(Wait::Outage, 25_000),
             15_000,
             "of those that have lasted so long"
         );
+
         assert_eq!(queue.left_ms(Wait::Outage, 50_000), 50_000, "only one has");
         assert_eq!(queue.left_ms(Wait::Trial, 0), 2_000, "another thing");
     }

@@ -255,6 +255,7 @@ mod tests {
             "hours": {"from": "08:00", "to": "09:00"}, "metadata": {"shop": "7", "kind": "vip"}}))
             .unwrap();
         let metadata = json!({"shop": "7", "kind": "vip", "more": 1});
+
         // 2026-01-01T08:30:00+08:00.
         let good = Facts {
             flow: Flow::Qr,
@@ -262,6 +263,7 @@ mod tests {
             metadata: &metadata,
             now: Timestamp(1_767_227_400_000),
         };
+
         assert!(wanted.fits(good));
         assert!(!wanted.fits(Facts {
             flow: Flow::Barcode,
@@ -271,10 +273,12 @@ mod tests {
             amount_fen: 201,
             ..good
         }));
+
         assert!(!wanted.fits(Facts {
             now: good.now.plus_s(1_800),
             ..good
         }));
+
         for other in [
             json!({}),
             json!({"shop": 7, "kind": "vip"}),
@@ -288,6 +292,7 @@ mod tests {
                 "{other}"
             );
         }
+
         assert!(!wanted.fits_all_of(Flow::Qr) && wanted.may_fit(Flow::Qr));
         assert!(Match::default().fits_all_of(Flow::Qr) && Match::default().fits(good));
     }

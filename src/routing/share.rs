@@ -134,6 +134,7 @@ mod tests {
     fn everybody_has_something_and_what_is_in_use_has_a_bound() {
         let names: Vec<String> = (0..100).map(|n| format!("mer_{n}")).collect();
         let mut shares = Shares::new(10);
+
         for name in &names {
             let got = (0..50).filter(|_| shares.take(name)).count();
             assert!(got >= 1, "{name}");
@@ -142,11 +143,13 @@ mod tests {
         for name in &names {
             let _ = (0..2_000).filter(|_| many.take(name)).count();
         }
+
         assert!(
             (5_000..=5_200).contains(&many.used()),
             "as the harmonic series says: {}",
             many.used()
         );
+
         // Once they have let go, it is as much as there is: whoever has less than its part is let
         // in, others are not.
         for name in &names {
@@ -154,6 +157,7 @@ mod tests {
                 many.give_back(name);
             }
         }
+
         assert_eq!(names.iter().filter(|name| many.take(name)).count(), 0);
         assert_eq!(many.used(), 1_000);
     }

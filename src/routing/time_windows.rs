@@ -133,12 +133,14 @@ impl Hours {
                 "Hours begin before 24:00.",
             ));
         }
+
         if self.from == self.to {
             return Err(ValidationError::new(
                 format!("{at}.to"),
                 "Hours end at another time than they begin.",
             ));
         }
+
         for (n, day) in self.weekdays.iter().enumerate() {
             if self.weekdays.iter().take(n).any(|earlier| earlier == day) {
                 return Err(ValidationError::new(
@@ -147,6 +149,7 @@ impl Hours {
                 ));
             }
         }
+
         Ok(())
     }
 }
@@ -309,6 +312,7 @@ pub fn check_windows(windows: &[(Window, String)]) -> Result<(), ValidationError
             return Err(ValidationError::new(at.clone(), detail));
         }
     }
+
     Ok(())
 }
 
@@ -333,6 +337,7 @@ mod tests {
         for text in ["00:00", "06:05", "23:59", "24:00"] {
             assert_eq!(TimeOfDay::parse(text).unwrap().to_string(), text);
         }
+
         for text in [
             "",
             "6:00",
@@ -362,6 +367,7 @@ mod tests {
         ] {
             assert_eq!(night.hold(at(2, time)), held, "{time}");
         }
+
         let friday_night = hours(r#"{"from":"22:00","to":"06:00","weekdays":["fri"]}"#);
         for (day, time, held) in [
             (4, "22:00", true),
@@ -372,11 +378,13 @@ mod tests {
         ] {
             assert_eq!(friday_night.hold(at(day, time)), held, "{day} {time}");
         }
+
         let sunday_night = hours(r#"{"from":"23:00","to":"01:00","weekdays":["sun"]}"#);
         assert!(
             sunday_night.hold(at(0, "00:30")),
             "Monday comes after Sunday"
         );
+
         let all_day = hours(r#"{"from":"00:00","to":"24:00"}"#);
         assert!(all_day.hold(at(0, "00:00")) && all_day.hold(at(6, "23:59")));
     }
@@ -394,11 +402,13 @@ mod tests {
             ),
             (3_600, 10)
         );
+
         let text = r#"{"from":"2026-01-01T00:00:00+08:00","to":"2026-01-01T01:00:00+08:00"}"#;
         let once: Window = serde_json::from_str(text).unwrap();
         assert!(once.holds(midnight) && once.holds(midnight.plus_s(3_599)));
         assert!(!once.holds(midnight.plus_ms(-1)) && !once.holds(midnight.plus_s(3_600)));
         assert_eq!(once.left_s(midnight.plus_s(600)), 3_000);
+
         assert_eq!(serde_json::to_string(&once).unwrap(), text);
     }
 
@@ -415,11 +425,13 @@ mod tests {
                 .collect();
             check_windows(&named).map_err(|fault| fault.param)
         };
+
         let (one, two, three) = (
             "2026-01-01T00:00:00+08:00",
             "2026-01-01T01:00:00+08:00",
             "2026-01-01T02:00:00+08:00",
         );
+
         assert_eq!(
             check(&[("02:00", "03:00"), ("03:00", "04:00"), ("23:00", "01:00")]),
             Ok(())
@@ -429,6 +441,7 @@ mod tests {
             Ok(()),
             "of two sorts"
         );
+
         for (windows, param) in [
             (vec![("02:00", "02:00")], "maintenance[0].to"),
             (vec![("24:00", "02:00")], "maintenance[0].from"),

@@ -164,8 +164,10 @@ impl Usage {
             tally.alive = sum(&|is_new, is_captured| !is_captured && !is_new);
             tally.new_elsewhere = sum(&|is_new, _| is_new).beyond(tally.planned_here());
         }
+
         drop(tallies);
         let pause = PAUSE.max(reading.began.elapsed().saturating_mul(PAUSE_FACTOR));
+
         *self
             .not_before
             .lock()

@@ -25,6 +25,7 @@ pub fn validate(routing: &Routing, own: &[&str]) -> Result<(), ValidationError> 
             format!("At most {MAX_RULES} rules."),
         ));
     }
+
     for (r, rule) in routing.rules.iter().enumerate() {
         check_match(rule, &format!("rules[{r}].match"))?;
         check_accounts(rule, &format!("rules[{r}].accounts"), own)?;
@@ -35,6 +36,7 @@ pub fn validate(routing: &Routing, own: &[&str]) -> Result<(), ValidationError> 
             format!("At most {MAX_WINDOWS} windows."),
         ));
     }
+
     for protocol in providers::PROTOCOLS {
         let its = routing
             .maintenance
@@ -46,6 +48,7 @@ pub fn validate(routing: &Routing, own: &[&str]) -> Result<(), ValidationError> 
             .collect();
         time_windows::check_windows(&named)?;
     }
+
     Ok(())
 }
 
@@ -63,6 +66,7 @@ fn check_match(rule: &Rule, at: &str) -> Result<(), ValidationError> {
             format!("At most {MAX_METADATA} members."),
         ));
     }
+
     for (name, value) in &wanted.metadata {
         let too_long =
             |text: &str| text.chars().count() > MAX_METADATA_CHARS || text.contains('\0');
@@ -76,6 +80,7 @@ fn check_match(rule: &Rule, at: &str) -> Result<(), ValidationError> {
             ));
         }
     }
+
     Ok(())
 }
 
@@ -86,12 +91,14 @@ fn check_accounts(rule: &Rule, at: &str, own: &[&str]) -> Result<(), ValidationE
             "A rule names at least one account.",
         ));
     }
+
     if rule.accounts.len() > MAX_ACCOUNTS {
         return Err(ValidationError::new(
             at,
             format!("At most {MAX_ACCOUNTS} accounts."),
         ));
     }
+
     for (a, account) in rule.accounts.iter().enumerate() {
         if !own.contains(&account.id.as_str()) {
             return Err(ValidationError::new(
@@ -125,5 +132,6 @@ fn check_accounts(rule: &Rule, at: &str, own: &[&str]) -> Result<(), ValidationE
             return Err(ValidationError::new(format!("{at}[{a}].weight"), detail));
         }
     }
+
     Ok(())
 }

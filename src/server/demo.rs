@@ -53,6 +53,7 @@ pub async fn set_up(app: &App, sandbox: &SandboxSide, folder: &Path) -> Result<D
         mode: Mode::Test,
     };
     let mut accounts = Vec::new();
+
     // Without a rule the first account comes first: those of one start must not be of one
     // millisecond.
     let now = app.clock.now();
@@ -71,6 +72,7 @@ pub async fn set_up(app: &App, sandbox: &SandboxSide, folder: &Path) -> Result<D
             provider: name.to_owned(),
         });
     }
+
     let path = folder.join("demo.json");
     let demo = Demo {
         base_url: app.public_url.clone(),
@@ -80,6 +82,7 @@ pub async fn set_up(app: &App, sandbox: &SandboxSide, folder: &Path) -> Result<D
         merchant: owner.merchant,
         accounts,
     };
+
     app.directory.changed().await?;
     let text = serde_json::to_vec_pretty(&demo).map_err(|e| StartError::file(&path, e))?;
     write_secret(&path, &text)?;
@@ -105,6 +108,7 @@ async fn account(
     let mut own = rows
         .into_iter()
         .filter(|row| row.owner == *owner && row.provider == provider);
+
     if let Some(known) = own.find(|row| row.identity == identity) {
         let unchanged = app
             .directory
@@ -122,6 +126,7 @@ async fn account(
         }
         return Ok(known.id);
     }
+
     let account_id = id::new(Kind::Account)?;
     let row = NewAccount {
         credentials: app.directory.vault().seal(&account_id, &plain)?,
@@ -137,6 +142,7 @@ async fn account(
         terms: None,
         created_at: now,
     };
+
     app.store.add_account(&row).await?;
     Ok(account_id)
 }

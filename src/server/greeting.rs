@@ -10,11 +10,13 @@ pub fn greeting(running: &Running) -> String {
         format!("  listens on         {}", running.address),
         format!("  API documentation  {url}/docs/"),
     ];
+
     lines.extend(
         running
             .admin
             .map(|address| format!("  administration     {address}")),
     );
+
     match &running.demo {
         Some(demo) => {
             lines.push(format!("  sandbox control    {}", demo.sandbox_url));
@@ -38,6 +40,7 @@ pub fn greeting(running: &Running) -> String {
                 .to_owned(),
         ),
     }
+
     lines.join("\n") + "\n"
 }
 

@@ -57,12 +57,14 @@ impl Face {
             config.database.connections,
         ));
         let strangers = web::Data::new(Strangers::new(&config.admission));
+
         // It never ends, and is no work that somebody waits for: not among the app's tasks.
         drop(app.runtime.spawn(tidy(
             app.draining.clone(),
             admission.clone(),
             strangers.clone(),
         )));
+
         Self {
             app: web::Data::from(Arc::clone(app)),
             metrics: web::Data::new(metrics),

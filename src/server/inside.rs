@@ -68,15 +68,18 @@ async fn sandbox_keys(folder: &Path) -> Result<Keys, StartError> {
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => None,
         Err(e) => return Err(StartError::file(&path, e)),
     };
+
     let before = known.clone();
     let keys = tokio::task::spawn_blocking(move || known.unwrap_or_default().completed())
         .await
         .map_err(|e| StartError::Sandbox(e.to_string()))?
         .map_err(|e| StartError::Sandbox(e.to_string()))?;
+
     if before.as_ref() != Some(&keys) {
         let text = serde_json::to_vec(&keys).map_err(|e| StartError::file(&path, e))?;
         write_secret(&path, &text)?;
     }
+
     Ok(keys)
 }
 
@@ -93,6 +96,7 @@ pub(super) async fn take_along(app: &Arc<App>, sandbox: &Sandbox) {
             }
         })
     }));
+
     let ahead = sandbox.clock().ahead();
     if ahead > TimeDelta::zero()
         && let Err(why) = go_along(app, ahead).await
@@ -114,17 +118,20 @@ async fn go_along(app: &App, ahead: TimeDelta) -> Result<(), String> {
                 .to_owned(),
         );
     }
+
     let accounts = app
         .store
         .accounts(AllOwners)
         .await
         .map_err(|e| format!("nothing was moved: {e}"))?;
+
     if let Some(live) = accounts.iter().find(|account| account.owner.is_live()) {
         return Err(format!(
             "{} is a live account, which needs the real time: nothing was moved",
             live.id
         ));
     }
+
     app.clock
         .go_with_sandbox(ahead.to_std().unwrap_or_default());
     Ok(())

@@ -75,6 +75,7 @@ pub(super) async fn look_up(url: &str) -> Result<SandboxSide, StartError> {
         serde_json::from_slice(&answer.body)
             .map_err(|_| StartError::Sandbox(format!("{url}{path} is no sandbox")))
     };
+
     Ok(SandboxSide {
         control_url: url.to_owned(),
         faces: get("/faces").await?,

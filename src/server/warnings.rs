@@ -16,6 +16,7 @@ fn is_public(address: SocketAddr) -> bool {
 pub fn of(app: &App, address: SocketAddr, has_sandbox: bool) -> Vec<String> {
     let config = &app.config;
     let mut all = Vec::new();
+
     if app.hold.is_on() {
         all.push(
             "this installation was brought back from a backup: live payments and refunds are \
@@ -24,12 +25,14 @@ pub fn of(app: &App, address: SocketAddr, has_sandbox: bool) -> Vec<String> {
                 .to_owned(),
         );
     }
+
     if is_public(address) && !app.public_url.starts_with("https://") {
         all.push(format!(
             "this gateway listens on {address}, which others reach, and server.public_url is no \
             https address: API keys and what providers say go over the network as they are"
         ));
     }
+
     if has_sandbox
         && app
             .directory
@@ -43,6 +46,7 @@ pub fn of(app: &App, address: SocketAddr, has_sandbox: bool) -> Vec<String> {
                 .to_owned(),
         );
     }
+
     if !config.providers.allow_networks.is_empty() {
         let networks: Vec<String> = config
             .providers
@@ -56,5 +60,6 @@ pub fn of(app: &App, address: SocketAddr, has_sandbox: bool) -> Vec<String> {
             networks.join(", ")
         ));
     }
+
     all
 }

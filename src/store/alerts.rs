@@ -105,6 +105,7 @@ impl Store {
                 rows.push(row.into_active_model().reset_all());
             }
         }
+
         if rows.is_empty() {
             return Ok(());
         }
@@ -112,6 +113,7 @@ impl Store {
             .on_conflict(OnConflict::new().do_nothing().to_owned())
             .exec_without_returning(&self.db)
             .await?;
+
         Ok(())
     }
 
@@ -149,6 +151,7 @@ impl Store {
         lease_until: Timestamp,
     ) -> Result<Option<AlertRow>, DbErr> {
         use alert::Column as C;
+
         let first = alert::Entity::find()
             .filter(C::Receiver.eq(receiver))
             .filter(C::NextTryAt.is_not_null())
@@ -161,6 +164,7 @@ impl Store {
         let Some(first) = first.filter(|row| row.next_try_at.is_some_and(|at| at <= now.0)) else {
             return Ok(None);
         };
+
         let claimed = alert::Entity::update_many()
             .col_expr(C::NextTryAt, Expr::value(lease_until.0))
             .col_expr(C::Fence, Expr::col(C::Fence).add(1))
@@ -170,6 +174,7 @@ impl Store {
             .exec(&self.db)
             .await?;
         let fence = first.fence.saturating_add(1);
+
         (claimed.rows_affected == 1)
             .then(|| AlertRow::try_from(alert::Model { fence, ..first }))
             .transpose()

@@ -57,8 +57,10 @@ impl Looker {
     pub async fn doubles(&self) -> Result<Vec<String>, DbErr> {
         use sea_orm::QuerySelect as _;
         use sea_orm::sea_query::Expr;
+
         let mut all = Vec::new();
         let live = "status IN ('sending', 'unknown', 'awaiting_payer', 'closing', 'reversing')";
+
         for what in [live, "disposition = 'kept'"] {
             let found: Vec<String> = attempt::Entity::find()
                 .select_only()
@@ -71,6 +73,7 @@ impl Looker {
                 .await?;
             all.extend(found);
         }
+
         Ok(all)
     }
 
@@ -147,6 +150,7 @@ impl Store {
                 .map(|d| d.status.clone())
                 .collect()
         };
+
         let told = |e: event::Model| Told {
             deliveries: of(&e.id),
             id: e.id,
@@ -155,6 +159,7 @@ impl Store {
             kind: e.r#type,
             at: Timestamp(e.created_at),
         };
+
         Ok(events.into_iter().map(told).collect())
     }
 
@@ -226,6 +231,7 @@ impl Store {
     /// The database's.
     pub async fn next_delivery(&self) -> Result<Option<Timestamp>, DbErr> {
         use sea_orm::QuerySelect as _;
+
         let at = |found: Option<Option<i64>>| found.flatten().map(Timestamp);
         let delivery: Option<Option<i64>> = delivery::Entity::find()
             .select_only()
@@ -234,6 +240,7 @@ impl Store {
             .into_tuple()
             .one(&self.db)
             .await?;
+
         let event: Option<Option<i64>> = event::Entity::find()
             .select_only()
             .column_as(event::Column::FanOutAt.min(), "at")
@@ -241,6 +248,7 @@ impl Store {
             .into_tuple()
             .one(&self.db)
             .await?;
+
         Ok(at(delivery).into_iter().chain(at(event)).min())
     }
 }

@@ -70,6 +70,7 @@ impl Store {
             .one(&self.db)
             .await?;
         let since = format!("MIN(CASE WHEN {CHARGED} THEN started_at ELSE offer_deadline END)");
+
         let rows: Vec<(String, i64, Option<i64>)> = attempt::Entity::find()
             .select_only()
             .column(attempt::Column::Provider)
@@ -82,11 +83,13 @@ impl Store {
             .into_tuple()
             .all(&self.db)
             .await?;
+
         let in_doubt = rows.into_iter().map(|(provider, count, oldest)| {
             word("attempt", "backlog", "provider", &provider)
                 .map(|name| (name, waiting(count, oldest)))
         });
         let (count, oldest) = parked.unwrap_or_default();
+
         Ok(Backlog {
             parked: waiting(count, oldest),
             in_doubt: in_doubt.collect::<Result<_, _>>()?,
@@ -113,6 +116,7 @@ impl Store {
             .into_tuple()
             .all(&self.db)
             .await?;
+
         let line = |(merchant, livemode, flow, count): (String, bool, String, i64)| {
             let flow = word("payment", "lines", "flow", &flow)?;
             Ok((
@@ -123,6 +127,7 @@ impl Store {
                 u64::try_from(count).unwrap_or(0),
             ))
         };
+
         rows.into_iter().map(line).collect()
     }
 
@@ -195,6 +200,7 @@ impl Store {
             .one(&self.db)
             .await?;
         let (count, oldest) = found.unwrap_or_default();
+
         Ok(waiting(count, oldest))
     }
 

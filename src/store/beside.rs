@@ -21,6 +21,7 @@ pub(super) fn key_is(scope: &KeyScope) -> Condition {
         .add(idempotency_key::Column::MerchantId.eq(&scope.owner.merchant))
         .add(idempotency_key::Column::Key.eq(&scope.key));
     let name = stored_operation(scope);
+
     match scope.owner.mode {
         Mode::Live => named.add(idempotency_key::Column::Operation.eq(name)),
         Mode::Test => {
@@ -110,6 +111,7 @@ pub(super) fn operation_row(entry: &Operation) -> operation::ActiveModel {
 
 pub(super) fn entry_row(entry: &Entry) -> ledger_entry::ActiveModel {
     let t = &entry.transfer;
+
     ledger_entry::Model {
         payment_id: entry.payment_id.clone(),
         seq: entry.seq,
@@ -167,6 +169,7 @@ pub(super) fn step_row(step: &Step) -> operation_step::ActiveModel {
 /// proposal stands there.
 pub(super) async fn end_operation(tx: &Tx, resolution: &Resolution) -> Result<bool, DbErr> {
     use operation::Column as C;
+
     let done = operation::Entity::update_many()
         .col_expr(C::ResolvedAt, Expr::value(resolution.step.at.0))
         .col_expr(
@@ -178,11 +181,13 @@ pub(super) async fn end_operation(tx: &Tx, resolution: &Resolution) -> Result<bo
         .filter(C::ProposalId.eq(&resolution.proposal_id))
         .exec(tx)
         .await?;
+
     if done.rows_affected == 0 {
         return Ok(false);
     }
     operation_step::Entity::insert(step_row(&resolution.step))
         .exec_without_returning(tx)
         .await?;
+
     Ok(true)
 }

@@ -220,12 +220,14 @@ impl Bulk {
                 'CREATE INDEX %'"
             )
         };
+
         let found = db
             .query_all_raw(Statement::from_string(
                 self.db.get_database_backend(),
                 asked,
             ))
             .await?;
+
         found
             .iter()
             .map(|row| Ok((row.try_get("", "name")?, row.try_get("", "made_by")?)))
@@ -365,6 +367,7 @@ impl Batches {
                 db_backend: self.backend,
             });
         }
+
         let mut insert = Query::insert()
             .into_table(E::default())
             .columns(E::Column::iter())
@@ -374,6 +377,7 @@ impl Batches {
                 .values(row.into_iter().map(Into::into))
                 .map_err(|error| DbErr::Custom(error.to_string()))?;
         }
+
         let statement = self.backend.build(&insert);
         self.texts.insert(key, statement.sql.clone());
         Ok(statement)
@@ -407,6 +411,7 @@ fn keys(life: &Life) -> Vec<idempotency_key::ActiveModel> {
             None => {}
         }
     }
+
     stored
         .into_iter()
         .map(|(key, payment_id, answer)| beside::key_row(key, payment_id, answer))

@@ -209,6 +209,7 @@ impl Change {
         after.payment.version = before.map_or(0, |b| b.payment.version).saturating_add(1);
         let (entries, head) = ledger::entries(before, &after, now);
         after.payment.ledger = Some(head);
+
         Self {
             attempts,
             refunds,

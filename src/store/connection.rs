@@ -54,6 +54,7 @@ impl Db {
             options.max_connections(connections);
             options
         };
+
         if url.starts_with("sqlite:") {
             // The writing one first: it makes the file.
             let seat = embedded::file(url).map(|file| Arc::new(Seat::new(embedded::itself(&file))));
@@ -66,6 +67,7 @@ impl Db {
                 write,
             });
         }
+
         let all = Pool::open(options(connections), patience, Role::Postgres, None).await?;
         Ok(Self {
             backend: DbBackend::Postgres,

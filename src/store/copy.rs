@@ -146,6 +146,7 @@ pub async fn fold(file: &Path) -> Result<(), sqlx::Error> {
         .await;
     let mode = folded.and_then(|row| row.try_get::<String, _>(0));
     connection.close().await?;
+
     match mode?.as_str() {
         "delete" => Ok(()),
         mode => Err(sqlx::Error::Protocol(format!(

@@ -126,6 +126,7 @@ impl Store {
         if self.is_postgres() {
             waiting = waiting.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
         }
+
         let mut events: Vec<EventRow> = waiting
             .clone()
             .all(&tx)
@@ -133,6 +134,7 @@ impl Store {
             .into_iter()
             .map(EventRow::from)
             .collect();
+
         // Whoever has made most of what waits does not make the others wait behind all of it.
         if let Some(crowd) = most_of(&events, limit) {
             let is_another = event::Column::MerchantId
@@ -143,9 +145,11 @@ impl Store {
             let others = others.all(&tx).await?.into_iter().map(EventRow::from);
             events.extend(others.filter(|event| !known.contains(&event.id)));
         }
+
         let endpoints = enabled_endpoints(&tx, &events).await?;
         let notify_urls = notify_urls(&tx, &events).await?;
         let mut rows = Vec::new();
+
         for event in &events {
             // An endpoint that was made later has not asked for what was before. Clocks may have
             // been wrong when either was made: better one that it has not asked for than one that
@@ -160,12 +164,14 @@ impl Store {
                 rows.push(new_row(event, Receiver::NotifyUrl(url), now));
             }
         }
+
         insert(&tx, rows, &OnConflict::new().do_nothing().to_owned()).await?;
         event::Entity::update_many()
             .col_expr(event::Column::FanOutAt, Expr::value(None::<i64>))
             .filter(event::Column::Id.is_in(events.iter().map(|event| event.id.clone())))
             .exec(&tx)
             .await?;
+
         before_commit();
         tx.commit().await?;
         Ok(events.len())
@@ -205,6 +211,7 @@ impl Store {
         lease_until: Timestamp,
     ) -> Result<Vec<DeliveryRow>, DbErr> {
         use delivery::Column as C;
+
         let mut ids: Vec<String> = Vec::new();
         for (lane, limit) in lanes {
             let due = delivery::Entity::find()
@@ -216,10 +223,12 @@ impl Store {
                 .limit(*limit);
             ids.extend(due.into_tuple::<String>().all(&self.db).await?);
         }
+
         if ids.is_empty() {
             return Ok(Vec::new());
         }
         let mut due = Query::select();
+
         due.column(C::Id)
             .from(delivery::Entity)
             .cond_where(C::Id.is_in(ids))
@@ -233,6 +242,7 @@ impl Store {
             .filter(C::Id.in_subquery(due))
             .exec_with_returning(&self.db)
             .await?;
+
         rows.into_iter().map(DeliveryRow::try_from).collect()
     }
 
@@ -253,12 +263,14 @@ impl Store {
         let gone = gone(&tx, tried).await?;
         insert(&tx, latest(tried).into_iter().map(row).collect(), &mine).await?;
         let tries: Vec<_> = tried.iter().filter_map(try_row).collect();
+
         for rows in tries.chunks(ROWS_AT_ONCE) {
             delivery_try::Entity::insert_many(rows.to_vec())
                 .on_conflict(OnConflict::new().do_nothing().to_owned())
                 .exec_without_returning(&tx)
                 .await?;
         }
+
         stop_for_the_gone(&tx, &gone).await?;
         note_health(&tx, tried).await?;
         tx.commit().await
@@ -278,6 +290,7 @@ impl Store {
             .filter(endpoint::Column::DisabledReason.is_null())
             .all(&self.db)
             .await?;
+
         Ok(rows
             .into_iter()
             .filter_map(|m| {
@@ -303,6 +316,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), DbErr> {
         use delivery::Column as C;
+
         let fence: SimpleExpr = Expr::col((delivery::Entity, C::Fence).into_column_ref());
         let from_the_beginning = OnConflict::column(C::Id)
             .update_columns([
@@ -315,12 +329,14 @@ impl Store {
             ])
             .value(C::Fence, fence.add(1))
             .to_owned();
+
         let rows = to
             .iter()
             .map(|(event, receiver)| new_row(event, *receiver, now))
             .collect();
         let tx = self.db.write().await?;
         insert(&tx, rows, &from_the_beginning).await?;
+
         tx.commit().await
     }
 
@@ -337,6 +353,7 @@ impl Store {
             .into_tuple()
             .one(&self.db)
             .await?;
+
         let event: Option<Option<i64>> = event::Entity::find()
             .select_only()
             .column_as(event::Column::FanOutAt.min(), "at")
@@ -345,6 +362,7 @@ impl Store {
             .into_tuple()
             .one(&self.db)
             .await?;
+
         Ok(delivery
             .flatten()
             .into_iter()
@@ -365,11 +383,13 @@ impl Store {
             .cond_where(delivery::Column::CreatedAt.lt(then.0))
             .cond_where(delivery::Column::NextTryAt.is_null())
             .limit(PRUNED_AT_ONCE);
+
         delivery::Entity::delete_many()
             .filter(delivery::Column::Id.in_subquery(old))
             .exec(&self.db)
             .await?;
         let mut old = Query::select();
+
         old.column(delivery_try::Column::DeliveryId)
             .from(delivery_try::Entity)
             .cond_where(delivery_try::Column::TriedAt.lt(then.0))
@@ -379,6 +399,7 @@ impl Store {
             .filter(delivery_try::Column::TriedAt.lt(then.0))
             .exec(&self.db)
             .await?;
+
         Ok(())
     }
 }
@@ -417,6 +438,7 @@ async fn notify_urls(tx: &Tx, events: &[EventRow]) -> Result<HashMap<String, Str
         .into_tuple()
         .all(tx)
         .await?;
+
     let mut urls: HashMap<String, String> = with_url
         .into_iter()
         .filter_map(|(id, url)| Some((id, url?)))
@@ -433,6 +455,7 @@ async fn notify_urls(tx: &Tx, events: &[EventRow]) -> Result<HashMap<String, Str
         .into_tuple()
         .all(tx)
         .await?;
+
     urls.retain(|payment_id, _| !gone.contains(payment_id));
     Ok(urls)
 }
@@ -452,6 +475,7 @@ fn new_row(event: &EventRow, receiver: Receiver<'_>, now: Timestamp) -> delivery
             )
         }
     };
+
     row(&DeliveryRow {
         id: format!(
             "{}_{}",
@@ -501,6 +525,7 @@ fn latest(tried: &[DeliveryRow]) -> Vec<&DeliveryRow> {
 /// enabled an endpoint again has not heard what one says of before.
 async fn gone<'a>(tx: &Tx, tried: &'a [DeliveryRow]) -> Result<Vec<&'a DeliveryRow>, DbErr> {
     use delivery::Column as C;
+
     let mut gone: Vec<&DeliveryRow> = tried
         .iter()
         .filter(|row| row.last.as_ref().is_some_and(|last| last.end == End::Gone))
@@ -513,6 +538,7 @@ async fn gone<'a>(tx: &Tx, tried: &'a [DeliveryRow]) -> Result<Vec<&'a DeliveryR
         .columns([C::Id, C::Fence])
         .filter(C::Id.is_in(gone.iter().map(|row| row.id.clone())))
         .filter(C::Status.eq(State::Pending.to_string()));
+
     let waiting: HashSet<(String, i32)> = waiting.into_tuple().all(tx).await?.into_iter().collect();
     gone.retain(|row| waiting.contains(&(row.id.clone(), row.fence)));
     Ok(gone)
@@ -554,14 +580,17 @@ async fn stop_for_the_gone(tx: &Tx, gone: &[&DeliveryRow]) -> Result<(), DbErr> 
             }
         }
     }
+
     Ok(())
 }
 
 /// Remembers since when an endpoint has received nothing.
 async fn note_health(tx: &Tx, tried: &[DeliveryRow]) -> Result<(), DbErr> {
     use endpoint::Column as C;
+
     let mut well: HashSet<&String> = HashSet::new();
     let mut failing: HashMap<&String, i64> = HashMap::new();
+
     for row in tried {
         let (Some(id), Some(last)) = (&row.endpoint_id, &row.last) else {
             continue;
@@ -579,6 +608,7 @@ async fn note_health(tx: &Tx, tried: &[DeliveryRow]) -> Result<(), DbErr> {
             | End::Broken => drop(failing.insert(id, last.at.0)),
         }
     }
+
     if !well.is_empty() {
         endpoint::Entity::update_many()
             .col_expr(C::FailingSince, Expr::value(None::<i64>))
@@ -587,6 +617,7 @@ async fn note_health(tx: &Tx, tried: &[DeliveryRow]) -> Result<(), DbErr> {
             .exec(tx)
             .await?;
     }
+
     for (id, since) in failing.into_iter().filter(|(id, _)| !well.contains(id)) {
         endpoint::Entity::update_many()
             .col_expr(C::FailingSince, Expr::value(since))
@@ -595,5 +626,6 @@ async fn note_health(tx: &Tx, tried: &[DeliveryRow]) -> Result<(), DbErr> {
             .exec(tx)
             .await?;
     }
+
     Ok(())
 }

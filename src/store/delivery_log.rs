@@ -61,6 +61,7 @@ impl Store {
         filter: &EventFilter,
     ) -> Result<Vec<EventRow>, DbErr> {
         use event::Column as C;
+
         // A payment has few, and one owner.
         let mut query = match &filter.payment_id {
             Some(payment_id) => event::Entity::find()
@@ -68,6 +69,7 @@ impl Store {
                 .filter(beside("merchant_id", owner.merchant.as_str())),
             None => event::Entity::find().filter(C::MerchantId.eq(&owner.merchant)),
         };
+
         query = query.filter(C::Livemode.eq(owner.is_live()));
         if let Some(kind) = &filter.kind {
             query = query.filter(is(self.db.backend(), C::Type, kind.as_str()));
@@ -84,12 +86,14 @@ impl Store {
                 [last.created_at.0.into(), last.id.into()],
             ));
         }
+
         let rows = query
             .order_by_desc(C::CreatedAt)
             .order_by_desc(C::Id)
             .limit(filter.limit)
             .all(&self.db)
             .await?;
+
         Ok(rows.into_iter().map(EventRow::from).collect())
     }
 
@@ -107,6 +111,7 @@ impl Store {
         limit: u64,
     ) -> Result<Vec<EventRow>, DbErr> {
         use event::Column as C;
+
         let mut query = event::Entity::find()
             .filter(C::MerchantId.eq(&owner.merchant))
             .filter(C::Livemode.eq(owner.is_live()))
@@ -117,12 +122,14 @@ impl Store {
         if let Some((at, id)) = after {
             query = query.filter(newer_than([C::CreatedAt, C::Id], [at.0.into(), id.into()]));
         }
+
         let rows = query
             .order_by_asc(C::CreatedAt)
             .order_by_asc(C::Id)
             .limit(limit)
             .all(&self.db)
             .await?;
+
         Ok(rows.into_iter().map(EventRow::from).collect())
     }
 
@@ -136,6 +143,7 @@ impl Store {
         filter: &DeliveryFilter,
     ) -> Result<Vec<DeliveryRow>, DbErr> {
         use delivery::Column as C;
+
         // An event has few, and an endpoint has one owner.
         let mut query = match (&filter.event_id, &filter.endpoint_id) {
             (None, None) => delivery::Entity::find().filter(C::MerchantId.eq(&owner.merchant)),
@@ -156,6 +164,7 @@ impl Store {
                     )
             }
         };
+
         query = query.filter(C::Livemode.eq(owner.is_live()));
         if let Some(status) = filter.status {
             query = query.filter(is(self.db.backend(), C::Status, status.to_string()));
@@ -169,12 +178,14 @@ impl Store {
                 [last.created_at.0.into(), last.id.into()],
             ));
         }
+
         let rows = query
             .order_by_desc(C::CreatedAt)
             .order_by_desc(C::Id)
             .limit(filter.limit)
             .all(&self.db)
             .await?;
+
         rows.into_iter().map(DeliveryRow::try_from).collect()
     }
 
@@ -205,6 +216,7 @@ impl Store {
             .order_by_asc(delivery_try::Column::Fence)
             .all(&self.db)
             .await?;
+
         for m in rows {
             let row = TryRow {
                 at: Timestamp(m.tried_at),
@@ -215,6 +227,7 @@ impl Store {
             };
             tries.entry(m.delivery_id).or_default().push(row);
         }
+
         Ok(tries)
     }
 }

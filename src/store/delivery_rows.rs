@@ -103,6 +103,7 @@ impl TryFrom<delivery::Model> for DeliveryRow {
             }),
             (None, _) | (_, None) => None,
         };
+
         Ok(Self {
             status: word(T, &m.id, "status", &m.status)?,
             id: m.id,
@@ -125,6 +126,7 @@ impl TryFrom<delivery::Model> for DeliveryRow {
 /// The delivery's row.
 pub(super) fn row(d: &DeliveryRow) -> delivery::ActiveModel {
     let last = d.last.as_ref();
+
     delivery::Model {
         id: d.id.clone(),
         event_id: d.event_id.clone(),

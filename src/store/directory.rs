@@ -151,6 +151,7 @@ impl Store {
             name: name.to_owned(),
             created_at: now.0,
         };
+
         merchant::Entity::insert(row.into_active_model().reset_all())
             .on_conflict(OnConflict::new().do_nothing().to_owned())
             .exec_without_returning(&self.db)
@@ -159,6 +160,7 @@ impl Store {
             .filter(merchant::Column::Name.eq(name))
             .one(&self.db)
             .await?;
+
         stored
             .map(|row| row.id)
             .ok_or_else(|| DbErr::RecordNotFound(format!("merchant {name}")))
@@ -237,6 +239,7 @@ impl Store {
             created_at: new.created_at.0,
             terms: new.terms.clone(),
         };
+
         match account::Entity::insert(row.into_active_model().reset_all())
             .exec_without_returning(&self.db)
             .await
@@ -307,10 +310,12 @@ impl Store {
             .group_by_col(routing::Column::MerchantId)
             .group_by_col(routing::Column::Livemode)
             .to_owned();
+
         let rows = routing::Entity::find()
             .filter(routing::Column::Seq.in_subquery(newest))
             .all(&self.db)
             .await?;
+
         Ok(rows
             .into_iter()
             .map(|m| {
@@ -377,6 +382,7 @@ impl Store {
             changed_at: sea_orm::Set(new.changed_at.0),
             restored_from: sea_orm::Set(new.restored_from),
         };
+
         match routing::Entity::insert(row)
             .exec_without_returning(&self.db)
             .await

@@ -32,6 +32,7 @@ impl Store {
                 "SUM(CASE WHEN {since} < {before} THEN 1 ELSE 0 END)"
             ))
         };
+
         let [a, b, c, d] = ages_s.map(older);
         let rows: Vec<(String, i64, i64, i64, i64)> = attempt::Entity::find()
             .select_only()
@@ -47,10 +48,12 @@ impl Store {
             .into_tuple()
             .all(&self.db)
             .await?;
+
         let counted = rows.into_iter().map(|(provider, a, b, c, d)| {
             let counts = [a, b, c, d].map(|count| u64::try_from(count).unwrap_or(0));
             word("attempt", "doubts", "provider", &provider).map(|name| (name, counts))
         });
+
         counted.collect()
     }
 

@@ -211,6 +211,7 @@ impl Store {
     /// The database's.
     pub async fn bring_back_tries(&self, now: Timestamp, by_ms: i64) -> Result<(), DbErr> {
         use super::entity::{alert, delivery};
+
         let back = |column: SimpleExpr| {
             let earlier = column.clone().sub(by_ms);
             Expr::case(earlier.clone().gt(now.0), earlier).finally(now.0)
@@ -223,6 +224,7 @@ impl Store {
             .filter(delivery::Column::NextTryAt.gt(now.0))
             .exec(&self.db)
             .await?;
+
         alert::Entity::update_many()
             .col_expr(
                 alert::Column::NextTryAt,
@@ -231,6 +233,7 @@ impl Store {
             .filter(alert::Column::NextTryAt.gt(now.0))
             .exec(&self.db)
             .await?;
+
         Ok(())
     }
 
@@ -241,22 +244,26 @@ impl Store {
     /// The database's.
     pub async fn ask_about_all(&self, _: AllOwners, now: Timestamp) -> Result<(), DbErr> {
         use super::entity::attempt;
+
         attempt::Entity::update_many()
             .col_expr(attempt::Column::NextCheckAt, Expr::value(now.0))
             .filter(attempt::Column::NextCheckAt.gt(now.0))
             .exec(&self.db)
             .await?;
+
         let asked = Query::select()
             .column(attempt::Column::PaymentId)
             .from(attempt::Entity)
             .and_where(attempt::Column::NextCheckAt.is_not_null())
             .to_owned();
+
         table::Entity::update_many()
             .col_expr(table::Column::NextCheckAt, Expr::value(now.0))
             .filter(table::Column::NextCheckAt.gt(now.0))
             .filter(table::Column::Id.in_subquery(asked))
             .exec(&self.db)
             .await?;
+
         Ok(())
     }
 

@@ -92,18 +92,21 @@ impl Store {
             .filter(table::Column::AnswerStatus.is_null())
             .exec(&self.db)
             .await?;
+
         if stored.rows_affected > 0 {
             return Ok(answer);
         }
         let first = find(&self.db, scope)
             .await?
             .and_then(|stored| stored.answer);
+
         Ok(first.unwrap_or(answer))
     }
 }
 
 async fn find(db: &impl ConnectionTrait, scope: &KeyScope) -> Result<Option<StoredKey>, DbErr> {
     let row = table::Entity::find().filter(key_is(scope)).one(db).await?;
+
     Ok(row.map(|m| StoredKey {
         answer: match (m.answer_status, m.answer_body, m.answered_state) {
             (Some(status), Some(body), Some(state)) => {

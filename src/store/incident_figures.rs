@@ -113,6 +113,7 @@ impl Sql {
             | Subject::WorkList => return None,
         };
         let (from, to) = (self.bind(from.0), self.bind(to.0));
+
         Some(format!(
             "SELECT p.id AS id FROM payments p WHERE p.round > 0 AND p.created_at BETWEEN {from} \
             AND {to}{could} UNION SELECT p.id AS id FROM payments p WHERE p.parked_at IS NOT NULL \
@@ -140,6 +141,7 @@ impl Store {
         let attempts = self
             .attempts_met(incident, whose, from, to, overdue)
             .await?;
+
         Ok(Figures {
             failed_attempts: attempts.as_ref().map_or(0, |a| a.failed_attempts),
             affected: payments.as_ref().map_or(0, |p| p.affected),
@@ -170,6 +172,7 @@ impl Store {
                 sql.bind(to.0)
             )
         });
+
         let waited = sql.waited(&incident.subject, from, to);
         let met: Vec<String> = met.into_iter().chain(waited).collect();
         if met.is_empty() {
@@ -187,6 +190,7 @@ impl Store {
             met){owned}",
             met.join(" UNION ")
         );
+
         self.one::<Payments>(text, sql).await
     }
 
@@ -209,6 +213,7 @@ impl Store {
             | Subject::Account(..)
             | Subject::InDoubt(_) => sql.there(&incident.subject),
         };
+
         let Some(there) = there else { return Ok(None) };
         let (from, to) = (sql.bind(from.0), sql.bind(to.0));
         let doubt = format!(
@@ -222,6 +227,7 @@ impl Store {
              FROM attempts a JOIN payments p ON p.id = a.payment_id \
              WHERE {there} AND a.{FAILED} AND a.started_at BETWEEN {from} AND {to}{owned}"
         );
+
         self.one::<Attempts>(text, sql).await
     }
 

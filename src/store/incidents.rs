@@ -95,6 +95,7 @@ impl TryFrom<incident::Model> for IncidentRow {
 
     fn try_from(m: incident::Model) -> Result<Self, DbErr> {
         const T: &str = "incident";
+
         Ok(Self {
             subject: word(T, &m.id, "subject", &m.subject)?,
             cause: word(T, &m.id, "cause", &m.cause)?,
@@ -179,12 +180,14 @@ impl Store {
         now: Timestamp,
     ) -> Result<bool, DbErr> {
         use incident::Column as C;
+
         let version = before.version.saturating_add(1);
         let update = incident::Entity::update_many()
             .col_expr(C::Version, Expr::value(version))
             .filter(C::Id.eq(&before.id))
             .filter(C::Version.eq(before.version))
             .filter(C::ClosedAt.is_null());
+
         let (update, entry) = match change {
             IncidentChange::Moved(phase) => (
                 update.col_expr(C::Phase, Expr::value(phase.to_string())),
@@ -222,6 +225,7 @@ impl Store {
             enter(&tx, &before.id, version, entry, now).await?;
         }
         tx.commit().await?;
+
         Ok(changed)
     }
 
@@ -246,6 +250,7 @@ impl Store {
     /// The database's.
     pub async fn incidents_since(&self, then: Timestamp) -> Result<Vec<IncidentRow>, DbErr> {
         use incident::Column as C;
+
         let rows = incident::Entity::find()
             .filter(
                 Condition::any()
@@ -260,6 +265,7 @@ impl Store {
             .await?;
         let mut rows = readable(rows);
         rows.sort_by(|a, b| (b.opened_at, &b.id).cmp(&(a.opened_at, &a.id)));
+
         Ok(rows)
     }
 
@@ -282,6 +288,7 @@ impl Store {
         filter: &IncidentFilter,
     ) -> Result<Vec<IncidentRow>, DbErr> {
         use incident::Column as C;
+
         let mut query = incident::Entity::find();
         if let Some(subjects) = subjects {
             query = query.filter(C::Subject.is_in(subjects));
@@ -291,6 +298,7 @@ impl Store {
             Some(false) => query = query.filter(C::ClosedAt.is_not_null()),
             None => {}
         }
+
         if let Some(after) = &filter.starting_after {
             let Some(last) = incident::Entity::find_by_id(after).one(&self.db).await? else {
                 return Ok(Vec::new());
@@ -300,12 +308,14 @@ impl Store {
                 [last.opened_at.into(), last.id.into()],
             ));
         }
+
         let rows = query
             .order_by_desc(C::OpenedAt)
             .order_by_desc(C::Id)
             .limit(filter.limit)
             .all(&self.db)
             .await?;
+
         Ok(readable(rows))
     }
 
@@ -357,6 +367,7 @@ impl Store {
         now: Timestamp,
     ) -> Result<(), DbErr> {
         use incident_norm::Column as C;
+
         let before = self.usual(subject).await?;
         let after = before.learned(sample_ms);
         let row = incident_norm::Model {
@@ -366,6 +377,7 @@ impl Store {
             samples: after.samples,
             updated_at: now.0,
         };
+
         let own = |column: C| Expr::col((incident_norm::Entity, column));
         let due = own(C::UpdatedAt)
             .lte(now.0.saturating_sub(SAMPLE_EVERY_MS))
@@ -375,10 +387,12 @@ impl Store {
             .update_columns([C::MeanMs, C::SpreadMs, C::Samples, C::UpdatedAt])
             .action_and_where(due)
             .to_owned();
+
         incident_norm::Entity::insert(row.into_active_model().reset_all())
             .on_conflict(on_conflict)
             .exec_without_returning(&self.db)
             .await?;
+
         Ok(())
     }
 }

@@ -41,6 +41,7 @@ impl Store {
                 });
             }
         }
+
         connect(url, 1)
             .await?
             .close()
@@ -49,6 +50,7 @@ impl Store {
                 url: without_password(url),
                 problem: e.to_string(),
             })?;
+
         Self::connect(url, connections, LOOKING).await
     }
 
@@ -113,10 +115,12 @@ impl Store {
             .await?;
         let row = row.ok_or_else(|| DbErr::RecordNotFound("settings".to_owned()))?;
         let sql = "SELECT coalesce(sync_state, 'unknown') AS kind FROM pg_stat_replication";
+
         let standbys = self
             .db
             .query_all_raw(Statement::from_string(backend, sql))
             .await?;
+
         Ok(Some(Durability {
             fsync: row.try_get("", "fsync")?,
             synchronous_commit: row.try_get("", "synchronous_commit")?,

@@ -114,6 +114,7 @@ impl Store {
             .exec_without_returning(&tx)
             .await?;
         tell(&tx, version).await?;
+
         tx.commit().await
     }
 
@@ -266,6 +267,7 @@ impl Store {
             }
             tx.commit().await?;
         }
+
         Ok(())
     }
 }

@@ -83,8 +83,10 @@ impl Block {
                 .iter()
                 .map(|(id, seq, hash)| (id.as_str(), *seq, hash.as_str())),
         );
+
         let previous = previous.map(|block| block.hash.clone()).unwrap_or_default();
         let hash = ledger::block_hash(&previous, height, now, count, &entries_hash);
+
         Self {
             height,
             entries: count,
@@ -125,6 +127,7 @@ impl TryFrom<entry::Model> for Entry {
 
     fn try_from(m: entry::Model) -> Result<Self, DbErr> {
         const T: &str = "ledger entry";
+
         Ok(Self {
             transfer: Transfer {
                 cause: word(T, &m.payment_id, "cause", &m.cause)?,
@@ -159,6 +162,7 @@ impl Store {
         limit: u64,
     ) -> Result<Vec<Entry>, DbErr> {
         use entry::Column as C;
+
         let older = after.map(|last| {
             let row = [
                 last.at.0.into(),
@@ -167,6 +171,7 @@ impl Store {
             ];
             older_than([C::At, C::PaymentId, C::Seq], row)
         });
+
         let page = |query: Select<entry::Entity>| {
             let query = query.filter(Condition::all().add_option(older.clone()));
             query
@@ -176,6 +181,7 @@ impl Store {
                 .limit(limit)
         };
         let is_narrowed = filter.account_id.is_some() || filter.ledger_account.is_some();
+
         let rows = if filter.payment_id.is_some() || !is_narrowed {
             page(filtered(owner, filter)).all(&self.db).await?
         } else {
@@ -188,6 +194,7 @@ impl Store {
                 .all(&self.db)
                 .await?
         };
+
         rows.into_iter().map(Entry::try_from).collect()
     }
 
@@ -200,6 +207,7 @@ impl Store {
         filter: &LedgerFilter,
     ) -> Result<Vec<Select<entry::Entity>>, DbErr> {
         use entry::Column as C;
+
         let accounts = match &filter.account_id {
             Some(id) => vec![id.clone()],
             None => self.account_ids_of(owner).await?,
@@ -210,6 +218,7 @@ impl Store {
                 .map(|account| (C::Debit, account))
                 .collect(),
         };
+
         let times = LedgerFilter {
             from: filter.from,
             until: filter.until,
@@ -220,6 +229,7 @@ impl Store {
                 .filter(C::AccountId.eq(id))
                 .filter(side.0.eq(side.1.to_string()))
         };
+
         Ok(accounts
             .iter()
             .flat_map(|id| sides.iter().map(move |side| arm(id, side)))
@@ -304,6 +314,7 @@ impl Store {
     /// The database's.
     pub async fn seal_ledger(&self, now: Timestamp, limit: u64) -> Result<Sealed, DbErr> {
         use entry::Column as C;
+
         // Whoever adds the next height first has the block: the last one is read before what is to
         // be sealed.
         let last = block::Entity::find()
@@ -320,6 +331,7 @@ impl Store {
             .into_tuple()
             .all(&self.db)
             .await?;
+
         if entries.is_empty() {
             return Ok(Sealed::Nothing);
         }
@@ -330,6 +342,7 @@ impl Store {
             .on_conflict(OnConflict::new().do_nothing().to_owned())
             .exec_without_returning(&tx)
             .await?;
+
         let keys: Vec<(String, i32)> = entries
             .into_iter()
             .map(|(payment_id, seq, _)| (payment_id, seq))
@@ -341,16 +354,19 @@ impl Store {
             .and_where(Expr::col(C::Block).is_null())
             .and_where(named)
             .to_owned();
+
         let sealed = if added == 1 {
             tx.execute(&seal).await?.rows_affected()
         } else {
             0
         };
+
         if i64::try_from(sealed).ok() != Some(block.entries) {
             tx.rollback().await?;
             return Ok(Sealed::Overtaken);
         }
         tx.commit().await?;
+
         Ok(Sealed::Block(block))
     }
 }
@@ -397,6 +413,7 @@ fn within(mut query: Select<entry::Entity>, filter: &LedgerFilter) -> Select<ent
 /// its owner.
 fn filtered(owner: &Owner, filter: &LedgerFilter) -> Select<entry::Entity> {
     use entry::Column as C;
+
     let query = match (&filter.payment_id, &filter.account_id) {
         (None, None) => of(owner),
         (None, Some(account_id)) => beside_owner(owner).filter(C::AccountId.eq(account_id)),
@@ -406,18 +423,21 @@ fn filtered(owner: &Owner, filter: &LedgerFilter) -> Select<entry::Entity> {
             query.filter(Condition::all().add_option(account))
         }
     };
+
     let account = filter.ledger_account.map(|account| {
         let name = account.to_string();
         Condition::any()
             .add(C::Debit.eq(&name))
             .add(C::Credit.eq(&name))
     });
+
     within(query, filter).filter(Condition::all().add_option(account))
 }
 
 /// The newest of several parts that are each in order, and limited.
 fn newest_of(arms: Vec<Select<entry::Entity>>, limit: u64) -> Option<SelectStatement> {
     use entry::Column as C;
+
     let mut arms = arms.into_iter().map(|arm| {
         // By itself a part of a union takes no order on SQLite.
         Query::select()
@@ -432,6 +452,7 @@ fn newest_of(arms: Vec<Select<entry::Entity>>, limit: u64) -> Option<SelectState
     for column in [C::At, C::PaymentId, C::Seq] {
         all.order_by(column, Order::Desc);
     }
+
     Some(all.limit(limit).to_owned())
 }
 
@@ -441,6 +462,7 @@ pub(super) async fn sums(
     db: &impl sea_orm::ConnectionTrait,
 ) -> Result<Vec<Moved>, DbErr> {
     use entry::Column as C;
+
     let rows: Vec<(String, String, String, i64, i64)> = entries
         .select_only()
         .columns([C::AccountId, C::Debit, C::Credit])
@@ -455,6 +477,7 @@ pub(super) async fn sums(
         .into_tuple()
         .all(db)
         .await?;
+
     rows.into_iter()
         .map(|(account_id, debit, credit, fen, entries)| {
             Ok(Moved {

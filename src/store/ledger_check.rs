@@ -116,6 +116,7 @@ impl Store {
             ..LedgerReport::default()
         };
         let is_opened = self.is_ledger_opened().await?;
+
         // Read first: blocks that are added meanwhile are not looked at.
         let last = block::Entity::find()
             .order_by_desc(block::Column::Height)
@@ -128,6 +129,7 @@ impl Store {
         }
         self.check_strangers(&mut report).await?;
         self.check_blocks(last.as_ref(), &mut report).await?;
+
         if let Some((height, hash)) = anchor
             && self
                 .ledger_block(height)
@@ -139,6 +141,7 @@ impl Store {
                 "it is not the one that the anchor names".to_owned(),
             );
         }
+
         report.last_block = last;
         report.unsealed = self.unsealed_entries().await?;
         Ok(report)
@@ -161,12 +164,14 @@ impl Store {
             .into_tuple()
             .all(&snapshot)
             .await?;
+
         let mut entries: HashMap<String, Vec<Entry>> = HashMap::new();
         let rows = entry::Entity::find()
             .filter(entry::Column::PaymentId.is_in(ids.clone()))
             .order_by_asc(entry::Column::Seq)
             .all(&snapshot)
             .await?;
+
         for row in rows {
             let (payment_id, seq) = (row.payment_id.clone(), row.seq);
             match Entry::try_from(row) {
@@ -179,11 +184,13 @@ impl Store {
                 }
             }
         }
+
         for aggregate in readable(&snapshot, &ids, report).await? {
             let entries = entries.remove(&aggregate.payment.id).unwrap_or_default();
             check_payment(&aggregate, &entries, is_opened, report);
         }
         snapshot.commit().await?;
+
         Ok(ids.into_iter().next_back())
     }
 
@@ -197,6 +204,7 @@ impl Store {
                     .equals((entry::Entity, entry::Column::PaymentId)),
             )
             .to_owned();
+
         let heights = Query::select()
             .column(block::Column::Height)
             .from(block::Entity)
@@ -213,12 +221,14 @@ impl Store {
             .limit(PAGE)
             .all(&self.db)
             .await?;
+
         for m in strangers {
             report.deviates(
                 &m.payment_id,
                 format!("entry {} belongs to no payment, or to no block", m.seq),
             );
         }
+
         Ok(())
     }
 
@@ -229,6 +239,7 @@ impl Store {
     ) -> Result<(), DbErr> {
         let mut before: Option<Block> = None;
         let end = last.map_or(0, |block| block.height);
+
         while before.as_ref().map_or(0, |block| block.height) < end {
             let rows = block::Entity::find()
                 .filter(
@@ -249,6 +260,7 @@ impl Store {
                 before = Some(block);
             }
         }
+
         Ok(())
     }
 
@@ -259,6 +271,7 @@ impl Store {
         report: &mut LedgerReport,
     ) -> Result<(), DbErr> {
         use entry::Column as C;
+
         let mut entries: Vec<(String, i32, String)> = entry::Entity::find()
             .select_only()
             .columns([C::PaymentId, C::Seq, C::Hash])
@@ -266,10 +279,12 @@ impl Store {
             .into_tuple()
             .all(&self.db)
             .await?;
+
         // As bytes: databases have orders of their own.
         entries.sort();
         let place = format!("block {}", block.height);
         let height = before.map_or(0, |before| before.height).saturating_add(1);
+
         if block.height != height {
             report.deviates(&place, format!("block {height} is missing before it"));
         } else if block.previous
@@ -286,17 +301,20 @@ impl Store {
             block.entries,
             &block.entries_hash,
         );
+
         if block.hash != hash {
             report.deviates(
                 &place,
                 "it was changed: its content does not have its hash".to_owned(),
             );
         }
+
         let sealed = ledger::entries_hash(
             entries
                 .iter()
                 .map(|(id, seq, hash)| (id.as_str(), *seq, hash.as_str())),
         );
+
         if block.entries_hash != sealed || i64::try_from(entries.len()).ok() != Some(block.entries)
         {
             let (was, is) = (block.entries, entries.len());
@@ -305,6 +323,7 @@ impl Store {
                 format!("it has sealed {was} entries, and these {is} are not the same"),
             );
         }
+
         Ok(())
     }
 }
@@ -325,6 +344,7 @@ async fn readable(
         Err(error @ DbErr::Custom(_)) => error,
         Err(error) => return Err(error),
     };
+
     if let [id] = ids {
         report.deviates(id, format!("it cannot be read: {error}"));
         return Ok(Vec::new());
@@ -333,6 +353,7 @@ async fn readable(
     for id in ids {
         aggregates.extend(Box::pin(readable(snapshot, std::slice::from_ref(id), report)).await?);
     }
+
     Ok(aggregates)
 }
 

@@ -314,6 +314,7 @@ async fn prepare(url: &str) -> Result<(), OpenError> {
             made = Some(file);
         }
     }
+
     let db = match connect(url, 2).await {
         Ok(db) => db,
         Err(error) => {
@@ -323,6 +324,7 @@ async fn prepare(url: &str) -> Result<(), OpenError> {
             return Err(error);
         }
     };
+
     let failed = |source| OpenError::Migrate {
         url: without_password(url),
         source,
@@ -334,6 +336,7 @@ async fn prepare(url: &str) -> Result<(), OpenError> {
             .await
             .map_err(failed)?;
     }
+
     db.close().await.map_err(failed)
 }
 
@@ -355,6 +358,7 @@ async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, Open
         problem: redact::message(&source.to_string(), url),
     };
     let mut options = ConnectOptions::new(url);
+
     options
         .max_connections(connections)
         .connect_timeout(CONNECT_TIMEOUT)
@@ -362,6 +366,7 @@ async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, Open
         .idle_timeout(None)
         .max_lifetime(None)
         .sqlx_logging(false);
+
     if url.starts_with("sqlite:") {
         options.map_sqlx_sqlite_opts(|o| {
             o.create_if_missing(true)
@@ -372,6 +377,7 @@ async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, Open
         });
         return SqlxSqliteConnector::connect(options).await.map_err(fail);
     }
+
     if url.starts_with("postgres:") || url.starts_with("postgresql:") {
         reach(url).await.map_err(|problem| OpenError::Connect {
             url: without_password(url),
@@ -379,6 +385,7 @@ async fn connect(url: &str, connections: u32) -> Result<DatabaseConnection, Open
         })?;
         return Database::connect(options).await.map_err(fail);
     }
+
     Err(OpenError::Scheme(without_password(url)))
 }
 
@@ -404,17 +411,20 @@ async fn migrate(db: &DatabaseConnection) -> Result<(), DbErr> {
         return Migrator::up(db, None).await;
     }
     use sea_orm::TransactionTrait as _;
+
     // The lock lives as long as this transaction, whatever becomes of the process.
     let lock = db.begin().await?;
     lock.execute_unprepared(&format!("SELECT pg_advisory_xact_lock({MIGRATION_LOCK})"))
         .await?;
     let began = Instant::now();
+
     while let Err(error) = Migrator::up(db, None).await {
         if !is_about_locks(&error) || began.elapsed() > LOCKED_OUT_FOR {
             return Err(error);
         }
         tokio::time::sleep(LOCKED_OUT_PAUSE).await;
     }
+
     lock.commit().await
 }
 

@@ -97,6 +97,7 @@ impl Store {
         filter: &OperationFilter,
     ) -> Result<Vec<OperationRow>, DbErr> {
         use operation::Column as C;
+
         let mut query = operation::Entity::find()
             .filter(C::MerchantId.eq(&owner.merchant))
             .filter(C::Livemode.eq(owner.is_live()));
@@ -109,6 +110,7 @@ impl Store {
                 [last.created_at.0.into(), last.id.clone().into()],
             ));
         }
+
         let page = |state: Option<SimpleExpr>| {
             let query = query.clone().filter(Condition::all().add_option(state));
             query
@@ -117,6 +119,7 @@ impl Store {
                 .limit(filter.limit)
                 .all(&self.db)
         };
+
         let rows = match filter.resolved {
             Some(true) => page(Some(C::ResolvedAt.is_not_null())).await?,
             Some(false) => page(Some(C::ResolvedAt.is_null())).await?,
@@ -130,6 +133,7 @@ impl Store {
                 })
             }
         };
+
         Ok(rows.into_iter().map(OperationRow::from).collect())
     }
 
@@ -180,6 +184,7 @@ impl Store {
             .order_by_asc(step::Column::Id)
             .all(&self.db)
             .await?;
+
         rows.into_iter()
             .map(|m| {
                 Ok(Step {
@@ -218,6 +223,7 @@ impl Store {
                 .map(|row| row.payment_id),
             Some(_) | None => None,
         };
+
         match payment_id {
             Some(id) => self.payment_of(&entry.owner, &id).await,
             None => Ok(None),
@@ -231,6 +237,7 @@ impl Store {
     /// The database's.
     pub async fn propose(&self, before: &OperationRow, proposal: &Step) -> Result<bool, DbErr> {
         use operation::Column as C;
+
         let tx = self.db.write().await?;
         let stands = match &before.proposal_id {
             Some(id) => C::ProposalId.eq(id),
@@ -243,6 +250,7 @@ impl Store {
             .filter(stands)
             .exec(&tx)
             .await?;
+
         if done.rows_affected == 0 {
             tx.rollback().await?;
             return Ok(false);
@@ -251,6 +259,7 @@ impl Store {
             .exec_without_returning(&tx)
             .await?;
         tx.commit().await?;
+
         Ok(true)
     }
 

@@ -82,6 +82,7 @@ impl Store {
             .from(attempt::Entity)
             .and_where(attempt::Column::Status.is_not_in(over))
             .to_owned();
+
         let refunds = Query::select()
             .column(refund::Column::PaymentId)
             .from(refund::Entity)
@@ -96,6 +97,7 @@ impl Store {
             )
             .order_by_asc(payment::Column::Id)
             .limit(limit);
+
         if let Some(after) = after {
             query = query.filter(payment::Column::Id.gt(after));
         }
@@ -194,6 +196,7 @@ impl Store {
         limit: u64,
     ) -> Result<Vec<Refund>, DbErr> {
         use refund::Column as C;
+
         // A payment has few, and one owner.
         let mut query = match payment_id {
             Some(payment_id) => refund::Entity::find()
@@ -202,6 +205,7 @@ impl Store {
                 .filter(C::Livemode.eq(owner.is_live())),
             None => refunds_of(owner),
         };
+
         if let Some(after) = starting_after {
             let last = refunds_of(owner)
                 .filter(C::Id.eq(after))
@@ -215,12 +219,14 @@ impl Store {
                 [last.created_at.into(), last.id.into()],
             ));
         }
+
         let rows = query
             .order_by_desc(refund::Column::CreatedAt)
             .order_by_desc(refund::Column::Id)
             .limit(limit)
             .all(&self.db)
             .await?;
+
         rows.into_iter().map(Refund::try_from).collect()
     }
 
@@ -349,12 +355,14 @@ async fn whole(snapshot: &Tx, rows: Vec<payment::Model>) -> Result<Vec<Aggregate
         .order_by_asc(attempt::Column::Seq)
         .all(snapshot)
         .await?;
+
     for row in found {
         attempts
             .entry(row.payment_id.clone())
             .or_default()
             .push(row.try_into()?);
     }
+
     let mut refunds: HashMap<String, Vec<_>> = HashMap::new();
     let found = refund::Entity::find()
         .filter(refund::Column::PaymentId.is_in(ids))
@@ -362,12 +370,14 @@ async fn whole(snapshot: &Tx, rows: Vec<payment::Model>) -> Result<Vec<Aggregate
         .order_by_asc(refund::Column::Id)
         .all(snapshot)
         .await?;
+
     for row in found {
         refunds
             .entry(row.payment_id.clone())
             .or_default()
             .push(row.try_into()?);
     }
+
     rows.into_iter()
         .map(|row| {
             Ok(Aggregate {

@@ -65,6 +65,7 @@ impl Store {
             ..sent.0.clone()
         };
         let answer = self.db.query_all_raw(asked).await?;
+
         if self.is_postgres() {
             let unreadable = || DbErr::Custom("a plan without a plan".to_owned());
             let text: Value = answer.first().ok_or_else(unreadable)?.try_get_by_index(0)?;
@@ -72,10 +73,12 @@ impl Store {
             node(text.pointer("/0/Plan").ok_or_else(unreadable)?, &mut plan);
             return Ok(plan);
         }
+
         let steps: Vec<String> = answer
             .iter()
             .map(|row| row.try_get("", "detail"))
             .collect::<Result<_, _>>()?;
+
         Ok(of_sqlite(&steps))
     }
 }
@@ -90,6 +93,7 @@ fn node(at: &Value, plan: &mut Plan) {
         .get("Plans")
         .and_then(Value::as_array)
         .map_or(&[], Vec::as_slice);
+
     if kind.ends_with("Sort") {
         let sorted = below
             .first()
@@ -105,6 +109,7 @@ fn node(at: &Value, plan: &mut Plan) {
             rows: sorted.map(whole),
         });
     }
+
     if kind == "Bitmap Index Scan" {
         // The node above it names the table.
         if let Some(read) = plan.reads.last_mut() {
@@ -128,6 +133,7 @@ fn node(at: &Value, plan: &mut Plan) {
             rows: Some(rows("Actual Rows").saturating_add(thrown_away)),
         });
     }
+
     below.iter().for_each(|below| node(below, plan));
 }
 
@@ -142,6 +148,7 @@ fn whole(rows: f64) -> u64 {
 fn of_sqlite(steps: &[String]) -> Plan {
     let mut plan = Plan::default();
     let mut reads_subquery = false;
+
     for step in steps {
         if let Some(order) = step.strip_prefix("USE TEMP B-TREE FOR ") {
             let what = match order {
@@ -181,6 +188,7 @@ fn of_sqlite(steps: &[String]) -> Plan {
             rows: None,
         });
     }
+
     plan
 }
 
@@ -212,6 +220,7 @@ mod tests {
             "USE TEMP B-TREE FOR LAST TERM OF ORDER BY",
         ];
         let plan = of_sqlite(&steps.map(str::to_owned));
+
         assert_eq!(
             plan.reads,
             [
@@ -226,6 +235,7 @@ mod tests {
                 read("ledger_blocks", Some("rowid"), "rowid=?", None),
             ]
         );
+
         let sorted: Vec<_> = plan.sorts.iter().map(|sort| sort.what).collect();
         assert_eq!(sorted, [Sorted::Page, Sorted::Rows, Sorted::Ties]);
     }
@@ -247,6 +257,7 @@ mod tests {
         });
         let mut plan = Plan::default();
         node(&text, &mut plan);
+
         assert_eq!(
             plan.reads,
             [read(
@@ -256,6 +267,7 @@ mod tests {
                 Some(18)
             )]
         );
+
         assert_eq!(
             plan.sorts,
             [Sort {

@@ -66,6 +66,7 @@ impl TryFrom<payment::Model> for Payment {
             .split_whitespace()
             .map(|p| word(T, &m.id, "providers", p))
             .collect::<Result<_, _>>()?;
+
         Ok(Self {
             amount: money(T, &m.id, m.amount, &m.currency)?,
             flow: word(T, &m.id, "flow", &m.flow)?,
@@ -103,6 +104,7 @@ impl TryFrom<payment::Model> for Payment {
 pub(super) fn payment_row(aggregate: &Aggregate, now: Timestamp) -> payment::ActiveModel {
     let p = &aggregate.payment;
     let due = aggregate.due(now);
+
     payment::Model {
         id: p.id.clone(),
         merchant_id: p.owner.merchant.clone(),
@@ -153,6 +155,7 @@ impl TryFrom<attempt::Model> for Attempt {
 
     fn try_from(m: attempt::Model) -> Result<Self, DbErr> {
         const T: &str = "attempt";
+
         Ok(Self {
             provider: word(T, &m.id, "provider", &m.provider)?,
             flow: word(T, &m.id, "flow", &m.flow)?,
@@ -247,6 +250,7 @@ impl TryFrom<refund::Model> for Refund {
 
     fn try_from(m: refund::Model) -> Result<Self, DbErr> {
         const T: &str = "refund";
+
         Ok(Self {
             amount: money(T, &m.id, m.amount, &m.currency)?,
             status: word(T, &m.id, "status", &m.status)?,

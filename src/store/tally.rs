@@ -33,10 +33,12 @@ pub(super) fn between(before: Option<&Aggregate>, after: &Aggregate) -> Vec<Fact
         .then_some(Fact::Made(after.payment.flow))
         .into_iter()
         .collect();
+
     if before.map(|b| b.payment.status) != Some(after.payment.status) {
         facts.push(Fact::Payment(after.payment.flow, after.payment.status));
     }
     let mut last: Option<&Attempt> = None;
+
     for attempt in &after.attempts {
         let known = before.and_then(|b| b.attempt(&attempt.id));
         // One that the payer asked for is no failure of the route before.
@@ -50,6 +52,7 @@ pub(super) fn between(before: Option<&Aggregate>, after: &Aggregate) -> Vec<Fact
         }
         last = Some(attempt);
     }
+
     for refund in &after.refunds {
         let known = before
             .and_then(|b| b.refunds.iter().find(|r| r.id == refund.id))
@@ -60,6 +63,7 @@ pub(super) fn between(before: Option<&Aggregate>, after: &Aggregate) -> Vec<Fact
             facts.push(Fact::Refund(attempt.provider, refund.status));
         }
     }
+
     facts
 }
 
@@ -67,6 +71,7 @@ impl Fact {
     /// Counts it `times`; 0 only makes its series.
     fn count(self, mode: Mode, times: u64) {
         let mode = mode.as_str();
+
         match self {
             Self::Made(flow) => {
                 metrics::counter!("interlock_payments_made_total", "mode" => mode,
@@ -126,10 +131,12 @@ fn register_mode(mode: Mode) {
             .iter()
             .any(|p| p.capabilities.flows.iter().any(|f| f.flow == flow))
     };
+
     for flow in Flow::iter().filter(|flow| served(*flow)) {
         Fact::Made(flow).count(mode, 0);
         PaymentState::iter().for_each(|state| Fact::Payment(flow, state).count(mode, 0));
     }
+
     for protocol in providers::PROTOCOLS {
         names().for_each(|to| Fact::Switched(protocol.name, to).count(mode, 0));
         RefundState::iter().for_each(|state| Fact::Refund(protocol.name, state).count(mode, 0));

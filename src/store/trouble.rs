@@ -34,6 +34,7 @@ impl OwnDatabase {
         own.set_path(&name);
         let server = Database::connect(url).await?;
         let mut space = String::new();
+
         if let Some(folder) = folder {
             let place = folder.display();
             server
@@ -41,6 +42,7 @@ impl OwnDatabase {
                 .await?;
             space = format!(" TABLESPACE {name}");
         }
+
         server
             .execute_unprepared(&format!("CREATE DATABASE {name}{space}"))
             .await?;

@@ -46,6 +46,7 @@ impl Store {
         let is_new = format!("CASE WHEN started_at >= {} THEN 1 ELSE 0 END", new_from.0);
         let snapshot = self.db.snapshot().await?;
         let mut all = Vec::new();
+
         for (is_captured, which, amount) in [
             (false, live, attempt::Column::Amount),
             (true, captured, attempt::Column::Captured),
@@ -74,6 +75,7 @@ impl Store {
                     }),
             );
         }
+
         snapshot.commit().await?;
         Ok(all)
     }

@@ -179,6 +179,7 @@ impl Store {
     /// The database's.
     pub async fn change_endpoint(&self, changed: &EndpointRow) -> Result<bool, DbErr> {
         use endpoint::Column as C;
+
         let tx = self.db.write().await?;
         let done = endpoint::Entity::update_many()
             .col_expr(C::Url, Expr::value(changed.url.clone()))
@@ -204,10 +205,12 @@ impl Store {
             .filter(C::Version.eq(changed.version))
             .exec(&tx)
             .await?;
+
         if changed.disabled_reason.is_some() {
             stop_waiting(&tx, &changed.id).await?;
         }
         tx.commit().await?;
+
         Ok(done.rows_affected == 1)
     }
 
@@ -236,6 +239,7 @@ impl Store {
         let mut stored = notify_secret::Entity::find_by_id(key.clone())
             .one(&self.db)
             .await?;
+
         if stored.is_none() {
             let row = notify_secret::Model {
                 merchant_id: key.0.clone(),
@@ -252,6 +256,7 @@ impl Store {
                 .await?;
             stored = notify_secret::Entity::find_by_id(key).one(&self.db).await?;
         }
+
         let m = stored.ok_or_else(|| DbErr::RecordNotFound(format!("notify secret of {owner}")))?;
         Ok(NotifySecretRow {
             secrets: SealedSecrets {

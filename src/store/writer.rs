@@ -206,6 +206,7 @@ async fn write_batch(db: &Db, batch: Vec<Job>) -> bool {
     let is_answered = verdicts
         .iter()
         .any(|verdict| !matches!(verdict, Err(CommitError::Unavailable(_))));
+
     for (job, verdict) in batch.into_iter().zip(verdicts) {
         if matches!(verdict, Err(CommitError::Unavailable(_))) {
             metrics::counter!("interlock_commits_unknown_total").increment(1);
@@ -213,6 +214,7 @@ async fn write_batch(db: &Db, batch: Vec<Job>) -> bool {
         // A caller that has gone away does not mind; the row is written.
         let _ = job.done.send(verdict);
     }
+
     is_answered
 }
 
@@ -234,11 +236,13 @@ async fn one_by_one(db: &Db, changes: &[&Change], mut error: DbErr) -> Vec<Verdi
             }
         });
     }
+
     verdicts
 }
 
 async fn write_one(db: &Db, change: &Change) -> Result<Verdict, DbErr> {
     let mut tries = 0;
+
     loop {
         tries += 1;
         match try_write(db, &[change]).await {

@@ -40,6 +40,7 @@ impl Collector {
             .timeout(settings.timeout)
             .build()
             .map_err(|error| client(&error))?;
+
         register();
         SpanExporter::builder()
             .with_http()
@@ -66,6 +67,7 @@ impl Collector {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .replace(is_up);
+
         match ended {
             Ok(()) if before == Some(false) => tracing::info!("the collector takes traces again"),
             Err(error) if before != Some(false) => {
@@ -107,11 +109,13 @@ impl HttpClient for Collector {
                 .await
                 .map_err(|e| e.without_url().to_string())
         });
+
         let answer = sent.await.unwrap_or_else(|e| Err(e.to_string()));
         let status = answer
             .as_ref()
             .map(reqwest::Response::status)
             .map_err(Clone::clone);
+
         self.note(&status.and_then(|s| {
             if s.is_success() {
                 Ok(())
@@ -119,12 +123,14 @@ impl HttpClient for Collector {
                 Err(format!("it answers {s}"))
             }
         }));
+
         let mut answer = answer?;
         // What the collector says beside these (which spans it did not like) changes nothing here,
         // and is not read.
         let mut told = Response::new(Bytes::new());
         *told.status_mut() = answer.status();
         std::mem::swap(told.headers_mut(), answer.headers_mut());
+
         Ok(told)
     }
 }

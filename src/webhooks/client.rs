@@ -145,6 +145,7 @@ impl Client {
             .tcp_nodelay(true)
             .build()
             .map_err(|e| NoClient(e.to_string()))?;
+
         Ok(Self {
             http,
             guard,
@@ -204,12 +205,14 @@ impl Client {
                 );
             }
         };
+
         let request = self
             .request(url)
             .header("webhook-id", letter.id)
             .header("webhook-timestamp", letter.at.0.div_euclid(1000))
             .header("webhook-signature", letter.signature)
             .body(letter.body);
+
         ask(request, letter.mode, letter.at, deadline).await
     }
 }
@@ -243,6 +246,7 @@ async fn answered(response: Response, mode: Mode, now: Timestamp, deadline: Inst
         .get(RETRY_AFTER)
         .and_then(|v| v.to_str().ok())
         .map(str::to_owned);
+
     let mut body = Vec::new();
     // A body that drips does not take a good status back.
     let _ = tokio::time::timeout_at(deadline.into(), read(response, &mut body)).await;
@@ -258,6 +262,7 @@ async fn answered(response: Response, mode: Mode, now: Timestamp, deadline: Inst
         }
         (_, Mode::Standard | Mode::SuccessBody) => End::HttpStatus,
     };
+
     Try {
         end,
         status: Some(status.as_u16()),
@@ -312,6 +317,7 @@ fn retry_after_s(text: &str, now: Timestamp) -> Option<i64> {
 fn failed(error: &reqwest::Error) -> Try {
     let mut source = error.source();
     let mut last = error.to_string();
+
     while let Some(cause) = source {
         if let Some(forbidden) = cause.downcast_ref::<Forbidden>() {
             return Try::without_answer(End::ForbiddenAddress, &format!("the address {forbidden}"));
@@ -319,11 +325,13 @@ fn failed(error: &reqwest::Error) -> Try {
         last = cause.to_string();
         source = cause.source();
     }
+
     let end = match (error.is_connect(), error.is_timeout()) {
         (true, _) => End::Unreachable,
         (false, true) => End::Timeout,
         (false, false) => End::Broken,
     };
+
     Try {
         answer: kept(&last),
         ..Try::without_answer(end, "")

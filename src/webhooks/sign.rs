@@ -143,6 +143,7 @@ mod tests {
             old: Some(old.sealed(&vault, "we_1").unwrap()),
             old_until: Some(Timestamp(1000)),
         };
+
         let signatures = |now| {
             let secrets = Secrets::open(&vault, "we_1", &sealed, Timestamp(now)).unwrap();
             secrets
@@ -152,12 +153,14 @@ mod tests {
                 .collect::<Vec<_>>()
         };
         let one_by_one = [new.signature(b"evt_1.7.{}"), old.signature(b"evt_1.7.{}")];
+
         assert_eq!(signatures(999), one_by_one);
         assert_eq!(signatures(1000), one_by_one[..1]);
         assert!(
             Secrets::open(&vault, "we_2", &sealed, Timestamp(0)).is_err(),
             "sealed for somebody else"
         );
+
         assert!(
             new.shown().starts_with("whsec_") && !format!("{new:?}").contains(&new.shown()[6..])
         );

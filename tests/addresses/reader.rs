@@ -55,6 +55,7 @@ fn addresses() -> Vec<(String, Option<&'static str>)> {
         ),
         ("https://shop.example/a@b", "https://shop.example/a@b"),
     ];
+
     let refused = [
         "",
         "shop.example",
@@ -89,6 +90,7 @@ fn addresses() -> Vec<(String, Option<&'static str>)> {
     let taken = taken
         .into_iter()
         .map(|(text, out)| (text.to_owned(), Some(out)));
+
     taken
         .chain(refused.into_iter().map(|text| (text.to_owned(), None)))
         .chain(long)
@@ -125,6 +127,7 @@ async fn what_one_place_takes_all_take() {
         .map(|host| format!("alipay api https://{host}"))
         .join(",");
     let app = TestApp::with(&[("providers.addresses", &listed)]).await;
+
     let endpoint = app
         .client
         .post(
@@ -133,6 +136,7 @@ async fn what_one_place_takes_all_take() {
             &json!({"url": "https://first.example/"}),
         )
         .await;
+
     let endpoint = format!(
         "/v1/webhook_endpoints/{}",
         endpoint.expect(201)["id"].as_str().unwrap()
@@ -147,8 +151,10 @@ async fn what_one_place_takes_all_take() {
             )
             .await
     };
+
     let mut credentials = settings(&app, "alipay").await;
     let mut rows = Vec::new();
+
     for (number, (text, out)) in addresses().into_iter().enumerate() {
         let is_one = out.is_some();
         assert_eq!(
@@ -218,6 +224,7 @@ async fn what_one_place_takes_all_take() {
             short(&text)
         ));
     }
+
     println!("{}", rows.join("\n"));
     assert!(rows.len() >= 40);
     app.stop().await;
@@ -255,6 +262,7 @@ async fn the_guard_holds_whatever_an_address_looks_like() {
         body["return_url"] = json!(text);
         app.client.pay(&body).await.expect(201);
     }
+
     app.stop().await;
 }
 
@@ -264,6 +272,7 @@ async fn the_guard_holds_whatever_an_address_looks_like() {
 async fn a_webhook_goes_to_a_name_and_a_path_that_are_not_ascii() {
     install_crypto();
     let receiver = MockServer::start().await;
+
     Mock::given(any())
         .respond_with(ResponseTemplate::new(204))
         .mount(&receiver)
@@ -275,6 +284,7 @@ async fn a_webhook_goes_to_a_name_and_a_path_that_are_not_ascii() {
     let port = receiver.address().port();
     let written = format!("http://例子.example:{port}/通知?单=一");
     let kept = address::kept(&written, &address::read(&written).unwrap());
+
     for url in [written, kept] {
         let letter = Letter {
             url,
@@ -286,6 +296,7 @@ async fn a_webhook_goes_to_a_name_and_a_path_that_are_not_ascii() {
         };
         assert_eq!(sender.send(letter).await.end, End::Delivered);
     }
+
     let asked = receiver.received_requests().await.unwrap();
     assert_eq!(asked.len(), 2);
     for request in asked {

@@ -21,6 +21,7 @@ async fn a_body_that_is_not_strict_json_is_refused_and_leaves_no_row() {
             "}".repeat(depth)
         ))
     };
+
     let mut not_utf8 = inside(r#""metadata":{"a":"?"}"#);
     let place = not_utf8.iter().position(|b| *b == b'?').unwrap();
     not_utf8[place] = 0xff;
@@ -122,6 +123,7 @@ async fn a_body_that_is_not_strict_json_is_refused_and_leaves_no_row() {
         ("a text", b"\"pay\"".to_vec(), 422, "body"),
         ("null", b"null".to_vec(), 422, "body"),
     ];
+
     for (what, body, status, param) in cases {
         let code = if status == 400 {
             "invalid_body"
@@ -134,6 +136,7 @@ async fn a_body_that_is_not_strict_json_is_refused_and_leaves_no_row() {
             .problem(status, code, Some(param));
         unchanged(&before, &money(&db).await, what);
     }
+
     app.stop().await;
 }
 
@@ -208,6 +211,7 @@ async fn a_body_that_drips_ends_with_408() {
         ("Idempotency-Key", "drip"),
         ("Content-Length", "5000"),
     ];
+
     let (mut answers, mut body) = wire::connect(&app.client.base).await.into_split();
     body.write_all(format!("{}\r\n", wire::head("POST", "/v1/payments", &headers)).as_bytes())
         .await
@@ -218,6 +222,7 @@ async fn a_body_that_drips_ends_with_408() {
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
     });
+
     let mut answer = String::new();
     let read = tokio::io::AsyncReadExt::read_to_string(&mut answers, &mut answer);
     let _ = tokio::time::timeout(Duration::from_secs(15), read)
@@ -228,10 +233,12 @@ async fn a_body_that_drips_ends_with_408() {
         answer.starts_with("HTTP/1.1 408 ") && answer.contains("application/problem+json"),
         "{answer}"
     );
+
     assert!(
         answer.contains(r#""code":"body_timeout""#) && answer.contains(r#""param":"body""#),
         "{answer}"
     );
+
     unchanged(&before, &money(&db).await, "a body that dripped");
     app.stop().await;
 }

@@ -209,6 +209,7 @@ async fn odd_characters_in_an_address_find_nothing_and_break_nothing() {
         "%0a",
     ]
     .map(str::to_owned);
+
     for id in &odd {
         eprintln!("{id}");
         for path in [format!("/v1/payments/{id}"), format!("/v1/refunds/{id}")] {
@@ -270,5 +271,6 @@ async fn odd_characters_in_an_address_find_nothing_and_break_nothing() {
             }
         }
     }
+
     app.stop().await;
 }

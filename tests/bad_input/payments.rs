@@ -98,6 +98,7 @@ async fn every_wrong_member_of_a_payment_is_named_and_leaves_no_row() {
         ("metadata", json!("a"), "metadata"),
         ("amout", json!(1), "amout"),
     ];
+
     let before = money(&db).await;
     for (member, value, param) in cases {
         let shown: String = value.to_string().chars().take(60).collect();
@@ -106,6 +107,7 @@ async fn every_wrong_member_of_a_payment_is_named_and_leaves_no_row() {
         assert_eq!(problem["retryable"], false, "{member} = {shown}");
         unchanged(&before, &money(&db).await, &format!("{member} = {shown}"));
     }
+
     for member in ["amount", "currency", "order_id", "description", "flow"] {
         let mut body = order();
         body.as_object_mut().unwrap().remove(member);
@@ -113,18 +115,21 @@ async fn every_wrong_member_of_a_payment_is_named_and_leaves_no_row() {
             .await
             .problem(422, "invalid_parameter", Some(member));
     }
+
     let unserved = post(
         &app.client,
         "/v1/payments",
         with("flow", json!("h5")).to_string(),
     )
     .await;
+
     unserved.problem(422, "flow_not_available", Some("flow"));
     unchanged(
         &before,
         &money(&db).await,
         "a missing member, or a flow that nobody serves,",
     );
+
     app.stop().await;
 }
 
@@ -143,9 +148,11 @@ async fn what_is_just_within_the_limits_is_taken_and_comes_back_as_it_was_sent()
         "notify_url": "https://shop.example/hook",
         "metadata": metadata,
     });
+
     let payment = app.client.pay(&body).await.expect(201);
     let read = app.client.payment(payment["id"].as_str().unwrap()).await;
     assert_eq!(read, payment, "reading gives what making gave");
+
     for member in [
         "amount",
         "currency",
@@ -156,11 +163,13 @@ async fn what_is_just_within_the_limits_is_taken_and_comes_back_as_it_was_sent()
     ] {
         assert_eq!(read[member], body[member], "{member}");
     }
+
     // The largest amount that any of the merchant's providers takes.
     app.client
         .pay(&with("amount", json!(10_000_000_000_i64)))
         .await
         .expect(201);
+
     app.stop().await;
 }
 
@@ -170,6 +179,7 @@ async fn what_is_just_within_the_limits_is_taken_and_comes_back_as_it_was_sent()
 async fn a_products_name_is_payable_everywhere() {
     let app = TestApp::start().await;
     let mut paid = Vec::new();
+
     for name in [
         "M&M's",
         "Pro/256GB",
@@ -207,11 +217,13 @@ async fn a_products_name_is_payable_everywhere() {
             }
         }
     }
+
     // Some providers take their time to give money back.
     app.advance(120).await;
     for id in &paid {
         app.client.until(id, |p| p["amount_refunded"] == 1).await;
     }
     assert_eq!(paid.len(), 7 * 3 * 2);
+
     app.stop().await;
 }

@@ -197,18 +197,21 @@ async fn the_same_refund_sent_many_times_at_once_is_one_refund() {
         json!({"amount": 5_000, "merchant_refund_no": fresh("rf")}),
     );
     let answers = join_all((0..16).map(|_| app.client.post(&path, &key, &body))).await;
+
     for answer in &answers {
         match answer.status.as_u16() {
             201 | 200 => assert_eq!(answer.json()["amount"], 5_000),
             _ => drop(answer.problem(409, "request_in_progress", None)),
         }
     }
+
     // The same number under other keys: one more refund would give back more than the merchant has
     // asked for.
     let body = json!({"amount": 100, "merchant_refund_no": fresh("rf")});
     let keys: Vec<String> = (0..16).map(|_| fresh("key")).collect();
     let answers = join_all(keys.iter().map(|key| app.client.post(&path, key, &body))).await;
     assert_eq!(answers.iter().filter(|a| a.status == 201).count(), 1);
+
     for answer in answers.iter().filter(|a| a.status != 201) {
         answer.problem(409, "merchant_refund_no_in_use", Some("merchant_refund_no"));
     }
@@ -216,5 +219,6 @@ async fn the_same_refund_sent_many_times_at_once_is_one_refund() {
         rows::counts(&app.db().await, &["refunds"]).await,
         [("refunds".to_owned(), 2)]
     );
+
     app.stop().await;
 }

@@ -187,12 +187,14 @@ async fn wrong_routing_is_named_and_changes_nothing() {
             )
             .await
     };
+
     let rule = |accounts: Value| json!({"rules": [{"strategy": "priority", "accounts": accounts}]});
     put(rule(json!([{"id": alipay}, {"id": wechatpay}])))
         .await
         .expect(200);
     let before = app.client.get("/v1/routing").await.expect(200);
     assert_eq!(before["version"], 1);
+
     let many: Vec<Value> = (0..51)
         .map(|_| json!({"strategy": "priority", "accounts": [{"id": alipay}]}))
         .collect();
@@ -250,10 +252,12 @@ async fn wrong_routing_is_named_and_changes_nothing() {
             .await
             .problem(422, "invalid_parameter", Some(param));
     }
+
     put(json!({"rules": [], "version": 2}))
         .await
         .problem(409, "version_conflict", Some("version"));
     assert_eq!(app.client.get("/v1/routing").await.expect(200), before);
+
     // Of two who have both seen version 1, one is told that the other was first.
     let both = [
         json!({"rules": [], "version": 1}),
@@ -263,9 +267,11 @@ async fn wrong_routing_is_named_and_changes_nothing() {
     let mut statuses: Vec<u16> = answers.iter().map(|a| a.status.as_u16()).collect();
     statuses.sort_unstable();
     assert_eq!(statuses, [200, 409]);
+
     assert_eq!(
         app.client.get("/v1/routing").await.expect(200),
         json!({"rules": [], "version": 2})
     );
+
     app.stop().await;
 }

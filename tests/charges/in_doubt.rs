@@ -54,27 +54,33 @@ async fn is_found(provider: &'static str, kind: &'static str) {
     let app = TestApp::with(&[("payments.call_grace_ms", "1000")]).await;
     let watch = Watch::start(&app).await;
     let payment = charge(&app, provider, kind, 0).await;
+
     // Some providers tell of the money sooner than anybody asks.
     assert!(
         ["processing", "succeeded"].contains(&payment["status"].as_str().unwrap()),
         "{kind}: {payment:#}"
     );
+
     app.control.mend().await;
     let paid = until_status(&app, id(&payment), "succeeded").await;
+
     assert_eq!(
         attempts(&paid),
         [(provider.to_owned(), "captured".to_owned())],
         "{kind}"
     );
+
     let orders = app.control.orders().await;
     assert_eq!(
         (orders.len(), &orders[0]["captured"]),
         (1, &json!(8888)),
         "{kind}: {orders:#?}"
     );
+
     assert_eq!(orders[0]["refunded"], 0);
     let told = Facts::of(&app).await.told(id(&payment)).await;
     assert_eq!(told, ["payment.succeeded"], "{kind}");
+
     watch.stop().await;
     app.stop().await;
 }
@@ -89,18 +95,22 @@ async fn has_failed(provider: &'static str, kind: &'static str) {
     let watch = Watch::start(&app).await;
     let payment = charge(&app, provider, kind, 0).await;
     assert_eq!(payment["status"], "processing", "{kind}: {payment:#}");
+
     app.control.mend().await;
     let failed = until_status(&app, id(&payment), "failed").await;
+
     assert_eq!(
         (live(&failed), &failed["amount_captured"]),
         (0, &json!(0)),
         "{kind}: {failed:#}"
     );
+
     let order = in_the_books(&app, &failed).await;
     assert!(
         order.is_null() || order["captured"] == 0,
         "{kind}: {order:#}"
     );
+
     let told = Facts::of(&app).await.told(id(&payment)).await;
     assert_eq!(told, ["payment.failed"], "{kind}");
     watch.stop().await;
@@ -159,6 +169,7 @@ async fn account_where_nobody_lives(app: &TestApp, provider: &str) -> String {
         &number[..number.len() - 1],
         if number.ends_with('7') { '8' } else { '7' }
     );
+
     settings[identity] = other.into();
     settings["base_url"] = "http://127.0.0.1:1".into();
     let body = json!({"provider": provider, "name": "Another", "credentials": settings})
@@ -169,6 +180,7 @@ async fn account_where_nobody_lives(app: &TestApp, provider: &str) -> String {
         .send(Method::POST, "/v1/accounts", None, Some(body))
         .await
         .expect(201);
+
     made["id"].as_str().unwrap().to_owned()
 }
 
@@ -266,6 +278,7 @@ async fn without_an_account_at_the_codes_provider_nothing_is_written() {
             Some("flow"),
         );
     }
+
     assert_eq!(Facts::of(&app).await.count("payments").await, 0);
     app.stop().await;
 }

@@ -45,6 +45,7 @@ fn ran(command: &mut Command) -> impl Future<Output = Output> + use<> {
     let at = std::panic::Location::caller();
     let shown = format!("{command:?}");
     let output = command.stdin(Stdio::null()).kill_on_drop(true).output();
+
     async move {
         let output = output
             .await
@@ -75,16 +76,19 @@ async fn is_done(app: &TestApp, said: &Output) {
     let said: Value = serde_json::from_slice(&said.stdout).unwrap();
     println!("{said}");
     let payment = app.client.payment(said["payment"].as_str().unwrap()).await;
+
     assert_eq!(
         (&payment["status"], &payment["amount"]),
         (&said["status"], &said["amount"]),
         "{payment}"
     );
+
     assert_eq!(
         (payment["status"].as_str(), payment["amount"].as_i64()),
         (Some("succeeded"), Some(8888))
     );
     assert_eq!(payment["refunds"][0]["id"], said["refund"], "{payment}");
+
     assert_eq!(
         (
             payment["refunds"].as_array().unwrap().len(),
@@ -176,11 +180,13 @@ const LEFT_OUT: &str = "revoke_key";
 async fn a_fuzzer_finds_no_answer_that_is_not_described() {
     let app = TestApp::start().await;
     let (folder, document) = document(&app).await;
+
     // Something to be found by whoever follows lists.
     app.client
         .refund(app.paid().await["id"].as_str().unwrap(), 1)
         .await
         .expect(201);
+
     let checks = "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,\
                   response_schema_conformance,unsupported_method,missing_required_header,ignored_auth";
     let said = ran(python("schemathesis.cli")
@@ -195,9 +201,11 @@ async fn a_fuzzer_finds_no_answer_that_is_not_described() {
         .args(["--checks", checks, "--exclude-operation-id", LEFT_OUT])
         .args(["--max-time", FUZZED_S, "--warnings", "off", "--no-color"])
         .current_dir(folder.path()));
+
     let said = String::from_utf8_lossy(&said.await.stdout).into_owned();
     println!("{said}");
     assert!(said.contains("No issues found"), "{said}");
+
     app.client.get("/readyz").await.expect(200);
     app.stop().await;
 }

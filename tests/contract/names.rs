@@ -49,12 +49,14 @@ fn no_two_types_share_one_schema() {
             types.entry(name).or_default().push(path.clone());
         }
     }
+
     println!("{} types", types.len());
     assert!(types.len() > 60, "{}", types.len());
     let shared: Vec<_> = types
         .iter()
         .filter(|(_, places)| places.len() > 1)
         .collect();
+
     assert!(
         shared.is_empty(),
         "give each a name with #[schema(as = …)]: {shared:#?}"
@@ -66,6 +68,7 @@ async fn every_call_has_an_id_of_its_own_and_every_reference_leads_somewhere() {
     let app = TestApp::start().await;
     let contract = Contract::of(&app.client).await;
     let mut ids = BTreeSet::new();
+
     for (name, call) in contract.calls() {
         let id = call["operationId"].as_str().unwrap().to_owned();
         assert!(ids.insert(id.clone()), "{name}: {id} is another call's");
@@ -73,6 +76,7 @@ async fn every_call_has_an_id_of_its_own_and_every_reference_leads_somewhere() {
     let mut references = BTreeSet::new();
     collect(&contract.document, &mut references);
     assert!(references.len() > 60, "{}", references.len());
+
     for reference in &references {
         let pointer = reference.strip_prefix('#').unwrap();
         assert!(
@@ -80,6 +84,7 @@ async fn every_call_has_an_id_of_its_own_and_every_reference_leads_somewhere() {
             "{reference} leads nowhere"
         );
     }
+
     for section in ["schemas", "responses"] {
         for name in contract.document["components"][section]
             .as_object()
@@ -90,6 +95,7 @@ async fn every_call_has_an_id_of_its_own_and_every_reference_leads_somewhere() {
             assert!(references.contains(&used), "{used} is used nowhere");
         }
     }
+
     app.stop().await;
 }
 
@@ -127,6 +133,7 @@ fn samples(contract: &Contract, parameter: &Value) -> (String, String) {
     if let Some(words) = schema["enum"].as_array() {
         return (words[0].as_str().unwrap().to_owned(), "nonsense".to_owned());
     }
+
     match (name, schema["format"].as_str()) {
         ("limit", _) => (
             schema["maximum"].to_string(),
@@ -146,6 +153,7 @@ async fn lists_take_the_parameters_that_are_described() {
     let app = TestApp::start().await;
     let contract = Contract::of(&app.client).await;
     let mut lists = 0;
+
     for (name, call) in contract
         .calls()
         .into_iter()
@@ -195,6 +203,7 @@ async fn lists_take_the_parameters_that_are_described() {
         }
         lists += 1;
     }
+
     println!("{lists} lists");
     assert!(lists >= 10, "{lists}");
     app.stop().await;

@@ -51,6 +51,7 @@ fn arrays_in(contract: &Contract, schema: &Value) -> Vec<(Value, String)> {
             }
         }
     }
+
     all
 }
 
@@ -155,6 +156,7 @@ async fn an_array_is_no_object_wherever_it_stands() {
 async fn a_word_is_no_object_either() {
     let app = TestApp::start().await;
     let path = format!("/v1/accounts/{}", app.alipay);
+
     for status in [json!({"disabled": null}), json!(["disabled"]), json!(1)] {
         let refused = send(
             &app.client,
@@ -166,6 +168,7 @@ async fn a_word_is_no_object_either() {
         let problem = refused.problem(422, "invalid_parameter", Some("status"));
         assert_eq!(problem["detail"], "expected a string.", "{status}");
     }
+
     send(
         &app.client,
         &Method::PATCH,
@@ -174,6 +177,7 @@ async fn a_word_is_no_object_either() {
     )
     .await
     .expect(200);
+
     app.stop().await;
 }
 
@@ -196,6 +200,7 @@ async fn a_body_in_an_encoding_that_is_not_understood_is_415() {
         );
         wire::exchange(&app.client.base, &[head.as_bytes(), b"\r\n", body].concat()).await
     };
+
     let mut calls: Vec<_> = with_bodies(&contract)
         .into_iter()
         .map(|(method, path, _)| (method, path))
@@ -222,6 +227,7 @@ async fn a_body_in_an_encoding_that_is_not_understood_is_415() {
             assert!(answer.contains(r#""param":"Content-Encoding""#), "{answer}");
         }
     }
+
     for coding in ["identity", "Identity", "identity, identity", ""] {
         let answer = exchange(
             &Method::POST,
@@ -232,6 +238,7 @@ async fn a_body_in_an_encoding_that_is_not_understood_is_415() {
         .await;
         assert!(answer.starts_with("HTTP/1.1 201 "), "{coding}: {answer}");
     }
+
     assert_eq!(rows::counts(&app.db().await, &["payments"]).await[0].1, 4);
     app.stop().await;
 }
@@ -246,6 +253,7 @@ async fn two_authorizations_are_nobodys_request() {
         .await;
     let other = format!("Bearer {}", other.key);
     let mut calls = 0;
+
     for (name, call) in contract
         .calls()
         .into_iter()
@@ -275,6 +283,7 @@ async fn two_authorizations_are_nobodys_request() {
         }
         calls += 1;
     }
+
     assert!(calls >= 40, "{calls}");
     app.stop().await;
 }

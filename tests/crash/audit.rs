@@ -21,6 +21,7 @@ pub async fn audit(app: &Restarted, clients_returned: bool) {
     let facts = Facts::of(app).await;
     let orders = app.control.orders().await;
     let mut known = Vec::new();
+
     for id in app.payments().await {
         let payment = app
             .app()
@@ -41,6 +42,7 @@ pub async fn audit(app: &Restarted, clients_returned: bool) {
         kept_once(&payment, &orders);
         refunds_agree(&payment, &orders);
     }
+
     for order in &orders {
         let order_no = order["order_no"].as_str().unwrap();
         assert!(
@@ -48,6 +50,7 @@ pub async fn audit(app: &Restarted, clients_returned: bool) {
             "the provider heard of an order that is in no row: {order}"
         );
     }
+
     let ledger = app.app().store.check_ledger(None, 5).await.unwrap();
     assert_eq!(ledger.deviations, [], "the ledger is not what the rows say");
     if clients_returned {
@@ -60,12 +63,14 @@ pub async fn audit(app: &Restarted, clients_returned: bool) {
             "the clients came back, and have no answer"
         );
     }
+
     facts.0.close().await.unwrap();
 }
 
 /// Every notification is acknowledged in the end: the provider has sent again what nobody took.
 async fn notifications_arrive(app: &Restarted) {
     let began = Instant::now();
+
     for round in 0.. {
         // In steps that are shorter than the skew at which notifications are stale: one clock moves
         // before the other.
@@ -114,6 +119,7 @@ async fn nothing_stays_due(app: &Restarted) {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     }
+
     panic!("something is due again and again");
 }
 
@@ -128,16 +134,19 @@ fn told_once(payment: &Aggregate, told: &[String]) {
         .iter()
         .filter(|kind| ends.contains(&kind.as_str()))
         .collect();
+
     assert_eq!(
         ends,
         [&format!("payment.{}", payment.payment.status)],
         "one end, told once: {told:?}"
     );
+
     let late = payment
         .attempts
         .iter()
         .filter(|a| a.disposition == Some(Disposition::Refunded))
         .count();
+
     assert_eq!(
         told.iter()
             .filter(|kind| *kind == "payment.late_captured")
@@ -165,6 +174,7 @@ fn books_agree(payment: &Aggregate, attempt_id: &str, order: Option<&Value>) {
 fn kept_once(payment: &Aggregate, orders: &[Value]) {
     let is_kept = payment.payment.status == State::Succeeded;
     assert_eq!(payment.kept().is_some(), is_kept, "{payment:#?}");
+
     for attempt in payment.attempts.iter().filter(|a| a.captured.is_some()) {
         let order = orders
             .iter()

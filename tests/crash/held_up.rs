@@ -52,16 +52,19 @@ async fn go_on(stage: &Stage, gateway: &Process, there_is: &str) {
             .unwrap()
             .starts_with(" T")
     };
+
     let stopped = async {
         while !is_stopped() {
             tokio::time::sleep(Duration::from_millis(5)).await;
         }
     };
+
     tokio::time::timeout(PATIENCE, stopped)
         .await
         .expect("it does not come to its point");
     let facts = Facts(crate::helpers::connect(&stage.ground.database).await);
     assert!(facts.count(there_is).await > 0, "no {there_is}");
+
     facts.0.close().await.unwrap();
     tokio::time::sleep(STOPPED).await;
     signal(&gateway.child, Signal::CONT);
@@ -96,6 +99,7 @@ async fn a_gateway_that_was_stopped_for_a_minute_before_its_first_byte_sends_not
             protocol.name.as_str(),
         )));
     }
+
     for provider in charging_providers() {
         all.push(Box::pin(before_a_charge_it_charges_nobody(provider)));
         all.push(Box::pin(
@@ -105,6 +109,7 @@ async fn a_gateway_that_was_stopped_for_a_minute_before_its_first_byte_sends_not
             provider,
         )));
     }
+
     join_all(all).await;
 }
 
@@ -117,12 +122,14 @@ async fn before_a_charge_it_charges_nobody(provider: &str) {
         go_on(&stage, &gateway, "attempts WHERE status = 'sending'")
     );
     let outcome = failed["attempts"][0]["outcome"].as_str().unwrap();
+
     // Usually it finds out itself; the resolver, which wakes with it, may be first, and asks before
     // it believes.
     assert!(
         failed["status"] == "failed" && ["not_sent", "unknown"].contains(&outcome),
         "{failed:#}"
     );
+
     // Where an order that was never made is reversed, its number is kept as used: without an
     // amount.
     let orders = stage.control.orders().await;
@@ -130,6 +137,7 @@ async fn before_a_charge_it_charges_nobody(provider: &str) {
         orders.iter().all(|order| order["amount"] == 0),
         "it reached its provider: {orders:#?}"
     );
+
     gateway.terminate().await;
 }
 
@@ -159,12 +167,14 @@ async fn before_a_reversal_it_reverses_nothing_and_does_so_later(provider: &str)
     first.child.kill().await.unwrap();
     stage.age_apart(70, 20).await;
     let gateway = stopping(&stage, provider, "reverse_after_plan_commit").await;
+
     go_on(
         &stage,
         &gateway,
         "attempts WHERE status = 'reversing' AND call_deadline > started_at + 71000",
     )
     .await;
+
     // The next reversal, planned by somebody who is not late, may have been sent since.
     says(&stage, "the worker was held up; nothing was reversed").await;
     gateway.terminate().await;
@@ -172,6 +182,7 @@ async fn before_a_reversal_it_reverses_nothing_and_does_so_later(provider: &str)
     let id = waiting["id"].as_str().unwrap();
     super::scenarios::ended(&app, id).await;
     audit(&app, false).await;
+
     app.stop().await;
 }
 
@@ -184,19 +195,23 @@ async fn before_a_refund_it_asks_first_and_gives_back_once(provider: &str) {
         format!("/v1/payments/{id}/refunds"),
         json!({"amount": 8888, "merchant_refund_no": fresh("rf")}),
     );
+
     tokio::join!(
         ask(&gateway, &path, &body),
         go_on(&stage, &gateway, "refunds")
     );
+
     // Whoever asked what had become of the refund has sent it since, once.
     says(
         &stage,
         "the worker was held up; the refund is asked about before it is sent",
     )
     .await;
+
     gateway.terminate().await;
     let app = stage.restart().await;
     super::scenarios::refunded_in_the_end(&app, id, 8888).await;
     audit(&app, false).await;
+
     app.stop().await;
 }

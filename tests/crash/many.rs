@@ -118,24 +118,30 @@ async fn a_worker_that_is_held_up_beyond_its_lease_sends_nothing() {
         ("INTERLOCK__PAYMENTS__OFFER_TIMEOUT_MS", "1000".to_owned()),
         ("INTERLOCK__PAYMENTS__CALL_GRACE_MS", "200".to_owned()),
     ];
+
     let gateway = stage.gateway(&env).await;
     let (key, body) = (fresh("key"), order());
     let payment = gateway.client.post("/v1/payments", &key, &body).await;
     assert!([201, 202].contains(&payment.status.as_u16()), "{payment:?}");
+
     let id = payment.json()["id"].as_str().unwrap().to_owned();
     let offered = gateway.client.until_status(&id, "requires_action").await;
     assert!(attempts(&offered).len() > 1, "{offered:#}");
+
     let held_up = &offered["attempts"][0]["provider_order_no"];
     let orders = stage.control.orders().await;
+
     assert!(
         !orders.is_empty() && orders.iter().all(|order| order["order_no"] != *held_up),
         "{orders:#?}"
     );
+
     gateway.terminate().await;
     let app = stage.restart().await;
     app.control.pay(&offered).await;
     app.client.until_status(&id, "succeeded").await;
     assert_eq!(app.repeat("/v1/payments", &key, &body).await["id"], id);
+
     audit(&app, true).await;
     app.stop().await;
 }

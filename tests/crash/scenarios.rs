@@ -39,10 +39,12 @@ async fn create(run: Run, fault: Option<&str>) {
             .fault(json!({"provider": run.first, "call": "create", "kind": kind}))
             .await;
     }
+
     let (key, body) = (fresh("key"), order());
     let doomed = stage.doomed(run).await;
     killed_by(doomed, "/v1/payments", &key, &body).await;
     let app = stage.restart().await;
+
     if let Some(id) = taken_up(&app, run, &key, &body).await {
         paid_in_the_end(&app, &id).await;
         let again = app.repeat("/v1/payments", &key, &body).await;
@@ -53,6 +55,7 @@ async fn create(run: Run, fault: Option<&str>) {
         assert_eq!(app.payments().await, [id]);
         audit(&app, true).await;
     }
+
     app.stop().await;
 }
 
@@ -205,6 +208,7 @@ async fn cancel(run: Run, payer_pays: bool) -> (Restarted, String) {
             .unwrap();
         stage.control.pay_order(order_no).await;
     }
+
     let app = stage.restart().await;
     if run.client_returns {
         let answer = app.client.post(&path, "unused", &json!({})).await;
@@ -213,6 +217,7 @@ async fn cancel(run: Run, payer_pays: bool) -> (Restarted, String) {
             "{answer:?}"
         );
     }
+
     app.advance(ALL_LEASES_ARE_OVER_S).await;
     (app, id)
 }
@@ -320,6 +325,7 @@ async fn tell(run: Run) {
     let mut doomed = stage.doomed(run).await;
     receiver.endpoint(&doomed.client, "all", json!({})).await;
     let (key, body) = (fresh("key"), order());
+
     // Whether it is answered before the kill or not: the second event, if it comes to that, is the
     // payer's money.
     let answer = doomed.client.try_post("/v1/payments", &key, &body).await;
@@ -328,6 +334,7 @@ async fn tell(run: Run) {
         receiver.got("all", 1).await;
         stage.control.pay(&answer.unwrap().expect(201)).await;
     }
+
     doomed.died().await;
     let app = stage.restart().await;
     app.advance(ALL_LEASES_ARE_OVER_S).await;
@@ -339,6 +346,7 @@ async fn tell(run: Run) {
             ["requires_action", "succeeded"].contains(&p["status"].as_str().unwrap())
         })
         .await;
+
     if payment["status"] == "requires_action" && run.nth == 1 {
         app.control.pay(&payment).await;
     }
@@ -348,8 +356,10 @@ async fn tell(run: Run) {
             kinds(log).iter().any(|kind| kind == "payment.succeeded")
         })
         .await;
+
     all_verified(&log);
     let facts = Facts::of(&app).await;
+
     for event in facts.rows("SELECT id FROM events").await {
         receiver
             .until("all", |log| {
@@ -358,6 +368,7 @@ async fn tell(run: Run) {
             })
             .await;
     }
+
     facts.0.close().await.unwrap();
     audit(&app, false).await;
     app.stop().await;

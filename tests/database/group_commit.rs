@@ -34,6 +34,7 @@ fn with_everything(bench: &Bench, change: Change, name: &str) -> Change {
         detail: String::new(),
         created_at: NOW,
     };
+
     let inbox = Inbox {
         account_id: bench.account.clone(),
         notification_id: name.to_owned(),
@@ -41,6 +42,7 @@ fn with_everything(bench: &Bench, change: Change, name: &str) -> Change {
         body: b"{}".to_vec(),
         received_at: NOW,
     };
+
     change
         .with_events(vec![event])
         .with_operations(vec![operation])
@@ -164,6 +166,7 @@ async fn one_refused_update_in_a_batch_does_not_fail_its_neighbours() {
     let stored: Vec<Aggregate> = (0..20)
         .map(|_| Change::create(bench.payment()).after().clone())
         .collect();
+
     for aggregate in &stored {
         bench
             .store
@@ -171,6 +174,7 @@ async fn one_refused_update_in_a_batch_does_not_fail_its_neighbours() {
             .await
             .unwrap();
     }
+
     let used = fresh("rf");
     let updates: Vec<(Aggregate, Aggregate)> = stored
         .iter()
@@ -187,6 +191,7 @@ async fn one_refused_update_in_a_batch_does_not_fail_its_neighbours() {
             (before.clone(), after)
         })
         .collect();
+
     let commits = updates.iter().map(|(before, after)| {
         bench
             .store
@@ -199,6 +204,7 @@ async fn one_refused_update_in_a_batch_does_not_fail_its_neighbours() {
         .filter(|(_, v)| v.is_err())
         .map(|(n, _)| n)
         .collect();
+
     assert!(refused == [3] || refused == [13], "{verdicts:?}");
     for (n, (before, after)) in updates.iter().enumerate() {
         let now = bench
@@ -214,6 +220,7 @@ async fn one_refused_update_in_a_batch_does_not_fail_its_neighbours() {
         };
         assert_eq!(now, expected);
     }
+
     bench.close().await;
 }
 
@@ -365,8 +372,10 @@ async fn a_payment_is_read_together_with_its_attempts_as_they_were_at_one_moment
         .commit(Change::create(now.clone()))
         .await
         .unwrap();
+
     let (over, id) = (Arc::new(AtomicBool::new(false)), now.payment.id.clone());
     let mut reading = tokio::task::JoinSet::new();
+
     for _ in 0..3 {
         let (store, over, id) = (bench.store.clone(), Arc::clone(&over), id.clone());
         reading.spawn(async move {
@@ -379,6 +388,7 @@ async fn a_payment_is_read_together_with_its_attempts_as_they_were_at_one_moment
             versions.len()
         });
     }
+
     for _ in 0..400 {
         let mut after = now.clone();
         after.attempts[0].questions += 1;
@@ -386,6 +396,7 @@ async fn a_payment_is_read_together_with_its_attempts_as_they_were_at_one_moment
         now = change.after().clone();
         bench.store.commit(change).await.unwrap();
     }
+
     over.store(true, Ordering::Relaxed);
     assert!(
         reading
@@ -394,6 +405,7 @@ async fn a_payment_is_read_together_with_its_attempts_as_they_were_at_one_moment
             .iter()
             .all(|versions| *versions > 1)
     );
+
     bench.close().await;
 }
 

@@ -40,12 +40,14 @@ async fn each_due_payment_is_claimed_once_by_workers_that_look_at_the_same_momen
     let bench = Bench::new().await;
     let count = 200;
     let made = (0..count).map(|_| bench.store.commit(Change::create(bench.payment())));
+
     assert!(
         futures_util::future::join_all(made)
             .await
             .into_iter()
             .all(|verdict| verdict == Ok(()))
     );
+
     // On SQLite the workers of one process share a store; on PostgreSQL they come from two.
     let second = if is_postgres(&bench.url) {
         Store::open(&bench.url, 4, crate::helpers::PATIENCE)
@@ -55,6 +57,7 @@ async fn each_due_payment_is_claimed_once_by_workers_that_look_at_the_same_momen
         bench.store.clone()
     };
     let mut looking = tokio::task::JoinSet::new();
+
     for worker in 0..8 {
         let store = if worker % 2 == 0 {
             bench.store.clone()
@@ -80,16 +83,20 @@ async fn each_due_payment_is_claimed_once_by_workers_that_look_at_the_same_momen
             }
         });
     }
+
     let claimed: Vec<String> = looking.join_all().await.into_iter().flatten().collect();
     let different: HashSet<&String> = claimed.iter().collect();
+
     assert_eq!(
         (claimed.len(), different.len()),
         (count, count),
         "none twice"
     );
+
     // Not before the lease is over does anybody get them again.
     assert!(due(&second, NOW.plus_s(60), 7).await.is_empty());
     let ids = claimed.clone();
+
     assert!(
         second
             .claim(ids, NOW.plus_s(60), NOW.plus_s(120))
@@ -97,6 +104,7 @@ async fn each_due_payment_is_claimed_once_by_workers_that_look_at_the_same_momen
             .unwrap()
             .is_empty()
     );
+
     let due = due(&second, NOW.plus_s(61), 1_000).await;
     assert_eq!(
         second
@@ -106,6 +114,7 @@ async fn each_due_payment_is_claimed_once_by_workers_that_look_at_the_same_momen
             .len(),
         count
     );
+
     bench.close().await;
 }
 
@@ -127,6 +136,7 @@ async fn two_gateways_on_one_database_go_on_with_each_parked_payment_once() {
         ("resolver.interval_ms", "50".to_owned()),
         ("credentials.key", key.to_owned()),
     ];
+
     let other = server::start(Config::load(None, &flags).unwrap())
         .await
         .unwrap();
@@ -135,10 +145,12 @@ async fn two_gateways_on_one_database_go_on_with_each_parked_payment_once() {
             .fault(serde_json::json!({"provider": protocol.name.as_str(), "kind": "refuse"}))
             .await;
     }
+
     let watch = Watch::start(&app).await;
     let parking = (0..40).map(|_| async { app.client.pay(&order()).await.expect(202) });
     let parked = futures_util::future::join_all(parking).await;
     app.control.mend().await;
+
     // Both clocks at the same moment: all payments are due for both of them.
     app.control.advance(40).await;
     app.app().clock.jump(std::time::Duration::from_secs(40));
@@ -154,14 +166,17 @@ async fn two_gateways_on_one_database_go_on_with_each_parked_payment_once() {
             .count();
         assert_eq!(good, 1);
     }
+
     assert_eq!(
         app.control.orders().await.len(),
         40,
         "one order for each payment"
     );
+
     let facts = Facts::of(&app).await;
     assert_eq!(facts.count("attempts WHERE outcome = 'accepted'").await, 40);
     assert_eq!(facts.count("attempts WHERE status = 'abandoned'").await, 0);
+
     watch.stop().await;
     other.stop().await;
     app.stop().await;

@@ -54,6 +54,7 @@ impl Fuzz {
             known.insert(self.hold(&mut property, &input, seed));
         }
         let mut tried = 0_u64;
+
         while seconds.map_or(tried < INPUTS, |s| began.elapsed() < Duration::from_secs(s)) {
             let input = self.grown(&mut chance);
             tried += 1;
@@ -61,6 +62,7 @@ impl Fuzz {
                 self.keep(input, &mut chance);
             }
         }
+
         let (name, kept, took) = (self.name, self.seeds.len(), began.elapsed().as_secs());
         println!(
             "fuzz {name}: {tried} inputs in {took} s from seed {seed}, {kept} kept, 0 findings"
@@ -82,11 +84,13 @@ impl Fuzz {
             Ok(seen) => return seen,
             Err(panic) => panic,
         };
+
         // Every smaller input would print its own panic.
         let loud = std::panic::take_hook();
         std::panic::set_hook(Box::new(|_| {}));
         let mut chance = Rng::with_seed(seed);
         let mut smallest = input.to_vec();
+
         for _ in 0..SHRINKING {
             let mut smaller = smallest.clone();
             cut(&mut smaller, &mut chance);
@@ -96,12 +100,14 @@ impl Fuzz {
                 smallest = smaller;
             }
         }
+
         std::panic::set_hook(loud);
         println!(
             "fuzz {}, seed {seed}: broken by {:?}",
             self.name,
             String::from_utf8_lossy(&smallest)
         );
+
         resume_unwind(panic)
     }
 
@@ -117,6 +123,7 @@ impl Fuzz {
 
     fn change(&self, input: &mut Vec<u8>, chance: &mut Rng) {
         let at = chance.usize(..=input.len());
+
         match chance.u8(..11) {
             0 => cut(input, chance),
             1 => input.insert(at, chance.u8(..)),

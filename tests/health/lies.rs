@@ -104,6 +104,7 @@ async fn keys_that_do_not_fit_together_are_an_emptied_store() {
         &[&["ZADD", v, "-1", "b"]],
         &[&["ZADD", v, "4", "b"]],
     ];
+
     for lie in lies {
         redis.ask(&["FLUSHALL"]).await.unwrap();
         let mut gateway = Gateway::new(&redis, "ours", "one");
@@ -135,6 +136,7 @@ async fn a_copy_that_was_put_back_is_not_what_happened_since() {
     let mut gateway = Gateway::new(&redis, "ours", "one");
     gateway.fill().await;
     let mut copy: Vec<(String, Vec<u8>)> = Vec::new();
+
     for key in &all {
         copy.push((
             key.clone(),
@@ -145,6 +147,7 @@ async fn a_copy_that_was_put_back_is_not_what_happened_since() {
                 .unwrap(),
         ));
     }
+
     let mut put_back = async || {
         for (key, dump) in &copy {
             let mut restore = redis::cmd("RESTORE");
@@ -152,12 +155,15 @@ async fn a_copy_that_was_put_back_is_not_what_happened_since() {
             restore.query_async::<()>(&mut connection).await.unwrap();
         }
     };
+
     gateway.exchange(&[("a", 1, "later")]).await;
     put_back().await;
     assert_eq!(gateway.exchange(&[]).await.life, Life::New(Why::Rewound));
+
     // That one is over: it does not come back either.
     put_back().await;
     assert_eq!(gateway.exchange(&[]).await.life, Life::New(Why::Older));
+
     // Who has never been here has nothing to compare with, and is told all there is.
     put_back().await;
     let late = Gateway::new(&redis, "ours", "two").exchange(&[]).await;

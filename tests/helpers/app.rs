@@ -91,6 +91,7 @@ impl TestApp {
             // Answers that the sandbox would not give come from servers of the tests' own.
             ("providers.allow_networks", "127.0.0.0/8".to_owned()),
         ];
+
         all.extend(flags.iter().map(|(key, value)| (*key, (*value).to_owned())));
         let config = Config::load(None, &all).unwrap();
         if std::env::var_os("INTERLOCK_TEST_LOG").is_some() {
@@ -105,6 +106,7 @@ impl TestApp {
                 .map(|a| a.id.clone())
                 .unwrap()
         };
+
         Self {
             client: Client::new(&demo.base_url, &demo.api_key),
             control,
@@ -198,6 +200,7 @@ impl TestApp {
         let app = self.app();
         let known = app.store.accounts(AllOwners).await.unwrap();
         let mut made = Vec::new();
+
         for row in known.into_iter().filter(|row| row.owner == self.owner()) {
             let plain = app
                 .directory
@@ -218,6 +221,7 @@ impl TestApp {
             );
             made.push(id);
         }
+
         app.directory.changed().await.unwrap();
         made
     }

@@ -100,8 +100,10 @@ impl Client {
                 .header("Content-Type", "application/json")
                 .body(body);
         }
+
         let response = request.send().await?;
         let (status, headers) = (response.status(), response.headers().clone());
+
         Ok(Answer {
             status,
             headers,

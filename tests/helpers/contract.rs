@@ -42,6 +42,7 @@ impl Contract {
                 String::from_utf8_lossy(&answer.bytes)
             )
         };
+
         let response = described["responses"]
             .get(&status)
             .ok_or_else(|| format!("{}: not described", told()))?;
@@ -51,6 +52,7 @@ impl Contract {
             .get("content-type")
             .map_or("", |value| value.to_str().unwrap());
         let kind = kind.split(';').next().unwrap();
+
         let Some(content) = response["content"].as_object() else {
             return if answer.bytes.is_empty() {
                 Ok(())
@@ -66,6 +68,7 @@ impl Contract {
         }
         let mut faults = Vec::new();
         self.look(&content["schema"], &answer.json(), "", &mut faults);
+
         if faults.is_empty() {
             Ok(())
         } else {
@@ -96,6 +99,7 @@ impl Contract {
             }
             return;
         }
+
         if schema.get("type").is_some_and(|kind| !is_of(kind, value)) {
             faults.push(format!("{at}: {value} is no {}", schema["type"]));
         }
@@ -105,11 +109,13 @@ impl Contract {
         {
             faults.push(format!("{at}: {value} is none of {}", schema["enum"]));
         }
+
         if let (Some(items), Some(schema)) = (value.as_array(), schema.get("items")) {
             for (index, item) in items.iter().enumerate() {
                 self.look(schema, item, &format!("{at}[{index}]"), faults);
             }
         }
+
         if let Some(members) = value.as_object() {
             self.look_at_members(schema, members, at, faults);
         }
@@ -130,10 +136,12 @@ impl Contract {
         {
             faults.push(format!("{at}.{name} is missing"));
         }
+
         // An object of the merchant's own, or of a provider's.
         if known.is_empty() {
             return;
         }
+
         for (name, value) in members {
             match known.get(name) {
                 Some(schema) => self.look(schema, value, &format!("{at}.{name}"), faults),

@@ -97,6 +97,7 @@ impl Watch {
                 }
             }
         });
+
         Self { stop, looks }
     }
 

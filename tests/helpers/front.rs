@@ -32,6 +32,7 @@ impl Front {
                 });
             }
         });
+
         Self {
             url,
             behind,

@@ -91,6 +91,7 @@ pub async fn listener(address: &str) -> (SocketAddr, Arc<AtomicUsize>) {
     let at = listener.local_addr().unwrap();
     let came: Arc<AtomicUsize> = Arc::default();
     let count = Arc::clone(&came);
+
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             count.fetch_add(1, Ordering::SeqCst);
@@ -102,6 +103,7 @@ pub async fn listener(address: &str) -> (SocketAddr, Arc<AtomicUsize>) {
             });
         }
     });
+
     (at, came)
 }
 

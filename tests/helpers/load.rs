@@ -94,6 +94,7 @@ impl Load {
             }
             asking.join_all().await;
         });
+
         Self {
             made,
             began,

@@ -67,6 +67,7 @@ fn serve(folder: &Path, database: &str, sandbox_url: &str, env: &[(&str, String)
         .envs(env.iter().map(|(name, value)| (name, value)))
         .stdout(Stdio::null())
         .stderr(Stdio::from(log_file(folder)));
+
     command
 }
 
@@ -159,20 +160,24 @@ impl Process {
             }
             false
         });
+
         let greeted = greeted.await.unwrap_or(false);
         let log = || std::fs::read_to_string(folder.join("stderr.log")).unwrap_or_default();
         assert!(greeted, "the gateway did not start: {}", log());
+
         let listens = greeting
             .iter()
             .find_map(|line| line.trim_start().strip_prefix("listens on"));
         let address = listens
             .and_then(|text| text.trim().parse().ok())
             .expect("the greeting names the address");
+
         // Whoever prints into a closed pipe dies of it.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
         let demo: Demo =
             serde_json::from_slice(&std::fs::read(folder.join("demo.json")).unwrap()).unwrap();
         let client = Client::new(&demo.base_url, &demo.api_key);
+
         Self {
             child,
             address,

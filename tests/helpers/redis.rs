@@ -34,6 +34,7 @@ pub fn free_port() -> u16 {
 
 fn spawn(port: u16, folder: &TempDir, args: &[String]) -> Child {
     let port = port.to_string();
+
     Command::new("redis-server")
         .args(args)
         .args([
@@ -83,6 +84,7 @@ impl Redis {
             300\nsentinel failover-timeout mymaster 3000\n",
             primary.port
         );
+
         std::fs::write(&file, text).unwrap();
         let args = vec![file.display().to_string(), "--sentinel".to_owned()];
         let child = spawn(port, &folder, &args);
@@ -92,6 +94,7 @@ impl Redis {
             folder,
             args,
         };
+
         server.answers().await;
         server
     }
@@ -104,16 +107,19 @@ impl Redis {
             Self::with(&args).await,
             Self::with(&args).await,
         ];
+
         let mut create = Command::new("redis-cli");
         create
             .args(["--cluster", "create"])
             .args(nodes.iter().map(|n| format!("127.0.0.1:{}", n.port)));
         let made = create.args(["--cluster-yes"]).output().await.unwrap();
+
         assert!(
             made.status.success(),
             "{}",
             String::from_utf8_lossy(&made.stdout)
         );
+
         nodes
     }
 

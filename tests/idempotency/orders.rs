@@ -28,6 +28,7 @@ async fn the_same_order_number_under_another_key_makes_no_second_payment() {
             (Some(id), Some("requires_action"))
         );
     }
+
     app.control.pay(&payment).await;
     app.client.until_status(id, "succeeded").await;
     let problem = app
@@ -35,6 +36,7 @@ async fn the_same_order_number_under_another_key_makes_no_second_payment() {
         .pay(&body)
         .await
         .problem(409, "order_id_in_use", Some("order_id"));
+
     assert_eq!(
         (
             problem["resource"].as_str(),
@@ -42,6 +44,7 @@ async fn the_same_order_number_under_another_key_makes_no_second_payment() {
         ),
         (Some(id), Some("succeeded"))
     );
+
     assert_eq!(
         (
             Facts::of(&app).await.count("payments").await,
@@ -49,6 +52,7 @@ async fn the_same_order_number_under_another_key_makes_no_second_payment() {
         ),
         (1, 1)
     );
+
     app.stop().await;
 }
 
@@ -64,8 +68,10 @@ async fn sixty_four_keys_for_one_order_number_at_once_make_one_payment_and_leave
         .collect();
     let answers = at_once(&app.client, requests).await;
     let made: Vec<_> = answers.iter().filter(|a| a.status == 201).collect();
+
     assert_eq!(made.len(), 1);
     let payment = made[0].json();
+
     for answer in answers.iter().filter(|a| a.status != 201) {
         let problem = answer.problem(409, "order_id_in_use", Some("order_id"));
         assert_eq!(problem["resource"], payment["id"]);
@@ -77,6 +83,7 @@ async fn sixty_four_keys_for_one_order_number_at_once_make_one_payment_and_leave
             "{problem}"
         );
     }
+
     let facts = Facts::of(&app).await;
     assert_eq!(
         (facts.count("payments").await, facts.count("attempts").await),
@@ -87,6 +94,7 @@ async fn sixty_four_keys_for_one_order_number_at_once_make_one_payment_and_leave
         1,
         "those that were refused keep nothing"
     );
+
     assert_eq!(app.control.orders().await.len(), 1);
     let requests = keys
         .iter()
@@ -97,6 +105,7 @@ async fn sixty_four_keys_for_one_order_number_at_once_make_one_payment_and_leave
         .iter()
         .filter(|a| a.status == 201)
         .count();
+
     assert_eq!(free, 63, "every key but the one that made the payment");
     app.stop().await;
 }
@@ -108,6 +117,7 @@ async fn an_order_number_is_free_again_after_its_payment_was_canceled_or_expired
     let body = order();
     let canceled = app.client.pay(&body).await.expect(201);
     let cancel = format!("/v1/payments/{}/cancel", canceled["id"].as_str().unwrap());
+
     assert_eq!(
         app.client
             .post(&cancel, "unused", &json!({}))
@@ -115,6 +125,7 @@ async fn an_order_number_is_free_again_after_its_payment_was_canceled_or_expired
             .expect(200)["status"],
         "canceled"
     );
+
     let expired = app.client.pay(&body).await.expect(201);
     assert_ne!(expired["id"], canceled["id"]);
     app.client
@@ -130,10 +141,12 @@ async fn an_order_number_is_free_again_after_its_payment_was_canceled_or_expired
     app.client
         .until_status(third["id"].as_str().unwrap(), "succeeded")
         .await;
+
     app.client
         .pay(&body)
         .await
         .problem(409, "order_id_in_use", Some("order_id"));
+
     app.stop().await;
 }
 
@@ -144,18 +157,21 @@ async fn an_order_number_is_held_while_its_canceled_payment_might_still_be_paid(
     let body = order();
     let payment = app.client.pay(&body).await.expect(201);
     let id = payment["id"].as_str().unwrap();
+
     // An Alipay code that nobody has scanned cannot be closed: it lives until its deadline.
     let noted = app
         .client
         .post(&format!("/v1/payments/{id}/cancel"), "unused", &json!({}))
         .await
         .expect(202);
+
     assert!(noted["cancel_requested_at"].is_string());
     let problem = app
         .client
         .pay(&body)
         .await
         .problem(409, "order_id_in_use", Some("order_id"));
+
     assert_eq!(
         (
             problem["resource"].as_str(),
@@ -163,6 +179,7 @@ async fn an_order_number_is_held_while_its_canceled_payment_might_still_be_paid(
         ),
         (Some(id), Some("processing"))
     );
+
     app.advance(1_025).await;
     app.client.until_status(id, "canceled").await;
     app.client.pay(&body).await.expect(201);

@@ -79,15 +79,18 @@ async fn a_repeated_refund_gets_the_same_answer_and_another_body_is_refused() {
         json!({"amount": 888, "merchant_refund_no": fresh("rf")}),
     );
     let first = app.client.post(&path, &key, &body).await;
+
     assert_eq!(
         first.expect(201)["status"],
         "succeeded",
         "Alipay says so in the call itself"
     );
+
     let again = app.client.post(&path, &key, &body).await;
     again.expect(201);
     assert!(is_replayed(&again.headers) && !is_replayed(&first.headers));
     assert_eq!(again.bytes, first.bytes);
+
     let mut other = body.clone();
     other["amount"] = 889.into();
     app.client.post(&path, &key, &other).await.problem(
@@ -95,6 +98,7 @@ async fn a_repeated_refund_gets_the_same_answer_and_another_body_is_refused() {
         "idempotency_key_reused",
         Some("Idempotency-Key"),
     );
+
     assert_eq!(taken_fen(&app).await, 8000);
     app.stop().await;
 }
@@ -165,12 +169,14 @@ async fn identical_offers_at_once_make_one_code() {
     let body = json!({"flow": "qr", "providers": ["wechatpay"]});
     let answers = sixty_four(&app.client, &offers(&payment), &body).await;
     let (shown, _, waiting) = one_was_first(&answers);
+
     assert!(waiting > 0);
     assert_eq!(
         (shown["attempts"].as_array().unwrap().len(), live(&shown)),
         (2, 1)
     );
     assert_eq!(app.control.orders().await.len(), 2);
+
     watch.stop().await;
     app.stop().await;
 }
@@ -257,6 +263,7 @@ async fn a_payment_that_has_ended_or_is_being_ended_takes_no_offer() {
         app.client.pay(&order()).await.expect(201),
     ];
     let cancel = format!("/v1/payments/{}/cancel", canceling["id"].as_str().unwrap());
+
     app.client
         .post(&cancel, "unused", &json!({}))
         .await
@@ -272,6 +279,7 @@ async fn a_payment_that_has_ended_or_is_being_ended_takes_no_offer() {
             (&payment["id"], Some(status))
         );
     };
+
     refuses(&canceling, "processing").await;
     let paid = app.paid().await;
     refuses(&paid, "succeeded").await;
@@ -284,6 +292,7 @@ async fn a_payment_that_has_ended_or_is_being_ended_takes_no_offer() {
         .await;
     refuses(&canceling, "canceled").await;
     refuses(&expired, "expired").await;
+
     let unknown = app
         .client
         .post(
@@ -292,6 +301,7 @@ async fn a_payment_that_has_ended_or_is_being_ended_takes_no_offer() {
             &offer,
         )
         .await;
+
     unknown.problem(404, "not_found", None);
     assert_eq!(app.control.orders().await.len(), 3);
     app.stop().await;
@@ -306,6 +316,7 @@ async fn a_refund_that_is_answered_before_its_call_has_ended_is_answered_the_sam
         .expect(200);
     let payment = app.paid().await;
     let no_funds = json!({"provider": "wechatpay", "result": "no_funds", "count": 1});
+
     assert_eq!(
         app.control
             .call(Method::PUT, "/refunds", Some(no_funds))
@@ -313,6 +324,7 @@ async fn a_refund_that_is_answered_before_its_call_has_ended_is_answered_the_sam
             .0,
         200
     );
+
     let slow =
         json!({"provider": "wechatpay", "call": "refund", "kind": "slow", "latency_ms": 3000});
     app.control.fault(slow).await;
@@ -322,16 +334,20 @@ async fn a_refund_that_is_answered_before_its_call_has_ended_is_answered_the_sam
         json!({"amount": 5000, "merchant_refund_no": fresh("rf")}),
     );
     let first = app.client.post(&path, &key, &body).await;
+
     assert_eq!(
         (first.status.as_u16(), &first.json()["needs_funds"]),
         (201, &json!(false))
     );
+
     let facts = Facts::of(&app).await;
     let began = Instant::now();
+
     while facts.count("refunds WHERE needs_funds").await == 0 {
         assert!(began.elapsed() < PATIENCE, "its call does not end");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+
     // The call has ended otherwise than it was thought; what was told stays what was told.
     tokio::time::sleep(Duration::from_millis(200)).await;
     let again = app.client.post(&path, &key, &body).await;
@@ -340,5 +356,6 @@ async fn a_refund_that_is_answered_before_its_call_has_ended_is_answered_the_sam
         (again.status, String::from_utf8(again.bytes)),
         (first.status, String::from_utf8(first.bytes))
     );
+
     app.stop().await;
 }

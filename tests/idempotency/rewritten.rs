@@ -139,6 +139,7 @@ async fn a_retry_of_what_the_version_before_has_stored_is_the_same_request() {
     app.accounts_for(&Owner::of(&app.merchant, true)).await;
     let live = app.live(&Scope::iter().collect::<Vec<_>>()).await;
     let db = app.db().await;
+
     for client in [&app.client, &live] {
         let (key, body) = (fresh("key"), order().to_string());
         let first = post(client, "/v1/payments", &key, &body).await;
@@ -154,6 +155,7 @@ async fn a_retry_of_what_the_version_before_has_stored_is_the_same_request() {
         same(&first, &post(client, "/v1/payments", &key, &body).await);
         another(&post(client, "/v1/payments", &key, &order().to_string()).await);
     }
+
     assert_eq!(Facts::of(&app).await.count("payments").await, 2);
     app.stop().await;
 }

@@ -33,6 +33,7 @@ async fn a_provider_that_is_down_is_told_of_and_so_is_its_return() {
     let met = break_alipay(&app).await.len();
     chat.until(1, nothing).await;
     app.control.mend().await;
+
     // What comes back is tried by payments.
     chat.until(2, async || drop(pay(&app).await)).await;
     chat.heard_beginning_and_end(
@@ -40,6 +41,7 @@ async fn a_provider_that_is_down_is_told_of_and_so_is_its_return() {
         "Alipay · Scan a QR code: out of order",
     )
     .await;
+
     let heard = chat.heard("slack").await;
     assert!(
         heard[0]
@@ -48,6 +50,7 @@ async fn a_provider_that_is_down_is_told_of_and_so_is_its_return() {
         "{}",
         heard[0].1
     );
+
     // Each of them was taken by somebody else, and each is counted once.
     let figures = format!("payments affected: {met}, switched: {met}, no money in doubt");
     assert!(heard[1].1.contains(&figures), "{figures}: {}", heard[1].1);
@@ -66,6 +69,7 @@ async fn unknown_outcomes_that_age_are_told_of_until_they_are_known() {
     let charge = app.client.pay(&charge).await.expect(202);
     chat.until(1, nothing).await;
     app.control.mend().await;
+
     // Its ladder is the provider's; nobody waits for it here.
     chat.until(2, async || app.advance(10).await).await;
     chat.heard_beginning_and_end(
@@ -73,22 +77,26 @@ async fn unknown_outcomes_that_age_are_told_of_until_they_are_known() {
         "Alipay: outcomes unknown for long",
     )
     .await;
+
     let heard = chat.heard("feishu").await;
     assert!(
         heard[0].1.contains("in doubt: 1, CNY 88.88"),
         "{}",
         heard[0].1
     );
+
     assert!(
         heard[1].1.contains("payments affected: 1") && heard[1].1.contains("no money in doubt"),
         "{}",
         heard[1].1
     );
+
     let ended = app.client.payment(charge["id"].as_str().unwrap()).await;
     assert!(
         ["failed", "succeeded"].contains(&ended["status"].as_str().unwrap()),
         "{ended:#}"
     );
+
     app.stop().await;
 }
 
@@ -126,6 +134,7 @@ async fn payments_that_wait_for_a_route_are_told_of_until_they_go_on() {
     chat.heard_beginning_and_end("等待中的支付", "Waiting payments: no route is able")
         .await;
     let heard = chat.heard("slack").await;
+
     assert!(
         heard[1]
             .1
@@ -133,6 +142,7 @@ async fn payments_that_wait_for_a_route_are_told_of_until_they_go_on() {
         "{}",
         heard[1].1
     );
+
     app.stop().await;
 }
 
@@ -144,6 +154,7 @@ async fn a_redis_that_is_gone_is_told_of_until_it_is_back() {
     let app = chat
         .gateway(&[("redis.url", &url), ("redis.timeout_ms", "10000")])
         .await;
+
     wait("health is shared", async || {
         app.app().health.board().is_shared()
     })
@@ -155,10 +166,12 @@ async fn a_redis_that_is_gone_is_told_of_until_it_is_back() {
         "requires_action",
         "no payment waits for it"
     );
+
     redis.restart().await;
     chat.until(2, nothing).await;
     chat.heard_beginning_and_end("Redis", "Redis: shared health is away")
         .await;
+
     app.stop().await;
 }
 
@@ -168,27 +181,33 @@ async fn an_account_that_its_provider_refuses_is_told_of() {
     let app = chat.gateway(&[]).await;
     // As a payment does whose provider says so.
     let until = app.app().clock.now().plus_s(600);
+
     app.app()
         .store
         .set_account_aside(&app.wechatpay, Some(until), "NO_AUTH")
         .await
         .unwrap();
+
     app.app().directory.changed().await.unwrap();
     chat.until(1, nothing).await;
     let heard = chat.heard("wecom").await;
+
     assert!(
         heard[0].0.contains("账户被渠道拒绝") && heard[0].0.contains(&app.wechatpay),
         "{heard:?}"
     );
+
     // Let in again, it is well once it has served somebody.
     app.app()
         .store
         .set_account_aside(&app.wechatpay, None, "")
         .await
         .unwrap();
+
     app.app().directory.changed().await.unwrap();
     app.client.route(&[&app.wechatpay]).await.expect(200);
     assert_eq!(pay(&app).await["provider"], "wechatpay");
+
     chat.until(2, nothing).await;
     chat.heard_beginning_and_end("微信支付", "WeChat Pay").await;
     app.stop().await;
@@ -207,6 +226,7 @@ async fn a_gateway_that_is_well_tells_nobody_anything() {
     let mut declined = barcode("wechatpay", 8);
     declined["wait"] = json!(5);
     app.client.pay(&declined).await;
+
     // It looks at all this for longer than trouble has to hold.
     looks(&app, 10).await;
     assert!(
@@ -215,6 +235,7 @@ async fn a_gateway_that_is_well_tells_nobody_anything() {
     );
     assert_eq!(facts.count("incidents").await, 0);
     assert_eq!(facts.count("alerts").await, 0);
+
     for robot in ROBOTS {
         assert_eq!(chat.heard(robot).await, []);
     }
@@ -230,6 +251,7 @@ async fn a_robot_that_refuses_is_tried_again_and_the_others_do_not_wait_for_it()
     break_all(&app).await;
     app.client.pay(&order()).await.expect(202);
     let facts = Facts::of(&app).await;
+
     wait("all have taken it", async || {
         facts.count("alerts WHERE status = 'delivered'").await == 4
     })
@@ -241,6 +263,7 @@ async fn a_robot_that_refuses_is_tried_again_and_the_others_do_not_wait_for_it()
         );
         assert_eq!(facts.count(&sql).await, 1, "{robot}");
     }
+
     app.stop().await;
 }
 
@@ -257,19 +280,24 @@ async fn messages_to_dingtalk_and_feishu_are_signed_and_nothing_secret_is_logged
         .query_pairs()
         .map(|(name, _)| name.into_owned())
         .collect();
+
     assert_eq!(query, ["access_token", "timestamp", "sign"]);
     let feishu: serde_json::Value =
         serde_json::from_slice(&chat.requests("feishu").await[0].body).unwrap();
+
     assert!(
         feishu["timestamp"].is_string() && feishu["sign"].as_str().unwrap().len() == 44,
         "{feishu:#}"
     );
+
     let stored = Facts::of(&app).await.rows("SELECT * FROM alerts").await;
     let stored = serde_json::to_string(&stored).unwrap();
+
     assert!(
         !stored.contains("SEC1") && !stored.contains("access_token"),
         "{stored}"
     );
+
     app.stop().await;
 }
 
@@ -284,6 +312,7 @@ async fn while_it_lasts_people_are_reminded() {
             ("alerts.remind_after_s", "3600"),
         ])
         .await;
+
     break_all(&app).await;
     let mut body = order();
     body["expires_in"] = json!(7200);
@@ -292,6 +321,7 @@ async fn while_it_lasts_people_are_reminded() {
     app.advance(3_700).await;
     chat.until(2, nothing).await;
     let heard = chat.heard("dingtalk").await;
+
     assert!(heard[1].0.contains("仍未恢复"), "{heard:?}");
     app.stop().await;
 }
@@ -304,11 +334,13 @@ async fn a_clock_that_jumps_is_no_outage() {
         ("alerts.parked_least_s", "60"),
         ("alerts.parked_most_s", "60"),
     ];
+
     let app = chat.gateway(&flags).await;
     let facts = Facts::of(&app).await;
     break_all(&app).await;
     let parked = app.client.pay(&order()).await.expect(202);
     looks(&app, 2).await;
+
     // By its row it has waited for minutes.
     app.advance(300).await;
     looks(&app, 10).await;
@@ -317,6 +349,7 @@ async fn a_clock_that_jumps_is_no_outage() {
         1,
         "{parked:#}"
     );
+
     assert_eq!(facts.count("incidents").await, 0);
     app.stop().await;
 }
@@ -339,6 +372,7 @@ fn calls(app: &TestApp, verdicts: &[Verdict]) {
 async fn a_provider_that_fails_far_more_often_than_usual_is_told_of_and_told_again_when_it_is_out()
 {
     use Verdict::{Good, ProviderFailed};
+
     let chat = Chat::start().await;
     let receivers = format!("{} severity=page", chat.receivers());
     let app = chat
@@ -347,6 +381,7 @@ async fn a_provider_that_fails_far_more_often_than_usual_is_told_of_and_told_aga
             ("alerts.failing_after_ms", "300"),
         ])
         .await;
+
     let heard = async |robot: &str, count: usize| chat.heard(robot).await.len() == count;
     calls(&app, &[Good; 500]);
     wait("it is noticed", async || {
@@ -355,12 +390,14 @@ async fn a_provider_that_fails_far_more_often_than_usual_is_told_of_and_told_aga
         heard("wecom", 1).await && heard("dingtalk", 1).await && heard("feishu", 1).await
     })
     .await;
+
     assert_eq!(super::gate(&app, "alipay"), "closed");
     assert!(
         chat.heard("feishu").await[0]
             .0
             .contains("fails far more often than usual")
     );
+
     assert!(heard("slack", 0).await, "nobody is woken for it");
     calls(&app, &[ProviderFailed; 20]);
     wait("those who sleep are woken", async || {
@@ -371,12 +408,14 @@ async fn a_provider_that_fails_far_more_often_than_usual_is_told_of_and_told_aga
         chat.heard("feishu").await[1].0.clone(),
         chat.heard("slack").await[0].0.clone(),
     ];
+
     assert!(
         titles
             .iter()
             .all(|title| title.contains("[worse]") && title.contains("out of order")),
         "{titles:?}"
     );
+
     wait("its end is told", async || {
         pay(&app).await;
         calls(&app, &[Good; 5]);
@@ -386,6 +425,7 @@ async fn a_provider_that_fails_far_more_often_than_usual_is_told_of_and_told_aga
             && heard("feishu", 3).await
     })
     .await;
+
     assert_eq!(Facts::of(&app).await.count("incidents").await, 1);
     app.stop().await;
 }

@@ -33,6 +33,7 @@ async fn beside(
         ("webhooks.allow_networks", "127.0.0.0/8".to_owned()),
         (KEY.0, KEY.1.to_owned()),
     ];
+
     flags.extend(chat.flags());
     flags.extend(more.iter().map(|(key, value)| (*key, (*value).to_owned())));
     server::start(Config::load(None, &flags).unwrap())
@@ -44,21 +45,26 @@ async fn beside(
 async fn two_gateways_tell_of_an_outage_that_only_one_of_them_sees_once() {
     let chat = Chat::start().await;
     let app = chat.gateway(&[KEY]).await;
+
     if !app.database.starts_with("postgres") {
         println!("skipped on SQLite: its folder is locked, so a second gateway cannot start on it");
         return app.stop().await;
     }
     let folder = TempDir::new().unwrap();
     let other = beside(&app, &chat, &folder, &[]).await;
+
     // The other one has seen Alipay work, and nothing else ever since.
     let there = Client::new(&format!("http://{}", other.address), &app.client.key);
     assert_eq!(there.pay(&order()).await.expect(201)["provider"], "alipay");
+
     break_alipay(&app).await;
     chat.until(1, nothing).await;
     app.control.mend().await;
+
     // While one of them still sees it, the other one closes nothing.
     let facts = Facts::of(&app).await;
     let open = async || facts.count("incidents WHERE closed_at IS NULL").await;
+
     while super::gate(&app, "alipay") == "open" {
         assert_eq!(open().await, 1);
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
@@ -69,6 +75,7 @@ async fn two_gateways_tell_of_an_outage_that_only_one_of_them_sees_once() {
         "Alipay · Scan a QR code: out of order",
     )
     .await;
+
     assert_eq!(facts.count("incidents").await, 1);
     other.stop().await;
     app.stop().await;
@@ -80,6 +87,7 @@ async fn two_gateways_that_see_the_same_tell_of_it_once() {
     let app = chat
         .gateway(&[KEY, NO_BREAKERS, PARKED[0], PARKED[1]])
         .await;
+
     if !app.database.starts_with("postgres") {
         println!("skipped on SQLite: its folder is locked, so a second gateway cannot start on it");
         return app.stop().await;
@@ -91,11 +99,13 @@ async fn two_gateways_that_see_the_same_tell_of_it_once() {
     chat.until(1, nothing).await;
     app.control.mend().await;
     chat.until(2, nothing).await;
+
     // Whatever either of them still has to say is said before it stops.
     other.stop().await;
     chat.heard_beginning_and_end("等待中的支付", "Waiting payments")
         .await;
     let facts = Facts::of(&app).await;
+
     assert_eq!(
         (
             facts.count("incidents").await,
@@ -103,6 +113,7 @@ async fn two_gateways_that_see_the_same_tell_of_it_once() {
         ),
         (1, 8)
     );
+
     let told = facts
         .rows("SELECT kind FROM incident_entries ORDER BY version")
         .await;
@@ -110,6 +121,7 @@ async fn two_gateways_that_see_the_same_tell_of_it_once() {
         .iter()
         .map(|row| row["kind"].as_str().unwrap())
         .collect();
+
     assert_eq!(told, ["opened", "closed"]);
     app.stop().await;
 }

@@ -17,6 +17,7 @@ async fn command(app: &TestApp, args: &[&str]) -> (bool, String) {
         .args(args)
         .arg("--data")
         .arg(app.folder.path());
+
     if app.database.starts_with("postgres") {
         command.args(["--database", &app.database]);
     }
@@ -26,6 +27,7 @@ async fn command(app: &TestApp, args: &[&str]) -> (bool, String) {
     } else {
         done.stderr
     };
+
     (done.status.success(), String::from_utf8(text).unwrap())
 }
 

@@ -43,6 +43,7 @@ async fn shoppers_read_in_their_language_that_all_is_well() {
     let app = TestApp::start().await;
     let chinese = get(&app, "/status", &[]).await;
     assert_eq!(chinese.status, 200);
+
     for part in [
         "所有支付方式正常",
         "支付宝",
@@ -53,16 +54,19 @@ async fn shoppers_read_in_their_language_that_all_is_well() {
     ] {
         assert!(chinese.text.contains(part), "{part}: {}", chinese.text);
     }
+
     let english = get(&app, "/status", &[("Accept-Language", "en-GB,zh;q=0.5")]).await;
     assert!(
         english.text.contains("All ways to pay work"),
         "{}",
         english.text
     );
+
     assert_eq!(english.headers["content-language"], "en");
     assert_eq!(english.headers["vary"], "Accept-Language");
     let chosen = get(&app, "/status?lang=zh", &[("Accept-Language", "en")]).await;
     assert_eq!(chosen.headers["content-language"], "zh-CN");
+
     // Whoever stands between may keep it, and who has it is told so in a few bytes.
     assert!(
         english.headers["cache-control"]
@@ -70,19 +74,23 @@ async fn shoppers_read_in_their_language_that_all_is_well() {
             .unwrap()
             .starts_with("public, max-age=")
     );
+
     let tag = chosen.headers["etag"].to_str().unwrap();
     let again = get(&app, "/status?lang=zh", &[("If-None-Match", tag)]).await;
+
     assert!(
         again.status == 304 && again.text.is_empty() || again.headers["etag"] != tag,
         "{}",
         again.status
     );
+
     // Nothing of anybody's, and nothing from elsewhere.
     for secret in [&app.alipay, &app.merchant, "demo", "<script", "http:"] {
         assert!(!chosen.text.contains(secret), "{secret}");
     }
     let policy = chosen.headers["content-security-policy"].to_str().unwrap();
     assert!(policy.contains("default-src 'none'"), "{policy}");
+
     app.client
         .get("/status?lang=fr")
         .await
@@ -92,6 +100,7 @@ async fn shoppers_read_in_their_language_that_all_is_well() {
         .await
         .problem(405, "method_not_allowed", None);
     let status = json_of(&app).await;
+
     assert_eq!(
         (&status["status"], &status["service_away"]),
         (&json!("works"), &json!(false))
@@ -103,6 +112,7 @@ async fn shoppers_read_in_their_language_that_all_is_well() {
             .iter()
             .all(|way| way["status"] == "works" && way["since"].is_null())
     );
+
     app.stop().await;
 }
 

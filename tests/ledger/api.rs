@@ -124,6 +124,7 @@ async fn the_ledger_is_shown_to_finance_of_the_same_merchant_alone_and_odd_quest
     let finance = finance(&app).await;
     let paid = app.paid().await;
     let other = app.other_merchant(&[Scope::Finance]).await;
+
     for path in ["/v1/ledger", "/v1/ledger/balances"] {
         let seen = other
             .get(&format!("{path}?payment={}", paid["id"].as_str().unwrap()))
@@ -152,6 +153,7 @@ async fn the_ledger_is_shown_to_finance_of_the_same_merchant_alone_and_odd_quest
             .await
             .problem(405, "method_not_allowed", None);
     }
+
     for (query, param) in [
         ("ledger_account=gold", "ledger_account"),
         ("limit=0", "limit"),
@@ -165,6 +167,7 @@ async fn the_ledger_is_shown_to_finance_of_the_same_merchant_alone_and_odd_quest
             Some(param),
         );
     }
+
     let own = format!(
         "/v1/ledger?starting_after={}.1",
         paid["id"].as_str().unwrap()
@@ -173,5 +176,6 @@ async fn the_ledger_is_shown_to_finance_of_the_same_merchant_alone_and_odd_quest
         .get(&own)
         .await
         .problem(422, "invalid_parameter", Some("starting_after"));
+
     app.stop().await;
 }

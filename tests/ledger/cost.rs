@@ -27,6 +27,7 @@ async fn lives(bench: &Bench, books: bool) -> (Duration, Duration) {
         Change::update(&before, after, NOW)
     })
     .await;
+
     let paying = Instant::now();
     let paid = each(bench, shown, |before| {
         let mut after = before.clone();
@@ -42,10 +43,12 @@ async fn lives(bench: &Bench, books: bool) -> (Duration, Duration) {
         Change::update(&before, after, NOW)
     })
     .await;
+
     assert!(
         paid.iter()
             .all(|payment| payment.attempts[0].status == State::Captured)
     );
+
     (began.elapsed(), paying.elapsed())
 }
 
@@ -84,6 +87,7 @@ async fn what_booking_costs() {
         all.sort();
         all[all.len() / 2]
     };
+
     for (what, pick) in [("a whole life", 0), ("the commit that captures", 1)] {
         let of = |all: &[(Duration, Duration)]| {
             median(
@@ -101,5 +105,6 @@ async fn what_booking_costs() {
             with.as_secs_f64() / without.as_secs_f64()
         );
     }
+
     bench.close().await;
 }

@@ -32,6 +32,7 @@ async fn is_found(app: &TestApp, facts: &Facts, sql: &str, says: &[&str]) {
         "attempts",
         "refunds",
     ];
+
     for table in tables {
         facts
             .execute(&format!(
@@ -40,6 +41,7 @@ async fn is_found(app: &TestApp, facts: &Facts, sql: &str, says: &[&str]) {
             .await
             .unwrap();
     }
+
     let done = facts.execute(sql).await.unwrap();
     assert!(done > 0, "{sql} changed nothing");
     let report = verdict(app).await;
@@ -48,12 +50,14 @@ async fn is_found(app: &TestApp, facts: &Facts, sql: &str, says: &[&str]) {
         .iter()
         .map(|d| format!("{}: {}", d.place, d.what))
         .collect();
+
     for words in says {
         assert!(
             all.iter().any(|found| found.contains(words)),
             "{sql}: {words:?} is not in {all:#?}"
         );
     }
+
     let backwards = ["refunds", "ledger_entries", "ledger_blocks"];
     for table in backwards {
         facts
@@ -61,6 +65,7 @@ async fn is_found(app: &TestApp, facts: &Facts, sql: &str, says: &[&str]) {
             .await
             .unwrap();
     }
+
     for table in ["payments", "attempts"] {
         // They are referred to: their columns are put back, not the rows.
         let columns = facts
@@ -84,18 +89,21 @@ async fn is_found(app: &TestApp, facts: &Facts, sql: &str, says: &[&str]) {
         );
         facts.execute(&back).await.unwrap();
     }
+
     for table in ["ledger_blocks", "ledger_entries", "refunds"] {
         facts
             .execute(&format!("INSERT INTO {table} SELECT * FROM saved_{table}"))
             .await
             .unwrap();
     }
+
     for table in tables {
         facts
             .execute(&format!("DROP TABLE saved_{table}"))
             .await
             .unwrap();
     }
+
     agrees(app).await;
 }
 
@@ -199,6 +207,7 @@ async fn whatever_is_done_past_the_code_is_found() {
             vec!["by the rows"],
         ),
     ];
+
     for (sql, says) in &cases {
         is_found(&app, &facts, sql, says).await;
     }

@@ -13,6 +13,7 @@ async fn gateways_that_seal_at_the_same_time_seal_every_entry_once() {
     futures_util::future::join_all(paying).await;
     let store = &app.app().store;
     assert_eq!(store.unsealed_entries().await.unwrap(), 30);
+
     // Three stores are three gateways, as far as the database can tell.
     let (second, third) = (
         Store::look(&app.database, 2).await.unwrap(),
@@ -31,9 +32,11 @@ async fn gateways_that_seal_at_the_same_time_seal_every_entry_once() {
             }
         }
     };
+
     let ((a, _), (b, _), (c, _)) = tokio::join!(seal(store), seal(&second), seal(&third));
     assert_eq!(a + b + c, 8, "30 entries, 4 in each block");
     let report = agrees(&app).await;
+
     assert_eq!(
         (
             report.unsealed,
@@ -42,10 +45,12 @@ async fn gateways_that_seal_at_the_same_time_seal_every_entry_once() {
         ),
         (0, 30, 8)
     );
+
     let facts = Facts::of(&app).await;
     assert_eq!(facts.count("ledger_entries WHERE block IS NULL").await, 0);
     second.close().await.unwrap();
     third.close().await.unwrap();
+
     app.stop().await;
 }
 

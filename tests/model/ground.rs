@@ -91,6 +91,7 @@ impl Ground {
         seat::take_the_points();
         let folder = folder();
         let database = helpers::database(folder.path()).await;
+
         // Only its credentials are needed: accounts have some.
         let sandbox = helpers::sandbox().await;
         let members = |value: serde_json::Value| value.as_object().cloned().unwrap();
@@ -99,6 +100,7 @@ impl Ground {
             faces: members(sandbox.face_urls()),
             credentials: members(sandbox.credentials()),
         };
+
         let store = Store::open(&database, 8, crate::helpers::PATIENCE)
             .await
             .unwrap();
@@ -111,6 +113,7 @@ impl Ground {
             .into_iter()
             .map(|a| (a.id, a.provider.parse().unwrap()))
             .collect();
+
         let facts = Facts(helpers::connect(&database).await);
         Self {
             owner: Owner::of(made.merchant, false),
@@ -134,6 +137,7 @@ impl Ground {
                 [open().await, open().await]
             }
         };
+
         let account = |(id, provider): &(String, ProviderName)| {
             let notifier = Arc::new(Memory::new(*provider, Ending::Close));
             Account {
@@ -143,6 +147,7 @@ impl Ground {
             }
         };
         let accounts: Vec<Account> = self.accounts.iter().map(account).collect();
+
         for account in &accounts {
             let capabilities = providers::protocol(account.provider.as_str())
                 .unwrap()
@@ -153,6 +158,7 @@ impl Ground {
                 .iter()
                 .for_each(|app| app.directory.stand_in(&account.id, &stand_in));
         }
+
         (gateways.map(Arc::new), accounts)
     }
 
@@ -174,6 +180,7 @@ impl Ground {
             refund_turns: RefundTurns::default(),
             ..app
         };
+
         self.left.lock().unwrap().push([anew(one), anew(other)]);
     }
 }
@@ -189,12 +196,14 @@ async fn gateway(store: &Store, vault_key: &str, clock: &Clock, folder: &Path) -
     let number = id::number().unwrap();
     let lookup: Arc<dyn Lookup> = Arc::new(System);
     let addresses = Addresses::new(&config.providers, &lookup).unwrap();
+
     let webhooks = Client::new(
         Guard::new(Vec::new(), false),
         Arc::new(System),
         Duration::from_secs(1),
         Duration::from_secs(1),
     );
+
     App {
         directory: Directory::open(
             store.clone(),

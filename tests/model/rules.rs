@@ -28,12 +28,14 @@ pub fn hold(world: &World, before: Option<&Aggregate>) {
         .iter()
         .filter(|a| a.disposition == Some(Disposition::Kept))
         .collect();
+
     let succeeded = now.payment.status == PaymentState::Succeeded;
     assert_eq!(
         kept.len(),
         usize::from(succeeded),
         "one capture is kept exactly when the payment has succeeded"
     );
+
     let live = now.attempts.iter().filter(|a| a.status.is_live()).count();
     assert!(live <= 1, "{live} attempts are alive");
     for attempt in &now.attempts {
@@ -50,11 +52,13 @@ pub fn hold(world: &World, before: Option<&Aggregate>) {
             attempt.disposition
         );
     }
+
     if let Some(before) = before {
         only_legal_steps(before, now);
     }
     told_consistently(world, now);
     let ended = |a: &Aggregate| !a.payment.status.is_open();
+
     if ended(now) && !succeeded && !before.is_some_and(ended) {
         nobody_can_pay(world, now);
     }
@@ -88,12 +92,14 @@ fn reachable<S: Copy + PartialEq>(from: S, step: impl Fn(S) -> Vec<S>) -> Vec<S>
 fn only_legal_steps(before: &Aggregate, now: &Aggregate) {
     let payment = |s: PaymentState| PaymentEvent::iter().filter_map(|e| s.on(e).ok()).collect();
     let legal = reachable(before.payment.status, payment);
+
     assert!(
         legal.contains(&now.payment.status),
         "payment: {} to {}",
         before.payment.status,
         now.payment.status
     );
+
     for was in &before.attempts {
         let is = now.attempt(&was.id).expect("an attempt is never forgotten");
         assert_eq!(
@@ -122,6 +128,7 @@ fn only_legal_steps(before: &Aggregate, now: &Aggregate) {
             );
         }
     }
+
     for was in &before.refunds {
         let is = now
             .refunds
@@ -151,11 +158,13 @@ fn told_consistently(world: &World, now: &Aggregate) {
     } else {
         vec![format!("payment.{}", now.payment.status)]
     };
+
     assert_eq!(
         ends,
         expected.iter().collect::<Vec<_>>(),
         "the end is told once, and truly"
     );
+
     let late = told
         .iter()
         .filter(|kind| *kind == "payment.late_captured")
@@ -165,15 +174,18 @@ fn told_consistently(world: &World, now: &Aggregate) {
         .iter()
         .filter(|a| a.disposition.is_some_and(|d| d != Disposition::Kept))
         .count();
+
     assert_eq!(
         late, not_kept,
         "money that is not kept is told of once: {told:?}"
     );
+
     let canceled = now.payment.status == PaymentState::Canceled;
     assert!(
         !canceled || world.canceled,
         "canceled, and nobody has asked for it"
     );
+
     let expired = now.payment.status == PaymentState::Expired;
     assert!(
         !expired || world.now() >= now.payment.expires_at,
@@ -185,6 +197,7 @@ fn told_consistently(world: &World, now: &Aggregate) {
 /// more.
 fn nobody_can_pay(world: &World, now: &Aggregate) {
     let (time, charge) = (world.now().utc(), now.payment.flow.takes_money());
+
     for attempt in &now.attempts {
         let number = &attempt.provider_order_no;
         let was_shown = charge || attempt.next_action.is_some();
@@ -217,18 +230,22 @@ pub async fn hold_at_the_end(world: &World) {
             "order {number} is paid, and no row knows of it"
         );
     }
+
     let Some(now) = &world.seen else { return };
     let mut listed = BTreeSet::new();
+
     for attempt in &now.attempts {
         if world.is_on_the_work_list(&attempt.id).await {
             listed.insert(attempt.id.clone());
         }
     }
+
     for refund in &now.refunds {
         if world.is_on_the_work_list(&refund.id).await {
             listed.insert(refund.attempt_id.clone());
         }
     }
+
     for attempt in &now.attempts {
         let is_listed = listed.contains(&attempt.id);
         let order = world.shop.order(&attempt.provider_order_no);
@@ -269,6 +286,7 @@ pub async fn hold_at_the_end(world: &World) {
             ),
         }
     }
+
     if now.payment.status.is_open() {
         let waits = now.attempts.iter().any(|a| listed.contains(&a.id));
         assert!(

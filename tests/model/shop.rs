@@ -176,6 +176,7 @@ impl Shop {
                 || (fate == Fate::Declined && !self.leaves_a_trade(call));
             self.asked_for.push((wanted.order_no.clone(), nothing));
         }
+
         match fate {
             Fate::Answered => self.arrives(call, mood),
             Fate::AnswerLost => {
@@ -243,6 +244,7 @@ impl Shop {
 
     fn declines(&mut self, call: &Call, mood: Mood) -> Said {
         let declined = || Said::Created(Created::Declined(no(FailureKind::Declined, "no_money")));
+
         match &call.asks {
             Asks::Create(wanted) if !wanted.flow.takes_money() => self.arrives(call, mood),
             Asks::Create(_) => {
@@ -284,6 +286,7 @@ impl Shop {
 
     fn arrives(&mut self, call: &Call, mood: Mood) -> Said {
         let now = call.now;
+
         match &call.asks {
             Asks::Create(wanted) => {
                 Said::Created(self.create(call.capabilities, wanted, mood, now))
@@ -322,6 +325,7 @@ impl Shop {
             Ending::Close | Ending::Expire | Ending::Reverse => State::Payable,
         };
         let earlier = Some((None, now + TimeDelta::seconds(STALE_S)));
+
         let order = Order {
             wanted: wanted.clone(),
             state,
@@ -331,12 +335,14 @@ impl Shop {
             returns_by_itself: false,
             earlier,
         };
+
         self.orders.push(order);
         if !wanted.flow.takes_money() {
             return Created::Accepted(NextAction::DisplayQr {
                 qr: format!("model:{number}"),
             });
         }
+
         match mood {
             Mood::Pays => match self.pay(self.orders.len() - 1, How::Plainly, now) {
                 Some(capture) => Created::Captured(capture),
@@ -366,6 +372,7 @@ impl Shop {
             };
         };
         let is_late = now >= order.wanted.expires_at;
+
         match (order.state, order.ending) {
             (State::Shown, _) => Queried::NotFound,
             // Closes itself at its deadline, except where only a close ends it.
@@ -413,6 +420,7 @@ impl Shop {
             }
             return Ended::NotFound;
         };
+
         match order.state {
             State::Shown | State::Payable => {
                 order.becomes(State::Closed, now);
@@ -462,16 +470,19 @@ impl Shop {
         let returns = how == How::AllTheSame
             && order.ending == Ending::Expire
             && now >= order.wanted.expires_at;
+
         match how {
             How::Plainly | How::ShortOfAFen if !order.can_be_paid(now) => return None,
             How::AllTheSame if matches!(order.state, State::Paid | State::Reversed) => return None,
             How::Plainly | How::ShortOfAFen | How::AllTheSame => {}
         }
+
         order.captured_fen = if how == How::ShortOfAFen {
             asked - 1
         } else {
             asked
         };
+
         order.returns_by_itself = returns;
         order.becomes(State::Paid, now);
         order.capture()

@@ -74,6 +74,7 @@ impl World {
             started: 0,
             log: Vec::new(),
         };
+
         world.checkout().await;
         world
     }
@@ -135,6 +136,7 @@ impl World {
             return;
         };
         let (mut worker, stop) = self.workers.remove(place);
+
         match stop {
             Stop::Point(_, go_on) => go_on.send(()).unwrap(),
             Stop::Call(call, answer) => {
@@ -149,6 +151,7 @@ impl World {
             }
             Stop::Over(_) => {}
         }
+
         let stop = worker.stop().await;
         self.stands(worker, stop).await;
     }
@@ -172,6 +175,7 @@ impl World {
             );
             self.notice_payments().await;
         }
+
         worker.die(stop).await;
     }
 
@@ -199,11 +203,13 @@ impl World {
             metadata: json!({}),
             expires_in_s: 300,
         };
+
         let scope = self.scope("payments", &self.order_id);
         let auth_code = self
             .start
             .is_charge
             .then(|| "990000000000000000".to_owned());
+
         self.begin("checkout", async move {
             let planned_at = Instant::now();
             let (made, key) = match pay::open(&app, new, scope, "fingerprint".to_owned()).await {
@@ -246,6 +252,7 @@ impl World {
         };
         let owner = self.ground.owner.clone();
         let scope = self.scope(&format!("offers/{id}"), &fresh("key"));
+
         self.begin("offer", async move {
             let planned_at = Instant::now();
             let Some(before) = app.store.payment_of(&owner, &id).await? else {
@@ -310,6 +317,7 @@ impl World {
             .map(|p| Some(p.name))
             .chain([None])
             .collect();
+
         let due = app
             .store
             .due(now, &lanes, 1)
@@ -319,6 +327,7 @@ impl World {
             .take(1)
             .map(|due| due.id)
             .collect();
+
         let claimed = app
             .store
             .claim(due, now, now.plus_s(app.config.resolver.lease_s))
@@ -327,11 +336,13 @@ impl World {
         let Some(id) = claimed.into_iter().next() else {
             return;
         };
+
         assert_eq!(
             self.payment_id().as_ref(),
             Some(&id),
             "a payment of an earlier case is due"
         );
+
         self.begin("resolver", async move {
             resolve::advance(&app, &id).await.map(drop)
         })
@@ -443,6 +454,7 @@ impl World {
                     .pop()
             }
         };
+
         let Some(now) = now else { return };
         if self
             .seen
@@ -453,6 +465,7 @@ impl World {
             self.seen = Some(now);
             return;
         }
+
         self.told = self.ground.facts.told(&now.payment.id).await;
         let attempts: Vec<String> = now
             .attempts
@@ -465,12 +478,14 @@ impl World {
                 )
             })
             .collect();
+
         self.note(format!(
             "    now {} [{}] {:?}",
             now.payment.status,
             attempts.join(", "),
             self.told
         ));
+
         let before = self.seen.replace(now);
         rules::hold(self, before.as_ref());
     }
@@ -504,6 +519,7 @@ impl World {
             self.resolve().await;
             self.finish().await;
         }
+
         panic!("it is still not over: {:?}", self.seen);
     }
 

@@ -173,11 +173,13 @@ impl Pen {
             })
             .filter(|(name, _)| name != b"sign" && name != b"signature")
             .collect();
+
         fields
             .iter_mut()
             .find(|(name, _)| name == member.as_bytes())
             .unwrap()
             .1 = bytes.to_vec();
+
         fields.sort();
         let signed = fields
             .iter()
@@ -186,6 +188,7 @@ impl Pen {
             .map(|(name, value)| [name, b"=".as_slice(), value].concat())
             .collect();
         let text = text.join(&b'&');
+
         fields.push(match self.provider {
             "alipay" => (
                 b"sign".to_vec(),
@@ -200,11 +203,13 @@ impl Pen {
                 (b"signature".to_vec(), signature.into_bytes())
             }
         });
+
         let half = |bytes: &[u8]| form_urlencoded::byte_serialize(bytes).collect::<String>();
         let pairs: Vec<String> = fields
             .iter()
             .map(|(name, value)| format!("{}={}", half(name), half(value)))
             .collect();
+
         Outgoing {
             body: Bytes::from(pairs.join("&")),
             ..outgoing.clone()

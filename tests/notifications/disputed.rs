@@ -127,12 +127,14 @@ async fn paid_when_dead(app: &TestApp, provider: &Memory, denials: usize) -> Val
     let number = payment["attempts"][0]["provider_order_no"]
         .as_str()
         .unwrap();
+
     for _ in 0..=denials {
         provider.script_query(Scripted {
             done: false,
             answer: Some(Queried::Closed),
         });
     }
+
     app.client
         .post(
             &format!("/v1/payments/{}/cancel", id(&payment)),
@@ -140,6 +142,7 @@ async fn paid_when_dead(app: &TestApp, provider: &Memory, denials: usize) -> Val
             &json!({}),
         )
         .await;
+
     app.client.until_status(id(&payment), "canceled").await;
     provider.pay(number, app.app().clock.now().utc()).unwrap();
     tell(app, provider.paid_notification(number).unwrap()).await;
@@ -188,6 +191,7 @@ async fn money_that_was_told_and_is_never_confirmed_is_for_a_person_and_found_wh
     let open = "operations WHERE kind = 'money_unconfirmed' AND resolved_at IS NULL";
     until(&app, &payment, async |_| facts.count(open).await == 1).await;
     let seen = app.client.payment(id(&payment)).await;
+
     assert_eq!(seen["attempts"][0]["status"], "dead");
     // It comes once more, and by then the provider knows.
     let number = payment["attempts"][0]["provider_order_no"]
@@ -200,6 +204,7 @@ async fn money_that_was_told_and_is_never_confirmed_is_for_a_person_and_found_wh
     })
     .await;
     until(&app, &payment, async |_| facts.count(open).await == 0).await;
+
     app.stop().await;
 }
 
@@ -224,22 +229,26 @@ async fn refund_told_done(
         done: true,
         answer: Some(sent),
     });
+
     for answer in answers {
         provider.script_query_refund(Scripted {
             done: false,
             answer: Some(answer.clone()),
         });
     }
+
     app.client.refund(id(&payment), 888).await.expect(201);
     let seen = app.client.payment(id(&payment)).await;
     let facts = Facts::of(app).await;
     let no =
         facts.rows("SELECT provider_refund_no FROM refunds").await[0]["provider_refund_no"].clone();
+
     tell(
         app,
         provider.refund_notification(number, no.as_str().unwrap()),
     )
     .await;
+
     seen
 }
 
@@ -252,20 +261,24 @@ async fn a_refund_that_was_told_to_be_done_neither_fails_nor_is_made_again_while
         RefundQueried::NotFound,
         RefundQueried::TerminalNo(ended()),
     ];
+
     let payment = refund_told_done(&app, &provider, Refunded::Accepted, &answers).await;
     until(&app, &payment, async |p| p["amount_refunded"] == 888).await;
     let facts = Facts::of(&app).await;
+
     assert!(
         !facts
             .told(id(&payment))
             .await
             .contains(&"refund.failed".to_owned())
     );
+
     let sent = provider
         .calls()
         .iter()
         .filter(|(call, _)| *call == "refund")
         .count();
+
     assert_eq!(sent, 1, "{:?}", provider.calls());
     app.stop().await;
 }
@@ -279,9 +292,11 @@ async fn a_refund_that_counts_as_failed_and_is_told_to_be_done_is_asked_about_un
         RefundQueried::TerminalNo(ended()),
     ];
     let payment = refund_told_done(&app, &provider, Refunded::TerminalNo(ended()), &answers).await;
+
     assert_eq!(payment["refunds"][0]["status"], "failed");
     until(&app, &payment, async |p| p["amount_refunded"] == 888).await;
     let facts = Facts::of(&app).await;
+
     assert_eq!(
         facts
             .count("operations WHERE kind = 'refund_done_after_failed'")
@@ -289,6 +304,7 @@ async fn a_refund_that_counts_as_failed_and_is_told_to_be_done_is_asked_about_un
         1,
         "a person hears of it"
     );
+
     app.stop().await;
 }
 

@@ -119,6 +119,7 @@ async fn forgeries(app: &TestApp, provider: &'static str, order: &Order) -> Vec<
             .expect(201);
         made["id"].as_str().unwrap().to_owned()
     };
+
     let another_key = providers::sandbox::secrets::rsa_private_keys::<1>().unwrap()[0].clone();
     let wrong_key = Pen::with(app, provider, |keys| {
         keys[if provider == "alipay" {
@@ -127,6 +128,7 @@ async fn forgeries(app: &TestApp, provider: &'static str, order: &Order) -> Vec<
             "public_key_private"
         }] = json!(another_key);
     });
+
     let (app_name, merchant_name) = if provider == "alipay" {
         ("app_id", "seller_id")
     } else {
@@ -138,6 +140,7 @@ async fn forgeries(app: &TestApp, provider: &'static str, order: &Order) -> Vec<
     let another_merchant = Pen::with(app, provider, |keys| {
         keys[merchant_name] = json!("2088000000000000")
     });
+
     let transaction = if provider == "alipay" {
         "trade_no"
     } else {
@@ -147,6 +150,7 @@ async fn forgeries(app: &TestApp, provider: &'static str, order: &Order) -> Vec<
         body: Bytes::new(),
         ..good.clone()
     };
+
     let garbage = Outgoing {
         headers: HeaderMap::new(),
         body: vec![0xff; 1000].into(),
@@ -161,6 +165,7 @@ async fn forgeries(app: &TestApp, provider: &'static str, order: &Order) -> Vec<
         verdict,
         told,
     };
+
     let mut cases = vec![
         case(
             "unsigned",
@@ -238,6 +243,7 @@ async fn forgeries(app: &TestApp, provider: &'static str, order: &Order) -> Vec<
             )
         },
     ];
+
     let own: Vec<Case> = if provider == "alipay" {
         vec![
             case(
@@ -383,6 +389,7 @@ async fn forgeries(app: &TestApp, provider: &'static str, order: &Order) -> Vec<
             ),
         ]
     };
+
     cases.extend(own);
     cases
 }
@@ -399,6 +406,7 @@ async fn refunded(app: &TestApp, provider: &str) -> Order {
     app.control.advance(60).await;
     let back = app.client.until(id, |p| p["amount_refunded"] == 8888).await;
     let order_no = back["attempts"][0]["provider_order_no"].as_str().unwrap();
+
     app.sandbox()
         .book()
         .lock()
@@ -420,6 +428,7 @@ fn refund_forgeries(app: &TestApp, provider: &'static str, order: &Order) -> Vec
     };
     let good = pen.write(order, &event, 20, Alteration::None);
     let another_merchant = Pen::with(app, provider, |keys| keys["mchid"] = json!("1900000000"));
+
     let case = |what, outgoing, verdict, told| Case {
         what,
         account: format!("{}/refund", app.wechatpay),
@@ -427,6 +436,7 @@ fn refund_forgeries(app: &TestApp, provider: &'static str, order: &Order) -> Vec
         verdict,
         told,
     };
+
     vec![
         case(
             "a refund, unsigned",

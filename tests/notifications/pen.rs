@@ -112,6 +112,7 @@ impl Pen {
         let body = form_urlencoded::Serializer::new(String::new())
             .extend_pairs(fields)
             .finish();
+
         Outgoing {
             body: body.into(),
             ..outgoing.clone()
@@ -127,6 +128,7 @@ impl Pen {
             .open(text("nonce"), text("associated_data"), text("ciphertext"))
             .unwrap();
         let mut plain: Value = serde_json::from_slice(&plain).unwrap();
+
         let (last, path) = {
             let mut path: Vec<&str> = member.split('.').collect();
             (path.pop().unwrap(), path)
@@ -136,6 +138,7 @@ impl Pen {
             .fold(&mut plain, |at, name| &mut at[*name])
             .as_object_mut()
             .unwrap();
+
         match value {
             Some(value) => {
                 let is_number = place.get(last).is_some_and(Value::is_number);
@@ -148,6 +151,7 @@ impl Pen {
             }
             None => drop(place.remove(last)),
         }
+
         let sealed = key
             .seal(
                 text("nonce"),
@@ -155,6 +159,7 @@ impl Pen {
                 plain.to_string().as_bytes(),
             )
             .unwrap();
+
         envelope["resource"]["ciphertext"] = json!(sealed);
         self.signed(outgoing, envelope.to_string().into())
     }

@@ -55,10 +55,12 @@ fn config(service: &Value) -> Config {
             (key, filled(value.as_str().unwrap(), &"ab".repeat(32)))
         })
         .collect();
+
     let flags: Vec<(&str, String)> = flags
         .iter()
         .map(|(key, value)| (key.as_str(), value.clone()))
         .collect();
+
     Config::load(None, &flags).unwrap()
 }
 
@@ -79,6 +81,7 @@ async fn the_whole_set_is_there_and_waits_for_what_it_needs() {
     ] {
         assert!(services.contains_key(name), "{name}");
     }
+
     let mut outside = BTreeSet::new();
     for (name, service) in &services {
         assert!(service["image"].is_string(), "{name}");
@@ -104,6 +107,7 @@ async fn the_whole_set_is_there_and_waits_for_what_it_needs() {
             "{name}: {networks}"
         );
     }
+
     let volumes: BTreeSet<&String> = whole["volumes"].as_object().unwrap().keys().collect();
     let mounted: BTreeSet<String> = services
         .values()
@@ -113,6 +117,7 @@ async fn the_whole_set_is_there_and_waits_for_what_it_needs() {
         .iter()
         .filter(|mount| !mount.starts_with('.'))
         .map(|m| m.split(':').next().unwrap().to_owned());
+
     assert_eq!(
         named.collect::<BTreeSet<String>>(),
         volumes.into_iter().cloned().collect()
@@ -139,25 +144,30 @@ async fn every_path_that_it_mounts_or_copies_is_there() {
         );
         count += 1;
     }
+
     assert_eq!(count, 3, "rules, provisioning, dashboards");
     let dockerfile = services["gateway-1"]["build"]["dockerfile_inline"]
         .as_str()
         .unwrap();
     assert_eq!(services["gateway-1"]["build"]["context"], "..");
+
     let copies = dockerfile
         .lines()
         .filter_map(|line| line.strip_prefix("COPY "))
         .filter(|line| !line.starts_with("--"));
     let mut copied = BTreeSet::new();
+
     for copy in copies {
         let mut parts: Vec<&str> = copy.split(' ').collect();
         parts.pop();
         copied.extend(parts);
     }
+
     assert!(
         copied.iter().all(|path| in_repository(path).exists()),
         "{copied:?}"
     );
+
     // The whole workspace, and what is built into the program.
     assert!(
         [
@@ -172,6 +182,7 @@ async fn every_path_that_it_mounts_or_copies_is_there() {
         .iter()
         .all(|p| copied.contains(p))
     );
+
     let version = include_str!("../../Cargo.toml")
         .lines()
         .find_map(|line| line.strip_prefix("rust-version = \""));
@@ -191,6 +202,7 @@ async fn every_variable_is_a_key_of_the_gateway_and_both_gateways_are_set_up_ali
         services["gateway-1"]["environment"],
         services["gateway-2"]["environment"]
     );
+
     for name in ["gateway-1", "gateway-2"] {
         let (service, config) = (&services[name], config(&services[name]));
         assert!(
@@ -305,9 +317,11 @@ async fn no_password_and_no_key_has_a_default() {
             }
         }
     }
+
     assert_eq!(secrets, 6, "two for each gateway, PostgreSQL's, Grafana's");
     // The lines to paste give all of them.
     let text = std::fs::read_to_string(in_repository(COMPOSE)).unwrap();
+
     for asked in text
         .split("${")
         .skip(1)

@@ -77,6 +77,7 @@ fn on_dashboards() -> Vec<Asked> {
             );
         }
     }
+
     all
 }
 
@@ -92,6 +93,7 @@ async fn in_rules() -> (Vec<Asked>, BTreeSet<String>) {
         .iter()
         .filter_map(|rule| rule["record"].as_str().map(str::to_owned))
         .collect();
+
     let asked = |rule: &&Value| {
         let name = rule["alert"].as_str().or(rule["record"].as_str()).unwrap();
         Asked {
@@ -99,6 +101,7 @@ async fn in_rules() -> (Vec<Asked>, BTreeSet<String>) {
             expr: rule["expr"].as_str().unwrap().to_owned(),
         }
     };
+
     (rules.iter().map(asked).collect(), recorded)
 }
 
@@ -107,6 +110,7 @@ fn named(expr: &str) -> Vec<(String, BTreeSet<String>)> {
     let mut found = Vec::new();
     let part_of_a_name = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == ':';
     let mut rest = expr;
+
     while let Some(at) = rest.find("interlock") {
         let starts_here = !rest[..at].ends_with(|c: char| part_of_a_name(c) || c == '"');
         let from = &rest[at..];
@@ -129,6 +133,7 @@ fn named(expr: &str) -> Vec<(String, BTreeSet<String>)> {
             labels.filter(|label| !label.is_empty()).collect(),
         ));
     }
+
     found
 }
 
@@ -150,6 +155,7 @@ fn exposed(text: &str) -> BTreeMap<String, BTreeSet<String>> {
             .or_default()
             .extend(labels.filter(|label| !label.is_empty()));
     }
+
     all
 }
 
@@ -280,6 +286,7 @@ async fn what_goes_wrong_is_measured_by_kind_age_and_route() {
         .fault(json!({"provider": "alipay", "kind": "refuse"}))
         .await;
     app.client.pay(&order()).await.expect(201);
+
     until(
         &app,
         &[
@@ -289,6 +296,7 @@ async fn what_goes_wrong_is_measured_by_kind_age_and_route() {
         ],
     )
     .await;
+
     // Out, and no longer believed in.
     let began = Instant::now();
     while !metrics(&app)
@@ -298,12 +306,14 @@ async fn what_goes_wrong_is_measured_by_kind_age_and_route() {
         assert!(began.elapsed() < PATIENCE, "its breaker never opens");
         app.client.pay(&order()).await.expect(201);
     }
+
     // A charge that is neither done nor undone grows older, and is on the work list after a day.
     for call in ["create", "reverse"] {
         app.control
             .fault(json!({"provider": "wechatpay", "call": call, "kind": "http_500"}))
             .await;
     }
+
     let mut body = barcode("wechatpay", 0);
     body["wait"] = 0.into();
     app.client.pay(&body).await.expect(202);
@@ -314,9 +324,11 @@ async fn what_goes_wrong_is_measured_by_kind_age_and_route() {
             {count}"
         )
     };
+
     until(&app, &[&older(600, 1), &older(3_600, 0)]).await;
     app.advance(90_000).await;
     let unresolved = "interlock_work_list_entries{mode=\"test\",kind=\"unresolved\"} 1";
+
     until(
         &app,
         &[
@@ -326,6 +338,7 @@ async fn what_goes_wrong_is_measured_by_kind_age_and_route() {
         ],
     )
     .await;
+
     app.stop().await;
 }
 
@@ -334,6 +347,7 @@ async fn what_goes_wrong_is_measured_by_kind_age_and_route() {
 async fn what_has_not_happened_yet_is_there_as_0() {
     let app = TestApp::start().await;
     let text = metrics(&app).await;
+
     for series in [
         "interlock_accounts_set_aside_total{mode=\"live\",provider=\"unionpay\"} 0",
         "interlock_notifications_total{mode=\"live\",provider=\"wechatpay\",verdict=\"bad_signature\"} \
@@ -351,6 +365,7 @@ async fn what_has_not_happened_yet_is_there_as_0() {
     ] {
         assert!(text.contains(series), "{series} in\n{text}");
     }
+
     let incompatible = "outcome=\"unknown\",failure=\"incompatible\"} 0";
     assert!(
         text.contains(&format!(
@@ -358,6 +373,7 @@ async fn what_has_not_happened_yet_is_there_as_0() {
         )),
         "{text}"
     );
+
     app.stop().await;
 }
 
@@ -379,6 +395,7 @@ async fn prometheus_can_read_what_dashboards_ask() {
                 "labels": {"place": asked.place}})
         })
         .collect();
+
     let file = folder.path().join("dashboards.yaml");
     // JSON is YAML.
     std::fs::write(
@@ -386,6 +403,7 @@ async fn prometheus_can_read_what_dashboards_ask() {
         json!({"groups": [{"name": "dashboards", "rules": rules}]}).to_string(),
     )
     .unwrap();
+
     promtool(&["check", "rules", file.to_str().unwrap()]).await;
 }
 
@@ -395,6 +413,7 @@ async fn dashboards_read_from_the_source_that_is_provisioned_and_have_panels_tha
     let sources = yaml("config/grafana/provisioning/datasources/prometheus.yaml").await;
     let uid = &sources["datasources"][0]["uid"];
     let mut uids = BTreeSet::new();
+
     for file in dashboards() {
         let board = dashboard(&file);
         assert!(
@@ -425,6 +444,7 @@ async fn dashboards_read_from_the_source_that_is_provisioned_and_have_panels_tha
             );
         }
     }
+
     assert!(uids.len() >= 3);
 }
 
@@ -439,17 +459,20 @@ fn names_and_labels_are_found_in_expressions() {
         "sum by (a) (rate(interlock_x_total{b=\"c,d\", e=~\"f\"}[5m])) / interlock:y:rate5m > 0 \
         unless up{job=\"interlock\"}",
     );
+
     let expected = [
         ("interlock_x_total".to_owned(), labels(&["b", "e"])),
         ("interlock:y:rate5m".to_owned(), labels(&[])),
     ];
     assert_eq!(found, expected);
+
     let has = exposed("# HELP x\ninterlock_x_total{b=\"1,2\",c=\"{}\"} 3\nplain 1\n");
     assert_eq!(has["interlock_x_total"], labels(&["b", "c"]));
     let asked = [Asked {
         place: "here".to_owned(),
         expr: "interlock_x_total{b=\"\",e=\"\"} + interlock_gone".to_owned(),
     }];
+
     assert_eq!(
         missing(&asked, &has),
         [

@@ -97,6 +97,7 @@ async fn every_alert_says_what_happened_in_two_languages() {
         .unwrap()
         .iter()
         .flat_map(|group| group["rules"].as_array().unwrap());
+
     let alerts: Vec<&Value> = rules.filter(|rule| rule["alert"].is_string()).collect();
     assert!(alerts.len() > 20, "{}", alerts.len());
     for alert in alerts {
@@ -146,6 +147,7 @@ fn shortened() -> String {
             }
         }
     }
+
     text
 }
 
@@ -169,12 +171,14 @@ impl Prometheus {
             "scrape_configs": [{"job_name": "interlock",
                 "static_configs": [{"targets": [target]}]}],
         });
+
         std::fs::write(folder.path().join("prometheus.yaml"), config.to_string()).unwrap();
         let port = std::net::TcpListener::bind("127.0.0.1:0")
             .unwrap()
             .local_addr()
             .unwrap()
             .port();
+
         let log = std::fs::File::create(folder.path().join("log")).unwrap();
         let child = Command::new(program("prometheus"))
             .arg(format!(
@@ -192,6 +196,7 @@ impl Prometheus {
             .kill_on_drop(true)
             .spawn()
             .expect("prometheus is installed (tests/run does)");
+
         let http = providers::http::plain_client_builder().build().unwrap();
         let this = Self {
             _child: child,
@@ -199,6 +204,7 @@ impl Prometheus {
             http,
             _folder: folder,
         };
+
         let began = Instant::now();
         while this
             .ask("/api/v1/query?query=up%3D%3D1")
@@ -212,6 +218,7 @@ impl Prometheus {
             );
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+
         this
     }
 
@@ -236,6 +243,7 @@ impl Prometheus {
             .unwrap()
             .iter()
             .filter(|alert| alert["state"] == "firing");
+
         let shown = |alert: &Value| {
             let label = |name: &str| {
                 alert["labels"][name]
@@ -256,6 +264,7 @@ impl Prometheus {
                 .collect::<Vec<_>>()
                 .join(" ")
         };
+
         alerts.map(shown).collect()
     }
 
@@ -267,6 +276,7 @@ impl Prometheus {
         meanwhile: impl AsyncFn() + 'a,
     ) -> impl Future<Output = ()> + 'a {
         let at = std::panic::Location::caller();
+
         async move {
             let expected: BTreeSet<String> =
                 expected.iter().map(|alert| (*alert).to_owned()).collect();
@@ -329,11 +339,13 @@ async fn a_provider_that_is_down_is_told_and_taken_back_when_it_is_up() {
     app.control
         .fault(json!({"provider": "alipay", "kind": "refuse"}))
         .await;
+
     prometheus
         .until(&["InterlockProviderDown alipay qr"], async || {
             pay(&app).await
         })
         .await;
+
     app.control.mend().await;
     prometheus.until(&[], async || pay(&app).await).await;
     app.stop().await;
@@ -346,6 +358,7 @@ async fn an_outcome_that_stays_unknown_is_told_and_forgotten_once_it_is_known() 
     }
     let app = TestApp::start().await;
     let prometheus = Prometheus::watch(&app).await;
+
     // The provider answers questions, so it is not down: only this charge is neither done nor
     // undone.
     for call in ["create", "reverse"] {
@@ -353,6 +366,7 @@ async fn an_outcome_that_stays_unknown_is_told_and_forgotten_once_it_is_known() 
             .fault(json!({"provider": "wechatpay", "call": call, "kind": "http_500"}))
             .await;
     }
+
     let mut body = barcode("wechatpay", 0);
     body["wait"] = 0.into();
     app.client.pay(&body).await.expect(202);
@@ -362,6 +376,7 @@ async fn an_outcome_that_stays_unknown_is_told_and_forgotten_once_it_is_known() 
         .await;
     app.control.mend().await;
     prometheus.until(&[], async || app.advance(60).await).await;
+
     app.stop().await;
 }
 
@@ -378,12 +393,14 @@ async fn a_merchant_who_is_not_told_is_told_of_until_he_has_been() {
         .set("shop", json!({"status": 500, "careless": true}))
         .await;
     app.paid().await;
+
     // Deliveries are as old as they are there.
     receiver.got("shop", 2).await;
     app.advance(400).await;
     prometheus.until(&["InterlockWebhookLag"], nothing).await;
     receiver.set("shop", json!({"status": 200})).await;
     prometheus.until(&[], async || app.advance(60).await).await;
+
     app.stop().await;
 }
 
@@ -394,11 +411,13 @@ async fn payments_that_wait_for_a_route_are_told_until_one_returns() {
     }
     let app = TestApp::start().await;
     let prometheus = Prometheus::watch(&app).await;
+
     for (provider, _) in &app.accounts {
         app.control
             .fault(json!({"provider": provider, "kind": "refuse"}))
             .await;
     }
+
     app.client.pay(&order()).await.expect(202);
     app.advance(90).await;
     let expected = [
@@ -408,6 +427,7 @@ async fn payments_that_wait_for_a_route_are_told_until_one_returns() {
         "InterlockProviderDown unionpay qr",
         "InterlockProviderDown wechatpay qr",
     ];
+
     prometheus.until(&expected, async || pay(&app).await).await;
     app.control.mend().await;
     let goes_on = async || {
@@ -415,6 +435,7 @@ async fn payments_that_wait_for_a_route_are_told_until_one_returns() {
         pay(&app).await;
     };
     prometheus.until(&[], goes_on).await;
+
     app.stop().await;
 }
 

@@ -35,11 +35,13 @@ impl Collector {
             .await
             .unwrap()
             .unwrap();
+
         let url = format!(
             "http://127.0.0.1:{}",
             first.expect("the collector says its port").trim()
         );
         let http = providers::http::plain_client_builder().build().unwrap();
+
         Self {
             _child: child,
             url,
@@ -280,6 +282,7 @@ async fn no_secret_and_nothing_of_the_payer_is_in_a_trace() {
     let spans = collector
         .trace(paid_id, |spans| has(spans, "notification", 1))
         .await;
+
     assert!(spans.iter().all(|span| span["events"] == 0), "{spans:#?}");
     let text = collector.all().await.to_string();
     let qr = paid["attempts"][0]["next_action"]["qr"]
@@ -296,12 +299,14 @@ async fn no_secret_and_nothing_of_the_payer_is_in_a_trace() {
         qr,
         payer,
     ];
+
     for secret in private {
         assert!(
             !text.contains(secret),
             "{secret} is in a trace; the payment: {shown}"
         );
     }
+
     app.stop().await;
 }
 
@@ -320,6 +325,7 @@ async fn a_payment_that_another_gateway_goes_on_with_stays_in_its_trace() {
         ],
     )
     .await;
+
     // The notification goes to a gateway that is no more: this one has to ask.
     app.control.pay(&payment).await;
     app.advance(60).await;
@@ -327,11 +333,13 @@ async fn a_payment_that_another_gateway_goes_on_with_stays_in_its_trace() {
     let found = |spans: &[Value]| has(spans, "payment", 1) && has(spans, "resolve", 1);
     let spans = collector.trace(payment_id, found).await;
     let (root, resolved) = (named(&spans, "payment")[0], named(&spans, "resolve")[0]);
+
     assert_eq!(resolved["parent"], root["span"]);
     assert_ne!(
         resolved["resource"]["service.instance.id"],
         root["resource"]["service.instance.id"]
     );
+
     let asked = calls(&spans, resolved);
     assert!(
         asked
@@ -339,6 +347,7 @@ async fn a_payment_that_another_gateway_goes_on_with_stays_in_its_trace() {
             .any(|call| call["attributes"]["outcome"] == "paid"),
         "{spans:#?}"
     );
+
     app.stop().await;
 }
 
@@ -353,6 +362,7 @@ async fn a_payment_whose_gateway_was_killed_goes_on_in_its_trace() {
     ];
     let mut doomed = Process::with(ground.folder.path(), &ground.database, &url, &env).await;
     let body = order().to_string().into_bytes();
+
     let _ = doomed
         .client
         .try_send(
@@ -362,6 +372,7 @@ async fn a_payment_whose_gateway_was_killed_goes_on_in_its_trace() {
             Some(body),
         )
         .await;
+
     doomed.died().await;
     let app = TestApp::on(
         ground,
@@ -371,6 +382,7 @@ async fn a_payment_whose_gateway_was_killed_goes_on_in_its_trace() {
         ],
     )
     .await;
+
     let payments = Facts::of(&app).await.rows("SELECT id FROM payments").await;
     let payment_id = payments[0]["id"].as_str().unwrap().to_owned();
     app.advance(30).await;
@@ -382,6 +394,7 @@ async fn a_payment_whose_gateway_was_killed_goes_on_in_its_trace() {
             has(spans, "attempt", 1) && has(spans, "resolve", 1)
         })
         .await;
+
     let (attempt, resolve) = (named(&spans, "attempt")[0], named(&spans, "resolve")[0]);
     // The root died with its gateway; whoever goes on stands below it all the same.
     let bits = id::bits(&payment_id).unwrap();
@@ -389,11 +402,13 @@ async fn a_payment_whose_gateway_was_killed_goes_on_in_its_trace() {
         "{:016x}",
         u64::try_from((bits >> 64) ^ (bits & u128::from(u64::MAX))).unwrap()
     );
+
     assert_eq!(
         (&attempt["parent"], &resolve["parent"]),
         (&resolve["span"], &json!(root)),
         "{spans:#?}"
     );
+
     app.stop().await;
 }
 
@@ -409,6 +424,7 @@ async fn a_collector_in_trouble_is_one_line_in_the_log_and_no_payments_business(
         ("INTERLOCK__TRACES__QUEUE", "16".to_owned()),
         ("INTERLOCK__TRACES__TIMEOUT_MS", "2000".to_owned()),
     ];
+
     let gateway = Process::with(ground.folder.path(), &ground.database, &url, &env).await;
     let lines = |what: &str| {
         let log = std::fs::read_to_string(ground.folder.path().join("stderr.log")).unwrap();
@@ -422,11 +438,13 @@ async fn a_collector_in_trouble_is_one_line_in_the_log_and_no_payments_business(
             pay().await;
         }
     };
+
     // Batch after batch is refused.
     until("three batches are refused", &|all| {
         all["refused"].as_u64() >= Some(3)
     })
     .await;
+
     assert_eq!(lines("the collector takes no traces"), 1);
     // It hangs: the queue is full in no time, and payments go on.
     collector
@@ -436,16 +454,19 @@ async fn a_collector_in_trouble_is_one_line_in_the_log_and_no_payments_business(
         pay().await;
     }
     collector.set(json!({"delay_ms": 0})).await;
+
     until("it takes them again", &|all| {
         !all["spans"].as_array().unwrap().is_empty()
     })
     .await;
     assert_eq!(lines("the collector takes no traces"), 1);
+
     let began = Instant::now();
     while lines("the collector takes traces again") == 0 {
         assert!(began.elapsed() < PATIENCE, "nobody says that it is mended");
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+
     gateway.terminate().await;
 }
 
@@ -454,6 +475,7 @@ async fn a_share_of_payments_is_traced_by_their_ids() {
     let collector = Collector::start().await;
     let app = traced(&collector, &[("traces.percent", "30")]).await;
     let mut ids = Vec::new();
+
     for _ in 0..40 {
         ids.push(
             app.client.pay(&order()).await.expect(201)["id"]
@@ -462,17 +484,20 @@ async fn a_share_of_payments_is_traced_by_their_ids() {
                 .to_owned(),
         );
     }
+
     let is_in = |id: &String| id::bits(id).unwrap() % 100 < 30;
     for traced in ids.iter().filter(|id| is_in(id)) {
         collector
             .trace(traced, |spans| has(spans, "payment", 1))
             .await;
     }
+
     let all = collector.all().await.to_string();
     assert!(
         ids.iter()
             .filter(|id| !is_in(id))
             .all(|id| !all.contains(&trace_of(id)))
     );
+
     app.stop().await;
 }

@@ -33,25 +33,31 @@ async fn held_money_is_kept_when_two_persons_say_so() {
         (&json!(8887), &json!(8888))
     );
     assert_eq!(holds(&agrees(&app).await, "held"), 8888);
+
     decide(&persons, &entry, "keep").await;
     let kept = app.client.payment(id(&payment)).await;
+
     assert_eq!(
         (&kept["status"], &kept["amount_captured"]),
         (&json!("succeeded"), &json!(8888)),
         "{kept:#}"
     );
+
     assert_eq!(kept["attempts"][0]["disposition"], "kept");
     let told = Facts::of(&app).await.told(id(&payment)).await;
+
     assert_eq!(
         told.iter().filter(|t| *t == "payment.succeeded").count(),
         1,
         "{told:?}"
     );
+
     app.client.refund(id(&payment), 8888).await.expect(201);
     app.client
         .until(id(&payment), |p| p["amount_refunded"] == 8888)
         .await;
     let report = agrees(&app).await;
+
     assert_eq!(
         (
             holds(&report, "held"),
@@ -60,6 +66,7 @@ async fn held_money_is_kept_when_two_persons_say_so() {
         ),
         (0, 0, 0)
     );
+
     app.stop().await;
 }
 
@@ -70,13 +77,16 @@ async fn held_money_goes_back_when_two_persons_say_so() {
     decide(&two_persons(&app).await, &entry, "refund").await;
     until_given_back(&app, id(&payment)).await;
     let after = app.client.until_status(id(&payment), "expired").await;
+
     assert_eq!(
         (&after["amount_captured"], &after["refunds"][0]["automatic"]),
         (&json!(0), &json!(true)),
         "{after:#}"
     );
+
     assert_eq!(in_book(&app, order_no(&payment, 0), "refunded").await, 8888);
     let report = agrees(&app).await;
+
     assert_eq!(
         (
             holds(&report, "held"),
@@ -85,6 +95,7 @@ async fn held_money_goes_back_when_two_persons_say_so() {
         ),
         (0, 0, 0)
     );
+
     app.stop().await;
 }
 
@@ -112,6 +123,7 @@ async fn money_that_its_provider_was_to_return_is_adopted_by_its_expired_payment
     let payment = app.client.pay(&order()).await.expect(201);
     app.advance(901).await;
     let late = json!({"order_no": order_no(&payment, 0), "result": "late"});
+
     assert_eq!(
         app.control
             .call(reqwest::Method::POST, "/pay", Some(late))
@@ -119,22 +131,27 @@ async fn money_that_its_provider_was_to_return_is_adopted_by_its_expired_payment
             .0,
         200
     );
+
     app.advance(PAST_DEADLINES_S).await;
     app.client.until_status(id(&payment), "expired").await;
     let entry = only(&app.client, "capture_returning").await;
     assert_eq!(possible(&entry), ["returned", "keep"]);
+
     say(&app.client, &entry, "refund").await.problem(
         422,
         "action_not_for_this_kind",
         Some("action"),
     );
+
     decide(&two_persons(&app).await, &entry, "keep").await;
     let kept = app.client.payment(id(&payment)).await;
+
     assert_eq!(
         (&kept["status"], &kept["amount_captured"]),
         (&json!("succeeded"), &json!(8888)),
         "{kept:#}"
     );
+
     let told = Facts::of(&app).await.told(id(&payment)).await;
     assert_eq!(told.last().unwrap(), "payment.succeeded");
     assert_eq!(holds(&agrees(&app).await, "kept"), 8888);
@@ -152,6 +169,7 @@ async fn failed_refund(app: &TestApp) -> (Value, Value) {
         .call(reqwest::Method::PUT, "/refunds", Some(ends))
         .await;
     pay_order(app, order_no(&payment, 0)).await;
+
     for pause in crate::helpers::pauses() {
         if app.client.payment(id(&payment)).await["refunds"][0]["status"] == "failed" {
             return (payment, only(&app.client, "automatic_refund_failed").await);
@@ -159,6 +177,7 @@ async fn failed_refund(app: &TestApp) -> (Value, Value) {
         app.advance(61).await;
         tokio::time::sleep(pause).await;
     }
+
     panic!(
         "it does not fail: {:#}",
         app.client.payment(id(&payment)).await
@@ -171,6 +190,7 @@ async fn an_automatic_refund_that_failed_is_tried_once_more_under_another_number
     let (payment, entry) = failed_refund(&app).await;
     // The payment has its money: this would be kept beside it.
     assert_eq!(possible(&entry), ["retry", "refunded"]);
+
     say(&app.client, &entry, "keep")
         .await
         .problem(409, "action_not_possible", Some("action"));
@@ -179,6 +199,7 @@ async fn an_automatic_refund_that_failed_is_tried_once_more_under_another_number
         .call(reqwest::Method::PUT, "/refunds", Some(ends))
         .await;
     decide(&two_persons(&app).await, &entry, "retry").await;
+
     for pause in crate::helpers::pauses() {
         if app.client.payment(id(&payment)).await["attempts"][0]["disposition"] == "refunded" {
             break;
@@ -186,6 +207,7 @@ async fn an_automatic_refund_that_failed_is_tried_once_more_under_another_number
         app.advance(61).await;
         tokio::time::sleep(pause).await;
     }
+
     let after = app.client.payment(id(&payment)).await;
     let statuses: Vec<&str> = after["refunds"]
         .as_array()
@@ -193,6 +215,7 @@ async fn an_automatic_refund_that_failed_is_tried_once_more_under_another_number
         .iter()
         .map(|r| r["status"].as_str().unwrap())
         .collect();
+
     assert_eq!(statuses, ["failed", "succeeded"], "{after:#}");
     assert_eq!(in_book(&app, order_no(&payment, 0), "refunded").await, 8888);
     assert_eq!(holds(&agrees(&app).await, "refund_due"), 0);
@@ -252,6 +275,7 @@ async fn a_refund_that_went_astray_ends_as_its_providers_console_says() {
             (0, kept)
         );
     }
+
     app.stop().await;
 }
 
@@ -261,6 +285,7 @@ async fn asking_again_asks_the_provider_again() {
     app.client.route(&[&app.wechatpay]).await.expect(200);
     let payment = app.client.pay(&order()).await.expect(201);
     let facts = Facts::of(&app).await;
+
     // Nobody hears of its payment, and nobody asks any more.
     app.control
         .fault(json!({"provider": "wechatpay", "kind": "drop"}))
@@ -269,12 +294,14 @@ async fn asking_again_asks_the_provider_again() {
         .execute("UPDATE attempts SET questions = 30, next_check_at = NULL")
         .await
         .unwrap();
+
     facts
         .execute(
             "UPDATE payments SET next_check_at = NULL, resume_at = NULL, version = version + 1",
         )
         .await
         .unwrap();
+
     app.control.pay(&payment).await;
     raise(
         &app,
@@ -282,11 +309,13 @@ async fn asking_again_asks_the_provider_again() {
         payment["attempts"][0]["id"].as_str().unwrap(),
     )
     .await;
+
     let entry = only(&app.client, "unresolved").await;
     assert_eq!(
         (possible(&entry), &entry["money"]["questions"]),
         (vec!["ask_again"], &json!(30))
     );
+
     decide(&two_persons(&app).await, &entry, "ask_again").await;
     app.client.until_status(id(&payment), "succeeded").await;
     agrees(&app).await;

@@ -21,13 +21,16 @@ async fn it_takes_two_keys_and_one_action_within_a_day() {
     say(&one, &entry, "keep")
         .await
         .problem(409, "second_person_needed", None);
+
     // Another action begins anew, also from the second person: now the first one may confirm that.
     let changed = say(&other, &entry, "refund").await.expect(202);
     assert_eq!(changed["proposal"]["action"], "refund");
+
     say(&other, &entry, "refund")
         .await
         .problem(409, "second_person_needed", None);
     let back = say(&one, &entry, "keep").await.expect(202);
+
     assert_eq!(
         (
             &back["proposal"]["action"],
@@ -35,15 +38,18 @@ async fn it_takes_two_keys_and_one_action_within_a_day() {
         ),
         (&json!("keep"), 3)
     );
+
     // A day later nobody knows of it any more.
     app.advance(86_401).await;
     let later = only(&one, "capture_mismatch").await;
     assert_eq!(later["proposal"], Value::Null);
+
     say(&other, &entry, "keep").await.expect(202);
     assert_eq!(
         app.client.payment(payment["id"].as_str().unwrap()).await["attempts"][0]["disposition"],
         "held"
     );
+
     say(&one, &entry, "keep").await.expect(200);
     say(&other, &entry, "keep")
         .await
@@ -53,12 +59,14 @@ async fn it_takes_two_keys_and_one_action_within_a_day() {
         .await
         .expect(200);
     let history = read["history"].as_array().unwrap();
+
     assert_eq!(history.len(), 5, "every word is kept: {history:#?}");
     assert!(
         history
             .iter()
             .all(|step| step["evidence"] == "screenshot 4711 of the provider's console")
     );
+
     agrees(&app).await;
     app.stop().await;
 }
@@ -133,12 +141,14 @@ async fn a_proposal_and_a_confirmation_at_once_do_not_both_count() {
     let (confirmed, proposed) =
         tokio::join!(say(&other, &entry, "keep"), say(&third, &entry, "refund"));
     let now = app.client.payment(payment["id"].as_str().unwrap()).await;
+
     match (confirmed.status.as_u16(), proposed.status.as_u16()) {
         (200, 202 | 409) => assert_eq!(now["attempts"][0]["disposition"], "kept"),
         // The other proposal was first: this one began anew.
         (202, 202) => assert_eq!(now["attempts"][0]["disposition"], "held"),
         both => panic!("{both:?}"),
     }
+
     agrees(&app).await;
     app.stop().await;
 }
@@ -147,12 +157,14 @@ async fn a_proposal_and_a_confirmation_at_once_do_not_both_count() {
 async fn what_has_ended_by_itself_is_closed_and_says_so() {
     let app = TestApp::start().await;
     let paid = app.paid().await;
+
     raise(
         &app,
         "unresolved",
         paid["attempts"][0]["id"].as_str().unwrap(),
     )
     .await;
+
     raise(&app, "account_refused", &app.alipay).await;
     raise(&app, "notification_mismatch", "n-1").await;
     jobs::work_list::step(app.app()).await.unwrap();
@@ -169,12 +181,14 @@ async fn what_has_ended_by_itself_is_closed_and_says_so() {
             )
         })
         .collect();
+
     ends.sort_unstable();
     let expected = [
         ("account_refused", "resolved", Some("by_itself")),
         ("notification_mismatch", "open", None),
         ("unresolved", "resolved", Some("by_itself")),
     ];
+
     assert_eq!(ends, expected);
     // Whoever comes between two looks of the job is told so as well, and nothing is done.
     raise(
@@ -183,11 +197,13 @@ async fn what_has_ended_by_itself_is_closed_and_says_so() {
         paid["attempts"][0]["id"].as_str().unwrap(),
     )
     .await;
+
     let open = app
         .client
         .get("/v1/operations?status=open&kind=unresolved")
         .await
         .expect(200);
+
     if let Some(entry) = open["data"].get(0) {
         let refused =
             say(&app.client, entry, "ask_again")
@@ -195,6 +211,7 @@ async fn what_has_ended_by_itself_is_closed_and_says_so() {
                 .problem(409, "operation_resolved", None);
         assert_eq!(refused["resource_status"], "by_itself");
     }
+
     app.stop().await;
 }
 

@@ -137,6 +137,7 @@ pub fn calls(t: &Things) -> Vec<Call> {
             None,
         ),
     ];
+
     for (name, last) in [
         ("GET /v1/payments", &t.paid),
         ("GET /v1/refunds", &t.refund),
@@ -158,6 +159,7 @@ pub fn calls(t: &Things) -> Vec<Call> {
             Call::new(name, About::Cursor, "", None).asking(&format!("starting_after={last}")),
         );
     }
+
     all.extend([
         Call::new("GET /v1/payments", About::List, "", None).asking(&format!(
             "order_id={}",
@@ -176,6 +178,7 @@ pub fn calls(t: &Things) -> Vec<Call> {
         Call::new("GET /v1/routing", About::Own, "", None),
         Call::new("GET /v1/notify_secret", About::Own, "", None),
     ]);
+
     all.extend(changes(t));
     for name in [
         "GET /healthz",
@@ -185,6 +188,7 @@ pub fn calls(t: &Things) -> Vec<Call> {
     ] {
         all.push(Call::new(name, About::Public, "", None));
     }
+
     all.push(Call::new("GET /metrics", About::Operators, "", None));
     all
 }
@@ -193,6 +197,7 @@ fn changes(t: &Things) -> Vec<Call> {
     let some = |value: Value| Some(value);
     let decided = json!({"action": "acknowledge", "evidence": "seen"});
     let refund = json!({"amount": 1, "merchant_refund_no": crate::helpers::fresh("rf")});
+
     vec![
         Call::new(
             "POST /v1/payments/{id}/offers",

@@ -155,6 +155,7 @@ async fn incident(app: &TestApp, account: &str) -> String {
         raised_at: None,
         closed_at: None,
     };
+
     assert!(app.app().store.open_incident(&row).await.unwrap());
     row.id
 }
@@ -169,6 +170,7 @@ async fn rows(facts: &Facts, owner: &Owner) -> Vec<(&'static str, Vec<Value>)> {
     );
     let mine = format!("payment_id IN (SELECT id FROM payments WHERE {whose})");
     let mut all = Vec::new();
+
     for (table, columns, which) in [
         (
             "payments",
@@ -222,6 +224,7 @@ async fn rows(facts: &Facts, owner: &Owner) -> Vec<(&'static str, Vec<Value>)> {
         found.sort_by_key(Value::to_string);
         all.push((table, found));
     }
+
     all
 }
 
@@ -257,6 +260,7 @@ fn is_strange(
             Err("a key without the scope is told so before all else".to_owned())
         };
     }
+
     let text = String::from_utf8_lossy(&answer.bytes).into_owned();
     let right = match call.about {
         About::Thing | About::Removal => status == 404,
@@ -264,12 +268,14 @@ fn is_strange(
         About::Cursor => status == 422 && answer.json()["param"] == "starting_after",
         About::Own | About::Public | About::Operators => status < 500,
     };
+
     // An answer may repeat what was asked for, and nothing else.
     let may_name = |id: &str| call.path.contains(id) || call.about == About::Operators;
     let named = things
         .ids()
         .into_iter()
         .find(|id| text.contains(*id) && !may_name(id));
+
     match (right, named) {
         (true, None) => Ok(()),
         (true, Some(id)) => Err(format!("it names {id}: {text}")),
@@ -292,6 +298,7 @@ fn is_own(call: &Call, answer: &Answer, is_spoken_of: bool) -> Result<(), String
         (About::Cursor, _) => status == 200,
         (About::Own | About::Public | About::Operators, _) => status < 500,
     };
+
     if right {
         Ok(())
     } else {

@@ -102,22 +102,26 @@ async fn from_before() -> (Facts, DatabaseConnection, TempDir) {
     Migrator::up(&db, Some(BEFORE)).await.unwrap();
     let facts = Facts(db.clone());
     let mut rows = Vec::new();
+
     for merchant in ["mer_both", "mer_test", "mer_live"] {
         rows.push(format!(
             "INSERT INTO merchants (id, name, created_at) VALUES ('{merchant}', '{merchant}', 1)"
         ));
     }
+
     // One is live by an account, one by a key.
     rows.extend([
         account("acct_t", "mer_both", false),
         account("acct_l", "mer_both", true),
     ]);
+
     rows.push(account("acct_2", "mer_test", false));
     rows.push(
         "INSERT INTO api_keys (id, merchant_id, digest, scopes, livemode, created_at) VALUES \
         ('key_1', 'mer_live', 'd', 'admin', TRUE, 1)"
             .to_owned(),
     );
+
     for (mode, livemode) in [("t", false), ("l", true)] {
         let (pay, att) = (format!("pay_{mode}"), format!("att_{mode}"));
         rows.push(payment(&pay, "mer_both", livemode));
@@ -131,6 +135,7 @@ async fn from_before() -> (Facts, DatabaseConnection, TempDir) {
             rows.push(operation(&format!("op_{mode}{n}"), "mer_both", subject));
         }
     }
+
     rows.extend([
         operation("op_both", "mer_both", "mer_both"),
         operation("op_test", "mer_test", "mer_test"),
@@ -139,6 +144,7 @@ async fn from_before() -> (Facts, DatabaseConnection, TempDir) {
         rows.extend([routing(merchant, 1), routing(merchant, 2)]);
     }
     run(&facts, &rows).await;
+
     (facts, db, folder)
 }
 
@@ -159,6 +165,7 @@ async fn read(facts: &Facts, sql: &str) -> Vec<String> {
                 .map_or_else(|| shown(&row["line"]), str::to_owned)
         })
         .collect();
+
     lines.sort();
     lines
 }
@@ -270,6 +277,7 @@ async fn an_order_a_refund_number_and_a_routing_version_are_unique_in_an_owner()
             values.strip_suffix(')').unwrap()
         )
     };
+
     let order = |id: &str, livemode| {
         payment(id, "mer_both", livemode).replace(&format!("order-{id}"), "order-pay_t")
     };
@@ -278,6 +286,7 @@ async fn an_order_a_refund_number_and_a_routing_version_are_unique_in_an_owner()
         facts.execute(&order("pay_3", false)).await.is_err(),
         "test mode has this order already"
     );
+
     let number = |id: &str, mode: &str| {
         refund(
             id,
@@ -287,6 +296,7 @@ async fn an_order_a_refund_number_and_a_routing_version_are_unique_in_an_owner()
         )
         .replace(&format!("rf-{id}"), "rf-re_t")
     };
+
     facts
         .execute(&twin(&number("re_2", "l"), true))
         .await
@@ -298,6 +308,7 @@ async fn an_order_a_refund_number_and_a_routing_version_are_unique_in_an_owner()
             .is_err(),
         "test mode has this number already"
     );
+
     facts
         .execute(&twin(&routing("mer_both", 3), true))
         .await
@@ -306,6 +317,7 @@ async fn an_order_a_refund_number_and_a_routing_version_are_unique_in_an_owner()
         .execute(&twin(&routing("mer_both", 3), false))
         .await
         .unwrap();
+
     assert!(
         facts
             .execute(&twin(&routing("mer_both", 3), false))
@@ -313,6 +325,7 @@ async fn an_order_a_refund_number_and_a_routing_version_are_unique_in_an_owner()
             .is_err(),
         "version 3 is there"
     );
+
     facts.0.close().await.unwrap();
 }
 
@@ -322,6 +335,7 @@ async fn an_order_a_refund_number_and_a_routing_version_are_unique_in_an_owner()
 async fn a_migration_and_somebody_who_reads_beside_it_do_not_wait_for_each_other() {
     let folder = TempDir::new().unwrap();
     let url = database(folder.path()).await;
+
     if !url.starts_with("postgres") {
         println!("skipped on SQLite: its folder is locked, so nobody reads beside a migration");
         return;
@@ -329,6 +343,7 @@ async fn a_migration_and_somebody_who_reads_beside_it_do_not_wait_for_each_other
     let db = connect(&url).await;
     Migrator::up(&db, Some(BEFORE)).await.unwrap();
     let reading = db.begin().await.unwrap();
+
     reading
         .execute_unprepared("SELECT * FROM routing")
         .await
@@ -342,6 +357,7 @@ async fn a_migration_and_somebody_who_reads_beside_it_do_not_wait_for_each_other
             .unwrap();
         tokio::time::sleep(Duration::from_millis(400)).await;
     }
+
     reading.commit().await.unwrap();
     opening.await.unwrap().unwrap().close().await.unwrap();
     db.close().await.unwrap();

@@ -20,6 +20,7 @@ async fn the_printed_lines_make_a_payment_and_pay_it() {
         folder.path(),
     )
     .await;
+
     let mut printed = process
         .greeting
         .iter()
@@ -36,18 +37,21 @@ async fn the_printed_lines_make_a_payment_and_pay_it() {
         serde_json::from_slice::<Value>(&output.stdout)
             .unwrap_or_else(|_| panic!("{line}: {output:?}"))
     };
+
     let payment = sh(make).await;
     assert_eq!(
         (&payment["object"], &payment["status"]),
         (&json!("payment"), &json!("requires_action")),
         "{payment}"
     );
+
     let qr = payment["next_action"]["qr"].as_str().unwrap();
     assert_ne!(
         sh(make).await["id"],
         payment["id"],
         "pasted again, it makes another one"
     );
+
     sh(&pay.replace("<qr>", qr)).await;
     process
         .client
@@ -64,6 +68,7 @@ async fn the_printed_lines_make_a_payment_and_pay_it() {
             process.greeting
         );
     }
+
     process.terminate().await;
 }
 
@@ -77,9 +82,11 @@ async fn a_gateway_serves_although_nobody_reads_what_it_prints() {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
+
     drop((child.stdout.take(), child.stderr.take()));
     let demo = folder.path().join("demo.json");
     let began = Instant::now();
+
     while !demo.exists() {
         assert!(
             began.elapsed() < PATIENCE && child.try_wait().unwrap().is_none(),
@@ -87,12 +94,14 @@ async fn a_gateway_serves_although_nobody_reads_what_it_prints() {
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+
     let demo: interlock::server::demo::Demo =
         serde_json::from_slice(&std::fs::read(&demo).unwrap()).unwrap();
     Client::new(&demo.base_url, &demo.api_key)
         .pay(&order())
         .await
         .expect(201);
+
     terminate(&mut child).await;
 }
 
@@ -101,6 +110,7 @@ async fn a_reader_of_the_log_that_has_stopped_reading_stops_no_payment_and_no_st
     let (folder, sandbox) = (TempDir::new().unwrap(), sandbox().await);
     let url = database(folder.path()).await;
     let log = folder.path().join("stderr.log");
+
     assert!(
         Command::new("mkfifo")
             .arg(&log)
@@ -109,6 +119,7 @@ async fn a_reader_of_the_log_that_has_stopped_reading_stops_no_payment_and_no_st
             .unwrap()
             .success()
     );
+
     // Open at its other end, and never read.
     let unread = std::fs::File::options()
         .read(true)
@@ -118,11 +129,13 @@ async fn a_reader_of_the_log_that_has_stopped_reading_stops_no_payment_and_no_st
     let control = Control::new(&sandbox);
     let env = [(VAULT_KEY.0, VAULT_KEY.1.to_owned())];
     let gateway = Process::with(folder.path(), &url, &control.url, &env).await;
+
     // Each of somebody with a key is a line of more than 200 bytes, of which a pipe takes 65,536.
     for _ in 0..600 {
         let answer = tokio::time::timeout(PATIENCE, gateway.client.get("/v1/payments")).await;
         answer.expect("it answers");
     }
+
     gateway.client.pay(&order()).await.expect(201);
     gateway.terminate().await;
     drop(unread);

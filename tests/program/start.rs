@@ -21,6 +21,7 @@ async fn a_start_that_cannot_succeed_says_what_and_where_in_one_line() {
     file("short.key", "0123");
     let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let taken = taken.local_addr().unwrap().to_string();
+
     let (gateway_says, sandbox_says) = (
         ["cannot listen on", &taken, "in use"],
         ["sandbox", &taken, "in use"],
@@ -33,6 +34,7 @@ async fn a_start_that_cannot_succeed_says_what_and_where_in_one_line() {
         ]
         .concat()
     };
+
     type Case<'a> = (&'a [(&'a str, &'a str)], Vec<&'a str>, &'a [&'a str]);
     let cases: Vec<Case<'_>> = vec![
         (&[], [&serve[..], &[taken.as_str()]].concat(), &gateway_says),
@@ -188,6 +190,7 @@ async fn a_start_that_cannot_succeed_says_what_and_where_in_one_line() {
             &["missing.key"],
         ),
     ];
+
     for (env, args, says) in cases {
         let began = Instant::now();
         let ended = run(folder.path(), env, &args).await;
@@ -195,6 +198,7 @@ async fn a_start_that_cannot_succeed_says_what_and_where_in_one_line() {
         complains(&ended, says);
         assert!(!ended.err.contains("hidden"), "a password: {}", ended.err);
     }
+
     assert!(
         !folder.path().join("d5/interlock.db").exists(),
         "a wrong configuration touches nothing"
@@ -225,6 +229,7 @@ async fn a_second_process_on_the_same_folder_is_refused_and_the_first_goes_on() 
     let folder = TempDir::new().unwrap();
     let url = Control::new(&sandbox).url;
     let mut command = interlock();
+
     command
         .args([
             "serve",
@@ -235,8 +240,10 @@ async fn a_second_process_on_the_same_folder_is_refused_and_the_first_goes_on() 
             "--data",
         ])
         .arg(folder.path());
+
     let first = Process::launch(command, folder.path()).await;
     let data = folder.path().display().to_string();
+
     for args in [
         vec![
             "serve",
@@ -254,10 +261,12 @@ async fn a_second_process_on_the_same_folder_is_refused_and_the_first_goes_on() 
             &[&data, "another interlock"],
         );
     }
+
     first.client.pay(&order()).await.expect(201);
     // A process that is killed leaves no lock behind.
     let mut first = first;
     first.child.kill().await.unwrap();
     let migrated = run(folder.path(), &[], &["migrate", "--data", &data]).await;
+
     assert_eq!(migrated.code, Some(0), "{migrated:?}");
 }

@@ -21,6 +21,7 @@ async fn a_stop_answers_the_payment_in_flight_and_exits_with_0() {
         folder.path(),
     )
     .await;
+
     for provider in ["alipay", "wechatpay"] {
         control
             .fault(
@@ -28,6 +29,7 @@ async fn a_stop_answers_the_payment_in_flight_and_exits_with_0() {
             )
             .await;
     }
+
     let client = process.client.clone();
     let asked = tokio::spawn(async move { client.pay(&order()).await });
     let under_way = async {
@@ -35,14 +37,17 @@ async fn a_stop_answers_the_payment_in_flight_and_exits_with_0() {
             tokio::time::sleep(Duration::from_millis(10)).await;
         }
     };
+
     tokio::time::timeout(PATIENCE, under_way)
         .await
         .expect("the payment is being made");
     assert!(!asked.is_finished());
+
     let began = Instant::now();
     process.terminate().await;
     println!("stopped after {} ms", began.elapsed().as_millis());
     let payment = asked.await.unwrap().expect(201);
+
     assert_eq!(payment["status"], "requires_action");
 }
 
@@ -54,6 +59,7 @@ async fn a_checkout_that_resets_its_connection_does_not_stop_its_payment() {
     app.client.get("/v1/payments").await.expect(200);
     reset_right_after_sending(&app, 10).await;
     all_are_offered(&app, 10).await;
+
     // While its provider is being asked, too.
     for provider in ["alipay", "wechatpay"] {
         app.control
@@ -62,14 +68,17 @@ async fn a_checkout_that_resets_its_connection_does_not_stop_its_payment() {
             )
             .await;
     }
+
     let stream = send(&app).await;
     let began = Instant::now();
+
     while rows::counts(&db, &["payments"]).await[0].1 < 11 {
         assert!(began.elapsed() < PATIENCE, "the request is taken");
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
     reset(stream);
     all_are_offered(&app, 11).await;
+
     app.stop().await;
 }
 

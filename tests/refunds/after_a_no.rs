@@ -44,22 +44,26 @@ async fn a_refund_that_is_not_found_after_a_no_may_still_be_the_one_that_was_cou
     let provider = stand_in(&app).await;
     let payment = paid_at(&app, &provider).await;
     let lost = Failure::new(FailureKind::Timeout, "timeout", "no answer");
+
     provider.script_refund(Scripted {
         done: true,
         answer: Some(Refunded::Unknown(lost)),
     });
+
     // Not found as yet, so it is sent again; that is refused because the first one counts; and it
     // is still not found.
     provider.script_refund(Scripted {
         done: false,
         answer: Some(Refunded::TerminalNo(too_much())),
     });
+
     for _ in 0..3 {
         provider.script_query_refund(Scripted {
             done: false,
             answer: Some(RefundQueried::NotFound),
         });
     }
+
     let refund = app.client.refund(id(&payment), 5000).await.expect(201);
     until(&app, &payment, async |p| p["amount_refunded"] == 5000).await;
     assert_eq!(
@@ -67,6 +71,7 @@ async fn a_refund_that_is_not_found_after_a_no_may_still_be_the_one_that_was_cou
         ["refund.succeeded"],
         "{refund:#}"
     );
+
     app.stop().await;
 }
 
@@ -75,12 +80,14 @@ async fn a_refund_that_had_failed_and_was_carried_out_all_the_same_is_booked_and
     let app = TestApp::start().await;
     let provider = stand_in(&app).await;
     let payment = paid_at(&app, &provider).await;
+
     provider.script_refund(Scripted {
         done: true,
         answer: Some(Refunded::TerminalNo(too_much())),
     });
     let refund = app.client.refund(id(&payment), 5000).await.expect(201);
     assert_eq!(refund["status"], "failed");
+
     let facts = Facts::of(&app).await;
     facts
         .execute("UPDATE refunds SET next_check_at = 1")
@@ -91,6 +98,7 @@ async fn a_refund_that_had_failed_and_was_carried_out_all_the_same_is_booked_and
         .await
         .unwrap();
     let seen = until(&app, &payment, async |p| p["amount_refunded"] == 5000).await;
+
     assert_eq!(seen["refunds"][0]["status"], "succeeded");
     assert_eq!(
         told(&app, &payment).await,
@@ -102,6 +110,7 @@ async fn a_refund_that_had_failed_and_was_carried_out_all_the_same_is_booked_and
             .await,
         1
     );
+
     app.client
         .refund(id(&payment), 3889)
         .await
@@ -115,6 +124,7 @@ async fn a_refund_that_had_failed_and_was_carried_out_all_the_same_is_booked_and
             .deviations,
         []
     );
+
     app.stop().await;
 }
 
@@ -130,6 +140,7 @@ async fn done_although(app: &TestApp, said: Event) -> Value {
     let number = payment["attempts"][0]["provider_order_no"]
         .as_str()
         .unwrap();
+
     while in_book(app, number, "refunded").await != 5000 {
         assert!(began.elapsed() < PATIENCE, "the money does not go back");
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -155,6 +166,7 @@ async fn done_although(app: &TestApp, said: Event) -> Value {
             Err(moved) => assert!(matches!(moved, CommitError::Moved), "{moved}"),
         }
     }
+
     asked.await.unwrap().expect(201);
     until(app, &payment, async |p| p["amount_refunded"] == 5000).await
 }
@@ -165,12 +177,14 @@ async fn an_answer_that_the_money_went_back_counts_whatever_was_said_while_it_wa
     app.client.route(&[&app.alipay]).await.expect(200);
     let facts = Facts::of(&app).await;
     let looked_at = "operations WHERE kind = 'refund_done_after_failed'";
+
     for (said, for_a_person) in [(Event::GoAstray, 0), (Event::Refuse, 1)] {
         let payment = done_although(&app, said).await;
         assert_eq!(payment["refunds"][0]["status"], "succeeded", "{said:?}");
         assert_eq!(told(&app, &payment).await, ["refund.succeeded"], "{said:?}");
         assert_eq!(facts.count(looked_at).await, for_a_person, "{said:?}");
     }
+
     assert_eq!(
         app.app()
             .store
@@ -180,5 +194,6 @@ async fn an_answer_that_the_money_went_back_counts_whatever_was_said_while_it_wa
             .deviations,
         []
     );
+
     app.stop().await;
 }

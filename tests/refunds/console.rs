@@ -64,6 +64,7 @@ async fn due(app: &TestApp) -> (Value, Value) {
             .fault(json!({"provider": "wechatpay", "call": call, "kind": "http_500"}))
             .await;
     }
+
     let first = app.client.pay(&crate::helpers::order()).await.expect(201);
     let path = format!("/v1/payments/{}/offers", id(&first));
     let second = app
@@ -71,6 +72,7 @@ async fn due(app: &TestApp) -> (Value, Value) {
         .post(&path, &fresh("key"), &json!({"flow": "qr"}))
         .await
         .json();
+
     for payment in [&second, &first] {
         app.control.pay(payment).await;
     }
@@ -83,12 +85,14 @@ async fn due(app: &TestApp) -> (Value, Value) {
             p["refunds"].as_array().is_some_and(|list| !list.is_empty())
         })
         .await;
+
     let attempts = due["attempts"].as_array().unwrap();
     let number = attempts
         .iter()
         .find(|a| a["disposition"] == "refund_due")
         .unwrap()["provider_order_no"]
         .clone();
+
     (first, number)
 }
 
@@ -162,6 +166,7 @@ async fn a_console_refund_that_the_provider_does_not_confirm_comes_again() {
         .fault(json!({"provider": "wechatpay", "call": "query_refund", "kind": "http_500"}))
         .await;
     assert_eq!(by_hand(&app, &payment, 888).await.0, 200);
+
     let began = std::time::Instant::now();
     while !app
         .control
@@ -176,16 +181,19 @@ async fn a_console_refund_that_the_provider_does_not_confirm_comes_again() {
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+
     assert_eq!(
         app.client.payment(id(&payment)).await["amount_refunded"],
         0,
         "nobody has confirmed it"
     );
+
     app.control.mend().await;
     for _ in 0..5 {
         app.advance(60).await;
     }
     until_refunded(&app, &payment, 888).await;
+
     app.stop().await;
 }
 
@@ -199,6 +207,7 @@ async fn money_that_was_due_and_was_given_back_by_hand_is_not_given_back_again()
     let (first, number) = due(&app).await;
     let due = app.client.payment(id(&first)).await;
     let by_hand = json!({"order_no": number, "amount": 8888});
+
     assert_eq!(
         app.control
             .call(Method::POST, "/refunds", Some(by_hand))
@@ -206,6 +215,7 @@ async fn money_that_was_due_and_was_given_back_by_hand_is_not_given_back_again()
             .0,
         200
     );
+
     app.client.until(id(&first), |p| with(p, "refunded")).await;
     app.control.mend().await;
     let automatic = due["refunds"]
@@ -214,6 +224,7 @@ async fn money_that_was_due_and_was_given_back_by_hand_is_not_given_back_again()
         .iter()
         .find(|r| r["automatic"] == true)
         .unwrap();
+
     in_time(&app, automatic, |refund| refund["status"] == "failed").await;
     let taken: i64 = app
         .control
@@ -222,12 +233,14 @@ async fn money_that_was_due_and_was_given_back_by_hand_is_not_given_back_again()
         .iter()
         .map(|o| o["captured"].as_i64().unwrap() - o["refunded"].as_i64().unwrap())
         .sum();
+
     assert_eq!(taken, 8888, "kept once, and given back once");
     assert_eq!(
         Facts::of(&app).await.count("operations").await,
         0,
         "nobody has to look at it"
     );
+
     assert_eq!(
         app.app()
             .store
@@ -237,6 +250,7 @@ async fn money_that_was_due_and_was_given_back_by_hand_is_not_given_back_again()
             .deviations,
         []
     );
+
     app.stop().await;
 }
 
@@ -253,9 +267,11 @@ async fn a_console_refund_that_is_told_after_a_later_one_of_ours_is_booked_with_
         .await;
     assert_eq!(by_hand(&app, &payment, 888).await.0, 200);
     assert_eq!(refund(&app, id(&payment), 3000).await.0, 201);
+
     until_refunded(&app, &payment, 3000).await;
     app.control.mend().await;
     let began = std::time::Instant::now();
+
     while app.client.payment(id(&payment)).await["amount_refunded"] != 3888 {
         assert!(
             began.elapsed() < crate::helpers::PATIENCE,
@@ -264,11 +280,13 @@ async fn a_console_refund_that_is_told_after_a_later_one_of_ours_is_booked_with_
         app.advance(65).await;
         tokio::time::sleep(Duration::from_millis(60)).await;
     }
+
     assert_eq!(
         Facts::of(&app).await.count("operations").await,
         0,
         "nobody has to look at it"
     );
+
     app.stop().await;
 }
 
@@ -281,13 +299,16 @@ async fn a_console_refund_that_its_provider_does_not_know_yet_is_on_the_work_lis
         .await
         .expect(200);
     let payment = app.paid().await;
+
     // Asked about it, the provider knows nothing of it: its answers are ten minutes old.
     let behind = json!({"provider": "wechatpay", "call": "query_refund", "kind": "behind",
         "latency_ms": 600_000});
     app.control.fault(behind).await;
     assert_eq!(by_hand(&app, &payment, 888).await.0, 200);
+
     let (facts, began) = (Facts::of(&app).await, std::time::Instant::now());
     let open = "operations WHERE kind = 'console_refund_unconfirmed' AND resolved_at IS NULL";
+
     while facts.count(open).await != 1 {
         assert!(began.elapsed() < crate::helpers::PATIENCE, "nobody is told");
         tokio::time::sleep(Duration::from_millis(20)).await;
@@ -297,6 +318,7 @@ async fn a_console_refund_that_its_provider_does_not_know_yet_is_on_the_work_lis
         0,
         "it was not confirmed"
     );
+
     app.control.mend().await;
     until(&app, &payment, async |_| facts.count(open).await == 0).await;
     assert_eq!(
@@ -309,6 +331,7 @@ async fn a_console_refund_that_its_provider_does_not_know_yet_is_on_the_work_lis
             .await,
         1
     );
+
     app.stop().await;
 }
 
@@ -324,9 +347,11 @@ async fn two_console_refunds_are_booked_each_with_its_amount_although_the_second
         .fault(json!({"provider": "alipay", "kind": "drop"}))
         .await;
     assert_eq!(by_hand(&app, &payment, 888).await.0, 200);
+
     until_dropped(&app).await;
     app.control.mend().await;
     assert_eq!(by_hand(&app, &payment, 1000).await.0, 200);
+
     let seen = until(&app, &payment, async |p| p["amount_refunded"] == 1888).await;
     let mut amounts: Vec<i64> = seen["refunds"]
         .as_array()
@@ -334,6 +359,7 @@ async fn two_console_refunds_are_booked_each_with_its_amount_although_the_second
         .iter()
         .map(|r| r["amount"].as_i64().unwrap())
         .collect();
+
     amounts.sort_unstable();
     assert_eq!(amounts, [888, 1000]);
     app.stop().await;
@@ -354,6 +380,7 @@ async fn a_console_refund_of_money_that_nobody_here_knows_of_yet_is_booked_once_
     until_dropped(&app).await;
     app.control.mend().await;
     assert_eq!(by_hand(&app, &payment, 888).await.0, 200);
+
     let seen = until(&app, &payment, async |p| p["amount_refunded"] == 888).await;
     assert_eq!(seen["status"], "succeeded");
     assert_eq!(
@@ -365,6 +392,7 @@ async fn a_console_refund_of_money_that_nobody_here_knows_of_yet_is_booked_once_
             .deviations,
         []
     );
+
     app.stop().await;
 }
 
@@ -377,6 +405,7 @@ async fn money_that_is_due_goes_back_without_the_part_that_somebody_has_given_ba
         .expect(200);
     let (first, number) = due(&app).await;
     let by_hand = json!({"order_no": number, "amount": 888});
+
     assert_eq!(
         app.control
             .call(Method::POST, "/refunds", Some(by_hand))
@@ -384,6 +413,7 @@ async fn money_that_is_due_goes_back_without_the_part_that_somebody_has_given_ba
             .0,
         200
     );
+
     let seen = until(&app, &first, async |p| {
         p["refunds"].as_array().unwrap().len() == 2
     })
@@ -395,6 +425,7 @@ async fn money_that_is_due_goes_back_without_the_part_that_somebody_has_given_ba
         .iter()
         .find(|r| r["automatic"] == true)
         .unwrap();
+
     in_time(&app, automatic, |refund| refund["status"] == "failed").await;
     // The whole amount is refused now; a person has it tried again, and the rest goes.
     let entry = only(&app.client, "automatic_refund_failed").await;
@@ -405,6 +436,7 @@ async fn money_that_is_due_goes_back_without_the_part_that_somebody_has_given_ba
         .iter()
         .map(|o| o["captured"].as_i64().unwrap() - o["refunded"].as_i64().unwrap())
         .sum();
+
     assert_eq!(left, 8888, "kept once, and given back once");
     assert_eq!(
         app.app()
@@ -415,5 +447,6 @@ async fn money_that_is_due_goes_back_without_the_part_that_somebody_has_given_ba
             .deviations,
         []
     );
+
     app.stop().await;
 }

@@ -52,6 +52,7 @@ async fn a_command_makes_no_installation_at_a_place_that_was_mistyped() {
     let folder = TempDir::new().unwrap();
     let typo = folder.path().join("typo");
     let url = format!("sqlite://{}", typo.join("interlock.db").display());
+
     for args in [
         &["key", "list", "shop"][..],
         &["key", "make", "shop"],

@@ -82,6 +82,7 @@ pub(super) async fn command(
         .env("INTERLOCK__CREDENTIALS__KEY", KEY)
         .env("INTERLOCK__PAYMENTS__ORDER_PREFIX", PREFIX);
     command.env("INTERLOCK__SANDBOX__LISTEN", sandbox);
+
     let said = tokio::time::timeout(PATIENCE, command.output())
         .await
         .expect("it ends")
@@ -89,6 +90,7 @@ pub(super) async fn command(
     let text =
         String::from_utf8_lossy(&said.stdout).into_owned() + &String::from_utf8_lossy(&said.stderr);
     println!("$ interlock {}\n{text}", args.join(" "));
+
     (said.status.success(), text)
 }
 
@@ -97,6 +99,7 @@ pub(super) async fn command(
 pub(super) async fn live_key(url: &str, merchant: &str) -> String {
     let store = Store::open(url, 1, PATIENCE).await.unwrap();
     let (vault, owner) = (Vault::new(KEY).unwrap(), Owner::of(merchant, true));
+
     for row in store.accounts(AllOwners).await.unwrap() {
         let plain = vault.open(&row.id, &row.credentials).unwrap();
         let id = id::new(Kind::Account).unwrap();
@@ -113,6 +116,7 @@ pub(super) async fn live_key(url: &str, merchant: &str) -> String {
                 .unwrap()
         );
     }
+
     let key = interlock::directory::issue::new_key(
         &store,
         &owner,
@@ -120,6 +124,7 @@ pub(super) async fn live_key(url: &str, merchant: &str) -> String {
     )
     .await
     .unwrap();
+
     store.close().await.unwrap();
     key
 }
@@ -201,6 +206,7 @@ pub(super) async fn in_rows(url: &str) -> Vec<(String, i64, i64)> {
         .await
         .unwrap();
     db.close().await.unwrap();
+
     let read = |row: &sea_orm::QueryResult| {
         let fen = |name| row.try_get::<i64>("", name).unwrap();
         (
@@ -209,5 +215,6 @@ pub(super) async fn in_rows(url: &str) -> Vec<(String, i64, i64)> {
             fen("refunded"),
         )
     };
+
     rows.iter().map(read).collect()
 }

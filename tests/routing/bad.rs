@@ -36,6 +36,7 @@ async fn rules_that_cannot_be_are_named_by_their_path_and_change_nothing() {
         (0..11).map(|n| (format!("m{n}"), json!("x"))).collect();
     let db = app.db().await;
     let before = rows::of(&db, &["routing"]).await;
+
     for (body, param) in [
         (
             json!({"rules": [rule(json!({}), "cheapest", &both)]}),
@@ -228,6 +229,7 @@ async fn rules_that_cannot_be_are_named_by_their_path_and_change_nothing() {
             .await
             .problem(422, "invalid_parameter", Some(param));
     }
+
     // Somebody else's account is none.
     let foreign = json!({"rules": [rule(json!({}), "priority", &both)]});
     put(&stranger, "/v1/routing", &foreign).await.problem(
@@ -235,6 +237,7 @@ async fn rules_that_cannot_be_are_named_by_their_path_and_change_nothing() {
         "invalid_parameter",
         Some("rules[0].accounts[0].id"),
     );
+
     for (body, param) in [("{", "body"), (r#"{"rules": [], "rules": []}"#, "rules")] {
         let answer = app
             .client
@@ -242,17 +245,20 @@ async fn rules_that_cannot_be_are_named_by_their_path_and_change_nothing() {
             .await;
         answer.problem(400, "invalid_body", Some(param));
     }
+
     assert_eq!(rows::of(&db, &["routing"]).await, before);
     // Windows of two providers, and of two sorts, may lie over each other.
     let mut fine = windows(vec![
         window("02:00", "03:00"),
         window("2026-01-01T00:00:00+08:00", "2026-01-03T00:00:00+08:00"),
     ]);
+
     fine["maintenance"]
         .as_array_mut()
         .unwrap()
         .push(json!({"provider": "unionpay", "from": "02:00", "to": "03:00"}));
     put(&app.client, "/v1/routing", &fine).await.expect(200);
+
     app.stop().await;
 }
 
@@ -262,6 +268,7 @@ async fn limits_windows_and_previews_that_cannot_be_are_named_and_change_nothing
     let db = app.db().await;
     let before = rows::of(&db, &["accounts"]).await;
     let window = |from: &str, to: &str| json!({"from": from, "to": to});
+
     for (body, param) in [
         (
             json!({"limits": {"payment": {"min": 2, "max": 1}}}),
@@ -320,6 +327,7 @@ async fn limits_windows_and_previews_that_cannot_be_are_named_and_change_nothing
             .await
             .problem(422, "invalid_parameter", Some(param));
     }
+
     assert_eq!(rows::of(&db, &["accounts"]).await, before);
     for (body, param) in [
         (json!({"flow": "qr"}), "amount"),
@@ -344,5 +352,6 @@ async fn limits_windows_and_previews_that_cannot_be_are_named_and_change_nothing
             .await
             .problem(422, "invalid_parameter", Some(param));
     }
+
     app.stop().await;
 }

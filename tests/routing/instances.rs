@@ -72,6 +72,7 @@ async fn a_change_of_routing_holds_on_all_gateways_within_a_second() {
         app.wechatpay.as_str(),
         app.unionpay.as_str(),
     ];
+
     for (account, provider) in [
         (all[1], "wechatpay"),
         (all[2], "unionpay"),
@@ -84,9 +85,11 @@ async fn a_change_of_routing_holds_on_all_gateways_within_a_second() {
             until_served_by(&there, provider).await
         );
     }
+
     // Changed there, rolled back here, and both know.
     let seen = there.get("/v1/routing/versions").await.expect(200);
     assert_eq!(seen["data"].as_array().unwrap().len(), 3);
+
     let body = json!({"rules": [rule(json!({}), "priority", &[all[1]])], "version": 3});
     super::put(&there, "/v1/routing", &body).await.expect(200);
     super::put(&app.client, "/v1/routing", &body).await.problem(
@@ -94,12 +97,14 @@ async fn a_change_of_routing_holds_on_all_gateways_within_a_second() {
         "version_conflict",
         Some("version"),
     );
+
     assert_eq!(
         post(&app.client, "/v1/routing/rollback", &json!({"version": 2}))
             .await
             .expect(200)["version"],
         5
     );
+
     until_served_by(&there, "unionpay").await;
     // The last account of a flow is protected by what was done elsewhere, too.
     rules(&app, json!([])).await;
@@ -116,6 +121,7 @@ async fn a_change_of_routing_holds_on_all_gateways_within_a_second() {
         .await;
     refused.problem(422, "flow_without_route", Some("status"));
     other.stop().await;
+
     app.stop().await;
 }
 
@@ -129,6 +135,7 @@ async fn gateways_share_a_limit_of_the_day() {
         json!([rule(json!({}), "priority", &[&app.alipay, &app.wechatpay])]),
     )
     .await;
+
     change(&app, &app.alipay, json!({"limits": {"day": {"count": 4}}}))
         .await
         .expect(200);
@@ -141,6 +148,7 @@ async fn gateways_share_a_limit_of_the_day() {
         json!({"amount": 2 * 8_888, "count": 2}),
     )
     .await;
+
     for _ in 0..2 {
         assert_eq!(provider_at(&there).await, "alipay");
     }
@@ -149,15 +157,18 @@ async fn gateways_share_a_limit_of_the_day() {
         "wechatpay",
         "two here and two there"
     );
+
     until_used(
         &app.client,
         &app.alipay,
         json!({"amount": 4 * 8_888, "count": 4}),
     )
     .await;
+
     assert_eq!(provider_at(&app.client).await, "wechatpay");
     // Old ones and new ones are told apart by their age; none is counted twice, or forgotten.
     let began = Instant::now();
+
     while began.elapsed() < Duration::from_millis(3_500) {
         for client in [&app.client, &there] {
             let used = super::limits::account(client, &app.alipay).await["used_today"].clone();
@@ -165,6 +176,7 @@ async fn gateways_share_a_limit_of_the_day() {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+
     other.stop().await;
     app.stop().await;
 }

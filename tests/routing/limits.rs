@@ -62,10 +62,12 @@ async fn a_payment_beyond_an_accounts_limits_goes_to_the_next_one() {
     let shown = change(&app, &app.alipay, json!({ "limits": limits }))
         .await
         .expect(200);
+
     assert_eq!(
         (&shown["limits"], &shown["used_today"]),
         (&limits, &Value::Null)
     );
+
     for (amount, provider) in [
         (99, "wechatpay"),
         (100, "alipay"),
@@ -74,6 +76,7 @@ async fn a_payment_beyond_an_accounts_limits_goes_to_the_next_one() {
     ] {
         assert_eq!(served_by(&app, &of(amount)).await, provider, "{amount}");
     }
+
     change(&app, &app.wechatpay, json!({ "limits": limits }))
         .await
         .expect(200);
@@ -84,15 +87,18 @@ async fn a_payment_beyond_an_accounts_limits_goes_to_the_next_one() {
     change(&app, &app.alipay, json!({"name": "still limited"}))
         .await
         .expect(200);
+
     assert_eq!(
         account(&app.client, &app.alipay).await["limits"],
         limits,
         "what is absent stays"
     );
+
     change(&app, &app.alipay, json!({"limits": {}}))
         .await
         .expect(200);
     assert_eq!(served_by(&app, &of(5_001)).await, "alipay");
+
     app.stop().await;
 }
 
@@ -104,6 +110,7 @@ async fn what_is_captured_and_what_is_attempted_counts_against_the_day_and_a_new
     let day = json!({"limits": {"day": {"amount": 1_000, "count": 3}}});
     let shown = change(&app, &app.alipay, day).await.expect(200);
     assert_eq!(shown["used_today"], json!({"amount": 0, "count": 0}));
+
     let first = app.client.pay(&of(400)).await.expect(201);
     assert_eq!(first["provider"], "alipay");
     app.control.pay(&first).await;
@@ -115,20 +122,24 @@ async fn what_is_captured_and_what_is_attempted_counts_against_the_day_and_a_new
         "alipay",
         "an offer that waits for its payer"
     );
+
     until_used(&app.client, &app.alipay, json!({"amount": 800, "count": 2})).await;
     assert_eq!(
         served_by(&app, &of(201)).await,
         "wechatpay",
         "one fen too much"
     );
+
     assert_eq!(served_by(&app, &of(200)).await, "alipay");
     let over = app.client.pay(&of(1)).await.expect(201);
     assert_eq!(over["provider"], "wechatpay", "one payment too many");
+
     let skipped = &over["attempts"][0]["reason"]["skipped"];
     assert_eq!(
         skipped,
         &json!([{"account": app.alipay, "why": "day_limit_reached"}])
     );
+
     // A refund does not give the place back; the end of an offer does.
     app.client.refund(first["id"].as_str().unwrap(), 400).await;
     app.advance(1_100).await;
@@ -141,6 +152,7 @@ async fn what_is_captured_and_what_is_attempted_counts_against_the_day_and_a_new
     until_used(&app.client, &app.alipay, json!({"amount": 0, "count": 0})).await;
     assert_eq!(served_by(&app, &of(1_000)).await, "alipay", "a whole day");
     assert_eq!(served_by(&app, &of(1)).await, "wechatpay");
+
     app.stop().await;
 }
 
@@ -154,6 +166,7 @@ async fn payments_that_come_together_do_not_exceed_a_limit_of_the_day() {
     let paid =
         join_all((0..40).map(|_| async { app.client.pay(&order()).await.expect(201) })).await;
     let by = |provider: &str| paid.iter().filter(|p| p["provider"] == provider).count();
+
     assert_eq!((by("alipay"), by("wechatpay")), (5, 35));
     until_used(
         &app.client,
@@ -161,6 +174,7 @@ async fn payments_that_come_together_do_not_exceed_a_limit_of_the_day() {
         json!({"amount": 5 * 8_888, "count": 5}),
     )
     .await;
+
     app.stop().await;
 }
 
@@ -175,12 +189,14 @@ async fn a_gateway_that_starts_again_knows_what_is_used() {
         assert_eq!(served_by(&app, &order()).await, "alipay");
     }
     let app = TestApp::on(app.leave().await, &[]).await;
+
     until_used(
         &app.client,
         &app.alipay,
         json!({"amount": 2 * 8_888, "count": 2}),
     )
     .await;
+
     assert_eq!(served_by(&app, &order()).await, "wechatpay");
     app.stop().await;
 }
@@ -195,11 +211,13 @@ async fn when_all_are_at_their_limits_or_in_maintenance_offers_park_and_charges_
         .await
         .expect(200);
     let parked = app.client.pay(&order()).await.expect(202);
+
     assert_eq!(
         (&parked["status"], attempts(&parked).len()),
         (&json!("created"), 0)
     );
     assert!(parked["queue"].is_object());
+
     let failed = app.client.pay(&barcode("alipay", 0)).await.expect(201);
     assert_eq!(
         (&failed["status"], &failed["failure"]["code"]),
@@ -212,6 +230,7 @@ async fn when_all_are_at_their_limits_or_in_maintenance_offers_park_and_charges_
             .starts_with("None of the accounts"),
         "{failed}"
     );
+
     assert!(app.control.orders().await.is_empty(), "nobody was asked");
     // That an order has a payment is said all the same: "failed" would have the till take its money
     // once more.
@@ -219,10 +238,12 @@ async fn when_all_are_at_their_limits_or_in_maintenance_offers_park_and_charges_
     again["order_id"] = parked["order_id"].clone();
     let key = fresh("key");
     let taken = app.client.post("/v1/payments", &key, &again).await;
+
     assert_eq!(
         taken.problem(409, "order_id_in_use", Some("order_id"))["resource"],
         parked["id"]
     );
+
     // The window is taken away: the offer goes on by itself.
     change(&app, &app.alipay, json!({"maintenance": []}))
         .await
@@ -231,6 +252,7 @@ async fn when_all_are_at_their_limits_or_in_maintenance_offers_park_and_charges_
     app.client
         .until_status(parked["id"].as_str().unwrap(), "requires_action")
         .await;
+
     app.stop().await;
 }
 
@@ -247,15 +269,19 @@ async fn a_provider_in_maintenance_is_passed_over_with_all_its_accounts() {
         "maintenance": [once(-600, 600), once(900, 1_200)]});
     put(&app.client, "/v1/routing", &routing).await.expect(200);
     let payment = app.client.pay(&order()).await.expect(201);
+
     assert_eq!(payment["provider"], "wechatpay");
     let skipped = &payment["attempts"][0]["reason"]["skipped"];
+
     assert_eq!(
         skipped,
         &json!([{"account": app.alipay, "why": "in_maintenance"}])
     );
+
     app.advance(660).await;
     assert_eq!(served_by(&app, &order()).await, "alipay");
     app.advance(300).await;
     assert_eq!(served_by(&app, &order()).await, "wechatpay");
+
     app.stop().await;
 }

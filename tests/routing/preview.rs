@@ -32,12 +32,15 @@ async fn a_preview_shows_the_order_that_the_next_payment_gets_and_changes_nothin
         app.wechatpay.as_str(),
         app.unionpay.as_str(),
     ];
+
     let asked = json!({"amount": 8888, "flow": "qr"});
     let bare = preview(&app, asked.clone()).await;
+
     assert_eq!(
         (&bare["rule"], &bare["strategy"], &bare["version"]),
         (&Value::Null, &json!("oldest_first"), &json!(0))
     );
+
     rules(
         &app,
         json!([
@@ -46,6 +49,7 @@ async fn a_preview_shows_the_order_that_the_next_payment_gets_and_changes_nothin
         ]),
     )
     .await;
+
     let db = app.db().await;
     for _ in 0..4 {
         let written = rows::counts(&db, &rows::MONEY).await;
@@ -76,6 +80,7 @@ async fn a_preview_shows_the_order_that_the_next_payment_gets_and_changes_nothin
         );
         assert_eq!(attempts(&payment).len(), 1);
     }
+
     app.stop().await;
 }
 
@@ -87,6 +92,7 @@ async fn a_preview_tells_of_each_account_why_it_would_not_be_asked() {
         app.wechatpay.as_str(),
         app.unionpay.as_str(),
     );
+
     let night = json!({"hours": {"from": "22:00", "to": "06:00", "weekdays": ["fri"]}});
     rules(
         &app,
@@ -101,6 +107,7 @@ async fn a_preview_tells_of_each_account_why_it_would_not_be_asked() {
         ]),
     )
     .await;
+
     change(
         &app,
         unionpay,
@@ -108,6 +115,7 @@ async fn a_preview_tells_of_each_account_why_it_would_not_be_asked() {
     )
     .await
     .expect(200);
+
     change(
         &app,
         wechatpay,
@@ -115,6 +123,7 @@ async fn a_preview_tells_of_each_account_why_it_would_not_be_asked() {
     )
     .await
     .expect(200);
+
     // 2026-01-02 is a Friday.
     for (asked, rule, result, expected) in [
         (
@@ -179,5 +188,6 @@ async fn a_preview_tells_of_each_account_why_it_would_not_be_asked() {
         );
         assert_eq!(accounts(&seen), expected, "{asked}");
     }
+
     app.stop().await;
 }

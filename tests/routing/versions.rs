@@ -211,6 +211,7 @@ async fn who_may_not_change_routing_cannot_take_a_version_up_again_either() {
                 .unwrap()
         }
     };
+
     let payer = Client::new(
         &app.client.base,
         &key(vec![Scope::Pay, Scope::Finance, Scope::Refund]).await,
@@ -219,6 +220,7 @@ async fn who_may_not_change_routing_cannot_take_a_version_up_again_either() {
     post(&payer, "/v1/routing/rollback", &json!({"version": 1}))
         .await
         .problem(403, "forbidden", None);
+
     post(
         &payer,
         "/v1/routing/preview",
@@ -226,6 +228,7 @@ async fn who_may_not_change_routing_cannot_take_a_version_up_again_either() {
     )
     .await
     .expect(200);
+
     post(
         &refunder,
         "/v1/routing/preview",
@@ -233,6 +236,7 @@ async fn who_may_not_change_routing_cannot_take_a_version_up_again_either() {
     )
     .await
     .problem(403, "forbidden", None);
+
     for path in ["/v1/routing/versions", "/v1/routing/versions/1"] {
         payer.get(path).await.expect(200);
         refunder.get(path).await.problem(403, "forbidden", None);
@@ -247,5 +251,6 @@ async fn who_may_not_change_routing_cannot_take_a_version_up_again_either() {
         answer.problem(405, "method_not_allowed", None);
         assert_eq!(answer.headers["allow"], allow);
     }
+
     app.stop().await;
 }

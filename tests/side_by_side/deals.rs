@@ -134,6 +134,7 @@ pub async fn go_on_alone(till: &Till, open: Open, deals: &mut Vec<Deal>) {
             .await,
         code,
     );
+
     same(
         &till
             .after
@@ -141,12 +142,14 @@ pub async fn go_on_alone(till: &Till, open: Open, deals: &mut Vec<Deal>) {
             .await,
         charge,
     );
+
     till.control.pay(&open.code).await;
     let (status, said) = till
         .control
         .pay_as(open.charge_body["auth_code"].as_str().unwrap(), "paid")
         .await;
     assert_eq!(status, 200, "{said}");
+
     till.after.until_status(code, "succeeded").await;
     till.after.until_status(charge, "succeeded").await;
     same(
@@ -156,6 +159,7 @@ pub async fn go_on_alone(till: &Till, open: Open, deals: &mut Vec<Deal>) {
             .await,
         charge,
     );
+
     deals.push(Deal::of(&open.code, "succeeded", 0));
     deals.push(Deal::of(&open.charge, "succeeded", 0));
 }
@@ -194,6 +198,7 @@ impl Till {
             all.push(self.charged_at_both(first, provider).boxed_local());
             all.push(self.offered_again(first).boxed_local());
         }
+
         all
     }
 
@@ -269,11 +274,13 @@ impl Till {
                 p["attempts"][0]["status"] == "awaiting_payer"
             })
             .await;
+
         let (status, said) = self
             .control
             .pay_as(body["auth_code"].as_str().unwrap(), "paid")
             .await;
         assert_eq!(status, 200, "{said}");
+
         there.until_status(id(&made), "succeeded").await;
         Deal::of(&made, "succeeded", 0)
     }
@@ -313,12 +320,14 @@ impl Till {
                 &json!({}),
             )
             .await;
+
         assert!(
             matches!(answer.status.as_u16(), 200 | 409),
             "{} {}",
             answer.status,
             answer.json()
         );
+
         Deal::of(&made, "succeeded", 0)
     }
 
@@ -352,6 +361,7 @@ impl Till {
         let made = made
             .unwrap_or_else(|| panic!("{} {}", one.json(), other.json()))
             .json();
+
         for answer in both {
             let body = answer.json();
             match answer.status.as_u16() {
@@ -360,6 +370,7 @@ impl Till {
                 other => panic!("{other} {body}"),
             }
         }
+
         made
     }
 
@@ -394,11 +405,13 @@ impl Till {
         self.control.pay(&again).await;
         here.until_status(id(&made), "succeeded").await;
         let code = made["next_action"]["qr"].as_str().unwrap();
+
         // Where it was closed, it cannot be paid any more.
         let pays = json!({"code": code, "result": "paid"});
         self.control
             .call(reqwest::Method::POST, "/pay", Some(pays))
             .await;
+
         Deal::of(&made, "succeeded", 0)
     }
 

@@ -45,6 +45,7 @@ pub async fn told_so_far(ground: &Ground, receiver: &Receiver) -> Vec<Received> 
         .flat_map(|name| receiver.boxes.empty(name))
         .collect();
     let mut ids = BTreeSet::new();
+
     let twice: Vec<&Received> = told
         .iter()
         .filter(|event| !ids.insert(event.id.as_str()))
@@ -52,11 +53,13 @@ pub async fn told_so_far(ground: &Ground, receiver: &Receiver) -> Vec<Received> 
     let tried = |event: &Received| {
         ["before", "after"].map(|name| super::naming(&ground.folder(name), &event.id))
     };
+
     assert!(
         twice.is_empty(),
         "came twice: {:#?}",
         twice.into_iter().map(|e| (e, tried(e))).collect::<Vec<_>>()
     );
+
     told
 }
 
@@ -96,6 +99,7 @@ pub async fn comes_to_rest(door: &Path, control: &Control) {
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }
+
     println!(
         "all at rest after {ahead_s} s of its own time, {:?} of ours",
         began.elapsed()
@@ -221,11 +225,13 @@ fn told_once(evidence: &Evidence) {
         .iter()
         .map(|event| event.id.as_str())
         .collect();
+
     assert_eq!(received, told);
     let delivered = evidence
         .told
         .iter()
         .filter(|event| event.deliveries == ["delivered"])
         .count();
+
     assert_eq!(json!(delivered), json!(told.len()));
 }

@@ -67,33 +67,40 @@ async fn money_that_is_found_after_its_payment_has_expired_goes_back() {
 async fn goes_back(app: &TestApp, payment: &Value, status: &str) {
     until_given_back(app, id(payment)).await;
     let after = app.client.payment(id(payment)).await;
+
     assert_eq!(
         (&after["status"], &after["amount_captured"]),
         (&json!(status), &json!(0)),
         "{after:#}"
     );
+
     assert_eq!(
         (&after["refunds"][0]["automatic"], &after["refunds"][1]),
         (&json!(true), &json!(null))
     );
+
     let told = Facts::of(app).await.told(id(payment)).await;
     let ended = format!("payment.{status}");
     let late: Vec<&String> = told.iter().skip_while(|t| **t != ended).skip(1).collect();
+
     assert_eq!(
         late,
         TOLD_OF_LATE_MONEY.iter().collect::<Vec<_>>(),
         "{told:?}"
     );
+
     let orders = app.control.orders().await;
     let paid = orders
         .iter()
         .find(|o| o["order_no"] == order_no(payment, 0))
         .unwrap();
+
     assert_eq!(
         (&paid["captured"], &paid["refunded"]),
         (&json!(8888), &json!(8888)),
         "{paid:#}"
     );
+
     app.client
         .refund(id(payment), 1)
         .await
@@ -209,28 +216,33 @@ async fn money_that_its_provider_gives_back_by_itself_is_held_and_never_refunded
     let payment = app.client.pay(&order()).await.expect(201);
     app.advance(901).await;
     let late = json!({"order_no": order_no(&payment, 0), "result": "late"});
+
     let (status, said) = app
         .control
         .call(reqwest::Method::POST, "/pay", Some(late))
         .await;
     assert_eq!(status, 200, "{said}");
+
     app.advance(PAST_DEADLINES_S).await;
     let held = app
         .client
         .until(id(&payment), |p| p["attempts"][0]["disposition"] == "held")
         .await;
     assert_eq!(held["amount_captured"], 0, "{held:#}");
+
     app.client.until_status(id(&payment), "expired").await;
     for _ in 0..6 {
         app.advance(24 * 3_600).await;
         tokio::time::sleep(Duration::from_millis(200)).await;
     }
     let after = app.client.payment(id(&payment)).await;
+
     assert_eq!(
         (&after["refunds"], &after["attempts"]),
         (&json!([]), &held["attempts"]),
         "{after:#}"
     );
+
     assert_eq!(
         Facts::of(&app)
             .await
@@ -238,6 +250,7 @@ async fn money_that_its_provider_gives_back_by_itself_is_held_and_never_refunded
             .await,
         1
     );
+
     let told = Facts::of(&app).await.told(id(&payment)).await;
     assert_eq!(
         told.iter()
@@ -246,17 +259,20 @@ async fn money_that_its_provider_gives_back_by_itself_is_held_and_never_refunded
         1,
         "{told:?}"
     );
+
     assert_eq!(
         told.iter().filter(|t| *t == "payment.expired").count(),
         1,
         "{told:?}"
     );
+
     let order = &app.control.orders().await[0];
     assert_eq!(
         (&order["captured"], &order["refunded"]),
         (&json!(8888), &json!(8888)),
         "{order:#}"
     );
+
     app.stop().await;
 }
 

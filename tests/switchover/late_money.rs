@@ -19,17 +19,20 @@ pub async fn with_an_abandoned_order(
     app.control
         .fault(json!({"provider": first, "call": "create", "kind": fault}))
         .await;
+
     // Every notification comes twice: none may count twice.
     for provider in names {
         app.control
             .fault(json!({"provider": provider, "kind": "duplicate"}))
             .await;
     }
+
     let payment = app.client.pay(&order()).await.expect(201);
     assert_eq!(
         attempts(&payment),
         pairs([(first, "abandoned"), (second, "awaiting_payer")])
     );
+
     payment
 }
 
@@ -45,6 +48,7 @@ async fn is_kept_while_the_payment_is_open(names: [&'static str; 2], fault: &str
     let [first, second] = names;
     pay_order(&app, order_no(&payment, 0)).await;
     let paid = app.client.until_status(id(&payment), "succeeded").await;
+
     assert_eq!(
         (paid["provider"].clone(), paid["account"].clone()),
         (json!(first), paid["attempts"][0]["account"].clone())
@@ -54,6 +58,7 @@ async fn is_kept_while_the_payment_is_open(names: [&'static str; 2], fault: &str
         paid["next_action"]["type"], "none",
         "the other code is not shown any more"
     );
+
     assert!(
         matches!(
             paid["attempts"][1]["status"].as_str(),
@@ -61,6 +66,7 @@ async fn is_kept_while_the_payment_is_open(names: [&'static str; 2], fault: &str
         ),
         "{paid}"
     );
+
     if second == "alipay" {
         // Nobody has scanned it, so there is no trade to close yet: it dies with its code.
         app.advance(PAST_DEADLINES_S).await;
@@ -69,10 +75,12 @@ async fn is_kept_while_the_payment_is_open(names: [&'static str; 2], fault: &str
         .client
         .until(id(&payment), |p| p["attempts"][1]["status"] == "dead")
         .await;
+
     assert_eq!(
         attempts(&ended),
         pairs([(first, "captured"), (second, "dead")])
     );
+
     let state = in_book(&app, order_no(&payment, 1), "state").await;
     assert_eq!(
         state,
@@ -82,9 +90,11 @@ async fn is_kept_while_the_payment_is_open(names: [&'static str; 2], fault: &str
             "closed"
         }
     );
+
     let (status, said) = app.control.pay_order(order_no(&payment, 1)).await;
     assert_eq!(status, 409, "{said}");
     assert_eq!(taken_fen(&app).await, 8888);
+
     let told = Facts::of(&app).await.told(id(&payment)).await;
     assert_eq!(told, ["payment.requires_action", "payment.succeeded"]);
     watch.stop().await;
@@ -101,6 +111,7 @@ pub async fn until_given_back(app: &TestApp, id: &str) {
             .iter()
             .any(|a| a["disposition"] == "refunded")
     };
+
     app.client
         .until(id, |p| p["refunds"].as_array().unwrap().len() == 1)
         .await;
@@ -111,6 +122,7 @@ pub async fn until_given_back(app: &TestApp, id: &str) {
         app.advance(61).await;
         tokio::time::sleep(pause).await;
     }
+
     panic!("not given back: {:#}", app.client.payment(id).await);
 }
 
@@ -131,12 +143,14 @@ async fn is_owed_back_when_the_payment_has_been_paid(
             .fault(json!({"provider": first, "kind": "drop"}))
             .await;
     }
+
     pay_order(&app, order_no(&payment, 0)).await;
     if !notified {
         app.advance(PAST_DEADLINES_S).await;
     }
     until_given_back(&app, id(&payment)).await;
     let late = app.client.payment(id(&payment)).await;
+
     assert_eq!(
         (late["status"].clone(), late["provider"].clone()),
         (json!("succeeded"), json!(second))
@@ -147,8 +161,10 @@ async fn is_owed_back_when_the_payment_has_been_paid(
         late["amount_captured"], 8888,
         "the second money is not the merchant's"
     );
+
     let facts = Facts::of(&app).await;
     let told = facts.told(id(&payment)).await;
+
     assert_eq!(
         told,
         [
@@ -158,10 +174,12 @@ async fn is_owed_back_when_the_payment_has_been_paid(
             "refund.succeeded"
         ]
     );
+
     assert_eq!(
         (&late["refunds"][0]["automatic"], &late["refunds"][1]),
         (&json!(true), &json!(null))
     );
+
     let event = facts
         .rows("SELECT data FROM events WHERE type = 'payment.late_captured'")
         .await;
@@ -170,6 +188,7 @@ async fn is_owed_back_when_the_payment_has_been_paid(
         || stored.clone(),
         |text| serde_json::from_str(text).unwrap(),
     );
+
     assert_eq!(
         (&data["duplicate"], &data["disposition"]),
         (&json!(true), &json!("refund_due"))
@@ -178,6 +197,7 @@ async fn is_owed_back_when_the_payment_has_been_paid(
         (&data["attempt"], &data["amount"]),
         (&late["attempts"][0]["id"], &json!(8888))
     );
+
     watch.stop().await;
     app.stop().await;
 }

@@ -89,6 +89,7 @@ async fn the_first_rule_that_matches_the_flow_decides_and_its_reason_is_told() {
         let matches = flow.map_or(json!({}), |flow| json!({ "flow": flow }));
         json!({"match": matches, "strategy": "priority", "accounts": accounts})
     };
+
     let (alipay, wechatpay) = (app.alipay.as_str(), app.wechatpay.as_str());
     put_rules(
         &app,
@@ -99,29 +100,35 @@ async fn the_first_rule_that_matches_the_flow_decides_and_its_reason_is_told() {
         ]),
     )
     .await;
+
     let payment = app.client.pay(&order()).await.expect(201);
     assert_eq!(payment["provider"], "wechatpay");
     let reason = &payment["attempts"][0]["reason"];
+
     assert_eq!(
         (&reason["candidates"], &reason["routing_version"]),
         (&json!([wechatpay, alipay]), &json!(1))
     );
+
     put_rules(
         &app,
         json!([rule(Some("barcode"), &[wechatpay]), rule(None, &[alipay])]),
     )
     .await;
+
     assert_eq!(
         served_by(&app, &order()).await,
         "alipay",
         "a rule for another flow does not matter"
     );
+
     put_rules(&app, json!([rule(Some("barcode"), &[wechatpay])])).await;
     assert_eq!(
         served_by(&app, &order()).await,
         "alipay",
         "no rule matches: oldest first"
     );
+
     let mut only_wechatpay = order();
     only_wechatpay["providers"] = json!(["wechatpay"]);
     assert_eq!(
@@ -129,6 +136,7 @@ async fn the_first_rule_that_matches_the_flow_decides_and_its_reason_is_told() {
         "wechatpay",
         "the request's own choice counts"
     );
+
     app.stop().await;
 }
 
@@ -232,6 +240,7 @@ async fn an_account_that_was_set_aside_is_tried_again_after_its_time() {
         ..
     } = Order::set(&app, ORDERS[0]).await;
     let good = settings(&app, "alipay").await;
+
     enter_unseen(
         &app,
         "alipay",
@@ -239,6 +248,7 @@ async fn an_account_that_was_set_aside_is_tried_again_after_its_time() {
         with_a_wrong_key(&app, "alipay").await,
     )
     .await;
+
     app.client.pay(&order()).await.expect(201);
     change(&app, &account, json!({ "credentials": good })).await;
     assert_eq!(
@@ -246,6 +256,7 @@ async fn an_account_that_was_set_aside_is_tried_again_after_its_time() {
         "set_aside",
         "new keys alone do not let it in"
     );
+
     app.advance(601).await;
     assert_eq!(shown(&app, &account).await["status"], "active");
     assert_eq!(served_by(&app, &order()).await, "alipay");

@@ -53,11 +53,13 @@ async fn pay_with_first_at(
     } else {
         "dead"
     };
+
     assert_eq!(
         attempts(&payment),
         pairs([(first, status), (second, "awaiting_payer")]),
         "{what}: {payment}"
     );
+
     (
         outcome,
         failed["failure"]["kind"].as_str().unwrap().to_owned(),
@@ -75,6 +77,7 @@ pub fn signed(app: &TestApp, provider: &str, status: u16, node: &Value) -> Respo
         );
         return ResponseTemplate::new(status).set_body_raw(body, "text/html;charset=utf-8");
     }
+
     let (now, nonce) = (
         app.app().clock.now().utc().timestamp(),
         "0123456789abcdef0123456789abcdef",
@@ -86,6 +89,7 @@ pub fn signed(app: &TestApp, provider: &str, status: u16, node: &Value) -> Respo
         .as_str()
         .unwrap()
         .to_owned();
+
     ResponseTemplate::new(status)
         .insert_header("Wechatpay-Timestamp", now.to_string())
         .insert_header("Wechatpay-Nonce", nonce)
@@ -255,6 +259,7 @@ async fn raw(bytes: &'static [u8]) -> (String, Arc<AtomicUsize>) {
     let address = format!("http://{}", listener.local_addr().unwrap());
     let count = Arc::new(AtomicUsize::new(0));
     let requests = Arc::clone(&count);
+
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut request = vec![0; 65_536];
@@ -270,6 +275,7 @@ async fn raw(bytes: &'static [u8]) -> (String, Arc<AtomicUsize>) {
             let _ = stream.write_all(bytes).await;
         }
     });
+
     (address, count)
 }
 

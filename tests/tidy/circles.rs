@@ -34,6 +34,7 @@ fn circles(files: &[File]) -> Vec<String> {
             }
         }
     }
+
     findings
 }
 
@@ -60,6 +61,7 @@ fn uses(files: &[File], folder: &str) -> Graph {
         })
         .collect();
     let mut graph = Graph::new();
+
     for (file, named) in modules.values() {
         let used = named
             .used
@@ -70,6 +72,7 @@ fn uses(files: &[File], folder: &str) -> Graph {
             used.filter(|home| *home != file.path).collect(),
         );
     }
+
     graph
 }
 
@@ -92,6 +95,7 @@ fn home(mut path: Vec<String>, modules: &BTreeMap<Vec<String>, (&File, Named)>) 
             _ => return Some(file.path.clone()),
         }
     }
+
     None
 }
 
@@ -145,6 +149,7 @@ fn passes_on(tokens: &[TokenTree]) -> bool {
 fn without_tests(code: TokenStream) -> Vec<TokenTree> {
     let (mut kept, mut skipping) = (Vec::new(), false);
     let mut tokens = code.into_iter().peekable();
+
     while let Some(token) = tokens.next() {
         let is_attribute = is_punct(&token, '#');
         let text = tokens.peek().map(ToString::to_string).unwrap_or_default();
@@ -161,6 +166,7 @@ fn without_tests(code: TokenStream) -> Vec<TokenTree> {
                 || matches!(&token, TokenTree::Group(group) if is_braced(group)));
         }
     }
+
     kept
 }
 
@@ -215,6 +221,7 @@ fn follow(tokens: &[TokenTree], mut path: Vec<String>, found: &mut Vec<Vec<Strin
         found.push(path);
         return;
     }
+
     match &tokens[2] {
         TokenTree::Ident(name) if name == "super" => {
             path.pop();
@@ -297,6 +304,7 @@ fn a_circle_is_found_however_it_is_written() {
         ),
         File::new("src/g.rs", "use super::e;\n"),
     ];
+
     assert_eq!(
         circles(&files),
         ["src/a/b.rs: in a circle: src/a/b.rs, src/a/c.rs, src/a/mod.rs, src/d.rs"]

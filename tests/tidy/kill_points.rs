@@ -85,6 +85,7 @@ fn a_kill_point_that_is_unlisted_or_unused_or_used_twice_is_found() {
         ),
         File::new("src/payments/refund.rs", "\nkill_point!(\"twice\");\n"),
     ];
+
     assert_eq!(
         unmatched_kill_points(&files),
         [

@@ -116,11 +116,13 @@ fn modules_used(code: &str, depth: usize) -> Vec<(usize, String)> {
         let starts_here = !before.ends_with("super::");
         (starts_here && levels == depth + inner_modules(before)).then_some((at, rest))
     });
+
     let mut used: Vec<(usize, String)> = from_root
         .chain(climbing)
         .flat_map(|(at, rest)| heads(rest).into_iter().map(move |head| (at, head)))
         .collect();
     used.sort();
+
     used
 }
 
@@ -136,6 +138,7 @@ fn heads(path: &str) -> Vec<String> {
     };
     let mut depth = 0;
     let mut paths = vec![String::new()];
+
     for c in group.chars() {
         match c {
             '{' => depth += 1,
@@ -146,6 +149,7 @@ fn heads(path: &str) -> Vec<String> {
             _ => {}
         }
     }
+
     paths.iter().filter_map(|path| head(path)).collect()
 }
 
@@ -214,6 +218,7 @@ fn a_use_against_the_direction_is_found_however_it_is_written() {
         { crate::kill_point!(\"crate::jobs\"); crate::shop::open() }\n",
     );
     let found = uses_against_the_direction(&[file]);
+
     let expected = [
         (3, "payments"),
         (4, "routing"),
@@ -222,6 +227,7 @@ fn a_use_against_the_direction_is_found_however_it_is_written() {
         (15, "kill"),
     ]
     .map(|(line, used)| format!("src/store/rows.rs:{line}: store uses {used}, {NOT_BELOW}"));
+
     assert_eq!(
         found.split_last(),
         Some((

@@ -43,6 +43,7 @@ fn versions_of_their_own(files: &[File]) -> Vec<String> {
             }
         }
     }
+
     findings
 }
 

@@ -80,6 +80,7 @@ fn collect(folder: &Path, prefix: &str, files: &mut Vec<File>) -> io::Result<()>
             collect(&entry.path(), &format!("{path}/"), files)?;
         }
     }
+
     Ok(())
 }
 

@@ -8,11 +8,11 @@ use super::source::{self, File, repository, words};
 /// Rust of our own.
 const CODE: &[&str] = &["src/", "providers/", "migrations/", "tests/"];
 
-const MAX_LINES: usize = 650;
+const MAX_LINES: usize = 700;
 /// Longer files, how long they may get, and why they stay whole.
 const LONGER: &[(&str, usize, &str)] = &[(
     "providers/src/sandbox/book.rs",
-    700,
+    750,
     "the truth about money at the sandbox: one state, whose rules are read together",
 )];
 
@@ -97,6 +97,7 @@ fn files_too_long(files: &[File]) -> Vec<String> {
             )),
         }
     }
+
     findings
 }
 
@@ -147,6 +148,7 @@ fn paths_of_one_machine(files: &[File]) -> Vec<String> {
             );
         }
     }
+
     findings
 }
 
@@ -206,8 +208,8 @@ fn a_file_that_is_too_long_and_an_exception_that_is_needless_are_found() {
     ];
     assert_none(&files_too_long(&fine));
     assert_eq!(
-        files_too_long(&[file("src/a.rs", 651)]),
-        ["src/a.rs:651: is too long, split it by noun"]
+        files_too_long(&[file("src/a.rs", 701)]),
+        ["src/a.rs:701: is too long, split it by noun"]
     );
     assert_eq!(files_too_long(&[file(exception, limit + 1)]).len(), 1);
     assert_eq!(files_too_long(&[file(exception, MAX_LINES)]).len(), 1);

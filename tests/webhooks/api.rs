@@ -22,6 +22,7 @@ async fn post(client: &Client, path: &str, body: Value) -> crate::helpers::Answe
 async fn a_wrong_endpoint_is_named_by_its_member() {
     let app = TestApp::start().await;
     let url = "http://127.0.0.1:9999/hook";
+
     for (body, param) in [
         (json!({}), "url"),
         (json!({"url": 7}), "url"),
@@ -45,10 +46,12 @@ async fn a_wrong_endpoint_is_named_by_its_member() {
             .await
             .problem(422, "invalid_parameter", Some(param));
     }
+
     let made = post(&app.client, "/v1/webhook_endpoints", json!({"url": url}))
         .await
         .expect(201);
     let path = format!("/v1/webhook_endpoints/{}", made["id"].as_str().unwrap());
+
     for (body, param) in [
         (json!({"url": "https://10.0.0.1/"}), "url"),
         (json!({"status": "gone"}), "status"),
@@ -66,6 +69,7 @@ async fn a_wrong_endpoint_is_named_by_its_member() {
             .await;
         answer.problem(422, "invalid_parameter", Some(param));
     }
+
     for overlap_s in [json!(-1), json!(604_801), json!("1")] {
         let rotate = post(
             &app.client,
@@ -75,6 +79,7 @@ async fn a_wrong_endpoint_is_named_by_its_member() {
         .await;
         rotate.problem(422, "invalid_parameter", Some("overlap_s"));
     }
+
     post(
         &app.client,
         &format!("{path}/replay"),
@@ -82,6 +87,7 @@ async fn a_wrong_endpoint_is_named_by_its_member() {
     )
     .await
     .problem(422, "invalid_parameter", Some("since"));
+
     for (query, param) in [
         ("/v1/events?type=paid", "type"),
         ("/v1/events?order_id=1", "order_id"),
@@ -95,11 +101,13 @@ async fn a_wrong_endpoint_is_named_by_its_member() {
             .await
             .problem(422, "invalid_parameter", Some(param));
     }
+
     for _ in 1..20 {
         post(&app.client, "/v1/webhook_endpoints", json!({"url": url}))
             .await
             .expect(201);
     }
+
     post(&app.client, "/v1/webhook_endpoints", json!({"url": url}))
         .await
         .problem(409, "too_many_endpoints", None);
@@ -110,6 +118,7 @@ async fn a_wrong_endpoint_is_named_by_its_member() {
             .status,
         204
     );
+
     app.client.get(&path).await.problem(404, "not_found", None);
     assert_eq!(
         app.client.get("/v1/webhook_endpoints").await.expect(200)["data"]
@@ -118,6 +127,7 @@ async fn a_wrong_endpoint_is_named_by_its_member() {
             .len(),
         19
     );
+
     app.stop().await;
 }
 

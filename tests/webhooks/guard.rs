@@ -45,6 +45,7 @@ async fn sixty_forms_of_forbidden_addresses_are_refused_when_they_are_dispatched
     let port = at.port();
     let hosts = FORBIDDEN;
     assert!(hosts.len() >= 60, "{}", hosts.len());
+
     let client = client(&[], Arc::new(System));
     for host in hosts {
         let done = send(&client, &format!("http://{host}:{port}/hook")).await;
@@ -55,6 +56,7 @@ async fn sixty_forms_of_forbidden_addresses_are_refused_when_they_are_dispatched
             "{host}: {done:?}"
         );
     }
+
     for url in [
         format!("http://shop.example@127.0.0.1:{port}/"),
         format!("http://user:password@127.0.0.1:{port}/"),
@@ -76,15 +78,18 @@ async fn sixty_forms_of_forbidden_addresses_are_refused_when_they_are_dispatched
         let done = send(&client, &url).await;
         assert_eq!(done.end, End::ForbiddenAddress, "{url}: {done:?}");
     }
+
     assert_eq!(came.load(Ordering::SeqCst), 0, "somebody connected");
     // The listener is there all right: with its network on the list, it is reached.
     let allowed = self::client(&["127.0.0.0/8"], Arc::new(System));
+
     assert_eq!(
         send(&allowed, &format!("http://127.1:{port}/hook"))
             .await
             .end,
         End::Delivered
     );
+
     assert_eq!(came.load(Ordering::SeqCst), 1);
 }
 

@@ -25,6 +25,7 @@ async fn every_event_of_a_payments_life_is_verified_by_an_independent_library() 
     let app = TestApp::start().await;
     let receiver = Receiver::start().await;
     let endpoint = receiver.endpoint(&app.client, "all", json!({})).await;
+
     receiver
         .endpoint(
             &app.client,
@@ -32,6 +33,7 @@ async fn every_event_of_a_payments_life_is_verified_by_an_independent_library() 
             json!({"events": ["payment.succeeded"]}),
         )
         .await;
+
     let shown = app.client.get("/v1/notify_secret").await.expect(200);
     receiver
         .set("own", json!({"secret": shown["secret"]}))
@@ -43,6 +45,7 @@ async fn every_event_of_a_payments_life_is_verified_by_an_independent_library() 
     app.control.pay(&payment).await;
     app.client.until_status(id, "succeeded").await;
     app.client.refund(id, 888).await.expect(201);
+
     for hook in ["all", "own"] {
         let log = receiver.got(hook, 3).await;
         all_verified(&log);
@@ -65,9 +68,11 @@ async fn every_event_of_a_payments_life_is_verified_by_an_independent_library() 
         let ids: BTreeSet<String> = log.iter().map(|e| said(e)["id"].to_string()).collect();
         assert_eq!(ids.len(), 3);
     }
+
     let paid = receiver.got("paid", 1).await;
     assert_eq!(kinds(&paid), ["payment.succeeded"]);
     assert_eq!(said(&paid[0])["data"]["amount_captured"], 8888);
+
     let query = format!("endpoint={}", endpoint["id"].as_str().unwrap());
     let done = super::deliveries(&app, &query, |l| {
         l.iter().all(|d| d["status"] == "delivered")
@@ -80,6 +85,7 @@ async fn every_event_of_a_payments_life_is_verified_by_an_independent_library() 
             && d["log"][0]["answer"] == "taken"),
         "{done:#?}"
     );
+
     assert_eq!(receiver.log("all").await.len(), 3, "once each");
     app.stop().await;
 }

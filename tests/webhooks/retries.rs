@@ -159,6 +159,7 @@ async fn shops_that_answer_success_are_believed_by_that_word_alone() {
         "/v1/webhook_endpoints/{}/test",
         made["id"].as_str().unwrap()
     );
+
     for (status, body, delivered, end) in [
         (200, "success", true, "delivered"),
         (200, " SUCCESS\n", true, "delivered"),
@@ -181,6 +182,7 @@ async fn shops_that_answer_success_are_believed_by_that_word_alone() {
             "{status} {body:?}: {test}"
         );
     }
+
     app.stop().await;
 }
 
@@ -193,6 +195,7 @@ async fn a_redirect_is_not_followed_and_a_long_answer_not_kept() {
         "/v1/webhook_endpoints/{}/test",
         made["id"].as_str().unwrap()
     );
+
     for status in [301, 302, 303, 307, 308] {
         receiver
             .set(
@@ -210,6 +213,7 @@ async fn a_redirect_is_not_followed_and_a_long_answer_not_kept() {
             (&json!(false), &json!(status))
         );
     }
+
     assert_eq!(receiver.log("b").await.len(), 0);
     receiver
         .set(
@@ -217,15 +221,18 @@ async fn a_redirect_is_not_followed_and_a_long_answer_not_kept() {
             json!({"status": 200, "headers": {}, "body": "x".repeat(1 << 20)}),
         )
         .await;
+
     let test = app
         .client
         .post(&path, "unused", &json!({}))
         .await
         .expect(200);
+
     assert_eq!(
         (&test["delivered"], test["answer"].as_str().unwrap().len()),
         (&json!(true), 1024)
     );
+
     app.stop().await;
 }
 
@@ -239,6 +246,7 @@ async fn nothing_is_on_its_way(app: &TestApp) {
     );
     let began = std::time::Instant::now();
     let mut idle_since = None;
+
     loop {
         let claimed = facts
             .count("deliveries WHERE status = 'pending' AND fence > tries")
@@ -259,6 +267,7 @@ async fn nothing_is_on_its_way(app: &TestApp) {
         );
         tokio::time::sleep(Duration::from_millis(20)).await;
     }
+
     facts.0.close().await.unwrap();
 }
 
@@ -382,12 +391,14 @@ async fn a_slow_receiver_holds_up_nobody_else_and_is_not_hammered() {
     receiver.got("quick", 20).await;
     let all_taken = began.elapsed();
     let slow = receiver.log("slow").await;
+
     assert!(
         slow.iter().filter(|e| e["under_way"] == true).count() <= 4,
         "{slow:#?}"
     );
     assert!(slow.len() < 20, "the slow one is still at it");
     assert!(all_taken < Duration::from_secs(9), "{all_taken:?}");
+
     // One that fails is tried about once a second, however much waits for it (four may have been
     // under way).
     let down = receiver.log("down").await.len();
@@ -395,5 +406,6 @@ async fn a_slow_receiver_holds_up_nobody_else_and_is_not_hammered() {
         down <= 5 + usize::try_from(all_taken.as_secs()).unwrap(),
         "{down} tries in {all_taken:?}"
     );
+
     app.stop().await;
 }

@@ -112,6 +112,7 @@ mod tests {
             }
         };
         let capture = from_notification(fields("")).unwrap();
+
         assert_eq!(
             (capture.amount.minor(), capture.payer_amount),
             (8880, Some(8000))
@@ -123,6 +124,7 @@ mod tests {
             "2026-01-01T00:00:05+00:00"
         );
         assert_eq!(from_notification(fields("trade_no")), Err("trade_no"));
+
         assert_eq!(
             from_notification(fields("total_amount")),
             Err("total_amount")

@@ -33,12 +33,14 @@ impl Settings {
             .map_err(|e| SettingsError::new("app_private_key", e.to_string()))?;
         let alipay_key = Verifier::from_text(required(members, "alipay_public_key")?)
             .map_err(|e| SettingsError::new("alipay_public_key", e.to_string()))?;
+
         // The two public keys look alike in Alipay's console and are often swapped; then nothing
         // would verify.
         if alipay_key.verify(b"probe", &app_key.sign(b"probe")).is_ok() {
             let message = "this is the application's own public key, not Alipay's";
             return Err(SettingsError::new("alipay_public_key", message));
         }
+
         Ok(Self {
             app_id: number(members, "app_id", 32)?,
             seller_id: number(members, "seller_id", 28)?,
@@ -138,6 +140,7 @@ mod tests {
             ("alipay_public_key", json!(keys.app_public)),
             ("base_url", json!("")),
         ];
+
         for (member, value) in cases {
             let mut settings = settings();
             settings[member] = value.clone();
@@ -145,6 +148,7 @@ mod tests {
             assert_eq!(error.field, member, "{value}");
             assert!(!error.message.contains("SECRET"), "{error}");
         }
+
         assert_eq!(Settings::read(&json!([])).unwrap_err().field, "");
     }
 }

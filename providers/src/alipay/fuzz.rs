@@ -89,6 +89,7 @@ fn genuine() -> Vec<Vec<u8>> {
         ("trade_no", "2026070122001"),
         ("trade_status", "TRADE_SUCCESS"),
     ];
+
     bodies.push(signed(&alipay(), refunded).into_bytes());
     bodies
 }
@@ -101,6 +102,7 @@ fn nobody_can_make_a_notification_say_anything_else() {
         .iter()
         .filter_map(|body| notified(&settings, body).ok())
         .collect();
+
     assert!(said.len() >= 3, "{said:?}");
     Fuzz {
         name: "alipay_notification",
@@ -119,6 +121,7 @@ fn nobody_can_make_a_notification_say_anything_else() {
 #[test]
 fn whatever_alipay_signs_is_read_or_refused_by_name() {
     let (settings, alipay) = (settings(), alipay());
+
     Fuzz {
         name: "alipay_signed_notification",
         seeds: genuine(),
@@ -169,12 +172,14 @@ fn nobody_can_make_an_answer_say_anything_else() {
         .iter()
         .map(|e| as_input(&e.method, &e.reply))
         .collect();
+
     seeds.extend(
         vectors
             .unbelievable
             .iter()
             .map(|e| as_input(&e.method, &e.reply)),
     );
+
     let key = Verifier::from_text(&keys().alipay_public).unwrap();
     let answered = |input: &[u8]| -> Option<(Method, Reply)> {
         let (method, reply) = std::str::from_utf8(input).ok()?.split_once('\n')?;
@@ -187,6 +192,7 @@ fn nobody_can_make_an_answer_say_anything_else() {
         };
         Some((method, wire::reply(&key, method, Ok(&answer))))
     };
+
     let said = |input: &[u8]| match answered(input) {
         Some((_, Reply::Signed(node))) => Some(format!("{node:?}")),
         Some((_, Reply::Undelivered(_) | Reply::Unsigned(_) | Reply::Unbelievable(_))) | None => {
@@ -204,6 +210,7 @@ fn nobody_can_make_an_answer_say_anything_else() {
         "{}",
         "\"trade_status\":\"TRADE_SUCCESS\"",
     ];
+
     Fuzz {
         name: "alipay_answer",
         seeds,
@@ -247,6 +254,7 @@ fn what_we_sign_is_one_text_for_one_set_of_fields_and_verifies() {
         now,
         timeout: std::time::Duration::from_secs(1),
     };
+
     let seeds = [
         &b"a=1\nb=2\nsign=x\nsign_type=RSA2"[..],
         b"subject=Two cups of tea\ntotal_amount=88.88\nb=\n\xe8\x8c\xb6=+%",
@@ -263,6 +271,7 @@ fn what_we_sign_is_one_text_for_one_set_of_fields_and_verifies() {
         "\u{202e}",
         "\0",
     ];
+
     Fuzz {
         name: "alipay_canonical",
         seeds,
@@ -326,6 +335,7 @@ fn what_alipay_signs_is_cut_out_of_its_answer_as_it_is() {
         .into_iter()
         .map(|e| e.signed_substring.into_bytes())
         .collect();
+
     let words = &[
         "\\\"",
         "\\\\",
@@ -337,6 +347,7 @@ fn what_alipay_signs_is_cut_out_of_its_answer_as_it_is() {
         "]",
         ",",
     ];
+
     Fuzz {
         name: "alipay_envelope",
         seeds,

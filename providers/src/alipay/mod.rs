@@ -202,6 +202,7 @@ impl Provider for Alipay {
             );
             return Answer::new(Created::NotSent(failure));
         }
+
         if order.flow.takes_money() {
             let Some(auth_code) = order.auth_code.as_deref().filter(|code| is_code(code)) else {
                 let failure = Failure::new(
@@ -220,6 +221,7 @@ impl Provider for Alipay {
                 request_id,
             };
         }
+
         let biz_content = precreate(order, &self.settings.seller_id, call.now);
         let (reply, request_id) = self
             .call(
@@ -229,6 +231,7 @@ impl Provider for Alipay {
                 call,
             )
             .await;
+
         Answer {
             outcome: outcome::created(reply, &order.order_no),
             request_id,
@@ -265,12 +268,14 @@ impl Provider for Alipay {
             "out_request_no": refund.refund_no,
             "refund_amount": refund.amount.to_yuan(),
         });
+
         if let (Some(reason), Some(members)) = (&refund.reason, biz_content.as_object_mut()) {
             members.insert(
                 "refund_reason".to_owned(),
                 fit(reason, MOST_BYTES, &[]).into(),
             );
         }
+
         // Alipay tells about refunds, if at all, at the payment's own address.
         let (reply, request_id) = self.call(Method::Refund, biz_content, None, call).await;
         Answer {
@@ -360,6 +365,7 @@ fn pay(order: &Order, auth_code: &str, seller_id: &str) -> Value {
         "time_expire": wire::beijing_time(order.expires_at),
         "passback_params": utf8_percent_encode(&order.payment_id, PASSBACK).to_string(),
     });
+
     if let (Some(store), Some(members)) = (&order.store, biz_content.as_object_mut()) {
         members.insert("store_id".to_owned(), store.id.as_str().into());
         members.extend(
@@ -369,6 +375,7 @@ fn pay(order: &Order, auth_code: &str, seller_id: &str) -> Value {
                 .map(|till| ("terminal_id".to_owned(), till.into())),
         );
     }
+
     biz_content
 }
 
@@ -406,6 +413,7 @@ mod tests {
             auth_code: None,
             store: None,
         };
+
         (order, now)
     }
 

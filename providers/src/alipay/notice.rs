@@ -80,6 +80,7 @@ pub(super) fn read(
     let signature = form
         .text("sign")
         .ok_or_else(|| Rejection::Unsigned("sign".to_owned()))?;
+
     // The algorithm is ours to choose, not the sender's: `RSA` would be SHA-1.
     if form.text("sign_type") != Some("RSA2") {
         return Err(Rejection::Unsigned("sign_type is not RSA2".to_owned()));
@@ -91,6 +92,7 @@ pub(super) fn read(
             signature,
         )
         .map_err(|_| Rejection::BadSignature)?;
+
     let form = form.decoded();
     // The seller may be left out, the application never is.
     let seller = form.text("seller_id");
@@ -99,6 +101,7 @@ pub(super) fn read(
         form.text("app_id").unwrap_or_default(),
         &settings.app_id,
     )];
+
     for (name, theirs, ours) in named
         .into_iter()
         .chain(seller.map(|id| ("seller_id", id, &settings.seller_id)))
@@ -110,6 +113,7 @@ pub(super) fn read(
             )));
         }
     }
+
     let required = |name: &str| {
         form.text(name)
             .ok_or_else(|| Rejection::Unreadable(name.to_owned()))
@@ -132,6 +136,7 @@ pub(super) fn read(
         | Notice::Ask { .. }
         | Notice::Nothing { .. }) => told,
     };
+
     Ok(Verified::new(Notification {
         id: required("notify_id")?.to_owned(),
         notice,
@@ -157,6 +162,7 @@ fn notice(form: &Form, order_no: String, trade_status: &str) -> Result<Notice, R
             },
         });
     }
+
     match trade_status {
         "TRADE_SUCCESS" | "TRADE_FINISHED" => capture::from_notification(|name| form.text(name))
             .map(|capture| Notice::Paid { order_no, capture })
@@ -198,6 +204,7 @@ mod tests {
         ] {
             assert!(Form::read(body.as_bytes()).is_none(), "{body}");
         }
+
         for body in [
             "",
             "a=1&b=",

@@ -32,6 +32,7 @@ pub(super) fn created(reply: Reply, order_no: &str) -> Created {
         Sorted::Unknown(failure) => return Created::Unknown(failure),
         Sorted::Business(no) => no,
     };
+
     match precreate_class(&no.code) {
         // No payer is there yet: what sounds like one's "no" is this route's.
         Class::Payer => Created::Refused(Refusal::Route, no.failure(FailureKind::Declined)),
@@ -70,6 +71,7 @@ pub(super) fn charged(reply: Reply, order_no: &str) -> Created {
         Sorted::Unknown(failure) => return Created::Unknown(failure),
         Sorted::Business(no) => no,
     };
+
     refused_creation(&no, pay_class(&no.code))
 }
 
@@ -104,6 +106,7 @@ pub(super) fn queried(reply: Reply, order_no: &str) -> Queried {
             return Queried::Unknown(failure);
         }
     };
+
     match node.text("trade_status") {
         Some("WAIT_BUYER_PAY") => Queried::Payable,
         // FINISHED is SUCCESS past its refund window.
@@ -132,6 +135,7 @@ pub(super) fn closed(reply: Reply, order_no: &str) -> Ended {
         Sorted::Gateway(refusal, failure) => return refused_ending(refusal, failure),
         Sorted::Unknown(failure) => return Ended::Unknown(failure),
     };
+
     match no.code.as_str() {
         // Nobody has scanned it. The code may still be: this proves nothing about the future.
         "TRADE_NOT_EXIST" | "INVALID_PARAMETER" => {
@@ -156,6 +160,7 @@ pub(super) fn reversed(reply: Reply, order_no: &str) -> Ended {
         Sorted::Gateway(refusal, failure) => return refused_ending(refusal, failure),
         Sorted::Unknown(failure) => return Ended::Unknown(failure),
     };
+
     match no.code.as_str() {
         // It is paid, and the merchant's balance is too small to give it back: top up, and cancel
         // or refund then.
@@ -212,6 +217,7 @@ pub(super) fn refunded(reply: Reply, order_no: &str) -> Refunded {
         Sorted::NotSent(failure) | Sorted::Gateway(_, failure) => return Refunded::Later(failure),
         Sorted::Unknown(failure) => return Refunded::Unknown(failure),
     };
+
     match no.code.as_str() {
         "SYSTEM_ERROR" => Refunded::Unknown(no.of_refund(FailureKind::ServerError)),
         "SELLER_BALANCE_NOT_ENOUGH" => Refunded::NeedsFunds(no.of_refund(FailureKind::Account)),
@@ -245,6 +251,7 @@ pub(super) fn refund_queried(reply: Reply, refund: &RefundOrder) -> RefundQuerie
     let ours = node.text("out_trade_no") == Some(refund.order.order_no.as_str())
         && node.text("out_request_no") == Some(refund.refund_no.as_str())
         && node.text("refund_amount").map(Money::from_yuan) == Some(Ok(refund.amount));
+
     match node.text("refund_status") {
         // Absent (as are most fields, for a number that is not there): not received, not finished,
         // or failed. In each case the same number is sent again.
@@ -305,6 +312,7 @@ impl Sorted {
             Reply::Unsigned(node) => (node, false),
         };
         let code = bare(node.text("sub_code").unwrap_or_default());
+
         if let Some(refusal) = gateway(node.code(), &code) {
             let kind = match refusal {
                 Refusal::Provider if code == "INVALID-TIMESTAMP" => FailureKind::Request,
@@ -314,6 +322,7 @@ impl Sorted {
             };
             return Self::Gateway(refusal, node.failure(kind));
         }
+
         if !signed {
             let Failure {
                 kind,
@@ -323,6 +332,7 @@ impl Sorted {
             } = node.failure(FailureKind::Incompatible);
             return Self::Unknown(Failure::new(kind, "unsigned", format!("{code}: {message}")));
         }
+
         match node.code() {
             "10000" if code.is_empty() => Self::Success(node),
             // "Done", and why it is not: two words about one call.
@@ -343,6 +353,7 @@ impl Sorted {
                 "the answer does not name our order",
             ));
         }
+
         if let Self::Business(no) = &self
             && no
                 .node
@@ -354,6 +365,7 @@ impl Sorted {
                 "the answer is about another order",
             ));
         }
+
         self
     }
 }

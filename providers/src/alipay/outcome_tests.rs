@@ -57,10 +57,12 @@ fn outcome(call: &str, reply: Reply) -> String {
         "refund_query" => format!("{:?}", refund_queried(reply, &refund)),
         other => panic!("no call {other}"),
     };
+
     let name: String = match debug.strip_prefix("Refused(") {
         Some(rest) => format!("Refused({})", rest.split(',').next().unwrap()),
         None => debug.split('(').next().unwrap().to_owned(),
     };
+
     match debug.split("kind: ").nth(1) {
         Some(kind) => format!("{name} {}", snake(kind.split(',').next().unwrap())),
         None => name,
@@ -167,6 +169,7 @@ fn every_documented_code_has_its_outcome_and_an_unlisted_one_is_unknown() {
             );
         }
     }
+
     assert_eq!(
         seen.into_iter().collect::<Vec<_>>(),
         [
@@ -200,16 +203,19 @@ fn every_documented_code_has_a_reason() {
             row.line
         );
     }
+
     for code in REFUSED_REFUNDS {
         assert!(REASONS.of_refund(code).is_some(), "{code}");
     }
     assert_eq!((REASONS.of("BRAND_NEW"), REASONS.of("")), (None, None));
+
     let answer =
         json!({ "code": "40004", "sub_code": "ACQ.TRADE_HAS_CLOSE", "out_trade_no": ORDER });
     let Refunded::TerminalNo(no) = refunded(Reply::Signed(node(answer.clone())), ORDER) else {
         panic!("{answer}")
     };
     assert_eq!(no.reason, Some(Reason::PaymentStateInvalid));
+
     let Created::Unknown(no) = charged(Reply::Signed(node(answer.clone())), ORDER) else {
         panic!("{answer}")
     };
@@ -231,6 +237,7 @@ fn a_business_no_without_a_signature_is_unknown_in_every_call() {
 #[test]
 fn only_what_provably_never_left_is_not_sent() {
     let failure = || Failure::new(FailureKind::Network, "connect", "refused");
+
     for (call, not_sent) in [
         ("precreate", "NotSent network"),
         ("pay", "NotSent network"),
@@ -274,6 +281,7 @@ fn a_success_means_what_its_members_say() {
     };
     let done = json!({ "refund_status": "REFUND_SUCCESS", "out_request_no": "R1",
         "refund_amount": "1.0" });
+
     for (call, members, expected) in [
         (
             "precreate",
@@ -384,6 +392,7 @@ fn a_success_means_what_its_members_say() {
     ] {
         assert_eq!(success(call, members.clone()), expected, "{call} {members}");
     }
+
     for (member, value) in [
         ("out_request_no", "R2"),
         ("refund_amount", "1.01"),
@@ -403,6 +412,7 @@ fn a_success_means_what_its_members_say() {
 fn an_answer_about_another_order_is_unknown() {
     let asked = node(json!({ "code": "10003", "out_trade_no": "il0000000002" }));
     assert_eq!(outcome("pay", Reply::Signed(asked)), "Unknown incompatible");
+
     for call in ["precreate", "pay", "query", "close", "cancel", "refund"] {
         for other in [json!("il0000000002"), Value::Null, json!(1)] {
             let members = json!({

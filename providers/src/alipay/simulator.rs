@@ -66,12 +66,14 @@ fn open(keys: &Value) -> Result<Arc<dyn Simulator>, SettingsError> {
     let alipay_public = alipay_key
         .public_key_der()
         .map_err(|e| SettingsError::new("alipay_private_key", e.to_string()))?;
+
     let credentials = json!({
         "app_id": text("app_id")?,
         "seller_id": text("seller_id")?,
         "app_private_key": text("app_private_key")?,
         "alipay_public_key": pem("PUBLIC KEY", &alipay_public),
     });
+
     Ok(Arc::new(AlipaySimulator {
         app_id: text("app_id")?.to_owned(),
         seller_id: text("seller_id")?.to_owned(),
@@ -149,6 +151,7 @@ impl Simulator for AlipaySimulator {
             // It knows no key of an application that it does not know, and does not sign either.
             Err(refused) => (Said::from(refused), refused.1 != "isv.invalid-app-id"),
         };
+
         let alteration = if signed {
             desk.alteration
         } else {
@@ -159,13 +162,16 @@ impl Simulator for AlipaySimulator {
         } else {
             said
         };
+
         let trace = desk.book.lock().next_number();
         let mut response = self.answer(&params, &said, alteration);
+
         if let Ok(id) = HeaderValue::from_str(&format!("{trace:032x}")) {
             response
                 .headers
                 .insert(HeaderName::from_static("trace_id"), id);
         }
+
         response
     }
 
@@ -222,6 +228,7 @@ impl Simulator for AlipaySimulator {
         let mut fields = notification_fields(self, notice)?;
         fields.push(("charset", shown(charset).to_owned()));
         let text = notification_string(fields.iter().map(|(name, value)| (*name, value.as_str())));
+
         if let Some(sign) = self.signature(&charset.write(&text), notice.alteration) {
             fields.push(("sign_type", "RSA2".to_owned()));
             fields.push(("sign", sign));
@@ -233,11 +240,13 @@ impl Simulator for AlipaySimulator {
             .map(|(name, value)| format!("{name}={}", half(value)))
             .collect();
         let body = pairs.join("&");
+
         let content_type = HeaderValue::from_static(match charset {
             Charset::Utf8 => "application/x-www-form-urlencoded; charset=utf-8",
             Charset::Gbk => "application/x-www-form-urlencoded; charset=GBK",
             Charset::Gb18030 => "application/x-www-form-urlencoded; charset=GB18030",
         });
+
         Some(Outgoing {
             url,
             headers: HeaderMap::from_iter([(header::CONTENT_TYPE, content_type)]),
@@ -278,6 +287,7 @@ impl AlipaySimulator {
                 .text(name)
                 .ok_or(Refused("40001", sub_code, "缺少参数"))
         };
+
         if required("app_id", "isv.missing-app-id")? != self.app_id {
             return Err(Refused("40002", "isv.invalid-app-id", "无效的AppID参数"));
         }
@@ -286,6 +296,7 @@ impl AlipaySimulator {
         let sign_type = required("sign_type", "isv.missing-signature-type")?;
         let timestamp = required("timestamp", "isv.missing-timestamp")?;
         required("version", "isv.missing-version")?;
+
         let invalid = |wrong: bool, sub_code, sub_msg| {
             if wrong {
                 Err(Refused("40002", sub_code, sub_msg))
@@ -296,33 +307,39 @@ impl AlipaySimulator {
         let json = params
             .text("format")
             .is_none_or(|format| format.eq_ignore_ascii_case("json"));
+
         invalid(
             params.charset.is_none(),
             "isv.invalid-charset",
             "字符集错误",
         )?;
+
         invalid(!json, "isv.invalid-format", "无效的数据格式")?;
         invalid(
             sign_type != "RSA2",
             "isv.invalid-signature-type",
             "无效的签名类型",
         )?;
+
         invalid(
             from_beijing_time(timestamp).is_none(),
             "isv.invalid-timestamp",
             "非法的时间戳参数",
         )?;
+
         invalid(
             !params.are_signed_by(&self.app_key, sign),
             "isv.invalid-signature",
             "验签出错",
         )?;
+
         invalid(params.repeated, "isv.invalid-parameter", "参数重复")?;
         let method = Method::named(method).ok_or(Refused(
             "40002",
             "isv.invalid-method",
             "不存在的方法名",
         ))?;
+
         let biz_content = params
             .text("biz_content")
             .and_then(|text| serde_json::from_str(text).ok());
@@ -343,6 +360,7 @@ impl AlipaySimulator {
             .filter(|name| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'.'));
         let name = named.map_or_else(|| "error_response".to_owned(), node_name);
         let mut said = said.clone();
+
         if said.is("isv.invalid-signature") {
             // The real text shows what it verified, HTML-escaped.
             let text = params.string_to_sign().replace('&', "&amp;");
@@ -352,12 +370,14 @@ impl AlipaySimulator {
                 format!("验签出错，建议检查签名字符串或签名私钥与应用公钥是否匹配，网关生成的验签字符串为：{text}"),
             );
         }
+
         let charset = written_in(params.charset.unwrap_or_default(), alteration);
         let node = said.to_json();
         let body = match self.signature(&charset.write(&node), alteration) {
             Some(sign) => format!(r#"{{"{name}":{node},"sign":"{sign}"}}"#),
             None => format!(r#"{{"{name}":{node}}}"#),
         };
+
         html_in(StatusCode::OK, charset, charset.write(&body).into_owned())
     }
 
@@ -460,6 +480,7 @@ fn notification_fields(
         ("seller_id", face.seller_id.clone()),
         ("gmt_payment", beijing_time(order.paid_at?)),
     ];
+
     fields.extend(trade::coupon(order).map(|coupon| {
         (
             "voucher_detail_list",
@@ -469,12 +490,14 @@ fn notification_fields(
             ),
         )
     }));
+
     fields.extend(
         order
             .passback
             .clone()
             .map(|passback| ("passback_params", passback)),
     );
+
     match notice.event {
         Event::Paid { .. } => {}
         // Documented at one time for partial refunds: the same status again. Not to be taken for a
@@ -497,5 +520,6 @@ fn notification_fields(
         }
         Event::Closed { .. } => return None,
     }
+
     Some(fields)
 }

@@ -107,6 +107,7 @@ fn our_string_to_sign_and_signature_are_those_of_the_sdks() {
     let key = Signer::from_text(&vectors.keys.app_private).unwrap();
     let same_key = Signer::from_text(&vectors.keys.app_private_pkcs1).unwrap();
     assert_eq!(vectors.requests.len(), 18);
+
     for exchange in &vectors.requests {
         let text = string_to_sign(
             exchange
@@ -134,6 +135,7 @@ fn our_string_to_sign_and_signature_are_those_of_the_sdks() {
 fn the_signed_text_of_every_answer_is_cut_out_exactly_and_its_signature_holds() {
     let vectors = vectors();
     let key = Verifier::from_text(&vectors.keys.alipay_public).unwrap();
+
     for exchange in &vectors.requests {
         let envelope = Envelope::read(&exchange.reply).unwrap();
         let text = envelope.text(&node_name(&exchange.method)).unwrap();
@@ -163,10 +165,12 @@ fn an_answer_signed_with_plain_slashes_and_sent_with_escaped_ones_is_believed() 
         .sign(node.as_bytes());
     let node = node.replace('/', "\\/");
     let body = format!(r#"{{"alipay_trade_precreate_response":{node},"sign":"{sign}"}}"#);
+
     assert!(matches!(
         outcome::created(read(Method::Precreate, &body), "A1"),
         Created::Accepted(_)
     ));
+
     let forged = body.replace("A1", "A2");
     assert!(matches!(
         outcome::created(read(Method::Precreate, &forged), "A2"),
@@ -178,6 +182,7 @@ fn an_answer_signed_with_plain_slashes_and_sent_with_escaped_ones_is_believed() 
 fn success_without_a_signature_or_with_a_wrong_one_is_unknown() {
     let vectors = vectors();
     assert_eq!(vectors.unbelievable.len(), 9);
+
     for answer in &vectors.unbelievable {
         let order_no = Envelope::read(&answer.reply)
             .and_then(|e| {
@@ -237,6 +242,7 @@ fn success_without_a_signature_or_with_a_wrong_one_is_unknown() {
 fn recorded_answers_mean_what_they_say() {
     let vectors = vectors();
     let mut seen = BTreeMap::new();
+
     for exchange in &vectors.requests {
         let biz: serde_json::Value = serde_json::from_str(&exchange.params["biz_content"]).unwrap();
         let order_no = biz["out_trade_no"].as_str().unwrap();
@@ -263,6 +269,7 @@ fn recorded_answers_mean_what_they_say() {
         assert!(outcome, "{}", exchange.id);
         *seen.entry(exchange.method.clone()).or_insert(0) += 1;
     }
+
     assert_eq!(seen.len(), 7, "every call: {seen:?}");
     assert_eq!(seen["alipay.trade.pay"], 3);
 }
@@ -285,6 +292,7 @@ fn the_face_takes_what_the_sdks_send_and_they_would_believe_its_answer() {
     let now = DateTime::parse_from_rfc3339("2025-12-31T00:00:00Z")
         .unwrap()
         .to_utc();
+
     for exchange in &vectors.requests {
         let mut request = Request {
             method: exchange.http_method.parse().unwrap(),
@@ -338,6 +346,7 @@ fn notifications_are_believed_or_refused_as_recorded() {
     let vectors = vectors();
     let settings = settings();
     assert_eq!(vectors.notifications.len(), 7);
+
     for recorded in &vectors.notifications {
         let raw = RawNotification {
             headers: HeaderMap::new(),

@@ -87,12 +87,14 @@ pub(super) fn request(
         ("timestamp", timestamp.as_str()),
         ("version", "1.0"),
     ];
+
     // An empty parameter is never sent: SDKs disagree whether it is signed.
     common.extend(
         notify_url
             .filter(|url| !url.is_empty())
             .map(|url| ("notify_url", url)),
     );
+
     let body = ("biz_content", biz_content.as_str());
     let signature = settings
         .app_key
@@ -105,6 +107,7 @@ pub(super) fn request(
         .append_pair(body.0, body.1)
         .finish();
     let content_type = HeaderValue::from_static("application/x-www-form-urlencoded;charset=utf-8");
+
     Request {
         method: http::Method::POST,
         target: format!("/gateway.do?{query}"),
@@ -185,6 +188,7 @@ pub(super) fn reply(
         Ok(answer) => answer,
         Err(undelivered) => return Reply::Undelivered(undelivered),
     };
+
     // The gateway says everything, errors too, with 200: another status comes from something in
     // between.
     if answer.status != StatusCode::OK {
@@ -200,6 +204,7 @@ pub(super) fn reply(
             "the gateway itself always answers 200",
         ));
     }
+
     believe(key, method, &answer.body).unwrap_or_else(|(code, message)| {
         Reply::Unbelievable(Failure::new(FailureKind::Incompatible, code, message))
     })
@@ -223,6 +228,7 @@ fn believe(
         (None, None) => return Err(("no_node", "the answer to this call is not in it")),
         (Some(_), Some(_)) => return Err(("two_nodes", "an answer and an error at once")),
     };
+
     let node = serde_json::from_str(text)
         .map(Node::new)
         .map_err(|_| ("garbled", "the node is not an object"))?;
@@ -275,10 +281,12 @@ mod tests {
                 body: Bytes::from(body),
             }
         };
+
         let said = |reply: Reply| match reply {
             Reply::Signed(node) => Some(node.failure(FailureKind::Account)),
             Reply::Unsigned(_) | Reply::Undelivered(_) | Reply::Unbelievable(_) => None,
         };
+
         let failure = said(reply(
             &signer.verifier(),
             Method::Pay,
@@ -289,6 +297,7 @@ mod tests {
             (failure.code.as_str(), failure.message.as_str()),
             ("ACQ.ACCESS_FORBIDDEN", "无权限乗/\"丂{")
         );
+
         let other = signer.sign(text.as_bytes());
         assert!(
             said(reply(&signer.verifier(), Method::Pay, Ok(&answer(&other)))).is_none(),

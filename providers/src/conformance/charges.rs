@@ -57,22 +57,26 @@ pub(super) async fn run(subject: &Subject) -> Checks {
 fn charging_makes_sense(subject: &Subject) -> Kept {
     let charging = subject.charging()?;
     let ladder = charging.ladder_s;
+
     ensure(
         !ladder.is_empty() && ladder.is_sorted(),
         "ladders go up",
         &ladder,
     )?;
+
     let patient = charging.patience_s >= charging.reverse_from_s && charging.timeout_ms > 0;
     ensure(
         patient,
         "nobody has to reverse earlier than is allowed",
         charging,
     )?;
+
     ensure(
         charging.reverse_pause_s > 0,
         "there is a pause between two reversals",
         charging,
     )?;
+
     for mood in MOODS {
         let code = subject.other_side.auth_code(mood);
         ensure(
@@ -93,6 +97,7 @@ fn charging_makes_sense(subject: &Subject) -> Kept {
             &longer,
         )?;
     }
+
     for other in [
         "",
         "fp",
@@ -106,6 +111,7 @@ fn charging_makes_sense(subject: &Subject) -> Kept {
             &other,
         )?;
     }
+
     Ok(())
 }
 
@@ -116,16 +122,19 @@ async fn a_charge_is_told_completely(subject: &Subject) -> Kept {
         "a capture tells the amount",
         &capture,
     )?;
+
     ensure(
         !capture.transaction_id.is_empty(),
         "a capture tells the provider's number",
         &capture,
     )?;
+
     ensure(
         capture.foreign_account.is_none(),
         "a capture is our own account's",
         &capture,
     )?;
+
     let ours = capture
         .payment_id
         .as_ref()
@@ -133,6 +142,7 @@ async fn a_charge_is_told_completely(subject: &Subject) -> Kept {
     ensure(ours, "what is passed back is what we passed", &capture)?;
     let again = subject.other_side.pay(&order.order_no).await;
     ensure(!again, "a paid charge is not paid again", &again)?;
+
     subject.keeps(&order, AMOUNT_FEN)
 }
 
@@ -188,15 +198,18 @@ async fn refused(subject: &Subject, order: &Order, created: &Created) -> Kept {
         }
     };
     let queried = subject.settled(order).await?;
+
     ensure(
         !matches!(queried, Queried::Paid(_)),
         "who cannot pay has not paid",
         &queried,
     )?;
+
     if declined && !subject.charging()?.declined_is_reversed {
         let taken = subject.other_side.pay(&order.order_no).await;
         ensure(!taken, "a declined charge takes no money", &taken)?;
     }
+
     subject.is_dead_charge(order).await
 }
 
@@ -219,17 +232,20 @@ async fn a_code_works_once(subject: &Subject) -> Kept {
         .create(&second, &subject.call())
         .await
         .outcome;
+
     ensure(
         !matches!(created, Created::Captured(_)),
         "a code that was used takes nothing",
         &created,
     )?;
+
     let queried = subject.settled(&second).await?;
     ensure(
         !matches!(queried, Queried::Paid(_)),
         "a code that was used takes nothing later",
         &queried,
     )?;
+
     subject.keeps(&second, 0)?;
     subject.keeps(&first, AMOUNT_FEN)
 }
@@ -252,12 +268,14 @@ async fn reversing_gives_the_money_back_once(subject: &Subject) -> Kept {
         )?;
         subject.keeps(&order, 0)?;
     }
+
     let queried = subject.query(&order).await;
     ensure(
         queried == Queried::Reversed,
         "a paid charge that was reversed is queried as reversed",
         &queried,
     )?;
+
     let refunded = subject
         .refund(&subject.refund_order(&order, "chgbackR", 1)?)
         .await;
@@ -266,6 +284,7 @@ async fn reversing_gives_the_money_back_once(subject: &Subject) -> Kept {
         "what was reversed is not refunded as well",
         &refunded,
     )?;
+
     subject.keeps(&order, 0)
 }
 
@@ -274,6 +293,7 @@ async fn reversing_gives_the_money_back_once(subject: &Subject) -> Kept {
 async fn reversing_nothing_takes_nothing(subject: &Subject) -> Kept {
     let order = subject.order("chgnone")?;
     let ended = subject.reversed(&order).await?;
+
     match ended {
         Ended::NotFound => {
             let said = subject.charging()?.not_found_twice_s;
@@ -307,11 +327,13 @@ async fn reversing_nothing_takes_nothing(subject: &Subject) -> Kept {
             )?;
         }
     }
+
     let queried = subject.query(&order).await;
     let dead = matches!(
         queried,
         Queried::NotFound | Queried::Closed | Queried::Reversed
     );
     ensure(dead, "what never was is not alive", &queried)?;
+
     subject.keeps(&order, 0)
 }

@@ -95,6 +95,7 @@ impl Subject {
         let now = self.other_side.now();
         let amount = fen(AMOUNT_FEN)?;
         let life_s = self.provider.capabilities().shortest_offer_s.max(900);
+
         Ok(Order {
             order_no: format!("{}{suffix}", self.prefix),
             payment_id: format!("pay_{}{suffix}", self.prefix),
@@ -284,6 +285,7 @@ impl Subject {
             .reverse(&reference(order), &self.call())
             .await
             .outcome;
+
         for _ in 0..MOST_REVERSALS {
             if !matches!(ended, Ended::Again(_)) {
                 break;
@@ -295,6 +297,7 @@ impl Subject {
                 .await
                 .outcome;
         }
+
         Ok(ended)
     }
 
@@ -305,6 +308,7 @@ impl Subject {
         let known = matches!(ended, Ended::Closed | Ended::Reversed | Ended::NotFound);
         ensure(known, "a charge is reversed, or there is none", &ended)?;
         let queried = self.query(order).await;
+
         match (&queried, self.charging()?.not_found_twice_s) {
             (Queried::Closed | Queried::Reversed, _) => {}
             (Queried::NotFound, Some(apart_s)) => {
@@ -320,6 +324,7 @@ impl Subject {
                 ensure(false, "a reversed charge is queried as dead", &queried)?;
             }
         }
+
         let taken = self.other_side.pay(&order.order_no).await;
         ensure(!taken, "a reversed charge takes no money", &taken)?;
         self.keeps(order, 0)
@@ -342,11 +347,13 @@ pub(super) async fn paid_charge(
 ) -> Result<(Order, Capture), Broken> {
     let (order, created) = subject.charge(suffix, Mood::Pays).await?;
     let told = matches!(created, Created::Captured(_) | Created::Waiting);
+
     ensure(
         told,
         "a charge whose payer pays is taken or waited for",
         &created,
     )?;
+
     let capture = paid(subject.settled(&order).await?)?;
     if let Created::Captured(at_once) = created {
         let same =
@@ -357,5 +364,6 @@ pub(super) async fn paid_charge(
             &(at_once, &capture),
         )?;
     }
+
     Ok((order, capture))
 }

@@ -47,10 +47,12 @@ fn second(call: &Call, asked_at: Instant, failure: &Failure) -> Option<Call> {
         | FailureKind::Declined => false,
     };
     let spent = asked_at.elapsed();
+
     let timeout = call
         .timeout
         .checked_sub(spent)
         .filter(|left| worth_it && *left >= LEAST_TIME)?;
+
     Some(Call {
         now: call.now + TimeDelta::from_std(spent).ok()?,
         timeout,

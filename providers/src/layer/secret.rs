@@ -17,6 +17,7 @@ pub(super) fn struck_out(mut answer: Answer<Created>, code: Option<&str>) -> Ans
         Created::Accepted(_) | Created::Captured(_) | Created::Waiting => return answer,
     };
     let Some(code) = code else { return answer };
+
     for part in (SHORTEST_PART..=code.len()).rev() {
         let ends = [
             code.get(..part),
@@ -27,6 +28,7 @@ pub(super) fn struck_out(mut answer: Answer<Created>, code: Option<&str>) -> Ans
             failure.code = failure.code.replace(text, "…");
         }
     }
+
     answer
 }
 

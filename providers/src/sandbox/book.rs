@@ -470,6 +470,7 @@ impl Book {
             }
             Err(refusal) => return Err(refusal),
         }
+
         order.ended_at = Some(now);
         Ok(order.state)
     }
@@ -491,6 +492,7 @@ impl Book {
             State::Reversed => return Err(Refusal::Ended),
             State::Shown | State::Payable | State::Closed => return Err(Refusal::NotPaid),
         }
+
         if order.refunds.contains_key(&new.refund_no) {
             return Err(Refusal::Exists);
         }
@@ -499,6 +501,7 @@ impl Book {
             return Err(Refusal::TooMuch);
         }
         let refund_no = new.refund_no.clone();
+
         let refund = Refund {
             refund_no: new.refund_no,
             refund_id: new.refund_id,
@@ -512,6 +515,7 @@ impl Book {
             completed_at: None,
             details: new.details,
         };
+
         order.refunds.insert(refund_no.clone(), refund);
         self.refund_numbers.insert(
             (
@@ -521,12 +525,14 @@ impl Book {
             ),
             key.clone(),
         );
+
         if new.due_at <= now {
             self.end_refund(key, &refund_no, RefundStatus::Done, now)?;
         } else {
             self.working
                 .insert((new.due_at, key.clone(), refund_no.clone()));
         }
+
         self.orders
             .get(key)
             .and_then(|o| o.refunds.get(&refund_no))
@@ -560,6 +566,7 @@ impl Book {
             .get_mut(key)
             .and_then(|o| o.refunds.get_mut(refund_no))
             .ok_or(Refusal::Unknown)?;
+
         if refund.status != RefundStatus::Processing {
             return Err(Refusal::Ended);
         }
@@ -574,10 +581,12 @@ impl Book {
                 at: now,
             });
         }
+
         self.outbox.push(Event::RefundEnded {
             order: key.clone(),
             refund_no: refund_no.to_owned(),
         });
+
         Ok(())
     }
 
@@ -644,6 +653,7 @@ impl Book {
                 key.clone(),
             );
         }
+
         for refund in order
             .refunds
             .values()
@@ -654,6 +664,7 @@ impl Book {
         }
         self.numbers
             .insert(order.key.order_no.clone(), order.key.clone());
+
         self.orders.insert(order.key.clone(), order);
     }
 }

@@ -90,6 +90,7 @@ fn is_of_another_site(request: &Request) -> bool {
     let Some(origin) = request.headers.get(header::ORIGIN) else {
         return false;
     };
+
     let origin = origin
         .to_str()
         .ok()
@@ -99,6 +100,7 @@ fn is_of_another_site(request: &Request) -> bool {
         |host: &str| host.parse::<SocketAddr>().is_ok() || host.parse::<IpAddr>().is_ok();
     let is_here =
         |host: &str| is_address(host) || host == "localhost" || host.starts_with("localhost:");
+
     origin.is_none_or(|origin| Some(origin) != header(header::HOST) || !is_here(origin))
 }
 
@@ -106,6 +108,7 @@ async fn route(core: &Core, request: &Request) -> Result<Response, Refused> {
     if is_of_another_site(request) {
         return Err(Refused::OtherSite);
     }
+
     match (request.path(), request.method.as_str()) {
         ("/", "GET") => Ok(text(HELP)),
         ("/pay", "POST") => pay(core, &request.body),
@@ -241,6 +244,7 @@ fn set_payment_ends(core: &Core, body: &[u8]) -> Result<Response, Refused> {
             Some(Peculiarity::Defects)
         }
     };
+
     does(core, "result", &provider, needs)?;
     core.book.lock().payment_ends.ask(&provider, end, count);
     Ok(payment_ends(core))
@@ -302,6 +306,7 @@ async fn move_clock(core: &Core, body: &[u8]) -> Result<Response, Refused> {
             return Err(Invalid::new("now", "is too much beside advance_s").into());
         }
     };
+
     let ahead = core
         .clock
         .after(by)
@@ -313,6 +318,7 @@ async fn move_clock(core: &Core, body: &[u8]) -> Result<Response, Refused> {
         )
         .into());
     }
+
     let alone = members.optional("alone")?.unwrap_or(false);
     if let Some(Together(companion)) = core.companion.get().filter(|_| !alone) {
         companion(ahead).await.map_err(Refused::Conflict)?;
@@ -320,6 +326,7 @@ async fn move_clock(core: &Core, body: &[u8]) -> Result<Response, Refused> {
     core.clock
         .advance(by)
         .map_err(|e| Invalid::new(param, e.to_string()))?;
+
     Ok(clock(core))
 }
 
@@ -336,6 +343,7 @@ fn books(core: &Core, query: &str) -> Response {
         .filter(|o| wanted(&o.key))
         .map(order_json)
         .collect();
+
     let movements: Vec<Value> = book
         .movements()
         .iter()
@@ -345,6 +353,7 @@ fn books(core: &Core, query: &str) -> Response {
                 "refund_no": m.refund_no, "amount": m.amount.minor(), "at": m.at})
         })
         .collect();
+
     drop(book);
     json_response(
         StatusCode::OK,
@@ -361,6 +370,7 @@ fn order_json(order: &Order) -> Value {
                 "status": r.status, "created_at": r.created_at, "completed_at": r.completed_at})
         })
         .collect();
+
     json!({
         "provider": order.key.provider,
         "merchant": order.key.merchant,
@@ -425,11 +435,13 @@ impl Refused {
             }
         };
         let mut response = json_response(status, &json!({"error": error, "param": param}));
+
         if let Some(allow) = allow {
             response
                 .headers
                 .insert(header::ALLOW, HeaderValue::from_static(allow));
         }
+
         response
     }
 }

@@ -138,10 +138,12 @@ impl Core {
             due_at: now,
             details: Value::Null,
         };
+
         book.refund(&order.key, new, now)?;
         let order = book.order(&order.key).cloned().ok_or(Refusal::Unknown);
         drop(book);
         self.dispatch();
+
         order
     }
 

@@ -48,6 +48,7 @@ async fn answered(core: &Arc<Core>, face: Arc<dyn Simulator>, request: Request) 
             },
         )
     };
+
     let Some(strike) = core.faults.strike_call(face.provider(), call, now) else {
         return Reply::Answer(handle(Alteration::None));
     };
@@ -85,6 +86,7 @@ async fn answered(core: &Arc<Core>, face: Arc<dyn Simulator>, request: Request) 
         CallFault::SaysClosed => Reply::Answer(misread(Misreading::Closed)),
         CallFault::OtherAmount => Reply::Answer(misread(Misreading::OtherAmount)),
     };
+
     tokio::time::sleep(wait_before(&strike)).await;
     reply
 }

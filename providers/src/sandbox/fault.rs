@@ -193,6 +193,7 @@ impl Fault {
         ];
         let mut members = Members::of(body, &known)?;
         let provider: String = members.required("provider")?;
+
         let provider = *faces
             .iter()
             .find(|p| p.as_str() == provider)
@@ -202,6 +203,7 @@ impl Fault {
         let probability_ppm = members
             .optional("probability")?
             .map_or(Ok(CERTAIN_PPM), |n| read_ppm(&n))?;
+
         let latency = members
             .optional("latency_ms")?
             .map(read_latency)
@@ -215,18 +217,21 @@ impl Fault {
         if count == Some(0) {
             return Err(Invalid::new("count", "is not 1 or more"));
         }
+
         if matches!(kind, Kind::Call(CallFault::Refuse, _)) && probability_ppm != CERTAIN_PPM {
             return Err(Invalid::new(
                 "probability",
                 "refuse closes the listener: it is certain or it is not",
             ));
         }
+
         if count.is_some() && matches!(kind, Kind::Call(CallFault::Refuse, _)) {
             return Err(Invalid::new(
                 "count",
                 "refuse closes the listener: nobody counts who does not come in",
             ));
         }
+
         let no_latency = [
             Kind::Call(CallFault::Refuse, None),
             Kind::Notification(NotificationFault::Drop),
@@ -235,11 +240,13 @@ impl Fault {
             return Err(Invalid::new("latency_ms", "means nothing for this kind"));
         }
         let says = matches!(kind, Kind::Call(CallFault::Says, _));
+
         let word = read_word(
             says,
             members.optional("code")?,
             members.optional("message")?,
         )?;
+
         Ok(Self {
             id: 0,
             provider,
@@ -261,6 +268,7 @@ impl Fault {
             Kind::Call(kind, call) => (kind.to_string(), call.map(|c| c.to_string())),
             Kind::Notification(kind) => (kind.to_string(), Some("notification".to_owned())),
         };
+
         json!({
             "id": self.id,
             "provider": self.provider.as_str(),
@@ -453,18 +461,21 @@ fn read_kind(kind: &str, call: Option<String>) -> Result<Kind, Invalid> {
         }
         (Err(_), Err(_)) => return Err(Invalid::new("kind", "is unknown")),
     };
+
     let call = call
         .map(|c| {
             c.parse::<CallKind>()
                 .map_err(|_| Invalid::new("call", "is unknown"))
         })
         .transpose()?;
+
     if fault == CallFault::Refuse && call.is_some() {
         return Err(Invalid::new(
             "call",
             "refuse closes the listener of the whole provider",
         ));
     }
+
     if call.is_some_and(|call| !fault.strikes(call)) {
         return Err(Invalid::new("call", format!("{fault} is for other calls")));
     }
@@ -484,16 +495,19 @@ fn read_word(
             (false, None) => Ok(None),
         };
     };
+
     if !says {
         return Err(Invalid::new("code", "is for says only"));
     }
     let is_printed = code.bytes().all(|b| b.is_ascii_graphic() || b == b' ') && code.trim() == code;
+
     if !(1..=MAX_CODE).contains(&code.len()) || !is_printed {
         return Err(Invalid::new(
             "code",
             format!("is not 1 to {MAX_CODE} visible ASCII characters"),
         ));
     }
+
     let message = message.unwrap_or_default();
     if message.len() > MAX_MESSAGE || message.chars().any(char::is_control) {
         return Err(Invalid::new(
@@ -501,6 +515,7 @@ fn read_word(
             format!("is not text of at most {MAX_MESSAGE} bytes"),
         ));
     }
+
     Ok(Some(Arc::new(Word { code, message })))
 }
 
@@ -519,10 +534,12 @@ fn read_ppm(number: &Number) -> Result<u32, Invalid> {
     }
     let whole: u32 = whole.parse().map_err(|_| wrong())?;
     let part: u32 = format!("{part:0<6}").parse().map_err(|_| wrong())?;
+
     let ppm = whole
         .checked_mul(CERTAIN_PPM)
         .and_then(|w| w.checked_add(part))
         .ok_or_else(wrong)?;
+
     if ppm > CERTAIN_PPM {
         Err(wrong())
     } else {

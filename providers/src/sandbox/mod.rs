@@ -155,11 +155,13 @@ impl Sandbox {
         let notifier = Arc::new(notifier);
         let mut hinges = Vec::new();
         let mut doors = Vec::new();
+
         for (face, address) in faces {
             let (door, hinge) = Door::new();
             hinges.push((Arc::clone(&face), address, hinge));
             doors.push((face, door));
         }
+
         let due_changed = Notify::new();
         let gates = Mutex::default();
         let core = Core {
@@ -175,12 +177,14 @@ impl Sandbox {
             moving: Mutex::default(),
             calls: std::sync::Mutex::default(),
         };
+
         let core = Arc::new(core);
         // The control first: its address is the one that people give, so it is the one to complain
         // of.
         let (door, hinge) = Door::new();
         let control = (listen(control, hinge, control_handler(&core))?, door);
         let mut faces = Vec::new();
+
         for (face, address, hinge) in hinges {
             let name = face.provider();
             faces.push((name, listen(address, hinge, face_handler(&core, face))?));
@@ -192,6 +196,7 @@ impl Sandbox {
             faces: faces.clone(),
             timers,
         };
+
         sandbox.advertise(faces);
         Ok(sandbox)
     }

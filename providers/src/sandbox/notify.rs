@@ -81,6 +81,7 @@ impl Notifier {
             .timeout(ANSWER_TIMEOUT)
             .build()
             .map_err(|e| e.to_string())?;
+
         Ok(Self {
             http,
             clock,
@@ -149,6 +150,7 @@ impl Notifier {
             return self.send(delivery, None).await;
         };
         let fault = Some(strike.kind);
+
         match strike.kind {
             NotificationFault::Drop => {
                 // Nobody sees the signature of what is lost, and making one takes longer than all
@@ -249,6 +251,7 @@ impl Notifier {
             }
             Err(error) => (json!({"error": error.to_string()}), false),
         };
+
         self.remember(delivery, &outgoing, fault, &shown);
         settled
     }
@@ -298,6 +301,7 @@ impl Notifier {
             log.entries.pop_front();
         }
         log.sent += 1;
+
         log.entries.push_back(json!({
             "id": delivery.id,
             "provider": delivery.face.provider().as_str(),

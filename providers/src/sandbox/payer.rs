@@ -80,8 +80,10 @@ pub(super) fn act<'a>(
         }
         order.key.clone()
     };
+
     let face = face_of(&key).ok_or(Refusal::Unknown)?;
     let transaction_id = face.transaction_id(book.next_number(), now);
+
     match wish {
         Wish::Paid => book.pay(&key, &transaction_id, now)?,
         Wish::Declined => book.decline(&key, &transaction_id, now)?,
@@ -102,6 +104,7 @@ pub(super) fn act<'a>(
             book.pay_late(&key, &transaction_id, back, now)?;
         }
     }
+
     book.order(&key).cloned().ok_or(Refusal::Unknown)
 }
 

@@ -95,17 +95,20 @@ mod tests {
         assert_eq!(ends.draw("alipay"), RefundEnd::Done);
         ends.ask("alipay", RefundEnd::Closed, Some(2));
         let drawn = [(); 3].map(|()| ends.draw("alipay"));
+
         assert_eq!(
             drawn,
             [RefundEnd::Closed, RefundEnd::Closed, RefundEnd::Done]
         );
         assert_eq!(ends.asked().count(), 0);
+
         ends.ask("alipay", RefundEnd::NoFunds, None);
         assert_eq!(
             [(); 2].map(|()| ends.draw("alipay")),
             [RefundEnd::NoFunds; 2]
         );
         assert_eq!(ends.draw("wechatpay"), RefundEnd::Done);
+
         ends.ask("alipay", RefundEnd::Done, None);
         assert_eq!(ends.draw("alipay"), RefundEnd::Done);
     }

@@ -155,6 +155,7 @@ async fn run(address: SocketAddr, mut listener: TcpListener, hinge: Hinge, handl
         }
         report.send_replace(Gate::Open);
     }
+
     report.send_replace(Gate::Stopped);
 }
 
@@ -193,6 +194,7 @@ async fn accept_until_closed(
             _ = connections.join_next(), if !connections.is_empty() => {}
         }
     };
+
     while connections.join_next().await.is_some() {}
     left
 }
@@ -216,6 +218,7 @@ async fn serve(stream: TcpStream, mut gate: watch::Receiver<Gate>, handler: Hand
         .timer(TokioTimer::new())
         .header_read_timeout(REQUEST_TIMEOUT * 3)
         .serve_connection(TokioIo::new(stream), service);
+
     let end = tokio::select! {
         // Clients that leave or talk nonsense are their own trouble.
         _ = &mut connection => End::ByItself,
@@ -225,6 +228,7 @@ async fn serve(stream: TcpStream, mut gate: watch::Receiver<Gate>, handler: Hand
             Ok(Gate::Open | Gate::Stopped) | Err(_) => End::Stopped,
         },
     };
+
     match end {
         End::ByItself => {}
         End::Reset => {
@@ -255,6 +259,7 @@ async fn answer(
         .map_err(|_| io::ErrorKind::TimedOut)?
         .map_err(io::Error::other)?
         .to_bytes();
+
     let target = parts
         .uri
         .path_and_query()
@@ -266,6 +271,7 @@ async fn answer(
         headers: parts.headers,
         body,
     };
+
     let (response, over) = match handler(request).await {
         Reply::Answer(response) => (response, Duration::ZERO),
         Reply::Drip(response, over) => (response, over),
@@ -283,6 +289,7 @@ async fn answer(
     let mut answer = hyper::Response::new(Trickle::new(response.body, over));
     *answer.status_mut() = response.status;
     *answer.headers_mut() = response.headers;
+
     Ok(answer)
 }
 
@@ -304,6 +311,7 @@ impl Trickle {
                 timer: None,
             };
         }
+
         // About 20 pieces a second: timers tick in milliseconds, so more of them would take longer
         // than asked.
         let wished = usize::try_from(over.as_millis() / 50).unwrap_or(usize::MAX);
@@ -315,6 +323,7 @@ impl Trickle {
             .unwrap_or(u32::MAX)
             .max(1);
         let pause = over / pieces + Duration::from_nanos(1);
+
         Self {
             rest,
             piece,

@@ -81,6 +81,7 @@ impl Authorities {
                 believed
             }
         };
+
         if (believed.from..=believed.until).contains(&now.timestamp()) {
             Ok(then(&believed.key))
         } else {
@@ -97,23 +98,27 @@ impl Authorities {
             .iter()
             .filter_map(|der| parse(der))
             .find(|m| issued(m, &leaf));
+
         let middle = middle.ok_or(Distrust::Issuer)?;
         let root = self
             .roots
             .iter()
             .filter_map(|der| parse(der))
             .find(|r| issued(r, &middle));
+
         let root = root.ok_or(Distrust::Issuer)?;
         if !self.is_unionpay(&leaf) {
             return Err(Distrust::Name);
         }
         let mut days = (i64::MIN, i64::MAX);
+
         for validity in [leaf.validity(), middle.validity(), root.validity()] {
             days = (
                 days.0.max(validity.not_before.timestamp()),
                 days.1.min(validity.not_after.timestamp()),
             );
         }
+
         let key = Verifier::from_der(leaf.public_key().raw).map_err(|_| Distrust::Unreadable)?;
         Ok(Believed {
             pem: pem.to_owned(),

@@ -59,6 +59,7 @@ impl Word {
         if is_open(text) {
             return Self::Open;
         }
+
         match code {
             "00" | "A6" => Self::Yes,
             "42" => Self::TooLate,
@@ -115,11 +116,13 @@ mod tests {
                 assert_eq!(Word::of(code, text), Word::Open, "{code} {text}");
             }
         }
+
         // One byte that is none of UTF-8, and all is read in pairs: the last byte of a character
         // and the bracket are one.
         let broken =
             crate::charset::opaque(&["发卡方应答超时[1000068]".as_bytes(), &[0xC9]].concat());
         assert_eq!(Word::of("30", &broken), Word::Open);
+
         for text in [
             "",
             "成功[0000000]",

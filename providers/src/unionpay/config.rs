@@ -54,15 +54,18 @@ impl Account {
                 "must be 15 letters and digits",
             ));
         }
+
         let base = settings.base_url.as_deref().unwrap_or(DEFAULT_BASE_URL);
         // In production any merchant's certificate would pass for UnionPay's without its name.
         let is_production = base.contains("95516.com") && !base.contains(".test.95516.com");
+
         if is_production && settings.validate_cn == Some(false) {
             return Err(SettingsError::new(
                 "validate_cn",
                 "can be false in UnionPay's test environment only",
             ));
         }
+
         let client =
             Client::new(base, way).map_err(|e| SettingsError::new("base_url", e.to_string()))?;
         let method = match settings.sign_method.as_deref() {
@@ -73,6 +76,7 @@ impl Account {
             )?)),
             Some(_) => return Err(SettingsError::new("sign_method", "must be 01 or 11")),
         };
+
         Ok(Self {
             mer_id: settings.mer_id,
             method,
@@ -99,11 +103,13 @@ fn by_certificate(settings: &Settings) -> Result<Method, SettingsError> {
     let (signer, cert_id) = pair.chosen()?;
     let roots = authority("root_cert", settings.root_cert.as_deref())?;
     let middles = authority("middle_cert", settings.middle_cert.as_deref())?;
+
     if !certificate::is_chain(&roots, &middles) {
         let message = "none of these certificates was issued by one of root_cert: nothing that \
                        UnionPay signs would hold";
         return Err(SettingsError::new("middle_cert", message));
     }
+
     let authorities = Authorities::new(roots, middles, settings.validate_cn.unwrap_or(true));
     Ok(Method::Certificate {
         signer,
@@ -128,11 +134,13 @@ impl Pair {
         let der = BASE64
             .decode(unfolded(text))
             .map_err(|_| SettingsError::new("pfx", "not base64, and not PEM"))?;
+
         // The error may be the file's or the password's; it says nothing that should be passed on.
         let archive =
             Pkcs12Archive::from_pkcs12(&der, password.unwrap_or_default()).map_err(|_| {
                 SettingsError::new("pfx", "not a PKCS#12 file, or not with this pfx_password")
             })?;
+
         Ok(Self {
             keys: archive
                 .keys

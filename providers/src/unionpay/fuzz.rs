@@ -60,6 +60,7 @@ fn nobody_can_make_a_notification_say_anything_else() {
         .iter()
         .flat_map(|account| seeds.iter().filter_map(|body| notified(account, body).ok()))
         .collect();
+
     assert_eq!(said.len(), 2, "one for each way to sign: {said:?}");
     Fuzz {
         name: "unionpay_notification",
@@ -83,6 +84,7 @@ fn nobody_can_make_a_notification_say_anything_else() {
 #[test]
 fn whatever_unionpay_signs_is_read_or_refused_by_name() {
     let account = shared();
+
     Fuzz {
         name: "unionpay_signed_notification",
         seeds: recorded("notifications"),
@@ -140,6 +142,7 @@ fn nobody_can_make_an_answer_say_anything_else() {
         account.method.check(&fields, now()).ok()?;
         Some(fields)
     };
+
     let genuine: BTreeSet<Fields> = seeds.iter().filter_map(|body| believed(body)).collect();
     assert!(!genuine.is_empty());
     // What is empty is not signed, and so means nothing.
@@ -149,6 +152,7 @@ fn nobody_can_make_an_answer_say_anything_else() {
             .filter(|(_, value)| !value.is_empty())
             .collect()
     };
+
     let genuine: BTreeSet<Fields> = genuine.into_iter().map(meaning).collect();
     Fuzz {
         name: "unionpay_answer",
@@ -193,6 +197,7 @@ fn what_we_sign_is_one_text_for_one_set_of_fields_and_verifies() {
             .collect::<Vec<_>>()
             .join("\n")
     };
+
     let seeds: Vec<_> = list(&vectors, "sign")
         .iter()
         .map(|vector| lines(vector).into_bytes())
@@ -212,6 +217,7 @@ fn what_we_sign_is_one_text_for_one_set_of_fields_and_verifies() {
         "\0",
         "%41",
     ];
+
     Fuzz {
         name: "unionpay_canonical",
         seeds,

@@ -245,6 +245,7 @@ impl Provider for UnionPay {
         asked.extend(money(order.amount, &order.notify_url));
         asked.extend(more);
         asked.insert("reqReserved".to_owned(), order.payment_id.clone());
+
         Answer::new(match self.send(BACK, asked, call).await {
             Ok(fields) if order.flow == Flow::Qr => outcome::applied(&fields),
             Ok(fields) => outcome::scanned(&fields),

@@ -30,8 +30,10 @@ pub(super) fn read(
             "fields that can be read in two ways".to_owned(),
         ));
     }
+
     account.method.check(&fields, now).map_err(rejection)?;
     let text = |name: &str| fields.get(name).filter(|value| !value.is_empty()).cloned();
+
     match text("merId") {
         Some(merchant) if merchant == account.mer_id => {}
         merchant => {
@@ -39,6 +41,7 @@ pub(super) fn read(
             return Err(Rejection::OtherAccount(format!("merId {other:?}")));
         }
     }
+
     let missing = |name: &str| Rejection::Unreadable(format!("no {name}"));
     let number = text("orderId").ok_or_else(|| missing("orderId"))?;
     let message = text("respMsg").unwrap_or_default();
@@ -60,6 +63,7 @@ pub(super) fn read(
         },
         _ => Notice::Nothing { order_no: number },
     };
+
     Ok(Verified::new(Notification {
         id: id(&fields),
         notice,

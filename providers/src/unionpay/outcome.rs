@@ -62,6 +62,7 @@ pub(super) fn believed(
             begin,
         ));
     }
+
     let fields = parse_answer(&answer.body).map_err(|e| incompatible(e.to_string()))?;
     account.method.check(&fields, now).map_err(|doubt| {
         Failure::new(
@@ -70,11 +71,13 @@ pub(super) fn believed(
             doubt.to_string(),
         )
     })?;
+
     for name in ["merId", "orderId", "txnTime"] {
         if fields.get(name) != asked.get(name) {
             return Err(incompatible(format!("another {name} than was asked for")));
         }
     }
+
     // The answer to a query speaks of the order's type; its own function looks at it.
     let is_query = asked.get("txnType").is_some_and(|t| t == QUERY);
     if !is_query
@@ -83,6 +86,7 @@ pub(super) fn believed(
     {
         return Err(incompatible("about another type of transaction"));
     }
+
     Ok(fields)
 }
 
@@ -185,6 +189,7 @@ fn kind(word: Word) -> FailureKind {
 pub(super) fn applied(fields: &Fields) -> Created {
     let word = Word::of(text(fields, "respCode"), text(fields, "respMsg"));
     let failure = own(fields, kind(word));
+
     match word {
         Word::Yes if text(fields, "respCode") == "00" => match text(fields, "qrCode") {
             "" => Created::Unknown(incompatible("a success without a qrCode")),
@@ -228,6 +233,7 @@ pub(super) fn scanned(fields: &Fields) -> Created {
             kind(word)
         },
     );
+
     match word {
         Word::Yes | Word::TooLate | Word::Unsettled | Word::Accepted | Word::Asking => {
             Created::Waiting
@@ -296,9 +302,11 @@ fn order_state(order: &OrderRef, word: Word, fields: &Fields, now: DateTime<Utc>
         APPLY => false,
         other => return Queried::Unknown(incompatible(format!("an order of type 01/{other:?}"))),
     };
+
     let is_over = now >= order.expires_at + AFTER_DEADLINE;
     let paid =
         |returns| capture(order, fields, returns).map_or_else(Queried::Unknown, Queried::Paid);
+
     match (word, is_scan) {
         // What was taken after the deadline goes back by itself, whichever code tells of it.
         (Word::Yes | Word::Unsettled, false) => {
@@ -377,6 +385,7 @@ fn capture(order: &OrderRef, fields: &Fields, returns_by_itself: bool) -> Result
         return Err(incompatible("paid, without a queryId"));
     }
     let some = |name| fields.get(name).filter(|value| !value.is_empty());
+
     Ok(Capture {
         transaction_id: transaction_id.to_owned(),
         amount: fen(fields)?,
@@ -415,6 +424,7 @@ fn masked(number: &str) -> Option<String> {
 pub(super) fn reversed(fields: &Fields) -> Ended {
     let word = Word::of(text(fields, "respCode"), text(fields, "respMsg"));
     let failure = own(fields, kind(word));
+
     match word {
         Word::Yes | Word::Reversed => Ended::Reversed,
         Word::NotFound => Ended::NotFound,
@@ -474,6 +484,7 @@ pub(super) fn undone(fields: &Fields) -> Refunded {
 pub(super) fn refunded(fields: &Fields) -> Refunded {
     let word = Word::of(text(fields, "respCode"), text(fields, "respMsg"));
     let failure = own_of_refund(fields, kind(word));
+
     match word {
         Word::Yes | Word::Accepted => Refunded::Accepted,
         // Nothing was done, and the same number may be sent again once the contract, the key or the
@@ -506,10 +517,12 @@ pub(super) fn refund_queried(refund: &RefundOrder, fields: &Fields) -> RefundQue
         Found::Nothing => return RefundQueried::NotFound,
         Found::NoAnswer(failure) => return RefundQueried::Unknown(failure),
     };
+
     if let Some(failure) = another_refund(refund, fields) {
         return RefundQueried::Unknown(failure);
     }
     let failure = original_of_refund(fields, kind(word));
+
     match word {
         Word::Yes => RefundQueried::Done,
         Word::Accepted => RefundQueried::Accepted,

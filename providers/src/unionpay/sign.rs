@@ -105,6 +105,7 @@ impl Method {
             }
             Self::Shared(key) => key.sign(bytes(&signed_text(&fields))),
         };
+
         fields.insert("signature".to_owned(), signature);
         fields
     }
@@ -130,6 +131,7 @@ impl Method {
         }
         let text = signed_text(fields);
         let text = bytes(&text);
+
         let holds = match self {
             Self::Certificate { authorities, .. } => {
                 authorities.check(field(CERTIFICATE)?, now, |key| {
@@ -138,6 +140,7 @@ impl Method {
             }
             Self::Shared(key) => key.holds(&text, signature),
         };
+
         if holds { Ok(()) } else { Err(Doubt::Signature) }
     }
 }

@@ -70,6 +70,7 @@ pub(super) fn shared() -> Account {
 fn requests_are_signed_like_the_official_sdk_signs_them() {
     let vectors = vectors();
     let mut counted = [0, 0];
+
     for vector in list(&vectors, "sign") {
         let method = text(&vector["params"], "signMethod");
         let account = account(&json!({"sign_method": method}));
@@ -85,6 +86,7 @@ fn requests_are_signed_like_the_official_sdk_signs_them() {
         assert_eq!(signed, expected, "{}", vector["id"]);
         counted[usize::from(method == "11")] += 1;
     }
+
     assert_eq!(counted, [12, 1]);
 }
 
@@ -93,6 +95,7 @@ fn a_key_is_read_from_new_and_old_files_and_from_pem() {
     let vectors = vectors();
     let keys = &vectors["keys"];
     let vector = &list(&vectors, "sign")[0];
+
     for file in [
         "merchant_modern_aes",
         "merchant_legacy_3des",
@@ -110,11 +113,13 @@ fn a_key_is_read_from_new_and_old_files_and_from_pem() {
         .unwrap_err();
         assert_eq!(error.field, "pfx", "{file}");
     }
+
     let [key] = rsa_private_keys().unwrap();
     let own = CertificateParams::default()
         .self_signed(&KeyPair::from_pem(&key).unwrap())
         .unwrap()
         .pem();
+
     // Strangers' certificates may stand before one's own; a key without its own is of no use.
     let stranger = text(keys, "merchant");
     account(&json!({"pfx": format!("{stranger}{key}{own}")}));
@@ -123,6 +128,7 @@ fn a_key_is_read_from_new_and_old_files_and_from_pem() {
         &Way::Open,
     )
     .unwrap_err();
+
     assert_eq!(error.field, "pfx");
 }
 
@@ -130,6 +136,7 @@ fn a_key_is_read_from_new_and_old_files_and_from_pem() {
 fn answers_are_believed_as_the_official_sdk_believes_them() {
     let vectors = vectors();
     let mut believed = [0, 0];
+
     for answer in list(&vectors, "answers") {
         for (at, name) in ["strict", "relaxed"].into_iter().enumerate() {
             let account = account(&json!({"validate_cn": name == "strict",
@@ -147,12 +154,14 @@ fn answers_are_believed_as_the_official_sdk_believes_them() {
             believed[at] += usize::from(checked.is_ok());
         }
     }
+
     assert_eq!((list(&vectors, "answers").len(), believed), (15, [4, 5]));
 }
 
 #[test]
 fn each_answer_that_is_not_believed_has_its_own_reason() {
     let vectors = vectors();
+
     for (id, reason) in [
         ("own-response-tampered-amount", Doubt::Signature),
         ("own-response-tampered-extra-field", Doubt::Signature),
@@ -202,12 +211,14 @@ fn one_of_several_authorities_is_enough_and_sha_1_links_hold() {
             text(keys, name)
         )
     };
+
     let chains = [
         json!({"root_cert": keys["root_sha1"], "middle_cert": keys["middle_sha1"]}),
         json!({"root_cert": both("root"), "middle_cert": both("middle")}),
         // An unrelated certificate before the right one.
         json!({"middle_cert": format!("{}{}", text(keys, "merchant"), text(keys, "middle"))}),
     ];
+
     for chain in chains {
         let account = account(&chain);
         for answer in list(&vectors, "answers").iter().take(2) {
@@ -220,15 +231,18 @@ fn one_of_several_authorities_is_enough_and_sha_1_links_hold() {
             );
         }
     }
+
     let fields = parse_answer(text(&list(&vectors, "answers")[0], "body").as_bytes()).unwrap();
     let refused = Account::read(
         settings(&json!({"root_cert": keys["merchant"]})),
         &Way::Open,
     )
     .unwrap_err();
+
     assert_eq!(refused.field, "middle_cert");
     let of = |name| certificates(text(keys, name)).unwrap();
     let wrong = Authorities::new(of("merchant"), of("middle"), true);
+
     assert_eq!(
         wrong.check(&fields["signPubKeyCert"], now(), |_| ()),
         Err(Distrust::Issuer)
@@ -242,6 +256,7 @@ fn a_certificate_is_believed_on_its_days_only() {
     let account = account(&json!({}));
     let fields = parse_answer(text(&list(&vectors, "answers")[0], "body").as_bytes()).unwrap();
     let late = Err(Doubt::Certificate(Distrust::OutOfDate));
+
     for (day, expected) in [
         ("20191231000000", late.clone()),
         ("20200102000000", Ok(())),
@@ -267,6 +282,7 @@ fn a_name_is_read_whatever_its_character_set() {
         params.distinguished_name.push(DnType::CommonName, value);
         params
     };
+
     let root = named("root".into());
     let root_cert = root.self_signed(&pair(&root_key)).unwrap().der().to_vec();
     let root = Issuer::new(root, pair(&root_key));
@@ -276,6 +292,7 @@ fn a_name_is_read_whatever_its_character_set() {
         .unwrap()
         .der()
         .to_vec();
+
     let middle = Issuer::new(middle, pair(&middle_key));
     for (name, strict) in [
         ("041@Z12@00040000:SIGN@00000062", Some(false)),
@@ -319,6 +336,7 @@ fn notified(account: &Account, body: &str) -> Result<Notice, Rejection> {
 fn notifications_are_believed_by_the_method_of_the_account() {
     let vectors = vectors();
     let all = list(&vectors, "notifications");
+
     for vector in all {
         let fields = parse_form(text(vector, "body").as_bytes()).unwrap();
         assert_eq!(
@@ -328,12 +346,14 @@ fn notifications_are_believed_by_the_method_of_the_account() {
             vector["id"]
         );
     }
+
     let asks = Notice::Ask {
         order_no: "F20260701120000001".to_owned(),
         refund_no: None,
         says_done: true,
         amount: None,
     };
+
     for (account, believed) in [(account(&json!({})), 0), (shared(), 1)] {
         for (at, vector) in all.iter().enumerate() {
             let read = notified(&account, text(vector, "body"));
@@ -355,14 +375,17 @@ fn notifications_are_believed_by_the_method_of_the_account() {
             }
         }
     }
+
     let others = account(&json!({"mer_id": "777290058167152"}));
     let read = notified(&others, text(&all[0], "body"));
+
     assert_eq!(
         read,
         Err(Rejection::OtherAccount(
             "merId \"777290058167151\"".to_owned()
         ))
     );
+
     assert_eq!(all.len(), 3);
 }
 
@@ -398,15 +421,18 @@ fn a_wrong_setting_is_named_and_never_repeated() {
         assert_eq!(error.field, field, "{value}");
         assert!(!error.to_string().contains(secret), "{error}");
     }
+
     let error = Account::read(
         settings(&json!({"sign_method": "11", "secure_key": null})),
         &Way::Open,
     )
     .unwrap_err();
+
     assert_eq!(
         (error.field.as_str(), error.message.as_str()),
         ("secure_key", "is missing")
     );
+
     assert!((PROTOCOL.open)(settings(&json!({})), &Way::Open).is_ok());
 }
 

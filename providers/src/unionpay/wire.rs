@@ -37,6 +37,7 @@ pub(super) fn parse_answer(body: &[u8]) -> Result<Fields, Unreadable> {
         .unwrap_or(text);
     let mut fields = Fields::new();
     let mut rest = Some(text);
+
     while let Some(text) = rest {
         let (key, value, more) = match text.split_once('=') {
             None => (text, "", None),
@@ -51,6 +52,7 @@ pub(super) fn parse_answer(body: &[u8]) -> Result<Fields, Unreadable> {
         fields.insert(key.to_owned(), value.to_owned());
         rest = more;
     }
+
     Ok(fields)
 }
 

@@ -48,28 +48,33 @@ impl Account {
         let settings: Settings =
             serde_path_to_error::deserialize(settings).map_err(|e| unreadable(&e))?;
         let wrong = |field: &str, why: &str| SettingsError::new(field, why);
+
         if !settings.public_key_id.starts_with("PUB_KEY_ID_") {
             return Err(wrong(
                 "public_key_id",
                 "must begin with PUB_KEY_ID_; platform certificates are not supported",
             ));
         }
+
         let base = settings.base_url.as_deref().unwrap_or(DEFAULT_BASE_URL);
         let store_id = settings
             .store_id
             .as_ref()
             .unwrap_or(&settings.mchid)
             .clone();
+
         let signer = Signer::from_text(&settings.private_key)
             .map_err(|e| wrong("private_key", &e.to_string()))?;
         let public_key = Verifier::from_text(&settings.public_key)
             .map_err(|e| wrong("public_key", &e.to_string()))?;
+
         if public_key.verify(b"probe", &signer.sign(b"probe")).is_ok() {
             return Err(wrong(
                 "public_key",
                 "this is the merchant's own public key, not WeChat Pay's",
             ));
         }
+
         Ok(Self {
             signer,
             public_key,
@@ -165,6 +170,7 @@ mod tests {
             assert_eq!(error.field, field, "{value}");
             assert!(!error.to_string().contains(secret), "{error}");
         }
+
         for field in [
             "mchid",
             "appid",

@@ -70,10 +70,12 @@ fn input(recorded: &Value) -> Vec<u8> {
             .find(|(n, _)| n.eq_ignore_ascii_case(name))
             .and_then(|(_, v)| v.as_str())
     };
+
     let lines: Vec<&str> = SEAL
         .iter()
         .map(|name| header(name).unwrap_or_default())
         .collect();
+
     format!(
         "{}\n{}",
         lines.join("\n"),
@@ -90,6 +92,7 @@ fn time(seconds: i64) -> DateTime<Utc> {
 fn message(input: &[u8]) -> Option<RawNotification> {
     let mut rest = input;
     let mut headers = HeaderMap::new();
+
     for name in SEAL {
         let end = rest.iter().position(|b| *b == b'\n')?;
         let value = rest.get(..end)?;
@@ -101,6 +104,7 @@ fn message(input: &[u8]) -> Option<RawNotification> {
             );
         }
     }
+
     Some(RawNotification {
         headers,
         body: Bytes::copy_from_slice(rest),
@@ -126,12 +130,14 @@ fn nobody_can_make_a_notification_say_anything_else() {
         .collect();
     clocks.sort_unstable();
     clocks.dedup();
+
     let heard = |input: &Vec<u8>| {
         clocks
             .iter()
             .find_map(|clock| notified(&account, input, *clock)?.ok())
     };
     let said: Vec<Notification> = seeds.iter().filter_map(heard).collect();
+
     assert!(said.len() >= 3, "{said:?}");
     Fuzz {
         name: "wechatpay_notification",
@@ -161,6 +167,7 @@ fn whatever_wechat_pay_signs_and_seals_is_read_or_refused_by_name() {
     let signer = Signer::from_text(key("wechatpay_pubkey_private_key_pem")).unwrap();
     let resource_key = ResourceKey::new(key("apiv3_key")).unwrap();
     let now = time(1_780_000_000);
+
     // An input is the kind of event, a line end, and the resource before it is sealed.
     let resources = VECTORS["notifications"]
         .as_array()
@@ -175,6 +182,7 @@ fn whatever_wechat_pay_signs_and_seals_is_read_or_refused_by_name() {
             Some(format!("{}\n{resource}", body["event_type"].as_str()?).into_bytes())
         });
     let seeds: Vec<_> = resources.collect();
+
     Fuzz {
         name: "wechatpay_signed_notification",
         seeds,
@@ -244,6 +252,7 @@ fn nobody_can_make_an_answer_say_anything_else() {
         .unwrap()
         .iter()
         .map(|request| &request["response"]);
+
     let seeds: Vec<_> = answers.map(input).collect();
     // As many seconds after the epoch as its first line says, so that only the signature can be
     // wrong.
@@ -264,12 +273,14 @@ fn nobody_can_make_an_answer_say_anything_else() {
             now,
         ))
     };
+
     let done = |input: &[u8]| match read(input)? {
         Reply::Done(_, body) => Some(body),
         Reply::No(_) | Reply::Doubt(_) => None,
     };
     let genuine: Vec<Bytes> = seeds.iter().filter_map(|input| done(input)).collect();
     assert!(!genuine.is_empty());
+
     Fuzz {
         name: "wechatpay_answer",
         seeds,
@@ -298,6 +309,7 @@ fn what_we_sign_is_one_text_for_one_request_and_verifies() {
         serial: key("merchant_serial"),
         signer: &signer,
     };
+
     let requests = VECTORS["requests"].as_array().unwrap().iter();
     let seeds: Vec<_> = requests
         .map(|request| {
@@ -308,6 +320,7 @@ fn what_we_sign_is_one_text_for_one_request_and_verifies() {
                 .to_vec()
         })
         .collect();
+
     let words = &["\n", "\n\n", "\r\n", "\u{2028}", "\0", "?a=b", "%0A"];
     Fuzz {
         name: "wechatpay_canonical",

@@ -155,6 +155,7 @@ impl WechatPay {
             return Answer::new(Created::Refused(Refusal::Route, failure));
         };
         let store = order.store.as_ref();
+
         let body = CodePayRequest {
             appid: &self.account.appid,
             mchid: &self.account.mchid,
@@ -176,11 +177,13 @@ impl WechatPay {
         let (reply, request_id) = self
             .post("/v3/pay/transactions/codepay".to_owned(), &body, call)
             .await;
+
         let outcome = match reply {
             Ok(reply) => outcome::charged(&self.account, &order.order_no, reply),
             Err(Undelivered::NotSent(failure)) => Created::NotSent(failure),
             Err(Undelivered::Unknown(failure)) => Created::Unknown(failure),
         };
+
         Answer {
             outcome,
             request_id,
@@ -209,6 +212,7 @@ impl WechatPay {
             body,
             timeout: call.timeout,
         };
+
         match self.account.client.send(request).await {
             Ok(answer) => {
                 let request_id = answer
@@ -236,6 +240,7 @@ impl WechatPay {
             serial: &account.serial,
             signer: &account.signer,
         };
+
         let authorization = merchant.authorization(
             method.as_str(),
             target,
@@ -244,6 +249,7 @@ impl WechatPay {
             body,
         );
         let json = HeaderValue::from_static("application/json");
+
         Some(HeaderMap::from_iter([
             (
                 header::AUTHORIZATION,
@@ -314,6 +320,7 @@ impl Provider for WechatPay {
             );
             return Answer::new(Created::Refused(Refusal::Route, failure));
         }
+
         if order.flow.takes_money() {
             return self.charge(order, call).await;
         }
@@ -330,6 +337,7 @@ impl Provider for WechatPay {
                 currency: "CNY",
             },
         };
+
         let (reply, request_id) = self
             .post("/v3/pay/transactions/native".to_owned(), &body, call)
             .await;
@@ -338,6 +346,7 @@ impl Provider for WechatPay {
             Err(Undelivered::NotSent(failure)) => Created::NotSent(failure),
             Err(Undelivered::Unknown(failure)) => Created::Unknown(failure),
         };
+
         Answer {
             outcome,
             request_id,
@@ -357,6 +366,7 @@ impl Provider for WechatPay {
                 Queried::Unknown(failure)
             }
         };
+
         Answer {
             outcome,
             request_id,
@@ -374,11 +384,13 @@ impl Provider for WechatPay {
                 call,
             )
             .await;
+
         let outcome = match reply {
             Ok(reply) => outcome::closed(reply),
             Err(Undelivered::NotSent(failure)) => Ended::Again(failure),
             Err(Undelivered::Unknown(failure)) => Ended::Unknown(failure),
         };
+
         Answer {
             outcome,
             request_id,
@@ -422,11 +434,13 @@ impl Provider for WechatPay {
         let (reply, request_id) = self
             .post("/v3/refund/domestic/refunds".to_owned(), &body, call)
             .await;
+
         let outcome = match reply {
             Ok(reply) => outcome::refunded(refund, reply),
             Err(Undelivered::NotSent(failure)) => Refunded::Later(failure),
             Err(Undelivered::Unknown(failure)) => Refunded::Unknown(failure),
         };
+
         Answer {
             outcome,
             request_id,

@@ -33,6 +33,7 @@ pub(super) fn read(
             None => other(account, &resource)?,
         },
     };
+
     Ok(Verified::new(Notification {
         id: envelope.id,
         notice,
@@ -78,6 +79,7 @@ fn transaction(account: &Account, resource: &[u8]) -> Result<Notice, Rejection> 
         return Err(Rejection::OtherAccount(other));
     }
     let order_no = transaction.out_trade_no.clone();
+
     match transaction.trade_state.as_str() {
         "SUCCESS" | "REFUND" => {
             let capture = outcome::capture(account, transaction)
@@ -153,6 +155,7 @@ pub(super) fn acknowledge(what: Acknowledgement) -> AcknowledgementBody {
             r#"{"code":"FAIL","message":"refused"}"#,
         ),
     };
+
     AcknowledgementBody {
         status,
         content_type: "application/json",

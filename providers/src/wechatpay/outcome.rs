@@ -66,6 +66,7 @@ impl Reply {
     pub(super) fn weigh(account: &Account, answer: &HttpAnswer, now: DateTime<Utc>) -> Self {
         let (status, success) = (answer.status.as_u16(), answer.status.is_success());
         let signed = success || Seal::is_there(&answer.headers);
+
         if signed {
             let seal = Seal::of(&answer.headers);
             let checked = seal.and_then(|s| {
@@ -91,6 +92,7 @@ impl Reply {
                 ));
             }
         }
+
         let done = || Self::Done(answer.status, answer.body.clone());
         if success && answer.status != StatusCode::ACCEPTED {
             return done();
@@ -105,10 +107,12 @@ impl Reply {
                 "without a readable code",
             ));
         };
+
         let no = No::new(status, error, answer.header("Request-ID"));
         // A 202 is no "no", whatever its code: what was asked for may still be done.
         let believed = (signed && (status != 202 || no.code == "USERPAYING"))
             || (status == 401 && no.code == "SIGNERROR");
+
         // What is not believed gives no reason either.
         if believed && status < 500 {
             Self::No(no)
@@ -161,6 +165,7 @@ impl No {
             .and_then(|id| id.rsplit_once('-'))
             .map(|(_, reason)| reason.to_owned());
         let reason = reason.filter(|r| !r.is_empty() && r != "0");
+
         let field = error
             .detail
             .as_ref()
@@ -171,6 +176,7 @@ impl No {
             .chars()
             .take(500)
             .collect();
+
         Self {
             status,
             code,
@@ -230,6 +236,7 @@ impl No {
             "BANKERROR",
             "BUYERMISMATCH",
         ];
+
         if self.is_about_our_number() || self.about() == Some(About::Number) {
             return false;
         }
@@ -239,6 +246,7 @@ impl No {
             "RATELIMITEXCEED",
             "FREQLIMIT",
         ];
+
         let is_told = codes.contains(&self.code.as_str()) || self.about() == Some(About::Load);
         is_told || (self.status == 429 && !TAKEN_UP.contains(&self.code.as_str()))
     }
@@ -318,6 +326,7 @@ pub(super) fn created(reply: Reply) -> Created {
         Reply::Doubt(failure) => return Created::Unknown(failure),
         Reply::No(no) => no,
     };
+
     if no.is_busy() {
         return Created::Refused(Refusal::Provider, no.failure(FailureKind::RateLimited));
     }
@@ -334,6 +343,7 @@ pub(super) fn created(reply: Reply) -> Created {
             | Created::Unknown(_) => refused,
         };
     }
+
     match no.code.as_str() {
         "NOAUTH" | "APPIDMCHIDNOTMATCH" | "MCHNOTEXISTS" => {
             Created::Refused(Refusal::Account, no.failure(FailureKind::Account))
@@ -384,6 +394,7 @@ fn order_state(account: &Account, order: &OrderRef, transaction: Transaction) ->
             transaction.out_trade_no
         )));
     }
+
     match transaction.trade_state.as_str() {
         // REFUND: paid, and a refund of any size was started; the refund's own number says more.
         "SUCCESS" | "REFUND" => {
@@ -408,6 +419,7 @@ pub(super) fn closed(reply: Reply) -> Ended {
         Reply::Doubt(failure) => return Ended::Unknown(failure),
         Reply::No(no) => no,
     };
+
     if no.is_busy() {
         return Ended::Again(no.failure(FailureKind::RateLimited));
     }
@@ -443,6 +455,7 @@ pub(super) fn refunded(refund: &RefundOrder, reply: Reply) -> Refunded {
         Reply::Doubt(failure) => return Refunded::Unknown(failure),
         Reply::No(no) => no,
     };
+
     if no.is_busy() {
         return Refunded::Later(no.of_refund(FailureKind::RateLimited));
     }
@@ -520,6 +533,7 @@ fn same_refund(refund: &RefundOrder, body: &[u8]) -> RefundQueried {
     let same = found.out_refund_no == refund.refund_no
         && found.out_trade_no == refund.order.order_no
         && found.amount.refund == refund.amount.minor();
+
     if !same {
         let (number, order, fen) = (found.out_refund_no, found.out_trade_no, found.amount.refund);
         let failure = incompatible(format!("about refund {number:?} of {fen} fen of {order:?}"));
@@ -528,6 +542,7 @@ fn same_refund(refund: &RefundOrder, body: &[u8]) -> RefundQueried {
             ..failure
         });
     }
+
     refund_state(&found.status)
 }
 
@@ -577,6 +592,7 @@ pub(super) fn capture(account: &Account, transaction: Transaction) -> Result<Cap
     if let Some(other) = amount.currency.filter(|c| c != "CNY") {
         return Err(incompatible(format!("paid in {other:?}")));
     }
+
     Ok(Capture {
         transaction_id: transaction_id
             .ok_or_else(|| incompatible("paid, without a transaction_id"))?,

@@ -132,6 +132,7 @@ impl<'a> Seal<'a> {
                 .filter(|v| !v.is_empty())
                 .ok_or(SealError::Missing(name))
         };
+
         Ok(Self {
             timestamp: text("Wechatpay-Timestamp")?,
             nonce: text("Wechatpay-Nonce")?,
@@ -166,11 +167,13 @@ impl<'a> Seal<'a> {
         if let Some(kind) = self.kind.filter(|k| *k != SIGNATURE_TYPE) {
             return Err(SealError::UnknownType(kind.chars().take(64).collect()));
         }
+
         if self.serial != key_id {
             return Err(SealError::UnknownKey(
                 self.serial.chars().take(64).collect(),
             ));
         }
+
         let message = answer_message(self.timestamp, self.nonce, body);
         key.verify(&message, self.signature)
             .map_err(|_| SealError::BadSignature)

@@ -196,6 +196,7 @@ impl ErrorBody {
                 detail: None,
             })
         };
+
         let read: Self = json(body).or_else(|_| code()).ok()?;
         Some(Self {
             message: words(&read.message).into_owned(),

@@ -33,6 +33,7 @@ async fn a_code_has_no_trade_until_it_is_scanned_and_then_lives_until_it_is_paid
             .outcome,
         Queried::NotFound
     );
+
     let qr = shop.create().await;
     assert!(qr.starts_with("https://qr.alipay.com/bax"), "{qr}");
     assert_eq!(
@@ -42,6 +43,7 @@ async fn a_code_has_no_trade_until_it_is_scanned_and_then_lives_until_it_is_paid
             .outcome,
         Queried::NotFound
     );
+
     shop.scan();
     assert_eq!(
         shop.alipay
@@ -50,6 +52,7 @@ async fn a_code_has_no_trade_until_it_is_scanned_and_then_lives_until_it_is_paid
             .outcome,
         Queried::Payable
     );
+
     shop.advance(TimeDelta::seconds(7));
     shop.pay();
     let Queried::Paid(capture) = shop
@@ -60,12 +63,14 @@ async fn a_code_has_no_trade_until_it_is_scanned_and_then_lives_until_it_is_paid
     else {
         panic!("not paid")
     };
+
     assert_eq!(capture.amount, Money::fen(8888).unwrap());
     assert_eq!(capture.payer_amount, Some(8888));
     assert_eq!(capture.payment_id.as_deref(), Some("pay_0123/é"));
     assert_eq!(capture.payer.as_deref(), Some("138****0000"));
     assert_eq!(capture.paid_at, Some(shop.now()));
     assert_eq!(capture.transaction_id.len(), 28);
+
     assert_eq!(capture.foreign_account, None);
 }
 
@@ -76,6 +81,7 @@ async fn the_provider_stops_taking_money_when_the_order_expires() {
     shop.create().await;
     let code = shop.book().lock().order(&shop.key()).unwrap().codes[0].clone();
     assert_eq!(code.dies_at, order.expires_at, "15 whole minutes");
+
     shop.scan();
     shop.advance(TimeDelta::minutes(15));
     assert_eq!(
@@ -89,6 +95,7 @@ async fn the_provider_stops_taking_money_when_the_order_expires() {
             .outcome,
         Queried::Closed
     );
+
     let late = shop.alipay.create(&order, &shop.call()).await;
     assert_failure!(late, Created::Refused(Refusal::Provider, f) => f,
         "ACQ.NOW_TIME_AFTER_EXPIRE_TIME_ERROR", Request);
@@ -111,15 +118,18 @@ async fn a_code_dies_a_little_before_an_order_of_odd_seconds() {
 async fn a_number_is_used_again_only_for_the_same_unpaid_order() {
     let shop = Shop::open().await;
     let first = shop.create().await;
+
     assert_ne!(
         shop.create().await,
         first,
         "another code for the same order"
     );
+
     let mut other = shop.order();
     other.amount = Money::fen(8889).unwrap();
     let answer = shop.alipay.create(&other, &shop.call()).await;
     assert_failure!(answer, Created::Unknown(f) => f, "ACQ.CONTEXT_INCONSISTENT", Request);
+
     shop.pay();
     let answer = shop.alipay.create(&shop.order(), &shop.call()).await;
     assert_failure!(answer, Created::Unknown(f) => f, "ACQ.TRADE_HAS_SUCCESS", Request);
@@ -130,6 +140,7 @@ async fn a_number_is_used_again_only_for_the_same_unpaid_order() {
             .outcome,
         Ended::Reversed
     ));
+
     let answer = shop.alipay.create(&shop.order(), &shop.call()).await;
     assert_failure!(answer, Created::Unknown(f) => f, "ACQ.TRADE_HAS_CLOSE", Request);
 }
@@ -142,18 +153,23 @@ async fn what_the_provider_does_not_take_is_refused() {
         change(&mut order);
         shop.alipay.create(&order, &shop.call()).await
     };
+
     let answer = refused(|o| o.amount = Money::fen(0).unwrap()).await;
     assert_failure!(answer, Created::Refused(Refusal::Route, f) => f, "ACQ.INVALID_PARAMETER",
         Request);
+
     let answer = refused(|o| o.amount = Money::fen(10_000_000_001).unwrap()).await;
     assert_failure!(answer, Created::Refused(Refusal::Route, f) => f, "ACQ.TOTAL_FEE_EXCEED",
         Request);
+
     let answer = refused(|o| o.order_no = "with-dashes".to_owned()).await;
     assert_failure!(answer, Created::Refused(Refusal::Route, f) => f, "ACQ.INVALID_PARAMETER",
         Request);
+
     let answer = refused(|o| o.flow = Flow::Page).await;
     assert_failure!(answer, Created::NotSent(f) => f, "flow", Request);
     assert!(shop.book().lock().orders().is_empty());
+
     // Words are made to fit.
     let answer = refused(|o| o.description = "茶".repeat(127)).await;
     assert!(matches!(answer.outcome, Created::Accepted(_)), "{answer:?}");
@@ -341,11 +357,13 @@ async fn a_closed_trade_is_not_refunded() {
             .outcome,
         Ended::Closed
     );
+
     let answer = shop
         .alipay
         .refund(&shop.refund("R1", 1), &shop.call())
         .await;
     assert_failure!(answer, Refunded::TerminalNo(f) => f, "ACQ.TRADE_HAS_CLOSE", Request);
+
     assert_eq!(
         shop.book().lock().order(&shop.key()).unwrap().key.order_no,
         NUMBER

@@ -74,6 +74,7 @@ async fn a_payer_who_pays_at_once_is_charged_inside_the_call() {
     let Created::Captured(capture) = charge(&shop, PAYS).await else {
         panic!()
     };
+
     assert_eq!(
         (capture.amount, capture.payer_amount),
         (Money::fen(8888).unwrap(), Some(8888))
@@ -83,11 +84,13 @@ async fn a_payer_who_pays_at_once_is_charged_inside_the_call() {
         (Some("138****0000"), Some(shop.now()))
     );
     assert_eq!(capture.payment_id, None, "this answer does not carry it");
+
     let Queried::Paid(asked) = query(&shop).await else {
         panic!()
     };
     assert_eq!(asked.payment_id.as_deref(), Some("pay_0123/é"));
     assert_eq!(asked.transaction_id, capture.transaction_id);
+
     assert_eq!(moved(&shop), [(MovementKind::Captured, 8888)]);
 }
 
@@ -95,6 +98,7 @@ async fn a_payer_who_pays_at_once_is_charged_inside_the_call() {
 async fn what_is_not_a_code_of_the_wallet_is_never_sent() {
     let shop = Shop::open().await;
     let face = format!("fp{}", "0".repeat(34));
+
     for code in [
         "",
         "2812345678901234x",
@@ -109,11 +113,13 @@ async fn what_is_not_a_code_of_the_wallet_is_never_sent() {
             "{code}: {created:?}"
         );
     }
+
     assert_eq!(
         shop.book().lock().next_number(),
         1,
         "the face counts its answers, and has given none"
     );
+
     assert!(
         matches!(
             charge(&shop, &format!("{face}a")).await,
@@ -127,21 +133,25 @@ async fn what_is_not_a_code_of_the_wallet_is_never_sent() {
 async fn a_shop_and_its_till_are_named() {
     let shop = Shop::open().await;
     let mut named = order(&shop, PAYS);
+
     named.store = Some(Store {
         id: "S".repeat(33),
         name: None,
         terminal_id: Some("T1".to_owned()),
     });
+
     let created = shop.alipay.create(&named, &shop.call()).await.outcome;
     assert!(
         matches!(&created, Created::Refused(Refusal::Route, f) if f.code == "ACQ.INVALID_STORE_ID"),
         "{created:?}"
     );
+
     named.store = Some(Store {
         id: "S1".to_owned(),
         name: None,
         terminal_id: None,
     });
+
     assert!(matches!(
         shop.alipay.create(&named, &shop.call()).await.outcome,
         Created::Captured(_)
@@ -264,14 +274,17 @@ async fn an_answer_that_is_lost_or_cannot_be_believed_may_have_taken_the_money()
         shop.mode(Mode::Simulator(Alteration::None));
         assert!(matches!(query(&shop).await, Queried::Paid(_)));
     }
+
     let shop = Shop::open().await;
     shop.mode(Mode::Http500);
     assert!(matches!(charge(&shop, PAYS).await, Created::Unknown(_)));
+
     shop.mode(Mode::RateLimited);
     assert!(matches!(
         charge(&shop, PAYS).await,
         Created::Refused(Refusal::Provider, _)
     ));
+
     assert!(moved(&shop).is_empty());
 }
 
@@ -285,29 +298,35 @@ async fn a_merchant_without_funds_neither_reverses_nor_refunds_until_it_has_some
             .refund_ends
             .ask("alipay", end, Some(count))
     };
+
     ask(RefundEnd::NoFunds, 2);
     assert_eq!(reverse(&shop).await, Ended::AlreadyPaid);
     let refund = shop.refund("R1", 100);
     let refunded = async || shop.alipay.refund(&refund, &shop.call()).await.outcome;
     let needs = refunded().await;
+
     assert!(
         matches!(&needs, Refunded::NeedsFunds(f) if f.code == "ACQ.SELLER_BALANCE_NOT_ENOUGH"),
         "{needs:?}"
     );
+
     ask(RefundEnd::Closed, 1);
     assert_eq!(
         refunded().await,
         Refunded::Accepted,
         "taken up, and nothing moved"
     );
+
     let found = shop
         .alipay
         .query_refund(&refund, &shop.call())
         .await
         .outcome;
+
     assert_eq!(found, RefundQueried::NotFound);
     ask(RefundEnd::Abnormal, 1);
     let blocked = refunded().await;
+
     assert!(
         matches!(&blocked, Refunded::TerminalNo(f) if f.code == "ACQ.BUYER_ENABLE_STATUS_FORBID"),
         "{blocked:?}"
@@ -318,5 +337,6 @@ async fn a_merchant_without_funds_neither_reverses_nor_refunds_until_it_has_some
         Refunded::Done,
         "the same number, once all is well"
     );
+
     assert_eq!(moved(&shop).len(), 2);
 }

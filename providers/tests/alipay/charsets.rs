@@ -31,6 +31,7 @@ fn precreate(charset: &str, signed_in: fn(&str) -> Vec<u8>) -> Request {
         ("timestamp", "2026-03-01 10:00:00"),
         ("version", "1.0"),
     ];
+
     let text: Vec<String> = fields
         .iter()
         .map(|(name, value)| format!("{name}={value}"))
@@ -40,10 +41,12 @@ fn precreate(charset: &str, signed_in: fn(&str) -> Vec<u8>) -> Request {
     fields.push(("sign", &sign));
     let half =
         |text: &str| form_urlencoded::byte_serialize(&GBK.encode(text).0).collect::<String>();
+
     let pairs: Vec<String> = fields
         .iter()
         .map(|(name, value)| format!("{name}={}", half(value)))
         .collect();
+
     // The name of the charset is in the query, the text that it is about in the body.
     let (body, query): (Vec<String>, Vec<String>) = pairs
         .into_iter()
@@ -52,6 +55,7 @@ fn precreate(charset: &str, signed_in: fn(&str) -> Vec<u8>) -> Request {
         format!("/gateway.do?{}", query.join("&")),
         Bytes::from(body.join("&")),
     );
+
     Request {
         method: Method::POST,
         target,

@@ -20,6 +20,7 @@ fn multipart(biz_content: &str, quoted: bool) -> Request {
         ("timestamp", "2026-03-01 10:00:00"),
         ("version", "1.0"),
     ];
+
     let mut signed: Vec<String> = common
         .iter()
         .map(|(name, value)| format!("{name}={value}"))
@@ -31,6 +32,7 @@ fn multipart(biz_content: &str, quoted: bool) -> Request {
         .extend_pairs(common)
         .append_pair("sign", &sign)
         .finish();
+
     let body = format!(
         "--X-1\r\nContent-Disposition: form-data; name=\"biz_content\"\r\nContent-Type: \
         application/json\r\n\r\n{biz_content}\r\n--X-1\r\nContent-Disposition: form-data; \
@@ -39,6 +41,7 @@ fn multipart(biz_content: &str, quoted: bool) -> Request {
     let boundary = if quoted { "\"X-1\"" } else { "X-1" };
     let content_type =
         HeaderValue::from_str(&format!("multipart/form-data; boundary={boundary}")).unwrap();
+
     Request {
         method: Method::POST,
         target: format!("/gateway.do?{query}"),
@@ -86,6 +89,7 @@ async fn a_trade_lives_until_midnight_in_beijing_if_that_is_asked_for() {
             r#"{{"out_trade_no":"{NUMBER}","subject":"茶","total_amount":"88.88","timeout_express":"{express}"}}"#
         )
     };
+
     for wrong in ["2c", "c", "1.5h", "0m"] {
         assert_eq!(
             said(&shop, &multipart(&content(wrong), false))["sub_code"],
@@ -93,10 +97,12 @@ async fn a_trade_lives_until_midnight_in_beijing_if_that_is_asked_for() {
             "{wrong}"
         );
     }
+
     assert_eq!(
         said(&shop, &multipart(&content("1c"), false))["code"],
         "10000"
     );
+
     let order = shop.book().lock().order(&shop.key()).unwrap().clone();
     assert_eq!(order.expires_at.to_rfc3339(), "2026-03-01T16:00:00+00:00");
 }

@@ -18,6 +18,7 @@ use crate::shop::{Mode, Shop, account, face, form, keys, signed_text};
 /// The outcomes of all six calls, as `{:?}` up to the failure's code.
 async fn outcomes(shop: &Shop, alipay: &dyn Provider, call: &Call) -> [String; 6] {
     let refund = shop.refund("R1", 1);
+
     [
         format!("{:?}", alipay.create(&shop.order(), call).await.outcome),
         format!("{:?}", alipay.query(&shop.reference(), call).await.outcome),
@@ -72,6 +73,7 @@ async fn a_wrong_key_is_refused_and_the_account_is_to_blame() {
         "Later(",
         "Account \"isv.invalid-signature\"",
     );
+
     assert_eq!(
         outcomes(&shop, alipay.as_ref(), &shop.call()).await,
         expected
@@ -105,10 +107,12 @@ async fn unsigned_and_wrongly_signed_answers_are_unknown_whatever_they_say() {
         "Unknown(",
         "Incompatible \"unsigned\"",
     );
+
     assert_eq!(
         outcomes(&shop, shop.alipay.as_ref(), &shop.call()).await,
         expected
     );
+
     shop.mode(Mode::Simulator(Alteration::BadSignature));
     let expected = all(
         "Unknown(",
@@ -117,6 +121,7 @@ async fn unsigned_and_wrongly_signed_answers_are_unknown_whatever_they_say() {
         "Unknown(",
         "Incompatible \"wrongly_signed\"",
     );
+
     assert_eq!(
         outcomes(&shop, shop.alipay.as_ref(), &shop.call()).await,
         expected
@@ -152,10 +157,12 @@ async fn a_broken_gateway_a_lost_answer_and_no_answer_are_unknown() {
         "Unknown(",
         "ServerError \"http_500\"",
     );
+
     assert_eq!(
         outcomes(&shop, shop.alipay.as_ref(), &shop.call()).await,
         expected
     );
+
     shop.mode(Mode::HangUp);
     let expected = all(
         "Unknown(",
@@ -164,6 +171,7 @@ async fn a_broken_gateway_a_lost_answer_and_no_answer_are_unknown() {
         "Unknown(",
         "Network \"connection_lost\"",
     );
+
     assert_eq!(
         outcomes(&shop, shop.alipay.as_ref(), &shop.call()).await,
         expected
@@ -173,6 +181,7 @@ async fn a_broken_gateway_a_lost_answer_and_no_answer_are_unknown() {
         1,
         "the order whose answer was lost was made"
     );
+
     shop.mode(Mode::Silence);
     let call = Call {
         timeout: Duration::from_millis(50),
@@ -185,6 +194,7 @@ async fn a_broken_gateway_a_lost_answer_and_no_answer_are_unknown() {
         "Unknown(",
         "Timeout \"timeout\"",
     );
+
     assert_eq!(outcomes(&shop, shop.alipay.as_ref(), &call).await, expected);
 }
 
@@ -196,6 +206,7 @@ async fn where_nobody_listens_nothing_was_sent() {
         .local_addr()
         .unwrap()
         .port();
+
     let alipay = account(&format!("http://127.0.0.1:{port}"), |_| {});
     let expected = all(
         "NotSent(",
@@ -204,6 +215,7 @@ async fn where_nobody_listens_nothing_was_sent() {
         "Later(",
         "Network \"connect\"",
     );
+
     assert_eq!(
         outcomes(&shop, alipay.as_ref(), &shop.call()).await,
         expected
@@ -216,6 +228,7 @@ async fn answers_that_are_no_answers_are_unknown() {
     let shop = Shop::open().await;
     let alipay = account(&server.uri(), |_| {});
     let node = r#"{"code":"10000","out_trade_no":"il00000000000001"}"#;
+
     for (body, code) in [
         (String::new(), "garbled"),
         ("success".to_owned(), "garbled"),
@@ -281,6 +294,7 @@ fn request(changes: &[(&str, &str)], resign: bool) -> Request {
         ("version", "1.0"),
         ("biz_content", r#"{"out_trade_no":"A1"}"#),
     ];
+
     let mut set = |(name, value): &(&str, &str)| {
         if value.is_empty() {
             fields.remove(*name)
@@ -288,6 +302,7 @@ fn request(changes: &[(&str, &str)], resign: bool) -> Request {
             fields.insert((*name).to_owned(), (*value).to_owned())
         };
     };
+
     query.iter().for_each(&mut set);
     if resign {
         changes.iter().for_each(&mut set);
@@ -302,6 +317,7 @@ fn request(changes: &[(&str, &str)], resign: bool) -> Request {
             fields.insert((*name).to_owned(), (*value).to_owned())
         };
     }
+
     let target = format!("/gateway.do?{}", form(&fields));
     Request {
         method: Method::GET,
@@ -322,9 +338,11 @@ fn said(request: &Request) -> (String, Value, bool) {
         alteration: Alteration::None,
         spaces_refunds: false,
     };
+
     let response = shop_face.handle(request, &desk);
     assert_eq!(response.status, 200);
     assert_eq!(response.headers["content-type"], "text/html;charset=utf-8");
+
     let body: serde_json::Map<String, Value> = serde_json::from_slice(&response.body).unwrap();
     let signed = body.contains_key("sign");
     let (name, node) = body.into_iter().find(|(name, _)| name != "sign").unwrap();

@@ -46,11 +46,13 @@ async fn a_payment_is_told_with_all_that_is_booked_from_it() {
         .notification(&raw, shop.now())
         .unwrap()
         .into_inner();
+
     assert_eq!(notification.id, "0123456789abcdef");
     let Notice::Paid { order_no, capture } = notification.notice else {
         panic!("{:?}", notification.notice)
     };
     assert_eq!(order_no, NUMBER);
+
     let providers::outcome::Queried::Paid(mut asked) = shop
         .alipay
         .query(&shop.reference(), &shop.call())
@@ -59,6 +61,7 @@ async fn a_payment_is_told_with_all_that_is_booked_from_it() {
     else {
         panic!("not paid")
     };
+
     asked.foreign_account = None;
     assert_eq!(capture, asked, "the query says the same");
 }
@@ -151,6 +154,7 @@ fn genuine(changes: &[(&str, &str)]) -> RawNotification {
         ("gmt_payment", "2026-03-01 10:00:00"),
         ("a_new_field", "signed as well"),
     ];
+
     for (name, value) in usual.iter().chain(changes) {
         if value.is_empty() {
             fields.remove(*name)
@@ -158,12 +162,14 @@ fn genuine(changes: &[(&str, &str)]) -> RawNotification {
             fields.insert((*name).to_owned(), (*value).to_owned())
         };
     }
+
     let key = Signer::from_text(keys()["alipay_private_key"].as_str().unwrap()).unwrap();
     let sign = key.sign(signed_text(&fields).as_bytes());
     fields.insert("sign".to_owned(), sign);
     fields
         .entry("sign_type".to_owned())
         .or_insert_with(|| "RSA2".to_owned());
+
     RawNotification {
         headers: HeaderMap::new(),
         body: Bytes::from(form(&fields)),
@@ -176,6 +182,7 @@ fn genuine(changes: &[(&str, &str)]) -> RawNotification {
 fn a_genuine_notification_in_another_charset_is_believed() {
     let alipay = account("http://127.0.0.1:9", |_| {});
     let encoded = |text: &str| GB18030.encode(text).0.into_owned();
+
     for charset in ["GBK", "gb2312", "GB18030"] {
         let key = Signer::from_text(keys()["alipay_private_key"].as_str().unwrap()).unwrap();
         let mut fields: BTreeMap<&str, Vec<u8>> = [
@@ -239,6 +246,7 @@ fn a_genuine_notification_in_another_charset_is_believed() {
 fn only_a_paid_trade_without_any_word_of_a_refund_is_a_payment() {
     let alipay = account("http://127.0.0.1:9", |_| {});
     let now = chrono::DateTime::UNIX_EPOCH;
+
     for (changes, expected) in [
         (&[][..], "Paid"),
         (&[("trade_status", "TRADE_FINISHED")], "Paid"),
@@ -265,6 +273,7 @@ fn only_a_paid_trade_without_any_word_of_a_refund_is_a_payment() {
 fn a_genuine_notification_is_rejected_when_it_is_not_ours_or_says_too_little() {
     let alipay = account("http://127.0.0.1:9", |_| {});
     let now = chrono::DateTime::UNIX_EPOCH;
+
     for (change, expected) in [
         (("app_id", "2021999"), "other_account"),
         (("app_id", ""), "other_account"),
@@ -282,11 +291,13 @@ fn a_genuine_notification_is_rejected_when_it_is_not_ours_or_says_too_little() {
             "{change:?}: {rejection}"
         );
     }
+
     // Whose money it is has to be told; then a question tells.
     let unnamed = alipay
         .notification(&genuine(&[("seller_id", "")]), now)
         .unwrap()
         .into_inner();
+
     assert!(
         matches!(
             unnamed.notice,
@@ -305,6 +316,7 @@ fn the_algorithm_is_ours_to_choose_and_no_byte_may_change() {
     let alipay = account("http://127.0.0.1:9", |_| {});
     let now = chrono::DateTime::UNIX_EPOCH;
     let body = String::from_utf8(genuine(&[]).body.to_vec()).unwrap();
+
     for (from, to, expected) in [
         ("sign_type=RSA2", "sign_type=RSA", "unsigned"),
         ("sign_type=RSA2", "x=y", "unsigned"),
@@ -325,11 +337,13 @@ fn the_algorithm_is_ours_to_choose_and_no_byte_may_change() {
         let rejection = alipay.notification(&raw, now).unwrap_err();
         assert_eq!(<&str>::from(&rejection), expected, "{to}");
     }
+
     let twice = format!("{body}&sign=x");
     let raw = RawNotification {
         headers: HeaderMap::new(),
         body: Bytes::from(twice),
     };
+
     assert!(matches!(
         alipay.notification(&raw, now).unwrap_err(),
         Rejection::Unsigned(_)
@@ -352,16 +366,19 @@ async fn exactly_success_stops_the_sender_and_nothing_else_does() {
             "{what:?}"
         );
     }
+
     for body in ["success\n", "SUCCESS", "\"success\"", ""] {
         assert!(
             !shop.face().acknowledged(StatusCode::OK, body.as_bytes()),
             "{body:?}"
         );
     }
+
     assert!(!shop.face().acknowledged(StatusCode::ACCEPTED, b"success"));
     shop.create().await;
     let order = shop.book().lock().order(&shop.key()).unwrap().clone();
     let schedule = shop.face().retry_schedule_s(&order);
+
     assert_eq!(
         schedule,
         [0, 0, 0, 240, 600, 600, 3_600, 7_200, 21_600, 54_000]

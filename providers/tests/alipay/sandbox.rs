@@ -26,6 +26,7 @@ async fn merchant() -> (SocketAddr, mpsc::Receiver<RawNotification>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (sent, received) = mpsc::channel(8);
+
     tokio::spawn(async move {
         for reply in ["fail", "fail", "success"] {
             let (stream, _) = listener.accept().await.unwrap();
@@ -54,6 +55,7 @@ async fn merchant() -> (SocketAddr, mpsc::Receiver<RawNotification>) {
                 .unwrap();
         }
     });
+
     (address, received)
 }
 

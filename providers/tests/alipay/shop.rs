@@ -59,6 +59,7 @@ impl Server {
                 },
             )
         };
+
         match mode {
             Mode::Simulator(alteration) => Some(act(alteration)),
             Mode::RateLimited => Some(self.face.rate_limited(request, now)),
@@ -111,8 +112,10 @@ impl Shop {
             book: SharedBook::default(),
             moment,
         });
+
         let address = serve(Arc::clone(&server)).await;
         let base_url = format!("http://{address}");
+
         Self {
             alipay: account(&base_url, |_| {}),
             base_url,
@@ -248,12 +251,14 @@ async fn answer(
         .await
         .map_err(std::io::Error::other)?
         .to_bytes();
+
     let request = Request {
         method: parts.method,
         target: parts.uri.to_string(),
         headers: parts.headers,
         body,
     };
+
     match server.respond(&request) {
         Some(response) => {
             let mut answer = hyper::Response::new(Full::new(response.body));

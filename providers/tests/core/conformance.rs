@@ -180,6 +180,7 @@ async fn at_the_sandbox_with(protocol: &Protocol, more: &serde_json::Value) -> S
         book: None,
         log: LOG,
     };
+
     let sandbox = Sandbox::start(options).await.unwrap();
     let mut settings = sandbox.credentials()[protocol.name.as_str()].clone();
     settings["base_url"] = format!("http://{}", sandbox.face(protocol.name).unwrap()).into();
@@ -188,11 +189,13 @@ async fn at_the_sandbox_with(protocol: &Protocol, more: &serde_json::Value) -> S
         .unwrap()
         .extend(more.as_object().unwrap().clone());
     let provider = (protocol.open)(settings, &providers::http::Way::Open).unwrap();
+
     let other_side = AtTheSandbox {
         sandbox,
         charge: protocol.capabilities.charge,
         codes: AtomicU64::new(0),
     };
+
     subject(provider, Arc::new(other_side))
 }
 

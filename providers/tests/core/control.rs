@@ -14,10 +14,12 @@ async fn a_payer_pays_a_code_once() {
     lab.create("A1", "").await;
     let code = json!({"code": "code:A1", "result": "paid"});
     let (status, order) = lab.control("POST", "/pay", &code).await;
+
     assert_eq!(
         (status, &order["state"], &order["captured"]),
         (200, &json!("paid"), &json!(100))
     );
+
     let (status, error) = lab.control("POST", "/pay", &code).await;
     assert_eq!(
         (status, error),
@@ -26,6 +28,7 @@ async fn a_payer_pays_a_code_once() {
             json!({"error": "the order is already paid", "param": "code"})
         )
     );
+
     let book = lab.sandbox.book().lock();
     assert_eq!(book.movements().len(), 1);
     assert_eq!(book.movements()[0].kind, MovementKind::Captured);
@@ -46,6 +49,7 @@ async fn a_hundred_payers_at_once_pay_an_order_once() {
 async fn what_cannot_be_paid_is_refused_and_nothing_moves() {
     let lab = Lab::start().await;
     let (status, error) = lab.pay("A0").await;
+
     assert_eq!(
         (status, error),
         (
@@ -53,26 +57,32 @@ async fn what_cannot_be_paid_is_refused_and_nothing_moves() {
             json!({"error": "there is no such order", "param": "order_no"})
         )
     );
+
     lab.create("A1", "").await;
     assert_eq!(ask(lab.face, "/close/A1").await.text(), "closed");
     let (status, error) = lab.pay("A1").await;
+
     assert_eq!(
         (status, error["error"].as_str()),
         (409, Some("the order is closed"))
     );
+
     lab.create("A2", "").await;
     lab.control("POST", "/clock", &json!({"advance_s": 15 * 60}))
         .await;
     let (status, error) = lab.pay("A2").await;
+
     assert_eq!(
         (status, error["error"].as_str()),
         (409, Some("the order or its code has expired"))
     );
+
     let (status, error) = lab
         .control("POST", "/pay", &json!({"order_no": "A2", "result": "late"}))
         .await;
     let never = "its time is not over yet, or its provider takes no late money";
     assert_eq!((status, error["error"].as_str()), (409, Some(never)));
+
     assert!(lab.sandbox.book().lock().movements().is_empty());
 }
 
@@ -98,6 +108,7 @@ async fn a_payer_who_declines_leaves_the_order_payable() {
 async fn refusals_name_the_member() {
     let lab = Lab::start().await;
     let fault = |body: Value| ("PUT", "/faults", body);
+
     for ((method, target, body), param) in [
         (("POST", "/pay", json!({"result": "paid"})), "code"),
         (
@@ -192,6 +203,7 @@ async fn refusals_name_the_member() {
         );
         assert!(!error["error"].as_str().unwrap().is_empty());
     }
+
     assert_eq!(lab.control("GET", "/nothing", &Value::Null).await.0, 404);
     assert_eq!(lab.control("DELETE", "/pay", &Value::Null).await.0, 405);
 }
@@ -210,6 +222,7 @@ async fn faults_are_listed_and_removed_by_id() {
             .map(|f| f["id"].clone())
             .collect::<Vec<_>>()
     };
+
     assert_eq!(
         ids(&lab.control("GET", "/faults", &Value::Null).await.1),
         [1, 2]
@@ -218,10 +231,12 @@ async fn faults_are_listed_and_removed_by_id() {
         lab.control("DELETE", "/faults?id=1", &Value::Null).await.1,
         json!({"removed": 1})
     );
+
     assert_eq!(
         ids(&lab.control("GET", "/faults", &Value::Null).await.1),
         [2]
     );
+
     assert_eq!(
         lab.control("DELETE", "/faults", &Value::Null).await.1,
         json!({"removed": 1})
@@ -233,6 +248,7 @@ async fn the_clock_tells_and_takes_the_time() {
     let lab = Lab::start().await;
     let (_, before) = lab.control("GET", "/clock", &Value::Null).await;
     assert_eq!(before["ahead_s"], 0);
+
     let time = |clock: &Value| {
         clock["now"]
             .as_str()
@@ -244,6 +260,7 @@ async fn the_clock_tells_and_takes_the_time() {
     let (_, jumped) = lab
         .control("POST", "/clock", &json!({"now": to.to_rfc3339()}))
         .await;
+
     assert!((time(&jumped) - to).num_seconds() < 5, "{jumped}");
     let far = json!({"now": "9999-12-31T00:00:00Z"});
     assert_eq!(lab.control("POST", "/clock", &far).await.0, 422);
@@ -256,12 +273,14 @@ async fn refunds_get_done_when_their_time_comes_and_the_books_show_it() {
     lab.create("A2", "").await;
     lab.pay("A1").await;
     assert_eq!(ask(lab.face, "/refund/A1/R1").await.text(), "accepted");
+
     let books = async || {
         lab.control("GET", "/books?order_no=A1", &Value::Null)
             .await
             .1
     };
     let before = books().await;
+
     assert_eq!(before["orders"].as_array().unwrap().len(), 1);
     assert_eq!(
         (
@@ -270,6 +289,7 @@ async fn refunds_get_done_when_their_time_comes_and_the_books_show_it() {
         ),
         (&json!(0), &json!(100))
     );
+
     lab.control("POST", "/clock", &json!({"advance_s": 86_400}))
         .await;
     let done = async {
@@ -279,6 +299,7 @@ async fn refunds_get_done_when_their_time_comes_and_the_books_show_it() {
     let after = tokio::time::timeout(Duration::from_secs(10), done)
         .await
         .unwrap();
+
     assert_eq!(after["orders"][0]["refunded"], 30);
     let moved: Vec<_> = after["movements"]
         .as_array()
@@ -286,6 +307,7 @@ async fn refunds_get_done_when_their_time_comes_and_the_books_show_it() {
         .iter()
         .map(|m| (&m["kind"], &m["amount"]))
         .collect();
+
     assert_eq!(
         moved,
         [
@@ -293,6 +315,7 @@ async fn refunds_get_done_when_their_time_comes_and_the_books_show_it() {
             (&json!("refunded"), &json!(30))
         ]
     );
+
     assert_eq!(
         lab.control("GET", "/books?provider=wechatpay", &Value::Null)
             .await
@@ -364,21 +387,25 @@ async fn how_the_next_refunds_end_can_be_asked_for() {
             &json!({"provider": "alipay", "result": "closed", "count": 2}),
         )
         .await;
+
     let listed = json!({"data": [{"provider": "alipay", "result": "closed", "count": 2}]});
     assert_eq!((status, &asked), (200, &listed));
     assert_eq!(lab.control("GET", "/refunds", &Value::Null).await.1, listed);
+
     let drawn = lab.sandbox.book().lock().refund_ends.draw("alipay");
     assert_eq!(drawn, providers::sandbox::refund_end::RefundEnd::Closed);
     assert_eq!(
         lab.control("GET", "/refunds", &Value::Null).await.1["data"][0]["count"],
         1
     );
+
     lab.control(
         "PUT",
         "/refunds",
         &json!({"provider": "alipay", "result": "no_funds"}),
     )
     .await;
+
     assert_eq!(
         lab.control("GET", "/refunds", &Value::Null).await.1["data"][0]["count"],
         Value::Null

@@ -19,6 +19,7 @@ async fn refuse_closes_the_listener_resets_what_stands_and_comes_back_on_the_sam
     let lab = Lab::start().await;
     let mut kept = TcpStream::connect(lab.face).await.unwrap();
     assert_eq!(ask_on(&mut kept, "/create/A1", "").await.status(), 200);
+
     for _ in 0..3 {
         lab.fault(json!({"provider": "alipay", "kind": "refuse"}))
             .await;
@@ -31,6 +32,7 @@ async fn refuse_closes_the_listener_resets_what_stands_and_comes_back_on_the_sam
         kept = TcpStream::connect(lab.face).await.unwrap();
         assert_eq!(ask_on(&mut kept, "/query/A1", "").await.text(), "payable");
     }
+
     assert_eq!(lab.state("A2"), None);
 }
 
@@ -119,6 +121,7 @@ async fn unsigned_and_bad_signature_are_done_and_prove_nothing() {
     lab.fault(json!({"provider": "alipay", "kind": "bad_signature", "call": "query"}))
         .await;
     let unsigned = ask(lab.face, "/create/A1").await;
+
     assert_eq!(
         (
             unsigned.status(),
@@ -127,6 +130,7 @@ async fn unsigned_and_bad_signature_are_done_and_prove_nothing() {
         ),
         (200, None, "code:A1")
     );
+
     let bad = ask(lab.face, "/query/A1").await;
     assert_eq!(
         (bad.signature(), bad.text().as_str()),
@@ -172,6 +176,7 @@ async fn an_answer_that_is_behind_knows_nothing_of_what_has_happened_since() {
     lab.fault(json!({"provider": "alipay", "kind": "behind", "latency_ms": 60_000}))
         .await;
     let old = ask(lab.face, "/query/A1").await;
+
     assert_eq!(
         (old.signature(), old.text().as_str()),
         (Some("good"), "payable")
@@ -181,10 +186,12 @@ async fn an_answer_that_is_behind_knows_nothing_of_what_has_happened_since() {
         400,
         "it is not there yet"
     );
+
     assert_eq!(lab.state("A1"), Some(State::Paid), "the truth is as it was");
     lab.control("POST", "/clock", &json!({"advance_s": 61}))
         .await;
     assert_eq!(ask(lab.face, "/query/A1").await.text(), "paid");
+
     assert_eq!(ask(lab.face, "/query/A2").await.text(), "payable");
 }
 
@@ -193,16 +200,19 @@ async fn what_is_said_to_be_closed_can_be_paid_and_other_amounts_are_only_said()
     let lab = with(json!({"provider": "alipay", "kind": "says_closed"})).await;
     lab.create("A1", "").await;
     assert_eq!(ask(lab.face, "/query/A1").await.text(), "closed");
+
     lab.pay("A1").await;
     assert_eq!(
         ask(lab.face, "/query/A1").await.text(),
         "paid",
         "of money it does not lie"
     );
+
     lab.heal().await;
     lab.fault(json!({"provider": "alipay", "kind": "other_amount"}))
         .await;
     ask(lab.face, "/query/A1").await;
+
     assert_eq!(
         lab.sandbox
             .book()

@@ -119,6 +119,7 @@ async fn inside_a_process_without_descriptors() {
         client(&format!("http://{server}")),
     );
     let usual = getrlimit(Resource::Nofile);
+
     setrlimit(
         Resource::Nofile,
         Rlimit {
@@ -127,6 +128,7 @@ async fn inside_a_process_without_descriptors() {
         },
     )
     .unwrap();
+
     let error = client.send(post(Duration::from_secs(5))).await.unwrap_err();
     let by_name = by_name
         .send(post(Duration::from_secs(5)))
@@ -139,6 +141,7 @@ async fn inside_a_process_without_descriptors() {
             "{error:?}"
         );
     }
+
     assert_eq!(
         &client
             .send(post(Duration::from_secs(5)))
@@ -244,6 +247,7 @@ async fn a_timeout_before_or_after_the_first_byte_is_unknown() {
         hang(stream).await;
     })
     .await;
+
     for server in [silent, stuck] {
         let result = client(&format!("http://{server}"))
             .send(post(Duration::from_millis(150)))
@@ -283,6 +287,7 @@ async fn a_kept_connection_that_is_reset_on_the_second_request_is_unknown() {
     })
     .await;
     let client = client(&format!("http://{server}"));
+
     assert_eq!(
         client
             .send(post(Duration::from_secs(5)))
@@ -291,6 +296,7 @@ async fn a_kept_connection_that_is_reset_on_the_second_request_is_unknown() {
             .status,
         200
     );
+
     let result = client.send(post(Duration::from_secs(5))).await;
     assert_eq!(
         unknown(result),
@@ -320,8 +326,10 @@ async fn a_request_that_arrived_is_never_called_not_sent_and_never_arrives_twice
         }
     })
     .await;
+
     let client = client(&format!("http://{server}"));
     let mut not_sent = Vec::new();
+
     for n in 0..500 {
         let request = Request {
             target: format!("/{n}"),
@@ -332,11 +340,13 @@ async fn a_request_that_arrived_is_never_called_not_sent_and_never_arrives_twice
             Err(Undelivered::NotSent(_)) => not_sent.push(n),
         }
     }
+
     let mut arrived = arrived.lock().unwrap().clone();
     assert!(
         arrived.iter().all(|n| !not_sent.contains(n)),
         "{not_sent:?}"
     );
+
     let count = arrived.len();
     arrived.sort_unstable();
     arrived.dedup();
@@ -363,6 +373,7 @@ async fn a_request_says_what_it_was_given_and_nothing_of_ours() {
         }
     })
     .await;
+
     let request = Request {
         target: "/v3/a%2Fb?mchid=1".to_owned(),
         ..post(Duration::from_secs(5))
@@ -372,6 +383,7 @@ async fn a_request_says_what_it_was_given_and_nothing_of_ours() {
         .await
         .unwrap();
     let (head, body) = heads.lock().unwrap().remove(0);
+
     assert!(
         head.starts_with("post /v3/a%2fb?mchid=1 http/1.1\r\n"),
         "{head}"
@@ -381,6 +393,7 @@ async fn a_request_says_what_it_was_given_and_nothing_of_ours() {
         !head.contains("accept-encoding") && !head.contains("expect"),
         "{head}"
     );
+
     assert_eq!(body, b"{\"amount\":1}");
 }
 
@@ -396,6 +409,7 @@ async fn no_proxy_is_taken_from_the_environment() {
         .await
     })
     .await;
+
     let direct = serve(async |stream| {
         answer(
             stream,
@@ -404,6 +418,7 @@ async fn no_proxy_is_taken_from_the_environment() {
         .await
     })
     .await;
+
     let child = tokio::task::spawn_blocking(move || {
         Command::new(std::env::current_exe().unwrap())
             .args([
@@ -421,6 +436,7 @@ async fn no_proxy_is_taken_from_the_environment() {
     });
     let child = child.await.unwrap();
     let said = String::from_utf8_lossy(&child.stdout);
+
     assert!(
         child.status.success() && said.contains("1 passed"),
         "{said}"

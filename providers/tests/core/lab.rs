@@ -49,6 +49,7 @@ impl SmallFace {
         let (call, order_no) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
         let key = OrderKey::new("alipay", "small", order_no);
         let mut book = desk.book.lock();
+
         match call {
             "create" => {
                 book.insert(order(key, request.header("notify-url"), desk.now))?;
@@ -87,6 +88,7 @@ fn order(key: OrderKey, notify_url: Option<&str>, now: DateTime<Utc>) -> Order {
         text: format!("code:{}", key.order_no),
         dies_at: expires_at,
     };
+
     Order {
         key,
         amount: Money::fen(100).unwrap(),
@@ -357,6 +359,7 @@ pub(crate) async fn ask_on(stream: &mut TcpStream, target: &str, notify_url: &st
     } else {
         format!("Notify-Url: {notify_url}\r\n")
     };
+
     let request = format!(
         "POST {target} HTTP/1.1\r\nHost: face\r\n{notify_url}Content-Length: 2\r\n\r\n{{}}"
     );
@@ -365,6 +368,7 @@ pub(crate) async fn ask_on(stream: &mut TcpStream, target: &str, notify_url: &st
     }
     let mut raw = Vec::new();
     let mut arrivals = Vec::new();
+
     loop {
         let mut piece = [0; 4096];
         let wait = if raw.is_empty() {
@@ -398,9 +402,11 @@ fn whole(raw: &[u8], arrivals: &[Duration]) -> Option<Seen> {
             .find_map(|l| l.strip_prefix(&format!("{name}: ")))?;
         Some(line.trim().to_owned())
     };
+
     let length: usize = header("content-length").map_or(0, |l| l.parse().unwrap());
     let body = raw.get(head_end..head_end + length)?.to_vec();
     let status = head[9..12].parse().unwrap();
+
     Some(Seen::Answer(Answer {
         status,
         signature: header(SIGNATURE),
@@ -421,6 +427,7 @@ pub(crate) async fn merchant(refusals: usize) -> (String, mpsc::UnboundedReceive
     let listener = TcpListener::bind(any()).await.unwrap();
     let address = listener.local_addr().unwrap();
     let (sender, received) = mpsc::unbounded_channel();
+
     tokio::spawn(async move {
         let mut count = 0;
         while let Ok((mut stream, _)) = listener.accept().await {
@@ -440,6 +447,7 @@ pub(crate) async fn merchant(refusals: usize) -> (String, mpsc::UnboundedReceive
             stream.write_all(answer.as_bytes()).await.unwrap();
         }
     });
+
     (format!("http://{address}/n"), received)
 }
 

@@ -101,6 +101,7 @@ async fn an_adapter_that_hangs_ends_as_unknown_a_little_after_its_time() {
         |failure: &Failure| failure.kind == FailureKind::Timeout && failure.code == "timeout";
     let call = call(50);
     let (order, reference, refund) = (order(), reference(), refund());
+
     let (created, queried, closed, reversed, refunded, refund_queried) = tokio::join!(
         provider.create(&order, &call),
         provider.query(&reference, &call),
@@ -109,6 +110,7 @@ async fn an_adapter_that_hangs_ends_as_unknown_a_little_after_its_time() {
         provider.refund(&refund, &call),
         provider.query_refund(&refund, &call),
     );
+
     assert!(matches!(created.outcome, Created::Unknown(f) if timed_out(&f)));
     assert!(matches!(queried.outcome, Queried::Unknown(f) if timed_out(&f)));
     assert!(matches!(closed.outcome, Ended::Unknown(f) if timed_out(&f)));
@@ -116,6 +118,7 @@ async fn an_adapter_that_hangs_ends_as_unknown_a_little_after_its_time() {
     assert!(matches!(refunded.outcome, Refunded::Unknown(f) if timed_out(&f)));
     assert!(matches!(refund_queried.outcome, RefundQueried::Unknown(f) if timed_out(&f)));
     assert!(began.elapsed() >= Duration::from_millis(50));
+
     assert!(began.elapsed() < Duration::from_secs(3));
 }
 
@@ -127,16 +130,19 @@ async fn a_failed_question_is_asked_once_more_and_never_a_third_time() {
         provider.query(&reference(), &call(5_000)).await.outcome,
         Queried::NotFound
     );
+
     for _ in 0..2 {
         memory.script_query_refund(answers(RefundQueried::Unknown(failed(
             FailureKind::ServerError,
         ))));
     }
+
     let unknown = provider.query_refund(&refund(), &call(5_000)).await.outcome;
     assert_eq!(
         unknown,
         RefundQueried::Unknown(failed(FailureKind::ServerError))
     );
+
     let calls: Vec<&str> = memory.calls().into_iter().map(|(call, _)| call).collect();
     assert_eq!(calls, ["query", "query", "query_refund", "query_refund"]);
 }
@@ -156,6 +162,7 @@ async fn a_question_is_not_repeated_when_it_cannot_help_or_there_is_no_time() {
             Queried::Unknown(failed(kind))
         );
     }
+
     memory.script_query(answers(Queried::Unknown(failed(FailureKind::Network))));
     let hurried = provider.query(&reference(), &call(100)).await.outcome;
     assert_eq!(hurried, Queried::Unknown(failed(FailureKind::Network)));
@@ -173,6 +180,7 @@ async fn what_can_move_or_end_something_is_sent_exactly_once() {
         provider.create(&order(), &call(5_000)).await.outcome,
         Created::Unknown(_)
     ));
+
     assert!(matches!(
         provider.close(&reference(), &call(5_000)).await.outcome,
         Ended::Unknown(_)
@@ -181,10 +189,12 @@ async fn what_can_move_or_end_something_is_sent_exactly_once() {
         provider.reverse(&reference(), &call(5_000)).await.outcome,
         Ended::Unknown(_)
     ));
+
     assert!(matches!(
         provider.refund(&refund(), &call(5_000)).await.outcome,
         Refunded::Unknown(_)
     ));
+
     let calls: Vec<&str> = memory.calls().into_iter().map(|(call, _)| call).collect();
     assert_eq!(calls, ["create", "close", "reverse", "refund"]);
 }
@@ -201,6 +211,7 @@ async fn calls_are_counted_by_outcome_and_measured() {
     provider.close(&reference(), &call(5_000)).await;
     provider.refund(&refund(), &call(5_000)).await;
     let text = handle.render();
+
     for (call, flow, outcome, failure) in [
         ("create", "qr", "accepted", "none"),
         ("query", "none", "payable", "none"),

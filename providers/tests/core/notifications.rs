@@ -19,11 +19,13 @@ async fn a_payment_is_told_at_once_and_once_when_it_is_acknowledged() {
         (&first.body["order_no"], &first.body["said"]),
         (&json!("A1"), &json!({"paid": 100}))
     );
+
     sent(&lab, 1).await;
     lab.sandbox.clock().advance(TimeDelta::days(2)).unwrap();
     // The next thing it hears is about something else.
     lab.create("A2", &url).await;
     lab.pay("A2").await;
+
     assert_eq!(next(&mut told).await.body["order_no"], "A2");
 }
 
@@ -34,6 +36,7 @@ async fn what_is_not_acknowledged_is_sent_again_when_the_clock_says_so() {
     lab.create("A1", &url).await;
     lab.pay("A1").await;
     let first = next(&mut told).await;
+
     for (jump_s, count) in [(60, 2), (600, 3)] {
         sent(&lab, count - 1).await;
         lab.sandbox
@@ -52,15 +55,18 @@ async fn what_is_not_acknowledged_is_sent_again_when_the_clock_says_so() {
             "the same notification"
         );
     }
+
     let log = sent(&lab, 3).await;
     assert_eq!(
         log[2]["answer"],
         json!({"status": 200, "body": "no", "acknowledged": false})
     );
+
     // The schedule is over.
     lab.sandbox.clock().advance(TimeDelta::days(2)).unwrap();
     lab.create("A2", &url).await;
     lab.pay("A2").await;
+
     assert_eq!(next(&mut told).await.body["order_no"], "A2");
 }
 
@@ -121,15 +127,18 @@ async fn a_delayed_notification_waits_for_the_clock() {
     lab.heal().await;
     lab.create("A2", &url).await;
     lab.pay("A2").await;
+
     assert_eq!(
         next(&mut told).await.body["order_no"],
         "A2",
         "the delayed one is not out yet"
     );
+
     lab.sandbox
         .clock()
         .advance(TimeDelta::seconds(300))
         .unwrap();
+
     assert_eq!(next(&mut told).await.body["order_no"], "A1");
 }
 
@@ -182,6 +191,7 @@ async fn a_forged_notification_has_another_amount_and_a_signature_that_does_not_
     lab.create("A1", &url).await;
     lab.pay("A1").await;
     let (forged, genuine) = (next(&mut told).await, next(&mut told).await);
+
     assert_eq!(
         (forged.signature.as_deref(), &forged.body["said"]),
         (Some("bad"), &json!({"paid": 101}))
@@ -190,6 +200,7 @@ async fn a_forged_notification_has_another_amount_and_a_signature_that_does_not_
         (genuine.signature.as_deref(), &genuine.body["said"]),
         (Some("good"), &json!({"paid": 100}))
     );
+
     let captured = lab
         .sandbox
         .book()
@@ -197,6 +208,7 @@ async fn a_forged_notification_has_another_amount_and_a_signature_that_does_not_
         .by_order_no("A1")
         .unwrap()
         .captured_fen();
+
     assert_eq!(captured, 100, "the truth is as it was");
 }
 
@@ -209,15 +221,18 @@ async fn a_misstated_notification_is_signed_and_sent_again_rightly() {
     lab.create("A1", &url).await;
     lab.pay("A1").await;
     let misstated = next(&mut told).await;
+
     assert_eq!(
         (misstated.signature.as_deref(), &misstated.body["said"]),
         (Some("good"), &json!({"paid": 101}))
     );
+
     sent(&lab, 1).await;
     lab.heal().await;
     lab.control("POST", "/clock", &json!({"advance_s": 3600}))
         .await;
     let right = next(&mut told).await;
+
     assert_eq!(
         (right.signature.as_deref(), &right.body["said"]),
         (Some("good"), &json!({"paid": 100}))

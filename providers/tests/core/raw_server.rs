@@ -26,6 +26,7 @@ where
 /// Reads one whole request: its head in lower case, and its body. Both empty when the client left.
 pub(crate) async fn read_request(stream: &mut TcpStream) -> (String, Vec<u8>) {
     let mut raw = Vec::new();
+
     loop {
         let mut piece = [0; 4096];
         match stream.read(&mut piece).await {

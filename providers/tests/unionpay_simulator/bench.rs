@@ -49,6 +49,7 @@ impl Bench {
             book: None,
             log: LOG,
         };
+
         let sandbox = Sandbox::start(options).await.unwrap();
         let mut settings = sandbox.credentials()["unionpay"].clone();
         settings["base_url"] = json!(format!("http://{}", sandbox.face(PROTOCOL.name).unwrap()));
@@ -58,6 +59,7 @@ impl Bench {
             .extend(change.as_object().unwrap().clone());
         let adapter = (PROTOCOL.open)(settings.clone(), &providers::http::Way::Open).unwrap();
         let (address, told) = receiver().await;
+
         Self {
             sandbox,
             adapter,
@@ -173,6 +175,7 @@ async fn receiver() -> (SocketAddr, mpsc::UnboundedReceiver<RawNotification>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (sender, inbox) = mpsc::unbounded_channel();
+
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let sender = sender.clone();
@@ -196,5 +199,6 @@ async fn receiver() -> (SocketAddr, mpsc::UnboundedReceiver<RawNotification>) {
             );
         }
     });
+
     (address, inbox)
 }

@@ -155,16 +155,19 @@ async fn an_order_is_found_by_its_own_time_only() {
         bench.adapter.query(&reference, &bench.call()).await.outcome,
         Queried::NotFound
     );
+
     let twice = bench.adapter.create(&order, &bench.call()).await.outcome;
     assert!(
         matches!(&twice, Created::Unknown(f) if f.code == "12"),
         "{twice:?}"
     );
+
     let closed = bench
         .adapter
         .close(&crate::bench::reference(&order), &bench.call())
         .await
         .outcome;
+
     assert!(matches!(closed, Ended::Impossible(_)));
 }
 
@@ -174,22 +177,26 @@ async fn late_money_is_told_by_the_query_alone_and_goes_back_by_itself() {
     let order = bench.qr();
     bench.adapter.create(&order, &bench.call()).await;
     let holding = Holding::OrderNo(QR.to_owned());
+
     assert_eq!(
         bench.sandbox.pay(&holding, Wish::Late).unwrap_err(),
         Refusal::NotLate
     );
+
     bench.pass(TimeDelta::minutes(16));
     assert_eq!(
         bench.sandbox.pay(&holding, Wish::Paid).unwrap_err(),
         Refusal::Expired
     );
     assert_eq!(bench.query(&order).await, Queried::NotFound);
+
     bench.sandbox.pay(&holding, Wish::Late).unwrap();
     let Queried::Paid(capture) = bench.query(&order).await else {
         panic!()
     };
     assert!(capture.returns_by_itself);
     assert_eq!(bench.money(QR), (1000, 0));
+
     // What goes back by itself is not given back a second time.
     let refused = bench
         .refund(&bench.refund_of(&order, "IR20260701000003", 1000))
@@ -198,21 +205,25 @@ async fn late_money_is_told_by_the_query_alone_and_goes_back_by_itself() {
         matches!(&refused, Refunded::AnotherNumber(f) if f.code == "45"),
         "{refused:?}"
     );
+
     let refund = RefundOrder {
         renumbered: true,
         ..bench.refund_of(&order, "IR20260701000004", 1000)
     };
     let refused = bench.refund(&refund).await;
+
     assert!(
         matches!(&refused, Refunded::TerminalNo(f) if f.code == "45"),
         "{refused:?}"
     );
+
     bench.pass(TimeDelta::days(5));
     let now = bench.sandbox.clock().now();
     while bench.sandbox.book().lock().has_due_refunds(now) {
         tokio::task::yield_now().await;
     }
     assert_eq!(bench.money(QR), (1000, 1000));
+
     assert!(!bench.is_told_more(), "nobody is told of late money");
 }
 

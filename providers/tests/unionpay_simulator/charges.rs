@@ -32,6 +32,7 @@ async fn a_charge_is_only_accepted_and_the_query_says_that_it_was_paid() {
     let mut bench = Bench::start().await;
     let is_code = bench.adapter.capabilities().charge.unwrap().is_code;
     assert!(is_code(PAYS) && !is_code("622048507363046993") && !is_code("2820485073630469930"));
+
     let order = bench.scan(PAYS);
     assert_eq!(create(&bench, &order).await, Created::Waiting);
     assert_eq!(
@@ -43,20 +44,24 @@ async fn a_charge_is_only_accepted_and_the_query_says_that_it_was_paid() {
             amount: None
         }
     );
+
     let Queried::Paid(capture) = bench.query(&order).await else {
         panic!()
     };
     assert_eq!(capture.amount, order.amount);
+
     // A code works once.
     let other = Order {
         order_no: "IL20260701SC000002".to_owned(),
         ..bench.scan(PAYS)
     };
     let used = create(&bench, &other).await;
+
     assert!(
         matches!(&used, Created::Unknown(f) if f.code == "01"),
         "{used:?}"
     );
+
     assert_eq!(bench.query(&other).await, Queried::NotFound);
 }
 
@@ -101,20 +106,24 @@ async fn a_payer_without_money_is_found_out_by_the_query_and_an_old_code_at_once
     let order = bench.scan(HAS_NO_MONEY);
     assert_eq!(create(&bench, &order).await, Created::Waiting);
     assert_eq!(bench.query(&order).await, Queried::Closed);
+
     let other = Order {
         order_no: "IL20260701SC000003".to_owned(),
         ..bench.scan(EXPIRED)
     };
     let expired = create(&bench, &other).await;
+
     assert!(
         matches!(&expired, Created::Declined(f) if f.code == "86"),
         "{expired:?}"
     );
+
     let unknown = Order {
         order_no: "IL20260701SC000004".to_owned(),
         ..bench.scan("1320485073630469930")
     };
     let unknown = create(&bench, &unknown).await;
+
     assert!(
         matches!(&unknown, Created::Declined(f) if f.code == "88"),
         "{unknown:?}"

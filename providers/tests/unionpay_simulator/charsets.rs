@@ -59,6 +59,7 @@ async fn apply(bench: &Bench, named: &str, encoding: &'static Encoding) -> Vec<(
         ("backUrl", &notify_url),
         ("reqReserved", TEXT),
     ];
+
     let mut fields: Vec<(&str, Vec<u8>)> = fields
         .into_iter()
         .map(|(name, value)| (name, encoding.encode(value).0.into_owned()))
@@ -70,6 +71,7 @@ async fn apply(bench: &Bench, named: &str, encoding: &'static Encoding) -> Vec<(
         .iter()
         .map(|(name, value)| format!("{name}={}", half(value)))
         .collect();
+
     let url = format!(
         "{}/gateway/api/backTransReq.do",
         bench.settings["base_url"].as_str().unwrap()
@@ -80,10 +82,12 @@ async fn apply(bench: &Bench, named: &str, encoding: &'static Encoding) -> Vec<(
         .header("content-type", "application/x-www-form-urlencoded")
         .body(body.join("&"));
     let answer = asking.send().await.unwrap();
+
     assert_eq!(
         answer.headers()["content-type"],
         format!("text/html;charset={}", encoding_name(named))
     );
+
     fields_of(&answer.bytes().await.unwrap())
 }
 
@@ -129,8 +133,10 @@ async fn a_shop_that_names_a_charset_is_answered_in_it() {
             Some(TEXT)
         );
     }
+
     let bench = Bench::start().await;
     let answer = apply(&bench, "UTF-8", encoding_rs::UTF_8).await;
+
     assert!(
         answer
             .iter()
@@ -141,6 +147,7 @@ async fn a_shop_that_names_a_charset_is_answered_in_it() {
 #[tokio::test]
 async fn answers_and_notifications_in_a_charset_that_nobody_asked_for_mean_the_same() {
     let http = providers::http::plain_client_builder().build().unwrap();
+
     for kind in ["gbk", "gb18030"] {
         let mut bench = Bench::start().await;
         for call in [None, Some("notification")] {

@@ -49,6 +49,7 @@ impl<'a> Shop<'a> {
             ("orderId", number),
             ("txnTime", &time),
         ];
+
         head.iter()
             .chain(more)
             .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()))

@@ -57,6 +57,7 @@ impl Bench {
             mood: Mood::Well,
             seen: None,
         };
+
         let (book, shared) = (SharedBook::default(), Arc::new(Mutex::new(shared)));
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let mut credentials = face.credentials();
@@ -67,6 +68,7 @@ impl Bench {
             book.clone(),
             Arc::clone(&shared),
         ));
+
         Self {
             face,
             book,
@@ -244,6 +246,7 @@ async fn answer(
         headers: parts.headers,
         body,
     };
+
     let (now, alteration, mood) = {
         let mut shared = shared.lock().unwrap();
         shared.seen = Some((
@@ -254,6 +257,7 @@ async fn answer(
         ));
         (shared.now, shared.alteration, shared.mood)
     };
+
     let answered = match mood {
         Mood::Well => face.handle(
             &request,
@@ -270,5 +274,6 @@ async fn answer(
     let mut response = Response::new(Full::new(answered.body));
     *response.status_mut() = answered.status;
     *response.headers_mut() = answered.headers;
+
     Ok(response)
 }

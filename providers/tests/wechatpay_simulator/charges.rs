@@ -104,6 +104,7 @@ async fn what_is_sent_names_the_shop_and_the_till_or_the_account_s_own_shop() {
             serde_json::from_slice::<Value>(&body).unwrap(),
         )
     };
+
     create(&bench, NO, PAYS).await;
     let (line, body) = sent();
     assert_eq!(line, "POST /v3/pay/transactions/codepay");
@@ -118,17 +119,20 @@ async fn what_is_sent_names_the_shop_and_the_till_or_the_account_s_own_shop() {
             "scene_info": {"store_info": {"out_id": bench.credentials["mchid"]}},
         })
     );
+
     let mut order = charge(&bench, OTHER, ASKED);
     order.store = Some(Store {
         id: "S1".to_owned(),
         name: None,
         terminal_id: Some("T1".to_owned()),
     });
+
     bench.adapter().create(&order, &bench.call()).await;
     assert_eq!(
         sent().1["scene_info"],
         json!({"device_id": "T1", "store_info": {"out_id": "S1"}})
     );
+
     order.store = None;
     bench
         .adapter_with("store_id", json!("S0"))
@@ -138,12 +142,15 @@ async fn what_is_sent_names_the_shop_and_the_till_or_the_account_s_own_shop() {
         sent().1["scene_info"],
         json!({"store_info": {"out_id": "S0"}})
     );
+
     reverse(&bench, NO).await;
     let (line, body) = sent();
+
     assert_eq!(
         line,
         format!("POST /v3/pay/transactions/out-trade-no/{NO}/reverse")
     );
+
     assert_eq!(
         body,
         json!({"appid": bench.credentials["appid"], "mchid": bench.credentials["mchid"]})
@@ -327,12 +334,14 @@ async fn a_charge_is_not_closed() {
         .adapter()
         .close(&bench.reference(NO), &bench.call())
         .await;
+
     assert!(closed.request_id.unwrap().ends_with("-268449641"));
     assert!(
         matches!(&closed.outcome, Ended::Impossible(f) if f.code == "INVALID_REQUEST"),
         "{:?}",
         closed.outcome
     );
+
     assert_eq!(
         bench.book.lock().order(&bench.key(NO)).unwrap().state,
         State::Payable
@@ -372,13 +381,16 @@ async fn whatever_is_broken_unsigned_or_wrongly_signed_may_have_taken_the_money(
         let ended = reverse(&bench, NO).await;
         assert!(matches!(ended, Ended::Unknown(_)), "{ended:?}");
     }
+
     let bench = Bench::start().await;
     bench.set(Alteration::None, Mood::Busy);
     let created = create(&bench, NO, PAYS).await;
+
     assert!(
         matches!(created, Created::Refused(Refusal::Provider, _)),
         "{created:?}"
     );
+
     assert_eq!(again(reverse(&bench, NO).await), "FREQUENCY_LIMITED");
 }
 
@@ -447,8 +459,10 @@ async fn a_refund_without_funds_is_sent_again_under_its_number() {
         .lock()
         .refund_ends
         .ask("wechatpay", RefundEnd::NoFunds, Some(1));
+
     let refund = bench.refund(NO, "R0000001", 40);
     let needs = bench.adapter().refund(&refund, &bench.call()).await.outcome;
+
     assert!(
         matches!(&needs, Refunded::NeedsFunds(f) if f.code == "NOT_ENOUGH"),
         "{needs:?}"
@@ -461,6 +475,7 @@ async fn a_refund_without_funds_is_sent_again_under_its_number() {
             .outcome,
         RefundQueried::NotFound
     );
+
     assert_eq!(
         bench.adapter().refund(&refund, &bench.call()).await.outcome,
         Refunded::Accepted

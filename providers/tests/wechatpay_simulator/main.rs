@@ -63,6 +63,7 @@ async fn an_order_is_made_paid_and_found() {
             .outcome,
         Queried::Payable
     );
+
     bench.pay(NO);
     bench.pass(TimeDelta::seconds(3));
     let Queried::Paid(capture) = adapter
@@ -72,12 +73,14 @@ async fn an_order_is_made_paid_and_found() {
     else {
         panic!()
     };
+
     assert_eq!(capture.amount, Money::fen(100).unwrap());
     assert_eq!(capture.payment_id.as_deref(), Some("pay_0123456789abcdef"));
     assert_eq!(capture.payer.as_deref(), Some("****eS6o"));
     assert_eq!(capture.paid_at, Some(bench.now() - TimeDelta::seconds(3)));
     assert_eq!(capture.foreign_account, None);
     assert_eq!(capture.transaction_id.len(), 28);
+
     assert!(
         capture.transaction_id.starts_with("420000000120260105"),
         "{}",
@@ -93,6 +96,7 @@ async fn what_is_sent_is_what_the_provider_documents() {
         .create(&bench.order(NO), &bench.call())
         .await;
     let (method, target, headers, body) = bench.shared.lock().unwrap().seen.take().unwrap();
+
     assert_eq!(
         (method.as_str(), target.as_str()),
         ("POST", "/v3/pay/transactions/native")
@@ -105,10 +109,12 @@ async fn what_is_sent_is_what_the_provider_documents() {
             .unwrap()
             .starts_with("interlock/")
     );
+
     assert_eq!(
         headers["wechatpay-serial"],
         bench.credentials["public_key_id"].as_str().unwrap()
     );
+
     let body: Value = serde_json::from_slice(&body).unwrap();
     assert_eq!(
         body,
@@ -181,6 +187,7 @@ async fn parameters_that_the_provider_refuses_are_refused_requests() {
         change(&mut order);
         order
     };
+
     for order in [
         with(&|o| o.amount = Money::fen(0).unwrap()),
         with(&|o| o.notify_url = "https://example.com/n?a=b".to_owned()),
@@ -195,6 +202,7 @@ async fn parameters_that_the_provider_refuses_are_refused_requests() {
             "{order:?}"
         );
     }
+
     assert!(bench.book.lock().orders().is_empty());
     // Words are made to fit.
     for (number, words) in ["长".repeat(127), String::new(), "\u{1F600}".repeat(3)]
@@ -205,6 +213,7 @@ async fn parameters_that_the_provider_refuses_are_refused_requests() {
             with(&|o| (o.description, o.order_no) = (words.clone(), format!("{NO}{number}")));
         qr(&adapter.create(&order, &bench.call()).await.outcome);
     }
+
     let page = with(&|o| o.flow = Flow::Page);
     assert_eq!(
         refused(adapter.create(&page, &bench.call()).await.outcome).1,
@@ -267,6 +276,7 @@ async fn a_close_can_be_repeated_and_a_paid_order_stays_paid() {
 async fn closing_a_number_that_was_never_made_burns_it() {
     let bench = Bench::start().await;
     let adapter = bench.adapter();
+
     assert_eq!(
         adapter
             .close(&bench.reference(NO), &bench.call())
@@ -274,6 +284,7 @@ async fn closing_a_number_that_was_never_made_burns_it() {
             .outcome,
         Ended::Closed
     );
+
     assert_eq!(
         adapter
             .query(&bench.reference(NO), &bench.call())
@@ -281,6 +292,7 @@ async fn closing_a_number_that_was_never_made_burns_it() {
             .outcome,
         Queried::NotFound
     );
+
     assert_eq!(
         unknown(
             adapter
@@ -303,6 +315,7 @@ async fn an_offer_takes_no_money_after_its_deadline_and_closes_itself_after_seve
     let pay = || bench.book.lock().pay(&bench.key(NO), "4", bench.now());
     bench.pass(TimeDelta::seconds(60));
     assert_eq!(pay(), Err(BookRefusal::Expired));
+
     assert_eq!(
         adapter
             .query(&bench.reference(NO), &bench.call())
@@ -310,10 +323,12 @@ async fn an_offer_takes_no_money_after_its_deadline_and_closes_itself_after_seve
             .outcome,
         Queried::Payable
     );
+
     assert_eq!(
         unknown(adapter.create(&order, &bench.call()).await.outcome).code,
         "ORDER_CLOSED"
     );
+
     bench.pass(TimeDelta::days(7));
     assert_eq!(
         adapter

@@ -33,21 +33,25 @@ async fn a_payment_is_told_as_a_query_would_tell_it() {
     paid(&bench).await;
     let outgoing = only(bench.outgoing(Alteration::None));
     assert_eq!(outgoing.url, "http://127.0.0.1:9/notifications/acct_1");
+
     let read = bench
         .adapter()
         .notification(&raw(&outgoing), bench.now())
         .unwrap()
         .into_inner();
+
     assert_eq!(read.id, "00112233-4455-6677-8899-aabbccddeeff");
     let queried = bench
         .adapter()
         .query(&bench.reference(NO), &bench.call())
         .await
         .outcome;
+
     let Notice::Paid { order_no, capture } = read.notice else {
         panic!()
     };
     assert_eq!(order_no, NO);
+
     assert_eq!(queried, Queried::Paid(capture));
 }
 
@@ -60,12 +64,15 @@ async fn a_refund_is_told_once_it_is_done() {
         .refund(&bench.refund(NO, "R0000001", 40), &bench.call())
         .await;
     assert_eq!(bench.outgoing(Alteration::None).len(), 1);
+
     bench.pass(TimeDelta::seconds(2));
     let outgoing = only(bench.outgoing(Alteration::None));
+
     assert_eq!(
         outgoing.url,
         "http://127.0.0.1:9/notifications/acct_1/refund"
     );
+
     let read = bench
         .adapter()
         .notification(&raw(&outgoing), bench.now())
@@ -73,6 +80,7 @@ async fn a_refund_is_told_once_it_is_done() {
         .into_inner();
     let (order_no, refund_no) = (NO.to_owned(), "R0000001".to_owned());
     let amount = Some(Money::fen(40).unwrap());
+
     assert_eq!(
         read.notice,
         Notice::Refund {
@@ -113,6 +121,7 @@ async fn a_notification_is_signed_anew_whenever_it_is_sent() {
             .map(|_| ()),
         Err(Rejection::Stale)
     );
+
     let second = bench.send(&event, Alteration::None).unwrap();
     bench
         .adapter()
@@ -174,6 +183,7 @@ async fn a_genuine_notification_for_somebody_else_is_refused() {
     let [payment, refund] = told.as_slice() else {
         panic!()
     };
+
     let read = |member: &str, value: &str, outgoing| {
         let adapter = bench.adapter_with(member, json!(value));
         adapter
@@ -183,15 +193,18 @@ async fn a_genuine_notification_for_somebody_else_is_refused() {
     let ours = Err(Rejection::OtherAccount(
         "1900000109/wxd678efh567hg6787".to_owned(),
     ));
+
     assert_eq!(read("mchid", "1900000110", payment), ours);
     assert_eq!(read("appid", "wx0000000000000000", payment), ours);
     assert_eq!(
         read("mchid", "1900000110", refund),
         Err(Rejection::OtherAccount("1900000109".to_owned()))
     );
+
     // A refund names no app.
     assert_eq!(read("appid", "wx0000000000000000", refund), Ok(()));
     let wrong_key = read("apiv3_key", "00000000000000000000000000000000", payment);
+
     assert!(
         matches!(wrong_key, Err(Rejection::Unreadable(_))),
         "{wrong_key:?}"
@@ -208,6 +221,7 @@ async fn the_face_stops_for_our_acknowledgement_and_for_no_other_answer() {
             .face
             .acknowledged(answer.status, answer.body.as_bytes())
     };
+
     assert!(acknowledged(Acknowledgement::Stop));
     assert!(!acknowledged(Acknowledgement::SendAgain));
     assert!(!acknowledged(Acknowledgement::Refuse));
@@ -221,6 +235,7 @@ async fn the_face_stops_for_our_acknowledgement_and_for_no_other_answer() {
                 .starts_with(r#"{"code":"FAIL","message":""#)
         );
     }
+
     bench
         .adapter()
         .create(&bench.order(NO), &bench.call())
@@ -239,6 +254,7 @@ fn told(bench: &Bench, event_type: &str, algorithm: &str, resource: &str) -> Raw
     let keys = vector_keys();
     let key = ResourceKey::new(keys["apiv3_key"].as_str().unwrap()).unwrap();
     let ciphertext = key.seal("012345678901", "", resource.as_bytes()).unwrap();
+
     // `associated_data` may be absent.
     let resource =
         json!({"algorithm": algorithm, "ciphertext": ciphertext, "nonce": "012345678901"});
@@ -247,6 +263,7 @@ fn told(bench: &Bench, event_type: &str, algorithm: &str, resource: &str) -> Raw
     let at = bench.now().timestamp().to_string();
     let theirs = Signer::from_text(keys["public_key_private"].as_str().unwrap()).unwrap();
     let mut headers = HeaderMap::new();
+
     for (name, value) in [
         ("wechatpay-timestamp", at.clone()),
         ("wechatpay-nonce", "n".to_owned()),
@@ -261,6 +278,7 @@ fn told(bench: &Bench, event_type: &str, algorithm: &str, resource: &str) -> Raw
     ] {
         headers.insert(name, value.parse().unwrap());
     }
+
     RawNotification {
         headers,
         body: body.into(),

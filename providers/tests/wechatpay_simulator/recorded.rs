@@ -51,6 +51,7 @@ fn handle(bench: &Bench, request: &Request, at: i64) -> Response {
 async fn every_recorded_request_is_understood_and_answered_with_the_key_that_it_names() {
     let vectors = vectors();
     let keys = &vectors["keys"];
+
     for recorded in vectors["requests"].as_array().unwrap() {
         let bench = Bench::start().await;
         let (id, at) = (
@@ -90,6 +91,7 @@ async fn a_recorded_request_with_one_byte_changed_is_unauthorized_and_the_answer
         target: format!("{}?a=b", genuine.target),
         ..genuine.clone()
     }];
+
     spoilt.push(Request {
         body: [&genuine.body[..], b"\n"].concat().into(),
         ..genuine.clone()
@@ -98,6 +100,7 @@ async fn a_recorded_request_with_one_byte_changed_is_unauthorized_and_the_answer
         method: Method::PUT,
         ..genuine.clone()
     });
+
     for header in [
         "",
         "Bearer x",
@@ -110,6 +113,7 @@ async fn a_recorded_request_with_one_byte_changed_is_unauthorized_and_the_answer
             .insert("authorization", HeaderValue::from_static(header));
         spoilt.push(request);
     }
+
     for request in &spoilt {
         let answer = handle(&bench, request, at);
         assert_eq!(answer.status, StatusCode::UNAUTHORIZED);
@@ -117,11 +121,13 @@ async fn a_recorded_request_with_one_byte_changed_is_unauthorized_and_the_answer
         let body: Value = serde_json::from_slice(&answer.body).unwrap();
         assert_eq!(body["code"], "SIGN_ERROR");
     }
+
     assert_eq!(
         handle(&bench, &genuine, at + 301).status,
         StatusCode::UNAUTHORIZED
     );
     assert!(bench.book.lock().orders().is_empty());
+
     assert_eq!(handle(&bench, &genuine, at + 300).status, StatusCode::OK);
 }
 
@@ -134,9 +140,11 @@ fn send(bench: &Bench, method: &str, target: &str, body: &str) -> (StatusCode, V
         serial: text(credentials, "serial"),
         signer: &signer,
     };
+
     let at = bench.now().timestamp();
     let authorization = merchant.authorization(method, target, at, "nonce", body.as_bytes());
     let mut headers = HeaderMap::new();
+
     headers.insert(
         "authorization",
         HeaderValue::try_from(authorization).unwrap(),
@@ -148,6 +156,7 @@ fn send(bench: &Bench, method: &str, target: &str, body: &str) -> (StatusCode, V
         headers,
         body,
     };
+
     let answer = handle(bench, &request, at);
     (
         answer.status,
@@ -261,6 +270,7 @@ async fn an_unpaid_and_a_paid_order_look_as_in_real_dumps() {
         .await;
     let by_number = "/v3/pay/transactions/out-trade-no/IL20260105000001?mchid=1900000109";
     let (_, unpaid) = send(&bench, "GET", by_number, "");
+
     assert_eq!(
         unpaid,
         json!({
@@ -271,9 +281,11 @@ async fn an_unpaid_and_a_paid_order_look_as_in_real_dumps() {
             "trade_state": "NOTPAY", "trade_state_desc": "订单未支付",
         })
     );
+
     bench.pay("IL20260105000001");
     let (_, paid) = send(&bench, "GET", by_number, "");
     let id = text(&paid, "transaction_id").to_owned();
+
     assert_eq!(
         paid,
         json!({
@@ -287,12 +299,14 @@ async fn an_unpaid_and_a_paid_order_look_as_in_real_dumps() {
             "trade_type": "NATIVE", "transaction_id": id,
         })
     );
+
     let (_, by_id) = send(
         &bench,
         "GET",
         &format!("/v3/pay/transactions/id/{id}?mchid=1900000109"),
         "",
     );
+
     assert_eq!(by_id, paid);
     let by_transaction = json!({
         "transaction_id": id, "out_refund_no": "R|1@*",
@@ -304,12 +318,15 @@ async fn an_unpaid_and_a_paid_order_look_as_in_real_dumps() {
         "/v3/refund/domestic/refunds",
         &by_transaction.to_string(),
     );
+
     assert_eq!(status, StatusCode::OK);
     let (status, refund) = send(&bench, "GET", "/v3/refund/domestic/refunds/R%7C1@%2A", "");
+
     assert_eq!(
         (status, &refund["status"]),
         (StatusCode::OK, &json!("PROCESSING"))
     );
+
     assert_eq!(
         send(&bench, "GET", by_number, "").1["trade_state"],
         "REFUND"
@@ -325,11 +342,13 @@ async fn new_keys_open_an_account_and_carry_a_certificate() {
         .unwrap(),
     )
     .await;
+
     bench
         .adapter()
         .create(&bench.order("IL20260105000001"), &bench.call())
         .await;
     assert_eq!(bench.book.lock().orders().len(), 1);
+
     let (status, list) = send(&bench, "GET", "/v3/certificates", "");
     assert_eq!(status, StatusCode::OK);
     let sealed = &list["data"][0]["encrypt_certificate"];
@@ -341,6 +360,7 @@ async fn new_keys_open_an_account_and_carry_a_certificate() {
             text(sealed, "ciphertext"),
         )
         .unwrap();
+
     assert_eq!(
         opened,
         text(&bench.credentials, "platform_certificate").as_bytes()

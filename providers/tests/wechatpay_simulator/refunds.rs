@@ -65,6 +65,7 @@ async fn a_refund_is_accepted_and_done_two_seconds_later() {
 async fn a_refund_number_belongs_to_one_refund_and_sums_are_limited() {
     let bench = Bench::start().await;
     let adapter = bench.adapter();
+
     for no in [NO, OTHER] {
         adapter.create(&bench.order(no), &bench.call()).await;
         bench.pay(no);
@@ -87,6 +88,7 @@ async fn a_refund_number_belongs_to_one_refund_and_sums_are_limited() {
             "{queried:?}"
         );
     }
+
     let too_much = adapter
         .refund(&bench.refund(NO, "R0000002", 61), &bench.call())
         .await
@@ -95,12 +97,14 @@ async fn a_refund_number_belongs_to_one_refund_and_sums_are_limited() {
         matches!(&too_much, Refunded::TerminalNo(f) if f.code == "INVALID_REQUEST"),
         "{too_much:?}"
     );
+
     let mut wrong_total = bench.refund(NO, "R0000003", 10);
     wrong_total.total = Money::fen(99).unwrap();
     assert!(matches!(
         adapter.refund(&wrong_total, &bench.call()).await.outcome,
         Refunded::TerminalNo(_)
     ));
+
     let nothing = adapter
         .refund(&bench.refund(NO, "R0000004", 0), &bench.call())
         .await
@@ -109,6 +113,7 @@ async fn a_refund_number_belongs_to_one_refund_and_sums_are_limited() {
         matches!(&nothing, Refunded::TerminalNo(f) if f.code == "PARAM_ERROR"),
         "{nothing:?}"
     );
+
     assert_eq!(
         adapter
             .refund(&bench.refund(NO, "R0000005", 60), &bench.call())
@@ -116,11 +121,13 @@ async fn a_refund_number_belongs_to_one_refund_and_sums_are_limited() {
             .outcome,
         Refunded::Accepted
     );
+
     bench.pass(TimeDelta::days(366));
     let late = adapter
         .refund(&bench.refund(OTHER, "R0000006", 1), &bench.call())
         .await
         .outcome;
+
     assert!(matches!(late, Refunded::TerminalNo(_)), "{late:?}");
 }
 
@@ -138,6 +145,7 @@ async fn a_reason_is_cut_to_what_the_provider_takes() {
             Refunded::Accepted
         );
     }
+
     refund.refund_no = "R0000002".to_owned();
     refund.reason = Some("\u{1F600}".to_owned());
     assert_eq!(

@@ -14,6 +14,7 @@ use crate::{NO, qr, refused, unknown};
 async fn an_account_that_is_set_up_wrongly_is_refused_and_nothing_is_made() {
     let bench = Bench::start().await;
     let wrong_key = bench::vector_keys()["platform_private_key"].clone();
+
     for (member, value, code) in [
         ("private_key", wrong_key, "SIGN_ERROR"),
         (
@@ -39,6 +40,7 @@ async fn an_account_that_is_set_up_wrongly_is_refused_and_nothing_is_made() {
             "{member}"
         );
     }
+
     let mut late = bench.call();
     late.now += TimeDelta::seconds(301);
     let outcome = bench
@@ -46,11 +48,13 @@ async fn an_account_that_is_set_up_wrongly_is_refused_and_nothing_is_made() {
         .create(&bench.order(NO), &late)
         .await
         .outcome;
+
     assert_eq!(
         refused(outcome),
         (Refusal::Provider, "SIGN_ERROR".to_owned()),
         "a clock is no account's"
     );
+
     assert!(bench.book.lock().orders().is_empty());
     late.now -= TimeDelta::seconds(2);
     qr(&bench
@@ -64,6 +68,7 @@ async fn an_account_that_is_set_up_wrongly_is_refused_and_nothing_is_made() {
 async fn an_unauthenticated_call_says_nothing_about_an_order() {
     let bench = Bench::start().await;
     let adapter = bench.adapter_with("serial", json!("7A3D33BEC05BF6417BFC42A6EEE855DC927370C1"));
+
     bench
         .adapter()
         .create(&bench.order(NO), &bench.call())
@@ -75,15 +80,18 @@ async fn an_unauthenticated_call_says_nothing_about_an_order() {
     else {
         panic!()
     };
+
     assert_eq!(
         (f.kind, f.code.as_str()),
         (FailureKind::Account, "SIGN_ERROR")
     );
+
     let ended = adapter
         .close(&bench.reference(NO), &bench.call())
         .await
         .outcome;
     assert!(matches!(ended, Ended::Again(_)), "{ended:?}");
+
     let refund = bench.refund(NO, "R0000001", 1);
     assert!(matches!(
         adapter.refund(&refund, &bench.call()).await.outcome,
@@ -93,6 +101,7 @@ async fn an_unauthenticated_call_says_nothing_about_an_order() {
         adapter.query_refund(&refund, &bench.call()).await.outcome,
         RefundQueried::Unknown(_)
     ));
+
     assert_eq!(
         bench.book.lock().order(&bench.key(NO)).unwrap().state,
         State::Payable
@@ -123,10 +132,12 @@ async fn a_busy_provider_has_done_nothing() {
         .create(&bench.order(NO), &bench.call())
         .await
         .outcome;
+
     assert_eq!(
         refused(outcome),
         (Refusal::Provider, "FREQUENCY_LIMITED".to_owned())
     );
+
     let (queried, ended, refunded, refund_queried) = others(&bench).await;
     assert!(
         matches!(&queried, Queried::Unknown(f) if f.kind == FailureKind::RateLimited),
@@ -134,6 +145,7 @@ async fn a_busy_provider_has_done_nothing() {
     );
     assert!(matches!(ended, Ended::Again(_)), "{ended:?}");
     assert!(matches!(refunded, Refunded::Later(_)), "{refunded:?}");
+
     assert!(
         matches!(refund_queried, RefundQueried::Unknown(_)),
         "{refund_queried:?}"
@@ -208,13 +220,16 @@ async fn a_provider_that_cannot_be_reached_was_never_asked() {
         .unwrap()
         .local_addr()
         .unwrap();
+
     let adapter = bench.adapter_with("base_url", json!(format!("http://{free}")));
     let (call, refund) = (bench.call(), bench.refund(NO, "R0000001", 1));
     let created = adapter.create(&bench.order(NO), &call).await.outcome;
+
     assert!(
         matches!(&created, Created::NotSent(f) if f.code == "connect"),
         "{created:?}"
     );
+
     let queried = adapter.query(&bench.reference(NO), &call).await.outcome;
     assert!(
         matches!(&queried, Queried::Unknown(f) if f.kind == FailureKind::Network),
@@ -224,10 +239,12 @@ async fn a_provider_that_cannot_be_reached_was_never_asked() {
         adapter.close(&bench.reference(NO), &call).await.outcome,
         Ended::Again(_)
     ));
+
     assert!(matches!(
         adapter.refund(&refund, &call).await.outcome,
         Refunded::Later(_)
     ));
+
     assert!(matches!(
         adapter.query_refund(&refund, &call).await.outcome,
         RefundQueried::Unknown(_)

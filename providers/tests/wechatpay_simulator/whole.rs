@@ -35,6 +35,7 @@ async fn receiver(
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let (sender, inbox) = mpsc::unbounded_channel();
+
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let sender = sender.clone();
@@ -60,6 +61,7 @@ async fn receiver(
             );
         }
     });
+
     (address, inbox)
 }
 
@@ -73,6 +75,7 @@ async fn started() -> (Sandbox, Arc<dyn Provider>) {
         book: None,
         log: LOG,
     };
+
     let sandbox = Sandbox::start(options).await.unwrap();
     let mut settings = sandbox.credentials()["wechatpay"].clone();
     settings["base_url"] = json!(format!("http://{}", sandbox.face(PROTOCOL.name).unwrap()));

@@ -62,6 +62,7 @@ mod tests {
     fn every_life_balances_and_they_end_in_every_way() {
         let world = world(1);
         let (mut states, mut kinds, mut last) = (BTreeSet::new(), BTreeSet::new(), Timestamp(0));
+
         for n in 0..3_000 {
             let life = life(&world, n).unwrap();
             let end = life.changes.last().unwrap().after();
@@ -90,6 +91,7 @@ mod tests {
                     .map(|event| event.kind),
             );
         }
+
         assert_eq!(states.len(), 7, "{states:?}");
         // Offers that change and refunds that end otherwise are left.
         assert_eq!(kinds.len(), events::KINDS.len() - 1, "{kinds:?}");

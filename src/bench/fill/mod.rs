@@ -119,11 +119,13 @@ async fn planned(store: &Store, wanted: Wanted) -> Result<Plan, FillError> {
             Err(FillError::Refused(what))
         };
     }
+
     if store.has_payments(AllOwners).await? {
         return Err(FillError::Refused(
             "holds payments that were not made by this command".to_owned(),
         ));
     }
+
     let until_ms = wanted
         .until
         .map_or_else(|| Clock::new().now().0 / HOUR_MS * HOUR_MS, |until| until.0);
@@ -132,6 +134,7 @@ async fn planned(store: &Store, wanted: Wanted) -> Result<Plan, FillError> {
         payments: wanted.payments,
         until_ms,
     };
+
     store
         .set_installation(PLAN, &serde_json::to_string(&plan)?)
         .await?;
@@ -177,6 +180,7 @@ async fn furnish(store: &Store, world: &World) -> Result<(), FillError> {
             }
         }
     }
+
     Ok(())
 }
 
@@ -244,5 +248,6 @@ fn make(
         }
         from = upto;
     }
+
     Ok(())
 }

@@ -88,6 +88,7 @@ impl World {
             }
         };
         let shops = (0..).zip(&SHOPS).map(shop).collect();
+
         Self {
             plan,
             shops,
@@ -147,6 +148,7 @@ impl World {
         };
         let signed = |number: u64| i64::try_from(number).unwrap_or(i64::MAX);
         let slot = length_ms / signed(of).max(1);
+
         Timestamp(
             from_ms
                 .saturating_add(slot.saturating_mul(signed(at)))

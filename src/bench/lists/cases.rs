@@ -92,6 +92,7 @@ impl Case {
                 name => format!("{name}="),
             })
             .collect();
+
         if self.limit != PAGE {
             names.push(format!("limit={}", self.limit - 1));
         }
@@ -165,6 +166,7 @@ impl Case {
             starting_after: self.text("starting_after"),
             limit: self.limit,
         };
+
         Ok(store
             .payments(&self.owner, &filter)
             .await?
@@ -184,6 +186,7 @@ impl Case {
             starting_after: self.text("starting_after"),
             limit: self.limit,
         };
+
         Ok(store
             .events(&self.owner, &filter)
             .await?
@@ -221,6 +224,7 @@ impl Case {
             starting_after,
             limit: self.limit,
         };
+
         Ok(store
             .operations(&self.owner, &filter)
             .await?
@@ -241,6 +245,7 @@ impl Case {
             }
             None => None,
         };
+
         let filter = LedgerFilter {
             payment_id: self.text("payment"),
             account_id: self.text("account"),
@@ -251,6 +256,7 @@ impl Case {
         let found = store
             .ledger_entries(&self.owner, &filter, after.as_ref(), self.limit)
             .await?;
+
         Ok(found
             .into_iter()
             .map(|entry| format!("{}.{}", entry.payment_id, entry.seq))
@@ -275,6 +281,7 @@ pub fn cases(world: &World) -> Result<Vec<Case>, FillError> {
             a.payment.status == State::Succeeded && a.refunds.is_empty()
         })
     })?;
+
     payments(world, shop, &paid, &mut all)?;
     refunds(world, shop, &mut all)?;
     events(world, shop, &paid, &mut all)?;
@@ -284,6 +291,7 @@ pub fn cases(world: &World) -> Result<Vec<Case>, FillError> {
     for list in [List::Keys, List::WebhookEndpoints, List::Routing] {
         all.add(list, &[], None);
     }
+
     Ok(all.cases)
 }
 
@@ -301,17 +309,20 @@ impl Cases {
             filters: filters.to_vec(),
             limit: PAGE,
         };
+
         if filters.is_empty() {
             self.cases.push(Case {
                 limit: LONGEST_PAGE,
                 ..case.clone()
             });
         }
+
         if let Some(cursor) = cursor {
             let mut later = case.clone();
             later.filters.push(("starting_after", cursor.to_owned()));
             self.cases.push(later);
         }
+
         self.cases.push(case);
     }
 }

@@ -69,6 +69,7 @@ impl Sums {
             self.answered += f64::from(u8::from(paid.answered));
             self.served += f64::from(u8::from(paid.served));
         }
+
         self.bounds.push(bound);
         for (trouble, calls) in world
             .troubles
@@ -101,6 +102,7 @@ impl Sums {
             return;
         }
         self.wasted.push(f64::from(calls));
+
         // Few, so that those that did go there do not get lost among many; many, so that luck does
         // not look like it.
         let (shifted, returned) = (20, usize::try_from((5 * rate).max(20)).unwrap_or(20));
@@ -110,6 +112,7 @@ impl Sums {
             .map(|t| t.from_ms)
             .filter(|from| *from >= trouble.until_ms)
             .min();
+
         let calm_until = next_trouble.unwrap_or(world.length_ms);
         let first = |from_ms: i64, until_ms: i64, sample: usize, is_it: &dyn Fn(f64) -> bool| {
             let payments = between(from_ms, until_ms);
@@ -122,16 +125,19 @@ impl Sums {
                 .map_or(until_ms, |paid| paid.at_ms);
             i32::try_from(at_ms - from_ms).map_or(0.0, f64::from) / 1_000.0
         };
+
         self.shifts.push(first(
             trouble.from_ms,
             trouble.until_ms,
             shifted,
             &|share| share < 0.1,
         ));
+
         // Somebody who has found a better route meanwhile has no reason to come back.
         let is_best = |at_ms| world.best(at_ms).0 == trouble.route;
         let best_before = world.best(trouble.from_ms - 1).0 == trouble.route;
         let best_after = (0..6).all(|step| is_best(trouble.until_ms + step * 10_000));
+
         if best_before && best_after {
             self.returns
                 .push(first(trouble.until_ms, calm_until, returned, &|share| {

@@ -58,6 +58,7 @@ fn compare(plan: Plan) -> Vec<Line> {
             measured: sums.measured(),
         }));
     }
+
     lines
 }
 

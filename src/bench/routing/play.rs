@@ -82,6 +82,7 @@ pub fn play(world: &World, rate: u32, player: &mut dyn Player) -> Played {
         order: 0,
         now: 0,
     };
+
     let mut arrivals = world.arrivals(rate);
     if let Some(first) = arrivals.next() {
         game.at(first, Event::Arrives);
@@ -91,6 +92,7 @@ pub fn play(world: &World, rate: u32, player: &mut dyn Player) -> Played {
             game.at(trouble.from_ms, Event::TroubleBegins(number));
         }
     }
+
     game.at(0, Event::Tick);
     while let Some(event) = game.next() {
         match event {
@@ -106,6 +108,7 @@ pub fn play(world: &World, rate: u32, player: &mut dyn Player) -> Played {
             Event::Tick => game.tick(),
         }
     }
+
     game.played.trips = game.player.trips();
     game.played
 }
@@ -171,6 +174,7 @@ impl Game<'_> {
         let fate = self
             .world
             .fate(u64::try_from(payment).unwrap_or(0), route, self.now);
+
         let call = Call {
             payment,
             route,
@@ -178,6 +182,7 @@ impl Game<'_> {
             ticket,
             answered: fate.answered,
         };
+
         self.at(self.now + fate.after_ms, Event::Ends(call));
         Some(route)
     }

@@ -73,6 +73,7 @@ pub fn table(lines: &[Line], out: &mut dyn Write) -> io::Result<()> {
         }
         writeln!(out)?;
     }
+
     Ok(())
 }
 
@@ -132,6 +133,7 @@ pub fn json(lines: &[Line], out: &mut dyn Write) -> io::Result<()> {
             .collect();
         all.insert(strategy.to_owned(), Value::Object(rates));
     }
+
     writeln!(out, "{}", Value::Object(all))
 }
 

@@ -133,12 +133,14 @@ impl Player for Window {
             .filter(|(_, tried)| !**tried)
             .map(|(at, _)| at)
             .collect();
+
         if self.rng.random_bool(Self::EXPLORE) {
             let any = usize::try_from(self.rng.next_u32())
                 .unwrap_or(0)
                 .checked_rem(left.len())?;
             return left.get(any).copied();
         }
+
         let rates = self.outcomes.iter().map(|outcomes| {
             let good = u32::try_from(outcomes.iter().filter(|good| **good).count()).unwrap_or(0);
             let all = u32::try_from(outcomes.len()).unwrap_or(0);
@@ -148,6 +150,7 @@ impl Player for Window {
                 f64::from(good) / f64::from(all)
             }
         });
+
         highest(rates, tried)
     }
     fn end(&mut self, route: usize, _: Option<Ticket>, answered: bool, _: i64) {
@@ -199,6 +202,7 @@ impl Adaptive {
             })
         };
         let ids: Vec<RouteId> = PROVIDERS.iter().filter_map(id).collect();
+
         // The one that does not like to be asked often.
         let slow = ids
             .iter()
@@ -211,6 +215,7 @@ impl Adaptive {
         };
         let gates = vec![Gate::Closed; ids.len()];
         let board = Board::new(settings, Arc::default(), EPOCH_MS);
+
         Self {
             board,
             ids,
@@ -231,6 +236,7 @@ impl Adaptive {
             .zip(tried)
             .enumerate()
             .filter(|(_, (_, tried))| !tried);
+
         left.map(|(at, ((id, fee_ppm), _))| {
             (
                 at,

@@ -104,12 +104,14 @@ impl World {
             .zip(medians)
             .map(|(f, m)| drifting(*f, m, length_ms, &mut rng))
             .collect();
+
         let mut slots: Vec<usize> = (0..2 * ROUTES).collect();
         slots.shuffle(&mut rng);
         // Short worlds, which tests play, warm up for a shorter time.
         let warm_ms = warm_ms(length_ms);
         let slot_ms = (length_ms - warm_ms) / 6;
         let mut troubles = Vec::new();
+
         for (slot, what) in slots.into_iter().enumerate() {
             let kind = match (what / ROUTES, rng.random_bool(0.5)) {
                 (0, true) => Kind::Refuses,
@@ -130,6 +132,7 @@ impl World {
                 kind,
             });
         }
+
         Self {
             seed: rng.random(),
             length_ms,
@@ -147,6 +150,7 @@ impl World {
         } else {
             Kind::Hangs
         };
+
         let begins = |flap: i64| 120_000 + flap * 6_000;
         let flaps = (0..50).map(begins);
         let troubles = flaps
@@ -157,6 +161,7 @@ impl World {
                 kind,
             })
             .collect();
+
         let natures = [(0.005, 120.0), (0.03, 160.0), (0.04, 220.0)]
             .map(|(f, m)| steady(f, m))
             .to_vec();
@@ -230,6 +235,7 @@ impl World {
             rng.random::<f64>(),
             rng.random::<f64>(),
         );
+
         let kind = self.trouble(route, at_ms).map(|trouble| trouble.kind);
         let (slower, silent) = match kind {
             None => (1.0, SILENT),
@@ -249,6 +255,7 @@ impl World {
             }
             Some(Kind::BrownOut { slower, .. }) => (slower, 0.5),
         };
+
         let median = self
             .natures
             .get(route)
@@ -260,6 +267,7 @@ impl World {
         } else {
             took
         };
+
         Fate {
             after_ms,
             answered,

@@ -96,6 +96,7 @@ mod tests {
     #[test]
     fn trouble_counts_once_it_has_held_and_is_over_once_it_was_gone_for_a_while() {
         let mut hold = Hold::default();
+
         for (own_ms, sight, opens, over) in [
             (0, Sight::Bad, false, false),
             (900, Sight::Bad, false, false),

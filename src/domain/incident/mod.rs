@@ -61,6 +61,7 @@ impl FromStr for Subject {
         let parts: Vec<&str> = s.split('/').collect();
         let provider = |text: &str| text.parse::<ProviderName>().map_err(|_| UnknownSubject);
         let flow = |text: &str| text.parse::<Flow>().map_err(|_| UnknownSubject);
+
         match parts.as_slice() {
             ["provider", p, f] => Ok(Self::Provider(provider(p)?, flow(f)?)),
             ["route", p, f, account] if !account.is_empty() => {
@@ -365,6 +366,7 @@ mod tests {
         ] {
             assert_eq!(subject.to_string().parse(), Ok(subject));
         }
+
         for text in [
             "",
             "provider",
@@ -375,6 +377,7 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Subject>(), Err(UnknownSubject), "{text}");
         }
+
         for change in [
             Change::Opened,
             Change::Worse,
@@ -383,12 +386,14 @@ mod tests {
         ] {
             assert_eq!(change.to_string().parse(), Ok(change));
         }
+
         assert_eq!("reminder_".parse::<Change>(), Err(UnknownSubject));
     }
 
     #[test]
     fn a_timeline_tells_each_step_and_no_step_twice() {
         use Phase as P;
+
         for phase in Phase::iter() {
             assert_eq!(phase.entry_of(phase), None);
         }
@@ -403,6 +408,7 @@ mod tests {
             P::Answering,
             P::Trial,
         ];
+
         let told: Vec<_> = steps
             .windows(2)
             .filter_map(|pair| pair[0].entry_of(pair[1]))
@@ -416,6 +422,7 @@ mod tests {
             Entry::Answering,
             Entry::Trial,
         ];
+
         assert_eq!(told, expected);
         assert_eq!(
             (P::Trial.entry_of(P::Ramping), P::Ramping.entry_of(P::Back)),

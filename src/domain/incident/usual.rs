@@ -74,6 +74,7 @@ mod tests {
     fn what_is_always_late_is_late_later_but_not_for_ever() {
         let alternating =
             |low, high, count| (0..count).map(move |n| if n % 2 == 0 { low } else { high });
+
         for (usual, limit_ms) in [
             (Usual::default(), 60_000),
             (after(alternating(500_000, 500_000, 29)), 60_000),

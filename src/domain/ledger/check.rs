@@ -31,6 +31,7 @@ fn chain(aggregate: &Aggregate, entries: &[Entry]) -> Vec<String> {
     let payment = &aggregate.payment;
     let mut found = Vec::new();
     let (mut last, mut previous) = (0_i32, "");
+
     for entry in entries {
         let (seq, t) = (entry.seq, &entry.transfer);
         if seq != last.saturating_add(1) {
@@ -61,6 +62,7 @@ fn chain(aggregate: &Aggregate, entries: &[Entry]) -> Vec<String> {
         }
         (last, previous) = (seq, entry.hash.as_str());
     }
+
     found
 }
 
@@ -83,6 +85,7 @@ fn rows(aggregate: &Aggregate) -> Vec<String> {
     let mut found = Vec::new();
     let is_kept = aggregate.kept().is_some();
     let status = aggregate.payment.status;
+
     if is_kept != (status == State::Succeeded) {
         let money = if is_kept {
             "money is kept"
@@ -91,6 +94,7 @@ fn rows(aggregate: &Aggregate) -> Vec<String> {
         };
         found.push(format!("its status is {status}, and {money}"));
     }
+
     let undecided = |a: &&Attempt| a.captured.is_some() != a.disposition.is_some();
     for attempt in aggregate.attempts.iter().filter(undecided) {
         found.push(format!(
@@ -98,6 +102,7 @@ fn rows(aggregate: &Aggregate) -> Vec<String> {
             attempt.id
         ));
     }
+
     let overdrawn = expected(aggregate);
     let overdrawn = overdrawn
         .iter()
@@ -105,11 +110,13 @@ fn rows(aggregate: &Aggregate) -> Vec<String> {
             true => **fen < 0,
             false => **fen > 0,
         });
+
     for ((attempt_id, account), _) in overdrawn {
         found.push(format!(
             "attempt {attempt_id}: more went out of {account} than there was"
         ));
     }
+
     let refunded =
         |a: &&Attempt| a.disposition == Some(Disposition::Refunded) && a.captured.is_some();
     for attempt in aggregate.attempts.iter().filter(refunded) {
@@ -123,6 +130,7 @@ fn rows(aggregate: &Aggregate) -> Vec<String> {
             ));
         }
     }
+
     found
 }
 
@@ -133,6 +141,7 @@ fn differences(booked: &Balances, rows: &Balances) -> Vec<String> {
     let sum = |balances: &Balances, key: &(String, LedgerAccount)| {
         balances.get(key).copied().unwrap_or(0)
     };
+
     keys.into_iter()
         .filter(|key| sum(booked, key) != sum(rows, key))
         .map(|key| {

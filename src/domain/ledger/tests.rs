@@ -44,6 +44,7 @@ pub(crate) fn payment() -> Aggregate {
         expires_at: NOW,
         ledger: Some(Head::default()),
     };
+
     Aggregate {
         payment,
         attempts: Vec::new(),
@@ -53,6 +54,7 @@ pub(crate) fn payment() -> Aggregate {
 
 pub(crate) fn attempt(aggregate: &mut Aggregate) {
     let n = aggregate.attempts.len() + 1;
+
     aggregate.attempts.push(Attempt {
         id: format!("att_{n}"),
         payment_id: "pay_1".to_owned(),
@@ -128,6 +130,7 @@ pub(crate) fn capture(aggregate: &mut Aggregate, n: usize, amount: i64, disposit
 /// One thing that may happen, if it may.
 fn happens(rng: &mut Rng, a: &mut Aggregate) {
     let n = rng.usize(..a.attempts.len());
+
     match rng.u8(..6) {
         0 if a.attempts[n].captured.is_none()
             && a.attempts[n].status.on(AttemptEvent::Capture).is_ok() =>
@@ -255,6 +258,7 @@ fn entries_agree_with_rows_whatever_a_payment_goes_through() {
             "seed {seed}: {old:#?}"
         );
     }
+
     assert!(moved > 10_000, "{moved}");
     assert_eq!(causes.len(), 7, "all but the opening: {causes:?}");
 }
@@ -287,6 +291,7 @@ fn a_payment_that_is_kept_refunded_in_part_and_stuck_on_the_way() {
         journal.extend(new);
         *before = after;
     };
+
     step(&mut before, after);
     let mut after = before.clone();
     refund(&mut after, "att_1", 1000, false);
@@ -301,6 +306,7 @@ fn a_payment_that_is_kept_refunded_in_part_and_stuck_on_the_way() {
     refund(&mut after, "att_1", 888, false);
     after.refunds[1].apply(refund::Event::Done).unwrap();
     step(&mut before, after);
+
     assert_eq!(
         shown(&journal),
         [
@@ -312,6 +318,7 @@ fn a_payment_that_is_kept_refunded_in_part_and_stuck_on_the_way() {
             "6 refund_succeeded: 888 to kept from at_provider",
         ]
     );
+
     assert_eq!(deviations(&before, &journal), Vec::<String>::new());
 }
 
@@ -326,6 +333,7 @@ fn whatever_is_done_to_a_chain_is_found() {
     let (journal, head) = entries(Some(&before), &after, NOW);
     after.payment.ledger = Some(head);
     assert_eq!(deviations(&after, &journal), Vec::<String>::new());
+
     let says = |journal: &[Entry], what: &str| {
         let found = deviations(&after, journal);
         assert!(
@@ -333,6 +341,7 @@ fn whatever_is_done_to_a_chain_is_found() {
             "{what:?} is not in {found:?}"
         );
     };
+
     for n in 0..journal.len() {
         let mut cut = journal.clone();
         cut.remove(n);
@@ -360,12 +369,14 @@ fn whatever_is_done_to_a_chain_is_found() {
         );
         says(&changed, "fen in the ledger and");
     }
+
     let mut more = journal.clone();
     let mut extra = Entry {
         seq: 4,
         previous: journal[2].hash.clone(),
         ..journal[2].clone()
     };
+
     extra.hash = extra.computed_hash();
     more.push(extra);
     says(
@@ -374,11 +385,13 @@ fn whatever_is_done_to_a_chain_is_found() {
     );
     let mut row = after.clone();
     row.attempts[0].captured = Some(fen(9999));
+
     assert!(
         deviations(&row, &journal)[0].contains("by the rows"),
         "{:?}",
         deviations(&row, &journal)
     );
+
     let mut status = after.clone();
     status.payment.status = PaymentState::Failed;
     assert_eq!(

@@ -87,9 +87,11 @@ pub(super) fn notifications(found: &mut Findings, e: &Evidence) {
             e.sent
         )
     });
+
     // WeChat Pay writes the id with hyphens.
     let ids: BTreeSet<String> = e.taken.iter().map(|(id, _)| id.replace('-', "")).collect();
     let bodies: BTreeSet<String> = e.taken.iter().map(|(_, body)| sha256_hex(body)).collect();
+
     for sent in &e.notifications {
         let taken = sent["answer"]["acknowledged"] == true;
         let (id, order) = (

@@ -43,6 +43,7 @@ pub(super) fn events(found: &mut Findings, e: &Evidence) {
             || format!("{} {}: {:?}", told.kind, told.id, told.deliveries),
         );
     }
+
     for payment in &e.payments {
         let status = payment.payment.status.to_string();
         let told = ends
@@ -61,8 +62,10 @@ pub(super) fn events(found: &mut Findings, e: &Evidence) {
             || format!("{status}, and events say {told:?}"),
         );
     }
+
     counted(found, e);
     let known: BTreeMap<&str, &Told> = e.told.iter().map(|told| (told.id.as_str(), told)).collect();
+
     for received in &e.received {
         let true_of = known
             .get(received.id.as_str())
@@ -81,6 +84,7 @@ pub(super) fn events(found: &mut Findings, e: &Evidence) {
             },
         );
     }
+
     let received: BTreeSet<&str> = e.received.iter().map(|r| r.id.as_str()).collect();
     for told in e
         .told

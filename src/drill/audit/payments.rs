@@ -48,6 +48,7 @@ pub(super) fn one_payment(
             && stands(e, payment, attempt, &["unresolved"]);
         held || unproved
     });
+
     if !ended && !undecided {
         found.figures.unended += 1;
         found.add("every_request_ends", id, format!("still {status}"));
@@ -57,6 +58,7 @@ pub(super) fn one_payment(
         .iter()
         .map(|attempt| attempt.questions)
         .sum();
+
     found.figures.most_questions_of_a_payment =
         found.figures.most_questions_of_a_payment.max(questions);
     found.require(questions <= QUESTIONS, "bounded_questions", id, || {
@@ -67,6 +69,7 @@ pub(super) fn one_payment(
         .iter()
         .filter(|a| a.disposition == Some(Disposition::Kept))
         .count();
+
     let wanted = usize::from(status == State::Succeeded);
     found.require(kept == wanted, "kept_once", id, || {
         format!("{status}, and {kept} kept")
@@ -76,10 +79,12 @@ pub(super) fn one_payment(
         .iter()
         .filter(|a| a.status.is_live())
         .count();
+
     found.require(alive <= usize::from(!ended), "ended_is_dead", id, || {
         format!("{status} with {alive} live attempts")
     });
     let mut not_given_back = 0;
+
     for attempt in &payment.attempts {
         let order = order_of(attempt);
         one_attempt(found, e, payment, attempt, order);
@@ -108,6 +113,7 @@ pub(super) fn one_payment(
             found.figures.given_back += 1;
         }
     }
+
     found.figures.captured_twice_kept += u64::try_from(kept.saturating_sub(wanted)).unwrap_or(0);
     if not_given_back > 0 {
         found.figures.captured_twice_kept += not_given_back;
@@ -117,6 +123,7 @@ pub(super) fn one_payment(
             format!("{not_given_back} orders keep money that is not this payment's"),
         );
     }
+
     refunds(found, e, payment, orders);
 }
 
@@ -132,6 +139,7 @@ fn one_attempt(
     let in_book = order.map_or(0, |order| fen(order, "captured"));
     let in_rows = attempt.captured.map_or(0, providers::money::Money::minor);
     let reversed = order.is_some_and(|o| o["state"] == "reversed");
+
     if attempt.disposition == Some(Disposition::Kept) {
         let stays = in_book > 0 && !reversed && !order.is_some_and(is_late);
         found.require(stays, "kept_is_there", id, || {
@@ -142,6 +150,7 @@ fn one_attempt(
             )
         });
     }
+
     // A charge that was reversed had its money for a moment; that it was ever there may be known to
     // the provider alone. So may money that came when nobody asked any more, and goes back by
     // itself.
@@ -152,20 +161,24 @@ fn one_attempt(
     if !agrees && in_book > in_rows {
         found.figures.lost += 1;
     }
+
     found.require(agrees, "books_agree", id, || {
         format!(
             "attempt {} ({}): {in_rows} fen in rows, {in_book} at its provider",
             attempt.id, attempt.status
         )
     });
+
     found.figures.most_questions = found.figures.most_questions.max(attempt.questions);
     let due = attempt.disposition == Some(Disposition::RefundDue);
+
     found.require(
         !due || cannot_go_back(e, payment, attempt, order),
         "due_money_goes_back",
         id,
         || format!("attempt {} is still refund_due", attempt.id),
     );
+
     let held = attempt.disposition == Some(Disposition::Held);
     found.require(
         !held || held_rightly(e, payment, attempt, order),
@@ -178,6 +191,7 @@ fn one_attempt(
             )
         },
     );
+
     for kind in IN_VAIN {
         let excused = (kind == "unresolved" && cannot_be_proved(attempt, order))
             || (kind == "refund_unresolved" && never_ends(order));
@@ -193,6 +207,7 @@ fn one_attempt(
             },
         );
     }
+
     let claimed = payment.claimed_by_refunds_fen(&attempt.id);
     found.require(claimed <= in_rows, "refunds_within_capture", id, || {
         format!(
@@ -209,6 +224,7 @@ fn refunds(
     orders: &BTreeMap<&str, &Value>,
 ) {
     let id = payment.payment.id.as_str();
+
     for attempt in payment.attempts.iter().filter(|a| a.captured.is_some()) {
         let Some(order) = orders.get(attempt.provider_order_no.as_str()) else {
             continue;

@@ -75,6 +75,7 @@ pub(super) fn shoppers(found: &mut Findings, e: &Evidence) {
             );
         }
     }
+
     let mut by_order: BTreeMap<&str, Vec<&Aggregate>> = BTreeMap::new();
     for payment in &e.payments {
         by_order
@@ -82,6 +83,7 @@ pub(super) fn shoppers(found: &mut Findings, e: &Evidence) {
             .or_default()
             .push(payment);
     }
+
     for (order, payments) in by_order {
         let paid = payments
             .iter()
@@ -126,11 +128,13 @@ fn strange_requests(found: &mut Findings, subject: &str, shopped: &Shopped, stat
             },
         );
     }
+
     let Some(answer) = &shopped.other_key else {
         return;
     };
     let body = answer.json();
     let is_another = matches!(answer.status, 200..=202) && body["id"] != subject;
+
     found.require(
         !is_another || (!status.is_open() && status != State::Succeeded),
         "one_payment_an_order",
@@ -142,10 +146,12 @@ fn strange_requests(found: &mut Findings, subject: &str, shopped: &Shopped, stat
             )
         },
     );
+
     let names_it = answer.status != 409
         || body["code"] != "order_id_in_use"
         || body["resource"] == subject
         || body["retryable"] == true;
+
     found.require(names_it, "the_first_one_is_named", subject, || {
         format!("{body}")
     });

@@ -33,6 +33,7 @@ fn good() -> Evidence {
             "refunded": refunded, "refunds": [], "paid_at": "2026-11-11T00:00:00Z",
             "expires_at": "2026-11-11T00:05:00Z"})
     };
+
     let told = |version: i64, kind: &str| Told {
         id: format!("evt_{version}"),
         payment_id: "pay_1".to_owned(),
@@ -41,12 +42,14 @@ fn good() -> Evidence {
         at: Timestamp(1_800_000_000_000),
         deliveries: vec!["delivered".to_owned()],
     };
+
     let received = |version: i64, kind: &str| Received {
         id: format!("evt_{version}"),
         kind: kind.to_owned(),
         payment: "pay_1".to_owned(),
         status: "succeeded".to_owned(),
     };
+
     Evidence {
         orders: vec![order("1", "paid", 8888, 1000), order("2", "closed", 0, 0)],
         calls: json!({"alipay": {"create": 2, "query": 3, "close": 1}}),
@@ -386,6 +389,7 @@ fn no_verdict_is_left_out() {
         .map(|file| std::fs::read_to_string(file).unwrap())
         .collect();
     let tried: BTreeSet<&str> = SPOILS.iter().map(|(rule, _)| *rule).collect();
+
     let said: BTreeSet<&str> = sources
         .iter()
         .flat_map(|source| source.split('"').skip(1).step_by(2))
@@ -394,6 +398,7 @@ fn no_verdict_is_left_out() {
         })
         .collect();
     let left_out: Vec<&&str> = tried.difference(&said).collect();
+
     assert!(left_out.is_empty(), "no such rules: {left_out:?}");
     let others = [
         "account_unavailable",
@@ -411,10 +416,12 @@ fn no_verdict_is_left_out() {
         "body_sha",
         "payment.late_captured",
     ];
+
     let untried: Vec<&&str> = said
         .difference(&tried)
         .filter(|text| !others.contains(*text))
         .collect();
+
     assert!(untried.is_empty(), "never seen to fail: {untried:?}");
 }
 
@@ -427,6 +434,7 @@ fn what_a_provider_did_excuses_what_came_of_it() {
         .for_a_person
         .push(for_a_person("capture_returning", "att_2"));
     assert_eq!(broken(&returning), BTreeSet::new());
+
     let mut misstated = good();
     second(&mut misstated, Disposition::Held);
     misstated.liars.insert("alipay".to_owned());
@@ -434,12 +442,14 @@ fn what_a_provider_did_excuses_what_came_of_it() {
         .for_a_person
         .push(for_a_person("capture_mismatch", "att_2"));
     assert_eq!(broken(&misstated), BTreeSet::new());
+
     let mut refused = good();
     second(&mut refused, Disposition::RefundDue);
     refused.refusing.insert("alipay".to_owned());
     refused
         .for_a_person
         .push(for_a_person("automatic_refund_failed", "att_2"));
+
     assert_eq!(broken(&refused), BTreeSet::new());
 }
 

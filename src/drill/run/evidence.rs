@@ -61,6 +61,7 @@ impl Run<'_> {
         let done = Arc::new(tokio::sync::Notify::new());
         let told = Arc::clone(&done);
         let now = self.sandbox_time().await?;
+
         let forged = forge(shop, demo, now, 50, !self.plan.seed, |believed| {
             forgeries.answered += 1;
             forgeries.believed.extend(believed);
@@ -69,6 +70,7 @@ impl Run<'_> {
                 told.notify_one();
             }
         });
+
         tokio::select! {
             () = forged => {}
             () = done.notified() => {}
@@ -77,6 +79,7 @@ impl Run<'_> {
                                         answered")));
             }
         }
+
         let after = store.all_rows().await.map_err(unreadable)?;
         let _ = store.close().await;
         let differing = before
@@ -86,6 +89,7 @@ impl Run<'_> {
         let changed: Vec<String> = differing
             .map(|((name, one), (_, other))| format!("{name}: {}", difference(one, other)))
             .collect();
+
         Ok((!changed.is_empty()).then(|| changed.join("; ")))
     }
 
@@ -108,12 +112,14 @@ impl Run<'_> {
             .cloned()
             .chain(planted(&self.tools.keys))
             .chain(codes);
+
         let named = |body: &Value| body["provider"].as_str().unwrap_or_default().to_owned();
         let lying = self
             .plan
             .faults
             .iter()
             .filter(|fault| fault["kind"] == "other_amount");
+
         Ok(Evidence {
             liars: lying.map(named).collect(),
             refusing: self.plan.refund_ends.iter().map(named).collect(),

@@ -49,6 +49,7 @@ impl Run<'_> {
             .ok_or_else(|| Broken("nobody can look into the database".to_owned()))?;
         let (over, seen) = (Arc::clone(over), Arc::new(Mutex::new(BTreeSet::new())));
         let doubles = Arc::clone(&seen);
+
         keepers.spawn(async move {
             while !over.load(Ordering::Relaxed) {
                 if let Ok(found) = looker.doubles().await {
@@ -57,6 +58,7 @@ impl Run<'_> {
                 tokio::time::sleep(Duration::from_millis(40)).await;
             }
         });
+
         Ok(doubles)
     }
 

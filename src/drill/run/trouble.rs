@@ -49,8 +49,10 @@ impl Run<'_> {
                 self.stage.tell("PUT", path, Some(body.clone())).await?;
             }
         }
+
         let places = Arc::new(Semaphore::new(self.plan.at_once));
         let mut shoppers = JoinSet::new();
+
         for number in 0..self.plan.payments {
             let (places, shop) = (Arc::clone(&places), shop.clone());
             let (seed, habits) = (self.plan.seed, self.plan.habits);
@@ -64,6 +66,7 @@ impl Run<'_> {
                 Shopper::new(shop, number, seed, habits).run().await;
             });
         }
+
         let shopping = async { while shoppers.join_next().await.is_some() {} };
         let mut forgeries = Forgeries::default();
         let now = self.sandbox_time().await?;
@@ -78,6 +81,7 @@ impl Run<'_> {
                 forgeries.believed.extend(believed);
             },
         );
+
         let hostile = async {
             match neighbour {
                 Some(neighbour) => neighbour.be_hostile().await,
@@ -86,11 +90,13 @@ impl Run<'_> {
         };
         let beside =
             async { tokio::join!(self.hurry(), self.leak_again_and_again(), forged, hostile) };
+
         tokio::select! {
             _ = async { tokio::join!(shopping, self.blows()) } => {}
             _ = beside => {}
             () = tokio::time::sleep(Duration::from_secs(self.plan.lasts_s)) => {}
         }
+
         self.leak(self.plan.leaks, 0).await?;
         Ok(forgeries)
     }
@@ -106,6 +112,7 @@ impl Run<'_> {
 
     async fn strike(&self, blow: &Blow) {
         let stage = &self.stage;
+
         match blow {
             Blow::Kill(gateway) => stage.signal(*gateway, Signal::KILL).await,
             Blow::Arm(gateway, point) => stage.arm(*gateway, point).await,
@@ -232,6 +239,7 @@ impl Run<'_> {
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
         let mut rng = Rng::with_seed(self.plan.seed ^ 0x1A7E);
+
         let books = self
             .stage
             .tell("GET", "/books?provider=unionpay", None)
@@ -242,6 +250,7 @@ impl Run<'_> {
                 let _ = self.stage.tell("POST", "/pay", Some(body)).await;
             }
         }
+
         Ok(())
     }
 }

@@ -47,6 +47,7 @@ fn draw(plan: &mut Plan, rng: &mut Rng) {
             slewed: true,
         },
     ];
+
     let drawn = (first.len()..plan.payments).map(|n| Set {
         gateways: if rng.bool() { all } else { 1 },
         // Every other time it is put right.
@@ -59,9 +60,11 @@ fn draw(plan: &mut Plan, rng: &mut Rng) {
         },
         slewed: rng.bool(),
     });
+
     plan.sets = first.into_iter().chain(drawn).take(plan.payments).collect();
     // Whoever was left wrong when one alone was put right is put right, too.
     let mut wrong = false;
+
     for set in &mut plan.sets {
         if set.to_s == 0 && wrong {
             set.gateways = all;

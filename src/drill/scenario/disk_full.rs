@@ -15,8 +15,10 @@ pub(super) fn draw(plan: &mut Plan, rng: &mut Rng) {
         other_offer: 200,
         ..Habits::default()
     };
+
     plan.spread_ms = 4_000;
     let mut at = rng.u64(100..500);
+
     while at < 4_500 {
         // A little room is worse than none: then a transaction begins, and cannot end.
         let left = if rng.bool() { rng.u64(..256 << 10) } else { 0 };

@@ -16,6 +16,7 @@ pub(super) fn draw(plan: &mut Plan, rng: &mut Rng) {
         late: 600,
         ..Habits::default()
     };
+
     plan.leaks = 500;
     plan.too_late = 500;
     plan.hurry_s = 30;

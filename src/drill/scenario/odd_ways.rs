@@ -30,6 +30,7 @@ pub(super) fn draw(plan: &mut Plan, provider: &str, rng: &mut Rng) {
         ),
         _ => return,
     };
+
     if rng.u32(..3) == 0 {
         let kind = rng.choice(calls).copied().unwrap_or("again");
         // A key that is always unknown is one of an account that was set up wrongly.
@@ -41,12 +42,14 @@ pub(super) fn draw(plan: &mut Plan, provider: &str, rng: &mut Rng) {
         plan.faults
             .push(fault(provider, kind, permille, rng.u64(..1_000_000)));
     }
+
     if rng.u32(..3) == 0 {
         let kind = rng.choice(notifications).copied().unwrap_or("gbk");
         let mut body = fault(provider, kind, rng.u32(100..800), rng.u64(..1_000_000));
         body["call"] = "notification".into();
         plan.faults.push(body);
     }
+
     if rng.u32(..3) == 0 {
         let result = rng.choice(ends).copied().unwrap_or("plain");
         plan.payment_ends

@@ -212,6 +212,7 @@ impl Scenario {
             returns: None,
             neighbour: false,
         };
+
         (self.draw)(&mut plan, &mut rng);
         plan.blows.sort_by_key(|(at, _)| *at);
         plan
@@ -236,6 +237,7 @@ pub(super) fn fault(provider: &str, kind: &str, permille: u32, seed: u64) -> Val
     if matches!(kind, "slow" | "drip") {
         body["latency_ms"] = 120.into();
     }
+
     if kind == "says_closed" {
         // Meanwhile its payer may have paid.
         body["latency_ms"] = (seed % 600).into();
@@ -246,6 +248,7 @@ pub(super) fn fault(provider: &str, kind: &str, permille: u32, seed: u64) -> Val
     if matches!(kind, "delay" | "reorder") {
         body["latency_ms"] = 15_000.into();
     }
+
     body
 }
 

@@ -28,6 +28,7 @@ pub(super) fn draw(plan: &mut Plan, rng: &mut Rng) {
         refund: 100,
         ..Habits::default()
     };
+
     plan.spread_ms = 4_000;
     plan.blows.push(down("alipay", 200, 3_000));
     // A copy of the time when it was out, which is put back once it is mended.
@@ -39,9 +40,11 @@ pub(super) fn draw(plan: &mut Plan, rng: &mut Rng) {
             .zip(lies)
             .map(|(n, lie)| (1_300 + n * 180 + rng.u64(..100), Blow::Lie(lie))),
     );
+
     plan.blows.push((3_600, Blow::Lie(Lie::PutBack)));
     plan.blows.push((3_700, Blow::Lie(Lie::Frozen(800))));
     // The last word that anybody hears before all is mended but Redis.
     plan.blows.push((4_800, Blow::Lie(Lie::Far)));
+
     plan.returns = Some("alipay");
 }

@@ -43,9 +43,11 @@ pub(super) fn draw(plan: &mut Plan, rng: &mut Rng) {
         barcode: 300,
         ..Habits::default()
     };
+
     plan.spread_ms = 30_000;
     // Four kinds a seed, and everything at once at the end.
     let first = usize::try_from(plan.seed).unwrap_or(0).wrapping_mul(4);
+
     for n in 0..4_usize {
         let words = STATEMENTS
             .get(first.wrapping_add(n) % STATEMENTS.len())
@@ -59,6 +61,7 @@ pub(super) fn draw(plan: &mut Plan, rng: &mut Rng) {
         let at = 500 + u64::try_from(n).unwrap_or(0) * 7_000 + rng.u64(..1_000);
         plan.blows.push((at, Blow::Database(mood, 400)));
     }
+
     plan.blows.push((29_000, Blow::Database(Mood::Silent, 20)));
     plan.blows
         .push((rng.u64(500..28_000), Blow::Redis(Mood::Silent, 20)));
@@ -68,6 +71,7 @@ pub(super) fn draw(plan: &mut Plan, rng: &mut Rng) {
             Blow::Provider(provider, Mood::Silent, 20),
         ));
     }
+
     plan.blows
         .push((rng.u64(500..28_000), Blow::Callbacks(Mood::Silent, 20)));
 }

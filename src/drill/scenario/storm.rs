@@ -33,12 +33,14 @@ fn draw(plan: &mut Plan, rng: &mut Rng) {
     });
     plan.faults
         .extend(names().map(|name| fault(name, "drop", 1_000, rng.u64(..1_000_000))));
+
     // Charges are taken, and their answers are lost.
     for call in ["query", "close"] {
         plan.faults.push(
             json!({"provider": "alipay", "call": call, "kind": "timeout_before", "probability": 1}),
         );
     }
+
     plan.faults.push(
         json!({"provider": "unionpay", "call": "create", "kind": "timeout_after",
         "probability": 1}),

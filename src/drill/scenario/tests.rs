@@ -30,11 +30,13 @@ fn crashes_come_to_every_point_three_times() {
             }
         })
         .collect();
+
     armed.sort();
     let mut all: Vec<String> = kill::POINTS
         .iter()
         .flat_map(|point| (1..=3).map(move |n| format!("{point}:{n}")))
         .collect();
     all.sort();
+
     assert_eq!(armed, all);
 }

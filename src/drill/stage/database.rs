@@ -90,6 +90,7 @@ impl Stage {
                     .map_err(|e| e.to_string())
             }
         };
+
         if let Err(error) = done {
             tracing::warn!(error, ?trouble, "the database was spared");
         }

@@ -159,10 +159,12 @@ impl Stage {
             .await
             .map_err(|e| Broken(format!("sandbox: {e}")))?;
         let status = answer.status();
+
         let text = answer
             .bytes()
             .await
             .map_err(|e| Broken(format!("sandbox: {e}")))?;
+
         // What cannot be paid is an answer like others; a fault that is not taken would never
         // strike.
         if is_put && !status.is_success() {
@@ -171,6 +173,7 @@ impl Stage {
                 String::from_utf8_lossy(&text)
             )));
         }
+
         Ok(serde_json::from_slice(&text).unwrap_or(Value::Null))
     }
 

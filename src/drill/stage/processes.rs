@@ -50,6 +50,7 @@ impl Stage {
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
         .into();
+
         all.push(("INTERLOCK_CLOCK_AHEAD_S".to_owned(), ahead_s.to_string()));
         if let Some(library) = &self.ground.faketime {
             let (library, file) = (
@@ -65,6 +66,7 @@ impl Stage {
             ];
             all.extend(faked.map(|(name, value)| (name.to_owned(), value.to_owned())));
         }
+
         if let (Some(url), Some(proxy)) = (&self.ground.redis, &self.redis) {
             all.push(("INTERLOCK__REDIS__URL".to_owned(), through(url, proxy)));
         }
@@ -74,6 +76,7 @@ impl Stage {
                 .ok()
                 .map(|rule| (broken::VARIABLE.to_owned(), rule)),
         );
+
         all.extend(self.env.iter().cloned());
         all
     }
@@ -94,12 +97,14 @@ impl Stage {
             return Ok(());
         }
         let ahead_s = *self.ahead_s.lock().await;
+
         let log = std::fs::OpenOptions::new()
             .create(true)
             .append(true)
             .open(gateway.folder.join("log"));
         let program = std::env::current_exe().map_err(in_vain("the program"))?;
         let mut command = disk::program(&program, self.ground.disk.as_ref());
+
         command
             .args([
                 "serve",
@@ -116,6 +121,7 @@ impl Stage {
             .stdout(Stdio::null())
             .stderr(log.map_err(in_vain("log"))?)
             .kill_on_drop(true);
+
         *child = Some(command.spawn().map_err(in_vain("a gateway"))?);
         drop(child);
         self.until_ready(number).await
@@ -127,6 +133,7 @@ impl Stage {
         };
         let began = std::time::Instant::now();
         let url = format!("http://{}/healthz", gateway.address);
+
         loop {
             if self
                 .http
@@ -182,6 +189,7 @@ impl Stage {
                 Err(_) => trouble.push(format!("gateway {number} does not stop")),
             }
         }
+
         trouble
     }
 }

@@ -14,12 +14,14 @@ pub(super) async fn proxied(url: Option<&str>) -> Result<Option<Proxy>, Broken> 
     } else {
         5_432
     };
+
     let host = parsed.host_str().unwrap_or("127.0.0.1").to_owned();
     let target = tokio::net::lookup_host((host.as_str(), parsed.port().unwrap_or(default)))
         .await
         .map_err(in_vain("an address"))?
         .next()
         .ok_or_else(|| Broken(format!("{host} has no address")))?;
+
     Proxy::start_before(target)
         .await
         .map(Some)

@@ -98,6 +98,7 @@ impl Watcher {
             .filter(|i| i.closed_at.is_none())
             .map(|i| (&i.subject, i))
             .collect();
+
         for severity in [Severity::Notice, Severity::Page] {
             let count = open
                 .values()
@@ -107,10 +108,12 @@ impl Watcher {
             metrics::gauge!("interlock_incidents_open", "severity" => name)
                 .set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
         }
+
         let mut findings = sights::of_routes(app, &open);
         findings.extend(sights::of_accounts(app, &open, now));
         findings.extend(self.memory.redis(app, own_ms));
         findings.extend(self.memory.queues(app, &facts, now, own_ms).await?);
+
         // What nobody looks at any more is over at some time.
         let seen: HashSet<&Subject> = findings.iter().map(|finding| &finding.subject).collect();
         let unseen = open
@@ -122,12 +125,14 @@ impl Watcher {
         findings.extend(unseen);
         self.watched
             .retain(|subject, _| findings.iter().any(|finding| finding.subject == *subject));
+
         for finding in &findings {
             match open.get(&finding.subject) {
                 Some(incident) => self.go_on(app, finding, incident, now, own_ms).await?,
                 None => self.open(app, finding, now, own_ms).await?,
             }
         }
+
         self.tell(app, &facts.rows, now).await
     }
 
@@ -153,6 +158,7 @@ impl Watcher {
             | Cause::RedisAway
             | Cause::WorkListWaiting => app.config.alerts.open_after_ms,
         };
+
         let Some(lasted_ms) = watched.hold.bad_for(after_ms, own_ms) else {
             return Ok(());
         };
@@ -177,12 +183,14 @@ impl Watcher {
             raised_at: None,
             closed_at: None,
         };
+
         if app.store.open_incident(&incident).await? {
             metrics::counter!("interlock_incidents_total", "cause" => cause_name(finding.cause))
                 .increment(1);
             tracing::error!(incident_id = incident.id, subject = %finding.subject,
                 cause = %finding.cause, "incident");
         }
+
         Ok(())
     }
 
@@ -203,6 +211,7 @@ impl Watcher {
             watched.hold.stir();
             watched.hold.see(finding.sight, own_ms);
         }
+
         let beat_every_ms = config.close_after_ms / BEATS;
         if finding.sight == Sight::Bad
             && watched.beaten.is_none_or(|at| own_ms - at >= beat_every_ms)
@@ -222,6 +231,7 @@ impl Watcher {
             tracing::info!(incident_id = incident.id, subject = %incident.subject, lasted_ms,
                 "incident is over");
         }
+
         Ok(())
     }
 
@@ -232,6 +242,7 @@ impl Watcher {
             .iter()
             .filter(|i| i.closed_at.is_none_or(|end| end >= now.plus_s(-TELL_S)))
             .collect();
+
         if receivers.is_empty() || fresh.is_empty() {
             self.told.clear();
             return Ok(());
@@ -240,6 +251,7 @@ impl Watcher {
             told.contains(&(incident.id.clone(), receiver.to_owned(), change.to_string()))
         };
         let named: Vec<(String, &Receiver)> = receivers.iter().map(|r| (robot::id(r), r)).collect();
+
         // An incident that is over and was told of to its end needs no second look; nor does one
         // nobody was told of.
         let unknown: Vec<String> = fresh
@@ -253,6 +265,7 @@ impl Watcher {
             })
             .map(|i| i.id.clone())
             .collect();
+
         if unknown.is_empty() {
             return Ok(());
         }
@@ -278,6 +291,7 @@ impl Watcher {
                 self.told.extend(due.into_iter().chain(not).map(mark));
             }
         }
+
         Ok(())
     }
 }
@@ -304,6 +318,7 @@ fn changes(incident: &IncidentRow, receiver: &Receiver) -> Vec<Change> {
     if incident.reminders > 0 {
         changes.push(Change::Reminder(incident.reminders));
     }
+
     changes
 }
 
@@ -323,6 +338,7 @@ fn change(
         return Some(IncidentChange::Closed);
     }
     let has_phases = incident.phase != Phase::Ongoing && finding.phase != Phase::Ongoing;
+
     // A change that this gateway has seen happen: two that do not share health would push it to and
     // fro otherwise.
     let has_moved = watched.phase.is_some_and(|before| before != finding.phase)
@@ -331,6 +347,7 @@ fn change(
         return Some(IncidentChange::Moved(finding.phase));
     }
     let remind_ms = config.remind_after_s.saturating_mul(1_000);
+
     (remind_ms > 0 && now.since(incident.reminded_at) >= remind_ms)
         .then_some(IncidentChange::Reminded)
 }
@@ -375,6 +392,7 @@ mod tests {
             severity,
         };
         let notice = incident(Cause::ProviderFailing, Phase::Ongoing);
+
         let raised = IncidentRow {
             severity: Severity::Page,
             raised_at: Some(NOW),
@@ -385,11 +403,13 @@ mod tests {
             reminders: 2,
             ..page.clone()
         };
+
         let over = IncidentRow {
             closed_at: Some(NOW),
             ..lasting.clone()
         };
         use Change as C;
+
         for (incident, everything, only_pages) in [
             (&notice, vec![C::Opened], vec![]),
             (&raised, vec![C::Opened, C::Worse], vec![C::Worse]),
@@ -422,6 +442,7 @@ mod tests {
             watched.hold.see(sight, since_ms);
             watched
         };
+
         let (at, over_at) = (1_000, config.close_after_ms);
         for (incident, watched, finding, own_ms, expected) in [
             (
@@ -467,10 +488,12 @@ mod tests {
                 "{finding:?}"
             );
         }
+
         let old = incident(down, Phase::Out);
         let later = NOW.plus_s(config.remind_after_s);
         let lasts = finding(down, Sight::Bad, Phase::Out);
         let watched = seen(Phase::Out, Sight::Bad, 0);
+
         assert_eq!(
             change(&watched, &lasts, &old, later, at, &config),
             Some(IncidentChange::Reminded)

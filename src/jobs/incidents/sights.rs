@@ -84,6 +84,7 @@ pub(super) fn of_routes(app: &App, open: &Open<'_>) -> Vec<Finding> {
         | Subject::Redis
         | Subject::WorkList => None,
     });
+
     for standing in routes {
         if !standings
             .iter()
@@ -92,6 +93,7 @@ pub(super) fn of_routes(app: &App, open: &Open<'_>) -> Vec<Finding> {
             standings.push(standing);
         }
     }
+
     let finding = |standing: &Standing| match &standing.subject {
         Watched::Provider(whole) => of_provider(
             &app.config.alerts,
@@ -112,6 +114,7 @@ pub(super) fn of_routes(app: &App, open: &Open<'_>) -> Vec<Finding> {
             }
         }
     };
+
     // What becomes of tests is nobody's outage where there are live accounts.
     let spoken = app.directory.spoken_mode();
     let is_spoken_of = |standing: &&Standing| match &standing.subject {
@@ -121,6 +124,7 @@ pub(super) fn of_routes(app: &App, open: &Open<'_>) -> Vec<Finding> {
             .is_none_or(|account| account.owner.mode == spoken),
         Watched::Provider(..) => true,
     };
+
     standings.iter().filter(is_spoken_of).map(finding).collect()
 }
 
@@ -137,6 +141,7 @@ fn of_provider(config: &Alerts, subject: Subject, standing: &Standing) -> Findin
     }
     let detail =
         json!({"failing_permille": standing.failing, "usual_permille": standing.usually_failing});
+
     Finding {
         cause: Cause::ProviderFailing,
         sight: Sight::Bad,
@@ -156,6 +161,7 @@ fn by_gate(subject: Subject, cause: Cause, standing: &Standing) -> Finding {
         Gate::Closed if standing.heard => (Sight::Well, Phase::Back),
         Gate::Closed => (Sight::Unknown, Phase::Back),
     };
+
     Finding {
         subject,
         cause,
@@ -238,6 +244,7 @@ impl Memory {
                 (config.work_list_s, config.work_list_s),
             ),
         ];
+
         for protocol in providers::PROTOCOLS {
             let found = facts
                 .backlog
@@ -253,6 +260,7 @@ impl Memory {
                 limits,
             ));
         }
+
         let mut findings = Vec::new();
         for (subject, cause, waiting, (least_s, most_s)) in queues {
             let usual = self.usual(app, &subject, own_ms).await?;
@@ -274,6 +282,7 @@ impl Memory {
                 ..ongoing(subject, cause, sight)
             });
         }
+
         Ok(findings)
     }
 
@@ -357,6 +366,7 @@ pub(super) fn of_accounts(app: &App, open: &Open<'_>, now: Timestamp) -> Vec<Fin
         };
         Some(ongoing(subject, Cause::AccountRefused, sight))
     });
+
     findings.collect()
 }
 
@@ -387,6 +397,7 @@ mod tests {
             mode: Mode::Live,
             address: "".into(),
         });
+
         let usually_failing = 10;
         Standing {
             subject,
@@ -403,6 +414,7 @@ mod tests {
     #[test]
     fn a_provider_is_in_trouble_when_it_is_out_or_fails_far_more_often_than_usual() {
         let config = crate::config::Config::load(None, &[]).unwrap().alerts;
+
         for (gate, heard, failing, sight, cause) in [
             (Gate::Closed, true, 10, Sight::Well, Cause::ProviderDown),
             (Gate::Closed, true, 69, Sight::Well, Cause::ProviderDown),
@@ -434,6 +446,7 @@ mod tests {
         let at = |s: i64| Timestamp(1_000_000 + s * 1_000);
         memory.compare(at(0), 0);
         assert_eq!(memory.waited(&Subject::Parked, true, 0), 0);
+
         memory.compare(at(10), 10_000);
         assert_eq!(memory.waited(&Subject::Parked, true, 10_000), 10_000);
         memory.compare(at(700), 10_500);
@@ -442,6 +455,7 @@ mod tests {
             0,
             "an hour on the clock is no hour"
         );
+
         assert_eq!(memory.waited(&Subject::Parked, false, 11_000), 0);
         assert_eq!(
             memory.waited(&Subject::Parked, true, 12_000),

@@ -120,6 +120,7 @@ impl Job for Resolver {
                 self.take_back(&done);
             }
         };
+
         let _ = tokio::time::timeout(GATHERED_FOR, gathering).await;
     }
 
@@ -255,11 +256,13 @@ impl Resolver {
             return Ok(false);
         }
         let now = app.clock.now();
+
         let left = app
             .store
             .left_ahead(now.plus_ms(CLOCKS_DIFFER_MS), BROUGHT_BACK)
             .await?;
         let more = u64::try_from(left.len()).unwrap_or(0) >= BROUGHT_BACK;
+
         for payment in left {
             let ahead_ms = Timestamp(payment.scheduled_at).since(now);
             resolve::bring_back(app, &payment.id, ahead_ms).await?;
@@ -267,6 +270,7 @@ impl Resolver {
         if !more {
             (self.steps_back, self.looked_ahead) = (steps_back, Some(Instant::now()));
         }
+
         Ok(more)
     }
 
@@ -284,6 +288,7 @@ impl Resolver {
             .claim_oldest(now, lease_until, u64::try_from(free).unwrap_or(0))
             .await?;
         let count = claimed.len();
+
         for id in claimed {
             let owner = Owner::of("", false);
             self.running.begin(None, Urgency::DEFAULT, &owner);
@@ -297,6 +302,7 @@ impl Resolver {
                 },
             );
         }
+
         Ok(count)
     }
 }

@@ -245,19 +245,23 @@ mod tests {
         let mut running = Running::default();
         let mut flood = due(dead, Urgency::Awaited, 2_000);
         let taken = allot(&mut flood, &mut running, PLACES);
+
         // 32 for each of the three others, an eighth of the rest for charges in doubt there, and
         // one for whoever is next.
         assert_eq!((taken.len(), flood.len()), (123, 1_877));
         assert_eq!(taken[0].id, "awaited-0", "the longest waiting first");
+
         let mut flood = due(dead, Urgency::Doubt, 5);
         assert_eq!(
             allot(&mut flood, &mut running, PLACES).len(),
             5,
             "a charge in doubt finds a place there, too"
         );
+
         let mut work = due(well, Urgency::Awaited, 500);
         let others = allot(&mut work, &mut running, PLACES);
         assert!(others.len() >= 32 - 4 - 4, "{}", others.len());
+
         // As its calls end, the others get their part.
         for ended in &taken {
             end(&mut running, ended);
@@ -265,6 +269,7 @@ mod tests {
         let mut both = [due(dead, Urgency::Awaited, 2_000), work].concat();
         allot(&mut both, &mut running, PLACES);
         let (dead, well) = (running.of(dead), running.of(well));
+
         assert!(dead.abs_diff(well) <= 16, "{dead} and {well}");
     }
 
@@ -276,15 +281,18 @@ mod tests {
         let mut all = classes.map(|urgency| due(lane, urgency, 1_000)).concat();
         let mut taken = allot(&mut all, &mut running, PLACES);
         assert_eq!(running.of(lane), 140);
+
         let count =
             |taken: &[DuePayment], wanted| taken.iter().filter(|p| p.urgency == wanted).count();
         assert_eq!(classes.map(|urgency| count(&taken, urgency)), [10, 10, 120]);
+
         // Places that become free one by one go to whoever has least of what is his.
         for _ in 0..500 {
             let ended = taken.remove(0);
             end(&mut running, &ended);
             taken.extend(allot(&mut all, &mut running, PLACES));
         }
+
         assert_eq!(classes.map(|urgency| count(&taken, urgency)), [10, 10, 120]);
     }
 

@@ -65,6 +65,7 @@ impl Lanes {
                 Some(Pace::Failing(now.plus_ms(pause_ms)))
             }
         };
+
         match pace {
             Some(pace) => {
                 if self.0.len() >= MAX_LANES {
@@ -90,6 +91,7 @@ pub(super) struct Waiting {
 pub(super) fn divide(waiting: Vec<Waiting>, shares: &mut Shares<String>) -> Vec<(String, u64)> {
     let mut owners: Vec<String> = Vec::new();
     let mut lanes: HashMap<String, VecDeque<(String, usize)>> = HashMap::new();
+
     for Waiting { lane, owner, room } in waiting.into_iter().filter(|waiting| waiting.room > 0) {
         let queue = lanes.entry(owner.clone()).or_default();
         if queue.is_empty() {
@@ -97,8 +99,10 @@ pub(super) fn divide(waiting: Vec<Waiting>, shares: &mut Shares<String>) -> Vec<
         }
         queue.push_back((lane, room));
     }
+
     let mut granted: Vec<(String, u64)> = Vec::new();
     let mut places: HashMap<String, usize> = HashMap::new();
+
     while !owners.is_empty() {
         owners.retain(|owner| {
             let Some(queue) = lanes.get_mut(owner) else {
@@ -123,6 +127,7 @@ pub(super) fn divide(waiting: Vec<Waiting>, shares: &mut Shares<String>) -> Vec<
             true
         });
     }
+
     granted
 }
 
@@ -152,10 +157,12 @@ mod tests {
             1_000,
             NOW,
         );
+
         assert_eq!(
             (lanes.room("a", 0, 16, NOW), lanes.room("a", 2, 16, NOW)),
             (2, 0)
         );
+
         lanes.note("a", &done(End::Timeout, 15_000, None, None), 1_000, NOW);
         assert_eq!(lanes.room("a", 0, 16, Timestamp(999)), 0);
         assert_eq!(
@@ -165,11 +172,13 @@ mod tests {
             ),
             (1, 0)
         );
+
         assert_eq!(
             lanes.room("b", 0, 16, NOW),
             16,
             "another receiver does not notice"
         );
+
         lanes.note("a", &done(End::Delivered, 5, Some(200), None), 1_000, NOW);
         assert_eq!(lanes.room("a", 0, 16, NOW), 16);
     }
@@ -184,6 +193,7 @@ mod tests {
             };
             (0..lanes).map(lane).collect::<Vec<_>>()
         };
+
         let count = |granted: &[(String, u64)], merchant: &str| {
             granted
                 .iter()
@@ -191,16 +201,19 @@ mod tests {
                 .map(|(_, count)| count)
                 .sum::<u64>()
         };
+
         // The hostile one waits the longest, with two hundred receivers.
         let all = waiting("hostile", 200, 16)
             .into_iter()
             .chain(waiting("good", 2, 16))
             .collect();
         let granted = divide(all, &mut Shares::new(64));
+
         assert_eq!(
             (count(&granted, "hostile"), count(&granted, "good")),
             (32, 32)
         );
+
         // It has all places already, and its receivers hang: the good one is served all the same.
         let mut shares = Shares::new(64);
         shares.hold(&"hostile".to_owned(), 64);
@@ -209,10 +222,12 @@ mod tests {
             .chain(waiting("good", 1, 16))
             .collect();
         let granted = divide(all, &mut shares);
+
         assert_eq!(
             (count(&granted, "hostile"), count(&granted, "good")),
             (0, 16)
         );
+
         // Alone one may have all, evenly.
         let granted = divide(waiting("one", 32, 16), &mut Shares::new(64));
         assert!(
@@ -230,6 +245,7 @@ mod tests {
             1_000,
             NOW,
         );
+
         assert_eq!(
             (
                 lanes.room("a", 0, 16, Timestamp(59_999)),
@@ -237,23 +253,27 @@ mod tests {
             ),
             (0, 1)
         );
+
         lanes.note(
             "a",
             &done(End::HttpStatus, 5, Some(500), Some(60)),
             1_000,
             NOW,
         );
+
         assert_eq!(
             lanes.room("a", 0, 16, Timestamp(1_000)),
             1,
             "this one speaks of one event"
         );
+
         lanes.note(
             "a",
             &done(End::HttpStatus, 5, Some(503), Some(i64::MAX)),
             1_000,
             NOW,
         );
+
         assert_eq!(lanes.room("a", 0, 16, Timestamp(3_600_000)), 1);
     }
 }

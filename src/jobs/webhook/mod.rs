@@ -154,6 +154,7 @@ impl Desk {
             }
             kill_point!("webhook_after_fan_out_commit");
         }
+
         let (now, steady) = (app.clock.now(), app.clock.steady_ms());
         let due = app.store.due_lanes(now).await?;
         if due.is_empty() {
@@ -163,6 +164,7 @@ impl Desk {
         self.running
             .values()
             .for_each(|(_, owner)| shares.hold(owner, 1));
+
         let lanes = due.into_iter().map(|(lane, owner)| {
             let busy = self
                 .running
@@ -176,6 +178,7 @@ impl Desk {
         let lease_ms = i64::try_from(config.timeout_ms)
             .unwrap_or(i64::MAX)
             .saturating_add(LEASE_GRACE_MS);
+
         let claimed = app
             .store
             .claim_deliveries(&wanted, now, now.plus_ms(lease_ms))
@@ -186,6 +189,7 @@ impl Desk {
         kill_point!("webhook_after_claim");
         let count = claimed.len();
         self.send(app, claimed).await?;
+
         Ok(count)
     }
 
@@ -207,6 +211,7 @@ impl Desk {
                     .collect(),
             )
             .await?;
+
         let endpoints: HashMap<String, EndpointRow> =
             endpoints.into_iter().map(|e| (e.id.clone(), e)).collect();
         for row in claimed {
@@ -225,12 +230,14 @@ impl Desk {
             let task = self.working.spawn_on(work, &app.runtime);
             self.running.insert(task.id(), of);
         }
+
         Ok(())
     }
 
     /// Takes back this one and all others that are done.
     fn take_back(&mut self, app: &App, done: Result<(Id, Option<Returned>), JoinError>) {
         let mut next = Some(done);
+
         while let Some(done) = next {
             let (id, returned) = match done {
                 Ok((id, returned)) => (id, returned),
@@ -299,6 +306,7 @@ async fn deliver(
             return Some(Returned { row, done });
         }
     };
+
     let letter = letter
         .inspect_err(|error| {
             tracing::error!(
@@ -312,6 +320,7 @@ async fn deliver(
     trace.set("event.id", row.event_id.clone());
     trace.set("delivery.id", row.id.clone());
     trace.set("try", i64::from(row.tries.saturating_add(1)));
+
     // Whatever it says, the receiver may have the event from here on; only a good answer proves it.
     let done = trace.around(app.webhooks.send(letter)).await;
     let end: &'static str = done.end.into();
@@ -320,6 +329,7 @@ async fn deliver(
         trace.failed(end);
     }
     kill_point!("webhook_after_call");
+
     Some(Returned { row, done })
 }
 
@@ -340,6 +350,7 @@ async fn letter_to_notify_url(
         .notify_secret(&row.owner, new, now)
         .await
         .map_err(|e| e.to_string())?;
+
     let secrets = Secrets::open(vault, &owner, &stored.secrets, now).map_err(|e| e.to_string())?;
     Ok(Letter::signed(
         &secrets,
@@ -362,6 +373,7 @@ fn judged(app: &App, row: DeliveryRow, done: Try, now: Timestamp) -> DeliveryRow
         done.retry_after_s,
         now,
     );
+
     let last = TryRow {
         at: now.plus_ms(done.latency_ms.saturating_neg()),
         end: done.end,
@@ -369,6 +381,7 @@ fn judged(app: &App, row: DeliveryRow, done: Try, now: Timestamp) -> DeliveryRow
         latency_ms: done.latency_ms,
         answer: done.answer,
     };
+
     DeliveryRow {
         status,
         tries,
@@ -407,6 +420,7 @@ async fn report(app: &App, row: &DeliveryRow) {
     let seconds =
         std::time::Duration::from_millis(u64::try_from(last.latency_ms).unwrap_or(0)).as_secs_f64();
     metrics::histogram!("interlock_webhook_try_seconds", "mode" => mode).record(seconds);
+
     tracing::info!(
         delivery_id = row.id,
         payment_id = row.payment_id,
@@ -417,6 +431,7 @@ async fn report(app: &App, row: &DeliveryRow) {
         status,
         "webhook tried"
     );
+
     if row.status == State::Pending {
         return;
     }
@@ -430,6 +445,7 @@ async fn report(app: &App, row: &DeliveryRow) {
             "a receiver wants no more webhooks: 410"
         );
     }
+
     if row.status == State::Failed && row.endpoint_id.is_none() {
         let detail = format!(
             "Webhooks to {} are given up, last of payment {}.",
@@ -450,6 +466,7 @@ async fn upkeep(app: &App) -> Result<(), DbErr> {
         metrics::gauge!("interlock_webhook_oldest_undelivered_seconds", "mode" => mode.as_str())
             .set(f64::from(i32::try_from(oldest).unwrap_or(i32::MAX)));
     }
+
     let failing = app
         .store
         .failing_endpoints(AllOwners, now.plus_s(config.alert_after_s.saturating_neg()))
@@ -462,6 +479,7 @@ async fn upkeep(app: &App) -> Result<(), DbErr> {
         metrics::gauge!("interlock_webhook_endpoints_failing", "mode" => mode.as_str())
             .set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
     }
+
     for endpoint in failing {
         let detail = format!(
             "This endpoint has received nothing since {}.",
@@ -469,6 +487,7 @@ async fn upkeep(app: &App) -> Result<(), DbErr> {
         );
         raise(app, &endpoint.owner, &endpoint.endpoint_id, detail).await;
     }
+
     app.store
         .prune_deliveries(now.plus_s(config.log_days.saturating_mul(DAY_S).saturating_neg()))
         .await

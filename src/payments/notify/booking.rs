@@ -60,6 +60,7 @@ pub(super) async fn apply(
             Vec::new()
         }
     };
+
     kill_point!("notify_before_commit");
     commit(
         app,
@@ -73,6 +74,7 @@ pub(super) async fn apply(
         },
     )
     .await?;
+
     kill_point!("notify_after_commit");
     Ok(())
 }

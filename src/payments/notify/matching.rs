@@ -142,6 +142,7 @@ fn ours<'a>(
     if attempt.account_id != account.id {
         return Err(Mismatch::OtherAccount);
     }
+
     match notice {
         #[cfg(feature = "testing")]
         Notice::Paid { capture, .. } if breaks(Rule::NoAmountCheck) => Ok((

@@ -48,12 +48,14 @@ pub fn aftermath(
     else {
         return Ok(Vec::new());
     };
+
     if was == Some(refund.status) {
         return Ok(Vec::new());
     }
     let Some(attempt) = after.attempt_mut(&refund.attempt_id) else {
         return Ok(Vec::new());
     };
+
     match refund.status {
         State::Succeeded if attempt.disposition == Some(Disposition::RefundDue) => {
             attempt.disposition = attempt

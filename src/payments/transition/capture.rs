@@ -33,6 +33,7 @@ pub fn book(
     let is_open = aggregate.payment.status.is_open();
     let gone = || Trouble::Gone(format!("attempt {attempt_id}"));
     let attempt = aggregate.attempt_mut(attempt_id).ok_or_else(gone)?;
+
     if matches!(attempt.status, State::Captured | State::Reversed) {
         attempt.next_check_at = None;
         return Ok(Vec::new());
@@ -47,6 +48,7 @@ pub fn book(
     attempt.paid_at = Some(capture.paid_at.map_or(now, Timestamp::from));
     attempt.returning = capture.returns_by_itself;
     attempt.told_paid = false;
+
     let (disposition, next_check_at) = match (&mismatch, is_open) {
         (Some(_), _) => (Disposition::Held, None),
         (None, _) if attempt.returning => (Disposition::Held, None),
@@ -54,8 +56,10 @@ pub fn book(
         // Due at once: whoever looks at the payment next gives it back.
         (None, false) => (Disposition::RefundDue, Some(now)),
     };
+
     (attempt.disposition, attempt.next_check_at) = (Some(disposition), next_check_at);
     let paid_at = attempt.paid_at;
+
     if attempt.returning && mismatch.is_none() {
         let detail =
             "the provider took it after its deadline and gives it back by itself; do not refund it";
@@ -69,6 +73,7 @@ pub fn book(
         ending::lost(aggregate, was_live, now)?;
         return Ok(vec![held]);
     }
+
     if let Some(detail) = mismatch {
         if is_open {
             aggregate.payment.apply(Event::Doubt)?;
@@ -81,6 +86,7 @@ pub fn book(
             now,
         )?]);
     }
+
     if is_open {
         aggregate.payment.apply(Event::Captured)?;
         aggregate.payment.paid_at = paid_at;
@@ -89,6 +95,7 @@ pub fn book(
         aggregate.payment.lease_until = None;
         end_the_others(aggregate, attempt_id, now)?;
     }
+
     Ok(Vec::new())
 }
 
@@ -107,6 +114,7 @@ pub fn money_seen(
     let Some(attempt) = after.attempt_mut(attempt_id) else {
         return Ok(Vec::new());
     };
+
     match attempt.status {
         State::Sending | State::AwaitingPayer | State::Closing | State::Unknown => {
             book(after, attempt_id, money, now)
@@ -138,6 +146,7 @@ fn mismatch(capture: &Capture, asked: providers::money::Money, payment_id: &str)
             capture.amount
         ));
     }
+
     if let Some(foreign) = &capture.foreign_account {
         return Some(format!("the money is on another account: {foreign}"));
     }
@@ -180,5 +189,6 @@ pub fn end_the_others(
             | State::Reversed => {}
         }
     }
+
     Ok(())
 }

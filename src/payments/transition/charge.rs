@@ -39,6 +39,7 @@ pub fn found(
     attempt.questions = attempt.questions.saturating_add(1);
     let was_woken_since = attempt.next_check_at != asked.next_check_at;
     let impatient = now >= schedule::patient_until(attempt, charging, now);
+
     match queried {
         Queried::Paid(money) => return capture::book(after, &asked.id, money, now).map(Some),
         // Something happened after it was asked, of which this answer cannot know: it is asked
@@ -62,6 +63,7 @@ pub fn found(
             attempt.next_check_at = schedule::next_check(attempt, capabilities, now);
         }
     }
+
     after.payment.lease_until = None;
     Ok(Some(Vec::new()))
 }
@@ -130,17 +132,20 @@ pub fn plan(
         return None;
     }
     let reversible_from = schedule::reversible_from(attempt, charging, now);
+
     if now < reversible_from {
         attempt.next_check_at = Some(reversible_from);
         after.payment.lease_until = None;
         return Some(false);
     }
+
     let config = conditions.payments;
     attempt.call_deadline = now
         .plus_ms(config.reverse_timeout_ms)
         .plus_ms(config.call_grace_ms);
     attempt.next_check_at = Some(attempt.call_deadline.plus_ms(config.query_timeout_ms));
     attempt.reversal_in_doubt = true;
+
     Some(true)
 }
 
@@ -264,6 +269,7 @@ pub fn conclude(
     }
     attempt.questions = attempt.questions.saturating_add(1);
     let (answer, in_doubt) = after_call(attempt.reversal, told, queried);
+
     if answer.is_some() != attempt.reversal.is_some() {
         // What was said twice is to be about the same.
         attempt.not_found_since = None;
@@ -279,6 +285,7 @@ pub fn conclude(
         charging,
         told.asked_at,
     );
+
     let is_contradicted = is_contradicted(attempt);
     after.payment.lease_until = None;
     match verdict {
@@ -320,6 +327,7 @@ pub fn conclude(
                 .filter(|_| !schedule::exhausted(attempt));
         }
     }
+
     unresolved(after, attempt_id, now)
 }
 
@@ -370,6 +378,7 @@ mod tests {
                 Queried::Unknown(Failure::new(FailureKind::Timeout, "timeout", "")),
             ),
         ];
+
         let answers = [
             None,
             Some(Reversal::Done),
@@ -377,6 +386,7 @@ mod tests {
             Some(Reversal::Impossible),
         ];
         let mut table = String::new();
+
         for (asked, queried) in &queries {
             for answer in answers {
                 let told = answer.map_or_else(|| "-".to_owned(), |a| a.to_string());
@@ -402,6 +412,7 @@ mod tests {
                 table.push('\n');
             }
         }
+
         insta::assert_snapshot!(table);
     }
 
@@ -416,6 +427,7 @@ mod tests {
         let no = || Ended::Impossible(Failure::new(FailureKind::Request, "no", ""));
         let lost = || Ended::Unknown(Failure::new(FailureKind::Timeout, "timeout", ""));
         let paid = Queried::Paid(money());
+
         let decided = |earlier, ended, doubted_before, queried: &Queried| {
             let (answer, in_doubt) = after_call(earlier, &told(ended, doubted_before), queried);
             (
@@ -428,21 +440,25 @@ mod tests {
             )
         };
         let impossible = Some(Reversal::Impossible);
+
         assert_eq!(decided(None, no(), false, &paid), (impossible, false, true));
         assert_eq!(
             decided(None, no(), true, &paid),
             (impossible, true, false),
             "an earlier one may still work"
         );
+
         assert_eq!(
             decided(impossible, lost(), false, &paid),
             (None, true, false),
             "this one may"
         );
+
         assert_eq!(
             decided(None, Ended::Closed, true, &paid),
             (Some(Reversal::Done), false, false)
         );
+
         // A call that was not sent, or turned away, leaves things as they were.
         let turned_away = || Ended::Again(Failure::new(FailureKind::Network, "refused", ""));
         assert_eq!(
@@ -453,11 +469,13 @@ mod tests {
             decided(None, turned_away(), true, &paid),
             (None, true, false)
         );
+
         let there = Some(Reversal::NothingThere);
         assert_eq!(
             decided(there, no(), false, &Queried::NotFound),
             (there, false, false)
         );
+
         assert_eq!(
             decided(there, lost(), false, &Queried::NotFound),
             (there, true, false)

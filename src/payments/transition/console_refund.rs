@@ -63,17 +63,20 @@ pub fn told(
     let told: Option<Vec<i64>> = amount
         .map(|amount| vec![amount.minor()])
         .or(total.map(|total| parts(aggregate, attempt_id, total)));
+
     let possible = told
         .unwrap_or_default()
         .into_iter()
         .filter(|fen| (1..=left).contains(fen));
     let amounts: Vec<Money> = possible.filter_map(|fen| Money::fen(fen).ok()).collect();
+
     // Money that nobody here knows of yet has gone back in part: its payment comes first.
     let first = match (amounts.first(), attempt.captured) {
         (Some(first), _) => *first,
         (None, None) => attempt.amount,
         (None, Some(_)) => return Ok(None),
     };
+
     // Numbers that were made in a console are unique in one trade only.
     let number = format!("{NUMBERS}{attempt_id}-{refund_no}");
     let refund = Refund {
@@ -85,6 +88,7 @@ pub fn told(
         next_check_at: None,
         ..blank(attempt, &aggregate.payment.owner, number, first, now)
     };
+
     Ok(Some(ByHand { refund, amounts }))
 }
 
@@ -116,14 +120,17 @@ pub fn book(after: &mut Aggregate, found: &ByHand, now: Timestamp) -> Result<(),
     };
     refund_outcome::done(&mut refund, now)?;
     let attempt_id = refund.attempt_id.clone();
+
     tracing::warn!(
         payment_id = after.payment.id,
         refund_id = refund.id,
         amount = refund.amount.minor(),
         "somebody has given money back in the provider's console"
     );
+
     after.refunds.push(refund);
     let given_back = given_back(after, &attempt_id);
+
     if let Some(attempt) = after.attempt_mut(&attempt_id)
         && is_due(attempt)
         && attempt
@@ -135,6 +142,7 @@ pub fn book(after: &mut Aggregate, found: &ByHand, now: Timestamp) -> Result<(),
             .map(|d| d.on(DispositionEvent::Refunded))
             .transpose()?;
     }
+
     Ok(())
 }
 

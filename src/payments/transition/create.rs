@@ -44,6 +44,7 @@ fn not_given(
         their rule",
         attempt.provider, attempt.flow, failure.message
     );
+
     Ok(vec![Operation::new(
         &aggregate.payment.owner,
         "account_flow_refused",
@@ -69,12 +70,14 @@ pub fn judge(
     let attempt = after.attempt_mut(attempt_id).ok_or_else(gone)?;
     attempt.outcome = Some(name(outcome).to_owned());
     attempt.failure = failure(outcome).cloned();
+
     // What its call says against that is one word against another.
     attempt.next_check_at = attempt.told_paid.then_some(now);
     let charging = conditions
         .capabilities
         .and_then(|c| c.charge)
         .filter(|_| attempt.flow.takes_money());
+
     match outcome {
         Created::Accepted(action) => {
             shown(conditions, after, attempt_id, action, now)?;
@@ -179,6 +182,7 @@ fn shown(
         after.payment.apply(Event::Doubt)?;
         return Ok(());
     }
+
     attempt.next_check_at = conditions
         .capabilities
         .and_then(|c| schedule::next_check(attempt, c, now));
@@ -187,6 +191,7 @@ fn shown(
     }
     after.payment.apply(Event::OfferShown)?;
     after.payment.resume_at = Some(after.payment.expires_at);
+
     Ok(())
 }
 

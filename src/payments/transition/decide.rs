@@ -51,6 +51,7 @@ pub fn decide(
         .as_ref()
         .map_or(subject_id, |r| r.attempt_id.as_str())
         .to_owned();
+
     match (action, &refund) {
         (Action::Keep, _) => keep(after, &attempt_id, now)?,
         (Action::Refund, _) => {
@@ -76,6 +77,7 @@ pub fn decide(
         (Action::AskAgain, _) => ask_again(conditions, after, subject_id, now)?,
         (Action::AccountOk | Action::Acknowledge, _) => return Err(no("It changes no payment.")),
     }
+
     after.payment.lease_until = None;
     Ok(Vec::new())
 }
@@ -87,11 +89,13 @@ fn keep(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), U
             "The payment has its money already; this would be kept twice.",
         ));
     }
+
     nothing_under_way(after, attempt_id)?;
     dispose(after, attempt_id, DispositionEvent::Approve, None)?;
     let paid_at = after
         .attempt(attempt_id)
         .and_then(|attempt| attempt.paid_at);
+
     match after.payment.status {
         PaymentState::Created | PaymentState::RequiresAction | PaymentState::Processing => {
             after.payment.apply(Event::Captured)?;
@@ -102,6 +106,7 @@ fn keep(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), U
         // Its first money went back at the provider.
         PaymentState::Succeeded => {}
     }
+
     after.payment.paid_at = paid_at;
     after.payment.failure = None;
     after.payment.resume_at = None;
@@ -134,11 +139,13 @@ fn dispose(
         .filter(|_| attempt.status == State::Captured);
     let disposition =
         captured.ok_or_else(|| no("No money of this attempt is there to decide about."))?;
+
     if attempt.returning && event == DispositionEvent::OweRefund {
         return Err(no(
             "The provider gives it back by itself: a refund would give it back twice.",
         ));
     }
+
     attempt.disposition = Some(disposition.on(event)?);
     attempt.returning = false;
     attempt.next_check_at = next_check_at;
@@ -171,12 +178,14 @@ fn retry(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), 
     let due =
         left.filter(|left| left.minor() > 0 && attempt.disposition == Some(Disposition::RefundDue));
     let left = due.ok_or_else(|| no("This money does not have to go back."))?;
+
     let refund = Refund {
         id: id::new(Kind::Refund).map_err(Trouble::from)?,
         reason,
         automatic: true,
         ..blank(attempt, &owner, number, left, now)
     };
+
     after.refunds.push(refund);
     Ok(())
 }
@@ -221,6 +230,7 @@ fn ask_again(
         }
         return Ok(());
     }
+
     let is_payment = after.payment.id == subject_id;
     for attempt in after
         .attempts
@@ -252,5 +262,6 @@ fn ask_again(
             ));
         }
     }
+
     Ok(())
 }

@@ -34,16 +34,19 @@ pub fn conclude(aggregate: &mut Aggregate, now: Timestamp) -> Result<(), Trouble
     } else {
         return Ok(());
     };
+
     aggregate.payment.resume_at = None;
     let held = aggregate
         .attempts
         .iter()
         .any(|a| a.disposition == Some(Disposition::Held) && !a.returning);
+
     if held || aggregate.may_still_be_paid() {
         aggregate.payment.apply(Event::Doubt)?;
     } else {
         aggregate.payment.apply(ending)?;
     }
+
     Ok(())
 }
 
@@ -63,12 +66,14 @@ pub fn begin(aggregate: &mut Aggregate, now: Timestamp) -> Result<(), Trouble> {
         Some((id, State::AwaitingPayer, false)) => id,
         Some(_) | None => return conclude(aggregate, now),
     };
+
     if let Some(attempt) = aggregate.attempt_mut(&id) {
         attempt.apply(AttemptEvent::Close)?;
         attempt.next_check_at = Some(now);
     }
     aggregate.payment.apply(Event::Doubt)?;
     aggregate.payment.resume_at = None;
+
     Ok(())
 }
 
@@ -136,12 +141,14 @@ pub fn unresolved(
         | State::Superseded
         | State::Reversing => true,
     };
+
     if !in_doubt
         || !(schedule::exhausted(attempt)
             || now.since(attempt.offer_deadline) > UNRESOLVED_AFTER_S * 1_000)
     {
         return Ok(Some(Vec::new()));
     }
+
     Ok(Some(vec![to_be_resolved(
         "unresolved",
         after,

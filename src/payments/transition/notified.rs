@@ -30,6 +30,7 @@ pub fn ask_now(
     if says_done && !matches!(attempt.status, State::Captured | State::Reversed) {
         attempt.tell_paid();
     }
+
     match attempt.status {
         State::Unknown
         | State::AwaitingPayer

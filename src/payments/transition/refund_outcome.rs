@@ -31,6 +31,7 @@ pub fn sent(
     let Some(refund) = after.refund_mut(refund_id) else {
         return Ok(Vec::new());
     };
+
     match (refund.status, outcome) {
         (State::Pending, _) => {}
         // Meanwhile somebody has said otherwise; that money moved counts.
@@ -38,12 +39,14 @@ pub fn sent(
         (State::Failed, Refunded::Done) => return after_all(refund, fits, now),
         (State::Abnormal | State::Failed | State::Succeeded, _) => return Ok(Vec::new()),
     }
+
     let first_look = now.plus_s(
         conditions
             .refund_ladder_s()
             .first()
             .map_or(10, |s| i64::from(*s)),
     );
+
     match outcome {
         Refunded::Accepted => refund.next_check_at = Some(first_look),
         Refunded::Done => done(refund, now)?,
@@ -89,6 +92,7 @@ pub fn sent(
             refund.next_check_at = Some(first_look);
         }
     }
+
     Ok(Vec::new())
 }
 
@@ -184,6 +188,7 @@ pub fn found(
     if refund.status == State::Failed {
         return found_of_failed(refund, outcome, fits, ladder, now);
     }
+
     match outcome {
         RefundQueried::Done => done(refund, now)?,
         // A notification has said that it was carried out: until both say the same, it neither ends
@@ -255,6 +260,7 @@ pub fn found(
             return look_again(refund, ladder, now);
         }
     }
+
     Ok(Vec::new())
 }
 
@@ -267,6 +273,7 @@ fn found_of_failed(
     now: Timestamp,
 ) -> Result<Vec<Operation>, Trouble> {
     refund.next_check_at = None;
+
     match outcome {
         RefundQueried::Done => after_all(refund, fits, now),
         // Somebody has told that money moved: one question without an answer does not settle that.
@@ -335,11 +342,13 @@ fn look_again(
         refund.next_check_at = Some(by_ladder.unwrap_or_else(|| now.plus_s(pause)));
         return Ok(Vec::new());
     }
+
     refund.next_check_at = None;
     let detail = format!(
         "refund {} has no end after {} questions",
         refund.provider_refund_no, refund.questions
     );
+
     Ok(vec![Operation::new(
         &refund.owner,
         "refund_unresolved",
@@ -392,6 +401,7 @@ pub fn told(
             Vec::new()
         }
     };
+
     operations.extend(auto_refund::aftermath(after, refund_id, was, now)?);
     wake_next(conditions, after, &attempt_id, now);
     Ok(operations)

@@ -67,6 +67,7 @@ pub fn turn(
             .iter()
             .filter(|r| r.attempt_id == attempt_id && r.id != refund_id)
     };
+
     if others().any(|r| r.status == State::Pending && r.sent_at.is_some()) {
         return Turn::AfterAnother;
     }
@@ -107,6 +108,7 @@ pub fn wake_next(
     let Some(next) = after.refunds.iter().find(waits).cloned() else {
         return;
     };
+
     let at = match turn(
         after,
         attempt_id,
@@ -118,6 +120,7 @@ pub fn wake_next(
         Turn::At(at) => Some(at),
         Turn::AfterAnother => None,
     };
+
     if let Some(next) = after.refund_mut(&next.id) {
         next.next_check_at = at;
     }

@@ -43,6 +43,7 @@ pub fn apply(refund: &mut Refund, failure: &Failure, now: Timestamp) {
         &refund.merchant_refund_no,
         given_up,
     );
+
     refund
         .earlier_nos
         .push(std::mem::replace(&mut refund.provider_refund_no, number));
@@ -53,5 +54,6 @@ pub fn apply(refund: &mut Refund, failure: &Failure, now: Timestamp) {
         refund.in_doubt,
         refund.questions,
     ) = (None, None, false, 0);
+
     refund.next_check_at = Some(now.plus_s(LATER_S));
 }

@@ -76,6 +76,7 @@ pub fn next_check(
     if let (true, Some(charging)) = (attempt.flow.takes_money(), &capabilities.charge) {
         return next_charge_check(attempt, charging, now);
     }
+
     match attempt.status {
         State::Sending => Some(attempt.call_deadline.plus_ms(GRACE_MS)),
         State::AwaitingPayer => next_rung(attempt, capabilities.awaiting_ladder_s, now)
@@ -208,6 +209,7 @@ pub fn bring_back(aggregate: &mut Aggregate, ahead_ms: i64) {
         .iter_mut()
         .for_each(|refund| back(&mut refund.next_check_at));
     back(&mut aggregate.payment.lease_until);
+
     if aggregate
         .payment
         .resume_at
@@ -274,38 +276,45 @@ mod tests {
                 until_s: 82_800,
             }),
         };
+
         let until = |started: &str, status| patience_ends(at(started), status, &unionpay);
         assert_eq!(
             until("22:50:00", State::Unknown),
             at("22:51:05"),
             "the usual patience"
         );
+
         assert_eq!(
             until("22:54:30", State::Unknown),
             at("22:55:00"),
             "no later than this"
         );
+
         assert_eq!(until("22:57:00", State::Unknown), at("22:57:00"), "at once");
         assert_eq!(
             until("22:57:00", State::AwaitingPayer),
             at("22:58:05"),
             "a payer has his time"
         );
+
         assert_eq!(
             until("22:58:30", State::AwaitingPayer),
             at("22:59:00"),
             "as long as the day has"
         );
+
         assert_eq!(
             until("23:00:00", State::Unknown),
             at("23:01:05"),
             "the next day has begun"
         );
+
         assert_eq!(until("00:00:10", State::Unknown), at("00:01:15"));
         let without = Charging {
             last_reversals: None,
             ..unionpay
         };
+
         assert_eq!(
             patience_ends(at("22:57:00"), State::Unknown, &without),
             at("22:58:05")

@@ -53,6 +53,7 @@ pub fn between(
             kinds.push(("payment.late_captured", data));
         }
     }
+
     for refund in &after.refunds {
         let known = before
             .and_then(|b| b.refunds.iter().find(|r| r.id == refund.id))
@@ -68,6 +69,7 @@ pub fn between(
         };
         kinds.push((kind, json(&view::refund(refund))));
     }
+
     kinds
         .into_iter()
         .map(|(kind, data)| {
@@ -84,6 +86,7 @@ pub fn between(
 fn payment_event(before: Option<&Aggregate>, after: &Aggregate) -> Option<&'static str> {
     let was = before.map(|b| b.payment.status);
     let is = after.payment.status;
+
     // It is only made, and asks nothing of anybody.
     if before.is_none() && is.is_open() {
         return None;
@@ -93,6 +96,7 @@ fn payment_event(before: Option<&Aggregate>, after: &Aggregate) -> Option<&'stat
         let changed = is == State::RequiresAction && before.and_then(offer) != offer(after);
         return changed.then_some("payment.action_changed");
     }
+
     match is {
         // A payment that is only made, or waits for a route again, asks nothing of anybody.
         State::Created => None,

@@ -192,6 +192,7 @@ pub fn payment(aggregate: &Aggregate) -> PaymentView {
     let p = &aggregate.payment;
     let kept = aggregate.kept();
     let counts = kept.or_else(|| aggregate.live());
+
     PaymentView {
         id: p.id.clone(),
         object: "payment",
@@ -274,10 +275,12 @@ fn next_action(aggregate: &Aggregate) -> NextActionView {
     let Some((offer, action)) = shown.and_then(|a| Some((a, a.next_action.clone()?))) else {
         return none;
     };
+
     let view = NextActionView {
         expires_at: Some(offer.offer_deadline),
         ..none
     };
+
     match action {
         NextAction::DisplayQr { qr } => NextActionView {
             r#type: "display_qr",

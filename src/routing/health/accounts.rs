@@ -124,6 +124,7 @@ fn main_addresses<'a>(
     type Users = (BTreeSet<MerchantHash>, usize);
     type Best = ((usize, usize), Arc<str>);
     let mut found: BTreeMap<(ProviderName, Mode, &Arc<str>), Users> = BTreeMap::new();
+
     for known in all {
         let (merchants, accounts) = found
             .entry((known.provider, known.mode, &known.address))
@@ -131,6 +132,7 @@ fn main_addresses<'a>(
         merchants.insert(known.merchant);
         *accounts += 1;
     }
+
     let mut main: HashMap<(ProviderName, Mode), Best> = HashMap::new();
     for ((provider, mode, address), (merchants, accounts)) in found {
         let weight = (merchants.len(), accounts);
@@ -141,6 +143,7 @@ fn main_addresses<'a>(
             *best = (weight, Arc::clone(address));
         }
     }
+
     main.into_iter()
         .map(|(key, (_, address))| (key, address))
         .collect()
@@ -188,6 +191,7 @@ mod tests {
                 known(m, Mode::Live, "https://provider.example"),
             )
         });
+
         // One merchant with many accounts at an address of its own is still one merchant.
         let own = (0..9).map(|n| {
             (
@@ -201,6 +205,7 @@ mod tests {
         )];
         accounts.set(theirs.into_iter().chain(own).chain(test).collect());
         let (snapshot, alipay) = (accounts.snapshot().unwrap(), "alipay".parse().unwrap());
+
         assert_eq!(
             &**snapshot.main_address(alipay, Mode::Live).unwrap(),
             "https://provider.example"
@@ -209,11 +214,13 @@ mod tests {
             &**snapshot.main_address(alipay, Mode::Test).unwrap(),
             "https://test.example"
         );
+
         assert!(
             snapshot
                 .main_address("unionpay".parse().unwrap(), Mode::Live)
                 .is_none()
         );
+
         assert!(snapshot.get("acct_own_3").is_some() && snapshot.get("acct_other").is_none());
     }
 }

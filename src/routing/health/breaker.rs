@@ -283,6 +283,7 @@ impl Breaker {
     /// forgiveness.
     pub(super) fn tick(&mut self, manner: Manner, at: At) {
         let gone = at.own.saturating_sub(self.since);
+
         match self.gate {
             Gate::Open if gone >= OPEN_MS && self.progress >= self.probes_needed() => {
                 self.to(

@@ -205,6 +205,7 @@ impl Delta {
             }
             self.trail = next.trail.clone();
         }
+
         self.good = self.good.saturating_add(next.good);
         self.failed = self.failed.saturating_add(next.failed);
         self.retracted = self.retracted.saturating_add(next.retracted);
@@ -216,6 +217,7 @@ impl Delta {
         self.probes_bad |= next.probes_bad;
         self.silent |= next.silent;
         self.claim |= next.claim;
+
         self
     }
 }

@@ -71,6 +71,7 @@ impl FromStr for Place {
                 );
             }
         };
+
         let (who, places) = rest
             .rsplit_once('@')
             .map_or(("", rest), |(who, places)| (who, places));
@@ -79,11 +80,13 @@ impl FromStr for Place {
         } else {
             format!("{who}@")
         };
+
         let (hosts, name) = places.split_once('/').unwrap_or((places, ""));
         let nodes = hosts
             .split(',')
             .map(|host| one(format!("{tls}://{who}{host}")))
             .collect::<Result<Vec<_>, _>>()?;
+
         match (topology, name) {
             ("sentinel", "") => Err("ends with the name of the primary: /mymaster"),
             ("sentinel", primary) => Ok(Self::Sentinel {
@@ -286,11 +289,13 @@ impl Shared {
             .arg(&seen.epoch)
             .arg(seen.version)
             .arg(u8::from(anew));
+
         for write in writes {
             call.arg(&write.subject)
                 .arg(write.expected)
                 .arg(&write.value);
         }
+
         let link = match &mut self.link {
             Some(link) => link,
             none => none.insert(connect(&self.place, self.patience).await?),
@@ -299,6 +304,7 @@ impl Shared {
             Link::Server(connection) => call.invoke_async(connection).await?,
             Link::Cluster(connection) => call.invoke_async(connection).await?,
         };
+
         read(answer)
     }
 }
@@ -333,12 +339,14 @@ fn read(
             value,
         });
     }
+
     let life = match life.as_str() {
         "known" => Life::Known,
         "other" => Life::Other,
         "new" => Life::New(why.parse().map_err(|_| NoExchange::Garbage("a reason"))?),
         _ => return Err(NoExchange::Garbage("a life")),
     };
+
     Ok(Exchanged {
         seen: Seen {
             epoch,
@@ -354,6 +362,7 @@ async fn connect(place: &Place, patience: Duration) -> Result<Link, RedisError> 
     let config = AsyncConnectionConfig::new()
         .set_connection_timeout(Some(patience))
         .set_response_timeout(Some(patience));
+
     match place {
         Place::Single(server) => {
             let client = redis::Client::open(server.clone())?;
@@ -412,11 +421,13 @@ mod tests {
             place("redis+sentinel://:secret@a:26379,b:26379/mymaster").unwrap(),
             "Sentinel"
         );
+
         let Place::Sentinel { sentinels, primary } =
             "redis+sentinel://:s@a:1,b:2/mine".parse().unwrap()
         else {
             panic!()
         };
+
         assert_eq!((sentinels.len(), primary.as_str()), (2, "mine"));
         assert_eq!(sentinels[1].redis_settings().password(), Some("s"));
         for wrong in [

@@ -172,6 +172,7 @@ impl Score {
     fn outcomes(&mut self, good: u32, failed: u32) -> (f64, f64) {
         let usual = self.long_run.clamp(0.9, 0.998);
         let (mut own_failed, mut own_good) = (0.0, 0.0);
+
         for _ in 0..failed.min(AT_ONCE) {
             self.trouble.failed(usual);
             own_failed += self.trouble.none();
@@ -180,11 +181,13 @@ impl Score {
             self.trouble.good(usual);
             own_good += self.trouble.none();
         }
+
         // What goes beyond is as what came before.
         own_failed *= f64::from(failed) / f64::from(failed.clamp(1, AT_ONCE));
         own_good *= f64::from(good) / f64::from(good.clamp(1, AT_ONCE));
         self.failed += own_failed;
         self.good += own_good;
+
         (own_failed, own_good)
     }
 

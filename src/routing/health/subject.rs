@@ -68,6 +68,7 @@ impl FromStr for Subject {
         let provider = next()?.parse().map_err(|_| UnknownSubject)?;
         let flow = next()?.parse().map_err(|_| UnknownSubject)?;
         let rest = next()?;
+
         match kind {
             "provider" => {
                 let (mode, address) = rest.split_once('/').ok_or(UnknownSubject)?;
@@ -101,6 +102,7 @@ mod tests {
             provider,
             flow: Flow::Qr,
         };
+
         let whole = |mode, address: &str| Whole {
             provider,
             flow: Flow::H5,
@@ -111,6 +113,7 @@ mod tests {
             whole(Mode::Live, "https://openapi.alipay.com"),
             whole(Mode::Test, ""),
         ];
+
         for subject in wholes
             .into_iter()
             .map(Subject::Provider)

@@ -64,6 +64,7 @@ struct Trial {
 impl Tracked {
     pub(super) fn new(manner: Manner, now_ms: i64) -> Self {
         let vital = Vital::new(manner, now_ms);
+
         Self {
             base: vital.clone(),
             version: 0,
@@ -186,6 +187,7 @@ impl Tracked {
         if self.pending.is_empty() && self.sent.is_empty() && !self.unwritten {
             return None;
         }
+
         let mut delta = std::mem::take(&mut self.pending);
         self.unwritten = false;
         if self.sent.len() >= SENT
@@ -196,6 +198,7 @@ impl Tracked {
         self.sent.push((flush, delta));
         let mut vital = self.view.clone();
         vital.flushed(gateway, flush);
+
         Some(vital)
     }
 
@@ -215,6 +218,7 @@ impl Tracked {
             won |= is_in && delta.claim;
             !is_in
         });
+
         if self.sent.is_empty() && self.pending.is_empty() {
             self.pending_since = None;
         }
@@ -224,12 +228,14 @@ impl Tracked {
         let apart = self
             .pending_since
             .is_some_and(|since| own.saturating_sub(since) > APART_MS);
+
         if apart || version < self.version {
             // The store was away, or has lost what it had: this view is the newer one.
             self.version = version;
             self.keep_view();
             return won;
         }
+
         if vital.probed_at() != self.base.probed_at() {
             // Somebody has asked, and was answered or not.
             self.asked = Some(own);
@@ -239,6 +245,7 @@ impl Tracked {
         self.view = self.base.clone();
         self.view.tick(now_ms);
         let free = self.view.probe_due();
+
         if !free {
             // Somebody else asks already, or nobody has to.
             self.claimed = None;
@@ -253,6 +260,7 @@ impl Tracked {
             self.view.apply(delta, now_ms);
         }
         self.stale_limits = true;
+
         won
     }
 

@@ -140,6 +140,7 @@ impl Vital {
         if delta.probes_good > 0 || delta.probes_bad {
             self.probed_at = Some(self.own);
         }
+
         if self
             .breaker
             .of()
@@ -152,6 +153,7 @@ impl Vital {
             Gate::Trial => self.on_trial(delta),
             Gate::Closed | Gate::Ramping => self.count(delta),
         }
+
         if delta.retracted > 0 {
             self.score.retract(delta.retracted);
             self.breaker.retract(delta.retracted, self.at());
@@ -159,6 +161,7 @@ impl Vital {
         if delta.claim {
             self.claim_probe(now_ms);
         }
+
         if delta.probes_good > 0 || delta.probes_bad {
             self.breaker
                 .probed(delta.probes_good, delta.probes_bad, self.manner, self.at());
@@ -182,6 +185,7 @@ impl Vital {
                 Some(delta.trail.clone()),
             ]
         };
+
         let (needed, alone) = (self.trip_after(), !self.is_shared());
         for row in rows.into_iter().flatten() {
             if believed(&row, alone) >= needed {
@@ -190,9 +194,11 @@ impl Vital {
             }
             self.run = row;
         }
+
         self.fill_window(delta.good, delta.failed, delta.retracted);
         let (good, failed) = self.window_sums();
         let enough = good.saturating_add(failed) >= WINDOW_CALLS;
+
         // Where several merchants call and one of them is answered, it is not the provider that is
         // out: routes have breakers of their own for that.
         if alone && enough && wilson_upper(good, failed) < WINDOW_RATE && self.failing_lately() > 0
@@ -225,23 +231,27 @@ impl Vital {
     fn on_trial(&mut self, delta: &Delta) {
         self.score.add(delta.good, delta.failed, delta.trail.length);
         let before = std::mem::take(&mut self.run);
+
         self.run = if delta.good == 0 {
             before.then(&delta.trail)
         } else {
             delta.trail.clone()
         };
+
         let enough = !self.is_shared() || self.run.merchants.count() > 1 || self.run.length == 0;
         let failed = if enough {
             delta.failed.saturating_sub(delta.retracted)
         } else {
             0
         };
+
         let of = self
             .run
             .merchants
             .iter()
             .next()
             .filter(|_| self.run.merchants.count() == 1);
+
         self.breaker.real(delta.good, failed, of, self.at());
         if self.gate() == Gate::Open {
             self.run = Run::default();
@@ -294,6 +304,7 @@ impl Vital {
             }
             _ => self.window.push(Second { at, good, failed }),
         }
+
         // The suspicion was a moment ago, mostly in a second before this one.
         let mut left = retracted;
         for second in self.window.iter_mut().rev() {
@@ -446,6 +457,7 @@ impl Vital {
         let second = |s: &Second| {
             (0..=self.own / 1_000).contains(&s.at) && s.good.max(s.failed) <= MOST_CALLS
         };
+
         (0..=i64::MAX / 4).contains(&self.own)
             && (0..=now_ms.saturating_add(super::AHEAD_MS)).contains(&self.seen_ms)
             && self.manner == manner

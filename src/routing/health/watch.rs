@@ -193,6 +193,7 @@ mod tests {
     #[test]
     fn what_this_machine_could_not_begin_tells_of_nobody() {
         let failure = |kind, code: &str| Failure::new(kind, code, "");
+
         for (failure, expected) in [
             (failure(FailureKind::Network, NO_ROOM), Verdict::Nothing),
             (

@@ -54,16 +54,19 @@ impl Gradient {
             self.usual_ms = took;
         }
         self.usual_ms += (took - self.usual_ms) * SLOWLY;
+
         // Back to fast calls: what was usual in a slow time is soon forgotten.
         if self.usual_ms > 2.0 * took {
             self.usual_ms *= 0.95;
         }
+
         // A limit that is not reached was not tried.
         if f64::from(in_flight) * 2.0 < self.limit {
             return;
         }
         let gradient = (TOLERANCE * self.usual_ms / took).clamp(0.5, 1.0);
         let wanted = self.limit * gradient + self.limit.sqrt();
+
         self.limit = (self.limit + (wanted - self.limit) * QUICKLY).clamp(LEAST, MOST);
     }
 

@@ -38,6 +38,7 @@ pub(in crate::store) fn is_about_values(error: &DbErr) -> bool {
             sqlx::Error::Encode(_) | sqlx::Error::Decode(_) | sqlx::Error::ColumnDecode { .. }
         );
     };
+
     let code = said.code().unwrap_or_default();
     match said.try_downcast_ref::<sqlx::sqlite::SqliteError>() {
         // TOOBIG, CONSTRAINT and MISMATCH.
@@ -69,6 +70,7 @@ pub(super) fn is_doubtful(error: &DbErr) -> bool {
                 | sqlx::Error::TypeNotFound { .. }
         );
     };
+
     let code = said.code().unwrap_or_default();
     match said.try_downcast_ref::<sqlx::sqlite::SqliteError>() {
         // BUSY, LOCKED and CONSTRAINT leave everything as it was. Others may have ended a

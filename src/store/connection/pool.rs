@@ -45,6 +45,7 @@ impl Pool {
     ) -> Result<Arc<Self>, DbErr> {
         let trust = Trust::new();
         let commits = (role == Role::SqliteWriter).then(Commits::default);
+
         options
             .connect_timeout(CONNECT_TIMEOUT)
             .acquire_timeout(CONNECT_TIMEOUT)
@@ -56,6 +57,7 @@ impl Pool {
             .idle_timeout(None)
             .max_lifetime(None)
             .sqlx_logging(false);
+
         match role {
             Role::Postgres => {
                 let (trust, session) = (Arc::clone(&trust), session_settings(patience));
@@ -111,6 +113,7 @@ impl Pool {
                 });
             }
         }
+
         let current = RwLock::new(Database::connect(options.clone()).await?);
         options.connect_lazy(true);
         Ok(Arc::new(Self {
@@ -155,6 +158,7 @@ impl Pool {
                 return Err(no_answer(self.patience / LESS_PATIENT));
             }
         };
+
         if let Some(seat) = self.seat.as_ref().filter(|_| is_damage(&error)) {
             seat.damage(&error);
         }
@@ -163,6 +167,7 @@ impl Pool {
             metrics::counter!("interlock_database_distrusted_total").increment(1);
             self.trust.lose();
         }
+
         if matches!(error, DbErr::ConnectionAcquire(ConnAcquireErr::Timeout)) {
             self.replace().await;
         }

@@ -69,6 +69,7 @@ pub(super) fn kept_clean<DB: sqlx::Database>(
     trust: &Arc<Trust>,
 ) -> PoolOptions<DB> {
     let (before, after) = (Arc::clone(trust), Arc::clone(trust));
+
     options
         .before_acquire(move |connection, meta| {
             let trust = Arc::clone(&before);

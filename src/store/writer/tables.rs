@@ -30,6 +30,7 @@ pub(super) async fn try_write(db: &Db, changes: &[&Change]) -> Result<Vec<Verdic
         .filter(|(_, v)| v.is_ok())
         .map(|(c, _)| *c)
         .collect();
+
     write_children(&tx, &won).await?;
     end_operations(&tx, &won).await?;
     tx.commit().await?;
@@ -55,12 +56,14 @@ fn judge<'a, K: PartialEq>(
 async fn claim_keys(tx: &Tx, changes: &[&Change], verdicts: &mut [Verdict]) -> Result<(), DbErr> {
     let mut rows = Vec::new();
     let mut claims = Vec::new();
+
     for (index, change) in changes.iter().enumerate() {
         if let Some(KeyWrite::Claim(key)) = &change.key {
             claims.push((index, key.resource_id.clone()));
             rows.push(beside::key_row(key, &change.after.payment.id, None));
         }
     }
+
     if rows.is_empty() {
         return Ok(());
     }
@@ -71,6 +74,7 @@ async fn claim_keys(tx: &Tx, changes: &[&Change], verdicts: &mut [Verdict]) -> R
         .into_iter()
         .map(|row| row.resource_id)
         .collect();
+
     judge(verdicts, claims.into_iter(), &won, &CommitError::KeyTaken);
     Ok(())
 }
@@ -78,6 +82,7 @@ async fn claim_keys(tx: &Tx, changes: &[&Change], verdicts: &mut [Verdict]) -> R
 async fn claim_inbox(tx: &Tx, changes: &[&Change], verdicts: &mut [Verdict]) -> Result<(), DbErr> {
     let mut rows = Vec::new();
     let mut claims = Vec::new();
+
     for (index, (change, verdict)) in changes.iter().zip(verdicts.iter()).enumerate() {
         if let Some(inbox) = change.inbox.as_ref().filter(|_| verdict.is_ok()) {
             claims.push((index, change.after.payment.id.clone()));
@@ -87,6 +92,7 @@ async fn claim_inbox(tx: &Tx, changes: &[&Change], verdicts: &mut [Verdict]) -> 
             ));
         }
     }
+
     if rows.is_empty() {
         return Ok(());
     }
@@ -97,12 +103,14 @@ async fn claim_inbox(tx: &Tx, changes: &[&Change], verdicts: &mut [Verdict]) -> 
         .into_iter()
         .filter_map(|row| row.payment_id)
         .collect();
+
     judge(
         verdicts,
         claims.into_iter(),
         &won,
         &CommitError::NotificationStored,
     );
+
     Ok(())
 }
 
@@ -141,10 +149,12 @@ async fn insert_payments(
     .into_iter()
     .map(|row| row.id)
     .collect();
+
     let ids = candidates
         .into_iter()
         .map(|(index, change)| (index, change.after.payment.id.clone()));
     judge(verdicts, ids, &won, &CommitError::OrderTaken);
+
     Ok(())
 }
 
@@ -178,10 +188,12 @@ async fn update_payments(
     .into_iter()
     .map(|row| row.id)
     .collect();
+
     let ids = candidates
         .into_iter()
         .map(|(index, change)| (index, change.after.payment.id.clone()));
     judge(verdicts, ids, &won, &CommitError::Moved);
+
     Ok(())
 }
 
@@ -217,6 +229,7 @@ async fn give_back_claims(tx: &Tx, changes: &[&Change], verdicts: &[Verdict]) ->
             .await?;
         }
     }
+
     Ok(())
 }
 
@@ -321,6 +334,7 @@ async fn end_operations(tx: &Tx, won: &[&Change]) -> Result<(), DbErr> {
 
 async fn answer_keys(tx: &Tx, won: &[&Change]) -> Result<(), DbErr> {
     use idempotency_key::Column as C;
+
     let rows: Vec<_> = won
         .iter()
         .filter_map(|change| match &change.key {
@@ -330,10 +344,12 @@ async fn answer_keys(tx: &Tx, won: &[&Change]) -> Result<(), DbErr> {
             Some(KeyWrite::Claim(_)) | None => None,
         })
         .collect();
+
     if rows.is_empty() {
         return Ok(());
     }
     let unanswered = Expr::col((idempotency_key::Entity, C::AnswerStatus)).is_null();
+
     idempotency_key::Entity::insert_many(rows)
         .on_conflict(
             OnConflict::columns([C::MerchantId, C::Operation, C::Key])
@@ -348,5 +364,6 @@ async fn answer_keys(tx: &Tx, won: &[&Change]) -> Result<(), DbErr> {
         )
         .exec_without_returning(tx)
         .await?;
+
     Ok(())
 }

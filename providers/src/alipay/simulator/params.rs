@@ -37,6 +37,7 @@ fn parts(body: &[u8], boundary: &[u8]) -> Pairs {
     let between = [b"\r\n", boundary].concat();
     let mut read = Pairs::new();
     let mut rest = body.as_slice();
+
     while let Some((_, behind)) = cut(rest, &between) {
         let part = cut(behind, &between).map_or(behind, |(part, _)| part);
         rest = behind;
@@ -50,6 +51,7 @@ fn parts(body: &[u8], boundary: &[u8]) -> Pairs {
             read.push((name.as_bytes().to_vec(), value.to_vec()));
         }
     }
+
     read
 }
 
@@ -86,6 +88,7 @@ impl Params {
         }
         let named = pairs.iter().find(|(name, _)| name == b"charset");
         let named = named.and_then(|(_, value)| Charset::named(std::str::from_utf8(value).ok()?));
+
         // GB18030 has been seen in what the real gateway sends, and is not on the list of what it
         // takes.
         let charset = named.filter(|charset| *charset != Charset::Gb18030);
@@ -94,6 +97,7 @@ impl Params {
             charset,
             repeated: false,
         };
+
         for (name, value) in &pairs {
             let read = |bytes: &[u8]| charset.unwrap_or_default().read(bytes);
             let parameter = Parameter {
@@ -102,6 +106,7 @@ impl Params {
             };
             params.repeated |= params.values.insert(read(name), parameter).is_some();
         }
+
         params
     }
 

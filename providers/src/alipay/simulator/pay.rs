@@ -53,11 +53,13 @@ impl Shop<'_> {
         ) {
             return Err(INVALID_PARAMETER);
         }
+
         if text(biz, "store_id").is_some_and(|id| id.len() > 32) {
             return Err(INVALID_STORE);
         }
         let auth_code = text(biz, "auth_code").ok_or(INVALID_PARAMETER)?;
         self.reusable(book, &asked, Flow::Barcode)?;
+
         // A code works once; the order that it was read for may ask again.
         let used = book
             .by_code(auth_code)
@@ -68,19 +70,23 @@ impl Shop<'_> {
         }
         let key = asked.key.clone();
         let id = transaction_id(book.next_number(), self.now);
+
         let code = Code {
             text: auth_code.to_owned(),
             dies_at: asked.expires_at,
         };
         self.enter(book, asked, code, Flow::Barcode, notify_url)?;
+
         // The trade exists from now on, whatever comes of it.
         let done = match mood {
             Mood::Pays => book.pay(&key, &id, self.now),
             Mood::MustConfirm | Mood::CodeExpired => book.open_trade(&key, &id, self.now),
             Mood::HasNoMoney => book.decline(&key, &id, self.now),
         };
+
         done.map_err(|_| TRADE_NOT_EXIST)?;
         let order = book.order(&key).ok_or(TRADE_NOT_EXIST)?;
+
         if mood == Mood::HasNoMoney {
             Err(NO_MONEY)
         } else {
@@ -100,6 +106,7 @@ fn told(order: &Order) -> Said {
             ("msg", " order success pay inprocess".into()),
         ])
     };
+
     said.push("buyer_logon_id", BUYER_LOGON_ID);
     said.push("buyer_user_id", BUYER_ID);
     match order.paid_at {
@@ -123,6 +130,7 @@ fn told(order: &Order) -> Said {
         }
         None => said.extend(unpaid_amounts()),
     }
+
     said.push("out_trade_no", order.key.order_no.as_str());
     said.push("total_amount", order.amount.to_yuan());
     said.push("trade_no", order.transaction_id.clone().unwrap_or_default());

@@ -124,6 +124,7 @@ impl Shop<'_> {
         if order.state != State::Payable || self.now < order.expires_at {
             return Ok(order);
         }
+
         // Its time is over: Alipay closes it by itself, when it was due.
         book.close(&order.key, order.expires_at)
             .map_err(|_| TRADE_STATUS_ERROR)?;
@@ -149,6 +150,7 @@ impl Shop<'_> {
         let qr_code = code.text.clone();
         let order_no = asked.key.order_no.clone();
         self.enter(book, asked, code, Flow::Qr, notify_url)?;
+
         Ok(Said::success([
             ("out_trade_no", order_no),
             ("qr_code", qr_code),
@@ -164,6 +166,7 @@ impl Shop<'_> {
             .filter(|s| s.len() <= 256)
             .ok_or(INVALID_PARAMETER)?;
         let amount = amount(biz, "total_amount")?;
+
         if amount.minor() > LARGEST_FEN {
             return Err(Refused(
                 "40004",
@@ -171,6 +174,7 @@ impl Shop<'_> {
                 "订单总金额超过限额",
             ));
         }
+
         if text(biz, "seller_id").is_some_and(|seller_id| seller_id != self.seller_id) {
             return Err(Refused(
                 "40004",
@@ -178,6 +182,7 @@ impl Shop<'_> {
                 "收款账户不支持",
             ));
         }
+
         if text(biz, "product_code").is_some_and(|product| !products.contains(&product)) {
             return Err(Refused(
                 "40004",
@@ -185,6 +190,7 @@ impl Shop<'_> {
                 "没有权限使用该产品",
             ));
         }
+
         Ok(Asked {
             key: self.key(order_no),
             amount,
@@ -208,6 +214,7 @@ impl Shop<'_> {
                 .give_code(&asked.key, code)
                 .map_err(|_| TRADE_NOT_EXIST);
         }
+
         let order = Order {
             key: asked.key,
             amount: asked.amount,
@@ -227,6 +234,7 @@ impl Shop<'_> {
             paid_as: Default::default(),
             refunds: Default::default(),
         };
+
         book.insert(order).map_err(|_| CONTEXT_INCONSISTENT)
     }
 
@@ -240,6 +248,7 @@ impl Shop<'_> {
             };
         };
         let expires_at = from_beijing_time(time_expire).ok_or(INVALID_PARAMETER)?;
+
         if expires_at <= self.now {
             return Err(Refused(
                 "40004",
@@ -247,6 +256,7 @@ impl Shop<'_> {
                 "当前时间已经超过允许支付的时间",
             ));
         }
+
         Ok(expires_at)
     }
 
@@ -279,6 +289,7 @@ impl Shop<'_> {
             said.push("receipt_amount", "0.00");
             said
         })?;
+
         let status = match order.state {
             State::Shown | State::Payable => "WAIT_BUYER_PAY",
             State::Paid if order.refunded_fen() < order.captured_fen() => "TRADE_SUCCESS",
@@ -290,6 +301,7 @@ impl Shop<'_> {
         } else {
             "0.00".to_owned()
         };
+
         let mut said = Said::success([
             ("buyer_logon_id", BUYER_LOGON_ID.to_owned()),
             ("buyer_pay_amount", paid.clone()),
@@ -297,6 +309,7 @@ impl Shop<'_> {
             ("invoice_amount", paid.clone()),
             ("out_trade_no", order.key.order_no.clone()),
         ]);
+
         if let Some(passback) = &order.passback {
             said.push("passback_params", passback.as_str());
         }
@@ -312,6 +325,7 @@ impl Shop<'_> {
         said.push("total_amount", order.amount.to_yuan());
         said.push("trade_no", order.transaction_id.unwrap_or_default());
         said.push("trade_status", status);
+
         Ok(said)
     }
 
@@ -341,6 +355,7 @@ impl Shop<'_> {
             }
             (Err(refused), _, _) => return Err(refused),
         };
+
         if self.now >= order.created_at + CANCEL_WINDOW {
             return Err(Refused(
                 "40004",
@@ -348,6 +363,7 @@ impl Shop<'_> {
                 "超过撤销时间范围",
             ));
         }
+
         if order.state == State::Paid && book.refund_ends.next(NAME.as_str()) == RefundEnd::NoFunds
         {
             book.refund_ends.draw(NAME.as_str());
@@ -360,6 +376,7 @@ impl Shop<'_> {
             Err(Refusal::TooMuch) => return Err(REFUND_TOO_MUCH),
             Err(_) => return Err(TRADE_STATUS_ERROR),
         };
+
         let action = if state == State::Reversed {
             "refund"
         } else {
@@ -368,17 +385,20 @@ impl Shop<'_> {
         let mut said = Said::success(names(&order));
         said.push("action", action);
         said.extend([retry_flag]);
+
         Ok(said)
     }
 
     fn refund(&self, biz: &Biz, book: &mut Book) -> Result<Said, Refused> {
         let amount = amount(biz, "refund_amount")?;
         let order = self.trade(biz, book)?;
+
         match order.state {
             State::Shown | State::Payable => return Err(TRADE_STATUS_ERROR),
             State::Closed | State::Reversed => return Err(TRADE_HAS_CLOSE),
             State::Paid => {}
         }
+
         let refund_no = match text(biz, "out_request_no") {
             Some(refund_no) if refund_no.chars().count() <= 64 => refund_no,
             Some(_) => return Err(INVALID_PARAMETER),
@@ -392,6 +412,7 @@ impl Shop<'_> {
                 ));
             }
         };
+
         let fund_change = match order.refunds.get(refund_no) {
             Some(refund) if refund.amount == amount => "N",
             Some(_) => {
@@ -425,6 +446,7 @@ impl Shop<'_> {
             }
         };
         let order = book.order(&order.key).ok_or(TRADE_NOT_EXIST)?;
+
         // The sum of all refunds, not this one's amount.
         let sum = Money::fen(order.refunded_fen()).map_err(|_| REFUND_TOO_MUCH)?;
         let mut said = Said::success([
@@ -433,6 +455,7 @@ impl Shop<'_> {
             ("fund_change", fund_change.to_owned()),
             ("gmt_refund_pay", beijing_time(self.now)),
         ]);
+
         said.extend(names(order));
         said.push("refund_fee", sum.to_yuan());
         said.push("send_back_fee", "0.00");

@@ -49,6 +49,7 @@ impl Book {
                 }
             }
         }
+
         copy
     }
 }
@@ -65,6 +66,7 @@ fn go_back(order: &mut Order, then: DateTime<Utc>) {
             None,
         );
     }
+
     if after(order.paid_at) {
         (order.state, order.paid_at) = (State::Payable, None);
     }

@@ -38,6 +38,7 @@ fn every_kind_can_be_asked_for_and_is_shown_as_it_was_asked() {
             (&json!(kind), code)
         );
     }
+
     let shown = read(
         &json!({"provider": "alipay", "kind": "slow", "call": "query_refund", "probability": 0.25,
         "latency_ms": 20, "seed": 7, "duration_s": 60}),
@@ -184,6 +185,7 @@ fn the_first_fault_that_matches_strikes() {
         json!({"provider": "alipay", "kind": "drop"}),
     ]);
     let kind = |call| faults.strike_call(ALIPAY, call, at(1)).map(|s| s.kind);
+
     assert_eq!(kind(Some(CallKind::Refund)), Some(CallFault::Reset));
     assert_eq!(kind(Some(CallKind::Query)), Some(CallFault::Slow));
     assert_eq!(kind(None), Some(CallFault::Slow));
@@ -192,11 +194,13 @@ fn the_first_fault_that_matches_strikes() {
         None,
         "only questions lag behind"
     );
+
     assert!(
         faults
             .strike_call(WECHATPAY, Some(CallKind::Query), at(1))
             .is_some()
     );
+
     assert_eq!(
         faults.strike_notification(ALIPAY, at(1)).map(|s| s.kind),
         Some(NotificationFault::Drop)
@@ -229,17 +233,20 @@ fn a_fault_that_was_asked_for_once_strikes_once() {
             .strike_call(ALIPAY, Some(call), at(0))
             .map(|s| (s.kind, s.word.is_some()))
     };
+
     assert_eq!(
         struck(CallKind::Refund),
         None,
         "what it is not aimed at does not count"
     );
+
     assert_eq!(struck(CallKind::Create), Some((CallFault::Says, true)));
     assert_eq!(struck(CallKind::Create), None);
     assert_eq!(
         [(); 3].map(|()| struck(CallKind::Query).is_some()),
         [true, true, false]
     );
+
     assert_eq!(faults.running(at(0)).len(), 0);
 }
 

@@ -132,10 +132,12 @@ fn row(code: &str, text: &str) -> [&'static str; 7] {
         ("origRespCode", code),
         ("origRespMsg", text),
     ];
+
     let (found, refunded_as) = (
         original,
         [&original[..], &[("txnAmt", "300"), ("origOrderId", NO)]].concat(),
     );
+
     [
         created(&applied(&answer(NO, (CONSUME, APPLY), &said))),
         created(&scanned(&answer(NO, (CONSUME, SCAN), &said))),
@@ -180,6 +182,7 @@ fn each_code_means_in_each_call_what_the_table_says() {
         );
         rows += 1;
     }
+
     assert_eq!(rows, 74);
 }
 
@@ -195,6 +198,7 @@ fn every_code_that_is_no_success_has_a_reason() {
         .contains(&code);
         assert_eq!(REASONS.of(code).is_none(), has_none, "{code}");
     }
+
     let said = answer(
         REFUND_NO,
         (REFUND, "00"),
@@ -203,16 +207,19 @@ fn every_code_that_is_no_success_has_a_reason() {
     let Refunded::TerminalNo(failure) = refunded(&said) else {
         panic!("{said:?}")
     };
+
     assert_eq!(failure.reason, Some(Reason::MerchantBalanceInsufficient));
     let said = answer(
         NO,
         (CONSUME, SCAN),
         &[("respCode", "64"), ("respMsg", "发卡方应答超时[1000068]")],
     );
+
     let Created::Unknown(failure) = scanned(&said) else {
         panic!("{said:?}")
     };
     assert_eq!(failure.reason, Some(Reason::OutcomeUnknown));
+
     let said = answer(
         NO,
         (CONSUME, SCAN),
@@ -221,6 +228,7 @@ fn every_code_that_is_no_success_has_a_reason() {
     let Created::Declined(failure) = scanned(&said) else {
         panic!("{said:?}")
     };
+
     assert_eq!(failure.reason, Some(Reason::InsufficientFunds));
 }
 
@@ -257,11 +265,13 @@ fn an_issuer_that_has_not_answered_leaves_everything_open() {
             );
         }
     }
+
     let scan = scanned(&answer(
         NO,
         (CONSUME, SCAN),
         &[("respCode", "30"), ("respMsg", "发卡方应答超时[1000068]")],
     ));
+
     assert!(matches!(scan, Created::Unknown(failure) if failure.kind == FailureKind::ServerError));
 }
 
@@ -344,9 +354,11 @@ fn a_question_that_was_not_answered_says_nothing_about_money() {
         let asked = refund_queried(&refund(), &answer(REFUND_NO, (REFUND, "00"), &refund_said));
         assert_eq!(refund_state(&asked), expected, "{code}");
     }
+
     let nothing = answer(NO, (QUERY, "00"), &[("respCode", "34")]);
     assert_eq!(queried(&order(), &nothing), Queried::NotFound);
     assert_eq!(refund_queried(&refund(), &nothing), RefundQueried::NotFound);
+
     let too_often = queried(&order(), &answer(NO, (QUERY, "00"), &[("respCode", "37")]));
     assert!(matches!(too_often, Queried::Unknown(f) if f.kind == FailureKind::RateLimited));
 }
@@ -362,6 +374,7 @@ fn a_paid_order_is_read_completely_or_not_at_all() {
         ("traceTime", "0701120007"),
         ("settleAmt", "900"),
     ];
+
     let Queried::Paid(capture) = paid(&whole) else {
         panic!()
     };
@@ -375,6 +388,7 @@ fn a_paid_order_is_read_completely_or_not_at_all() {
         foreign_account: None,
         returns_by_itself: false,
     };
+
     assert_eq!(capture, expected);
     for wrong in [
         ("queryId", ""),
@@ -389,6 +403,7 @@ fn a_paid_order_is_read_completely_or_not_at_all() {
     ] {
         assert_eq!(state(&paid(&[wrong])), "unknown", "{wrong:?}");
     }
+
     assert_eq!(state(&paid(&[("currencyCode", "")])), "paid");
     let encrypted = paid(&[("accNo", &"k".repeat(344))]);
     assert!(matches!(encrypted, Queried::Paid(c) if c.payer.is_none()));
@@ -411,6 +426,7 @@ fn a_refund_of_another_amount_or_order_is_not_ours() {
             &answer(REFUND_NO, (REFUND, "00"), &found),
         ))
     };
+
     assert_eq!(
         ask(&[("origOrderId", NO), ("origTxnTime", "20260701120000")]),
         "done"
@@ -423,6 +439,7 @@ fn a_refund_of_another_amount_or_order_is_not_ours() {
     );
     assert_eq!(ask(&[("txnType", "31")]), "unknown");
     assert_eq!(ask(&[("currencyCode", "840")]), "unknown");
+
     assert_eq!(ask(&[("currencyCode", "")]), "done");
 }
 
@@ -583,6 +600,7 @@ fn after_its_deadline_a_code_is_closed_by_a_certain_no_and_by_nothing_else() {
             later,
         ))
     };
+
     for (code, expected) in [
         ("64", "closed"),
         ("38", "closed"),
@@ -598,6 +616,7 @@ fn after_its_deadline_a_code_is_closed_by_a_certain_no_and_by_nothing_else() {
     ] {
         assert_eq!(after(code, APPLY), expected, "{code}");
     }
+
     assert_eq!(after("05", SCAN), "payable", "a scan has no deadline");
 }
 

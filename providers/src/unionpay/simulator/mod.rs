@@ -79,6 +79,7 @@ impl UnionPaySimulator {
             "txnTime",
             "reqReserved",
         ];
+
         let mut fields: Fields = asked
             .iter()
             .filter(|(name, _)| REPEATED.contains(&name.as_str()))
@@ -89,6 +90,7 @@ impl UnionPaySimulator {
         } else {
             said
         };
+
         fields.extend(super::fields([
             ("respCode", &*said.code),
             ("respMsg", &said.message),
@@ -103,11 +105,13 @@ impl UnionPaySimulator {
             .iter()
             .filter(|(name, _)| !last.contains(&name.as_str()));
         let behind = last.iter().filter_map(|name| fields.get_key_value(*name));
+
         let body = first
             .chain(behind)
             .map(|(name, value)| format!("{name}={value}"))
             .collect::<Vec<_>>()
             .join("&");
+
         in_charset(StatusCode::OK, charset, bytes(&body).into_owned())
     }
 }

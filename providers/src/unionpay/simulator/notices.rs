@@ -22,12 +22,14 @@ pub(super) fn outgoing(face: &UnionPaySimulator, notice: &Notice<'_>) -> Option<
         Event::RefundEnded { refund_no, .. } => refund(notice.order, refund_no)?,
         Event::Closed { .. } => return None,
     };
+
     // Only success is told, with a defect or without.
     let resp_code = match (notice.event, notice.order.paid_as) {
         (Event::Paid { .. }, PaymentEnd::Unsettled | PaymentEnd::UnsettledForGood) => return None,
         (Event::Paid { .. }, PaymentEnd::Defect) => "A6",
         (Event::Paid { .. } | Event::RefundEnded { .. } | Event::Closed { .. }, _) => "00",
     };
+
     // Orders from before it was remembered were asked for in this one.
     let encoding = Some(detail(details, "encoding"))
         .filter(|name| !name.is_empty())
@@ -42,6 +44,7 @@ pub(super) fn outgoing(face: &UnionPaySimulator, notice: &Notice<'_>) -> Option<
         ("respCode", resp_code),
         ("respMsg", "success"),
     ]));
+
     told.retain(|_, value| !value.is_empty());
     let charset = written_in(&mut told, encoding, notice.alteration);
     face.sign(&mut told, notice.alteration);
@@ -50,6 +53,7 @@ pub(super) fn outgoing(face: &UnionPaySimulator, notice: &Notice<'_>) -> Option<
         Charset::Gbk => "application/x-www-form-urlencoded;charset=GBK",
         Charset::Gb18030 => "application/x-www-form-urlencoded;charset=GB18030",
     });
+
     Some(Outgoing {
         url: url.to_owned(),
         headers: HeaderMap::from_iter([(header::CONTENT_TYPE, content_type)]),
@@ -78,6 +82,7 @@ fn payment(order: &Order) -> Option<Told<'_>> {
         ("txnAmt", &order.amount.minor().to_string()),
         ("reqReserved", order.passback.as_deref().unwrap_or_default()),
     ]));
+
     if let (Flow::Barcode, Some(code)) = (order.flow, order.codes.last()) {
         told.insert("qrNo".to_owned(), code.text.clone());
     }

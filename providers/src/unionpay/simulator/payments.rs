@@ -39,6 +39,7 @@ fn entered(
         "signMethod": request.text("signMethod"), "bizType": request.text("bizType"),
         "encoding": request.text("encoding"),
     });
+
     Some(Order {
         key: face.key(request.text("orderId")),
         amount: request.amount()?,
@@ -76,11 +77,13 @@ pub(super) fn apply(
     }
     let text = format!("https://qr.95516.com/00010001/62{:030}", book.next_number());
     book.insert(order).map_err(|_| Said::duplicate())?;
+
     let code = Code {
         text: text.clone(),
         dies_at: expires_at,
     };
     book.give_code(&key, code).map_err(|_| Said::busy())?;
+
     Ok(Said::ok().with([("qrCode", text)]))
 }
 
@@ -112,11 +115,13 @@ pub(super) fn scan(
     let number = book.next_number();
     let query_id = face.query_id(number, desk.now);
     book.insert(order).map_err(|_| Said::duplicate())?;
+
     let code = Code {
         text: qr_no.to_owned(),
         dies_at: expires_at,
     };
     let mut done = book.give_code(&key, code);
+
     match mood {
         Mood::Pays => done = done.and_then(|()| book.pay(&key, &query_id, desk.now)),
         Mood::HasNoMoney => {
@@ -127,6 +132,7 @@ pub(super) fn scan(
         Mood::MustConfirm => done = done.and_then(|()| book.open_trade(&key, &query_id, desk.now)),
         Mood::CodeExpired => {}
     }
+
     done.map_err(|_| Said::busy())?;
     Ok(Said::ok().with([
         ("queryId", query_id),
@@ -170,6 +176,7 @@ pub(super) fn query(
     let order = book
         .by_refund(PROVIDER, &face.keys.mer_id, number)
         .ok_or_else(not_found)?;
+
     returns::told(order, number, time).ok_or_else(not_found)
 }
 
@@ -186,6 +193,7 @@ fn state(order: &Order, now: DateTime<Utc>) -> Option<(&'static str, &'static st
     let is_scan = order.flow == Flow::Barcode;
     let no_money = ("64", "卡上余额不足[1000051]");
     let declined = order.declined_at.is_some();
+
     match order.state {
         State::Paid if order.is_late() => Some(("42", "扣款成功但交易超过规定支付时间[1000042]")),
         State::Paid => Some(match order.paid_as {
@@ -235,10 +243,12 @@ fn told(order: &Order, now: DateTime<Utc>) -> Option<Said> {
         ("currencyCode", "156".to_owned()),
         ("reqReserved", order.passback.clone().unwrap_or_default()),
     ]);
+
     said.fields.extend(paid(order));
     if code == "05" {
         said.fields.remove("currencyCode");
     }
+
     Some(said)
 }
 
@@ -276,6 +286,7 @@ pub(super) fn reverse(
     if order.state == State::Reversed {
         return Err(Said::new("46", "交易已被冲正[1000046]"));
     }
+
     match book.reverse(&key, desk.now) {
         // It had ended without money: there is nothing to undo, and nothing will be.
         Ok(_) | Err(Refusal::Ended) => Ok(Said::ok()),

@@ -59,6 +59,7 @@ pub(super) fn make() -> Result<Keys, NoRandomness> {
     let merchant = merchant
         .signed_by(&pair(&merchant_key)?, &middle)
         .map_err(|_| NoRandomness)?;
+
     // Real ones have at most six characters.
     let pfx_password = hex(6)?;
     Ok(Keys {

@@ -128,6 +128,7 @@ pub(super) fn read(request: &Request) -> Result<(Asked, Fields), Broken> {
             "<html><body><div class=\"end_error\">交易失败 32无此权限</div></body></html>",
         ));
     }
+
     let form = request
         .header("content-type")
         .is_some_and(|t| t.starts_with("application/x-www-form-urlencoded"));
@@ -142,6 +143,7 @@ pub(super) fn read(request: &Request) -> Result<(Asked, Fields), Broken> {
     if asked != Asked::Other && !fields.keys().all(|name| known(name)) {
         return Err(Broken(StatusCode::BAD_REQUEST, "Invalid request."));
     }
+
     Ok((asked, fields))
 }
 
@@ -153,6 +155,7 @@ pub(super) fn is_signed(face: &UnionPaySimulator, fields: &Fields) -> bool {
     }
     let (signed, signature) = (signed_text(fields), text("signature"));
     let signed = bytes(&signed);
+
     match text("signMethod") {
         BY_CERTIFICATE => {
             text("certId") == face.cert_id
@@ -175,6 +178,7 @@ impl<'a> Checked<'a> {
     pub(super) fn new(asked: Asked, fields: &'a Fields, now: DateTime<Utc>) -> Result<Self, Said> {
         let checked = Self { fields };
         let (must, _) = asked.fields();
+
         if let Some(name) = must
             .iter()
             .chain(&["orderId", "txnTime"])
@@ -186,6 +190,7 @@ impl<'a> Checked<'a> {
         let order_no = checked.text("orderId");
         let number = (8..=40).contains(&order_no.len())
             && order_no.bytes().all(|b| b.is_ascii_alphanumeric());
+
         // A query and a reversal repeat the time of their order.
         let repeats = matches!(asked, Asked::Query | Asked::Reversal);
         let time = read_beijing(checked.text("txnTime"))
@@ -200,6 +205,7 @@ impl<'a> Checked<'a> {
         let amount = checked.text("txnAmt").is_empty() || checked.amount().is_some();
         let deadline = checked.text("payTimeout");
         let deadline = deadline.is_empty() || read_beijing(deadline).is_some_and(|at| at > now);
+
         let rules = [
             (
                 "encoding",
@@ -215,6 +221,7 @@ impl<'a> Checked<'a> {
             ("txnAmt", amount),
             ("payTimeout", deadline),
         ];
+
         match rules.into_iter().find(|(_, holds)| !holds) {
             Some((name, _)) => Err(Said::invalid(name)),
             None => Ok(checked),

@@ -36,6 +36,7 @@ pub(super) fn give_back(
         order.key.clone(),
         order.transaction_id.clone().unwrap_or_default(),
     );
+
     let paid_at = order
         .paid_at
         .filter(|_| order.state == State::Paid)
@@ -46,6 +47,7 @@ pub(super) fn give_back(
     if desk.now > paid_at + LATEST || order.refunding_fen() == order.captured_fen() {
         return Err(Said::gone_back());
     }
+
     let ends_as = match book.refund_ends.draw(PROTOCOL.name.as_str()) {
         RefundEnd::Done => RefundStatus::Done,
         RefundEnd::Closed => RefundStatus::Closed,
@@ -59,6 +61,7 @@ pub(super) fn give_back(
         "signMethod": request.text("signMethod"), "bizType": request.text("bizType"),
         "reqReserved": request.some("reqReserved"), "encoding": request.text("encoding"),
     });
+
     let new = NewRefund {
         refund_no: number.to_owned(),
         refund_id: refund_id.clone(),
@@ -68,6 +71,7 @@ pub(super) fn give_back(
         due_at: desk.now + WORK,
         details,
     };
+
     book.refund(&key, new, desk.now).map_err(refused)?;
     book.refund_will_end(&key, number, ends_as);
     Ok(Said::ok().with([
@@ -160,6 +164,7 @@ pub(super) fn described(order: &Order, refund: &Refund) -> Fields {
         &refund.refund_id,
         &amount,
     );
+
     let mut fields = super::super::fields([
         ("txnType", detail(&refund.details, "txnType")),
         ("txnSubType", "00"),
@@ -176,6 +181,7 @@ pub(super) fn described(order: &Order, refund: &Refund) -> Fields {
         ("origTxnTime", detail(&order.details, "txnTime")),
         ("reqReserved", detail(&refund.details, "reqReserved")),
     ]);
+
     if refund.status == RefundStatus::Done {
         fields.extend(settled);
     }

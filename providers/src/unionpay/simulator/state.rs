@@ -41,6 +41,7 @@ pub(super) fn open(keys: &Value) -> Result<UnionPaySimulator, SettingsError> {
     let merchant = certificate::certificates(&keys.merchant_cert).and_then(|mut all| all.pop());
     let merchant = merchant.ok_or_else(|| wrong("merchant_cert"))?;
     let public = certificate::public_key(&merchant).ok_or_else(|| wrong("merchant_cert"))?;
+
     Ok(UnionPaySimulator {
         merchant: Verifier::from_der(&public).map_err(|_| wrong("merchant_cert"))?,
         cert_id: certificate::serial(&merchant).ok_or_else(|| wrong("merchant_cert"))?,
@@ -115,6 +116,7 @@ impl UnionPaySimulator {
             .get("signMethod")
             .is_none_or(|method| method == BY_CERTIFICATE);
         let is_strange = alteration == Alteration::UnknownKey;
+
         if is_certificate {
             let certificate = if is_strange {
                 &self.merchants_own
@@ -123,6 +125,7 @@ impl UnionPaySimulator {
             };
             fields.insert(CERTIFICATE.to_owned(), certificate.clone());
         }
+
         let text = match alteration {
             Alteration::None
             | Alteration::Undecided
@@ -133,12 +136,14 @@ impl UnionPaySimulator {
             Alteration::Unsigned => return,
         };
         let text = bytes(&text);
+
         let signature = match (is_certificate, is_strange) {
             (true, false) => by_certificate(&self.platform, &text),
             (true, true) => by_certificate(&self.merchant_key, &text),
             (false, false) => self.shared.sign(&text),
             (false, true) => SharedKey::new("another").sign(&text),
         };
+
         fields.insert("signature".to_owned(), signature);
     }
 }
@@ -158,6 +163,7 @@ pub(super) fn written_in(fields: &mut Fields, named: &str, alteration: Alteratio
         | Alteration::UnknownKey
         | Alteration::Probe => Charset::named(named).unwrap_or_default(),
     };
+
     for value in fields.values_mut() {
         *value = charset.opaque(&words(value));
     }

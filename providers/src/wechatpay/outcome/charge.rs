@@ -26,12 +26,14 @@ pub(in crate::wechatpay) fn charged(account: &Account, order_no: &str, reply: Re
         Reply::Doubt(failure) => return Created::Unknown(failure),
         Reply::No(no) => no,
     };
+
     if no.is_busy() {
         return Created::Refused(Refusal::Provider, no.failure(FailureKind::RateLimited));
     }
     if let Some(refused) = no.refusal() {
         return refused;
     }
+
     match no.code.as_str() {
         "USERPAYING" => Created::Waiting,
         // The code is old or wrong, or the payer has no money or a card that does not do.
@@ -108,6 +110,7 @@ pub(in crate::wechatpay) fn reversed(order: &OrderRef, reply: Reply) -> Ended {
         Reply::Doubt(failure) => return Ended::Unknown(failure),
         Reply::No(no) => no,
     };
+
     if no.is_busy() {
         return Ended::Again(no.failure(FailureKind::RateLimited));
     }

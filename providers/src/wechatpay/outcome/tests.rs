@@ -58,6 +58,7 @@ impl Bench {
         let signature = self
             .theirs
             .sign(&answer_message(&NOW.to_string(), "n", body.as_bytes()));
+
         for (name, value) in [
             ("wechatpay-timestamp", NOW.to_string()),
             ("wechatpay-nonce", "n".to_owned()),
@@ -69,6 +70,7 @@ impl Bench {
                 HeaderValue::try_from(value).unwrap(),
             );
         }
+
         answer
     }
 
@@ -235,6 +237,7 @@ fn every_code_of_the_table_has_a_reason() {
             );
         }
     }
+
     let why = |row| {
         let Reply::No(no) = bench.no(400, row) else {
             panic!("{row}")
@@ -244,6 +247,7 @@ fn every_code_of_the_table_has_a_reason() {
             no.of_refund(FailureKind::Request).reason,
         )
     };
+
     for (row, all, refund) in [
         (
             "INVALID_REQUEST/268448010",
@@ -303,6 +307,7 @@ fn a_refund_of_a_payment_of_over_a_year_says_so() {
 #[test]
 fn every_documented_no_to_a_query_leaves_the_order_unknown_except_a_404_of_the_order() {
     let bench = Bench::new();
+
     bench.table(
         &[
             (404, "ORDER_NOT_EXIST", "not found"),

@@ -26,11 +26,13 @@ pub(super) fn check(
         || refused("Http头Authorization值格式错误，请参考《微信支付商户REST API签名规则》");
     let claim = Claim::read(rest).ok_or_else(malformed)?;
     let signed_at: i64 = claim.timestamp.parse().map_err(|_| malformed())?;
+
     if now.timestamp().abs_diff(signed_at) > WINDOW_S {
         return Err(refused(
             "Http头Authorization中的timestamp与发起请求的时间不得超过5分钟",
         ));
     }
+
     if claim.serial_no != face.keys.serial || claim.mchid != face.keys.mchid {
         return Err(refused("商户证书序列号有误"));
     }
@@ -42,6 +44,7 @@ pub(super) fn check(
         claim.nonce_str,
         &request.body,
     );
+
     face.merchant
         .verify(&message, claim.signature)
         .map_err(|_| {

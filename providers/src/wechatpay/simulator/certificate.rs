@@ -40,6 +40,7 @@ pub(super) fn self_signed(key: &Signer, serial: &str) -> Option<Vec<u8>> {
     let version = tlv(VERSION, &[&tlv(INTEGER, &[&[2]])]);
     let serial = tlv(INTEGER, &[&bytes(serial)?]);
     let public = key.public_key_der().ok()?;
+
     let content = tlv(
         SEQUENCE,
         &[
@@ -47,6 +48,7 @@ pub(super) fn self_signed(key: &Signer, serial: &str) -> Option<Vec<u8>> {
         ],
     );
     let signature = BASE64.decode(key.sign(&content)).ok()?;
+
     Some(tlv(
         SEQUENCE,
         &[&content, &algorithm, &tlv(BIT_STRING, &[&[0], &signature])],

@@ -43,6 +43,7 @@ pub(super) fn create(
     let new = read(face, body(&request.body)?)?;
     let mut book = desk.book.lock();
     let key = new.key.clone();
+
     if let Some(order) = book.order(&key) {
         reentered(order, &new)?;
     } else {
@@ -79,11 +80,13 @@ pub(super) fn create(
             ));
         }
     }
+
     let order = book.order(&key).ok_or_else(Said::system_error)?;
     let mut said = Said::ok(transaction(face, order, desk.now));
     if order.state == State::Payable {
         said.status = StatusCode::ACCEPTED;
     }
+
     Ok(said)
 }
 
@@ -105,6 +108,7 @@ fn read(face: &WechatPaySimulator, members: Map<String, Value>) -> Result<NewCha
     scene.optional_text("device_id", 0..=32)?;
     scene.only(&["device_id", "device_ip", "store_info"])?;
     let store = scene.object("store_info")?;
+
     let (id, out_id) = (
         store.optional_text("id", 1..=32)?,
         store.optional_text("out_id", 1..=32)?,
@@ -113,6 +117,7 @@ fn read(face: &WechatPaySimulator, members: Map<String, Value>) -> Result<NewCha
     if id.is_none() && out_id.is_none() {
         return Err(store.wrong("out_id", "id和out_id二选一", ILLEGAL));
     }
+
     fields.only(&[
         "appid",
         "mchid",
@@ -127,6 +132,7 @@ fn read(face: &WechatPaySimulator, members: Map<String, Value>) -> Result<NewCha
         "scene_info",
         "settle_info",
     ])?;
+
     if mchid != face.keys.mchid {
         return Err(fields.wrong("mchid", "商户号与签名的商户号不一致", ILLEGAL));
     }
@@ -137,8 +143,10 @@ fn read(face: &WechatPaySimulator, members: Map<String, Value>) -> Result<NewCha
             "appid和mch_id不匹配",
         ));
     }
+
     let amount = Money::fen(fen).map_err(|_| Said::system_error())?;
     let key = face.order_key(order_no);
+
     Ok(NewCharge {
         key,
         amount,
@@ -176,6 +184,7 @@ fn enter(
     } else {
         now + DIALOG
     };
+
     book.insert(Order {
         key: new.key,
         amount: new.amount,
@@ -198,6 +207,7 @@ fn enter(
         paid_as: Default::default(),
         refunds: std::collections::BTreeMap::new(),
     })?;
+
     match mood {
         Mood::Pays => book.pay(&key, id, now),
         Mood::MustConfirm | Mood::HasNoMoney | Mood::CodeExpired => Ok(()),
@@ -213,6 +223,7 @@ pub(super) fn reverse(
     let members = body(&request.body)?;
     let fields = Fields::of(&members);
     let mchid = fields.text("mchid", 1..=32)?;
+
     // Without it the real service breaks.
     let appid = fields
         .optional_text("appid", 1..=32)?
@@ -225,6 +236,7 @@ pub(super) fn reverse(
             "商户号和订单不匹配",
         ));
     }
+
     if appid != face.keys.appid {
         return Err(Said::bad_request(
             "APPID_MCHID_NOT_MATCH",
@@ -232,8 +244,10 @@ pub(super) fn reverse(
             "appid和mch_id不匹配",
         ));
     }
+
     let key = face.order_key(order_no);
     let mut book = desk.book.lock();
+
     match book.order(&key) {
         // A number that never came in is burnt.
         None => {
@@ -256,6 +270,7 @@ pub(super) fn reverse(
             }
         }
     }
+
     Ok(Said::ok(
         json!({"appid": face.keys.appid, "mchid": face.keys.mchid, "out_trade_no": order_no}),
     ))
@@ -269,6 +284,7 @@ fn reversible(order: &Order, now: DateTime<Utc>) -> Result<(), Said> {
             "仅付款码支付订单支持撤销",
         ));
     }
+
     if !matches!(order.state, State::Payable | State::Paid) {
         return Ok(());
     }
@@ -279,6 +295,7 @@ fn reversible(order: &Order, now: DateTime<Utc>) -> Result<(), Said> {
             "正在支付中，不能发起撤销",
         ));
     }
+
     if now < order.created_at + REVERSE_FROM {
         return Err(Said::bad_request(
             "INVALID_REQUEST",
@@ -286,6 +303,7 @@ fn reversible(order: &Order, now: DateTime<Utc>) -> Result<(), Said> {
             "支付后15秒内不能发起撤销",
         ));
     }
+
     if now > order.created_at + REVERSE_UNTIL {
         return Err(Said::bad_request(
             "REVERSE_EXPIRE",
@@ -293,5 +311,6 @@ fn reversible(order: &Order, now: DateTime<Utc>) -> Result<(), Said> {
             "订单已超过可撤销的最大期限",
         ));
     }
+
     Ok(())
 }

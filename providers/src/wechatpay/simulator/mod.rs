@@ -64,6 +64,7 @@ fn asked(request: &Request) -> Option<Asked> {
             .map(|s| s.into_owned())
     };
     let path: Vec<&str> = request.path().strip_prefix("/v3/")?.split('/').collect();
+
     match (&request.method, path.as_slice()) {
         (&Method::POST, ["pay", "transactions", "native"]) => Some(Asked::Create),
         (&Method::POST, ["pay", "transactions", "codepay"]) => Some(Asked::Charge),
@@ -102,6 +103,7 @@ impl WechatPaySimulator {
                 "请求的资源不存在",
             );
         };
+
         let said = match asked {
             Asked::Create => orders::create(self, request, desk),
             Asked::Charge => charges::create(self, request, desk),
@@ -113,6 +115,7 @@ impl WechatPaySimulator {
             Asked::QueryRefund { refund_no } => refunds::query(self, &refund_no, desk),
             Asked::Certificates => self.certificates(desk.now),
         };
+
         said.unwrap_or_else(|no| no)
     }
 
@@ -125,6 +128,7 @@ impl WechatPaySimulator {
             .resource_key
             .seal(&nonce, "certificate", certificate)
             .ok_or_else(broken)?;
+
         Ok(Said::ok(json!({"data": [{
             "serial_no": self.keys.platform_serial,
             "effective_time": beijing(now - chrono::TimeDelta::days(30)),
@@ -146,11 +150,13 @@ impl WechatPaySimulator {
     ) -> Response {
         let body = said.body.as_ref().map(Value::to_string).unwrap_or_default();
         let mut headers = HeaderMap::new();
+
         put(
             &mut headers,
             "content-type",
             "application/json; charset=utf-8",
         );
+
         put(&mut headers, "cache-control", "no-cache, must-revalidate");
         put(&mut headers, "x-content-type-options", "nosniff");
         put(&mut headers, "content-language", "zh-CN");
@@ -164,6 +170,7 @@ impl WechatPaySimulator {
                 alteration,
             );
         }
+
         Response {
             status: said.status,
             headers,

@@ -33,6 +33,7 @@ pub(super) fn outgoing(face: &WechatPaySimulator, notice: &Notice<'_>) -> Option
         told.original_type,
         told.resource.to_string().as_bytes(),
     )?;
+
     let body = json!({
         "id": uuid(notice.id), "create_time": told.create_time, "resource_type": "encrypt-resource",
         "event_type": told.event_type, "summary": told.summary,
@@ -47,12 +48,14 @@ pub(super) fn outgoing(face: &WechatPaySimulator, notice: &Notice<'_>) -> Option
     put(&mut headers, "content-type", "application/json");
     put(&mut headers, "user-agent", "Mozilla/4.0");
     put(&mut headers, "request-id", &request_id(0));
+
     let signed_by = notice
         .order
         .details
         .get("signed_by")
         .and_then(Value::as_str);
     let serial = signed_by.unwrap_or(&face.keys.public_key_id);
+
     face.sign(
         &mut headers,
         serial,
@@ -60,6 +63,7 @@ pub(super) fn outgoing(face: &WechatPaySimulator, notice: &Notice<'_>) -> Option
         notice.now,
         notice.alteration,
     );
+
     Some(Outgoing {
         url: told.url,
         headers,
@@ -93,6 +97,7 @@ fn refund_ended(face: &WechatPaySimulator, order: &Order, refund_no: &str) -> Op
         RefundStatus::Abnormal => ("REFUND.ABNORMAL", "退款异常"),
         RefundStatus::Processing => return None,
     };
+
     let (total, back) = (order.amount.minor(), refund.amount.minor());
     let mut resource = json!({
         "mchid": face.keys.mchid, "transaction_id": order.transaction_id,
@@ -105,6 +110,7 @@ fn refund_ended(face: &WechatPaySimulator, order: &Order, refund_no: &str) -> Op
             "payer_refund": back - refunds::coupon_back(order, refund),
         },
     });
+
     if let (Some(members), Some(time)) = (resource.as_object_mut(), refunds::success_time(refund)) {
         members.insert("success_time".to_owned(), Value::String(time));
     }

@@ -52,6 +52,7 @@ pub(super) fn create(
             book.insert(order).map_err(|_| Said::system_error())?;
         }
     }
+
     let text = format!("weixin://wxpay/bizpayurl?pr={dice}{:x}", book.next_number());
     let code = Code {
         text: text.clone(),
@@ -59,6 +60,7 @@ pub(super) fn create(
     };
     book.give_code(&new.key, code)
         .map_err(|_| Said::system_error())?;
+
     Ok(Said::ok(json!({"code_url": text})))
 }
 
@@ -75,6 +77,7 @@ fn read(face: &WechatPaySimulator, members: Map<String, Value>) -> Result<NewOrd
     let fen = amount.fen("total")?;
     amount.renminbi("currency")?;
     amount.only(&["total", "currency"])?;
+
     let time_expire = fields
         .optional_text("time_expire", 1..=64)?
         .map(|text| {
@@ -83,6 +86,7 @@ fn read(face: &WechatPaySimulator, members: Map<String, Value>) -> Result<NewOrd
         })
         .transpose()?
         .map(|time| time.to_utc());
+
     fields.only(&[
         "appid",
         "mchid",
@@ -99,6 +103,7 @@ fn read(face: &WechatPaySimulator, members: Map<String, Value>) -> Result<NewOrd
         "scene_info",
         "settle_info",
     ])?;
+
     if mchid != face.keys.mchid {
         return Err(fields.wrong("mchid", "商户号与签名的商户号不一致", 268_435_461));
     }
@@ -109,8 +114,10 @@ fn read(face: &WechatPaySimulator, members: Map<String, Value>) -> Result<NewOrd
             "appid和mch_id不匹配",
         ));
     }
+
     let amount = Money::fen(fen).map_err(|_| Said::system_error())?;
     let key = face.order_key(order_no);
+
     Ok(NewOrder {
         key,
         amount,
@@ -126,6 +133,7 @@ fn entered(new: &NewOrder, signed_by: &str, now: DateTime<Utc>) -> Order {
     let expires_at = new
         .time_expire
         .map_or(now + ORDER_LIFE, |time| time.max(now + SHORTEST_OFFER));
+
     Order {
         key: new.key.clone(),
         amount: new.amount,
@@ -328,6 +336,7 @@ pub(super) fn transaction(face: &WechatPaySimulator, order: &Order, now: DateTim
     } else {
         "NATIVE"
     };
+
     let mut members = json!({
         "appid": face.keys.appid, "mchid": face.keys.mchid, "out_trade_no": order.key.order_no,
         "promotion_detail": [], "trade_state": state, "trade_state_desc": description,
@@ -349,6 +358,7 @@ pub(super) fn transaction(face: &WechatPaySimulator, order: &Order, now: DateTim
                 "scene_info": {"device_id": ""}})
         }
     };
+
     if let (Some(members), Value::Object(more)) = (members.as_object_mut(), more) {
         members.extend(more);
     }
@@ -388,8 +398,10 @@ pub(super) fn close(
             "商户号和订单不匹配",
         ));
     }
+
     let key = face.order_key(order_no);
     let mut book = desk.book.lock();
+
     match book.order(&key).map(|order| order.state) {
         None => {
             let order = dead(&key, Flow::Qr, desk.now).ok_or_else(Said::system_error)?;
@@ -415,5 +427,6 @@ pub(super) fn close(
             return Err(paid());
         }
     }
+
     Ok(Said::no_content())
 }

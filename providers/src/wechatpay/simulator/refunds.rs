@@ -48,6 +48,7 @@ pub(super) fn create(
     }
     refundable(order, &asked, desk)?;
     let key = order.key.clone();
+
     let ends_as = match book.refund_ends.draw(PROVIDER) {
         RefundEnd::Done => RefundStatus::Done,
         RefundEnd::Closed => RefundStatus::Closed,
@@ -62,6 +63,7 @@ pub(super) fn create(
             ));
         }
     };
+
     let refund_id = format!(
         "50300000012{}{:09}",
         beijing_day(desk.now),
@@ -76,12 +78,14 @@ pub(super) fn create(
         due_at: desk.now + WORK,
         details: Value::Null,
     };
+
     let refund = book
         .refund(&key, new, desk.now)
         .map_err(|refusal| refused(&refusal))?
         .clone();
     book.refund_will_end(&key, &refund.refund_no, ends_as);
     let order = book.order(&key).ok_or_else(Said::system_error)?;
+
     Ok(Said::ok(described(order, &refund)))
 }
 
@@ -106,6 +110,7 @@ fn read(members: &Map<String, Value>) -> Result<Asked, Said> {
     amount.text("currency", 1..=16)?;
     amount.renminbi("currency")?;
     amount.only(&["refund", "total", "currency", "from"])?;
+
     fields.only(&[
         "transaction_id",
         "out_trade_no",
@@ -116,6 +121,7 @@ fn read(members: &Map<String, Value>) -> Result<Asked, Said> {
         "amount",
         "goods_detail",
     ])?;
+
     if transaction_id.is_none() && order_no.is_none() {
         return Err(fields.wrong(
             "out_trade_no",
@@ -123,6 +129,7 @@ fn read(members: &Map<String, Value>) -> Result<Asked, Said> {
             ILLEGAL,
         ));
     }
+
     let money = |fen| Money::fen(fen).map_err(|_| Said::system_error());
     Ok(Asked {
         transaction_id,
@@ -185,6 +192,7 @@ fn refundable(order: &Order, asked: &Asked, desk: &Desk<'_>) -> Result<(), Said>
             "订单金额与之前请求不一致，请核实后再试",
         ));
     }
+
     if asked.amount.minor() > order.captured_fen() - order.refunding_fen() {
         return Err(refused(&Refusal::TooMuch));
     }
@@ -195,6 +203,7 @@ fn refundable(order: &Order, asked: &Asked, desk: &Desk<'_>) -> Result<(), Said>
             "订单已超过可退款的最大期限",
         ));
     }
+
     if order.refunds.len() >= MOST {
         return Err(Said::bad_request(
             "INVALID_REQUEST",
@@ -202,6 +211,7 @@ fn refundable(order: &Order, asked: &Asked, desk: &Desk<'_>) -> Result<(), Said>
             "超过最大退款次数",
         ));
     }
+
     Ok(())
 }
 
@@ -273,6 +283,7 @@ fn described(order: &Order, refund: &Refund) -> Value {
             "refund_amount": fen,
         }]),
     };
+
     let mut members = json!({
         "amount": {
             "currency": "CNY", "discount_refund": coupon_back, "from": [],
@@ -289,6 +300,7 @@ fn described(order: &Order, refund: &Refund) -> Value {
         "transaction_id": order.transaction_id,
         "user_received_account": "支付用户零钱",
     });
+
     if let (Some(members), Some(time)) = (members.as_object_mut(), success_time(refund)) {
         members.insert("success_time".to_owned(), Value::String(time));
     }

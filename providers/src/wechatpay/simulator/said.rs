@@ -86,6 +86,7 @@ impl Said {
         } else {
             json!({"code": code, "message": word.message})
         };
+
         let reason = more.parse().unwrap_or_default();
         Self {
             status,

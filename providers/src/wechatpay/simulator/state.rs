@@ -57,6 +57,7 @@ pub(super) fn make_keys() -> Result<Value, NoRandomness> {
         apiv2_key: hex(32)?,
         mchid,
     };
+
     serde_json::to_value(keys).map_err(|_| NoRandomness)
 }
 
@@ -76,6 +77,7 @@ pub(super) fn open(keys: &Value) -> Result<WechatPaySimulator, SettingsError> {
     let public_der = public
         .public_key_der()
         .map_err(|e| wrong("public_key_private", &e))?;
+
     let credentials = json!({
         "mchid": keys.mchid, "appid": keys.appid, "serial": keys.serial,
         "private_key": keys.private_key,
@@ -83,6 +85,7 @@ pub(super) fn open(keys: &Value) -> Result<WechatPaySimulator, SettingsError> {
         "platform_serial": keys.platform_serial, "platform_certificate": keys.platform_certificate,
         "apiv3_key": keys.apiv3_key, "apiv2_key": keys.apiv2_key,
     });
+
     Ok(WechatPaySimulator {
         merchant: merchant.verifier(),
         platform: Signer::from_text(&keys.platform_private_key)
@@ -152,6 +155,7 @@ impl WechatPaySimulator {
             Alteration::BadSignature => key.sign(&[&message, b"!".as_slice()].concat()),
             Alteration::Unsigned => return,
         };
+
         put(headers, "wechatpay-timestamp", &timestamp);
         put(headers, "wechatpay-nonce", &nonce);
         put(headers, "wechatpay-signature", &signature);
@@ -164,6 +168,7 @@ impl WechatPaySimulator {
                 serial
             },
         );
+
         put(headers, "wechatpay-signature-type", SIGNATURE_TYPE);
     }
 }

@@ -82,6 +82,7 @@ impl Story<'_> {
     fn pay(&mut self) -> Result<(), FillError> {
         let (after_ms, transaction) = (self.rng.i64(4_000..60_000), self.transaction());
         let notification_id = self.rng.u64(..);
+
         self.commit(Some(after_ms), |after, told| {
             after.payment.apply(Event::Captured)?;
             after.payment.paid_at = Some(told.now);
@@ -125,12 +126,14 @@ impl Story<'_> {
             .last()
             .map(|a| a.id.clone())
             .unwrap_or_default();
+
         self.list(
             "capture_mismatch",
             subject,
             "the money came after the payment had ended",
             None,
         );
+
         Ok(())
     }
 
@@ -154,6 +157,7 @@ impl Story<'_> {
         } else {
             self.rng.i64(2_000..600_000)
         };
+
         self.commit(Some(wait_ms), |after, told| {
             if event == Event::Cancel {
                 after.payment.cancel_requested_at = Some(told.now);
@@ -163,6 +167,7 @@ impl Story<'_> {
             attempt.next_check_at = Some(told.now);
             Ok(())
         })?;
+
         self.commit(Some(250), |after, _| {
             after.payment.apply(event)?;
             after.payment.resume_at = None;
@@ -201,6 +206,7 @@ impl Story<'_> {
         );
         let is_whole = self.rng.bool();
         let no = format!("rf-{}", self.aggregate.payment.order_id);
+
         // What was made not long ago is refunded not long after.
         let left_ms = self
             .world
@@ -210,6 +216,7 @@ impl Story<'_> {
             .saturating_sub(60_000)
             .max(1);
         let (number, subject) = (no.clone(), id.clone());
+
         self.commit(Some(after_ms.min(left_ms)), |after, told| {
             let (payment_id, owner) = (after.payment.id.clone(), after.payment.owner.clone());
             let kept = last(after)?.clone();
@@ -240,6 +247,7 @@ impl Story<'_> {
             });
             Ok(())
         })?;
+
         self.commit(Some(1_500), |after, told| {
             for refund in &mut after.refunds {
                 refund.apply(end)?;
@@ -248,6 +256,7 @@ impl Story<'_> {
             }
             Ok(())
         })?;
+
         if end == RefundEvent::GoAstray {
             self.list(
                 "refund_abnormal",
@@ -256,6 +265,7 @@ impl Story<'_> {
                 None,
             );
         }
+
         Ok(())
     }
 }

@@ -54,6 +54,7 @@ impl Story<'_> {
     /// Each event goes to whom it is the business of.
     pub(super) fn deliver(&mut self) {
         let payment_id = self.aggregate.payment.id.clone();
+
         for change in &self.life.changes {
             for event in change.events() {
                 let endpoint = match event.kind {
@@ -93,6 +94,7 @@ fn delivery(
         _ => (DeliveryState::Delivered, End::Delivered, Some(200)),
     };
     let tried_at = at.plus_ms(150);
+
     DeliveryRow {
         id: format!("{event_id}_{endpoint}"),
         event_id,

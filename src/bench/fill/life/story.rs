@@ -73,6 +73,7 @@ impl<'a> Story<'a> {
             expires_at: now.plus_s(EXPIRES_IN_S),
             ledger: None,
         };
+
         let scope = KeyScope {
             owner: shop.owner.clone(),
             operation: "payments".to_owned(),
@@ -85,6 +86,7 @@ impl<'a> Story<'a> {
             resource_id: payment.id.clone(),
             created_at: now,
         };
+
         let is_recent = now >= Timestamp(world.plan.until_ms).plus_s(-KEPT_S);
         let life = Life {
             changes: Vec::new(),
@@ -92,6 +94,7 @@ impl<'a> Story<'a> {
             operations: Vec::new(),
             is_recent,
         };
+
         let aggregate = Aggregate {
             payment,
             attempts: Vec::new(),
@@ -107,6 +110,7 @@ impl<'a> Story<'a> {
             is_answered: false,
             life,
         };
+
         let first = story.sending()?;
         story.aggregate.attempts.push(first);
         Ok(story)
@@ -121,6 +125,7 @@ impl<'a> Story<'a> {
             .attempts
             .first()
             .and_then(|a| accounts.iter().position(|(id, _)| *id == a.account_id));
+
         let at = at.map_or_else(
             || self.rng.usize(..accounts.len().max(1)),
             |at| at.saturating_add(seq),
@@ -131,6 +136,7 @@ impl<'a> Story<'a> {
             .nth(at)
             .cloned()
             .ok_or(FillError::Nobody)?;
+
         let number = self.rng.u128(..);
         Ok(Attempt {
             id: drawn(Kind::Attempt, &mut self.rng),

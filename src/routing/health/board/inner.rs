@@ -99,6 +99,7 @@ impl Inner {
             places: Shares::new(settings.probes_at_once.max(1)),
             turns: HashMap::new(),
         };
+
         Self {
             settings,
             accounts,
@@ -157,6 +158,7 @@ impl Inner {
             mode: known.mode,
             address: known.address,
         };
+
         let whole = self
             .providers
             .get_key_value(&whole)
@@ -174,6 +176,7 @@ impl Inner {
             judged: 0,
             probed: 0,
         };
+
         self.routes.insert(Arc::new(id.clone()), route);
         true
     }
@@ -208,6 +211,7 @@ impl Inner {
             (None, None) => true,
             (Some(_), None) | (None, Some(_)) => false,
         };
+
         if is_same {
             return;
         }
@@ -223,12 +227,14 @@ impl Inner {
                     && known.credentials == route.credentials
             })
         };
+
         let gone: Vec<Arc<RouteId>> = self
             .routes
             .iter()
             .filter(|(id, route)| !stays(id, route))
             .map(|(id, _)| Arc::clone(id))
             .collect();
+
         for id in gone {
             if let Some(route) = self.routes.remove(&id) {
                 // Trials of the provider that are on their way over it will never come back to the
@@ -246,6 +252,7 @@ impl Inner {
                 });
             }
         }
+
         let is_called = |whole: &Whole| snapshot.calls(whole.provider, whole.mode, &whole.address);
         let left: Vec<Arc<Whole>> = self
             .providers
@@ -253,6 +260,7 @@ impl Inner {
             .filter(|whole| !is_called(whole))
             .map(Arc::clone)
             .collect();
+
         for whole in left {
             if let Some(tracked) = self.providers.remove(&whole) {
                 self.removed.push(Removal {
@@ -262,6 +270,7 @@ impl Inner {
             }
             self.probing.turns.remove(&whole);
         }
+
         // What was never stored need not be removed.
         self.removed.retain(|removal| removal.version > 0);
     }
@@ -281,6 +290,7 @@ impl Inner {
             .routes
             .get_key_value(id)
             .map_or_else(|| Arc::new(id.clone()), |(id, _)| Arc::clone(id));
+
         if let Some((route, provider)) = pair(&mut self.routes, &mut self.providers, &id) {
             let gate = provider.view().breaker().gate_for(route.merchant);
             let trial = (
@@ -298,6 +308,7 @@ impl Inner {
                 },
             );
         }
+
         Ticket { route: id, call }
     }
 
@@ -319,6 +330,7 @@ impl Inner {
         let took = u32::try_from(own - call.began).unwrap_or(0);
         let merchant = route.merchant;
         route.is_answered |= verdict == Verdict::Good;
+
         let (of_route, of_provider) = match verdict {
             Verdict::Good => (End::Good, End::Good),
             Verdict::ProviderFailed => (End::Failed, End::Failed),
@@ -328,6 +340,7 @@ impl Inner {
             Verdict::Nothing => (End::Nothing, End::Nothing),
         };
         let latency = (verdict == Verdict::Good).then_some(took);
+
         for (tracked, end, suspected) in [
             (&mut route.tracked, of_route, call.suspected.0),
             (provider, of_provider, call.suspected.1),
@@ -372,6 +385,7 @@ impl Inner {
         let drawn = speaks(one, other).score().draw(rng);
         view.theta = if view.theta > 0.0 { drawn } else { 0.0 };
         let whole = other.breaker().gate_for(route.merchant);
+
         let share = one.share().min(if whole == Gate::Closed {
             1.0
         } else {
@@ -382,12 +396,14 @@ impl Inner {
             .into_iter()
             .filter(|(gate, _)| *gate == Gate::Trial)
             .map(|(_, tracked)| tracked);
+
         view.lets_in = match view.gate {
             Gate::Closed => true,
             Gate::Ramping => rng.random::<f64>() < share,
             Gate::Trial => trials.into_iter().all(|tracked| tracked.try_trial(own)),
             Gate::Open => false,
         };
+
         view
     }
 
@@ -403,12 +419,14 @@ impl Inner {
         let limits = limits(route, provider);
         let (one, other) = (route.tracked.view(), provider.view());
         let whole = other.breaker().gate_for(route.merchant);
+
         let (worse_gate, gate) = if severity(one.gate()) >= severity(whole) {
             (one, one.gate())
         } else {
             (other, whole)
         };
         let success = speaks(one, other).score().mean();
+
         // Too many calls that are late at once: others first, until answers come or the breaker
         // opens.
         let late = route.late(limits, own, one.trip_after());
@@ -494,6 +512,7 @@ impl Route {
                 self.tracked.view().gate() != Gate::Open,
                 whole != Gate::Open && speaks,
             );
+
             let mut delta = Delta::default();
             delta.failed(self.merchant);
             for (tracked, counted) in [

@@ -111,6 +111,7 @@ fn one_merchants_dead_accounts_stop_no_other_merchant() {
         ("good", "good", REAL),
     ]);
     let mut stage = Stage::new(&accounts);
+
     for round in 0..400 {
         stage.call("dead_1", Verdict::ProviderFailed);
         stage.call("dead_2", Verdict::ProviderFailed);
@@ -129,6 +130,7 @@ fn one_merchants_dead_accounts_stop_no_other_merchant() {
             "round {round}"
         );
     }
+
     assert_eq!(
         (stage.gate("dead_1"), stage.gate("dead_2")),
         (Gate::Open, Gate::Open),
@@ -148,21 +150,25 @@ fn a_merchant_that_did_not_call_for_long_is_not_stopped_either() {
         Gate::Open,
         "nobody else has called: as far as anybody knows, it is out"
     );
+
     assert_eq!(
         stage.gate("good"),
         Gate::Closed,
         "but not for who has seen nothing of that"
     );
+
     assert!(
         stage
             .board
             .look(&route("good"), stage.now_ms, &mut rand::rng())
             .lets_in
     );
+
     // The next question goes over what worked last, and is answered: it was the one merchant's
     // trouble.
     let asked = stage.probe(1_000, |account| account == "good");
     assert!(asked.iter().any(|account| account == "good"), "{asked:?}");
+
     assert_eq!(
         (stage.whole(), stage.gate("dead")),
         (Gate::Closed, Gate::Open)
@@ -272,19 +278,23 @@ fn a_thousand_dead_accounts_do_not_take_all_the_turns() {
     }
     stage.call("good", Verdict::Good);
     stage.call("other", Verdict::Good);
+
     for _ in 0..8 {
         stage.call("good", Verdict::ProviderFailed);
         stage.call("other", Verdict::ProviderFailed);
     }
     assert_eq!(stage.whole(), Gate::Open);
+
     // What worked last is dead of its own; the other good one is asked within a few turns all the
     // same.
     let asked = stage.probe(12_000, |account| account == "good");
     assert_ne!(stage.whole(), Gate::Open, "{asked:?}");
+
     let dead = asked
         .iter()
         .filter(|account| account.starts_with("dead"))
         .count();
+
     assert!(dead * 2 <= asked.len(), "{asked:?}");
 }
 
@@ -299,16 +309,19 @@ fn an_account_with_an_address_of_its_own_shares_nobodys_fate() {
     for _ in 0..50 {
         stage.call("own", Verdict::ProviderFailed);
     }
+
     assert_eq!(
         (stage.gate("own"), stage.gate("good")),
         (Gate::Open, Gate::Closed)
     );
+
     let _ = stage.gate("good");
     assert_eq!(
         stage.whole(),
         Gate::Closed,
         "people are told of where most merchants call"
     );
+
     let told: Vec<Subject> = stage
         .board
         .standings(Mode::Test)
@@ -319,6 +332,7 @@ fn an_account_with_an_address_of_its_own_shares_nobodys_fate() {
         .iter()
         .filter(|subject| matches!(subject, Subject::Provider(_)))
         .count();
+
     assert_eq!(providers, 1, "{told:?}");
 }
 
@@ -326,11 +340,13 @@ fn an_account_with_an_address_of_its_own_shares_nobodys_fate() {
 fn what_is_disabled_leaves_the_board_and_the_store_and_is_never_asked_over() {
     let accounts = known(&[("gone", "one", REAL), ("ours", "two", REAL)]);
     let mut stage = Stage::new(&accounts);
+
     for _ in 0..8 {
         stage.call("gone", Verdict::ProviderFailed);
         stage.call("ours", Verdict::ProviderFailed);
     }
     assert_eq!(stage.gate("ours"), Gate::Open);
+
     // All of it is stored.
     for change in stage.board.take_changes() {
         assert_eq!(
@@ -340,12 +356,15 @@ fn what_is_disabled_leaves_the_board_and_the_store_and_is_never_asked_over() {
             Adopted::Taken
         );
     }
+
     tell(&accounts, &[("ours", "two", REAL)]);
     let asked = stage.probe(4_000, |_| false);
+
     assert!(
         !asked.is_empty() && asked.iter().all(|account| account == "ours"),
         "{asked:?}"
     );
+
     let removed = stage.board.take_removals();
     assert_eq!(
         removed,
@@ -354,6 +373,7 @@ fn what_is_disabled_leaves_the_board_and_the_store_and_is_never_asked_over() {
             version: 7
         }]
     );
+
     assert_eq!(stage.gate("gone"), Gate::Closed, "nothing is known of it");
     // A call that was on its way, and what others still say of it, bring it back no more.
     let call = stage.board.begin(&route("gone"), stage.now_ms);
@@ -362,12 +382,14 @@ fn what_is_disabled_leaves_the_board_and_the_store_and_is_never_asked_over() {
         .board
         .peek_provider(alipay(), Flow::Qr, Mode::Test)
         .unwrap();
+
     assert_eq!(
         stage
             .board
             .adopt(&Subject::Route(route("gone")), vital, 9, stage.now_ms),
         Adopted::NotOurs
     );
+
     tell(&accounts, &[]);
     stage.wait(100);
     assert!(stage.board.versions().is_empty());
@@ -392,6 +414,7 @@ fn stored(stage: &mut Stage) -> (Subject, serde_json::Value) {
 #[test]
 fn what_cannot_be_is_not_believed_and_is_written_over() {
     use serde_json::json;
+
     let own_ms = |value: &serde_json::Value| value["own"].as_i64().unwrap();
     type Lie = (&'static str, fn(i64) -> serde_json::Value);
     let lies: &[Lie] = &[
@@ -424,6 +447,7 @@ fn what_cannot_be_is_not_believed_and_is_written_over() {
         ("/in_use", |own| json!([[1, own + 1]])),
         ("/flushes", |_| json!([[0, 4_000_000]])),
     ];
+
     for (place, lie) in lies {
         let mut stage = Stage::new(&known(&[("ours", "one", REAL)]));
         let (subject, mut value) = stored(&mut stage);
@@ -446,10 +470,12 @@ fn what_cannot_be_is_not_believed_and_is_written_over() {
         );
         assert_eq!(over.vital.gate(), Gate::Open, "{place}: and is what it was");
     }
+
     // Nor is what a program to come has written, with members of its own.
     let mut stage = Stage::new(&known(&[("ours", "one", REAL)]));
     let (_, mut value) = stored(&mut stage);
     value["mood"] = json!("good");
+
     assert!(serde_json::from_value::<Vital>(value).is_err());
 }
 
@@ -464,6 +490,7 @@ fn what_a_gateway_has_written_is_believed() {
         ..Settings::default()
     };
     let board = Board::new(settings, known(&[("ours", "one", REAL)]), stage.now_ms);
+
     let other = Stage {
         board,
         now_ms: stage.now_ms,
@@ -472,6 +499,7 @@ fn what_a_gateway_has_written_is_believed() {
         other.board.adopt(&subject, vital, 5, stage.now_ms),
         Adopted::Taken
     );
+
     assert_eq!(other.whole(), Gate::Open);
 }
 
@@ -483,6 +511,7 @@ fn a_route_that_is_out_is_asked_about_within_two_probe_times_whatever_the_store_
     let (subject, value) = stored(&mut stage);
     let mut asked_at = Vec::new();
     let mut version = 1;
+
     for _ in 0..100 {
         stage.wait(100);
         // Whenever it is due, the store says that somebody else asks already.
@@ -505,6 +534,7 @@ fn a_route_that_is_out_is_asked_about_within_two_probe_times_whatever_the_store_
             asked_at.push(stage.now_ms);
         }
     }
+
     assert!(asked_at.len() >= 4, "{asked_at:?}");
     assert!(
         asked_at.windows(2).all(|pair| pair[1] - pair[0] <= 2_200),
@@ -526,6 +556,7 @@ fn a_claim_that_nobody_confirms_is_as_good_as_had() {
     };
     (0..8).for_each(|_| stage.call("ours", Verdict::ProviderFailed));
     assert_eq!(stage.whole(), Gate::Open);
+
     let asked = stage.probe(2_800, |_| false);
     assert!(asked.is_empty(), "the others may have the right: {asked:?}");
     let asked = stage.probe(400, |_| false);

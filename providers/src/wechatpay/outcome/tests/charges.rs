@@ -42,6 +42,7 @@ fn the_state_of_a_charge_decides_and_not_the_status() {
             bench.weigh(&bench.signed(status, body)),
         ))
     };
+
     for (status, state, expected) in [
         (200, "SUCCESS", "captured"),
         (202, "SUCCESS", "unknown incompatible"),
@@ -59,6 +60,7 @@ fn the_state_of_a_charge_decides_and_not_the_status() {
             "{status} {state}"
         );
     }
+
     for body in ["", "{}", "<html>"] {
         assert_eq!(charge(200, body), "unknown incompatible", "{body}");
         assert_eq!(charge(202, body), "unknown incompatible", "{body}");
@@ -71,6 +73,7 @@ fn the_state_of_a_charge_decides_and_not_the_status() {
             "{state} of another order"
         );
     }
+
     for answer in [
         bench.unsigned(200, &transaction("SUCCESS")),
         bench.unsigned(202, &transaction("USERPAYING")),
@@ -124,10 +127,12 @@ fn a_reversal_is_final_only_when_it_names_our_order() {
         reversal(&bench.unsigned(200, &body)),
         "unknown incompatible"
     );
+
     assert_eq!(
         reversal(&bench.signed(200, &body.replace(NO, "IL00000002"))),
         "unknown incompatible"
     );
+
     for status in [201, 202, 204] {
         assert_eq!(
             reversal(&bench.signed(status, &body)),
@@ -135,6 +140,7 @@ fn a_reversal_is_final_only_when_it_names_our_order() {
             "{status}"
         );
     }
+
     assert_eq!(reversal(&bench.signed(200, "{}")), "unknown incompatible");
 }
 
@@ -145,6 +151,7 @@ fn a_recorded_charge_is_captured_and_one_of_another_key_is_unknown() {
     let bench = Bench::new();
     let vectors: serde_json::Value =
         serde_json::from_str(include_str!("../../../../tests/vectors/wechatpay.json")).unwrap();
+
     for (id, expected) in [
         ("py-pubkey/codepay", "captured"),
         ("py-cert/codepay", "unknown incompatible"),

@@ -21,10 +21,12 @@ fn an_unsigned_no_is_believed_only_when_it_is_a_sign_error() {
     let no = |status, code: &str| {
         bench.unsigned(status, &json!({"code": code, "message": "m"}).to_string())
     };
+
     assert_eq!(
         created_from(&no(401, "SIGN_ERROR")),
         "refused by account account"
     );
+
     for (status, code, expected) in [
         (400, "SIGN_ERROR", "unknown incompatible"),
         (401, "NO_AUTH", "unknown incompatible"),
@@ -35,14 +37,17 @@ fn an_unsigned_no_is_believed_only_when_it_is_a_sign_error() {
     ] {
         assert_eq!(created_from(&no(status, code)), expected, "{status} {code}");
     }
+
     let not_found = bench.weigh(&no(404, "ORDER_NOT_EXIST"));
     assert_eq!(
         name_queried(&queried(&bench.account, &order(), not_found)),
         "unknown incompatible"
     );
+
     let paid = bench.weigh(&no(400, "ORDER_PAID"));
     assert_eq!(name_ended(&closed(paid)), "unknown incompatible");
     let no_refund = bench.weigh(&no(404, "RESOURCE_NOT_EXISTS"));
+
     assert_eq!(
         name_refund_queried(&refund_queried(&refund(), no_refund)),
         "unknown incompatible"
@@ -54,6 +59,7 @@ fn an_unsigned_no_is_believed_only_when_it_is_a_sign_error() {
 #[test]
 fn a_sign_error_about_the_time_is_not_the_accounts() {
     let bench = Bench::new();
+
     for (message, expected) in [
         (
             "Http头Authorization中的timestamp与发起请求的时间不得超过5分钟",
@@ -85,6 +91,7 @@ fn a_sign_error_about_the_time_is_not_the_accounts() {
 #[test]
 fn words_that_cannot_be_read_take_nothing_from_the_code() {
     let bench = Bench::new();
+
     for message in [
         &b"\"\xd5\xcb\xbb\xa7\""[..],
         b"\"\xff\"",
@@ -116,6 +123,7 @@ fn words_that_cannot_be_read_take_nothing_from_the_code() {
 fn a_wrong_signature_makes_any_answer_unknown() {
     let bench = Bench::new();
     let body = r#"{"code":"PARAM_ERROR","message":"m","code_url":"weixin://x"}"#;
+
     for status in [200, 204, 400, 401, 404] {
         let set = |name: &'static str, value: &'static str| {
             let mut answer = bench.signed(status, body);

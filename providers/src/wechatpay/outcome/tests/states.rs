@@ -19,6 +19,7 @@ fn a_signed_success_is_what_the_call_documents_and_nothing_else() {
     let qr = "weixin://wxpay/bizpayurl?pr=x".to_owned();
     let offer = created(bench.weigh(&bench.signed(200, url)));
     assert_eq!(offer, Created::Accepted(NextAction::DisplayQr { qr }));
+
     for (status, body) in [
         (200, "{}"),
         (200, r#"{"code_url":""}"#),
@@ -33,6 +34,7 @@ fn a_signed_success_is_what_the_call_documents_and_nothing_else() {
             "{status} {body}"
         );
     }
+
     assert_eq!(closed(bench.weigh(&bench.signed(204, ""))), Ended::Closed);
     assert_eq!(
         name_ended(&closed(bench.weigh(&bench.signed(200, "{}")))),
@@ -51,6 +53,7 @@ fn query(bench: &Bench, body: &str) -> Queried {
 #[test]
 fn every_trade_state_has_its_outcome() {
     let bench = Bench::new();
+
     for (state, expected) in [
         ("SUCCESS", "paid"),
         ("REFUND", "paid"),
@@ -84,14 +87,17 @@ fn a_capture_takes_the_total_and_hides_the_payer() {
         foreign_account: None,
         returns_by_itself: false,
     };
+
     assert_eq!(
         query(&bench, &transaction("SUCCESS")),
         Queried::Paid(expected.clone())
     );
+
     let foreign = transaction("SUCCESS")
         .replace("wxd678efh567hg6787", "wx1")
         .replace("pay_1", "");
     let foreign_account = Some("1900000109/wx1".to_owned());
+
     assert_eq!(
         query(&bench, &foreign),
         Queried::Paid(Capture {
@@ -122,6 +128,7 @@ fn an_unpaid_answer_needs_no_currency_and_no_payer() {
 #[test]
 fn a_genuine_answer_that_does_not_fit_the_question_proves_nothing() {
     let bench = Bench::new();
+
     for spoilt in [
         transaction("SUCCESS").replace("IL00000001", "IL00000002"),
         transaction("CLOSED").replace("IL00000001", "IL00000002"),
@@ -148,6 +155,7 @@ fn every_refund_status_has_its_outcome() {
             "amount": {"refund": 40, "total": 100, "currency": "CNY"}})
         .to_string()
     };
+
     let reply = |body: &str| bench.weigh(&bench.signed(200, body));
     for (status, asked, found) in [
         ("PROCESSING", "accepted", "accepted"),
@@ -171,6 +179,7 @@ fn every_refund_status_has_its_outcome() {
             "{status}"
         );
     }
+
     for (from, to) in [
         ("IL00000001", "IL00000002"),
         ("ILR0000001", "ILR0000002"),

@@ -22,6 +22,7 @@ impl Inner {
             .providers
             .iter_mut()
             .map(|(key, tracked)| (Subject::Provider(Whole::clone(key)), tracked));
+
         for (subject, tracked) in routes.chain(providers) {
             if let Some(vital) = tracked.take_change(gateway, self.next_flush) {
                 self.next_flush += 1;
@@ -32,6 +33,7 @@ impl Inner {
                 });
             }
         }
+
         changes
     }
 
@@ -70,6 +72,7 @@ impl Inner {
         let Some(tracked) = self.tracked(subject, full) else {
             return Adopted::NotOurs;
         };
+
         // A flush of ours that we never made is somebody's invention.
         let invented = vital
             .flush_of(gateway)
@@ -81,6 +84,7 @@ impl Inner {
         if tracked.adopt(vital, version, gateway, own, now_ms) {
             self.won.push(subject.clone());
         }
+
         Adopted::Taken
     }
 

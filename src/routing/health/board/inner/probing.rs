@@ -27,6 +27,7 @@ impl Inner {
     fn providers_due(&mut self) -> Vec<Subject> {
         let (own, now_ms, shared) = (self.own, self.seen_ms, self.settings.shared);
         let mut turns = Vec::new();
+
         for (whole, provider) in &mut self.providers {
             provider.tick(now_ms);
             let is_overdue = provider.is_overdue(own);
@@ -52,6 +53,7 @@ impl Inner {
                 turns.push(Subject::Provider(Whole::clone(whole)));
             }
         }
+
         turns
     }
 
@@ -60,6 +62,7 @@ impl Inner {
     fn routes_due(&mut self) -> Vec<Subject> {
         let (own, now_ms, shared) = (self.own, self.seen_ms, self.settings.shared);
         let mut turns = Vec::new();
+
         for (id, route) in &mut self.routes {
             route.tracked.tick(now_ms);
             let provider = self.providers.get(&route.whole);
@@ -75,6 +78,7 @@ impl Inner {
                 turns.push(Subject::Route(RouteId::clone(id)));
             }
         }
+
         turns
     }
 
@@ -90,6 +94,7 @@ impl Inner {
                 .get_mut(whole)
                 .map(|provider| provider.asks(own)),
         };
+
         let id = match &subject {
             Subject::Route(id) => id.clone(),
             Subject::Provider(whole) => self.asked_over(whole)?,
@@ -102,6 +107,7 @@ impl Inner {
             return None;
         }
         route.probed = own;
+
         Some(Probe {
             subject,
             route: id,
@@ -130,6 +136,7 @@ impl Inner {
         let turn = self.probing.turns.entry(Arc::clone(key)).or_default();
         *turn = turn.wrapping_add(1);
         let over_the_best = answers || !turn.is_multiple_of(2);
+
         let ways = self
             .routes
             .iter()
@@ -149,6 +156,7 @@ impl Inner {
                 .min_by_key(|(id, route)| rank(id, route))
                 .map(|(id, _)| RouteId::clone(id));
         }
+
         let mut asked: HashMap<MerchantHash, i64> = HashMap::new();
         for (_, route) in ways.clone() {
             let last = asked.entry(route.merchant).or_insert(route.probed);
@@ -161,6 +169,7 @@ impl Inner {
                 Arc::clone(id),
             )
         };
+
         ways.min_by_key(|(id, route)| rank(id, route))
             .map(|(id, _)| RouteId::clone(id))
     }
@@ -176,6 +185,7 @@ impl Inner {
             return;
         }
         route.is_answered |= verdict == Verdict::Good;
+
         let (of_route, of_provider) = match verdict {
             Verdict::Good => (true, Some(true)),
             Verdict::ProviderFailed => (false, Some(false)),
@@ -183,9 +193,11 @@ impl Inner {
             Verdict::AccountFailed => (false, Some(true)),
             Verdict::Nothing => return,
         };
+
         // There are no calls over such a route: the probes are its calls.
         let unheard = route.tracked.view().is_unheard();
         let merchant = route.merchant;
+
         for (tracked, good) in [
             (&mut route.tracked, Some(of_route)),
             (provider, of_provider),

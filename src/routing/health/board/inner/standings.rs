@@ -63,6 +63,7 @@ impl Inner {
                 .map(|snapshot| snapshot.main_address(whole.provider, mode));
             whole.mode == mode && main.is_none_or(|main| main == Some(&whole.address))
         };
+
         let routes = self
             .routes
             .iter()
@@ -87,6 +88,7 @@ impl Inner {
                     ..standing
                 }
             });
+
         providers.chain(routes).collect()
     }
 
@@ -110,6 +112,7 @@ impl Inner {
                 *vote = failing.min(*vote);
             }
         }
+
         votes
     }
 
