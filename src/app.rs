@@ -14,8 +14,8 @@ use crate::incidents::recent::Recent;
 use crate::progress::{Board, Unwritten};
 use crate::restored::Hold;
 use crate::routing::budget::Budget;
-use crate::routing::health::watch::Watch;
-use crate::routing::pace::Paces;
+use crate::routing::health::watch::HealthMonitor;
+use crate::routing::pace::Limiters;
 use crate::routing::queue::Queue;
 use crate::store::Store;
 use crate::traces::{self, Traces};
@@ -33,9 +33,9 @@ pub struct App {
     /// Accounts, routing and keys.
     pub directory: Directory,
     /// How healthy routes are.
-    pub health: Watch,
+    pub health: HealthMonitor,
     /// How much is asked of each route.
-    pub paces: Paces,
+    pub paces: Limiters,
     /// What may be spent on retries.
     pub budget: Budget,
     /// What providers have answered and could not be written down.

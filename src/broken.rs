@@ -9,7 +9,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
     Debug, Clone, Copy, PartialEq, Eq, Hash, strum::Display, strum::EnumString, strum::EnumIter,
 )]
 #[strum(serialize_all = "snake_case")]
-pub enum Rule {
+pub enum Mutation {
     /// A payment's rows are written only after its first call.
     SendBeforeCommit,
     /// A charge whose answer is lost is sent once more, under a new number.
@@ -50,9 +50,9 @@ pub const VARIABLE: &str = "INTERLOCK_BROKEN_RULE";
 
 /// Which rule is broken: the one that `INTERLOCK_BROKEN_RULE` names, until [`set`] says something
 /// else.
-static BROKEN: LazyLock<Mutex<Option<Rule>>> = LazyLock::new(|| Mutex::new(named()));
+static BROKEN: LazyLock<Mutex<Option<Mutation>>> = LazyLock::new(|| Mutex::new(named()));
 
-fn named() -> Option<Rule> {
+fn named() -> Option<Mutation> {
     let name = std::env::var(VARIABLE).ok()?;
     let rule = name.parse().ok();
     match rule {
@@ -64,17 +64,17 @@ fn named() -> Option<Rule> {
 
 /// The rule that is broken in this process, if one is.
 #[must_use]
-pub fn rule() -> Option<Rule> {
+pub fn rule() -> Option<Mutation> {
     *BROKEN.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Whether this rule is broken.
 #[must_use]
-pub fn breaks(rule: Rule) -> bool {
+pub fn mutated(rule: Mutation) -> bool {
     self::rule() == Some(rule)
 }
 
 /// Breaks a rule, or none any more.
-pub fn set(rule: Option<Rule>) {
+pub fn set(rule: Option<Mutation>) {
     *BROKEN.lock().unwrap_or_else(PoisonError::into_inner) = rule;
 }

@@ -45,8 +45,8 @@ use crate::restored::{Hold, Restored};
 use crate::routing::budget::Budget;
 use crate::routing::health::board::Settings;
 use crate::routing::health::redis::Place;
-use crate::routing::health::watch::Watch;
-use crate::routing::pace::Paces;
+use crate::routing::health::watch::HealthMonitor;
+use crate::routing::pace::Limiters;
 use crate::routing::queue::Queue;
 use crate::store::Store;
 use crate::telemetry;
@@ -229,7 +229,7 @@ async fn assemble(
         webhooks: webhooks(&config)?,
         health: health(&config, gateway, &directory, clock.now()),
         directory,
-        paces: Paces::default(),
+        paces: Limiters::default(),
         budget: Budget::new(gateway),
         unwritten: Unwritten::default(),
         hold,
@@ -265,7 +265,7 @@ fn traces(config: &Config, address: SocketAddr, gateway: u32) -> Result<Traces, 
     Ok(Traces::open(&settings, tokio::runtime::Handle::current())?)
 }
 
-fn health(config: &Config, gateway: u32, directory: &Directory, now: Timestamp) -> Watch {
+fn health(config: &Config, gateway: u32, directory: &Directory, now: Timestamp) -> HealthMonitor {
     let pace = |protocol: &Protocol| (protocol.name, protocol.capabilities.probe_every_ms);
     let settings = Settings {
         gateway,
@@ -274,7 +274,7 @@ fn health(config: &Config, gateway: u32, directory: &Directory, now: Timestamp) 
         shared: false,
         probes_at_once: config.health.probes_at_once,
     };
-    Watch::new(
+    HealthMonitor::new(
         settings,
         directory.for_health(),
         config.health.breakers,

@@ -11,7 +11,7 @@ use interlock::directory::addresses::Addresses;
 use interlock::domain::Owner;
 use interlock::guard::Lookup;
 use providers::order::{Call, OrderRef};
-use providers::outcome::Queried;
+use providers::outcome::QueryOutcome;
 use reqwest::Method;
 use serde_json::{Value, json};
 use wiremock::matchers::any;
@@ -225,7 +225,7 @@ async fn query(addresses: &Addresses, port: u16) -> String {
         )
         .await
         .outcome;
-    let Queried::Unknown(failure) = outcome else {
+    let QueryOutcome::Unknown(failure) = outcome else {
         panic!("{outcome:?}")
     };
 

@@ -6,10 +6,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use interlock::broken::{self, Rule};
+use interlock::broken::{self, Mutation};
 use providers::memory::{Memory, Scripted};
 use providers::money::Money;
-use providers::outcome::{Capture, Queried};
+use providers::outcome::{Capture, QueryOutcome};
 use providers::provider::{Ending, Provider};
 use serde_json::{Value, json};
 use strum::IntoEnumIterator as _;
@@ -24,7 +24,7 @@ use crate::notifications::disputed::paid_while_an_answer_is_on_its_way;
 type Verdict = Result<(), String>;
 
 /// A script with every rule in force, and once more with this one broken.
-async fn is_noticed(rule: Rule, script: impl AsyncFn() -> Verdict) {
+async fn is_noticed(rule: Mutation, script: impl AsyncFn() -> Verdict) {
     let is_alone = std::env::var_os("NEXTEST").is_some()
         || std::env::args().any(|arg| arg == "--test-threads=1");
     assert!(
@@ -93,28 +93,28 @@ fn dies_at(point: &'static str) {
 #[test]
 fn every_rule_has_a_script() {
     let scripted = [
-        Rule::SendBeforeCommit,
-        Rule::NewNumberOnRepeat,
-        Rule::SwitchOnUnknownCharge,
-        Rule::NoAmountCheck,
-        Rule::AcknowledgeBeforeCommit,
-        Rule::NoUniqueLiveAttempt,
-        Rule::KeyAfterCall,
-        Rule::MerchantWithoutMode,
-        Rule::BelieveTheLastWord,
+        Mutation::SendBeforeCommit,
+        Mutation::NewNumberOnRepeat,
+        Mutation::SwitchOnUnknownCharge,
+        Mutation::NoAmountCheck,
+        Mutation::AcknowledgeBeforeCommit,
+        Mutation::NoUniqueLiveAttempt,
+        Mutation::KeyAfterCall,
+        Mutation::MerchantWithoutMode,
+        Mutation::BelieveTheLastWord,
     ];
 
-    let all: HashSet<Rule> = scripted
+    let all: HashSet<Mutation> = scripted
         .into_iter()
         .chain(drilled().map(|(rule, ..)| rule))
         .collect();
 
-    assert_eq!(Rule::iter().collect::<HashSet<_>>(), all);
+    assert_eq!(Mutation::iter().collect::<HashSet<_>>(), all);
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_charge_that_is_sent_before_its_row_is_written_is_lost_in_a_crash() {
-    is_noticed(Rule::SendBeforeCommit, async || {
+    is_noticed(Mutation::SendBeforeCommit, async || {
         let app = TestApp::start().await;
         dies_at("pay_after_call");
         let mut body = barcode("alipay", 0);
@@ -135,7 +135,7 @@ async fn a_charge_that_is_sent_before_its_row_is_written_is_lost_in_a_crash() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_charge_that_is_sent_again_under_a_new_number_loses_what_the_first_one_took() {
-    is_noticed(Rule::NewNumberOnRepeat, async || {
+    is_noticed(Mutation::NewNumberOnRepeat, async || {
         let app = TestApp::start().await;
         app.control
             .fault(json!({"provider": "alipay", "call": "create", "kind": "garbled"}))
@@ -157,7 +157,7 @@ async fn a_charge_that_is_sent_again_under_a_new_number_loses_what_the_first_one
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_charge_in_doubt_that_goes_elsewhere_is_told_to_have_failed_while_its_payer_has_paid() {
-    is_noticed(Rule::SwitchOnUnknownCharge, async || {
+    is_noticed(Mutation::SwitchOnUnknownCharge, async || {
         let app = TestApp::start().await;
         app.control
             .fault(json!({"provider": "alipay", "call": "create", "kind": "garbled"}))
@@ -185,7 +185,7 @@ async fn a_charge_in_doubt_that_goes_elsewhere_is_told_to_have_failed_while_its_
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_payment_of_one_fen_passes_for_the_whole_amount_if_nobody_compares() {
-    is_noticed(Rule::NoAmountCheck, async || {
+    is_noticed(Mutation::NoAmountCheck, async || {
         let app = TestApp::start().await;
         let provider = Arc::new(Memory::new("alipay".parse().unwrap(), Ending::Close));
         let stand_in: Arc<dyn Provider> = provider.clone();
@@ -203,7 +203,7 @@ async fn a_payment_of_one_fen_passes_for_the_whole_amount_if_nobody_compares() {
         };
         provider.script_query(Scripted {
             done: true,
-            answer: Some(Queried::Paid(one_fen)),
+            answer: Some(QueryOutcome::Paid(one_fen)),
         });
         app.advance(31).await;
         let id = payment["id"].as_str().unwrap();
@@ -221,7 +221,7 @@ async fn a_payment_of_one_fen_passes_for_the_whole_amount_if_nobody_compares() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_notification_that_is_acknowledged_before_it_is_stored_is_lost_in_a_crash() {
-    is_noticed(Rule::AcknowledgeBeforeCommit, async || {
+    is_noticed(Mutation::AcknowledgeBeforeCommit, async || {
         // Nobody asks by himself: what is known of the money comes from the notification.
         let app = TestApp::with(&[("resolver.interval_ms", "3600000")]).await;
         app.client.route(&[&app.alipay]).await.expect(200);
@@ -248,7 +248,7 @@ async fn a_notification_that_is_acknowledged_before_it_is_stored_is_lost_in_a_cr
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_codes_are_alive_if_nobody_minds_a_second_live_attempt() {
-    is_noticed(Rule::NoUniqueLiveAttempt, async || {
+    is_noticed(Mutation::NoUniqueLiveAttempt, async || {
         let app = TestApp::start().await;
         let payment = app.client.pay(&order()).await.expect(201);
         let path = format!("/v1/payments/{}/offers", payment["id"].as_str().unwrap());
@@ -269,7 +269,7 @@ async fn two_codes_are_alive_if_nobody_minds_a_second_live_attempt() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn one_key_charges_twice_if_it_is_claimed_after_the_call() {
-    is_noticed(Rule::KeyAfterCall, async || {
+    is_noticed(Mutation::KeyAfterCall, async || {
         let app = TestApp::start().await;
         let slow =
             json!({"provider": "alipay", "call": "create", "kind": "slow", "latency_ms": 1500});
@@ -312,7 +312,7 @@ async fn one_key_charges_twice_if_it_is_claimed_after_the_call() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_live_key_gives_back_what_a_test_payment_took_if_the_mode_is_forgotten() {
-    is_noticed(Rule::MerchantWithoutMode, async || {
+    is_noticed(Mutation::MerchantWithoutMode, async || {
         let app = TestApp::start().await;
         app.accounts_for(&interlock::domain::Owner::of(&app.merchant, true))
             .await;
@@ -336,7 +336,7 @@ async fn a_live_key_gives_back_what_a_test_payment_took_if_the_mode_is_forgotten
 
 #[tokio::test(flavor = "multi_thread")]
 async fn money_that_was_told_is_lost_if_an_answer_of_before_counts() {
-    is_noticed(Rule::BelieveTheLastWord, async || {
+    is_noticed(Mutation::BelieveTheLastWord, async || {
         let seen = paid_while_an_answer_is_on_its_way("wechatpay", "alipay").await;
         let status = &seen["attempts"][0]["status"];
         require(status == "captured", || format!("paid, told, and {status}"))
@@ -346,20 +346,20 @@ async fn money_that_was_told_is_lost_if_an_answer_of_before_counts() {
 
 /// Which of the auditor's rules are about a broken one. What any other finds may be a consequence,
 /// and is no proof.
-fn signs(rule: Rule) -> &'static [&'static str] {
+fn signs(rule: Mutation) -> &'static [&'static str] {
     match rule {
-        Rule::SendBeforeCommit => &["durable_before_sent", "accepted_is_kept", "sent_once"],
-        Rule::NewNumberOnRepeat => &["durable_before_sent", "sent_once"],
-        Rule::SwitchOnUnknownCharge => &[
+        Mutation::SendBeforeCommit => &["durable_before_sent", "accepted_is_kept", "sent_once"],
+        Mutation::NewNumberOnRepeat => &["durable_before_sent", "sent_once"],
+        Mutation::SwitchOnUnknownCharge => &[
             "no_money_kept_beside",
             "books_agree",
             "told_one_end",
             "one_payment_an_order",
         ],
-        Rule::NoAmountCheck => &["books_agree", "kept_is_there"],
-        Rule::AcknowledgeBeforeCommit => &["acknowledged_is_recorded"],
-        Rule::NoUniqueLiveAttempt => &["never_two_alive", "ended_is_dead"],
-        Rule::KeyAfterCall => &[
+        Mutation::NoAmountCheck => &["books_agree", "kept_is_there"],
+        Mutation::AcknowledgeBeforeCommit => &["acknowledged_is_recorded"],
+        Mutation::NoUniqueLiveAttempt => &["never_two_alive", "ended_is_dead"],
+        Mutation::KeyAfterCall => &[
             "one_payment_a_key",
             "one_payment_an_order",
             "same_key_same_bytes",
@@ -368,32 +368,32 @@ fn signs(rule: Rule) -> &'static [&'static str] {
         ],
         // The shoppers of a drill have one key: whose things it may touch is found out by the
         // script above, and by `owners`.
-        Rule::MerchantWithoutMode => &[],
-        Rule::TrustEveryConnection => &[
+        Mutation::MerchantWithoutMode => &[],
+        Mutation::TrustEveryConnection => &[
             "accepted_is_kept",
             "durable_before_sent",
             "acknowledged_is_recorded",
         ],
-        Rule::WaitWithoutEnd => &["served_again", "comes_to_rest", "every_loop_goes_on"],
-        Rule::SleepByTheWallClock => &["jobs_go_on"],
-        Rule::ResolveOldestFirst => &["asked_at_their_own_times", "known_in_time"],
-        Rule::OneMerchantTrips => &["good_merchant_served"],
-        Rule::BelieveRedis => &["back_in_time"],
-        Rule::BelieveTheLastWord => &["books_agree", "no_money_kept_beside"],
+        Mutation::WaitWithoutEnd => &["served_again", "comes_to_rest", "every_loop_goes_on"],
+        Mutation::SleepByTheWallClock => &["jobs_go_on"],
+        Mutation::ResolveOldestFirst => &["asked_at_their_own_times", "known_in_time"],
+        Mutation::OneMerchantTrips => &["good_merchant_served"],
+        Mutation::BelieveRedis => &["back_in_time"],
+        Mutation::BelieveTheLastWord => &["books_agree", "no_money_kept_beside"],
     }
 }
 
 /// Rules that need a scenario of their own: which one, how many payments, and whether it takes a
 /// PostgreSQL.
-fn drilled() -> [(Rule, &'static str, &'static str, bool); 7] {
+fn drilled() -> [(Mutation, &'static str, &'static str, bool); 7] {
     [
-        (Rule::TrustEveryConnection, "disk-full", "30", false),
-        (Rule::WaitWithoutEnd, "silence", "10", true),
-        (Rule::SleepByTheWallClock, "clock-set", "2", false),
-        (Rule::ResolveOldestFirst, "storm", "1500", false),
-        (Rule::OneMerchantTrips, "bad-neighbour", "100", false),
-        (Rule::BelieveRedis, "redis-lies", "12", false),
-        (Rule::BelieveTheLastWord, "late-money", "60", false),
+        (Mutation::TrustEveryConnection, "disk-full", "30", false),
+        (Mutation::WaitWithoutEnd, "silence", "10", true),
+        (Mutation::SleepByTheWallClock, "clock-set", "2", false),
+        (Mutation::ResolveOldestFirst, "storm", "1500", false),
+        (Mutation::OneMerchantTrips, "bad-neighbour", "100", false),
+        (Mutation::BelieveRedis, "redis-lies", "12", false),
+        (Mutation::BelieveTheLastWord, "late-money", "60", false),
     ]
 }
 
@@ -403,7 +403,7 @@ const UNTIL_GIVEN_UP: Duration = Duration::from_secs(900);
 
 /// What the auditor says of a rule that is broken in the gateways, of the first seed up to 200 in
 /// which it is about that rule.
-async fn first_sign(rule: Rule, begin: u64) -> Result<Value, Vec<Value>> {
+async fn first_sign(rule: Mutation, begin: u64) -> Result<Value, Vec<Value>> {
     let own = drilled().into_iter().find(|(drilled, ..)| *drilled == rule);
     let (scenario, payments) = own.map_or(("swarm", "12"), |(_, scenario, payments, _)| {
         (scenario, payments)
@@ -469,7 +469,7 @@ async fn first_sign(rule: Rule, begin: u64) -> Result<Value, Vec<Value>> {
     Err(beside)
 }
 
-async fn is_found(rule: Rule, begin: u64) {
+async fn is_found(rule: Mutation, begin: u64) {
     let sign = first_sign(rule, begin)
         .await
         .expect("nobody has noticed that it was broken");
@@ -484,11 +484,11 @@ async fn is_found(rule: Rule, begin: u64) {
 /// enough.
 macro_rules! found_by_a_swarm {
     ($($test:ident: $rule:ident from $begin:literal,)*) => {
-        const FOUND_BY_A_SWARM: &[Rule] = &[$(Rule::$rule),*];
+        const FOUND_BY_A_SWARM: &[Mutation] = &[$(Mutation::$rule),*];
         $(
             #[tokio::test(flavor = "multi_thread")]
             async fn $test() {
-                is_found(Rule::$rule, $begin).await;
+                is_found(Mutation::$rule, $begin).await;
             }
         )*
     };
@@ -506,8 +506,8 @@ found_by_a_swarm! {
 
 #[test]
 fn every_rule_that_a_drill_can_see_broken_is_found_by_one() {
-    let has_its_own = |rule: &Rule| drilled().iter().any(|(drilled, ..)| drilled == rule);
-    let rest: HashSet<Rule> = Rule::iter()
+    let has_its_own = |rule: &Mutation| drilled().iter().any(|(drilled, ..)| drilled == rule);
+    let rest: HashSet<Mutation> = Mutation::iter()
         .filter(|rule| !signs(*rule).is_empty() && !has_its_own(rule))
         .collect();
     assert_eq!(rest, FOUND_BY_A_SWARM.iter().copied().collect());
@@ -517,13 +517,13 @@ fn every_rule_that_a_drill_can_see_broken_is_found_by_one() {
 mod by_its_own_scenario {
     use std::time::Duration;
 
-    use super::{Rule, is_found, is_noticed, require};
+    use super::{Mutation, is_found, is_noticed, require};
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "takes its scenario's minutes"]
     async fn charges_in_doubt_wait_behind_expired_codes_of_a_dead_provider_if_what_is_oldest_comes_first()
      {
-        is_noticed(Rule::ResolveOldestFirst, async || {
+        is_noticed(Mutation::ResolveOldestFirst, async || {
             let decided = crate::urgency::charges_beside_expired_codes(250, 4).await;
             require(decided < Duration::from_secs(9), || {
                 format!("the charges were decided after {decided:?}")
@@ -535,42 +535,42 @@ mod by_its_own_scenario {
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "takes its scenario's minutes"]
     async fn a_connection_that_is_trusted_whatever_has_happened_on_it() {
-        is_found(Rule::TrustEveryConnection, 1).await;
+        is_found(Mutation::TrustEveryConnection, 1).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "takes its scenario's minutes"]
     async fn a_database_that_is_waited_for_without_an_end() {
-        is_found(Rule::WaitWithoutEnd, 1).await;
+        is_found(Mutation::WaitWithoutEnd, 1).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "takes its scenario's minutes"]
     async fn a_job_that_sleeps_by_the_wall_clock() {
-        is_found(Rule::SleepByTheWallClock, 1).await;
+        is_found(Mutation::SleepByTheWallClock, 1).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "takes its scenario's minutes"]
     async fn what_is_oldest_before_what_is_urgent() {
-        is_found(Rule::ResolveOldestFirst, 1).await;
+        is_found(Mutation::ResolveOldestFirst, 1).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "takes its scenario's minutes"]
     async fn a_provider_taken_out_by_one_merchant() {
-        is_found(Rule::OneMerchantTrips, 1).await;
+        is_found(Mutation::OneMerchantTrips, 1).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "takes its scenario's minutes"]
     async fn a_redis_that_is_believed() {
-        is_found(Rule::BelieveRedis, 1).await;
+        is_found(Mutation::BelieveRedis, 1).await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
     #[ignore = "takes its scenario's minutes"]
     async fn an_answer_that_is_believed_although_the_money_was_told() {
-        is_found(Rule::BelieveTheLastWord, 1).await;
+        is_found(Mutation::BelieveTheLastWord, 1).await;
     }
 }

@@ -14,7 +14,7 @@ use interlock::domain::key;
 use interlock::domain::{Owner, Timestamp};
 use interlock::server;
 use interlock::store::KeyRow;
-use interlock::store::change::Operation;
+use interlock::store::change::ReviewItem;
 use reqwest::Method;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -434,7 +434,7 @@ async fn bodies_for_accounts_that_nobody_has_and_with_unknown_keys_are_not_waite
 async fn two_persons_are_two_keys_of_which_neither_came_from_the_other() {
     let app = TestApp::start().await;
     let store = &app.app().store;
-    let entry = Operation {
+    let entry = ReviewItem {
         id: id::new(Kind::Operation).unwrap(),
         owner: app.owner(),
         kind: "webhook_failing",
@@ -444,7 +444,7 @@ async fn two_persons_are_two_keys_of_which_neither_came_from_the_other() {
     };
 
     // A `notify_url` of a payment, whose entries do not end by themselves.
-    let entry = Operation {
+    let entry = ReviewItem {
         subject_id: "pay_gone".to_owned(),
         ..entry
     };

@@ -6,7 +6,7 @@ mod rules;
 
 use interlock::api::auth::Scope;
 use interlock::domain::id::{self, Kind};
-use interlock::store::change::Operation;
+use interlock::store::change::ReviewItem;
 use serde_json::{Value, json};
 
 use crate::helpers::facts::Facts;
@@ -135,7 +135,7 @@ async fn held(app: &TestApp) -> (Value, Value) {
 
 /// Puts something on the list.
 async fn raise(app: &TestApp, kind: &'static str, subject_id: &str) {
-    let entry = Operation {
+    let entry = ReviewItem {
         id: id::new(Kind::Operation).unwrap(),
         owner: app.owner(),
         kind,

@@ -222,7 +222,7 @@ async fn nobody_asks_a_provider_that_is_known_to_be_out_and_all_is_asked_once_it
             providers::order::Flow::Qr,
             interlock::domain::Mode::Test,
         );
-        vital.is_some_and(|vital| vital.gate() == interlock::routing::health::Gate::Open)
+        vital.is_some_and(|vital| vital.gate() == interlock::routing::health::BreakerState::Open)
     };
 
     while !out() {

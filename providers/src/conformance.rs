@@ -15,7 +15,7 @@ use self::subject::{AMOUNT_FEN, Checks, Kept, ensure, paid, taken_up};
 pub use self::subject::{Broken, OtherSide, Subject};
 use crate::notification::{Acknowledgement, RawNotification};
 use crate::order::RefundOrder;
-use crate::outcome::{Ended, Queried, RefundQueried, Refunded};
+use crate::outcome::{CloseOutcome, QueryOutcome, RefundOutcome, RefundQueryOutcome};
 use crate::provider::Ending;
 
 /// Longer than any provider's refund takes in the sandbox.
@@ -35,7 +35,7 @@ pub async fn run_all(subject: &Subject) -> Vec<(&'static str, Broken)> {
         ),
     ];
 
-    checks.extend(if subject.flow.takes_money() {
+    checks.extend(if subject.flow.is_charge() {
         charges::run(subject).await
     } else {
         offers(subject).await
@@ -113,7 +113,7 @@ fn capabilities_make_sense(subject: &Subject) -> Kept {
     }
 
     let reversed = subject.ending().map(|ending| ending == Ending::Reverse);
-    let served = reversed == Some(subject.flow.takes_money());
+    let served = reversed == Some(subject.flow.is_charge());
 
     ensure(
         served,
@@ -152,7 +152,7 @@ fn an_unsigned_notification_is_rejected(subject: &Subject) -> Kept {
 async fn a_number_never_made_is_not_found(subject: &Subject) -> Kept {
     let queried = subject.query(&subject.order("never")?).await;
     ensure(
-        queried == Queried::NotFound,
+        queried == QueryOutcome::NotFound,
         "a number never made is not found",
         &queried,
     )
@@ -162,9 +162,9 @@ async fn a_paid_offer_is_told_completely(subject: &Subject) -> Kept {
     let order = subject.offer("paid").await?;
     let before = subject.query(&order).await;
     let unpaid = if subject.ending() == Some(Ending::CloseOnceTradeExists) {
-        before == Queried::NotFound
+        before == QueryOutcome::NotFound
     } else {
-        before == Queried::Payable
+        before == QueryOutcome::Payable
     };
 
     ensure(unpaid, "an offer that nobody opened is unpaid", &before)?;
@@ -172,7 +172,7 @@ async fn a_paid_offer_is_told_completely(subject: &Subject) -> Kept {
     let opened = subject.query(&order).await;
 
     ensure(
-        opened == Queried::Payable,
+        opened == QueryOutcome::Payable,
         "an opened offer is payable",
         &opened,
     )?;
@@ -219,14 +219,14 @@ async fn an_unpaid_offer_ends_as_declared(subject: &Subject) -> Kept {
 
     if subject.ending() == Some(Ending::Close) {
         ensure(
-            ended == Ended::Closed,
+            ended == CloseOutcome::Closed,
             "an offer that can be closed is closed",
             &ended,
         )?;
         return subject.is_dead(&order).await;
     }
 
-    let untouched = matches!(ended, Ended::Impossible(_));
+    let untouched = matches!(ended, CloseOutcome::Impossible(_));
     ensure(
         untouched,
         "an offer that cannot be closed yet says so",
@@ -244,12 +244,16 @@ async fn an_opened_offer_ends_as_declared(subject: &Subject) -> Kept {
     let ended = subject.close(&order).await;
     if subject.ending() == Some(Ending::Expire) {
         return ensure(
-            matches!(ended, Ended::Impossible(_)),
+            matches!(ended, CloseOutcome::Impossible(_)),
             "an offer that only expires is not closed",
             &ended,
         );
     }
-    ensure(ended == Ended::Closed, "an opened offer is closed", &ended)?;
+    ensure(
+        ended == CloseOutcome::Closed,
+        "an opened offer is closed",
+        &ended,
+    )?;
     subject.is_dead(&order).await
 }
 
@@ -257,8 +261,9 @@ async fn a_close_keeps_the_money(subject: &Subject) -> Kept {
     let order = subject.paid_order("kept").await?;
     let ended = subject.close(&order).await;
     // As above: a close may be unable to tell, and must not claim that it ended anything.
-    let honest = matches!(ended, Ended::AlreadyPaid | Ended::Unknown(_))
-        || (subject.ending() == Some(Ending::Expire) && matches!(ended, Ended::Impossible(_)));
+    let honest = matches!(ended, CloseOutcome::AlreadyPaid | CloseOutcome::Unknown(_))
+        || (subject.ending() == Some(Ending::Expire)
+            && matches!(ended, CloseOutcome::Impossible(_)));
     ensure(
         honest,
         "closing a paid order says that it is paid, or that it takes a query to know",
@@ -282,7 +287,7 @@ async fn an_expired_offer_takes_no_money(subject: &Subject) -> Kept {
     let queried = subject.query(&order).await;
     let unpaid = matches!(
         queried,
-        Queried::NotFound | Queried::Payable | Queried::Closed
+        QueryOutcome::NotFound | QueryOutcome::Payable | QueryOutcome::Closed
     );
 
     ensure(unpaid, "an expired offer is unpaid", &queried)
@@ -314,13 +319,13 @@ async fn refunds_give_back_each_fen_once(subject: &Subject) -> Kept {
     )?;
     let again = subject.refund(&part).await;
     // UnionPay has one "no" for every number that was used before: then it takes a query to know.
-    let harmless = taken_up(&again) || matches!(again, Refunded::Unknown(_));
+    let harmless = taken_up(&again) || matches!(again, RefundOutcome::Unknown(_));
     ensure(harmless, "the same refund may be sent again", &again)?;
     is_done(subject, &part).await?;
     paid(subject.query(&order).await)?;
 
     let refused = subject.refund(&too_much).await;
-    let terminal = matches!(refused, Refunded::TerminalNo(_));
+    let terminal = matches!(refused, RefundOutcome::Rejected(_));
     ensure(
         terminal,
         "a refund over what is left never happens",
@@ -346,7 +351,7 @@ async fn refunds_give_back_each_fen_once(subject: &Subject) -> Kept {
     // Not every provider's query tells a whole refund from a part.
     let queried = subject.query(&order).await;
     ensure(
-        matches!(queried, Queried::Reversed | Queried::Paid(_)),
+        matches!(queried, QueryOutcome::Reversed | QueryOutcome::Paid(_)),
         "a refunded order is not unpaid",
         &queried,
     )
@@ -358,7 +363,10 @@ async fn is_done(subject: &Subject, refund: &RefundOrder) -> Kept {
         .query_refund(refund, &subject.call())
         .await
         .outcome;
-    let known = matches!(soon, RefundQueried::Accepted | RefundQueried::Done);
+    let known = matches!(
+        soon,
+        RefundQueryOutcome::Accepted | RefundQueryOutcome::Done
+    );
     ensure(known, "a refund that was taken up is known", &soon)?;
     subject.other_side.let_pass(REFUND_TIME).await;
     let later = subject
@@ -366,7 +374,11 @@ async fn is_done(subject: &Subject, refund: &RefundOrder) -> Kept {
         .query_refund(refund, &subject.call())
         .await
         .outcome;
-    ensure(later == RefundQueried::Done, "a refund gets done", &later)
+    ensure(
+        later == RefundQueryOutcome::Done,
+        "a refund gets done",
+        &later,
+    )
 }
 
 async fn a_refund_number_means_one_amount(subject: &Subject) -> Kept {
@@ -401,7 +413,7 @@ async fn a_refund_never_made_is_not_found(subject: &Subject) -> Kept {
         .await
         .outcome;
     ensure(
-        queried == RefundQueried::NotFound,
+        queried == RefundQueryOutcome::NotFound,
         "a refund never made is not found",
         &queried,
     )

@@ -72,7 +72,7 @@ impl HttpAnswer {
 
 /// Why there is no whole answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Undelivered {
+pub enum SendError {
     /// The provider cannot have seen the request: nothing of its body was ever taken up, or the
     /// connection never stood.
     NotSent(Failure),
@@ -273,7 +273,7 @@ impl Client {
     ///
     /// # Errors
     /// [`Undelivered`], which says whether the provider can have seen it.
-    pub async fn send(&self, request: Request) -> Result<HttpAnswer, Undelivered> {
+    pub async fn send(&self, request: Request) -> Result<HttpAnswer, SendError> {
         let touched = Arc::new(AtomicBool::new(false));
         let has_body = !request.body.is_empty();
         let http = self.http.as_ref().ok_or_else(barred)?;
@@ -313,18 +313,18 @@ impl Client {
 }
 
 /// Says nothing about the provider: it was not asked.
-fn barred() -> Undelivered {
+fn barred() -> SendError {
     let message = "the account's address is not one that accounts may have: nothing was sent";
-    Undelivered::NotSent(Failure::new(
+    SendError::NotSent(Failure::new(
         FailureKind::Account,
         ADDRESS_NOT_ALLOWED,
         message,
     ))
 }
 
-async fn read(mut response: reqwest::Response) -> Result<HttpAnswer, Undelivered> {
+async fn read(mut response: reqwest::Response) -> Result<HttpAnswer, SendError> {
     let unknown = |code: &str, message: String| {
-        Undelivered::Unknown(Failure::new(FailureKind::Incompatible, code, message))
+        SendError::Unknown(Failure::new(FailureKind::Incompatible, code, message))
     };
     let status = response.status();
     let headers = response.headers().clone();
@@ -369,7 +369,7 @@ fn is_chunked(value: &HeaderValue) -> bool {
         .is_ok_and(|v| v.trim().eq_ignore_ascii_case("chunked"))
 }
 
-fn undelivered(error: &reqwest::Error, never_left: bool) -> Undelivered {
+fn undelivered(error: &reqwest::Error, never_left: bool) -> SendError {
     let mut message = error.to_string();
     let mut has_no_room = false;
     let mut source = error.source();
@@ -395,9 +395,9 @@ fn undelivered(error: &reqwest::Error, never_left: bool) -> Undelivered {
     };
 
     if never_left {
-        Undelivered::NotSent(failure)
+        SendError::NotSent(failure)
     } else {
-        Undelivered::Unknown(failure)
+        SendError::Unknown(failure)
     }
 }
 

@@ -21,12 +21,12 @@ use crate::notification::{
 };
 use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
 use crate::outcome::{
-    Answer, Capture, Created, Ended, Failure, FailureKind, NextAction, Queried, RefundQueried,
-    Refunded, Refusal,
+    Answer, Capture, CloseOutcome, CreateOutcome, Failure, FailureKind, NextAction, QueryOutcome,
+    RefundOutcome, RefundQueryOutcome, Refusal,
 };
 use crate::provider::{Capabilities, Charging, Ending, FlowCapability, Provider, ProviderName};
 use crate::sandbox::book::{self, Book, Code, NewRefund, OrderKey, RefundStatus, State};
-use crate::sandbox::payer::Mood;
+use crate::sandbox::payer::PayerBehaviour;
 
 const MERCHANT: &str = "merchant";
 const SIGNATURE: &str = "memory-signature";
@@ -48,11 +48,11 @@ static CHARGING: Capabilities = Capabilities {
         is_code,
         timeout_ms: 15_000,
         ladder_s: &[1, 2, 5, 10, 20, 30],
-        patience_s: 30,
+        reverse_after_s: 30,
         reverse_from_s: 0,
         reverse_pause_s: 3,
         declined_is_reversed: true,
-        not_found_twice_s: Some(30),
+        confirm_not_found_after_s: Some(30),
         last_reversals: None,
     }),
     ..capabilities(&[FlowCapability {
@@ -104,11 +104,11 @@ pub struct Memory {
 struct Inner {
     book: Book,
     calls: Vec<(&'static str, String)>,
-    create: VecDeque<Scripted<Created>>,
-    query: VecDeque<Scripted<Queried>>,
-    close: VecDeque<Scripted<Ended>>,
-    refund: VecDeque<Scripted<Refunded>>,
-    query_refund: VecDeque<Scripted<RefundQueried>>,
+    create: VecDeque<Scripted<CreateOutcome>>,
+    query: VecDeque<Scripted<QueryOutcome>>,
+    close: VecDeque<Scripted<CloseOutcome>>,
+    refund: VecDeque<Scripted<RefundOutcome>>,
+    query_refund: VecDeque<Scripted<RefundQueryOutcome>>,
 }
 
 impl Memory {
@@ -132,27 +132,27 @@ impl Memory {
     }
 
     /// What the next creation does, behind those asked for before.
-    pub fn script_create(&self, scripted: Scripted<Created>) {
+    pub fn script_create(&self, scripted: Scripted<CreateOutcome>) {
         self.lock().create.push_back(scripted);
     }
 
     /// What the next query does.
-    pub fn script_query(&self, scripted: Scripted<Queried>) {
+    pub fn script_query(&self, scripted: Scripted<QueryOutcome>) {
         self.lock().query.push_back(scripted);
     }
 
     /// What the next close or reversal does.
-    pub fn script_close(&self, scripted: Scripted<Ended>) {
+    pub fn script_close(&self, scripted: Scripted<CloseOutcome>) {
         self.lock().close.push_back(scripted);
     }
 
     /// What the next refund does.
-    pub fn script_refund(&self, scripted: Scripted<Refunded>) {
+    pub fn script_refund(&self, scripted: Scripted<RefundOutcome>) {
         self.lock().refund.push_back(scripted);
     }
 
     /// What the next query of a refund does.
-    pub fn script_query_refund(&self, scripted: Scripted<RefundQueried>) {
+    pub fn script_query_refund(&self, scripted: Scripted<RefundQueryOutcome>) {
         self.lock().query_refund.push_back(scripted);
     }
 
@@ -252,11 +252,11 @@ impl Memory {
         }
     }
 
-    fn create_now(&self, inner: &mut Inner, order: &Order, now: DateTime<Utc>) -> Created {
+    fn create_now(&self, inner: &mut Inner, order: &Order, now: DateTime<Utc>) -> CreateOutcome {
         if self.capabilities().flow(order.flow).is_none() {
-            return Created::Refused(Refusal::Request, no("flow"));
+            return CreateOutcome::Refused(Refusal::Request, no("flow"));
         }
-        if order.flow.takes_money() {
+        if order.flow.is_charge() {
             return charge_now(inner, order, now);
         }
         let qr = format!("memory:{}", order.order_no);
@@ -267,10 +267,10 @@ impl Memory {
         };
 
         match inner.book.insert(entry(order, &qr, state, now)) {
-            Ok(()) => Created::Accepted(NextAction::DisplayQr { qr }),
+            Ok(()) => CreateOutcome::Accepted(NextAction::DisplayQr { qr }),
             // As at the real ones, an order with this number lives on, whatever becomes of this
             // call.
-            Err(refusal) => Created::Unknown(no(&refusal.to_string())),
+            Err(refusal) => CreateOutcome::Unknown(no(&refusal.to_string())),
         }
     }
 
@@ -281,23 +281,23 @@ impl Memory {
         }
     }
 
-    fn close_now(&self, inner: &mut Inner, order: &OrderRef, now: DateTime<Utc>) -> Ended {
+    fn close_now(&self, inner: &mut Inner, order: &OrderRef, now: DateTime<Utc>) -> CloseOutcome {
         let key = key(&order.order_no);
         let Some(state) = inner.book.order(&key).map(|o| o.state) else {
-            return Ended::Impossible(no("no such order"));
+            return CloseOutcome::Impossible(no("no such order"));
         };
 
         match (state, self.ending) {
-            (State::Paid | State::Reversed, _) => Ended::AlreadyPaid,
-            (State::Closed, _) => Ended::Closed,
-            (State::Shown, _) => Ended::Impossible(no("nobody has opened it")),
+            (State::Paid | State::Reversed, _) => CloseOutcome::AlreadyPaid,
+            (State::Closed, _) => CloseOutcome::Closed,
+            (State::Shown, _) => CloseOutcome::Impossible(no("nobody has opened it")),
             (State::Payable, Ending::Expire | Ending::Reverse) => {
-                Ended::Impossible(no("it cannot be closed"))
+                CloseOutcome::Impossible(no("it cannot be closed"))
             }
             (State::Payable, Ending::Close | Ending::CloseOnceTradeExists) => {
                 match inner.book.close(&key, now) {
-                    Ok(()) => Ended::Closed,
-                    Err(refusal) => Ended::Impossible(no(&refusal.to_string())),
+                    Ok(()) => CloseOutcome::Closed,
+                    Err(refusal) => CloseOutcome::Impossible(no(&refusal.to_string())),
                 }
             }
         }
@@ -343,17 +343,17 @@ fn entry(order: &Order, code: &str, state: State, now: DateTime<Utc>) -> book::O
 
 /// As hard as a real one may be: a payer without money leaves a trade behind that can still be
 /// paid.
-fn charge_now(inner: &mut Inner, order: &Order, now: DateTime<Utc>) -> Created {
+fn charge_now(inner: &mut Inner, order: &Order, now: DateTime<Utc>) -> CreateOutcome {
     let declined =
-        |message| Created::Declined(Failure::new(FailureKind::Declined, "memory", message));
+        |message| CreateOutcome::Declined(Failure::new(FailureKind::Declined, "memory", message));
     let Some(code) = order.auth_code.as_deref().filter(|code| is_code(code)) else {
-        return Created::Refused(Refusal::Request, no("not a code"));
+        return CreateOutcome::Refused(Refusal::Request, no("not a code"));
     };
-    let (key, mood) = (key(&order.order_no), Mood::of(code));
+    let (key, mood) = (key(&order.order_no), PayerBehaviour::of(code));
     if inner.book.order(&key).is_some() {
-        return Created::Unknown(no("the number is used"));
+        return CreateOutcome::Unknown(no("the number is used"));
     }
-    if mood == Mood::CodeExpired || inner.book.by_code(code).is_some() {
+    if mood == PayerBehaviour::CodeExpired || inner.book.by_code(code).is_some() {
         return declined("the code is old or was used");
     }
     let id = transaction_id(&mut inner.book);
@@ -362,18 +362,20 @@ fn charge_now(inner: &mut Inner, order: &Order, now: DateTime<Utc>) -> Created {
         .book
         .insert(entry(order, code, State::Payable, now))
         .and_then(|()| match mood {
-            Mood::Pays => inner.book.pay(&key, &id, now),
-            Mood::MustConfirm | Mood::CodeExpired => inner.book.open_trade(&key, &id, now),
-            Mood::HasNoMoney => inner.book.decline(&key, &id, now),
+            PayerBehaviour::Pays => inner.book.pay(&key, &id, now),
+            PayerBehaviour::MustConfirm | PayerBehaviour::CodeExpired => {
+                inner.book.open_trade(&key, &id, now)
+            }
+            PayerBehaviour::HasNoMoney => inner.book.decline(&key, &id, now),
         });
 
     if let Err(refusal) = done {
-        return Created::Unknown(no(&refusal.to_string()));
+        return CreateOutcome::Unknown(no(&refusal.to_string()));
     }
     match inner.book.order(&key).and_then(capture) {
-        Some(capture) => Created::Captured(capture),
-        None if mood == Mood::HasNoMoney => declined("no money"),
-        None => Created::Waiting,
+        Some(capture) => CreateOutcome::Captured(capture),
+        None if mood == PayerBehaviour::HasNoMoney => declined("no money"),
+        None => CreateOutcome::Waiting,
     }
 }
 
@@ -390,41 +392,43 @@ fn capture(order: &book::Order) -> Option<Capture> {
     })
 }
 
-fn query_now(inner: &Inner, order: &OrderRef) -> Queried {
+fn query_now(inner: &Inner, order: &OrderRef) -> QueryOutcome {
     let Some(order) = inner.book.order(&key(&order.order_no)) else {
-        return Queried::NotFound;
+        return QueryOutcome::NotFound;
     };
     match (order.state, capture(order)) {
-        (State::Shown, _) => Queried::NotFound,
-        (State::Payable, _) => Queried::Payable,
-        (State::Closed, _) => Queried::Closed,
-        (State::Reversed, _) => Queried::Reversed,
-        (State::Paid, Some(_)) if order.refunded_fen() == order.captured_fen() => Queried::Reversed,
-        (State::Paid, Some(capture)) => Queried::Paid(capture),
-        (State::Paid, None) => Queried::Unknown(no("paid, and nobody knows how")),
+        (State::Shown, _) => QueryOutcome::NotFound,
+        (State::Payable, _) => QueryOutcome::Payable,
+        (State::Closed, _) => QueryOutcome::Closed,
+        (State::Reversed, _) => QueryOutcome::Reversed,
+        (State::Paid, Some(_)) if order.refunded_fen() == order.captured_fen() => {
+            QueryOutcome::Reversed
+        }
+        (State::Paid, Some(capture)) => QueryOutcome::Paid(capture),
+        (State::Paid, None) => QueryOutcome::Unknown(no("paid, and nobody knows how")),
     }
 }
 
-fn reverse_now(inner: &mut Inner, order: &OrderRef, now: DateTime<Utc>) -> Ended {
+fn reverse_now(inner: &mut Inner, order: &OrderRef, now: DateTime<Utc>) -> CloseOutcome {
     match inner.book.reverse(&key(&order.order_no), now) {
-        Ok(State::Reversed) => Ended::Reversed,
-        Ok(State::Shown | State::Payable | State::Paid | State::Closed) => Ended::Closed,
+        Ok(State::Reversed) => CloseOutcome::Reversed,
+        Ok(State::Shown | State::Payable | State::Paid | State::Closed) => CloseOutcome::Closed,
         Err(book::Refusal::Ended) => match query_now(inner, order) {
-            Queried::Reversed => Ended::Reversed,
-            Queried::NotFound
-            | Queried::Payable
-            | Queried::Paid(_)
-            | Queried::Closed
-            | Queried::Unknown(_) => Ended::Closed,
+            QueryOutcome::Reversed => CloseOutcome::Reversed,
+            QueryOutcome::NotFound
+            | QueryOutcome::Payable
+            | QueryOutcome::Paid(_)
+            | QueryOutcome::Closed
+            | QueryOutcome::Unknown(_) => CloseOutcome::Closed,
         },
         // Nothing to reverse, and the number lives on: a charge on its way may still make the
         // order.
-        Err(book::Refusal::Unknown) => Ended::NotFound,
-        Err(refusal) => Ended::Impossible(no(&refusal.to_string())),
+        Err(book::Refusal::Unknown) => CloseOutcome::NotFound,
+        Err(refusal) => CloseOutcome::Impossible(no(&refusal.to_string())),
     }
 }
 
-fn refund_now(inner: &mut Inner, refund: &RefundOrder, now: DateTime<Utc>) -> Refunded {
+fn refund_now(inner: &mut Inner, refund: &RefundOrder, now: DateTime<Utc>) -> RefundOutcome {
     let key = key(&refund.order.order_no);
     let known = inner
         .book
@@ -433,8 +437,8 @@ fn refund_now(inner: &mut Inner, refund: &RefundOrder, now: DateTime<Utc>) -> Re
         .map(|r| r.amount);
 
     match known {
-        Some(amount) if amount == refund.amount => return Refunded::Done,
-        Some(_) => return Refunded::TerminalNo(no("another amount went with this number")),
+        Some(amount) if amount == refund.amount => return RefundOutcome::Done,
+        Some(_) => return RefundOutcome::Rejected(no("another amount went with this number")),
         None => {}
     }
 
@@ -449,22 +453,22 @@ fn refund_now(inner: &mut Inner, refund: &RefundOrder, now: DateTime<Utc>) -> Re
     };
 
     match inner.book.refund(&key, new, now) {
-        Ok(_) => Refunded::Done,
-        Err(refusal) => Refunded::TerminalNo(no(&refusal.to_string())),
+        Ok(_) => RefundOutcome::Done,
+        Err(refusal) => RefundOutcome::Rejected(no(&refusal.to_string())),
     }
 }
 
-fn query_refund_now(inner: &Inner, refund: &RefundOrder) -> RefundQueried {
+fn query_refund_now(inner: &Inner, refund: &RefundOrder) -> RefundQueryOutcome {
     let order = inner.book.order(&key(&refund.order.order_no));
     match order
         .and_then(|o| o.refunds.get(&refund.refund_no))
         .map(|r| r.status)
     {
-        None => RefundQueried::NotFound,
-        Some(RefundStatus::Processing) => RefundQueried::Accepted,
-        Some(RefundStatus::Done) => RefundQueried::Done,
-        Some(RefundStatus::Closed) => RefundQueried::TerminalNo(no("closed")),
-        Some(RefundStatus::Abnormal) => RefundQueried::Abnormal(no("abnormal")),
+        None => RefundQueryOutcome::NotFound,
+        Some(RefundStatus::Processing) => RefundQueryOutcome::Accepted,
+        Some(RefundStatus::Done) => RefundQueryOutcome::Done,
+        Some(RefundStatus::Closed) => RefundQueryOutcome::Rejected(no("closed")),
+        Some(RefundStatus::Abnormal) => RefundQueryOutcome::Abnormal(no("abnormal")),
     }
 }
 
@@ -495,13 +499,13 @@ impl Provider for Memory {
         }
     }
 
-    async fn create(&self, order: &Order, call: &Call) -> Answer<Created> {
+    async fn create(&self, order: &Order, call: &Call) -> Answer<CreateOutcome> {
         let act = |inner: &mut Inner| self.create_now(inner, order, call.now);
         self.run(("create", &order.order_no), |i| i.create.pop_front(), act)
             .await
     }
 
-    async fn query(&self, order: &OrderRef, _: &Call) -> Answer<Queried> {
+    async fn query(&self, order: &OrderRef, _: &Call) -> Answer<QueryOutcome> {
         self.run(
             ("query", &order.order_no),
             |i| i.query.pop_front(),
@@ -510,13 +514,13 @@ impl Provider for Memory {
         .await
     }
 
-    async fn close(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
+    async fn close(&self, order: &OrderRef, call: &Call) -> Answer<CloseOutcome> {
         let act = |inner: &mut Inner| self.close_now(inner, order, call.now);
         self.run(("close", &order.order_no), |i| i.close.pop_front(), act)
             .await
     }
 
-    async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
+    async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<CloseOutcome> {
         self.run(
             ("reverse", &order.order_no),
             |i| i.close.pop_front(),
@@ -525,7 +529,7 @@ impl Provider for Memory {
         .await
     }
 
-    async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<Refunded> {
+    async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundOutcome> {
         self.run(
             ("refund", &refund.refund_no),
             |i| i.refund.pop_front(),
@@ -534,7 +538,7 @@ impl Provider for Memory {
         .await
     }
 
-    async fn query_refund(&self, refund: &RefundOrder, _: &Call) -> Answer<RefundQueried> {
+    async fn query_refund(&self, refund: &RefundOrder, _: &Call) -> Answer<RefundQueryOutcome> {
         let act = |inner: &mut Inner| query_refund_now(inner, refund);
         self.run(
             ("query_refund", &refund.refund_no),

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 
 use crate::money::Money;
-use crate::outcome::{Capture, RefundQueried};
+use crate::outcome::{Capture, RefundQueryOutcome};
 
 /// A notification as it came in: signatures are over these bytes.
 #[derive(Debug, Clone)]
@@ -66,7 +66,7 @@ pub enum Notice {
         /// Our number of the refund.
         refund_no: String,
         /// What happened.
-        outcome: RefundQueried,
+        outcome: RefundQueryOutcome,
         /// How much this refund gives back, where it is told.
         amount: Option<Money>,
         /// How much all refunds of the order have given back together, where it is told.

@@ -45,7 +45,7 @@ pub enum Flow {
 impl Flow {
     /// Whether the call that makes an order takes the money itself: a charge, not an offer.
     #[must_use]
-    pub const fn takes_money(self) -> bool {
+    pub const fn is_charge(self) -> bool {
         match self {
             Self::Barcode => true,
             Self::Qr | Self::Page | Self::H5 | Self::App | Self::Jsapi => false,
@@ -86,12 +86,12 @@ pub struct Order {
     /// What we read off the payer's phone: there for charges, and for nothing else.
     pub auth_code: Option<String>,
     /// Where it is paid, where the checkout told us.
-    pub store: Option<Store>,
+    pub store: Option<Shop>,
 }
 
 /// A shop and its till, as the merchant names them.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Store {
+pub struct Shop {
     /// The merchant's own number of the shop, 1 to 32 characters.
     pub id: String,
     /// Its name.

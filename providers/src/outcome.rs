@@ -184,7 +184,7 @@ pub struct Capture {
 
 /// How creating an offer or a charge ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Created {
+pub enum CreateOutcome {
     /// An offer exists. It takes nothing by itself.
     Accepted(NextAction),
     /// Money taken, proved by a verified answer.
@@ -204,7 +204,7 @@ pub enum Created {
 
 /// What a query found.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Queried {
+pub enum QueryOutcome {
     /// No such order at this moment. Proves nothing about an offer whose code is still alive.
     NotFound,
     /// It exists, is unpaid and can be paid.
@@ -221,7 +221,7 @@ pub enum Queried {
 
 /// How ending an order (close, cancel, reverse) ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Ended {
+pub enum CloseOutcome {
     /// It was unpaid and is dead now.
     Closed,
     /// It had been paid and the money went back.
@@ -234,7 +234,7 @@ pub enum Ended {
     /// changed.
     Impossible(Failure),
     /// It was not sent, or refused for now: nothing was changed by this call. Ask again.
-    Again(Failure),
+    Retry(Failure),
     /// Anything else.
     Unknown(Failure),
 }
@@ -242,22 +242,22 @@ pub enum Ended {
 /// How asking for a refund ended. `TerminalNo` speaks of this call only: after an earlier unknown
 /// call, query.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refunded {
+pub enum RefundOutcome {
     /// The provider works on it.
     Accepted,
     /// The money went back.
     Done,
     /// A verified "no": this refund will never happen under this number.
-    TerminalNo(Failure),
+    Rejected(Failure),
     /// A verified "no" to the way that was tried under this number; under another number there is
     /// another way.
-    AnotherNumber(Failure),
+    RetryWithNewNumber(Failure),
     /// It left the merchant but cannot reach the payer.
     Abnormal(Failure),
     /// The merchant's balance is too small; the same number may be sent again after topping up.
     NeedsFunds(Failure),
     /// Not taken up now (rate limit) and nothing done: send the same number again later.
-    Later(Failure),
+    RetryLater(Failure),
     /// Anything else: query, then send the same number again.
     Unknown(Failure),
 }
@@ -268,7 +268,7 @@ pub const OTHER_REFUND: &str = "other_refund";
 
 /// What a query found out about a refund.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum RefundQueried {
+pub enum RefundQueryOutcome {
     /// Nothing received, or nothing finished, under this number: the same number may be sent again.
     NotFound,
     /// Being worked on.
@@ -276,7 +276,7 @@ pub enum RefundQueried {
     /// The money went back.
     Done,
     /// Ended without moving money.
-    TerminalNo(Failure),
+    Rejected(Failure),
     /// It left the merchant but cannot reach the payer.
     Abnormal(Failure),
     /// The question failed; nothing is known.

@@ -14,7 +14,9 @@ use crate::notification::{
     Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified,
 };
 use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
-use crate::outcome::{Answer, Created, Ended, Queried, RefundQueried, Refunded};
+use crate::outcome::{
+    Answer, CloseOutcome, CreateOutcome, QueryOutcome, RefundOutcome, RefundQueryOutcome,
+};
 use crate::reason::Reasons;
 
 /// One account at one provider, ready to be called.
@@ -42,24 +44,24 @@ pub trait Provider: Send + Sync + fmt::Debug {
     fn capabilities(&self) -> &'static Capabilities;
 
     /// Makes an offer or a charge. The number in `order` must never have been used.
-    async fn create(&self, order: &Order, call: &Call) -> Answer<Created>;
+    async fn create(&self, order: &Order, call: &Call) -> Answer<CreateOutcome>;
 
     /// Asks what became of an order. Changes nothing at the provider.
-    async fn query(&self, order: &OrderRef, call: &Call) -> Answer<Queried>;
+    async fn query(&self, order: &OrderRef, call: &Call) -> Answer<QueryOutcome>;
 
     /// Ends an unpaid order. Never gives money back: a paid order stays paid.
-    async fn close(&self, order: &OrderRef, call: &Call) -> Answer<Ended>;
+    async fn close(&self, order: &OrderRef, call: &Call) -> Answer<CloseOutcome>;
 
     /// Ends a charge whatever its state; money that was taken goes back. `Closed` and `Reversed`
     /// are final answers, `NotFound` is one as far as `Charging::not_found_twice_s` says; a query
     /// after it decides.
-    async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<Ended>;
+    async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<CloseOutcome>;
 
     /// Gives money back. The same number and amount is the same refund, however often it is sent.
-    async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<Refunded>;
+    async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundOutcome>;
 
     /// Asks what became of a refund.
-    async fn query_refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundQueried>;
+    async fn query_refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundQueryOutcome>;
 
     /// Checks the signature on the raw bytes, then reads. `now` is compared with the signed time
     /// where there is one.
@@ -270,7 +272,7 @@ pub struct Charging {
     /// When a charge that is waiting or in doubt is asked for.
     pub ladder_s: &'static [u32],
     /// When a charge that is still waiting or in doubt is reversed.
-    pub patience_s: u32,
+    pub reverse_after_s: u32,
     /// No charge is reversed earlier than this.
     pub reverse_from_s: u32,
     /// Between two reversals of one charge.
@@ -281,7 +283,7 @@ pub struct Charging {
     /// What proves a charge dead whose reversal succeeded or found nothing, beside a query that
     /// says closed or reversed: two queries, this far apart, that do not find it; and one whose
     /// reversal has no answer: two that say closed. `None`: they prove nothing here.
-    pub not_found_twice_s: Option<u32>,
+    pub confirm_not_found_after_s: Option<u32>,
     /// The hour after which no charge of the day can be reversed any more, at providers that have
     /// one.
     pub last_reversals: Option<LastReversals>,

@@ -14,7 +14,7 @@ use chrono::{DateTime, Utc};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use providers::money::Money;
 use providers::notification::{Notice, RawNotification, Rejection};
-use providers::outcome::RefundQueried;
+use providers::outcome::RefundQueryOutcome;
 use providers::provider::Provider;
 use providers::signing::{Signer, Verifier};
 use providers::wechatpay::PROTOCOL;
@@ -359,12 +359,12 @@ fn refund_notifications_say_what_became_of_the_refund() {
             ("SBX20260105000001", "RF20260105000001")
         );
         let named = match outcome {
-            RefundQueried::Done => "done",
-            RefundQueried::Abnormal(_) => "abnormal",
-            RefundQueried::TerminalNo(_) => "no",
-            RefundQueried::NotFound | RefundQueried::Accepted | RefundQueried::Unknown(_) => {
-                "something else"
-            }
+            RefundQueryOutcome::Done => "done",
+            RefundQueryOutcome::Abnormal(_) => "abnormal",
+            RefundQueryOutcome::Rejected(_) => "no",
+            RefundQueryOutcome::NotFound
+            | RefundQueryOutcome::Accepted
+            | RefundQueryOutcome::Unknown(_) => "something else",
         };
         assert_eq!(named, done, "{id}");
         assert!(amount.is_some(), "{id}");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use providers::Provider;
-use providers::outcome::{Queried, WRONGLY_SIGNED};
+use providers::outcome::{QueryOutcome, WRONGLY_SIGNED};
 use providers::reason::Reason;
 use serde::{Deserialize, Serialize};
 use tokio::sync::Semaphore;
@@ -257,12 +257,12 @@ async fn verifies(app: &App, opened: &Opened) -> Result<(), Problem> {
     .await;
 
     match asked {
-        Some(Queried::Unknown(failure)) if failure.code == WRONGLY_SIGNED => {
+        Some(QueryOutcome::Unknown(failure)) if failure.code == WRONGLY_SIGNED => {
             let detail = "What the provider answers is not signed with the key that is given here: \
                           compare its public key or its certificates, and who the merchant is.";
             Err(Problem::invalid("credentials", detail))
         }
-        Some(Queried::Unknown(failure))
+        Some(QueryOutcome::Unknown(failure))
             if failure.reason == Some(Reason::CredentialsInvalid)
                 && !is_clock_off(app, opened.provider.as_ref()) =>
         {
@@ -276,12 +276,12 @@ async fn verifies(app: &App, opened: &Opened) -> Result<(), Problem> {
         }
         None
         | Some(
-            Queried::Unknown(_)
-            | Queried::Paid(_)
-            | Queried::Payable
-            | Queried::NotFound
-            | Queried::Closed
-            | Queried::Reversed,
+            QueryOutcome::Unknown(_)
+            | QueryOutcome::Paid(_)
+            | QueryOutcome::Payable
+            | QueryOutcome::NotFound
+            | QueryOutcome::Closed
+            | QueryOutcome::Reversed,
         ) => Ok(()),
     }
 }

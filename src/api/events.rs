@@ -17,7 +17,7 @@ use crate::domain::Timestamp;
 use crate::domain::webhook::{End, State};
 use crate::payments::view::events::KINDS;
 use crate::store::{
-    DeliveryFilter, DeliveryRow, EndpointRow, EventFilter, EventRow, Receiver, TryRow,
+    DeliveryAttempt, DeliveryFilter, DeliveryRow, EndpointRow, EventFilter, EventRow, Receiver,
 };
 use crate::webhooks::message::Message;
 
@@ -108,8 +108,8 @@ pub struct Replay {
     pub more_since: Option<Timestamp>,
 }
 
-impl From<TryRow> for TryView {
-    fn from(row: TryRow) -> Self {
+impl From<DeliveryAttempt> for TryView {
+    fn from(row: DeliveryAttempt) -> Self {
         Self {
             at: row.at,
             end: row.end,
@@ -120,7 +120,7 @@ impl From<TryRow> for TryView {
     }
 }
 
-fn shown(row: DeliveryRow, log: Vec<TryRow>) -> DeliveryView {
+fn shown(row: DeliveryRow, log: Vec<DeliveryAttempt>) -> DeliveryView {
     DeliveryView {
         id: row.id,
         object: "delivery",

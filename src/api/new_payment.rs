@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use providers::money::{Currency, Money};
-use providers::order::{Flow, Store};
+use providers::order::{Flow, Shop};
 use providers::{PROTOCOLS, ProviderName};
 use serde::Deserialize;
 use utoipa::ToSchema;
@@ -193,7 +193,7 @@ impl CreatePayment {
 }
 
 impl NewStore {
-    fn check(self) -> Result<Store, Problem> {
+    fn check(self) -> Result<Shop, Problem> {
         let number = |param: &str, value: &str| {
             let is_one = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_');
             if (1..=32).contains(&value.len()) && value.chars().all(is_one) {
@@ -213,7 +213,7 @@ impl NewStore {
             number("store.terminal_id", terminal_id)?;
         }
 
-        Ok(Store {
+        Ok(Shop {
             id: self.id,
             name: self.name,
             terminal_id: self.terminal_id,
@@ -223,7 +223,7 @@ impl NewStore {
 
 fn wait(flow: Flow, seconds: Option<u64>) -> Result<Option<Duration>, Problem> {
     match seconds {
-        Some(_) if !flow.takes_money() => Err(Problem::invalid(
+        Some(_) if !flow.is_charge() => Err(Problem::invalid(
             "wait",
             "Only a barcode payment is waited for.",
         )),
@@ -240,7 +240,7 @@ fn whose(
     auth_code: Option<&str>,
     asked: Vec<ProviderName>,
 ) -> Result<Vec<ProviderName>, Problem> {
-    let code = match (flow.takes_money(), auth_code) {
+    let code = match (flow.is_charge(), auth_code) {
         (false, None) => return Ok(asked),
         (false, Some(_)) => {
             return Err(Problem::invalid(

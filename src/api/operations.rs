@@ -18,8 +18,8 @@ use crate::domain::key::fingerprint;
 use crate::domain::operation::{Action, PROPOSAL_S, StepKind, actions};
 use crate::domain::{Aggregate, Timestamp};
 use crate::payments::view::{self, PaymentView};
-use crate::payments::work_list::{self, Word};
-use crate::store::change::Step;
+use crate::payments::work_list::{self, Decision};
+use crate::store::change::DecisionStep;
 use crate::store::{OperationFilter, OperationRow};
 
 /// The longest evidence and note.
@@ -180,7 +180,7 @@ fn shown(row: &OperationRow) -> OperationView {
     }
 }
 
-fn step(step: &Step) -> StepView {
+fn step(step: &DecisionStep) -> StepView {
     StepView {
         kind: step.kind,
         action: step.action,
@@ -316,7 +316,7 @@ pub async fn resolve(
     if let Some(note) = &wanted.note {
         written("note", note)?;
     }
-    let word = Word {
+    let word = Decision {
         action: wanted.action,
         evidence: wanted.evidence,
         note: wanted.note,
@@ -333,7 +333,8 @@ pub async fn resolve(
     // Whoever asked may be gone before it is done: it is done all the same.
     let (said_by, owner, id) = (app.clone().into_inner(), caller.owner, id.to_string());
     let running = app.clone().into_inner();
-    let saying = running.spawn(async move { work_list::say(&said_by, &owner, &id, &word).await });
+    let saying =
+        running.spawn(async move { work_list::submit(&said_by, &owner, &id, &word).await });
     let row = saying.await.map_err(|_| Problem::unavailable())??;
     let status = if row.resolved_at.is_some() {
         StatusCode::OK

@@ -24,10 +24,10 @@ use crate::domain::Aggregate;
 use crate::domain::attempt::State as AttemptState;
 use crate::domain::payment::State;
 use crate::kill_point;
-use crate::payments::call::Asker;
+use crate::payments::call::RequestContext;
 use crate::payments::commit::reload;
 use crate::payments::offer::{self, NewOffer, OfferError, Planned};
-use crate::payments::pay::{self, OpenError, Ran};
+use crate::payments::pay::{self, OpenError, RunResult};
 use crate::payments::view::{self, PaymentView};
 use crate::payments::{Trouble, cancel, queue, resolve};
 use crate::store::change::{Key, StoredAnswer};
@@ -48,7 +48,7 @@ pub struct CreateOffer {
 /// Work whose first part tells what was made, and which goes on whatever becomes of the connection.
 struct Running {
     made: oneshot::Receiver<Result<(Aggregate, Key), Problem>>,
-    done: tokio::task::JoinHandle<Result<Ran, Trouble>>,
+    done: tokio::task::JoinHandle<Result<RunResult, Trouble>>,
 }
 
 /// Makes a payment and, in the same breath, its offer.
@@ -85,7 +85,7 @@ pub async fn create(
     let answer_by = new.wait.map_or(writing_by, |wait| began + wait);
     let order_id = new.payment.order_id.clone();
 
-    let asker = Asker {
+    let asker = RequestContext {
         key: None,
         planned_at: began,
         answer_by,
@@ -170,7 +170,7 @@ impl Asked {
     }
 }
 
-fn start<F>(app: &Arc<App>, asker: Asker, asked: Asked, open: F) -> Running
+fn start<F>(app: &Arc<App>, asker: RequestContext, asked: Asked, open: F) -> Running
 where
     F: Future<Output = Result<(Aggregate, Key), OpenError>> + Send + 'static,
 {
@@ -186,7 +186,7 @@ where
                     .around(pay::run(
                         &worker,
                         aggregate,
-                        Asker {
+                        RequestContext {
                             key: Some(key),
                             ..asker
                         },
@@ -209,11 +209,11 @@ where
                     trouble.into()
                 };
                 let _ = tell.send(Err(problem));
-                Err(CommitError::Moved.into())
+                Err(CommitError::VersionConflict.into())
             }
             Err(error @ (OpenError::NotServed | OpenError::QueueFull { .. })) => {
                 let _ = tell.send(Err(error.into()));
-                Err(CommitError::Moved.into())
+                Err(CommitError::VersionConflict.into())
             }
         }
     };
@@ -225,7 +225,7 @@ where
 /// Waits for the work as long as a checkout may wait, and answers with what there is then.
 async fn finish(
     app: &Arc<App>,
-    done: tokio::task::JoinHandle<Result<Ran, Trouble>>,
+    done: tokio::task::JoinHandle<Result<RunResult, Trouble>>,
     payment_id: &str,
     key: &Key,
     answer_by: Instant,
@@ -238,15 +238,15 @@ async fn finish(
         Ok(Ok(Ok(ran))) => ran,
         Ok(Ok(Err(error))) => {
             tracing::warn!(payment_id, %error, "the resolver goes on with this payment");
-            Ran::unanswered(reload(app, payment_id).await?)
+            RunResult::unanswered(reload(app, payment_id).await?)
         }
-        Ok(Err(_)) | Err(_) => Ran::unanswered(reload(app, payment_id).await?),
+        Ok(Err(_)) | Err(_) => RunResult::unanswered(reload(app, payment_id).await?),
     };
 
     if let Some(answer) = ran.answer {
         return Ok(idempotency::answer(answer));
     }
-    let is_charge = ran.aggregate.payment.flow.takes_money();
+    let is_charge = ran.aggregate.payment.flow.is_charge();
     if is_charge && ran.aggregate.payment.status == State::Processing {
         return charged(app, ran.aggregate, key, answer_by).await;
     }
@@ -348,7 +348,11 @@ async fn again(app: &Arc<App>, once: &Once, answer_by: Instant) -> Result<HttpRe
     let payment_id = aggregate.payment.id.clone();
     let worker = Arc::clone(app);
     let (id, key) = (payment_id.clone(), stored.key);
-    let going_on = async move { resolve::advance(&worker, &id).await.map(Ran::unanswered) };
+    let going_on = async move {
+        resolve::advance(&worker, &id)
+            .await
+            .map(RunResult::unanswered)
+    };
     let done = app.spawn(going_on.in_current_span());
 
     finish(app, done, &payment_id, &key, answer_by).await
@@ -464,7 +468,7 @@ pub async fn offer(
     let once = Once::read(&app, &request, &caller, &format!("offers/{id}"), &body)?;
     let wanted = body.json::<CreateOffer>()?;
     let (flow, providers) = (flow(&wanted.flow)?, providers_of(&wanted.providers)?);
-    if flow.takes_money() {
+    if flow.is_charge() {
         return Err(Problem::invalid(
             "flow",
             "A barcode is a payment of its own, not another offer for this one.",
@@ -497,7 +501,7 @@ pub async fn offer(
     };
 
     let payment_id = aggregate.payment.id.clone();
-    let asker = Asker {
+    let asker = RequestContext {
         key: None,
         planned_at,
         answer_by,

@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::domain::Timestamp;
 use crate::payments::Trouble;
 use crate::payments::plan::{self, Asked};
-use crate::routing::choose::{Candidate, Wanted};
+use crate::routing::choose::{Candidate, Criteria};
 use crate::routing::health::RouteId;
 use crate::routing::score;
 
@@ -95,7 +95,9 @@ fn shown(candidate: &Candidate, position: Option<usize>) -> PreviewAccount {
         account: candidate.account.id.clone(),
         provider: candidate.account.provider.name().as_str(),
         position,
-        skipped: candidate.why.map(crate::routing::choose::Why::as_str),
+        skipped: candidate
+            .why
+            .map(crate::routing::choose::SkipReason::as_str),
         score: candidate.score.map(score::shown),
         gate: candidate.view.map(|view| view.gate.into()),
         in_flight: candidate.view.map(|view| view.in_flight),
@@ -139,7 +141,7 @@ pub async fn preview(
     let now = at.unwrap_or_else(|| app.clock.now());
     let asked = Asked {
         owner: &caller.owner,
-        wanted: Wanted {
+        wanted: Criteria {
             flow,
             amount,
             providers: &providers,
@@ -150,8 +152,8 @@ pub async fn preview(
     };
 
     let turn = |rule| app.directory.turns().peek(&caller.owner, rule);
-    let look = |route: &RouteId| app.health.peek(route);
-    let choice = plan::consider(
+    let look = |route: &RouteId| app.health.snapshot(route);
+    let choice = plan::rank_routes(
         &app,
         asked,
         &look,

@@ -10,7 +10,7 @@ use super::error::Problem;
 use super::list::List;
 use crate::app::App;
 use crate::domain::Timestamp;
-use crate::routing::health::{Gate, RouteId};
+use crate::routing::health::{BreakerState, RouteId};
 
 /// A route: an account, and how the payer pays over it.
 #[derive(Debug, Serialize, ToSchema)]
@@ -31,7 +31,7 @@ pub struct RouteShown {
     /// `closed`: takes payments. `open`: taken out, and probed. `trial`: one payment at a time.
     /// `ramping`: a growing share of payments.
     #[schema(value_type = String)]
-    breaker: Gate,
+    breaker: BreakerState,
     /// Since when; absent where nothing has ever happened.
     #[schema(value_type = Option<String>, format = DateTime)]
     since: Option<Timestamp>,
@@ -72,7 +72,7 @@ pub async fn list(app: web::Data<App>, caller: Caller) -> Result<HttpResponse, P
                 provider,
                 flow,
             };
-            let view = app.health.peek(&route);
+            let view = app.health.snapshot(&route);
             let pace = app.paces.shown(&route, app.health.now_ms());
             RouteShown {
                 object: "route",

@@ -20,7 +20,7 @@ use crate::domain::id::{self, Kind};
 use crate::domain::webhook::{End, Mode};
 use crate::payments::Trouble;
 use crate::store::{EndpointRow, NotifySecretRow, SealedSecrets};
-use crate::webhooks::client::Letter;
+use crate::webhooks::client::SignedRequest;
 use crate::webhooks::message::{self, Message};
 use crate::webhooks::sign::{Secret, notify_owner};
 
@@ -436,7 +436,7 @@ pub async fn test(
         data: json!({ "webhook_endpoint": row.id }),
     };
 
-    let letter = Letter::to_endpoint(app.directory.vault(), &row, &message, now)
+    let letter = SignedRequest::to_endpoint(app.directory.vault(), &row, &message, now)
         .map_err(|_| Problem::unavailable())?;
     let done = app.webhooks.send(letter).await;
     let end: &'static str = done.end.into();

@@ -10,7 +10,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 use std::time::Duration;
 
-use providers::outcome::{FailureKind, Queried};
+use providers::outcome::{FailureKind, QueryOutcome};
 use providers::provider::Provider;
 
 use crate::clock::Clock;
@@ -500,7 +500,7 @@ async fn account(
 
     match tokio::time::timeout(timeout.saturating_mul(2), question).await {
         Ok(None) => bad("no random number can be had", "look at this machine"),
-        Ok(Some(Queried::Unknown(failure))) => {
+        Ok(Some(QueryOutcome::Unknown(failure))) => {
             let mend = match failure.kind {
                 FailureKind::Network => {
                     "check DNS, the firewall and this machine's way to the provider"
@@ -522,11 +522,11 @@ async fn account(
             )
         }
         Ok(Some(
-            Queried::NotFound
-            | Queried::Payable
-            | Queried::Paid(_)
-            | Queried::Closed
-            | Queried::Reversed,
+            QueryOutcome::NotFound
+            | QueryOutcome::Payable
+            | QueryOutcome::Paid(_)
+            | QueryOutcome::Closed
+            | QueryOutcome::Reversed,
         )) => Finding::Good("its provider answers, and the answer's signature holds".to_owned()),
         Err(_) => bad(
             "its provider does not answer",

@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures_util::StreamExt as _;
 use futures_util::stream;
 use providers::order::{Call, RefundOrder};
-use providers::outcome::{Queried, RefundQueried};
+use providers::outcome::{QueryOutcome, RefundQueryOutcome};
 use providers::provider::Provider;
 
 use super::{addresses, vault};
@@ -193,12 +193,12 @@ async fn about_attempt(
                 .await
                 .outcome
             {
-                Queried::Paid(_) => "paid",
-                Queried::Payable => "can still be paid",
-                Queried::Closed => "closed",
-                Queried::Reversed => "given back",
-                Queried::NotFound => "not found",
-                Queried::Unknown(_) => UNKNOWN,
+                QueryOutcome::Paid(_) => "paid",
+                QueryOutcome::Payable => "can still be paid",
+                QueryOutcome::Closed => "closed",
+                QueryOutcome::Reversed => "given back",
+                QueryOutcome::NotFound => "not found",
+                QueryOutcome::Unknown(_) => UNKNOWN,
             }
         }
     };
@@ -236,11 +236,13 @@ async fn about_refund(
                 .await
                 .outcome
             {
-                RefundQueried::Done => "refund carried out",
-                RefundQueried::Accepted => "refund under way",
-                RefundQueried::NotFound => "refund not found",
-                RefundQueried::TerminalNo(_) | RefundQueried::Abnormal(_) => "refund refused",
-                RefundQueried::Unknown(_) => UNKNOWN,
+                RefundQueryOutcome::Done => "refund carried out",
+                RefundQueryOutcome::Accepted => "refund under way",
+                RefundQueryOutcome::NotFound => "refund not found",
+                RefundQueryOutcome::Rejected(_) | RefundQueryOutcome::Abnormal(_) => {
+                    "refund refused"
+                }
+                RefundQueryOutcome::Unknown(_) => UNKNOWN,
             }
         }
         _ => UNKNOWN,

@@ -2,7 +2,7 @@
 //! attempts and refunds.
 
 use providers::money::{Currency, Money};
-use providers::order::{Flow, Store};
+use providers::order::{Flow, Shop};
 use providers::outcome::Failure;
 use providers::provider::ProviderName;
 
@@ -143,7 +143,7 @@ pub struct Payment {
     /// The payer's address, as the checkout told it.
     pub client_ip: Option<String>,
     /// Where it is paid, as the checkout told it.
-    pub store: Option<Store>,
+    pub store: Option<Shop>,
     /// The merchant's own members; kept and returned as they are.
     pub metadata: serde_json::Value,
     /// Which time the routes are being gone through.
@@ -196,7 +196,7 @@ pub const NO_ROUTE: &str = "no_route";
 
 /// Payments of one owner that wait for the same flow.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Line {
+pub struct WaitQueue {
     /// Whose.
     pub owner: Owner,
     /// How their payers pay.
@@ -218,8 +218,8 @@ pub struct Aggregate {
 impl Aggregate {
     /// The line that it stands in while no route is able.
     #[must_use]
-    pub fn line(&self) -> Line {
-        Line {
+    pub fn line(&self) -> WaitQueue {
+        WaitQueue {
             owner: self.payment.owner.clone(),
             flow: self.payment.flow,
         }

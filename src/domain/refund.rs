@@ -44,7 +44,7 @@ pub enum Event {
     /// A verified, final "no".
     Refuse,
     /// It left, and does not arrive.
-    GoAstray,
+    MarkAbnormal,
 }
 
 impl State {
@@ -59,10 +59,10 @@ impl State {
             // A provider's last word about money counts, also after a "no".
             (S::Pending | S::Abnormal | S::Failed, E::Done) => Ok(S::Succeeded),
             (S::Pending | S::Abnormal, E::Refuse) => Ok(S::Failed),
-            (S::Pending, E::GoAstray) => Ok(S::Abnormal),
+            (S::Pending, E::MarkAbnormal) => Ok(S::Abnormal),
             (S::Succeeded, E::Done)
-            | (S::Succeeded | S::Failed, E::Refuse | E::GoAstray)
-            | (S::Abnormal, E::GoAstray) => Err(Illegal {
+            | (S::Succeeded | S::Failed, E::Refuse | E::MarkAbnormal)
+            | (S::Abnormal, E::MarkAbnormal) => Err(Illegal {
                 machine: "refund",
                 state: self.to_string(),
                 event: event.to_string(),

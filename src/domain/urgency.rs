@@ -107,7 +107,7 @@ impl Aggregate {
 /// How urgent it is to look at an attempt. One that is due at the moment at which that is written
 /// down was made due by somebody's word; ladders lead into the future.
 fn urgency(attempt: &Attempt, at_once: bool) -> Urgency {
-    let is_charge = attempt.flow.takes_money();
+    let is_charge = attempt.flow.is_charge();
     match attempt.status {
         State::Sending | State::AwaitingPayer if is_charge => Urgency::Doubt,
         // An offer never is.

@@ -23,7 +23,7 @@ pub const VARIABLE: &str = "INTERLOCK_DRILL_DOOR";
 /// What may be asked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Knock {
+pub enum Command {
     /// Move the clock to so many seconds ahead of the machine's, unless it is there already.
     Ahead(u64),
     /// Be wrong by so many seconds.
@@ -98,19 +98,19 @@ async fn serve(app: &App, moved: &Moved, stream: UnixStream) -> std::io::Result<
 
     while let Some(line) = lines.next_line().await? {
         match serde_json::from_str(&line)? {
-            Knock::Ahead(seconds) => {
+            Command::Ahead(seconds) => {
                 let before = moved.ahead_s.fetch_max(seconds, Ordering::Relaxed);
                 app.clock
                     .jump(Duration::from_secs(seconds.saturating_sub(before)));
             }
-            Knock::Skew(seconds) => {
+            Command::Skew(seconds) => {
                 let before = moved.skew_s.swap(seconds, Ordering::Relaxed);
                 app.clock
                     .shift(seconds.saturating_sub(before).saturating_mul(1_000));
             }
-            Knock::Arm(point) => kill::arm_now(&point),
-            Knock::Due => {}
-            Knock::Jobs => {
+            Command::Arm(point) => kill::arm_now(&point),
+            Command::Due => {}
+            Command::Jobs => {
                 let overdue_ms = overdue(app);
                 let reply = Reply {
                     now_ms: app.clock.now().0,
@@ -168,7 +168,7 @@ async fn due(app: &App) -> Option<Timestamp> {
 ///
 /// # Errors
 /// When it is not there, or is dying.
-pub async fn knock(path: &Path, knock: &Knock) -> std::io::Result<Reply> {
+pub async fn knock(path: &Path, knock: &Command) -> std::io::Result<Reply> {
     let asking = async {
         let (read, mut write) = UnixStream::connect(path).await?.into_split();
         let mut text = serde_json::to_vec(knock)?;

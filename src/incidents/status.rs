@@ -18,8 +18,8 @@ use crate::directory::Directory;
 use crate::domain::incident::{Cause, Subject};
 use crate::domain::{AllOwners, Mode, Timestamp};
 use crate::routing::account::Account;
-use crate::routing::health::Gate;
-use crate::routing::health::board::Board;
+use crate::routing::health::BreakerState;
+use crate::routing::health::board::HealthRegistry;
 
 /// How far back the page looks.
 pub const HISTORY_S: i64 = 7 * 86_400;
@@ -132,7 +132,7 @@ fn offered(directory: &Directory) -> BTreeSet<(usize, Flow)> {
         .collect()
 }
 
-fn way(board: &Board, seen: &Seen, provider: ProviderName, flow: Flow, mode: Mode) -> Way {
+fn way(board: &HealthRegistry, seen: &Seen, provider: ProviderName, flow: Flow, mode: Mode) -> Way {
     let subject = Subject::Provider(provider, flow);
     let incident = seen
         .incidents
@@ -141,12 +141,12 @@ fn way(board: &Board, seen: &Seen, provider: ProviderName, flow: Flow, mode: Mod
     let standing = board.whole(provider, flow, mode);
     let gate = standing
         .as_ref()
-        .map_or(Gate::Closed, |standing| standing.gate);
+        .map_or(BreakerState::Closed, |standing| standing.gate);
 
     let status = match gate {
-        Gate::Open | Gate::Trial => Light::OutOfOrder,
-        Gate::Ramping => Light::Disturbed,
-        Gate::Closed => match incident.map(|i| i.cause) {
+        BreakerState::Open | BreakerState::Trial => Light::OutOfOrder,
+        BreakerState::Ramping => Light::Disturbed,
+        BreakerState::Closed => match incident.map(|i| i.cause) {
             Some(Cause::ProviderFailing) => Light::Disturbed,
             // It is back and only watched; or it is another cause, which is about no provider's
             // flow.
@@ -182,7 +182,12 @@ fn way(board: &Board, seen: &Seen, provider: ProviderName, flow: Flow, mode: Mod
 
 /// What the public may know now.
 #[must_use]
-pub fn overview(board: &Board, directory: &Directory, seen: &Seen, now: Timestamp) -> Overview {
+pub fn overview(
+    board: &HealthRegistry,
+    directory: &Directory,
+    seen: &Seen,
+    now: Timestamp,
+) -> Overview {
     let names: Vec<ProviderName> = providers::PROTOCOLS
         .iter()
         .map(|protocol| protocol.name)

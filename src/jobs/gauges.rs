@@ -19,8 +19,8 @@ use crate::domain::{AllOwners, Mode, Timestamp};
 use crate::lines;
 use crate::payments::notify;
 use crate::payments::transition::schedule;
-use crate::routing::health::subject::Subject;
-use crate::routing::health::{Gate, RouteId, RouteView};
+use crate::routing::health::subject::HealthKey;
+use crate::routing::health::{BreakerState, RouteId, RouteView};
 use crate::store::{Backlog, Waiting, tally};
 use crate::telemetry;
 
@@ -178,7 +178,7 @@ fn breakers(app: &App) {
                 .health
                 .board()
                 .peek_provider(protocol.name, flow.flow, mode);
-            let (gate, score) = vital.map_or((Gate::Closed, 1.0), |vital| {
+            let (gate, score) = vital.map_or((BreakerState::Closed, 1.0), |vital| {
                 (vital.gate(), vital.score().mean())
             });
             let (provider, mode, flow): (_, &'static str, &'static str) =
@@ -193,12 +193,12 @@ fn breakers(app: &App) {
 }
 
 /// A breaker's state as a number: the worse, the higher.
-const fn state(gate: Gate) -> f64 {
+const fn state(gate: BreakerState) -> f64 {
     match gate {
-        Gate::Closed => 0.0,
-        Gate::Ramping => 1.0,
-        Gate::Trial => 2.0,
-        Gate::Open => 3.0,
+        BreakerState::Closed => 0.0,
+        BreakerState::Ramping => 1.0,
+        BreakerState::Trial => 2.0,
+        BreakerState::Open => 3.0,
     }
 }
 
@@ -249,7 +249,7 @@ fn accounts(app: &App, now: Timestamp) {
         });
 
     // A look at a route that nobody has used would put it on the board.
-    let known: HashSet<Subject> = app
+    let known: HashSet<HealthKey> = app
         .health
         .board()
         .versions()
@@ -258,9 +258,9 @@ fn accounts(app: &App, now: Timestamp) {
         .collect();
 
     for (route, mode) in routes.take(SHOWN_ROUTES) {
-        let is_known = known.contains(&Subject::Route(route.clone()));
+        let is_known = known.contains(&HealthKey::Route(route.clone()));
         let view = if is_known {
-            app.health.peek(&route)
+            app.health.snapshot(&route)
         } else {
             RouteView::unknown()
         };

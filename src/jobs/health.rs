@@ -16,8 +16,8 @@ use crate::routing::budget;
 use crate::routing::health::Verdict;
 use crate::routing::health::board::{Adopted, Change, Probe};
 use crate::routing::health::redis::{Life, NoExchange, Place, Seen, Shared, Stored, Why, Write};
-use crate::routing::health::subject::Subject;
-use crate::routing::health::vital::{FORMAT, Vital};
+use crate::routing::health::subject::HealthKey;
+use crate::routing::health::vital::{FORMAT, HealthRecord};
 use crate::routing::health::watch;
 use crate::routing::proof;
 
@@ -323,7 +323,7 @@ impl Sharing {
             return self.take_over_budget(app, &stored);
         }
         let board = app.health.board();
-        let Ok(subject) = stored.subject.parse::<Subject>() else {
+        let Ok(subject) = stored.subject.parse::<HealthKey>() else {
             if stored.version > 0 {
                 self.complaints
                     .note(Refused::Subject, "a name that stands for nothing");
@@ -339,7 +339,7 @@ impl Sharing {
         let read = serde_json::from_str::<Written>(&stored.value).ok();
         let read = read.filter(|read| read.format == FORMAT && read.of == stored.subject);
         #[cfg(feature = "testing")]
-        if crate::broken::breaks(crate::broken::Rule::BelieveRedis)
+        if crate::broken::mutated(crate::broken::Mutation::BelieveRedis)
             && let Ok(read) = serde_json::from_str::<Written>(&stored.value)
         {
             board.believe(&subject, read.vital, stored.version, app.health.now_ms());
@@ -375,7 +375,7 @@ struct Written {
     format: u32,
     /// The name that it lies under: one that was put under another name says nothing.
     of: String,
-    vital: Vital,
+    vital: HealthRecord,
 }
 
 fn written(change: Change) -> Option<Write> {

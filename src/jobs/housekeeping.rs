@@ -11,7 +11,7 @@ use super::{Failed, Job, Next, clocks, periodic, proofs};
 use crate::app::App;
 use crate::domain::AllOwners;
 use crate::lines;
-use crate::store::change::Operation;
+use crate::store::change::ReviewItem;
 
 /// A skew beyond this is worth waking somebody for.
 const ALARMING_SKEW_MS: i64 = 30_000;
@@ -118,7 +118,7 @@ async fn say_who_is_barred(app: &App, said: &mut HashSet<String>) {
         );
 
         let detail = format!("Nothing is sent for this account. Its address {why}");
-        let Ok(entry) = Operation::new(
+        let Ok(entry) = ReviewItem::new(
             &account.owner,
             "account_barred",
             &account.id,

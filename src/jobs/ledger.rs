@@ -93,7 +93,7 @@ async fn open(app: &App) -> Result<(), Trouble> {
                 .await
             {
                 // Somebody else has changed it, and opened it with that.
-                Ok(()) | Err(CommitError::Moved) => {}
+                Ok(()) | Err(CommitError::VersionConflict) => {}
                 Err(error) => return Err(error.into()),
             }
         }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::app::App;
 #[cfg(feature = "testing")]
-use crate::broken::{Rule, breaks};
+use crate::broken::{Mutation, mutated};
 
 /// No sleep is longer without a look.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -101,7 +101,7 @@ pub async fn periodic<J: Job>(app: Arc<App>, every: Duration, name: &str, mut jo
 
 async fn pause<J: Job>(app: &App, length: Duration, job: &mut J) {
     #[cfg(feature = "testing")]
-    if breaks(Rule::SleepByTheWallClock) {
+    if mutated(Mutation::SleepByTheWallClock) {
         return pause_by_the_wall_clock(app, length, job).await;
     }
     let until = app.clock.steady().saturating_add(length);

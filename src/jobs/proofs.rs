@@ -11,7 +11,7 @@ use providers::outcome::{Failure, FailureKind, WRONGLY_SIGNED};
 use super::{Failed, Job, Next, periodic};
 use crate::app::App;
 use crate::domain::{AllOwners, Timestamp};
-use crate::payments::aside::set_aside;
+use crate::payments::aside::suspend;
 use crate::routing::account::Account;
 use crate::routing::proof;
 
@@ -67,7 +67,7 @@ impl Job for Proofs {
         {
             let message = "its answers are not signed with the key that was entered: compare the \
                            provider's public key, or its certificates";
-            set_aside(
+            suspend(
                 app,
                 account,
                 &Failure::new(FailureKind::Account, WRONGLY_SIGNED, message),

@@ -12,7 +12,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::app::App;
 use crate::domain::AllOwners;
-use crate::domain::payment::Line;
+use crate::domain::payment::WaitQueue;
 use crate::payments::{Trouble, queue};
 use crate::routing::share::Shares;
 
@@ -34,7 +34,7 @@ pub async fn run(app: Arc<App>) {
 /// has.
 #[derive(Default)]
 struct GoingOn {
-    batches: HashMap<Line, (JoinHandle<()>, u64)>,
+    batches: HashMap<WaitQueue, (JoinHandle<()>, u64)>,
     ended: Arc<Notify>,
 }
 
@@ -96,7 +96,7 @@ async fn step(app: &Arc<App>, going_on: &mut GoingOn) -> Result<(), Trouble> {
 }
 
 /// Takes the oldest of a line that have a route.
-async fn claim(app: &App, line: &Line, batch: u64) -> Result<Vec<String>, Trouble> {
+async fn claim(app: &App, line: &WaitQueue, batch: u64) -> Result<Vec<String>, Trouble> {
     let now = app.clock.now();
     let mut ready = Vec::new();
     let head = app.store.head_of_line(line, now, LOOKED_THROUGH).await?;
@@ -127,11 +127,11 @@ async fn call_up(app: &App, ready: Vec<String>) -> Result<Vec<String>, DbErr> {
     }
     let now = app.clock.now();
     app.store
-        .call_up(&ready, now, now.plus_s(app.config.resolver.lease_s))
+        .claim_parked(&ready, now, now.plus_s(app.config.resolver.lease_s))
         .await
 }
 
-async fn send(app: Arc<App>, line: Line, claimed: Vec<String>) {
+async fn send(app: Arc<App>, line: WaitQueue, claimed: Vec<String>) {
     let began_ms = app.health.now_ms();
     let batch = u64::try_from(claimed.len()).unwrap_or(u64::MAX);
     let mut going_on = JoinSet::new();
@@ -154,7 +154,7 @@ async fn send(app: Arc<App>, line: Line, claimed: Vec<String>) {
     }
     let now_ms = app.health.now_ms();
 
-    app.queue.went_on(
+    app.queue.released(
         &line,
         batch,
         found,

@@ -6,7 +6,7 @@ use providers::outcome::Failure;
 use super::Trouble;
 use crate::app::App;
 use crate::routing::account::Account;
-use crate::store::change::Operation;
+use crate::store::change::ReviewItem;
 
 /// Beyond this a provider refuses what was signed by a clock like ours, and says so in many ways.
 pub const CLOCK_OFF_MS: i64 = 60_000;
@@ -16,7 +16,7 @@ pub const CLOCK_OFF_MS: i64 = 60_000;
 ///
 /// A refusal while this gateway's clock is minutes off is the clock's: another account would be
 /// refused as well, and this one would stay out for longer than the clock is wrong.
-pub async fn set_aside(app: &App, account: &Account, failure: &Failure) {
+pub async fn suspend(app: &App, account: &Account, failure: &Failure) {
     let ahead_ms = app.directory.providers_ahead_ms(&app.clock);
     if ahead_ms.saturating_abs() > CLOCK_OFF_MS {
         tracing::error!(
@@ -56,7 +56,7 @@ async fn written(app: &App, account: &Account, failure: &Failure) -> Result<(), 
     let detail = format!("{}: {}", failure.code, failure.message);
 
     app.store
-        .raise(&Operation::new(
+        .raise(&ReviewItem::new(
             &account.owner,
             "account_refused",
             &account.id,
@@ -68,5 +68,5 @@ async fn written(app: &App, account: &Account, failure: &Failure) -> Result<(), 
     app.directory
         .changed()
         .await
-        .map_err(|e| Trouble::Gone(e.to_string()))
+        .map_err(|e| Trouble::Missing(e.to_string()))
 }

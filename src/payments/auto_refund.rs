@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::Trouble;
 use super::commit::update;
-use super::transition::auto_refund::left;
+use super::transition::auto_refund::refundable_amount;
 use super::transition::refund_turn::blank;
 use crate::app::App;
 use crate::domain::attempt::{Disposition, DispositionEvent};
@@ -31,7 +31,7 @@ pub(super) async fn begin(
             .refunds
             .iter()
             .any(|r| r.attempt_id == attempt_id && r.automatic);
-        let left = left(after, attempt_id);
+        let left = refundable_amount(after, attempt_id);
         let Some(attempt) = after.attempt_mut(attempt_id) else {
             return Ok(None);
         };

@@ -6,7 +6,8 @@ use std::time::{Duration, Instant};
 
 use providers::order::{Call, Order, OrderRef, RefundOrder};
 use providers::outcome::{
-    Answer, Created, Ended as EndedOrder, Failure, FailureKind, Queried, RefundQueried, Refunded,
+    Answer, CloseOutcome as EndedOrder, CreateOutcome, Failure, FailureKind, QueryOutcome,
+    RefundOutcome, RefundQueryOutcome,
 };
 
 use super::plan;
@@ -20,7 +21,7 @@ use crate::store::change::Key;
 
 /// Who waits for the answer, and until when.
 #[derive(Clone)]
-pub struct Asker {
+pub struct RequestContext {
     /// The key whose answer is stored together with the outcome.
     pub key: Option<Key>,
     /// Taken before the attempt was planned: its lease is counted from here on the monotonic clock,
@@ -34,7 +35,7 @@ pub struct Asker {
     pub auth_code: Option<String>,
 }
 
-impl std::fmt::Debug for Asker {
+impl std::fmt::Debug for RequestContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The payer's code stays out of logs.
         f.debug_struct("Asker")
@@ -51,13 +52,13 @@ pub(super) async fn create(
     payment: &Payment,
     attempt: &Attempt,
     planned_at: Instant,
-    asker: &Asker,
-) -> Answer<Created> {
+    asker: &RequestContext,
+) -> Answer<CreateOutcome> {
     let now = app.clock.now();
     let limit_ms =
         attempt.call_deadline.since(attempt.started_at) - app.config.payments.call_grace_ms;
     let limit = Duration::from_millis(u64::try_from(limit_ms).unwrap_or(0));
-    let timeout = if attempt.flow.takes_money() {
+    let timeout = if attempt.flow.is_charge() {
         limit
     } else {
         limit.min(asker.answer_by.saturating_duration_since(Instant::now()))
@@ -71,7 +72,7 @@ pub(super) async fn create(
         || now.plus_ms(ms(timeout)) > attempt.call_deadline
     {
         let message = "the worker was held up until its time was over; nothing was sent";
-        return Answer::new(Created::NotSent(Failure::new(
+        return Answer::new(CreateOutcome::NotSent(Failure::new(
             FailureKind::Timeout,
             "held_up",
             message,
@@ -103,7 +104,7 @@ pub(super) async fn create(
     else {
         // It was chosen while there was still a place, and another payment took it.
         let message = "the route has as many calls as it can take; nothing was sent";
-        return Answer::new(Created::NotSent(Failure::new(
+        return Answer::new(CreateOutcome::NotSent(Failure::new(
             FailureKind::RateLimited,
             "own_limit",
             message,
@@ -127,7 +128,7 @@ pub(super) async fn create(
     spend(app, &payment.owner, &answer.outcome);
 
     // A call that was cut short for the checkout's sake says nothing when it had no answer.
-    let cut_short = timeout < limit / 2 && matches!(answer.outcome, Created::Unknown(_));
+    let cut_short = timeout < limit / 2 && matches!(answer.outcome, CreateOutcome::Unknown(_));
     app.health.end(
         ticket,
         if cut_short {
@@ -141,7 +142,7 @@ pub(super) async fn create(
 }
 
 /// What the end of a call says about how much its route can take.
-fn paced(outcome: &Created) -> Ended {
+fn paced(outcome: &CreateOutcome) -> Ended {
     let failed = |failure: &Failure| match failure.kind {
         FailureKind::RateLimited => Ended::RateLimited,
         FailureKind::Timeout => Ended::GivenUp,
@@ -154,17 +155,18 @@ fn paced(outcome: &Created) -> Ended {
     };
 
     match outcome {
-        Created::Accepted(_) | Created::Captured(_) | Created::Waiting | Created::Declined(_) => {
-            Ended::Answered
-        }
-        Created::NotSent(failure) | Created::Refused(_, failure) | Created::Unknown(failure) => {
-            failed(failure)
-        }
+        CreateOutcome::Accepted(_)
+        | CreateOutcome::Captured(_)
+        | CreateOutcome::Waiting
+        | CreateOutcome::Declined(_) => Ended::Answered,
+        CreateOutcome::NotSent(failure)
+        | CreateOutcome::Refused(_, failure)
+        | CreateOutcome::Unknown(failure) => failed(failure),
     }
 }
 
 /// What the end of a call does to the budget of retries.
-fn spend(app: &App, owner: &Owner, outcome: &Created) {
+fn spend(app: &App, owner: &Owner, outcome: &CreateOutcome) {
     let now_ms = app.health.now_ms();
     match paced(outcome) {
         Ended::Answered => app.budget.answered(owner, now_ms),
@@ -234,7 +236,7 @@ fn question(app: &App) -> Call {
 }
 
 /// Asks the attempt's provider what became of it.
-pub(super) async fn query(app: &App, account: &Account, attempt: &Attempt) -> Answer<Queried> {
+pub(super) async fn query(app: &App, account: &Account, attempt: &Attempt) -> Answer<QueryOutcome> {
     account
         .provider
         .query(&reference(attempt), &question(app))
@@ -284,7 +286,7 @@ pub(super) async fn refund(
     account: &Account,
     order: &RefundOrder,
     call: &Call,
-) -> Answer<Refunded> {
+) -> Answer<RefundOutcome> {
     account.provider.refund(order, call).await
 }
 
@@ -293,6 +295,6 @@ pub(super) async fn query_refund(
     account: &Account,
     order: &RefundOrder,
     call: &Call,
-) -> Answer<RefundQueried> {
+) -> Answer<RefundQueryOutcome> {
     account.provider.query_refund(order, call).await
 }

@@ -6,11 +6,11 @@ use super::view::events;
 use crate::app::App;
 use crate::domain::{Aggregate, AllOwners, Timestamp};
 use crate::kill_point;
-use crate::store::change::{Change, Inbox, KeyWrite, Operation, Resolution};
+use crate::store::change::{Change, Inbox, KeyWrite, Resolution, ReviewItem};
 
 /// How often a decision is taken again when somebody else changed the payment first. Each time
 /// somebody has got on; so many at once on one payment are refunds of its many parts.
-pub(super) const DECISIONS: usize = 64;
+pub(super) const MAX_CAS_RETRIES: usize = 64;
 
 /// What is written together with a payment.
 #[derive(Debug, Clone, Default)]
@@ -20,7 +20,7 @@ pub struct Beside {
     /// The notification that it is about.
     pub inbox: Option<Inbox>,
     /// What a person has to hear of.
-    pub operations: Vec<Operation>,
+    pub operations: Vec<ReviewItem>,
     /// What two persons have decided.
     pub resolution: Option<Resolution>,
 }
@@ -28,7 +28,7 @@ pub struct Beside {
 impl Beside {
     /// Nothing but entries of the work list.
     #[must_use]
-    pub fn operations(operations: Vec<Operation>) -> Self {
+    pub fn operations(operations: Vec<ReviewItem>) -> Self {
         Self {
             operations,
             ..Self::default()
@@ -97,13 +97,14 @@ pub async fn commit(
 /// known to be `Send`.)
 macro_rules! decided {
     ($once:block) => {{
-        let mut left = $crate::payments::commit::DECISIONS;
+        let mut left = $crate::payments::commit::MAX_CAS_RETRIES;
         loop {
             left -= 1;
             let done: Result<_, $crate::payments::Trouble> = async { $once }.await;
             match done {
                 Err($crate::payments::Trouble::Commit(
-                    $crate::store::CommitError::Moved | $crate::store::CommitError::Overtaken,
+                    $crate::store::CommitError::VersionConflict
+                    | $crate::store::CommitError::ReviewItemChanged,
                 )) if left > 0 => {}
                 done => break done,
             }
@@ -120,7 +121,7 @@ pub(super) use decided;
 pub(super) async fn update(
     app: &App,
     before: Aggregate,
-    mut decide: impl FnMut(&mut Aggregate, Timestamp) -> Result<Option<Vec<Operation>>, Trouble>,
+    mut decide: impl FnMut(&mut Aggregate, Timestamp) -> Result<Option<Vec<ReviewItem>>, Trouble>,
 ) -> Result<Aggregate, Trouble> {
     let id = before.payment.id.clone();
     let mut known = Some(before);
@@ -165,5 +166,5 @@ pub async fn reload(app: &App, payment_id: &str) -> Result<Aggregate, Trouble> {
     app.store
         .payment(AllOwners, payment_id)
         .await?
-        .ok_or_else(|| Trouble::Gone(format!("payment {payment_id}")))
+        .ok_or_else(|| Trouble::Missing(format!("payment {payment_id}")))
 }

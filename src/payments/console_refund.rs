@@ -1,9 +1,9 @@
 //! Asking a provider about a refund that somebody made by hand in its console, before anything of
 //! it is booked.
 
-use providers::outcome::{OTHER_REFUND, RefundQueried};
+use providers::outcome::{OTHER_REFUND, RefundQueryOutcome};
 
-use super::transition::console_refund::ByHand;
+use super::transition::console_refund::ConsoleRefund;
 use super::{Trouble, call};
 use crate::app::App;
 use crate::domain::{Aggregate, Refund};
@@ -12,7 +12,7 @@ use crate::domain::{Aggregate, Refund};
 #[derive(Debug, PartialEq)]
 pub(super) enum Confirmed {
     /// It has given this back.
-    Yes(Box<ByHand>),
+    Yes(Box<ConsoleRefund>),
     /// It is not done, or another one than the rows allow for as they are now: that may change, so
     /// the notification has to come again.
     NotYet,
@@ -27,7 +27,7 @@ pub(super) enum Confirmed {
 pub(super) async fn confirmed(
     app: &App,
     aggregate: &Aggregate,
-    found: &ByHand,
+    found: &ConsoleRefund,
 ) -> Result<Confirmed, Trouble> {
     for amount in &found.amounts {
         let refund = Refund {
@@ -38,18 +38,24 @@ pub(super) async fn confirmed(
             return Ok(Confirmed::NotYet);
         };
         match call::query_refund(&account, &order, &call).await.outcome {
-            RefundQueried::Done => {
-                return Ok(Confirmed::Yes(Box::new(ByHand {
+            RefundQueryOutcome::Done => {
+                return Ok(Confirmed::Yes(Box::new(ConsoleRefund {
                     refund,
                     amounts: vec![*amount],
                 })));
             }
             // There is one, and of another amount.
-            RefundQueried::Unknown(failure) if failure.code == OTHER_REFUND => {}
-            RefundQueried::Unknown(failure) => return Err(Trouble::Unanswered(failure.message)),
+            RefundQueryOutcome::Unknown(failure) if failure.code == OTHER_REFUND => {}
+            RefundQueryOutcome::Unknown(failure) => {
+                return Err(Trouble::ProviderUnclear(failure.message));
+            }
             // At Alipay the same word for "not finished" and "failed".
-            RefundQueried::NotFound | RefundQueried::Accepted => return Ok(Confirmed::NotYet),
-            RefundQueried::TerminalNo(_) | RefundQueried::Abnormal(_) => return Ok(Confirmed::No),
+            RefundQueryOutcome::NotFound | RefundQueryOutcome::Accepted => {
+                return Ok(Confirmed::NotYet);
+            }
+            RefundQueryOutcome::Rejected(_) | RefundQueryOutcome::Abnormal(_) => {
+                return Ok(Confirmed::No);
+            }
         }
     }
 

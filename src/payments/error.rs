@@ -23,8 +23,8 @@ pub enum Trouble {
     Random(#[from] NoRandomness),
     /// A provider was asked, and what it knows is not known.
     #[error("the provider does not say: {0}")]
-    Unanswered(String),
+    ProviderUnclear(String),
     /// A row names something that is not there.
     #[error("{0} is gone")]
-    Gone(String),
+    Missing(String),
 }

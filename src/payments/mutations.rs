@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use providers::outcome::{Answer, Created};
+use providers::outcome::{Answer, CreateOutcome};
 
 use super::Trouble;
-use super::call::{self, Asker};
+use super::call::{self, RequestContext};
 use crate::app::App;
-use crate::broken::{Rule, breaks};
+use crate::broken::{Mutation, mutated};
 use crate::domain::{Aggregate, id};
 use crate::store::change::Change;
 
@@ -19,7 +19,7 @@ static PUT_OFF: Mutex<BTreeMap<String, Change>> = Mutex::new(BTreeMap::new());
 
 /// `send_before_commit`: keeps a payment's first change in memory instead.
 pub(super) fn puts_off(change: &Change) -> bool {
-    if breaks(Rule::SendBeforeCommit) {
+    if mutated(Mutation::SendBeforeCommit) {
         let id = change.after().payment.id.clone();
         PUT_OFF
             .lock()
@@ -48,14 +48,14 @@ pub(super) async fn repeated(
     app: &App,
     aggregate: &mut Aggregate,
     attempt_id: &str,
-    answer: Answer<Created>,
+    answer: Answer<CreateOutcome>,
     planned_at: Instant,
-    asker: &Asker,
-) -> Result<Answer<Created>, Trouble> {
-    let in_doubt = matches!(answer.outcome, Created::Unknown(_));
+    asker: &RequestContext,
+) -> Result<Answer<CreateOutcome>, Trouble> {
+    let in_doubt = matches!(answer.outcome, CreateOutcome::Unknown(_));
     let Some(attempt) = aggregate
         .attempt_mut(attempt_id)
-        .filter(|_| in_doubt && breaks(Rule::NewNumberOnRepeat))
+        .filter(|_| in_doubt && mutated(Mutation::NewNumberOnRepeat))
     else {
         return Ok(answer);
     };

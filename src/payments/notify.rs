@@ -13,7 +13,7 @@ use providers::notification::{
     Acknowledgement, AcknowledgementBody, Notice, Notification, RawNotification, Rejection,
     Verified,
 };
-use providers::outcome::Queried;
+use providers::outcome::QueryOutcome;
 use strum::{IntoEnumIterator as _, VariantNames as _};
 
 use self::booking::apply;
@@ -25,7 +25,7 @@ use super::transition::notified::ask_now;
 use super::{Trouble, call, conditions};
 use crate::app::App;
 #[cfg(feature = "testing")]
-use crate::broken::{Rule, breaks};
+use crate::broken::{Mutation, mutated};
 use crate::domain::attempt::State;
 use crate::domain::{Aggregate, AllOwners, Mode, Timestamp};
 use crate::lines;
@@ -59,7 +59,7 @@ pub async fn receive(
     };
 
     #[cfg(feature = "testing")]
-    if breaks(Rule::AcknowledgeBeforeCommit) {
+    if mutated(Mutation::AcknowledgeBeforeCommit) {
         let (app, account) = (Arc::clone(app), account.clone());
         let later = Arc::clone(&app);
         later.spawn(async move {
@@ -274,7 +274,7 @@ async fn told(
                     })
                     .await?;
                 }
-                Err(Trouble::Unanswered(detail.to_owned()))
+                Err(Trouble::ProviderUnclear(detail.to_owned()))
             }
         };
     }
@@ -296,16 +296,16 @@ async fn told(
 
     Ok(Some(
         match call::query(app, account, attempt).await.outcome {
-            Queried::Paid(capture) if capture.amount == attempt.amount => Matched::Money {
+            QueryOutcome::Paid(capture) if capture.amount == attempt.amount => Matched::Money {
                 attempt_id: attempt.id.clone(),
                 capture,
             },
-            Queried::Paid(_)
-            | Queried::NotFound
-            | Queried::Payable
-            | Queried::Closed
-            | Queried::Reversed
-            | Queried::Unknown(_) => matched,
+            QueryOutcome::Paid(_)
+            | QueryOutcome::NotFound
+            | QueryOutcome::Payable
+            | QueryOutcome::Closed
+            | QueryOutcome::Reversed
+            | QueryOutcome::Unknown(_) => matched,
         },
     ))
 }

@@ -9,7 +9,7 @@ use super::commit::{Beside, commit, decided};
 use super::{Trouble, plan};
 use crate::app::App;
 #[cfg(feature = "testing")]
-use crate::broken::{Rule, breaks};
+use crate::broken::{Mutation, mutated};
 use crate::domain::attempt::{Event as AttemptEvent, State};
 use crate::domain::payment::{Event, State as PaymentState};
 use crate::domain::{Aggregate, Owner, Timestamp};
@@ -134,12 +134,12 @@ pub fn replace(
 
     match after
         .live()
-        .filter(|a| !a.flow.takes_money())
+        .filter(|a| !a.flow.is_charge())
         .map(|a| (a.id.clone(), a.status))
     {
         None if after.live().is_some() => return Ok(None),
         #[cfg(feature = "testing")]
-        Some((_, State::AwaitingPayer)) if breaks(Rule::NoUniqueLiveAttempt) => {
+        Some((_, State::AwaitingPayer)) if mutated(Mutation::NoUniqueLiveAttempt) => {
             after.payment.apply(Event::OfferGone)?;
         }
         Some((id, State::AwaitingPayer)) => {

@@ -11,19 +11,19 @@ use std::time::Instant;
 
 use providers::ProviderName;
 use providers::money::Money;
-use providers::order::{Flow, Store};
-use providers::outcome::{Answer, Created, Failure, FailureKind};
+use providers::order::{Flow, Shop};
+use providers::outcome::{Answer, CreateOutcome, Failure, FailureKind};
 use tracing::Instrument as _;
 
-use super::call::{self, Asker};
+use super::call::{self, RequestContext};
 use super::commit::{self, Beside};
-use super::settle::{Brought, Settled, settle};
-pub use super::settle::{Ran, answer};
+use super::settle::{Brought, NextStep, settle};
+pub use super::settle::{RunResult, answer};
 use super::transition::create;
 use super::{Trouble, plan, unwritten};
 use crate::app::App;
 #[cfg(feature = "testing")]
-use crate::broken::{Rule, breaks};
+use crate::broken::{Mutation, mutated};
 use crate::domain::attempt::State;
 use crate::domain::id::{self, Kind};
 use crate::domain::payment::State as PaymentState;
@@ -54,7 +54,7 @@ pub struct NewPayment {
     /// The payer's address.
     pub client_ip: Option<String>,
     /// Where it is paid.
-    pub store: Option<Store>,
+    pub store: Option<Shop>,
     /// The merchant's own members.
     pub metadata: serde_json::Value,
     /// For how long it can be paid, in seconds.
@@ -149,7 +149,7 @@ pub async fn open(
     }
     let claim = Some(KeyWrite::Claim(key.clone()));
     #[cfg(feature = "testing")]
-    let claim = claim.filter(|_| !breaks(Rule::KeyAfterCall));
+    let claim = claim.filter(|_| !mutated(Mutation::KeyAfterCall));
     let change = commit::change(None, aggregate, now, Beside::key(claim))?;
     let made = change.after().clone();
     kill_point!("pay_before_first_commit");
@@ -198,7 +198,11 @@ async fn held_by(app: &App, payment: &Payment, key: &Key) -> Result<Option<Commi
 ///
 /// # Errors
 /// [`Trouble`]; the rows tell the resolver how to go on.
-pub async fn run(app: &Arc<App>, mut aggregate: Aggregate, asker: Asker) -> Result<Ran, Trouble> {
+pub async fn run(
+    app: &Arc<App>,
+    mut aggregate: Aggregate,
+    asker: RequestContext,
+) -> Result<RunResult, Trouble> {
     let mut planned_at = asker.planned_at;
 
     loop {
@@ -208,7 +212,7 @@ pub async fn run(app: &Arc<App>, mut aggregate: Aggregate, asker: Asker) -> Resu
             .find(|a| a.status == State::Sending)
             .cloned()
         else {
-            return Ok(Ran::unanswered(aggregate));
+            return Ok(RunResult::unanswered(aggregate));
         };
         let span = tracing::info_span!(
             "attempt",
@@ -237,7 +241,7 @@ pub async fn run(app: &Arc<App>, mut aggregate: Aggregate, asker: Asker) -> Resu
                     )
                     .await
                 }
-                None => Answer::new(Created::NotSent(Failure::new(
+                None => Answer::new(CreateOutcome::NotSent(Failure::new(
                     FailureKind::Account,
                     "account_unavailable",
                     "the account cannot be opened",
@@ -283,7 +287,7 @@ pub async fn run(app: &Arc<App>, mut aggregate: Aggregate, asker: Asker) -> Resu
                 let worker = Arc::clone(app);
                 let (key, asker) = (
                     asker.key.clone(),
-                    Asker {
+                    RequestContext {
                         planned_at,
                         ..asker.clone()
                     },
@@ -295,8 +299,8 @@ pub async fn run(app: &Arc<App>, mut aggregate: Aggregate, asker: Asker) -> Resu
         };
         let settled = trace.around(settled.instrument(span)).await?;
         match settled {
-            Settled::Switching(planned) => aggregate = planned,
-            Settled::Over(last) => return Ok(last),
+            NextStep::Switching(planned) => aggregate = planned,
+            NextStep::Over(last) => return Ok(last),
         }
     }
 }
@@ -305,7 +309,7 @@ pub async fn run(app: &Arc<App>, mut aggregate: Aggregate, asker: Asker) -> Resu
 fn go_on(
     app: Arc<App>,
     planned: Aggregate,
-    asker: Asker,
+    asker: RequestContext,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
         let payment_id = planned.payment.id.clone();

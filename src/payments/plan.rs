@@ -15,8 +15,10 @@ use crate::domain::id::{self, Kind};
 use crate::domain::payment::{Event, NO_ROUTE};
 use crate::domain::{Aggregate, Attempt, Owner, Timestamp};
 use crate::routing::account::Account;
-use crate::routing::choose::{self, Candidate, Choice, Scene, Tried, Wanted};
-use crate::routing::health::{Gate, RouteId, RouteView};
+use crate::routing::choose::{
+    self, Candidate, Criteria, RoutingDecision, RoutingInput, TriedRoute,
+};
+use crate::routing::health::{BreakerState, RouteId, RouteView};
 
 /// Making an offer may take half as long again as 99 of 100 calls do, but not less and not more
 /// than this.
@@ -40,7 +42,7 @@ pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Plan
     let tried = choose::tried(aggregate);
     let asked = Asked {
         owner: &payment.owner,
-        wanted: Wanted {
+        wanted: Criteria {
             flow: payment.flow,
             amount: payment.amount,
             providers: &payment.providers,
@@ -58,9 +60,9 @@ pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Plan
     let may_go_on = this_round < app.config.payments.max_routes && !app.hold.covers(&payment.owner);
     let mut rng = chance()?;
     let choice = loop {
-        let look = |route: &RouteId| app.health.look(route);
+        let look = |route: &RouteId| app.health.admit(route);
         let turn = |rule| app.directory.turns().take(&payment.owner, rule);
-        let choice = consider(app, asked, &look, &turn, &mut rng);
+        let choice = rank_routes(app, asked, &look, &turn, &mut rng);
         let account = choice.account().filter(|_| may_go_on);
         // Somebody else may have taken the last place of the account's day meanwhile.
         if account.is_none_or(|account| {
@@ -80,7 +82,7 @@ pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Plan
     // works is not.
     let is_retry = !tried.is_empty() || payment.round > 0;
     let is_costly =
-        |c: &&Candidate| is_retry && c.view.is_some_and(|view| view.gate != Gate::Closed);
+        |c: &&Candidate| is_retry && c.view.is_some_and(|view| view.gate != BreakerState::Closed);
     let now_ms = app.health.now_ms();
     let may_retry =
         |c: &&Candidate| !is_costly(c) || app.budget.allows_retry(&payment.owner, now_ms);
@@ -109,11 +111,11 @@ pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Plan
     let offer_deadline = match capabilities
         .charge
         .as_ref()
-        .filter(|_| payment.flow.takes_money())
+        .filter(|_| payment.flow.is_charge())
     {
         // What a charge leaves behind must not outlive its reversal by much.
         Some(charging) => now
-            .plus_s(i64::from(charging.patience_s) + 60)
+            .plus_s(i64::from(charging.reverse_after_s) + 60)
             .max(shortest),
         None => payment.expires_at.max(shortest),
     };
@@ -126,7 +128,7 @@ pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Plan
     ) = (call_deadline, offer_deadline, choice.reason());
 
     attempt.next_check_at = schedule::next_check(&attempt, capabilities, now);
-    if aggregate.payment.flow.takes_money() {
+    if aggregate.payment.flow.is_charge() {
         // From its first byte on nobody can say that it was not paid.
         aggregate.payment.apply(Event::Doubt)?;
     }
@@ -190,9 +192,9 @@ pub struct Asked<'a> {
     /// Whose.
     pub owner: &'a Owner,
     /// What is looked for.
-    pub wanted: Wanted<'a>,
+    pub wanted: Criteria<'a>,
     /// What its round has tried.
-    pub tried: &'a [Tried],
+    pub tried: &'a [TriedRoute],
     /// When.
     pub now: Timestamp,
 }
@@ -200,15 +202,15 @@ pub struct Asked<'a> {
 /// The order in which accounts would be asked, and why: the one way from an installation as it is
 /// to a choice. Changes nothing; whether a turn of `round_robin` is taken is up to `turn`, and
 /// whether a trial is up to `look`.
-pub fn consider(
+pub fn rank_routes(
     app: &App,
     asked: Asked<'_>,
     look: &dyn Fn(&RouteId) -> RouteView,
     turn: &dyn Fn(usize) -> u64,
     rng: &mut Rng,
-) -> Choice {
+) -> RoutingDecision {
     let accounts = app.directory.accounts_of(asked.owner);
-    let scene = Scene {
+    let scene = RoutingInput {
         accounts: &accounts,
         routing: &app.directory.routing_of(asked.owner),
         tried: asked.tried,
@@ -240,7 +242,11 @@ pub fn chance() -> Result<Rng, id::NoRandomness> {
 /// No route is able: a payment that needs an offer waits for one; a charge cannot, since its
 /// payer's code gets old. There is nothing to wait for where every account that takes such payments
 /// has refused this one.
-fn no_route(aggregate: &mut Aggregate, choice: &Choice, now: Timestamp) -> Result<(), Trouble> {
+fn no_route(
+    aggregate: &mut Aggregate,
+    choice: &RoutingDecision,
+    now: Timestamp,
+) -> Result<(), Trouble> {
     aggregate.payment.lease_until = None;
     let refused = aggregate
         .attempts
@@ -259,7 +265,7 @@ fn no_route(aggregate: &mut Aggregate, choice: &Choice, now: Timestamp) -> Resul
         return ending::conclude(aggregate, now);
     }
 
-    if aggregate.payment.flow.takes_money() {
+    if aggregate.payment.flow.is_charge() {
         let last = aggregate.attempts.last().and_then(|a| a.failure.clone());
         let none = || Failure::new(FailureKind::Network, NO_ROUTE, choice.why_none());
         aggregate.payment.failure = Some(last.unwrap_or_else(none));
@@ -275,7 +281,7 @@ fn no_route(aggregate: &mut Aggregate, choice: &Choice, now: Timestamp) -> Resul
 /// than its own calls take; a charge is given its provider's own time, since it cannot go to
 /// another one anyway.
 fn call_timeout_ms(app: &App, capabilities: &Capabilities, flow: Flow, p99_ms: Option<u32>) -> i64 {
-    let charging = capabilities.charge.as_ref().filter(|_| flow.takes_money());
+    let charging = capabilities.charge.as_ref().filter(|_| flow.is_charge());
     let usual =
         |p99: u32| (i64::from(p99) * 3 / 2).clamp(SHORTEST_OFFER_CALL_MS, LONGEST_OFFER_CALL_MS);
     let offer_ms = || p99_ms.map_or(app.config.payments.offer_timeout_ms, usual);

@@ -11,9 +11,9 @@ use super::plan::{self, Asked};
 use super::view::{self, PaymentView, QueueView};
 use super::{Trouble, resolve};
 use crate::app::App;
-use crate::domain::payment::{Line, State};
+use crate::domain::payment::{State, WaitQueue};
 use crate::domain::{Aggregate, Timestamp};
-use crate::routing::choose::{self, Candidate, Choice, Wanted, Why};
+use crate::routing::choose::{self, Candidate, Criteria, RoutingDecision, SkipReason};
 use crate::routing::health::RouteId;
 use crate::routing::queue::Wait;
 use crate::routing::rule::Routing;
@@ -42,7 +42,7 @@ pub async fn view(app: &App, aggregate: &Aggregate) -> Result<PaymentView, DbErr
 pub async fn views(app: &App, aggregates: &[Aggregate]) -> Result<Vec<PaymentView>, DbErr> {
     let now = app.clock.now();
     let mut views: Vec<PaymentView> = aggregates.iter().map(view::payment).collect();
-    let mut lines: HashMap<Line, Vec<(&Aggregate, &mut PaymentView)>> = HashMap::new();
+    let mut lines: HashMap<WaitQueue, Vec<(&Aggregate, &mut PaymentView)>> = HashMap::new();
 
     for (aggregate, view) in aggregates
         .iter()
@@ -74,7 +74,7 @@ fn since(aggregate: &Aggregate, now: Timestamp) -> Timestamp {
 }
 
 /// The places of those who have stood in a line since these times.
-async fn places(app: &App, line: &Line, times: &[Timestamp]) -> Result<Vec<u64>, DbErr> {
+async fn places(app: &App, line: &WaitQueue, times: &[Timestamp]) -> Result<Vec<u64>, DbErr> {
     let (Some(first), Some(last)) = (times.iter().min(), times.iter().max()) else {
         return Ok(Vec::new());
     };
@@ -119,13 +119,13 @@ fn queue(app: &App, aggregate: &Aggregate, position: u64, now: Timestamp) -> Que
 }
 
 /// The choice that a payment would get in a round of its own. Takes no turn and no trial.
-fn choose(app: &App, aggregate: &Aggregate, now: Timestamp) -> Result<Choice, Trouble> {
+fn choose(app: &App, aggregate: &Aggregate, now: Timestamp) -> Result<RoutingDecision, Trouble> {
     let payment = &aggregate.payment;
     let mut refused = choose::tried(aggregate);
     refused.retain(|tried| tried.has_refused);
     let asked = Asked {
         owner: &payment.owner,
-        wanted: Wanted {
+        wanted: Criteria {
             flow: payment.flow,
             amount: payment.amount,
             providers: &payment.providers,
@@ -135,10 +135,10 @@ fn choose(app: &App, aggregate: &Aggregate, now: Timestamp) -> Result<Choice, Tr
         now,
     };
 
-    let look = |route: &RouteId| app.health.peek(route);
+    let look = |route: &RouteId| app.health.snapshot(route);
     let turn = |rule| app.directory.turns().peek(&payment.owner, rule);
 
-    Ok(plan::consider(
+    Ok(plan::rank_routes(
         app,
         asked,
         &look,
@@ -158,12 +158,12 @@ pub fn has_route(app: &App, aggregate: &Aggregate, now: Timestamp) -> Result<boo
     Ok(is_able(&choose(app, aggregate, now)?))
 }
 
-fn is_able(choice: &Choice) -> bool {
+fn is_able(choice: &RoutingDecision) -> bool {
     !choice.able.is_empty()
         || choice
             .skipped
             .iter()
-            .any(|candidate| candidate.why == Some(Why::OnTrial))
+            .any(|candidate| candidate.why == Some(SkipReason::OnTrial))
 }
 
 /// What a payment waits for that no clock ends, and since when on the clock of health: what is over
@@ -184,21 +184,23 @@ pub fn waits_for(
         .skipped
         .iter()
         .filter_map(|candidate| match candidate.why? {
-            Why::Crowded | Why::RateLimited => Some((Wait::Crowd, app.health.now_ms())),
-            Why::BreakerOpen => {
+            SkipReason::Crowded | SkipReason::RateLimited => {
+                Some((Wait::Crowd, app.health.now_ms()))
+            }
+            SkipReason::BreakerOpen => {
                 Some((Wait::Outage, candidate.view.map_or(0, |view| view.since_ms)))
             }
-            Why::OnTrial
-            | Why::SetAside
-            | Why::InMaintenance
-            | Why::DayLimitReached
-            | Why::NotAskedFor
-            | Why::Disabled
-            | Why::FlowNotServed
-            | Why::AmountOutOfLimits
-            | Why::PaymentRefused
-            | Why::TriedAlready
-            | Why::ProviderRefusedAccount => None,
+            SkipReason::OnTrial
+            | SkipReason::SetAside
+            | SkipReason::InMaintenance
+            | SkipReason::DayLimitReached
+            | SkipReason::NotAskedFor
+            | SkipReason::Disabled
+            | SkipReason::FlowNotServed
+            | SkipReason::AmountOutOfLimits
+            | SkipReason::PaymentRefused
+            | SkipReason::TriedAlready
+            | SkipReason::ProviderRefusedAccount => None,
         });
 
     // The younger of two outages is the likelier to end.
@@ -209,8 +211,8 @@ pub fn waits_for(
 /// about that.
 fn returns_in_s(
     app: &App,
-    choice: &Choice,
-    line: &Line,
+    choice: &RoutingDecision,
+    line: &WaitQueue,
     routing: &Routing,
     now: Timestamp,
 ) -> Option<u64> {
@@ -229,7 +231,7 @@ fn returns_in_s(
 fn able_in_s(
     app: &App,
     candidate: &Candidate,
-    line: &Line,
+    line: &WaitQueue,
     routing: &Routing,
     now: Timestamp,
 ) -> Option<i64> {
@@ -239,33 +241,35 @@ fn able_in_s(
         |wait, lasted_ms| (app.queue.left_ms(wait, lasted_ms).saturating_add(999) / 1_000).max(1);
 
     match candidate.why? {
-        Why::BreakerOpen => {
+        SkipReason::BreakerOpen => {
             let since_ms = candidate.view.map_or(now_ms, |view| view.since_ms);
             Some(learned_s(Wait::Outage, now_ms.saturating_sub(since_ms)))
         }
-        Why::OnTrial => Some(learned_s(
+        SkipReason::OnTrial => Some(learned_s(
             Wait::Trial,
             app.queue.waited_ms(line, Wait::Trial, now_ms),
         )),
-        Why::Crowded | Why::RateLimited => Some(learned_s(
+        SkipReason::Crowded | SkipReason::RateLimited => Some(learned_s(
             Wait::Crowd,
             app.queue.waited_ms(line, Wait::Crowd, now_ms),
         )),
-        Why::SetAside => account
+        SkipReason::SetAside => account
             .set_aside_until
             .map(|until| (until.since(now) / 1_000).max(1)),
-        Why::InMaintenance => account
+        SkipReason::InMaintenance => account
             .terms
             .maintained_for_s(now)
             .max(routing.maintained_for_s(account.provider.name(), now)),
-        Why::DayLimitReached => Some((now.day_start().plus_s(86_400).since(now) / 1_000).max(1)),
-        Why::NotAskedFor
-        | Why::Disabled
-        | Why::FlowNotServed
-        | Why::AmountOutOfLimits
-        | Why::PaymentRefused
-        | Why::TriedAlready
-        | Why::ProviderRefusedAccount => None,
+        SkipReason::DayLimitReached => {
+            Some((now.day_start().plus_s(86_400).since(now) / 1_000).max(1))
+        }
+        SkipReason::NotAskedFor
+        | SkipReason::Disabled
+        | SkipReason::FlowNotServed
+        | SkipReason::AmountOutOfLimits
+        | SkipReason::PaymentRefused
+        | SkipReason::TriedAlready
+        | SkipReason::ProviderRefusedAccount => None,
     }
 }
 

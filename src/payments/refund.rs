@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use providers::money::Money;
-use providers::outcome::{Answer, RefundQueried, Refunded};
+use providers::outcome::{Answer, RefundOutcome, RefundQueryOutcome};
 
 use super::commit::{Beside, commit, decided, reload, update};
 use super::transition::refund_turn::{Turn, blank, mark_sent, turn, wake_next};
@@ -20,7 +20,7 @@ use crate::domain::refund::State;
 use crate::domain::{Aggregate, Owner, Refund, Timestamp};
 use crate::kill_point;
 use crate::store::CommitError;
-use crate::store::change::{Key, KeyScope, KeyWrite, Operation, StoredAnswer};
+use crate::store::change::{Key, KeyScope, KeyWrite, ReviewItem, StoredAnswer};
 use crate::traces::Span;
 
 /// After a restore it is looked so often whether a refund may be sent.
@@ -120,7 +120,9 @@ pub async fn open(
         .await
         {
             // Another refund, or the same number: the next reading tells.
-            Err(Trouble::Commit(CommitError::Refused(_))) => Err(CommitError::Moved.into()),
+            Err(Trouble::Commit(CommitError::Refused(_))) => {
+                Err(CommitError::VersionConflict.into())
+            }
             done => done.map(Ok),
         }
     })??;
@@ -191,7 +193,7 @@ pub async fn run(
         aggregate
     };
     let refund = done.refunds.into_iter().find(|r| r.id == key.resource_id);
-    let refund = refund.ok_or_else(|| Trouble::Gone(format!("refund {}", key.resource_id)))?;
+    let refund = refund.ok_or_else(|| Trouble::Missing(format!("refund {}", key.resource_id)))?;
     // A refund's answer is its row; what happens to it later is told by events.
     let stands = app.store.answer_key(&key.scope, answer(&refund)).await?;
     kill_point!("refund_after_answer");
@@ -275,7 +277,7 @@ async fn send_in_turn(
             refund.next_check_at = None;
             let detail = "it was made before the restore, and whether it was sent since the backup \
                           is not known: look into the provider's console";
-            return Ok(Some(vec![Operation::new(
+            return Ok(Some(vec![ReviewItem::new(
                 &refund.owner,
                 "refund_unresolved",
                 &refund.id,
@@ -338,12 +340,12 @@ async fn send(
         return Ok(aggregate);
     };
     let trace = span(app, &refund);
-    let answer: Answer<Refunded> = trace.around(call::refund(&account, &order, &call)).await;
+    let answer: Answer<RefundOutcome> = trace.around(call::refund(&account, &order, &call)).await;
     kill_point!("refund_after_call");
-    if let Refunded::Unknown(failure)
-    | Refunded::TerminalNo(failure)
-    | Refunded::AnotherNumber(failure)
-    | Refunded::Later(failure) = &answer.outcome
+    if let RefundOutcome::Unknown(failure)
+    | RefundOutcome::Rejected(failure)
+    | RefundOutcome::RetryWithNewNumber(failure)
+    | RefundOutcome::RetryLater(failure) = &answer.outcome
     {
         tracing::warn!(
             refund_id,
@@ -359,7 +361,9 @@ async fn send(
             .refunds
             .iter()
             .any(|r| r.id == refund.id && r.sent_at != refund.sent_at);
-        if !renumber::is_still(after, &refund) || (sent_since && answer.outcome != Refunded::Done) {
+        if !renumber::is_still(after, &refund)
+            || (sent_since && answer.outcome != RefundOutcome::Done)
+        {
             // Somebody has gone on with it since; that answer is the one that counts.
             return Ok(None);
         }
@@ -396,7 +400,7 @@ async fn ask(app: &Arc<App>, aggregate: Aggregate, refund: &Refund) -> Result<Ag
             };
             refund.next_check_at = Some(now.plus_s(renumber::LATER_S));
             let detail = "the account of this refund cannot be opened; nobody can ask its provider";
-            Ok(Some(vec![Operation::new(
+            Ok(Some(vec![ReviewItem::new(
                 &refund.owner,
                 "account_unavailable",
                 &refund.id,
@@ -424,7 +428,7 @@ async fn ask(app: &Arc<App>, aggregate: Aggregate, refund: &Refund) -> Result<Ag
             .refunds
             .iter()
             .any(|r| r.id == refund.id && r.sent_at != refund.sent_at);
-        if sent_since && answer.outcome == RefundQueried::NotFound {
+        if sent_since && answer.outcome == RefundQueryOutcome::NotFound {
             // That was before somebody else sent it.
             return Ok(None);
         }

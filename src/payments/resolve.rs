@@ -5,10 +5,10 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use providers::outcome::{Ended, Failure, FailureKind, Queried};
+use providers::outcome::{CloseOutcome, Failure, FailureKind, QueryOutcome};
 use providers::provider::Ending;
 
-use super::call::Asker;
+use super::call::RequestContext;
 use super::commit::{reload, update};
 use super::transition::query::{Findings, found};
 use super::transition::{ending, schedule};
@@ -18,9 +18,9 @@ use crate::domain::attempt::{Disposition, State};
 use crate::domain::{Aggregate, Attempt, Timestamp, id};
 use crate::kill_point;
 use crate::routing::account::Account;
-use crate::routing::health::Gate;
+use crate::routing::health::BreakerState;
 use crate::store::CommitError;
-use crate::store::change::Operation;
+use crate::store::change::ReviewItem;
 
 /// The most steps that one worker does for one payment in one go.
 const STEPS: usize = 16;
@@ -122,7 +122,7 @@ fn provider_is_out(app: &App, aggregate: &Aggregate, step: &Step) -> Option<i64>
         Step::Judge(_) | Step::GiveBack(_) | Step::Resume | Step::Rest => return None,
     };
     let is_in_doubt =
-        matches!(step, Step::Ask(_)) && attempt.flow.takes_money() && attempt.status.is_live();
+        matches!(step, Step::Ask(_)) && attempt.flow.is_charge() && attempt.status.is_live();
     if is_in_doubt || !app.config.health.breakers {
         return None;
     }
@@ -138,7 +138,7 @@ fn provider_is_out(app: &App, aggregate: &Aggregate, step: &Step) -> Option<i64>
         .saturating_sub(vital.breaker().since_ms());
     let draw = id::random::<4>().map_or(0, u32::from_be_bytes);
 
-    (vital.gate() == Gate::Open).then(|| schedule::put_off_ms(out_for_ms, draw))
+    (vital.gate() == BreakerState::Open).then(|| schedule::put_off_ms(out_for_ms, draw))
 }
 
 async fn wait_for_provider(
@@ -224,7 +224,7 @@ async fn resume(app: &Arc<App>, before: Aggregate) -> Result<Aggregate, Trouble>
             after.payment.resume_at = Some(after.payment.expires_at).filter(|at| *at > now);
             return Ok(Some(Vec::new()));
         }
-        if after.payment.flow.takes_money() && after.payment.failure.is_none() {
+        if after.payment.flow.is_charge() && after.payment.failure.is_none() {
             // Nobody has its payer's code any more.
             let gone = Failure::new(
                 FailureKind::Timeout,
@@ -260,7 +260,7 @@ async fn resume(app: &Arc<App>, before: Aggregate) -> Result<Aggregate, Trouble>
     Ok(pay::run(
         app,
         written,
-        Asker {
+        RequestContext {
             key: None,
             planned_at,
             answer_by,
@@ -277,7 +277,7 @@ async fn ask(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Aggr
     let Some(attempt) = before.attempt(attempt_id).cloned() else {
         return Ok(before);
     };
-    if attempt.flow.takes_money() && attempt.status.is_live() {
+    if attempt.flow.is_charge() && attempt.status.is_live() {
         return reverse::step(app, before, &attempt).await;
     }
     let Some(account) = app.directory.account(&attempt.account_id) else {
@@ -288,7 +288,7 @@ async fn ask(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Aggr
     };
 
     let findings = find_out(app, &account, &attempt).await;
-    if let Queried::Unknown(failure) = &findings.queried {
+    if let QueryOutcome::Unknown(failure) = &findings.queried {
         tracing::warn!(
             attempt_id,
             code = failure.code,
@@ -307,7 +307,7 @@ async fn ask(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Aggr
             after.payment.resume_at.is_some() && now < after.payment.expires_at;
         if may_have_been_shown
             && something_new_may_come
-            && matches!(findings.queried, Queried::Unknown(_))
+            && matches!(findings.queried, QueryOutcome::Unknown(_))
         {
             schedule::ask_first(after, attempt_id, now.plus_s(schedule::ASKED_AGAIN_S), now);
         }
@@ -354,7 +354,7 @@ async fn find_out(app: &App, account: &Account, attempt: &Attempt) -> Findings {
         Some(Ending::Close | Ending::CloseOnceTradeExists) => true,
         Some(Ending::Reverse | Ending::Expire) | None => false,
     };
-    if !(is_ending && closable && first.outcome == Queried::Payable) {
+    if !(is_ending && closable && first.outcome == QueryOutcome::Payable) {
         return Findings {
             queried: first.outcome,
             request_id: first.request_id,
@@ -366,12 +366,12 @@ async fn find_out(app: &App, account: &Account, attempt: &Attempt) -> Findings {
     kill_point!("resolve_after_close");
     match closed.outcome {
         // A close alone proves nothing; the query after it does.
-        Ended::Closed
-        | Ended::Reversed
-        | Ended::AlreadyPaid
-        | Ended::NotFound
-        | Ended::Impossible(_)
-        | Ended::Unknown(_) => {
+        CloseOutcome::Closed
+        | CloseOutcome::Reversed
+        | CloseOutcome::AlreadyPaid
+        | CloseOutcome::NotFound
+        | CloseOutcome::Impossible(_)
+        | CloseOutcome::Unknown(_) => {
             let began = Instant::now();
             let second = call::query(app, account, attempt).await;
             let asked_at = self::asked_at(app, account, began);
@@ -381,14 +381,14 @@ async fn find_out(app: &App, account: &Account, attempt: &Attempt) -> Findings {
                 asked_at,
             }
         }
-        Ended::Again(failure) => {
+        CloseOutcome::Retry(failure) => {
             tracing::info!(
                 attempt_id = attempt.id,
                 code = failure.code,
                 "not closed yet"
             );
             Findings {
-                queried: Queried::Payable,
+                queried: QueryOutcome::Payable,
                 request_id: closed.request_id,
                 asked_at,
             }
@@ -412,7 +412,7 @@ pub async fn stuck(app: &App, payment_id: &str, trouble: &Trouble) -> Result<(),
     }
     let owner = reload(app, payment_id).await?.payment.owner;
 
-    let operation = Operation::new(
+    let operation = ReviewItem::new(
         &owner,
         "payment_stuck",
         payment_id,

@@ -11,11 +11,11 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use providers::outcome::Queried;
+use providers::outcome::QueryOutcome;
 use providers::provider::Charging;
 
 use super::commit::update;
-use super::transition::charge::{Told, conclude, found, is_in_doubt, not_sent, plan};
+use super::transition::charge::{ReversalResult, conclude, found, is_in_doubt, not_sent, plan};
 use super::transition::ending::put_off;
 use super::{Trouble, call, conditions};
 use crate::app::App;
@@ -52,10 +52,10 @@ pub(super) async fn step(
     .await
 }
 
-async fn ask(app: &App, account: &Account, attempt: &Attempt) -> Queried {
+async fn ask(app: &App, account: &Account, attempt: &Attempt) -> QueryOutcome {
     let queried = call::query(app, account, attempt).await.outcome;
     kill_point!("charge_after_query");
-    if let Queried::Unknown(failure) = &queried {
+    if let QueryOutcome::Unknown(failure) = &queried {
         tracing::warn!(
             attempt_id = attempt.id,
             code = failure.code,
@@ -75,7 +75,7 @@ async fn undo(
     charging: &Charging,
 ) -> Result<Aggregate, Trouble> {
     let mut planned = before;
-    let mut told = Told {
+    let mut told = ReversalResult {
         ended: None,
         fence: attempt.call_deadline,
         doubted_before: is_in_doubt(attempt, app.clock.now()),

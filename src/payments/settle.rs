@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use providers::outcome::{Answer, Created};
+use providers::outcome::{Answer, CreateOutcome};
 
-use super::aside::set_aside;
+use super::aside::suspend;
 use super::commit::{Beside, commit, decided, read, update};
 use super::transition::capture::money_seen;
-use super::transition::create::{Judged, judge};
+use super::transition::create::{CreateEffects, judge};
 use super::{Trouble, conditions, plan, view};
 use crate::app::App;
 use crate::domain::Aggregate;
@@ -21,20 +21,20 @@ use crate::store::change::{Key, KeyWrite, StoredAnswer};
 #[derive(Debug, Clone)]
 pub(super) struct Brought {
     pub(super) attempt_id: String,
-    pub(super) answer: Answer<Created>,
+    pub(super) answer: Answer<CreateOutcome>,
     pub(super) latency_ms: i64,
 }
 
 /// How far a worker has brought a payment.
 #[derive(Debug)]
-pub struct Ran {
+pub struct RunResult {
     /// The payment as it was committed last.
     pub aggregate: Aggregate,
     /// What stands under the asker's key, if this worker knows it.
     pub answer: Option<StoredAnswer>,
 }
 
-impl Ran {
+impl RunResult {
     /// Nothing is known of the key.
     #[must_use]
     pub const fn unanswered(aggregate: Aggregate) -> Self {
@@ -46,11 +46,11 @@ impl Ran {
 }
 
 /// How a payment goes on after a call.
-pub(super) enum Settled {
+pub(super) enum NextStep {
     /// This worker's commit planned another attempt: it calls that one too.
     Switching(Aggregate),
     /// Nothing is left to do for this worker.
-    Over(Ran),
+    Over(RunResult),
 }
 
 /// Writes down what a creating call meant, and plans the next attempt in the same commit when there
@@ -60,7 +60,7 @@ pub(super) async fn settle(
     before: Aggregate,
     brought: &Brought,
     key: Option<&Key>,
-) -> Result<Settled, Trouble> {
+) -> Result<NextStep, Trouble> {
     let Brought {
         attempt_id,
         answer,
@@ -78,7 +78,7 @@ pub(super) async fn settle(
             // is theirs to do.
             return too_late(app, before, attempt_id, &answer.outcome, key)
                 .await
-                .map(Settled::Over);
+                .map(NextStep::Over);
         }
 
         let now = app.clock.now();
@@ -88,7 +88,7 @@ pub(super) async fn settle(
             attempt.provider_request_id.clone_from(&answer.request_id);
         }
         let conditions = conditions::of(app, &before, before.attempt(attempt_id));
-        let Judged {
+        let CreateEffects {
             try_next,
             set_aside,
             operations,
@@ -129,17 +129,17 @@ pub(super) async fn settle(
         if let Some(failure) = set_aside {
             let attempt = written.attempt(attempt_id);
             if let Some(account) = attempt.and_then(|a| app.directory.account(&a.account_id)) {
-                self::set_aside(app, &account, &failure).await;
+                self::suspend(app, &account, &failure).await;
             }
         }
-        let over = Ran {
+        let over = RunResult {
             aggregate: written,
             answer: told,
         };
         Ok(if switching {
-            Settled::Switching(over.aggregate)
+            NextStep::Switching(over.aggregate)
         } else {
-            Settled::Over(over)
+            NextStep::Over(over)
         })
     })
 }
@@ -150,28 +150,28 @@ async fn too_late(
     app: &Arc<App>,
     stored: Aggregate,
     attempt_id: &str,
-    outcome: &Created,
+    outcome: &CreateOutcome,
     key: Option<&Key>,
-) -> Result<Ran, Trouble> {
+) -> Result<RunResult, Trouble> {
     let aggregate = match outcome {
-        Created::Captured(money) => {
+        CreateOutcome::Captured(money) => {
             update(app, stored, |after, now| {
                 money_seen(after, attempt_id, money, now).map(Some)
             })
             .await?
         }
-        Created::Accepted(_)
-        | Created::Waiting
-        | Created::NotSent(_)
-        | Created::Refused(..)
-        | Created::Declined(_)
-        | Created::Unknown(_) => stored,
+        CreateOutcome::Accepted(_)
+        | CreateOutcome::Waiting
+        | CreateOutcome::NotSent(_)
+        | CreateOutcome::Refused(..)
+        | CreateOutcome::Declined(_)
+        | CreateOutcome::Unknown(_) => stored,
     };
 
     if let (Some(key), Some(answer)) = (key, answer(&aggregate)) {
         app.store.answer_key(&key.scope, answer).await?;
     }
-    Ok(Ran::unanswered(aggregate))
+    Ok(RunResult::unanswered(aggregate))
 }
 
 /// How a request for this payment is answered: 201 once the payer can act or the payment has ended.

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::Trouble;
-use super::settle::{Brought, Settled, settle};
+use super::settle::{Brought, NextStep, settle};
 use crate::app::App;
 use crate::domain::Aggregate;
 use crate::store::CommitError;
@@ -53,17 +53,17 @@ pub(super) fn keep(
         match write(&worker, before, &brought, key.as_ref()).await {
             // Whoever stood at the till was told something by now: his code is not used behind his
             // back. Nothing is sent, and the resolver ends the attempt.
-            Ok(Some(Settled::Switching(planned))) if planned.payment.flow.takes_money() => {
+            Ok(Some(NextStep::Switching(planned))) if planned.payment.flow.is_charge() => {
                 tracing::warn!(
                     payment_id,
                     "too late for another charge; the resolver ends it"
                 );
             }
-            Ok(Some(Settled::Switching(planned))) => {
+            Ok(Some(NextStep::Switching(planned))) => {
                 drop(kept);
                 go_on(planned).await;
             }
-            Ok(Some(Settled::Over(_))) => {
+            Ok(Some(NextStep::Over(_))) => {
                 tracing::info!(payment_id, "what a provider had answered is written down")
             }
             Ok(None) => tracing::error!(payment_id, "given up; the resolver asks the provider"),
@@ -79,7 +79,7 @@ async fn write(
     before: Aggregate,
     brought: &Brought,
     key: Option<&Key>,
-) -> Result<Option<Settled>, Trouble> {
+) -> Result<Option<NextStep>, Trouble> {
     let (began, mut pause) = (Instant::now(), FIRST_PAUSE);
     while began.elapsed() < KEPT_FOR && !app.draining.is_cancelled() {
         tokio::time::sleep(pause).await;

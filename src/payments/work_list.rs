@@ -15,7 +15,7 @@ use crate::domain::attempt::{Disposition, State};
 use crate::domain::id::{self, Kind};
 use crate::domain::operation::{Action, PROPOSAL_S, StepKind, actions};
 use crate::domain::{Aggregate, AllOwners, Owner, Refund, Timestamp, refund};
-use crate::store::change::{Resolution, Step};
+use crate::store::change::{DecisionStep, Resolution};
 use crate::store::{CommitError, OperationRow};
 
 /// Entries that are looked at in one go, to see whether their cause has gone.
@@ -23,7 +23,7 @@ const PAGE: u64 = 200;
 
 /// What a person says about an entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Word {
+pub struct Decision {
     /// What is to be done.
     pub action: Action,
     /// What shows that it is right.
@@ -37,7 +37,7 @@ pub struct Word {
     pub kin: Vec<String>,
 }
 
-impl Word {
+impl Decision {
     /// Whether the person with this key may be who says it.
     fn may_be_of(&self, key_name: &str) -> bool {
         self.key_name == key_name || self.kin.iter().any(|kin| kin == key_name)
@@ -84,7 +84,11 @@ impl From<Undecided> for Refusal {
 
 /// The proposal that waits for a second person, unless its time is over.
 #[must_use]
-pub fn standing<'a>(entry: &OperationRow, steps: &'a [Step], now: Timestamp) -> Option<&'a Step> {
+pub fn standing<'a>(
+    entry: &OperationRow,
+    steps: &'a [DecisionStep],
+    now: Timestamp,
+) -> Option<&'a DecisionStep> {
     let proposal = steps
         .iter()
         .find(|step| entry.proposal_id.as_ref() == Some(&step.id))?;
@@ -136,7 +140,12 @@ pub fn possible(
 ///
 /// # Errors
 /// [`Refusal`]; nothing was changed.
-pub async fn say(app: &App, owner: &Owner, id: &str, word: &Word) -> Result<OperationRow, Refusal> {
+pub async fn submit(
+    app: &App,
+    owner: &Owner,
+    id: &str,
+    word: &Decision,
+) -> Result<OperationRow, Refusal> {
     decided!({
         let said = say_once(app, owner, id, word).await;
         match said {
@@ -150,7 +159,7 @@ async fn say_once(
     app: &App,
     owner: &Owner,
     id: &str,
-    word: &Word,
+    word: &Decision,
 ) -> Result<OperationRow, Refusal> {
     let entry = app
         .store
@@ -164,7 +173,7 @@ async fn say_once(
     }
     if has_gone(app, &entry, about.as_ref(), now).await? {
         app.store.ended_by_itself(id, now).await?;
-        return Err(Trouble::from(CommitError::Overtaken).into());
+        return Err(Trouble::from(CommitError::ReviewItemChanged).into());
     }
     possible(app, &entry, about.as_ref(), word.action, now)?;
 
@@ -187,7 +196,7 @@ async fn say_once(
         }
     };
     if !is_done {
-        return Err(Trouble::from(CommitError::Overtaken).into());
+        return Err(Trouble::from(CommitError::ReviewItemChanged).into());
     }
 
     let (action, by) = (word.action.to_string(), &word.key_name);
@@ -213,11 +222,11 @@ fn of_subject<'a>(app: &'a App, about: &Aggregate, subject_id: &str) -> Conditio
 
 fn step(
     entry: &OperationRow,
-    word: &Word,
+    word: &Decision,
     kind: StepKind,
     now: Timestamp,
-) -> Result<Step, Trouble> {
-    Ok(Step {
+) -> Result<DecisionStep, Trouble> {
+    Ok(DecisionStep {
         id: id::new(Kind::OperationStep)?,
         operation_id: entry.id.clone(),
         kind,
@@ -247,7 +256,7 @@ async fn carry_out(
                 app.directory
                     .changed()
                     .await
-                    .map_err(|e| Trouble::Gone(e.to_string()))?;
+                    .map_err(|e| Trouble::Missing(e.to_string()))?;
             }
             return Ok(done);
         }

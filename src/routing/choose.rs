@@ -12,8 +12,8 @@ use serde_json::{Value, json};
 
 use super::account_limits::Used;
 use super::health::adaptive::{self, Standing, Weights};
-use super::health::{Gate, RouteId, RouteView};
-use super::pace::Full;
+use super::health::{BreakerState, RouteId, RouteView};
+use super::pace::Throttled;
 use super::rule::{Facts, Routing, Rule, Strategy};
 use super::score;
 use crate::domain::{Aggregate, Attempt, Timestamp};
@@ -21,7 +21,7 @@ use crate::routing::account::Account;
 
 /// What is looked for.
 #[derive(Debug, Clone, Copy)]
-pub struct Wanted<'a> {
+pub struct Criteria<'a> {
     /// How the payer pays.
     pub flow: Flow,
     /// How much.
@@ -34,19 +34,19 @@ pub struct Wanted<'a> {
 
 /// What there is to choose from, as it is at this moment.
 #[derive(Clone, Copy)]
-pub struct Scene<'a> {
+pub struct RoutingInput<'a> {
     /// The merchant's accounts, oldest first.
     pub accounts: &'a [Arc<Account>],
     /// Its rules.
     pub routing: &'a Routing,
     /// What the payment has tried: see [`tried`].
-    pub tried: &'a [Tried],
+    pub tried: &'a [TriedRoute],
     /// When.
     pub now: Timestamp,
     /// How a route is. Each is looked at once, and only if nothing else keeps the payment off it.
     pub look: &'a dyn Fn(&RouteId) -> RouteView,
     /// What keeps another call back from an account's route at this moment, if anything does.
-    pub full: &'a dyn Fn(&Account, &RouteId) -> Option<Full>,
+    pub full: &'a dyn Fn(&Account, &RouteId) -> Option<Throttled>,
     /// How much of its day an account has used.
     pub used: &'a dyn Fn(&Account) -> Used,
     /// Whose turn it is in the rule at this place. Asked for at most once, and only for
@@ -67,12 +67,12 @@ pub struct Candidate {
     /// elsewhere.
     pub score: Option<f64>,
     /// Why it is passed over, if it is.
-    pub why: Option<Why>,
+    pub why: Option<SkipReason>,
 }
 
 /// What was found.
 #[derive(Debug, Clone)]
-pub struct Choice {
+pub struct RoutingDecision {
     /// Whether any account could ever serve this, were it able: it takes such payments, and has not
     /// refused this one.
     pub served: bool,
@@ -88,7 +88,7 @@ pub struct Choice {
     pub skipped: Vec<Candidate>,
 }
 
-impl Choice {
+impl RoutingDecision {
     /// The account to take, if any is able.
     #[must_use]
     pub fn account(&self) -> Option<&Arc<Account>> {
@@ -98,8 +98,7 @@ impl Choice {
     /// What is stored with the attempt. Candidates and scores go by the same order.
     #[must_use]
     pub fn reason(&self) -> Value {
-        let skip =
-            |c: &Candidate| json!({ "account": c.account.id, "why": c.why.map(Why::as_str) });
+        let skip = |c: &Candidate| json!({ "account": c.account.id, "why": c.why.map(SkipReason::as_str) });
         json!({
             "strategy": self.strategy,
             "routing_version": self.version,
@@ -113,15 +112,16 @@ impl Choice {
     /// Why no account is able, for whoever waits at a till.
     #[must_use]
     pub fn why_none(&self) -> &'static str {
-        let any = |wanted: fn(Why) -> bool| self.skipped.iter().filter_map(|c| c.why).any(wanted);
-        if any(Why::is_health) {
+        let any =
+            |wanted: fn(SkipReason) -> bool| self.skipped.iter().filter_map(|c| c.why).any(wanted);
+        if any(SkipReason::is_health) {
             return "the providers that could charge are out of order for the moment";
         }
-        if any(|why| matches!(why, Why::InMaintenance | Why::DayLimitReached)) {
+        if any(|why| matches!(why, SkipReason::InMaintenance | SkipReason::DayLimitReached)) {
             return "the accounts that could charge are in maintenance, or have reached their limit \
                     of the day";
         }
-        if any(|why| matches!(why, Why::Crowded | Why::RateLimited)) {
+        if any(|why| matches!(why, SkipReason::Crowded | SkipReason::RateLimited)) {
             return "the accounts that could charge have as much to do as they can; scan the code \
                     again";
         }
@@ -130,7 +130,7 @@ impl Choice {
 }
 
 /// Orders the accounts that are able by the rule that decides about the payment.
-pub fn choose(scene: &Scene<'_>, wanted: Wanted<'_>, rng: &mut Rng) -> Choice {
+pub fn choose(scene: &RoutingInput<'_>, wanted: Criteria<'_>, rng: &mut Rng) -> RoutingDecision {
     let facts = Facts {
         flow: wanted.flow,
         amount_fen: wanted.amount.minor(),
@@ -155,7 +155,7 @@ pub fn choose(scene: &Scene<'_>, wanted: Wanted<'_>, rng: &mut Rng) -> Choice {
             provider: account.provider.name(),
             flow: wanted.flow,
         };
-        let full = || (scene.full)(account, &route).map(Why::from);
+        let full = || (scene.full)(account, &route).map(SkipReason::from);
         candidate.why = why_not(account, wanted, scene).or_else(full);
         if candidate.why.is_none() {
             let view = (scene.look)(&route);
@@ -193,7 +193,7 @@ pub fn choose(scene: &Scene<'_>, wanted: Wanted<'_>, rng: &mut Rng) -> Choice {
     let strategy = strategy.map_or("oldest_first", Into::into);
     let rule = rule.map(|(place, _)| place);
 
-    Choice {
+    RoutingDecision {
         served,
         version: scene.routing.version,
         rule,
@@ -204,7 +204,10 @@ pub fn choose(scene: &Scene<'_>, wanted: Wanted<'_>, rng: &mut Rng) -> Choice {
 }
 
 /// The accounts that the rule names, or all of them when there is none.
-fn named<'a>(scene: &Scene<'a>, rule: Option<&Rule>) -> Vec<(&'a Arc<Account>, Option<i64>)> {
+fn named<'a>(
+    scene: &RoutingInput<'a>,
+    rule: Option<&Rule>,
+) -> Vec<(&'a Arc<Account>, Option<i64>)> {
     let Some(rule) = rule else {
         return scene
             .accounts
@@ -285,7 +288,7 @@ pub const REFUSED_ROUTE: &str = "refused_route";
 
 /// An attempt that keeps its payment from going over the same account again.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Tried {
+pub struct TriedRoute {
     /// Over which account.
     pub account_id: String,
     /// Its provider, when the provider refused the account: then none of its accounts is tried
@@ -297,13 +300,13 @@ pub struct Tried {
 
 /// What the current round of a payment has tried, and the routes that have refused it in any round.
 #[must_use]
-pub fn tried(aggregate: &Aggregate) -> Vec<Tried> {
+pub fn tried(aggregate: &Aggregate) -> Vec<TriedRoute> {
     let ended = |a: &Attempt, outcome: &str| a.outcome.as_deref() == Some(outcome);
     aggregate
         .attempts
         .iter()
         .filter(|a| a.round == aggregate.payment.round || ended(a, REFUSED_ROUTE))
-        .map(|a| Tried {
+        .map(|a| TriedRoute {
             account_id: a.account_id.clone(),
             refusing_provider: ended(a, REFUSED_ACCOUNT).then_some(a.provider),
             has_refused: ended(a, REFUSED_ROUTE),
@@ -311,7 +314,7 @@ pub fn tried(aggregate: &Aggregate) -> Vec<Tried> {
         .collect()
 }
 
-fn serves(account: &Account, wanted: Wanted<'_>) -> bool {
+fn serves(account: &Account, wanted: Criteria<'_>) -> bool {
     account.provider.capabilities().flow(wanted.flow).is_some()
         && account.provider.capabilities().takes(wanted.amount)
         && account.terms.limits.allow(wanted.amount.minor())
@@ -319,7 +322,7 @@ fn serves(account: &Account, wanted: Wanted<'_>) -> bool {
         && !account.disabled
 }
 
-fn has_refused(scene: &Scene<'_>, account: &Account) -> bool {
+fn has_refused(scene: &RoutingInput<'_>, account: &Account) -> bool {
     scene
         .tried
         .iter()
@@ -329,7 +332,7 @@ fn has_refused(scene: &Scene<'_>, account: &Account) -> bool {
 /// Why an account is passed over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, strum::IntoStaticStr)]
 #[strum(serialize_all = "snake_case")]
-pub enum Why {
+pub enum SkipReason {
     /// The request wants other providers.
     NotAskedFor,
     /// The merchant has switched it off.
@@ -360,16 +363,16 @@ pub enum Why {
     OnTrial,
 }
 
-impl From<Full> for Why {
-    fn from(full: Full) -> Self {
+impl From<Throttled> for SkipReason {
+    fn from(full: Throttled) -> Self {
         match full {
-            Full::Crowded => Self::Crowded,
-            Full::RateLimited => Self::RateLimited,
+            Throttled::Crowded => Self::Crowded,
+            Throttled::RateLimited => Self::RateLimited,
         }
     }
 }
 
-impl Why {
+impl SkipReason {
     /// As in reasons and answers: `day_limit_reached`.
     #[must_use]
     pub fn as_str(self) -> &'static str {
@@ -382,38 +385,42 @@ impl Why {
 }
 
 /// What keeps a payment off an account, whatever its health.
-fn why_not(account: &Account, wanted: Wanted<'_>, scene: &Scene<'_>) -> Option<Why> {
+fn why_not(
+    account: &Account,
+    wanted: Criteria<'_>,
+    scene: &RoutingInput<'_>,
+) -> Option<SkipReason> {
     let name = account.provider.name();
     let fen = wanted.amount.minor();
     let limits = &account.terms.limits;
     if !wanted.providers.is_empty() && !wanted.providers.contains(&name) {
-        return Some(Why::NotAskedFor);
+        return Some(SkipReason::NotAskedFor);
     }
     if account.disabled {
-        return Some(Why::Disabled);
+        return Some(SkipReason::Disabled);
     }
     if account.provider.capabilities().flow(wanted.flow).is_none() {
-        return Some(Why::FlowNotServed);
+        return Some(SkipReason::FlowNotServed);
     }
     if !account.provider.capabilities().takes(wanted.amount)
         || limits.payment.is_some_and(|range| !range.holds(fen))
     {
-        return Some(Why::AmountOutOfLimits);
+        return Some(SkipReason::AmountOutOfLimits);
     }
     if has_refused(scene, account) {
-        return Some(Why::PaymentRefused);
+        return Some(SkipReason::PaymentRefused);
     }
     if account
         .set_aside_until
         .is_some_and(|until| until > scene.now)
     {
-        return Some(Why::SetAside);
+        return Some(SkipReason::SetAside);
     }
     if account.terms.in_maintenance(scene.now) || scene.routing.in_maintenance(name, scene.now) {
-        return Some(Why::InMaintenance);
+        return Some(SkipReason::InMaintenance);
     }
     if scene.tried.iter().any(|t| t.account_id == account.id) {
-        return Some(Why::TriedAlready);
+        return Some(SkipReason::TriedAlready);
     }
 
     if scene
@@ -421,24 +428,26 @@ fn why_not(account: &Account, wanted: Wanted<'_>, scene: &Scene<'_>) -> Option<W
         .iter()
         .any(|t| t.refusing_provider == Some(name))
     {
-        return Some(Why::ProviderRefusedAccount);
+        return Some(SkipReason::ProviderRefusedAccount);
     }
     if limits
         .day
         .is_some_and(|day| !day.leaves_room((scene.used)(account), fen))
     {
-        return Some(Why::DayLimitReached);
+        return Some(SkipReason::DayLimitReached);
     }
 
     None
 }
 
 /// What its health has against this payment.
-const fn shut(view: &RouteView) -> Option<Why> {
+const fn shut(view: &RouteView) -> Option<SkipReason> {
     match (adaptive::standing(view), view.gate) {
         (Standing::Able | Standing::LastResort, _) => None,
-        (Standing::Out, Gate::Trial) => Some(Why::OnTrial),
-        (Standing::Out, Gate::Open | Gate::Closed | Gate::Ramping) => Some(Why::BreakerOpen),
+        (Standing::Out, BreakerState::Trial) => Some(SkipReason::OnTrial),
+        (Standing::Out, BreakerState::Open | BreakerState::Closed | BreakerState::Ramping) => {
+            Some(SkipReason::BreakerOpen)
+        }
     }
 }
 

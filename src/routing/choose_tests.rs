@@ -17,9 +17,9 @@ const NOW: Timestamp = Timestamp(1_767_227_400_000);
 struct Shop {
     accounts: Vec<Arc<Account>>,
     routing: Routing,
-    tried: Vec<Tried>,
+    tried: Vec<TriedRoute>,
     views: BTreeMap<String, RouteView>,
-    full: BTreeMap<String, Full>,
+    full: BTreeMap<String, Throttled>,
     used: Used,
     turns: Cell<u64>,
     rng: Rng,
@@ -84,8 +84,8 @@ impl Shop {
         self
     }
 
-    fn choose(&mut self) -> Choice {
-        let scene = Scene {
+    fn choose(&mut self) -> RoutingDecision {
+        let scene = RoutingInput {
             accounts: &self.accounts,
             routing: &self.routing,
             tried: &self.tried,
@@ -104,7 +104,7 @@ impl Shop {
             },
         };
 
-        let wanted = Wanted {
+        let wanted = Criteria {
             flow: Flow::Qr,
             amount: Money::fen(8_888).unwrap(),
             providers: &[],
@@ -131,14 +131,14 @@ impl Shop {
     }
 }
 
-fn shut(gate: Gate) -> impl FnOnce(&mut RouteView) {
-    move |view| (view.gate, view.lets_in) = (gate, false)
+fn shut(gate: BreakerState) -> impl FnOnce(&mut RouteView) {
+    move |view| (view.gate, view.is_admitted) = (gate, false)
 }
 
 #[test]
 fn priority_asks_as_listed_whatever_the_scores_say() {
-    let mut shop =
-        Shop::new(Strategy::Priority, &["a", "b", "c"]).seen("a", |view| view.theta = 0.1);
+    let mut shop = Shop::new(Strategy::Priority, &["a", "b", "c"])
+        .seen("a", |view| view.sampled_success = 0.1);
     assert_eq!(shop.order(), "abc");
     assert_eq!(shop.turns.get(), 0, "nobody's turn is taken");
     shop.routing.rules.clear();
@@ -179,7 +179,7 @@ fn weights_are_shares_and_the_next_ones_are_drawn_from_those_that_are_left() {
     );
 
     // What a broken account does not get goes to the others by their weights.
-    let mut shop = shop.seen("a", shut(Gate::Open));
+    let mut shop = shop.seen("a", shut(BreakerState::Open));
     let first = (0..3_000).filter(|_| shop.order() == "bc").count();
     assert!(first.abs_diff(2_000) < 150, "{first}");
 }
@@ -189,7 +189,7 @@ fn round_robin_gives_everybody_a_turn_and_passes_over_who_is_broken() {
     let mut shop = Shop::new(Strategy::RoundRobin, &["a", "b", "c"]);
     let orders: Vec<String> = (0..4).map(|_| shop.order()).collect();
     assert_eq!(orders, ["abc", "bca", "cab", "abc"]);
-    let mut shop = shop.seen("b", shut(Gate::Open));
+    let mut shop = shop.seen("b", shut(BreakerState::Open));
     shop.turns.set(0);
     let orders: Vec<String> = (0..4).map(|_| shop.order()).collect();
     assert_eq!(
@@ -221,9 +221,11 @@ fn the_least_busy_the_cheapest_and_the_most_useful_come_first_and_scores_break_t
     );
 
     let mut adaptive = Shop::new(Strategy::Adaptive, &["a", "b", "c"])
-        .seen("a", |view| view.theta = 0.90)
-        .seen("b", |view| view.theta = 0.99)
-        .seen("c", |view| (view.theta, view.p95_ms) = (0.99, Some(25_000)));
+        .seen("a", |view| view.sampled_success = 0.90)
+        .seen("b", |view| view.sampled_success = 0.99)
+        .seen("c", |view| {
+            (view.sampled_success, view.p95_ms) = (0.99, Some(25_000))
+        });
     assert_eq!(adaptive.order(), "bac", "a slow route is worth less");
 
     let mut by_fee = adaptive.with("b", |a| a.fee_bps = 10_000);
@@ -244,9 +246,9 @@ fn breakers_filter_every_strategy() {
     ] {
         let shop = Shop::new(strategy, &["a", "b", "c", "d"]).weights(&[1, 1, 1, 1]);
         let mut shop = shop
-            .seen("a", shut(Gate::Open))
-            .seen("b", shut(Gate::Ramping))
-            .seen("c", shut(Gate::Trial));
+            .seen("a", shut(BreakerState::Open))
+            .seen("b", shut(BreakerState::Ramping))
+            .seen("c", shut(BreakerState::Trial));
         assert_eq!(
             shop.order(),
             "db",
@@ -255,7 +257,9 @@ fn breakers_filter_every_strategy() {
         let whys = shop.skipped();
         let whys: Vec<_> = whys.iter().map(|(id, why)| (id.as_str(), *why)).collect();
         assert_eq!(whys, [("a", "breaker_open"), ("c", "on_trial")]);
-        let mut none = shop.seen("d", shut(Gate::Open)).seen("b", shut(Gate::Open));
+        let mut none = shop
+            .seen("d", shut(BreakerState::Open))
+            .seen("b", shut(BreakerState::Open));
         let choice = none.choose();
         assert!(
             choice.account().is_none() && choice.served,
@@ -263,7 +267,7 @@ fn breakers_filter_every_strategy() {
         );
         assert!(choice.why_none().contains("out of order"));
         // One that is on trial and lets this payment in is a route like any other.
-        assert_eq!(none.seen("c", |view| view.lets_in = true).order(), "c");
+        assert_eq!(none.seen("c", |view| view.is_admitted = true).order(), "c");
     }
 }
 
@@ -339,7 +343,7 @@ fn limits_and_windows_keep_payments_off_and_are_told() {
 fn a_reason_stays_small_and_says_who_decided() {
     let mut shop =
         Shop::new(Strategy::Priority, &["a", "b"]).seen("a", |view| view.success = 0.123_456);
-    shop.tried = vec![Tried {
+    shop.tried = vec![TriedRoute {
         account_id: "b".to_owned(),
         refusing_provider: None,
         has_refused: false,
@@ -355,8 +359,8 @@ fn a_reason_stays_small_and_says_who_decided() {
 #[test]
 fn a_route_that_is_as_busy_as_it_can_be_is_passed_over_before_its_health_is_looked_at() {
     let mut shop = Shop::new(Strategy::Priority, &["a", "b", "c"]);
-    shop.full.insert("a".to_owned(), Full::Crowded);
-    shop.full.insert("b".to_owned(), Full::RateLimited);
+    shop.full.insert("a".to_owned(), Throttled::Crowded);
+    shop.full.insert("b".to_owned(), Throttled::RateLimited);
     let choice = shop.choose();
     assert_eq!(choice.account().map(|a| a.id.as_str()), Some("c"));
     assert!(
@@ -375,7 +379,7 @@ fn a_route_that_is_as_busy_as_it_can_be_is_passed_over_before_its_health_is_look
         ]
     );
 
-    shop.full.insert("c".to_owned(), Full::Crowded);
+    shop.full.insert("c".to_owned(), Throttled::Crowded);
     assert!(
         shop.choose().why_none().contains("as much to do"),
         "{}",

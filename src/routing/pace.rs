@@ -15,7 +15,7 @@ use super::health::RouteId;
 
 /// What keeps a call back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Full {
+pub enum Throttled {
     /// As many calls are on their way as the route answers without getting slower.
     Crowded,
     /// The provider was asked as often as it lets itself be asked.
@@ -43,18 +43,18 @@ struct Pace {
 }
 
 impl Pace {
-    fn full(&mut self, per_second: Option<u32>, now_ms: i64) -> Option<Full> {
+    fn full(&mut self, per_second: Option<u32>, now_ms: i64) -> Option<Throttled> {
         if self.in_flight >= self.gradient.limit() {
-            return Some(Full::Crowded);
+            return Some(Throttled::Crowded);
         }
-        (!self.rate.has_room(per_second, now_ms)).then_some(Full::RateLimited)
+        (!self.rate.has_room(per_second, now_ms)).then_some(Throttled::RateLimited)
     }
 }
 
 /// A call that may be made. Given back by [`Paces::leave`], however it ends.
 #[derive(Debug)]
 #[must_use]
-pub struct Slot {
+pub struct Permit {
     route: RouteId,
     began_ms: i64,
 }
@@ -72,11 +72,11 @@ pub struct Shown {
 
 /// The pace of all routes. Times are milliseconds on a clock that is not set.
 #[derive(Debug, Default)]
-pub struct Paces {
+pub struct Limiters {
     paces: Mutex<HashMap<RouteId, Pace>>,
 }
 
-impl Paces {
+impl Limiters {
     fn paces(&self) -> MutexGuard<'_, HashMap<RouteId, Pace>> {
         self.paces.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -84,7 +84,7 @@ impl Paces {
     /// What would keep a call back now. `per_second`: the most calls that the account's owner
     /// allows.
     #[must_use]
-    pub fn full(&self, route: &RouteId, per_second: Option<u32>, now_ms: i64) -> Option<Full> {
+    pub fn full(&self, route: &RouteId, per_second: Option<u32>, now_ms: i64) -> Option<Throttled> {
         let mut paces = self.paces();
         match paces.get_mut(route) {
             Some(pace) => pace.full(per_second, now_ms),
@@ -101,7 +101,7 @@ impl Paces {
         route: &RouteId,
         per_second: Option<u32>,
         now_ms: i64,
-    ) -> Result<Slot, Full> {
+    ) -> Result<Permit, Throttled> {
         let mut paces = self.paces();
         let pace = paces.entry(route.clone()).or_default();
         if let Some(full) = pace.full(per_second, now_ms) {
@@ -109,7 +109,7 @@ impl Paces {
         }
         pace.in_flight = pace.in_flight.saturating_add(1);
         pace.rate.take(now_ms);
-        Ok(Slot {
+        Ok(Permit {
             route: route.clone(),
             began_ms: now_ms,
         })
@@ -117,7 +117,7 @@ impl Paces {
 
     /// A call is over.
     #[expect(clippy::needless_pass_by_value, reason = "a call ends once")]
-    pub fn leave(&self, slot: Slot, ended: Ended, now_ms: i64) {
+    pub fn leave(&self, slot: Permit, ended: Ended, now_ms: i64) {
         let mut paces = self.paces();
         let Some(pace) = paces.get_mut(&slot.route) else {
             return;
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_provider_that_hangs_holds_a_bounded_number_of_calls() {
-        let (paces, route) = (Paces::default(), route());
+        let (paces, route) = (Limiters::default(), route());
         let mut slots = Vec::new();
         let full = loop {
             match paces.enter(&route, None, 0) {
@@ -168,7 +168,7 @@ mod tests {
             }
         };
 
-        assert_eq!(full, Full::Crowded);
+        assert_eq!(full, Throttled::Crowded);
         assert_eq!(
             paces.shown(&route, 0).unwrap().in_flight,
             u32::try_from(slots.len()).unwrap()
@@ -189,7 +189,7 @@ mod tests {
 
     #[test]
     fn who_is_told_to_ask_less_often_does_and_dares_more_again_later() {
-        let (paces, route) = (Paces::default(), route());
+        let (paces, route) = (Limiters::default(), route());
         // A provider that takes 20 calls a second; 100 a second are wanted.
         let mut refused = Vec::new();
         let mut served = Vec::new();
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn an_owners_limit_holds_from_the_first_call() {
-        let (paces, route) = (Paces::default(), route());
+        let (paces, route) = (Limiters::default(), route());
         let mut taken = 0;
         for call in 0..1_000_i64 {
             if let Ok(slot) = paces.enter(&route, Some(7), call * 10) {

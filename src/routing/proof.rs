@@ -16,7 +16,8 @@ use providers::notification::{
 };
 use providers::order::{Call, Order, OrderRef, RefundOrder};
 use providers::outcome::{
-    Answer, Created, Ended, Failure, Queried, RefundQueried, Refunded, WRONGLY_SIGNED,
+    Answer, CloseOutcome, CreateOutcome, Failure, QueryOutcome, RefundOutcome, RefundQueryOutcome,
+    WRONGLY_SIGNED,
 };
 use providers::{Capabilities, Provider, ProviderName};
 
@@ -79,7 +80,7 @@ pub async fn ask(
     prefix: &InstallationPrefix,
     now: DateTime<Utc>,
     timeout: Duration,
-) -> Option<Queried> {
+) -> Option<QueryOutcome> {
     let nobodys = OrderRef {
         order_no: id::provider_no(prefix).ok()?,
         txn_time: now,
@@ -137,27 +138,27 @@ impl Provider for Proving {
         self.inner.capabilities()
     }
 
-    async fn create(&self, order: &Order, call: &Call) -> Answer<Created> {
+    async fn create(&self, order: &Order, call: &Call) -> Answer<CreateOutcome> {
         self.seen(self.inner.create(order, call)).await
     }
 
-    async fn query(&self, order: &OrderRef, call: &Call) -> Answer<Queried> {
+    async fn query(&self, order: &OrderRef, call: &Call) -> Answer<QueryOutcome> {
         self.seen(self.inner.query(order, call)).await
     }
 
-    async fn close(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
+    async fn close(&self, order: &OrderRef, call: &Call) -> Answer<CloseOutcome> {
         self.seen(self.inner.close(order, call)).await
     }
 
-    async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
+    async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<CloseOutcome> {
         self.seen(self.inner.reverse(order, call)).await
     }
 
-    async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<Refunded> {
+    async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundOutcome> {
         self.seen(self.inner.refund(refund, call)).await
     }
 
-    async fn query_refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundQueried> {
+    async fn query_refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundQueryOutcome> {
         self.seen(self.inner.query_refund(refund, call)).await
     }
 

@@ -7,7 +7,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use crate::domain::payment::Line;
+use crate::domain::payment::WaitQueue;
 
 /// The most payments that go on at once.
 const MOST: u64 = 32;
@@ -63,7 +63,7 @@ impl Drain {
 
 #[derive(Debug)]
 struct Known {
-    lines: HashMap<Line, Drain>,
+    lines: HashMap<WaitQueue, Drain>,
     /// How long waits have lasted, in milliseconds, the latest last.
     lasted_ms: HashMap<Wait, VecDeque<i64>>,
     /// How fast lines have gone on.
@@ -81,7 +81,7 @@ impl Default for Known {
 }
 
 impl Known {
-    fn line(&mut self, line: &Line) -> &mut Drain {
+    fn line(&mut self, line: &WaitQueue) -> &mut Drain {
         let per_minute = self.per_minute;
         self.lines
             .entry(line.clone())
@@ -89,7 +89,7 @@ impl Known {
     }
 
     /// A wait is over; another may begin.
-    fn turn(&mut self, line: &Line, next: Option<(Wait, i64)>, now_ms: i64) {
+    fn turn(&mut self, line: &WaitQueue, next: Option<(Wait, i64)>, now_ms: i64) {
         let drain = self.line(line);
         let same = drain
             .waits
@@ -123,7 +123,7 @@ impl Queue {
 
     /// How many of a line may go on now.
     #[must_use]
-    pub fn may_go_on(&self, line: &Line, now_ms: i64) -> u64 {
+    pub fn may_go_on(&self, line: &WaitQueue, now_ms: i64) -> u64 {
         self.known().lines.get(line).map_or(1, |drain| {
             if now_ms < drain.not_before_ms {
                 0
@@ -134,19 +134,19 @@ impl Queue {
     }
 
     /// Nobody of a line has a route, since then and for this reason.
-    pub fn waits(&self, line: &Line, wait: Wait, since_ms: i64, now_ms: i64) {
+    pub fn waits(&self, line: &WaitQueue, wait: Wait, since_ms: i64, now_ms: i64) {
         self.known()
             .turn(line, Some((wait, since_ms.min(now_ms))), now_ms);
     }
 
     /// A line waits for something whose end is known, or that only a person can end: nothing is
     /// learned from it.
-    pub fn waits_for_the_clock(&self, line: &Line) {
+    pub fn waits_for_the_clock(&self, line: &WaitQueue) {
         self.known().line(line).waits = None;
     }
 
     /// A batch has gone on, and so many of it have found a route, in so many milliseconds.
-    pub fn went_on(&self, line: &Line, batch: u64, found: u64, took_ms: i64, now_ms: i64) {
+    pub fn released(&self, line: &WaitQueue, batch: u64, found: u64, took_ms: i64, now_ms: i64) {
         if batch == 0 {
             return;
         }
@@ -174,7 +174,7 @@ impl Queue {
     }
 
     /// So many wait, in these lines and in no other: what others were doing is forgotten.
-    pub fn keep(&self, found: &[(Line, u64)]) {
+    pub fn keep(&self, found: &[(WaitQueue, u64)]) {
         let mut known = self.known();
         known
             .lines
@@ -186,7 +186,7 @@ impl Queue {
 
     /// How many waited in a line when it was last counted.
     #[must_use]
-    pub fn length(&self, line: &Line) -> u64 {
+    pub fn length(&self, line: &WaitQueue) -> u64 {
         self.known().lines.get(line).map_or(0, |drain| drain.length)
     }
 
@@ -224,7 +224,7 @@ impl Queue {
 
     /// For how long a line has waited for this.
     #[must_use]
-    pub fn waited_ms(&self, line: &Line, wait: Wait, now_ms: i64) -> i64 {
+    pub fn waited_ms(&self, line: &WaitQueue, wait: Wait, now_ms: i64) -> i64 {
         let since = self
             .known()
             .lines
@@ -236,7 +236,7 @@ impl Queue {
 
     /// Seconds until so many have gone on, from the moment at which a route is there.
     #[must_use]
-    pub fn drained_in_s(&self, line: &Line, position: u64) -> u64 {
+    pub fn drained_in_s(&self, line: &WaitQueue, position: u64) -> u64 {
         let known = self.known();
         let per_minute = known
             .lines
@@ -258,8 +258,8 @@ mod tests {
 
     use super::*;
 
-    fn line() -> Line {
-        Line {
+    fn line() -> WaitQueue {
+        WaitQueue {
             owner: crate::domain::Owner::of("mer_1", false),
             flow: Flow::Qr,
         }
@@ -272,16 +272,16 @@ mod tests {
 
         for step in 0..7 {
             let batch = queue.may_go_on(&line, step * 300);
-            queue.went_on(&line, batch, batch, 300, step * 300);
+            queue.released(&line, batch, batch, 300, step * 300);
             batches.push(batch);
         }
 
         assert_eq!(batches, [1, 2, 4, 8, 16, 32, 32]);
-        queue.went_on(&line, 32, 31, 300, 10_000);
+        queue.released(&line, 32, 31, 300, 10_000);
         assert_eq!(queue.may_go_on(&line, 10_999), 0, "a pause");
         assert_eq!(queue.may_go_on(&line, 11_000), 1);
 
-        queue.went_on(&line, 1, 0, 300, 11_000);
+        queue.released(&line, 1, 0, 300, 11_000);
         assert_eq!(
             (
                 queue.may_go_on(&line, 12_999),
@@ -308,7 +308,7 @@ mod tests {
             "five a second until it is known"
         );
         for _ in 0..20 {
-            queue.went_on(&line, 2, 2, 1_000, 0);
+            queue.released(&line, 2, 2, 1_000, 0);
         }
         assert!(
             (4..=6).contains(&queue.drained_in_s(&line, 10)),
@@ -321,7 +321,7 @@ mod tests {
     fn how_fast_it_went_is_known_when_the_next_line_forms() {
         let (queue, line) = (Queue::default(), line());
         for _ in 0..40 {
-            queue.went_on(&line, 1, 1, 1_000, 0);
+            queue.released(&line, 1, 1, 1_000, 0);
         }
         queue.keep(&[]);
         let seconds = queue.drained_in_s(&line, 10);
@@ -349,7 +349,7 @@ mod tests {
         ] {
             queue.waits(&line, Wait::Outage, at, at);
             queue.waits(&line, Wait::Outage, at + 300, at + 300);
-            queue.went_on(&line, 1, 1, 300, at + length_ms);
+            queue.released(&line, 1, 1, 300, at + length_ms);
         }
 
         assert_eq!(queue.left_ms(Wait::Outage, 0), 40_000);
@@ -368,10 +368,10 @@ mod tests {
         let (queue, line) = (Queue::default(), line());
         for at in [0, 100_000, 200_000] {
             queue.waits(&line, Wait::Outage, at, at);
-            queue.went_on(&line, 1, 0, 300, at + 10_000);
+            queue.released(&line, 1, 0, 300, at + 10_000);
             assert_eq!(queue.waited_ms(&line, Wait::Trial, at + 11_000), 1_000);
-            queue.went_on(&line, 1, 0, 300, at + 12_000);
-            queue.went_on(&line, 1, 1, 300, at + 14_000);
+            queue.released(&line, 1, 0, 300, at + 12_000);
+            queue.released(&line, 1, 1, 300, at + 14_000);
         }
         assert_eq!(queue.left_ms(Wait::Outage, 0), 10_000);
         assert_eq!(queue.left_ms(Wait::Trial, 1_000), 3_000);
@@ -383,7 +383,7 @@ mod tests {
         for at in [0, 100_000, 200_000] {
             queue.waits(&line, Wait::Outage, at, at);
             queue.waits_for_the_clock(&line);
-            queue.went_on(&line, 1, 1, 300, at + 60_000);
+            queue.released(&line, 1, 1, 300, at + 60_000);
         }
         assert_eq!(queue.left_ms(Wait::Outage, 0), 5_000);
     }

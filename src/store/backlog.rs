@@ -13,7 +13,7 @@ use super::Store;
 use super::entity::{attempt, operation, payment};
 use super::payments::find;
 use super::rows::word;
-use crate::domain::payment::Line;
+use crate::domain::payment::WaitQueue;
 use crate::domain::{Aggregate, AllOwners, Mode, Owner, Timestamp};
 
 /// Attempts whose end nobody knows, written as in the index `attempts_in_doubt`, order and all.
@@ -100,7 +100,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn lines(&self, _: AllOwners) -> Result<Vec<(Line, u64)>, DbErr> {
+    pub async fn lines(&self, _: AllOwners) -> Result<Vec<(WaitQueue, u64)>, DbErr> {
         let rows: Vec<(String, bool, String, i64)> = payment::Entity::find()
             .select_only()
             .columns([
@@ -120,7 +120,7 @@ impl Store {
         let line = |(merchant, livemode, flow, count): (String, bool, String, i64)| {
             let flow = word("payment", "lines", "flow", &flow)?;
             Ok((
-                Line {
+                WaitQueue {
                     owner: Owner::of(merchant, livemode),
                     flow,
                 },
@@ -137,7 +137,7 @@ impl Store {
     /// The database's.
     pub async fn head_of_line(
         &self,
-        line: &Line,
+        line: &WaitQueue,
         now: Timestamp,
         limit: u64,
     ) -> Result<Vec<Aggregate>, DbErr> {
@@ -160,7 +160,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn call_up(
+    pub async fn claim_parked(
         &self,
         ids: &[String],
         now: Timestamp,

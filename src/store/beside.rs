@@ -7,7 +7,9 @@ use sea_orm::{
     IntoActiveModel as _, QueryFilter as _,
 };
 
-use super::change::{Change, Inbox, Key, KeyScope, Operation, Resolution, Step, StoredAnswer};
+use super::change::{
+    Change, DecisionStep, Inbox, Key, KeyScope, Resolution, ReviewItem, StoredAnswer,
+};
 use super::connection::Tx;
 use super::entity::{
     idempotency_key, ledger_entry, notification, operation, operation_step, payment,
@@ -92,7 +94,7 @@ pub(super) fn notification_row(
     .reset_all()
 }
 
-pub(super) fn operation_row(entry: &Operation) -> operation::ActiveModel {
+pub(super) fn operation_row(entry: &ReviewItem) -> operation::ActiveModel {
     operation::Model {
         id: entry.id.clone(),
         merchant_id: entry.owner.merchant.clone(),
@@ -150,7 +152,7 @@ pub(super) async fn insert_entries(tx: &Tx, won: &[&Change]) -> Result<(), DbErr
     Ok(())
 }
 
-pub(super) fn step_row(step: &Step) -> operation_step::ActiveModel {
+pub(super) fn step_row(step: &DecisionStep) -> operation_step::ActiveModel {
     operation_step::Model {
         id: step.id.clone(),
         operation_id: step.operation_id.clone(),

@@ -2,7 +2,7 @@
 //! with it. A change is written whole or not at all, and only if nobody else changed the payment
 //! since it was read.
 
-use super::tally::{self, Fact};
+use super::tally::{self, Count};
 use crate::domain::id::{self, Kind, NoRandomness};
 use crate::domain::ledger::{self, Entry};
 use crate::domain::operation::{Action, StepKind};
@@ -84,7 +84,7 @@ pub struct Inbox {
 
 /// Something that needs a person. The same trouble stands on the list once.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Operation {
+pub struct ReviewItem {
     /// `op_…`.
     pub id: String,
     /// Whose.
@@ -99,7 +99,7 @@ pub struct Operation {
     pub created_at: Timestamp,
 }
 
-impl Operation {
+impl ReviewItem {
     /// An entry about `subject_id`, with an id of its own.
     ///
     /// # Errors
@@ -124,7 +124,7 @@ impl Operation {
 
 /// A person's word on an entry of the work list.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Step {
+pub struct DecisionStep {
     /// `ops_…`.
     pub id: String,
     /// The entry.
@@ -150,7 +150,7 @@ pub struct Resolution {
     /// change.
     pub proposal_id: String,
     /// The confirmation.
-    pub step: Step,
+    pub step: DecisionStep,
 }
 
 /// One decision, ready to be written.
@@ -165,10 +165,10 @@ pub struct Change {
     pub(super) events: Vec<Event>,
     pub(super) key: Option<KeyWrite>,
     pub(super) inbox: Option<Inbox>,
-    pub(super) operations: Vec<Operation>,
+    pub(super) operations: Vec<ReviewItem>,
     pub(super) resolution: Option<Resolution>,
     pub(super) entries: Vec<Entry>,
-    pub(super) facts: Vec<Fact>,
+    pub(super) facts: Vec<Count>,
 }
 
 impl Change {
@@ -249,7 +249,7 @@ impl Change {
 
     /// With these entries of the work list.
     #[must_use]
-    pub fn with_operations(mut self, operations: Vec<Operation>) -> Self {
+    pub fn with_operations(mut self, operations: Vec<ReviewItem>) -> Self {
         self.operations = operations;
         self
     }
@@ -285,7 +285,7 @@ impl Change {
 pub enum CommitError {
     /// Somebody else changed the payment first: read again, decide again.
     #[error("the payment has changed meanwhile")]
-    Moved,
+    VersionConflict,
     /// Another request has this idempotency key.
     #[error("the idempotency key is taken")]
     KeyTaken,
@@ -300,7 +300,7 @@ pub enum CommitError {
     Refused(String),
     /// The entry of the work list is not as it was: it has ended, or another proposal stands there.
     #[error("the entry of the work list has changed meanwhile")]
-    Overtaken,
+    ReviewItemChanged,
     /// The database does not answer; whether it wrote is not known. Read again.
     #[error("the database is in trouble: {0}")]
     Unavailable(String),

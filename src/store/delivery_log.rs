@@ -10,7 +10,7 @@ use sea_orm::{
 
 use super::Store;
 use super::deliveries::{DeliveryFilter, EventFilter};
-use super::delivery_rows::{DeliveryRow, EventRow, TryRow};
+use super::delivery_rows::{DeliveryAttempt, DeliveryRow, EventRow};
 use super::entity::{delivery, delivery_try, event};
 use super::lists::{beside, beside_one_of, is, newer_than, older_than};
 use crate::domain::{AllOwners, Owner, Timestamp};
@@ -206,8 +206,11 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn tries_of(&self, ids: Vec<String>) -> Result<HashMap<String, Vec<TryRow>>, DbErr> {
-        let mut tries: HashMap<String, Vec<TryRow>> = HashMap::new();
+    pub async fn tries_of(
+        &self,
+        ids: Vec<String>,
+    ) -> Result<HashMap<String, Vec<DeliveryAttempt>>, DbErr> {
+        let mut tries: HashMap<String, Vec<DeliveryAttempt>> = HashMap::new();
         if ids.is_empty() {
             return Ok(tries);
         }
@@ -218,7 +221,7 @@ impl Store {
             .await?;
 
         for m in rows {
-            let row = TryRow {
+            let row = DeliveryAttempt {
                 at: Timestamp(m.tried_at),
                 end: super::rows::word("delivery_try", &m.delivery_id, "end", &m.end)?,
                 status: m.status.and_then(|status| u16::try_from(status).ok()),

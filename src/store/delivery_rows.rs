@@ -56,12 +56,12 @@ pub struct DeliveryRow {
     /// When it was received.
     pub delivered_at: Option<Timestamp>,
     /// The newest try.
-    pub last: Option<TryRow>,
+    pub last: Option<DeliveryAttempt>,
 }
 
 /// One try of a delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct TryRow {
+pub struct DeliveryAttempt {
     /// When it began.
     pub at: Timestamp,
     /// How it ended.
@@ -94,7 +94,7 @@ impl TryFrom<delivery::Model> for DeliveryRow {
     fn try_from(m: delivery::Model) -> Result<Self, DbErr> {
         const T: &str = "delivery";
         let last = match (&m.last_try_at, &m.last_end) {
-            (Some(at), Some(end)) => Some(TryRow {
+            (Some(at), Some(end)) => Some(DeliveryAttempt {
                 at: Timestamp(*at),
                 end: word(T, &m.id, "last_end", end)?,
                 status: m.last_status.and_then(|status| u16::try_from(status).ok()),

@@ -5,7 +5,7 @@ use sea_orm::{DbErr, EntityTrait as _};
 
 use super::Store;
 use super::beside::{notification_row, operation_row};
-use super::change::{Inbox, Operation};
+use super::change::{Inbox, ReviewItem};
 use super::entity::{notification, operation};
 
 impl Store {
@@ -41,7 +41,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn raise(&self, entry: &Operation) -> Result<(), DbErr> {
+    pub async fn raise(&self, entry: &ReviewItem) -> Result<(), DbErr> {
         operation::Entity::insert(operation_row(entry))
             .on_conflict(OnConflict::new().do_nothing().to_owned())
             .exec_without_returning(&self.db)

@@ -15,7 +15,7 @@ use super::entity::{incident, incident_entry, incident_norm};
 use super::lists::older_than;
 use super::rows::word;
 use crate::domain::Timestamp;
-use crate::domain::incident::{Cause, Entry, Phase, Severity, Subject, Usual};
+use crate::domain::incident::{Baseline, Cause, Entry, Phase, Severity, Subject};
 
 /// What is usual is learned by a sample in so long.
 const SAMPLE_EVERY_MS: i64 = 60_000;
@@ -342,12 +342,12 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn usual(&self, subject: &Subject) -> Result<Usual, DbErr> {
+    pub async fn usual(&self, subject: &Subject) -> Result<Baseline, DbErr> {
         let row = incident_norm::Entity::find_by_id(subject.to_string())
             .one(&self.db)
             .await?;
         Ok(row
-            .map(|m| Usual {
+            .map(|m| Baseline {
                 mean_ms: m.mean_ms,
                 spread_ms: m.spread_ms,
                 samples: m.samples,

@@ -59,7 +59,7 @@ pub use backlog::{Backlog, Waiting};
 pub use bulk::{Batch, Batches, Bulk, Life};
 pub use change::{Change, CommitError};
 pub use deliveries::{DeliveryFilter, EventFilter, Failing, Receiver};
-pub use delivery_rows::{DeliveryRow, EventRow, TryRow};
+pub use delivery_rows::{DeliveryAttempt, DeliveryRow, EventRow};
 pub use directory::{AccountRow, NewAccount, RoutingRow};
 pub use due::{DuePayment, Lane, LeftAhead};
 pub use idempotency::StoredKey;
@@ -331,7 +331,7 @@ async fn prepare(url: &str) -> Result<(), OpenError> {
     };
     migrate(&db).await.map_err(failed)?;
     #[cfg(feature = "testing")]
-    if crate::broken::breaks(crate::broken::Rule::NoUniqueLiveAttempt) {
+    if crate::broken::mutated(crate::broken::Mutation::NoUniqueLiveAttempt) {
         db.execute_unprepared("DROP INDEX IF EXISTS attempts_one_live")
             .await
             .map_err(failed)?;

@@ -9,7 +9,7 @@ use sea_orm::{
 
 use super::Store;
 use super::beside::{end_operation, step_row};
-use super::change::{Resolution, Step};
+use super::change::{DecisionStep, Resolution};
 use super::entity::{account, attempt, operation, operation_step as step, refund};
 use super::lists::{is, newest, older_than};
 use super::rows::word;
@@ -176,7 +176,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn operation_steps(&self, operation_id: &str) -> Result<Vec<Step>, DbErr> {
+    pub async fn operation_steps(&self, operation_id: &str) -> Result<Vec<DecisionStep>, DbErr> {
         let rows = step::Entity::find()
             .filter(step::Column::OperationId.eq(operation_id))
             .order_by_asc(step::Column::At)
@@ -187,7 +187,7 @@ impl Store {
 
         rows.into_iter()
             .map(|m| {
-                Ok(Step {
+                Ok(DecisionStep {
                     kind: word("step", &m.id, "kind", &m.kind)?,
                     action: word("step", &m.id, "action", &m.action)?,
                     id: m.id,
@@ -235,7 +235,11 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn propose(&self, before: &OperationRow, proposal: &Step) -> Result<bool, DbErr> {
+    pub async fn propose(
+        &self,
+        before: &OperationRow,
+        proposal: &DecisionStep,
+    ) -> Result<bool, DbErr> {
         use operation::Column as C;
 
         let tx = self.db.write().await?;

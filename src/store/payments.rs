@@ -242,7 +242,7 @@ fn payments_of(owner: &Owner) -> Select<payment::Entity> {
     let of_merchant =
         payment::Entity::find().filter(payment::Column::MerchantId.eq(&owner.merchant));
     #[cfg(feature = "testing")]
-    if crate::broken::breaks(crate::broken::Rule::MerchantWithoutMode) {
+    if crate::broken::mutated(crate::broken::Mutation::MerchantWithoutMode) {
         return of_merchant;
     }
     of_merchant.filter(payment::Column::Livemode.eq(owner.is_live()))

@@ -13,7 +13,7 @@ use crate::domain::{Aggregate, Attempt, Mode};
 
 /// Something that became true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fact {
+pub(super) enum Count {
     /// A payment was made.
     Made(Flow),
     /// A payment came into this state.
@@ -27,15 +27,15 @@ pub(super) enum Fact {
 }
 
 /// What became true between `before` (`None` for a new payment) and `after`.
-pub(super) fn between(before: Option<&Aggregate>, after: &Aggregate) -> Vec<Fact> {
-    let mut facts: Vec<Fact> = before
+pub(super) fn between(before: Option<&Aggregate>, after: &Aggregate) -> Vec<Count> {
+    let mut facts: Vec<Count> = before
         .is_none()
-        .then_some(Fact::Made(after.payment.flow))
+        .then_some(Count::Made(after.payment.flow))
         .into_iter()
         .collect();
 
     if before.map(|b| b.payment.status) != Some(after.payment.status) {
-        facts.push(Fact::Payment(after.payment.flow, after.payment.status));
+        facts.push(Count::Payment(after.payment.flow, after.payment.status));
     }
     let mut last: Option<&Attempt> = None;
 
@@ -44,11 +44,11 @@ pub(super) fn between(before: Option<&Aggregate>, after: &Aggregate) -> Vec<Fact
         // One that the payer asked for is no failure of the route before.
         let gave_way = last.filter(|last| matches!(last.status, State::Dead | State::Abandoned));
         if let (Some(last), None) = (gave_way, known) {
-            facts.push(Fact::Switched(last.provider, attempt.provider));
+            facts.push(Count::Switched(last.provider, attempt.provider));
         }
         if let (None, Some(disposition)) = (known.and_then(|a| a.disposition), attempt.disposition)
         {
-            facts.push(Fact::Captured(attempt.provider, attempt.flow, disposition));
+            facts.push(Count::Captured(attempt.provider, attempt.flow, disposition));
         }
         last = Some(attempt);
     }
@@ -60,14 +60,14 @@ pub(super) fn between(before: Option<&Aggregate>, after: &Aggregate) -> Vec<Fact
         if known != Some(refund.status)
             && let Some(attempt) = after.attempt(&refund.attempt_id)
         {
-            facts.push(Fact::Refund(attempt.provider, refund.status));
+            facts.push(Count::Refund(attempt.provider, refund.status));
         }
     }
 
     facts
 }
 
-impl Fact {
+impl Count {
     /// Counts it `times`; 0 only makes its series.
     fn count(self, mode: Mode, times: u64) {
         let mode = mode.as_str();
@@ -114,7 +114,7 @@ fn word(disposition: Disposition) -> &'static str {
 }
 
 /// Counts what a commit made true.
-pub(super) fn count(mode: Mode, facts: &[Fact]) {
+pub(super) fn count(mode: Mode, facts: &[Count]) {
     facts.iter().for_each(|fact| fact.count(mode, 1));
 }
 
@@ -133,16 +133,16 @@ fn register_mode(mode: Mode) {
     };
 
     for flow in Flow::iter().filter(|flow| served(*flow)) {
-        Fact::Made(flow).count(mode, 0);
-        PaymentState::iter().for_each(|state| Fact::Payment(flow, state).count(mode, 0));
+        Count::Made(flow).count(mode, 0);
+        PaymentState::iter().for_each(|state| Count::Payment(flow, state).count(mode, 0));
     }
 
     for protocol in providers::PROTOCOLS {
-        names().for_each(|to| Fact::Switched(protocol.name, to).count(mode, 0));
-        RefundState::iter().for_each(|state| Fact::Refund(protocol.name, state).count(mode, 0));
+        names().for_each(|to| Count::Switched(protocol.name, to).count(mode, 0));
+        RefundState::iter().for_each(|state| Count::Refund(protocol.name, state).count(mode, 0));
         for flow in protocol.capabilities.flows {
             for disposition in Disposition::iter() {
-                Fact::Captured(protocol.name, flow.flow, disposition).count(mode, 0);
+                Count::Captured(protocol.name, flow.flow, disposition).count(mode, 0);
             }
         }
     }

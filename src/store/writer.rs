@@ -250,7 +250,7 @@ async fn write_one(db: &Db, change: &Change) -> Result<Verdict, DbErr> {
                 return Ok(verdicts
                     .into_iter()
                     .next()
-                    .unwrap_or(Err(CommitError::Moved)));
+                    .unwrap_or(Err(CommitError::VersionConflict)));
             }
             Err(e) if tries <= RETRIES && asks_for_another_try(&e) => {
                 tokio::time::sleep(Duration::from_millis(5)).await;
@@ -261,7 +261,7 @@ async fn write_one(db: &Db, change: &Change) -> Result<Verdict, DbErr> {
                         Ok(Err(CommitError::Refused(message)))
                     }
                     (_, DbErr::Custom(said)) if said == OVERTAKEN => {
-                        Ok(Err(CommitError::Overtaken))
+                        Ok(Err(CommitError::ReviewItemChanged))
                     }
                     _ if is_about_values(&e) => Ok(Err(CommitError::Refused(e.to_string()))),
                     _ => Err(e),

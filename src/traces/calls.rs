@@ -14,7 +14,9 @@ use providers::notification::{
     Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified,
 };
 use providers::order::{Call, Order, OrderRef, RefundOrder};
-use providers::outcome::{Answer, Created, Ended, Queried, RefundQueried, Refunded};
+use providers::outcome::{
+    Answer, CloseOutcome, CreateOutcome, QueryOutcome, RefundOutcome, RefundQueryOutcome,
+};
 use providers::{Capabilities, Provider, ProviderName};
 
 use super::Traces;
@@ -87,27 +89,27 @@ impl Provider for Calls {
         self.inner.capabilities()
     }
 
-    async fn create(&self, order: &Order, call: &Call) -> Answer<Created> {
+    async fn create(&self, order: &Order, call: &Call) -> Answer<CreateOutcome> {
         self.traced("create", &order.order_no, self.inner.create(order, call))
             .await
     }
 
-    async fn query(&self, order: &OrderRef, call: &Call) -> Answer<Queried> {
+    async fn query(&self, order: &OrderRef, call: &Call) -> Answer<QueryOutcome> {
         self.traced("query", &order.order_no, self.inner.query(order, call))
             .await
     }
 
-    async fn close(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
+    async fn close(&self, order: &OrderRef, call: &Call) -> Answer<CloseOutcome> {
         self.traced("close", &order.order_no, self.inner.close(order, call))
             .await
     }
 
-    async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
+    async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<CloseOutcome> {
         self.traced("reverse", &order.order_no, self.inner.reverse(order, call))
             .await
     }
 
-    async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<Refunded> {
+    async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundOutcome> {
         self.traced(
             "refund",
             &refund.order.order_no,
@@ -116,7 +118,7 @@ impl Provider for Calls {
         .await
     }
 
-    async fn query_refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundQueried> {
+    async fn query_refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundQueryOutcome> {
         self.traced(
             "query_refund",
             &refund.order.order_no,

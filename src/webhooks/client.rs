@@ -32,7 +32,7 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// A message, signed and ready.
 #[derive(Debug, Clone)]
-pub struct Letter {
+pub struct SignedRequest {
     /// Where to.
     pub url: String,
     /// What counts as received.
@@ -47,7 +47,7 @@ pub struct Letter {
     pub body: Vec<u8>,
 }
 
-impl Letter {
+impl SignedRequest {
     /// A message to an endpoint, sent at `now`.
     ///
     /// # Errors
@@ -160,7 +160,7 @@ impl Client {
     }
 
     /// Tries once.
-    pub async fn send(&self, letter: Letter) -> Try {
+    pub async fn send(&self, letter: SignedRequest) -> Try {
         let began = Instant::now();
         let done = self.exchange(letter, began + self.timeout).await;
         Try {
@@ -195,7 +195,7 @@ impl Client {
             .header(USER_AGENT, concat!("Interlock/", env!("CARGO_PKG_VERSION")))
     }
 
-    async fn exchange(&self, letter: Letter, deadline: Instant) -> Try {
+    async fn exchange(&self, letter: SignedRequest, deadline: Instant) -> Try {
         let url = match self.guard.check_stored(&letter.url) {
             Ok(url) => url,
             Err(forbidden) => {

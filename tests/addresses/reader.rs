@@ -5,7 +5,7 @@ use std::time::Duration;
 use interlock::config::Config;
 use interlock::domain::webhook::{End, Mode};
 use interlock::guard::Guard;
-use interlock::webhooks::client::{Client as Sender, Letter};
+use interlock::webhooks::client::{Client as Sender, SignedRequest};
 use providers::address;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -286,7 +286,7 @@ async fn a_webhook_goes_to_a_name_and_a_path_that_are_not_ascii() {
     let kept = address::kept(&written, &address::read(&written).unwrap());
 
     for url in [written, kept] {
-        let letter = Letter {
+        let letter = SignedRequest {
             url,
             mode: Mode::Standard,
             id: "evt_1".to_owned(),

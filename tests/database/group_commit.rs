@@ -9,7 +9,7 @@ use interlock::domain::attempt::{Disposition, State};
 use interlock::domain::id::{self, Kind};
 use interlock::domain::payment::Event as PaymentEvent;
 use interlock::domain::{Aggregate, AllOwners, Refund, refund};
-use interlock::store::change::{Event, Inbox, Key, KeyScope, KeyWrite, Operation};
+use interlock::store::change::{Event, Inbox, Key, KeyScope, KeyWrite, ReviewItem};
 use interlock::store::{Change, CommitError};
 use providers::money::Money;
 use serde_json::json;
@@ -26,7 +26,7 @@ fn with_everything(bench: &Bench, change: Change, name: &str) -> Change {
         data: json!({}),
         created_at: NOW,
     };
-    let operation = Operation {
+    let operation = ReviewItem {
         id: id::new(Kind::Operation).unwrap(),
         owner: bench.owner.clone(),
         kind: "unresolved",
@@ -288,7 +288,7 @@ async fn a_lost_compare_and_set_answers_moved_and_writes_nothing() {
         let one = i64::from(verdict.is_ok());
         assert_eq!(traces(&bench.facts, name).await, [1, one, one, one]);
         assert!(
-            verdict.is_ok() || *verdict == Err(CommitError::Moved),
+            verdict.is_ok() || *verdict == Err(CommitError::VersionConflict),
             "{verdict:?}"
         );
     }

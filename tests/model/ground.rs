@@ -19,8 +19,8 @@ use interlock::progress::Unwritten;
 use interlock::restored::Hold;
 use interlock::routing::budget::Budget;
 use interlock::routing::health::board::Settings;
-use interlock::routing::health::watch::Watch;
-use interlock::routing::pace::Paces;
+use interlock::routing::health::watch::HealthMonitor;
+use interlock::routing::pace::Limiters;
 use interlock::routing::queue::Queue;
 use interlock::server::demo;
 use interlock::server::sandbox_side::SandboxSide;
@@ -170,7 +170,7 @@ impl Ground {
             return;
         };
         let anew = |app: App| App {
-            paces: Paces::default(),
+            paces: Limiters::default(),
             jobs: Board::default(),
             budget: Budget::new(0),
             queue: Queue::default(),
@@ -214,7 +214,7 @@ async fn gateway(store: &Store, vault_key: &str, clock: &Clock, folder: &Path) -
         .await
         .unwrap(),
         webhooks: webhooks.unwrap(),
-        health: Watch::new(
+        health: HealthMonitor::new(
             Settings {
                 gateway: number,
                 ..Settings::default()
@@ -223,7 +223,7 @@ async fn gateway(store: &Store, vault_key: &str, clock: &Clock, folder: &Path) -
             false,
             clock.now(),
         ),
-        paces: Paces::default(),
+        paces: Limiters::default(),
         jobs: Board::default(),
         budget: Budget::new(number),
         queue: Queue::default(),

@@ -196,7 +196,7 @@ fn told_consistently(world: &World, now: &Aggregate) {
 /// "Failed", "canceled" and "expired" are said when nothing that a payer has seen can be paid any
 /// more.
 fn nobody_can_pay(world: &World, now: &Aggregate) {
-    let (time, charge) = (world.now().utc(), now.payment.flow.takes_money());
+    let (time, charge) = (world.now().utc(), now.payment.flow.is_charge());
 
     for attempt in &now.attempts {
         let number = &attempt.provider_order_no;

@@ -8,8 +8,8 @@ use chrono::{DateTime, TimeDelta, Utc};
 use providers::money::Money;
 use providers::order::{Flow, Order as Wanted, OrderRef, RefundOrder};
 use providers::outcome::{
-    Capture, Created, Ended, Failure, FailureKind, NextAction, Queried, RefundQueried, Refunded,
-    Refusal,
+    Capture, CloseOutcome, CreateOutcome, Failure, FailureKind, NextAction, QueryOutcome,
+    RefundOutcome, RefundQueryOutcome, Refusal,
 };
 use providers::provider::{Capabilities, Ending};
 
@@ -50,11 +50,11 @@ impl Asks {
 /// What a call is told.
 #[derive(Debug, Clone)]
 pub enum Said {
-    Created(Created),
-    Queried(Queried),
-    Ended(Ended),
-    Refunded(Refunded),
-    RefundQueried(RefundQueried),
+    Created(CreateOutcome),
+    Queried(QueryOutcome),
+    Ended(CloseOutcome),
+    Refunded(RefundOutcome),
+    RefundQueried(RefundQueryOutcome),
 }
 
 /// What becomes of a call.
@@ -189,7 +189,7 @@ impl Shop {
             }
             Fate::NotSent => match &call.asks {
                 Asks::Create(_) => {
-                    Said::Created(Created::NotSent(no(FailureKind::Network, "connect")))
+                    Said::Created(CreateOutcome::NotSent(no(FailureKind::Network, "connect")))
                 }
                 Asks::Query(_)
                 | Asks::Close(_)
@@ -216,7 +216,7 @@ impl Shop {
         );
         let in_doubt = self.asked_for.iter().any(|(_, nothing)| !nothing);
         assert!(
-            !(wanted.flow.takes_money() && in_doubt),
+            !(wanted.flow.is_charge() && in_doubt),
             "a second charge, and what became of the first is not known"
         );
     }
@@ -230,23 +230,30 @@ impl Shop {
     fn refuses(&mut self, call: &Call, mood: Mood) -> Said {
         let busy = || no(FailureKind::RateLimited, "busy");
         match &call.asks {
-            Asks::Create(_) => Said::Created(Created::Refused(Refusal::Provider, busy())),
+            Asks::Create(_) => Said::Created(CreateOutcome::Refused(Refusal::Provider, busy())),
             Asks::Query(order) => Said::Queried(self.copied(&order.order_no, call.now)),
-            Asks::Close(_) | Asks::Reverse(_) => {
-                Said::Ended(Ended::Impossible(no(FailureKind::Request, "not_now")))
-            }
-            Asks::Refund(_) => {
-                Said::Refunded(Refunded::NeedsFunds(no(FailureKind::Account, "no_funds")))
-            }
+            Asks::Close(_) | Asks::Reverse(_) => Said::Ended(CloseOutcome::Impossible(no(
+                FailureKind::Request,
+                "not_now",
+            ))),
+            Asks::Refund(_) => Said::Refunded(RefundOutcome::NeedsFunds(no(
+                FailureKind::Account,
+                "no_funds",
+            ))),
             Asks::QueryRefund(_) => self.arrives(call, mood),
         }
     }
 
     fn declines(&mut self, call: &Call, mood: Mood) -> Said {
-        let declined = || Said::Created(Created::Declined(no(FailureKind::Declined, "no_money")));
+        let declined = || {
+            Said::Created(CreateOutcome::Declined(no(
+                FailureKind::Declined,
+                "no_money",
+            )))
+        };
 
         match &call.asks {
-            Asks::Create(wanted) if !wanted.flow.takes_money() => self.arrives(call, mood),
+            Asks::Create(wanted) if !wanted.flow.is_charge() => self.arrives(call, mood),
             Asks::Create(_) => {
                 if self.leaves_a_trade(call) {
                     self.arrives(call, Mood::Confirms);
@@ -254,11 +261,12 @@ impl Shop {
                 declined()
             }
             Asks::Close(_) | Asks::Reverse(_) => {
-                Said::Ended(Ended::Again(no(FailureKind::ServerError, "again")))
+                Said::Ended(CloseOutcome::Retry(no(FailureKind::ServerError, "again")))
             }
-            Asks::Refund(_) => {
-                Said::Refunded(Refunded::Later(no(FailureKind::RateLimited, "later")))
-            }
+            Asks::Refund(_) => Said::Refunded(RefundOutcome::RetryLater(no(
+                FailureKind::RateLimited,
+                "later",
+            ))),
             Asks::Query(_) | Asks::QueryRefund(_) => self.arrives(call, mood),
         }
     }
@@ -301,7 +309,9 @@ impl Shop {
                 let known = self
                     .order(&refund.order.order_no)
                     .and_then(|o| o.refunds.get(&refund.refund_no));
-                Said::RefundQueried(known.map_or(RefundQueried::NotFound, |_| RefundQueried::Done))
+                Said::RefundQueried(
+                    known.map_or(RefundQueryOutcome::NotFound, |_| RefundQueryOutcome::Done),
+                )
             }
         }
     }
@@ -312,13 +322,13 @@ impl Shop {
         wanted: &Wanted,
         mood: Mood,
         now: DateTime<Utc>,
-    ) -> Created {
+    ) -> CreateOutcome {
         let number = &wanted.order_no;
         if self.burned.contains(number) || self.order(number).is_some() {
-            return Created::Unknown(no(FailureKind::Request, "used"));
+            return CreateOutcome::Unknown(no(FailureKind::Request, "used"));
         }
         let Some(ending) = capabilities.flow(wanted.flow).map(|flow| flow.ending) else {
-            return Created::Refused(Refusal::Request, no(FailureKind::Request, "flow"));
+            return CreateOutcome::Refused(Refusal::Request, no(FailureKind::Request, "flow"));
         };
         let state = match ending {
             Ending::CloseOnceTradeExists => State::Shown,
@@ -337,69 +347,71 @@ impl Shop {
         };
 
         self.orders.push(order);
-        if !wanted.flow.takes_money() {
-            return Created::Accepted(NextAction::DisplayQr {
+        if !wanted.flow.is_charge() {
+            return CreateOutcome::Accepted(NextAction::DisplayQr {
                 qr: format!("model:{number}"),
             });
         }
 
         match mood {
             Mood::Pays => match self.pay(self.orders.len() - 1, How::Plainly, now) {
-                Some(capture) => Created::Captured(capture),
-                None => Created::Waiting,
+                Some(capture) => CreateOutcome::Captured(capture),
+                None => CreateOutcome::Waiting,
             },
-            Mood::Confirms => Created::Waiting,
+            Mood::Confirms => CreateOutcome::Waiting,
         }
     }
 
-    fn copied(&self, order_no: &str, now: DateTime<Utc>) -> Queried {
+    fn copied(&self, order_no: &str, now: DateTime<Utc>) -> QueryOutcome {
         match self.order(order_no).and_then(|order| order.earlier) {
             Some((earlier, until)) if now < until => match earlier {
-                None | Some(State::Shown) => Queried::NotFound,
-                Some(State::Payable) => Queried::Payable,
+                None | Some(State::Shown) => QueryOutcome::NotFound,
+                Some(State::Payable) => QueryOutcome::Payable,
                 Some(State::Paid | State::Closed | State::Reversed) => self.query(order_no, now),
             },
             Some(_) | None => self.query(order_no, now),
         }
     }
 
-    fn query(&self, order_no: &str, now: DateTime<Utc>) -> Queried {
+    fn query(&self, order_no: &str, now: DateTime<Utc>) -> QueryOutcome {
         let Some(order) = self.order(order_no) else {
             return if self.burned.iter().any(|no| no == order_no) {
-                Queried::Closed
+                QueryOutcome::Closed
             } else {
-                Queried::NotFound
+                QueryOutcome::NotFound
             };
         };
         let is_late = now >= order.wanted.expires_at;
 
         match (order.state, order.ending) {
-            (State::Shown, _) => Queried::NotFound,
+            (State::Shown, _) => QueryOutcome::NotFound,
             // Closes itself at its deadline, except where only a close ends it.
             (State::Payable, Ending::CloseOnceTradeExists | Ending::Expire) if is_late => {
-                Queried::Closed
+                QueryOutcome::Closed
             }
-            (State::Payable, _) => Queried::Payable,
-            (State::Closed, _) => Queried::Closed,
-            (State::Reversed, _) => Queried::Reversed,
-            (State::Paid, _) if order.net_fen() == 0 => Queried::Reversed,
-            (State::Paid, _) => order.capture().map_or(Queried::Closed, Queried::Paid),
+            (State::Payable, _) => QueryOutcome::Payable,
+            (State::Closed, _) => QueryOutcome::Closed,
+            (State::Reversed, _) => QueryOutcome::Reversed,
+            (State::Paid, _) if order.net_fen() == 0 => QueryOutcome::Reversed,
+            (State::Paid, _) => order
+                .capture()
+                .map_or(QueryOutcome::Closed, QueryOutcome::Paid),
         }
     }
 
-    fn close(&mut self, order_no: &str, now: DateTime<Utc>) -> Ended {
+    fn close(&mut self, order_no: &str, now: DateTime<Utc>) -> CloseOutcome {
         let Some(order) = self.order_mut(order_no) else {
-            return Ended::Impossible(no(FailureKind::Request, "no_such_order"));
+            return CloseOutcome::Impossible(no(FailureKind::Request, "no_such_order"));
         };
         match (order.state, order.ending) {
-            (State::Paid | State::Reversed, _) => Ended::AlreadyPaid,
-            (State::Closed, _) => Ended::Closed,
+            (State::Paid | State::Reversed, _) => CloseOutcome::AlreadyPaid,
+            (State::Closed, _) => CloseOutcome::Closed,
             (State::Shown, _) | (State::Payable, Ending::Expire | Ending::Reverse) => {
-                Ended::Impossible(no(FailureKind::Request, "not_this_way"))
+                CloseOutcome::Impossible(no(FailureKind::Request, "not_this_way"))
             }
             (State::Payable, Ending::Close | Ending::CloseOnceTradeExists) => {
                 order.becomes(State::Closed, now);
-                Ended::Closed
+                CloseOutcome::Closed
             }
         }
     }
@@ -409,46 +421,46 @@ impl Shop {
         capabilities: &Capabilities,
         order_no: &str,
         now: DateTime<Utc>,
-    ) -> Ended {
+    ) -> CloseOutcome {
         let burns = capabilities
             .charge
-            .is_some_and(|charging| charging.not_found_twice_s.is_none());
+            .is_some_and(|charging| charging.confirm_not_found_after_s.is_none());
         let Some(order) = self.order_mut(order_no) else {
             if burns {
                 self.burned.push(order_no.to_owned());
-                return Ended::Closed;
+                return CloseOutcome::Closed;
             }
-            return Ended::NotFound;
+            return CloseOutcome::NotFound;
         };
 
         match order.state {
             State::Shown | State::Payable => {
                 order.becomes(State::Closed, now);
-                Ended::Closed
+                CloseOutcome::Closed
             }
             State::Paid => {
                 let back = order.net_fen();
                 order.refunds.insert("reversal".to_owned(), back);
                 order.becomes(State::Reversed, now);
-                Ended::Reversed
+                CloseOutcome::Reversed
             }
-            State::Closed => Ended::Closed,
-            State::Reversed => Ended::Reversed,
+            State::Closed => CloseOutcome::Closed,
+            State::Reversed => CloseOutcome::Reversed,
         }
     }
 
-    fn refund(&mut self, refund: &RefundOrder) -> Refunded {
+    fn refund(&mut self, refund: &RefundOrder) -> RefundOutcome {
         let Some(order) = self.order_mut(&refund.order.order_no) else {
-            return Refunded::TerminalNo(no(FailureKind::Request, "no_such_order"));
+            return RefundOutcome::Rejected(no(FailureKind::Request, "no_such_order"));
         };
         let amount = refund.amount.minor();
         if let Some(known) = order.refunds.get(&refund.refund_no) {
             assert_eq!(*known, amount, "another amount under the same number");
-            return Refunded::Done;
+            return RefundOutcome::Done;
         }
         assert!(amount <= order.net_fen(), "more goes back than came in");
         order.refunds.insert(refund.refund_no.clone(), amount);
-        Refunded::Done
+        RefundOutcome::Done
     }
 
     /// The payer scans the code and does not pay.
@@ -497,11 +509,11 @@ fn nth(orders: &mut [Order], which: usize) -> Option<&mut Order> {
 fn unknown(asks: &Asks) -> Said {
     let lost = no(FailureKind::Timeout, "timeout");
     match asks {
-        Asks::Create(_) => Said::Created(Created::Unknown(lost)),
-        Asks::Query(_) => Said::Queried(Queried::Unknown(lost)),
-        Asks::Close(_) | Asks::Reverse(_) => Said::Ended(Ended::Unknown(lost)),
-        Asks::Refund(_) => Said::Refunded(Refunded::Unknown(lost)),
-        Asks::QueryRefund(_) => Said::RefundQueried(RefundQueried::Unknown(lost)),
+        Asks::Create(_) => Said::Created(CreateOutcome::Unknown(lost)),
+        Asks::Query(_) => Said::Queried(QueryOutcome::Unknown(lost)),
+        Asks::Close(_) | Asks::Reverse(_) => Said::Ended(CloseOutcome::Unknown(lost)),
+        Asks::Refund(_) => Said::Refunded(RefundOutcome::Unknown(lost)),
+        Asks::QueryRefund(_) => Said::RefundQueried(RefundQueryOutcome::Unknown(lost)),
     }
 }
 

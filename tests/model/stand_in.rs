@@ -15,7 +15,9 @@ use providers::notification::{
     Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified,
 };
 use providers::order::{Call as Frame, Order, OrderRef, RefundOrder};
-use providers::outcome::{Answer, Created, Ended, Queried, RefundQueried, Refunded};
+use providers::outcome::{
+    Answer, CloseOutcome, CreateOutcome, QueryOutcome, RefundOutcome, RefundQueryOutcome,
+};
 use providers::provider::{Capabilities, Provider, ProviderName};
 
 use super::seat;
@@ -73,42 +75,46 @@ impl Provider for StandIn {
         self.capabilities
     }
 
-    async fn create(&self, order: &Order, frame: &Frame) -> Answer<Created> {
+    async fn create(&self, order: &Order, frame: &Frame) -> Answer<CreateOutcome> {
         match self.ask(Asks::Create(order.clone()), frame).await {
             Said::Created(said) => Answer::new(said),
             said => unfit(&said),
         }
     }
 
-    async fn query(&self, order: &OrderRef, frame: &Frame) -> Answer<Queried> {
+    async fn query(&self, order: &OrderRef, frame: &Frame) -> Answer<QueryOutcome> {
         match self.ask(Asks::Query(order.clone()), frame).await {
             Said::Queried(said) => Answer::new(said),
             said => unfit(&said),
         }
     }
 
-    async fn close(&self, order: &OrderRef, frame: &Frame) -> Answer<Ended> {
+    async fn close(&self, order: &OrderRef, frame: &Frame) -> Answer<CloseOutcome> {
         match self.ask(Asks::Close(order.clone()), frame).await {
             Said::Ended(said) => Answer::new(said),
             said => unfit(&said),
         }
     }
 
-    async fn reverse(&self, order: &OrderRef, frame: &Frame) -> Answer<Ended> {
+    async fn reverse(&self, order: &OrderRef, frame: &Frame) -> Answer<CloseOutcome> {
         match self.ask(Asks::Reverse(order.clone()), frame).await {
             Said::Ended(said) => Answer::new(said),
             said => unfit(&said),
         }
     }
 
-    async fn refund(&self, refund: &RefundOrder, frame: &Frame) -> Answer<Refunded> {
+    async fn refund(&self, refund: &RefundOrder, frame: &Frame) -> Answer<RefundOutcome> {
         match self.ask(Asks::Refund(refund.clone()), frame).await {
             Said::Refunded(said) => Answer::new(said),
             said => unfit(&said),
         }
     }
 
-    async fn query_refund(&self, refund: &RefundOrder, frame: &Frame) -> Answer<RefundQueried> {
+    async fn query_refund(
+        &self,
+        refund: &RefundOrder,
+        frame: &Frame,
+    ) -> Answer<RefundQueryOutcome> {
         match self.ask(Asks::QueryRefund(refund.clone()), frame).await {
             Said::RefundQueried(said) => Answer::new(said),
             said => unfit(&said),

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use interlock::app::App;
 use interlock::domain::{Aggregate, AllOwners, Timestamp};
-use interlock::payments::call::Asker;
+use interlock::payments::call::RequestContext;
 use interlock::payments::pay::{self, NewPayment};
 use interlock::payments::{Trouble, cancel, notify, offer, resolve};
 use interlock::store::change::{Change, Key, KeyScope, KeyWrite};
@@ -220,7 +220,7 @@ impl World {
             pay::run(
                 &app,
                 made,
-                Asker {
+                RequestContext {
                     key: Some(key),
                     ..asker(planned_at, auth_code)
                 },
@@ -274,13 +274,13 @@ impl World {
             match app.store.commit(change).await {
                 Ok(()) => {}
                 // The checkout would ask again.
-                Err(CommitError::Moved) => return Ok(()),
+                Err(CommitError::VersionConflict) => return Ok(()),
                 Err(error) => return Err(error.into()),
             }
             pay::run(
                 &app,
                 planned,
-                Asker {
+                RequestContext {
                     key: Some(key),
                     ..asker(planned_at, None)
                 },
@@ -574,8 +574,8 @@ impl World {
     }
 }
 
-fn asker(planned_at: Instant, auth_code: Option<String>) -> Asker {
-    Asker {
+fn asker(planned_at: Instant, auth_code: Option<String>) -> RequestContext {
+    RequestContext {
         key: None,
         planned_at,
         answer_by: Instant::now() + Duration::from_secs(60),

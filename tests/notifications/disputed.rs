@@ -9,7 +9,7 @@ use interlock::payments::notify;
 use providers::Provider;
 use providers::memory::{Memory, Scripted};
 use providers::notification::RawNotification;
-use providers::outcome::{Failure, FailureKind, Queried, RefundQueried, Refunded};
+use providers::outcome::{Failure, FailureKind, QueryOutcome, RefundOutcome, RefundQueryOutcome};
 use providers::provider::Ending;
 use providers::sandbox::simulator::Alteration;
 use serde_json::{Value, json};
@@ -131,7 +131,7 @@ async fn paid_when_dead(app: &TestApp, provider: &Memory, denials: usize) -> Val
     for _ in 0..=denials {
         provider.script_query(Scripted {
             done: false,
-            answer: Some(Queried::Closed),
+            answer: Some(QueryOutcome::Closed),
         });
     }
 
@@ -216,8 +216,8 @@ fn ended() -> Failure {
 async fn refund_told_done(
     app: &TestApp,
     provider: &Memory,
-    sent: Refunded,
-    answers: &[RefundQueried],
+    sent: RefundOutcome,
+    answers: &[RefundQueryOutcome],
 ) -> Value {
     let payment = app.client.pay(&order()).await.expect(201);
     let number = payment["attempts"][0]["provider_order_no"]
@@ -257,12 +257,12 @@ async fn a_refund_that_was_told_to_be_done_neither_fails_nor_is_made_again_while
     let app = TestApp::start().await;
     let provider = stand_in(&app).await;
     let answers = [
-        RefundQueried::TerminalNo(ended()),
-        RefundQueried::NotFound,
-        RefundQueried::TerminalNo(ended()),
+        RefundQueryOutcome::Rejected(ended()),
+        RefundQueryOutcome::NotFound,
+        RefundQueryOutcome::Rejected(ended()),
     ];
 
-    let payment = refund_told_done(&app, &provider, Refunded::Accepted, &answers).await;
+    let payment = refund_told_done(&app, &provider, RefundOutcome::Accepted, &answers).await;
     until(&app, &payment, async |p| p["amount_refunded"] == 888).await;
     let facts = Facts::of(&app).await;
 
@@ -288,10 +288,11 @@ async fn a_refund_that_counts_as_failed_and_is_told_to_be_done_is_asked_about_un
     let app = TestApp::start().await;
     let provider = stand_in(&app).await;
     let answers = [
-        RefundQueried::TerminalNo(ended()),
-        RefundQueried::TerminalNo(ended()),
+        RefundQueryOutcome::Rejected(ended()),
+        RefundQueryOutcome::Rejected(ended()),
     ];
-    let payment = refund_told_done(&app, &provider, Refunded::TerminalNo(ended()), &answers).await;
+    let payment =
+        refund_told_done(&app, &provider, RefundOutcome::Rejected(ended()), &answers).await;
 
     assert_eq!(payment["refunds"][0]["status"], "failed");
     until(&app, &payment, async |p| p["amount_refunded"] == 888).await;

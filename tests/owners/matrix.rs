@@ -10,7 +10,7 @@ use interlock::domain::Owner;
 use interlock::domain::id::{self, Kind};
 use interlock::domain::incident::{Cause, Phase, Subject};
 use interlock::store::IncidentRow;
-use interlock::store::change::Operation;
+use interlock::store::change::ReviewItem;
 use reqwest::Method;
 use serde_json::{Value, json};
 use strum::IntoEnumIterator as _;
@@ -79,7 +79,7 @@ async fn things(app: &TestApp, owner: &Owner, client: &Client, hook: &str) -> Th
     let (key, order) = (fresh("key"), order());
     let open = client.post("/v1/payments", &key, &order).await.expect(201);
     let operation = id::new(Kind::Operation).unwrap();
-    let entry = Operation {
+    let entry = ReviewItem {
         id: operation.clone(),
         owner: owner.clone(),
         kind: "notification_mismatch",

@@ -9,7 +9,7 @@ use interlock::domain::refund::Event;
 use interlock::store::{Change, CommitError};
 use providers::Provider;
 use providers::memory::{Memory, Scripted};
-use providers::outcome::{Failure, FailureKind, RefundQueried, Refunded};
+use providers::outcome::{Failure, FailureKind, RefundOutcome, RefundQueryOutcome};
 use providers::provider::Ending;
 use serde_json::{Value, json};
 
@@ -47,20 +47,20 @@ async fn a_refund_that_is_not_found_after_a_no_may_still_be_the_one_that_was_cou
 
     provider.script_refund(Scripted {
         done: true,
-        answer: Some(Refunded::Unknown(lost)),
+        answer: Some(RefundOutcome::Unknown(lost)),
     });
 
     // Not found as yet, so it is sent again; that is refused because the first one counts; and it
     // is still not found.
     provider.script_refund(Scripted {
         done: false,
-        answer: Some(Refunded::TerminalNo(too_much())),
+        answer: Some(RefundOutcome::Rejected(too_much())),
     });
 
     for _ in 0..3 {
         provider.script_query_refund(Scripted {
             done: false,
-            answer: Some(RefundQueried::NotFound),
+            answer: Some(RefundQueryOutcome::NotFound),
         });
     }
 
@@ -83,7 +83,7 @@ async fn a_refund_that_had_failed_and_was_carried_out_all_the_same_is_booked_and
 
     provider.script_refund(Scripted {
         done: true,
-        answer: Some(Refunded::TerminalNo(too_much())),
+        answer: Some(RefundOutcome::Rejected(too_much())),
     });
     let refund = app.client.refund(id(&payment), 5000).await.expect(201);
     assert_eq!(refund["status"], "failed");
@@ -163,7 +163,7 @@ async fn done_although(app: &TestApp, said: Event) -> Value {
             .await
         {
             Ok(()) => break,
-            Err(moved) => assert!(matches!(moved, CommitError::Moved), "{moved}"),
+            Err(moved) => assert!(matches!(moved, CommitError::VersionConflict), "{moved}"),
         }
     }
 
@@ -178,7 +178,7 @@ async fn an_answer_that_the_money_went_back_counts_whatever_was_said_while_it_wa
     let facts = Facts::of(&app).await;
     let looked_at = "operations WHERE kind = 'refund_done_after_failed'";
 
-    for (said, for_a_person) in [(Event::GoAstray, 0), (Event::Refuse, 1)] {
+    for (said, for_a_person) in [(Event::MarkAbnormal, 0), (Event::Refuse, 1)] {
         let payment = done_although(&app, said).await;
         assert_eq!(payment["refunds"][0]["status"], "succeeded", "{said:?}");
         assert_eq!(told(&app, &payment).await, ["refund.succeeded"], "{said:?}");

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use interlock::domain::webhook::{End, Mode};
 use interlock::guard::{Guard, Lookup, System};
-use interlock::webhooks::client::{Client, Letter, Try};
+use interlock::webhooks::client::{Client, SignedRequest, Try};
 use serde_json::json;
 use tokio::net::TcpListener;
 
@@ -28,7 +28,7 @@ fn client(allowed: &[&str], lookup: Arc<dyn Lookup>) -> Client {
 }
 
 async fn send(client: &Client, url: &str) -> Try {
-    let letter = Letter {
+    let letter = SignedRequest {
         url: url.to_owned(),
         mode: Mode::Standard,
         id: "evt_1".to_owned(),

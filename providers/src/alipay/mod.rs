@@ -38,7 +38,8 @@ use crate::notification::{
 };
 use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
 use crate::outcome::{
-    Answer, Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded, Refusal,
+    Answer, CloseOutcome, CreateOutcome, Failure, FailureKind, QueryOutcome, RefundOutcome,
+    RefundQueryOutcome, Refusal,
 };
 use crate::provider::{
     Address, AddressKind, Capabilities, Charging, Ending, FlowCapability, Protocol, Provider,
@@ -99,7 +100,7 @@ static CAPABILITIES: Capabilities = Capabilities {
         timeout_ms: 15_000,
         // "Every 3 to 6 s for 60 s", and what is in doubt after the wait for the answer at once.
         ladder_s: &[3, 6, 10, 15, 20, 25, 30, 40, 50, 60],
-        patience_s: 60,
+        reverse_after_s: 60,
         reverse_from_s: 0,
         // "Repeat at once", with a breath in between.
         reverse_pause_s: 3,
@@ -107,7 +108,7 @@ static CAPABILITIES: Capabilities = Capabilities {
         // is cancelled.
         declined_is_reversed: true,
         // A payment on its way may make the trade after a cancel that found none.
-        not_found_twice_s: Some(30),
+        confirm_not_found_after_s: Some(30),
         last_reversals: None,
     }),
 };
@@ -193,24 +194,24 @@ impl Provider for Alipay {
         &CAPABILITIES
     }
 
-    async fn create(&self, order: &Order, call: &Call) -> Answer<Created> {
+    async fn create(&self, order: &Order, call: &Call) -> Answer<CreateOutcome> {
         if CAPABILITIES.flow(order.flow).is_none() {
             let failure = Failure::new(
                 FailureKind::Request,
                 "flow",
                 format!("{} is not served", order.flow),
             );
-            return Answer::new(Created::NotSent(failure));
+            return Answer::new(CreateOutcome::NotSent(failure));
         }
 
-        if order.flow.takes_money() {
+        if order.flow.is_charge() {
             let Some(auth_code) = order.auth_code.as_deref().filter(|code| is_code(code)) else {
                 let failure = Failure::new(
                     FailureKind::Request,
                     "auth_code",
                     "not a code of this wallet's",
                 );
-                return Answer::new(Created::Refused(Refusal::Route, failure));
+                return Answer::new(CreateOutcome::Refused(Refusal::Route, failure));
             };
             let biz_content = pay(order, auth_code, &self.settings.seller_id);
             let (reply, request_id) = self
@@ -238,7 +239,7 @@ impl Provider for Alipay {
         }
     }
 
-    async fn query(&self, order: &OrderRef, call: &Call) -> Answer<Queried> {
+    async fn query(&self, order: &OrderRef, call: &Call) -> Answer<QueryOutcome> {
         let (reply, request_id) = self.call(Method::Query, named(order), None, call).await;
         Answer {
             outcome: outcome::queried(reply, &order.order_no),
@@ -246,7 +247,7 @@ impl Provider for Alipay {
         }
     }
 
-    async fn close(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
+    async fn close(&self, order: &OrderRef, call: &Call) -> Answer<CloseOutcome> {
         let (reply, request_id) = self.call(Method::Close, named(order), None, call).await;
         Answer {
             outcome: outcome::closed(reply, &order.order_no),
@@ -254,7 +255,7 @@ impl Provider for Alipay {
         }
     }
 
-    async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
+    async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<CloseOutcome> {
         let (reply, request_id) = self.call(Method::Cancel, named(order), None, call).await;
         Answer {
             outcome: outcome::reversed(reply, &order.order_no),
@@ -262,7 +263,7 @@ impl Provider for Alipay {
         }
     }
 
-    async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<Refunded> {
+    async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundOutcome> {
         let mut biz_content = json!({
             "out_trade_no": refund.order.order_no,
             "out_request_no": refund.refund_no,
@@ -284,7 +285,7 @@ impl Provider for Alipay {
         }
     }
 
-    async fn query_refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundQueried> {
+    async fn query_refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundQueryOutcome> {
         let biz_content =
             json!({ "out_trade_no": refund.order.order_no, "out_request_no": refund.refund_no });
         let (reply, request_id) = self

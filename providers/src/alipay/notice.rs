@@ -7,7 +7,7 @@ use super::sign::notification_string;
 use crate::charset;
 use crate::money::Money;
 use crate::notification::{Notice, Notification, RawNotification, Rejection, Verified};
-use crate::outcome::RefundQueried;
+use crate::outcome::RefundQueryOutcome;
 
 /// The fields of a form, percent-decoded once: a second time would change `%3D` inside a value.
 struct Form(Vec<(String, String)>);
@@ -152,7 +152,7 @@ fn notice(form: &Form, order_no: String, trade_status: &str) -> Result<Notice, R
             Some(refund_no) => Notice::Refund {
                 order_no,
                 refund_no: refund_no.to_owned(),
-                outcome: RefundQueried::Accepted,
+                outcome: RefundQueryOutcome::Accepted,
                 amount: None,
                 total: refunded(form),
             },

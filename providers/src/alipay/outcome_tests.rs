@@ -211,12 +211,12 @@ fn every_documented_code_has_a_reason() {
 
     let answer =
         json!({ "code": "40004", "sub_code": "ACQ.TRADE_HAS_CLOSE", "out_trade_no": ORDER });
-    let Refunded::TerminalNo(no) = refunded(Reply::Signed(node(answer.clone())), ORDER) else {
+    let RefundOutcome::Rejected(no) = refunded(Reply::Signed(node(answer.clone())), ORDER) else {
         panic!("{answer}")
     };
     assert_eq!(no.reason, Some(Reason::PaymentStateInvalid));
 
-    let Created::Unknown(no) = charged(Reply::Signed(node(answer.clone())), ORDER) else {
+    let CreateOutcome::Unknown(no) = charged(Reply::Signed(node(answer.clone())), ORDER) else {
         panic!("{answer}")
     };
     assert_eq!(no.reason, Some(Reason::OrderNumberUsed));
@@ -248,11 +248,11 @@ fn only_what_provably_never_left_is_not_sent() {
         ("refund_query", "Unknown network"),
     ] {
         assert_eq!(
-            outcome(call, Reply::Undelivered(Undelivered::NotSent(failure()))),
+            outcome(call, Reply::Undelivered(SendError::NotSent(failure()))),
             not_sent
         );
         assert_eq!(
-            outcome(call, Reply::Undelivered(Undelivered::Unknown(failure()))),
+            outcome(call, Reply::Undelivered(SendError::Unknown(failure()))),
             "Unknown network"
         );
         assert_eq!(

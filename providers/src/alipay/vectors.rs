@@ -16,7 +16,9 @@ use super::wire::{Method, Reply, node_name, reply};
 use super::{notice, outcome};
 use crate::http::HttpAnswer;
 use crate::notification::{Notice, RawNotification, Rejection};
-use crate::outcome::{Created, Ended, Queried, RefundQueried, Refunded};
+use crate::outcome::{
+    CloseOutcome, CreateOutcome, QueryOutcome, RefundOutcome, RefundQueryOutcome,
+};
 use crate::sandbox::book::SharedBook;
 use crate::sandbox::simulator::{Alteration, Desk, Request, Simulator};
 use crate::signing::{Signer, Verifier};
@@ -168,13 +170,13 @@ fn an_answer_signed_with_plain_slashes_and_sent_with_escaped_ones_is_believed() 
 
     assert!(matches!(
         outcome::created(read(Method::Precreate, &body), "A1"),
-        Created::Accepted(_)
+        CreateOutcome::Accepted(_)
     ));
 
     let forged = body.replace("A1", "A2");
     assert!(matches!(
         outcome::created(read(Method::Precreate, &forged), "A2"),
-        Created::Unknown(_)
+        CreateOutcome::Unknown(_)
     ));
 }
 
@@ -196,20 +198,23 @@ fn success_without_a_signature_or_with_a_wrong_one_is_unknown() {
         assert!(
             matches!(
                 outcome::queried(reply.clone(), &order_no),
-                Queried::Unknown(_)
+                QueryOutcome::Unknown(_)
             ),
             "{}",
             answer.id
         );
         assert!(
-            matches!(outcome::closed(reply.clone(), &order_no), Ended::Unknown(_)),
+            matches!(
+                outcome::closed(reply.clone(), &order_no),
+                CloseOutcome::Unknown(_)
+            ),
             "{}",
             answer.id
         );
         assert!(
             matches!(
                 outcome::reversed(reply.clone(), &order_no),
-                Ended::Unknown(_)
+                CloseOutcome::Unknown(_)
             ),
             "{}",
             answer.id
@@ -217,7 +222,7 @@ fn success_without_a_signature_or_with_a_wrong_one_is_unknown() {
         assert!(
             matches!(
                 outcome::refunded(reply.clone(), &order_no),
-                Refunded::Unknown(_) | Refunded::Later(_)
+                RefundOutcome::Unknown(_) | RefundOutcome::RetryLater(_)
             ),
             "{}",
             answer.id
@@ -226,12 +231,18 @@ fn success_without_a_signature_or_with_a_wrong_one_is_unknown() {
         // done".
         let charged = outcome::charged(reply.clone(), &order_no);
         assert!(
-            matches!(charged, Created::Unknown(_) | Created::Refused(..)),
+            matches!(
+                charged,
+                CreateOutcome::Unknown(_) | CreateOutcome::Refused(..)
+            ),
             "{}",
             answer.id
         );
         assert!(
-            !matches!(outcome::created(reply, &order_no), Created::Accepted(_)),
+            !matches!(
+                outcome::created(reply, &order_no),
+                CreateOutcome::Accepted(_)
+            ),
             "{}",
             answer.id
         );
@@ -249,21 +260,27 @@ fn recorded_answers_mean_what_they_say() {
         let method = method(&exchange.method);
         let reply = read(method, &exchange.reply);
         let outcome = match method {
-            Method::Precreate => matches!(outcome::created(reply, order_no), Created::Accepted(_)),
+            Method::Precreate => matches!(
+                outcome::created(reply, order_no),
+                CreateOutcome::Accepted(_)
+            ),
             Method::Pay if exchange.id == "node-error-20000" => {
-                matches!(outcome::charged(reply, order_no), Created::Unknown(_))
+                matches!(outcome::charged(reply, order_no), CreateOutcome::Unknown(_))
             }
-            Method::Pay => matches!(outcome::charged(reply, order_no), Created::Waiting),
+            Method::Pay => matches!(outcome::charged(reply, order_no), CreateOutcome::Waiting),
             Method::Query if exchange.id.ends_with("not-exist") => {
-                matches!(outcome::queried(reply, order_no), Queried::NotFound)
+                matches!(outcome::queried(reply, order_no), QueryOutcome::NotFound)
             }
-            Method::Query => matches!(outcome::queried(reply, order_no), Queried::Paid(_)),
-            Method::Close => matches!(outcome::closed(reply, order_no), Ended::Closed),
-            Method::Cancel => matches!(outcome::reversed(reply, order_no), Ended::Closed),
-            Method::Refund => matches!(outcome::refunded(reply, order_no), Refunded::Done),
+            Method::Query => matches!(outcome::queried(reply, order_no), QueryOutcome::Paid(_)),
+            Method::Close => matches!(outcome::closed(reply, order_no), CloseOutcome::Closed),
+            Method::Cancel => matches!(outcome::reversed(reply, order_no), CloseOutcome::Closed),
+            Method::Refund => matches!(outcome::refunded(reply, order_no), RefundOutcome::Done),
             Method::RefundQuery => {
                 let refund = super::outcome::tests::refund(order_no, "R_1", 1);
-                matches!(outcome::refund_queried(reply, &refund), RefundQueried::Done)
+                matches!(
+                    outcome::refund_queried(reply, &refund),
+                    RefundQueryOutcome::Done
+                )
             }
         };
         assert!(outcome, "{}", exchange.id);
@@ -317,12 +334,18 @@ fn the_face_takes_what_the_sdks_send_and_they_would_believe_its_answer() {
         // Past the gateway's checks: the business answers, and nobody has scanned anything.
         let expected = match exchange.method.as_str() {
             "alipay.trade.precreate" => {
-                matches!(outcome::created(reply, order_no), Created::Accepted(_))
+                matches!(
+                    outcome::created(reply, order_no),
+                    CreateOutcome::Accepted(_)
+                )
             }
             // The recorded codes end in the moods of the sandbox's payers: too old, and paying at
             // once.
             "alipay.trade.pay" if exchange.id == "node-error-20000" => {
-                matches!(outcome::charged(reply, order_no), Created::Captured(_))
+                matches!(
+                    outcome::charged(reply, order_no),
+                    CreateOutcome::Captured(_)
+                )
             }
             "alipay.trade.pay" => body.contains(r#""sub_code":"ACQ.PAYMENT_AUTH_CODE_INVALID""#),
             "alipay.trade.cancel" => body.contains(r#""retry_flag":"N"}"#),
@@ -369,7 +392,7 @@ fn notifications_are_believed_or_refused_as_recorded() {
                     ) => {
                         assert_eq!(
                             (refund_no.as_str(), outcome),
-                            ("R_1", RefundQueried::Accepted)
+                            ("R_1", RefundQueryOutcome::Accepted)
                         );
                     }
                     (Notice::Nothing { order_no }, "generated-trade_closed") => {

@@ -13,7 +13,7 @@ use super::config::Settings;
 use super::reasons::REASONS;
 use super::sign::{Envelope, string_to_sign, verify_node};
 use crate::charset::{opaque, words};
-use crate::http::{HttpAnswer, Request, Undelivered};
+use crate::http::{HttpAnswer, Request, SendError};
 use crate::order::Call;
 use crate::outcome::{Failure, FailureKind, WRONGLY_SIGNED};
 use crate::signing::Verifier;
@@ -121,7 +121,7 @@ pub(super) fn request(
 #[derive(Debug, Clone)]
 pub(super) enum Reply {
     /// No whole answer.
-    Undelivered(Undelivered),
+    Undelivered(SendError),
     /// Alipay's signature holds over it.
     Signed(Node),
     /// It carries no signature. Good for a closed list of refusals, never for anything about money.
@@ -182,7 +182,7 @@ fn cut(text: &str) -> String {
 pub(super) fn reply(
     key: &Verifier,
     method: Method,
-    answer: Result<&HttpAnswer, Undelivered>,
+    answer: Result<&HttpAnswer, SendError>,
 ) -> Reply {
     let answer = match answer {
         Ok(answer) => answer,

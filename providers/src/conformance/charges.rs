@@ -5,14 +5,14 @@ use super::subject::{
     AMOUNT_FEN, Broken, Checks, Kept, Subject, ensure, paid as is_paid, paid_charge, taken_up,
 };
 use crate::order::Order;
-use crate::outcome::{Created, Ended, Queried};
-use crate::sandbox::payer::Mood;
+use crate::outcome::{CloseOutcome, CreateOutcome, QueryOutcome};
+use crate::sandbox::payer::PayerBehaviour;
 
-const MOODS: [Mood; 4] = [
-    Mood::Pays,
-    Mood::MustConfirm,
-    Mood::HasNoMoney,
-    Mood::CodeExpired,
+const MOODS: [PayerBehaviour; 4] = [
+    PayerBehaviour::Pays,
+    PayerBehaviour::MustConfirm,
+    PayerBehaviour::HasNoMoney,
+    PayerBehaviour::CodeExpired,
 ];
 
 pub(super) async fn run(subject: &Subject) -> Checks {
@@ -64,7 +64,7 @@ fn charging_makes_sense(subject: &Subject) -> Kept {
         &ladder,
     )?;
 
-    let patient = charging.patience_s >= charging.reverse_from_s && charging.timeout_ms > 0;
+    let patient = charging.reverse_after_s >= charging.reverse_from_s && charging.timeout_ms > 0;
     ensure(
         patient,
         "nobody has to reverse earlier than is allowed",
@@ -86,7 +86,7 @@ fn charging_makes_sense(subject: &Subject) -> Kept {
         )?;
         let another = subject.other_side.auth_code(mood);
         ensure(
-            code != another && Mood::of(&code) == mood,
+            code != another && PayerBehaviour::of(&code) == mood,
             "codes are new, and of the mood asked for",
             &another,
         )?;
@@ -147,9 +147,9 @@ async fn a_charge_is_told_completely(subject: &Subject) -> Kept {
 }
 
 async fn waiting(subject: &Subject, suffix: &str) -> Result<Order, Broken> {
-    let (order, created) = subject.charge(suffix, Mood::MustConfirm).await?;
+    let (order, created) = subject.charge(suffix, PayerBehaviour::MustConfirm).await?;
     ensure(
-        created == Created::Waiting,
+        created == CreateOutcome::Waiting,
         "a payer who must confirm is waited for",
         &created,
     )?;
@@ -161,7 +161,7 @@ async fn a_payer_who_must_confirm_is_waited_for(subject: &Subject) -> Kept {
     let order = waiting(subject, "chgwait").await?;
     let before = subject.query(&order).await;
     ensure(
-        before == Queried::Payable,
+        before == QueryOutcome::Payable,
         "a charge that waits can be paid",
         &before,
     )?;
@@ -175,21 +175,21 @@ async fn a_payer_who_says_no_is_not_charged(subject: &Subject) -> Kept {
     let order = waiting(subject, "chgno").await?;
     subject.other_side.open(&order.order_no).await;
     let queried = subject.query(&order).await;
-    let unpaid = matches!(queried, Queried::Payable | Queried::Closed);
+    let unpaid = matches!(queried, QueryOutcome::Payable | QueryOutcome::Closed);
     ensure(unpaid, "a payer who says no has not paid", &queried)?;
     subject.is_dead_charge(&order).await
 }
 
 /// No money moves, at once or later: by itself where a "no" ends it, otherwise after a reversal.
-async fn refused(subject: &Subject, order: &Order, created: &Created) -> Kept {
+async fn refused(subject: &Subject, order: &Order, created: &CreateOutcome) -> Kept {
     let declined = match created {
-        Created::Declined(_) => true,
-        Created::Waiting => false,
-        Created::Accepted(_)
-        | Created::Captured(_)
-        | Created::NotSent(_)
-        | Created::Refused(..)
-        | Created::Unknown(_) => {
+        CreateOutcome::Declined(_) => true,
+        CreateOutcome::Waiting => false,
+        CreateOutcome::Accepted(_)
+        | CreateOutcome::Captured(_)
+        | CreateOutcome::NotSent(_)
+        | CreateOutcome::Refused(..)
+        | CreateOutcome::Unknown(_) => {
             return ensure(
                 false,
                 "a payer who cannot pay is declined, or found to be by asking",
@@ -200,7 +200,7 @@ async fn refused(subject: &Subject, order: &Order, created: &Created) -> Kept {
     let queried = subject.settled(order).await?;
 
     ensure(
-        !matches!(queried, Queried::Paid(_)),
+        !matches!(queried, QueryOutcome::Paid(_)),
         "who cannot pay has not paid",
         &queried,
     )?;
@@ -214,12 +214,16 @@ async fn refused(subject: &Subject, order: &Order, created: &Created) -> Kept {
 }
 
 async fn a_payer_without_money_is_not_charged(subject: &Subject) -> Kept {
-    let (order, created) = subject.charge("chgpoor", Mood::HasNoMoney).await?;
+    let (order, created) = subject
+        .charge("chgpoor", PayerBehaviour::HasNoMoney)
+        .await?;
     refused(subject, &order, &created).await
 }
 
 async fn an_old_code_is_not_charged(subject: &Subject) -> Kept {
-    let (order, created) = subject.charge("chgold", Mood::CodeExpired).await?;
+    let (order, created) = subject
+        .charge("chgold", PayerBehaviour::CodeExpired)
+        .await?;
     refused(subject, &order, &created).await
 }
 
@@ -234,14 +238,14 @@ async fn a_code_works_once(subject: &Subject) -> Kept {
         .outcome;
 
     ensure(
-        !matches!(created, Created::Captured(_)),
+        !matches!(created, CreateOutcome::Captured(_)),
         "a code that was used takes nothing",
         &created,
     )?;
 
     let queried = subject.settled(&second).await?;
     ensure(
-        !matches!(queried, Queried::Paid(_)),
+        !matches!(queried, QueryOutcome::Paid(_)),
         "a code that was used takes nothing later",
         &queried,
     )?;
@@ -252,7 +256,7 @@ async fn a_code_works_once(subject: &Subject) -> Kept {
 
 async fn reversing_ends_a_charge_that_waits(subject: &Subject) -> Kept {
     let order = waiting(subject, "chgrev").await?;
-    subject.pass_s(subject.charging()?.patience_s).await;
+    subject.pass_s(subject.charging()?.reverse_after_s).await;
     subject.is_dead_charge(&order).await
 }
 
@@ -260,7 +264,7 @@ async fn reversing_gives_the_money_back_once(subject: &Subject) -> Kept {
     let (order, _) = paid_charge(subject, "chgback").await?;
     for _ in 0..2 {
         let ended = subject.reversed(&order).await?;
-        let back = matches!(ended, Ended::Reversed | Ended::Closed);
+        let back = matches!(ended, CloseOutcome::Reversed | CloseOutcome::Closed);
         ensure(
             back,
             "a paid charge is reversed, and reversing it again says so",
@@ -271,7 +275,7 @@ async fn reversing_gives_the_money_back_once(subject: &Subject) -> Kept {
 
     let queried = subject.query(&order).await;
     ensure(
-        queried == Queried::Reversed,
+        queried == QueryOutcome::Reversed,
         "a paid charge that was reversed is queried as reversed",
         &queried,
     )?;
@@ -295,15 +299,15 @@ async fn reversing_nothing_takes_nothing(subject: &Subject) -> Kept {
     let ended = subject.reversed(&order).await?;
 
     match ended {
-        Ended::NotFound => {
-            let said = subject.charging()?.not_found_twice_s;
+        CloseOutcome::NotFound => {
+            let said = subject.charging()?.confirm_not_found_after_s;
             ensure(
                 said.is_some(),
                 "who finds nothing says what proves a charge dead",
                 &said,
             )?;
         }
-        Ended::Closed | Ended::Reversed => {
+        CloseOutcome::Closed | CloseOutcome::Reversed => {
             let created = subject
                 .provider
                 .create(&order, &subject.call())
@@ -311,7 +315,7 @@ async fn reversing_nothing_takes_nothing(subject: &Subject) -> Kept {
                 .outcome;
             let dead = matches!(
                 created,
-                Created::Refused(..) | Created::Declined(_) | Created::Unknown(_)
+                CreateOutcome::Refused(..) | CreateOutcome::Declined(_) | CreateOutcome::Unknown(_)
             );
             ensure(
                 dead,
@@ -319,7 +323,10 @@ async fn reversing_nothing_takes_nothing(subject: &Subject) -> Kept {
                 &created,
             )?;
         }
-        Ended::AlreadyPaid | Ended::Impossible(_) | Ended::Again(_) | Ended::Unknown(_) => {
+        CloseOutcome::AlreadyPaid
+        | CloseOutcome::Impossible(_)
+        | CloseOutcome::Retry(_)
+        | CloseOutcome::Unknown(_) => {
             ensure(
                 false,
                 "reversing a number that never was ends it or finds nothing",
@@ -331,7 +338,7 @@ async fn reversing_nothing_takes_nothing(subject: &Subject) -> Kept {
     let queried = subject.query(&order).await;
     let dead = matches!(
         queried,
-        Queried::NotFound | Queried::Closed | Queried::Reversed
+        QueryOutcome::NotFound | QueryOutcome::Closed | QueryOutcome::Reversed
     );
     ensure(dead, "what never was is not alive", &queried)?;
 

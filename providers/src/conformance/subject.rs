@@ -9,9 +9,9 @@ use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::money::Money;
 use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
-use crate::outcome::{Capture, Created, Ended, Queried, Refunded};
+use crate::outcome::{Capture, CloseOutcome, CreateOutcome, QueryOutcome, RefundOutcome};
 use crate::provider::{Charging, Ending, Provider};
-use crate::sandbox::payer::Mood;
+use crate::sandbox::payer::PayerBehaviour;
 
 pub(super) const AMOUNT_FEN: i64 = 8_888;
 /// More reversals of one charge than anybody should need.
@@ -28,7 +28,7 @@ pub trait OtherSide: Send + Sync {
     async fn open(&self, order_no: &str);
     /// The code on the phone of a payer in this mood, never shown before. Only asked for where
     /// charges are made.
-    fn auth_code(&self, mood: Mood) -> String;
+    fn auth_code(&self, mood: PayerBehaviour) -> String;
     /// What the merchant has of this order's money: what was taken and did not go back, in fen.
     fn kept_fen(&self, order_no: &str) -> i64;
     /// The provider's time moves on.
@@ -108,8 +108,8 @@ impl Subject {
             client_ip: Some("203.0.113.7".to_owned()),
             auth_code: self
                 .flow
-                .takes_money()
-                .then(|| self.other_side.auth_code(Mood::Pays)),
+                .is_charge()
+                .then(|| self.other_side.auth_code(PayerBehaviour::Pays)),
             store: None,
         })
     }
@@ -119,7 +119,7 @@ impl Subject {
         let order = self.order(suffix)?;
         let created = self.provider.create(&order, &self.call()).await.outcome;
         ensure(
-            matches!(created, Created::Accepted(_)),
+            matches!(created, CreateOutcome::Accepted(_)),
             "a new offer is accepted",
             &created,
         )?;
@@ -127,7 +127,7 @@ impl Subject {
     }
 
     pub(super) async fn paid_order(&self, suffix: &str) -> Result<Order, Broken> {
-        if self.flow.takes_money() {
+        if self.flow.is_charge() {
             return paid_charge(self, suffix).await.map(|(order, _)| order);
         }
         let order = self.offer(suffix).await?;
@@ -136,14 +136,14 @@ impl Subject {
         Ok(order)
     }
 
-    pub(super) async fn query(&self, order: &Order) -> Queried {
+    pub(super) async fn query(&self, order: &Order) -> QueryOutcome {
         self.provider
             .query(&reference(order), &self.call())
             .await
             .outcome
     }
 
-    pub(super) async fn close(&self, order: &Order) -> Ended {
+    pub(super) async fn close(&self, order: &Order) -> CloseOutcome {
         self.provider
             .close(&reference(order), &self.call())
             .await
@@ -151,7 +151,7 @@ impl Subject {
     }
 
     /// A refund, with the provider's spacing before it.
-    pub(super) async fn refund(&self, refund: &RefundOrder) -> Refunded {
+    pub(super) async fn refund(&self, refund: &RefundOrder) -> RefundOutcome {
         let spacing = self.provider.capabilities().refund_spacing_ms;
         self.other_side
             .let_pass(Duration::from_millis(u64::from(spacing)))
@@ -182,7 +182,7 @@ impl Subject {
     pub(super) async fn is_dead(&self, order: &Order) -> Kept {
         let queried = self.query(order).await;
         ensure(
-            queried == Queried::Closed,
+            queried == QueryOutcome::Closed,
             "a closed offer is queried as closed",
             &queried,
         )?;
@@ -192,7 +192,7 @@ impl Subject {
         // Alipay has one "no" for closed and for paid orders: then it takes a query to know.
         let harmless = matches!(
             closed,
-            Ended::Closed | Ended::Impossible(_) | Ended::Unknown(_)
+            CloseOutcome::Closed | CloseOutcome::Impossible(_) | CloseOutcome::Unknown(_)
         );
         ensure(harmless, "closing again changes nothing", &closed)
     }
@@ -213,18 +213,18 @@ pub(super) fn reference(order: &Order) -> OrderRef {
     }
 }
 
-pub(super) fn taken_up(refunded: &Refunded) -> bool {
-    matches!(refunded, Refunded::Accepted | Refunded::Done)
+pub(super) fn taken_up(refunded: &RefundOutcome) -> bool {
+    matches!(refunded, RefundOutcome::Accepted | RefundOutcome::Done)
 }
 
-pub(super) fn paid(queried: Queried) -> Result<Capture, Broken> {
+pub(super) fn paid(queried: QueryOutcome) -> Result<Capture, Broken> {
     match queried {
-        Queried::Paid(capture) => Ok(capture),
-        Queried::NotFound
-        | Queried::Payable
-        | Queried::Closed
-        | Queried::Reversed
-        | Queried::Unknown(_) => Err(Broken {
+        QueryOutcome::Paid(capture) => Ok(capture),
+        QueryOutcome::NotFound
+        | QueryOutcome::Payable
+        | QueryOutcome::Closed
+        | QueryOutcome::Reversed
+        | QueryOutcome::Unknown(_) => Err(Broken {
             promise: "a paid offer is queried as paid",
             got: format!("{queried:?}"),
         }),
@@ -249,8 +249,8 @@ impl Subject {
     pub(super) async fn charge(
         &self,
         suffix: &str,
-        mood: Mood,
-    ) -> Result<(Order, Created), Broken> {
+        mood: PayerBehaviour,
+    ) -> Result<(Order, CreateOutcome), Broken> {
         let mut order = self.order(suffix)?;
         order.auth_code = Some(self.other_side.auth_code(mood));
         let created = self.provider.create(&order, &self.call()).await.outcome;
@@ -259,13 +259,13 @@ impl Subject {
 
     /// Asks as the ladder says, from `from_s` after the charge on, until it is not payable any
     /// more.
-    pub(super) async fn settled(&self, order: &Order) -> Result<Queried, Broken> {
+    pub(super) async fn settled(&self, order: &Order) -> Result<QueryOutcome, Broken> {
         let mut asked_at = 0;
         let mut queried = self.query(order).await;
         for at in self.charging()?.ladder_s {
             if matches!(
                 queried,
-                Queried::Paid(_) | Queried::Closed | Queried::Reversed
+                QueryOutcome::Paid(_) | QueryOutcome::Closed | QueryOutcome::Reversed
             ) {
                 break;
             }
@@ -277,7 +277,7 @@ impl Subject {
     }
 
     /// Reverses until the answer is final, with the provider's pause between two.
-    pub(super) async fn reversed(&self, order: &Order) -> Result<Ended, Broken> {
+    pub(super) async fn reversed(&self, order: &Order) -> Result<CloseOutcome, Broken> {
         let charging = self.charging()?;
         self.pass_s(charging.reverse_from_s).await;
         let mut ended = self
@@ -287,7 +287,7 @@ impl Subject {
             .outcome;
 
         for _ in 0..MOST_REVERSALS {
-            if !matches!(ended, Ended::Again(_)) {
+            if !matches!(ended, CloseOutcome::Retry(_)) {
                 break;
             }
             self.pass_s(charging.reverse_pause_s).await;
@@ -305,22 +305,31 @@ impl Subject {
     /// the money.
     pub(super) async fn is_dead_charge(&self, order: &Order) -> Kept {
         let ended = self.reversed(order).await?;
-        let known = matches!(ended, Ended::Closed | Ended::Reversed | Ended::NotFound);
+        let known = matches!(
+            ended,
+            CloseOutcome::Closed | CloseOutcome::Reversed | CloseOutcome::NotFound
+        );
         ensure(known, "a charge is reversed, or there is none", &ended)?;
         let queried = self.query(order).await;
 
-        match (&queried, self.charging()?.not_found_twice_s) {
-            (Queried::Closed | Queried::Reversed, _) => {}
-            (Queried::NotFound, Some(apart_s)) => {
+        match (&queried, self.charging()?.confirm_not_found_after_s) {
+            (QueryOutcome::Closed | QueryOutcome::Reversed, _) => {}
+            (QueryOutcome::NotFound, Some(apart_s)) => {
                 self.pass_s(apart_s).await;
                 let queried = self.query(order).await;
                 ensure(
-                    queried == Queried::NotFound,
+                    queried == QueryOutcome::NotFound,
                     "what is not there does not come back",
                     &queried,
                 )?;
             }
-            (Queried::NotFound | Queried::Payable | Queried::Paid(_) | Queried::Unknown(_), _) => {
+            (
+                QueryOutcome::NotFound
+                | QueryOutcome::Payable
+                | QueryOutcome::Paid(_)
+                | QueryOutcome::Unknown(_),
+                _,
+            ) => {
                 ensure(false, "a reversed charge is queried as dead", &queried)?;
             }
         }
@@ -345,8 +354,8 @@ pub(super) async fn paid_charge(
     subject: &Subject,
     suffix: &str,
 ) -> Result<(Order, Capture), Broken> {
-    let (order, created) = subject.charge(suffix, Mood::Pays).await?;
-    let told = matches!(created, Created::Captured(_) | Created::Waiting);
+    let (order, created) = subject.charge(suffix, PayerBehaviour::Pays).await?;
+    let told = matches!(created, CreateOutcome::Captured(_) | CreateOutcome::Waiting);
 
     ensure(
         told,
@@ -355,7 +364,7 @@ pub(super) async fn paid_charge(
     )?;
 
     let capture = paid(subject.settled(&order).await?)?;
-    if let Created::Captured(at_once) = created {
+    if let CreateOutcome::Captured(at_once) = created {
         let same =
             (&at_once.transaction_id, at_once.amount) == (&capture.transaction_id, capture.amount);
         ensure(

@@ -20,7 +20,8 @@ use crate::notification::{
 };
 use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
 use crate::outcome::{
-    Answer, Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded, Refusal,
+    Answer, CloseOutcome, CreateOutcome, Failure, FailureKind, QueryOutcome, RefundOutcome,
+    RefundQueryOutcome, Refusal,
 };
 use crate::provider::{Capabilities, Provider, ProviderName};
 
@@ -146,7 +147,7 @@ pub trait Label {
     fn failure(&self) -> Option<&Failure>;
 }
 
-impl Label for Created {
+impl Label for CreateOutcome {
     fn label(&self) -> &'static str {
         match self {
             Self::Accepted(_) => "accepted",
@@ -173,7 +174,7 @@ impl Label for Created {
     }
 }
 
-impl Label for Queried {
+impl Label for QueryOutcome {
     fn label(&self) -> &'static str {
         match self {
             Self::NotFound => "not_found",
@@ -193,7 +194,7 @@ impl Label for Queried {
     }
 }
 
-impl Label for Ended {
+impl Label for CloseOutcome {
     fn label(&self) -> &'static str {
         match self {
             Self::Closed => "closed",
@@ -201,14 +202,14 @@ impl Label for Ended {
             Self::AlreadyPaid => "already_paid",
             Self::NotFound => "not_found",
             Self::Impossible(_) => "impossible",
-            Self::Again(_) => "again",
+            Self::Retry(_) => "again",
             Self::Unknown(_) => "unknown",
         }
     }
 
     fn failure(&self) -> Option<&Failure> {
         match self {
-            Self::Impossible(failure) | Self::Again(failure) | Self::Unknown(failure) => {
+            Self::Impossible(failure) | Self::Retry(failure) | Self::Unknown(failure) => {
                 Some(failure)
             }
             Self::Closed | Self::Reversed | Self::AlreadyPaid | Self::NotFound => None,
@@ -216,40 +217,40 @@ impl Label for Ended {
     }
 }
 
-impl Label for Refunded {
+impl Label for RefundOutcome {
     fn label(&self) -> &'static str {
         match self {
             Self::Accepted => "accepted",
             Self::Done => "done",
-            Self::TerminalNo(_) => "terminal_no",
-            Self::AnotherNumber(_) => "another_number",
+            Self::Rejected(_) => "terminal_no",
+            Self::RetryWithNewNumber(_) => "another_number",
             Self::Abnormal(_) => "abnormal",
             Self::NeedsFunds(_) => "needs_funds",
-            Self::Later(_) => "later",
+            Self::RetryLater(_) => "later",
             Self::Unknown(_) => "unknown",
         }
     }
 
     fn failure(&self) -> Option<&Failure> {
         match self {
-            Self::TerminalNo(failure)
-            | Self::AnotherNumber(failure)
+            Self::Rejected(failure)
+            | Self::RetryWithNewNumber(failure)
             | Self::Abnormal(failure)
             | Self::NeedsFunds(failure)
-            | Self::Later(failure)
+            | Self::RetryLater(failure)
             | Self::Unknown(failure) => Some(failure),
             Self::Accepted | Self::Done => None,
         }
     }
 }
 
-impl Label for RefundQueried {
+impl Label for RefundQueryOutcome {
     fn label(&self) -> &'static str {
         match self {
             Self::NotFound => "not_found",
             Self::Accepted => "accepted",
             Self::Done => "done",
-            Self::TerminalNo(_) => "terminal_no",
+            Self::Rejected(_) => "terminal_no",
             Self::Abnormal(_) => "abnormal",
             Self::Unknown(_) => "unknown",
         }
@@ -257,7 +258,7 @@ impl Label for RefundQueried {
 
     fn failure(&self) -> Option<&Failure> {
         match self {
-            Self::TerminalNo(failure) | Self::Abnormal(failure) | Self::Unknown(failure) => {
+            Self::Rejected(failure) | Self::Abnormal(failure) | Self::Unknown(failure) => {
                 Some(failure)
             }
             Self::NotFound | Self::Accepted | Self::Done => None,
@@ -287,34 +288,34 @@ impl Provider for Metrics {
         self.inner.capabilities()
     }
 
-    async fn create(&self, order: &Order, call: &Call) -> Answer<Created> {
+    async fn create(&self, order: &Order, call: &Call) -> Answer<CreateOutcome> {
         let answer = self
             .measured("create", Some(order.flow), self.inner.create(order, call))
             .await;
         struck_out(answer, order.auth_code.as_deref())
     }
 
-    async fn query(&self, order: &OrderRef, call: &Call) -> Answer<Queried> {
+    async fn query(&self, order: &OrderRef, call: &Call) -> Answer<QueryOutcome> {
         self.measured("query", None, self.inner.query(order, call))
             .await
     }
 
-    async fn close(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
+    async fn close(&self, order: &OrderRef, call: &Call) -> Answer<CloseOutcome> {
         self.measured("close", None, self.inner.close(order, call))
             .await
     }
 
-    async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
+    async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<CloseOutcome> {
         self.measured("reverse", None, self.inner.reverse(order, call))
             .await
     }
 
-    async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<Refunded> {
+    async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundOutcome> {
         self.measured("refund", None, self.inner.refund(refund, call))
             .await
     }
 
-    async fn query_refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundQueried> {
+    async fn query_refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundQueryOutcome> {
         self.measured("query_refund", None, self.inner.query_refund(refund, call))
             .await
     }

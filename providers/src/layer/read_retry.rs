@@ -14,7 +14,8 @@ use crate::notification::{
 };
 use crate::order::{Call, Order, OrderRef, RefundOrder};
 use crate::outcome::{
-    Answer, Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded,
+    Answer, CloseOutcome, CreateOutcome, Failure, FailureKind, QueryOutcome, RefundOutcome,
+    RefundQueryOutcome,
 };
 use crate::provider::{Capabilities, Provider, ProviderName};
 
@@ -81,20 +82,20 @@ impl Provider for ReadRetry {
         self.inner.capabilities()
     }
 
-    async fn create(&self, order: &Order, call: &Call) -> Answer<Created> {
+    async fn create(&self, order: &Order, call: &Call) -> Answer<CreateOutcome> {
         self.inner.create(order, call).await
     }
 
-    async fn query(&self, order: &OrderRef, call: &Call) -> Answer<Queried> {
+    async fn query(&self, order: &OrderRef, call: &Call) -> Answer<QueryOutcome> {
         let asked_at = Instant::now();
         let answer = self.inner.query(order, call).await;
         let again = match &answer.outcome {
-            Queried::Unknown(failure) => second(call, asked_at, failure),
-            Queried::NotFound
-            | Queried::Payable
-            | Queried::Paid(_)
-            | Queried::Closed
-            | Queried::Reversed => None,
+            QueryOutcome::Unknown(failure) => second(call, asked_at, failure),
+            QueryOutcome::NotFound
+            | QueryOutcome::Payable
+            | QueryOutcome::Paid(_)
+            | QueryOutcome::Closed
+            | QueryOutcome::Reversed => None,
         };
         match again {
             Some(call) => self.inner.query(order, &call).await,
@@ -102,28 +103,28 @@ impl Provider for ReadRetry {
         }
     }
 
-    async fn close(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
+    async fn close(&self, order: &OrderRef, call: &Call) -> Answer<CloseOutcome> {
         self.inner.close(order, call).await
     }
 
-    async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
+    async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<CloseOutcome> {
         self.inner.reverse(order, call).await
     }
 
-    async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<Refunded> {
+    async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundOutcome> {
         self.inner.refund(refund, call).await
     }
 
-    async fn query_refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundQueried> {
+    async fn query_refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundQueryOutcome> {
         let asked_at = Instant::now();
         let answer = self.inner.query_refund(refund, call).await;
         let again = match &answer.outcome {
-            RefundQueried::Unknown(failure) => second(call, asked_at, failure),
-            RefundQueried::NotFound
-            | RefundQueried::Accepted
-            | RefundQueried::Done
-            | RefundQueried::TerminalNo(_)
-            | RefundQueried::Abnormal(_) => None,
+            RefundQueryOutcome::Unknown(failure) => second(call, asked_at, failure),
+            RefundQueryOutcome::NotFound
+            | RefundQueryOutcome::Accepted
+            | RefundQueryOutcome::Done
+            | RefundQueryOutcome::Rejected(_)
+            | RefundQueryOutcome::Abnormal(_) => None,
         };
         match again {
             Some(call) => self.inner.query_refund(refund, &call).await,

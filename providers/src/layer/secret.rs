@@ -1,6 +1,6 @@
 //! What providers say may repeat the code that is read off a payer's phone.
 
-use crate::outcome::{Answer, Created};
+use crate::outcome::{Answer, CreateOutcome};
 
 /// A shorter part of a code is of no use to anybody.
 const SHORTEST_PART: usize = 6;
@@ -8,13 +8,18 @@ const SHORTEST_PART: usize = 6;
 /// Strikes out of what a provider said what may not be told: some repeat the request that they
 /// refuse, and in it the code that is read off a payer's phone, which pays for whoever has it. It
 /// may be cut off in the middle.
-pub(super) fn struck_out(mut answer: Answer<Created>, code: Option<&str>) -> Answer<Created> {
+pub(super) fn struck_out(
+    mut answer: Answer<CreateOutcome>,
+    code: Option<&str>,
+) -> Answer<CreateOutcome> {
     let failure = match &mut answer.outcome {
-        Created::NotSent(failure)
-        | Created::Refused(_, failure)
-        | Created::Declined(failure)
-        | Created::Unknown(failure) => failure,
-        Created::Accepted(_) | Created::Captured(_) | Created::Waiting => return answer,
+        CreateOutcome::NotSent(failure)
+        | CreateOutcome::Refused(_, failure)
+        | CreateOutcome::Declined(failure)
+        | CreateOutcome::Unknown(failure) => failure,
+        CreateOutcome::Accepted(_) | CreateOutcome::Captured(_) | CreateOutcome::Waiting => {
+            return answer;
+        }
     };
     let Some(code) = code else { return answer };
 
@@ -46,10 +51,10 @@ mod tests {
         ] {
             let failure = Failure::new(FailureKind::Account, "isv.invalid-signature", said);
             let told = struck_out(
-                Answer::new(Created::Refused(Refusal::Account, failure)),
+                Answer::new(CreateOutcome::Refused(Refusal::Account, failure)),
                 Some("280000123456789012"),
             );
-            let Created::Refused(_, failure) = told.outcome else {
+            let CreateOutcome::Refused(_, failure) = told.outcome else {
                 panic!("{told:?}")
             };
             assert!(

@@ -14,7 +14,8 @@ use crate::notification::{
 };
 use crate::order::{Call, Order, OrderRef, RefundOrder};
 use crate::outcome::{
-    Answer, Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded,
+    Answer, CloseOutcome, CreateOutcome, Failure, FailureKind, QueryOutcome, RefundOutcome,
+    RefundQueryOutcome,
 };
 use crate::provider::{Capabilities, Provider, ProviderName};
 
@@ -73,31 +74,36 @@ impl Provider for Timeout {
         self.inner.capabilities()
     }
 
-    async fn create(&self, order: &Order, call: &Call) -> Answer<Created> {
-        bounded(call, self.inner.create(order, call), Created::Unknown).await
+    async fn create(&self, order: &Order, call: &Call) -> Answer<CreateOutcome> {
+        bounded(call, self.inner.create(order, call), CreateOutcome::Unknown).await
     }
 
-    async fn query(&self, order: &OrderRef, call: &Call) -> Answer<Queried> {
-        bounded(call, self.inner.query(order, call), Queried::Unknown).await
+    async fn query(&self, order: &OrderRef, call: &Call) -> Answer<QueryOutcome> {
+        bounded(call, self.inner.query(order, call), QueryOutcome::Unknown).await
     }
 
-    async fn close(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
-        bounded(call, self.inner.close(order, call), Ended::Unknown).await
+    async fn close(&self, order: &OrderRef, call: &Call) -> Answer<CloseOutcome> {
+        bounded(call, self.inner.close(order, call), CloseOutcome::Unknown).await
     }
 
-    async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
-        bounded(call, self.inner.reverse(order, call), Ended::Unknown).await
+    async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<CloseOutcome> {
+        bounded(call, self.inner.reverse(order, call), CloseOutcome::Unknown).await
     }
 
-    async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<Refunded> {
-        bounded(call, self.inner.refund(refund, call), Refunded::Unknown).await
+    async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundOutcome> {
+        bounded(
+            call,
+            self.inner.refund(refund, call),
+            RefundOutcome::Unknown,
+        )
+        .await
     }
 
-    async fn query_refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundQueried> {
+    async fn query_refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundQueryOutcome> {
         bounded(
             call,
             self.inner.query_refund(refund, call),
-            RefundQueried::Unknown,
+            RefundQueryOutcome::Unknown,
         )
         .await
     }

@@ -37,7 +37,7 @@ async fn answered(core: &Arc<Core>, face: Arc<dyn Simulator>, request: Request) 
     let now = core.clock.now();
     let handle = |alteration| handled(core, face.as_ref(), call, &request, (alteration, false));
     let misread = |how| {
-        let book = SharedBook::new(core.book.lock().misread(how, now));
+        let book = SharedBook::new(core.book.lock().stale_read(how, now));
         face.handle(
             &request,
             &Desk {

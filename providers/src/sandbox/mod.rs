@@ -40,7 +40,7 @@ use self::keys::Keys;
 use self::notify::Notifier;
 use self::payer::{Holding, Wish};
 use self::secrets::NoRandomness;
-use self::server::{Door, Gate, Handler, Hinge, Reply};
+use self::server::{Door, Gate, Handler, ListenerHandle, Reply};
 use self::simulator::{Request, SimulatedProvider, Simulator};
 use crate::SIMULATORS;
 use crate::provider::{ProviderName, SettingsError};
@@ -343,7 +343,11 @@ fn restored(stored: Option<Value>) -> Result<(SharedBook, Clock), StartError> {
     Ok((SharedBook::new(book), Clock::new(ahead)))
 }
 
-fn listen(address: SocketAddr, hinge: Hinge, handler: Handler) -> Result<SocketAddr, StartError> {
+fn listen(
+    address: SocketAddr,
+    hinge: ListenerHandle,
+    handler: Handler,
+) -> Result<SocketAddr, StartError> {
     server::start(address, hinge, handler).map_err(|source| StartError::Address { address, source })
 }
 

@@ -30,7 +30,7 @@ pub enum Wish {
 
 /// How a payer whose code was scanned takes it: the last digit of the code says so.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mood {
+pub enum PayerBehaviour {
     /// Pays inside the call.
     Pays,
     /// Has to confirm on the phone first: waits for [`act`].
@@ -41,7 +41,7 @@ pub enum Mood {
     CodeExpired,
 }
 
-impl Mood {
+impl PayerBehaviour {
     /// The mood behind a code.
     #[must_use]
     pub fn of(auth_code: &str) -> Self {

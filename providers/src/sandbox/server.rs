@@ -71,19 +71,19 @@ pub(super) struct Door {
 }
 
 /// The server's side of a [`Door`].
-pub(super) struct Hinge {
+pub(super) struct ListenerHandle {
     wanted: watch::Receiver<Gate>,
     actual: watch::Sender<Gate>,
 }
 
 impl Door {
     /// An open door, for a server that is not there yet.
-    pub(super) fn new() -> (Self, Hinge) {
+    pub(super) fn new() -> (Self, ListenerHandle) {
         let (wanted, wishes) = watch::channel(Gate::Open);
         let (report, actual) = watch::channel(Gate::Open);
         (
             Self { wanted, actual },
-            Hinge {
+            ListenerHandle {
                 wanted: wishes,
                 actual: report,
             },
@@ -109,7 +109,11 @@ impl Door {
 }
 
 /// Binds and serves until the door is closed for ever. Returns the address that was bound.
-pub(super) fn start(address: SocketAddr, hinge: Hinge, handler: Handler) -> io::Result<SocketAddr> {
+pub(super) fn start(
+    address: SocketAddr,
+    hinge: ListenerHandle,
+    handler: Handler,
+) -> io::Result<SocketAddr> {
     let listener = bind(address)?.listen(BACKLOG)?;
     let address = listener.local_addr()?;
     tokio::spawn(run(address, listener, hinge, handler));
@@ -127,8 +131,13 @@ fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
     Ok(socket)
 }
 
-async fn run(address: SocketAddr, mut listener: TcpListener, hinge: Hinge, handler: Handler) {
-    let Hinge {
+async fn run(
+    address: SocketAddr,
+    mut listener: TcpListener,
+    hinge: ListenerHandle,
+    handler: Handler,
+) {
+    let ListenerHandle {
         wanted: mut gate,
         actual: report,
     } = hinge;

@@ -34,14 +34,15 @@ use self::outcome::{APPLY, CNY, CONSUME, QUERY, REVERSAL, SCAN, UNDO, way_back};
 use self::reasons::REASONS;
 use self::sign::VERSION;
 use self::wire::{Fields, beijing, to_form};
-use crate::http::{Request, TimeTold, Undelivered, Way};
+use crate::http::{Request, SendError, TimeTold, Way};
 use crate::money::Money;
 use crate::notification::{
     Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified,
 };
 use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
 use crate::outcome::{
-    Answer, Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded, Refusal,
+    Answer, CloseOutcome, CreateOutcome, Failure, FailureKind, QueryOutcome, RefundOutcome,
+    RefundQueryOutcome, Refusal,
 };
 use crate::provider::{
     Address, AddressKind, Capabilities, Charging, Ending, FlowCapability, LastReversals, Protocol,
@@ -100,13 +101,13 @@ static CAPABILITIES: Capabilities = Capabilities {
         timeout_ms: 30_000,
         // Six questions, their pauses doubling from one second.
         ladder_s: &[1, 3, 7, 15, 31, 63],
-        patience_s: 65,
+        reverse_after_s: 65,
         reverse_from_s: 0,
         // "Repeat until definite" names no pause; a query in between needs some room.
         reverse_pause_s: 5,
         declined_is_reversed: false,
         // A reversed scan is not found any more, and one that was never made is not found either.
-        not_found_twice_s: Some(30),
+        confirm_not_found_after_s: Some(30),
         // The clearing day ends at 23:00, and with it reversals (UnionPay 4.8, 8): five minutes for
         // several tries.
         last_reversals: Some(LastReversals {
@@ -175,7 +176,7 @@ impl UnionPay {
         target: &str,
         mut asked: Fields,
         call: &Call,
-    ) -> Result<Fields, Undelivered> {
+    ) -> Result<Fields, SendError> {
         asked.insert("merId".to_owned(), self.account.mer_id.clone());
         let asked = self.account.method.sign(asked);
         let headers = HeaderMap::from_iter([(
@@ -190,14 +191,14 @@ impl UnionPay {
             timeout: call.timeout,
         };
         let answer = self.account.client.send(request).await?;
-        outcome::believed(&self.account, &asked, &answer, call.now).map_err(Undelivered::Unknown)
+        outcome::believed(&self.account, &asked, &answer, call.now).map_err(SendError::Unknown)
     }
 
     async fn ask(&self, number: &str, time: DateTime<Utc>, call: &Call) -> Result<Fields, Failure> {
         let sent = self
             .send(QUERIES, head((QUERY, "00"), number, time), call)
             .await;
-        sent.map_err(|(Undelivered::NotSent(failure) | Undelivered::Unknown(failure))| failure)
+        sent.map_err(|(SendError::NotSent(failure) | SendError::Unknown(failure))| failure)
     }
 }
 
@@ -225,7 +226,7 @@ impl Provider for UnionPay {
 
     /// An offer that ends `Unknown` has a code that nobody holds. A charge that does may have taken
     /// money.
-    async fn create(&self, order: &Order, call: &Call) -> Answer<Created> {
+    async fn create(&self, order: &Order, call: &Call) -> Answer<CreateOutcome> {
         let (txn, more) = match (order.flow, order.auth_code.as_deref()) {
             (Flow::Qr, _) => (
                 APPLY,
@@ -238,7 +239,7 @@ impl Provider for UnionPay {
                     "flow_not_served",
                     order.flow.to_string(),
                 );
-                return Answer::new(Created::Refused(Refusal::Route, failure));
+                return Answer::new(CreateOutcome::Refused(Refusal::Route, failure));
             }
         };
         let mut asked = head((CONSUME, txn), &order.order_no, order.txn_time);
@@ -249,43 +250,43 @@ impl Provider for UnionPay {
         Answer::new(match self.send(BACK, asked, call).await {
             Ok(fields) if order.flow == Flow::Qr => outcome::applied(&fields),
             Ok(fields) => outcome::scanned(&fields),
-            Err(Undelivered::NotSent(failure)) => Created::NotSent(failure),
-            Err(Undelivered::Unknown(failure)) => Created::Unknown(failure),
+            Err(SendError::NotSent(failure)) => CreateOutcome::NotSent(failure),
+            Err(SendError::Unknown(failure)) => CreateOutcome::Unknown(failure),
         })
     }
 
-    async fn query(&self, order: &OrderRef, call: &Call) -> Answer<Queried> {
+    async fn query(&self, order: &OrderRef, call: &Call) -> Answer<QueryOutcome> {
         Answer::new(
             match self.ask(&order.order_no, order.txn_time, call).await {
                 Ok(fields) => outcome::queried(order, &fields, call.now),
-                Err(failure) => Queried::Unknown(failure),
+                Err(failure) => QueryOutcome::Unknown(failure),
             },
         )
     }
 
     /// UnionPay has no such call: nothing is sent, and the offer lives until its deadline.
-    async fn close(&self, _: &OrderRef, _: &Call) -> Answer<Ended> {
+    async fn close(&self, _: &OrderRef, _: &Call) -> Answer<CloseOutcome> {
         let failure = Failure::new(
             FailureKind::Request,
             "no_close",
             "UnionPay's orders only expire",
         );
-        Answer::new(Ended::Impossible(failure))
+        Answer::new(CloseOutcome::Impossible(failure))
     }
 
-    async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
+    async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<CloseOutcome> {
         let mut asked = head((REVERSAL, "01"), &order.order_no, order.txn_time);
         asked.extend(fields([("channelType", "08")]));
         Answer::new(match self.send(BACK, asked, call).await {
             Ok(fields) => outcome::reversed(&fields),
-            Err(Undelivered::NotSent(failure)) => Ended::Again(failure),
-            Err(Undelivered::Unknown(failure)) => Ended::Unknown(failure),
+            Err(SendError::NotSent(failure)) => CloseOutcome::Retry(failure),
+            Err(SendError::Unknown(failure)) => CloseOutcome::Unknown(failure),
         })
     }
 
     /// The order is named by our own number and time, which are always known and come back in the
     /// notification.
-    async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<Refunded> {
+    async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundOutcome> {
         let way = way_back(refund);
         let mut asked = head((way, "00"), &refund.refund_no, refund.txn_time);
         asked.extend(fields([
@@ -298,16 +299,16 @@ impl Provider for UnionPay {
         Answer::new(match self.send(BACK, asked, call).await {
             Ok(fields) if way == UNDO => outcome::undone(&fields),
             Ok(fields) => outcome::refunded(&fields),
-            Err(Undelivered::NotSent(failure)) => Refunded::Later(failure),
-            Err(Undelivered::Unknown(failure)) => Refunded::Unknown(failure),
+            Err(SendError::NotSent(failure)) => RefundOutcome::RetryLater(failure),
+            Err(SendError::Unknown(failure)) => RefundOutcome::Unknown(failure),
         })
     }
 
-    async fn query_refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundQueried> {
+    async fn query_refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundQueryOutcome> {
         Answer::new(
             match self.ask(&refund.refund_no, refund.txn_time, call).await {
                 Ok(fields) => outcome::refund_queried(refund, &fields),
-                Err(failure) => RefundQueried::Unknown(failure),
+                Err(failure) => RefundQueryOutcome::Unknown(failure),
             },
         )
     }

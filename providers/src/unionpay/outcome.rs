@@ -21,8 +21,8 @@ use crate::http::HttpAnswer;
 use crate::money::Money;
 use crate::order::{OrderRef, RefundOrder};
 use crate::outcome::{
-    Capture, Created, Ended, Failure, FailureKind, NUMBER_EXISTS, NextAction, Queried,
-    RefundQueried, Refunded, Refusal, WRONGLY_SIGNED,
+    Capture, CloseOutcome, CreateOutcome, Failure, FailureKind, NUMBER_EXISTS, NextAction,
+    QueryOutcome, RefundOutcome, RefundQueryOutcome, Refusal, WRONGLY_SIGNED,
 };
 use crate::reason::{Reason, Reasons};
 
@@ -186,22 +186,24 @@ fn kind(word: Word) -> FailureKind {
 /// Applying for a code. 00 makes an offer and takes nothing. A certain code means that there is
 /// none, and another route may be tried at once; what is not certain leaves at most an order whose
 /// code nobody holds.
-pub(super) fn applied(fields: &Fields) -> Created {
+pub(super) fn applied(fields: &Fields) -> CreateOutcome {
     let word = Word::of(text(fields, "respCode"), text(fields, "respMsg"));
     let failure = own(fields, kind(word));
 
     match word {
         Word::Yes if text(fields, "respCode") == "00" => match text(fields, "qrCode") {
-            "" => Created::Unknown(incompatible("a success without a qrCode")),
-            qr => Created::Accepted(NextAction::DisplayQr { qr: qr.to_owned() }),
+            "" => CreateOutcome::Unknown(incompatible("a success without a qrCode")),
+            qr => CreateOutcome::Accepted(NextAction::DisplayQr { qr: qr.to_owned() }),
         },
-        Word::Account | Word::Signature => Created::Refused(Refusal::Account, failure),
+        Word::Account | Word::Signature => CreateOutcome::Refused(Refusal::Account, failure),
         // No payer is there yet: what the codes of cards say is this route's "no".
-        Word::Request | Word::Payer => Created::Refused(Refusal::Route, failure),
+        Word::Request | Word::Payer => CreateOutcome::Refused(Refusal::Route, failure),
         Word::Asking if text(fields, "respCode") == "82" => {
-            Created::Refused(Refusal::Route, own(fields, FailureKind::Declined))
+            CreateOutcome::Refused(Refusal::Route, own(fields, FailureKind::Declined))
         }
-        Word::Closed | Word::Failed | Word::Busy => Created::Refused(Refusal::Provider, failure),
+        Word::Closed | Word::Failed | Word::Busy => {
+            CreateOutcome::Refused(Refusal::Provider, failure)
+        }
         Word::Yes
         | Word::TooLate
         | Word::Unsettled
@@ -214,13 +216,13 @@ pub(super) fn applied(fields: &Fields) -> Created {
         | Word::GoneBack
         | Word::Reversed
         | Word::Open
-        | Word::Unknown => Created::Unknown(failure),
+        | Word::Unknown => CreateOutcome::Unknown(failure),
     }
 }
 
 /// Scanning the payer's code. 00 says that it was accepted and nothing about money, so not even a
 /// success captures: a query does. 01, 02, 06 and 60 are asked about, as the official demo does.
-pub(super) fn scanned(fields: &Fields) -> Created {
+pub(super) fn scanned(fields: &Fields) -> CreateOutcome {
     let word = Word::of(text(fields, "respCode"), text(fields, "respMsg"));
     // Of a scan, 01 says above all that its code was used before: it is about our request, although
     // it leaves open whether anything was taken.
@@ -236,12 +238,12 @@ pub(super) fn scanned(fields: &Fields) -> Created {
 
     match word {
         Word::Yes | Word::TooLate | Word::Unsettled | Word::Accepted | Word::Asking => {
-            Created::Waiting
+            CreateOutcome::Waiting
         }
-        Word::Payer => Created::Declined(failure),
-        Word::Account | Word::Signature => Created::Refused(Refusal::Account, failure),
-        Word::Request => Created::Refused(Refusal::Route, failure),
-        Word::Closed => Created::Refused(Refusal::Provider, failure),
+        Word::Payer => CreateOutcome::Declined(failure),
+        Word::Account | Word::Signature => CreateOutcome::Refused(Refusal::Account, failure),
+        Word::Request => CreateOutcome::Refused(Refusal::Route, failure),
+        Word::Closed => CreateOutcome::Refused(Refusal::Provider, failure),
         Word::Failed
         | Word::Busy
         | Word::Duplicate
@@ -251,7 +253,7 @@ pub(super) fn scanned(fields: &Fields) -> Created {
         | Word::GoneBack
         | Word::Reversed
         | Word::Open
-        | Word::Unknown => Created::Unknown(failure),
+        | Word::Unknown => CreateOutcome::Unknown(failure),
     }
 }
 
@@ -260,11 +262,11 @@ const AFTER_DEADLINE: TimeDelta = TimeDelta::minutes(2);
 
 /// Querying an order. 34 says that nothing is known at this moment, which proves nothing about an
 /// offer.
-pub(super) fn queried(order: &OrderRef, fields: &Fields, now: DateTime<Utc>) -> Queried {
+pub(super) fn queried(order: &OrderRef, fields: &Fields, now: DateTime<Utc>) -> QueryOutcome {
     match answered(fields, CONSUME) {
         Found::Original(word) => order_state(order, word, fields, now),
-        Found::Nothing => Queried::NotFound,
-        Found::NoAnswer(failure) => Queried::Unknown(failure),
+        Found::Nothing => QueryOutcome::NotFound,
+        Found::NoAnswer(failure) => QueryOutcome::Unknown(failure),
     }
 }
 
@@ -295,17 +297,20 @@ fn answered(fields: &Fields, txn_type: &str) -> Found {
 /// A code that was applied for can be paid until its deadline, and another card may do what one did
 /// not: only what is said after it is final. Accepted (05) and "not open" never are: something may
 /// still be running.
-fn order_state(order: &OrderRef, word: Word, fields: &Fields, now: DateTime<Utc>) -> Queried {
+fn order_state(order: &OrderRef, word: Word, fields: &Fields, now: DateTime<Utc>) -> QueryOutcome {
     let failure = original(fields, kind(word));
     let is_scan = match text(fields, "txnSubType") {
         SCAN => true,
         APPLY => false,
-        other => return Queried::Unknown(incompatible(format!("an order of type 01/{other:?}"))),
+        other => {
+            return QueryOutcome::Unknown(incompatible(format!("an order of type 01/{other:?}")));
+        }
     };
 
     let is_over = now >= order.expires_at + AFTER_DEADLINE;
-    let paid =
-        |returns| capture(order, fields, returns).map_or_else(Queried::Unknown, Queried::Paid);
+    let paid = |returns| {
+        capture(order, fields, returns).map_or_else(QueryOutcome::Unknown, QueryOutcome::Paid)
+    };
 
     match (word, is_scan) {
         // What was taken after the deadline goes back by itself, whichever code tells of it.
@@ -314,10 +319,10 @@ fn order_state(order: &OrderRef, word: Word, fields: &Fields, now: DateTime<Utc>
         }
         (Word::Yes | Word::Unsettled, true) => paid(false),
         (Word::TooLate, _) => paid(true),
-        (Word::Reversed, true) => Queried::Reversed,
-        (Word::Accepted | Word::Asking, true) => Queried::Payable,
+        (Word::Reversed, true) => QueryOutcome::Reversed,
+        (Word::Accepted | Word::Asking, true) => QueryOutcome::Payable,
         // A card that failed ends a scan.
-        (Word::Payer | Word::Account | Word::Request | Word::Closed, true) => Queried::Closed,
+        (Word::Payer | Word::Account | Word::Request | Word::Closed, true) => QueryOutcome::Closed,
         (
             Word::Payer
             | Word::Account
@@ -327,7 +332,7 @@ fn order_state(order: &OrderRef, word: Word, fields: &Fields, now: DateTime<Utc>
             | Word::Reversed
             | Word::Accepted,
             false,
-        ) if !is_over => Queried::Payable,
+        ) if !is_over => QueryOutcome::Payable,
         (
             Word::Payer
             | Word::Account
@@ -336,7 +341,7 @@ fn order_state(order: &OrderRef, word: Word, fields: &Fields, now: DateTime<Utc>
             | Word::Failed
             | Word::Reversed,
             false,
-        ) if text(fields, "origRespCode") != "02" => Queried::Closed,
+        ) if text(fields, "origRespCode") != "02" => QueryOutcome::Closed,
         (
             Word::Payer
             | Word::Account
@@ -356,7 +361,7 @@ fn order_state(order: &OrderRef, word: Word, fields: &Fields, now: DateTime<Utc>
             | Word::Open
             | Word::Unknown,
             _,
-        ) => Queried::Unknown(failure),
+        ) => QueryOutcome::Unknown(failure),
     }
 }
 
@@ -421,18 +426,22 @@ fn masked(number: &str) -> Option<String> {
 
 /// Reversing a scan. Whether 00 is final is not documented, so a query after it decides (34 for
 /// good, or reversed); it is the same for an order that was paid and one that was not.
-pub(super) fn reversed(fields: &Fields) -> Ended {
+pub(super) fn reversed(fields: &Fields) -> CloseOutcome {
     let word = Word::of(text(fields, "respCode"), text(fields, "respMsg"));
     let failure = own(fields, kind(word));
 
     match word {
-        Word::Yes | Word::Reversed => Ended::Reversed,
-        Word::NotFound => Ended::NotFound,
+        Word::Yes | Word::Reversed => CloseOutcome::Reversed,
+        Word::NotFound => CloseOutcome::NotFound,
         // Not done, and it may be once the load, the hour or the key has changed.
-        Word::Busy | Word::Closed | Word::TooOften | Word::Signature => Ended::Again(failure),
+        Word::Busy | Word::Closed | Word::TooOften | Word::Signature => {
+            CloseOutcome::Retry(failure)
+        }
         // Not done: another day's order, one that is no scan, a contract without reversals; or the
         // word that the charge itself ended with. A query after it says which.
-        Word::Original | Word::Request | Word::Account | Word::Payer => Ended::Impossible(failure),
+        Word::Original | Word::Request | Word::Account | Word::Payer => {
+            CloseOutcome::Impossible(failure)
+        }
         // Accepted is not carried out yet.
         Word::Accepted
         | Word::TooLate
@@ -442,7 +451,7 @@ pub(super) fn reversed(fields: &Fields) -> Ended {
         | Word::Duplicate
         | Word::GoneBack
         | Word::Open
-        | Word::Unknown => Ended::Unknown(failure),
+        | Word::Unknown => CloseOutcome::Unknown(failure),
     }
 }
 
@@ -466,32 +475,32 @@ pub(super) fn clearing_day(time: DateTime<Utc>) -> NaiveDate {
 
 /// Asking for an undo, as for a refund; but what cannot be undone may still be refunded: another
 /// number does that.
-pub(super) fn undone(fields: &Fields) -> Refunded {
+pub(super) fn undone(fields: &Fields) -> RefundOutcome {
     match refunded(fields) {
-        Refunded::TerminalNo(failure) => Refunded::AnotherNumber(failure),
-        other @ (Refunded::Accepted
-        | Refunded::Done
-        | Refunded::AnotherNumber(_)
-        | Refunded::Abnormal(_)
-        | Refunded::NeedsFunds(_)
-        | Refunded::Later(_)
-        | Refunded::Unknown(_)) => other,
+        RefundOutcome::Rejected(failure) => RefundOutcome::RetryWithNewNumber(failure),
+        other @ (RefundOutcome::Accepted
+        | RefundOutcome::Done
+        | RefundOutcome::RetryWithNewNumber(_)
+        | RefundOutcome::Abnormal(_)
+        | RefundOutcome::NeedsFunds(_)
+        | RefundOutcome::RetryLater(_)
+        | RefundOutcome::Unknown(_)) => other,
     }
 }
 
 /// Asking for a refund. 00 says that it was accepted. 12 says that this number was used before: by
 /// this very refund, most likely, but its amount is not told, so it takes a query to know.
-pub(super) fn refunded(fields: &Fields) -> Refunded {
+pub(super) fn refunded(fields: &Fields) -> RefundOutcome {
     let word = Word::of(text(fields, "respCode"), text(fields, "respMsg"));
     let failure = own_of_refund(fields, kind(word));
 
     match word {
-        Word::Yes | Word::Accepted => Refunded::Accepted,
+        Word::Yes | Word::Accepted => RefundOutcome::Accepted,
         // Nothing was done, and the same number may be sent again once the contract, the key or the
         // hour allows.
-        Word::Account | Word::Signature | Word::Closed => Refunded::Later(failure),
+        Word::Account | Word::Signature | Word::Closed => RefundOutcome::RetryLater(failure),
         Word::Original | Word::GoneBack | Word::Request | Word::Payer => {
-            Refunded::TerminalNo(failure)
+            RefundOutcome::Rejected(failure)
         }
         Word::TooLate
         | Word::Unsettled
@@ -502,8 +511,8 @@ pub(super) fn refunded(fields: &Fields) -> Refunded {
         | Word::TooOften
         | Word::Reversed
         | Word::Open
-        | Word::Unknown => Refunded::Unknown(failure),
-        Word::Duplicate => Refunded::Unknown(Failure {
+        | Word::Unknown => RefundOutcome::Unknown(failure),
+        Word::Duplicate => RefundOutcome::Unknown(Failure {
             code: NUMBER_EXISTS.to_owned(),
             ..failure
         }),
@@ -511,27 +520,27 @@ pub(super) fn refunded(fields: &Fields) -> Refunded {
 }
 
 /// Querying a refund by its own number and time. The payment's own query never tells of it.
-pub(super) fn refund_queried(refund: &RefundOrder, fields: &Fields) -> RefundQueried {
+pub(super) fn refund_queried(refund: &RefundOrder, fields: &Fields) -> RefundQueryOutcome {
     let word = match answered(fields, way_back(refund)) {
         Found::Original(word) => word,
-        Found::Nothing => return RefundQueried::NotFound,
-        Found::NoAnswer(failure) => return RefundQueried::Unknown(failure),
+        Found::Nothing => return RefundQueryOutcome::NotFound,
+        Found::NoAnswer(failure) => return RefundQueryOutcome::Unknown(failure),
     };
 
     if let Some(failure) = another_refund(refund, fields) {
-        return RefundQueried::Unknown(failure);
+        return RefundQueryOutcome::Unknown(failure);
     }
     let failure = original_of_refund(fields, kind(word));
 
     match word {
-        Word::Yes => RefundQueried::Done,
-        Word::Accepted => RefundQueried::Accepted,
+        Word::Yes => RefundQueryOutcome::Done,
+        Word::Accepted => RefundQueryOutcome::Accepted,
         Word::Payer
         | Word::Account
         | Word::Request
         | Word::Closed
         | Word::Original
-        | Word::GoneBack => RefundQueried::TerminalNo(failure),
+        | Word::GoneBack => RefundQueryOutcome::Rejected(failure),
         Word::TooLate
         | Word::Unsettled
         | Word::Asking
@@ -543,7 +552,7 @@ pub(super) fn refund_queried(refund: &RefundOrder, fields: &Fields) -> RefundQue
         | Word::TooOften
         | Word::Reversed
         | Word::Open
-        | Word::Unknown => RefundQueried::Unknown(failure),
+        | Word::Unknown => RefundQueryOutcome::Unknown(failure),
     }
 }
 

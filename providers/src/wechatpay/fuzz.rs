@@ -263,7 +263,7 @@ fn nobody_can_make_an_answer_say_anything_else() {
             .and_then(|v| v.to_str().ok()?.parse().ok())
             .unwrap_or(0);
         let now = DateTime::from_timestamp(signed_at, 0)?;
-        Some(Reply::weigh(
+        Some(Reply::verify(
             &account,
             &HttpAnswer {
                 status: StatusCode::OK,

@@ -33,13 +33,14 @@ use self::wire::{
     CloseRequest, CodePayRequest, CodePayer, NativeRequest, OrderAmount, RefundAmount,
     RefundRequest, ReverseRequest, SceneInfo, StoreInfo,
 };
-use crate::http::{Request, TimeTold, Undelivered, Way};
+use crate::http::{Request, SendError, TimeTold, Way};
 use crate::notification::{
     Acknowledgement, AcknowledgementBody, Notification, RawNotification, Rejection, Verified,
 };
 use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
 use crate::outcome::{
-    Answer, Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded, Refusal,
+    Answer, CloseOutcome, CreateOutcome, Failure, FailureKind, QueryOutcome, RefundOutcome,
+    RefundQueryOutcome, Refusal,
 };
 use crate::provider::{
     Address, AddressKind, Capabilities, Charging, Ending, FlowCapability, Protocol, Provider,
@@ -96,7 +97,7 @@ static CAPABILITIES: Capabilities = Capabilities {
         timeout_ms: 15_000,
         // Facts 6.2: first after 5 s, then every 5 s, and a reversal after 45 s at the latest.
         ladder_s: &[5, 10, 15, 20, 25, 30, 35, 40, 45],
-        patience_s: 45,
+        reverse_after_s: 45,
         // Facts 4.10: not earlier than 15 s after the payment, and 5 s between two.
         reverse_from_s: 15,
         reverse_pause_s: 5,
@@ -106,7 +107,7 @@ static CAPABILITIES: Capabilities = Capabilities {
         declined_is_reversed: false,
         // A reversal is said to burn a number that was never seen; where it does not, nothing
         // proves that the charge is dead.
-        not_found_twice_s: None,
+        confirm_not_found_after_s: None,
         last_reversals: None,
     }),
 };
@@ -140,19 +141,19 @@ struct WechatPay {
 }
 
 /// A reply together with the provider's id of the request, or why there is none.
-type Sent = (Result<Reply, Undelivered>, Option<String>);
+type Sent = (Result<Reply, SendError>, Option<String>);
 
 impl WechatPay {
     /// A charge. What never left took nothing; what was sent and got no answer may have taken the
     /// money.
-    async fn charge(&self, order: &Order, call: &Call) -> Answer<Created> {
+    async fn charge(&self, order: &Order, call: &Call) -> Answer<CreateOutcome> {
         let Some(auth_code) = order.auth_code.as_deref().filter(|code| is_code(code)) else {
             let failure = Failure::new(
                 FailureKind::Request,
                 "auth_code",
                 "not a code of this wallet's",
             );
-            return Answer::new(Created::Refused(Refusal::Route, failure));
+            return Answer::new(CreateOutcome::Refused(Refusal::Route, failure));
         };
         let store = order.store.as_ref();
 
@@ -180,8 +181,8 @@ impl WechatPay {
 
         let outcome = match reply {
             Ok(reply) => outcome::charged(&self.account, &order.order_no, reply),
-            Err(Undelivered::NotSent(failure)) => Created::NotSent(failure),
-            Err(Undelivered::Unknown(failure)) => Created::Unknown(failure),
+            Err(SendError::NotSent(failure)) => CreateOutcome::NotSent(failure),
+            Err(SendError::Unknown(failure)) => CreateOutcome::Unknown(failure),
         };
 
         Answer {
@@ -219,7 +220,7 @@ impl WechatPay {
                     .header("Request-ID")
                     .map(|id| id.chars().take(128).collect());
                 (
-                    Ok(Reply::weigh(&self.account, &answer, call.now)),
+                    Ok(Reply::verify(&self.account, &answer, call.now)),
                     request_id,
                 )
             }
@@ -267,8 +268,8 @@ impl WechatPay {
     }
 }
 
-fn unsent(message: impl Into<String>) -> Undelivered {
-    Undelivered::NotSent(Failure::new(FailureKind::Request, "not_built", message))
+fn unsent(message: impl Into<String>) -> SendError {
+    SendError::NotSent(Failure::new(FailureKind::Request, "not_built", message))
 }
 
 /// RFC 3339 in Beijing time, whole seconds, as in every example of the provider. Cutting a fraction
@@ -311,17 +312,17 @@ impl Provider for WechatPay {
         &CAPABILITIES
     }
 
-    async fn create(&self, order: &Order, call: &Call) -> Answer<Created> {
+    async fn create(&self, order: &Order, call: &Call) -> Answer<CreateOutcome> {
         if CAPABILITIES.flow(order.flow).is_none() {
             let failure = Failure::new(
                 FailureKind::Request,
                 "flow_not_served",
                 order.flow.to_string(),
             );
-            return Answer::new(Created::Refused(Refusal::Route, failure));
+            return Answer::new(CreateOutcome::Refused(Refusal::Route, failure));
         }
 
-        if order.flow.takes_money() {
+        if order.flow.is_charge() {
             return self.charge(order, call).await;
         }
         let body = NativeRequest {
@@ -343,8 +344,8 @@ impl Provider for WechatPay {
             .await;
         let outcome = match reply {
             Ok(reply) => outcome::created(reply),
-            Err(Undelivered::NotSent(failure)) => Created::NotSent(failure),
-            Err(Undelivered::Unknown(failure)) => Created::Unknown(failure),
+            Err(SendError::NotSent(failure)) => CreateOutcome::NotSent(failure),
+            Err(SendError::Unknown(failure)) => CreateOutcome::Unknown(failure),
         };
 
         Answer {
@@ -353,7 +354,7 @@ impl Provider for WechatPay {
         }
     }
 
-    async fn query(&self, order: &OrderRef, call: &Call) -> Answer<Queried> {
+    async fn query(&self, order: &OrderRef, call: &Call) -> Answer<QueryOutcome> {
         let target = format!(
             "{}?mchid={}",
             order_path(&order.order_no),
@@ -362,8 +363,8 @@ impl Provider for WechatPay {
         let (reply, request_id) = self.get(target, call).await;
         let outcome = match reply {
             Ok(reply) => outcome::queried(&self.account, order, reply),
-            Err(Undelivered::NotSent(failure) | Undelivered::Unknown(failure)) => {
-                Queried::Unknown(failure)
+            Err(SendError::NotSent(failure) | SendError::Unknown(failure)) => {
+                QueryOutcome::Unknown(failure)
             }
         };
 
@@ -373,7 +374,7 @@ impl Provider for WechatPay {
         }
     }
 
-    async fn close(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
+    async fn close(&self, order: &OrderRef, call: &Call) -> Answer<CloseOutcome> {
         let target = format!("{}/close", order_path(&order.order_no));
         let (reply, request_id) = self
             .post(
@@ -387,8 +388,8 @@ impl Provider for WechatPay {
 
         let outcome = match reply {
             Ok(reply) => outcome::closed(reply),
-            Err(Undelivered::NotSent(failure)) => Ended::Again(failure),
-            Err(Undelivered::Unknown(failure)) => Ended::Unknown(failure),
+            Err(SendError::NotSent(failure)) => CloseOutcome::Retry(failure),
+            Err(SendError::Unknown(failure)) => CloseOutcome::Unknown(failure),
         };
 
         Answer {
@@ -397,7 +398,7 @@ impl Provider for WechatPay {
         }
     }
 
-    async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<Ended> {
+    async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<CloseOutcome> {
         let target = format!("{}/reverse", order_path(&order.order_no));
         let body = ReverseRequest {
             appid: &self.account.appid,
@@ -406,8 +407,8 @@ impl Provider for WechatPay {
         let (reply, request_id) = self.post(target, &body, call).await;
         let outcome = match reply {
             Ok(reply) => outcome::reversed(order, reply),
-            Err(Undelivered::NotSent(failure)) => Ended::Again(failure),
-            Err(Undelivered::Unknown(failure)) => Ended::Unknown(failure),
+            Err(SendError::NotSent(failure)) => CloseOutcome::Retry(failure),
+            Err(SendError::Unknown(failure)) => CloseOutcome::Unknown(failure),
         };
         Answer {
             outcome,
@@ -415,7 +416,7 @@ impl Provider for WechatPay {
         }
     }
 
-    async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<Refunded> {
+    async fn refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundOutcome> {
         let body = RefundRequest {
             out_trade_no: &refund.order.order_no,
             out_refund_no: &refund.refund_no,
@@ -437,8 +438,8 @@ impl Provider for WechatPay {
 
         let outcome = match reply {
             Ok(reply) => outcome::refunded(refund, reply),
-            Err(Undelivered::NotSent(failure)) => Refunded::Later(failure),
-            Err(Undelivered::Unknown(failure)) => Refunded::Unknown(failure),
+            Err(SendError::NotSent(failure)) => RefundOutcome::RetryLater(failure),
+            Err(SendError::Unknown(failure)) => RefundOutcome::Unknown(failure),
         };
 
         Answer {
@@ -447,7 +448,7 @@ impl Provider for WechatPay {
         }
     }
 
-    async fn query_refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundQueried> {
+    async fn query_refund(&self, refund: &RefundOrder, call: &Call) -> Answer<RefundQueryOutcome> {
         let target = format!(
             "/v3/refund/domestic/refunds/{}",
             utf8_percent_encode(&refund.refund_no, SEGMENT)
@@ -455,8 +456,8 @@ impl Provider for WechatPay {
         let (reply, request_id) = self.get(target, call).await;
         let outcome = match reply {
             Ok(reply) => outcome::refund_queried(refund, reply),
-            Err(Undelivered::NotSent(failure) | Undelivered::Unknown(failure)) => {
-                RefundQueried::Unknown(failure)
+            Err(SendError::NotSent(failure) | SendError::Unknown(failure)) => {
+                RefundQueryOutcome::Unknown(failure)
             }
         };
         Answer {

@@ -18,8 +18,8 @@ use crate::http::HttpAnswer;
 use crate::money::Money;
 use crate::order::{OrderRef, RefundOrder};
 use crate::outcome::{
-    Capture, Created, Ended, Failure, FailureKind, NUMBER_EXISTS, NextAction, OTHER_REFUND,
-    Queried, RefundQueried, Refunded, Refusal, WRONGLY_SIGNED,
+    Capture, CloseOutcome, CreateOutcome, Failure, FailureKind, NUMBER_EXISTS, NextAction,
+    OTHER_REFUND, QueryOutcome, RefundOutcome, RefundQueryOutcome, Refusal, WRONGLY_SIGNED,
 };
 use crate::reason::Reason;
 
@@ -63,7 +63,7 @@ pub(super) struct No {
 impl Reply {
     /// Weighs an answer. Every 2xx must be signed; an error may come without a signature but never
     /// with a wrong one.
-    pub(super) fn weigh(account: &Account, answer: &HttpAnswer, now: DateTime<Utc>) -> Self {
+    pub(super) fn verify(account: &Account, answer: &HttpAnswer, now: DateTime<Utc>) -> Self {
         let (status, success) = (answer.status.as_u16(), answer.status.is_success());
         let signed = success || Seal::is_there(&answer.headers);
 
@@ -281,19 +281,23 @@ impl No {
     }
 
     /// A creation that is refused by what it is about; `None`: by its code alone.
-    fn refusal(&self) -> Option<Created> {
+    fn refusal(&self) -> Option<CreateOutcome> {
         Some(match self.about()? {
             About::Load => {
-                Created::Refused(Refusal::Provider, self.failure(FailureKind::RateLimited))
+                CreateOutcome::Refused(Refusal::Provider, self.failure(FailureKind::RateLimited))
             }
             // Whatever is asked is refused alike until it is mended: as if the provider were out.
-            About::Clock => Created::Refused(Refusal::Provider, self.failure(FailureKind::Request)),
-            About::Account => {
-                Created::Refused(Refusal::Account, self.failure(FailureKind::Account))
+            About::Clock => {
+                CreateOutcome::Refused(Refusal::Provider, self.failure(FailureKind::Request))
             }
-            About::Request => Created::Refused(Refusal::Route, self.failure(FailureKind::Request)),
-            About::Payer => Created::Declined(self.failure(FailureKind::Declined)),
-            About::Number => Created::Unknown(self.failure(FailureKind::Request)),
+            About::Account => {
+                CreateOutcome::Refused(Refusal::Account, self.failure(FailureKind::Account))
+            }
+            About::Request => {
+                CreateOutcome::Refused(Refusal::Route, self.failure(FailureKind::Request))
+            }
+            About::Payer => CreateOutcome::Declined(self.failure(FailureKind::Declined)),
+            About::Number => CreateOutcome::Unknown(self.failure(FailureKind::Request)),
         })
     }
 }
@@ -319,77 +323,81 @@ fn parse<T: serde::de::DeserializeOwned>(body: &[u8]) -> Result<T, Failure> {
 ///
 /// Our numbers are new, so "paid", "closed", "used" or "other parameters" mean that something we
 /// did not see the end of happened under this number: `Unknown`, never a "no".
-pub(super) fn created(reply: Reply) -> Created {
+pub(super) fn created(reply: Reply) -> CreateOutcome {
     let no = match reply {
         Reply::Done(StatusCode::OK, body) => return offered(&body),
-        Reply::Done(status, _) => return Created::Unknown(incompatible(format!("HTTP {status}"))),
-        Reply::Doubt(failure) => return Created::Unknown(failure),
+        Reply::Done(status, _) => {
+            return CreateOutcome::Unknown(incompatible(format!("HTTP {status}")));
+        }
+        Reply::Doubt(failure) => return CreateOutcome::Unknown(failure),
         Reply::No(no) => no,
     };
 
     if no.is_busy() {
-        return Created::Refused(Refusal::Provider, no.failure(FailureKind::RateLimited));
+        return CreateOutcome::Refused(Refusal::Provider, no.failure(FailureKind::RateLimited));
     }
     if let Some(refused) = no.refusal() {
         // No payer is there yet: a member of the payer's is one that this route makes trouble
         // about.
         return match refused {
-            Created::Declined(failure) => Created::Refused(Refusal::Route, failure),
-            Created::Accepted(_)
-            | Created::Captured(_)
-            | Created::Waiting
-            | Created::NotSent(_)
-            | Created::Refused(..)
-            | Created::Unknown(_) => refused,
+            CreateOutcome::Declined(failure) => CreateOutcome::Refused(Refusal::Route, failure),
+            CreateOutcome::Accepted(_)
+            | CreateOutcome::Captured(_)
+            | CreateOutcome::Waiting
+            | CreateOutcome::NotSent(_)
+            | CreateOutcome::Refused(..)
+            | CreateOutcome::Unknown(_) => refused,
         };
     }
 
     match no.code.as_str() {
         "NOAUTH" | "APPIDMCHIDNOTMATCH" | "MCHNOTEXISTS" => {
-            Created::Refused(Refusal::Account, no.failure(FailureKind::Account))
+            CreateOutcome::Refused(Refusal::Account, no.failure(FailureKind::Account))
         }
         // No payer is there yet, so what sounds like one's "no" is a rule of this route's, which
         // does not say whose it is.
         "ACCOUNTERROR" | "RULELIMIT" | "TRADEERROR" | "NOTENOUGH" => {
-            Created::Refused(Refusal::Route, no.failure(FailureKind::Account))
+            CreateOutcome::Refused(Refusal::Route, no.failure(FailureKind::Account))
         }
         "ORDERPAID" | "ORDERCLOSED" | "OUTTRADENOUSED" => {
-            Created::Unknown(no.failure(FailureKind::Request))
+            CreateOutcome::Unknown(no.failure(FailureKind::Request))
         }
         // With them: USER_PAYING (202) and ORDER_NOT_EXIST, which is no answer to a creation.
-        _ => Created::Unknown(no.unlisted()),
+        _ => CreateOutcome::Unknown(no.unlisted()),
     }
 }
 
-fn offered(body: &[u8]) -> Created {
+fn offered(body: &[u8]) -> CreateOutcome {
     match parse::<NativeAnswer>(body) {
-        Ok(answer) if !answer.code_url.is_empty() => Created::Accepted(NextAction::DisplayQr {
-            qr: answer.code_url,
-        }),
-        Ok(_) => Created::Unknown(incompatible("an empty code_url")),
-        Err(failure) => Created::Unknown(failure),
+        Ok(answer) if !answer.code_url.is_empty() => {
+            CreateOutcome::Accepted(NextAction::DisplayQr {
+                qr: answer.code_url,
+            })
+        }
+        Ok(_) => CreateOutcome::Unknown(incompatible("an empty code_url")),
+        Err(failure) => CreateOutcome::Unknown(failure),
     }
 }
 
 /// Querying an order. Only a signed 404 says that there is none; every other "no" says nothing.
-pub(super) fn queried(account: &Account, order: &OrderRef, reply: Reply) -> Queried {
+pub(super) fn queried(account: &Account, order: &OrderRef, reply: Reply) -> QueryOutcome {
     match reply {
         Reply::Done(StatusCode::OK, body) => match parse::<Transaction>(&body) {
             Ok(transaction) => order_state(account, order, transaction),
-            Err(failure) => Queried::Unknown(failure),
+            Err(failure) => QueryOutcome::Unknown(failure),
         },
-        Reply::Done(status, _) => Queried::Unknown(incompatible(format!("HTTP {status}"))),
-        Reply::Doubt(failure) => Queried::Unknown(failure),
-        Reply::No(no) if no.status == 404 && no.code == "ORDERNOTEXIST" => Queried::NotFound,
-        Reply::No(no) => Queried::Unknown(question_failed(&no)),
+        Reply::Done(status, _) => QueryOutcome::Unknown(incompatible(format!("HTTP {status}"))),
+        Reply::Doubt(failure) => QueryOutcome::Unknown(failure),
+        Reply::No(no) if no.status == 404 && no.code == "ORDERNOTEXIST" => QueryOutcome::NotFound,
+        Reply::No(no) => QueryOutcome::Unknown(question_failed(&no)),
     }
 }
 
 /// The signature of an answer does not cover the question, so the number is compared: an answer
 /// about another order of ours would be genuine too.
-fn order_state(account: &Account, order: &OrderRef, transaction: Transaction) -> Queried {
+fn order_state(account: &Account, order: &OrderRef, transaction: Transaction) -> QueryOutcome {
     if transaction.out_trade_no != order.order_no {
-        return Queried::Unknown(incompatible(format!(
+        return QueryOutcome::Unknown(incompatible(format!(
             "about order {:?}",
             transaction.out_trade_no
         )));
@@ -398,48 +406,50 @@ fn order_state(account: &Account, order: &OrderRef, transaction: Transaction) ->
     match transaction.trade_state.as_str() {
         // REFUND: paid, and a refund of any size was started; the refund's own number says more.
         "SUCCESS" | "REFUND" => {
-            capture(account, transaction).map_or_else(Queried::Unknown, Queried::Paid)
+            capture(account, transaction).map_or_else(QueryOutcome::Unknown, QueryOutcome::Paid)
         }
         // All of these can still become paid; the last three come with code payments and
         // withholding only.
-        "NOTPAY" | "USERPAYING" | "PAYERROR" | "ACCEPT" => Queried::Payable,
-        "CLOSED" => Queried::Closed,
+        "NOTPAY" | "USERPAYING" | "PAYERROR" | "ACCEPT" => QueryOutcome::Payable,
+        "CLOSED" => QueryOutcome::Closed,
         // Dead, and nothing is kept. Whether money had moved it does not tell, so it must not be
         // called unpaid: the bill may have rows of a payment and of its return.
-        "REVOKED" => Queried::Reversed,
-        other => Queried::Unknown(incompatible(format!("trade_state {other:?}"))),
+        "REVOKED" => QueryOutcome::Reversed,
+        other => QueryOutcome::Unknown(incompatible(format!("trade_state {other:?}"))),
     }
 }
 
 /// Closing an order. 204 also comes for a number that was never created, and burns it.
-pub(super) fn closed(reply: Reply) -> Ended {
+pub(super) fn closed(reply: Reply) -> CloseOutcome {
     let no = match reply {
-        Reply::Done(StatusCode::NO_CONTENT, _) => return Ended::Closed,
-        Reply::Done(status, _) => return Ended::Unknown(incompatible(format!("HTTP {status}"))),
-        Reply::Doubt(failure) => return Ended::Unknown(failure),
+        Reply::Done(StatusCode::NO_CONTENT, _) => return CloseOutcome::Closed,
+        Reply::Done(status, _) => {
+            return CloseOutcome::Unknown(incompatible(format!("HTTP {status}")));
+        }
+        Reply::Doubt(failure) => return CloseOutcome::Unknown(failure),
         Reply::No(no) => no,
     };
 
     if no.is_busy() {
-        return Ended::Again(no.failure(FailureKind::RateLimited));
+        return CloseOutcome::Retry(no.failure(FailureKind::RateLimited));
     }
     match no.code.as_str() {
-        "ORDERPAID" => Ended::AlreadyPaid,
-        "ORDERCLOSED" => Ended::Closed,
-        "USERPAYING" => Ended::Again(no.failure(FailureKind::Declined)),
+        "ORDERPAID" => CloseOutcome::AlreadyPaid,
+        "ORDERCLOSED" => CloseOutcome::Closed,
+        "USERPAYING" => CloseOutcome::Retry(no.failure(FailureKind::Declined)),
         // Nothing was changed, and it may work later: once the key or the clock is mended, or
         // (older documents) when the order is five minutes old.
-        "SIGNERROR" | "NOAUTH" => Ended::Again(no.failure(FailureKind::Account)),
+        "SIGNERROR" | "NOAUTH" => CloseOutcome::Retry(no.failure(FailureKind::Account)),
         "INVALIDREQUEST" if no.reason.as_deref() != Some(ONLY_REVERSE) => {
-            Ended::Again(no.failure(FailureKind::Request))
+            CloseOutcome::Retry(no.failure(FailureKind::Request))
         }
         "INVALIDREQUEST" | "PARAMERROR" | "ORDERNOTEXIST" => {
-            Ended::Impossible(no.failure(FailureKind::Request))
+            CloseOutcome::Impossible(no.failure(FailureKind::Request))
         }
         "APPIDMCHIDNOTMATCH" | "MCHNOTEXISTS" => {
-            Ended::Impossible(no.failure(FailureKind::Account))
+            CloseOutcome::Impossible(no.failure(FailureKind::Account))
         }
-        _ => Ended::Unknown(no.unlisted()),
+        _ => CloseOutcome::Unknown(no.unlisted()),
     }
 }
 
@@ -448,33 +458,35 @@ const REFUNDED_WITHIN: TimeDelta = TimeDelta::days(365);
 
 /// Refunding. `TerminalNo` only where nothing can have been taken up under this number by this
 /// call; what a mended account or a full balance would cure keeps its number.
-pub(super) fn refunded(refund: &RefundOrder, reply: Reply) -> Refunded {
+pub(super) fn refunded(refund: &RefundOrder, reply: Reply) -> RefundOutcome {
     let no = match reply {
         Reply::Done(StatusCode::OK, body) => return refund_taken_up(refund, &body),
-        Reply::Done(status, _) => return Refunded::Unknown(incompatible(format!("HTTP {status}"))),
-        Reply::Doubt(failure) => return Refunded::Unknown(failure),
+        Reply::Done(status, _) => {
+            return RefundOutcome::Unknown(incompatible(format!("HTTP {status}")));
+        }
+        Reply::Doubt(failure) => return RefundOutcome::Unknown(failure),
         Reply::No(no) => no,
     };
 
     if no.is_busy() {
-        return Refunded::Later(no.of_refund(FailureKind::RateLimited));
+        return RefundOutcome::RetryLater(no.of_refund(FailureKind::RateLimited));
     }
     match no.code.as_str() {
-        "NOTENOUGH" => Refunded::NeedsFunds(no.of_refund(FailureKind::Account)),
+        "NOTENOUGH" => RefundOutcome::NeedsFunds(no.of_refund(FailureKind::Account)),
         "SIGNERROR" | "NOAUTH" | "MCHNOTEXISTS" => {
-            Refunded::Later(no.of_refund(FailureKind::Account))
+            RefundOutcome::RetryLater(no.of_refund(FailureKind::Account))
         }
         "PARAMERROR" | "INVALIDREQUEST" if no.about() == Some(About::Account) => {
-            Refunded::Later(no.of_refund(FailureKind::Account))
+            RefundOutcome::RetryLater(no.of_refund(FailureKind::Account))
         }
-        "RESOURCENOTEXISTS" => Refunded::TerminalNo(no.of_refund(FailureKind::Request)),
+        "RESOURCENOTEXISTS" => RefundOutcome::Rejected(no.of_refund(FailureKind::Request)),
         "PARAMERROR" if !no.is_about_our_number() => {
-            Refunded::TerminalNo(no.of_refund(FailureKind::Request))
+            RefundOutcome::Rejected(no.of_refund(FailureKind::Request))
         }
-        "USERACCOUNTABNORMAL" => Refunded::TerminalNo(no.of_refund(FailureKind::Declined)),
+        "USERACCOUNTABNORMAL" => RefundOutcome::Rejected(no.of_refund(FailureKind::Declined)),
         // A refund lives under this number.
         "PARAMERROR" | "INVALIDREQUEST" if no.reason.as_deref() == Some(REENTRY) => {
-            Refunded::Unknown(Failure {
+            RefundOutcome::Unknown(Failure {
                 code: NUMBER_EXISTS.to_owned(),
                 ..no.of_refund(FailureKind::Request)
             })
@@ -489,46 +501,52 @@ pub(super) fn refunded(refund: &RefundOrder, reply: Reply) -> Refunded {
         {
             let failure = no.of_refund(FailureKind::Request);
             let is_old = refund.txn_time - refund.order.txn_time > REFUNDED_WITHIN;
-            Refunded::TerminalNo(if is_old {
+            RefundOutcome::Rejected(if is_old {
                 failure.because(Some(Reason::RefundPeriodOver))
             } else {
                 failure
             })
         }
-        "PARAMERROR" | "INVALIDREQUEST" => Refunded::Unknown(no.of_refund(FailureKind::Request)),
-        _ => Refunded::Unknown(no.of_refund(kind_of(no.status))),
+        "PARAMERROR" | "INVALIDREQUEST" => {
+            RefundOutcome::Unknown(no.of_refund(FailureKind::Request))
+        }
+        _ => RefundOutcome::Unknown(no.of_refund(kind_of(no.status))),
     }
 }
 
-fn refund_taken_up(refund: &RefundOrder, body: &[u8]) -> Refunded {
+fn refund_taken_up(refund: &RefundOrder, body: &[u8]) -> RefundOutcome {
     match same_refund(refund, body) {
-        RefundQueried::Accepted => Refunded::Accepted,
-        RefundQueried::Done => Refunded::Done,
-        RefundQueried::TerminalNo(failure) => Refunded::TerminalNo(failure),
-        RefundQueried::Abnormal(failure) => Refunded::Abnormal(failure),
-        RefundQueried::Unknown(failure) => Refunded::Unknown(failure),
-        RefundQueried::NotFound => Refunded::Unknown(incompatible("taken up and not found")),
+        RefundQueryOutcome::Accepted => RefundOutcome::Accepted,
+        RefundQueryOutcome::Done => RefundOutcome::Done,
+        RefundQueryOutcome::Rejected(failure) => RefundOutcome::Rejected(failure),
+        RefundQueryOutcome::Abnormal(failure) => RefundOutcome::Abnormal(failure),
+        RefundQueryOutcome::Unknown(failure) => RefundOutcome::Unknown(failure),
+        RefundQueryOutcome::NotFound => {
+            RefundOutcome::Unknown(incompatible("taken up and not found"))
+        }
     }
 }
 
 /// Querying a refund. A signed 404 means that it was never accepted.
-pub(super) fn refund_queried(refund: &RefundOrder, reply: Reply) -> RefundQueried {
+pub(super) fn refund_queried(refund: &RefundOrder, reply: Reply) -> RefundQueryOutcome {
     match reply {
         Reply::Done(StatusCode::OK, body) => same_refund(refund, &body),
-        Reply::Done(status, _) => RefundQueried::Unknown(incompatible(format!("HTTP {status}"))),
-        Reply::Doubt(failure) => RefundQueried::Unknown(failure),
-        Reply::No(no) if no.status == 404 && no.code == "RESOURCENOTEXISTS" => {
-            RefundQueried::NotFound
+        Reply::Done(status, _) => {
+            RefundQueryOutcome::Unknown(incompatible(format!("HTTP {status}")))
         }
-        Reply::No(no) => RefundQueried::Unknown(question_failed(&no)),
+        Reply::Doubt(failure) => RefundQueryOutcome::Unknown(failure),
+        Reply::No(no) if no.status == 404 && no.code == "RESOURCENOTEXISTS" => {
+            RefundQueryOutcome::NotFound
+        }
+        Reply::No(no) => RefundQueryOutcome::Unknown(question_failed(&no)),
     }
 }
 
 /// Reads a refund and compares what the signature does not tie to our question: numbers and amount.
-fn same_refund(refund: &RefundOrder, body: &[u8]) -> RefundQueried {
+fn same_refund(refund: &RefundOrder, body: &[u8]) -> RefundQueryOutcome {
     let found: Refund = match parse(body) {
         Ok(found) => found,
-        Err(failure) => return RefundQueried::Unknown(failure),
+        Err(failure) => return RefundQueryOutcome::Unknown(failure),
     };
     let same = found.out_refund_no == refund.refund_no
         && found.out_trade_no == refund.order.order_no
@@ -537,7 +555,7 @@ fn same_refund(refund: &RefundOrder, body: &[u8]) -> RefundQueried {
     if !same {
         let (number, order, fen) = (found.out_refund_no, found.out_trade_no, found.amount.refund);
         let failure = incompatible(format!("about refund {number:?} of {fen} fen of {order:?}"));
-        return RefundQueried::Unknown(Failure {
+        return RefundQueryOutcome::Unknown(Failure {
             code: OTHER_REFUND.to_owned(),
             ..failure
         });
@@ -547,21 +565,22 @@ fn same_refund(refund: &RefundOrder, body: &[u8]) -> RefundQueried {
 }
 
 /// `status` of a refund, `refund_status` in a notification.
-pub(super) fn refund_state(status: &str) -> RefundQueried {
+pub(super) fn refund_state(status: &str) -> RefundQueryOutcome {
     let failure = |kind, message: &str| {
         Failure::new(kind, status, message).because(REASONS.of_refund(status))
     };
     match status {
-        "PROCESSING" => RefundQueried::Accepted,
-        "SUCCESS" => RefundQueried::Done,
-        "CLOSED" => {
-            RefundQueried::TerminalNo(failure(FailureKind::Request, "closed without moving money"))
-        }
-        "ABNORMAL" => RefundQueried::Abnormal(failure(
+        "PROCESSING" => RefundQueryOutcome::Accepted,
+        "SUCCESS" => RefundQueryOutcome::Done,
+        "CLOSED" => RefundQueryOutcome::Rejected(failure(
+            FailureKind::Request,
+            "closed without moving money",
+        )),
+        "ABNORMAL" => RefundQueryOutcome::Abnormal(failure(
             FailureKind::Declined,
             "the payer's card cannot take it",
         )),
-        other => RefundQueried::Unknown(incompatible(format!("refund status {other:?}"))),
+        other => RefundQueryOutcome::Unknown(incompatible(format!("refund status {other:?}"))),
     }
 }
 

@@ -4,7 +4,8 @@ use chrono::TimeDelta;
 use providers::money::Money;
 use providers::order::Flow;
 use providers::outcome::{
-    Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded, Refusal,
+    CloseOutcome, CreateOutcome, Failure, FailureKind, QueryOutcome, RefundOutcome,
+    RefundQueryOutcome, Refusal,
 };
 use providers::sandbox::book::{self, MovementKind};
 
@@ -31,7 +32,7 @@ async fn a_code_has_no_trade_until_it_is_scanned_and_then_lives_until_it_is_paid
             .query(&shop.reference(), &shop.call())
             .await
             .outcome,
-        Queried::NotFound
+        QueryOutcome::NotFound
     );
 
     let qr = shop.create().await;
@@ -41,7 +42,7 @@ async fn a_code_has_no_trade_until_it_is_scanned_and_then_lives_until_it_is_paid
             .query(&shop.reference(), &shop.call())
             .await
             .outcome,
-        Queried::NotFound
+        QueryOutcome::NotFound
     );
 
     shop.scan();
@@ -50,12 +51,12 @@ async fn a_code_has_no_trade_until_it_is_scanned_and_then_lives_until_it_is_paid
             .query(&shop.reference(), &shop.call())
             .await
             .outcome,
-        Queried::Payable
+        QueryOutcome::Payable
     );
 
     shop.advance(TimeDelta::seconds(7));
     shop.pay();
-    let Queried::Paid(capture) = shop
+    let QueryOutcome::Paid(capture) = shop
         .alipay
         .query(&shop.reference(), &shop.call())
         .await
@@ -93,11 +94,11 @@ async fn the_provider_stops_taking_money_when_the_order_expires() {
             .query(&shop.reference(), &shop.call())
             .await
             .outcome,
-        Queried::Closed
+        QueryOutcome::Closed
     );
 
     let late = shop.alipay.create(&order, &shop.call()).await;
-    assert_failure!(late, Created::Refused(Refusal::Provider, f) => f,
+    assert_failure!(late, CreateOutcome::Refused(Refusal::Provider, f) => f,
         "ACQ.NOW_TIME_AFTER_EXPIRE_TIME_ERROR", Request);
 }
 
@@ -108,7 +109,7 @@ async fn a_code_dies_a_little_before_an_order_of_odd_seconds() {
     order.expires_at = shop.now() + TimeDelta::seconds(359);
     assert!(matches!(
         shop.alipay.create(&order, &shop.call()).await.outcome,
-        Created::Accepted(_)
+        CreateOutcome::Accepted(_)
     ));
     let code = shop.book().lock().order(&shop.key()).unwrap().codes[0].clone();
     assert_eq!(code.dies_at, shop.now() + TimeDelta::minutes(5));
@@ -128,21 +129,21 @@ async fn a_number_is_used_again_only_for_the_same_unpaid_order() {
     let mut other = shop.order();
     other.amount = Money::fen(8889).unwrap();
     let answer = shop.alipay.create(&other, &shop.call()).await;
-    assert_failure!(answer, Created::Unknown(f) => f, "ACQ.CONTEXT_INCONSISTENT", Request);
+    assert_failure!(answer, CreateOutcome::Unknown(f) => f, "ACQ.CONTEXT_INCONSISTENT", Request);
 
     shop.pay();
     let answer = shop.alipay.create(&shop.order(), &shop.call()).await;
-    assert_failure!(answer, Created::Unknown(f) => f, "ACQ.TRADE_HAS_SUCCESS", Request);
+    assert_failure!(answer, CreateOutcome::Unknown(f) => f, "ACQ.TRADE_HAS_SUCCESS", Request);
     assert!(matches!(
         shop.alipay
             .reverse(&shop.reference(), &shop.call())
             .await
             .outcome,
-        Ended::Reversed
+        CloseOutcome::Reversed
     ));
 
     let answer = shop.alipay.create(&shop.order(), &shop.call()).await;
-    assert_failure!(answer, Created::Unknown(f) => f, "ACQ.TRADE_HAS_CLOSE", Request);
+    assert_failure!(answer, CreateOutcome::Unknown(f) => f, "ACQ.TRADE_HAS_CLOSE", Request);
 }
 
 #[tokio::test]
@@ -155,24 +156,27 @@ async fn what_the_provider_does_not_take_is_refused() {
     };
 
     let answer = refused(|o| o.amount = Money::fen(0).unwrap()).await;
-    assert_failure!(answer, Created::Refused(Refusal::Route, f) => f, "ACQ.INVALID_PARAMETER",
+    assert_failure!(answer, CreateOutcome::Refused(Refusal::Route, f) => f, "ACQ.INVALID_PARAMETER",
         Request);
 
     let answer = refused(|o| o.amount = Money::fen(10_000_000_001).unwrap()).await;
-    assert_failure!(answer, Created::Refused(Refusal::Route, f) => f, "ACQ.TOTAL_FEE_EXCEED",
+    assert_failure!(answer, CreateOutcome::Refused(Refusal::Route, f) => f, "ACQ.TOTAL_FEE_EXCEED",
         Request);
 
     let answer = refused(|o| o.order_no = "with-dashes".to_owned()).await;
-    assert_failure!(answer, Created::Refused(Refusal::Route, f) => f, "ACQ.INVALID_PARAMETER",
+    assert_failure!(answer, CreateOutcome::Refused(Refusal::Route, f) => f, "ACQ.INVALID_PARAMETER",
         Request);
 
     let answer = refused(|o| o.flow = Flow::Page).await;
-    assert_failure!(answer, Created::NotSent(f) => f, "flow", Request);
+    assert_failure!(answer, CreateOutcome::NotSent(f) => f, "flow", Request);
     assert!(shop.book().lock().orders().is_empty());
 
     // Words are made to fit.
     let answer = refused(|o| o.description = "茶".repeat(127)).await;
-    assert!(matches!(answer.outcome, Created::Accepted(_)), "{answer:?}");
+    assert!(
+        matches!(answer.outcome, CreateOutcome::Accepted(_)),
+        "{answer:?}"
+    );
 }
 
 #[tokio::test]
@@ -180,29 +184,29 @@ async fn closing_ends_a_scanned_order_and_never_a_paid_one() {
     let shop = Shop::open().await;
     let close = async || shop.alipay.close(&shop.reference(), &shop.call()).await;
     shop.create().await;
-    assert_failure!(close().await, Ended::Impossible(f) => f, "ACQ.TRADE_NOT_EXIST", Request);
+    assert_failure!(close().await, CloseOutcome::Impossible(f) => f, "ACQ.TRADE_NOT_EXIST", Request);
     shop.scan();
-    assert_eq!(close().await.outcome, Ended::Closed);
-    assert_failure!(close().await, Ended::Unknown(f) => f, "ACQ.TRADE_STATUS_ERROR", Request);
+    assert_eq!(close().await.outcome, CloseOutcome::Closed);
+    assert_failure!(close().await, CloseOutcome::Unknown(f) => f, "ACQ.TRADE_STATUS_ERROR", Request);
     assert_eq!(
         shop.alipay
             .query(&shop.reference(), &shop.call())
             .await
             .outcome,
-        Queried::Closed
+        QueryOutcome::Closed
     );
 
     let shop = Shop::open().await;
     shop.create().await;
     shop.pay();
     let answer = shop.alipay.close(&shop.reference(), &shop.call()).await;
-    assert_failure!(answer, Ended::Unknown(f) => f, "ACQ.TRADE_STATUS_ERROR", Request);
+    assert_failure!(answer, CloseOutcome::Unknown(f) => f, "ACQ.TRADE_STATUS_ERROR", Request);
     assert!(matches!(
         shop.alipay
             .query(&shop.reference(), &shop.call())
             .await
             .outcome,
-        Queried::Paid(_)
+        QueryOutcome::Paid(_)
     ));
     assert_eq!(shop.book().lock().movements().len(), 1, "only the capture");
 }
@@ -212,29 +216,29 @@ async fn reversing_says_what_became_of_the_money() {
     let reverse = async |shop: &Shop| shop.alipay.reverse(&shop.reference(), &shop.call()).await;
 
     let shop = Shop::open().await;
-    assert_eq!(reverse(&shop).await.outcome, Ended::NotFound);
+    assert_eq!(reverse(&shop).await.outcome, CloseOutcome::NotFound);
     shop.create().await;
-    assert_eq!(reverse(&shop).await.outcome, Ended::NotFound);
+    assert_eq!(reverse(&shop).await.outcome, CloseOutcome::NotFound);
     shop.scan();
     assert_eq!(
         reverse(&shop).await.outcome,
-        Ended::Closed,
+        CloseOutcome::Closed,
         "the code outlived the first cancels"
     );
-    assert_eq!(reverse(&shop).await.outcome, Ended::Closed);
+    assert_eq!(reverse(&shop).await.outcome, CloseOutcome::Closed);
     assert!(shop.book().lock().movements().is_empty());
 
     let shop = Shop::open().await;
     shop.create().await;
     shop.pay();
-    assert_eq!(reverse(&shop).await.outcome, Ended::Reversed);
-    assert_eq!(reverse(&shop).await.outcome, Ended::Reversed);
+    assert_eq!(reverse(&shop).await.outcome, CloseOutcome::Reversed);
+    assert_eq!(reverse(&shop).await.outcome, CloseOutcome::Reversed);
     assert_eq!(
         shop.alipay
             .query(&shop.reference(), &shop.call())
             .await
             .outcome,
-        Queried::Reversed
+        QueryOutcome::Reversed
     );
     let kinds: Vec<_> = shop
         .book()
@@ -262,13 +266,13 @@ async fn a_trade_that_is_partly_refunded_or_a_day_old_cannot_be_reversed() {
             .refund(&shop.refund("R1", 1), &shop.call())
             .await
             .outcome,
-        Refunded::Done
+        RefundOutcome::Done
     );
     let answer = shop.alipay.reverse(&shop.reference(), &shop.call()).await;
-    assert_failure!(answer, Ended::Impossible(f) => f, "ACQ.REASON_TRADE_REFUND_FEE_ERR", Request);
+    assert_failure!(answer, CloseOutcome::Impossible(f) => f, "ACQ.REASON_TRADE_REFUND_FEE_ERR", Request);
     shop.advance(TimeDelta::hours(24));
     let answer = shop.alipay.reverse(&shop.reference(), &shop.call()).await;
-    assert_failure!(answer, Ended::Impossible(f) => f, "ACQ.TRADE_CANCEL_TIME_OUT", Request);
+    assert_failure!(answer, CloseOutcome::Impossible(f) => f, "ACQ.TRADE_CANCEL_TIME_OUT", Request);
 }
 
 #[tokio::test]
@@ -285,53 +289,57 @@ async fn a_refund_is_one_refund_however_often_it_is_sent() {
             .await
             .outcome
     };
-    assert_failure!(refund("R1", 1).await, Refunded::TerminalNo(f) => f, "ACQ.TRADE_NOT_EXIST",
+    assert_failure!(refund("R1", 1).await, RefundOutcome::Rejected(f) => f, "ACQ.TRADE_NOT_EXIST",
         Request);
-    assert_eq!(found("R1", 1).await, RefundQueried::NotFound, "no trade");
+    assert_eq!(
+        found("R1", 1).await,
+        RefundQueryOutcome::NotFound,
+        "no trade"
+    );
     shop.create().await;
     shop.scan();
-    assert_failure!(refund("R1", 1).await, Refunded::TerminalNo(f) => f, "ACQ.TRADE_STATUS_ERROR",
+    assert_failure!(refund("R1", 1).await, RefundOutcome::Rejected(f) => f, "ACQ.TRADE_STATUS_ERROR",
         Request);
     shop.pay();
 
-    assert_eq!(found("R1", 3000).await, RefundQueried::NotFound);
-    assert_eq!(refund("R1", 3000).await.outcome, Refunded::Done);
+    assert_eq!(found("R1", 3000).await, RefundQueryOutcome::NotFound);
+    assert_eq!(refund("R1", 3000).await.outcome, RefundOutcome::Done);
     assert_eq!(
         refund("R1", 3000).await.outcome,
-        Refunded::Accepted,
+        RefundOutcome::Accepted,
         "moved nothing this time"
     );
-    assert_eq!(found("R1", 3000).await, RefundQueried::Done);
+    assert_eq!(found("R1", 3000).await, RefundQueryOutcome::Done);
     assert!(
-        matches!(found("R1", 3001).await, RefundQueried::Unknown(_)),
+        matches!(found("R1", 3001).await, RefundQueryOutcome::Unknown(_)),
         "another amount is not our refund"
     );
-    assert_failure!(refund("R1", 3001).await, Refunded::Unknown(f) => f,
+    assert_failure!(refund("R1", 3001).await, RefundOutcome::Unknown(f) => f,
         "ACQ.DISCORDANT_REPEAT_REQUEST", Request);
     assert!(matches!(
         shop.alipay
             .query(&shop.reference(), &shop.call())
             .await
             .outcome,
-        Queried::Paid(_)
+        QueryOutcome::Paid(_)
     ));
 
     let too_much = refund("R2", 5889).await;
-    assert_failure!(too_much, Refunded::TerminalNo(f) => f, "ACQ.REASON_TRADE_REFUND_FEE_ERR",
+    assert_failure!(too_much, RefundOutcome::Rejected(f) => f, "ACQ.REASON_TRADE_REFUND_FEE_ERR",
         Request);
-    assert_eq!(refund("R2", 5888).await.outcome, Refunded::Done);
+    assert_eq!(refund("R2", 5888).await.outcome, RefundOutcome::Done);
     assert_eq!(
         shop.alipay
             .query(&shop.reference(), &shop.call())
             .await
             .outcome,
-        Queried::Reversed
+        QueryOutcome::Reversed
     );
-    assert_failure!(refund("R3", 1).await, Refunded::TerminalNo(f) => f, "ACQ.TRADE_HAS_CLOSE",
+    assert_failure!(refund("R3", 1).await, RefundOutcome::Rejected(f) => f, "ACQ.TRADE_HAS_CLOSE",
         Request);
     assert_eq!(
         refund("R2", 5888).await.outcome,
-        Refunded::Accepted,
+        RefundOutcome::Accepted,
         "the last one can still be repeated"
     );
     let back: i64 = shop
@@ -355,14 +363,14 @@ async fn a_closed_trade_is_not_refunded() {
             .close(&shop.reference(), &shop.call())
             .await
             .outcome,
-        Ended::Closed
+        CloseOutcome::Closed
     );
 
     let answer = shop
         .alipay
         .refund(&shop.refund("R1", 1), &shop.call())
         .await;
-    assert_failure!(answer, Refunded::TerminalNo(f) => f, "ACQ.TRADE_HAS_CLOSE", Request);
+    assert_failure!(answer, RefundOutcome::Rejected(f) => f, "ACQ.TRADE_HAS_CLOSE", Request);
 
     assert_eq!(
         shop.book().lock().order(&shop.key()).unwrap().key.order_no,

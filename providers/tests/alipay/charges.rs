@@ -2,8 +2,11 @@
 
 use chrono::TimeDelta;
 use providers::money::Money;
-use providers::order::{Flow, Order, Store};
-use providers::outcome::{Created, Ended, FailureKind, Queried, RefundQueried, Refunded, Refusal};
+use providers::order::{Flow, Order};
+use providers::outcome::{
+    CloseOutcome, CreateOutcome, FailureKind, QueryOutcome, RefundOutcome, RefundQueryOutcome,
+    Refusal,
+};
 use providers::sandbox::book::{MovementKind, State};
 use providers::sandbox::refund_end::RefundEnd;
 use providers::sandbox::simulator::Alteration;
@@ -23,37 +26,37 @@ fn order(shop: &Shop, auth_code: &str) -> Order {
     order
 }
 
-async fn charge(shop: &Shop, auth_code: &str) -> Created {
+async fn charge(shop: &Shop, auth_code: &str) -> CreateOutcome {
     shop.alipay
         .create(&order(shop, auth_code), &shop.call())
         .await
         .outcome
 }
 
-async fn query(shop: &Shop) -> Queried {
+async fn query(shop: &Shop) -> QueryOutcome {
     shop.alipay
         .query(&shop.reference(), &shop.call())
         .await
         .outcome
 }
 
-async fn reverse(shop: &Shop) -> Ended {
+async fn reverse(shop: &Shop) -> CloseOutcome {
     shop.alipay
         .reverse(&shop.reference(), &shop.call())
         .await
         .outcome
 }
 
-fn declined(created: Created) -> String {
-    let Created::Declined(failure) = created else {
+fn declined(created: CreateOutcome) -> String {
+    let CreateOutcome::Declined(failure) = created else {
         panic!("{created:?}")
     };
     assert_eq!(failure.kind, FailureKind::Declined);
     failure.code
 }
 
-fn unknown(created: Created) -> String {
-    let Created::Unknown(failure) = created else {
+fn unknown(created: CreateOutcome) -> String {
+    let CreateOutcome::Unknown(failure) = created else {
         panic!("{created:?}")
     };
     failure.code
@@ -71,7 +74,7 @@ fn moved(shop: &Shop) -> Vec<(MovementKind, i64)> {
 #[tokio::test]
 async fn a_payer_who_pays_at_once_is_charged_inside_the_call() {
     let shop = Shop::open().await;
-    let Created::Captured(capture) = charge(&shop, PAYS).await else {
+    let CreateOutcome::Captured(capture) = charge(&shop, PAYS).await else {
         panic!()
     };
 
@@ -85,7 +88,7 @@ async fn a_payer_who_pays_at_once_is_charged_inside_the_call() {
     );
     assert_eq!(capture.payment_id, None, "this answer does not carry it");
 
-    let Queried::Paid(asked) = query(&shop).await else {
+    let QueryOutcome::Paid(asked) = query(&shop).await else {
         panic!()
     };
     assert_eq!(asked.payment_id.as_deref(), Some("pay_0123/é"));
@@ -109,7 +112,7 @@ async fn what_is_not_a_code_of_the_wallet_is_never_sent() {
     ] {
         let created = charge(&shop, code).await;
         assert!(
-            matches!(created, Created::Refused(Refusal::Route, _)),
+            matches!(created, CreateOutcome::Refused(Refusal::Route, _)),
             "{code}: {created:?}"
         );
     }
@@ -123,7 +126,7 @@ async fn what_is_not_a_code_of_the_wallet_is_never_sent() {
     assert!(
         matches!(
             charge(&shop, &format!("{face}a")).await,
-            Created::Captured(_)
+            CreateOutcome::Captured(_)
         ),
         "face payment"
     );
@@ -134,7 +137,7 @@ async fn a_shop_and_its_till_are_named() {
     let shop = Shop::open().await;
     let mut named = order(&shop, PAYS);
 
-    named.store = Some(Store {
+    named.store = Some(providers::order::Shop {
         id: "S".repeat(33),
         name: None,
         terminal_id: Some("T1".to_owned()),
@@ -142,11 +145,11 @@ async fn a_shop_and_its_till_are_named() {
 
     let created = shop.alipay.create(&named, &shop.call()).await.outcome;
     assert!(
-        matches!(&created, Created::Refused(Refusal::Route, f) if f.code == "ACQ.INVALID_STORE_ID"),
+        matches!(&created, CreateOutcome::Refused(Refusal::Route, f) if f.code == "ACQ.INVALID_STORE_ID"),
         "{created:?}"
     );
 
-    named.store = Some(Store {
+    named.store = Some(providers::order::Shop {
         id: "S1".to_owned(),
         name: None,
         terminal_id: None,
@@ -154,35 +157,35 @@ async fn a_shop_and_its_till_are_named() {
 
     assert!(matches!(
         shop.alipay.create(&named, &shop.call()).await.outcome,
-        Created::Captured(_)
+        CreateOutcome::Captured(_)
     ));
 }
 
 #[tokio::test]
 async fn a_payer_who_must_confirm_has_until_the_order_expires_or_is_cancelled() {
     let shop = Shop::open().await;
-    assert_eq!(charge(&shop, ASKED).await, Created::Waiting);
-    assert_eq!(query(&shop).await, Queried::Payable);
+    assert_eq!(charge(&shop, ASKED).await, CreateOutcome::Waiting);
+    assert_eq!(query(&shop).await, QueryOutcome::Payable);
     assert_eq!(
         charge(&shop, ASKED).await,
-        Created::Waiting,
+        CreateOutcome::Waiting,
         "the same trade, once more"
     );
     shop.advance(TimeDelta::minutes(14));
     shop.pay();
-    assert!(matches!(query(&shop).await, Queried::Paid(_)));
+    assert!(matches!(query(&shop).await, QueryOutcome::Paid(_)));
     assert_eq!(unknown(charge(&shop, ASKED).await), "ACQ.TRADE_HAS_SUCCESS");
 
     let shop = Shop::open().await;
     charge(&shop, ASKED).await;
-    assert_eq!(reverse(&shop).await, Ended::Closed);
-    assert_eq!(query(&shop).await, Queried::Closed);
+    assert_eq!(reverse(&shop).await, CloseOutcome::Closed);
+    assert_eq!(query(&shop).await, QueryOutcome::Closed);
     assert_eq!(unknown(charge(&shop, ASKED).await), "ACQ.TRADE_HAS_CLOSE");
 
     let shop = Shop::open().await;
     charge(&shop, ASKED).await;
     shop.advance(TimeDelta::minutes(15));
-    assert_eq!(query(&shop).await, Queried::Closed);
+    assert_eq!(query(&shop).await, QueryOutcome::Closed);
     assert!(moved(&shop).is_empty());
 }
 
@@ -193,9 +196,9 @@ async fn a_payer_without_money_leaves_a_trade_that_only_a_cancel_ends() {
         declined(charge(&shop, POOR).await),
         "ACQ.BUYER_BALANCE_NOT_ENOUGH"
     );
-    assert_eq!(query(&shop).await, Queried::Payable);
-    assert_eq!(reverse(&shop).await, Ended::Closed);
-    assert_eq!(query(&shop).await, Queried::Closed);
+    assert_eq!(query(&shop).await, QueryOutcome::Payable);
+    assert_eq!(reverse(&shop).await, CloseOutcome::Closed);
+    assert_eq!(query(&shop).await, QueryOutcome::Closed);
     assert!(moved(&shop).is_empty());
 }
 
@@ -206,9 +209,12 @@ async fn an_old_code_makes_no_trade_and_a_new_one_may_follow_under_the_number() 
         declined(charge(&shop, OLD).await),
         "ACQ.PAYMENT_AUTH_CODE_INVALID"
     );
-    assert_eq!(query(&shop).await, Queried::NotFound);
-    assert_eq!(reverse(&shop).await, Ended::NotFound);
-    assert!(matches!(charge(&shop, PAYS).await, Created::Captured(_)));
+    assert_eq!(query(&shop).await, QueryOutcome::NotFound);
+    assert_eq!(reverse(&shop).await, CloseOutcome::NotFound);
+    assert!(matches!(
+        charge(&shop, PAYS).await,
+        CreateOutcome::Captured(_)
+    ));
     let mut other = order(&shop, PAYS);
     other.order_no = "il00000000000002".to_owned();
     assert_eq!(
@@ -222,10 +228,13 @@ async fn an_old_code_makes_no_trade_and_a_new_one_may_follow_under_the_number() 
 #[tokio::test]
 async fn a_charge_that_arrives_after_its_cancel_takes_the_money_all_the_same() {
     let shop = Shop::open().await;
-    assert_eq!(reverse(&shop).await, Ended::NotFound);
-    assert!(matches!(charge(&shop, PAYS).await, Created::Captured(_)));
-    assert_eq!(reverse(&shop).await, Ended::Reversed);
-    assert_eq!(query(&shop).await, Queried::Reversed);
+    assert_eq!(reverse(&shop).await, CloseOutcome::NotFound);
+    assert!(matches!(
+        charge(&shop, PAYS).await,
+        CreateOutcome::Captured(_)
+    ));
+    assert_eq!(reverse(&shop).await, CloseOutcome::Reversed);
+    assert_eq!(query(&shop).await, QueryOutcome::Reversed);
     assert_eq!(
         moved(&shop),
         [
@@ -264,7 +273,7 @@ async fn an_answer_that_is_lost_or_cannot_be_believed_may_have_taken_the_money()
         shop.mode(mode);
         let created = charge(&shop, PAYS).await;
         assert!(
-            matches!(created, Created::Unknown(_)),
+            matches!(created, CreateOutcome::Unknown(_)),
             "{mode:?}: {created:?}"
         );
         assert_eq!(
@@ -272,17 +281,20 @@ async fn an_answer_that_is_lost_or_cannot_be_believed_may_have_taken_the_money()
             State::Paid
         );
         shop.mode(Mode::Simulator(Alteration::None));
-        assert!(matches!(query(&shop).await, Queried::Paid(_)));
+        assert!(matches!(query(&shop).await, QueryOutcome::Paid(_)));
     }
 
     let shop = Shop::open().await;
     shop.mode(Mode::Http500);
-    assert!(matches!(charge(&shop, PAYS).await, Created::Unknown(_)));
+    assert!(matches!(
+        charge(&shop, PAYS).await,
+        CreateOutcome::Unknown(_)
+    ));
 
     shop.mode(Mode::RateLimited);
     assert!(matches!(
         charge(&shop, PAYS).await,
-        Created::Refused(Refusal::Provider, _)
+        CreateOutcome::Refused(Refusal::Provider, _)
     ));
 
     assert!(moved(&shop).is_empty());
@@ -300,20 +312,20 @@ async fn a_merchant_without_funds_neither_reverses_nor_refunds_until_it_has_some
     };
 
     ask(RefundEnd::NoFunds, 2);
-    assert_eq!(reverse(&shop).await, Ended::AlreadyPaid);
+    assert_eq!(reverse(&shop).await, CloseOutcome::AlreadyPaid);
     let refund = shop.refund("R1", 100);
     let refunded = async || shop.alipay.refund(&refund, &shop.call()).await.outcome;
     let needs = refunded().await;
 
     assert!(
-        matches!(&needs, Refunded::NeedsFunds(f) if f.code == "ACQ.SELLER_BALANCE_NOT_ENOUGH"),
+        matches!(&needs, RefundOutcome::NeedsFunds(f) if f.code == "ACQ.SELLER_BALANCE_NOT_ENOUGH"),
         "{needs:?}"
     );
 
     ask(RefundEnd::Closed, 1);
     assert_eq!(
         refunded().await,
-        Refunded::Accepted,
+        RefundOutcome::Accepted,
         "taken up, and nothing moved"
     );
 
@@ -323,18 +335,18 @@ async fn a_merchant_without_funds_neither_reverses_nor_refunds_until_it_has_some
         .await
         .outcome;
 
-    assert_eq!(found, RefundQueried::NotFound);
+    assert_eq!(found, RefundQueryOutcome::NotFound);
     ask(RefundEnd::Abnormal, 1);
     let blocked = refunded().await;
 
     assert!(
-        matches!(&blocked, Refunded::TerminalNo(f) if f.code == "ACQ.BUYER_ENABLE_STATUS_FORBID"),
+        matches!(&blocked, RefundOutcome::Rejected(f) if f.code == "ACQ.BUYER_ENABLE_STATUS_FORBID"),
         "{blocked:?}"
     );
     assert_eq!(moved(&shop).len(), 1);
     assert_eq!(
         refunded().await,
-        Refunded::Done,
+        RefundOutcome::Done,
         "the same number, once all is well"
     );
 

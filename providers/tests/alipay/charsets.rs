@@ -5,7 +5,7 @@ use bytes::Bytes;
 use encoding_rs::GBK;
 use http::{HeaderMap, Method};
 use providers::notification::{Notice, RawNotification};
-use providers::outcome::{Created, Queried, RefundQueried, Refunded};
+use providers::outcome::{CreateOutcome, QueryOutcome, RefundOutcome, RefundQueryOutcome};
 use providers::sandbox::charset::Charset;
 use providers::sandbox::simulator::{self, Alteration, Desk, Request, Response};
 use providers::signing::{Signer, Verifier};
@@ -181,25 +181,25 @@ async fn answers_in_a_charset_that_nobody_asked_for_mean_the_same() {
             .query(&shop.reference(), &shop.call())
             .await
             .outcome;
-        assert!(matches!(query, Queried::Paid(capture) if capture.amount.minor() == 8888));
+        assert!(matches!(query, QueryOutcome::Paid(capture) if capture.amount.minor() == 8888));
         let refund = shop.refund("R1", 888);
         assert!(matches!(
             shop.alipay.refund(&refund, &shop.call()).await.outcome,
-            Refunded::Done
+            RefundOutcome::Done
         ));
         let query = shop
             .alipay
             .query_refund(&refund, &shop.call())
             .await
             .outcome;
-        assert!(matches!(query, RefundQueried::Done), "{query:?}");
+        assert!(matches!(query, RefundQueryOutcome::Done), "{query:?}");
         match shop
             .alipay
             .create(&shop.order(), &shop.call())
             .await
             .outcome
         {
-            Created::Unknown(failure) => {
+            CreateOutcome::Unknown(failure) => {
                 assert_eq!(failure.message, "交易已被支付", "in words for people")
             }
             other => panic!("{other:?}"),

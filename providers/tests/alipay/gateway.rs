@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use providers::order::Call;
-use providers::outcome::{Created, FailureKind, Queried, Refusal};
+use providers::outcome::{CreateOutcome, FailureKind, QueryOutcome, Refusal};
 use providers::provider::Provider;
 use providers::sandbox::book::SharedBook;
 use providers::sandbox::simulator::{Alteration, Desk, Request};
@@ -87,7 +87,7 @@ async fn a_seller_that_the_application_does_not_belong_to_is_refused_before_anyt
         settings["seller_id"] = "2088000000000009".into()
     });
     match alipay.create(&shop.order(), &shop.call()).await.outcome {
-        Created::Refused(Refusal::Account, failure) => {
+        CreateOutcome::Refused(Refusal::Account, failure) => {
             assert_eq!(failure.code, "ACQ.INVALID_RECEIVE_ACCOUNT")
         }
         other => panic!("{other:?}"),
@@ -270,7 +270,7 @@ async fn answers_that_are_no_answers_are_unknown() {
             .mount(&server)
             .await;
         match alipay.query(&shop.reference(), &shop.call()).await.outcome {
-            Queried::Unknown(failure) => {
+            QueryOutcome::Unknown(failure) => {
                 assert_eq!(
                     (failure.code.as_str(), failure.kind),
                     (code, FailureKind::Incompatible),

@@ -9,7 +9,7 @@ use encoding_rs::GB18030;
 use http::{HeaderMap, StatusCode};
 use providers::money::Money;
 use providers::notification::{Acknowledgement, Notice, RawNotification, Rejection};
-use providers::outcome::{RefundQueried, Refunded};
+use providers::outcome::{RefundOutcome, RefundQueryOutcome};
 use providers::sandbox::simulator::{self, Alteration};
 use providers::signing::Signer;
 
@@ -53,7 +53,7 @@ async fn a_payment_is_told_with_all_that_is_booked_from_it() {
     };
     assert_eq!(order_no, NUMBER);
 
-    let providers::outcome::Queried::Paid(mut asked) = shop
+    let providers::outcome::QueryOutcome::Paid(mut asked) = shop
         .alipay
         .query(&shop.reference(), &shop.call())
         .await
@@ -93,7 +93,7 @@ async fn a_partial_refund_is_told_like_a_payment_and_is_none() {
             .refund(&shop.refund("R1", 100), &shop.call())
             .await
             .outcome,
-        Refunded::Done
+        RefundOutcome::Done
     );
     let raw = told(&shop, Alteration::None).unwrap();
     assert!(String::from_utf8_lossy(&raw.body).contains("trade_status=TRADE_SUCCESS"));
@@ -103,7 +103,7 @@ async fn a_partial_refund_is_told_like_a_payment_and_is_none() {
     let expected = Notice::Refund {
         order_no,
         refund_no,
-        outcome: RefundQueried::Accepted,
+        outcome: RefundQueryOutcome::Accepted,
         amount: None,
         total,
     };
@@ -121,7 +121,7 @@ async fn a_partial_refund_is_told_like_a_payment_and_is_none() {
             .refund(&shop.refund("R2", 8788), &shop.call())
             .await
             .outcome,
-        Refunded::Done
+        RefundOutcome::Done
     );
     assert!(
         told(&shop, Alteration::None).is_none(),

@@ -12,7 +12,7 @@ use hyper_util::rt::TokioIo;
 use providers::alipay::PROTOCOL;
 use providers::notification::{Notice, RawNotification};
 use providers::order::Call;
-use providers::outcome::{Created, NextAction, Queried, Refunded};
+use providers::outcome::{CreateOutcome, NextAction, QueryOutcome, RefundOutcome};
 use providers::sandbox::keys::Keys;
 use providers::sandbox::payer::{Holding, Wish};
 use providers::sandbox::{LOG, Options, Sandbox};
@@ -85,13 +85,13 @@ async fn a_payer_pays_the_shown_code_and_the_shop_is_told_until_it_says_success(
     let mut order = shop.order();
     order.expires_at = now + chrono::TimeDelta::minutes(15);
     order.notify_url = format!("http://{address}/notifications");
-    let Created::Accepted(NextAction::DisplayQr { qr }) =
+    let CreateOutcome::Accepted(NextAction::DisplayQr { qr }) =
         alipay.create(&order, &call).await.outcome
     else {
         panic!("no code")
     };
     sandbox.pay(&Holding::Code(qr), Wish::Paid).unwrap();
-    let Queried::Paid(asked) = alipay.query(&shop.reference(), &call).await.outcome else {
+    let QueryOutcome::Paid(asked) = alipay.query(&shop.reference(), &call).await.outcome else {
         panic!("not paid")
     };
 
@@ -115,11 +115,11 @@ async fn a_payer_pays_the_shown_code_and_the_shop_is_told_until_it_says_success(
     assert_eq!(ids.len(), 1, "the same notification, sent again at once");
     assert_eq!(
         alipay.refund(&shop.refund("R1", 8888), &call).await.outcome,
-        Refunded::Done
+        RefundOutcome::Done
     );
     assert_eq!(
         alipay.query(&shop.reference(), &call).await.outcome,
-        Queried::Reversed
+        QueryOutcome::Reversed
     );
     sandbox.stop().await;
 }

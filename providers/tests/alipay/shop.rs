@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use providers::alipay::PROTOCOL;
 use providers::money::Money;
 use providers::order::{Call, Flow, Order, OrderRef, RefundOrder};
-use providers::outcome::{Answer, Created, NextAction};
+use providers::outcome::{Answer, CreateOutcome, NextAction};
 use providers::provider::Provider;
 use providers::sandbox::book::{OrderKey, SharedBook};
 use providers::sandbox::simulated;
@@ -197,7 +197,7 @@ impl Shop {
     pub async fn create(&self) -> String {
         match self.alipay.create(&self.order(), &self.call()).await {
             Answer {
-                outcome: Created::Accepted(NextAction::DisplayQr { qr }),
+                outcome: CreateOutcome::Accepted(NextAction::DisplayQr { qr }),
                 request_id: Some(_),
             } => qr,
             other => panic!("{other:?}"),

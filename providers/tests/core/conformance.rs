@@ -14,7 +14,7 @@ use providers::order::Flow;
 use providers::provider::{Charging, Ending, Provider};
 use providers::sandbox::book::MovementKind;
 use providers::sandbox::keys::Keys;
-use providers::sandbox::payer::{Holding, Mood, Wish};
+use providers::sandbox::payer::{Holding, PayerBehaviour, Wish};
 use providers::sandbox::{LOG, Options, Sandbox};
 use providers::{PROTOCOLS, Protocol, alipay, unionpay, wechatpay};
 
@@ -75,16 +75,16 @@ fn no_provider_of_the_list_is_left_out() {
 #[tokio::test]
 async fn a_provider_that_breaks_a_promise_does_not_conform() {
     use providers::memory::Scripted;
-    use providers::outcome::{Ended, Queried};
+    use providers::outcome::{CloseOutcome, QueryOutcome};
 
     let (subject, memory) = memory_subject(Ending::Close);
     memory.script_query(Scripted {
         done: true,
-        answer: Some(Queried::Payable),
+        answer: Some(QueryOutcome::Payable),
     });
     memory.script_close(Scripted {
         done: false,
-        answer: Some(Ended::Closed),
+        answer: Some(CloseOutcome::Closed),
     });
     let broken: Vec<&str> = run_all(&subject)
         .await
@@ -104,13 +104,13 @@ async fn a_provider_that_breaks_a_promise_does_not_conform() {
 #[tokio::test]
 async fn a_provider_that_takes_money_in_silence_does_not_conform() {
     use providers::memory::Scripted;
-    use providers::outcome::{Created, Ended, Failure, FailureKind};
+    use providers::outcome::{CloseOutcome, CreateOutcome, Failure, FailureKind};
 
     let (subject, memory) = memory_subject(Ending::Reverse);
     let no = Failure::new(FailureKind::Declined, "memory", "no money");
     memory.script_create(Scripted {
         done: true,
-        answer: Some(Created::Declined(no)),
+        answer: Some(CreateOutcome::Declined(no)),
     });
     let broken: Vec<&str> = run_all(&subject)
         .await
@@ -122,7 +122,7 @@ async fn a_provider_that_takes_money_in_silence_does_not_conform() {
     let (subject, memory) = memory_subject(Ending::Reverse);
     memory.script_close(Scripted {
         done: false,
-        answer: Some(Ended::Closed),
+        answer: Some(CloseOutcome::Closed),
     });
     let broken: Vec<&str> = run_all(&subject)
         .await
@@ -136,12 +136,12 @@ async fn a_provider_that_takes_money_in_silence_does_not_conform() {
 #[tokio::test]
 async fn a_charge_that_is_only_taken_up_conforms() {
     use providers::memory::Scripted;
-    use providers::outcome::Created;
+    use providers::outcome::CreateOutcome;
 
     let (subject, memory) = memory_subject(Ending::Reverse);
     memory.script_create(Scripted {
         done: true,
-        answer: Some(Created::Waiting),
+        answer: Some(CreateOutcome::Waiting),
     });
     conforms(&subject).await;
 }
@@ -207,12 +207,12 @@ struct AtTheSandbox {
 
 /// 18 or 19 digits, as the wallets show them, of the first prefix that the provider knows; the mood
 /// comes last.
-fn auth_code(charge: Option<&Charging>, number: u64, mood: Mood) -> String {
+fn auth_code(charge: Option<&Charging>, number: u64, mood: PayerBehaviour) -> String {
     let last = match mood {
-        Mood::Pays => number % 7,
-        Mood::MustConfirm => 7,
-        Mood::HasNoMoney => 8,
-        Mood::CodeExpired => 9,
+        PayerBehaviour::Pays => number % 7,
+        PayerBehaviour::MustConfirm => 7,
+        PayerBehaviour::HasNoMoney => 8,
+        PayerBehaviour::CodeExpired => 9,
     };
     let is_code = charge.unwrap().is_code;
     let candidates = ["28", "13", "62", "99"]
@@ -230,7 +230,7 @@ impl OtherSide for AtTheSandbox {
         self.sandbox.clock().now()
     }
 
-    fn auth_code(&self, mood: Mood) -> String {
+    fn auth_code(&self, mood: PayerBehaviour) -> String {
         auth_code(
             self.charge.as_ref(),
             self.codes.fetch_add(1, Ordering::Relaxed),
@@ -307,7 +307,7 @@ impl OtherSide for BesideMemory {
         *self.now.lock().unwrap()
     }
 
-    fn auth_code(&self, mood: Mood) -> String {
+    fn auth_code(&self, mood: PayerBehaviour) -> String {
         let charge = self.memory.capabilities().charge.as_ref();
         auth_code(charge, self.codes.fetch_add(1, Ordering::Relaxed), mood)
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
-use providers::http::{Client, HttpAnswer, Request, Undelivered};
+use providers::http::{Client, HttpAnswer, Request, SendError};
 use providers::outcome::{FailureKind, NO_ROOM};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use tokio::io::AsyncWriteExt as _;
@@ -42,7 +42,7 @@ fn get() -> Request {
 }
 
 /// Posts to a server that answers these bytes and says goodbye.
-async fn answered(bytes: impl Into<Vec<u8>>) -> Result<HttpAnswer, Undelivered> {
+async fn answered(bytes: impl Into<Vec<u8>>) -> Result<HttpAnswer, SendError> {
     let bytes = Arc::new(bytes.into());
     let server = serve(move |stream| {
         let bytes = Arc::clone(&bytes);
@@ -55,9 +55,9 @@ async fn answered(bytes: impl Into<Vec<u8>>) -> Result<HttpAnswer, Undelivered> 
 }
 
 /// The code of an `Unknown`.
-fn unknown<T: std::fmt::Debug>(result: Result<T, Undelivered>) -> (FailureKind, String) {
+fn unknown<T: std::fmt::Debug>(result: Result<T, SendError>) -> (FailureKind, String) {
     match result {
-        Err(Undelivered::Unknown(failure)) => (failure.kind, failure.code),
+        Err(SendError::Unknown(failure)) => (failure.kind, failure.code),
         other => panic!("not unknown: {other:?}"),
     }
 }
@@ -73,7 +73,7 @@ async fn a_refused_connection_is_not_sent() {
             .await
             .unwrap_err();
         assert!(
-            matches!(&error, Undelivered::NotSent(f) if f.code == "connect"),
+            matches!(&error, SendError::NotSent(f) if f.code == "connect"),
             "{error:?}"
         );
     }
@@ -85,7 +85,7 @@ async fn a_name_that_does_not_resolve_is_not_sent() {
         .send(post(Duration::from_secs(20)))
         .await
         .unwrap_err();
-    assert!(matches!(&error, Undelivered::NotSent(_)), "{error:?}");
+    assert!(matches!(&error, SendError::NotSent(_)), "{error:?}");
 }
 
 /// It says nothing about the provider, who has not been reached for.
@@ -137,7 +137,7 @@ async fn inside_a_process_without_descriptors() {
     setrlimit(Resource::Nofile, usual).unwrap();
     for error in [error, by_name] {
         assert!(
-            matches!(&error, Undelivered::NotSent(f) if f.code == NO_ROOM),
+            matches!(&error, SendError::NotSent(f) if f.code == NO_ROOM),
             "{error:?}"
         );
     }
@@ -336,8 +336,8 @@ async fn a_request_that_arrived_is_never_called_not_sent_and_never_arrives_twice
             ..post(Duration::from_secs(5))
         };
         match client.send(request).await {
-            Ok(_) | Err(Undelivered::Unknown(_)) => {}
-            Err(Undelivered::NotSent(_)) => not_sent.push(n),
+            Ok(_) | Err(SendError::Unknown(_)) => {}
+            Err(SendError::NotSent(_)) => not_sent.push(n),
         }
     }
 

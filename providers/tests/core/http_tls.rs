@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use providers::http::Undelivered;
+use providers::http::SendError;
 use providers::outcome::FailureKind;
 use tokio::io::AsyncReadExt as _;
 
@@ -23,7 +23,7 @@ async fn a_reset_during_the_handshake_is_not_sent() {
         .await
         .unwrap_err();
     assert!(
-        matches!(&error, Undelivered::NotSent(f) if f.code == "connect"),
+        matches!(&error, SendError::NotSent(f) if f.code == "connect"),
         "{error:?}"
     );
 }
@@ -36,7 +36,7 @@ async fn a_handshake_that_hangs_until_the_connect_timeout_is_not_sent() {
         .await
         .unwrap_err();
     assert!(
-        matches!(&error, Undelivered::NotSent(f) if f.kind == FailureKind::Timeout),
+        matches!(&error, SendError::NotSent(f) if f.kind == FailureKind::Timeout),
         "{error:?}"
     );
 }
@@ -49,7 +49,7 @@ async fn a_whole_call_that_times_out_in_the_handshake_is_not_sent() {
         .await
         .unwrap_err();
     assert!(
-        matches!(&error, Undelivered::NotSent(f) if f.kind == FailureKind::Timeout),
+        matches!(&error, SendError::NotSent(f) if f.kind == FailureKind::Timeout),
         "{error:?}"
     );
 }

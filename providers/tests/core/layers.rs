@@ -9,7 +9,10 @@ use providers::layer::stack;
 use providers::memory::{Memory, Scripted};
 use providers::money::Money;
 use providers::order::{Call, Flow, Order, OrderRef, RefundOrder};
-use providers::outcome::{Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded};
+use providers::outcome::{
+    CloseOutcome, CreateOutcome, Failure, FailureKind, QueryOutcome, RefundOutcome,
+    RefundQueryOutcome,
+};
 use providers::provider::{Ending, Provider};
 
 const NO: &str = "IL00000001";
@@ -111,12 +114,12 @@ async fn an_adapter_that_hangs_ends_as_unknown_a_little_after_its_time() {
         provider.query_refund(&refund, &call),
     );
 
-    assert!(matches!(created.outcome, Created::Unknown(f) if timed_out(&f)));
-    assert!(matches!(queried.outcome, Queried::Unknown(f) if timed_out(&f)));
-    assert!(matches!(closed.outcome, Ended::Unknown(f) if timed_out(&f)));
-    assert!(matches!(reversed.outcome, Ended::Unknown(f) if timed_out(&f)));
-    assert!(matches!(refunded.outcome, Refunded::Unknown(f) if timed_out(&f)));
-    assert!(matches!(refund_queried.outcome, RefundQueried::Unknown(f) if timed_out(&f)));
+    assert!(matches!(created.outcome, CreateOutcome::Unknown(f) if timed_out(&f)));
+    assert!(matches!(queried.outcome, QueryOutcome::Unknown(f) if timed_out(&f)));
+    assert!(matches!(closed.outcome, CloseOutcome::Unknown(f) if timed_out(&f)));
+    assert!(matches!(reversed.outcome, CloseOutcome::Unknown(f) if timed_out(&f)));
+    assert!(matches!(refunded.outcome, RefundOutcome::Unknown(f) if timed_out(&f)));
+    assert!(matches!(refund_queried.outcome, RefundQueryOutcome::Unknown(f) if timed_out(&f)));
     assert!(began.elapsed() >= Duration::from_millis(50));
 
     assert!(began.elapsed() < Duration::from_secs(3));
@@ -125,14 +128,14 @@ async fn an_adapter_that_hangs_ends_as_unknown_a_little_after_its_time() {
 #[tokio::test]
 async fn a_failed_question_is_asked_once_more_and_never_a_third_time() {
     let (memory, provider) = layered();
-    memory.script_query(answers(Queried::Unknown(failed(FailureKind::Network))));
+    memory.script_query(answers(QueryOutcome::Unknown(failed(FailureKind::Network))));
     assert_eq!(
         provider.query(&reference(), &call(5_000)).await.outcome,
-        Queried::NotFound
+        QueryOutcome::NotFound
     );
 
     for _ in 0..2 {
-        memory.script_query_refund(answers(RefundQueried::Unknown(failed(
+        memory.script_query_refund(answers(RefundQueryOutcome::Unknown(failed(
             FailureKind::ServerError,
         ))));
     }
@@ -140,7 +143,7 @@ async fn a_failed_question_is_asked_once_more_and_never_a_third_time() {
     let unknown = provider.query_refund(&refund(), &call(5_000)).await.outcome;
     assert_eq!(
         unknown,
-        RefundQueried::Unknown(failed(FailureKind::ServerError))
+        RefundQueryOutcome::Unknown(failed(FailureKind::ServerError))
     );
 
     let calls: Vec<&str> = memory.calls().into_iter().map(|(call, _)| call).collect();
@@ -156,43 +159,47 @@ async fn a_question_is_not_repeated_when_it_cannot_help_or_there_is_no_time() {
         FailureKind::Request,
         FailureKind::Declined,
     ] {
-        memory.script_query(answers(Queried::Unknown(failed(kind))));
+        memory.script_query(answers(QueryOutcome::Unknown(failed(kind))));
         assert_eq!(
             provider.query(&reference(), &call(5_000)).await.outcome,
-            Queried::Unknown(failed(kind))
+            QueryOutcome::Unknown(failed(kind))
         );
     }
 
-    memory.script_query(answers(Queried::Unknown(failed(FailureKind::Network))));
+    memory.script_query(answers(QueryOutcome::Unknown(failed(FailureKind::Network))));
     let hurried = provider.query(&reference(), &call(100)).await.outcome;
-    assert_eq!(hurried, Queried::Unknown(failed(FailureKind::Network)));
+    assert_eq!(hurried, QueryOutcome::Unknown(failed(FailureKind::Network)));
     assert_eq!(memory.calls().len(), 5);
 }
 
 #[tokio::test]
 async fn what_can_move_or_end_something_is_sent_exactly_once() {
     let (memory, provider) = layered();
-    memory.script_create(answers(Created::Unknown(failed(FailureKind::Network))));
-    memory.script_close(answers(Ended::Unknown(failed(FailureKind::Network))));
-    memory.script_close(answers(Ended::Unknown(failed(FailureKind::Network))));
-    memory.script_refund(answers(Refunded::Unknown(failed(FailureKind::Network))));
+    memory.script_create(answers(CreateOutcome::Unknown(failed(
+        FailureKind::Network,
+    ))));
+    memory.script_close(answers(CloseOutcome::Unknown(failed(FailureKind::Network))));
+    memory.script_close(answers(CloseOutcome::Unknown(failed(FailureKind::Network))));
+    memory.script_refund(answers(RefundOutcome::Unknown(failed(
+        FailureKind::Network,
+    ))));
     assert!(matches!(
         provider.create(&order(), &call(5_000)).await.outcome,
-        Created::Unknown(_)
+        CreateOutcome::Unknown(_)
     ));
 
     assert!(matches!(
         provider.close(&reference(), &call(5_000)).await.outcome,
-        Ended::Unknown(_)
+        CloseOutcome::Unknown(_)
     ));
     assert!(matches!(
         provider.reverse(&reference(), &call(5_000)).await.outcome,
-        Ended::Unknown(_)
+        CloseOutcome::Unknown(_)
     ));
 
     assert!(matches!(
         provider.refund(&refund(), &call(5_000)).await.outcome,
-        Refunded::Unknown(_)
+        RefundOutcome::Unknown(_)
     ));
 
     let calls: Vec<&str> = memory.calls().into_iter().map(|(call, _)| call).collect();
@@ -206,7 +213,7 @@ async fn calls_are_counted_by_outcome_and_measured() {
     let _here = metrics::set_default_local_recorder(&recorder);
     let (memory, provider) = layered();
     provider.create(&order(), &call(5_000)).await;
-    memory.script_query(answers(Queried::Unknown(failed(FailureKind::Network))));
+    memory.script_query(answers(QueryOutcome::Unknown(failed(FailureKind::Network))));
     provider.query(&reference(), &call(5_000)).await;
     provider.close(&reference(), &call(5_000)).await;
     provider.refund(&refund(), &call(5_000)).await;
@@ -244,7 +251,10 @@ async fn a_genuine_notification_of_the_memory_provider_is_read_through_all_layer
     let providers::notification::Notice::Paid { order_no, capture } = read.notice else {
         panic!()
     };
-    assert_eq!((order_no.as_str(), Queried::Paid(capture)), (NO, queried));
+    assert_eq!(
+        (order_no.as_str(), QueryOutcome::Paid(capture)),
+        (NO, queried)
+    );
     raw.body = bytes::Bytes::from(String::from_utf8_lossy(&raw.body).replace("100", "101"));
     let forged = provider.notification(&raw, now()).unwrap_err();
     assert_eq!(forged, providers::notification::Rejection::BadSignature);

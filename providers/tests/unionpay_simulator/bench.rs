@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use providers::money::Money;
 use providers::notification::{Notice, RawNotification};
 use providers::order::{Call, Flow, Order, OrderRef, RefundOrder};
-use providers::outcome::{Queried, RefundQueried, Refunded};
+use providers::outcome::{QueryOutcome, RefundOutcome, RefundQueryOutcome};
 use providers::provider::Provider;
 use providers::sandbox::keys::Keys;
 use providers::sandbox::{LOG, Options, Sandbox};
@@ -121,18 +121,18 @@ impl Bench {
         }
     }
 
-    pub async fn query(&self, order: &Order) -> Queried {
+    pub async fn query(&self, order: &Order) -> QueryOutcome {
         self.adapter
             .query(&reference(order), &self.call())
             .await
             .outcome
     }
 
-    pub async fn refund(&self, refund: &RefundOrder) -> Refunded {
+    pub async fn refund(&self, refund: &RefundOrder) -> RefundOutcome {
         self.adapter.refund(refund, &self.call()).await.outcome
     }
 
-    pub async fn query_refund(&self, refund: &RefundOrder) -> RefundQueried {
+    pub async fn query_refund(&self, refund: &RefundOrder) -> RefundQueryOutcome {
         self.adapter
             .query_refund(refund, &self.call())
             .await

@@ -3,7 +3,9 @@
 use chrono::TimeDelta;
 use providers::notification::Notice;
 use providers::order::RefundOrder;
-use providers::outcome::{Created, Ended, NextAction, Queried, RefundQueried, Refunded};
+use providers::outcome::{
+    CloseOutcome, CreateOutcome, NextAction, QueryOutcome, RefundOutcome, RefundQueryOutcome,
+};
 use providers::sandbox::book::Refusal;
 use providers::sandbox::payer::{Holding, Wish};
 use serde_json::json;
@@ -16,14 +18,14 @@ async fn an_order_lives_through_a_failed_card_payment_and_refund() {
         let mut bench = Bench::with(&json!({ "sign_method": method })).await;
         let order = bench.qr();
         let created = bench.adapter.create(&order, &bench.call()).await.outcome;
-        let Created::Accepted(NextAction::DisplayQr { qr }) = created else {
+        let CreateOutcome::Accepted(NextAction::DisplayQr { qr }) = created else {
             panic!("{created:?}")
         };
         let code = Holding::Code(qr);
-        assert_eq!(bench.query(&order).await, Queried::Payable);
+        assert_eq!(bench.query(&order).await, QueryOutcome::Payable);
         // A card without money does not end it: the payer takes another one.
         bench.sandbox.pay(&code, Wish::Declined).unwrap();
-        assert_eq!(bench.query(&order).await, Queried::Payable);
+        assert_eq!(bench.query(&order).await, QueryOutcome::Payable);
         bench.sandbox.pay(&code, Wish::Paid).unwrap();
         let asks = |refund_no: Option<&str>| Notice::Ask {
             order_no: QR.to_owned(),
@@ -32,7 +34,7 @@ async fn an_order_lives_through_a_failed_card_payment_and_refund() {
             amount: None,
         };
         assert_eq!(bench.told().await, asks(None));
-        let Queried::Paid(capture) = bench.query(&order).await else {
+        let QueryOutcome::Paid(capture) = bench.query(&order).await else {
             panic!()
         };
         assert_eq!(
@@ -43,29 +45,32 @@ async fn an_order_lives_through_a_failed_card_payment_and_refund() {
         assert_eq!(capture.payer.as_deref(), Some("****0018"));
 
         let refund = bench.refund_of(&order, "IR20260701000001", 400);
-        assert_eq!(bench.refund(&refund).await, Refunded::Accepted);
-        assert_eq!(bench.query_refund(&refund).await, RefundQueried::Accepted);
+        assert_eq!(bench.refund(&refund).await, RefundOutcome::Accepted);
+        assert_eq!(
+            bench.query_refund(&refund).await,
+            RefundQueryOutcome::Accepted
+        );
         let again = bench.refund(&refund).await;
         assert!(
-            matches!(&again, Refunded::Unknown(f) if f.code == "number_exists"),
+            matches!(&again, RefundOutcome::Unknown(f) if f.code == "number_exists"),
             "{again:?}"
         );
         bench.pass(TimeDelta::seconds(2));
         assert_eq!(bench.told().await, asks(Some("IR20260701000001")));
-        assert_eq!(bench.query_refund(&refund).await, RefundQueried::Done);
+        assert_eq!(bench.query_refund(&refund).await, RefundQueryOutcome::Done);
         assert_eq!(bench.money(QR), (1000, 400));
 
         let too_much = bench
             .refund(&bench.refund_of(&order, "IR20260701000002", 601))
             .await;
         assert!(
-            matches!(&too_much, Refunded::TerminalNo(f) if f.code == "36"),
+            matches!(&too_much, RefundOutcome::Rejected(f) if f.code == "36"),
             "{too_much:?}"
         );
         // The original's own number is a number that was used.
         let own_number = bench.refund(&bench.refund_of(&order, QR, 1)).await;
         assert!(
-            matches!(&own_number, Refunded::Unknown(f) if f.code == "number_exists"),
+            matches!(&own_number, RefundOutcome::Unknown(f) if f.code == "number_exists"),
             "{own_number:?}"
         );
         assert!(!bench.is_told_more());
@@ -103,7 +108,7 @@ async fn a_whole_payment_is_undone_once_and_after_its_day_it_is_refunded() {
     bench.pass(TimeDelta::seconds(90));
     let refused = bench.refund(&planned).await;
     assert!(
-        matches!(&refused, Refunded::AnotherNumber(f) if f.code == "35"),
+        matches!(&refused, RefundOutcome::RetryWithNewNumber(f) if f.code == "35"),
         "{refused:?}"
     );
     assert_eq!(types(&bench), Vec::<String>::new());
@@ -111,7 +116,7 @@ async fn a_whole_payment_is_undone_once_and_after_its_day_it_is_refunded() {
         renumbered: true,
         ..bench.refund_of(&order, "IR20260701000002", 1000)
     };
-    assert_eq!(bench.refund(&refund).await, Refunded::Accepted);
+    assert_eq!(bench.refund(&refund).await, RefundOutcome::Accepted);
     assert_eq!(types(&bench), ["04"]);
 
     let mut bench = Bench::start().await;
@@ -123,8 +128,11 @@ async fn a_whole_payment_is_undone_once_and_after_its_day_it_is_refunded() {
         .unwrap();
     bench.told().await;
     let undo = bench.refund_of(&order, "IR20260701000003", 1000);
-    assert_eq!(bench.refund(&undo).await, Refunded::Accepted);
-    assert_eq!(bench.query_refund(&undo).await, RefundQueried::Accepted);
+    assert_eq!(bench.refund(&undo).await, RefundOutcome::Accepted);
+    assert_eq!(
+        bench.query_refund(&undo).await,
+        RefundQueryOutcome::Accepted
+    );
     bench.pass(TimeDelta::seconds(2));
     let number = Some("IR20260701000003".to_owned());
     assert_eq!(
@@ -136,7 +144,7 @@ async fn a_whole_payment_is_undone_once_and_after_its_day_it_is_refunded() {
             amount: None
         }
     );
-    assert_eq!(bench.query_refund(&undo).await, RefundQueried::Done);
+    assert_eq!(bench.query_refund(&undo).await, RefundQueryOutcome::Done);
     assert_eq!(
         (types(&bench), bench.money(QR)),
         (vec!["31".to_owned()], (1000, 1000))
@@ -153,12 +161,12 @@ async fn an_order_is_found_by_its_own_time_only() {
     reference.txn_time += TimeDelta::seconds(1);
     assert_eq!(
         bench.adapter.query(&reference, &bench.call()).await.outcome,
-        Queried::NotFound
+        QueryOutcome::NotFound
     );
 
     let twice = bench.adapter.create(&order, &bench.call()).await.outcome;
     assert!(
-        matches!(&twice, Created::Unknown(f) if f.code == "12"),
+        matches!(&twice, CreateOutcome::Unknown(f) if f.code == "12"),
         "{twice:?}"
     );
 
@@ -168,7 +176,7 @@ async fn an_order_is_found_by_its_own_time_only() {
         .await
         .outcome;
 
-    assert!(matches!(closed, Ended::Impossible(_)));
+    assert!(matches!(closed, CloseOutcome::Impossible(_)));
 }
 
 #[tokio::test]
@@ -188,10 +196,10 @@ async fn late_money_is_told_by_the_query_alone_and_goes_back_by_itself() {
         bench.sandbox.pay(&holding, Wish::Paid).unwrap_err(),
         Refusal::Expired
     );
-    assert_eq!(bench.query(&order).await, Queried::NotFound);
+    assert_eq!(bench.query(&order).await, QueryOutcome::NotFound);
 
     bench.sandbox.pay(&holding, Wish::Late).unwrap();
-    let Queried::Paid(capture) = bench.query(&order).await else {
+    let QueryOutcome::Paid(capture) = bench.query(&order).await else {
         panic!()
     };
     assert!(capture.returns_by_itself);
@@ -202,7 +210,7 @@ async fn late_money_is_told_by_the_query_alone_and_goes_back_by_itself() {
         .refund(&bench.refund_of(&order, "IR20260701000003", 1000))
         .await;
     assert!(
-        matches!(&refused, Refunded::AnotherNumber(f) if f.code == "45"),
+        matches!(&refused, RefundOutcome::RetryWithNewNumber(f) if f.code == "45"),
         "{refused:?}"
     );
 
@@ -213,7 +221,7 @@ async fn late_money_is_told_by_the_query_alone_and_goes_back_by_itself() {
     let refused = bench.refund(&refund).await;
 
     assert!(
-        matches!(&refused, Refunded::TerminalNo(f) if f.code == "45"),
+        matches!(&refused, RefundOutcome::Rejected(f) if f.code == "45"),
         "{refused:?}"
     );
 
@@ -233,13 +241,13 @@ async fn who_asks_too_often_is_told_so_and_learns_nothing() {
     let order = bench.qr();
     bench.adapter.create(&order, &bench.call()).await;
     for _ in 0..20 {
-        assert_eq!(bench.query(&order).await, Queried::Payable);
+        assert_eq!(bench.query(&order).await, QueryOutcome::Payable);
     }
     let answer = bench.query(&order).await;
     assert!(
-        matches!(&answer, Queried::Unknown(f) if f.code == "37"),
+        matches!(&answer, QueryOutcome::Unknown(f) if f.code == "37"),
         "{answer:?}"
     );
     bench.pass(TimeDelta::seconds(11));
-    assert_eq!(bench.query(&order).await, Queried::Payable);
+    assert_eq!(bench.query(&order).await, QueryOutcome::Payable);
 }

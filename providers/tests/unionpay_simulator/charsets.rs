@@ -4,7 +4,7 @@
 use aws_lc_rs::digest::{SHA256, digest};
 use encoding_rs::{Encoding, GB18030, GBK};
 use providers::notification::Notice;
-use providers::outcome::{Created, Queried, RefundQueried, Refunded};
+use providers::outcome::{CreateOutcome, QueryOutcome, RefundOutcome, RefundQueryOutcome};
 use providers::sandbox::payer::{Holding, Wish};
 use serde_json::json;
 
@@ -158,19 +158,22 @@ async fn answers_and_notifications_in_a_charset_that_nobody_asked_for_mean_the_s
         }
         let order = bench.qr();
         let made = bench.adapter.create(&order, &bench.call()).await.outcome;
-        assert!(matches!(made, Created::Accepted(_)), "{made:?}");
+        assert!(matches!(made, CreateOutcome::Accepted(_)), "{made:?}");
         bench
             .sandbox
             .pay(&Holding::OrderNo(QR.to_owned()), Wish::Paid)
             .unwrap();
         assert!(matches!(bench.told().await,
                 Notice::Ask { order_no, says_done: true, .. } if order_no == QR));
-        let Queried::Paid(capture) = bench.query(&order).await else {
+        let QueryOutcome::Paid(capture) = bench.query(&order).await else {
             panic!("it was paid")
         };
         assert_eq!(capture.payment_id, Some(order.payment_id.clone()));
         let refund = bench.refund_of(&order, "IL20260701RF000001", 400);
-        assert!(matches!(bench.refund(&refund).await, Refunded::Accepted));
+        assert!(matches!(
+            bench.refund(&refund).await,
+            RefundOutcome::Accepted
+        ));
         bench.pass(chrono::TimeDelta::seconds(3));
         assert!(matches!(
             bench.told().await,
@@ -182,10 +185,10 @@ async fn answers_and_notifications_in_a_charset_that_nobody_asked_for_mean_the_s
         ));
         assert!(matches!(
             bench.query_refund(&refund).await,
-            RefundQueried::Done
+            RefundQueryOutcome::Done
         ));
         let again = bench.adapter.create(&order, &bench.call()).await.outcome;
-        let Created::Unknown(failure) = again else {
+        let CreateOutcome::Unknown(failure) = again else {
             panic!("{again:?}")
         };
         assert_eq!(failure.message, "重复交易[2010002]", "in words for people");

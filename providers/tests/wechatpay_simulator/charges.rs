@@ -3,9 +3,10 @@
 use chrono::TimeDelta;
 use providers::money::Money;
 use providers::notification::Notice;
-use providers::order::{Flow, Order, Store};
+use providers::order::{Flow, Order, Shop};
 use providers::outcome::{
-    Created, Ended, Failure, FailureKind, Queried, RefundQueried, Refunded, Refusal,
+    CloseOutcome, CreateOutcome, Failure, FailureKind, QueryOutcome, RefundOutcome,
+    RefundQueryOutcome, Refusal,
 };
 use providers::sandbox::book::{MovementKind, Refusal as BookRefusal, State};
 use providers::sandbox::refund_end::RefundEnd;
@@ -29,7 +30,7 @@ fn charge(bench: &Bench, order_no: &str, auth_code: &str) -> Order {
     order
 }
 
-async fn create(bench: &Bench, order_no: &str, auth_code: &str) -> Created {
+async fn create(bench: &Bench, order_no: &str, auth_code: &str) -> CreateOutcome {
     bench
         .adapter()
         .create(&charge(bench, order_no, auth_code), &bench.call())
@@ -37,7 +38,7 @@ async fn create(bench: &Bench, order_no: &str, auth_code: &str) -> Created {
         .outcome
 }
 
-async fn query(bench: &Bench, order_no: &str) -> Queried {
+async fn query(bench: &Bench, order_no: &str) -> QueryOutcome {
     bench
         .adapter()
         .query(&bench.reference(order_no), &bench.call())
@@ -45,7 +46,7 @@ async fn query(bench: &Bench, order_no: &str) -> Queried {
         .outcome
 }
 
-async fn reverse(bench: &Bench, order_no: &str) -> Ended {
+async fn reverse(bench: &Bench, order_no: &str) -> CloseOutcome {
     bench
         .adapter()
         .reverse(&bench.reference(order_no), &bench.call())
@@ -53,15 +54,15 @@ async fn reverse(bench: &Bench, order_no: &str) -> Ended {
         .outcome
 }
 
-fn declined(created: Created) -> (String, FailureKind) {
-    let Created::Declined(Failure { code, kind, .. }) = created else {
+fn declined(created: CreateOutcome) -> (String, FailureKind) {
+    let CreateOutcome::Declined(Failure { code, kind, .. }) = created else {
         panic!("{created:?}")
     };
     (code, kind)
 }
 
-fn again(ended: Ended) -> String {
-    let Ended::Again(failure) = ended else {
+fn again(ended: CloseOutcome) -> String {
+    let CloseOutcome::Retry(failure) = ended else {
         panic!("{ended:?}")
     };
     failure.code
@@ -80,7 +81,7 @@ fn moved(bench: &Bench) -> Vec<(MovementKind, i64)> {
 #[tokio::test]
 async fn a_payer_who_pays_at_once_is_charged_inside_the_call_and_nobody_is_notified() {
     let bench = Bench::start().await;
-    let Created::Captured(capture) = create(&bench, NO, PAYS).await else {
+    let CreateOutcome::Captured(capture) = create(&bench, NO, PAYS).await else {
         panic!()
     };
     assert_eq!(capture.amount, Money::fen(100).unwrap());
@@ -89,7 +90,7 @@ async fn a_payer_who_pays_at_once_is_charged_inside_the_call_and_nobody_is_notif
         (capture.payer.as_deref(), capture.paid_at),
         (Some("****eS6o"), Some(bench.now()))
     );
-    assert_eq!(query(&bench, NO).await, Queried::Paid(capture));
+    assert_eq!(query(&bench, NO).await, QueryOutcome::Paid(capture));
     assert!(bench.outgoing(Alteration::None).is_empty());
     assert_eq!(moved(&bench), [(MovementKind::Captured, 100)]);
 }
@@ -121,7 +122,7 @@ async fn what_is_sent_names_the_shop_and_the_till_or_the_account_s_own_shop() {
     );
 
     let mut order = charge(&bench, OTHER, ASKED);
-    order.store = Some(Store {
+    order.store = Some(Shop {
         id: "S1".to_owned(),
         name: None,
         terminal_id: Some("T1".to_owned()),
@@ -169,7 +170,7 @@ async fn what_is_not_a_code_of_the_wallet_is_never_sent() {
     ] {
         let created = create(&bench, NO, code).await;
         assert!(
-            matches!(created, Created::Refused(Refusal::Route, _)),
+            matches!(created, CreateOutcome::Refused(Refusal::Route, _)),
             "{code}: {created:?}"
         );
     }
@@ -179,16 +180,16 @@ async fn what_is_not_a_code_of_the_wallet_is_never_sent() {
 #[tokio::test]
 async fn a_payer_who_must_confirm_is_asked_for_a_minute() {
     let bench = Bench::start().await;
-    assert_eq!(create(&bench, NO, ASKED).await, Created::Waiting);
-    assert_eq!(query(&bench, NO).await, Queried::Payable);
+    assert_eq!(create(&bench, NO, ASKED).await, CreateOutcome::Waiting);
+    assert_eq!(query(&bench, NO).await, QueryOutcome::Payable);
     assert_eq!(
         create(&bench, NO, ASKED).await,
-        Created::Waiting,
+        CreateOutcome::Waiting,
         "the same request tells how it stands"
     );
     bench.pass(TimeDelta::seconds(59));
     bench.pay(NO);
-    assert!(matches!(query(&bench, NO).await, Queried::Paid(_)));
+    assert!(matches!(query(&bench, NO).await, QueryOutcome::Paid(_)));
 
     create(&bench, OTHER, "130061098828009417").await;
     bench.pass(TimeDelta::seconds(60));
@@ -198,11 +199,11 @@ async fn a_payer_who_must_confirm_is_asked_for_a_minute() {
     );
     assert_eq!(
         query(&bench, OTHER).await,
-        Queried::Payable,
+        QueryOutcome::Payable,
         "PAYERROR is not final"
     );
-    assert_eq!(reverse(&bench, OTHER).await, Ended::Closed);
-    assert_eq!(query(&bench, OTHER).await, Queried::Reversed);
+    assert_eq!(reverse(&bench, OTHER).await, CloseOutcome::Closed);
+    assert_eq!(query(&bench, OTHER).await, QueryOutcome::Reversed);
     assert_eq!(moved(&bench), [(MovementKind::Captured, 100)]);
 }
 
@@ -213,11 +214,11 @@ async fn nothing_is_reversed_while_the_dialog_is_open_or_before_fifteen_seconds(
     bench.pass(TimeDelta::seconds(45));
     assert_eq!(again(reverse(&bench, NO).await), "USERPAYING");
     bench.pay(NO);
-    assert_eq!(reverse(&bench, NO).await, Ended::Closed);
-    assert_eq!(query(&bench, NO).await, Queried::Reversed);
+    assert_eq!(reverse(&bench, NO).await, CloseOutcome::Closed);
+    assert_eq!(query(&bench, NO).await, QueryOutcome::Reversed);
     assert_eq!(
         reverse(&bench, NO).await,
-        Ended::Closed,
+        CloseOutcome::Closed,
         "once more, and nothing moves"
     );
     assert_eq!(
@@ -231,7 +232,7 @@ async fn nothing_is_reversed_while_the_dialog_is_open_or_before_fifteen_seconds(
     bench.pass(TimeDelta::days(8));
     let late = reverse(&bench, OTHER).await;
     assert!(
-        matches!(&late, Ended::Impossible(f) if f.code == "REVERSE_EXPIRE"),
+        matches!(&late, CloseOutcome::Impossible(f) if f.code == "REVERSE_EXPIRE"),
         "{late:?}"
     );
 }
@@ -246,9 +247,9 @@ async fn a_payer_who_says_no_leaves_a_payment_that_is_reversed_at_once() {
         .lock()
         .decline(&bench.key(NO), "4", bench.now())
         .unwrap();
-    assert_eq!(query(&bench, NO).await, Queried::Payable);
-    assert_eq!(reverse(&bench, NO).await, Ended::Closed);
-    assert_eq!(query(&bench, NO).await, Queried::Reversed);
+    assert_eq!(query(&bench, NO).await, QueryOutcome::Payable);
+    assert_eq!(reverse(&bench, NO).await, CloseOutcome::Closed);
+    assert_eq!(query(&bench, NO).await, QueryOutcome::Reversed);
     assert!(moved(&bench).is_empty());
 }
 
@@ -267,14 +268,14 @@ async fn a_payer_without_money_or_with_an_old_code_is_declined_and_cannot_pay_la
         declined(create(&bench, OTHER, OLD).await).0,
         "AUTHCODEEXPIRE"
     );
-    assert_eq!(query(&bench, OTHER).await, Queried::NotFound);
+    assert_eq!(query(&bench, OTHER).await, QueryOutcome::NotFound);
 }
 
 #[tokio::test]
 async fn a_code_works_once_and_a_number_too() {
     let bench = Bench::start().await;
-    let unknown = |created: Created| {
-        let Created::Unknown(failure) = created else {
+    let unknown = |created: CreateOutcome| {
+        let CreateOutcome::Unknown(failure) = created else {
             panic!("{created:?}")
         };
         failure.code
@@ -317,9 +318,9 @@ async fn a_code_works_once_and_a_number_too() {
 #[tokio::test]
 async fn reversing_a_number_that_never_came_in_burns_it() {
     let bench = Bench::start().await;
-    assert_eq!(reverse(&bench, NO).await, Ended::Closed);
-    assert_eq!(query(&bench, NO).await, Queried::Reversed);
-    let Created::Unknown(failure) = create(&bench, NO, PAYS).await else {
+    assert_eq!(reverse(&bench, NO).await, CloseOutcome::Closed);
+    assert_eq!(query(&bench, NO).await, QueryOutcome::Reversed);
+    let CreateOutcome::Unknown(failure) = create(&bench, NO, PAYS).await else {
         panic!()
     };
     assert_eq!(failure.code, "OUT_TRADE_NO_USED");
@@ -337,7 +338,7 @@ async fn a_charge_is_not_closed() {
 
     assert!(closed.request_id.unwrap().ends_with("-268449641"));
     assert!(
-        matches!(&closed.outcome, Ended::Impossible(f) if f.code == "INVALID_REQUEST"),
+        matches!(&closed.outcome, CloseOutcome::Impossible(f) if f.code == "INVALID_REQUEST"),
         "{:?}",
         closed.outcome
     );
@@ -357,14 +358,14 @@ async fn a_charge_that_gave_something_back_is_refunded_and_not_reversed() {
         .refund(&bench.refund(NO, "R0000001", 40), &bench.call())
         .await
         .outcome;
-    assert_eq!(refunded, Refunded::Accepted);
+    assert_eq!(refunded, RefundOutcome::Accepted);
     bench.pass(TimeDelta::seconds(15));
     let ended = reverse(&bench, NO).await;
     assert!(
-        matches!(&ended, Ended::Unknown(f) if f.code == "TRADE_ERROR"),
+        matches!(&ended, CloseOutcome::Unknown(f) if f.code == "TRADE_ERROR"),
         "{ended:?}"
     );
-    assert!(matches!(query(&bench, NO).await, Queried::Paid(_)));
+    assert!(matches!(query(&bench, NO).await, QueryOutcome::Paid(_)));
 }
 
 #[tokio::test]
@@ -377,9 +378,9 @@ async fn whatever_is_broken_unsigned_or_wrongly_signed_may_have_taken_the_money(
         let bench = Bench::start().await;
         bench.set(alteration, mood);
         let created = create(&bench, NO, PAYS).await;
-        assert!(matches!(created, Created::Unknown(_)), "{created:?}");
+        assert!(matches!(created, CreateOutcome::Unknown(_)), "{created:?}");
         let ended = reverse(&bench, NO).await;
-        assert!(matches!(ended, Ended::Unknown(_)), "{ended:?}");
+        assert!(matches!(ended, CloseOutcome::Unknown(_)), "{ended:?}");
     }
 
     let bench = Bench::start().await;
@@ -387,7 +388,7 @@ async fn whatever_is_broken_unsigned_or_wrongly_signed_may_have_taken_the_money(
     let created = create(&bench, NO, PAYS).await;
 
     assert!(
-        matches!(created, Created::Refused(Refusal::Provider, _)),
+        matches!(created, CreateOutcome::Refused(Refusal::Provider, _)),
         "{created:?}"
     );
 
@@ -408,17 +409,17 @@ async fn refunds_end_as_they_were_asked_to_and_the_shop_is_told() {
         let (adapter, refund) = (bench.adapter(), bench.refund(NO, "R0000001", 40));
         assert_eq!(
             adapter.refund(&refund, &bench.call()).await.outcome,
-            Refunded::Accepted,
+            RefundOutcome::Accepted,
             "{status}"
         );
         bench.pass(TimeDelta::seconds(2));
         let found = adapter.query_refund(&refund, &bench.call()).await.outcome;
         let named = match &found {
-            RefundQueried::Done => "SUCCESS",
-            RefundQueried::TerminalNo(f) | RefundQueried::Abnormal(f) => f.code.as_str(),
-            RefundQueried::NotFound | RefundQueried::Accepted | RefundQueried::Unknown(_) => {
-                "something else"
-            }
+            RefundQueryOutcome::Done => "SUCCESS",
+            RefundQueryOutcome::Rejected(f) | RefundQueryOutcome::Abnormal(f) => f.code.as_str(),
+            RefundQueryOutcome::NotFound
+            | RefundQueryOutcome::Accepted
+            | RefundQueryOutcome::Unknown(_) => "something else",
         };
         assert_eq!(named, status);
         let told = bench.outgoing(Alteration::None);
@@ -464,7 +465,7 @@ async fn a_refund_without_funds_is_sent_again_under_its_number() {
     let needs = bench.adapter().refund(&refund, &bench.call()).await.outcome;
 
     assert!(
-        matches!(&needs, Refunded::NeedsFunds(f) if f.code == "NOT_ENOUGH"),
+        matches!(&needs, RefundOutcome::NeedsFunds(f) if f.code == "NOT_ENOUGH"),
         "{needs:?}"
     );
     assert_eq!(
@@ -473,11 +474,11 @@ async fn a_refund_without_funds_is_sent_again_under_its_number() {
             .query_refund(&refund, &bench.call())
             .await
             .outcome,
-        RefundQueried::NotFound
+        RefundQueryOutcome::NotFound
     );
 
     assert_eq!(
         bench.adapter().refund(&refund, &bench.call()).await.outcome,
-        Refunded::Accepted
+        RefundOutcome::Accepted
     );
 }

@@ -19,7 +19,7 @@ mod whole;
 use chrono::TimeDelta;
 use providers::money::Money;
 use providers::order::Flow;
-use providers::outcome::{Created, Ended, Failure, NextAction, Queried, Refusal};
+use providers::outcome::{CloseOutcome, CreateOutcome, Failure, NextAction, QueryOutcome, Refusal};
 use providers::sandbox::book::Refusal as BookRefusal;
 use serde_json::{Value, json};
 
@@ -28,22 +28,22 @@ use self::bench::Bench;
 const NO: &str = "IL20260105000001";
 const OTHER: &str = "IL20260105000002";
 
-fn qr(created: &Created) -> String {
-    let Created::Accepted(NextAction::DisplayQr { qr }) = created else {
+fn qr(created: &CreateOutcome) -> String {
+    let CreateOutcome::Accepted(NextAction::DisplayQr { qr }) = created else {
         panic!("{created:?}")
     };
     qr.clone()
 }
 
-fn unknown(created: Created) -> Failure {
-    let Created::Unknown(failure) = created else {
+fn unknown(created: CreateOutcome) -> Failure {
+    let CreateOutcome::Unknown(failure) = created else {
         panic!("{created:?}")
     };
     failure
 }
 
-fn refused(created: Created) -> (Refusal, String) {
-    let Created::Refused(who, failure) = created else {
+fn refused(created: CreateOutcome) -> (Refusal, String) {
+    let CreateOutcome::Refused(who, failure) = created else {
         panic!("{created:?}")
     };
     (who, failure.code)
@@ -61,12 +61,12 @@ async fn an_order_is_made_paid_and_found() {
             .query(&bench.reference(NO), &bench.call())
             .await
             .outcome,
-        Queried::Payable
+        QueryOutcome::Payable
     );
 
     bench.pay(NO);
     bench.pass(TimeDelta::seconds(3));
-    let Queried::Paid(capture) = adapter
+    let QueryOutcome::Paid(capture) = adapter
         .query(&bench.reference(NO), &bench.call())
         .await
         .outcome
@@ -170,7 +170,7 @@ async fn a_number_that_was_used_is_never_a_no() {
             .close(&bench.reference(OTHER), &bench.call())
             .await
             .outcome,
-        Ended::Closed
+        CloseOutcome::Closed
     );
     assert_eq!(
         unknown(adapter.create(&closed, &bench.call()).await.outcome).code,
@@ -230,7 +230,7 @@ async fn an_order_that_was_never_made_is_not_found() {
             .query(&bench.reference(NO), &bench.call())
             .await
             .outcome,
-        Queried::NotFound
+        QueryOutcome::NotFound
     );
 }
 
@@ -245,7 +245,7 @@ async fn a_close_can_be_repeated_and_a_paid_order_stays_paid() {
                 .close(&bench.reference(NO), &bench.call())
                 .await
                 .outcome,
-            Ended::Closed
+            CloseOutcome::Closed
         );
     }
     assert_eq!(
@@ -253,7 +253,7 @@ async fn a_close_can_be_repeated_and_a_paid_order_stays_paid() {
             .query(&bench.reference(NO), &bench.call())
             .await
             .outcome,
-        Queried::Closed
+        QueryOutcome::Closed
     );
 
     adapter.create(&bench.order(OTHER), &bench.call()).await;
@@ -263,13 +263,13 @@ async fn a_close_can_be_repeated_and_a_paid_order_stays_paid() {
             .close(&bench.reference(OTHER), &bench.call())
             .await
             .outcome,
-        Ended::AlreadyPaid
+        CloseOutcome::AlreadyPaid
     );
     let queried = adapter
         .query(&bench.reference(OTHER), &bench.call())
         .await
         .outcome;
-    assert!(matches!(queried, Queried::Paid(_)), "{queried:?}");
+    assert!(matches!(queried, QueryOutcome::Paid(_)), "{queried:?}");
 }
 
 #[tokio::test]
@@ -282,7 +282,7 @@ async fn closing_a_number_that_was_never_made_burns_it() {
             .close(&bench.reference(NO), &bench.call())
             .await
             .outcome,
-        Ended::Closed
+        CloseOutcome::Closed
     );
 
     assert_eq!(
@@ -290,7 +290,7 @@ async fn closing_a_number_that_was_never_made_burns_it() {
             .query(&bench.reference(NO), &bench.call())
             .await
             .outcome,
-        Queried::NotFound
+        QueryOutcome::NotFound
     );
 
     assert_eq!(
@@ -321,7 +321,7 @@ async fn an_offer_takes_no_money_after_its_deadline_and_closes_itself_after_seve
             .query(&bench.reference(NO), &bench.call())
             .await
             .outcome,
-        Queried::Payable
+        QueryOutcome::Payable
     );
 
     assert_eq!(
@@ -335,7 +335,7 @@ async fn an_offer_takes_no_money_after_its_deadline_and_closes_itself_after_seve
             .query(&bench.reference(NO), &bench.call())
             .await
             .outcome,
-        Queried::Closed
+        QueryOutcome::Closed
     );
 }
 

@@ -4,7 +4,7 @@ use chrono::TimeDelta;
 use http::{HeaderMap, StatusCode};
 use providers::money::Money;
 use providers::notification::{Acknowledgement, Notice, RawNotification, Rejection};
-use providers::outcome::{Queried, RefundQueried};
+use providers::outcome::{QueryOutcome, RefundQueryOutcome};
 use providers::sandbox::simulator::{Alteration, Outgoing};
 use providers::signing::Signer;
 use providers::wechatpay::sign::{ResourceKey, answer_message};
@@ -52,7 +52,7 @@ async fn a_payment_is_told_as_a_query_would_tell_it() {
     };
     assert_eq!(order_no, NO);
 
-    assert_eq!(queried, Queried::Paid(capture));
+    assert_eq!(queried, QueryOutcome::Paid(capture));
 }
 
 #[tokio::test]
@@ -86,7 +86,7 @@ async fn a_refund_is_told_once_it_is_done() {
         Notice::Refund {
             order_no,
             refund_no,
-            outcome: RefundQueried::Done,
+            outcome: RefundQueryOutcome::Done,
             amount,
             total: None
         }
@@ -374,7 +374,10 @@ async fn what_is_not_about_our_money_is_nothing_and_what_cannot_be_read_is_refus
     else {
         panic!()
     };
-    assert!(matches!(outcome, RefundQueried::Unknown(_)), "{outcome:?}");
+    assert!(
+        matches!(outcome, RefundQueryOutcome::Unknown(_)),
+        "{outcome:?}"
+    );
     let refund_no = Some("R0000001".to_owned());
     let asked = Notice::Ask {
         order_no: NO.to_owned(),

@@ -2,7 +2,7 @@
 
 use chrono::TimeDelta;
 use providers::money::Money;
-use providers::outcome::{Queried, RefundQueried, Refunded};
+use providers::outcome::{QueryOutcome, RefundOutcome, RefundQueryOutcome};
 
 use crate::bench::Bench;
 use crate::{NO, OTHER};
@@ -13,34 +13,34 @@ async fn a_refund_is_accepted_and_done_two_seconds_later() {
     let adapter = bench.adapter();
     adapter.create(&bench.order(NO), &bench.call()).await;
     let refund = bench.refund(NO, "R0000001", 40);
-    let Refunded::TerminalNo(f) = adapter.refund(&refund, &bench.call()).await.outcome else {
+    let RefundOutcome::Rejected(f) = adapter.refund(&refund, &bench.call()).await.outcome else {
         panic!()
     };
     assert_eq!(f.code, "RESOURCE_NOT_EXISTS");
     assert_eq!(
         adapter.query_refund(&refund, &bench.call()).await.outcome,
-        RefundQueried::NotFound
+        RefundQueryOutcome::NotFound
     );
 
     bench.pay(NO);
     for _ in 0..2 {
         assert_eq!(
             adapter.refund(&refund, &bench.call()).await.outcome,
-            Refunded::Accepted
+            RefundOutcome::Accepted
         );
     }
     assert_eq!(
         adapter.query_refund(&refund, &bench.call()).await.outcome,
-        RefundQueried::Accepted
+        RefundQueryOutcome::Accepted
     );
     bench.pass(TimeDelta::seconds(2));
     assert_eq!(
         adapter.query_refund(&refund, &bench.call()).await.outcome,
-        RefundQueried::Done
+        RefundQueryOutcome::Done
     );
     assert_eq!(
         adapter.refund(&refund, &bench.call()).await.outcome,
-        Refunded::Done
+        RefundOutcome::Done
     );
     assert_eq!(
         bench
@@ -56,7 +56,7 @@ async fn a_refund_is_accepted_and_done_two_seconds_later() {
         .await
         .outcome;
     assert!(
-        matches!(&queried, Queried::Paid(c) if c.amount == Money::fen(100).unwrap()),
+        matches!(&queried, QueryOutcome::Paid(c) if c.amount == Money::fen(100).unwrap()),
         "{queried:?}"
     );
 }
@@ -79,12 +79,12 @@ async fn a_refund_number_belongs_to_one_refund_and_sums_are_limited() {
     ] {
         let refunded = adapter.refund(&other, &bench.call()).await.outcome;
         assert!(
-            matches!(&refunded, Refunded::Unknown(f) if f.code == "number_exists"),
+            matches!(&refunded, RefundOutcome::Unknown(f) if f.code == "number_exists"),
             "{refunded:?}"
         );
         let queried = adapter.query_refund(&other, &bench.call()).await.outcome;
         assert!(
-            matches!(&queried, RefundQueried::Unknown(f) if f.code == "other_refund"),
+            matches!(&queried, RefundQueryOutcome::Unknown(f) if f.code == "other_refund"),
             "{queried:?}"
         );
     }
@@ -94,7 +94,7 @@ async fn a_refund_number_belongs_to_one_refund_and_sums_are_limited() {
         .await
         .outcome;
     assert!(
-        matches!(&too_much, Refunded::TerminalNo(f) if f.code == "INVALID_REQUEST"),
+        matches!(&too_much, RefundOutcome::Rejected(f) if f.code == "INVALID_REQUEST"),
         "{too_much:?}"
     );
 
@@ -102,7 +102,7 @@ async fn a_refund_number_belongs_to_one_refund_and_sums_are_limited() {
     wrong_total.total = Money::fen(99).unwrap();
     assert!(matches!(
         adapter.refund(&wrong_total, &bench.call()).await.outcome,
-        Refunded::TerminalNo(_)
+        RefundOutcome::Rejected(_)
     ));
 
     let nothing = adapter
@@ -110,7 +110,7 @@ async fn a_refund_number_belongs_to_one_refund_and_sums_are_limited() {
         .await
         .outcome;
     assert!(
-        matches!(&nothing, Refunded::TerminalNo(f) if f.code == "PARAM_ERROR"),
+        matches!(&nothing, RefundOutcome::Rejected(f) if f.code == "PARAM_ERROR"),
         "{nothing:?}"
     );
 
@@ -119,7 +119,7 @@ async fn a_refund_number_belongs_to_one_refund_and_sums_are_limited() {
             .refund(&bench.refund(NO, "R0000005", 60), &bench.call())
             .await
             .outcome,
-        Refunded::Accepted
+        RefundOutcome::Accepted
     );
 
     bench.pass(TimeDelta::days(366));
@@ -128,7 +128,7 @@ async fn a_refund_number_belongs_to_one_refund_and_sums_are_limited() {
         .await
         .outcome;
 
-    assert!(matches!(late, Refunded::TerminalNo(_)), "{late:?}");
+    assert!(matches!(late, RefundOutcome::Rejected(_)), "{late:?}");
 }
 
 #[tokio::test]
@@ -142,7 +142,7 @@ async fn a_reason_is_cut_to_what_the_provider_takes() {
     for _ in 0..2 {
         assert_eq!(
             adapter.refund(&refund, &bench.call()).await.outcome,
-            Refunded::Accepted
+            RefundOutcome::Accepted
         );
     }
 
@@ -150,6 +150,6 @@ async fn a_reason_is_cut_to_what_the_provider_takes() {
     refund.reason = Some("\u{1F600}".to_owned());
     assert_eq!(
         adapter.refund(&refund, &bench.call()).await.outcome,
-        Refunded::Accepted
+        RefundOutcome::Accepted
     );
 }

@@ -2,7 +2,10 @@
 //! there: what each call says then.
 
 use chrono::TimeDelta;
-use providers::outcome::{Created, Ended, FailureKind, Queried, RefundQueried, Refunded, Refusal};
+use providers::outcome::{
+    CloseOutcome, CreateOutcome, FailureKind, QueryOutcome, RefundOutcome, RefundQueryOutcome,
+    Refusal,
+};
 use providers::sandbox::book::State;
 use providers::sandbox::simulator::Alteration;
 use serde_json::json;
@@ -73,7 +76,7 @@ async fn an_unauthenticated_call_says_nothing_about_an_order() {
         .adapter()
         .create(&bench.order(NO), &bench.call())
         .await;
-    let Queried::Unknown(f) = adapter
+    let QueryOutcome::Unknown(f) = adapter
         .query(&bench.reference(NO), &bench.call())
         .await
         .outcome
@@ -90,16 +93,16 @@ async fn an_unauthenticated_call_says_nothing_about_an_order() {
         .close(&bench.reference(NO), &bench.call())
         .await
         .outcome;
-    assert!(matches!(ended, Ended::Again(_)), "{ended:?}");
+    assert!(matches!(ended, CloseOutcome::Retry(_)), "{ended:?}");
 
     let refund = bench.refund(NO, "R0000001", 1);
     assert!(matches!(
         adapter.refund(&refund, &bench.call()).await.outcome,
-        Refunded::Later(_)
+        RefundOutcome::RetryLater(_)
     ));
     assert!(matches!(
         adapter.query_refund(&refund, &bench.call()).await.outcome,
-        RefundQueried::Unknown(_)
+        RefundQueryOutcome::Unknown(_)
     ));
 
     assert_eq!(
@@ -109,7 +112,14 @@ async fn an_unauthenticated_call_says_nothing_about_an_order() {
 }
 
 /// Everything but the outcome of a creation.
-async fn others(bench: &Bench) -> (Queried, Ended, Refunded, RefundQueried) {
+async fn others(
+    bench: &Bench,
+) -> (
+    QueryOutcome,
+    CloseOutcome,
+    RefundOutcome,
+    RefundQueryOutcome,
+) {
     let (adapter, call, refund) = (
         bench.adapter(),
         bench.call(),
@@ -140,14 +150,17 @@ async fn a_busy_provider_has_done_nothing() {
 
     let (queried, ended, refunded, refund_queried) = others(&bench).await;
     assert!(
-        matches!(&queried, Queried::Unknown(f) if f.kind == FailureKind::RateLimited),
+        matches!(&queried, QueryOutcome::Unknown(f) if f.kind == FailureKind::RateLimited),
         "{queried:?}"
     );
-    assert!(matches!(ended, Ended::Again(_)), "{ended:?}");
-    assert!(matches!(refunded, Refunded::Later(_)), "{refunded:?}");
+    assert!(matches!(ended, CloseOutcome::Retry(_)), "{ended:?}");
+    assert!(
+        matches!(refunded, RefundOutcome::RetryLater(_)),
+        "{refunded:?}"
+    );
 
     assert!(
-        matches!(refund_queried, RefundQueried::Unknown(_)),
+        matches!(refund_queried, RefundQueryOutcome::Unknown(_)),
         "{refund_queried:?}"
     );
 }
@@ -186,11 +199,14 @@ async fn whatever_is_broken_unsigned_or_wrongly_signed_is_unknown() {
             bench.pay(NO);
         }
         let (queried, ended, refunded, refund_queried) = others(&bench).await;
-        assert!(matches!(queried, Queried::Unknown(_)), "{queried:?}");
-        assert!(matches!(ended, Ended::Unknown(_)), "{ended:?}");
-        assert!(matches!(refunded, Refunded::Unknown(_)), "{refunded:?}");
+        assert!(matches!(queried, QueryOutcome::Unknown(_)), "{queried:?}");
+        assert!(matches!(ended, CloseOutcome::Unknown(_)), "{ended:?}");
         assert!(
-            matches!(refund_queried, RefundQueried::Unknown(_)),
+            matches!(refunded, RefundOutcome::Unknown(_)),
+            "{refunded:?}"
+        );
+        assert!(
+            matches!(refund_queried, RefundQueryOutcome::Unknown(_)),
             "{refund_queried:?}"
         );
     }
@@ -226,27 +242,27 @@ async fn a_provider_that_cannot_be_reached_was_never_asked() {
     let created = adapter.create(&bench.order(NO), &call).await.outcome;
 
     assert!(
-        matches!(&created, Created::NotSent(f) if f.code == "connect"),
+        matches!(&created, CreateOutcome::NotSent(f) if f.code == "connect"),
         "{created:?}"
     );
 
     let queried = adapter.query(&bench.reference(NO), &call).await.outcome;
     assert!(
-        matches!(&queried, Queried::Unknown(f) if f.kind == FailureKind::Network),
+        matches!(&queried, QueryOutcome::Unknown(f) if f.kind == FailureKind::Network),
         "{queried:?}"
     );
     assert!(matches!(
         adapter.close(&bench.reference(NO), &call).await.outcome,
-        Ended::Again(_)
+        CloseOutcome::Retry(_)
     ));
 
     assert!(matches!(
         adapter.refund(&refund, &call).await.outcome,
-        Refunded::Later(_)
+        RefundOutcome::RetryLater(_)
     ));
 
     assert!(matches!(
         adapter.query_refund(&refund, &call).await.outcome,
-        RefundQueried::Unknown(_)
+        RefundQueryOutcome::Unknown(_)
     ));
 }

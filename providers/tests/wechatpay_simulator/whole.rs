@@ -13,7 +13,9 @@ use hyper_util::rt::TokioIo;
 use providers::money::Money;
 use providers::notification::{Acknowledgement, Notice, RawNotification};
 use providers::order::{Call, Flow};
-use providers::outcome::{Created, Ended, NextAction, Queried, RefundQueried, Refunded};
+use providers::outcome::{
+    CloseOutcome, CreateOutcome, NextAction, QueryOutcome, RefundOutcome, RefundQueryOutcome,
+};
 use providers::provider::Provider;
 use providers::sandbox::book::Refusal;
 use providers::sandbox::keys::Keys;
@@ -97,7 +99,7 @@ async fn a_payer_confirms_with_the_code_that_was_scanned() {
     (order.flow, order.auth_code) = (Flow::Barcode, Some("130061098828009407".to_owned()));
     assert_eq!(
         adapter.create(&order, &call()).await.outcome,
-        Created::Waiting
+        CreateOutcome::Waiting
     );
     let code = Holding::Code("130061098828009407".to_owned());
     sandbox.pay(&code, Wish::Paid).unwrap();
@@ -107,7 +109,7 @@ async fn a_payer_confirms_with_the_code_that_was_scanned() {
     );
     assert!(matches!(
         adapter.query(&bench.reference(NO), &call()).await.outcome,
-        Queried::Paid(_)
+        QueryOutcome::Paid(_)
     ));
 
     (order.order_no, order.auth_code) = (
@@ -116,7 +118,7 @@ async fn a_payer_confirms_with_the_code_that_was_scanned() {
     );
     assert_eq!(
         adapter.create(&order, &call()).await.outcome,
-        Created::Waiting
+        CreateOutcome::Waiting
     );
     sandbox.clock().advance(TimeDelta::seconds(60)).unwrap();
     let late = Holding::Code("130061098828009417".to_owned());
@@ -129,7 +131,7 @@ async fn a_payer_confirms_with_the_code_that_was_scanned() {
             .reverse(&bench.reference(&order.order_no), &call())
             .await
             .outcome,
-        Ended::Closed
+        CloseOutcome::Closed
     );
     sandbox.stop().await;
 }
@@ -151,7 +153,7 @@ async fn an_order_lives_through_payment_and_refund() {
     order.notify_url = format!("http://{address}/n");
     let mut codes = Vec::new();
     for _ in 0..2 {
-        let Created::Accepted(NextAction::DisplayQr { qr }) =
+        let CreateOutcome::Accepted(NextAction::DisplayQr { qr }) =
             adapter.create(&order, &call()).await.outcome
         else {
             panic!()
@@ -166,7 +168,7 @@ async fn an_order_lives_through_payment_and_refund() {
     let reference = bench.reference(NO);
     assert_eq!(
         adapter.query(&reference, &call()).await.outcome,
-        Queried::Payable
+        QueryOutcome::Payable
     );
     sandbox.pay(&codes[1], Wish::Paid).unwrap();
 
@@ -181,18 +183,18 @@ async fn an_order_lives_through_payment_and_refund() {
     };
     assert_eq!(
         adapter.query(&reference, &call()).await.outcome,
-        Queried::Paid(capture)
+        QueryOutcome::Paid(capture)
     );
     assert_eq!(
         adapter.close(&reference, &call()).await.outcome,
-        Ended::AlreadyPaid
+        CloseOutcome::AlreadyPaid
     );
 
     let mut refund = bench.refund(NO, "R0000001", 40);
     refund.notify_url = format!("http://{address}/r");
     assert_eq!(
         adapter.refund(&refund, &call()).await.outcome,
-        Refunded::Accepted
+        RefundOutcome::Accepted
     );
     sandbox.clock().advance(TimeDelta::seconds(2)).unwrap();
     let told = inbox.recv().await.unwrap();
@@ -208,14 +210,14 @@ async fn an_order_lives_through_payment_and_refund() {
         Notice::Refund {
             order_no,
             refund_no,
-            outcome: RefundQueried::Done,
+            outcome: RefundQueryOutcome::Done,
             amount,
             total: None
         }
     );
     assert_eq!(
         adapter.query_refund(&refund, &call()).await.outcome,
-        RefundQueried::Done
+        RefundQueryOutcome::Done
     );
     sandbox.stop().await;
 }

@@ -13,8 +13,8 @@ use rand::{Rng as _, RngExt as _};
 use super::world::{PROVIDERS, ROUTES, rng};
 use crate::domain::Mode;
 use crate::routing::health::adaptive::{Candidate, Standing, Weights, order, standing};
-use crate::routing::health::board::{Board, Probe, Settings, Ticket};
-use crate::routing::health::{Gate, RouteId, RouteView, Verdict};
+use crate::routing::health::board::{HealthRegistry, Probe, Settings, Ticket};
+use crate::routing::health::{BreakerState, RouteId, RouteView, Verdict};
 
 /// Times on the board's clock begin here.
 const EPOCH_MS: i64 = 1_700_000_000_000;
@@ -182,12 +182,12 @@ fn highest(rates: impl Iterator<Item = f64>, tried: [bool; ROUTES]) -> Option<us
 /// The gateway's own.
 #[derive(Debug)]
 pub struct Adaptive {
-    board: Board,
+    board: HealthRegistry,
     ids: Vec<RouteId>,
     fees: [u32; ROUTES],
     weights: Weights,
     rng: Xoshiro256PlusPlus,
-    gates: Vec<Gate>,
+    gates: Vec<BreakerState>,
     trips: u32,
 }
 
@@ -213,8 +213,8 @@ impl Adaptive {
             probe_every_ms: slow,
             ..Settings::default()
         };
-        let gates = vec![Gate::Closed; ids.len()];
-        let board = Board::new(settings, Arc::default(), EPOCH_MS);
+        let gates = vec![BreakerState::Closed; ids.len()];
+        let board = HealthRegistry::new(settings, Arc::default(), EPOCH_MS);
 
         Self {
             board,
@@ -241,7 +241,7 @@ impl Adaptive {
             (
                 at,
                 Candidate {
-                    view: board.look(id, EPOCH_MS + now_ms, rng),
+                    view: board.admit(id, EPOCH_MS + now_ms, rng),
                     fee_ppm,
                 },
             )
@@ -251,8 +251,8 @@ impl Adaptive {
 
     fn watch(&mut self, now_ms: i64) {
         for (id, before) in self.ids.iter().zip(&mut self.gates) {
-            let RouteView { gate, .. } = self.board.peek(id, EPOCH_MS + now_ms);
-            self.trips += u32::from(gate == Gate::Open && *before != Gate::Open);
+            let RouteView { gate, .. } = self.board.snapshot(id, EPOCH_MS + now_ms);
+            self.trips += u32::from(gate == BreakerState::Open && *before != BreakerState::Open);
             *before = gate;
         }
     }

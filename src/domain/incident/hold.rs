@@ -22,14 +22,14 @@ pub enum Sight {
 
 /// Since when a subject has looked as it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Hold {
+pub struct Debounce {
     bad_since: Option<i64>,
     well_since: Option<i64>,
     /// No trouble is seen, with evidence or without.
     quiet_since: Option<i64>,
 }
 
-impl Hold {
+impl Debounce {
     /// A look at `own_ms`, on a clock that only goes forward.
     pub fn see(&mut self, sight: Sight, own_ms: i64) {
         match sight {
@@ -95,7 +95,7 @@ mod tests {
 
     #[test]
     fn trouble_counts_once_it_has_held_and_is_over_once_it_was_gone_for_a_while() {
-        let mut hold = Hold::default();
+        let mut hold = Debounce::default();
 
         for (own_ms, sight, opens, over) in [
             (0, Sight::Bad, false, false),
@@ -120,7 +120,7 @@ mod tests {
 
     #[test]
     fn without_evidence_trouble_is_over_much_later_and_not_while_somebody_sees_it() {
-        let mut hold = Hold::default();
+        let mut hold = Debounce::default();
         hold.see(Sight::Unknown, 0);
         assert!(!hold.is_over(5_000, 49_999));
         assert!(hold.is_over(5_000, 50_000));

@@ -10,8 +10,8 @@ use std::str::FromStr;
 use providers::order::Flow;
 use providers::provider::ProviderName;
 
-pub use hold::{Hold, Sight, late};
-pub use usual::{Usual, failing_limit};
+pub use hold::{Debounce, Sight, late};
+pub use usual::{Baseline, failing_limit};
 
 /// What an incident is about. Of each there is one open incident at a time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

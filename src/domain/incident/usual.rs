@@ -14,7 +14,7 @@ const ON_TOP: i64 = 20;
 
 /// What was usual so far: milliseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Usual {
+pub struct Baseline {
     /// The mean.
     pub mean_ms: i64,
     /// The mean distance from the mean.
@@ -23,7 +23,7 @@ pub struct Usual {
     pub samples: i64,
 }
 
-impl Usual {
+impl Baseline {
     /// One more sample, taken while all is well.
     #[must_use]
     pub fn learned(self, sample_ms: i64) -> Self {
@@ -66,8 +66,10 @@ pub fn failing_limit(usual: i64, least: i64, most: i64) -> i64 {
 mod tests {
     use super::*;
 
-    fn after(samples: impl IntoIterator<Item = i64>) -> Usual {
-        samples.into_iter().fold(Usual::default(), Usual::learned)
+    fn after(samples: impl IntoIterator<Item = i64>) -> Baseline {
+        samples
+            .into_iter()
+            .fold(Baseline::default(), Baseline::learned)
     }
 
     #[test]
@@ -76,7 +78,7 @@ mod tests {
             |low, high, count| (0..count).map(move |n| if n % 2 == 0 { low } else { high });
 
         for (usual, limit_ms) in [
-            (Usual::default(), 60_000),
+            (Baseline::default(), 60_000),
             (after(alternating(500_000, 500_000, 29)), 60_000),
             (after(alternating(0, 0, 500)), 60_000),
             (after(alternating(1_000, 3_000, 500)), 60_000),

@@ -297,7 +297,7 @@ fn a_payment_that_is_kept_refunded_in_part_and_stuck_on_the_way() {
     refund(&mut after, "att_1", 1000, false);
     step(&mut before, after);
     let mut after = before.clone();
-    after.refunds[0].apply(refund::Event::GoAstray).unwrap();
+    after.refunds[0].apply(refund::Event::MarkAbnormal).unwrap();
     step(&mut before, after);
     let mut after = before.clone();
     after.refunds[0].apply(refund::Event::Refuse).unwrap();

@@ -27,7 +27,7 @@ pub(super) fn stands(e: &Evidence, payment: &Aggregate, attempt: &Attempt, kinds
 
 /// A charge that WeChat Pay never heard of cannot be proved dead there (4.8): two persons decide.
 pub(super) fn cannot_be_proved(attempt: &Attempt, order: Option<&Value>) -> bool {
-    attempt.provider.as_str() == "wechatpay" && attempt.flow.takes_money() && order.is_none()
+    attempt.provider.as_str() == "wechatpay" && attempt.flow.is_charge() && order.is_none()
 }
 
 /// Whether a refund of this order never gets an end at its provider: UnionPay has no word for one

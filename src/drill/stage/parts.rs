@@ -13,7 +13,7 @@ use tokio::process::Child;
 use tokio::sync::Mutex;
 
 use crate::drill::disk::SmallDisk;
-use crate::drill::door::{self, Knock, Reply};
+use crate::drill::door::{self, Command, Reply};
 use crate::drill::error::Broken;
 use crate::drill::proxy::Proxy;
 use crate::server::demo::Demo;
@@ -121,14 +121,14 @@ impl Stage {
     /// Arms a kill point.
     pub async fn arm(&self, number: usize, point: &str) {
         if let Some(gateway) = self.gateways.get(number) {
-            let _ = door::knock(&gateway.door(), &Knock::Arm(point.to_owned())).await;
+            let _ = door::knock(&gateway.door(), &Command::Arm(point.to_owned())).await;
         }
     }
 
     /// What a gateway waits for.
     pub async fn due(&self, number: usize) -> Option<Reply> {
         let gateway = self.gateways.get(number)?;
-        door::knock(&gateway.door(), &Knock::Due).await.ok()
+        door::knock(&gateway.door(), &Command::Due).await.ok()
     }
 
     /// How many gateways there are.
@@ -219,7 +219,7 @@ impl Stage {
         let Some(gateway) = self.gateways.get(number) else {
             return Ok(Vec::new());
         };
-        let reply = door::knock(&gateway.door(), &Knock::Jobs)
+        let reply = door::knock(&gateway.door(), &Command::Jobs)
             .await
             .map_err(in_vain("a gateway's jobs"))?;
         Ok(reply.overdue_ms)

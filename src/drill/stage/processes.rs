@@ -11,7 +11,7 @@ use super::ways::through;
 #[cfg(feature = "testing")]
 use crate::broken;
 use crate::drill::disk;
-use crate::drill::door::{self, Knock};
+use crate::drill::door::{self, Command};
 use crate::drill::error::Broken;
 use crate::kill::DIES_WITH_PARENT;
 
@@ -145,7 +145,7 @@ impl Stage {
             {
                 // Time went on while it started.
                 let ahead_s = *self.ahead_s.lock().await;
-                let _ = door::knock(&gateway.door(), &Knock::Ahead(ahead_s)).await;
+                let _ = door::knock(&gateway.door(), &Command::Ahead(ahead_s)).await;
                 return Ok(());
             }
             let dead = match gateway.child.lock().await.as_mut() {

@@ -16,7 +16,7 @@ use crate::app::App;
 use crate::config::Receiver;
 use crate::domain::Timestamp;
 use crate::domain::id::{self, Kind};
-use crate::domain::incident::{Cause, Change, Hold, Phase, Severity, Sight, Subject};
+use crate::domain::incident::{Cause, Change, Debounce, Phase, Severity, Sight, Subject};
 use crate::incidents::{robot, status};
 use crate::store::{IncidentChange, IncidentRow};
 use sights::{Finding, Memory, Open};
@@ -57,7 +57,7 @@ impl Job for Watcher {
 /// What this gateway has seen of one subject.
 #[derive(Debug, Default)]
 struct Watched {
-    hold: Hold,
+    hold: Debounce,
     /// The phase at the last look that showed anything.
     phase: Option<Phase>,
     /// The incident's beats at the last look.

@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 
 use crate::app::App;
 use crate::config::Alerts;
-use crate::domain::incident::{Cause, Phase, Sight, Subject, Usual, failing_limit, late};
+use crate::domain::incident::{Baseline, Cause, Phase, Sight, Subject, failing_limit, late};
 use crate::domain::{AllOwners, Timestamp};
 use crate::payments::transition::schedule;
-use crate::routing::health::Gate;
-use crate::routing::health::board::Standing;
-use crate::routing::health::subject::Subject as Watched;
+use crate::routing::health::BreakerState;
+use crate::routing::health::board::HealthStatus;
+use crate::routing::health::subject::HealthKey as Watched;
 use crate::store::{Backlog, IncidentRow, Waiting};
 
 /// Redis has so long to be reached for the first time.
@@ -94,7 +94,7 @@ pub(super) fn of_routes(app: &App, open: &Open<'_>) -> Vec<Finding> {
         }
     }
 
-    let finding = |standing: &Standing| match &standing.subject {
+    let finding = |standing: &HealthStatus| match &standing.subject {
         Watched::Provider(whole) => of_provider(
             &app.config.alerts,
             Subject::Provider(whole.provider, whole.flow),
@@ -117,7 +117,7 @@ pub(super) fn of_routes(app: &App, open: &Open<'_>) -> Vec<Finding> {
 
     // What becomes of tests is nobody's outage where there are live accounts.
     let spoken = app.directory.spoken_mode();
-    let is_spoken_of = |standing: &&Standing| match &standing.subject {
+    let is_spoken_of = |standing: &&HealthStatus| match &standing.subject {
         Watched::Route(route) => app
             .directory
             .account(&route.account_id)
@@ -128,15 +128,15 @@ pub(super) fn of_routes(app: &App, open: &Open<'_>) -> Vec<Finding> {
     standings.iter().filter(is_spoken_of).map(finding).collect()
 }
 
-fn of_provider(config: &Alerts, subject: Subject, standing: &Standing) -> Finding {
+fn of_provider(config: &Alerts, subject: Subject, standing: &HealthStatus) -> Finding {
     let finding = by_gate(subject, Cause::ProviderDown, standing);
     let (least, most) = (
         config.failing_least_percent * 10,
         config.failing_most_percent * 10,
     );
-    let fails =
-        standing.heard && standing.failing >= failing_limit(standing.usually_failing, least, most);
-    if standing.gate != Gate::Closed || !fails {
+    let fails = standing.has_recent_calls
+        && standing.failing >= failing_limit(standing.usually_failing, least, most);
+    if standing.gate != BreakerState::Closed || !fails {
         return finding;
     }
     let detail =
@@ -151,15 +151,15 @@ fn of_provider(config: &Alerts, subject: Subject, standing: &Standing) -> Findin
     }
 }
 
-fn by_gate(subject: Subject, cause: Cause, standing: &Standing) -> Finding {
+fn by_gate(subject: Subject, cause: Cause, standing: &HealthStatus) -> Finding {
     let (sight, phase) = match standing.gate {
-        Gate::Open if standing.answering => (Sight::Bad, Phase::Answering),
-        Gate::Open => (Sight::Bad, Phase::Out),
-        Gate::Trial => (Sight::Bad, Phase::Trial),
+        BreakerState::Open if standing.answering => (Sight::Bad, Phase::Answering),
+        BreakerState::Open => (Sight::Bad, Phase::Out),
+        BreakerState::Trial => (Sight::Bad, Phase::Trial),
         // Payments are made over it again.
-        Gate::Ramping => (Sight::Well, Phase::Ramping),
-        Gate::Closed if standing.heard => (Sight::Well, Phase::Back),
-        Gate::Closed => (Sight::Unknown, Phase::Back),
+        BreakerState::Ramping => (Sight::Well, Phase::Ramping),
+        BreakerState::Closed if standing.has_recent_calls => (Sight::Well, Phase::Back),
+        BreakerState::Closed => (Sight::Unknown, Phase::Back),
     };
 
     Finding {
@@ -179,7 +179,7 @@ pub(super) struct Memory {
     last: Option<(Timestamp, i64)>,
     /// Since when something was seen waiting.
     waiting_since: HashMap<Subject, i64>,
-    usual: HashMap<Subject, (Usual, i64)>,
+    usual: HashMap<Subject, (Baseline, i64)>,
     redis_seen: bool,
 }
 
@@ -294,7 +294,12 @@ impl Memory {
         own_ms - *self.waiting_since.entry(subject.clone()).or_insert(own_ms)
     }
 
-    async fn usual(&mut self, app: &App, subject: &Subject, own_ms: i64) -> Result<Usual, DbErr> {
+    async fn usual(
+        &mut self,
+        app: &App,
+        subject: &Subject,
+        own_ms: i64,
+    ) -> Result<Baseline, DbErr> {
         match self.usual.get(subject) {
             Some((usual, _)) => Ok(*usual),
             None => {
@@ -355,8 +360,10 @@ pub(super) fn of_accounts(app: &App, open: &Open<'_>, now: Timestamp) -> Vec<Fin
                         flow: capability.flow,
                     };
                     let standing = app.health.board().standing(&Watched::Route(route));
-                    standing
-                        .is_some_and(|s| s.heard && matches!(s.gate, Gate::Closed | Gate::Ramping))
+                    standing.is_some_and(|s| {
+                        s.has_recent_calls
+                            && matches!(s.gate, BreakerState::Closed | BreakerState::Ramping)
+                    })
                 })
         };
         let sight = match is_out {
@@ -389,7 +396,7 @@ mod tests {
     use crate::domain::Mode;
     use crate::routing::health::subject::Whole;
 
-    fn standing(gate: Gate, heard: bool, failing: i64) -> Standing {
+    fn standing(gate: BreakerState, heard: bool, failing: i64) -> HealthStatus {
         let provider = "alipay".parse().unwrap();
         let subject = Watched::Provider(Whole {
             provider,
@@ -399,12 +406,12 @@ mod tests {
         });
 
         let usually_failing = 10;
-        Standing {
+        HealthStatus {
             subject,
             gate,
             since_ms: 0,
             answering: false,
-            heard,
+            has_recent_calls: heard,
             failing,
             usually_failing,
             with_provider: false,
@@ -416,19 +423,55 @@ mod tests {
         let config = crate::config::Config::load(None, &[]).unwrap().alerts;
 
         for (gate, heard, failing, sight, cause) in [
-            (Gate::Closed, true, 10, Sight::Well, Cause::ProviderDown),
-            (Gate::Closed, true, 69, Sight::Well, Cause::ProviderDown),
-            (Gate::Closed, true, 70, Sight::Bad, Cause::ProviderFailing),
             (
-                Gate::Closed,
+                BreakerState::Closed,
+                true,
+                10,
+                Sight::Well,
+                Cause::ProviderDown,
+            ),
+            (
+                BreakerState::Closed,
+                true,
+                69,
+                Sight::Well,
+                Cause::ProviderDown,
+            ),
+            (
+                BreakerState::Closed,
+                true,
+                70,
+                Sight::Bad,
+                Cause::ProviderFailing,
+            ),
+            (
+                BreakerState::Closed,
                 false,
                 900,
                 Sight::Unknown,
                 Cause::ProviderDown,
             ),
-            (Gate::Open, false, 0, Sight::Bad, Cause::ProviderDown),
-            (Gate::Trial, true, 0, Sight::Bad, Cause::ProviderDown),
-            (Gate::Ramping, true, 0, Sight::Well, Cause::ProviderDown),
+            (
+                BreakerState::Open,
+                false,
+                0,
+                Sight::Bad,
+                Cause::ProviderDown,
+            ),
+            (
+                BreakerState::Trial,
+                true,
+                0,
+                Sight::Bad,
+                Cause::ProviderDown,
+            ),
+            (
+                BreakerState::Ramping,
+                true,
+                0,
+                Sight::Well,
+                Cause::ProviderDown,
+            ),
         ] {
             let subject = Subject::Provider("alipay".parse().unwrap(), Flow::Qr);
             let found = of_provider(&config, subject, &standing(gate, heard, failing));

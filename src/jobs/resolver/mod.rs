@@ -16,7 +16,7 @@ use self::places::{Running, allot, lanes};
 use super::{Failed, Job, Next, periodic};
 use crate::app::App;
 #[cfg(feature = "testing")]
-use crate::broken::{Rule, breaks};
+use crate::broken::{Mutation, mutated};
 use crate::domain::{Owner, Timestamp, Urgency};
 use crate::payments::resolve;
 use crate::store::{DuePayment, Lane};
@@ -92,7 +92,7 @@ impl Job for Resolver {
         let brought_back = self.bring_back(app).await?;
         let claimed = self.take(app).await?;
         #[cfg(feature = "testing")]
-        if breaks(Rule::ResolveOldestFirst) {
+        if mutated(Mutation::ResolveOldestFirst) {
             return Ok(Next::After(Duration::from_millis(500)));
         }
         let there_is_more = claimed > 0 || self.was_overtaken || brought_back;
@@ -147,7 +147,7 @@ impl Resolver {
         let now = app.clock.now();
         let lease_until = now.plus_s(app.config.resolver.lease_s);
         #[cfg(feature = "testing")]
-        if breaks(Rule::ResolveOldestFirst) {
+        if mutated(Mutation::ResolveOldestFirst) {
             return self.take_oldest(app, now, lease_until).await;
         }
 

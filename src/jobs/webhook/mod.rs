@@ -21,9 +21,9 @@ use crate::domain::webhook::{self, End, Mode, State};
 use crate::domain::{self, AllOwners, Owner, Timestamp};
 use crate::kill_point;
 use crate::routing::share::Shares;
-use crate::store::change::Operation;
-use crate::store::{DeliveryRow, EndpointRow, EventRow, TryRow};
-use crate::webhooks::client::{Letter, Try};
+use crate::store::change::ReviewItem;
+use crate::store::{DeliveryAttempt, DeliveryRow, EndpointRow, EventRow};
+use crate::webhooks::client::{SignedRequest, Try};
 use crate::webhooks::message::Message;
 use crate::webhooks::sign::{self, Secret, Secrets};
 
@@ -43,7 +43,7 @@ const FAN_OUTS: u32 = 8;
 pub async fn run(app: Arc<App>) {
     let every = Duration::from_millis(u64::try_from(app.config.webhooks.interval_ms).unwrap_or(0));
     tokio::join!(
-        periodic(Arc::clone(&app), every, "webhooks", Desk::default()),
+        periodic(Arc::clone(&app), every, "webhooks", Dispatcher::default()),
         periodic(
             Arc::clone(&app),
             UPKEEP_EVERY,
@@ -53,7 +53,7 @@ pub async fn run(app: Arc<App>) {
     );
 }
 
-impl Job for Desk {
+impl Job for Dispatcher {
     const FOLLOWS_JUMPS: bool = true;
 
     async fn step(&mut self, app: &Arc<App>) -> Result<Next, Failed> {
@@ -106,7 +106,7 @@ impl Job for Upkeep {
 /// # Errors
 /// The database's.
 pub async fn step(app: &Arc<App>) -> Result<usize, DbErr> {
-    let mut desk = Desk::default();
+    let mut desk = Dispatcher::default();
     desk.round(app).await?;
     let mut count = 0;
     while let Some(done) = desk.working.join_next_with_id().await {
@@ -125,7 +125,7 @@ struct Returned {
 
 /// What is under way.
 #[derive(Default)]
-struct Desk {
+struct Dispatcher {
     working: JoinSet<Option<Returned>>,
     /// Each with its receiver's lane and its owner.
     running: HashMap<Id, (String, String)>,
@@ -137,7 +137,7 @@ struct Desk {
     unrecorded: Vec<DeliveryRow>,
 }
 
-impl Desk {
+impl Dispatcher {
     /// Makes deliveries of new events, and sends what is due and has room. Returns how much that
     /// was.
     async fn round(&mut self, app: &Arc<App>) -> Result<usize, DbErr> {
@@ -292,7 +292,7 @@ async fn deliver(
     let letter = match (&row.url, endpoint) {
         (Some(url), _) => letter_to_notify_url(&app, &row, url, event.into(), now).await,
         (None, Some(endpoint)) if endpoint.disabled_reason.is_none() => {
-            Letter::to_endpoint(app.directory.vault(), &endpoint, &event.into(), now)
+            SignedRequest::to_endpoint(app.directory.vault(), &endpoint, &event.into(), now)
                 .map_err(|e| e.to_string())
         }
         (None, Some(_) | None) => {
@@ -339,7 +339,7 @@ async fn letter_to_notify_url(
     url: &str,
     message: Message,
     now: Timestamp,
-) -> Result<Letter, String> {
+) -> Result<SignedRequest, String> {
     let (vault, owner) = (app.directory.vault(), sign::notify_owner(&row.owner));
     let new = Secret::new()
         .map_err(|e| e.to_string())?
@@ -352,7 +352,7 @@ async fn letter_to_notify_url(
         .map_err(|e| e.to_string())?;
 
     let secrets = Secrets::open(vault, &owner, &stored.secrets, now).map_err(|e| e.to_string())?;
-    Ok(Letter::signed(
+    Ok(SignedRequest::signed(
         &secrets,
         url.to_owned(),
         Mode::Standard,
@@ -374,7 +374,7 @@ fn judged(app: &App, row: DeliveryRow, done: Try, now: Timestamp) -> DeliveryRow
         now,
     );
 
-    let last = TryRow {
+    let last = DeliveryAttempt {
         at: now.plus_ms(done.latency_ms.saturating_neg()),
         end: done.end,
         status: done.status,
@@ -494,7 +494,7 @@ async fn upkeep(app: &App) -> Result<(), DbErr> {
 }
 
 async fn raise(app: &App, owner: &Owner, subject_id: &str, detail: String) {
-    let Ok(entry) = Operation::new(
+    let Ok(entry) = ReviewItem::new(
         owner,
         "webhook_failing",
         subject_id,

@@ -13,7 +13,7 @@ use crate::payments::transition::capture::money_seen;
 use crate::payments::transition::notified::{ask_about_refund, ask_now, went_back};
 use crate::payments::transition::{console_refund, refund_outcome};
 use crate::payments::{Trouble, conditions};
-use crate::store::change::{Inbox, Operation};
+use crate::store::change::{Inbox, ReviewItem};
 
 pub(super) async fn apply(
     app: &Arc<App>,
@@ -85,14 +85,14 @@ fn other_refund_amount(
     told: Money,
     inbox: &Inbox,
     now: Timestamp,
-) -> Result<Operation, Trouble> {
+) -> Result<ReviewItem, Trouble> {
     let name: &'static str = Mismatch::OtherAmount.into();
     let detail = format!(
         "{name}: notification {} says that {refund_id} has given back {} fen",
         inbox.notification_id,
         told.minor()
     );
-    Ok(Operation::new(
+    Ok(ReviewItem::new(
         &aggregate.payment.owner,
         MISMATCH,
         &inbox.notification_id,

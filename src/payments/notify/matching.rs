@@ -3,14 +3,14 @@
 
 use providers::money::Money;
 use providers::notification::{Notice, Notification, Verified};
-use providers::outcome::{Capture, RefundQueried};
+use providers::outcome::{Capture, RefundQueryOutcome};
 
 use crate::app::App;
 #[cfg(feature = "testing")]
-use crate::broken::{Rule, breaks};
+use crate::broken::{Mutation, mutated};
 use crate::domain::{Aggregate, Attempt, Refund};
 use crate::payments::Trouble;
-use crate::payments::transition::console_refund::{self, ByHand};
+use crate::payments::transition::console_refund::{self, ConsoleRefund};
 use crate::routing::account::Account;
 
 /// What is put on the work list about a notification that does not match.
@@ -28,10 +28,10 @@ pub(super) enum Matched {
     },
     Refund {
         refund_id: String,
-        outcome: RefundQueried,
+        outcome: RefundQueryOutcome,
     },
     /// A refund that is none of ours.
-    ByHand(Box<ByHand>),
+    ByHand(Box<ConsoleRefund>),
     /// Of an attempt's money this much has gone back, or some of it.
     Refunded {
         attempt_id: String,
@@ -118,7 +118,7 @@ fn as_of_refund(notice: &Notice) -> Option<Notice> {
         } => Some(Notice::Refund {
             order_no: order_no.clone(),
             refund_no: refund_no.clone(),
-            outcome: RefundQueried::Accepted,
+            outcome: RefundQueryOutcome::Accepted,
             amount: Some(*amount),
             total: None,
         }),
@@ -145,7 +145,7 @@ fn ours<'a>(
 
     match notice {
         #[cfg(feature = "testing")]
-        Notice::Paid { capture, .. } if breaks(Rule::NoAmountCheck) => Ok((
+        Notice::Paid { capture, .. } if mutated(Mutation::NoAmountCheck) => Ok((
             aggregate,
             Matched::Money {
                 attempt_id: attempt_id.clone(),
@@ -187,7 +187,7 @@ fn ours<'a>(
             let refund = refund_of(aggregate, attempt_id, refund_no)?;
             let refund_id = refund.id.clone();
             if let Some(told) =
-                amount.filter(|told| *outcome == RefundQueried::Done && *told != refund.amount)
+                amount.filter(|told| *outcome == RefundQueryOutcome::Done && *told != refund.amount)
             {
                 return Ok((aggregate, Matched::OtherRefundAmount { refund_id, told }));
             }
@@ -236,8 +236,8 @@ fn ours<'a>(
 
 /// Whether a refund's earlier number is told once more to have moved no money. That it did move
 /// some would be news.
-fn is_old_news(aggregate: &Aggregate, refund_no: &str, outcome: &RefundQueried) -> bool {
-    is_earlier_no(aggregate, refund_no) && *outcome != RefundQueried::Done
+fn is_old_news(aggregate: &Aggregate, refund_no: &str, outcome: &RefundQueryOutcome) -> bool {
+    is_earlier_no(aggregate, refund_no) && *outcome != RefundQueryOutcome::Done
 }
 
 fn is_unknown(aggregate: &Aggregate, refund_no: &str) -> bool {

@@ -11,7 +11,7 @@ use crate::lines;
 use crate::payments::Trouble;
 use crate::routing::account::Account;
 use crate::store::OperationFilter;
-use crate::store::change::{Inbox, Operation};
+use crate::store::change::{Inbox, ReviewItem};
 
 /// So many of an owner's wait for a person at the most.
 const MOST_OPEN: u64 = 100;
@@ -23,7 +23,7 @@ pub(super) async fn raise(
     subject_id: &str,
     detail: String,
 ) -> Result<(), Trouble> {
-    let entry = Operation::new(&account.owner, kind, subject_id, detail, app.clock.now())?;
+    let entry = ReviewItem::new(&account.owner, kind, subject_id, detail, app.clock.now())?;
     Ok(app.store.raise(&entry).await?)
 }
 
@@ -98,7 +98,7 @@ pub(super) async fn unmatched(
             };
             apply(app, &before, &ask, inbox).await
         }
-        None if is_full => Err(Trouble::Unanswered(
+        None if is_full => Err(Trouble::ProviderUnclear(
             "too many wait for a person already".to_owned(),
         )),
         None => Ok(app.store.keep_notification(&inbox).await?),

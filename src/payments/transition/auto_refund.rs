@@ -7,11 +7,11 @@ use super::super::Trouble;
 use crate::domain::attempt::{Disposition, DispositionEvent};
 use crate::domain::refund::State;
 use crate::domain::{Aggregate, Timestamp};
-use crate::store::change::Operation;
+use crate::store::change::ReviewItem;
 
 /// What is left of an attempt's money after all refunds that were carried out, somebody's in the
 /// console among them.
-pub fn left(aggregate: &Aggregate, attempt_id: &str) -> Option<Money> {
+pub fn refundable_amount(aggregate: &Aggregate, attempt_id: &str) -> Option<Money> {
     let captured = aggregate.attempt(attempt_id)?.captured?.minor();
     let done = aggregate
         .refunds
@@ -39,7 +39,7 @@ pub fn aftermath(
     refund_id: &str,
     was: Option<State>,
     now: Timestamp,
-) -> Result<Vec<Operation>, Trouble> {
+) -> Result<Vec<ReviewItem>, Trouble> {
     let Some(refund) = after
         .refunds
         .iter()
@@ -69,7 +69,7 @@ pub fn aftermath(
         State::Failed => {
             let detail = "money that must not be kept could not be given back; refund it in the \
                           provider's console";
-            Ok(vec![Operation::new(
+            Ok(vec![ReviewItem::new(
                 &refund.owner,
                 "automatic_refund_failed",
                 &refund.id,

@@ -5,11 +5,11 @@ use providers::outcome::Capture;
 use super::super::Trouble;
 use super::{ending, reversal, schedule};
 #[cfg(feature = "testing")]
-use crate::broken::{Rule, breaks};
+use crate::broken::{Mutation, mutated};
 use crate::domain::attempt::{Disposition, Event as AttemptEvent, State};
 use crate::domain::payment::Event;
 use crate::domain::{Aggregate, Timestamp};
-use crate::store::change::Operation;
+use crate::store::change::ReviewItem;
 
 /// Books a capture that a verified answer proves, once: for an attempt whose money is booked
 /// already nothing changes. Returns what has to go on the work list.
@@ -28,10 +28,10 @@ pub fn book(
     attempt_id: &str,
     capture: &Capture,
     now: Timestamp,
-) -> Result<Vec<Operation>, Trouble> {
+) -> Result<Vec<ReviewItem>, Trouble> {
     let payment_id = aggregate.payment.id.clone();
     let is_open = aggregate.payment.status.is_open();
-    let gone = || Trouble::Gone(format!("attempt {attempt_id}"));
+    let gone = || Trouble::Missing(format!("attempt {attempt_id}"));
     let attempt = aggregate.attempt_mut(attempt_id).ok_or_else(gone)?;
 
     if matches!(attempt.status, State::Captured | State::Reversed) {
@@ -63,7 +63,7 @@ pub fn book(
     if attempt.returning && mismatch.is_none() {
         let detail =
             "the provider took it after its deadline and gives it back by itself; do not refund it";
-        let held = Operation::new(
+        let held = ReviewItem::new(
             &aggregate.payment.owner,
             "capture_returning",
             attempt_id,
@@ -78,7 +78,7 @@ pub fn book(
         if is_open {
             aggregate.payment.apply(Event::Doubt)?;
         }
-        return Ok(vec![Operation::new(
+        return Ok(vec![ReviewItem::new(
             &aggregate.payment.owner,
             "capture_mismatch",
             attempt_id,
@@ -110,7 +110,7 @@ pub fn money_seen(
     attempt_id: &str,
     money: &Capture,
     now: Timestamp,
-) -> Result<Vec<Operation>, Trouble> {
+) -> Result<Vec<ReviewItem>, Trouble> {
     let Some(attempt) = after.attempt_mut(attempt_id) else {
         return Ok(Vec::new());
     };
@@ -137,7 +137,7 @@ pub fn money_seen(
 /// What does not agree, in words for the work list.
 fn mismatch(capture: &Capture, asked: providers::money::Money, payment_id: &str) -> Option<String> {
     #[cfg(feature = "testing")]
-    if breaks(Rule::NoAmountCheck) {
+    if mutated(Mutation::NoAmountCheck) {
         return None;
     }
     if capture.amount != asked {
@@ -164,10 +164,10 @@ pub fn end_the_others(
     now: Timestamp,
 ) -> Result<(), Trouble> {
     for other in aggregate.attempts.iter_mut().filter(|a| a.id != kept) {
-        if other.flow.takes_money() {
+        if other.flow.is_charge() {
             // It is asked about and reversed like any other charge; money on it goes back.
             if matches!(other.status, State::AwaitingPayer | State::Unknown) {
-                reversal::undo_later(other, now)?;
+                reversal::start_reversal(other, now)?;
             }
             continue;
         }

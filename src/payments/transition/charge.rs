@@ -3,7 +3,7 @@
 //! before that announces nothing.
 
 use providers::Capabilities;
-use providers::outcome::{Capture, Ended, Failure, FailureKind, Queried};
+use providers::outcome::{Capture, CloseOutcome, Failure, FailureKind, QueryOutcome};
 use providers::provider::Charging;
 
 use super::super::Trouble;
@@ -13,7 +13,7 @@ use super::reversal::begin;
 use super::{Conditions, capture, schedule};
 use crate::domain::attempt::{Event as AttemptEvent, Reversal, State};
 use crate::domain::{Aggregate, Attempt, Timestamp};
-use crate::store::change::Operation;
+use crate::store::change::ReviewItem;
 
 /// A reversal without an answer that has done nothing so long after its call will not: a "no" and a
 /// query after that include it. Calls live for seconds, and providers carry reversals out at once
@@ -24,11 +24,11 @@ const DOUBT_LASTS_S: i64 = 600;
 pub fn found(
     after: &mut Aggregate,
     asked: &Attempt,
-    queried: &Queried,
+    queried: &QueryOutcome,
     capabilities: &Capabilities,
     charging: &Charging,
     now: Timestamp,
-) -> Result<Option<Vec<Operation>>, Trouble> {
+) -> Result<Option<Vec<ReviewItem>>, Trouble> {
     let Some(attempt) = after.attempt_mut(&asked.id) else {
         return Ok(None);
     };
@@ -41,23 +41,26 @@ pub fn found(
     let impatient = now >= schedule::patient_until(attempt, charging, now);
 
     match queried {
-        Queried::Paid(money) => return capture::book(after, &asked.id, money, now).map(Some),
+        QueryOutcome::Paid(money) => return capture::book(after, &asked.id, money, now).map(Some),
         // Something happened after it was asked, of which this answer cannot know: it is asked
         // again at once.
-        Queried::Closed | Queried::NotFound | Queried::Payable | Queried::Unknown(_)
+        QueryOutcome::Closed
+        | QueryOutcome::NotFound
+        | QueryOutcome::Payable
+        | QueryOutcome::Unknown(_)
             if was_woken_since => {}
         // Nobody has ended it here, so the provider is asked to: an answer that is old or wrong
         // must not leave behind a charge that can still be confirmed.
-        Queried::Closed | Queried::Reversed => {
+        QueryOutcome::Closed | QueryOutcome::Reversed => {
             fail(after, &asked.id);
             begin(after, &asked.id, now)?;
         }
-        Queried::NotFound | Queried::Payable | Queried::Unknown(_) if impatient => {
+        QueryOutcome::NotFound | QueryOutcome::Payable | QueryOutcome::Unknown(_) if impatient => {
             fail(after, &asked.id);
             begin(after, &asked.id, now)?;
         }
-        Queried::NotFound | Queried::Payable | Queried::Unknown(_) => {
-            if attempt.status == State::Unknown && *queried == Queried::Payable {
+        QueryOutcome::NotFound | QueryOutcome::Payable | QueryOutcome::Unknown(_) => {
+            if attempt.status == State::Unknown && *queried == QueryOutcome::Payable {
                 attempt.apply(AttemptEvent::Shown)?;
             }
             attempt.next_check_at = schedule::next_check(attempt, capabilities, now);
@@ -92,7 +95,11 @@ pub fn is_in_doubt(attempt: &Attempt, now: Timestamp) -> bool {
 }
 
 /// The planned call was not made: it leaves no doubt behind.
-pub fn not_sent(after: &mut Aggregate, attempt_id: &str, told: &Told) -> Option<Vec<Operation>> {
+pub fn not_sent(
+    after: &mut Aggregate,
+    attempt_id: &str,
+    told: &ReversalResult,
+) -> Option<Vec<ReviewItem>> {
     let attempt = after.attempt_mut(attempt_id)?;
     if attempt.status != State::Reversing || attempt.call_deadline != told.fence {
         return None;
@@ -103,10 +110,10 @@ pub fn not_sent(after: &mut Aggregate, attempt_id: &str, told: &Told) -> Option<
 
 /// What a worker has brought back from a reversal.
 #[derive(Debug)]
-pub struct Told {
+pub struct ReversalResult {
     /// What its own call was told; `None` when the charge had been reversed before, and was only
     /// asked about.
-    pub ended: Option<Ended>,
+    pub ended: Option<CloseOutcome>,
     /// The deadline that its own commit wrote. Another one in the row means that somebody else has
     /// gone on since.
     pub fence: Timestamp,
@@ -150,17 +157,17 @@ pub fn plan(
 }
 
 /// What a reversal was told for good; `None` while it has to be asked for again.
-fn for_good(ended: &Ended) -> Option<Reversal> {
+fn for_good(ended: &CloseOutcome) -> Option<Reversal> {
     match ended {
-        Ended::Closed | Ended::Reversed => Some(Reversal::Done),
-        Ended::NotFound => Some(Reversal::NothingThere),
-        Ended::AlreadyPaid | Ended::Impossible(_) => Some(Reversal::Impossible),
-        Ended::Again(_) | Ended::Unknown(_) => None,
+        CloseOutcome::Closed | CloseOutcome::Reversed => Some(Reversal::Done),
+        CloseOutcome::NotFound => Some(Reversal::NothingThere),
+        CloseOutcome::AlreadyPaid | CloseOutcome::Impossible(_) => Some(Reversal::Impossible),
+        CloseOutcome::Retry(_) | CloseOutcome::Unknown(_) => None,
     }
 }
 
 /// Whether the provider has taken up a reversal, and has nothing to say to it.
-fn says_nothing(ended: &Ended) -> bool {
+fn says_nothing(ended: &CloseOutcome) -> bool {
     let is_answer = |failure: &Failure| match failure.kind {
         FailureKind::Network | FailureKind::Timeout | FailureKind::RateLimited => false,
         FailureKind::ServerError
@@ -169,7 +176,7 @@ fn says_nothing(ended: &Ended) -> bool {
         | FailureKind::Request
         | FailureKind::Declined => true,
     };
-    matches!(ended, Ended::Unknown(failure) if is_answer(failure))
+    matches!(ended, CloseOutcome::Unknown(failure) if is_answer(failure))
 }
 
 /// What a charge has come to.
@@ -192,8 +199,8 @@ enum Verdict<'a> {
 /// earlier "yes".
 fn after_call(
     earlier: Option<Reversal>,
-    told: &Told,
-    queried: &Queried,
+    told: &ReversalResult,
+    queried: &QueryOutcome,
 ) -> (Option<Reversal>, bool) {
     let Some(ended) = &told.ended else {
         return (earlier, told.doubted_before);
@@ -201,13 +208,15 @@ fn after_call(
     let earlier_yes = earlier.filter(|r| *r != Reversal::Impossible);
     match for_good(ended) {
         Some(yes @ (Reversal::Done | Reversal::NothingThere)) => (Some(yes), false),
-        Some(Reversal::Impossible) if earlier_yes.is_some() && *queried == Queried::NotFound => {
+        Some(Reversal::Impossible)
+            if earlier_yes.is_some() && *queried == QueryOutcome::NotFound =>
+        {
             (earlier_yes, told.doubted_before)
         }
         Some(Reversal::Impossible) => (Some(Reversal::Impossible), told.doubted_before),
         None => (
             earlier_yes,
-            told.doubted_before || !matches!(ended, Ended::Again(_)),
+            told.doubted_before || !matches!(ended, CloseOutcome::Retry(_)),
         ),
     }
 }
@@ -217,19 +226,21 @@ fn verdict<'a>(
     answer: Option<Reversal>,
     in_doubt: bool,
     says_nothing: bool,
-    queried: &'a Queried,
+    queried: &'a QueryOutcome,
     not_found_since: Option<Timestamp>,
     charging: &Charging,
     asked_at: Timestamp,
 ) -> Verdict<'a> {
     match (queried, answer) {
-        (Queried::Closed, Some(_)) => Verdict::Dead,
-        (Queried::Reversed, Some(_)) => Verdict::WentBack,
-        (Queried::Paid(money), Some(Reversal::Impossible)) if !in_doubt => Verdict::Captured(money),
+        (QueryOutcome::Closed, Some(_)) => Verdict::Dead,
+        (QueryOutcome::Reversed, Some(_)) => Verdict::WentBack,
+        (QueryOutcome::Paid(money), Some(Reversal::Impossible)) if !in_doubt => {
+            Verdict::Captured(money)
+        }
         // A provider that has refused a charge for good may have nothing to say to its reversal.
-        (Queried::Closed, None) if !says_nothing => Verdict::Open,
-        (Queried::NotFound, Some(Reversal::Done | Reversal::NothingThere))
-        | (Queried::Closed, None) => match charging.not_found_twice_s {
+        (QueryOutcome::Closed, None) if !says_nothing => Verdict::Open,
+        (QueryOutcome::NotFound, Some(Reversal::Done | Reversal::NothingThere))
+        | (QueryOutcome::Closed, None) => match charging.confirm_not_found_after_s {
             Some(apart)
                 if not_found_since
                     .is_some_and(|since| asked_at >= since.plus_s(i64::from(apart))) =>
@@ -241,10 +252,10 @@ fn verdict<'a>(
         },
         // Paid, and said to be reversed, or perhaps being reversed by an earlier call: they do not
         // agree yet.
-        (Queried::Paid(_), _)
-        | (Queried::Reversed, None)
-        | (Queried::NotFound, Some(Reversal::Impossible) | None)
-        | (Queried::Payable | Queried::Unknown(_), _) => Verdict::Open,
+        (QueryOutcome::Paid(_), _)
+        | (QueryOutcome::Reversed, None)
+        | (QueryOutcome::NotFound, Some(Reversal::Impossible) | None)
+        | (QueryOutcome::Payable | QueryOutcome::Unknown(_), _) => Verdict::Open,
     }
 }
 
@@ -255,12 +266,12 @@ fn verdict<'a>(
 pub fn conclude(
     after: &mut Aggregate,
     attempt_id: &str,
-    told: &Told,
-    queried: &Queried,
+    told: &ReversalResult,
+    queried: &QueryOutcome,
     capabilities: &Capabilities,
     charging: &Charging,
     now: Timestamp,
-) -> Result<Option<Vec<Operation>>, Trouble> {
+) -> Result<Option<Vec<ReviewItem>>, Trouble> {
     let Some(attempt) = after.attempt_mut(attempt_id) else {
         return Ok(None);
     };
@@ -312,7 +323,7 @@ pub fn conclude(
                 .filter(|since| *since <= now)
                 .unwrap_or(now);
             attempt.not_found_since = Some(since);
-            let apart = charging.not_found_twice_s.unwrap_or(0);
+            let apart = charging.confirm_not_found_after_s.unwrap_or(0);
             attempt.next_check_at = Some(since.plus_s(i64::from(apart)).max(now.plus_s(1)));
         }
         Verdict::Open => {
@@ -321,7 +332,7 @@ pub fn conclude(
             };
             attempt.not_found_since = None;
             // A reversal that was made and does not show is made again.
-            let does_not_show = matches!(queried, Queried::Paid(_) | Queried::Payable);
+            let does_not_show = matches!(queried, QueryOutcome::Paid(_) | QueryOutcome::Payable);
             attempt.reversal = attempt.reversal.filter(|_| !does_not_show);
             attempt.next_check_at = schedule::next_check(attempt, capabilities, now)
                 .filter(|_| !schedule::exhausted(attempt));
@@ -338,16 +349,16 @@ mod tests {
 
     const NOW: Timestamp = Timestamp(1_000_000);
 
-    fn charging(not_found_twice_s: Option<u32>) -> Charging {
+    fn charging(confirm_not_found_after_s: Option<u32>) -> Charging {
         Charging {
             is_code: |_| true,
             timeout_ms: 10_000,
             ladder_s: &[5],
-            patience_s: 30,
+            reverse_after_s: 30,
             reverse_from_s: 0,
             reverse_pause_s: 5,
             declined_is_reversed: false,
-            not_found_twice_s,
+            confirm_not_found_after_s,
             last_reversals: None,
         }
     }
@@ -368,14 +379,14 @@ mod tests {
     #[test]
     fn the_table_of_reversals() {
         let queries = [
-            ("not_found", Queried::NotFound),
-            ("payable", Queried::Payable),
-            ("paid", Queried::Paid(money())),
-            ("closed", Queried::Closed),
-            ("reversed", Queried::Reversed),
+            ("not_found", QueryOutcome::NotFound),
+            ("payable", QueryOutcome::Payable),
+            ("paid", QueryOutcome::Paid(money())),
+            ("closed", QueryOutcome::Closed),
+            ("reversed", QueryOutcome::Reversed),
             (
                 "unknown",
-                Queried::Unknown(Failure::new(FailureKind::Timeout, "timeout", "")),
+                QueryOutcome::Unknown(Failure::new(FailureKind::Timeout, "timeout", "")),
             ),
         ];
 
@@ -418,17 +429,17 @@ mod tests {
 
     #[test]
     fn a_no_says_nothing_about_an_earlier_call_without_an_answer() {
-        let told = |ended, doubted_before| Told {
+        let told = |ended, doubted_before| ReversalResult {
             ended: Some(ended),
             fence: NOW,
             doubted_before,
             asked_at: NOW,
         };
-        let no = || Ended::Impossible(Failure::new(FailureKind::Request, "no", ""));
-        let lost = || Ended::Unknown(Failure::new(FailureKind::Timeout, "timeout", ""));
-        let paid = Queried::Paid(money());
+        let no = || CloseOutcome::Impossible(Failure::new(FailureKind::Request, "no", ""));
+        let lost = || CloseOutcome::Unknown(Failure::new(FailureKind::Timeout, "timeout", ""));
+        let paid = QueryOutcome::Paid(money());
 
-        let decided = |earlier, ended, doubted_before, queried: &Queried| {
+        let decided = |earlier, ended, doubted_before, queried: &QueryOutcome| {
             let (answer, in_doubt) = after_call(earlier, &told(ended, doubted_before), queried);
             (
                 answer,
@@ -455,12 +466,12 @@ mod tests {
         );
 
         assert_eq!(
-            decided(None, Ended::Closed, true, &paid),
+            decided(None, CloseOutcome::Closed, true, &paid),
             (Some(Reversal::Done), false, false)
         );
 
         // A call that was not sent, or turned away, leaves things as they were.
-        let turned_away = || Ended::Again(Failure::new(FailureKind::Network, "refused", ""));
+        let turned_away = || CloseOutcome::Retry(Failure::new(FailureKind::Network, "refused", ""));
         assert_eq!(
             decided(None, turned_away(), false, &paid),
             (None, false, false)
@@ -472,12 +483,12 @@ mod tests {
 
         let there = Some(Reversal::NothingThere);
         assert_eq!(
-            decided(there, no(), false, &Queried::NotFound),
+            decided(there, no(), false, &QueryOutcome::NotFound),
             (there, false, false)
         );
 
         assert_eq!(
-            decided(there, lost(), false, &Queried::NotFound),
+            decided(there, lost(), false, &QueryOutcome::NotFound),
             (there, true, false)
         );
     }

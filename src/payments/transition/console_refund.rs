@@ -5,7 +5,7 @@
 
 use providers::money::Money;
 use providers::notification::Notice;
-use providers::outcome::RefundQueried;
+use providers::outcome::RefundQueryOutcome;
 
 use super::super::Trouble;
 use super::refund_outcome;
@@ -20,14 +20,14 @@ pub const NUMBERS: &str = "provider-";
 
 /// A refund that is not ours, as it will be booked: of one of these amounts.
 #[derive(Debug, Clone, PartialEq)]
-pub struct ByHand {
+pub struct ConsoleRefund {
     /// The refund, with the first of them.
     pub refund: Refund,
     /// The amounts.
     pub amounts: Vec<Money>,
 }
 
-impl ByHand {
+impl ConsoleRefund {
     /// Which attempt's money it gives back.
     #[must_use]
     pub fn attempt_id(&self) -> &str {
@@ -45,10 +45,10 @@ pub fn told(
     attempt_id: &str,
     notice: &Notice,
     now: Timestamp,
-) -> Result<Option<ByHand>, Trouble> {
+) -> Result<Option<ConsoleRefund>, Trouble> {
     let Notice::Refund {
         refund_no,
-        outcome: RefundQueried::Done | RefundQueried::Accepted,
+        outcome: RefundQueryOutcome::Done | RefundQueryOutcome::Accepted,
         amount,
         total,
         ..
@@ -89,7 +89,7 @@ pub fn told(
         ..blank(attempt, &aggregate.payment.owner, number, first, now)
     };
 
-    Ok(Some(ByHand { refund, amounts }))
+    Ok(Some(ConsoleRefund { refund, amounts }))
 }
 
 /// How much this refund can be of what all refunds had given back when it was told: the rest after
@@ -113,7 +113,7 @@ fn parts(aggregate: &Aggregate, attempt_id: &str, total: Money) -> Vec<i64> {
 ///
 /// # Errors
 /// [`Trouble`].
-pub fn book(after: &mut Aggregate, found: &ByHand, now: Timestamp) -> Result<(), Trouble> {
+pub fn book(after: &mut Aggregate, found: &ConsoleRefund, now: Timestamp) -> Result<(), Trouble> {
     let mut refund = Refund {
         created_at: now,
         ..found.refund.clone()

@@ -2,27 +2,27 @@
 //! follow, whether the next route may be tried, and what a person has to hear of. Nothing is called
 //! or written here.
 
-use providers::outcome::{Created, Failure, NOT_GIVEN, NextAction, Refusal};
+use providers::outcome::{CreateOutcome, Failure, NOT_GIVEN, NextAction, Refusal};
 
 use super::super::Trouble;
 use super::{Conditions, capture, ending, reversal, schedule};
 #[cfg(feature = "testing")]
-use crate::broken::{Rule, breaks};
+use crate::broken::{Mutation, mutated};
 use crate::domain::attempt::Event as AttemptEvent;
 use crate::domain::payment::Event;
 use crate::domain::{Aggregate, Timestamp};
 use crate::routing::choose::{REFUSED_ACCOUNT, REFUSED_ROUTE};
-use crate::store::change::Operation;
+use crate::store::change::ReviewItem;
 
 /// What an outcome asks for beside the change of states.
 #[derive(Debug, Default)]
-pub struct Judged {
+pub struct CreateEffects {
     /// Whether the next route may be tried.
     pub try_next: bool,
     /// Why the account is to be kept out of new payments.
     pub set_aside: Option<Failure>,
     /// What a person has to hear of.
-    pub operations: Vec<Operation>,
+    pub operations: Vec<ReviewItem>,
 }
 
 /// An account that was never given a call serves its other flows: it is not set aside, and a person
@@ -32,7 +32,7 @@ fn not_given(
     attempt_id: &str,
     failure: &Failure,
     now: Timestamp,
-) -> Result<Vec<Operation>, Trouble> {
+) -> Result<Vec<ReviewItem>, Trouble> {
     let Some(attempt) = aggregate
         .attempt(attempt_id)
         .filter(|_| failure.code == NOT_GIVEN)
@@ -45,7 +45,7 @@ fn not_given(
         attempt.provider, attempt.flow, failure.message
     );
 
-    Ok(vec![Operation::new(
+    Ok(vec![ReviewItem::new(
         &aggregate.payment.owner,
         "account_flow_refused",
         &attempt.account_id,
@@ -62,10 +62,10 @@ pub fn judge(
     conditions: Conditions<'_>,
     after: &mut Aggregate,
     attempt_id: &str,
-    outcome: &Created,
+    outcome: &CreateOutcome,
     now: Timestamp,
-) -> Result<Judged, Trouble> {
-    let gone = || Trouble::Gone(format!("attempt {attempt_id}"));
+) -> Result<CreateEffects, Trouble> {
+    let gone = || Trouble::Missing(format!("attempt {attempt_id}"));
     after.payment.lease_until = None;
     let attempt = after.attempt_mut(attempt_id).ok_or_else(gone)?;
     attempt.outcome = Some(name(outcome).to_owned());
@@ -76,67 +76,67 @@ pub fn judge(
     let charging = conditions
         .capabilities
         .and_then(|c| c.charge)
-        .filter(|_| attempt.flow.takes_money());
+        .filter(|_| attempt.flow.is_charge());
 
     match outcome {
-        Created::Accepted(action) => {
+        CreateOutcome::Accepted(action) => {
             shown(conditions, after, attempt_id, action, now)?;
-            Ok(Judged::default())
+            Ok(CreateEffects::default())
         }
-        Created::Captured(money) => {
+        CreateOutcome::Captured(money) => {
             let operations = capture::book(after, attempt_id, money, now)?;
-            Ok(Judged {
+            Ok(CreateEffects {
                 operations,
-                ..Judged::default()
+                ..CreateEffects::default()
             })
         }
-        Created::NotSent(failure)
-        | Created::Refused(Refusal::Provider | Refusal::Route, failure) => {
+        CreateOutcome::NotSent(failure)
+        | CreateOutcome::Refused(Refusal::Provider | Refusal::Route, failure) => {
             let operations = not_given(after, attempt_id, failure, now)?;
             let attempt = after.attempt_mut(attempt_id).ok_or_else(gone)?;
             attempt.apply(AttemptEvent::Die)?;
             after.payment.apply(Event::OfferGone)?;
             ending::conclude(after, now)?;
-            Ok(Judged {
+            Ok(CreateEffects {
                 try_next: true,
                 operations,
-                ..Judged::default()
+                ..CreateEffects::default()
             })
         }
-        Created::Refused(Refusal::Account, failure) => {
+        CreateOutcome::Refused(Refusal::Account, failure) => {
             attempt.apply(AttemptEvent::Die)?;
             after.payment.apply(Event::OfferGone)?;
             ending::conclude(after, now)?;
-            Ok(Judged {
+            Ok(CreateEffects {
                 try_next: true,
                 set_aside: Some(failure.clone()),
-                ..Judged::default()
+                ..CreateEffects::default()
             })
         }
         // It may have left something behind that the payer can still pay.
-        Created::Declined(failure) if charging.is_some_and(|c| c.declined_is_reversed) => {
+        CreateOutcome::Declined(failure) if charging.is_some_and(|c| c.declined_is_reversed) => {
             after.payment.failure = Some(failure.clone());
             reversal::begin(after, attempt_id, now)?;
-            Ok(Judged::default())
+            Ok(CreateEffects::default())
         }
-        Created::Refused(Refusal::Request, failure) | Created::Declined(failure) => {
+        CreateOutcome::Refused(Refusal::Request, failure) | CreateOutcome::Declined(failure) => {
             attempt.apply(AttemptEvent::Die)?;
             after.payment.failure = Some(failure.clone());
             ending::conclude(after, now)?;
-            Ok(Judged::default())
+            Ok(CreateEffects::default())
         }
         #[cfg(feature = "testing")]
-        Created::Unknown(_)
-            if attempt.flow.takes_money() && breaks(Rule::SwitchOnUnknownCharge) =>
+        CreateOutcome::Unknown(_)
+            if attempt.flow.is_charge() && mutated(Mutation::SwitchOnUnknownCharge) =>
         {
             super::mutations::give_up(after, attempt_id)?;
-            Ok(Judged {
+            Ok(CreateEffects {
                 try_next: true,
-                ..Judged::default()
+                ..CreateEffects::default()
             })
         }
-        Created::Waiting | Created::Unknown(_) if attempt.flow.takes_money() => {
-            let is_waiting = matches!(outcome, Created::Waiting);
+        CreateOutcome::Waiting | CreateOutcome::Unknown(_) if attempt.flow.is_charge() => {
+            let is_waiting = matches!(outcome, CreateOutcome::Waiting);
             attempt.apply(if is_waiting {
                 AttemptEvent::Shown
             } else {
@@ -145,18 +145,18 @@ pub fn judge(
             attempt.next_check_at = conditions
                 .capabilities
                 .and_then(|c| schedule::next_check(attempt, c, now));
-            reversal::doubt(after, attempt_id, now)?;
-            Ok(Judged::default())
+            reversal::await_outcome(after, attempt_id, now)?;
+            Ok(CreateEffects::default())
         }
         // Never shown, so nobody can pay it; it is ended at its deadline, and money on it is still
         // recognised.
-        Created::Waiting | Created::Unknown(_) => {
+        CreateOutcome::Waiting | CreateOutcome::Unknown(_) => {
             attempt.apply(AttemptEvent::Abandon)?;
             attempt.next_check_at = Some(schedule::watched_from(attempt, now));
             ending::conclude(after, now)?;
-            Ok(Judged {
+            Ok(CreateEffects {
                 try_next: true,
-                ..Judged::default()
+                ..CreateEffects::default()
             })
         }
     }
@@ -197,29 +197,29 @@ fn shown(
 
 /// An outcome's name in tables, metrics and the API.
 #[must_use]
-pub fn name(outcome: &Created) -> &'static str {
+pub fn name(outcome: &CreateOutcome) -> &'static str {
     match outcome {
-        Created::Accepted(_) => "accepted",
-        Created::Captured(_) => "captured",
-        Created::Waiting => "waiting",
-        Created::NotSent(_) => "not_sent",
-        Created::Refused(Refusal::Provider, _) => "refused_provider",
-        Created::Refused(Refusal::Account, _) => REFUSED_ACCOUNT,
-        Created::Refused(Refusal::Route, _) => REFUSED_ROUTE,
-        Created::Refused(Refusal::Request, _) => "refused_request",
-        Created::Declined(_) => "declined",
-        Created::Unknown(_) => "unknown",
+        CreateOutcome::Accepted(_) => "accepted",
+        CreateOutcome::Captured(_) => "captured",
+        CreateOutcome::Waiting => "waiting",
+        CreateOutcome::NotSent(_) => "not_sent",
+        CreateOutcome::Refused(Refusal::Provider, _) => "refused_provider",
+        CreateOutcome::Refused(Refusal::Account, _) => REFUSED_ACCOUNT,
+        CreateOutcome::Refused(Refusal::Route, _) => REFUSED_ROUTE,
+        CreateOutcome::Refused(Refusal::Request, _) => "refused_request",
+        CreateOutcome::Declined(_) => "declined",
+        CreateOutcome::Unknown(_) => "unknown",
     }
 }
 
 /// Why it brought no offer and no money.
 #[must_use]
-pub fn failure(outcome: &Created) -> Option<&Failure> {
+pub fn failure(outcome: &CreateOutcome) -> Option<&Failure> {
     match outcome {
-        Created::NotSent(f)
-        | Created::Refused(_, f)
-        | Created::Declined(f)
-        | Created::Unknown(f) => Some(f),
-        Created::Accepted(_) | Created::Captured(_) | Created::Waiting => None,
+        CreateOutcome::NotSent(f)
+        | CreateOutcome::Refused(_, f)
+        | CreateOutcome::Declined(f)
+        | CreateOutcome::Unknown(f) => Some(f),
+        CreateOutcome::Accepted(_) | CreateOutcome::Captured(_) | CreateOutcome::Waiting => None,
     }
 }

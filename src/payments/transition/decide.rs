@@ -11,7 +11,7 @@ use crate::domain::operation::Action;
 use crate::domain::payment::{Event, State as PaymentState};
 use crate::domain::refund::{Event as RefundEvent, State as RefundState};
 use crate::domain::{Aggregate, Illegal, Refund, Timestamp};
-use crate::store::change::Operation;
+use crate::store::change::ReviewItem;
 
 /// Why something cannot be decided.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +45,7 @@ pub fn decide(
     subject_id: &str,
     action: Action,
     now: Timestamp,
-) -> Result<Vec<Operation>, Undecided> {
+) -> Result<Vec<ReviewItem>, Undecided> {
     let refund = after.refunds.iter().find(|r| r.id == subject_id).cloned();
     let attempt_id = refund
         .as_ref()
@@ -171,7 +171,7 @@ fn retry(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), 
         .filter(|r| r.attempt_id == attempt_id && r.automatic);
     let reason = earlier.clone().next_back().and_then(|r| r.reason.clone());
     let number = format!("auto-{attempt_id}-{}", earlier.count().saturating_add(1));
-    let left = auto_refund::left(after, attempt_id);
+    let left = auto_refund::refundable_amount(after, attempt_id);
     let attempt = after
         .attempt(attempt_id)
         .ok_or_else(|| no("There is no such attempt."))?;
@@ -197,7 +197,7 @@ fn end_refund(
     refund_id: &str,
     event: RefundEvent,
     now: Timestamp,
-) -> Result<Vec<Operation>, Undecided> {
+) -> Result<Vec<ReviewItem>, Undecided> {
     let was = auto_refund::status(after, refund_id);
     let refund = after
         .refund_mut(refund_id)

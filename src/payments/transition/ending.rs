@@ -9,7 +9,7 @@ use super::{reversal, schedule};
 use crate::domain::attempt::{Disposition, Event as AttemptEvent, State};
 use crate::domain::payment::Event;
 use crate::domain::{Aggregate, Timestamp};
-use crate::store::change::Operation;
+use crate::store::change::ReviewItem;
 
 /// After this long without certainty a person is told.
 const UNRESOLVED_AFTER_S: i64 = 24 * 3_600;
@@ -58,7 +58,7 @@ pub fn conclude(aggregate: &mut Aggregate, now: Timestamp) -> Result<(), Trouble
 pub fn begin(aggregate: &mut Aggregate, now: Timestamp) -> Result<(), Trouble> {
     let live = aggregate
         .live()
-        .map(|a| (a.id.clone(), a.status, a.flow.takes_money()));
+        .map(|a| (a.id.clone(), a.status, a.flow.is_charge()));
     let id = match live {
         Some((id, State::AwaitingPayer | State::Unknown, true)) => {
             return reversal::begin(aggregate, &id, now);
@@ -128,7 +128,7 @@ pub fn unresolved(
     after: &mut Aggregate,
     attempt_id: &str,
     now: Timestamp,
-) -> Result<Option<Vec<Operation>>, Trouble> {
+) -> Result<Option<Vec<ReviewItem>>, Trouble> {
     let Some(attempt) = after.attempt(attempt_id) else {
         return Ok(None);
     };
@@ -166,14 +166,14 @@ pub fn to_be_resolved(
     aggregate: &Aggregate,
     attempt_id: &str,
     now: Timestamp,
-) -> Result<Operation, Trouble> {
-    let gone = || Trouble::Gone(format!("attempt {attempt_id}"));
+) -> Result<ReviewItem, Trouble> {
+    let gone = || Trouble::Missing(format!("attempt {attempt_id}"));
     let attempt = aggregate.attempt(attempt_id).ok_or_else(gone)?;
     let detail = format!(
         "order {} at {} is {} after {} questions; look it up in the provider's console",
         attempt.provider_order_no, attempt.provider, attempt.status, attempt.questions
     );
-    Ok(Operation::new(
+    Ok(ReviewItem::new(
         &aggregate.payment.owner,
         kind,
         attempt_id,
@@ -188,7 +188,7 @@ pub fn put_off(
     after: &mut Aggregate,
     attempt_id: &str,
     now: Timestamp,
-) -> Result<Option<Vec<Operation>>, Trouble> {
+) -> Result<Option<Vec<ReviewItem>>, Trouble> {
     let owner = after.payment.owner.clone();
     let Some(attempt) = after.attempt_mut(attempt_id) else {
         return Ok(None);
@@ -196,7 +196,7 @@ pub fn put_off(
     attempt.next_check_at = Some(now.plus_s(60));
     after.payment.lease_until = None;
     let detail = "the account of this attempt cannot be opened; nobody can ask its provider";
-    Ok(Some(vec![Operation::new(
+    Ok(Some(vec![ReviewItem::new(
         &owner,
         "account_unavailable",
         attempt_id,
@@ -216,7 +216,7 @@ pub fn worker_lost(
     attempt_id: &str,
     was_before_restore: bool,
     now: Timestamp,
-) -> Result<Option<Vec<Operation>>, Trouble> {
+) -> Result<Option<Vec<ReviewItem>>, Trouble> {
     let Some(attempt) = after.attempt_mut(attempt_id) else {
         return Ok(None);
     };
@@ -227,10 +227,10 @@ pub fn worker_lost(
     attempt.outcome = Some("unknown".to_owned());
     attempt.failure = Some(Failure::new(FailureKind::Timeout, "worker_lost", message));
 
-    if attempt.flow.takes_money() {
+    if attempt.flow.is_charge() {
         attempt.apply(AttemptEvent::Doubt)?;
         attempt.next_check_at = Some(now);
-        reversal::doubt(after, attempt_id, now)?;
+        reversal::await_outcome(after, attempt_id, now)?;
     } else if was_before_restore {
         attempt.apply(AttemptEvent::Abandon)?;
         after.payment.resume_at = Some(now);

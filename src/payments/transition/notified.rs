@@ -8,7 +8,7 @@ use super::Conditions;
 use crate::domain::attempt::{Disposition, State};
 use crate::domain::refund::State as RefundState;
 use crate::domain::{Aggregate, Refund, Timestamp};
-use crate::store::change::Operation;
+use crate::store::change::ReviewItem;
 
 /// The resolver asks next, and what it is told decides. Nothing is asked about a call on its way,
 /// which has its own deadline, nor about money that is in the books.
@@ -106,7 +106,7 @@ pub fn went_back(
     attempt_id: &str,
     total: Option<Money>,
     now: Timestamp,
-) -> Result<Vec<Operation>, Trouble> {
+) -> Result<Vec<ReviewItem>, Trouble> {
     // What goes back has come in.
     ask_now(conditions, after, attempt_id, None, true, now);
     let Some(attempt) = after.attempt(attempt_id) else {
@@ -163,7 +163,7 @@ pub fn went_back(
         "the provider tells that {told} of this order has gone back, of which {booked} fen is \
         known here, and names no refund: look into its console"
     );
-    Ok(vec![Operation::new(
+    Ok(vec![ReviewItem::new(
         &after.payment.owner,
         "console_refund_unconfirmed",
         attempt_id,

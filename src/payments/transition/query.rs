@@ -3,16 +3,16 @@
 //! they do, or a person has decided.
 
 use providers::Capabilities;
-use providers::outcome::Queried;
+use providers::outcome::QueryOutcome;
 
 use super::super::Trouble;
 use super::ending::{died, reversed, to_be_resolved, unresolved};
 use super::{capture, schedule};
 #[cfg(feature = "testing")]
-use crate::broken::{Rule, breaks};
+use crate::broken::{Mutation, mutated};
 use crate::domain::attempt::{Reversal, State};
 use crate::domain::{Aggregate, Attempt, Timestamp};
-use crate::store::change::Operation;
+use crate::store::change::ReviewItem;
 
 /// So often an attempt is asked about on which somebody tells of money, while no answer confirms
 /// it: for half an hour.
@@ -21,7 +21,7 @@ const WOKEN_QUESTIONS: i32 = 10;
 #[derive(Debug)]
 pub struct Findings {
     /// The answer.
-    pub queried: Queried,
+    pub queried: QueryOutcome,
     /// The provider's id of the question.
     pub request_id: Option<String>,
     /// When it was asked. An answer says nothing about what came later, however late it is written
@@ -39,7 +39,7 @@ pub fn found(
     findings: &Findings,
     capabilities: &Capabilities,
     now: Timestamp,
-) -> Result<Option<Vec<Operation>>, Trouble> {
+) -> Result<Option<Vec<ReviewItem>>, Trouble> {
     let attempt_id = asked.id.as_str();
     let Some(attempt) = after.attempt_mut(attempt_id) else {
         return Ok(None);
@@ -51,7 +51,7 @@ pub fn found(
     attempt.questions = attempt.questions.saturating_add(1);
     let was_woken_since = attempt.next_check_at != asked.next_check_at;
     #[cfg(feature = "testing")]
-    let was_woken_since = was_woken_since && !breaks(Rule::BelieveTheLastWord);
+    let was_woken_since = was_woken_since && !mutated(Mutation::BelieveTheLastWord);
     if findings.request_id.is_some() {
         attempt.provider_request_id.clone_from(&findings.request_id);
     }
@@ -59,18 +59,24 @@ pub fn found(
 
     let mut operations = Vec::new();
     match &findings.queried {
-        Queried::Paid(money) => return capture::book(after, attempt_id, money, now).map(Some),
-        Queried::Reversed => {
+        QueryOutcome::Paid(money) => return capture::book(after, attempt_id, money, now).map(Some),
+        QueryOutcome::Reversed => {
             reversed(after, attempt_id, now)?;
             return Ok(Some(operations));
         }
         // Something happened after it was asked, of which this answer cannot know.
-        Queried::NotFound | Queried::Payable | Queried::Closed | Queried::Unknown(_)
+        QueryOutcome::NotFound
+        | QueryOutcome::Payable
+        | QueryOutcome::Closed
+        | QueryOutcome::Unknown(_)
             if was_woken_since =>
         {
             return Ok(Some(operations));
         }
-        Queried::NotFound | Queried::Payable | Queried::Closed | Queried::Unknown(_) => {
+        QueryOutcome::NotFound
+        | QueryOutcome::Payable
+        | QueryOutcome::Closed
+        | QueryOutcome::Unknown(_) => {
             if is_disputed(after, attempt_id, &findings.queried) {
                 if is_asked_again(after, attempt_id, &findings.queried, now) {
                     return Ok(Some(operations));
@@ -81,23 +87,25 @@ pub fn found(
     }
 
     match &findings.queried {
-        Queried::Paid(_) | Queried::Reversed => {}
-        Queried::Closed => died(after, attempt_id, now)?,
-        Queried::NotFound | Queried::Payable | Queried::Unknown(_)
+        QueryOutcome::Paid(_) | QueryOutcome::Reversed => {}
+        QueryOutcome::Closed => died(after, attempt_id, now)?,
+        QueryOutcome::NotFound | QueryOutcome::Payable | QueryOutcome::Unknown(_)
             if asked.status == State::Dead =>
         {
             if let Some(attempt) = after.attempt_mut(attempt_id) {
                 attempt.next_check_at = None;
             }
         }
-        Queried::NotFound => {
+        QueryOutcome::NotFound => {
             if is_over(after, attempt_id, findings.asked_at) {
                 died(after, attempt_id, now)?
             } else {
                 again(after, attempt_id, capabilities, now)
             }
         }
-        Queried::Payable | Queried::Unknown(_) => again(after, attempt_id, capabilities, now),
+        QueryOutcome::Payable | QueryOutcome::Unknown(_) => {
+            again(after, attempt_id, capabilities, now)
+        }
     }
     operations.extend(unresolved(after, attempt_id, now)?.unwrap_or_default());
     Ok(Some(operations))
@@ -107,7 +115,7 @@ pub fn found(
 /// lies in between.
 pub fn is_contradicted(attempt: &Attempt) -> bool {
     #[cfg(feature = "testing")]
-    if breaks(Rule::BelieveTheLastWord) {
+    if mutated(Mutation::BelieveTheLastWord) {
         return false;
     }
     attempt.told_paid && attempt.reversal != Some(Reversal::Done)
@@ -116,8 +124,8 @@ pub fn is_contradicted(attempt: &Attempt) -> bool {
 /// Whether somebody has told of money on an attempt, and this answer does not confirm it: one of
 /// them speaks of the past, or lies. An attempt that was proved dead is asked about only because of
 /// such news, which may have named no money.
-fn is_disputed(aggregate: &Aggregate, attempt_id: &str, queried: &Queried) -> bool {
-    let is_news = |a: &Attempt| a.status == State::Dead && *queried != Queried::Closed;
+fn is_disputed(aggregate: &Aggregate, attempt_id: &str, queried: &QueryOutcome) -> bool {
+    let is_news = |a: &Attempt| a.status == State::Dead && *queried != QueryOutcome::Closed;
     aggregate
         .attempt(attempt_id)
         .is_some_and(|a| is_contradicted(a) || is_news(a))
@@ -128,13 +136,13 @@ fn is_disputed(aggregate: &Aggregate, attempt_id: &str, queried: &Queried) -> bo
 fn is_asked_again(
     after: &mut Aggregate,
     attempt_id: &str,
-    queried: &Queried,
+    queried: &QueryOutcome,
     now: Timestamp,
 ) -> bool {
     let Some(attempt) = after.attempt_mut(attempt_id) else {
         return false;
     };
-    let most = if matches!(queried, Queried::Unknown(_)) {
+    let most = if matches!(queried, QueryOutcome::Unknown(_)) {
         schedule::MAX_QUESTIONS
     } else {
         WOKEN_QUESTIONS
@@ -155,9 +163,9 @@ fn is_asked_again(
 pub fn disputed_charge(
     after: &mut Aggregate,
     attempt_id: &str,
-    queried: &Queried,
+    queried: &QueryOutcome,
     now: Timestamp,
-) -> Result<Vec<Operation>, Trouble> {
+) -> Result<Vec<ReviewItem>, Trouble> {
     if is_asked_again(after, attempt_id, queried, now) {
         return Ok(Vec::new());
     }

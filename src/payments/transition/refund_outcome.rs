@@ -1,7 +1,7 @@
 //! What a provider's word about a refund does to its row: the answer to sending it, to asking about
 //! it, and a notification. Nothing here calls anybody.
 
-use providers::outcome::{Failure, NUMBER_EXISTS, RefundQueried, Refunded};
+use providers::outcome::{Failure, NUMBER_EXISTS, RefundOutcome, RefundQueryOutcome};
 
 use super::super::Trouble;
 use super::refund_turn::{mark_sent, wake_next};
@@ -9,7 +9,7 @@ use super::renumber::LATER_S;
 use super::{Conditions, auto_refund, renumber, schedule};
 use crate::domain::refund::{Event, State};
 use crate::domain::{Aggregate, Refund, Timestamp};
-use crate::store::change::Operation;
+use crate::store::change::ReviewItem;
 
 /// A refund that waits for funds is sent again after this long.
 const FUNDS_S: i64 = 600;
@@ -23,9 +23,9 @@ pub fn sent(
     conditions: Conditions<'_>,
     after: &mut Aggregate,
     refund_id: &str,
-    outcome: &Refunded,
+    outcome: &RefundOutcome,
     now: Timestamp,
-) -> Result<Vec<Operation>, Trouble> {
+) -> Result<Vec<ReviewItem>, Trouble> {
     let renumbers = renumber::is_allowed(conditions, after, refund_id);
     let fits = still_fits(after, refund_id);
     let Some(refund) = after.refund_mut(refund_id) else {
@@ -35,8 +35,8 @@ pub fn sent(
     match (refund.status, outcome) {
         (State::Pending, _) => {}
         // Meanwhile somebody has said otherwise; that money moved counts.
-        (State::Abnormal, Refunded::Done) => return done(refund, now).map(|()| Vec::new()),
-        (State::Failed, Refunded::Done) => return after_all(refund, fits, now),
+        (State::Abnormal, RefundOutcome::Done) => return done(refund, now).map(|()| Vec::new()),
+        (State::Failed, RefundOutcome::Done) => return after_all(refund, fits, now),
         (State::Abnormal | State::Failed | State::Succeeded, _) => return Ok(Vec::new()),
     }
 
@@ -48,9 +48,9 @@ pub fn sent(
     );
 
     match outcome {
-        Refunded::Accepted => refund.next_check_at = Some(first_look),
-        Refunded::Done => done(refund, now)?,
-        Refunded::TerminalNo(failure) | Refunded::AnotherNumber(failure)
+        RefundOutcome::Accepted => refund.next_check_at = Some(first_look),
+        RefundOutcome::Done => done(refund, now)?,
+        RefundOutcome::Rejected(failure) | RefundOutcome::RetryWithNewNumber(failure)
             if refund.in_doubt || refund.told_done =>
         {
             // This "no" may speak of a second sending only; what became of the first one has to be
@@ -58,18 +58,20 @@ pub fn sent(
             refund.failure = Some(failure.clone());
             refund.next_check_at = Some(first_look);
         }
-        Refunded::AnotherNumber(failure) if renumbers => renumber::apply(refund, failure, now),
-        Refunded::TerminalNo(failure) | Refunded::AnotherNumber(failure) => {
+        RefundOutcome::RetryWithNewNumber(failure) if renumbers => {
+            renumber::apply(refund, failure, now)
+        }
+        RefundOutcome::Rejected(failure) | RefundOutcome::RetryWithNewNumber(failure) => {
             refused(refund, failure, now)?
         }
-        Refunded::Abnormal(failure) => return astray(refund, failure, now),
-        Refunded::NeedsFunds(failure) => {
+        RefundOutcome::Abnormal(failure) => return astray(refund, failure, now),
+        RefundOutcome::NeedsFunds(failure) => {
             refund.failure = Some(failure.clone());
             refund.needs_funds = true;
             refund.next_check_at = Some(now.plus_s(FUNDS_S));
             let detail = "the merchant's balance at the provider is too small; it goes on by \
                           itself after topping up";
-            return Ok(vec![Operation::new(
+            return Ok(vec![ReviewItem::new(
                 &refund.owner,
                 "refund_needs_funds",
                 &refund.id,
@@ -77,14 +79,14 @@ pub fn sent(
                 now,
             )?]);
         }
-        Refunded::Later(_) => {
+        RefundOutcome::RetryLater(_) => {
             refund.next_check_at = Some(now.plus_s(LATER_S));
             if !refund.in_doubt && !refund.told_done {
                 // Nothing was taken up: the next sending is the first one, at its own time.
                 refund.txn_time = None;
             }
         }
-        Refunded::Unknown(failure) => {
+        RefundOutcome::Unknown(failure) => {
             if failure.code == NUMBER_EXISTS {
                 refund.failure = Some(failure.clone());
             }
@@ -115,7 +117,7 @@ fn still_fits(aggregate: &Aggregate, refund_id: &str) -> bool {
 
 /// It counted as failed, and was carried out all the same. The money is gone, so it is booked; the
 /// merchant was told otherwise and may have given it back in another way, so a person looks.
-fn after_all(refund: &mut Refund, fits: bool, now: Timestamp) -> Result<Vec<Operation>, Trouble> {
+fn after_all(refund: &mut Refund, fits: bool, now: Timestamp) -> Result<Vec<ReviewItem>, Trouble> {
     if fits {
         done(refund, now)?;
     } else if refund.questions < MAX_QUESTIONS {
@@ -124,7 +126,7 @@ fn after_all(refund: &mut Refund, fits: bool, now: Timestamp) -> Result<Vec<Oper
         refund.next_check_at = Some(now.plus_s(3_600));
     }
     let detail = "the provider says that it was carried out after it had said that it would not be";
-    Ok(vec![Operation::new(
+    Ok(vec![ReviewItem::new(
         &refund.owner,
         "refund_done_after_failed",
         &refund.id,
@@ -145,13 +147,13 @@ fn astray(
     refund: &mut Refund,
     failure: &Failure,
     now: Timestamp,
-) -> Result<Vec<Operation>, Trouble> {
-    refund.apply(Event::GoAstray)?;
+) -> Result<Vec<ReviewItem>, Trouble> {
+    refund.apply(Event::MarkAbnormal)?;
     refund.failure = Some(failure.clone());
     refund.next_check_at = None;
     let detail = "the money has left the merchant and does not reach the payer; mend it in the \
                   provider's console";
-    Ok(vec![Operation::new(
+    Ok(vec![ReviewItem::new(
         &refund.owner,
         "refund_abnormal",
         &refund.id,
@@ -165,10 +167,10 @@ pub fn found(
     conditions: Conditions<'_>,
     after: &mut Aggregate,
     refund_id: &str,
-    outcome: &RefundQueried,
+    outcome: &RefundQueryOutcome,
     now: Timestamp,
     send_again: &mut bool,
-) -> Result<Vec<Operation>, Trouble> {
+) -> Result<Vec<ReviewItem>, Trouble> {
     if let Some(refund) = after
         .refunds
         .iter_mut()
@@ -190,18 +192,18 @@ pub fn found(
     }
 
     match outcome {
-        RefundQueried::Done => done(refund, now)?,
+        RefundQueryOutcome::Done => done(refund, now)?,
         // A notification has said that it was carried out: until both say the same, it neither ends
         // nor is it made again.
-        RefundQueried::TerminalNo(_) | RefundQueried::NotFound if refund.told_done => {
+        RefundQueryOutcome::Rejected(_) | RefundQueryOutcome::NotFound if refund.told_done => {
             return look_again(refund, ladder, now);
         }
-        RefundQueried::TerminalNo(failure) if renumbers => renumber::apply(refund, failure, now),
-        RefundQueried::TerminalNo(failure) => refused(refund, failure, now)?,
-        RefundQueried::Abnormal(failure) if refund.status == State::Pending => {
+        RefundQueryOutcome::Rejected(failure) if renumbers => renumber::apply(refund, failure, now),
+        RefundQueryOutcome::Rejected(failure) => refused(refund, failure, now)?,
+        RefundQueryOutcome::Abnormal(failure) if refund.status == State::Pending => {
             return astray(refund, failure, now);
         }
-        RefundQueried::NotFound if refund.status == State::Pending => {
+        RefundQueryOutcome::NotFound if refund.status == State::Pending => {
             match refund.failure.clone() {
                 // The last sending was refused for good, or in the way that it was tried; an
                 // earlier one had no answer, and may be what the refusal counted. It shows in time.
@@ -219,7 +221,7 @@ pub fn found(
                     refund.next_check_at = Some(now.plus_s(3_600));
                     let detail = "the provider has something under its number, and denies this \
                                   refund: look into its console";
-                    return Ok(vec![Operation::new(
+                    return Ok(vec![ReviewItem::new(
                         &refund.owner,
                         "refund_unresolved",
                         &refund.id,
@@ -237,7 +239,7 @@ pub fn found(
                     refund.next_check_at = Some(now.plus_s(3_600));
                     let detail =
                         format!("it was sent {} times and never received", refund.questions);
-                    return Ok(vec![Operation::new(
+                    return Ok(vec![ReviewItem::new(
                         &refund.owner,
                         "refund_unresolved",
                         &refund.id,
@@ -255,8 +257,10 @@ pub fn found(
             }
         }
         // It is known already, and a person was told.
-        RefundQueried::Abnormal(_) => refund.next_check_at = None,
-        RefundQueried::Accepted | RefundQueried::Unknown(_) | RefundQueried::NotFound => {
+        RefundQueryOutcome::Abnormal(_) => refund.next_check_at = None,
+        RefundQueryOutcome::Accepted
+        | RefundQueryOutcome::Unknown(_)
+        | RefundQueryOutcome::NotFound => {
             return look_again(refund, ladder, now);
         }
     }
@@ -267,34 +271,36 @@ pub fn found(
 /// What asking about a refund meant that counts as failed: somebody had told that money moved.
 fn found_of_failed(
     refund: &mut Refund,
-    outcome: &RefundQueried,
+    outcome: &RefundQueryOutcome,
     fits: bool,
     ladder: &[u32],
     now: Timestamp,
-) -> Result<Vec<Operation>, Trouble> {
+) -> Result<Vec<ReviewItem>, Trouble> {
     refund.next_check_at = None;
 
     match outcome {
-        RefundQueried::Done => after_all(refund, fits, now),
+        RefundQueryOutcome::Done => after_all(refund, fits, now),
         // Somebody has told that money moved: one question without an answer does not settle that.
-        RefundQueried::Unknown(_) | RefundQueried::Accepted | RefundQueried::NotFound
+        RefundQueryOutcome::Unknown(_)
+        | RefundQueryOutcome::Accepted
+        | RefundQueryOutcome::NotFound
             if refund.questions < MAX_QUESTIONS =>
         {
             look_again(refund, ladder, now)
         }
-        RefundQueried::TerminalNo(_) if refund.told_done && refund.questions < MAX_QUESTIONS => {
+        RefundQueryOutcome::Rejected(_) if refund.told_done && refund.questions < MAX_QUESTIONS => {
             look_again(refund, ladder, now)
         }
-        RefundQueried::Unknown(_)
-        | RefundQueried::Accepted
-        | RefundQueried::NotFound
-        | RefundQueried::TerminalNo(_)
+        RefundQueryOutcome::Unknown(_)
+        | RefundQueryOutcome::Accepted
+        | RefundQueryOutcome::NotFound
+        | RefundQueryOutcome::Rejected(_)
             if refund.told_done =>
         {
             refund.told_done = false;
             let detail = "a notification said that it was carried out, and the provider does not \
                           confirm that: look into its console";
-            Ok(vec![Operation::new(
+            Ok(vec![ReviewItem::new(
                 &refund.owner,
                 "refund_done_after_failed",
                 &refund.id,
@@ -302,11 +308,11 @@ fn found_of_failed(
                 now,
             )?])
         }
-        RefundQueried::Abnormal(_) => {
+        RefundQueryOutcome::Abnormal(_) => {
             refund.told_done = false;
             let detail = "the provider had said that it would not be carried out, and now that its \
                           money is on the way and does not arrive: look into its console";
-            Ok(vec![Operation::new(
+            Ok(vec![ReviewItem::new(
                 &refund.owner,
                 "refund_done_after_failed",
                 &refund.id,
@@ -314,10 +320,10 @@ fn found_of_failed(
                 now,
             )?])
         }
-        RefundQueried::Unknown(_)
-        | RefundQueried::Accepted
-        | RefundQueried::NotFound
-        | RefundQueried::TerminalNo(_) => Ok(Vec::new()),
+        RefundQueryOutcome::Unknown(_)
+        | RefundQueryOutcome::Accepted
+        | RefundQueryOutcome::NotFound
+        | RefundQueryOutcome::Rejected(_) => Ok(Vec::new()),
     }
 }
 
@@ -327,7 +333,7 @@ fn look_again(
     refund: &mut Refund,
     ladder: &[u32],
     now: Timestamp,
-) -> Result<Vec<Operation>, Trouble> {
+) -> Result<Vec<ReviewItem>, Trouble> {
     if refund.questions < MAX_QUESTIONS {
         let step = usize::try_from(refund.questions)
             .ok()
@@ -349,7 +355,7 @@ fn look_again(
         refund.provider_refund_no, refund.questions
     );
 
-    Ok(vec![Operation::new(
+    Ok(vec![ReviewItem::new(
         &refund.owner,
         "refund_unresolved",
         &refund.id,
@@ -366,9 +372,9 @@ pub fn told(
     conditions: Conditions<'_>,
     after: &mut Aggregate,
     refund_id: &str,
-    outcome: &RefundQueried,
+    outcome: &RefundQueryOutcome,
     now: Timestamp,
-) -> Result<Vec<Operation>, Trouble> {
+) -> Result<Vec<ReviewItem>, Trouble> {
     let renumbers = renumber::is_allowed(conditions, after, refund_id);
     let was = auto_refund::status(after, refund_id);
     let fits = still_fits(after, refund_id);
@@ -377,29 +383,32 @@ pub fn told(
     };
     let attempt_id = refund.attempt_id.clone();
     let mut operations = match (refund.status, outcome) {
-        (State::Pending | State::Abnormal, RefundQueried::Done) => {
+        (State::Pending | State::Abnormal, RefundQueryOutcome::Done) => {
             done(refund, now)?;
             Vec::new()
         }
-        (State::Pending | State::Abnormal, RefundQueried::TerminalNo(_)) if refund.told_done => {
+        (State::Pending | State::Abnormal, RefundQueryOutcome::Rejected(_)) if refund.told_done => {
             refund.next_check_at = Some(now);
             Vec::new()
         }
-        (State::Pending, RefundQueried::TerminalNo(failure)) if renumbers => {
+        (State::Pending, RefundQueryOutcome::Rejected(failure)) if renumbers => {
             renumber::apply(refund, failure, now);
             Vec::new()
         }
-        (State::Pending | State::Abnormal, RefundQueried::TerminalNo(failure)) => {
+        (State::Pending | State::Abnormal, RefundQueryOutcome::Rejected(failure)) => {
             refused(refund, failure, now)?;
             Vec::new()
         }
-        (State::Pending, RefundQueried::Abnormal(failure)) => astray(refund, failure, now)?,
-        (State::Failed, RefundQueried::Done) => after_all(refund, fits, now)?,
+        (State::Pending, RefundQueryOutcome::Abnormal(failure)) => astray(refund, failure, now)?,
+        (State::Failed, RefundQueryOutcome::Done) => after_all(refund, fits, now)?,
         (State::Succeeded | State::Failed, _)
-        | (State::Abnormal, RefundQueried::Abnormal(_))
-        | (_, RefundQueried::NotFound | RefundQueried::Accepted | RefundQueried::Unknown(_)) => {
-            Vec::new()
-        }
+        | (State::Abnormal, RefundQueryOutcome::Abnormal(_))
+        | (
+            _,
+            RefundQueryOutcome::NotFound
+            | RefundQueryOutcome::Accepted
+            | RefundQueryOutcome::Unknown(_),
+        ) => Vec::new(),
     };
 
     operations.extend(auto_refund::aftermath(after, refund_id, was, now)?);

@@ -13,7 +13,7 @@ pub fn begin(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<
     let Some(attempt) = after.attempt_mut(attempt_id) else {
         return Ok(());
     };
-    undo_later(attempt, now)?;
+    start_reversal(attempt, now)?;
     if after.payment.status.is_open() {
         after.payment.apply(Event::Doubt)?;
         after.payment.resume_at = None;
@@ -25,7 +25,7 @@ pub fn begin(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<
 ///
 /// # Errors
 /// [`Trouble::Illegal`].
-pub fn undo_later(attempt: &mut Attempt, now: Timestamp) -> Result<(), Trouble> {
+pub fn start_reversal(attempt: &mut Attempt, now: Timestamp) -> Result<(), Trouble> {
     attempt.apply(AttemptEvent::Reverse)?;
     attempt.questions = 0;
     (attempt.call_deadline, attempt.next_check_at) = (now, Some(now));
@@ -37,7 +37,11 @@ pub fn undo_later(attempt: &mut Attempt, now: Timestamp) -> Result<(), Trouble> 
 ///
 /// # Errors
 /// [`Trouble::Illegal`].
-pub fn doubt(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Trouble> {
+pub fn await_outcome(
+    after: &mut Aggregate,
+    attempt_id: &str,
+    now: Timestamp,
+) -> Result<(), Trouble> {
     let is_wanted = after.payment.status.is_open() && after.payment.cancel_requested_at.is_none();
     if !is_wanted {
         return begin(after, attempt_id, now);

@@ -73,7 +73,7 @@ pub fn next_check(
     now: Timestamp,
 ) -> Option<Timestamp> {
     let dead_from = dead_from(attempt);
-    if let (true, Some(charging)) = (attempt.flow.takes_money(), &capabilities.charge) {
+    if let (true, Some(charging)) = (attempt.flow.is_charge(), &capabilities.charge) {
         return next_charge_check(attempt, charging, now);
     }
 
@@ -164,7 +164,9 @@ pub fn patient_until(attempt: &Attempt, charging: &Charging, now: Timestamp) -> 
 }
 
 fn patience_ends(started_at: Timestamp, status: State, charging: &Charging) -> Timestamp {
-    let patient = started_at.plus_s(i64::from(charging.patience_s.max(charging.reverse_from_s)));
+    let patient = started_at.plus_s(i64::from(
+        charging.reverse_after_s.max(charging.reverse_from_s),
+    ));
     let Some(last) = charging.last_reversals else {
         return patient;
     };
@@ -265,11 +267,11 @@ mod tests {
             is_code: |_| true,
             timeout_ms: 10_000,
             ladder_s: &[1, 2, 4],
-            patience_s: 65,
+            reverse_after_s: 65,
             reverse_from_s: 0,
             reverse_pause_s: 5,
             declined_is_reversed: false,
-            not_found_twice_s: Some(30),
+            confirm_not_found_after_s: Some(30),
             last_reversals: Some(LastReversals {
                 in_doubt_from_s: 82_500,
                 waiting_from_s: 82_740,

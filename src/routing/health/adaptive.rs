@@ -7,7 +7,7 @@
 
 use std::cmp::Ordering;
 
-use super::{Gate, RouteView};
+use super::{BreakerState, RouteView};
 
 /// What a route's success is weighed against.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -54,10 +54,10 @@ pub enum Standing {
 /// Where the breaker puts this route for this payment.
 #[must_use]
 pub const fn standing(view: &RouteView) -> Standing {
-    match (view.lets_in, view.gate) {
+    match (view.is_admitted, view.gate) {
         (true, _) => Standing::Able,
-        (false, Gate::Ramping | Gate::Closed) => Standing::LastResort,
-        (false, Gate::Trial | Gate::Open) => Standing::Out,
+        (false, BreakerState::Ramping | BreakerState::Closed) => Standing::LastResort,
+        (false, BreakerState::Trial | BreakerState::Open) => Standing::Out,
     }
 }
 
@@ -65,7 +65,7 @@ pub const fn standing(view: &RouteView) -> Standing {
 /// are able, those that are a last resort.
 #[must_use]
 pub const fn place(view: &RouteView) -> (Standing, bool) {
-    (standing(view), !matches!(view.gate, Gate::Trial))
+    (standing(view), !matches!(view.gate, BreakerState::Trial))
 }
 
 /// How good it is to take this route: its chance, less what its fee (in parts per million of the
@@ -76,7 +76,7 @@ pub fn utility(view: &RouteView, fee_ppm: u32, weights: Weights) -> f64 {
     let too_slow = view
         .p95_ms
         .map_or(0.0, |p95| (f64::from(p95) - slo).max(0.0) / slo);
-    view.theta - weights.fee * f64::from(fee_ppm) / 1e6 - weights.latency * too_slow
+    view.sampled_success - weights.fee * f64::from(fee_ppm) / 1e6 - weights.latency * too_slow
 }
 
 /// The candidates in the order in which a payment should try them, as positions in the list; what

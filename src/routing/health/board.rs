@@ -14,31 +14,31 @@ use providers::order::Flow;
 use providers::provider::ProviderName;
 use rand::Rng;
 
-use self::inner::Inner;
-pub use self::types::{Adopted, Change, Probe, Removal, Settings, Standing, Ticket};
+use self::inner::RegistryState;
+pub use self::types::{Adopted, Change, HealthStatus, Probe, Removal, Settings, Ticket};
 use super::accounts::Accounts;
-use super::subject::Subject;
-use super::vital::Vital;
+use super::subject::HealthKey;
+use super::vital::HealthRecord;
 use super::{RouteId, RouteView, Verdict};
 use crate::domain::Mode;
 
 /// The health of all routes, as this gateway knows it.
 #[derive(Debug)]
-pub struct Board {
-    inner: Mutex<Inner>,
+pub struct HealthRegistry {
+    inner: Mutex<RegistryState>,
 }
 
-impl Board {
+impl HealthRegistry {
     /// An empty one.
     #[must_use]
     pub fn new(settings: Settings, accounts: Arc<Accounts>, now_ms: i64) -> Self {
         Self {
-            inner: Mutex::new(Inner::new(settings, accounts, now_ms)),
+            inner: Mutex::new(RegistryState::new(settings, accounts, now_ms)),
         }
     }
 
     /// Nothing in here panics between two halves of a change, so a poisoned lock is as good as any.
-    fn inner(&self) -> MutexGuard<'_, Inner> {
+    fn inner(&self) -> MutexGuard<'_, RegistryState> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -66,43 +66,48 @@ impl Board {
     }
 
     /// How a route is, for a payment that may take it: draws, and hands out trials.
-    pub fn look(&self, route: &RouteId, now_ms: i64, rng: &mut impl Rng) -> RouteView {
+    pub fn admit(&self, route: &RouteId, now_ms: i64, rng: &mut impl Rng) -> RouteView {
         let mut inner = self.inner();
         inner.advance(now_ms);
-        inner.look(route, rng)
+        inner.admit(route, rng)
     }
 
     /// How a route is, for people: nothing is drawn, `theta` is what is believed.
     #[must_use]
-    pub fn peek(&self, route: &RouteId, now_ms: i64) -> RouteView {
+    pub fn snapshot(&self, route: &RouteId, now_ms: i64) -> RouteView {
         let mut inner = self.inner();
         inner.advance(now_ms);
-        inner.peek(route)
+        inner.snapshot(route)
     }
 
     /// How a provider's flow is over all accounts in a mode, for people: at the address where most
     /// merchants call it.
     #[must_use]
-    pub fn peek_provider(&self, provider: ProviderName, flow: Flow, mode: Mode) -> Option<Vital> {
+    pub fn peek_provider(
+        &self,
+        provider: ProviderName,
+        flow: Flow,
+        mode: Mode,
+    ) -> Option<HealthRecord> {
         self.inner().provider(provider, flow, mode)
     }
 
     /// The same for who watches.
     #[must_use]
-    pub fn whole(&self, provider: ProviderName, flow: Flow, mode: Mode) -> Option<Standing> {
+    pub fn whole(&self, provider: ProviderName, flow: Flow, mode: Mode) -> Option<HealthStatus> {
         self.inner().whole(provider, flow, mode)
     }
 
     /// How all providers' flows are in a mode, each where most merchants call it, and those
     /// accounts' routes that do not take all payments, for who watches.
     #[must_use]
-    pub fn standings(&self, mode: Mode) -> Vec<Standing> {
+    pub fn standings(&self, mode: Mode) -> Vec<HealthStatus> {
         self.inner().standings(mode)
     }
 
     /// How one subject is, if anything is known of it.
     #[must_use]
-    pub fn standing(&self, subject: &Subject) -> Option<Standing> {
+    pub fn standing(&self, subject: &HealthKey) -> Option<HealthStatus> {
         self.inner().standing(subject)
     }
 
@@ -158,7 +163,7 @@ impl Board {
 
     /// Which versions this gateway knows.
     #[must_use]
-    pub fn versions(&self) -> Vec<(Subject, u64)> {
+    pub fn versions(&self) -> Vec<(HealthKey, u64)> {
         self.inner().versions()
     }
 
@@ -169,7 +174,13 @@ impl Board {
     }
 
     /// Takes over what is stored of a subject, if a gateway can have written it.
-    pub fn adopt(&self, subject: &Subject, vital: Vital, version: u64, now_ms: i64) -> Adopted {
+    pub fn adopt(
+        &self,
+        subject: &HealthKey,
+        vital: HealthRecord,
+        version: u64,
+        now_ms: i64,
+    ) -> Adopted {
         let mut inner = self.inner();
         inner.advance(now_ms);
         inner.adopt(subject, vital, version)
@@ -177,19 +188,19 @@ impl Board {
 
     /// Takes over what is stored, whatever it is.
     #[cfg(feature = "testing")]
-    pub fn believe(&self, subject: &Subject, vital: Vital, version: u64, now_ms: i64) {
+    pub fn believe(&self, subject: &HealthKey, vital: HealthRecord, version: u64, now_ms: i64) {
         let mut inner = self.inner();
         inner.advance(now_ms);
         inner.believe(subject, vital, version);
     }
 
     /// What is stored of a subject cannot even be read: what is known here is written over it.
-    pub fn refuse(&self, subject: &Subject, version: u64) -> Adopted {
+    pub fn refuse(&self, subject: &HealthKey, version: u64) -> Adopted {
         self.inner().refuse(subject, version)
     }
 
     /// The store has nothing of this subject: it is written anew.
-    pub fn forgotten(&self, subject: &Subject) {
+    pub fn forgotten(&self, subject: &HealthKey) {
         self.inner().forgotten(subject);
     }
 

@@ -8,7 +8,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Gate;
+use super::BreakerState;
 use super::delta::{MOST_CALLS, MerchantHash};
 
 /// Open for at least so long.
@@ -41,7 +41,7 @@ pub struct At {
 /// What there is of a charge and an offer alike; how the subject is to be treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Manner {
+pub struct BreakerConfig {
     /// How often a provider may be asked whether it is back.
     pub probe_every_ms: u32,
     /// Its calls take the money, and cannot be tried elsewhere after: no payer is a trial, and it
@@ -49,7 +49,7 @@ pub struct Manner {
     pub charges: bool,
 }
 
-impl Default for Manner {
+impl Default for BreakerConfig {
     fn default() -> Self {
         Self {
             probe_every_ms: 1_000,
@@ -62,7 +62,7 @@ impl Default for Manner {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Breaker {
-    gate: Gate,
+    gate: BreakerState,
     /// Since when, on the caller's clock.
     since_ms: i64,
     /// The same on its own.
@@ -79,7 +79,7 @@ pub struct Breaker {
     evidence: u32,
     needed: u32,
     /// Open: what it was before, should the evidence be taken back.
-    before: Gate,
+    before: BreakerState,
     /// Closed: since when it earns forgiveness, and whether there was a real success meanwhile.
     earning_since: i64,
     earned: bool,
@@ -88,7 +88,7 @@ pub struct Breaker {
 impl Default for Breaker {
     fn default() -> Self {
         Self {
-            gate: Gate::Closed,
+            gate: BreakerState::Closed,
             since_ms: 0,
             since: 0,
             trips: 0,
@@ -97,7 +97,7 @@ impl Default for Breaker {
             next_probe: 0,
             evidence: 0,
             needed: 0,
-            before: Gate::Closed,
+            before: BreakerState::Closed,
             earning_since: 0,
             earned: false,
         }
@@ -107,16 +107,16 @@ impl Default for Breaker {
 impl Breaker {
     /// Whether it lets payments through.
     #[must_use]
-    pub const fn gate(&self) -> Gate {
+    pub const fn gate(&self) -> BreakerState {
         self.gate
     }
 
     /// The same for somebody's payments: an outage that only another merchant has seen is none of
     /// theirs.
     #[must_use]
-    pub fn gate_for(&self, merchant: MerchantHash) -> Gate {
+    pub fn gate_for(&self, merchant: MerchantHash) -> BreakerState {
         if self.of.is_some_and(|of| of != merchant) {
-            Gate::Closed
+            BreakerState::Closed
         } else {
             self.gate
         }
@@ -164,11 +164,11 @@ impl Breaker {
 
     /// The part of the traffic that may pass, 0 to 1. A trial is no part of it.
     #[must_use]
-    pub fn share(&self, own: i64, manner: Manner) -> f64 {
+    pub fn share(&self, own: i64, manner: BreakerConfig) -> f64 {
         match self.gate {
-            Gate::Closed => 1.0,
-            Gate::Trial | Gate::Open => 0.0,
-            Gate::Ramping => {
+            BreakerState::Closed => 1.0,
+            BreakerState::Trial | BreakerState::Open => 0.0,
+            BreakerState::Ramping => {
                 let gone = u32::try_from((own - self.since).clamp(0, RAMP_MS)).unwrap_or(0);
                 let share = FIRST_SHARE + (1.0 - FIRST_SHARE) * f64::from(gone) / 20_000.0;
                 if manner.charges {
@@ -180,7 +180,7 @@ impl Breaker {
         }
     }
 
-    fn to(&mut self, gate: Gate, at: At) {
+    fn to(&mut self, gate: BreakerState, at: At) {
         self.gate = gate;
         self.since = at.own;
         self.since_ms = at.now_ms;
@@ -191,15 +191,15 @@ impl Breaker {
     /// was one alone.
     pub(super) fn trip(&mut self, evidence: u32, needed: u32, of: Option<MerchantHash>, at: At) {
         match self.gate {
-            Gate::Open => {}
-            Gate::Closed | Gate::Ramping | Gate::Trial => {
+            BreakerState::Open => {}
+            BreakerState::Closed | BreakerState::Ramping | BreakerState::Trial => {
                 self.before = self.gate;
                 self.trips = self.trips.saturating_add(1).min(TRIPS);
                 self.of = of;
                 self.evidence = evidence;
                 self.needed = needed;
                 self.next_probe = at.own;
-                self.to(Gate::Open, at);
+                self.to(BreakerState::Open, at);
             }
         }
     }
@@ -214,13 +214,13 @@ impl Breaker {
         self.of = None;
         self.evidence = 0;
         self.trips = self.trips.saturating_sub(1);
-        self.to(Gate::Closed, at);
+        self.to(BreakerState::Closed, at);
     }
 
     /// Suspected failures ended well. When most of what it opened for is gone, it never opened.
     pub(super) fn retract(&mut self, count: u32, at: At) {
         match self.gate {
-            Gate::Open if self.evidence > 0 && count > 0 => {
+            BreakerState::Open if self.evidence > 0 && count > 0 => {
                 self.evidence = self.evidence.saturating_sub(count);
                 if self.evidence.saturating_mul(2) < self.needed {
                     self.evidence = 0;
@@ -228,7 +228,10 @@ impl Breaker {
                     self.to(self.before, at);
                 }
             }
-            Gate::Open | Gate::Closed | Gate::Ramping | Gate::Trial => {}
+            BreakerState::Open
+            | BreakerState::Closed
+            | BreakerState::Ramping
+            | BreakerState::Trial => {}
         }
     }
 
@@ -236,21 +239,21 @@ impl Breaker {
     #[must_use]
     pub const fn probe_due(&self, own: i64, unheard: bool) -> bool {
         let wanted = match self.gate {
-            Gate::Open => true,
-            Gate::Closed | Gate::Ramping | Gate::Trial => unheard,
+            BreakerState::Open => true,
+            BreakerState::Closed | BreakerState::Ramping | BreakerState::Trial => unheard,
         };
         wanted && own >= self.next_probe
     }
 
     /// Somebody asks; the next may do so later.
-    pub(super) fn claim_probe(&mut self, own: i64, manner: Manner) {
+    pub(super) fn claim_probe(&mut self, own: i64, manner: BreakerConfig) {
         self.next_probe = own.saturating_add(i64::from(manner.probe_every_ms));
     }
 
     /// A probe's answer while open. A bad one begins the count anew.
-    pub(super) fn probed(&mut self, good: u32, bad: bool, manner: Manner, at: At) {
+    pub(super) fn probed(&mut self, good: u32, bad: bool, manner: BreakerConfig, at: At) {
         match self.gate {
-            Gate::Open => {
+            BreakerState::Open => {
                 if bad {
                     self.progress = 0;
                     // It is as dead as it was thought to be: nothing is taken back any more.
@@ -259,7 +262,7 @@ impl Breaker {
                 self.progress = self.progress.saturating_add(good);
                 self.tick(manner, at);
             }
-            Gate::Closed | Gate::Ramping | Gate::Trial => {}
+            BreakerState::Closed | BreakerState::Ramping | BreakerState::Trial => {}
         }
     }
 
@@ -267,55 +270,58 @@ impl Breaker {
     /// `of`: the merchant who had the failures, if it was one alone.
     pub(super) fn real(&mut self, good: u32, failed: u32, of: Option<MerchantHash>, at: At) {
         match self.gate {
-            Gate::Trial if failed > 0 => self.trip(0, 0, of, at),
-            Gate::Trial => {
+            BreakerState::Trial if failed > 0 => self.trip(0, 0, of, at),
+            BreakerState::Trial => {
                 self.progress = self.progress.saturating_add(good);
                 if self.progress >= TRIAL_SUCCESSES {
-                    self.to(Gate::Ramping, at);
+                    self.to(BreakerState::Ramping, at);
                 }
             }
-            Gate::Closed => self.earned |= good > 0,
-            Gate::Open | Gate::Ramping => {}
+            BreakerState::Closed => self.earned |= good > 0,
+            BreakerState::Open | BreakerState::Ramping => {}
         }
     }
 
     /// What time brings: the end of an outage whose probes were good, the end of a ramp,
     /// forgiveness.
-    pub(super) fn tick(&mut self, manner: Manner, at: At) {
+    pub(super) fn tick(&mut self, manner: BreakerConfig, at: At) {
         let gone = at.own.saturating_sub(self.since);
 
         match self.gate {
-            Gate::Open if gone >= OPEN_MS && self.progress >= self.probes_needed() => {
+            BreakerState::Open if gone >= OPEN_MS && self.progress >= self.probes_needed() => {
                 self.to(
                     if manner.charges {
-                        Gate::Ramping
+                        BreakerState::Ramping
                     } else {
-                        Gate::Trial
+                        BreakerState::Trial
                     },
                     at,
                 );
             }
-            Gate::Ramping if gone >= RAMP_MS => {
-                self.to(Gate::Closed, at);
+            BreakerState::Ramping if gone >= RAMP_MS => {
+                self.to(BreakerState::Closed, at);
                 self.of = None;
                 self.earning_since = at.own;
                 self.earned = false;
             }
-            Gate::Closed if self.trips > 0 && self.earned => {
+            BreakerState::Closed if self.trips > 0 && self.earned => {
                 if at.own.saturating_sub(self.earning_since) >= FORGIVEN_MS {
                     self.trips -= 1;
                     self.earning_since = at.own;
                     self.earned = false;
                 }
             }
-            Gate::Open | Gate::Ramping | Gate::Closed | Gate::Trial => {}
+            BreakerState::Open
+            | BreakerState::Ramping
+            | BreakerState::Closed
+            | BreakerState::Trial => {}
         }
     }
 
     /// Whether it is what our own code could have written of a subject that is treated like this
     /// and whose clock shows `own`, as of `now_ms`: nothing in it may keep payments away for longer
     /// than what has happened.
-    pub(super) fn is_sane(&self, own: i64, manner: Manner, now_ms: i64) -> bool {
+    pub(super) fn is_sane(&self, own: i64, manner: BreakerConfig, now_ms: i64) -> bool {
         let next_at_most = own.saturating_add(i64::from(manner.probe_every_ms));
         (0..=own).contains(&self.since)
             && (0..=own).contains(&self.earning_since)
@@ -326,9 +332,9 @@ impl Breaker {
                 .iter()
                 .all(|count| *count <= MOST_CALLS)
             && match self.before {
-                Gate::Closed | Gate::Ramping | Gate::Trial => true,
+                BreakerState::Closed | BreakerState::Ramping | BreakerState::Trial => true,
                 // What was open cannot have opened.
-                Gate::Open => false,
+                BreakerState::Open => false,
             }
     }
 }

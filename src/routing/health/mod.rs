@@ -60,7 +60,7 @@ pub enum Verdict {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, strum::IntoStaticStr)]
 #[serde(rename_all = "snake_case")]
 #[strum(serialize_all = "snake_case")]
-pub enum Gate {
+pub enum BreakerState {
     /// It does.
     Closed,
     /// It has come back and takes a growing share.
@@ -75,14 +75,14 @@ pub enum Gate {
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct RouteView {
     /// Whether it takes new payments: the breaker's word.
-    pub gate: Gate,
+    pub gate: BreakerState,
     /// Whether this very payment may take it, by the gate, its ramp and its trial. Drawn anew for
     /// each look.
-    pub lets_in: bool,
+    pub is_admitted: bool,
     /// Since when the gate is as it is, in milliseconds since 1970.
     pub since_ms: i64,
     /// A draw from what is believed of its success rate, 0 to 1.
-    pub theta: f64,
+    pub sampled_success: f64,
     /// The believed success rate, 0 to 1.
     pub success: f64,
     /// 95 of 100 calls are over by then, in milliseconds; `None` until there is history.
@@ -98,10 +98,10 @@ impl RouteView {
     #[must_use]
     pub const fn unknown() -> Self {
         Self {
-            gate: Gate::Closed,
-            lets_in: true,
+            gate: BreakerState::Closed,
+            is_admitted: true,
             since_ms: 0,
-            theta: 1.0,
+            sampled_success: 1.0,
             success: 1.0,
             p95_ms: None,
             p99_ms: None,

@@ -26,7 +26,7 @@ pub struct Whole {
 
 /// What health is kept of.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub enum Subject {
+pub enum HealthKey {
     /// One account's route.
     Route(RouteId),
     /// A provider's flow, over all accounts that call it at one address in one mode.
@@ -38,7 +38,7 @@ pub enum Subject {
 #[error("no subject that health is kept of")]
 pub struct UnknownSubject;
 
-impl fmt::Display for Subject {
+impl fmt::Display for HealthKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Route(route) => write!(
@@ -58,7 +58,7 @@ impl fmt::Display for Subject {
     }
 }
 
-impl FromStr for Subject {
+impl FromStr for HealthKey {
     type Err = UnknownSubject;
 
     fn from_str(s: &str) -> Result<Self, Self::Err> {
@@ -116,8 +116,8 @@ mod tests {
 
         for subject in wholes
             .into_iter()
-            .map(Subject::Provider)
-            .chain([Subject::Route(route)])
+            .map(HealthKey::Provider)
+            .chain([HealthKey::Route(route)])
         {
             assert_eq!(subject.to_string().parse(), Ok(subject));
         }
@@ -136,7 +136,7 @@ mod tests {
             "provider/alipay/qr/real/https://a",
             "provider/nobody/qr/live/https://a",
         ] {
-            assert_eq!(text.parse::<Subject>(), Err(UnknownSubject), "{text}");
+            assert_eq!(text.parse::<HealthKey>(), Err(UnknownSubject), "{text}");
         }
     }
 }

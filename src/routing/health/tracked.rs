@@ -2,9 +2,9 @@
 //! since, and the sum of both, which it decides by. Nothing learned is lost or counted twice,
 //! whatever becomes of a write on its way.
 
-use super::breaker::Manner;
+use super::breaker::BreakerConfig;
 use super::delta::Delta;
-use super::vital::Vital;
+use super::vital::HealthRecord;
 
 /// With more writes whose fate is not known, the last two are looked at as one.
 const SENT: usize = 4;
@@ -18,8 +18,8 @@ const GRANT_MS: i64 = 500;
 
 /// One subject.
 #[derive(Debug)]
-pub struct Tracked {
-    base: Vital,
+pub struct LocalHealth {
+    base: HealthRecord,
     version: u64,
     sent: Vec<(u32, Delta)>,
     pending: Delta,
@@ -27,7 +27,7 @@ pub struct Tracked {
     pending_since: Option<i64>,
     /// To be written even without news.
     unwritten: bool,
-    view: Vital,
+    view: HealthRecord,
     limits: Limits,
     stale_limits: bool,
     trial: Trial,
@@ -61,9 +61,9 @@ struct Trial {
     granted: Option<i64>,
 }
 
-impl Tracked {
-    pub(super) fn new(manner: Manner, now_ms: i64) -> Self {
-        let vital = Vital::new(manner, now_ms);
+impl LocalHealth {
+    pub(super) fn new(manner: BreakerConfig, now_ms: i64) -> Self {
+        let vital = HealthRecord::new(manner, now_ms);
 
         Self {
             base: vital.clone(),
@@ -82,7 +82,7 @@ impl Tracked {
         }
     }
 
-    pub(super) const fn view(&self) -> &Vital {
+    pub(super) const fn view(&self) -> &HealthRecord {
         &self.view
     }
 
@@ -135,7 +135,7 @@ impl Tracked {
     /// What the store says may be a lie, or whoever has the right may be dead.
     pub(super) fn is_overdue(&mut self, own: i64) -> bool {
         #[cfg(feature = "testing")]
-        if crate::broken::breaks(crate::broken::Rule::BelieveRedis) {
+        if crate::broken::mutated(crate::broken::Mutation::BelieveRedis) {
             return false;
         }
         if !self.view.wants_probes() {
@@ -181,7 +181,7 @@ impl Tracked {
     }
 
     /// The next state to write, if there is news; `flush` numbers it.
-    pub(super) fn take_change(&mut self, gateway: u32, flush: u32) -> Option<Vital> {
+    pub(super) fn take_change(&mut self, gateway: u32, flush: u32) -> Option<HealthRecord> {
         // What was sent and is not found in the store was lost on its way, or lost against another
         // write.
         if self.pending.is_empty() && self.sent.is_empty() && !self.unwritten {
@@ -205,7 +205,7 @@ impl Tracked {
     /// Takes over what is stored. Returns whether a right to probe was had by it.
     pub(super) fn adopt(
         &mut self,
-        vital: Vital,
+        vital: HealthRecord,
         version: u64,
         gateway: u32,
         own: i64,
@@ -296,7 +296,7 @@ impl Tracked {
 }
 
 impl Limits {
-    fn of(vital: &Vital) -> Self {
+    fn of(vital: &HealthRecord) -> Self {
         let latencies = vital.latencies();
         Self {
             p95: latencies.quantile(0.95),

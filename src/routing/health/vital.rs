@@ -5,13 +5,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Gate;
-use super::breaker::{At, Breaker, Manner};
+use super::BreakerState;
+use super::breaker::{At, Breaker, BreakerConfig};
 use super::delta::{Delta, MOST_CALLS, MerchantHash, Run};
 use super::latency::Latencies;
 use super::score::{Score, trip_after, wilson_upper};
 #[cfg(feature = "testing")]
-use crate::broken::{Rule, breaks};
+use crate::broken::{Mutation, mutated};
 
 /// The shape and the meaning of a stored [`Vital`], the pace of its probes included: part of the
 /// key that it lies under, so that two versions of the program that differ in it do not read each
@@ -54,12 +54,12 @@ struct Second {
 /// The health of one subject.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Vital {
+pub struct HealthRecord {
     /// The caller's clock when it was last looked at.
     seen_ms: i64,
     /// Its own clock: the sum of steps that a leap does not lengthen.
     own: i64,
-    manner: Manner,
+    manner: BreakerConfig,
     score: Score,
     latencies: Latencies,
     window: Vec<Second>,
@@ -81,10 +81,10 @@ pub struct Vital {
     flushes: Vec<(u32, u32)>,
 }
 
-impl Vital {
+impl HealthRecord {
     /// A subject that nothing is known of.
     #[must_use]
-    pub fn new(manner: Manner, now_ms: i64) -> Self {
+    pub fn new(manner: BreakerConfig, now_ms: i64) -> Self {
         Self {
             seen_ms: now_ms,
             own: 0,
@@ -149,9 +149,9 @@ impl Vital {
             self.breaker.exonerate(self.at());
         }
         match self.gate() {
-            Gate::Open => self.spread(delta),
-            Gate::Trial => self.on_trial(delta),
-            Gate::Closed | Gate::Ramping => self.count(delta),
+            BreakerState::Open => self.spread(delta),
+            BreakerState::Trial => self.on_trial(delta),
+            BreakerState::Closed | BreakerState::Ramping => self.count(delta),
         }
 
         if delta.retracted > 0 {
@@ -205,7 +205,7 @@ impl Vital {
         {
             let of = self.failing.last().map(|(merchant, _)| *merchant);
             #[cfg(feature = "testing")]
-            let of = of.filter(|_| !breaks(Rule::OneMerchantTrips));
+            let of = of.filter(|_| !mutated(Mutation::OneMerchantTrips));
             self.trip(failed, failed, of);
         }
     }
@@ -253,7 +253,7 @@ impl Vital {
             .filter(|_| self.run.merchants.count() == 1);
 
         self.breaker.real(delta.good, failed, of, self.at());
-        if self.gate() == Gate::Open {
+        if self.gate() == BreakerState::Open {
             self.run = Run::default();
         }
     }
@@ -277,7 +277,7 @@ impl Vital {
     #[must_use]
     pub fn is_shared(&self) -> bool {
         #[cfg(feature = "testing")]
-        if breaks(Rule::OneMerchantTrips) {
+        if mutated(Mutation::OneMerchantTrips) {
             return false;
         }
         since(&self.in_use, self.own - IN_USE_MS) > 1
@@ -289,8 +289,8 @@ impl Vital {
 
     fn is_out(&self) -> bool {
         match self.gate() {
-            Gate::Closed => false,
-            Gate::Ramping | Gate::Trial | Gate::Open => true,
+            BreakerState::Closed => false,
+            BreakerState::Ramping | BreakerState::Trial | BreakerState::Open => true,
         }
     }
 
@@ -355,12 +355,12 @@ impl Vital {
     /// Whether somebody has to ask from time to time.
     #[must_use]
     pub fn wants_probes(&self) -> bool {
-        self.gate() == Gate::Open || self.is_unheard()
+        self.gate() == BreakerState::Open || self.is_unheard()
     }
 
     /// How it is to be treated.
     #[must_use]
-    pub const fn manner(&self) -> Manner {
+    pub const fn manner(&self) -> BreakerConfig {
         self.manner
     }
 
@@ -380,7 +380,7 @@ impl Vital {
 
     /// The breaker's word.
     #[must_use]
-    pub const fn gate(&self) -> Gate {
+    pub const fn gate(&self) -> BreakerState {
         self.breaker.gate()
     }
 
@@ -449,7 +449,7 @@ impl Vital {
     /// away for longer than what has happened would: no time lies ahead but that of the next probe,
     /// and that one no further than a probe's pause.
     #[must_use]
-    pub fn is_sane(&self, manner: Manner, now_ms: i64) -> bool {
+    pub fn is_sane(&self, manner: BreakerConfig, now_ms: i64) -> bool {
         let past = 0..=self.own;
         let merchants = |list: &[(MerchantHash, i64)]| {
             list.len() <= MERCHANTS && list.iter().all(|(_, at)| past.contains(at))
@@ -511,7 +511,7 @@ fn believed(row: &Run, alone: bool) -> u32 {
 /// Whose row it is, unless others have had their part in it.
 fn one_of(row: &Run, needed: u32) -> Option<MerchantHash> {
     #[cfg(feature = "testing")]
-    if breaks(Rule::OneMerchantTrips) {
+    if mutated(Mutation::OneMerchantTrips) {
         return None;
     }
     row.merchants

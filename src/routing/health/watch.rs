@@ -7,11 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::time::Instant;
 
 use providers::outcome::{
-    ADDRESS_NOT_ALLOWED, Created, Failure, FailureKind, NO_ROOM, Queried, Refusal,
+    ADDRESS_NOT_ALLOWED, CreateOutcome, Failure, FailureKind, NO_ROOM, QueryOutcome, Refusal,
 };
 
 use super::accounts::Accounts;
-use super::board::{Board, Probe, Settings, Ticket};
+use super::board::{HealthRegistry, Probe, Settings, Ticket};
 use super::{RouteId, RouteView, Verdict};
 use crate::domain::Timestamp;
 
@@ -24,8 +24,8 @@ const FOLLOWED_MS: i64 = 300_000;
 
 /// The health of all routes, as this gateway knows it, now.
 #[derive(Debug)]
-pub struct Watch {
-    board: Board,
+pub struct HealthMonitor {
+    board: HealthRegistry,
     began: Instant,
     base_ms: AtomicI64,
     follows: AtomicBool,
@@ -33,7 +33,7 @@ pub struct Watch {
     breakers: bool,
 }
 
-impl Watch {
+impl HealthMonitor {
     /// Nothing is known yet.
     #[must_use]
     pub fn new(
@@ -43,7 +43,7 @@ impl Watch {
         now: Timestamp,
     ) -> Self {
         Self {
-            board: Board::new(settings, accounts, now.0),
+            board: HealthRegistry::new(settings, accounts, now.0),
             began: Instant::now(),
             base_ms: AtomicI64::new(now.0),
             follows: AtomicBool::new(false),
@@ -53,7 +53,7 @@ impl Watch {
 
     /// The board, for who exchanges what it knows.
     #[must_use]
-    pub const fn board(&self) -> &Board {
+    pub const fn board(&self) -> &HealthRegistry {
         &self.board
     }
 
@@ -96,20 +96,20 @@ impl Watch {
 
     /// How a route is, for a payment that may take it.
     #[must_use]
-    pub fn look(&self, route: &RouteId) -> RouteView {
+    pub fn admit(&self, route: &RouteId) -> RouteView {
         if !self.breakers {
             return RouteView::unknown();
         }
-        self.board.look(route, self.now_ms(), &mut rand::rng())
+        self.board.admit(route, self.now_ms(), &mut rand::rng())
     }
 
     /// How a route is, for people.
     #[must_use]
-    pub fn peek(&self, route: &RouteId) -> RouteView {
+    pub fn snapshot(&self, route: &RouteId) -> RouteView {
         if !self.breakers {
             return RouteView::unknown();
         }
-        self.board.peek(route, self.now_ms())
+        self.board.snapshot(route, self.now_ms())
     }
 
     /// What time brings.
@@ -132,19 +132,23 @@ impl Watch {
 /// What the end of a creating call says of its route. A payer's "no", and one to this order or to
 /// our parameters, show that the provider works.
 #[must_use]
-pub fn verdict(outcome: &Created) -> Verdict {
+pub fn verdict(outcome: &CreateOutcome) -> Verdict {
     match outcome {
-        Created::Accepted(_)
-        | Created::Captured(_)
-        | Created::Waiting
-        | Created::Declined(_)
-        | Created::Refused(Refusal::Route | Refusal::Request, _) => Verdict::Good,
-        Created::NotSent(failure) | Created::Unknown(failure) if is_own_trouble(failure) => {
+        CreateOutcome::Accepted(_)
+        | CreateOutcome::Captured(_)
+        | CreateOutcome::Waiting
+        | CreateOutcome::Declined(_)
+        | CreateOutcome::Refused(Refusal::Route | Refusal::Request, _) => Verdict::Good,
+        CreateOutcome::NotSent(failure) | CreateOutcome::Unknown(failure)
+            if is_own_trouble(failure) =>
+        {
             Verdict::Nothing
         }
-        Created::NotSent(_) | Created::Refused(Refusal::Provider, _) => Verdict::ProviderFailed,
-        Created::Unknown(failure) => failed(failure.kind),
-        Created::Refused(Refusal::Account, _) => Verdict::AccountFailed,
+        CreateOutcome::NotSent(_) | CreateOutcome::Refused(Refusal::Provider, _) => {
+            Verdict::ProviderFailed
+        }
+        CreateOutcome::Unknown(failure) => failed(failure.kind),
+        CreateOutcome::Refused(Refusal::Account, _) => Verdict::AccountFailed,
     }
 }
 
@@ -170,19 +174,19 @@ fn is_own_trouble(failure: &Failure) -> bool {
 /// What the answer to a question about an order that does not exist says of its route. "You ask too
 /// often" is an answer of somebody who is alive.
 #[must_use]
-pub fn probe_verdict(outcome: &Queried) -> Verdict {
+pub fn probe_verdict(outcome: &QueryOutcome) -> Verdict {
     match outcome {
-        Queried::NotFound
-        | Queried::Payable
-        | Queried::Paid(_)
-        | Queried::Closed
-        | Queried::Reversed => Verdict::Good,
-        Queried::Unknown(failure) if is_own_trouble(failure) => Verdict::Nothing,
-        Queried::Unknown(Failure {
+        QueryOutcome::NotFound
+        | QueryOutcome::Payable
+        | QueryOutcome::Paid(_)
+        | QueryOutcome::Closed
+        | QueryOutcome::Reversed => Verdict::Good,
+        QueryOutcome::Unknown(failure) if is_own_trouble(failure) => Verdict::Nothing,
+        QueryOutcome::Unknown(Failure {
             kind: FailureKind::RateLimited,
             ..
         }) => Verdict::Good,
-        Queried::Unknown(failure) => failed(failure.kind),
+        QueryOutcome::Unknown(failure) => failed(failure.kind),
     }
 }
 
@@ -210,17 +214,17 @@ mod tests {
             ),
         ] {
             assert_eq!(
-                verdict(&Created::NotSent(failure.clone())),
+                verdict(&CreateOutcome::NotSent(failure.clone())),
                 expected,
                 "{failure:?}"
             );
             assert_eq!(
-                verdict(&Created::Unknown(failure.clone())),
+                verdict(&CreateOutcome::Unknown(failure.clone())),
                 expected,
                 "{failure:?}"
             );
             assert_eq!(
-                probe_verdict(&Queried::Unknown(failure.clone())),
+                probe_verdict(&QueryOutcome::Unknown(failure.clone())),
                 expected,
                 "{failure:?}"
             );
@@ -237,12 +241,15 @@ mod tests {
             (FailureKind::RateLimited, Verdict::ProviderFailed),
         ] {
             assert_eq!(
-                verdict(&Created::Unknown(Failure::new(kind, "", ""))),
+                verdict(&CreateOutcome::Unknown(Failure::new(kind, "", ""))),
                 expected,
                 "{kind:?}"
             );
         }
         let too_often = Failure::new(FailureKind::RateLimited, "", "");
-        assert_eq!(probe_verdict(&Queried::Unknown(too_often)), Verdict::Good);
+        assert_eq!(
+            probe_verdict(&QueryOutcome::Unknown(too_often)),
+            Verdict::Good
+        );
     }
 }

@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Executor as _};
 use super::errors::{is_damage, is_doubtful, no_answer};
 use super::trust::{LESS_PATIENT, Trust, kept_clean};
 #[cfg(feature = "testing")]
-use crate::broken::{Rule, breaks};
+use crate::broken::{Mutation, mutated};
 use crate::store::seat::Seat;
 
 /// A database that gives no connection for so long is not there.
@@ -141,7 +141,7 @@ impl Pool {
     ) -> Result<T, DbErr> {
         self.seat.as_ref().map_or(Ok(()), |seat| seat.is_there())?;
         #[cfg(feature = "testing")]
-        if breaks(Rule::WaitWithoutEnd) {
+        if mutated(Mutation::WaitWithoutEnd) {
             return using.await;
         }
         let limited = tokio::time::timeout(self.patience, using);
@@ -192,7 +192,7 @@ impl Pool {
     /// Something was written, and SQLite has to have said that it commits.
     pub(super) fn witnessed(&self, before: u64) -> Result<(), DbErr> {
         #[cfg(feature = "testing")]
-        if breaks(Rule::TrustEveryConnection) {
+        if mutated(Mutation::TrustEveryConnection) {
             return Ok(());
         }
         // What was written into a file that nobody will open again is not written.

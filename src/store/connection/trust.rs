@@ -10,7 +10,7 @@ use sqlx::pool::PoolOptions;
 use tokio::sync::watch;
 
 #[cfg(feature = "testing")]
-use crate::broken::{Rule, breaks};
+use crate::broken::{Mutation, mutated};
 
 /// A connection that has been idle for so long is asked whether it is still there before it is
 /// used.
@@ -75,7 +75,7 @@ pub(super) fn kept_clean<DB: sqlx::Database>(
             let trust = Arc::clone(&before);
             Box::pin(async move {
                 #[cfg(feature = "testing")]
-                if breaks(Rule::TrustEveryConnection) || breaks(Rule::WaitWithoutEnd) {
+                if mutated(Mutation::TrustEveryConnection) || mutated(Mutation::WaitWithoutEnd) {
                     return Ok(true);
                 }
                 if !trust.holds(meta.age) || connection.is_in_transaction() {
@@ -97,7 +97,9 @@ pub(super) fn kept_clean<DB: sqlx::Database>(
         .after_release(move |connection, meta| {
             let keeps = after.holds(meta.age) && !connection.is_in_transaction();
             #[cfg(feature = "testing")]
-            let keeps = keeps || breaks(Rule::TrustEveryConnection) || breaks(Rule::WaitWithoutEnd);
+            let keeps = keeps
+                || mutated(Mutation::TrustEveryConnection)
+                || mutated(Mutation::WaitWithoutEnd);
             Box::pin(async move { Ok(keeps) })
         })
 }

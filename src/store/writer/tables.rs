@@ -192,7 +192,7 @@ async fn update_payments(
     let ids = candidates
         .into_iter()
         .map(|(index, change)| (index, change.after.payment.id.clone()));
-    judge(verdicts, ids, &won, &CommitError::Moved);
+    judge(verdicts, ids, &won, &CommitError::VersionConflict);
 
     Ok(())
 }
@@ -202,14 +202,14 @@ async fn update_payments(
 async fn give_back_claims(tx: &Tx, changes: &[&Change], verdicts: &[Verdict]) -> Result<(), DbErr> {
     for (change, verdict) in changes.iter().zip(verdicts) {
         let has_inbox = match verdict {
-            Err(CommitError::Moved | CommitError::OrderTaken) => true,
+            Err(CommitError::VersionConflict | CommitError::OrderTaken) => true,
             Err(CommitError::NotificationStored) => false,
             // Without its key a change claims nothing else.
             Ok(())
             | Err(
                 CommitError::KeyTaken
                 | CommitError::Refused(_)
-                | CommitError::Overtaken
+                | CommitError::ReviewItemChanged
                 | CommitError::Unavailable(_),
             ) => continue,
         };

@@ -13,7 +13,7 @@ use super::trade::{
 };
 use crate::order::Flow;
 use crate::sandbox::book::{Book, Code, Order};
-use crate::sandbox::payer::Mood;
+use crate::sandbox::payer::PayerBehaviour;
 
 const CODE_INVALID: Refused = Refused(
     "40004",
@@ -64,8 +64,8 @@ impl Shop<'_> {
         let used = book
             .by_code(auth_code)
             .is_some_and(|order| order.key != asked.key);
-        let mood = Mood::of(auth_code);
-        if used || !is_code(auth_code) || mood == Mood::CodeExpired {
+        let mood = PayerBehaviour::of(auth_code);
+        if used || !is_code(auth_code) || mood == PayerBehaviour::CodeExpired {
             return Err(CODE_INVALID);
         }
         let key = asked.key.clone();
@@ -79,15 +79,17 @@ impl Shop<'_> {
 
         // The trade exists from now on, whatever comes of it.
         let done = match mood {
-            Mood::Pays => book.pay(&key, &id, self.now),
-            Mood::MustConfirm | Mood::CodeExpired => book.open_trade(&key, &id, self.now),
-            Mood::HasNoMoney => book.decline(&key, &id, self.now),
+            PayerBehaviour::Pays => book.pay(&key, &id, self.now),
+            PayerBehaviour::MustConfirm | PayerBehaviour::CodeExpired => {
+                book.open_trade(&key, &id, self.now)
+            }
+            PayerBehaviour::HasNoMoney => book.decline(&key, &id, self.now),
         };
 
         done.map_err(|_| TRADE_NOT_EXIST)?;
         let order = book.order(&key).ok_or(TRADE_NOT_EXIST)?;
 
-        if mood == Mood::HasNoMoney {
+        if mood == PayerBehaviour::HasNoMoney {
             Err(NO_MONEY)
         } else {
             Ok(told(order))

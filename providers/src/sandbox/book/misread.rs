@@ -22,7 +22,7 @@ pub enum Misreading {
 impl Book {
     /// What is read instead of the book.
     #[must_use]
-    pub fn misread(&self, how: Misreading, now: DateTime<Utc>) -> Self {
+    pub fn stale_read(&self, how: Misreading, now: DateTime<Utc>) -> Self {
         let mut copy = self.clone();
         match how {
             Misreading::Behind(by) => {

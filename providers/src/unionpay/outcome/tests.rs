@@ -12,7 +12,7 @@ use super::*;
 use crate::reason::Reason;
 
 /// Before the deadline.
-fn queried(order: &OrderRef, fields: &Fields) -> Queried {
+fn queried(order: &OrderRef, fields: &Fields) -> QueryOutcome {
     super::queried(order, fields, time() + TimeDelta::minutes(1))
 }
 
@@ -66,62 +66,64 @@ fn answer(number: &str, txn: (&str, &str), more: &[(&str, &str)]) -> Fields {
     answer
 }
 
-fn created(outcome: &Created) -> &'static str {
+fn created(outcome: &CreateOutcome) -> &'static str {
     match outcome {
-        Created::Accepted(NextAction::DisplayQr { qr }) if qr.ends_with("6212") => "accepted",
-        Created::Accepted(_) | Created::Captured(_) | Created::NotSent(_) => "wrong",
-        Created::Waiting => "waiting",
-        Created::Refused(Refusal::Provider, _) => "provider",
-        Created::Refused(Refusal::Account, _) => "account",
-        Created::Refused(Refusal::Route, _) => "route",
-        Created::Refused(Refusal::Request, _) => "request",
-        Created::Declined(_) => "declined",
-        Created::Unknown(_) => "unknown",
+        CreateOutcome::Accepted(NextAction::DisplayQr { qr }) if qr.ends_with("6212") => "accepted",
+        CreateOutcome::Accepted(_) | CreateOutcome::Captured(_) | CreateOutcome::NotSent(_) => {
+            "wrong"
+        }
+        CreateOutcome::Waiting => "waiting",
+        CreateOutcome::Refused(Refusal::Provider, _) => "provider",
+        CreateOutcome::Refused(Refusal::Account, _) => "account",
+        CreateOutcome::Refused(Refusal::Route, _) => "route",
+        CreateOutcome::Refused(Refusal::Request, _) => "request",
+        CreateOutcome::Declined(_) => "declined",
+        CreateOutcome::Unknown(_) => "unknown",
     }
 }
 
-fn state(outcome: &Queried) -> &'static str {
+fn state(outcome: &QueryOutcome) -> &'static str {
     match outcome {
-        Queried::NotFound => "not_found",
-        Queried::Payable => "payable",
-        Queried::Paid(capture) if capture.returns_by_itself => "late",
-        Queried::Paid(_) => "paid",
-        Queried::Closed => "closed",
-        Queried::Reversed => "reversed",
-        Queried::Unknown(_) => "unknown",
+        QueryOutcome::NotFound => "not_found",
+        QueryOutcome::Payable => "payable",
+        QueryOutcome::Paid(capture) if capture.returns_by_itself => "late",
+        QueryOutcome::Paid(_) => "paid",
+        QueryOutcome::Closed => "closed",
+        QueryOutcome::Reversed => "reversed",
+        QueryOutcome::Unknown(_) => "unknown",
     }
 }
 
-fn ended(outcome: &Ended) -> &'static str {
+fn ended(outcome: &CloseOutcome) -> &'static str {
     match outcome {
-        Ended::Closed | Ended::AlreadyPaid => "wrong",
-        Ended::Reversed => "reversed",
-        Ended::NotFound => "not_found",
-        Ended::Impossible(_) => "impossible",
-        Ended::Again(_) => "again",
-        Ended::Unknown(_) => "unknown",
+        CloseOutcome::Closed | CloseOutcome::AlreadyPaid => "wrong",
+        CloseOutcome::Reversed => "reversed",
+        CloseOutcome::NotFound => "not_found",
+        CloseOutcome::Impossible(_) => "impossible",
+        CloseOutcome::Retry(_) => "again",
+        CloseOutcome::Unknown(_) => "unknown",
     }
 }
 
-fn taken_up(outcome: &Refunded) -> &'static str {
+fn taken_up(outcome: &RefundOutcome) -> &'static str {
     match outcome {
-        Refunded::Accepted => "accepted",
-        Refunded::Done | Refunded::Abnormal(_) | Refunded::NeedsFunds(_) => "wrong",
-        Refunded::TerminalNo(_) => "terminal",
-        Refunded::AnotherNumber(_) => "another number",
-        Refunded::Later(_) => "later",
-        Refunded::Unknown(_) => "unknown",
+        RefundOutcome::Accepted => "accepted",
+        RefundOutcome::Done | RefundOutcome::Abnormal(_) | RefundOutcome::NeedsFunds(_) => "wrong",
+        RefundOutcome::Rejected(_) => "terminal",
+        RefundOutcome::RetryWithNewNumber(_) => "another number",
+        RefundOutcome::RetryLater(_) => "later",
+        RefundOutcome::Unknown(_) => "unknown",
     }
 }
 
-fn refund_state(outcome: &RefundQueried) -> &'static str {
+fn refund_state(outcome: &RefundQueryOutcome) -> &'static str {
     match outcome {
-        RefundQueried::NotFound => "not_found",
-        RefundQueried::Accepted => "accepted",
-        RefundQueried::Done => "done",
-        RefundQueried::TerminalNo(_) => "terminal",
-        RefundQueried::Abnormal(_) => "wrong",
-        RefundQueried::Unknown(_) => "unknown",
+        RefundQueryOutcome::NotFound => "not_found",
+        RefundQueryOutcome::Accepted => "accepted",
+        RefundQueryOutcome::Done => "done",
+        RefundQueryOutcome::Rejected(_) => "terminal",
+        RefundQueryOutcome::Abnormal(_) => "wrong",
+        RefundQueryOutcome::Unknown(_) => "unknown",
     }
 }
 
@@ -204,7 +206,7 @@ fn every_code_that_is_no_success_has_a_reason() {
         (REFUND, "00"),
         &[("respCode", "90"), ("respMsg", "text")],
     );
-    let Refunded::TerminalNo(failure) = refunded(&said) else {
+    let RefundOutcome::Rejected(failure) = refunded(&said) else {
         panic!("{said:?}")
     };
 
@@ -215,7 +217,7 @@ fn every_code_that_is_no_success_has_a_reason() {
         &[("respCode", "64"), ("respMsg", "发卡方应答超时[1000068]")],
     );
 
-    let Created::Unknown(failure) = scanned(&said) else {
+    let CreateOutcome::Unknown(failure) = scanned(&said) else {
         panic!("{said:?}")
     };
     assert_eq!(failure.reason, Some(Reason::OutcomeUnknown));
@@ -225,7 +227,7 @@ fn every_code_that_is_no_success_has_a_reason() {
         (CONSUME, SCAN),
         &[("respCode", "90"), ("respMsg", "text")],
     );
-    let Created::Declined(failure) = scanned(&said) else {
+    let CreateOutcome::Declined(failure) = scanned(&said) else {
         panic!("{said:?}")
     };
 
@@ -272,7 +274,9 @@ fn an_issuer_that_has_not_answered_leaves_everything_open() {
         &[("respCode", "30"), ("respMsg", "发卡方应答超时[1000068]")],
     ));
 
-    assert!(matches!(scan, Created::Unknown(failure) if failure.kind == FailureKind::ServerError));
+    assert!(
+        matches!(scan, CreateOutcome::Unknown(failure) if failure.kind == FailureKind::ServerError)
+    );
 }
 
 /// The clearing day ends at 23:00 in Beijing, and what a number was first sent with decides for
@@ -326,7 +330,10 @@ fn the_whole_is_undone_within_its_clearing_day_and_everything_else_is_refunded()
             &[("respCode", "00"), ("origRespCode", "00")],
         )
     };
-    assert_eq!(refund_queried(&today, &found(UNDO)), RefundQueried::Done);
+    assert_eq!(
+        refund_queried(&today, &found(UNDO)),
+        RefundQueryOutcome::Done
+    );
     assert_eq!(
         refund_state(&refund_queried(&today, &found(REFUND))),
         "unknown"
@@ -356,11 +363,14 @@ fn a_question_that_was_not_answered_says_nothing_about_money() {
     }
 
     let nothing = answer(NO, (QUERY, "00"), &[("respCode", "34")]);
-    assert_eq!(queried(&order(), &nothing), Queried::NotFound);
-    assert_eq!(refund_queried(&refund(), &nothing), RefundQueried::NotFound);
+    assert_eq!(queried(&order(), &nothing), QueryOutcome::NotFound);
+    assert_eq!(
+        refund_queried(&refund(), &nothing),
+        RefundQueryOutcome::NotFound
+    );
 
     let too_often = queried(&order(), &answer(NO, (QUERY, "00"), &[("respCode", "37")]));
-    assert!(matches!(too_often, Queried::Unknown(f) if f.kind == FailureKind::RateLimited));
+    assert!(matches!(too_often, QueryOutcome::Unknown(f) if f.kind == FailureKind::RateLimited));
 }
 
 #[test]
@@ -375,7 +385,7 @@ fn a_paid_order_is_read_completely_or_not_at_all() {
         ("settleAmt", "900"),
     ];
 
-    let Queried::Paid(capture) = paid(&whole) else {
+    let QueryOutcome::Paid(capture) = paid(&whole) else {
         panic!()
     };
     let expected = Capture {
@@ -406,7 +416,7 @@ fn a_paid_order_is_read_completely_or_not_at_all() {
 
     assert_eq!(state(&paid(&[("currencyCode", "")])), "paid");
     let encrypted = paid(&[("accNo", &"k".repeat(344))]);
-    assert!(matches!(encrypted, Queried::Paid(c) if c.payer.is_none()));
+    assert!(matches!(encrypted, QueryOutcome::Paid(c) if c.payer.is_none()));
 }
 
 #[test]
@@ -484,7 +494,7 @@ fn an_answer_and_a_notification_in_gbk_are_believed() {
         let read = believed(&account, &asked, &answer, time()).unwrap();
         let outcome = scanned(&read);
         assert_eq!(created(&outcome), expected);
-        let (Created::Declined(failure) | Created::Unknown(failure)) = outcome else {
+        let (CreateOutcome::Declined(failure) | CreateOutcome::Unknown(failure)) = outcome else {
             panic!()
         };
         assert_eq!(failure.message, message);
@@ -632,12 +642,13 @@ fn money_that_was_taken_after_the_deadline_goes_back_by_itself() {
             ("origRespCode", "00"),
             ("traceTime", trace_time),
         ];
-        let Queried::Paid(capture) = queried(&order(), &answer(NO, (CONSUME, APPLY), &found))
+        let QueryOutcome::Paid(capture) = queried(&order(), &answer(NO, (CONSUME, APPLY), &found))
         else {
             panic!()
         };
         assert_eq!(capture.returns_by_itself, returns, "{trace_time}");
-        let Queried::Paid(capture) = queried(&order(), &answer(NO, (CONSUME, SCAN), &found)) else {
+        let QueryOutcome::Paid(capture) = queried(&order(), &answer(NO, (CONSUME, SCAN), &found))
+        else {
             panic!()
         };
         assert!(!capture.returns_by_itself);

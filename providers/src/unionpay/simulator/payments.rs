@@ -13,7 +13,7 @@ use super::state::{PROVIDER, UnionPaySimulator};
 use super::transaction::{detail, is_used, same_clearing_day, settled};
 use crate::order::Flow;
 use crate::sandbox::book::{Book, Code, Order, OrderKey, Refusal, State};
-use crate::sandbox::payer::Mood;
+use crate::sandbox::payer::PayerBehaviour;
 use crate::sandbox::refund_end::PaymentEnd;
 use crate::sandbox::simulator::Desk;
 
@@ -108,8 +108,8 @@ pub(super) fn scan(
     if !super::super::is_code(qr_no) {
         return Err(Said::new("88", "无此二维码[1000088]"));
     }
-    let mood = Mood::of(qr_no);
-    if mood == Mood::CodeExpired {
+    let mood = PayerBehaviour::of(qr_no);
+    if mood == PayerBehaviour::CodeExpired {
         return Err(Said::new("86", "二维码状态错误[1000086]"));
     }
     let number = book.next_number();
@@ -123,14 +123,16 @@ pub(super) fn scan(
     let mut done = book.give_code(&key, code);
 
     match mood {
-        Mood::Pays => done = done.and_then(|()| book.pay(&key, &query_id, desk.now)),
-        Mood::HasNoMoney => {
+        PayerBehaviour::Pays => done = done.and_then(|()| book.pay(&key, &query_id, desk.now)),
+        PayerBehaviour::HasNoMoney => {
             done = done.and_then(|()| book.open_trade(&key, &query_id, desk.now));
             done = done.and_then(|()| book.close(&key, desk.now));
         }
         // It keeps the number that the answer tells.
-        Mood::MustConfirm => done = done.and_then(|()| book.open_trade(&key, &query_id, desk.now)),
-        Mood::CodeExpired => {}
+        PayerBehaviour::MustConfirm => {
+            done = done.and_then(|()| book.open_trade(&key, &query_id, desk.now))
+        }
+        PayerBehaviour::CodeExpired => {}
     }
 
     done.map_err(|_| Said::busy())?;
@@ -210,7 +212,7 @@ fn state(order: &Order, now: DateTime<Utc>) -> Option<(&'static str, &'static st
             if order
                 .codes
                 .last()
-                .is_some_and(|c| Mood::of(&c.text) == Mood::HasNoMoney) =>
+                .is_some_and(|c| PayerBehaviour::of(&c.text) == PayerBehaviour::HasNoMoney) =>
         {
             Some(no_money)
         }

@@ -75,7 +75,7 @@ impl Bench {
     }
 
     fn weigh(&self, answer: &HttpAnswer) -> Reply {
-        Reply::weigh(&self.account, answer, self.now)
+        Reply::verify(&self.account, answer, self.now)
     }
 
     /// A signed "no" as a row of a table names it: `CODE`, `CODE/reason`, or `CODE//member`.
@@ -140,62 +140,62 @@ fn of(label: &str, failure: &Failure) -> String {
     format!("{label} {}", failure.kind)
 }
 
-fn name_created(outcome: &Created) -> String {
+fn name_created(outcome: &CreateOutcome) -> String {
     match outcome {
-        Created::Accepted(_) => "accepted".to_owned(),
-        Created::Captured(_) => "captured".to_owned(),
-        Created::Waiting => "waiting".to_owned(),
-        Created::NotSent(f) => of("not sent", f),
-        Created::Refused(who, f) => of(&format!("refused by {who}"), f),
-        Created::Declined(f) => of("declined", f),
-        Created::Unknown(f) => of("unknown", f),
+        CreateOutcome::Accepted(_) => "accepted".to_owned(),
+        CreateOutcome::Captured(_) => "captured".to_owned(),
+        CreateOutcome::Waiting => "waiting".to_owned(),
+        CreateOutcome::NotSent(f) => of("not sent", f),
+        CreateOutcome::Refused(who, f) => of(&format!("refused by {who}"), f),
+        CreateOutcome::Declined(f) => of("declined", f),
+        CreateOutcome::Unknown(f) => of("unknown", f),
     }
 }
 
-fn name_queried(outcome: &Queried) -> String {
+fn name_queried(outcome: &QueryOutcome) -> String {
     match outcome {
-        Queried::NotFound => "not found".to_owned(),
-        Queried::Payable => "payable".to_owned(),
-        Queried::Paid(_) => "paid".to_owned(),
-        Queried::Closed => "closed".to_owned(),
-        Queried::Reversed => "reversed".to_owned(),
-        Queried::Unknown(f) => of("unknown", f),
+        QueryOutcome::NotFound => "not found".to_owned(),
+        QueryOutcome::Payable => "payable".to_owned(),
+        QueryOutcome::Paid(_) => "paid".to_owned(),
+        QueryOutcome::Closed => "closed".to_owned(),
+        QueryOutcome::Reversed => "reversed".to_owned(),
+        QueryOutcome::Unknown(f) => of("unknown", f),
     }
 }
 
-fn name_ended(outcome: &Ended) -> String {
+fn name_ended(outcome: &CloseOutcome) -> String {
     match outcome {
-        Ended::Closed => "closed".to_owned(),
-        Ended::Reversed => "reversed".to_owned(),
-        Ended::AlreadyPaid => "already paid".to_owned(),
-        Ended::NotFound => "not_found".to_owned(),
-        Ended::Impossible(f) => of("impossible", f),
-        Ended::Again(f) => of("again", f),
-        Ended::Unknown(f) => of("unknown", f),
+        CloseOutcome::Closed => "closed".to_owned(),
+        CloseOutcome::Reversed => "reversed".to_owned(),
+        CloseOutcome::AlreadyPaid => "already paid".to_owned(),
+        CloseOutcome::NotFound => "not_found".to_owned(),
+        CloseOutcome::Impossible(f) => of("impossible", f),
+        CloseOutcome::Retry(f) => of("again", f),
+        CloseOutcome::Unknown(f) => of("unknown", f),
     }
 }
 
-fn name_refunded(outcome: &Refunded) -> String {
+fn name_refunded(outcome: &RefundOutcome) -> String {
     match outcome {
-        Refunded::Accepted => "accepted".to_owned(),
-        Refunded::Done => "done".to_owned(),
-        Refunded::TerminalNo(f) => of("terminal", f),
-        Refunded::AnotherNumber(f) => of("another number", f),
-        Refunded::Abnormal(f) => of("abnormal", f),
-        Refunded::NeedsFunds(f) => of("needs funds", f),
-        Refunded::Later(f) => of("later", f),
-        Refunded::Unknown(f) => of("unknown", f),
+        RefundOutcome::Accepted => "accepted".to_owned(),
+        RefundOutcome::Done => "done".to_owned(),
+        RefundOutcome::Rejected(f) => of("terminal", f),
+        RefundOutcome::RetryWithNewNumber(f) => of("another number", f),
+        RefundOutcome::Abnormal(f) => of("abnormal", f),
+        RefundOutcome::NeedsFunds(f) => of("needs funds", f),
+        RefundOutcome::RetryLater(f) => of("later", f),
+        RefundOutcome::Unknown(f) => of("unknown", f),
     }
 }
 
-fn name_refund_queried(outcome: &RefundQueried) -> String {
+fn name_refund_queried(outcome: &RefundQueryOutcome) -> String {
     match outcome {
-        RefundQueried::NotFound => "not found".to_owned(),
-        RefundQueried::Accepted => "accepted".to_owned(),
-        RefundQueried::Done => "done".to_owned(),
-        RefundQueried::TerminalNo(f) => of("terminal", f),
-        RefundQueried::Abnormal(f) => of("abnormal", f),
-        RefundQueried::Unknown(f) => of("unknown", f),
+        RefundQueryOutcome::NotFound => "not found".to_owned(),
+        RefundQueryOutcome::Accepted => "accepted".to_owned(),
+        RefundQueryOutcome::Done => "done".to_owned(),
+        RefundQueryOutcome::Rejected(f) => of("terminal", f),
+        RefundQueryOutcome::Abnormal(f) => of("abnormal", f),
+        RefundQueryOutcome::Unknown(f) => of("unknown", f),
     }
 }
 
@@ -297,7 +297,7 @@ fn a_refund_of_a_payment_of_over_a_year_says_so() {
             ..refund()
         };
         let outcome = refunded(&refund, bench.no(400, "INVALID_REQUEST/268435464"));
-        let Refunded::TerminalNo(failure) = outcome else {
+        let RefundOutcome::Rejected(failure) = outcome else {
             panic!("{outcome:?}")
         };
         assert_eq!(failure.reason, Some(expected), "{days}");

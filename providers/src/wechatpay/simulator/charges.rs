@@ -14,7 +14,7 @@ use super::state::WechatPaySimulator;
 use crate::money::Money;
 use crate::order::Flow;
 use crate::sandbox::book::{Book, Code, Order, OrderKey, Refusal, State};
-use crate::sandbox::payer::Mood;
+use crate::sandbox::payer::PayerBehaviour;
 use crate::sandbox::simulator::{Desk, Request, Simulator as _};
 
 /// How long the payer may type the password.
@@ -47,7 +47,7 @@ pub(super) fn create(
     if let Some(order) = book.order(&key) {
         reentered(order, &new)?;
     } else {
-        let mood = Mood::of(&new.auth_code);
+        let mood = PayerBehaviour::of(&new.auth_code);
         if !is_code(&new.auth_code) {
             return Err(Said::bad_request(
                 "AUTH_CODE_INVALID",
@@ -62,7 +62,7 @@ pub(super) fn create(
                 "101 每个二维码只能使用一次，请刷新再试",
             ));
         }
-        if mood == Mood::CodeExpired {
+        if mood == PayerBehaviour::CodeExpired {
             return Err(Said::bad_request(
                 "AUTHCODEEXPIRE",
                 0,
@@ -71,7 +71,7 @@ pub(super) fn create(
         }
         let id = face.transaction_id(book.next_number(), desk.now);
         enter(&mut book, new, mood, &id, desk.now).map_err(|_| Said::system_error())?;
-        if mood == Mood::HasNoMoney {
+        if mood == PayerBehaviour::HasNoMoney {
             return Err(Said::no(
                 StatusCode::FORBIDDEN,
                 "NOT_ENOUGH",
@@ -174,12 +174,12 @@ fn reentered(order: &Order, new: &NewCharge) -> Result<(), Said> {
 fn enter(
     book: &mut Book,
     new: NewCharge,
-    mood: Mood,
+    mood: PayerBehaviour,
     id: &str,
     now: DateTime<Utc>,
 ) -> Result<(), Refusal> {
     let key = new.key.clone();
-    let expires_at = if mood == Mood::HasNoMoney {
+    let expires_at = if mood == PayerBehaviour::HasNoMoney {
         now
     } else {
         now + DIALOG
@@ -209,8 +209,10 @@ fn enter(
     })?;
 
     match mood {
-        Mood::Pays => book.pay(&key, id, now),
-        Mood::MustConfirm | Mood::HasNoMoney | Mood::CodeExpired => Ok(()),
+        PayerBehaviour::Pays => book.pay(&key, id, now),
+        PayerBehaviour::MustConfirm | PayerBehaviour::HasNoMoney | PayerBehaviour::CodeExpired => {
+            Ok(())
+        }
     }
 }
 

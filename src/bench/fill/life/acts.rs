@@ -30,7 +30,7 @@ impl Story<'_> {
             Fate::RefundFailed => self.paid().and_then(|()| self.refund(RefundEvent::Refuse)),
             Fate::RefundAbnormal => self
                 .paid()
-                .and_then(|()| self.refund(RefundEvent::GoAstray)),
+                .and_then(|()| self.refund(RefundEvent::MarkAbnormal)),
             Fate::Expired => self.show().and_then(|()| self.end(Event::Expire)),
             Fate::Canceled => self.show().and_then(|()| self.end(Event::Cancel)),
             Fate::Failed => self.decline(),
@@ -87,7 +87,7 @@ impl Story<'_> {
             after.payment.apply(Event::Captured)?;
             after.payment.paid_at = Some(told.now);
             after.payment.resume_at = None;
-            let is_charge = after.payment.flow.takes_money();
+            let is_charge = after.payment.flow.is_charge();
             let attempt = last(after)?;
             capture(attempt, Disposition::Kept, &transaction, told.now)?;
             if is_charge {
@@ -252,12 +252,12 @@ impl Story<'_> {
             for refund in &mut after.refunds {
                 refund.apply(end)?;
                 refund.next_check_at = None;
-                refund.completed_at = (end != RefundEvent::GoAstray).then_some(told.now);
+                refund.completed_at = (end != RefundEvent::MarkAbnormal).then_some(told.now);
             }
             Ok(())
         })?;
 
-        if end == RefundEvent::GoAstray {
+        if end == RefundEvent::MarkAbnormal {
             self.list(
                 "refund_abnormal",
                 subject,

@@ -6,7 +6,7 @@ use crate::bench::fill::world::{Shop, drawn};
 use crate::domain::Timestamp;
 use crate::domain::id::Kind;
 use crate::domain::webhook::{End, State as DeliveryState};
-use crate::store::{DeliveryRow, OperationRow, TryRow};
+use crate::store::{DeliveryAttempt, DeliveryRow, OperationRow};
 
 /// What people have to look at beside all that: of a thousand payments.
 const LOOKED_AT: u32 = 10;
@@ -109,7 +109,7 @@ fn delivery(
         next_try_at: None,
         created_at: at.plus_ms(100),
         delivered_at: (status == DeliveryState::Delivered).then(|| tried_at.plus_ms(30)),
-        last: Some(TryRow {
+        last: Some(DeliveryAttempt {
             at: tried_at,
             end,
             status: http,

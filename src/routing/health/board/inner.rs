@@ -15,12 +15,12 @@ use rand::{Rng, RngExt as _};
 use super::types::{Removal, Settings, Ticket};
 use crate::domain::Mode;
 use crate::routing::health::accounts::{self, Accounts, Known, Snapshot};
-use crate::routing::health::breaker::Manner;
+use crate::routing::health::breaker::BreakerConfig;
 use crate::routing::health::delta::{Delta, MerchantHash};
-use crate::routing::health::subject::{Subject, Whole};
-use crate::routing::health::tracked::{Limits, Tracked};
-use crate::routing::health::vital::Vital;
-use crate::routing::health::{Gate, RouteId, RouteView, Verdict};
+use crate::routing::health::subject::{HealthKey, Whole};
+use crate::routing::health::tracked::{Limits, LocalHealth};
+use crate::routing::health::vital::HealthRecord;
+use crate::routing::health::{BreakerState, RouteId, RouteView, Verdict};
 use crate::routing::share::Shares;
 
 /// A gap this long is none of our time: the process stood still, or the clock was set.
@@ -43,7 +43,7 @@ const LOST_MS: i64 = 120_000;
 const SUBJECTS: usize = 100_000;
 
 #[derive(Debug)]
-pub(super) struct Inner {
+pub(super) struct RegistryState {
     settings: Settings,
     seen_ms: i64,
     /// Its own clock: time that this process was awake for.
@@ -52,11 +52,11 @@ pub(super) struct Inner {
     /// The accounts as they were when routes were last compared with them.
     compared: Option<Arc<Snapshot>>,
     routes: HashMap<Arc<RouteId>, Route>,
-    providers: HashMap<Arc<Whole>, Tracked>,
+    providers: HashMap<Arc<Whole>, LocalHealth>,
     next_call: u64,
     next_flush: u32,
     /// Rights to probe that were had by a write.
-    won: Vec<Subject>,
+    won: Vec<HealthKey>,
     /// What has left and is still stored.
     removed: Vec<Removal>,
     probing: Probing,
@@ -72,7 +72,7 @@ struct Probing {
 
 #[derive(Debug)]
 struct Route {
-    tracked: Tracked,
+    tracked: LocalHealth,
     merchant: MerchantHash,
     credentials: u32,
     is_answered: bool,
@@ -93,7 +93,7 @@ struct Call {
     trial: (bool, bool),
 }
 
-impl Inner {
+impl RegistryState {
     pub(super) fn new(settings: Settings, accounts: Arc<Accounts>, now_ms: i64) -> Self {
         let probing = Probing {
             places: Shares::new(settings.probes_at_once.max(1)),
@@ -128,17 +128,17 @@ impl Inner {
         self.settings.shared = shared;
     }
 
-    fn manner(&self, provider: ProviderName, flow: Flow) -> Manner {
-        let usual = Manner::default();
+    fn manner(&self, provider: ProviderName, flow: Flow) -> BreakerConfig {
+        let usual = BreakerConfig::default();
         let probe_every_ms = self
             .settings
             .probe_every_ms
             .get(&provider)
             .copied()
             .unwrap_or(usual.probe_every_ms);
-        Manner {
+        BreakerConfig {
             probe_every_ms,
-            charges: flow.takes_money(),
+            charges: flow.is_charge(),
         }
     }
 
@@ -165,9 +165,9 @@ impl Inner {
             .map_or_else(|| Arc::new(whole), |(known, _)| Arc::clone(known));
         self.providers
             .entry(Arc::clone(&whole))
-            .or_insert_with(|| Tracked::new(manner, now_ms));
+            .or_insert_with(|| LocalHealth::new(manner, now_ms));
         let route = Route {
-            tracked: Tracked::new(manner, now_ms),
+            tracked: LocalHealth::new(manner, now_ms),
             merchant: known.merchant,
             credentials: known.credentials,
             is_answered: false,
@@ -247,7 +247,7 @@ impl Inner {
                         .for_each(|_| provider.end_trial());
                 }
                 self.removed.push(Removal {
-                    subject: Subject::Route(RouteId::clone(&id)),
+                    subject: HealthKey::Route(RouteId::clone(&id)),
                     version: route.tracked.version(),
                 });
             }
@@ -264,7 +264,7 @@ impl Inner {
         for whole in left {
             if let Some(tracked) = self.providers.remove(&whole) {
                 self.removed.push(Removal {
-                    subject: Subject::Provider(Whole::clone(&whole)),
+                    subject: HealthKey::Provider(Whole::clone(&whole)),
                     version: tracked.version(),
                 });
             }
@@ -296,8 +296,8 @@ impl Inner {
             let trial = (
                 route
                     .tracked
-                    .begin(Gate::Trial == route.tracked.view().gate()),
-                provider.begin(Gate::Trial == gate),
+                    .begin(BreakerState::Trial == route.tracked.view().gate()),
+                provider.begin(BreakerState::Trial == gate),
             );
             route.calls.insert(
                 call,
@@ -375,18 +375,22 @@ impl Inner {
         }
     }
 
-    pub(super) fn look(&mut self, id: &RouteId, rng: &mut impl Rng) -> RouteView {
-        let mut view = self.peek(id);
+    pub(super) fn admit(&mut self, id: &RouteId, rng: &mut impl Rng) -> RouteView {
+        let mut view = self.snapshot(id);
         let own = self.own;
         let Some((route, provider)) = pair(&mut self.routes, &mut self.providers, id) else {
             return view;
         };
         let (one, other) = (route.tracked.view(), provider.view());
         let drawn = speaks(one, other).score().draw(rng);
-        view.theta = if view.theta > 0.0 { drawn } else { 0.0 };
+        view.sampled_success = if view.sampled_success > 0.0 {
+            drawn
+        } else {
+            0.0
+        };
         let whole = other.breaker().gate_for(route.merchant);
 
-        let share = one.share().min(if whole == Gate::Closed {
+        let share = one.share().min(if whole == BreakerState::Closed {
             1.0
         } else {
             other.share()
@@ -394,20 +398,20 @@ impl Inner {
         let gates = [(one.gate(), &mut route.tracked), (whole, provider)];
         let trials = gates
             .into_iter()
-            .filter(|(gate, _)| *gate == Gate::Trial)
+            .filter(|(gate, _)| *gate == BreakerState::Trial)
             .map(|(_, tracked)| tracked);
 
-        view.lets_in = match view.gate {
-            Gate::Closed => true,
-            Gate::Ramping => rng.random::<f64>() < share,
-            Gate::Trial => trials.into_iter().all(|tracked| tracked.try_trial(own)),
-            Gate::Open => false,
+        view.is_admitted = match view.gate {
+            BreakerState::Closed => true,
+            BreakerState::Ramping => rng.random::<f64>() < share,
+            BreakerState::Trial => trials.into_iter().all(|tracked| tracked.try_trial(own)),
+            BreakerState::Open => false,
         };
 
         view
     }
 
-    pub(super) fn peek(&mut self, id: &RouteId) -> RouteView {
+    pub(super) fn snapshot(&mut self, id: &RouteId) -> RouteView {
         self.know(id);
         let (own, now_ms) = (self.own, self.seen_ms);
         let Some((route, provider)) = pair(&mut self.routes, &mut self.providers, id) else {
@@ -432,9 +436,9 @@ impl Inner {
         let late = route.late(limits, own, one.trip_after());
         RouteView {
             gate,
-            lets_in: matches!(gate, Gate::Closed | Gate::Ramping),
+            is_admitted: matches!(gate, BreakerState::Closed | BreakerState::Ramping),
             since_ms: worse_gate.breaker().since_ms(),
-            theta: if late { 0.0 } else { success },
+            sampled_success: if late { 0.0 } else { success },
             success,
             p95_ms: limits.p95,
             p99_ms: limits.p99,
@@ -486,14 +490,14 @@ impl Route {
     /// it has now. What others have stored does not say with which.
     fn was_ever_answered(&self) -> bool {
         #[cfg(feature = "testing")]
-        if crate::broken::breaks(crate::broken::Rule::OneMerchantTrips) {
+        if crate::broken::mutated(crate::broken::Mutation::OneMerchantTrips) {
             return true;
         }
         self.is_answered
     }
 
     /// Counts calls as failed that take suspiciously long.
-    fn suspect(&mut self, provider: &mut Tracked, own: i64, now_ms: i64) {
+    fn suspect(&mut self, provider: &mut LocalHealth, own: i64, now_ms: i64) {
         let after = suspect_after(limits(self, provider));
         let speaks = self.was_ever_answered();
         for (call, state) in self
@@ -509,8 +513,8 @@ impl Route {
             // Nor by a merchant whose answers nobody has believed yet: it ends with a verdict of
             // its own.
             state.suspected = (
-                self.tracked.view().gate() != Gate::Open,
-                whole != Gate::Open && speaks,
+                self.tracked.view().gate() != BreakerState::Open,
+                whole != BreakerState::Open && speaks,
             );
 
             let mut delta = Delta::default();
@@ -546,7 +550,7 @@ impl Route {
         late.saturating_add(run.saturating_mul(2)) >= most
     }
 
-    fn drop_lost(&mut self, provider: &mut Tracked, own: i64) {
+    fn drop_lost(&mut self, provider: &mut LocalHealth, own: i64) {
         while let Some(oldest) = self
             .calls
             .first_entry()
@@ -565,16 +569,16 @@ impl Route {
 
 fn pair<'a>(
     routes: &'a mut HashMap<Arc<RouteId>, Route>,
-    providers: &'a mut HashMap<Arc<Whole>, Tracked>,
+    providers: &'a mut HashMap<Arc<Whole>, LocalHealth>,
     id: &RouteId,
-) -> Option<(&'a mut Route, &'a mut Tracked)> {
+) -> Option<(&'a mut Route, &'a mut LocalHealth)> {
     let route = routes.get_mut(id)?;
     let provider = providers.get_mut(&route.whole)?;
     Some((route, provider))
 }
 
 /// The route's own, or those of its provider while it has too few calls to tell.
-fn limits(route: &Route, provider: &Tracked) -> Limits {
+fn limits(route: &Route, provider: &LocalHealth) -> Limits {
     let own = route.tracked.limits();
     if own.calls < LONG_HISTORY && provider.limits().calls > own.calls {
         provider.limits()
@@ -599,18 +603,18 @@ fn suspect_after(limits: Limits) -> i64 {
     patience.max(SUSPECT_LEAST_MS)
 }
 
-const fn severity(gate: Gate) -> u8 {
+const fn severity(gate: BreakerState) -> u8 {
     match gate {
-        Gate::Closed => 0,
-        Gate::Ramping => 1,
-        Gate::Trial => 2,
-        Gate::Open => 3,
+        BreakerState::Closed => 0,
+        BreakerState::Ramping => 1,
+        BreakerState::Trial => 2,
+        BreakerState::Open => 3,
     }
 }
 
 /// Whose score is believed: the worse one's. But where several merchants call a provider, what one
 /// of them makes of it speaks for the others only as long as they know nothing themselves.
-fn speaks<'a>(route: &'a Vital, provider: &'a Vital) -> &'a Vital {
+fn speaks<'a>(route: &'a HealthRecord, provider: &'a HealthRecord) -> &'a HealthRecord {
     let knows_better = provider.is_shared() && route.score().rate() > KNOWN_RATE;
     if knows_better || route.score().mean() <= provider.score().mean() {
         route

@@ -1,7 +1,7 @@
 //! Merchants beside each other on one board, and what others have written.
 
 use super::*;
-use crate::routing::health::Gate;
+use crate::routing::health::BreakerState;
 use crate::routing::health::accounts::{self, Known};
 
 /// Accounts of merchants: `(account, merchant, address)`.
@@ -45,14 +45,14 @@ const REAL: &str = "https://provider.example";
 
 /// A board, and the time that it lives in.
 struct Stage {
-    board: Board,
+    board: HealthRegistry,
     now_ms: i64,
 }
 
 impl Stage {
     fn new(accounts: &Arc<Accounts>) -> Self {
         Self {
-            board: Board::new(Settings::default(), Arc::clone(accounts), 1_000),
+            board: HealthRegistry::new(Settings::default(), Arc::clone(accounts), 1_000),
             now_ms: 1_000,
         }
     }
@@ -91,11 +91,11 @@ impl Stage {
         asked
     }
 
-    fn gate(&self, account: &str) -> Gate {
-        self.board.peek(&route(account), self.now_ms).gate
+    fn gate(&self, account: &str) -> BreakerState {
+        self.board.snapshot(&route(account), self.now_ms).gate
     }
 
-    fn whole(&self) -> Gate {
+    fn whole(&self) -> BreakerState {
         self.board
             .peek_provider(alipay(), Flow::Qr, Mode::Test)
             .unwrap()
@@ -126,14 +126,14 @@ fn one_merchants_dead_accounts_stop_no_other_merchant() {
         }
         assert_eq!(
             (stage.whole(), stage.gate("good")),
-            (Gate::Closed, Gate::Closed),
+            (BreakerState::Closed, BreakerState::Closed),
             "round {round}"
         );
     }
 
     assert_eq!(
         (stage.gate("dead_1"), stage.gate("dead_2")),
-        (Gate::Open, Gate::Open),
+        (BreakerState::Open, BreakerState::Open),
         "each by itself"
     );
 }
@@ -147,21 +147,21 @@ fn a_merchant_that_did_not_call_for_long_is_not_stopped_either() {
     (0..20).for_each(|_| stage.call("dead", Verdict::ProviderFailed));
     assert_eq!(
         stage.whole(),
-        Gate::Open,
+        BreakerState::Open,
         "nobody else has called: as far as anybody knows, it is out"
     );
 
     assert_eq!(
         stage.gate("good"),
-        Gate::Closed,
+        BreakerState::Closed,
         "but not for who has seen nothing of that"
     );
 
     assert!(
         stage
             .board
-            .look(&route("good"), stage.now_ms, &mut rand::rng())
-            .lets_in
+            .admit(&route("good"), stage.now_ms, &mut rand::rng())
+            .is_admitted
     );
 
     // The next question goes over what worked last, and is answered: it was the one merchant's
@@ -171,7 +171,7 @@ fn a_merchant_that_did_not_call_for_long_is_not_stopped_either() {
 
     assert_eq!(
         (stage.whole(), stage.gate("dead")),
-        (Gate::Closed, Gate::Open)
+        (BreakerState::Closed, BreakerState::Open)
     );
 }
 
@@ -193,7 +193,11 @@ fn merchants_with_wrong_keys_of_their_own_do_not_speak_for_the_provider() {
     burst(&mut stage);
     assert_eq!(
         (stage.whole(), stage.gate("good"), stage.gate("a")),
-        (Gate::Closed, Gate::Closed, Gate::Open)
+        (
+            BreakerState::Closed,
+            BreakerState::Closed,
+            BreakerState::Open
+        )
     );
 
     // Those who were answered before can tell: it is the provider whose answers have changed.
@@ -202,7 +206,7 @@ fn merchants_with_wrong_keys_of_their_own_do_not_speak_for_the_provider() {
         stage.call(account, Verdict::Good);
     }
     burst(&mut stage);
-    assert_eq!(stage.whole(), Gate::Open);
+    assert_eq!(stage.whole(), BreakerState::Open);
 
     // But not with a key that was exchanged since.
     let mut stage = Stage::new(&accounts);
@@ -224,7 +228,7 @@ fn merchants_with_wrong_keys_of_their_own_do_not_speak_for_the_provider() {
     burst(&mut stage);
     assert_eq!(
         (stage.whole(), stage.gate("good")),
-        (Gate::Closed, Gate::Closed)
+        (BreakerState::Closed, BreakerState::Closed)
     );
 }
 
@@ -239,10 +243,10 @@ fn an_outage_that_one_merchant_saw_first_is_everybodys_once_another_one_sees_it(
     (0..8).for_each(|_| stage.call("first", Verdict::ProviderFailed));
     assert_eq!(
         (stage.gate("first"), stage.gate("third")),
-        (Gate::Open, Gate::Closed)
+        (BreakerState::Open, BreakerState::Closed)
     );
     (0..4).for_each(|_| stage.call("second", Verdict::ProviderFailed));
-    assert_eq!(stage.gate("third"), Gate::Open);
+    assert_eq!(stage.gate("third"), BreakerState::Open);
 }
 
 #[test]
@@ -257,11 +261,14 @@ fn a_provider_that_fails_two_merchants_is_out_for_all_and_back_when_any_account_
         stage.call("a", Verdict::ProviderFailed);
         stage.call("b", Verdict::ProviderFailed);
     }
-    assert_eq!((stage.whole(), stage.gate("c")), (Gate::Open, Gate::Open));
+    assert_eq!(
+        (stage.whole(), stage.gate("c")),
+        (BreakerState::Open, BreakerState::Open)
+    );
     stage.probe(3_000, |_| false);
     // Only one account is answered, and not the one that worked last: its answers are enough.
     let asked = stage.probe(20_000, |account| account == "a");
-    assert_ne!(stage.whole(), Gate::Open, "{asked:?}");
+    assert_ne!(stage.whole(), BreakerState::Open, "{asked:?}");
 }
 
 #[test]
@@ -283,12 +290,12 @@ fn a_thousand_dead_accounts_do_not_take_all_the_turns() {
         stage.call("good", Verdict::ProviderFailed);
         stage.call("other", Verdict::ProviderFailed);
     }
-    assert_eq!(stage.whole(), Gate::Open);
+    assert_eq!(stage.whole(), BreakerState::Open);
 
     // What worked last is dead of its own; the other good one is asked within a few turns all the
     // same.
     let asked = stage.probe(12_000, |account| account == "good");
-    assert_ne!(stage.whole(), Gate::Open, "{asked:?}");
+    assert_ne!(stage.whole(), BreakerState::Open, "{asked:?}");
 
     let dead = asked
         .iter()
@@ -312,17 +319,17 @@ fn an_account_with_an_address_of_its_own_shares_nobodys_fate() {
 
     assert_eq!(
         (stage.gate("own"), stage.gate("good")),
-        (Gate::Open, Gate::Closed)
+        (BreakerState::Open, BreakerState::Closed)
     );
 
     let _ = stage.gate("good");
     assert_eq!(
         stage.whole(),
-        Gate::Closed,
+        BreakerState::Closed,
         "people are told of where most merchants call"
     );
 
-    let told: Vec<Subject> = stage
+    let told: Vec<HealthKey> = stage
         .board
         .standings(Mode::Test)
         .into_iter()
@@ -330,7 +337,7 @@ fn an_account_with_an_address_of_its_own_shares_nobodys_fate() {
         .collect();
     let providers = told
         .iter()
-        .filter(|subject| matches!(subject, Subject::Provider(_)))
+        .filter(|subject| matches!(subject, HealthKey::Provider(_)))
         .count();
 
     assert_eq!(providers, 1, "{told:?}");
@@ -345,7 +352,7 @@ fn what_is_disabled_leaves_the_board_and_the_store_and_is_never_asked_over() {
         stage.call("gone", Verdict::ProviderFailed);
         stage.call("ours", Verdict::ProviderFailed);
     }
-    assert_eq!(stage.gate("ours"), Gate::Open);
+    assert_eq!(stage.gate("ours"), BreakerState::Open);
 
     // All of it is stored.
     for change in stage.board.take_changes() {
@@ -369,12 +376,16 @@ fn what_is_disabled_leaves_the_board_and_the_store_and_is_never_asked_over() {
     assert_eq!(
         removed,
         [Removal {
-            subject: Subject::Route(route("gone")),
+            subject: HealthKey::Route(route("gone")),
             version: 7
         }]
     );
 
-    assert_eq!(stage.gate("gone"), Gate::Closed, "nothing is known of it");
+    assert_eq!(
+        stage.gate("gone"),
+        BreakerState::Closed,
+        "nothing is known of it"
+    );
     // A call that was on its way, and what others still say of it, bring it back no more.
     let call = stage.board.begin(&route("gone"), stage.now_ms);
     stage.board.end(call, Verdict::Good, stage.now_ms);
@@ -386,7 +397,7 @@ fn what_is_disabled_leaves_the_board_and_the_store_and_is_never_asked_over() {
     assert_eq!(
         stage
             .board
-            .adopt(&Subject::Route(route("gone")), vital, 9, stage.now_ms),
+            .adopt(&HealthKey::Route(route("gone")), vital, 9, stage.now_ms),
         Adopted::NotOurs
     );
 
@@ -401,12 +412,12 @@ fn what_is_disabled_leaves_the_board_and_the_store_and_is_never_asked_over() {
 }
 
 /// What is stored of a provider that is out, on a board that has written it.
-fn stored(stage: &mut Stage) -> (Subject, serde_json::Value) {
+fn stored(stage: &mut Stage) -> (HealthKey, serde_json::Value) {
     (0..8).for_each(|_| stage.call("ours", Verdict::ProviderFailed));
     let changes = stage.board.take_changes();
     let whole = changes
         .into_iter()
-        .find(|change| matches!(change.subject, Subject::Provider(_)))
+        .find(|change| matches!(change.subject, HealthKey::Provider(_)))
         .unwrap();
     (whole.subject, serde_json::to_value(&whole.vital).unwrap())
 }
@@ -453,7 +464,7 @@ fn what_cannot_be_is_not_believed_and_is_written_over() {
         let (subject, mut value) = stored(&mut stage);
         let lie = lie(own_ms(&value));
         *value.pointer_mut(place).unwrap() = lie.clone();
-        let adopted = match serde_json::from_value::<Vital>(value) {
+        let adopted = match serde_json::from_value::<HealthRecord>(value) {
             Ok(vital) => stage.board.adopt(&subject, vital, 5, stage.now_ms),
             Err(_) => stage.board.refuse(&subject, 5),
         };
@@ -468,7 +479,11 @@ fn what_cannot_be_is_not_believed_and_is_written_over() {
             over.version, 5,
             "{place}: what is known here is written over it"
         );
-        assert_eq!(over.vital.gate(), Gate::Open, "{place}: and is what it was");
+        assert_eq!(
+            over.vital.gate(),
+            BreakerState::Open,
+            "{place}: and is what it was"
+        );
     }
 
     // Nor is what a program to come has written, with members of its own.
@@ -476,7 +491,7 @@ fn what_cannot_be_is_not_believed_and_is_written_over() {
     let (_, mut value) = stored(&mut stage);
     value["mood"] = json!("good");
 
-    assert!(serde_json::from_value::<Vital>(value).is_err());
+    assert!(serde_json::from_value::<HealthRecord>(value).is_err());
 }
 
 /// What is right is believed: otherwise the test above shows nothing.
@@ -484,12 +499,12 @@ fn what_cannot_be_is_not_believed_and_is_written_over() {
 fn what_a_gateway_has_written_is_believed() {
     let mut stage = Stage::new(&known(&[("ours", "one", REAL)]));
     let (subject, value) = stored(&mut stage);
-    let vital = serde_json::from_value::<Vital>(value).unwrap();
+    let vital = serde_json::from_value::<HealthRecord>(value).unwrap();
     let settings = Settings {
         gateway: 1,
         ..Settings::default()
     };
-    let board = Board::new(settings, known(&[("ours", "one", REAL)]), stage.now_ms);
+    let board = HealthRegistry::new(settings, known(&[("ours", "one", REAL)]), stage.now_ms);
 
     let other = Stage {
         board,
@@ -500,7 +515,7 @@ fn what_a_gateway_has_written_is_believed() {
         Adopted::Taken
     );
 
-    assert_eq!(other.whole(), Gate::Open);
+    assert_eq!(other.whole(), BreakerState::Open);
 }
 
 /// The store confirms nothing, or another gateway claims every turn and never asks.
@@ -521,7 +536,7 @@ fn a_route_that_is_out_is_asked_about_within_two_probe_times_whatever_the_store_
         theirs["seen_ms"] = stage.now_ms.into();
         theirs["breaker"]["next_probe"] = (own + 1_000).into();
         version += 1;
-        let theirs = serde_json::from_value::<Vital>(theirs).unwrap();
+        let theirs = serde_json::from_value::<HealthRecord>(theirs).unwrap();
         assert_eq!(
             stage.board.adopt(&subject, theirs, version, stage.now_ms),
             Adopted::Taken
@@ -551,11 +566,11 @@ fn a_claim_that_nobody_confirms_is_as_good_as_had() {
     settings.probe_every_ms.insert(alipay(), 5_000);
     let accounts = known(&[("ours", "one", REAL)]);
     let mut stage = Stage {
-        board: Board::new(settings, accounts, 1_000),
+        board: HealthRegistry::new(settings, accounts, 1_000),
         now_ms: 1_000,
     };
     (0..8).for_each(|_| stage.call("ours", Verdict::ProviderFailed));
-    assert_eq!(stage.whole(), Gate::Open);
+    assert_eq!(stage.whole(), BreakerState::Open);
 
     let asked = stage.probe(2_800, |_| false);
     assert!(asked.is_empty(), "the others may have the right: {asked:?}");
@@ -571,11 +586,11 @@ fn a_gateway_without_an_account_to_ask_over_leaves_turns_and_the_store_to_the_ot
         stage.call("a", Verdict::ProviderFailed);
         stage.call("b", Verdict::ProviderFailed);
     }
-    assert_eq!(stage.whole(), Gate::Open);
+    assert_eq!(stage.whole(), BreakerState::Open);
     let changes = stage.board.take_changes();
     let told = changes
         .into_iter()
-        .find(|change| matches!(change.subject, Subject::Provider(_)))
+        .find(|change| matches!(change.subject, HealthKey::Provider(_)))
         .unwrap();
 
     // It has the accounts, and no payment has led it to one of them yet.
@@ -585,7 +600,7 @@ fn a_gateway_without_an_account_to_ask_over_leaves_turns_and_the_store_to_the_ot
         ..Settings::default()
     };
     let mut other = Stage {
-        board: Board::new(settings, Arc::clone(&accounts), stage.now_ms),
+        board: HealthRegistry::new(settings, Arc::clone(&accounts), stage.now_ms),
         now_ms: stage.now_ms,
     };
     assert_eq!(
@@ -594,7 +609,7 @@ fn a_gateway_without_an_account_to_ask_over_leaves_turns_and_the_store_to_the_ot
             .adopt(&told.subject, told.vital, 1, other.now_ms),
         Adopted::Taken
     );
-    assert_eq!(other.whole(), Gate::Open);
+    assert_eq!(other.whole(), BreakerState::Open);
     for _ in 0..100 {
         other.wait(200);
         assert_eq!(other.board.probes_due(other.now_ms), []);

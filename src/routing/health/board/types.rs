@@ -6,9 +6,9 @@ use std::sync::Arc;
 use providers::provider::ProviderName;
 
 use crate::routing::health::delta::MerchantHash;
-use crate::routing::health::subject::Subject;
-use crate::routing::health::vital::Vital;
-use crate::routing::health::{Gate, RouteId};
+use crate::routing::health::subject::HealthKey;
+use crate::routing::health::vital::HealthRecord;
+use crate::routing::health::{BreakerState, RouteId};
 
 /// How a board is set up.
 #[derive(Debug, Clone)]
@@ -46,7 +46,7 @@ pub struct Ticket {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Probe {
     /// Whose turn it is.
-    pub subject: Subject,
+    pub subject: HealthKey,
     /// Over which account.
     pub route: RouteId,
     /// Whose account that is.
@@ -59,7 +59,7 @@ pub struct Probe {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Removal {
     /// Whose.
-    pub subject: Subject,
+    pub subject: HealthKey,
     /// The version that goes.
     pub version: u64,
 }
@@ -79,26 +79,26 @@ pub enum Adopted {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Change {
     /// Whose.
-    pub subject: Subject,
+    pub subject: HealthKey,
     /// The version that it replaces.
     pub version: u64,
     /// The state.
-    pub vital: Vital,
+    pub vital: HealthRecord,
 }
 
 /// How a subject is, for who watches over it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
+pub struct HealthStatus {
     /// Whose.
-    pub subject: Subject,
+    pub subject: HealthKey,
     /// The breaker's word.
-    pub gate: Gate,
+    pub gate: BreakerState,
     /// Since when, in milliseconds since 1970.
     pub since_ms: i64,
     /// Open, and the last probe was answered.
     pub answering: bool,
     /// Whether any call has ended lately: without, nobody knows how it is.
-    pub heard: bool,
+    pub has_recent_calls: bool,
     /// Of a thousand calls so many are believed to fail now.
     pub failing: i64,
     /// The same in the long run.

@@ -176,13 +176,13 @@ fn a_recorded_charge_is_captured_and_one_of_another_key_is_unknown() {
             .parse()
             .unwrap();
         let now = DateTime::from_timestamp(signed_at, 0).unwrap();
-        let reply = Reply::weigh(&bench.account, &answer, now);
+        let reply = Reply::verify(&bench.account, &answer, now);
         assert_eq!(
             name_created(&charged(&bench.account, "SBX20260105000035", reply)),
             expected,
             "{id}"
         );
-        let reply = Reply::weigh(&bench.account, &answer, now);
+        let reply = Reply::verify(&bench.account, &answer, now);
         assert_eq!(
             name_created(&charged(&bench.account, "SBX20260105000036", reply)),
             "unknown incompatible",

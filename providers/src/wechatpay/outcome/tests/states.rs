@@ -9,7 +9,7 @@ use super::{
     refund, transaction,
 };
 use crate::money::Money;
-use crate::outcome::{Capture, Created, Ended, NextAction, Queried};
+use crate::outcome::{Capture, CloseOutcome, CreateOutcome, NextAction, QueryOutcome};
 use crate::wechatpay::outcome::{closed, created, queried, refund_queried, refunded};
 
 #[test]
@@ -18,7 +18,7 @@ fn a_signed_success_is_what_the_call_documents_and_nothing_else() {
     let url = r#"{"code_url":"weixin://wxpay/bizpayurl?pr=x","new_member":{}}"#;
     let qr = "weixin://wxpay/bizpayurl?pr=x".to_owned();
     let offer = created(bench.weigh(&bench.signed(200, url)));
-    assert_eq!(offer, Created::Accepted(NextAction::DisplayQr { qr }));
+    assert_eq!(offer, CreateOutcome::Accepted(NextAction::DisplayQr { qr }));
 
     for (status, body) in [
         (200, "{}"),
@@ -35,14 +35,17 @@ fn a_signed_success_is_what_the_call_documents_and_nothing_else() {
         );
     }
 
-    assert_eq!(closed(bench.weigh(&bench.signed(204, ""))), Ended::Closed);
+    assert_eq!(
+        closed(bench.weigh(&bench.signed(204, ""))),
+        CloseOutcome::Closed
+    );
     assert_eq!(
         name_ended(&closed(bench.weigh(&bench.signed(200, "{}")))),
         "unknown incompatible"
     );
 }
 
-fn query(bench: &Bench, body: &str) -> Queried {
+fn query(bench: &Bench, body: &str) -> QueryOutcome {
     queried(
         &bench.account,
         &order(),
@@ -90,7 +93,7 @@ fn a_capture_takes_the_total_and_hides_the_payer() {
 
     assert_eq!(
         query(&bench, &transaction("SUCCESS")),
-        Queried::Paid(expected.clone())
+        QueryOutcome::Paid(expected.clone())
     );
 
     let foreign = transaction("SUCCESS")
@@ -100,7 +103,7 @@ fn a_capture_takes_the_total_and_hides_the_payer() {
 
     assert_eq!(
         query(&bench, &foreign),
-        Queried::Paid(Capture {
+        QueryOutcome::Paid(Capture {
             payment_id: None,
             foreign_account,
             ..expected
@@ -115,13 +118,13 @@ fn an_unpaid_answer_needs_no_currency_and_no_payer() {
     let body = r#"{"amount":{"payer_currency":"CNY","total":1},"appid":"wxd678efh567hg6787","mchid":"1900000109",
         "out_trade_no":"IL00000001","promotion_detail":[],"scene_info":{"device_id":""},"trade_state":"NOTPAY",
         "trade_state_desc":"订单未支付"}"#;
-    assert_eq!(query(&bench, body), Queried::Payable);
+    assert_eq!(query(&bench, body), QueryOutcome::Payable);
     assert_eq!(
         query(
             &bench,
             &body.replace(r#""total":1}"#, r#""total":1},"payer":{}"#)
         ),
-        Queried::Payable
+        QueryOutcome::Payable
     );
 }
 

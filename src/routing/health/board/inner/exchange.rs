@@ -3,25 +3,25 @@
 
 use std::sync::Arc;
 
-use super::{Inner, SUBJECTS};
+use super::{RegistryState, SUBJECTS};
 use crate::routing::health::RouteId;
 use crate::routing::health::board::types::{Adopted, Change};
-use crate::routing::health::subject::{Subject, Whole};
-use crate::routing::health::tracked::Tracked;
-use crate::routing::health::vital::Vital;
+use crate::routing::health::subject::{HealthKey, Whole};
+use crate::routing::health::tracked::LocalHealth;
+use crate::routing::health::vital::HealthRecord;
 
-impl Inner {
+impl RegistryState {
     pub(in crate::routing::health::board) fn take_changes(&mut self) -> Vec<Change> {
         let gateway = self.settings.gateway;
         let mut changes = Vec::new();
         let routes = self
             .routes
             .iter_mut()
-            .map(|(id, route)| (Subject::Route(RouteId::clone(id)), &mut route.tracked));
+            .map(|(id, route)| (HealthKey::Route(RouteId::clone(id)), &mut route.tracked));
         let providers = self
             .providers
             .iter_mut()
-            .map(|(key, tracked)| (Subject::Provider(Whole::clone(key)), tracked));
+            .map(|(key, tracked)| (HealthKey::Provider(Whole::clone(key)), tracked));
 
         for (subject, tracked) in routes.chain(providers) {
             if let Some(vital) = tracked.take_change(gateway, self.next_flush) {
@@ -37,15 +37,15 @@ impl Inner {
         changes
     }
 
-    pub(in crate::routing::health::board) fn versions(&self) -> Vec<(Subject, u64)> {
+    pub(in crate::routing::health::board) fn versions(&self) -> Vec<(HealthKey, u64)> {
         let routes = self
             .routes
             .iter()
-            .map(|(id, route)| (Subject::Route(RouteId::clone(id)), &route.tracked));
+            .map(|(id, route)| (HealthKey::Route(RouteId::clone(id)), &route.tracked));
         let providers = self
             .providers
             .iter()
-            .map(|(key, tracked)| (Subject::Provider(Whole::clone(key)), tracked));
+            .map(|(key, tracked)| (HealthKey::Provider(Whole::clone(key)), tracked));
         routes
             .chain(providers)
             .map(|(subject, tracked)| (subject, tracked.version()))
@@ -54,8 +54,8 @@ impl Inner {
 
     pub(in crate::routing::health::board) fn adopt(
         &mut self,
-        subject: &Subject,
-        vital: Vital,
+        subject: &HealthKey,
+        vital: HealthRecord,
         version: u64,
     ) -> Adopted {
         let (gateway, own, now_ms, next_flush) = (
@@ -65,8 +65,8 @@ impl Inner {
             self.next_flush,
         );
         let manner = match subject {
-            Subject::Route(RouteId { provider, flow, .. })
-            | Subject::Provider(Whole { provider, flow, .. }) => self.manner(*provider, *flow),
+            HealthKey::Route(RouteId { provider, flow, .. })
+            | HealthKey::Provider(Whole { provider, flow, .. }) => self.manner(*provider, *flow),
         };
         let full = self.routes.len() + self.providers.len() >= SUBJECTS;
         let Some(tracked) = self.tracked(subject, full) else {
@@ -91,8 +91,8 @@ impl Inner {
     #[cfg(feature = "testing")]
     pub(in crate::routing::health::board) fn believe(
         &mut self,
-        subject: &Subject,
-        vital: Vital,
+        subject: &HealthKey,
+        vital: HealthRecord,
         version: u64,
     ) {
         let (gateway, own, now_ms) = (self.settings.gateway, self.own, self.seen_ms);
@@ -106,19 +106,19 @@ impl Inner {
 
     /// What is kept of a subject; a route that nobody has used here yet is put on the board, a
     /// provider that no account here leads to is not.
-    fn tracked(&mut self, subject: &Subject, full: bool) -> Option<&mut Tracked> {
+    fn tracked(&mut self, subject: &HealthKey, full: bool) -> Option<&mut LocalHealth> {
         match subject {
-            Subject::Route(id) => {
+            HealthKey::Route(id) => {
                 if (full && !self.routes.contains_key(id)) || !self.know(id) {
                     return None;
                 }
                 self.routes.get_mut(id).map(|route| &mut route.tracked)
             }
-            Subject::Provider(whole) => {
+            HealthKey::Provider(whole) => {
                 let is_new = !self.providers.contains_key(whole);
                 if is_new && !full && self.leads_to(whole) {
                     let tracked =
-                        Tracked::new(self.manner(whole.provider, whole.flow), self.seen_ms);
+                        LocalHealth::new(self.manner(whole.provider, whole.flow), self.seen_ms);
                     self.providers.insert(Arc::new(whole.clone()), tracked);
                 }
                 self.providers.get_mut(whole)
@@ -137,7 +137,7 @@ impl Inner {
     /// What the store has of a subject cannot even be read.
     pub(in crate::routing::health::board) fn refuse(
         &mut self,
-        subject: &Subject,
+        subject: &HealthKey,
         version: u64,
     ) -> Adopted {
         match self.tracked(subject, true) {
@@ -150,7 +150,7 @@ impl Inner {
     }
 
     /// The store has nothing of this subject, although something was written.
-    pub(in crate::routing::health::board) fn forgotten(&mut self, subject: &Subject) {
+    pub(in crate::routing::health::board) fn forgotten(&mut self, subject: &HealthKey) {
         if let Some(tracked) = self.tracked(subject, true) {
             tracked.reseed();
         }
@@ -162,7 +162,7 @@ impl Inner {
         let routes = self.routes.values_mut().map(|route| &mut route.tracked);
         routes
             .chain(self.providers.values_mut())
-            .map(Tracked::exchanged)
+            .map(LocalHealth::exchanged)
             .max()
             .unwrap_or(0)
     }
@@ -172,6 +172,6 @@ impl Inner {
         self.routes
             .values_mut()
             .for_each(|route| route.tracked.reseed());
-        self.providers.values_mut().for_each(Tracked::reseed);
+        self.providers.values_mut().for_each(LocalHealth::reseed);
     }
 }

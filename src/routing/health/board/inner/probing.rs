@@ -3,13 +3,13 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use super::{Inner, Route, pair};
+use super::{RegistryState, Route, pair};
 use crate::routing::health::board::types::Probe;
 use crate::routing::health::delta::{Delta, MerchantHash};
-use crate::routing::health::subject::{Subject, Whole};
-use crate::routing::health::{Gate, RouteId, Verdict};
+use crate::routing::health::subject::{HealthKey, Whole};
+use crate::routing::health::{BreakerState, RouteId, Verdict};
 
-impl Inner {
+impl RegistryState {
     pub(in crate::routing::health::board) fn probes_due(&mut self) -> Vec<Probe> {
         self.compare();
         let mut turns = std::mem::take(&mut self.won);
@@ -24,7 +24,7 @@ impl Inner {
     }
 
     /// Providers that this gateway has to ask now.
-    fn providers_due(&mut self) -> Vec<Subject> {
+    fn providers_due(&mut self) -> Vec<HealthKey> {
         let (own, now_ms, shared) = (self.own, self.seen_ms, self.settings.shared);
         let mut turns = Vec::new();
 
@@ -50,7 +50,7 @@ impl Inner {
                 .filter(|r| r.tracked.view().probe_due())
                 .for_each(|r| r.tracked.claim(own, now_ms));
             if is_overdue || !shared {
-                turns.push(Subject::Provider(Whole::clone(whole)));
+                turns.push(HealthKey::Provider(Whole::clone(whole)));
             }
         }
 
@@ -59,14 +59,16 @@ impl Inner {
 
     /// Routes that this gateway has to ask about now. While its whole provider is out, a route is
     /// asked about when it is its turn to ask about that.
-    fn routes_due(&mut self) -> Vec<Subject> {
+    fn routes_due(&mut self) -> Vec<HealthKey> {
         let (own, now_ms, shared) = (self.own, self.seen_ms, self.settings.shared);
         let mut turns = Vec::new();
 
         for (id, route) in &mut self.routes {
             route.tracked.tick(now_ms);
             let provider = self.providers.get(&route.whole);
-            if provider.is_some_and(|p| p.view().breaker().gate_for(route.merchant) == Gate::Open) {
+            if provider
+                .is_some_and(|p| p.view().breaker().gate_for(route.merchant) == BreakerState::Open)
+            {
                 continue;
             }
             let is_overdue = route.tracked.is_overdue(own);
@@ -75,7 +77,7 @@ impl Inner {
             }
             route.tracked.claim(own, now_ms);
             if is_overdue || !shared {
-                turns.push(Subject::Route(RouteId::clone(id)));
+                turns.push(HealthKey::Route(RouteId::clone(id)));
             }
         }
 
@@ -83,23 +85,23 @@ impl Inner {
     }
 
     /// Over which account this probe goes, if there is a place for it.
-    fn probe(&mut self, subject: Subject) -> Option<Probe> {
+    fn probe(&mut self, subject: HealthKey) -> Option<Probe> {
         let own = self.own;
         // A turn that cannot be used is over all the same: taken again at once and without an end,
         // it would be written to the store so often that nothing of the others' gets there.
         match &subject {
-            Subject::Route(id) => self.routes.get_mut(id).map(|route| route.tracked.asks(own)),
-            Subject::Provider(whole) => self
+            HealthKey::Route(id) => self.routes.get_mut(id).map(|route| route.tracked.asks(own)),
+            HealthKey::Provider(whole) => self
                 .providers
                 .get_mut(whole)
                 .map(|provider| provider.asks(own)),
         };
 
         let id = match &subject {
-            Subject::Route(id) => id.clone(),
-            Subject::Provider(whole) => self.asked_over(whole)?,
+            HealthKey::Route(id) => id.clone(),
+            HealthKey::Provider(whole) => self.asked_over(whole)?,
         };
-        if matches!(subject, Subject::Route(_)) && self.is_out_with_its_provider(&id) {
+        if matches!(subject, HealthKey::Route(_)) && self.is_out_with_its_provider(&id) {
             return None;
         }
         let route = self.routes.get_mut(&id)?;
@@ -119,7 +121,9 @@ impl Inner {
     fn is_out_with_its_provider(&self, id: &RouteId) -> bool {
         let route = self.routes.get(id);
         let provider = route.and_then(|route| Some((route, self.providers.get(&route.whole)?)));
-        provider.is_some_and(|(route, p)| p.view().breaker().gate_for(route.merchant) == Gate::Open)
+        provider.is_some_and(|(route, p)| {
+            p.view().breaker().gate_for(route.merchant) == BreakerState::Open
+        })
     }
 
     /// Which account asks whether a provider is back. The one that was answered last, above all one
@@ -205,14 +209,22 @@ impl Inner {
             let Some(good) = good else { continue };
             let mut delta = Delta::default();
             match tracked.view().gate() {
-                Gate::Open => delta.probed(merchant, good),
+                BreakerState::Open => delta.probed(merchant, good),
                 // Nothing new, but that it was this account that was answered.
-                Gate::Closed | Gate::Ramping | Gate::Trial if !unheard && good => {
+                BreakerState::Closed | BreakerState::Ramping | BreakerState::Trial
+                    if !unheard && good =>
+                {
                     delta.answers(merchant)
                 }
-                Gate::Closed | Gate::Ramping | Gate::Trial if !unheard => continue,
-                Gate::Closed | Gate::Ramping | Gate::Trial if good => delta.good(merchant, false),
-                Gate::Closed | Gate::Ramping | Gate::Trial => delta.failed(merchant),
+                BreakerState::Closed | BreakerState::Ramping | BreakerState::Trial if !unheard => {
+                    continue;
+                }
+                BreakerState::Closed | BreakerState::Ramping | BreakerState::Trial if good => {
+                    delta.good(merchant, false)
+                }
+                BreakerState::Closed | BreakerState::Ramping | BreakerState::Trial => {
+                    delta.failed(merchant)
+                }
             }
             tracked.learn(&delta, own, now_ms);
         }

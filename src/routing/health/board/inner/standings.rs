@@ -6,23 +6,23 @@ use std::sync::Arc;
 use providers::order::Flow;
 use providers::provider::ProviderName;
 
-use super::{Inner, KNOWN_RATE, Route};
+use super::{KNOWN_RATE, RegistryState, Route};
 use crate::domain::Mode;
-use crate::routing::health::board::types::Standing;
+use crate::routing::health::board::types::HealthStatus;
 use crate::routing::health::delta::MerchantHash;
-use crate::routing::health::subject::{Subject, Whole};
-use crate::routing::health::tracked::Tracked;
-use crate::routing::health::vital::Vital;
-use crate::routing::health::{Gate, RouteId};
+use crate::routing::health::subject::{HealthKey, Whole};
+use crate::routing::health::tracked::LocalHealth;
+use crate::routing::health::vital::HealthRecord;
+use crate::routing::health::{BreakerState, RouteId};
 
-impl Inner {
+impl RegistryState {
     /// A provider's flow at the address where most merchants call it.
     fn main(
         &self,
         provider: ProviderName,
         flow: Flow,
         mode: Mode,
-    ) -> Option<(&Arc<Whole>, &Tracked)> {
+    ) -> Option<(&Arc<Whole>, &LocalHealth)> {
         let address = match self.accounts.snapshot() {
             Some(snapshot) => Arc::clone(snapshot.main_address(provider, mode)?),
             None => "".into(),
@@ -40,7 +40,7 @@ impl Inner {
         provider: ProviderName,
         flow: Flow,
         mode: Mode,
-    ) -> Option<Vital> {
+    ) -> Option<HealthRecord> {
         self.main(provider, flow, mode)
             .map(|(_, tracked)| tracked.view().clone())
     }
@@ -50,12 +50,12 @@ impl Inner {
         provider: ProviderName,
         flow: Flow,
         mode: Mode,
-    ) -> Option<Standing> {
+    ) -> Option<HealthStatus> {
         self.main(provider, flow, mode)
             .map(|(whole, tracked)| of_whole(whole, tracked))
     }
 
-    pub(in crate::routing::health::board) fn standings(&self, mode: Mode) -> Vec<Standing> {
+    pub(in crate::routing::health::board) fn standings(&self, mode: Mode) -> Vec<HealthStatus> {
         let snapshot = self.accounts.snapshot();
         let is_main = |whole: &Whole| {
             let main = snapshot
@@ -68,7 +68,8 @@ impl Inner {
             .routes
             .iter()
             .filter(|(_, route)| route.whole.mode == mode);
-        let routes = routes.filter(|(_, route)| route.tracked.view().gate() != Gate::Closed);
+        let routes =
+            routes.filter(|(_, route)| route.tracked.view().gate() != BreakerState::Closed);
         let routes = routes.map(|(id, route)| self.of_route(id, route));
         let votes = self.votes(mode);
         let providers = self
@@ -83,7 +84,7 @@ impl Inner {
                     .get(whole)
                     .filter(|_| tracked.view().is_shared())
                     .and_then(middle);
-                Standing {
+                HealthStatus {
                     failing: middle.unwrap_or(standing.failing).min(standing.failing),
                     ..standing
                 }
@@ -118,25 +119,26 @@ impl Inner {
 
     pub(in crate::routing::health::board) fn standing(
         &self,
-        subject: &Subject,
-    ) -> Option<Standing> {
+        subject: &HealthKey,
+    ) -> Option<HealthStatus> {
         match subject {
-            Subject::Provider(whole) => self
+            HealthKey::Provider(whole) => self
                 .providers
                 .get(whole)
                 .map(|tracked| of_whole(whole, tracked)),
-            Subject::Route(id) => self.routes.get(id).map(|route| self.of_route(id, route)),
+            HealthKey::Route(id) => self.routes.get(id).map(|route| self.of_route(id, route)),
         }
     }
 
-    fn of_route(&self, id: &RouteId, route: &Route) -> Standing {
+    fn of_route(&self, id: &RouteId, route: &Route) -> HealthStatus {
         let whole = self
             .providers
             .get(&route.whole)
             .map(|provider| provider.view().breaker().gate_for(route.merchant));
-        let standing = standing(Subject::Route(id.clone()), route.tracked.view());
-        Standing {
-            with_provider: whole.is_some_and(|gate| matches!(gate, Gate::Open | Gate::Trial)),
+        let standing = standing(HealthKey::Route(id.clone()), route.tracked.view());
+        HealthStatus {
+            with_provider: whole
+                .is_some_and(|gate| matches!(gate, BreakerState::Open | BreakerState::Trial)),
             ..standing
         }
     }
@@ -149,17 +151,17 @@ fn middle(votes: &HashMap<MerchantHash, i64>) -> Option<i64> {
     sorted.get(sorted.len().saturating_sub(1) / 2).copied()
 }
 
-fn of_whole(whole: &Whole, tracked: &Tracked) -> Standing {
-    standing(Subject::Provider(whole.clone()), tracked.view())
+fn of_whole(whole: &Whole, tracked: &LocalHealth) -> HealthStatus {
+    standing(HealthKey::Provider(whole.clone()), tracked.view())
 }
 
-fn standing(subject: Subject, vital: &Vital) -> Standing {
-    Standing {
+fn standing(subject: HealthKey, vital: &HealthRecord) -> HealthStatus {
+    HealthStatus {
         subject,
         gate: vital.gate(),
         since_ms: vital.breaker().since_ms(),
-        answering: vital.gate() == Gate::Open && vital.breaker().progress() > 0,
-        heard: vital.score().rate() > 0.0,
+        answering: vital.gate() == BreakerState::Open && vital.breaker().progress() > 0,
+        has_recent_calls: vital.score().rate() > 0.0,
         failing: vital.score().failing_permille(),
         usually_failing: vital.score().usually_failing_permille(),
         with_provider: false,
