@@ -10,12 +10,12 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::directory::Directory;
-use crate::incidents::recent::Recent;
-use crate::progress::{Board, Unwritten};
+use crate::incidents::status_cache::Recent;
+use crate::progress::{Progress, Unwritten};
 use crate::restored::Hold;
 use crate::routing::budget::Budget;
-use crate::routing::health::watch::HealthMonitor;
-use crate::routing::pace::Limiters;
+use crate::routing::health::monitor::HealthMonitor;
+use crate::routing::limiter::Limiters;
 use crate::routing::queue::Queue;
 use crate::store::Store;
 use crate::traces::{self, Traces};
@@ -47,7 +47,7 @@ pub struct App {
     /// What is remembered of incidents, for the public page.
     pub incidents: Recent,
     /// How the gateway's own jobs get on.
-    pub jobs: Board,
+    pub jobs: Progress,
     /// Tells merchants.
     pub webhooks: Client,
     /// Tells a collector what is done for payments.

@@ -4,8 +4,6 @@
 pub mod api;
 pub mod app;
 pub mod bench;
-#[cfg(feature = "testing")]
-pub mod broken;
 pub mod cli;
 pub mod clock;
 pub mod config;
@@ -21,6 +19,8 @@ pub mod installation;
 pub mod jobs;
 pub mod kill;
 pub mod lines;
+#[cfg(feature = "testing")]
+pub mod mutation;
 pub mod payments;
 pub mod progress;
 pub mod redact;

@@ -207,7 +207,7 @@ async fn drill(_: Drill) -> Result<(), Box<dyn std::error::Error>> {
 
 #[cfg(feature = "testing")]
 async fn drill(asked: Drill) -> Result<(), Box<dyn std::error::Error>> {
-    use interlock::drill::{self, Wanted, scenario};
+    use interlock::drill::{self, Options, scenario};
 
     if asked.list {
         for scenario in scenario::SCENARIOS {
@@ -242,7 +242,7 @@ async fn drill(asked: Drill) -> Result<(), Box<dyn std::error::Error>> {
         )
         .into());
     }
-    let wanted = Wanted {
+    let wanted = Options {
         payments: asked.payments.unwrap_or(scenario.payments),
         scenario,
         seeds,
@@ -308,7 +308,7 @@ async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
         () = &mut stop => return Ok(()),
     };
     #[cfg(feature = "testing")]
-    interlock::drill::door::open(&running.app)?;
+    interlock::drill::control_socket::open(&running.app)?;
 
     // Whether anybody reads it or not: a closed terminal is no reason to stop.
     let _ = std::io::stdout().write_all(greeting(&running).as_bytes());

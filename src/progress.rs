@@ -36,9 +36,9 @@ impl Age {
 
 /// All jobs that run.
 #[derive(Debug, Default)]
-pub struct Board(Mutex<BTreeMap<String, Beat>>);
+pub struct Progress(Mutex<BTreeMap<String, Beat>>);
 
-impl Board {
+impl Progress {
     fn beats(&self) -> MutexGuard<'_, BTreeMap<String, Beat>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn a_job_that_fails_ends_and_does_not_succeed() {
-        let board = Board::default();
+        let board = Progress::default();
         board.begin("one", Duration::from_millis(5));
         board.begin("other", Duration::ZERO);
         std::thread::sleep(Duration::from_millis(20));

@@ -34,19 +34,19 @@ use crate::directory::addresses::Addresses;
 use crate::domain::Timestamp;
 use crate::domain::id::{self, InstallationPrefix, NoRandomness};
 use crate::guard::{Guard, Lookup, System};
-use crate::incidents::recent::Recent;
+use crate::incidents::status_cache::Recent;
 use crate::installation::folder::make_folder;
 use crate::installation::sealing_key::{known_vault, vault};
 use crate::installation::{database, locks};
 use crate::jobs;
-use crate::progress::Board;
+use crate::progress::Progress;
 use crate::progress::Unwritten;
 use crate::restored::{Hold, Restored};
 use crate::routing::budget::Budget;
-use crate::routing::health::board::Settings;
+use crate::routing::health::monitor::HealthMonitor;
 use crate::routing::health::redis::Place;
-use crate::routing::health::watch::HealthMonitor;
-use crate::routing::pace::Limiters;
+use crate::routing::health::registry::Settings;
+use crate::routing::limiter::Limiters;
 use crate::routing::queue::Queue;
 use crate::store::Store;
 use crate::telemetry;
@@ -56,7 +56,7 @@ use crate::webhooks::client::{Client, NoClient};
 
 use self::demo::Demo;
 pub use self::greeting::greeting;
-use self::http::{Door, Face, listen};
+use self::http::{Door, Shared, listen};
 pub use self::inside::Sandbox;
 #[cfg(feature = "sandbox")]
 pub use self::inside::{keep_book, stand_alone, start_sandbox};
@@ -127,7 +127,7 @@ pub async fn start(config: Config) -> Result<Running, StartError> {
     for warning in warnings::of(&app, address, side.is_some()) {
         tracing::warn!("{warning}");
     }
-    let face = Face::new(&app, metrics);
+    let face = Shared::new(&app, metrics);
     let mut doors = Vec::new();
 
     let public = if admin.is_some() {
@@ -235,7 +235,7 @@ async fn assemble(
         hold,
         queue: Queue::default(),
         incidents: Recent::default(),
-        jobs: Board::default(),
+        jobs: Progress::default(),
         clock,
         store,
         traces,

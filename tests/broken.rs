@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use interlock::broken::{self, Mutation};
+use interlock::mutation::{self, Mutation};
 use providers::memory::{Memory, Scripted};
 use providers::money::Money;
 use providers::outcome::{Capture, QueryOutcome};
@@ -31,11 +31,11 @@ async fn is_noticed(rule: Mutation, script: impl AsyncFn() -> Verdict) {
         is_alone,
         "a rule is broken for the whole process: run it by nextest, or with --test-threads=1"
     );
-    broken::set(None);
+    mutation::set(None);
     assert_eq!(script().await, Ok(()), "every rule holds");
-    broken::set(Some(rule));
+    mutation::set(Some(rule));
     let verdict = script().await;
-    broken::set(None);
+    mutation::set(None);
     println!(
         "{rule}: {}",
         verdict.expect_err("the broken rule goes unnoticed")
@@ -442,7 +442,7 @@ async fn first_sign(rule: Mutation, begin: u64) -> Result<Value, Vec<Value>> {
         let drilled = crate::drill::drill_on(
             postgres,
             &args,
-            &[(broken::VARIABLE, &name)],
+            &[(mutation::VARIABLE, &name)],
             UNTIL_GIVEN_UP,
         )
         .await;

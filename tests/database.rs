@@ -143,7 +143,7 @@ impl Bench {
             offer_deadline: NOW,
             latency_ms: None,
             next_check_at: None,
-            questions: 0,
+            query_count: 0,
             reversal: None,
             reversal_in_doubt: false,
             not_found_since: None,

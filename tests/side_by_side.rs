@@ -14,7 +14,7 @@ use std::time::Duration;
 use futures_util::stream::{self, StreamExt as _};
 use interlock::api::auth::digest;
 use interlock::domain::key;
-use interlock::drill::door;
+use interlock::drill::control_socket;
 use interlock::drill::proxy::Proxy;
 use interlock::drill::receiver::Receiver;
 use serde_json::{Value, json};
@@ -88,7 +88,7 @@ impl Ground {
             // How busy the machine is decides no test.
             .env("INTERLOCK__ADMISSION__MAX_COMMIT_WAIT_MS", "20000")
             .env("INTERLOCK__PAYMENTS__CALL_GRACE_MS", "20000")
-            .env(door::VARIABLE, folder.join("door"));
+            .env(control_socket::VARIABLE, folder.join("door"));
 
         let mut gateway = Process::launch(command, &folder).await;
         gateway.client = client(

@@ -9,6 +9,7 @@ mod manifest;
 mod shape;
 mod source;
 mod text;
+mod words;
 
 /// Fails with one line for each finding; every one of them begins with its file and line.
 fn assert_none(findings: &[String]) {

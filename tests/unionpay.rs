@@ -50,7 +50,7 @@ async fn a_notification_whose_query_fails_books_nothing() {
                 .unwrap()
                 .unwrap()
                 .attempts[0]
-                .questions
+                .query_count
         }
     };
 

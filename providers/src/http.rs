@@ -272,7 +272,7 @@ impl Client {
     /// Sends a request once and reads the whole answer.
     ///
     /// # Errors
-    /// [`Undelivered`], which says whether the provider can have seen it.
+    /// [`SendError`], which says whether the provider can have seen it.
     pub async fn send(&self, request: Request) -> Result<HttpAnswer, SendError> {
         let touched = Arc::new(AtomicBool::new(false));
         let has_body = !request.body.is_empty();

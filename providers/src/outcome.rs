@@ -239,7 +239,7 @@ pub enum CloseOutcome {
     Unknown(Failure),
 }
 
-/// How asking for a refund ended. `TerminalNo` speaks of this call only: after an earlier unknown
+/// How asking for a refund ended. `Rejected` speaks of this call only: after an earlier unknown
 /// call, query.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefundOutcome {

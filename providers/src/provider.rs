@@ -53,7 +53,7 @@ pub trait Provider: Send + Sync + fmt::Debug {
     async fn close(&self, order: &OrderRef, call: &Call) -> Answer<CloseOutcome>;
 
     /// Ends a charge whatever its state; money that was taken goes back. `Closed` and `Reversed`
-    /// are final answers, `NotFound` is one as far as `Charging::not_found_twice_s` says; a query
+    /// are final answers, `NotFound` is one as far as `Charging::confirm_not_found_after_s` says; a query
     /// after it decides.
     async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<CloseOutcome>;
 

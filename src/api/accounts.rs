@@ -21,7 +21,7 @@ use super::request::Id;
 use crate::app::App;
 use crate::domain::Timestamp;
 use crate::domain::id::{self, Kind};
-use crate::payments::aside::CLOCK_OFF_MS;
+use crate::payments::suspend::CLOCK_OFF_MS;
 use crate::routing::account::Account;
 use crate::routing::account_limits::Used;
 use crate::routing::account_limits::{Limits, Terms};
@@ -367,7 +367,7 @@ pub async fn create(
         return Err(exists());
     }
     verifies(&app, &opened).await?;
-    let account_id = id::new(Kind::Account).map_err(crate::payments::Trouble::from)?;
+    let account_id = id::new(Kind::Account).map_err(crate::payments::Error::from)?;
 
     let row = NewAccount {
         credentials: app

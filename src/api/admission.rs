@@ -72,7 +72,7 @@ struct Policy {
 
 /// Where a merchant stands with a limit; told in headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Standing {
+struct LimitStatus {
     name: &'static str,
     /// So many at once, and then so many seconds until as many again.
     quota: u32,
@@ -95,7 +95,7 @@ impl Policy {
     }
 
     /// Counts a request. `Err`: one too many, and how long until the next one would be let in.
-    fn count(&self, owner: &Owner) -> (Standing, Result<(), Duration>) {
+    fn count(&self, owner: &Owner) -> (LimitStatus, Result<(), Duration>) {
         let (remaining, verdict) = match self.limiter.check_key(owner) {
             Ok(state) => (state.remaining_burst_capacity(), Ok(())),
             Err(not_until) => (
@@ -106,7 +106,7 @@ impl Policy {
         let window_s = self.burst.get().div_ceil(self.per_second.get());
 
         (
-            Standing {
+            LimitStatus {
                 name: self.refusing.name(),
                 quota: self.burst.get(),
                 window_s,
@@ -337,7 +337,7 @@ fn overloaded(refused: Refused) -> Problem {
 
 /// Tells a merchant where it stands, in the headers of draft-ietf-httpapi-ratelimit-headers.
 pub fn tell(request: &HttpRequest, headers: &mut HeaderMap) {
-    let Some(Standing {
+    let Some(LimitStatus {
         name,
         quota,
         window_s,

@@ -28,7 +28,7 @@ pub struct Caller {
 
 /// Whose request it is, for those who see it when it has been answered.
 #[derive(Debug, Clone)]
-pub struct Asker(pub Owner);
+pub struct RequestOwner(pub Owner);
 
 impl Caller {
     /// What the key may do.
@@ -110,7 +110,7 @@ impl FromRequest for Caller {
                 .ok_or_else(|| unauthorized("This API key is not known."))?;
             request
                 .extensions_mut()
-                .insert(Asker(known.row.owner.clone()));
+                .insert(RequestOwner(known.row.owner.clone()));
             known.use_at(app.clock.now());
             let row = &known.row;
             admission.request(&request, &row.owner)?;

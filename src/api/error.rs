@@ -11,7 +11,7 @@ use serde::Serialize;
 use utoipa::ToSchema;
 
 use crate::domain::operation::actions;
-use crate::payments::Trouble;
+use crate::payments;
 use crate::payments::offer::OfferError;
 use crate::payments::pay::OpenError;
 use crate::payments::refund::RefundError;
@@ -183,8 +183,8 @@ impl ResponseError for Problem {
     }
 }
 
-impl From<Trouble> for Problem {
-    fn from(trouble: Trouble) -> Self {
+impl From<payments::Error> for Problem {
+    fn from(trouble: payments::Error) -> Self {
         tracing::error!(error = %trouble, "a request could not be finished");
         Self::unavailable()
     }
@@ -192,7 +192,7 @@ impl From<Trouble> for Problem {
 
 impl From<sea_orm::DbErr> for Problem {
     fn from(error: sea_orm::DbErr) -> Self {
-        Trouble::from(error).into()
+        payments::Error::from(error).into()
     }
 }
 
@@ -227,7 +227,7 @@ impl From<OfferError> for Problem {
                 )
                 .about("flow")
             }
-            OfferError::Trouble(trouble) => trouble.into(),
+            OfferError::Other(trouble) => trouble.into(),
         }
     }
 }
@@ -252,7 +252,7 @@ impl From<OpenError> for Problem {
                 Self::new(StatusCode::SERVICE_UNAVAILABLE, "queue_full", detail)
                     .retry_after(seconds)
             }
-            OpenError::Trouble(trouble) => trouble.into(),
+            OpenError::Other(trouble) => trouble.into(),
         }
     }
 }
@@ -277,7 +277,7 @@ impl From<RefundError> for Problem {
                 problem.resource = Some(id);
                 problem
             }
-            RefundError::Trouble(trouble) => trouble.into(),
+            RefundError::Other(trouble) => trouble.into(),
         }
     }
 }
@@ -305,19 +305,19 @@ impl From<Refusal> for Problem {
                               second person has to confirm it with a key of its own.";
                 conflict("second_person_needed", detail)
             }
-            Refusal::Trouble(trouble) => trouble.into(),
+            Refusal::Other(trouble) => trouble.into(),
         }
     }
 }
 
 /// Whether an error says that another request has the same idempotency key.
 #[must_use]
-pub fn is_key_taken(trouble: &Trouble) -> bool {
-    matches!(trouble, Trouble::Commit(CommitError::KeyTaken))
+pub fn is_key_taken(trouble: &payments::Error) -> bool {
+    matches!(trouble, payments::Error::Commit(CommitError::KeyTaken))
 }
 
 /// Whether an error says that the order number is taken.
 #[must_use]
-pub fn is_order_taken(trouble: &Trouble) -> bool {
-    matches!(trouble, Trouble::Commit(CommitError::OrderTaken))
+pub fn is_order_taken(trouble: &payments::Error) -> bool {
+    matches!(trouble, payments::Error::Commit(CommitError::OrderTaken))
 }

@@ -86,7 +86,7 @@ impl Once {
         Ok(Self {
             scope: KeyScope {
                 owner: caller.owner.clone(),
-                operation: operation.to_owned(),
+                endpoint: operation.to_owned(),
                 key: key.to_owned(),
             },
             fingerprint: if is_kept_as_before {

@@ -161,7 +161,7 @@ pub async fn create(
         return Err(Problem::new(StatusCode::CONFLICT, "too_many_keys", detail));
     }
 
-    let none = crate::payments::Trouble::from;
+    let none = crate::payments::Error::from;
     let secret = key::secret(caller.owner.is_live()).map_err(none)?;
     let names: Vec<&'static str> = scopes.iter().map(|scope| (*scope).into()).collect();
     let row = KeyRow {
@@ -196,7 +196,7 @@ pub async fn create(
     responses((status = 200, body = KeyView)))]
 pub async fn revoke(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
-    let version = id::token().map_err(crate::payments::Trouble::from)?;
+    let version = id::token().map_err(crate::payments::Error::from)?;
     let row = app
         .store
         .revoke_key(Some(&caller.owner), &id, app.clock.now(), &version)

@@ -4,7 +4,7 @@ use actix_web::http::header::HeaderMap as ActixHeaders;
 use actix_web::{FromRequest as _, HttpMessage as _, HttpRequest, HttpResponse, web};
 use providers::notification::RawNotification;
 
-use super::auth::Asker;
+use super::auth::RequestOwner;
 use super::body::RawBody;
 use super::error::Problem;
 use crate::app::App;
@@ -37,7 +37,7 @@ pub async fn receive(
     let work = app.spawn(async move { notify::receive(&worker, &account, raw).await });
     let (answer, is_believed) = work.await.map_err(|_| Problem::unavailable())?;
     if is_believed {
-        request.extensions_mut().insert(Asker(owner));
+        request.extensions_mut().insert(RequestOwner(owner));
     }
     let status = actix_web::http::StatusCode::from_u16(answer.status.as_u16())
         .map_err(|_| Problem::unavailable())?;

@@ -52,7 +52,7 @@ impl<'de, D: Deserializer<'de>> Deserializer<'de> for Objects<D> {
         _: &'static [&'static str],
         visitor: V,
     ) -> Result<V::Value, D::Error> {
-        self.0.deserialize_str(Word(visitor))
+        self.0.deserialize_str(Text(visitor))
     }
 
     fn is_human_readable(&self) -> bool {
@@ -169,9 +169,9 @@ impl<'de, V: Visitor<'de>> Visitor<'de> for Members<V> {
 }
 
 /// Reads an enum: from the name of a variant, and from nothing else.
-struct Word<V>(V);
+struct Text<V>(V);
 
-impl<'de, V: Visitor<'de>> Visitor<'de> for Word<V> {
+impl<'de, V: Visitor<'de>> Visitor<'de> for Text<V> {
     type Value = V::Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

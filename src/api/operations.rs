@@ -200,7 +200,7 @@ fn money(row: &OperationRow, about: &Aggregate) -> Option<MoneyView> {
         asked: attempt.amount.minor(),
         captured: attempt.captured.map(Money::minor),
         provider_transaction_id: attempt.provider_transaction_id.clone(),
-        questions: refund.map_or(attempt.questions, |r| r.questions),
+        questions: refund.map_or(attempt.query_count, |r| r.query_count),
         next_check_at: refund.map_or(attempt.next_check_at, |r| r.next_check_at),
     })
 }

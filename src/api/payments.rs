@@ -29,7 +29,7 @@ use crate::payments::commit::reload;
 use crate::payments::offer::{self, NewOffer, OfferError, Planned};
 use crate::payments::pay::{self, OpenError, RunResult};
 use crate::payments::view::{self, PaymentView};
-use crate::payments::{Trouble, cancel, queue, resolve};
+use crate::payments::{self, cancel, queue, resolve};
 use crate::store::change::{Key, StoredAnswer};
 use crate::store::{CommitError, PaymentFilter};
 use crate::traces::{self, Span};
@@ -48,7 +48,7 @@ pub struct CreateOffer {
 /// Work whose first part tells what was made, and which goes on whatever becomes of the connection.
 struct Running {
     made: oneshot::Receiver<Result<(Aggregate, Key), Problem>>,
-    done: tokio::task::JoinHandle<Result<RunResult, Trouble>>,
+    done: tokio::task::JoinHandle<Result<RunResult, payments::Error>>,
 }
 
 /// Makes a payment and, in the same breath, its offer.
@@ -91,7 +91,7 @@ pub async fn create(
         answer_by,
         auth_code: new.auth_code,
     };
-    let asked = Asked {
+    let asked = RequestTrace {
         name: "payment",
         makes: true,
         began,
@@ -141,7 +141,7 @@ fn refuse_while_draining(app: &App) -> Result<(), Problem> {
 }
 
 /// A request that was let in, as its payment's trace shows it.
-struct Asked {
+struct RequestTrace {
     name: &'static str,
     /// Whether it makes the payment: then it is the root of the trace.
     makes: bool,
@@ -151,7 +151,7 @@ struct Asked {
     _place: Place,
 }
 
-impl Asked {
+impl RequestTrace {
     fn span(&self, app: &App, aggregate: &Aggregate) -> Span {
         let (payment, began) = (&aggregate.payment, app.clock.began(self.began.elapsed()));
         let caller = self.caller.as_ref();
@@ -170,7 +170,7 @@ impl Asked {
     }
 }
 
-fn start<F>(app: &Arc<App>, asker: RequestContext, asked: Asked, open: F) -> Running
+fn start<F>(app: &Arc<App>, asker: RequestContext, asked: RequestTrace, open: F) -> Running
 where
     F: Future<Output = Result<(Aggregate, Key), OpenError>> + Send + 'static,
 {
@@ -200,7 +200,7 @@ where
                 }
                 done
             }
-            Err(OpenError::Trouble(trouble)) => {
+            Err(OpenError::Other(trouble)) => {
                 let problem = if is_key_taken(&trouble) {
                     Problem::new(StatusCode::CONFLICT, KEY_TAKEN, "")
                 } else if is_order_taken(&trouble) {
@@ -225,7 +225,7 @@ where
 /// Waits for the work as long as a checkout may wait, and answers with what there is then.
 async fn finish(
     app: &Arc<App>,
-    done: tokio::task::JoinHandle<Result<RunResult, Trouble>>,
+    done: tokio::task::JoinHandle<Result<RunResult, payments::Error>>,
     payment_id: &str,
     key: &Key,
     answer_by: Instant,
@@ -291,7 +291,7 @@ async fn standing(app: &App, key: &Key, aggregate: Aggregate) -> Result<HttpResp
     let stands = storing
         .await
         .map_err(|_| Problem::unavailable())?
-        .map_err(Trouble::from)?;
+        .map_err(payments::Error::from)?;
     kill_point!("pay_after_answer");
     if is_told(&stands, &aggregate) {
         return Ok(idempotency::answer(stands));
@@ -494,7 +494,7 @@ pub async fn offer(
         planned_at,
     } = match planned {
         Ok(planned) => planned,
-        Err(OfferError::Trouble(trouble)) if is_key_taken(&trouble) => {
+        Err(OfferError::Other(trouble)) if is_key_taken(&trouble) => {
             return again(&app, &once, answer_by).await;
         }
         Err(error) => return Err(error.into()),
@@ -507,7 +507,7 @@ pub async fn offer(
         answer_by,
         auth_code: None,
     };
-    let asked = Asked {
+    let asked = RequestTrace {
         name: "offer",
         makes: false,
         began: planned_at,

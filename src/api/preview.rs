@@ -14,8 +14,8 @@ use super::list;
 use super::metadata::Metadata;
 use crate::app::App;
 use crate::domain::Timestamp;
-use crate::payments::Trouble;
-use crate::payments::plan::{self, Asked};
+use crate::payments;
+use crate::payments::plan::{self, RoutingRequest};
 use crate::routing::choose::{Candidate, Criteria};
 use crate::routing::health::RouteId;
 use crate::routing::score;
@@ -139,7 +139,7 @@ pub async fn preview(
         .transpose()?;
 
     let now = at.unwrap_or_else(|| app.clock.now());
-    let asked = Asked {
+    let asked = RoutingRequest {
         owner: &caller.owner,
         wanted: Criteria {
             flow,
@@ -158,7 +158,7 @@ pub async fn preview(
         asked,
         &look,
         &turn,
-        &mut plan::chance().map_err(Trouble::from)?,
+        &mut plan::chance().map_err(payments::Error::from)?,
     );
 
     let mut accounts: Vec<PreviewAccount> = choice

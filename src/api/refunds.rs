@@ -142,7 +142,7 @@ pub async fn create(
             let refund = refund::current(&app, &payment_id, &refund_id).await?;
             answered(&app, &once, refund.ok_or_else(Problem::unavailable)?).await
         }
-        Err(RefundError::Trouble(trouble)) if is_key_taken(&trouble) => again(&app, &once).await,
+        Err(RefundError::Other(trouble)) if is_key_taken(&trouble) => again(&app, &once).await,
         Err(error) => Err(error.into()),
     }
 }

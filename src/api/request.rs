@@ -14,7 +14,7 @@ use actix_web::{FromRequest, HttpMessage as _, HttpRequest, dev, web};
 use tracing::Instrument as _;
 
 use super::admission;
-use super::auth::Asker;
+use super::auth::RequestOwner;
 use super::connections::Connections;
 use super::error::{Problem, REQUEST_ID};
 use crate::domain::id;
@@ -81,7 +81,7 @@ fn is_worth_a_line(response: &ServiceResponse<impl MessageBody>) -> bool {
     let status = response.status();
     let is_refused = status.is_client_error() || status == StatusCode::SERVICE_UNAVAILABLE;
     let extensions = response.request().extensions();
-    let asker = extensions.get::<Asker>();
+    let asker = extensions.get::<RequestOwner>();
     if !is_refused && (asker.is_some() || status.is_server_error()) {
         return true;
     }

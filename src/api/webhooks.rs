@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::domain::Timestamp;
 use crate::domain::id::{self, Kind};
 use crate::domain::webhook::{End, Mode};
-use crate::payments::Trouble;
+use crate::payments;
 use crate::store::{EndpointRow, NotifySecretRow, SealedSecrets};
 use crate::webhooks::client::SignedRequest;
 use crate::webhooks::message::{self, Message};
@@ -208,7 +208,7 @@ fn rotated(
     before: &SealedSecrets,
     overlap_s: i64,
 ) -> Result<(Secret, SealedSecrets), Problem> {
-    let secret = Secret::new().map_err(Trouble::from)?;
+    let secret = Secret::new().map_err(payments::Error::from)?;
     let sealed = SealedSecrets {
         secret: secret
             .sealed(app.directory.vault(), owner)
@@ -270,8 +270,8 @@ pub async fn create(
         ));
     }
 
-    let id = id::new(Kind::WebhookEndpoint).map_err(Trouble::from)?;
-    let secret = Secret::new().map_err(Trouble::from)?;
+    let id = id::new(Kind::WebhookEndpoint).map_err(payments::Error::from)?;
+    let secret = Secret::new().map_err(payments::Error::from)?;
     let row = EndpointRow {
         secrets: SealedSecrets {
             secret: secret
@@ -426,7 +426,7 @@ pub async fn test(
     let row = own(&app, &caller, &id).await?;
     let now = app.clock.now();
     let message = Message {
-        id: id::new(Kind::Event).map_err(Trouble::from)?,
+        id: id::new(Kind::Event).map_err(payments::Error::from)?,
         object: "event",
         r#type: message::TEST.to_owned(),
         payment: String::new(),
@@ -499,7 +499,7 @@ async fn stored_notify_secret(
     caller: &Caller,
 ) -> Result<(String, NotifySecretRow), Problem> {
     let owner = notify_owner(&caller.owner);
-    let new = Secret::new().map_err(Trouble::from)?;
+    let new = Secret::new().map_err(payments::Error::from)?;
     let new = new
         .sealed(app.directory.vault(), &owner)
         .map_err(|_| Problem::unavailable())?;

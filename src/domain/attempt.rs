@@ -353,7 +353,7 @@ pub struct Attempt {
     /// When to ask the provider next.
     pub next_check_at: Option<Timestamp>,
     /// How often it was asked already; counted anew for a reversal.
-    pub questions: i32,
+    pub query_count: i32,
     /// What its last reversal was told.
     pub reversal: Option<Reversal>,
     /// Whether a reversal of it may still take effect: it is on its way, or ended without an
@@ -383,7 +383,7 @@ impl Attempt {
     pub fn tell_paid(&mut self) {
         let is_news = !self.told_paid || self.next_check_at.is_none();
         if is_news && self.status != State::Reversing {
-            self.questions = 0;
+            self.query_count = 0;
         }
         self.told_paid = true;
     }

@@ -114,7 +114,7 @@ pub struct Refund {
     /// When to look at it next.
     pub next_check_at: Option<Timestamp>,
     /// How often the provider was asked about it.
-    pub questions: i32,
+    pub query_count: i32,
     /// A verified notification said that it was carried out, and no answer has said so yet.
     pub told_done: bool,
 }

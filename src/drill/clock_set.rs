@@ -12,10 +12,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use super::error::Broken;
+use super::cluster::Stage;
+use super::error::Error;
 use super::merchant::{Answer, Shop};
 use super::scenario::{Plan, Set};
-use super::stage::Stage;
 
 /// Every job goes on within this much, beyond its own pause.
 const GOES_ON_WITHIN: Duration = Duration::from_secs(2);
@@ -38,8 +38,8 @@ type TooSlow = Vec<(&'static str, String)>;
 /// The library that shows processes another time.
 ///
 /// # Errors
-/// [`Broken`]: it is not here.
-pub fn library() -> Result<PathBuf, Broken> {
+/// [`Error`]: it is not here.
+pub fn library() -> Result<PathBuf, Error> {
     let in_folder = |folder: &Path| {
         let file = folder.join("faketime/libfaketimeMT.so.1");
         file.is_file().then_some(file)
@@ -54,14 +54,14 @@ pub fn library() -> Result<PathBuf, Broken> {
         .find_map(|folder| in_folder(&folder));
     let missing = "libfaketime is not here, and without it no clock can be set: install Debian's \
                    package libfaketime";
-    found.ok_or_else(|| Broken(missing.to_owned()))
+    found.ok_or_else(|| Error(missing.to_owned()))
 }
 
 /// Sets clocks as the plan says, and looks after each time what has stood still.
 ///
 /// # Errors
-/// [`Broken`].
-pub async fn set_clocks(stage: &Stage, shop: &Shop, plan: &Plan) -> Result<TooSlow, Broken> {
+/// [`Error`].
+pub async fn set_clocks(stage: &Stage, shop: &Shop, plan: &Plan) -> Result<TooSlow, Error> {
     // Made while all clocks are right: a code of a wrong hour could not be paid.
     let mut waiting = Vec::new();
     for number in 0..=plan.sets.len() {
@@ -102,7 +102,7 @@ pub async fn set_clocks(stage: &Stage, shop: &Shop, plan: &Plan) -> Result<TooSl
     Ok(too_slow)
 }
 
-async fn set_clock(stage: &Stage, set: &Set, wrong: &mut [i64]) -> Result<(), Broken> {
+async fn set_clock(stage: &Stage, set: &Set, wrong: &mut [i64]) -> Result<(), Error> {
     let steps = if set.slewed { SLEWED_IN } else { 1 };
     for step in 1..=steps {
         for (number, from_s) in wrong.iter().enumerate().take(set.gateways) {
@@ -120,7 +120,7 @@ async fn set_clock(stage: &Stage, set: &Set, wrong: &mut [i64]) -> Result<(), Br
 }
 
 /// Ends with the first job that stands still.
-async fn watch(stage: &Stage) -> Result<Option<String>, Broken> {
+async fn watch(stage: &Stage) -> Result<Option<String>, Error> {
     loop {
         for number in 0..stage.gateways() {
             let jobs = stage.jobs(number).await?;
@@ -137,14 +137,14 @@ async fn watch(stage: &Stage) -> Result<Option<String>, Broken> {
     }
 }
 
-async fn watch_for(stage: &Stage, length: Duration) -> Result<Option<String>, Broken> {
+async fn watch_for(stage: &Stage, length: Duration) -> Result<Option<String>, Error> {
     tokio::time::timeout(length, watch(stage))
         .await
         .unwrap_or(Ok(None))
 }
 
 /// A code of UnionPay that can be paid for two hours.
-async fn offer(shop: &Shop, seed: u64, number: usize) -> Result<Value, Broken> {
+async fn offer(shop: &Shop, seed: u64, number: usize) -> Result<Value, Error> {
     let key = format!("key-clock-{seed}-{number}");
     let body = json!({
         "amount": 100 + number, "currency": "CNY", "order_id": format!("clock-{seed}-{number}"),
@@ -160,12 +160,12 @@ async fn offer(shop: &Shop, seed: u64, number: usize) -> Result<Value, Broken> {
         .body(body.to_string())
         .send()
         .await;
-    let answer = answer.map_err(|e| Broken(e.to_string()))?;
+    let answer = answer.map_err(|e| Error(e.to_string()))?;
     let status = answer.status().as_u16();
     let bytes = answer
         .bytes()
         .await
-        .map_err(|e| Broken(e.to_string()))?
+        .map_err(|e| Error(e.to_string()))?
         .to_vec();
 
     let answer = Answer {
@@ -186,7 +186,7 @@ async fn offer(shop: &Shop, seed: u64, number: usize) -> Result<Value, Broken> {
     if payment["next_action"]["qr"].is_string() {
         Ok(payment)
     } else {
-        Err(Broken(format!("no code: {payment}")))
+        Err(Error(format!("no code: {payment}")))
     }
 }
 

@@ -3,7 +3,7 @@
 //! neighbour has taken.
 
 use super::audit::{Figures, Violation};
-use super::error::Broken;
+use super::error::Error;
 use super::outcome::{Outcome, percent};
 use super::run::{Tools, run};
 use super::scenario::Plan;
@@ -80,8 +80,8 @@ impl Compared {
 /// Carries a plan out; with a neighbour also once without it, before, and compares.
 ///
 /// # Errors
-/// [`Broken`].
-pub async fn carry_out(tools: &Tools, plan: Plan) -> Result<(Outcome, Option<Compared>), Broken> {
+/// [`Error`].
+pub async fn carry_out(tools: &Tools, plan: Plan) -> Result<(Outcome, Option<Compared>), Error> {
     if !plan.neighbour {
         return Ok((run(tools, plan).await?, None));
     }

@@ -10,7 +10,7 @@ use std::process::Command;
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
-use super::error::Broken;
+use super::error::Error;
 
 /// What fills it is named like this.
 const BALLAST: &str = "ballast";
@@ -30,8 +30,8 @@ impl SmallDisk {
     /// Mounts one of so many mebibytes at `folder`, for the user who owns `like`.
     ///
     /// # Errors
-    /// [`Broken`]: only root may.
-    pub fn mount(folder: &Path, mebibytes: u32, like: Option<&Path>) -> Result<Self, Broken> {
+    /// [`Error`]: only root may.
+    pub fn mount(folder: &Path, mebibytes: u32, like: Option<&Path>) -> Result<Self, Error> {
         std::fs::create_dir_all(folder)?;
         let size = format!("size={mebibytes}m");
         let mounted = Command::new("mount")
@@ -41,7 +41,7 @@ impl SmallDisk {
 
         if !mounted.status.success() {
             let said = String::from_utf8_lossy(&mounted.stderr).trim().to_owned();
-            return Err(Broken(format!(
+            return Err(Error(format!(
                 "a small disk cannot be mounted (that takes root): {said}"
             )));
         }
@@ -62,7 +62,7 @@ impl SmallDisk {
     ///
     /// # Errors
     /// The folder cannot be made.
-    pub fn mount_or_limit(folder: &Path, mebibytes: u32) -> Result<Self, Broken> {
+    pub fn mount_or_limit(folder: &Path, mebibytes: u32) -> Result<Self, Error> {
         Self::mount(folder, mebibytes, None).or_else(|refused| {
             // Standard output is the report's alone.
             eprintln!("{refused}: files are kept from growing instead");
@@ -75,7 +75,7 @@ impl SmallDisk {
     ///
     /// # Errors
     /// The folder cannot be made.
-    pub fn limit(folder: &Path) -> Result<Self, Broken> {
+    pub fn limit(folder: &Path) -> Result<Self, Error> {
         std::fs::create_dir_all(folder)?;
         Ok(Self {
             folder: folder.to_owned(),

@@ -6,11 +6,11 @@ use providers::sandbox::keys::Keys;
 use serde_json::Value;
 
 use super::audit::Violation;
+use super::options::Options;
 use super::outcome::Outcome;
-use super::wanted::Wanted;
 
 /// Keeps what a run with violations has left behind.
-pub(super) fn keep(wanted: &Wanted, folder: &Path, seed: u64, outcome: &mut Outcome) {
+pub(super) fn keep(wanted: &Options, folder: &Path, seed: u64, outcome: &mut Outcome) {
     let Some(place) = &wanted.keep else { return };
     let to = place.join(format!("{}-{seed}", wanted.scenario.name));
     let _ = std::fs::remove_dir_all(&to);

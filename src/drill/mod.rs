@@ -2,30 +2,30 @@
 //! injected on purpose; then everything is mended and must come to rest; then an auditor looks for
 //! what must never be. Only in builds for drills.
 
+pub mod attacker;
 pub mod audit;
 mod clock_set;
+pub mod cluster;
 mod compare;
+pub mod control_socket;
 pub mod disk;
-pub mod door;
 mod error;
-pub mod forger;
 mod leftovers;
 pub mod lies;
 pub mod merchant;
 mod neighbour;
+mod options;
 mod outcome;
 pub mod prober;
 pub mod proxy;
+mod quiesce;
 pub mod receiver;
 mod report;
-mod rest;
 mod returns;
 mod run;
 pub mod scenario;
-pub mod stage;
 mod storm;
 mod trace;
-mod wanted;
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -35,12 +35,12 @@ use providers::sandbox::keys::Keys;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 
-pub use self::error::Broken;
+pub use self::error::Error;
+pub use self::options::Options;
 use self::receiver::Receiver;
 use self::report::Results;
 pub use self::report::explain;
 use self::run::Tools;
-pub use self::wanted::Wanted;
 
 /// How often somebody who waits is told how far it has got.
 const SHOWN_EVERY: Duration = Duration::from_secs(60);
@@ -48,16 +48,16 @@ const SHOWN_EVERY: Duration = Duration::from_secs(60);
 /// Drills, and prints what came of it. Returns whether nothing was violated.
 ///
 /// # Errors
-/// [`Broken`].
-pub async fn drill(wanted: Wanted, out: &mut (dyn Write + Send)) -> Result<bool, Broken> {
+/// [`Error`].
+pub async fn drill(wanted: Options, out: &mut (dyn Write + Send)) -> Result<bool, Error> {
     report::announce(&wanted, out)?;
     let keys = tokio::task::spawn_blocking(Keys::generate)
         .await
-        .map_err(|e| Broken(e.to_string()))?;
+        .map_err(|e| Error(e.to_string()))?;
     let receiver = Receiver::start()?;
     let tools = Arc::new(Tools {
         wanted: wanted.clone(),
-        keys: keys.map_err(|e| Broken(e.to_string()))?,
+        keys: keys.map_err(|e| Error(e.to_string()))?,
         webhooks: receiver.address,
         boxes: receiver.boxes.clone(),
     });
@@ -93,7 +93,7 @@ pub async fn drill(wanted: Wanted, out: &mut (dyn Write + Send)) -> Result<bool,
             done = running.join_next() => done,
         };
         let Some(done) = done else { break };
-        let Some((seed, outcome)) = done.map_err(|e| Broken(e.to_string()))? else {
+        let Some((seed, outcome)) = done.map_err(|e| Error(e.to_string()))? else {
             continue;
         };
         match outcome {

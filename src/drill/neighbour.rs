@@ -13,9 +13,9 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::error::Broken;
+use super::cluster::Stage;
+use super::error::Error;
 use super::merchant::Shop;
-use super::stage::Stage;
 use crate::directory::issue;
 use crate::domain::Owner;
 use crate::domain::id;
@@ -52,19 +52,19 @@ impl Drop for Neighbour {
     }
 }
 
-fn failed(what: &str) -> impl FnOnce(reqwest::Error) -> Broken {
+fn failed(what: &str) -> impl FnOnce(reqwest::Error) -> Error {
     let what = what.to_owned();
-    move |error| Broken(format!("the neighbour: {what}: {error}"))
+    move |error| Error(format!("the neighbour: {what}: {error}"))
 }
 
 /// Makes both of them, with a key each.
-async fn merchants(store: &Store) -> Result<[String; 2], Broken> {
+async fn merchants(store: &Store) -> Result<[String; 2], Error> {
     let mut keys = [String::new(), String::new()];
     for (key, name) in keys
         .iter_mut()
         .zip(["neighbour", "friend of the neighbour"])
     {
-        let failed = |e: &dyn std::fmt::Display| Broken(format!("{name}: {e}"));
+        let failed = |e: &dyn std::fmt::Display| Error(format!("{name}: {e}"));
         let merchant = issue::merchant(store, name).await.map_err(|e| failed(&e))?;
         *key = issue::full_key(store, &Owner::of(merchant, false))
             .await
@@ -75,7 +75,7 @@ async fn merchants(store: &Store) -> Result<[String; 2], Broken> {
 
 impl Neighbour {
     /// Makes it, with everything that it needs to be a nuisance. Its receivers hang at `hangs`.
-    pub(super) async fn move_in(stage: &Stage, shop: &Shop, hangs: &str) -> Result<Self, Broken> {
+    pub(super) async fn move_in(stage: &Stage, shop: &Shop, hangs: &str) -> Result<Self, Error> {
         let store = stage.store().await?;
         let made = merchants(&store).await;
         let _ = store.close().await;
@@ -97,7 +97,7 @@ impl Neighbour {
         };
         let face = stage
             .face("alipay")
-            .ok_or_else(|| Broken("no alipay".to_owned()))?;
+            .ok_or_else(|| Error("no alipay".to_owned()))?;
 
         // A wrong key would be refused: nobody is there to be asked when they are entered.
         let away = json!({"provider": "alipay", "call": "query", "kind": "reset"});
@@ -128,7 +128,7 @@ impl Neighbour {
         keys: &Value,
         face: SocketAddr,
         silent: SocketAddr,
-    ) -> Result<(), Broken> {
+    ) -> Result<(), Error> {
         for (number, who) in (0..WRONG_KEYS + DEAF).zip([0, 1].into_iter().cycle()) {
             let mut right = keys["alipay"].clone();
             // The sandbox looks at the application alone; two accounts of one merchant are not the
@@ -146,7 +146,7 @@ impl Neighbour {
             let made = self.ask(who, "POST", "/v1/accounts", &body).await?;
             let id = made["id"]
                 .as_str()
-                .ok_or_else(|| Broken(format!("the neighbour: no account: {made}")))?;
+                .ok_or_else(|| Error(format!("the neighbour: no account: {made}")))?;
             self.accounts.push((who, id.to_owned(), right));
         }
 
@@ -159,9 +159,9 @@ impl Neighbour {
         method: &str,
         path: &str,
         body: &Value,
-    ) -> Result<Value, Broken> {
+    ) -> Result<Value, Error> {
         let method =
-            reqwest::Method::from_bytes(method.as_bytes()).map_err(|e| Broken(e.to_string()))?;
+            reqwest::Method::from_bytes(method.as_bytes()).map_err(|e| Error(e.to_string()))?;
         let asking = self
             .http
             .request(method, format!("{}{path}", self.gateway))
@@ -230,7 +230,7 @@ impl Neighbour {
     }
 
     /// Its accounts work from now on.
-    pub(super) async fn give_in(&self) -> Result<(), Broken> {
+    pub(super) async fn give_in(&self) -> Result<(), Error> {
         for (who, id, right) in &self.accounts {
             self.ask(
                 *who,

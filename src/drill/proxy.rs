@@ -15,7 +15,7 @@ use tokio::task::JoinHandle;
 
 /// What it does with connections.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Mood {
+pub enum LinkState {
     /// Passes them on.
     Open,
     /// Takes what comes and passes nothing on.
@@ -53,7 +53,7 @@ pub struct Proxy {
     /// Where it listens.
     pub address: SocketAddr,
     targets: Arc<Mutex<Vec<SocketAddr>>>,
-    mood: watch::Sender<Mood>,
+    mood: watch::Sender<LinkState>,
     holding: tokio::sync::Mutex<()>,
     accepting: JoinHandle<()>,
 }
@@ -66,7 +66,7 @@ impl Proxy {
     pub async fn start() -> std::io::Result<Self> {
         let mut listener = bind(SocketAddr::from(([127, 0, 0, 1], 0)))?.listen(BACKLOG)?;
         let address = listener.local_addr()?;
-        let (mood, _) = watch::channel(Mood::Open);
+        let (mood, _) = watch::channel(LinkState::Open);
         let targets: Arc<Mutex<Vec<SocketAddr>>> = Arc::default();
         let (to, moods) = (Arc::clone(&targets), mood.clone());
         let accepting = tokio::spawn(async move {
@@ -80,13 +80,13 @@ impl Proxy {
                         turn += 1;
                         continue;
                     }
-                    _ = refusing.wait_for(|mood| *mood == Mood::Refusing) => {}
+                    _ = refusing.wait_for(|mood| *mood == LinkState::Refusing) => {}
                 }
                 drop(listener);
                 // A socket that is bound and does not listen refuses connections, and nobody else
                 // gets the port.
                 let held = bind_patiently(address).await;
-                let _ = refusing.wait_for(|mood| *mood != Mood::Refusing).await;
+                let _ = refusing.wait_for(|mood| *mood != LinkState::Refusing).await;
                 let Ok(again) = held.listen(BACKLOG) else {
                     return;
                 };
@@ -119,16 +119,16 @@ impl Proxy {
     }
 
     /// Changes what it does with connections, those that stand included.
-    pub fn set(&self, mood: Mood) {
+    pub fn set(&self, mood: LinkState) {
         self.mood.send_replace(mood);
     }
 
     /// Does this for so many milliseconds, and then is open again; one after the other.
-    pub async fn hold(&self, mood: Mood, ms: u64) {
+    pub async fn hold(&self, mood: LinkState, ms: u64) {
         let _alone = self.holding.lock().await;
         self.set(mood);
         tokio::time::sleep(Duration::from_millis(ms)).await;
-        self.set(Mood::Open);
+        self.set(LinkState::Open);
     }
 }
 
@@ -173,9 +173,9 @@ async fn pass(
     from: TcpStream,
     targets: Vec<SocketAddr>,
     first: usize,
-    mood: watch::Receiver<Mood>,
+    mood: watch::Receiver<LinkState>,
 ) {
-    let is_cut = |mood: &Mood| matches!(mood, Mood::Cut | Mood::Refusing);
+    let is_cut = |mood: &LinkState| matches!(mood, LinkState::Cut | LinkState::Refusing);
     if is_cut(&mood.borrow()) {
         return;
     }
@@ -195,7 +195,7 @@ async fn pass(
                 Some(Statements::default())) => end,
             end = copy(&mut to_read, &mut from_write, mood, None) => end,
             _ = cut.wait_for(is_cut) => End::Closed,
-            _ = silenced.wait_for(|mood| *mood == Mood::Silent) => End::Silent,
+            _ = silenced.wait_for(|mood| *mood == LinkState::Silent) => End::Silent,
         };
         if end == End::Silent {
             // What is sent is taken as long as there is room for it, as by a machine that has lost
@@ -209,12 +209,17 @@ async fn pass(
 async fn copy(
     from: &mut OwnedReadHalf,
     to: &mut OwnedWriteHalf,
-    mut mood: watch::Receiver<Mood>,
+    mut mood: watch::Receiver<LinkState>,
     mut statements: Option<Statements>,
 ) -> End {
     let mut buffer = vec![0; 16 << 10];
     while let Ok(read) = from.read(&mut buffer).await {
-        if read == 0 || mood.wait_for(|mood| *mood != Mood::Stalled).await.is_err() {
+        if read == 0
+            || mood
+                .wait_for(|mood| *mood != LinkState::Stalled)
+                .await
+                .is_err()
+        {
             return End::Closed;
         }
         let Some(bytes) = buffer.get(..read) else {
@@ -227,10 +232,10 @@ async fn copy(
             .map(|statements| statements.hear(bytes))
             .unwrap_or_default();
         let says = |words: &str| said.iter().any(|statement| statement.contains(words));
-        if aimed == Mood::CutBeforeCommit && is_commit() {
+        if aimed == LinkState::CutBeforeCommit && is_commit() {
             return End::Closed;
         }
-        if let Mood::SilentBefore(words) = aimed
+        if let LinkState::SilentBefore(words) = aimed
             && says(words)
         {
             return End::Silent;
@@ -238,11 +243,11 @@ async fn copy(
         if to.write_all(bytes).await.is_err() {
             return End::Closed;
         }
-        if aimed == Mood::CutAfterCommit && is_commit() {
+        if aimed == LinkState::CutAfterCommit && is_commit() {
             tokio::time::sleep(HEARD).await;
             return End::Closed;
         }
-        if let Mood::SilentAfter(words) = aimed
+        if let LinkState::SilentAfter(words) = aimed
             && says(words)
         {
             return End::Silent;
@@ -346,11 +351,11 @@ mod tests {
         client.write_all(b"one").await.unwrap();
         let (mut served, _) = listener.accept().await.unwrap();
         assert_eq!(read(&mut served).await, "one");
-        proxy.set(Mood::Stalled);
+        proxy.set(LinkState::Stalled);
         client.write_all(b"two").await.unwrap();
         drop(client);
         tokio::time::sleep(Duration::from_millis(50)).await;
-        proxy.set(Mood::Open);
+        proxy.set(LinkState::Open);
         assert_eq!(read(&mut served).await, "two");
         assert_eq!(read(&mut served).await, "", "and then it ends");
     }
@@ -363,7 +368,7 @@ mod tests {
         let (mut served, _) = listener.accept().await.unwrap();
         assert_eq!(read(&mut served).await, "one");
 
-        proxy.set(Mood::Refusing);
+        proxy.set(LinkState::Refusing);
         assert_eq!(read(&mut served).await, "");
         let refused = async {
             while TcpStream::connect(proxy.address).await.is_ok() {
@@ -374,7 +379,7 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(10), refused)
             .await
             .unwrap();
-        proxy.set(Mood::Open);
+        proxy.set(LinkState::Open);
         let taken = async {
             loop {
                 if let Ok(mut client) = TcpStream::connect(proxy.address).await {
@@ -398,7 +403,7 @@ mod tests {
         client.write_all(b"one").await.unwrap();
         let (mut served, _) = listener.accept().await.unwrap();
         assert_eq!(read(&mut served).await, "one");
-        proxy.hold(Mood::Silent, 5).await;
+        proxy.hold(LinkState::Silent, 5).await;
         client.write_all(b"two").await.unwrap();
         let heard = tokio::time::timeout(Duration::from_millis(100), read(&mut served)).await;
         assert!(heard.is_err(), "neither bytes nor an end");

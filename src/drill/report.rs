@@ -8,15 +8,15 @@ use serde_json::{Value, json};
 
 use super::audit::{ENDED_WITHIN_S, Figures, Violation};
 use super::compare::Compared;
-use super::error::Broken;
+use super::error::Error;
+use super::options::Options;
 use super::outcome::{Outcome, percent};
-use super::rest::REST_WITHIN_S;
+use super::quiesce::REST_WITHIN_S;
 use super::scenario::{Plan, Scenario};
-use super::wanted::Wanted;
 use crate::kill;
 
 /// What is about to be drilled.
-pub fn announce(wanted: &Wanted, out: &mut dyn Write) -> io::Result<()> {
+pub fn announce(wanted: &Options, out: &mut dyn Write) -> io::Result<()> {
     let (scenario, first, last) = (wanted.scenario, wanted.seeds.start(), wanted.seeds.end());
     let database = if wanted.postgres.is_some() {
         "PostgreSQL, two gateways"
@@ -173,12 +173,7 @@ impl Results {
 
     /// One more run, which could not be carried out. What it would have shown nobody knows, so it
     /// counts as a violation; those that come after it go on.
-    pub fn add_broken(
-        &mut self,
-        seed: u64,
-        broken: &Broken,
-        out: &mut dyn Write,
-    ) -> io::Result<()> {
+    pub fn add_broken(&mut self, seed: u64, broken: &Error, out: &mut dyn Write) -> io::Result<()> {
         self.runs += 1;
         writeln!(out, "seed {seed}: could not be carried out: {broken}")?;
         let found = broken.to_string();
@@ -208,7 +203,7 @@ impl Results {
     }
 
     /// The sums.
-    pub fn print(&self, wanted: &Wanted, out: &mut dyn Write) -> io::Result<()> {
+    pub fn print(&self, wanted: &Options, out: &mut dyn Write) -> io::Result<()> {
         let f = &self.figures;
         let mut by_rule: BTreeMap<&str, u32> = BTreeMap::new();
         for (_, violation) in &self.violations {
@@ -285,7 +280,7 @@ impl Results {
     }
 
     /// The sums for programs.
-    fn line(&self, wanted: &Wanted) -> Value {
+    fn line(&self, wanted: &Options) -> Value {
         let f = &self.figures;
         let violations: Vec<_> = self
             .violations

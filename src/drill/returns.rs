@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 
+use super::cluster::Stage;
 use super::merchant::{Shop, Shopper};
 use super::scenario::{Habits, Plan};
-use super::stage::Stage;
 
 /// It has to be back by then.
 const BACK_WITHIN: Duration = Duration::from_secs(30);

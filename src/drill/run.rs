@@ -22,19 +22,19 @@ use tokio::task::JoinSet;
 
 use self::tools::Run;
 pub use self::tools::Tools;
+use super::attacker::Forgeries;
 use super::audit::{self, Evidence};
+use super::cluster::{Ground, Stage};
 use super::disk::SmallDisk;
-use super::error::Broken;
-use super::forger::Forgeries;
+use super::error::Error;
 use super::leftovers::keep;
 use super::lies::Liar;
 use super::merchant::{Log, Shop};
 use super::outcome::Outcome;
-use super::proxy::Mood;
-use super::rest::{REST_WITHIN_S, come_to_rest};
+use super::proxy::LinkState;
+use super::quiesce::{REST_WITHIN_S, come_to_rest};
 use super::returns;
 use super::scenario::Plan;
-use super::stage::{Ground, Stage};
 use super::trace::trace;
 use crate::server::demo::Demo;
 use crate::store::trouble::OwnDatabase;
@@ -45,8 +45,8 @@ const DISK_MIB: u32 = 24;
 /// Carries one run out.
 ///
 /// # Errors
-/// [`Broken`].
-pub async fn run(tools: &Tools, plan: Plan) -> Result<Outcome, Broken> {
+/// [`Error`].
+pub async fn run(tools: &Tools, plan: Plan) -> Result<Outcome, Error> {
     let (wanted, seed) = (&tools.wanted, plan.seed);
     let folder = tempfile::Builder::new()
         .prefix("interlock-drill-")
@@ -68,7 +68,7 @@ pub async fn run(tools: &Tools, plan: Plan) -> Result<Outcome, Broken> {
             Some(
                 OwnDatabase::make(url, name, place)
                     .await
-                    .map_err(|e| Broken(e.to_string()))?,
+                    .map_err(|e| Error(e.to_string()))?,
             )
         }
         None => None,
@@ -125,7 +125,7 @@ pub async fn run(tools: &Tools, plan: Plan) -> Result<Outcome, Broken> {
 }
 
 /// A small disk for the run's database. PostgreSQL's server must get there, and own it.
-async fn small_disk(folder: &Path, postgres: Option<&str>) -> Result<SmallDisk, Broken> {
+async fn small_disk(folder: &Path, postgres: Option<&str>) -> Result<SmallDisk, Error> {
     use std::os::unix::fs::PermissionsExt as _;
 
     let Some(url) = postgres else {
@@ -134,15 +134,15 @@ async fn small_disk(folder: &Path, postgres: Option<&str>) -> Result<SmallDisk, 
     std::fs::set_permissions(folder, std::fs::Permissions::from_mode(0o711))?;
     let data = OwnDatabase::data_folder(url)
         .await
-        .map_err(|e| Broken(e.to_string()))?;
+        .map_err(|e| Error(e.to_string()))?;
     // An empty PostgreSQL database takes 8 MiB.
     SmallDisk::mount(&folder.join("disk"), DISK_MIB + 24, Some(&data))
 }
 
 /// A database in the Redis that runs at the same time do not use: seeds that follow each other get
 /// different ones.
-fn own_redis(url: &str, seed: u64) -> Result<String, Broken> {
-    let mut own = url::Url::parse(url).map_err(|e| Broken(format!("--redis: {e}")))?;
+fn own_redis(url: &str, seed: u64) -> Result<String, Error> {
+    let mut own = url::Url::parse(url).map_err(|e| Error(format!("--redis: {e}")))?;
     if matches!(own.path(), "" | "/") {
         own.set_path(&(seed % 15 + 1).to_string());
     }
@@ -150,14 +150,14 @@ fn own_redis(url: &str, seed: u64) -> Result<String, Broken> {
 }
 
 impl Run<'_> {
-    async fn carry_out(self) -> Result<Outcome, Broken> {
+    async fn carry_out(self) -> Result<Outcome, Error> {
         let demo = self.stage.demo()?;
         let http = plain_client_builder().pool_max_idle_per_host(0).build();
         let shop = Shop {
             gateway: format!("http://{}", self.stage.front.address),
             api_key: demo.api_key.clone(),
             sandbox: self.stage.control.clone(),
-            http: http.map_err(|e| Broken(e.to_string()))?,
+            http: http.map_err(|e| Error(e.to_string()))?,
             log: Log::default(),
         };
 
@@ -218,7 +218,7 @@ impl Run<'_> {
             .as_ref()
             .filter(|_| self.plan.silent_stop)
         {
-            database.hold(Mood::Silent, 20).await;
+            database.hold(LinkState::Silent, 20).await;
         }
         trouble.extend(self.stage.stop_gateways().await);
         let store = self.stage.store().await?;
@@ -236,7 +236,7 @@ impl Run<'_> {
 
         let _ = store.close().await;
         let evidence =
-            evidence.map_err(|e| Broken(format!("the auditor cannot read the database: {e}")))?;
+            evidence.map_err(|e| Error(format!("the auditor cannot read the database: {e}")))?;
         let point = self.point(&evidence.logs);
         let probed = probed.lock().await.clone();
         let evidence = Evidence {
@@ -261,7 +261,7 @@ impl Run<'_> {
     }
 
     /// The merchant wants to be told.
-    async fn subscribe(&self, shop: &Shop) -> Result<String, Broken> {
+    async fn subscribe(&self, shop: &Shop) -> Result<String, Error> {
         self.tools.boxes.behave(&self.name, self.plan.manners);
         let url = format!("http://{}/{}", self.tools.webhooks, self.name);
         let body = json!({"url": url}).to_string();
@@ -273,20 +273,20 @@ impl Run<'_> {
             .body(body)
             .send()
             .await
-            .map_err(|e| Broken(e.to_string()))?;
+            .map_err(|e| Error(e.to_string()))?;
 
-        let text = answer.text().await.map_err(|e| Broken(e.to_string()))?;
+        let text = answer.text().await.map_err(|e| Error(e.to_string()))?;
         let made: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
 
         made["secret"]
             .as_str()
             .map(str::to_owned)
-            .ok_or_else(|| Broken(format!("no webhook endpoint: {text}")))
+            .ok_or_else(|| Error(format!("no webhook endpoint: {text}")))
     }
 
     /// Alipay first, WeChat Pay second, UnionPay third: faults know whom they hit. Without
     /// switchover offers have Alipay alone; whose code is read is not for us to say.
-    async fn order_routes(&self, shop: &Shop, demo: &Demo) -> Result<(), Broken> {
+    async fn order_routes(&self, shop: &Shop, demo: &Demo) -> Result<(), Error> {
         let accounts: Vec<Value> = demo
             .accounts
             .iter()
@@ -309,11 +309,11 @@ impl Run<'_> {
             .bearer_auth(&shop.api_key)
             .body(body);
 
-        let answer = asking.send().await.map_err(|e| Broken(e.to_string()))?;
+        let answer = asking.send().await.map_err(|e| Error(e.to_string()))?;
         let is_done = answer.status().is_success();
         is_done
             .then_some(())
-            .ok_or_else(|| Broken(format!("routing: {}", answer.status())))
+            .ok_or_else(|| Error(format!("routing: {}", answer.status())))
     }
 }
 

@@ -21,7 +21,7 @@ use serde_json::json;
 
 pub use self::plan::{Blow, Habits, Plan, Scenario, Set, Storm};
 use self::plan::{down, fault, names};
-use super::proxy::Mood;
+use super::proxy::LinkState;
 use super::receiver::Manners;
 use crate::kill;
 
@@ -202,11 +202,11 @@ const CALLS: &[&str] = &[
 ];
 const NOTIFICATIONS: &[&str] = &["drop", "delay", "duplicate", "reorder", "forge", "misstate"];
 
-const WAYS_TO_A_DATABASE: &[Mood] = &[
-    Mood::Cut,
-    Mood::CutBeforeCommit,
-    Mood::Stalled,
-    Mood::CutAfterCommit,
+const WAYS_TO_A_DATABASE: &[LinkState] = &[
+    LinkState::Cut,
+    LinkState::CutBeforeCommit,
+    LinkState::Stalled,
+    LinkState::CutAfterCommit,
 ];
 
 /// How wrong a gateway's clock gets.
@@ -272,8 +272,12 @@ fn swarm(plan: &mut Plan, rng: &mut Rng) {
     for _ in 0..rng.u32(..5) {
         let (at, gateway) = (rng.u64(..2_500), rng.usize(..plan.gateways.max(1)));
         let ms = rng.u64(20..600);
-        let mood = if rng.bool() { Mood::Cut } else { Mood::Stalled };
-        let way = *rng.choice(WAYS_TO_A_DATABASE).unwrap_or(&Mood::Cut);
+        let mood = if rng.bool() {
+            LinkState::Cut
+        } else {
+            LinkState::Stalled
+        };
+        let way = *rng.choice(WAYS_TO_A_DATABASE).unwrap_or(&LinkState::Cut);
         let blow = match rng.u32(..12) {
             0 | 1 => Blow::Kill(gateway),
             2..=4 => Blow::Arm(gateway, point(rng)),
@@ -281,7 +285,7 @@ fn swarm(plan: &mut Plan, rng: &mut Rng) {
             // One that is killed and has kept nothing.
             6 if rng.u32(..3) == 0 => {
                 plan.blows.push((at + ms, Blow::Flush));
-                Blow::Redis(Mood::Cut, ms)
+                Blow::Redis(LinkState::Cut, ms)
             }
             6 => Blow::Redis(mood, ms),
             7 => Blow::Database(way, ms),
@@ -300,7 +304,11 @@ fn swarm(plan: &mut Plan, rng: &mut Rng) {
 
     for provider in names() {
         for _ in 0..rng.u32(..6).saturating_sub(3) {
-            let mood = if rng.bool() { Mood::Cut } else { Mood::Stalled };
+            let mood = if rng.bool() {
+                LinkState::Cut
+            } else {
+                LinkState::Stalled
+            };
             plan.blows.push((
                 rng.u64(..2_500),
                 Blow::Provider(provider, mood, rng.u64(5..700)),
@@ -388,7 +396,11 @@ fn lost_answers(plan: &mut Plan, rng: &mut Rng) {
     plan.spread_ms = 1_500;
     for n in 0..9 {
         let provider = names().nth(n % 3).unwrap_or("alipay");
-        let mood = if rng.bool() { Mood::Cut } else { Mood::Stalled };
+        let mood = if rng.bool() {
+            LinkState::Cut
+        } else {
+            LinkState::Stalled
+        };
         let at = 150 * u64::try_from(n).unwrap_or(0) + rng.u64(..150);
         plan.blows
             .push((at, Blow::Provider(provider, mood, rng.u64(5..700))));
@@ -437,7 +449,7 @@ fn database_trouble(plan: &mut Plan, rng: &mut Rng) {
         let way = WAYS_TO_A_DATABASE
             .get(n % WAYS_TO_A_DATABASE.len())
             .copied()
-            .unwrap_or(Mood::Cut);
+            .unwrap_or(LinkState::Cut);
         let at = 100 + u64::try_from(n).unwrap_or(0) * 200 + rng.u64(..150);
         plan.blows.push((at, Blow::Database(way, rng.u64(5..120))));
     }
@@ -451,9 +463,9 @@ fn database_trouble(plan: &mut Plan, rng: &mut Rng) {
 fn redis_gone(plan: &mut Plan, rng: &mut Rng) {
     plan.blows.push(down("alipay", 200, 2_300));
     for (at, blow) in [
-        (300, Blow::Redis(Mood::Cut, 400)),
+        (300, Blow::Redis(LinkState::Cut, 400)),
         (900, Blow::Flush),
-        (1_200, Blow::Redis(Mood::Stalled, 900)),
+        (1_200, Blow::Redis(LinkState::Stalled, 900)),
         (2_200, Blow::Flush),
     ] {
         plan.blows.push((at + rng.u64(..50), blow));

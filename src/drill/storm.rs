@@ -14,10 +14,10 @@ use serde_json::{Value, json};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
-use super::error::Broken;
+use super::cluster::Stage;
+use super::error::Error;
 use super::merchant::{Answer, Shop};
 use super::scenario::{Plan, Storm};
-use super::stage::Stage;
 
 /// All are known so long after the last payer has paid.
 const KNOWN_WITHIN: Duration = Duration::from_secs(45);
@@ -36,13 +36,13 @@ type TooSlow = Vec<(&'static str, String)>;
 /// Carries it out.
 ///
 /// # Errors
-/// [`Broken`].
+/// [`Error`].
 pub async fn storm(
     stage: &Stage,
     shop: &Shop,
     plan: &Plan,
     storm: Storm,
-) -> Result<TooSlow, Broken> {
+) -> Result<TooSlow, Error> {
     for fault in &plan.faults {
         stage.tell("PUT", "/faults", Some(fault.clone())).await?;
     }
@@ -52,7 +52,7 @@ pub async fn storm(
         let place = Arc::clone(&places)
             .acquire_owned()
             .await
-            .map_err(|e| Broken(e.to_string()))?;
+            .map_err(|e| Error(e.to_string()))?;
         let (shop, seed) = (shop.clone(), plan.seed);
         left_lying.spawn(async move {
             let _place = place;
@@ -70,7 +70,7 @@ pub async fn storm(
         let place = Arc::clone(&places)
             .acquire_owned()
             .await
-            .map_err(|e| Broken(e.to_string()))?;
+            .map_err(|e| Error(e.to_string()))?;
         let (shop, seed) = (shop.clone(), plan.seed);
         if number % every == every - 1 {
             // Whoever stands at the till waits beside the storm, and takes no place in it.
@@ -89,12 +89,12 @@ pub async fn storm(
     let looker = stage
         .looker()
         .await
-        .ok_or_else(|| Broken("nobody can look into the database".to_owned()))?;
+        .ok_or_else(|| Error("nobody can look into the database".to_owned()))?;
     let left = loop {
         let unpaid = looker
             .unpaid("storm-")
             .await
-            .map_err(|e| Broken(e.to_string()))?;
+            .map_err(|e| Error(e.to_string()))?;
         let left = unpaid.iter().filter(|order| paid.contains(*order)).count();
         if left == 0 || last_paid.elapsed() >= KNOWN_WITHIN {
             break left;
@@ -106,7 +106,7 @@ pub async fn storm(
     let slowest = decided.iter().flatten().max().copied().unwrap_or_default();
     let (paid, charges) = (paid.len(), decided.len());
     if paid * 2 < plan.payments || charges * 8 < storm.charges {
-        return Err(Broken(format!(
+        return Err(Error(format!(
             "only {paid} codes were paid and {charges} charges in doubt: this is no storm"
         )));
     }

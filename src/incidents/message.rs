@@ -5,7 +5,7 @@
 use crate::config::Language;
 use crate::domain::Timestamp;
 use crate::domain::incident::{Change, Severity};
-use crate::incidents::words::{self, say};
+use crate::incidents::messages::{self, say};
 use crate::store::{Figures, IncidentRow};
 
 /// How a message looks.
@@ -41,8 +41,8 @@ impl Message {
         figures: &Figures,
         now: Timestamp,
     ) -> Self {
-        let subject = words::subject(language, &incident.subject);
-        let cause = words::cause(language, incident.cause);
+        let subject = messages::subject(language, &incident.subject);
+        let cause = messages::cause(language, incident.cause);
         let tone = match (change, incident.severity) {
             (Change::Closed, Severity::Page | Severity::Notice) => Tone::Over,
             (Change::Opened | Change::Worse | Change::Reminder(_), Severity::Page) => Tone::Page,
@@ -55,9 +55,9 @@ impl Message {
             (Change::Closed, _) => say(language, "已恢复", "over"),
             (Change::Reminder(_), _) => say(language, "仍未恢复", "still"),
             (Change::Worse, _) => say(language, "恶化", "worse"),
-            (Change::Opened, Tone::Page) => words::severity(language, Severity::Page),
+            (Change::Opened, Tone::Page) => messages::severity(language, Severity::Page),
             (Change::Opened, Tone::Notice | Tone::Over) => {
-                words::severity(language, Severity::Notice)
+                messages::severity(language, Severity::Notice)
             }
         };
 
@@ -84,8 +84,8 @@ fn lasting(
 ) -> Vec<(&'static str, String)> {
     let since = format!(
         "{} ({})",
-        words::time(incident.began_at),
-        words::duration(language, now.since(incident.began_at))
+        messages::time(incident.began_at),
+        messages::duration(language, now.since(incident.began_at))
     );
     let mut lines = vec![(say(language, "开始时间", "Since"), since)];
     if let Some(seen) = seen(language, incident) {
@@ -97,11 +97,11 @@ fn lasting(
 
     lines.push((
         say(language, "Interlock 已自动处理", "What Interlock does"),
-        words::does(language, incident.cause).to_owned(),
+        messages::does(language, incident.cause).to_owned(),
     ));
     lines.push((
         say(language, "需要人工", "What to do"),
-        words::advice(language, incident.cause).to_owned(),
+        messages::advice(language, incident.cause).to_owned(),
     ));
 
     lines.push((
@@ -120,9 +120,9 @@ fn ended(
     let end = incident.closed_at.unwrap_or(incident.began_at);
     let lasted = format!(
         "{} ({} – {})",
-        words::duration(language, end.since(incident.began_at)),
-        words::time(incident.began_at),
-        words::time(end)
+        messages::duration(language, end.since(incident.began_at)),
+        messages::time(incident.began_at),
+        messages::time(end)
     );
 
     let met = met(language, figures)
@@ -156,8 +156,8 @@ fn seen(language: Language, incident: &IncidentRow) -> Option<String> {
 
     if let (Some(oldest), Some(limit)) = (number("oldest_s"), number("limit_s")) {
         let (oldest, limit) = (
-            words::duration(language, oldest * 1_000),
-            words::duration(language, limit * 1_000),
+            messages::duration(language, oldest * 1_000),
+            messages::duration(language, limit * 1_000),
         );
         parts.push(match language {
             Language::Zh => format!("最早的已等 {oldest}（界限 {limit}）"),
@@ -204,7 +204,7 @@ fn met(language: Language, figures: &Figures) -> Option<String> {
         }
     }
 
-    let amount = words::yuan(figures.in_doubt_fen);
+    let amount = messages::yuan(figures.in_doubt_fen);
     parts.push(match (language, figures.in_doubt) {
         (Language::Zh, 0) => "没有结果未知的款项".to_owned(),
         (Language::Zh, count) => format!("结果未知 {count} 笔，共 {amount} 元"),

@@ -2,7 +2,7 @@
 
 use crate::config::Language;
 use crate::domain::Timestamp;
-use crate::incidents::words;
+use crate::incidents::messages;
 use crate::store::{EntryRow, Figures, IncidentRow};
 
 /// One line for each incident, newest first.
@@ -24,10 +24,10 @@ fn line(incident: &IncidentRow, now: Timestamp) -> String {
     };
     format!(
         "{state}  {}  {:>12}  {}: {}",
-        words::time(incident.began_at),
-        words::duration(Language::En, end.since(incident.began_at)),
-        words::subject(Language::En, &incident.subject),
-        words::cause(Language::En, incident.cause)
+        messages::time(incident.began_at),
+        messages::duration(Language::En, end.since(incident.began_at)),
+        messages::subject(Language::En, &incident.subject),
+        messages::cause(Language::En, incident.cause)
     )
 }
 
@@ -41,20 +41,20 @@ pub fn whole(
 ) -> String {
     let mut lines = vec![
         format!("{}  {}", incident.id, line(incident, now)),
-        format!("  {}", words::does(Language::En, incident.cause)),
+        format!("  {}", messages::does(Language::En, incident.cause)),
         String::new(),
         "Timeline (Beijing time)".to_owned(),
         format!(
             "  {}  began, as far as is known",
-            words::time(incident.began_at)
+            messages::time(incident.began_at)
         ),
     ];
 
     let entry = |entry: &EntryRow| {
         format!(
             "  {}  {}",
-            words::time(entry.at),
-            words::entry(Language::En, entry.kind)
+            messages::time(entry.at),
+            messages::entry(Language::En, entry.kind)
         )
     };
 
@@ -78,7 +78,7 @@ pub fn whole(
         lines.push(format!("  {count:>8}  {what}"));
     }
 
-    let amount = words::yuan(figures.in_doubt_fen);
+    let amount = messages::yuan(figures.in_doubt_fen);
     lines.push(format!(
         "  {:>8}  attempts in doubt still, CNY {amount}",
         figures.in_doubt
@@ -88,7 +88,7 @@ pub fn whole(
             String::new(),
             format!(
                 "What to do: {}",
-                words::advice(Language::En, incident.cause)
+                messages::advice(Language::En, incident.cause)
             ),
         ]);
     }

@@ -11,15 +11,15 @@ use providers::provider::ProviderName;
 use serde::{Serialize, Serializer};
 use utoipa::ToSchema;
 
-use super::recent::Seen;
-use super::words::{self, say};
+use super::messages::{self, say};
+use super::status_cache::Seen;
 use crate::config::Language;
 use crate::directory::Directory;
 use crate::domain::incident::{Cause, Subject};
 use crate::domain::{AllOwners, Mode, Timestamp};
 use crate::routing::account::Account;
 use crate::routing::health::BreakerState;
-use crate::routing::health::board::HealthRegistry;
+use crate::routing::health::registry::HealthRegistry;
 
 /// How far back the page looks.
 pub const HISTORY_S: i64 = 7 * 86_400;
@@ -428,7 +428,7 @@ fn headline(language: Language, overview: &Overview) -> (&'static str, &'static 
 
 /// A time to the minute.
 fn minute(at: Timestamp) -> String {
-    let text = words::time(at);
+    let text = messages::time(at);
     text.get(..16).unwrap_or(&text).to_owned()
 }
 
@@ -442,7 +442,7 @@ pub fn html(language: Language, overview: &Overview) -> Result<String, askama::E
 
     for way in &overview.ways {
         let line = WayLine {
-            flow: words::flow(language, way.flow),
+            flow: messages::flow(language, way.flow),
             light: way.status.into(),
             state: state(language, way.status),
             since: way.since.map(|at| match language {
@@ -456,7 +456,7 @@ pub fn html(language: Language, overview: &Overview) -> Result<String, askama::E
         {
             Some((_, group)) => group.ways.push(line),
             None => {
-                let provider = words::provider(language, way.provider);
+                let provider = messages::provider(language, way.provider);
                 groups.push((
                     way.provider,
                     Group {
@@ -471,8 +471,8 @@ pub fn html(language: Language, overview: &Overview) -> Result<String, askama::E
     let history = overview.history.iter().map(|past| Line {
         what: format!(
             "{} · {}",
-            words::provider(language, past.provider),
-            words::flow(language, past.flow)
+            messages::provider(language, past.provider),
+            messages::flow(language, past.flow)
         ),
         light: if past.ended_at.is_some() {
             "over"
@@ -482,7 +482,7 @@ pub fn html(language: Language, overview: &Overview) -> Result<String, askama::E
         state: state(language, past.status),
         when: match past.ended_at {
             Some(end) => {
-                let lasted = words::duration(language, end.since(past.began_at));
+                let lasted = messages::duration(language, end.since(past.began_at));
                 format!("{} – {} ({lasted})", minute(past.began_at), minute(end))
             }
             None => format!(

@@ -16,8 +16,8 @@ use crate::domain::id;
 use crate::domain::incident::Change;
 use crate::domain::webhook::{self, End, State};
 use crate::domain::{Timestamp, Whose};
+use crate::incidents::chat;
 use crate::incidents::message::Message;
-use crate::incidents::robot;
 use crate::payments::transition::schedule;
 use crate::store::{AlertRow, AlertTry};
 
@@ -32,20 +32,20 @@ pub async fn run(app: Arc<App>) {
     let every = Duration::from_millis(app.config.alerts.interval_ms);
     let mut desks = JoinSet::new();
     for receiver in app.config.alerts.receivers.clone() {
-        let name = robot::id(&receiver);
+        let name = chat::id(&receiver);
         let (app, job) = (Arc::clone(&app), format!("alerts to {name}"));
-        desks.spawn(async move { periodic(app, every, &job, Desk { receiver, name }).await });
+        desks.spawn(async move { periodic(app, every, &job, Dispatcher { receiver, name }).await });
     }
     while desks.join_next().await.is_some() {}
 }
 
 /// Whoever tells one receiver.
-struct Desk {
+struct Dispatcher {
     receiver: Receiver,
     name: String,
 }
 
-impl Job for Desk {
+impl Job for Dispatcher {
     const FOLLOWS_JUMPS: bool = false;
 
     async fn step(&mut self, app: &Arc<App>) -> Result<Next, Failed> {
@@ -83,7 +83,7 @@ async fn next(app: &App, receiver: &Receiver, name: &str) -> Result<bool, DbErr>
             let done = app.webhooks.post(&post.url, post.body, now).await;
             match done.end {
                 End::Delivered => (
-                    robot::judge(receiver.robot, done.answer.as_deref()),
+                    chat::judge(receiver.robot, done.answer.as_deref()),
                     done.answer,
                 ),
                 End::Gone
@@ -140,7 +140,7 @@ async fn letter(
     receiver: &Receiver,
     row: &AlertRow,
     now: Timestamp,
-) -> Result<Option<robot::Post>, DbErr> {
+) -> Result<Option<chat::Post>, DbErr> {
     let Some(incident) = app.store.incident(&row.incident_id).await? else {
         return Ok(None);
     };
@@ -160,7 +160,7 @@ async fn letter(
     };
     let message = Message::of(receiver.language, &incident, row.change, &figures, now);
 
-    Ok(Some(robot::post(receiver, &message, now)))
+    Ok(Some(chat::post(receiver, &message, now)))
 }
 
 /// Where the message stands after this try. A chat's own limit is waited for like any other

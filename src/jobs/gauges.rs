@@ -19,9 +19,9 @@ use crate::domain::{AllOwners, Mode, Timestamp};
 use crate::lines;
 use crate::payments::notify;
 use crate::payments::transition::schedule;
-use crate::routing::health::subject::HealthKey;
+use crate::routing::health::key::HealthKey;
 use crate::routing::health::{BreakerState, RouteId, RouteView};
-use crate::store::{Backlog, Waiting, tally};
+use crate::store::{Backlog, Waiting, counters};
 use crate::telemetry;
 
 use super::{Failed, Job, Next, periodic};
@@ -40,7 +40,7 @@ const AGES_S: [i64; 4] = [60, 600, 3_600, 86_400];
 pub fn register() {
     gauge!("interlock_build_info", "version" => env!("CARGO_PKG_VERSION")).set(1.0);
     Mode::iter().for_each(|mode| providers::layer::register_metrics(mode.as_str()));
-    tally::register();
+    counters::register();
     notify::register();
     lines::register();
     counter!("interlock_log_lines_dropped_total").absolute(telemetry::dropped_lines());

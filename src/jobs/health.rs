@@ -14,11 +14,13 @@ use crate::app::App;
 use crate::domain::id;
 use crate::routing::budget;
 use crate::routing::health::Verdict;
-use crate::routing::health::board::{Adopted, Change, Probe};
-use crate::routing::health::redis::{Life, NoExchange, Place, Seen, Shared, Stored, Why, Write};
-use crate::routing::health::subject::HealthKey;
-use crate::routing::health::vital::{FORMAT, HealthRecord};
-use crate::routing::health::watch;
+use crate::routing::health::key::HealthKey;
+use crate::routing::health::monitor;
+use crate::routing::health::record::{FORMAT, HealthRecord};
+use crate::routing::health::redis::{
+    Life, NoExchange, Place, RestartReason, Seen, Shared, Stored, Write,
+};
+use crate::routing::health::registry::{Adopted, Change, Probe};
 use crate::routing::proof;
 
 use super::{Failed, Job, Next, periodic};
@@ -78,7 +80,7 @@ async fn probe(app: Arc<App>, due: Probe) {
     };
     let verdict = answer
         .as_ref()
-        .map_or(Verdict::Nothing, watch::probe_verdict);
+        .map_or(Verdict::Nothing, monitor::probe_verdict);
     tracing::debug!(subject = %due.subject, ?verdict, "probed");
 
     app.health.probed(&due, verdict);
@@ -277,7 +279,7 @@ impl Sharing {
             Life::Known => {}
             Life::Other => self.reseed(app),
             Life::New(why) => {
-                if why != Why::Empty {
+                if why != RestartReason::Empty {
                     self.complaints.note(Refused::Store, why.into());
                 }
                 self.reseed(app);
@@ -339,7 +341,7 @@ impl Sharing {
         let read = serde_json::from_str::<Written>(&stored.value).ok();
         let read = read.filter(|read| read.format == FORMAT && read.of == stored.subject);
         #[cfg(feature = "testing")]
-        if crate::broken::mutated(crate::broken::Mutation::BelieveRedis)
+        if crate::mutation::mutated(crate::mutation::Mutation::BelieveRedis)
             && let Ok(read) = serde_json::from_str::<Written>(&stored.value)
         {
             board.believe(&subject, read.vital, stored.version, app.health.now_ms());

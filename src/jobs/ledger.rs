@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::app::App;
 use crate::domain::AllOwners;
 use crate::kill_point;
-use crate::payments::Trouble;
+use crate::payments;
 use crate::restored::witness;
 use crate::store::{Change, CommitError, Sealed};
 
@@ -37,8 +37,8 @@ impl Job for Sealing {
 /// Opens what has to be opened, and seals everything that is there.
 ///
 /// # Errors
-/// [`Trouble`]; what was not done is done next time.
-pub async fn step(app: &App) -> Result<(), Trouble> {
+/// [`payments::Error`]; what was not done is done next time.
+pub async fn step(app: &App) -> Result<(), payments::Error> {
     open(app).await?;
     while !app.draining.is_cancelled() {
         match app
@@ -70,7 +70,7 @@ pub async fn step(app: &App) -> Result<(), Trouble> {
 }
 
 /// Payments with money that were there before the ledger.
-async fn open(app: &App) -> Result<(), Trouble> {
+async fn open(app: &App) -> Result<(), payments::Error> {
     if app.store.is_ledger_opened().await? {
         return Ok(());
     }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::app::App;
 #[cfg(feature = "testing")]
-use crate::broken::{Mutation, mutated};
+use crate::mutation::{Mutation, mutated};
 
 /// No sleep is longer without a look.
 const LOOK_EVERY: Duration = Duration::from_secs(1);

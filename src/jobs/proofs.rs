@@ -11,7 +11,7 @@ use providers::outcome::{Failure, FailureKind, WRONGLY_SIGNED};
 use super::{Failed, Job, Next, periodic};
 use crate::app::App;
 use crate::domain::{AllOwners, Timestamp};
-use crate::payments::aside::suspend;
+use crate::payments::suspend::suspend;
 use crate::routing::account::Account;
 use crate::routing::proof;
 

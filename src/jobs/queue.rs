@@ -13,7 +13,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use crate::app::App;
 use crate::domain::AllOwners;
 use crate::domain::payment::WaitQueue;
-use crate::payments::{Trouble, queue};
+use crate::payments::{self, queue};
 use crate::routing::share::Shares;
 
 use super::{Failed, Job, Next, periodic};
@@ -60,7 +60,7 @@ impl Job for GoingOn {
 }
 
 /// Each line that has somebody with a route sends its next batch, once its last one is over.
-async fn step(app: &Arc<App>, going_on: &mut GoingOn) -> Result<(), Trouble> {
+async fn step(app: &Arc<App>, going_on: &mut GoingOn) -> Result<(), payments::Error> {
     let lines = app.store.lines(AllOwners).await?;
     app.queue.keep(&lines);
     let mut shares = Shares::new(AT_ONCE);
@@ -96,7 +96,7 @@ async fn step(app: &Arc<App>, going_on: &mut GoingOn) -> Result<(), Trouble> {
 }
 
 /// Takes the oldest of a line that have a route.
-async fn claim(app: &App, line: &WaitQueue, batch: u64) -> Result<Vec<String>, Trouble> {
+async fn claim(app: &App, line: &WaitQueue, batch: u64) -> Result<Vec<String>, payments::Error> {
     let now = app.clock.now();
     let mut ready = Vec::new();
     let head = app.store.head_of_line(line, now, LOOKED_THROUGH).await?;
@@ -118,10 +118,10 @@ async fn claim(app: &App, line: &WaitQueue, batch: u64) -> Result<Vec<String>, T
         }
     }
 
-    Ok(call_up(app, ready).await?)
+    Ok(claim_parked(app, ready).await?)
 }
 
-async fn call_up(app: &App, ready: Vec<String>) -> Result<Vec<String>, DbErr> {
+async fn claim_parked(app: &App, ready: Vec<String>) -> Result<Vec<String>, DbErr> {
     if ready.is_empty() {
         return Ok(ready);
     }
@@ -139,12 +139,12 @@ async fn send(app: Arc<App>, line: WaitQueue, claimed: Vec<String>) {
     for payment_id in claimed {
         let app = Arc::clone(&app);
         going_on.spawn(async move {
-            let went_on = queue::go_on(&app, &payment_id).await;
-            if let Err(error) = &went_on {
+            let released = queue::go_on(&app, &payment_id).await;
+            if let Err(error) = &released {
                 tracing::warn!(payment_id, %error, "a payment that waited for a route could not go \
                                                     on");
             }
-            went_on.unwrap_or(false)
+            released.unwrap_or(false)
         });
     }
 

@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use super::Trouble;
+use super::Error;
 use super::commit::update;
 use super::transition::auto_refund::refundable_amount;
 use super::transition::refund_turn::blank;
@@ -18,12 +18,12 @@ use crate::kill_point;
 /// sent like any other.
 ///
 /// # Errors
-/// [`Trouble`].
+/// [`Error`].
 pub(super) async fn begin(
     app: &Arc<App>,
     before: Aggregate,
     attempt_id: &str,
-) -> Result<Aggregate, Trouble> {
+) -> Result<Aggregate, Error> {
     let written = update(app, before, |after, now| {
         let owner = after.payment.owner.clone();
         let is_duplicate = after.kept().is_some();

@@ -15,8 +15,8 @@ use crate::app::App;
 use crate::domain::{Aggregate, Attempt, Owner, Payment, Refund, Timestamp};
 use crate::kill_point;
 use crate::routing::account::Account;
-use crate::routing::health::{RouteId, Verdict, watch};
-use crate::routing::pace::Ended;
+use crate::routing::health::{RouteId, Verdict, monitor};
+use crate::routing::limiter::Ended;
 use crate::store::change::Key;
 
 /// Who waits for the answer, and until when.
@@ -134,7 +134,7 @@ pub(super) async fn create(
         if cut_short {
             Verdict::Nothing
         } else {
-            watch::verdict(&answer.outcome)
+            monitor::verdict(&answer.outcome)
         },
     );
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Trouble;
+use super::Error;
 use super::commit::{Beside, commit, decided};
 use super::transition::ending;
 use crate::app::App;
@@ -13,12 +13,12 @@ use crate::kill_point;
 /// changes nothing. `None` when the merchant has no such payment.
 ///
 /// # Errors
-/// [`Trouble`].
+/// [`Error`].
 pub async fn cancel(
     app: &Arc<App>,
     owner: &Owner,
     payment_id: &str,
-) -> Result<Option<Aggregate>, Trouble> {
+) -> Result<Option<Aggregate>, Error> {
     decided!({
         let Some(before) = app.store.payment_of(owner, payment_id).await? else {
             return Ok(None);

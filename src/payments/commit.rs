@@ -1,7 +1,7 @@
 //! Writing what was decided: by compare-and-set of the payment's version, decided again when
 //! somebody else was first, and told to merchants by the difference that it makes.
 
-use super::Trouble;
+use super::Error;
 use super::view::events;
 use crate::app::App;
 use crate::domain::{Aggregate, AllOwners, Timestamp};
@@ -48,13 +48,13 @@ impl Beside {
 /// The change from `before`, `None` for a new payment, with what merchants are told of it.
 ///
 /// # Errors
-/// [`Trouble::Random`].
+/// [`Error::Random`].
 pub fn change(
     before: Option<&Aggregate>,
     after: Aggregate,
     now: Timestamp,
     beside: Beside,
-) -> Result<Change, Trouble> {
+) -> Result<Change, Error> {
     let told = events::between(before, &after, now)?;
     let change = match before {
         Some(before) => Change::update(before, after, now),
@@ -78,14 +78,14 @@ pub fn change(
 /// Writes a payment as it was decided. Returns it as it will be read.
 ///
 /// # Errors
-/// [`Trouble`]; `Commit(Moved)` and `Commit(Overtaken)` when somebody else was first.
+/// [`Error`]; `Commit(Moved)` and `Commit(Overtaken)` when somebody else was first.
 pub async fn commit(
     app: &App,
     before: &Aggregate,
     after: Aggregate,
     now: Timestamp,
     beside: Beside,
-) -> Result<Aggregate, Trouble> {
+) -> Result<Aggregate, Error> {
     let change = change(Some(before), after, now, beside)?;
     let written = change.after().clone();
     app.store.commit(change).await?;
@@ -100,9 +100,9 @@ macro_rules! decided {
         let mut left = $crate::payments::commit::MAX_CAS_RETRIES;
         loop {
             left -= 1;
-            let done: Result<_, $crate::payments::Trouble> = async { $once }.await;
+            let done: Result<_, $crate::payments::Error> = async { $once }.await;
             match done {
-                Err($crate::payments::Trouble::Commit(
+                Err($crate::payments::Error::Commit(
                     $crate::store::CommitError::VersionConflict
                     | $crate::store::CommitError::ReviewItemChanged,
                 )) if left > 0 => {}
@@ -117,12 +117,12 @@ pub(super) use decided;
 /// to do any more.
 ///
 /// # Errors
-/// [`Trouble`].
+/// [`Error`].
 pub(super) async fn update(
     app: &App,
     before: Aggregate,
-    mut decide: impl FnMut(&mut Aggregate, Timestamp) -> Result<Option<Vec<ReviewItem>>, Trouble>,
-) -> Result<Aggregate, Trouble> {
+    mut decide: impl FnMut(&mut Aggregate, Timestamp) -> Result<Option<Vec<ReviewItem>>, Error>,
+) -> Result<Aggregate, Error> {
     let id = before.payment.id.clone();
     let mut known = Some(before);
     decided!({
@@ -146,12 +146,12 @@ pub(super) async fn update(
 /// The payment as it is known, the first time; as it is stored, every other time.
 ///
 /// # Errors
-/// [`Trouble`].
+/// [`Error`].
 pub(super) async fn read(
     app: &App,
     known: &mut Option<Aggregate>,
     payment_id: &str,
-) -> Result<Aggregate, Trouble> {
+) -> Result<Aggregate, Error> {
     match known.take() {
         Some(known) => Ok(known),
         None => reload(app, payment_id).await,
@@ -161,10 +161,10 @@ pub(super) async fn read(
 /// The payment as it is stored now.
 ///
 /// # Errors
-/// [`Trouble`].
-pub async fn reload(app: &App, payment_id: &str) -> Result<Aggregate, Trouble> {
+/// [`Error`].
+pub async fn reload(app: &App, payment_id: &str) -> Result<Aggregate, Error> {
     app.store
         .payment(AllOwners, payment_id)
         .await?
-        .ok_or_else(|| Trouble::Missing(format!("payment {payment_id}")))
+        .ok_or_else(|| Error::Missing(format!("payment {payment_id}")))
 }

@@ -4,7 +4,7 @@
 use providers::outcome::{OTHER_REFUND, RefundQueryOutcome};
 
 use super::transition::console_refund::ConsoleRefund;
-use super::{Trouble, call};
+use super::{Error, call};
 use crate::app::App;
 use crate::domain::{Aggregate, Refund};
 
@@ -23,12 +23,12 @@ pub(super) enum Confirmed {
 /// Asks the provider which of the amounts this number has given back.
 ///
 /// # Errors
-/// [`Trouble::Unanswered`]: nobody knows; the notification has to come again.
+/// [`Error::ProviderUnclear`]: nobody knows; the notification has to come again.
 pub(super) async fn confirmed(
     app: &App,
     aggregate: &Aggregate,
     found: &ConsoleRefund,
-) -> Result<Confirmed, Trouble> {
+) -> Result<Confirmed, Error> {
     for amount in &found.amounts {
         let refund = Refund {
             amount: *amount,
@@ -47,7 +47,7 @@ pub(super) async fn confirmed(
             // There is one, and of another amount.
             RefundQueryOutcome::Unknown(failure) if failure.code == OTHER_REFUND => {}
             RefundQueryOutcome::Unknown(failure) => {
-                return Err(Trouble::ProviderUnclear(failure.message));
+                return Err(Error::ProviderUnclear(failure.message));
             }
             // At Alipay the same word for "not finished" and "failed".
             RefundQueryOutcome::NotFound | RefundQueryOutcome::Accepted => {

@@ -8,7 +8,7 @@ use crate::store::CommitError;
 
 /// Why work on a payment stopped. Its rows are as they were; the resolver goes on from them.
 #[derive(Debug, thiserror::Error)]
-pub enum Trouble {
+pub enum Error {
     /// Reading failed.
     #[error(transparent)]
     Database(#[from] DbErr),

@@ -8,7 +8,6 @@
 //! * [`call`] – every provider call on the path of money;
 //! * [`view`] – what merchants see and are told.
 
-pub mod aside;
 mod auto_refund;
 pub mod call;
 pub mod cancel;
@@ -27,9 +26,10 @@ pub mod refund;
 pub mod resolve;
 mod reverse;
 mod settle;
+pub mod suspend;
 pub mod transition;
 mod unwritten;
 pub mod view;
 pub mod work_list;
 
-pub use self::error::Trouble;
+pub use self::error::Error;

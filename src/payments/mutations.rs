@@ -7,11 +7,11 @@ use std::time::Instant;
 
 use providers::outcome::{Answer, CreateOutcome};
 
-use super::Trouble;
+use super::Error;
 use super::call::{self, RequestContext};
 use crate::app::App;
-use crate::broken::{Mutation, mutated};
 use crate::domain::{Aggregate, id};
+use crate::mutation::{Mutation, mutated};
 use crate::store::change::Change;
 
 /// Payments that are written only after their first call.
@@ -31,7 +31,7 @@ pub(super) fn puts_off(change: &Change) -> bool {
 }
 
 /// `send_before_commit`: writes what was put off.
-pub(super) async fn catch_up(app: &Arc<App>, payment_id: &str) -> Result<(), Trouble> {
+pub(super) async fn catch_up(app: &Arc<App>, payment_id: &str) -> Result<(), Error> {
     let change = PUT_OFF
         .lock()
         .unwrap_or_else(PoisonError::into_inner)
@@ -51,7 +51,7 @@ pub(super) async fn repeated(
     answer: Answer<CreateOutcome>,
     planned_at: Instant,
     asker: &RequestContext,
-) -> Result<Answer<CreateOutcome>, Trouble> {
+) -> Result<Answer<CreateOutcome>, Error> {
     let in_doubt = matches!(answer.outcome, CreateOutcome::Unknown(_));
     let Some(attempt) = aggregate
         .attempt_mut(attempt_id)

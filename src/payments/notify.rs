@@ -22,13 +22,13 @@ use self::unmatched::{raise, unmatched};
 use super::commit::{decided, update};
 use super::console_refund::{Confirmed, confirmed};
 use super::transition::notified::ask_now;
-use super::{Trouble, call, conditions};
+use super::{Error, call, conditions};
 use crate::app::App;
-#[cfg(feature = "testing")]
-use crate::broken::{Mutation, mutated};
 use crate::domain::attempt::State;
 use crate::domain::{Aggregate, AllOwners, Mode, Timestamp};
 use crate::lines;
+#[cfg(feature = "testing")]
+use crate::mutation::{Mutation, mutated};
 use crate::routing::account::Account;
 use crate::store::CommitError;
 use crate::store::change::Inbox;
@@ -147,7 +147,7 @@ async fn take(
     verified: &Verified<Notification>,
     raw: &RawNotification,
     (now, came_at): (Timestamp, Instant),
-) -> Result<Result<Verdict, Mismatch>, Trouble> {
+) -> Result<Result<Verdict, Mismatch>, Error> {
     let notification = verified.get();
     if app
         .store
@@ -199,7 +199,7 @@ async fn take(
             .incoming(&before.payment.id, "notification", began, None);
         trace.set("provider", account.provider.name().as_str());
         let taking = async {
-            let Some(told) = told(app, account, before, matched).await? else {
+            let Some(told) = confirm_before_apply(app, account, before, matched).await? else {
                 return Ok(false);
             };
             apply(app, before, &told, inbox(Verdict::Accepted.into()))
@@ -228,9 +228,9 @@ async fn take(
 }
 
 /// What it is where another one of the same notification was faster.
-fn stored_before<T>(taken: Result<T, Trouble>, is: T) -> Result<T, Trouble> {
+fn stored_before<T>(taken: Result<T, Error>, is: T) -> Result<T, Error> {
     match taken {
-        Err(Trouble::Commit(CommitError::NotificationStored)) => Ok(is),
+        Err(Error::Commit(CommitError::NotificationStored)) => Ok(is),
         taken => taken,
     }
 }
@@ -238,15 +238,15 @@ fn stored_before<T>(taken: Result<T, Trouble>, is: T) -> Result<T, Trouble> {
 /// While an order's own call is on its way, nobody will ask about it soon: that is done here, so
 /// that its money is not found minutes later. A refund of somebody else's is asked about here, too:
 /// no row would remember to; `None` when its provider knows of another one.
-async fn told(
+async fn confirm_before_apply(
     app: &Arc<App>,
     account: &Account,
     before: &Aggregate,
     matched: Matched,
-) -> Result<Option<Matched>, Trouble> {
-    if let Matched::ByHand(found) = &matched {
+) -> Result<Option<Matched>, Error> {
+    if let Matched::ConsoleRefund(found) = &matched {
         return match confirmed(app, before, found).await? {
-            Confirmed::Yes(found) => Ok(Some(Matched::ByHand(found))),
+            Confirmed::Yes(found) => Ok(Some(Matched::ConsoleRefund(found))),
             Confirmed::No => Ok(None),
             Confirmed::NotYet => {
                 // It is sent again; a person hears of it now, since its provider gives up some day.
@@ -274,7 +274,7 @@ async fn told(
                     })
                     .await?;
                 }
-                Err(Trouble::ProviderUnclear(detail.to_owned()))
+                Err(Error::ProviderUnclear(detail.to_owned()))
             }
         };
     }

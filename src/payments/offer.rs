@@ -6,14 +6,14 @@ use providers::ProviderName;
 use providers::order::Flow;
 
 use super::commit::{Beside, commit, decided};
-use super::{Trouble, plan};
+use super::{Error, plan};
 use crate::app::App;
-#[cfg(feature = "testing")]
-use crate::broken::{Mutation, mutated};
 use crate::domain::attempt::{Event as AttemptEvent, State};
 use crate::domain::payment::{Event, State as PaymentState};
 use crate::domain::{Aggregate, Owner, Timestamp};
 use crate::kill_point;
+#[cfg(feature = "testing")]
+use crate::mutation::{Mutation, mutated};
 use crate::store::CommitError;
 use crate::store::change::{Key, KeyScope, KeyWrite};
 
@@ -56,7 +56,7 @@ pub enum OfferError {
     NotServed,
     /// Anything else.
     #[error(transparent)]
-    Trouble(#[from] Trouble),
+    Other(#[from] Error),
 }
 
 /// Supersedes what is shown and plans the attempt of another offer, in one commit with its
@@ -117,12 +117,12 @@ pub async fn open(
 /// the payment cannot get another offer now.
 ///
 /// # Errors
-/// [`Trouble`].
+/// [`Error`].
 pub fn replace(
     app: &App,
     before: &Aggregate,
     now: Timestamp,
-) -> Result<Option<(Aggregate, bool)>, Trouble> {
+) -> Result<Option<(Aggregate, bool)>, Error> {
     let mut after = before.clone();
     let payment = &after.payment;
     if !payment.status.is_open()

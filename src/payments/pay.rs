@@ -20,15 +20,15 @@ use super::commit::{self, Beside};
 use super::settle::{Brought, NextStep, settle};
 pub use super::settle::{RunResult, answer};
 use super::transition::create;
-use super::{Trouble, plan, unwritten};
+use super::{Error, plan, unwritten};
 use crate::app::App;
-#[cfg(feature = "testing")]
-use crate::broken::{Mutation, mutated};
 use crate::domain::attempt::State;
 use crate::domain::id::{self, Kind};
 use crate::domain::payment::State as PaymentState;
 use crate::domain::{Aggregate, Owner, Payment};
 use crate::kill_point;
+#[cfg(feature = "testing")]
+use crate::mutation::{Mutation, mutated};
 use crate::store::CommitError;
 use crate::store::change::{Key, KeyScope, KeyWrite};
 
@@ -76,7 +76,7 @@ pub enum OpenError {
     },
     /// Anything else.
     #[error(transparent)]
-    Trouble(#[from] Trouble),
+    Other(#[from] Error),
 }
 
 /// Makes a payment and plans its first attempt, in one commit with its idempotency key.
@@ -91,7 +91,7 @@ pub async fn open(
 ) -> Result<(Aggregate, Key), OpenError> {
     let now = app.clock.now();
     let payment = Payment {
-        id: id::new(Kind::Payment).map_err(Trouble::from)?,
+        id: id::new(Kind::Payment).map_err(Error::from)?,
         owner: new.owner,
         order_id: new.order_id,
         amount: new.amount,
@@ -145,7 +145,7 @@ pub async fn open(
     // A charge for which no account is able has failed at once.
     let ended = !aggregate.payment.status.is_open();
     if ended && let Some(taken) = held_by(app, &aggregate.payment, &key).await? {
-        return Err(Trouble::from(taken).into());
+        return Err(Error::from(taken).into());
     }
     let claim = Some(KeyWrite::Claim(key.clone()));
     #[cfg(feature = "testing")]
@@ -158,7 +158,7 @@ pub async fn open(
     if super::mutations::puts_off(&change) {
         return Ok((made, key));
     }
-    app.store.commit(change).await.map_err(Trouble::from)?;
+    app.store.commit(change).await.map_err(Error::from)?;
     kill_point!("pay_after_first_commit");
     let payment = &made.payment;
 
@@ -175,7 +175,7 @@ pub async fn open(
 /// Whether this order has a payment already, or this key one. The database minds neither where a
 /// payment has failed before it began; whoever asks for it does: told "failed", a till would take
 /// the money once more.
-async fn held_by(app: &App, payment: &Payment, key: &Key) -> Result<Option<CommitError>, Trouble> {
+async fn held_by(app: &App, payment: &Payment, key: &Key) -> Result<Option<CommitError>, Error> {
     if app
         .store
         .payment_holding_order(&payment.owner, &payment.order_id)
@@ -197,12 +197,12 @@ async fn held_by(app: &App, payment: &Payment, key: &Key) -> Result<Option<Commi
 /// that worker's to call: two would send the same order twice.
 ///
 /// # Errors
-/// [`Trouble`]; the rows tell the resolver how to go on.
+/// [`Error`]; the rows tell the resolver how to go on.
 pub async fn run(
     app: &Arc<App>,
     mut aggregate: Aggregate,
     asker: RequestContext,
-) -> Result<RunResult, Trouble> {
+) -> Result<RunResult, Error> {
     let mut planned_at = asker.planned_at;
 
     loop {

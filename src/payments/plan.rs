@@ -7,7 +7,7 @@ use providers::Capabilities;
 use providers::order::Flow;
 use providers::outcome::{Failure, FailureKind};
 
-use super::Trouble;
+use super::Error;
 use super::transition::{ending, schedule};
 use crate::app::App;
 use crate::domain::attempt::State;
@@ -36,11 +36,11 @@ pub struct Planned {
 /// able.
 ///
 /// # Errors
-/// [`Trouble::Random`].
-pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Planned, Trouble> {
+/// [`Error::Random`].
+pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Planned, Error> {
     let payment = &aggregate.payment;
     let tried = choose::tried(aggregate);
-    let asked = Asked {
+    let asked = RoutingRequest {
         owner: &payment.owner,
         wanted: Criteria {
             flow: payment.flow,
@@ -145,7 +145,7 @@ fn sending(
     aggregate: &Aggregate,
     account: &Account,
     now: Timestamp,
-) -> Result<Attempt, Trouble> {
+) -> Result<Attempt, Error> {
     let payment = &aggregate.payment;
 
     Ok(Attempt {
@@ -177,7 +177,7 @@ fn sending(
         offer_deadline: now,
         latency_ms: None,
         next_check_at: None,
-        questions: 0,
+        query_count: 0,
         reversal: None,
         reversal_in_doubt: false,
         not_found_since: None,
@@ -188,7 +188,7 @@ fn sending(
 
 /// A payment, as far as routes are chosen for it.
 #[derive(Debug, Clone, Copy)]
-pub struct Asked<'a> {
+pub struct RoutingRequest<'a> {
     /// Whose.
     pub owner: &'a Owner,
     /// What is looked for.
@@ -201,10 +201,10 @@ pub struct Asked<'a> {
 
 /// The order in which accounts would be asked, and why: the one way from an installation as it is
 /// to a choice. Changes nothing; whether a turn of `round_robin` is taken is up to `turn`, and
-/// whether a trial is up to `look`.
+/// whether a trial is up to `admit`.
 pub fn rank_routes(
     app: &App,
-    asked: Asked<'_>,
+    asked: RoutingRequest<'_>,
     look: &dyn Fn(&RouteId) -> RouteView,
     turn: &dyn Fn(usize) -> u64,
     rng: &mut Rng,
@@ -246,7 +246,7 @@ fn no_route(
     aggregate: &mut Aggregate,
     choice: &RoutingDecision,
     now: Timestamp,
-) -> Result<(), Trouble> {
+) -> Result<(), Error> {
     aggregate.payment.lease_until = None;
     let refused = aggregate
         .attempts

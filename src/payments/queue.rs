@@ -7,9 +7,9 @@ use std::sync::Arc;
 
 use sea_orm::DbErr;
 
-use super::plan::{self, Asked};
+use super::plan::{self, RoutingRequest};
 use super::view::{self, PaymentView, QueueView};
-use super::{Trouble, resolve};
+use super::{Error, resolve};
 use crate::app::App;
 use crate::domain::payment::{State, WaitQueue};
 use crate::domain::{Aggregate, Timestamp};
@@ -119,11 +119,11 @@ fn queue(app: &App, aggregate: &Aggregate, position: u64, now: Timestamp) -> Que
 }
 
 /// The choice that a payment would get in a round of its own. Takes no turn and no trial.
-fn choose(app: &App, aggregate: &Aggregate, now: Timestamp) -> Result<RoutingDecision, Trouble> {
+fn choose(app: &App, aggregate: &Aggregate, now: Timestamp) -> Result<RoutingDecision, Error> {
     let payment = &aggregate.payment;
     let mut refused = choose::tried(aggregate);
     refused.retain(|tried| tried.has_refused);
-    let asked = Asked {
+    let asked = RoutingRequest {
         owner: &payment.owner,
         wanted: Criteria {
             flow: payment.flow,
@@ -150,8 +150,8 @@ fn choose(app: &App, aggregate: &Aggregate, now: Timestamp) -> Result<RoutingDec
 /// Whether some route might take this payment now. One on trial may.
 ///
 /// # Errors
-/// [`Trouble::Random`].
-pub fn has_route(app: &App, aggregate: &Aggregate, now: Timestamp) -> Result<bool, Trouble> {
+/// [`Error::Random`].
+pub fn has_route(app: &App, aggregate: &Aggregate, now: Timestamp) -> Result<bool, Error> {
     if app.hold.covers(&aggregate.payment.owner) {
         return Ok(false);
     }
@@ -170,12 +170,12 @@ fn is_able(choice: &RoutingDecision) -> bool {
 /// soonest.
 ///
 /// # Errors
-/// [`Trouble::Random`].
+/// [`Error::Random`].
 pub fn waits_for(
     app: &App,
     aggregate: &Aggregate,
     now: Timestamp,
-) -> Result<Option<(Wait, i64)>, Trouble> {
+) -> Result<Option<(Wait, i64)>, Error> {
     if app.hold.covers(&aggregate.payment.owner) {
         return Ok(None);
     }
@@ -276,8 +276,8 @@ fn able_in_s(
 /// Lets a payment that this worker has claimed go on. Returns whether it waits for a route no more.
 ///
 /// # Errors
-/// [`Trouble`].
-pub async fn go_on(app: &Arc<App>, payment_id: &str) -> Result<bool, Trouble> {
+/// [`Error`].
+pub async fn go_on(app: &Arc<App>, payment_id: &str) -> Result<bool, Error> {
     let aggregate = resolve::advance(app, payment_id).await?;
     Ok(aggregate.payment.status != State::Created)
 }

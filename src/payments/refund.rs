@@ -12,8 +12,8 @@ use providers::outcome::{Answer, RefundOutcome, RefundQueryOutcome};
 
 use super::commit::{Beside, commit, decided, reload, update};
 use super::transition::refund_turn::{Turn, blank, mark_sent, turn, wake_next};
-use super::transition::{auto_refund, refund_outcome, renumber};
-use super::{Trouble, call, conditions, view};
+use super::transition::{auto_refund, refund_outcome, refund_retry};
+use super::{Error, call, conditions, view};
 use crate::app::App;
 use crate::domain::id::{self, Kind};
 use crate::domain::refund::State;
@@ -57,12 +57,12 @@ pub enum RefundError {
     NumberTaken(String),
     /// Anything else.
     #[error(transparent)]
-    Trouble(#[from] Trouble),
+    Other(#[from] Error),
 }
 
 impl From<CommitError> for RefundError {
     fn from(e: CommitError) -> Self {
-        Self::Trouble(e.into())
+        Self::Other(e.into())
     }
 }
 
@@ -82,7 +82,7 @@ pub async fn open(
     let key = Key {
         scope,
         fingerprint,
-        resource_id: id::new(Kind::Refund).map_err(Trouble::from)?,
+        resource_id: id::new(Kind::Refund).map_err(Error::from)?,
         created_at: app.clock.now(),
     };
     let _turn = app.refund_turns.of(payment_id).await;
@@ -120,9 +120,7 @@ pub async fn open(
         .await
         {
             // Another refund, or the same number: the next reading tells.
-            Err(Trouble::Commit(CommitError::Refused(_))) => {
-                Err(CommitError::VersionConflict.into())
-            }
+            Err(Error::Commit(CommitError::Refused(_))) => Err(CommitError::VersionConflict.into()),
             done => done.map(Ok),
         }
     })??;
@@ -178,13 +176,13 @@ fn add(
 /// answer that stands. `marked_at` was taken before it was made.
 ///
 /// # Errors
-/// [`Trouble`]; the rows tell the resolver how to go on.
+/// [`Error`]; the rows tell the resolver how to go on.
 pub async fn run(
     app: &Arc<App>,
     aggregate: Aggregate,
     key: &Key,
     marked_at: Instant,
-) -> Result<(Refund, StoredAnswer), Trouble> {
+) -> Result<(Refund, StoredAnswer), Error> {
     let refund = aggregate.refunds.iter().find(|r| r.id == key.resource_id);
     let its_turn = refund.is_some_and(|r| r.sent_at.is_some() && r.status == State::Pending);
     let done = if its_turn {
@@ -193,7 +191,7 @@ pub async fn run(
         aggregate
     };
     let refund = done.refunds.into_iter().find(|r| r.id == key.resource_id);
-    let refund = refund.ok_or_else(|| Trouble::Missing(format!("refund {}", key.resource_id)))?;
+    let refund = refund.ok_or_else(|| Error::Missing(format!("refund {}", key.resource_id)))?;
     // A refund's answer is its row; what happens to it later is told by events.
     let stands = app.store.answer_key(&key.scope, answer(&refund)).await?;
     kill_point!("refund_after_answer");
@@ -214,12 +212,12 @@ pub fn answer(refund: &Refund) -> StoredAnswer {
 /// Does what is due for a refund: sends it when its turn has come, or asks about it.
 ///
 /// # Errors
-/// [`Trouble`].
+/// [`Error`].
 pub async fn step(
     app: &Arc<App>,
     aggregate: Aggregate,
     refund_id: &str,
-) -> Result<Aggregate, Trouble> {
+) -> Result<Aggregate, Error> {
     let Some(refund) = aggregate
         .refunds
         .iter()
@@ -241,7 +239,7 @@ async fn send_in_turn(
     app: &Arc<App>,
     aggregate: Aggregate,
     refund_id: &str,
-) -> Result<Aggregate, Trouble> {
+) -> Result<Aggregate, Error> {
     let marked_at = Instant::now();
     let mut is_ours = false;
     let conditions = conditions::of_refund(app, &aggregate, refund_id);
@@ -312,7 +310,7 @@ async fn send(
     aggregate: Aggregate,
     refund_id: &str,
     marked_at: Instant,
-) -> Result<Aggregate, Trouble> {
+) -> Result<Aggregate, Error> {
     let Some(refund) = aggregate
         .refunds
         .iter()
@@ -361,7 +359,7 @@ async fn send(
             .refunds
             .iter()
             .any(|r| r.id == refund.id && r.sent_at != refund.sent_at);
-        if !renumber::is_still(after, &refund)
+        if !refund_retry::is_still(after, &refund)
             || (sent_since && answer.outcome != RefundOutcome::Done)
         {
             // Somebody has gone on with it since; that answer is the one that counts.
@@ -389,7 +387,7 @@ fn span(app: &App, refund: &Refund) -> Span {
 }
 
 /// Asks what became of a refund, and sends the same number again when nothing did.
-async fn ask(app: &Arc<App>, aggregate: Aggregate, refund: &Refund) -> Result<Aggregate, Trouble> {
+async fn ask(app: &Arc<App>, aggregate: Aggregate, refund: &Refund) -> Result<Aggregate, Error> {
     let Some((account, order, call)) = call::refund_order(app, &aggregate, refund) else {
         return update(app, aggregate, |after, now| {
             let refund = after
@@ -398,7 +396,7 @@ async fn ask(app: &Arc<App>, aggregate: Aggregate, refund: &Refund) -> Result<Ag
             let Some(refund) = refund else {
                 return Ok(None);
             };
-            refund.next_check_at = Some(now.plus_s(renumber::LATER_S));
+            refund.next_check_at = Some(now.plus_s(refund_retry::LATER_S));
             let detail = "the account of this refund cannot be opened; nobody can ask its provider";
             Ok(Some(vec![ReviewItem::new(
                 &refund.owner,
@@ -421,7 +419,7 @@ async fn ask(app: &Arc<App>, aggregate: Aggregate, refund: &Refund) -> Result<Ag
 
     let written = update(app, aggregate, |after, now| {
         send_again = false;
-        if !renumber::is_still(after, refund) {
+        if !refund_retry::is_still(after, refund) {
             return Ok(None);
         }
         let sent_since = after
@@ -433,7 +431,7 @@ async fn ask(app: &Arc<App>, aggregate: Aggregate, refund: &Refund) -> Result<Ag
             return Ok(None);
         }
         let was = auto_refund::status(after, &refund.id);
-        let mut operations = refund_outcome::found(
+        let mut operations = refund_outcome::apply_refund_query(
             conditions,
             after,
             &refund.id,
@@ -457,12 +455,12 @@ async fn ask(app: &Arc<App>, aggregate: Aggregate, refund: &Refund) -> Result<Ag
 /// The refund as it is stored now.
 ///
 /// # Errors
-/// [`Trouble`].
+/// [`Error`].
 pub async fn current(
     app: &App,
     payment_id: &str,
     refund_id: &str,
-) -> Result<Option<Refund>, Trouble> {
+) -> Result<Option<Refund>, Error> {
     Ok(reload(app, payment_id)
         .await?
         .refunds

@@ -10,9 +10,9 @@ use providers::provider::Ending;
 
 use super::call::RequestContext;
 use super::commit::{reload, update};
-use super::transition::query::{Findings, found};
+use super::transition::query::{Findings, apply_query};
 use super::transition::{ending, schedule};
-use super::{Trouble, auto_refund, call, pay, plan, refund, reverse};
+use super::{Error, auto_refund, call, pay, plan, refund, reverse};
 use crate::app::App;
 use crate::domain::attempt::{Disposition, State};
 use crate::domain::{Aggregate, Attempt, Timestamp, id};
@@ -45,8 +45,8 @@ enum Step {
 /// Does everything that is due for a payment. Returns it as it was last read or written.
 ///
 /// # Errors
-/// [`Trouble`]; what was not done stays due.
-pub async fn advance(app: &Arc<App>, payment_id: &str) -> Result<Aggregate, Trouble> {
+/// [`Error`]; what was not done stays due.
+pub async fn advance(app: &Arc<App>, payment_id: &str) -> Result<Aggregate, Error> {
     let trace = app.traces.span(payment_id, "resolve");
     let done = trace.around(steps(app, payment_id)).await;
     match &done {
@@ -56,7 +56,7 @@ pub async fn advance(app: &Arc<App>, payment_id: &str) -> Result<Aggregate, Trou
     done
 }
 
-async fn steps(app: &Arc<App>, payment_id: &str) -> Result<Aggregate, Trouble> {
+async fn steps(app: &Arc<App>, payment_id: &str) -> Result<Aggregate, Error> {
     let mut aggregate = reload(app, payment_id).await?;
     kill_point!("resolve_after_claim");
     for _ in 0..STEPS {
@@ -66,7 +66,7 @@ async fn steps(app: &Arc<App>, payment_id: &str) -> Result<Aggregate, Trouble> {
             continue;
         }
         aggregate = match step {
-            Step::Judge(attempt_id) => judge(app, aggregate, &attempt_id).await?,
+            Step::Judge(attempt_id) => mark_worker_lost(app, aggregate, &attempt_id).await?,
             Step::Ask(attempt_id) => ask(app, aggregate, &attempt_id).await?,
             Step::GiveBack(attempt_id) => auto_refund::begin(app, aggregate, &attempt_id).await?,
             Step::Refund(refund_id) => refund::step(app, aggregate, &refund_id).await?,
@@ -146,7 +146,7 @@ async fn wait_for_provider(
     before: Aggregate,
     step: &Step,
     pause_ms: i64,
-) -> Result<Aggregate, Trouble> {
+) -> Result<Aggregate, Error> {
     update(app, before, |after, now| {
         let at = match step {
             Step::Ask(attempt_id) => after.attempt_mut(attempt_id).map(|a| &mut a.next_check_at),
@@ -166,8 +166,8 @@ async fn wait_for_provider(
 /// each wait is as long as it was to be.
 ///
 /// # Errors
-/// [`Trouble`]; it is tried again.
-pub async fn bring_back(app: &Arc<App>, payment_id: &str, ahead_ms: i64) -> Result<(), Trouble> {
+/// [`Error`]; it is tried again.
+pub async fn bring_back(app: &Arc<App>, payment_id: &str, ahead_ms: i64) -> Result<(), Error> {
     let before = reload(app, payment_id).await?;
     update(app, before, |after, _| {
         schedule::bring_back(after, ahead_ms);
@@ -178,7 +178,7 @@ pub async fn bring_back(app: &Arc<App>, payment_id: &str, ahead_ms: i64) -> Resu
 }
 
 /// A claim that led to nothing must not keep the payment from the next worker.
-async fn release(app: &Arc<App>, aggregate: Aggregate) -> Result<Aggregate, Trouble> {
+async fn release(app: &Arc<App>, aggregate: Aggregate) -> Result<Aggregate, Error> {
     if aggregate.payment.lease_until.is_none()
         || aggregate.live().is_some_and(|a| a.status == State::Sending)
     {
@@ -195,7 +195,11 @@ async fn release(app: &Arc<App>, aggregate: Aggregate) -> Result<Aggregate, Trou
 }
 
 /// The worker of a call died, or was held up beyond its deadline.
-async fn judge(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Aggregate, Trouble> {
+async fn mark_worker_lost(
+    app: &Arc<App>,
+    before: Aggregate,
+    attempt_id: &str,
+) -> Result<Aggregate, Error> {
     update(app, before, |after, now| {
         let started_at = after.attempt(attempt_id).map(|attempt| attempt.started_at);
         let was_before_restore = started_at.is_some_and(|at| app.hold.is_from_before(at));
@@ -206,7 +210,7 @@ async fn judge(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Ag
 
 /// The payment itself goes on: its live offer is ended when its time is over; without a live one,
 /// the routes are gone through once more.
-async fn resume(app: &Arc<App>, before: Aggregate) -> Result<Aggregate, Trouble> {
+async fn resume(app: &Arc<App>, before: Aggregate) -> Result<Aggregate, Error> {
     let planned_at = Instant::now();
     let mut is_ours = false;
     let written = update(app, before, |after, now| {
@@ -273,7 +277,7 @@ async fn resume(app: &Arc<App>, before: Aggregate) -> Result<Aggregate, Trouble>
 
 /// Asks the provider about an attempt; ends it there when it is to be ended and can be; writes down
 /// what it means.
-async fn ask(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Aggregate, Trouble> {
+async fn ask(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Aggregate, Error> {
     let Some(attempt) = before.attempt(attempt_id).cloned() else {
         return Ok(before);
     };
@@ -302,7 +306,7 @@ async fn ask(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Aggr
         attempt.status == State::Abandoned && app.hold.is_from_before(attempt.started_at);
 
     update(app, before, |after, now| {
-        let recorded = found(after, &attempt, &findings, capabilities, now)?;
+        let recorded = apply_query(after, &attempt, &findings, capabilities, now)?;
         let something_new_may_come =
             after.payment.resume_at.is_some() && now < after.payment.expires_at;
         if may_have_been_shown
@@ -400,11 +404,11 @@ async fn find_out(app: &App, account: &Account, attempt: &Attempt) -> Findings {
 /// at it, and the defect behind it.
 ///
 /// # Errors
-/// [`Trouble`]: the work list could not be written.
-pub async fn stuck(app: &App, payment_id: &str, trouble: &Trouble) -> Result<(), Trouble> {
+/// [`Error`]: the work list could not be written.
+pub async fn stuck(app: &App, payment_id: &str, trouble: &Error) -> Result<(), Error> {
     let does_not_fit = matches!(
         trouble,
-        Trouble::Illegal(_) | Trouble::Commit(CommitError::Refused(_))
+        Error::Illegal(_) | Error::Commit(CommitError::Refused(_))
     );
     if !does_not_fit {
         // Its lease ends by itself, and then it is claimed again.

@@ -15,9 +15,11 @@ use providers::outcome::QueryOutcome;
 use providers::provider::Charging;
 
 use super::commit::update;
-use super::transition::charge::{ReversalResult, conclude, found, is_in_doubt, not_sent, plan};
+use super::transition::charge::{
+    ReversalResult, apply_charge_query, conclude, is_in_doubt, not_sent, plan,
+};
 use super::transition::ending::put_off;
-use super::{Trouble, call, conditions};
+use super::{Error, call, conditions};
 use crate::app::App;
 use crate::domain::attempt::{Reversal, State};
 use crate::domain::{Aggregate, Attempt};
@@ -27,12 +29,12 @@ use crate::routing::account::Account;
 /// Does what is due for a charge: asks about it, or reverses it.
 ///
 /// # Errors
-/// [`Trouble`]; the rows tell the next worker how to go on.
+/// [`Error`]; the rows tell the next worker how to go on.
 pub(super) async fn step(
     app: &Arc<App>,
     before: Aggregate,
     attempt: &Attempt,
-) -> Result<Aggregate, Trouble> {
+) -> Result<Aggregate, Error> {
     let opened = app.directory.account(&attempt.account_id);
     let charging = opened
         .as_ref()
@@ -47,7 +49,7 @@ pub(super) async fn step(
     let capabilities = account.provider.capabilities();
 
     update(app, before, |after, now| {
-        found(after, attempt, &queried, capabilities, &charging, now)
+        apply_charge_query(after, attempt, &queried, capabilities, &charging, now)
     })
     .await
 }
@@ -73,7 +75,7 @@ async fn undo(
     attempt: &Attempt,
     account: &Account,
     charging: &Charging,
-) -> Result<Aggregate, Trouble> {
+) -> Result<Aggregate, Error> {
     let mut planned = before;
     let mut told = ReversalResult {
         ended: None,

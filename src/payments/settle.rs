@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use providers::outcome::{Answer, CreateOutcome};
 
-use super::aside::suspend;
 use super::commit::{Beside, commit, decided, read, update};
+use super::suspend::suspend;
 use super::transition::capture::money_seen;
-use super::transition::create::{CreateEffects, judge};
-use super::{Trouble, conditions, plan, view};
+use super::transition::create::{CreateEffects, apply_create_outcome};
+use super::{Error, conditions, plan, view};
 use crate::app::App;
 use crate::domain::Aggregate;
 use crate::domain::attempt::State;
@@ -60,7 +60,7 @@ pub(super) async fn settle(
     before: Aggregate,
     brought: &Brought,
     key: Option<&Key>,
-) -> Result<NextStep, Trouble> {
+) -> Result<NextStep, Error> {
     let Brought {
         attempt_id,
         answer,
@@ -90,9 +90,9 @@ pub(super) async fn settle(
         let conditions = conditions::of(app, &before, before.attempt(attempt_id));
         let CreateEffects {
             try_next,
-            set_aside,
+            suspend,
             operations,
-        } = judge(conditions, &mut after, attempt_id, &answer.outcome, now)?;
+        } = apply_create_outcome(conditions, &mut after, attempt_id, &answer.outcome, now)?;
         if try_next && after.payment.status == PaymentState::Created && after.live().is_none() {
             plan::next(app, &mut after, now)?;
         }
@@ -126,7 +126,7 @@ pub(super) async fn settle(
             kill_point!("pay_after_outcome_commit");
         }
 
-        if let Some(failure) = set_aside {
+        if let Some(failure) = suspend {
             let attempt = written.attempt(attempt_id);
             if let Some(account) = attempt.and_then(|a| app.directory.account(&a.account_id)) {
                 self::suspend(app, &account, &failure).await;
@@ -152,7 +152,7 @@ async fn too_late(
     attempt_id: &str,
     outcome: &CreateOutcome,
     key: Option<&Key>,
-) -> Result<RunResult, Trouble> {
+) -> Result<RunResult, Error> {
     let aggregate = match outcome {
         CreateOutcome::Captured(money) => {
             update(app, stored, |after, now| {

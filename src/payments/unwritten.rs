@@ -9,7 +9,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::Trouble;
+use super::Error;
 use super::settle::{Brought, NextStep, settle};
 use crate::app::App;
 use crate::domain::Aggregate;
@@ -23,10 +23,10 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 const KEPT_FOR: Duration = Duration::from_secs(600);
 
 /// Whether it failed because the database did, which may be over soon.
-pub(super) const fn may_be_written_later(trouble: &Trouble) -> bool {
+pub(super) const fn may_be_written_later(trouble: &Error) -> bool {
     matches!(
         trouble,
-        Trouble::Commit(CommitError::Unavailable(_)) | Trouble::Database(_)
+        Error::Commit(CommitError::Unavailable(_)) | Error::Database(_)
     )
 }
 
@@ -79,7 +79,7 @@ async fn write(
     before: Aggregate,
     brought: &Brought,
     key: Option<&Key>,
-) -> Result<Option<NextStep>, Trouble> {
+) -> Result<Option<NextStep>, Error> {
     let (began, mut pause) = (Instant::now(), FIRST_PAUSE);
     while began.elapsed() < KEPT_FOR && !app.draining.is_cancelled() {
         tokio::time::sleep(pause).await;

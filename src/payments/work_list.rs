@@ -9,7 +9,7 @@ use super::commit::{Beside, commit, decided};
 use super::transition::Conditions;
 use super::transition::console_refund::NUMBERS;
 use super::transition::decide::{Undecided, decide};
-use super::{Trouble, conditions};
+use super::{Error, conditions};
 use crate::app::App;
 use crate::domain::attempt::{Disposition, State};
 use crate::domain::id::{self, Kind};
@@ -64,12 +64,12 @@ pub enum Refusal {
     SamePerson,
     /// Anything else.
     #[error(transparent)]
-    Trouble(#[from] Trouble),
+    Other(#[from] Error),
 }
 
 impl From<DbErr> for Refusal {
     fn from(error: DbErr) -> Self {
-        Self::Trouble(error.into())
+        Self::Other(error.into())
     }
 }
 
@@ -77,7 +77,7 @@ impl From<Undecided> for Refusal {
     fn from(undecided: Undecided) -> Self {
         match undecided {
             Undecided::NotPossible(why) => Self::NotPossible(why),
-            Undecided::Trouble(trouble) => trouble.into(),
+            Undecided::Other(trouble) => trouble.into(),
         }
     }
 }
@@ -147,15 +147,15 @@ pub async fn submit(
     word: &Decision,
 ) -> Result<OperationRow, Refusal> {
     decided!({
-        let said = say_once(app, owner, id, word).await;
+        let said = submit_once(app, owner, id, word).await;
         match said {
-            Err(Refusal::Trouble(trouble)) => Err(trouble),
+            Err(Refusal::Other(trouble)) => Err(trouble),
             said => Ok(said),
         }
     })?
 }
 
-async fn say_once(
+async fn submit_once(
     app: &App,
     owner: &Owner,
     id: &str,
@@ -173,7 +173,7 @@ async fn say_once(
     }
     if has_gone(app, &entry, about.as_ref(), now).await? {
         app.store.ended_by_itself(id, now).await?;
-        return Err(Trouble::from(CommitError::ReviewItemChanged).into());
+        return Err(Error::from(CommitError::ReviewItemChanged).into());
     }
     possible(app, &entry, about.as_ref(), word.action, now)?;
 
@@ -196,7 +196,7 @@ async fn say_once(
         }
     };
     if !is_done {
-        return Err(Trouble::from(CommitError::ReviewItemChanged).into());
+        return Err(Error::from(CommitError::ReviewItemChanged).into());
     }
 
     let (action, by) = (word.action.to_string(), &word.key_name);
@@ -225,7 +225,7 @@ fn step(
     word: &Decision,
     kind: StepKind,
     now: Timestamp,
-) -> Result<DecisionStep, Trouble> {
+) -> Result<DecisionStep, Error> {
     Ok(DecisionStep {
         id: id::new(Kind::OperationStep)?,
         operation_id: entry.id.clone(),
@@ -256,7 +256,7 @@ async fn carry_out(
                 app.directory
                     .changed()
                     .await
-                    .map_err(|e| Trouble::Missing(e.to_string()))?;
+                    .map_err(|e| Error::Missing(e.to_string()))?;
             }
             return Ok(done);
         }
@@ -282,7 +282,7 @@ async fn carry_out(
         Ok(_) => Ok(true),
         // An index: money of this payment is kept already, or another payment holds its order
         // number.
-        Err(Trouble::Commit(CommitError::Refused(_))) => {
+        Err(Error::Commit(CommitError::Refused(_))) => {
             let why = "Another payment holds this order number by now, or other money of this \
                        payment is kept.";
             Err(Refusal::NotPossible(why.to_owned()))

@@ -11,9 +11,9 @@ use providers::provider::ProviderName;
 use serde_json::{Value, json};
 
 use super::account_limits::Used;
-use super::health::adaptive::{self, Standing, Weights};
+use super::health::adaptive::{self, BreakerRank, Weights};
 use super::health::{BreakerState, RouteId, RouteView};
-use super::pace::Throttled;
+use super::limiter::Throttled;
 use super::rule::{Facts, Routing, Rule, Strategy};
 use super::score;
 use crate::domain::{Aggregate, Attempt, Timestamp};
@@ -443,9 +443,9 @@ fn why_not(
 /// What its health has against this payment.
 const fn shut(view: &RouteView) -> Option<SkipReason> {
     match (adaptive::standing(view), view.gate) {
-        (Standing::Able | Standing::LastResort, _) => None,
-        (Standing::Out, BreakerState::Trial) => Some(SkipReason::OnTrial),
-        (Standing::Out, BreakerState::Open | BreakerState::Closed | BreakerState::Ramping) => {
+        (BreakerRank::Able | BreakerRank::LastResort, _) => None,
+        (BreakerRank::Out, BreakerState::Trial) => Some(SkipReason::OnTrial),
+        (BreakerRank::Out, BreakerState::Open | BreakerState::Closed | BreakerState::Ramping) => {
             Some(SkipReason::BreakerOpen)
         }
     }

@@ -7,7 +7,7 @@ pub mod budget;
 pub mod choose;
 pub mod coverage;
 pub mod health;
-pub mod pace;
+pub mod limiter;
 pub mod proof;
 pub mod queue;
 pub mod rule;

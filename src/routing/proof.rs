@@ -42,7 +42,7 @@ impl Proof {
     fn note(&self, failure: Option<&Failure>) {
         match failure {
             Some(failure) if failure.code == WRONGLY_SIGNED => {
-                drop(self.wrong.fetch_add(1, Ordering::Relaxed))
+                self.wrong.fetch_add(1, Ordering::Relaxed);
             }
             // A "no" may have come without a signature, or from nowhere.
             Some(_) => {}

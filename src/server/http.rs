@@ -36,7 +36,7 @@ pub(super) struct Door {
 }
 
 /// What all addresses of a gateway share.
-pub(super) struct Face {
+pub(super) struct Shared {
     app: web::Data<App>,
     metrics: web::Data<metrics_exporter_prometheus::PrometheusHandle>,
     admission: web::Data<Admission>,
@@ -46,7 +46,7 @@ pub(super) struct Face {
     connections: Arc<Connections>,
 }
 
-impl Face {
+impl Shared {
     pub(super) fn new(
         app: &Arc<App>,
         metrics: metrics_exporter_prometheus::PrometheusHandle,

@@ -37,7 +37,7 @@ pub(super) fn key_is(scope: &KeyScope) -> Condition {
                 .and_where(Expr::col((payment::Entity, payment::Column::Livemode)).eq(false))
                 .to_owned();
             named
-                .add(idempotency_key::Column::Operation.is_in([name.as_str(), &scope.operation]))
+                .add(idempotency_key::Column::Operation.is_in([name.as_str(), &scope.endpoint]))
                 .add(
                     idempotency_key::Column::Operation
                         .eq(name)
@@ -50,8 +50,8 @@ pub(super) fn key_is(scope: &KeyScope) -> Condition {
 /// The operation as a key of this owner is stored under it.
 fn stored_operation(scope: &KeyScope) -> String {
     match scope.owner.mode {
-        Mode::Live => scope.operation.clone(),
-        Mode::Test => format!("test:{}", scope.operation),
+        Mode::Live => scope.endpoint.clone(),
+        Mode::Test => format!("test:{}", scope.endpoint),
     }
 }
 

@@ -2,7 +2,7 @@
 //! with it. A change is written whole or not at all, and only if nobody else changed the payment
 //! since it was read.
 
-use super::tally::{self, Count};
+use super::counters::{self, Count};
 use crate::domain::id::{self, Kind, NoRandomness};
 use crate::domain::ledger::{self, Entry};
 use crate::domain::operation::{Action, StepKind};
@@ -27,7 +27,7 @@ pub struct KeyScope {
     /// Whose.
     pub owner: Owner,
     /// Which call: `payments`, `refunds`, …
-    pub operation: String,
+    pub endpoint: String,
     /// The key as the merchant sent it.
     pub key: String,
 }
@@ -214,7 +214,7 @@ impl Change {
             attempts,
             refunds,
             is_new: before.is_none(),
-            facts: tally::between(before, &after),
+            facts: counters::between(before, &after),
             after,
             at: now,
             events: Vec::new(),

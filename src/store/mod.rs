@@ -3,7 +3,7 @@
 //!
 //! What belongs to a payment is written by one task ([`writer`]) as a [`change::Change`], by
 //! compare-and-set of the payment's version. Nothing else writes those tables, except that a
-//! resolver takes a lease ([`due`]).
+//! resolver takes a lease ([`lease`]).
 
 mod alerts;
 #[cfg(feature = "testing")]
@@ -14,29 +14,29 @@ mod bulk;
 pub mod change;
 mod connection;
 pub mod copy;
+pub mod counters;
 mod deliveries;
 mod delivery_log;
 mod delivery_rows;
 mod directory;
 mod doubts;
-mod due;
 mod entity;
 mod idempotency;
 mod inbox;
 mod incident_figures;
 mod incidents;
-mod inspect;
 pub mod keys;
+mod lease;
 mod ledger;
 mod ledger_check;
 mod lists;
 mod operations;
 mod payments;
 mod plan;
+mod preflight;
 mod rows;
 mod seat;
 mod sent;
-pub mod tally;
 #[cfg(feature = "testing")]
 pub mod trouble;
 mod usage;
@@ -61,17 +61,17 @@ pub use change::{Change, CommitError};
 pub use deliveries::{DeliveryFilter, EventFilter, Failing, Receiver};
 pub use delivery_rows::{DeliveryAttempt, DeliveryRow, EventRow};
 pub use directory::{AccountRow, NewAccount, RoutingRow};
-pub use due::{DuePayment, Lane, LeftAhead};
 pub use idempotency::StoredKey;
 pub use incident_figures::Figures;
 pub use incidents::{EntryRow, IncidentChange, IncidentFilter, IncidentRow};
-pub use inspect::Durability;
 pub use keys::{KeyFilter, KeyRow};
+pub use lease::{DuePayment, Lane, LeftAhead};
 pub use ledger::{Block, LedgerFilter, Moved, Sealed};
 pub use ledger_check::{Deviation, LedgerReport};
 pub use operations::{OperationFilter, OperationRow};
 pub use payments::PaymentFilter;
 pub use plan::{Plan, Read, Sort, Sorted};
+pub use preflight::Durability;
 pub use sent::{Sent, sent_by};
 pub use usage::UsageRow;
 pub use webhooks::{EndpointRow, NotifySecretRow, SealedSecrets};
@@ -184,7 +184,7 @@ impl Store {
         let news: Vec<&'static str> = change.events.iter().map(|event| event.kind).collect();
         let (mode, facts) = (change.after.payment.owner.mode, change.facts.clone());
         self.writer.write(change).await?;
-        tally::count(mode, &facts);
+        counters::count(mode, &facts);
         for event in news {
             tracing::info!(payment_id, event, "committed");
         }
@@ -331,7 +331,7 @@ async fn prepare(url: &str) -> Result<(), OpenError> {
     };
     migrate(&db).await.map_err(failed)?;
     #[cfg(feature = "testing")]
-    if crate::broken::mutated(crate::broken::Mutation::NoUniqueLiveAttempt) {
+    if crate::mutation::mutated(crate::mutation::Mutation::NoUniqueLiveAttempt) {
         db.execute_unprepared("DROP INDEX IF EXISTS attempts_one_live")
             .await
             .map_err(failed)?;

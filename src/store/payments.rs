@@ -242,7 +242,7 @@ fn payments_of(owner: &Owner) -> Select<payment::Entity> {
     let of_merchant =
         payment::Entity::find().filter(payment::Column::MerchantId.eq(&owner.merchant));
     #[cfg(feature = "testing")]
-    if crate::broken::mutated(crate::broken::Mutation::MerchantWithoutMode) {
+    if crate::mutation::mutated(crate::mutation::Mutation::MerchantWithoutMode) {
         return of_merchant;
     }
     of_merchant.filter(payment::Column::Livemode.eq(owner.is_live()))

@@ -198,7 +198,7 @@ impl TryFrom<attempt::Model> for Attempt {
             offer_deadline: Timestamp(m.offer_deadline),
             latency_ms: m.latency_ms,
             next_check_at: m.next_check_at.map(Timestamp),
-            questions: m.questions,
+            query_count: m.questions,
             id: m.id,
         })
     }
@@ -234,7 +234,7 @@ pub(super) fn attempt_row(a: &Attempt) -> attempt::ActiveModel {
         offer_deadline: a.offer_deadline.0,
         latency_ms: a.latency_ms,
         next_check_at: a.next_check_at.map(|t| t.0),
-        questions: a.questions,
+        questions: a.query_count,
         reversal: a.reversal.map(|r| r.to_string()),
         reversal_in_doubt: a.reversal_in_doubt,
         not_found_since: a.not_found_since.map(|t| t.0),
@@ -274,7 +274,7 @@ impl TryFrom<refund::Model> for Refund {
             sent_at: m.sent_at.map(Timestamp),
             in_doubt: m.in_doubt,
             next_check_at: m.next_check_at.map(Timestamp),
-            questions: m.questions,
+            query_count: m.questions,
             told_done: m.told_done,
             id: m.id,
         })
@@ -305,7 +305,7 @@ pub(super) fn refund_row(r: &Refund) -> refund::ActiveModel {
         sent_at: r.sent_at.map(|t| t.0),
         in_doubt: r.in_doubt,
         next_check_at: r.next_check_at.map(|t| t.0),
-        questions: r.questions,
+        questions: r.query_count,
         told_done: r.told_done,
     }
     .into_active_model()

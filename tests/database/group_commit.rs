@@ -54,7 +54,7 @@ fn key(bench: &Bench, name: &str) -> Key {
     Key {
         scope: KeyScope {
             owner: bench.owner.clone(),
-            operation: "payments".to_owned(),
+            endpoint: "payments".to_owned(),
             key: name.to_owned(),
         },
         fingerprint: "f".to_owned(),
@@ -82,7 +82,7 @@ async fn traces(facts: &Facts, name: &str) -> [i64; 4] {
 fn processing(before: &Aggregate) -> Aggregate {
     let mut after = before.clone();
     after.payment.apply(PaymentEvent::Doubt).unwrap();
-    after.attempts[0].questions = 7;
+    after.attempts[0].query_count = 7;
     after
 }
 
@@ -245,7 +245,7 @@ fn refund_of(bench: &Bench, payment: &Aggregate, merchant_refund_no: &str) -> Re
         sent_at: None,
         in_doubt: false,
         next_check_at: None,
-        questions: 0,
+        query_count: 0,
         told_done: false,
     }
 }
@@ -309,7 +309,7 @@ async fn a_lost_compare_and_set_answers_moved_and_writes_nothing() {
     // What the losers claimed is free: the same key and notification go with the next decision.
     let loser = names.iter().find(|name| *name != winners[0]).unwrap();
     let mut after = now.clone();
-    after.attempts[0].questions = 8;
+    after.attempts[0].query_count = 8;
     bench
         .store
         .commit(with_everything(
@@ -366,7 +366,7 @@ async fn a_lost_compare_and_set_answers_moved_and_writes_nothing() {
 async fn a_payment_is_read_together_with_its_attempts_as_they_were_at_one_moment() {
     let bench = Bench::new().await;
     let mut now = Change::create(bench.payment()).after().clone();
-    now.attempts[0].questions = 1;
+    now.attempts[0].query_count = 1;
     bench
         .store
         .commit(Change::create(now.clone()))
@@ -382,7 +382,10 @@ async fn a_payment_is_read_together_with_its_attempts_as_they_were_at_one_moment
             let mut versions = HashSet::new();
             while !over.load(Ordering::Relaxed) {
                 let read = store.payment(AllOwners, &id).await.unwrap().unwrap();
-                assert_eq!(i64::from(read.attempts[0].questions), read.payment.version);
+                assert_eq!(
+                    i64::from(read.attempts[0].query_count),
+                    read.payment.version
+                );
                 versions.insert(read.payment.version);
             }
             versions.len()
@@ -391,7 +394,7 @@ async fn a_payment_is_read_together_with_its_attempts_as_they_were_at_one_moment
 
     for _ in 0..400 {
         let mut after = now.clone();
-        after.attempts[0].questions += 1;
+        after.attempts[0].query_count += 1;
         let change = Change::update(&now, after, NOW);
         now = change.after().clone();
         bench.store.commit(change).await.unwrap();

@@ -3,7 +3,9 @@
 
 use std::time::Duration;
 
-use interlock::routing::health::redis::{Exchanged, Life, Seen, Shared, Why, Write, keys};
+use interlock::routing::health::redis::{
+    Exchanged, Life, RestartReason, Seen, Shared, Write, keys,
+};
 
 use crate::helpers::redis::Redis;
 
@@ -115,7 +117,7 @@ async fn keys_that_do_not_fit_together_are_an_emptied_store() {
         let after = gateway.exchange(&[("a", 1, "5")]).await;
         assert_eq!(
             (after.life, after.changed.len()),
-            (Life::New(Why::Torn), 0),
+            (Life::New(RestartReason::Torn), 0),
             "{lie:?}"
         );
         let again = gateway.exchange(&[("a", 0, "5")]).await;
@@ -158,11 +160,17 @@ async fn a_copy_that_was_put_back_is_not_what_happened_since() {
 
     gateway.exchange(&[("a", 1, "later")]).await;
     put_back().await;
-    assert_eq!(gateway.exchange(&[]).await.life, Life::New(Why::Rewound));
+    assert_eq!(
+        gateway.exchange(&[]).await.life,
+        Life::New(RestartReason::Rewound)
+    );
 
     // That one is over: it does not come back either.
     put_back().await;
-    assert_eq!(gateway.exchange(&[]).await.life, Life::New(Why::Older));
+    assert_eq!(
+        gateway.exchange(&[]).await.life,
+        Life::New(RestartReason::Older)
+    );
 
     // Who has never been here has nothing to compare with, and is told all there is.
     put_back().await;
@@ -185,7 +193,10 @@ async fn a_write_that_comes_too_late_hears_what_there_is() {
     told.sort_unstable();
     assert_eq!(told, [("a", 4, "theirs"), ("b", 5, "9"), ("c", 0, "")]);
     // One that keeps nothing may be told to begin anew.
-    assert_eq!(gateway.ask(true, &[]).await.life, Life::New(Why::Deaf));
+    assert_eq!(
+        gateway.ask(true, &[]).await.life,
+        Life::New(RestartReason::Deaf)
+    );
     assert_eq!(other.exchange(&[]).await.life, Life::Other);
 }
 
@@ -197,7 +208,10 @@ async fn two_installations_on_one_redis_do_not_hear_of_each_other() {
         Gateway::new(&redis, "other", "b"),
     );
     one.fill().await;
-    assert_eq!(other.exchange(&[]).await.life, Life::New(Why::Empty));
+    assert_eq!(
+        other.exchange(&[]).await.life,
+        Life::New(RestartReason::Empty)
+    );
     assert!(other.exchange(&[]).await.changed.is_empty());
     other.exchange(&[("a", 0, "theirs")]).await;
     let heard = one.exchange(&[("a", 1, "5")]).await;

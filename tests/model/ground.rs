@@ -13,14 +13,14 @@ use interlock::directory::addresses::Addresses;
 use interlock::domain::Owner;
 use interlock::domain::id::{self, InstallationPrefix};
 use interlock::guard::{Guard, Lookup, System};
-use interlock::incidents::recent::Recent;
-use interlock::progress::Board;
+use interlock::incidents::status_cache::Recent;
+use interlock::progress::Progress;
 use interlock::progress::Unwritten;
 use interlock::restored::Hold;
 use interlock::routing::budget::Budget;
-use interlock::routing::health::board::Settings;
-use interlock::routing::health::watch::HealthMonitor;
-use interlock::routing::pace::Limiters;
+use interlock::routing::health::monitor::HealthMonitor;
+use interlock::routing::health::registry::Settings;
+use interlock::routing::limiter::Limiters;
 use interlock::routing::queue::Queue;
 use interlock::server::demo;
 use interlock::server::sandbox_side::SandboxSide;
@@ -171,7 +171,7 @@ impl Ground {
         };
         let anew = |app: App| App {
             paces: Limiters::default(),
-            jobs: Board::default(),
+            jobs: Progress::default(),
             budget: Budget::new(0),
             queue: Queue::default(),
             unwritten: Unwritten::default(),
@@ -224,7 +224,7 @@ async fn gateway(store: &Store, vault_key: &str, clock: &Clock, folder: &Path) -
             clock.now(),
         ),
         paces: Limiters::default(),
-        jobs: Board::default(),
+        jobs: Progress::default(),
         budget: Budget::new(number),
         queue: Queue::default(),
         unwritten: Unwritten::default(),

@@ -9,7 +9,7 @@ use interlock::app::App;
 use interlock::domain::{Aggregate, AllOwners, Timestamp};
 use interlock::payments::call::RequestContext;
 use interlock::payments::pay::{self, NewPayment};
-use interlock::payments::{Trouble, cancel, notify, offer, resolve};
+use interlock::payments::{self, cancel, notify, offer, resolve};
 use interlock::store::change::{Change, Key, KeyScope, KeyWrite};
 use interlock::store::{CommitError, Lane, PaymentFilter};
 use providers::money::Money;
@@ -95,7 +95,7 @@ impl World {
     async fn begin(
         &mut self,
         what: &str,
-        work: impl Future<Output = Result<(), Trouble>> + Send + 'static,
+        work: impl Future<Output = Result<(), payments::Error>> + Send + 'static,
     ) {
         let name = format!("{what} {}", self.started);
         self.note(format!("{name} starts"));
@@ -214,7 +214,7 @@ impl World {
             let planned_at = Instant::now();
             let (made, key) = match pay::open(&app, new, scope, "fingerprint".to_owned()).await {
                 Ok(made) => made,
-                Err(pay::OpenError::Trouble(trouble)) => return Err(trouble),
+                Err(pay::OpenError::Other(trouble)) => return Err(trouble),
                 Err(error) => panic!("{error}"),
             };
             pay::run(
@@ -234,7 +234,7 @@ impl World {
     fn scope(&self, operation: &str, key: &str) -> KeyScope {
         KeyScope {
             owner: self.ground.owner.clone(),
-            operation: operation.to_owned(),
+            endpoint: operation.to_owned(),
             key: key.to_owned(),
         }
     }

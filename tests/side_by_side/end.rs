@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use interlock::drill::audit::{Evidence, audit as auditor};
-use interlock::drill::door::{Command, knock};
+use interlock::drill::control_socket::{Command, knock};
 use interlock::drill::receiver::{Received, Receiver};
 use interlock::store::Store;
 use reqwest::Method;

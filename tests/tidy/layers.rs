@@ -28,7 +28,7 @@ const ROWS: &[&[&str]] = &[
         "traces",
         "vault",
     ],
-    &["broken", "embedded", "guard", "lines", "redact"],
+    &["mutation", "embedded", "guard", "lines", "redact"],
     &["domain"],
 ];
 

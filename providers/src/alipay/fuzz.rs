@@ -195,9 +195,7 @@ fn nobody_can_make_an_answer_say_anything_else() {
 
     let said = |input: &[u8]| match answered(input) {
         Some((_, Reply::Signed(node))) => Some(format!("{node:?}")),
-        Some((_, Reply::Undelivered(_) | Reply::Unsigned(_) | Reply::Unbelievable(_))) | None => {
-            None
-        }
+        Some((_, Reply::NoAnswer(_) | Reply::Unsigned(_) | Reply::Unbelievable(_))) | None => None,
     };
     let genuine: Vec<String> = seeds.iter().filter_map(|input| said(input)).collect();
     let words = &[
@@ -224,7 +222,7 @@ fn nobody_can_make_an_answer_say_anything_else() {
             Reply::Signed(node) => (method.name(), node.code().to_owned()),
             Reply::Unsigned(node) => (method.name(), format!("unsigned {}", node.code())),
             Reply::Unbelievable(failure) => (method.name(), failure.code),
-            Reply::Undelivered(_) => (method.name(), "undelivered".to_owned()),
+            Reply::NoAnswer(_) => (method.name(), "undelivered".to_owned()),
         }))
     });
 }

@@ -315,8 +315,8 @@ enum Sorted {
 impl Sorted {
     fn of(reply: Reply) -> Self {
         let (node, signed) = match reply {
-            Reply::Undelivered(SendError::NotSent(failure)) => return Self::NotSent(failure),
-            Reply::Undelivered(SendError::Unknown(failure)) | Reply::Unbelievable(failure) => {
+            Reply::NoAnswer(SendError::NotSent(failure)) => return Self::NotSent(failure),
+            Reply::NoAnswer(SendError::Unknown(failure)) | Reply::Unbelievable(failure) => {
                 return Self::Unknown(failure);
             }
             Reply::Signed(node) => (node, true),

@@ -4,7 +4,7 @@
 
 mod params;
 mod pay;
-mod said;
+mod response;
 mod trade;
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header};
 use serde_json::{Map, Value, json};
 
 use self::params::Params;
-use self::said::{Refused, Said, UNDECIDED};
+use self::response::{Refused, Said, UNDECIDED};
 use super::NAME;
 use super::sign::notification_string;
 use super::wire::{Method, beijing_time, from_beijing_time, node_name};
@@ -25,8 +25,8 @@ use crate::sandbox::book::{Event, Order, RefundStatus};
 use crate::sandbox::charset::Charset;
 use crate::sandbox::secrets::{NoRandomness, digits, pem, rsa_private_keys};
 use crate::sandbox::simulator::{
-    Alteration, CallKind, Desk, Notice, Outgoing, Peculiarity, Request, Response,
-    SimulatedProvider, Simulator, Word,
+    Alteration, CallKind, Notice, Outgoing, Peculiarity, Request, Response, ScriptedRefusal,
+    SimulatedProvider, Simulator, SimulatorContext,
 };
 use crate::signing::{Signer, Verifier};
 
@@ -126,7 +126,7 @@ impl Simulator for AlipaySimulator {
         })
     }
 
-    fn handle(&self, request: &Request, desk: &Desk<'_>) -> Response {
+    fn handle(&self, request: &Request, desk: &SimulatorContext<'_>) -> Response {
         if path(request) != "/gateway.do" {
             return html(StatusCode::NOT_FOUND, "<html><body>404</body></html>");
         }
@@ -199,7 +199,7 @@ impl Simulator for AlipaySimulator {
         self.answer(&params, &said, Alteration::None)
     }
 
-    fn says(&self, request: &Request, word: &Word, _: DateTime<Utc>) -> Response {
+    fn says(&self, request: &Request, word: &ScriptedRefusal, _: DateTime<Utc>) -> Response {
         let (code, sub_code) = word.code.split_once(' ').unwrap_or(("40004", &word.code));
         let mut said = Said(vec![
             ("code", code.into()),

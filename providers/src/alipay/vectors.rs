@@ -20,7 +20,7 @@ use crate::outcome::{
     CloseOutcome, CreateOutcome, QueryOutcome, RefundOutcome, RefundQueryOutcome,
 };
 use crate::sandbox::book::SharedBook;
-use crate::sandbox::simulator::{Alteration, Desk, Request, Simulator};
+use crate::sandbox::simulator::{Alteration, Request, Simulator, SimulatorContext};
 use crate::signing::{Signer, Verifier};
 
 #[derive(Deserialize)]
@@ -318,7 +318,7 @@ fn the_face_takes_what_the_sdks_send_and_they_would_believe_its_answer() {
             body: Bytes::from(exchange.body.clone()),
         };
         assert!(face.call_of(&request).is_some(), "{}", exchange.id);
-        let desk = Desk {
+        let desk = SimulatorContext {
             book: &book,
             now,
             alteration: Alteration::None,

@@ -121,7 +121,7 @@ pub(super) fn request(
 #[derive(Debug, Clone)]
 pub(super) enum Reply {
     /// No whole answer.
-    Undelivered(SendError),
+    NoAnswer(SendError),
     /// Alipay's signature holds over it.
     Signed(Node),
     /// It carries no signature. Good for a closed list of refusals, never for anything about money.
@@ -186,7 +186,7 @@ pub(super) fn reply(
 ) -> Reply {
     let answer = match answer {
         Ok(answer) => answer,
-        Err(undelivered) => return Reply::Undelivered(undelivered),
+        Err(undelivered) => return Reply::NoAnswer(undelivered),
     };
 
     // The gateway says everything, errors too, with 200: another status comes from something in
@@ -284,7 +284,7 @@ mod tests {
 
         let said = |reply: Reply| match reply {
             Reply::Signed(node) => Some(node.failure(FailureKind::Account)),
-            Reply::Unsigned(_) | Reply::Undelivered(_) | Reply::Unbelievable(_) => None,
+            Reply::Unsigned(_) | Reply::NoAnswer(_) | Reply::Unbelievable(_) => None,
         };
 
         let failure = said(reply(

@@ -5,7 +5,7 @@
 
 mod amounts;
 mod late;
-pub mod misread;
+pub mod stale_read;
 mod stored;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};

@@ -8,12 +8,12 @@ use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 
 use super::book::SharedBook;
-use super::book::misread::Misreading;
+use super::book::stale_read::Misreading;
 use super::charset::Charset;
 use super::core::Core;
 use super::fault::{CallFault, Strike};
 use super::server::Reply;
-use super::simulator::{Alteration, CallKind, Desk, Request, Response, Simulator};
+use super::simulator::{Alteration, CallKind, Request, Response, Simulator, SimulatorContext};
 
 /// Answers one request, or not. Answers tell the time, as every web server's do.
 pub(super) async fn exchange(core: Arc<Core>, face: Arc<dyn Simulator>, request: Request) -> Reply {
@@ -40,7 +40,7 @@ async fn answered(core: &Arc<Core>, face: Arc<dyn Simulator>, request: Request) 
         let book = SharedBook::new(core.book.lock().stale_read(how, now));
         face.handle(
             &request,
-            &Desk {
+            &SimulatorContext {
                 book: &book,
                 now,
                 alteration: Alteration::None,
@@ -101,7 +101,7 @@ fn handled(
 ) -> Response {
     let response = face.handle(
         request,
-        &Desk {
+        &SimulatorContext {
             book: &core.book,
             now: core.clock.now(),
             alteration,

@@ -9,7 +9,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Number, Value, json};
 
 use super::members::{Invalid, Members};
-use super::simulator::{CallKind, Peculiarity, Word};
+use super::simulator::{CallKind, Peculiarity, ScriptedRefusal};
 use crate::provider::ProviderName;
 
 /// Probabilities are counted in millionths: nothing here needs floats.
@@ -148,7 +148,7 @@ pub struct Fault {
     ends_at: Option<DateTime<Utc>>,
     draws: u64,
     /// What `says` says.
-    word: Option<Arc<Word>>,
+    word: Option<Arc<ScriptedRefusal>>,
     /// How often it strikes yet; `None`: for as long as it runs.
     count: Option<u32>,
 }
@@ -161,7 +161,7 @@ pub struct Strike<K> {
     /// How late: in real time for calls, in the sandbox's for notifications.
     pub latency: Option<Duration>,
     /// What is said, where that is what the fault is about.
-    pub word: Option<Arc<Word>>,
+    pub word: Option<Arc<ScriptedRefusal>>,
 }
 
 impl<K> Strike<K> {
@@ -487,7 +487,7 @@ fn read_word(
     says: bool,
     code: Option<String>,
     message: Option<String>,
-) -> Result<Option<Arc<Word>>, Invalid> {
+) -> Result<Option<Arc<ScriptedRefusal>>, Invalid> {
     let Some(code) = code else {
         return match (says, message) {
             (true, _) => Err(Invalid::new("code", "is missing: what is to be said")),
@@ -516,7 +516,7 @@ fn read_word(
         ));
     }
 
-    Ok(Some(Arc::new(Word { code, message })))
+    Ok(Some(Arc::new(ScriptedRefusal { code, message })))
 }
 
 /// A probability from 0 to 1 with at most six decimals.

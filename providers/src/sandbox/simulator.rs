@@ -37,7 +37,7 @@ pub trait Simulator: Send + Sync + fmt::Debug {
 
     /// Checks and executes a request. Lock `desk.book` only around reading and changing it, not
     /// while checking or making signatures.
-    fn handle(&self, request: &Request, desk: &Desk<'_>) -> Response;
+    fn handle(&self, request: &Request, desk: &SimulatorContext<'_>) -> Response;
 
     /// The provider's own, signed "you ask too often". Nothing was done.
     fn rate_limited(&self, request: &Request, now: DateTime<Utc>) -> Response;
@@ -46,7 +46,7 @@ pub trait Simulator: Send + Sync + fmt::Debug {
     fn again(&self, request: &Request, now: DateTime<Utc>) -> Response;
 
     /// The provider's own, signed "no", by a code that somebody chose. Nothing was done.
-    fn says(&self, request: &Request, word: &Word, now: DateTime<Utc>) -> Response;
+    fn says(&self, request: &Request, word: &ScriptedRefusal, now: DateTime<Utc>) -> Response;
 
     /// What a broken server of the provider's answers. Nothing was done.
     fn http_500(&self, request: &Request, now: DateTime<Utc>) -> Response;
@@ -159,7 +159,7 @@ impl Request {
 
 /// What a provider is to say of a call.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Word {
+pub struct ScriptedRefusal {
     /// As the provider writes it: `40004 ACQ.TOTAL_FEE_EXCEED` or `ACQ.TOTAL_FEE_EXCEED`, `403
     /// RULE_LIMIT`, `400 INVALID_REQUEST 268435464` (the number of a reason), `400 PARAM_ERROR
     /// /amount/total` (a member), `61`.
@@ -181,7 +181,7 @@ pub struct Response {
 
 /// What a face works with while it handles one request.
 #[derive(Debug)]
-pub struct Desk<'a> {
+pub struct SimulatorContext<'a> {
     /// The one book of truth.
     pub book: &'a SharedBook,
     /// The sandbox's time.

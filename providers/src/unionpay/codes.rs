@@ -9,7 +9,7 @@ use crate::charset::bytes;
 
 /// What a code and its text say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Word {
+pub(super) enum CodeClass {
     /// 00, and A6, a success with a defect: money moved all the same.
     Yes,
     /// 42: debited after the pay time. UnionPay gives it back by itself in about five working days.
@@ -53,7 +53,7 @@ pub(super) enum Word {
     Unknown,
 }
 
-impl Word {
+impl CodeClass {
     /// The word of a code with its text.
     pub(super) fn of(code: &str, text: &str) -> Self {
         if is_open(text) {
@@ -113,7 +113,7 @@ mod tests {
                 "交易超时，已冲正[1000068]",
                 "x[1099999]",
             ] {
-                assert_eq!(Word::of(code, text), Word::Open, "{code} {text}");
+                assert_eq!(CodeClass::of(code, text), CodeClass::Open, "{code} {text}");
             }
         }
 
@@ -121,7 +121,7 @@ mod tests {
         // and the bracket are one.
         let broken =
             crate::charset::opaque(&["发卡方应答超时[1000068]".as_bytes(), &[0xC9]].concat());
-        assert_eq!(Word::of("30", &broken), Word::Open);
+        assert_eq!(CodeClass::of("30", &broken), CodeClass::Open);
 
         for text in [
             "",
@@ -131,7 +131,7 @@ mod tests {
             "68[68]",
             "余额不足[1000051]",
         ] {
-            assert_eq!(Word::of("64", text), Word::Payer, "{text}");
+            assert_eq!(CodeClass::of("64", text), CodeClass::Payer, "{text}");
         }
     }
 }

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use chrono::{DateTime, Utc};
 use http::StatusCode;
 
-use super::codes::Word;
+use super::codes::CodeClass;
 use super::config::Account;
 use super::outcome::{CONSUME, REFUND, UNDO};
 use super::sign::{Doubt, signed_text};
@@ -45,7 +45,8 @@ pub(super) fn read(
     let missing = |name: &str| Rejection::Unreadable(format!("no {name}"));
     let number = text("orderId").ok_or_else(|| missing("orderId"))?;
     let message = text("respMsg").unwrap_or_default();
-    let says_done = text("respCode").is_some_and(|code| Word::of(&code, &message) == Word::Yes);
+    let says_done =
+        text("respCode").is_some_and(|code| CodeClass::of(&code, &message) == CodeClass::Yes);
     let notice = match text("txnType").ok_or_else(|| missing("txnType"))?.as_str() {
         CONSUME => Notice::Ask {
             order_no: number,

@@ -11,7 +11,7 @@ use chrono::{DateTime, NaiveDate, TimeDelta, Utc};
 use http::StatusCode;
 
 use super::certificate::Distrust;
-use super::codes::Word;
+use super::codes::CodeClass;
 use super::config::Account;
 use super::reasons::REASONS;
 use super::sign::Doubt;
@@ -141,7 +141,7 @@ fn why(
     listed: impl Fn(&Reasons, &str) -> Option<Reason>,
 ) -> Option<Reason> {
     let code = text(fields, code);
-    let is_open = Word::of(code, text(fields, message)) == Word::Open;
+    let is_open = CodeClass::of(code, text(fields, message)) == CodeClass::Open;
     if is_open {
         Some(Reason::OutcomeUnknown)
     } else {
@@ -165,21 +165,25 @@ fn original_of_refund(fields: &Fields, kind: FailureKind) -> Failure {
 }
 
 /// What kind of trouble a word is when it leaves everything open.
-fn kind(word: Word) -> FailureKind {
+fn kind(word: CodeClass) -> FailureKind {
     match word {
-        Word::TooOften => FailureKind::RateLimited,
-        Word::Busy | Word::Failed | Word::Closed | Word::Open => FailureKind::ServerError,
-        Word::Account | Word::Signature => FailureKind::Account,
-        Word::Request | Word::Duplicate | Word::Original | Word::GoneBack => FailureKind::Request,
-        Word::Payer => FailureKind::Declined,
-        Word::Yes
-        | Word::TooLate
-        | Word::Unsettled
-        | Word::Accepted
-        | Word::Asking
-        | Word::NotFound
-        | Word::Reversed
-        | Word::Unknown => FailureKind::Incompatible,
+        CodeClass::TooOften => FailureKind::RateLimited,
+        CodeClass::Busy | CodeClass::Failed | CodeClass::Closed | CodeClass::Open => {
+            FailureKind::ServerError
+        }
+        CodeClass::Account | CodeClass::Signature => FailureKind::Account,
+        CodeClass::Request | CodeClass::Duplicate | CodeClass::Original | CodeClass::GoneBack => {
+            FailureKind::Request
+        }
+        CodeClass::Payer => FailureKind::Declined,
+        CodeClass::Yes
+        | CodeClass::TooLate
+        | CodeClass::Unsettled
+        | CodeClass::Accepted
+        | CodeClass::Asking
+        | CodeClass::NotFound
+        | CodeClass::Reversed
+        | CodeClass::Unknown => FailureKind::Incompatible,
     }
 }
 
@@ -187,46 +191,48 @@ fn kind(word: Word) -> FailureKind {
 /// none, and another route may be tried at once; what is not certain leaves at most an order whose
 /// code nobody holds.
 pub(super) fn applied(fields: &Fields) -> CreateOutcome {
-    let word = Word::of(text(fields, "respCode"), text(fields, "respMsg"));
+    let word = CodeClass::of(text(fields, "respCode"), text(fields, "respMsg"));
     let failure = own(fields, kind(word));
 
     match word {
-        Word::Yes if text(fields, "respCode") == "00" => match text(fields, "qrCode") {
+        CodeClass::Yes if text(fields, "respCode") == "00" => match text(fields, "qrCode") {
             "" => CreateOutcome::Unknown(incompatible("a success without a qrCode")),
             qr => CreateOutcome::Accepted(NextAction::DisplayQr { qr: qr.to_owned() }),
         },
-        Word::Account | Word::Signature => CreateOutcome::Refused(Refusal::Account, failure),
+        CodeClass::Account | CodeClass::Signature => {
+            CreateOutcome::Refused(Refusal::Account, failure)
+        }
         // No payer is there yet: what the codes of cards say is this route's "no".
-        Word::Request | Word::Payer => CreateOutcome::Refused(Refusal::Route, failure),
-        Word::Asking if text(fields, "respCode") == "82" => {
+        CodeClass::Request | CodeClass::Payer => CreateOutcome::Refused(Refusal::Route, failure),
+        CodeClass::Asking if text(fields, "respCode") == "82" => {
             CreateOutcome::Refused(Refusal::Route, own(fields, FailureKind::Declined))
         }
-        Word::Closed | Word::Failed | Word::Busy => {
+        CodeClass::Closed | CodeClass::Failed | CodeClass::Busy => {
             CreateOutcome::Refused(Refusal::Provider, failure)
         }
-        Word::Yes
-        | Word::TooLate
-        | Word::Unsettled
-        | Word::Accepted
-        | Word::Asking
-        | Word::Duplicate
-        | Word::NotFound
-        | Word::Original
-        | Word::TooOften
-        | Word::GoneBack
-        | Word::Reversed
-        | Word::Open
-        | Word::Unknown => CreateOutcome::Unknown(failure),
+        CodeClass::Yes
+        | CodeClass::TooLate
+        | CodeClass::Unsettled
+        | CodeClass::Accepted
+        | CodeClass::Asking
+        | CodeClass::Duplicate
+        | CodeClass::NotFound
+        | CodeClass::Original
+        | CodeClass::TooOften
+        | CodeClass::GoneBack
+        | CodeClass::Reversed
+        | CodeClass::Open
+        | CodeClass::Unknown => CreateOutcome::Unknown(failure),
     }
 }
 
 /// Scanning the payer's code. 00 says that it was accepted and nothing about money, so not even a
 /// success captures: a query does. 01, 02, 06 and 60 are asked about, as the official demo does.
 pub(super) fn scanned(fields: &Fields) -> CreateOutcome {
-    let word = Word::of(text(fields, "respCode"), text(fields, "respMsg"));
+    let word = CodeClass::of(text(fields, "respCode"), text(fields, "respMsg"));
     // Of a scan, 01 says above all that its code was used before: it is about our request, although
     // it leaves open whether anything was taken.
-    let is_used = word == Word::Failed && text(fields, "respCode") == "01";
+    let is_used = word == CodeClass::Failed && text(fields, "respCode") == "01";
     let failure = own(
         fields,
         if is_used {
@@ -237,23 +243,27 @@ pub(super) fn scanned(fields: &Fields) -> CreateOutcome {
     );
 
     match word {
-        Word::Yes | Word::TooLate | Word::Unsettled | Word::Accepted | Word::Asking => {
-            CreateOutcome::Waiting
+        CodeClass::Yes
+        | CodeClass::TooLate
+        | CodeClass::Unsettled
+        | CodeClass::Accepted
+        | CodeClass::Asking => CreateOutcome::Waiting,
+        CodeClass::Payer => CreateOutcome::Declined(failure),
+        CodeClass::Account | CodeClass::Signature => {
+            CreateOutcome::Refused(Refusal::Account, failure)
         }
-        Word::Payer => CreateOutcome::Declined(failure),
-        Word::Account | Word::Signature => CreateOutcome::Refused(Refusal::Account, failure),
-        Word::Request => CreateOutcome::Refused(Refusal::Route, failure),
-        Word::Closed => CreateOutcome::Refused(Refusal::Provider, failure),
-        Word::Failed
-        | Word::Busy
-        | Word::Duplicate
-        | Word::NotFound
-        | Word::Original
-        | Word::TooOften
-        | Word::GoneBack
-        | Word::Reversed
-        | Word::Open
-        | Word::Unknown => CreateOutcome::Unknown(failure),
+        CodeClass::Request => CreateOutcome::Refused(Refusal::Route, failure),
+        CodeClass::Closed => CreateOutcome::Refused(Refusal::Provider, failure),
+        CodeClass::Failed
+        | CodeClass::Busy
+        | CodeClass::Duplicate
+        | CodeClass::NotFound
+        | CodeClass::Original
+        | CodeClass::TooOften
+        | CodeClass::GoneBack
+        | CodeClass::Reversed
+        | CodeClass::Open
+        | CodeClass::Unknown => CreateOutcome::Unknown(failure),
     }
 }
 
@@ -273,23 +283,23 @@ pub(super) fn queried(order: &OrderRef, fields: &Fields, now: DateTime<Utc>) -> 
 /// What a query brought.
 enum Found {
     /// The state of what was asked about.
-    Original(Word),
+    Original(CodeClass),
     Nothing,
     NoAnswer(Failure),
 }
 
 /// `respCode` first: without a 00 there, nothing is said about money.
 fn answered(fields: &Fields, txn_type: &str) -> Found {
-    let word = Word::of(text(fields, "respCode"), text(fields, "respMsg"));
+    let word = CodeClass::of(text(fields, "respCode"), text(fields, "respMsg"));
     match (word, text(fields, "txnType"), text(fields, "origRespCode")) {
-        (Word::NotFound, QUERY, "") => Found::Nothing,
-        (Word::NotFound, ..) => Found::NoAnswer(incompatible("not found, and yet described")),
-        (Word::Yes, found, code)
+        (CodeClass::NotFound, QUERY, "") => Found::Nothing,
+        (CodeClass::NotFound, ..) => Found::NoAnswer(incompatible("not found, and yet described")),
+        (CodeClass::Yes, found, code)
             if text(fields, "respCode") == "00" && found == txn_type && !code.is_empty() =>
         {
-            Found::Original(Word::of(code, text(fields, "origRespMsg")))
+            Found::Original(CodeClass::of(code, text(fields, "origRespMsg")))
         }
-        (Word::Yes, ..) => Found::NoAnswer(incompatible("an answer about something else")),
+        (CodeClass::Yes, ..) => Found::NoAnswer(incompatible("an answer about something else")),
         _ => Found::NoAnswer(own(fields, kind(word))),
     }
 }
@@ -297,7 +307,12 @@ fn answered(fields: &Fields, txn_type: &str) -> Found {
 /// A code that was applied for can be paid until its deadline, and another card may do what one did
 /// not: only what is said after it is final. Accepted (05) and "not open" never are: something may
 /// still be running.
-fn order_state(order: &OrderRef, word: Word, fields: &Fields, now: DateTime<Utc>) -> QueryOutcome {
+fn order_state(
+    order: &OrderRef,
+    word: CodeClass,
+    fields: &Fields,
+    now: DateTime<Utc>,
+) -> QueryOutcome {
     let failure = original(fields, kind(word));
     let is_scan = match text(fields, "txnSubType") {
         SCAN => true,
@@ -314,52 +329,54 @@ fn order_state(order: &OrderRef, word: Word, fields: &Fields, now: DateTime<Utc>
 
     match (word, is_scan) {
         // What was taken after the deadline goes back by itself, whichever code tells of it.
-        (Word::Yes | Word::Unsettled, false) => {
+        (CodeClass::Yes | CodeClass::Unsettled, false) => {
             paid(paid_at(order, fields).is_some_and(|at| at > order.expires_at))
         }
-        (Word::Yes | Word::Unsettled, true) => paid(false),
-        (Word::TooLate, _) => paid(true),
-        (Word::Reversed, true) => QueryOutcome::Reversed,
-        (Word::Accepted | Word::Asking, true) => QueryOutcome::Payable,
+        (CodeClass::Yes | CodeClass::Unsettled, true) => paid(false),
+        (CodeClass::TooLate, _) => paid(true),
+        (CodeClass::Reversed, true) => QueryOutcome::Reversed,
+        (CodeClass::Accepted | CodeClass::Asking, true) => QueryOutcome::Payable,
         // A card that failed ends a scan.
-        (Word::Payer | Word::Account | Word::Request | Word::Closed, true) => QueryOutcome::Closed,
+        (CodeClass::Payer | CodeClass::Account | CodeClass::Request | CodeClass::Closed, true) => {
+            QueryOutcome::Closed
+        }
         (
-            Word::Payer
-            | Word::Account
-            | Word::Request
-            | Word::Closed
-            | Word::Failed
-            | Word::Reversed
-            | Word::Accepted,
+            CodeClass::Payer
+            | CodeClass::Account
+            | CodeClass::Request
+            | CodeClass::Closed
+            | CodeClass::Failed
+            | CodeClass::Reversed
+            | CodeClass::Accepted,
             false,
         ) if !is_over => QueryOutcome::Payable,
         (
-            Word::Payer
-            | Word::Account
-            | Word::Request
-            | Word::Closed
-            | Word::Failed
-            | Word::Reversed,
+            CodeClass::Payer
+            | CodeClass::Account
+            | CodeClass::Request
+            | CodeClass::Closed
+            | CodeClass::Failed
+            | CodeClass::Reversed,
             false,
         ) if text(fields, "origRespCode") != "02" => QueryOutcome::Closed,
         (
-            Word::Payer
-            | Word::Account
-            | Word::Request
-            | Word::Closed
-            | Word::Failed
-            | Word::Reversed
-            | Word::Accepted
-            | Word::Asking
-            | Word::Signature
-            | Word::Busy
-            | Word::Duplicate
-            | Word::NotFound
-            | Word::Original
-            | Word::TooOften
-            | Word::GoneBack
-            | Word::Open
-            | Word::Unknown,
+            CodeClass::Payer
+            | CodeClass::Account
+            | CodeClass::Request
+            | CodeClass::Closed
+            | CodeClass::Failed
+            | CodeClass::Reversed
+            | CodeClass::Accepted
+            | CodeClass::Asking
+            | CodeClass::Signature
+            | CodeClass::Busy
+            | CodeClass::Duplicate
+            | CodeClass::NotFound
+            | CodeClass::Original
+            | CodeClass::TooOften
+            | CodeClass::GoneBack
+            | CodeClass::Open
+            | CodeClass::Unknown,
             _,
         ) => QueryOutcome::Unknown(failure),
     }
@@ -427,31 +444,31 @@ fn masked(number: &str) -> Option<String> {
 /// Reversing a scan. Whether 00 is final is not documented, so a query after it decides (34 for
 /// good, or reversed); it is the same for an order that was paid and one that was not.
 pub(super) fn reversed(fields: &Fields) -> CloseOutcome {
-    let word = Word::of(text(fields, "respCode"), text(fields, "respMsg"));
+    let word = CodeClass::of(text(fields, "respCode"), text(fields, "respMsg"));
     let failure = own(fields, kind(word));
 
     match word {
-        Word::Yes | Word::Reversed => CloseOutcome::Reversed,
-        Word::NotFound => CloseOutcome::NotFound,
+        CodeClass::Yes | CodeClass::Reversed => CloseOutcome::Reversed,
+        CodeClass::NotFound => CloseOutcome::NotFound,
         // Not done, and it may be once the load, the hour or the key has changed.
-        Word::Busy | Word::Closed | Word::TooOften | Word::Signature => {
+        CodeClass::Busy | CodeClass::Closed | CodeClass::TooOften | CodeClass::Signature => {
             CloseOutcome::Retry(failure)
         }
         // Not done: another day's order, one that is no scan, a contract without reversals; or the
         // word that the charge itself ended with. A query after it says which.
-        Word::Original | Word::Request | Word::Account | Word::Payer => {
+        CodeClass::Original | CodeClass::Request | CodeClass::Account | CodeClass::Payer => {
             CloseOutcome::Impossible(failure)
         }
         // Accepted is not carried out yet.
-        Word::Accepted
-        | Word::TooLate
-        | Word::Unsettled
-        | Word::Asking
-        | Word::Failed
-        | Word::Duplicate
-        | Word::GoneBack
-        | Word::Open
-        | Word::Unknown => CloseOutcome::Unknown(failure),
+        CodeClass::Accepted
+        | CodeClass::TooLate
+        | CodeClass::Unsettled
+        | CodeClass::Asking
+        | CodeClass::Failed
+        | CodeClass::Duplicate
+        | CodeClass::GoneBack
+        | CodeClass::Open
+        | CodeClass::Unknown => CloseOutcome::Unknown(failure),
     }
 }
 
@@ -491,28 +508,30 @@ pub(super) fn undone(fields: &Fields) -> RefundOutcome {
 /// Asking for a refund. 00 says that it was accepted. 12 says that this number was used before: by
 /// this very refund, most likely, but its amount is not told, so it takes a query to know.
 pub(super) fn refunded(fields: &Fields) -> RefundOutcome {
-    let word = Word::of(text(fields, "respCode"), text(fields, "respMsg"));
+    let word = CodeClass::of(text(fields, "respCode"), text(fields, "respMsg"));
     let failure = own_of_refund(fields, kind(word));
 
     match word {
-        Word::Yes | Word::Accepted => RefundOutcome::Accepted,
+        CodeClass::Yes | CodeClass::Accepted => RefundOutcome::Accepted,
         // Nothing was done, and the same number may be sent again once the contract, the key or the
         // hour allows.
-        Word::Account | Word::Signature | Word::Closed => RefundOutcome::RetryLater(failure),
-        Word::Original | Word::GoneBack | Word::Request | Word::Payer => {
+        CodeClass::Account | CodeClass::Signature | CodeClass::Closed => {
+            RefundOutcome::RetryLater(failure)
+        }
+        CodeClass::Original | CodeClass::GoneBack | CodeClass::Request | CodeClass::Payer => {
             RefundOutcome::Rejected(failure)
         }
-        Word::TooLate
-        | Word::Unsettled
-        | Word::Asking
-        | Word::Failed
-        | Word::Busy
-        | Word::NotFound
-        | Word::TooOften
-        | Word::Reversed
-        | Word::Open
-        | Word::Unknown => RefundOutcome::Unknown(failure),
-        Word::Duplicate => RefundOutcome::Unknown(Failure {
+        CodeClass::TooLate
+        | CodeClass::Unsettled
+        | CodeClass::Asking
+        | CodeClass::Failed
+        | CodeClass::Busy
+        | CodeClass::NotFound
+        | CodeClass::TooOften
+        | CodeClass::Reversed
+        | CodeClass::Open
+        | CodeClass::Unknown => RefundOutcome::Unknown(failure),
+        CodeClass::Duplicate => RefundOutcome::Unknown(Failure {
             code: NUMBER_EXISTS.to_owned(),
             ..failure
         }),
@@ -533,26 +552,26 @@ pub(super) fn refund_queried(refund: &RefundOrder, fields: &Fields) -> RefundQue
     let failure = original_of_refund(fields, kind(word));
 
     match word {
-        Word::Yes => RefundQueryOutcome::Done,
-        Word::Accepted => RefundQueryOutcome::Accepted,
-        Word::Payer
-        | Word::Account
-        | Word::Request
-        | Word::Closed
-        | Word::Original
-        | Word::GoneBack => RefundQueryOutcome::Rejected(failure),
-        Word::TooLate
-        | Word::Unsettled
-        | Word::Asking
-        | Word::Signature
-        | Word::Failed
-        | Word::Busy
-        | Word::Duplicate
-        | Word::NotFound
-        | Word::TooOften
-        | Word::Reversed
-        | Word::Open
-        | Word::Unknown => RefundQueryOutcome::Unknown(failure),
+        CodeClass::Yes => RefundQueryOutcome::Done,
+        CodeClass::Accepted => RefundQueryOutcome::Accepted,
+        CodeClass::Payer
+        | CodeClass::Account
+        | CodeClass::Request
+        | CodeClass::Closed
+        | CodeClass::Original
+        | CodeClass::GoneBack => RefundQueryOutcome::Rejected(failure),
+        CodeClass::TooLate
+        | CodeClass::Unsettled
+        | CodeClass::Asking
+        | CodeClass::Signature
+        | CodeClass::Failed
+        | CodeClass::Busy
+        | CodeClass::Duplicate
+        | CodeClass::NotFound
+        | CodeClass::TooOften
+        | CodeClass::Reversed
+        | CodeClass::Open
+        | CodeClass::Unknown => RefundQueryOutcome::Unknown(failure),
     }
 }
 

@@ -456,7 +456,7 @@ pub(super) fn closed(reply: Reply) -> CloseOutcome {
 /// A payment can be refunded for a year.
 const REFUNDED_WITHIN: TimeDelta = TimeDelta::days(365);
 
-/// Refunding. `TerminalNo` only where nothing can have been taken up under this number by this
+/// Refunding. `Rejected` only where nothing can have been taken up under this number by this
 /// call; what a mended account or a full balance would cure keeps its number.
 pub(super) fn refunded(refund: &RefundOrder, reply: Reply) -> RefundOutcome {
     let no = match reply {

@@ -7,7 +7,7 @@ use http::{HeaderMap, Method};
 use providers::notification::{Notice, RawNotification};
 use providers::outcome::{CreateOutcome, QueryOutcome, RefundOutcome, RefundQueryOutcome};
 use providers::sandbox::charset::Charset;
-use providers::sandbox::simulator::{self, Alteration, Desk, Request, Response};
+use providers::sandbox::simulator::{self, Alteration, Request, Response, SimulatorContext};
 use providers::signing::{Signer, Verifier};
 
 use crate::shop::{Mode, NUMBER, Shop, keys};
@@ -101,7 +101,7 @@ fn shop_key() -> &'static str {
 async fn a_shop_that_speaks_gbk_is_answered_and_told_in_gbk() {
     for charset in ["GBK", "gbk", "gb2312"] {
         let shop = Shop::open().await;
-        let desk = Desk {
+        let desk = SimulatorContext {
             book: shop.book(),
             now: shop.now(),
             alteration: Alteration::None,
@@ -157,7 +157,7 @@ async fn a_shop_that_speaks_gbk_is_answered_and_told_in_gbk() {
         );
     }
     let shop = Shop::open().await;
-    let desk = Desk {
+    let desk = SimulatorContext {
         book: shop.book(),
         now: shop.now(),
         alteration: Alteration::None,

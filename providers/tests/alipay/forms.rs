@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue, Method, header};
-use providers::sandbox::simulator::{Alteration, Desk, Request};
+use providers::sandbox::simulator::{Alteration, Request, SimulatorContext};
 use providers::signing::Signer;
 use serde_json::Value;
 
@@ -51,7 +51,7 @@ fn multipart(biz_content: &str, quoted: bool) -> Request {
 }
 
 fn said(shop: &Shop, request: &Request) -> Value {
-    let desk = Desk {
+    let desk = SimulatorContext {
         book: shop.book(),
         now: shop.now(),
         alteration: Alteration::None,

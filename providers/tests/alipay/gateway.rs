@@ -9,7 +9,7 @@ use providers::order::Call;
 use providers::outcome::{CreateOutcome, FailureKind, QueryOutcome, Refusal};
 use providers::provider::Provider;
 use providers::sandbox::book::SharedBook;
-use providers::sandbox::simulator::{Alteration, Desk, Request};
+use providers::sandbox::simulator::{Alteration, Request, SimulatorContext};
 use providers::signing::Signer;
 use serde_json::Value;
 
@@ -332,7 +332,7 @@ fn said(request: &Request) -> (String, Value, bool) {
     let now = chrono::DateTime::parse_from_rfc3339("2026-03-01T02:00:00Z")
         .unwrap()
         .to_utc();
-    let desk = Desk {
+    let desk = SimulatorContext {
         book: &SharedBook::default(),
         now,
         alteration: Alteration::None,

@@ -20,7 +20,7 @@ use providers::outcome::{Answer, CreateOutcome, NextAction};
 use providers::provider::Provider;
 use providers::sandbox::book::{OrderKey, SharedBook};
 use providers::sandbox::simulated;
-use providers::sandbox::simulator::{Alteration, Desk, Request, Response, Simulator};
+use providers::sandbox::simulator::{Alteration, Request, Response, Simulator, SimulatorContext};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
@@ -51,7 +51,7 @@ impl Server {
         let act = |alteration| {
             self.face.handle(
                 request,
-                &Desk {
+                &SimulatorContext {
                     book: &self.book,
                     now,
                     alteration,

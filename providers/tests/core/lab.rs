@@ -15,7 +15,8 @@ use providers::money::Money;
 use providers::order::Flow;
 use providers::sandbox::book::{Code, Event, NewRefund, Order, OrderKey, Refusal, State};
 use providers::sandbox::simulator::{
-    Alteration, CallKind, Desk, Notice, Outgoing, Peculiarity, Request, Response, Simulator, Word,
+    Alteration, CallKind, Notice, Outgoing, Peculiarity, Request, Response, ScriptedRefusal,
+    Simulator, SimulatorContext,
 };
 use providers::sandbox::{LOG, Sandbox};
 use serde_json::{Value, json};
@@ -44,7 +45,7 @@ pub(crate) fn alipay() -> ProviderName {
 pub(crate) struct SmallFace;
 
 impl SmallFace {
-    fn act(request: &Request, desk: &Desk<'_>) -> Result<String, Refusal> {
+    fn act(request: &Request, desk: &SimulatorContext<'_>) -> Result<String, Refusal> {
         let mut parts = request.path().split('/').skip(1);
         let (call, order_no) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
         let key = OrderKey::new("alipay", "small", order_no);
@@ -139,7 +140,7 @@ impl Simulator for SmallFace {
         request.path().split('/').nth(1)?.parse().ok()
     }
 
-    fn handle(&self, request: &Request, desk: &Desk<'_>) -> Response {
+    fn handle(&self, request: &Request, desk: &SimulatorContext<'_>) -> Response {
         match Self::act(request, desk) {
             Ok(said) => signed(StatusCode::OK, said, desk.alteration),
             Err(refusal) => signed(
@@ -158,7 +159,7 @@ impl Simulator for SmallFace {
         signed(StatusCode::OK, "call again", Alteration::None)
     }
 
-    fn says(&self, _: &Request, word: &Word, _: DateTime<Utc>) -> Response {
+    fn says(&self, _: &Request, word: &ScriptedRefusal, _: DateTime<Utc>) -> Response {
         signed(
             StatusCode::BAD_REQUEST,
             format!("{}: {}", word.code, word.message),

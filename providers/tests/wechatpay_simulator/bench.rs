@@ -15,7 +15,9 @@ use providers::notification::RawNotification;
 use providers::order::{Call, Flow, Order, OrderRef, RefundOrder};
 use providers::provider::Provider;
 use providers::sandbox::book::{Event, OrderKey, SharedBook};
-use providers::sandbox::simulator::{Alteration, Desk, Notice, Outgoing, Request, Simulator};
+use providers::sandbox::simulator::{
+    Alteration, Notice, Outgoing, Request, Simulator, SimulatorContext,
+};
 use providers::wechatpay::PROTOCOL;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -261,7 +263,7 @@ async fn answer(
     let answered = match mood {
         Mood::Well => face.handle(
             &request,
-            &Desk {
+            &SimulatorContext {
                 book: &book,
                 now,
                 alteration,

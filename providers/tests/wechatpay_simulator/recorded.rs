@@ -2,7 +2,7 @@
 
 use chrono::DateTime;
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
-use providers::sandbox::simulator::{Alteration, Desk, Request, Response};
+use providers::sandbox::simulator::{Alteration, Request, Response, SimulatorContext};
 use providers::signing::{Signer, Verifier};
 use providers::wechatpay::sign::{Merchant, ResourceKey, Seal};
 use serde_json::{Value, json};
@@ -38,7 +38,7 @@ fn handle(bench: &Bench, request: &Request, at: i64) -> Response {
     let now = DateTime::from_timestamp(at, 0).unwrap();
     bench.face.handle(
         request,
-        &Desk {
+        &SimulatorContext {
             book: &bench.book,
             now,
             alteration: Alteration::None,

@@ -7,7 +7,7 @@ use std::collections::BinaryHeap;
 use super::mean::mean;
 use super::strategies::Player;
 use super::world::{ROUTES, TIMEOUT_MS, World};
-use crate::routing::health::board::{Probe, Ticket};
+use crate::routing::health::registry::{Probe, Ticket};
 
 /// How often the gateway looks after its board.
 const TICK_MS: i64 = 100;

@@ -12,8 +12,8 @@ use rand::{Rng as _, RngExt as _};
 
 use super::world::{PROVIDERS, ROUTES, rng};
 use crate::domain::Mode;
-use crate::routing::health::adaptive::{Candidate, Standing, Weights, order, standing};
-use crate::routing::health::board::{HealthRegistry, Probe, Settings, Ticket};
+use crate::routing::health::adaptive::{BreakerRank, Candidate, Weights, order, standing};
+use crate::routing::health::registry::{HealthRegistry, Probe, Settings, Ticket};
 use crate::routing::health::{BreakerState, RouteId, RouteView, Verdict};
 
 /// Times on the board's clock begin here.
@@ -335,7 +335,7 @@ impl Player for SpreadOut {
         let views = self.adaptive.views(tried, now_ms);
         let able = views
             .iter()
-            .filter(|(_, candidate)| standing(&candidate.view) == Standing::Able);
+            .filter(|(_, candidate)| standing(&candidate.view) == BreakerRank::Able);
         able.min_by_key(|(route, _)| (route + self.next) % ROUTES)
             .map(|(route, _)| *route)
     }

@@ -1,8 +1,8 @@
 //! An incident: an outage that people are told of. What it can be about, how bad it is, and what
 //! can happen in it. Pure values; who looks, and who is told, is decided elsewhere.
 
-mod hold;
-mod usual;
+mod baseline;
+mod debounce;
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,8 +10,8 @@ use std::str::FromStr;
 use providers::order::Flow;
 use providers::provider::ProviderName;
 
-pub use hold::{Debounce, Sight, late};
-pub use usual::{Baseline, failing_limit};
+pub use baseline::{Baseline, failing_limit};
+pub use debounce::{Debounce, Sight, late};
 
 /// What an incident is about. Of each there is one open incident at a time.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -82,7 +82,7 @@ pub(crate) fn attempt(aggregate: &mut Aggregate) {
         offer_deadline: NOW,
         latency_ms: None,
         next_check_at: None,
-        questions: 0,
+        query_count: 0,
         reversal: None,
         reversal_in_doubt: false,
         not_found_since: None,
@@ -112,7 +112,7 @@ pub(crate) fn refund(aggregate: &mut Aggregate, attempt_id: &str, amount: i64, a
         sent_at: None,
         in_doubt: false,
         next_check_at: None,
-        questions: 0,
+        query_count: 0,
         told_done: false,
     });
 }

@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::domain::{Aggregate, Timestamp};
-use crate::drill::forger::Forgeries;
+use crate::drill::attacker::Forgeries;
 use crate::drill::merchant::Shopped;
 use crate::drill::prober::Probed;
 use crate::drill::receiver::Received;

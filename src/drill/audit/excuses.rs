@@ -1,9 +1,5 @@
 //! What a payment may be like although nothing is wrong with it: a provider did something, and
 //! where a person has to look, it stands on the work list.
-#![expect(
-    clippy::indexing_slicing,
-    reason = "a JSON value gives null for what it has not"
-)]
 
 use std::collections::BTreeSet;
 

@@ -1,9 +1,5 @@
 //! The rules about one payment, its attempts and its refunds: each ends, is kept once, and its
 //! money is where its rows and its provider say that it is.
-#![expect(
-    clippy::indexing_slicing,
-    reason = "a JSON value gives null for what it has not"
-)]
 
 use std::collections::BTreeMap;
 
@@ -56,7 +52,7 @@ pub(super) fn one_payment(
     let questions = payment
         .attempts
         .iter()
-        .map(|attempt| attempt.questions)
+        .map(|attempt| attempt.query_count)
         .sum();
 
     found.figures.most_questions_of_a_payment =
@@ -169,7 +165,7 @@ fn one_attempt(
         )
     });
 
-    found.figures.most_questions = found.figures.most_questions.max(attempt.questions);
+    found.figures.most_questions = found.figures.most_questions.max(attempt.query_count);
     let due = attempt.disposition == Some(Disposition::RefundDue);
 
     found.require(

@@ -10,7 +10,7 @@ use crate::domain::attempt::Disposition;
 use crate::domain::ledger::tests::{attempt, capture, payment, refund};
 use crate::domain::payment::State;
 use crate::domain::{Aggregate, Timestamp, refund};
-use crate::drill::forger::Believed;
+use crate::drill::attacker::Believed;
 use crate::drill::merchant::{Answer, Shopped};
 use crate::drill::prober::Probed;
 use crate::drill::receiver::Received;
@@ -247,12 +247,12 @@ const SPOILS: &[(&str, Spoil)] = &[
     }),
     ("books_agree", |e| e.orders[0]["captured"] = 8887.into()),
     ("bounded_questions", |e| {
-        first(e).attempts[0].questions = QUESTIONS + 1
+        first(e).attempts[0].query_count = QUESTIONS + 1
     }),
     ("bounded_questions", |e| {
         second(e, Disposition::Refunded);
-        first(e).attempts[0].questions = QUESTIONS;
-        first(e).attempts[1].questions = 1;
+        first(e).attempts[0].query_count = QUESTIONS;
+        first(e).attempts[1].query_count = 1;
     }),
     ("due_money_goes_back", |e| second(e, Disposition::RefundDue)),
     ("due_money_goes_back", |e| {

@@ -1,9 +1,5 @@
 //! What is gathered for the auditor once everything rests, and forgeries that come in while nothing
 //! else happens.
-#![expect(
-    clippy::indexing_slicing,
-    reason = "a JSON value gives null for what it has not"
-)]
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +8,13 @@ use serde_json::Value;
 
 use super::tools::Run;
 use crate::domain::Aggregate;
+use crate::drill::attacker::{Forgeries, forge};
 use crate::drill::audit::Evidence;
-use crate::drill::error::Broken;
-use crate::drill::forger::{Forgeries, forge};
+use crate::drill::cluster::KEY;
+use crate::drill::error::Error;
 use crate::drill::leftovers::{difference, planted};
 use crate::drill::merchant::Shop;
 use crate::drill::scenario::Blow;
-use crate::drill::stage::KEY;
 use crate::kill::KILLED_AT;
 use crate::server::demo::Demo;
 use crate::store::Store;
@@ -52,10 +48,10 @@ impl Run<'_> {
         shop: &Shop,
         demo: &Demo,
         forgeries: &mut Forgeries,
-    ) -> Result<Option<String>, Broken> {
+    ) -> Result<Option<String>, Error> {
         let store = self.stage.store().await?;
         let unreadable =
-            |e: sea_orm::DbErr| Broken(format!("the auditor cannot read the database: {e}"));
+            |e: sea_orm::DbErr| Error(format!("the auditor cannot read the database: {e}"));
         let before = store.all_rows().await.map_err(unreadable)?;
         let mut left = FORGERIES_AT_REST;
         let done = Arc::new(tokio::sync::Notify::new());

@@ -10,7 +10,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use super::tools::Run;
-use crate::drill::error::Broken;
+use crate::drill::error::Error;
 use crate::drill::merchant::Shop;
 use crate::drill::neighbour::Neighbour;
 use crate::drill::prober::{Probed, probe};
@@ -41,12 +41,12 @@ impl Run<'_> {
         &self,
         over: &Arc<AtomicBool>,
         keepers: &mut JoinSet<()>,
-    ) -> Result<Arc<Mutex<BTreeSet<String>>>, Broken> {
+    ) -> Result<Arc<Mutex<BTreeSet<String>>>, Error> {
         let looker = self
             .stage
             .looker()
             .await
-            .ok_or_else(|| Broken("nobody can look into the database".to_owned()))?;
+            .ok_or_else(|| Error("nobody can look into the database".to_owned()))?;
         let (over, seen) = (Arc::clone(over), Arc::new(Mutex::new(BTreeSet::new())));
         let doubles = Arc::clone(&seen);
 
@@ -84,7 +84,7 @@ impl Run<'_> {
 
     /// The hostile merchant, where there is one. What it is told goes to a box of its own, which
     /// takes nothing until all is mended.
-    pub(super) async fn neighbour(&self, shop: &Shop) -> Result<Option<Neighbour>, Broken> {
+    pub(super) async fn neighbour(&self, shop: &Shop) -> Result<Option<Neighbour>, Error> {
         if !self.plan.neighbour {
             return Ok(None);
         }

@@ -10,17 +10,17 @@ use std::sync::Arc;
 use providers::sandbox::keys::Keys;
 
 use crate::domain::Timestamp;
-use crate::drill::error::Broken;
+use crate::drill::cluster::Stage;
+use crate::drill::error::Error;
 use crate::drill::lies::Liar;
+use crate::drill::options::Options;
 use crate::drill::receiver::Boxes;
 use crate::drill::scenario::Plan;
-use crate::drill::stage::Stage;
-use crate::drill::wanted::Wanted;
 
 /// What all runs share.
 #[derive(Debug)]
 pub struct Tools {
-    pub wanted: Wanted,
+    pub wanted: Options,
     pub keys: Keys,
     pub webhooks: SocketAddr,
     pub boxes: Boxes,
@@ -37,13 +37,13 @@ pub(super) struct Run<'a> {
 
 impl Run<'_> {
     /// In milliseconds since 1970.
-    pub(super) async fn sandbox_time(&self) -> Result<Timestamp, Broken> {
+    pub(super) async fn sandbox_time(&self) -> Result<Timestamp, Error> {
         let clock = self.stage.tell("GET", "/clock", None).await?;
         let now = clock["now"]
             .as_str()
             .and_then(|now| now.parse::<chrono::DateTime<chrono::Utc>>().ok());
         now.map(|now| Timestamp(now.timestamp_millis()))
-            .ok_or_else(|| Broken("the sandbox has no time".to_owned()))
+            .ok_or_else(|| Error("the sandbox has no time".to_owned()))
     }
 
     pub(super) fn hanging(&self) -> String {

@@ -14,15 +14,15 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::tools::Run;
-use crate::drill::error::Broken;
-use crate::drill::forger::{Forgeries, forge};
+use crate::drill::attacker::{Forgeries, forge};
+use crate::drill::cluster::DatabaseTrouble;
+use crate::drill::error::Error;
 use crate::drill::merchant::{Shop, Shopper};
 use crate::drill::neighbour::Neighbour;
-use crate::drill::proxy::Mood;
+use crate::drill::proxy::LinkState;
+use crate::drill::quiesce::STEP_S;
 use crate::drill::receiver::Manners;
-use crate::drill::rest::STEP_S;
 use crate::drill::scenario::Blow;
-use crate::drill::stage::DatabaseTrouble;
 use crate::server::demo::Demo;
 
 /// An order's time is over so long after it was made, and UnionPay's last.
@@ -39,7 +39,7 @@ impl Run<'_> {
         shop: &Shop,
         demo: &Demo,
         neighbour: Option<&Neighbour>,
-    ) -> Result<Forgeries, Broken> {
+    ) -> Result<Forgeries, Error> {
         let asked = [
             ("/refunds", &self.plan.refund_ends),
             ("/payments", &self.plan.payment_ends),
@@ -136,7 +136,7 @@ impl Run<'_> {
                 Some(proxy) => proxy.hold(*mood, *ms).await,
                 // A stall may last longer than gateways wait for a lock: then changes fail.
                 None => {
-                    let ms = if *mood == Mood::Stalled {
+                    let ms = if *mood == LinkState::Stalled {
                         ms * OUTLASTS
                     } else {
                         *ms
@@ -204,7 +204,7 @@ impl Run<'_> {
     }
 
     /// Of a thousand orders so many are paid, whoever knows of them.
-    async fn leak(&self, permille: u32, round: u64) -> Result<(), Broken> {
+    async fn leak(&self, permille: u32, round: u64) -> Result<(), Error> {
         let mut rng = Rng::with_seed(self.plan.seed ^ 0x1EA7 ^ (round << 32));
         let books = self.stage.tell("GET", "/books", None).await?;
         for order in books["orders"].as_array().into_iter().flatten() {
@@ -216,7 +216,7 @@ impl Run<'_> {
         Ok(())
     }
 
-    pub(super) async fn mend(&self) -> Result<(), Broken> {
+    pub(super) async fn mend(&self) -> Result<(), Error> {
         self.stage.tell("DELETE", "/faults", None).await?;
         for protocol in providers::PROTOCOLS {
             let done = json!({"provider": protocol.name.as_str(), "result": "done"});
@@ -230,7 +230,7 @@ impl Run<'_> {
 
     /// Once the time of orders is over, some are paid all the same: there is a provider that takes
     /// that money, tells nobody, and gives it back days later.
-    pub(super) async fn pay_too_late(&self) -> Result<(), Broken> {
+    pub(super) async fn pay_too_late(&self) -> Result<(), Error> {
         if self.plan.too_late == 0 {
             return Ok(());
         }

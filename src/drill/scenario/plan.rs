@@ -10,7 +10,7 @@ use fastrand::Rng;
 use serde_json::{Value, json};
 
 use crate::drill::lies::Lie;
-use crate::drill::proxy::Mood;
+use crate::drill::proxy::LinkState;
 use crate::drill::receiver::Manners;
 
 /// What shoppers and payers do, each so many times of a thousand.
@@ -50,24 +50,24 @@ pub enum Blow {
     /// The clock of one gateway is wrong by so many seconds, until everything is mended.
     Skew(usize, i64),
     /// The way to Redis.
-    Redis(Mood, u64),
+    Redis(LinkState, u64),
     /// Redis forgets everything.
     Flush,
     /// Redis says what is not so.
     Lie(Lie),
     /// The way to the database. The embedded one has none: somebody else holds its lock for so
     /// long, or for much longer when it stalls.
-    Database(Mood, u64),
+    Database(LinkState, u64),
     /// The database ends all sessions and takes no new ones for so many milliseconds; gateways on
     /// the embedded one are killed instead.
     Restart(u64),
     /// Nothing can be written for so many milliseconds; sessions end before and after.
     ReadOnly(u64),
     /// The way of providers to us.
-    Callbacks(Mood, u64),
+    Callbacks(LinkState, u64),
     /// The way to a provider. What is held arrives when the way is open again, even if nobody waits
     /// for it any more.
-    Provider(&'static str, Mood, u64),
+    Provider(&'static str, LinkState, u64),
     /// The disk of the database has room for so many bytes, for so many milliseconds.
     DiskFull(u64, u64),
     /// All clocks leap by so many seconds.
@@ -254,5 +254,5 @@ pub(super) fn fault(provider: &str, kind: &str, permille: u32, seed: u64) -> Val
 
 /// From then on nobody listens at this provider, for so many milliseconds.
 pub(super) fn down(provider: &'static str, at: u64, ms: u64) -> (u64, Blow) {
-    (at, Blow::Provider(provider, Mood::Refusing, ms))
+    (at, Blow::Provider(provider, LinkState::Refusing, ms))
 }

@@ -5,7 +5,7 @@
 use fastrand::Rng;
 
 use super::plan::{Blow, Habits, Plan, names};
-use crate::drill::proxy::Mood;
+use crate::drill::proxy::LinkState;
 
 /// Words that are in one kind of statement each; between them they are in all that a gateway says
 /// again and again.
@@ -54,24 +54,25 @@ pub(super) fn draw(plan: &mut Plan, rng: &mut Rng) {
             .copied()
             .unwrap_or("COMMIT");
         let mood = if rng.bool() {
-            Mood::SilentBefore(words)
+            LinkState::SilentBefore(words)
         } else {
-            Mood::SilentAfter(words)
+            LinkState::SilentAfter(words)
         };
         let at = 500 + u64::try_from(n).unwrap_or(0) * 7_000 + rng.u64(..1_000);
         plan.blows.push((at, Blow::Database(mood, 400)));
     }
 
-    plan.blows.push((29_000, Blow::Database(Mood::Silent, 20)));
     plan.blows
-        .push((rng.u64(500..28_000), Blow::Redis(Mood::Silent, 20)));
+        .push((29_000, Blow::Database(LinkState::Silent, 20)));
+    plan.blows
+        .push((rng.u64(500..28_000), Blow::Redis(LinkState::Silent, 20)));
     for provider in names() {
         plan.blows.push((
             rng.u64(500..28_000),
-            Blow::Provider(provider, Mood::Silent, 20),
+            Blow::Provider(provider, LinkState::Silent, 20),
         ));
     }
 
     plan.blows
-        .push((rng.u64(500..28_000), Blow::Callbacks(Mood::Silent, 20)));
+        .push((rng.u64(500..28_000), Blow::Callbacks(LinkState::Silent, 20)));
 }

@@ -4,7 +4,7 @@
 //! another one still sees. Also makes, from those rows, what receivers have to be told; sending it
 //! is [`super::alerts`]. No payment waits for any of it.
 
-mod sights;
+mod signals;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -17,9 +17,9 @@ use crate::config::Receiver;
 use crate::domain::Timestamp;
 use crate::domain::id::{self, Kind};
 use crate::domain::incident::{Cause, Change, Debounce, Phase, Severity, Sight, Subject};
-use crate::incidents::{robot, status};
+use crate::incidents::{chat, status};
 use crate::store::{IncidentChange, IncidentRow};
-use sights::{Finding, Memory, Open};
+use signals::{Finding, Memory, Open};
 
 use super::{Failed, Job, Next, periodic};
 
@@ -90,7 +90,7 @@ impl Watcher {
         let own_ms = i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX);
         let now = app.clock.now();
         self.memory.compare(now, own_ms);
-        let facts = sights::facts(app, now, now.plus_s(-status::HISTORY_S)).await?;
+        let facts = signals::facts(app, now, now.plus_s(-status::HISTORY_S)).await?;
         app.incidents.learn(facts.rows.clone());
         let open: Open<'_> = facts
             .rows
@@ -109,8 +109,8 @@ impl Watcher {
                 .set(f64::from(u32::try_from(count).unwrap_or(u32::MAX)));
         }
 
-        let mut findings = sights::of_routes(app, &open);
-        findings.extend(sights::of_accounts(app, &open, now));
+        let mut findings = signals::of_routes(app, &open);
+        findings.extend(signals::of_accounts(app, &open, now));
         findings.extend(self.memory.redis(app, own_ms));
         findings.extend(self.memory.queues(app, &facts, now, own_ms).await?);
 
@@ -120,7 +120,7 @@ impl Watcher {
             .values()
             .filter(|incident| !seen.contains(&incident.subject));
         let unseen: Vec<Finding> = unseen
-            .map(|i| sights::ongoing(i.subject.clone(), i.cause, Sight::Unknown))
+            .map(|i| signals::ongoing(i.subject.clone(), i.cause, Sight::Unknown))
             .collect();
         findings.extend(unseen);
         self.watched
@@ -250,7 +250,7 @@ impl Watcher {
         let known = |told: &HashSet<_>, incident: &IncidentRow, receiver: &str, change: Change| {
             told.contains(&(incident.id.clone(), receiver.to_owned(), change.to_string()))
         };
-        let named: Vec<(String, &Receiver)> = receivers.iter().map(|r| (robot::id(r), r)).collect();
+        let named: Vec<(String, &Receiver)> = receivers.iter().map(|r| (chat::id(r), r)).collect();
 
         // An incident that is over and was told of to its end needs no second look; nor does one
         // nobody was told of.
@@ -431,7 +431,7 @@ mod tests {
         let config = Config::load(None, &[]).unwrap().alerts;
         let finding = |cause, sight, phase| Finding {
             phase,
-            ..sights::ongoing(Subject::Parked, cause, sight)
+            ..signals::ongoing(Subject::Parked, cause, sight)
         };
         let (failing, down) = (Cause::ProviderFailing, Cause::ProviderDown);
         let seen = |before: Phase, sight: Sight, since_ms: i64| {

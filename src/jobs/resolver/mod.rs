@@ -15,9 +15,9 @@ use tracing::Instrument as _;
 use self::places::{Running, allot, lanes};
 use super::{Failed, Job, Next, periodic};
 use crate::app::App;
-#[cfg(feature = "testing")]
-use crate::broken::{Mutation, mutated};
 use crate::domain::{Owner, Timestamp, Urgency};
+#[cfg(feature = "testing")]
+use crate::mutation::{Mutation, mutated};
 use crate::payments::resolve;
 use crate::store::{DuePayment, Lane};
 

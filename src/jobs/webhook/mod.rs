@@ -2,10 +2,10 @@
 //! came of it.
 //!
 //! The rows decide what is sent. What is kept in memory here is only politeness towards receivers
-//! ([`lanes`]): after a restart it is learned again. A delivery whose result cannot be written is
+//! ([`per_receiver`]): after a restart it is learned again. A delivery whose result cannot be written is
 //! sent again: at least once, never less.
 
-mod lanes;
+mod per_receiver;
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ use crate::webhooks::client::{SignedRequest, Try};
 use crate::webhooks::message::Message;
 use crate::webhooks::sign::{self, Secret, Secrets};
 
-use lanes::{Lanes, Waiting, divide};
+use per_receiver::{Lanes, Waiting, divide};
 
 use super::{Failed, Job, Next, periodic};
 

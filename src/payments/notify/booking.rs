@@ -12,7 +12,7 @@ use crate::payments::commit::{Beside, commit};
 use crate::payments::transition::capture::money_seen;
 use crate::payments::transition::notified::{ask_about_refund, ask_now, went_back};
 use crate::payments::transition::{console_refund, refund_outcome};
-use crate::payments::{Trouble, conditions};
+use crate::payments::{Error, conditions};
 use crate::store::change::{Inbox, ReviewItem};
 
 pub(super) async fn apply(
@@ -20,7 +20,7 @@ pub(super) async fn apply(
     before: &Aggregate,
     matched: &Matched,
     inbox: Inbox,
-) -> Result<(), Trouble> {
+) -> Result<(), Error> {
     let now = app.clock.now();
     let mut after = before.clone();
     let conditions = conditions::of(app, before, matched.attempt(before));
@@ -29,14 +29,14 @@ pub(super) async fn apply(
             attempt_id,
             capture,
         } => money_seen(&mut after, attempt_id, capture, now)?,
-        Matched::Refund { refund_id, outcome } => {
-            refund_outcome::told(conditions, &mut after, refund_id, outcome, now)?
-        }
+        Matched::Refund { refund_id, outcome } => refund_outcome::apply_refund_notification(
+            conditions, &mut after, refund_id, outcome, now,
+        )?,
         Matched::OldNews => Vec::new(),
         Matched::Refunded { attempt_id, total } => {
             went_back(conditions, &mut after, attempt_id, *total, now)?
         }
-        Matched::ByHand(found) => {
+        Matched::ConsoleRefund(found) => {
             console_refund::book(&mut after, found, now)?;
             Vec::new()
         }
@@ -85,7 +85,7 @@ fn other_refund_amount(
     told: Money,
     inbox: &Inbox,
     now: Timestamp,
-) -> Result<ReviewItem, Trouble> {
+) -> Result<ReviewItem, Error> {
     let name: &'static str = Mismatch::OtherAmount.into();
     let detail = format!(
         "{name}: notification {} says that {refund_id} has given back {} fen",

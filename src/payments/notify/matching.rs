@@ -6,10 +6,10 @@ use providers::notification::{Notice, Notification, Verified};
 use providers::outcome::{Capture, RefundQueryOutcome};
 
 use crate::app::App;
-#[cfg(feature = "testing")]
-use crate::broken::{Mutation, mutated};
 use crate::domain::{Aggregate, Attempt, Refund};
-use crate::payments::Trouble;
+#[cfg(feature = "testing")]
+use crate::mutation::{Mutation, mutated};
+use crate::payments::Error;
 use crate::payments::transition::console_refund::{self, ConsoleRefund};
 use crate::routing::account::Account;
 
@@ -31,7 +31,7 @@ pub(super) enum Matched {
         outcome: RefundQueryOutcome,
     },
     /// A refund that is none of ours.
-    ByHand(Box<ConsoleRefund>),
+    ConsoleRefund(Box<ConsoleRefund>),
     /// Of an attempt's money this much has gone back, or some of it.
     Refunded {
         attempt_id: String,
@@ -57,7 +57,7 @@ impl Matched {
             Self::Money { attempt_id, .. }
             | Self::Refunded { attempt_id, .. }
             | Self::Ask { attempt_id, .. } => aggregate.attempt(attempt_id),
-            Self::ByHand(found) => aggregate.attempt(found.attempt_id()),
+            Self::ConsoleRefund(found) => aggregate.attempt(found.attempt_id()),
             Self::Refund { refund_id, .. } | Self::OtherRefundAmount { refund_id, .. } => {
                 let refund = aggregate
                     .refunds
@@ -83,13 +83,13 @@ pub(super) enum Mismatch {
 /// Compares a verified notification with the attempt that has its order number.
 ///
 /// # Errors
-/// [`Trouble`]: no ids. The [`Mismatch`] inside is kept, and somebody is told.
+/// [`Error`]: no ids. The [`Mismatch`] inside is kept, and somebody is told.
 pub(super) fn matched<'a>(
     app: &App,
     found: Option<&'a (Aggregate, String)>,
     account: &Account,
     verified: &Verified<Notification>,
-) -> Result<Result<(&'a Aggregate, Matched), Mismatch>, Trouble> {
+) -> Result<Result<(&'a Aggregate, Matched), Mismatch>, Error> {
     let notice = &verified.get().notice;
     let of_refund = as_of_refund(notice);
     if let (Some(Notice::Refund { refund_no, .. }), Some((aggregate, attempt_id))) =
@@ -99,9 +99,10 @@ pub(super) fn matched<'a>(
             .attempt(attempt_id)
             .is_some_and(|attempt| attempt.account_id == account.id)
         && let Some(notice) = &of_refund
-        && let Some(by_hand) = console_refund::told(aggregate, attempt_id, notice, app.clock.now())?
+        && let Some(by_hand) =
+            console_refund::parse_console_refund(aggregate, attempt_id, notice, app.clock.now())?
     {
-        return Ok(Ok((aggregate, Matched::ByHand(Box::new(by_hand)))));
+        return Ok(Ok((aggregate, Matched::ConsoleRefund(Box::new(by_hand)))));
     }
     Ok(ours(found, account, notice))
 }

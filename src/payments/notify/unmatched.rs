@@ -8,7 +8,7 @@ use super::matching::{MISMATCH, Matched, Mismatch};
 use crate::app::App;
 use crate::domain::Aggregate;
 use crate::lines;
-use crate::payments::Trouble;
+use crate::payments::Error;
 use crate::routing::account::Account;
 use crate::store::OperationFilter;
 use crate::store::change::{Inbox, ReviewItem};
@@ -22,7 +22,7 @@ pub(super) async fn raise(
     kind: &'static str,
     subject_id: &str,
     detail: String,
-) -> Result<(), Trouble> {
+) -> Result<(), Error> {
     let entry = ReviewItem::new(&account.owner, kind, subject_id, detail, app.clock.now())?;
     Ok(app.store.raise(&entry).await?)
 }
@@ -38,7 +38,7 @@ pub(super) async fn unmatched(
     order_no: &str,
     found: Option<(Aggregate, String)>,
     inbox: Inbox,
-) -> Result<(), Trouble> {
+) -> Result<(), Error> {
     let name: &'static str = mismatch.into();
     if lines::may_write(Some(&account.id)) {
         tracing::error!(
@@ -98,7 +98,7 @@ pub(super) async fn unmatched(
             };
             apply(app, &before, &ask, inbox).await
         }
-        None if is_full => Err(Trouble::ProviderUnclear(
+        None if is_full => Err(Error::ProviderUnclear(
             "too many wait for a person already".to_owned(),
         )),
         None => Ok(app.store.keep_notification(&inbox).await?),

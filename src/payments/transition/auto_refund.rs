@@ -3,7 +3,7 @@
 
 use providers::money::Money;
 
-use super::super::Trouble;
+use super::super::Error;
 use crate::domain::attempt::{Disposition, DispositionEvent};
 use crate::domain::refund::State;
 use crate::domain::{Aggregate, Timestamp};
@@ -33,13 +33,13 @@ pub fn status(aggregate: &Aggregate, refund_id: &str) -> Option<State> {
 /// it stood before.
 ///
 /// # Errors
-/// [`Trouble`].
+/// [`Error`].
 pub fn aftermath(
     after: &mut Aggregate,
     refund_id: &str,
     was: Option<State>,
     now: Timestamp,
-) -> Result<Vec<ReviewItem>, Trouble> {
+) -> Result<Vec<ReviewItem>, Error> {
     let Some(refund) = after
         .refunds
         .iter()

@@ -2,13 +2,13 @@
 
 use providers::outcome::Capture;
 
-use super::super::Trouble;
+use super::super::Error;
 use super::{ending, reversal, schedule};
-#[cfg(feature = "testing")]
-use crate::broken::{Mutation, mutated};
 use crate::domain::attempt::{Disposition, Event as AttemptEvent, State};
 use crate::domain::payment::Event;
 use crate::domain::{Aggregate, Timestamp};
+#[cfg(feature = "testing")]
+use crate::mutation::{Mutation, mutated};
 use crate::store::change::ReviewItem;
 
 /// Books a capture that a verified answer proves, once: for an attempt whose money is booked
@@ -22,16 +22,16 @@ use crate::store::change::ReviewItem;
 /// * Amount, account or payment do not agree with what we asked for: it is held for a person.
 ///
 /// # Errors
-/// [`Trouble`] when a state does not allow it; nothing may be written then.
+/// [`Error`] when a state does not allow it; nothing may be written then.
 pub fn book(
     aggregate: &mut Aggregate,
     attempt_id: &str,
     capture: &Capture,
     now: Timestamp,
-) -> Result<Vec<ReviewItem>, Trouble> {
+) -> Result<Vec<ReviewItem>, Error> {
     let payment_id = aggregate.payment.id.clone();
     let is_open = aggregate.payment.status.is_open();
-    let gone = || Trouble::Missing(format!("attempt {attempt_id}"));
+    let gone = || Error::Missing(format!("attempt {attempt_id}"));
     let attempt = aggregate.attempt_mut(attempt_id).ok_or_else(gone)?;
 
     if matches!(attempt.status, State::Captured | State::Reversed) {
@@ -104,13 +104,13 @@ pub fn book(
 /// end.
 ///
 /// # Errors
-/// [`Trouble`].
+/// [`Error`].
 pub fn money_seen(
     after: &mut Aggregate,
     attempt_id: &str,
     money: &Capture,
     now: Timestamp,
-) -> Result<Vec<ReviewItem>, Trouble> {
+) -> Result<Vec<ReviewItem>, Error> {
     let Some(attempt) = after.attempt_mut(attempt_id) else {
         return Ok(Vec::new());
     };
@@ -158,11 +158,7 @@ fn mismatch(capture: &Capture, asked: providers::money::Money, payment_id: &str)
 }
 
 /// The payment has its money: whatever else is alive is ended, and watched until it provably is.
-pub fn end_the_others(
-    aggregate: &mut Aggregate,
-    kept: &str,
-    now: Timestamp,
-) -> Result<(), Trouble> {
+pub fn end_the_others(aggregate: &mut Aggregate, kept: &str, now: Timestamp) -> Result<(), Error> {
     for other in aggregate.attempts.iter_mut().filter(|a| a.id != kept) {
         if other.flow.is_charge() {
             // It is asked about and reversed like any other charge; money on it goes back.

@@ -6,7 +6,7 @@ use providers::Capabilities;
 use providers::outcome::{Capture, CloseOutcome, Failure, FailureKind, QueryOutcome};
 use providers::provider::Charging;
 
-use super::super::Trouble;
+use super::super::Error;
 use super::ending::{died, reversed, unresolved};
 use super::query::{disputed_charge, is_contradicted};
 use super::reversal::begin;
@@ -21,14 +21,14 @@ use crate::store::change::ReviewItem;
 const DOUBT_LASTS_S: i64 = 600;
 
 /// What a query found about a charge that waits or is in doubt.
-pub fn found(
+pub fn apply_charge_query(
     after: &mut Aggregate,
     asked: &Attempt,
     queried: &QueryOutcome,
     capabilities: &Capabilities,
     charging: &Charging,
     now: Timestamp,
-) -> Result<Option<Vec<ReviewItem>>, Trouble> {
+) -> Result<Option<Vec<ReviewItem>>, Error> {
     let Some(attempt) = after.attempt_mut(&asked.id) else {
         return Ok(None);
     };
@@ -36,7 +36,7 @@ pub fn found(
         // Somebody else wrote down something newer than this answer.
         return Ok(None);
     }
-    attempt.questions = attempt.questions.saturating_add(1);
+    attempt.query_count = attempt.query_count.saturating_add(1);
     let was_woken_since = attempt.next_check_at != asked.next_check_at;
     let impatient = now >= schedule::patient_until(attempt, charging, now);
 
@@ -262,7 +262,7 @@ fn verdict<'a>(
 /// What a reversal and the query after it have brought, written into the payment.
 ///
 /// # Errors
-/// [`Trouble`].
+/// [`Error`].
 pub fn conclude(
     after: &mut Aggregate,
     attempt_id: &str,
@@ -271,14 +271,14 @@ pub fn conclude(
     capabilities: &Capabilities,
     charging: &Charging,
     now: Timestamp,
-) -> Result<Option<Vec<ReviewItem>>, Trouble> {
+) -> Result<Option<Vec<ReviewItem>>, Error> {
     let Some(attempt) = after.attempt_mut(attempt_id) else {
         return Ok(None);
     };
     if attempt.status != State::Reversing || attempt.call_deadline != told.fence {
         return Ok(None);
     }
-    attempt.questions = attempt.questions.saturating_add(1);
+    attempt.query_count = attempt.query_count.saturating_add(1);
     let (answer, in_doubt) = after_call(attempt.reversal, told, queried);
 
     if answer.is_some() != attempt.reversal.is_some() {

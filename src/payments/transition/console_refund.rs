@@ -7,7 +7,7 @@ use providers::money::Money;
 use providers::notification::Notice;
 use providers::outcome::RefundQueryOutcome;
 
-use super::super::Trouble;
+use super::super::Error;
 use super::refund_outcome;
 use super::refund_turn::blank;
 use crate::domain::attempt::{Disposition, DispositionEvent};
@@ -39,13 +39,13 @@ impl ConsoleRefund {
 /// given back yet.
 ///
 /// # Errors
-/// [`Trouble`]: no ids.
-pub fn told(
+/// [`Error`]: no ids.
+pub fn parse_console_refund(
     aggregate: &Aggregate,
     attempt_id: &str,
     notice: &Notice,
     now: Timestamp,
-) -> Result<Option<ConsoleRefund>, Trouble> {
+) -> Result<Option<ConsoleRefund>, Error> {
     let Notice::Refund {
         refund_no,
         outcome: RefundQueryOutcome::Done | RefundQueryOutcome::Accepted,
@@ -112,8 +112,8 @@ fn parts(aggregate: &Aggregate, attempt_id: &str, total: Money) -> Vec<i64> {
 /// it meets a "no".
 ///
 /// # Errors
-/// [`Trouble`].
-pub fn book(after: &mut Aggregate, found: &ConsoleRefund, now: Timestamp) -> Result<(), Trouble> {
+/// [`Error`].
+pub fn book(after: &mut Aggregate, found: &ConsoleRefund, now: Timestamp) -> Result<(), Error> {
     let mut refund = Refund {
         created_at: now,
         ..found.refund.clone()

@@ -4,13 +4,13 @@
 
 use providers::outcome::{CreateOutcome, Failure, NOT_GIVEN, NextAction, Refusal};
 
-use super::super::Trouble;
+use super::super::Error;
 use super::{Conditions, capture, ending, reversal, schedule};
-#[cfg(feature = "testing")]
-use crate::broken::{Mutation, mutated};
 use crate::domain::attempt::Event as AttemptEvent;
 use crate::domain::payment::Event;
 use crate::domain::{Aggregate, Timestamp};
+#[cfg(feature = "testing")]
+use crate::mutation::{Mutation, mutated};
 use crate::routing::choose::{REFUSED_ACCOUNT, REFUSED_ROUTE};
 use crate::store::change::ReviewItem;
 
@@ -20,7 +20,7 @@ pub struct CreateEffects {
     /// Whether the next route may be tried.
     pub try_next: bool,
     /// Why the account is to be kept out of new payments.
-    pub set_aside: Option<Failure>,
+    pub suspend: Option<Failure>,
     /// What a person has to hear of.
     pub operations: Vec<ReviewItem>,
 }
@@ -32,7 +32,7 @@ fn not_given(
     attempt_id: &str,
     failure: &Failure,
     now: Timestamp,
-) -> Result<Vec<ReviewItem>, Trouble> {
+) -> Result<Vec<ReviewItem>, Error> {
     let Some(attempt) = aggregate
         .attempt(attempt_id)
         .filter(|_| failure.code == NOT_GIVEN)
@@ -57,15 +57,15 @@ fn not_given(
 /// Judges the end of a creating call.
 ///
 /// # Errors
-/// [`Trouble`]; `after` must not be written then.
-pub fn judge(
+/// [`Error`]; `after` must not be written then.
+pub fn apply_create_outcome(
     conditions: Conditions<'_>,
     after: &mut Aggregate,
     attempt_id: &str,
     outcome: &CreateOutcome,
     now: Timestamp,
-) -> Result<CreateEffects, Trouble> {
-    let gone = || Trouble::Missing(format!("attempt {attempt_id}"));
+) -> Result<CreateEffects, Error> {
+    let gone = || Error::Missing(format!("attempt {attempt_id}"));
     after.payment.lease_until = None;
     let attempt = after.attempt_mut(attempt_id).ok_or_else(gone)?;
     attempt.outcome = Some(name(outcome).to_owned());
@@ -109,7 +109,7 @@ pub fn judge(
             ending::conclude(after, now)?;
             Ok(CreateEffects {
                 try_next: true,
-                set_aside: Some(failure.clone()),
+                suspend: Some(failure.clone()),
                 ..CreateEffects::default()
             })
         }
@@ -169,7 +169,7 @@ fn shown(
     attempt_id: &str,
     action: &NextAction,
     now: Timestamp,
-) -> Result<(), Trouble> {
+) -> Result<(), Error> {
     let canceled = after.payment.cancel_requested_at.is_some();
     let Some(attempt) = after.attempt_mut(attempt_id) else {
         return Ok(());

@@ -2,7 +2,7 @@
 //! goes through the same state machines as what gateways decide by themselves: what those do not
 //! allow, nobody can decide.
 
-use super::super::Trouble;
+use super::super::Error;
 use super::refund_turn::{blank, wake_next};
 use super::{Conditions, auto_refund, capture, ending, notified};
 use crate::domain::attempt::{Disposition, DispositionEvent, State};
@@ -21,7 +21,7 @@ pub enum Undecided {
     NotPossible(String),
     /// Nothing is known yet.
     #[error(transparent)]
-    Trouble(#[from] Trouble),
+    Other(#[from] Error),
 }
 
 impl From<Illegal> for Undecided {
@@ -180,7 +180,7 @@ fn retry(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), 
     let left = due.ok_or_else(|| no("This money does not have to go back."))?;
 
     let refund = Refund {
-        id: id::new(Kind::Refund).map_err(Trouble::from)?,
+        id: id::new(Kind::Refund).map_err(Error::from)?,
         reason,
         automatic: true,
         ..blank(attempt, &owner, number, left, now)
@@ -223,7 +223,7 @@ fn ask_again(
         if !matches!(refund.status, RefundState::Pending | RefundState::Abnormal) {
             return Err(no("This refund is over; there is nothing to ask."));
         }
-        refund.questions = 0;
+        refund.query_count = 0;
         match (refund.sent_at, refund.needs_funds) {
             (None, _) | (_, true) => refund.next_check_at = Some(now),
             (Some(_), false) => notified::ask_soon(conditions, after, subject_id, now),
@@ -255,7 +255,7 @@ fn ask_again(
             } else {
                 now
             };
-            (attempt.questions, attempt.next_check_at) = (0, Some(from));
+            (attempt.query_count, attempt.next_check_at) = (0, Some(from));
         } else if !is_payment {
             return Err(no(
                 "What became of this attempt is known, or its call is still on its way.",

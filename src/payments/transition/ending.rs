@@ -4,7 +4,7 @@
 
 use providers::outcome::{Failure, FailureKind};
 
-use super::super::Trouble;
+use super::super::Error;
 use super::{reversal, schedule};
 use crate::domain::attempt::{Disposition, Event as AttemptEvent, State};
 use crate::domain::payment::Event;
@@ -19,8 +19,8 @@ const UNRESOLVED_AFTER_S: i64 = 24 * 3_600;
 /// is to go on is left alone.
 ///
 /// # Errors
-/// [`Trouble::Illegal`].
-pub fn conclude(aggregate: &mut Aggregate, now: Timestamp) -> Result<(), Trouble> {
+/// [`Error::Illegal`].
+pub fn conclude(aggregate: &mut Aggregate, now: Timestamp) -> Result<(), Error> {
     if !aggregate.payment.status.is_open() || aggregate.live().is_some() {
         return Ok(());
     }
@@ -54,8 +54,8 @@ pub fn conclude(aggregate: &mut Aggregate, now: Timestamp) -> Result<(), Trouble
 /// by the resolver or whoever asks first.
 ///
 /// # Errors
-/// [`Trouble::Illegal`].
-pub fn begin(aggregate: &mut Aggregate, now: Timestamp) -> Result<(), Trouble> {
+/// [`Error::Illegal`].
+pub fn begin(aggregate: &mut Aggregate, now: Timestamp) -> Result<(), Error> {
     let live = aggregate
         .live()
         .map(|a| (a.id.clone(), a.status, a.flow.is_charge()));
@@ -78,7 +78,7 @@ pub fn begin(aggregate: &mut Aggregate, now: Timestamp) -> Result<(), Trouble> {
 }
 
 /// Nobody can pay it, now or later.
-pub fn died(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Trouble> {
+pub fn died(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Error> {
     let was_live = after
         .attempt(attempt_id)
         .is_some_and(|a| a.status.is_live());
@@ -92,7 +92,7 @@ pub fn died(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(
 
 /// Money came in and went back at the provider: both are written down, and there is nothing to
 /// keep.
-pub fn reversed(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Trouble> {
+pub fn reversed(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Error> {
     let was_live = after
         .attempt(attempt_id)
         .is_some_and(|a| a.status.is_live());
@@ -109,7 +109,7 @@ pub fn reversed(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Resu
 
 /// An attempt is over without money: its payment ends, if it was waiting for that, or goes on over
 /// other routes.
-pub fn lost(after: &mut Aggregate, was_live: bool, now: Timestamp) -> Result<(), Trouble> {
+pub fn lost(after: &mut Aggregate, was_live: bool, now: Timestamp) -> Result<(), Error> {
     conclude(after, now)?;
     let payment = &after.payment;
     let is_ending = payment.cancel_requested_at.is_some()
@@ -128,7 +128,7 @@ pub fn unresolved(
     after: &mut Aggregate,
     attempt_id: &str,
     now: Timestamp,
-) -> Result<Option<Vec<ReviewItem>>, Trouble> {
+) -> Result<Option<Vec<ReviewItem>>, Error> {
     let Some(attempt) = after.attempt(attempt_id) else {
         return Ok(None);
     };
@@ -160,18 +160,18 @@ pub fn unresolved(
 /// An entry of the work list: somebody has to look an order up.
 ///
 /// # Errors
-/// [`Trouble`].
+/// [`Error`].
 pub fn to_be_resolved(
     kind: &'static str,
     aggregate: &Aggregate,
     attempt_id: &str,
     now: Timestamp,
-) -> Result<ReviewItem, Trouble> {
-    let gone = || Trouble::Missing(format!("attempt {attempt_id}"));
+) -> Result<ReviewItem, Error> {
+    let gone = || Error::Missing(format!("attempt {attempt_id}"));
     let attempt = aggregate.attempt(attempt_id).ok_or_else(gone)?;
     let detail = format!(
         "order {} at {} is {} after {} questions; look it up in the provider's console",
-        attempt.provider_order_no, attempt.provider, attempt.status, attempt.questions
+        attempt.provider_order_no, attempt.provider, attempt.status, attempt.query_count
     );
     Ok(ReviewItem::new(
         &aggregate.payment.owner,
@@ -188,7 +188,7 @@ pub fn put_off(
     after: &mut Aggregate,
     attempt_id: &str,
     now: Timestamp,
-) -> Result<Option<Vec<ReviewItem>>, Trouble> {
+) -> Result<Option<Vec<ReviewItem>>, Error> {
     let owner = after.payment.owner.clone();
     let Some(attempt) = after.attempt_mut(attempt_id) else {
         return Ok(None);
@@ -210,13 +210,13 @@ pub fn put_off(
 /// nothing new is offered before its provider was asked.
 ///
 /// # Errors
-/// [`Trouble::Illegal`].
+/// [`Error::Illegal`].
 pub fn worker_lost(
     after: &mut Aggregate,
     attempt_id: &str,
     was_before_restore: bool,
     now: Timestamp,
-) -> Result<Option<Vec<ReviewItem>>, Trouble> {
+) -> Result<Option<Vec<ReviewItem>>, Error> {
     let Some(attempt) = after.attempt_mut(attempt_id) else {
         return Ok(None);
     };

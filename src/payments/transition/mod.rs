@@ -15,8 +15,8 @@ mod mutations;
 pub mod notified;
 pub mod query;
 pub mod refund_outcome;
+pub mod refund_retry;
 pub mod refund_turn;
-pub mod renumber;
 pub mod reversal;
 pub mod schedule;
 

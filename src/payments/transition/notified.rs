@@ -3,7 +3,7 @@
 
 use providers::money::Money;
 
-use super::super::Trouble;
+use super::super::Error;
 use super::Conditions;
 use crate::domain::attempt::{Disposition, State};
 use crate::domain::refund::State as RefundState;
@@ -39,8 +39,8 @@ pub fn ask_now(
         | State::Superseded => attempt.next_check_at = Some(now),
         State::Dead => {
             // It was asked about for another reason.
-            attempt.questions = if attempt.told_paid {
-                attempt.questions
+            attempt.query_count = if attempt.told_paid {
+                attempt.query_count
             } else {
                 0
             };
@@ -65,7 +65,7 @@ pub fn ask_about_refund(
     };
     if says_done && refund.status != RefundState::Succeeded {
         if !refund.told_done || refund.next_check_at.is_none() {
-            refund.questions = 0;
+            refund.query_count = 0;
         }
         refund.told_done = true;
     }
@@ -106,7 +106,7 @@ pub fn went_back(
     attempt_id: &str,
     total: Option<Money>,
     now: Timestamp,
-) -> Result<Vec<ReviewItem>, Trouble> {
+) -> Result<Vec<ReviewItem>, Error> {
     // What goes back has come in.
     ask_now(conditions, after, attempt_id, None, true, now);
     let Some(attempt) = after.attempt(attempt_id) else {

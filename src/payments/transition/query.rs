@@ -5,13 +5,13 @@
 use providers::Capabilities;
 use providers::outcome::QueryOutcome;
 
-use super::super::Trouble;
+use super::super::Error;
 use super::ending::{died, reversed, to_be_resolved, unresolved};
 use super::{capture, schedule};
-#[cfg(feature = "testing")]
-use crate::broken::{Mutation, mutated};
 use crate::domain::attempt::{Reversal, State};
 use crate::domain::{Aggregate, Attempt, Timestamp};
+#[cfg(feature = "testing")]
+use crate::mutation::{Mutation, mutated};
 use crate::store::change::ReviewItem;
 
 /// So often an attempt is asked about on which somebody tells of money, while no answer confirms
@@ -32,14 +32,14 @@ pub struct Findings {
 /// What an answer about an attempt means for it and its payment.
 ///
 /// # Errors
-/// [`Trouble`].
-pub fn found(
+/// [`Error`].
+pub fn apply_query(
     after: &mut Aggregate,
     asked: &Attempt,
     findings: &Findings,
     capabilities: &Capabilities,
     now: Timestamp,
-) -> Result<Option<Vec<ReviewItem>>, Trouble> {
+) -> Result<Option<Vec<ReviewItem>>, Error> {
     let attempt_id = asked.id.as_str();
     let Some(attempt) = after.attempt_mut(attempt_id) else {
         return Ok(None);
@@ -48,7 +48,7 @@ pub fn found(
         // Somebody else wrote down something newer than this answer.
         return Ok(None);
     }
-    attempt.questions = attempt.questions.saturating_add(1);
+    attempt.query_count = attempt.query_count.saturating_add(1);
     let was_woken_since = attempt.next_check_at != asked.next_check_at;
     #[cfg(feature = "testing")]
     let was_woken_since = was_woken_since && !mutated(Mutation::BelieveTheLastWord);
@@ -147,11 +147,11 @@ fn is_asked_again(
     } else {
         WOKEN_QUESTIONS
     };
-    if attempt.questions >= most {
+    if attempt.query_count >= most {
         attempt.told_paid = false;
         return false;
     }
-    attempt.next_check_at = Some(now.plus_s(schedule::backoff_s(attempt.questions, 3_600)));
+    attempt.next_check_at = Some(now.plus_s(schedule::backoff_s(attempt.query_count, 3_600)));
     true
 }
 
@@ -159,13 +159,13 @@ fn is_asked_again(
 /// not, or for too long: then it is dead, and for a person.
 ///
 /// # Errors
-/// [`Trouble`].
+/// [`Error`].
 pub fn disputed_charge(
     after: &mut Aggregate,
     attempt_id: &str,
     queried: &QueryOutcome,
     now: Timestamp,
-) -> Result<Vec<ReviewItem>, Trouble> {
+) -> Result<Vec<ReviewItem>, Error> {
     if is_asked_again(after, attempt_id, queried, now) {
         return Ok(Vec::new());
     }

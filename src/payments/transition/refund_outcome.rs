@@ -3,10 +3,10 @@
 
 use providers::outcome::{Failure, NUMBER_EXISTS, RefundOutcome, RefundQueryOutcome};
 
-use super::super::Trouble;
+use super::super::Error;
+use super::refund_retry::LATER_S;
 use super::refund_turn::{mark_sent, wake_next};
-use super::renumber::LATER_S;
-use super::{Conditions, auto_refund, renumber, schedule};
+use super::{Conditions, auto_refund, refund_retry, schedule};
 use crate::domain::refund::{Event, State};
 use crate::domain::{Aggregate, Refund, Timestamp};
 use crate::store::change::ReviewItem;
@@ -25,8 +25,8 @@ pub fn sent(
     refund_id: &str,
     outcome: &RefundOutcome,
     now: Timestamp,
-) -> Result<Vec<ReviewItem>, Trouble> {
-    let renumbers = renumber::is_allowed(conditions, after, refund_id);
+) -> Result<Vec<ReviewItem>, Error> {
+    let renumbers = refund_retry::is_allowed(conditions, after, refund_id);
     let fits = still_fits(after, refund_id);
     let Some(refund) = after.refund_mut(refund_id) else {
         return Ok(Vec::new());
@@ -59,12 +59,12 @@ pub fn sent(
             refund.next_check_at = Some(first_look);
         }
         RefundOutcome::RetryWithNewNumber(failure) if renumbers => {
-            renumber::apply(refund, failure, now)
+            refund_retry::apply(refund, failure, now)
         }
         RefundOutcome::Rejected(failure) | RefundOutcome::RetryWithNewNumber(failure) => {
             refused(refund, failure, now)?
         }
-        RefundOutcome::Abnormal(failure) => return astray(refund, failure, now),
+        RefundOutcome::Abnormal(failure) => return abnormal(refund, failure, now),
         RefundOutcome::NeedsFunds(failure) => {
             refund.failure = Some(failure.clone());
             refund.needs_funds = true;
@@ -99,7 +99,7 @@ pub fn sent(
 }
 
 /// The money went back.
-pub fn done(refund: &mut Refund, now: Timestamp) -> Result<(), Trouble> {
+pub fn done(refund: &mut Refund, now: Timestamp) -> Result<(), Error> {
     refund.apply(Event::Done)?;
     refund.failure = None;
     refund.completed_at = Some(now);
@@ -117,10 +117,10 @@ fn still_fits(aggregate: &Aggregate, refund_id: &str) -> bool {
 
 /// It counted as failed, and was carried out all the same. The money is gone, so it is booked; the
 /// merchant was told otherwise and may have given it back in another way, so a person looks.
-fn after_all(refund: &mut Refund, fits: bool, now: Timestamp) -> Result<Vec<ReviewItem>, Trouble> {
+fn after_all(refund: &mut Refund, fits: bool, now: Timestamp) -> Result<Vec<ReviewItem>, Error> {
     if fits {
         done(refund, now)?;
-    } else if refund.questions < MAX_QUESTIONS {
+    } else if refund.query_count < MAX_QUESTIONS {
         // Its money is promised to another refund by now, which its provider will refuse; then it
         // is asked about again.
         refund.next_check_at = Some(now.plus_s(3_600));
@@ -135,7 +135,7 @@ fn after_all(refund: &mut Refund, fits: bool, now: Timestamp) -> Result<Vec<Revi
     )?])
 }
 
-fn refused(refund: &mut Refund, failure: &Failure, now: Timestamp) -> Result<(), Trouble> {
+fn refused(refund: &mut Refund, failure: &Failure, now: Timestamp) -> Result<(), Error> {
     refund.apply(Event::Refuse)?;
     refund.failure = Some(failure.clone());
     refund.completed_at = Some(now);
@@ -143,11 +143,11 @@ fn refused(refund: &mut Refund, failure: &Failure, now: Timestamp) -> Result<(),
     Ok(())
 }
 
-fn astray(
+fn abnormal(
     refund: &mut Refund,
     failure: &Failure,
     now: Timestamp,
-) -> Result<Vec<ReviewItem>, Trouble> {
+) -> Result<Vec<ReviewItem>, Error> {
     refund.apply(Event::MarkAbnormal)?;
     refund.failure = Some(failure.clone());
     refund.next_check_at = None;
@@ -163,14 +163,14 @@ fn astray(
 }
 
 /// What asking about a refund meant.
-pub fn found(
+pub fn apply_refund_query(
     conditions: Conditions<'_>,
     after: &mut Aggregate,
     refund_id: &str,
     outcome: &RefundQueryOutcome,
     now: Timestamp,
     send_again: &mut bool,
-) -> Result<Vec<ReviewItem>, Trouble> {
+) -> Result<Vec<ReviewItem>, Error> {
     if let Some(refund) = after
         .refunds
         .iter_mut()
@@ -181,12 +181,12 @@ pub fn found(
     }
     after.payment.lease_until = None;
     let ladder = conditions.refund_ladder_s();
-    let renumbers = renumber::is_allowed(conditions, after, refund_id);
+    let renumbers = refund_retry::is_allowed(conditions, after, refund_id);
     let fits = still_fits(after, refund_id);
     let Some(refund) = after.refund_mut(refund_id) else {
         return Ok(Vec::new());
     };
-    refund.questions = refund.questions.saturating_add(1);
+    refund.query_count = refund.query_count.saturating_add(1);
     if refund.status == State::Failed {
         return found_of_failed(refund, outcome, fits, ladder, now);
     }
@@ -198,10 +198,12 @@ pub fn found(
         RefundQueryOutcome::Rejected(_) | RefundQueryOutcome::NotFound if refund.told_done => {
             return look_again(refund, ladder, now);
         }
-        RefundQueryOutcome::Rejected(failure) if renumbers => renumber::apply(refund, failure, now),
+        RefundQueryOutcome::Rejected(failure) if renumbers => {
+            refund_retry::apply(refund, failure, now)
+        }
         RefundQueryOutcome::Rejected(failure) => refused(refund, failure, now)?,
         RefundQueryOutcome::Abnormal(failure) if refund.status == State::Pending => {
-            return astray(refund, failure, now);
+            return abnormal(refund, failure, now);
         }
         RefundQueryOutcome::NotFound if refund.status == State::Pending => {
             match refund.failure.clone() {
@@ -229,16 +231,18 @@ pub fn found(
                         now,
                     )?]);
                 }
-                Some(failure) if renumbers => renumber::apply(refund, &failure, now),
+                Some(failure) if renumbers => refund_retry::apply(refund, &failure, now),
                 Some(failure) => refused(refund, &failure, now)?,
                 // It was sent so often in vain that a person has to look; meanwhile it goes on once
                 // an hour.
-                None if refund.questions > MAX_QUESTIONS
+                None if refund.query_count > MAX_QUESTIONS
                     && refund.sent_at.is_some_and(|at| now < at.plus_s(3_600)) =>
                 {
                     refund.next_check_at = Some(now.plus_s(3_600));
-                    let detail =
-                        format!("it was sent {} times and never received", refund.questions);
+                    let detail = format!(
+                        "it was sent {} times and never received",
+                        refund.query_count
+                    );
                     return Ok(vec![ReviewItem::new(
                         &refund.owner,
                         "refund_unresolved",
@@ -275,7 +279,7 @@ fn found_of_failed(
     fits: bool,
     ladder: &[u32],
     now: Timestamp,
-) -> Result<Vec<ReviewItem>, Trouble> {
+) -> Result<Vec<ReviewItem>, Error> {
     refund.next_check_at = None;
 
     match outcome {
@@ -284,11 +288,13 @@ fn found_of_failed(
         RefundQueryOutcome::Unknown(_)
         | RefundQueryOutcome::Accepted
         | RefundQueryOutcome::NotFound
-            if refund.questions < MAX_QUESTIONS =>
+            if refund.query_count < MAX_QUESTIONS =>
         {
             look_again(refund, ladder, now)
         }
-        RefundQueryOutcome::Rejected(_) if refund.told_done && refund.questions < MAX_QUESTIONS => {
+        RefundQueryOutcome::Rejected(_)
+            if refund.told_done && refund.query_count < MAX_QUESTIONS =>
+        {
             look_again(refund, ladder, now)
         }
         RefundQueryOutcome::Unknown(_)
@@ -333,9 +339,9 @@ fn look_again(
     refund: &mut Refund,
     ladder: &[u32],
     now: Timestamp,
-) -> Result<Vec<ReviewItem>, Trouble> {
-    if refund.questions < MAX_QUESTIONS {
-        let step = usize::try_from(refund.questions)
+) -> Result<Vec<ReviewItem>, Error> {
+    if refund.query_count < MAX_QUESTIONS {
+        let step = usize::try_from(refund.query_count)
             .ok()
             .and_then(|n| ladder.get(n))
             .map(|s| i64::from(*s));
@@ -344,7 +350,7 @@ fn look_again(
             .filter(|(_, sent)| *sent <= now)
             .map(|(s, sent)| sent.plus_s(s))
             .filter(|at| *at > now);
-        let pause = schedule::backoff_s(refund.questions, 3_600);
+        let pause = schedule::backoff_s(refund.query_count, 3_600);
         refund.next_check_at = Some(by_ladder.unwrap_or_else(|| now.plus_s(pause)));
         return Ok(Vec::new());
     }
@@ -352,7 +358,7 @@ fn look_again(
     refund.next_check_at = None;
     let detail = format!(
         "refund {} has no end after {} questions",
-        refund.provider_refund_no, refund.questions
+        refund.provider_refund_no, refund.query_count
     );
 
     Ok(vec![ReviewItem::new(
@@ -367,15 +373,15 @@ fn look_again(
 /// A verified notification about a refund.
 ///
 /// # Errors
-/// [`Trouble`].
-pub fn told(
+/// [`Error`].
+pub fn apply_refund_notification(
     conditions: Conditions<'_>,
     after: &mut Aggregate,
     refund_id: &str,
     outcome: &RefundQueryOutcome,
     now: Timestamp,
-) -> Result<Vec<ReviewItem>, Trouble> {
-    let renumbers = renumber::is_allowed(conditions, after, refund_id);
+) -> Result<Vec<ReviewItem>, Error> {
+    let renumbers = refund_retry::is_allowed(conditions, after, refund_id);
     let was = auto_refund::status(after, refund_id);
     let fits = still_fits(after, refund_id);
     let Some(refund) = after.refund_mut(refund_id) else {
@@ -392,14 +398,14 @@ pub fn told(
             Vec::new()
         }
         (State::Pending, RefundQueryOutcome::Rejected(failure)) if renumbers => {
-            renumber::apply(refund, failure, now);
+            refund_retry::apply(refund, failure, now);
             Vec::new()
         }
         (State::Pending | State::Abnormal, RefundQueryOutcome::Rejected(failure)) => {
             refused(refund, failure, now)?;
             Vec::new()
         }
-        (State::Pending, RefundQueryOutcome::Abnormal(failure)) => astray(refund, failure, now)?,
+        (State::Pending, RefundQueryOutcome::Abnormal(failure)) => abnormal(refund, failure, now)?,
         (State::Failed, RefundQueryOutcome::Done) => after_all(refund, fits, now)?,
         (State::Succeeded | State::Failed, _)
         | (State::Abnormal, RefundQueryOutcome::Abnormal(_))

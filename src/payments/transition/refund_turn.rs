@@ -36,7 +36,7 @@ pub fn blank(
         sent_at: None,
         in_doubt: false,
         next_check_at: Some(now),
-        questions: 0,
+        query_count: 0,
         told_done: false,
     }
 }

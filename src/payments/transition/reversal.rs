@@ -1,6 +1,6 @@
 //! Beginning to reverse a charge, or to find out what became of it.
 
-use super::super::Trouble;
+use super::super::Error;
 use crate::domain::attempt::Event as AttemptEvent;
 use crate::domain::payment::Event;
 use crate::domain::{Aggregate, Attempt, Timestamp};
@@ -8,8 +8,8 @@ use crate::domain::{Aggregate, Attempt, Timestamp};
 /// From now on the charge is to be reversed, whatever becomes of it meanwhile.
 ///
 /// # Errors
-/// [`Trouble::Illegal`].
-pub fn begin(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Trouble> {
+/// [`Error::Illegal`].
+pub fn begin(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Error> {
     let Some(attempt) = after.attempt_mut(attempt_id) else {
         return Ok(());
     };
@@ -24,10 +24,10 @@ pub fn begin(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<
 /// The attempt's part of [`begin`].
 ///
 /// # Errors
-/// [`Trouble::Illegal`].
-pub fn start_reversal(attempt: &mut Attempt, now: Timestamp) -> Result<(), Trouble> {
+/// [`Error::Illegal`].
+pub fn start_reversal(attempt: &mut Attempt, now: Timestamp) -> Result<(), Error> {
     attempt.apply(AttemptEvent::Reverse)?;
-    attempt.questions = 0;
+    attempt.query_count = 0;
     (attempt.call_deadline, attempt.next_check_at) = (now, Some(now));
     Ok(())
 }
@@ -36,12 +36,8 @@ pub fn start_reversal(attempt: &mut Attempt, now: Timestamp) -> Result<(), Troub
 /// reversed.
 ///
 /// # Errors
-/// [`Trouble::Illegal`].
-pub fn await_outcome(
-    after: &mut Aggregate,
-    attempt_id: &str,
-    now: Timestamp,
-) -> Result<(), Trouble> {
+/// [`Error::Illegal`].
+pub fn await_outcome(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Error> {
     let is_wanted = after.payment.status.is_open() && after.payment.cancel_requested_at.is_none();
     if !is_wanted {
         return begin(after, attempt_id, now);

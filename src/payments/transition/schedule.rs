@@ -84,7 +84,7 @@ pub fn next_check(
         // It was never shown, so nobody can be in a hurry to pay it.
         State::Abandoned if now < dead_from => Some(dead_from),
         State::Closing | State::Superseded | State::Abandoned => {
-            let pause = now.plus_s(backoff_s(attempt.questions, LONGEST_PAUSE_S));
+            let pause = now.plus_s(backoff_s(attempt.query_count, LONGEST_PAUSE_S));
             Some(if now < dead_from {
                 pause.min(dead_from)
             } else {
@@ -110,7 +110,7 @@ fn next_charge_check(attempt: &Attempt, charging: &Charging, now: Timestamp) -> 
             )
         }
         State::Reversing => {
-            let pause = backoff_s(attempt.questions, LONGEST_PAUSE_S)
+            let pause = backoff_s(attempt.query_count, LONGEST_PAUSE_S)
                 .max(i64::from(charging.reverse_pause_s));
             Some(
                 now.plus_s(pause)
@@ -136,7 +136,7 @@ fn next_rung(attempt: &Attempt, ladder_s: &[u32], now: Timestamp) -> Option<Time
             .map(|s| attempt.started_at.plus_s(i64::from(*s)))
             .find(|at| *at > now);
     }
-    let asked = usize::try_from(attempt.questions).unwrap_or(0);
+    let asked = usize::try_from(attempt.query_count).unwrap_or(0);
     let before = asked
         .checked_sub(1)
         .and_then(|last| ladder_s.get(last))
@@ -155,7 +155,7 @@ pub fn patient_until(attempt: &Attempt, charging: &Charging, now: Timestamp) -> 
         return patience_ends(attempt.started_at, attempt.status, charging);
     }
     // All time was set back since: its patience is over when its ladder is.
-    let asked = usize::try_from(attempt.questions).unwrap_or(0);
+    let asked = usize::try_from(attempt.query_count).unwrap_or(0);
     if asked < charging.ladder_s.len() {
         patience_ends(now, attempt.status, charging)
     } else {
@@ -232,7 +232,7 @@ pub fn put_off_ms(out_for_ms: i64, draw: u32) -> i64 {
 /// Whether the questions about this attempt are used up.
 #[must_use]
 pub fn exhausted(attempt: &Attempt) -> bool {
-    attempt.questions >= MAX_QUESTIONS
+    attempt.query_count >= MAX_QUESTIONS
 }
 
 /// When a parked payment goes through its routes again, or expires if that is earlier.

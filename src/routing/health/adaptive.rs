@@ -42,7 +42,7 @@ pub struct Candidate {
 
 /// Where the breaker puts a route, whatever the strategy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Standing {
+pub enum BreakerRank {
     /// As the strategy says.
     Able,
     /// Behind all that are able: it has just come back, and only takes a part of what it could.
@@ -53,18 +53,18 @@ pub enum Standing {
 
 /// Where the breaker puts this route for this payment.
 #[must_use]
-pub const fn standing(view: &RouteView) -> Standing {
+pub const fn standing(view: &RouteView) -> BreakerRank {
     match (view.is_admitted, view.gate) {
-        (true, _) => Standing::Able,
-        (false, BreakerState::Ramping | BreakerState::Closed) => Standing::LastResort,
-        (false, BreakerState::Trial | BreakerState::Open) => Standing::Out,
+        (true, _) => BreakerRank::Able,
+        (false, BreakerState::Ramping | BreakerState::Closed) => BreakerRank::LastResort,
+        (false, BreakerState::Trial | BreakerState::Open) => BreakerRank::Out,
     }
 }
 
 /// In which order routes stand by their breakers, the first one first: those on trial, those that
 /// are able, those that are a last resort.
 #[must_use]
-pub const fn place(view: &RouteView) -> (Standing, bool) {
+pub const fn place(view: &RouteView) -> (BreakerRank, bool) {
     (standing(view), !matches!(view.gate, BreakerState::Trial))
 }
 
@@ -83,11 +83,11 @@ pub fn utility(view: &RouteView, fee_ppm: u32, weights: Weights) -> f64 {
 /// is out is left out.
 #[must_use]
 pub fn order(candidates: &[Candidate], weights: Weights) -> Vec<usize> {
-    let mut able: Vec<((Standing, bool), f64, usize)> = candidates
+    let mut able: Vec<((BreakerRank, bool), f64, usize)> = candidates
         .iter()
         .enumerate()
         .map(|(at, c)| (place(&c.view), utility(&c.view, c.fee_ppm, weights), at))
-        .filter(|((standing, _), ..)| *standing != Standing::Out)
+        .filter(|((standing, _), ..)| *standing != BreakerRank::Out)
         .collect();
     able.sort_by(|a, b| {
         let by_utility = b.1.partial_cmp(&a.1).unwrap_or(Ordering::Equal);

@@ -4,20 +4,20 @@
 //! Health is kept of two sorts of subjects: each account's route, and each provider's flow over all
 //! accounts that call it at one address in one mode. A route is as healthy as the worse of its two
 //! subjects, but that no merchant alone speaks for a provider that others use as well: see
-//! [`vital`].
+//! [`record`].
 
 pub mod accounts;
 pub mod adaptive;
-pub mod board;
 pub mod breaker;
 pub mod delta;
+pub mod key;
 pub mod latency;
+mod local;
+pub mod monitor;
+pub mod record;
 pub mod redis;
+pub mod registry;
 pub mod score;
-pub mod subject;
-mod tracked;
-pub mod vital;
-pub mod watch;
 
 use providers::order::Flow;
 use providers::provider::ProviderName;

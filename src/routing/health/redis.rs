@@ -14,7 +14,7 @@ use redis::{
     Script,
 };
 
-use super::vital::FORMAT;
+use super::record::FORMAT;
 
 const EXCHANGE: &str = include_str!("exchange.lua");
 /// A longer value or name was written by nobody.
@@ -172,7 +172,7 @@ pub enum Life {
     /// One that others have begun meanwhile, or before it came: all that is in it is told.
     Other,
     /// One that has just begun, empty; nothing was written yet.
-    New(Why),
+    New(RestartReason),
 }
 
 /// Why a new life begins.
@@ -180,7 +180,7 @@ pub enum Life {
     Debug, Clone, Copy, PartialEq, Eq, strum::Display, strum::EnumString, strum::IntoStaticStr,
 )]
 #[strum(serialize_all = "snake_case")]
-pub enum Why {
+pub enum RestartReason {
     /// There was nothing.
     Empty,
     /// Its keys do not fit together.

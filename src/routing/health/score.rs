@@ -61,7 +61,7 @@ pub struct Score {
     held: f64,
     /// Outcomes of the last `RATE_S` seconds, discounted.
     recent: f64,
-    trouble: Trouble,
+    trouble: Unusual,
 }
 
 /// How likely it is that the route is in a brown-out or an outage right now, as odds against all
@@ -70,12 +70,12 @@ pub struct Score {
 /// not to the route.
 #[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Trouble {
+struct Unusual {
     brown_out: f64,
     outage: f64,
 }
 
-impl Default for Trouble {
+impl Default for Unusual {
     fn default() -> Self {
         Self {
             brown_out: TROUBLE_LEAST,
@@ -84,7 +84,7 @@ impl Default for Trouble {
     }
 }
 
-impl Trouble {
+impl Unusual {
     fn decay(&mut self, seconds: f64) {
         let left = (-seconds / TROUBLE_S).exp();
         self.brown_out *= left;
@@ -129,7 +129,7 @@ impl Default for Score {
             known: UNKNOWN_WEIGHT,
             held: 0.0,
             recent: 0.0,
-            trouble: Trouble::default(),
+            trouble: Unusual::default(),
         }
     }
 }
@@ -212,7 +212,7 @@ impl Score {
     pub(super) fn forgive(&mut self, failed: u32) {
         self.failed = (self.failed - f64::from(failed)).max(0.0);
         self.held = 0.0;
-        self.trouble = Trouble::default();
+        self.trouble = Unusual::default();
     }
 
     /// Outcomes a second.

@@ -10,7 +10,7 @@ use sqlx::{AssertSqlSafe, Executor as _};
 use super::errors::{is_damage, is_doubtful, no_answer};
 use super::trust::{LESS_PATIENT, Trust, kept_clean};
 #[cfg(feature = "testing")]
-use crate::broken::{Mutation, mutated};
+use crate::mutation::{Mutation, mutated};
 use crate::store::seat::Seat;
 
 /// A database that gives no connection for so long is not there.

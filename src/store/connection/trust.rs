@@ -10,7 +10,7 @@ use sqlx::pool::PoolOptions;
 use tokio::sync::watch;
 
 #[cfg(feature = "testing")]
-use crate::broken::{Mutation, mutated};
+use crate::mutation::{Mutation, mutated};
 
 /// A connection that has been idle for so long is asked whether it is still there before it is
 /// used.

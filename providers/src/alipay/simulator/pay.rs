@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::super::is_code;
 use super::super::wire::beijing_time;
-use super::said::{Refused, Said};
+use super::response::{Refused, Said};
 use super::trade::{
     BUYER_ID, BUYER_LOGON_ID, Biz, COUPON_NAME, INVALID_PARAMETER, STORE_NAME, Shop,
     TRADE_NOT_EXIST, coupon, paid_by_payer, text, transaction_id,

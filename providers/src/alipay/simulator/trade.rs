@@ -6,7 +6,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use serde_json::{Map, Value, json};
 
 use super::super::wire::{Method, beijing_time, from_beijing_time};
-use super::said::{Refused, Said};
+use super::response::{Refused, Said};
 use crate::alipay::NAME;
 use crate::money::Money;
 use crate::order::Flow;

@@ -7,8 +7,8 @@ mod notices;
 mod payments;
 mod pki;
 mod request;
+mod response;
 mod returns;
-mod said;
 mod state;
 mod transaction;
 
@@ -20,7 +20,7 @@ use http::{HeaderMap, HeaderValue, StatusCode, header};
 use serde_json::{Value, json};
 
 use self::request::{Asked, Broken, Checked};
-use self::said::Said;
+use self::response::Said;
 use self::state::{UnionPaySimulator, written_in};
 use super::sign::CERTIFICATE;
 use super::wire::Fields;
@@ -29,8 +29,8 @@ use crate::provider::ProviderName;
 use crate::sandbox::book::Order;
 use crate::sandbox::charset::Charset;
 use crate::sandbox::simulator::{
-    Alteration, CallKind, Desk, Notice, Outgoing, Peculiarity, Request, Response,
-    SimulatedProvider, Simulator, Word,
+    Alteration, CallKind, Notice, Outgoing, Peculiarity, Request, Response, ScriptedRefusal,
+    SimulatedProvider, Simulator, SimulatorContext,
 };
 
 /// Five sendings: at once, again, and after one, two and four minutes.
@@ -45,7 +45,12 @@ pub const SIMULATOR: SimulatedProvider = SimulatedProvider {
 };
 
 impl UnionPaySimulator {
-    fn execute(&self, asked: Asked, fields: &Fields, desk: &Desk<'_>) -> Result<Said, Said> {
+    fn execute(
+        &self,
+        asked: Asked,
+        fields: &Fields,
+        desk: &SimulatorContext<'_>,
+    ) -> Result<Said, Said> {
         if !request::is_signed(self, fields) {
             return Err(Said::not_signed());
         }
@@ -153,7 +158,7 @@ impl Simulator for UnionPaySimulator {
         }
     }
 
-    fn handle(&self, request: &Request, desk: &Desk<'_>) -> Response {
+    fn handle(&self, request: &Request, desk: &SimulatorContext<'_>) -> Response {
         match request::read(request) {
             Ok((asked, fields)) => {
                 let said = self.execute(asked, &fields, desk).unwrap_or_else(|no| no);
@@ -184,7 +189,7 @@ impl Simulator for UnionPaySimulator {
         }
     }
 
-    fn says(&self, request: &Request, word: &Word, _: DateTime<Utc>) -> Response {
+    fn says(&self, request: &Request, word: &ScriptedRefusal, _: DateTime<Utc>) -> Response {
         match request::read(request) {
             Ok((_, fields)) => self.answer(
                 &fields,

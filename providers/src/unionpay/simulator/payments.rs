@@ -7,15 +7,15 @@ use serde_json::json;
 use super::super::outcome::{APPLY, CONSUME, SCAN};
 use super::super::wire::{Fields, read_beijing};
 use super::request::Checked;
+use super::response::Said;
 use super::returns;
-use super::said::Said;
 use super::state::{PROVIDER, UnionPaySimulator};
 use super::transaction::{detail, is_used, same_clearing_day, settled};
 use crate::order::Flow;
 use crate::sandbox::book::{Book, Code, Order, OrderKey, Refusal, State};
 use crate::sandbox::payer::PayerBehaviour;
 use crate::sandbox::refund_end::PaymentEnd;
-use crate::sandbox::simulator::Desk;
+use crate::sandbox::simulator::SimulatorContext;
 
 /// An applied code without a `payTimeout` was seen to live this long.
 const LIFE: TimeDelta = TimeDelta::seconds(86_362);
@@ -65,7 +65,7 @@ fn entered(
 pub(super) fn apply(
     face: &UnionPaySimulator,
     request: &Checked<'_>,
-    desk: &Desk<'_>,
+    desk: &SimulatorContext<'_>,
 ) -> Result<Said, Said> {
     let expires_at = read_beijing(request.text("payTimeout")).unwrap_or(desk.now + LIFE);
     let order = entered(face, request, Flow::Qr, expires_at, desk.now)
@@ -91,7 +91,7 @@ pub(super) fn apply(
 pub(super) fn scan(
     face: &UnionPaySimulator,
     request: &Checked<'_>,
-    desk: &Desk<'_>,
+    desk: &SimulatorContext<'_>,
 ) -> Result<Said, Said> {
     let qr_no = request.text("qrNo");
     let order = entered(face, request, Flow::Barcode, desk.now + PATIENCE, desk.now);
@@ -160,7 +160,7 @@ fn settle(book: &mut Book, key: &OrderKey, now: DateTime<Utc>) {
 pub(super) fn query(
     face: &UnionPaySimulator,
     request: &Checked<'_>,
-    desk: &Desk<'_>,
+    desk: &SimulatorContext<'_>,
 ) -> Result<Said, Said> {
     let (number, time) = (request.text("orderId"), request.text("txnTime"));
     if face.asks_too_often(number, desk.now) {
@@ -273,7 +273,7 @@ pub(super) fn paid(order: &Order) -> Fields {
 pub(super) fn reverse(
     face: &UnionPaySimulator,
     request: &Checked<'_>,
-    desk: &Desk<'_>,
+    desk: &SimulatorContext<'_>,
 ) -> Result<Said, Said> {
     let key = face.key(request.text("orderId"));
     let mut book = desk.book.lock();

@@ -7,7 +7,7 @@ use http::StatusCode;
 use super::super::outcome::{APPLY, CNY, CONSUME, QUERY, REFUND, REVERSAL, SCAN};
 use super::super::sign::{BY_CERTIFICATE, BY_SHARED_KEY, VERSION, signed_text};
 use super::super::wire::{Fields, parse_form, read_beijing};
-use super::said::Said;
+use super::response::Said;
 use super::state::UnionPaySimulator;
 use crate::charset::{bytes, words};
 use crate::money::Money;

@@ -8,12 +8,12 @@ use serde_json::json;
 use super::super::PROTOCOL;
 use super::super::wire::{Fields, read_beijing};
 use super::request::{Asked, Checked, UNDO};
-use super::said::Said;
+use super::response::Said;
 use super::state::UnionPaySimulator;
 use super::transaction::{clearing_day, detail, is_used, same_clearing_day, settled};
 use crate::sandbox::book::{Book, NewRefund, Order, Refund, RefundStatus, Refusal, State};
 use crate::sandbox::refund_end::RefundEnd;
-use crate::sandbox::simulator::Desk;
+use crate::sandbox::simulator::SimulatorContext;
 
 const WORK: TimeDelta = TimeDelta::seconds(2);
 /// The gateway's text: eleven months.
@@ -23,7 +23,7 @@ pub(super) fn give_back(
     face: &UnionPaySimulator,
     asked: Asked,
     request: &Checked<'_>,
-    desk: &Desk<'_>,
+    desk: &SimulatorContext<'_>,
 ) -> Result<Said, Said> {
     let amount = request.amount().ok_or_else(|| Said::invalid("txnAmt"))?;
     let number = request.text("orderId");

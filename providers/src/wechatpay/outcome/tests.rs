@@ -74,7 +74,7 @@ impl Bench {
         answer
     }
 
-    fn weigh(&self, answer: &HttpAnswer) -> Reply {
+    fn verify(&self, answer: &HttpAnswer) -> Reply {
         Reply::verify(&self.account, answer, self.now)
     }
 
@@ -94,7 +94,7 @@ impl Bench {
             "request-id",
             HeaderValue::try_from(format!("08AB-{reason}")).unwrap(),
         );
-        self.weigh(&answer)
+        self.verify(&answer)
     }
 
     /// Runs every row in both spellings of its code.

@@ -4,7 +4,7 @@
 use chrono::{DateTime, Utc};
 use serde_json::{Value, json};
 
-use super::said::Said;
+use super::response::Said;
 use super::state::WechatPaySimulator;
 use crate::sandbox::simulator::Request;
 use crate::wechatpay::sign::{SIGNATURE_TYPE, request_message};

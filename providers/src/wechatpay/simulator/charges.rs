@@ -9,13 +9,13 @@ use serde_json::{Map, Value, json};
 use super::super::is_code;
 use super::fields::{Fields, body};
 use super::orders::{asks_the_payer, dead, paid, reentry, transaction, used};
-use super::said::Said;
+use super::response::Said;
 use super::state::WechatPaySimulator;
 use crate::money::Money;
 use crate::order::Flow;
 use crate::sandbox::book::{Book, Code, Order, OrderKey, Refusal, State};
 use crate::sandbox::payer::PayerBehaviour;
-use crate::sandbox::simulator::{Desk, Request, Simulator as _};
+use crate::sandbox::simulator::{Request, Simulator as _, SimulatorContext};
 
 /// How long the payer may type the password.
 const DIALOG: TimeDelta = TimeDelta::seconds(60);
@@ -38,7 +38,7 @@ struct NewCharge {
 pub(super) fn create(
     face: &WechatPaySimulator,
     request: &Request,
-    desk: &Desk<'_>,
+    desk: &SimulatorContext<'_>,
 ) -> Result<Said, Said> {
     let new = read(face, body(&request.body)?)?;
     let mut book = desk.book.lock();
@@ -220,7 +220,7 @@ pub(super) fn reverse(
     face: &WechatPaySimulator,
     request: &Request,
     order_no: &str,
-    desk: &Desk<'_>,
+    desk: &SimulatorContext<'_>,
 ) -> Result<Said, Said> {
     let members = body(&request.body)?;
     let fields = Fields::of(&members);

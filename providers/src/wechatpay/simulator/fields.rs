@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 
 use serde_json::{Map, Value};
 
-use super::said::Said;
+use super::response::Said;
 
 /// The internal reasons of a `PARAM_ERROR`.
 const ILLEGAL: u32 = 268_435_461;

@@ -10,7 +10,7 @@ mod fields;
 mod notices;
 mod orders;
 mod refunds;
-mod said;
+mod response;
 mod state;
 
 use std::sync::Arc;
@@ -20,15 +20,15 @@ use http::{HeaderMap, Method, StatusCode};
 use percent_encoding::percent_decode_str;
 use serde_json::{Value, json};
 
-use self::said::Said;
+use self::response::Said;
 use self::state::{WechatPaySimulator, beijing_day, put, request_id};
 use super::beijing;
 use crate::provider::ProviderName;
 use crate::sandbox::book::Order;
 use crate::sandbox::secrets::hex;
 use crate::sandbox::simulator::{
-    Alteration, CallKind, Desk, Notice, Outgoing, Peculiarity, Request, Response,
-    SimulatedProvider, Simulator, Word,
+    Alteration, CallKind, Notice, Outgoing, Peculiarity, Request, Response, ScriptedRefusal,
+    SimulatedProvider, Simulator, SimulatorContext,
 };
 
 /// Between one unacknowledged notification and the next.
@@ -94,7 +94,7 @@ fn asked(request: &Request) -> Option<Asked> {
 }
 
 impl WechatPaySimulator {
-    fn execute(&self, request: &Request, desk: &Desk<'_>) -> Said {
+    fn execute(&self, request: &Request, desk: &SimulatorContext<'_>) -> Said {
         let Some(asked) = asked(request) else {
             return Said::no(
                 StatusCode::NOT_FOUND,
@@ -196,7 +196,7 @@ impl Simulator for WechatPaySimulator {
         }
     }
 
-    fn handle(&self, request: &Request, desk: &Desk<'_>) -> Response {
+    fn handle(&self, request: &Request, desk: &SimulatorContext<'_>) -> Response {
         let said = match auth::check(self, request, desk.now) {
             Ok(()) => self.execute(request, desk),
             Err(no) => no,
@@ -228,7 +228,7 @@ impl Simulator for WechatPaySimulator {
         self.answer(&said, request, now, Alteration::None)
     }
 
-    fn says(&self, request: &Request, word: &Word, now: DateTime<Utc>) -> Response {
+    fn says(&self, request: &Request, word: &ScriptedRefusal, now: DateTime<Utc>) -> Response {
         self.answer(&Said::of(word), request, now, Alteration::None)
     }
 

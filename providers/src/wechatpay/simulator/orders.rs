@@ -7,13 +7,13 @@ use serde_json::{Map, Value, json};
 
 use super::super::beijing;
 use super::fields::{Fields, body};
-use super::said::Said;
+use super::response::Said;
 use super::state::WechatPaySimulator;
 use crate::money::Money;
 use crate::order::Flow;
 use crate::sandbox::book::{Book, Code, Order, OrderKey, RefundStatus, State};
 use crate::sandbox::secrets::hex;
-use crate::sandbox::simulator::{Desk, Request};
+use crate::sandbox::simulator::{Request, SimulatorContext};
 
 /// A code lives this long, whatever `time_expire` says.
 const CODE_LIFE: TimeDelta = TimeDelta::hours(2);
@@ -39,7 +39,7 @@ struct NewOrder {
 pub(super) fn create(
     face: &WechatPaySimulator,
     request: &Request,
-    desk: &Desk<'_>,
+    desk: &SimulatorContext<'_>,
 ) -> Result<Said, Said> {
     let new = read(face, body(&request.body)?)?;
     let dice = hex(8).map_err(|_| Said::system_error())?;
@@ -271,7 +271,7 @@ pub(super) fn query(
     face: &WechatPaySimulator,
     request: &Request,
     order_no: &str,
-    desk: &Desk<'_>,
+    desk: &SimulatorContext<'_>,
 ) -> Result<Said, Said> {
     same_merchant(face, request)?;
     let key = face.order_key(order_no);
@@ -289,7 +289,7 @@ pub(super) fn query_transaction(
     face: &WechatPaySimulator,
     request: &Request,
     id: &str,
-    desk: &Desk<'_>,
+    desk: &SimulatorContext<'_>,
 ) -> Result<Said, Said> {
     same_merchant(face, request)?;
     let book = desk.book.lock();
@@ -383,7 +383,7 @@ pub(super) fn close(
     face: &WechatPaySimulator,
     request: &Request,
     order_no: &str,
-    desk: &Desk<'_>,
+    desk: &SimulatorContext<'_>,
 ) -> Result<Said, Said> {
     let members = body(&request.body)?;
     let fields = Fields::of(&members);

@@ -8,12 +8,12 @@ use serde_json::{Map, Value, json};
 use super::super::beijing;
 use super::fields::{Fields, body};
 use super::orders::COUPON;
-use super::said::Said;
+use super::response::Said;
 use super::state::{PROVIDER, WechatPaySimulator, beijing_day};
 use crate::money::Money;
 use crate::sandbox::book::{Book, NewRefund, Order, Refund, RefundStatus, Refusal, State};
 use crate::sandbox::refund_end::RefundEnd;
-use crate::sandbox::simulator::{Desk, Request};
+use crate::sandbox::simulator::{Request, SimulatorContext};
 
 const WORK: TimeDelta = TimeDelta::seconds(2);
 /// Partial refunds of one order, and how long after the payment.
@@ -38,7 +38,7 @@ struct Asked {
 pub(super) fn create(
     face: &WechatPaySimulator,
     request: &Request,
-    desk: &Desk<'_>,
+    desk: &SimulatorContext<'_>,
 ) -> Result<Said, Said> {
     let asked = read(&body(&request.body)?)?;
     let mut book = desk.book.lock();
@@ -180,7 +180,7 @@ fn repeated(first: &Order, order: &Order, asked: &Asked) -> Result<Said, Said> {
     }
 }
 
-fn refundable(order: &Order, asked: &Asked, desk: &Desk<'_>) -> Result<(), Said> {
+fn refundable(order: &Order, asked: &Asked, desk: &SimulatorContext<'_>) -> Result<(), Said> {
     let paid_at = order
         .paid_at
         .filter(|_| order.state == State::Paid)
@@ -230,7 +230,7 @@ fn refused(refusal: &Refusal) -> Said {
 pub(super) fn query(
     face: &WechatPaySimulator,
     refund_no: &str,
-    desk: &Desk<'_>,
+    desk: &SimulatorContext<'_>,
 ) -> Result<Said, Said> {
     let not_found = || {
         Said::no(

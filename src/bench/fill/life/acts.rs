@@ -172,7 +172,7 @@ impl Story<'_> {
             after.payment.apply(event)?;
             after.payment.resume_at = None;
             let attempt = last(after)?;
-            attempt.questions = 1;
+            attempt.query_count = 1;
             attempt.apply(AttemptEvent::Die)?;
             attempt.next_check_at = None;
             Ok(())
@@ -242,7 +242,7 @@ impl Story<'_> {
                 sent_at: Some(told.now),
                 in_doubt: false,
                 next_check_at: Some(told.now.plus_s(5)),
-                questions: 0,
+                query_count: 0,
                 told_done: false,
             });
             Ok(())

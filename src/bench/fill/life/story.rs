@@ -76,7 +76,7 @@ impl<'a> Story<'a> {
 
         let scope = KeyScope {
             owner: shop.owner.clone(),
-            operation: "payments".to_owned(),
+            endpoint: "payments".to_owned(),
             key: format!("key-{}", order_id(n)),
         };
         let fingerprint = ledger::sha256(&[payment.order_id.as_bytes()]);
@@ -169,7 +169,7 @@ impl<'a> Story<'a> {
             offer_deadline: self.aggregate.payment.expires_at,
             latency_ms: None,
             next_check_at: Some(self.now.plus_s(9)),
-            questions: 0,
+            query_count: 0,
             reversal: None,
             reversal_in_doubt: false,
             not_found_since: None,

@@ -27,7 +27,7 @@ fn a_charge_that_does_not_exist_for_the_account_is_refused_by_a_signed_word_alon
         bench.unsigned(404, r#"{"code":"RESOURCE_NOT_EXISTS","message":"m"}"#),
         bench.signed(404, "<html>"),
     ] {
-        let charge = name_created(&charged(&bench.account, NO, bench.weigh(&answer)));
+        let charge = name_created(&charged(&bench.account, NO, bench.verify(&answer)));
         assert_eq!(charge, "unknown incompatible", "{answer:?}");
     }
 }
@@ -39,7 +39,7 @@ fn the_state_of_a_charge_decides_and_not_the_status() {
         name_created(&charged(
             &bench.account,
             NO,
-            bench.weigh(&bench.signed(status, body)),
+            bench.verify(&bench.signed(status, body)),
         ))
     };
 
@@ -79,7 +79,7 @@ fn the_state_of_a_charge_decides_and_not_the_status() {
         bench.unsigned(202, &transaction("USERPAYING")),
     ] {
         assert_eq!(
-            name_created(&charged(&bench.account, NO, bench.weigh(&answer))),
+            name_created(&charged(&bench.account, NO, bench.verify(&answer))),
             "unknown incompatible"
         );
     }
@@ -119,7 +119,7 @@ fn every_documented_no_to_a_reversal_has_its_outcome() {
 #[test]
 fn a_reversal_is_final_only_when_it_names_our_order() {
     let bench = Bench::new();
-    let reversal = |answer: &HttpAnswer| name_ended(&reversed(&order(), bench.weigh(answer)));
+    let reversal = |answer: &HttpAnswer| name_ended(&reversed(&order(), bench.verify(answer)));
     let body = json!({"appid": "wxd678efh567hg6787", "mchid": "1900000109", "out_trade_no": NO})
         .to_string();
     assert_eq!(reversal(&bench.signed(200, &body)), "closed");

@@ -17,7 +17,7 @@ use crate::wechatpay::sign::answer_message;
 #[test]
 fn an_unsigned_no_is_believed_only_when_it_is_a_sign_error() {
     let bench = Bench::new();
-    let created_from = |answer: &HttpAnswer| name_created(&created(bench.weigh(answer)));
+    let created_from = |answer: &HttpAnswer| name_created(&created(bench.verify(answer)));
     let no = |status, code: &str| {
         bench.unsigned(status, &json!({"code": code, "message": "m"}).to_string())
     };
@@ -38,15 +38,15 @@ fn an_unsigned_no_is_believed_only_when_it_is_a_sign_error() {
         assert_eq!(created_from(&no(status, code)), expected, "{status} {code}");
     }
 
-    let not_found = bench.weigh(&no(404, "ORDER_NOT_EXIST"));
+    let not_found = bench.verify(&no(404, "ORDER_NOT_EXIST"));
     assert_eq!(
         name_queried(&queried(&bench.account, &order(), not_found)),
         "unknown incompatible"
     );
 
-    let paid = bench.weigh(&no(400, "ORDER_PAID"));
+    let paid = bench.verify(&no(400, "ORDER_PAID"));
     assert_eq!(name_ended(&closed(paid)), "unknown incompatible");
-    let no_refund = bench.weigh(&no(404, "RESOURCE_NOT_EXISTS"));
+    let no_refund = bench.verify(&no(404, "RESOURCE_NOT_EXISTS"));
 
     assert_eq!(
         name_refund_queried(&refund_queried(&refund(), no_refund)),
@@ -74,12 +74,16 @@ fn a_sign_error_about_the_time_is_not_the_accounts() {
             &json!({"code": "SIGN_ERROR", "message": message}).to_string(),
         );
         assert_eq!(
-            name_created(&created(bench.weigh(&answer))),
+            name_created(&created(bench.verify(&answer))),
             expected,
             "{message}"
         );
         assert_eq!(
-            name_created(&charged(&bench.account, "IL00000001", bench.weigh(&answer))),
+            name_created(&charged(
+                &bench.account,
+                "IL00000001",
+                bench.verify(&answer)
+            )),
             expected,
             "{message}"
         );
@@ -109,7 +113,7 @@ fn words_that_cannot_be_read_take_nothing_from_the_code() {
             HeaderValue::try_from(signature).unwrap(),
         );
         answer.body = Bytes::from(body);
-        let outcome = name_created(&created(bench.weigh(&answer)));
+        let outcome = name_created(&created(bench.verify(&answer)));
         assert_eq!(
             outcome,
             "refused by account account",
@@ -147,7 +151,7 @@ fn a_wrong_signature_makes_any_answer_unknown() {
         ];
         for answer in spoilt {
             let headers = answer.headers.clone();
-            let Reply::Doubt(failure) = bench.weigh(&answer) else {
+            let Reply::Doubt(failure) = bench.verify(&answer) else {
                 panic!("{status} {headers:?}")
             };
             assert_eq!(
@@ -163,13 +167,13 @@ fn a_wrong_signature_makes_any_answer_unknown() {
 fn a_success_without_a_signature_is_unknown() {
     let bench = Bench::new();
     let offer =
-        bench.weigh(&bench.unsigned(200, r#"{"code_url":"weixin://wxpay/bizpayurl?pr=x"}"#));
+        bench.verify(&bench.unsigned(200, r#"{"code_url":"weixin://wxpay/bizpayurl?pr=x"}"#));
     assert_eq!(name_created(&created(offer)), "unknown incompatible");
     assert_eq!(
-        name_ended(&closed(bench.weigh(&bench.unsigned(204, "")))),
+        name_ended(&closed(bench.verify(&bench.unsigned(204, "")))),
         "unknown incompatible"
     );
-    let paid = bench.weigh(&bench.unsigned(200, &transaction("SUCCESS")));
+    let paid = bench.verify(&bench.unsigned(200, &transaction("SUCCESS")));
     assert_eq!(
         name_queried(&queried(&bench.account, &order(), paid)),
         "unknown incompatible"
@@ -188,7 +192,7 @@ fn proxies_and_redirects_are_unknown() {
         (503, "unknown server_error"),
         (504, "unknown server_error"),
     ] {
-        let reply = bench.weigh(&bench.unsigned(status, "<html>"));
+        let reply = bench.verify(&bench.unsigned(status, "<html>"));
         assert_eq!(name_created(&created(reply)), expected, "{status}");
     }
 }

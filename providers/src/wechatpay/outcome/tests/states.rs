@@ -17,7 +17,7 @@ fn a_signed_success_is_what_the_call_documents_and_nothing_else() {
     let bench = Bench::new();
     let url = r#"{"code_url":"weixin://wxpay/bizpayurl?pr=x","new_member":{}}"#;
     let qr = "weixin://wxpay/bizpayurl?pr=x".to_owned();
-    let offer = created(bench.weigh(&bench.signed(200, url)));
+    let offer = created(bench.verify(&bench.signed(200, url)));
     assert_eq!(offer, CreateOutcome::Accepted(NextAction::DisplayQr { qr }));
 
     for (status, body) in [
@@ -27,7 +27,7 @@ fn a_signed_success_is_what_the_call_documents_and_nothing_else() {
         (204, ""),
         (201, url),
     ] {
-        let outcome = created(bench.weigh(&bench.signed(status, body)));
+        let outcome = created(bench.verify(&bench.signed(status, body)));
         assert_eq!(
             name_created(&outcome),
             "unknown incompatible",
@@ -36,11 +36,11 @@ fn a_signed_success_is_what_the_call_documents_and_nothing_else() {
     }
 
     assert_eq!(
-        closed(bench.weigh(&bench.signed(204, ""))),
+        closed(bench.verify(&bench.signed(204, ""))),
         CloseOutcome::Closed
     );
     assert_eq!(
-        name_ended(&closed(bench.weigh(&bench.signed(200, "{}")))),
+        name_ended(&closed(bench.verify(&bench.signed(200, "{}")))),
         "unknown incompatible"
     );
 }
@@ -49,7 +49,7 @@ fn query(bench: &Bench, body: &str) -> QueryOutcome {
     queried(
         &bench.account,
         &order(),
-        bench.weigh(&bench.signed(200, body)),
+        bench.verify(&bench.signed(200, body)),
     )
 }
 
@@ -159,7 +159,7 @@ fn every_refund_status_has_its_outcome() {
         .to_string()
     };
 
-    let reply = |body: &str| bench.weigh(&bench.signed(200, body));
+    let reply = |body: &str| bench.verify(&bench.signed(200, body));
     for (status, asked, found) in [
         ("PROCESSING", "accepted", "accepted"),
         ("SUCCESS", "done", "done"),

@@ -12,8 +12,8 @@ use crate::domain::incident::{Baseline, Cause, Phase, Sight, Subject, failing_li
 use crate::domain::{AllOwners, Timestamp};
 use crate::payments::transition::schedule;
 use crate::routing::health::BreakerState;
-use crate::routing::health::board::HealthStatus;
-use crate::routing::health::subject::HealthKey as Watched;
+use crate::routing::health::key::HealthKey as Watched;
+use crate::routing::health::registry::HealthStatus;
 use crate::store::{Backlog, IncidentRow, Waiting};
 
 /// Redis has so long to be reached for the first time.
@@ -394,7 +394,7 @@ mod tests {
 
     use super::*;
     use crate::domain::Mode;
-    use crate::routing::health::subject::Whole;
+    use crate::routing::health::key::Whole;
 
     fn standing(gate: BreakerState, heard: bool, failing: i64) -> HealthStatus {
         let provider = "alipay".parse().unwrap();

@@ -4,13 +4,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::{RegistryState, Route, pair};
-use crate::routing::health::board::types::Probe;
 use crate::routing::health::delta::{Delta, MerchantHash};
-use crate::routing::health::subject::{HealthKey, Whole};
+use crate::routing::health::key::{HealthKey, Whole};
+use crate::routing::health::registry::types::Probe;
 use crate::routing::health::{BreakerState, RouteId, Verdict};
 
 impl RegistryState {
-    pub(in crate::routing::health::board) fn probes_due(&mut self) -> Vec<Probe> {
+    pub(in crate::routing::health::registry) fn probes_due(&mut self) -> Vec<Probe> {
         self.compare();
         let mut turns = std::mem::take(&mut self.won);
         turns.extend(self.providers_due());
@@ -178,7 +178,7 @@ impl RegistryState {
             .map(|(id, _)| RouteId::clone(id))
     }
 
-    pub(in crate::routing::health::board) fn probed(&mut self, probe: &Probe, verdict: Verdict) {
+    pub(in crate::routing::health::registry) fn probed(&mut self, probe: &Probe, verdict: Verdict) {
         self.probing.places.give_back(&probe.merchant);
         let (own, now_ms) = (self.own, self.seen_ms);
         let Some((route, provider)) = pair(&mut self.routes, &mut self.providers, &probe.route)

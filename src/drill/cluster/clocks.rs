@@ -7,8 +7,8 @@ use rustix::process::Signal;
 use serde_json::json;
 
 use super::parts::{Stage, in_vain};
-use crate::drill::door::{self, Command};
-use crate::drill::error::Broken;
+use crate::drill::control_socket::{self, Command};
+use crate::drill::error::Error;
 
 impl Stage {
     /// Moves all clocks by so many seconds.
@@ -24,7 +24,7 @@ impl Stage {
         let stopped = self.stopped.lock().await.clone();
         for (number, gateway) in self.gateways.iter().enumerate() {
             if !stopped.contains(&number) {
-                let _ = door::knock(&gateway.door(), &Command::Ahead(*ahead_s)).await;
+                let _ = control_socket::knock(&gateway.door(), &Command::Ahead(*ahead_s)).await;
             }
         }
     }
@@ -45,22 +45,22 @@ impl Stage {
         self.stopped.lock().await.remove(&number);
         let ahead_s = *self.ahead_s.lock().await;
         if let Some(gateway) = self.gateways.get(number) {
-            let _ = door::knock(&gateway.door(), &Command::Ahead(ahead_s)).await;
+            let _ = control_socket::knock(&gateway.door(), &Command::Ahead(ahead_s)).await;
         }
     }
 
     /// The clock of one gateway is wrong by so many seconds.
     pub async fn skew(&self, number: usize, seconds: i64) {
         if let Some(gateway) = self.gateways.get(number) {
-            let _ = door::knock(&gateway.door(), &Command::Skew(seconds)).await;
+            let _ = control_socket::knock(&gateway.door(), &Command::Skew(seconds)).await;
         }
     }
 
     /// Sets the clock of a gateway's machine, in seconds ahead of the right time.
     ///
     /// # Errors
-    /// [`Broken`].
-    pub fn set_clock(&self, number: usize, ahead_s: i64) -> Result<(), Broken> {
+    /// [`Error`].
+    pub fn set_clock(&self, number: usize, ahead_s: i64) -> Result<(), Error> {
         let Some(gateway) = self.gateways.get(number) else {
             return Ok(());
         };

@@ -4,7 +4,7 @@
 
 use super::breaker::BreakerConfig;
 use super::delta::Delta;
-use super::vital::HealthRecord;
+use super::record::HealthRecord;
 
 /// With more writes whose fate is not known, the last two are looked at as one.
 const SENT: usize = 4;
@@ -135,7 +135,7 @@ impl LocalHealth {
     /// What the store says may be a lie, or whoever has the right may be dead.
     pub(super) fn is_overdue(&mut self, own: i64) -> bool {
         #[cfg(feature = "testing")]
-        if crate::broken::mutated(crate::broken::Mutation::BelieveRedis) {
+        if crate::mutation::mutated(crate::mutation::Mutation::BelieveRedis) {
             return false;
         }
         if !self.view.wants_probes() {

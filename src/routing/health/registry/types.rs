@@ -6,8 +6,8 @@ use std::sync::Arc;
 use providers::provider::ProviderName;
 
 use crate::routing::health::delta::MerchantHash;
-use crate::routing::health::subject::HealthKey;
-use crate::routing::health::vital::HealthRecord;
+use crate::routing::health::key::HealthKey;
+use crate::routing::health::record::HealthRecord;
 use crate::routing::health::{BreakerState, RouteId};
 
 /// How a board is set up.
@@ -34,7 +34,7 @@ impl Default for Settings {
     }
 }
 
-/// A call on its way. To be given back by [`super::Board::end`], however it ended.
+/// A call on its way. To be given back by [`super::HealthRegistry::end`], however it ended.
 #[derive(Debug)]
 #[must_use]
 pub struct Ticket {

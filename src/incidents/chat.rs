@@ -12,7 +12,7 @@ use super::message::{Message, Tone};
 use crate::config::{Language, Receiver, Robot};
 use crate::domain::Timestamp;
 use crate::domain::webhook::End;
-use crate::incidents::words::say;
+use crate::incidents::messages::say;
 
 /// WeCom takes so many bytes of markdown.
 const WECOM_BYTES: usize = 4_096;

@@ -11,9 +11,9 @@ use super::delta::{Delta, MOST_CALLS, MerchantHash, Run};
 use super::latency::Latencies;
 use super::score::{Score, trip_after, wilson_upper};
 #[cfg(feature = "testing")]
-use crate::broken::{Mutation, mutated};
+use crate::mutation::{Mutation, mutated};
 
-/// The shape and the meaning of a stored [`Vital`], the pace of its probes included: part of the
+/// The shape and the meaning of a stored [`HealthRecord`], the pace of its probes included: part of the
 /// key that it lies under, so that two versions of the program that differ in it do not read each
 /// other's.
 pub const FORMAT: u32 = 2;

@@ -2,13 +2,13 @@
 //! cut.
 
 use super::parts::in_vain;
-use crate::drill::error::Broken;
+use crate::drill::error::Error;
 use crate::drill::proxy::Proxy;
 
 /// A proxy before the server of this address.
-pub(super) async fn proxied(url: Option<&str>) -> Result<Option<Proxy>, Broken> {
+pub(super) async fn proxied(url: Option<&str>) -> Result<Option<Proxy>, Error> {
     let Some(url) = url else { return Ok(None) };
-    let parsed = url::Url::parse(url).map_err(|e| Broken(format!("an address: {e}")))?;
+    let parsed = url::Url::parse(url).map_err(|e| Error(format!("an address: {e}")))?;
     let default = if parsed.scheme().starts_with("redis") {
         6_379
     } else {
@@ -20,7 +20,7 @@ pub(super) async fn proxied(url: Option<&str>) -> Result<Option<Proxy>, Broken> 
         .await
         .map_err(in_vain("an address"))?
         .next()
-        .ok_or_else(|| Broken(format!("{host} has no address")))?;
+        .ok_or_else(|| Error(format!("{host} has no address")))?;
 
     Proxy::start_before(target)
         .await

@@ -7,7 +7,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::stage::Stage;
+use super::cluster::Stage;
 
 /// Time goes by in steps that no notification gets stale in.
 pub const STEP_S: u64 = 200;

@@ -11,7 +11,7 @@ use providers::outcome::{
 };
 
 use super::accounts::Accounts;
-use super::board::{HealthRegistry, Probe, Settings, Ticket};
+use super::registry::{HealthRegistry, Probe, Settings, Ticket};
 use super::{RouteId, RouteView, Verdict};
 use crate::domain::Timestamp;
 

@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use crate::sandbox::simulator::Word;
+use crate::sandbox::simulator::ScriptedRefusal;
 
 /// Status, internal reason and body.
 #[derive(Debug)]
@@ -72,7 +72,7 @@ impl Said {
     }
 
     /// Status, code, and the number of a reason or a member: `400 PARAM_ERROR /amount/total`.
-    pub(super) fn of(word: &Word) -> Self {
+    pub(super) fn of(word: &ScriptedRefusal) -> Self {
         let mut parts = word.code.split(' ');
         let status = parts
             .next()

@@ -52,7 +52,7 @@ pub fn apply(refund: &mut Refund, failure: &Failure, now: Timestamp) {
         refund.txn_time,
         refund.sent_at,
         refund.in_doubt,
-        refund.questions,
+        refund.query_count,
     ) = (None, None, false, 0);
 
     refund.next_check_at = Some(now.plus_s(LATER_S));

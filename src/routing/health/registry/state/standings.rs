@@ -8,11 +8,11 @@ use providers::provider::ProviderName;
 
 use super::{KNOWN_RATE, RegistryState, Route};
 use crate::domain::Mode;
-use crate::routing::health::board::types::HealthStatus;
 use crate::routing::health::delta::MerchantHash;
-use crate::routing::health::subject::{HealthKey, Whole};
-use crate::routing::health::tracked::LocalHealth;
-use crate::routing::health::vital::HealthRecord;
+use crate::routing::health::key::{HealthKey, Whole};
+use crate::routing::health::local::LocalHealth;
+use crate::routing::health::record::HealthRecord;
+use crate::routing::health::registry::types::HealthStatus;
 use crate::routing::health::{BreakerState, RouteId};
 
 impl RegistryState {
@@ -35,7 +35,7 @@ impl RegistryState {
         })
     }
 
-    pub(in crate::routing::health::board) fn provider(
+    pub(in crate::routing::health::registry) fn provider(
         &self,
         provider: ProviderName,
         flow: Flow,
@@ -45,7 +45,7 @@ impl RegistryState {
             .map(|(_, tracked)| tracked.view().clone())
     }
 
-    pub(in crate::routing::health::board) fn whole(
+    pub(in crate::routing::health::registry) fn whole(
         &self,
         provider: ProviderName,
         flow: Flow,
@@ -55,7 +55,7 @@ impl RegistryState {
             .map(|(whole, tracked)| of_whole(whole, tracked))
     }
 
-    pub(in crate::routing::health::board) fn standings(&self, mode: Mode) -> Vec<HealthStatus> {
+    pub(in crate::routing::health::registry) fn standings(&self, mode: Mode) -> Vec<HealthStatus> {
         let snapshot = self.accounts.snapshot();
         let is_main = |whole: &Whole| {
             let main = snapshot
@@ -117,7 +117,7 @@ impl RegistryState {
         votes
     }
 
-    pub(in crate::routing::health::board) fn standing(
+    pub(in crate::routing::health::registry) fn standing(
         &self,
         subject: &HealthKey,
     ) -> Option<HealthStatus> {

@@ -12,9 +12,9 @@ use tokio::net::TcpSocket;
 use tokio::process::Child;
 use tokio::sync::Mutex;
 
+use crate::drill::control_socket::{self, Command, Reply};
 use crate::drill::disk::SmallDisk;
-use crate::drill::door::{self, Command, Reply};
-use crate::drill::error::Broken;
+use crate::drill::error::Error;
 use crate::drill::proxy::Proxy;
 use crate::server::demo::Demo;
 use crate::store::trouble::OwnDatabase;
@@ -87,9 +87,9 @@ pub struct Stage {
     pub(super) http: reqwest::Client,
 }
 
-pub(super) fn in_vain(what: &str) -> impl FnOnce(std::io::Error) -> Broken {
+pub(super) fn in_vain(what: &str) -> impl FnOnce(std::io::Error) -> Error {
     let what = what.to_owned();
-    move |error| Broken(format!("{what}: {error}"))
+    move |error| Error(format!("{what}: {error}"))
 }
 
 impl Stage {
@@ -121,14 +121,16 @@ impl Stage {
     /// Arms a kill point.
     pub async fn arm(&self, number: usize, point: &str) {
         if let Some(gateway) = self.gateways.get(number) {
-            let _ = door::knock(&gateway.door(), &Command::Arm(point.to_owned())).await;
+            let _ = control_socket::knock(&gateway.door(), &Command::Arm(point.to_owned())).await;
         }
     }
 
     /// What a gateway waits for.
     pub async fn due(&self, number: usize) -> Option<Reply> {
         let gateway = self.gateways.get(number)?;
-        door::knock(&gateway.door(), &Command::Due).await.ok()
+        control_socket::knock(&gateway.door(), &Command::Due)
+            .await
+            .ok()
     }
 
     /// How many gateways there are.
@@ -140,15 +142,15 @@ impl Stage {
     /// Asks the sandbox's control.
     ///
     /// # Errors
-    /// [`Broken`].
+    /// [`Error`].
     pub async fn tell(
         &self,
         method: &str,
         path: &str,
         body: Option<Value>,
-    ) -> Result<Value, Broken> {
+    ) -> Result<Value, Error> {
         let method =
-            reqwest::Method::from_bytes(method.as_bytes()).map_err(|e| Broken(e.to_string()))?;
+            reqwest::Method::from_bytes(method.as_bytes()).map_err(|e| Error(e.to_string()))?;
         let is_put = method == reqwest::Method::PUT;
         let mut request = self.http.request(method, format!("{}{path}", self.control));
         if let Some(body) = body {
@@ -157,18 +159,18 @@ impl Stage {
         let answer = request
             .send()
             .await
-            .map_err(|e| Broken(format!("sandbox: {e}")))?;
+            .map_err(|e| Error(format!("sandbox: {e}")))?;
         let status = answer.status();
 
         let text = answer
             .bytes()
             .await
-            .map_err(|e| Broken(format!("sandbox: {e}")))?;
+            .map_err(|e| Error(format!("sandbox: {e}")))?;
 
         // What cannot be paid is an answer like others; a fault that is not taken would never
         // strike.
         if is_put && !status.is_success() {
-            return Err(Broken(format!(
+            return Err(Error(format!(
                 "sandbox: {path}: {}",
                 String::from_utf8_lossy(&text)
             )));
@@ -180,14 +182,14 @@ impl Stage {
     /// The demo merchant.
     ///
     /// # Errors
-    /// [`Broken`].
-    pub fn demo(&self) -> Result<Demo, Broken> {
+    /// [`Error`].
+    pub fn demo(&self) -> Result<Demo, Error> {
         let gateway = self
             .gateways
             .first()
-            .ok_or_else(|| Broken("no gateway".to_owned()))?;
+            .ok_or_else(|| Error("no gateway".to_owned()))?;
         let text = std::fs::read(gateway.folder.join("demo.json")).map_err(in_vain("demo.json"))?;
-        serde_json::from_slice(&text).map_err(|e| Broken(format!("demo.json: {e}")))
+        serde_json::from_slice(&text).map_err(|e| Error(format!("demo.json: {e}")))
     }
 
     /// Where a gateway listens.
@@ -214,12 +216,12 @@ impl Stage {
     /// How a gateway's jobs get on.
     ///
     /// # Errors
-    /// [`Broken`].
-    pub async fn jobs(&self, number: usize) -> Result<Vec<(String, u64)>, Broken> {
+    /// [`Error`].
+    pub async fn jobs(&self, number: usize) -> Result<Vec<(String, u64)>, Error> {
         let Some(gateway) = self.gateways.get(number) else {
             return Ok(Vec::new());
         };
-        let reply = door::knock(&gateway.door(), &Command::Jobs)
+        let reply = control_socket::knock(&gateway.door(), &Command::Jobs)
             .await
             .map_err(in_vain("a gateway's jobs"))?;
         Ok(reply.overdue_ms)

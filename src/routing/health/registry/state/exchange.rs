@@ -5,13 +5,13 @@ use std::sync::Arc;
 
 use super::{RegistryState, SUBJECTS};
 use crate::routing::health::RouteId;
-use crate::routing::health::board::types::{Adopted, Change};
-use crate::routing::health::subject::{HealthKey, Whole};
-use crate::routing::health::tracked::LocalHealth;
-use crate::routing::health::vital::HealthRecord;
+use crate::routing::health::key::{HealthKey, Whole};
+use crate::routing::health::local::LocalHealth;
+use crate::routing::health::record::HealthRecord;
+use crate::routing::health::registry::types::{Adopted, Change};
 
 impl RegistryState {
-    pub(in crate::routing::health::board) fn take_changes(&mut self) -> Vec<Change> {
+    pub(in crate::routing::health::registry) fn take_changes(&mut self) -> Vec<Change> {
         let gateway = self.settings.gateway;
         let mut changes = Vec::new();
         let routes = self
@@ -37,7 +37,7 @@ impl RegistryState {
         changes
     }
 
-    pub(in crate::routing::health::board) fn versions(&self) -> Vec<(HealthKey, u64)> {
+    pub(in crate::routing::health::registry) fn versions(&self) -> Vec<(HealthKey, u64)> {
         let routes = self
             .routes
             .iter()
@@ -52,7 +52,7 @@ impl RegistryState {
             .collect()
     }
 
-    pub(in crate::routing::health::board) fn adopt(
+    pub(in crate::routing::health::registry) fn adopt(
         &mut self,
         subject: &HealthKey,
         vital: HealthRecord,
@@ -89,7 +89,7 @@ impl RegistryState {
     }
 
     #[cfg(feature = "testing")]
-    pub(in crate::routing::health::board) fn believe(
+    pub(in crate::routing::health::registry) fn believe(
         &mut self,
         subject: &HealthKey,
         vital: HealthRecord,
@@ -135,7 +135,7 @@ impl RegistryState {
     }
 
     /// What the store has of a subject cannot even be read.
-    pub(in crate::routing::health::board) fn refuse(
+    pub(in crate::routing::health::registry) fn refuse(
         &mut self,
         subject: &HealthKey,
         version: u64,
@@ -150,7 +150,7 @@ impl RegistryState {
     }
 
     /// The store has nothing of this subject, although something was written.
-    pub(in crate::routing::health::board) fn forgotten(&mut self, subject: &HealthKey) {
+    pub(in crate::routing::health::registry) fn forgotten(&mut self, subject: &HealthKey) {
         if let Some(tracked) = self.tracked(subject, true) {
             tracked.reseed();
         }
@@ -158,7 +158,7 @@ impl RegistryState {
 
     /// An exchange went well. Returns in how many of them in a row the store was silent about
     /// something written.
-    pub(in crate::routing::health::board) fn exchanged(&mut self) -> u32 {
+    pub(in crate::routing::health::registry) fn exchanged(&mut self) -> u32 {
         let routes = self.routes.values_mut().map(|route| &mut route.tracked);
         routes
             .chain(self.providers.values_mut())
@@ -167,7 +167,7 @@ impl RegistryState {
             .unwrap_or(0)
     }
 
-    pub(in crate::routing::health::board) fn reseed(&mut self) {
+    pub(in crate::routing::health::registry) fn reseed(&mut self) {
         self.won.clear();
         self.routes
             .values_mut()

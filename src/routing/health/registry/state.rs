@@ -17,9 +17,9 @@ use crate::domain::Mode;
 use crate::routing::health::accounts::{self, Accounts, Known, Snapshot};
 use crate::routing::health::breaker::BreakerConfig;
 use crate::routing::health::delta::{Delta, MerchantHash};
-use crate::routing::health::subject::{HealthKey, Whole};
-use crate::routing::health::tracked::{Limits, LocalHealth};
-use crate::routing::health::vital::HealthRecord;
+use crate::routing::health::key::{HealthKey, Whole};
+use crate::routing::health::local::{Limits, LocalHealth};
+use crate::routing::health::record::HealthRecord;
 use crate::routing::health::{BreakerState, RouteId, RouteView, Verdict};
 use crate::routing::share::Shares;
 
@@ -490,7 +490,7 @@ impl Route {
     /// it has now. What others have stored does not say with which.
     fn was_ever_answered(&self) -> bool {
         #[cfg(feature = "testing")]
-        if crate::broken::mutated(crate::broken::Mutation::OneMerchantTrips) {
+        if crate::mutation::mutated(crate::mutation::Mutation::OneMerchantTrips) {
             return true;
         }
         self.is_answered

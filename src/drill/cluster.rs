@@ -20,21 +20,21 @@ pub use self::database::DatabaseTrouble;
 use self::parts::{Gateway, PATIENCE, in_vain};
 pub use self::parts::{Ground, KEY, Stage};
 use self::ways::proxied;
-use super::error::Broken;
-use super::proxy::{self, Mood, Proxy};
+use super::error::Error;
+use super::proxy::{self, LinkState, Proxy};
 use crate::store::trouble::OwnDatabase;
 
 impl Stage {
     /// Builds it, with everything running.
     ///
     /// # Errors
-    /// [`Broken`].
+    /// [`Error`].
     pub async fn build(
         ground: Ground,
         keys: Keys,
         gateways: usize,
         env: Vec<(String, String)>,
-    ) -> Result<Self, Broken> {
+    ) -> Result<Self, Error> {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
         let faces = providers::PROTOCOLS.iter().map(|p| (p.name, any)).collect();
         let sandbox = Sandbox::start(Options {
@@ -45,7 +45,7 @@ impl Stage {
             log: usize::MAX,
         })
         .await
-        .map_err(|e| Broken(format!("sandbox: {e}")))?;
+        .map_err(|e| Error(format!("sandbox: {e}")))?;
 
         let (mut before, mut advertised) = (BTreeMap::new(), Vec::new());
         for (name, face) in sandbox.faces() {
@@ -94,7 +94,7 @@ impl Stage {
             stopped: Mutex::default(),
             at_database: Mutex::default(),
             at_freezing: Mutex::default(),
-            http: http.map_err(|e| Broken(e.to_string()))?,
+            http: http.map_err(|e| Error(e.to_string()))?,
         };
 
         for number in 0..gateways {
@@ -108,21 +108,21 @@ impl Stage {
     /// Ways are open, clocks are right, and the database is as it should be.
     ///
     /// # Errors
-    /// [`Broken`].
-    pub async fn mend(&self) -> Result<(), Broken> {
+    /// [`Error`].
+    pub async fn mend(&self) -> Result<(), Error> {
         let ways = [&self.database, &self.redis]
             .into_iter()
             .flatten()
             .chain(self.providers.values());
         for proxy in ways.chain([&self.front]) {
-            proxy.set(Mood::Open);
+            proxy.set(LinkState::Open);
         }
         if let Some(disk) = &self.ground.disk {
             disk.free();
         }
         self.limit_files(None).await;
         if let Some(own) = &self.ground.postgres {
-            own.mend().await.map_err(|e| Broken(e.to_string()))?;
+            own.mend().await.map_err(|e| Error(e.to_string()))?;
         }
 
         for number in 0..self.gateways.len() {

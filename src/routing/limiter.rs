@@ -51,7 +51,7 @@ impl Pace {
     }
 }
 
-/// A call that may be made. Given back by [`Paces::leave`], however it ends.
+/// A call that may be made. Given back by [`Limiters::leave`], however it ends.
 #[derive(Debug)]
 #[must_use]
 pub struct Permit {

@@ -8,12 +8,12 @@ use rustix::process::Signal;
 
 use super::parts::{Gateway, KEY, PATIENCE, Stage, in_vain};
 use super::ways::through;
-#[cfg(feature = "testing")]
-use crate::broken;
+use crate::drill::control_socket::{self, Command};
 use crate::drill::disk;
-use crate::drill::door::{self, Command};
-use crate::drill::error::Broken;
+use crate::drill::error::Error;
 use crate::kill::DIES_WITH_PARENT;
+#[cfg(feature = "testing")]
+use crate::mutation;
 
 /// How long gateways wait for calls in flight when they are told to stop, and how much longer that
 /// may take.
@@ -45,7 +45,7 @@ impl Stage {
             ("INTERLOCK__PAYMENTS__REFUND_TIMEOUT_MS", "500"),
             ("INTERLOCK__PAYMENTS__CALL_GRACE_MS", "300"),
             ("INTERLOCK__PAYMENTS__ANSWER_WITHIN_MS", "5000"),
-            (door::VARIABLE, door.as_str()),
+            (control_socket::VARIABLE, door.as_str()),
             (DIES_WITH_PARENT, "1"),
         ]
         .map(|(name, value)| (name.to_owned(), value.to_owned()))
@@ -72,9 +72,9 @@ impl Stage {
         }
         #[cfg(feature = "testing")]
         all.extend(
-            std::env::var(broken::VARIABLE)
+            std::env::var(mutation::VARIABLE)
                 .ok()
-                .map(|rule| (broken::VARIABLE.to_owned(), rule)),
+                .map(|rule| (mutation::VARIABLE.to_owned(), rule)),
         );
 
         all.extend(self.env.iter().cloned());
@@ -84,8 +84,8 @@ impl Stage {
     /// Starts a gateway that does not run, and waits until it serves.
     ///
     /// # Errors
-    /// [`Broken`].
-    pub async fn start(&self, number: usize) -> Result<(), Broken> {
+    /// [`Error`].
+    pub async fn start(&self, number: usize) -> Result<(), Error> {
         let Some(gateway) = self.gateways.get(number) else {
             return Ok(());
         };
@@ -127,7 +127,7 @@ impl Stage {
         self.until_ready(number).await
     }
 
-    async fn until_ready(&self, number: usize) -> Result<(), Broken> {
+    async fn until_ready(&self, number: usize) -> Result<(), Error> {
         let Some(gateway) = self.gateways.get(number) else {
             return Ok(());
         };
@@ -145,7 +145,7 @@ impl Stage {
             {
                 // Time went on while it started.
                 let ahead_s = *self.ahead_s.lock().await;
-                let _ = door::knock(&gateway.door(), &Command::Ahead(ahead_s)).await;
+                let _ = control_socket::knock(&gateway.door(), &Command::Ahead(ahead_s)).await;
                 return Ok(());
             }
             let dead = match gateway.child.lock().await.as_mut() {
@@ -157,7 +157,7 @@ impl Stage {
                 return Ok(());
             }
             if began.elapsed() > PATIENCE {
-                return Err(Broken(format!(
+                return Err(Error(format!(
                     "gateway {number} does not start: {}",
                     tail(&gateway.folder.join("log"))
                 )));

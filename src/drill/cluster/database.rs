@@ -8,7 +8,7 @@ use tokio::process::Child;
 use super::parts::{Gateway, PATIENCE, Stage};
 use super::ways::through;
 use crate::drill::disk;
-use crate::drill::error::Broken;
+use crate::drill::error::Error;
 use crate::store::Store;
 use crate::store::audit::Looker;
 use crate::store::trouble;
@@ -56,15 +56,15 @@ impl Stage {
     /// beside them.
     ///
     /// # Errors
-    /// [`Broken`].
-    pub async fn store(&self) -> Result<Store, Broken> {
+    /// [`Error`].
+    pub async fn store(&self) -> Result<Store, Error> {
         let gateway = self
             .gateways
             .first()
-            .ok_or_else(|| Broken("no gateway".to_owned()))?;
+            .ok_or_else(|| Error("no gateway".to_owned()))?;
         Store::open(&self.direct_url(gateway), 2, PATIENCE)
             .await
-            .map_err(|e| Broken(e.to_string()))
+            .map_err(|e| Error(e.to_string()))
     }
 
     /// Whoever holds the embedded database's lock; ends and refuses sessions; takes no writes.

@@ -3,9 +3,9 @@
 //! No I/O; the time is handed in and should be that of a clock that is not set: a leap of it counts
 //! as no time at all.
 //!
-//! Whoever owns it calls [`Board::tick`] at least every 200 ms.
+//! Whoever owns it calls [`HealthRegistry::tick`] at least every 200 ms.
 
-mod inner;
+mod state;
 mod types;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -14,11 +14,11 @@ use providers::order::Flow;
 use providers::provider::ProviderName;
 use rand::Rng;
 
-use self::inner::RegistryState;
+use self::state::RegistryState;
 pub use self::types::{Adopted, Change, HealthStatus, Probe, Removal, Settings, Ticket};
 use super::accounts::Accounts;
-use super::subject::HealthKey;
-use super::vital::HealthRecord;
+use super::key::HealthKey;
+use super::record::HealthRecord;
 use super::{RouteId, RouteView, Verdict};
 use crate::domain::Mode;
 
@@ -72,7 +72,7 @@ impl HealthRegistry {
         inner.admit(route, rng)
     }
 
-    /// How a route is, for people: nothing is drawn, `theta` is what is believed.
+    /// How a route is, for people: nothing is drawn, `sampled_success` is what is believed.
     #[must_use]
     pub fn snapshot(&self, route: &RouteId, now_ms: i64) -> RouteView {
         let mut inner = self.inner();
@@ -127,7 +127,7 @@ impl HealthRegistry {
     }
 
     /// Probes that this gateway has to make now, and nobody else. They may take as long as they
-    /// need; each ends in [`Board::probed`].
+    /// need; each ends in [`HealthRegistry::probed`].
     #[must_use]
     pub fn probes_due(&self, now_ms: i64) -> Vec<Probe> {
         let mut inner = self.inner();
@@ -153,7 +153,7 @@ impl HealthRegistry {
         self.inner().is_shared()
     }
 
-    /// What has to be written for the others. What becomes of it is told by [`Board::adopt`] alone:
+    /// What has to be written for the others. What becomes of it is told by [`HealthRegistry::adopt`] alone:
     /// with the state that was written, or the one that was there instead, or the one that is found
     /// at the next reading.
     #[must_use]

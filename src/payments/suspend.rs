@@ -3,7 +3,7 @@
 
 use providers::outcome::Failure;
 
-use super::Trouble;
+use super::Error;
 use crate::app::App;
 use crate::routing::account::Account;
 use crate::store::change::ReviewItem;
@@ -47,7 +47,7 @@ pub async fn suspend(app: &App, account: &Account, failure: &Failure) {
     }
 }
 
-async fn written(app: &App, account: &Account, failure: &Failure) -> Result<(), Trouble> {
+async fn written(app: &App, account: &Account, failure: &Failure) -> Result<(), Error> {
     let now = app.clock.now();
     let until = now.plus_s(app.config.payments.account_set_aside_s);
     app.store
@@ -68,5 +68,5 @@ async fn written(app: &App, account: &Account, failure: &Failure) -> Result<(), 
     app.directory
         .changed()
         .await
-        .map_err(|e| Trouble::Missing(e.to_string()))
+        .map_err(|e| Error::Missing(e.to_string()))
 }

@@ -7,7 +7,7 @@ use super::scenario::{Plan, Scenario};
 
 /// What is drilled.
 #[derive(Debug, Clone)]
-pub struct Wanted {
+pub struct Options {
     /// What goes wrong.
     pub scenario: Scenario,
     /// One run for each.
@@ -33,7 +33,7 @@ pub struct Wanted {
     pub keep: Option<PathBuf>,
 }
 
-impl Wanted {
+impl Options {
     /// On PostgreSQL a second one shares the first one's work.
     pub(super) const fn gateways(&self) -> usize {
         if self.postgres.is_some() { 2 } else { 1 }

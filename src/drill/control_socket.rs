@@ -66,7 +66,7 @@ pub fn open(app: &Arc<App>) -> std::io::Result<()> {
         .ok()
         .and_then(|text| text.parse().ok())
         .unwrap_or(0);
-    let moved = Arc::new(Moved {
+    let moved = Arc::new(Advance {
         ahead_s: AtomicU64::new(born),
         skew_s: AtomicI64::new(0),
     });
@@ -87,12 +87,12 @@ pub fn open(app: &Arc<App>) -> std::io::Result<()> {
 
 /// How far the gateway's clock was moved.
 #[derive(Debug)]
-struct Moved {
+struct Advance {
     ahead_s: AtomicU64,
     skew_s: AtomicI64,
 }
 
-async fn serve(app: &App, moved: &Moved, stream: UnixStream) -> std::io::Result<()> {
+async fn serve(app: &App, moved: &Advance, stream: UnixStream) -> std::io::Result<()> {
     let (read, mut write) = stream.into_split();
     let mut lines = BufReader::new(read).lines();
 
