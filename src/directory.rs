@@ -8,15 +8,15 @@ pub mod issue;
 pub mod keys;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, RwLock};
 use std::time::{Duration, Instant};
 
 use addresses::Addresses;
 use keys::{APART, BELIEVED, Key, Keys};
+use parking_lot::RwLock;
 use providers::http::Way;
 use providers::{Provider, ProviderName, layer};
-use sea_orm::DbErr;
 use tokio::sync::Mutex;
 
 use crate::clock::Clock;
@@ -29,7 +29,7 @@ use crate::routing::proof::{Proof, Proving};
 use crate::routing::rule::Routing;
 use crate::routing::usage::{Turns, Usage};
 use crate::store::keys::DIRECTORY_VERSION;
-use crate::store::{AccountRow, Store};
+use crate::store::{self, AccountRow, Store};
 use crate::traces::Traces;
 use crate::vault::Vault;
 
@@ -73,7 +73,7 @@ pub struct Directory {
 pub enum DirectoryError {
     /// The database's.
     #[error(transparent)]
-    Database(#[from] DbErr),
+    Database(#[from] store::Error),
     /// It took too long.
     #[error("the database has not said in time whether what is known is still right")]
     Late,
@@ -221,7 +221,7 @@ impl Directory {
     ///
     /// # Errors
     /// The database's.
-    pub async fn refresh_usage(&self, now: Timestamp) -> Result<(), DbErr> {
+    pub async fn refresh_usage(&self, now: Timestamp) -> Result<(), store::Error> {
         let snapshot = self.now();
         let Some(reading) = self.usage.to_read(&snapshot.limited, now) else {
             return Ok(());
@@ -279,7 +279,7 @@ impl Directory {
     ///
     /// # Errors
     /// The database's.
-    pub async fn note_uses(&self) -> Result<(), DbErr> {
+    pub async fn note_uses(&self) -> Result<(), store::Error> {
         let used = self.keys.used();
         if !used.is_empty() {
             self.store.keys_used(&used).await?;
@@ -371,19 +371,11 @@ impl Directory {
             *list = Arc::new(list.iter().map(replaced).collect());
         }
 
-        *self
-            .snapshot
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(next);
+        *self.snapshot.write() = Arc::new(next);
     }
 
     fn now(&self) -> Arc<Snapshot> {
-        Arc::clone(
-            &self
-                .snapshot
-                .read()
-                .unwrap_or_else(std::sync::PoisonError::into_inner),
-        )
+        Arc::clone(&self.snapshot.read())
     }
 
     async fn reload(&self) -> Result<(), DirectoryError> {
@@ -454,10 +446,7 @@ impl Directory {
                 .collect(),
         );
 
-        *self
-            .snapshot
-            .write()
-            .unwrap_or_else(std::sync::PoisonError::into_inner) = Arc::new(next);
+        *self.snapshot.write() = Arc::new(next);
         self.keys.replace(self.store.keys_in_use(AllOwners).await?);
         self.keys.confirm(began);
 

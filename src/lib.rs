@@ -17,10 +17,7 @@ pub mod guard;
 pub mod incidents;
 pub mod installation;
 pub mod jobs;
-pub mod kill;
 pub mod lines;
-#[cfg(feature = "testing")]
-pub mod mutation;
 pub mod payments;
 pub mod progress;
 pub mod redact;
@@ -29,6 +26,7 @@ pub mod routing;
 pub mod server;
 pub mod store;
 pub mod telemetry;
+pub mod testing;
 pub mod traces;
 pub mod vault;
 pub mod webhooks;

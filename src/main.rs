@@ -20,7 +20,7 @@ const STACK_BYTES: usize = 8 << 20;
 fn main() -> ExitCode {
     let given = Cli::parse();
     #[cfg(feature = "testing")]
-    interlock::kill::follow_parent();
+    interlock::testing::kill::follow_parent();
 
     // sqlx and reqwest both use rustls; without one provider chosen it would have to guess, and
     // panics.
@@ -299,7 +299,7 @@ async fn ask_about_open(config: &Config) -> Result<(), Box<dyn std::error::Error
 
 async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     #[cfg(feature = "testing")]
-    interlock::kill::arm();
+    interlock::testing::kill::arm();
     // From now on, so that none is missed. While it starts, nothing has been taken that would have
     // to be finished.
     let mut stop = std::pin::pin!(stop_signal()?);

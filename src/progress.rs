@@ -2,9 +2,11 @@
 //! in memory, on a clock that nobody sets; metrics, readiness and alerts read it. Decides nothing.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 #[derive(Debug, Clone, Copy)]
 struct Beat {
@@ -40,7 +42,7 @@ pub struct Progress(Mutex<BTreeMap<String, Beat>>);
 
 impl Progress {
     fn beats(&self) -> MutexGuard<'_, BTreeMap<String, Beat>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 
     /// A job begins, which makes such pauses between its steps.

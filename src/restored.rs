@@ -6,13 +6,13 @@
 pub mod witness;
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
-use std::sync::{PoisonError, RwLock};
 
+use parking_lot::RwLock;
 use serde::{Deserialize, Serialize};
 
 use crate::domain::id::{self, InstallationPrefix, NoRandomness};
 use crate::domain::{Owner, Timestamp};
-use crate::store::Store;
+use crate::store::{self, Store};
 
 /// The fact about the installation under which this is kept.
 pub const FACT: &str = "restored";
@@ -66,22 +66,21 @@ impl Restored {
     ///
     /// # Errors
     /// The database's, or a fact that nobody can read.
-    pub async fn read(store: &Store) -> Result<Option<Self>, sea_orm::DbErr> {
+    pub async fn read(store: &Store) -> Result<Option<Self>, store::Error> {
         let Some(text) = store.installation_fact(FACT).await? else {
             return Ok(None);
         };
         serde_json::from_str(&text)
             .map(Some)
-            .map_err(|e| sea_orm::DbErr::Custom(format!("installation {FACT}: {e}")))
+            .map_err(|e| store::Error::Other(format!("installation {FACT}: {e}")))
     }
 
     /// Keeps it.
     ///
     /// # Errors
     /// The database's.
-    pub async fn write(&self, store: &Store) -> Result<(), sea_orm::DbErr> {
-        let text =
-            serde_json::to_string(self).map_err(|e| sea_orm::DbErr::Custom(e.to_string()))?;
+    pub async fn write(&self, store: &Store) -> Result<(), store::Error> {
+        let text = serde_json::to_string(self).map_err(|e| store::Error::Other(e.to_string()))?;
         store.set_installation(FACT, &text).await
     }
 }
@@ -116,7 +115,7 @@ impl Hold {
             || self.configured.clone(),
             |known| self.configured.in_turn(&known.turn),
         );
-        *self.prefix.write().unwrap_or_else(PoisonError::into_inner) = prefix;
+        *self.prefix.write() = prefix;
         self.at.store(
             restored.map_or(0, |restored| restored.at),
             Ordering::Relaxed,
@@ -129,10 +128,7 @@ impl Hold {
     /// Begins our numbers at providers.
     #[must_use]
     pub fn prefix(&self) -> InstallationPrefix {
-        self.prefix
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.prefix.read().clone()
     }
 
     /// Whether something is of before the restore: what has become of it since the backup is in no

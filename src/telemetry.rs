@@ -1,9 +1,10 @@
 //! Logs as JSON on standard error, and metrics for Prometheus. No secret and no payer's data is
 //! ever logged.
 
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::OnceLock;
 
 use metrics_exporter_prometheus::{BuildError, Matcher, PrometheusBuilder, PrometheusHandle};
+use parking_lot::Mutex;
 use tracing_appender::non_blocking::{ErrorCounter, NonBlocking, NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::filter::LevelFilter;
@@ -48,12 +49,7 @@ impl Log {
 /// Writes what is left of the log; waits a second for that at the most. Nothing is logged
 /// afterwards.
 pub fn end_log() {
-    let worker = LOG.get().and_then(|log| {
-        log.worker
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .take()
-    });
+    let worker = LOG.get().and_then(|log| log.worker.lock().take());
     drop(worker);
 }
 

@@ -6,7 +6,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use interlock::mutation::{self, Mutation};
+use interlock::testing::mutation::{self, Mutation};
 use providers::memory::{Memory, Scripted};
 use providers::money::Money;
 use providers::outcome::{Capture, QueryOutcome};

@@ -56,5 +56,5 @@ a_gateway_is_killed_at! {
 
 #[test]
 fn every_kill_point_has_a_scenario() {
-    assert_eq!(COVERED, interlock::kill::POINTS);
+    assert_eq!(COVERED, interlock::testing::kill::POINTS);
 }

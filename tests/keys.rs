@@ -11,6 +11,7 @@ use interlock::config::Config;
 use interlock::directory::issue;
 use interlock::domain::id::{self, Kind};
 use interlock::domain::key;
+use interlock::domain::operation::ReviewKind;
 use interlock::domain::{Owner, Timestamp};
 use interlock::server;
 use interlock::store::KeyRow;
@@ -437,7 +438,7 @@ async fn two_persons_are_two_keys_of_which_neither_came_from_the_other() {
     let entry = ReviewItem {
         id: id::new(Kind::Operation).unwrap(),
         owner: app.owner(),
-        kind: "webhook_failing",
+        kind: ReviewKind::WebhookFailing,
         subject_id: "we_gone_long_ago".to_owned(),
         detail: "x".to_owned(),
         created_at: Timestamp(0),

@@ -8,8 +8,7 @@ use std::collections::BTreeSet;
 use interlock::bench::fill::{self, Wanted, World};
 use interlock::bench::lists::{self, Case, LONGEST_PAGE, List};
 use interlock::domain::{Owner, Timestamp};
-use interlock::store::{Plan, Read, Sort, Sorted, Store, sent_by};
-use sea_orm::DbErr;
+use interlock::store::{self, Plan, Read, Sort, Sorted, Store, sent_by};
 use tempfile::TempDir;
 
 use crate::helpers::{PATIENCE, database, install_crypto};
@@ -309,7 +308,7 @@ async fn filled() -> Filled {
     }
 }
 
-async fn look(filled: &Filled, case: &Case, rows: &[Row]) -> Result<Vec<String>, DbErr> {
+async fn look(filled: &Filled, case: &Case, rows: &[Row]) -> Result<Vec<String>, store::Error> {
     let (ids, sent) = sent_by(case.ask(&filled.store)).await;
     let ids = ids?;
     let mut objected = Vec::new();

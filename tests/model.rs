@@ -15,10 +15,10 @@ mod world;
 use std::collections::BTreeMap;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::str::FromStr;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestRunner};
 use proptest_state_machine::{ReferenceStateMachine, StateMachineTest};
@@ -163,7 +163,7 @@ impl<const IS_CHARGE: bool> StateMachineTest for Case<IS_CHARGE> {
 
     fn teardown(mut world: World, _: Wishes) {
         watched(&mut world, async |world| world.settle().await);
-        ENDS.lock().unwrap().extend(world.ends());
+        ENDS.lock().extend(world.ends());
         runtime().block_on(world.leave());
     }
 }
@@ -179,7 +179,7 @@ static ENDS: Mutex<Vec<String>> = Mutex::new(Vec::new());
 
 fn ends() -> String {
     let mut counts = BTreeMap::new();
-    for end in ENDS.lock().unwrap().drain(..) {
+    for end in ENDS.lock().drain(..) {
         *counts.entry(end).or_insert(0_u32) += 1;
     }
     counts
@@ -199,7 +199,7 @@ fn watched(world: &mut World, what: impl AsyncFnOnce(&mut World)) {
             Ordering::Relaxed,
             Ordering::Relaxed,
         );
-        *STORY.lock().unwrap() = world.story();
+        *STORY.lock() = world.story();
         runtime().block_on(world.forget());
         resume_unwind(panic);
     }
@@ -255,7 +255,7 @@ fn play<const IS_CHARGE: bool>() {
     if let Err(error) = found {
         panic!(
             "case {broken_in} breaks a rule. The smallest one like it: {error}\n{}",
-            STORY.lock().unwrap()
+            STORY.lock()
         );
     }
 }

@@ -138,7 +138,7 @@ async fn raise(app: &TestApp, kind: &'static str, subject_id: &str) {
     let entry = ReviewItem {
         id: id::new(Kind::Operation).unwrap(),
         owner: app.owner(),
-        kind,
+        kind: kind.parse().unwrap(),
         subject_id: subject_id.to_owned(),
         detail: "as a test wants it".to_owned(),
         created_at: app.app().clock.now(),

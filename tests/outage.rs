@@ -3,9 +3,10 @@
 //! belong into benchmarks.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use parking_lot::Mutex;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -282,8 +283,8 @@ impl Balancer {
                     .await;
                 let is_ready = is_ready.is_ok_and(|answer| answer.status == 200);
                 match is_ready {
-                    true => drop(ready.lock().unwrap().insert(which, client.clone())),
-                    false => drop(ready.lock().unwrap().remove(&which)),
+                    true => drop(ready.lock().insert(which, client.clone())),
+                    false => drop(ready.lock().remove(&which)),
                 }
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -296,7 +297,7 @@ impl Balancer {
 
     async fn until_ready(&self, which: usize) {
         let began = Instant::now();
-        while !self.ready.lock().unwrap().contains_key(&which) {
+        while !self.ready.lock().contains_key(&which) {
             assert!(began.elapsed() < PATIENCE, "gateway {which} is never ready");
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
@@ -305,7 +306,7 @@ impl Balancer {
     fn pick(&self) -> impl Fn(usize) -> Client + Send + 'static {
         let ready = Arc::clone(&self.ready);
         move |number| {
-            let ready = ready.lock().unwrap();
+            let ready = ready.lock();
             let mut clients: Vec<(&usize, &Client)> = ready.iter().collect();
             clients.sort_by_key(|(which, _)| **which);
             clients[number % clients.len()].1.clone()

@@ -13,7 +13,7 @@ use std::io;
 use std::net::IpAddr;
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, LazyLock, Mutex, PoisonError};
+use std::sync::{Arc, LazyLock};
 use std::task::{Context, Poll};
 use std::time::{Duration, Instant};
 
@@ -21,6 +21,7 @@ use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body::{Body, Frame, SizeHint};
+use parking_lot::Mutex;
 use reqwest::dns::{Name, Resolve, Resolving};
 use rustix::io::Errno;
 use rustls_platform_verifier::BuilderVerifierExt;
@@ -266,7 +267,7 @@ impl Client {
     /// What the last answer with a `Date` said of the time.
     #[must_use]
     pub fn time_told(&self) -> Option<TimeTold> {
-        *self.told.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.told.lock()
     }
 
     /// Sends a request once and reads the whole answer.
@@ -305,7 +306,7 @@ impl Client {
                 date: date.to_utc(),
                 heard: Instant::now(),
             };
-            *self.told.lock().unwrap_or_else(PoisonError::into_inner) = Some(told);
+            *self.told.lock() = Some(told);
         }
 
         read(response).await

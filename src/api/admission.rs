@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::num::NonZeroU32;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::http::StatusCode;
@@ -16,6 +16,7 @@ use governor::clock::{Clock as _, DefaultClock};
 use governor::middleware::StateInformationMiddleware;
 use governor::state::keyed::DefaultKeyedStateStore;
 use governor::{Quota, RateLimiter};
+use parking_lot::{Mutex, MutexGuard};
 use strum::IntoEnumIterator as _;
 
 use super::error::Problem;
@@ -148,7 +149,7 @@ pub struct TestPlace {
 
 impl Drop for TestPlace {
     fn drop(&mut self) {
-        let mut under_way = self.among.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut under_way = self.among.lock();
         if let Some(count) = under_way.get_mut(&self.of) {
             *count = count.saturating_sub(1);
             if *count == 0 {
@@ -172,7 +173,7 @@ impl Drop for Place {
 }
 
 fn shares(of: &Mutex<Shares<Owner>>) -> MutexGuard<'_, Shares<Owner>> {
-    of.lock().unwrap_or_else(PoisonError::into_inner)
+    of.lock()
 }
 
 impl Admission {
@@ -260,7 +261,7 @@ impl Admission {
     /// # Errors
     /// 429 when enough of his are under way.
     pub fn webhook_test(&self, owner: &Owner) -> Result<TestPlace, Problem> {
-        let mut under_way = self.tests.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut under_way = self.tests.lock();
         let count = under_way.entry(owner.clone()).or_default();
         if *count >= TESTS_AT_ONCE {
             let detail = "So many webhook tests of yours are under way. Nothing was sent: wait for \

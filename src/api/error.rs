@@ -17,7 +17,7 @@ use crate::payments::pay::OpenError;
 use crate::payments::refund::RefundError;
 use crate::payments::work_list::Refusal;
 use crate::routing::validation_error::ValidationError;
-use crate::store::CommitError;
+use crate::store::{self, CommitError};
 
 tokio::task_local! {
     /// The id of the request that is being answered.
@@ -190,8 +190,8 @@ impl From<payments::Error> for Problem {
     }
 }
 
-impl From<sea_orm::DbErr> for Problem {
-    fn from(error: sea_orm::DbErr) -> Self {
+impl From<store::Error> for Problem {
+    fn from(error: store::Error) -> Self {
         payments::Error::from(error).into()
     }
 }
@@ -294,7 +294,10 @@ impl From<Refusal> for Problem {
                     .because_of(row.id, resolution)
             }
             Refusal::NotForThis(kind) => {
-                let known: Vec<String> = actions(&kind).iter().map(ToString::to_string).collect();
+                let known: Vec<String> = actions(kind.parse().ok())
+                    .iter()
+                    .map(ToString::to_string)
+                    .collect();
                 let detail = format!("For {kind} there is {}.", known.join(", "));
                 let status = StatusCode::UNPROCESSABLE_ENTITY;
                 Self::new(status, "action_not_for_this_kind", detail).about("action")

@@ -210,16 +210,19 @@ async fn details(app: &App, row: OperationRow) -> Result<Details, Problem> {
     let steps = app.store.operation_steps(&row.id).await?;
     let now = app.clock.now();
     let open = row.resolved_at.is_none();
-    let offered = actions(&row.kind).iter().filter(|_| open).map(|action| {
-        let possible = work_list::possible(app, &row, about.as_ref(), *action, now);
-        let why_not = possible.as_ref().err().map(ToString::to_string);
-        ActionView {
-            action: *action,
-            effect: action.effect(),
-            possible: possible.is_ok(),
-            why_not,
-        }
-    });
+    let offered = actions(row.review_kind())
+        .iter()
+        .filter(|_| open)
+        .map(|action| {
+            let possible = work_list::possible(app, &row, about.as_ref(), *action, now);
+            let why_not = possible.as_ref().err().map(ToString::to_string);
+            ActionView {
+                action: *action,
+                effect: action.effect(),
+                possible: possible.is_ok(),
+                why_not,
+            }
+        });
 
     let proposal = work_list::standing(&row, &steps, now).map(|proposal| ProposalView {
         action: proposal.action,

@@ -2,9 +2,10 @@
 //! somebody's thousand lists in all of them payments would wait, too. Who waits for one waits in
 //! turn with the others, whatever anybody has asked for.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::{Mutex, MutexGuard};
 use tokio::sync::oneshot;
 
 use crate::domain::Owner;
@@ -83,7 +84,7 @@ impl Reading {
     }
 
     fn lock(&self) -> MutexGuard<'_, Places> {
-        self.places.lock().unwrap_or_else(PoisonError::into_inner)
+        self.places.lock()
     }
 }
 

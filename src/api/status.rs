@@ -3,11 +3,12 @@
 //! nothing.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::http::header::{self, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, web};
+use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 
 use super::auth::hex;
@@ -46,7 +47,7 @@ pub struct Pages(Arc<Mutex<HashMap<Page, Rendered>>>);
 
 impl Pages {
     fn give(&self, app: &App, page: Page) -> Result<Rendered, Problem> {
-        let mut pages = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut pages = self.0.lock();
         if let Some(kept) = pages.get(&page).filter(|kept| kept.at.elapsed() < KEPT) {
             return Ok(kept.clone());
         }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use crate::directory::issue::IssueError;
 use crate::installation::StartError;
+use crate::store;
 
 /// What an operator does about it.
 pub(super) const NO_DATABASE: &str = "there is no database; --data says where it is, and \
@@ -19,7 +20,7 @@ pub enum Failure {
     Start(#[from] StartError),
     /// The database, after it was opened.
     #[error("database: {0}")]
-    Query(#[from] sea_orm::DbErr),
+    Query(#[from] store::Error),
     /// A gateway has the database, and cannot be asked.
     #[error("{}: another interlock runs on this folder, and cannot be asked: {problem}",
         folder.display())]

@@ -17,9 +17,10 @@
 //! money.
 
 use std::net::IpAddr;
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
 use ipnet::IpNet;
+use parking_lot::RwLock;
 use providers::http::{Way, base_address};
 use providers::provider::AddressKind;
 use providers::{Protocol, ProviderName};
@@ -138,7 +139,7 @@ impl Addresses {
         let faces = faces
             .iter()
             .filter_map(|(provider, base)| Some((provider.clone(), canonical(base.as_str()?)?)));
-        *self.sandbox.write().unwrap_or_else(PoisonError::into_inner) = faces.collect();
+        *self.sandbox.write() = faces.collect();
     }
 
     /// Writes out where an account is that names no address: in live mode at its provider; in test
@@ -229,7 +230,7 @@ impl Addresses {
     }
 
     fn face(&self, provider: ProviderName) -> Option<String> {
-        let faces = self.sandbox.read().unwrap_or_else(PoisonError::into_inner);
+        let faces = self.sandbox.read();
         faces
             .iter()
             .find(|(name, _)| name == provider.as_str())

@@ -4,8 +4,7 @@ use crate::clock::Clock;
 use crate::domain::Owner;
 use crate::domain::id::{self, Kind, NoRandomness};
 use crate::domain::key::{self, Scope};
-use crate::store::{KeyRow, Store};
-use sea_orm::DbErr;
+use crate::store::{self, KeyRow, Store};
 use strum::IntoEnumIterator as _;
 
 /// Why nothing was made.
@@ -13,7 +12,7 @@ use strum::IntoEnumIterator as _;
 pub enum IssueError {
     /// The database.
     #[error("database: {0}")]
-    Database(#[from] DbErr),
+    Database(#[from] store::Error),
     /// No random bytes.
     #[error(transparent)]
     Random(#[from] NoRandomness),

@@ -3,9 +3,11 @@
 //! only what was read, and when.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, RwLock};
 
 use crate::domain::Timestamp;
 use crate::store::KeyRow;
@@ -75,12 +77,7 @@ pub(super) struct Keys {
 
 impl Keys {
     fn now(&self) -> Arc<HashMap<String, Arc<Key>>> {
-        Arc::clone(
-            &self
-                .by_digest
-                .read()
-                .unwrap_or_else(PoisonError::into_inner),
-        )
+        Arc::clone(&self.by_digest.read())
     }
 
     pub(super) fn get(&self, digest: &str) -> Option<Arc<Key>> {
@@ -89,7 +86,7 @@ impl Keys {
 
     /// When a key was last used, as far as this gateway knows; also of one that was just revoked.
     pub(super) fn last_used(&self, id: &str) -> Option<Timestamp> {
-        let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = self.gone.lock();
         self.now()
             .values()
             .chain(gone.iter())
@@ -121,35 +118,23 @@ impl Keys {
             .values()
             .filter(|key| !is_kept(key) && key.unwritten().is_some())
             .cloned();
-        self.gone
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .extend(gone);
-        *self
-            .by_digest
-            .write()
-            .unwrap_or_else(PoisonError::into_inner) = Arc::new(next);
+        self.gone.lock().extend(gone);
+        *self.by_digest.write() = Arc::new(next);
     }
 
     /// What stands here was true at `at`.
     pub(super) fn confirm(&self, at: Instant) {
-        let mut confirmed = self
-            .confirmed
-            .write()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut confirmed = self.confirmed.write();
         *confirmed = (*confirmed).max(Some(at));
     }
 
     pub(super) fn confirmed(&self) -> Option<Instant> {
-        *self
-            .confirmed
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
+        *self.confirmed.read()
     }
 
     /// Keys that were used since that was last written down.
     pub(super) fn used(&self) -> Vec<(String, Timestamp)> {
-        let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let gone = self.gone.lock();
         let news = |key: &Arc<Key>| Some((key.row.id.clone(), key.unwritten()?));
         self.now()
             .values()
@@ -160,7 +145,7 @@ impl Keys {
 
     pub(super) fn written(&self, used: &[(String, Timestamp)]) {
         let used: HashMap<&str, i64> = used.iter().map(|(id, at)| (id.as_str(), at.0)).collect();
-        let mut gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut gone = self.gone.lock();
         for key in self.now().values().chain(gone.iter()) {
             if let Some(at) = used.get(key.row.id.as_str()) {
                 key.written_ms.fetch_max(*at, Ordering::Relaxed);

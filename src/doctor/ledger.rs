@@ -3,10 +3,8 @@
 
 use std::io::{self, Write};
 
-use sea_orm::DbErr;
-
 use crate::domain::ledger::LedgerAccount;
-use crate::store::{LedgerReport, Store};
+use crate::store::{self, LedgerReport, Store};
 
 /// Deviations that are printed; all are counted.
 const SHOWN: usize = 20;
@@ -16,7 +14,7 @@ const SHOWN: usize = 20;
 pub enum NoVerdict {
     /// The database's.
     #[error("database: {0}")]
-    Database(#[from] DbErr),
+    Database(#[from] store::Error),
     /// Nobody reads it.
     #[error(transparent)]
     Output(#[from] io::Error),

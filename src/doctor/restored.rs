@@ -18,7 +18,7 @@ use crate::clock::Clock;
 use crate::config::Config;
 use crate::domain::{Aggregate, AllOwners, Attempt, Refund, attempt, refund};
 use crate::payments::call;
-use crate::store::Store;
+use crate::store::{self, Store};
 
 /// Questions at the same time.
 const AT_ONCE: usize = 8;
@@ -44,7 +44,7 @@ pub enum NotAsked {
     Open(#[from] crate::store::OpenError),
     /// The database, after it was opened.
     #[error("database: {0}")]
-    Database(#[from] sea_orm::DbErr),
+    Database(#[from] store::Error),
     /// Something that `interlock doctor` finds, too.
     #[error("{0}: see `interlock doctor`")]
     Config(String),

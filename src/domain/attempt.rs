@@ -3,10 +3,64 @@
 
 use providers::money::Money;
 use providers::order::Flow;
-use providers::outcome::{Failure, NextAction};
+use providers::outcome::{CreateOutcome, Failure, NextAction, Refusal};
 use providers::provider::ProviderName;
 
 use super::{Illegal, Timestamp};
+
+/// How a creating call ended, without what came with it. The names are stored and shown.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    strum::Display,
+    strum::EnumString,
+    strum::EnumIter,
+    strum::IntoStaticStr,
+)]
+#[strum(serialize_all = "snake_case")]
+pub enum CallOutcome {
+    /// The payer has something to act on.
+    Accepted,
+    /// The money is there.
+    Captured,
+    /// The payer is being asked.
+    Waiting,
+    /// It never left.
+    NotSent,
+    /// The provider takes nothing at the moment.
+    RefusedProvider,
+    /// The provider refuses the account.
+    RefusedAccount,
+    /// The route refuses this very payment.
+    RefusedRoute,
+    /// Nobody would take it.
+    RefusedRequest,
+    /// The payer, or the payer's bank, has said no.
+    Declined,
+    /// Nobody knows.
+    Unknown,
+}
+
+impl From<&CreateOutcome> for CallOutcome {
+    fn from(outcome: &CreateOutcome) -> Self {
+        match outcome {
+            CreateOutcome::Accepted(_) => Self::Accepted,
+            CreateOutcome::Captured(_) => Self::Captured,
+            CreateOutcome::Waiting => Self::Waiting,
+            CreateOutcome::NotSent(_) => Self::NotSent,
+            CreateOutcome::Refused(Refusal::Provider, _) => Self::RefusedProvider,
+            CreateOutcome::Refused(Refusal::Account, _) => Self::RefusedAccount,
+            CreateOutcome::Refused(Refusal::Route, _) => Self::RefusedRoute,
+            CreateOutcome::Refused(Refusal::Request, _) => Self::RefusedRequest,
+            CreateOutcome::Declined(_) => Self::Declined,
+            CreateOutcome::Unknown(_) => Self::Unknown,
+        }
+    }
+}
 
 /// Where an attempt stands.
 #[derive(
@@ -334,8 +388,8 @@ pub struct Attempt {
     pub payer: Option<String>,
     /// When money was captured, by the provider's clock where it says.
     pub paid_at: Option<Timestamp>,
-    /// What its creating call meant: the outcome's name.
-    pub outcome: Option<String>,
+    /// What its creating call meant.
+    pub outcome: Option<CallOutcome>,
     /// What went wrong.
     pub failure: Option<Failure>,
     /// What the payer has to do.

@@ -2,6 +2,59 @@
 //! them. Says what is allowed for which kind of trouble; whether it is possible now, only the
 //! payment's own state machines say.
 
+/// What needs a person. The names are stored: they are never changed.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    Hash,
+    strum::Display,
+    strum::EnumString,
+    strum::EnumIter,
+    strum::IntoStaticStr,
+)]
+#[strum(serialize_all = "snake_case")]
+pub enum ReviewKind {
+    /// What was taken is not what was asked for, or came when nothing was to be paid any more.
+    CaptureMismatch,
+    /// The provider took it too late, and gives it back by itself.
+    CaptureReturning,
+    /// Money that is not to be kept could not be given back.
+    AutomaticRefundFailed,
+    /// The money has left the merchant and does not reach the payer.
+    RefundAbnormal,
+    /// Nobody can say what became of a refund.
+    RefundUnresolved,
+    /// The merchant has too little money at the provider.
+    RefundNeedsFunds,
+    /// A refund that had failed was made after all.
+    RefundDoneAfterFailed,
+    /// Nobody can say what became of an attempt.
+    Unresolved,
+    /// Work on a payment fails again and again.
+    PaymentStuck,
+    /// Somebody told of money, and its provider does not know of any.
+    MoneyUnconfirmed,
+    /// An account cannot be opened, and something of it is still open.
+    AccountUnavailable,
+    /// A provider refuses an account.
+    AccountRefused,
+    /// An account's address is not allowed any more.
+    AccountBarred,
+    /// A provider has never given an account a call.
+    AccountFlowRefused,
+    /// A refund was made in the provider's console, and is not confirmed yet.
+    ConsoleRefundUnconfirmed,
+    /// A genuine notification agrees with nothing of ours.
+    NotificationMismatch,
+    /// A genuine notification speaks of an order of another account.
+    NotificationOtherAccount,
+    /// A merchant's receiver takes no webhooks.
+    WebhookFailing,
+}
+
 /// What can be done about an entry of the work list.
 #[derive(
     Debug,
@@ -72,29 +125,38 @@ impl Action {
     }
 }
 
-/// What may be done about this kind of trouble. A kind that is not known here can be acknowledged.
+/// What may be done about this kind of trouble. One that this version does not know can be
+/// acknowledged.
 #[must_use]
-pub fn actions(kind: &str) -> &'static [Action] {
+pub fn actions(kind: Option<ReviewKind>) -> &'static [Action] {
     use Action as A;
+    use ReviewKind as K;
 
+    let Some(kind) = kind else {
+        return &[A::Acknowledge];
+    };
     match kind {
-        "capture_mismatch" => &[A::Keep, A::Refund, A::Returned],
+        K::CaptureMismatch => &[A::Keep, A::Refund, A::Returned],
         // The provider gives it back by itself: a refund beside that would give it back twice.
-        "capture_returning" => &[A::Returned, A::Keep],
-        "automatic_refund_failed" => &[A::Retry, A::Refunded, A::Keep],
-        "refund_abnormal" => &[A::Refunded, A::NotRefunded, A::AskAgain],
-        "refund_unresolved" => &[A::AskAgain, A::Refunded, A::NotRefunded],
-        "refund_needs_funds" => &[A::AskAgain, A::Acknowledge],
-        "unresolved" | "payment_stuck" => &[A::AskAgain],
+        K::CaptureReturning => &[A::Returned, A::Keep],
+        K::AutomaticRefundFailed => &[A::Retry, A::Refunded, A::Keep],
+        K::RefundAbnormal => &[A::Refunded, A::NotRefunded, A::AskAgain],
+        K::RefundUnresolved => &[A::AskAgain, A::Refunded, A::NotRefunded],
+        K::RefundNeedsFunds => &[A::AskAgain, A::Acknowledge],
+        K::Unresolved | K::PaymentStuck => &[A::AskAgain],
         // Somebody told of money on an attempt that is proved dead, and its provider does not know
         // of any.
-        "money_unconfirmed" | "account_unavailable" | "console_refund_unconfirmed" => {
+        K::MoneyUnconfirmed | K::AccountUnavailable | K::ConsoleRefundUnconfirmed => {
             &[A::AskAgain, A::Acknowledge]
         }
-        "account_refused" => &[A::AccountOk, A::Acknowledge],
+        K::AccountRefused => &[A::AccountOk, A::Acknowledge],
         // Other credentials, or `providers.addresses`, mend it; then it ends by itself.
-        "account_barred" => &[A::Acknowledge],
-        _ => &[A::Acknowledge],
+        K::AccountBarred
+        | K::AccountFlowRefused
+        | K::NotificationMismatch
+        | K::NotificationOtherAccount
+        | K::RefundDoneAfterFailed
+        | K::WebhookFailing => &[A::Acknowledge],
     }
 }
 
@@ -133,39 +195,24 @@ mod tests {
 
     #[test]
     fn every_action_is_there_for_some_trouble_and_says_what_it_does() {
-        let kinds = [
-            "capture_mismatch",
-            "capture_returning",
-            "automatic_refund_failed",
-            "refund_abnormal",
-            "refund_unresolved",
-            "refund_needs_funds",
-            "console_refund_unconfirmed",
-            "unresolved",
-            "payment_stuck",
-            "account_unavailable",
-            "account_refused",
-            "notification_mismatch",
-        ];
-
         for action in Action::iter() {
             assert!(
-                kinds.iter().any(|kind| actions(kind).contains(&action)),
+                ReviewKind::iter().any(|kind| actions(Some(kind)).contains(&action)),
                 "{action}"
             );
             assert!(action.effect().ends_with('.'), "{action}");
         }
 
         let undecided = [
-            "capture_mismatch",
-            "capture_returning",
-            "automatic_refund_failed",
-            "unresolved",
+            ReviewKind::CaptureMismatch,
+            ReviewKind::CaptureReturning,
+            ReviewKind::AutomaticRefundFailed,
+            ReviewKind::Unresolved,
         ];
 
         for kind in undecided {
             assert!(
-                !actions(kind).contains(&Action::Acknowledge),
+                !actions(Some(kind)).contains(&Action::Acknowledge),
                 "money in doubt is never only noted: {kind}"
             );
         }

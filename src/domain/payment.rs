@@ -215,7 +215,60 @@ pub struct Aggregate {
     pub refunds: Vec<Refund>,
 }
 
+/// What is true of every payment, whatever happens to it.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    PartialEq,
+    Eq,
+    strum::Display,
+    strum::EnumIter,
+    strum::IntoStaticStr,
+    thiserror::Error,
+)]
+#[strum(serialize_all = "snake_case")]
+pub enum BrokenInvariant {
+    /// More than one attempt is alive.
+    TwoLive,
+    /// The money of more than one attempt is kept.
+    TwoKept,
+    /// More is given back of an attempt than it has brought.
+    RefundsOverCapture,
+    /// Money is kept of an attempt that has brought none.
+    KeptWithoutCapture,
+}
+
 impl Aggregate {
+    /// Whether all of it may be true at once. What is not is a defect of ours, and is never
+    /// written.
+    ///
+    /// # Errors
+    /// The first [`BrokenInvariant`].
+    pub fn check(&self) -> Result<(), BrokenInvariant> {
+        let live = self.attempts.iter().filter(|a| a.status.is_live());
+        if live.count() > 1 {
+            return Err(BrokenInvariant::TwoLive);
+        }
+
+        let kept = |a: &&Attempt| a.disposition == Some(attempt::Disposition::Kept);
+        if self.attempts.iter().filter(kept).count() > 1 {
+            return Err(BrokenInvariant::TwoKept);
+        }
+        if self.kept().is_some_and(|a| a.captured.is_none()) {
+            return Err(BrokenInvariant::KeptWithoutCapture);
+        }
+
+        for attempt in &self.attempts {
+            let captured = attempt.captured.map_or(0, Money::minor);
+            let given_back = |r: &Refund| r.status != refund::State::Failed;
+            if self.claimed_fen(&attempt.id, given_back) > captured {
+                return Err(BrokenInvariant::RefundsOverCapture);
+            }
+        }
+        Ok(())
+    }
+
     /// The line that it stands in while no route is able.
     #[must_use]
     pub fn line(&self) -> WaitQueue {
@@ -311,6 +364,43 @@ impl Aggregate {
 mod tests {
     use super::*;
     use strum::IntoEnumIterator as _;
+
+    #[test]
+    fn what_cannot_be_true_of_a_payment_is_found_by_its_name() {
+        use crate::domain::attempt::{Disposition, State as AttemptState};
+        use crate::domain::ledger::tests::{attempt, capture, payment, refund};
+
+        let with = |change: &dyn Fn(&mut Aggregate)| {
+            let mut aggregate = payment();
+            attempt(&mut aggregate);
+            attempt(&mut aggregate);
+            capture(&mut aggregate, 0, 8888, Disposition::Kept);
+            refund(&mut aggregate, "att_1", 8888, false);
+            change(&mut aggregate);
+            aggregate.check()
+        };
+        assert_eq!(with(&|_| {}), Ok(()));
+        // One that failed has given nothing back, also if somebody has told otherwise since.
+        assert_eq!(
+            with(&|a| {
+                refund(a, "att_1", 1, false);
+                (a.refunds[1].status, a.refunds[1].told_done) = (refund::State::Failed, true);
+            }),
+            Ok(())
+        );
+
+        let broken = [
+            with(&|a| {
+                a.attempts[0].status = AttemptState::Sending;
+                a.attempts[1].status = AttemptState::AwaitingPayer;
+            }),
+            with(&|a| capture(a, 1, 8888, Disposition::Kept)),
+            with(&|a| refund(a, "att_1", 1, false)),
+            with(&|a| a.attempts[0].captured = None),
+        ];
+        let all: Vec<_> = BrokenInvariant::iter().map(Err).collect();
+        assert_eq!(broken.as_slice(), all.as_slice());
+    }
 
     #[test]
     fn the_table_of_payment_states() {

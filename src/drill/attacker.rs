@@ -8,7 +8,9 @@
 
 use std::time::Duration;
 
-use fastrand::Rng;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
+use rand::seq::IndexedRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 
 use super::merchant::Shop;
@@ -42,14 +44,14 @@ pub async fn forge(
     seed: u64,
     mut note: impl FnMut(Option<Believed>),
 ) {
-    let mut rng = Rng::with_seed(seed ^ 0xF0_46E0);
+    let mut rng = Rng::seed_from_u64(seed ^ 0xF0_46E0);
     let pause = Duration::from_secs(1)
         .checked_div(a_second)
         .unwrap_or(Duration::MAX);
 
     loop {
         tokio::time::sleep(pause).await;
-        let (what, sent) = if rng.bool() {
+        let (what, sent) = if rng.random_bool(0.5) {
             (
                 "a notification",
                 notification(shop, demo, now, &mut rng).await,
@@ -81,7 +83,7 @@ async fn notification(
         .ok()?;
     let books: Value = serde_json::from_slice(&books).ok()?;
     let orders = books["orders"].as_array()?;
-    let order = rng.choice(orders)?;
+    let order = orders.choose(rng)?;
 
     let account = demo
         .accounts
@@ -173,7 +175,7 @@ async fn request(shop: &Shop, rng: &mut Rng) -> Option<(bool, String)> {
         "/v1/accounts",
         "/v1/routing",
     ];
-    let path = rng.choice(paths)?;
+    let path = paths.choose(rng)?;
     let body = json!({"amount": 1, "currency": "CNY", "order_id": "forged", "description": "forged",
         "flow": "qr",
         "url": "http://127.0.0.1:1/"});
@@ -182,7 +184,7 @@ async fn request(shop: &Shop, rng: &mut Rng) -> Option<(bool, String)> {
         .http
         .post(format!("{}{path}", shop.gateway))
         .header("Idempotency-Key", "forged");
-    if rng.bool() {
+    if rng.random_bool(0.5) {
         asking = asking.bearer_auth(format!("sk_test_{}", "0".repeat(32)));
     }
     let answer = asking.body(body.to_string()).send().await.ok()?;

@@ -14,8 +14,8 @@ use tokio::net::{UnixListener, UnixStream};
 
 use crate::app::App;
 use crate::domain::Timestamp;
-use crate::kill;
 use crate::progress::Age;
+use crate::testing::kill;
 
 /// Names the socket.
 pub const VARIABLE: &str = "INTERLOCK_DRILL_DOOR";

@@ -7,10 +7,13 @@
 )]
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use fastrand::Rng;
+use parking_lot::Mutex;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
+use rand::seq::IndexedRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 
 use super::scenario::Habits;
@@ -73,22 +76,13 @@ pub struct Log(Arc<Mutex<BTreeMap<usize, Shopped>>>);
 
 impl Log {
     pub(super) fn note(&self, number: usize, work: impl FnOnce(&mut Shopped)) {
-        work(
-            self.0
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .entry(number)
-                .or_default(),
-        );
+        work(self.0.lock().entry(number).or_default());
     }
 
     /// All of it, by the shopper's number.
     #[must_use]
     pub fn all(&self) -> BTreeMap<usize, Shopped> {
-        self.0
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.lock().clone()
     }
 }
 
@@ -140,14 +134,14 @@ impl Shopper {
         Self {
             shop,
             number,
-            rng: Rng::with_seed(mixed),
+            rng: Rng::seed_from_u64(mixed),
             habits,
             order_id,
         }
     }
 
     fn does(&mut self, permille: u32) -> bool {
-        self.rng.u32(..1_000) < permille
+        self.rng.random_range(0..1_000) < permille
     }
 
     /// Goes through it.
@@ -230,8 +224,9 @@ impl Shopper {
         if kept["provider"] == "unionpay" || payment["flow"] != "qr" {
             return;
         }
-        let body = json!({"order_no": kept["provider_order_no"], "amount": self.rng.i64(1..90)})
-            .to_string();
+        let body =
+            json!({"order_no": kept["provider_order_no"], "amount": self.rng.random_range(1..90)})
+                .to_string();
 
         let _ = self
             .shop
@@ -244,29 +239,29 @@ impl Shopper {
 
     fn request(&mut self) -> Value {
         let mut body = json!({
-            "amount": 100 + self.rng.i64(0..9_900), "currency": "CNY", "order_id": self.order_id,
+            "amount": 100 + self.rng.random_range(0..9_900), "currency": "CNY", "order_id": self.order_id,
             "description": "Drilled tea", "flow": "qr",
             "metadata": {"drill": self.number.to_string()},
         });
 
         if self.does(self.habits.barcode) {
             // 7 has to confirm, 8 has no money, 9 is too old; all others pay at once.
-            let mood = *self.rng.choice(b"0123567889").unwrap_or(&b'0');
+            let mood = *b"0123567889".choose(&mut self.rng).unwrap_or(&b'0');
             let number = u64::try_from(self.number).unwrap_or(0);
-            let code = match self.rng.u32(..3) {
+            let code = match self.rng.random_range(0..3) {
                 0 => format!(
                     "28{:015}{}",
-                    number + self.rng.u64(..1_000_000) * 1_000_000,
+                    number + self.rng.random_range(0..1_000_000) * 1_000_000,
                     char::from(mood)
                 ),
                 1 => format!(
                     "13{:015}{}",
-                    number + self.rng.u64(..1_000_000) * 1_000_000,
+                    number + self.rng.random_range(0..1_000_000) * 1_000_000,
                     char::from(mood)
                 ),
                 _ => format!(
                     "62{:016}{}",
-                    number + self.rng.u64(..1_000_000) * 1_000_000,
+                    number + self.rng.random_range(0..1_000_000) * 1_000_000,
                     char::from(mood)
                 ),
             };
@@ -366,7 +361,7 @@ impl Shopper {
             return;
         }
         if self.does(self.habits.late) {
-            tokio::time::sleep(Duration::from_millis(self.rng.u64(50..400))).await;
+            tokio::time::sleep(Duration::from_millis(self.rng.random_range(50..400))).await;
         }
         self.pay(&json!({"code": code, "result": "paid"})).await;
 
@@ -441,7 +436,7 @@ impl Shopper {
             }
         }
 
-        let (parts, amount) = (self.rng.i64(1..4), self.rng.i64(1..6_000));
+        let (parts, amount) = (self.rng.random_range(1..4), self.rng.random_range(1..6_000));
         let mut asking = Vec::new();
 
         for part in 0..parts {

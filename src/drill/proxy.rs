@@ -4,9 +4,10 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpSocket, TcpStream};
@@ -75,7 +76,7 @@ impl Proxy {
                 tokio::select! {
                     accepted = listener.accept() => {
                         let Ok((stream, _)) = accepted else { return };
-                        let targets = to.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                        let targets = to.lock().clone();
                         tokio::spawn(pass(stream, targets, turn, moods.subscribe()));
                         turn += 1;
                         continue;
@@ -115,7 +116,7 @@ impl Proxy {
 
     /// Leads to these, in turn; to the next one when one does not listen.
     pub fn lead_to(&self, targets: Vec<SocketAddr>) {
-        *self.targets.lock().unwrap_or_else(PoisonError::into_inner) = targets;
+        *self.targets.lock() = targets;
     }
 
     /// Changes what it does with connections, those that stand included.

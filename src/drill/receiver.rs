@@ -3,13 +3,15 @@
 
 use std::collections::HashMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::dev::ServerHandle;
 use actix_web::http::header;
 use actix_web::{App, HttpResponse, HttpServer, web};
-use fastrand::Rng;
+use parking_lot::Mutex;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
+use rand::{RngExt as _, SeedableRng as _};
 use serde_json::Value;
 
 /// What it does with a webhook.
@@ -49,10 +51,10 @@ pub struct Boxes(Arc<Mutex<HashMap<String, Box_>>>);
 
 impl Boxes {
     fn with<T>(&self, name: &str, work: impl FnOnce(&mut Box_) -> T) -> T {
-        let mut boxes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut boxes = self.0.lock();
         let fresh = || Box_ {
             manners: Manners::Good,
-            rng: Rng::with_seed(7),
+            rng: Rng::seed_from_u64(7),
             taken: Vec::new(),
         };
         work(boxes.entry(name.to_owned()).or_insert_with(fresh))
@@ -66,7 +68,7 @@ impl Boxes {
     /// Ends a box, and returns what came into it.
     #[must_use]
     pub fn empty(&self, name: &str) -> Vec<Received> {
-        let mut boxes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut boxes = self.0.lock();
         boxes.remove(name).map(|b| b.taken).unwrap_or_default()
     }
 }
@@ -127,7 +129,9 @@ async fn receive(
     let mood = boxes.with(&name, |b| match b.manners {
         Manners::Good => None,
         Manners::Hang => Some(4),
-        Manners::Bad(permille) => (b.rng.u32(..1_000) < permille).then(|| b.rng.u32(..4)),
+        Manners::Bad(permille) => {
+            (b.rng.random_range(0..1_000) < permille).then(|| b.rng.random_range(0..4))
+        }
     });
 
     // Sometimes it takes an event and the answer is lost: then it comes once more.

@@ -13,7 +13,7 @@ use super::options::Options;
 use super::outcome::{Outcome, percent};
 use super::quiesce::REST_WITHIN_S;
 use super::scenario::{Plan, Scenario};
-use crate::kill;
+use crate::testing::kill;
 
 /// What is about to be drilled.
 pub fn announce(wanted: &Options, out: &mut dyn Write) -> io::Result<()> {

@@ -16,14 +16,16 @@ mod redis_lies;
 mod silence;
 mod storm;
 
-use fastrand::Rng;
+use rand::RngExt as _;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
+use rand::seq::IndexedRandom as _;
 use serde_json::json;
 
 pub use self::plan::{Blow, Habits, Plan, Scenario, Set, Storm};
 use self::plan::{down, fault, names};
 use super::proxy::LinkState;
 use super::receiver::Manners;
-use crate::kill;
+use crate::testing::kill;
 
 /// All of them.
 pub const SCENARIOS: &[Scenario] = &[
@@ -214,21 +216,27 @@ const SKEW_S: i64 = 600;
 
 fn point(rng: &mut Rng) -> String {
     let name = kill::POINTS
-        .get(rng.usize(..kill::POINTS.len()))
+        .get(rng.random_range(0..kill::POINTS.len()))
         .copied()
         .unwrap_or_default();
-    format!("{name}:{}", rng.u32(1..6))
+    format!("{name}:{}", rng.random_range(1..6))
 }
 
 fn swarm(plan: &mut Plan, rng: &mut Rng) {
-    let most = |rng: &mut Rng, permille: u32| if rng.bool() { rng.u32(..=permille) } else { 0 };
+    let most = |rng: &mut Rng, permille: u32| {
+        if rng.random_bool(0.5) {
+            rng.random_range(0..=permille)
+        } else {
+            0
+        }
+    };
     plan.habits = Habits {
         twice: most(rng, 500),
         strange: most(rng, 300),
         cancel: most(rng, 300),
         refund: most(rng, 500),
         by_hand: most(rng, 200),
-        barcode: rng.u32(..600),
+        barcode: rng.random_range(0..600),
         other_offer: most(rng, 400),
         both: most(rng, 800),
         never_pays: most(rng, 300),
@@ -236,18 +244,18 @@ fn swarm(plan: &mut Plan, rng: &mut Rng) {
     };
 
     // Now and then ten times as many come at once.
-    plan.at_once = if rng.u32(..6) == 0 {
+    plan.at_once = if rng.random_range(0..6) == 0 {
         plan.payments
     } else {
-        rng.usize(2..16)
+        rng.random_range(2..16)
     };
 
     plan.forgeries = most(rng, 20);
-    plan.hurry_s = *rng.choice(&[1, 3, 10, 30]).unwrap_or(&3);
+    plan.hurry_s = *[1, 3, 10, 30].choose(rng).unwrap_or(&3);
     plan.leaks = most(rng, 300);
     plan.too_late = most(rng, 500);
-    plan.manners = if rng.bool() {
-        Manners::Bad(rng.u32(..700))
+    plan.manners = if rng.random_bool(0.5) {
+        Manners::Bad(rng.random_range(0..700))
     } else {
         Manners::Good
     };
@@ -255,35 +263,41 @@ fn swarm(plan: &mut Plan, rng: &mut Rng) {
     for provider in names() {
         troubles(plan, provider, rng);
     }
-    match rng.u32(..8) {
+    match rng.random_range(0..8) {
         0 | 1 => {
-            let one = names().nth(rng.usize(..3)).unwrap_or("alipay");
-            plan.blows
-                .push(down(one, rng.u64(..1_500), rng.u64(300..2_500)));
+            let one = names().nth(rng.random_range(0..3)).unwrap_or("alipay");
+            plan.blows.push(down(
+                one,
+                rng.random_range(0..1_500),
+                rng.random_range(300..2_500),
+            ));
         }
         2 => {
-            let (at, ms) = (rng.u64(..1_500), rng.u64(300..2_500));
+            let (at, ms) = (rng.random_range(0..1_500), rng.random_range(300..2_500));
             plan.blows.extend(names().map(|name| down(name, at, ms)));
         }
         3 => flap(plan, 2),
         _ => {}
     }
 
-    for _ in 0..rng.u32(..5) {
-        let (at, gateway) = (rng.u64(..2_500), rng.usize(..plan.gateways.max(1)));
-        let ms = rng.u64(20..600);
-        let mood = if rng.bool() {
+    for _ in 0..rng.random_range(0..5) {
+        let (at, gateway) = (
+            rng.random_range(0..2_500),
+            rng.random_range(0..plan.gateways.max(1)),
+        );
+        let ms = rng.random_range(20..600);
+        let mood = if rng.random_bool(0.5) {
             LinkState::Cut
         } else {
             LinkState::Stalled
         };
-        let way = *rng.choice(WAYS_TO_A_DATABASE).unwrap_or(&LinkState::Cut);
-        let blow = match rng.u32(..12) {
+        let way = *WAYS_TO_A_DATABASE.choose(rng).unwrap_or(&LinkState::Cut);
+        let blow = match rng.random_range(0..12) {
             0 | 1 => Blow::Kill(gateway),
             2..=4 => Blow::Arm(gateway, point(rng)),
             5 => Blow::Freeze(gateway, ms),
             // One that is killed and has kept nothing.
-            6 if rng.u32(..3) == 0 => {
+            6 if rng.random_range(0..3) == 0 => {
                 plan.blows.push((at + ms, Blow::Flush));
                 Blow::Redis(LinkState::Cut, ms)
             }
@@ -291,27 +305,36 @@ fn swarm(plan: &mut Plan, rng: &mut Rng) {
             7 => Blow::Database(way, ms),
             8 => Blow::Restart(ms),
             9 => Blow::ReadOnly(ms),
-            10 => Blow::Skew(gateway, if rng.bool() { SKEW_S } else { -SKEW_S }),
+            10 => Blow::Skew(
+                gateway,
+                if rng.random_bool(0.5) {
+                    SKEW_S
+                } else {
+                    -SKEW_S
+                },
+            ),
             _ => Blow::Callbacks(mood, ms),
         };
         plan.blows.push((at, blow));
     }
 
-    if rng.u32(..4) == 0 {
-        plan.blows
-            .push((rng.u64(..2_500), Blow::Leap(rng.u64(60..240))));
+    if rng.random_range(0..4) == 0 {
+        plan.blows.push((
+            rng.random_range(0..2_500),
+            Blow::Leap(rng.random_range(60..240)),
+        ));
     }
 
     for provider in names() {
-        for _ in 0..rng.u32(..6).saturating_sub(3) {
-            let mood = if rng.bool() {
+        for _ in 0..rng.random_range(0_u32..6).saturating_sub(3) {
+            let mood = if rng.random_bool(0.5) {
                 LinkState::Cut
             } else {
                 LinkState::Stalled
             };
             plan.blows.push((
-                rng.u64(..2_500),
-                Blow::Provider(provider, mood, rng.u64(5..700)),
+                rng.random_range(0..2_500),
+                Blow::Provider(provider, mood, rng.random_range(5..700)),
             ));
         }
     }
@@ -319,10 +342,15 @@ fn swarm(plan: &mut Plan, rng: &mut Rng) {
 
 /// What goes wrong at one provider.
 fn troubles(plan: &mut Plan, provider: &str, rng: &mut Rng) {
-    for _ in 0..rng.u32(..4) {
-        let kind = rng.choice(CALLS).copied().unwrap_or("reset");
-        let mut body = fault(provider, kind, rng.u32(10..600), rng.u64(..1_000_000));
-        if rng.bool() && !matches!(kind, "behind" | "says_closed") {
+    for _ in 0..rng.random_range(0..4) {
+        let kind = CALLS.choose(rng).copied().unwrap_or("reset");
+        let mut body = fault(
+            provider,
+            kind,
+            rng.random_range(10..600),
+            rng.random_range(0..1_000_000),
+        );
+        if rng.random_bool(0.5) && !matches!(kind, "behind" | "says_closed") {
             let calls = [
                 "create",
                 "query",
@@ -331,37 +359,37 @@ fn troubles(plan: &mut Plan, provider: &str, rng: &mut Rng) {
                 "reverse",
                 "query_refund",
             ];
-            body["call"] = (*rng.choice(&calls).unwrap_or(&"create")).into();
+            body["call"] = (*calls.choose(rng).unwrap_or(&"create")).into();
         }
         plan.faults.push(body);
     }
 
-    if rng.u32(..8) == 0 {
+    if rng.random_range(0..8) == 0 {
         plan.faults.push(fault(
             provider,
             "other_amount",
-            rng.u32(10..200),
-            rng.u64(..1_000_000),
+            rng.random_range(10..200),
+            rng.random_range(0..1_000_000),
         ));
     }
 
-    for _ in 0..rng.u32(..3) {
-        let kind = rng.choice(NOTIFICATIONS).copied().unwrap_or("drop");
+    for _ in 0..rng.random_range(0..3) {
+        let kind = NOTIFICATIONS.choose(rng).copied().unwrap_or("drop");
         plan.faults.push(fault(
             provider,
             kind,
-            rng.u32(10..800),
-            rng.u64(..1_000_000),
+            rng.random_range(10..800),
+            rng.random_range(0..1_000_000),
         ));
     }
 
     odd_ways::draw(plan, provider, rng);
-    if rng.u32(..4) == 0 {
-        let result = *rng
-            .choice(&["closed", "abnormal", "no_funds"])
+    if rng.random_range(0..4) == 0 {
+        let result = *["closed", "abnormal", "no_funds"]
+            .choose(rng)
             .unwrap_or(&"no_funds");
         plan.refund_ends
-            .push(json!({"provider": provider, "result": result, "count": rng.u32(1..4)}));
+            .push(json!({"provider": provider, "result": result, "count": rng.random_range(1..4)}));
     }
 }
 
@@ -375,8 +403,12 @@ fn double_eleven(plan: &mut Plan, rng: &mut Rng) {
     plan.spread_ms = 3_000;
     // Whoever looks at a phone without a code for some seconds has gone by then.
     plan.blows.push((8_000, Blow::Mend));
-    plan.faults
-        .push(fault("alipay", "timeout_after", 800, rng.u64(..1_000_000)));
+    plan.faults.push(fault(
+        "alipay",
+        "timeout_after",
+        800,
+        rng.random_range(0..1_000_000),
+    ));
     plan.faults
         .extend(names().map(|name| fault(name, "delay", 1_000, 1)));
 }
@@ -387,8 +419,8 @@ fn lost_answers(plan: &mut Plan, rng: &mut Rng) {
             plan.faults.push(fault(
                 provider,
                 kind,
-                rng.u32(50..200),
-                rng.u64(..1_000_000),
+                rng.random_range(50..200),
+                rng.random_range(0..1_000_000),
             ));
         }
     }
@@ -396,14 +428,14 @@ fn lost_answers(plan: &mut Plan, rng: &mut Rng) {
     plan.spread_ms = 1_500;
     for n in 0..9 {
         let provider = names().nth(n % 3).unwrap_or("alipay");
-        let mood = if rng.bool() {
+        let mood = if rng.random_bool(0.5) {
             LinkState::Cut
         } else {
             LinkState::Stalled
         };
-        let at = 150 * u64::try_from(n).unwrap_or(0) + rng.u64(..150);
+        let at = 150 * u64::try_from(n).unwrap_or(0) + rng.random_range(0..150);
         plan.blows
-            .push((at, Blow::Provider(provider, mood, rng.u64(5..700))));
+            .push((at, Blow::Provider(provider, mood, rng.random_range(5..700))));
     }
 }
 
@@ -431,8 +463,12 @@ fn crash_everywhere(plan: &mut Plan, rng: &mut Rng) {
     plan.blows
         .push((0, Blow::Arm(0, format!("{name}:{}", at % 3 + 1))));
     for provider in names() {
-        plan.faults
-            .push(fault(provider, "timeout_after", 250, rng.u64(..1_000_000)));
+        plan.faults.push(fault(
+            provider,
+            "timeout_after",
+            250,
+            rng.random_range(0..1_000_000),
+        ));
     }
 
     // Most go on over the next route at once, where offers can be closed that nobody has opened.
@@ -450,13 +486,18 @@ fn database_trouble(plan: &mut Plan, rng: &mut Rng) {
             .get(n % WAYS_TO_A_DATABASE.len())
             .copied()
             .unwrap_or(LinkState::Cut);
-        let at = 100 + u64::try_from(n).unwrap_or(0) * 200 + rng.u64(..150);
-        plan.blows.push((at, Blow::Database(way, rng.u64(5..120))));
+        let at = 100 + u64::try_from(n).unwrap_or(0) * 200 + rng.random_range(0..150);
+        plan.blows
+            .push((at, Blow::Database(way, rng.random_range(5..120))));
     }
-    plan.blows
-        .push((rng.u64(300..900), Blow::Restart(rng.u64(20..400))));
-    plan.blows
-        .push((rng.u64(1_200..2_000), Blow::ReadOnly(rng.u64(100..600))));
+    plan.blows.push((
+        rng.random_range(300..900),
+        Blow::Restart(rng.random_range(20..400)),
+    ));
+    plan.blows.push((
+        rng.random_range(1_200..2_000),
+        Blow::ReadOnly(rng.random_range(100..600)),
+    ));
     plan.spread_ms = 2_000;
 }
 
@@ -468,12 +509,12 @@ fn redis_gone(plan: &mut Plan, rng: &mut Rng) {
         (1_200, Blow::Redis(LinkState::Stalled, 900)),
         (2_200, Blow::Flush),
     ] {
-        plan.blows.push((at + rng.u64(..50), blow));
+        plan.blows.push((at + rng.random_range(0..50), blow));
     }
 }
 
 fn all_down(plan: &mut Plan, rng: &mut Rng) {
-    let (at, ms) = (rng.u64(100..300), rng.u64(1_200..2_300));
+    let (at, ms) = (rng.random_range(100..300), rng.random_range(1_200..2_300));
     plan.blows.extend(names().map(|name| down(name, at, ms)));
 }
 
@@ -490,12 +531,24 @@ fn flap(plan: &mut Plan, times: u64) {
 
 fn forged(plan: &mut Plan, rng: &mut Rng) {
     for provider in names() {
-        plan.faults
-            .push(fault(provider, "forge", 700, rng.u64(..1_000_000)));
-        plan.faults
-            .push(fault(provider, "misstate", 200, rng.u64(..1_000_000)));
-        plan.faults
-            .push(fault(provider, "duplicate", 300, rng.u64(..1_000_000)));
+        plan.faults.push(fault(
+            provider,
+            "forge",
+            700,
+            rng.random_range(0..1_000_000),
+        ));
+        plan.faults.push(fault(
+            provider,
+            "misstate",
+            200,
+            rng.random_range(0..1_000_000),
+        ));
+        plan.faults.push(fault(
+            provider,
+            "duplicate",
+            300,
+            rng.random_range(0..1_000_000),
+        ));
     }
     plan.forgeries = 100;
     plan.spread_ms = 2_000;

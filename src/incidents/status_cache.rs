@@ -2,7 +2,9 @@
 //! days' history, what lasts, and whether the database answers. Filled by a job; never the truth
 //! about an incident.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
+
+use parking_lot::RwLock;
 
 use crate::store::IncidentRow;
 
@@ -25,7 +27,7 @@ impl Recent {
     /// What is remembered now.
     #[must_use]
     pub fn seen(&self) -> Arc<Seen> {
-        Arc::clone(&self.seen.read().unwrap_or_else(PoisonError::into_inner))
+        Arc::clone(&self.seen.read())
     }
 
     /// The incidents were read just now, so the database answers.
@@ -48,6 +50,6 @@ impl Recent {
     }
 
     fn set(&self, seen: Seen) {
-        *self.seen.write().unwrap_or_else(PoisonError::into_inner) = Arc::new(seen);
+        *self.seen.write() = Arc::new(seen);
     }
 }

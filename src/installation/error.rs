@@ -8,7 +8,7 @@ use crate::directory::issue::IssueError;
 use crate::domain::id::NoRandomness;
 use crate::guard::Forbidden;
 use crate::restored::witness::CompareError;
-use crate::store::OpenError;
+use crate::store::{self, OpenError};
 use crate::traces;
 use crate::vault::VaultError;
 use crate::webhooks::client::NoClient;
@@ -50,7 +50,7 @@ pub enum StartError {
     Database(#[from] OpenError),
     /// The database, after it was opened.
     #[error("database: {0}")]
-    Query(#[from] sea_orm::DbErr),
+    Query(#[from] store::Error),
     /// The directory.
     #[error(transparent)]
     Directory(#[from] DirectoryError),

@@ -7,7 +7,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::DbErr;
 use tokio::task::JoinSet;
 
 use crate::app::App;
@@ -19,7 +18,7 @@ use crate::domain::{Timestamp, Whose};
 use crate::incidents::chat;
 use crate::incidents::message::Message;
 use crate::payments::transition::schedule;
-use crate::store::{AlertRow, AlertTry};
+use crate::store::{self, AlertRow, AlertTry};
 
 use super::{Failed, Job, Next, periodic};
 
@@ -55,7 +54,7 @@ impl Job for Dispatcher {
 }
 
 /// Sends what is due next. False: nothing is.
-async fn next(app: &App, receiver: &Receiver, name: &str) -> Result<bool, DbErr> {
+async fn next(app: &App, receiver: &Receiver, name: &str) -> Result<bool, store::Error> {
     let config = &app.config;
     let now = app.clock.now();
     let lease_ms = i64::try_from(config.webhooks.timeout_ms)
@@ -140,7 +139,7 @@ async fn letter(
     receiver: &Receiver,
     row: &AlertRow,
     now: Timestamp,
-) -> Result<Option<chat::Post>, DbErr> {
+) -> Result<Option<chat::Post>, store::Error> {
     let Some(incident) = app.store.incident(&row.incident_id).await? else {
         return Ok(None);
     };

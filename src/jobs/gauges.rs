@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use metrics::{counter, gauge};
 use providers::provider::ProviderName;
-use sea_orm::DbErr;
 use strum::IntoEnumIterator as _;
 
 use crate::app::App;
@@ -21,7 +20,7 @@ use crate::payments::notify;
 use crate::payments::transition::schedule;
 use crate::routing::health::key::HealthKey;
 use crate::routing::health::{BreakerState, RouteId, RouteView};
-use crate::store::{Backlog, Waiting, counters};
+use crate::store::{self, Backlog, Waiting, counters};
 use crate::telemetry;
 
 use super::{Failed, Job, Next, periodic};
@@ -99,7 +98,7 @@ fn spoken(app: &App) {
     }
 }
 
-async fn backlog(app: &App) -> Result<(), DbErr> {
+async fn backlog(app: &App) -> Result<(), store::Error> {
     let now = app.clock.now();
     let overdue = now.plus_s(-schedule::OFFER_MARGIN_S);
     let mut counted = Ok(());
@@ -284,7 +283,7 @@ struct WorkList {
 }
 
 impl WorkList {
-    async fn measure(&mut self, app: &App) -> Result<(), DbErr> {
+    async fn measure(&mut self, app: &App) -> Result<(), store::Error> {
         for mode in Mode::iter() {
             let found = app.store.open_operations(mode).await?;
             self.show(mode, &found);

@@ -12,6 +12,7 @@ use tokio::task::JoinSet;
 
 use crate::app::App;
 use crate::domain::id;
+use crate::mutate;
 use crate::routing::budget;
 use crate::routing::health::Verdict;
 use crate::routing::health::key::HealthKey;
@@ -340,13 +341,10 @@ impl Sharing {
         }
         let read = serde_json::from_str::<Written>(&stored.value).ok();
         let read = read.filter(|read| read.format == FORMAT && read.of == stored.subject);
-        #[cfg(feature = "testing")]
-        if crate::mutation::mutated(crate::mutation::Mutation::BelieveRedis)
-            && let Ok(read) = serde_json::from_str::<Written>(&stored.value)
-        {
+        mutate!(BelieveRedis => if let Ok(read) = serde_json::from_str::<Written>(&stored.value) {
             board.believe(&subject, read.vital, stored.version, app.health.now_ms());
             return;
-        }
+        });
         let adopted = match read {
             Some(read) => board.adopt(&subject, read.vital, stored.version, app.health.now_ms()),
             None => board.refuse(&subject, stored.version),

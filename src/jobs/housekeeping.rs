@@ -5,12 +5,12 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sea_orm::DbErr;
-
 use super::{Failed, Job, Next, clocks, periodic, proofs};
 use crate::app::App;
 use crate::domain::AllOwners;
+use crate::domain::operation::ReviewKind;
 use crate::lines;
+use crate::store;
 use crate::store::change::ReviewItem;
 
 /// A skew beyond this is worth waking somebody for.
@@ -120,7 +120,7 @@ async fn say_who_is_barred(app: &App, said: &mut HashSet<String>) {
         let detail = format!("Nothing is sent for this account. Its address {why}");
         let Ok(entry) = ReviewItem::new(
             &account.owner,
-            "account_barred",
+            ReviewKind::AccountBarred,
             &account.id,
             detail,
             app.clock.now(),
@@ -140,7 +140,7 @@ async fn say_who_is_barred(app: &App, said: &mut HashSet<String>) {
 ///
 /// # Errors
 /// The database's; the time goes on from what it said last.
-pub async fn compare_clocks(app: &App) -> Result<(), DbErr> {
+pub async fn compare_clocks(app: &App) -> Result<(), store::Error> {
     let (database, round_trip) = app.store.time().await?;
     let skew_ms = app.clock.follow(database, round_trip);
     if skew_ms.abs() > ALARMING_SKEW_MS {

@@ -7,8 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::app::App;
-#[cfg(feature = "testing")]
-use crate::mutation::{Mutation, mutated};
+use crate::mutate;
 
 /// No sleep is longer without a look.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -100,10 +99,7 @@ pub async fn periodic<J: Job>(app: Arc<App>, every: Duration, name: &str, mut jo
 }
 
 async fn pause<J: Job>(app: &App, length: Duration, job: &mut J) {
-    #[cfg(feature = "testing")]
-    if mutated(Mutation::SleepByTheWallClock) {
-        return pause_by_the_wall_clock(app, length, job).await;
-    }
+    mutate!(SleepByTheWallClock => return pause_by_the_wall_clock(app, length, job).await);
     let until = app.clock.steady().saturating_add(length);
     let mut jumps = app.clock.jumps();
 

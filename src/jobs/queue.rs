@@ -6,7 +6,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::DbErr;
 use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 
@@ -15,6 +14,7 @@ use crate::domain::AllOwners;
 use crate::domain::payment::WaitQueue;
 use crate::payments::{self, queue};
 use crate::routing::share::Shares;
+use crate::store;
 
 use super::{Failed, Job, Next, periodic};
 
@@ -121,7 +121,7 @@ async fn claim(app: &App, line: &WaitQueue, batch: u64) -> Result<Vec<String>, p
     Ok(claim_parked(app, ready).await?)
 }
 
-async fn claim_parked(app: &App, ready: Vec<String>) -> Result<Vec<String>, DbErr> {
+async fn claim_parked(app: &App, ready: Vec<String>) -> Result<Vec<String>, store::Error> {
     if ready.is_empty() {
         return Ok(ready);
     }

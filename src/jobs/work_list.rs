@@ -4,10 +4,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::DbErr;
-
 use crate::app::App;
 use crate::payments::work_list::close_gone;
+use crate::store;
 
 use super::{Failed, Job, Next, periodic};
 
@@ -34,7 +33,7 @@ impl Job for LookThrough {
 ///
 /// # Errors
 /// The database's.
-pub async fn step(app: &App) -> Result<(), DbErr> {
+pub async fn step(app: &App) -> Result<(), store::Error> {
     let mut after = String::new();
     while let Some(last) = close_gone(app, &after).await? {
         after = last;

@@ -1,17 +1,15 @@
 //! Why work on a payment stopped.
 
-use sea_orm::DbErr;
-
 use crate::domain::Illegal;
 use crate::domain::id::NoRandomness;
-use crate::store::CommitError;
+use crate::store::{self, CommitError};
 
 /// Why work on a payment stopped. Its rows are as they were; the resolver goes on from them.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// Reading failed.
     #[error(transparent)]
-    Database(#[from] DbErr),
+    Database(#[from] store::Error),
     /// Writing failed.
     #[error(transparent)]
     Commit(#[from] CommitError),

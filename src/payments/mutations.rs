@@ -1,41 +1,32 @@
 //! What breaking a rule takes where that is more than a condition. Only under the `testing`
-//! feature; see [`crate::broken`].
+//! feature; see [`crate::testing`].
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Instant;
 
+use parking_lot::Mutex;
 use providers::outcome::{Answer, CreateOutcome};
 
 use super::Error;
 use super::call::{self, RequestContext};
 use crate::app::App;
 use crate::domain::{Aggregate, id};
-use crate::mutation::{Mutation, mutated};
+use crate::mutated;
 use crate::store::change::Change;
 
 /// Payments that are written only after their first call.
 static PUT_OFF: Mutex<BTreeMap<String, Change>> = Mutex::new(BTreeMap::new());
 
 /// `send_before_commit`: keeps a payment's first change in memory instead.
-pub(super) fn puts_off(change: &Change) -> bool {
-    if mutated(Mutation::SendBeforeCommit) {
-        let id = change.after().payment.id.clone();
-        PUT_OFF
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .insert(id, change.clone());
-        return true;
-    }
-    false
+pub(super) fn put_off(change: &Change) {
+    let id = change.after().payment.id.clone();
+    PUT_OFF.lock().insert(id, change.clone());
 }
 
 /// `send_before_commit`: writes what was put off.
 pub(super) async fn catch_up(app: &Arc<App>, payment_id: &str) -> Result<(), Error> {
-    let change = PUT_OFF
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner)
-        .remove(payment_id);
+    let change = PUT_OFF.lock().remove(payment_id);
     match change {
         Some(change) => Ok(app.store.commit(change).await?),
         None => Ok(()),
@@ -55,7 +46,7 @@ pub(super) async fn repeated(
     let in_doubt = matches!(answer.outcome, CreateOutcome::Unknown(_));
     let Some(attempt) = aggregate
         .attempt_mut(attempt_id)
-        .filter(|_| in_doubt && mutated(Mutation::NewNumberOnRepeat))
+        .filter(|_| in_doubt && mutated!(NewNumberOnRepeat))
     else {
         return Ok(answer);
     };

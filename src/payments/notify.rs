@@ -25,10 +25,10 @@ use super::transition::notified::ask_now;
 use super::{Error, call, conditions};
 use crate::app::App;
 use crate::domain::attempt::State;
+use crate::domain::operation::ReviewKind;
 use crate::domain::{Aggregate, AllOwners, Mode, Timestamp};
 use crate::lines;
-#[cfg(feature = "testing")]
-use crate::mutation::{Mutation, mutated};
+use crate::mutate;
 use crate::routing::account::Account;
 use crate::store::CommitError;
 use crate::store::change::Inbox;
@@ -58,8 +58,7 @@ pub async fn receive(
         Err(rejection) => return (refuse(app, account, &rejection).await, false),
     };
 
-    #[cfg(feature = "testing")]
-    if mutated(Mutation::AcknowledgeBeforeCommit) {
+    mutate!(AcknowledgeBeforeCommit => {
         let (app, account) = (Arc::clone(app), account.clone());
         let later = Arc::clone(&app);
         later.spawn(async move {
@@ -68,7 +67,7 @@ pub async fn receive(
                 .map(|_| ())
         });
         return (provider.acknowledge(Acknowledgement::Stop), true);
-    }
+    });
 
     let (verdict, acknowledgement) = match take(app, account, &verified, &raw, (now, came_at)).await
     {
@@ -128,7 +127,7 @@ async fn refuse(app: &App, account: &Account, rejection: &Rejection) -> Acknowle
         let raised = raise(
             app,
             account,
-            "notification_other_account",
+            ReviewKind::NotificationOtherAccount,
             &account.id,
             detail.clone(),
         )
@@ -255,7 +254,7 @@ async fn confirm_before_apply(
                 raise(
                     app,
                     account,
-                    "console_refund_unconfirmed",
+                    ReviewKind::ConsoleRefundUnconfirmed,
                     found.attempt_id(),
                     detail.to_owned(),
                 )

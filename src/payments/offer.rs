@@ -12,8 +12,7 @@ use crate::domain::attempt::{Event as AttemptEvent, State};
 use crate::domain::payment::{Event, State as PaymentState};
 use crate::domain::{Aggregate, Owner, Timestamp};
 use crate::kill_point;
-#[cfg(feature = "testing")]
-use crate::mutation::{Mutation, mutated};
+use crate::mutated;
 use crate::store::CommitError;
 use crate::store::change::{Key, KeyScope, KeyWrite};
 
@@ -138,8 +137,7 @@ pub fn replace(
         .map(|a| (a.id.clone(), a.status))
     {
         None if after.live().is_some() => return Ok(None),
-        #[cfg(feature = "testing")]
-        Some((_, State::AwaitingPayer)) if mutated(Mutation::NoUniqueLiveAttempt) => {
+        Some((_, State::AwaitingPayer)) if mutated!(NoUniqueLiveAttempt) => {
             after.payment.apply(Event::OfferGone)?;
         }
         Some((id, State::AwaitingPayer)) => {

@@ -22,15 +22,14 @@ pub use super::settle::{RunResult, answer};
 use super::transition::create;
 use super::{Error, plan, unwritten};
 use crate::app::App;
-use crate::domain::attempt::State;
+use crate::domain::attempt::{CallOutcome, State};
 use crate::domain::id::{self, Kind};
 use crate::domain::payment::State as PaymentState;
 use crate::domain::{Aggregate, Owner, Payment};
 use crate::kill_point;
-#[cfg(feature = "testing")]
-use crate::mutation::{Mutation, mutated};
 use crate::store::CommitError;
 use crate::store::change::{Key, KeyScope, KeyWrite};
+use crate::{mutate, mutated};
 
 /// A payment as it was asked for, checked.
 #[derive(Debug, Clone)]
@@ -148,16 +147,15 @@ pub async fn open(
         return Err(Error::from(taken).into());
     }
     let claim = Some(KeyWrite::Claim(key.clone()));
-    #[cfg(feature = "testing")]
-    let claim = claim.filter(|_| !mutated(Mutation::KeyAfterCall));
+    let claim = claim.filter(|_| !mutated!(KeyAfterCall));
     let change = commit::change(None, aggregate, now, Beside::key(claim))?;
     let made = change.after().clone();
     kill_point!("pay_before_first_commit");
 
-    #[cfg(feature = "testing")]
-    if super::mutations::puts_off(&change) {
+    mutate!(SendBeforeCommit => {
+        super::mutations::put_off(&change);
         return Ok((made, key));
-    }
+    });
     app.store.commit(change).await.map_err(Error::from)?;
     kill_point!("pay_after_first_commit");
     let payment = &made.payment;
@@ -247,30 +245,23 @@ pub async fn run(
                     "the account cannot be opened",
                 ))),
             };
-            #[cfg(feature = "testing")]
-            let answer = super::mutations::repeated(
-                app,
-                &mut aggregate,
-                &attempt.id,
-                answer,
-                planned_at,
-                &asker,
-            )
-            .await?;
+            mutate!(let answer = super::mutations::repeated(
+                app, &mut aggregate, &attempt.id, answer, planned_at, &asker,
+            ).await?);
             kill_point!("pay_after_call");
-            #[cfg(feature = "testing")]
-            super::mutations::catch_up(app, &aggregate.payment.id).await?;
+            mutate!(SendBeforeCommit =>
+                super::mutations::catch_up(app, &aggregate.payment.id).await?);
             let latency_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
             let failure = create::failure(&answer.outcome);
             tracing::info!(
-                outcome = create::name(&answer.outcome),
+                outcome = <&str>::from(CallOutcome::from(&answer.outcome)),
                 code = failure.map(|f| f.code.as_str()),
                 message = failure.map(|f| f.message.as_str()),
                 latency_ms,
                 provider_request_id = answer.request_id.as_deref(),
                 "the provider was asked for an offer or a charge"
             );
-            trace.set("outcome", create::name(&answer.outcome));
+            trace.set("outcome", <&str>::from(CallOutcome::from(&answer.outcome)));
             if let Some(failure) = failure {
                 trace.failed(&failure.code);
             }

@@ -2,15 +2,16 @@
 //! its way. Pure but for the random numbers: what is planned here counts once its commit is
 //! durable.
 
-use fastrand::Rng;
 use providers::Capabilities;
 use providers::order::Flow;
 use providers::outcome::{Failure, FailureKind};
+use rand::SeedableRng as _;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
 
 use super::Error;
 use super::transition::{ending, schedule};
 use crate::app::App;
-use crate::domain::attempt::State;
+use crate::domain::attempt::{CallOutcome, State};
 use crate::domain::id::{self, Kind};
 use crate::domain::payment::{Event, NO_ROUTE};
 use crate::domain::{Aggregate, Attempt, Owner, Timestamp};
@@ -236,7 +237,7 @@ pub(super) fn per_second(account: &Account) -> Option<u32> {
 /// # Errors
 /// [`id::NoRandomness`].
 pub fn chance() -> Result<Rng, id::NoRandomness> {
-    Ok(Rng::with_seed(u64::from_le_bytes(id::random()?)))
+    Ok(Rng::seed_from_u64(u64::from_le_bytes(id::random()?)))
 }
 
 /// No route is able: a payment that needs an offer waits for one; a charge cannot, since its
@@ -251,13 +252,13 @@ fn no_route(
     let refused = aggregate
         .attempts
         .iter()
-        .rfind(|a| a.outcome.as_deref() == Some(choose::REFUSED_ROUTE));
+        .rfind(|a| a.outcome == Some(CallOutcome::RefusedRoute));
 
     if let Some(refused) = refused.filter(|_| !choice.served) {
         let said_nothing = || {
             Some(Failure::new(
                 FailureKind::Request,
-                choose::REFUSED_ROUTE,
+                <&str>::from(CallOutcome::RefusedRoute),
                 "refused without a word",
             ))
         };

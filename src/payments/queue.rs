@@ -5,8 +5,6 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use sea_orm::DbErr;
-
 use super::plan::{self, RoutingRequest};
 use super::view::{self, PaymentView, QueueView};
 use super::{Error, resolve};
@@ -17,12 +15,13 @@ use crate::routing::choose::{self, Candidate, Criteria, RoutingDecision, SkipRea
 use crate::routing::health::RouteId;
 use crate::routing::queue::Wait;
 use crate::routing::rule::Routing;
+use crate::store;
 
 /// A payment as merchants see it, with its place if it waits for a route.
 ///
 /// # Errors
 /// The database's.
-pub async fn view(app: &App, aggregate: &Aggregate) -> Result<PaymentView, DbErr> {
+pub async fn view(app: &App, aggregate: &Aggregate) -> Result<PaymentView, store::Error> {
     let mut view = view::payment(aggregate);
     if view.queue.is_some() {
         let now = app.clock.now();
@@ -39,7 +38,7 @@ pub async fn view(app: &App, aggregate: &Aggregate) -> Result<PaymentView, DbErr
 ///
 /// # Errors
 /// The database's.
-pub async fn views(app: &App, aggregates: &[Aggregate]) -> Result<Vec<PaymentView>, DbErr> {
+pub async fn views(app: &App, aggregates: &[Aggregate]) -> Result<Vec<PaymentView>, store::Error> {
     let now = app.clock.now();
     let mut views: Vec<PaymentView> = aggregates.iter().map(view::payment).collect();
     let mut lines: HashMap<WaitQueue, Vec<(&Aggregate, &mut PaymentView)>> = HashMap::new();
@@ -74,7 +73,11 @@ fn since(aggregate: &Aggregate, now: Timestamp) -> Timestamp {
 }
 
 /// The places of those who have stood in a line since these times.
-async fn places(app: &App, line: &WaitQueue, times: &[Timestamp]) -> Result<Vec<u64>, DbErr> {
+async fn places(
+    app: &App,
+    line: &WaitQueue,
+    times: &[Timestamp],
+) -> Result<Vec<u64>, store::Error> {
     let (Some(first), Some(last)) = (times.iter().min(), times.iter().max()) else {
         return Ok(Vec::new());
     };

@@ -16,6 +16,7 @@ use super::transition::{auto_refund, refund_outcome, refund_retry};
 use super::{Error, call, conditions, view};
 use crate::app::App;
 use crate::domain::id::{self, Kind};
+use crate::domain::operation::ReviewKind;
 use crate::domain::refund::State;
 use crate::domain::{Aggregate, Owner, Refund, Timestamp};
 use crate::kill_point;
@@ -277,7 +278,7 @@ async fn send_in_turn(
                           is not known: look into the provider's console";
             return Ok(Some(vec![ReviewItem::new(
                 &refund.owner,
-                "refund_unresolved",
+                ReviewKind::RefundUnresolved,
                 &refund.id,
                 detail,
                 now,
@@ -400,7 +401,7 @@ async fn ask(app: &Arc<App>, aggregate: Aggregate, refund: &Refund) -> Result<Ag
             let detail = "the account of this refund cannot be opened; nobody can ask its provider";
             Ok(Some(vec![ReviewItem::new(
                 &refund.owner,
-                "account_unavailable",
+                ReviewKind::AccountUnavailable,
                 &refund.id,
                 detail,
                 now,

@@ -15,6 +15,7 @@ use super::transition::{ending, schedule};
 use super::{Error, auto_refund, call, pay, plan, refund, reverse};
 use crate::app::App;
 use crate::domain::attempt::{Disposition, State};
+use crate::domain::operation::ReviewKind;
 use crate::domain::{Aggregate, Attempt, Timestamp, id};
 use crate::kill_point;
 use crate::routing::account::Account;
@@ -418,7 +419,7 @@ pub async fn stuck(app: &App, payment_id: &str, trouble: &Error) -> Result<(), E
 
     let operation = ReviewItem::new(
         &owner,
-        "payment_stuck",
+        ReviewKind::PaymentStuck,
         payment_id,
         trouble.to_string(),
         app.clock.now(),

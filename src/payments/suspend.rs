@@ -5,6 +5,7 @@ use providers::outcome::Failure;
 
 use super::Error;
 use crate::app::App;
+use crate::domain::operation::ReviewKind;
 use crate::routing::account::Account;
 use crate::store::change::ReviewItem;
 
@@ -58,7 +59,7 @@ async fn written(app: &App, account: &Account, failure: &Failure) -> Result<(), 
     app.store
         .raise(&ReviewItem::new(
             &account.owner,
-            "account_refused",
+            ReviewKind::AccountRefused,
             &account.id,
             detail,
             now,

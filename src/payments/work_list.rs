@@ -3,8 +3,6 @@
 //! transaction with the end of the entry. So of two confirmations at once one does it, and the
 //! other finds it done.
 
-use sea_orm::DbErr;
-
 use super::commit::{Beside, commit, decided};
 use super::transition::Conditions;
 use super::transition::console_refund::NUMBERS;
@@ -13,10 +11,10 @@ use super::{Error, conditions};
 use crate::app::App;
 use crate::domain::attempt::{Disposition, State};
 use crate::domain::id::{self, Kind};
-use crate::domain::operation::{Action, PROPOSAL_S, StepKind, actions};
+use crate::domain::operation::{Action, PROPOSAL_S, ReviewKind, StepKind, actions};
 use crate::domain::{Aggregate, AllOwners, Owner, Refund, Timestamp, refund};
 use crate::store::change::{DecisionStep, Resolution};
-use crate::store::{CommitError, OperationRow};
+use crate::store::{self, CommitError, OperationRow};
 
 /// Entries that are looked at in one go, to see whether their cause has gone.
 const PAGE: u64 = 200;
@@ -67,8 +65,8 @@ pub enum Refusal {
     Other(#[from] Error),
 }
 
-impl From<DbErr> for Refusal {
-    fn from(error: DbErr) -> Self {
+impl From<store::Error> for Refusal {
+    fn from(error: store::Error) -> Self {
         Self::Other(error.into())
     }
 }
@@ -106,7 +104,7 @@ pub fn possible(
     action: Action,
     now: Timestamp,
 ) -> Result<(), Refusal> {
-    if !actions(&entry.kind).contains(&action) {
+    if !actions(entry.review_kind()).contains(&action) {
         return Err(Refusal::NotForThis(entry.kind.clone()));
     }
 
@@ -300,7 +298,7 @@ pub async fn has_gone(
     entry: &OperationRow,
     about: Option<&Aggregate>,
     now: Timestamp,
-) -> Result<bool, DbErr> {
+) -> Result<bool, store::Error> {
     let refund = about.and_then(|a| a.refunds.iter().find(|r| r.id == entry.subject_id));
     let attempt = about.and_then(|a| {
         let id = refund.map_or(entry.subject_id.as_str(), |r| r.attempt_id.as_str());
@@ -313,9 +311,12 @@ pub async fn has_gone(
     let attempt_ended = attempt
         .is_some_and(|a| matches!(a.status, State::Captured | State::Dead | State::Reversed));
 
-    Ok(match entry.kind.as_str() {
-        "capture_mismatch" | "capture_returning" => disposed(Disposition::Held),
-        "automatic_refund_failed" => {
+    let Some(kind) = entry.review_kind() else {
+        return Ok(false);
+    };
+    Ok(match kind {
+        ReviewKind::CaptureMismatch | ReviewKind::CaptureReturning => disposed(Disposition::Held),
+        ReviewKind::AutomaticRefundFailed => {
             let again =
                 |r: &Refund| refund.is_some_and(|f| f.attempt_id == r.attempt_id) && r.automatic;
             let is_tried_again = about.is_some_and(|a| {
@@ -325,12 +326,14 @@ pub async fn has_gone(
             });
             disposed(Disposition::RefundDue) || is_tried_again
         }
-        "refund_abnormal" => refund_ended(&[refund::State::Abnormal]),
-        "refund_unresolved" => refund_ended(&[refund::State::Pending, refund::State::Abnormal]),
+        ReviewKind::RefundAbnormal => refund_ended(&[refund::State::Abnormal]),
+        ReviewKind::RefundUnresolved => {
+            refund_ended(&[refund::State::Pending, refund::State::Abnormal])
+        }
         // Until it is done: it may be sent again and again in vain.
-        "refund_needs_funds" => refund_ended(&[refund::State::Pending]),
-        "unresolved" => attempt_ended,
-        "console_refund_unconfirmed" => {
+        ReviewKind::RefundNeedsFunds => refund_ended(&[refund::State::Pending]),
+        ReviewKind::Unresolved => attempt_ended,
+        ReviewKind::ConsoleRefundUnconfirmed => {
             let is_booked = |r: &Refund| {
                 r.merchant_refund_no.starts_with(NUMBERS) && r.created_at >= entry.created_at
             };
@@ -340,11 +343,13 @@ pub async fn has_gone(
                     .any(|r| r.attempt_id == entry.subject_id && is_booked(r))
             })
         }
-        "money_unconfirmed" => {
+        ReviewKind::MoneyUnconfirmed => {
             attempt.is_some_and(|a| matches!(a.status, State::Captured | State::Reversed))
         }
-        "payment_stuck" => about.is_some_and(|a| a.due(now).is_none_or(|due| due.at > now)),
-        "account_unavailable" => {
+        ReviewKind::PaymentStuck => {
+            about.is_some_and(|a| a.due(now).is_none_or(|due| due.at > now))
+        }
+        ReviewKind::AccountUnavailable => {
             let opens = attempt.is_some_and(|a| app.directory.account(&a.account_id).is_some());
             let is_over = if refund.is_some() {
                 refund_ended(&[refund::State::Pending, refund::State::Abnormal])
@@ -353,15 +358,15 @@ pub async fn has_gone(
             };
             opens || is_over
         }
-        "account_refused" => {
+        ReviewKind::AccountRefused => {
             let account = app.directory.account(&entry.subject_id);
             account.is_some_and(|account| account.set_aside_until.is_none_or(|until| until <= now))
         }
-        "account_barred" => {
+        ReviewKind::AccountBarred => {
             let account = app.directory.account(&entry.subject_id);
             account.is_some_and(|account| account.barred.is_none())
         }
-        "webhook_failing" if entry.subject_id.starts_with("we_") => {
+        ReviewKind::WebhookFailing if entry.subject_id.starts_with("we_") => {
             let endpoint = app
                 .store
                 .endpoints(AllOwners, vec![entry.subject_id.clone()])
@@ -369,7 +374,11 @@ pub async fn has_gone(
                 .pop();
             endpoint.is_none_or(|e| e.disabled_reason.is_some() || e.failing_since.is_none())
         }
-        _ => false,
+        ReviewKind::AccountFlowRefused
+        | ReviewKind::NotificationMismatch
+        | ReviewKind::NotificationOtherAccount
+        | ReviewKind::RefundDoneAfterFailed
+        | ReviewKind::WebhookFailing => false,
     })
 }
 
@@ -378,7 +387,7 @@ pub async fn has_gone(
 ///
 /// # Errors
 /// The database's.
-pub async fn close_gone(app: &App, after: &str) -> Result<Option<String>, DbErr> {
+pub async fn close_gone(app: &App, after: &str) -> Result<Option<String>, store::Error> {
     let entries = app
         .store
         .unresolved_operations(AllOwners, after, PAGE)

@@ -8,13 +8,12 @@ use std::io::{self, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use sea_orm::DbErr;
 use serde::{Deserialize, Serialize};
 
 use super::Restored;
 use crate::config::Config;
 use crate::embedded;
-use crate::store::{Block, Store, copy};
+use crate::store::{self, Block, Store, copy};
 use crate::vault::CANARY_FACT;
 
 /// Its owner's alone.
@@ -57,7 +56,7 @@ pub enum CompareError {
     Older(#[from] Older),
     /// The database.
     #[error(transparent)]
-    Database(#[from] DbErr),
+    Database(#[from] store::Error),
 }
 
 /// Why a block is not kept.
@@ -65,7 +64,7 @@ pub enum CompareError {
 pub enum KeepError {
     /// The database.
     #[error(transparent)]
-    Database(#[from] DbErr),
+    Database(#[from] store::Error),
     /// The witness, as JSON.
     #[error(transparent)]
     Json(#[from] serde_json::Error),
@@ -136,7 +135,7 @@ pub async fn compare(config: &Config) -> Result<(), CompareError> {
     }
 }
 
-async fn has(store: &Store, last: &Witness) -> Result<bool, DbErr> {
+async fn has(store: &Store, last: &Witness) -> Result<bool, store::Error> {
     if store.installation_fact(CANARY_FACT).await?.as_ref() != Some(&last.installation) {
         return Ok(true);
     }
@@ -150,7 +149,7 @@ async fn has(store: &Store, last: &Witness) -> Result<bool, DbErr> {
     }
 }
 
-async fn restored_at(store: &Store) -> Result<i64, DbErr> {
+async fn restored_at(store: &Store) -> Result<i64, store::Error> {
     Ok(Restored::read(store)
         .await?
         .map_or(0, |restored| restored.at))

@@ -4,10 +4,11 @@
 
 use std::sync::Arc;
 
-use fastrand::Rng;
 use providers::money::Money;
 use providers::order::Flow;
 use providers::provider::ProviderName;
+use rand::RngExt as _;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
 use serde_json::{Value, json};
 
 use super::account_limits::Used;
@@ -16,6 +17,7 @@ use super::health::{BreakerState, RouteId, RouteView};
 use super::limiter::Throttled;
 use super::rule::{Facts, Routing, Rule, Strategy};
 use super::score;
+use crate::domain::attempt::CallOutcome;
 use crate::domain::{Aggregate, Attempt, Timestamp};
 use crate::routing::account::Account;
 
@@ -265,7 +267,7 @@ fn drawn(mut left: Vec<Candidate>, rng: &mut Rng) -> Vec<Candidate> {
 
     while !left.is_empty() {
         let sum: u64 = left.iter().map(weight).sum();
-        let mut at = rng.u64(..sum.max(1));
+        let mut at = rng.random_range(0..sum.max(1));
         let place = left
             .iter()
             .position(|candidate| match at.checked_sub(weight(candidate)) {
@@ -280,11 +282,6 @@ fn drawn(mut left: Vec<Candidate>, rng: &mut Rng) -> Vec<Candidate> {
 
     order
 }
-
-/// The outcome of an attempt whose account its provider refuses.
-pub const REFUSED_ACCOUNT: &str = "refused_account";
-/// The outcome of an attempt whose route refuses this very payment.
-pub const REFUSED_ROUTE: &str = "refused_route";
 
 /// An attempt that keeps its payment from going over the same account again.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -301,15 +298,15 @@ pub struct TriedRoute {
 /// What the current round of a payment has tried, and the routes that have refused it in any round.
 #[must_use]
 pub fn tried(aggregate: &Aggregate) -> Vec<TriedRoute> {
-    let ended = |a: &Attempt, outcome: &str| a.outcome.as_deref() == Some(outcome);
+    let ended = |a: &Attempt, outcome: CallOutcome| a.outcome == Some(outcome);
     aggregate
         .attempts
         .iter()
-        .filter(|a| a.round == aggregate.payment.round || ended(a, REFUSED_ROUTE))
+        .filter(|a| a.round == aggregate.payment.round || ended(a, CallOutcome::RefusedRoute))
         .map(|a| TriedRoute {
             account_id: a.account_id.clone(),
-            refusing_provider: ended(a, REFUSED_ACCOUNT).then_some(a.provider),
-            has_refused: ended(a, REFUSED_ROUTE),
+            refusing_provider: ended(a, CallOutcome::RefusedAccount).then_some(a.provider),
+            has_refused: ended(a, CallOutcome::RefusedRoute),
         })
         .collect()
 }

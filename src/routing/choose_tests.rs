@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use providers::memory::Memory;
 use providers::provider::Ending;
+use rand::SeedableRng as _;
 
 use super::*;
 use crate::routing::account_limits::Limits;
@@ -58,7 +59,7 @@ impl Shop {
             full: BTreeMap::new(),
             used: Used::default(),
             turns: Cell::new(0),
-            rng: Rng::with_seed(7),
+            rng: Rng::seed_from_u64(7),
         }
     }
 
@@ -170,7 +171,7 @@ fn weights_are_shares_and_the_next_ones_are_drawn_from_those_that_are_left() {
     }
 
     let mut again = Shop::new(Strategy::Weighted, &["a", "b", "c"]).weights(&[7, 2, 1]);
-    shop.rng.seed(7);
+    shop.rng = Rng::seed_from_u64(7);
     let both: Vec<_> = (0..20).map(|_| (shop.order(), again.order())).collect();
 
     assert!(

@@ -7,7 +7,8 @@ mod gradient;
 mod rate;
 
 use std::collections::HashMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use self::gradient::Gradient;
 use self::rate::Rate;
@@ -78,7 +79,7 @@ pub struct Limiters {
 
 impl Limiters {
     fn paces(&self) -> MutexGuard<'_, HashMap<RouteId, Pace>> {
-        self.paces.lock().unwrap_or_else(PoisonError::into_inner)
+        self.paces.lock()
     }
 
     /// What would keep a call back now. `per_second`: the most calls that the account's owner

@@ -5,7 +5,8 @@
 //! no place, and how fast lines went on. Kept by each gateway for itself; the payments are rows.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use crate::domain::payment::WaitQueue;
 
@@ -118,7 +119,7 @@ pub struct Queue {
 
 impl Queue {
     fn known(&self) -> MutexGuard<'_, Known> {
-        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+        self.known.lock()
     }
 
     /// How many of a line may go on now.

@@ -14,8 +14,9 @@
 //! money that comes late, on an offer that was replaced.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
+
+use parking_lot::{Mutex, MutexGuard};
 
 use super::account::Account;
 use super::account_limits::Used;
@@ -168,18 +169,12 @@ impl Usage {
         drop(tallies);
         let pause = PAUSE.max(reading.began.elapsed().saturating_mul(PAUSE_FACTOR));
 
-        *self
-            .not_before
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = Instant::now().checked_add(pause);
+        *self.not_before.lock() = Instant::now().checked_add(pause);
     }
 
     /// An account that got its limit just now is not kept waiting.
     fn is_due(&self, limited: &[String]) -> bool {
-        let not_before = *self
-            .not_before
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let not_before = *self.not_before.lock();
         not_before.is_none_or(|at| at <= Instant::now()) || {
             let tallies = self.tallies();
             limited
@@ -189,7 +184,7 @@ impl Usage {
     }
 
     fn tallies(&self) -> MutexGuard<'_, HashMap<String, Tally>> {
-        self.tallies.lock().unwrap_or_else(PoisonError::into_inner)
+        self.tallies.lock()
     }
 }
 
@@ -201,7 +196,7 @@ pub struct Turns(Mutex<HashMap<(Owner, usize), u64>>);
 impl Turns {
     /// Takes a turn in an owner's rule.
     pub fn take(&self, owner: &Owner, rule: usize) -> u64 {
-        let mut turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut turns = self.0.lock();
         let next = turns.entry((owner.clone(), rule)).or_default();
         let taken = *next;
         *next = next.wrapping_add(1);
@@ -211,7 +206,7 @@ impl Turns {
     /// Which turn would be taken next.
     #[must_use]
     pub fn peek(&self, owner: &Owner, rule: usize) -> u64 {
-        let turns = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let turns = self.0.lock();
         turns
             .get(&(owner.clone(), rule))
             .copied()

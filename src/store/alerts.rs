@@ -5,10 +5,11 @@
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, DbErr, EntityTrait as _, IntoActiveModel as _,
+    ActiveModelTrait as _, ColumnTrait as _, EntityTrait as _, IntoActiveModel as _,
     PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 
+use super::Error;
 use super::Store;
 use super::entity::alert;
 use super::rows::word;
@@ -56,9 +57,9 @@ pub struct AlertTry {
 }
 
 impl TryFrom<alert::Model> for AlertRow {
-    type Error = DbErr;
+    type Error = Error;
 
-    fn try_from(m: alert::Model) -> Result<Self, DbErr> {
+    fn try_from(m: alert::Model) -> Result<Self, Error> {
         Ok(Self {
             change: word("alert", &m.id, "change", &m.change)?,
             id: m.id,
@@ -83,7 +84,7 @@ impl Store {
         changes: &[Change],
         receivers: &[&str],
         now: Timestamp,
-    ) -> Result<(), DbErr> {
+    ) -> Result<(), Error> {
         let mut rows = Vec::new();
         for receiver in receivers {
             // Told in this order.
@@ -124,8 +125,8 @@ impl Store {
     pub async fn told(
         &self,
         incident_ids: &[String],
-    ) -> Result<Vec<(String, String, String)>, DbErr> {
-        alert::Entity::find()
+    ) -> Result<Vec<(String, String, String)>, Error> {
+        Ok(alert::Entity::find()
             .select_only()
             .columns([
                 alert::Column::IncidentId,
@@ -135,7 +136,7 @@ impl Store {
             .filter(alert::Column::IncidentId.is_in(incident_ids))
             .into_tuple()
             .all(&self.db)
-            .await
+            .await?)
     }
 
     /// Takes what a receiver has to be told next, if that is due, and leases it until
@@ -149,7 +150,7 @@ impl Store {
         receiver: &str,
         now: Timestamp,
         lease_until: Timestamp,
-    ) -> Result<Option<AlertRow>, DbErr> {
+    ) -> Result<Option<AlertRow>, Error> {
         use alert::Column as C;
 
         let first = alert::Entity::find()
@@ -189,7 +190,7 @@ impl Store {
         tried: &AlertRow,
         done: &AlertTry,
         now: Timestamp,
-    ) -> Result<(), DbErr> {
+    ) -> Result<(), Error> {
         use alert::Column as C;
         let sent_at = (done.status == State::Delivered).then_some(now.0);
         alert::Entity::update_many()
@@ -215,13 +216,13 @@ impl Store {
         receiver: &str,
         then: Timestamp,
         now: Timestamp,
-    ) -> Result<u64, DbErr> {
-        alert::Entity::find()
+    ) -> Result<u64, Error> {
+        Ok(alert::Entity::find()
             .filter(alert::Column::Receiver.eq(receiver))
             .filter(alert::Column::SentAt.gt(then.0))
             // One in the future was sent before all time was set back.
             .filter(alert::Column::SentAt.lte(now.0))
             .count(&self.db)
-            .await
+            .await?)
     }
 }

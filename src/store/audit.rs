@@ -1,8 +1,9 @@
 //! What the auditor of a drill reads: everything, of all merchants, as it stands in the rows. Only
 //! in builds for drills.
 
-use sea_orm::{ColumnTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _};
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder as _};
 
+use super::Error;
 use super::Store;
 use super::entity::{
     attempt, delivery, event, idempotency_key, ledger_entry, notification, operation, payment,
@@ -54,7 +55,7 @@ impl Looker {
     ///
     /// # Errors
     /// The database's.
-    pub async fn doubles(&self) -> Result<Vec<String>, DbErr> {
+    pub async fn doubles(&self) -> Result<Vec<String>, Error> {
         use sea_orm::QuerySelect as _;
         use sea_orm::sea_query::Expr;
 
@@ -81,7 +82,7 @@ impl Looker {
     ///
     /// # Errors
     /// The database's.
-    pub async fn told_and_sealed(&self, payment_id: &str) -> Result<(bool, bool), DbErr> {
+    pub async fn told_and_sealed(&self, payment_id: &str) -> Result<(bool, bool), Error> {
         use sea_orm::PaginatorTrait as _;
         let told = delivery::Entity::find()
             .filter(delivery::Column::PaymentId.eq(payment_id))
@@ -103,16 +104,16 @@ impl Looker {
     ///
     /// # Errors
     /// The database's.
-    pub async fn unpaid(&self, orders: &str) -> Result<Vec<String>, DbErr> {
+    pub async fn unpaid(&self, orders: &str) -> Result<Vec<String>, Error> {
         use sea_orm::QuerySelect as _;
-        payment::Entity::find()
+        Ok(payment::Entity::find()
             .select_only()
             .column(payment::Column::OrderId)
             .filter(payment::Column::OrderId.starts_with(orders))
             .filter(payment::Column::Status.ne("succeeded"))
             .into_tuple()
             .all(&self.0)
-            .await
+            .await?)
     }
 }
 
@@ -121,7 +122,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn all_payments(&self) -> Result<Vec<Aggregate>, DbErr> {
+    pub async fn all_payments(&self) -> Result<Vec<Aggregate>, Error> {
         let snapshot = self.db.snapshot().await?;
         let query = payment::Entity::find()
             .order_by_asc(payment::Column::CreatedAt)
@@ -135,7 +136,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn all_told(&self) -> Result<Vec<Told>, DbErr> {
+    pub async fn all_told(&self) -> Result<Vec<Told>, Error> {
         let events = event::Entity::find()
             .order_by_asc(event::Column::PaymentId)
             .order_by_asc(event::Column::Version)
@@ -167,7 +168,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn all_notifications(&self) -> Result<Vec<(String, Vec<u8>)>, DbErr> {
+    pub async fn all_notifications(&self) -> Result<Vec<(String, Vec<u8>)>, Error> {
         let rows = notification::Entity::find().all(&self.db).await?;
         Ok(rows
             .into_iter()
@@ -179,7 +180,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn all_for_a_person(&self) -> Result<Vec<ForAPerson>, DbErr> {
+    pub async fn all_for_a_person(&self) -> Result<Vec<ForAPerson>, Error> {
         let rows = operation::Entity::find()
             .filter(operation::Column::ResolvedAt.is_null())
             .all(&self.db)
@@ -196,7 +197,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn all_keys(&self) -> Result<Vec<(String, String)>, DbErr> {
+    pub async fn all_keys(&self) -> Result<Vec<(String, String)>, Error> {
         let rows = idempotency_key::Entity::find().all(&self.db).await?;
         Ok(rows
             .into_iter()
@@ -208,7 +209,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn all_rows(&self) -> Result<Vec<(&'static str, String)>, DbErr> {
+    pub async fn all_rows(&self) -> Result<Vec<(&'static str, String)>, Error> {
         let payments = self.all_payments().await?;
         Ok(vec![
             ("payments", format!("{payments:?}")),
@@ -229,7 +230,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn next_delivery(&self) -> Result<Option<Timestamp>, DbErr> {
+    pub async fn next_delivery(&self) -> Result<Option<Timestamp>, Error> {
         use sea_orm::QuerySelect as _;
 
         let at = |found: Option<Option<i64>>| found.flatten().map(Timestamp);

@@ -5,14 +5,16 @@ use providers::order::Flow;
 use providers::provider::ProviderName;
 use sea_orm::sea_query::{Expr, ExprTrait as _, Query, SimpleExpr};
 use sea_orm::{
-    ColumnTrait as _, Condition, DbErr, EntityTrait as _, PaginatorTrait as _, QueryFilter as _,
+    ColumnTrait as _, Condition, EntityTrait as _, PaginatorTrait as _, QueryFilter as _,
     QueryOrder as _, QuerySelect as _,
 };
 
+use super::Error;
 use super::Store;
 use super::entity::{attempt, operation, payment};
 use super::payments::find;
 use super::rows::word;
+use crate::domain::operation::ReviewKind;
 use crate::domain::payment::WaitQueue;
 use crate::domain::{Aggregate, AllOwners, Mode, Owner, Timestamp};
 
@@ -59,7 +61,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn backlog(&self, mode: Mode, overdue: Timestamp) -> Result<Backlog, DbErr> {
+    pub async fn backlog(&self, mode: Mode, overdue: Timestamp) -> Result<Backlog, Error> {
         let parked: Option<(i64, Option<i64>)> = payment::Entity::find()
             .select_only()
             .column_as(Expr::cust("COUNT(*)"), "count")
@@ -100,7 +102,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn lines(&self, _: AllOwners) -> Result<Vec<(WaitQueue, u64)>, DbErr> {
+    pub async fn lines(&self, _: AllOwners) -> Result<Vec<(WaitQueue, u64)>, Error> {
         let rows: Vec<(String, bool, String, i64)> = payment::Entity::find()
             .select_only()
             .columns([
@@ -140,7 +142,7 @@ impl Store {
         line: &WaitQueue,
         now: Timestamp,
         limit: u64,
-    ) -> Result<Vec<Aggregate>, DbErr> {
+    ) -> Result<Vec<Aggregate>, Error> {
         let query = payment::Entity::find()
             .filter(payment::Column::MerchantId.eq(&line.owner.merchant))
             .filter(payment::Column::Livemode.eq(line.owner.is_live()))
@@ -165,7 +167,7 @@ impl Store {
         ids: &[String],
         now: Timestamp,
         lease_until: Timestamp,
-    ) -> Result<Vec<String>, DbErr> {
+    ) -> Result<Vec<String>, Error> {
         let rows = payment::Entity::update_many()
             .col_expr(payment::Column::LeaseUntil, Expr::value(lease_until.0))
             .col_expr(payment::Column::ResumeAt, Expr::value(now.0))
@@ -183,7 +185,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn work_list(&self, mode: Mode) -> Result<Waiting, DbErr> {
+    pub async fn work_list(&self, mode: Mode) -> Result<Waiting, Error> {
         let found: Option<(i64, Option<i64>)> = operation::Entity::find()
             .select_only()
             .column_as(Expr::cust("COUNT(*)"), "count")
@@ -191,10 +193,10 @@ impl Store {
             .filter(operation::Column::ResolvedAt.is_null())
             .filter(operation::Column::Livemode.eq(mode.is_live()))
             .filter(operation::Column::Kind.is_not_in([
-                "webhook_failing",
-                "account_refused",
-                "account_barred",
-                "account_flow_refused",
+                <&str>::from(ReviewKind::WebhookFailing),
+                ReviewKind::AccountRefused.into(),
+                ReviewKind::AccountBarred.into(),
+                ReviewKind::AccountFlowRefused.into(),
             ]))
             .into_tuple()
             .one(&self.db)
@@ -214,14 +216,14 @@ impl Store {
         owner: &Owner,
         flow: Flow,
         parked_at: Timestamp,
-    ) -> Result<u64, DbErr> {
-        payment::Entity::find()
+    ) -> Result<u64, Error> {
+        Ok(payment::Entity::find()
             .filter(payment::Column::MerchantId.eq(&owner.merchant))
             .filter(payment::Column::Livemode.eq(owner.is_live()))
             .filter(payment::Column::Flow.eq(flow.to_string()))
             .filter(payment::Column::ParkedAt.lt(parked_at.0))
             .count(&self.db)
-            .await
+            .await?)
     }
 
     /// Since when those of a line wait that have joined it between two moments, the first of them
@@ -235,7 +237,7 @@ impl Store {
         flow: Flow,
         from: Timestamp,
         until: Timestamp,
-    ) -> Result<Vec<Timestamp>, DbErr> {
+    ) -> Result<Vec<Timestamp>, Error> {
         let found: Vec<i64> = payment::Entity::find()
             .select_only()
             .column(payment::Column::ParkedAt)

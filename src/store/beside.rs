@@ -99,7 +99,7 @@ pub(super) fn operation_row(entry: &ReviewItem) -> operation::ActiveModel {
         id: entry.id.clone(),
         merchant_id: entry.owner.merchant.clone(),
         livemode: entry.owner.is_live(),
-        kind: entry.kind.to_owned(),
+        kind: entry.kind.to_string(),
         subject_id: entry.subject_id.clone(),
         detail: entry.detail.clone(),
         created_at: entry.created_at.0,

@@ -8,11 +8,12 @@ use std::collections::HashMap;
 
 use sea_orm::sea_query::{OnConflict, Query};
 use sea_orm::{
-    ActiveModelTrait, ConnectionTrait as _, DatabaseConnection, DbBackend, DbErr, EntityTrait,
+    ActiveModelTrait, ConnectionTrait as _, DatabaseConnection, DbBackend, EntityTrait,
     IntoActiveModel as _, Iterable as _, QueryOrder as _, Set, Statement, TransactionTrait as _,
     Value, Values,
 };
 
+use super::Error;
 use super::change::{Change, Key, KeyWrite, StoredAnswer};
 use super::delivery_rows::{self, DeliveryRow};
 use super::entity::{
@@ -110,7 +111,7 @@ impl Bulk {
     ///
     /// # Errors
     /// The database's.
-    pub async fn batches(&self) -> Result<Batches, DbErr> {
+    pub async fn batches(&self) -> Result<Batches, Error> {
         let last = ledger_block::Entity::find()
             .order_by_desc(ledger_block::Column::Height)
             .one(&self.db)
@@ -128,7 +129,7 @@ impl Bulk {
     ///
     /// # Errors
     /// The database's.
-    pub async fn begin(&self) -> Result<(), DbErr> {
+    pub async fn begin(&self) -> Result<(), Error> {
         if self.is_sqlite() {
             self.db.execute_unprepared(SQLITE).await?;
         }
@@ -139,16 +140,16 @@ impl Bulk {
             known.push(made_by);
         }
         let known =
-            serde_json::to_string(&known).map_err(|error| DbErr::Json(error.to_string()))?;
+            serde_json::to_string(&known).map_err(|error| Error::Other(error.to_string()))?;
         tx.execute(&fact(SET_ASIDE, &known)).await?;
-        tx.commit().await
+        Ok(tx.commit().await?)
     }
 
     /// Whether it was begun and has not ended.
     ///
     /// # Errors
     /// The database's.
-    pub async fn is_begun(&self) -> Result<bool, DbErr> {
+    pub async fn is_begun(&self) -> Result<bool, Error> {
         Ok(!self.set_aside(&self.db).await?.is_empty())
     }
 
@@ -156,20 +157,20 @@ impl Bulk {
     ///
     /// # Errors
     /// The database's.
-    pub async fn write(&self, batch: Batch, name: &str, progress: &str) -> Result<(), DbErr> {
+    pub async fn write(&self, batch: Batch, name: &str, progress: &str) -> Result<(), Error> {
         let tx = self.db.begin().await?;
         for statement in batch.statements {
             tx.execute_raw(statement).await?;
         }
         tx.execute(&fact(name, progress)).await?;
-        tx.commit().await
+        Ok(tx.commit().await?)
     }
 
     /// Makes the indexes again that were set aside.
     ///
     /// # Errors
     /// The database's.
-    pub async fn end(&self) -> Result<(), DbErr> {
+    pub async fn end(&self) -> Result<(), Error> {
         for made_by in self.set_aside(&self.db).await? {
             // One that is there was made by a run that did not come to its end.
             let again = made_by.replacen("CREATE INDEX ", "CREATE INDEX IF NOT EXISTS ", 1);
@@ -181,32 +182,32 @@ impl Bulk {
             true => "PRAGMA wal_checkpoint(TRUNCATE)".to_owned(),
             false => format!("ANALYZE {}", TABLES.join(", ")),
         };
-        self.db.execute_unprepared(&analyze).await.map(|_| ())
+        Ok(self.db.execute_unprepared(&analyze).await.map(|_| ())?)
     }
 
     /// Closes the connection.
     ///
     /// # Errors
     /// The database's.
-    pub async fn close(self) -> Result<(), DbErr> {
-        self.db.close().await
+    pub async fn close(self) -> Result<(), Error> {
+        Ok(self.db.close().await?)
     }
 
     fn is_sqlite(&self) -> bool {
         self.db.get_database_backend() == DbBackend::Sqlite
     }
 
-    async fn set_aside(&self, db: &impl sea_orm::ConnectionTrait) -> Result<Vec<String>, DbErr> {
+    async fn set_aside(&self, db: &impl sea_orm::ConnectionTrait) -> Result<Vec<String>, Error> {
         let stored = installation::Entity::find_by_id(SET_ASIDE).one(db).await?;
         let texts = stored.map_or(Ok(Vec::new()), |row| serde_json::from_str(&row.value));
-        texts.map_err(|error| DbErr::Json(error.to_string()))
+        texts.map_err(|error| Error::Other(error.to_string()))
     }
 
     /// Indexes of these tables that refuse nothing, by name, and what makes each.
     async fn indexes(
         &self,
         db: &impl sea_orm::ConnectionTrait,
-    ) -> Result<Vec<(String, String)>, DbErr> {
+    ) -> Result<Vec<(String, String)>, Error> {
         let tables = TABLES.map(|table| format!("'{table}'")).join(", ");
         let asked = if self.is_sqlite() {
             format!(
@@ -252,7 +253,7 @@ impl Batches {
     ///
     /// # Errors
     /// When a statement cannot be written.
-    pub fn next(&mut self, lives: &[Life], now: Timestamp) -> Result<Batch, DbErr> {
+    pub fn next(&mut self, lives: &[Life], now: Timestamp) -> Result<Batch, Error> {
         let mut statements = Vec::new();
         let out = &mut statements;
         let ends = || lives.iter().filter_map(|life| life.changes.last());
@@ -314,7 +315,7 @@ impl Batches {
         out: &mut Vec<Statement>,
         entries: &[&crate::domain::ledger::Entry],
         now: Timestamp,
-    ) -> Result<(), DbErr> {
+    ) -> Result<(), Error> {
         let mut named: Vec<_> = entries
             .iter()
             .map(|e| (e.payment_id.clone(), e.seq, e.hash.clone()))
@@ -339,7 +340,7 @@ impl Batches {
         &mut self,
         out: &mut Vec<Statement>,
         rows: Vec<E::ActiveModel>,
-    ) -> Result<(), DbErr>
+    ) -> Result<(), Error>
     where
         E::ActiveModel: ActiveModelTrait<Entity = E>,
     {
@@ -357,7 +358,7 @@ impl Batches {
         Ok(())
     }
 
-    fn statement<E: EntityTrait>(&mut self, rows: Vec<Vec<Value>>) -> Result<Statement, DbErr> {
+    fn statement<E: EntityTrait>(&mut self, rows: Vec<Vec<Value>>) -> Result<Statement, Error> {
         let key = (E::default().as_str(), rows.len());
         if let Some(text) = self.texts.get(&key) {
             let values = rows.into_iter().flatten().collect();
@@ -375,7 +376,7 @@ impl Batches {
         for row in rows {
             insert
                 .values(row.into_iter().map(Into::into))
-                .map_err(|error| DbErr::Custom(error.to_string()))?;
+                .map_err(|error| Error::Other(error.to_string()))?;
         }
 
         let statement = self.backend.build(&insert);

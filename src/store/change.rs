@@ -5,7 +5,7 @@
 use super::counters::{self, Count};
 use crate::domain::id::{self, Kind, NoRandomness};
 use crate::domain::ledger::{self, Entry};
-use crate::domain::operation::{Action, StepKind};
+use crate::domain::operation::{Action, ReviewKind, StepKind};
 use crate::domain::{Aggregate, Attempt, Owner, Refund, Timestamp};
 
 /// What a merchant is told, stored in the transaction that made it true.
@@ -89,8 +89,8 @@ pub struct ReviewItem {
     pub id: String,
     /// Whose.
     pub owner: Owner,
-    /// Which trouble: `amount_mismatch`, `unresolved`, `account_refused`, …
-    pub kind: &'static str,
+    /// Which trouble.
+    pub kind: ReviewKind,
     /// The attempt, refund or account.
     pub subject_id: String,
     /// What a person should know.
@@ -106,7 +106,7 @@ impl ReviewItem {
     /// [`NoRandomness`].
     pub fn new(
         owner: &Owner,
-        kind: &'static str,
+        kind: ReviewKind,
         subject_id: impl Into<String>,
         detail: impl Into<String>,
         now: Timestamp,

@@ -7,7 +7,7 @@ use providers::provider::ProviderName;
 use strum::IntoEnumIterator as _;
 
 use crate::domain::attempt::{Disposition, State};
-use crate::domain::payment::State as PaymentState;
+use crate::domain::payment::{BrokenInvariant, State as PaymentState};
 use crate::domain::refund::State as RefundState;
 use crate::domain::{Aggregate, Attempt, Mode};
 
@@ -122,6 +122,10 @@ pub(super) fn count(mode: Mode, facts: &[Count]) {
 /// Prometheus.
 pub fn register() {
     Mode::iter().for_each(register_mode);
+    for which in BrokenInvariant::iter() {
+        metrics::counter!("interlock_broken_invariants_total", "which" => <&str>::from(which))
+            .increment(0);
+    }
 }
 
 fn register_mode(mode: Mode) {

@@ -14,10 +14,11 @@ use sea_orm::sea_query::{
     Expr, ExprTrait as _, IntoColumnRef as _, LockBehavior, LockType, OnConflict, Query, SimpleExpr,
 };
 use sea_orm::{
-    ColumnTrait as _, DbErr, EntityTrait as _, FromQueryResult as _, Iterable as _,
-    QueryFilter as _, QueryOrder as _, QuerySelect as _, Statement,
+    ColumnTrait as _, EntityTrait as _, FromQueryResult as _, Iterable as _, QueryFilter as _,
+    QueryOrder as _, QuerySelect as _, Statement,
 };
 
+use super::Error;
 use super::Store;
 use super::connection::Tx;
 use super::delivery_rows::{DeliveryRow, EventRow, row, try_row};
@@ -106,7 +107,7 @@ impl Store {
         now: Timestamp,
         limit: u64,
         before_commit: fn(),
-    ) -> Result<usize, DbErr> {
+    ) -> Result<usize, Error> {
         let waiting = event::Entity::find().filter(event::Column::FanOutAt.is_not_null());
         // Mostly there is nothing: then nobody's lock on the database is waited for.
         if waiting
@@ -181,7 +182,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn due_lanes(&self, now: Timestamp) -> Result<Vec<(String, String)>, DbErr> {
+    pub async fn due_lanes(&self, now: Timestamp) -> Result<Vec<(String, String)>, Error> {
         #[derive(sea_orm::FromQueryResult)]
         struct Lane {
             lane: String,
@@ -209,7 +210,7 @@ impl Store {
         lanes: &[(String, u64)],
         now: Timestamp,
         lease_until: Timestamp,
-    ) -> Result<Vec<DeliveryRow>, DbErr> {
+    ) -> Result<Vec<DeliveryRow>, Error> {
         use delivery::Column as C;
 
         let mut ids: Vec<String> = Vec::new();
@@ -251,7 +252,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's; nothing is written then.
-    pub async fn record_tries(&self, tried: &[DeliveryRow]) -> Result<(), DbErr> {
+    pub async fn record_tries(&self, tried: &[DeliveryRow]) -> Result<(), Error> {
         let tx = self.db.write().await?;
         let stored: SimpleExpr =
             Expr::col((delivery::Entity, delivery::Column::Fence).into_column_ref());
@@ -273,7 +274,7 @@ impl Store {
 
         stop_for_the_gone(&tx, &gone).await?;
         note_health(&tx, tried).await?;
-        tx.commit().await
+        Ok(tx.commit().await?)
     }
 
     /// Endpoints that have received nothing since `then` or longer: for the worker that says so.
@@ -284,7 +285,7 @@ impl Store {
         &self,
         _: AllOwners,
         then: Timestamp,
-    ) -> Result<Vec<Failing>, DbErr> {
+    ) -> Result<Vec<Failing>, Error> {
         let rows = endpoint::Entity::find()
             .filter(endpoint::Column::FailingSince.lte(then.0))
             .filter(endpoint::Column::DisabledReason.is_null())
@@ -314,7 +315,7 @@ impl Store {
         &self,
         to: &[(&EventRow, Receiver<'_>)],
         now: Timestamp,
-    ) -> Result<(), DbErr> {
+    ) -> Result<(), Error> {
         use delivery::Column as C;
 
         let fence: SimpleExpr = Expr::col((delivery::Entity, C::Fence).into_column_ref());
@@ -337,14 +338,14 @@ impl Store {
         let tx = self.db.write().await?;
         insert(&tx, rows, &from_the_beginning).await?;
 
-        tx.commit().await
+        Ok(tx.commit().await?)
     }
 
     /// When the oldest event of a mode happened that somebody has still to receive.
     ///
     /// # Errors
     /// The database's.
-    pub async fn oldest_undelivered(&self, mode: Mode) -> Result<Option<Timestamp>, DbErr> {
+    pub async fn oldest_undelivered(&self, mode: Mode) -> Result<Option<Timestamp>, Error> {
         let delivery: Option<Option<i64>> = delivery::Entity::find()
             .select_only()
             .column_as(delivery::Column::CreatedAt.min(), "at")
@@ -376,7 +377,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn prune_deliveries(&self, then: Timestamp) -> Result<(), DbErr> {
+    pub async fn prune_deliveries(&self, then: Timestamp) -> Result<(), Error> {
         let mut old = Query::select();
         old.column(delivery::Column::Id)
             .from(delivery::Entity)
@@ -415,7 +416,7 @@ fn most_of(events: &[EventRow], limit: u64) -> Option<Owner> {
     (is_full && most.1 > limit / 2).then(|| most.0.clone())
 }
 
-async fn enabled_endpoints(tx: &Tx, events: &[EventRow]) -> Result<Vec<EndpointRow>, DbErr> {
+async fn enabled_endpoints(tx: &Tx, events: &[EventRow]) -> Result<Vec<EndpointRow>, Error> {
     // Whose they are, mode and all, is compared event by event.
     let merchants: HashSet<&String> = events.iter().map(|event| &event.owner.merchant).collect();
     let rows = endpoint::Entity::find()
@@ -428,7 +429,7 @@ async fn enabled_endpoints(tx: &Tx, events: &[EventRow]) -> Result<Vec<EndpointR
 
 /// The `notify_url`s of these events' payments, but for those that have answered that they want no
 /// more.
-async fn notify_urls(tx: &Tx, events: &[EventRow]) -> Result<HashMap<String, String>, DbErr> {
+async fn notify_urls(tx: &Tx, events: &[EventRow]) -> Result<HashMap<String, String>, Error> {
     let payments: HashSet<&String> = events.iter().map(|event| &event.payment_id).collect();
     let with_url: Vec<(String, Option<String>)> = payment::Entity::find()
         .select_only()
@@ -502,7 +503,7 @@ async fn insert(
     tx: &Tx,
     rows: Vec<delivery::ActiveModel>,
     on_conflict: &OnConflict,
-) -> Result<(), DbErr> {
+) -> Result<(), Error> {
     for rows in rows.chunks(ROWS_AT_ONCE) {
         delivery::Entity::insert_many(rows.to_vec())
             .on_conflict(on_conflict.clone())
@@ -523,7 +524,7 @@ fn latest(tried: &[DeliveryRow]) -> Vec<&DeliveryRow> {
 
 /// Tries that were answered with 410 and have not been stopped or begun anew meanwhile: who has
 /// enabled an endpoint again has not heard what one says of before.
-async fn gone<'a>(tx: &Tx, tried: &'a [DeliveryRow]) -> Result<Vec<&'a DeliveryRow>, DbErr> {
+async fn gone<'a>(tx: &Tx, tried: &'a [DeliveryRow]) -> Result<Vec<&'a DeliveryRow>, Error> {
     use delivery::Column as C;
 
     let mut gone: Vec<&DeliveryRow> = tried
@@ -546,7 +547,7 @@ async fn gone<'a>(tx: &Tx, tried: &'a [DeliveryRow]) -> Result<Vec<&'a DeliveryR
 
 /// Who answered 410 gets no more: an endpoint is disabled, and of a payment's own address nothing
 /// waits any longer.
-async fn stop_for_the_gone(tx: &Tx, gone: &[&DeliveryRow]) -> Result<(), DbErr> {
+async fn stop_for_the_gone(tx: &Tx, gone: &[&DeliveryRow]) -> Result<(), Error> {
     for row in gone {
         match &row.endpoint_id {
             Some(id) => {
@@ -585,7 +586,7 @@ async fn stop_for_the_gone(tx: &Tx, gone: &[&DeliveryRow]) -> Result<(), DbErr> 
 }
 
 /// Remembers since when an endpoint has received nothing.
-async fn note_health(tx: &Tx, tried: &[DeliveryRow]) -> Result<(), DbErr> {
+async fn note_health(tx: &Tx, tried: &[DeliveryRow]) -> Result<(), Error> {
     use endpoint::Column as C;
 
     let mut well: HashSet<&String> = HashSet::new();

@@ -4,10 +4,11 @@
 use std::collections::HashMap;
 
 use sea_orm::{
-    ColumnTrait as _, Condition, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QueryOrder as _,
     QuerySelect as _,
 };
 
+use super::Error;
 use super::Store;
 use super::deliveries::{DeliveryFilter, EventFilter};
 use super::delivery_rows::{DeliveryAttempt, DeliveryRow, EventRow};
@@ -24,7 +25,7 @@ impl Store {
         &self,
         _: AllOwners,
         ids: Vec<String>,
-    ) -> Result<HashMap<String, EventRow>, DbErr> {
+    ) -> Result<HashMap<String, EventRow>, Error> {
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
@@ -42,7 +43,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn event_of(&self, owner: &Owner, id: &str) -> Result<Option<EventRow>, DbErr> {
+    pub async fn event_of(&self, owner: &Owner, id: &str) -> Result<Option<EventRow>, Error> {
         let row = event::Entity::find_by_id(id)
             .filter(event::Column::MerchantId.eq(&owner.merchant))
             .filter(event::Column::Livemode.eq(owner.is_live()))
@@ -59,7 +60,7 @@ impl Store {
         &self,
         owner: &Owner,
         filter: &EventFilter,
-    ) -> Result<Vec<EventRow>, DbErr> {
+    ) -> Result<Vec<EventRow>, Error> {
         use event::Column as C;
 
         // A payment has few, and one owner.
@@ -109,7 +110,7 @@ impl Store {
         since: Timestamp,
         after: Option<(Timestamp, String)>,
         limit: u64,
-    ) -> Result<Vec<EventRow>, DbErr> {
+    ) -> Result<Vec<EventRow>, Error> {
         use event::Column as C;
 
         let mut query = event::Entity::find()
@@ -141,7 +142,7 @@ impl Store {
         &self,
         owner: &Owner,
         filter: &DeliveryFilter,
-    ) -> Result<Vec<DeliveryRow>, DbErr> {
+    ) -> Result<Vec<DeliveryRow>, Error> {
         use delivery::Column as C;
 
         // An event has few, and an endpoint has one owner.
@@ -193,7 +194,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn delivery_of(&self, owner: &Owner, id: &str) -> Result<Option<DeliveryRow>, DbErr> {
+    pub async fn delivery_of(&self, owner: &Owner, id: &str) -> Result<Option<DeliveryRow>, Error> {
         let row = delivery::Entity::find_by_id(id)
             .filter(delivery::Column::MerchantId.eq(&owner.merchant))
             .filter(delivery::Column::Livemode.eq(owner.is_live()))
@@ -209,7 +210,7 @@ impl Store {
     pub async fn tries_of(
         &self,
         ids: Vec<String>,
-    ) -> Result<HashMap<String, Vec<DeliveryAttempt>>, DbErr> {
+    ) -> Result<HashMap<String, Vec<DeliveryAttempt>>, Error> {
         let mut tries: HashMap<String, Vec<DeliveryAttempt>> = HashMap::new();
         if ids.is_empty() {
             return Ok(tries);

@@ -1,7 +1,8 @@
 //! Events, deliveries and tries between rows and values.
 
-use sea_orm::{ActiveModelTrait as _, DbErr, IntoActiveModel as _};
+use sea_orm::{ActiveModelTrait as _, IntoActiveModel as _};
 
+use super::Error;
 use super::entity::{delivery, delivery_try, event};
 use super::rows::word;
 use crate::domain::webhook::{End, State};
@@ -89,9 +90,9 @@ impl From<event::Model> for EventRow {
 }
 
 impl TryFrom<delivery::Model> for DeliveryRow {
-    type Error = DbErr;
+    type Error = Error;
 
-    fn try_from(m: delivery::Model) -> Result<Self, DbErr> {
+    fn try_from(m: delivery::Model) -> Result<Self, Error> {
         const T: &str = "delivery";
         let last = match (&m.last_try_at, &m.last_end) {
             (Some(at), Some(end)) => Some(DeliveryAttempt {

@@ -3,10 +3,11 @@
 
 use sea_orm::sea_query::{Expr, OnConflict, Query};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, DbErr, EntityTrait as _, IntoActiveModel as _, NotSet,
+    ActiveModelTrait as _, ColumnTrait as _, EntityTrait as _, IntoActiveModel as _, NotSet,
     QueryFilter as _, QueryOrder as _, QuerySelect as _, Select, SqlErr,
 };
 
+use super::Error;
 use super::Store;
 use super::entity::{account, installation, merchant, routing};
 use crate::domain::{AllOwners, Owner, Timestamp};
@@ -95,7 +96,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn installation(&self, name: &str, value_if_new: &str) -> Result<String, DbErr> {
+    pub async fn installation(&self, name: &str, value_if_new: &str) -> Result<String, Error> {
         let row = installation::Model {
             name: name.to_owned(),
             value: value_if_new.to_owned(),
@@ -107,14 +108,14 @@ impl Store {
         let stored = installation::Entity::find_by_id(name).one(&self.db).await?;
         stored
             .map(|row| row.value)
-            .ok_or_else(|| DbErr::RecordNotFound(format!("installation {name}")))
+            .ok_or_else(|| Error::Missing(format!("installation {name}")))
     }
 
     /// A fact about this installation, if it was ever made.
     ///
     /// # Errors
     /// The database's.
-    pub async fn installation_fact(&self, name: &str) -> Result<Option<String>, DbErr> {
+    pub async fn installation_fact(&self, name: &str) -> Result<Option<String>, Error> {
         Ok(installation::Entity::find_by_id(name)
             .one(&self.db)
             .await?
@@ -125,7 +126,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn set_installation(&self, name: &str, value: &str) -> Result<(), DbErr> {
+    pub async fn set_installation(&self, name: &str, value: &str) -> Result<(), Error> {
         let row = installation::Model {
             name: name.to_owned(),
             value: value.to_owned(),
@@ -145,7 +146,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn merchant(&self, name: &str, id: &str, now: Timestamp) -> Result<String, DbErr> {
+    pub async fn merchant(&self, name: &str, id: &str, now: Timestamp) -> Result<String, Error> {
         let row = merchant::Model {
             id: id.to_owned(),
             name: name.to_owned(),
@@ -163,14 +164,14 @@ impl Store {
 
         stored
             .map(|row| row.id)
-            .ok_or_else(|| DbErr::RecordNotFound(format!("merchant {name}")))
+            .ok_or_else(|| Error::Missing(format!("merchant {name}")))
     }
 
     /// Every merchant: id and name.
     ///
     /// # Errors
     /// The database's.
-    pub async fn merchants(&self) -> Result<Vec<(String, String)>, DbErr> {
+    pub async fn merchants(&self) -> Result<Vec<(String, String)>, Error> {
         let rows = merchant::Entity::find()
             .order_by_asc(merchant::Column::CreatedAt)
             .all(&self.db)
@@ -182,7 +183,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn accounts(&self, _: AllOwners) -> Result<Vec<AccountRow>, DbErr> {
+    pub async fn accounts(&self, _: AllOwners) -> Result<Vec<AccountRow>, Error> {
         let rows = account::Entity::find()
             .order_by_asc(account::Column::CreatedAt)
             .order_by_asc(account::Column::Id)
@@ -195,22 +196,22 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn account_ids_of(&self, owner: &Owner) -> Result<Vec<String>, DbErr> {
-        account::Entity::find()
+    pub async fn account_ids_of(&self, owner: &Owner) -> Result<Vec<String>, Error> {
+        Ok(account::Entity::find()
             .select_only()
             .column(account::Column::Id)
             .filter(account::Column::MerchantId.eq(&owner.merchant))
             .filter(account::Column::Livemode.eq(owner.is_live()))
             .into_tuple()
             .all(&self.db)
-            .await
+            .await?)
     }
 
     /// An owner's account.
     ///
     /// # Errors
     /// The database's.
-    pub async fn account_of(&self, owner: &Owner, id: &str) -> Result<Option<AccountRow>, DbErr> {
+    pub async fn account_of(&self, owner: &Owner, id: &str) -> Result<Option<AccountRow>, Error> {
         let row = account::Entity::find_by_id(id)
             .filter(account::Column::MerchantId.eq(&owner.merchant))
             .filter(account::Column::Livemode.eq(owner.is_live()))
@@ -223,7 +224,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn add_account(&self, new: &NewAccount) -> Result<bool, DbErr> {
+    pub async fn add_account(&self, new: &NewAccount) -> Result<bool, Error> {
         let row = account::Model {
             id: new.id.clone(),
             merchant_id: new.owner.merchant.clone(),
@@ -248,7 +249,7 @@ impl Store {
             Err(e) if matches!(e.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) => {
                 Ok(false)
             }
-            Err(e) => Err(e),
+            Err(e) => Err(e.into()),
         }
     }
 
@@ -256,7 +257,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn change_account(&self, row: &AccountRow) -> Result<(), DbErr> {
+    pub async fn change_account(&self, row: &AccountRow) -> Result<(), Error> {
         account::Entity::update_many()
             .col_expr(account::Column::Name, Expr::value(row.name.clone()))
             .col_expr(account::Column::Disabled, Expr::value(row.disabled))
@@ -281,7 +282,7 @@ impl Store {
         id: &str,
         until: Option<Timestamp>,
         reason: &str,
-    ) -> Result<(), DbErr> {
+    ) -> Result<(), Error> {
         account::Entity::update_many()
             .col_expr(
                 account::Column::SetAsideUntil,
@@ -301,7 +302,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn routings(&self, _: AllOwners) -> Result<Vec<(Owner, RoutingRow)>, DbErr> {
+    pub async fn routings(&self, _: AllOwners) -> Result<Vec<(Owner, RoutingRow)>, Error> {
         // A version is stored after the one before it, so the newest one has the largest number of
         // all.
         let newest = Query::select()
@@ -337,7 +338,7 @@ impl Store {
         owner: &Owner,
         before: Option<i32>,
         limit: u64,
-    ) -> Result<Vec<RoutingRow>, DbErr> {
+    ) -> Result<Vec<RoutingRow>, Error> {
         let mut query = routings_of(owner);
         if let Some(before) = before {
             query = query.filter(routing::Column::Version.lt(before));
@@ -358,7 +359,7 @@ impl Store {
         &self,
         owner: &Owner,
         version: i32,
-    ) -> Result<Option<RoutingRow>, DbErr> {
+    ) -> Result<Option<RoutingRow>, Error> {
         let row = routings_of(owner)
             .filter(routing::Column::Version.eq(version))
             .one(&self.db)
@@ -371,7 +372,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn add_routing(&self, owner: &Owner, new: &RoutingRow) -> Result<bool, DbErr> {
+    pub async fn add_routing(&self, owner: &Owner, new: &RoutingRow) -> Result<bool, Error> {
         let row = routing::ActiveModel {
             seq: NotSet,
             merchant_id: sea_orm::Set(owner.merchant.clone()),
@@ -391,7 +392,7 @@ impl Store {
             Err(e) if matches!(e.sql_err(), Some(SqlErr::UniqueConstraintViolation(_))) => {
                 Ok(false)
             }
-            Err(e) => Err(e),
+            Err(e) => Err(e.into()),
         }
     }
 }

@@ -3,8 +3,9 @@
 
 use providers::provider::ProviderName;
 use sea_orm::sea_query::{Expr, ExprTrait as _};
-use sea_orm::{ColumnTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QuerySelect as _};
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QuerySelect as _};
 
+use super::Error;
 use super::Store;
 use super::backlog::{CHARGED, IN_DOUBT, of_mode};
 use super::entity::{attempt, operation};
@@ -24,7 +25,7 @@ impl Store {
         overdue: Timestamp,
         now: Timestamp,
         ages_s: [i64; 4],
-    ) -> Result<Vec<(ProviderName, [u64; 4])>, DbErr> {
+    ) -> Result<Vec<(ProviderName, [u64; 4])>, Error> {
         let since = format!("CASE WHEN {CHARGED} THEN started_at ELSE offer_deadline END");
         let older = |age_s: i64| {
             let before = now.plus_s(-age_s).0;
@@ -61,7 +62,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn open_operations(&self, mode: Mode) -> Result<Vec<(String, u64)>, DbErr> {
+    pub async fn open_operations(&self, mode: Mode) -> Result<Vec<(String, u64)>, Error> {
         let rows: Vec<(String, i64)> = operation::Entity::find()
             .select_only()
             .column(operation::Column::Kind)

@@ -13,8 +13,9 @@
 //! gateway has given to a test payment is refused as used for another request.
 
 use sea_orm::sea_query::Expr;
-use sea_orm::{ColumnTrait as _, ConnectionTrait, DbErr, EntityTrait as _, QueryFilter as _};
+use sea_orm::{ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _};
 
+use super::Error;
 use super::beside::key_is;
 use super::change::{Key, KeyScope, StoredAnswer};
 use super::entity::{idempotency_key as table, payment};
@@ -37,7 +38,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn key(&self, scope: &KeyScope) -> Result<Option<StoredKey>, DbErr> {
+    pub async fn key(&self, scope: &KeyScope) -> Result<Option<StoredKey>, Error> {
         find(&self.db, scope).await
     }
 
@@ -50,7 +51,7 @@ impl Store {
     pub async fn key_with_payment(
         &self,
         scope: &KeyScope,
-    ) -> Result<Option<(StoredKey, Aggregate)>, DbErr> {
+    ) -> Result<Option<(StoredKey, Aggregate)>, Error> {
         let snapshot = self.db.snapshot().await?;
         let Some(stored) = find(&snapshot, scope).await? else {
             return Ok(None);
@@ -59,7 +60,7 @@ impl Store {
             .await?
             .pop();
         snapshot.commit().await?;
-        let gone = || DbErr::RecordNotFound(format!("payment {}", stored.payment_id));
+        let gone = || Error::Missing(format!("payment {}", stored.payment_id));
         let aggregate = found.ok_or_else(gone)?;
         Ok(Some((stored, aggregate)))
     }
@@ -73,7 +74,7 @@ impl Store {
         &self,
         scope: &KeyScope,
         answer: StoredAnswer,
-    ) -> Result<StoredAnswer, DbErr> {
+    ) -> Result<StoredAnswer, Error> {
         let stored = table::Entity::update_many()
             .col_expr(
                 table::Column::AnswerStatus,
@@ -104,7 +105,7 @@ impl Store {
     }
 }
 
-async fn find(db: &impl ConnectionTrait, scope: &KeyScope) -> Result<Option<StoredKey>, DbErr> {
+async fn find(db: &impl ConnectionTrait, scope: &KeyScope) -> Result<Option<StoredKey>, Error> {
     let row = table::Entity::find().filter(key_is(scope)).one(db).await?;
 
     Ok(row.map(|m| StoredKey {

@@ -1,8 +1,9 @@
 //! Genuine notifications, each kept once, and the list of what needs a person.
 
+use sea_orm::EntityTrait as _;
 use sea_orm::sea_query::OnConflict;
-use sea_orm::{DbErr, EntityTrait as _};
 
+use super::Error;
 use super::Store;
 use super::beside::{notification_row, operation_row};
 use super::change::{Inbox, ReviewItem};
@@ -17,7 +18,7 @@ impl Store {
         &self,
         account_id: &str,
         notification_id: &str,
-    ) -> Result<bool, DbErr> {
+    ) -> Result<bool, Error> {
         let key = (account_id.to_owned(), notification_id.to_owned());
         Ok(notification::Entity::find_by_id(key)
             .one(&self.db)
@@ -29,7 +30,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn keep_notification(&self, inbox: &Inbox) -> Result<(), DbErr> {
+    pub async fn keep_notification(&self, inbox: &Inbox) -> Result<(), Error> {
         notification::Entity::insert(notification_row(inbox, None))
             .on_conflict(OnConflict::new().do_nothing().to_owned())
             .exec_without_returning(&self.db)
@@ -41,7 +42,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn raise(&self, entry: &ReviewItem) -> Result<(), DbErr> {
+    pub async fn raise(&self, entry: &ReviewItem) -> Result<(), Error> {
         operation::Entity::insert(operation_row(entry))
             .on_conflict(OnConflict::new().do_nothing().to_owned())
             .exec_without_returning(&self.db)

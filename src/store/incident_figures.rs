@@ -1,8 +1,9 @@
 //! What an incident meant for payments, read from their own rows: nothing is counted on the way, so
 //! nothing can be counted wrong, and the figures go on becoming true after the incident is over.
 
-use sea_orm::{DbErr, FromQueryResult, Statement, Value};
+use sea_orm::{FromQueryResult, Statement, Value};
 
+use super::Error;
 use super::Store;
 use super::backlog::{CHARGED, IN_DOUBT};
 use super::incidents::IncidentRow;
@@ -134,7 +135,7 @@ impl Store {
         whose: Whose<'_>,
         now: Timestamp,
         overdue: Timestamp,
-    ) -> Result<Figures, DbErr> {
+    ) -> Result<Figures, Error> {
         let from = incident.began_at.plus_ms(-LEAD_MS);
         let to = incident.closed_at.unwrap_or(now).max(from);
         let payments = self.payments_met(incident, whose, from, to).await?;
@@ -161,7 +162,7 @@ impl Store {
         whose: Whose<'_>,
         from: Timestamp,
         to: Timestamp,
-    ) -> Result<Option<Payments>, DbErr> {
+    ) -> Result<Option<Payments>, Error> {
         let mut sql = Sql::default();
         let there = sql.there(&incident.subject);
         let met = there.as_ref().map(|there| {
@@ -201,7 +202,7 @@ impl Store {
         from: Timestamp,
         to: Timestamp,
         overdue: Timestamp,
-    ) -> Result<Option<Attempts>, DbErr> {
+    ) -> Result<Option<Attempts>, Error> {
         let mut sql = Sql::default();
         let there = match incident.subject {
             // What waits was in no attempt, but its older attempts may be in doubt.
@@ -231,8 +232,8 @@ impl Store {
         self.one::<Attempts>(text, sql).await
     }
 
-    async fn one<T: FromQueryResult>(&self, text: String, sql: Sql) -> Result<Option<T>, DbErr> {
+    async fn one<T: FromQueryResult>(&self, text: String, sql: Sql) -> Result<Option<T>, Error> {
         let statement = Statement::from_sql_and_values(self.db.backend(), text, sql.values);
-        T::find_by_statement(statement).one(&self.db).await
+        Ok(T::find_by_statement(statement).one(&self.db).await?)
     }
 }

@@ -4,11 +4,12 @@
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, Condition, DbErr, EntityTrait as _,
-    IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ActiveModelTrait as _, ColumnTrait as _, Condition, EntityTrait as _, IntoActiveModel as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 use serde_json::Value;
 
+use super::Error;
 use super::Store;
 use super::connection::Tx;
 use super::entity::{incident, incident_entry, incident_norm};
@@ -91,9 +92,9 @@ pub struct IncidentFilter {
 }
 
 impl TryFrom<incident::Model> for IncidentRow {
-    type Error = DbErr;
+    type Error = Error;
 
-    fn try_from(m: incident::Model) -> Result<Self, DbErr> {
+    fn try_from(m: incident::Model) -> Result<Self, Error> {
         const T: &str = "incident";
 
         Ok(Self {
@@ -153,7 +154,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn open_incident(&self, new: &IncidentRow) -> Result<bool, DbErr> {
+    pub async fn open_incident(&self, new: &IncidentRow) -> Result<bool, Error> {
         let tx = self.db.write().await?;
         let made = incident::Entity::insert(row(new))
             .on_conflict(OnConflict::new().do_nothing().to_owned())
@@ -178,7 +179,7 @@ impl Store {
         before: &IncidentRow,
         change: IncidentChange,
         now: Timestamp,
-    ) -> Result<bool, DbErr> {
+    ) -> Result<bool, Error> {
         use incident::Column as C;
 
         let version = before.version.saturating_add(1);
@@ -233,7 +234,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn beat_incident(&self, id: &str) -> Result<(), DbErr> {
+    pub async fn beat_incident(&self, id: &str) -> Result<(), Error> {
         use incident::Column as C;
         incident::Entity::update_many()
             .col_expr(C::Beats, Expr::col(C::Beats).add(1))
@@ -248,7 +249,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn incidents_since(&self, then: Timestamp) -> Result<Vec<IncidentRow>, DbErr> {
+    pub async fn incidents_since(&self, then: Timestamp) -> Result<Vec<IncidentRow>, Error> {
         use incident::Column as C;
 
         let rows = incident::Entity::find()
@@ -273,7 +274,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn incident(&self, id: &str) -> Result<Option<IncidentRow>, DbErr> {
+    pub async fn incident(&self, id: &str) -> Result<Option<IncidentRow>, Error> {
         let row = incident::Entity::find_by_id(id).one(&self.db).await?;
         row.map(IncidentRow::try_from).transpose()
     }
@@ -286,7 +287,7 @@ impl Store {
         &self,
         subjects: Option<&[String]>,
         filter: &IncidentFilter,
-    ) -> Result<Vec<IncidentRow>, DbErr> {
+    ) -> Result<Vec<IncidentRow>, Error> {
         use incident::Column as C;
 
         let mut query = incident::Entity::find();
@@ -323,7 +324,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn timeline(&self, incident_id: &str) -> Result<Vec<EntryRow>, DbErr> {
+    pub async fn timeline(&self, incident_id: &str) -> Result<Vec<EntryRow>, Error> {
         let rows = incident_entry::Entity::find()
             .filter(incident_entry::Column::IncidentId.eq(incident_id))
             .order_by_asc(incident_entry::Column::Version)
@@ -342,7 +343,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn usual(&self, subject: &Subject) -> Result<Baseline, DbErr> {
+    pub async fn usual(&self, subject: &Subject) -> Result<Baseline, Error> {
         let row = incident_norm::Entity::find_by_id(subject.to_string())
             .one(&self.db)
             .await?;
@@ -365,7 +366,7 @@ impl Store {
         subject: &Subject,
         sample_ms: i64,
         now: Timestamp,
-    ) -> Result<(), DbErr> {
+    ) -> Result<(), Error> {
         use incident_norm::Column as C;
 
         let before = self.usual(subject).await?;
@@ -397,7 +398,7 @@ impl Store {
     }
 }
 
-async fn enter(tx: &Tx, id: &str, version: i32, kind: Entry, at: Timestamp) -> Result<(), DbErr> {
+async fn enter(tx: &Tx, id: &str, version: i32, kind: Entry, at: Timestamp) -> Result<(), Error> {
     let row = incident_entry::Model {
         incident_id: id.to_owned(),
         version,

@@ -4,10 +4,11 @@
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, Condition, DbErr, EntityTrait as _,
-    IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ActiveModelTrait as _, ColumnTrait as _, Condition, EntityTrait as _, IntoActiveModel as _,
+    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 
+use super::Error;
 use super::Store;
 use super::connection::Tx;
 use super::entity::{api_key, installation};
@@ -76,7 +77,7 @@ fn of(owner: &Owner) -> Condition {
 }
 
 /// Tells every gateway that something in the directory has changed, as part of what changes it.
-async fn tell(tx: &Tx, version: &str) -> Result<(), DbErr> {
+async fn tell(tx: &Tx, version: &str) -> Result<(), Error> {
     let row = installation::Model {
         name: DIRECTORY_VERSION.to_owned(),
         value: version.to_owned(),
@@ -96,7 +97,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn add_key(&self, new: &KeyRow, version: &str) -> Result<(), DbErr> {
+    pub async fn add_key(&self, new: &KeyRow, version: &str) -> Result<(), Error> {
         let row = api_key::Model {
             id: new.id.clone(),
             merchant_id: new.owner.merchant.clone(),
@@ -115,7 +116,7 @@ impl Store {
             .await?;
         tell(&tx, version).await?;
 
-        tx.commit().await
+        Ok(tx.commit().await?)
     }
 
     /// Revokes a key, for good; `version` is the directory's next one. Returns its row, or `None`
@@ -129,7 +130,7 @@ impl Store {
         id: &str,
         now: Timestamp,
         version: &str,
-    ) -> Result<Option<KeyRow>, DbErr> {
+    ) -> Result<Option<KeyRow>, Error> {
         let mut which = Condition::all().add(api_key::Column::Id.eq(id));
         if let Some(owner) = owner {
             which = which.add(of(owner));
@@ -151,7 +152,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn key_by_digest(&self, digest: &str) -> Result<Option<KeyRow>, DbErr> {
+    pub async fn key_by_digest(&self, digest: &str) -> Result<Option<KeyRow>, Error> {
         let row = api_key::Entity::find()
             .filter(api_key::Column::Digest.eq(digest))
             .filter(api_key::Column::RevokedAt.is_null())
@@ -164,7 +165,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn keys_in_use(&self, _: AllOwners) -> Result<Vec<KeyRow>, DbErr> {
+    pub async fn keys_in_use(&self, _: AllOwners) -> Result<Vec<KeyRow>, Error> {
         let rows = api_key::Entity::find()
             .filter(api_key::Column::RevokedAt.is_null())
             .all(&self.db)
@@ -176,30 +177,30 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn count_keys_in_use(&self, _: AllOwners) -> Result<u64, DbErr> {
-        api_key::Entity::find()
+    pub async fn count_keys_in_use(&self, _: AllOwners) -> Result<u64, Error> {
+        Ok(api_key::Entity::find()
             .filter(api_key::Column::RevokedAt.is_null())
             .count(&self.db)
-            .await
+            .await?)
     }
 
     /// How many of an owner's keys were not revoked.
     ///
     /// # Errors
     /// The database's.
-    pub async fn count_keys_of(&self, owner: &Owner) -> Result<u64, DbErr> {
-        api_key::Entity::find()
+    pub async fn count_keys_of(&self, owner: &Owner) -> Result<u64, Error> {
+        Ok(api_key::Entity::find()
             .filter(of(owner))
             .filter(api_key::Column::RevokedAt.is_null())
             .count(&self.db)
-            .await
+            .await?)
     }
 
     /// An owner's keys, revoked ones too, newest first.
     ///
     /// # Errors
     /// The database's.
-    pub async fn keys_of(&self, owner: &Owner, filter: &KeyFilter) -> Result<Vec<KeyRow>, DbErr> {
+    pub async fn keys_of(&self, owner: &Owner, filter: &KeyFilter) -> Result<Vec<KeyRow>, Error> {
         use api_key::Column as C;
         let mut query = api_key::Entity::find().filter(of(owner));
         if let Some(last) = &filter.starting_after {
@@ -221,7 +222,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn key_of(&self, owner: &Owner, id: &str) -> Result<Option<KeyRow>, DbErr> {
+    pub async fn key_of(&self, owner: &Owner, id: &str) -> Result<Option<KeyRow>, Error> {
         let row = api_key::Entity::find_by_id(id)
             .filter(of(owner))
             .one(&self.db)
@@ -234,7 +235,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn kin(&self, owner: &Owner, root: &str) -> Result<Vec<String>, DbErr> {
+    pub async fn kin(&self, owner: &Owner, root: &str) -> Result<Vec<String>, Error> {
         let of_one = Condition::any()
             .add(api_key::Column::Root.eq(root))
             .add(api_key::Column::Digest.starts_with(root));
@@ -251,7 +252,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's; some may be noted then.
-    pub async fn keys_used(&self, used: &[(String, Timestamp)]) -> Result<(), DbErr> {
+    pub async fn keys_used(&self, used: &[(String, Timestamp)]) -> Result<(), Error> {
         for part in used.chunks(AT_ONCE) {
             let tx = self.db.write().await?;
             for (id, at) in part {

@@ -3,11 +3,12 @@
 use providers::ProviderName;
 use sea_orm::sea_query::{Expr, ExprTrait as _, LockBehavior, LockType, Query, SimpleExpr};
 use sea_orm::{
-    ColumnTrait as _, Condition, DbErr, EntityTrait as _, FromQueryResult, QueryFilter as _,
+    ColumnTrait as _, Condition, EntityTrait as _, FromQueryResult, QueryFilter as _,
     QueryOrder as _, QuerySelect as _, Statement,
 };
 use strum::IntoEnumIterator as _;
 
+use super::Error;
 use super::Store;
 use super::entity::payment as table;
 use super::rows::number;
@@ -50,7 +51,7 @@ impl Store {
         now: Timestamp,
         lanes: &[Lane],
         each: u64,
-    ) -> Result<Vec<DuePayment>, DbErr> {
+    ) -> Result<Vec<DuePayment>, Error> {
         let classes = lanes
             .iter()
             .flat_map(|lane| Urgency::iter().map(move |urgency| (*lane, urgency)));
@@ -73,7 +74,7 @@ impl Store {
         lane: Lane,
         urgency: Urgency,
         limit: u64,
-    ) -> Result<Vec<DuePayment>, DbErr> {
+    ) -> Result<Vec<DuePayment>, Error> {
         let walk = |lane, urgency, mark| {
             format!(
                 "SELECT id, merchant_id, livemode, due_provider, urgency FROM (SELECT *, \
@@ -94,7 +95,7 @@ impl Store {
         each: u64,
         classes: Vec<(Lane, Urgency)>,
         walk: impl Fn(Lane, Urgency, char) -> String,
-    ) -> Result<Vec<DuePayment>, DbErr> {
+    ) -> Result<Vec<DuePayment>, Error> {
         #[derive(FromQueryResult)]
         struct Row {
             id: String,
@@ -136,7 +137,7 @@ impl Store {
         ids: Vec<String>,
         now: Timestamp,
         lease_until: Timestamp,
-    ) -> Result<Vec<String>, DbErr> {
+    ) -> Result<Vec<String>, Error> {
         if ids.is_empty() {
             return Ok(ids);
         }
@@ -160,7 +161,7 @@ impl Store {
         now: Timestamp,
         lease_until: Timestamp,
         limit: u64,
-    ) -> Result<Vec<String>, DbErr> {
+    ) -> Result<Vec<String>, Error> {
         let mut due = Query::select();
         due.column(table::Column::Id)
             .from(table::Entity)
@@ -175,7 +176,7 @@ impl Store {
         &self,
         mut due: sea_orm::sea_query::SelectStatement,
         lease_until: Timestamp,
-    ) -> Result<Vec<String>, DbErr> {
+    ) -> Result<Vec<String>, Error> {
         if self.is_postgres() {
             due.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
         }
@@ -192,8 +193,8 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn left_ahead(&self, then: Timestamp, limit: u64) -> Result<Vec<LeftAhead>, DbErr> {
-        table::Entity::find()
+    pub async fn left_ahead(&self, then: Timestamp, limit: u64) -> Result<Vec<LeftAhead>, Error> {
+        Ok(table::Entity::find()
             .select_only()
             .columns([table::Column::Id, table::Column::ScheduledAt])
             .filter(table::Column::NextCheckAt.is_not_null())
@@ -201,7 +202,7 @@ impl Store {
             .limit(limit)
             .into_model()
             .all(&self.db)
-            .await
+            .await?)
     }
 
     /// Takes back by how far all time was set back what waits for its next try: deliveries of
@@ -209,7 +210,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn bring_back_tries(&self, now: Timestamp, by_ms: i64) -> Result<(), DbErr> {
+    pub async fn bring_back_tries(&self, now: Timestamp, by_ms: i64) -> Result<(), Error> {
         use super::entity::{alert, delivery};
 
         let back = |column: SimpleExpr| {
@@ -242,7 +243,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn ask_about_all(&self, _: AllOwners, now: Timestamp) -> Result<(), DbErr> {
+    pub async fn ask_about_all(&self, _: AllOwners, now: Timestamp) -> Result<(), Error> {
         use super::entity::attempt;
 
         attempt::Entity::update_many()
@@ -271,7 +272,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn next_due(&self) -> Result<Option<Timestamp>, DbErr> {
+    pub async fn next_due(&self) -> Result<Option<Timestamp>, Error> {
         let at: Option<Option<i64>> = table::Entity::find()
             .select_only()
             .column(table::Column::NextCheckAt)

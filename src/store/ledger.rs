@@ -6,13 +6,14 @@ use sea_orm::sea_query::{
     Expr, ExprTrait as _, OnConflict, Order, Query, SelectStatement, UnionType,
 };
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait as _, DbErr,
-    EntityTrait as _, IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _,
-    QuerySelect as _, QueryTrait as _, Select,
+    ActiveModelTrait as _, ColumnTrait as _, Condition, ConnectionTrait as _, EntityTrait as _,
+    IntoActiveModel as _, PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    QueryTrait as _, Select,
 };
 
 use strum::IntoEnumIterator as _;
 
+use super::Error;
 use super::Store;
 use super::entity::{ledger_block as block, ledger_entry as entry, payment};
 use super::lists::{beside, older_than};
@@ -123,9 +124,9 @@ pub enum Sealed {
 }
 
 impl TryFrom<entry::Model> for Entry {
-    type Error = DbErr;
+    type Error = Error;
 
-    fn try_from(m: entry::Model) -> Result<Self, DbErr> {
+    fn try_from(m: entry::Model) -> Result<Self, Error> {
         const T: &str = "ledger entry";
 
         Ok(Self {
@@ -160,7 +161,7 @@ impl Store {
         filter: &LedgerFilter,
         after: Option<&Entry>,
         limit: u64,
-    ) -> Result<Vec<Entry>, DbErr> {
+    ) -> Result<Vec<Entry>, Error> {
         use entry::Column as C;
 
         let older = after.map(|last| {
@@ -205,7 +206,7 @@ impl Store {
         &self,
         owner: &Owner,
         filter: &LedgerFilter,
-    ) -> Result<Vec<Select<entry::Entity>>, DbErr> {
+    ) -> Result<Vec<Select<entry::Entity>>, Error> {
         use entry::Column as C;
 
         let accounts = match &filter.account_id {
@@ -245,7 +246,7 @@ impl Store {
         owner: &Owner,
         payment_id: &str,
         seq: i32,
-    ) -> Result<Option<Entry>, DbErr> {
+    ) -> Result<Option<Entry>, Error> {
         let found = filtered(owner, &LedgerFilter::default())
             .filter(entry::Column::PaymentId.eq(payment_id))
             .filter(entry::Column::Seq.eq(seq))
@@ -262,7 +263,7 @@ impl Store {
         &self,
         owner: &Owner,
         filter: &LedgerFilter,
-    ) -> Result<Vec<Moved>, DbErr> {
+    ) -> Result<Vec<Moved>, Error> {
         sums(filtered(owner, filter), &self.db).await
     }
 
@@ -274,8 +275,8 @@ impl Store {
         &self,
         _: AllOwners,
         limit: u64,
-    ) -> Result<Vec<String>, DbErr> {
-        payment::Entity::find()
+    ) -> Result<Vec<String>, Error> {
+        Ok(payment::Entity::find()
             .select_only()
             .column(payment::Column::Id)
             .filter(payment::Column::LedgerHash.is_null())
@@ -283,25 +284,25 @@ impl Store {
             .limit(limit)
             .into_tuple()
             .all(&self.db)
-            .await
+            .await?)
     }
 
     /// How many entries no block seals yet.
     ///
     /// # Errors
     /// The database's.
-    pub async fn unsealed_entries(&self) -> Result<u64, DbErr> {
-        entry::Entity::find()
+    pub async fn unsealed_entries(&self) -> Result<u64, Error> {
+        Ok(entry::Entity::find()
             .filter(entry::Column::Block.is_null())
             .count(&self.db)
-            .await
+            .await?)
     }
 
     /// The block at this height, from 1.
     ///
     /// # Errors
     /// The database's.
-    pub async fn ledger_block(&self, height: i64) -> Result<Option<Block>, DbErr> {
+    pub async fn ledger_block(&self, height: i64) -> Result<Option<Block>, Error> {
         Ok(block::Entity::find_by_id(height)
             .one(&self.db)
             .await?
@@ -312,7 +313,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn seal_ledger(&self, now: Timestamp, limit: u64) -> Result<Sealed, DbErr> {
+    pub async fn seal_ledger(&self, now: Timestamp, limit: u64) -> Result<Sealed, Error> {
         use entry::Column as C;
 
         // Whoever adds the next height first has the block: the last one is read before what is to
@@ -460,7 +461,7 @@ fn newest_of(arms: Vec<Select<entry::Entity>>, limit: u64) -> Option<SelectState
 pub(super) async fn sums(
     entries: Select<entry::Entity>,
     db: &impl sea_orm::ConnectionTrait,
-) -> Result<Vec<Moved>, DbErr> {
+) -> Result<Vec<Moved>, Error> {
     use entry::Column as C;
 
     let rows: Vec<(String, String, String, i64, i64)> = entries

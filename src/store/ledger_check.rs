@@ -12,10 +12,11 @@ use std::collections::{BTreeMap, HashMap};
 
 use sea_orm::sea_query::{Expr, ExprTrait as _, Query};
 use sea_orm::{
-    ColumnTrait as _, Condition, DbErr, EntityTrait as _, QueryFilter as _, QueryOrder as _,
+    ColumnTrait as _, Condition, EntityTrait as _, QueryFilter as _, QueryOrder as _,
     QuerySelect as _,
 };
 
+use super::Error;
 use super::Store;
 use super::connection::Tx;
 use super::entity::{ledger_block as block, ledger_entry as entry, payment};
@@ -89,7 +90,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn ledger_is_opened(&self) -> Result<(), DbErr> {
+    pub async fn ledger_is_opened(&self) -> Result<(), Error> {
         self.installation(OPENED, "yes").await.map(|_| ())
     }
 
@@ -97,7 +98,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn is_ledger_opened(&self) -> Result<bool, DbErr> {
+    pub async fn is_ledger_opened(&self) -> Result<bool, Error> {
         Ok(self.installation_fact(OPENED).await?.is_some())
     }
 
@@ -110,7 +111,7 @@ impl Store {
         &self,
         anchor: Option<(i64, &str)>,
         keep: usize,
-    ) -> Result<LedgerReport, DbErr> {
+    ) -> Result<LedgerReport, Error> {
         let mut report = LedgerReport {
             keep,
             ..LedgerReport::default()
@@ -153,7 +154,7 @@ impl Store {
         after: &str,
         is_opened: bool,
         report: &mut LedgerReport,
-    ) -> Result<Option<String>, DbErr> {
+    ) -> Result<Option<String>, Error> {
         let snapshot = self.db.snapshot().await?;
         let ids: Vec<String> = payment::Entity::find()
             .select_only()
@@ -195,7 +196,7 @@ impl Store {
     }
 
     /// Entries of payments that are not there, and of blocks that are not there.
-    async fn check_strangers(&self, report: &mut LedgerReport) -> Result<(), DbErr> {
+    async fn check_strangers(&self, report: &mut LedgerReport) -> Result<(), Error> {
         let of_payment = Query::select()
             .expr(Expr::val(1))
             .from(payment::Entity)
@@ -236,7 +237,7 @@ impl Store {
         &self,
         last: Option<&Block>,
         report: &mut LedgerReport,
-    ) -> Result<(), DbErr> {
+    ) -> Result<(), Error> {
         let mut before: Option<Block> = None;
         let end = last.map_or(0, |block| block.height);
 
@@ -269,7 +270,7 @@ impl Store {
         block: &Block,
         before: Option<&Block>,
         report: &mut LedgerReport,
-    ) -> Result<(), DbErr> {
+    ) -> Result<(), Error> {
         use entry::Column as C;
 
         let mut entries: Vec<(String, i32, String)> = entry::Entity::find()
@@ -333,7 +334,7 @@ async fn readable(
     snapshot: &Tx,
     ids: &[String],
     report: &mut LedgerReport,
-) -> Result<Vec<Aggregate>, DbErr> {
+) -> Result<Vec<Aggregate>, Error> {
     let all = find(
         snapshot,
         payment::Entity::find().filter(payment::Column::Id.is_in(ids.to_vec())),
@@ -341,7 +342,7 @@ async fn readable(
     .await;
     let error = match all {
         Ok(aggregates) => return Ok(aggregates),
-        Err(error @ DbErr::Custom(_)) => error,
+        Err(error @ Error::Unreadable { .. }) => error,
         Err(error) => return Err(error),
     };
 

@@ -21,6 +21,7 @@ mod delivery_rows;
 mod directory;
 mod doubts;
 mod entity;
+mod error;
 mod idempotency;
 mod inbox;
 mod incident_figures;
@@ -61,6 +62,7 @@ pub use change::{Change, CommitError};
 pub use deliveries::{DeliveryFilter, EventFilter, Failing, Receiver};
 pub use delivery_rows::{DeliveryAttempt, DeliveryRow, EventRow};
 pub use directory::{AccountRow, NewAccount, RoutingRow};
+pub use error::Error;
 pub use idempotency::StoredKey;
 pub use incident_figures::Figures;
 pub use incidents::{EntryRow, IncidentChange, IncidentFilter, IncidentRow};
@@ -80,6 +82,7 @@ use connection::{CONNECT_TIMEOUT, Db};
 
 use crate::domain::{Owner, Timestamp};
 use crate::{embedded, redact};
+use crate::{mutate, mutated};
 
 /// Any number that no other program uses for its advisory lock: "Interloc" in ASCII.
 const MIGRATION_LOCK: i64 = 0x496e_7465_726c_6f63;
@@ -127,7 +130,7 @@ pub enum OpenError {
         /// Which one, without its password.
         url: String,
         /// What it said.
-        source: DbErr,
+        source: Error,
     },
 }
 
@@ -181,6 +184,15 @@ impl Store {
     /// [`CommitError`]; nothing was written then, except perhaps after `Unavailable`.
     pub async fn commit(&self, change: Change) -> Result<(), CommitError> {
         let payment_id = change.after.payment.id.clone();
+        if !mutated!(NoUniqueLiveAttempt)
+            && let Err(broken) = change.after.check()
+        {
+            metrics::counter!("interlock_broken_invariants_total", "which" => <&str>::from(broken))
+                .increment(1);
+            tracing::error!(payment_id, %broken, "a decision that cannot be right is not written");
+            return Err(CommitError::Refused(broken.to_string()));
+        }
+
         let news: Vec<&'static str> = change.events.iter().map(|event| event.kind).collect();
         let (mode, facts) = (change.after.payment.owner.mode, change.facts.clone());
         self.writer.write(change).await?;
@@ -229,7 +241,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn time(&self) -> Result<(Timestamp, Duration), DbErr> {
+    pub async fn time(&self) -> Result<(Timestamp, Duration), Error> {
         let sql = match self.db.backend() {
             DbBackend::Postgres => {
                 "SELECT CAST(extract(epoch FROM clock_timestamp()) * 1000 AS BIGINT) AS ms"
@@ -243,7 +255,7 @@ impl Store {
             .db
             .query_one_raw(Statement::from_string(self.db.backend(), sql))
             .await?;
-        let row = row.ok_or_else(|| DbErr::RecordNotFound("the time".to_owned()))?;
+        let row = row.ok_or_else(|| Error::Missing("the time".to_owned()))?;
         Ok((Timestamp(row.try_get("", "ms")?), asked.elapsed()))
     }
 
@@ -251,8 +263,8 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn close(self) -> Result<(), DbErr> {
-        self.db.close().await
+    pub async fn close(self) -> Result<(), Error> {
+        Ok(self.db.close().await?)
     }
 
     /// Whether a gateway of the version before may be at work beside this one: a rolling restart is
@@ -264,7 +276,7 @@ impl Store {
     }
 
     /// An embedded database has one gateway, and one that was made by this version has none before.
-    async fn find_upgrade(&self) -> Result<Option<Timestamp>, DbErr> {
+    async fn find_upgrade(&self) -> Result<Option<Timestamp>, Error> {
         if !self.is_postgres() {
             return Ok(None);
         }
@@ -274,7 +286,7 @@ impl Store {
             .db
             .query_one_raw(Statement::from_string(self.db.backend(), sql))
             .await?;
-        let row = row.ok_or_else(|| DbErr::RecordNotFound("migrations".to_owned()))?;
+        let row = row.ok_or_else(|| Error::Missing("migrations".to_owned()))?;
         let (newest, first): (i64, Option<i64>) =
             (row.try_get("", "newest")?, row.try_get("", "first")?);
         Ok(first
@@ -325,17 +337,15 @@ async fn prepare(url: &str) -> Result<(), OpenError> {
         }
     };
 
-    let failed = |source| OpenError::Migrate {
+    let failed = |source: DbErr| OpenError::Migrate {
         url: without_password(url),
-        source,
+        source: source.into(),
     };
     migrate(&db).await.map_err(failed)?;
-    #[cfg(feature = "testing")]
-    if crate::mutation::mutated(crate::mutation::Mutation::NoUniqueLiveAttempt) {
-        db.execute_unprepared("DROP INDEX IF EXISTS attempts_one_live")
-            .await
-            .map_err(failed)?;
-    }
+    mutate!(NoUniqueLiveAttempt => db
+        .execute_unprepared("DROP INDEX IF EXISTS attempts_one_live")
+        .await
+        .map_err(failed)?);
 
     db.close().await.map_err(failed)
 }

@@ -3,10 +3,11 @@
 
 use sea_orm::sea_query::{Expr, SimpleExpr};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, Condition, DbErr, EntityTrait as _,
-    IntoActiveModel as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    ActiveModelTrait as _, ColumnTrait as _, Condition, EntityTrait as _, IntoActiveModel as _,
+    QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 
+use super::Error;
 use super::Store;
 use super::beside::{end_operation, step_row};
 use super::change::{DecisionStep, Resolution};
@@ -14,6 +15,7 @@ use super::entity::{account, attempt, operation, operation_step as step, refund}
 use super::lists::{is, newest, older_than};
 use super::rows::word;
 use crate::domain::operation::BY_ITSELF;
+use crate::domain::operation::ReviewKind;
 use crate::domain::{Aggregate, AllOwners, Owner, Timestamp};
 
 /// An entry of the work list as it is stored.
@@ -50,6 +52,14 @@ pub struct OperationFilter {
     pub starting_after: Option<OperationRow>,
     /// At most so many.
     pub limit: u64,
+}
+
+impl OperationRow {
+    /// Which trouble, if this version knows it.
+    #[must_use]
+    pub fn review_kind(&self) -> Option<ReviewKind> {
+        self.kind.parse().ok()
+    }
 }
 
 impl From<operation::Model> for OperationRow {
@@ -95,7 +105,7 @@ impl Store {
         &self,
         owner: &Owner,
         filter: &OperationFilter,
-    ) -> Result<Vec<OperationRow>, DbErr> {
+    ) -> Result<Vec<OperationRow>, Error> {
         use operation::Column as C;
 
         let mut query = operation::Entity::find()
@@ -145,7 +155,7 @@ impl Store {
         &self,
         owner: &Owner,
         id: &str,
-    ) -> Result<Option<OperationRow>, DbErr> {
+    ) -> Result<Option<OperationRow>, Error> {
         let found = operation::Entity::find_by_id(id)
             .filter(operation::Column::MerchantId.eq(&owner.merchant))
             .filter(operation::Column::Livemode.eq(owner.is_live()));
@@ -161,7 +171,7 @@ impl Store {
         _: AllOwners,
         after: &str,
         limit: u64,
-    ) -> Result<Vec<OperationRow>, DbErr> {
+    ) -> Result<Vec<OperationRow>, Error> {
         let rows = operation::Entity::find()
             .filter(operation::Column::ResolvedAt.is_null())
             .filter(operation::Column::Id.gt(after))
@@ -176,7 +186,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn operation_steps(&self, operation_id: &str) -> Result<Vec<DecisionStep>, DbErr> {
+    pub async fn operation_steps(&self, operation_id: &str) -> Result<Vec<DecisionStep>, Error> {
         let rows = step::Entity::find()
             .filter(step::Column::OperationId.eq(operation_id))
             .order_by_asc(step::Column::At)
@@ -209,7 +219,7 @@ impl Store {
     pub async fn payment_of_subject(
         &self,
         entry: &OperationRow,
-    ) -> Result<Option<Aggregate>, DbErr> {
+    ) -> Result<Option<Aggregate>, Error> {
         let subject_id = entry.subject_id.as_str();
         let payment_id = match subject_id.split('_').next() {
             Some("pay") => Some(subject_id.to_owned()),
@@ -239,7 +249,7 @@ impl Store {
         &self,
         before: &OperationRow,
         proposal: &DecisionStep,
-    ) -> Result<bool, DbErr> {
+    ) -> Result<bool, Error> {
         use operation::Column as C;
 
         let tx = self.db.write().await?;
@@ -276,7 +286,7 @@ impl Store {
         &self,
         resolution: &Resolution,
         account_ok: Option<&str>,
-    ) -> Result<bool, DbErr> {
+    ) -> Result<bool, Error> {
         let tx = self.db.write().await?;
         if !end_operation(&tx, resolution).await? {
             tx.rollback().await?;
@@ -298,7 +308,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn ended_by_itself(&self, id: &str, now: Timestamp) -> Result<(), DbErr> {
+    pub async fn ended_by_itself(&self, id: &str, now: Timestamp) -> Result<(), Error> {
         operation::Entity::update_many()
             .col_expr(operation::Column::ResolvedAt, Expr::value(now.0))
             .col_expr(operation::Column::Resolution, Expr::value(BY_ITSELF))

@@ -5,15 +5,17 @@ use std::collections::HashMap;
 
 use sea_orm::sea_query::{Expr, Query};
 use sea_orm::{
-    ColumnTrait as _, Condition, ConnectionTrait as _, DbErr, EntityTrait as _, QueryFilter as _,
+    ColumnTrait as _, Condition, ConnectionTrait as _, EntityTrait as _, QueryFilter as _,
     QueryOrder as _, QuerySelect as _, Select,
 };
 
+use super::Error;
 use super::Store;
 use super::connection::Tx;
 use super::entity::{attempt, payment, refund};
 use super::lists::{FREE, HOLDING, beside, is, newest, older_than};
 use crate::domain::{Aggregate, AllOwners, Owner, Refund, Timestamp, payment::State};
+use crate::mutate;
 
 /// Which payments a list shows, newest first.
 #[derive(Debug, Clone, Default)]
@@ -37,7 +39,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn payment(&self, _: AllOwners, id: &str) -> Result<Option<Aggregate>, DbErr> {
+    pub async fn payment(&self, _: AllOwners, id: &str) -> Result<Option<Aggregate>, Error> {
         self.find(payment::Entity::find_by_id(id))
             .await
             .map(|mut found| found.pop())
@@ -47,7 +49,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn payment_of(&self, owner: &Owner, id: &str) -> Result<Option<Aggregate>, DbErr> {
+    pub async fn payment_of(&self, owner: &Owner, id: &str) -> Result<Option<Aggregate>, Error> {
         self.find(payments_of(owner).filter(payment::Column::Id.eq(id)))
             .await
             .map(|mut found| found.pop())
@@ -57,7 +59,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn has_payments(&self, _: AllOwners) -> Result<bool, DbErr> {
+    pub async fn has_payments(&self, _: AllOwners) -> Result<bool, Error> {
         let first = payment::Entity::find()
             .select_only()
             .column(payment::Column::Id)
@@ -75,7 +77,7 @@ impl Store {
         _: AllOwners,
         after: Option<&str>,
         limit: u64,
-    ) -> Result<Vec<Aggregate>, DbErr> {
+    ) -> Result<Vec<Aggregate>, Error> {
         let over = ["captured", "dead", "reversed"];
         let attempts = Query::select()
             .column(attempt::Column::PaymentId)
@@ -112,7 +114,7 @@ impl Store {
         &self,
         owner: &Owner,
         order_id: &str,
-    ) -> Result<Option<Aggregate>, DbErr> {
+    ) -> Result<Option<Aggregate>, Error> {
         let query = payments_of(owner)
             .filter(payment::Column::OrderId.eq(order_id))
             .filter(Expr::cust(HOLDING));
@@ -128,7 +130,7 @@ impl Store {
         &self,
         all: AllOwners,
         order_no: &str,
-    ) -> Result<Option<(Aggregate, String)>, DbErr> {
+    ) -> Result<Option<(Aggregate, String)>, Error> {
         let row = attempt::Entity::find()
             .filter(attempt::Column::ProviderOrderNo.eq(order_no))
             .one(&self.db)
@@ -148,7 +150,7 @@ impl Store {
         &self,
         owner: &Owner,
         filter: &PaymentFilter,
-    ) -> Result<Vec<Aggregate>, DbErr> {
+    ) -> Result<Vec<Aggregate>, Error> {
         let snapshot = self.db.snapshot().await?;
         let rows = listed(&snapshot, owner, filter).await?;
         let found = whole(&snapshot, rows).await?;
@@ -160,7 +162,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn refund_of(&self, owner: &Owner, id: &str) -> Result<Option<Refund>, DbErr> {
+    pub async fn refund_of(&self, owner: &Owner, id: &str) -> Result<Option<Refund>, Error> {
         let row = refunds_of(owner)
             .filter(refund::Column::Id.eq(id))
             .one(&self.db)
@@ -176,7 +178,7 @@ impl Store {
         &self,
         owner: &Owner,
         no: &str,
-    ) -> Result<Option<Refund>, DbErr> {
+    ) -> Result<Option<Refund>, Error> {
         let row = refunds_of(owner)
             .filter(refund::Column::MerchantRefundNo.eq(no))
             .one(&self.db)
@@ -194,7 +196,7 @@ impl Store {
         payment_id: Option<&str>,
         starting_after: Option<&str>,
         limit: u64,
-    ) -> Result<Vec<Refund>, DbErr> {
+    ) -> Result<Vec<Refund>, Error> {
         use refund::Column as C;
 
         // A payment has few, and one owner.
@@ -230,7 +232,7 @@ impl Store {
         rows.into_iter().map(Refund::try_from).collect()
     }
 
-    async fn find(&self, query: Select<payment::Entity>) -> Result<Vec<Aggregate>, DbErr> {
+    async fn find(&self, query: Select<payment::Entity>) -> Result<Vec<Aggregate>, Error> {
         let snapshot = self.db.snapshot().await?;
         let found = find(&snapshot, query).await?;
         snapshot.commit().await?;
@@ -241,10 +243,7 @@ impl Store {
 fn payments_of(owner: &Owner) -> Select<payment::Entity> {
     let of_merchant =
         payment::Entity::find().filter(payment::Column::MerchantId.eq(&owner.merchant));
-    #[cfg(feature = "testing")]
-    if crate::mutation::mutated(crate::mutation::Mutation::MerchantWithoutMode) {
-        return of_merchant;
-    }
+    mutate!(MerchantWithoutMode => return of_merchant);
     of_merchant.filter(payment::Column::Livemode.eq(owner.is_live()))
 }
 
@@ -260,7 +259,7 @@ async fn listed(
     snapshot: &Tx,
     owner: &Owner,
     filter: &PaymentFilter,
-) -> Result<Vec<payment::Model>, DbErr> {
+) -> Result<Vec<payment::Model>, Error> {
     use payment::Column as C;
     let mut asked = Condition::all();
     if let Some(from) = filter.created_from {
@@ -300,7 +299,7 @@ async fn listed(
         if let Some(order_id) = &filter.order_id {
             query = query.filter(C::OrderId.eq(order_id));
         }
-        return page(query).await;
+        return Ok(page(query).await?);
     }
     if let Some(order_id) = &filter.order_id {
         let of_order = |which: &'static str| {
@@ -317,21 +316,21 @@ async fn listed(
     let on = snapshot.get_database_backend();
     match filter.status {
         Some(status) => {
-            page(payments_of(owner).filter(is(on, C::Status, status.to_string()))).await
+            Ok(page(payments_of(owner).filter(is(on, C::Status, status.to_string()))).await?)
         }
-        None => page(payments_of(owner)).await,
+        None => Ok(page(payments_of(owner)).await?),
     }
 }
 
 /// The payments, whoever's they are, of which an attempt has this number at its provider.
-async fn payments_of_transaction(snapshot: &Tx, transaction: &str) -> Result<Vec<String>, DbErr> {
-    attempt::Entity::find()
+async fn payments_of_transaction(snapshot: &Tx, transaction: &str) -> Result<Vec<String>, Error> {
+    Ok(attempt::Entity::find()
         .select_only()
         .column(attempt::Column::PaymentId)
         .filter(attempt::Column::ProviderTransactionId.eq(transaction))
         .into_tuple()
         .all(snapshot)
-        .await
+        .await?)
 }
 
 /// Payments with their attempts and refunds, all as they were at one moment: by themselves, three
@@ -340,11 +339,11 @@ async fn payments_of_transaction(snapshot: &Tx, transaction: &str) -> Result<Vec
 pub(super) async fn find(
     snapshot: &Tx,
     query: Select<payment::Entity>,
-) -> Result<Vec<Aggregate>, DbErr> {
+) -> Result<Vec<Aggregate>, Error> {
     whole(snapshot, query.all(snapshot).await?).await
 }
 
-async fn whole(snapshot: &Tx, rows: Vec<payment::Model>) -> Result<Vec<Aggregate>, DbErr> {
+async fn whole(snapshot: &Tx, rows: Vec<payment::Model>) -> Result<Vec<Aggregate>, Error> {
     if rows.is_empty() {
         return Ok(Vec::new());
     }

@@ -1,9 +1,10 @@
 //! How a database answers a statement: which tables it reads, by which index and by what of it, and
 //! what it sorts. Asked of the database itself about a statement that was sent.
 
-use sea_orm::{ConnectionTrait as _, DbErr, Statement};
+use sea_orm::{ConnectionTrait as _, Statement};
 use serde_json::Value;
 
+use super::Error;
 use super::{Sent, Store};
 
 /// Whatever a plan has to tell.
@@ -54,7 +55,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's; and when its answer cannot be read.
-    pub async fn plan(&self, sent: &Sent) -> Result<Plan, DbErr> {
+    pub async fn plan(&self, sent: &Sent) -> Result<Plan, Error> {
         let how = if self.is_postgres() {
             "EXPLAIN (ANALYZE, FORMAT JSON)"
         } else {
@@ -67,7 +68,7 @@ impl Store {
         let answer = self.db.query_all_raw(asked).await?;
 
         if self.is_postgres() {
-            let unreadable = || DbErr::Custom("a plan without a plan".to_owned());
+            let unreadable = || Error::Other("a plan without a plan".to_owned());
             let text: Value = answer.first().ok_or_else(unreadable)?.try_get_by_index(0)?;
             let mut plan = Plan::default();
             node(text.pointer("/0/Plan").ok_or_else(unreadable)?, &mut plan);

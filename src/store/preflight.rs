@@ -4,8 +4,9 @@
 use std::time::Duration;
 
 use migrations::{Migrator, MigratorTrait as _};
-use sea_orm::{ConnectionTrait as _, DbErr, Statement};
+use sea_orm::{ConnectionTrait as _, Statement};
 
+use super::Error;
 use super::{OpenError, Store, connect, is_file, without_password};
 use crate::embedded;
 
@@ -58,7 +59,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's, also when no migration was ever run.
-    pub async fn missing_migrations(&self) -> Result<Vec<String>, DbErr> {
+    pub async fn missing_migrations(&self) -> Result<Vec<String>, Error> {
         let backend = self.db.backend();
         let sql = "SELECT version FROM seaql_migrations";
         let rows = self
@@ -79,7 +80,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn synchronous_standbys(&self) -> Result<Option<u64>, DbErr> {
+    pub async fn synchronous_standbys(&self) -> Result<Option<u64>, Error> {
         if !self.is_postgres() {
             return Ok(None);
         }
@@ -91,7 +92,7 @@ impl Store {
             .query_one_raw(Statement::from_string(self.db.backend(), sql))
             .await?;
         let count: i64 = row
-            .ok_or_else(|| DbErr::RecordNotFound("standbys".to_owned()))?
+            .ok_or_else(|| Error::Missing("standbys".to_owned()))?
             .try_get("", "count")?;
         Ok(Some(u64::try_from(count).unwrap_or(0)))
     }
@@ -101,7 +102,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn durability(&self) -> Result<Option<Durability>, DbErr> {
+    pub async fn durability(&self) -> Result<Option<Durability>, Error> {
         if !self.is_postgres() {
             return Ok(None);
         }
@@ -113,7 +114,7 @@ impl Store {
             .db
             .query_one_raw(Statement::from_string(backend, sql))
             .await?;
-        let row = row.ok_or_else(|| DbErr::RecordNotFound("settings".to_owned()))?;
+        let row = row.ok_or_else(|| Error::Missing("settings".to_owned()))?;
         let sql = "SELECT coalesce(sync_state, 'unknown') AS kind FROM pg_stat_replication";
 
         let standbys = self

@@ -3,18 +3,21 @@
 
 use providers::money::{Currency, Money};
 use providers::provider::ProviderName;
-use sea_orm::{ActiveModelTrait as _, DbErr, IntoActiveModel as _};
+use sea_orm::{ActiveModelTrait as _, IntoActiveModel as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use super::Error;
 use super::entity::{attempt, payment, refund};
 use crate::domain::ledger::Head;
 use crate::domain::{Aggregate, Attempt, Owner, Payment, Refund, Timestamp, Urgency};
 
-fn bad(table: &str, id: &str, column: &str) -> DbErr {
-    DbErr::Custom(format!(
-        "{table} {id}: column {column} holds what this version cannot read"
-    ))
+fn bad(table: &str, id: &str, column: &str) -> Error {
+    Error::Unreadable {
+        table: table.to_owned(),
+        id: id.to_owned(),
+        column: column.to_owned(),
+    }
 }
 
 pub(super) fn word<T: std::str::FromStr>(
@@ -22,11 +25,11 @@ pub(super) fn word<T: std::str::FromStr>(
     id: &str,
     column: &str,
     text: &str,
-) -> Result<T, DbErr> {
+) -> Result<T, Error> {
     text.parse().map_err(|_| bad(table, id, column))
 }
 
-pub(super) fn money(table: &str, id: &str, fen: i64, currency: &str) -> Result<Money, DbErr> {
+pub(super) fn money(table: &str, id: &str, fen: i64, currency: &str) -> Result<Money, Error> {
     match word(table, id, "currency", currency)? {
         Currency::Cny => Money::fen(fen).map_err(|_| bad(table, id, "amount")),
     }
@@ -37,7 +40,7 @@ fn object<T: DeserializeOwned>(
     id: &str,
     column: &str,
     value: Option<serde_json::Value>,
-) -> Result<Option<T>, DbErr> {
+) -> Result<Option<T>, Error> {
     value
         .map(|v| serde_json::from_value(v).map_err(|_| bad(table, id, column)))
         .transpose()
@@ -57,9 +60,9 @@ pub(super) const fn number(urgency: Urgency) -> i16 {
 }
 
 impl TryFrom<payment::Model> for Payment {
-    type Error = DbErr;
+    type Error = Error;
 
-    fn try_from(m: payment::Model) -> Result<Self, DbErr> {
+    fn try_from(m: payment::Model) -> Result<Self, Error> {
         const T: &str = "payment";
         let providers: Vec<ProviderName> = m
             .providers
@@ -151,9 +154,9 @@ pub(super) fn payment_row(aggregate: &Aggregate, now: Timestamp) -> payment::Act
 }
 
 impl TryFrom<attempt::Model> for Attempt {
-    type Error = DbErr;
+    type Error = Error;
 
-    fn try_from(m: attempt::Model) -> Result<Self, DbErr> {
+    fn try_from(m: attempt::Model) -> Result<Self, Error> {
         const T: &str = "attempt";
 
         Ok(Self {
@@ -169,6 +172,11 @@ impl TryFrom<attempt::Model> for Attempt {
             captured: m
                 .captured
                 .map(|c| money(T, &m.id, c, &m.currency))
+                .transpose()?,
+            outcome: m
+                .outcome
+                .as_deref()
+                .map(|o| word(T, &m.id, "outcome", o))
                 .transpose()?,
             failure: object(T, &m.id, "failure", m.failure)?,
             next_action: object(T, &m.id, "next_action", m.next_action)?,
@@ -191,7 +199,6 @@ impl TryFrom<attempt::Model> for Attempt {
             payer_amount: m.payer_amount,
             payer: m.payer,
             paid_at: m.paid_at.map(Timestamp),
-            outcome: m.outcome,
             reason: m.reason,
             started_at: Timestamp(m.started_at),
             call_deadline: Timestamp(m.call_deadline),
@@ -225,7 +232,7 @@ pub(super) fn attempt_row(a: &Attempt) -> attempt::ActiveModel {
         payer_amount: a.payer_amount,
         payer: a.payer.clone(),
         paid_at: a.paid_at.map(|t| t.0),
-        outcome: a.outcome.clone(),
+        outcome: a.outcome.map(|outcome| outcome.to_string()),
         failure: json(&a.failure),
         next_action: json(&a.next_action),
         reason: a.reason.clone(),
@@ -246,9 +253,9 @@ pub(super) fn attempt_row(a: &Attempt) -> attempt::ActiveModel {
 }
 
 impl TryFrom<refund::Model> for Refund {
-    type Error = DbErr;
+    type Error = Error;
 
-    fn try_from(m: refund::Model) -> Result<Self, DbErr> {
+    fn try_from(m: refund::Model) -> Result<Self, Error> {
         const T: &str = "refund";
 
         Ok(Self {

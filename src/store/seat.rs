@@ -5,8 +5,8 @@
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, PoisonError};
 
+use parking_lot::Mutex;
 use sea_orm::DbErr;
 
 use crate::embedded::with;
@@ -42,7 +42,7 @@ impl Seat {
     /// The connection that writes was made. Its file is the one that was there before, or the first
     /// one.
     pub(super) fn opened(&self) {
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut opened = self.opened.lock();
         opened.0 = opened.0.or_else(|| identity(&self.file));
         opened.1 = identity(&self.log);
     }
@@ -52,7 +52,7 @@ impl Seat {
     /// # Errors
     /// The file is not there any more, and will not be until somebody has looked.
     pub(super) fn is_there(&self) -> Result<(), DbErr> {
-        let opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner).0;
+        let opened = self.opened.lock().0;
         let is_other = opened.is_some_and(|opened| identity(&self.file) != Some(opened));
         self.lose_if(
             is_other,
@@ -67,7 +67,7 @@ impl Seat {
     /// It has.
     pub(super) fn has_its_log(&self) -> Result<(), DbErr> {
         let now = identity(&self.log);
-        let mut opened = self.opened.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut opened = self.opened.lock();
         // It is made by the first one who writes.
         let log = *opened.1.get_or_insert_with(|| now.unwrap_or_default());
         drop(opened);

@@ -6,10 +6,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use sea_orm::{
-    ConnectionTrait as _, Database, DatabaseConnection, DbBackend, DbErr, SqliteTransactionMode,
+    ConnectionTrait as _, Database, DatabaseConnection, DbBackend, SqliteTransactionMode,
     Statement, TransactionOptions, TransactionTrait as _,
 };
 
+use super::Error;
 use super::{OpenError, connect};
 
 /// A PostgreSQL database of one run.
@@ -29,8 +30,8 @@ impl OwnDatabase {
     ///
     /// # Errors
     /// The database's; an address that names no database.
-    pub async fn make(url: &str, name: String, folder: Option<&Path>) -> Result<Self, DbErr> {
-        let mut own = url::Url::parse(url).map_err(|e| DbErr::Custom(e.to_string()))?;
+    pub async fn make(url: &str, name: String, folder: Option<&Path>) -> Result<Self, Error> {
+        let mut own = url::Url::parse(url).map_err(|e| Error::Other(e.to_string()))?;
         own.set_path(&name);
         let server = Database::connect(url).await?;
         let mut space = String::new();
@@ -58,7 +59,7 @@ impl OwnDatabase {
     ///
     /// # Errors
     /// The database's.
-    pub async fn data_folder(url: &str) -> Result<PathBuf, DbErr> {
+    pub async fn data_folder(url: &str) -> Result<PathBuf, Error> {
         let server = Database::connect(url).await?;
         let statement = Statement::from_string(
             DbBackend::Postgres,
@@ -66,7 +67,7 @@ impl OwnDatabase {
         );
         let row = server.query_one_raw(statement).await?;
         let place: String = row
-            .ok_or_else(|| DbErr::RecordNotFound("data_directory".to_owned()))?
+            .ok_or_else(|| Error::Missing("data_directory".to_owned()))?
             .try_get("", "place")?;
         server.close().await?;
         Ok(place.into())
@@ -82,7 +83,7 @@ impl OwnDatabase {
     ///
     /// # Errors
     /// The database's.
-    pub async fn restart(&self, down: Duration) -> Result<(), DbErr> {
+    pub async fn restart(&self, down: Duration) -> Result<(), Error> {
         self.alter("WITH ALLOW_CONNECTIONS false").await?;
         self.end_sessions().await?;
         tokio::time::sleep(down).await;
@@ -94,7 +95,7 @@ impl OwnDatabase {
     ///
     /// # Errors
     /// The database's.
-    pub async fn read_only(&self, during: Duration) -> Result<(), DbErr> {
+    pub async fn read_only(&self, during: Duration) -> Result<(), Error> {
         self.alter("SET default_transaction_read_only = on").await?;
         self.end_sessions().await?;
         tokio::time::sleep(during).await;
@@ -106,7 +107,7 @@ impl OwnDatabase {
     ///
     /// # Errors
     /// The database's.
-    pub async fn mend(&self) -> Result<(), DbErr> {
+    pub async fn mend(&self) -> Result<(), Error> {
         self.alter("WITH ALLOW_CONNECTIONS true").await?;
         self.alter("RESET default_transaction_read_only").await?;
         // Sessions that began meanwhile would go on without writing.
@@ -117,7 +118,7 @@ impl OwnDatabase {
     ///
     /// # Errors
     /// The database's.
-    pub async fn remove(self) -> Result<(), DbErr> {
+    pub async fn remove(self) -> Result<(), Error> {
         self.server
             .execute_unprepared(&format!("DROP DATABASE {} WITH (FORCE)", self.name))
             .await?;
@@ -126,22 +127,23 @@ impl OwnDatabase {
                 .execute_unprepared(&format!("DROP TABLESPACE {}", self.name))
                 .await?;
         }
-        self.server.close().await
+        Ok(self.server.close().await?)
     }
 
-    async fn alter(&self, how: &str) -> Result<(), DbErr> {
-        self.server
+    async fn alter(&self, how: &str) -> Result<(), Error> {
+        Ok(self
+            .server
             .execute_unprepared(&format!("ALTER DATABASE {} {how}", self.name))
             .await
-            .map(drop)
+            .map(drop)?)
     }
 
-    async fn end_sessions(&self) -> Result<(), DbErr> {
+    async fn end_sessions(&self) -> Result<(), Error> {
         let sql = format!(
             "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}'",
             self.name
         );
-        self.server.execute_unprepared(&sql).await.map(drop)
+        Ok(self.server.execute_unprepared(&sql).await.map(drop)?)
     }
 }
 

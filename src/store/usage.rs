@@ -1,8 +1,9 @@
 //! How much of a business day accounts have used: sums over their attempts.
 
 use sea_orm::sea_query::{Expr, ExprTrait as _};
-use sea_orm::{ColumnTrait as _, DbErr, EntityTrait as _, QueryFilter as _, QuerySelect as _};
+use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QuerySelect as _};
 
+use super::Error;
 use super::Store;
 use super::entity::attempt;
 use crate::domain::Timestamp;
@@ -38,7 +39,7 @@ impl Store {
         account_ids: &[String],
         day_start: Timestamp,
         new_from: Timestamp,
-    ) -> Result<Vec<UsageRow>, DbErr> {
+    ) -> Result<Vec<UsageRow>, Error> {
         let live = Expr::cust(LIVE);
         let captured = attempt::Column::Status
             .eq(State::Captured.to_string())

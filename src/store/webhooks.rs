@@ -2,10 +2,11 @@
 
 use sea_orm::sea_query::{Expr, OnConflict};
 use sea_orm::{
-    ActiveModelTrait as _, ColumnTrait as _, DbErr, EntityTrait as _, IntoActiveModel as _,
+    ActiveModelTrait as _, ColumnTrait as _, EntityTrait as _, IntoActiveModel as _,
     QueryFilter as _, QueryOrder as _,
 };
 
+use super::Error;
 use super::Store;
 use super::connection::Tx;
 use super::entity::{delivery, notify_secret, webhook_endpoint as endpoint};
@@ -69,9 +70,9 @@ pub struct NotifySecretRow {
 }
 
 impl TryFrom<endpoint::Model> for EndpointRow {
-    type Error = DbErr;
+    type Error = Error;
 
-    fn try_from(m: endpoint::Model) -> Result<Self, DbErr> {
+    fn try_from(m: endpoint::Model) -> Result<Self, Error> {
         Ok(Self {
             mode: word("webhook_endpoint", &m.id, "mode", &m.mode)?,
             id: m.id,
@@ -118,7 +119,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn add_endpoint(&self, new: &EndpointRow) -> Result<(), DbErr> {
+    pub async fn add_endpoint(&self, new: &EndpointRow) -> Result<(), Error> {
         endpoint::Entity::insert(row(new))
             .exec_without_returning(&self.db)
             .await?;
@@ -129,7 +130,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn endpoints_of(&self, owner: &Owner) -> Result<Vec<EndpointRow>, DbErr> {
+    pub async fn endpoints_of(&self, owner: &Owner) -> Result<Vec<EndpointRow>, Error> {
         let rows = endpoint::Entity::find()
             .filter(endpoint::Column::MerchantId.eq(&owner.merchant))
             .filter(endpoint::Column::Livemode.eq(owner.is_live()))
@@ -144,7 +145,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn endpoint_of(&self, owner: &Owner, id: &str) -> Result<Option<EndpointRow>, DbErr> {
+    pub async fn endpoint_of(&self, owner: &Owner, id: &str) -> Result<Option<EndpointRow>, Error> {
         let row = endpoint::Entity::find_by_id(id)
             .filter(endpoint::Column::MerchantId.eq(&owner.merchant))
             .filter(endpoint::Column::Livemode.eq(owner.is_live()))
@@ -161,7 +162,7 @@ impl Store {
         &self,
         _: AllOwners,
         ids: Vec<String>,
-    ) -> Result<Vec<EndpointRow>, DbErr> {
+    ) -> Result<Vec<EndpointRow>, Error> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
@@ -177,7 +178,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn change_endpoint(&self, changed: &EndpointRow) -> Result<bool, DbErr> {
+    pub async fn change_endpoint(&self, changed: &EndpointRow) -> Result<bool, Error> {
         use endpoint::Column as C;
 
         let tx = self.db.write().await?;
@@ -218,11 +219,11 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn remove_endpoint(&self, id: &str) -> Result<(), DbErr> {
+    pub async fn remove_endpoint(&self, id: &str) -> Result<(), Error> {
         let tx = self.db.write().await?;
         endpoint::Entity::delete_by_id(id).exec(&tx).await?;
         stop_waiting(&tx, id).await?;
-        tx.commit().await
+        Ok(tx.commit().await?)
     }
 
     /// The secret of the webhooks to an owner's `notify_url`s; `new`, if there is none yet.
@@ -234,7 +235,7 @@ impl Store {
         owner: &Owner,
         new: Vec<u8>,
         now: Timestamp,
-    ) -> Result<NotifySecretRow, DbErr> {
+    ) -> Result<NotifySecretRow, Error> {
         let key = (owner.merchant.clone(), owner.is_live());
         let mut stored = notify_secret::Entity::find_by_id(key.clone())
             .one(&self.db)
@@ -257,7 +258,7 @@ impl Store {
             stored = notify_secret::Entity::find_by_id(key).one(&self.db).await?;
         }
 
-        let m = stored.ok_or_else(|| DbErr::RecordNotFound(format!("notify secret of {owner}")))?;
+        let m = stored.ok_or_else(|| Error::Missing(format!("notify secret of {owner}")))?;
         Ok(NotifySecretRow {
             secrets: SealedSecrets {
                 secret: m.secret,
@@ -276,7 +277,7 @@ impl Store {
         &self,
         owner: &Owner,
         changed: &NotifySecretRow,
-    ) -> Result<bool, DbErr> {
+    ) -> Result<bool, Error> {
         use notify_secret::Column as C;
         let done = notify_secret::Entity::update_many()
             .col_expr(C::Secret, Expr::value(changed.secrets.secret.clone()))
@@ -297,7 +298,7 @@ impl Store {
 
 /// What waits for an endpoint waits no longer. One that is being sent right now is told by its
 /// sender.
-pub(super) async fn stop_waiting(tx: &Tx, endpoint_id: &str) -> Result<(), DbErr> {
+pub(super) async fn stop_waiting(tx: &Tx, endpoint_id: &str) -> Result<(), Error> {
     delivery::Entity::update_many()
         .col_expr(
             delivery::Column::Status,

@@ -13,7 +13,7 @@ mod tables;
 mod vitals;
 
 use std::collections::HashSet;
-use std::sync::{Arc, PoisonError};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use sea_orm::sea_query::OnConflict;
@@ -61,32 +61,20 @@ impl Writer {
 
     /// For how long nothing could be written; `None` while all is well.
     pub(super) fn failing(&self) -> Option<Duration> {
-        self.vitals
-            .failing
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .map(|since| since.elapsed())
+        self.vitals.failing.lock().map(|since| since.elapsed())
     }
 
     /// How long even that owner has waited for the commit that runs who has waited least: the flood
     /// of another makes no difference.
     pub(super) fn waited(&self) -> Duration {
-        let waits = self
-            .vitals
-            .waits
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let waits = self.vitals.waits.lock();
         waits.least.map_or(Duration::ZERO, |since| since.elapsed())
     }
 
     /// How long this owner's oldest change has waited. One who has none would have to wait as long
     /// as those who wait least.
     pub(super) fn waited_by(&self, owner: &Owner) -> Duration {
-        let waits = self
-            .vitals
-            .waits
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let waits = self.vitals.waits.lock();
         waits
             .oldest
             .get(owner)
@@ -115,11 +103,7 @@ async fn run(db: Db, mut jobs: mpsc::Receiver<Job>, vitals: Arc<Vitals>) {
     let mut waiting: Turns<Owner, Job> = Turns::new();
     loop {
         if waiting.is_empty() {
-            let is_failing = vitals
-                .failing
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .is_some();
+            let is_failing = vitals.failing.lock().is_some();
             tokio::select! {
                 job = jobs.recv() => match job {
                     Some(job) => waiting.push(&job.owner().clone(), job),

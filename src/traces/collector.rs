@@ -3,8 +3,6 @@
 //! the collector asks to have again later is sent again within the time of one sending, by the
 //! exporter; then it is dropped.
 
-use std::sync::Mutex;
-use std::sync::PoisonError;
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -12,6 +10,7 @@ use bytes::Bytes;
 use http::{Request, Response};
 use opentelemetry_http::{HttpClient, HttpError};
 use opentelemetry_otlp::{Protocol, SpanExporter, WithExportConfig as _, WithHttpConfig as _};
+use parking_lot::Mutex;
 use providers::address;
 use providers::http::client_builder;
 use tokio::runtime::Handle;
@@ -62,11 +61,7 @@ impl Collector {
         let result = if is_up { "taken" } else { "failed" };
         metrics::counter!("interlock_trace_exports_total", "result" => result).increment(1);
         metrics::gauge!("interlock_traces_up").set(if is_up { 1.0 } else { 0.0 });
-        let before = self
-            .is_up
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .replace(is_up);
+        let before = self.is_up.lock().replace(is_up);
 
         match ended {
             Ok(()) if before == Some(false) => tracing::info!("the collector takes traces again"),

@@ -29,7 +29,7 @@ fn with_everything(bench: &Bench, change: Change, name: &str) -> Change {
     let operation = ReviewItem {
         id: id::new(Kind::Operation).unwrap(),
         owner: bench.owner.clone(),
-        kind: "unresolved",
+        kind: interlock::domain::operation::ReviewKind::Unresolved,
         subject_id: name.to_owned(),
         detail: String::new(),
         created_at: NOW,

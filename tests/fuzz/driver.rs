@@ -12,7 +12,8 @@ use std::hash::{DefaultHasher, Hash, Hasher as _};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::time::{Duration, Instant};
 
-use fastrand::Rng;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
+use rand::{RngExt as _, SeedableRng as _};
 
 /// How many inputs the suite tries.
 const INPUTS: u64 = 1_500;
@@ -47,7 +48,7 @@ impl Fuzz {
     pub fn run(mut self, mut property: impl FnMut(&[u8]) -> u64) {
         let seconds = variable("INTERLOCK_FUZZ_SECONDS");
         let seed = variable("INTERLOCK_FUZZ_SEED").unwrap_or(1);
-        let mut chance = Rng::with_seed(seed);
+        let mut chance = Rng::seed_from_u64(seed);
         let began = Instant::now();
         let mut known = HashSet::new();
         for input in self.seeds.clone() {
@@ -73,7 +74,7 @@ impl Fuzz {
         if self.seeds.len() < KEPT {
             self.seeds.push(input);
         } else {
-            let place = chance.usize(..KEPT);
+            let place = chance.random_range(0..KEPT);
             self.seeds[place] = input;
         }
     }
@@ -88,7 +89,7 @@ impl Fuzz {
         // Every smaller input would print its own panic.
         let loud = std::panic::take_hook();
         std::panic::set_hook(Box::new(|_| {}));
-        let mut chance = Rng::with_seed(seed);
+        let mut chance = Rng::seed_from_u64(seed);
         let mut smallest = input.to_vec();
 
         for _ in 0..SHRINKING {
@@ -113,8 +114,8 @@ impl Fuzz {
 
     /// A kept input with some changes.
     fn grown(&self, chance: &mut Rng) -> Vec<u8> {
-        let mut input = self.seeds[chance.usize(..self.seeds.len())].clone();
-        for _ in 0..chance.usize(1..=4) {
+        let mut input = self.seeds[chance.random_range(0..self.seeds.len())].clone();
+        for _ in 0..chance.random_range(1..=4) {
             self.change(&mut input, chance);
         }
         input.truncate(LONGEST);
@@ -122,26 +123,26 @@ impl Fuzz {
     }
 
     fn change(&self, input: &mut Vec<u8>, chance: &mut Rng) {
-        let at = chance.usize(..=input.len());
+        let at = chance.random_range(0..=input.len());
 
-        match chance.u8(..11) {
+        match chance.random_range(0..11) {
             0 => cut(input, chance),
-            1 => input.insert(at, chance.u8(..)),
-            2 if at < input.len() => input[at] ^= 1 << chance.u8(..8),
-            3 if at < input.len() => input[at] = b"0&=%+{}[]\"\\,:\n"[chance.usize(..14)],
+            1 => input.insert(at, chance.random::<u8>()),
+            2 if at < input.len() => input[at] ^= 1 << chance.random_range(0..8),
+            3 if at < input.len() => input[at] = b"0&=%+{}[]\"\\,:\n"[chance.random_range(0..14)],
             4 if !self.words.is_empty() => {
-                let word = self.words[chance.usize(..self.words.len())];
+                let word = self.words[chance.random_range(0..self.words.len())];
                 input.splice(at..at, word.bytes());
             }
             5 => {
-                let end = (at + chance.usize(1..=64)).min(input.len());
+                let end = (at + chance.random_range(1..=64)).min(input.len());
                 let piece = input[at..end].to_vec();
-                let to = chance.usize(..=input.len());
+                let to = chance.random_range(0..=input.len());
                 input.splice(to..to, piece);
             }
             6 => {
-                let other = &self.seeds[chance.usize(..self.seeds.len())];
-                let from = chance.usize(..=other.len());
+                let other = &self.seeds[chance.random_range(0..self.seeds.len())];
+                let from = chance.random_range(0..=other.len());
                 input.truncate(at);
                 input.extend_from_slice(&other[from..]);
             }
@@ -153,7 +154,7 @@ impl Fuzz {
             9 => join_two_fields(input, chance),
             _ => {
                 if let Some(digit) = (at..input.len()).find(|at| input[*at].is_ascii_digit()) {
-                    input[digit] = chance.u8(b'0'..=b'9');
+                    input[digit] = chance.random_range(b'0'..=b'9');
                 }
             }
         }
@@ -162,16 +163,16 @@ impl Fuzz {
 
 /// Takes a piece out.
 fn cut(input: &mut Vec<u8>, chance: &mut Rng) {
-    let from = chance.usize(..=input.len());
-    let to = (from + chance.usize(1..=48)).min(input.len());
+    let from = chance.random_range(0..=input.len());
+    let to = (from + chance.random_range(1..=48)).min(input.len());
     input.drain(from..to);
 }
 
 /// One field of a form comes to another place.
 fn move_a_field(input: &mut Vec<u8>, chance: &mut Rng) {
     let mut fields: Vec<Vec<u8>> = input.split(|b| *b == b'&').map(<[u8]>::to_vec).collect();
-    let field = fields.remove(chance.usize(..fields.len()));
-    fields.insert(chance.usize(..=fields.len()), field);
+    let field = fields.remove(chance.random_range(0..fields.len()));
+    fields.insert(chance.random_range(0..=fields.len()), field);
     *input = fields.join(&b'&');
 }
 
@@ -181,7 +182,7 @@ fn join_two_fields(input: &mut Vec<u8>, chance: &mut Rng) {
     let mut fields: Vec<Vec<u8>> = input.split(|b| *b == b'&').map(<[u8]>::to_vec).collect();
     fields.sort_unstable();
     if fields.len() > 1 {
-        let second = fields.remove(chance.usize(1..fields.len()));
+        let second = fields.remove(chance.random_range(1..fields.len()));
         let first = fields
             .iter()
             .rposition(|field| *field < second)

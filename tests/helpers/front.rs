@@ -2,8 +2,9 @@
 //! load balancer.
 
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
+use parking_lot::Mutex;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
@@ -22,7 +23,7 @@ impl Front {
         let gateway = Arc::clone(&behind);
         let accepting = tokio::spawn(async move {
             while let Ok((mut from, _)) = listener.accept().await {
-                let address = *gateway.lock().unwrap();
+                let address = *gateway.lock();
                 tokio::spawn(async move {
                     let Some(address) = address else { return };
                     let Ok(mut to) = TcpStream::connect(address).await else {
@@ -41,7 +42,7 @@ impl Front {
     }
 
     pub fn lead_to(&self, gateway: SocketAddr) {
-        *self.behind.lock().unwrap() = Some(gateway);
+        *self.behind.lock() = Some(gateway);
     }
 }
 

@@ -2,7 +2,7 @@
 //! gateways have neither a server nor jobs: nothing happens in them but what a case does.
 
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use interlock::app::{App, RefundTurns};
@@ -28,6 +28,7 @@ use interlock::store::Store;
 use interlock::traces::Traces;
 use interlock::vault::Vault;
 use interlock::webhooks::client::Client;
+use parking_lot::Mutex;
 use providers::memory::Memory;
 use providers::provider::Ending;
 use providers::{Provider, ProviderName};
@@ -128,7 +129,7 @@ impl Ground {
 
     /// Two gateways with one clock, and the accounts that they share.
     pub async fn gateways(&self) -> ([Arc<App>; 2], Vec<Account>) {
-        let left = self.left.lock().unwrap().pop();
+        let left = self.left.lock().pop();
         let gateways = match left {
             Some(gateways) => gateways,
             None => {
@@ -181,7 +182,7 @@ impl Ground {
             ..app
         };
 
-        self.left.lock().unwrap().push([anew(one), anew(other)]);
+        self.left.lock().push([anew(one), anew(other)]);
     }
 }
 

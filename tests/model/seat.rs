@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinHandle;
 
 use super::shop::{Call, Said};
-use interlock::kill;
+use interlock::testing::kill;
 
 /// No step takes as long as this: then something hangs that must not.
 const PATIENCE: Duration = Duration::from_secs(30);

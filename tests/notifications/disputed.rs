@@ -40,9 +40,9 @@ pub(crate) async fn paid_while_an_answer_is_on_its_way(first: &str, second: &str
         .await;
     let (asked, was_asked) = channel();
     let (told, was_told) = channel::<()>();
-    let held_up = std::sync::Mutex::new(Some((asked, was_told)));
+    let held_up = parking_lot::Mutex::new(Some((asked, was_told)));
     fail::cfg_callback("resolve_after_query", move || {
-        if let Some((asked, was_told)) = held_up.lock().unwrap().take() {
+        if let Some((asked, was_told)) = held_up.lock().take() {
             asked.send(()).unwrap();
             was_told.recv_timeout(PATIENCE).unwrap();
         }

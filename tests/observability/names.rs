@@ -362,6 +362,7 @@ async fn what_has_not_happened_yet_is_there_as_0() {
         "interlock_webhook_tries_total{mode=\"live\",result=\"timeout\"} 0",
         "interlock_webhook_deliveries_total{mode=\"live\",status=\"failed\"} 0",
         "interlock_commits_unknown_total 0",
+        "interlock_broken_invariants_total{which=\"two_kept\"} 0",
     ] {
         assert!(text.contains(series), "{series} in\n{text}");
     }

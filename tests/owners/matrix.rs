@@ -82,7 +82,7 @@ async fn things(app: &TestApp, owner: &Owner, client: &Client, hook: &str) -> Th
     let entry = ReviewItem {
         id: operation.clone(),
         owner: owner.clone(),
-        kind: "notification_mismatch",
+        kind: interlock::domain::operation::ReviewKind::NotificationMismatch,
         subject_id: paid.clone(),
         detail: "as a test wants it".to_owned(),
         created_at: app.app().clock.now(),

@@ -1,10 +1,10 @@
-//! Kill points: the list in `src/kill.rs` and the points in the code are the same, so that a drill
+//! Kill points: the list in `src/testing/kill.rs` and the points in the code are the same, so that a drill
 //! that goes through the list goes through the code. Says nothing about where a point belongs.
 
 use super::assert_none;
 use super::source::{File, repository, without_comments};
 
-const LIST: &str = "src/kill.rs";
+const LIST: &str = "src/testing/kill.rs";
 
 fn unmatched_kill_points(files: &[File]) -> Vec<String> {
     let Some(list) = files.iter().find(|file| file.path == LIST) else {
@@ -74,7 +74,7 @@ fn every_kill_point_is_listed_and_is_in_the_code_exactly_once() {
 fn a_kill_point_that_is_unlisted_or_unused_or_used_twice_is_found() {
     let files = [
         File::new(
-            "src/kill.rs",
+            "src/testing/kill.rs",
             "pub const POINTS: &[&str] = &[\n    \"good\",\n    \"twice\",\n    \"nowhere\", \
             // \"no\"\n];\n",
         ),
@@ -89,9 +89,9 @@ fn a_kill_point_that_is_unlisted_or_unused_or_used_twice_is_found() {
     assert_eq!(
         unmatched_kill_points(&files),
         [
-            "src/kill.rs:3: twice must be in the code once, and is there 2 times",
-            "src/kill.rs:4: nowhere must be in the code once, and is there 0 times",
-            "src/payments/pay.rs:6: unlisted is not in src/kill.rs",
+            "src/testing/kill.rs:3: twice must be in the code once, and is there 2 times",
+            "src/testing/kill.rs:4: nowhere must be in the code once, and is there 0 times",
+            "src/payments/pay.rs:6: unlisted is not in src/testing/kill.rs",
         ]
     );
 }
@@ -100,7 +100,11 @@ fn a_kill_point_that_is_unlisted_or_unused_or_used_twice_is_found() {
 fn a_list_of_kill_points_that_cannot_be_read_is_found() {
     assert_eq!(unmatched_kill_points(&[]).len(), 1);
     assert_eq!(
-        unmatched_kill_points(&[File::new("src/kill.rs", "pub const NAMES: &[&str] = &[];")]).len(),
+        unmatched_kill_points(&[File::new(
+            "src/testing/kill.rs",
+            "pub const NAMES: &[&str] = &[];"
+        )])
+        .len(),
         1
     );
 }

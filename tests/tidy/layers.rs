@@ -22,18 +22,21 @@ const ROWS: &[&[&str]] = &[
         "store",
         "clock",
         "config",
-        "kill",
         "progress",
         "telemetry",
         "traces",
         "vault",
     ],
-    &["mutation", "embedded", "guard", "lines", "redact"],
+    &["testing", "embedded", "guard", "lines", "redact"],
     &["domain"],
 ];
 
 /// Macros stand at the root of the crate wherever they are written.
-const MACROS: &[(&str, &str)] = &[("kill_point", "kill")];
+const MACROS: &[(&str, &str)] = &[
+    ("kill_point", "testing"),
+    ("mutate", "testing"),
+    ("mutated", "testing"),
+];
 
 /// What pure values have no use for: databases, the network, files, other tasks, waiting.
 const NOT_PURE: &[&str] = &[
@@ -59,6 +62,38 @@ const NOT_A_PROTOCOL: &[&str] = &[
     "sea_orm",
     "sea_orm_migration",
     "sqlx",
+];
+
+/// Crates that are named in their rooms alone: which library does a thing is known to those who do
+/// it. Tests name what they like.
+const ROOMS: &[(&str, &[&str])] = &[
+    ("sea_orm", &["src/store/", "migrations/"]),
+    ("sqlx", &["src/store/"]),
+    (
+        "actix_web",
+        &[
+            "src/api/",
+            "src/console/",
+            "src/cashier/",
+            "src/server.rs",
+            "src/server/",
+            "src/drill/",
+        ],
+    ),
+    (
+        "reqwest",
+        &[
+            "providers/src/",
+            "src/bench/",
+            "src/cli/",
+            "src/drill/",
+            "src/guard.rs",
+            "src/incidents/",
+            "src/traces.rs",
+            "src/traces/",
+            "src/webhooks/",
+        ],
+    ),
 ];
 
 const NOT_BELOW: &str = "ROWS does not have it below";
@@ -183,6 +218,24 @@ fn opens_a_module(before: &str) -> bool {
     before.split_whitespace().rev().nth(1) == Some("mod")
 }
 
+fn crates_outside_their_rooms(files: &[File]) -> Vec<String> {
+    let mut findings = Vec::new();
+    for file in files
+        .iter()
+        .filter(|file| file.is_rust() && file.is_in(&["src/", "providers/src/", "migrations/"]))
+    {
+        let code = source::code(&file.text);
+        for (name, _) in ROOMS.iter().filter(|(_, rooms)| !file.is_in(rooms)) {
+            findings.extend(
+                words(&code, name)
+                    .into_iter()
+                    .map(|at| format!("{}: {name} is named here", file.at(at))),
+            );
+        }
+    }
+    findings
+}
+
 fn words_where_they_do_not_belong(files: &[File], place: &str, forbidden: &[&str]) -> Vec<String> {
     let mut findings = Vec::new();
     for file in files
@@ -219,14 +272,8 @@ fn a_use_against_the_direction_is_found_however_it_is_written() {
     );
     let found = uses_against_the_direction(&[file]);
 
-    let expected = [
-        (3, "payments"),
-        (4, "routing"),
-        (8, "clock"),
-        (13, "app"),
-        (15, "kill"),
-    ]
-    .map(|(line, used)| format!("src/store/rows.rs:{line}: store uses {used}, {NOT_BELOW}"));
+    let expected = [(3, "payments"), (4, "routing"), (8, "clock"), (13, "app")]
+        .map(|(line, used)| format!("src/store/rows.rs:{line}: store uses {used}, {NOT_BELOW}"));
 
     assert_eq!(
         found.split_last(),
@@ -251,6 +298,28 @@ fn a_module_may_use_what_stands_below_it() {
         ),
     ];
     assert_none(&uses_against_the_direction(&fine));
+}
+
+#[test]
+fn each_crate_is_named_in_its_rooms_alone() {
+    assert_none(&crates_outside_their_rooms(&repository().unwrap()));
+}
+
+#[test]
+fn a_crate_that_is_named_outside_of_its_rooms_is_found() {
+    for (name, rooms) in ROOMS {
+        let text = format!("//! No {name} here.\nuse {name}::A;\nlet s = \"{name}\";\n");
+        let room = format!("{}a.rs", rooms[0]);
+        let found = crates_outside_their_rooms(&[
+            File::new("src/payments/pay.rs", &text),
+            File::new(&room, &text),
+            File::new("tests/a.rs", &text),
+        ]);
+        assert_eq!(
+            found,
+            [format!("src/payments/pay.rs:2: {name} is named here")]
+        );
+    }
 }
 
 #[test]

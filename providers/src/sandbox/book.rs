@@ -9,9 +9,10 @@ pub mod stale_read;
 mod stored;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use parking_lot::{Mutex, MutexGuard};
 use serde::{Deserialize, Serialize};
 
 use super::refund_end::{PaymentEnd, PaymentEnds, RefundEnds};
@@ -32,7 +33,7 @@ impl SharedBook {
     /// The book, for as long as the guard lives.
     pub fn lock(&self) -> MutexGuard<'_, Book> {
         // Every change of the book is complete before anything in it can panic.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use chrono::TimeDelta;
 use futures_util::future::BoxFuture;
@@ -36,12 +36,12 @@ pub(super) struct Core {
     /// One at a time looks at the faults and opens or closes listeners.
     pub(super) gates: Mutex<()>,
     /// Where clients find the faces, once they listen.
-    pub(super) addresses: std::sync::Mutex<Vec<(ProviderName, SocketAddr)>>,
+    pub(super) addresses: parking_lot::Mutex<Vec<(ProviderName, SocketAddr)>>,
     pub(super) companion: OnceLock<Together>,
     /// One at a time moves the clock.
     pub(super) moving: Mutex<()>,
     /// How often each provider was called, answered or not.
-    pub(super) calls: std::sync::Mutex<BTreeMap<ProviderName, BTreeMap<String, u64>>>,
+    pub(super) calls: parking_lot::Mutex<BTreeMap<ProviderName, BTreeMap<String, u64>>>,
 }
 
 pub(super) struct Together(pub(super) Companion);
@@ -55,7 +55,7 @@ impl std::fmt::Debug for Together {
 impl Core {
     pub(super) fn count(&self, provider: ProviderName, call: Option<CallKind>) {
         let Some(call) = call else { return };
-        let mut calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut calls = self.calls.lock();
         *calls
             .entry(provider)
             .or_default()
@@ -65,7 +65,7 @@ impl Core {
 
     /// How often each provider was called: `{"alipay": {"create": 3, "query": 1}}`.
     pub(super) fn calls(&self) -> Value {
-        let calls = self.calls.lock().unwrap_or_else(PoisonError::into_inner);
+        let calls = self.calls.lock();
         calls
             .iter()
             .map(|(provider, calls)| (provider.to_string(), json!(calls)))
@@ -93,10 +93,7 @@ impl Core {
 
     /// Where clients find each provider: `{"alipay": "http://127.0.0.1:8091"}`.
     pub(super) fn face_urls(&self) -> Value {
-        let faces = self
-            .addresses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let faces = self.addresses.lock();
         Value::Object(
             faces
                 .iter()

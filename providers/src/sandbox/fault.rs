@@ -2,10 +2,11 @@
 //! carried out. A seed makes the draws of one fault the same in every run; the order in which calls
 //! arrive is not ours.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::{Mutex, MutexGuard};
 use serde_json::{Number, Value, json};
 
 use super::members::{Invalid, Members};
@@ -437,7 +438,7 @@ impl Faults {
     }
 
     fn lock(&self) -> MutexGuard<'_, List> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.0.lock()
     }
 }
 

@@ -21,7 +21,7 @@ pub mod simulator;
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::{Arc, OnceLock, PoisonError};
+use std::sync::{Arc, OnceLock};
 
 use chrono::TimeDelta;
 use futures_util::FutureExt as _;
@@ -172,10 +172,10 @@ impl Sandbox {
             notifier,
             due_changed,
             gates,
-            addresses: std::sync::Mutex::default(),
+            addresses: parking_lot::Mutex::default(),
             companion: OnceLock::new(),
             moving: Mutex::default(),
-            calls: std::sync::Mutex::default(),
+            calls: parking_lot::Mutex::default(),
         };
 
         let core = Arc::new(core);
@@ -215,11 +215,7 @@ impl Sandbox {
 
     /// Clients are told these addresses from now on: something stands before the faces.
     pub fn advertise(&self, faces: Vec<(ProviderName, SocketAddr)>) {
-        *self
-            .core
-            .addresses
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner) = faces;
+        *self.core.addresses.lock() = faces;
     }
 
     /// Where one provider listens.

@@ -3,13 +3,14 @@
 //! the book.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, TimeDelta, Utc};
 use futures_util::future::join;
 use http::StatusCode;
+use parking_lot::Mutex;
 use serde_json::{Value, json};
 use tokio::sync::{Semaphore, watch};
 use tokio::task::JoinSet;
@@ -96,10 +97,7 @@ impl Notifier {
 
     /// Begins to deliver.
     pub(super) fn start(self: &Arc<Self>, delivery: Delivery) {
-        let mut deliveries = self
-            .deliveries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut deliveries = self.deliveries.lock();
         while deliveries.try_join_next().is_some() {}
         let this = Arc::clone(self);
         deliveries.spawn(async move { this.deliver(&delivery).await });
@@ -107,18 +105,12 @@ impl Notifier {
 
     /// Ends all deliveries where they stand.
     pub(super) fn stop(&self) {
-        self.deliveries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .abort_all();
+        self.deliveries.lock().abort_all();
     }
 
     /// How many are being delivered: not taken yet, and to be sent again.
     pub(super) fn pending(&self) -> usize {
-        let mut deliveries = self
-            .deliveries
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut deliveries = self.deliveries.lock();
         while deliveries.try_join_next().is_some() {}
         deliveries.len()
     }
@@ -126,7 +118,7 @@ impl Notifier {
     /// What was sent, oldest first; how much that was in all; and how much is still to be sent
     /// again.
     pub(super) fn told(&self) -> Value {
-        let log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let log = self.log.lock();
         let data: Vec<Value> = log.entries.iter().cloned().collect();
         json!({"data": data, "sent": log.sent, "pending": self.pending()})
     }
@@ -296,7 +288,7 @@ impl Notifier {
         fault: Option<NotificationFault>,
         answer: &Value,
     ) {
-        let mut log = self.log.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut log = self.log.lock();
         if log.entries.len() >= self.remembers {
             log.entries.pop_front();
         }

@@ -4,9 +4,10 @@
 //! the name tells them apart.
 
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use parking_lot::Mutex;
 use x509_parser::pem::Pem;
 use x509_parser::prelude::{FromDer as _, X509Certificate};
 
@@ -67,17 +68,12 @@ impl Authorities {
         now: DateTime<Utc>,
         then: impl FnOnce(&Verifier) -> T,
     ) -> Result<T, Distrust> {
-        let known = self
-            .last
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone();
+        let known = self.last.lock().clone();
         let believed = match known.filter(|known| known.pem == pem) {
             Some(known) => known,
             None => {
                 let believed = Arc::new(self.believe(pem)?);
-                *self.last.lock().unwrap_or_else(PoisonError::into_inner) =
-                    Some(Arc::clone(&believed));
+                *self.last.lock() = Some(Arc::clone(&believed));
                 believed
             }
         };

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -13,6 +13,7 @@ use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use providers::alipay::PROTOCOL;
 use providers::money::Money;
 use providers::order::{Call, Flow, Order, OrderRef, RefundOrder};
@@ -47,7 +48,7 @@ struct Server {
 
 impl Server {
     fn respond(&self, request: &Request) -> Option<Response> {
-        let (now, mode) = *self.moment.lock().unwrap();
+        let (now, mode) = *self.moment.lock();
         let act = |alteration| {
             self.face.handle(
                 request,
@@ -73,7 +74,7 @@ impl Server {
     }
 
     fn is_silent(&self) -> bool {
-        matches!(self.moment.lock().unwrap().1, Mode::Silence)
+        matches!(self.moment.lock().1, Mode::Silence)
     }
 }
 
@@ -124,15 +125,15 @@ impl Shop {
     }
 
     pub fn now(&self) -> DateTime<Utc> {
-        self.server.moment.lock().unwrap().0
+        self.server.moment.lock().0
     }
 
     pub fn advance(&self, by: TimeDelta) {
-        self.server.moment.lock().unwrap().0 += by;
+        self.server.moment.lock().0 += by;
     }
 
     pub fn mode(&self, mode: Mode) {
-        self.server.moment.lock().unwrap().1 = mode;
+        self.server.moment.lock().1 = mode;
     }
 
     pub fn face(&self) -> &dyn Simulator {

@@ -1,12 +1,13 @@
 //! The conformance suite, a line for each provider.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
 use providers::conformance::{OtherSide, Subject, run_all};
 use providers::layer::stack;
 use providers::memory::Memory;
@@ -304,7 +305,7 @@ struct BesideMemory {
 #[async_trait]
 impl OtherSide for BesideMemory {
     fn now(&self) -> DateTime<Utc> {
-        *self.now.lock().unwrap()
+        *self.now.lock()
     }
 
     fn auth_code(&self, mood: PayerBehaviour) -> String {
@@ -325,7 +326,7 @@ impl OtherSide for BesideMemory {
     }
 
     async fn let_pass(&self, time: Duration) {
-        *self.now.lock().unwrap() += TimeDelta::from_std(time).unwrap();
+        *self.now.lock() += TimeDelta::from_std(time).unwrap();
     }
 }
 

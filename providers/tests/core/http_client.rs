@@ -2,11 +2,12 @@
 //! what provably never left may be called "not sent".
 
 use std::process::Command;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
+use parking_lot::Mutex;
 use providers::http::{Client, HttpAnswer, Request, SendError};
 use providers::outcome::{FailureKind, NO_ROOM};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
@@ -316,7 +317,7 @@ async fn a_request_that_arrived_is_never_called_not_sent_and_never_arrives_twice
             let arrived = Arc::clone(&arrived);
             async move {
                 let (head, _) = read_request(&mut stream).await;
-                arrived.lock().unwrap().push(number(&head));
+                arrived.lock().push(number(&head));
                 let _ = stream
                     .write_all(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
                     .await;
@@ -341,7 +342,7 @@ async fn a_request_that_arrived_is_never_called_not_sent_and_never_arrives_twice
         }
     }
 
-    let mut arrived = arrived.lock().unwrap().clone();
+    let mut arrived = arrived.lock().clone();
     assert!(
         arrived.iter().all(|n| !not_sent.contains(n)),
         "{not_sent:?}"
@@ -367,7 +368,7 @@ async fn a_request_says_what_it_was_given_and_nothing_of_ours() {
             let heads = Arc::clone(&heads);
             async move {
                 let request = read_request(&mut stream).await;
-                heads.lock().unwrap().push(request);
+                heads.lock().push(request);
                 let _ = stream.write_all(b"HTTP/1.1 204 No Content\r\n\r\n").await;
             }
         }
@@ -382,7 +383,7 @@ async fn a_request_says_what_it_was_given_and_nothing_of_ours() {
         .send(request)
         .await
         .unwrap();
-    let (head, body) = heads.lock().unwrap().remove(0);
+    let (head, body) = heads.lock().remove(0);
 
     assert!(
         head.starts_with("post /v3/a%2fb?mchid=1 http/1.1\r\n"),

@@ -1,7 +1,7 @@
 //! The adapter, a socket, the face and its book. The clock stands still until a test moves it.
 
 use std::convert::Infallible;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -10,6 +10,7 @@ use http::{HeaderMap, Method, Response};
 use http_body_util::{BodyExt, Full};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
+use parking_lot::Mutex;
 use providers::money::Money;
 use providers::notification::RawNotification;
 use providers::order::{Call, Flow, Order, OrderRef, RefundOrder};
@@ -91,7 +92,7 @@ impl Bench {
     }
 
     pub fn now(&self) -> DateTime<Utc> {
-        self.shared.lock().unwrap().now
+        self.shared.lock().now
     }
 
     pub fn call(&self) -> Call {
@@ -103,12 +104,12 @@ impl Bench {
 
     pub fn pass(&self, time: TimeDelta) {
         let now = self.now() + time;
-        self.shared.lock().unwrap().now = now;
+        self.shared.lock().now = now;
         self.book.lock().end_due_refunds(now);
     }
 
     pub fn set(&self, alteration: Alteration, mood: Mood) {
-        let mut shared = self.shared.lock().unwrap();
+        let mut shared = self.shared.lock();
         (shared.alteration, shared.mood) = (alteration, mood);
     }
 
@@ -250,7 +251,7 @@ async fn answer(
     };
 
     let (now, alteration, mood) = {
-        let mut shared = shared.lock().unwrap();
+        let mut shared = shared.lock();
         shared.seen = Some((
             request.method.clone(),
             request.target.clone(),

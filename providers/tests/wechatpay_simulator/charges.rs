@@ -99,7 +99,7 @@ async fn a_payer_who_pays_at_once_is_charged_inside_the_call_and_nobody_is_notif
 async fn what_is_sent_names_the_shop_and_the_till_or_the_account_s_own_shop() {
     let bench = Bench::start().await;
     let sent = || {
-        let (method, target, _, body) = bench.shared.lock().unwrap().seen.take().unwrap();
+        let (method, target, _, body) = bench.shared.lock().seen.take().unwrap();
         (
             format!("{method} {target}"),
             serde_json::from_slice::<Value>(&body).unwrap(),
@@ -174,7 +174,7 @@ async fn what_is_not_a_code_of_the_wallet_is_never_sent() {
             "{code}: {created:?}"
         );
     }
-    assert!(bench.shared.lock().unwrap().seen.is_none());
+    assert!(bench.shared.lock().seen.is_none());
 }
 
 #[tokio::test]

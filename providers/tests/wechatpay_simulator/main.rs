@@ -95,7 +95,7 @@ async fn what_is_sent_is_what_the_provider_documents() {
         .adapter()
         .create(&bench.order(NO), &bench.call())
         .await;
-    let (method, target, headers, body) = bench.shared.lock().unwrap().seen.take().unwrap();
+    let (method, target, headers, body) = bench.shared.lock().seen.take().unwrap();
 
     assert_eq!(
         (method.as_str(), target.as_str()),

@@ -2,11 +2,9 @@
 
 use std::io;
 
-use sea_orm::DbErr;
-
 use crate::domain::Illegal;
 use crate::domain::id::NoRandomness;
-use crate::store::OpenError;
+use crate::store::{self, OpenError};
 
 /// Why a database is not filled.
 #[derive(Debug, thiserror::Error)]
@@ -16,7 +14,7 @@ pub enum FillError {
     Open(#[from] OpenError),
     /// The database, after it was opened.
     #[error("database: {0}")]
-    Database(#[from] DbErr),
+    Database(#[from] store::Error),
     /// Nobody reads what is said.
     #[error(transparent)]
     Output(#[from] io::Error),

@@ -1,6 +1,8 @@
 //! Whose payments are made, and what follows from a seed alone: every id, every amount, every hour.
 
 use providers::provider::ProviderName;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
+use rand::{RngExt as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
 
 use crate::domain::id::{self, InstallationPrefix, Kind};
@@ -59,15 +61,15 @@ pub struct World {
 }
 
 /// Draws of one thing: the same whenever they are drawn.
-pub fn draws(seed: u64, of: u64) -> fastrand::Rng {
+pub fn draws(seed: u64, of: u64) -> Rng {
     let mixed = seed.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
         ^ of.wrapping_mul(0xd6e8_feb8_6659_fd93);
-    fastrand::Rng::with_seed(mixed)
+    Rng::seed_from_u64(mixed)
 }
 
 /// An id of this kind.
-pub fn drawn(kind: Kind, rng: &mut fastrand::Rng) -> String {
-    id::of(kind, rng.u128(..))
+pub fn drawn(kind: Kind, rng: &mut Rng) -> String {
+    id::of(kind, rng.random::<u128>())
 }
 
 impl World {
@@ -97,8 +99,8 @@ impl World {
     }
 
     /// Of which merchant the payment is.
-    pub fn shop_of(&self, rng: &mut fastrand::Rng) -> Option<&Shop> {
-        let mut draw = rng.u64(..100);
+    pub fn shop_of(&self, rng: &mut Rng) -> Option<&Shop> {
+        let mut draw = rng.random_range(0..100);
         let found = self.shops.iter().zip(SHOPS).find(|(_, (_, share))| {
             let is_it = draw < *share;
             draw = draw.saturating_sub(*share);
@@ -128,7 +130,7 @@ impl World {
     }
 
     /// When a payment was made. In the order of their numbers.
-    pub fn made_at(&self, n: u64, rng: &mut fastrand::Rng) -> Timestamp {
+    pub fn made_at(&self, n: u64, rng: &mut Rng) -> Timestamp {
         let (from_ms, length_ms, at, of) = if self.is_open(n) {
             let first = self.plan.payments.saturating_sub(self.open());
             (
@@ -152,7 +154,7 @@ impl World {
         Timestamp(
             from_ms
                 .saturating_add(slot.saturating_mul(signed(at)))
-                .saturating_add(rng.i64(0..slot.max(1))),
+                .saturating_add(rng.random_range(0..slot.max(1))),
         )
     }
 }

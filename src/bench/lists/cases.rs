@@ -4,8 +4,6 @@
 use std::slice;
 use std::str::FromStr;
 
-use sea_orm::DbErr;
-
 use super::super::fill::{self, FillError, Shop, World};
 use crate::domain::attempt::State as AttemptState;
 use crate::domain::ledger::LedgerAccount;
@@ -13,8 +11,8 @@ use crate::domain::payment::State;
 use crate::domain::webhook::State as DeliveryState;
 use crate::domain::{Owner, Timestamp};
 use crate::store::{
-    DeliveryFilter, EventFilter, KeyFilter, LedgerFilter, Life, OperationFilter, PaymentFilter,
-    Store,
+    self, DeliveryFilter, EventFilter, KeyFilter, LedgerFilter, Life, OperationFilter,
+    PaymentFilter, Store,
 };
 
 /// As many as the API gives when it is not told, and one more, which says whether there are more.
@@ -107,7 +105,7 @@ impl Case {
     ///
     /// # Errors
     /// The database's.
-    pub async fn ask(&self, store: &Store) -> Result<Vec<String>, DbErr> {
+    pub async fn ask(&self, store: &Store) -> Result<Vec<String>, store::Error> {
         match self.list {
             List::Payments => self.payments(store).await,
             List::Refunds => {
@@ -154,7 +152,7 @@ impl Case {
         }
     }
 
-    async fn payments(&self, store: &Store) -> Result<Vec<String>, DbErr> {
+    async fn payments(&self, store: &Store) -> Result<Vec<String>, store::Error> {
         if let Some(after) = self.value("starting_after") {
             store.payment_of(&self.owner, after).await?;
         }
@@ -175,7 +173,7 @@ impl Case {
             .collect())
     }
 
-    async fn events(&self, store: &Store) -> Result<Vec<String>, DbErr> {
+    async fn events(&self, store: &Store) -> Result<Vec<String>, store::Error> {
         if let Some(after) = self.value("starting_after") {
             store.event_of(&self.owner, after).await?;
         }
@@ -195,7 +193,7 @@ impl Case {
             .collect())
     }
 
-    async fn deliveries(&self, store: &Store) -> Result<Vec<String>, DbErr> {
+    async fn deliveries(&self, store: &Store) -> Result<Vec<String>, store::Error> {
         if let Some(after) = self.value("starting_after") {
             store.delivery_of(&self.owner, after).await?;
         }
@@ -212,7 +210,7 @@ impl Case {
         Ok(ids)
     }
 
-    async fn operations(&self, store: &Store) -> Result<Vec<String>, DbErr> {
+    async fn operations(&self, store: &Store) -> Result<Vec<String>, store::Error> {
         let starting_after = match self.value("starting_after") {
             Some(id) => store.operation_of(&self.owner, id).await?,
             None => None,
@@ -233,7 +231,7 @@ impl Case {
             .collect())
     }
 
-    async fn ledger(&self, store: &Store) -> Result<Vec<String>, DbErr> {
+    async fn ledger(&self, store: &Store) -> Result<Vec<String>, store::Error> {
         let after = match self
             .value("starting_after")
             .and_then(|id| id.split_once('.'))

@@ -7,12 +7,11 @@ mod cases;
 use std::io::{self, Write};
 use std::time::Instant;
 
-use sea_orm::DbErr;
 use serde_json::json;
 
 pub use self::cases::{Case, LONGEST_PAGE, List, PAGE, cases};
 use super::fill::{self, FillError};
-use crate::store::{OpenError, Store, sent_by};
+use crate::store::{self, OpenError, Store, sent_by};
 
 /// Each case is asked so often; the median counts.
 const TIMES: usize = 20;
@@ -27,7 +26,7 @@ pub enum NoFigures {
     Open(#[from] OpenError),
     /// The database, after it was opened.
     #[error("database: {0}")]
-    Database(#[from] DbErr),
+    Database(#[from] store::Error),
     /// Nobody reads them.
     #[error(transparent)]
     Output(#[from] io::Error),

@@ -1,8 +1,10 @@
 //! The ledger follows whatever a payment goes through: thousands of random lives, each step of
 //! which the state machines allow, and what rows and entries say of them in two different ways.
 
-use fastrand::Rng;
 use providers::order::Flow;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
+use rand::seq::IteratorRandom as _;
+use rand::{RngExt as _, SeedableRng as _};
 use strum::IntoEnumIterator as _;
 
 use super::check::deviations;
@@ -129,22 +131,22 @@ pub(crate) fn capture(aggregate: &mut Aggregate, n: usize, amount: i64, disposit
 
 /// One thing that may happen, if it may.
 fn happens(rng: &mut Rng, a: &mut Aggregate) {
-    let n = rng.usize(..a.attempts.len());
+    let n = rng.random_range(0..a.attempts.len());
 
-    match rng.u8(..6) {
+    match rng.random_range(0..6) {
         0 if a.attempts[n].captured.is_none()
             && a.attempts[n].status.on(AttemptEvent::Capture).is_ok() =>
         {
             let free = a.kept().is_none();
-            let disposition = match rng.u8(..3) {
+            let disposition = match rng.random_range(0..3) {
                 0 if free => Disposition::Kept,
                 0 | 1 => Disposition::RefundDue,
                 _ => Disposition::Held,
             };
-            capture(a, n, rng.i64(1..10_000), disposition);
+            capture(a, n, rng.random_range(1..10_000), disposition);
         }
         1 if a.attempts[n].status == State::Captured => {
-            let event = rng.choice(DispositionEvent::iter()).unwrap();
+            let event = DispositionEvent::iter().choose(rng).unwrap();
             let attempt = &a.attempts[n];
             let id = attempt.id.clone();
             let under_way = a
@@ -166,7 +168,7 @@ fn happens(rng: &mut Rng, a: &mut Aggregate) {
             let id = a.attempts[n].id.clone();
             let left = a.attempts[n].captured.unwrap().minor() - a.claimed_by_refunds_fen(&id);
             if left > 0 {
-                let amount = rng.i64(1..=left);
+                let amount = rng.random_range(1..=left);
                 refund(a, &id, amount, false);
             }
         }
@@ -180,8 +182,8 @@ fn happens(rng: &mut Rng, a: &mut Aggregate) {
             }
         }
         4 if !a.refunds.is_empty() => {
-            let r = rng.usize(..a.refunds.len());
-            let event = rng.choice(refund::Event::iter()).unwrap();
+            let r = rng.random_range(0..a.refunds.len());
+            let event = refund::Event::iter().choose(rng).unwrap();
             let failed = a.refunds[r].status == refund::State::Failed;
             if failed && !a.still_fits(&a.refunds[r]) {
                 return;
@@ -197,7 +199,7 @@ fn happens(rng: &mut Rng, a: &mut Aggregate) {
                 }
             }
         }
-        5 if rng.u8(..8) == 0 && a.attempts[n].status == State::Captured => {
+        5 if rng.random_range(0..8) == 0 && a.attempts[n].status == State::Captured => {
             let id = a.attempts[n].id.clone();
             // The provider's word that all of it went back ends the refunds, too.
             if !a
@@ -216,7 +218,7 @@ fn happens(rng: &mut Rng, a: &mut Aggregate) {
 fn entries_agree_with_rows_whatever_a_payment_goes_through() {
     let (mut moved, mut causes) = (0, std::collections::HashSet::new());
     for seed in 0..3_000 {
-        let mut rng = Rng::with_seed(seed);
+        let mut rng = Rng::seed_from_u64(seed);
         let mut now = payment();
         for _ in 0..3 {
             attempt(&mut now);
@@ -225,7 +227,7 @@ fn entries_agree_with_rows_whatever_a_payment_goes_through() {
         for _ in 0..40 {
             let mut after = now.clone();
             // Sometimes several things become true in one change.
-            for _ in 0..rng.usize(1..4) {
+            for _ in 0..rng.random_range(1..4) {
                 happens(&mut rng, &mut after);
             }
             let (new, head) = entries(Some(&now), &after, NOW);

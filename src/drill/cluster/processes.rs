@@ -11,9 +11,9 @@ use super::ways::through;
 use crate::drill::control_socket::{self, Command};
 use crate::drill::disk;
 use crate::drill::error::Error;
-use crate::kill::DIES_WITH_PARENT;
+use crate::testing::kill::DIES_WITH_PARENT;
 #[cfg(feature = "testing")]
-use crate::mutation;
+use crate::testing::mutation;
 
 /// How long gateways wait for calls in flight when they are told to stop, and how much longer that
 /// may take.

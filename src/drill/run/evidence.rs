@@ -15,9 +15,9 @@ use crate::drill::error::Error;
 use crate::drill::leftovers::{difference, planted};
 use crate::drill::merchant::Shop;
 use crate::drill::scenario::Blow;
-use crate::kill::KILLED_AT;
 use crate::server::demo::Demo;
-use crate::store::Store;
+use crate::store::{self, Store};
+use crate::testing::kill::KILLED_AT;
 
 /// So many forgeries once everything rests.
 const FORGERIES_AT_REST: u32 = 12;
@@ -51,7 +51,7 @@ impl Run<'_> {
     ) -> Result<Option<String>, Error> {
         let store = self.stage.store().await?;
         let unreadable =
-            |e: sea_orm::DbErr| Error(format!("the auditor cannot read the database: {e}"));
+            |e: store::Error| Error(format!("the auditor cannot read the database: {e}"));
         let before = store.all_rows().await.map_err(unreadable)?;
         let mut left = FORGERIES_AT_REST;
         let done = Arc::new(tokio::sync::Notify::new());
@@ -97,7 +97,7 @@ impl Run<'_> {
         log: &Value,
         trouble: Vec<String>,
         secrets: &[String],
-    ) -> Result<Evidence, sea_orm::DbErr> {
+    ) -> Result<Evidence, store::Error> {
         let payments: Vec<Aggregate> = store.all_payments().await?;
         let shopped = shop.log.all();
         let codes = shopped

@@ -7,7 +7,8 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use fastrand::Rng;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
+use rand::{RngExt as _, SeedableRng as _};
 use rustix::process::Signal;
 use serde_json::json;
 use tokio::sync::Semaphore;
@@ -185,10 +186,12 @@ impl Run<'_> {
 
     /// Time goes by faster than it does.
     async fn hurry(&self) {
-        let mut rng = Rng::with_seed(self.plan.seed ^ 0x5EED);
+        let mut rng = Rng::seed_from_u64(self.plan.seed ^ 0x5EED);
         loop {
             tokio::time::sleep(Duration::from_millis(150)).await;
-            self.stage.advance(rng.u64(..=self.plan.hurry_s)).await;
+            self.stage
+                .advance(rng.random_range(0..=self.plan.hurry_s))
+                .await;
         }
     }
 
@@ -205,10 +208,10 @@ impl Run<'_> {
 
     /// Of a thousand orders so many are paid, whoever knows of them.
     async fn leak(&self, permille: u32, round: u64) -> Result<(), Error> {
-        let mut rng = Rng::with_seed(self.plan.seed ^ 0x1EA7 ^ (round << 32));
+        let mut rng = Rng::seed_from_u64(self.plan.seed ^ 0x1EA7 ^ (round << 32));
         let books = self.stage.tell("GET", "/books", None).await?;
         for order in books["orders"].as_array().into_iter().flatten() {
-            if rng.u32(..1_000) < permille {
+            if rng.random_range(0..1_000) < permille {
                 let body = json!({"order_no": order["order_no"], "result": "paid"});
                 let _ = self.stage.tell("POST", "/pay", Some(body)).await;
             }
@@ -238,14 +241,14 @@ impl Run<'_> {
             self.stage.advance(STEP_S).await;
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
-        let mut rng = Rng::with_seed(self.plan.seed ^ 0x1A7E);
+        let mut rng = Rng::seed_from_u64(self.plan.seed ^ 0x1A7E);
 
         let books = self
             .stage
             .tell("GET", "/books?provider=unionpay", None)
             .await?;
         for order in books["orders"].as_array().into_iter().flatten() {
-            if rng.u32(..1_000) < self.plan.too_late {
+            if rng.random_range(0..1_000) < self.plan.too_late {
                 let body = json!({"order_no": order["order_no"], "result": "late"});
                 let _ = self.stage.tell("POST", "/pay", Some(body)).await;
             }

@@ -2,7 +2,7 @@
 //! any provider, and each seed is also run without the neighbour: whatever the good merchant lacks
 //! more than there, the neighbour has taken.
 
-use fastrand::Rng;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
 
 use super::plan::{Habits, Plan};
 

@@ -1,6 +1,7 @@
 //! The machine's clock is set, again and again, under gateways that work.
 
-use fastrand::Rng;
+use rand::RngExt as _;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
 
 use super::plan::{Plan, Scenario, Set};
 
@@ -49,16 +50,16 @@ fn draw(plan: &mut Plan, rng: &mut Rng) {
     ];
 
     let drawn = (first.len()..plan.payments).map(|n| Set {
-        gateways: if rng.bool() { all } else { 1 },
+        gateways: if rng.random_bool(0.5) { all } else { 1 },
         // Every other time it is put right.
         to_s: if n % 2 == 1 {
             0
-        } else if rng.bool() {
+        } else if rng.random_bool(0.5) {
             WRONG_BY_S
         } else {
             -WRONG_BY_S
         },
-        slewed: rng.bool(),
+        slewed: rng.random_bool(0.5),
     });
 
     plan.sets = first.into_iter().chain(drawn).take(plan.payments).collect();

@@ -1,6 +1,7 @@
 //! Money that comes when nobody waits for it.
 
-use fastrand::Rng;
+use rand::RngExt as _;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
 
 use super::plan::{Habits, Plan, fault, names};
 
@@ -21,22 +22,26 @@ pub(super) fn draw(plan: &mut Plan, rng: &mut Rng) {
     plan.too_late = 500;
     plan.hurry_s = 30;
     for provider in names() {
-        plan.faults
-            .push(fault(provider, "timeout_after", 200, rng.u64(..1_000_000)));
+        plan.faults.push(fault(
+            provider,
+            "timeout_after",
+            200,
+            rng.random_range(0..1_000_000),
+        ));
         for kind in ["drop", "delay", "duplicate", "reorder"] {
             plan.faults.push(fault(
                 provider,
                 kind,
-                rng.u32(100..300),
-                rng.u64(..1_000_000),
+                rng.random_range(100..300),
+                rng.random_range(0..1_000_000),
             ));
         }
         for kind in ["behind", "says_closed"] {
             plan.faults.push(fault(
                 provider,
                 kind,
-                rng.u32(50..300),
-                rng.u64(..1_000_000),
+                rng.random_range(50..300),
+                rng.random_range(0..1_000_000),
             ));
         }
     }

@@ -5,7 +5,9 @@
     reason = "a JSON value gives null for what it has not"
 )]
 
-use fastrand::Rng;
+use rand::RngExt as _;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
+use rand::seq::IndexedRandom as _;
 use serde_json::json;
 
 use super::plan::{Plan, fault};
@@ -31,28 +33,38 @@ pub(super) fn draw(plan: &mut Plan, provider: &str, rng: &mut Rng) {
         _ => return,
     };
 
-    if rng.u32(..3) == 0 {
-        let kind = rng.choice(calls).copied().unwrap_or("again");
+    if rng.random_range(0..3) == 0 {
+        let kind = calls.choose(rng).copied().unwrap_or("again");
         // A key that is always unknown is one of an account that was set up wrongly.
         let permille = if kind == "unknown_key" {
-            rng.u32(10..200)
+            rng.random_range(10..200)
         } else {
-            rng.u32(100..=1_000)
+            rng.random_range(100..=1_000)
         };
-        plan.faults
-            .push(fault(provider, kind, permille, rng.u64(..1_000_000)));
+        plan.faults.push(fault(
+            provider,
+            kind,
+            permille,
+            rng.random_range(0..1_000_000),
+        ));
     }
 
-    if rng.u32(..3) == 0 {
-        let kind = rng.choice(notifications).copied().unwrap_or("gbk");
-        let mut body = fault(provider, kind, rng.u32(100..800), rng.u64(..1_000_000));
+    if rng.random_range(0..3) == 0 {
+        let kind = notifications.choose(rng).copied().unwrap_or("gbk");
+        let mut body = fault(
+            provider,
+            kind,
+            rng.random_range(100..800),
+            rng.random_range(0..1_000_000),
+        );
         body["call"] = "notification".into();
         plan.faults.push(body);
     }
 
-    if rng.u32(..3) == 0 {
-        let result = rng.choice(ends).copied().unwrap_or("plain");
-        plan.payment_ends
-            .push(json!({"provider": provider, "result": result, "count": rng.u32(1..20)}));
+    if rng.random_range(0..3) == 0 {
+        let result = ends.choose(rng).copied().unwrap_or("plain");
+        plan.payment_ends.push(
+            json!({"provider": provider, "result": result, "count": rng.random_range(1..20)}),
+        );
     }
 }

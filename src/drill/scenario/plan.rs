@@ -6,7 +6,8 @@
 
 use std::fmt;
 
-use fastrand::Rng;
+use rand::SeedableRng as _;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
 use serde_json::{Value, json};
 
 use crate::drill::lies::Lie;
@@ -180,7 +181,7 @@ impl Scenario {
     /// The plan that follows from a seed.
     #[must_use]
     pub fn plan(self, seed: u64, payments: usize, gateways: usize, switchover: bool) -> Plan {
-        let mut rng = Rng::with_seed(seed);
+        let mut rng = Rng::seed_from_u64(seed);
         let mut plan = Plan {
             scenario: self.name,
             seed,

@@ -1,7 +1,9 @@
 //! `redis-lies`: a provider dies and is mended, while Redis says whatever can be said of it that is
 //! not so.
 
-use fastrand::Rng;
+use rand::RngExt as _;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
+use rand::seq::SliceRandom as _;
 
 use super::plan::{Blow, Habits, Plan, down};
 use crate::drill::lies::Lie;
@@ -34,11 +36,11 @@ pub(super) fn draw(plan: &mut Plan, rng: &mut Rng) {
     // A copy of the time when it was out, which is put back once it is mended.
     plan.blows.push((1_200, Blow::Lie(Lie::Remember)));
     let mut lies = LIES.to_vec();
-    rng.shuffle(&mut lies);
+    lies.shuffle(rng);
     plan.blows.extend(
         (0_u64..)
             .zip(lies)
-            .map(|(n, lie)| (1_300 + n * 180 + rng.u64(..100), Blow::Lie(lie))),
+            .map(|(n, lie)| (1_300 + n * 180 + rng.random_range(0..100), Blow::Lie(lie))),
     );
 
     plan.blows.push((3_600, Blow::Lie(Lie::PutBack)));

@@ -2,7 +2,8 @@
 //! refused, and new ones work. Payments come back within seconds, every loop goes on, and a gateway
 //! that is told to stop does.
 
-use fastrand::Rng;
+use rand::RngExt as _;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
 
 use super::plan::{Blow, Habits, Plan, names};
 use crate::drill::proxy::LinkState;
@@ -53,26 +54,30 @@ pub(super) fn draw(plan: &mut Plan, rng: &mut Rng) {
             .get(first.wrapping_add(n) % STATEMENTS.len())
             .copied()
             .unwrap_or("COMMIT");
-        let mood = if rng.bool() {
+        let mood = if rng.random_bool(0.5) {
             LinkState::SilentBefore(words)
         } else {
             LinkState::SilentAfter(words)
         };
-        let at = 500 + u64::try_from(n).unwrap_or(0) * 7_000 + rng.u64(..1_000);
+        let at = 500 + u64::try_from(n).unwrap_or(0) * 7_000 + rng.random_range(0..1_000);
         plan.blows.push((at, Blow::Database(mood, 400)));
     }
 
     plan.blows
         .push((29_000, Blow::Database(LinkState::Silent, 20)));
-    plan.blows
-        .push((rng.u64(500..28_000), Blow::Redis(LinkState::Silent, 20)));
+    plan.blows.push((
+        rng.random_range(500..28_000),
+        Blow::Redis(LinkState::Silent, 20),
+    ));
     for provider in names() {
         plan.blows.push((
-            rng.u64(500..28_000),
+            rng.random_range(500..28_000),
             Blow::Provider(provider, LinkState::Silent, 20),
         ));
     }
 
-    plan.blows
-        .push((rng.u64(500..28_000), Blow::Callbacks(LinkState::Silent, 20)));
+    plan.blows.push((
+        rng.random_range(500..28_000),
+        Blow::Callbacks(LinkState::Silent, 20),
+    ));
 }

@@ -1,6 +1,7 @@
 //! Ten times the load, and nobody tells of what is paid.
 
-use fastrand::Rng;
+use rand::RngExt as _;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
 use serde_json::json;
 
 use super::plan::{Plan, Scenario, Storm, fault, names};
@@ -32,7 +33,7 @@ fn draw(plan: &mut Plan, rng: &mut Rng) {
         expired: (plan.payments / 4).min(2_000),
     });
     plan.faults
-        .extend(names().map(|name| fault(name, "drop", 1_000, rng.u64(..1_000_000))));
+        .extend(names().map(|name| fault(name, "drop", 1_000, rng.random_range(0..1_000_000))));
 
     // Charges are taken, and their answers are lost.
     for call in ["query", "close"] {

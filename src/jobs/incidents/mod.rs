@@ -10,15 +10,13 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sea_orm::DbErr;
-
 use crate::app::App;
 use crate::config::Receiver;
 use crate::domain::Timestamp;
 use crate::domain::id::{self, Kind};
 use crate::domain::incident::{Cause, Change, Debounce, Phase, Severity, Sight, Subject};
 use crate::incidents::{chat, status};
-use crate::store::{IncidentChange, IncidentRow};
+use crate::store::{self, IncidentChange, IncidentRow};
 use signals::{Finding, Memory, Open};
 
 use super::{Failed, Job, Next, periodic};
@@ -86,7 +84,7 @@ impl Watcher {
         }
     }
 
-    async fn look(&mut self, app: &App) -> Result<(), DbErr> {
+    async fn look(&mut self, app: &App) -> Result<(), store::Error> {
         let own_ms = i64::try_from(self.began.elapsed().as_millis()).unwrap_or(i64::MAX);
         let now = app.clock.now();
         self.memory.compare(now, own_ms);
@@ -143,7 +141,7 @@ impl Watcher {
         finding: &Finding,
         now: Timestamp,
         own_ms: i64,
-    ) -> Result<(), DbErr> {
+    ) -> Result<(), store::Error> {
         let watched = self.watched.entry(finding.subject.clone()).or_default();
         watched.hold.see(finding.sight, own_ms);
         (watched.phase, watched.beats) = (Some(finding.phase), None);
@@ -202,7 +200,7 @@ impl Watcher {
         incident: &IncidentRow,
         now: Timestamp,
         own_ms: i64,
-    ) -> Result<(), DbErr> {
+    ) -> Result<(), store::Error> {
         let config = &app.config.alerts;
         let watched = self.watched.entry(finding.subject.clone()).or_default();
         watched.hold.see(finding.sight, own_ms);
@@ -236,7 +234,12 @@ impl Watcher {
     }
 
     /// Makes what receivers have to be told of: by whoever sees it first, once.
-    async fn tell(&mut self, app: &App, rows: &[IncidentRow], now: Timestamp) -> Result<(), DbErr> {
+    async fn tell(
+        &mut self,
+        app: &App,
+        rows: &[IncidentRow],
+        now: Timestamp,
+    ) -> Result<(), store::Error> {
         let receivers = &app.config.alerts.receivers;
         let fresh: Vec<&IncidentRow> = rows
             .iter()

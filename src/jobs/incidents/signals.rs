@@ -3,7 +3,6 @@
 
 use std::collections::HashMap;
 
-use sea_orm::DbErr;
 use serde_json::{Value, json};
 
 use crate::app::App;
@@ -14,7 +13,7 @@ use crate::payments::transition::schedule;
 use crate::routing::health::BreakerState;
 use crate::routing::health::key::HealthKey as Watched;
 use crate::routing::health::registry::HealthStatus;
-use crate::store::{Backlog, IncidentRow, Waiting};
+use crate::store::{self, Backlog, IncidentRow, Waiting};
 
 /// Redis has so long to be reached for the first time.
 const FIRST_EXCHANGE_MS: i64 = 5_000;
@@ -46,7 +45,11 @@ pub(super) struct Facts {
 }
 
 /// Incidents that have closed since `then` are facts, too.
-pub(super) async fn facts(app: &App, now: Timestamp, then: Timestamp) -> Result<Facts, DbErr> {
+pub(super) async fn facts(
+    app: &App,
+    now: Timestamp,
+    then: Timestamp,
+) -> Result<Facts, store::Error> {
     let mode = app.directory.spoken_mode();
     Ok(Facts {
         rows: app.store.incidents_since(then).await?,
@@ -219,7 +222,7 @@ impl Memory {
         facts: &Facts,
         now: Timestamp,
         own_ms: i64,
-    ) -> Result<Vec<Finding>, DbErr> {
+    ) -> Result<Vec<Finding>, store::Error> {
         let config = &app.config.alerts;
         let mut queues = vec![
             (
@@ -299,7 +302,7 @@ impl Memory {
         app: &App,
         subject: &Subject,
         own_ms: i64,
-    ) -> Result<Baseline, DbErr> {
+    ) -> Result<Baseline, store::Error> {
         match self.usual.get(subject) {
             Some((usual, _)) => Ok(*usual),
             None => {
@@ -320,7 +323,7 @@ impl Memory {
         age_ms: i64,
         now: Timestamp,
         own_ms: i64,
-    ) -> Result<(), DbErr> {
+    ) -> Result<(), store::Error> {
         let is_due = self
             .usual
             .get(subject)

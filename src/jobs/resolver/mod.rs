@@ -8,7 +8,6 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use sea_orm::DbErr;
 use tokio::task::{Id, JoinError, JoinSet};
 use tracing::Instrument as _;
 
@@ -16,10 +15,9 @@ use self::places::{Running, allot, lanes};
 use super::{Failed, Job, Next, periodic};
 use crate::app::App;
 use crate::domain::{Owner, Timestamp, Urgency};
-#[cfg(feature = "testing")]
-use crate::mutation::{Mutation, mutated};
+use crate::mutate;
 use crate::payments::resolve;
-use crate::store::{DuePayment, Lane};
+use crate::store::{self, DuePayment, Lane};
 
 /// More places than this for each connection to the database would have requests wait for one.
 const PER_CONNECTION: usize = 8;
@@ -53,7 +51,7 @@ pub async fn run(app: Arc<App>) {
 ///
 /// # Errors
 /// The database's.
-pub async fn step(app: &Arc<App>) -> Result<usize, DbErr> {
+pub async fn step(app: &Arc<App>) -> Result<usize, store::Error> {
     let mut resolver = Resolver::default();
     let mut count = 0;
     loop {
@@ -91,10 +89,7 @@ impl Job for Resolver {
         }
         let brought_back = self.bring_back(app).await?;
         let claimed = self.take(app).await?;
-        #[cfg(feature = "testing")]
-        if mutated(Mutation::ResolveOldestFirst) {
-            return Ok(Next::After(Duration::from_millis(500)));
-        }
+        mutate!(ResolveOldestFirst => return Ok(Next::After(Duration::from_millis(500))));
         let there_is_more = claimed > 0 || self.was_overtaken || brought_back;
         Ok(if there_is_more {
             Next::More
@@ -131,7 +126,7 @@ impl Job for Resolver {
 
 impl Resolver {
     /// Claims what is due and finds a place, and sets to work on it. Returns how many that were.
-    async fn take(&mut self, app: &Arc<App>) -> Result<usize, DbErr> {
+    async fn take(&mut self, app: &Arc<App>) -> Result<usize, store::Error> {
         let connections = usize::try_from(app.config.database.connections).unwrap_or(usize::MAX);
         self.places = app
             .config
@@ -146,10 +141,7 @@ impl Resolver {
         }
         let now = app.clock.now();
         let lease_until = now.plus_s(app.config.resolver.lease_s);
-        #[cfg(feature = "testing")]
-        if mutated(Mutation::ResolveOldestFirst) {
-            return self.take_oldest(app, now, lease_until).await;
-        }
+        mutate!(ResolveOldestFirst => return self.take_oldest(app, now, lease_until).await);
 
         let each = u64::try_from(free.min(LOOKED_FOR)).unwrap_or(1);
         let mut due = self.due(app, now, each).await?;
@@ -181,7 +173,7 @@ impl Resolver {
         app: &Arc<App>,
         now: Timestamp,
         each: u64,
-    ) -> Result<Vec<DuePayment>, DbErr> {
+    ) -> Result<Vec<DuePayment>, store::Error> {
         let oldest = app.store.due(now, &lanes(), each).await?;
 
         let mut counts: BTreeMap<(Lane, Urgency), u64> = BTreeMap::new();
@@ -281,7 +273,7 @@ impl Resolver {
         app: &Arc<App>,
         now: Timestamp,
         lease_until: Timestamp,
-    ) -> Result<usize, DbErr> {
+    ) -> Result<usize, store::Error> {
         let free = 32_usize.saturating_sub(self.running.all());
         let claimed = app
             .store

@@ -11,18 +11,18 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use sea_orm::DbErr;
 use strum::{IntoEnumIterator as _, VariantNames as _};
 use tokio::task::{Id, JoinError, JoinSet};
 
 use crate::app::App;
 use crate::domain::id;
+use crate::domain::operation::ReviewKind;
 use crate::domain::webhook::{self, End, Mode, State};
 use crate::domain::{self, AllOwners, Owner, Timestamp};
 use crate::kill_point;
 use crate::routing::share::Shares;
 use crate::store::change::ReviewItem;
-use crate::store::{DeliveryAttempt, DeliveryRow, EndpointRow, EventRow};
+use crate::store::{self, DeliveryAttempt, DeliveryRow, EndpointRow, EventRow};
 use crate::webhooks::client::{SignedRequest, Try};
 use crate::webhooks::message::Message;
 use crate::webhooks::sign::{self, Secret, Secrets};
@@ -105,7 +105,7 @@ impl Job for Upkeep {
 ///
 /// # Errors
 /// The database's.
-pub async fn step(app: &Arc<App>) -> Result<usize, DbErr> {
+pub async fn step(app: &Arc<App>) -> Result<usize, store::Error> {
     let mut desk = Dispatcher::default();
     desk.round(app).await?;
     let mut count = 0;
@@ -140,7 +140,7 @@ struct Dispatcher {
 impl Dispatcher {
     /// Makes deliveries of new events, and sends what is due and has room. Returns how much that
     /// was.
-    async fn round(&mut self, app: &Arc<App>) -> Result<usize, DbErr> {
+    async fn round(&mut self, app: &Arc<App>) -> Result<usize, store::Error> {
         let config = &app.config.webhooks;
         // Somebody who makes events faster than this keeps nobody from being told of theirs.
         for _ in 0..FAN_OUTS {
@@ -193,7 +193,11 @@ impl Dispatcher {
         Ok(count)
     }
 
-    async fn send(&mut self, app: &Arc<App>, claimed: Vec<DeliveryRow>) -> Result<(), DbErr> {
+    async fn send(
+        &mut self,
+        app: &Arc<App>,
+        claimed: Vec<DeliveryRow>,
+    ) -> Result<(), store::Error> {
         let events = app
             .store
             .events_by_id(
@@ -455,7 +459,7 @@ async fn report(app: &App, row: &DeliveryRow) {
     }
 }
 
-async fn upkeep(app: &App) -> Result<(), DbErr> {
+async fn upkeep(app: &App) -> Result<(), store::Error> {
     let (now, config) = (app.clock.now(), &app.config.webhooks);
     for mode in domain::Mode::iter() {
         let oldest = app
@@ -496,7 +500,7 @@ async fn upkeep(app: &App) -> Result<(), DbErr> {
 async fn raise(app: &App, owner: &Owner, subject_id: &str, detail: String) {
     let Ok(entry) = ReviewItem::new(
         owner,
-        "webhook_failing",
+        ReviewKind::WebhookFailing,
         subject_id,
         detail,
         app.clock.now(),

@@ -6,15 +6,15 @@ use providers::notification::{Notice, Notification, Verified};
 use providers::outcome::{Capture, RefundQueryOutcome};
 
 use crate::app::App;
+use crate::domain::operation::ReviewKind;
 use crate::domain::{Aggregate, Attempt, Refund};
-#[cfg(feature = "testing")]
-use crate::mutation::{Mutation, mutated};
+use crate::mutated;
 use crate::payments::Error;
 use crate::payments::transition::console_refund::{self, ConsoleRefund};
 use crate::routing::account::Account;
 
 /// What is put on the work list about a notification that does not match.
-pub(super) const MISMATCH: &str = "notification_mismatch";
+pub(super) const MISMATCH: ReviewKind = ReviewKind::NotificationMismatch;
 
 /// A verified notification that agrees with one of our attempts in account, number, amount,
 /// currency and payment.
@@ -145,8 +145,7 @@ fn ours<'a>(
     }
 
     match notice {
-        #[cfg(feature = "testing")]
-        Notice::Paid { capture, .. } if mutated(Mutation::NoAmountCheck) => Ok((
+        Notice::Paid { capture, .. } if mutated!(NoAmountCheck) => Ok((
             aggregate,
             Matched::Money {
                 attempt_id: attempt_id.clone(),

@@ -7,6 +7,7 @@ use super::booking::apply;
 use super::matching::{MISMATCH, Matched, Mismatch};
 use crate::app::App;
 use crate::domain::Aggregate;
+use crate::domain::operation::ReviewKind;
 use crate::lines;
 use crate::payments::Error;
 use crate::routing::account::Account;
@@ -19,7 +20,7 @@ const MOST_OPEN: u64 = 100;
 pub(super) async fn raise(
     app: &App,
     account: &Account,
-    kind: &'static str,
+    kind: ReviewKind,
     subject_id: &str,
     detail: String,
 ) -> Result<(), Error> {
@@ -62,7 +63,7 @@ pub(super) async fn unmatched(
         inbox.notification_id
     );
 
-    let kind = Some(MISMATCH.to_owned());
+    let kind = Some(MISMATCH.to_string());
     let open = OperationFilter {
         kind,
         resolved: Some(false),

@@ -5,6 +5,7 @@ use providers::money::Money;
 
 use super::super::Error;
 use crate::domain::attempt::{Disposition, DispositionEvent};
+use crate::domain::operation::ReviewKind;
 use crate::domain::refund::State;
 use crate::domain::{Aggregate, Timestamp};
 use crate::store::change::ReviewItem;
@@ -71,7 +72,7 @@ pub fn aftermath(
                           provider's console";
             Ok(vec![ReviewItem::new(
                 &refund.owner,
-                "automatic_refund_failed",
+                ReviewKind::AutomaticRefundFailed,
                 &refund.id,
                 detail,
                 now,

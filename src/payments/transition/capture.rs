@@ -5,10 +5,10 @@ use providers::outcome::Capture;
 use super::super::Error;
 use super::{ending, reversal, schedule};
 use crate::domain::attempt::{Disposition, Event as AttemptEvent, State};
+use crate::domain::operation::ReviewKind;
 use crate::domain::payment::Event;
 use crate::domain::{Aggregate, Timestamp};
-#[cfg(feature = "testing")]
-use crate::mutation::{Mutation, mutated};
+use crate::mutate;
 use crate::store::change::ReviewItem;
 
 /// Books a capture that a verified answer proves, once: for an attempt whose money is booked
@@ -65,7 +65,7 @@ pub fn book(
             "the provider took it after its deadline and gives it back by itself; do not refund it";
         let held = ReviewItem::new(
             &aggregate.payment.owner,
-            "capture_returning",
+            ReviewKind::CaptureReturning,
             attempt_id,
             detail,
             now,
@@ -80,7 +80,7 @@ pub fn book(
         }
         return Ok(vec![ReviewItem::new(
             &aggregate.payment.owner,
-            "capture_mismatch",
+            ReviewKind::CaptureMismatch,
             attempt_id,
             detail,
             now,
@@ -136,10 +136,7 @@ pub fn money_seen(
 
 /// What does not agree, in words for the work list.
 fn mismatch(capture: &Capture, asked: providers::money::Money, payment_id: &str) -> Option<String> {
-    #[cfg(feature = "testing")]
-    if mutated(Mutation::NoAmountCheck) {
-        return None;
-    }
+    mutate!(NoAmountCheck => return None);
     if capture.amount != asked {
         return Some(format!(
             "asked for {asked}, the provider took {}",

@@ -7,11 +7,10 @@ use providers::outcome::{CreateOutcome, Failure, NOT_GIVEN, NextAction, Refusal}
 use super::super::Error;
 use super::{Conditions, capture, ending, reversal, schedule};
 use crate::domain::attempt::Event as AttemptEvent;
+use crate::domain::operation::ReviewKind;
 use crate::domain::payment::Event;
 use crate::domain::{Aggregate, Timestamp};
-#[cfg(feature = "testing")]
-use crate::mutation::{Mutation, mutated};
-use crate::routing::choose::{REFUSED_ACCOUNT, REFUSED_ROUTE};
+use crate::mutate;
 use crate::store::change::ReviewItem;
 
 /// What an outcome asks for beside the change of states.
@@ -47,7 +46,7 @@ fn not_given(
 
     Ok(vec![ReviewItem::new(
         &aggregate.payment.owner,
-        "account_flow_refused",
+        ReviewKind::AccountFlowRefused,
         &attempt.account_id,
         detail,
         now,
@@ -68,15 +67,20 @@ pub fn apply_create_outcome(
     let gone = || Error::Missing(format!("attempt {attempt_id}"));
     after.payment.lease_until = None;
     let attempt = after.attempt_mut(attempt_id).ok_or_else(gone)?;
-    attempt.outcome = Some(name(outcome).to_owned());
+    attempt.outcome = Some(outcome.into());
     attempt.failure = failure(outcome).cloned();
 
     // What its call says against that is one word against another.
     attempt.next_check_at = attempt.told_paid.then_some(now);
+    let is_charge = attempt.flow.is_charge();
     let charging = conditions
         .capabilities
         .and_then(|c| c.charge)
-        .filter(|_| attempt.flow.is_charge());
+        .filter(|_| is_charge);
+    mutate!(SwitchOnUnknownCharge if is_charge && matches!(outcome, CreateOutcome::Unknown(_)) => {
+        super::mutations::give_up(after, attempt_id)?;
+        return Ok(CreateEffects { try_next: true, ..CreateEffects::default() });
+    });
 
     match outcome {
         CreateOutcome::Accepted(action) => {
@@ -125,17 +129,7 @@ pub fn apply_create_outcome(
             ending::conclude(after, now)?;
             Ok(CreateEffects::default())
         }
-        #[cfg(feature = "testing")]
-        CreateOutcome::Unknown(_)
-            if attempt.flow.is_charge() && mutated(Mutation::SwitchOnUnknownCharge) =>
-        {
-            super::mutations::give_up(after, attempt_id)?;
-            Ok(CreateEffects {
-                try_next: true,
-                ..CreateEffects::default()
-            })
-        }
-        CreateOutcome::Waiting | CreateOutcome::Unknown(_) if attempt.flow.is_charge() => {
+        CreateOutcome::Waiting | CreateOutcome::Unknown(_) if is_charge => {
             let is_waiting = matches!(outcome, CreateOutcome::Waiting);
             attempt.apply(if is_waiting {
                 AttemptEvent::Shown
@@ -193,23 +187,6 @@ fn shown(
     after.payment.resume_at = Some(after.payment.expires_at);
 
     Ok(())
-}
-
-/// An outcome's name in tables, metrics and the API.
-#[must_use]
-pub fn name(outcome: &CreateOutcome) -> &'static str {
-    match outcome {
-        CreateOutcome::Accepted(_) => "accepted",
-        CreateOutcome::Captured(_) => "captured",
-        CreateOutcome::Waiting => "waiting",
-        CreateOutcome::NotSent(_) => "not_sent",
-        CreateOutcome::Refused(Refusal::Provider, _) => "refused_provider",
-        CreateOutcome::Refused(Refusal::Account, _) => REFUSED_ACCOUNT,
-        CreateOutcome::Refused(Refusal::Route, _) => REFUSED_ROUTE,
-        CreateOutcome::Refused(Refusal::Request, _) => "refused_request",
-        CreateOutcome::Declined(_) => "declined",
-        CreateOutcome::Unknown(_) => "unknown",
-    }
 }
 
 /// Why it brought no offer and no money.

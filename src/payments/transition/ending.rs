@@ -6,7 +6,8 @@ use providers::outcome::{Failure, FailureKind};
 
 use super::super::Error;
 use super::{reversal, schedule};
-use crate::domain::attempt::{Disposition, Event as AttemptEvent, State};
+use crate::domain::attempt::{CallOutcome, Disposition, Event as AttemptEvent, State};
+use crate::domain::operation::ReviewKind;
 use crate::domain::payment::Event;
 use crate::domain::{Aggregate, Timestamp};
 use crate::store::change::ReviewItem;
@@ -150,7 +151,7 @@ pub fn unresolved(
     }
 
     Ok(Some(vec![to_be_resolved(
-        "unresolved",
+        ReviewKind::Unresolved,
         after,
         attempt_id,
         now,
@@ -162,7 +163,7 @@ pub fn unresolved(
 /// # Errors
 /// [`Error`].
 pub fn to_be_resolved(
-    kind: &'static str,
+    kind: ReviewKind,
     aggregate: &Aggregate,
     attempt_id: &str,
     now: Timestamp,
@@ -198,7 +199,7 @@ pub fn put_off(
     let detail = "the account of this attempt cannot be opened; nobody can ask its provider";
     Ok(Some(vec![ReviewItem::new(
         &owner,
-        "account_unavailable",
+        ReviewKind::AccountUnavailable,
         attempt_id,
         detail,
         now,
@@ -224,7 +225,7 @@ pub fn worker_lost(
         return Ok(None);
     }
     let message = "the worker that made the call is gone";
-    attempt.outcome = Some("unknown".to_owned());
+    attempt.outcome = Some(CallOutcome::Unknown);
     attempt.failure = Some(Failure::new(FailureKind::Timeout, "worker_lost", message));
 
     if attempt.flow.is_charge() {

@@ -1,5 +1,5 @@
 //! What breaking a rule takes where that is more than a condition. Only under the feature
-//! `testing`; see [`crate::broken`].
+//! `testing`; see [`crate::testing`].
 
 use super::super::Error;
 use super::schedule;

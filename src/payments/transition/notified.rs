@@ -6,6 +6,7 @@ use providers::money::Money;
 use super::super::Error;
 use super::Conditions;
 use crate::domain::attempt::{Disposition, State};
+use crate::domain::operation::ReviewKind;
 use crate::domain::refund::State as RefundState;
 use crate::domain::{Aggregate, Refund, Timestamp};
 use crate::store::change::ReviewItem;
@@ -165,7 +166,7 @@ pub fn went_back(
     );
     Ok(vec![ReviewItem::new(
         &after.payment.owner,
-        "console_refund_unconfirmed",
+        ReviewKind::ConsoleRefundUnconfirmed,
         attempt_id,
         detail,
         now,

@@ -9,10 +9,10 @@ use super::super::Error;
 use super::ending::{died, reversed, to_be_resolved, unresolved};
 use super::{capture, schedule};
 use crate::domain::attempt::{Reversal, State};
+use crate::domain::operation::ReviewKind;
 use crate::domain::{Aggregate, Attempt, Timestamp};
-#[cfg(feature = "testing")]
-use crate::mutation::{Mutation, mutated};
 use crate::store::change::ReviewItem;
+use crate::{mutate, mutated};
 
 /// So often an attempt is asked about on which somebody tells of money, while no answer confirms
 /// it: for half an hour.
@@ -50,8 +50,7 @@ pub fn apply_query(
     }
     attempt.query_count = attempt.query_count.saturating_add(1);
     let was_woken_since = attempt.next_check_at != asked.next_check_at;
-    #[cfg(feature = "testing")]
-    let was_woken_since = was_woken_since && !mutated(Mutation::BelieveTheLastWord);
+    let was_woken_since = was_woken_since && !mutated!(BelieveTheLastWord);
     if findings.request_id.is_some() {
         attempt.provider_request_id.clone_from(&findings.request_id);
     }
@@ -81,7 +80,12 @@ pub fn apply_query(
                 if is_asked_again(after, attempt_id, &findings.queried, now) {
                     return Ok(Some(operations));
                 }
-                operations.push(to_be_resolved("money_unconfirmed", after, attempt_id, now)?);
+                operations.push(to_be_resolved(
+                    ReviewKind::MoneyUnconfirmed,
+                    after,
+                    attempt_id,
+                    now,
+                )?);
             }
         }
     }
@@ -114,10 +118,7 @@ pub fn apply_query(
 /// Whether what was told and an answer that there is no money do not agree. They do when a reversal
 /// lies in between.
 pub fn is_contradicted(attempt: &Attempt) -> bool {
-    #[cfg(feature = "testing")]
-    if mutated(Mutation::BelieveTheLastWord) {
-        return false;
-    }
+    mutate!(BelieveTheLastWord => return false);
     attempt.told_paid && attempt.reversal != Some(Reversal::Done)
 }
 
@@ -169,7 +170,7 @@ pub fn disputed_charge(
     if is_asked_again(after, attempt_id, queried, now) {
         return Ok(Vec::new());
     }
-    let entry = to_be_resolved("money_unconfirmed", after, attempt_id, now)?;
+    let entry = to_be_resolved(ReviewKind::MoneyUnconfirmed, after, attempt_id, now)?;
     died(after, attempt_id, now)?;
     Ok(vec![entry])
 }

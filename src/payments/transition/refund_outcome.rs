@@ -7,6 +7,7 @@ use super::super::Error;
 use super::refund_retry::LATER_S;
 use super::refund_turn::{mark_sent, wake_next};
 use super::{Conditions, auto_refund, refund_retry, schedule};
+use crate::domain::operation::ReviewKind;
 use crate::domain::refund::{Event, State};
 use crate::domain::{Aggregate, Refund, Timestamp};
 use crate::store::change::ReviewItem;
@@ -73,7 +74,7 @@ pub fn sent(
                           itself after topping up";
             return Ok(vec![ReviewItem::new(
                 &refund.owner,
-                "refund_needs_funds",
+                ReviewKind::RefundNeedsFunds,
                 &refund.id,
                 detail,
                 now,
@@ -128,7 +129,7 @@ fn after_all(refund: &mut Refund, fits: bool, now: Timestamp) -> Result<Vec<Revi
     let detail = "the provider says that it was carried out after it had said that it would not be";
     Ok(vec![ReviewItem::new(
         &refund.owner,
-        "refund_done_after_failed",
+        ReviewKind::RefundDoneAfterFailed,
         &refund.id,
         detail,
         now,
@@ -155,7 +156,7 @@ fn abnormal(
                   provider's console";
     Ok(vec![ReviewItem::new(
         &refund.owner,
-        "refund_abnormal",
+        ReviewKind::RefundAbnormal,
         &refund.id,
         detail,
         now,
@@ -225,7 +226,7 @@ pub fn apply_refund_query(
                                   refund: look into its console";
                     return Ok(vec![ReviewItem::new(
                         &refund.owner,
-                        "refund_unresolved",
+                        ReviewKind::RefundUnresolved,
                         &refund.id,
                         detail,
                         now,
@@ -245,7 +246,7 @@ pub fn apply_refund_query(
                     );
                     return Ok(vec![ReviewItem::new(
                         &refund.owner,
-                        "refund_unresolved",
+                        ReviewKind::RefundUnresolved,
                         &refund.id,
                         detail,
                         now,
@@ -308,7 +309,7 @@ fn found_of_failed(
                           confirm that: look into its console";
             Ok(vec![ReviewItem::new(
                 &refund.owner,
-                "refund_done_after_failed",
+                ReviewKind::RefundDoneAfterFailed,
                 &refund.id,
                 detail,
                 now,
@@ -320,7 +321,7 @@ fn found_of_failed(
                           money is on the way and does not arrive: look into its console";
             Ok(vec![ReviewItem::new(
                 &refund.owner,
-                "refund_done_after_failed",
+                ReviewKind::RefundDoneAfterFailed,
                 &refund.id,
                 detail,
                 now,
@@ -363,7 +364,7 @@ fn look_again(
 
     Ok(vec![ReviewItem::new(
         &refund.owner,
-        "refund_unresolved",
+        ReviewKind::RefundUnresolved,
         &refund.id,
         detail,
         now,

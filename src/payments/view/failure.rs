@@ -15,7 +15,6 @@ use utoipa::openapi::schema::{ObjectBuilder, Type};
 
 pub use self::words::{Words, words};
 use crate::domain::payment::NO_ROUTE;
-use crate::routing::choose::REFUSED_ROUTE;
 
 /// What went wrong.
 #[derive(Debug, Clone, Serialize, ToSchema)]
@@ -121,7 +120,7 @@ pub const OWN: &[Row] = &[
         &["account_unavailable", ADDRESS_NOT_ALLOWED],
     ),
     (Reason::NoRoute, &[NO_ROUTE]),
-    (Reason::Refused, &[REFUSED_ROUTE]),
+    (Reason::Refused, &["refused_route"]),
     (Reason::Throttled, &["own_limit"]),
     (Reason::Interrupted, &["worker_lost", "held_up"]),
     (Reason::NoCapacity, &[NO_ROOM]),

@@ -315,7 +315,7 @@ fn attempt(a: &Attempt) -> AttemptView {
         disposition: a.disposition,
         provider_order_no: a.provider_order_no.clone(),
         provider_request_id: a.provider_request_id.clone(),
-        outcome: a.outcome.clone(),
+        outcome: a.outcome.map(|outcome| outcome.to_string()),
         failure: a.failure.as_ref().map(failure::view),
         reason: a.reason.clone(),
         started_at: a.started_at,

@@ -3,8 +3,9 @@
 //! and lets go of what is not in here.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::Arc;
 
+use parking_lot::RwLock;
 use providers::provider::ProviderName;
 use sha2::{Digest as _, Sha256};
 
@@ -103,16 +104,13 @@ impl Accounts {
             addresses,
             main,
         });
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = Some(snapshot);
+        *self.0.write() = Some(snapshot);
     }
 
     /// All of them; `None` as long as nobody has told.
     #[must_use]
     pub fn snapshot(&self) -> Option<Arc<Snapshot>> {
-        self.0
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.0.read().clone()
     }
 }
 

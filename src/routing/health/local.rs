@@ -5,6 +5,7 @@
 use super::breaker::BreakerConfig;
 use super::delta::Delta;
 use super::record::HealthRecord;
+use crate::mutate;
 
 /// With more writes whose fate is not known, the last two are looked at as one.
 const SENT: usize = 4;
@@ -134,10 +135,7 @@ impl LocalHealth {
     /// heard nothing, or somebody has to ask, and for two pauses nobody is known to have done so.
     /// What the store says may be a lie, or whoever has the right may be dead.
     pub(super) fn is_overdue(&mut self, own: i64) -> bool {
-        #[cfg(feature = "testing")]
-        if crate::mutation::mutated(crate::mutation::Mutation::BelieveRedis) {
-            return false;
-        }
+        mutate!(BelieveRedis => return false);
         if !self.view.wants_probes() {
             (self.asked, self.claimed) = (None, None);
             return false;

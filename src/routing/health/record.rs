@@ -10,8 +10,7 @@ use super::breaker::{At, Breaker, BreakerConfig};
 use super::delta::{Delta, MOST_CALLS, MerchantHash, Run};
 use super::latency::Latencies;
 use super::score::{Score, trip_after, wilson_upper};
-#[cfg(feature = "testing")]
-use crate::mutation::{Mutation, mutated};
+use crate::{mutate, mutated};
 
 /// The shape and the meaning of a stored [`HealthRecord`], the pace of its probes included: part of the
 /// key that it lies under, so that two versions of the program that differ in it do not read each
@@ -204,8 +203,7 @@ impl HealthRecord {
         if alone && enough && wilson_upper(good, failed) < WINDOW_RATE && self.failing_lately() > 0
         {
             let of = self.failing.last().map(|(merchant, _)| *merchant);
-            #[cfg(feature = "testing")]
-            let of = of.filter(|_| !mutated(Mutation::OneMerchantTrips));
+            let of = of.filter(|_| !mutated!(OneMerchantTrips));
             self.trip(failed, failed, of);
         }
     }
@@ -276,10 +274,7 @@ impl HealthRecord {
     /// its own trouble.
     #[must_use]
     pub fn is_shared(&self) -> bool {
-        #[cfg(feature = "testing")]
-        if mutated(Mutation::OneMerchantTrips) {
-            return false;
-        }
+        mutate!(OneMerchantTrips => return false);
         since(&self.in_use, self.own - IN_USE_MS) > 1
     }
 
@@ -510,10 +505,7 @@ fn believed(row: &Run, alone: bool) -> u32 {
 
 /// Whose row it is, unless others have had their part in it.
 fn one_of(row: &Run, needed: u32) -> Option<MerchantHash> {
-    #[cfg(feature = "testing")]
-    if mutated(Mutation::OneMerchantTrips) {
-        return None;
-    }
+    mutate!(OneMerchantTrips => return None);
     row.merchants
         .most()
         .filter(|_| row.agreed() < needed)

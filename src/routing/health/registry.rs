@@ -8,8 +8,9 @@
 mod state;
 mod types;
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 
+use parking_lot::{Mutex, MutexGuard};
 use providers::order::Flow;
 use providers::provider::ProviderName;
 use rand::Rng;
@@ -37,9 +38,8 @@ impl HealthRegistry {
         }
     }
 
-    /// Nothing in here panics between two halves of a change, so a poisoned lock is as good as any.
     fn inner(&self) -> MutexGuard<'_, RegistryState> {
-        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock()
     }
 
     /// A call is about to be made.

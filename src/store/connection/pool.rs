@@ -1,16 +1,16 @@
 //! A pool of connections of one kind, each use of which has a limit; what is doubted is made anew.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
+use parking_lot::RwLock;
 use sea_orm::{ConnAcquireErr, ConnectOptions, Database, DatabaseConnection, DbErr};
 use sqlx::{AssertSqlSafe, Executor as _};
 
 use super::errors::{is_damage, is_doubtful, no_answer};
 use super::trust::{LESS_PATIENT, Trust, kept_clean};
-#[cfg(feature = "testing")]
-use crate::mutation::{Mutation, mutated};
+use crate::mutate;
 use crate::store::seat::Seat;
 
 /// A database that gives no connection for so long is not there.
@@ -127,10 +127,7 @@ impl Pool {
     }
 
     pub(super) fn current(&self) -> DatabaseConnection {
-        self.current
-            .read()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        self.current.read().clone()
     }
 
     /// One use of a connection. What it comes to after an error is not known, unless the error says
@@ -140,10 +137,7 @@ impl Pool {
         using: impl Future<Output = Result<T, DbErr>>,
     ) -> Result<T, DbErr> {
         self.seat.as_ref().map_or(Ok(()), |seat| seat.is_there())?;
-        #[cfg(feature = "testing")]
-        if mutated(Mutation::WaitWithoutEnd) {
-            return using.await;
-        }
+        mutate!(WaitWithoutEnd => return using.await);
         let limited = tokio::time::timeout(self.patience, using);
         let error = tokio::select! {
             biased;
@@ -179,7 +173,7 @@ impl Pool {
     /// with it.
     async fn replace(&self) {
         if let Ok(next) = Database::connect(self.options.clone()).await {
-            *self.current.write().unwrap_or_else(PoisonError::into_inner) = next;
+            *self.current.write() = next;
         }
     }
 
@@ -191,10 +185,7 @@ impl Pool {
 
     /// Something was written, and SQLite has to have said that it commits.
     pub(super) fn witnessed(&self, before: u64) -> Result<(), DbErr> {
-        #[cfg(feature = "testing")]
-        if mutated(Mutation::TrustEveryConnection) {
-            return Ok(());
-        }
+        mutate!(TrustEveryConnection => return Ok(()));
         // What was written into a file that nobody will open again is not written.
         self.seat.as_ref().map_or(Ok(()), |seat| seat.is_there())?;
         if self.commits.is_none() || self.committed() != before {

@@ -9,8 +9,7 @@ use sqlx::Connection as _;
 use sqlx::pool::PoolOptions;
 use tokio::sync::watch;
 
-#[cfg(feature = "testing")]
-use crate::mutation::{Mutation, mutated};
+use crate::mutate;
 
 /// A connection that has been idle for so long is asked whether it is still there before it is
 /// used.
@@ -74,10 +73,8 @@ pub(super) fn kept_clean<DB: sqlx::Database>(
         .before_acquire(move |connection, meta| {
             let trust = Arc::clone(&before);
             Box::pin(async move {
-                #[cfg(feature = "testing")]
-                if mutated(Mutation::TrustEveryConnection) || mutated(Mutation::WaitWithoutEnd) {
-                    return Ok(true);
-                }
+                mutate!(TrustEveryConnection => return Ok(true));
+                mutate!(WaitWithoutEnd => return Ok(true));
                 if !trust.holds(meta.age) || connection.is_in_transaction() {
                     return Ok(false);
                 }
@@ -96,10 +93,9 @@ pub(super) fn kept_clean<DB: sqlx::Database>(
         })
         .after_release(move |connection, meta| {
             let keeps = after.holds(meta.age) && !connection.is_in_transaction();
-            #[cfg(feature = "testing")]
-            let keeps = keeps
-                || mutated(Mutation::TrustEveryConnection)
-                || mutated(Mutation::WaitWithoutEnd);
+            mutate!(let keeps = keeps
+                || crate::mutated!(TrustEveryConnection)
+                || crate::mutated!(WaitWithoutEnd));
             Box::pin(async move { Ok(keeps) })
         })
 }

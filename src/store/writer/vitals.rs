@@ -1,8 +1,9 @@
 //! How the writing task is: whose changes wait since when, and whether anything can be written.
 
 use std::collections::HashMap;
-use std::sync::{Mutex, PoisonError};
 use std::time::Instant;
+
+use parking_lot::Mutex;
 
 use super::job::Job;
 use crate::domain::Owner;
@@ -46,11 +47,11 @@ pub(super) struct Vitals {
 
 impl Vitals {
     pub(super) fn waits(&self, waits: Waits) {
-        *self.waits.lock().unwrap_or_else(PoisonError::into_inner) = waits;
+        *self.waits.lock() = waits;
     }
 
     pub(super) fn writes(&self, does: bool) {
-        let mut failing = self.failing.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut failing = self.failing.lock();
         match (does, *failing) {
             (true, Some(since)) => {
                 let ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -2,9 +2,9 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Mutex, PoisonError};
 
 use chrono::{DateTime, TimeDelta, Utc};
+use parking_lot::Mutex;
 use serde::Deserialize as _;
 use serde_json::Value;
 
@@ -97,10 +97,7 @@ impl UnionPaySimulator {
     }
 
     pub(super) fn asks_too_often(&self, order_no: &str, now: DateTime<Utc>) -> bool {
-        let mut questions = self
-            .questions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut questions = self.questions.lock();
         if questions.len() >= MOST_REMEMBERED {
             questions.retain(|_, times| times.last().is_some_and(|at| now - *at < OFTEN));
         }

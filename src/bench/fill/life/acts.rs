@@ -4,13 +4,15 @@
 use providers::money::Money;
 use providers::outcome::{Failure, FailureKind, NextAction};
 use providers::reason::Reason;
+use rand::RngExt as _;
 
 use super::fate::Fate;
 use super::story::{EXPIRES_IN_S, Story};
 use crate::bench::fill::error::FillError;
 use crate::bench::fill::world::drawn;
-use crate::domain::attempt::{Disposition, Event as AttemptEvent};
+use crate::domain::attempt::{CallOutcome, Disposition, Event as AttemptEvent};
 use crate::domain::id::{self, Kind};
+use crate::domain::operation::ReviewKind;
 use crate::domain::payment::Event;
 use crate::domain::refund::{self, Event as RefundEvent};
 use crate::domain::{Aggregate, Attempt, Refund, Timestamp};
@@ -50,14 +52,14 @@ impl Story<'_> {
     }
 
     fn show(&mut self) -> Result<(), FillError> {
-        let latency_ms = self.rng.i64(40..400);
-        let code = self.rng.u64(..);
+        let latency_ms = self.rng.random_range(40..400);
+        let code = self.rng.random::<u64>();
         self.commit(Some(latency_ms), |after, _| {
             let expires_at = after.payment.expires_at;
             after.payment.apply(Event::OfferShown)?;
             let attempt = last(after)?;
             attempt.apply(AttemptEvent::Shown)?;
-            attempt.outcome = Some("accepted".to_owned());
+            attempt.outcome = Some(CallOutcome::Accepted);
             attempt.latency_ms = Some(latency_ms);
             attempt.next_action = Some(NextAction::DisplayQr {
                 qr: format!("https://qr.example.com/{code:016x}"),
@@ -70,18 +72,23 @@ impl Story<'_> {
     /// The first route cannot be reached, and another one takes its place.
     fn refuse(&mut self) -> Result<(), FillError> {
         let next = self.sending()?;
-        let latency_ms = self.rng.i64(900..1_100);
+        let latency_ms = self.rng.random_range(900..1_100);
         self.commit(Some(latency_ms), |after, _| {
             let failure = Failure::new(FailureKind::Network, "connect", "connection refused");
-            die(last(after)?, "not_sent", Some(failure), latency_ms)?;
+            die(
+                last(after)?,
+                CallOutcome::NotSent,
+                Some(failure),
+                latency_ms,
+            )?;
             after.attempts.push(next);
             Ok(())
         })
     }
 
     fn pay(&mut self) -> Result<(), FillError> {
-        let (after_ms, transaction) = (self.rng.i64(4_000..60_000), self.transaction());
-        let notification_id = self.rng.u64(..);
+        let (after_ms, transaction) = (self.rng.random_range(4_000..60_000), self.transaction());
+        let notification_id = self.rng.random::<u64>();
 
         self.commit(Some(after_ms), |after, told| {
             after.payment.apply(Event::Captured)?;
@@ -92,7 +99,7 @@ impl Story<'_> {
             capture(attempt, Disposition::Kept, &transaction, told.now)?;
             if is_charge {
                 (attempt.outcome, attempt.latency_ms) =
-                    (Some("captured".to_owned()), Some(after_ms));
+                    (Some(CallOutcome::Captured), Some(after_ms));
             } else {
                 told.inbox = Some(Inbox {
                     account_id: attempt.account_id.clone(),
@@ -111,12 +118,12 @@ impl Story<'_> {
     }
 
     fn transaction(&mut self) -> String {
-        format!("42000{:020}", self.rng.u64(..))
+        format!("42000{:020}", self.rng.random::<u64>())
     }
 
     /// The payer's money comes after the payment has ended: a person decides.
     fn pay_late(&mut self) -> Result<(), FillError> {
-        let (after_ms, transaction) = (self.rng.i64(1_000..90_000), self.transaction());
+        let (after_ms, transaction) = (self.rng.random_range(1_000..90_000), self.transaction());
         self.commit(Some(after_ms), |after, told| {
             capture(last(after)?, Disposition::Held, &transaction, told.now)
         })?;
@@ -128,7 +135,7 @@ impl Story<'_> {
             .unwrap_or_default();
 
         self.list(
-            "capture_mismatch",
+            ReviewKind::CaptureMismatch,
             subject,
             "the money came after the payment had ended",
             None,
@@ -138,7 +145,7 @@ impl Story<'_> {
     }
 
     fn decline(&mut self) -> Result<(), FillError> {
-        let latency_ms = self.rng.i64(300..3_000);
+        let latency_ms = self.rng.random_range(300..3_000);
         self.commit(Some(latency_ms), |after, _| {
             let message = "the payer has not enough money";
             let failure = Failure::new(FailureKind::Declined, "NOT_ENOUGH", message)
@@ -146,7 +153,12 @@ impl Story<'_> {
             after.payment.failure = Some(failure.clone());
             after.payment.resume_at = None;
             after.payment.apply(Event::Fail)?;
-            die(last(after)?, "declined", Some(failure), latency_ms)
+            die(
+                last(after)?,
+                CallOutcome::Declined,
+                Some(failure),
+                latency_ms,
+            )
         })
     }
 
@@ -155,7 +167,7 @@ impl Story<'_> {
         let wait_ms = if event == Event::Expire {
             EXPIRES_IN_S * 1_000
         } else {
-            self.rng.i64(2_000..600_000)
+            self.rng.random_range(2_000..600_000)
         };
 
         self.commit(Some(wait_ms), |after, told| {
@@ -181,7 +193,7 @@ impl Story<'_> {
 
     fn park(&mut self) -> Result<(), FillError> {
         self.commit(Some(1_000), |after, told| {
-            die(last(after)?, "not_sent", None, 1_000)?;
+            die(last(after)?, CallOutcome::NotSent, None, 1_000)?;
             after.payment.parked_at = Some(told.now);
             after.payment.resume_at = Some(told.now.plus_s(30));
             Ok(())
@@ -193,7 +205,7 @@ impl Story<'_> {
             after.payment.apply(Event::Doubt)?;
             let attempt = last(after)?;
             attempt.apply(AttemptEvent::Doubt)?;
-            attempt.outcome = Some("unknown".to_owned());
+            attempt.outcome = Some(CallOutcome::Unknown);
             attempt.next_check_at = Some(told.now.plus_s(3));
             Ok(())
         })
@@ -201,10 +213,10 @@ impl Story<'_> {
 
     fn refund(&mut self, end: RefundEvent) -> Result<(), FillError> {
         let (after_ms, id) = (
-            self.rng.i64(60_000..30 * 86_400_000),
+            self.rng.random_range(60_000..30 * 86_400_000),
             drawn(Kind::Refund, &mut self.rng),
         );
-        let is_whole = self.rng.bool();
+        let is_whole = self.rng.random_bool(0.5);
         let no = format!("rf-{}", self.aggregate.payment.order_id);
 
         // What was made not long ago is refunded not long after.
@@ -259,7 +271,7 @@ impl Story<'_> {
 
         if end == RefundEvent::MarkAbnormal {
             self.list(
-                "refund_abnormal",
+                ReviewKind::RefundAbnormal,
                 subject,
                 "the payer's card takes no refunds",
                 None,
@@ -276,12 +288,12 @@ fn last(aggregate: &mut Aggregate) -> Result<&mut Attempt, FillError> {
 
 fn die(
     attempt: &mut Attempt,
-    outcome: &str,
+    outcome: CallOutcome,
     failure: Option<Failure>,
     latency_ms: i64,
 ) -> Result<(), FillError> {
     attempt.apply(AttemptEvent::Die)?;
-    (attempt.outcome, attempt.failure) = (Some(outcome.to_owned()), failure);
+    (attempt.outcome, attempt.failure) = (Some(outcome), failure);
     (attempt.latency_ms, attempt.next_check_at) = (Some(latency_ms), None);
     Ok(())
 }

@@ -1,10 +1,13 @@
 //! What is written beside the changes of a life: entries of the work list, and deliveries of its
 //! events.
 
+use rand::RngExt as _;
+
 use super::story::Story;
 use crate::bench::fill::world::{Shop, drawn};
 use crate::domain::Timestamp;
 use crate::domain::id::Kind;
+use crate::domain::operation::ReviewKind;
 use crate::domain::webhook::{End, State as DeliveryState};
 use crate::store::{DeliveryAttempt, DeliveryRow, OperationRow};
 
@@ -14,13 +17,13 @@ const LOOKED_AT: u32 = 10;
 impl Story<'_> {
     /// What stood on the work list for a while, and is over.
     pub(super) fn look_at(&mut self, n: u64) {
-        if self.world.is_open(n) || self.rng.u32(..1_000) >= LOOKED_AT {
+        if self.world.is_open(n) || self.rng.random_range(0..1_000) >= LOOKED_AT {
             return;
         }
-        let kind = if self.rng.bool() {
-            "unresolved"
+        let kind = if self.rng.random_bool(0.5) {
+            ReviewKind::Unresolved
         } else {
-            "payment_stuck"
+            ReviewKind::PaymentStuck
         };
         let subject = self.aggregate.payment.id.clone();
         self.list(
@@ -33,7 +36,7 @@ impl Story<'_> {
 
     pub(super) fn list(
         &mut self,
-        kind: &str,
+        kind: ReviewKind,
         subject_id: String,
         detail: &str,
         resolution: Option<&str>,
@@ -41,7 +44,7 @@ impl Story<'_> {
         self.life.operations.push(OperationRow {
             id: drawn(Kind::Operation, &mut self.rng),
             owner: self.shop.owner.clone(),
-            kind: kind.to_owned(),
+            kind: kind.to_string(),
             subject_id,
             detail: detail.to_owned(),
             created_at: self.now,
@@ -64,7 +67,7 @@ impl Story<'_> {
                     kind if kind.starts_with("refund.") => &self.shop.refunds_endpoint,
                     _ => &self.shop.endpoint,
                 };
-                let draw = self.rng.u32(..1_000);
+                let draw = self.rng.random_range(0..1_000);
                 let delivery = delivery(
                     event.id.clone(),
                     &payment_id,

@@ -1,5 +1,8 @@
 //! How lives go, and which of them are how frequent.
 
+use rand::RngExt as _;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
+
 use crate::bench::fill::world::World;
 
 /// How a life goes.
@@ -38,7 +41,7 @@ const FATES: [(Fate, u32); 11] = [
 ];
 const NOT_OVER: [Fate; 3] = [Fate::Parked, Fate::Shown, Fate::InDoubt];
 
-pub(super) fn fate(world: &World, n: u64, rng: &mut fastrand::Rng) -> Fate {
+pub(super) fn fate(world: &World, n: u64, rng: &mut Rng) -> Fate {
     if world.is_open(n) {
         return usize::try_from(n % 3)
             .ok()
@@ -46,7 +49,7 @@ pub(super) fn fate(world: &World, n: u64, rng: &mut fastrand::Rng) -> Fate {
             .copied()
             .unwrap_or(Fate::Parked);
     }
-    let mut draw = rng.u32(..1_000);
+    let mut draw = rng.random_range(0..1_000);
     let found = FATES.iter().find(|(_, share)| {
         let is_it = draw < *share;
         draw = draw.saturating_sub(*share);

@@ -2,6 +2,8 @@
 
 use providers::money::Money;
 use providers::order::Flow;
+use rand::RngExt as _;
+use rand::rngs::Xoshiro256PlusPlus as Rng;
 use serde_json::json;
 
 use super::fate::Fate;
@@ -25,7 +27,7 @@ const KEPT_S: i64 = 30 * 86_400;
 pub(super) struct Story<'a> {
     pub(super) world: &'a World,
     pub(super) shop: &'a Shop,
-    pub(super) rng: fastrand::Rng,
+    pub(super) rng: Rng,
     pub(super) now: Timestamp,
     pub(super) aggregate: Aggregate,
     pub(super) key: Key,
@@ -37,7 +39,7 @@ impl<'a> Story<'a> {
     pub(super) fn begin(
         world: &'a World,
         shop: &'a Shop,
-        mut rng: fastrand::Rng,
+        mut rng: Rng,
         now: Timestamp,
         n: u64,
         fate: Fate,
@@ -51,7 +53,7 @@ impl<'a> Story<'a> {
             id: drawn(Kind::Payment, &mut rng),
             owner: shop.owner.clone(),
             order_id: order_id(n),
-            amount: Money::fen(rng.i64(100..100_000))?,
+            amount: Money::fen(rng.random_range(100..100_000))?,
             description: "Two cups of tea".to_owned(),
             flow,
             providers: Vec::new(),
@@ -61,7 +63,7 @@ impl<'a> Story<'a> {
             notify_url: None,
             client_ip: None,
             store: None,
-            metadata: json!({"till": rng.u32(1..40)}),
+            metadata: json!({"till": rng.random_range(1..40)}),
             round: 0,
             version: 0,
             resume_at: Some(now.plus_s(EXPIRES_IN_S)),
@@ -127,7 +129,7 @@ impl<'a> Story<'a> {
             .and_then(|a| accounts.iter().position(|(id, _)| *id == a.account_id));
 
         let at = at.map_or_else(
-            || self.rng.usize(..accounts.len().max(1)),
+            || self.rng.random_range(0..accounts.len().max(1)),
             |at| at.saturating_add(seq),
         );
         let (account_id, provider) = accounts
@@ -137,7 +139,7 @@ impl<'a> Story<'a> {
             .cloned()
             .ok_or(FillError::Nobody)?;
 
-        let number = self.rng.u128(..);
+        let number = self.rng.random::<u128>();
         Ok(Attempt {
             id: drawn(Kind::Attempt, &mut self.rng),
             payment_id: self.aggregate.payment.id.clone(),

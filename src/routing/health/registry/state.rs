@@ -14,6 +14,7 @@ use rand::{Rng, RngExt as _};
 
 use super::types::{Removal, Settings, Ticket};
 use crate::domain::Mode;
+use crate::mutate;
 use crate::routing::health::accounts::{self, Accounts, Known, Snapshot};
 use crate::routing::health::breaker::BreakerConfig;
 use crate::routing::health::delta::{Delta, MerchantHash};
@@ -489,10 +490,7 @@ impl Route {
     /// Whether this gateway has ever believed an answer over its account, with the credentials that
     /// it has now. What others have stored does not say with which.
     fn was_ever_answered(&self) -> bool {
-        #[cfg(feature = "testing")]
-        if crate::mutation::mutated(crate::mutation::Mutation::OneMerchantTrips) {
-            return true;
-        }
+        mutate!(OneMerchantTrips => return true);
         self.is_answered
     }
 

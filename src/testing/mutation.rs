@@ -1,7 +1,8 @@
-//! Rules that tests and drills break on purpose, one at a time, to see that somebody notices. Only
-//! under the `testing` feature; the code that asks for a rule is not compiled without it either.
+//! Rules that tests and drills break on purpose, one at a time, to see that somebody notices.
 
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::LazyLock;
+
+use parking_lot::Mutex;
 
 /// A rule that keeps money from being taken twice or lost, or one merchant's or machine's trouble
 /// from being everybody's.
@@ -65,7 +66,7 @@ fn named() -> Option<Mutation> {
 /// The rule that is broken in this process, if one is.
 #[must_use]
 pub fn rule() -> Option<Mutation> {
-    *BROKEN.lock().unwrap_or_else(PoisonError::into_inner)
+    *BROKEN.lock()
 }
 
 /// Whether this rule is broken.
@@ -76,5 +77,5 @@ pub fn mutated(rule: Mutation) -> bool {
 
 /// Breaks a rule, or none any more.
 pub fn set(rule: Option<Mutation>) {
-    *BROKEN.lock().unwrap_or_else(PoisonError::into_inner) = rule;
+    *BROKEN.lock() = rule;
 }

@@ -1,6 +1,5 @@
 //! Named points on the path of money at which a drill kills the process with SIGKILL, to prove that
-//! whatever is half done is finished by the next one. Without the `testing` feature nothing of this
-//! is compiled.
+//! whatever is half done is finished by the next one.
 
 /// Every kill point, in the order in which a payment passes them. `tests/tidy.rs` compares it with
 /// the code.
@@ -37,20 +36,11 @@ pub const POINTS: &[&str] = &[
     "ledger_after_seal",
 ];
 
-/// Marks a kill point; nothing in release builds.
-#[macro_export]
-macro_rules! kill_point {
-    ($name:literal) => {
-        ::fail::fail_point!($name);
-    };
-}
-
 /// Arms what the environment names: `INTERLOCK_KILL_POINT=point` kills the process when the first
 /// worker reaches the point, `point:n` when the n-th does; `INTERLOCK_HOLD_POINT=point:ms` holds
 /// the first worker up for so long; `INTERLOCK_STOP_POINT=point` holds the first worker up until
 /// there is the file `INTERLOCK_STOP_FILE`, and then stops the process until somebody lets it go
 /// on.
-#[cfg(feature = "testing")]
 pub fn arm() {
     if let Ok(value) = std::env::var("INTERLOCK_KILL_POINT") {
         arm_now(&value);
@@ -83,12 +73,10 @@ pub fn arm() {
 }
 
 /// Tells a program that whoever has started it cannot go without it.
-#[cfg(feature = "testing")]
 pub const DIES_WITH_PARENT: &str = "INTERLOCK_DIES_WITH_PARENT";
 
 /// Where the environment says so, the process is killed when the one that started it dies: a drill
 /// or a test that is killed leaves no gateway behind.
-#[cfg(feature = "testing")]
 pub fn follow_parent() {
     use rustix::process::{Signal, getpid, getppid, kill_process, set_parent_process_death_signal};
 
@@ -103,11 +91,9 @@ pub fn follow_parent() {
 }
 
 /// What the process says last, before the point's name.
-#[cfg(feature = "testing")]
 pub const KILLED_AT: &str = "killed at ";
 
 /// From now on the n-th worker that comes to `point:n` kills the process.
-#[cfg(feature = "testing")]
 pub fn arm_now(value: &str) {
     use std::io::Write as _;
 
@@ -125,7 +111,6 @@ pub fn arm_now(value: &str) {
 }
 
 /// Has the n-th worker that comes to a point do something.
-#[cfg(feature = "testing")]
 fn at_nth(point: String, nth: u64, act: impl Fn(&str) + Send + Sync + 'static) {
     use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -138,7 +123,6 @@ fn at_nth(point: String, nth: u64, act: impl Fn(&str) + Send + Sync + 'static) {
 }
 
 /// The point that is named, and the number behind its colon: 1 if there is none.
-#[cfg(feature = "testing")]
 fn armed(value: &str) -> Option<(String, u64)> {
     let (point, number) = value.split_once(':').unwrap_or((value, "1"));
     match number.parse() {
@@ -150,7 +134,6 @@ fn armed(value: &str) -> Option<(String, u64)> {
     }
 }
 
-#[cfg(feature = "testing")]
 fn report(armed: Result<(), String>) {
     if let Err(error) = armed {
         tracing::error!(error, "a kill point could not be armed");
