@@ -12,6 +12,7 @@ pub mod events;
 mod fields;
 mod fingerprint;
 pub mod idempotency;
+mod idempotent;
 pub mod incidents;
 pub mod keys;
 pub mod ledger;

@@ -16,6 +16,7 @@ use super::body::RawBody;
 use super::error::{Problem, REQUEST_ID, is_key_taken, is_order_taken};
 use super::fields::{flow, providers_of};
 use super::idempotency::{self, Once};
+use super::idempotent::{self, Known, NotMade, Subject};
 use super::list::{List, ListQuery, Page, time};
 use super::new_payment::CreatePayment;
 use super::request::{Id, caller_of};
@@ -47,7 +48,7 @@ pub struct CreateOffer {
 
 /// Work whose first part tells what was made, and which goes on whatever becomes of the connection.
 struct Running {
-    made: oneshot::Receiver<Result<(Aggregate, Key), Problem>>,
+    made: oneshot::Receiver<Result<(Aggregate, Key), NotMade>>,
     done: tokio::task::JoinHandle<Result<RunResult, payments::Error>>,
 }
 
@@ -111,19 +112,14 @@ pub async fn create(
 
     match made.map_err(|_| Problem::unavailable())? {
         Ok((made, key)) => finish(&app, running.done, &made.payment.id, &key, answer_by).await,
-        Err(problem) if problem.code == KEY_TAKEN => again(&app, &once, answer_by).await,
-        Err(problem) if problem.code == ORDER_TAKEN => {
-            Err(order_in_use(&app, &caller, &order_id).await)
-        }
-        Err(problem) => Err(problem),
+        Err(NotMade::KeyTaken) => again(&app, &once, answer_by).await,
+        Err(NotMade::OrderTaken) => Err(order_in_use(&app, &caller, &order_id).await),
+        Err(NotMade::Refused(problem)) => Err(*problem),
     }
 }
 
 /// How often a checkout that waits for a charge looks for its outcome.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Never seen by clients: the handler answers in their stead.
-const KEY_TAKEN: &str = "key_taken";
-const ORDER_TAKEN: &str = "order_taken";
 
 fn answer_by(app: &App) -> Instant {
     Instant::now() + Duration::from_millis(app.config.payments.answer_within_ms)
@@ -200,19 +196,15 @@ where
                 }
                 done
             }
-            Err(OpenError::Other(trouble)) => {
-                let problem = if is_key_taken(&trouble) {
-                    Problem::new(StatusCode::CONFLICT, KEY_TAKEN, "")
-                } else if is_order_taken(&trouble) {
-                    Problem::new(StatusCode::CONFLICT, ORDER_TAKEN, "")
-                } else {
-                    trouble.into()
+            Err(error) => {
+                let not_made = match &error {
+                    OpenError::Other(trouble) if is_key_taken(trouble) => NotMade::KeyTaken,
+                    OpenError::Other(trouble) if is_order_taken(trouble) => NotMade::OrderTaken,
+                    OpenError::Other(_) | OpenError::NotServed | OpenError::QueueFull { .. } => {
+                        NotMade::Refused(Box::new(error.into()))
+                    }
                 };
-                let _ = tell.send(Err(problem));
-                Err(CommitError::VersionConflict.into())
-            }
-            Err(error @ (OpenError::NotServed | OpenError::QueueFull { .. })) => {
-                let _ = tell.send(Err(error.into()));
+                let _ = tell.send(Err(not_made));
                 Err(CommitError::VersionConflict.into())
             }
         }
@@ -274,80 +266,52 @@ async fn charged(
 }
 
 /// The answer that stands under the key, while it tells what is; otherwise the payment as it is.
-/// 202 while there is none: what is told now is what the same key is told again.
+/// 202 while there is none.
 async fn standing(app: &App, key: &Key, aggregate: Aggregate) -> Result<HttpResponse, Problem> {
     let Some(answer) = pay::answer(&aggregate) else {
-        return Ok(HttpResponse::Accepted().json(queue::view(app, &aggregate).await?));
+        return aggregate.view(app, StatusCode::ACCEPTED).await;
     };
-    let is_told = |stands: &StoredAnswer, now: &Aggregate| {
-        stands.state == now.payment.status.to_string()
-            && stands.attempt_id == now.live().map(|a| a.id.clone())
-    };
-    let storing = tokio::time::timeout(
-        idempotency::STORED_WITHIN,
-        app.store.answer_key(&key.scope, answer),
-    );
-
-    let stands = storing
-        .await
-        .map_err(|_| Problem::unavailable())?
-        .map_err(payments::Error::from)?;
+    let stands = idempotent::store(app, &key.scope, answer).await?;
     kill_point!("pay_after_answer");
-    if is_told(&stands, &aggregate) {
-        return Ok(idempotency::answer(stands));
-    }
 
-    // Somebody was first, and may have told of something that is newer than this.
-    let now = reload(app, &aggregate.payment.id).await?;
-    Ok(match is_told(&stands, &now) {
-        true => idempotency::answer(stands),
-        false => HttpResponse::Ok().json(queue::view(app, &now).await?),
-    })
+    idempotent::tell(app, aggregate, stands).await
 }
 
-/// The key is known: the same answer again, or the payment as it is now, or whatever is unfinished
-/// is taken over.
+impl Subject for Aggregate {
+    fn is_told_by(&self, answer: &StoredAnswer) -> bool {
+        answer.state == self.payment.status.to_string()
+            && answer.attempt_id.as_deref() == self.live().map(|a| a.id.as_str())
+    }
+
+    fn under_way(&self, app: &App) -> Option<Problem> {
+        let is_sending = self
+            .live()
+            .is_some_and(|a| a.status == AttemptState::Sending);
+        let lease = self.payment.lease_until.filter(|_| is_sending)?;
+        (lease > app.clock.now())
+            .then(|| idempotency::in_progress(&self.payment.id, self.payment.status))
+    }
+
+    async fn reload(&self, app: &App) -> Result<Self, Problem> {
+        Ok(reload(app, &self.payment.id).await?)
+    }
+
+    async fn view(&self, app: &App, status: StatusCode) -> Result<HttpResponse, Problem> {
+        Ok(HttpResponse::build(status).json(queue::view(app, self).await?))
+    }
+}
+
+/// The key is known, and what is unfinished is taken over: the worker of the first request is gone,
+/// or has left the payment waiting.
 async fn again(app: &Arc<App>, once: &Once, answer_by: Instant) -> Result<HttpResponse, Problem> {
-    // The claim may have been given back since (its order number was taken): then the client simply
-    // repeats.
-    let found = app.store.key_with_payment(&once.scope).await?;
-    let Some((stored, aggregate)) = found else {
-        return Err(Problem::unavailable());
+    let known = idempotent::known(app, once, |aggregate, _| Some(aggregate)).await?;
+    let (key, aggregate) = match known {
+        Known::Answered(response) => return Ok(response),
+        Known::TakenOver(key, aggregate) => (key, aggregate),
     };
-    if !once.is(&stored.key) || aggregate.payment.owner != once.scope.owner {
-        return Err(idempotency::reused());
-    }
 
-    if let Some(answer) = stored.answer {
-        let live = aggregate.live().map(|a| a.id.clone());
-        let stands =
-            answer.state == aggregate.payment.status.to_string() && answer.attempt_id == live;
-        return Ok(if stands {
-            idempotency::replay(answer)
-        } else {
-            HttpResponse::Ok().json(queue::view(app, &aggregate).await?)
-        });
-    }
-
-    let is_sending = aggregate
-        .live()
-        .is_some_and(|a| a.status == AttemptState::Sending);
-    if is_sending
-        && aggregate
-            .payment
-            .lease_until
-            .is_some_and(|until| until > app.clock.now())
-    {
-        return Err(idempotency::in_progress(
-            &aggregate.payment.id,
-            aggregate.payment.status,
-        ));
-    }
-
-    // The worker of the first request is gone, or has left the payment waiting: this one goes on.
-    let payment_id = aggregate.payment.id.clone();
-    let worker = Arc::clone(app);
-    let (id, key) = (payment_id.clone(), stored.key);
+    let payment_id = aggregate.payment.id;
+    let (worker, id) = (Arc::clone(app), payment_id.clone());
     let going_on = async move {
         resolve::advance(&worker, &id)
             .await

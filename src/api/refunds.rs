@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
 use serde::Deserialize;
 use tokio::sync::oneshot;
@@ -15,15 +16,16 @@ use super::body::RawBody;
 use super::error::{Problem, is_key_taken};
 use super::fields::text;
 use super::idempotency::{self, Once};
+use super::idempotent::{self, Known, Subject};
 use super::list::{List, ListQuery, Page};
 use super::request::{Id, caller_of};
 use crate::app::App;
-use crate::domain::Refund;
 use crate::domain::refund::State;
+use crate::domain::{Aggregate, Refund};
 use crate::payments::refund::{self, NewRefund, RefundError};
 use crate::payments::transition::console_refund::NUMBERS;
 use crate::payments::view::{self, RefundView};
-use crate::store::change::StoredAnswer;
+use crate::store::change::{Key, StoredAnswer};
 
 /// What `POST /v1/payments/{id}/refunds` takes.
 #[derive(Debug, Clone, Deserialize, ToSchema)]
@@ -137,7 +139,7 @@ pub async fn create(
             if let Ok(Ok(Ok((refund, stands)))) =
                 tokio::time::timeout_at(answer_by.into(), done).await
             {
-                return told(&app, refund, stands).await;
+                return idempotent::tell(&app, refund, stands).await;
             }
             let refund = refund::current(&app, &payment_id, &refund_id).await?;
             answered(&app, &once, refund.ok_or_else(Problem::unavailable)?).await
@@ -147,68 +149,46 @@ pub async fn create(
     }
 }
 
-/// Nobody has stored an answer yet, or somebody is about to: what is told now is what the same key
-/// is told again.
+/// Nobody has stored an answer yet, or somebody is about to.
 async fn answered(app: &App, once: &Once, refund: Refund) -> Result<HttpResponse, Problem> {
-    let storing = app.store.answer_key(&once.scope, refund::answer(&refund));
-    let stored = tokio::time::timeout(idempotency::STORED_WITHIN, storing).await;
-    told(app, refund, stored.map_err(|_| Problem::unavailable())??).await
+    let stands = idempotent::store(app, &once.scope, refund::answer(&refund)).await?;
+    idempotent::tell(app, refund, stands).await
 }
 
-/// The answer that stands under the key, while it tells the refund's state; otherwise the refund as
-/// it is.
-async fn told(app: &App, refund: Refund, stands: StoredAnswer) -> Result<HttpResponse, Problem> {
-    if stands.state == refund.status.to_string() {
-        return Ok(idempotency::answer(stands));
-    }
-    // Somebody was first, and may have told of something that is newer than this.
-    let now = refund::current(app, &refund.payment_id, &refund.id)
-        .await?
-        .ok_or_else(Problem::unavailable)?;
-    Ok(match stands.state == now.status.to_string() {
-        true => idempotency::answer(stands),
-        false => HttpResponse::Ok().json(view::refund(&now)),
-    })
-}
-
-/// The key is known: the same answer again, or the refund as it is now.
-async fn again(app: &App, once: &Once) -> Result<HttpResponse, Problem> {
-    let found = app.store.key_with_payment(&once.scope).await?;
-    let Some((stored, mut aggregate)) = found else {
-        return Err(Problem::unavailable());
-    };
-    if !once.is(&stored.key) || aggregate.payment.owner != once.scope.owner {
-        return Err(idempotency::reused());
-    }
-    let refund = aggregate
-        .refund_mut(&stored.key.resource_id)
-        .cloned()
-        .ok_or_else(Problem::unavailable)?;
-
-    if let Some(answer) = stored.answer {
-        let stands = answer.state == refund.status.to_string();
-        return Ok(if stands {
-            idempotency::replay(answer)
-        } else {
-            HttpResponse::Ok().json(view::refund(&refund))
-        });
+impl Subject for Refund {
+    fn is_told_by(&self, answer: &StoredAnswer) -> bool {
+        answer.state == self.status.to_string()
     }
 
-    let call_is_over = refund.sent_at.is_none_or(|sent| {
-        let lasts = app
-            .config
-            .payments
+    fn under_way(&self, app: &App) -> Option<Problem> {
+        let payments = &app.config.payments;
+        let lasts = payments
             .refund_timeout_ms
-            .saturating_add(app.config.payments.call_grace_ms);
-        sent.plus_ms(lasts) <= app.clock.now()
-    });
-
-    if refund.status == State::Pending && !call_is_over {
-        return Err(idempotency::in_progress(&refund.id, refund.status));
+            .saturating_add(payments.call_grace_ms);
+        let sent_at = self.sent_at.filter(|_| self.status == State::Pending)?;
+        (sent_at.plus_ms(lasts) > app.clock.now())
+            .then(|| idempotency::in_progress(&self.id, self.status))
     }
 
-    // The worker of the first request is gone; the resolver goes on with its refund.
-    answered(app, once, refund).await
+    async fn reload(&self, app: &App) -> Result<Self, Problem> {
+        let now = refund::current(app, &self.payment_id, &self.id).await?;
+        now.ok_or_else(Problem::unavailable)
+    }
+
+    async fn view(&self, _: &App, status: StatusCode) -> Result<HttpResponse, Problem> {
+        Ok(HttpResponse::build(status).json(view::refund(self)))
+    }
+}
+
+/// The key is known. Where the worker of the first request is gone, the resolver goes on with its
+/// refund.
+async fn again(app: &App, once: &Once) -> Result<HttpResponse, Problem> {
+    let of_key =
+        |mut aggregate: Aggregate, key: &Key| aggregate.refund_mut(&key.resource_id).cloned();
+    match idempotent::known(app, once, of_key).await? {
+        Known::Answered(response) => Ok(response),
+        Known::TakenOver(_, refund) => answered(app, once, refund).await,
+    }
 }
 
 /// A refund as it is now.

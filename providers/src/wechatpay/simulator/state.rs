@@ -42,13 +42,13 @@ pub(super) fn make_keys() -> Result<Value, NoRandomness> {
     let [private_key, platform_private_key, public_key_private] = rsa_private_keys()?;
     let mchid = format!("19{}", digits(8)?);
     let platform_serial = certificate_serial()?;
-    let platform = Signer::from_text(&platform_private_key).map_err(|_| NoRandomness)?;
-    let certificate = certificate::self_signed(&platform, &platform_serial).ok_or(NoRandomness)?;
+    let platform_certificate =
+        certificate::self_signed(&platform_private_key, &platform_serial).ok_or(NoRandomness)?;
     let keys = Keys {
         appid: format!("wx{}", hex(16)?),
         serial: certificate_serial()?,
         private_key,
-        platform_certificate: pem("CERTIFICATE", &certificate),
+        platform_certificate,
         platform_serial,
         platform_private_key,
         public_key_id: format!("PUB_KEY_ID_01{mchid}{}", digits(20)?),
