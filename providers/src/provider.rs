@@ -53,8 +53,8 @@ pub trait Provider: Send + Sync + fmt::Debug {
     async fn close(&self, order: &OrderRef, call: &Call) -> Answer<CloseOutcome>;
 
     /// Ends a charge whatever its state; money that was taken goes back. `Closed` and `Reversed`
-    /// are final answers, `NotFound` is one as far as `Charging::confirm_not_found_after_s` says; a query
-    /// after it decides.
+    /// are final answers, `NotFound` is one as far as `Charging::confirm_not_found_after_s` says; a
+    /// query after it decides.
     async fn reverse(&self, order: &OrderRef, call: &Call) -> Answer<CloseOutcome>;
 
     /// Gives money back. The same number and amount is the same refund, however often it is sent.

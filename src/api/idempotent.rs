@@ -76,8 +76,8 @@ pub(super) async fn known<S: Subject>(
     }
 }
 
-/// Stores what is told, if nothing is stored yet, and says what stands: what is told now is what the
-/// same key is told again.
+/// Stores what is told, if nothing is stored yet, and says what stands: what is told now is what
+/// the same key is told again.
 ///
 /// # Errors
 /// 503: the client repeats, with the same key.

@@ -139,7 +139,10 @@ fn names(code: TokenStream, module: &[String]) -> Named {
 
 /// `pub use`, for everybody or for some.
 fn passes_on(tokens: &[TokenTree]) -> bool {
-    let is = |token: Option<&TokenTree>, word: &str| matches!(token, Some(TokenTree::Ident(ident)) if ident == word);
+    let is = |token: Option<&TokenTree>, word: &str| match token {
+        Some(TokenTree::Ident(ident)) => ident == word,
+        Some(TokenTree::Group(_) | TokenTree::Punct(_) | TokenTree::Literal(_)) | None => false,
+    };
     is(tokens.first(), "pub")
         && (is(tokens.get(1), "use")
             || (matches!(tokens.get(1), Some(TokenTree::Group(_))) && is(tokens.get(2), "use")))

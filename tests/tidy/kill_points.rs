@@ -1,5 +1,6 @@
-//! Kill points: the list in `src/testing/kill.rs` and the points in the code are the same, so that a drill
-//! that goes through the list goes through the code. Says nothing about where a point belongs.
+//! Kill points: the list in `src/testing/kill.rs` and the points in the code are the same, so that
+//! a drill that goes through the list goes through the code. Says nothing about where a point
+//! belongs.
 
 use super::assert_none;
 use super::source::{File, repository, without_comments};

@@ -1,5 +1,5 @@
-//! Rules about how code looks on a page. The formatter holds the width wherever it can break a line;
-//! here is what it cannot.
+//! Rules about how code looks on a page. The formatter holds the width wherever it can break a
+//! line; here is what it cannot.
 
 use std::ops::Range;
 

@@ -112,8 +112,8 @@ fn gateway_outcome(call: &str, expected: &str) -> String {
     let (refusal, kind) = expected.split_once(' ').unwrap();
     match (call, refusal) {
         ("precreate" | "pay", _) => expected.to_owned(),
-        ("close" | "cancel", "Refused(Provider)") => format!("Again {kind}"),
-        ("refund", refusal) if refusal.starts_with("Refused") => format!("Later {kind}"),
+        ("close" | "cancel", "Refused(Provider)") => format!("Retry {kind}"),
+        ("refund", refusal) if refusal.starts_with("Refused") => format!("RetryLater {kind}"),
         (_, _) => format!("Unknown {kind}"),
     }
 }
@@ -242,9 +242,9 @@ fn only_what_provably_never_left_is_not_sent() {
         ("precreate", "NotSent network"),
         ("pay", "NotSent network"),
         ("query", "Unknown network"),
-        ("close", "Again network"),
-        ("cancel", "Again network"),
-        ("refund", "Later network"),
+        ("close", "Retry network"),
+        ("cancel", "Retry network"),
+        ("refund", "RetryLater network"),
         ("refund_query", "Unknown network"),
     ] {
         assert_eq!(

@@ -50,7 +50,7 @@ async fn an_unknown_application_is_refused_without_a_signature_and_believed() {
         "Refused(Account, ",
         "Unknown(",
         "Unknown(",
-        "Later(",
+        "RetryLater(",
         "Account \"isv.invalid-app-id\"",
     );
     assert_eq!(
@@ -70,7 +70,7 @@ async fn a_wrong_key_is_refused_and_the_account_is_to_blame() {
         "Refused(Account, ",
         "Unknown(",
         "Unknown(",
-        "Later(",
+        "RetryLater(",
         "Account \"isv.invalid-signature\"",
     );
 
@@ -136,8 +136,8 @@ async fn a_full_gateway_did_nothing() {
     let expected = all(
         "Refused(Provider, ",
         "Unknown(",
-        "Again(",
-        "Later(",
+        "Retry(",
+        "RetryLater(",
         "RateLimited \"isv.app-call-limited\"",
     );
     assert_eq!(
@@ -211,8 +211,8 @@ async fn where_nobody_listens_nothing_was_sent() {
     let expected = all(
         "NotSent(",
         "Unknown(",
-        "Again(",
-        "Later(",
+        "Retry(",
+        "RetryLater(",
         "Network \"connect\"",
     );
 

@@ -2,8 +2,8 @@
 //! came of it.
 //!
 //! The rows decide what is sent. What is kept in memory here is only politeness towards receivers
-//! ([`per_receiver`]): after a restart it is learned again. A delivery whose result cannot be written is
-//! sent again: at least once, never less.
+//! ([`per_receiver`]): after a restart it is learned again. A delivery whose result cannot be
+//! written is sent again: at least once, never less.
 
 mod per_receiver;
 

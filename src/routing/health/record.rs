@@ -12,9 +12,9 @@ use super::latency::Latencies;
 use super::score::{Score, trip_after, wilson_upper};
 use crate::{mutate, mutated};
 
-/// The shape and the meaning of a stored [`HealthRecord`], the pace of its probes included: part of the
-/// key that it lies under, so that two versions of the program that differ in it do not read each
-/// other's.
+/// The shape and the meaning of a stored [`HealthRecord`], the pace of its probes included: part of
+/// the key that it lies under, so that two versions of the program that differ in it do not read
+/// each other's.
 pub const FORMAT: u32 = 2;
 
 /// A step of the breaker's own clock is at most this long. Whoever looks after a subject does so

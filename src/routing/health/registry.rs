@@ -153,9 +153,9 @@ impl HealthRegistry {
         self.inner().is_shared()
     }
 
-    /// What has to be written for the others. What becomes of it is told by [`HealthRegistry::adopt`] alone:
-    /// with the state that was written, or the one that was there instead, or the one that is found
-    /// at the next reading.
+    /// What has to be written for the others. What becomes of it is told by
+    /// [`HealthRegistry::adopt`] alone: with the state that was written, or the one that was there
+    /// instead, or the one that is found at the next reading.
     #[must_use]
     pub fn take_changes(&self) -> Vec<Change> {
         self.inner().take_changes()

@@ -529,7 +529,7 @@ fn only_a_verified_answer_to_our_own_question_is_believed() {
         asked.insert("merId".to_owned(), account.mer_id.clone());
         account.method.sign(asked)
     };
-    let weigh = |status: u16, body: Vec<u8>| {
+    let verify = |status: u16, body: Vec<u8>| {
         let answer = HttpAnswer {
             status: StatusCode::from_u16(status).unwrap(),
             headers: HeaderMap::new(),
@@ -551,12 +551,12 @@ fn only_a_verified_answer_to_our_own_question_is_believed() {
         account.method.sign(said)
     };
     let good = said(&[]);
-    assert_eq!(weigh(200, raw(&good).into_bytes()), Ok(good.clone()));
+    assert_eq!(verify(200, raw(&good).into_bytes()), Ok(good.clone()));
     assert_eq!(good["version"], VERSION);
 
     for status in [201, 302, 400, 404, 500, 502, 503] {
         assert_eq!(
-            weigh(status, raw(&good).into_bytes()),
+            verify(status, raw(&good).into_bytes()),
             Err(format!("http_{status}")),
             "{status}"
         );
@@ -567,11 +567,11 @@ fn only_a_verified_answer_to_our_own_question_is_believed() {
         raw(&good).into_bytes().split_off(1),
         vec![0xFF; 8],
     ] {
-        assert!(weigh(200, body).is_err());
+        assert!(verify(200, body).is_err());
     }
     let cut = raw(&good);
     assert!(
-        weigh(200, cut.as_bytes()[..cut.len() - 1].to_vec()).is_err(),
+        verify(200, cut.as_bytes()[..cut.len() - 1].to_vec()).is_err(),
         "cut off"
     );
     for other in [
@@ -582,19 +582,19 @@ fn only_a_verified_answer_to_our_own_question_is_believed() {
         ("txnType", "04"),
     ] {
         assert_eq!(
-            weigh(200, raw(&said(&[other])).into_bytes()),
+            verify(200, raw(&said(&[other])).into_bytes()),
             Err("unreadable_answer".to_owned()),
             "{other:?}"
         );
     }
     assert_eq!(
-        weigh(200, raw(&said(&[("version", "5.0.0")])).into_bytes()),
+        verify(200, raw(&said(&[("version", "5.0.0")])).into_bytes()),
         Err("not_signed".to_owned())
     );
     let mut forged = good;
     forged.insert("respCode".to_owned(), "A6".to_owned());
     assert_eq!(
-        weigh(200, raw(&forged).into_bytes()),
+        verify(200, raw(&forged).into_bytes()),
         Err(WRONGLY_SIGNED.to_owned())
     );
 }
