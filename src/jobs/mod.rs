@@ -1,5 +1,5 @@
 //! What runs beside requests. Each job can be stepped by a test; none keeps anything in memory that
-//! a restart would miss. All of them run in one loop, [`periodic`].
+//! a restart would miss. All of them run in one loop, [`mod@periodic`].
 
 pub mod alerts;
 mod clocks;
