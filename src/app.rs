@@ -35,7 +35,7 @@ pub struct App {
     /// How healthy routes are.
     pub health: HealthMonitor,
     /// How much is asked of each route.
-    pub paces: Limiters,
+    pub limiters: Limiters,
     /// What may be spent on retries.
     pub budget: Budget,
     /// What providers have answered and could not be written down.

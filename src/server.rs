@@ -229,7 +229,7 @@ async fn assemble(
         webhooks: webhooks(&config)?,
         health: health(&config, gateway, &directory, clock.now()),
         directory,
-        paces: Limiters::default(),
+        limiters: Limiters::default(),
         budget: Budget::new(gateway),
         unwritten: Unwritten::default(),
         hold,

@@ -17,18 +17,23 @@ macro_rules! kill_point {
 
 /// What is done instead while a rule is broken: `mutate!(NoAmountCheck => return None)`, or only on
 /// a condition of its own: `mutate!(NoAmountCheck if amount == asked => return None)`. What decides
-/// by itself whether it is broken takes a value's place: `mutate!(let answer = repeated(answer))`.
+/// by itself whether it is broken takes a value's place: `mutate!(let answer = repeated(answer))`,
+/// and what cleans up after it is done in any case: `mutate!(catch_up().await?)`.
 #[macro_export]
 macro_rules! mutate {
+    (let $name:ident = $value:expr) => {
+        #[cfg(feature = "testing")]
+        let $name = $value;
+    };
     ($mutation:ident $(if $when:expr)? => $instead:expr) => {
         #[cfg(feature = "testing")]
         if $crate::mutated!($mutation) $(&& $when)? {
             $instead;
         }
     };
-    (let $name:ident = $value:expr) => {
+    ($always:expr) => {
         #[cfg(feature = "testing")]
-        let $name = $value;
+        $always;
     };
 }
 

@@ -4,8 +4,8 @@
 //! Providers are asked in UTF-8 and still answer in GBK now and then, and their signatures are over
 //! the bytes as they were sent. So nothing is decoded before a signature has held: bytes that are
 //! no UTF-8 become a text in which ASCII stands for itself and every other byte for a character of
-//! its own ([`opaque`]); [`bytes()`] turns it back, [`words`] decodes it for people. Whatever decides
-//! anything is ASCII in all these charsets.
+//! its own ([`opaque`]); [`bytes()`] turns it back, [`words`] decodes it for people. Whatever
+//! decides anything is ASCII in all these charsets.
 
 use std::borrow::Cow;
 

@@ -1,4 +1,4 @@
-//! The HTTP side: every route on one screen.
+//! The HTTP side: every path in one list.
 
 pub mod accounts;
 pub mod admission;
@@ -12,7 +12,6 @@ pub mod events;
 mod fields;
 mod fingerprint;
 pub mod idempotency;
-mod idempotent;
 pub mod incidents;
 pub mod keys;
 pub mod ledger;
@@ -28,6 +27,7 @@ pub mod preview;
 pub mod readiness;
 mod reading;
 pub mod refunds;
+mod repeated;
 pub mod request;
 pub mod routes;
 pub mod routing;

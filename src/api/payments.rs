@@ -16,9 +16,9 @@ use super::body::RawBody;
 use super::error::{Problem, REQUEST_ID, is_key_taken, is_order_taken};
 use super::fields::{flow, providers_of};
 use super::idempotency::{self, Once};
-use super::idempotent::{self, Known, NotMade, Subject};
 use super::list::{List, ListQuery, Page, time};
 use super::new_payment::CreatePayment;
+use super::repeated::{self, Known, NotMade, Subject};
 use super::request::{Id, caller_of};
 use crate::app::App;
 use crate::domain::Aggregate;
@@ -86,7 +86,7 @@ pub async fn create(
     let answer_by = new.wait.map_or(writing_by, |wait| began + wait);
     let order_id = new.payment.order_id.clone();
 
-    let asker = RequestContext {
+    let context = RequestContext {
         key: None,
         planned_at: began,
         answer_by,
@@ -100,7 +100,7 @@ pub async fn create(
         _place: place,
     };
 
-    let running = start(&app, asker, asked, {
+    let running = start(&app, context, asked, {
         let (app, once) = (Arc::clone(&app), once.clone());
         async move { pay::open(&app, new.payment, once.scope, once.fingerprint).await }
     });
@@ -166,7 +166,7 @@ impl RequestTrace {
     }
 }
 
-fn start<F>(app: &Arc<App>, asker: RequestContext, asked: RequestTrace, open: F) -> Running
+fn start<F>(app: &Arc<App>, context: RequestContext, asked: RequestTrace, open: F) -> Running
 where
     F: Future<Output = Result<(Aggregate, Key), OpenError>> + Send + 'static,
 {
@@ -184,7 +184,7 @@ where
                         aggregate,
                         RequestContext {
                             key: Some(key),
-                            ..asker
+                            ..context
                         },
                     ))
                     .await;
@@ -271,10 +271,10 @@ async fn standing(app: &App, key: &Key, aggregate: Aggregate) -> Result<HttpResp
     let Some(answer) = pay::answer(&aggregate) else {
         return aggregate.view(app, StatusCode::ACCEPTED).await;
     };
-    let stands = idempotent::store(app, &key.scope, answer).await?;
+    let stands = repeated::store(app, &key.scope, answer).await?;
     kill_point!("pay_after_answer");
 
-    idempotent::tell(app, aggregate, stands).await
+    repeated::tell(app, aggregate, stands).await
 }
 
 impl Subject for Aggregate {
@@ -304,7 +304,7 @@ impl Subject for Aggregate {
 /// The key is known, and what is unfinished is taken over: the worker of the first request is gone,
 /// or has left the payment waiting.
 async fn again(app: &Arc<App>, once: &Once, answer_by: Instant) -> Result<HttpResponse, Problem> {
-    let known = idempotent::known(app, once, |aggregate, _| Some(aggregate)).await?;
+    let known = repeated::known(app, once, |aggregate, _| Some(aggregate)).await?;
     let (key, aggregate) = match known {
         Known::Answered(response) => return Ok(response),
         Known::TakenOver(key, aggregate) => (key, aggregate),
@@ -465,7 +465,7 @@ pub async fn offer(
     };
 
     let payment_id = aggregate.payment.id.clone();
-    let asker = RequestContext {
+    let context = RequestContext {
         key: None,
         planned_at,
         answer_by,
@@ -479,7 +479,12 @@ pub async fn offer(
         _place: place,
     };
     let claimed = key.clone();
-    let running = start(&app, asker, asked, async move { Ok((aggregate, claimed)) });
+    let running = start(
+        &app,
+        context,
+        asked,
+        async move { Ok((aggregate, claimed)) },
+    );
     finish(&app, running.done, &payment_id, &key, answer_by).await
 }
 

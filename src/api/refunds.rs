@@ -16,8 +16,8 @@ use super::body::RawBody;
 use super::error::{Problem, is_key_taken};
 use super::fields::text;
 use super::idempotency::{self, Once};
-use super::idempotent::{self, Known, Subject};
 use super::list::{List, ListQuery, Page};
+use super::repeated::{self, Known, Subject};
 use super::request::{Id, caller_of};
 use crate::app::App;
 use crate::domain::refund::State;
@@ -139,7 +139,7 @@ pub async fn create(
             if let Ok(Ok(Ok((refund, stands)))) =
                 tokio::time::timeout_at(answer_by.into(), done).await
             {
-                return idempotent::tell(&app, refund, stands).await;
+                return repeated::tell(&app, refund, stands).await;
             }
             let refund = refund::current(&app, &payment_id, &refund_id).await?;
             answered(&app, &once, refund.ok_or_else(Problem::unavailable)?).await
@@ -151,8 +151,8 @@ pub async fn create(
 
 /// Nobody has stored an answer yet, or somebody is about to.
 async fn answered(app: &App, once: &Once, refund: Refund) -> Result<HttpResponse, Problem> {
-    let stands = idempotent::store(app, &once.scope, refund::answer(&refund)).await?;
-    idempotent::tell(app, refund, stands).await
+    let stands = repeated::store(app, &once.scope, refund::answer(&refund)).await?;
+    repeated::tell(app, refund, stands).await
 }
 
 impl Subject for Refund {
@@ -185,7 +185,7 @@ impl Subject for Refund {
 async fn again(app: &App, once: &Once) -> Result<HttpResponse, Problem> {
     let of_key =
         |mut aggregate: Aggregate, key: &Key| aggregate.refund_mut(&key.resource_id).cloned();
-    match idempotent::known(app, once, of_key).await? {
+    match repeated::known(app, once, of_key).await? {
         Known::Answered(response) => Ok(response),
         Known::TakenOver(_, refund) => answered(app, once, refund).await,
     }

@@ -73,7 +73,7 @@ pub async fn list(app: web::Data<App>, caller: Caller) -> Result<HttpResponse, P
                 flow,
             };
             let view = app.health.snapshot(&route);
-            let pace = app.paces.shown(&route, app.health.now_ms());
+            let pace = app.limiters.shown(&route, app.health.now_ms());
             RouteShown {
                 object: "route",
                 account: account.id.clone(),

@@ -436,9 +436,9 @@ pub async fn test(
         data: json!({ "webhook_endpoint": row.id }),
     };
 
-    let letter = SignedRequest::to_endpoint(app.directory.vault(), &row, &message, now)
+    let signed = SignedRequest::to_endpoint(app.directory.vault(), &row, &message, now)
         .map_err(|_| Problem::unavailable())?;
-    let done = app.webhooks.send(letter).await;
+    let done = app.webhooks.send(signed).await;
     let end: &'static str = done.end.into();
 
     tracing::info!(

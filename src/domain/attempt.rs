@@ -8,7 +8,8 @@ use providers::provider::ProviderName;
 
 use super::{Illegal, Timestamp};
 
-/// How a creating call ended, without what came with it. The names are stored and shown.
+/// How a creating call ended, without what came with it. The names are stored and shown; rows with
+/// a new one cannot be read by the version before.
 #[derive(
     Debug,
     Clone,

@@ -203,6 +203,9 @@ mod tests {
             assert!(action.effect().ends_with('.'), "{action}");
         }
 
+        // A newer version's trouble is at least looked at.
+        assert_eq!(actions(None), [Action::Acknowledge]);
+
         let undecided = [
             ReviewKind::CaptureMismatch,
             ReviewKind::CaptureReturning,

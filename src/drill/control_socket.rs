@@ -168,10 +168,10 @@ async fn due(app: &App) -> Option<Timestamp> {
 ///
 /// # Errors
 /// When it is not there, or is dying.
-pub async fn knock(path: &Path, knock: &Command) -> std::io::Result<Reply> {
+pub async fn command(path: &Path, command: &Command) -> std::io::Result<Reply> {
     let asking = async {
         let (read, mut write) = UnixStream::connect(path).await?.into_split();
-        let mut text = serde_json::to_vec(knock)?;
+        let mut text = serde_json::to_vec(command)?;
         text.push(b'\n');
         write.write_all(&text).await?;
         let line = BufReader::new(read).lines().next_line().await?;

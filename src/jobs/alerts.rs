@@ -29,13 +29,14 @@ const MINUTE_MS: i64 = 60_000;
 /// Runs until the gateway drains; what is under way then is finished and written down.
 pub async fn run(app: Arc<App>) {
     let every = Duration::from_millis(app.config.alerts.interval_ms);
-    let mut desks = JoinSet::new();
+    let mut dispatchers = JoinSet::new();
     for receiver in app.config.alerts.receivers.clone() {
         let name = chat::id(&receiver);
         let (app, job) = (Arc::clone(&app), format!("alerts to {name}"));
-        desks.spawn(async move { periodic(app, every, &job, Dispatcher { receiver, name }).await });
+        dispatchers
+            .spawn(async move { periodic(app, every, &job, Dispatcher { receiver, name }).await });
     }
-    while desks.join_next().await.is_some() {}
+    while dispatchers.join_next().await.is_some() {}
 }
 
 /// Whoever tells one receiver.
@@ -77,7 +78,7 @@ async fn next(app: &App, receiver: &Receiver, name: &str) -> Result<bool, store:
         return Ok(false);
     };
 
-    let (end, answer) = match letter(app, receiver, &row, now).await? {
+    let (end, answer) = match compose(app, receiver, &row, now).await? {
         Some(post) => {
             let done = app.webhooks.post(&post.url, post.body, now).await;
             match done.end {
@@ -134,7 +135,7 @@ fn kind(receiver: &Receiver) -> &'static str {
 }
 
 /// What is to be said, as things are now; `None` when the incident is gone.
-async fn letter(
+async fn compose(
     app: &App,
     receiver: &Receiver,
     row: &AlertRow,

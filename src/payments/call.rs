@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use providers::order::{Call, Order, OrderRef, RefundOrder};
 use providers::outcome::{
-    Answer, CloseOutcome as EndedOrder, CreateOutcome, Failure, FailureKind, QueryOutcome,
-    RefundOutcome, RefundQueryOutcome,
+    Answer, CloseOutcome, CreateOutcome, Failure, FailureKind, QueryOutcome, RefundOutcome,
+    RefundQueryOutcome,
 };
 
 use super::plan;
@@ -38,21 +38,21 @@ pub struct RequestContext {
 impl std::fmt::Debug for RequestContext {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         // The payer's code stays out of logs.
-        f.debug_struct("Asker")
+        f.debug_struct("RequestContext")
             .field("answer_by", &self.answer_by)
             .finish_non_exhaustive()
     }
 }
 
-/// One call. A worker that was stopped longer than its lease sends nothing: somebody else may have
-/// judged the attempt by then.
+/// Makes the offer or the charge of an attempt at its provider. A worker that was stopped longer
+/// than its lease sends nothing: somebody else may have judged the attempt by then.
 pub(super) async fn create(
     app: &App,
     account: &Account,
     payment: &Payment,
     attempt: &Attempt,
     planned_at: Instant,
-    asker: &RequestContext,
+    context: &RequestContext,
 ) -> Answer<CreateOutcome> {
     let now = app.clock.now();
     let limit_ms =
@@ -61,7 +61,7 @@ pub(super) async fn create(
     let timeout = if attempt.flow.is_charge() {
         limit
     } else {
-        limit.min(asker.answer_by.saturating_duration_since(Instant::now()))
+        limit.min(context.answer_by.saturating_duration_since(Instant::now()))
     };
 
     let lease = Duration::from_millis(
@@ -89,7 +89,7 @@ pub(super) async fn create(
         expires_at: attempt.offer_deadline.utc(),
         notify_url: app.notify_url(&account.id),
         client_ip: payment.client_ip.clone(),
-        auth_code: asker.auth_code.clone(),
+        auth_code: context.auth_code.clone(),
         store: payment.store.clone(),
     };
 
@@ -99,7 +99,7 @@ pub(super) async fn create(
         flow: attempt.flow,
     };
     let Ok(slot) = app
-        .paces
+        .limiters
         .enter(&route, plan::per_second(account), app.health.now_ms())
     else {
         // It was chosen while there was still a place, and another payment took it.
@@ -123,7 +123,7 @@ pub(super) async fn create(
         )
         .await;
 
-    app.paces
+    app.limiters
         .leave(slot, paced(&answer.outcome), app.health.now_ms());
     spend(app, &payment.owner, &answer.outcome);
 
@@ -187,7 +187,7 @@ pub(super) async fn reverse(
     attempt: &Attempt,
     planned_at: Instant,
     call_deadline: Timestamp,
-) -> Option<EndedOrder> {
+) -> Option<CloseOutcome> {
     let config = &app.config.payments;
     let ms = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
     let now = app.clock.now();
@@ -244,7 +244,7 @@ pub(super) async fn query(app: &App, account: &Account, attempt: &Attempt) -> An
 }
 
 /// Ends an unpaid order at its provider.
-pub(super) async fn close(app: &App, account: &Account, attempt: &Attempt) -> Answer<EndedOrder> {
+pub(super) async fn close(app: &App, account: &Account, attempt: &Attempt) -> Answer<CloseOutcome> {
     account
         .provider
         .close(&reference(attempt), &question(app))

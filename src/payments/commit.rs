@@ -78,7 +78,8 @@ pub fn change(
 /// Writes a payment as it was decided. Returns it as it will be read.
 ///
 /// # Errors
-/// [`Error`]; `Commit(Moved)` and `Commit(Overtaken)` when somebody else was first.
+/// [`Error`]; `Commit(VersionConflict)` and `Commit(ReviewItemChanged)` when somebody else was
+/// first.
 pub async fn commit(
     app: &App,
     before: &Aggregate,

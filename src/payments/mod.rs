@@ -6,6 +6,8 @@
 //! * [`transition`] – what a fact means for a payment: pure, asks nobody, writes nothing;
 //! * [`commit`] – the one loop of compare-and-set, and what is told of each change;
 //! * [`call`] – every provider call on the path of money;
+//! * [`plan`] and [`settle`] – before a creating call, and after it; `unwritten` – an outcome that
+//!   cannot be written yet; `conditions` – what of the gateway a transition may know;
 //! * [`view`] – what merchants see and are told.
 
 mod auto_refund;

@@ -41,7 +41,7 @@ pub(super) async fn repeated(
     attempt_id: &str,
     answer: Answer<CreateOutcome>,
     planned_at: Instant,
-    asker: &RequestContext,
+    context: &RequestContext,
 ) -> Result<Answer<CreateOutcome>, Error> {
     let in_doubt = matches!(answer.outcome, CreateOutcome::Unknown(_));
     let Some(attempt) = aggregate
@@ -53,9 +53,15 @@ pub(super) async fn repeated(
     attempt.provider_order_no = id::provider_no(&app.hold.prefix())?;
     let again = attempt.clone();
     match app.directory.account(&again.account_id) {
-        Some(account) => {
-            Ok(call::create(app, &account, &aggregate.payment, &again, planned_at, asker).await)
-        }
+        Some(account) => Ok(call::create(
+            app,
+            &account,
+            &aggregate.payment,
+            &again,
+            planned_at,
+            context,
+        )
+        .await),
         None => Ok(answer),
     }
 }

@@ -2,7 +2,7 @@
 //! `Matched` one reaches a payment. Inbox row, state change and event are one commit; the provider
 //! gets its acknowledgement after it. Forged input changes no row.
 
-mod booking;
+mod apply;
 mod matching;
 mod unmatched;
 
@@ -16,7 +16,7 @@ use providers::notification::{
 use providers::outcome::QueryOutcome;
 use strum::{IntoEnumIterator as _, VariantNames as _};
 
-use self::booking::apply;
+use self::apply::apply;
 use self::matching::{Matched, Mismatch, matched};
 use self::unmatched::{raise, unmatched};
 use super::commit::{decided, update};

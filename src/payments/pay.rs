@@ -199,9 +199,9 @@ async fn held_by(app: &App, payment: &Payment, key: &Key) -> Result<Option<Commi
 pub async fn run(
     app: &Arc<App>,
     mut aggregate: Aggregate,
-    asker: RequestContext,
+    context: RequestContext,
 ) -> Result<RunResult, Error> {
-    let mut planned_at = asker.planned_at;
+    let mut planned_at = context.planned_at;
 
     loop {
         let Some(attempt) = aggregate
@@ -235,7 +235,7 @@ pub async fn run(
                         &aggregate.payment,
                         &attempt,
                         planned_at,
-                        &asker,
+                        &context,
                     )
                     .await
                 }
@@ -246,11 +246,10 @@ pub async fn run(
                 ))),
             };
             mutate!(let answer = super::mutations::repeated(
-                app, &mut aggregate, &attempt.id, answer, planned_at, &asker,
+                app, &mut aggregate, &attempt.id, answer, planned_at, &context,
             ).await?);
             kill_point!("pay_after_call");
-            mutate!(SendBeforeCommit =>
-                super::mutations::catch_up(app, &aggregate.payment.id).await?);
+            mutate!(super::mutations::catch_up(app, &aggregate.payment.id).await?);
             let latency_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
             let failure = create::failure(&answer.outcome);
             tracing::info!(
@@ -271,19 +270,19 @@ pub async fn run(
                 answer,
                 latency_ms,
             };
-            let settled = settle(app, aggregate.clone(), &brought, asker.key.as_ref()).await;
+            let settled = settle(app, aggregate.clone(), &brought, context.key.as_ref()).await;
             if let Err(trouble) = &settled
                 && unwritten::may_be_written_later(trouble)
             {
                 let worker = Arc::clone(app);
-                let (key, asker) = (
-                    asker.key.clone(),
+                let (key, context) = (
+                    context.key.clone(),
                     RequestContext {
                         planned_at,
-                        ..asker.clone()
+                        ..context.clone()
                     },
                 );
-                let go_on = Box::new(move |planned| go_on(worker, planned, asker));
+                let go_on = Box::new(move |planned| go_on(worker, planned, context));
                 unwritten::keep(app, aggregate, brought, key, go_on);
             }
             settled
@@ -300,11 +299,11 @@ pub async fn run(
 fn go_on(
     app: Arc<App>,
     planned: Aggregate,
-    asker: RequestContext,
+    context: RequestContext,
 ) -> Pin<Box<dyn Future<Output = ()> + Send>> {
     Box::pin(async move {
         let payment_id = planned.payment.id.clone();
-        if let Err(error) = run(&app, planned, asker).await {
+        if let Err(error) = run(&app, planned, context).await {
             tracing::warn!(payment_id, %error, "the resolver goes on with this payment");
         }
     })

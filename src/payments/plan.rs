@@ -211,20 +211,20 @@ pub fn rank_routes(
     rng: &mut Rng,
 ) -> RoutingDecision {
     let accounts = app.directory.accounts_of(asked.owner);
-    let scene = RoutingInput {
+    let input = RoutingInput {
         accounts: &accounts,
         routing: &app.directory.routing_of(asked.owner),
         tried: asked.tried,
         now: asked.now,
         look,
         full: &|account: &Account, route: &RouteId| {
-            app.paces
+            app.limiters
                 .full(route, per_second(account), app.health.now_ms())
         },
         used: &|account: &Account| app.directory.usage().used(&account.id, asked.now),
         turn,
     };
-    choose::choose(&scene, asked.wanted, rng)
+    choose::choose(&input, asked.wanted, rng)
 }
 
 /// How many calls a second an account's owner allows.

@@ -409,7 +409,7 @@ async fn find_out(app: &App, account: &Account, attempt: &Attempt) -> Findings {
 pub async fn stuck(app: &App, payment_id: &str, trouble: &Error) -> Result<(), Error> {
     let does_not_fit = matches!(
         trouble,
-        Error::Illegal(_) | Error::Commit(CommitError::Refused(_))
+        Error::Illegal(_) | Error::Commit(CommitError::Refused(_) | CommitError::Broken(_))
     );
     if !does_not_fit {
         // Its lease ends by itself, and then it is claimed again.

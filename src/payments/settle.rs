@@ -1,5 +1,6 @@
 //! Writing down what a creating call meant, and planning the next attempt in the same commit when
-//! there is to be one.
+//! there is to be one. An outcome that comes after its attempt was judged is dropped, unless it
+//! tells of money.
 
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ pub(super) struct Brought {
 pub struct RunResult {
     /// The payment as it was committed last.
     pub aggregate: Aggregate,
-    /// What stands under the asker's key, if this worker knows it.
+    /// What stands under the request's key, if this worker knows it.
     pub answer: Option<StoredAnswer>,
 }
 

@@ -285,6 +285,9 @@ async fn carry_out(
                        payment is kept.";
             Err(Refusal::NotPossible(why.to_owned()))
         }
+        Err(Error::Commit(broken @ CommitError::Broken(_))) => {
+            Err(Refusal::NotPossible(format!("Nothing was done: {broken}.")))
+        }
         Err(trouble) => Err(trouble.into()),
     }
 }

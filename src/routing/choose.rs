@@ -132,19 +132,19 @@ impl RoutingDecision {
 }
 
 /// Orders the accounts that are able by the rule that decides about the payment.
-pub fn choose(scene: &RoutingInput<'_>, wanted: Criteria<'_>, rng: &mut Rng) -> RoutingDecision {
+pub fn choose(input: &RoutingInput<'_>, wanted: Criteria<'_>, rng: &mut Rng) -> RoutingDecision {
     let facts = Facts {
         flow: wanted.flow,
         amount_fen: wanted.amount.minor(),
         metadata: wanted.metadata,
-        now: scene.now,
+        now: input.now,
     };
-    let rule = scene.routing.rule(facts);
+    let rule = input.routing.rule(facts);
     let strategy = rule.map(|(_, rule)| rule.strategy);
     let (mut able, mut skipped, mut served) = (Vec::new(), Vec::new(), false);
 
-    for (account, weight) in named(scene, rule.map(|(_, rule)| rule)) {
-        served |= serves(account, wanted) && !has_refused(scene, account);
+    for (account, weight) in named(input, rule.map(|(_, rule)| rule)) {
+        served |= serves(account, wanted) && !has_refused(input, account);
         let mut candidate = Candidate {
             account: Arc::clone(account),
             weight,
@@ -157,10 +157,10 @@ pub fn choose(scene: &RoutingInput<'_>, wanted: Criteria<'_>, rng: &mut Rng) -> 
             provider: account.provider.name(),
             flow: wanted.flow,
         };
-        let full = || (scene.full)(account, &route).map(SkipReason::from);
-        candidate.why = why_not(account, wanted, scene).or_else(full);
+        let full = || (input.full)(account, &route).map(SkipReason::from);
+        candidate.why = why_not(account, wanted, input).or_else(full);
         if candidate.why.is_none() {
-            let view = (scene.look)(&route);
+            let view = (input.look)(&route);
             candidate.view = Some(view);
             candidate.score = Some(match strategy {
                 Some(Strategy::Adaptive) => {
@@ -185,7 +185,7 @@ pub fn choose(scene: &RoutingInput<'_>, wanted: Criteria<'_>, rng: &mut Rng) -> 
     }
 
     if let Some((place, rule)) = rule {
-        able = ordered(able, rule.strategy, &|| (scene.turn)(place), rng);
+        able = ordered(able, rule.strategy, &|| (input.turn)(place), rng);
     }
 
     // Whatever the strategy is: who is on trial comes first, since an offer that fails there goes
@@ -197,7 +197,7 @@ pub fn choose(scene: &RoutingInput<'_>, wanted: Criteria<'_>, rng: &mut Rng) -> 
 
     RoutingDecision {
         served,
-        version: scene.routing.version,
+        version: input.routing.version,
         rule,
         strategy,
         able,
@@ -207,17 +207,17 @@ pub fn choose(scene: &RoutingInput<'_>, wanted: Criteria<'_>, rng: &mut Rng) -> 
 
 /// The accounts that the rule names, or all of them when there is none.
 fn named<'a>(
-    scene: &RoutingInput<'a>,
+    input: &RoutingInput<'a>,
     rule: Option<&Rule>,
 ) -> Vec<(&'a Arc<Account>, Option<i64>)> {
     let Some(rule) = rule else {
-        return scene
+        return input
             .accounts
             .iter()
             .map(|account| (account, None))
             .collect();
     };
-    let find = |id: &str| scene.accounts.iter().find(|account| account.id == id);
+    let find = |id: &str| input.accounts.iter().find(|account| account.id == id);
     rule.accounts
         .iter()
         .filter_map(|named| find(&named.id).map(|account| (account, named.weight)))
@@ -319,8 +319,8 @@ fn serves(account: &Account, wanted: Criteria<'_>) -> bool {
         && !account.disabled
 }
 
-fn has_refused(scene: &RoutingInput<'_>, account: &Account) -> bool {
-    scene
+fn has_refused(input: &RoutingInput<'_>, account: &Account) -> bool {
+    input
         .tried
         .iter()
         .any(|t| t.has_refused && t.account_id == account.id)
@@ -385,7 +385,7 @@ impl SkipReason {
 fn why_not(
     account: &Account,
     wanted: Criteria<'_>,
-    scene: &RoutingInput<'_>,
+    input: &RoutingInput<'_>,
 ) -> Option<SkipReason> {
     let name = account.provider.name();
     let fen = wanted.amount.minor();
@@ -404,23 +404,23 @@ fn why_not(
     {
         return Some(SkipReason::AmountOutOfLimits);
     }
-    if has_refused(scene, account) {
+    if has_refused(input, account) {
         return Some(SkipReason::PaymentRefused);
     }
     if account
         .set_aside_until
-        .is_some_and(|until| until > scene.now)
+        .is_some_and(|until| until > input.now)
     {
         return Some(SkipReason::SetAside);
     }
-    if account.terms.in_maintenance(scene.now) || scene.routing.in_maintenance(name, scene.now) {
+    if account.terms.in_maintenance(input.now) || input.routing.in_maintenance(name, input.now) {
         return Some(SkipReason::InMaintenance);
     }
-    if scene.tried.iter().any(|t| t.account_id == account.id) {
+    if input.tried.iter().any(|t| t.account_id == account.id) {
         return Some(SkipReason::TriedAlready);
     }
 
-    if scene
+    if input
         .tried
         .iter()
         .any(|t| t.refusing_provider == Some(name))
@@ -429,7 +429,7 @@ fn why_not(
     }
     if limits
         .day
-        .is_some_and(|day| !day.leaves_room((scene.used)(account), fen))
+        .is_some_and(|day| !day.leaves_room((input.used)(account), fen))
     {
         return Some(SkipReason::DayLimitReached);
     }

@@ -86,7 +86,7 @@ impl Shop {
     }
 
     fn choose(&mut self) -> RoutingDecision {
-        let scene = RoutingInput {
+        let input = RoutingInput {
             accounts: &self.accounts,
             routing: &self.routing,
             tried: &self.tried,
@@ -112,7 +112,7 @@ impl Shop {
             metadata: &serde_json::Value::Null,
         };
 
-        choose(&scene, wanted, &mut self.rng)
+        choose(&input, wanted, &mut self.rng)
     }
 
     fn order(&mut self) -> String {

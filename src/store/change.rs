@@ -6,6 +6,7 @@ use super::counters::{self, Count};
 use crate::domain::id::{self, Kind, NoRandomness};
 use crate::domain::ledger::{self, Entry};
 use crate::domain::operation::{Action, ReviewKind, StepKind};
+use crate::domain::payment::BrokenInvariant;
 use crate::domain::{Aggregate, Attempt, Owner, Refund, Timestamp};
 
 /// What a merchant is told, stored in the transaction that made it true.
@@ -169,6 +170,8 @@ pub struct Change {
     pub(super) resolution: Option<Resolution>,
     pub(super) entries: Vec<Entry>,
     pub(super) facts: Vec<Count>,
+    /// What cannot be true of it and was not so before.
+    pub(super) broken: Option<BrokenInvariant>,
 }
 
 impl Change {
@@ -215,6 +218,7 @@ impl Change {
             refunds,
             is_new: before.is_none(),
             facts: counters::between(before, &after),
+            broken: after.broken_since(before),
             after,
             at: now,
             events: Vec::new(),
@@ -298,6 +302,9 @@ pub enum CommitError {
     /// An index refuses the change: a second live or kept attempt, a refund number used before.
     #[error("refused by the database: {0}")]
     Refused(String),
+    /// What it would leave behind cannot be: a defect of ours.
+    #[error("a payment cannot be like that: {0}")]
+    Broken(BrokenInvariant),
     /// The entry of the work list is not as it was: it has ended, or another proposal stands there.
     #[error("the entry of the work list has changed meanwhile")]
     ReviewItemChanged,

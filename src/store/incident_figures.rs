@@ -237,3 +237,40 @@ impl Store {
         Ok(T::find_by_statement(statement).one(&self.db).await?)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use strum::IntoEnumIterator as _;
+
+    use super::{FAILED, LED};
+    use crate::domain::attempt::CallOutcome as C;
+
+    /// What stands in an index cannot be made from the enum: the two are compared.
+    #[test]
+    fn every_outcome_that_sql_names_is_one_and_each_is_where_it_belongs() {
+        let named = |sql: &str| -> BTreeSet<String> {
+            sql.split('\'')
+                .skip(1)
+                .step_by(2)
+                .map(str::to_owned)
+                .collect()
+        };
+        let of = |wanted: &dyn Fn(C) -> bool| -> BTreeSet<String> {
+            C::iter()
+                .filter(|c| wanted(*c))
+                .map(|c| c.to_string())
+                .collect()
+        };
+
+        let led = of(&|c| matches!(c, C::Accepted | C::Captured | C::Waiting));
+        let failed = of(&|c| {
+            matches!(
+                c,
+                C::NotSent | C::RefusedProvider | C::RefusedAccount | C::Unknown
+            )
+        });
+        assert_eq!((named(LED), named(FAILED)), (led, failed));
+    }
+}

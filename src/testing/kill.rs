@@ -1,8 +1,8 @@
 //! Named points on the path of money at which a drill kills the process with SIGKILL, to prove that
 //! whatever is half done is finished by the next one.
 
-/// Every kill point, in the order in which a payment passes them. `tests/tidy.rs` compares it with
-/// the code.
+/// Every kill point, in the order in which a payment passes them. `tests/tidy/kill_points.rs`
+/// compares it with the code.
 pub const POINTS: &[&str] = &[
     "pay_before_first_commit",
     "pay_after_first_commit",

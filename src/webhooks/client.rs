@@ -160,9 +160,9 @@ impl Client {
     }
 
     /// Tries once.
-    pub async fn send(&self, letter: SignedRequest) -> Try {
+    pub async fn send(&self, signed: SignedRequest) -> Try {
         let began = Instant::now();
-        let done = self.exchange(letter, began + self.timeout).await;
+        let done = self.exchange(signed, began + self.timeout).await;
         Try {
             latency_ms: i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX),
             ..done
@@ -195,8 +195,8 @@ impl Client {
             .header(USER_AGENT, concat!("Interlock/", env!("CARGO_PKG_VERSION")))
     }
 
-    async fn exchange(&self, letter: SignedRequest, deadline: Instant) -> Try {
-        let url = match self.guard.check_stored(&letter.url) {
+    async fn exchange(&self, signed: SignedRequest, deadline: Instant) -> Try {
+        let url = match self.guard.check_stored(&signed.url) {
             Ok(url) => url,
             Err(forbidden) => {
                 return Try::without_answer(
@@ -208,12 +208,12 @@ impl Client {
 
         let request = self
             .request(url)
-            .header("webhook-id", letter.id)
-            .header("webhook-timestamp", letter.at.0.div_euclid(1000))
-            .header("webhook-signature", letter.signature)
-            .body(letter.body);
+            .header("webhook-id", signed.id)
+            .header("webhook-timestamp", signed.at.0.div_euclid(1000))
+            .header("webhook-signature", signed.signature)
+            .body(signed.body);
 
-        ask(request, letter.mode, letter.at, deadline).await
+        ask(request, signed.mode, signed.at, deadline).await
     }
 }
 

@@ -171,7 +171,7 @@ impl Ground {
             return;
         };
         let anew = |app: App| App {
-            paces: Limiters::default(),
+            limiters: Limiters::default(),
             jobs: Progress::default(),
             budget: Budget::new(0),
             queue: Queue::default(),
@@ -224,7 +224,7 @@ async fn gateway(store: &Store, vault_key: &str, clock: &Clock, folder: &Path) -
             false,
             clock.now(),
         ),
-        paces: Limiters::default(),
+        limiters: Limiters::default(),
         jobs: Progress::default(),
         budget: Budget::new(number),
         queue: Queue::default(),

@@ -222,7 +222,7 @@ impl World {
                 made,
                 RequestContext {
                     key: Some(key),
-                    ..asker(planned_at, auth_code)
+                    ..context(planned_at, auth_code)
                 },
             )
             .await
@@ -282,7 +282,7 @@ impl World {
                 planned,
                 RequestContext {
                     key: Some(key),
-                    ..asker(planned_at, None)
+                    ..context(planned_at, None)
                 },
             )
             .await
@@ -574,7 +574,7 @@ impl World {
     }
 }
 
-fn asker(planned_at: Instant, auth_code: Option<String>) -> RequestContext {
+fn context(planned_at: Instant, auth_code: Option<String>) -> RequestContext {
     RequestContext {
         key: None,
         planned_at,

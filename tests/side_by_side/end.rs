@@ -6,7 +6,7 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use interlock::drill::audit::{Evidence, audit as auditor};
-use interlock::drill::control_socket::{Command, knock};
+use interlock::drill::control_socket::{Command, command};
 use interlock::drill::receiver::{Received, Receiver};
 use interlock::store::Store;
 use reqwest::Method;
@@ -67,7 +67,7 @@ pub async fn told_so_far(ground: &Ground, receiver: &Receiver) -> Vec<Received> 
 pub async fn comes_to_rest(door: &Path, control: &Control) {
     let (began, mut nudged, mut quiet, mut ahead_s) = (Instant::now(), Instant::now(), 0, 0);
     while quiet < QUIET {
-        let said = knock(door, &Command::Due).await.unwrap();
+        let said = command(door, &Command::Due).await.unwrap();
         let pending = control.call(Method::GET, "/notifications", None).await.1["pending"].clone();
         let waits = || {
             format!(
@@ -95,7 +95,7 @@ pub async fn comes_to_rest(door: &Path, control: &Control) {
             nudged = Instant::now();
             ahead_s += step;
             control.advance(i64::try_from(step).unwrap()).await;
-            knock(door, &Command::Ahead(ahead_s)).await.unwrap();
+            command(door, &Command::Ahead(ahead_s)).await.unwrap();
         }
         tokio::time::sleep(Duration::from_millis(10)).await;
     }

@@ -1,6 +1,6 @@
-//! Who may use whom inside the gateway: the design's arrow `api, console, jobs, reconciliation,
-//! drill → payments → routing → store → domain → providers`, held against every `crate::` and
-//! `super::` in `src`, those of its tests too. Never turns an arrow round to let some code compile.
+//! Who may use whom inside the gateway: `ROWS`, of which `src/ARCHITECTURE.md` shows the arrow,
+//! held against every `crate::` and `super::` in `src`, those of its tests too; and in which rooms
+//! a crate may be named. Never turns an arrow round to let some code compile.
 
 use super::assert_none;
 use super::source::{self, File, repository, words};

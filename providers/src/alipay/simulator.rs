@@ -126,7 +126,7 @@ impl Simulator for AlipaySimulator {
         })
     }
 
-    fn handle(&self, request: &Request, desk: &SimulatorContext<'_>) -> Response {
+    fn handle(&self, request: &Request, context: &SimulatorContext<'_>) -> Response {
         if path(request) != "/gateway.do" {
             return html(StatusCode::NOT_FOUND, "<html><body>404</body></html>");
         }
@@ -137,14 +137,14 @@ impl Simulator for AlipaySimulator {
                 let shop = trade::Shop {
                     seller_id: &self.seller_id,
                     charset,
-                    spaces_refunds: desk.spaces_refunds,
-                    now: desk.now,
+                    spaces_refunds: context.spaces_refunds,
+                    now: context.now,
                 };
                 let said = shop.execute(
                     method,
                     &biz_content,
                     params.text("notify_url"),
-                    &mut desk.book.lock(),
+                    &mut context.book.lock(),
                 );
                 (said.unwrap_or_else(Into::into), true)
             }
@@ -153,7 +153,7 @@ impl Simulator for AlipaySimulator {
         };
 
         let alteration = if signed {
-            desk.alteration
+            context.alteration
         } else {
             Alteration::Unsigned
         };
@@ -163,7 +163,7 @@ impl Simulator for AlipaySimulator {
             said
         };
 
-        let trace = desk.book.lock().next_number();
+        let trace = context.book.lock().next_number();
         let mut response = self.answer(&params, &said, alteration);
 
         if let Ok(id) = HeaderValue::from_str(&format!("{trace:032x}")) {

@@ -318,7 +318,7 @@ fn the_face_takes_what_the_sdks_send_and_they_would_believe_its_answer() {
             body: Bytes::from(exchange.body.clone()),
         };
         assert!(face.call_of(&request).is_some(), "{}", exchange.id);
-        let desk = SimulatorContext {
+        let context = SimulatorContext {
             book: &book,
             now,
             alteration: Alteration::None,
@@ -327,7 +327,7 @@ fn the_face_takes_what_the_sdks_send_and_they_would_believe_its_answer() {
         let order_no =
             serde_json::from_str::<serde_json::Value>(&exchange.params["biz_content"]).unwrap();
         let order_no = order_no["out_trade_no"].as_str().unwrap();
-        let response = face.handle(&request, &desk);
+        let response = face.handle(&request, &context);
         let body = String::from_utf8(response.body.to_vec()).unwrap();
         let reply = read(method(&exchange.method), &body);
         assert!(matches!(reply, Reply::Signed(_)), "{}: {body}", exchange.id);
@@ -355,7 +355,7 @@ fn the_face_takes_what_the_sdks_send_and_they_would_believe_its_answer() {
         // One changed byte, and the signature no longer holds.
         request.body = Bytes::from(exchange.body.replace("2026", "2027"));
         request.target = exchange.target.replace("2026", "2027");
-        let body = String::from_utf8(face.handle(&request, &desk).body.to_vec()).unwrap();
+        let body = String::from_utf8(face.handle(&request, &context).body.to_vec()).unwrap();
         assert!(
             body.contains("isv.invalid-signature"),
             "{}: {body}",

@@ -157,8 +157,8 @@ impl Sandbox {
         let mut doors = Vec::new();
 
         for (face, address) in faces {
-            let (door, hinge) = Door::new();
-            hinges.push((Arc::clone(&face), address, hinge));
+            let (door, listener_handle) = Door::new();
+            hinges.push((Arc::clone(&face), address, listener_handle));
             doors.push((face, door));
         }
 
@@ -181,13 +181,19 @@ impl Sandbox {
         let core = Arc::new(core);
         // The control first: its address is the one that people give, so it is the one to complain
         // of.
-        let (door, hinge) = Door::new();
-        let control = (listen(control, hinge, control_handler(&core))?, door);
+        let (door, listener_handle) = Door::new();
+        let control = (
+            listen(control, listener_handle, control_handler(&core))?,
+            door,
+        );
         let mut faces = Vec::new();
 
-        for (face, address, hinge) in hinges {
+        for (face, address, listener_handle) in hinges {
             let name = face.provider();
-            faces.push((name, listen(address, hinge, face_handler(&core, face))?));
+            faces.push((
+                name,
+                listen(address, listener_handle, face_handler(&core, face))?,
+            ));
         }
         let timers = tokio::spawn(keep_time(Arc::clone(&core)));
         let sandbox = Self {
@@ -341,10 +347,11 @@ fn restored(stored: Option<Value>) -> Result<(SharedBook, Clock), StartError> {
 
 fn listen(
     address: SocketAddr,
-    hinge: ListenerHandle,
+    listener_handle: ListenerHandle,
     handler: Handler,
 ) -> Result<SocketAddr, StartError> {
-    server::start(address, hinge, handler).map_err(|source| StartError::Address { address, source })
+    server::start(address, listener_handle, handler)
+        .map_err(|source| StartError::Address { address, source })
 }
 
 /// Handlers hold the core weakly: it owns the doors of the servers that own the handlers.

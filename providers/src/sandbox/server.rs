@@ -111,12 +111,12 @@ impl Door {
 /// Binds and serves until the door is closed for ever. Returns the address that was bound.
 pub(super) fn start(
     address: SocketAddr,
-    hinge: ListenerHandle,
+    listener_handle: ListenerHandle,
     handler: Handler,
 ) -> io::Result<SocketAddr> {
     let listener = bind(address)?.listen(BACKLOG)?;
     let address = listener.local_addr()?;
-    tokio::spawn(run(address, listener, hinge, handler));
+    tokio::spawn(run(address, listener, listener_handle, handler));
     Ok(address)
 }
 
@@ -134,13 +134,13 @@ fn bind(address: SocketAddr) -> io::Result<TcpSocket> {
 async fn run(
     address: SocketAddr,
     mut listener: TcpListener,
-    hinge: ListenerHandle,
+    listener_handle: ListenerHandle,
     handler: Handler,
 ) {
     let ListenerHandle {
         wanted: mut gate,
         actual: report,
-    } = hinge;
+    } = listener_handle;
     loop {
         let left = accept_until_closed(&listener, &mut gate, &handler).await;
         drop(listener);

@@ -35,9 +35,9 @@ pub trait Simulator: Send + Sync + fmt::Debug {
     /// would).
     fn call_of(&self, request: &Request) -> Option<CallKind>;
 
-    /// Checks and executes a request. Lock `desk.book` only around reading and changing it, not
+    /// Checks and executes a request. Lock `context.book` only around reading and changing it, not
     /// while checking or making signatures.
-    fn handle(&self, request: &Request, desk: &SimulatorContext<'_>) -> Response;
+    fn handle(&self, request: &Request, context: &SimulatorContext<'_>) -> Response;
 
     /// The provider's own, signed "you ask too often". Nothing was done.
     fn rate_limited(&self, request: &Request, now: DateTime<Utc>) -> Response;

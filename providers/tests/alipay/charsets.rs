@@ -101,13 +101,13 @@ fn shop_key() -> &'static str {
 async fn a_shop_that_speaks_gbk_is_answered_and_told_in_gbk() {
     for charset in ["GBK", "gbk", "gb2312"] {
         let shop = Shop::open().await;
-        let desk = SimulatorContext {
+        let context = SimulatorContext {
             book: shop.book(),
             now: shop.now(),
             alteration: Alteration::None,
             spaces_refunds: false,
         };
-        let answer = shop.face().handle(&precreate(charset, gbk), &desk);
+        let answer = shop.face().handle(&precreate(charset, gbk), &context);
         assert_eq!(answer.headers["content-type"], "text/html;charset=GBK");
         let (said, holds) = node(&answer);
         assert!(holds && said.contains("10000"), "{said}");
@@ -118,9 +118,10 @@ async fn a_shop_that_speaks_gbk_is_answered_and_told_in_gbk() {
 
         // What is signed in other bytes than it travels in is refused, in GBK, with what the
         // gateway has read.
-        let refusal = shop
-            .face()
-            .handle(&precreate(charset, |text| text.as_bytes().to_vec()), &desk);
+        let refusal = shop.face().handle(
+            &precreate(charset, |text| text.as_bytes().to_vec()),
+            &context,
+        );
         let (said, holds) = node(&refusal);
         assert!(
             holds && said.contains("isv.invalid-signature") && said.contains(TEXT),
@@ -157,14 +158,14 @@ async fn a_shop_that_speaks_gbk_is_answered_and_told_in_gbk() {
         );
     }
     let shop = Shop::open().await;
-    let desk = SimulatorContext {
+    let context = SimulatorContext {
         book: shop.book(),
         now: shop.now(),
         alteration: Alteration::None,
         spaces_refunds: false,
     };
     for charset in ["gb18030", "latin1"] {
-        let (said, _) = node(&shop.face().handle(&precreate(charset, gbk), &desk));
+        let (said, _) = node(&shop.face().handle(&precreate(charset, gbk), &context));
         assert!(said.contains("isv.invalid-charset"), "{said}");
     }
 }

@@ -51,13 +51,13 @@ fn multipart(biz_content: &str, quoted: bool) -> Request {
 }
 
 fn said(shop: &Shop, request: &Request) -> Value {
-    let desk = SimulatorContext {
+    let context = SimulatorContext {
         book: shop.book(),
         now: shop.now(),
         alteration: Alteration::None,
         spaces_refunds: false,
     };
-    let body: Value = serde_json::from_slice(&shop.face().handle(request, &desk).body).unwrap();
+    let body: Value = serde_json::from_slice(&shop.face().handle(request, &context).body).unwrap();
     body["alipay_trade_precreate_response"].clone()
 }
 

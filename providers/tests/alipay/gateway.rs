@@ -332,14 +332,14 @@ fn said(request: &Request) -> (String, Value, bool) {
     let now = chrono::DateTime::parse_from_rfc3339("2026-03-01T02:00:00Z")
         .unwrap()
         .to_utc();
-    let desk = SimulatorContext {
+    let context = SimulatorContext {
         book: &SharedBook::default(),
         now,
         alteration: Alteration::None,
         spaces_refunds: false,
     };
 
-    let response = shop_face.handle(request, &desk);
+    let response = shop_face.handle(request, &context);
     assert_eq!(response.status, 200);
     assert_eq!(response.headers["content-type"], "text/html;charset=utf-8");
 

@@ -45,18 +45,18 @@ pub(crate) fn alipay() -> ProviderName {
 pub(crate) struct SmallFace;
 
 impl SmallFace {
-    fn act(request: &Request, desk: &SimulatorContext<'_>) -> Result<String, Refusal> {
+    fn act(request: &Request, context: &SimulatorContext<'_>) -> Result<String, Refusal> {
         let mut parts = request.path().split('/').skip(1);
         let (call, order_no) = (parts.next().unwrap_or(""), parts.next().unwrap_or(""));
         let key = OrderKey::new("alipay", "small", order_no);
-        let mut book = desk.book.lock();
+        let mut book = context.book.lock();
 
         match call {
             "create" => {
-                book.insert(order(key, request.header("notify-url"), desk.now))?;
+                book.insert(order(key, request.header("notify-url"), context.now))?;
                 Ok(format!("code:{order_no}"))
             }
-            "close" => book.close(&key, desk.now).map(|()| "closed".to_owned()),
+            "close" => book.close(&key, context.now).map(|()| "closed".to_owned()),
             "query" => book
                 .order(&key)
                 .map(|o| o.state.to_string())
@@ -65,7 +65,7 @@ impl SmallFace {
                 let refund_no = parts.next().unwrap_or("").to_owned();
                 let refund_id = book.next_number().to_string();
                 let amount = Money::fen(30).unwrap();
-                let due_at = desk.now + TimeDelta::days(1);
+                let due_at = context.now + TimeDelta::days(1);
                 let new = NewRefund {
                     refund_no,
                     refund_id,
@@ -75,7 +75,7 @@ impl SmallFace {
                     due_at,
                     details: Value::Null,
                 };
-                book.refund(&key, new, desk.now)
+                book.refund(&key, new, context.now)
                     .map(|_| "accepted".to_owned())
             }
             _ => Err(Refusal::Unknown),
@@ -140,13 +140,13 @@ impl Simulator for SmallFace {
         request.path().split('/').nth(1)?.parse().ok()
     }
 
-    fn handle(&self, request: &Request, desk: &SimulatorContext<'_>) -> Response {
-        match Self::act(request, desk) {
-            Ok(said) => signed(StatusCode::OK, said, desk.alteration),
+    fn handle(&self, request: &Request, context: &SimulatorContext<'_>) -> Response {
+        match Self::act(request, context) {
+            Ok(said) => signed(StatusCode::OK, said, context.alteration),
             Err(refusal) => signed(
                 StatusCode::BAD_REQUEST,
                 refusal.to_string(),
-                desk.alteration,
+                context.alteration,
             ),
         }
     }

@@ -24,7 +24,7 @@ impl Stage {
         let stopped = self.stopped.lock().await.clone();
         for (number, gateway) in self.gateways.iter().enumerate() {
             if !stopped.contains(&number) {
-                let _ = control_socket::knock(&gateway.door(), &Command::Ahead(*ahead_s)).await;
+                let _ = control_socket::command(&gateway.door(), &Command::Ahead(*ahead_s)).await;
             }
         }
     }
@@ -45,14 +45,14 @@ impl Stage {
         self.stopped.lock().await.remove(&number);
         let ahead_s = *self.ahead_s.lock().await;
         if let Some(gateway) = self.gateways.get(number) {
-            let _ = control_socket::knock(&gateway.door(), &Command::Ahead(ahead_s)).await;
+            let _ = control_socket::command(&gateway.door(), &Command::Ahead(ahead_s)).await;
         }
     }
 
     /// The clock of one gateway is wrong by so many seconds.
     pub async fn skew(&self, number: usize, seconds: i64) {
         if let Some(gateway) = self.gateways.get(number) {
-            let _ = control_socket::knock(&gateway.door(), &Command::Skew(seconds)).await;
+            let _ = control_socket::command(&gateway.door(), &Command::Skew(seconds)).await;
         }
     }
 

@@ -121,14 +121,14 @@ impl Stage {
     /// Arms a kill point.
     pub async fn arm(&self, number: usize, point: &str) {
         if let Some(gateway) = self.gateways.get(number) {
-            let _ = control_socket::knock(&gateway.door(), &Command::Arm(point.to_owned())).await;
+            let _ = control_socket::command(&gateway.door(), &Command::Arm(point.to_owned())).await;
         }
     }
 
     /// What a gateway waits for.
     pub async fn due(&self, number: usize) -> Option<Reply> {
         let gateway = self.gateways.get(number)?;
-        control_socket::knock(&gateway.door(), &Command::Due)
+        control_socket::command(&gateway.door(), &Command::Due)
             .await
             .ok()
     }
@@ -221,7 +221,7 @@ impl Stage {
         let Some(gateway) = self.gateways.get(number) else {
             return Ok(Vec::new());
         };
-        let reply = control_socket::knock(&gateway.door(), &Command::Jobs)
+        let reply = control_socket::command(&gateway.door(), &Command::Jobs)
             .await
             .map_err(in_vain("a gateway's jobs"))?;
         Ok(reply.overdue_ms)

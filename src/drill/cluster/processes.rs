@@ -145,7 +145,7 @@ impl Stage {
             {
                 // Time went on while it started.
                 let ahead_s = *self.ahead_s.lock().await;
-                let _ = control_socket::knock(&gateway.door(), &Command::Ahead(ahead_s)).await;
+                let _ = control_socket::command(&gateway.door(), &Command::Ahead(ahead_s)).await;
                 return Ok(());
             }
             let dead = match gateway.child.lock().await.as_mut() {

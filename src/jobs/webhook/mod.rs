@@ -106,14 +106,14 @@ impl Job for Upkeep {
 /// # Errors
 /// The database's.
 pub async fn step(app: &Arc<App>) -> Result<usize, store::Error> {
-    let mut desk = Dispatcher::default();
-    desk.round(app).await?;
+    let mut dispatcher = Dispatcher::default();
+    dispatcher.round(app).await?;
     let mut count = 0;
-    while let Some(done) = desk.working.join_next_with_id().await {
-        desk.take_back(app, done);
+    while let Some(done) = dispatcher.working.join_next_with_id().await {
+        dispatcher.take_back(app, done);
         count += 1;
     }
-    desk.record(app).await;
+    dispatcher.record(app).await;
     Ok(count)
 }
 
@@ -293,8 +293,8 @@ async fn deliver(
     endpoint: Option<EndpointRow>,
 ) -> Option<Returned> {
     let now = app.clock.now();
-    let letter = match (&row.url, endpoint) {
-        (Some(url), _) => letter_to_notify_url(&app, &row, url, event.into(), now).await,
+    let signed = match (&row.url, endpoint) {
+        (Some(url), _) => signed_for_notify_url(&app, &row, url, event.into(), now).await,
         (None, Some(endpoint)) if endpoint.disabled_reason.is_none() => {
             SignedRequest::to_endpoint(app.directory.vault(), &endpoint, &event.into(), now)
                 .map_err(|e| e.to_string())
@@ -311,7 +311,7 @@ async fn deliver(
         }
     };
 
-    let letter = letter
+    let signed = signed
         .inspect_err(|error| {
             tracing::error!(
                 delivery_id = row.id,
@@ -326,7 +326,7 @@ async fn deliver(
     trace.set("try", i64::from(row.tries.saturating_add(1)));
 
     // Whatever it says, the receiver may have the event from here on; only a good answer proves it.
-    let done = trace.around(app.webhooks.send(letter)).await;
+    let done = trace.around(app.webhooks.send(signed)).await;
     let end: &'static str = done.end.into();
     trace.set("end", end);
     if done.end != End::Delivered {
@@ -337,7 +337,7 @@ async fn deliver(
     Some(Returned { row, done })
 }
 
-async fn letter_to_notify_url(
+async fn signed_for_notify_url(
     app: &App,
     row: &DeliveryRow,
     url: &str,

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::booking::apply;
+use super::apply::apply;
 use super::matching::{MISMATCH, Matched, Mismatch};
 use crate::app::App;
 use crate::domain::Aggregate;

@@ -8,7 +8,7 @@ use super::{Conditions, auto_refund, capture, ending, notified};
 use crate::domain::attempt::{Disposition, DispositionEvent, State};
 use crate::domain::id::{self, Kind};
 use crate::domain::operation::Action;
-use crate::domain::payment::{Event, State as PaymentState};
+use crate::domain::payment::{BrokenInvariant, Event, State as PaymentState};
 use crate::domain::refund::{Event as RefundEvent, State as RefundState};
 use crate::domain::{Aggregate, Illegal, Refund, Timestamp};
 use crate::store::change::ReviewItem;
@@ -206,6 +206,12 @@ fn end_refund(
     (refund.completed_at, refund.next_check_at) = (Some(now), None);
     (refund.needs_funds, refund.told_done) = (false, false);
     let attempt_id = refund.attempt_id.clone();
+    if event == RefundEvent::Done && after.broken() == Some(BrokenInvariant::RefundsOverCapture) {
+        return Err(no(
+            "More would have gone back than came in: another refund of this money is booked.",
+        ));
+    }
+
     let operations = auto_refund::aftermath(after, refund_id, was, now)?;
     wake_next(conditions, after, &attempt_id, now);
     after.payment.lease_until = None;

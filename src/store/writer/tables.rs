@@ -209,6 +209,7 @@ async fn give_back_claims(tx: &Tx, changes: &[&Change], verdicts: &[Verdict]) ->
             | Err(
                 CommitError::KeyTaken
                 | CommitError::Refused(_)
+                | CommitError::Broken(_)
                 | CommitError::ReviewItemChanged
                 | CommitError::Unavailable(_),
             ) => continue,

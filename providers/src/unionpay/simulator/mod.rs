@@ -49,7 +49,7 @@ impl UnionPaySimulator {
         &self,
         asked: Asked,
         fields: &Fields,
-        desk: &SimulatorContext<'_>,
+        context: &SimulatorContext<'_>,
     ) -> Result<Said, Said> {
         if !request::is_signed(self, fields) {
             return Err(Said::not_signed());
@@ -57,13 +57,13 @@ impl UnionPaySimulator {
         if asked == Asked::Other {
             return Err(Said::no_permission());
         }
-        let request = Checked::new(asked, fields, desk.now)?;
+        let request = Checked::new(asked, fields, context.now)?;
         match asked {
-            Asked::Apply => payments::apply(self, &request, desk),
-            Asked::Scan => payments::scan(self, &request, desk),
-            Asked::Query => payments::query(self, &request, desk),
-            Asked::Reversal => payments::reverse(self, &request, desk),
-            Asked::Refund | Asked::Undo => returns::give_back(self, asked, &request, desk),
+            Asked::Apply => payments::apply(self, &request, context),
+            Asked::Scan => payments::scan(self, &request, context),
+            Asked::Query => payments::query(self, &request, context),
+            Asked::Reversal => payments::reverse(self, &request, context),
+            Asked::Refund | Asked::Undo => returns::give_back(self, asked, &request, context),
             Asked::Other => Err(Said::no_permission()),
         }
     }
@@ -158,11 +158,13 @@ impl Simulator for UnionPaySimulator {
         }
     }
 
-    fn handle(&self, request: &Request, desk: &SimulatorContext<'_>) -> Response {
+    fn handle(&self, request: &Request, context: &SimulatorContext<'_>) -> Response {
         match request::read(request) {
             Ok((asked, fields)) => {
-                let said = self.execute(asked, &fields, desk).unwrap_or_else(|no| no);
-                self.answer(&fields, said, desk.alteration)
+                let said = self
+                    .execute(asked, &fields, context)
+                    .unwrap_or_else(|no| no);
+                self.answer(&fields, said, context.alteration)
             }
             Err(no) => broken(no),
         }

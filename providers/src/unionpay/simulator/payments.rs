@@ -65,13 +65,13 @@ fn entered(
 pub(super) fn apply(
     face: &UnionPaySimulator,
     request: &Checked<'_>,
-    desk: &SimulatorContext<'_>,
+    context: &SimulatorContext<'_>,
 ) -> Result<Said, Said> {
-    let expires_at = read_beijing(request.text("payTimeout")).unwrap_or(desk.now + LIFE);
-    let order = entered(face, request, Flow::Qr, expires_at, desk.now)
+    let expires_at = read_beijing(request.text("payTimeout")).unwrap_or(context.now + LIFE);
+    let order = entered(face, request, Flow::Qr, expires_at, context.now)
         .ok_or_else(|| Said::invalid("txnAmt"))?;
     let key = order.key.clone();
-    let mut book = desk.book.lock();
+    let mut book = context.book.lock();
     if is_used(face, &book, &key.order_no) {
         return Err(Said::duplicate());
     }
@@ -91,14 +91,20 @@ pub(super) fn apply(
 pub(super) fn scan(
     face: &UnionPaySimulator,
     request: &Checked<'_>,
-    desk: &SimulatorContext<'_>,
+    context: &SimulatorContext<'_>,
 ) -> Result<Said, Said> {
     let qr_no = request.text("qrNo");
-    let order = entered(face, request, Flow::Barcode, desk.now + PATIENCE, desk.now);
+    let order = entered(
+        face,
+        request,
+        Flow::Barcode,
+        context.now + PATIENCE,
+        context.now,
+    );
     let order = order.ok_or_else(|| Said::invalid("txnAmt"))?;
     let (key, expires_at) = (order.key.clone(), order.expires_at);
     let amount = request.text("txnAmt").to_owned();
-    let mut book = desk.book.lock();
+    let mut book = context.book.lock();
     if is_used(face, &book, &key.order_no) {
         return Err(Said::duplicate());
     }
@@ -113,7 +119,7 @@ pub(super) fn scan(
         return Err(Said::new("86", "二维码状态错误[1000086]"));
     }
     let number = book.next_number();
-    let query_id = face.query_id(number, desk.now);
+    let query_id = face.query_id(number, context.now);
     book.insert(order).map_err(|_| Said::duplicate())?;
 
     let code = Code {
@@ -123,14 +129,14 @@ pub(super) fn scan(
     let mut done = book.give_code(&key, code);
 
     match mood {
-        PayerBehaviour::Pays => done = done.and_then(|()| book.pay(&key, &query_id, desk.now)),
+        PayerBehaviour::Pays => done = done.and_then(|()| book.pay(&key, &query_id, context.now)),
         PayerBehaviour::HasNoMoney => {
-            done = done.and_then(|()| book.open_trade(&key, &query_id, desk.now));
-            done = done.and_then(|()| book.close(&key, desk.now));
+            done = done.and_then(|()| book.open_trade(&key, &query_id, context.now));
+            done = done.and_then(|()| book.close(&key, context.now));
         }
         // It keeps the number that the answer tells.
         PayerBehaviour::MustConfirm => {
-            done = done.and_then(|()| book.open_trade(&key, &query_id, desk.now))
+            done = done.and_then(|()| book.open_trade(&key, &query_id, context.now))
         }
         PayerBehaviour::CodeExpired => {}
     }
@@ -160,20 +166,20 @@ fn settle(book: &mut Book, key: &OrderKey, now: DateTime<Utc>) {
 pub(super) fn query(
     face: &UnionPaySimulator,
     request: &Checked<'_>,
-    desk: &SimulatorContext<'_>,
+    context: &SimulatorContext<'_>,
 ) -> Result<Said, Said> {
     let (number, time) = (request.text("orderId"), request.text("txnTime"));
-    if face.asks_too_often(number, desk.now) {
+    if face.asks_too_often(number, context.now) {
         return Err(Said::too_often());
     }
     let key = face.key(number);
-    let mut book = desk.book.lock();
-    settle(&mut book, &key, desk.now);
+    let mut book = context.book.lock();
+    settle(&mut book, &key, context.now);
     if let Some(order) = book
         .order(&key)
         .filter(|o| detail(&o.details, "txnTime") == time)
     {
-        return told(order, desk.now).ok_or_else(not_found);
+        return told(order, context.now).ok_or_else(not_found);
     }
     let order = book
         .by_refund(PROVIDER, &face.keys.mer_id, number)
@@ -273,23 +279,23 @@ pub(super) fn paid(order: &Order) -> Fields {
 pub(super) fn reverse(
     face: &UnionPaySimulator,
     request: &Checked<'_>,
-    desk: &SimulatorContext<'_>,
+    context: &SimulatorContext<'_>,
 ) -> Result<Said, Said> {
     let key = face.key(request.text("orderId"));
-    let mut book = desk.book.lock();
-    settle(&mut book, &key, desk.now);
+    let mut book = context.book.lock();
+    settle(&mut book, &key, context.now);
     let order = book
         .order(&key)
         .filter(|o| detail(&o.details, "txnTime") == request.text("txnTime"));
     let order = order.ok_or_else(Said::not_found)?;
-    if order.flow != Flow::Barcode || !same_clearing_day(order.created_at, desk.now) {
+    if order.flow != Flow::Barcode || !same_clearing_day(order.created_at, context.now) {
         return Err(Said::no_original());
     }
     if order.state == State::Reversed {
         return Err(Said::new("46", "交易已被冲正[1000046]"));
     }
 
-    match book.reverse(&key, desk.now) {
+    match book.reverse(&key, context.now) {
         // It had ended without money: there is nothing to undo, and nothing will be.
         Ok(_) | Err(Refusal::Ended) => Ok(Said::ok()),
         Err(Refusal::TooMuch) => Err(Said::gone_back()),

@@ -23,11 +23,11 @@ pub(super) fn give_back(
     face: &UnionPaySimulator,
     asked: Asked,
     request: &Checked<'_>,
-    desk: &SimulatorContext<'_>,
+    context: &SimulatorContext<'_>,
 ) -> Result<Said, Said> {
     let amount = request.amount().ok_or_else(|| Said::invalid("txnAmt"))?;
     let number = request.text("orderId");
-    let mut book = desk.book.lock();
+    let mut book = context.book.lock();
     if is_used(face, &book, number) {
         return Err(Said::duplicate());
     }
@@ -42,9 +42,13 @@ pub(super) fn give_back(
         .filter(|_| order.state == State::Paid)
         .ok_or_else(Said::no_original)?;
     if asked == Asked::Undo {
-        undoable(order, amount.minor(), same_clearing_day(paid_at, desk.now))?;
+        undoable(
+            order,
+            amount.minor(),
+            same_clearing_day(paid_at, context.now),
+        )?;
     }
-    if desk.now > paid_at + LATEST || order.refunding_fen() == order.captured_fen() {
+    if context.now > paid_at + LATEST || order.refunding_fen() == order.captured_fen() {
         return Err(Said::gone_back());
     }
 
@@ -54,7 +58,7 @@ pub(super) fn give_back(
         RefundEnd::Abnormal => RefundStatus::Abnormal,
         RefundEnd::NoFunds => return Err(Said::new("90", "账户余额不足[1000090]")),
     };
-    let refund_id = face.query_id(book.next_number(), desk.now);
+    let refund_id = face.query_id(book.next_number(), context.now);
     let details = json!({
         "txnTime": request.text("txnTime"),
         "txnType": if asked == Asked::Undo { UNDO } else { "04" },
@@ -68,11 +72,11 @@ pub(super) fn give_back(
         amount,
         reason: None,
         notify_url: request.some("backUrl"),
-        due_at: desk.now + WORK,
+        due_at: context.now + WORK,
         details,
     };
 
-    book.refund(&key, new, desk.now).map_err(refused)?;
+    book.refund(&key, new, context.now).map_err(refused)?;
     book.refund_will_end(&key, number, ends_as);
     Ok(Said::ok().with([
         ("queryId", refund_id),

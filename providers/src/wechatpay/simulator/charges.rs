@@ -38,10 +38,10 @@ struct NewCharge {
 pub(super) fn create(
     face: &WechatPaySimulator,
     request: &Request,
-    desk: &SimulatorContext<'_>,
+    context: &SimulatorContext<'_>,
 ) -> Result<Said, Said> {
     let new = read(face, body(&request.body)?)?;
-    let mut book = desk.book.lock();
+    let mut book = context.book.lock();
     let key = new.key.clone();
 
     if let Some(order) = book.order(&key) {
@@ -69,8 +69,8 @@ pub(super) fn create(
                 "101 付款码已过期，请用户在微信上刷新后再试",
             ));
         }
-        let id = face.transaction_id(book.next_number(), desk.now);
-        enter(&mut book, new, mood, &id, desk.now).map_err(|_| Said::system_error())?;
+        let id = face.transaction_id(book.next_number(), context.now);
+        enter(&mut book, new, mood, &id, context.now).map_err(|_| Said::system_error())?;
         if mood == PayerBehaviour::HasNoMoney {
             return Err(Said::no(
                 StatusCode::FORBIDDEN,
@@ -82,7 +82,7 @@ pub(super) fn create(
     }
 
     let order = book.order(&key).ok_or_else(Said::system_error)?;
-    let mut said = Said::ok(transaction(face, order, desk.now));
+    let mut said = Said::ok(transaction(face, order, context.now));
     if order.state == State::Payable {
         said.status = StatusCode::ACCEPTED;
     }
@@ -220,7 +220,7 @@ pub(super) fn reverse(
     face: &WechatPaySimulator,
     request: &Request,
     order_no: &str,
-    desk: &SimulatorContext<'_>,
+    context: &SimulatorContext<'_>,
 ) -> Result<Said, Said> {
     let members = body(&request.body)?;
     let fields = Fields::of(&members);
@@ -248,17 +248,17 @@ pub(super) fn reverse(
     }
 
     let key = face.order_key(order_no);
-    let mut book = desk.book.lock();
+    let mut book = context.book.lock();
 
     match book.order(&key) {
         // A number that never came in is burnt.
         None => {
-            let order = dead(&key, Flow::Barcode, desk.now).ok_or_else(Said::system_error)?;
+            let order = dead(&key, Flow::Barcode, context.now).ok_or_else(Said::system_error)?;
             book.insert(order).map_err(|_| Said::system_error())?;
         }
         Some(order) => {
-            reversible(order, desk.now)?;
-            match book.reverse(&key, desk.now) {
+            reversible(order, context.now)?;
+            match book.reverse(&key, context.now) {
                 // Reversing again says the same again.
                 Ok(_) | Err(Refusal::Ended) => {}
                 Err(Refusal::TooMuch) => {

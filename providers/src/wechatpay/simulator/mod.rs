@@ -94,7 +94,7 @@ fn asked(request: &Request) -> Option<Asked> {
 }
 
 impl WechatPaySimulator {
-    fn execute(&self, request: &Request, desk: &SimulatorContext<'_>) -> Said {
+    fn execute(&self, request: &Request, context: &SimulatorContext<'_>) -> Said {
         let Some(asked) = asked(request) else {
             return Said::no(
                 StatusCode::NOT_FOUND,
@@ -105,15 +105,17 @@ impl WechatPaySimulator {
         };
 
         let said = match asked {
-            Asked::Create => orders::create(self, request, desk),
-            Asked::Charge => charges::create(self, request, desk),
-            Asked::Query { order_no } => orders::query(self, request, &order_no, desk),
-            Asked::QueryTransaction { id } => orders::query_transaction(self, request, &id, desk),
-            Asked::Close { order_no } => orders::close(self, request, &order_no, desk),
-            Asked::Reverse { order_no } => charges::reverse(self, request, &order_no, desk),
-            Asked::Refund => refunds::create(self, request, desk),
-            Asked::QueryRefund { refund_no } => refunds::query(self, &refund_no, desk),
-            Asked::Certificates => self.certificates(desk.now),
+            Asked::Create => orders::create(self, request, context),
+            Asked::Charge => charges::create(self, request, context),
+            Asked::Query { order_no } => orders::query(self, request, &order_no, context),
+            Asked::QueryTransaction { id } => {
+                orders::query_transaction(self, request, &id, context)
+            }
+            Asked::Close { order_no } => orders::close(self, request, &order_no, context),
+            Asked::Reverse { order_no } => charges::reverse(self, request, &order_no, context),
+            Asked::Refund => refunds::create(self, request, context),
+            Asked::QueryRefund { refund_no } => refunds::query(self, &refund_no, context),
+            Asked::Certificates => self.certificates(context.now),
         };
 
         said.unwrap_or_else(|no| no)
@@ -196,17 +198,17 @@ impl Simulator for WechatPaySimulator {
         }
     }
 
-    fn handle(&self, request: &Request, desk: &SimulatorContext<'_>) -> Response {
-        let said = match auth::check(self, request, desk.now) {
-            Ok(()) => self.execute(request, desk),
+    fn handle(&self, request: &Request, context: &SimulatorContext<'_>) -> Response {
+        let said = match auth::check(self, request, context.now) {
+            Ok(()) => self.execute(request, context),
             Err(no) => no,
         };
-        let said = if desk.alteration == Alteration::Undecided && said.signed {
+        let said = if context.alteration == Alteration::Undecided && said.signed {
             Said::system_error()
         } else {
             said
         };
-        self.answer(&said, request, desk.now, desk.alteration)
+        self.answer(&said, request, context.now, context.alteration)
     }
 
     fn rate_limited(&self, request: &Request, now: DateTime<Utc>) -> Response {

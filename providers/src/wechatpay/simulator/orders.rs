@@ -39,16 +39,16 @@ struct NewOrder {
 pub(super) fn create(
     face: &WechatPaySimulator,
     request: &Request,
-    desk: &SimulatorContext<'_>,
+    context: &SimulatorContext<'_>,
 ) -> Result<Said, Said> {
     let new = read(face, body(&request.body)?)?;
     let dice = hex(8).map_err(|_| Said::system_error())?;
-    let mut book = desk.book.lock();
-    retire(&mut book, &new.key, desk.now);
+    let mut book = context.book.lock();
+    retire(&mut book, &new.key, context.now);
     match book.order(&new.key) {
-        Some(order) => reentered(order, &new, desk.now)?,
+        Some(order) => reentered(order, &new, context.now)?,
         None => {
-            let order = entered(&new, face.key_for(request), desk.now);
+            let order = entered(&new, face.key_for(request), context.now);
             book.insert(order).map_err(|_| Said::system_error())?;
         }
     }
@@ -56,7 +56,7 @@ pub(super) fn create(
     let text = format!("weixin://wxpay/bizpayurl?pr={dice}{:x}", book.next_number());
     let code = Code {
         text: text.clone(),
-        dies_at: desk.now + CODE_LIFE,
+        dies_at: context.now + CODE_LIFE,
     };
     book.give_code(&new.key, code)
         .map_err(|_| Said::system_error())?;
@@ -271,31 +271,31 @@ pub(super) fn query(
     face: &WechatPaySimulator,
     request: &Request,
     order_no: &str,
-    desk: &SimulatorContext<'_>,
+    context: &SimulatorContext<'_>,
 ) -> Result<Said, Said> {
     same_merchant(face, request)?;
     let key = face.order_key(order_no);
-    let mut book = desk.book.lock();
-    retire(&mut book, &key, desk.now);
+    let mut book = context.book.lock();
+    retire(&mut book, &key, context.now);
     // A close of a number that was never made leaves no order to be asked for; a reversal does.
     let order = book
         .order(&key)
         .filter(|o| !is_burnt(o) || o.flow == Flow::Barcode)
         .ok_or_else(not_found)?;
-    Ok(Said::ok(transaction(face, order, desk.now)))
+    Ok(Said::ok(transaction(face, order, context.now)))
 }
 
 pub(super) fn query_transaction(
     face: &WechatPaySimulator,
     request: &Request,
     id: &str,
-    desk: &SimulatorContext<'_>,
+    context: &SimulatorContext<'_>,
 ) -> Result<Said, Said> {
     same_merchant(face, request)?;
-    let book = desk.book.lock();
+    let book = context.book.lock();
     let ours = |o: &&Order| o.key == face.order_key(&o.key.order_no) && o.paid_at.is_some();
     let order = book.by_transaction(id).filter(ours).ok_or_else(not_found)?;
-    Ok(Said::ok(transaction(face, order, desk.now)))
+    Ok(Said::ok(transaction(face, order, context.now)))
 }
 
 fn trade_state(order: &Order, now: DateTime<Utc>) -> (&'static str, &'static str) {
@@ -383,7 +383,7 @@ pub(super) fn close(
     face: &WechatPaySimulator,
     request: &Request,
     order_no: &str,
-    desk: &SimulatorContext<'_>,
+    context: &SimulatorContext<'_>,
 ) -> Result<Said, Said> {
     let members = body(&request.body)?;
     let fields = Fields::of(&members);
@@ -400,11 +400,11 @@ pub(super) fn close(
     }
 
     let key = face.order_key(order_no);
-    let mut book = desk.book.lock();
+    let mut book = context.book.lock();
 
     match book.order(&key).map(|order| order.state) {
         None => {
-            let order = dead(&key, Flow::Qr, desk.now).ok_or_else(Said::system_error)?;
+            let order = dead(&key, Flow::Qr, context.now).ok_or_else(Said::system_error)?;
             book.insert(order).map_err(|_| Said::system_error())?;
         }
         Some(_)
@@ -419,7 +419,7 @@ pub(super) fn close(
             ));
         }
         Some(State::Shown | State::Payable) => {
-            book.close(&key, desk.now)
+            book.close(&key, context.now)
                 .map_err(|_| Said::system_error())?;
         }
         Some(State::Closed) => {}

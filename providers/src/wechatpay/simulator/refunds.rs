@@ -38,15 +38,15 @@ struct Asked {
 pub(super) fn create(
     face: &WechatPaySimulator,
     request: &Request,
-    desk: &SimulatorContext<'_>,
+    context: &SimulatorContext<'_>,
 ) -> Result<Said, Said> {
     let asked = read(&body(&request.body)?)?;
-    let mut book = desk.book.lock();
+    let mut book = context.book.lock();
     let order = order_of(face, &book, &asked).ok_or_else(no_order)?;
     if let Some(first) = book.by_refund(PROVIDER, &face.keys.mchid, &asked.refund_no) {
         return repeated(first, order, &asked);
     }
-    refundable(order, &asked, desk)?;
+    refundable(order, &asked, context)?;
     let key = order.key.clone();
 
     let ends_as = match book.refund_ends.draw(PROVIDER) {
@@ -66,7 +66,7 @@ pub(super) fn create(
 
     let refund_id = format!(
         "50300000012{}{:09}",
-        beijing_day(desk.now),
+        beijing_day(context.now),
         book.next_number()
     );
     let new = NewRefund {
@@ -75,12 +75,12 @@ pub(super) fn create(
         amount: asked.amount,
         reason: asked.reason,
         notify_url: asked.notify_url,
-        due_at: desk.now + WORK,
+        due_at: context.now + WORK,
         details: Value::Null,
     };
 
     let refund = book
-        .refund(&key, new, desk.now)
+        .refund(&key, new, context.now)
         .map_err(|refusal| refused(&refusal))?
         .clone();
     book.refund_will_end(&key, &refund.refund_no, ends_as);
@@ -180,7 +180,7 @@ fn repeated(first: &Order, order: &Order, asked: &Asked) -> Result<Said, Said> {
     }
 }
 
-fn refundable(order: &Order, asked: &Asked, desk: &SimulatorContext<'_>) -> Result<(), Said> {
+fn refundable(order: &Order, asked: &Asked, context: &SimulatorContext<'_>) -> Result<(), Said> {
     let paid_at = order
         .paid_at
         .filter(|_| order.state == State::Paid)
@@ -196,7 +196,7 @@ fn refundable(order: &Order, asked: &Asked, desk: &SimulatorContext<'_>) -> Resu
     if asked.amount.minor() > order.captured_fen() - order.refunding_fen() {
         return Err(refused(&Refusal::TooMuch));
     }
-    if desk.now > paid_at + LATEST {
+    if context.now > paid_at + LATEST {
         return Err(Said::bad_request(
             "INVALID_REQUEST",
             OUT_OF_RANGE,
@@ -230,7 +230,7 @@ fn refused(refusal: &Refusal) -> Said {
 pub(super) fn query(
     face: &WechatPaySimulator,
     refund_no: &str,
-    desk: &SimulatorContext<'_>,
+    context: &SimulatorContext<'_>,
 ) -> Result<Said, Said> {
     let not_found = || {
         Said::no(
@@ -240,7 +240,7 @@ pub(super) fn query(
             "退款单不存在",
         )
     };
-    let book = desk.book.lock();
+    let book = context.book.lock();
     let order = book
         .by_refund(PROVIDER, &face.keys.mchid, refund_no)
         .ok_or_else(not_found)?;

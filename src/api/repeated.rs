@@ -1,6 +1,6 @@
 //! How a request is done once: whoever comes first does it, and whoever comes again is told what
 //! was made of it. Payments, offers and refunds differ in what stands under their keys, and in
-//! nothing else.
+//! nothing else. (The header is read in [`super::idempotency`].)
 
 use actix_web::HttpResponse;
 use actix_web::http::StatusCode;
