@@ -61,7 +61,10 @@ pub struct App {
     /// Refunds of one payment are decided about in turn: racing, each would have to be decided
     /// about again whenever another one wins. What keeps the sum right is the payment's version,
     /// also between gateways.
-    pub refund_turns: RefundTurns,
+    pub refund_turns: Turns,
+    /// Changes of one owner's settings are made in turn: each looks whether it may be, and then is
+    /// written. Between gateways only what a row itself refuses is refused.
+    pub settings_turns: Turns,
     /// Canceled when this gateway says that it is leaving, before it refuses anything.
     pub leaving: CancellationToken,
     /// Canceled when no new payment is taken any more.
@@ -92,27 +95,27 @@ impl App {
     }
 }
 
-/// One queue for every 64th payment.
+/// One queue for every 64th id.
 #[derive(Debug)]
-pub struct RefundTurns([Mutex<()>; 64]);
+pub struct Turns([Mutex<()>; 64]);
 
-impl RefundTurns {
-    /// Waits until it is this payment's turn, which lasts until the guard is dropped.
-    pub async fn of(&self, payment_id: &str) -> Option<MutexGuard<'_, ()>> {
-        Some(self.0.get(self.queue(payment_id))?.lock().await)
+impl Turns {
+    /// Waits until it is this one's turn, which lasts until the guard is dropped.
+    pub async fn of(&self, id: &str) -> Option<MutexGuard<'_, ()>> {
+        Some(self.0.get(self.queue(id))?.lock().await)
     }
 
     /// Over the whole id: parts of it are the same in all ids, and its last character takes eight
     /// values only.
-    fn queue(&self, payment_id: &str) -> usize {
+    fn queue(&self, id: &str) -> usize {
         let mut hasher = DefaultHasher::new();
-        payment_id.hash(&mut hasher);
+        id.hash(&mut hasher);
         let queues = u64::try_from(self.0.len()).unwrap_or(1);
         usize::try_from(hasher.finish() % queues).unwrap_or(0)
     }
 }
 
-impl Default for RefundTurns {
+impl Default for Turns {
     fn default() -> Self {
         Self(std::array::from_fn(|_| Mutex::new(())))
     }
@@ -125,7 +128,7 @@ mod tests {
 
     #[test]
     fn payments_use_all_queues_and_each_its_own() {
-        let turns = RefundTurns::default();
+        let turns = Turns::default();
         let mut used = [0_u32; 64];
         for _ in 0..6_400 {
             let id = id::new(Kind::Payment).unwrap();

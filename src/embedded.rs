@@ -7,7 +7,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_decode_str, utf8_perc
 /// So many links are followed, one from the other.
 const LINKS: usize = 16;
 /// So long is a log in which nothing is written.
-const LOG_HEAD: u64 = 32;
+pub const LOG_HEAD: u64 = 32;
 /// What stands for itself in an address.
 const PLAIN: &AsciiSet = &NON_ALPHANUMERIC
     .remove(b'/')
@@ -63,6 +63,12 @@ fn target(file: &Path) -> PathBuf {
             .map_or_else(|| next.clone(), |folder| folder.join(&next));
     }
     target
+}
+
+/// What lies beside a database once its file was found damaged: no gateway starts on it.
+#[must_use]
+pub fn damage_marker(database: &Path) -> PathBuf {
+    with(database, ".damaged")
 }
 
 /// Whether a database is at its place. One that is gone, or empty, while its log is there is not

@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::api::{self, Side};
-use crate::app::{App, RefundTurns};
+use crate::app::{App, Turns};
 use crate::cli;
 use crate::clock::Clock;
 use crate::config::Config;
@@ -242,7 +242,8 @@ async fn assemble(
         public_url,
         tasks: TaskTracker::new(),
         runtime: tokio::runtime::Handle::current(),
-        refund_turns: RefundTurns::default(),
+        refund_turns: Turns::default(),
+        settings_turns: Turns::default(),
         leaving: CancellationToken::new(),
         draining: CancellationToken::new(),
         config,

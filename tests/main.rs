@@ -50,6 +50,7 @@ mod refusals;
 mod restore;
 mod routing;
 #[cfg(feature = "testing")]
+mod settings;
 mod side_by_side;
 mod switchover;
 mod tidy;

@@ -322,22 +322,7 @@ pub async fn create(
     caller.may(Scope::Admin)?;
     let wanted = body.json::<CreateAccount>()?;
     text("name", &wanted.name, 64)?;
-    if app
-        .directory
-        .accounts_of(&caller.owner)
-        .iter()
-        .filter(|account| !account.disabled)
-        .count()
-        >= MAX_ACCOUNTS
-    {
-        let detail =
-            format!("You have {MAX_ACCOUNTS} accounts in use in this mode; disable one first.");
-        return Err(Problem::new(
-            StatusCode::CONFLICT,
-            "too_many_accounts",
-            detail,
-        ));
-    }
+    has_room(&app, &caller)?;
 
     if caller.owner.is_live() && app.clock.is_with_sandbox() {
         let detail = "The sandbox's clock was moved, and this gateway's with it: a live account \
@@ -367,6 +352,9 @@ pub async fn create(
         return Err(exists());
     }
     verifies(&app, &opened).await?;
+
+    let _turn = app.settings_turns.of(&caller.owner.to_string()).await;
+    has_room(&app, &caller)?;
     let account_id = id::new(Kind::Account).map_err(crate::payments::Error::from)?;
 
     let row = NewAccount {
@@ -399,6 +387,21 @@ pub async fn create(
         .ok_or_else(Problem::unavailable)?;
 
     Ok(HttpResponse::Created().json(shown(&app, &account)))
+}
+
+/// Whether this owner may have one more account in use.
+fn has_room(app: &App, caller: &Caller) -> Result<(), Problem> {
+    let accounts = app.directory.accounts_of(&caller.owner);
+    if accounts.iter().filter(|a| !a.disabled).count() < MAX_ACCOUNTS {
+        return Ok(());
+    }
+    let detail =
+        format!("You have {MAX_ACCOUNTS} accounts in use in this mode; disable one first.");
+    Err(Problem::new(
+        StatusCode::CONFLICT,
+        "too_many_accounts",
+        detail,
+    ))
 }
 
 /// An account's terms with these members replaced.
@@ -439,7 +442,9 @@ async fn leaves_a_route(app: &App, row: &AccountRow) -> Result<(), Problem> {
 /// identity never changes.
 #[utoipa::path(patch, path = "/v1/accounts/{id}", tag = "Accounts", operation_id = "update_account",
     request_body = ChangeAccount,
-    params(("id" = String, Path)), responses((status = 200, body = AccountView)))]
+    params(("id" = String, Path)), responses((status = 200, body = AccountView),
+        (status = 409, body = Problem, content_type = "application/problem+json",
+            description = "version_conflict")))]
 pub async fn change(
     app: web::Data<App>,
     caller: Caller,
@@ -470,8 +475,11 @@ pub async fn change(
         plain = Some(opened.plain);
     }
 
-    // Asking takes a while, and meanwhile somebody else may have changed it.
+    // Asking takes a while, and meanwhile somebody else may have changed it. What is not given
+    // stays as it is then.
+    let _turn = app.settings_turns.of(&caller.owner.to_string()).await;
     let mut row: AccountRow = row().await?;
+    let before = row.clone();
     if let Some(name) = wanted.name {
         text("name", &name, 64)?;
         row.name = name;
@@ -495,7 +503,15 @@ pub async fn change(
     if row.disabled && !wanted.force {
         leaves_a_route(&app, &row).await?;
     }
-    app.store.change_account(&row).await?;
+
+    if !app.store.change_account(&before, &row).await? {
+        let detail = "Somebody else has changed this account at the same moment; read it again.";
+        return Err(Problem::new(
+            StatusCode::CONFLICT,
+            "version_conflict",
+            detail,
+        ));
+    }
     if wanted.status == Some(Switch::Active) {
         app.store.set_account_aside(&row.id, None, "").await?;
     }

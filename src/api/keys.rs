@@ -156,6 +156,7 @@ pub async fn create(
     let wanted = body.json::<CreateKey>()?;
     text("name", &wanted.name, MAX_NAME)?;
     let scopes = granted(&caller, &wanted.scopes)?;
+    let _turn = app.settings_turns.of(&caller.owner.to_string()).await;
     if app.store.count_keys_of(&caller.owner).await? >= MAX_IN_USE {
         let detail = format!("You have {MAX_IN_USE} keys in this mode; revoke one first.");
         return Err(Problem::new(StatusCode::CONFLICT, "too_many_keys", detail));

@@ -215,6 +215,7 @@ async fn replace(
     force: bool,
     restored_from: Option<i32>,
 ) -> Result<Routing, Problem> {
+    let _turn = app.settings_turns.of(&caller.owner.to_string()).await;
     // What another gateway set since the last look counts, too.
     app.directory.refresh().await?;
     let accounts = app.directory.accounts_of(&caller.owner);

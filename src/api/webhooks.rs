@@ -261,6 +261,7 @@ pub async fn create(
     let url = receiver(&app, "url", &wanted.url)?;
     kinds(&wanted.events)?;
     described(&wanted.description)?;
+    let _turn = app.settings_turns.of(&caller.owner.to_string()).await;
     if app.store.endpoints_of(&caller.owner).await?.len() >= MAX_ENDPOINTS {
         let detail = format!("You have {MAX_ENDPOINTS} endpoints already; remove one.");
         return Err(Problem::new(

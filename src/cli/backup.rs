@@ -24,8 +24,8 @@ use crate::store::copy::{self, Whole};
 
 /// Its owner's alone.
 const PRIVATE: u32 = 0o600;
-/// What SQLite keeps beside a database.
-const BESIDE: [&str; 3] = ["-journal", "-wal", "-shm"];
+/// What SQLite keeps beside a database, and that it was found damaged.
+const BESIDE: [&str; 4] = ["-journal", "-wal", "-shm", ".damaged"];
 
 /// How a PostgreSQL is copied.
 pub const POSTGRES: &str = "\

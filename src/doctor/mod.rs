@@ -143,11 +143,8 @@ fn configuration(config: &Config, sheet: &mut Sheet<'_>) -> io::Result<()> {
     )?;
     let database = config.database_file().map(|file| embedded::itself(&file));
 
-    if database.is_some_and(|file| locks::restore_marker(&file).symlink_metadata().is_ok()) {
-        let finding = bad(
-            "a restore was interrupted: no gateway starts",
-            "run `interlock restore FILE` again",
-        );
+    if let Some(Err(error)) = database.map(|file| locks::is_whole(&file)) {
+        let finding = bad(format!("{error}: no gateway starts"), "do that");
         sheet.note("database", finding)?;
     }
 

@@ -39,6 +39,22 @@ pub enum StartError {
         .0.display()
     )]
     HalfRestored(PathBuf),
+    /// The embedded database was found damaged.
+    #[error(
+        "{}: this database was found damaged: keep the file, and bring a backup back with \
+        `interlock restore FILE` (`interlock doctor` says whether it is; if you have mended it, remove \
+        {})",
+        .0.display(), .1.display()
+    )]
+    Damaged(PathBuf, PathBuf),
+    /// The embedded database's file has a second name: another gateway could write into it, beside
+    /// another log.
+    #[error(
+        "{}: this file has a second name (a hard link), over which another process could write into \
+        it: copy it, and use the copy",
+        .0.display()
+    )]
+    HardLinked(PathBuf),
     /// What was written last is not in the database.
     #[error(transparent)]
     Witness(#[from] CompareError),

@@ -35,16 +35,32 @@ struct Lock {
 /// Takes the data folder and the embedded database, wherever that lies, for this process.
 ///
 /// # Errors
-/// [`StartError::Locked`] when another one has them, [`StartError::HalfRestored`] when the database
-/// is not whole.
+/// [`StartError::Locked`] when another one has them; [`StartError::HalfRestored`],
+/// [`StartError::Damaged`] and [`StartError::HardLinked`] when the database cannot be relied on.
 pub fn lock(config: &Config) -> Result<Locks, StartError> {
     let locks = lock_for_restore(config)?;
-    let marker = config
-        .database_file()
-        .map(|file| restore_marker(&embedded::itself(&file)));
-    match marker.filter(|marker| marker.symlink_metadata().is_ok()) {
-        Some(marker) => Err(StartError::HalfRestored(marker)),
-        None => Ok(locks),
+    if let Some(file) = config.database_file().map(|file| embedded::itself(&file)) {
+        is_whole(&file)?;
+    }
+    Ok(locks)
+}
+
+/// Whether a gateway may start on this database, as far as what lies there tells.
+///
+/// # Errors
+/// [`StartError::HalfRestored`], [`StartError::Damaged`], [`StartError::HardLinked`].
+pub fn is_whole(database: &Path) -> Result<(), StartError> {
+    let restoring = restore_marker(database);
+    if restoring.symlink_metadata().is_ok() {
+        return Err(StartError::HalfRestored(restoring));
+    }
+    let damaged = embedded::damage_marker(database);
+    if damaged.symlink_metadata().is_ok() {
+        return Err(StartError::Damaged(database.to_owned(), damaged));
+    }
+    match database.metadata() {
+        Ok(found) if found.nlink() > 1 => Err(StartError::HardLinked(database.to_owned())),
+        Ok(_) | Err(_) => Ok(()),
     }
 }
 
@@ -72,6 +88,13 @@ pub fn lock_for_restore(config: &Config) -> Result<Locks, StartError> {
 
 impl Lock {
     fn take(path: PathBuf, what: PathBuf) -> Result<Self, StartError> {
+        // Opening a pipe would wait for whoever reads from it.
+        if path.metadata().is_ok_and(|found| !found.is_file()) {
+            return Err(StartError::File {
+                path,
+                problem: "is no file; remove it".to_owned(),
+            });
+        }
         let file = File::options()
             .create(true)
             .write(true)
@@ -155,6 +178,9 @@ mod tests {
         );
 
         std::fs::remove_file(&path).unwrap();
+        std::fs::create_dir(&path).unwrap();
+        assert!(matches!(take(), Err(StartError::File { .. })), "no file");
+        std::fs::remove_dir(&path).unwrap();
         let other = take().unwrap();
         assert!(matches!(lock.take_again(), Err(StartError::Locked(_))));
         drop(other);

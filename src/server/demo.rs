@@ -117,12 +117,12 @@ async fn account(
             .is_ok_and(|old| old == plain);
         if !unchanged {
             let credentials = app.directory.vault().seal(&known.id, &plain)?;
-            app.store
-                .change_account(&AccountRow {
-                    credentials,
-                    ..known.clone()
-                })
-                .await?;
+            let after = AccountRow {
+                credentials,
+                ..known.clone()
+            };
+            // Whoever else has changed it has started on the same sandbox.
+            app.store.change_account(&known, &after).await?;
         }
         return Ok(known.id);
     }

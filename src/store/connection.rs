@@ -128,6 +128,7 @@ impl Db {
         let inner = pool.using(connection.begin_with_options(options)).await?;
         let witness = options.sqlite_transaction_mode.is_some();
         if let Some(seat) = pool.seat.as_ref().filter(|_| witness) {
+            seat.is_whole()?;
             seat.has_its_log()?;
         }
         Ok(Tx {

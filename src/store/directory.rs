@@ -253,24 +253,37 @@ impl Store {
         }
     }
 
-    /// Overwrites what may change on an account: name, switch, fee, sealed settings, terms.
+    /// Changes what may change on an account: name, switch, fee, sealed settings, terms. False, and
+    /// nothing was changed, when somebody else has changed any of it since `before` was read.
     ///
     /// # Errors
     /// The database's.
-    pub async fn change_account(&self, row: &AccountRow) -> Result<(), Error> {
-        account::Entity::update_many()
-            .col_expr(account::Column::Name, Expr::value(row.name.clone()))
-            .col_expr(account::Column::Disabled, Expr::value(row.disabled))
-            .col_expr(account::Column::FeeBps, Expr::value(row.fee_bps))
-            .col_expr(
-                account::Column::Credentials,
-                Expr::value(row.credentials.clone()),
-            )
-            .col_expr(account::Column::Terms, Expr::value(row.terms.clone()))
-            .filter(account::Column::Id.eq(&row.id))
+    pub async fn change_account(
+        &self,
+        before: &AccountRow,
+        after: &AccountRow,
+    ) -> Result<bool, Error> {
+        use account::Column as C;
+
+        let terms = match &before.terms {
+            Some(terms) => C::Terms.eq(terms.clone()),
+            None => C::Terms.is_null(),
+        };
+        let done = account::Entity::update_many()
+            .col_expr(C::Name, Expr::value(after.name.clone()))
+            .col_expr(C::Disabled, Expr::value(after.disabled))
+            .col_expr(C::FeeBps, Expr::value(after.fee_bps))
+            .col_expr(C::Credentials, Expr::value(after.credentials.clone()))
+            .col_expr(C::Terms, Expr::value(after.terms.clone()))
+            .filter(C::Id.eq(&after.id))
+            .filter(C::Name.eq(&before.name))
+            .filter(C::Disabled.eq(before.disabled))
+            .filter(C::FeeBps.eq(before.fee_bps))
+            .filter(C::Credentials.eq(before.credentials.clone()))
+            .filter(terms)
             .exec(&self.db)
             .await?;
-        Ok(())
+        Ok(done.rows_affected == 1)
     }
 
     /// Keeps an account out of new payments until `until`; `None` lets it in again.

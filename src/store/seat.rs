@@ -4,12 +4,12 @@
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use parking_lot::Mutex;
 use sea_orm::DbErr;
 
-use crate::embedded::with;
+use crate::embedded::{LOG_HEAD, damage_marker, with};
 
 /// Device and number of a file.
 type Identity = (u64, u64);
@@ -24,6 +24,8 @@ pub(super) struct Seat {
     file: PathBuf,
     log: PathBuf,
     opened: Mutex<(Option<Identity>, Option<Identity>)>,
+    /// How long the log was when it was last looked at.
+    log_length: AtomicU64,
     is_lost: AtomicBool,
     is_damaged: AtomicBool,
 }
@@ -34,6 +36,7 @@ impl Seat {
             log: with(&file, "-wal"),
             file,
             opened: Mutex::default(),
+            log_length: AtomicU64::new(0),
             is_lost: AtomicBool::new(false),
             is_damaged: AtomicBool::new(false),
         }
@@ -71,18 +74,26 @@ impl Seat {
         // It is made by the first one who writes.
         let log = *opened.1.get_or_insert_with(|| now.unwrap_or_default());
         drop(opened);
+        // SQLite begins it anew from its beginning, and makes it no shorter than it keeps it.
+        let length = self.log.metadata().map_or(0, |found| found.len());
+        let was_emptied =
+            self.log_length.swap(length, Ordering::Relaxed) >= LOG_HEAD && length < LOG_HEAD;
         self.lose_if(
-            now != Some(log),
-            "the log of the database's file (its -wal) was deleted or exchanged beneath this \
+            now != Some(log) || was_emptied,
+            "the log of the database's file (its -wal) was deleted, emptied or exchanged beneath this \
             gateway: nothing is written any more; stop it with SIGTERM, which writes back what it \
             still knows (a kill would lose that), and start it again",
         )
     }
 
-    /// SQLite has found pages that are none. Others can still be read, and payments may need none
-    /// of these; until somebody has looked it counts as damaged.
+    /// SQLite has found pages that are none. Others can still be read, but whatever is written may
+    /// rest on what is not there any more: nothing is, and no gateway starts on the file, until
+    /// somebody has looked.
     pub(super) fn damage(&self, error: &DbErr) {
         if !self.is_damaged.swap(true, Ordering::Relaxed) {
+            if let Err(error) = std::fs::write(damage_marker(&self.file), error.to_string()) {
+                tracing::error!(%error, "that the database is damaged could not be noted beside it");
+            }
             tracing::error!(
                 file = %self.file.display(), %error,
                 "the database's file is damaged: stop this gateway, keep the file, and bring a \
@@ -93,6 +104,19 @@ impl Seat {
 
     pub(super) fn is_damaged(&self) -> bool {
         self.is_damaged.load(Ordering::Relaxed)
+    }
+
+    /// For every transaction that writes.
+    ///
+    /// # Errors
+    /// The file is damaged.
+    pub(super) fn is_whole(&self) -> Result<(), DbErr> {
+        match self.is_damaged() {
+            false => Ok(()),
+            true => Err(DbErr::Custom(
+                "the database's file is damaged: nothing is written into it".to_owned(),
+            )),
+        }
     }
 
     /// Another gateway may write into the file.
@@ -139,6 +163,16 @@ mod tests {
             seat.is_there().is_err() && seat.has_its_log().is_err(),
             "it stays lost"
         );
+
+        let emptied = Seat::new(folder.path().join("e.db"));
+        std::fs::write(folder.path().join("e.db"), "four").unwrap();
+        std::fs::write(folder.path().join("e.db-wal"), [7; 64]).unwrap();
+        emptied.opened();
+        assert!(emptied.has_its_log().is_ok());
+        std::fs::write(folder.path().join("e.db-wal"), [7; 48]).unwrap();
+        assert!(emptied.has_its_log().is_ok(), "it was begun anew");
+        std::fs::write(folder.path().join("e.db-wal"), "").unwrap();
+        assert!(emptied.is_there().is_ok() && emptied.has_its_log().is_err());
 
         let seat = Seat::new(folder.path().join("c.db"));
         std::fs::write(folder.path().join("c.db"), "three").unwrap();

@@ -209,14 +209,11 @@ async fn a_merchant_sees_what_concerns_it_and_figures_of_its_own_payments() {
         .into_iter()
         .find(|a| a.id == "acct_other")
         .unwrap();
-    app.app()
-        .store
-        .change_account(&interlock::store::AccountRow {
-            credentials: own,
-            ..row
-        })
-        .await
-        .unwrap();
+    let after = interlock::store::AccountRow {
+        credentials: own,
+        ..row.clone()
+    };
+    assert!(app.app().store.change_account(&row, &after).await.unwrap());
     app.app().directory.changed().await.unwrap();
     let key = interlock::directory::issue::new_key(
         &app.app().store,

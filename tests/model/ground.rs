@@ -5,7 +5,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use interlock::app::{App, RefundTurns};
+use interlock::app::{App, Turns};
 use interlock::clock::Clock;
 use interlock::config::Config;
 use interlock::directory::Directory;
@@ -178,7 +178,8 @@ impl Ground {
             unwritten: Unwritten::default(),
             hold: Hold::new(InstallationPrefix::parse("MO").unwrap()),
             incidents: Recent::default(),
-            refund_turns: RefundTurns::default(),
+            refund_turns: Turns::default(),
+            settings_turns: Turns::default(),
             ..app
         };
 
@@ -237,7 +238,8 @@ async fn gateway(store: &Store, vault_key: &str, clock: &Clock, folder: &Path) -
         public_url: "http://127.0.0.1:1".to_owned(),
         tasks: TaskTracker::new(),
         runtime: tokio::runtime::Handle::current(),
-        refund_turns: RefundTurns::default(),
+        refund_turns: Turns::default(),
+        settings_turns: Turns::default(),
         leaving: CancellationToken::new(),
         draining: CancellationToken::new(),
         config,

@@ -183,6 +183,8 @@ async fn a_damaged_database_is_called_damaged() {
     let shop = Shop::new().await;
     let gateway = shop.open().await;
     gateway.client.pay(&order()).await.expect(201);
+    let backup = shop.file("backup.db");
+    assert!(shop.command(&["backup", &backup]).await.0);
     gateway.terminate().await;
 
     let file = shop.file("interlock.db");
@@ -218,13 +220,50 @@ async fn a_damaged_database_is_called_damaged() {
         assert!(began.elapsed() < PATIENCE, "{said}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
+    // Whatever a payment needs: what is written now may rest on what is not there any more.
+    for _ in 0..3 {
+        assert_eq!(gateway.client.pay(&order()).await.status.as_u16(), 503);
+    }
+    gateway.terminate().await;
+
+    // A restart forgets nothing of it; a backup that is brought back does.
+    let said = shop.refused().await;
+    assert!(
+        said.contains("found damaged") && said.contains("interlock restore FILE"),
+        "{said}"
+    );
+    let (done, said) = shop.command(&["doctor"]).await;
+    assert!(!done && said.contains("found damaged"), "{said}");
+    let (done, said) = shop.command(&["restore", &backup]).await;
+    assert!(done, "{said}");
+    let gateway = shop.open().await;
+    assert_eq!(gateway.client.get("/healthz").await.status.as_u16(), 200);
+    gateway.terminate().await;
+    shop.sandbox.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_with_a_second_name_is_nobodys() {
+    let shop = Shop::new().await;
+    let gateway = shop.open().await;
+    gateway.client.pay(&order()).await.expect(201);
+    gateway.terminate().await;
+
+    let (file, second) = (shop.file("interlock.db"), shop.file("second.db"));
+    std::fs::hard_link(&file, &second).unwrap();
+    let said = shop.refused().await;
+    assert!(said.contains("has a second name"), "{said}");
+
+    std::fs::remove_file(&second).unwrap();
+    let gateway = shop.open().await;
+    gateway.client.pay(&order()).await.expect(201);
     gateway.terminate().await;
     shop.sandbox.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_database_that_is_taken_away_beneath_a_gateway_is_not_written_any_more() {
-    for what in ["deleted", "log deleted", "exchanged"] {
+    for what in ["deleted", "log deleted", "log emptied", "exchanged"] {
         let shop = Shop::new().await;
         let gateway = shop.open().await;
         let payment = gateway.client.pay(&order()).await.expect(201);
@@ -239,6 +278,7 @@ async fn a_database_that_is_taken_away_beneath_a_gateway_is_not_written_any_more
                 }
             }
             "log deleted" => std::fs::remove_file(format!("{file}-wal")).unwrap(),
+            "log emptied" => drop(File::create(format!("{file}-wal")).unwrap()),
             _ => std::fs::rename(&backup, &file).unwrap(),
         }
         for _ in 0..3 {

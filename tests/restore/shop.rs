@@ -62,6 +62,13 @@ impl Shop {
         command(self.folder.path(), &self.url, &self.control.url, args).await
     }
 
+    /// What a gateway says that does not start.
+    pub(super) async fn refused(&self) -> String {
+        let (done, said) = self.command(&["serve", "--listen", "127.0.0.1:0"]).await;
+        assert!(!done, "it ends as if all were well: {said}");
+        said
+    }
+
     pub(super) fn file(&self, name: &str) -> String {
         self.folder.path().join(name).display().to_string()
     }
