@@ -495,13 +495,13 @@ macro_rules! found_by_a_swarm {
 }
 
 found_by_a_swarm! {
-    a_swarm_finds_a_charge_sent_before_its_row: SendBeforeCommit from 1,
-    a_swarm_finds_a_new_number_on_a_repeat: NewNumberOnRepeat from 1,
-    a_swarm_finds_a_charge_in_doubt_given_up: SwitchOnUnknownCharge from 67,
-    a_swarm_finds_an_amount_that_is_not_compared: NoAmountCheck from 103,
-    a_swarm_finds_an_acknowledgement_before_the_commit: AcknowledgeBeforeCommit from 25,
-    a_swarm_finds_a_second_live_attempt: NoUniqueLiveAttempt from 38,
-    a_swarm_finds_a_key_claimed_after_the_call: KeyAfterCall from 27,
+    a_swarm_finds_a_charge_sent_before_its_row: SendBeforeCommit from 70,
+    a_swarm_finds_a_new_number_on_a_repeat: NewNumberOnRepeat from 62,
+    a_swarm_finds_a_charge_in_doubt_given_up: SwitchOnUnknownCharge from 115,
+    a_swarm_finds_an_amount_that_is_not_compared: NoAmountCheck from 148,
+    a_swarm_finds_an_acknowledgement_before_the_commit: AcknowledgeBeforeCommit from 24,
+    a_swarm_finds_a_second_live_attempt: NoUniqueLiveAttempt from 36,
+    a_swarm_finds_a_key_claimed_after_the_call: KeyAfterCall from 110,
 }
 
 #[test]
