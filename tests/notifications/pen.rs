@@ -61,6 +61,24 @@ impl Pen {
         )
     }
 
+    /// What the provider would send of this; nothing, where it has nothing to say yet.
+    fn try_write(
+        &self,
+        order: &Order,
+        event: &Event,
+        id: u32,
+        alteration: Alteration,
+    ) -> Option<Outgoing> {
+        let id = format!("{id:032x}");
+        self.face.notification(&Notice {
+            event,
+            order,
+            id: &id,
+            now: self.now,
+            alteration,
+        })
+    }
+
     pub(super) fn write(
         &self,
         order: &Order,
@@ -68,16 +86,26 @@ impl Pen {
         id: u32,
         alteration: Alteration,
     ) -> Outgoing {
-        let id = format!("{id:032x}");
-        self.face
-            .notification(&Notice {
-                event,
-                order,
-                id: &id,
-                now: self.now,
-                alteration,
-            })
-            .unwrap()
+        self.try_write(order, event, id, alteration).unwrap()
+    }
+
+    /// That an order's only refund has ended, as soon as it has.
+    pub(super) async fn refund_ended(&self, app: &TestApp, order_no: &str, id: u32) -> Outgoing {
+        for pause in crate::helpers::pauses() {
+            let order = app.sandbox().book().lock().by_order_no(order_no).cloned();
+            let told = order.and_then(|order| {
+                let event = Event::RefundEnded {
+                    order: order.key.clone(),
+                    refund_no: order.refunds.keys().next()?.clone(),
+                };
+                self.try_write(&order, &event, id, Alteration::None)
+            });
+            if let Some(told) = told {
+                return told;
+            }
+            tokio::time::sleep(pause).await;
+        }
+        panic!("the refund of {order_no} never ends")
     }
 
     /// Changes what a genuine notification says, and signs it again with the provider's own key.

@@ -1,7 +1,6 @@
 //! A notification that says two things about one order or refund: the event's name, and the state
 //! inside. Neither is believed; the provider is asked, now.
 
-use providers::sandbox::book::Event;
 use providers::sandbox::simulator::Alteration;
 use serde_json::json;
 
@@ -45,25 +44,8 @@ async fn a_refund_that_failed_by_its_state_and_was_done_by_its_event_is_asked_ab
     app.client.refund(id, 88).await.expect(201);
     app.control.advance(60).await;
     let order_no = paid["attempts"][0]["provider_order_no"].as_str().unwrap();
-    let order = app
-        .sandbox()
-        .book()
-        .lock()
-        .by_order_no(order_no)
-        .unwrap()
-        .clone();
-    let refund_no = order.refunds.keys().next().unwrap().clone();
-
     let pen = Pen::new(&app, "wechatpay");
-    let good = pen.write(
-        &order,
-        &Event::RefundEnded {
-            order: order.key.clone(),
-            refund_no,
-        },
-        2,
-        Alteration::None,
-    );
+    let good = pen.refund_ended(&app, order_no, 2).await;
     let odd = pen.edited(&good, "refund_status", Some("CLOSED"));
     let account = format!("{}/refund", app.wechatpay);
     is_told(
@@ -94,25 +76,8 @@ async fn a_refund_of_another_amount_is_asked_about_and_made_no_second_time_while
     app.client.refund(id, 88).await.expect(201);
     app.control.advance(60).await;
     let order_no = paid["attempts"][0]["provider_order_no"].as_str().unwrap();
-    let order = app
-        .sandbox()
-        .book()
-        .lock()
-        .by_order_no(order_no)
-        .unwrap()
-        .clone();
-    let refund_no = order.refunds.keys().next().unwrap().clone();
-
     let pen = Pen::new(&app, "wechatpay");
-    let good = pen.write(
-        &order,
-        &Event::RefundEnded {
-            order: order.key.clone(),
-            refund_no,
-        },
-        3,
-        Alteration::None,
-    );
+    let good = pen.refund_ended(&app, order_no, 3).await;
     let odd = pen.edited(&good, "amount.refund", Some("89"));
     let account = format!("{}/refund", app.wechatpay);
     is_told(
