@@ -1,8 +1,7 @@
-//! Interlock's tables, the same for SQLite and PostgreSQL. A migration that has been released is
-//! never edited: a change is a new one.
+//! Interlock's tables, the same for SQLite and PostgreSQL. A migration that has been released is never edited:
+//! a change is a new one.
 //!
-//! Times are milliseconds since 1970, UTC; amounts are fen; both are 64-bit integers on both
-//! databases.
+//! Times are milliseconds since 1970, UTC; amounts are fen; both are 64-bit integers on both databases.
 
 pub use sea_orm_migration::MigratorTrait;
 use sea_orm_migration::{DbErr, MigrationName, MigrationTrait, SchemaManager, async_trait};
@@ -42,15 +41,12 @@ impl MigratorTrait for Migrator {
             Box::new(m20261129_000012_told::Migration),
             Box::new(m20261129_000013_lists::Migration),
         ];
-
-        all.into_iter()
-            .map(|migration| -> Box<dyn MigrationTrait> { Box::new(Whole(migration)) })
-            .collect()
+        all.into_iter().map(|migration| -> Box<dyn MigrationTrait> { Box::new(Whole(migration)) }).collect()
     }
 }
 
-/// A migration that is done whole or not at all, on SQLite as well: one that dies in the middle
-/// would never be done, for its first half is there.
+/// A migration that is done whole or not at all, on SQLite as well: one that dies in the middle would never be done, for
+/// its first half is there.
 struct Whole(Box<dyn MigrationTrait>);
 
 impl MigrationName for Whole {

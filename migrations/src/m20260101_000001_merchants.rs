@@ -1,10 +1,8 @@
-//! Who uses the installation: merchants, their API keys, their accounts at providers, their
-//! routing.
+//! Who uses the installation: merchants, their API keys, their accounts at providers, their routing.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{
-    big_integer, big_integer_null, boolean, integer, json_binary, pk_auto, string, string_null,
-    text, var_binary,
+    big_integer, big_integer_null, boolean, integer, json_binary, pk_auto, string, string_null, text, var_binary,
 };
 
 #[derive(DeriveMigrationName)]
@@ -19,16 +17,8 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for table in [
-            "routing",
-            "accounts",
-            "api_keys",
-            "merchants",
-            "installation",
-        ] {
-            manager
-                .drop_table(Table::drop().table(table).to_owned())
-                .await?;
+        for table in ["routing", "accounts", "api_keys", "merchants", "installation"] {
+            manager.drop_table(Table::drop().table(table).to_owned()).await?;
         }
         Ok(())
     }
@@ -37,14 +27,9 @@ impl MigrationTrait for Migration {
 async fn merchants(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
     manager
         .create_table(
-            Table::create()
-                .table("installation")
-                .col(string("name").primary_key())
-                .col(text("value"))
-                .to_owned(),
+            Table::create().table("installation").col(string("name").primary_key()).col(text("value")).to_owned(),
         )
         .await?;
-
     manager
         .create_table(
             Table::create()
@@ -55,7 +40,6 @@ async fn merchants(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
-
     manager
         .create_table(
             Table::create()
@@ -67,11 +51,7 @@ async fn merchants(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .col(boolean("livemode"))
                 .col(big_integer("created_at"))
                 .col(big_integer_null("revoked_at"))
-                .foreign_key(
-                    ForeignKey::create()
-                        .from("api_keys", "merchant_id")
-                        .to("merchants", "id"),
-                )
+                .foreign_key(ForeignKey::create().from("api_keys", "merchant_id").to("merchants", "id"))
                 .to_owned(),
         )
         .await
@@ -94,15 +74,10 @@ async fn accounts(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .col(big_integer_null("set_aside_until"))
                 .col(string_null("set_aside_reason"))
                 .col(big_integer("created_at"))
-                .foreign_key(
-                    ForeignKey::create()
-                        .from("accounts", "merchant_id")
-                        .to("merchants", "id"),
-                )
+                .foreign_key(ForeignKey::create().from("accounts", "merchant_id").to("merchants", "id"))
                 .to_owned(),
         )
         .await?;
-
     manager
         .create_index(
             Index::create()
@@ -128,15 +103,10 @@ async fn routing(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .col(json_binary("rules"))
                 .col(string("changed_by"))
                 .col(big_integer("changed_at"))
-                .foreign_key(
-                    ForeignKey::create()
-                        .from("routing", "merchant_id")
-                        .to("merchants", "id"),
-                )
+                .foreign_key(ForeignKey::create().from("routing", "merchant_id").to("merchants", "id"))
                 .to_owned(),
         )
         .await?;
-
     // One row per version: two people who change version 3 at once cannot both make version 4.
     manager
         .create_index(

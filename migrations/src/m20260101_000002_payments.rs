@@ -1,10 +1,10 @@
-//! Payments and everything that belongs to one. The indexes here are the last line of defence: even
-//! code that is wrong cannot write a second live attempt or a second kept one.
+//! Payments and everything that belongs to one. The indexes here are the last line of defence: even code that
+//! is wrong cannot write a second live attempt or a second kept one.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{
-    big_integer, big_integer_null, boolean, integer, json_binary, json_binary_null, string,
-    string_null, text, text_null, var_binary, var_binary_null,
+    big_integer, big_integer_null, boolean, integer, json_binary, json_binary_null, string, string_null, text,
+    text_null, var_binary, var_binary_null,
 };
 
 #[derive(DeriveMigrationName)]
@@ -23,18 +23,8 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for table in [
-            "operations",
-            "events",
-            "notifications",
-            "idempotency_keys",
-            "refunds",
-            "attempts",
-            "payments",
-        ] {
-            manager
-                .drop_table(Table::drop().table(table).to_owned())
-                .await?;
+        for table in ["operations", "events", "notifications", "idempotency_keys", "refunds", "attempts", "payments"] {
+            manager.drop_table(Table::drop().table(table).to_owned()).await?;
         }
         Ok(())
     }
@@ -70,15 +60,10 @@ async fn payments(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .col(big_integer_null("paid_at"))
                 .col(big_integer("created_at"))
                 .col(big_integer("expires_at"))
-                .foreign_key(
-                    ForeignKey::create()
-                        .from("payments", "merchant_id")
-                        .to("merchants", "id"),
-                )
+                .foreign_key(ForeignKey::create().from("payments", "merchant_id").to("merchants", "id"))
                 .to_owned(),
         )
         .await?;
-
     // An order number names one payment, unless that one ended without money.
     manager
         .create_index(
@@ -88,16 +73,10 @@ async fn payments(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .col("merchant_id")
                 .col("order_id")
                 .unique()
-                .cond_where(Expr::col("status").is_in([
-                    "created",
-                    "requires_action",
-                    "processing",
-                    "succeeded",
-                ]))
+                .cond_where(Expr::col("status").is_in(["created", "requires_action", "processing", "succeeded"]))
                 .to_owned(),
         )
         .await?;
-
     manager
         .create_index(
             Index::create()
@@ -109,7 +88,6 @@ async fn payments(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
-
     manager
         .create_index(
             Index::create()
@@ -159,32 +137,16 @@ async fn attempts(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .col(boolean("reversal_in_doubt"))
                 .col(big_integer_null("not_found_since"))
                 .col(boolean("returning"))
-                .foreign_key(
-                    ForeignKey::create()
-                        .from("attempts", "payment_id")
-                        .to("payments", "id"),
-                )
-                .foreign_key(
-                    ForeignKey::create()
-                        .from("attempts", "account_id")
-                        .to("accounts", "id"),
-                )
+                .foreign_key(ForeignKey::create().from("attempts", "payment_id").to("payments", "id"))
+                .foreign_key(ForeignKey::create().from("attempts", "account_id").to("accounts", "id"))
                 .to_owned(),
         )
         .await?;
-
     manager
         .create_index(
-            Index::create()
-                .name("attempts_seq")
-                .table("attempts")
-                .col("payment_id")
-                .col("seq")
-                .unique()
-                .to_owned(),
+            Index::create().name("attempts_seq").table("attempts").col("payment_id").col("seq").unique().to_owned(),
         )
         .await?;
-
     manager
         .create_index(
             Index::create()
@@ -192,17 +154,10 @@ async fn attempts(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .table("attempts")
                 .col("payment_id")
                 .unique()
-                .cond_where(Expr::col("status").is_in([
-                    "sending",
-                    "unknown",
-                    "awaiting_payer",
-                    "closing",
-                    "reversing",
-                ]))
+                .cond_where(Expr::col("status").is_in(["sending", "unknown", "awaiting_payer", "closing", "reversing"]))
                 .to_owned(),
         )
         .await?;
-
     manager
         .create_index(
             Index::create()
@@ -214,14 +169,9 @@ async fn attempts(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
-
     manager
         .create_index(
-            Index::create()
-                .name("attempts_transaction")
-                .table("attempts")
-                .col("provider_transaction_id")
-                .to_owned(),
+            Index::create().name("attempts_transaction").table("attempts").col("provider_transaction_id").to_owned(),
         )
         .await
 }
@@ -237,8 +187,7 @@ async fn refunds(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .col(string("merchant_id"))
                 .col(string("merchant_refund_no"))
                 .col(string("provider_refund_no"))
-                // Numbers that the provider has ended without moving money, oldest first, with
-                // blanks between them.
+                // Numbers that the provider has ended without moving money, oldest first, with blanks between them.
                 .col(text("earlier_nos"))
                 .col(big_integer("amount"))
                 .col(string("currency"))
@@ -254,20 +203,11 @@ async fn refunds(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .col(boolean("in_doubt"))
                 .col(big_integer_null("next_check_at"))
                 .col(integer("questions"))
-                .foreign_key(
-                    ForeignKey::create()
-                        .from("refunds", "payment_id")
-                        .to("payments", "id"),
-                )
-                .foreign_key(
-                    ForeignKey::create()
-                        .from("refunds", "attempt_id")
-                        .to("attempts", "id"),
-                )
+                .foreign_key(ForeignKey::create().from("refunds", "payment_id").to("payments", "id"))
+                .foreign_key(ForeignKey::create().from("refunds", "attempt_id").to("attempts", "id"))
                 .to_owned(),
         )
         .await?;
-
     manager
         .create_index(
             Index::create()
@@ -279,7 +219,6 @@ async fn refunds(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
-
     // Ours are unique by themselves; numbers made in a provider's console are unique in one trade.
     manager
         .create_index(
@@ -292,7 +231,6 @@ async fn refunds(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
-
     // Money that came twice goes back by itself, once.
     manager
         .create_index(
@@ -301,24 +239,11 @@ async fn refunds(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .table("refunds")
                 .col("attempt_id")
                 .unique()
-                .cond_where(
-                    Expr::col("automatic")
-                        .eq(true)
-                        .and(Expr::col("status").is_in(["pending", "abnormal"])),
-                )
+                .cond_where(Expr::col("automatic").eq(true).and(Expr::col("status").is_in(["pending", "abnormal"])))
                 .to_owned(),
         )
         .await?;
-
-    manager
-        .create_index(
-            Index::create()
-                .name("refunds_payment")
-                .table("refunds")
-                .col("payment_id")
-                .to_owned(),
-        )
-        .await
+    manager.create_index(Index::create().name("refunds_payment").table("refunds").col("payment_id").to_owned()).await
 }
 
 async fn idempotency_keys(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
@@ -338,12 +263,7 @@ async fn idempotency_keys(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .col(var_binary_null("answer_body", 262_144))
                 .col(string_null("answered_state"))
                 .col(string_null("answered_attempt"))
-                .primary_key(
-                    Index::create()
-                        .col("merchant_id")
-                        .col("operation")
-                        .col("key"),
-                )
+                .primary_key(Index::create().col("merchant_id").col("operation").col("key"))
                 .to_owned(),
         )
         .await
@@ -381,15 +301,9 @@ async fn events(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
-
     manager
         .create_index(
-            Index::create()
-                .name("events_payment")
-                .table("events")
-                .col("payment_id")
-                .col("version")
-                .to_owned(),
+            Index::create().name("events_payment").table("events").col("payment_id").col("version").to_owned(),
         )
         .await
 }
@@ -410,7 +324,6 @@ async fn operations(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
-
     // The same trouble stands on the list once, however often it is seen.
     manager
         .create_index(

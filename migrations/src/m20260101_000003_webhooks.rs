@@ -2,8 +2,8 @@
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{
-    big_integer, big_integer_null, boolean, integer, integer_null, string, string_null, text,
-    text_null, var_binary, var_binary_null,
+    big_integer, big_integer_null, boolean, integer, integer_null, string, string_null, text, text_null, var_binary,
+    var_binary_null,
 };
 
 #[derive(DeriveMigrationName)]
@@ -19,49 +19,24 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        for table in [
-            "delivery_tries",
-            "deliveries",
-            "notify_secrets",
-            "webhook_endpoints",
-        ] {
-            manager
-                .drop_table(Table::drop().table(table).to_owned())
-                .await?;
+        for table in ["delivery_tries", "deliveries", "notify_secrets", "webhook_endpoints"] {
+            manager.drop_table(Table::drop().table(table).to_owned()).await?;
         }
-
         for index in ["events_fan_out", "events_list"] {
-            manager
-                .drop_index(Index::drop().name(index).table("events").to_owned())
-                .await?;
+            manager.drop_index(Index::drop().name(index).table("events").to_owned()).await?;
         }
-
         for column in ["fan_out_at", "livemode"] {
-            manager
-                .alter_table(
-                    Table::alter()
-                        .table("events")
-                        .drop_column(column)
-                        .to_owned(),
-                )
-                .await?;
+            manager.alter_table(Table::alter().table("events").drop_column(column).to_owned()).await?;
         }
-
         Ok(())
     }
 }
 
 /// An event is its own job until its deliveries are made. Events from before nobody waits for.
 async fn events(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
-    for column in [
-        boolean("livemode").default(false).to_owned(),
-        big_integer_null("fan_out_at"),
-    ] {
-        manager
-            .alter_table(Table::alter().table("events").add_column(column).to_owned())
-            .await?;
+    for column in [boolean("livemode").default(false).to_owned(), big_integer_null("fan_out_at")] {
+        manager.alter_table(Table::alter().table("events").add_column(column).to_owned()).await?;
     }
-
     manager
         .create_index(
             Index::create()
@@ -72,15 +47,8 @@ async fn events(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
-
-    let list = Index::create()
-        .name("events_list")
-        .table("events")
-        .col("merchant_id")
-        .col("created_at")
-        .col("id")
-        .to_owned();
-
+    let list =
+        Index::create().name("events_list").table("events").col("merchant_id").col("created_at").col("id").to_owned();
     manager.create_index(list).await
 }
 
@@ -105,21 +73,12 @@ async fn endpoints(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .col(big_integer_null("failing_since"))
                 .col(integer("version"))
                 .col(big_integer("created_at"))
-                .foreign_key(
-                    ForeignKey::create()
-                        .from("webhook_endpoints", "merchant_id")
-                        .to("merchants", "id"),
-                )
+                .foreign_key(ForeignKey::create().from("webhook_endpoints", "merchant_id").to("merchants", "id"))
                 .to_owned(),
         )
         .await?;
-
-    let of_merchant = Index::create()
-        .name("webhook_endpoints_list")
-        .table("webhook_endpoints")
-        .col("merchant_id")
-        .to_owned();
-
+    let of_merchant =
+        Index::create().name("webhook_endpoints_list").table("webhook_endpoints").col("merchant_id").to_owned();
     manager.create_index(of_merchant).await?;
     manager
         .create_table(
@@ -143,8 +102,7 @@ async fn deliveries(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         .create_table(
             Table::create()
                 .table("deliveries")
-                // Made of the event's id and the endpoint's: an event has one delivery to an
-                // endpoint, ever.
+                // Made of the event's id and the endpoint's: an event has one delivery to an endpoint, ever.
                 .col(string("id").primary_key())
                 .col(string("event_id"))
                 .col(string("merchant_id"))
@@ -153,8 +111,7 @@ async fn deliveries(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 // Null: to the payment's own notify_url, which is then in `url`.
                 .col(string_null("endpoint_id"))
                 .col(text_null("url"))
-                // What shares a receiver's patience: the endpoint, or the merchant and the origin
-                // of the notify_url.
+                // What shares a receiver's patience: the endpoint, or the merchant and the origin of the notify_url.
                 .col(text("lane"))
                 .col(string("status"))
                 .col(integer("tries"))
@@ -170,7 +127,6 @@ async fn deliveries(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
-
     manager
         .create_index(
             Index::create()
@@ -182,7 +138,6 @@ async fn deliveries(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
-
     manager
         .create_index(
             Index::create()
@@ -193,12 +148,8 @@ async fn deliveries(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
-
     for (name, columns) in [
-        (
-            "deliveries_list",
-            ["merchant_id", "created_at", "id"].as_slice(),
-        ),
+        ("deliveries_list", ["merchant_id", "created_at", "id"].as_slice()),
         ("deliveries_payment", &["payment_id"]),
         ("deliveries_endpoint", &["endpoint_id", "created_at"]),
         ("deliveries_age", &["created_at"]),
@@ -209,7 +160,6 @@ async fn deliveries(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         }
         manager.create_index(index).await?;
     }
-
     Ok(())
 }
 
@@ -229,12 +179,6 @@ async fn delivery_tries(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
-
-    let age = Index::create()
-        .name("delivery_tries_age")
-        .table("delivery_tries")
-        .col("tried_at")
-        .to_owned();
-
+    let age = Index::create().name("delivery_tries_age").table("delivery_tries").col("tried_at").to_owned();
     manager.create_index(age).await
 }

@@ -13,7 +13,6 @@ impl MigrationTrait for Migration {
         add(manager, "accounts", json_binary_null("terms")).await?;
         // The version whose rules a rollback took up again.
         add(manager, "routing", integer_null("restored_from")).await?;
-
         // What accounts with a daily limit have taken today is summed up all the time.
         manager
             .create_index(
@@ -29,41 +28,12 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
-            .drop_index(
-                Index::drop()
-                    .name("attempts_paid")
-                    .table("attempts")
-                    .to_owned(),
-            )
-            .await?;
-
-        manager
-            .alter_table(
-                Table::alter()
-                    .table("routing")
-                    .drop_column("restored_from")
-                    .to_owned(),
-            )
-            .await?;
-
-        manager
-            .alter_table(
-                Table::alter()
-                    .table("accounts")
-                    .drop_column("terms")
-                    .to_owned(),
-            )
-            .await
+        manager.drop_index(Index::drop().name("attempts_paid").table("attempts").to_owned()).await?;
+        manager.alter_table(Table::alter().table("routing").drop_column("restored_from").to_owned()).await?;
+        manager.alter_table(Table::alter().table("accounts").drop_column("terms").to_owned()).await
     }
 }
 
-async fn add(
-    manager: &SchemaManager<'_>,
-    table: &'static str,
-    column: ColumnDef,
-) -> Result<(), DbErr> {
-    manager
-        .alter_table(Table::alter().table(table).add_column(column).to_owned())
-        .await
+async fn add(manager: &SchemaManager<'_>, table: &'static str, column: ColumnDef) -> Result<(), DbErr> {
+    manager.alter_table(Table::alter().table(table).add_column(column).to_owned()).await
 }

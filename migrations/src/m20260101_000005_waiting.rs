@@ -11,14 +11,8 @@ impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         // Since when a payment waits for a route; null: it does not.
         manager
-            .alter_table(
-                Table::alter()
-                    .table("payments")
-                    .add_column(big_integer_null("parked_at"))
-                    .to_owned(),
-            )
+            .alter_table(Table::alter().table("payments").add_column(big_integer_null("parked_at")).to_owned())
             .await?;
-
         manager
             .create_index(
                 Index::create()
@@ -31,7 +25,6 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
-
         // Few at any time, and counted all the time.
         manager
             .create_index(
@@ -53,31 +46,8 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
-            .drop_index(
-                Index::drop()
-                    .name("attempts_in_doubt")
-                    .table("attempts")
-                    .to_owned(),
-            )
-            .await?;
-
-        manager
-            .drop_index(
-                Index::drop()
-                    .name("payments_parked")
-                    .table("payments")
-                    .to_owned(),
-            )
-            .await?;
-
-        manager
-            .alter_table(
-                Table::alter()
-                    .table("payments")
-                    .drop_column("parked_at")
-                    .to_owned(),
-            )
-            .await
+        manager.drop_index(Index::drop().name("attempts_in_doubt").table("attempts").to_owned()).await?;
+        manager.drop_index(Index::drop().name("payments_parked").table("payments").to_owned()).await?;
+        manager.alter_table(Table::alter().table("payments").drop_column("parked_at").to_owned()).await
     }
 }

@@ -19,30 +19,11 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
-            .drop_index(
-                Index::drop()
-                    .name("attempts_failed")
-                    .table("attempts")
-                    .to_owned(),
-            )
-            .await?;
-
-        manager
-            .drop_index(
-                Index::drop()
-                    .name("payments_went_on")
-                    .table("payments")
-                    .to_owned(),
-            )
-            .await?;
-
+        manager.drop_index(Index::drop().name("attempts_failed").table("attempts").to_owned()).await?;
+        manager.drop_index(Index::drop().name("payments_went_on").table("payments").to_owned()).await?;
         for table in ["incident_norms", "alerts", "incident_entries", "incidents"] {
-            manager
-                .drop_table(Table::drop().table(table).to_owned())
-                .await?;
+            manager.drop_table(Table::drop().table(table).to_owned()).await?;
         }
-
         Ok(())
     }
 }
@@ -62,8 +43,7 @@ async fn incidents(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .col(string("phase"))
                 // What was seen when it opened: counts, ages, limits.
                 .col(json_binary("detail"))
-                // Counts every sighting of the trouble by any gateway: while it moves, nobody
-                // closes.
+                // Counts every sighting of the trouble by any gateway: while it moves, nobody closes.
                 .col(big_integer("beats"))
                 .col(integer("version"))
                 .col(integer("reminders"))
@@ -75,7 +55,6 @@ async fn incidents(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
-
     // Many gateways see the same trouble: it is one incident.
     manager
         .create_index(
@@ -88,20 +67,10 @@ async fn incidents(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
-
-    for (name, column) in [
-        ("incidents_list", "opened_at"),
-        ("incidents_closed", "closed_at"),
-    ] {
-        let index = Index::create()
-            .name(name)
-            .table("incidents")
-            .col(column)
-            .col("id")
-            .to_owned();
+    for (name, column) in [("incidents_list", "opened_at"), ("incidents_closed", "closed_at")] {
+        let index = Index::create().name(name).table("incidents").col(column).col("id").to_owned();
         manager.create_index(index).await?;
     }
-
     Ok(())
 }
 
@@ -116,11 +85,7 @@ async fn entries(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .col(string("kind"))
                 .col(big_integer("at"))
                 .primary_key(Index::create().col("incident_id").col("version"))
-                .foreign_key(
-                    ForeignKey::create()
-                        .from("incident_entries", "incident_id")
-                        .to("incidents", "id"),
-                )
+                .foreign_key(ForeignKey::create().from("incident_entries", "incident_id").to("incidents", "id"))
                 .to_owned(),
         )
         .await
@@ -131,8 +96,7 @@ async fn alerts(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
         .create_table(
             Table::create()
                 .table("alerts")
-                // Made of the incident's id, the change and the receiver: each is told of each
-                // change once.
+                // Made of the incident's id, the change and the receiver: each is told of each change once.
                 .col(string("id").primary_key())
                 .col(string("incident_id"))
                 .col(string("receiver"))
@@ -145,15 +109,10 @@ async fn alerts(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .col(big_integer_null("sent_at"))
                 .col(string_null("last_end"))
                 .col(text_null("last_answer"))
-                .foreign_key(
-                    ForeignKey::create()
-                        .from("alerts", "incident_id")
-                        .to("incidents", "id"),
-                )
+                .foreign_key(ForeignKey::create().from("alerts", "incident_id").to("incidents", "id"))
                 .to_owned(),
         )
         .await?;
-
     manager
         .create_index(
             Index::create()
@@ -165,18 +124,14 @@ async fn alerts(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
-
-    for (name, columns) in [
-        ("alerts_incident", ["incident_id", "receiver"]),
-        ("alerts_sent", ["receiver", "sent_at"]),
-    ] {
+    for (name, columns) in [("alerts_incident", ["incident_id", "receiver"]), ("alerts_sent", ["receiver", "sent_at"])]
+    {
         let mut index = Index::create().name(name).table("alerts").to_owned();
         for column in columns {
             index.col(column);
         }
         manager.create_index(index).await?;
     }
-
     Ok(())
 }
 
@@ -205,16 +160,10 @@ async fn figures(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .table("attempts")
                 .col("provider")
                 .col("started_at")
-                .cond_where(Expr::col("outcome").is_in([
-                    "not_sent",
-                    "refused_provider",
-                    "refused_account",
-                    "unknown",
-                ]))
+                .cond_where(Expr::col("outcome").is_in(["not_sent", "refused_provider", "refused_account", "unknown"]))
                 .to_owned(),
         )
         .await?;
-
     manager
         .create_index(
             Index::create()

@@ -1,10 +1,7 @@
-//! The ledger: entries, each payment's a chain of its own, and the blocks that seal them into one
-//! chain.
+//! The ledger: entries, each payment's a chain of its own, and the blocks that seal them into one chain.
 
 use sea_orm_migration::prelude::*;
-use sea_orm_migration::schema::{
-    big_integer, big_integer_null, boolean, integer, integer_null, string, string_null,
-};
+use sea_orm_migration::schema::{big_integer, big_integer_null, boolean, integer, integer_null, string, string_null};
 
 #[derive(DeriveMigrationName)]
 pub struct Migration;
@@ -12,19 +9,10 @@ pub struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        // The end of the payment's chain; null: it was there before the ledger, and is opened by a
-        // gateway.
+        // The end of the payment's chain; null: it was there before the ledger, and is opened by a gateway.
         for column in [integer_null("ledger_entries"), string_null("ledger_hash")] {
-            manager
-                .alter_table(
-                    Table::alter()
-                        .table("payments")
-                        .add_column(column)
-                        .to_owned(),
-                )
-                .await?;
+            manager.alter_table(Table::alter().table("payments").add_column(column).to_owned()).await?;
         }
-
         // Without money there is nothing to open.
         let captured = Query::select()
             .expr(Expr::val(1))
@@ -37,7 +25,6 @@ impl MigrationTrait for Migration {
             .values([("ledger_entries", 0.into()), ("ledger_hash", "".into())])
             .and_where(Expr::exists(captured).not())
             .to_owned();
-
         manager.exec_stmt(begin).await?;
         manager
             .create_index(
@@ -49,7 +36,6 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
-
         entries(manager).await?;
         manager
             .create_table(
@@ -68,31 +54,12 @@ impl MigrationTrait for Migration {
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
         for table in ["ledger_blocks", "ledger_entries"] {
-            manager
-                .drop_table(Table::drop().table(table).to_owned())
-                .await?;
+            manager.drop_table(Table::drop().table(table).to_owned()).await?;
         }
-
-        manager
-            .drop_index(
-                Index::drop()
-                    .name("payments_not_in_ledger")
-                    .table("payments")
-                    .to_owned(),
-            )
-            .await?;
-
+        manager.drop_index(Index::drop().name("payments_not_in_ledger").table("payments").to_owned()).await?;
         for column in ["ledger_hash", "ledger_entries"] {
-            manager
-                .alter_table(
-                    Table::alter()
-                        .table("payments")
-                        .drop_column(column)
-                        .to_owned(),
-                )
-                .await?;
+            manager.alter_table(Table::alter().table("payments").drop_column(column).to_owned()).await?;
         }
-
         Ok(())
     }
 }
@@ -120,15 +87,10 @@ async fn entries(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 // The block that seals it; null until then.
                 .col(big_integer_null("block"))
                 .primary_key(Index::create().col("payment_id").col("seq"))
-                .foreign_key(
-                    ForeignKey::create()
-                        .from("ledger_entries", "payment_id")
-                        .to("payments", "id"),
-                )
+                .foreign_key(ForeignKey::create().from("ledger_entries", "payment_id").to("payments", "id"))
                 .to_owned(),
         )
         .await?;
-
     manager
         .create_index(
             Index::create()
@@ -141,7 +103,6 @@ async fn entries(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
-
     manager
         .create_index(
             Index::create()
@@ -152,7 +113,6 @@ async fn entries(manager: &SchemaManager<'_>) -> Result<(), DbErr> {
                 .to_owned(),
         )
         .await?;
-
     manager
         .create_index(
             Index::create()

@@ -9,19 +9,10 @@ pub struct Migration;
 #[async_trait::async_trait]
 impl MigrationTrait for Migration {
     async fn up(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        // The step that waits for a second person, and what ended the entry: an action, or
-        // `by_itself`.
+        // The step that waits for a second person, and what ended the entry: an action, or `by_itself`.
         for column in [string_null("proposal_id"), string_null("resolution")] {
-            manager
-                .alter_table(
-                    Table::alter()
-                        .table("operations")
-                        .add_column(column)
-                        .to_owned(),
-                )
-                .await?;
+            manager.alter_table(Table::alter().table("operations").add_column(column).to_owned()).await?;
         }
-
         manager
             .create_index(
                 Index::create()
@@ -33,7 +24,6 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
-
         manager
             .create_table(
                 Table::create()
@@ -46,15 +36,10 @@ impl MigrationTrait for Migration {
                     .col(text_null("note"))
                     .col(string("key_name"))
                     .col(big_integer("at"))
-                    .foreign_key(
-                        ForeignKey::create()
-                            .from("operation_steps", "operation_id")
-                            .to("operations", "id"),
-                    )
+                    .foreign_key(ForeignKey::create().from("operation_steps", "operation_id").to("operations", "id"))
                     .to_owned(),
             )
             .await?;
-
         manager
             .create_index(
                 Index::create()
@@ -68,29 +53,11 @@ impl MigrationTrait for Migration {
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
-            .drop_table(Table::drop().table("operation_steps").to_owned())
-            .await?;
-        manager
-            .drop_index(
-                Index::drop()
-                    .name("operations_list")
-                    .table("operations")
-                    .to_owned(),
-            )
-            .await?;
-
+        manager.drop_table(Table::drop().table("operation_steps").to_owned()).await?;
+        manager.drop_index(Index::drop().name("operations_list").table("operations").to_owned()).await?;
         for column in ["resolution", "proposal_id"] {
-            manager
-                .alter_table(
-                    Table::alter()
-                        .table("operations")
-                        .drop_column(column)
-                        .to_owned(),
-                )
-                .await?;
+            manager.alter_table(Table::alter().table("operations").drop_column(column).to_owned()).await?;
         }
-
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
-//! How urgent it is to look at a payment, whom that will ask, and when its due time was written. A
-//! gateway of the program before writes none of them: what stands there is then what stood there
-//! before, or the defaults, and only the order in which payments are taken depends on it.
+//! How urgent it is to look at a payment, whom that will ask, and when its due time was written. A gateway of the program
+//! before writes none of them: what stands there is then what stood there before, or the defaults, and only the order
+//! in which payments are taken depends on it.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::schema::{big_integer_null, small_integer, string};
@@ -21,18 +21,9 @@ impl MigrationTrait for Migration {
             // A time that lies ahead: all time was set back since.
             big_integer_null("scheduled_at"),
         ];
-
         for column in columns {
-            manager
-                .alter_table(
-                    Table::alter()
-                        .table("payments")
-                        .add_column(column)
-                        .to_owned(),
-                )
-                .await?;
+            manager.alter_table(Table::alter().table("payments").add_column(column).to_owned()).await?;
         }
-
         manager
             .create_index(
                 Index::create()
@@ -45,7 +36,6 @@ impl MigrationTrait for Migration {
                     .to_owned(),
             )
             .await?;
-
         // Charges in doubt need not wait until they are written next.
         manager
             .get_connection()
@@ -54,31 +44,14 @@ impl MigrationTrait for Migration {
                  (SELECT payment_id FROM attempts WHERE status IN ('unknown', 'reversing'))",
             )
             .await?;
-
         Ok(())
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        manager
-            .drop_index(
-                Index::drop()
-                    .name("payments_urgent")
-                    .table("payments")
-                    .to_owned(),
-            )
-            .await?;
-
+        manager.drop_index(Index::drop().name("payments_urgent").table("payments").to_owned()).await?;
         for column in ["scheduled_at", "due_provider", "urgency"] {
-            manager
-                .alter_table(
-                    Table::alter()
-                        .table("payments")
-                        .drop_column(column)
-                        .to_owned(),
-                )
-                .await?;
+            manager.alter_table(Table::alter().table("payments").drop_column(column).to_owned()).await?;
         }
-
         Ok(())
     }
 }

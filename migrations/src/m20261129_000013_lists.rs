@@ -1,14 +1,13 @@
-//! What lists are read by: each filter of each list has an index that begins with what it names and
-//! ends with the time, newest last. A gateway of the program before goes on beside it, and needs
-//! none of them.
+//! What lists are read by: each filter of each list has an index that begins with what it names and ends with the time,
+//! newest last. A gateway of the program before goes on beside it, and needs none of them.
 //!
-//! One is exchanged: `deliveries_age` had the time alone, and PostgreSQL liked to read lists by it,
-//! past everybody else's deliveries. What looks for old ones that have ended, in this program and
-//! in the one before, is served by one that holds those alone.
+//! One is exchanged: `deliveries_age` had the time alone, and PostgreSQL liked to read lists by it, past everybody else's
+//! deliveries. What looks for old ones that have ended, in this program and in the one before, is served by one that holds
+//! those alone.
 //!
-//! Each is as narrow as will do. Where nothing else could be read in its place, the last word of
-//! the order, the id, is left out: few rows share a millisecond. Where another index has the order,
-//! too, and a planner would weigh one against the other, the order is whole.
+//! Each is as narrow as will do. Where nothing else could be read in its place, the last word of the order, the id, is
+//! left out: few rows share a millisecond. Where another index has the order, too, and a planner would weigh one
+//! against the other, the order is whole.
 
 use sea_orm_migration::prelude::*;
 use sea_orm_migration::sea_orm::DbBackend;
@@ -70,14 +69,8 @@ const INDEXES: &[New] = &[
         columns: &["endpoint_id", "status", "created_at", "id"],
         only: Only::With("endpoint_id"),
     },
-    New {
-        name: "deliveries_old",
-        table: "deliveries",
-        columns: &["created_at"],
-        only: Only::Without("next_try_at"),
-    },
-    // An account has one owner. What is asked of an owner's whole ledger is asked of each of its
-    // accounts.
+    New { name: "deliveries_old", table: "deliveries", columns: &["created_at"], only: Only::Without("next_try_at") },
+    // An account has one owner. What is asked of an owner's whole ledger is asked of each of its accounts.
     New {
         name: "ledger_entries_debit",
         table: "ledger_entries",
@@ -119,8 +112,8 @@ const INDEXES: &[New] = &[
 
 /// What is exchanged.
 const AGE: &str = "deliveries_age";
-/// All tables at once, or none of them: it gives up soon and is tried again (see the gateway's
-/// `store`), and waits for nobody once it has them.
+/// All tables at once, or none of them: it gives up soon and is tried again (see the gateway's `store`), and waits for nobody
+/// once it has them.
 const LOCKS: &str = "\
     SET LOCAL lock_timeout = '250ms';\
     LOCK TABLE payments, refunds, ledger_entries, events, operations IN SHARE ROW EXCLUSIVE MODE;\
@@ -135,22 +128,14 @@ impl MigrationTrait for Migration {
         for new in INDEXES {
             manager.create_index(new.index()).await?;
         }
-        manager
-            .drop_index(Index::drop().name(AGE).table("deliveries").to_owned())
-            .await
+        manager.drop_index(Index::drop().name(AGE).table("deliveries").to_owned()).await
     }
 
     async fn down(&self, manager: &SchemaManager) -> Result<(), DbErr> {
-        let age = Index::create()
-            .name(AGE)
-            .table("deliveries")
-            .col("created_at")
-            .to_owned();
+        let age = Index::create().name(AGE).table("deliveries").col("created_at").to_owned();
         manager.create_index(age).await?;
         for new in INDEXES {
-            manager
-                .drop_index(Index::drop().name(new.name).table(new.table).to_owned())
-                .await?;
+            manager.drop_index(Index::drop().name(new.name).table(new.table).to_owned()).await?;
         }
         Ok(())
     }
@@ -174,7 +159,6 @@ impl New {
                 index.cond_where(Expr::col(column).is_not_null());
             }
         }
-
         index
     }
 }
