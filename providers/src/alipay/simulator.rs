@@ -21,7 +21,7 @@ use super::sign::notification_string;
 use super::wire::{Method, beijing_time, from_beijing_time, node_name};
 use crate::money::Money;
 use crate::provider::{ProviderName, SettingsError};
-use crate::sandbox::book::{Event, Order, RefundStatus};
+use crate::sandbox::book::{Event, Order, RefundStatus, SharedBook};
 use crate::sandbox::charset::Charset;
 use crate::sandbox::secrets::{NoRandomness, digits, pem, rsa_private_keys};
 use crate::sandbox::simulator::{
@@ -114,7 +114,7 @@ impl Simulator for AlipaySimulator {
         NAME
     }
 
-    fn call_of(&self, request: &Request) -> Option<CallKind> {
+    fn call_of(&self, request: &Request, _: &SharedBook) -> Option<CallKind> {
         let params = Params::of(request);
         Method::named(params.text("method")?).map(|method| match method {
             Method::Precreate | Method::Pay => CallKind::Create,

@@ -317,7 +317,7 @@ fn the_face_takes_what_the_sdks_send_and_they_would_believe_its_answer() {
             headers: HeaderMap::new(),
             body: Bytes::from(exchange.body.clone()),
         };
-        assert!(face.call_of(&request).is_some(), "{}", exchange.id);
+        assert!(face.call_of(&request, &book).is_some(), "{}", exchange.id);
         let context = SimulatorContext {
             book: &book,
             now,

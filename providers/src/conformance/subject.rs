@@ -8,10 +8,13 @@ use async_trait::async_trait;
 use chrono::{DateTime, TimeDelta, Utc};
 
 use crate::money::Money;
+use crate::notification::RawNotification;
 use crate::order::{Call, Flow, Order, OrderRef, RefundOrder};
 use crate::outcome::{Capture, CloseOutcome, CreateOutcome, QueryOutcome, RefundOutcome};
 use crate::provider::{Charging, Ending, Provider};
+use crate::sandbox::fault::CallFault;
 use crate::sandbox::payer::PayerBehaviour;
+use crate::sandbox::simulator::CallKind;
 
 pub(super) const AMOUNT_FEN: i64 = 8_888;
 /// More reversals of one charge than anybody should need.
@@ -33,6 +36,12 @@ pub trait OtherSide: Send + Sync {
     fn kept_fen(&self, order_no: &str) -> i64;
     /// The provider's time moves on.
     async fn let_pass(&self, time: Duration);
+    /// The next notification that came in, after those that were given out before; `None` where
+    /// none comes any more.
+    async fn next_told(&self) -> Option<RawNotification>;
+    /// Makes the next call of this kind end so, and no other one. Says whether that can be done
+    /// here.
+    async fn spoil(&self, call: CallKind, fault: CallFault) -> bool;
 }
 
 /// What is tested.

@@ -32,7 +32,7 @@ pub(super) async fn exchange(core: Arc<Core>, face: Arc<dyn Simulator>, request:
 }
 
 async fn answered(core: &Arc<Core>, face: Arc<dyn Simulator>, request: Request) -> Reply {
-    let call = face.call_of(&request);
+    let call = face.call_of(&request, &core.book);
     core.count(face.provider(), call);
     let now = core.clock.now();
     let handle = |alteration| handled(core, face.as_ref(), call, &request, (alteration, false));

@@ -32,8 +32,8 @@ pub trait Simulator: Send + Sync + fmt::Debug {
     fn provider(&self) -> ProviderName;
 
     /// Which call a request is; `None` for what it does not know (and then answers as the provider
-    /// would).
-    fn call_of(&self, request: &Request) -> Option<CallKind>;
+    /// would). The book tells what a question is about where the request does not.
+    fn call_of(&self, request: &Request, book: &SharedBook) -> Option<CallKind>;
 
     /// Checks and executes a request. Lock `context.book` only around reading and changing it, not
     /// while checking or making signatures.

@@ -13,7 +13,9 @@ use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use providers::ProviderName;
 use providers::money::Money;
 use providers::order::Flow;
-use providers::sandbox::book::{Code, Event, NewRefund, Order, OrderKey, Refusal, State};
+use providers::sandbox::book::{
+    Code, Event, NewRefund, Order, OrderKey, Refusal, SharedBook, State,
+};
 use providers::sandbox::simulator::{
     Alteration, CallKind, Notice, Outgoing, Peculiarity, Request, Response, ScriptedRefusal,
     Simulator, SimulatorContext,
@@ -136,7 +138,7 @@ impl Simulator for SmallFace {
         alipay()
     }
 
-    fn call_of(&self, request: &Request) -> Option<CallKind> {
+    fn call_of(&self, request: &Request, _: &SharedBook) -> Option<CallKind> {
         request.path().split('/').nth(1)?.parse().ok()
     }
 

@@ -59,7 +59,10 @@ async fn every_recorded_request_is_understood_and_answered_with_the_key_that_it_
             text(&recorded["auth"], "timestamp").parse::<i64>().unwrap(),
         );
         let request = request_of(recorded);
-        let call = bench.face.call_of(&request).map(|c| c.to_string());
+        let call = bench
+            .face
+            .call_of(&request, &bench.book)
+            .map(|c| c.to_string());
         let answer = handle(&bench, &request, at);
         let expected = match call.as_deref() {
             Some("create") => StatusCode::OK,

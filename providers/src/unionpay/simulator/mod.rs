@@ -21,12 +21,12 @@ use serde_json::{Value, json};
 
 use self::request::{Asked, Broken, Checked};
 use self::response::Said;
-use self::state::{UnionPaySimulator, written_in};
+use self::state::{PROVIDER, UnionPaySimulator, written_in};
 use super::sign::CERTIFICATE;
 use super::wire::Fields;
 use crate::charset::bytes;
 use crate::provider::ProviderName;
-use crate::sandbox::book::Order;
+use crate::sandbox::book::{Order, SharedBook};
 use crate::sandbox::charset::Charset;
 use crate::sandbox::simulator::{
     Alteration, CallKind, Notice, Outgoing, Peculiarity, Request, Response, ScriptedRefusal,
@@ -65,6 +65,20 @@ impl UnionPaySimulator {
             Asked::Reversal => payments::reverse(self, &request, context),
             Asked::Refund | Asked::Undo => returns::give_back(self, asked, &request, context),
             Asked::Other => Err(Said::no_permission()),
+        }
+    }
+
+    /// Orders and refunds are asked about by one call: only the number tells them apart.
+    fn question(&self, fields: &Fields, book: &SharedBook) -> CallKind {
+        let number = fields.get("orderId").map_or("", String::as_str);
+        let of_a_refund = book
+            .lock()
+            .by_refund(PROVIDER, &self.keys.mer_id, number)
+            .is_some();
+        if of_a_refund {
+            CallKind::QueryRefund
+        } else {
+            CallKind::Query
         }
     }
 
@@ -148,10 +162,11 @@ impl Simulator for UnionPaySimulator {
     }
 
     /// A question about a refund looks like any other: it is a `Query`.
-    fn call_of(&self, request: &Request) -> Option<CallKind> {
-        match request::read(request).ok()?.0 {
+    fn call_of(&self, request: &Request, book: &SharedBook) -> Option<CallKind> {
+        let (asked, fields) = request::read(request).ok()?;
+        match asked {
             Asked::Apply | Asked::Scan => Some(CallKind::Create),
-            Asked::Query => Some(CallKind::Query),
+            Asked::Query => Some(self.question(&fields, book)),
             Asked::Refund | Asked::Undo => Some(CallKind::Refund),
             Asked::Reversal => Some(CallKind::Reverse),
             Asked::Other => None,

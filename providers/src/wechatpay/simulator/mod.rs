@@ -24,7 +24,7 @@ use self::response::Said;
 use self::state::{WechatPaySimulator, beijing_day, put, request_id};
 use super::beijing;
 use crate::provider::ProviderName;
-use crate::sandbox::book::Order;
+use crate::sandbox::book::{Order, SharedBook};
 use crate::sandbox::secrets::hex;
 use crate::sandbox::simulator::{
     Alteration, CallKind, Notice, Outgoing, Peculiarity, Request, Response, ScriptedRefusal,
@@ -186,7 +186,7 @@ impl Simulator for WechatPaySimulator {
         super::PROTOCOL.name
     }
 
-    fn call_of(&self, request: &Request) -> Option<CallKind> {
+    fn call_of(&self, request: &Request, _: &SharedBook) -> Option<CallKind> {
         match asked(request)? {
             Asked::Create | Asked::Charge => Some(CallKind::Create),
             Asked::Query { .. } | Asked::QueryTransaction { .. } => Some(CallKind::Query),
