@@ -129,6 +129,8 @@ pub type Open = fn(serde_json::Value, &Way) -> Result<Arc<dyn Provider>, Setting
 pub struct Protocol {
     /// Its name.
     pub name: ProviderName,
+    /// As payers and merchants know it.
+    pub title: Title,
     /// Its capabilities, the same for every account.
     pub capabilities: &'static Capabilities,
     /// Reads an account's settings (the member `credentials` of `POST /v1/accounts`, the provider's
@@ -188,6 +190,15 @@ impl Address {
 #[must_use]
 pub fn protocol(name: &str) -> Option<&'static Protocol> {
     PROTOCOLS.iter().find(|p| p.name.as_str() == name)
+}
+
+/// What a provider is called among people.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Title {
+    /// In Chinese.
+    pub zh: &'static str,
+    /// In English.
+    pub en: &'static str,
 }
 
 /// What is wrong with an account's settings, and in which member.

@@ -17,14 +17,12 @@ pub const fn say(language: Language, zh: &'static str, en: &'static str) -> &'st
     }
 }
 
-/// A provider as shoppers know it. One that has no name here yet goes by its own.
+/// A provider as shoppers know it. One that is on no list goes by its name.
 #[must_use]
 pub fn provider(language: Language, name: ProviderName) -> &'static str {
-    match name.as_str() {
-        "alipay" => say(language, "支付宝", "Alipay"),
-        "wechatpay" => say(language, "微信支付", "WeChat Pay"),
-        "unionpay" => say(language, "银联云闪付", "UnionPay"),
-        other => other,
+    match providers::protocol(name.as_str()) {
+        Some(known) => say(language, known.title.zh, known.title.en),
+        None => name.as_str(),
     }
 }
 

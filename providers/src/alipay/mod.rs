@@ -43,7 +43,7 @@ use crate::outcome::{
 };
 use crate::provider::{
     Address, AddressKind, Capabilities, Charging, Ending, FlowCapability, Protocol, Provider,
-    ProviderName, SettingsError,
+    ProviderName, SettingsError, Title,
 };
 use crate::text::{fit, shown};
 
@@ -52,6 +52,10 @@ const NAME: ProviderName = ProviderName::new("alipay");
 /// The entry on the list of providers.
 pub const PROTOCOL: Protocol = Protocol {
     name: NAME,
+    title: Title {
+        zh: "支付宝",
+        en: "Alipay",
+    },
     capabilities: &CAPABILITIES,
     open,
     addresses: ADDRESSES,

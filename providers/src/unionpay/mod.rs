@@ -46,12 +46,16 @@ use crate::outcome::{
 };
 use crate::provider::{
     Address, AddressKind, Capabilities, Charging, Ending, FlowCapability, LastReversals, Protocol,
-    Provider, ProviderName, SettingsError,
+    Provider, ProviderName, SettingsError, Title,
 };
 
 /// The entry on the list of providers.
 pub const PROTOCOL: Protocol = Protocol {
     name: ProviderName::new("unionpay"),
+    title: Title {
+        zh: "银联云闪付",
+        en: "UnionPay",
+    },
     capabilities: &CAPABILITIES,
     open,
     addresses: ADDRESSES,

@@ -44,13 +44,17 @@ use crate::outcome::{
 };
 use crate::provider::{
     Address, AddressKind, Capabilities, Charging, Ending, FlowCapability, Protocol, Provider,
-    ProviderName, SettingsError,
+    ProviderName, SettingsError, Title,
 };
 use crate::text::{fit, shown};
 
 /// The entry on the list of providers.
 pub const PROTOCOL: Protocol = Protocol {
     name: ProviderName::new("wechatpay"),
+    title: Title {
+        zh: "微信支付",
+        en: "WeChat Pay",
+    },
     capabilities: &CAPABILITIES,
     open,
     addresses: ADDRESSES,
