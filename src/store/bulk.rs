@@ -8,9 +8,9 @@ use std::collections::HashMap;
 
 use sea_orm::sea_query::{OnConflict, Query};
 use sea_orm::{
-    ActiveModelTrait, ConnectionTrait as _, DatabaseConnection, DbBackend, EntityTrait,
-    IntoActiveModel as _, Iterable as _, QueryOrder as _, Set, Statement, TransactionTrait as _,
-    Value, Values,
+    ActiveModelTrait, ConnectionTrait as _, DatabaseConnection, DatabaseTransaction, DbBackend,
+    EntityTrait, IntoActiveModel as _, Iterable as _, QueryOrder as _, Set, Statement,
+    TransactionTrait as _, Value, Values,
 };
 
 use super::Error;
@@ -94,6 +94,12 @@ pub struct Bulk {
     db: DatabaseConnection,
 }
 
+/// Batches that are committed together.
+#[derive(Debug)]
+pub struct BulkTransaction {
+    tx: DatabaseTransaction,
+}
+
 impl Bulk {
     /// Opens the database at `url`, brings its tables up to date, and sets the indexes aside that
     /// refuse nothing: they are made in one go when everything is written.
@@ -153,17 +159,14 @@ impl Bulk {
         Ok(!self.set_aside(&self.db).await?.is_empty())
     }
 
-    /// Writes a batch, and notes beside it how far the work has come.
+    /// Begins a transaction, for as many batches as one likes.
     ///
     /// # Errors
     /// The database's.
-    pub async fn write(&self, batch: Batch, name: &str, progress: &str) -> Result<(), Error> {
-        let tx = self.db.begin().await?;
-        for statement in batch.statements {
-            tx.execute_raw(statement).await?;
-        }
-        tx.execute(&fact(name, progress)).await?;
-        Ok(tx.commit().await?)
+    pub async fn transaction(&self) -> Result<BulkTransaction, Error> {
+        Ok(BulkTransaction {
+            tx: self.db.begin().await?,
+        })
     }
 
     /// Makes the indexes again that were set aside.
@@ -233,6 +236,28 @@ impl Bulk {
             .iter()
             .map(|row| Ok((row.try_get("", "name")?, row.try_get("", "made_by")?)))
             .collect()
+    }
+}
+
+impl BulkTransaction {
+    /// Writes a batch.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn write(&self, batch: Batch) -> Result<(), Error> {
+        for statement in batch.statements {
+            self.tx.execute_raw(statement).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes how far the work has come, and commits that together with what was written.
+    ///
+    /// # Errors
+    /// The database's.
+    pub async fn commit(self, name: &str, progress: &str) -> Result<(), Error> {
+        self.tx.execute(&fact(name, progress)).await?;
+        Ok(self.tx.commit().await?)
     }
 }
 

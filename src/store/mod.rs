@@ -57,7 +57,7 @@ use sea_orm::{
 
 pub use alerts::{AlertRow, AlertTry};
 pub use backlog::{Backlog, Waiting};
-pub use bulk::{Batch, Batches, Bulk, Life};
+pub use bulk::{Batch, Batches, Bulk, BulkTransaction, Life};
 pub use change::{Change, CommitError};
 pub use deliveries::{DeliveryFilter, EventFilter, Failing, Receiver};
 pub use delivery_rows::{DeliveryAttempt, DeliveryRow, EventRow};

@@ -17,14 +17,19 @@ pub use self::world::{Plan, Shop, World};
 use crate::clock::Clock;
 use crate::domain::webhook::Mode;
 use crate::domain::{AllOwners, Timestamp};
-use crate::store::{Batch, Batches, Bulk, EndpointRow, Life, NewAccount, SealedSecrets, Store};
+use crate::store::{
+    Batch, Batches, Bulk, BulkTransaction, EndpointRow, Life, NewAccount, SealedSecrets, Store,
+};
 
 /// The facts about an installation that was filled: the plan, and how many payments of it are
 /// there.
 const PLAN: &str = "bench_fill";
 const MADE: &str = "bench_fill_made";
-/// Lives that are written together.
+/// Lives that are made together.
 const TOGETHER: u64 = 2_000;
+/// Lives that are committed together: every commit writes each page anew that an id chose, and ids
+/// choose nearly all of them.
+const COMMITTED_EVERY: u64 = 20_000;
 /// Batches that are made ahead.
 const AHEAD: usize = 2;
 /// Said after so many payments.
@@ -217,12 +222,27 @@ async fn write(
         let world = world.clone();
         tokio::task::spawn_blocking(move || make(&world, made, batches, &give))
     };
+    let mut committed = made;
+    let mut open: Option<BulkTransaction> = None;
+
     while let Some((batch, upto)) = take.recv().await {
-        bulk.write(batch, MADE, &u64::to_string(&upto)).await?;
-        if upto % SAID_EVERY < TOGETHER && upto >= SAID_EVERY {
+        let transaction = match open.take() {
+            Some(begun) => begun,
+            None => bulk.transaction().await?,
+        };
+        transaction.write(batch).await?;
+
+        if upto.saturating_sub(committed) < COMMITTED_EVERY && upto < world.plan.payments {
+            open = Some(transaction);
+            continue;
+        }
+        transaction.commit(MADE, &upto.to_string()).await?;
+        committed = upto;
+        if upto % SAID_EVERY < COMMITTED_EVERY && upto >= SAID_EVERY {
             writeln!(out, "{upto} payments")?;
         }
     }
+
     making.await.map_err(|_| FillError::Stopped)?
 }
 
