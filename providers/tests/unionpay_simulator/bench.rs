@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::TimeDelta;
+use chrono::{NaiveTime, TimeDelta, Utc};
 use http_body_util::{BodyExt as _, Full};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -33,6 +33,19 @@ pub struct Bench {
     address: SocketAddr,
 }
 
+/// How long it is to ten in the morning in Beijing: what a test is about happens within one clearing
+/// day, whenever the test is run.
+fn until_morning() -> TimeDelta {
+    let now = Utc::now();
+    let ten = NaiveTime::from_hms_opt(2, 0, 0).unwrap();
+    let today = now.date_naive().and_time(ten).and_utc();
+    if today > now {
+        today - now
+    } else {
+        today + TimeDelta::days(1) - now
+    }
+}
+
 impl Bench {
     pub async fn start() -> Self {
         Self::with(&json!({})).await
@@ -51,6 +64,7 @@ impl Bench {
         };
 
         let sandbox = Sandbox::start(options).await.unwrap();
+        sandbox.clock().advance(until_morning()).unwrap();
         let mut settings = sandbox.credentials()["unionpay"].clone();
         settings["base_url"] = json!(format!("http://{}", sandbox.face(PROTOCOL.name).unwrap()));
         settings
