@@ -10,6 +10,7 @@ use tokio_util::task::TaskTracker;
 use crate::clock::Clock;
 use crate::config::Config;
 use crate::directory::Directory;
+use crate::domain::id::AccountId;
 use crate::incidents::status_cache::Recent;
 use crate::progress::{Progress, Unwritten};
 use crate::restored::Hold;
@@ -74,13 +75,13 @@ pub struct App {
 impl App {
     /// Where an account's provider sends what it has to say about payments.
     #[must_use]
-    pub fn notify_url(&self, account_id: &str) -> String {
+    pub fn notify_url(&self, account_id: &AccountId) -> String {
         format!("{}/notifications/{account_id}", self.public_url)
     }
 
     /// Where an account's provider sends what it has to say about refunds.
     #[must_use]
-    pub fn refund_notify_url(&self, account_id: &str) -> String {
+    pub fn refund_notify_url(&self, account_id: &AccountId) -> String {
         format!("{}/notifications/{account_id}/refund", self.public_url)
     }
 
@@ -124,14 +125,14 @@ impl Default for Turns {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::id::{self, Kind};
+    use crate::domain::id::PaymentId;
 
     #[test]
     fn payments_use_all_queues_and_each_its_own() {
         let turns = Turns::default();
         let mut used = [0_u32; 64];
         for _ in 0..6_400 {
-            let id = id::new(Kind::Payment).unwrap();
+            let id = PaymentId::new().unwrap();
             assert_eq!(turns.queue(&id), turns.queue(&id));
             used[turns.queue(&id)] += 1;
         }

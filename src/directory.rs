@@ -20,7 +20,7 @@ use providers::{Provider, ProviderName, layer};
 use tokio::sync::Mutex;
 
 use crate::clock::Clock;
-use crate::domain::id;
+use crate::domain::id::{self, AccountId};
 use crate::domain::{AllOwners, Mode, Owner, Timestamp, owner};
 use crate::routing::account::Account;
 use crate::routing::account_limits::Terms;
@@ -43,11 +43,11 @@ const NOWHERE: &str = "https://barred.invalid";
 #[derive(Debug, Default, Clone)]
 struct Snapshot {
     version: String,
-    accounts: HashMap<String, Arc<Account>>,
+    accounts: HashMap<AccountId, Arc<Account>>,
     by_owner: HashMap<Owner, Arc<Vec<Arc<Account>>>>,
     routing: HashMap<Owner, Arc<Routing>>,
     /// Accounts with a daily limit.
-    limited: Vec<String>,
+    limited: Vec<AccountId>,
 }
 
 /// The directory.
@@ -124,7 +124,7 @@ impl Directory {
 
     /// An account by its id, whoever's it is: for what a row names, never for what a caller names.
     #[must_use]
-    pub fn account(&self, id: &str) -> Option<Arc<Account>> {
+    pub fn account(&self, id: &AccountId) -> Option<Arc<Account>> {
         self.now().accounts.get(id).cloned()
     }
 
@@ -350,10 +350,10 @@ impl Directory {
     /// Puts another provider in the place of an account's own, for tests that decide what becomes
     /// of every call. It stays until the account's credentials change.
     #[cfg(feature = "testing")]
-    pub fn stand_in(&self, account_id: &str, provider: &Arc<dyn Provider>) {
+    pub fn stand_in(&self, account_id: &AccountId, provider: &Arc<dyn Provider>) {
         let mut next = Snapshot::clone(&self.now());
         let replaced = |account: &Arc<Account>| {
-            let is_it = account.id == account_id;
+            let is_it = account.id == *account_id;
             if is_it {
                 Arc::new(Account {
                     provider: Arc::clone(provider),
@@ -478,9 +478,9 @@ impl Directory {
             }
             Some(_) | None => self
                 .open_provider(&row)
-                .inspect_err(|error| {
-                    tracing::error!(account_id = row.id, error, "account left out")
-                })
+                .inspect_err(
+                    |error| tracing::error!(account_id = %row.id, error, "account left out"),
+                )
                 .ok()?,
         };
 
@@ -488,7 +488,7 @@ impl Directory {
             None => Terms::default(),
             Some(Ok(terms)) => terms,
             Some(Err(error)) => {
-                tracing::error!(account_id = row.id, %error,
+                tracing::error!(account_id = %row.id, %error,
                     "stored limits cannot be read; those before go on");
                 before
                     .accounts

@@ -31,7 +31,7 @@ use opentelemetry_sdk::trace::{
     SdkTracerProvider,
 };
 
-use crate::domain::id;
+use crate::domain::id::{self, PaymentId};
 pub use settings::{NoTraces, Settings};
 
 /// Spans in one request to the collector.
@@ -117,7 +117,7 @@ impl Traces {
     /// by whoever made the payment.
     pub fn root(
         &self,
-        payment_id: &str,
+        payment_id: &PaymentId,
         name: &'static str,
         began: SystemTime,
         caller: Option<&Caller>,
@@ -140,7 +140,7 @@ impl Traces {
 
     /// Something that is done for a payment. It stands below what is traced around it, if that is
     /// the same payment's, and below its root otherwise.
-    pub fn span(&self, payment_id: &str, name: &'static str) -> Span {
+    pub fn span(&self, payment_id: &PaymentId, name: &'static str) -> Span {
         self.begin(payment_id, name, SpanKind::Internal, None, None)
     }
 
@@ -148,7 +148,7 @@ impl Traces {
     /// is when it did.
     pub fn incoming(
         &self,
-        payment_id: &str,
+        payment_id: &PaymentId,
         name: &'static str,
         began: SystemTime,
         caller: Option<&Caller>,
@@ -157,13 +157,13 @@ impl Traces {
     }
 
     /// The same for what goes out.
-    pub fn outgoing(&self, payment_id: &str, name: &'static str) -> Span {
+    pub fn outgoing(&self, payment_id: &PaymentId, name: &'static str) -> Span {
         self.begin(payment_id, name, SpanKind::Client, None, None)
     }
 
     fn begin(
         &self,
-        payment_id: &str,
+        payment_id: &PaymentId,
         name: &'static str,
         kind: SpanKind,
         began: Option<SystemTime>,
@@ -210,7 +210,7 @@ impl Traces {
     }
 
     /// The ids of a payment's trace and its root, if it is traced.
-    fn of(&self, payment_id: &str) -> Option<(&On, (TraceId, SpanId))> {
+    fn of(&self, payment_id: &PaymentId) -> Option<(&On, (TraceId, SpanId))> {
         let on = self.on.as_deref()?;
         let bits = id::bits(payment_id)?;
         let traced = bits % 100 < u128::from(on.percent);
@@ -294,10 +294,10 @@ impl Extractor for Headers {
 pub struct Span(Option<Context>);
 
 impl Span {
-    fn of(context: Context, payment_id: &str) -> Self {
+    fn of(context: Context, payment_id: &PaymentId) -> Self {
         context
             .span()
-            .set_attribute(KeyValue::new("payment.id", payment_id.to_owned()));
+            .set_attribute(KeyValue::new("payment.id", payment_id.to_string()));
         Self(Some(context))
     }
 

@@ -84,7 +84,7 @@ async fn no_form_of_an_address_that_is_not_listed_is_taken_or_connected_to() {
     let scopes = [Scope::Admin, Scope::Pay];
     let live = interlock::directory::issue::new_key(
         &app.app().store,
-        &Owner::of(&app.merchant, true),
+        &Owner::of(app.merchant.clone(), true),
         &scopes,
     )
     .await

@@ -314,7 +314,7 @@ async fn one_key_charges_twice_if_it_is_claimed_after_the_call() {
 async fn a_live_key_gives_back_what_a_test_payment_took_if_the_mode_is_forgotten() {
     is_noticed(Mutation::MerchantWithoutMode, async || {
         let app = TestApp::start().await;
-        app.accounts_for(&interlock::domain::Owner::of(&app.merchant, true))
+        app.accounts_for(&interlock::domain::Owner::of(app.merchant.clone(), true))
             .await;
         let live = app.live(&[interlock::api::auth::Scope::Refund]).await;
         let paid = app.paid().await;

@@ -5,7 +5,9 @@ mod group_commit;
 mod instances;
 
 use interlock::domain::attempt::State;
-use interlock::domain::id::{self, InstallationPrefix, Kind};
+use interlock::domain::id::{
+    self, AccountId, AttemptId, InstallationPrefix, MerchantId, PaymentId,
+};
 use interlock::domain::payment::State as PaymentState;
 use interlock::domain::{Aggregate, Attempt, Owner, Payment, Timestamp};
 use interlock::store::{NewAccount, Store};
@@ -24,7 +26,7 @@ pub struct Bench {
     facts: Facts,
     url: String,
     owner: Owner,
-    account: String,
+    account: AccountId,
     _folder: TempDir,
 }
 
@@ -40,14 +42,14 @@ impl Bench {
             .unwrap();
         let owner = Owner::of(
             store
-                .merchant("demo", &id::new(Kind::Merchant).unwrap(), NOW)
+                .merchant("demo", &MerchantId::new().unwrap(), NOW)
                 .await
                 .unwrap(),
             false,
         );
 
         let account = NewAccount {
-            id: id::new(Kind::Account).unwrap(),
+            id: AccountId::new().unwrap(),
             owner: owner.clone(),
             provider: "alipay".to_owned(),
             identity: "one".to_owned(),
@@ -77,7 +79,7 @@ impl Bench {
     /// An open payment with one attempt that is being sent.
     pub fn payment(&self) -> Aggregate {
         let payment = Payment {
-            id: id::new(Kind::Payment).unwrap(),
+            id: PaymentId::new().unwrap(),
             owner: self.owner.clone(),
             order_id: fresh("order"),
             amount: Money::fen(8888).unwrap(),
@@ -117,7 +119,7 @@ impl Bench {
         let prefix = InstallationPrefix::parse("T").unwrap();
 
         aggregate.attempts.push(Attempt {
-            id: id::new(Kind::Attempt).unwrap(),
+            id: AttemptId::new().unwrap(),
             payment_id: aggregate.payment.id.clone(),
             seq: i32::try_from(aggregate.attempts.len()).unwrap() + 1,
             round: 0,
@@ -126,7 +128,7 @@ impl Bench {
             flow: Flow::Qr,
             status,
             disposition: None,
-            provider_order_no: id::provider_no(&prefix).unwrap(),
+            provider_order_no: id::order_no(&prefix).unwrap(),
             provider_transaction_id: None,
             provider_request_id: None,
             amount: aggregate.payment.amount,

@@ -228,16 +228,17 @@ async fn spent(redis: Nodes) {
     let other = beside(&app, &redis.url).await;
 
     (0..20).for_each(|_| {
-        app.app()
-            .budget
-            .timed_out(&interlock::domain::Owner::of("mer_1", false), 0)
+        app.app().budget.timed_out(
+            &interlock::domain::Owner::of("mer_1".parse().unwrap(), false),
+            0,
+        )
     });
 
     (0..10).for_each(|_| {
-        other
-            .app()
-            .budget
-            .timed_out(&interlock::domain::Owner::of("mer_1", false), 0)
+        other.app().budget.timed_out(
+            &interlock::domain::Owner::of("mer_1".parse().unwrap(), false),
+            0,
+        )
     });
 
     until("both know what both have spent", || {
@@ -248,9 +249,10 @@ async fn spent(redis: Nodes) {
     .await;
 
     redis.ask_all(&["FLUSHALL"]).await;
-    app.app()
-        .budget
-        .timed_out(&interlock::domain::Owner::of("mer_1", false), 0);
+    app.app().budget.timed_out(
+        &interlock::domain::Owner::of("mer_1".parse().unwrap(), false),
+        0,
+    );
     until("nor is it forgotten", || {
         [&app, &other]
             .iter()

@@ -9,7 +9,7 @@ use futures_util::future::join_all;
 use interlock::api::auth::{Scope, digest};
 use interlock::config::Config;
 use interlock::directory::issue;
-use interlock::domain::id::{self, Kind};
+use interlock::domain::id::{self, Kind, ReviewId};
 use interlock::domain::key;
 use interlock::domain::operation::ReviewKind;
 use interlock::domain::{Owner, Timestamp};
@@ -107,7 +107,7 @@ async fn a_key_is_made_with_no_more_than_its_maker_may_do_and_shown_once() {
     let stranger = app.other_merchant(&all).await;
     let live = with(
         &app.client,
-        &issue::new_key(store, &Owner::of(&app.merchant, true), &all)
+        &issue::new_key(store, &Owner::of(app.merchant.clone(), true), &all)
             .await
             .unwrap(),
     );
@@ -436,7 +436,7 @@ async fn two_persons_are_two_keys_of_which_neither_came_from_the_other() {
     let app = TestApp::start().await;
     let store = &app.app().store;
     let entry = ReviewItem {
-        id: id::new(Kind::Operation).unwrap(),
+        id: ReviewId::new().unwrap(),
         owner: app.owner(),
         kind: ReviewKind::WebhookFailing,
         subject_id: "we_gone_long_ago".to_owned(),

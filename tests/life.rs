@@ -1,5 +1,6 @@
 //! The life of a payment over real sockets: offered, paid, refunded, canceled, expired.
 
+use interlock::domain::id::AccountId;
 use serde_json::{Value, json};
 
 use crate::helpers::{TestApp, attempts, live, order};
@@ -14,7 +15,7 @@ async fn a_payment_is_offered_paid_by_a_signed_notification_and_refunded_in_two_
             [&app.wechatpay, &app.alipay]
         };
         app.client
-            .route(&accounts.map(String::as_str))
+            .route(&accounts.map(AccountId::as_str))
             .await
             .expect(200);
         let payment = app.client.pay(&order()).await.expect(201);

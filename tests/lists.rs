@@ -83,7 +83,7 @@ fn rows(world: &World) -> Vec<Row> {
             has,
         ));
 
-        let of_payment = || ("payment", payment.id.clone());
+        let of_payment = || ("payment", payment.id.to_string());
         for refund in &end.refunds {
             rows.push(Row::new(
                 List::Refunds,
@@ -105,7 +105,7 @@ fn rows(world: &World) -> Vec<Row> {
         }
         for delivery in &life.deliveries {
             let mut has = vec![
-                ("event", delivery.event_id.clone()),
+                ("event", delivery.event_id.to_string()),
                 ("status", delivery.status.to_string()),
             ];
             has.extend(delivery.endpoint_id.clone().map(|id| ("endpoint", id)));
@@ -135,12 +135,12 @@ fn rows(world: &World) -> Vec<Row> {
         for entry in life.changes.iter().flat_map(|change| change.entries()) {
             let t = &entry.transfer;
             let held = [t.debit, t.credit].map(|account| ("ledger_account", account.to_string()));
-            let mut has = vec![of_payment(), ("account", t.account_id.clone())];
+            let mut has = vec![of_payment(), ("account", t.account_id.to_string())];
             has.extend(held);
             let id = format!("{}.{}", entry.payment_id, entry.seq);
             let row = Row::new(List::Ledger, owner, entry.at, &id, has);
             rows.push(Row {
-                order: (entry.at.0, entry.payment_id.clone(), entry.seq),
+                order: (entry.at.0, entry.payment_id.to_string(), entry.seq),
                 ..row
             });
         }
@@ -392,7 +392,7 @@ fn case(list: List, filters: &[(&'static str, &str)]) -> Case {
         .collect();
     Case {
         list,
-        owner: Owner::of("mer_1", false),
+        owner: Owner::of("mer_1".parse().unwrap(), false),
         filters,
         limit: lists::PAGE,
     }

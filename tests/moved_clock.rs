@@ -7,7 +7,7 @@ use std::time::Duration;
 use interlock::api::auth::Scope;
 use interlock::config::Config;
 use interlock::directory::issue;
-use interlock::domain::id::{self, Kind};
+use interlock::domain::id::AccountId;
 use interlock::domain::{AllOwners, Owner};
 use interlock::server::{self, Running};
 use interlock::store::AccountRow;
@@ -127,7 +127,8 @@ async fn a_gateway_with_the_sandbox_inside_goes_along_forward_and_after_a_restar
     );
 
     // Who wants the real time for live money does not get a clock that was moved.
-    let owner = Owner::of(running.demo.as_ref().unwrap().merchant.clone(), true);
+    let merchant = &running.demo.as_ref().unwrap().merchant;
+    let owner = Owner::of(merchant.parse().unwrap(), true);
     let key = issue::new_key(&running.app.store, &owner, &[Scope::Admin])
         .await
         .unwrap();
@@ -152,7 +153,7 @@ async fn where_a_live_account_needs_the_real_time_nothing_is_moved() {
     let store = &running.app.store;
     let row = store.accounts(AllOwners).await.unwrap().remove(0);
     let live = AccountRow {
-        id: id::new(Kind::Account).unwrap(),
+        id: AccountId::new().unwrap(),
         owner: Owner::of(row.owner.merchant.clone(), true),
         ..row
     };

@@ -5,7 +5,7 @@ mod actions;
 mod rules;
 
 use interlock::api::auth::Scope;
-use interlock::domain::id::{self, Kind};
+use interlock::domain::id::ReviewId;
 use interlock::store::change::ReviewItem;
 use serde_json::{Value, json};
 
@@ -136,7 +136,7 @@ async fn held(app: &TestApp) -> (Value, Value) {
 /// Puts something on the list.
 async fn raise(app: &TestApp, kind: &'static str, subject_id: &str) {
     let entry = ReviewItem {
-        id: id::new(Kind::Operation).unwrap(),
+        id: ReviewId::new().unwrap(),
         owner: app.owner(),
         kind: kind.parse().unwrap(),
         subject_id: subject_id.to_owned(),

@@ -21,7 +21,8 @@ use crate::helpers::{Answer, Client, PATIENCE, TestApp, fresh, order};
 /// key.
 async fn with_live_accounts() -> (TestApp, Client) {
     let app = TestApp::start().await;
-    app.accounts_for(&Owner::of(&app.merchant, true)).await;
+    app.accounts_for(&Owner::of(app.merchant.clone(), true))
+        .await;
     let live = app.live(&Scope::iter().collect::<Vec<_>>()).await;
     (app, live)
 }
@@ -261,7 +262,9 @@ async fn what_is_public_speaks_of_live_and_of_test_only_while_there_is_no_live_a
     spoken("test").await;
     assert_eq!(ways().await, ["alipay", "wechatpay", "unionpay"]);
     // A live account at one provider: the page is about that one. Pages are kept for a second.
-    let live = app.accounts_for(&Owner::of(&app.merchant, true)).await;
+    let live = app
+        .accounts_for(&Owner::of(app.merchant.clone(), true))
+        .await;
     let facts = Facts::of(&app).await;
 
     for id in &live {

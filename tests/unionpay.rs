@@ -45,7 +45,7 @@ async fn a_notification_whose_query_fails_books_nothing() {
         let id = id.to_owned();
         async move {
             app.store
-                .payment(AllOwners, &id)
+                .payment(AllOwners, &id.parse().unwrap())
                 .await
                 .unwrap()
                 .unwrap()

@@ -20,7 +20,7 @@ use super::list::List;
 use super::request::Id;
 use crate::app::App;
 use crate::domain::Timestamp;
-use crate::domain::id::{self, Kind};
+use crate::domain::id::AccountId;
 use crate::payments::suspend::CLOCK_OFF_MS;
 use crate::routing::account::Account;
 use crate::routing::account_limits::Used;
@@ -148,7 +148,7 @@ fn shown(app: &App, account: &Account) -> AccountView {
         .filter(|until| *until > app.clock.now());
 
     AccountView {
-        id: account.id.clone(),
+        id: account.id.to_string(),
         object: "account",
         provider: account.provider.name().to_string(),
         name: account.name.clone(),
@@ -355,7 +355,7 @@ pub async fn create(
 
     let _turn = app.settings_turns.of(&caller.owner.to_string()).await;
     has_room(&app, &caller)?;
-    let account_id = id::new(Kind::Account).map_err(crate::payments::Error::from)?;
+    let account_id = AccountId::new().map_err(crate::payments::Error::from)?;
 
     let row = NewAccount {
         credentials: app
@@ -380,7 +380,7 @@ pub async fn create(
         return Err(exists());
     }
     app.directory.changed().await?;
-    tracing::info!(account_id, by = caller.key_name, "account made");
+    tracing::info!(%account_id, by = caller.key_name, "account made");
     let account = app
         .directory
         .account(&account_id)
@@ -453,6 +453,7 @@ pub async fn change(
 ) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Admin)?;
     let wanted = body.json::<ChangeAccount>()?;
+    let id = id.of("account")?;
     let row = async || {
         app.store
             .account_of(&caller.owner, &id)
@@ -517,7 +518,7 @@ pub async fn change(
     }
     app.directory.changed().await?;
     app.directory.refresh_usage(app.clock.now()).await?;
-    tracing::info!(account_id = row.id, by = caller.key_name, "account changed");
+    tracing::info!(account_id = %row.id, by = caller.key_name, "account changed");
     let account = app
         .directory
         .account(&row.id)

@@ -274,7 +274,7 @@ impl From<RefundError> for Problem {
                 let detail = "This refund number was used before, under another key.";
                 let problem = Self::new(StatusCode::CONFLICT, "merchant_refund_no_in_use", detail);
                 let mut problem = problem.about("merchant_refund_no");
-                problem.resource = Some(id);
+                problem.resource = Some(id.into());
                 problem
             }
             RefundError::Other(trouble) => trouble.into(),

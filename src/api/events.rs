@@ -124,8 +124,8 @@ fn shown(row: DeliveryRow, log: Vec<DeliveryAttempt>) -> DeliveryView {
     DeliveryView {
         id: row.id,
         object: "delivery",
-        event: row.event_id,
-        payment: row.payment_id,
+        event: row.event_id.into(),
+        payment: row.payment_id.into(),
         endpoint: row.endpoint_id,
         notify_url: row.url,
         status: row.status,
@@ -171,7 +171,8 @@ pub async fn list(
         ));
     }
 
-    if let Some(after) = &query.starting_after
+    let starting_after = query.starting_after("event")?;
+    if let Some(after) = &starting_after
         && app.store.event_of(&caller.owner, after).await?.is_none()
     {
         return Err(Problem::invalid(
@@ -189,7 +190,7 @@ pub async fn list(
             .transpose()?,
         kind: query.r#type,
         payment_id: query.payment,
-        starting_after: query.starting_after,
+        starting_after,
         limit: limit + 1,
     };
 
@@ -209,8 +210,9 @@ pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpRes
     Ok(HttpResponse::Ok().json(Message::from(event(&app, &caller, &id).await?)))
 }
 
-async fn event(app: &App, caller: &Caller, id: &str) -> Result<EventRow, Problem> {
-    let found = app.store.event_of(&caller.owner, id).await?;
+async fn event(app: &App, caller: &Caller, id: &Id) -> Result<EventRow, Problem> {
+    let id = id.of("event")?;
+    let found = app.store.event_of(&caller.owner, &id).await?;
     found.ok_or_else(|| Problem::not_found("event"))
 }
 
@@ -268,7 +270,7 @@ pub async fn replay(
     app.store.deliver_again(&to, app.clock.now()).await?;
 
     tracing::info!(
-        event_id = event.id,
+        event_id = %event.id,
         by = caller.key_name,
         deliveries = to.len(),
         "event replayed"

@@ -140,7 +140,7 @@ fn shown(incident: IncidentRow, whole: Option<(Vec<EntryRow>, Figures)>) -> Inci
             .provider()
             .map(|provider| provider.as_str()),
         flow: incident.subject.flow(),
-        account: incident.subject.account().map(str::to_owned),
+        account: incident.subject.account().map(String::from),
         began_at: incident.began_at,
         opened_at: incident.opened_at,
         closed_at: incident.closed_at,

@@ -78,10 +78,10 @@ fn shown(entry: Entry) -> EntryView {
     EntryView {
         id: format!("{}.{}", entry.payment_id, entry.seq),
         object: "ledger_entry",
-        payment: entry.payment_id,
-        attempt: t.attempt_id,
-        refund: t.refund_id,
-        account: t.account_id,
+        payment: entry.payment_id.into(),
+        attempt: t.attempt_id.into(),
+        refund: t.refund_id.map(String::from),
+        account: t.account_id.into(),
         cause: t.cause,
         debit: t.debit,
         credit: t.credit,
@@ -159,10 +159,11 @@ pub async fn list(
         Some(id) => {
             let unknown = || Problem::invalid("starting_after", "There is no such entry.");
             let (payment_id, seq) = id.split_once('.').ok_or_else(unknown)?;
+            let payment_id = payment_id.parse().map_err(|_| unknown())?;
             let seq = seq.parse().map_err(|_| unknown())?;
             let found = app
                 .store
-                .ledger_entry(&caller.owner, payment_id, seq)
+                .ledger_entry(&caller.owner, &payment_id, seq)
                 .await?;
             Some(found.ok_or_else(unknown)?)
         }

@@ -1,5 +1,7 @@
 //! What lists share: their query parameters and their shape.
 
+use std::str::FromStr;
+
 use actix_web::HttpRequest;
 use chrono::DateTime;
 use serde::Serialize;
@@ -132,6 +134,15 @@ impl ListQuery {
         }
 
         Ok(query)
+    }
+
+    /// The id of the entry that the page begins behind.
+    ///
+    /// # Errors
+    /// 422 when no `what` can have it.
+    pub fn starting_after<T: FromStr>(&self, what: &str) -> Result<Option<T>, Problem> {
+        let id = self.starting_after.as_deref().map(str::parse).transpose();
+        id.map_err(|_| Problem::invalid("starting_after", format!("There is no such {what}.")))
     }
 
     /// How many entries are wanted.

@@ -1,5 +1,7 @@
 //! `/notifications/…`: where providers tell us things.
 
+use std::sync::Arc;
+
 use actix_web::http::header::HeaderMap as ActixHeaders;
 use actix_web::{FromRequest as _, HttpMessage as _, HttpRequest, HttpResponse, web};
 use providers::notification::RawNotification;
@@ -9,6 +11,7 @@ use super::body::RawBody;
 use super::error::Problem;
 use crate::app::App;
 use crate::payments::notify;
+use crate::routing::account::Account;
 
 /// A notification for an account. It is taken in its own task: whether the provider waits for our
 /// answer or not, what it said is stored.
@@ -19,7 +22,7 @@ pub async fn receive(
     payload: web::Payload,
 ) -> Result<HttpResponse, Problem> {
     // Before its body is waited for: whoever sends to nobody gets nothing of our time.
-    let Some(account) = app.directory.account(&account_id) else {
+    let Some(account) = named(&app, &account_id) else {
         notify::count(None, "unknown_account");
         return Err(Problem::not_found("account"));
     };
@@ -32,7 +35,7 @@ pub async fn receive(
         body: body.0,
     };
     let app = app.into_inner();
-    let worker = std::sync::Arc::clone(&app);
+    let worker = Arc::clone(&app);
     let owner = account.owner.clone();
     let work = app.spawn(async move { notify::receive(&worker, &account, raw).await });
     let (answer, is_believed) = work.await.map_err(|_| Problem::unavailable())?;
@@ -52,9 +55,13 @@ pub async fn wrong_method(
     app: web::Data<App>,
     account_id: web::Path<String>,
 ) -> Result<HttpResponse, Problem> {
-    let account = app.directory.account(&account_id);
+    let account = named(&app, &account_id);
     notify::count(account.as_deref(), "method_not_allowed");
     Err(Problem::wrong_method("POST"))
+}
+
+fn named(app: &App, account_id: &str) -> Option<Arc<Account>> {
+    app.directory.account(&account_id.parse().ok()?)
 }
 
 /// actix-web and the adapters use different versions of the `http` crate.

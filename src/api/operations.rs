@@ -164,7 +164,7 @@ pub struct Resolve {
 
 fn shown(row: &OperationRow) -> OperationView {
     OperationView {
-        id: row.id.clone(),
+        id: row.id.to_string(),
         object: "operation",
         kind: row.kind.clone(),
         status: if row.resolved_at.is_some() {
@@ -193,10 +193,9 @@ fn step(step: &DecisionStep) -> StepView {
 
 fn money(row: &OperationRow, about: &Aggregate) -> Option<MoneyView> {
     let refund = about.refunds.iter().find(|r| r.id == row.subject_id);
-    let attempt =
-        about.attempt(refund.map_or(row.subject_id.as_str(), |r| r.attempt_id.as_str()))?;
+    let attempt = about.attempt_of(&row.subject_id)?;
     Some(MoneyView {
-        attempt: attempt.id.clone(),
+        attempt: attempt.id.to_string(),
         asked: attempt.amount.minor(),
         captured: attempt.captured.map(Money::minor),
         provider_transaction_id: attempt.provider_transaction_id.clone(),
@@ -260,10 +259,10 @@ pub async fn list(
         .transpose();
 
     let status = status.map_err(|_| Problem::invalid("status", "An entry is open or resolved."))?;
-    let starting_after = match &query.starting_after {
+    let starting_after = match query.starting_after("entry")? {
         None => None,
         Some(id) => {
-            let found = app.store.operation_of(&caller.owner, id).await?;
+            let found = app.store.operation_of(&caller.owner, &id).await?;
             Some(
                 found
                     .ok_or_else(|| Problem::invalid("starting_after", "There is no such entry."))?,
@@ -290,6 +289,7 @@ pub async fn list(
     responses((status = 200, body = Details)))]
 pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Admin, Scope::Finance])?;
+    let id = id.of("operation")?;
     let row = app.store.operation_of(&caller.owner, &id).await?;
     let row = row.ok_or_else(|| Problem::not_found("operation"))?;
     Ok(HttpResponse::Ok().json(details(&app, row).await?))
@@ -334,7 +334,7 @@ pub async fn resolve(
     };
 
     // Whoever asked may be gone before it is done: it is done all the same.
-    let (said_by, owner, id) = (app.clone().into_inner(), caller.owner, id.to_string());
+    let (said_by, owner, id) = (app.clone().into_inner(), caller.owner, id.of("operation")?);
     let running = app.clone().into_inner();
     let saying =
         running.spawn(async move { work_list::submit(&said_by, &owner, &id, &word).await });

@@ -23,6 +23,7 @@ use super::request::{Id, caller_of};
 use crate::app::App;
 use crate::domain::Aggregate;
 use crate::domain::attempt::State as AttemptState;
+use crate::domain::id::PaymentId;
 use crate::domain::payment::State;
 use crate::kill_point;
 use crate::payments::call::RequestContext;
@@ -155,7 +156,7 @@ impl RequestTrace {
             true => app.traces.root(&payment.id, self.name, began, caller),
             false => app.traces.incoming(&payment.id, self.name, began, caller),
         };
-        trace.set("merchant.id", payment.owner.merchant.clone());
+        trace.set("merchant.id", payment.owner.merchant.to_string());
         trace.set("mode", payment.owner.mode.as_str());
         trace.set("flow", payment.flow.to_string());
         trace.set("amount_fen", payment.amount.minor());
@@ -218,7 +219,7 @@ where
 async fn finish(
     app: &Arc<App>,
     done: tokio::task::JoinHandle<Result<RunResult, payments::Error>>,
-    payment_id: &str,
+    payment_id: &PaymentId,
     key: &Key,
     answer_by: Instant,
 ) -> Result<HttpResponse, Problem> {
@@ -229,7 +230,7 @@ async fn finish(
     let ran = match finished {
         Ok(Ok(Ok(ran))) => ran,
         Ok(Ok(Err(error))) => {
-            tracing::warn!(payment_id, %error, "the resolver goes on with this payment");
+            tracing::warn!(%payment_id, %error, "the resolver goes on with this payment");
             RunResult::unanswered(reload(app, payment_id).await?)
         }
         Ok(Err(_)) | Err(_) => RunResult::unanswered(reload(app, payment_id).await?),
@@ -343,6 +344,7 @@ async fn order_in_use(app: &App, caller: &Caller, order_id: &str) -> Problem {
     responses((status = 200, body = PaymentView)))]
 pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Pay, Scope::Finance, Scope::Refund])?;
+    let id = id.of("payment")?;
     let found = app.store.payment_of(&caller.owner, &id).await?;
     let aggregate = found.ok_or_else(|| Problem::not_found("payment"))?;
     Ok(HttpResponse::Ok().json(queue::view(&app, &aggregate).await?))
@@ -380,7 +382,8 @@ pub async fn list(
         s.parse::<State>()
             .map_err(|_| Problem::invalid("status", "Not a payment status."))
     });
-    if let Some(after) = &query.starting_after
+    let starting_after = query.starting_after("payment")?;
+    if let Some(after) = &starting_after
         && app.store.payment_of(&caller.owner, after).await?.is_none()
     {
         return Err(Problem::invalid(
@@ -399,7 +402,7 @@ pub async fn list(
             .as_deref()
             .map(|t| time("created_from", t))
             .transpose()?,
-        starting_after: query.starting_after.clone(),
+        starting_after,
         limit: limit + 1,
     };
 
@@ -440,6 +443,7 @@ pub async fn offer(
     }
     refuse_while_draining(&app)?;
     let place = admission.payment(&app, &request, &caller.owner)?;
+    let id = id.of("payment")?;
     let app = app.into_inner();
     let answer_by = answer_by(&app);
     let new = NewOffer { flow, providers };
@@ -499,6 +503,7 @@ pub async fn offer(
     ))]
 pub async fn cancel(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may(Scope::Pay)?;
+    let id = id.of("payment")?;
     let app = app.into_inner();
     let answer_by = answer_by(&app);
     let noted = cancel::cancel(&app, &caller.owner, &id)

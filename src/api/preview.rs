@@ -92,7 +92,7 @@ pub struct PreviewAccount {
 
 fn shown(candidate: &Candidate, position: Option<usize>) -> PreviewAccount {
     PreviewAccount {
-        account: candidate.account.id.clone(),
+        account: candidate.account.id.to_string(),
         provider: candidate.account.provider.name().as_str(),
         position,
         skipped: candidate

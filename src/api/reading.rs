@@ -93,7 +93,7 @@ mod tests {
     use super::*;
 
     fn owner(name: &str) -> Owner {
-        Owner::of(name, true)
+        Owner::of(name.parse().unwrap(), true)
     }
 
     #[tokio::test]

@@ -20,6 +20,7 @@ use super::list::{List, ListQuery, Page};
 use super::repeated::{self, Known, Subject};
 use super::request::{Id, caller_of};
 use crate::app::App;
+use crate::domain::id::PaymentId;
 use crate::domain::refund::State;
 use crate::domain::{Aggregate, Refund};
 use crate::payments::refund::{self, NewRefund, RefundError};
@@ -94,6 +95,7 @@ pub async fn create(
     let once = Once::read(&app, &request, &caller, &format!("refunds/{id}"), &body)?;
     let new = body.json::<CreateRefund>()?.check()?;
     admission::held(&app, &caller.owner)?;
+    let id = id.of::<PaymentId>("payment")?;
     let app = app.into_inner();
     let asked_at = Instant::now();
     let answer_by = asked_at + Duration::from_millis(app.config.payments.answer_within_ms);
@@ -104,8 +106,8 @@ pub async fn create(
         let (app, once, owner) = (Arc::clone(&app), once.clone(), caller.owner.clone());
         async move {
             match refund::open(&app, &owner, &id, &new, once.scope, once.fingerprint).await {
-                Ok((aggregate, key)) => {
-                    let _ = tell.send(Ok((aggregate.payment.id.clone(), key.resource_id.clone())));
+                Ok((aggregate, refund_id, key)) => {
+                    let _ = tell.send(Ok((aggregate.payment.id.clone(), refund_id.clone())));
                     let began = app.clock.began(asked_at.elapsed());
                     let trace = app.traces.incoming(
                         &aggregate.payment.id,
@@ -113,12 +115,12 @@ pub async fn create(
                         began,
                         sender.as_ref(),
                     );
-                    trace.set("refund.id", key.resource_id.clone());
+                    trace.set("refund.id", refund_id.to_string());
                     let finished = trace
-                        .around(refund::run(&app, aggregate, &key, asked_at))
+                        .around(refund::run(&app, aggregate, &refund_id, &key, asked_at))
                         .await;
                     finished.map_err(|error| {
-                        tracing::warn!(refund_id = key.resource_id, %error,
+                        tracing::warn!(%refund_id, %error,
                             "the resolver goes on with this refund");
                     })
                 }
@@ -183,8 +185,10 @@ impl Subject for Refund {
 /// The key is known. Where the worker of the first request is gone, the resolver goes on with its
 /// refund.
 async fn again(app: &App, once: &Once) -> Result<HttpResponse, Problem> {
-    let of_key =
-        |mut aggregate: Aggregate, key: &Key| aggregate.refund_mut(&key.resource_id).cloned();
+    let of_key = |aggregate: Aggregate, key: &Key| {
+        let mut refunds = aggregate.refunds.into_iter();
+        refunds.find(|refund| refund.id == key.resource_id)
+    };
     match repeated::known(app, once, of_key).await? {
         Known::Answered(response) => Ok(response),
         Known::TakenOver(_, refund) => answered(app, once, refund).await,
@@ -197,6 +201,7 @@ async fn again(app: &App, once: &Once) -> Result<HttpResponse, Problem> {
     responses((status = 200, body = RefundView)))]
 pub async fn read(app: web::Data<App>, caller: Caller, id: Id) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Refund, Scope::Finance, Scope::Pay])?;
+    let id = id.of("refund")?;
     let found = app.store.refund_of(&caller.owner, &id).await?;
     Ok(HttpResponse::Ok().json(view::refund(
         &found.ok_or_else(|| Problem::not_found("refund"))?,
@@ -215,7 +220,8 @@ pub async fn list(
 ) -> Result<HttpResponse, Problem> {
     caller.may_any(&[Scope::Refund, Scope::Finance])?;
     let query = ListQuery::read(&request, &["payment", "limit", "starting_after"])?;
-    if let Some(after) = &query.starting_after
+    let starting_after = query.starting_after("refund")?;
+    if let Some(after) = &starting_after
         && app.store.refund_of(&caller.owner, after).await?.is_none()
     {
         return Err(Problem::invalid(
@@ -230,7 +236,7 @@ pub async fn list(
         .refunds(
             &caller.owner,
             query.payment.as_deref(),
-            query.starting_after.as_deref(),
+            starting_after.as_ref(),
             limit + 1,
         )
         .await?;

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::future::{Ready, ready};
 use std::ops::Deref;
+use std::str::FromStr;
 use std::time::{Duration, Instant};
 
 use actix_web::body::MessageBody;
@@ -160,6 +161,14 @@ impl Id {
         let plain =
             text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         plain.then(|| Self(text.to_owned()))
+    }
+
+    /// The same as the id of a `what`.
+    ///
+    /// # Errors
+    /// 404 when none can have it.
+    pub fn of<T: FromStr>(&self, what: &str) -> Result<T, Problem> {
+        self.parse().map_err(|_| Problem::not_found(what))
     }
 }
 

@@ -76,7 +76,7 @@ pub async fn list(app: web::Data<App>, caller: Caller) -> Result<HttpResponse, P
             let pace = app.limiters.shown(&route, app.health.now_ms());
             RouteShown {
                 object: "route",
-                account: account.id.clone(),
+                account: account.id.to_string(),
                 provider: provider.as_str(),
                 flow,
                 enabled: !account.disabled

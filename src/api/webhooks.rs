@@ -16,7 +16,7 @@ use super::list::List;
 use super::request::Id;
 use crate::app::App;
 use crate::domain::Timestamp;
-use crate::domain::id::{self, Kind};
+use crate::domain::id::{self, EventId, Kind};
 use crate::domain::webhook::{End, Mode};
 use crate::payments;
 use crate::store::{EndpointRow, NotifySecretRow, SealedSecrets};
@@ -427,7 +427,7 @@ pub async fn test(
     let row = own(&app, &caller, &id).await?;
     let now = app.clock.now();
     let message = Message {
-        id: id::new(Kind::Event).map_err(payments::Error::from)?,
+        id: EventId::new().map_err(payments::Error::from)?.into(),
         object: "event",
         r#type: message::TEST.to_owned(),
         payment: String::new(),

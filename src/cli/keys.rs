@@ -8,7 +8,7 @@ use strum::IntoEnumIterator as _;
 use super::failure::Failure;
 use crate::clock::Clock;
 use crate::directory::issue;
-use crate::domain::id;
+use crate::domain::id::{self, MerchantId};
 use crate::domain::key::{MAX_NAME, Scope, fingerprint};
 use crate::domain::{Owner, Timestamp};
 use crate::store::{KeyFilter, KeyRow, Store};
@@ -16,7 +16,7 @@ use crate::store::{KeyFilter, KeyRow, Store};
 /// How many keys are listed.
 const LISTED: u64 = 1_000;
 
-async fn merchant_id(store: &Store, name: &str) -> Result<String, Failure> {
+async fn merchant_id(store: &Store, name: &str) -> Result<MerchantId, Failure> {
     let known = store
         .merchants()
         .await?
@@ -77,12 +77,12 @@ pub(super) async fn list(store: &Store, merchant: &str) -> Result<String, Failur
         ..KeyFilter::default()
     };
     let mut keys = store
-        .keys_of(&Owner::of(&merchant_id, false), &filter)
+        .keys_of(&Owner::of(merchant_id.clone(), false), &filter)
         .await?;
 
     keys.extend(
         store
-            .keys_of(&Owner::of(&merchant_id, true), &filter)
+            .keys_of(&Owner::of(merchant_id, true), &filter)
             .await?,
     );
 

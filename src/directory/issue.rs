@@ -2,7 +2,7 @@
 
 use crate::clock::Clock;
 use crate::domain::Owner;
-use crate::domain::id::{self, Kind, NoRandomness};
+use crate::domain::id::{self, Kind, MerchantId, NoRandomness};
 use crate::domain::key::{self, Scope};
 use crate::store::{self, KeyRow, Store};
 use strum::IntoEnumIterator as _;
@@ -36,9 +36,9 @@ pub async fn full_key(store: &Store, owner: &Owner) -> Result<String, IssueError
 ///
 /// # Errors
 /// [`IssueError`].
-pub async fn merchant(store: &Store, name: &str) -> Result<String, IssueError> {
+pub async fn merchant(store: &Store, name: &str) -> Result<MerchantId, IssueError> {
     Ok(store
-        .merchant(name, &id::new(Kind::Merchant)?, Clock::new().now())
+        .merchant(name, &MerchantId::new()?, Clock::new().now())
         .await?)
 }
 

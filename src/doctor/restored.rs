@@ -16,6 +16,7 @@ use providers::provider::Provider;
 use super::{addresses, vault};
 use crate::clock::Clock;
 use crate::config::Config;
+use crate::domain::id::AccountId;
 use crate::domain::{Aggregate, AllOwners, Attempt, Refund, attempt, refund};
 use crate::payments::call;
 use crate::store::{self, Store};
@@ -73,7 +74,7 @@ pub async fn run(config: &Config, out: &mut dyn Write) -> Result<Answers, NotAsk
     let addresses = addresses(config)
         .await
         .map_err(|e| NotAsked::Config(e.to_string()))?;
-    let mut opened: BTreeMap<String, Arc<dyn Provider>> = BTreeMap::new();
+    let mut opened: BTreeMap<AccountId, Arc<dyn Provider>> = BTreeMap::new();
     for row in store.accounts(AllOwners).await? {
         match super::provider(&addresses, &row, &vault) {
             Ok(provider) => drop(opened.insert(row.id, provider)),
@@ -89,7 +90,7 @@ pub async fn run(config: &Config, out: &mut dyn Write) -> Result<Answers, NotAsk
     let mut said: BTreeMap<(String, &'static str), usize> = BTreeMap::new();
     let mut after = None;
     loop {
-        let page = store.unsettled(AllOwners, after.as_deref(), PAGE).await?;
+        let page = store.unsettled(AllOwners, after.as_ref(), PAGE).await?;
         let Some(last) = page.last() else { break };
         after = Some(last.payment.id.clone());
         let questions: Vec<_> = page
@@ -130,7 +131,7 @@ pub async fn run(config: &Config, out: &mut dyn Write) -> Result<Answers, NotAsk
 /// What is to be asked about a payment.
 fn questions<'a>(
     config: &'a Config,
-    opened: &'a BTreeMap<String, Arc<dyn Provider>>,
+    opened: &'a BTreeMap<AccountId, Arc<dyn Provider>>,
     aggregate: &'a Aggregate,
 ) -> impl Iterator<Item = std::pin::Pin<Box<dyn Future<Output = Answer> + 'a>>> {
     let attempts = aggregate
@@ -212,7 +213,7 @@ async fn about_attempt(
 
 async fn about_refund(
     config: &Config,
-    opened: &BTreeMap<String, Arc<dyn Provider>>,
+    opened: &BTreeMap<AccountId, Arc<dyn Provider>>,
     aggregate: &Aggregate,
     refund: &Refund,
 ) -> Answer {
@@ -223,7 +224,7 @@ async fn about_refund(
             let order = RefundOrder {
                 order: call::reference(attempt),
                 transaction_id: attempt.provider_transaction_id.clone(),
-                refund_no: refund.provider_refund_no.clone(),
+                refund_no: refund.provider_refund_no.to_string(),
                 txn_time: refund.txn_time.unwrap_or(refund.created_at).utc(),
                 renumbered: !refund.earlier_nos.is_empty(),
                 amount: refund.amount,

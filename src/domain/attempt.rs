@@ -6,6 +6,7 @@ use providers::order::Flow;
 use providers::outcome::{CreateOutcome, Failure, NextAction, Refusal};
 use providers::provider::ProviderName;
 
+use super::id::{AccountId, AttemptId, OrderNo, PaymentId};
 use super::{Illegal, Timestamp};
 
 /// How a creating call ended, without what came with it. The names are stored and shown; rows with
@@ -356,15 +357,15 @@ pub enum Reversal {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Attempt {
     /// `att_…`.
-    pub id: String,
+    pub id: AttemptId,
     /// Its payment.
-    pub payment_id: String,
+    pub payment_id: PaymentId,
     /// Its place among the payment's attempts, from 1.
     pub seq: i32,
     /// The payment's round it belongs to.
     pub round: i32,
     /// The account it goes over.
-    pub account_id: String,
+    pub account_id: AccountId,
     /// That account's provider.
     pub provider: ProviderName,
     /// How the payer pays.
@@ -374,7 +375,7 @@ pub struct Attempt {
     /// What becomes of its money, once it captured any.
     pub disposition: Option<Disposition>,
     /// Our number at the provider; never used twice.
-    pub provider_order_no: String,
+    pub provider_order_no: OrderNo,
     /// The provider's number of the transaction, once there is one.
     pub provider_transaction_id: Option<String>,
     /// The provider's id of our request, for its support.

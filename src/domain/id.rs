@@ -1,6 +1,9 @@
 //! Identifiers: a prefix that says what it names, and 128 random bits.
 
 use std::fmt;
+use std::ops::Deref;
+use std::str::FromStr;
+use std::sync::Arc;
 
 use aws_lc_rs::rand::{SecureRandom as _, SystemRandom};
 use sha2::{Digest as _, Sha256};
@@ -112,6 +115,189 @@ pub enum Kind {
     Key,
 }
 
+/// A text that is not what it is read as.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} does not begin like {like:?}")]
+pub struct NotAnId {
+    /// The text.
+    pub text: String,
+    /// What it should have begun with: `pay_`.
+    pub like: &'static str,
+}
+
+/// A text of one kind, shared by whoever has it: one kind is never taken for another.
+macro_rules! names {
+    ($($(#[$doc:meta])* $name:ident)+) => {$(
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The text.
+            #[must_use]
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl Deref for $name {
+            type Target = str;
+
+            fn deref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl AsRef<str> for $name {
+            fn as_ref(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl std::borrow::Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&*self.0, f)
+            }
+        }
+
+        impl PartialEq<str> for $name {
+            fn eq(&self, text: &str) -> bool {
+                &*self.0 == text
+            }
+        }
+
+        impl PartialEq<&str> for $name {
+            fn eq(&self, text: &&str) -> bool {
+                &*self.0 == *text
+            }
+        }
+
+        impl PartialEq<String> for $name {
+            fn eq(&self, text: &String) -> bool {
+                &*self.0 == text.as_str()
+            }
+        }
+
+        impl PartialEq<$name> for String {
+            fn eq(&self, name: &$name) -> bool {
+                self.as_str() == &*name.0
+            }
+        }
+
+        impl From<$name> for String {
+            fn from(name: $name) -> Self {
+                name.0.as_ref().to_owned()
+            }
+        }
+
+        impl From<&$name> for String {
+            fn from(name: &$name) -> Self {
+                name.0.as_ref().to_owned()
+            }
+        }
+
+        impl serde::Serialize for $name {
+            fn serialize<S: serde::Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+                to.serialize_str(&self.0)
+            }
+        }
+    )+};
+}
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident: $kind:ident)+) => {
+        names! { $($(#[$doc])* $name)+ }
+
+        $(impl $name {
+            /// A new one.
+            ///
+            /// # Errors
+            /// [`NoRandomness`].
+            pub fn new() -> Result<Self, NoRandomness> {
+                Ok(Self(new(Kind::$kind)?.into()))
+            }
+
+            /// The one that is made of these bits.
+            #[must_use]
+            pub fn of(bits: u128) -> Self {
+                Self(of(Kind::$kind, bits).into())
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = NotAnId;
+
+            fn from_str(text: &str) -> Result<Self, NotAnId> {
+                let like: &'static str = Kind::$kind.into();
+                let token = text.strip_prefix(like).and_then(|rest| rest.strip_prefix('_'));
+                match token {
+                    Some(token) if !token.is_empty() => Ok(Self(text.into())),
+                    Some(_) | None => Err(NotAnId {
+                        text: text.to_owned(),
+                        like,
+                    }),
+                }
+            }
+        })+
+    };
+}
+
+ids! {
+    /// A merchant's.
+    MerchantId: Merchant
+    /// That of a merchant's contract with a provider.
+    AccountId: Account
+    /// A payment's.
+    PaymentId: Payment
+    /// An attempt's.
+    AttemptId: Attempt
+    /// A refund's.
+    RefundId: Refund
+    /// An event's.
+    EventId: Event
+    /// That of an entry of the operators' work list.
+    ReviewId: Operation
+}
+
+macro_rules! numbers {
+    ($($(#[$doc:meta])* $name:ident)+) => {
+        names! { $($(#[$doc])* $name)+ }
+
+        $(impl FromStr for $name {
+            type Err = NotAnId;
+
+            fn from_str(text: &str) -> Result<Self, NotAnId> {
+                if text.is_empty() {
+                    return Err(NotAnId {
+                        text: String::new(),
+                        like: "",
+                    });
+                }
+                Ok(Self(text.into()))
+            }
+        })+
+    };
+}
+
+numbers! {
+    /// That of an attempt's order at its provider.
+    OrderNo
+    /// That of a refund at its provider.
+    RefundNo
+}
+
 /// The identifier that is made of these bits.
 #[must_use]
 pub fn of(kind: Kind, bits: u128) -> String {
@@ -127,19 +313,19 @@ pub fn new(kind: Kind) -> Result<String, NoRandomness> {
     Ok(of(kind, u128::from_be_bytes(random::<16>()?)))
 }
 
-/// The provider number that is made of these bits.
+/// The number of an order that is made of these bits.
 #[must_use]
-pub fn provider_no_of(prefix: &InstallationPrefix, bits: u128) -> String {
-    format!("{prefix}{}", digits(bits))
+pub fn order_no_of(prefix: &InstallationPrefix, bits: u128) -> OrderNo {
+    OrderNo(format!("{prefix}{}", digits(bits)).into())
 }
 
-/// A number for an order or a refund at a provider: the installation's prefix and 22 random
-/// characters, in all at most 32 of `[0-9A-Za-z]`, never reused.
+/// A number for an order at a provider: the installation's prefix and 22 random characters, in all
+/// at most 32 of `[0-9A-Za-z]`, never reused.
 ///
 /// # Errors
 /// [`NoRandomness`].
-pub fn provider_no(prefix: &InstallationPrefix) -> Result<String, NoRandomness> {
-    Ok(provider_no_of(prefix, u128::from_be_bytes(random::<16>()?)))
+pub fn order_no(prefix: &InstallationPrefix) -> Result<OrderNo, NoRandomness> {
+    Ok(order_no_of(prefix, u128::from_be_bytes(random::<16>()?)))
 }
 
 /// The number of a refund at its provider: it begins as the number of the order does, or as that
@@ -147,7 +333,7 @@ pub fn provider_no(prefix: &InstallationPrefix) -> Result<String, NoRandomness> 
 /// given up. So a refund that is asked for again after its row was lost, by a restore, is the same
 /// refund to the provider. As hard to guess as the order's number.
 #[must_use]
-pub fn refund_no(after: &str, merchant_refund_no: &str, given_up: usize) -> String {
+pub fn refund_no(after: &str, merchant_refund_no: &str, given_up: usize) -> RefundNo {
     let digest = Sha256::digest(format!("refund\0{after}\0{merchant_refund_no}\0{given_up}"));
     let bits = digest
         .iter()
@@ -158,7 +344,7 @@ pub fn refund_no(after: &str, merchant_refund_no: &str, given_up: usize) -> Stri
         .checked_sub(TOKEN)
         .and_then(|end| after.get(..end))
         .unwrap_or_default();
-    format!("{prefix}{}", digits(bits))
+    RefundNo(format!("{prefix}{}", digits(bits)).into())
 }
 
 /// Tells the numbers of this installation from those of others on the same merchant account.
@@ -194,7 +380,7 @@ mod tests {
     #[test]
     fn provider_numbers_fit_every_provider() {
         let prefix = InstallationPrefix::parse("IL").unwrap();
-        let no = provider_no(&prefix).unwrap();
+        let no = order_no(&prefix).unwrap();
         assert_eq!(no.len(), 24);
         assert!(no.bytes().all(|b| b.is_ascii_alphanumeric()));
         assert!(InstallationPrefix::parse("").is_none());
@@ -204,7 +390,7 @@ mod tests {
     #[test]
     fn a_refund_that_is_asked_for_again_has_the_number_that_it_had() {
         let order_no =
-            provider_no(&InstallationPrefix::parse("SHOP2026").unwrap().in_turn("Zz")).unwrap();
+            order_no(&InstallationPrefix::parse("SHOP2026").unwrap().in_turn("Zz")).unwrap();
         let no = refund_no(&order_no, "rf-1", 0);
         assert_eq!((no.len(), &no[..10]), (32, "SHOP2026Zz"));
         assert!(no.bytes().all(|b| b.is_ascii_alphanumeric()));
@@ -214,17 +400,15 @@ mod tests {
             refund_no(&order_no, "rf-2", 0),
             refund_no("SHOP2026Zz", "rf-1", 0),
         ];
-        assert!(
-            !others.contains(&no) && !others.contains(&order_no),
-            "{others:?}"
-        );
+        assert!(!others.contains(&no), "{others:?}");
+        assert!(others.iter().all(|no| *no != *order_no), "{others:?}");
     }
 
     #[test]
     fn the_bits_of_an_id_are_those_that_it_was_made_of() {
         assert_eq!(bits("pay_1000000000000000000000"), Some(1));
         assert_eq!(bits("0100000000000000000000"), Some(62));
-        let (one, other) = (new(Kind::Payment).unwrap(), new(Kind::Payment).unwrap());
+        let (one, other) = (PaymentId::new().unwrap(), PaymentId::new().unwrap());
         assert!(bits(&one).is_some() && bits(&one) != bits(&other));
         for text in [
             "",
@@ -240,8 +424,8 @@ mod tests {
 
     #[test]
     fn ids_name_what_they_are() {
-        assert!(new(Kind::Payment).unwrap().starts_with("pay_"));
-        assert_eq!(new(Kind::Refund).unwrap().len(), 3 + 22);
+        assert!(PaymentId::new().unwrap().starts_with("pay_"));
+        assert_eq!(RefundId::new().unwrap().len(), 3 + 22);
         assert_ne!(token().unwrap(), token().unwrap());
     }
 }

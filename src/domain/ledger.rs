@@ -17,6 +17,7 @@ use providers::money::Money;
 use sha2::{Digest as _, Sha256};
 
 use super::attempt::{Disposition, State};
+use super::id::{AccountId, AttemptId, PaymentId, RefundId};
 use super::{Aggregate, Attempt, Owner, Refund, Timestamp, refund};
 
 /// Where money stands. What a contract with a provider is elsewhere (an account) is named beside
@@ -108,11 +109,11 @@ pub struct Transfer {
     /// Why.
     pub cause: Cause,
     /// The captured attempt whose money it is.
-    pub attempt_id: String,
+    pub attempt_id: AttemptId,
     /// The refund that moved it, if one did.
-    pub refund_id: Option<String>,
+    pub refund_id: Option<RefundId>,
     /// The contract with the provider that holds or held it: `acct_…`.
-    pub account_id: String,
+    pub account_id: AccountId,
     /// Gets the amount.
     pub debit: LedgerAccount,
     /// Gives the amount.
@@ -125,7 +126,7 @@ pub struct Transfer {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// The payment.
-    pub payment_id: String,
+    pub payment_id: PaymentId,
     /// Its place among the payment's entries, from 1.
     pub seq: i32,
     /// Whose.
@@ -253,7 +254,14 @@ struct Mover<'a> {
 
 impl Mover<'_> {
     /// A negative amount goes the other way.
-    fn moves(&mut self, cause: Cause, refund_id: Option<&str>, fen: i64, from: Place, to: Place) {
+    fn moves(
+        &mut self,
+        cause: Cause,
+        refund_id: Option<&RefundId>,
+        fen: i64,
+        from: Place,
+        to: Place,
+    ) {
         let (from, to, fen) = if fen < 0 {
             (to, from, fen.saturating_neg())
         } else {
@@ -273,7 +281,7 @@ impl Mover<'_> {
     fn post(
         &mut self,
         cause: Cause,
-        refund_id: Option<&str>,
+        refund_id: Option<&RefundId>,
         debit: LedgerAccount,
         credit: LedgerAccount,
         fen: i64,
@@ -285,7 +293,7 @@ impl Mover<'_> {
         self.transfers.push(Transfer {
             cause,
             attempt_id: self.attempt.id.clone(),
-            refund_id: refund_id.map(str::to_owned),
+            refund_id: refund_id.cloned(),
             account_id: self.attempt.account_id.clone(),
             debit,
             credit,
@@ -401,7 +409,7 @@ pub fn entries(
 }
 
 /// Debits less credits in fen, by attempt and ledger account; accounts at 0 are left out.
-pub type Balances = BTreeMap<(String, LedgerAccount), i128>;
+pub type Balances = BTreeMap<(AttemptId, LedgerAccount), i128>;
 
 /// What entries add up to.
 #[must_use]
@@ -464,8 +472,8 @@ pub fn expected(aggregate: &Aggregate) -> Balances {
     sums
 }
 
-fn add(sums: &mut Balances, attempt_id: &str, account: LedgerAccount, fen: i128) {
-    let sum = sums.entry((attempt_id.to_owned(), account)).or_default();
+fn add(sums: &mut Balances, attempt_id: &AttemptId, account: LedgerAccount, fen: i128) {
+    let sum = sums.entry((attempt_id.clone(), account)).or_default();
     *sum = sum.saturating_add(fen);
 }
 

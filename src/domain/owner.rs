@@ -5,12 +5,13 @@
 use std::fmt;
 
 use super::Mode;
+use super::id::MerchantId;
 
 /// A merchant in a mode: what is stored belongs to one.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Owner {
     /// `mer_…`
-    pub merchant: String,
+    pub merchant: MerchantId,
     /// Whether its money is real.
     pub mode: Mode,
 }
@@ -18,9 +19,9 @@ pub struct Owner {
 impl Owner {
     /// The owner that the columns `merchant_id` and `livemode` of a row name.
     #[must_use]
-    pub fn of(merchant: impl Into<String>, livemode: bool) -> Self {
+    pub fn of(merchant: MerchantId, livemode: bool) -> Self {
         Self {
-            merchant: merchant.into(),
+            merchant,
             mode: Mode::of(livemode),
         }
     }
@@ -65,7 +66,11 @@ mod tests {
 
     #[test]
     fn one_live_account_is_enough_to_be_spoken_of() {
-        let (test, live) = (Owner::of("mer_1", false), Owner::of("mer_1", true));
+        let merchant: MerchantId = "mer_1".parse().unwrap();
+        let (test, live) = (
+            Owner::of(merchant.clone(), false),
+            Owner::of(merchant, true),
+        );
         assert_ne!(test, live, "a merchant's modes are two owners");
         assert_eq!(
             (test.to_string(), live.to_string()),

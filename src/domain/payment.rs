@@ -7,6 +7,7 @@ use providers::outcome::Failure;
 use providers::provider::ProviderName;
 use strum::IntoEnumIterator as _;
 
+use super::id::{AttemptId, PaymentId, RefundId};
 use super::ledger::Head;
 use super::{Attempt, Illegal, Owner, Refund, Timestamp, attempt, refund};
 
@@ -120,7 +121,7 @@ impl State {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Payment {
     /// `pay_…`.
-    pub id: String,
+    pub id: PaymentId,
     /// Whose it is.
     pub owner: Owner,
     /// The merchant's own number; unique among payments that have not ended without money.
@@ -313,18 +314,27 @@ impl Aggregate {
 
     /// An attempt by its id.
     #[must_use]
-    pub fn attempt(&self, id: &str) -> Option<&Attempt> {
-        self.attempts.iter().find(|a| a.id == id)
+    pub fn attempt(&self, id: &AttemptId) -> Option<&Attempt> {
+        self.attempts.iter().find(|a| a.id == *id)
+    }
+
+    /// The attempt that has this id, or that a refund with this id gives back from.
+    #[must_use]
+    pub fn attempt_of(&self, subject_id: &str) -> Option<&Attempt> {
+        match self.refunds.iter().find(|r| r.id == subject_id) {
+            Some(refund) => self.attempt(&refund.attempt_id),
+            None => self.attempts.iter().find(|a| a.id == subject_id),
+        }
     }
 
     /// An attempt by its id, to change it.
-    pub fn attempt_mut(&mut self, id: &str) -> Option<&mut Attempt> {
-        self.attempts.iter_mut().find(|a| a.id == id)
+    pub fn attempt_mut(&mut self, id: &AttemptId) -> Option<&mut Attempt> {
+        self.attempts.iter_mut().find(|a| a.id == *id)
     }
 
     /// A refund by its id, to change it.
-    pub fn refund_mut(&mut self, id: &str) -> Option<&mut Refund> {
-        self.refunds.iter_mut().find(|r| r.id == id)
+    pub fn refund_mut(&mut self, id: &RefundId) -> Option<&mut Refund> {
+        self.refunds.iter_mut().find(|r| r.id == *id)
     }
 
     /// Whether some offer that a payer may have seen could still be paid.
@@ -354,15 +364,15 @@ impl Aggregate {
 
     /// Fen of an attempt that are promised to refunds which have not failed, or may not have.
     #[must_use]
-    pub fn claimed_by_refunds_fen(&self, attempt_id: &str) -> i64 {
+    pub fn claimed_by_refunds_fen(&self, attempt_id: &AttemptId) -> i64 {
         self.claimed_fen(attempt_id, |_| true)
     }
 
-    fn claimed_fen(&self, attempt_id: &str, counts: impl Fn(&Refund) -> bool) -> i64 {
+    fn claimed_fen(&self, attempt_id: &AttemptId, counts: impl Fn(&Refund) -> bool) -> i64 {
         let of_attempt = self
             .refunds
             .iter()
-            .filter(|r| r.attempt_id == attempt_id && counts(r));
+            .filter(|r| r.attempt_id == *attempt_id && counts(r));
         let claimed = of_attempt.filter(|r| r.status != refund::State::Failed || r.told_done);
         claimed.map(|r| r.amount.minor()).sum()
     }

@@ -3,6 +3,7 @@
 use providers::money::Money;
 use providers::outcome::Failure;
 
+use super::id::{AttemptId, PaymentId, RefundId, RefundNo};
 use super::{Illegal, Owner, Timestamp};
 
 /// Where a refund stands.
@@ -75,19 +76,19 @@ impl State {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Refund {
     /// `re_…`.
-    pub id: String,
+    pub id: RefundId,
     /// The payment it belongs to.
-    pub payment_id: String,
+    pub payment_id: PaymentId,
     /// The captured attempt it gives back from.
-    pub attempt_id: String,
+    pub attempt_id: AttemptId,
     /// Whose it is.
     pub owner: Owner,
     /// The merchant's own number; unique for ever.
     pub merchant_refund_no: String,
     /// Our number at the provider; the same however often it is sent.
-    pub provider_refund_no: String,
+    pub provider_refund_no: RefundNo,
     /// The numbers it had before: each was ended by the provider without moving money.
-    pub earlier_nos: Vec<String>,
+    pub earlier_nos: Vec<RefundNo>,
     /// How much goes back.
     pub amount: Money,
     /// Where it stands.

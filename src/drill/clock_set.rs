@@ -16,6 +16,7 @@ use super::cluster::Stage;
 use super::error::Error;
 use super::merchant::{Answer, Shop};
 use super::scenario::{Plan, Set};
+use crate::domain::id::{NotAnId, PaymentId};
 
 /// Every job goes on within this much, beyond its own pause.
 const GOES_ON_WITHIN: Duration = Duration::from_secs(2);
@@ -198,6 +199,7 @@ async fn follows(stage: &Stage, shop: &Shop, payment: &Value) -> Result<Duration
         .await
         .map_err(|e| e.to_string())?;
     let id = payment["id"].as_str().unwrap_or_default();
+    let id: PaymentId = id.parse().map_err(|e: NotAnId| e.to_string())?;
     let looker = stage
         .looker()
         .await
@@ -205,10 +207,10 @@ async fn follows(stage: &Stage, shop: &Shop, payment: &Value) -> Result<Duration
     let began = Instant::now();
 
     loop {
-        let known = read(shop, id)
+        let known = read(shop, &id)
             .await
             .is_some_and(|payment| payment["status"] == "succeeded");
-        let followed = looker.told_and_sealed(id).await.unwrap_or((false, false));
+        let followed = looker.told_and_sealed(&id).await.unwrap_or((false, false));
         match (known, followed) {
             (true, (true, true)) => return Ok(began.elapsed()),
             _ if began.elapsed() > PATIENCE => {

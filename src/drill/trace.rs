@@ -32,7 +32,7 @@ pub fn trace(violation: &Violation, e: &Evidence) -> String {
             for order in e
                 .orders
                 .iter()
-                .filter(|o| o["order_no"] == a.provider_order_no)
+                .filter(|o| o["order_no"] == *a.provider_order_no)
             {
                 lines.push(format!(
                     "      order {} {} captured {} refunded {}",

@@ -265,7 +265,7 @@ fn accounts(app: &App, now: Timestamp) {
         };
         let flow: &'static str = route.flow.into();
         let labels = [
-            ("account", route.account_id),
+            ("account", route.account_id.to_string()),
             ("provider", route.provider.as_str().to_owned()),
             ("flow", flow.to_owned()),
             ("mode", mode.to_string()),

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use super::{Failed, Job, Next, clocks, periodic, proofs};
 use crate::app::App;
 use crate::domain::AllOwners;
+use crate::domain::id::AccountId;
 use crate::domain::operation::ReviewKind;
 use crate::lines;
 use crate::store;
@@ -47,7 +48,7 @@ pub async fn run(app: Arc<App>) {
 #[derive(Default)]
 struct Housekeeping {
     /// Accounts that were said to be barred.
-    said: HashSet<String>,
+    said: HashSet<AccountId>,
     rounds: u32,
 }
 
@@ -96,7 +97,7 @@ impl Job for ClockWatch {
 
 /// An account whose address is not allowed is an attack, or an operator's mistake: both need a
 /// person.
-async fn say_who_is_barred(app: &App, said: &mut HashSet<String>) {
+async fn say_who_is_barred(app: &App, said: &mut HashSet<AccountId>) {
     let barred: Vec<_> = app
         .directory
         .accounts(AllOwners)
@@ -112,7 +113,7 @@ async fn say_who_is_barred(app: &App, said: &mut HashSet<String>) {
     {
         let why = account.barred.as_deref().unwrap_or_default();
         tracing::error!(
-            account_id = account.id,
+            account_id = %account.id,
             why,
             "the account is barred: nothing is sent for it"
         );

@@ -131,11 +131,11 @@ async fn let_in(app: &App, account: &Account) {
 
     match done.await {
         Ok(()) => tracing::info!(
-            account_id = account.id,
+            account_id = %account.id,
             "what its provider signs holds: the account is let in again"
         ),
         Err(error) => {
-            tracing::error!(account_id = account.id, %error,
+            tracing::error!(account_id = %account.id, %error,
                 "the account could not be let in again")
         }
     }

@@ -11,6 +11,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use crate::app::App;
 use crate::domain::AllOwners;
+use crate::domain::id::PaymentId;
 use crate::domain::payment::WaitQueue;
 use crate::payments::{self, queue};
 use crate::routing::share::Shares;
@@ -96,7 +97,7 @@ async fn step(app: &Arc<App>, going_on: &mut GoingOn) -> Result<(), payments::Er
 }
 
 /// Takes the oldest of a line that have a route.
-async fn claim(app: &App, line: &WaitQueue, batch: u64) -> Result<Vec<String>, payments::Error> {
+async fn claim(app: &App, line: &WaitQueue, batch: u64) -> Result<Vec<PaymentId>, payments::Error> {
     let now = app.clock.now();
     let mut ready = Vec::new();
     let head = app.store.head_of_line(line, now, LOOKED_THROUGH).await?;
@@ -121,7 +122,7 @@ async fn claim(app: &App, line: &WaitQueue, batch: u64) -> Result<Vec<String>, p
     Ok(claim_parked(app, ready).await?)
 }
 
-async fn claim_parked(app: &App, ready: Vec<String>) -> Result<Vec<String>, store::Error> {
+async fn claim_parked(app: &App, ready: Vec<PaymentId>) -> Result<Vec<PaymentId>, store::Error> {
     if ready.is_empty() {
         return Ok(ready);
     }
@@ -131,7 +132,7 @@ async fn claim_parked(app: &App, ready: Vec<String>) -> Result<Vec<String>, stor
         .await
 }
 
-async fn send(app: Arc<App>, line: WaitQueue, claimed: Vec<String>) {
+async fn send(app: Arc<App>, line: WaitQueue, claimed: Vec<PaymentId>) {
     let began_ms = app.health.now_ms();
     let batch = u64::try_from(claimed.len()).unwrap_or(u64::MAX);
     let mut going_on = JoinSet::new();
@@ -141,7 +142,7 @@ async fn send(app: Arc<App>, line: WaitQueue, claimed: Vec<String>) {
         going_on.spawn(async move {
             let released = queue::go_on(&app, &payment_id).await;
             if let Err(error) = &released {
-                tracing::warn!(payment_id, %error, "a payment that waited for a route could not go \
+                tracing::warn!(%payment_id, %error, "a payment that waited for a route could not go \
                                                     on");
             }
             released.unwrap_or(false)

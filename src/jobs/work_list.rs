@@ -34,9 +34,9 @@ impl Job for LookThrough {
 /// # Errors
 /// The database's.
 pub async fn step(app: &App) -> Result<(), store::Error> {
-    let mut after = String::new();
-    while let Some(last) = close_gone(app, &after).await? {
-        after = last;
+    let mut after = None;
+    while let Some(last) = close_gone(app, after.as_ref()).await? {
+        after = Some(last);
         if app.draining.is_cancelled() {
             break;
         }

@@ -10,7 +10,7 @@ use super::transition::auto_refund::refundable_amount;
 use super::transition::refund_turn::blank;
 use crate::app::App;
 use crate::domain::attempt::{Disposition, DispositionEvent};
-use crate::domain::id::{self, Kind};
+use crate::domain::id::{AttemptId, RefundId};
 use crate::domain::{Aggregate, Refund};
 use crate::kill_point;
 
@@ -22,7 +22,7 @@ use crate::kill_point;
 pub(super) async fn begin(
     app: &Arc<App>,
     before: Aggregate,
-    attempt_id: &str,
+    attempt_id: &AttemptId,
 ) -> Result<Aggregate, Error> {
     let written = update(app, before, |after, now| {
         let owner = after.payment.owner.clone();
@@ -30,7 +30,7 @@ pub(super) async fn begin(
         let is_under_way = after
             .refunds
             .iter()
-            .any(|r| r.attempt_id == attempt_id && r.automatic);
+            .any(|r| r.attempt_id == *attempt_id && r.automatic);
         let left = refundable_amount(after, attempt_id);
         let Some(attempt) = after.attempt_mut(attempt_id) else {
             return Ok(None);
@@ -54,10 +54,16 @@ pub(super) async fn begin(
                 "订单已关闭退款"
             };
             let refund = Refund {
-                id: id::new(Kind::Refund)?,
                 reason: Some(reason.to_owned()),
                 automatic: true,
-                ..blank(attempt, &owner, format!("auto-{attempt_id}"), left, now)
+                ..blank(
+                    RefundId::new()?,
+                    attempt,
+                    &owner,
+                    format!("auto-{attempt_id}"),
+                    left,
+                    now,
+                )
             };
             after.refunds.push(refund);
         }

@@ -80,8 +80,8 @@ pub(super) async fn create(
     }
 
     let order = Order {
-        order_no: attempt.provider_order_no.clone(),
-        payment_id: payment.id.clone(),
+        order_no: attempt.provider_order_no.to_string(),
+        payment_id: payment.id.to_string(),
         flow: attempt.flow,
         amount: attempt.amount,
         description: payment.description.clone(),
@@ -196,7 +196,7 @@ pub(super) async fn reverse(
 
     if is_late {
         tracing::warn!(
-            attempt_id = attempt.id,
+            attempt_id = %attempt.id,
             "the worker was held up; nothing was reversed"
         );
         return None;
@@ -213,14 +213,14 @@ pub(super) async fn reverse(
         .outcome;
 
     kill_point!("reverse_after_call");
-    tracing::info!(attempt_id = attempt.id, outcome = ?ended, "the charge was to be reversed");
+    tracing::info!(attempt_id = %attempt.id, outcome = ?ended, "the charge was to be reversed");
     Some(ended)
 }
 
 /// The attempt as its provider knows it.
 pub(crate) fn reference(attempt: &Attempt) -> OrderRef {
     OrderRef {
-        order_no: attempt.provider_order_no.clone(),
+        order_no: attempt.provider_order_no.to_string(),
         txn_time: attempt.started_at.utc(),
         expires_at: attempt.offer_deadline.utc(),
     }
@@ -262,7 +262,7 @@ pub(super) fn refund_order(
     let order = RefundOrder {
         order: reference(attempt),
         transaction_id: attempt.provider_transaction_id.clone(),
-        refund_no: refund.provider_refund_no.clone(),
+        refund_no: refund.provider_refund_no.to_string(),
         txn_time: refund.txn_time.unwrap_or(refund.created_at).utc(),
         renumbered: !refund.earlier_nos.is_empty(),
         amount: refund.amount,

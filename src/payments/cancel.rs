@@ -6,6 +6,7 @@ use super::Error;
 use super::commit::{Beside, commit, decided};
 use super::transition::ending;
 use crate::app::App;
+use crate::domain::id::PaymentId;
 use crate::domain::{Aggregate, Owner};
 use crate::kill_point;
 
@@ -17,7 +18,7 @@ use crate::kill_point;
 pub async fn cancel(
     app: &Arc<App>,
     owner: &Owner,
-    payment_id: &str,
+    payment_id: &PaymentId,
 ) -> Result<Option<Aggregate>, Error> {
     decided!({
         let Some(before) = app.store.payment_of(owner, payment_id).await? else {

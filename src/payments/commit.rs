@@ -4,6 +4,7 @@
 use super::Error;
 use super::view::events;
 use crate::app::App;
+use crate::domain::id::PaymentId;
 use crate::domain::{Aggregate, AllOwners, Timestamp};
 use crate::kill_point;
 use crate::store::change::{Change, Inbox, KeyWrite, Resolution, ReviewItem};
@@ -151,7 +152,7 @@ pub(super) async fn update(
 pub(super) async fn read(
     app: &App,
     known: &mut Option<Aggregate>,
-    payment_id: &str,
+    payment_id: &PaymentId,
 ) -> Result<Aggregate, Error> {
     match known.take() {
         Some(known) => Ok(known),
@@ -163,7 +164,7 @@ pub(super) async fn read(
 ///
 /// # Errors
 /// [`Error`].
-pub async fn reload(app: &App, payment_id: &str) -> Result<Aggregate, Error> {
+pub async fn reload(app: &App, payment_id: &PaymentId) -> Result<Aggregate, Error> {
     app.store
         .payment(AllOwners, payment_id)
         .await?

@@ -2,6 +2,7 @@
 
 use super::transition::Conditions;
 use crate::app::App;
+use crate::domain::id::RefundId;
 use crate::domain::{Aggregate, Attempt};
 
 /// Of this attempt; of none of a payment's where there is no such attempt.
@@ -22,12 +23,12 @@ pub(super) fn of<'a>(
 pub(super) fn of_refund<'a>(
     app: &'a App,
     aggregate: &Aggregate,
-    refund_id: &str,
+    refund_id: &RefundId,
 ) -> Conditions<'a> {
     let refund = aggregate
         .refunds
         .iter()
-        .find(|refund| refund.id == refund_id);
+        .find(|refund| refund.id == *refund_id);
     of(
         app,
         aggregate,

@@ -11,12 +11,13 @@ use providers::outcome::{Answer, CreateOutcome};
 use super::Error;
 use super::call::{self, RequestContext};
 use crate::app::App;
+use crate::domain::id::{AttemptId, PaymentId};
 use crate::domain::{Aggregate, id};
 use crate::mutated;
 use crate::store::change::Change;
 
 /// Payments that are written only after their first call.
-static PUT_OFF: Mutex<BTreeMap<String, Change>> = Mutex::new(BTreeMap::new());
+static PUT_OFF: Mutex<BTreeMap<PaymentId, Change>> = Mutex::new(BTreeMap::new());
 
 /// `send_before_commit`: keeps a payment's first change in memory instead.
 pub(super) fn put_off(change: &Change) {
@@ -25,7 +26,7 @@ pub(super) fn put_off(change: &Change) {
 }
 
 /// `send_before_commit`: writes what was put off.
-pub(super) async fn catch_up(app: &Arc<App>, payment_id: &str) -> Result<(), Error> {
+pub(super) async fn catch_up(app: &Arc<App>, payment_id: &PaymentId) -> Result<(), Error> {
     let change = PUT_OFF.lock().remove(payment_id);
     match change {
         Some(change) => Ok(app.store.commit(change).await?),
@@ -38,7 +39,7 @@ pub(super) async fn catch_up(app: &Arc<App>, payment_id: &str) -> Result<(), Err
 pub(super) async fn repeated(
     app: &App,
     aggregate: &mut Aggregate,
-    attempt_id: &str,
+    attempt_id: &AttemptId,
     answer: Answer<CreateOutcome>,
     planned_at: Instant,
     context: &RequestContext,
@@ -50,7 +51,7 @@ pub(super) async fn repeated(
     else {
         return Ok(answer);
     };
-    attempt.provider_order_no = id::provider_no(&app.hold.prefix())?;
+    attempt.provider_order_no = id::order_no(&app.hold.prefix())?;
     let again = attempt.clone();
     match app.directory.account(&again.account_id) {
         Some(account) => Ok(call::create(

@@ -76,7 +76,7 @@ pub async fn receive(
         Ok(Err(mismatch)) => (mismatch.into(), Acknowledgement::Stop),
         Err(error) => {
             if lines::may_write(Some(&account.id)) {
-                tracing::error!(account_id = account.id, %error,
+                tracing::error!(account_id = %account.id, %error,
                     "notification not stored; the provider will send it again");
             }
             (Verdict::NotStored.into(), Acknowledgement::SendAgain)
@@ -117,9 +117,9 @@ async fn refuse(app: &App, account: &Account, rejection: &Rejection) -> Acknowle
     count(Some(account), name);
     if *rejection == Rejection::Probe {
         // The provider wants to see it refused: nothing is wrong with anything.
-        tracing::debug!(account_id = account.id, "a probe was refused");
+        tracing::debug!(account_id = %account.id, "a probe was refused");
     } else if lines::may_write(Some(&account.id)) {
-        tracing::warn!(account_id = account.id, verdict = name, %rejection, "notification refused");
+        tracing::warn!(account_id = %account.id, verdict = name, %rejection, "notification refused");
     }
 
     if let Rejection::OtherAccount(detail) = rejection {
@@ -259,7 +259,7 @@ async fn confirm_before_apply(
                     detail.to_owned(),
                 )
                 .await?;
-                let attempt_id = found.attempt_id().to_owned();
+                let attempt_id = found.attempt_id().clone();
                 if before
                     .attempt(&attempt_id)
                     .is_some_and(|a| a.captured.is_none())

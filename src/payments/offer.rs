@@ -9,6 +9,7 @@ use super::commit::{Beside, commit, decided};
 use super::{Error, plan};
 use crate::app::App;
 use crate::domain::attempt::{Event as AttemptEvent, State};
+use crate::domain::id::PaymentId;
 use crate::domain::payment::{Event, State as PaymentState};
 use crate::domain::{Aggregate, Owner, Timestamp};
 use crate::kill_point;
@@ -46,7 +47,7 @@ pub enum OfferError {
     #[error("this payment takes no other offer now")]
     NotOpen {
         /// `pay_…`
-        id: String,
+        id: PaymentId,
         /// Where it stands.
         status: PaymentState,
     },
@@ -66,7 +67,7 @@ pub enum OfferError {
 pub async fn open(
     app: &App,
     owner: &Owner,
-    payment_id: &str,
+    payment_id: &PaymentId,
     new: &NewOffer,
     scope: KeyScope,
     fingerprint: String,
@@ -97,7 +98,7 @@ pub async fn open(
         let key = Key {
             scope,
             fingerprint,
-            resource_id: stored.payment.id.clone(),
+            resource_id: stored.payment.id.to_string(),
             created_at: now,
         };
         let claim = Beside::key(Some(KeyWrite::Claim(key.clone())));

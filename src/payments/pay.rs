@@ -23,7 +23,7 @@ use super::transition::create;
 use super::{Error, plan, unwritten};
 use crate::app::App;
 use crate::domain::attempt::{CallOutcome, State};
-use crate::domain::id::{self, Kind};
+use crate::domain::id::PaymentId;
 use crate::domain::payment::State as PaymentState;
 use crate::domain::{Aggregate, Owner, Payment};
 use crate::kill_point;
@@ -90,7 +90,7 @@ pub async fn open(
 ) -> Result<(Aggregate, Key), OpenError> {
     let now = app.clock.now();
     let payment = Payment {
-        id: id::new(Kind::Payment).map_err(Error::from)?,
+        id: PaymentId::new().map_err(Error::from)?,
         owner: new.owner,
         order_id: new.order_id,
         amount: new.amount,
@@ -137,7 +137,7 @@ pub async fn open(
     let key = Key {
         scope,
         fingerprint,
-        resource_id: aggregate.payment.id.clone(),
+        resource_id: aggregate.payment.id.to_string(),
         created_at: now,
     };
 
@@ -161,7 +161,7 @@ pub async fn open(
     let payment = &made.payment;
 
     tracing::info!(
-        payment_id = payment.id,
+        payment_id = %payment.id,
         order_id = payment.order_id,
         amount = payment.amount.minor(),
         "payment made"
@@ -214,14 +214,14 @@ pub async fn run(
         };
         let span = tracing::info_span!(
             "attempt",
-            payment_id = aggregate.payment.id,
-            attempt_id = attempt.id,
-            account_id = attempt.account_id,
+            payment_id = %aggregate.payment.id,
+            attempt_id = %attempt.id,
+            account_id = %attempt.account_id,
             provider = attempt.provider.as_str()
         );
         let trace = app.traces.span(&aggregate.payment.id, "attempt");
-        trace.set("attempt.id", attempt.id.clone());
-        trace.set("account.id", attempt.account_id.clone());
+        trace.set("attempt.id", attempt.id.to_string());
+        trace.set("account.id", attempt.account_id.to_string());
         trace.set("provider", attempt.provider.as_str());
         trace.set("flow", attempt.flow.to_string());
         let settled = async {
@@ -304,7 +304,7 @@ fn go_on(
     Box::pin(async move {
         let payment_id = planned.payment.id.clone();
         if let Err(error) = run(&app, planned, context).await {
-            tracing::warn!(payment_id, %error, "the resolver goes on with this payment");
+            tracing::warn!(%payment_id, %error, "the resolver goes on with this payment");
         }
     })
 }

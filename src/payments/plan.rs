@@ -12,7 +12,7 @@ use super::Error;
 use super::transition::{ending, schedule};
 use crate::app::App;
 use crate::domain::attempt::{CallOutcome, State};
-use crate::domain::id::{self, Kind};
+use crate::domain::id::{self, AttemptId};
 use crate::domain::payment::{Event, NO_ROUTE};
 use crate::domain::{Aggregate, Attempt, Owner, Timestamp};
 use crate::routing::account::Account;
@@ -150,7 +150,7 @@ fn sending(
     let payment = &aggregate.payment;
 
     Ok(Attempt {
-        id: id::new(Kind::Attempt)?,
+        id: AttemptId::new()?,
         payment_id: payment.id.clone(),
         seq: i32::try_from(aggregate.attempts.len())
             .unwrap_or(i32::MAX)
@@ -161,7 +161,7 @@ fn sending(
         flow: payment.flow,
         status: State::Sending,
         disposition: None,
-        provider_order_no: id::provider_no(&app.hold.prefix())?,
+        provider_order_no: id::order_no(&app.hold.prefix())?,
         provider_transaction_id: None,
         provider_request_id: None,
         amount: payment.amount,

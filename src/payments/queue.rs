@@ -9,6 +9,7 @@ use super::plan::{self, RoutingRequest};
 use super::view::{self, PaymentView, QueueView};
 use super::{Error, resolve};
 use crate::app::App;
+use crate::domain::id::PaymentId;
 use crate::domain::payment::{State, WaitQueue};
 use crate::domain::{Aggregate, Timestamp};
 use crate::routing::choose::{self, Candidate, Criteria, RoutingDecision, SkipReason};
@@ -280,7 +281,7 @@ fn able_in_s(
 ///
 /// # Errors
 /// [`Error`].
-pub async fn go_on(app: &Arc<App>, payment_id: &str) -> Result<bool, Error> {
+pub async fn go_on(app: &Arc<App>, payment_id: &PaymentId) -> Result<bool, Error> {
     let aggregate = resolve::advance(app, payment_id).await?;
     Ok(aggregate.payment.status != State::Created)
 }

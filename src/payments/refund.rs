@@ -15,7 +15,7 @@ use super::transition::refund_turn::{Turn, blank, mark_sent, turn, wake_next};
 use super::transition::{auto_refund, refund_outcome, refund_retry};
 use super::{Error, call, conditions, view};
 use crate::app::App;
-use crate::domain::id::{self, Kind};
+use crate::domain::id::{PaymentId, RefundId};
 use crate::domain::operation::ReviewKind;
 use crate::domain::refund::State;
 use crate::domain::{Aggregate, Owner, Refund, Timestamp};
@@ -55,7 +55,7 @@ pub enum RefundError {
     },
     /// The merchant has used this refund number.
     #[error("the refund number was used for {0}")]
-    NumberTaken(String),
+    NumberTaken(RefundId),
     /// Anything else.
     #[error(transparent)]
     Other(#[from] Error),
@@ -75,15 +75,16 @@ impl From<CommitError> for RefundError {
 pub async fn open(
     app: &App,
     owner: &Owner,
-    payment_id: &str,
+    payment_id: &PaymentId,
     new: &NewRefund,
     scope: KeyScope,
     fingerprint: String,
-) -> Result<(Aggregate, Key), RefundError> {
+) -> Result<(Aggregate, RefundId, Key), RefundError> {
+    let refund_id = RefundId::new().map_err(Error::from)?;
     let key = Key {
         scope,
         fingerprint,
-        resource_id: id::new(Kind::Refund).map_err(Error::from)?,
+        resource_id: refund_id.to_string(),
         created_at: app.clock.now(),
     };
     let _turn = app.refund_turns.of(payment_id).await;
@@ -106,7 +107,7 @@ pub async fn open(
 
         let now = app.clock.now();
         let mut after = before.clone();
-        if let Err(error) = add(app, &mut after, new, &key.resource_id, now) {
+        if let Err(error) = add(app, &mut after, new, &refund_id, now) {
             return Ok(Err(error));
         }
 
@@ -126,14 +127,14 @@ pub async fn open(
         }
     })??;
     kill_point!("refund_after_first_commit");
-    Ok((made, key))
+    Ok((made, refund_id, key))
 }
 
 fn add(
     app: &App,
     after: &mut Aggregate,
     new: &NewRefund,
-    refund_id: &str,
+    refund_id: &RefundId,
     now: Timestamp,
 ) -> Result<(), RefundError> {
     let kept = after.kept().cloned().ok_or(RefundError::NotCaptured)?;
@@ -144,9 +145,9 @@ fn add(
     }
     let amount = Money::fen(new.amount_fen).map_err(|_| RefundError::TooMuch { left_fen })?;
     let mut refund = Refund {
-        id: refund_id.to_owned(),
         reason: new.reason.clone(),
         ..blank(
+            refund_id.clone(),
             &kept,
             &after.payment.owner,
             new.merchant_refund_no.clone(),
@@ -181,18 +182,19 @@ fn add(
 pub async fn run(
     app: &Arc<App>,
     aggregate: Aggregate,
+    refund_id: &RefundId,
     key: &Key,
     marked_at: Instant,
 ) -> Result<(Refund, StoredAnswer), Error> {
-    let refund = aggregate.refunds.iter().find(|r| r.id == key.resource_id);
+    let refund = aggregate.refunds.iter().find(|r| r.id == *refund_id);
     let its_turn = refund.is_some_and(|r| r.sent_at.is_some() && r.status == State::Pending);
     let done = if its_turn {
-        send(app, aggregate, &key.resource_id, marked_at).await?
+        send(app, aggregate, refund_id, marked_at).await?
     } else {
         aggregate
     };
-    let refund = done.refunds.into_iter().find(|r| r.id == key.resource_id);
-    let refund = refund.ok_or_else(|| Error::Missing(format!("refund {}", key.resource_id)))?;
+    let refund = done.refunds.into_iter().find(|r| r.id == *refund_id);
+    let refund = refund.ok_or_else(|| Error::Missing(format!("refund {refund_id}")))?;
     // A refund's answer is its row; what happens to it later is told by events.
     let stands = app.store.answer_key(&key.scope, answer(&refund)).await?;
     kill_point!("refund_after_answer");
@@ -217,12 +219,12 @@ pub fn answer(refund: &Refund) -> StoredAnswer {
 pub async fn step(
     app: &Arc<App>,
     aggregate: Aggregate,
-    refund_id: &str,
+    refund_id: &RefundId,
 ) -> Result<Aggregate, Error> {
     let Some(refund) = aggregate
         .refunds
         .iter()
-        .find(|r| r.id == refund_id)
+        .find(|r| r.id == *refund_id)
         .cloned()
     else {
         return Ok(aggregate);
@@ -239,14 +241,14 @@ pub async fn step(
 async fn send_in_turn(
     app: &Arc<App>,
     aggregate: Aggregate,
-    refund_id: &str,
+    refund_id: &RefundId,
 ) -> Result<Aggregate, Error> {
     let marked_at = Instant::now();
     let mut is_ours = false;
     let conditions = conditions::of_refund(app, &aggregate, refund_id);
     let marked = update(app, aggregate, |after, now| {
         is_ours = false;
-        let Some(refund) = after.refunds.iter().find(|r| r.id == refund_id).cloned() else {
+        let Some(refund) = after.refunds.iter().find(|r| r.id == *refund_id).cloned() else {
             return Ok(None);
         };
         if refund.status != State::Pending || refund.next_check_at.is_none_or(|at| at > now) {
@@ -309,13 +311,13 @@ async fn send_in_turn(
 async fn send(
     app: &Arc<App>,
     aggregate: Aggregate,
-    refund_id: &str,
+    refund_id: &RefundId,
     marked_at: Instant,
 ) -> Result<Aggregate, Error> {
     let Some(refund) = aggregate
         .refunds
         .iter()
-        .find(|r| r.id == refund_id)
+        .find(|r| r.id == *refund_id)
         .cloned()
     else {
         return Ok(aggregate);
@@ -329,7 +331,7 @@ async fn send(
             .is_none_or(|sent| app.clock.now() > sent.plus_ms(grace_ms))
     {
         tracing::warn!(
-            refund_id,
+            %refund_id,
             "the worker was held up; the refund is asked about before it is sent"
         );
         return Ok(aggregate);
@@ -347,7 +349,7 @@ async fn send(
     | RefundOutcome::RetryLater(failure) = &answer.outcome
     {
         tracing::warn!(
-            refund_id,
+            %refund_id,
             code = failure.code,
             message = failure.message,
             "refund not done"
@@ -381,8 +383,8 @@ async fn send(
 
 fn span(app: &App, refund: &Refund) -> Span {
     let trace = app.traces.span(&refund.payment_id, "refund");
-    trace.set("refund.id", refund.id.clone());
-    trace.set("attempt.id", refund.attempt_id.clone());
+    trace.set("refund.id", refund.id.to_string());
+    trace.set("attempt.id", refund.attempt_id.to_string());
     trace.set("refund.automatic", refund.automatic);
     trace
 }
@@ -459,12 +461,12 @@ async fn ask(app: &Arc<App>, aggregate: Aggregate, refund: &Refund) -> Result<Ag
 /// [`Error`].
 pub async fn current(
     app: &App,
-    payment_id: &str,
-    refund_id: &str,
+    payment_id: &PaymentId,
+    refund_id: &RefundId,
 ) -> Result<Option<Refund>, Error> {
     Ok(reload(app, payment_id)
         .await?
         .refunds
         .into_iter()
-        .find(|r| r.id == refund_id))
+        .find(|r| r.id == *refund_id))
 }

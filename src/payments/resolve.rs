@@ -15,6 +15,7 @@ use super::transition::{ending, schedule};
 use super::{Error, auto_refund, call, pay, plan, refund, reverse};
 use crate::app::App;
 use crate::domain::attempt::{Disposition, State};
+use crate::domain::id::{AttemptId, PaymentId, RefundId};
 use crate::domain::operation::ReviewKind;
 use crate::domain::{Aggregate, Attempt, Timestamp, id};
 use crate::kill_point;
@@ -30,13 +31,13 @@ const STEPS: usize = 16;
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Step {
     /// The call of this attempt is over without anybody having written down its outcome.
-    Judge(String),
+    Judge(AttemptId),
     /// The provider is to be asked about this attempt.
-    Ask(String),
+    Ask(AttemptId),
     /// The money of this attempt has to go back.
-    GiveBack(String),
+    GiveBack(AttemptId),
     /// This refund is to be sent, or asked about.
-    Refund(String),
+    Refund(RefundId),
     /// The payment itself goes on: another round of routes, or its expiry.
     Resume,
     /// Nothing is due.
@@ -47,7 +48,7 @@ enum Step {
 ///
 /// # Errors
 /// [`Error`]; what was not done stays due.
-pub async fn advance(app: &Arc<App>, payment_id: &str) -> Result<Aggregate, Error> {
+pub async fn advance(app: &Arc<App>, payment_id: &PaymentId) -> Result<Aggregate, Error> {
     let trace = app.traces.span(payment_id, "resolve");
     let done = trace.around(steps(app, payment_id)).await;
     match &done {
@@ -57,7 +58,7 @@ pub async fn advance(app: &Arc<App>, payment_id: &str) -> Result<Aggregate, Erro
     done
 }
 
-async fn steps(app: &Arc<App>, payment_id: &str) -> Result<Aggregate, Error> {
+async fn steps(app: &Arc<App>, payment_id: &PaymentId) -> Result<Aggregate, Error> {
     let mut aggregate = reload(app, payment_id).await?;
     kill_point!("resolve_after_claim");
     for _ in 0..STEPS {
@@ -168,7 +169,11 @@ async fn wait_for_provider(
 ///
 /// # Errors
 /// [`Error`]; it is tried again.
-pub async fn bring_back(app: &Arc<App>, payment_id: &str, ahead_ms: i64) -> Result<(), Error> {
+pub async fn bring_back(
+    app: &Arc<App>,
+    payment_id: &PaymentId,
+    ahead_ms: i64,
+) -> Result<(), Error> {
     let before = reload(app, payment_id).await?;
     update(app, before, |after, _| {
         schedule::bring_back(after, ahead_ms);
@@ -199,7 +204,7 @@ async fn release(app: &Arc<App>, aggregate: Aggregate) -> Result<Aggregate, Erro
 async fn mark_worker_lost(
     app: &Arc<App>,
     before: Aggregate,
-    attempt_id: &str,
+    attempt_id: &AttemptId,
 ) -> Result<Aggregate, Error> {
     update(app, before, |after, now| {
         let started_at = after.attempt(attempt_id).map(|attempt| attempt.started_at);
@@ -278,7 +283,11 @@ async fn resume(app: &Arc<App>, before: Aggregate) -> Result<Aggregate, Error> {
 
 /// Asks the provider about an attempt; ends it there when it is to be ended and can be; writes down
 /// what it means.
-async fn ask(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Aggregate, Error> {
+async fn ask(
+    app: &Arc<App>,
+    before: Aggregate,
+    attempt_id: &AttemptId,
+) -> Result<Aggregate, Error> {
     let Some(attempt) = before.attempt(attempt_id).cloned() else {
         return Ok(before);
     };
@@ -295,7 +304,7 @@ async fn ask(app: &Arc<App>, before: Aggregate, attempt_id: &str) -> Result<Aggr
     let findings = find_out(app, &account, &attempt).await;
     if let QueryOutcome::Unknown(failure) = &findings.queried {
         tracing::warn!(
-            attempt_id,
+            %attempt_id,
             code = failure.code,
             message = failure.message,
             "asking brought no certainty"
@@ -388,7 +397,7 @@ async fn find_out(app: &App, account: &Account, attempt: &Attempt) -> Findings {
         }
         CloseOutcome::Retry(failure) => {
             tracing::info!(
-                attempt_id = attempt.id,
+                attempt_id = %attempt.id,
                 code = failure.code,
                 "not closed yet"
             );
@@ -406,7 +415,7 @@ async fn find_out(app: &App, account: &Account, attempt: &Attempt) -> Findings {
 ///
 /// # Errors
 /// [`Error`]: the work list could not be written.
-pub async fn stuck(app: &App, payment_id: &str, trouble: &Error) -> Result<(), Error> {
+pub async fn stuck(app: &App, payment_id: &PaymentId, trouble: &Error) -> Result<(), Error> {
     let does_not_fit = matches!(
         trouble,
         Error::Illegal(_) | Error::Commit(CommitError::Refused(_) | CommitError::Broken(_))

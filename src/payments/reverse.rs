@@ -59,7 +59,7 @@ async fn ask(app: &App, account: &Account, attempt: &Attempt) -> QueryOutcome {
     kill_point!("charge_after_query");
     if let QueryOutcome::Unknown(failure) = &queried {
         tracing::warn!(
-            attempt_id = attempt.id,
+            attempt_id = %attempt.id,
             code = failure.code,
             message = failure.message,
             "asking brought no certainty"

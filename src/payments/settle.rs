@@ -14,6 +14,7 @@ use super::{Error, conditions, plan, view};
 use crate::app::App;
 use crate::domain::Aggregate;
 use crate::domain::attempt::State;
+use crate::domain::id::AttemptId;
 use crate::domain::payment::State as PaymentState;
 use crate::kill_point;
 use crate::store::change::{Key, KeyWrite, StoredAnswer};
@@ -21,7 +22,7 @@ use crate::store::change::{Key, KeyWrite, StoredAnswer};
 /// What a call has brought.
 #[derive(Debug, Clone)]
 pub(super) struct Brought {
-    pub(super) attempt_id: String,
+    pub(super) attempt_id: AttemptId,
     pub(super) answer: Answer<CreateOutcome>,
     pub(super) latency_ms: i64,
 }
@@ -150,7 +151,7 @@ pub(super) async fn settle(
 async fn too_late(
     app: &Arc<App>,
     stored: Aggregate,
-    attempt_id: &str,
+    attempt_id: &AttemptId,
     outcome: &CreateOutcome,
     key: Option<&Key>,
 ) -> Result<RunResult, Error> {

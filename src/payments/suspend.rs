@@ -21,7 +21,7 @@ pub async fn suspend(app: &App, account: &Account, failure: &Failure) {
     let ahead_ms = app.directory.providers_ahead_ms(&app.clock);
     if ahead_ms.saturating_abs() > CLOCK_OFF_MS {
         tracing::error!(
-            account_id = account.id,
+            account_id = %account.id,
             code = failure.code,
             ahead_ms,
             "the provider refuses this account, and no provider's clock is near this gateway's: it \
@@ -31,7 +31,7 @@ pub async fn suspend(app: &App, account: &Account, failure: &Failure) {
     }
 
     tracing::error!(
-        account_id = account.id,
+        account_id = %account.id,
         code = failure.code,
         "the provider refuses this account; set aside"
     );
@@ -44,7 +44,7 @@ pub async fn suspend(app: &App, account: &Account, failure: &Failure) {
         .increment(1);
 
     if let Err(error) = written(app, account, failure).await {
-        tracing::error!(account_id = account.id, %error, "the account could not be set aside");
+        tracing::error!(account_id = %account.id, %error, "the account could not be set aside");
     }
 }
 

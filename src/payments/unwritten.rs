@@ -47,7 +47,7 @@ pub(super) fn keep(
     let work = async move {
         let payment_id = before.payment.id.clone();
         tracing::error!(
-            payment_id,
+            %payment_id,
             "what a provider has answered cannot be written down; it is kept until it can"
         );
         match write(&worker, before, &brought, key.as_ref()).await {
@@ -55,7 +55,7 @@ pub(super) fn keep(
             // back. Nothing is sent, and the resolver ends the attempt.
             Ok(Some(NextStep::Switching(planned))) if planned.payment.flow.is_charge() => {
                 tracing::warn!(
-                    payment_id,
+                    %payment_id,
                     "too late for another charge; the resolver ends it"
                 );
             }
@@ -64,10 +64,10 @@ pub(super) fn keep(
                 go_on(planned).await;
             }
             Ok(Some(NextStep::Over(_))) => {
-                tracing::info!(payment_id, "what a provider had answered is written down")
+                tracing::info!(%payment_id, "what a provider had answered is written down")
             }
-            Ok(None) => tracing::error!(payment_id, "given up; the resolver asks the provider"),
-            Err(error) => tracing::error!(payment_id, %error, "the resolver asks the provider"),
+            Ok(None) => tracing::error!(%payment_id, "given up; the resolver asks the provider"),
+            Err(error) => tracing::error!(%payment_id, %error, "the resolver asks the provider"),
         }
     };
 

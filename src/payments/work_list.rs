@@ -3,6 +3,8 @@
 //! transaction with the end of the entry. So of two confirmations at once one does it, and the
 //! other finds it done.
 
+use std::sync::Arc;
+
 use super::commit::{Beside, commit, decided};
 use super::transition::Conditions;
 use super::transition::console_refund::NUMBERS;
@@ -10,9 +12,10 @@ use super::transition::decide::{Undecided, decide};
 use super::{Error, conditions};
 use crate::app::App;
 use crate::domain::attempt::{Disposition, State};
-use crate::domain::id::{self, Kind};
+use crate::domain::id::{self, AccountId, Kind, ReviewId};
 use crate::domain::operation::{Action, PROPOSAL_S, ReviewKind, StepKind, actions};
 use crate::domain::{Aggregate, AllOwners, Owner, Refund, Timestamp, refund};
+use crate::routing::account::Account;
 use crate::store::change::{DecisionStep, Resolution};
 use crate::store::{self, CommitError, OperationRow};
 
@@ -111,8 +114,7 @@ pub fn possible(
     match (action, about) {
         (Action::Acknowledge, _) => Ok(()),
         (Action::AccountOk, _) => {
-            let account = app.directory.account(&entry.subject_id);
-            match account.is_some_and(|account| account.owner == entry.owner) {
+            match account_of(app, entry).is_some_and(|account| account.owner == entry.owner) {
                 true => Ok(()),
                 false => Err(Refusal::NotPossible(
                     "This account cannot be opened.".to_owned(),
@@ -141,7 +143,7 @@ pub fn possible(
 pub async fn submit(
     app: &App,
     owner: &Owner,
-    id: &str,
+    id: &ReviewId,
     word: &Decision,
 ) -> Result<OperationRow, Refusal> {
     decided!({
@@ -156,7 +158,7 @@ pub async fn submit(
 async fn submit_once(
     app: &App,
     owner: &Owner,
-    id: &str,
+    id: &ReviewId,
     word: &Decision,
 ) -> Result<OperationRow, Refusal> {
     let entry = app
@@ -199,7 +201,7 @@ async fn submit_once(
 
     let (action, by) = (word.action.to_string(), &word.key_name);
     tracing::info!(
-        operation_id = id,
+        operation_id = %id,
         kind = entry.kind,
         action,
         by,
@@ -213,9 +215,13 @@ async fn submit_once(
 
 /// What a decision about a subject has to know of its attempt.
 fn of_subject<'a>(app: &'a App, about: &Aggregate, subject_id: &str) -> Conditions<'a> {
-    let refund = about.refunds.iter().find(|refund| refund.id == subject_id);
-    let attempt_id = refund.map_or(subject_id, |refund| refund.attempt_id.as_str());
-    conditions::of(app, about, about.attempt(attempt_id))
+    conditions::of(app, about, about.attempt_of(subject_id))
+}
+
+/// The account that an entry is about, if it can be opened.
+fn account_of(app: &App, entry: &OperationRow) -> Option<Arc<Account>> {
+    let id = entry.subject_id.parse().ok()?;
+    app.directory.account(&id)
 }
 
 fn step(
@@ -248,8 +254,12 @@ async fn carry_out(
     let action = resolution.step.action;
     let before = match (action, about) {
         (Action::AccountOk | Action::Acknowledge, _) | (_, None) => {
-            let account_id = (action == Action::AccountOk).then_some(entry.subject_id.as_str());
-            let done = app.store.resolve_alone(&resolution, account_id).await?;
+            let subject = entry.subject_id.parse::<AccountId>().ok();
+            let account_id = subject.filter(|_| action == Action::AccountOk);
+            let done = app
+                .store
+                .resolve_alone(&resolution, account_id.as_ref())
+                .await?;
             if done && account_id.is_some() {
                 app.directory
                     .changed()
@@ -303,10 +313,7 @@ pub async fn has_gone(
     now: Timestamp,
 ) -> Result<bool, store::Error> {
     let refund = about.and_then(|a| a.refunds.iter().find(|r| r.id == entry.subject_id));
-    let attempt = about.and_then(|a| {
-        let id = refund.map_or(entry.subject_id.as_str(), |r| r.attempt_id.as_str());
-        a.attempt(id)
-    });
+    let attempt = about.and_then(|a| a.attempt_of(&entry.subject_id));
     let disposed = |wanted| {
         attempt.is_some_and(|a| a.disposition != Some(wanted) || a.status != State::Captured)
     };
@@ -361,13 +368,10 @@ pub async fn has_gone(
             };
             opens || is_over
         }
-        ReviewKind::AccountRefused => {
-            let account = app.directory.account(&entry.subject_id);
-            account.is_some_and(|account| account.set_aside_until.is_none_or(|until| until <= now))
-        }
+        ReviewKind::AccountRefused => account_of(app, entry)
+            .is_some_and(|account| account.set_aside_until.is_none_or(|until| until <= now)),
         ReviewKind::AccountBarred => {
-            let account = app.directory.account(&entry.subject_id);
-            account.is_some_and(|account| account.barred.is_none())
+            account_of(app, entry).is_some_and(|account| account.barred.is_none())
         }
         ReviewKind::WebhookFailing if entry.subject_id.starts_with("we_") => {
             let endpoint = app
@@ -390,7 +394,10 @@ pub async fn has_gone(
 ///
 /// # Errors
 /// The database's.
-pub async fn close_gone(app: &App, after: &str) -> Result<Option<String>, store::Error> {
+pub async fn close_gone(
+    app: &App,
+    after: Option<&ReviewId>,
+) -> Result<Option<ReviewId>, store::Error> {
     let entries = app
         .store
         .unresolved_operations(AllOwners, after, PAGE)
@@ -401,7 +408,7 @@ pub async fn close_gone(app: &App, after: &str) -> Result<Option<String>, store:
         if has_gone(app, entry, about.as_ref(), now).await? {
             app.store.ended_by_itself(&entry.id, now).await?;
             tracing::info!(
-                operation_id = entry.id,
+                operation_id = %entry.id,
                 kind = entry.kind,
                 "what this was about has ended by itself"
             );

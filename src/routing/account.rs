@@ -8,13 +8,14 @@ use providers::Provider;
 use super::account_limits::Terms;
 use super::health::accounts::{self, Known};
 use super::proof::Proof;
+use crate::domain::id::AccountId;
 use crate::domain::{Owner, Timestamp};
 
 /// An account, ready to be called.
 #[derive(Debug, Clone)]
 pub struct Account {
     /// `acct_…`
-    pub id: String,
+    pub id: AccountId,
     /// Whose.
     pub owner: Owner,
     /// What people call it.
@@ -46,7 +47,7 @@ pub struct Account {
 impl Account {
     /// What health has to know of it, by its id.
     #[must_use]
-    pub fn for_health(&self) -> (String, Known) {
+    pub fn for_health(&self) -> (AccountId, Known) {
         let known = Known {
             merchant: accounts::merchant(&self.owner.merchant),
             provider: self.provider.name(),
@@ -60,12 +61,12 @@ impl Account {
 
 #[cfg(test)]
 impl Account {
-    /// An account for tests of what chooses among accounts.
-    pub(crate) fn of(id: &str, provider: Arc<dyn Provider>) -> Self {
+    /// An account for tests of what chooses among accounts; `a` is `acct_a`.
+    pub(crate) fn of(name: &str, provider: Arc<dyn Provider>) -> Self {
         Self {
-            id: id.to_owned(),
-            owner: Owner::of("mer_test", false),
-            name: id.to_owned(),
+            id: format!("acct_{name}").parse().unwrap(),
+            owner: Owner::of("mer_test".parse().unwrap(), false),
+            name: name.to_owned(),
             disabled: false,
             barred: None,
             fee_bps: 60,

@@ -254,7 +254,7 @@ mod tests {
     use super::*;
 
     fn merchant(name: &str) -> Owner {
-        Owner::of(name, false)
+        Owner::of(format!("mer_{name}").parse().unwrap(), false)
     }
 
     #[test]

@@ -18,6 +18,7 @@ use super::limiter::Throttled;
 use super::rule::{Facts, Routing, Rule, Strategy};
 use super::score;
 use crate::domain::attempt::CallOutcome;
+use crate::domain::id::AccountId;
 use crate::domain::{Aggregate, Attempt, Timestamp};
 use crate::routing::account::Account;
 
@@ -287,7 +288,7 @@ fn drawn(mut left: Vec<Candidate>, rng: &mut Rng) -> Vec<Candidate> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TriedRoute {
     /// Over which account.
-    pub account_id: String,
+    pub account_id: AccountId,
     /// Its provider, when the provider refused the account: then none of its accounts is tried
     /// again, since a second merchant number of somebody who was just frozen looks like an evasion.
     pub refusing_provider: Option<ProviderName>,

@@ -14,29 +14,34 @@ use crate::routing::time_windows::Window;
 
 const NOW: Timestamp = Timestamp(1_767_227_400_000);
 
+/// That of the account with this name.
+fn id(name: &str) -> AccountId {
+    format!("acct_{name}").parse().unwrap()
+}
+
 /// A merchant with some accounts, one rule, and routes that are as a test wants.
 struct Shop {
     accounts: Vec<Arc<Account>>,
     routing: Routing,
     tried: Vec<TriedRoute>,
-    views: BTreeMap<String, RouteView>,
-    full: BTreeMap<String, Throttled>,
+    views: BTreeMap<AccountId, RouteView>,
+    full: BTreeMap<AccountId, Throttled>,
     used: Used,
     turns: Cell<u64>,
     rng: Rng,
 }
 
 impl Shop {
-    fn new(strategy: Strategy, ids: &[&str]) -> Self {
+    fn new(strategy: Strategy, names: &[&str]) -> Self {
         let provider = || Arc::new(Memory::new(Memory::NAME, Ending::Close));
-        let accounts: Vec<_> = ids
+        let accounts: Vec<_> = names
             .iter()
-            .map(|id| Arc::new(Account::of(id, provider())))
+            .map(|name| Arc::new(Account::of(name, provider())))
             .collect();
-        let named = ids
+        let named = names
             .iter()
-            .map(|id| RuleAccount {
-                id: (*id).to_owned(),
+            .map(|name| RuleAccount {
+                id: id(name).into(),
                 weight: None,
             })
             .collect();
@@ -63,18 +68,14 @@ impl Shop {
         }
     }
 
-    fn with(mut self, id: &str, change: impl FnOnce(&mut Account)) -> Self {
-        let account = self.accounts.iter_mut().find(|a| a.id == id).unwrap();
+    fn with(mut self, name: &str, change: impl FnOnce(&mut Account)) -> Self {
+        let account = self.accounts.iter_mut().find(|a| a.name == name).unwrap();
         change(Arc::make_mut(account));
         self
     }
 
-    fn seen(mut self, id: &str, change: impl FnOnce(&mut RouteView)) -> Self {
-        change(
-            self.views
-                .entry(id.to_owned())
-                .or_insert(RouteView::unknown()),
-        );
+    fn seen(mut self, name: &str, change: impl FnOnce(&mut RouteView)) -> Self {
+        change(self.views.entry(id(name)).or_insert(RouteView::unknown()));
         self
     }
 
@@ -119,7 +120,7 @@ impl Shop {
         self.choose()
             .able
             .iter()
-            .map(|c| c.account.id.as_str())
+            .map(|c| c.account.name.as_str())
             .collect()
     }
 
@@ -127,7 +128,7 @@ impl Shop {
         self.choose()
             .skipped
             .iter()
-            .map(|c| (c.account.id.clone(), c.why.unwrap().as_str()))
+            .map(|c| (c.account.name.clone(), c.why.unwrap().as_str()))
             .collect()
     }
 }
@@ -256,7 +257,10 @@ fn breakers_filter_every_strategy() {
             "{strategy:?}: what comes back is there if nothing else is"
         );
         let whys = shop.skipped();
-        let whys: Vec<_> = whys.iter().map(|(id, why)| (id.as_str(), *why)).collect();
+        let whys: Vec<_> = whys
+            .iter()
+            .map(|(name, why)| (name.as_str(), *why))
+            .collect();
         assert_eq!(whys, [("a", "breaker_open"), ("c", "on_trial")]);
         let mut none = shop
             .seen("d", shut(BreakerState::Open))
@@ -345,25 +349,25 @@ fn a_reason_stays_small_and_says_who_decided() {
     let mut shop =
         Shop::new(Strategy::Priority, &["a", "b"]).seen("a", |view| view.success = 0.123_456);
     shop.tried = vec![TriedRoute {
-        account_id: "b".to_owned(),
+        account_id: id("b"),
         refusing_provider: None,
         has_refused: false,
     }];
     assert_eq!(
         shop.choose().reason(),
-        json!({"strategy": "priority", "routing_version": 3, "rule": 0, "candidates": ["a"],
+        json!({"strategy": "priority", "routing_version": 3, "rule": 0, "candidates": ["acct_a"],
             "scores": [0.123],
-            "skipped": [{"account": "b", "why": "tried_already"}]})
+            "skipped": [{"account": "acct_b", "why": "tried_already"}]})
     );
 }
 
 #[test]
 fn a_route_that_is_as_busy_as_it_can_be_is_passed_over_before_its_health_is_looked_at() {
     let mut shop = Shop::new(Strategy::Priority, &["a", "b", "c"]);
-    shop.full.insert("a".to_owned(), Throttled::Crowded);
-    shop.full.insert("b".to_owned(), Throttled::RateLimited);
+    shop.full.insert(id("a"), Throttled::Crowded);
+    shop.full.insert(id("b"), Throttled::RateLimited);
     let choice = shop.choose();
-    assert_eq!(choice.account().map(|a| a.id.as_str()), Some("c"));
+    assert_eq!(choice.account().map(|a| a.name.as_str()), Some("c"));
     assert!(
         choice
             .skipped
@@ -380,7 +384,7 @@ fn a_route_that_is_as_busy_as_it_can_be_is_passed_over_before_its_health_is_look
         ]
     );
 
-    shop.full.insert("c".to_owned(), Throttled::Crowded);
+    shop.full.insert(id("c"), Throttled::Crowded);
     assert!(
         shop.choose().why_none().contains("as much to do"),
         "{}",

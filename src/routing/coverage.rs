@@ -68,8 +68,11 @@ mod tests {
 
     /// `a` and `b` serve codes to scan, `c` charges over codes.
     fn accounts() -> Vec<Arc<Account>> {
-        let of = |id: &str, ending| {
-            Arc::new(Account::of(id, Arc::new(Memory::new(Memory::NAME, ending))))
+        let of = |name: &str, ending| {
+            Arc::new(Account::of(
+                name,
+                Arc::new(Memory::new(Memory::NAME, ending)),
+            ))
         };
         vec![
             of("a", Ending::Close),
@@ -82,7 +85,7 @@ mod tests {
     fn open(rules: Value, off: &[&str]) -> Vec<Flow> {
         let routing: Routing = serde_json::from_value(json!({ "rules": rules })).unwrap();
         let found = gaps(&accounts(), &routing, &|account| {
-            !off.contains(&account.id.as_str())
+            !off.contains(&account.name.as_str())
         });
         let served = [Flow::Qr, Flow::Barcode];
         found
@@ -94,7 +97,8 @@ mod tests {
     #[test]
     fn a_flow_has_a_route_when_whatever_decides_about_it_leads_to_an_account() {
         let rule = |wanted: Value, accounts: &[&str]| {
-            let accounts: Vec<Value> = accounts.iter().map(|id| json!({ "id": id })).collect();
+            let named = accounts.iter().map(|name| format!("acct_{name}"));
+            let accounts: Vec<Value> = named.map(|id| json!({ "id": id })).collect();
             json!({"match": wanted, "strategy": "priority", "accounts": accounts})
         };
         let (qr, barcode) = (json!({"flow": "qr"}), json!({"flow": "barcode"}));

@@ -152,7 +152,7 @@ mod tests {
 
     fn route() -> RouteId {
         RouteId {
-            account_id: "acct_1".to_owned(),
+            account_id: "acct_1".parse().unwrap(),
             provider: "alipay".parse().unwrap(),
             flow: Flow::Qr,
         }

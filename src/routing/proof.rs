@@ -82,7 +82,7 @@ pub async fn ask(
     timeout: Duration,
 ) -> Option<QueryOutcome> {
     let nobodys = OrderRef {
-        order_no: id::provider_no(prefix).ok()?,
+        order_no: id::order_no(prefix).ok()?.to_string(),
         txn_time: now,
         expires_at: now,
     };

@@ -261,7 +261,7 @@ mod tests {
 
     fn line() -> WaitQueue {
         WaitQueue {
-            owner: crate::domain::Owner::of("mer_1", false),
+            owner: crate::domain::Owner::of("mer_1".parse().unwrap(), false),
             flow: Flow::Qr,
         }
     }

@@ -20,6 +20,7 @@ use parking_lot::{Mutex, MutexGuard};
 
 use super::account::Account;
 use super::account_limits::Used;
+use crate::domain::id::AccountId;
 use crate::domain::{Owner, Timestamp};
 use crate::store::UsageRow;
 
@@ -93,14 +94,14 @@ impl Reading {
 /// The tallies of all accounts that have a daily limit.
 #[derive(Debug, Default)]
 pub struct Usage {
-    tallies: Mutex<HashMap<String, Tally>>,
+    tallies: Mutex<HashMap<AccountId, Tally>>,
     not_before: Mutex<Option<Instant>>,
 }
 
 impl Usage {
     /// How much of today an account has used; nothing for one without a daily limit.
     #[must_use]
-    pub fn used(&self, account_id: &str, now: Timestamp) -> Used {
+    pub fn used(&self, account_id: &AccountId, now: Timestamp) -> Used {
         self.tallies()
             .get(account_id)
             .map_or_else(Used::default, |tally| tally.used(now))
@@ -128,7 +129,7 @@ impl Usage {
     /// What to read now of these accounts, all that have a daily limit; `None`: they were read just
     /// now.
     #[must_use]
-    pub fn to_read(&self, limited: &[String], now: Timestamp) -> Option<Reading> {
+    pub fn to_read(&self, limited: &[AccountId], now: Timestamp) -> Option<Reading> {
         (!limited.is_empty() && self.is_due(limited)).then(|| Reading {
             now,
             began: Instant::now(),
@@ -136,7 +137,7 @@ impl Usage {
     }
 
     /// Takes the sums that were read. Until others come, what is planned here is added to them.
-    pub fn take(&self, reading: &Reading, limited: &[String], sums: &[UsageRow]) {
+    pub fn take(&self, reading: &Reading, limited: &[AccountId], sums: &[UsageRow]) {
         let oldest_new = reading.oldest_new_s();
         let newest = oldest_new + COMMIT_S + 1;
         let day = reading.now.in_beijing().day;
@@ -173,7 +174,7 @@ impl Usage {
     }
 
     /// An account that got its limit just now is not kept waiting.
-    fn is_due(&self, limited: &[String]) -> bool {
+    fn is_due(&self, limited: &[AccountId]) -> bool {
         let not_before = *self.not_before.lock();
         not_before.is_none_or(|at| at <= Instant::now()) || {
             let tallies = self.tallies();
@@ -183,7 +184,7 @@ impl Usage {
         }
     }
 
-    fn tallies(&self) -> MutexGuard<'_, HashMap<String, Tally>> {
+    fn tallies(&self) -> MutexGuard<'_, HashMap<AccountId, Tally>> {
         self.tallies.lock()
     }
 }

@@ -10,7 +10,7 @@ use serde_json::Value;
 use super::sandbox_side::SandboxSide;
 use crate::app::App;
 use crate::directory::issue::{full_key, merchant};
-use crate::domain::id::{self, Kind};
+use crate::domain::id::AccountId;
 use crate::domain::key;
 use crate::domain::{AllOwners, Mode, Owner, Timestamp};
 use crate::installation::StartError;
@@ -68,7 +68,7 @@ pub async fn set_up(app: &App, sandbox: &SandboxSide, folder: &Path) -> Result<D
         settings.insert("base_url".to_owned(), base_url.clone());
         let account_id = account(app, &owner, name, settings, now.plus_ms(position)).await?;
         accounts.push(DemoAccount {
-            id: account_id,
+            id: account_id.into(),
             provider: name.to_owned(),
         });
     }
@@ -79,7 +79,7 @@ pub async fn set_up(app: &App, sandbox: &SandboxSide, folder: &Path) -> Result<D
         api_key: api_key(app, &owner, &path).await?,
         sandbox_url: sandbox.control_url.clone(),
         faces: sandbox.faces.clone(),
-        merchant: owner.merchant,
+        merchant: owner.merchant.into(),
         accounts,
     };
 
@@ -96,7 +96,7 @@ async fn account(
     provider: &str,
     settings: serde_json::Map<String, Value>,
     now: Timestamp,
-) -> Result<String, StartError> {
+) -> Result<AccountId, StartError> {
     let protocol = providers::protocol(provider)
         .ok_or_else(|| StartError::Demo(format!("no provider {provider}")))?;
     let settings = Value::Object(settings);
@@ -127,7 +127,7 @@ async fn account(
         return Ok(known.id);
     }
 
-    let account_id = id::new(Kind::Account)?;
+    let account_id = AccountId::new()?;
     let row = NewAccount {
         credentials: app.directory.vault().seal(&account_id, &plain)?,
         id: account_id.clone(),

@@ -8,15 +8,16 @@ use super::Store;
 use super::entity::{
     attempt, delivery, event, idempotency_key, ledger_entry, notification, operation, payment,
 };
+use crate::domain::id::{EventId, PaymentId};
 use crate::domain::{Aggregate, Timestamp};
 
 /// An event, and whether everybody who has to know does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Told {
     /// `evt_…`
-    pub id: String,
+    pub id: EventId,
     /// Of which payment.
-    pub payment_id: String,
+    pub payment_id: PaymentId,
     /// Its place among the payment's.
     pub version: i64,
     /// `payment.succeeded`
@@ -55,7 +56,7 @@ impl Looker {
     ///
     /// # Errors
     /// The database's.
-    pub async fn doubles(&self) -> Result<Vec<String>, Error> {
+    pub async fn doubles(&self) -> Result<Vec<PaymentId>, Error> {
         use sea_orm::QuerySelect as _;
         use sea_orm::sea_query::Expr;
 
@@ -63,7 +64,7 @@ impl Looker {
         let live = "status IN ('sending', 'unknown', 'awaiting_payer', 'closing', 'reversing')";
 
         for what in [live, "disposition = 'kept'"] {
-            let found: Vec<String> = attempt::Entity::find()
+            let found: Vec<PaymentId> = attempt::Entity::find()
                 .select_only()
                 .column(attempt::Column::PaymentId)
                 .filter(Expr::cust(what))
@@ -82,7 +83,7 @@ impl Looker {
     ///
     /// # Errors
     /// The database's.
-    pub async fn told_and_sealed(&self, payment_id: &str) -> Result<(bool, bool), Error> {
+    pub async fn told_and_sealed(&self, payment_id: &PaymentId) -> Result<(bool, bool), Error> {
         use sea_orm::PaginatorTrait as _;
         let told = delivery::Entity::find()
             .filter(delivery::Column::PaymentId.eq(payment_id))
@@ -144,10 +145,10 @@ impl Store {
             .all(&self.db)
             .await?;
         let deliveries = delivery::Entity::find().all(&self.db).await?;
-        let of = |id: &str| {
+        let of = |id: &EventId| {
             deliveries
                 .iter()
-                .filter(|d| d.event_id == id)
+                .filter(|d| d.event_id == *id)
                 .map(|d| d.status.clone())
                 .collect()
         };
@@ -197,7 +198,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn all_keys(&self) -> Result<Vec<(String, String)>, Error> {
+    pub async fn all_keys(&self) -> Result<Vec<(String, PaymentId)>, Error> {
         let rows = idempotency_key::Entity::find().all(&self.db).await?;
         Ok(rows
             .into_iter()

@@ -14,6 +14,7 @@ use super::Store;
 use super::entity::{attempt, operation, payment};
 use super::payments::find;
 use super::rows::word;
+use crate::domain::id::{MerchantId, PaymentId};
 use crate::domain::operation::ReviewKind;
 use crate::domain::payment::WaitQueue;
 use crate::domain::{Aggregate, AllOwners, Mode, Owner, Timestamp};
@@ -103,7 +104,7 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn lines(&self, _: AllOwners) -> Result<Vec<(WaitQueue, u64)>, Error> {
-        let rows: Vec<(String, bool, String, i64)> = payment::Entity::find()
+        let rows: Vec<(MerchantId, bool, String, i64)> = payment::Entity::find()
             .select_only()
             .columns([
                 payment::Column::MerchantId,
@@ -119,7 +120,7 @@ impl Store {
             .all(&self.db)
             .await?;
 
-        let line = |(merchant, livemode, flow, count): (String, bool, String, i64)| {
+        let line = |(merchant, livemode, flow, count): (MerchantId, bool, String, i64)| {
             let flow = word("payment", "lines", "flow", &flow)?;
             Ok((
                 WaitQueue {
@@ -164,14 +165,14 @@ impl Store {
     /// The database's.
     pub async fn claim_parked(
         &self,
-        ids: &[String],
+        ids: &[PaymentId],
         now: Timestamp,
         lease_until: Timestamp,
-    ) -> Result<Vec<String>, Error> {
+    ) -> Result<Vec<PaymentId>, Error> {
         let rows = payment::Entity::update_many()
             .col_expr(payment::Column::LeaseUntil, Expr::value(lease_until.0))
             .col_expr(payment::Column::ResumeAt, Expr::value(now.0))
-            .filter(payment::Column::Id.is_in(ids.iter().map(String::as_str)))
+            .filter(payment::Column::Id.is_in(ids))
             .filter(payment::Column::ParkedAt.is_not_null())
             .filter(free(now))
             .exec_with_returning(&self.db)

@@ -15,6 +15,7 @@ use super::entity::{
     idempotency_key, ledger_entry, notification, operation, operation_step, payment,
 };
 use crate::domain::Mode;
+use crate::domain::id::PaymentId;
 use crate::domain::ledger::Entry;
 
 /// A filter for one key.
@@ -58,7 +59,7 @@ fn stored_operation(scope: &KeyScope) -> String {
 /// A key's row.
 pub(super) fn key_row(
     key: &Key,
-    payment_id: &str,
+    payment_id: &PaymentId,
     answer: Option<&StoredAnswer>,
 ) -> idempotency_key::ActiveModel {
     idempotency_key::Model {
@@ -66,7 +67,7 @@ pub(super) fn key_row(
         operation: stored_operation(&key.scope),
         key: key.scope.key.clone(),
         fingerprint: key.fingerprint.clone(),
-        payment_id: payment_id.to_owned(),
+        payment_id: payment_id.clone(),
         resource_id: key.resource_id.clone(),
         created_at: key.created_at.0,
         answer_status: answer.map(|a| i32::from(a.status)),
@@ -80,13 +81,13 @@ pub(super) fn key_row(
 
 pub(super) fn notification_row(
     inbox: &Inbox,
-    payment_id: Option<&str>,
+    payment_id: Option<&PaymentId>,
 ) -> notification::ActiveModel {
     notification::Model {
         account_id: inbox.account_id.clone(),
         notification_id: inbox.notification_id.clone(),
         verdict: inbox.verdict.to_owned(),
-        payment_id: payment_id.map(str::to_owned),
+        payment_id: payment_id.cloned(),
         body: inbox.body.clone(),
         received_at: inbox.received_at.0,
     }

@@ -24,6 +24,7 @@ use super::ledger::Block;
 use super::operations::OperationRow;
 use super::{OpenError, beside, connect, ledger, operations, prepare, rows, writer};
 use crate::domain::Timestamp;
+use crate::domain::id::PaymentId;
 
 /// Rows of one statement, the largest that are left first: a few texts for each table, which stay
 /// prepared.
@@ -422,7 +423,7 @@ where
 
 /// A life's idempotency keys, each as its last change has left it.
 fn keys(life: &Life) -> Vec<idempotency_key::ActiveModel> {
-    let mut stored: Vec<(&Key, &str, Option<&StoredAnswer>)> = Vec::new();
+    let mut stored: Vec<(&Key, &PaymentId, Option<&StoredAnswer>)> = Vec::new();
     for change in &life.changes {
         match &change.key {
             Some(KeyWrite::Claim(key)) => stored.push((key, &change.after.payment.id, None)),

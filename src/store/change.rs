@@ -3,7 +3,7 @@
 //! since it was read.
 
 use super::counters::{self, Count};
-use crate::domain::id::{self, Kind, NoRandomness};
+use crate::domain::id::{AccountId, AttemptId, EventId, NoRandomness, ReviewId};
 use crate::domain::ledger::{self, Entry};
 use crate::domain::operation::{Action, ReviewKind, StepKind};
 use crate::domain::payment::BrokenInvariant;
@@ -13,7 +13,7 @@ use crate::domain::{Aggregate, Attempt, Owner, Refund, Timestamp};
 #[derive(Debug, Clone, PartialEq)]
 pub struct Event {
     /// `evt_…`.
-    pub id: String,
+    pub id: EventId,
     /// `payment.succeeded`, …
     pub kind: &'static str,
     /// What it says.
@@ -65,14 +65,14 @@ pub struct StoredAnswer {
     /// The payment's or refund's state that it told.
     pub state: String,
     /// The attempt that it told to act on, if any.
-    pub attempt_id: Option<String>,
+    pub attempt_id: Option<AttemptId>,
 }
 
 /// A genuine notification, kept once.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Inbox {
     /// Which account it came to.
-    pub account_id: String,
+    pub account_id: AccountId,
     /// The provider's id of it.
     pub notification_id: String,
     /// What we made of it.
@@ -87,7 +87,7 @@ pub struct Inbox {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReviewItem {
     /// `op_…`.
-    pub id: String,
+    pub id: ReviewId,
     /// Whose.
     pub owner: Owner,
     /// Which trouble.
@@ -113,7 +113,7 @@ impl ReviewItem {
         now: Timestamp,
     ) -> Result<Self, NoRandomness> {
         Ok(Self {
-            id: id::new(Kind::Operation)?,
+            id: ReviewId::new()?,
             owner: owner.clone(),
             kind,
             subject_id: subject_id.into(),
@@ -129,7 +129,7 @@ pub struct DecisionStep {
     /// `ops_…`.
     pub id: String,
     /// The entry.
-    pub operation_id: String,
+    pub operation_id: ReviewId,
     /// What was said.
     pub kind: StepKind,
     /// What is to be done.

@@ -24,6 +24,7 @@ use super::connection::Tx;
 use super::delivery_rows::{DeliveryRow, EventRow, row, try_row};
 use super::entity::{delivery, delivery_try, event, payment, webhook_endpoint as endpoint};
 use super::webhooks::{EndpointRow, stop_waiting};
+use crate::domain::id::{EventId, MerchantId, PaymentId};
 use crate::domain::webhook::{End, State};
 use crate::domain::{AllOwners, Mode, Owner, Timestamp};
 
@@ -50,12 +51,12 @@ const LANES: &str = "WITH RECURSIVE lanes(lane) AS (SELECT MIN(lane) FROM delive
 pub struct EventFilter {
     /// Only of this kind.
     pub kind: Option<String>,
-    /// Only about this payment.
+    /// Only about this payment. Whoever asks may name none.
     pub payment_id: Option<String>,
     /// Happened then or later.
     pub created_from: Option<Timestamp>,
     /// Only those older than this event.
-    pub starting_after: Option<String>,
+    pub starting_after: Option<EventId>,
     /// At most so many.
     pub limit: u64,
 }
@@ -63,7 +64,7 @@ pub struct EventFilter {
 /// Which deliveries a list shows, newest first.
 #[derive(Debug, Clone, Default)]
 pub struct DeliveryFilter {
-    /// Only of this event.
+    /// Only of this event. Whoever asks may name none.
     pub event_id: Option<String>,
     /// Only to this endpoint.
     pub endpoint_id: Option<String>,
@@ -142,7 +143,7 @@ impl Store {
                 .ne(&crowd.merchant)
                 .or(event::Column::Livemode.ne(crowd.is_live()));
             let others = waiting.filter(is_another).limit(limit);
-            let known: HashSet<String> = events.iter().map(|event| event.id.clone()).collect();
+            let known: HashSet<EventId> = events.iter().map(|event| event.id.clone()).collect();
             let others = others.all(&tx).await?.into_iter().map(EventRow::from);
             events.extend(others.filter(|event| !known.contains(&event.id)));
         }
@@ -418,7 +419,8 @@ fn most_of(events: &[EventRow], limit: u64) -> Option<Owner> {
 
 async fn enabled_endpoints(tx: &Tx, events: &[EventRow]) -> Result<Vec<EndpointRow>, Error> {
     // Whose they are, mode and all, is compared event by event.
-    let merchants: HashSet<&String> = events.iter().map(|event| &event.owner.merchant).collect();
+    let merchants: HashSet<&MerchantId> =
+        events.iter().map(|event| &event.owner.merchant).collect();
     let rows = endpoint::Entity::find()
         .filter(endpoint::Column::MerchantId.is_in(merchants))
         .filter(endpoint::Column::DisabledReason.is_null())
@@ -429,9 +431,9 @@ async fn enabled_endpoints(tx: &Tx, events: &[EventRow]) -> Result<Vec<EndpointR
 
 /// The `notify_url`s of these events' payments, but for those that have answered that they want no
 /// more.
-async fn notify_urls(tx: &Tx, events: &[EventRow]) -> Result<HashMap<String, String>, Error> {
-    let payments: HashSet<&String> = events.iter().map(|event| &event.payment_id).collect();
-    let with_url: Vec<(String, Option<String>)> = payment::Entity::find()
+async fn notify_urls(tx: &Tx, events: &[EventRow]) -> Result<HashMap<PaymentId, String>, Error> {
+    let payments: HashSet<&PaymentId> = events.iter().map(|event| &event.payment_id).collect();
+    let with_url: Vec<(PaymentId, Option<String>)> = payment::Entity::find()
         .select_only()
         .columns([payment::Column::Id, payment::Column::NotifyUrl])
         .filter(payment::Column::Id.is_in(payments))
@@ -440,14 +442,14 @@ async fn notify_urls(tx: &Tx, events: &[EventRow]) -> Result<HashMap<String, Str
         .all(tx)
         .await?;
 
-    let mut urls: HashMap<String, String> = with_url
+    let mut urls: HashMap<PaymentId, String> = with_url
         .into_iter()
         .filter_map(|(id, url)| Some((id, url?)))
         .collect();
     if urls.is_empty() {
         return Ok(urls);
     }
-    let gone: Vec<String> = delivery::Entity::find()
+    let gone: Vec<PaymentId> = delivery::Entity::find()
         .select_only()
         .column(delivery::Column::PaymentId)
         .filter(delivery::Column::PaymentId.is_in(urls.keys()))

@@ -14,6 +14,7 @@ use super::deliveries::{DeliveryFilter, EventFilter};
 use super::delivery_rows::{DeliveryAttempt, DeliveryRow, EventRow};
 use super::entity::{delivery, delivery_try, event};
 use super::lists::{beside, beside_one_of, is, newer_than, older_than};
+use crate::domain::id::EventId;
 use crate::domain::{AllOwners, Owner, Timestamp};
 
 impl Store {
@@ -24,8 +25,8 @@ impl Store {
     pub async fn events_by_id(
         &self,
         _: AllOwners,
-        ids: Vec<String>,
-    ) -> Result<HashMap<String, EventRow>, Error> {
+        ids: Vec<EventId>,
+    ) -> Result<HashMap<EventId, EventRow>, Error> {
         if ids.is_empty() {
             return Ok(HashMap::new());
         }
@@ -43,8 +44,8 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn event_of(&self, owner: &Owner, id: &str) -> Result<Option<EventRow>, Error> {
-        let row = event::Entity::find_by_id(id)
+    pub async fn event_of(&self, owner: &Owner, id: &EventId) -> Result<Option<EventRow>, Error> {
+        let row = event::Entity::find_by_id(id.clone())
             .filter(event::Column::MerchantId.eq(&owner.merchant))
             .filter(event::Column::Livemode.eq(owner.is_live()))
             .one(&self.db)
@@ -108,7 +109,7 @@ impl Store {
         owner: &Owner,
         kinds: &[String],
         since: Timestamp,
-        after: Option<(Timestamp, String)>,
+        after: Option<(Timestamp, EventId)>,
         limit: u64,
     ) -> Result<Vec<EventRow>, Error> {
         use event::Column as C;
@@ -152,7 +153,10 @@ impl Store {
                 .filter(C::EndpointId.eq(endpoint_id))
                 .filter(beside("merchant_id", owner.merchant.as_str())),
             (Some(event_id), endpoint_id) => {
-                let Some(event) = self.event_of(owner, event_id).await? else {
+                let Ok(event_id) = event_id.parse() else {
+                    return Ok(Vec::new());
+                };
+                let Some(event) = self.event_of(owner, &event_id).await? else {
                     return Ok(Vec::new());
                 };
                 delivery::Entity::find()

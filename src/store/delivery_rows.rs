@@ -5,6 +5,7 @@ use sea_orm::{ActiveModelTrait as _, IntoActiveModel as _};
 use super::Error;
 use super::entity::{delivery, delivery_try, event};
 use super::rows::word;
+use crate::domain::id::{EventId, PaymentId};
 use crate::domain::webhook::{End, State};
 use crate::domain::{Owner, Timestamp};
 
@@ -12,11 +13,11 @@ use crate::domain::{Owner, Timestamp};
 #[derive(Debug, Clone, PartialEq)]
 pub struct EventRow {
     /// `evt_…`.
-    pub id: String,
+    pub id: EventId,
     /// Whose.
     pub owner: Owner,
     /// About which payment.
-    pub payment_id: String,
+    pub payment_id: PaymentId,
     /// The payment's version that it tells of.
     pub version: i64,
     /// `payment.succeeded`, …
@@ -33,11 +34,11 @@ pub struct DeliveryRow {
     /// Made of the event's id and the receiver's.
     pub id: String,
     /// Of which event.
-    pub event_id: String,
+    pub event_id: EventId,
     /// Whose.
     pub owner: Owner,
     /// About which payment.
-    pub payment_id: String,
+    pub payment_id: PaymentId,
     /// To which endpoint; `None`: to the payment's `notify_url`.
     pub endpoint_id: Option<String>,
     /// That `notify_url`.

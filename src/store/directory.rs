@@ -10,13 +10,14 @@ use sea_orm::{
 use super::Error;
 use super::Store;
 use super::entity::{account, installation, merchant, routing};
+use crate::domain::id::{AccountId, MerchantId};
 use crate::domain::{AllOwners, Owner, Timestamp};
 
 /// An account as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AccountRow {
     /// `acct_…`.
-    pub id: String,
+    pub id: AccountId,
     /// Whose.
     pub owner: Owner,
     /// At which provider.
@@ -146,9 +147,14 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn merchant(&self, name: &str, id: &str, now: Timestamp) -> Result<String, Error> {
+    pub async fn merchant(
+        &self,
+        name: &str,
+        id: &MerchantId,
+        now: Timestamp,
+    ) -> Result<MerchantId, Error> {
         let row = merchant::Model {
-            id: id.to_owned(),
+            id: id.clone(),
             name: name.to_owned(),
             created_at: now.0,
         };
@@ -171,7 +177,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn merchants(&self) -> Result<Vec<(String, String)>, Error> {
+    pub async fn merchants(&self) -> Result<Vec<(MerchantId, String)>, Error> {
         let rows = merchant::Entity::find()
             .order_by_asc(merchant::Column::CreatedAt)
             .all(&self.db)
@@ -196,7 +202,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn account_ids_of(&self, owner: &Owner) -> Result<Vec<String>, Error> {
+    pub async fn account_ids_of(&self, owner: &Owner) -> Result<Vec<AccountId>, Error> {
         Ok(account::Entity::find()
             .select_only()
             .column(account::Column::Id)
@@ -211,8 +217,12 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn account_of(&self, owner: &Owner, id: &str) -> Result<Option<AccountRow>, Error> {
-        let row = account::Entity::find_by_id(id)
+    pub async fn account_of(
+        &self,
+        owner: &Owner,
+        id: &AccountId,
+    ) -> Result<Option<AccountRow>, Error> {
+        let row = account::Entity::find_by_id(id.clone())
             .filter(account::Column::MerchantId.eq(&owner.merchant))
             .filter(account::Column::Livemode.eq(owner.is_live()))
             .one(&self.db)
@@ -292,7 +302,7 @@ impl Store {
     /// The database's.
     pub async fn set_account_aside(
         &self,
-        id: &str,
+        id: &AccountId,
         until: Option<Timestamp>,
         reason: &str,
     ) -> Result<(), Error> {

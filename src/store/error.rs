@@ -22,6 +22,9 @@ pub enum Error {
         /// The column.
         column: String,
     },
+    /// A column holds what is not of its kind.
+    #[error("{0}")]
+    Malformed(String),
     /// A row that has to be there is not.
     #[error("{0} is not there")]
     Missing(String),
@@ -33,9 +36,12 @@ pub enum Error {
 impl From<DbErr> for Error {
     fn from(error: DbErr) -> Self {
         let text = error.to_string();
-        match matches!(error, DbErr::Conn(_)) || is_no_answer(&error) {
-            true => Self::Unavailable(text),
-            false => Self::Other(text),
+        if matches!(error, DbErr::Conn(_)) || is_no_answer(&error) {
+            Self::Unavailable(text)
+        } else if matches!(error, DbErr::Type(_)) {
+            Self::Malformed(text)
+        } else {
+            Self::Other(text)
         }
     }
 }

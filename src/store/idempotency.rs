@@ -20,6 +20,7 @@ use super::beside::key_is;
 use super::change::{Key, KeyScope, StoredAnswer};
 use super::entity::{idempotency_key as table, payment};
 use super::{Store, payments};
+use crate::domain::id::PaymentId;
 use crate::domain::{Aggregate, Timestamp};
 
 /// What is stored under a key.
@@ -28,7 +29,7 @@ pub struct StoredKey {
     /// The key and its request.
     pub key: Key,
     /// The payment that the request is about.
-    pub payment_id: String,
+    pub payment_id: PaymentId,
     /// The answer, once there is one.
     pub answer: Option<StoredAnswer>,
 }
@@ -56,9 +57,12 @@ impl Store {
         let Some(stored) = find(&snapshot, scope).await? else {
             return Ok(None);
         };
-        let found = payments::find(&snapshot, payment::Entity::find_by_id(&stored.payment_id))
-            .await?
-            .pop();
+        let found = payments::find(
+            &snapshot,
+            payment::Entity::find_by_id(stored.payment_id.clone()),
+        )
+        .await?
+        .pop();
         snapshot.commit().await?;
         let gone = || Error::Missing(format!("payment {}", stored.payment_id));
         let aggregate = found.ok_or_else(gone)?;

@@ -9,6 +9,8 @@ use super::beside::{notification_row, operation_row};
 use super::change::{Inbox, ReviewItem};
 use super::entity::{notification, operation};
 
+use crate::domain::id::AccountId;
+
 impl Store {
     /// Whether this notification is in the inbox already.
     ///
@@ -16,10 +18,10 @@ impl Store {
     /// The database's.
     pub async fn has_notification(
         &self,
-        account_id: &str,
+        account_id: &AccountId,
         notification_id: &str,
     ) -> Result<bool, Error> {
-        let key = (account_id.to_owned(), notification_id.to_owned());
+        let key = (account_id.clone(), notification_id.to_owned());
         Ok(notification::Entity::find_by_id(key)
             .one(&self.db)
             .await?

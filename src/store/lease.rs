@@ -12,6 +12,7 @@ use super::Error;
 use super::Store;
 use super::entity::payment as table;
 use super::rows::number;
+use crate::domain::id::{MerchantId, PaymentId};
 use crate::domain::{AllOwners, Owner, Timestamp, Urgency};
 
 /// Whom the work for a payment will ask: it shares places with all that asks the same one. `None`:
@@ -22,7 +23,7 @@ pub type Lane = Option<ProviderName>;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DuePayment {
     /// Which.
-    pub id: String,
+    pub id: PaymentId,
     /// Whose it is.
     pub owner: Owner,
     /// Who will be asked.
@@ -35,7 +36,7 @@ pub struct DuePayment {
 #[derive(Debug, Clone, PartialEq, Eq, FromQueryResult)]
 pub struct LeftAhead {
     /// Which.
-    pub id: String,
+    pub id: PaymentId,
     /// At which time it was written.
     pub scheduled_at: i64,
 }
@@ -98,8 +99,8 @@ impl Store {
     ) -> Result<Vec<DuePayment>, Error> {
         #[derive(FromQueryResult)]
         struct Row {
-            id: String,
-            merchant_id: String,
+            id: PaymentId,
+            merchant_id: MerchantId,
             livemode: bool,
             due_provider: String,
             urgency: i16,
@@ -134,10 +135,10 @@ impl Store {
     /// The database's.
     pub async fn claim(
         &self,
-        ids: Vec<String>,
+        ids: Vec<PaymentId>,
         now: Timestamp,
         lease_until: Timestamp,
-    ) -> Result<Vec<String>, Error> {
+    ) -> Result<Vec<PaymentId>, Error> {
         if ids.is_empty() {
             return Ok(ids);
         }
@@ -147,7 +148,8 @@ impl Store {
             .cond_where(table::Column::Id.is_in(ids))
             .cond_where(table::Column::NextCheckAt.lte(now.0))
             .cond_where(free(now));
-        self.lease(due, lease_until).await
+        let rows = self.lease(due, lease_until).await?;
+        Ok(rows.into_iter().map(|row| row.id).collect())
     }
 
     /// The rule `resolve_oldest_first`: takes up to `limit` payments that are due, oldest first,
@@ -161,7 +163,7 @@ impl Store {
         now: Timestamp,
         lease_until: Timestamp,
         limit: u64,
-    ) -> Result<Vec<String>, Error> {
+    ) -> Result<Vec<(PaymentId, Owner)>, Error> {
         let mut due = Query::select();
         due.column(table::Column::Id)
             .from(table::Entity)
@@ -169,23 +171,26 @@ impl Store {
             .cond_where(free(now))
             .order_by(table::Column::NextCheckAt, sea_orm::Order::Asc)
             .limit(limit);
-        self.lease(due, lease_until).await
+        let rows = self.lease(due, lease_until).await?;
+        Ok(rows
+            .into_iter()
+            .map(|row| (row.id, Owner::of(row.merchant_id, row.livemode)))
+            .collect())
     }
 
     async fn lease(
         &self,
         mut due: sea_orm::sea_query::SelectStatement,
         lease_until: Timestamp,
-    ) -> Result<Vec<String>, Error> {
+    ) -> Result<Vec<table::Model>, Error> {
         if self.is_postgres() {
             due.lock_with_behavior(LockType::Update, LockBehavior::SkipLocked);
         }
-        let rows = table::Entity::update_many()
+        Ok(table::Entity::update_many()
             .col_expr(table::Column::LeaseUntil, Expr::value(lease_until.0))
             .filter(table::Column::Id.in_subquery(due))
             .exec_with_returning(&self.db)
-            .await?;
-        Ok(rows.into_iter().map(|row| row.id).collect())
+            .await?)
     }
 
     /// Payments that wait for something, and whose rows were written at a time after `then`, which

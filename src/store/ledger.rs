@@ -18,6 +18,7 @@ use super::Store;
 use super::entity::{ledger_block as block, ledger_entry as entry, payment};
 use super::lists::{beside, older_than};
 use super::rows::{money, word};
+use crate::domain::id::{AccountId, PaymentId};
 use crate::domain::ledger::{self, Entry, LedgerAccount, Transfer};
 use crate::domain::{AllOwners, Owner, Timestamp};
 
@@ -40,7 +41,7 @@ pub struct LedgerFilter {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Moved {
     /// The contract with the provider.
-    pub account_id: String,
+    pub account_id: AccountId,
     /// What got it.
     pub debit: LedgerAccount,
     /// What gave it.
@@ -74,7 +75,7 @@ impl Block {
     #[must_use]
     pub fn after(
         previous: Option<&Self>,
-        entries: &[(String, i32, String)],
+        entries: &[(PaymentId, i32, String)],
         now: Timestamp,
     ) -> Self {
         let height = previous.map_or(0, |block| block.height).saturating_add(1);
@@ -210,7 +211,7 @@ impl Store {
         use entry::Column as C;
 
         let accounts = match &filter.account_id {
-            Some(id) => vec![id.clone()],
+            Some(id) => id.parse().into_iter().collect(),
             None => self.account_ids_of(owner).await?,
         };
         let sides: Vec<(C, LedgerAccount)> = match filter.ledger_account {
@@ -225,7 +226,7 @@ impl Store {
             until: filter.until,
             ..LedgerFilter::default()
         };
-        let arm = |id: &String, side: &(C, LedgerAccount)| {
+        let arm = |id: &AccountId, side: &(C, LedgerAccount)| {
             within(beside_owner(owner), &times)
                 .filter(C::AccountId.eq(id))
                 .filter(side.0.eq(side.1.to_string()))
@@ -244,7 +245,7 @@ impl Store {
     pub async fn ledger_entry(
         &self,
         owner: &Owner,
-        payment_id: &str,
+        payment_id: &PaymentId,
         seq: i32,
     ) -> Result<Option<Entry>, Error> {
         let found = filtered(owner, &LedgerFilter::default())
@@ -275,7 +276,7 @@ impl Store {
         &self,
         _: AllOwners,
         limit: u64,
-    ) -> Result<Vec<String>, Error> {
+    ) -> Result<Vec<PaymentId>, Error> {
         Ok(payment::Entity::find()
             .select_only()
             .column(payment::Column::Id)
@@ -323,7 +324,7 @@ impl Store {
             .one(&self.db)
             .await?
             .map(Block::from);
-        let mut entries: Vec<(String, i32, String)> = entry::Entity::find()
+        let mut entries: Vec<(PaymentId, i32, String)> = entry::Entity::find()
             .select_only()
             .columns([C::PaymentId, C::Seq, C::Hash])
             .filter(C::Block.is_null())
@@ -344,7 +345,7 @@ impl Store {
             .exec_without_returning(&tx)
             .await?;
 
-        let keys: Vec<(String, i32)> = entries
+        let keys: Vec<(PaymentId, i32)> = entries
             .into_iter()
             .map(|(payment_id, seq, _)| (payment_id, seq))
             .collect();
@@ -464,7 +465,7 @@ pub(super) async fn sums(
 ) -> Result<Vec<Moved>, Error> {
     use entry::Column as C;
 
-    let rows: Vec<(String, String, String, i64, i64)> = entries
+    let rows: Vec<(AccountId, String, String, i64, i64)> = entries
         .select_only()
         .columns([C::AccountId, C::Debit, C::Credit])
         .column_as(Expr::cust("CAST(SUM(amount) AS BIGINT)"), "fen")

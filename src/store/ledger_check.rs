@@ -23,6 +23,7 @@ use super::entity::{ledger_block as block, ledger_entry as entry, payment};
 use super::ledger::Block;
 use super::payments::find;
 use crate::domain::Aggregate;
+use crate::domain::id::PaymentId;
 use crate::domain::ledger::check::{deviations, has_money};
 use crate::domain::ledger::{self, Entry, LedgerAccount};
 
@@ -166,14 +167,8 @@ impl Store {
             .all(&snapshot)
             .await?;
 
-        let mut entries: HashMap<String, Vec<Entry>> = HashMap::new();
-        let rows = entry::Entity::find()
-            .filter(entry::Column::PaymentId.is_in(ids.clone()))
-            .order_by_asc(entry::Column::Seq)
-            .all(&snapshot)
-            .await?;
-
-        for row in rows {
+        let mut entries: HashMap<PaymentId, Vec<Entry>> = HashMap::new();
+        for row in readable_entries(&snapshot, &ids, report).await? {
             let (payment_id, seq) = (row.payment_id.clone(), row.seq);
             match Entry::try_from(row) {
                 Ok(entry) => {
@@ -213,20 +208,23 @@ impl Store {
         let of_no_block = Condition::all()
             .add(entry::Column::Block.is_not_null())
             .add(entry::Column::Block.not_in_subquery(heights));
-        let strangers = entry::Entity::find()
+        let strangers: Vec<(String, i32)> = entry::Entity::find()
+            .select_only()
+            .columns([entry::Column::PaymentId, entry::Column::Seq])
             .filter(
                 Condition::any()
                     .add(Expr::exists(of_payment).not())
                     .add(of_no_block),
             )
             .limit(PAGE)
+            .into_tuple()
             .all(&self.db)
             .await?;
 
-        for m in strangers {
+        for (payment_id, seq) in strangers {
             report.deviates(
-                &m.payment_id,
-                format!("entry {} belongs to no payment, or to no block", m.seq),
+                &payment_id,
+                format!("entry {seq} belongs to no payment, or to no block"),
             );
         }
 
@@ -342,7 +340,7 @@ async fn readable(
     .await;
     let error = match all {
         Ok(aggregates) => return Ok(aggregates),
-        Err(error @ Error::Unreadable { .. }) => error,
+        Err(error @ (Error::Unreadable { .. } | Error::Malformed(_))) => error,
         Err(error) => return Err(error),
     };
 
@@ -356,6 +354,36 @@ async fn readable(
     }
 
     Ok(aggregates)
+}
+
+/// Rows of entries of these payments, likewise.
+async fn readable_entries(
+    snapshot: &Tx,
+    ids: &[String],
+    report: &mut LedgerReport,
+) -> Result<Vec<entry::Model>, Error> {
+    let all = entry::Entity::find()
+        .filter(entry::Column::PaymentId.is_in(ids))
+        .order_by_asc(entry::Column::Seq)
+        .all(snapshot)
+        .await;
+    let error = match all.map_err(Error::from) {
+        Ok(rows) => return Ok(rows),
+        Err(error @ Error::Malformed(_)) => error,
+        Err(error) => return Err(error),
+    };
+
+    if let [id] = ids {
+        report.deviates(id, format!("its entries cannot be read: {error}"));
+        return Ok(Vec::new());
+    }
+    let mut rows = Vec::new();
+    for id in ids {
+        let one = std::slice::from_ref(id);
+        rows.extend(Box::pin(readable_entries(snapshot, one, report)).await?);
+    }
+
+    Ok(rows)
 }
 
 fn check_payment(

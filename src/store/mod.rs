@@ -23,6 +23,7 @@ mod doubts;
 mod entity;
 mod error;
 mod idempotency;
+mod ids;
 mod inbox;
 mod incident_figures;
 mod incidents;
@@ -187,7 +188,7 @@ impl Store {
         if let Some(broken) = change.broken {
             metrics::counter!("interlock_broken_invariants_total", "which" => <&str>::from(broken))
                 .increment(1);
-            tracing::error!(payment_id, %broken, "a payment came out as it cannot be");
+            tracing::error!(%payment_id, %broken, "a payment came out as it cannot be");
             let is_refused = !broken.is_a_fact();
             mutate!(let is_refused = is_refused
                 && !(<&str>::from(broken) == "two_live" && crate::mutated!(NoUniqueLiveAttempt)));
@@ -201,7 +202,7 @@ impl Store {
         self.writer.write(change).await?;
         counters::count(mode, &facts);
         for event in news {
-            tracing::info!(payment_id, event, "committed");
+            tracing::info!(%payment_id, event, "committed");
         }
         Ok(())
     }

@@ -14,6 +14,7 @@ use super::change::{DecisionStep, Resolution};
 use super::entity::{account, attempt, operation, operation_step as step, refund};
 use super::lists::{is, newest, older_than};
 use super::rows::word;
+use crate::domain::id::{AccountId, AttemptId, RefundId, ReviewId};
 use crate::domain::operation::BY_ITSELF;
 use crate::domain::operation::ReviewKind;
 use crate::domain::{Aggregate, AllOwners, Owner, Timestamp};
@@ -22,7 +23,7 @@ use crate::domain::{Aggregate, AllOwners, Owner, Timestamp};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OperationRow {
     /// `op_…`.
-    pub id: String,
+    pub id: ReviewId,
     /// Whose.
     pub owner: Owner,
     /// Which trouble.
@@ -154,9 +155,9 @@ impl Store {
     pub async fn operation_of(
         &self,
         owner: &Owner,
-        id: &str,
+        id: &ReviewId,
     ) -> Result<Option<OperationRow>, Error> {
-        let found = operation::Entity::find_by_id(id)
+        let found = operation::Entity::find_by_id(id.clone())
             .filter(operation::Column::MerchantId.eq(&owner.merchant))
             .filter(operation::Column::Livemode.eq(owner.is_live()));
         Ok(found.one(&self.db).await?.map(OperationRow::from))
@@ -169,12 +170,13 @@ impl Store {
     pub async fn unresolved_operations(
         &self,
         _: AllOwners,
-        after: &str,
+        after: Option<&ReviewId>,
         limit: u64,
     ) -> Result<Vec<OperationRow>, Error> {
+        let behind = after.map(|after| operation::Column::Id.gt(after));
         let rows = operation::Entity::find()
             .filter(operation::Column::ResolvedAt.is_null())
-            .filter(operation::Column::Id.gt(after))
+            .filter(Condition::all().add_option(behind))
             .order_by_asc(operation::Column::Id)
             .limit(limit)
             .all(&self.db)
@@ -186,7 +188,10 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn operation_steps(&self, operation_id: &str) -> Result<Vec<DecisionStep>, Error> {
+    pub async fn operation_steps(
+        &self,
+        operation_id: &ReviewId,
+    ) -> Result<Vec<DecisionStep>, Error> {
         let rows = step::Entity::find()
             .filter(step::Column::OperationId.eq(operation_id))
             .order_by_asc(step::Column::At)
@@ -221,17 +226,18 @@ impl Store {
         entry: &OperationRow,
     ) -> Result<Option<Aggregate>, Error> {
         let subject_id = entry.subject_id.as_str();
-        let payment_id = match subject_id.split('_').next() {
-            Some("pay") => Some(subject_id.to_owned()),
-            Some("att") => attempt::Entity::find_by_id(subject_id)
+        let payment_id = if let Ok(id) = subject_id.parse::<AttemptId>() {
+            attempt::Entity::find_by_id(id)
                 .one(&self.db)
                 .await?
-                .map(|row| row.payment_id),
-            Some("re") => refund::Entity::find_by_id(subject_id)
+                .map(|row| row.payment_id)
+        } else if let Ok(id) = subject_id.parse::<RefundId>() {
+            refund::Entity::find_by_id(id)
                 .one(&self.db)
                 .await?
-                .map(|row| row.payment_id),
-            Some(_) | None => None,
+                .map(|row| row.payment_id)
+        } else {
+            subject_id.parse().ok()
         };
 
         match payment_id {
@@ -285,7 +291,7 @@ impl Store {
     pub async fn resolve_alone(
         &self,
         resolution: &Resolution,
-        account_ok: Option<&str>,
+        account_ok: Option<&AccountId>,
     ) -> Result<bool, Error> {
         let tx = self.db.write().await?;
         if !end_operation(&tx, resolution).await? {
@@ -308,7 +314,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn ended_by_itself(&self, id: &str, now: Timestamp) -> Result<(), Error> {
+    pub async fn ended_by_itself(&self, id: &ReviewId, now: Timestamp) -> Result<(), Error> {
         operation::Entity::update_many()
             .col_expr(operation::Column::ResolvedAt, Expr::value(now.0))
             .col_expr(operation::Column::Resolution, Expr::value(BY_ITSELF))

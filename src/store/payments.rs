@@ -14,6 +14,7 @@ use super::Store;
 use super::connection::Tx;
 use super::entity::{attempt, payment, refund};
 use super::lists::{FREE, HOLDING, beside, is, newest, older_than};
+use crate::domain::id::{AttemptId, PaymentId, RefundId};
 use crate::domain::{Aggregate, AllOwners, Owner, Refund, Timestamp, payment::State};
 use crate::mutate;
 
@@ -29,7 +30,7 @@ pub struct PaymentFilter {
     /// Created then or later.
     pub created_from: Option<Timestamp>,
     /// Only those older than this payment.
-    pub starting_after: Option<String>,
+    pub starting_after: Option<PaymentId>,
     /// At most so many.
     pub limit: u64,
 }
@@ -39,8 +40,8 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn payment(&self, _: AllOwners, id: &str) -> Result<Option<Aggregate>, Error> {
-        self.find(payment::Entity::find_by_id(id))
+    pub async fn payment(&self, _: AllOwners, id: &PaymentId) -> Result<Option<Aggregate>, Error> {
+        self.find(payment::Entity::find_by_id(id.clone()))
             .await
             .map(|mut found| found.pop())
     }
@@ -49,7 +50,11 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn payment_of(&self, owner: &Owner, id: &str) -> Result<Option<Aggregate>, Error> {
+    pub async fn payment_of(
+        &self,
+        owner: &Owner,
+        id: &PaymentId,
+    ) -> Result<Option<Aggregate>, Error> {
         self.find(payments_of(owner).filter(payment::Column::Id.eq(id)))
             .await
             .map(|mut found| found.pop())
@@ -75,7 +80,7 @@ impl Store {
     pub async fn unsettled(
         &self,
         _: AllOwners,
-        after: Option<&str>,
+        after: Option<&PaymentId>,
         limit: u64,
     ) -> Result<Vec<Aggregate>, Error> {
         let over = ["captured", "dead", "reversed"];
@@ -130,7 +135,7 @@ impl Store {
         &self,
         all: AllOwners,
         order_no: &str,
-    ) -> Result<Option<(Aggregate, String)>, Error> {
+    ) -> Result<Option<(Aggregate, AttemptId)>, Error> {
         let row = attempt::Entity::find()
             .filter(attempt::Column::ProviderOrderNo.eq(order_no))
             .one(&self.db)
@@ -162,7 +167,7 @@ impl Store {
     ///
     /// # Errors
     /// The database's.
-    pub async fn refund_of(&self, owner: &Owner, id: &str) -> Result<Option<Refund>, Error> {
+    pub async fn refund_of(&self, owner: &Owner, id: &RefundId) -> Result<Option<Refund>, Error> {
         let row = refunds_of(owner)
             .filter(refund::Column::Id.eq(id))
             .one(&self.db)
@@ -186,7 +191,7 @@ impl Store {
         row.map(Refund::try_from).transpose()
     }
 
-    /// An owner's refunds, newest first, of one payment or of all.
+    /// An owner's refunds, newest first: of the payment that a text names, or of all.
     ///
     /// # Errors
     /// The database's.
@@ -194,7 +199,7 @@ impl Store {
         &self,
         owner: &Owner,
         payment_id: Option<&str>,
-        starting_after: Option<&str>,
+        starting_after: Option<&RefundId>,
         limit: u64,
     ) -> Result<Vec<Refund>, Error> {
         use refund::Column as C;
@@ -323,7 +328,10 @@ async fn listed(
 }
 
 /// The payments, whoever's they are, of which an attempt has this number at its provider.
-async fn payments_of_transaction(snapshot: &Tx, transaction: &str) -> Result<Vec<String>, Error> {
+async fn payments_of_transaction(
+    snapshot: &Tx,
+    transaction: &str,
+) -> Result<Vec<PaymentId>, Error> {
     Ok(attempt::Entity::find()
         .select_only()
         .column(attempt::Column::PaymentId)
@@ -347,8 +355,8 @@ async fn whole(snapshot: &Tx, rows: Vec<payment::Model>) -> Result<Vec<Aggregate
     if rows.is_empty() {
         return Ok(Vec::new());
     }
-    let ids: Vec<String> = rows.iter().map(|row| row.id.clone()).collect();
-    let mut attempts: HashMap<String, Vec<_>> = HashMap::new();
+    let ids: Vec<PaymentId> = rows.iter().map(|row| row.id.clone()).collect();
+    let mut attempts: HashMap<PaymentId, Vec<_>> = HashMap::new();
     let found = attempt::Entity::find()
         .filter(attempt::Column::PaymentId.is_in(ids.clone()))
         .order_by_asc(attempt::Column::Seq)
@@ -362,7 +370,7 @@ async fn whole(snapshot: &Tx, rows: Vec<payment::Model>) -> Result<Vec<Aggregate
             .push(row.try_into()?);
     }
 
-    let mut refunds: HashMap<String, Vec<_>> = HashMap::new();
+    let mut refunds: HashMap<PaymentId, Vec<_>> = HashMap::new();
     let found = refund::Entity::find()
         .filter(refund::Column::PaymentId.is_in(ids))
         .order_by_asc(refund::Column::CreatedAt)

@@ -270,8 +270,8 @@ impl TryFrom<refund::Model> for Refund {
             earlier_nos: m
                 .earlier_nos
                 .split_whitespace()
-                .map(str::to_owned)
-                .collect(),
+                .map(|no| word(T, &m.id, "earlier_nos", no))
+                .collect::<Result<_, _>>()?,
             reason: m.reason,
             automatic: m.automatic,
             needs_funds: m.needs_funds,

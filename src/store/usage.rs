@@ -8,6 +8,7 @@ use super::Store;
 use super::entity::attempt;
 use crate::domain::Timestamp;
 use crate::domain::attempt::State;
+use crate::domain::id::AccountId;
 
 /// Attempts that are alive, written as in the index `attempts_one_live`, order and all: with
 /// parameters, or in another order, SQLite would not see that the index holds all of them.
@@ -17,7 +18,7 @@ const LIVE: &str = "status IN ('sending', 'unknown', 'awaiting_payer', 'closing'
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UsageRow {
     /// Whose.
-    pub account_id: String,
+    pub account_id: AccountId,
     /// Whether its attempts were begun only just now.
     pub is_new: bool,
     /// Whether they have taken their money; they are alive otherwise.
@@ -36,7 +37,7 @@ impl Store {
     /// The database's.
     pub async fn usage(
         &self,
-        account_ids: &[String],
+        account_ids: &[AccountId],
         day_start: Timestamp,
         new_from: Timestamp,
     ) -> Result<Vec<UsageRow>, Error> {
@@ -52,13 +53,13 @@ impl Store {
             (false, live, attempt::Column::Amount),
             (true, captured, attempt::Column::Captured),
         ] {
-            let rows: Vec<(String, i32, i64, i64)> = attempt::Entity::find()
+            let rows: Vec<(AccountId, i32, i64, i64)> = attempt::Entity::find()
                 .select_only()
                 .column(attempt::Column::AccountId)
                 .column_as(Expr::cust(is_new.clone()), "is_new")
                 .column_as(Expr::col(amount).sum().cast_as("BIGINT"), "amount")
                 .column_as(Expr::cust("COUNT(*)"), "count")
-                .filter(attempt::Column::AccountId.is_in(account_ids.iter().map(String::as_str)))
+                .filter(attempt::Column::AccountId.is_in(account_ids))
                 .filter(which)
                 .group_by(attempt::Column::AccountId)
                 .group_by(Expr::cust(is_new.clone()))

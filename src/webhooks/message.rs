@@ -39,10 +39,10 @@ pub struct Message {
 impl From<EventRow> for Message {
     fn from(row: EventRow) -> Self {
         Self {
-            id: row.id,
+            id: row.id.into(),
             object: "event",
             r#type: row.kind,
-            payment: row.payment_id,
+            payment: row.payment_id.into(),
             version: row.version,
             created_at: row.created_at,
             livemode: row.owner.is_live(),

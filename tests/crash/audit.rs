@@ -1,6 +1,7 @@
 //! What must be true in the end, whatever died on the way: read from the gateway's rows and the
 //! sandbox's book.
 
+use interlock::domain::id::AttemptId;
 use std::time::{Duration, Instant};
 
 use interlock::domain::attempt::Disposition;
@@ -26,7 +27,7 @@ pub async fn audit(app: &Restarted, clients_returned: bool) {
         let payment = app
             .app()
             .store
-            .payment(AllOwners, &id)
+            .payment(AllOwners, &id.parse().unwrap())
             .await
             .unwrap()
             .unwrap();
@@ -35,7 +36,7 @@ pub async fn audit(app: &Restarted, clients_returned: bool) {
         for attempt in &payment.attempts {
             let order = orders
                 .iter()
-                .find(|order| order["order_no"] == attempt.provider_order_no);
+                .find(|order| order["order_no"] == *attempt.provider_order_no);
             books_agree(&payment, &attempt.id, order);
             known.push(attempt.provider_order_no.clone());
         }
@@ -157,7 +158,7 @@ fn told_once(payment: &Aggregate, told: &[String]) {
 }
 
 /// All money that a provider took is in our rows, and no other.
-fn books_agree(payment: &Aggregate, attempt_id: &str, order: Option<&Value>) {
+fn books_agree(payment: &Aggregate, attempt_id: &AttemptId, order: Option<&Value>) {
     let attempt = payment.attempt(attempt_id).unwrap();
     let taken = order.map_or(0, |order| order["captured"].as_i64().unwrap());
     assert_eq!(
@@ -178,7 +179,7 @@ fn kept_once(payment: &Aggregate, orders: &[Value]) {
     for attempt in payment.attempts.iter().filter(|a| a.captured.is_some()) {
         let order = orders
             .iter()
-            .find(|order| order["order_no"] == attempt.provider_order_no)
+            .find(|order| order["order_no"] == *attempt.provider_order_no)
             .unwrap();
         if attempt.disposition != Some(Disposition::Kept) {
             assert_eq!(
@@ -202,7 +203,7 @@ fn refunds_agree(payment: &Aggregate, orders: &[Value]) {
         let Some(attempt) = payment
             .attempts
             .iter()
-            .find(|a| order["order_no"] == a.provider_order_no)
+            .find(|a| order["order_no"] == *a.provider_order_no)
         else {
             continue;
         };

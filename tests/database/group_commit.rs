@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use interlock::domain::attempt::State;
-use interlock::domain::id::{self, Kind};
+use interlock::domain::id::{EventId, PaymentId, RefundId, ReviewId};
 use interlock::domain::payment::BrokenInvariant;
 use interlock::domain::payment::Event as PaymentEvent;
 use interlock::domain::{Aggregate, AllOwners, Refund, refund};
@@ -22,13 +22,13 @@ use crate::helpers::{Client, TestApp, fresh, order};
 /// Everything that can be written together with a change.
 fn with_everything(bench: &Bench, change: Change, name: &str) -> Change {
     let event = Event {
-        id: id::new(Kind::Event).unwrap(),
+        id: EventId::new().unwrap(),
         kind: "payment.processing",
         data: json!({}),
         created_at: NOW,
     };
     let operation = ReviewItem {
-        id: id::new(Kind::Operation).unwrap(),
+        id: ReviewId::new().unwrap(),
         owner: bench.owner.clone(),
         kind: interlock::domain::operation::ReviewKind::Unresolved,
         subject_id: name.to_owned(),
@@ -59,7 +59,7 @@ fn key(bench: &Bench, name: &str) -> Key {
             key: name.to_owned(),
         },
         fingerprint: "f".to_owned(),
-        resource_id: id::new(Kind::Payment).unwrap(),
+        resource_id: PaymentId::new().unwrap().into(),
         created_at: NOW,
     }
 }
@@ -230,12 +230,12 @@ async fn one_refused_update_in_a_batch_does_not_fail_its_neighbours() {
 
 fn refund_of(bench: &Bench, payment: &Aggregate, merchant_refund_no: &str) -> Refund {
     Refund {
-        id: id::new(Kind::Refund).unwrap(),
+        id: RefundId::new().unwrap(),
         payment_id: payment.payment.id.clone(),
         attempt_id: payment.attempts[0].id.clone(),
         owner: bench.owner.clone(),
         merchant_refund_no: merchant_refund_no.to_owned(),
-        provider_refund_no: fresh("R"),
+        provider_refund_no: fresh("R").parse().unwrap(),
         amount: Money::fen(1).unwrap(),
         status: refund::State::Pending,
         reason: None,

@@ -1,5 +1,6 @@
 //! Several gateways on one PostgreSQL: each due payment has one worker at a time.
 
+use interlock::domain::id::PaymentId;
 use std::collections::HashSet;
 
 use interlock::config::Config;
@@ -20,7 +21,7 @@ fn is_postgres(url: &str) -> bool {
 }
 
 /// The payments that are due and free, whoever is to be asked.
-async fn due(store: &Store, now: Timestamp, each: u64) -> Vec<String> {
+async fn due(store: &Store, now: Timestamp, each: u64) -> Vec<PaymentId> {
     let lanes: Vec<Lane> = providers::PROTOCOLS
         .iter()
         .map(|p| Some(p.name))
@@ -84,8 +85,8 @@ async fn each_due_payment_is_claimed_once_by_workers_that_look_at_the_same_momen
         });
     }
 
-    let claimed: Vec<String> = looking.join_all().await.into_iter().flatten().collect();
-    let different: HashSet<&String> = claimed.iter().collect();
+    let claimed: Vec<PaymentId> = looking.join_all().await.into_iter().flatten().collect();
+    let different: HashSet<&PaymentId> = claimed.iter().collect();
 
     assert_eq!(
         (claimed.len(), different.len()),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use interlock::app::App;
 use interlock::config::Config;
-use interlock::domain::id::{self, Kind};
+use interlock::domain::id::{AccountId, MerchantId};
 use interlock::domain::{AllOwners, Owner};
 use interlock::server::{self, Running};
 use interlock::store::AccountRow;
@@ -38,12 +38,12 @@ impl Ground {
 pub struct TestApp {
     pub client: Client,
     pub control: Control,
-    pub alipay: String,
-    pub wechatpay: String,
+    pub alipay: AccountId,
+    pub wechatpay: AccountId,
     /// `(provider, account)` of the demo merchant.
     pub accounts: Vec<(String, String)>,
-    pub unionpay: String,
-    pub merchant: String,
+    pub unionpay: AccountId,
+    pub merchant: MerchantId,
     pub database: String,
     running: Option<Running>,
     sandbox: Option<Sandbox>,
@@ -103,7 +103,7 @@ impl TestApp {
             demo.accounts
                 .iter()
                 .find(|a| a.provider == provider)
-                .map(|a| a.id.clone())
+                .map(|a| a.id.parse().unwrap())
                 .unwrap()
         };
 
@@ -118,7 +118,7 @@ impl TestApp {
                 .map(|a| (a.provider.clone(), a.id.clone()))
                 .collect(),
             unionpay: account("unionpay"),
-            merchant: demo.merchant,
+            merchant: demo.merchant.parse().unwrap(),
             database,
             running: Some(running),
             sandbox: Some(sandbox),
@@ -133,7 +133,7 @@ impl TestApp {
 
     /// The demo merchant in test mode, which owns what the client makes.
     pub fn owner(&self) -> Owner {
-        Owner::of(&self.merchant, false)
+        Owner::of(self.merchant.clone(), false)
     }
 
     /// The demo merchant's account at this provider.
@@ -187,7 +187,7 @@ impl TestApp {
 
     /// The demo merchant in live mode: a client with a key of its own.
     pub async fn live(&self, scopes: &[interlock::api::auth::Scope]) -> Client {
-        let owner = Owner::of(&self.merchant, true);
+        let owner = Owner::of(self.merchant.clone(), true);
         let key = interlock::directory::issue::new_key(&self.app().store, &owner, scopes)
             .await
             .unwrap();
@@ -196,7 +196,7 @@ impl TestApp {
 
     /// Gives this owner an account at each provider: the sandbox's own, so that all owners' money
     /// is in one book.
-    pub async fn accounts_for(&self, owner: &Owner) -> Vec<String> {
+    pub async fn accounts_for(&self, owner: &Owner) -> Vec<AccountId> {
         let app = self.app();
         let known = app.store.accounts(AllOwners).await.unwrap();
         let mut made = Vec::new();
@@ -207,7 +207,7 @@ impl TestApp {
                 .vault()
                 .open(&row.id, &row.credentials)
                 .unwrap();
-            let id = id::new(Kind::Account).unwrap();
+            let id = AccountId::new().unwrap();
             let credentials = app.directory.vault().seal(&id, &plain).unwrap();
             let account = AccountRow {
                 id: id.clone(),

@@ -136,7 +136,8 @@ fn as_before(path: &str, body: &str) -> String {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_retry_of_what_the_version_before_has_stored_is_the_same_request() {
     let app = TestApp::start().await;
-    app.accounts_for(&Owner::of(&app.merchant, true)).await;
+    app.accounts_for(&Owner::of(app.merchant.clone(), true))
+        .await;
     let live = app.live(&Scope::iter().collect::<Vec<_>>()).await;
     let db = app.db().await;
 
@@ -165,7 +166,8 @@ async fn a_retry_of_what_the_version_before_has_stored_is_the_same_request() {
 #[tokio::test(flavor = "multi_thread")]
 async fn while_an_older_gateway_may_be_at_work_it_knows_a_request_for_real_money() {
     let app = TestApp::start().await;
-    app.accounts_for(&Owner::of(&app.merchant, true)).await;
+    app.accounts_for(&Owner::of(app.merchant.clone(), true))
+        .await;
     let is_embedded = app.database.starts_with("sqlite");
     let stored = async |app: &TestApp| {
         let live = app.live(&Scope::iter().collect::<Vec<_>>()).await;

@@ -193,7 +193,7 @@ async fn an_account_that_its_provider_refuses_is_told_of() {
     let heard = chat.heard("wecom").await;
 
     assert!(
-        heard[0].0.contains("账户被渠道拒绝") && heard[0].0.contains(&app.wechatpay),
+        heard[0].0.contains("账户被渠道拒绝") && heard[0].0.contains(&*app.wechatpay),
         "{heard:?}"
     );
 

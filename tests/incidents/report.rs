@@ -217,7 +217,7 @@ async fn a_merchant_sees_what_concerns_it_and_figures_of_its_own_payments() {
     app.app().directory.changed().await.unwrap();
     let key = interlock::directory::issue::new_key(
         &app.app().store,
-        &Owner::of(&merchant, false),
+        &Owner::of(merchant, false),
         &[Scope::Finance],
     )
     .await

@@ -300,7 +300,7 @@ async fn a_payment_rewritten_with_all_its_hashes_is_found_by_the_block_that_seal
         let mut previous = String::new();
         for seq in 1..=3 {
             let mut entry = store
-                .ledger_entry(&app.owner(), &id, seq)
+                .ledger_entry(&app.owner(), &id.parse().unwrap(), seq)
                 .await
                 .unwrap()
                 .unwrap();

@@ -11,7 +11,7 @@ use interlock::config::Config;
 use interlock::directory::Directory;
 use interlock::directory::addresses::Addresses;
 use interlock::domain::Owner;
-use interlock::domain::id::{self, InstallationPrefix};
+use interlock::domain::id::{self, AccountId, InstallationPrefix};
 use interlock::guard::{Guard, Lookup, System};
 use interlock::incidents::status_cache::Recent;
 use interlock::progress::Progress;
@@ -47,7 +47,7 @@ pub struct Ground {
     pub facts: Facts,
     store: Store,
     vault_key: String,
-    accounts: Vec<(String, ProviderName)>,
+    accounts: Vec<(AccountId, ProviderName)>,
     folder: TempDir,
     /// Gateways of cases that are over.
     left: Mutex<Vec<[App; 2]>>,
@@ -56,7 +56,7 @@ pub struct Ground {
 /// One account with what stands in for its provider.
 #[derive(Debug, Clone)]
 pub struct Account {
-    pub id: String,
+    pub id: AccountId,
     pub provider: ProviderName,
     pub notifier: Arc<Memory>,
 }
@@ -112,12 +112,12 @@ impl Ground {
         let accounts = made
             .accounts
             .into_iter()
-            .map(|a| (a.id, a.provider.parse().unwrap()))
+            .map(|a| (a.id.parse().unwrap(), a.provider.parse().unwrap()))
             .collect();
 
         let facts = Facts(helpers::connect(&database).await);
         Self {
-            owner: Owner::of(made.merchant, false),
+            owner: Owner::of(made.merchant.parse().unwrap(), false),
             facts,
             store,
             vault_key,
@@ -139,7 +139,7 @@ impl Ground {
             }
         };
 
-        let account = |(id, provider): &(String, ProviderName)| {
+        let account = |(id, provider): &(AccountId, ProviderName)| {
             let notifier = Arc::new(Memory::new(*provider, Ending::Close));
             Account {
                 id: id.clone(),

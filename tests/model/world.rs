@@ -2,6 +2,7 @@
 //! workers of two gateways, crashes, payers, late and lost messages, time. After each of them the
 //! rules are held against what there is.
 
+use interlock::domain::id::{AccountId, PaymentId};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -50,7 +51,7 @@ pub struct World {
     accounts: Vec<Account>,
     order_id: String,
     workers: Vec<(Worker, Stop)>,
-    notices: Vec<(String, RawNotification)>,
+    notices: Vec<(AccountId, RawNotification)>,
     started: usize,
     log: Vec<String>,
 }
@@ -239,7 +240,7 @@ impl World {
         }
     }
 
-    fn payment_id(&self) -> Option<String> {
+    fn payment_id(&self) -> Option<PaymentId> {
         self.seen
             .as_ref()
             .map(|aggregate| aggregate.payment.id.clone())
@@ -265,7 +266,7 @@ impl World {
             let key = Key {
                 scope,
                 fingerprint: String::new(),
-                resource_id: id,
+                resource_id: id.into(),
                 created_at: now,
             };
             let change =

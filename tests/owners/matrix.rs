@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use interlock::api::auth::Scope;
 use interlock::directory::issue;
 use interlock::domain::Owner;
-use interlock::domain::id::{self, Kind};
+use interlock::domain::id::{self, Kind, ReviewId};
 use interlock::domain::incident::{Cause, Phase, Subject};
 use interlock::store::IncidentRow;
 use interlock::store::change::ReviewItem;
@@ -78,7 +78,7 @@ async fn things(app: &TestApp, owner: &Owner, client: &Client, hook: &str) -> Th
     let refund = refund["id"].as_str().unwrap().to_owned();
     let (key, order) = (fresh("key"), order());
     let open = client.post("/v1/payments", &key, &order).await.expect(201);
-    let operation = id::new(Kind::Operation).unwrap();
+    let operation = ReviewId::new().unwrap();
     let entry = ReviewItem {
         id: operation.clone(),
         owner: owner.clone(),
@@ -126,7 +126,7 @@ async fn things(app: &TestApp, owner: &Owner, client: &Client, hook: &str) -> Th
         paid,
         refund,
         account,
-        operation,
+        operation: operation.into(),
         incident,
         api_key: made["id"].as_str().unwrap().to_owned(),
         version,
@@ -140,7 +140,7 @@ async fn incident(app: &TestApp, account: &str) -> String {
     let (now, cause) = (app.app().clock.now(), Cause::AccountRefused);
     let row = IncidentRow {
         id: id::new(Kind::Incident).unwrap(),
-        subject: Subject::Account("alipay".parse().unwrap(), account.to_owned()),
+        subject: Subject::Account("alipay".parse().unwrap(), account.parse().unwrap()),
         cause,
         severity: cause.severity(),
         first_severity: cause.severity(),
@@ -318,11 +318,12 @@ async fn walk(live: bool) {
         .await
         .unwrap();
     let (victim, other_mode) = (
-        Owner::of(&app.merchant, live),
-        Owner::of(&app.merchant, !live),
+        Owner::of(app.merchant.clone(), live),
+        Owner::of(app.merchant.clone(), !live),
     );
     let other_merchant = Owner::of(stranger, live);
-    app.accounts_for(&Owner::of(&app.merchant, true)).await;
+    app.accounts_for(&Owner::of(app.merchant.clone(), true))
+        .await;
     app.accounts_for(&other_merchant).await;
     let own = Keys::of(&app, "own mode", &victim).await;
     let strangers = [

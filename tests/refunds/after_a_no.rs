@@ -149,7 +149,7 @@ async fn done_although(app: &TestApp, said: Event) -> Value {
         let before = app
             .app()
             .store
-            .payment(AllOwners, id(&payment))
+            .payment(AllOwners, &id(&payment).parse().unwrap())
             .await
             .unwrap()
             .unwrap();

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use interlock::api::auth::Scope;
-use interlock::domain::id::{self, Kind};
+use interlock::domain::id::AccountId;
 use interlock::domain::{AllOwners, Owner};
 use interlock::store::{AccountRow, Store};
 use interlock::vault::Vault;
@@ -105,11 +105,14 @@ pub(super) async fn command(
 /// meanwhile.
 pub(super) async fn live_key(url: &str, merchant: &str) -> String {
     let store = Store::open(url, 1, PATIENCE).await.unwrap();
-    let (vault, owner) = (Vault::new(KEY).unwrap(), Owner::of(merchant, true));
+    let (vault, owner) = (
+        Vault::new(KEY).unwrap(),
+        Owner::of(merchant.parse().unwrap(), true),
+    );
 
     for row in store.accounts(AllOwners).await.unwrap() {
         let plain = vault.open(&row.id, &row.credentials).unwrap();
-        let id = id::new(Kind::Account).unwrap();
+        let id = AccountId::new().unwrap();
         let credentials = vault.seal(&id, &plain).unwrap();
         assert!(
             store

@@ -46,8 +46,10 @@ fn every_provider_conforms_in_every_flow() {
                     subject.flow = flow;
                     conforms(&subject).await;
                 };
-                let runtime = tokio::runtime::Builder::new_current_thread().enable_all();
-                runtime.build().unwrap().block_on(tried);
+                let runtime = tokio::runtime::Builder::new_current_thread()
+                    .enable_all()
+                    .build();
+                runtime.unwrap().block_on(tried);
                 println!("{} {flow}", protocol.name);
             });
         }
@@ -208,7 +210,8 @@ async fn at_the_sandbox(protocol: &Protocol, keys: Keys, more: &Value) -> Subjec
     };
 
     let sandbox = Sandbox::start(options).await.unwrap();
-    sandbox.clock().advance(until_the_day_begins()).unwrap();
+    let clock = sandbox.clock();
+    clock.advance(until_the_day_begins(clock.now())).unwrap();
     let mut settings = sandbox.credentials()[protocol.name.as_str()].clone();
     settings["base_url"] = format!("http://{}", sandbox.face(protocol.name).unwrap()).into();
     settings
@@ -236,8 +239,7 @@ async fn at_the_sandbox(protocol: &Protocol, keys: Keys, more: &Value) -> Subjec
 
 /// How long it is to half past eleven at night in Beijing: no provider's day ends within the hours
 /// that the suite takes from there.
-fn until_the_day_begins() -> TimeDelta {
-    let now = Utc::now();
+fn until_the_day_begins(now: DateTime<Utc>) -> TimeDelta {
     let begins = NaiveTime::from_hms_opt(15, 30, 0).unwrap();
     let today = now.date_naive().and_time(begins).and_utc();
     if today > now {

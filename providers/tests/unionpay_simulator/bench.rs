@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use chrono::{NaiveTime, TimeDelta, Utc};
+use chrono::{DateTime, NaiveTime, TimeDelta, Utc};
 use http_body_util::{BodyExt as _, Full};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
@@ -35,8 +35,7 @@ pub struct Bench {
 
 /// How long it is to ten in the morning in Beijing: what a test is about happens within one clearing
 /// day, whenever the test is run.
-fn until_morning() -> TimeDelta {
-    let now = Utc::now();
+fn until_morning(now: DateTime<Utc>) -> TimeDelta {
     let ten = NaiveTime::from_hms_opt(2, 0, 0).unwrap();
     let today = now.date_naive().and_time(ten).and_utc();
     if today > now {
@@ -64,7 +63,8 @@ impl Bench {
         };
 
         let sandbox = Sandbox::start(options).await.unwrap();
-        sandbox.clock().advance(until_morning()).unwrap();
+        let clock = sandbox.clock();
+        clock.advance(until_morning(clock.now())).unwrap();
         let mut settings = sandbox.credentials()["unionpay"].clone();
         settings["base_url"] = json!(format!("http://{}", sandbox.face(PROTOCOL.name).unwrap()));
         settings

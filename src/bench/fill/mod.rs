@@ -165,7 +165,7 @@ async fn furnish(store: &Store, world: &World) -> Result<(), FillError> {
                 id: id.clone(),
                 owner: shop.owner.clone(),
                 provider: provider.to_string(),
-                identity: id.clone(),
+                identity: id.to_string(),
                 name: format!("{} at {provider}", shop.name),
                 disabled: true,
                 fee_bps: 60,

@@ -5,7 +5,7 @@ use rand::rngs::Xoshiro256PlusPlus as Rng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde::{Deserialize, Serialize};
 
-use crate::domain::id::{self, InstallationPrefix, Kind};
+use crate::domain::id::{self, AccountId, InstallationPrefix, Kind, MerchantId};
 use crate::domain::{Owner, Timestamp};
 
 /// Over so many milliseconds the payments are spread.
@@ -42,7 +42,7 @@ pub struct Shop {
     /// Its payments are test payments: nobody is asked for money if a gateway is started on them.
     pub owner: Owner,
     /// One at each provider.
-    pub accounts: Vec<(String, ProviderName)>,
+    pub accounts: Vec<(AccountId, ProviderName)>,
     /// Hears of ends.
     pub endpoint: String,
     /// Hears of refunds.
@@ -67,11 +67,6 @@ pub fn draws(seed: u64, of: u64) -> Rng {
     Rng::seed_from_u64(mixed)
 }
 
-/// An id of this kind.
-pub fn drawn(kind: Kind, rng: &mut Rng) -> String {
-    id::of(kind, rng.random::<u128>())
-}
-
 impl World {
     /// The world of a plan.
     #[must_use]
@@ -80,13 +75,13 @@ impl World {
             let mut rng = draws(plan.seed, u64::MAX - at);
             Shop {
                 name,
-                owner: Owner::of(drawn(Kind::Merchant, &mut rng), false),
+                owner: Owner::of(MerchantId::of(rng.random()), false),
                 accounts: providers::PROTOCOLS
                     .iter()
-                    .map(|p| (drawn(Kind::Account, &mut rng), p.name))
+                    .map(|p| (AccountId::of(rng.random()), p.name))
                     .collect(),
-                endpoint: drawn(Kind::WebhookEndpoint, &mut rng),
-                refunds_endpoint: drawn(Kind::WebhookEndpoint, &mut rng),
+                endpoint: id::of(Kind::WebhookEndpoint, rng.random()),
+                refunds_endpoint: id::of(Kind::WebhookEndpoint, rng.random()),
             }
         };
         let shops = (0..).zip(&SHOPS).map(shop).collect();

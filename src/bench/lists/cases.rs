@@ -109,14 +109,14 @@ impl Case {
         match self.list {
             List::Payments => self.payments(store).await,
             List::Refunds => {
-                let (payment, after) = (self.value("payment"), self.value("starting_after"));
-                if let Some(after) = after {
+                let (payment, after) = (self.value("payment"), self.word("starting_after"));
+                if let Some(after) = &after {
                     store.refund_of(&self.owner, after).await?;
                 }
                 let found = store
-                    .refunds(&self.owner, payment, after, self.limit)
+                    .refunds(&self.owner, payment, after.as_ref(), self.limit)
                     .await?;
-                Ok(found.into_iter().map(|refund| refund.id).collect())
+                Ok(found.into_iter().map(|refund| refund.id.into()).collect())
             }
             List::Events => self.events(store).await,
             List::Deliveries => self.deliveries(store).await,
@@ -153,7 +153,8 @@ impl Case {
     }
 
     async fn payments(&self, store: &Store) -> Result<Vec<String>, store::Error> {
-        if let Some(after) = self.value("starting_after") {
+        let starting_after = self.word("starting_after");
+        if let Some(after) = &starting_after {
             store.payment_of(&self.owner, after).await?;
         }
         let filter = PaymentFilter {
@@ -161,7 +162,7 @@ impl Case {
             status: self.word("status"),
             provider_transaction_id: self.text("provider_transaction_id"),
             created_from: self.time("created_from"),
-            starting_after: self.text("starting_after"),
+            starting_after,
             limit: self.limit,
         };
 
@@ -169,19 +170,20 @@ impl Case {
             .payments(&self.owner, &filter)
             .await?
             .into_iter()
-            .map(|found| found.payment.id)
+            .map(|found| found.payment.id.into())
             .collect())
     }
 
     async fn events(&self, store: &Store) -> Result<Vec<String>, store::Error> {
-        if let Some(after) = self.value("starting_after") {
+        let starting_after = self.word("starting_after");
+        if let Some(after) = &starting_after {
             store.event_of(&self.owner, after).await?;
         }
         let filter = EventFilter {
             kind: self.text("type"),
             payment_id: self.text("payment"),
             created_from: self.time("created_from"),
-            starting_after: self.text("starting_after"),
+            starting_after,
             limit: self.limit,
         };
 
@@ -189,7 +191,7 @@ impl Case {
             .events(&self.owner, &filter)
             .await?
             .into_iter()
-            .map(|event| event.id)
+            .map(|event| event.id.into())
             .collect())
     }
 
@@ -211,8 +213,8 @@ impl Case {
     }
 
     async fn operations(&self, store: &Store) -> Result<Vec<String>, store::Error> {
-        let starting_after = match self.value("starting_after") {
-            Some(id) => store.operation_of(&self.owner, id).await?,
+        let starting_after = match self.word("starting_after") {
+            Some(id) => store.operation_of(&self.owner, &id).await?,
             None => None,
         };
         let resolved = self.value("status").map(|status| status == "resolved");
@@ -227,20 +229,17 @@ impl Case {
             .operations(&self.owner, &filter)
             .await?
             .into_iter()
-            .map(|entry| entry.id)
+            .map(|entry| entry.id.into())
             .collect())
     }
 
     async fn ledger(&self, store: &Store) -> Result<Vec<String>, store::Error> {
-        let after = match self
-            .value("starting_after")
-            .and_then(|id| id.split_once('.'))
-        {
-            Some((payment_id, seq)) => {
-                store
-                    .ledger_entry(&self.owner, payment_id, seq.parse().unwrap_or_default())
-                    .await?
-            }
+        let after = self.value("starting_after").and_then(|id| {
+            let (payment_id, seq) = id.split_once('.')?;
+            Some((payment_id.parse().ok()?, seq.parse().ok()?))
+        });
+        let after = match after {
+            Some((payment_id, seq)) => store.ledger_entry(&self.owner, &payment_id, seq).await?,
             None => None,
         };
 
@@ -359,7 +358,7 @@ fn payments(world: &World, shop: &Shop, paid: &Life, all: &mut Cases) -> Result<
     let expired = find(world, shop, |life| {
         has(life, |a| a.payment.status == State::Expired)
     })?;
-    let cursor = of(paid, |a| Some(a.payment.id.clone()))?;
+    let cursor = of(paid, |a| Some(a.payment.id.to_string()))?;
     let from = (
         "created_from",
         of(paid, |a| Some(a.payment.created_at.0.to_string()))?,
@@ -404,9 +403,12 @@ fn payments(world: &World, shop: &Shop, paid: &Life, all: &mut Cases) -> Result<
 fn refunds(world: &World, shop: &Shop, all: &mut Cases) -> Result<(), FillError> {
     let refunded = find(world, shop, |life| has(life, |a| !a.refunds.is_empty()))?;
     let cursor = of(&refunded, |a| {
-        a.refunds.first().map(|refund| refund.id.clone())
+        a.refunds.first().map(|refund| refund.id.to_string())
     })?;
-    let payment = ("payment", of(&refunded, |a| Some(a.payment.id.clone()))?);
+    let payment = (
+        "payment",
+        of(&refunded, |a| Some(a.payment.id.to_string()))?,
+    );
     all.add(List::Refunds, &[], Some(&cursor));
     all.add(List::Refunds, &[payment], Some(&cursor));
     Ok(())
@@ -418,7 +420,7 @@ fn events(world: &World, shop: &Shop, paid: &Life, all: &mut Cases) -> Result<()
             .iter()
             .flat_map(|change| change.events())
             .last()
-            .map(|event| event.id.clone())
+            .map(|event| event.id.to_string())
     };
     let cursor = told(paid).ok_or(FillError::Nobody)?;
     let from = (
@@ -431,7 +433,7 @@ fn events(world: &World, shop: &Shop, paid: &Life, all: &mut Cases) -> Result<()
             .flat_map(|change| change.events())
             .any(|event| event.kind == "payment.late_captured")
     })?;
-    let payment = ("payment", of(&late, |a| Some(a.payment.id.clone()))?);
+    let payment = ("payment", of(&late, |a| Some(a.payment.id.to_string()))?);
     let kinds = [
         "payment.succeeded",
         "payment.late_captured",
@@ -461,7 +463,7 @@ fn deliveries(shop: &Shop, paid: &Life, all: &mut Cases) {
         return;
     };
     let cursor = Some(delivery.id.as_str());
-    let event = ("event", delivery.event_id.clone());
+    let event = ("event", delivery.event_id.to_string());
     let states = [
         DeliveryState::Pending,
         DeliveryState::Delivered,
@@ -523,8 +525,11 @@ fn ledger(shop: &Shop, paid: &Life, all: &mut Cases) {
         ("created_from", entry.at.0.to_string()),
         ("created_until", (entry.at.0 + 1).to_string()),
     );
-    let payment = ("payment", entry.payment_id.clone());
-    let account = shop.accounts.first().map(|(id, _)| ("account", id.clone()));
+    let payment = ("payment", entry.payment_id.to_string());
+    let account = shop
+        .accounts
+        .first()
+        .map(|(id, _)| ("account", id.to_string()));
     let Some(account) = account else { return };
 
     for times in [

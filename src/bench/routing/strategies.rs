@@ -196,7 +196,7 @@ impl Adaptive {
         let id = |(name, _): &(&str, u32)| {
             let provider = name.parse().ok()?;
             Some(RouteId {
-                account_id: format!("acct_{name}"),
+                account_id: format!("acct_{name}").parse().ok()?,
                 provider,
                 flow: Flow::Qr,
             })

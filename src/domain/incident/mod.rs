@@ -10,6 +10,8 @@ use std::str::FromStr;
 use providers::order::Flow;
 use providers::provider::ProviderName;
 
+use crate::domain::id::AccountId;
+
 pub use baseline::{Baseline, failing_limit};
 pub use debounce::{Debounce, Sight, late};
 
@@ -19,9 +21,9 @@ pub enum Subject {
     /// A provider's flow, over all accounts.
     Provider(ProviderName, Flow),
     /// One account's route.
-    Route(ProviderName, Flow, String),
+    Route(ProviderName, Flow, AccountId),
     /// An account that its provider refuses.
-    Account(ProviderName, String),
+    Account(ProviderName, AccountId),
     /// Outcomes at a provider that nobody knows.
     InDoubt(ProviderName),
     /// Payments that wait for a route.
@@ -61,15 +63,12 @@ impl FromStr for Subject {
         let parts: Vec<&str> = s.split('/').collect();
         let provider = |text: &str| text.parse::<ProviderName>().map_err(|_| UnknownSubject);
         let flow = |text: &str| text.parse::<Flow>().map_err(|_| UnknownSubject);
+        let account = |text: &str| text.parse::<AccountId>().map_err(|_| UnknownSubject);
 
         match parts.as_slice() {
             ["provider", p, f] => Ok(Self::Provider(provider(p)?, flow(f)?)),
-            ["route", p, f, account] if !account.is_empty() => {
-                Ok(Self::Route(provider(p)?, flow(f)?, (*account).to_owned()))
-            }
-            ["account", p, account] if !account.is_empty() => {
-                Ok(Self::Account(provider(p)?, (*account).to_owned()))
-            }
+            ["route", p, f, a] => Ok(Self::Route(provider(p)?, flow(f)?, account(a)?)),
+            ["account", p, a] => Ok(Self::Account(provider(p)?, account(a)?)),
             ["in_doubt", p] => Ok(Self::InDoubt(provider(p)?)),
             ["parked"] => Ok(Self::Parked),
             ["webhooks"] => Ok(Self::Webhooks),
@@ -109,7 +108,7 @@ impl Subject {
 
     /// The account that it is about, if it is about one.
     #[must_use]
-    pub fn account(&self) -> Option<&str> {
+    pub fn account(&self) -> Option<&AccountId> {
         match self {
             Self::Route(_, _, account) | Self::Account(_, account) => Some(account),
             Self::Provider(..)
@@ -356,8 +355,8 @@ mod tests {
         let alipay: ProviderName = "alipay".parse().unwrap();
         for subject in [
             Subject::Provider(alipay, Flow::Qr),
-            Subject::Route(alipay, Flow::Barcode, "acct_1".to_owned()),
-            Subject::Account(alipay, "acct_1".to_owned()),
+            Subject::Route(alipay, Flow::Barcode, "acct_1".parse().unwrap()),
+            Subject::Account(alipay, "acct_1".parse().unwrap()),
             Subject::InDoubt(alipay),
             Subject::Parked,
             Subject::Webhooks,

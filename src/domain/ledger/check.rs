@@ -3,6 +3,7 @@
 
 use super::{Balances, Entry, Head, LedgerAccount, balances, expected};
 use crate::domain::attempt::Disposition;
+use crate::domain::id::AttemptId;
 use crate::domain::payment::State;
 use crate::domain::{Aggregate, Attempt};
 
@@ -135,10 +136,10 @@ fn rows(aggregate: &Aggregate) -> Vec<String> {
 }
 
 fn differences(booked: &Balances, rows: &Balances) -> Vec<String> {
-    let mut keys: Vec<&(String, LedgerAccount)> = booked.keys().chain(rows.keys()).collect();
+    let mut keys: Vec<&(AttemptId, LedgerAccount)> = booked.keys().chain(rows.keys()).collect();
     keys.sort();
     keys.dedup();
-    let sum = |balances: &Balances, key: &(String, LedgerAccount)| {
+    let sum = |balances: &Balances, key: &(AttemptId, LedgerAccount)| {
         balances.get(key).copied().unwrap_or(0)
     };
 

@@ -1,6 +1,8 @@
 //! The ledger follows whatever a payment goes through: thousands of random lives, each step of
 //! which the state machines allow, and what rows and entries say of them in two different ways.
 
+use std::str::FromStr;
+
 use providers::order::Flow;
 use rand::rngs::Xoshiro256PlusPlus as Rng;
 use rand::seq::IteratorRandom as _;
@@ -11,9 +13,14 @@ use super::check::deviations;
 use super::*;
 use crate::domain::Owner;
 use crate::domain::attempt::{DispositionEvent, Event as AttemptEvent};
+use crate::domain::id::NotAnId;
 use crate::domain::payment::{Payment, State as PaymentState};
 
 const NOW: Timestamp = Timestamp(1_800_000_000_000);
+
+fn id<T: FromStr<Err = NotAnId>>(text: impl AsRef<str>) -> T {
+    text.as_ref().parse().unwrap()
+}
 
 fn fen(fen: i64) -> Money {
     Money::fen(fen).unwrap()
@@ -21,8 +28,8 @@ fn fen(fen: i64) -> Money {
 
 pub(crate) fn payment() -> Aggregate {
     let payment = Payment {
-        id: "pay_1".to_owned(),
-        owner: Owner::of("mer_1", false),
+        id: id("pay_1"),
+        owner: Owner::of(id("mer_1"), false),
         order_id: "1".to_owned(),
         amount: fen(8888),
         description: String::new(),
@@ -58,16 +65,16 @@ pub(crate) fn attempt(aggregate: &mut Aggregate) {
     let n = aggregate.attempts.len() + 1;
 
     aggregate.attempts.push(Attempt {
-        id: format!("att_{n}"),
-        payment_id: "pay_1".to_owned(),
+        id: id(format!("att_{n}")),
+        payment_id: id("pay_1"),
         seq: i32::try_from(n).unwrap(),
         round: 0,
-        account_id: format!("acct_{}", n % 2),
+        account_id: id(format!("acct_{}", n % 2)),
         provider: "alipay".parse().unwrap(),
         flow: Flow::Qr,
         status: State::Superseded,
         disposition: None,
-        provider_order_no: n.to_string(),
+        provider_order_no: id(n.to_string()),
         provider_transaction_id: None,
         provider_request_id: None,
         amount: fen(8888),
@@ -94,13 +101,15 @@ pub(crate) fn attempt(aggregate: &mut Aggregate) {
 }
 
 pub(crate) fn refund(aggregate: &mut Aggregate, attempt_id: &str, amount: i64, automatic: bool) {
+    let n = aggregate.refunds.len() + 1;
+
     aggregate.refunds.push(Refund {
-        id: format!("re_{}", aggregate.refunds.len() + 1),
-        payment_id: "pay_1".to_owned(),
-        attempt_id: attempt_id.to_owned(),
-        owner: Owner::of("mer_1", false),
+        id: id(format!("re_{n}")),
+        payment_id: id("pay_1"),
+        attempt_id: id(attempt_id),
+        owner: Owner::of(id("mer_1"), false),
         merchant_refund_no: String::new(),
-        provider_refund_no: String::new(),
+        provider_refund_no: id(format!("R{n}")),
         earlier_nos: Vec::new(),
         amount: fen(amount),
         status: refund::State::Pending,

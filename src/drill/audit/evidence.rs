@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+use crate::domain::id::PaymentId;
 use crate::domain::{Aggregate, Timestamp};
 use crate::drill::attacker::Forgeries;
 use crate::drill::merchant::Shopped;
@@ -33,7 +34,7 @@ pub struct Evidence {
     /// What waits for a person.
     pub for_a_person: Vec<ForAPerson>,
     /// Idempotency keys and the payments that they stand for.
-    pub keys: Vec<(String, String)>,
+    pub keys: Vec<(String, PaymentId)>,
     /// What shoppers wrote down.
     pub shopped: BTreeMap<usize, Shopped>,
     /// What came to the webhook receiver.
@@ -43,7 +44,7 @@ pub struct Evidence {
     /// What must never stand in a log.
     pub secrets: Vec<String>,
     /// Times at which somebody saw two live or two kept attempts of a payment.
-    pub seen_double: Vec<String>,
+    pub seen_double: Vec<PaymentId>,
     /// Where the ledger is not what the rows say, is not balanced, or has a broken chain.
     pub ledger: Vec<Deviation>,
     /// What somebody sent who is nobody.

@@ -35,8 +35,8 @@ fn good() -> Evidence {
     };
 
     let told = |version: i64, kind: &str| Told {
-        id: format!("evt_{version}"),
-        payment_id: "pay_1".to_owned(),
+        id: format!("evt_{version}").parse().unwrap(),
+        payment_id: "pay_1".parse().unwrap(),
         version,
         kind: kind.to_owned(),
         at: Timestamp(1_800_000_000_000),
@@ -61,7 +61,7 @@ fn good() -> Evidence {
         payments: vec![payment],
         told: vec![told(1, "payment.succeeded"), told(2, "refund.succeeded")],
         taken: vec![("n1".to_owned(), Vec::new())],
-        keys: vec![("key".to_owned(), "pay_1".to_owned())],
+        keys: vec![("key".to_owned(), "pay_1".parse().unwrap())],
         shopped: BTreeMap::from([(
             0,
             Shopped {
@@ -132,13 +132,13 @@ fn second(e: &mut Evidence, disposition: Disposition) {
     first(e).payment.status = State::Succeeded;
     e.orders[1]["captured"] = 8888.into();
     let told = Told {
-        id: "evt_3".to_owned(),
+        id: "evt_3".parse().unwrap(),
         version: 3,
         kind: "payment.late_captured".to_owned(),
         ..e.told[0].clone()
     };
     e.received.push(Received {
-        id: told.id.clone(),
+        id: told.id.to_string(),
         kind: told.kind.clone(),
         ..e.received[0].clone()
     });
@@ -187,7 +187,7 @@ const SPOILS: &[(&str, Spoil)] = &[
         e.trouble.push("gateway 0 does not stop".to_owned())
     }),
     ("never_two_alive", |e| {
-        e.seen_double.push("pay_1".to_owned())
+        e.seen_double.push("pay_1".parse().unwrap())
     }),
     ("back_in_time", |e| {
         e.not_back.push("alipay is out".to_owned())
@@ -316,7 +316,7 @@ const SPOILS: &[(&str, Spoil)] = &[
     }),
     ("one_payment_an_order", |e| {
         let mut other = first(e).clone();
-        other.payment.id = "pay_2".to_owned();
+        other.payment.id = "pay_2".parse().unwrap();
         e.payments.push(other);
     }),
     ("the_first_one_is_named", |e| {
@@ -325,7 +325,9 @@ const SPOILS: &[(&str, Spoil)] = &[
             r#"{"code": "order_id_in_use", "resource": null}"#,
         ));
     }),
-    ("one_payment_a_key", |e| e.keys[0].1 = "pay_2".to_owned()),
+    ("one_payment_a_key", |e| {
+        e.keys[0].1 = "pay_2".parse().unwrap()
+    }),
     ("ends_in_time", |e| {
         e.told[0].at = Timestamp(1_800_000_000_000 + (ENDED_WITHIN_S + 1) * 1_000)
     }),

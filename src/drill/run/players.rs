@@ -10,6 +10,7 @@ use tokio::sync::Mutex;
 use tokio::task::JoinSet;
 
 use super::tools::Run;
+use crate::domain::id::PaymentId;
 use crate::drill::error::Error;
 use crate::drill::merchant::Shop;
 use crate::drill::neighbour::Neighbour;
@@ -41,7 +42,7 @@ impl Run<'_> {
         &self,
         over: &Arc<AtomicBool>,
         keepers: &mut JoinSet<()>,
-    ) -> Result<Arc<Mutex<BTreeSet<String>>>, Error> {
+    ) -> Result<Arc<Mutex<BTreeSet<PaymentId>>>, Error> {
         let looker = self
             .stage
             .looker()

@@ -14,6 +14,7 @@ use tracing::Instrument as _;
 use self::places::{Running, allot, lanes};
 use super::{Failed, Job, Next, periodic};
 use crate::app::App;
+use crate::domain::id::PaymentId;
 use crate::domain::{Owner, Timestamp, Urgency};
 use crate::mutate;
 use crate::payments::resolve;
@@ -208,7 +209,7 @@ impl Resolver {
             }
         }
         self.in_turn_at = Some(Instant::now() + IN_TURN_EVERY.max(begun.elapsed() * IN_TURN_PART));
-        let found: HashSet<String> = due.iter().map(|payment| payment.id.clone()).collect();
+        let found: HashSet<PaymentId> = due.iter().map(|payment| payment.id.clone()).collect();
         due.extend(
             oldest
                 .into_iter()
@@ -281,8 +282,7 @@ impl Resolver {
             .await?;
         let count = claimed.len();
 
-        for id in claimed {
-            let owner = Owner::of("", false);
+        for (id, owner) in claimed {
             self.running.begin(None, Urgency::DEFAULT, &owner);
             self.set_to_work(
                 app,
@@ -299,12 +299,12 @@ impl Resolver {
     }
 }
 
-async fn advance(app: Arc<App>, payment_id: String) {
-    let span = tracing::info_span!("resolve", payment_id);
+async fn advance(app: Arc<App>, payment_id: PaymentId) {
+    let span = tracing::info_span!("resolve", %payment_id);
     if let Err(error) = resolve::advance(&app, &payment_id).instrument(span).await {
-        tracing::warn!(payment_id, %error, "a payment could not be advanced");
+        tracing::warn!(%payment_id, %error, "a payment could not be advanced");
         if let Err(error) = resolve::stuck(&app, &payment_id, &error).await {
-            tracing::error!(payment_id, %error, "work list not written");
+            tracing::error!(%payment_id, %error, "work list not written");
         }
     }
 }

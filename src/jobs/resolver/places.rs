@@ -220,14 +220,18 @@ mod tests {
         name.parse().ok()
     }
 
+    fn live(merchant: &str) -> Owner {
+        Owner::of(merchant.parse().unwrap(), true)
+    }
+
     fn due(lane: Lane, urgency: Urgency, count: usize) -> Vec<DuePayment> {
         of("mer_1", lane, urgency, count)
     }
 
     fn of(merchant: &str, lane: Lane, urgency: Urgency, count: usize) -> Vec<DuePayment> {
-        let owner = Owner::of(merchant, true);
+        let owner = live(merchant);
         let one = |n| DuePayment {
-            id: format!("{urgency}-{n}"),
+            id: format!("pay_{urgency}-{n}").parse().unwrap(),
             owner: owner.clone(),
             lane,
             urgency,
@@ -249,7 +253,7 @@ mod tests {
         // 32 for each of the three others, an eighth of the rest for charges in doubt there, and
         // one for whoever is next.
         assert_eq!((taken.len(), flood.len()), (123, 1_877));
-        assert_eq!(taken[0].id, "awaited-0", "the longest waiting first");
+        assert_eq!(taken[0].id, "pay_awaited-0", "the longest waiting first");
 
         let mut flood = due(dead, Urgency::Doubt, 5);
         assert_eq!(
@@ -354,7 +358,7 @@ mod tests {
             .map(|merchant| of(merchant, lane, Urgency::Awaited, 500))
             .concat();
         allot(&mut due, &mut running, PLACES);
-        let busy = merchants.map(|merchant| running.of_owner(lane, &Owner::of(merchant, true)).all);
+        let busy = merchants.map(|merchant| running.of_owner(lane, &live(merchant)).all);
         assert_eq!(busy, [45, 45, 44]);
     }
 

@@ -321,7 +321,7 @@ async fn deliver(
         })
         .ok()?;
     let trace = app.traces.outgoing(&row.payment_id, "webhook");
-    trace.set("event.id", row.event_id.clone());
+    trace.set("event.id", row.event_id.to_string());
     trace.set("delivery.id", row.id.clone());
     trace.set("try", i64::from(row.tries.saturating_add(1)));
 
@@ -427,7 +427,7 @@ async fn report(app: &App, row: &DeliveryRow) {
 
     tracing::info!(
         delivery_id = row.id,
-        payment_id = row.payment_id,
+        payment_id = %row.payment_id,
         end,
         http_status = last.status,
         ms = last.latency_ms,
@@ -445,7 +445,7 @@ async fn report(app: &App, row: &DeliveryRow) {
         let endpoint_id = row.endpoint_id.as_deref();
         tracing::warn!(
             endpoint_id,
-            payment_id = row.payment_id,
+            payment_id = %row.payment_id,
             "a receiver wants no more webhooks: 410"
         );
     }

@@ -6,6 +6,7 @@ use providers::money::Money;
 
 use super::matching::{MISMATCH, Matched, Mismatch};
 use crate::app::App;
+use crate::domain::id::RefundId;
 use crate::domain::{Aggregate, Timestamp};
 use crate::kill_point;
 use crate::payments::commit::{Beside, commit};
@@ -53,7 +54,7 @@ pub(super) async fn apply(
                 conditions,
                 &mut after,
                 attempt_id,
-                refund_id.as_deref(),
+                refund_id.as_ref(),
                 *says_done,
                 now,
             );
@@ -81,7 +82,7 @@ pub(super) async fn apply(
 
 fn other_refund_amount(
     aggregate: &Aggregate,
-    refund_id: &str,
+    refund_id: &RefundId,
     told: Money,
     inbox: &Inbox,
     now: Timestamp,

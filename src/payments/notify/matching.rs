@@ -6,6 +6,7 @@ use providers::notification::{Notice, Notification, Verified};
 use providers::outcome::{Capture, RefundQueryOutcome};
 
 use crate::app::App;
+use crate::domain::id::{AttemptId, RefundId};
 use crate::domain::operation::ReviewKind;
 use crate::domain::{Aggregate, Attempt, Refund};
 use crate::mutated;
@@ -23,27 +24,27 @@ pub(super) enum Matched {
     /// About a number that a refund no longer has.
     OldNews,
     Money {
-        attempt_id: String,
+        attempt_id: AttemptId,
         capture: Capture,
     },
     Refund {
-        refund_id: String,
+        refund_id: RefundId,
         outcome: RefundQueryOutcome,
     },
     /// A refund that is none of ours.
     ConsoleRefund(Box<ConsoleRefund>),
     /// Of an attempt's money this much has gone back, or some of it.
     Refunded {
-        attempt_id: String,
+        attempt_id: AttemptId,
         total: Option<Money>,
     },
     /// A refund of ours was carried out, and by another amount than it is: it is asked about, and a
     /// person looks.
-    OtherRefundAmount { refund_id: String, told: Money },
+    OtherRefundAmount { refund_id: RefundId, told: Money },
     /// Something happened to an attempt, or to one of its refunds: it has to be asked about.
     Ask {
-        attempt_id: String,
-        refund_id: Option<String>,
+        attempt_id: AttemptId,
+        refund_id: Option<RefundId>,
         /// Whether it tells that money moved.
         says_done: bool,
     },
@@ -86,7 +87,7 @@ pub(super) enum Mismatch {
 /// [`Error`]: no ids. The [`Mismatch`] inside is kept, and somebody is told.
 pub(super) fn matched<'a>(
     app: &App,
-    found: Option<&'a (Aggregate, String)>,
+    found: Option<&'a (Aggregate, AttemptId)>,
     account: &Account,
     verified: &Verified<Notification>,
 ) -> Result<Result<(&'a Aggregate, Matched), Mismatch>, Error> {
@@ -132,7 +133,7 @@ fn as_of_refund(notice: &Notice) -> Option<Notice> {
 
 /// The same for what speaks of an order or refund of ours.
 fn ours<'a>(
-    found: Option<&'a (Aggregate, String)>,
+    found: Option<&'a (Aggregate, AttemptId)>,
     account: &Account,
     notice: &Notice,
 ) -> Result<(&'a Aggregate, Matched), Mismatch> {
@@ -258,10 +259,10 @@ fn is_earlier_no(aggregate: &Aggregate, refund_no: &str) -> bool {
 /// The refund that has this number at the provider.
 fn refund_of<'a>(
     aggregate: &'a Aggregate,
-    attempt_id: &str,
+    attempt_id: &AttemptId,
     refund_no: &str,
 ) -> Result<&'a Refund, Mismatch> {
-    let is_it = |r: &&Refund| r.provider_refund_no == refund_no && r.attempt_id == attempt_id;
+    let is_it = |r: &&Refund| r.provider_refund_no == refund_no && r.attempt_id == *attempt_id;
     aggregate
         .refunds
         .iter()

@@ -7,6 +7,7 @@ use super::apply::apply;
 use super::matching::{MISMATCH, Matched, Mismatch};
 use crate::app::App;
 use crate::domain::Aggregate;
+use crate::domain::id::AttemptId;
 use crate::domain::operation::ReviewKind;
 use crate::lines;
 use crate::payments::Error;
@@ -37,13 +38,13 @@ pub(super) async fn unmatched(
     account: &Account,
     mismatch: Mismatch,
     order_no: &str,
-    found: Option<(Aggregate, String)>,
+    found: Option<(Aggregate, AttemptId)>,
     inbox: Inbox,
 ) -> Result<(), Error> {
     let name: &'static str = mismatch.into();
     if lines::may_write(Some(&account.id)) {
         tracing::error!(
-            account_id = account.id,
+            account_id = %account.id,
             order_no,
             verdict = name,
             "a genuine notification does not match"
@@ -84,7 +85,7 @@ pub(super) async fn unmatched(
         raise(app, account, MISMATCH, &inbox.notification_id, detail).await?;
     }
 
-    let is_left_alone = |(payment, attempt_id): &(Aggregate, String)| {
+    let is_left_alone = |(payment, attempt_id): &(Aggregate, AttemptId)| {
         let attempt = payment
             .attempt(attempt_id)
             .filter(|attempt| attempt.account_id == account.id);

@@ -5,6 +5,7 @@ use providers::money::Money;
 
 use super::super::Error;
 use crate::domain::attempt::{Disposition, DispositionEvent};
+use crate::domain::id::{AttemptId, RefundId};
 use crate::domain::operation::ReviewKind;
 use crate::domain::refund::State;
 use crate::domain::{Aggregate, Timestamp};
@@ -12,21 +13,21 @@ use crate::store::change::ReviewItem;
 
 /// What is left of an attempt's money after all refunds that were carried out, somebody's in the
 /// console among them.
-pub fn refundable_amount(aggregate: &Aggregate, attempt_id: &str) -> Option<Money> {
+pub fn refundable_amount(aggregate: &Aggregate, attempt_id: &AttemptId) -> Option<Money> {
     let captured = aggregate.attempt(attempt_id)?.captured?.minor();
     let done = aggregate
         .refunds
         .iter()
-        .filter(|r| r.attempt_id == attempt_id && r.status == State::Succeeded);
+        .filter(|r| r.attempt_id == *attempt_id && r.status == State::Succeeded);
     Money::fen(captured - done.map(|r| r.amount.minor()).sum::<i64>()).ok()
 }
 
 /// Where a refund stands.
-pub fn status(aggregate: &Aggregate, refund_id: &str) -> Option<State> {
+pub fn status(aggregate: &Aggregate, refund_id: &RefundId) -> Option<State> {
     aggregate
         .refunds
         .iter()
-        .find(|r| r.id == refund_id)
+        .find(|r| r.id == *refund_id)
         .map(|r| r.status)
 }
 
@@ -37,14 +38,14 @@ pub fn status(aggregate: &Aggregate, refund_id: &str) -> Option<State> {
 /// [`Error`].
 pub fn aftermath(
     after: &mut Aggregate,
-    refund_id: &str,
+    refund_id: &RefundId,
     was: Option<State>,
     now: Timestamp,
 ) -> Result<Vec<ReviewItem>, Error> {
     let Some(refund) = after
         .refunds
         .iter()
-        .find(|r| r.id == refund_id && r.automatic)
+        .find(|r| r.id == *refund_id && r.automatic)
         .cloned()
     else {
         return Ok(Vec::new());

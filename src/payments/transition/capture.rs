@@ -5,6 +5,7 @@ use providers::outcome::Capture;
 use super::super::Error;
 use super::{ending, reversal, schedule};
 use crate::domain::attempt::{Disposition, Event as AttemptEvent, State};
+use crate::domain::id::{AttemptId, PaymentId};
 use crate::domain::operation::ReviewKind;
 use crate::domain::payment::Event;
 use crate::domain::{Aggregate, Timestamp};
@@ -25,7 +26,7 @@ use crate::store::change::ReviewItem;
 /// [`Error`] when a state does not allow it; nothing may be written then.
 pub fn book(
     aggregate: &mut Aggregate,
-    attempt_id: &str,
+    attempt_id: &AttemptId,
     capture: &Capture,
     now: Timestamp,
 ) -> Result<Vec<ReviewItem>, Error> {
@@ -107,7 +108,7 @@ pub fn book(
 /// [`Error`].
 pub fn money_seen(
     after: &mut Aggregate,
-    attempt_id: &str,
+    attempt_id: &AttemptId,
     money: &Capture,
     now: Timestamp,
 ) -> Result<Vec<ReviewItem>, Error> {
@@ -135,7 +136,11 @@ pub fn money_seen(
 }
 
 /// What does not agree, in words for the work list.
-fn mismatch(capture: &Capture, asked: providers::money::Money, payment_id: &str) -> Option<String> {
+fn mismatch(
+    capture: &Capture,
+    asked: providers::money::Money,
+    payment_id: &PaymentId,
+) -> Option<String> {
     mutate!(NoAmountCheck => return None);
     if capture.amount != asked {
         return Some(format!(

@@ -12,6 +12,7 @@ use super::query::{disputed_charge, is_contradicted};
 use super::reversal::begin;
 use super::{Conditions, capture, schedule};
 use crate::domain::attempt::{Event as AttemptEvent, Reversal, State};
+use crate::domain::id::AttemptId;
 use crate::domain::{Aggregate, Attempt, Timestamp};
 use crate::store::change::ReviewItem;
 
@@ -72,7 +73,7 @@ pub fn apply_charge_query(
 }
 
 /// Why the payment will have failed, unless its money turns up after all.
-fn fail(after: &mut Aggregate, attempt_id: &str) {
+fn fail(after: &mut Aggregate, attempt_id: &AttemptId) {
     let unanswered = || {
         Failure::new(
             FailureKind::Declined,
@@ -97,7 +98,7 @@ pub fn is_in_doubt(attempt: &Attempt, now: Timestamp) -> bool {
 /// The planned call was not made: it leaves no doubt behind.
 pub fn not_sent(
     after: &mut Aggregate,
-    attempt_id: &str,
+    attempt_id: &AttemptId,
     told: &ReversalResult,
 ) -> Option<Vec<ReviewItem>> {
     let attempt = after.attempt_mut(attempt_id)?;
@@ -130,7 +131,7 @@ pub struct ReversalResult {
 pub fn plan(
     conditions: Conditions<'_>,
     after: &mut Aggregate,
-    attempt_id: &str,
+    attempt_id: &AttemptId,
     charging: &Charging,
     now: Timestamp,
 ) -> Option<bool> {
@@ -265,7 +266,7 @@ fn verdict<'a>(
 /// [`Error`].
 pub fn conclude(
     after: &mut Aggregate,
-    attempt_id: &str,
+    attempt_id: &AttemptId,
     told: &ReversalResult,
     queried: &QueryOutcome,
     capabilities: &Capabilities,

@@ -11,7 +11,7 @@ use super::super::Error;
 use super::refund_outcome;
 use super::refund_turn::blank;
 use crate::domain::attempt::{Disposition, DispositionEvent};
-use crate::domain::id::{self, Kind};
+use crate::domain::id::{AttemptId, RefundId};
 use crate::domain::refund::State;
 use crate::domain::{Aggregate, Attempt, Refund, Timestamp};
 
@@ -30,7 +30,7 @@ pub struct ConsoleRefund {
 impl ConsoleRefund {
     /// Which attempt's money it gives back.
     #[must_use]
-    pub fn attempt_id(&self) -> &str {
+    pub fn attempt_id(&self) -> &AttemptId {
         &self.refund.attempt_id
     }
 }
@@ -42,7 +42,7 @@ impl ConsoleRefund {
 /// [`Error`]: no ids.
 pub fn parse_console_refund(
     aggregate: &Aggregate,
-    attempt_id: &str,
+    attempt_id: &AttemptId,
     notice: &Notice,
     now: Timestamp,
 ) -> Result<Option<ConsoleRefund>, Error> {
@@ -56,7 +56,9 @@ pub fn parse_console_refund(
     else {
         return Ok(None);
     };
-    let Some(attempt) = aggregate.attempt(attempt_id) else {
+    let (Some(attempt), Ok(provider_refund_no)) =
+        (aggregate.attempt(attempt_id), refund_no.parse())
+    else {
         return Ok(None);
     };
     let left = attempt.captured.map_or(0, Money::minor) - given_back(aggregate, attempt_id);
@@ -80,13 +82,19 @@ pub fn parse_console_refund(
     // Numbers that were made in a console are unique in one trade only.
     let number = format!("{NUMBERS}{attempt_id}-{refund_no}");
     let refund = Refund {
-        id: id::new(Kind::Refund)?,
-        provider_refund_no: refund_no.clone(),
+        provider_refund_no,
         // Part of the refund where the provider keys by it; none of those tells of refunds like
         // this one.
         txn_time: Some(now),
         next_check_at: None,
-        ..blank(attempt, &aggregate.payment.owner, number, first, now)
+        ..blank(
+            RefundId::new()?,
+            attempt,
+            &aggregate.payment.owner,
+            number,
+            first,
+            now,
+        )
     };
 
     Ok(Some(ConsoleRefund { refund, amounts }))
@@ -94,7 +102,7 @@ pub fn parse_console_refund(
 
 /// How much this refund can be of what all refunds had given back when it was told: the rest after
 /// those of ours that had been carried out by then, which may be fewer than have been by now.
-fn parts(aggregate: &Aggregate, attempt_id: &str, total: Money) -> Vec<i64> {
+fn parts(aggregate: &Aggregate, attempt_id: &AttemptId, total: Money) -> Vec<i64> {
     let mut ours: Vec<&Refund> = carried_out(aggregate, attempt_id).collect();
     ours.sort_by_key(|refund| refund.completed_at);
     let mut left = total.minor();
@@ -122,8 +130,8 @@ pub fn book(after: &mut Aggregate, found: &ConsoleRefund, now: Timestamp) -> Res
     let attempt_id = refund.attempt_id.clone();
 
     tracing::warn!(
-        payment_id = after.payment.id,
-        refund_id = refund.id,
+        payment_id = %after.payment.id,
+        refund_id = %refund.id,
         amount = refund.amount.minor(),
         "somebody has given money back in the provider's console"
     );
@@ -152,15 +160,15 @@ fn is_due(attempt: &Attempt) -> bool {
 
 fn carried_out<'a>(
     aggregate: &'a Aggregate,
-    attempt_id: &'a str,
+    attempt_id: &'a AttemptId,
 ) -> impl Iterator<Item = &'a Refund> {
     aggregate
         .refunds
         .iter()
-        .filter(move |r| r.attempt_id == attempt_id && r.status == State::Succeeded)
+        .filter(move |r| r.attempt_id == *attempt_id && r.status == State::Succeeded)
 }
 
-fn given_back(aggregate: &Aggregate, attempt_id: &str) -> i64 {
+fn given_back(aggregate: &Aggregate, attempt_id: &AttemptId) -> i64 {
     carried_out(aggregate, attempt_id)
         .map(|r| r.amount.minor())
         .sum()

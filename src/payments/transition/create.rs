@@ -7,6 +7,7 @@ use providers::outcome::{CreateOutcome, Failure, NOT_GIVEN, NextAction, Refusal}
 use super::super::Error;
 use super::{Conditions, capture, ending, reversal, schedule};
 use crate::domain::attempt::Event as AttemptEvent;
+use crate::domain::id::AttemptId;
 use crate::domain::operation::ReviewKind;
 use crate::domain::payment::Event;
 use crate::domain::{Aggregate, Timestamp};
@@ -28,7 +29,7 @@ pub struct CreateEffects {
 /// has it enabled.
 fn not_given(
     aggregate: &Aggregate,
-    attempt_id: &str,
+    attempt_id: &AttemptId,
     failure: &Failure,
     now: Timestamp,
 ) -> Result<Vec<ReviewItem>, Error> {
@@ -60,7 +61,7 @@ fn not_given(
 pub fn apply_create_outcome(
     conditions: Conditions<'_>,
     after: &mut Aggregate,
-    attempt_id: &str,
+    attempt_id: &AttemptId,
     outcome: &CreateOutcome,
     now: Timestamp,
 ) -> Result<CreateEffects, Error> {
@@ -160,7 +161,7 @@ pub fn apply_create_outcome(
 fn shown(
     conditions: Conditions<'_>,
     after: &mut Aggregate,
-    attempt_id: &str,
+    attempt_id: &AttemptId,
     action: &NextAction,
     now: Timestamp,
 ) -> Result<(), Error> {

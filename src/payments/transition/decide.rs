@@ -6,7 +6,7 @@ use super::super::Error;
 use super::refund_turn::{blank, wake_next};
 use super::{Conditions, auto_refund, capture, ending, notified};
 use crate::domain::attempt::{Disposition, DispositionEvent, State};
-use crate::domain::id::{self, Kind};
+use crate::domain::id::{AttemptId, RefundId};
 use crate::domain::operation::Action;
 use crate::domain::payment::{BrokenInvariant, Event, State as PaymentState};
 use crate::domain::refund::{Event as RefundEvent, State as RefundState};
@@ -47,28 +47,29 @@ pub fn decide(
     now: Timestamp,
 ) -> Result<Vec<ReviewItem>, Undecided> {
     let refund = after.refunds.iter().find(|r| r.id == subject_id).cloned();
-    let attempt_id = refund
+    let attempt_id = after.attempt_of(subject_id).map(|a| a.id.clone());
+    let attempt_id = attempt_id
         .as_ref()
-        .map_or(subject_id, |r| r.attempt_id.as_str())
-        .to_owned();
+        .ok_or_else(|| no("There is no such attempt."));
 
     match (action, &refund) {
-        (Action::Keep, _) => keep(after, &attempt_id, now)?,
+        (Action::Keep, _) => keep(after, attempt_id?, now)?,
         (Action::Refund, _) => {
-            dispose(after, &attempt_id, DispositionEvent::OweRefund, Some(now))?;
+            dispose(after, attempt_id?, DispositionEvent::OweRefund, Some(now))?;
             go_on(after, now)?;
         }
         (Action::Returned, _) => {
-            dispose(after, &attempt_id, DispositionEvent::Returned, None)?;
+            dispose(after, attempt_id?, DispositionEvent::Returned, None)?;
             go_on(after, now)?;
         }
-        (Action::Retry, _) => retry(after, &attempt_id, now)?,
+        (Action::Retry, _) => retry(after, attempt_id?, now)?,
         (Action::Refunded, Some(refund)) if refund.status != RefundState::Failed => {
             return end_refund(conditions, after, &refund.id, RefundEvent::Done, now);
         }
         (Action::Refunded, _) => {
-            nothing_under_way(after, &attempt_id)?;
-            dispose(after, &attempt_id, DispositionEvent::Refunded, None)?;
+            let attempt_id = attempt_id?;
+            nothing_under_way(after, attempt_id)?;
+            dispose(after, attempt_id, DispositionEvent::Refunded, None)?;
         }
         (Action::NotRefunded, Some(refund)) => {
             return end_refund(conditions, after, &refund.id, RefundEvent::Refuse, now);
@@ -83,7 +84,7 @@ pub fn decide(
 }
 
 /// The money is the payment's, whatever it has come to.
-fn keep(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Undecided> {
+fn keep(after: &mut Aggregate, attempt_id: &AttemptId, now: Timestamp) -> Result<(), Undecided> {
     if after.kept().is_some() {
         return Err(no(
             "The payment has its money already; this would be kept twice.",
@@ -114,9 +115,9 @@ fn keep(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), U
 }
 
 /// Money that a refund of ours may be giving back must not be decided about in another way.
-fn nothing_under_way(after: &Aggregate, attempt_id: &str) -> Result<(), Undecided> {
+fn nothing_under_way(after: &Aggregate, attempt_id: &AttemptId) -> Result<(), Undecided> {
     let may_be_carried_out = |r: &Refund| {
-        r.attempt_id == attempt_id
+        r.attempt_id == *attempt_id
             && (matches!(r.status, RefundState::Pending | RefundState::Abnormal) || r.told_done)
     };
     match after.refunds.iter().any(may_be_carried_out) {
@@ -127,7 +128,7 @@ fn nothing_under_way(after: &Aggregate, attempt_id: &str) -> Result<(), Undecide
 
 fn dispose(
     after: &mut Aggregate,
-    attempt_id: &str,
+    attempt_id: &AttemptId,
     event: DispositionEvent,
     next_check_at: Option<Timestamp>,
 ) -> Result<(), Undecided> {
@@ -162,13 +163,13 @@ fn go_on(after: &mut Aggregate, now: Timestamp) -> Result<(), Undecided> {
 }
 
 /// One more automatic refund of the whole amount.
-fn retry(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Undecided> {
+fn retry(after: &mut Aggregate, attempt_id: &AttemptId, now: Timestamp) -> Result<(), Undecided> {
     nothing_under_way(after, attempt_id)?;
     let owner = after.payment.owner.clone();
     let earlier = after
         .refunds
         .iter()
-        .filter(|r| r.attempt_id == attempt_id && r.automatic);
+        .filter(|r| r.attempt_id == *attempt_id && r.automatic);
     let reason = earlier.clone().next_back().and_then(|r| r.reason.clone());
     let number = format!("auto-{attempt_id}-{}", earlier.count().saturating_add(1));
     let left = auto_refund::refundable_amount(after, attempt_id);
@@ -179,11 +180,11 @@ fn retry(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), 
         left.filter(|left| left.minor() > 0 && attempt.disposition == Some(Disposition::RefundDue));
     let left = due.ok_or_else(|| no("This money does not have to go back."))?;
 
+    let id = RefundId::new().map_err(Error::from)?;
     let refund = Refund {
-        id: id::new(Kind::Refund).map_err(Error::from)?,
         reason,
         automatic: true,
-        ..blank(attempt, &owner, number, left, now)
+        ..blank(id, attempt, &owner, number, left, now)
     };
 
     after.refunds.push(refund);
@@ -194,7 +195,7 @@ fn retry(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), 
 fn end_refund(
     conditions: Conditions<'_>,
     after: &mut Aggregate,
-    refund_id: &str,
+    refund_id: &RefundId,
     event: RefundEvent,
     now: Timestamp,
 ) -> Result<Vec<ReviewItem>, Undecided> {
@@ -225,14 +226,17 @@ fn ask_again(
     subject_id: &str,
     now: Timestamp,
 ) -> Result<(), Undecided> {
-    if let Some(refund) = after.refund_mut(subject_id) {
+    if let Some(refund) = after.refunds.iter_mut().find(|r| r.id == subject_id) {
         if !matches!(refund.status, RefundState::Pending | RefundState::Abnormal) {
             return Err(no("This refund is over; there is nothing to ask."));
         }
         refund.query_count = 0;
         match (refund.sent_at, refund.needs_funds) {
             (None, _) | (_, true) => refund.next_check_at = Some(now),
-            (Some(_), false) => notified::ask_soon(conditions, after, subject_id, now),
+            (Some(_), false) => {
+                let refund_id = refund.id.clone();
+                notified::ask_soon(conditions, after, &refund_id, now);
+            }
         }
         return Ok(());
     }

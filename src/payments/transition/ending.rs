@@ -7,6 +7,7 @@ use providers::outcome::{Failure, FailureKind};
 use super::super::Error;
 use super::{reversal, schedule};
 use crate::domain::attempt::{CallOutcome, Disposition, Event as AttemptEvent, State};
+use crate::domain::id::AttemptId;
 use crate::domain::operation::ReviewKind;
 use crate::domain::payment::Event;
 use crate::domain::{Aggregate, Timestamp};
@@ -79,7 +80,7 @@ pub fn begin(aggregate: &mut Aggregate, now: Timestamp) -> Result<(), Error> {
 }
 
 /// Nobody can pay it, now or later.
-pub fn died(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Error> {
+pub fn died(after: &mut Aggregate, attempt_id: &AttemptId, now: Timestamp) -> Result<(), Error> {
     let was_live = after
         .attempt(attempt_id)
         .is_some_and(|a| a.status.is_live());
@@ -93,7 +94,11 @@ pub fn died(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(
 
 /// Money came in and went back at the provider: both are written down, and there is nothing to
 /// keep.
-pub fn reversed(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Error> {
+pub fn reversed(
+    after: &mut Aggregate,
+    attempt_id: &AttemptId,
+    now: Timestamp,
+) -> Result<(), Error> {
     let was_live = after
         .attempt(attempt_id)
         .is_some_and(|a| a.status.is_live());
@@ -127,7 +132,7 @@ pub fn lost(after: &mut Aggregate, was_live: bool, now: Timestamp) -> Result<(),
 /// certainty.
 pub fn unresolved(
     after: &mut Aggregate,
-    attempt_id: &str,
+    attempt_id: &AttemptId,
     now: Timestamp,
 ) -> Result<Option<Vec<ReviewItem>>, Error> {
     let Some(attempt) = after.attempt(attempt_id) else {
@@ -165,7 +170,7 @@ pub fn unresolved(
 pub fn to_be_resolved(
     kind: ReviewKind,
     aggregate: &Aggregate,
-    attempt_id: &str,
+    attempt_id: &AttemptId,
     now: Timestamp,
 ) -> Result<ReviewItem, Error> {
     let gone = || Error::Missing(format!("attempt {attempt_id}"));
@@ -187,7 +192,7 @@ pub fn to_be_resolved(
 /// has to mend it.
 pub fn put_off(
     after: &mut Aggregate,
-    attempt_id: &str,
+    attempt_id: &AttemptId,
     now: Timestamp,
 ) -> Result<Option<Vec<ReviewItem>>, Error> {
     let owner = after.payment.owner.clone();
@@ -214,7 +219,7 @@ pub fn put_off(
 /// [`Error::Illegal`].
 pub fn worker_lost(
     after: &mut Aggregate,
-    attempt_id: &str,
+    attempt_id: &AttemptId,
     was_before_restore: bool,
     now: Timestamp,
 ) -> Result<Option<Vec<ReviewItem>>, Error> {

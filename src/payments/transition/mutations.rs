@@ -5,10 +5,11 @@ use super::super::Error;
 use super::schedule;
 use crate::domain::Aggregate;
 use crate::domain::attempt::Event as AttemptEvent;
+use crate::domain::id::AttemptId;
 use crate::domain::payment::Event;
 
 /// `switch_on_unknown_charge`: takes a charge in doubt for an offer that nobody has seen.
-pub(super) fn give_up(after: &mut Aggregate, attempt_id: &str) -> Result<(), Error> {
+pub(super) fn give_up(after: &mut Aggregate, attempt_id: &AttemptId) -> Result<(), Error> {
     if let Some(attempt) = after.attempt_mut(attempt_id) {
         attempt.apply(AttemptEvent::Abandon)?;
         attempt.next_check_at = Some(schedule::dead_from(attempt));

@@ -6,6 +6,7 @@ use providers::money::Money;
 use super::super::Error;
 use super::Conditions;
 use crate::domain::attempt::{Disposition, State};
+use crate::domain::id::{AttemptId, RefundId};
 use crate::domain::operation::ReviewKind;
 use crate::domain::refund::State as RefundState;
 use crate::domain::{Aggregate, Refund, Timestamp};
@@ -16,8 +17,8 @@ use crate::store::change::ReviewItem;
 pub fn ask_now(
     conditions: Conditions<'_>,
     after: &mut Aggregate,
-    attempt_id: &str,
-    refund_id: Option<&str>,
+    attempt_id: &AttemptId,
+    refund_id: Option<&RefundId>,
     says_done: bool,
     now: Timestamp,
 ) {
@@ -57,7 +58,7 @@ pub fn ask_now(
 pub fn ask_about_refund(
     conditions: Conditions<'_>,
     after: &mut Aggregate,
-    refund_id: &str,
+    refund_id: &RefundId,
     says_done: bool,
     now: Timestamp,
 ) {
@@ -80,7 +81,7 @@ pub fn ask_about_refund(
 pub fn ask_soon(
     conditions: Conditions<'_>,
     after: &mut Aggregate,
-    refund_id: &str,
+    refund_id: &RefundId,
     now: Timestamp,
 ) {
     let over_ms = conditions.refund_over_ms();
@@ -104,7 +105,7 @@ pub fn ask_soon(
 pub fn went_back(
     conditions: Conditions<'_>,
     after: &mut Aggregate,
-    attempt_id: &str,
+    attempt_id: &AttemptId,
     total: Option<Money>,
     now: Timestamp,
 ) -> Result<Vec<ReviewItem>, Error> {
@@ -125,7 +126,7 @@ pub fn went_back(
         let of_attempt = after
             .refunds
             .iter()
-            .filter(|r| r.attempt_id == attempt_id && states.contains(&r.status));
+            .filter(|r| r.attempt_id == *attempt_id && states.contains(&r.status));
         of_attempt.map(|refund| refund.amount.minor()).sum()
     };
     let booked = fen(&[RefundState::Succeeded]);
@@ -146,8 +147,8 @@ pub fn went_back(
     let of_attempt = after
         .refunds
         .iter()
-        .filter(|r| r.attempt_id == attempt_id && r.sent_at.is_some());
-    let asked: Vec<(String, bool)> = of_attempt
+        .filter(|r| r.attempt_id == *attempt_id && r.sent_at.is_some());
+    let asked: Vec<(RefundId, bool)> = of_attempt
         .filter(may_be_it)
         .map(|r| (r.id.clone(), is_all || is_failed(r)))
         .collect();

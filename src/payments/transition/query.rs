@@ -9,6 +9,7 @@ use super::super::Error;
 use super::ending::{died, reversed, to_be_resolved, unresolved};
 use super::{capture, schedule};
 use crate::domain::attempt::{Reversal, State};
+use crate::domain::id::AttemptId;
 use crate::domain::operation::ReviewKind;
 use crate::domain::{Aggregate, Attempt, Timestamp};
 use crate::store::change::ReviewItem;
@@ -40,7 +41,7 @@ pub fn apply_query(
     capabilities: &Capabilities,
     now: Timestamp,
 ) -> Result<Option<Vec<ReviewItem>>, Error> {
-    let attempt_id = asked.id.as_str();
+    let attempt_id = &asked.id;
     let Some(attempt) = after.attempt_mut(attempt_id) else {
         return Ok(None);
     };
@@ -125,7 +126,7 @@ pub fn is_contradicted(attempt: &Attempt) -> bool {
 /// Whether somebody has told of money on an attempt, and this answer does not confirm it: one of
 /// them speaks of the past, or lies. An attempt that was proved dead is asked about only because of
 /// such news, which may have named no money.
-fn is_disputed(aggregate: &Aggregate, attempt_id: &str, queried: &QueryOutcome) -> bool {
+fn is_disputed(aggregate: &Aggregate, attempt_id: &AttemptId, queried: &QueryOutcome) -> bool {
     let is_news = |a: &Attempt| a.status == State::Dead && *queried != QueryOutcome::Closed;
     aggregate
         .attempt(attempt_id)
@@ -136,7 +137,7 @@ fn is_disputed(aggregate: &Aggregate, attempt_id: &str, queried: &QueryOutcome) 
 /// and this says no. Whoever does not answer denies nothing.
 fn is_asked_again(
     after: &mut Aggregate,
-    attempt_id: &str,
+    attempt_id: &AttemptId,
     queried: &QueryOutcome,
     now: Timestamp,
 ) -> bool {
@@ -163,7 +164,7 @@ fn is_asked_again(
 /// [`Error`].
 pub fn disputed_charge(
     after: &mut Aggregate,
-    attempt_id: &str,
+    attempt_id: &AttemptId,
     queried: &QueryOutcome,
     now: Timestamp,
 ) -> Result<Vec<ReviewItem>, Error> {
@@ -175,14 +176,19 @@ pub fn disputed_charge(
     Ok(vec![entry])
 }
 
-fn is_over(aggregate: &Aggregate, attempt_id: &str, at: Timestamp) -> bool {
+fn is_over(aggregate: &Aggregate, attempt_id: &AttemptId, at: Timestamp) -> bool {
     aggregate
         .attempt(attempt_id)
         .is_some_and(|a| at >= schedule::dead_from(a))
 }
 
 /// It is asked about again, by the adapter's ladder.
-fn again(after: &mut Aggregate, attempt_id: &str, capabilities: &Capabilities, now: Timestamp) {
+fn again(
+    after: &mut Aggregate,
+    attempt_id: &AttemptId,
+    capabilities: &Capabilities,
+    now: Timestamp,
+) {
     let Some(attempt) = after.attempt_mut(attempt_id) else {
         return;
     };

@@ -7,6 +7,7 @@ use super::super::Error;
 use super::refund_retry::LATER_S;
 use super::refund_turn::{mark_sent, wake_next};
 use super::{Conditions, auto_refund, refund_retry, schedule};
+use crate::domain::id::RefundId;
 use crate::domain::operation::ReviewKind;
 use crate::domain::refund::{Event, State};
 use crate::domain::{Aggregate, Refund, Timestamp};
@@ -23,7 +24,7 @@ const MAX_QUESTIONS: i32 = 30;
 pub fn sent(
     conditions: Conditions<'_>,
     after: &mut Aggregate,
-    refund_id: &str,
+    refund_id: &RefundId,
     outcome: &RefundOutcome,
     now: Timestamp,
 ) -> Result<Vec<ReviewItem>, Error> {
@@ -108,11 +109,11 @@ pub fn done(refund: &mut Refund, now: Timestamp) -> Result<(), Error> {
     Ok(())
 }
 
-fn still_fits(aggregate: &Aggregate, refund_id: &str) -> bool {
+fn still_fits(aggregate: &Aggregate, refund_id: &RefundId) -> bool {
     aggregate
         .refunds
         .iter()
-        .find(|r| r.id == refund_id)
+        .find(|r| r.id == *refund_id)
         .is_some_and(|refund| aggregate.still_fits(refund))
 }
 
@@ -167,7 +168,7 @@ fn abnormal(
 pub fn apply_refund_query(
     conditions: Conditions<'_>,
     after: &mut Aggregate,
-    refund_id: &str,
+    refund_id: &RefundId,
     outcome: &RefundQueryOutcome,
     now: Timestamp,
     send_again: &mut bool,
@@ -175,7 +176,7 @@ pub fn apply_refund_query(
     if let Some(refund) = after
         .refunds
         .iter_mut()
-        .find(|r| r.id == refund_id && r.status == State::Succeeded)
+        .find(|r| r.id == *refund_id && r.status == State::Succeeded)
     {
         refund.next_check_at = None;
         return Ok(Vec::new());
@@ -378,7 +379,7 @@ fn look_again(
 pub fn apply_refund_notification(
     conditions: Conditions<'_>,
     after: &mut Aggregate,
-    refund_id: &str,
+    refund_id: &RefundId,
     outcome: &RefundQueryOutcome,
     now: Timestamp,
 ) -> Result<Vec<ReviewItem>, Error> {

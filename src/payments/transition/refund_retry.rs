@@ -5,7 +5,7 @@
 use providers::outcome::Failure;
 
 use super::Conditions;
-use crate::domain::id;
+use crate::domain::id::{self, RefundId};
 use crate::domain::refund::State;
 use crate::domain::{Aggregate, Refund, Timestamp};
 
@@ -25,8 +25,8 @@ pub fn is_still(aggregate: &Aggregate, asked: &Refund) -> bool {
 }
 
 /// Whether a refund that turns out to be ended without moving money gets another number.
-pub fn is_allowed(conditions: Conditions<'_>, aggregate: &Aggregate, refund_id: &str) -> bool {
-    let Some(refund) = aggregate.refunds.iter().find(|r| r.id == refund_id) else {
+pub fn is_allowed(conditions: Conditions<'_>, aggregate: &Aggregate, refund_id: &RefundId) -> bool {
+    let Some(refund) = aggregate.refunds.iter().find(|r| r.id == *refund_id) else {
         return false;
     };
     refund.status == State::Pending

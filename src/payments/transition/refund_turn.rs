@@ -4,12 +4,13 @@
 use providers::money::Money;
 
 use super::Conditions;
-use crate::domain::id;
+use crate::domain::id::{self, AttemptId, RefundId};
 use crate::domain::refund::State;
 use crate::domain::{Aggregate, Attempt, Owner, Refund, Timestamp};
 
-/// A refund of this attempt that nobody has asked for yet: its id and its reason are the caller's.
+/// A refund of this attempt that nobody has asked for yet: its reason is the caller's.
 pub fn blank(
+    id: RefundId,
     attempt: &Attempt,
     owner: &Owner,
     merchant_refund_no: String,
@@ -17,7 +18,7 @@ pub fn blank(
     now: Timestamp,
 ) -> Refund {
     Refund {
-        id: String::new(),
+        id,
         payment_id: attempt.payment_id.clone(),
         attempt_id: attempt.id.clone(),
         owner: owner.clone(),
@@ -56,8 +57,8 @@ pub enum Turn {
 #[must_use]
 pub fn turn(
     aggregate: &Aggregate,
-    attempt_id: &str,
-    refund_id: &str,
+    attempt_id: &AttemptId,
+    refund_id: &RefundId,
     spacing_ms: i64,
     now: Timestamp,
 ) -> Turn {
@@ -65,7 +66,7 @@ pub fn turn(
         aggregate
             .refunds
             .iter()
-            .filter(|r| r.attempt_id == attempt_id && r.id != refund_id)
+            .filter(|r| r.attempt_id == *attempt_id && r.id != *refund_id)
     };
 
     if others().any(|r| r.status == State::Pending && r.sent_at.is_some()) {
@@ -96,11 +97,11 @@ pub fn mark_sent(conditions: Conditions<'_>, refund: &mut Refund, now: Timestamp
 pub fn wake_next(
     conditions: Conditions<'_>,
     after: &mut Aggregate,
-    attempt_id: &str,
+    attempt_id: &AttemptId,
     now: Timestamp,
 ) {
     let waits = |r: &&Refund| {
-        r.attempt_id == attempt_id
+        r.attempt_id == *attempt_id
             && r.status == State::Pending
             && r.sent_at.is_none()
             && r.next_check_at.is_none()

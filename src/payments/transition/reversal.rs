@@ -2,6 +2,7 @@
 
 use super::super::Error;
 use crate::domain::attempt::Event as AttemptEvent;
+use crate::domain::id::AttemptId;
 use crate::domain::payment::Event;
 use crate::domain::{Aggregate, Attempt, Timestamp};
 
@@ -9,7 +10,7 @@ use crate::domain::{Aggregate, Attempt, Timestamp};
 ///
 /// # Errors
 /// [`Error::Illegal`].
-pub fn begin(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Error> {
+pub fn begin(after: &mut Aggregate, attempt_id: &AttemptId, now: Timestamp) -> Result<(), Error> {
     let Some(attempt) = after.attempt_mut(attempt_id) else {
         return Ok(());
     };
@@ -37,7 +38,11 @@ pub fn start_reversal(attempt: &mut Attempt, now: Timestamp) -> Result<(), Error
 ///
 /// # Errors
 /// [`Error::Illegal`].
-pub fn await_outcome(after: &mut Aggregate, attempt_id: &str, now: Timestamp) -> Result<(), Error> {
+pub fn await_outcome(
+    after: &mut Aggregate,
+    attempt_id: &AttemptId,
+    now: Timestamp,
+) -> Result<(), Error> {
     let is_wanted = after.payment.status.is_open() && after.payment.cancel_requested_at.is_none();
     if !is_wanted {
         return begin(after, attempt_id, now);

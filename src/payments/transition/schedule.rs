@@ -5,6 +5,7 @@ use providers::Capabilities;
 use providers::provider::Charging;
 
 use crate::domain::attempt::State;
+use crate::domain::id::AttemptId;
 use crate::domain::{Aggregate, Attempt, Timestamp};
 
 /// At most so many questions about one attempt; then a person looks at it. It is counted per
@@ -51,7 +52,7 @@ pub const ASKED_AGAIN_S: i64 = 10;
 
 /// An abandoned attempt from before a restore may have been shown and paid: it is asked about at
 /// `at`, and until its provider has said something its payer is offered nothing else.
-pub fn ask_first(aggregate: &mut Aggregate, attempt_id: &str, at: Timestamp, now: Timestamp) {
+pub fn ask_first(aggregate: &mut Aggregate, attempt_id: &AttemptId, at: Timestamp, now: Timestamp) {
     let Some(attempt) = aggregate
         .attempt_mut(attempt_id)
         .filter(|a| a.status == State::Abandoned)

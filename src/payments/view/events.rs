@@ -2,7 +2,7 @@
 //! that no code path can change a payment and forget to say so.
 
 use crate::domain::attempt::Disposition;
-use crate::domain::id::{self, Kind, NoRandomness};
+use crate::domain::id::{EventId, NoRandomness};
 use crate::domain::payment::State;
 use crate::domain::{Aggregate, Timestamp, refund};
 use crate::payments::view;
@@ -74,7 +74,7 @@ pub fn between(
         .into_iter()
         .map(|(kind, data)| {
             Ok(Event {
-                id: id::new(Kind::Event)?,
+                id: EventId::new()?,
                 kind,
                 data,
                 created_at: now,

@@ -10,6 +10,7 @@ use utoipa::ToSchema;
 
 use self::failure::FailureView;
 use crate::domain::attempt::{Disposition, State as AttemptState};
+use crate::domain::id::{AccountId, AttemptId, OrderNo, PaymentId, RefundId, RefundNo};
 use crate::domain::payment::State;
 use crate::domain::{Aggregate, Attempt, Refund, Timestamp, refund};
 
@@ -18,7 +19,8 @@ use crate::domain::{Aggregate, Attempt, Refund, Timestamp, refund};
 #[schema(as = Payment)]
 pub struct PaymentView {
     /// `pay_…`
-    pub id: String,
+    #[schema(value_type = String)]
+    pub id: PaymentId,
     /// Always `payment`.
     pub object: &'static str,
     /// Where it stands.
@@ -40,7 +42,8 @@ pub struct PaymentView {
     /// The provider of the attempt that counts: the kept one, else the live one.
     pub provider: Option<String>,
     /// That attempt's account.
-    pub account: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub account: Option<AccountId>,
     /// The provider's number of the kept transaction.
     pub provider_transaction_id: Option<String>,
     /// Who paid, masked.
@@ -119,11 +122,13 @@ pub struct NextActionView {
 #[schema(as = Attempt)]
 pub struct AttemptView {
     /// `att_…`
-    pub id: String,
+    #[schema(value_type = String)]
+    pub id: AttemptId,
     /// Which provider.
     pub provider: String,
     /// Which account.
-    pub account: String,
+    #[schema(value_type = String)]
+    pub account: AccountId,
     /// How the payer pays.
     pub flow: String,
     /// Where it stands.
@@ -131,7 +136,8 @@ pub struct AttemptView {
     /// What becomes of its money, once it captured any.
     pub disposition: Option<Disposition>,
     /// Our number at the provider.
-    pub provider_order_no: String,
+    #[schema(value_type = String)]
+    pub provider_order_no: OrderNo,
     /// The provider's id of our request, for its support.
     pub provider_request_id: Option<String>,
     /// What the creating call meant.
@@ -153,13 +159,16 @@ pub struct AttemptView {
 #[schema(as = Refund)]
 pub struct RefundView {
     /// `re_…`
-    pub id: String,
+    #[schema(value_type = String)]
+    pub id: RefundId,
     /// Always `refund`.
     pub object: &'static str,
     /// The payment.
-    pub payment: String,
+    #[schema(value_type = String)]
+    pub payment: PaymentId,
     /// The captured attempt that it gives back from.
-    pub attempt: String,
+    #[schema(value_type = String)]
+    pub attempt: AttemptId,
     /// The merchant's own number.
     pub merchant_refund_no: String,
     /// In fen.
@@ -173,7 +182,8 @@ pub struct RefundView {
     /// Made by Interlock itself.
     pub automatic: bool,
     /// Our number at the provider.
-    pub provider_refund_no: String,
+    #[schema(value_type = String)]
+    pub provider_refund_no: RefundNo,
     /// What went wrong last.
     pub failure: Option<FailureView>,
     /// Waits until the merchant's balance at the provider is topped up.

@@ -11,6 +11,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::delta::MerchantHash;
 use crate::domain::Mode;
+use crate::domain::id::AccountId;
 
 /// An account, as far as health goes. Only those that take new payments are known here.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,7 +60,7 @@ pub fn address(base: &str) -> Arc<str> {
 /// All accounts at one moment.
 #[derive(Debug, Default)]
 pub struct Snapshot {
-    by_id: HashMap<String, Known>,
+    by_id: HashMap<AccountId, Known>,
     addresses: HashSet<(ProviderName, Mode, Arc<str>)>,
     /// Where most merchants call a provider in a mode.
     main: HashMap<(ProviderName, Mode), Arc<str>>,
@@ -68,7 +69,7 @@ pub struct Snapshot {
 impl Snapshot {
     /// An account that takes new payments.
     #[must_use]
-    pub fn get(&self, account_id: &str) -> Option<&Known> {
+    pub fn get(&self, account_id: &AccountId) -> Option<&Known> {
         self.by_id.get(account_id)
     }
 
@@ -93,7 +94,7 @@ pub struct Accounts(RwLock<Option<Arc<Snapshot>>>);
 
 impl Accounts {
     /// These, and no others any more.
-    pub fn set(&self, by_id: HashMap<String, Known>) {
+    pub fn set(&self, by_id: HashMap<AccountId, Known>) {
         let addresses = by_id
             .values()
             .map(|known| (known.provider, known.mode, Arc::clone(&known.address)))
@@ -185,7 +186,7 @@ mod tests {
         assert!(accounts.snapshot().is_none());
         let theirs = ["a", "b"].map(|m| {
             (
-                format!("acct_{m}"),
+                format!("acct_{m}").parse().unwrap(),
                 known(m, Mode::Live, "https://provider.example"),
             )
         });
@@ -193,12 +194,12 @@ mod tests {
         // One merchant with many accounts at an address of its own is still one merchant.
         let own = (0..9).map(|n| {
             (
-                format!("acct_own_{n}"),
+                format!("acct_own_{n}").parse().unwrap(),
                 known("c", Mode::Live, "https://a.own.example"),
             )
         });
         let test = [(
-            "acct_t".to_owned(),
+            "acct_t".parse().unwrap(),
             known("c", Mode::Test, "https://test.example"),
         )];
         accounts.set(theirs.into_iter().chain(own).chain(test).collect());
@@ -219,6 +220,7 @@ mod tests {
                 .is_none()
         );
 
-        assert!(snapshot.get("acct_own_3").is_some() && snapshot.get("acct_other").is_none());
+        let knows = |id: &str| snapshot.get(&id.parse().unwrap()).is_some();
+        assert!(knows("acct_own_3") && !knows("acct_other"));
     }
 }

@@ -80,8 +80,8 @@ impl FromStr for HealthKey {
                     address: address.into(),
                 }))
             }
-            "route" if !rest.is_empty() => Ok(Self::Route(RouteId {
-                account_id: rest.to_owned(),
+            "route" => Ok(Self::Route(RouteId {
+                account_id: rest.parse().map_err(|_| UnknownSubject)?,
                 provider,
                 flow,
             })),
@@ -98,7 +98,7 @@ mod tests {
     fn what_is_written_is_read_again() {
         let provider = "alipay".parse().unwrap();
         let route = RouteId {
-            account_id: "acct_1".to_owned(),
+            account_id: "acct_1".parse().unwrap(),
             provider,
             flow: Flow::Qr,
         };

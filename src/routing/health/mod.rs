@@ -23,6 +23,8 @@ use providers::order::Flow;
 use providers::provider::ProviderName;
 use serde::{Deserialize, Serialize};
 
+use crate::domain::id::AccountId;
+
 /// Clocks of gateways follow each other's: what was written further ahead than this was written by
 /// none of them.
 const AHEAD_MS: i64 = 360_000;
@@ -31,7 +33,7 @@ const AHEAD_MS: i64 = 360_000;
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct RouteId {
     /// `acct_…`
-    pub account_id: String,
+    pub account_id: AccountId,
     /// Its provider.
     pub provider: ProviderName,
     /// How the payer pays.

@@ -2,21 +2,23 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::domain::id::{AccountId, AttemptId, OrderNo, PaymentId};
+
 /// One row.
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "attempts")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
-    pub id: String,
-    pub payment_id: String,
+    pub id: AttemptId,
+    pub payment_id: PaymentId,
     pub seq: i32,
     pub round: i32,
-    pub account_id: String,
+    pub account_id: AccountId,
     pub provider: String,
     pub flow: String,
     pub status: String,
     pub disposition: Option<String>,
-    pub provider_order_no: String,
+    pub provider_order_no: OrderNo,
     pub provider_transaction_id: Option<String>,
     pub provider_request_id: Option<String>,
     pub amount: i64,

@@ -2,15 +2,17 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::domain::id::{EventId, MerchantId, PaymentId};
+
 /// One row.
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "deliveries")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
     pub id: String,
-    pub event_id: String,
-    pub merchant_id: String,
-    pub payment_id: String,
+    pub event_id: EventId,
+    pub merchant_id: MerchantId,
+    pub payment_id: PaymentId,
     pub livemode: bool,
     pub endpoint_id: Option<String>,
     pub url: Option<String>,

@@ -2,14 +2,16 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::domain::id::{EventId, MerchantId, PaymentId};
+
 /// One row.
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "events")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
-    pub id: String,
-    pub merchant_id: String,
-    pub payment_id: String,
+    pub id: EventId,
+    pub merchant_id: MerchantId,
+    pub payment_id: PaymentId,
     pub version: i64,
     pub r#type: String,
     pub data: Json,

@@ -2,20 +2,22 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::domain::id::{AccountId, AttemptId, MerchantId, PaymentId, RefundId};
+
 /// One row.
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "ledger_entries")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
-    pub payment_id: String,
+    pub payment_id: PaymentId,
     #[sea_orm(primary_key, auto_increment = false)]
     pub seq: i32,
-    pub merchant_id: String,
+    pub merchant_id: MerchantId,
     pub livemode: bool,
     pub cause: String,
-    pub attempt_id: String,
-    pub refund_id: Option<String>,
-    pub account_id: String,
+    pub attempt_id: AttemptId,
+    pub refund_id: Option<RefundId>,
+    pub account_id: AccountId,
     pub debit: String,
     pub credit: String,
     pub amount: i64,

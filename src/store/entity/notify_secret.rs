@@ -2,12 +2,14 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::domain::id::MerchantId;
+
 /// One row.
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "notify_secrets")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
-    pub merchant_id: String,
+    pub merchant_id: MerchantId,
     #[sea_orm(primary_key, auto_increment = false)]
     pub livemode: bool,
     pub secret: Vec<u8>,

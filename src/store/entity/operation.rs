@@ -2,13 +2,15 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::domain::id::{MerchantId, ReviewId};
+
 /// One row.
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "operations")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
-    pub id: String,
-    pub merchant_id: String,
+    pub id: ReviewId,
+    pub merchant_id: MerchantId,
     pub livemode: bool,
     pub kind: String,
     pub subject_id: String,

@@ -2,18 +2,20 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::domain::id::{AttemptId, MerchantId, PaymentId, RefundId, RefundNo};
+
 /// One row.
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "refunds")]
 pub struct Model {
     #[sea_orm(primary_key, auto_increment = false)]
-    pub id: String,
-    pub payment_id: String,
-    pub attempt_id: String,
-    pub merchant_id: String,
+    pub id: RefundId,
+    pub payment_id: PaymentId,
+    pub attempt_id: AttemptId,
+    pub merchant_id: MerchantId,
     pub livemode: bool,
     pub merchant_refund_no: String,
-    pub provider_refund_no: String,
+    pub provider_refund_no: RefundNo,
     pub earlier_nos: String,
     pub amount: i64,
     pub currency: String,

@@ -2,13 +2,15 @@
 
 use sea_orm::entity::prelude::*;
 
+use crate::domain::id::MerchantId;
+
 /// One row.
 #[derive(Clone, Debug, PartialEq, DeriveEntityModel)]
 #[sea_orm(table_name = "routing")]
 pub struct Model {
     #[sea_orm(primary_key)]
     pub seq: i32,
-    pub merchant_id: String,
+    pub merchant_id: MerchantId,
     pub livemode: bool,
     pub version: i32,
     pub rules: Json,

@@ -8,6 +8,7 @@ use sea_orm::{
 };
 
 use super::job::Verdict;
+use crate::domain::id::PaymentId;
 use crate::store::change::{Change, CommitError, KeyWrite};
 use crate::store::connection::{Db, Tx};
 use crate::store::entity::{event, idempotency_key, notification, operation, payment};
@@ -96,7 +97,7 @@ async fn claim_inbox(tx: &Tx, changes: &[&Change], verdicts: &mut [Verdict]) -> 
     if rows.is_empty() {
         return Ok(());
     }
-    let won: Vec<String> = notification::Entity::insert_many(rows)
+    let won: Vec<PaymentId> = notification::Entity::insert_many(rows)
         .on_conflict(OnConflict::new().do_nothing().to_owned())
         .exec_with_returning(tx)
         .await?
@@ -138,7 +139,7 @@ async fn insert_payments(
     if candidates.is_empty() {
         return Ok(());
     }
-    let won: Vec<String> = payment::Entity::insert_many(
+    let won: Vec<PaymentId> = payment::Entity::insert_many(
         candidates
             .iter()
             .map(|(_, change)| rows::payment_row(&change.after, change.at)),
@@ -172,7 +173,7 @@ async fn update_payments(
     let stored: SimpleExpr =
         Expr::col((payment::Entity, payment::Column::Version).into_column_ref());
     let written: SimpleExpr = Expr::col(("excluded", payment::Column::Version).into_column_ref());
-    let won: Vec<String> = payment::Entity::insert_many(
+    let won: Vec<PaymentId> = payment::Entity::insert_many(
         candidates
             .iter()
             .map(|(_, change)| rows::payment_row(&change.after, change.at)),

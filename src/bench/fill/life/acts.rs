@@ -9,9 +9,8 @@ use rand::RngExt as _;
 use super::fate::Fate;
 use super::story::{EXPIRES_IN_S, Story};
 use crate::bench::fill::error::FillError;
-use crate::bench::fill::world::drawn;
 use crate::domain::attempt::{CallOutcome, Disposition, Event as AttemptEvent};
-use crate::domain::id::{self, Kind};
+use crate::domain::id::{self, RefundId};
 use crate::domain::operation::ReviewKind;
 use crate::domain::payment::Event;
 use crate::domain::refund::{self, Event as RefundEvent};
@@ -127,12 +126,7 @@ impl Story<'_> {
         self.commit(Some(after_ms), |after, told| {
             capture(last(after)?, Disposition::Held, &transaction, told.now)
         })?;
-        let subject = self
-            .aggregate
-            .attempts
-            .last()
-            .map(|a| a.id.clone())
-            .unwrap_or_default();
+        let subject = last(&mut self.aggregate)?.id.to_string();
 
         self.list(
             ReviewKind::CaptureMismatch,
@@ -214,7 +208,7 @@ impl Story<'_> {
     fn refund(&mut self, end: RefundEvent) -> Result<(), FillError> {
         let (after_ms, id) = (
             self.rng.random_range(60_000..30 * 86_400_000),
-            drawn(Kind::Refund, &mut self.rng),
+            RefundId::of(self.rng.random()),
         );
         let is_whole = self.rng.random_bool(0.5);
         let no = format!("rf-{}", self.aggregate.payment.order_id);
@@ -227,7 +221,7 @@ impl Story<'_> {
             .saturating_sub(self.now.0)
             .saturating_sub(60_000)
             .max(1);
-        let (number, subject) = (no.clone(), id.clone());
+        let (number, subject) = (no.clone(), id.to_string());
 
         self.commit(Some(after_ms.min(left_ms)), |after, told| {
             let (payment_id, owner) = (after.payment.id.clone(), after.payment.owner.clone());

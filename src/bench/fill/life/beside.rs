@@ -4,9 +4,9 @@
 use rand::RngExt as _;
 
 use super::story::Story;
-use crate::bench::fill::world::{Shop, drawn};
+use crate::bench::fill::world::Shop;
 use crate::domain::Timestamp;
-use crate::domain::id::Kind;
+use crate::domain::id::{EventId, PaymentId, ReviewId};
 use crate::domain::operation::ReviewKind;
 use crate::domain::webhook::{End, State as DeliveryState};
 use crate::store::{DeliveryAttempt, DeliveryRow, OperationRow};
@@ -25,7 +25,7 @@ impl Story<'_> {
         } else {
             ReviewKind::PaymentStuck
         };
-        let subject = self.aggregate.payment.id.clone();
+        let subject = self.aggregate.payment.id.to_string();
         self.list(
             kind,
             subject,
@@ -42,7 +42,7 @@ impl Story<'_> {
         resolution: Option<&str>,
     ) {
         self.life.operations.push(OperationRow {
-            id: drawn(Kind::Operation, &mut self.rng),
+            id: ReviewId::of(self.rng.random()),
             owner: self.shop.owner.clone(),
             kind: kind.to_string(),
             subject_id,
@@ -84,8 +84,8 @@ impl Story<'_> {
 
 /// Most are received at once; `draw` of a thousand says how this one fared.
 fn delivery(
-    event_id: String,
-    payment_id: &str,
+    event_id: EventId,
+    payment_id: &PaymentId,
     shop: &Shop,
     endpoint: &str,
     at: Timestamp,
@@ -102,7 +102,7 @@ fn delivery(
         id: format!("{event_id}_{endpoint}"),
         event_id,
         owner: shop.owner.clone(),
-        payment_id: payment_id.to_owned(),
+        payment_id: payment_id.clone(),
         endpoint_id: Some(endpoint.to_owned()),
         url: None,
         lane: endpoint.to_owned(),

@@ -8,9 +8,9 @@ use serde_json::json;
 
 use super::fate::Fate;
 use crate::bench::fill::error::FillError;
-use crate::bench::fill::world::{Shop, World, drawn};
+use crate::bench::fill::world::{Shop, World};
 use crate::domain::attempt::State as AttemptState;
-use crate::domain::id::{self, Kind};
+use crate::domain::id::{self, AttemptId, EventId, PaymentId};
 use crate::domain::payment::State;
 use crate::domain::{Aggregate, Attempt, Payment, Timestamp, ledger};
 use crate::payments::pay;
@@ -50,7 +50,7 @@ impl<'a> Story<'a> {
             Flow::Qr
         };
         let payment = Payment {
-            id: drawn(Kind::Payment, &mut rng),
+            id: PaymentId::of(rng.random()),
             owner: shop.owner.clone(),
             order_id: order_id(n),
             amount: Money::fen(rng.random_range(100..100_000))?,
@@ -85,7 +85,7 @@ impl<'a> Story<'a> {
         let key = Key {
             scope,
             fingerprint,
-            resource_id: payment.id.clone(),
+            resource_id: payment.id.to_string(),
             created_at: now,
         };
 
@@ -139,9 +139,10 @@ impl<'a> Story<'a> {
             .cloned()
             .ok_or(FillError::Nobody)?;
 
+        let prefix = self.world.prefix.as_ref().ok_or(FillError::Nobody)?;
         let number = self.rng.random::<u128>();
         Ok(Attempt {
-            id: drawn(Kind::Attempt, &mut self.rng),
+            id: AttemptId::of(self.rng.random()),
             payment_id: self.aggregate.payment.id.clone(),
             seq: i32::try_from(seq).unwrap_or(i32::MAX).saturating_add(1),
             round: 0,
@@ -150,11 +151,7 @@ impl<'a> Story<'a> {
             flow: self.aggregate.payment.flow,
             status: AttemptState::Sending,
             disposition: None,
-            provider_order_no: self
-                .world
-                .prefix
-                .as_ref()
-                .map_or_else(String::new, |p| id::provider_no_of(p, number)),
+            provider_order_no: id::order_no_of(prefix, number),
             provider_transaction_id: None,
             provider_request_id: None,
             amount: self.aggregate.payment.amount,
@@ -201,7 +198,7 @@ impl<'a> Story<'a> {
 
         let mut events = events::between(before, change.after(), self.now)?;
         for event in &mut events {
-            event.id = drawn(Kind::Event, &mut self.rng);
+            event.id = EventId::of(self.rng.random());
         }
         let key = match before {
             None => Some(KeyWrite::Claim(self.key.clone())),

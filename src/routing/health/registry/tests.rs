@@ -1,8 +1,14 @@
 //! Merchants beside each other on one board, and what others have written.
 
 use super::*;
+use crate::domain::id::AccountId;
 use crate::routing::health::BreakerState;
 use crate::routing::health::accounts::{self, Known};
+
+/// That of the account with this name.
+fn id(account: &str) -> AccountId {
+    format!("acct_{account}").parse().unwrap()
+}
 
 /// Accounts of merchants: `(account, merchant, address)`.
 fn known(all: &[(&str, &str, &str)]) -> Arc<Accounts> {
@@ -16,7 +22,7 @@ fn tell(known: &Accounts, all: &[(&str, &str, &str)]) {
         let merchant = accounts::merchant(merchant);
         let (mode, address) = (Mode::Test, accounts::address(address));
         (
-            (*account).to_owned(),
+            id(account),
             Known {
                 merchant,
                 provider: alipay(),
@@ -35,7 +41,7 @@ fn alipay() -> ProviderName {
 
 fn route(account: &str) -> RouteId {
     RouteId {
-        account_id: account.to_owned(),
+        account_id: id(account),
         provider: alipay(),
         flow: Flow::Qr,
     }
@@ -78,14 +84,14 @@ impl Stage {
         for _ in 0..ms / 100 {
             self.wait(100);
             for probe in self.board.probes_due(self.now_ms) {
-                let account = probe.route.account_id.clone();
-                let verdict = if is_answered(&account) {
+                let account = probe.route.account_id.trim_start_matches("acct_");
+                let verdict = if is_answered(account) {
                     Verdict::Good
                 } else {
                     Verdict::ProviderFailed
                 };
                 self.board.probed(&probe, verdict, self.now_ms);
-                asked.push(account);
+                asked.push(account.to_owned());
             }
         }
         asked
@@ -215,9 +221,9 @@ fn merchants_with_wrong_keys_of_their_own_do_not_speak_for_the_provider() {
     }
     let snapshot = accounts.snapshot().unwrap();
     let others = ["good", "a", "b"].map(|account| {
-        let known = snapshot.get(account).unwrap().clone();
+        let known = snapshot.get(&id(account)).unwrap().clone();
         (
-            account.to_owned(),
+            id(account),
             Known {
                 credentials: u32::from(account != "good"),
                 ..known
