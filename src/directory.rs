@@ -28,7 +28,7 @@ use crate::routing::health::accounts::{self, Accounts};
 use crate::routing::proof::{Proof, Proving};
 use crate::routing::rule::Routing;
 use crate::routing::usage::{Turns, Usage};
-use crate::store::keys::DIRECTORY_VERSION;
+use crate::store::directory::keys::DIRECTORY_VERSION;
 use crate::store::{self, AccountRow, Store};
 use crate::traces::Traces;
 use crate::vault::Vault;

@@ -5,11 +5,12 @@ use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QueryOrder a
 
 use super::Error;
 use super::Store;
-use super::entity::{
-    attempt, delivery, event, idempotency_key, ledger_entry, notification, operation, payment,
-};
 use crate::domain::id::{EventId, PaymentId};
 use crate::domain::{Aggregate, Timestamp};
+use crate::store::ledger::entity::ledger_entry;
+use crate::store::payment::entity::{attempt, idempotency_key, notification, payment};
+use crate::store::review::entity::operation;
+use crate::store::webhook::entity::{delivery, event};
 
 /// An event, and whether everybody who has to know does.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -128,7 +129,7 @@ impl Store {
         let query = payment::Entity::find()
             .order_by_asc(payment::Column::CreatedAt)
             .order_by_asc(payment::Column::Id);
-        let found = super::payments::find(&snapshot, query).await?;
+        let found = crate::store::payment::find::find(&snapshot, query).await?;
         snapshot.commit().await?;
         Ok(found)
     }

@@ -11,12 +11,12 @@ use super::change::{
     Change, DecisionStep, Inbox, Key, KeyScope, Resolution, ReviewItem, StoredAnswer,
 };
 use super::connection::Tx;
-use super::entity::{
-    idempotency_key, ledger_entry, notification, operation, operation_step, payment,
-};
 use crate::domain::Mode;
 use crate::domain::id::PaymentId;
 use crate::domain::ledger::Entry;
+use crate::store::ledger::entity::ledger_entry;
+use crate::store::payment::entity::{idempotency_key, notification, payment};
+use crate::store::review::entity::{operation, operation_step};
 
 /// A filter for one key.
 pub(super) fn key_is(scope: &KeyScope) -> Condition {

@@ -15,16 +15,20 @@ use sea_orm::{
 
 use super::Error;
 use super::change::{Change, Key, KeyWrite, StoredAnswer};
-use super::delivery_rows::{self, DeliveryRow};
-use super::entity::{
-    attempt, delivery, delivery_try, event, idempotency_key, installation, ledger_block,
-    ledger_entry, operation, payment, refund,
-};
-use super::ledger::Block;
-use super::operations::OperationRow;
-use super::{OpenError, beside, connect, ledger, operations, prepare, rows, writer};
+use super::{OpenError, beside, connect, prepare, writer};
 use crate::domain::Timestamp;
 use crate::domain::id::PaymentId;
+use crate::store::installation;
+use crate::store::ledger::entity::{ledger_block, ledger_entry};
+use crate::store::ledger::entries as ledger;
+use crate::store::ledger::entries::Block;
+use crate::store::payment::entity::{attempt, idempotency_key, payment, refund};
+use crate::store::payment::rows;
+use crate::store::review::entity::operation;
+use crate::store::review::operations;
+use crate::store::review::operations::OperationRow;
+use crate::store::webhook::delivery_rows::{self, DeliveryRow};
+use crate::store::webhook::entity::{delivery, delivery_try, event};
 
 /// Rows of one statement, the largest that are left first: a few texts for each table, which stay
 /// prepared.

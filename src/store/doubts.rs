@@ -7,10 +7,11 @@ use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QuerySelect 
 
 use super::Error;
 use super::Store;
-use super::backlog::{CHARGED, IN_DOUBT, of_mode};
-use super::entity::{attempt, operation};
-use super::rows::word;
 use crate::domain::{Mode, Timestamp};
+use crate::store::payment::backlog::{CHARGED, IN_DOUBT, of_mode};
+use crate::store::payment::entity::attempt;
+use crate::store::payment::rows::word;
+use crate::store::review::entity::operation;
 
 impl Store {
     /// How many attempts of each provider in a mode are in doubt for longer than each of these

@@ -3,46 +3,33 @@
 //!
 //! What belongs to a payment is written by one task ([`writer`]) as a [`change::Change`], by
 //! compare-and-set of the payment's version. Nothing else writes those tables, except that a
-//! resolver takes a lease ([`lease`]).
+//! resolver takes a lease ([`payment::lease`]).
 
-mod alerts;
 #[cfg(feature = "testing")]
 pub mod audit;
-mod backlog;
 mod beside;
 mod bulk;
 pub mod change;
 mod connection;
 pub mod copy;
 pub mod counters;
-mod deliveries;
-mod delivery_log;
-mod delivery_rows;
-mod directory;
+pub mod directory;
 mod doubts;
-mod entity;
 mod error;
-mod idempotency;
 mod ids;
-mod inbox;
-mod incident_figures;
-mod incidents;
-pub mod keys;
-mod lease;
+mod incident;
+mod installation;
 mod ledger;
-mod ledger_check;
 mod lists;
-mod operations;
-mod payments;
+mod payment;
 mod plan;
 mod preflight;
-mod rows;
+mod review;
 mod seat;
 mod sent;
 #[cfg(feature = "testing")]
 pub mod trouble;
-mod usage;
-mod webhooks;
+mod webhook;
 mod writer;
 
 use std::fs::File;
@@ -56,28 +43,28 @@ use sea_orm::{
     SqlxSqliteConnector, Statement,
 };
 
-pub use alerts::{AlertRow, AlertTry};
-pub use backlog::{Backlog, Waiting};
 pub use bulk::{Batch, Batches, Bulk, BulkTransaction, Life};
 pub use change::{Change, CommitError};
-pub use deliveries::{DeliveryFilter, EventFilter, Failing, Receiver};
-pub use delivery_rows::{DeliveryAttempt, DeliveryRow, EventRow};
-pub use directory::{AccountRow, NewAccount, RoutingRow};
+pub use directory::accounts::{AccountRow, NewAccount, RoutingRow};
+pub use directory::keys::{KeyFilter, KeyRow};
 pub use error::Error;
-pub use idempotency::StoredKey;
-pub use incident_figures::Figures;
-pub use incidents::{EntryRow, IncidentChange, IncidentFilter, IncidentRow};
-pub use keys::{KeyFilter, KeyRow};
-pub use lease::{DuePayment, Lane, LeftAhead};
-pub use ledger::{Block, LedgerFilter, Moved, Sealed};
-pub use ledger_check::{Deviation, LedgerReport};
-pub use operations::{OperationFilter, OperationRow};
-pub use payments::PaymentFilter;
+pub use incident::alerts::{AlertRow, AlertTry};
+pub use incident::figures::Figures;
+pub use incident::incidents::{EntryRow, IncidentChange, IncidentFilter, IncidentRow};
+pub use ledger::check::{Deviation, LedgerReport};
+pub use ledger::entries::{Block, LedgerFilter, Moved, Sealed};
+pub use payment::backlog::{Backlog, Waiting};
+pub use payment::find::PaymentFilter;
+pub use payment::idempotency::StoredKey;
+pub use payment::lease::{DuePayment, Lane, LeftAhead};
+pub use payment::usage::UsageRow;
 pub use plan::{Plan, Read, Sort, Sorted};
 pub use preflight::Durability;
+pub use review::operations::{OperationFilter, OperationRow};
 pub use sent::{Sent, sent_by};
-pub use usage::UsageRow;
-pub use webhooks::{EndpointRow, NotifySecretRow, SealedSecrets};
+pub use webhook::deliveries::{DeliveryFilter, EventFilter, Failing, Receiver};
+pub use webhook::delivery_rows::{DeliveryAttempt, DeliveryRow, EventRow};
+pub use webhook::endpoints::{EndpointRow, NotifySecretRow, SealedSecrets};
 
 use connection::{CONNECT_TIMEOUT, Db};
 

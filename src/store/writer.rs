@@ -26,9 +26,9 @@ use self::tables::{OVERTAKEN, try_write};
 use self::vitals::{Vitals, Waits};
 use super::change::{Change, CommitError};
 use super::connection::{Db, is_about_values, is_no_answer};
-use super::entity::installation;
 use crate::domain::turns::Turns;
 use crate::domain::{Owner, id};
+use crate::store::installation;
 
 /// The most changes in one transaction.
 const BATCH: usize = 64;

@@ -9,10 +9,13 @@ use sea_orm::{
 
 use super::job::Verdict;
 use crate::domain::id::PaymentId;
+use crate::store::beside;
 use crate::store::change::{Change, CommitError, KeyWrite};
 use crate::store::connection::{Db, Tx};
-use crate::store::entity::{event, idempotency_key, notification, operation, payment};
-use crate::store::{beside, rows};
+use crate::store::payment::entity::{idempotency_key, notification, payment};
+use crate::store::payment::rows;
+use crate::store::review::entity::operation;
+use crate::store::webhook::entity::event;
 
 /// Says inside that an entry of the work list has changed meanwhile.
 pub(super) const OVERTAKEN: &str = "operation overtaken";

@@ -8,12 +8,12 @@ use sea_orm::{
 };
 use strum::IntoEnumIterator as _;
 
-use super::Error;
-use super::Store;
-use super::entity::payment as table;
-use super::rows::number;
 use crate::domain::id::{MerchantId, PaymentId};
 use crate::domain::{AllOwners, Owner, Timestamp, Urgency};
+use crate::store::Error;
+use crate::store::Store;
+use crate::store::payment::entity::payment as table;
+use crate::store::payment::rows::number;
 
 /// Whom the work for a payment will ask: it shares places with all that asks the same one. `None`:
 /// nobody knows yet.
@@ -216,7 +216,8 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn bring_back_tries(&self, now: Timestamp, by_ms: i64) -> Result<(), Error> {
-        use super::entity::{alert, delivery};
+        use crate::store::incident::entity::alert;
+        use crate::store::webhook::entity::delivery;
 
         let back = |column: SimpleExpr| {
             let earlier = column.clone().sub(by_ms);
@@ -249,7 +250,7 @@ impl Store {
     /// # Errors
     /// The database's.
     pub async fn ask_about_all(&self, _: AllOwners, now: Timestamp) -> Result<(), Error> {
-        use super::entity::attempt;
+        use crate::store::payment::entity::attempt;
 
         attempt::Entity::update_many()
             .col_expr(attempt::Column::NextCheckAt, Expr::value(now.0))

@@ -3,11 +3,12 @@
 use sea_orm::EntityTrait as _;
 use sea_orm::sea_query::OnConflict;
 
-use super::Error;
-use super::Store;
-use super::beside::{notification_row, operation_row};
-use super::change::{Inbox, ReviewItem};
-use super::entity::{notification, operation};
+use crate::store::Error;
+use crate::store::Store;
+use crate::store::beside::{notification_row, operation_row};
+use crate::store::change::{Inbox, ReviewItem};
+use crate::store::payment::entity::notification;
+use crate::store::review::entity::operation;
 
 use crate::domain::id::AccountId;
 

@@ -7,17 +7,19 @@ use sea_orm::{
     QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 
-use super::Error;
-use super::Store;
-use super::beside::{end_operation, step_row};
-use super::change::{DecisionStep, Resolution};
-use super::entity::{account, attempt, operation, operation_step as step, refund};
-use super::lists::{is, newest, older_than};
-use super::rows::word;
 use crate::domain::id::{AccountId, AttemptId, RefundId, ReviewId};
 use crate::domain::operation::BY_ITSELF;
 use crate::domain::operation::ReviewKind;
 use crate::domain::{Aggregate, AllOwners, Owner, Timestamp};
+use crate::store::Error;
+use crate::store::Store;
+use crate::store::beside::{end_operation, step_row};
+use crate::store::change::{DecisionStep, Resolution};
+use crate::store::directory::entity::account;
+use crate::store::lists::{is, newest, older_than};
+use crate::store::payment::entity::{attempt, refund};
+use crate::store::payment::rows::word;
+use crate::store::review::entity::{operation, operation_step as step};
 
 /// An entry of the work list as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,7 +82,7 @@ impl From<operation::Model> for OperationRow {
 }
 
 /// The entry's row.
-pub(super) fn row(entry: &OperationRow) -> operation::ActiveModel {
+pub(in crate::store) fn row(entry: &OperationRow) -> operation::ActiveModel {
     operation::Model {
         id: entry.id.clone(),
         merchant_id: entry.owner.merchant.clone(),

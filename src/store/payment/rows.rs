@@ -7,10 +7,10 @@ use sea_orm::{ActiveModelTrait as _, IntoActiveModel as _};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::Error;
-use super::entity::{attempt, payment, refund};
 use crate::domain::ledger::Head;
 use crate::domain::{Aggregate, Attempt, Owner, Payment, Refund, Timestamp, Urgency};
+use crate::store::Error;
+use crate::store::payment::entity::{attempt, payment, refund};
 
 fn bad(table: &str, id: &str, column: &str) -> Error {
     Error::Unreadable {
@@ -20,7 +20,7 @@ fn bad(table: &str, id: &str, column: &str) -> Error {
     }
 }
 
-pub(super) fn word<T: std::str::FromStr>(
+pub(in crate::store) fn word<T: std::str::FromStr>(
     table: &str,
     id: &str,
     column: &str,
@@ -29,7 +29,12 @@ pub(super) fn word<T: std::str::FromStr>(
     text.parse().map_err(|_| bad(table, id, column))
 }
 
-pub(super) fn money(table: &str, id: &str, fen: i64, currency: &str) -> Result<Money, Error> {
+pub(in crate::store) fn money(
+    table: &str,
+    id: &str,
+    fen: i64,
+    currency: &str,
+) -> Result<Money, Error> {
     match word(table, id, "currency", currency)? {
         Currency::Cny => Money::fen(fen).map_err(|_| bad(table, id, "amount")),
     }
@@ -55,7 +60,7 @@ fn json<T: Serialize>(value: &Option<T>) -> Option<serde_json::Value> {
     clippy::as_conversions,
     reason = "the enum says which numbers these are"
 )]
-pub(super) const fn number(urgency: Urgency) -> i16 {
+pub(in crate::store) const fn number(urgency: Urgency) -> i16 {
     urgency as i16
 }
 
@@ -104,7 +109,7 @@ impl TryFrom<payment::Model> for Payment {
 
 /// The payment's row, written at `now`; when it is due and how urgent that is are the whole
 /// aggregate's.
-pub(super) fn payment_row(aggregate: &Aggregate, now: Timestamp) -> payment::ActiveModel {
+pub(in crate::store) fn payment_row(aggregate: &Aggregate, now: Timestamp) -> payment::ActiveModel {
     let p = &aggregate.payment;
     let due = aggregate.due(now);
 
@@ -212,7 +217,7 @@ impl TryFrom<attempt::Model> for Attempt {
 }
 
 /// The attempt's row.
-pub(super) fn attempt_row(a: &Attempt) -> attempt::ActiveModel {
+pub(in crate::store) fn attempt_row(a: &Attempt) -> attempt::ActiveModel {
     attempt::Model {
         id: a.id.clone(),
         payment_id: a.payment_id.clone(),
@@ -289,7 +294,7 @@ impl TryFrom<refund::Model> for Refund {
 }
 
 /// The refund's row.
-pub(super) fn refund_row(r: &Refund) -> refund::ActiveModel {
+pub(in crate::store) fn refund_row(r: &Refund) -> refund::ActiveModel {
     refund::Model {
         id: r.id.clone(),
         payment_id: r.payment_id.clone(),

@@ -3,12 +3,12 @@
 
 use sea_orm::{FromQueryResult, Statement, Value};
 
-use super::Error;
-use super::Store;
-use super::backlog::{CHARGED, IN_DOUBT};
-use super::incidents::IncidentRow;
 use crate::domain::incident::Subject;
 use crate::domain::{Timestamp, Whose};
+use crate::store::Error;
+use crate::store::Store;
+use crate::store::incident::incidents::IncidentRow;
+use crate::store::payment::backlog::{CHARGED, IN_DOUBT};
 
 /// Attempts that failed for technical reasons, written as in the index `attempts_failed`, order and
 /// all.

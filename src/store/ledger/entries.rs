@@ -1,5 +1,5 @@
 //! The ledger's rows: reading entries and sums, opening payments that were there before it, and
-//! sealing entries into blocks. Entries are written by [`super::writer`] with the change that makes
+//! sealing entries into blocks. Entries are written by [`crate::store::writer`] with the change that makes
 //! them, and never changed: sealing only notes the block.
 
 use sea_orm::sea_query::{
@@ -13,14 +13,15 @@ use sea_orm::{
 
 use strum::IntoEnumIterator as _;
 
-use super::Error;
-use super::Store;
-use super::entity::{ledger_block as block, ledger_entry as entry, payment};
-use super::lists::{beside, older_than};
-use super::rows::{money, word};
 use crate::domain::id::{AccountId, PaymentId};
 use crate::domain::ledger::{self, Entry, LedgerAccount, Transfer};
 use crate::domain::{AllOwners, Owner, Timestamp};
+use crate::store::Error;
+use crate::store::Store;
+use crate::store::ledger::entity::{ledger_block as block, ledger_entry as entry};
+use crate::store::lists::{beside, older_than};
+use crate::store::payment::entity::payment;
+use crate::store::payment::rows::{money, word};
 
 /// Which entries a list shows or a sum counts.
 #[derive(Debug, Clone, Default)]
@@ -373,7 +374,7 @@ impl Store {
     }
 }
 
-pub(super) fn block_row(block: &Block) -> block::ActiveModel {
+pub(in crate::store) fn block_row(block: &Block) -> block::ActiveModel {
     block::Model {
         height: block.height,
         entries: block.entries,
@@ -459,7 +460,7 @@ fn newest_of(arms: Vec<Select<entry::Entity>>, limit: u64) -> Option<SelectState
 }
 
 /// Adds entries up by accounts.
-pub(super) async fn sums(
+pub(in crate::store) async fn sums(
     entries: Select<entry::Entity>,
     db: &impl sea_orm::ConnectionTrait,
 ) -> Result<Vec<Moved>, Error> {

@@ -2,12 +2,12 @@
 
 use sea_orm::{ActiveModelTrait as _, IntoActiveModel as _};
 
-use super::Error;
-use super::entity::{delivery, delivery_try, event};
-use super::rows::word;
 use crate::domain::id::{EventId, PaymentId};
 use crate::domain::webhook::{End, State};
 use crate::domain::{Owner, Timestamp};
+use crate::store::Error;
+use crate::store::payment::rows::word;
+use crate::store::webhook::entity::{delivery, delivery_try, event};
 
 /// An event as it is stored.
 #[derive(Debug, Clone, PartialEq)]
@@ -126,7 +126,7 @@ impl TryFrom<delivery::Model> for DeliveryRow {
 }
 
 /// The delivery's row.
-pub(super) fn row(d: &DeliveryRow) -> delivery::ActiveModel {
+pub(in crate::store) fn row(d: &DeliveryRow) -> delivery::ActiveModel {
     let last = d.last.as_ref();
 
     delivery::Model {
@@ -155,7 +155,7 @@ pub(super) fn row(d: &DeliveryRow) -> delivery::ActiveModel {
 }
 
 /// The row of its newest try.
-pub(super) fn try_row(d: &DeliveryRow) -> Option<delivery_try::ActiveModel> {
+pub(in crate::store) fn try_row(d: &DeliveryRow) -> Option<delivery_try::ActiveModel> {
     let last = d.last.as_ref()?;
     let row = delivery_try::Model {
         delivery_id: d.id.clone(),

@@ -3,12 +3,12 @@
 use sea_orm::sea_query::{Expr, ExprTrait as _};
 use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QuerySelect as _};
 
-use super::Error;
-use super::Store;
-use super::entity::attempt;
 use crate::domain::Timestamp;
 use crate::domain::attempt::State;
 use crate::domain::id::AccountId;
+use crate::store::Error;
+use crate::store::Store;
+use crate::store::payment::entity::attempt;
 
 /// Attempts that are alive, written as in the index `attempts_one_live`, order and all: with
 /// parameters, or in another order, SQLite would not see that the index holds all of them.

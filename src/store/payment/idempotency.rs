@@ -15,13 +15,14 @@
 use sea_orm::sea_query::Expr;
 use sea_orm::{ColumnTrait as _, ConnectionTrait, EntityTrait as _, QueryFilter as _};
 
-use super::Error;
-use super::beside::key_is;
-use super::change::{Key, KeyScope, StoredAnswer};
-use super::entity::{idempotency_key as table, payment};
-use super::{Store, payments};
 use crate::domain::id::PaymentId;
 use crate::domain::{Aggregate, Timestamp};
+use crate::store::Error;
+use crate::store::Store;
+use crate::store::beside::key_is;
+use crate::store::change::{Key, KeyScope, StoredAnswer};
+use crate::store::payment::entity::{idempotency_key as table, payment};
+use crate::store::payment::find as payments;
 
 /// What is stored under a key.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,14 +9,14 @@ use sea_orm::{
 };
 use serde_json::Value;
 
-use super::Error;
-use super::Store;
-use super::connection::Tx;
-use super::entity::{incident, incident_entry, incident_norm};
-use super::lists::older_than;
-use super::rows::word;
 use crate::domain::Timestamp;
 use crate::domain::incident::{Baseline, Cause, Entry, Phase, Severity, Subject};
+use crate::store::Error;
+use crate::store::Store;
+use crate::store::connection::Tx;
+use crate::store::incident::entity::{incident, incident_entry, incident_norm};
+use crate::store::lists::older_than;
+use crate::store::payment::rows::word;
 
 /// What is usual is learned by a sample in so long.
 const SAMPLE_EVERY_MS: i64 = 60_000;

@@ -8,14 +8,14 @@ use sea_orm::{
     QuerySelect as _,
 };
 
-use super::Error;
-use super::Store;
-use super::deliveries::{DeliveryFilter, EventFilter};
-use super::delivery_rows::{DeliveryAttempt, DeliveryRow, EventRow};
-use super::entity::{delivery, delivery_try, event};
-use super::lists::{beside, beside_one_of, is, newer_than, older_than};
 use crate::domain::id::EventId;
 use crate::domain::{AllOwners, Owner, Timestamp};
+use crate::store::Error;
+use crate::store::Store;
+use crate::store::lists::{beside, beside_one_of, is, newer_than, older_than};
+use crate::store::webhook::deliveries::{DeliveryFilter, EventFilter};
+use crate::store::webhook::delivery_rows::{DeliveryAttempt, DeliveryRow, EventRow};
+use crate::store::webhook::entity::{delivery, delivery_try, event};
 
 impl Store {
     /// These events: for workers.
@@ -228,7 +228,12 @@ impl Store {
         for m in rows {
             let row = DeliveryAttempt {
                 at: Timestamp(m.tried_at),
-                end: super::rows::word("delivery_try", &m.delivery_id, "end", &m.end)?,
+                end: crate::store::payment::rows::word(
+                    "delivery_try",
+                    &m.delivery_id,
+                    "end",
+                    &m.end,
+                )?,
                 status: m.status.and_then(|status| u16::try_from(status).ok()),
                 latency_ms: m.latency_ms,
                 answer: m.answer,

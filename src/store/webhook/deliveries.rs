@@ -18,15 +18,16 @@ use sea_orm::{
     QueryOrder as _, QuerySelect as _, Statement,
 };
 
-use super::Error;
-use super::Store;
-use super::connection::Tx;
-use super::delivery_rows::{DeliveryRow, EventRow, row, try_row};
-use super::entity::{delivery, delivery_try, event, payment, webhook_endpoint as endpoint};
-use super::webhooks::{EndpointRow, stop_waiting};
 use crate::domain::id::{EventId, MerchantId, PaymentId};
 use crate::domain::webhook::{End, State};
 use crate::domain::{AllOwners, Mode, Owner, Timestamp};
+use crate::store::Error;
+use crate::store::Store;
+use crate::store::connection::Tx;
+use crate::store::payment::entity::payment;
+use crate::store::webhook::delivery_rows::{DeliveryRow, EventRow, row, try_row};
+use crate::store::webhook::endpoints::{EndpointRow, stop_waiting};
+use crate::store::webhook::entity::{delivery, delivery_try, event, webhook_endpoint as endpoint};
 
 /// Rows of one statement: SQLite takes 32,766 parameters.
 const ROWS_AT_ONCE: usize = 500;

@@ -16,16 +16,17 @@ use sea_orm::{
     QuerySelect as _,
 };
 
-use super::Error;
-use super::Store;
-use super::connection::Tx;
-use super::entity::{ledger_block as block, ledger_entry as entry, payment};
-use super::ledger::Block;
-use super::payments::find;
 use crate::domain::Aggregate;
 use crate::domain::id::PaymentId;
 use crate::domain::ledger::check::{deviations, has_money};
 use crate::domain::ledger::{self, Entry, LedgerAccount};
+use crate::store::Error;
+use crate::store::Store;
+use crate::store::connection::Tx;
+use crate::store::ledger::entity::{ledger_block as block, ledger_entry as entry};
+use crate::store::ledger::entries::Block;
+use crate::store::payment::entity::payment;
+use crate::store::payment::find::find;
 
 /// Payments of one page.
 const PAGE: u64 = 500;

@@ -6,13 +6,13 @@ use sea_orm::{
     QueryFilter as _, QueryOrder as _,
 };
 
-use super::Error;
-use super::Store;
-use super::connection::Tx;
-use super::entity::{delivery, notify_secret, webhook_endpoint as endpoint};
-use super::rows::word;
 use crate::domain::webhook::{Mode, State};
 use crate::domain::{AllOwners, Owner, Timestamp};
+use crate::store::Error;
+use crate::store::Store;
+use crate::store::connection::Tx;
+use crate::store::payment::rows::word;
+use crate::store::webhook::entity::{delivery, notify_secret, webhook_endpoint as endpoint};
 
 /// A secret and the one before it, both sealed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -298,7 +298,7 @@ impl Store {
 
 /// What waits for an endpoint waits no longer. One that is being sent right now is told by its
 /// sender.
-pub(super) async fn stop_waiting(tx: &Tx, endpoint_id: &str) -> Result<(), Error> {
+pub(in crate::store) async fn stop_waiting(tx: &Tx, endpoint_id: &str) -> Result<(), Error> {
     delivery::Entity::update_many()
         .col_expr(
             delivery::Column::Status,

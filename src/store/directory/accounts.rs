@@ -7,11 +7,12 @@ use sea_orm::{
     QueryFilter as _, QueryOrder as _, QuerySelect as _, Select, SqlErr,
 };
 
-use super::Error;
-use super::Store;
-use super::entity::{account, installation, merchant, routing};
 use crate::domain::id::{AccountId, MerchantId};
 use crate::domain::{AllOwners, Owner, Timestamp};
+use crate::store::Error;
+use crate::store::Store;
+use crate::store::directory::entity::{account, merchant, routing};
+use crate::store::installation;
 
 /// An account as it is stored.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -9,21 +9,22 @@ use sea_orm::{
     QueryOrder as _, QuerySelect as _,
 };
 
-use super::Error;
-use super::Store;
-use super::entity::{attempt, operation, payment};
-use super::payments::find;
-use super::rows::word;
 use crate::domain::id::{MerchantId, PaymentId};
 use crate::domain::operation::ReviewKind;
 use crate::domain::payment::WaitQueue;
 use crate::domain::{Aggregate, AllOwners, Mode, Owner, Timestamp};
+use crate::store::Error;
+use crate::store::Store;
+use crate::store::payment::entity::{attempt, payment};
+use crate::store::payment::find::find;
+use crate::store::payment::rows::word;
+use crate::store::review::entity::operation;
 
 /// Attempts whose end nobody knows, written as in the index `attempts_in_doubt`, order and all.
-pub(super) const IN_DOUBT: &str =
+pub(in crate::store) const IN_DOUBT: &str =
     "status IN ('unknown', 'closing', 'reversing', 'abandoned', 'superseded')";
 /// Those among them that may have taken money without anybody's doing: charges.
-pub(super) const CHARGED: &str = "status IN ('unknown', 'reversing')";
+pub(in crate::store) const CHARGED: &str = "status IN ('unknown', 'reversing')";
 
 /// How many wait, and since when the first of them does.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -256,7 +257,7 @@ impl Store {
 }
 
 /// Attempts whose payment is of this mode. Asked of few: those that an index has found already.
-pub(super) fn of_mode(mode: Mode) -> SimpleExpr {
+pub(in crate::store) fn of_mode(mode: Mode) -> SimpleExpr {
     let payment = Query::select()
         .expr(Expr::val(1))
         .from(payment::Entity)

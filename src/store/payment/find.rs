@@ -9,14 +9,14 @@ use sea_orm::{
     QueryOrder as _, QuerySelect as _, Select,
 };
 
-use super::Error;
-use super::Store;
-use super::connection::Tx;
-use super::entity::{attempt, payment, refund};
-use super::lists::{FREE, HOLDING, beside, is, newest, older_than};
 use crate::domain::id::{AttemptId, PaymentId, RefundId};
 use crate::domain::{Aggregate, AllOwners, Owner, Refund, Timestamp, payment::State};
 use crate::mutate;
+use crate::store::Error;
+use crate::store::Store;
+use crate::store::connection::Tx;
+use crate::store::lists::{FREE, HOLDING, beside, is, newest, older_than};
+use crate::store::payment::entity::{attempt, payment, refund};
 
 /// Which payments a list shows, newest first.
 #[derive(Debug, Clone, Default)]
@@ -344,7 +344,7 @@ async fn payments_of_transaction(
 /// Payments with their attempts and refunds, all as they were at one moment: by themselves, three
 /// statements would show an attempt that was captured between them beside a payment that still
 /// waits for its payer.
-pub(super) async fn find(
+pub(in crate::store) async fn find(
     snapshot: &Tx,
     query: Select<payment::Entity>,
 ) -> Result<Vec<Aggregate>, Error> {

@@ -8,12 +8,13 @@ use sea_orm::{
     PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
 };
 
-use super::Error;
-use super::Store;
-use super::connection::Tx;
-use super::entity::{api_key, installation};
-use super::lists::older_than;
 use crate::domain::{AllOwners, Owner, Timestamp};
+use crate::store::Error;
+use crate::store::Store;
+use crate::store::connection::Tx;
+use crate::store::directory::entity::api_key;
+use crate::store::installation;
+use crate::store::lists::older_than;
 
 /// The installation fact that changes whenever anything in the directory does.
 pub const DIRECTORY_VERSION: &str = "directory_version";

@@ -1,0 +1,4 @@
+//! The operators' work list.
+
+pub(super) mod entity;
+pub(super) mod operations;
