@@ -147,6 +147,11 @@ impl Memory {
         self.lock().create.push_back(scripted);
     }
 
+    /// Queries are answered by the book again, whatever was scripted.
+    pub fn unscript_queries(&self) {
+        self.lock().query.clear();
+    }
+
     /// What the next query does.
     pub fn script_query(&self, scripted: Scripted<QueryOutcome>) {
         self.lock().query.push_back(scripted);
