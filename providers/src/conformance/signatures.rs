@@ -4,13 +4,14 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
 use super::subject::{AMOUNT_FEN, Broken, Checks, Kept, Subject, ensure, reference, taken_up};
-use crate::notification::{Notice, RawNotification, Rejection};
+use crate::notification::{Notice, Notification, RawNotification, Rejection};
 use crate::order::{Call, Order};
 use crate::outcome::{
-    CloseOutcome, CreateOutcome, QueryOutcome, RefundOutcome, RefundQueryOutcome,
+    CloseOutcome, CreateOutcome, Failure, FailureKind, QueryOutcome, RefundOutcome,
+    RefundQueryOutcome,
 };
 use crate::provider::Ending;
 use crate::sandbox::fault::CallFault;
@@ -30,8 +31,11 @@ const SPOILED: [CallFault; 8] = [
 ];
 /// Bytes from one that is changed to the next: no divisor of what texts are usually made of.
 const CHANGED_EVERY: usize = 7;
-/// Long enough for every answer that comes at all.
-const PATIENCE: Duration = Duration::from_millis(500);
+/// The same where something else is missing as well.
+const CHANGED_SELDOM: usize = 23;
+/// So long an answer is waited for that never comes.
+const SILENCE: Duration = Duration::from_millis(500);
+const GENUINE: &str = "a genuine notification is believed";
 
 pub(super) async fn run(subject: &Subject) -> Checks {
     let mut checks = vec![(
@@ -77,7 +81,7 @@ fn an_unsigned_notification_is_rejected(subject: &Subject) -> Kept {
 
 /// The notification that an order was paid, and what it says. Not everybody tells of charges: there
 /// the call itself has said it.
-async fn genuine(subject: &Subject) -> Result<Option<(RawNotification, Notice)>, Broken> {
+async fn genuine(subject: &Subject) -> Result<Option<(RawNotification, Notification)>, Broken> {
     let order = subject.paid_order("told").await?;
     let mut disbelieved = Vec::new();
 
@@ -85,7 +89,8 @@ async fn genuine(subject: &Subject) -> Result<Option<(RawNotification, Notice)>,
         let now = subject.other_side.now();
         match subject.provider.notification(&raw, now) {
             Ok(read) if tells_of(&read.get().notice, &order) => {
-                return Ok(Some((raw, read.into_inner().notice)));
+                ensure(disbelieved.is_empty(), GENUINE, &disbelieved)?;
+                return Ok(Some((raw, read.into_inner())));
             }
             // What the checks before this one were told of, some of it an hour ago.
             Ok(_) | Err(Rejection::Stale) => {}
@@ -95,7 +100,7 @@ async fn genuine(subject: &Subject) -> Result<Option<(RawNotification, Notice)>,
 
     ensure(
         subject.flow.is_charge() && disbelieved.is_empty(),
-        "a genuine notification is believed",
+        GENUINE,
         &disbelieved,
     )?;
     Ok(None)
@@ -115,37 +120,26 @@ fn tells_of(notice: &Notice, order: &Order) -> bool {
     }
 }
 
-/// One byte of the body after the other, with some between them, and every header taken away: what
-/// is signed is not believed any more, and what is not says nothing.
+/// Bytes of the body, headers, fields of a form: one after the other is changed, taken away, or both
+/// at once. What is signed is not believed any more, and what is not says nothing.
 fn a_changed_notification_says_nothing_else(
     subject: &Subject,
-    (genuine, said): &(RawNotification, Notice),
+    (genuine, said): &(RawNotification, Notification),
 ) -> Kept {
-    let said_bytes = genuine.body.iter().enumerate().step_by(CHANGED_EVERY);
-    let bodies = said_bytes.map(|(at, byte)| {
-        let (before, after) = genuine.body.split_at(at);
-        let other: &[u8] = if *byte == b'1' { b"2" } else { b"1" };
-        RawNotification {
-            headers: genuine.headers.clone(),
-            body: [before, other, after.get(1..).unwrap_or_default()]
-                .concat()
-                .into(),
-        }
-    });
-    let heads = genuine.headers.keys().map(|name| {
-        let mut headers = genuine.headers.clone();
-        headers.remove(name);
-        RawNotification {
-            headers,
-            body: genuine.body.clone(),
-        }
-    });
+    let without: Vec<RawNotification> = less(genuine).collect();
+    let both = without
+        .iter()
+        .flat_map(|less| changed(less, CHANGED_SELDOM));
+    let all = changed(genuine, CHANGED_EVERY)
+        .chain(other_headers(genuine))
+        .chain(without.iter().cloned())
+        .chain(both);
 
-    for raw in bodies.chain(heads) {
+    for raw in all {
         let now = subject.other_side.now();
         if let Ok(read) = subject.provider.notification(&raw, now) {
             ensure(
-                read.get().notice == *said,
+                read.get() == said,
                 "a notification that was changed says nothing else",
                 &(read, &raw),
             )?;
@@ -153,6 +147,65 @@ fn a_changed_notification_says_nothing_else(
     }
 
     Ok(())
+}
+
+/// With one byte of the body changed, with some between them.
+fn changed(raw: &RawNotification, every: usize) -> impl Iterator<Item = RawNotification> {
+    raw.body
+        .iter()
+        .enumerate()
+        .step_by(every)
+        .map(move |(at, byte)| {
+            let (before, after) = raw.body.split_at(at);
+            let other: &[u8] = if *byte == b'1' { b"2" } else { b"1" };
+            RawNotification {
+                headers: raw.headers.clone(),
+                body: [before, other, after.get(1..).unwrap_or_default()]
+                    .concat()
+                    .into(),
+            }
+        })
+}
+
+/// With another last character in one header.
+fn other_headers(raw: &RawNotification) -> impl Iterator<Item = RawNotification> {
+    raw.headers.iter().filter_map(|(name, value)| {
+        let (last, before) = value.as_bytes().split_last()?;
+        let other: &[u8] = if *last == b'1' { b"2" } else { b"1" };
+        let mut headers = raw.headers.clone();
+        let value = HeaderValue::from_bytes(&[before, other].concat()).ok()?;
+        headers.insert(name, value);
+        Some(RawNotification {
+            headers,
+            body: raw.body.clone(),
+        })
+    })
+}
+
+/// Without one of its headers, without all of them, and, of a form, without one of its fields.
+fn less(raw: &RawNotification) -> impl Iterator<Item = RawNotification> {
+    let heads = raw.headers.keys().map(|name| {
+        let mut headers = raw.headers.clone();
+        headers.remove(name);
+        headers
+    });
+    let heads = heads
+        .chain([HeaderMap::new()])
+        .map(|headers| RawNotification {
+            headers,
+            body: raw.body.clone(),
+        });
+
+    let fields: Vec<&[u8]> = raw.body.split(|byte| *byte == b'&').collect();
+    let bodies = (0..fields.len()).map(move |gone| {
+        let kept = fields.iter().enumerate().filter(|(at, _)| *at != gone);
+        let kept: Vec<&[u8]> = kept.map(|(_, field)| *field).collect();
+        RawNotification {
+            headers: raw.headers.clone(),
+            body: kept.join(&b'&').into(),
+        }
+    });
+    heads.chain(bodies)
 }
 
 async fn what_is_not_the_providers_word_proves_nothing(subject: &Subject) -> Kept {
@@ -170,8 +223,9 @@ async fn spoiled_create(subject: &Subject, fault: CallFault, suffix: &str) -> Ke
         return Ok(());
     }
     let order = subject.order(suffix)?;
-    let created = subject.provider.create(&order, &hasty(subject)).await;
-    let is_unknown = matches!(created.outcome, CreateOutcome::Unknown(_));
+    let created = subject.provider.create(&order, &call(subject, fault)).await;
+    let is_unknown =
+        matches!(&created.outcome, CreateOutcome::Unknown(f) if is_seen_through(fault, f));
     ensure(is_unknown, "so ends a creation", &(fault, created.outcome))
 }
 
@@ -182,16 +236,16 @@ async fn spoiled_query(subject: &Subject, fault: CallFault, suffix: &str) -> Kep
     }
     let queried = subject
         .provider
-        .query(&reference(&order), &hasty(subject))
+        .query(&reference(&order), &call(subject, fault))
         .await
         .outcome;
-    let is_unknown = matches!(queried, QueryOutcome::Unknown(_));
+    let is_unknown = matches!(&queried, QueryOutcome::Unknown(f) if is_seen_through(fault, f));
     ensure(is_unknown, "so ends a query", &(fault, queried))
 }
 
 /// Where an offer or a charge can be ended by a call.
 async fn spoiled_end(subject: &Subject, fault: CallFault, suffix: &str) -> Kept {
-    let (order, call) = match subject.ending() {
+    let (order, kind) = match subject.ending() {
         None | Some(Ending::Expire) => return Ok(()),
         Some(Ending::Close | Ending::CloseOnceTradeExists) => {
             let order = subject.offer(suffix).await?;
@@ -205,19 +259,20 @@ async fn spoiled_end(subject: &Subject, fault: CallFault, suffix: &str) -> Kept 
         }
     };
 
-    if !subject.other_side.spoil(call, fault).await {
+    if !subject.other_side.spoil(kind, fault).await {
         return Ok(());
     }
-    let (order, hasty) = (reference(&order), hasty(subject));
-    let ended = match call {
-        CallKind::Reverse => subject.provider.reverse(&order, &hasty).await,
+    let (order, call_now) = (reference(&order), call(subject, fault));
+    let ended = match kind {
+        CallKind::Reverse => subject.provider.reverse(&order, &call_now).await,
         CallKind::Create
         | CallKind::Query
         | CallKind::Close
         | CallKind::Refund
-        | CallKind::QueryRefund => subject.provider.close(&order, &hasty).await,
+        | CallKind::QueryRefund => subject.provider.close(&order, &call_now).await,
     };
-    let is_unknown = matches!(ended.outcome, CloseOutcome::Unknown(_));
+    let is_unknown =
+        matches!(&ended.outcome, CloseOutcome::Unknown(f) if is_seen_through(fault, f));
     ensure(is_unknown, "so ends an ending", &(fault, ended.outcome))
 }
 
@@ -228,10 +283,11 @@ async fn spoiled_refund(subject: &Subject, fault: CallFault, suffix: &str) -> Ke
     if subject.other_side.spoil(CallKind::Refund, fault).await {
         let refunded = subject
             .provider
-            .refund(&refund, &hasty(subject))
+            .refund(&refund, &call(subject, fault))
             .await
             .outcome;
-        let is_unknown = matches!(refunded, RefundOutcome::Unknown(_));
+        let is_unknown =
+            matches!(&refunded, RefundOutcome::Unknown(f) if is_seen_through(fault, f));
         ensure(is_unknown, "so ends a refund", &(fault, refunded))?;
     }
 
@@ -241,19 +297,26 @@ async fn spoiled_refund(subject: &Subject, fault: CallFault, suffix: &str) -> Ke
     if subject.other_side.spoil(CallKind::QueryRefund, fault).await {
         let queried = subject
             .provider
-            .query_refund(&known, &hasty(subject))
+            .query_refund(&known, &call(subject, fault))
             .await
             .outcome;
-        let is_unknown = matches!(queried, RefundQueryOutcome::Unknown(_));
+        let is_unknown =
+            matches!(&queried, RefundQueryOutcome::Unknown(f) if is_seen_through(fault, f));
         ensure(is_unknown, "so ends a query of a refund", &(fault, queried))?;
     }
 
     Ok(())
 }
 
-fn hasty(subject: &Subject) -> Call {
-    Call {
-        timeout: PATIENCE,
-        ..subject.call()
+fn call(subject: &Subject, fault: CallFault) -> Call {
+    let mut call = subject.call();
+    if fault == CallFault::TimeoutAfter {
+        call.timeout = SILENCE;
     }
+    call
+}
+
+/// Unknown for what came, and not because nothing came in time.
+fn is_seen_through(fault: CallFault, failure: &Failure) -> bool {
+    (failure.kind == FailureKind::Timeout) == (fault == CallFault::TimeoutAfter)
 }

@@ -161,7 +161,7 @@ impl Simulator for UnionPaySimulator {
         super::PROTOCOL.name
     }
 
-    /// A question about a refund looks like any other: it is a `Query`.
+    /// A question about what is not there is a `Query`.
     fn call_of(&self, request: &Request, book: &SharedBook) -> Option<CallKind> {
         let (asked, fields) = request::read(request).ok()?;
         match asked {
