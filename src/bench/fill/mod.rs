@@ -25,15 +25,24 @@ use crate::store::{
 /// there.
 const PLAN: &str = "bench_fill";
 const MADE: &str = "bench_fill_made";
-/// Lives that are made together.
-const TOGETHER: u64 = 2_000;
-/// Lives that are committed together: every commit writes each page anew that an id chose, and ids
-/// choose nearly all of them.
-const COMMITTED_EVERY: u64 = 20_000;
+/// How much is done at once.
+struct Pace {
+    /// Lives that are made together.
+    together: u64,
+    /// Lives that are committed together.
+    committed_every: u64,
+    /// After so many payments something is said.
+    said_every: u64,
+}
+
+/// Every commit writes each page anew that an id chose, and ids choose nearly all of them.
+const PACE: Pace = Pace {
+    together: 2_000,
+    committed_every: 20_000,
+    said_every: 100_000,
+};
 /// Batches that are made ahead.
 const AHEAD: usize = 2;
-/// Said after so many payments.
-const SAID_EVERY: u64 = 100_000;
 /// No more is asked of the database at once than it can answer by then.
 const PATIENCE: Duration = Duration::from_secs(60);
 const HOUR_MS: i64 = 3_600_000;
@@ -58,6 +67,15 @@ pub async fn run(
     wanted: Wanted,
     out: &mut (dyn Write + Send),
 ) -> Result<World, FillError> {
+    fill(url, wanted, &PACE, out).await
+}
+
+async fn fill(
+    url: &str,
+    wanted: Wanted,
+    pace: &Pace,
+    out: &mut (dyn Write + Send),
+) -> Result<World, FillError> {
     let began = Instant::now();
     let store = Store::open(url, 2, PATIENCE).await?;
     let world = World::new(planned(&store, wanted).await?);
@@ -72,7 +90,7 @@ pub async fn run(
     let bulk = Bulk::open(url).await?;
     if made < world.plan.payments || bulk.is_begun().await? {
         bulk.begin().await?;
-        write(&bulk, &world, made, out).await?;
+        write(&bulk, &world, made, pace, out).await?;
         writeln!(
             out,
             "all payments after {} s; now their indexes",
@@ -214,13 +232,14 @@ async fn write(
     bulk: &Bulk,
     world: &World,
     made: u64,
+    pace: &Pace,
     out: &mut (dyn Write + Send),
 ) -> Result<(), FillError> {
     let batches = bulk.batches().await?;
     let (give, mut take) = mpsc::channel(AHEAD);
     let making = {
-        let world = world.clone();
-        tokio::task::spawn_blocking(move || make(&world, made, batches, &give))
+        let (world, together) = (world.clone(), pace.together);
+        tokio::task::spawn_blocking(move || make(&world, made, together, batches, &give))
     };
     let mut committed = made;
     let mut open: Option<BulkTransaction> = None;
@@ -232,13 +251,13 @@ async fn write(
         };
         transaction.write(batch).await?;
 
-        if upto.saturating_sub(committed) < COMMITTED_EVERY && upto < world.plan.payments {
+        if upto.saturating_sub(committed) < pace.committed_every && upto < world.plan.payments {
             open = Some(transaction);
             continue;
         }
         transaction.commit(MADE, &upto.to_string()).await?;
         committed = upto;
-        if upto % SAID_EVERY < COMMITTED_EVERY && upto >= SAID_EVERY {
+        if upto % pace.said_every < pace.committed_every && upto >= pace.said_every {
             writeln!(out, "{upto} payments")?;
         }
     }
@@ -249,12 +268,13 @@ async fn write(
 fn make(
     world: &World,
     made: u64,
+    together: u64,
     mut batches: Batches,
     give: &mpsc::Sender<(Batch, u64)>,
 ) -> Result<(), FillError> {
     let mut from = made;
     while from < world.plan.payments {
-        let upto = from.saturating_add(TOGETHER).min(world.plan.payments);
+        let upto = from.saturating_add(together).min(world.plan.payments);
         let lives: Vec<Life> = (from..upto)
             .map(|n| life(world, n))
             .collect::<Result<_, _>>()?;
@@ -270,4 +290,66 @@ fn make(
     }
 
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+
+    /// Hears so much and no more: whoever speaks to it is ended there.
+    struct Deaf(usize);
+
+    impl Write for Deaf {
+        fn write(&mut self, said: &[u8]) -> io::Result<usize> {
+            let lines = said.iter().filter(|byte| **byte == b'\n').count();
+            match self.0.checked_sub(lines) {
+                Some(left) => {
+                    self.0 = left;
+                    Ok(said.len())
+                }
+                None => Err(io::Error::other("heard enough")),
+            }
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+
+    async fn entries(url: &str) -> (u64, u64) {
+        let store = Store::open(url, 2, PATIENCE).await.unwrap();
+        let report = store.check_ledger(None, 10).await.unwrap();
+        assert!(report.deviations.is_empty(), "{:?}", report.deviations);
+        store.close().await.unwrap();
+        (report.payments, report.entries)
+    }
+
+    #[tokio::test]
+    async fn what_was_begun_goes_on_to_the_same_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let url = |name: &str| format!("sqlite:{}", folder.path().join(name).display());
+        let wanted = Wanted {
+            payments: 1_000,
+            seed: 3,
+            until: Some(Timestamp(1_800_000_000_000)),
+        };
+        let pace = Pace {
+            together: 50,
+            committed_every: 200,
+            said_every: 200,
+        };
+
+        let (whole, halved) = (url("whole.db"), url("halved.db"));
+        fill(&whole, wanted, &pace, &mut Vec::new()).await.unwrap();
+        let ended = fill(&halved, wanted, &pace, &mut Deaf(1)).await;
+        assert!(matches!(ended, Err(FillError::Output(_))), "{ended:?}");
+
+        let mut said = Vec::new();
+        fill(&halved, wanted, &pace, &mut said).await.unwrap();
+        let said = String::from_utf8(said).unwrap();
+        assert!(said.starts_with("600 payments\n"), "{said}");
+        assert_eq!(entries(&halved).await, entries(&whole).await);
+    }
 }
