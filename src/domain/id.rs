@@ -133,6 +133,11 @@ macro_rules! names {
         pub struct $name(Arc<str>);
 
         impl $name {
+            /// As it was stored: what it is, the column says.
+            pub(crate) fn stored(text: String) -> Self {
+                Self(text.into())
+            }
+
             /// The text.
             #[must_use]
             pub fn as_str(&self) -> &str {

@@ -8,9 +8,9 @@ use sea_orm::{ColumnTrait as _, EntityTrait as _, QueryFilter as _, QuerySelect 
 use super::Error;
 use super::Store;
 use crate::domain::{Mode, Timestamp};
+use crate::store::convert::word;
 use crate::store::payment::backlog::{CHARGED, IN_DOUBT, of_mode};
 use crate::store::payment::entity::attempt;
-use crate::store::payment::rows::word;
 use crate::store::review::entity::operation;
 
 impl Store {

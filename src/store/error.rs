@@ -22,9 +22,6 @@ pub enum Error {
         /// The column.
         column: String,
     },
-    /// A column holds what is not of its kind.
-    #[error("{0}")]
-    Malformed(String),
     /// A row that has to be there is not.
     #[error("{0} is not there")]
     Missing(String),
@@ -38,8 +35,6 @@ impl From<DbErr> for Error {
         let text = error.to_string();
         if matches!(error, DbErr::Conn(_)) || is_no_answer(&error) {
             Self::Unavailable(text)
-        } else if matches!(error, DbErr::Type(_)) {
-            Self::Malformed(text)
         } else {
             Self::Other(text)
         }

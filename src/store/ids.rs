@@ -1,4 +1,5 @@
-//! Ids as they stand in columns: texts, which are read back as what they name or not at all.
+//! Ids as they stand in columns: texts. What one is, its column says; one that looks like no id of
+//! ours (somebody has written it) is that of its row all the same, and stops nobody else.
 
 use sea_orm::sea_query::{ArrayType, ColumnType, Nullable, StringLen, ValueType, ValueTypeErr};
 use sea_orm::{ColIdx, DbErr, QueryResult, TryFromU64, TryGetError, TryGetable, Value};
@@ -23,17 +24,13 @@ macro_rules! columns {
 
         impl TryGetable for $name {
             fn try_get_by<I: ColIdx>(row: &QueryResult, column: I) -> Result<Self, TryGetError> {
-                let text = String::try_get_by(row, column)?;
-                text.parse().map_err(|error| {
-                    TryGetError::DbErr(DbErr::Type(format!("{column:?}: {error}")))
-                })
+                String::try_get_by(row, column).map(Self::stored)
             }
         }
 
         impl ValueType for $name {
             fn try_from(value: Value) -> Result<Self, ValueTypeErr> {
-                let text = <String as ValueType>::try_from(value)?;
-                text.parse().map_err(|_| ValueTypeErr)
+                <String as ValueType>::try_from(value).map(Self::stored)
             }
 
             fn type_name() -> String {

@@ -11,6 +11,7 @@ mod beside;
 mod bulk;
 pub mod change;
 mod connection;
+mod convert;
 pub mod copy;
 pub mod counters;
 pub mod directory;

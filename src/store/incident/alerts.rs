@@ -14,8 +14,8 @@ use crate::domain::incident::Change;
 use crate::domain::webhook::State;
 use crate::store::Error;
 use crate::store::Store;
+use crate::store::convert::word;
 use crate::store::incident::entity::alert;
-use crate::store::payment::rows::word;
 
 /// 1 for what is about one merchant's account, 0 for what is about all. A chat takes a message
 /// every few seconds: a merchant whose hundred accounts are refused must not keep anybody from

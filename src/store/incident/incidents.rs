@@ -14,9 +14,9 @@ use crate::domain::incident::{Baseline, Cause, Entry, Phase, Severity, Subject};
 use crate::store::Error;
 use crate::store::Store;
 use crate::store::connection::Tx;
+use crate::store::convert::word;
 use crate::store::incident::entity::{incident, incident_entry, incident_norm};
 use crate::store::lists::older_than;
-use crate::store::payment::rows::word;
 
 /// What is usual is learned by a sample in so long.
 const SAMPLE_EVERY_MS: i64 = 60_000;

@@ -169,7 +169,12 @@ impl Store {
             .await?;
 
         let mut entries: HashMap<PaymentId, Vec<Entry>> = HashMap::new();
-        for row in readable_entries(&snapshot, &ids, report).await? {
+        let rows = entry::Entity::find()
+            .filter(entry::Column::PaymentId.is_in(ids.clone()))
+            .order_by_asc(entry::Column::Seq)
+            .all(&snapshot)
+            .await?;
+        for row in rows {
             let (payment_id, seq) = (row.payment_id.clone(), row.seq);
             match Entry::try_from(row) {
                 Ok(entry) => {
@@ -341,7 +346,7 @@ async fn readable(
     .await;
     let error = match all {
         Ok(aggregates) => return Ok(aggregates),
-        Err(error @ (Error::Unreadable { .. } | Error::Malformed(_))) => error,
+        Err(error @ Error::Unreadable { .. }) => error,
         Err(error) => return Err(error),
     };
 
@@ -355,36 +360,6 @@ async fn readable(
     }
 
     Ok(aggregates)
-}
-
-/// Rows of entries of these payments, likewise.
-async fn readable_entries(
-    snapshot: &Tx,
-    ids: &[String],
-    report: &mut LedgerReport,
-) -> Result<Vec<entry::Model>, Error> {
-    let all = entry::Entity::find()
-        .filter(entry::Column::PaymentId.is_in(ids))
-        .order_by_asc(entry::Column::Seq)
-        .all(snapshot)
-        .await;
-    let error = match all.map_err(Error::from) {
-        Ok(rows) => return Ok(rows),
-        Err(error @ Error::Malformed(_)) => error,
-        Err(error) => return Err(error),
-    };
-
-    if let [id] = ids {
-        report.deviates(id, format!("its entries cannot be read: {error}"));
-        return Ok(Vec::new());
-    }
-    let mut rows = Vec::new();
-    for id in ids {
-        let one = std::slice::from_ref(id);
-        rows.extend(Box::pin(readable_entries(snapshot, one, report)).await?);
-    }
-
-    Ok(rows)
 }
 
 fn check_payment(

@@ -1,6 +1,6 @@
 //! The ledger's rows: reading entries and sums, opening payments that were there before it, and
-//! sealing entries into blocks. Entries are written by [`crate::store::writer`] with the change that makes
-//! them, and never changed: sealing only notes the block.
+//! sealing entries into blocks. Entries are written by [`crate::store::writer`] with the change that
+//! makes them, and never changed: sealing only notes the block.
 
 use sea_orm::sea_query::{
     Expr, ExprTrait as _, OnConflict, Order, Query, SelectStatement, UnionType,
@@ -18,10 +18,10 @@ use crate::domain::ledger::{self, Entry, LedgerAccount, Transfer};
 use crate::domain::{AllOwners, Owner, Timestamp};
 use crate::store::Error;
 use crate::store::Store;
+use crate::store::convert::{money, word};
 use crate::store::ledger::entity::{ledger_block as block, ledger_entry as entry};
 use crate::store::lists::{beside, older_than};
 use crate::store::payment::entity::payment;
-use crate::store::payment::rows::{money, word};
 
 /// Which entries a list shows or a sum counts.
 #[derive(Debug, Clone, Default)]

@@ -15,9 +15,9 @@ use crate::domain::payment::WaitQueue;
 use crate::domain::{Aggregate, AllOwners, Mode, Owner, Timestamp};
 use crate::store::Error;
 use crate::store::Store;
+use crate::store::convert::word;
 use crate::store::payment::entity::{attempt, payment};
 use crate::store::payment::find::find;
-use crate::store::payment::rows::word;
 use crate::store::review::entity::operation;
 
 /// Attempts whose end nobody knows, written as in the index `attempts_in_doubt`, order and all.

@@ -1,4 +1,5 @@
-//! Payments, their attempts and refunds: rows, what is due, whose turn it is, and what requests were answered.
+//! Payments, their attempts and refunds: rows, what is due, whose turn it is, and what requests
+//! were answered.
 
 pub(super) mod backlog;
 pub(super) mod entity;

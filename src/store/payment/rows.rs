@@ -1,7 +1,7 @@
 //! Between rows and domain values. A row that cannot be read is an error that names the column,
 //! never a guess.
 
-use providers::money::{Currency, Money};
+use providers::money::Money;
 use providers::provider::ProviderName;
 use sea_orm::{ActiveModelTrait as _, IntoActiveModel as _};
 use serde::Serialize;
@@ -10,35 +10,8 @@ use serde::de::DeserializeOwned;
 use crate::domain::ledger::Head;
 use crate::domain::{Aggregate, Attempt, Owner, Payment, Refund, Timestamp, Urgency};
 use crate::store::Error;
+use crate::store::convert::{bad, money, word};
 use crate::store::payment::entity::{attempt, payment, refund};
-
-fn bad(table: &str, id: &str, column: &str) -> Error {
-    Error::Unreadable {
-        table: table.to_owned(),
-        id: id.to_owned(),
-        column: column.to_owned(),
-    }
-}
-
-pub(in crate::store) fn word<T: std::str::FromStr>(
-    table: &str,
-    id: &str,
-    column: &str,
-    text: &str,
-) -> Result<T, Error> {
-    text.parse().map_err(|_| bad(table, id, column))
-}
-
-pub(in crate::store) fn money(
-    table: &str,
-    id: &str,
-    fen: i64,
-    currency: &str,
-) -> Result<Money, Error> {
-    match word(table, id, "currency", currency)? {
-        Currency::Cny => Money::fen(fen).map_err(|_| bad(table, id, "amount")),
-    }
-}
 
 fn object<T: DeserializeOwned>(
     table: &str,

@@ -15,10 +15,10 @@ use crate::store::Error;
 use crate::store::Store;
 use crate::store::beside::{end_operation, step_row};
 use crate::store::change::{DecisionStep, Resolution};
+use crate::store::convert::word;
 use crate::store::directory::entity::account;
 use crate::store::lists::{is, newest, older_than};
 use crate::store::payment::entity::{attempt, refund};
-use crate::store::payment::rows::word;
 use crate::store::review::entity::{operation, operation_step as step};
 
 /// An entry of the work list as it is stored.

@@ -228,12 +228,7 @@ impl Store {
         for m in rows {
             let row = DeliveryAttempt {
                 at: Timestamp(m.tried_at),
-                end: crate::store::payment::rows::word(
-                    "delivery_try",
-                    &m.delivery_id,
-                    "end",
-                    &m.end,
-                )?,
+                end: crate::store::convert::word("delivery_try", &m.delivery_id, "end", &m.end)?,
                 status: m.status.and_then(|status| u16::try_from(status).ok()),
                 latency_ms: m.latency_ms,
                 answer: m.answer,

@@ -6,7 +6,7 @@ use crate::domain::id::{EventId, PaymentId};
 use crate::domain::webhook::{End, State};
 use crate::domain::{Owner, Timestamp};
 use crate::store::Error;
-use crate::store::payment::rows::word;
+use crate::store::convert::word;
 use crate::store::webhook::entity::{delivery, delivery_try, event};
 
 /// An event as it is stored.

@@ -11,7 +11,7 @@ use crate::domain::{AllOwners, Owner, Timestamp};
 use crate::store::Error;
 use crate::store::Store;
 use crate::store::connection::Tx;
-use crate::store::payment::rows::word;
+use crate::store::convert::word;
 use crate::store::webhook::entity::{delivery, notify_secret, webhook_endpoint as endpoint};
 
 /// A secret and the one before it, both sealed.
