@@ -142,6 +142,12 @@ impl Limiters {
             per_second: pace.rate.learned(now_ms),
         })
     }
+
+    /// How many calls are under way over all routes.
+    #[must_use]
+    pub fn in_flight(&self) -> u32 {
+        self.paces().values().map(|pace| pace.in_flight).sum()
+    }
 }
 
 #[cfg(test)]
