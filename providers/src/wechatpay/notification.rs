@@ -106,14 +106,18 @@ fn refund(account: &Account, said: &str, resource: &[u8]) -> Result<Notice, Reje
         .amount
         .and_then(|amount| Money::fen(amount.refund).ok());
     let (order_no, refund_no) = (refund.out_trade_no, refund.out_refund_no);
+    let says_done = said == DONE || refund.refund_status == DONE;
     if refund_no.is_empty() {
-        return Ok(Notice::Refunded {
-            order_no,
-            total: None,
+        return Ok(if says_done {
+            Notice::Refunded {
+                order_no,
+                total: None,
+            }
+        } else {
+            Notice::Nothing { order_no }
         });
     }
     if said != refund.refund_status {
-        let says_done = said == DONE || refund.refund_status == DONE;
         return Ok(Notice::Ask {
             order_no,
             refund_no: Some(refund_no),
