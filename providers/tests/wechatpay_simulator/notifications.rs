@@ -389,4 +389,32 @@ async fn what_is_not_about_our_money_is_nothing_and_what_cannot_be_read_is_refus
         read(&told(&bench, "REFUND.SUCCESS", gcm, &refund)),
         Ok(asked)
     );
+
+    // Without a number: money has gone back only where that is said.
+    let unnumbered = |status: &str| {
+        format!(
+            r#"{{"mchid":"1900000109","out_trade_no":"{NO}","out_refund_no":"","refund_status":"{status}"}}"#
+        )
+    };
+    let order_no = NO.to_owned();
+    assert_eq!(
+        read(&told(&bench, "REFUND.SUCCESS", gcm, &unnumbered("SUCCESS"))),
+        Ok(Notice::Refunded {
+            order_no: order_no.clone(),
+            total: None
+        })
+    );
+    for status in ["CLOSED", "ABNORMAL"] {
+        assert_eq!(
+            read(&told(
+                &bench,
+                &format!("REFUND.{status}"),
+                gcm,
+                &unnumbered(status)
+            )),
+            Ok(Notice::Nothing {
+                order_no: order_no.clone()
+            })
+        );
+    }
 }
