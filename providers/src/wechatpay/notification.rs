@@ -114,7 +114,12 @@ fn refund(account: &Account, said: &str, resource: &[u8]) -> Result<Notice, Reje
                 total: None,
             }
         } else {
-            Notice::Nothing { order_no }
+            Notice::Ask {
+                order_no,
+                refund_no: None,
+                says_done,
+                amount,
+            }
         });
     }
     if said != refund.refund_status {

@@ -390,7 +390,7 @@ async fn what_is_not_about_our_money_is_nothing_and_what_cannot_be_read_is_refus
         Ok(asked)
     );
 
-    // Without a number: money has gone back only where that is said.
+    // Without a number: money has gone back only where that is said, and the rest is asked about.
     let unnumbered = |status: &str| {
         format!(
             r#"{{"mchid":"1900000109","out_trade_no":"{NO}","out_refund_no":"","refund_status":"{status}"}}"#
@@ -412,8 +412,11 @@ async fn what_is_not_about_our_money_is_nothing_and_what_cannot_be_read_is_refus
                 gcm,
                 &unnumbered(status)
             )),
-            Ok(Notice::Nothing {
-                order_no: order_no.clone()
+            Ok(Notice::Ask {
+                order_no: order_no.clone(),
+                refund_no: None,
+                says_done: false,
+                amount: None,
             })
         );
     }
