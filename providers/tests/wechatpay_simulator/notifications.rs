@@ -389,8 +389,18 @@ async fn what_is_not_about_our_money_is_nothing_and_what_cannot_be_read_is_refus
         read(&told(&bench, "REFUND.SUCCESS", gcm, &refund)),
         Ok(asked)
     );
+}
 
-    // Without a number: money has gone back only where that is said, and the rest is asked about.
+#[tokio::test]
+async fn a_refund_without_a_number_has_gone_back_only_where_that_is_said() {
+    let bench = Bench::start().await;
+    let gcm = "AEAD_AES_256_GCM";
+    let adapter = bench.adapter();
+    let read = |raw: &RawNotification| {
+        adapter
+            .notification(raw, bench.now())
+            .map(|read| read.into_inner().notice)
+    };
     let unnumbered = |status: &str| {
         format!(
             r#"{{"mchid":"1900000109","out_trade_no":"{NO}","out_refund_no":"","refund_status":"{status}"}}"#
