@@ -196,7 +196,8 @@ async fn a_refund_that_is_closed_again_and_again_has_failed_and_its_money_can_be
         let (payment, refund) = refund_that_ends(&app, provider, "closed", 3).await;
         let failed = in_time(&app, &refund, |r| r["status"] == "failed").await;
         assert!(failed["failure"]["code"].is_string(), "{failed:#}");
-        assert_eq!(numbers_in_the_books(&app).await.len(), 3, "{provider}");
+        let numbers = numbers_in_the_books(&app).await;
+        assert_eq!(numbers.len(), 3, "{provider}: {failed:#} {numbers:?}");
         assert_eq!(told(&app, &payment).await, ["refund.failed"]);
         let rest = app.client.refund(id(&payment), 8888).await.expect(201);
         in_time(&app, &rest, |r| r["status"] == "succeeded").await;

@@ -102,11 +102,13 @@ fn refund(account: &Account, said: &str, resource: &[u8]) -> Result<Notice, Reje
 
     let refund: RefundNotice = parse(resource)?;
     same_merchant(account, Some(&refund.mchid))?;
+
     let amount = refund
         .amount
         .and_then(|amount| Money::fen(amount.refund).ok());
     let (order_no, refund_no) = (refund.out_trade_no, refund.out_refund_no);
     let says_done = said == DONE || refund.refund_status == DONE;
+
     if refund_no.is_empty() {
         return Ok(if says_done {
             Notice::Refunded {
@@ -122,6 +124,7 @@ fn refund(account: &Account, said: &str, resource: &[u8]) -> Result<Notice, Reje
             }
         });
     }
+
     if said != refund.refund_status {
         return Ok(Notice::Ask {
             order_no,

@@ -407,6 +407,7 @@ async fn a_refund_without_a_number_has_gone_back_only_where_that_is_said() {
         )
     };
     let order_no = NO.to_owned();
+
     assert_eq!(
         read(&told(&bench, "REFUND.SUCCESS", gcm, &unnumbered("SUCCESS"))),
         Ok(Notice::Refunded {
@@ -414,6 +415,7 @@ async fn a_refund_without_a_number_has_gone_back_only_where_that_is_said() {
             total: None
         })
     );
+
     for status in ["CLOSED", "ABNORMAL"] {
         assert_eq!(
             read(&told(
