@@ -250,8 +250,8 @@ pub enum RefundOutcome {
     Done,
     /// A verified "no": this refund will never happen under this number.
     Rejected(Failure),
-    /// A verified "no" to the way that was tried under this number; under another number there is
-    /// another way.
+    /// A verified "no" that speaks of this number, or of the way that was tried under it: under
+    /// another number the money may go back.
     RetryWithNewNumber(Failure),
     /// It left the merchant but cannot reach the payer.
     Abnormal(Failure),

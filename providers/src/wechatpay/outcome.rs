@@ -518,7 +518,7 @@ fn refund_taken_up(refund: &RefundOrder, body: &[u8]) -> RefundOutcome {
     match same_refund(refund, body) {
         RefundQueryOutcome::Accepted => RefundOutcome::Accepted,
         RefundQueryOutcome::Done => RefundOutcome::Done,
-        RefundQueryOutcome::Rejected(failure) => RefundOutcome::Rejected(failure),
+        RefundQueryOutcome::Rejected(closed) => RefundOutcome::RetryWithNewNumber(closed),
         RefundQueryOutcome::Abnormal(failure) => RefundOutcome::Abnormal(failure),
         RefundQueryOutcome::Unknown(failure) => RefundOutcome::Unknown(failure),
         RefundQueryOutcome::NotFound => {

@@ -163,7 +163,7 @@ fn every_refund_status_has_its_outcome() {
     for (status, asked, found) in [
         ("PROCESSING", "accepted", "accepted"),
         ("SUCCESS", "done", "done"),
-        ("CLOSED", "terminal request", "terminal request"),
+        ("CLOSED", "another number request", "terminal request"),
         ("ABNORMAL", "abnormal declined", "abnormal declined"),
         (
             "SOMETHING_NEW",
