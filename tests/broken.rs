@@ -436,6 +436,10 @@ async fn first_sign(rule: Mutation, begin: u64) -> Result<Value, Vec<Value>> {
             payments,
             "--first",
         ];
+        if own.is_some() {
+            // What is about time or shares is not seen on a machine that is short of them.
+            args.extend(["--jobs", "1"]);
+        }
         if let Some(redis) = &redis {
             args.extend(["--redis", redis.as_str()]);
         }

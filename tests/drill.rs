@@ -39,11 +39,14 @@ pub async fn drill_on(
     let mut command = interlock();
 
     command
-        .args(["drill", "--json", "--jobs", "6"])
+        .args(["drill", "--json"])
         .args(args)
         .envs(env.iter().copied())
         .current_dir(folder.path());
 
+    if !args.contains(&"--jobs") {
+        command.args(["--jobs", "6"]);
+    }
     if let Some(url) = postgres {
         command.args(["--database", url]);
     }
