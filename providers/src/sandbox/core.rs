@@ -15,7 +15,7 @@ use super::fault::Faults;
 use super::notify::{Delivery, Notifier};
 use super::payer::{self, Holding, Wish};
 use super::server::{Door, Gate};
-use super::simulator::{CallKind, Simulator};
+use super::simulator::{CallKind, Request, Simulator};
 use crate::money::Money;
 use crate::provider::ProviderName;
 
@@ -114,6 +114,27 @@ impl Core {
         // Late money goes back when its time comes.
         self.due_changed.notify_one();
         order
+    }
+
+    /// The payer of the order that a request is about pays, where that can still be paid. Numbers
+    /// of orders are letters and digits: in every protocol they stand in a request as they are.
+    pub(super) fn pay_what_is_asked_about(&self, provider: ProviderName, request: &Request) {
+        let now = self.clock.now();
+        let body = String::from_utf8_lossy(&request.body);
+        let is_named = |number: &str| request.target.contains(number) || body.contains(number);
+        let order_no = self
+            .book
+            .lock()
+            .orders()
+            .into_iter()
+            .filter(|order| order.key.provider == provider.as_str() && order.is_payable(now))
+            .map(|order| order.key.order_no.clone())
+            .find(|number| is_named(number));
+
+        if let Some(order_no) = order_no {
+            // Its code may have died since: then there is nobody who could pay.
+            let _ = self.pay(&Holding::OrderNo(order_no), Wish::Paid);
+        }
     }
 
     /// Somebody gives money back in the provider's own console: under a number of its own, and done

@@ -84,6 +84,11 @@ async fn answered(core: &Arc<Core>, face: Arc<dyn Simulator>, request: Request) 
         CallFault::Drip => return drip(handle(Alteration::None), strike.lateness()).await,
         CallFault::Behind => Reply::Answer(misread(Misreading::Behind(strike.lateness()))),
         CallFault::SaysClosed => Reply::Answer(misread(Misreading::Closed)),
+        CallFault::PaidMeanwhile => {
+            let said = misread(Misreading::Closed);
+            core.pay_what_is_asked_about(face.provider(), &request);
+            Reply::Answer(said)
+        }
         CallFault::OtherAmount => Reply::Answer(misread(Misreading::OtherAmount)),
     };
 
@@ -138,6 +143,7 @@ fn wait_before(strike: &Strike<CallFault>) -> Duration {
         | CallFault::Gb18030
         | CallFault::Drip
         | CallFault::SaysClosed
+        | CallFault::PaidMeanwhile
         | CallFault::OtherAmount => strike.latency.unwrap_or(Duration::ZERO),
     }
 }

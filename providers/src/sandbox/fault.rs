@@ -71,6 +71,8 @@ pub enum CallFault {
     Behind,
     /// A question about what can still be paid is answered, and signed, as if it were closed.
     SaysClosed,
+    /// The same; and while that answer is on its way, the payer pays.
+    PaidMeanwhile,
     /// A question is answered, and signed, with another amount.
     OtherAmount,
 }
@@ -98,7 +100,9 @@ impl CallFault {
             Self::Again => matches!(call, CallKind::Reverse),
             Self::Spaced => matches!(call, CallKind::Refund),
             Self::Behind => matches!(call, CallKind::Query | CallKind::QueryRefund),
-            Self::SaysClosed | Self::OtherAmount => matches!(call, CallKind::Query),
+            Self::SaysClosed | Self::PaidMeanwhile | Self::OtherAmount => {
+                matches!(call, CallKind::Query)
+            }
         }
     }
 }

@@ -225,6 +225,19 @@ async fn what_is_said_to_be_closed_can_be_paid_and_other_amounts_are_only_said()
 }
 
 #[tokio::test]
+async fn what_is_said_to_be_closed_is_paid_before_that_is_heard() {
+    let lab = with(json!({"provider": "alipay", "kind": "paid_meanwhile", "count": 1})).await;
+    for number in ["A1", "A2"] {
+        lab.create(number, "").await;
+    }
+    assert_eq!(ask(lab.face, "/query/A1").await.text(), "closed");
+    assert_eq!(lab.state("A1"), Some(State::Paid));
+    assert_eq!(lab.state("A2"), Some(State::Payable), "nobody asked");
+
+    assert_eq!(ask(lab.face, "/query/A1").await.text(), "paid");
+}
+
+#[tokio::test]
 async fn a_fault_for_one_call_leaves_the_others_alone() {
     let lab = with(json!({"provider": "alipay", "kind": "http_500", "call": "close"})).await;
     assert_eq!(ask(lab.face, "/create/A1").await.status(), 200);

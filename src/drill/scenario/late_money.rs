@@ -36,7 +36,7 @@ pub(super) fn draw(plan: &mut Plan, rng: &mut Rng) {
                 rng.random_range(0..1_000_000),
             ));
         }
-        for kind in ["behind", "says_closed"] {
+        for kind in ["behind", "says_closed", "paid_meanwhile"] {
             plan.faults.push(fault(
                 provider,
                 kind,

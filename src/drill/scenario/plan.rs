@@ -243,6 +243,10 @@ pub(super) fn fault(provider: &str, kind: &str, permille: u32, seed: u64) -> Val
         // Meanwhile its payer may have paid.
         body["latency_ms"] = (seed % 600).into();
     }
+    if kind == "paid_meanwhile" {
+        // Longer than a notification takes, and not as long as an answer is waited for.
+        body["latency_ms"] = (150 + seed % 150).into();
+    }
     if kind == "behind" {
         body["latency_ms"] = (5_000 + seed % 120_000).into();
     }
