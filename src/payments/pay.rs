@@ -25,10 +25,11 @@ use crate::app::App;
 use crate::domain::attempt::{CallOutcome, State};
 use crate::domain::id::PaymentId;
 use crate::domain::payment::State as PaymentState;
-use crate::domain::{Aggregate, Owner, Payment};
+use crate::domain::{Aggregate, Attempt, Owner, Payment};
 use crate::kill_point;
 use crate::store::CommitError;
 use crate::store::change::{Key, KeyScope, KeyWrite};
+use crate::traces::Span;
 use crate::{mutate, mutated};
 
 /// A payment as it was asked for, checked.
@@ -219,80 +220,114 @@ pub async fn run(
             account_id = %attempt.account_id,
             provider = attempt.provider.as_str()
         );
-        let trace = app.traces.span(&aggregate.payment.id, "attempt");
-        trace.set("attempt.id", attempt.id.to_string());
-        trace.set("account.id", attempt.account_id.to_string());
-        trace.set("provider", attempt.provider.as_str());
-        trace.set("flow", attempt.flow.to_string());
+        let trace = trace_of(app, &aggregate, &attempt);
         let settled = async {
-            let account = app.directory.account(&attempt.account_id);
-            let began = Instant::now();
-            let answer = match &account {
-                Some(account) => {
-                    call::create(
-                        app,
-                        account,
-                        &aggregate.payment,
-                        &attempt,
-                        planned_at,
-                        &context,
-                    )
-                    .await
-                }
-                None => Answer::new(CreateOutcome::NotSent(Failure::new(
-                    FailureKind::Account,
-                    "account_unavailable",
-                    "the account cannot be opened",
-                ))),
-            };
-            mutate!(let answer = super::mutations::repeated(
-                app, &mut aggregate, &attempt.id, answer, planned_at, &context,
-            ).await?);
-            kill_point!("pay_after_call");
-            mutate!(super::mutations::catch_up(app, &aggregate.payment.id).await?);
-            let latency_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
-            let failure = create::failure(&answer.outcome);
-            tracing::info!(
-                outcome = <&str>::from(CallOutcome::from(&answer.outcome)),
-                code = failure.map(|f| f.code.as_str()),
-                message = failure.map(|f| f.message.as_str()),
-                latency_ms,
-                provider_request_id = answer.request_id.as_deref(),
-                "the provider was asked for an offer or a charge"
-            );
-            trace.set("outcome", <&str>::from(CallOutcome::from(&answer.outcome)));
-            if let Some(failure) = failure {
-                trace.failed(&failure.code);
-            }
+            let brought =
+                ask_provider(app, &mut aggregate, &attempt, planned_at, &context, &trace).await?;
             planned_at = Instant::now();
-            let brought = Brought {
-                attempt_id: attempt.id.clone(),
-                answer,
-                latency_ms,
-            };
+
             let settled = settle(app, aggregate.clone(), &brought, context.key.as_ref()).await;
             if let Err(trouble) = &settled
                 && unwritten::may_be_written_later(trouble)
             {
-                let worker = Arc::clone(app);
-                let (key, context) = (
-                    context.key.clone(),
-                    RequestContext {
-                        planned_at,
-                        ..context.clone()
-                    },
-                );
-                let go_on = Box::new(move |planned| go_on(worker, planned, context));
-                unwritten::keep(app, aggregate, brought, key, go_on);
+                keep_unwritten(app, aggregate, brought, planned_at, &context);
             }
             settled
         };
+
         let settled = trace.around(settled.instrument(span)).await?;
         match settled {
             NextStep::Switching(planned) => aggregate = planned,
             NextStep::Over(last) => return Ok(last),
         }
     }
+}
+
+fn trace_of(app: &App, aggregate: &Aggregate, attempt: &Attempt) -> Span {
+    let trace = app.traces.span(&aggregate.payment.id, "attempt");
+    trace.set("attempt.id", attempt.id.to_string());
+    trace.set("account.id", attempt.account_id.to_string());
+    trace.set("provider", attempt.provider.as_str());
+    trace.set("flow", attempt.flow.to_string());
+    trace
+}
+
+/// Asks the provider for the offer or charge of an attempt whose row is committed.
+async fn ask_provider(
+    app: &Arc<App>,
+    aggregate: &mut Aggregate,
+    attempt: &Attempt,
+    planned_at: Instant,
+    context: &RequestContext,
+    trace: &Span,
+) -> Result<Brought, Error> {
+    let account = app.directory.account(&attempt.account_id);
+    let began = Instant::now();
+    let answer = match &account {
+        Some(account) => {
+            call::create(
+                app,
+                account,
+                &aggregate.payment,
+                attempt,
+                planned_at,
+                context,
+            )
+            .await
+        }
+        None => Answer::new(CreateOutcome::NotSent(Failure::new(
+            FailureKind::Account,
+            "account_unavailable",
+            "the account cannot be opened",
+        ))),
+    };
+    mutate!(let answer = super::mutations::repeated(
+        app, aggregate, &attempt.id, answer, planned_at, context,
+    ).await?);
+    kill_point!("pay_after_call");
+    mutate!(super::mutations::catch_up(app, &aggregate.payment.id).await?);
+
+    let latency_ms = i64::try_from(began.elapsed().as_millis()).unwrap_or(i64::MAX);
+    let failure = create::failure(&answer.outcome);
+    tracing::info!(
+        outcome = <&str>::from(CallOutcome::from(&answer.outcome)),
+        code = failure.map(|f| f.code.as_str()),
+        message = failure.map(|f| f.message.as_str()),
+        latency_ms,
+        provider_request_id = answer.request_id.as_deref(),
+        "the provider was asked for an offer or a charge"
+    );
+    trace.set("outcome", <&str>::from(CallOutcome::from(&answer.outcome)));
+    if let Some(failure) = failure {
+        trace.failed(&failure.code);
+    }
+
+    Ok(Brought {
+        attempt_id: attempt.id.clone(),
+        answer,
+        latency_ms,
+    })
+}
+
+/// What a call brought could not be written down: somebody goes on trying, and then with the
+/// payment.
+fn keep_unwritten(
+    app: &Arc<App>,
+    aggregate: Aggregate,
+    brought: Brought,
+    planned_at: Instant,
+    context: &RequestContext,
+) {
+    let worker = Arc::clone(app);
+    let (key, context) = (
+        context.key.clone(),
+        RequestContext {
+            planned_at,
+            ..context.clone()
+        },
+    );
+    let go_on = Box::new(move |planned| go_on(worker, planned, context));
+    unwritten::keep(app, aggregate, brought, key, go_on);
 }
 
 /// Goes on with a payment whose last outcome was written down late.

@@ -14,7 +14,7 @@ use crate::app::App;
 use crate::domain::attempt::{CallOutcome, State};
 use crate::domain::id::{self, AttemptId};
 use crate::domain::payment::{Event, NO_ROUTE};
-use crate::domain::{Aggregate, Attempt, Owner, Timestamp};
+use crate::domain::{Aggregate, Attempt, Owner, Payment, Timestamp};
 use crate::routing::account::Account;
 use crate::routing::choose::{
     self, Candidate, Criteria, RoutingDecision, RoutingInput, TriedRoute,
@@ -59,22 +59,7 @@ pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Plan
         .filter(|a| a.round == payment.round)
         .count();
     let may_go_on = this_round < app.config.payments.max_routes && !app.hold.covers(&payment.owner);
-    let mut rng = chance()?;
-    let choice = loop {
-        let look = |route: &RouteId| app.health.admit(route);
-        let turn = |rule| app.directory.turns().take(&payment.owner, rule);
-        let choice = rank_routes(app, asked, &look, &turn, &mut rng);
-        let account = choice.account().filter(|_| may_go_on);
-        // Somebody else may have taken the last place of the account's day meanwhile.
-        if account.is_none_or(|account| {
-            app.directory
-                .usage()
-                .reserve(account, payment.amount.minor(), now)
-        }) {
-            break choice;
-        }
-    };
-
+    let choice = choose_with_room(app, asked, may_go_on)?;
     let planned = Planned {
         served: choice.served,
     };
@@ -89,46 +74,68 @@ pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Plan
         |c: &&Candidate| !is_costly(c) || app.budget.allows_retry(&payment.owner, now_ms);
     let first = choice.able.first().filter(|_| may_go_on).filter(may_retry);
 
-    let Some(candidate @ Candidate { account, view, .. }) = first else {
+    let Some(candidate) = first else {
         no_route(aggregate, &choice, now)?;
         return Ok(planned);
     };
     if is_costly(&candidate) {
         app.budget.retried(&payment.owner, now_ms);
     }
-    let capabilities = account.provider.capabilities();
 
+    begin(app, aggregate, candidate, choice.reason(), now)?;
+    Ok(planned)
+}
+
+/// The choice, with a place taken in what its account may do in a day.
+fn choose_with_room(
+    app: &App,
+    asked: RoutingRequest<'_>,
+    may_go_on: bool,
+) -> Result<RoutingDecision, Error> {
+    let mut rng = chance()?;
+    let look = |route: &RouteId| app.health.admit(route);
+    let turn = |rule| app.directory.turns().take(asked.owner, rule);
+
+    loop {
+        let choice = rank_routes(app, asked, &look, &turn, &mut rng);
+        let account = choice.account().filter(|_| may_go_on);
+        // Somebody else may have taken the last place of the account's day meanwhile.
+        if account.is_none_or(|account| {
+            app.directory
+                .usage()
+                .reserve(account, asked.wanted.amount.minor(), asked.now)
+        }) {
+            return Ok(choice);
+        }
+    }
+}
+
+/// Adds the attempt over this route, about to be sent, with the times until when its call may be on
+/// its way and its offer be paid.
+fn begin(
+    app: &App,
+    aggregate: &mut Aggregate,
+    Candidate { account, view, .. }: &Candidate,
+    reason: serde_json::Value,
+    now: Timestamp,
+) -> Result<(), Error> {
+    let capabilities = account.provider.capabilities();
     let call_ms = call_timeout_ms(
         app,
         capabilities,
-        payment.flow,
+        aggregate.payment.flow,
         view.and_then(|view| view.p99_ms),
     );
     let call_deadline = now
         .plus_ms(call_ms)
         .plus_ms(app.config.payments.call_grace_ms);
-    let shortest = now.plus_s(i64::from(capabilities.shortest_offer_s));
-
-    let offer_deadline = match capabilities
-        .charge
-        .as_ref()
-        .filter(|_| payment.flow.is_charge())
-    {
-        // What a charge leaves behind must not outlive its reversal by much.
-        Some(charging) => now
-            .plus_s(i64::from(charging.reverse_after_s) + 60)
-            .max(shortest),
-        None => payment.expires_at.max(shortest),
-    };
 
     let mut attempt = sending(app, aggregate, account, now)?;
-    (
-        attempt.call_deadline,
-        attempt.offer_deadline,
-        attempt.reason,
-    ) = (call_deadline, offer_deadline, choice.reason());
-
+    attempt.call_deadline = call_deadline;
+    attempt.offer_deadline = offer_deadline(&aggregate.payment, capabilities, now);
+    attempt.reason = reason;
     attempt.next_check_at = schedule::next_check(&attempt, capabilities, now);
+
     if aggregate.payment.flow.is_charge() {
         // From its first byte on nobody can say that it was not paid.
         aggregate.payment.apply(Event::Doubt)?;
@@ -137,7 +144,19 @@ pub fn next(app: &App, aggregate: &mut Aggregate, now: Timestamp) -> Result<Plan
     aggregate.payment.resume_at = Some(payment_expiry(aggregate, now));
     aggregate.attempts.push(attempt);
 
-    Ok(planned)
+    Ok(())
+}
+
+fn offer_deadline(payment: &Payment, capabilities: &Capabilities, now: Timestamp) -> Timestamp {
+    let shortest = now.plus_s(i64::from(capabilities.shortest_offer_s));
+    let charging = capabilities.charge.as_ref();
+    match charging.filter(|_| payment.flow.is_charge()) {
+        // What a charge leaves behind must not outlive its reversal by much.
+        Some(charging) => now
+            .plus_s(i64::from(charging.reverse_after_s) + 60)
+            .max(shortest),
+        None => payment.expires_at.max(shortest),
+    }
 }
 
 /// An attempt over this account that is about to be sent, with numbers of its own.

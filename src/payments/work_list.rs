@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::commit::{Beside, commit, decided};
 use super::transition::Conditions;
 use super::transition::console_refund::NUMBERS;
-use super::transition::decide::{Undecided, decide};
+use super::transition::decision::{Undecided, decide};
 use super::{Error, conditions};
 use crate::app::App;
 use crate::domain::attempt::{Disposition, State};

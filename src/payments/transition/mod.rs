@@ -8,7 +8,7 @@ pub mod charge;
 mod conditions;
 pub mod console_refund;
 pub mod create;
-pub mod decide;
+pub mod decision;
 pub mod ending;
 #[cfg(feature = "testing")]
 mod mutations;
