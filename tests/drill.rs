@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::helpers::on_postgres;
 use crate::helpers::process::interlock;
 use crate::helpers::redis::Redis;
 
@@ -98,14 +99,9 @@ async fn finds_nothing(args: &[&str]) -> Value {
     line
 }
 
-/// Two gateways on PostgreSQL take their time in a build like this: there a few seeds have to do,
-/// and of the scenarios those whose trouble is the database's or the gateways'.
-fn on_postgres() -> bool {
-    std::env::var("INTERLOCK_TEST_DATABASE").is_ok_and(|kind| kind == "postgres")
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_swarm_of_faults_breaks_nothing() {
+    // Two gateways take their time in a build like this: on PostgreSQL a few seeds have to do.
     let seeds = if on_postgres() { "1..6" } else { "1..24" };
     let redis = Redis::start().await.alone();
     let swarm = [

@@ -197,7 +197,7 @@ async fn taken(gateway: &Process) -> u64 {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_gateway_of_the_version_before_works_beside_this_one_for_a_rolling_restart() {
-    if std::env::var("INTERLOCK_TEST_DATABASE").is_ok_and(|kind| kind == "postgres") {
+    if crate::helpers::on_postgres() {
         side_by_side().await;
     } else {
         println!("skipped on SQLite: its folder is locked, so a second gateway cannot start on it");

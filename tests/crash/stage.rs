@@ -8,13 +8,15 @@ use std::ops::Deref;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::Duration;
 
+use interlock::testing::kill;
+use providers::Capabilities;
 use providers::order::Flow;
 use providers::provider::Ending;
 use serde_json::{Value, json};
 
 use crate::helpers::front::Front;
 use crate::helpers::process::{self, Process};
-use crate::helpers::{Control, Ground, TestApp, charging_providers};
+use crate::helpers::{Control, Ground, TestApp, charging_providers, on_postgres};
 
 /// After so many seconds every lease and every call of a dead worker is over.
 pub const ALL_LEASES_ARE_OVER_S: i64 = 61;
@@ -32,55 +34,49 @@ pub struct Run {
     pub client_returns: bool,
 }
 
+/// Of these providers those that a point is tried with. Rows, and what is done with them, are the
+/// same whoever is asked: so on PostgreSQL it is one, another one for each point.
+fn tried<'a>(point: &str, providers: Vec<&'a str>) -> Vec<&'a str> {
+    if !on_postgres() {
+        return providers;
+    }
+    let place = kill::POINTS.iter().position(|each| *each == point);
+    let one = providers[place.unwrap() % providers.len()];
+    vec![one]
+}
+
 impl Run {
+    fn over(point: &'static str, providers: Vec<&'static str>, clients: &[bool]) -> Vec<Self> {
+        let runs = |first| {
+            clients.iter().map(move |client_returns| Self {
+                point,
+                nth: 1,
+                first,
+                client_returns: *client_returns,
+            })
+        };
+        tried(point, providers).into_iter().flat_map(runs).collect()
+    }
+
     /// Over every provider, with a client that comes back and with one that does not.
     pub fn all(point: &'static str) -> Vec<Self> {
-        let names = providers::PROTOCOLS.iter().map(|p| p.name.as_str());
-        names
-            .flat_map(|first| {
-                [false, true].map(|client_returns| Self {
-                    point,
-                    nth: 1,
-                    first,
-                    client_returns,
-                })
-            })
-            .collect()
+        Self::over(point, names(|_| true), &[false, true])
     }
 
     /// Over every provider whose offers can be closed.
     pub fn closing(point: &'static str) -> Vec<Self> {
-        let closes = |name| {
-            let capabilities = providers::protocol(name).unwrap().capabilities;
-            capabilities.flow(Flow::Qr).unwrap().ending != Ending::Expire
-        };
-        Self::all(point)
-            .into_iter()
-            .filter(|run| closes(run.first))
-            .collect()
+        Self::over(point, names(can_close), &[false, true])
     }
 
     /// Over every provider that makes charges, with a client that comes back and with one that does
     /// not.
     pub fn charging(point: &'static str) -> Vec<Self> {
-        let one = |first, client_returns| Self {
-            point,
-            nth: 1,
-            first,
-            client_returns,
-        };
-        charging_providers()
-            .into_iter()
-            .flat_map(|name| [one(name, false), one(name, true)])
-            .collect()
+        Self::over(point, charging_providers(), &[false, true])
     }
 
-    /// The same, with a client that never comes back.
+    /// Over every provider whose offers can be closed, with a client that never comes back.
     pub fn unattended(point: &'static str) -> Vec<Self> {
-        Self::closing(point)
-            .into_iter()
-            .filter(|run| !run.client_returns)
-            .collect()
+        Self::over(point, names(can_close), &[false])
     }
 
     pub fn env(self) -> (&'static str, String) {
@@ -90,6 +86,18 @@ impl Run {
             format!("{}:{}", self.point, self.nth),
         )
     }
+}
+
+fn names(is_wanted: impl Fn(&Capabilities) -> bool) -> Vec<&'static str> {
+    providers::PROTOCOLS
+        .iter()
+        .filter(|protocol| is_wanted(protocol.capabilities))
+        .map(|protocol| protocol.name.as_str())
+        .collect()
+}
+
+fn can_close(capabilities: &Capabilities) -> bool {
+    capabilities.flow(Flow::Qr).unwrap().ending != Ending::Expire
 }
 
 /// What outlives a gateway.

@@ -7,6 +7,11 @@ use super::PATIENCE;
 /// Databases that the tests share on one PostgreSQL, each with a schema of its own.
 const SHARDS: usize = 32;
 
+/// Whether this run is about PostgreSQL.
+pub fn on_postgres() -> bool {
+    std::env::var("INTERLOCK_TEST_DATABASE").is_ok_and(|kind| kind == "postgres")
+}
+
 /// The address of a fresh database: a file in `folder`, or a schema of its own in the run's
 /// PostgreSQL.
 pub async fn database(folder: &Path) -> String {

@@ -22,7 +22,7 @@ pub mod wire;
 pub use app::{Ground, TestApp};
 pub use client::{Answer, Client};
 pub use control::Control;
-pub use databases::{connect, database, name_installation};
+pub use databases::{connect, database, name_installation, on_postgres};
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;

@@ -47,7 +47,7 @@ async fn commands_work_beside_a_running_gateway() {
     let data = folder.path().join("data");
     let shown = data.display().to_string();
     // The embedded one where SQLite is tried: nothing is said about it.
-    let on_postgres = std::env::var("INTERLOCK_TEST_DATABASE").is_ok_and(|kind| kind == "postgres");
+    let on_postgres = crate::helpers::on_postgres();
     let url = if on_postgres {
         database(folder.path()).await
     } else {

@@ -310,8 +310,7 @@ impl Prometheus {
 
 /// Whether this run waits for alerts.
 fn is_run_on_sqlite() -> bool {
-    let on_postgres =
-        std::env::var("INTERLOCK_TEST_DATABASE").is_ok_and(|database| database == "postgres");
+    let on_postgres = crate::helpers::on_postgres();
     if on_postgres {
         println!("not waited for on PostgreSQL: the run on SQLite does");
     }
