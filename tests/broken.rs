@@ -505,7 +505,7 @@ found_by_a_swarm! {
     a_swarm_finds_an_amount_that_is_not_compared: NoAmountCheck from 148,
     a_swarm_finds_an_acknowledgement_before_the_commit: AcknowledgeBeforeCommit from 24,
     a_swarm_finds_a_second_live_attempt: NoUniqueLiveAttempt from 36,
-    a_swarm_finds_a_key_claimed_after_the_call: KeyAfterCall from 138,
+    a_swarm_finds_a_key_claimed_after_the_call: KeyAfterCall from 110,
 }
 
 #[test]

@@ -41,8 +41,8 @@ fn tried<'a>(point: &str, providers: Vec<&'a str>) -> Vec<&'a str> {
         return providers;
     }
     let place = kill::POINTS.iter().position(|each| *each == point);
-    let one = providers[place.unwrap() % providers.len()];
-    vec![one]
+    let place = place.expect("a point that is listed");
+    vec![providers[place % providers.len()]]
 }
 
 impl Run {
@@ -97,7 +97,9 @@ fn names(is_wanted: impl Fn(&Capabilities) -> bool) -> Vec<&'static str> {
 }
 
 fn can_close(capabilities: &Capabilities) -> bool {
-    capabilities.flow(Flow::Qr).unwrap().ending != Ending::Expire
+    capabilities
+        .flow(Flow::Qr)
+        .is_some_and(|flow| flow.ending != Ending::Expire)
 }
 
 /// What outlives a gateway.
