@@ -79,8 +79,12 @@ pub async fn drill_on(
 
 async fn finds_nothing(args: &[&str]) -> Value {
     let drilled = drill(args, &[]).await;
-    assert!(drilled.is_clean, "see above");
     let line = drilled.line;
+    assert!(
+        drilled.is_clean,
+        "found {}; all that it said stands above",
+        line["violations"]
+    );
     assert_eq!(line["violations"], serde_json::json!([]));
     assert_eq!(
         (

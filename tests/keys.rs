@@ -488,14 +488,11 @@ async fn two_persons_are_two_keys_of_which_neither_came_from_the_other() {
 #[tokio::test(flavor = "multi_thread")]
 async fn when_keys_were_used_is_written_without_a_payment_waiting_for_it() {
     let app = TestApp::start().await;
-    app.client.pay(&order()).await.expect(201);
     let db = app.db().await;
-    let sql = "SELECT last_used_at FROM api_keys WHERE name = 'demo'";
-    let noted = async || {
-        let statement = sea_orm::Statement::from_string(
-            sea_orm::ConnectionTrait::get_database_backend(&db),
-            sql,
-        );
+    let noted = async |name: &str| {
+        let sql = format!("SELECT last_used_at FROM api_keys WHERE name = '{name}'");
+        let backend = sea_orm::ConnectionTrait::get_database_backend(&db);
+        let statement = sea_orm::Statement::from_string(backend, sql);
         let row = sea_orm::ConnectionTrait::query_one_raw(&db, statement)
             .await
             .unwrap()
@@ -503,18 +500,35 @@ async fn when_keys_were_used_is_written_without_a_payment_waiting_for_it() {
         row.try_get::<Option<i64>>("", "last_used_at").unwrap()
     };
 
-    assert_eq!(noted().await, None, "not on the way of a payment");
+    // Uses are written when the gateway starts, and once a minute: between two payments at most
+    // once.
+    let (mut name, mut till) = ("", app.client.clone());
+    for again in ["first", "second"] {
+        name = again;
+        let made = make(&app.client, name, &["pay"]).await.expect(201);
+        till = with(&app.client, made["key"].as_str().unwrap());
+        till.pay(&order()).await.expect(201);
+        if noted(name).await.is_none() {
+            break;
+        }
+    }
+    assert_eq!(noted(name).await, None, "not on the way of a payment");
+
     app.app().directory.note_uses().await.unwrap();
-    let first = noted().await.unwrap();
+    let first = noted(name).await.unwrap();
     app.app().directory.note_uses().await.unwrap();
-    assert_eq!(noted().await, Some(first), "nothing new, nothing written");
+    assert_eq!(
+        noted(name).await,
+        Some(first),
+        "nothing new, nothing written"
+    );
 
     // What is known at the end is written, too.
     tokio::time::sleep(Duration::from_millis(1_100)).await;
-    app.client.get("/v1/payments").await.expect(200);
+    till.get("/v1/payments").await.expect(200);
     let ground = app.leave().await;
     let began = Instant::now();
-    while noted().await.unwrap() <= first {
+    while noted(name).await.unwrap() <= first {
         assert!(began.elapsed() < PATIENCE);
     }
 
