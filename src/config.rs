@@ -3,6 +3,7 @@
 
 mod alerts;
 mod check;
+mod durations;
 mod error;
 mod list;
 mod providers;
@@ -144,6 +145,8 @@ impl Config {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
@@ -151,9 +154,9 @@ mod tests {
         let config = Config::load(None, &[("server.listen", "127.0.0.1:9".to_owned())]).unwrap();
         assert_eq!(config.server.listen, "127.0.0.1:9");
         assert!(config.database_url().starts_with("sqlite://"));
-        let span_s: i64 = config.webhooks.ladder_s.iter().sum();
+        let span: Duration = config.webhooks.ladder.iter().sum();
         assert!(
-            config.webhooks.ladder_s.len() >= 9 && span_s >= 3 * 86_400,
+            config.webhooks.ladder.len() >= 9 && span >= Duration::from_hours(72),
             "ten tries over three days"
         );
     }
@@ -168,7 +171,7 @@ mod tests {
             ),
         ];
         let config = Config::load(None, &flags).unwrap();
-        assert_eq!(config.webhooks.ladder_s, [5, 300]);
+        assert_eq!(config.webhooks.ladder, [5, 300].map(Duration::from_secs));
         assert_eq!(config.webhooks.allow_networks.len(), 2);
     }
 

@@ -259,8 +259,8 @@ fn traces(config: &Config, address: SocketAddr, gateway: u32) -> Result<Traces, 
         otlp_url: config.otlp_url.clone(),
         percent: config.percent,
         queue: config.queue,
-        interval: Duration::from_millis(config.interval_ms),
-        timeout: Duration::from_millis(config.timeout_ms),
+        interval: config.interval,
+        timeout: config.timeout,
         gateway: format!("{address}-{gateway:08x}"),
     };
     Ok(Traces::open(&settings, tokio::runtime::Handle::current())?)
@@ -309,10 +309,7 @@ fn addresses(config: &Config, side: Option<&SandboxSide>) -> Result<Addresses, S
 fn webhooks(config: &Config) -> Result<Client, NoClient> {
     let config = &config.webhooks;
     let guard = Guard::new(config.allow_networks.clone(), config.allow_http);
-    let (timeout, connect) = (
-        Duration::from_millis(config.timeout_ms),
-        Duration::from_millis(config.connect_timeout_ms),
-    );
+    let (timeout, connect) = (config.timeout, config.connect_timeout);
     Client::new(guard, Arc::new(System), timeout, connect)
 }
 
@@ -333,8 +330,7 @@ impl Running {
     /// Whatever hangs, it is over five seconds after the time for draining at the latest.
     pub async fn stop(self) {
         let config = &self.app.config.server;
-        let most = Duration::from_secs(config.drain_notice_s.saturating_add(config.drain_s))
-            .saturating_add(STOP_GRACE);
+        let most = (config.drain_notice + config.drain).saturating_add(STOP_GRACE);
         if tokio::time::timeout(most, self.stop_in_order())
             .await
             .is_err()
@@ -348,10 +344,9 @@ impl Running {
     async fn stop_in_order(self) {
         // Whoever balances the load needs a moment to hear of it; nobody is refused meanwhile.
         self.app.leaving.cancel();
-        tokio::time::sleep(Duration::from_secs(self.app.config.server.drain_notice_s)).await;
+        tokio::time::sleep(self.app.config.server.drain_notice).await;
         self.app.draining.cancel();
-        let until =
-            tokio::time::Instant::now() + Duration::from_secs(self.app.config.server.drain_s);
+        let until = tokio::time::Instant::now() + self.app.config.server.drain;
         join_all(self.doors.iter().map(|door| door.handle.stop(true))).await;
         join_all(self.doors.into_iter().map(|door| door.served)).await;
         self.app.tasks.close();

@@ -1,7 +1,6 @@
 //! `/v1/accounts`: a merchant's contracts with providers. Credentials go in and never come out.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
@@ -247,7 +246,7 @@ async fn verifies(app: &App, opened: &Opened) -> Result<(), Problem> {
     let Ok(_place) = PLACES.try_acquire() else {
         return Ok(());
     };
-    let timeout = Duration::from_millis(app.config.health.probe_timeout_ms);
+    let timeout = app.config.health.probe_timeout;
     let asked = proof::ask(
         opened.provider.as_ref(),
         &app.hold.prefix(),

@@ -200,7 +200,7 @@ impl Admission {
                 connections - connections.div_ceil(KEPT_FOR_PAYMENTS),
                 READ_WAIT,
             ),
-            max_commit_wait: Duration::from_millis(config.max_commit_wait_ms),
+            max_commit_wait: config.max_commit_wait,
         }
     }
 

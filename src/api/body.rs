@@ -26,14 +26,15 @@ impl FromRequest for RawBody {
     type Future = LocalBoxFuture<'static, Result<Self, Problem>>;
 
     fn from_request(request: &HttpRequest, payload: &mut dev::Payload) -> Self::Future {
-        let limits = request
-            .app_data::<web::Data<App>>()
-            .map_or((65_536, 10), |app| {
-                (
-                    app.config.server.max_body_bytes,
-                    app.config.server.body_timeout_s,
-                )
-            });
+        let limits =
+            request
+                .app_data::<web::Data<App>>()
+                .map_or((65_536, Duration::from_secs(10)), |app| {
+                    (
+                        app.config.server.max_body_bytes,
+                        app.config.server.body_timeout,
+                    )
+                });
         let payload = payload.take();
         let is_plain = is_plain(request);
 
@@ -48,13 +49,12 @@ impl FromRequest for RawBody {
                 );
                 return Err(problem.about("Content-Encoding"));
             }
-            let (max_bytes, timeout_s) = limits;
-            match tokio::time::timeout(Duration::from_secs(timeout_s), read(payload, max_bytes))
-                .await
-            {
+            let (max_bytes, timeout) = limits;
+            match tokio::time::timeout(timeout, read(payload, max_bytes)).await {
                 Ok(read) => read.map(Self),
                 Err(_) => {
-                    let detail = format!("The body did not come in within {timeout_s} seconds.");
+                    let seconds = timeout.as_secs();
+                    let detail = format!("The body did not come in within {seconds} seconds.");
                     Err(
                         Problem::new(StatusCode::REQUEST_TIMEOUT, "body_timeout", detail)
                             .about("body"),

@@ -123,7 +123,7 @@ pub async fn create(
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 fn answer_by(app: &App) -> Instant {
-    Instant::now() + Duration::from_millis(app.config.payments.answer_within_ms)
+    Instant::now() + app.config.payments.answer_within
 }
 
 fn refuse_while_draining(app: &App) -> Result<(), Problem> {

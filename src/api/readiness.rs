@@ -79,7 +79,7 @@ impl Readiness {
     }
 
     async fn look(&self, app: &App) -> Vec<Reason> {
-        let max_wait = Duration::from_millis(app.config.admission.max_commit_wait_ms);
+        let max_wait = app.config.admission.max_commit_wait;
         let standbys = app.store.synchronous_standbys().await;
         let is_down = match standbys {
             // SQLite has none to ask about.

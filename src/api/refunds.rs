@@ -1,7 +1,7 @@
 //! `/v1/refunds` and `POST /v1/payments/{id}/refunds`: giving money back.
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse, web};
@@ -98,7 +98,7 @@ pub async fn create(
     let id = id.of::<PaymentId>("payment")?;
     let app = app.into_inner();
     let asked_at = Instant::now();
-    let answer_by = asked_at + Duration::from_millis(app.config.payments.answer_within_ms);
+    let answer_by = asked_at + app.config.payments.answer_within;
     let (tell, made) = oneshot::channel();
     let sender = caller_of(&request);
 
@@ -164,11 +164,9 @@ impl Subject for Refund {
 
     fn under_way(&self, app: &App) -> Option<Problem> {
         let payments = &app.config.payments;
-        let lasts = payments
-            .refund_timeout_ms
-            .saturating_add(payments.call_grace_ms);
+        let lasts = payments.refund_timeout + payments.call_grace;
         let sent_at = self.sent_at.filter(|_| self.status == State::Pending)?;
-        (sent_at.plus_ms(lasts) > app.clock.now())
+        (sent_at.plus(lasts) > app.clock.now())
             .then(|| idempotency::in_progress(&self.id, self.status))
     }
 

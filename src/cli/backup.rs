@@ -184,7 +184,7 @@ pub async fn restore(config: &Config, file: Option<&Path>) -> Result<String, Fai
 
 /// Opens a database, with the tables of this version, and writes down that it was brought back.
 async fn open_and_mark(url: &str, config: &Config) -> Result<Restored, Failure> {
-    let store = Store::open(url, 2, config.database.patience())
+    let store = Store::open(url, 2, config.database.timeout)
         .await
         .map_err(StartError::from)?;
     let marked = mark(&store).await;

@@ -4,12 +4,13 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::Error as _;
 
+use super::durations::{in_unit, list_of_seconds, milliseconds, seconds};
 use super::error::Wrong;
-use super::list::list;
 use crate::domain::incident::Severity;
 
 /// Section `alerts`.
@@ -19,22 +20,34 @@ use crate::domain::incident::Severity;
 pub struct Alerts {
     #[serde(deserialize_with = "receivers")]
     pub receivers: Vec<Receiver>,
-    pub interval_ms: u64,
-    pub open_after_ms: i64,
-    pub close_after_ms: i64,
-    pub failing_after_ms: i64,
+    #[serde(rename = "interval_ms", deserialize_with = "milliseconds")]
+    pub interval: Duration,
+    #[serde(rename = "open_after_ms", deserialize_with = "milliseconds")]
+    pub open_after: Duration,
+    #[serde(rename = "close_after_ms", deserialize_with = "milliseconds")]
+    pub close_after: Duration,
+    #[serde(rename = "failing_after_ms", deserialize_with = "milliseconds")]
+    pub failing_after: Duration,
     pub failing_least_percent: i64,
     pub failing_most_percent: i64,
-    pub parked_least_s: i64,
-    pub parked_most_s: i64,
-    pub in_doubt_least_s: i64,
-    pub in_doubt_most_s: i64,
-    pub webhooks_least_s: i64,
-    pub webhooks_most_s: i64,
-    pub work_list_s: i64,
-    pub remind_after_s: i64,
-    #[serde(deserialize_with = "list")]
-    pub retry_s: Vec<i64>,
+    #[serde(rename = "parked_least_s", deserialize_with = "seconds")]
+    pub parked_least: Duration,
+    #[serde(rename = "parked_most_s", deserialize_with = "seconds")]
+    pub parked_most: Duration,
+    #[serde(rename = "in_doubt_least_s", deserialize_with = "seconds")]
+    pub in_doubt_least: Duration,
+    #[serde(rename = "in_doubt_most_s", deserialize_with = "seconds")]
+    pub in_doubt_most: Duration,
+    #[serde(rename = "webhooks_least_s", deserialize_with = "seconds")]
+    pub webhooks_least: Duration,
+    #[serde(rename = "webhooks_most_s", deserialize_with = "seconds")]
+    pub webhooks_most: Duration,
+    #[serde(rename = "work_list_s", deserialize_with = "seconds")]
+    pub work_list: Duration,
+    #[serde(rename = "remind_after_s", deserialize_with = "seconds")]
+    pub remind_after: Duration,
+    #[serde(rename = "retry_s", deserialize_with = "list_of_seconds")]
+    pub retry: Vec<Duration>,
     pub per_minute: u64,
 }
 
@@ -201,19 +214,17 @@ fn receivers<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Vec<Re
 
 impl Alerts {
     pub(super) fn check(&self) -> Result<(), Wrong> {
+        let length = |key, duration| (key, in_unit(key, duration));
         let positive = [
-            (
-                "alerts.interval_ms",
-                i64::try_from(self.interval_ms).unwrap_or(i64::MAX),
-            ),
-            ("alerts.open_after_ms", self.open_after_ms),
-            ("alerts.close_after_ms", self.close_after_ms),
-            ("alerts.failing_after_ms", self.failing_after_ms),
+            length("alerts.interval_ms", self.interval),
+            length("alerts.open_after_ms", self.open_after),
+            length("alerts.close_after_ms", self.close_after),
+            length("alerts.failing_after_ms", self.failing_after),
             ("alerts.failing_least_percent", self.failing_least_percent),
-            ("alerts.parked_least_s", self.parked_least_s),
-            ("alerts.in_doubt_least_s", self.in_doubt_least_s),
-            ("alerts.webhooks_least_s", self.webhooks_least_s),
-            ("alerts.work_list_s", self.work_list_s),
+            length("alerts.parked_least_s", self.parked_least),
+            length("alerts.in_doubt_least_s", self.in_doubt_least),
+            length("alerts.webhooks_least_s", self.webhooks_least),
+            length("alerts.work_list_s", self.work_list),
             (
                 "alerts.per_minute",
                 i64::try_from(self.per_minute).unwrap_or(i64::MAX),
@@ -230,28 +241,25 @@ impl Alerts {
 
         let ordered = [
             (
-                "alerts.failing_most_percent",
-                self.failing_most_percent,
+                ("alerts.failing_most_percent", self.failing_most_percent),
                 self.failing_least_percent,
             ),
             (
-                "alerts.parked_most_s",
-                self.parked_most_s,
-                self.parked_least_s,
+                length("alerts.parked_most_s", self.parked_most),
+                length("alerts.parked_least_s", self.parked_least).1,
             ),
             (
-                "alerts.in_doubt_most_s",
-                self.in_doubt_most_s,
-                self.in_doubt_least_s,
+                length("alerts.in_doubt_most_s", self.in_doubt_most),
+                length("alerts.in_doubt_least_s", self.in_doubt_least).1,
             ),
             (
-                "alerts.webhooks_most_s",
-                self.webhooks_most_s,
-                self.webhooks_least_s,
+                length("alerts.webhooks_most_s", self.webhooks_most),
+                length("alerts.webhooks_least_s", self.webhooks_least).1,
             ),
         ];
 
-        if let Some((key, value, _)) = ordered.into_iter().find(|(_, most, least)| most < least) {
+        if let Some(((key, value), _)) = ordered.into_iter().find(|((_, most), least)| most < least)
+        {
             let problem = "must not be less than the limit that it belongs to (…_least_…)";
             return Err(Wrong {
                 key,
@@ -269,17 +277,9 @@ impl Alerts {
             });
         }
 
-        if self.remind_after_s < 0 {
-            let value = self.remind_after_s.to_string();
-            return Err(Wrong {
-                key: "alerts.remind_after_s",
-                value,
-                problem: "must be 0 or more",
-            });
-        }
-
-        if self.retry_s.is_empty() || self.retry_s.iter().any(|s| *s <= 0) {
-            let value = format!("{:?}", self.retry_s);
+        if self.retry.is_empty() || self.retry.iter().any(Duration::is_zero) {
+            let seconds: Vec<u64> = self.retry.iter().map(Duration::as_secs).collect();
+            let value = format!("{seconds:?}");
             return Err(Wrong {
                 key: "alerts.retry_s",
                 value,

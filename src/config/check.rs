@@ -1,13 +1,16 @@
 //! Whether values can be, each by itself and beside the others. Changes none of them.
 
+use std::time::Duration;
+
 use providers::address;
 
+use super::durations::in_unit;
 use super::error::Wrong;
 use super::sections::Config;
 use crate::redact;
 
-/// No call, pause or grace of [`Config::check_numbers`] that is given in milliseconds is longer.
-const DAY_MS: i64 = 86_400_000;
+/// No call, pause or grace that is given in milliseconds is longer.
+const DAY: Duration = Duration::from_hours(24);
 
 /// An address that is wrong, without what may be a password in it.
 fn shown(address: &str) -> String {
@@ -31,25 +34,25 @@ impl Config {
             ),
             (
                 "server.keep_alive_s",
-                self.server.keep_alive_s,
+                self.server.keep_alive.as_secs(),
                 1..=86_400,
                 "must be from 1 to 86400",
             ),
             (
                 "server.drain_s",
-                self.server.drain_s,
+                self.server.drain.as_secs(),
                 0..=86_400,
                 "must be from 0 to 86400",
             ),
             (
                 "server.drain_notice_s",
-                self.server.drain_notice_s,
+                self.server.drain_notice.as_secs(),
                 0..=86_400,
                 "must be from 0 to 86400",
             ),
             (
                 "database.timeout_ms",
-                self.database.timeout_ms,
+                u64::try_from(self.database.timeout.as_millis()).unwrap_or(u64::MAX),
                 1_000..=600_000,
                 "must be from 1000 to 600000",
             ),
@@ -77,40 +80,16 @@ impl Config {
     /// What must be more than 0.
     fn check_numbers(&self) -> Result<(), Wrong> {
         let p = &self.payments;
-        let positive = [
-            ("payments.max_amount_fen", p.max_amount_fen),
-            ("payments.offer_timeout_ms", p.offer_timeout_ms),
-            ("payments.query_timeout_ms", p.query_timeout_ms),
-            ("payments.refund_timeout_ms", p.refund_timeout_ms),
-            ("payments.call_grace_ms", p.call_grace_ms),
-            ("payments.account_set_aside_s", p.account_set_aside_s),
-            ("resolver.interval_ms", self.resolver.interval_ms),
-            ("resolver.lease_s", self.resolver.lease_s),
-            ("ledger.interval_ms", self.ledger.interval_ms),
-            ("webhooks.interval_ms", self.webhooks.interval_ms),
-            ("webhooks.alert_after_s", self.webhooks.alert_after_s),
-            ("webhooks.log_days", self.webhooks.log_days),
-        ];
-
-        for (key, value) in positive {
-            if value <= 0 {
-                return Err(Wrong {
-                    key,
-                    value: value.to_string(),
-                    problem: "must be more than 0",
-                });
-            }
-            if key.ends_with("_ms") && value > DAY_MS {
-                return Err(Wrong {
-                    key,
-                    value: value.to_string(),
-                    problem: "must be at most 86400000",
-                });
-            }
-        }
-
         let small = |count: u32| usize::try_from(count).unwrap_or(usize::MAX);
         let counts = [
+            (
+                "payments.max_amount_fen",
+                usize::try_from(p.max_amount_fen).unwrap_or(0),
+            ),
+            (
+                "webhooks.log_days",
+                usize::try_from(self.webhooks.log_days).unwrap_or(0),
+            ),
             ("payments.max_routes", p.max_routes),
             ("resolver.batch", self.resolver.batch),
             ("server.max_body_bytes", self.server.max_body_bytes),
@@ -148,33 +127,13 @@ impl Config {
                 usize::try_from(p.max_parked).unwrap_or(0),
             ),
             ("admission.max_in_progress", self.admission.max_in_progress),
-            (
-                "admission.max_commit_wait_ms",
-                usize::try_from(self.admission.max_commit_wait_ms).unwrap_or(0),
-            ),
             ("webhooks.concurrency", self.webhooks.concurrency),
             ("webhooks.per_receiver", self.webhooks.per_receiver),
             (
                 "webhooks.batch",
                 usize::try_from(self.webhooks.batch).unwrap_or(0),
             ),
-            (
-                "webhooks.timeout_ms",
-                usize::try_from(self.webhooks.timeout_ms).unwrap_or(0),
-            ),
-            (
-                "webhooks.connect_timeout_ms",
-                usize::try_from(self.webhooks.connect_timeout_ms).unwrap_or(0),
-            ),
             ("traces.queue", self.traces.queue),
-            (
-                "traces.interval_ms",
-                usize::try_from(self.traces.interval_ms).unwrap_or(0),
-            ),
-            (
-                "traces.timeout_ms",
-                usize::try_from(self.traces.timeout_ms).unwrap_or(0),
-            ),
         ];
 
         for (key, value) in counts {
@@ -190,14 +149,60 @@ impl Config {
         Ok(())
     }
 
+    /// Calls, pauses and graces: more than nothing, and none that is given in milliseconds longer
+    /// than a day.
+    fn check_durations(&self) -> Result<(), Wrong> {
+        let p = &self.payments;
+        let durations = [
+            ("payments.offer_timeout_ms", p.offer_timeout),
+            ("payments.query_timeout_ms", p.query_timeout),
+            ("payments.reverse_timeout_ms", p.reverse_timeout),
+            ("payments.refund_timeout_ms", p.refund_timeout),
+            ("payments.call_grace_ms", p.call_grace),
+            ("payments.account_set_aside_s", p.account_set_aside),
+            (
+                "admission.max_commit_wait_ms",
+                self.admission.max_commit_wait,
+            ),
+            ("resolver.interval_ms", self.resolver.interval),
+            ("resolver.lease_s", self.resolver.lease),
+            ("ledger.interval_ms", self.ledger.interval),
+            ("webhooks.interval_ms", self.webhooks.interval),
+            ("webhooks.timeout_ms", self.webhooks.timeout),
+            ("webhooks.connect_timeout_ms", self.webhooks.connect_timeout),
+            ("webhooks.alert_after_s", self.webhooks.alert_after),
+            ("traces.interval_ms", self.traces.interval),
+            ("traces.timeout_ms", self.traces.timeout),
+        ];
+
+        for (key, duration) in durations {
+            let problem = if duration.is_zero() {
+                "must be more than 0"
+            } else if key.ends_with("_ms") && duration > DAY {
+                "must be at most 86400000"
+            } else {
+                continue;
+            };
+            return Err(Wrong {
+                key,
+                value: in_unit(key, duration).to_string(),
+                problem,
+            });
+        }
+
+        Ok(())
+    }
+
     pub(super) fn check(&self) -> Result<(), Wrong> {
         self.check_numbers()?;
+        self.check_durations()?;
         self.check_ranges()?;
         let p = &self.payments;
-        let ladder = &self.webhooks.ladder_s;
+        let ladder = &self.webhooks.ladder;
 
-        if ladder.is_empty() || ladder.iter().any(|s| *s <= 0) {
-            let value = format!("{ladder:?}");
+        if ladder.is_empty() || ladder.iter().any(Duration::is_zero) {
+            let seconds: Vec<u64> = ladder.iter().map(Duration::as_secs).collect();
+            let value = format!("{seconds:?}");
             return Err(Wrong {
                 key: "webhooks.ladder_s",
                 value,
@@ -205,8 +210,8 @@ impl Config {
             });
         }
 
-        if !(100..=10_000).contains(&p.answer_within_ms) {
-            let value = p.answer_within_ms.to_string();
+        if !(100..=10_000).contains(&p.answer_within.as_millis()) {
+            let value = in_unit("payments.answer_within_ms", p.answer_within).to_string();
             let problem = "must be from 100 to 10000: checkouts are answered within 10 seconds";
             return Err(Wrong {
                 key: "payments.answer_within_ms",

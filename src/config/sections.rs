@@ -8,6 +8,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::alerts::Alerts;
+use super::durations::{list_of_seconds, milliseconds, seconds};
 use super::list::list;
 use super::providers::Providers;
 
@@ -42,11 +43,15 @@ pub struct Server {
     pub listen: String,
     pub admin: String,
     pub public_url: String,
-    pub drain_s: u64,
-    pub drain_notice_s: u64,
+    #[serde(rename = "drain_s", deserialize_with = "seconds")]
+    pub drain: Duration,
+    #[serde(rename = "drain_notice_s", deserialize_with = "seconds")]
+    pub drain_notice: Duration,
     pub max_body_bytes: usize,
-    pub body_timeout_s: u64,
-    pub keep_alive_s: u64,
+    #[serde(rename = "body_timeout_s", deserialize_with = "seconds")]
+    pub body_timeout: Duration,
+    #[serde(rename = "keep_alive_s", deserialize_with = "seconds")]
+    pub keep_alive: Duration,
     pub max_idle_connections: usize,
     pub max_connections: usize,
     pub workers: usize,
@@ -67,15 +72,8 @@ pub struct Data {
 pub struct Database {
     pub url: String,
     pub connections: u32,
-    pub timeout_ms: u64,
-}
-
-impl Database {
-    /// How long one use of a connection may take.
-    #[must_use]
-    pub fn patience(&self) -> Duration {
-        Duration::from_millis(self.timeout_ms)
-    }
+    #[serde(rename = "timeout_ms", deserialize_with = "milliseconds")]
+    pub timeout: Duration,
 }
 
 impl std::fmt::Debug for Database {
@@ -92,13 +90,14 @@ impl std::fmt::Debug for Database {
 #[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Redis {
     pub url: String,
-    pub timeout_ms: u64,
+    #[serde(rename = "timeout_ms", deserialize_with = "milliseconds")]
+    pub timeout: Duration,
 }
 
 impl std::fmt::Debug for Redis {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Redis")
-            .field("timeout_ms", &self.timeout_ms)
+            .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
 }
@@ -109,8 +108,10 @@ impl std::fmt::Debug for Redis {
 #[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Health {
     pub breakers: bool,
-    pub interval_ms: u64,
-    pub probe_timeout_ms: u64,
+    #[serde(rename = "interval_ms", deserialize_with = "milliseconds")]
+    pub interval: Duration,
+    #[serde(rename = "probe_timeout_ms", deserialize_with = "milliseconds")]
+    pub probe_timeout: Duration,
     /// How many of them may be under way at the same time.
     pub probes_at_once: usize,
 }
@@ -127,7 +128,8 @@ pub struct Admission {
     pub strangers_per_s: u32,
     pub strangers_burst: u32,
     pub max_in_progress: usize,
-    pub max_commit_wait_ms: u64,
+    #[serde(rename = "max_commit_wait_ms", deserialize_with = "milliseconds")]
+    pub max_commit_wait: Duration,
 }
 
 /// Section `sandbox`.
@@ -164,14 +166,22 @@ pub struct Payments {
     pub max_amount_fen: i64,
     pub max_routes: usize,
     pub max_parked: u64,
-    pub answer_within_ms: u64,
-    pub offer_timeout_ms: i64,
-    pub charge_timeout_ms: i64,
-    pub query_timeout_ms: i64,
-    pub reverse_timeout_ms: i64,
-    pub refund_timeout_ms: i64,
-    pub call_grace_ms: i64,
-    pub account_set_aside_s: i64,
+    #[serde(rename = "answer_within_ms", deserialize_with = "milliseconds")]
+    pub answer_within: Duration,
+    #[serde(rename = "offer_timeout_ms", deserialize_with = "milliseconds")]
+    pub offer_timeout: Duration,
+    #[serde(rename = "charge_timeout_ms", deserialize_with = "milliseconds")]
+    pub charge_timeout: Duration,
+    #[serde(rename = "query_timeout_ms", deserialize_with = "milliseconds")]
+    pub query_timeout: Duration,
+    #[serde(rename = "reverse_timeout_ms", deserialize_with = "milliseconds")]
+    pub reverse_timeout: Duration,
+    #[serde(rename = "refund_timeout_ms", deserialize_with = "milliseconds")]
+    pub refund_timeout: Duration,
+    #[serde(rename = "call_grace_ms", deserialize_with = "milliseconds")]
+    pub call_grace: Duration,
+    #[serde(rename = "account_set_aside_s", deserialize_with = "seconds")]
+    pub account_set_aside: Duration,
 }
 
 /// Section `resolver`.
@@ -179,9 +189,11 @@ pub struct Payments {
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Resolver {
-    pub interval_ms: i64,
+    #[serde(rename = "interval_ms", deserialize_with = "milliseconds")]
+    pub interval: Duration,
     pub batch: usize,
-    pub lease_s: i64,
+    #[serde(rename = "lease_s", deserialize_with = "seconds")]
+    pub lease: Duration,
 }
 
 /// Section `ledger`.
@@ -189,7 +201,8 @@ pub struct Resolver {
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Ledger {
-    pub interval_ms: i64,
+    #[serde(rename = "interval_ms", deserialize_with = "milliseconds")]
+    pub interval: Duration,
     pub block_entries: u64,
 }
 
@@ -198,16 +211,21 @@ pub struct Ledger {
 #[serde(deny_unknown_fields)]
 #[expect(missing_docs, reason = "config/default.toml describes every key")]
 pub struct Webhooks {
-    pub interval_ms: i64,
+    #[serde(rename = "interval_ms", deserialize_with = "milliseconds")]
+    pub interval: Duration,
     pub batch: u64,
     pub concurrency: usize,
     pub per_receiver: usize,
-    pub timeout_ms: u64,
-    pub connect_timeout_ms: u64,
-    pub failing_pace_ms: i64,
-    #[serde(deserialize_with = "list")]
-    pub ladder_s: Vec<i64>,
-    pub alert_after_s: i64,
+    #[serde(rename = "timeout_ms", deserialize_with = "milliseconds")]
+    pub timeout: Duration,
+    #[serde(rename = "connect_timeout_ms", deserialize_with = "milliseconds")]
+    pub connect_timeout: Duration,
+    #[serde(rename = "failing_pace_ms", deserialize_with = "milliseconds")]
+    pub failing_pace: Duration,
+    #[serde(rename = "ladder_s", deserialize_with = "list_of_seconds")]
+    pub ladder: Vec<Duration>,
+    #[serde(rename = "alert_after_s", deserialize_with = "seconds")]
+    pub alert_after: Duration,
     pub log_days: i64,
     pub allow_http: bool,
     #[serde(deserialize_with = "list")]
@@ -222,8 +240,10 @@ pub struct Traces {
     pub otlp_url: String,
     pub percent: u8,
     pub queue: usize,
-    pub interval_ms: u64,
-    pub timeout_ms: u64,
+    #[serde(rename = "interval_ms", deserialize_with = "milliseconds")]
+    pub interval: Duration,
+    #[serde(rename = "timeout_ms", deserialize_with = "milliseconds")]
+    pub timeout: Duration,
 }
 
 impl std::fmt::Debug for Traces {

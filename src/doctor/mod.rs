@@ -8,7 +8,6 @@ pub mod restored;
 use std::fmt::Display;
 use std::io::{self, Write};
 use std::sync::Arc;
-use std::time::Duration;
 
 use providers::outcome::{FailureKind, QueryOutcome};
 use providers::provider::Provider;
@@ -204,13 +203,9 @@ async fn redis(config: &Config, sheet: &mut Sheet<'_>) -> io::Result<()> {
             format!("redis.url: the address {problem}"),
             "write it as config/default.toml says",
         ),
-        Ok(place) => match Shared::new(
-            place,
-            "doctor",
-            Duration::from_millis(config.redis.timeout_ms),
-        )
-        .ping()
-        .await
+        Ok(place) => match Shared::new(place, "doctor", config.redis.timeout)
+            .ping()
+            .await
         {
             Ok(()) => Finding::Good("it answers".to_owned()),
             Err(error) => {
@@ -486,8 +481,7 @@ async fn account(
         );
     };
 
-    let timeout =
-        Duration::from_millis(u64::try_from(config.payments.query_timeout_ms).unwrap_or(5_000));
+    let timeout = config.payments.query_timeout;
     let question = proof::ask(
         provider.as_ref(),
         &prefix,

@@ -172,8 +172,7 @@ const fn is_open(status: attempt::State) -> bool {
     }
 }
 
-fn call(timeout_ms: i64) -> Call {
-    let timeout = Duration::from_millis(u64::try_from(timeout_ms).unwrap_or(0));
+fn call(timeout: Duration) -> Call {
     Call {
         now: Clock::new().now().utc(),
         timeout,
@@ -188,7 +187,7 @@ async fn about_attempt(
     let said = match provider {
         None => UNKNOWN,
         Some(provider) => {
-            let call = call(config.payments.query_timeout_ms);
+            let call = call(config.payments.query_timeout);
             match provider
                 .query(&call::reference(attempt), &call)
                 .await
@@ -233,7 +232,7 @@ async fn about_refund(
                 notify_url: String::new(),
             };
             match provider
-                .query_refund(&order, &call(config.payments.refund_timeout_ms))
+                .query_refund(&order, &call(config.payments.refund_timeout))
                 .await
                 .outcome
             {

@@ -1,6 +1,8 @@
 //! Points in time as the database keeps them: whole milliseconds since 1970, UTC, so that both
 //! databases compare and round them alike.
 
+use std::time::Duration;
+
 use chrono::{DateTime, FixedOffset, SecondsFormat, Utc};
 use serde::{Serialize, Serializer};
 
@@ -25,6 +27,12 @@ pub struct Beijing {
     pub weekday: i64,
 }
 
+/// A length in whole milliseconds, as timestamps count it.
+#[must_use]
+pub fn ms(length: Duration) -> i64 {
+    i64::try_from(length.as_millis()).unwrap_or(i64::MAX)
+}
+
 impl Timestamp {
     /// `ms` milliseconds later (earlier when negative); never wraps.
     #[must_use]
@@ -36,6 +44,24 @@ impl Timestamp {
     #[must_use]
     pub fn plus_s(self, s: i64) -> Self {
         self.plus_ms(s.saturating_mul(1000))
+    }
+
+    /// So much later; never wraps.
+    #[must_use]
+    pub fn plus(self, length: Duration) -> Self {
+        self.plus_ms(ms(length))
+    }
+
+    /// So much earlier; never wraps.
+    #[must_use]
+    pub fn minus(self, length: Duration) -> Self {
+        self.plus_ms(ms(length).saturating_neg())
+    }
+
+    /// From `earlier` to here; nothing when `earlier` is later.
+    #[must_use]
+    pub fn after(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.since(earlier)).unwrap_or(0))
     }
 
     /// Milliseconds from `earlier` to here; negative when `earlier` is later.

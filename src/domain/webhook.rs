@@ -1,7 +1,9 @@
 //! How a merchant is told of events: what a receiver has to answer, how one try can end, where a
 //! delivery stands, and when it is tried again.
 
-use super::Timestamp;
+use std::time::Duration;
+
+use super::{Timestamp, time};
 
 /// A receiver's word is obeyed up to this long.
 const LONGEST_RETRY_AFTER_S: i64 = 86_400;
@@ -101,7 +103,7 @@ pub enum End {
 
 /// What becomes of a delivery after its `tries`-th try, this one counted, ended like this.
 ///
-/// `ladder_s` are the pauses after the first, the second, … try; when they are used up, so are the
+/// `ladder` are the pauses after the first, the second, … try; when they are used up, so are the
 /// tries. `spread` is any number: it makes each pause up to a fifth longer, so that what failed
 /// together does not come back together. The receiver's `retry_after_s` only ever makes a pause
 /// longer, by a day at the most.
@@ -109,7 +111,7 @@ pub enum End {
 pub fn after_try(
     end: End,
     tries: i32,
-    ladder_s: &[i64],
+    ladder: &[Duration],
     spread: u32,
     retry_after_s: Option<i64>,
     now: Timestamp,
@@ -125,11 +127,11 @@ pub fn after_try(
         | End::Broken => {
             let step = usize::try_from(tries.saturating_sub(1))
                 .ok()
-                .and_then(|n| ladder_s.get(n));
-            let Some(step_s) = step else {
+                .and_then(|n| ladder.get(n));
+            let Some(step) = step else {
                 return (State::Failed, None);
             };
-            let step_ms = step_s.saturating_mul(1000);
+            let step_ms = time::ms(*step);
             let jitter_ms = i64::from(spread)
                 .checked_rem(step_ms.checked_div(5).unwrap_or(0))
                 .unwrap_or(0);
@@ -155,7 +157,7 @@ mod tests {
         let (state, at) = after_try(
             End::HttpStatus,
             tries,
-            &[5, 300],
+            &[5, 300].map(Duration::from_secs),
             spread,
             retry_after_s,
             NOW,
@@ -195,7 +197,10 @@ mod tests {
             (End::Gone, State::Stopped),
             (End::EndpointDisabled, State::Stopped),
         ] {
-            assert_eq!(after_try(end, 1, &[5], 0, Some(1), NOW), (state, None));
+            assert_eq!(
+                after_try(end, 1, &[Duration::from_secs(5)], 0, Some(1), NOW),
+                (state, None)
+            );
         }
     }
 }

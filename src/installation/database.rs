@@ -30,7 +30,7 @@ pub async fn open(config: &Config) -> Result<Store, StartError> {
     Ok(Store::open(
         &config.database_url(),
         config.database.connections,
-        config.database.patience(),
+        config.database.timeout,
     )
     .await?)
 }

@@ -23,12 +23,12 @@ use crate::store::{self, AlertRow, AlertTry};
 use super::{Failed, Job, Next, periodic};
 
 /// A worker has its message for itself for so much longer than a try can take.
-const LEASE_GRACE_MS: i64 = 15_000;
+const LEASE_GRACE: Duration = Duration::from_secs(15);
 const MINUTE_MS: i64 = 60_000;
 
 /// Runs until the gateway drains; what is under way then is finished and written down.
 pub async fn run(app: Arc<App>) {
-    let every = Duration::from_millis(app.config.alerts.interval_ms);
+    let every = app.config.alerts.interval;
     let mut dispatchers = JoinSet::new();
     for receiver in app.config.alerts.receivers.clone() {
         let name = chat::id(&receiver);
@@ -58,9 +58,7 @@ impl Job for Dispatcher {
 async fn next(app: &App, receiver: &Receiver, name: &str) -> Result<bool, store::Error> {
     let config = &app.config;
     let now = app.clock.now();
-    let lease_ms = i64::try_from(config.webhooks.timeout_ms)
-        .unwrap_or(i64::MAX)
-        .saturating_add(LEASE_GRACE_MS);
+    let lease_until = now.plus(config.webhooks.timeout).plus(LEASE_GRACE);
 
     if app
         .store
@@ -70,11 +68,7 @@ async fn next(app: &App, receiver: &Receiver, name: &str) -> Result<bool, store:
     {
         return Ok(false);
     }
-    let Some(row) = app
-        .store
-        .claim_alert(name, now, now.plus_ms(lease_ms))
-        .await?
-    else {
+    let Some(row) = app.store.claim_alert(name, now, lease_until).await? else {
         return Ok(false);
     };
 
@@ -176,14 +170,8 @@ fn judged(app: &App, row: &AlertRow, end: End, answer: Option<String>) -> AlertT
     };
 
     let tries = row.tries.saturating_add(1);
-    let (status, next_try_at) = webhook::after_try(
-        counted,
-        tries,
-        &app.config.alerts.retry_s,
-        spread,
-        None,
-        now,
-    );
+    let (status, next_try_at) =
+        webhook::after_try(counted, tries, &app.config.alerts.retry, spread, None, now);
 
     AlertTry {
         status,

@@ -68,7 +68,7 @@ impl Job for Probing {
 async fn probe(app: Arc<App>, due: Probe) {
     let answer = match app.directory.account(&due.route.account_id) {
         Some(account) => {
-            let timeout = Duration::from_millis(app.config.health.probe_timeout_ms);
+            let timeout = app.config.health.probe_timeout;
             proof::ask(
                 account.provider.as_ref(),
                 &app.hold.prefix(),
@@ -90,16 +90,12 @@ async fn probe(app: Arc<App>, due: Probe) {
 /// Exchanges what is known with the other gateways, until this one drains.
 pub async fn share(app: Arc<App>, place: Place) {
     let config = &app.config;
-    let interval = Duration::from_millis(config.health.interval_ms);
+    let interval = config.health.interval;
     let Some(installation) = installation(&app).await else {
         return;
     };
     let sharing = Sharing {
-        shared: Shared::new(
-            place,
-            &installation,
-            Duration::from_millis(config.redis.timeout_ms),
-        ),
+        shared: Shared::new(place, &installation, config.redis.timeout),
         seen: Seen::default(),
         word: id::token().unwrap_or_default(),
         anew: false,

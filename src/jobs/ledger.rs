@@ -3,7 +3,6 @@
 //! itself.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::app::App;
 use crate::domain::AllOwners;
@@ -19,7 +18,7 @@ const OPENED_AT_ONCE: u64 = 100;
 
 /// Runs until the gateway drains.
 pub async fn run(app: Arc<App>) {
-    let every = Duration::from_millis(u64::try_from(app.config.ledger.interval_ms).unwrap_or(0));
+    let every = app.config.ledger.interval;
     periodic(app, every, "ledger", Sealing).await;
 }
 

@@ -142,7 +142,7 @@ async fn let_in(app: &App, account: &Account) {
 }
 
 async fn ask(app: &App, account: &Account) {
-    let timeout = Duration::from_millis(app.config.health.probe_timeout_ms);
+    let timeout = app.config.health.probe_timeout;
     proof::ask(
         account.provider.as_ref(),
         &app.hold.prefix(),

@@ -10,9 +10,9 @@ use tokio::sync::Notify;
 use tokio::task::{JoinHandle, JoinSet};
 
 use crate::app::App;
-use crate::domain::AllOwners;
 use crate::domain::id::PaymentId;
 use crate::domain::payment::WaitQueue;
+use crate::domain::{AllOwners, time};
 use crate::payments::{self, queue};
 use crate::routing::share::Shares;
 use crate::store;
@@ -128,7 +128,7 @@ async fn claim_parked(app: &App, ready: Vec<PaymentId>) -> Result<Vec<PaymentId>
     }
     let now = app.clock.now();
     app.store
-        .claim_parked(&ready, now, now.plus_s(app.config.resolver.lease_s))
+        .claim_parked(&ready, now, now.plus(app.config.resolver.lease))
         .await
 }
 
@@ -161,11 +161,7 @@ async fn send(app: Arc<App>, line: WaitQueue, claimed: Vec<PaymentId>) {
         found,
         now_ms
             .saturating_sub(began_ms)
-            .saturating_add(millis(PAUSE)),
+            .saturating_add(time::ms(PAUSE)),
         now_ms,
     );
-}
-
-fn millis(pause: Duration) -> i64 {
-    i64::try_from(pause.as_millis()).unwrap_or(i64::MAX)
 }

@@ -2,7 +2,7 @@
 //! may take; what its answer means is decided in [`super::transition`].
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use providers::order::{Call, Order, OrderRef, RefundOrder};
 use providers::outcome::{
@@ -55,21 +55,17 @@ pub(super) async fn create(
     context: &RequestContext,
 ) -> Answer<CreateOutcome> {
     let now = app.clock.now();
-    let limit_ms =
-        attempt.call_deadline.since(attempt.started_at) - app.config.payments.call_grace_ms;
-    let limit = Duration::from_millis(u64::try_from(limit_ms).unwrap_or(0));
+    let lease = attempt.call_deadline.after(attempt.started_at);
+    let limit = lease.saturating_sub(app.config.payments.call_grace);
     let timeout = if attempt.flow.is_charge() {
         limit
     } else {
         limit.min(context.answer_by.saturating_duration_since(Instant::now()))
     };
 
-    let lease = Duration::from_millis(
-        u64::try_from(attempt.call_deadline.since(attempt.started_at)).unwrap_or(0),
-    );
     if timeout.is_zero()
         || planned_at.elapsed() + timeout > lease
-        || now.plus_ms(ms(timeout)) > attempt.call_deadline
+        || now.plus(timeout) > attempt.call_deadline
     {
         let message = "the worker was held up until its time was over; nothing was sent";
         return Answer::new(CreateOutcome::NotSent(Failure::new(
@@ -175,10 +171,6 @@ fn spend(app: &App, owner: &Owner, outcome: &CreateOutcome) {
     }
 }
 
-fn ms(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
-}
-
 /// Makes the planned call. A worker that was held up makes none: somebody else may have told the
 /// checkout by then that the money is kept.
 pub(super) async fn reverse(
@@ -189,10 +181,9 @@ pub(super) async fn reverse(
     call_deadline: Timestamp,
 ) -> Option<CloseOutcome> {
     let config = &app.config.payments;
-    let ms = |ms: i64| Duration::from_millis(u64::try_from(ms).unwrap_or(0));
     let now = app.clock.now();
-    let is_late = planned_at.elapsed() > ms(config.call_grace_ms)
-        || now.plus_ms(config.reverse_timeout_ms) > call_deadline;
+    let is_late = planned_at.elapsed() > config.call_grace
+        || now.plus(config.reverse_timeout) > call_deadline;
 
     if is_late {
         tracing::warn!(
@@ -204,7 +195,7 @@ pub(super) async fn reverse(
 
     let call = Call {
         now: now.utc(),
-        timeout: ms(config.reverse_timeout_ms),
+        timeout: config.reverse_timeout,
     };
     let ended = account
         .provider
@@ -227,11 +218,9 @@ pub(crate) fn reference(attempt: &Attempt) -> OrderRef {
 }
 
 fn question(app: &App) -> Call {
-    let timeout =
-        Duration::from_millis(u64::try_from(app.config.payments.query_timeout_ms).unwrap_or(0));
     Call {
         now: app.clock.now().utc(),
-        timeout,
+        timeout: app.config.payments.query_timeout,
     }
 }
 
@@ -271,11 +260,9 @@ pub(super) fn refund_order(
         notify_url: app.refund_notify_url(&account.id),
     };
 
-    let timeout =
-        Duration::from_millis(u64::try_from(app.config.payments.refund_timeout_ms).unwrap_or(0));
     let call = Call {
         now: app.clock.now().utc(),
-        timeout,
+        timeout: app.config.payments.refund_timeout,
     };
 
     Some((account, order, call))

@@ -2,6 +2,8 @@
 //! its way. Pure but for the random numbers: what is planned here counts once its commit is
 //! durable.
 
+use std::time::Duration;
+
 use providers::Capabilities;
 use providers::order::Flow;
 use providers::outcome::{Failure, FailureKind};
@@ -23,8 +25,8 @@ use crate::routing::health::{BreakerState, RouteId, RouteView};
 
 /// Making an offer may take half as long again as 99 of 100 calls do, but not less and not more
 /// than this.
-const SHORTEST_OFFER_CALL_MS: i64 = 1_500;
-const LONGEST_OFFER_CALL_MS: i64 = 8_000;
+const SHORTEST_OFFER_CALL: Duration = Duration::from_millis(1_500);
+const LONGEST_OFFER_CALL: Duration = Duration::from_secs(8);
 
 /// What planning found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,15 +122,13 @@ fn begin(
     now: Timestamp,
 ) -> Result<(), Error> {
     let capabilities = account.provider.capabilities();
-    let call_ms = call_timeout_ms(
+    let timeout = call_timeout(
         app,
         capabilities,
         aggregate.payment.flow,
         view.and_then(|view| view.p99_ms),
     );
-    let call_deadline = now
-        .plus_ms(call_ms)
-        .plus_ms(app.config.payments.call_grace_ms);
+    let call_deadline = now.plus(timeout).plus(app.config.payments.call_grace);
 
     let mut attempt = sending(app, aggregate, account, now)?;
     attempt.call_deadline = call_deadline;
@@ -300,19 +300,25 @@ fn no_route(
 /// How long making an order may take: an offer must not keep the next route waiting much longer
 /// than its own calls take; a charge is given its provider's own time, since it cannot go to
 /// another one anyway.
-fn call_timeout_ms(app: &App, capabilities: &Capabilities, flow: Flow, p99_ms: Option<u32>) -> i64 {
-    let charging = capabilities.charge.as_ref().filter(|_| flow.is_charge());
-    let usual =
-        |p99: u32| (i64::from(p99) * 3 / 2).clamp(SHORTEST_OFFER_CALL_MS, LONGEST_OFFER_CALL_MS);
-    let offer_ms = || p99_ms.map_or(app.config.payments.offer_timeout_ms, usual);
-    let configured = app.config.payments.charge_timeout_ms;
-    charging.map_or_else(offer_ms, |c| {
-        if configured > 0 {
-            configured
-        } else {
-            i64::from(c.timeout_ms)
-        }
-    })
+fn call_timeout(
+    app: &App,
+    capabilities: &Capabilities,
+    flow: Flow,
+    p99_ms: Option<u32>,
+) -> Duration {
+    let config = &app.config.payments;
+    let Some(charging) = capabilities.charge.as_ref().filter(|_| flow.is_charge()) else {
+        return p99_ms.map_or(config.offer_timeout, |p99| {
+            let usual = Duration::from_millis(u64::from(p99)) * 3 / 2;
+            usual.clamp(SHORTEST_OFFER_CALL, LONGEST_OFFER_CALL)
+        });
+    };
+
+    if config.charge_timeout.is_zero() {
+        Duration::from_millis(u64::from(charging.timeout_ms))
+    } else {
+        config.charge_timeout
+    }
 }
 
 /// When a payment with a live offer has to be looked at for its own sake.

@@ -322,13 +322,12 @@ async fn send(
     else {
         return Ok(aggregate);
     };
-    let grace_ms = app.config.payments.call_grace_ms;
-    let waited = i64::try_from(marked_at.elapsed().as_millis()).unwrap_or(i64::MAX);
+    let grace = app.config.payments.call_grace;
 
-    if waited > grace_ms
+    if marked_at.elapsed() > grace
         || refund
             .sent_at
-            .is_none_or(|sent| app.clock.now() > sent.plus_ms(grace_ms))
+            .is_none_or(|sent| app.clock.now() > sent.plus(grace))
     {
         tracing::warn!(
             %refund_id,

@@ -50,7 +50,7 @@ pub async fn suspend(app: &App, account: &Account, failure: &Failure) {
 
 async fn written(app: &App, account: &Account, failure: &Failure) -> Result<(), Error> {
     let now = app.clock.now();
-    let until = now.plus_s(app.config.payments.account_set_aside_s);
+    let until = now.plus(app.config.payments.account_set_aside);
     app.store
         .set_account_aside(&account.id, Some(until), &failure.code)
         .await?;

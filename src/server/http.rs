@@ -140,8 +140,8 @@ impl Shared {
         let server = server
             .on_connect(move |_, data| drop(data.insert(counted.open())))
             .disable_signals()
-            .shutdown_timeout(config.drain_s)
-            .keep_alive(Duration::from_secs(config.keep_alive_s))
+            .shutdown_timeout(config.drain.as_secs())
+            .keep_alive(config.keep_alive)
             .max_connections(connections.div_ceil(workers))
             .workers(workers);
         let server = server

@@ -331,7 +331,7 @@ impl World {
 
         let claimed = app
             .store
-            .claim(due, now, now.plus_s(app.config.resolver.lease_s))
+            .claim(due, now, now.plus(app.config.resolver.lease))
             .await
             .unwrap();
         let Some(id) = claimed.into_iter().next() else {

@@ -234,7 +234,7 @@ async fn every_variable_is_a_key_of_the_gateway_and_both_gateways_are_set_up_ali
             .parse::<u64>()
             .unwrap();
         assert!(
-            grace > config.server.drain_s,
+            grace > config.server.drain.as_secs(),
             "{name} is killed before its calls have ended"
         );
         let folder = config.data.dir.display().to_string();

@@ -8,13 +8,13 @@ mod signals;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::app::App;
 use crate::config::Receiver;
-use crate::domain::Timestamp;
 use crate::domain::id::{self, Kind};
 use crate::domain::incident::{Cause, Change, Debounce, Phase, Severity, Sight, Subject};
+use crate::domain::{Timestamp, time};
 use crate::incidents::{chat, status};
 use crate::store::{self, IncidentChange, IncidentRow};
 use signals::{Finding, Memory, Open};
@@ -22,7 +22,7 @@ use signals::{Finding, Memory, Open};
 use super::{Failed, Job, Next, periodic};
 
 /// While trouble is seen, it is said so many times in the time after which others would close.
-const BEATS: i64 = 4;
+const BEATS: u32 = 4;
 /// The database is away when it did not answer so many times in a row.
 const AWAY_AFTER: u32 = 2;
 /// The end of an incident is told of for so long, should all gateways have been down meanwhile.
@@ -30,7 +30,7 @@ const TELL_S: i64 = 86_400;
 
 /// Runs until the gateway drains.
 pub async fn run(app: Arc<App>) {
-    let every = Duration::from_millis(app.config.alerts.interval_ms);
+    let every = app.config.alerts.interval;
     periodic(app, every, "incidents", Watcher::new()).await;
 }
 
@@ -145,8 +145,8 @@ impl Watcher {
         let watched = self.watched.entry(finding.subject.clone()).or_default();
         watched.hold.see(finding.sight, own_ms);
         (watched.phase, watched.beats) = (Some(finding.phase), None);
-        let after_ms = match finding.cause {
-            Cause::ProviderFailing => app.config.alerts.failing_after_ms,
+        let after = match finding.cause {
+            Cause::ProviderFailing => app.config.alerts.failing_after,
             Cause::ProviderDown
             | Cause::RouteDown
             | Cause::AccountRefused
@@ -154,10 +154,10 @@ impl Watcher {
             | Cause::PaymentsParked
             | Cause::WebhooksLate
             | Cause::RedisAway
-            | Cause::WorkListWaiting => app.config.alerts.open_after_ms,
+            | Cause::WorkListWaiting => app.config.alerts.open_after,
         };
 
-        let Some(lasted_ms) = watched.hold.bad_for(after_ms, own_ms) else {
+        let Some(lasted_ms) = watched.hold.bad_for(time::ms(after), own_ms) else {
             return Ok(());
         };
         let Ok(id) = id::new(Kind::Incident) else {
@@ -210,7 +210,7 @@ impl Watcher {
             watched.hold.see(finding.sight, own_ms);
         }
 
-        let beat_every_ms = config.close_after_ms / BEATS;
+        let beat_every_ms = time::ms(config.close_after / BEATS);
         if finding.sight == Sight::Bad
             && watched.beaten.is_none_or(|at| own_ms - at >= beat_every_ms)
         {
@@ -337,7 +337,7 @@ fn change(
     if finding.sight == Sight::Bad && finding.cause.severity() > incident.severity {
         return Some(IncidentChange::Raised(finding.cause, finding.phase));
     }
-    if watched.hold.is_over(config.close_after_ms, own_ms) {
+    if watched.hold.is_over(time::ms(config.close_after), own_ms) {
         return Some(IncidentChange::Closed);
     }
     let has_phases = incident.phase != Phase::Ongoing && finding.phase != Phase::Ongoing;
@@ -349,10 +349,9 @@ fn change(
     if has_phases && has_moved && finding.sight != Sight::Unknown {
         return Some(IncidentChange::Moved(finding.phase));
     }
-    let remind_ms = config.remind_after_s.saturating_mul(1_000);
+    let is_due = now >= incident.reminded_at.plus(config.remind_after);
 
-    (remind_ms > 0 && now.since(incident.reminded_at) >= remind_ms)
-        .then_some(IncidentChange::Reminded)
+    (!config.remind_after.is_zero() && is_due).then_some(IncidentChange::Reminded)
 }
 
 #[cfg(test)]
@@ -446,7 +445,7 @@ mod tests {
             watched
         };
 
-        let (at, over_at) = (1_000, config.close_after_ms);
+        let (at, over_at) = (1_000, time::ms(config.close_after));
         for (incident, watched, finding, own_ms, expected) in [
             (
                 incident(failing, Phase::Ongoing),
@@ -493,7 +492,7 @@ mod tests {
         }
 
         let old = incident(down, Phase::Out);
-        let later = NOW.plus_s(config.remind_after_s);
+        let later = NOW.plus(config.remind_after);
         let lasts = finding(down, Sight::Bad, Phase::Out);
         let watched = seen(Phase::Out, Sight::Bad, 0);
 

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::app::App;
 use crate::config::Alerts;
 use crate::domain::incident::{Baseline, Cause, Phase, Sight, Subject, failing_limit, late};
-use crate::domain::{AllOwners, Timestamp};
+use crate::domain::{AllOwners, Timestamp, time};
 use crate::payments::transition::schedule;
 use crate::routing::health::BreakerState;
 use crate::routing::health::key::HealthKey as Watched;
@@ -229,7 +229,7 @@ impl Memory {
                 Subject::Parked,
                 Cause::PaymentsParked,
                 facts.backlog.parked,
-                (config.parked_least_s, config.parked_most_s),
+                (config.parked_least, config.parked_most),
             ),
             (
                 Subject::Webhooks,
@@ -238,13 +238,13 @@ impl Memory {
                     count: 0,
                     oldest: facts.undelivered,
                 },
-                (config.webhooks_least_s, config.webhooks_most_s),
+                (config.webhooks_least, config.webhooks_most),
             ),
             (
                 Subject::WorkList,
                 Cause::WorkListWaiting,
                 facts.work_list,
-                (config.work_list_s, config.work_list_s),
+                (config.work_list, config.work_list),
             ),
         ];
 
@@ -255,7 +255,7 @@ impl Memory {
                 .iter()
                 .find(|(provider, _)| *provider == protocol.name);
             let waiting = found.map(|(_, waiting)| *waiting).unwrap_or_default();
-            let limits = (config.in_doubt_least_s, config.in_doubt_most_s);
+            let limits = (config.in_doubt_least, config.in_doubt_most);
             queues.push((
                 Subject::InDoubt(protocol.name),
                 Cause::OutcomesInDoubt,
@@ -265,10 +265,9 @@ impl Memory {
         }
 
         let mut findings = Vec::new();
-        for (subject, cause, waiting, (least_s, most_s)) in queues {
+        for (subject, cause, waiting, (least, most)) in queues {
             let usual = self.usual(app, &subject, own_ms).await?;
-            let limit_ms =
-                usual.limit_ms(least_s.saturating_mul(1_000), most_s.saturating_mul(1_000));
+            let limit_ms = usual.limit_ms(time::ms(least), time::ms(most));
             let waited_ms = self.waited(&subject, waiting.oldest.is_some(), own_ms);
             let age_ms = waiting.oldest.map(|oldest| now.since(oldest));
             let sight = late(age_ms, waited_ms, limit_ms);

@@ -44,7 +44,7 @@ const BROUGHT_BACK: u64 = 256;
 
 /// Runs until the gateway drains; what is under way then is finished.
 pub async fn run(app: Arc<App>) {
-    let every = Duration::from_millis(u64::try_from(app.config.resolver.interval_ms).unwrap_or(0));
+    let every = app.config.resolver.interval;
     periodic(app, every, "resolver", Resolver::default()).await;
 }
 
@@ -141,7 +141,7 @@ impl Resolver {
             return Ok(0);
         }
         let now = app.clock.now();
-        let lease_until = now.plus_s(app.config.resolver.lease_s);
+        let lease_until = now.plus(app.config.resolver.lease);
         mutate!(ResolveOldestFirst => return self.take_oldest(app, now, lease_until).await);
 
         let each = u64::try_from(free.min(LOOKED_FOR)).unwrap_or(1);

@@ -32,7 +32,7 @@ use per_receiver::{Lanes, Waiting, divide};
 use super::{Failed, Job, Next, periodic};
 
 /// A worker has its delivery for itself for so much longer than a try can take.
-const LEASE_GRACE_MS: i64 = 15_000;
+const LEASE_GRACE: Duration = Duration::from_secs(15);
 /// Metrics, alerts and the log's end are looked after so often.
 const UPKEEP_EVERY: Duration = Duration::from_secs(10);
 const DAY_S: i64 = 86_400;
@@ -41,7 +41,7 @@ const FAN_OUTS: u32 = 8;
 
 /// Runs until the gateway drains; what is under way then is finished and written down.
 pub async fn run(app: Arc<App>) {
-    let every = Duration::from_millis(u64::try_from(app.config.webhooks.interval_ms).unwrap_or(0));
+    let every = app.config.webhooks.interval;
     tokio::join!(
         periodic(Arc::clone(&app), every, "webhooks", Dispatcher::default()),
         periodic(
@@ -175,13 +175,11 @@ impl Dispatcher {
             Waiting { lane, owner, room }
         });
         let wanted = divide(lanes.collect(), &mut shares);
-        let lease_ms = i64::try_from(config.timeout_ms)
-            .unwrap_or(i64::MAX)
-            .saturating_add(LEASE_GRACE_MS);
+        let lease_until = now.plus(config.timeout).plus(LEASE_GRACE);
 
         let claimed = app
             .store
-            .claim_deliveries(&wanted, now, now.plus_ms(lease_ms))
+            .claim_deliveries(&wanted, now, lease_until)
             .await?;
         if claimed.is_empty() {
             return Ok(0);
@@ -254,7 +252,7 @@ impl Dispatcher {
                 self.lanes.note(
                     &row.lane,
                     &done,
-                    app.config.webhooks.failing_pace_ms,
+                    app.config.webhooks.failing_pace,
                     app.clock.steady_ms(),
                 );
                 self.unrecorded.push(judged(app, row, done, now));
@@ -372,7 +370,7 @@ fn judged(app: &App, row: DeliveryRow, done: Try, now: Timestamp) -> DeliveryRow
     let (status, next_try_at) = webhook::after_try(
         done.end,
         tries,
-        &app.config.webhooks.ladder_s,
+        &app.config.webhooks.ladder,
         spread,
         done.retry_after_s,
         now,
@@ -473,7 +471,7 @@ async fn upkeep(app: &App) -> Result<(), store::Error> {
 
     let failing = app
         .store
-        .failing_endpoints(AllOwners, now.plus_s(config.alert_after_s.saturating_neg()))
+        .failing_endpoints(AllOwners, now.minus(config.alert_after))
         .await?;
     for mode in domain::Mode::iter() {
         let count = failing

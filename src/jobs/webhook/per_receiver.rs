@@ -4,6 +4,7 @@
 //! receivers that hang holds up nobody either. Times are read off a clock that nobody sets. Pure.
 
 use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use crate::domain::Timestamp;
 use crate::domain::webhook::End;
@@ -43,7 +44,7 @@ impl Lanes {
     }
 
     /// Learns from a try that ended at `now`.
-    pub(super) fn note(&mut self, lane: &str, done: &Try, failing_pace_ms: i64, now: Timestamp) {
+    pub(super) fn note(&mut self, lane: &str, done: &Try, failing_pace: Duration, now: Timestamp) {
         let pace = match done.end {
             End::Delivered if done.latency_ms > SLOW_MS => Some(Pace::Slow),
             End::Delivered | End::Gone | End::EndpointDisabled => None,
@@ -58,11 +59,8 @@ impl Lanes {
                     .retry_after_s
                     .filter(|_| matches!(done.status, Some(429 | 503)))
                     .unwrap_or(0);
-                let pause_ms = asked_s
-                    .min(LONGEST_PAUSE_S)
-                    .saturating_mul(1000)
-                    .max(failing_pace_ms);
-                Some(Pace::Failing(now.plus_ms(pause_ms)))
+                let asked = now.plus_s(asked_s.min(LONGEST_PAUSE_S));
+                Some(Pace::Failing(asked.max(now.plus(failing_pace))))
             }
         };
 
@@ -136,6 +134,7 @@ mod tests {
     use super::*;
 
     const NOW: Timestamp = Timestamp(0);
+    const PACE: Duration = Duration::from_secs(1);
 
     fn done(end: End, latency_ms: i64, status: Option<u16>, retry_after_s: Option<i64>) -> Try {
         Try {
@@ -154,7 +153,7 @@ mod tests {
         lanes.note(
             "a",
             &done(End::Delivered, 5_000, Some(200), None),
-            1_000,
+            PACE,
             NOW,
         );
 
@@ -163,7 +162,7 @@ mod tests {
             (2, 0)
         );
 
-        lanes.note("a", &done(End::Timeout, 15_000, None, None), 1_000, NOW);
+        lanes.note("a", &done(End::Timeout, 15_000, None, None), PACE, NOW);
         assert_eq!(lanes.room("a", 0, 16, Timestamp(999)), 0);
         assert_eq!(
             (
@@ -179,7 +178,7 @@ mod tests {
             "another receiver does not notice"
         );
 
-        lanes.note("a", &done(End::Delivered, 5, Some(200), None), 1_000, NOW);
+        lanes.note("a", &done(End::Delivered, 5, Some(200), None), PACE, NOW);
         assert_eq!(lanes.room("a", 0, 16, NOW), 16);
     }
 
@@ -242,7 +241,7 @@ mod tests {
         lanes.note(
             "a",
             &done(End::HttpStatus, 5, Some(429), Some(60)),
-            1_000,
+            PACE,
             NOW,
         );
 
@@ -257,7 +256,7 @@ mod tests {
         lanes.note(
             "a",
             &done(End::HttpStatus, 5, Some(500), Some(60)),
-            1_000,
+            PACE,
             NOW,
         );
 
@@ -270,7 +269,7 @@ mod tests {
         lanes.note(
             "a",
             &done(End::HttpStatus, 5, Some(503), Some(i64::MAX)),
-            1_000,
+            PACE,
             NOW,
         );
 

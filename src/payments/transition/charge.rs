@@ -148,10 +148,8 @@ pub fn plan(
     }
 
     let config = conditions.payments;
-    attempt.call_deadline = now
-        .plus_ms(config.reverse_timeout_ms)
-        .plus_ms(config.call_grace_ms);
-    attempt.next_check_at = Some(attempt.call_deadline.plus_ms(config.query_timeout_ms));
+    attempt.call_deadline = now.plus(config.reverse_timeout).plus(config.call_grace);
+    attempt.next_check_at = Some(attempt.call_deadline.plus(config.query_timeout));
     attempt.reversal_in_doubt = true;
 
     Some(true)

@@ -1,5 +1,7 @@
 //! What a transition has to know beside the rows.
 
+use std::time::Duration;
+
 use providers::Capabilities;
 
 use crate::config::Payments;
@@ -19,8 +21,8 @@ pub struct Conditions<'a> {
 impl Conditions<'_> {
     /// A refund's call is over so long after it was marked as sent.
     #[must_use]
-    pub fn refund_over_ms(&self) -> i64 {
-        self.payments.refund_timeout_ms + self.payments.call_grace_ms
+    pub fn refund_over(&self) -> Duration {
+        self.payments.refund_timeout + self.payments.call_grace
     }
 
     /// The distance between two refunds of one attempt.

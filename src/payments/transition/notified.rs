@@ -84,18 +84,18 @@ pub fn ask_soon(
     refund_id: &RefundId,
     now: Timestamp,
 ) {
-    let over_ms = conditions.refund_over_ms();
+    let over = conditions.refund_over();
     let Some(refund) = after.refund_mut(refund_id) else {
         return;
     };
     // One that counts as failed may have been carried out after all.
     let may_end = refund.status != RefundState::Succeeded;
     if let Some(sent_at) = refund.sent_at.filter(|_| may_end) {
-        let answered = refund.next_check_at != Some(sent_at.plus_ms(over_ms));
+        let answered = refund.next_check_at != Some(sent_at.plus(over));
         refund.next_check_at = Some(if answered {
             now
         } else {
-            sent_at.plus_ms(over_ms).max(now)
+            sent_at.plus(over).max(now)
         });
     }
 }

@@ -90,7 +90,7 @@ pub fn mark_sent(conditions: Conditions<'_>, refund: &mut Refund, now: Timestamp
     // What an earlier sending was told says nothing about this one.
     refund.needs_funds = false;
     refund.failure = None;
-    refund.next_check_at = Some(now.plus_ms(conditions.refund_over_ms()));
+    refund.next_check_at = Some(now.plus(conditions.refund_over()));
 }
 
 /// The next refund of the attempt that waits for its turn gets it.
