@@ -203,6 +203,35 @@ async fn what_waits_when_all_time_is_set_back_waits_no_longer_than_it_was_to() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_refund_does_not_wait_for_one_that_was_sent_before_all_time_was_set_back() {
+    const AHEAD_MS: i64 = 240_000;
+    let app = TestApp::start().await;
+    for provider in providers::PROTOCOLS
+        .iter()
+        .map(|protocol| protocol.name.as_str())
+    {
+        let mut body = order();
+        body["providers"] = json!([provider]);
+        let payment = app.client.pay(&body).await.expect(201);
+        let id = payment["id"].as_str().unwrap();
+        app.control.pay(&payment).await;
+        app.client.until_status(id, "succeeded").await;
+
+        // Not so far that a provider would mind.
+        app.app().clock.shift(AHEAD_MS);
+        app.client.refund(id, 100).await.expect(201);
+        app.client.until(id, |p| p["amount_refunded"] == 100).await;
+        app.app().clock.shift(-AHEAD_MS);
+
+        let began = Instant::now();
+        app.client.refund(id, 100).await.expect(201);
+        app.client.until(id, |p| p["amount_refunded"] == 200).await;
+        println!("{provider}: given back after {:?}", began.elapsed());
+    }
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn nobody_asks_a_provider_that_is_known_to_be_out_and_all_is_asked_once_it_is_back() {
     let app = TestApp::with(&[("payments.query_timeout_ms", "1000")]).await;
     let payment = codes(&app, "alipay", 1).await.remove(0);

@@ -175,8 +175,8 @@ pub async fn bring_back(
     ahead_ms: i64,
 ) -> Result<(), Error> {
     let before = reload(app, payment_id).await?;
-    update(app, before, |after, _| {
-        schedule::bring_back(after, ahead_ms);
+    update(app, before, |after, now| {
+        schedule::bring_back(after, ahead_ms, now);
         Ok(Some(Vec::new()))
     })
     .await?;

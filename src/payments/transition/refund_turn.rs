@@ -72,8 +72,11 @@ pub fn turn(
     if others().any(|r| r.status == State::Pending && r.sent_at.is_some()) {
         return Turn::AfterAnother;
     }
+    // One that was sent in the future was sent before all time was set back, nobody knows when: a
+    // provider to which it comes too early says so.
     match others()
         .filter_map(|r| r.sent_at)
+        .filter(|sent_at| *sent_at <= now)
         .max()
         .map(|last| last.plus_ms(spacing_ms))
     {

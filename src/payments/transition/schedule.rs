@@ -200,17 +200,20 @@ pub fn reversible_from(attempt: &Attempt, charging: &Charging, now: Timestamp) -
 /// Takes back by how far all time was set back what is to be waited for: `ahead_ms` is how far in
 /// the future that was written. Each wait is then as long as it was to be. Times of day stay:
 /// deadlines that a provider knows, and the end of the payment.
-pub fn bring_back(aggregate: &mut Aggregate, ahead_ms: i64) {
+pub fn bring_back(aggregate: &mut Aggregate, ahead_ms: i64, now: Timestamp) {
     let back =
         |at: &mut Option<Timestamp>| *at = at.map(|at| at.plus_ms(ahead_ms.saturating_neg()));
     aggregate
         .attempts
         .iter_mut()
         .for_each(|attempt| back(&mut attempt.next_check_at));
-    aggregate
-        .refunds
-        .iter_mut()
-        .for_each(|refund| back(&mut refund.next_check_at));
+    aggregate.refunds.iter_mut().for_each(|refund| {
+        back(&mut refund.next_check_at);
+        // How long ago it was sent is counted from there, too.
+        if refund.sent_at.is_some_and(|at| at > now) {
+            back(&mut refund.sent_at);
+        }
+    });
     back(&mut aggregate.payment.lease_until);
 
     if aggregate
