@@ -20,7 +20,7 @@ use parking_lot::{Mutex, MutexGuard};
 use strum::IntoEnumIterator as _;
 
 use super::error::Problem;
-use super::reading::Reading;
+use super::reading::{Place as BulkTurn, Reading};
 use crate::app::App;
 use crate::config;
 use crate::domain::Owner;
@@ -126,6 +126,7 @@ pub struct Admission {
     in_progress: Arc<Mutex<Shares<Owner>>>,
     tests: Tests,
     reading: Reading,
+    bulk: Reading,
     max_commit_wait: Duration,
 }
 
@@ -200,6 +201,7 @@ impl Admission {
                 connections - connections.div_ceil(KEPT_FOR_PAYMENTS),
                 READ_WAIT,
             ),
+            bulk: Reading::new(1, READ_WAIT),
             max_commit_wait: config.max_commit_wait,
         }
     }
@@ -253,6 +255,19 @@ impl Admission {
             .ok_or_else(|| overloaded(Refused::Reads))?;
         request.extensions_mut().insert(place);
         Ok(())
+    }
+
+    /// Waits for the turn to write one part of what an owner wants written in bulk. One part is
+    /// written at a time, by whichever owner's turn it is: however many replays are asked for,
+    /// payments have the database for themselves in between.
+    ///
+    /// # Errors
+    /// 503 when the turn does not come for long.
+    pub(super) async fn bulk(&self, owner: &Owner) -> Result<BulkTurn, Problem> {
+        self.bulk
+            .place(owner)
+            .await
+            .ok_or_else(|| overloaded(Refused::Database))
     }
 
     /// Gives a place to an owner's test of a webhook endpoint, which may hang as long as a webhook

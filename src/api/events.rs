@@ -5,6 +5,7 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::admission::Admission;
 use super::auth::{Caller, Scope};
 use super::body::RawBody;
 use super::error::Problem;
@@ -293,6 +294,7 @@ pub async fn replay(
             description = "endpoint_disabled")))]
 pub async fn replay_all(
     app: web::Data<App>,
+    admission: web::Data<Admission>,
     caller: Caller,
     id: Id,
     body: RawBody,
@@ -307,6 +309,11 @@ pub async fn replay_all(
     let (mut deliveries, mut after) = (0, None);
 
     let more_since = loop {
+        let _turn = match (admission.bulk(&caller.owner).await, &after) {
+            (Ok(turn), _) => turn,
+            (Err(refused), None) => return Err(refused),
+            (Err(_), Some((written_to, _))) => break Some(*written_to),
+        };
         let events = app
             .store
             .events_since(
