@@ -11,7 +11,7 @@ use crate::store::IncidentRow;
 /// What is remembered.
 #[derive(Debug, Clone, Default)]
 pub struct Seen {
-    /// The database does not answer.
+    /// The database does not answer, or takes no commits.
     pub database_away: bool,
     /// Incidents that last, and those of the last days, newest first.
     pub incidents: Vec<IncidentRow>,
@@ -30,7 +30,7 @@ impl Recent {
         Arc::clone(&self.seen.read())
     }
 
-    /// The incidents were read just now, so the database answers.
+    /// The incidents were read just now.
     pub fn learn(&self, incidents: Vec<IncidentRow>) {
         self.set(Seen {
             database_away: false,
@@ -38,7 +38,7 @@ impl Recent {
         });
     }
 
-    /// The database does not answer. What was known stays.
+    /// The database cannot be used. What was known stays.
     pub fn database_is_away(&self) {
         let known = self.seen();
         if !known.database_away {

@@ -18,13 +18,15 @@ use crate::domain::{Timestamp, Whose};
 use crate::incidents::chat;
 use crate::incidents::message::Message;
 use crate::payments::transition::schedule;
-use crate::store::{self, AlertRow, AlertTry};
+use crate::store::{self, About, AlertRow, AlertTry};
 
 use super::{Failed, Job, Next, periodic};
 
 /// A worker has its message for itself for so much longer than a try can take.
 const LEASE_GRACE: Duration = Duration::from_secs(15);
 const MINUTE_MS: i64 = 60_000;
+/// This part of a minute's messages is kept for what is about all merchants.
+const KEPT_FOR_ALL: u64 = 3;
 
 /// Runs until the gateway drains; what is under way then is finished and written down.
 pub async fn run(app: Arc<App>) {
@@ -54,21 +56,33 @@ impl Job for Dispatcher {
     }
 }
 
+/// What may be told after so many messages of this minute: however many of one merchant's accounts
+/// are in trouble, there is room for what all meet.
+fn room_for(sent: u64, most: u64) -> Option<About> {
+    if sent < most - most / KEPT_FOR_ALL {
+        Some(About::Anybody)
+    } else if sent < most {
+        Some(About::All)
+    } else {
+        None
+    }
+}
+
 /// Sends what is due next. False: nothing is.
 async fn next(app: &App, receiver: &Receiver, name: &str) -> Result<bool, store::Error> {
     let config = &app.config;
     let now = app.clock.now();
     let lease_until = now.plus(config.webhooks.timeout).plus(LEASE_GRACE);
 
-    if app
+    let most = config.alerts.per_minute;
+    let sent = app
         .store
         .alerts_sent(name, now.plus_ms(-MINUTE_MS), now)
-        .await?
-        >= config.alerts.per_minute
-    {
+        .await?;
+    let Some(about) = room_for(sent, most) else {
         return Ok(false);
-    }
-    let Some(row) = app.store.claim_alert(name, now, lease_until).await? else {
+    };
+    let Some(row) = app.store.claim_alert(name, about, now, lease_until).await? else {
         return Ok(false);
     };
 
@@ -178,5 +192,25 @@ fn judged(app: &App, row: &AlertRow, end: End, answer: Option<String>) -> AlertT
         next_try_at,
         end: end.into(),
         answer,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn some_messages_of_a_minute_are_kept_for_what_is_about_all() {
+        let told = |sent| room_for(sent, 18);
+        assert_eq!(told(0), Some(About::Anybody));
+        assert_eq!(told(11), Some(About::Anybody));
+        assert_eq!(told(12), Some(About::All));
+        assert_eq!(told(17), Some(About::All));
+        assert_eq!(told(18), None);
+        assert_eq!(
+            room_for(0, 1),
+            Some(About::Anybody),
+            "merchants are heard of"
+        );
     }
 }

@@ -49,7 +49,7 @@ pub use change::{Change, CommitError};
 pub use directory::accounts::{AccountRow, NewAccount, RoutingRow};
 pub use directory::keys::{KeyFilter, KeyRow};
 pub use error::Error;
-pub use incident::alerts::{AlertRow, AlertTry};
+pub use incident::alerts::{About, AlertRow, AlertTry};
 pub use incident::figures::Figures;
 pub use incident::incidents::{EntryRow, IncidentChange, IncidentFilter, IncidentRow};
 pub use ledger::check::{Deviation, LedgerReport};

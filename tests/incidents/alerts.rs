@@ -3,7 +3,10 @@
 
 use std::sync::Arc;
 
+use interlock::domain::incident::{Cause, Change, Phase, Subject};
+use interlock::domain::webhook::State;
 use interlock::routing::health::{RouteId, Verdict};
+use interlock::store::{About, AlertTry, IncidentRow};
 use providers::order::Flow;
 use serde_json::json;
 
@@ -210,6 +213,63 @@ async fn an_account_that_its_provider_refuses_is_told_of() {
 
     chat.until(2, nothing).await;
     chat.heard_beginning_and_end("微信支付", "WeChat Pay").await;
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_about_all_merchants_is_told_before_and_apart_from_what_is_about_one() {
+    let app = TestApp::start().await;
+    let (store, now) = (&app.app().store, app.app().clock.now());
+    let alipay = providers::PROTOCOLS[0].name;
+    let own = Subject::Account(alipay, app.alipay.clone());
+    let everybodys = Subject::Provider(alipay, Flow::Qr);
+
+    for (id, subject, cause) in [
+        ("inc_own", own, Cause::AccountRefused),
+        ("inc_all", everybodys, Cause::ProviderDown),
+    ] {
+        let incident = IncidentRow {
+            id: id.to_owned(),
+            subject,
+            cause,
+            severity: cause.severity(),
+            first_severity: cause.severity(),
+            phase: Phase::Ongoing,
+            detail: json!({}),
+            beats: 0,
+            version: 1,
+            reminders: 0,
+            reminded_at: now,
+            began_at: now,
+            opened_at: now,
+            raised_at: None,
+            closed_at: None,
+        };
+        assert!(store.open_incident(&incident).await.unwrap());
+        store
+            .tell(id, &[Change::Opened], &["chat"], now)
+            .await
+            .unwrap();
+    }
+
+    let next = async |about| {
+        let lease = now.plus_s(60);
+        let row = store
+            .claim_alert("chat", about, now, lease)
+            .await
+            .unwrap()?;
+        let done = AlertTry {
+            status: State::Delivered,
+            next_try_at: None,
+            end: "delivered",
+            answer: None,
+        };
+        store.record_alert(&row, &done, now).await.unwrap();
+        Some(row.incident_id)
+    };
+    assert_eq!(next(About::All).await.as_deref(), Some("inc_all"));
+    assert_eq!(next(About::All).await, None);
+    assert_eq!(next(About::Anybody).await.as_deref(), Some("inc_own"));
     app.stop().await;
 }
 

@@ -39,7 +39,8 @@ impl Job for Watcher {
 
     async fn step(&mut self, app: &Arc<App>) -> Result<Next, Failed> {
         let looked = self.look(app).await;
-        self.unanswered = if looked.is_ok() {
+        // One that can be read and not written takes no payments either.
+        self.unanswered = if looked.is_ok() && app.store.commits_failing().is_none() {
             0
         } else {
             self.unanswered.saturating_add(1)
@@ -70,6 +71,7 @@ struct Watcher {
     watched: HashMap<Subject, Watched>,
     /// What receivers have to be told, and is in the database already.
     told: HashSet<(String, String, String)>,
+    /// Looks in a row at which the database could not be used.
     unanswered: u32,
 }
 

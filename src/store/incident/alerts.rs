@@ -6,7 +6,7 @@
 use sea_orm::sea_query::{Expr, ExprTrait as _, OnConflict};
 use sea_orm::{
     ActiveModelTrait as _, ColumnTrait as _, EntityTrait as _, IntoActiveModel as _,
-    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _,
+    PaginatorTrait as _, QueryFilter as _, QueryOrder as _, QuerySelect as _, QueryTrait as _,
 };
 
 use crate::domain::Timestamp;
@@ -23,6 +23,15 @@ use crate::store::incident::entity::alert;
 const ABOUT_ONE_MERCHANT: &str = "(SELECT CASE WHEN incidents.subject LIKE 'route/%' OR \
                                   incidents.subject LIKE 'account/%' THEN 1 ELSE 0 END FROM \
                                   incidents WHERE incidents.id = alerts.incident_id)";
+
+/// Which messages are wanted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum About {
+    /// Any.
+    Anybody,
+    /// Those about what all merchants meet.
+    All,
+}
 
 /// What one receiver has to be told.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -148,12 +157,18 @@ impl Store {
     pub async fn claim_alert(
         &self,
         receiver: &str,
+        whose: About,
         now: Timestamp,
         lease_until: Timestamp,
     ) -> Result<Option<AlertRow>, Error> {
         use alert::Column as C;
 
+        let about_all = Expr::cust(ABOUT_ONE_MERCHANT).eq(0);
         let first = alert::Entity::find()
+            .apply_if(
+                (whose == About::All).then_some(about_all),
+                |query, wanted| query.filter(wanted),
+            )
             .filter(C::Receiver.eq(receiver))
             .filter(C::NextTryAt.is_not_null())
             .order_by_asc(Expr::cust(ABOUT_ONE_MERCHANT))
