@@ -303,6 +303,7 @@ async fn serve(config: Config) -> Result<(), Box<dyn std::error::Error>> {
     // From now on, so that none is missed. While it starts, nothing has been taken that would have
     // to be finished.
     let mut stop = std::pin::pin!(stop_signal()?);
+    stay_when_hung_up()?;
     let mut running = tokio::select! {
         started = server::start(config) => started?,
         () = &mut stop => return Ok(()),
@@ -334,6 +335,19 @@ async fn sandbox(listen: &str, data: &std::path::Path) -> Result<(), Box<dyn std
     stop.await;
     server::keep_book(data, &sandbox.book_json()?);
     sandbox.stop().await;
+    Ok(())
+}
+
+/// A terminal that was closed, or who has moved the log away: by itself this signal would end the
+/// process in the middle of payments.
+fn stay_when_hung_up() -> std::io::Result<()> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let mut hung_up = signal(SignalKind::hangup())?;
+    tokio::spawn(async move {
+        while hung_up.recv().await.is_some() {
+            tracing::warn!("SIGHUP: it goes on, and nothing is read anew: a restart does that");
+        }
+    });
     Ok(())
 }
 

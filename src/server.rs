@@ -342,6 +342,7 @@ impl Running {
     }
 
     async fn stop_in_order(self) {
+        tracing::info!("stopping: what is under way is finished");
         // Whoever balances the load needs a moment to hear of it; nobody is refused meanwhile.
         self.app.leaving.cancel();
         tokio::time::sleep(self.app.config.server.drain_notice).await;
@@ -364,6 +365,7 @@ impl Running {
         self.locks.abort();
 
         let _ = self.locks.await;
+        tracing::info!("stopped");
     }
 
     /// Ends when the HTTP server does, which nobody has asked for.

@@ -16,8 +16,10 @@ use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
-use crate::helpers::process::{Process, interlock, signal};
-use crate::helpers::{Client, Control, PATIENCE, database, install_crypto, order, sandbox};
+use crate::helpers::process::{Process, interlock, logged, signal};
+use crate::helpers::{
+    Client, Control, PATIENCE, connect, database, install_crypto, order, sandbox,
+};
 
 /// A key for stored credentials, as whoever has a database elsewhere must give one.
 const VAULT_KEY: (&str, &str) = (
@@ -72,6 +74,36 @@ fn complains(ended: &Ended, says: &[&str]) {
             ended.err
         );
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_a_newer_version_has_made_is_left_to_it() {
+    let folder = TempDir::new().unwrap();
+    let url = database(folder.path()).await;
+    let migrate = ["migrate", "--database", &url, "--data", "data"];
+    let made = run(folder.path(), &[], &migrate).await;
+    assert_eq!(made.code, Some(0), "{made:?}");
+
+    let db = connect(&url).await;
+    let newer = "INSERT INTO seaql_migrations (version, applied_at) VALUES \
+                 ('m20990101_000001_future', 1)";
+    sea_orm::ConnectionTrait::execute_unprepared(&db, newer)
+        .await
+        .unwrap();
+    db.close().await.unwrap();
+
+    let refused = run(folder.path(), &[], &migrate).await;
+    let says = [
+        "a newer version has made its tables",
+        "m20990101_000001_future",
+    ];
+    complains(&refused, &says);
+    let doctor = ["doctor", "--database", &url, "--data", "data"];
+    let said = run(folder.path(), &[VAULT_KEY], &doctor).await;
+    assert!(
+        said.out.contains(says[0]) && said.code == Some(1),
+        "{said:?}"
+    );
 }
 
 /// `interlock serve` on the database under test.
@@ -288,6 +320,9 @@ async fn everything_is_still_there_after_a_restart() {
     let (first, very_first) = start().await;
     assert_eq!(first.demo.base_url, format!("http://{listen}"));
     assert_eq!(first.demo.sandbox_url, format!("http://{control}"));
+    // Its terminal was closed, or somebody has moved its log away.
+    signal(&first.child, rustix::process::Signal::HUP);
+    logged(folder.path(), "SIGHUP").await;
     for secret in ["demo.json", "credentials.key", "sandbox-keys.json"] {
         // A database elsewhere has its key from elsewhere, unless there is a sandbox.
         let mode = std::fs::metadata(folder.path().join(secret))

@@ -23,7 +23,7 @@ use crate::installation::locks;
 use crate::routing::health::redis::{Place, Shared};
 use crate::routing::proof;
 use crate::server::sandbox_side;
-use crate::store::{AccountRow, Durability, Store, copy};
+use crate::store::{AccountRow, Durability, Store, Tables, copy};
 use crate::vault::Vault;
 
 /// Connections that looking takes.
@@ -222,19 +222,26 @@ async fn redis(config: &Config, sheet: &mut Sheet<'_>) -> io::Result<()> {
 /// Returns whether there are tables to read.
 async fn database(store: &Store, sheet: &mut Sheet<'_>) -> io::Result<bool> {
     let migrate = "run `interlock migrate` while no older gateway runs";
-    let has_tables = match store.missing_migrations().await {
-        Ok(missing) if missing.is_empty() => {
+    let has_tables = match store.tables().await {
+        Ok(Tables::Own) => {
             sheet.note(
                 "database",
                 Finding::Good("it answers, and its tables are up to date".to_owned()),
             )?;
             true
         }
-        Ok(missing) => {
+        Ok(Tables::Older(missing)) => {
             sheet.note(
                 "database",
                 bad(format!("its tables lack {}", missing.join(", ")), migrate),
             )?;
+            false
+        }
+        Ok(Tables::Newer(name)) => {
+            let said =
+                format!("a newer version has made its tables: this one does not know {name}");
+            let mend = "start that version again, or bring back a backup from before it";
+            sheet.note("database", bad(said, mend))?;
             false
         }
         Err(error) => {
@@ -284,6 +291,11 @@ fn durable(found: &Durability) -> Vec<Finding> {
         findings.push(bad(
             "this is a standby: it takes no writes",
             "point database.url at the primary",
+        ));
+    } else if found.is_read_only {
+        findings.push(bad(
+            "its sessions are read-only: it takes no writes, and so no payments",
+            "point database.url at the primary, or take default_transaction_read_only away",
         ));
     }
 
@@ -544,6 +556,7 @@ mod tests {
         let sound = Durability {
             fsync: true,
             synchronous_commit: "on".to_owned(),
+            is_read_only: false,
             is_standby: false,
             standbys: vec!["sync".to_owned(), "async".to_owned()],
         };
@@ -576,6 +589,14 @@ mod tests {
         assert_eq!(
             signs(&Durability {
                 synchronous_commit: "local".to_owned(),
+                ..sound.clone()
+            }),
+            ["bad", "ok"]
+        );
+
+        assert_eq!(
+            signs(&Durability {
+                is_read_only: true,
                 ..sound.clone()
             }),
             ["bad", "ok"]

@@ -59,7 +59,9 @@ pub fn is_whole(database: &Path) -> Result<(), StartError> {
         return Err(StartError::Damaged(database.to_owned(), damaged));
     }
     match database.metadata() {
-        Ok(found) if found.nlink() > 1 => Err(StartError::HardLinked(database.to_owned())),
+        Ok(found) if found.is_file() && found.nlink() > 1 => {
+            Err(StartError::HardLinked(database.to_owned()))
+        }
         Ok(_) | Err(_) => Ok(()),
     }
 }

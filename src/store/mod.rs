@@ -28,6 +28,7 @@ mod preflight;
 mod review;
 mod seat;
 mod sent;
+mod tables;
 #[cfg(feature = "testing")]
 pub mod trouble;
 mod webhook;
@@ -63,6 +64,7 @@ pub use plan::{Plan, Read, Sort, Sorted};
 pub use preflight::Durability;
 pub use review::operations::{OperationFilter, OperationRow};
 pub use sent::{Sent, sent_by};
+pub use tables::Tables;
 pub use webhook::deliveries::{DeliveryFilter, EventFilter, Failing, Receiver};
 pub use webhook::delivery_rows::{DeliveryAttempt, DeliveryRow, EventRow};
 pub use webhook::endpoints::{EndpointRow, NotifySecretRow, SealedSecrets};
@@ -112,6 +114,17 @@ pub enum OpenError {
         url: String,
         /// What it said.
         problem: String,
+    },
+    /// A later version has made its tables.
+    #[error(
+        "database {url}: a newer version has made its tables, and this one does not know {name}: \
+        start that version again, or bring back a backup from before it"
+    )]
+    Newer {
+        /// Which one, without its password.
+        url: String,
+        /// The migration that this version does not have.
+        name: String,
     },
     /// Its tables cannot be brought up to date.
     #[error("database {url}: migrations failed: {source}")]
@@ -333,7 +346,15 @@ async fn prepare(url: &str) -> Result<(), OpenError> {
         url: without_password(url),
         source: source.into(),
     };
-    migrate(&db).await.map_err(failed)?;
+    if let Err(error) = migrate(&db).await {
+        return Err(match tables::of(&db).await {
+            Ok(Tables::Newer(name)) => OpenError::Newer {
+                url: without_password(url),
+                name,
+            },
+            Ok(Tables::Own | Tables::Older(_)) | Err(_) => failed(error),
+        });
+    }
     mutate!(NoUniqueLiveAttempt => db
         .execute_unprepared("DROP INDEX IF EXISTS attempts_one_live")
         .await

@@ -3,10 +3,10 @@
 
 use std::time::Duration;
 
-use migrations::{Migrator, MigratorTrait as _};
 use sea_orm::{ConnectionTrait as _, Statement};
 
 use super::Error;
+use super::tables::{self, Tables};
 use super::{OpenError, Store, connect, is_file, without_password};
 use crate::embedded;
 
@@ -20,6 +20,8 @@ pub struct Durability {
     pub fsync: bool,
     /// For whom a commit waits.
     pub synchronous_commit: String,
+    /// New sessions may not write.
+    pub is_read_only: bool,
     /// It follows another one.
     pub is_standby: bool,
     /// The kind of each standby that follows it: `sync`, `quorum`, `potential`, `async`.
@@ -55,25 +57,12 @@ impl Store {
         Self::connect(url, connections, LOOKING).await
     }
 
-    /// The migrations of this version that the database lacks, by name.
+    /// Whether the tables are those of this version.
     ///
     /// # Errors
     /// The database's, also when no migration was ever run.
-    pub async fn missing_migrations(&self) -> Result<Vec<String>, Error> {
-        let backend = self.db.backend();
-        let sql = "SELECT version FROM seaql_migrations";
-        let rows = self
-            .db
-            .query_all_raw(Statement::from_string(backend, sql))
-            .await?;
-        let there: Vec<String> = rows
-            .iter()
-            .map(|row| row.try_get("", "version"))
-            .collect::<Result<_, _>>()?;
-        let all = Migrator::migrations()
-            .into_iter()
-            .map(|migration| migration.name().to_owned());
-        Ok(all.filter(|name| !there.contains(name)).collect())
+    pub async fn tables(&self) -> Result<Tables, Error> {
+        tables::of(&self.db).await
     }
 
     /// How many standbys a commit is safe on before it is answered; `None` for SQLite.
@@ -109,7 +98,8 @@ impl Store {
         let backend = self.db.backend();
         let sql = "SELECT current_setting('fsync') = 'on' AS fsync, \
                    current_setting('synchronous_commit') AS synchronous_commit, \
-                   pg_is_in_recovery() AS is_standby";
+                   pg_is_in_recovery() AS is_standby, \
+                   current_setting('default_transaction_read_only') = 'on' AS is_read_only";
         let row = self
             .db
             .query_one_raw(Statement::from_string(backend, sql))
@@ -125,6 +115,7 @@ impl Store {
         Ok(Some(Durability {
             fsync: row.try_get("", "fsync")?,
             synchronous_commit: row.try_get("", "synchronous_commit")?,
+            is_read_only: row.try_get("", "is_read_only")?,
             is_standby: row.try_get("", "is_standby")?,
             standbys: standbys
                 .iter()
