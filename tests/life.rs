@@ -33,7 +33,7 @@ async fn a_payment_is_offered_paid_by_a_signed_notification_and_refunded_in_two_
             paid["provider_transaction_id"].is_string() && paid["paid_at"].is_string(),
             "{paid}"
         );
-        let sent = app.control.notifications().await;
+        let sent = app.control.told(1).await;
         assert_eq!(
             sent.len(),
             1,

@@ -309,8 +309,9 @@ async fn a_success_with_a_defect_and_one_that_is_not_settled_are_money() {
                 "{result} {flow}"
             );
             // Only success is told, and the others are asked about.
-            let told = app.control.notifications().await.len();
-            assert_eq!(told, usize::from(result == "defect"), "{result} {flow}");
+            let expected = usize::from(result == "defect");
+            let told = app.control.told(expected).await.len();
+            assert_eq!(told, expected, "{result} {flow}");
             gives_all_back(&app, &paid).await;
             app.stop().await;
         }

@@ -1,10 +1,12 @@
 //! The hands of payers and of whoever breaks providers: calls of the sandbox's control.
 
+use std::time::{Duration, Instant};
+
 use providers::sandbox::Sandbox;
 use reqwest::Method;
 use serde_json::{Value, json};
 
-use super::install_crypto;
+use super::{PATIENCE, install_crypto};
 
 /// The sandbox's control API.
 #[derive(Debug, Clone)]
@@ -100,6 +102,19 @@ impl Control {
     pub async fn notifications(&self) -> Vec<Value> {
         let (_, log) = self.call(Method::GET, "/notifications", None).await;
         log["data"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// The notifications, as soon as so many were answered: what they tell is known before.
+    pub async fn told(&self, count: usize) -> Vec<Value> {
+        let began = Instant::now();
+        loop {
+            let told = self.notifications().await;
+            if told.len() >= count {
+                return told;
+            }
+            assert!(began.elapsed() < PATIENCE, "{count} of {told:?}");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
     }
 
     /// Moves the sandbox's time.

@@ -43,7 +43,7 @@ async fn a_life_in_another_charset_is_a_life_like_any_other() {
             ),
             (&json!(8888), &1)
         );
-        let told = app.control.notifications().await;
+        let told = app.control.told(1).await;
         assert_eq!(
             (told.len(), &told[0]["fault"]),
             (1, &json!(charset)),
