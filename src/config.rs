@@ -85,6 +85,11 @@ impl Config {
         let mut sources = config::Config::builder().add_source(defaults);
 
         if let Some(path) = file {
+            // Read by name first: what reads it next does not say which file it was.
+            std::fs::read(path).map_err(|problem| ConfigError::File {
+                path: path.to_owned(),
+                problem,
+            })?;
             let file = config::File::from(path).format(config::FileFormat::Toml);
             refuse_unknown(&known, &file.collect()?, "", &path.display().to_string())?;
             sources = sources.add_source(file);

@@ -2,6 +2,8 @@
 //! one after the other would be refused is refused at once, too.
 
 use futures_util::future::join_all;
+use interlock::domain::id::AccountId;
+use interlock::store::AccountRow;
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -113,5 +115,39 @@ async fn a_limit_holds_for_what_is_made_at_once() {
     );
     assert_eq!(made(&keys) + refused(&keys), 120, "{keys:?}");
     assert!((50..=100).contains(&made(&keys)), "{keys:?}");
+    app.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_account_that_is_used_again_needs_room_as_a_new_one_does() {
+    let app = TestApp::start().await;
+    let (store, vault) = (&app.app().store, app.app().directory.vault());
+    let own = store.account_of(&app.owner(), &app.alipay).await.unwrap();
+    let own = own.unwrap();
+    let plain = vault.open(&own.id, &own.credentials).unwrap();
+
+    // With the three that there are, and one that is not used.
+    let mut unused = own.id.clone();
+    for number in 0..198 {
+        let id = AccountId::new().unwrap();
+        let account = AccountRow {
+            credentials: vault.seal(&id, &plain).unwrap(),
+            id: id.clone(),
+            identity: format!("app {number}"),
+            disabled: number == 0,
+            ..own.clone()
+        };
+        assert!(store.add_account(&account).await.unwrap());
+        if account.disabled {
+            unused = id;
+        }
+    }
+    app.app().directory.changed().await.unwrap();
+
+    let active = json!({"status": "active"});
+    assert_eq!(patch(&app, unused.as_str(), active.clone()).await, 409);
+    let less = json!({"status": "disabled", "force": true});
+    assert_eq!(patch(&app, own.id.as_str(), less).await, 200);
+    assert_eq!(patch(&app, unused.as_str(), active).await, 200);
     app.stop().await;
 }

@@ -443,7 +443,7 @@ async fn leaves_a_route(app: &App, row: &AccountRow) -> Result<(), Problem> {
     request_body = ChangeAccount,
     params(("id" = String, Path)), responses((status = 200, body = AccountView),
         (status = 409, body = Problem, content_type = "application/problem+json",
-            description = "version_conflict")))]
+            description = "version_conflict, too_many_accounts")))]
 pub async fn change(
     app: web::Data<App>,
     caller: Caller,
@@ -502,6 +502,9 @@ pub async fn change(
     }
     if row.disabled && !wanted.force {
         leaves_a_route(&app, &row).await?;
+    }
+    if before.disabled && !row.disabled {
+        has_room(&app, &caller)?;
     }
 
     if !app.store.change_account(&before, &row).await? {

@@ -136,11 +136,11 @@ impl Problem {
         }
     }
 
-    /// We are in trouble; nothing was decided.
+    /// We are in trouble. What the request wanted may have been done, or not.
     #[must_use]
     pub fn unavailable() -> Self {
-        let detail = "The service is in trouble for the moment. Nothing is lost: repeat the \
-                      request with the same key.";
+        let detail = "The service is in trouble for the moment, and whether this was done is not \
+                      certain: repeat the request, with the same Idempotency-Key if it had one.";
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "service_unavailable",

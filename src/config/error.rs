@@ -6,6 +6,14 @@ pub enum ConfigError {
     /// A file or a variable that cannot be read, or a wrong type.
     #[error("configuration: {}", one_line(&.0.to_string()))]
     Read(#[from] config::ConfigError),
+    /// The file.
+    #[error("configuration file {}: {problem}", path.display())]
+    File {
+        /// Which.
+        path: std::path::PathBuf,
+        /// Why it cannot be read.
+        problem: std::io::Error,
+    },
     /// A key that does not exist.
     #[error("configuration: there is no key {key} (given in {origin})")]
     Unknown {
